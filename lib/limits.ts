@@ -1,0 +1,109 @@
+/** Sizes in bytes. */
+export const KiB = 1024
+export const MiB = 1024 * KiB
+
+/**
+ * Every bound and interval that a server can be set to, with its default. What the protocol fixes
+ * stands in `fixed`, what a client keeps to by itself in `clientLimits`.
+ */
+export const defaultLimits = {
+  /** Silence after which a side sends a PING_REQ; after twice as much the link is dead. */
+  keepAliveMs: 15_000,
+  /** From connecting to a complete HELLO_REQ. */
+  handshakeMs: 10_000,
+  /** Largest content of one POST_FILE_REQ that is ever granted. */
+  chunkBytes: MiB,
+  /** Most bytes of one upload that may be unacknowledged. */
+  windowBytes: 8 * MiB,
+  /** Chunks of all uploads together; the chunk that is granted shrinks as instances fill. */
+  chunkMemoryBytes: 64 * MiB,
+  /** A checkpoint is due after so many bytes … */
+  checkpointBytes: 8 * MiB,
+  /** … or so long after the first byte that is not durable. */
+  checkpointMs: 500,
+  /** Checkpoints that a record keeps, to go back to when a partial file is found damaged. */
+  checkpoints: 32,
+  /** Ordinary instances of FileApp: files received at once. */
+  fileInstances: 200,
+  /** Uploads at once on one link. */
+  uploadsPerLink: 5,
+  /** Uploads whose link was lost and that are kept open for their client to come back. */
+  parkedUploads: 200,
+  /** How long such an upload is kept open; its record stays longer. */
+  parkedMs: 5 * 60_000,
+  /** Links at once, before and after HELLO. */
+  links: 2_000,
+  /** Recipients of one message. */
+  recipients: 16,
+  /** Registered clients. */
+  clients: 100,
+  /** How long a completed upload is remembered, so that a repeated FILE_MD5_REQ is answered. */
+  noteMs: 7 * 24 * 3_600_000,
+  /** How long a message id is remembered. */
+  messageIdMs: 7 * 24 * 3_600_000,
+  /** Bytes that a link may have unsent before it is closed as a slow consumer. */
+  unsentBytes: 4 * MiB,
+  /** How long a client is asked to wait after a refusal that passes by itself. */
+  retryAfterMs: 1_000,
+} as const satisfies Record<string, number>
+
+/** A server's bounds; units stand last in each name. */
+export type Limits = { readonly [K in keyof typeof defaultLimits]: number }
+
+/** What a client keeps to by itself. */
+export const clientLimits = {
+  /** Uploads at once, where the server allows as many. */
+  uploads: 5,
+  /** Buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
+  buffers: 8,
+  bufferBytes: MiB,
+  /** A chunk is no longer than this many milliseconds of the link … */
+  chunkMs: 1_000,
+  /** … starts at this length, and is never cut below `leastChunkBytes`. */
+  firstChunkBytes: 256 * KiB,
+  leastChunkBytes: 4 * KiB,
+  /** How often an upload begins again because the digests differ, or because its source changed. */
+  digestTries: 3,
+  sourceTries: 3,
+  /** Reconnecting waits a random time up to min(`reconnectMostMs`, `reconnectFirstMs` * 2^n) … */
+  reconnectFirstMs: 500,
+  reconnectMostMs: 30_000,
+  /** … with n back to 0 after a link that was good for so long. */
+  goodLinkMs: 30_000,
+  /** From dialling to HELLO_ACK. */
+  handshakeMs: 10_000,
+} as const
+
+/** What protocol version 1 fixes. */
+export const fixed = {
+  /** Longest payload before HELLO_ACK. */
+  helloFrameBytes: 4 * KiB,
+  /** Longest payload to a client. */
+  clientFrameBytes: 2 * MiB,
+  /** Remembered replies, and one more than the REQs that may follow the oldest unanswered one. */
+  replies: 512,
+  /** Repetition of REQs on sockets that can lose frames (RFC 6298). */
+  firstTimeoutMs: 1_000,
+  leastTimeoutMs: 200,
+  mostTimeoutMs: 30_000,
+  /** Repetition of REQs, chunks excepted, on reliable sockets. */
+  reliableTimeoutMs: 10_000,
+  /** Counted tries after which a link is dead. */
+  tries: 8,
+  /** Chunks handed to the socket and not yet sent. */
+  chunksHanded: 2,
+  /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
+  leastFrameBytesPerSecond: 4 * KiB,
+  /** File and user names. */
+  fileNameBytes: 1_024,
+  namePartBytes: 255,
+  userNameBytes: 64,
+  /** Sessions that a transfer record remembers as superseded. */
+  supersededSessions: 8,
+  /** Holders that an instance remembers, with why each lost it. */
+  instanceHolders: 4,
+  /** The content of a message. */
+  messageBytes: 64 * KiB,
+  /** Clients at most, whatever is set, so that the whole list fits a frame. */
+  clientsMost: 20_000,
+} as const

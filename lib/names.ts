@@ -1,0 +1,69 @@
+import { z } from 'zod'
+import { OspError } from './errors.ts'
+import { fixed } from './limits.ts'
+
+const controls = /\p{Cc}/u
+const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/u
+const separators = /[\\:]/u
+const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?:\.|$)/iu
+
+const utf8 = new TextEncoder()
+
+/** Why `part` cannot be one part of a name, or `undefined` if it can (docs/protocol.md, "Names"). */
+function faultOfPart(part: string): string | undefined {
+  if (part === '') return 'it has an empty part'
+  if (part === '.' || part === '..') return `it has "${part}" as a part`
+  if (!part.isWellFormed()) return 'it is not valid Unicode'
+  if (part !== part.normalize('NFC')) return 'it is not in the Unicode form NFC'
+  if (utf8.encode(part).length > fixed.namePartBytes) return `a part is over ${fixed.namePartBytes} bytes`
+  if (controls.test(part)) return 'it has a control character'
+  if (bidirectional.test(part)) return 'it has a character that turns the direction of writing'
+  if (separators.test(part)) return 'it has a "\\" or ":"'
+  if (part.endsWith('.') || part.endsWith(' ')) return 'a part ends in a dot or a space'
+  if (devices.test(part)) return `"${part}" is a device name on Windows`
+  return undefined
+}
+
+function faultOfFileName(name: string): string | undefined {
+  if (name === '') return 'it is empty'
+  if (utf8.encode(name).length > fixed.fileNameBytes) return `it is over ${fixed.fileNameBytes} bytes`
+  for (const part of name.split('/')) {
+    const fault = faultOfPart(part)
+    if (fault) return fault
+  }
+  return undefined
+}
+
+function faultOfUserName(name: string): string | undefined {
+  if (name.includes('/')) return 'it has a "/"'
+  if (utf8.encode(name).length > fixed.userNameBytes) return `it is over ${fixed.userNameBytes} bytes`
+  return faultOfPart(name)
+}
+
+const named = (fault: (name: string) => string | undefined) =>
+  z.string().superRefine((name, context) => {
+    const message = fault(name)
+    if (message) context.addIssue({ code: 'custom', message })
+  })
+
+/** The name of a file on the server: parts joined by `/`, in NFC. */
+export const fileName = named(faultOfFileName)
+/** The name of a user: one part of at most 64 bytes. */
+export const userName = named(faultOfUserName)
+
+/** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
+export function checkFileName(name: string): string {
+  return check(fileName, name, 'file')
+}
+
+/** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
+export function checkUserName(name: string): string {
+  return check(userName, name, 'user')
+}
+
+function check(schema: typeof fileName, name: string, what: string): string {
+  const result = schema.safeParse(name)
+  if (result.success) return name
+  const shown = JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name)
+  throw new OspError('bad-name', `the ${what} name ${shown} is not allowed: ${result.error.issues[0]?.message}`)
+}

@@ -1,0 +1,16 @@
+import type { PeerAddress } from './socket.ts'
+
+/** What a client says of itself in HELLO_REQ, and where it says it from. */
+export interface Credentials {
+  readonly user: string
+  readonly token: string
+  readonly peer: PeerAddress
+}
+
+/** Decides who may come in, and under which name. */
+export interface Authenticator {
+  /** Resolves with the user whom the link belongs to; rejects with OspError `unauthorized`. */
+  authenticate(credentials: Credentials): Promise<{ user: string }>
+  /** Whether messages can be addressed to this name. */
+  knows(user: string): Promise<boolean>
+}

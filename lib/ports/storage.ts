@@ -1,0 +1,148 @@
+import type { DigestName, Platform } from './platform.ts'
+
+/** What to do when a file of that name is already stored. */
+export type OnConflict = 'replace' | 'rename' | 'reject'
+
+/**
+ * Where a server keeps everything. One process at a time may have it open.
+ *
+ * Every promise of every method below resolves after the fact that its comment states; where it says
+ * "durable", that fact survives a power cut. A full store rejects with OspError `disk-full`, a claim that
+ * somebody else has taken over with `superseded`, an unexpected fault with `internal`.
+ */
+export interface Storage extends AsyncDisposable {
+  /** Opens it, or rejects with `data-locked` (naming the owner) or `data-format`. Left-overs without a record are gone. */
+  open(platform: Platform): Promise<void>
+  readonly transfers: TransferStore
+  readonly files: FileStore
+}
+
+/** An upload's identity: (user, name). It is *the same* upload if the other three agree. */
+export interface NewTransfer {
+  readonly user: string
+  readonly name: string
+  /** Bytes. */
+  readonly size: number
+  /** Opaque; the source's time of change in ms. */
+  readonly modifiedAt: number
+  readonly algorithm: DigestName
+}
+
+/** Who receives an upload at present. */
+export interface Owner {
+  readonly node: number
+  readonly instance: number
+  /** The client's session, 32 hexadecimal digits. */
+  readonly session: string
+}
+
+/** `digest` is that of the first `offset` bytes. */
+export interface Checkpoint {
+  readonly offset: number
+  readonly digest: Uint8Array
+}
+
+/** A file that was received, verified and published. */
+export interface StoredFile {
+  readonly user: string
+  /** The name it was sent under. */
+  readonly name: string
+  /** The name it lies under: another one only where existing names are kept by renaming. */
+  readonly storedName: string
+  readonly size: number
+  readonly algorithm: DigestName
+  /** Of the whole file, in hexadecimal. */
+  readonly digest: string
+}
+
+/** What is kept of an upload that is not published yet. */
+export interface TransferRecord extends NewTransfer {
+  /** Rises with every claim; writes under an older one are refused. */
+  readonly token: number
+  readonly owner: Owner
+  /** Sessions from which it was taken over, the latest last, at most `fixed.supersededSessions`. */
+  readonly superseded: readonly string[]
+  /** By rising offset. */
+  readonly checkpoints: readonly Checkpoint[]
+  /** Set once the digests agreed: from then on the upload is only ever rolled forward. */
+  readonly verified?: StoredFile
+  /** Wall time in ms of the last change. */
+  readonly updatedAt: number
+}
+
+/** The right to write an upload's bytes and record, until somebody claims it anew. */
+export interface Claim {
+  readonly user: string
+  readonly name: string
+  readonly token: number
+}
+
+/** How an upload is claimed. */
+export interface ClaimOptions {
+  /** Drop an older record and begin at zero. */
+  readonly fresh: boolean
+  /** The former owner still lives: its session is superseded. */
+  readonly takeOver: boolean
+  readonly onConflict: OnConflict
+}
+
+export type Claimed = { readonly claim: Claim; readonly record: TransferRecord } | { readonly completed: StoredFile }
+
+/** The records of uploads, and notes of completed ones. */
+export interface TransferStore {
+  /**
+   * Makes `owner` the only writer of an upload: durable. The first of these that holds, in one step:
+   * - not fresh, and the owner's session is among the record's superseded ones: rejects `superseded`;
+   * - not fresh, no record, and a note of the same upload stands whose stored file is there unchanged: `completed`;
+   * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
+   * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after
+   *   case folding where the store folds case: rejects `name-conflict`;
+   * - not fresh, and there is a record of the same upload: that record, with a higher token and the new owner;
+   * - else a new record without checkpoints, in place of any older one, with a token higher than that one's.
+   */
+  claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed>
+  /** Puts `checkpoints` (by rising offset) in place of the record's: durable. The bytes before the last one must be durable already. */
+  checkpoint(claim: Claim, checkpoints: readonly Checkpoint[]): Promise<void>
+  /** Marks the record as verified: durable. What follows (publish, complete) is done again after a crash. */
+  verified(claim: Claim, file: StoredFile): Promise<void>
+  /** Replaces the verified record by a note that stands for `keepNoteMs`: atomic and durable. */
+  complete(claim: Claim, keepNoteMs: number): Promise<void>
+  /** Removes a record: durable. True if there was one. Its claims are stale from then on. A note stays. */
+  remove(user: string, name: string): Promise<boolean>
+  /** Drops the note of a completed upload; the file stays. Durable. */
+  forget(user: string, name: string): Promise<void>
+  /** Every record as it stands, in no particular order. One that can't be read is dropped. */
+  records(): AsyncIterable<TransferRecord>
+}
+
+/** The bytes of uploads, and the published files. */
+export interface FileStore {
+  /** The partial file of a claimed upload, made if it is not there. */
+  open(claim: Claim): Promise<PartialFile>
+  /** Removes a partial file, if there is one. Never a published one. */
+  remove(user: string, name: string): Promise<void>
+  /** Whether a published file lies under this name. */
+  stored(user: string, name: string): Promise<boolean>
+  /** Bytes that can still be written. */
+  free(): Promise<number>
+}
+
+/** The bytes of one upload that is not published yet. Calls that write are made one after another. */
+export interface PartialFile extends AsyncDisposable {
+  /** Bytes that are there, from the first on without a gap. */
+  readonly length: number
+  /** Writes `parts` one after another at `offset` (at most `length`). */
+  write(offset: number, parts: readonly Uint8Array[]): Promise<void>
+  /** Reads up to `into.length` bytes from `offset` on; fewer only at the end. Resolves with how many. */
+  read(into: Uint8Array, offset: number): Promise<number>
+  /** What was written before this call is durable. After a rejection only what earlier flushes covered is sure. */
+  flush(): Promise<void>
+  /** Cuts it to `length` bytes. */
+  truncate(length: number): Promise<void>
+  /**
+   * Moves the flushed file into place as `storedName`, and flushes the directories: durable. Resolves with false,
+   * and nothing is changed, if a file of that name is stored already and `replace` is not set. Called again after a
+   * crash it finishes what was begun. Afterwards the partial file is gone.
+   */
+  publish(storedName: string, replace: boolean): Promise<boolean>
+}

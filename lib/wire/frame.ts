@@ -1,0 +1,150 @@
+import { OspError } from '../errors.ts'
+import { lengthOf, type Parts } from './codec.ts'
+
+/** Bytes of a frame's header. */
+export const headerBytes = 20
+
+/** Bit 0 of the flags: this REQ is a repetition. */
+export const repetition = 1
+
+/** Pieces below this length are gathered into blocks; longer ones are passed through. */
+const smallPiece = 4_096
+const blockBytes = 65_536
+
+/** CRC-32 (IEEE) of `bytes`, continuing `start`. */
+export type Crc32 = (bytes: Uint8Array, start?: number) => number
+
+/** One frame; the payload may lie in parts. */
+export interface Frame {
+  readonly version: number
+  readonly flags: number
+  readonly event: number
+  /** The REQ's own number or the one that it answers; 0 in an NTF. */
+  readonly seq: number
+  readonly app: number
+  readonly instance: number
+  readonly payload: Parts
+}
+
+/** The bytes of a frame: its header, and its payload uncopied. */
+export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
+  const header = new Uint8Array(headerBytes)
+  const view = new DataView(header.buffer)
+  view.setUint32(0, lengthOf(frame.payload))
+  view.setUint8(4, frame.version)
+  view.setUint8(5, frame.flags)
+  view.setUint16(6, frame.event)
+  view.setUint32(8, frame.seq)
+  view.setUint16(12, frame.app)
+  view.setUint16(14, frame.instance)
+  view.setUint32(16, checksum(header, frame.payload, crc32))
+  return [header, ...frame.payload]
+}
+
+function checksum(header: Uint8Array, payload: Parts, crc32: Crc32): number {
+  let crc = crc32(header.subarray(0, 16))
+  for (const part of payload) crc = crc32(part, crc)
+  return crc
+}
+
+/**
+ * Finds frames in a byte stream, however it is cut up. Payloads alias the chunks of the stream.
+ */
+export class FrameReader {
+  /** Longest payload that is taken, in bytes. */
+  maxPayload: number
+  readonly #crc32: Crc32
+  readonly #header = new Uint8Array(headerBytes)
+  readonly #view = new DataView(this.#header.buffer)
+  #headerFilled = 0
+  #payload: Uint8Array[] = []
+  #missing = 0
+  /** The last payload part while it is one of our own with room behind it. */
+  #block: Uint8Array | undefined
+
+  constructor(crc32: Crc32, maxPayload: number) {
+    this.#crc32 = crc32
+    this.maxPayload = maxPayload
+  }
+
+  /** Whether the stream stands between two frames. */
+  get between(): boolean {
+    return this.#headerFilled === 0
+  }
+
+  /** The length that the begun frame's payload announces; 0 while its header is not complete. */
+  get announced(): number {
+    return this.#headerFilled === headerBytes ? this.#view.getUint32(0) : 0
+  }
+
+  /**
+   * The frames that `bytes` completes. Throws OspError `malformed` for a payload that is too long (before
+   * anything is kept for it) or whose CRC is wrong; the reader is of no use after that.
+   */
+  *push(bytes: Uint8Array): Generator<Frame, void> {
+    let at = 0
+    while (at < bytes.length) {
+      at += this.#headerFilled < headerBytes ? this.#fillHeader(bytes, at) : this.#fillPayload(bytes, at)
+      if (this.#headerFilled === headerBytes && this.#missing === 0) yield this.#complete()
+    }
+  }
+
+  #fillHeader(bytes: Uint8Array, at: number): number {
+    const piece = bytes.subarray(at, at + headerBytes - this.#headerFilled)
+    this.#header.set(piece, this.#headerFilled)
+    this.#headerFilled += piece.length
+    if (this.#headerFilled === headerBytes) {
+      this.#missing = this.#view.getUint32(0)
+      if (this.#missing > this.maxPayload) {
+        throw new OspError(
+          'malformed',
+          `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`,
+        )
+      }
+    }
+    return piece.length
+  }
+
+  #fillPayload(bytes: Uint8Array, at: number): number {
+    const piece = bytes.subarray(at, at + this.#missing)
+    if (piece.length < smallPiece && piece.length < this.#missing) this.#gather(piece)
+    else this.#payload.push(piece)
+    this.#missing -= piece.length
+    return piece.length
+  }
+
+  /** A peer that sends single bytes must not make us keep an object for each. */
+  #gather(piece: Uint8Array): void {
+    const last = this.#payload.at(-1)
+    const room = last && last === this.#block ? last.buffer.byteLength - last.length : 0
+    if (last && room >= piece.length) {
+      this.#block = new Uint8Array(last.buffer, 0, last.length + piece.length)
+      this.#block.set(piece, last.length)
+      this.#payload[this.#payload.length - 1] = this.#block
+      return
+    }
+    const storage = new ArrayBuffer(Math.min(blockBytes, this.#missing))
+    this.#block = new Uint8Array(storage, 0, piece.length)
+    this.#block.set(piece)
+    this.#payload.push(this.#block)
+  }
+
+  #complete(): Frame {
+    const payload = this.#payload
+    if (checksum(this.#header, payload, this.#crc32) !== this.#view.getUint32(16)) {
+      throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
+    }
+    this.#payload = []
+    this.#block = undefined
+    this.#headerFilled = 0
+    return {
+      version: this.#view.getUint8(4),
+      flags: this.#view.getUint8(5),
+      event: this.#view.getUint16(6),
+      seq: this.#view.getUint32(8),
+      app: this.#view.getUint16(12),
+      instance: this.#view.getUint16(14),
+      payload,
+    }
+  }
+}

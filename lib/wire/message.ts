@@ -1,0 +1,50 @@
+import { OspError } from '../errors.ts'
+import { type Parts, Reader, type ValueOf, Writer } from './codec.ts'
+import { apps, events } from './protocol.ts'
+
+export type Events = typeof events
+/** An event's name, such as `StartPostFileReq`. */
+export type EventName = keyof Events
+
+type Named<K extends EventName> = { readonly event: K } & ValueOf<Events[K]['codec']>
+/** A decoded event: its name and its fields. */
+export type Message<K extends EventName = EventName> = K extends EventName ? Named<K> : never
+
+type OfKind<Kind extends string> = { [K in EventName]: Events[K] extends { kind: Kind } ? K : never }[EventName]
+export type RequestName = OfKind<'request'>
+export type NackName = OfKind<'nack'>
+export type NoticeName = OfKind<'notice'>
+/** The positive reply of a request. */
+export type AckOf<K extends RequestName> = Events[K]['ack']
+
+const names: ReadonlyMap<number, EventName> = new Map(
+  (Object.keys(events) as EventName[]).map((name) => [events[name].number, name]),
+)
+
+/** The name of an event number, or `undefined` if there is no such event. */
+export function eventNamed(number: number): EventName | undefined {
+  return names.get(number)
+}
+
+/** The payload of a message. The last field's parts, if it has any, are passed through uncopied. */
+export function encode(message: Message): Parts {
+  const { codec } = events[message.event] as {
+    codec: { size(m: Message): number; write(to: Writer, m: Message): void }
+  }
+  const writer = new Writer(codec.size(message))
+  codec.write(writer, message)
+  if (writer.tail.length === 0) return writer.bytes.length === 0 ? [] : [writer.bytes]
+  return [writer.bytes, ...writer.tail]
+}
+
+/**
+ * The message of a frame. Fields of bytes alias the payload; unknown trailing bytes are ignored.
+ * Throws OspError `malformed` for an unknown event, a wrong app or a payload that is not that event's.
+ */
+export function decode(frame: { readonly event: number; readonly app: number; readonly payload: Parts }): Message {
+  const event = names.get(frame.event)
+  if (!event) throw new OspError('malformed', `there is no event ${frame.event}`)
+  const { codec, app } = events[event]
+  if (apps[app] !== frame.app) throw new OspError('malformed', `the event ${event} does not belong to app ${frame.app}`)
+  return { event, ...codec.read(new Reader(frame.payload)) } as Message
+}
