@@ -20,7 +20,7 @@ let begun = false
  *
  * uvu forgets errors of hooks and suites that nobody runs, knows no time limits, and loses suites that are
  * stated after the first test has begun. So hooks are not handed on, every suite is run, every fact has a
- * limit, and a late subject throws: await nothing at the top level between two subjects.
+ * limit, and a late subject or fact throws: await nothing between two of them.
  */
 export function spec(subject: string, state: (it: It) => void): void {
   if (begun) throw new Error(`"${subject}" was stated after the tests had begun, and would never be tested`)
@@ -28,12 +28,17 @@ export function spec(subject: string, state: (it: It) => void): void {
     begun = true
   })
   const test = suite(subject)
-  const it: It = (fact, proof, { limitMs = defaultLimitMs } = {}) => test(fact, () => within(limitMs, proof))
+  let stated = false
+  const it: It = (fact, proof, { limitMs = defaultLimitMs } = {}) => {
+    if (stated) throw new Error(`"${subject} ${fact}" was stated too late: the facts of a subject are stated at once`)
+    test(fact, () => within(limitMs, proof))
+  }
   it.skip = (fact, reason) => {
     test.skip()
     console.log(`skipped: ${subject} ${fact}: ${reason}`)
   }
   state(it)
+  stated = true
   test.run()
 }
 

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { spec } from './spec.ts'
+
+const door = import.meta.resolve('./spec.ts')
+const runner = join(import.meta.dirname, 'run.ts')
+
+const good = "spec('x', (it) => { it('holds', () => {}); it('holds too', async () => {}) })"
+
+interface Ran {
+  readonly code: number
+  readonly output: string
+  readonly lastLine: string | undefined
+}
+
+/** Plants spec files, each with the door imported, and runs the runner on them. */
+async function runOn(files: Record<string, string>, ...more: string[]): Promise<Ran> {
+  const directory = await mkdtemp(join(tmpdir(), 'ospd-run-'))
+  try {
+    await writeFile(join(directory, 'package.json'), '{ "type": "module" }')
+    for (const [name, code] of Object.entries(files)) {
+      await writeFile(join(directory, name), `import { spec } from '${door}'\n${code}\n`)
+    }
+    const { NO_COLOR: _, ...env } = process.env
+    const child = spawn(
+      process.execPath,
+      ['--import', import.meta.resolve('tsx'), runner, '--in', directory, ...more],
+      {
+        env: { ...env, FORCE_COLOR: '1' },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
+    const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
+    return { code, output, lastLine: output.trimEnd().split('\n').at(-1) }
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+}
+
+/** A file of this content is one failure of the whole, reported with `why`. */
+async function failsAs(why: RegExp, code: string, ...more: string[]): Promise<void> {
+  const ran = await runOn({ 'bad.spec.ts': code }, ...more)
+  assert.match(ran.output, why)
+  assert.match(ran.lastLine ?? '', /^\d passed, 1 failed$/u)
+  assert.equal(ran.code, 1)
+}
+
+spec('the runner', (it) => {
+  it('passes where every fact holds, and adds up the files', async () => {
+    const ran = await runOn({ 'a.spec.ts': good, 'b.spec.ts': good, 'helper.ts': 'throw new Error()' })
+    assert.equal(ran.lastLine, '4 passed, 0 failed')
+    assert.equal(ran.code, 0)
+  })
+
+  it('counts what was skipped and prints why', async () => {
+    const skipping = "spec('x', (it) => { it('holds', () => {}); it.skip('needs root', 'not root here') })"
+    const ran = await runOn({ 'a.spec.ts': skipping })
+    assert.equal(ran.lastLine, '1 passed, 0 failed, 1 skipped')
+    assert.equal(ran.code, 0)
+  })
+
+  it('fails where a fact does not hold, and prints what the file printed', async () => {
+    const bad =
+      "console.log('seen'); spec('x', (it) => { it('holds', () => {}); it('is false', () => { throw new Error('why') }) })"
+    const ran = await runOn({ 'bad.spec.ts': bad, 'good.spec.ts': good })
+    assert.match(ran.output, /seen.*is false.*why/su)
+    assert.equal(ran.lastLine, '3 passed, 1 failed')
+    assert.equal(ran.code, 1)
+  })
+
+  it('runs only the files whose path matches', async () => {
+    const ran = await runOn({ 'a.spec.ts': good, 'b.spec.ts': 'throw new Error()' }, '/a.spec')
+    assert.equal(ran.lastLine, '2 passed, 0 failed')
+    assert.equal(ran.code, 0)
+  })
+
+  it('fails where no file matches', async () => {
+    const ran = await runOn({ 'a.spec.ts': good }, 'nowhere')
+    assert.equal(ran.lastLine, '0 passed, 0 failed')
+    assert.equal(ran.code, 1)
+  })
+
+  it('fails where a fact is not proved in time', () =>
+    failsAs(
+      /did not end within 50 ms/u,
+      "spec('x', (it) => it('hangs', () => new Promise(() => {}), { limitMs: 50 }))",
+    ))
+
+  it('fails where a file never ends', () =>
+    failsAs(/did not end within 1500 ms/u, "spec('x', (it) => it('hangs', () => { for (;;); }))", '--limit-ms', '1500'))
+
+  it('fails where a file keeps something open after its facts', () =>
+    failsAs(/did not end within 1500 ms/u, `setInterval(() => {}, 1000); ${good}`, '--limit-ms', '1500'))
+
+  it('fails where a file throws while it is imported', () =>
+    failsAs(/no such thing/u, "throw new Error('no such thing')"))
+
+  it('fails where a file is broken', () => failsAs(/before its facts were proved/u, "import './nowhere.ts'"))
+
+  it('fails where a file states nothing', () => failsAs(/before its facts were proved/u, ''))
+
+  it('fails where a subject has no facts', () => failsAs(/states no facts/u, "spec('x', () => {})"))
+
+  it('fails where a file exits with 0 before its facts are proved', () =>
+    failsAs(/before its facts were proved/u, `${good}\nprocess.exit(0)`))
+
+  it('fails where a fact exits with 0', () =>
+    failsAs(/before its facts were proved/u, "spec('x', (it) => it('exits', () => process.exit(0)))"))
+
+  it('fails where an error is thrown after the facts were proved', () =>
+    failsAs(/although its facts hold/u, `${good}\nsetTimeout(() => { throw new Error('late') }, 300)`))
+
+  it('fails where a rejection is not handled', () =>
+    failsAs(/nobody cares/u, `${good}\nvoid Promise.reject(new Error('nobody cares'))`))
+
+  it('fails where something that is no error is thrown', () =>
+    failsAs(/no error was thrown: undefined/u, "spec('x', (it) => it('throws', () => { throw undefined }))"))
+
+  it('fails where a subject is stated after the first facts were proved', () =>
+    failsAs(/stated after the tests had begun/u, `${good}\nawait new Promise((go) => setTimeout(go, 100))\n${good}`))
+
+  it('fails where a fact is stated too late', () =>
+    failsAs(/stated too late/u, "spec('x', async (it) => { it('holds', () => {}); await 0; it('is lost', () => {}) })"))
+
+  it('lets nothing survive that a file has started', async () => {
+    const server = createServer().listen(0, '127.0.0.1').unref()
+    await once(server, 'listening')
+    const gone = once(server, 'connection').then(([socket]) => once(socket.resume(), 'close'))
+    const { port } = server.address() as AddressInfo
+    const child = `spawn(process.execPath, ['-e', "net.connect(${port}, '127.0.0.1')"], { stdio: 'ignore' })`
+    const orphan = `spec('x', (it) => it('holds', async () => { ${child}.unref(); await new Promise((go) => setTimeout(go, 500)) }))`
+    const ran = await runOn({ 'a.spec.ts': `import { spawn } from 'node:child_process'\n${orphan}` })
+    assert.equal(ran.lastLine, '1 passed, 0 failed')
+    await gone
+  })
+})
