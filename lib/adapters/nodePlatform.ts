@@ -1,0 +1,33 @@
+import { randomBytes } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import type { Clock, Platform, Random } from '../ports/platform.ts'
+import { nodeDigests } from './nodeDigests.ts'
+
+/** The longest delay that setTimeout takes, in milliseconds; a longer one would fire at once. */
+const longestDelayMs = 2 ** 31 - 1
+
+const clock: Clock = {
+  now: () => performance.now(),
+  wallTime: () => Date.now(),
+  alarm(atMs, run) {
+    let timer: NodeJS.Timeout
+    const arm = () => {
+      const delayMs = Math.ceil(atMs - performance.now())
+      timer = setTimeout(ring, Math.min(Math.max(delayMs, 1), longestDelayMs))
+    }
+    // A timer can fire early, by its rounding or because its delay was cut.
+    const ring = () => (performance.now() < atMs ? arm() : run())
+    arm()
+    return { [Symbol.dispose]: () => clearTimeout(timer) }
+  },
+}
+
+const random: Random = {
+  bytes: (length) => randomBytes(length),
+  fraction: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+}
+
+/** The platform of Node: its monotonic and wall clocks, its cryptographic random, its digests and CRC-32. */
+export function nodePlatform(): Platform {
+  return { clock, random, digests: nodeDigests(), crc32: (bytes, start = 0) => crc32(bytes, start) }
+}
