@@ -1,0 +1,176 @@
+import type { Duplex } from 'node:stream'
+import { OspError } from '../errors.ts'
+import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../ports/socket.ts'
+import { encodeFrame, type Frame, FrameReader } from '../wire/frame.ts'
+import { socketBounds } from './socketBounds.ts'
+import { placeOf } from './unreachable.ts'
+
+/** What a stream of bytes is to be taken for. */
+export interface ByteSocketTraits {
+  readonly peer: PeerAddress
+  readonly guarded: boolean
+}
+
+/**
+ * A connected stream of bytes (TCP, TLS, a Unix socket) as a `Socket`. It owns the stream from the moment of
+ * its making, which must be the one of connecting: an error of the stream is never unheard. Received payloads
+ * alias the stream's buffers.
+ */
+export class ByteSocket implements Socket {
+  readonly reliable = true
+  readonly guarded: boolean
+  readonly peer: PeerAddress
+  readonly #stream: Duplex
+  readonly #platform: SocketOptions['platform']
+  readonly #reader: FrameReader
+  readonly #whenGone: Promise<void>
+  /** `faulted`: the peer's bytes are no frames; `closing`: nothing more is taken or told but the end. */
+  #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
+  #to: SocketEvents | undefined
+  #why: OspError | undefined
+  #paused = false
+  #full = false
+  #linger: Disposable | undefined
+
+  constructor(stream: Duplex, traits: ByteSocketTraits, options: SocketOptions) {
+    this.guarded = traits.guarded
+    this.peer = traits.peer
+    this.#stream = stream
+    this.#platform = options.platform
+    this.#reader = new FrameReader(options.platform.crc32, options.maxPayload)
+    stream.pause()
+    stream.on('data', (bytes: Uint8Array) => this.#read(bytes))
+    stream.on('end', () => this.#ended())
+    stream.on('drain', () => this.#drained())
+    stream.on('error', (error) => this.#broken(error))
+    this.#whenGone = new Promise((resolve) => {
+      stream.on('close', () => {
+        resolve()
+        this.#gone()
+      })
+    })
+  }
+
+  get maxPayload(): number {
+    return this.#reader.maxPayload
+  }
+
+  set maxPayload(bytes: number) {
+    this.#reader.maxPayload = bytes
+  }
+
+  start(to: SocketEvents): void {
+    this.#to = to
+    if (this.#phase === 'gone') process.nextTick(() => to.closed(this.#why))
+    else if (!this.#paused) this.#stream.resume()
+  }
+
+  send(frame: Frame, left?: () => void): boolean {
+    if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
+    this.#write(frame, left)
+    this.#full = this.#stream.writableLength > socketBounds.fullBytes
+    return !this.#full
+  }
+
+  pause(): void {
+    this.#paused = true
+    if (this.#phase === 'open') this.#stream.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    if (this.#phase === 'open' && this.#to) this.#stream.resume()
+  }
+
+  close(last?: Frame): Promise<void> {
+    if (this.#phase === 'open' || this.#phase === 'faulted') {
+      if (last) this.#write(last)
+      this.#leave()
+    }
+    return this.#whenGone
+  }
+
+  destroy(): void {
+    if (this.#phase === 'gone') return
+    this.#phase = 'closing'
+    this.#stream.destroy()
+  }
+
+  /** What is written within one turn leaves by one system call, however many frames it is. */
+  #write(frame: Frame, left?: () => void): void {
+    const stream = this.#stream
+    if (stream.writableCorked === 0) {
+      stream.cork()
+      process.nextTick(() => stream.uncork())
+    }
+    const parts = encodeFrame(frame, this.#platform.crc32)
+    const last = parts.length - 1
+    for (const [at, part] of parts.entries()) {
+      if (at < last || !left) stream.write(part)
+      // A stream that is destroyed while it writes reports success: only a living one tells the truth.
+      else stream.write(part, (error) => !error && !stream.destroyed && left())
+    }
+  }
+
+  #read(bytes: Uint8Array): void {
+    const frames = this.#reader.push(bytes)
+    while (this.#phase === 'open') {
+      const frame = this.#next(frames)
+      if (!frame) break
+      this.#to?.frame(frame)
+    }
+    if (this.#phase === 'open' && !this.#reader.between) this.#to?.begun(this.#reader.announced)
+  }
+
+  #next(frames: Iterator<Frame, void>): Frame | undefined {
+    try {
+      return frames.next().value ?? undefined
+    } catch (error) {
+      if (!(error instanceof OspError)) throw error
+      this.#phase = 'faulted'
+      this.#stream.pause()
+      this.#to?.fault(error)
+      return undefined
+    }
+  }
+
+  /** The peer has said all that it will: an end between two frames is answered with our own. */
+  #ended(): void {
+    if (this.#phase !== 'open') return
+    if (this.#reader.between) this.#leave()
+    else this.#stream.destroy(new Error('it ended within a frame'))
+  }
+
+  /**
+   * Half-closes and reads on without looking: were unread bytes left behind, the system would answer them with
+   * a reset, and a reset can overtake our last frame.
+   */
+  #leave(): void {
+    this.#phase = 'closing'
+    this.#stream.end()
+    this.#stream.resume()
+    const { clock } = this.#platform
+    this.#linger = clock.alarm(clock.now() + socketBounds.lingerMs, () => this.#stream.destroy())
+  }
+
+  #drained(): void {
+    if (!this.#full || this.#phase === 'closing') return
+    this.#full = false
+    this.#to?.drained()
+  }
+
+  /** An error after our own close is the peer's way of closing. */
+  #broken(error: Error): void {
+    if (this.#phase === 'closing') return
+    this.#phase = 'closing'
+    const { code } = error as NodeJS.ErrnoException
+    const place = placeOf(this.peer.host, this.peer.port)
+    this.#why = new OspError('link-lost', `the link to ${place} broke: ${code ?? error.message}`, { cause: error })
+  }
+
+  #gone(): void {
+    this.#phase = 'gone'
+    this.#linger?.[Symbol.dispose]()
+    this.#to?.closed(this.#why)
+  }
+}

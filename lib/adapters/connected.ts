@@ -1,0 +1,34 @@
+import type { Socket as ByteStream } from 'node:net'
+import { OspError } from '../errors.ts'
+import { unreachable } from './unreachable.ts'
+
+/**
+ * Waits until a stream that is being connected to `place` tells `event`, and then returns what `use` makes of it
+ * in the same turn, so that nothing of it is missed. Rejects with an OspError `unreachable`, or `closed` if
+ * `signal` aborts before; the stream is destroyed then.
+ */
+export function connected<T>(
+  stream: ByteStream,
+  event: 'connect' | 'secureConnect',
+  place: string,
+  signal: AbortSignal,
+  use: () => T,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => {
+      reject(new OspError('closed', `connecting to ${place} was given up`))
+      stream.destroy()
+    }
+    // It stays: whoever fails a second time is not unheard either.
+    stream.on('error', (error) => {
+      signal.removeEventListener('abort', giveUp)
+      reject(unreachable('connect', place, error))
+    })
+    stream.once(event, () => {
+      signal.removeEventListener('abort', giveUp)
+      resolve(use())
+    })
+    if (signal.aborted) giveUp()
+    else signal.addEventListener('abort', giveUp, { once: true })
+  })
+}

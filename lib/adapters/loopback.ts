@@ -1,0 +1,4 @@
+/** Whether only this machine can be at the other end of an IP address: 127.0.0.0/8, ::1, ::ffff:127.0.0.0/104. */
+export function isLoopback(address: string): boolean {
+  return /^(::ffff:)?127\.|^::1$/i.test(address)
+}

@@ -1,0 +1,43 @@
+import { type Socket as ByteStream, connect, createServer } from 'node:net'
+import { OspError } from '../errors.ts'
+import type { PeerAddress, SocketOptions, Transport } from '../ports/socket.ts'
+import { ByteListener } from './byteListener.ts'
+import { ByteSocket } from './byteSocket.ts'
+import { connected } from './connected.ts'
+import { isLoopback } from './loopback.ts'
+import { placeOf } from './unreachable.ts'
+
+/** Where a TCP transport listens or connects. */
+export interface TcpOptions {
+  /** A name or an IP address; default 127.0.0.1, which only this machine can reach. */
+  readonly host?: string
+  /** 0 to 65535; 0 listens at a free one, which the listener's address then tells. */
+  readonly port: number
+}
+
+/** Plain TCP. Throws OspError `usage` for a port that is none. */
+export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new OspError('usage', `${port} is not a TCP port; give a whole number from 0 to 65535`)
+  }
+  const socketOf = (stream: ByteStream, options: SocketOptions) =>
+    new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options)
+  return {
+    async listen(options) {
+      const server = createServer({ noDelay: true })
+      const listener = new ByteListener(server)
+      server.on('connection', (stream) => listener.admit(socketOf(stream, options)))
+      await listener.open({ host, port })
+      return listener
+    },
+    dial(options, signal) {
+      const stream = connect({ host, port, noDelay: true })
+      return connected(stream, 'connect', placeOf(host, port), signal, () => socketOf(stream, options))
+    },
+  }
+}
+
+/** A peer that is gone already has no address any more. */
+function peerOf({ remoteAddress: host = '', remotePort: port = 0 }: ByteStream): PeerAddress {
+  return { host, port, local: isLoopback(host) }
+}
