@@ -12,6 +12,8 @@ export function lengthOf(parts: Parts): number {
 
 /** A value's form on the wire. `write` is given room for exactly `size` bytes, parts excepted. */
 export interface Codec<T> {
+  /** What docs/protocol.md calls this form. */
+  readonly form: string
   /** Bytes that `write` takes. Throws a RangeError for a value that has no form on the wire. */
   size(value: T): number
   write(to: Writer, value: T): void
@@ -27,12 +29,11 @@ export class Writer {
   readonly bytes: Uint8Array
   readonly view: DataView
   tail: Parts = []
-  at: number
+  at = 0
 
-  constructor(length: number, at = 0) {
+  constructor(length: number) {
     this.bytes = new Uint8Array(length)
     this.view = new DataView(this.bytes.buffer)
-    this.at = at
   }
 
   /** The place where the next `length` bytes go. */
@@ -57,7 +58,7 @@ export class Reader {
 
   /** The next `length` bytes, aliasing the input unless they cross a border between parts. */
   take(length: number): Uint8Array {
-    if (length > this.left) throw malformed('the payload is too short')
+    if (length > this.left) throw new OspError('malformed', 'the payload is too short')
     const first = this.#skipEmpty()
     if (first && first.length - this.#at >= length) {
       this.#at += length
@@ -99,145 +100,5 @@ export class Reader {
       part = this.#parts[++this.#part]
     }
     return part
-  }
-}
-
-const malformed = (text: string) => new OspError('malformed', text)
-
-function unsigned(
-  bytes: number,
-  most: number,
-  set: (view: DataView, at: number, value: number) => void,
-  get: (view: DataView) => number,
-): Codec<number> {
-  return {
-    size(value) {
-      if (!Number.isInteger(value) || value < 0 || value > most) {
-        throw new RangeError(`${value} is not an integer from 0 to ${most}`)
-      }
-      return bytes
-    },
-    write: (to, value) => set(to.view, to.take(bytes), value),
-    read(from) {
-      const value = get(from.view(bytes))
-      if (value > most) throw malformed(`a number is over ${most}`)
-      return value
-    },
-  }
-}
-
-const setU64 = (view: DataView, at: number, value: number) => view.setBigUint64(at, BigInt(value))
-
-export const u8 = unsigned(
-  1,
-  0xff,
-  (v, at, n) => v.setUint8(at, n),
-  (v) => v.getUint8(0),
-)
-export const u16 = unsigned(
-  2,
-  0xffff,
-  (v, at, n) => v.setUint16(at, n),
-  (v) => v.getUint16(0),
-)
-export const u32 = unsigned(
-  4,
-  0xffff_ffff,
-  (v, at, n) => v.setUint32(at, n),
-  (v) => v.getUint32(0),
-)
-/** Up to 2^53 - 1, the numbers that JavaScript holds exactly. */
-export const u64 = unsigned(8, Number.MAX_SAFE_INTEGER, setU64, (v) => Number(v.getBigUint64(0)))
-
-const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-/** UTF-8 behind a u16 byte length. */
-export const str: Codec<string> = {
-  size(value) {
-    if (!value.isWellFormed()) throw new RangeError('a string with a lone surrogate has no UTF-8 form')
-    const length = encoder.encode(value).length
-    if (length > 0xffff) throw new RangeError(`a string of ${length} bytes is over 65535`)
-    return 2 + length
-  },
-  write(to, value) {
-    const bytes = encoder.encode(value)
-    u16.write(to, bytes.length)
-    to.bytes.set(bytes, to.take(bytes.length))
-  },
-  read(from) {
-    const bytes = from.take(u16.read(from))
-    try {
-      return decoder.decode(bytes)
-    } catch {
-      throw malformed('a string is not valid UTF-8')
-    }
-  },
-}
-
-/** Bytes behind a u32 length; what is read aliases the input. */
-export const bytes: Codec<Uint8Array> = {
-  size: (value) => 4 + value.length,
-  write(to, value) {
-    u32.write(to, value.length)
-    to.bytes.set(value, to.take(value.length))
-  },
-  read: (from) => from.take(u32.read(from)),
-}
-
-/** Exactly `length` bytes with no length in front; what is read aliases the input. */
-export function raw(length: number): Codec<Uint8Array> {
-  return {
-    size(value) {
-      if (value.length !== length) throw new RangeError(`${value.length} bytes are not ${length}`)
-      return length
-    },
-    write: (to, value) => to.bytes.set(value, to.take(length)),
-    read: (from) => from.take(length),
-  }
-}
-
-/** The rest of the payload, written and read without copying. Only as a message's last field. */
-export const rest: Codec<Parts> = {
-  size: () => 0,
-  write(to, value) {
-    to.tail = value
-  },
-  read: (from) => from.rest(),
-}
-
-/** A u16 count and the items. */
-export function list<T>(item: Codec<T>): Codec<readonly T[]> {
-  return {
-    size(values) {
-      if (values.length > 0xffff) throw new RangeError(`a list of ${values.length} items is over 65535`)
-      return values.reduce((total, value) => total + item.size(value), 2)
-    },
-    write(to, values) {
-      u16.write(to, values.length)
-      for (const value of values) item.write(to, value)
-    },
-    read(from) {
-      const values: T[] = []
-      for (let left = u16.read(from); left > 0; left--) values.push(item.read(from))
-      return values
-    },
-  }
-}
-
-/** A struct's fields, in the order in which they stand on the wire. */
-export type Fields = Readonly<Record<string, Codec<unknown>>>
-/** The values of a struct's fields. */
-export type ValuesOf<F> = { readonly [K in keyof F]: ValueOf<F[K]> }
-
-/** Named fields, one after another in the order of the table. */
-export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
-  const entries = Object.entries(fields)
-  return {
-    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(values[key as keyof F]), 0),
-    write(to, values) {
-      for (const [key, codec] of entries) codec.write(to, values[key as keyof F])
-    },
-    read: (from) => Object.fromEntries(entries.map(([key, codec]) => [key, codec.read(from)])) as ValuesOf<F>,
   }
 }

@@ -1,8 +1,9 @@
+import type { Codec } from './codec.ts'
 import {
   bytes,
-  type Codec,
   type Fields,
   list,
+  optional,
   raw,
   rest,
   str,
@@ -12,7 +13,7 @@ import {
   u32,
   u64,
   type ValuesOf,
-} from './codec.ts'
+} from './fields.ts'
 
 /** The protocol version that this package speaks. */
 export const version = 1
@@ -187,6 +188,7 @@ export const events = {
   }),
   HelloNack: nack(66, 'link', 'server', {}),
   PingReq: request(67, 'link', 'both', 'peer', { ack: 'PingAck', nack: undefined }, {}),
-  PingAck: ack(68, 'link', 'both', {}),
+  /** `listVersion` comes from a server only. */
+  PingAck: ack(68, 'link', 'both', { listVersion: optional(u32) }),
   GoodbyeNtf: { kind: 'notice', ...base(69, 'link', 'both', { code: u16, retryAfter: u32, text: str }) },
 } as const

@@ -1,0 +1,165 @@
+import { OspError } from '../errors.ts'
+import type { Codec, Parts, ValueOf } from './codec.ts'
+
+const malformed = (text: string) => new OspError('malformed', text)
+
+function unsigned(
+  form: string,
+  bytes: number,
+  most: number,
+  set: (view: DataView, at: number, value: number) => void,
+  get: (view: DataView) => number,
+): Codec<number> {
+  return {
+    form,
+    size(value) {
+      if (!Number.isInteger(value) || value < 0 || value > most) {
+        throw new RangeError(`${value} is not an integer from 0 to ${most}`)
+      }
+      return bytes
+    },
+    write: (to, value) => set(to.view, to.take(bytes), value),
+    read(from) {
+      const value = get(from.view(bytes))
+      if (value > most) throw malformed(`a number is over ${most}`)
+      return value
+    },
+  }
+}
+
+const setU64 = (view: DataView, at: number, value: number) => view.setBigUint64(at, BigInt(value))
+
+export const u8 = unsigned(
+  'u8',
+  1,
+  0xff,
+  (v, at, n) => v.setUint8(at, n),
+  (v) => v.getUint8(0),
+)
+export const u16 = unsigned(
+  'u16',
+  2,
+  0xffff,
+  (v, at, n) => v.setUint16(at, n),
+  (v) => v.getUint16(0),
+)
+export const u32 = unsigned(
+  'u32',
+  4,
+  0xffff_ffff,
+  (v, at, n) => v.setUint32(at, n),
+  (v) => v.getUint32(0),
+)
+/** Up to 2^53 - 1, the numbers that JavaScript holds exactly. */
+export const u64 = unsigned('u64', 8, Number.MAX_SAFE_INTEGER, setU64, (v) => Number(v.getBigUint64(0)))
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** UTF-8 behind a u16 byte length. */
+export const str: Codec<string> = {
+  form: 'str',
+  size(value) {
+    if (!value.isWellFormed()) throw new RangeError('a string with a lone surrogate has no UTF-8 form')
+    const length = encoder.encode(value).length
+    if (length > 0xffff) throw new RangeError(`a string of ${length} bytes is over 65535`)
+    return 2 + length
+  },
+  write(to, value) {
+    const bytes = encoder.encode(value)
+    u16.write(to, bytes.length)
+    to.bytes.set(bytes, to.take(bytes.length))
+  },
+  read(from) {
+    const bytes = from.take(u16.read(from))
+    try {
+      return decoder.decode(bytes)
+    } catch {
+      throw malformed('a string is not valid UTF-8')
+    }
+  },
+}
+
+/** Bytes behind a u32 length; what is read aliases the input. */
+export const bytes: Codec<Uint8Array> = {
+  form: 'bytes',
+  size: (value) => 4 + value.length,
+  write(to, value) {
+    u32.write(to, value.length)
+    to.bytes.set(value, to.take(value.length))
+  },
+  read: (from) => from.take(u32.read(from)),
+}
+
+/** Exactly `length` bytes with no length in front; what is read aliases the input. */
+export function raw(length: number): Codec<Uint8Array> {
+  return {
+    form: `${length} raw`,
+    size(value) {
+      if (value.length !== length) throw new RangeError(`${value.length} bytes are not ${length}`)
+      return length
+    },
+    write: (to, value) => to.bytes.set(value, to.take(length)),
+    read: (from) => from.take(length),
+  }
+}
+
+/** The rest of the payload, written and read without copying. Only as a message's last field. */
+export const rest: Codec<Parts> = {
+  form: 'rest',
+  size: () => 0,
+  write(to, value) {
+    to.tail = value
+  },
+  read: (from) => from.rest(),
+}
+
+/** A value that only some peers send. Only as a message's last field: absent if nothing is left to read. */
+export function optional<T>(codec: Codec<T>): Codec<T | undefined> {
+  return {
+    form: `optional ${codec.form}`,
+    size: (value) => (value === undefined ? 0 : codec.size(value)),
+    write(to, value) {
+      if (value !== undefined) codec.write(to, value)
+    },
+    read: (from) => (from.left === 0 ? undefined : codec.read(from)),
+  }
+}
+
+/** A u16 count and the items. */
+export function list<T>(item: Codec<T>): Codec<readonly T[]> {
+  return {
+    form: `list of ${item.form}`,
+    size(values) {
+      if (values.length > 0xffff) throw new RangeError(`a list of ${values.length} items is over 65535`)
+      return values.reduce((total, value) => total + item.size(value), 2)
+    },
+    write(to, values) {
+      u16.write(to, values.length)
+      for (const value of values) item.write(to, value)
+    },
+    read(from) {
+      const values: T[] = []
+      for (let left = u16.read(from); left > 0; left--) values.push(item.read(from))
+      return values
+    },
+  }
+}
+
+/** A struct's fields, in the order in which they stand on the wire. */
+export type Fields = Readonly<Record<string, Codec<unknown>>>
+/** The values of a struct's fields. */
+export type ValuesOf<F> = { readonly [K in keyof F]: ValueOf<F[K]> }
+
+/** Named fields, one after another in the order of the table. */
+export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
+  const entries = Object.entries(fields)
+  return {
+    form: `{ ${entries.map(([key, codec]) => `${key} ${codec.form}`).join(', ')} }`,
+    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(values[key as keyof F]), 0),
+    write(to, values) {
+      for (const [key, codec] of entries) codec.write(to, values[key as keyof F])
+    },
+    read: (from) => Object.fromEntries(entries.map(([key, codec]) => [key, codec.read(from)])) as ValuesOf<F>,
+  }
+}
