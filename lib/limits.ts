@@ -1,3 +1,6 @@
+import { z } from 'zod'
+import { OspError } from './errors.ts'
+
 /** Sizes in bytes. */
 export const KiB = 1024
 export const MiB = 1024 * KiB
@@ -107,3 +110,21 @@ export const fixed = {
   /** Clients at most, whatever is set, so that the whole list fits a frame. */
   clientsMost: 20_000,
 } as const
+
+const limitsSchema = z.strictObject(
+  Object.fromEntries(Object.keys(defaultLimits).map((name) => [name, z.number().int().positive().optional()])),
+)
+
+/** The defaults with `chosen` in place of some. Throws OspError `usage` that names what can't be a limit. */
+export function limitsWith(chosen: Partial<Limits> = {}): Limits {
+  const result = limitsSchema.safeParse(chosen)
+  if (!result.success) {
+    const [issue] = result.error.issues
+    throw new OspError('usage', `limits.${issue?.path.join('.') ?? ''} is not valid: ${issue?.message}`)
+  }
+  const limits = { ...defaultLimits, ...chosen }
+  if (limits.clients > fixed.clientsMost) {
+    throw new OspError('usage', `limits.clients is ${limits.clients}, and at most ${fixed.clientsMost} fit a list`)
+  }
+  return limits
+}

@@ -7,9 +7,11 @@ export const headerBytes = 20
 /** Bit 0 of the flags: this REQ is a repetition. */
 export const repetition = 1
 
-/** Pieces below this length are gathered into blocks; longer ones are passed through. */
+/** Pieces below this length are gathered into blocks; longer ones are passed through if no block has room. */
 const smallPiece = 4_096
 const blockBytes = 65_536
+
+const none = new Uint8Array(0)
 
 /** CRC-32 (IEEE) of `bytes`, continuing `start`. */
 export type Crc32 = (bytes: Uint8Array, start?: number) => number
@@ -48,7 +50,7 @@ function checksum(header: Uint8Array, payload: Parts, crc32: Crc32): number {
 }
 
 /**
- * Finds frames in a byte stream, however it is cut up. Payloads alias the chunks of the stream.
+ * Finds frames in a byte stream, however it is cut up. Payloads alias the pieces of the stream, short ones excepted.
  */
 export class FrameReader {
   /** Longest payload that is taken, in bytes. */
@@ -59,8 +61,9 @@ export class FrameReader {
   #headerFilled = 0
   #payload: Uint8Array[] = []
   #missing = 0
-  /** The last payload part while it is one of our own with room behind it. */
-  #block: Uint8Array | undefined
+  /** Where small pieces are gathered: the last part of the payload is the filled part of it, if it is not `none`. */
+  #block = none
+  #filled = 0
 
   constructor(crc32: Crc32, maxPayload: number) {
     this.#crc32 = crc32
@@ -107,26 +110,36 @@ export class FrameReader {
 
   #fillPayload(bytes: Uint8Array, at: number): number {
     const piece = bytes.subarray(at, at + this.#missing)
-    if (piece.length < smallPiece && piece.length < this.#missing) this.#gather(piece)
-    else this.#payload.push(piece)
+    const small = piece.length < smallPiece && piece.length < this.#missing
+    if (small || piece.length <= this.#block.length - this.#filled) this.#gather(piece)
+    else this.#pass(piece)
     this.#missing -= piece.length
     return piece.length
   }
 
-  /** A peer that sends single bytes must not make us keep an object for each. */
+  #pass(piece: Uint8Array): void {
+    this.#payload.push(piece)
+    this.#closeBlock()
+  }
+
+  /**
+   * A peer that sends single bytes must not make us keep an object for each, and one that sends them between
+   * longer pieces no block for each: what fits into an open block goes there, however long it is.
+   */
   #gather(piece: Uint8Array): void {
-    const last = this.#payload.at(-1)
-    const room = last && last === this.#block ? last.buffer.byteLength - last.length : 0
-    if (last && room >= piece.length) {
-      this.#block = new Uint8Array(last.buffer, 0, last.length + piece.length)
-      this.#block.set(piece, last.length)
-      this.#payload[this.#payload.length - 1] = this.#block
-      return
+    if (piece.length > this.#block.length - this.#filled) {
+      this.#block = new Uint8Array(Math.min(blockBytes, this.#missing))
+      this.#filled = 0
+      this.#payload.push(this.#block)
     }
-    const storage = new ArrayBuffer(Math.min(blockBytes, this.#missing))
-    this.#block = new Uint8Array(storage, 0, piece.length)
-    this.#block.set(piece)
-    this.#payload.push(this.#block)
+    this.#block.set(piece, this.#filled)
+    this.#filled += piece.length
+    this.#payload[this.#payload.length - 1] = this.#block.subarray(0, this.#filled)
+  }
+
+  #closeBlock(): void {
+    this.#block = none
+    this.#filled = 0
   }
 
   #complete(): Frame {
@@ -135,7 +148,7 @@ export class FrameReader {
       throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
     }
     this.#payload = []
-    this.#block = undefined
+    this.#closeBlock()
     this.#headerFilled = 0
     return {
       version: this.#view.getUint8(4),

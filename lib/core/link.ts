@@ -1,0 +1,178 @@
+import { OspError } from '../errors.ts'
+import type { Frame } from '../wire/frame.ts'
+import { decode, type EventName, encode, type Message, type NoticeName, type RequestName } from '../wire/message.ts'
+import { apps, events, version } from '../wire/protocol.ts'
+import { KeepAlive } from './keepAlive.ts'
+import { type Lane, Lanes } from './lanes.ts'
+import { Replies } from './replies.ts'
+import { Requests } from './requests.ts'
+
+/** A REQ of the peer, to be answered exactly once with `Link.reply`. */
+export interface Request<K extends RequestName = RequestName> {
+  readonly message: Message<K>
+  readonly seq: number
+  readonly instance: number
+}
+
+/** What a frame of the peer was; `undefined` where the link has dealt with it by itself. */
+export type Received<C> =
+  | { readonly kind: 'request'; readonly request: Request }
+  | { readonly kind: 'reply'; readonly message: Message; readonly context: C; readonly instance: number }
+  | { readonly kind: 'notice'; readonly message: Message<NoticeName> }
+  | undefined
+
+export interface LinkOptions {
+  /** The socket loses and reorders nothing. */
+  readonly reliable: boolean
+  readonly keepAliveMs: number
+  /** Which side this is. */
+  readonly side: 'client' | 'server'
+  /** 0 <= fraction < 1, for jitter. */
+  readonly fraction: () => number
+}
+
+const chunkEvent = events.PostFileReq.number
+
+/**
+ * The rules of one link: REQs and their repetition, remembered replies, keep-alive, the sending lanes. `C` is what the
+ * owner wants back with a reply. Every method that takes `now` wants milliseconds of one monotonic clock. A fault of the
+ * peer is thrown as OspError: the owner then says GOODBYE and closes.
+ */
+export class Link<C> {
+  readonly keepAlive: KeepAlive
+  readonly #options: LinkOptions
+  readonly #requests: Requests<C | 'ping'>
+  readonly #replies = new Replies()
+  readonly #lanes = new Lanes()
+  #seq = 0
+
+  constructor(options: LinkOptions, now: number) {
+    this.#options = options
+    this.#requests = new Requests(options)
+    this.keepAlive = new KeepAlive(options.keepAliveMs, now)
+  }
+
+  /** Bytes of small frames that wait for the socket. */
+  get unsentBytes(): number {
+    return this.#lanes.smallBytes
+  }
+
+  /** Queues a REQ; returns its seq. `left` runs when its bytes have left, or never. */
+  request(
+    message: Message<RequestName>,
+    instance: number,
+    context: C,
+    lane: Lane = 'requests',
+    left?: () => void,
+  ): number {
+    return this.#ask(message, instance, context, lane, left)
+  }
+
+  /** Queues the one reply of a REQ. */
+  reply(to: Request, message: Message): void {
+    const frame = this.#frame(message, to.seq, to.instance)
+    if (to.message.event !== 'PostFileReq') this.#replies.remember(to.seq, frame)
+    this.#lanes.add('replies', frame)
+  }
+
+  notify(message: Message<NoticeName>): void {
+    this.#lanes.add('replies', this.#frame(message, 0, 0))
+  }
+
+  /** A frame for `Socket.close`, past all that waits. */
+  last(message: Message<NoticeName>): Frame {
+    return this.#frame(message, 0, 0)
+  }
+
+  /** The next frame for the socket, if any, with what to run when its bytes have left. */
+  next(now: number): { frame: Frame; left: (() => void) | undefined } | undefined {
+    const next = this.#lanes.next((seq) => this.#requests.mayFollow(seq))
+    if (!next) return undefined
+    this.keepAlive.spoke(now)
+    if (asked.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
+    return next
+  }
+
+  /** Takes a frame of the peer. Throws OspError `malformed` for what the protocol does not allow. */
+  receive(frame: Frame, now: number): Received<C> {
+    this.keepAlive.heard(now)
+    const message = decode(frame)
+    const { event } = message
+    const row = events[event]
+    if (row.from === this.#options.side) throw new OspError('malformed', `only a ${row.from} sends ${event}`)
+    if (frame.version !== version && !event.startsWith('Hello')) {
+      throw new OspError('malformed', `a frame of version ${frame.version} after version ${version} was agreed on`)
+    }
+    if (row.kind === 'request') return this.#carryOut(frame, message as Message<RequestName>)
+    if (row.kind === 'notice') return { kind: 'notice', message: message as Message<NoticeName> }
+    return this.#settle(frame, message, now)
+  }
+
+  /** When `advance` has something to do at the earliest. */
+  get deadline(): number {
+    return Math.min(this.keepAlive.deadline, this.#requests.deadline)
+  }
+
+  /** Repeats what is due and pings a silent peer. Returns why the link is dead, if it is. */
+  advance(now: number): OspError | undefined {
+    const dead = this.keepAlive.dead(now)
+    if (dead) return dead
+    const due = this.#requests.due(now, this.keepAlive.heardAt)
+    if (due.dead) return new OspError('timed-out', 'the peer has not answered however often it was asked')
+    for (const frame of due.frames) this.#lanes.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame)
+    if (this.keepAlive.silent(now)) {
+      this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
+      this.keepAlive.spoke(now)
+    }
+    return undefined
+  }
+
+  #ask(message: Message<RequestName>, instance: number, context: C | 'ping', lane: Lane, left?: () => void): number {
+    if (this.#seq === 0xffff_ffff) throw new OspError('link-lost', 'the link has used up its sequence numbers')
+    const frame = this.#frame(message, ++this.#seq, instance)
+    this.#requests.add(frame, context, message.event === 'PostFileReq')
+    this.#lanes.add(lane, frame, left)
+    return frame.seq
+  }
+
+  #carryOut(frame: Frame, message: Message<RequestName>): Received<C> {
+    const { event } = message
+    const { to } = events[event]
+    if (frame.seq === 0) throw new OspError('malformed', `${event} has no sequence number`)
+    if (to === 'instance' ? frame.instance === 0 : frame.instance !== 0) {
+      throw new OspError('malformed', `${event} was sent to instance ${frame.instance}`)
+    }
+    const request = { message, seq: frame.seq, instance: frame.instance }
+    if (event === 'PostFileReq') return { kind: 'request', request }
+    const admitted = this.#replies.admit(frame.seq)
+    if (admitted === 'drop') return undefined
+    if (admitted !== 'carry out') {
+      this.#lanes.add('replies', admitted)
+      return undefined
+    }
+    if (event !== 'PingReq') return { kind: 'request', request }
+    this.reply(request, { event: 'PingAck', listVersion: undefined })
+    return undefined
+  }
+
+  #settle(frame: Frame, message: Message, now: number): Received<C> {
+    const settled = this.#requests.settle(frame.seq, now)
+    if (!settled) return undefined
+    const request = asked.get(settled.frame.event)
+    if (message.event !== request?.ack && message.event !== request?.nack) {
+      throw new OspError('malformed', `${message.event} is no reply to what was asked`)
+    }
+    if (settled.context === 'ping') return undefined
+    return { kind: 'reply', message, context: settled.context as C, instance: frame.instance }
+  }
+
+  #frame(message: Message, seq: number, instance: number): Frame {
+    const { number, app } = events[message.event]
+    return { flags: 0, version, event: number, seq, app: apps[app], instance, payload: encode(message) }
+  }
+}
+
+/** The requests by their number, with the names of their replies. */
+const asked: ReadonlyMap<number, { readonly ack: EventName; readonly nack: EventName | undefined }> = new Map(
+  Object.values(events).flatMap((row) => (row.kind === 'request' ? [[row.number, row] as const] : [])),
+)

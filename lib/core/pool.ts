@@ -1,0 +1,104 @@
+import { type ErrorCode, OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
+import type { Machine } from './machine.ts'
+
+/** Who holds an instance: the node of a link, and the client's session, which outlives it. */
+export interface Holder {
+  readonly node: number
+  readonly session: string
+}
+
+/** A numbered worker of an app. Only its pool changes it. */
+export interface Instance<S extends string> {
+  readonly number: number
+  readonly state: S
+  readonly holder: Holder | undefined
+}
+
+interface Slot<S extends string> {
+  readonly number: number
+  state: S
+  holder: Holder | undefined
+  /** Former holders, the latest last, each with what its next request is told. */
+  readonly former: { readonly session: string; readonly why: ErrorCode }[]
+}
+
+/** The ordinary instances of one app, numbered from 1; number 0 is the app's daemon and never assigned. */
+export class Pool<S extends string, E extends string> {
+  readonly #machine: Machine<S, E>
+  readonly #slots: readonly Slot<S>[]
+  /** Longest idle first. */
+  readonly #idle: Slot<S>[]
+
+  constructor(machine: Machine<S, E>, idle: S, size: number) {
+    this.#machine = machine
+    this.#slots = Array.from({ length: size }, (_, at) => ({
+      number: at + 1,
+      state: idle,
+      holder: undefined,
+      former: [],
+    }))
+    this.#idle = [...this.#slots]
+  }
+
+  get size(): number {
+    return this.#slots.length
+  }
+
+  get busy(): number {
+    return this.#slots.length - this.#idle.length
+  }
+
+  /** Gives the longest idle instance to `holder`, or `undefined` if none is idle. */
+  assign(holder: Holder, event: E): Instance<S> | undefined {
+    const slot = this.#idle[0]
+    if (!slot) return undefined
+    slot.state = this.#machine.next(slot.state, event)
+    slot.holder = holder
+    this.#idle.shift()
+    return slot
+  }
+
+  /** Makes an instance idle; `why` is what its holder is told when it asks for it once more. */
+  release(instance: Instance<S>, event: E, why: ErrorCode = 'instance-lost'): void {
+    const slot = this.#slot(instance)
+    slot.state = this.#machine.next(slot.state, event)
+    this.#dismiss(slot, why)
+    this.#idle.push(slot)
+  }
+
+  /** Moves a busy instance to another holder, who is told `why` the same way. */
+  move(instance: Instance<S>, event: E, to: Holder, why: ErrorCode): void {
+    const slot = this.#slot(instance)
+    slot.state = this.#machine.next(slot.state, event)
+    this.#dismiss(slot, why)
+    slot.holder = to
+  }
+
+  /**
+   * The instance that `by` holds under this number; otherwise throws its `denial`.
+   */
+  held(number: number, by: Holder): Instance<S> {
+    const slot = this.#slots[number - 1]
+    if (slot?.holder?.node === by.node) return slot
+    throw this.denial(number, by)
+  }
+
+  /** What `by` is told of an instance that it does not hold: why its session lost it, as far as is remembered, or `instance-lost`. */
+  denial(number: number, by: Holder): OspError {
+    const former = this.#slots[number - 1]?.former.findLast(({ session }) => session === by.session)
+    return new OspError(former?.why ?? 'instance-lost')
+  }
+
+  #dismiss(slot: Slot<S>, why: ErrorCode): void {
+    if (slot.holder) slot.former.push({ session: slot.holder.session, why })
+    if (slot.former.length > fixed.instanceHolders) slot.former.shift()
+    slot.holder = undefined
+  }
+
+  #slot(instance: Instance<S>): Slot<S> {
+    const slot = this.#slots[instance.number - 1]
+    if (!slot || slot !== instance) throw new OspError('internal', `instance ${instance.number} is not of this pool`)
+    return slot
+  }
+}

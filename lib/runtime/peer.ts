@@ -1,0 +1,230 @@
+import type { Lane } from '../core/lanes.ts'
+import { Link, type Received, type Request } from '../core/link.ts'
+import { OspError } from '../errors.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Socket } from '../ports/socket.ts'
+import type { Frame } from '../wire/frame.ts'
+import type { AckOf, Message, NackName, NoticeName, RequestName } from '../wire/message.ts'
+import { events } from '../wire/protocol.ts'
+import { type Deferred, deferred } from './deferred.ts'
+import { errorOf, goodbyeOf, nackOf } from './refusal.ts'
+
+/** What a peer's owner hears. Nothing more after `closed`. */
+export interface PeerEvents {
+  /** A REQ to answer, once, with `reply` or `refuse`. */
+  request(request: Request): void
+  notice(message: Message<NoticeName>): void
+  /** The link has ended; `why` is what the peer or the rules gave as the reason. Told exactly once, also after `close`. */
+  closed(why: OspError): void
+}
+
+export interface PeerOptions {
+  readonly socket: Socket
+  readonly platform: Pick<Platform, 'clock' | 'random'>
+  readonly side: 'client' | 'server'
+  readonly keepAliveMs: number
+  /** Bytes of small frames that may wait for a peer that does not read. */
+  readonly unsentBytes: number
+}
+
+/** A REQ that was sent: its seq at once, its reply later. */
+export interface Asked<K extends RequestName> {
+  readonly seq: number
+  /** The ACK; rejects with what the NACK tells, or with why the link ended. An unheard rejection is silent. */
+  readonly reply: Promise<Message<AckOf<K>>>
+}
+
+type Waiting = Pick<Deferred<Message>, 'resolve' | 'reject'>
+
+/** A link's rules at work on a socket and a clock. */
+export class Peer {
+  readonly socket: Socket
+  readonly #platform: PeerOptions['platform']
+  readonly #link: Link<Waiting>
+  readonly #events: PeerEvents
+  readonly #unsentBytes: number
+  readonly #waiting = new Set<Waiting>()
+  #writable = true
+  #alarm: { atMs: number; disposable: Disposable } | undefined
+  #ended: OspError | undefined
+  #pumping = false
+
+  constructor(options: PeerOptions, events: PeerEvents) {
+    const { socket, platform, side, keepAliveMs } = options
+    this.socket = socket
+    this.#platform = platform
+    this.#events = events
+    this.#unsentBytes = options.unsentBytes
+    const fraction = () => platform.random.fraction('request jitter')
+    this.#link = new Link({ reliable: socket.reliable, keepAliveMs, side, fraction }, platform.clock.now())
+    socket.start({
+      frame: (frame) => this.#guarded(() => this.#receive(frame)),
+      begun: (payloadBytes) => this.#guarded(() => this.#link.keepAlive.begun(payloadBytes, this.#now())),
+      fault: (why) => void this.close(why),
+      drained: () => this.#guarded(() => this.#drained()),
+      closed: (why) => this.#end(why ?? new OspError('link-lost', 'the other side closed the link')),
+    })
+    this.#arm()
+  }
+
+  /** Why the link has ended, once it has. */
+  get ended(): OspError | undefined {
+    return this.#ended
+  }
+
+  set keepAliveMs(intervalMs: number) {
+    this.#link.keepAlive.intervalMs = intervalMs
+    this.#arm()
+  }
+
+  /** Sends a REQ. `left` runs once when its bytes may be overwritten, or never if the link ends first. */
+  ask<K extends RequestName>(message: Message<K>, instance = 0, lane: Lane = 'requests', left?: () => void): Asked<K> {
+    const waiting = deferred<Message>()
+    const asked = { seq: 0, reply: waiting.promise as Promise<Message<AckOf<K>>> }
+    if (this.#ended) {
+      waiting.reject(this.#ended)
+      return asked
+    }
+    // Where frames are lost a REQ may have to be repeated, so its bytes are free only once it is answered.
+    if (left && !this.socket.reliable) waiting.promise.then(left, left)
+    this.#waiting.add(waiting)
+    asked.seq = this.#link.request(message, instance, waiting, lane, this.socket.reliable ? left : undefined)
+    this.#pump()
+    return asked
+  }
+
+  reply(to: Request, message: Message): void {
+    if (this.#ended) return
+    this.#link.reply(to, message)
+    this.#pump()
+  }
+
+  /** Answers a REQ with its NACK, or ends the link where the protocol has none for it or the peer's bytes are at fault. */
+  refuse(to: Request, why: OspError): void {
+    const nack = nackOf(to.message.event, why)
+    if (nack) this.reply(to, nack)
+    else this.close(why)
+  }
+
+  notify(message: Message<NoticeName>): void {
+    if (this.#ended) return
+    this.#link.notify(message)
+    this.#pump()
+  }
+
+  /** Reads nothing until `resume`. */
+  pause(): void {
+    if (this.#ended) return
+    this.#link.keepAlive.paused(this.#now())
+    this.socket.pause()
+  }
+
+  resume(): void {
+    if (this.#ended) return
+    this.#link.keepAlive.resumed(this.#now())
+    this.socket.resume()
+    this.#arm()
+  }
+
+  /** Says GOODBYE with `why` and ends the link. Resolves when the socket is gone. Idempotent. */
+  close(why: OspError): Promise<void> {
+    const last = this.#ended ? undefined : this.#link.last(goodbyeOf(why))
+    this.#end(why)
+    return this.socket.close(last)
+  }
+
+  /** Ends the link after what waits was sent, without GOODBYE. */
+  closeQuietly(why: OspError): Promise<void> {
+    this.#end(why)
+    return this.socket.close()
+  }
+
+  #receive(frame: Frame): void {
+    const received: Received<Waiting> = this.#link.receive(frame, this.#now())
+    if (received?.kind === 'request') this.#events.request(received.request)
+    else if (received?.kind === 'reply') this.#settle(received.context, received.message)
+    else if (received?.kind === 'notice') this.#notice(received.message)
+    this.#pump()
+  }
+
+  #settle(waiting: Waiting, message: Message): void {
+    this.#waiting.delete(waiting)
+    if (events[message.event].kind === 'nack') waiting.reject(errorOf(message as Message<NackName>))
+    else waiting.resolve(message)
+  }
+
+  #notice(message: Message<NoticeName>): void {
+    if (message.event === 'GoodbyeNtf') void this.closeQuietly(errorOf(message))
+    else this.#events.notice(message)
+  }
+
+  #drained(): void {
+    this.#writable = true
+    this.#link.keepAlive.drained()
+    this.#pump()
+  }
+
+  /** Hands frames to the socket for as long as it takes them. */
+  #pump(): void {
+    if (this.#pumping || this.#ended) return
+    this.#pumping = true
+    while (this.#writable) {
+      const next = this.#link.next(this.#now())
+      if (!next) break
+      const { left } = next
+      this.#writable = this.socket.send(next.frame, left && (() => this.#left(left)))
+    }
+    this.#pumping = false
+    if (!this.#writable) this.#link.keepAlive.full(this.#now())
+    if (this.#link.unsentBytes > this.#unsentBytes) {
+      void this.close(new OspError('slow-consumer', 'the peer does not take what it is sent'))
+    }
+    this.#arm()
+  }
+
+  #left(left: () => void): void {
+    left()
+    this.#pump()
+  }
+
+  /** One alarm serves the earliest timer. It may ring early, never late: a deadline that moved on is found then. */
+  #arm(): void {
+    if (this.#ended) return
+    const atMs = this.#link.deadline
+    if (this.#alarm && this.#alarm.atMs <= atMs) return
+    this.#alarm?.disposable[Symbol.dispose]()
+    this.#alarm = undefined
+    if (atMs === Number.POSITIVE_INFINITY) return
+    this.#alarm = { atMs, disposable: this.#platform.clock.alarm(atMs, () => this.#guarded(() => this.#advance())) }
+  }
+
+  #advance(): void {
+    this.#alarm = undefined
+    const dead = this.#link.advance(this.#now())
+    if (dead) void this.close(dead)
+    else this.#pump()
+  }
+
+  /** Runs what may find a fault of the peer; such a fault ends the link. */
+  #guarded(run: () => void): void {
+    if (this.#ended) return
+    try {
+      run()
+    } catch (error) {
+      void this.close(OspError.from(error))
+    }
+  }
+
+  #end(why: OspError): void {
+    if (this.#ended) return
+    this.#ended = why
+    this.#alarm?.disposable[Symbol.dispose]()
+    for (const waiting of this.#waiting) waiting.reject(why)
+    this.#waiting.clear()
+    this.#events.closed(why)
+  }
+
+  #now(): number {
+    return this.#platform.clock.now()
+  }
+}

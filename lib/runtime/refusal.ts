@@ -1,0 +1,42 @@
+import { codeOf, numberOf, OspError } from '../errors.ts'
+import type { Message, NackName, RequestName } from '../wire/message.ts'
+import { events } from '../wire/protocol.ts'
+
+/** Longer sentences are cut: a refusal must fit the smallest frame. */
+const mostCharacters = 500
+
+type Refused = { readonly code: number; readonly retryAfter: number; readonly text: string }
+
+function refused(error: OspError): Refused {
+  const text = error.message.toWellFormed().slice(0, mostCharacters).toWellFormed()
+  return { code: numberOf(error.code), retryAfter: Math.ceil(error.retryAfterMs), text }
+}
+
+/** The NACK that tells `error` to who sent this request, or `undefined` if the protocol has none for it. */
+export function nackOf(event: RequestName, error: OspError): Message<NackName> | undefined {
+  const { nack } = events[event]
+  if (nack === undefined) return undefined
+  return {
+    event: nack,
+    ...refused(error),
+    progress: error.progress ?? 0,
+    recipients: error.recipients ?? [],
+  } as Message<NackName>
+}
+
+/** The GOODBYE that tells `error` to a peer. */
+export function goodbyeOf(error: OspError): Message<'GoodbyeNtf'> {
+  return { event: 'GoodbyeNtf', ...refused(error) }
+}
+
+/** The error that a NACK or GOODBYE of the peer tells. */
+export function errorOf(told: Message<NackName | 'GoodbyeNtf'>): OspError {
+  const { code, text, retryAfter: retryAfterMs } = told
+  const progress = 'progress' in told ? told.progress : undefined
+  const recipients = 'recipients' in told ? told.recipients : undefined
+  return new OspError(codeOf(code), text === '' ? undefined : text, {
+    retryAfterMs,
+    ...(progress !== undefined && { progress }),
+    ...(recipients !== undefined && { recipients }),
+  })
+}

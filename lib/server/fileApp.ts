@@ -1,0 +1,202 @@
+import type { Request } from '../core/link.ts'
+import { OspError } from '../errors.ts'
+import type { Storage, StoredFile } from '../ports/storage.ts'
+import { hex } from '../runtime/hex.ts'
+import type { Message } from '../wire/message.ts'
+import type { App, Caller } from './app.ts'
+import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
+import { publish } from './publish.ts'
+import type { Upload } from './upload.ts'
+import { Uploads } from './uploads.ts'
+
+export interface FileAppOptions extends FileDaemonOptions {
+  /** A file was verified and published. */
+  readonly stored: (file: StoredFile) => void
+}
+
+/** App 1: receives files. Its daemon opens uploads and cancels them; an instance receives one. */
+export class FileApp implements App {
+  readonly #options: FileAppOptions
+  readonly #storage: Storage
+  readonly #uploads: Uploads
+  readonly #daemon: FileDaemon
+  #closing = false
+
+  constructor(options: FileAppOptions) {
+    this.#options = options
+    this.#storage = options.storage
+    this.#uploads = new Uploads(options.limits, options.platform.clock)
+    this.#daemon = new FileDaemon(options, this.#uploads)
+  }
+
+  /** Finishes what a crash interrupted between verifying and the end: rolls verified records forward. */
+  async recover(): Promise<void> {
+    for await (const record of this.#storage.transfers.records()) {
+      if (!record.verified) continue
+      const options = { fresh: false, takeOver: false, onConflict: this.#options.onConflict }
+      const claimed = await this.#storage.transfers.claim(record, record.owner, options)
+      if ('completed' in claimed) continue
+      const partial = await this.#storage.files.open(claimed.claim)
+      try {
+        this.#options.stored(await publish(this.#options, claimed.claim, partial, record.verified, true))
+      } finally {
+        await partial[Symbol.asyncDispose]()
+      }
+    }
+  }
+
+  /** The uploads that are received at present. */
+  receiving(): Iterable<Upload> {
+    return this.#uploads.receiving()
+  }
+
+  async handle(caller: Caller, request: Request): Promise<Message> {
+    const { message } = request
+    if (this.#closing)
+      throw new OspError('shutting-down', undefined, { retryAfterMs: this.#options.limits.retryAfterMs })
+    switch (message.event) {
+      case 'StartPostFileReq':
+      case 'ContinuePostFileReq':
+        return this.#daemon.open(caller, message)
+      case 'CancelFileReq':
+        return this.#daemon.cancel(caller, message.fileName)
+      case 'PostFileReq':
+        return this.#post(caller, request.instance, message)
+      case 'FileMd5Req':
+        return this.#atInstance(caller, request.instance, (upload) => this.#verify(upload, message.digest))
+      case 'PauseFileReq':
+        return this.#atInstance(caller, request.instance, (upload) => this.#pause(upload))
+      default:
+        throw new OspError('malformed', `${message.event} is not a request to FileApp`)
+    }
+  }
+
+  lost(caller: Caller): void {
+    for (const upload of [...this.#uploads.receiving()]) {
+      if (upload.heldBy(caller)) this.#leave(upload, 'linkLost')
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true
+    this.#uploads.stop()
+    const open = this.#uploads.open()
+    for (const upload of open) this.#uploads.free(upload, 'shutDown', 'shutting-down')
+    await Promise.all(
+      open.map((upload) => upload.run(() => this.#keep(upload).finally(() => this.#uploads.close(upload)))),
+    )
+  }
+
+  /** Frees the instance at once, and then keeps the upload open for its client to come back. */
+  #leave(upload: Upload, event: 'linkLost'): void {
+    this.#uploads.free(upload, event)
+    void this.#uploads.run(upload.user, upload.name, async () => {
+      if (upload.instance) return
+      await this.#keep(upload)
+      if (upload.transfer) this.#uploads.park(upload)
+      else await this.#uploads.close(upload)
+    })
+  }
+
+  /** Makes durable what there is; an upload that fails at that is closed, and its record stays at its last checkpoint. */
+  async #keep(upload: Upload): Promise<void> {
+    try {
+      await upload.transfer?.flush()
+    } catch (error) {
+      this.#options.log({
+        level: 'error',
+        event: 'checkpoint-failed',
+        ...this.#nameOf(upload),
+        text: OspError.from(error).message,
+      })
+      await this.#uploads.close(upload)
+    }
+  }
+
+  async #post(caller: Caller, instance: number, chunk: Message<'PostFileReq'>): Promise<Message> {
+    const upload = this.#uploads.heldBy(caller, instance)
+    try {
+      const denied = () => this.#uploads.denial(caller, instance)
+      const standing = await upload.post(caller, chunk.progress, chunk.content, denied)
+      return { event: 'PostFileAck', ...standing }
+    } catch (error) {
+      const why = OspError.from(error)
+      if (upload.heldBy(caller) && why.code !== 'too-large') await this.#refused(upload, why)
+      throw this.#withProgress(upload, why)
+    }
+  }
+
+  /** Carries out a request to an instance that the caller holds by the time it is its turn. */
+  async #atInstance(caller: Caller, instance: number, job: (upload: Upload) => Promise<Message>): Promise<Message> {
+    const { user, name } = this.#uploads.heldBy(caller, instance)
+    return this.#uploads.run(user, name, async (upload) => {
+      if (upload !== this.#uploads.heldBy(caller, instance)) throw new OspError('instance-lost')
+      return job(upload)
+    })
+  }
+
+  async #verify(upload: Upload, digest: Uint8Array): Promise<Message> {
+    if (upload.completed) return this.#verifyCompleted(upload, upload.completed, digest)
+    try {
+      const file = await upload.transfer?.finish(digest)
+      if (!file) throw new OspError('instance-lost')
+      this.#uploads.free(upload, 'FileMd5Req')
+      await this.#uploads.close(upload)
+      this.#options.stored(file)
+      return { event: 'FileMd5Ack', storedName: file.storedName }
+    } catch (error) {
+      throw this.#withProgress(upload, await this.#notVerified(upload, OspError.from(error)))
+    }
+  }
+
+  async #notVerified(upload: Upload, why: OspError): Promise<OspError> {
+    if (why.code === 'wrong-offset') return why
+    const { user, name } = upload
+    this.#uploads.free(
+      upload,
+      why.again === 'later' ? 'refused' : 'FileMd5Req',
+      why.again === 'later' ? why.code : undefined,
+    )
+    await this.#uploads.close(upload)
+    if (why.code === 'file-exists') {
+      await this.#storage.transfers.remove(user, name)
+      await this.#storage.files.remove(user, name)
+    }
+    return why
+  }
+
+  /** The file is stored already: the noted digest ends it, another one drops the note. */
+  async #verifyCompleted(upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
+    this.#uploads.free(upload, 'FileMd5Req')
+    await this.#uploads.close(upload)
+    if (hex(digest) === file.digest) return { event: 'FileMd5Ack', storedName: file.storedName }
+    await this.#storage.transfers.forget(upload.user, upload.name)
+    throw new OspError('digest-mismatch', undefined, { progress: 0 })
+  }
+
+  async #pause(upload: Upload): Promise<Message> {
+    await upload.transfer?.flush()
+    const { durable, progress } = upload.standing
+    this.#uploads.free(upload, 'PauseFileReq')
+    // While the digest is still behind, what lies after the last checkpoint is given up: `progress` equals `durable`.
+    if (upload.transfer && durable === progress) this.#uploads.park(upload)
+    else await this.#uploads.close(upload)
+    return { event: 'PauseFileAck', progress: durable, durable }
+  }
+
+  /** Frees the instance of an upload that cannot be written; what is durable stays. */
+  async #refused(upload: Upload, why: OspError): Promise<void> {
+    this.#uploads.free(upload, 'refused', why.code)
+    await this.#uploads.run(upload.user, upload.name, () => this.#uploads.close(upload))
+  }
+
+  #withProgress(upload: Upload, why: OspError): OspError {
+    const progress = why.progress ?? upload.standing.progress
+    const retryAfterMs = why.again === 'later' ? why.retryAfterMs || this.#options.limits.retryAfterMs : 0
+    return new OspError(why.code, why.message, { progress, retryAfterMs, cause: why })
+  }
+
+  #nameOf(upload: Upload): { user: string; name: string } {
+    return { user: upload.user, name: upload.name }
+  }
+}

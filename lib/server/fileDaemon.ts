@@ -1,0 +1,135 @@
+import { OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import { checkFileName } from '../names.ts'
+import type { Log } from '../ports/log.ts'
+import type { DigestName } from '../ports/platform.ts'
+import type { NewTransfer } from '../ports/storage.ts'
+import type { Message } from '../wire/message.ts'
+import { cancelOutcomes, digestNumbers } from '../wire/protocol.ts'
+import type { Caller } from './app.ts'
+import { Transfer, type TransferOptions } from './transfer.ts'
+import type { Upload } from './upload.ts'
+import type { Uploads } from './uploads.ts'
+
+export interface FileDaemonOptions extends TransferOptions {
+  readonly limits: Limits
+  readonly log: Log
+}
+
+type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
+
+/** Instance 0 of FileApp: assigns idle instances and owns the records (docs/protocol.md, "Files"). */
+export class FileDaemon {
+  readonly #options: FileDaemonOptions
+  readonly #uploads: Uploads
+
+  constructor(options: FileDaemonOptions, uploads: Uploads) {
+    this.#options = options
+    this.#uploads = uploads
+  }
+
+  /** START and CONTINUE: gives the upload an instance, and says where it stands. */
+  async open(caller: Caller, message: Opening): Promise<Message> {
+    const want = wanted(caller.user, message)
+    return this.#uploads.run(want.user, want.name, async (upload) => {
+      const fresh = message.event === 'StartPostFileReq'
+      if (upload.instance) await this.#openHeld(upload, caller, want, fresh)
+      if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
+      return this.#granted(upload, message.event)
+    })
+  }
+
+  /** CANCEL: removes what is unfinished; never a published file. */
+  async cancel(caller: Caller, fileName: string): Promise<Message> {
+    const name = checkFileName(fileName)
+    const { user } = caller
+    return this.#uploads.run(user, name, async (upload) => {
+      this.#uploads.free(upload, 'CancelFileReq', 'cancelled')
+      await this.#uploads.close(upload)
+      const { transfers, files } = this.#options.storage
+      const removed = await transfers.remove(user, name)
+      await files.remove(user, name)
+      const { nothing, removed: gone, published } = cancelOutcomes
+      const outcome = removed ? gone : (await files.stored(user, name)) ? published : nothing
+      return { event: 'CancelFileAck', outcome }
+    })
+  }
+
+  /** A link that still lives holds it: this one, or another of the same user. */
+  async #openHeld(upload: Upload, caller: Caller, want: NewTransfer, fresh: boolean): Promise<void> {
+    const mine = upload.heldBy(caller)
+    if (mine && fresh) {
+      this.#uploads.free(upload, 'restarted')
+      return
+    }
+    if (fresh || !upload.isOf(want))
+      throw new OspError('file-busy', undefined, { retryAfterMs: this.#options.limits.retryAfterMs })
+    if (!mine) await this.#takeOver(upload, caller, want)
+  }
+
+  async #takeOver(upload: Upload, caller: Caller, want: NewTransfer): Promise<void> {
+    this.#uploads.checkCount(caller)
+    const instance = upload.instance
+    if (!instance) return
+    await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })
+    // The former holder's link may have been lost meanwhile; then the instance is idle, and another one is assigned.
+    this.#uploads.move(upload, caller)
+  }
+
+  /** Nobody holds it: it gets an idle instance. */
+  async #openFree(upload: Upload, caller: Caller, want: NewTransfer, event: Opening['event']): Promise<void> {
+    const { number } = this.#uploads.assign(upload, caller, event)
+    try {
+      await this.#claim(upload, caller, want, {
+        instance: number,
+        fresh: event === 'StartPostFileReq',
+        takeOver: false,
+      })
+    } catch (error) {
+      this.#uploads.free(upload, 'refused')
+      await this.#uploads.close(upload)
+      throw error
+    }
+  }
+
+  async #claim(
+    upload: Upload,
+    { node, session }: Caller,
+    want: NewTransfer,
+    { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
+  ): Promise<void> {
+    const { storage, onConflict } = this.#options
+    if (fresh || !upload.isOf(want)) await this.#uploads.close(upload)
+    const claimed = await storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict })
+    upload.want = want
+    if ('completed' in claimed) upload.completed = claimed.completed
+    else if (upload.transfer) await upload.transfer.reclaim(claimed.claim)
+    else upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
+  }
+
+  #granted(upload: Upload, event: Opening['event']): Message {
+    const { instance, transfer } = upload
+    if (!instance) throw new OspError('instance-lost')
+    upload.chunkBytes = this.#uploads.grantedChunk()
+    const granted = {
+      instance: instance.number,
+      progress: upload.standing.progress,
+      chunk: upload.chunkBytes,
+      window: this.#options.limits.windowBytes,
+    }
+    if (event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...granted }
+    const { offset = 0, digest = new Uint8Array() } = transfer?.checkpoint ?? {}
+    return { event: 'ContinuePostFileAck', ...granted, checkpoint: offset, checkpointDigest: digest }
+  }
+}
+
+const algorithms = new Map<number, DigestName>(
+  (Object.entries(digestNumbers) as [DigestName, number][]).map(([name, number]) => [number, name]),
+)
+
+/** What an opening request wants; throws OspError `bad-name` or `unsupported-digest`. */
+function wanted(user: string, { fileName, size, modifiedAt, digest }: Opening): NewTransfer {
+  const algorithm = algorithms.get(digest)
+  if (!algorithm) throw new OspError('unsupported-digest', `the server knows no digest algorithm ${digest}`)
+  return { user, name: checkFileName(fileName), size, modifiedAt, algorithm }
+}

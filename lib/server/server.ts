@@ -1,0 +1,190 @@
+import { EventEmitter } from 'eventemitter3'
+import { OspError } from '../errors.ts'
+import { fixed, type Limits, limitsWith } from '../limits.ts'
+import type { Authenticator } from '../ports/authenticator.ts'
+import type { Log } from '../ports/log.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
+import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
+import { deferred } from '../runtime/deferred.ts'
+import type { App } from './app.ts'
+import { FileApp } from './fileApp.ts'
+import { Session, type SessionHost } from './session.ts'
+
+export interface ServeOptions {
+  readonly listen: Transport
+  readonly storage: Storage
+  /** Decides who may come in; by default anybody who is on this machine. */
+  readonly authenticator?: Authenticator
+  readonly limits?: Partial<Limits>
+  /** What happens to a stored file of the same name; by default it is replaced. */
+  readonly onConflict?: OnConflict
+  readonly log?: Log
+  /** Closes the server when it aborts. */
+  readonly signal?: AbortSignal
+}
+
+/** What `serve` of a platform's door has filled in. */
+export type BoundOptions = ServeOptions & { readonly platform: Platform; readonly authenticator: Authenticator }
+
+export interface ServerEvents {
+  /** A file was verified and lies under its name; the client is told after this. */
+  stored: [file: StoredFile]
+}
+
+/** An upload as `Server.status` shows it. */
+export interface ReceivingUpload {
+  readonly user: string
+  readonly name: string
+  readonly size: number
+  /** Leading bytes written, and durable. */
+  readonly progress: number
+  readonly durable: number
+}
+
+export interface ServerStatus {
+  readonly links: number
+  /** Users with at least one link, sorted. */
+  readonly users: readonly string[]
+  readonly uploads: readonly ReceivingUpload[]
+}
+
+/** A running server. Closing it is its owner's: `close()`, or the signal that it was given. */
+export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
+  readonly addresses: readonly Address[]
+  /** Resolves when it has been closed and nothing of it is left. */
+  readonly closed: Promise<void>
+  status(): ServerStatus
+  /** Ends cleanly: nobody new, what is written is flushed, clients hear GOODBYE. Idempotent. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens the storage, takes up what a crash left, and listens. Resolves when clients can connect. Rejects with OspError
+ * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
+ */
+export async function serve(options: BoundOptions): Promise<Server> {
+  const limits = limitsWith(options.limits)
+  const { platform, storage, listen } = options
+  await storage.open(platform)
+  try {
+    const server = new RunningServer(options, limits)
+    await server.fileApp.recover()
+    await server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
+    return server
+  } catch (error) {
+    await storage[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+class RunningServer extends EventEmitter<ServerEvents> implements Server {
+  readonly fileApp: FileApp
+  readonly #options: BoundOptions
+  readonly #limits: Limits
+  readonly #host: SessionHost
+  readonly #sessions = new Set<Session>()
+  readonly #closed = deferred<void>()
+  #listener: Listener | undefined
+  #closing = false
+  #node = 0
+
+  constructor(options: BoundOptions, limits: Limits) {
+    super()
+    this.#options = options
+    this.#limits = limits
+    const { platform, storage, onConflict = 'replace', log = () => {} } = options
+    this.fileApp = new FileApp({
+      platform,
+      storage,
+      limits,
+      onConflict,
+      noteMs: limits.noteMs,
+      log,
+      stored: (file) => this.emit('stored', file),
+    })
+    this.#host = {
+      platform,
+      limits,
+      authenticator: options.authenticator,
+      apps: new Map<'file', App>([['file', this.fileApp]]),
+      bootId: platform.random.bytes(16, 'boot id'),
+      log,
+      replaces: (session) => this.#replaces(session),
+      closed: (session) => this.#sessions.delete(session),
+      unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#sessions.size),
+    }
+  }
+
+  listen(listener: Listener): void {
+    this.#listener = listener
+    listener.start((socket) => this.#accept(socket))
+    const { signal } = this.#options
+    signal?.addEventListener('abort', () => void this.close(), { once: true })
+    if (signal?.aborted) void this.close()
+  }
+
+  get addresses(): readonly Address[] {
+    return this.#listener ? [this.#listener.address] : []
+  }
+
+  get closed(): Promise<void> {
+    return this.#closed.promise
+  }
+
+  status(): ServerStatus {
+    const open = [...this.#sessions].filter((session) => session.open)
+    return {
+      links: open.length,
+      users: [...new Set(open.map(({ user }) => user))].sort(),
+      uploads: [...this.fileApp.receiving()].map(({ user, name, size, standing }) => ({
+        user,
+        name,
+        size,
+        ...standing,
+      })),
+    }
+  }
+
+  close(): Promise<void> {
+    if (!this.#closing) {
+      this.#closing = true
+      this.#shutDown().then(this.#closed.resolve, this.#closed.reject)
+    }
+    return this.#closed.promise
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #shutDown(): Promise<void> {
+    const { retryAfterMs } = this.#limits
+    await this.#listener?.close()
+    const ended = [...this.#sessions].map((session) =>
+      session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
+    )
+    await this.fileApp.close()
+    await Promise.all(ended)
+    await this.#options.storage[Symbol.asyncDispose]()
+  }
+
+  #accept(socket: Socket): void {
+    const session = new Session(this.#host, socket, ++this.#node)
+    this.#sessions.add(session)
+    const { retryAfterMs, links } = this.#limits
+    if (this.#closing) void session.close(new OspError('shutting-down', undefined, { retryAfterMs }))
+    else if (this.#sessions.size > links) {
+      void session.close(
+        new OspError('rate-limited', `the server has ${links} links, as many as it takes`, { retryAfterMs }),
+      )
+    }
+  }
+
+  async #replaces(session: Session): Promise<void> {
+    for (const other of this.#sessions) {
+      if (other === session || !other.open || other.user !== session.user || other.session !== session.session) continue
+      void other.close(new OspError('superseded', 'the same session has come back on another link'))
+    }
+  }
+}

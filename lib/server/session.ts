@@ -1,0 +1,200 @@
+import type { Request } from '../core/link.ts'
+import { OspError } from '../errors.ts'
+import { fixed, KiB, type Limits } from '../limits.ts'
+import { checkUserName } from '../names.ts'
+import type { Authenticator } from '../ports/authenticator.ts'
+import type { Log } from '../ports/log.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Socket } from '../ports/socket.ts'
+import { hex } from '../runtime/hex.ts'
+import { Peer } from '../runtime/peer.ts'
+import { lengthOf } from '../wire/codec.ts'
+import type { Message } from '../wire/message.ts'
+import { type App as AppName, events, version } from '../wire/protocol.ts'
+import type { App, Caller } from './app.ts'
+
+/** What a session needs of its server. */
+export interface SessionHost {
+  readonly platform: Platform
+  readonly limits: Limits
+  readonly authenticator: Authenticator
+  readonly apps: ReadonlyMap<AppName, App>
+  /** 16 bytes that name this run of the server. */
+  readonly bootId: Uint8Array
+  readonly log: Log
+  /** Ends the link of the same user and session, if one still lives; resolves when its apps know. */
+  replaces(session: Session): Promise<void>
+  closed(session: Session): void
+  /** Bytes of chunks that one link may have waiting to be written. */
+  unwrittenBytes(): number
+}
+
+/** A payload that any request but a chunk fits in. */
+const leastFrameBytes = fixed.messageBytes + 4 * KiB
+
+/** One link of a client: HELLO, then the client's requests, each to the app that it names. */
+export class Session implements Caller {
+  readonly node: number
+  readonly #host: SessionHost
+  readonly #peer: Peer
+  readonly #greeting: Disposable
+  #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
+  #user = ''
+  #session = ''
+  #unwritten = 0
+  #paused = false
+
+  constructor(host: SessionHost, socket: Socket, node: number) {
+    this.#host = host
+    this.node = node
+    const { platform, limits } = host
+    this.#greeting = platform.clock.alarm(platform.clock.now() + limits.handshakeMs, () => this.#late())
+    const { keepAliveMs, unsentBytes } = limits
+    this.#peer = new Peer(
+      { socket, platform, side: 'server', keepAliveMs, unsentBytes },
+      {
+        request: (request) => this.#request(request),
+        notice: () => {},
+        closed: (why) => this.#closed(why),
+      },
+    )
+  }
+
+  get user(): string {
+    return this.#user
+  }
+
+  get session(): string {
+    return this.#session
+  }
+
+  /** Whether HELLO has been answered and the link lives. */
+  get open(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** Says GOODBYE and ends the link. */
+  close(why: OspError): Promise<void> {
+    return this.#peer.close(why)
+  }
+
+  #request(request: Request): void {
+    const { message } = request
+    if (this.#state === 'silent' && message.event === 'HelloReq') {
+      this.#state = 'greeting'
+      this.#greeting[Symbol.dispose]()
+      void this.#greet(request, message)
+    } else if (this.#state === 'open' && message.event !== 'HelloReq') {
+      void this.#serve(request)
+    } else {
+      void this.#peer.close(
+        new OspError('malformed', `${message.event} came at the wrong time: one HELLO_REQ is first`),
+      )
+    }
+  }
+
+  async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
+    try {
+      if (!hello.versions.includes(version)) {
+        throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
+      }
+      const { userName: user, token } = hello
+      checkUserName(user)
+      const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
+      this.#user = admitted.user
+      this.#session = hex(hello.session)
+      await this.#host.replaces(this)
+    } catch (error) {
+      const why = this.#faultOf(error, request)
+      this.#peer.refuse(request, why)
+      await this.#peer.closeQuietly(why)
+      return
+    }
+    if (this.#state !== 'greeting') return
+    this.#state = 'open'
+    this.#peer.socket.maxPayload = this.#maxFrame
+    this.#peer.reply(request, this.#welcome())
+    this.#host.log({
+      level: 'info',
+      event: 'link-open',
+      user: this.user,
+      node: this.node,
+      from: this.#peer.socket.peer.host,
+    })
+  }
+
+  #welcome(): Message<'HelloAck'> {
+    const { limits, bootId } = this.#host
+    return {
+      event: 'HelloAck',
+      version,
+      node: this.node,
+      bootId,
+      maxFrame: this.#maxFrame,
+      keepAlive: limits.keepAliveMs,
+      maxUploads: limits.uploadsPerLink,
+      maxRecipients: limits.recipients,
+      features: 0,
+      messageIdFor: Math.floor(limits.messageIdMs / 1_000),
+    }
+  }
+
+  get #maxFrame(): number {
+    return Math.max(leastFrameBytes, this.#host.limits.chunkBytes + 8)
+  }
+
+  async #serve(request: Request): Promise<void> {
+    const { message } = request
+    const app = this.#host.apps.get(events[message.event].app)
+    if (!app) {
+      return this.#peer.close(new OspError('malformed', `this server has no app for ${message.event}`))
+    }
+    const bytes = message.event === 'PostFileReq' ? lengthOf(message.content) : 0
+    this.#hold(bytes)
+    try {
+      this.#peer.reply(request, await app.handle(this, request))
+    } catch (error) {
+      const why = this.#faultOf(error, request)
+      if (why.code === 'malformed') await this.#peer.close(why)
+      else this.#peer.refuse(request, why)
+    } finally {
+      this.#hold(-bytes)
+    }
+  }
+
+  /** The link is read only as fast as its chunks are written. */
+  #hold(bytes: number): void {
+    this.#unwritten += bytes
+    const full = this.#unwritten > this.#host.unwrittenBytes()
+    if (full === this.#paused) return
+    this.#paused = full
+    if (full) this.#peer.pause()
+    else this.#peer.resume()
+  }
+
+  #faultOf(error: unknown, { message }: Request): OspError {
+    const why = OspError.from(error)
+    const text = `${message.event}: ${why.message}`
+    if (why.code === 'internal') {
+      this.#host.log({ level: 'error', event: 'request-failed', user: this.user, node: this.node, text })
+    }
+    return why
+  }
+
+  #late(): void {
+    void this.#peer.close(new OspError('timed-out', 'no HELLO_REQ came in time'))
+  }
+
+  #closed(why: OspError): void {
+    if (this.#state === 'closed') return
+    const greeted = this.#state === 'open'
+    this.#state = 'closed'
+    this.#greeting[Symbol.dispose]()
+    if (greeted) {
+      for (const app of this.#host.apps.values()) app.lost(this)
+      const { user, node } = this
+      this.#host.log({ level: 'info', event: 'link-closed', user, node, code: why.code, text: why.message })
+    }
+    this.#host.closed(this)
+  }
+}

@@ -1,0 +1,153 @@
+import { fileInstance } from '../core/instance.ts'
+import { type Instance, Pool } from '../core/pool.ts'
+import { type ErrorCode, OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Caller } from './app.ts'
+import { type FileState, Upload } from './upload.ts'
+
+/** How an instance is left, by the events of its table. */
+export type Leaving = keyof (typeof fileInstance.table)['RECEIVE_FILE']
+
+/**
+ * The uploads that a server has open, and the instances that receive them. An upload whose link was lost, or that was
+ * paused, stays open for a while without an instance (parked), so that its client goes on where it was.
+ */
+export class Uploads {
+  readonly #limits: Limits
+  readonly #clock: Platform['clock']
+  readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
+  readonly #known = new Map<string, Upload>()
+  readonly #byInstance = new Map<number, Upload>()
+  /** By the time at which they are closed, the longest parked first. */
+  readonly #parked = new Map<Upload, number>()
+  #alarm: Disposable | undefined
+
+  constructor(limits: Limits, clock: Platform['clock']) {
+    this.#limits = limits
+    this.#clock = clock
+    this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
+  }
+
+  /** Those that an instance receives at present. */
+  receiving(): Iterable<Upload> {
+    return this.#byInstance.values()
+  }
+
+  get busy(): number {
+    return this.#pool.busy
+  }
+
+  /** Those that are open, received or parked. */
+  open(): readonly Upload[] {
+    return [...this.#known.values()]
+  }
+
+  /** Carries `job` out for (user, name), after what was asked about it before. */
+  async run<T>(user: string, name: string, job: (upload: Upload) => Promise<T>): Promise<T> {
+    const key = `${user}/${name}`
+    const upload = this.#known.get(key) ?? new Upload(user, name)
+    this.#known.set(key, upload)
+    try {
+      return await upload.run(() => job(upload))
+    } finally {
+      this.#forget(upload)
+    }
+  }
+
+  /** The upload whose instance `caller` holds under this number; throws what it is told otherwise. */
+  heldBy(caller: Caller, instance: number): Upload {
+    const upload = this.#byInstance.get(this.#pool.held(instance, caller).number)
+    if (!upload) throw new OspError('internal', `instance ${instance} is busy without an upload`)
+    return upload
+  }
+
+  denial(caller: Caller, instance: number): OspError {
+    return this.#pool.denial(instance, caller)
+  }
+
+  /** Gives the upload an instance. Throws OspError `too-many-uploads` or `no-idle-instance`. */
+  assign(upload: Upload, caller: Caller, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
+    this.checkCount(caller)
+    const instance = this.#pool.assign(caller, event)
+    if (!instance) throw new OspError('no-idle-instance', undefined, { retryAfterMs: this.#limits.retryAfterMs })
+    this.#byInstance.set(instance.number, upload)
+    this.#parked.delete(upload)
+    upload.instance = instance
+    return instance
+  }
+
+  /** Moves the upload's instance to another link of the user; the former one is told `superseded`. */
+  move(upload: Upload, to: Caller): void {
+    if (!upload.instance) return
+    this.#pool.move(upload.instance, 'takenOver', to, 'superseded')
+  }
+
+  /** Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. */
+  free(upload: Upload, event: Leaving, why?: ErrorCode): void {
+    const { instance } = upload
+    if (!instance) return
+    this.#byInstance.delete(instance.number)
+    this.#pool.release(instance, event, why)
+    upload.instance = undefined
+  }
+
+  /** Keeps an open upload without an instance for a while. */
+  park(upload: Upload): void {
+    if (!upload.transfer || upload.instance) return
+    this.#parked.delete(upload)
+    this.#parked.set(upload, this.#clock.now() + this.#limits.parkedMs)
+    this.#sweep()
+  }
+
+  /** Closes what is open of an upload; its record stays as it is. Called from the upload's queue. */
+  async close(upload: Upload): Promise<void> {
+    const { transfer } = upload
+    upload.transfer = undefined
+    upload.completed = undefined
+    upload.want = undefined
+    this.#parked.delete(upload)
+    await transfer?.close()
+  }
+
+  stop(): void {
+    this.#alarm?.[Symbol.dispose]()
+    this.#alarm = undefined
+  }
+
+  /** Largest chunk that is granted now: all granted ones together stay within the memory for chunks. */
+  grantedChunk(): number {
+    const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
+    return Math.min(this.#limits.chunkBytes, 2 ** Math.floor(Math.log2(share)))
+  }
+
+  /** Throws OspError `too-many-uploads` if the caller sends as many files as one link may. */
+  checkCount(caller: Caller): void {
+    let count = 0
+    for (const { instance } of this.#byInstance.values()) if (instance?.holder?.node === caller.node) count++
+    if (count < this.#limits.uploadsPerLink) return
+    const text = `this link sends ${count} files already, as many as the server allows`
+    throw new OspError('too-many-uploads', text, { retryAfterMs: this.#limits.retryAfterMs })
+  }
+
+  /** Closes what was parked too long, or beyond the bound. */
+  #sweep(): void {
+    this.stop()
+    const now = this.#clock.now()
+    for (const [upload, untilMs] of this.#parked) {
+      if (untilMs > now && this.#parked.size <= this.#limits.parkedUploads) {
+        this.#alarm = this.#clock.alarm(untilMs, () => this.#sweep())
+        return
+      }
+      this.#parked.delete(upload)
+      void this.run(upload.user, upload.name, async () => {
+        if (!upload.instance && !this.#parked.has(upload)) await this.close(upload)
+      })
+    }
+  }
+
+  #forget(upload: Upload): void {
+    if (upload.instance || upload.transfer || upload.queue.waiting > 0) return
+    this.#known.delete(`${upload.user}/${upload.name}`)
+  }
+}
