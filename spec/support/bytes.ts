@@ -1,0 +1,21 @@
+/** The bytes that hexadecimal digits stand for; white space is ignored. */
+export function hex(digits: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(digits.replace(/\s/gu, ''), 'hex'))
+}
+
+/** Pieces as one. */
+export function joined(parts: readonly Uint8Array[]): Uint8Array {
+  return Uint8Array.from(Buffer.concat(parts))
+}
+
+/** `bytes` cut into pieces of these lengths, over and over; they alias it. Empty pieces stay. */
+export function cut(bytes: Uint8Array, lengths: readonly number[]): Uint8Array[] {
+  if (lengths.every((length) => length === 0)) return [bytes]
+  const pieces: Uint8Array[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const length = lengths[pieces.length % lengths.length] ?? 0
+    pieces.push(bytes.subarray(at, at + length))
+    at += length
+  }
+  return pieces
+}

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { crc32 } from 'node:zlib'
+import fc from 'fast-check'
+import { encodeFrame, type Frame, FrameReader, headerBytes } from '../../lib/wire/frame.ts'
+import { cut, joined } from '../support/bytes.ts'
+import { spec } from '../support/spec.ts'
+import { anyFrame } from './arbitrary.ts'
+
+const limit = 4 * 1024 * 1024
+
+const reader = (maxPayload = limit) => new FrameReader(crc32, maxPayload)
+const bytesOf = (frame: Frame) => joined(encodeFrame(frame, crc32))
+const frameOf = (...payload: Uint8Array[]): Frame => ({
+  version: 1,
+  flags: 0,
+  event: 4,
+  seq: 7,
+  app: 1,
+  instance: 3,
+  payload,
+})
+const counting = (length: number) => Uint8Array.from({ length }, (_, index) => index * 7)
+const whole = (frame: Frame) => ({ ...frame, payload: joined(frame.payload) })
+
+function read(pieces: Iterable<Uint8Array>, from = reader()): Frame[] {
+  return [...pieces].flatMap((piece) => [...from.push(piece)])
+}
+
+/** The header of a frame that announces a payload of this length. */
+function announcing(length: number): Uint8Array {
+  const header = new Uint8Array(headerBytes)
+  new DataView(header.buffer).setUint32(0, length)
+  return header
+}
+
+spec('a frame', (it) => {
+  it('has its header as the protocol says', () => {
+    const frame = { version: 1, flags: 2, event: 0x0304, seq: 0x05060708, app: 0x090a, instance: 0x0b0c, payload: [] }
+    const header = bytesOf({ ...frame, payload: [counting(3)] })
+    assert.deepEqual([...header.subarray(0, 16)], [0, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
+    const covered = Buffer.concat([header.subarray(0, 16), header.subarray(20)])
+    assert.equal(new DataView(header.buffer).getUint32(16), crc32(covered))
+  })
+
+  it('is written without a copy of its payload', () => {
+    const payload = [counting(5), counting(6)]
+    assert.deepEqual(encodeFrame(frameOf(...payload), crc32).slice(1), payload)
+    assert.equal(encodeFrame(frameOf(...payload), crc32)[1], payload[0])
+  })
+})
+
+spec('a frame reader', (it) => {
+  it('finds any frames again, however the stream is cut', () => {
+    const lengths = fc.array(fc.oneof(fc.nat(3), fc.nat(500)), { minLength: 1 })
+    fc.assert(
+      fc.property(fc.array(anyFrame), lengths, (frames, lengths) => {
+        const stream = joined(frames.map(bytesOf))
+        assert.deepEqual(read(cut(stream, lengths)).map(whole), frames.map(whole))
+      }),
+    )
+  })
+
+  it('finds long frames again, however the stream is cut', () => {
+    const lengths = fc.array(fc.oneof(fc.nat(5), fc.nat(5_000), fc.nat(100_000)), { minLength: 1, maxLength: 20 })
+    const frames = [frameOf(counting(200_000)), frameOf(), frameOf(counting(70_000), counting(4_097))]
+    const stream = joined(frames.map(bytesOf))
+    const property = fc.property(lengths, (lengths) => {
+      fc.pre(lengths.some((length) => length > 100))
+      assert.deepEqual(read(cut(stream, lengths)).map(whole), frames.map(whole))
+    })
+    fc.assert(property)
+  })
+
+  it('passes long pieces through as parts that alias them', () => {
+    const stream = bytesOf(frameOf(counting(300_000)))
+    const pieces = cut(stream, [65_536])
+    const [frame] = read(pieces)
+    assert.equal(frame?.payload.length, pieces.length)
+    for (const part of frame?.payload ?? []) assert.equal(part.buffer, stream.buffer)
+  })
+
+  it('keeps few objects for a payload that comes byte by byte', () => {
+    const [frame] = read(cut(bytesOf(frameOf(counting(300_000))), [1]))
+    assert.deepEqual(
+      frame?.payload.map((part) => part.length),
+      [65_536, 65_536, 65_536, 65_536, 37_856],
+    )
+  })
+
+  it('keeps at most twice the bytes of a payload whose pieces are short and long in turn', () => {
+    for (const lengths of [
+      [1, 4_096],
+      [4_095, 4_096],
+      [1, 65_536],
+      [1, 65_535],
+      [20_000, 1, 50_000],
+    ]) {
+      const stream = bytesOf(frameOf(counting(2_000_000)))
+      const [frame] = read(cut(stream, lengths))
+      const blocks = new Set(frame?.payload.map((part) => part.buffer).filter((buffer) => buffer !== stream.buffer))
+      const kept = [...blocks].reduce((total, block) => total + block.byteLength, 0)
+      assert.ok(kept <= 2_000_000 + 65_536, `${kept} bytes are kept beside the stream for pieces of ${lengths}`)
+      assert.ok((frame?.payload.length ?? 0) < 1_100)
+    }
+  })
+
+  it('does not touch what it has handed out', () => {
+    const from = reader()
+    const [first] = read(cut(bytesOf(frameOf(counting(100))), [9]), from)
+    read(cut(bytesOf(frameOf(new Uint8Array(100))), [9]), from)
+    assert.deepEqual(joined(first?.payload ?? []), counting(100))
+  })
+
+  it('refuses a payload over the limit as soon as its header is there', () => {
+    const text = /announces 4294967295 bytes, over the limit of 4096/u
+    const from = reader(4_096)
+    assert.deepEqual(read(cut(announcing(0xffff_ffff).subarray(0, 19), [5]), from), [])
+    assert.throws(() => read([announcing(0xffff_ffff).subarray(19)], from), { code: 'malformed', message: text })
+    assert.throws(() => read([announcing(4_097)], reader(4_096)), { code: 'malformed' })
+    assert.equal(read([bytesOf(frameOf(counting(4_096)))], reader(4_096)).length, 1)
+  })
+
+  it('takes a limit that is raised between two frames of one piece', () => {
+    const from = reader(10)
+    const found: number[] = []
+    for (const frame of from.push(joined([bytesOf(frameOf(counting(10))), bytesOf(frameOf(counting(99)))]))) {
+      found.push(joined(frame.payload).length)
+      from.maxPayload = 100
+    }
+    assert.deepEqual(found, [10, 99])
+  })
+
+  it('never takes a frame with a changed bit for a whole one', () => {
+    const property = fc.property(anyFrame, fc.nat(), fc.nat(7), (frame, place, bit) => {
+      const bytes = bytesOf(frame)
+      const at = place % bytes.length
+      bytes[at] = (bytes[at] ?? 0) ^ (1 << bit)
+      const from = reader()
+      try {
+        assert.deepEqual(read([bytes], from), [])
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, 'malformed')
+        return
+      }
+      assert.equal(from.between, false)
+    })
+    fc.assert(property, { numRuns: 1_000 })
+  })
+
+  it('says that a damaged frame is damaged', () => {
+    const bytes = bytesOf(frameOf(counting(50)))
+    bytes[40] = 99
+    assert.throws(() => read([bytes]), { code: 'malformed', message: /damaged/u })
+  })
+
+  it('finds nothing in a frame that is cut off, and knows what is missing', () => {
+    const bytes = bytesOf(frameOf(counting(50)))
+    for (let length = 0; length < bytes.length; length++) {
+      const from = reader()
+      assert.deepEqual(read([bytes.subarray(0, length)], from), [])
+      assert.equal(from.between, length === 0)
+      assert.equal(from.announced, length < headerBytes ? 0 : 50)
+    }
+  })
+
+  it('stands between two frames after a whole one', () => {
+    const from = reader()
+    read([bytesOf(frameOf(counting(50))), bytesOf(frameOf())], from)
+    assert.equal(from.between, true)
+    assert.equal(from.announced, 0)
+  })
+})

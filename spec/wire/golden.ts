@@ -1,0 +1,216 @@
+import type { Message } from '../../lib/wire/message.ts'
+import { hex } from '../support/bytes.ts'
+
+/**
+ * At least one whole frame of every event, with its meaning: the header's fields, two spaces, the payload's fields,
+ * in hexadecimal. They were made from docs/protocol.md, not by the code that is checked with them.
+ */
+export const vectors: readonly (readonly [Message, frame: string])[] = [
+  [
+    {
+      event: 'StartPostFileReq',
+      fileName: 'fotos/ä.jpg',
+      size: 4_294_967_297,
+      modifiedAt: 1_700_000_000_123,
+      digest: 2,
+    },
+    '0000001f 01 00 0001 00000001 0001 0000 f6fa80c3  000c 666f746f732fc3a42e6a7067 0000000100000001 0000018bcfe5687b 02',
+  ],
+  [
+    { event: 'StartPostFileAck', instance: 199, progress: 0, chunk: 1_048_576, window: 8_388_608 },
+    '00000012 01 00 0002 00000001 0001 0000 16a2d941  00c7 0000000000000000 00100000 00800000',
+  ],
+  [
+    { event: 'StartPostFileNack', code: 7, retryAfter: 1000, text: 'no idle instance' },
+    '00000018 01 00 0003 00000001 0001 0000 0a275df3  0007 000003e8 0010 6e6f2069646c6520696e7374616e6365',
+  ],
+  [
+    { event: 'PostFileReq', progress: 4_294_967_296, content: [hex('68656c6c6f')] },
+    '0000000d 01 00 0004 00000002 0001 00c7 7995a9b9  0000000100000000 68656c6c6f',
+  ],
+  [
+    { event: 'PostFileReq', progress: 5, content: [] },
+    '00000008 01 01 0004 00000002 0001 00c7 4aa0af02  0000000000000005',
+  ],
+  [
+    { event: 'PostFileAck', progress: 4_294_967_301, durable: 4_294_967_296 },
+    '00000010 01 00 0005 00000002 0001 00c7 9e5e1948  0000000100000005 0000000100000000',
+  ],
+  [
+    { event: 'FileMd5Req', digest: hex('d41d8cd98f00b204e9800998ecf8427e') },
+    '00000014 01 00 0006 00000003 0001 00c7 24bce811  00000010 d41d8cd98f00b204e9800998ecf8427e',
+  ],
+  [
+    { event: 'FileMd5Ack', storedName: 'fotos/ä (1).jpg' },
+    '00000012 01 00 0007 00000003 0001 00c7 0afd81a2  0010 666f746f732fc3a4202831292e6a7067',
+  ],
+  [
+    { event: 'FileMd5Nack', code: 13, retryAfter: 0, text: 'digests differ', progress: 0 },
+    '0000001e 01 00 0008 00000003 0001 00c7 62656736  000d 00000000 000e 6469676573747320646966666572 0000000000000000',
+  ],
+  [{ event: 'PauseFileReq' }, '00000000 01 00 0009 00000004 0001 00c7 2aff2a85'],
+  [
+    { event: 'PauseFileAck', progress: 65_536, durable: 65_536 },
+    '00000010 01 00 000a 00000004 0001 00c7 e015731c  0000000000010000 0000000000010000',
+  ],
+  [
+    {
+      event: 'ContinuePostFileReq',
+      fileName: 'a',
+      size: 9_007_199_254_740_991,
+      modifiedAt: 0,
+      digest: 3,
+      progress: 9_007_199_254_740_991,
+    },
+    '0000001c 01 00 000b 00000005 0001 0000 93ced7fa  0001 61 001fffffffffffff 0000000000000000 03 001fffffffffffff',
+  ],
+  [
+    {
+      event: 'ContinuePostFileAck',
+      instance: 1,
+      progress: 70_000,
+      chunk: 4096,
+      window: 65_536,
+      checkpoint: 65_536,
+      checkpointDigest: hex('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'),
+    },
+    '0000003e 01 00 000c 00000005 0001 0000 90abed6e  0001 0000000000011170 00001000 00010000 0000000000010000 00000020 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+  ],
+  [
+    {
+      event: 'ContinuePostFileAck',
+      instance: 1,
+      progress: 0,
+      chunk: 4096,
+      window: 65_536,
+      checkpoint: 0,
+      checkpointDigest: hex(''),
+    },
+    '0000001e 01 00 000c 00000006 0001 0000 e2beb049  0001 0000000000000000 00001000 00010000 0000000000000000 00000000',
+  ],
+  [
+    { event: 'ContinuePostFileNack', code: 10, retryAfter: 0, text: 'taken over' },
+    '00000012 01 00 000d 00000006 0001 0000 674e51e6  000a 00000000 000a 74616b656e206f766572',
+  ],
+  [{ event: 'CancelFileReq', fileName: 'a' }, '00000003 01 00 000e 00000007 0001 0000 413dcf58  0001 61'],
+  [{ event: 'CancelFileAck', outcome: 1 }, '00000001 01 00 000f 00000007 0001 0000 aac3f588  01'],
+  [
+    { event: 'CancelFileNack', code: 17, retryAfter: 0, text: 'bad name' },
+    '00000010 01 00 0010 00000007 0001 0000 ace8c1a1  0011 00000000 0008 626164206e616d65',
+  ],
+  [
+    { event: 'RegistReq', userName: 'älice', flags: 1 },
+    '00000009 01 00 0011 ffffffff 0002 0000 45439254  0006 c3a46c696365 01',
+  ],
+  [
+    { event: 'RegistAck', instance: 65_535, listVersion: 4_294_967_295, deliveryWindow: 16 },
+    '00000008 01 00 0012 ffffffff 0002 0000 8ce6fe2f  ffff ffffffff 0010',
+  ],
+  [
+    { event: 'RegistNack', code: 22, retryAfter: 60_000, text: 'full' },
+    '0000000c 01 00 0013 00000002 0002 0000 71fdac63  0016 0000ea60 0004 66756c6c',
+  ],
+  [
+    {
+      event: 'RegistListNtf',
+      listVersion: 9,
+      kind: 1,
+      members: [
+        { change: 1, node: 5, userName: 'bob' },
+        { change: 0, node: 4, userName: 'carol' },
+      ],
+    },
+    '0000001d 01 00 0014 00000000 0002 0000 ac47f94c  00000009 01 0002 01 00000005 0003 626f62 00 00000004 0005 6361726f6c',
+  ],
+  [
+    {
+      event: 'PostMsgReq',
+      messageId: hex('000102030405060708090a0b0c0d0e0f'),
+      recipients: ['bob', 'carol'],
+      content: hex('6869'),
+    },
+    '00000024 01 00 0015 00000003 0002 000c cf21fac5  000102030405060708090a0b0c0d0e0f 0002 0003 626f62 0005 6361726f6c 00000002 6869',
+  ],
+  [
+    {
+      event: 'PostMsgAck',
+      recipients: [
+        { recipient: 'bob', status: 0 },
+        { recipient: 'carol', status: 1 },
+      ],
+    },
+    '00000010 01 00 0016 00000003 0002 000c b4eae7dc  0002 0003 626f62 00 0005 6361726f6c 01',
+  ],
+  [
+    { event: 'PostMsgNack', code: 26, retryAfter: 0, text: 'no such user', recipients: ['carol'] },
+    '0000001d 01 00 0017 00000003 0002 000c 824ffb76  001a 00000000 000c 6e6f20737563682075736572 0001 0005 6361726f6c',
+  ],
+  [
+    {
+      event: 'DeliverMsgReq',
+      messageId: hex('000102030405060708090a0b0c0d0e0f'),
+      mailboxSeq: 17,
+      sender: 'alice',
+      sentAt: 1_700_000_000_123,
+      content: hex('6869'),
+      attempt: 1,
+    },
+    '0000002e 01 00 0018 00000001 0002 0000 0ac15fc3  000102030405060708090a0b0c0d0e0f 0000000000000011 0005 616c696365 0000018bcfe5687b 00000002 6869 01',
+  ],
+  [{ event: 'DeliverMsgAck', mailboxSeq: 17 }, '00000008 01 00 0019 00000001 0002 0000 7af9a506  0000000000000011'],
+  [{ event: 'ListReq' }, '00000000 01 00 001a 00000004 0002 0000 b8f4bd7b'],
+  [
+    { event: 'ListAck', listVersion: 9, kind: 0, members: [{ change: 1, node: 5, userName: 'bob' }] },
+    '00000011 01 00 001b 00000004 0002 0000 065c5fa2  00000009 00 0001 01 00000005 0003 626f62',
+  ],
+  [
+    { event: 'PostFileNack', code: 14, retryAfter: 5000, text: 'disk full', progress: 1_234_567 },
+    '00000019 01 00 001c 00000008 0001 0003 bf6ad13f  000e 00001388 0009 6469736b2066756c6c 000000000012d687',
+  ],
+  [
+    { event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' },
+    '00000008 01 00 001d 00000008 0001 0003 46bca6ed  000b 00000000 0000',
+  ],
+  [
+    { event: 'DeliverMsgNack', code: 6, retryAfter: 0, text: 'given up' },
+    '00000010 01 00 001e 00000001 0002 0000 5aac8265  0006 00000000 0008 676976656e207570',
+  ],
+  [
+    {
+      event: 'HelloReq',
+      versions: [1],
+      userName: 'alice',
+      token: 'secret',
+      session: hex('f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff'),
+      software: 'ospd/0.1.0',
+      features: 1,
+    },
+    '00000032 01 00 0040 00000001 0000 0000 8c19621c  0001 01 0005 616c696365 0006 736563726574 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 000a 6f7370642f302e312e30 00000001',
+  ],
+  [
+    {
+      event: 'HelloAck',
+      version: 1,
+      node: 5,
+      bootId: hex('a0a1a2a3a4a5a6a7a8a9aaabacadaeaf'),
+      maxFrame: 1_048_640,
+      keepAlive: 15_000,
+      maxUploads: 5,
+      maxRecipients: 16,
+      features: 0,
+      messageIdFor: 604_800,
+    },
+    '00000029 01 00 0041 00000001 0000 0000 aafcc5f5  01 00000005 a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 00100040 00003a98 0005 0010 00000000 00093a80',
+  ],
+  [
+    { event: 'HelloNack', code: 3, retryAfter: 0, text: 'not let in' },
+    '00000012 01 00 0042 00000001 0000 0000 9ccfa115  0003 00000000 000a 6e6f74206c657420696e',
+  ],
+  [{ event: 'PingReq' }, '00000000 01 00 0043 00000009 0000 0000 9d115a89'],
+  [{ event: 'PingAck', listVersion: 9 }, '00000004 01 00 0044 00000009 0000 0000 7afed811  00000009'],
+  [{ event: 'PingAck', listVersion: undefined }, '00000000 01 00 0044 00000009 0000 0000 f9703740'],
+  [
+    { event: 'GoodbyeNtf', code: 5, retryAfter: 2000, text: 'shutting down' },
+    '00000015 01 00 0045 00000000 0000 0000 752413fb  0005 000007d0 000d 7368757474696e6720646f776e',
+  ],
+]
