@@ -68,7 +68,7 @@ export class ByteSocket implements Socket {
   send(frame: Frame, left?: () => void): boolean {
     if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
     this.#write(frame, left)
-    this.#full = this.#stream.writableLength > socketBounds.fullBytes
+    if (this.#stream.writableLength > socketBounds.fullBytes) this.#full = true
     return !this.#full
   }
 

@@ -64,7 +64,7 @@ export class MemorySocket implements Socket {
   send(frame: Frame, left?: () => void): boolean {
     if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
     this.#take(frame, left)
-    this.#full = this.#unsentBytes > socketBounds.fullBytes
+    if (this.#unsentBytes > socketBounds.fullBytes) this.#full = true
     return !this.#full
   }
 

@@ -35,6 +35,18 @@ export function flowFacts(name: string, open: () => Ways): void {
         assert.deepEqual(nearHeard.order, ['drained'])
       }))
 
+    it('stays full until it is told that there is room, whatever else is sent', () =>
+      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
+        farHeard.onFrame = () => far.pause()
+        start()
+        const frames = fill(near)
+        await farHeard.times('frame')
+        assert.equal(near.send(frameOf(0)), nearHeard.count('drained') > 0)
+        farHeard.onFrame = () => {}
+        far.resume()
+        await Promise.all([nearHeard.times('drained'), farHeard.times('frame', frames + 1)])
+      }))
+
     it('becomes full and drained again and again', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
