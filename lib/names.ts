@@ -5,7 +5,7 @@ import { fixed } from './limits.ts'
 const controls = /\p{Cc}/u
 const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/u
 const separators = /[\\:]/u
-const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?:\.|$)/iu
+const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
 const utf8 = new TextEncoder()
 
@@ -35,6 +35,7 @@ function faultOfFileName(name: string): string | undefined {
 }
 
 function faultOfUserName(name: string): string | undefined {
+  if (name === '') return 'it is empty'
   if (name.includes('/')) return 'it has a "/"'
   if (utf8.encode(name).length > fixed.userNameBytes) return `it is over ${fixed.userNameBytes} bytes`
   return faultOfPart(name)
