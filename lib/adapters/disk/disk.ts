@@ -1,0 +1,96 @@
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { OspError } from '../../errors.ts'
+import type { Platform } from '../../ports/platform.ts'
+import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
+import { Book } from '../records/book.ts'
+import { Transfers } from '../records/transfers.ts'
+import { makeDirectory } from './directories.ts'
+import { attempt, errnoOf } from './faults.ts'
+import { DiskFiles } from './files.ts'
+import { checkFormat, foldsCase } from './format.ts'
+import { Layout } from './layout.ts'
+import { LevelShelf } from './levelShelf.ts'
+import { lockedBy, removeOwner, writeOwner } from './owner.ts'
+import { Tree } from './tree.ts'
+
+/** Everything in one directory of this machine, which one process at a time may have open; made if it is not there. */
+export function disk(directory: string): Storage {
+  return new DiskStorage(new Layout(directory))
+}
+
+class DiskStorage implements Storage {
+  readonly transfers: TransferStore
+  readonly files: FileStore
+  readonly #layout: Layout
+  readonly #tree: Tree
+  readonly #book = new Book()
+  readonly #files: DiskFiles
+  #shelf: LevelShelf | undefined
+  #wallTime: () => number = Date.now
+
+  constructor(layout: Layout) {
+    this.#layout = layout
+    this.#tree = new Tree(layout.files)
+    this.#files = new DiskFiles(layout, this.#tree, this.#book)
+    this.files = this.#files
+    this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
+  }
+
+  async open(platform: Platform): Promise<void> {
+    const { directory, records, partial, files } = this.#layout
+    await attempt(`making the directory ${directory}`, () => mkdir(directory, { recursive: true, mode: 0o700 }))
+    await checkFormat(this.#layout)
+    for (const path of [records, partial, files]) await makeDirectory(path)
+    const shelf = await openShelf(this.#layout)
+    this.#shelf = shelf
+    try {
+      await writeOwner(this.#layout, platform.clock.wallTime())
+      this.#wallTime = () => platform.clock.wallTime()
+      this.#tree.foldsCase = await foldsCase(this.#layout)
+      await this.#recover(shelf)
+    } catch (error) {
+      await this[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const shelf = this.#shelf
+    if (!shelf) return
+    this.#shelf = undefined
+    this.#book.close()
+    await this.#files.close()
+    // Before the lock goes, or the next owner's would be removed.
+    await removeOwner(this.#layout)
+    await shelf.close()
+  }
+
+  /** Takes up the records, and removes the partial files that have none. */
+  async #recover(shelf: LevelShelf): Promise<void> {
+    const { partial } = this.#layout
+    const wanted = new Set<string>()
+    await this.#book.open(shelf, ({ user, name }) => wanted.add(this.#layout.partialName(user, name)))
+    const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
+    for (const entry of entries) {
+      if (wanted.has(entry)) continue
+      const path = join(partial, entry)
+      await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
+    }
+  }
+}
+
+async function openShelf(layout: Layout): Promise<LevelShelf> {
+  try {
+    return await LevelShelf.open(layout.records)
+  } catch (error) {
+    const { cause } = error as Error
+    if (errnoOf(cause) === 'LEVEL_LOCKED') throw await lockedBy(layout, cause)
+    throw new OspError(
+      'internal',
+      `the records in ${layout.records} cannot be opened (${cause instanceof Error ? cause.message : error}); ` +
+        'check the disk, restore that directory from a backup, or move it away: unfinished uploads then begin again',
+      { cause: error },
+    )
+  }
+}

@@ -1,0 +1,97 @@
+import { constants } from 'node:fs'
+import { open, rm, statfs } from 'node:fs/promises'
+import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
+import type { Book } from '../records/book.ts'
+import type { StoredNames } from '../records/storedNames.ts'
+import { attempt, errnoOf } from './faults.ts'
+import type { Layout } from './layout.ts'
+import { DiskPartialFile } from './partialFile.ts'
+import { publish } from './publish.ts'
+import type { Tree } from './tree.ts'
+
+/** Partial and published files in a data directory. */
+export class DiskFiles implements FileStore, StoredNames {
+  readonly #layout: Layout
+  readonly #tree: Tree
+  readonly #book: Book
+  readonly #open = new Set<PartialFile>()
+
+  constructor(layout: Layout, tree: Tree, book: Book) {
+    this.#layout = layout
+    this.#tree = tree
+    this.#book = book
+  }
+
+  get foldsCase(): boolean {
+    return this.#tree.foldsCase
+  }
+
+  async open(claim: Claim): Promise<PartialFile> {
+    this.#book.checkOpen()
+    const { user, name } = claim
+    const path = this.#layout.partialOf(user, name)
+    const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, work)
+    return guard(() =>
+      attempt(`opening ${path}`, async () => {
+        const record = await this.#book.record(user, name)
+        // A verified file that isn't there is in its place already: an empty one must not replace it.
+        const handle = await open(path, flags(!record?.verified), 0o600).catch((error) => {
+          if (record?.verified && errnoOf(error) === 'ENOENT') return undefined
+          throw error
+        })
+        const length = handle ? (await handle.stat()).size : 0
+        const file = new DiskPartialFile(
+          path,
+          {
+            layout: this.#layout,
+            guard,
+            publish: (to, replace) => publish(this.#tree, path, this.#layout.partsOf(user, to), replace),
+            closed: (closed) => this.#open.delete(closed),
+          },
+          handle,
+          length,
+        )
+        this.#open.add(file)
+        return file
+      }),
+    )
+  }
+
+  async remove(user: string, name: string): Promise<void> {
+    this.#book.checkOpen()
+    await this.dropPartial(user, name)
+  }
+
+  async stored(user: string, name: string): Promise<boolean> {
+    this.#book.checkOpen()
+    return (await this.#tree.file(this.#layout.partsOf(user, name))) !== undefined
+  }
+
+  async free(): Promise<number> {
+    this.#book.checkOpen()
+    const { directory } = this.#layout
+    const { bavail, bsize } = await attempt(`looking at the disk of ${directory}`, () => statfs(directory))
+    return bavail * bsize
+  }
+
+  conflict(user: string, name: string): Promise<string | undefined> {
+    return this.#tree.conflict(this.#layout.partsOf(user, name))
+  }
+
+  async stamp(user: string, name: string): Promise<string | undefined> {
+    const stats = await this.#tree.file(this.#layout.partsOf(user, name))
+    return stats && `${stats.size}:${stats.mtimeNs}:${stats.ino}`
+  }
+
+  async dropPartial(user: string, name: string): Promise<void> {
+    const path = this.#layout.partialOf(user, name)
+    await attempt(`removing ${path}`, () => rm(path, { force: true }))
+  }
+
+  /** Closes every partial file that is still open. */
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
+  }
+}
+
+const flags = (create: boolean) => constants.O_RDWR | (create ? constants.O_CREAT : 0) | (constants.O_NOFOLLOW ?? 0)

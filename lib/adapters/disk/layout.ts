@@ -1,0 +1,40 @@
+import { createHash } from 'node:crypto'
+import { join, resolve } from 'node:path'
+import { checkFileName, checkUserName } from '../../names.ts'
+
+/** Where things are in a data directory. Paths of names are made of checked names only. */
+export class Layout {
+  readonly directory: string
+  /** Text `ospd N`: the version of this layout. */
+  readonly format: string
+  /** Who has it open: JSON { pid, startedAt }. */
+  readonly owner: string
+  /** The LevelDB of transfer records. Its lock is the lock of the whole directory. */
+  readonly records: string
+  readonly partial: string
+  readonly files: string
+
+  constructor(directory: string) {
+    this.directory = resolve(directory)
+    this.format = join(this.directory, 'format')
+    this.owner = join(this.directory, 'daemon.json')
+    this.records = join(this.directory, 'records')
+    this.partial = join(this.directory, 'partial')
+    this.files = join(this.directory, 'files')
+  }
+
+  /** The name of an upload's partial file: a hash, since a long name with its user's might not fit. */
+  partialName(user: string, name: string): string {
+    const subject = `${checkUserName(user)}/${checkFileName(name)}`
+    return `${createHash('sha256').update(subject).digest('hex').slice(0, 32)}.part`
+  }
+
+  partialOf(user: string, name: string): string {
+    return join(this.partial, this.partialName(user, name))
+  }
+
+  /** The parts of a published file's path below `files`. */
+  partsOf(user: string, storedName: string): readonly string[] {
+    return [checkUserName(user), ...checkFileName(storedName).split('/')]
+  }
+}

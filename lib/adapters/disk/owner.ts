@@ -1,0 +1,37 @@
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { z } from 'zod'
+import { OspError } from '../../errors.ts'
+import { attempt } from './faults.ts'
+import type { Layout } from './layout.ts'
+
+const owner = z.object({ pid: z.int(), startedAt: z.string() })
+
+/** Writes down that this process has the directory open. Only for people to read: the lock is LevelDB's. */
+export async function writeOwner({ owner: path }: Layout, wallTime: number): Promise<void> {
+  const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
+  await attempt(`writing ${path}`, async () => {
+    await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600 })
+    await rename(`${path}.new`, path)
+  })
+}
+
+export async function removeOwner({ owner: path }: Layout): Promise<void> {
+  await attempt(`removing ${path}`, () => rm(path, { force: true }))
+}
+
+/** The error of a directory that another process has open, naming that process as far as it is known. */
+export async function lockedBy({ directory, owner: path }: Layout, cause: unknown): Promise<OspError> {
+  const text = await readFile(path, 'utf8').catch(() => '')
+  const known = owner.safeParse(jsonOf(text)).data
+  const who = known ? `process ${known.pid}, since ${known.startedAt}` : 'another process'
+  return new OspError('data-locked', `${directory} is in use by ${who}; stop it or name another directory`, { cause })
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // The owner is still writing it, or never came to.
+    return undefined
+  }
+}

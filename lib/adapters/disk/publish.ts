@@ -1,0 +1,62 @@
+import { link, rename, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { OspError } from '../../errors.ts'
+import { syncDirectory } from './directories.ts'
+import { attempt, errnoOf } from './faults.ts'
+import { conflictError, look, type Tree } from './tree.ts'
+
+/** What a file system without hard links answers to link(2). */
+const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
+
+/**
+ * Moves a flushed partial file to its place in the tree: durable. Resolves with false, and nothing is changed,
+ * if a file lies there already and `replace` is not set. Safe to repeat after a crash at any of its steps.
+ */
+export async function publish(
+  tree: Tree,
+  partial: string,
+  parts: readonly string[],
+  replace: boolean,
+): Promise<boolean> {
+  const conflict = await tree.conflict(parts)
+  if (conflict !== undefined) throw conflictError(conflict)
+  const target = tree.pathOf(parts)
+  const [bytes, there] = [await look(partial), await tree.file(parts)]
+  if (!bytes) {
+    // Renamed already, and the process died before it could say so.
+    if (there) await syncDirectory(dirname(target))
+    else throw new OspError('internal', `publishing ${target} failed: the partial file ${partial} is gone`)
+    return true
+  }
+  if (there && there.ino === bytes.ino && there.dev === bytes.dev) {
+    // Linked already; renaming would change nothing, since both names lead to the same file.
+    await attempt(`removing ${partial}`, () => unlink(partial))
+  } else {
+    if (there && !replace) return false
+    await tree.makeRoom(parts)
+    if (!(await attempt(`publishing ${target}`, () => (replace ? move(partial, target) : add(partial, target))))) {
+      return false
+    }
+  }
+  await syncDirectory(dirname(target))
+  return true
+}
+
+async function move(partial: string, target: string): Promise<boolean> {
+  await rename(partial, target)
+  return true
+}
+
+/** Unlike renaming, linking never replaces a file that has come there since we looked. */
+async function add(partial: string, target: string): Promise<boolean> {
+  try {
+    await link(partial, target)
+  } catch (error) {
+    const errno = errnoOf(error) ?? ''
+    if (errno === 'EEXIST') return false
+    if (!withoutLinks.has(errno)) throw error
+    return (await look(target)) ? false : move(partial, target)
+  }
+  await unlink(partial)
+  return true
+}

@@ -1,0 +1,106 @@
+import type { BigIntStats } from 'node:fs'
+import { lstat, readdir, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { OspError } from '../../errors.ts'
+import { makeDirectory, syncDirectory } from './directories.ts'
+import { attempt, errnoOf, unless } from './faults.ts'
+
+/** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
+const remembered = 4_096
+
+/**
+ * The directory tree of the published files, walked one part at a time without following a symbolic link, so
+ * that no name leads out of it. `parts` are checked names: the user, then the parts of the file's name.
+ */
+export class Tree {
+  readonly #root: string
+  readonly #durable = new Set<string>()
+  foldsCase = false
+
+  constructor(root: string) {
+    this.#root = root
+  }
+
+  pathOf(parts: readonly string[]): string {
+    return join(this.#root, ...parts)
+  }
+
+  /** The regular file that lies there, if one does. */
+  async file(parts: readonly string[]): Promise<BigIntStats | undefined> {
+    if ((await this.conflict(parts)) !== undefined) return undefined
+    const stats = await look(this.pathOf(parts))
+    return stats?.isFile() ? stats : undefined
+  }
+
+  /** The name (or the user) of what leaves no room for a file there; a file of just this name does leave it. */
+  async conflict(parts: readonly string[]): Promise<string | undefined> {
+    for (const [index, part] of parts.entries()) {
+      const upper = parts.slice(0, index)
+      const here = [...upper, part]
+      const stats = await look(this.pathOf(here))
+      if (!stats) return undefined
+      const other = await this.#otherSpelling(upper, part)
+      if (other !== undefined) return nameOf([...upper, other])
+      const last = index === parts.length - 1
+      if (last && stats.isDirectory() && (await isHollow(this.pathOf(here)))) return undefined
+      if (last ? !stats.isFile() : !stats.isDirectory()) return nameOf(here)
+    }
+    return undefined
+  }
+
+  /** Makes the directories above a file, durably, and removes a directory without any file from its place. */
+  async makeRoom(parts: readonly string[]): Promise<void> {
+    for (let depth = 1; depth < parts.length; depth++) {
+      const path = this.pathOf(parts.slice(0, depth))
+      const made = await makeDirectory(path)
+      if (!made && !(await look(path))?.isDirectory()) throw conflictError(nameOf(parts.slice(0, depth)))
+      if (made || !this.#durable.has(path)) await syncDirectory(this.pathOf(parts.slice(0, depth - 1)))
+      if (this.#durable.size >= remembered) this.#durable.clear()
+      this.#durable.add(path)
+    }
+    const target = this.pathOf(parts)
+    if ((await look(target))?.isDirectory()) await removeHollow(target)
+  }
+
+  // Where case is folded, `lstat` finds a file under names that are not its own.
+  async #otherSpelling(upper: readonly string[], part: string): Promise<string | undefined> {
+    if (!this.foldsCase) return undefined
+    const path = this.pathOf(upper)
+    const entries = await attempt(`reading the directory ${path}`, () => readdir(path))
+    if (entries.some((entry) => entry.normalize('NFC') === part)) return undefined
+    return entries.find((entry) => entry.normalize('NFC').toLowerCase() === part.toLowerCase()) ?? part
+  }
+}
+
+/** That a file can't be published because of what lies at `where`. */
+export function conflictError(where: string): OspError {
+  return new OspError('name-conflict', `the name collides with ${where} on the server; choose another name`)
+}
+
+/** The name below the user's directory, or the user's if nothing is below. */
+const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
+
+/** What lies at a path itself, links not followed. */
+export async function look(path: string): Promise<BigIntStats | undefined> {
+  try {
+    return await unless(['ENOENT', 'ENOTDIR'], `looking at ${path}`, () => lstat(path, { bigint: true }))
+  } catch (error) {
+    if (errnoOf((error as OspError).cause) !== 'ENAMETOOLONG') throw error
+    throw new OspError('bad-name', 'the name is too long for the file system of the server', { cause: error })
+  }
+}
+
+/** Whether a directory holds nothing but such directories: a crash, or an upload given up, can leave them. */
+async function isHollow(path: string): Promise<boolean> {
+  const entries = await attempt(`reading the directory ${path}`, () => readdir(path, { withFileTypes: true }))
+  for (const entry of entries) {
+    if (!entry.isDirectory() || !(await isHollow(join(path, entry.name)))) return false
+  }
+  return true
+}
+
+async function removeHollow(path: string): Promise<void> {
+  const entries = await attempt(`reading the directory ${path}`, () => readdir(path, { withFileTypes: true }))
+  for (const entry of entries) if (entry.isDirectory()) await removeHollow(join(path, entry.name))
+  await attempt(`removing the directory ${path}`, () => rmdir(path))
+}

@@ -1,0 +1,63 @@
+import { KiB, MiB } from '../../limits.ts'
+
+interface Block {
+  readonly start: number
+  readonly bytes: Uint8Array
+}
+
+/** Bytes that grow at the end without being copied to a larger place. */
+export class Blocks {
+  #blocks: Block[] = []
+  #length = 0
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** Copies `bytes` to `offset`, which is at most `length`. */
+  write(offset: number, bytes: Uint8Array): void {
+    let done = 0
+    while (done < bytes.length) {
+      const { start, bytes: block } = this.#at(offset + done) ?? this.#grow()
+      const from = offset + done - start
+      const part = bytes.subarray(done, done + block.length - from)
+      block.set(part, from)
+      done += part.length
+    }
+    this.#length = Math.max(this.#length, offset + bytes.length)
+  }
+
+  /** Copies what lies from `offset` on to `into`; returns how many bytes there were. */
+  read(into: Uint8Array, offset: number): number {
+    const wanted = Math.min(into.length, Math.max(0, this.#length - offset))
+    let done = 0
+    while (done < wanted) {
+      const block = this.#at(offset + done)
+      if (!block) break
+      const from = offset + done - block.start
+      const part = block.bytes.subarray(from, from + wanted - done)
+      into.set(part, done)
+      done += part.length
+    }
+    return done
+  }
+
+  truncate(length: number): void {
+    if (length >= this.#length) return
+    this.#length = length
+    this.#blocks = this.#blocks.filter(({ start }) => start < length)
+  }
+
+  #at(offset: number): Block | undefined {
+    const block = this.#blocks.findLast(({ start }) => start <= offset)
+    return block && offset < block.start + block.bytes.length ? block : undefined
+  }
+
+  #grow(): Block {
+    const last = this.#blocks.at(-1)
+    const start = last ? last.start + last.bytes.length : 0
+    const block = { start, bytes: new Uint8Array(Math.min(Math.max(start, 4 * KiB), MiB)) }
+    this.#blocks.push(block)
+    return block
+  }
+}

@@ -1,0 +1,125 @@
+import { OspError } from '../../errors.ts'
+import { checkFileName } from '../../names.ts'
+import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
+import type { Book } from '../records/book.ts'
+import { ancestorsOf, recordKey } from '../records/keys.ts'
+import type { StoredNames } from '../records/storedNames.ts'
+import { Blocks } from './blocks.ts'
+import { MemoryPartialFile } from './memoryPartialFile.ts'
+
+interface Published {
+  readonly blocks: Blocks
+  /** Another number for each file that was ever published. */
+  readonly serial: number
+}
+
+/** Partial and published files in memory. */
+export class MemoryFiles implements FileStore, StoredNames {
+  readonly foldsCase = false
+  readonly #book: Book
+  readonly #capacity: number
+  readonly #partial = new Map<string, Blocks>()
+  readonly #published = new Map<string, Map<string, Published>>()
+  readonly #open = new Set<PartialFile>()
+  #serial = 0
+
+  constructor(book: Book, capacity: number) {
+    this.#book = book
+    this.#capacity = capacity
+  }
+
+  async open(claim: Claim): Promise<PartialFile> {
+    this.#book.checkOpen()
+    const { user, name } = claim
+    const key = recordKey(user, name)
+    const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, work)
+    return guard(async () => {
+      const verified = (await this.#book.record(user, name))?.verified !== undefined
+      // A verified file that isn't there is published already: an empty one must not replace it.
+      const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
+      if (blocks) this.#partial.set(key, blocks)
+      const publish = async (to: string, replace: boolean) => this.#publish(key, user, to, replace)
+      const reserve = (bytes: number) => this.#reserve(bytes)
+      const closed = (closed: PartialFile) => this.#open.delete(closed)
+      const file = new MemoryPartialFile({ guard, publish, reserve, closed }, blocks)
+      this.#open.add(file)
+      return file
+    })
+  }
+
+  async remove(user: string, name: string): Promise<void> {
+    this.#book.checkOpen()
+    await this.dropPartial(user, name)
+  }
+
+  async stored(user: string, name: string): Promise<boolean> {
+    this.#book.checkOpen()
+    return this.#published.get(user)?.has(name) ?? false
+  }
+
+  async free(): Promise<number> {
+    this.#book.checkOpen()
+    return Math.min(this.#capacity - this.#used(), Number.MAX_SAFE_INTEGER)
+  }
+
+  async conflict(user: string, name: string): Promise<string | undefined> {
+    const names = this.#published.get(user) ?? new Map<string, Published>()
+    const ancestor = ancestorsOf(name).find((folder) => names.has(folder))
+    return ancestor ?? Array.from(names.keys()).find((other) => other.startsWith(`${name}/`))
+  }
+
+  async stamp(user: string, name: string): Promise<string | undefined> {
+    return this.#published.get(user)?.get(name)?.serial.toString()
+  }
+
+  async dropPartial(user: string, name: string): Promise<void> {
+    this.#partial.delete(recordKey(user, name))
+  }
+
+  /** The bytes of a published file. */
+  read(user: string, name: string): Uint8Array | undefined {
+    const blocks = this.#published.get(user)?.get(name)?.blocks
+    if (!blocks) return undefined
+    const bytes = new Uint8Array(blocks.length)
+    blocks.read(bytes, 0)
+    return bytes
+  }
+
+  /** Removes the partial files of all uploads but these. */
+  keepOnly(wanted: ReadonlySet<string>): void {
+    for (const key of this.#partial.keys()) if (!wanted.has(key)) this.#partial.delete(key)
+  }
+
+  /** Closes every partial file that is still open. */
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
+  }
+
+  async #publish(key: string, user: string, storedName: string, replace: boolean): Promise<boolean> {
+    const conflict = await this.conflict(user, checkFileName(storedName))
+    if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
+    const published = this.#published.get(user) ?? new Map<string, Published>()
+    const blocks = this.#partial.get(key)
+    if (!blocks) {
+      if (published.has(storedName)) return true
+      throw new OspError('internal', `the partial file of ${storedName} is gone`)
+    }
+    if (published.has(storedName) && !replace) return false
+    this.#published.set(user, published.set(storedName, { blocks, serial: ++this.#serial }))
+    this.#partial.delete(key)
+    return true
+  }
+
+  #reserve(bytes: number): void {
+    // Without a bound the sum isn't worth its time.
+    if (this.#capacity !== Number.POSITIVE_INFINITY && bytes > this.#capacity - this.#used()) {
+      throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
+    }
+  }
+
+  #used(): number {
+    const published = Array.from(this.#published.values()).flatMap((files) => Array.from(files.values()))
+    const blocks = [...this.#partial.values(), ...published.map((file) => file.blocks)]
+    return blocks.reduce((sum, { length }) => sum + length, 0)
+  }
+}

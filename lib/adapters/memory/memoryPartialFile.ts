@@ -1,0 +1,81 @@
+import { OspError } from '../../errors.ts'
+import type { PartialFile } from '../../ports/storage.ts'
+import type { Blocks } from './blocks.ts'
+
+/** What a partial file needs from the store that opened it. */
+export interface Keeper {
+  /** Runs `work` if the storage is open and the claim still stands. */
+  guard<T>(work: () => Promise<T>): Promise<T>
+  /** Throws OspError `disk-full` if there is no room for so many more bytes. */
+  reserve(bytes: number): void
+  publish(storedName: string, replace: boolean): Promise<boolean>
+  closed(file: PartialFile): void
+}
+
+/** Bytes in memory. Without blocks it is a file that was published already. */
+export class MemoryPartialFile implements PartialFile {
+  readonly #keeper: Keeper
+  readonly #blocks: Blocks | undefined
+  #isClosed = false
+
+  constructor(keeper: Keeper, blocks: Blocks | undefined) {
+    this.#keeper = keeper
+    this.#blocks = blocks
+  }
+
+  get length(): number {
+    return this.#blocks?.length ?? 0
+  }
+
+  write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    return this.#guard(async (blocks) => {
+      if (offset > blocks.length) {
+        throw new OspError('internal', `byte ${offset} lies beyond the ${blocks.length} that are there`)
+      }
+      let at = offset
+      for (const part of parts) {
+        this.#keeper.reserve(at + part.length - blocks.length)
+        blocks.write(at, part)
+        at += part.length
+      }
+    })
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<number> {
+    return this.#opened().read(into, offset)
+  }
+
+  flush(): Promise<void> {
+    return this.#guard(async () => {})
+  }
+
+  truncate(length: number): Promise<void> {
+    return this.#guard(async (blocks) => blocks.truncate(length))
+  }
+
+  async publish(storedName: string, replace: boolean): Promise<boolean> {
+    this.#checkOpen()
+    const published = await this.#keeper.guard(() => this.#keeper.publish(storedName, replace))
+    if (published) await this[Symbol.asyncDispose]()
+    return published
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    this.#keeper.closed(this)
+  }
+
+  #guard<T>(work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    return this.#keeper.guard(async () => work(this.#opened()))
+  }
+
+  #opened(): Blocks {
+    this.#checkOpen()
+    if (!this.#blocks) throw new OspError('internal', 'the file was published already')
+    return this.#blocks
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new OspError('closed', 'the partial file is closed')
+  }
+}

@@ -1,0 +1,31 @@
+import type { Change, KeyRange, Shelf } from '../records/shelf.ts'
+
+/** A shelf in memory; "durable" is what outlives the closing of its storage. */
+export class MemoryShelf implements Shelf {
+  readonly #texts = new Map<string, string>()
+
+  async get(key: string): Promise<string | undefined> {
+    return this.#texts.get(key)
+  }
+
+  async write(changes: readonly Change[]): Promise<void> {
+    for (const { key, value } of changes) {
+      if (value === undefined) this.#texts.delete(key)
+      else this.#texts.set(key, value)
+    }
+  }
+
+  async *entries({ from, below, limit }: KeyRange): AsyncIterable<readonly [key: string, value: string]> {
+    const within = Array.from(this.#texts).filter(([key]) => compare(key, from) >= 0 && compare(key, below) < 0)
+    yield* within.sort(([a], [b]) => compare(a, b)).slice(0, limit)
+  }
+}
+
+/** The order of the bytes of UTF-8, which is that of code points, not that of `<`. */
+function compare(a: string, b: string): number {
+  if (a === b) return 0
+  let index = 0
+  while (a[index] === b[index] && index < Math.min(a.length, b.length)) index++
+  // Where only the second halves of two pairs differ, their order is right too.
+  return (a.codePointAt(index) ?? -1) - (b.codePointAt(index) ?? -1)
+}

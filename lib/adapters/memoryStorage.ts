@@ -1,0 +1,61 @@
+import { OspError } from '../errors.ts'
+import { checkFileName, checkUserName } from '../names.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { FileStore, Storage, TransferStore } from '../ports/storage.ts'
+import { MemoryFiles } from './memory/memoryFiles.ts'
+import { MemoryShelf } from './memory/memoryShelf.ts'
+import { Book } from './records/book.ts'
+import { recordKey } from './records/keys.ts'
+import { Transfers } from './records/transfers.ts'
+
+/** Settings of a storage in memory. */
+export interface MemoryOptions {
+  /** Bytes of files, partial ones included, that it holds; beyond that it is full. */
+  readonly capacityBytes?: number
+}
+
+/** A storage whose published files can be looked at. */
+export interface MemoryStorage extends Storage {
+  /** A copy of a published file's bytes, if there is one of this name; also while the storage is closed. */
+  read(user: string, storedName: string): Uint8Array | undefined
+}
+
+/** Everything in this process' memory. Closed and opened again it still has what was durable: as after a restart. */
+export function memory(options: MemoryOptions = {}): MemoryStorage {
+  return new InMemory(options.capacityBytes ?? Number.POSITIVE_INFINITY)
+}
+
+class InMemory implements MemoryStorage {
+  readonly transfers: TransferStore
+  readonly files: FileStore
+  readonly #shelf = new MemoryShelf()
+  readonly #book = new Book()
+  readonly #files: MemoryFiles
+  #isOpen = false
+  #wallTime: () => number = Date.now
+
+  constructor(capacityBytes: number) {
+    this.#files = new MemoryFiles(this.#book, capacityBytes)
+    this.files = this.#files
+    this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
+  }
+
+  async open(platform: Platform): Promise<void> {
+    if (this.#isOpen) throw new OspError('data-locked', 'this storage in memory is open already; close it first')
+    this.#isOpen = true
+    this.#wallTime = () => platform.clock.wallTime()
+    const wanted = new Set<string>()
+    await this.#book.open(this.#shelf, ({ user, name }) => wanted.add(recordKey(user, name)))
+    this.#files.keepOnly(wanted)
+  }
+
+  read(user: string, storedName: string): Uint8Array | undefined {
+    return this.#files.read(checkUserName(user), checkFileName(storedName))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOpen = false
+    this.#book.close()
+    await this.#files.close()
+  }
+}

@@ -1,0 +1,62 @@
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import type { ClaimOptions, NewTransfer, Owner, StoredFile, TransferRecord } from '../../ports/storage.ts'
+
+/** What a store knows about a name; the later questions are asked only if the earlier ones leave it open. */
+export interface ClaimFacts {
+  readonly record: TransferRecord | undefined
+  /** What a note of the same upload says, while it stands and the stored file is unchanged. */
+  completed(): Promise<StoredFile | undefined>
+  stored(): Promise<boolean>
+  /** The name of another file or record that leaves no room for this one. */
+  conflict(): Promise<string | undefined>
+}
+
+export type ClaimDecision =
+  | { readonly completed: StoredFile }
+  /** `anew`: it begins at zero, in place of the older record if there is one. */
+  | { readonly record: TransferRecord; readonly anew: boolean }
+
+/** The rules of `TransferStore.claim`, in its order; `stamp` is what a granted record gets. */
+export async function decideClaim(
+  want: NewTransfer,
+  owner: Owner,
+  options: ClaimOptions,
+  facts: ClaimFacts,
+  stamp: { readonly token: number; readonly updatedAt: number },
+): Promise<ClaimDecision> {
+  const { record } = facts
+  const same = record !== undefined && sameUpload(record, want)
+  if (!options.fresh && record?.superseded.includes(owner.session)) {
+    throw new OspError('superseded', `another program of ${want.user} has taken over the upload of ${want.name}`)
+  }
+  if (!options.fresh && !record) {
+    const completed = await facts.completed()
+    if (completed) return { completed }
+  }
+  if (!same && options.onConflict === 'reject' && (await facts.stored())) {
+    throw new OspError('file-exists', `${want.name} is already on the server; send it under another name`)
+  }
+  const conflict = await facts.conflict()
+  if (conflict !== undefined) {
+    throw new OspError('name-conflict', `${want.name} collides with ${conflict} on the server; choose another name`)
+  }
+  const superseded = supersededBy(owner, record, options.takeOver)
+  if (same && !options.fresh) return { record: { ...record, ...stamp, owner, superseded }, anew: false }
+  const { user, name, size, modifiedAt, algorithm } = want
+  const fresh = { user, name, size, modifiedAt, algorithm, owner, superseded, checkpoints: [], ...stamp }
+  return { record: fresh, anew: true }
+}
+
+/** Whether both are the same upload, given that user and name agree. */
+export function sameUpload(a: Omit<NewTransfer, 'user' | 'name'>, b: Omit<NewTransfer, 'user' | 'name'>): boolean {
+  return a.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
+}
+
+// A record in place of an older one keeps its list: or a session that lost the upload could take it back.
+function supersededBy(owner: Owner, record: TransferRecord | undefined, takeOver: boolean): readonly string[] {
+  if (!record) return []
+  const former = takeOver ? [record.owner.session] : []
+  const others = [...record.superseded, ...former].filter((session) => session !== owner.session)
+  return [...new Set(others)].slice(-fixed.supersededSessions)
+}
