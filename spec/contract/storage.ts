@@ -1,0 +1,22 @@
+import { stateClaims } from './storage/claims.ts'
+import { stateLife } from './storage/life.ts'
+import { stateNames } from './storage/names.ts'
+import { stateNotes } from './storage/notes.ts'
+import { statePartialFiles } from './storage/partialFiles.ts'
+import { statePublishing } from './storage/publishing.ts'
+import { stateRecords } from './storage/records.ts'
+import { stateRoom } from './storage/room.ts'
+import { type Kind, tryingOf } from './storage/trial.ts'
+
+/** States every promise of the storage port about one kind of storage. */
+export function storageContract(kind: Kind): void {
+  const trying = tryingOf(kind)
+  stateLife(kind.name, trying)
+  stateClaims(kind.name, trying)
+  stateNames(kind.name, trying)
+  stateRecords(kind.name, trying)
+  stateNotes(kind.name, trying)
+  statePartialFiles(kind.name, trying)
+  stateRoom(kind.name, kind.smallPlace ? trying : undefined)
+  statePublishing(kind.name, trying)
+}

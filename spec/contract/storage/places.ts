@@ -1,0 +1,87 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { disk } from '../../../lib/adapters/disk/disk.ts'
+import { memory } from '../../../lib/adapters/memoryStorage.ts'
+import type { Kind, Place } from './trial.ts'
+
+/** A new directory that is removed with all it holds. */
+export interface TemporaryDirectory extends AsyncDisposable {
+  readonly path: string
+}
+
+export async function temporaryDirectory(): Promise<TemporaryDirectory> {
+  const path = await mkdtemp(join(tmpdir(), 'ospd-spec-'))
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
+}
+
+/** A directory on a disk of its own, of so many bytes. */
+export async function smallDisk(bytes: number): Promise<TemporaryDirectory> {
+  const directory = await temporaryDirectory()
+  try {
+    run('mount', '-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', directory.path)
+  } catch (error) {
+    await directory[Symbol.asyncDispose]()
+    throw error
+  }
+  return {
+    path: directory.path,
+    async [Symbol.asyncDispose]() {
+      run('umount', directory.path)
+      await directory[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Whether this process may mount a disk of its own; one is mounted to see. */
+export const canMount: boolean = await smallDisk(4_096).then(
+  async (directory) => {
+    await directory[Symbol.asyncDispose]()
+    return true
+  },
+  () => false,
+)
+
+/** The storage in memory. */
+export const memoryKind: Kind = {
+  name: 'memory',
+  place: async () => memoryPlace(),
+  smallPlace: async (capacityBytes) => memoryPlace(capacityBytes),
+}
+
+/** The storage in a directory. */
+export const diskKind: Kind = {
+  name: 'disk',
+  place: async () => diskPlace(await temporaryDirectory()),
+  ...(canMount ? { smallPlace: async (bytes: number) => diskPlace(await smallDisk(bytes)) } : {}),
+}
+
+function memoryPlace(capacityBytes?: number): Place {
+  const storage = memory(capacityBytes === undefined ? {} : { capacityBytes })
+  return {
+    storage: () => storage,
+    read: async (user, storedName) => storage.read(user, storedName),
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+function diskPlace(directory: TemporaryDirectory): Place {
+  const data = join(directory.path, 'data')
+  return {
+    storage: () => disk(data),
+    async read(user, storedName) {
+      const path = join(data, 'files', user, storedName)
+      return readFile(path).then(
+        (bytes) => Uint8Array.from(bytes),
+        () => undefined,
+      )
+    },
+    [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
+  }
+}
+
+function run(command: string, ...args: string[]): void {
+  const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' })
+  if (status !== 0) throw error ?? new Error(`${command} failed: ${stderr}`)
+}

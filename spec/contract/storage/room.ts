@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { spec } from '../../support/spec.ts'
+import { claimed, contentOf, fill, hello } from './steps.ts'
+import type { Try } from './trial.ts'
+
+/** The promises of a storage that can be full; `trying` is absent for one that can't be made so. */
+export function stateRoom(kind: string, trying: Try | undefined): void {
+  spec(`a full ${kind} storage`, (it) => {
+    if (!trying) return it.skip('refuses what does not fit', 'it cannot be made full here')
+
+    it(
+      'refuses what does not fit, keeps what it has, and goes on when there is room again',
+      trying(async ({ storage }) => {
+        const other = await claimed(storage, { name: 'b' })
+        await fill(storage, other.claim, new Uint8Array(1_500_000))
+        const { claim } = await claimed(storage)
+        await using file = await storage.files.open(claim)
+        await file.write(0, [hello])
+        await assert.rejects(file.write(5, [new Uint8Array(4_000_000)]), { code: 'disk-full' })
+        await file.truncate(5)
+        await storage.transfers.remove('alice', 'b')
+        await storage.files.remove('alice', 'b')
+        await file.write(5, [new Uint8Array(1_000_000).fill(33)])
+        await file.flush()
+        assert.equal(file.length, 1_000_005)
+        assert.equal((await contentOf(storage, claim)).slice(0, 7), 'hello!!')
+      }, 4_000_000),
+    )
+
+    it(
+      'leaves less room the longer it is',
+      trying(async ({ storage }) => {
+        const before = await storage.files.free()
+        await fill(storage, (await claimed(storage)).claim, new Uint8Array(1_000_000))
+        assert.ok((await storage.files.free()) <= before - 1_000_000)
+      }, 4_000_000),
+    )
+  })
+}
