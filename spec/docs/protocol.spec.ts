@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { fileInstance, messageInstance } from '../../lib/core/instance.ts'
+import { type ErrorCode, errors } from '../../lib/errors.ts'
+import type { EventName } from '../../lib/wire/message.ts'
+import { apps, events } from '../../lib/wire/protocol.ts'
+import { spec } from '../support/spec.ts'
+import { vectors } from '../wire/golden.ts'
+import { section, table } from './sections.ts'
+
+const page = 'docs/protocol.md'
+
+/** `StartPostFileReq` as the seed writes it: `START_POST_FILE_REQ`. */
+const seedName = (name: string) => name.replace(/(?<=[a-z0-9])(?=[A-Z])/gu, '_').toUpperCase()
+
+const appNames = { link: 'link', file: 'File', message: 'Msg' } as const
+
+function eventRow(name: EventName): (string | number)[] {
+  const event = events[name]
+  return [event.number, seedName(name), appNames[event.app], goesTo(name), fieldsOf(name), repliesOf(name)]
+}
+
+function goesTo(name: EventName): string {
+  const event = events[name]
+  const side = { client: 'server', server: 'client', both: 'both' }[event.from]
+  return event.kind === 'request' && event.to !== 'peer' ? `${side}, ${event.to}` : side
+}
+
+function fieldsOf(name: EventName): string {
+  const { fields } = events[name]
+  const all = Object.entries(fields).map(([key, codec]) => `${key} ${codec.form}`)
+  const text = all.join(', ')
+  return text.replace(/^code u16, retryAfter u32, text str/u, '*nack*')
+}
+
+function repliesOf(name: EventName): string {
+  const event = events[name]
+  if (event.kind !== 'request') return ''
+  return [event.ack, event.nack].flatMap((reply) => (reply ? [events[reply].number] : [])).join(', ')
+}
+
+function eventTable(): string {
+  const names = Object.keys(events) as EventName[]
+  const rows = names.sort((a, b) => events[a].number - events[b].number).map(eventRow)
+  return table(['no', 'event', 'app', 'to', 'fields', 'replies'], rows)
+}
+
+/** The step that helps where waiting alone does not. */
+const recovery: Readonly<Record<string, string>> = {
+  'instance-lost': 'after CONTINUE',
+  'wrong-offset': 'at the progress told',
+  'digest-mismatch': 'after START',
+  'not-registered': 'after REGIST',
+}
+
+function codeTable(): string {
+  const codes = (Object.keys(errors) as ErrorCode[]).filter((code) => errors[code].number !== undefined)
+  const rows = codes.map((code) => {
+    const { number, again, text } = errors[code]
+    return [number ?? '', `\`${code}\``, text, again === 'recover' ? (recovery[code] ?? '?') : again]
+  })
+  return table(['no', 'code', 'meaning', 'again?'], rows)
+}
+
+function chart(name: string, states: Readonly<Record<string, Readonly<Record<string, string | undefined>>>>): string {
+  const arrows = Object.entries(states).flatMap(([state, cells]) =>
+    Object.entries(cells).map(([event, next]) => `    ${state} --> ${next}: ${event}\n`),
+  )
+  return `${name}:\n\n\`\`\`mermaid\nstateDiagram-v2\n    [*] --> IDLE\n${arrows.join('')}\`\`\`\n`
+}
+
+spec('the protocol page', (it) => {
+  it('has the event table of the code', async () => {
+    assert.equal(await section(page, 'events', eventTable()), eventTable())
+  })
+
+  it('has the code table of the code, with a way out of every refusal that has one', async () => {
+    assert.equal(await section(page, 'codes', codeTable()), codeTable())
+    assert.ok(!codeTable().includes('?  |'))
+    const recoverable = (Object.keys(errors) as ErrorCode[]).filter((code) => errors[code].again === 'recover')
+    assert.deepEqual(recoverable.sort(), Object.keys(recovery).sort())
+  })
+
+  it('has the charts of the instances', async () => {
+    const charts = `${chart('An instance of FileApp', fileInstance.table)}\n${chart('An instance of MsgApp', messageInstance.table)}`
+    assert.equal(await section(page, 'charts', charts), charts)
+  })
+
+  it('has the golden frames as its examples', async () => {
+    const frames = vectors.map(([{ event, ...fields }, frame]) => `${seedName(event)}${shown(fields)}\n  ${frame}\n`)
+    const text = `\`\`\`text\n${frames.join('')}\`\`\`\n`
+    assert.equal(await section(page, 'frames', text), text)
+  })
+
+  it('knows the numbers of the apps', () => {
+    assert.deepEqual(apps, { link: 0, file: 1, message: 2 })
+  })
+})
+
+/** The fields of a message on one line, bytes as hexadecimal digits. */
+function shown(fields: object): string {
+  const text = JSON.stringify(fields, (_, value) =>
+    value instanceof Uint8Array ? `0x${Buffer.from(value).toString('hex')}` : value,
+  )
+  return text === '{}' ? '' : ` ${text}`.replaceAll('"0x"', '""').replace(/"0x([0-9a-f]+)"/gu, 'hex $1')
+}
