@@ -65,6 +65,13 @@ export const clientLimits = {
   /** … starts at this length, and is never cut below `leastChunkBytes`. */
   firstChunkBytes: 256 * KiB,
   leastChunkBytes: 4 * KiB,
+  /** Rates are measured over at least this long, or this many bytes. */
+  sampleMs: 250,
+  sampleBytes: MiB,
+  /** Where a rate is set, chunks are cut to this part of a second of it. */
+  limitedChunkSeconds: 0.25,
+  /** Finished uploads that stay in the list. */
+  finishedUploads: 1_000,
   /** How often an upload begins again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
@@ -73,6 +80,8 @@ export const clientLimits = {
   reconnectMostMs: 30_000,
   /** … with n back to 0 after a link that was good for so long. */
   goodLinkMs: 30_000,
+  /** How long a closing client waits for the server to keep what it has. */
+  closeMs: 1_000,
   /** From dialling to HELLO_ACK. */
   handshakeMs: 10_000,
 } as const

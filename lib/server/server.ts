@@ -20,6 +20,8 @@ export interface ServeOptions {
   /** What happens to a stored file of the same name; by default it is replaced. */
   readonly onConflict?: OnConflict
   readonly log?: Log
+  /** Clock, randomness and digests; by default Node's. */
+  readonly platform?: Platform
   /** Closes the server when it aborts. */
   readonly signal?: AbortSignal
 }

@@ -1,0 +1,131 @@
+import { EventEmitter } from 'eventemitter3'
+import type { OspError } from '../errors.ts'
+import { clientLimits } from '../limits.ts'
+import { checkUserName } from '../names.ts'
+import type { Log } from '../ports/log.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Transport } from '../ports/socket.ts'
+import { deferred } from '../runtime/deferred.ts'
+import { wait } from '../runtime/wait.ts'
+import { ClientSession, type ClientStatus } from './session.ts'
+import { Uploads } from './uploads.ts'
+
+export interface ConnectOptions {
+  readonly to: Transport
+  readonly user: string
+  /** Gives the token that the server knows this user by. */
+  readonly token?: () => Promise<string>
+  /** How long an unreachable server, or a refusal that can pass, is waited for; by default for ever. */
+  readonly retryForMs?: number
+  /** Uploads at once, where the server allows as many; 5 by default. */
+  readonly uploadsAtOnce?: number
+  /** Bytes a second for all uploads together; by default there is no bound. */
+  readonly limitRate?: number
+  readonly log?: Log
+  /** Clock, randomness and digests; by default Node's. */
+  readonly platform?: Platform
+  /** Closes the client when it aborts. */
+  readonly signal?: AbortSignal
+}
+
+export interface ClientEvents {
+  /** `why` it is waiting or refused; when it is waiting, the next try is in `retryMs`. */
+  status: [status: ClientStatus, why: OspError | undefined, retryMs: number | undefined]
+}
+
+/** A user's connection to a server. Closing it is its owner's: `close()`, or the signal that it was given. */
+export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
+  readonly status: ClientStatus
+  readonly uploads: Uploads
+  /** Resolves when it has been closed. */
+  readonly closed: Promise<void>
+  /** Resolves when the server has let it in; rejects when the server refuses it, or could not be reached in time. */
+  online(): Promise<void>
+  /** Ends the links; what is unfinished can be continued by another client of the user. Idempotent. */
+  close(): Promise<void>
+}
+
+/** What a platform's door has filled in. */
+export type BoundOptions = ConnectOptions & { readonly platform: Platform; readonly software: string }
+
+/** A client, at once; it connects when it is first used. Throws OspError `bad-name` for a user that can't be one. */
+export function createClient(options: BoundOptions): Client {
+  return new RunningClient(options)
+}
+
+/** A client that the server has let in. Rejects as `Client.online` does; nothing is left open then. */
+export async function connect(options: BoundOptions): Promise<Client> {
+  const client = createClient(options)
+  try {
+    await client.online()
+    return client
+  } catch (error) {
+    await client.close()
+    throw error
+  }
+}
+
+class RunningClient extends EventEmitter<ClientEvents> implements Client {
+  readonly uploads: Uploads
+  readonly #session: ClientSession
+  readonly #platform: Platform
+  readonly #closed = deferred<void>()
+  #closing = false
+
+  constructor(options: BoundOptions) {
+    super()
+    const { to, platform, software, retryForMs = Number.POSITIVE_INFINITY } = options
+    this.#platform = platform
+    this.#session = new ClientSession({
+      to,
+      platform,
+      software,
+      retryForMs,
+      user: checkUserName(options.user),
+      token: options.token ?? (async () => ''),
+      log: options.log ?? (() => {}),
+      opened: ({ welcome }) => {
+        this.uploads.allowed = welcome.maxUploads
+      },
+      changed: (status, why, retryMs) => this.emit('status', status, why, retryMs),
+    })
+    const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
+    this.uploads = new Uploads({ platform, session: this.#session, atOnce, limitRate, retryForMs })
+    options.signal?.addEventListener('abort', () => void this.close(), { once: true })
+    if (options.signal?.aborted) void this.close()
+  }
+
+  get status(): ClientStatus {
+    return this.#session.status
+  }
+
+  get closed(): Promise<void> {
+    return this.#closed.promise
+  }
+
+  async online(): Promise<void> {
+    this.#session.start()
+    await this.#session.online()
+  }
+
+  close(): Promise<void> {
+    if (!this.#closing) {
+      this.#closing = true
+      this.#shutDown().then(this.#closed.resolve, this.#closed.reject)
+    }
+    return this.#closed.promise
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #shutDown(): Promise<void> {
+    const { clock } = this.#platform
+    const ended = this.uploads.close()
+    // A server that answers keeps all that it has; one that doesn't is not waited for.
+    await Promise.race([ended, wait(clock, clientLimits.closeMs, new AbortController().signal)])
+    await this.#session.close()
+    await ended
+  }
+}

@@ -1,0 +1,218 @@
+import type { Pace } from '../core/pace.ts'
+import { type Span, Window } from '../core/window.ts'
+import { OspError } from '../errors.ts'
+import type { Clock, DigestName } from '../ports/platform.ts'
+import type { OpenSource } from '../ports/source.ts'
+import type { FollowingDigest } from '../runtime/followingDigest.ts'
+import { wait } from '../runtime/wait.ts'
+import type { Message } from '../wire/message.ts'
+import { digestNumbers } from '../wire/protocol.ts'
+import type { OnlineLink } from './session.ts'
+
+export interface SendingOptions {
+  readonly link: OnlineLink
+  readonly clock: Clock
+  readonly pace: Pace
+  readonly source: OpenSource
+  readonly name: string
+  readonly algorithm: DigestName
+  /** Of the source; it goes on with what earlier sendings have digested. */
+  readonly digest: FollowingDigest
+  /** Begin at zero, whatever the server has. */
+  readonly fresh: boolean
+  /** Where the server stood when it was last heard of. */
+  readonly progress: number
+  /** Ends the sending; the server keeps what it has. */
+  readonly signal: AbortSignal
+  /** The server has so many leading bytes, so many of them durable. */
+  readonly standing: (progress: number, durable?: number) => void
+  /** So many bytes of content were handed to the link. */
+  readonly sent: (bytes: number) => void
+  /** Everything is sent, and the server verifies it; or, if false, has to be sent anew in part. */
+  readonly verifying: (yes: boolean) => void
+}
+
+/** Sends one file over one link, from START or CONTINUE to the reply to FILE_MD5_REQ. */
+export class Sending {
+  readonly #options: SendingOptions
+  #instance = 0
+  #granted = 0
+  #window: Window
+  #failure: OspError | undefined
+  /** Whether the instance is still this sending's, as far as the server has said. */
+  #held = true
+  #asking = false
+  #storedName: string | undefined
+  #wake: () => void = () => {}
+
+  constructor(options: SendingOptions) {
+    this.#options = options
+    this.#window = new Window(options.source.size, 0, 0)
+  }
+
+  /** Resolves with the name that the file is stored under; rejects with what ended the sending. */
+  async run(): Promise<string> {
+    await this.#open()
+    const { signal } = this.#options
+    const aborted = () => this.#fail(new OspError('closed'))
+    signal.addEventListener('abort', aborted, { once: true })
+    if (signal.aborted) aborted()
+    try {
+      return await this.#send()
+    } catch (error) {
+      await this.#release()
+      throw error
+    } finally {
+      signal.removeEventListener('abort', aborted)
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { link, source, name, algorithm, fresh, progress, digest } = this.#options
+    const { size, modifiedAt } = source
+    const upload = { fileName: name, size, modifiedAt, digest: digestNumbers[algorithm] }
+    const ack = fresh
+      ? await link.peer.ask({ event: 'StartPostFileReq', ...upload }).reply
+      : await link.peer.ask({ event: 'ContinuePostFileReq', ...upload, progress }).reply
+    this.#instance = ack.instance
+    this.#granted = ack.chunk
+    this.#window = new Window(size, ack.progress, ack.window)
+    const checkpoint = ack.event === 'ContinuePostFileAck' ? ack.checkpoint : 0
+    if (ack.event === 'ContinuePostFileAck' && checkpoint > 0)
+      digest.expect({ offset: checkpoint, digest: ack.checkpointDigest })
+    this.#options.standing(ack.progress, checkpoint)
+    if (ack.progress > digest.position) this.#catchUp(ack.progress)
+  }
+
+  async #send(): Promise<string> {
+    while (this.#storedName === undefined) {
+      if (this.#failure) throw this.#failure
+      const changed = new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+      const span = this.#window.take(this.#options.pace.chunkBytes(this.#granted))
+      if (span) await this.#sendChunk(span)
+      else if (this.#complete) await this.#askToVerify()
+      else await changed
+    }
+    return this.#storedName
+  }
+
+  /** Everything is sent and digested, and the server was not asked to verify it. */
+  get #complete(): boolean {
+    const { size } = this.#options.source
+    return !this.#asking && this.#window.taken === size && this.#options.digest.position === size
+  }
+
+  async #sendChunk(span: Span): Promise<void> {
+    const { link, source, pace, clock, digest, signal } = this.#options
+    const { round } = this.#window
+    const delayMs = pace.delayMs(span.length, clock.now())
+    if (delayMs > 0) await wait(clock, delayMs, signal)
+    const buffer = await Promise.race([link.buffers.take(), link.lost])
+    if (buffer instanceof OspError) throw buffer
+    const bytes = buffer.subarray(0, span.length)
+    const giveBack = () => link.buffers.put(buffer)
+    try {
+      const read = await source.read(bytes, span.offset)
+      if (read < span.length) throw changed('it has become shorter')
+    } catch (error) {
+      giveBack()
+      throw error
+    }
+    digest.follow(span.offset, [bytes])
+    if (digest.position < span.offset) this.#catchUp(span.offset + span.length)
+    if (this.#failure || round !== this.#window.round) return giveBack()
+    const chunk = { event: 'PostFileReq', progress: span.offset, content: [bytes] } as const
+    const { seq, reply } = link.peer.ask(chunk, this.#instance, 'chunks', giveBack)
+    this.#window.sent(seq)
+    pace.sent(span.length, clock.now())
+    this.#options.sent(span.length)
+    reply.then(
+      (ack) => this.#acknowledged(seq, span, ack),
+      (why: OspError) => this.#refused(why),
+    )
+  }
+
+  #acknowledged(seq: number, span: Span, ack: Message<'PostFileAck'>): void {
+    const { pace, clock, standing } = this.#options
+    pace.acknowledged(span.length, clock.now())
+    try {
+      this.#window.reply(seq, span, ack.progress)
+    } catch (error) {
+      this.#fail(OspError.from(error))
+    }
+    standing(this.#window.acknowledged, ack.durable)
+    this.#wake()
+  }
+
+  /** Asks behind the last chunk, without waiting for its reply: where a chunk did not count, so the answer says. */
+  async #askToVerify(): Promise<void> {
+    const { link, source, digest, verifying } = this.#options
+    if (!(await source.unchanged())) throw changed('it was written to')
+    if (!this.#complete) return
+    this.#asking = true
+    verifying(true)
+    const question = { event: 'FileMd5Req', digest: digest.now() } as const
+    const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks')
+    this.#window.sent(seq)
+    reply.then(
+      (ack) => {
+        this.#storedName = ack.storedName
+        this.#wake()
+      },
+      (why: OspError) => this.#notVerified(why),
+    )
+  }
+
+  #notVerified(why: OspError): void {
+    if (why.code !== 'wrong-offset' || why.progress === undefined) {
+      this.#refused(why)
+      return
+    }
+    this.#asking = false
+    this.#options.verifying(false)
+    this.#window.goBack(why.progress)
+    this.#options.standing(why.progress)
+    this.#wake()
+  }
+
+  /** Reads for the digest what this process has not sent itself, beside the sending. */
+  #catchUp(end: number): void {
+    const { digest } = this.#options
+    digest.catchUp(end).then(
+      (agreed) => {
+        if (agreed === undefined) return this.#wake()
+        digest.rewind(0)
+        this.#fail(new OspError('digest-mismatch', 'the server has other bytes of this file'))
+      },
+      (error: unknown) =>
+        this.#fail(error instanceof RangeError ? changed('it has become shorter') : OspError.from(error)),
+    )
+  }
+
+  /** The server has ended it, and made the instance idle. */
+  #refused(why: OspError): void {
+    this.#held = false
+    this.#fail(why)
+  }
+
+  #fail(why: OspError): void {
+    this.#failure ??= why
+    this.#wake()
+  }
+
+  /** The sending ends on this side: frees the instance; the server keeps what it has. */
+  async #release(): Promise<void> {
+    const { link, standing } = this.#options
+    if (!this.#held || link.peer.ended) return
+    const pause = link.peer.ask({ event: 'PauseFileReq' }, this.#instance)
+    await pause.reply.then(
+      ({ progress, durable }) => standing(progress, durable),
+      () => {},
+    )
+  }
+}
+
+const changed = (how: string) =>
+  new OspError('source-changed', `the source has changed while it was being sent: ${how}`)

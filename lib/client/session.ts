@@ -1,0 +1,195 @@
+import { type ErrorCode, OspError } from '../errors.ts'
+import { clientLimits, defaultLimits, fixed, MiB } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Transport } from '../ports/socket.ts'
+import { type Deferred, deferred } from '../runtime/deferred.ts'
+import { Peer } from '../runtime/peer.ts'
+import { unlessAborted, wait } from '../runtime/wait.ts'
+import type { Message } from '../wire/message.ts'
+import { version } from '../wire/protocol.ts'
+import { Buffers } from './buffers.ts'
+
+export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
+
+export interface SessionOptions {
+  readonly to: Transport
+  readonly platform: Platform
+  readonly user: string
+  readonly token: () => Promise<string>
+  /** How long an unreachable server is tried before the session gives up. */
+  readonly retryForMs: number
+  readonly software: string
+  readonly log: Log
+  /** It is online with this link. */
+  readonly opened: (link: OnlineLink) => void
+  /** `why` it is waiting or refused, and in how many milliseconds the next try is. */
+  readonly changed: (status: ClientStatus, why?: OspError, retryMs?: number) => void
+}
+
+/** A link that has been let in. */
+export interface OnlineLink {
+  readonly peer: Peer
+  readonly welcome: Message<'HelloAck'>
+  readonly buffers: Buffers
+  /** Resolves with why it has ended. */
+  readonly lost: Promise<OspError>
+}
+
+/** After these the session does not come back by itself. */
+const final: readonly ErrorCode[] = ['unauthorized', 'unsupported-version', 'superseded', 'bad-name']
+
+/** One logical link of a client: dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
+export class ClientSession {
+  readonly #options: SessionOptions
+  readonly #id: Uint8Array
+  readonly #closing = new AbortController()
+  #status: ClientStatus = 'connecting'
+  #online: Deferred<OnlineLink> = deferred()
+  #current: OnlineLink | undefined
+  #running: Promise<void> | undefined
+  #tries = 0
+  #lastOnlineMs: number
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+    this.#id = options.platform.random.bytes(16, 'session')
+    this.#lastOnlineMs = options.platform.clock.now()
+  }
+
+  get status(): ClientStatus {
+    return this.#status
+  }
+
+  /** Begins to connect, if it has not. */
+  start(): void {
+    if (this.#running) return
+    this.#lastOnlineMs = this.#now()
+    this.#running = this.#run().catch((error: unknown) => this.#end('refused', OspError.from(error)))
+  }
+
+  /** Resolves with the link once there is one; rejects when the session has been refused or closed. */
+  online(signal: AbortSignal = this.#closing.signal): Promise<OnlineLink> {
+    return unlessAborted(this.#online.promise, signal)
+  }
+
+  /** Says GOODBYE and stays away. Idempotent. */
+  async close(): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      this.#closing.abort()
+      await this.#current?.peer.close(new OspError('closed', 'the client has ended'))
+      this.#end('closed', new OspError('closed', 'the client was closed'))
+    }
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing
+    while (!signal.aborted) {
+      const why = await this.#once()
+      if (signal.aborted) return
+      if (final.includes(why.code)) return this.#end('refused', why)
+      const offlineMs = this.#now() - this.#lastOnlineMs
+      if (offlineMs >= this.#options.retryForMs) return this.#end('refused', why)
+      const waitMs = this.#backoffMs(why)
+      this.#tries++
+      this.#set('waiting', why, waitMs)
+      await wait(this.#options.platform.clock, waitMs, signal).catch(() => {})
+    }
+  }
+
+  /** Connects, and resolves with why that failed or why the link has ended. */
+  async #once(): Promise<OspError> {
+    this.#set('connecting')
+    try {
+      const link = await this.#connect()
+      const since = this.#now()
+      this.#current = link
+      this.#online.resolve(link)
+      this.#options.opened(link)
+      this.#set('online')
+      const why = await link.lost
+      this.#lastOnlineMs = this.#now()
+      if (this.#lastOnlineMs - since >= clientLimits.goodLinkMs) this.#tries = 0
+      return why
+    } catch (error) {
+      return OspError.from(error)
+    } finally {
+      if (this.#current) {
+        this.#current = undefined
+        this.#online = deferred()
+      }
+    }
+  }
+
+  async #connect(): Promise<OnlineLink> {
+    const { to, platform } = this.#options
+    const { signal } = this.#closing
+    const late = new AbortController()
+    const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
+    const lost = deferred<OspError>()
+    try {
+      const either = AbortSignal.any([signal, late.signal])
+      const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
+      const { keepAliveMs } = defaultLimits
+      const peer = new Peer(
+        { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },
+        {
+          request: (request) => peer.refuse(request, new OspError('malformed')),
+          notice: () => {},
+          closed: lost.resolve,
+        },
+      )
+      const welcome = await this.#greet(peer, either)
+      return { peer, welcome, buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes), lost: lost.promise }
+    } catch (error) {
+      if (late.signal.aborted && !signal.aborted) throw new OspError('timed-out', 'the server has not answered in time')
+      throw error
+    } finally {
+      alarm[Symbol.dispose]()
+    }
+  }
+
+  async #greet(peer: Peer, signal: AbortSignal): Promise<Message<'HelloAck'>> {
+    const { user: userName, token, software } = this.#options
+    try {
+      const hello = {
+        event: 'HelloReq',
+        versions: [version],
+        userName,
+        token: await token(),
+        session: this.#id,
+        software,
+        features: 0,
+      } as const
+      const welcome = await unlessAborted(peer.ask(hello).reply, signal)
+      peer.keepAliveMs = welcome.keepAlive
+      return welcome
+    } catch (error) {
+      await peer.closeQuietly(OspError.from(error))
+      throw error
+    }
+  }
+
+  #backoffMs(why: OspError): number {
+    const { reconnectFirstMs, reconnectMostMs } = clientLimits
+    const most = Math.min(reconnectMostMs, reconnectFirstMs * 2 ** this.#tries)
+    return Math.max(why.retryAfterMs, this.#options.platform.random.fraction('reconnect') * most)
+  }
+
+  #end(status: 'refused' | 'closed', why: OspError): void {
+    if (this.#status === 'refused' || this.#status === 'closed') return
+    this.#online.reject(why)
+    this.#set(status, why)
+  }
+
+  #set(status: ClientStatus, why?: OspError, retryMs?: number): void {
+    if (this.#status === status && !why) return
+    this.#status = status
+    this.#options.changed(status, why, retryMs)
+  }
+
+  #now(): number {
+    return this.#options.platform.clock.now()
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * The package's main door: a server, a client, errors and types, bound to the Node platform. Transports, storages and
+ * sources come from `ospd/node` and `ospd/memory`.
+ */
+import { localOnly } from './adapters/localOnly.ts'
+import { nodePlatform } from './adapters/nodePlatform.ts'
+import {
+  type BoundOptions,
+  type Client,
+  type ConnectOptions,
+  connect as connectBound,
+  createClient as createBound,
+} from './client/client.ts'
+import { type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
+
+export type { Client, ClientEvents, ConnectOptions } from './client/client.ts'
+export type { ClientStatus } from './client/session.ts'
+export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/upload.ts'
+export type { AddOptions, Uploads, UploadsEvents } from './client/uploads.ts'
+export { type Again, type ErrorCode, type ErrorDetails, errors, OspError } from './errors.ts'
+export { defaultLimits, type Limits } from './limits.ts'
+export { checkFileName, checkUserName, fileName, userName } from './names.ts'
+export type { Authenticator, Credentials } from './ports/authenticator.ts'
+export type { Log, LogEntry } from './ports/log.ts'
+export type { Clock, Digest, DigestName, Digests, Platform, Random } from './ports/platform.ts'
+export type {
+  Address,
+  Listener,
+  PeerAddress,
+  Socket,
+  SocketEvents,
+  SocketOptions,
+  Transport,
+} from './ports/socket.ts'
+export type { FileSource, OpenSource } from './ports/source.ts'
+export type {
+  Checkpoint,
+  Claim,
+  Claimed,
+  ClaimOptions,
+  FileStore,
+  NewTransfer,
+  OnConflict,
+  Owner,
+  PartialFile,
+  Storage,
+  StoredFile,
+  TransferRecord,
+  TransferStore,
+} from './ports/storage.ts'
+export type { ReceivingUpload, ServeOptions, Server, ServerEvents, ServerStatus } from './server/server.ts'
+
+/** What this package calls itself in HELLO_REQ. */
+const software = 'ospd-js'
+
+/**
+ * Opens the storage, takes up what a crash left, and listens. Resolves when clients can connect. Rejects with OspError
+ * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
+ */
+export function serve(options: ServeOptions): Promise<Server> {
+  return serveBound({ platform: nodePlatform(), authenticator: localOnly(), ...options })
+}
+
+/** A client that the server has let in. Rejects as `Client.online` does; nothing is left open then. */
+export function connect(options: ConnectOptions): Promise<Client> {
+  return connectBound(bound(options))
+}
+
+/** A client, at once; it connects when it is first used. Throws OspError `bad-name` for a user that can't be one. */
+export function createClient(options: ConnectOptions): Client {
+  return createBound(bound(options))
+}
+
+function bound(options: ConnectOptions): BoundOptions {
+  return { platform: nodePlatform(), software, ...options }
+}

@@ -1,0 +1,5 @@
+/** What Node gives: TCP, a directory as storage, files as sources. */
+export { disk } from './adapters/disk/disk.ts'
+export { type FileOptions, file } from './adapters/fileSource.ts'
+export { nodePlatform } from './adapters/nodePlatform.ts'
+export { type TcpOptions, tcp } from './adapters/tcp.ts'

@@ -1,0 +1,28 @@
+import { OspError } from '../errors.ts'
+import type { Clock } from '../ports/platform.ts'
+
+/** Resolves after `ms`; rejects with OspError `closed` when `signal` aborts before. */
+export function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => {
+      alarm[Symbol.dispose]()
+      reject(new OspError('closed'))
+    }
+    const alarm = clock.alarm(clock.now() + ms, () => {
+      signal.removeEventListener('abort', aborted)
+      resolve()
+    })
+    if (signal.aborted) aborted()
+    else signal.addEventListener('abort', aborted, { once: true })
+  })
+}
+
+/** `promise`, or a rejection with OspError `closed` when `signal` aborts before it settles. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(new OspError('closed'))
+    if (signal.aborted) aborted()
+    else signal.addEventListener('abort', aborted, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
+  })
+}
