@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root, type Source, sourceOf, sourcesOf } from './support/source.ts'
+import { spec } from './support/spec.ts'
+
+/** The rooms of lib/, with what each may import besides its own files; `base` is errors, limits and names. */
+const rooms = {
+  base: ['zod'],
+  wire: ['base'],
+  core: ['base', 'wire'],
+  ports: ['base', 'wire'],
+  runtime: ['base', 'wire', 'core', 'ports'],
+  server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
+  client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
+  adapters: ['base', 'wire', 'ports', 'node:', 'classic-level', 'hash-wasm', 'zod'],
+  simulation: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'eventemitter3', 'node:'],
+  doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'simulation'],
+} as const
+
+type Room = keyof typeof rooms
+
+/** Rooms whose code runs in a browser and in the simulator as it is. */
+const pure: readonly Room[] = ['wire', 'core', 'ports', 'runtime', 'server', 'client']
+
+const lib = sourcesOf('lib')
+const bin = sourcesOf('bin')
+const examples = sourcesOf('examples')
+const specs = sourcesOf('spec')
+
+function roomOf(path: string): Room {
+  const [, room, below] = path.split('/')
+  if (below !== undefined) return room as Room
+  return /^(?:errors|limits|names)\.ts$/u.test(room ?? '') ? 'base' : 'doors'
+}
+
+/** Where an import leads: a room of lib/, `node:`, another folder at the top, or a package. */
+function targetOf(imported: string): string {
+  if (imported.startsWith('lib/')) return roomOf(imported)
+  if (imported.startsWith('node:')) return 'node:'
+  return imported
+}
+
+/** The imports of these files that lead elsewhere than to what `may` allows, as sentences. */
+function strayImports(sources: readonly Source[], may: (target: string, from: Source) => boolean): string[] {
+  return sources.flatMap((source) =>
+    source.imports
+      .filter((imported) => !may(targetOf(imported), source))
+      .map((imported) => `${source.path}: ${imported}`),
+  )
+}
+
+/** The places of these files whose code matches. */
+function found(sources: readonly Source[], pattern: RegExp): string[] {
+  return sources.flatMap(({ path, code }) => (code.match(pattern) ?? []).map((match) => `${path}: ${match.trim()}`))
+}
+
+const inRooms = (names: readonly Room[]) => lib.filter(({ path }) => names.includes(roomOf(path)))
+
+spec('the rooms of lib/', (it) => {
+  it('are the known ones', () => {
+    const unknown = lib.filter(({ path }) => !(roomOf(path) in rooms))
+    assert.deepEqual(
+      unknown.map(({ path }) => path),
+      [],
+    )
+  })
+
+  it('import only what lies below them', () => {
+    const stray = strayImports(lib, (target, { path }) => {
+      const room = roomOf(path)
+      return target === room || (rooms[room] as readonly string[]).includes(target)
+    })
+    assert.deepEqual(stray, [])
+  })
+
+  it('that are pure have no clock, no timer, no chance and nothing of Node', () => {
+    const pattern =
+      /\b(?:setTimeout|setInterval|setImmediate|Date\.now|Math\.random|performance|getRandomValues|process|Buffer|require)\b|\bnew Date\(\)/gu
+    assert.deepEqual(found(inRooms(pure), pattern), [])
+  })
+
+  it('that hold the rules are synchronous', () => {
+    assert.deepEqual(found(inRooms(['wire', 'core']), /\b(?:async|await|Promise)\b/gu), [])
+  })
+
+  it('that hold the ports hold no code', () => {
+    assert.deepEqual(found(inRooms(['ports']), /^(?:export )?(?:const|let|function|class)\b.*$/gmu), [])
+  })
+
+  it('have no state of their own', () => {
+    assert.deepEqual(found(lib, /^(?:export )?(?:let|var)\b.*$/gmu), [])
+  })
+
+  it('export by name', () => {
+    assert.deepEqual(found([...lib, ...bin], /\bexport\s*\*/gu), [])
+  })
+})
+
+spec('programs and examples', (it) => {
+  const isPackage = (target: string) => target === 'ospd' || target.startsWith('ospd/')
+
+  it('in bin/ use what the package exports, as a user would', () => {
+    const allowed = ['node:', 'yargs', 'yargs/helpers', 'cli-progress', 'zod']
+    const stray = strayImports(
+      bin,
+      (target) => isPackage(target) || target.startsWith('bin/') || allowed.includes(target),
+    )
+    assert.deepEqual(stray, [])
+  })
+
+  it('in examples/ use nothing but the package', () => {
+    assert.deepEqual(strayImports(examples, isPackage), [])
+  })
+})
+
+spec('specs', (it) => {
+  it('go to uvu by one door', () => {
+    const door = 'spec/support/spec.ts'
+    assert.deepEqual(
+      strayImports(specs, (target, { path }) => !/^uvu\b/u.test(target) || path === door),
+      [],
+    )
+  })
+})
+
+spec('the repository', (it) => {
+  it('has no file of more than 250 lines', () => {
+    const long = [...lib, ...bin, ...examples, ...specs].filter(({ text }) => text.trimEnd().split('\n').length > 250)
+    assert.deepEqual(
+      long.map(({ path }) => path),
+      [],
+    )
+  })
+
+  it('has at its top only what belongs there', () => {
+    const ignored = readFileSync(join(root, '.gitignore'), 'utf8')
+      .split('\n')
+      .map((line) => line.replace(/\/$/u, ''))
+    const known = [
+      'package.json',
+      'package-lock.json',
+      'tsconfig.json',
+      'biome.json',
+      'knip.json',
+      'lib',
+      'bin',
+      'spec',
+    ]
+    known.push('examples', 'docs', 'CHANGELOG.md', 'README.md', 'LICENSE', ...ignored)
+    assert.deepEqual(
+      readdirSync(root).filter((name) => !name.startsWith('.') && !known.includes(name)),
+      [],
+    )
+  })
+
+  it('has a CHANGELOG that is open for what is not released', () => {
+    assert.match(readFileSync(join(root, 'CHANGELOG.md'), 'utf8'), /^## \[Unreleased\]$/mu)
+  })
+
+  it('names no place that a package was downloaded from', () => {
+    assert.ok(!readFileSync(join(root, 'package-lock.json'), 'utf8').includes('"resolved"'))
+  })
+})
+
+spec('what these facts are read from', (it) => {
+  it('is every import, however it is written', () => {
+    const text = `
+      import a from './a.ts'
+      import type { B } from "../b.ts"
+      import { c,
+        d } from 'zod'
+      import 'node:fs'
+      export { e } from './e/e.ts'
+      type F = import('./f.ts').F
+      const g = await import( 'g' )
+      // import h from 'h'
+      /* import i from 'i' */
+      const j = '// no comment'; import k from 'k'
+    `
+    const imports = ['lib/core/a.ts', 'lib/b.ts', 'zod', 'node:fs', 'lib/core/e/e.ts', 'lib/core/f.ts', 'g', 'k']
+    assert.deepEqual(sourceOf('lib/core/x.ts', text).imports, imports)
+  })
+
+  it('is code, not comments', () => {
+    const { code } = sourceOf('x.ts', "const a = 1 // Date.now\n/* Math.random */ const b = 'x // y'")
+    assert.equal(code, "const a = 1 \n const b = 'x // y'")
+  })
+
+  it('is all of lib/ and spec/', () => {
+    assert.ok(lib.some(({ path }) => path === 'lib/errors.ts'))
+    assert.ok(specs.some(({ path }) => path === 'spec/tidy.spec.ts'))
+  })
+})
