@@ -1,11 +1,11 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
-import { makeDirectory } from './directories.ts'
+import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
@@ -38,10 +38,7 @@ class DiskStorage implements Storage {
   }
 
   async open(platform: Platform): Promise<void> {
-    const { directory, records, partial, files } = this.#layout
-    await attempt(`making the directory ${directory}`, () => mkdir(directory, { recursive: true, mode: 0o700 }))
-    await checkFormat(this.#layout)
-    for (const path of [records, partial, files]) await makeDirectory(path)
+    await makeDirectories(this.#layout)
     const shelf = await openShelf(this.#layout)
     this.#shelf = shelf
     try {
@@ -78,6 +75,20 @@ class DiskStorage implements Storage {
       await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
     }
   }
+}
+
+/** Makes what is missing: durable. */
+async function makeDirectories(layout: Layout): Promise<void> {
+  const { directory, records, partial, files } = layout
+  const made = await attempt(`making the directory ${directory}`, () =>
+    mkdir(directory, { recursive: true, mode: 0o700 }),
+  )
+  await checkFormat(layout)
+  for (const path of [records, partial, files]) await makeDirectory(path)
+  await syncDirectory(directory)
+  // `made` is the first directory that was missing; its entry is in the one above.
+  for (let path = directory; made && path.length >= made.length; path = dirname(path))
+    await syncDirectory(dirname(path))
 }
 
 async function openShelf(layout: Layout): Promise<LevelShelf> {

@@ -21,7 +21,10 @@ export async function publish(
   const conflict = await tree.conflict(parts)
   if (conflict !== undefined) throw conflictError(conflict)
   const target = tree.pathOf(parts)
-  const [bytes, there] = [await look(partial), await tree.file(parts)]
+  const bytes = await look(partial)
+  const found = await look(target)
+  // Else it is a directory without any file, which makes room.
+  const there = found?.isFile() ? found : undefined
   if (!bytes) {
     // Renamed already, and the process died before it could say so.
     if (there) await syncDirectory(dirname(target))
