@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { MemoryShelf } from '../../../lib/adapters/memory/memoryShelf.ts'
+import { recordKey } from '../../../lib/adapters/records/keys.ts'
+import { conflictingRecord } from '../../../lib/adapters/records/storedNames.ts'
+import { spec } from '../../support/spec.ts'
+
+async function conflict(there: string, name: string, foldsCase: boolean): Promise<string | undefined> {
+  const shelf = new MemoryShelf()
+  await shelf.write([
+    { key: recordKey('alice', there), value: '{}' },
+    { key: recordKey('alicE', 'A'), value: '{}' },
+  ])
+  return conflictingRecord(shelf, 'alice', name, foldsCase)
+}
+
+spec('a record whose name leaves no room for another', (it) => {
+  for (const foldsCase of [true, false]) {
+    const where = foldsCase ? 'where case is folded' : 'where it is not'
+
+    for (const [there, name, other] of [
+      ['a/b', 'a', 'a/b'],
+      ['a', 'a/b/c', 'a'],
+      ['a', 'a', undefined],
+      ['a/b', 'a/c', undefined],
+      ['a', 'a.b', undefined],
+      ['a0', 'a', undefined],
+    ] as const) {
+      it(`is ${other ?? 'none'} for ${name} beside ${there}, ${where}`, async () => {
+        assert.equal(await conflict(there, name, foldsCase), other)
+      })
+    }
+
+    for (const [there, name] of [
+      ['Movie.mp4', 'movie.MP4'],
+      ['A', 'a/b'],
+      ['A/b', 'a'],
+      ['straße', 'STRASSE'],
+      ['ΟΔΟΣ', 'οδος'],
+    ] as const) {
+      const other = foldsCase ? there : undefined
+      it(`is ${other ?? 'none'} for ${name} beside ${there}, ${where}`, async () => {
+        assert.equal(await conflict(there, name, foldsCase), other)
+      })
+    }
+  }
+})
