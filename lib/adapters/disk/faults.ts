@@ -10,7 +10,7 @@ export function errnoOf(error: unknown): string | undefined {
 }
 
 /** An unexpected error as OspError `disk-full` or `internal`; `doing` names the act and the path, "writing /data/x". */
-export function fault(cause: unknown, doing: string): OspError {
+function fault(cause: unknown, doing: string): OspError {
   if (cause instanceof OspError) return cause
   const text = cause instanceof Error ? cause.message : String(cause)
   if (full.has(errnoOf(cause) ?? '') || fullText.test(text)) {

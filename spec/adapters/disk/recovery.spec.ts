@@ -2,19 +2,13 @@ import assert from 'node:assert/strict'
 import { link, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
-import { disk } from '../../lib/adapters/disk/disk.ts'
-import { LevelShelf } from '../../lib/adapters/disk/levelShelf.ts'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
-import type { Claim, Storage } from '../../lib/ports/storage.ts'
-import { canMount, smallDisk, temporaryDirectory } from '../contract/storage/places.ts'
-import { claimed, contentOf, fileOf, fill, hello, recordsOf, start, upload } from '../contract/storage/steps.ts'
-import { spec } from '../support/spec.ts'
-
-async function opened(data: string): Promise<Storage> {
-  const storage = disk(data)
-  await storage.open(nodePlatform())
-  return storage
-}
+import { LevelShelf } from '../../../lib/adapters/disk/levelShelf.ts'
+import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import type { Claim, Storage } from '../../../lib/ports/storage.ts'
+import { canMount, smallDisk, temporaryDirectory } from '../../contract/storage/places.ts'
+import { claimed, contentOf, fileOf, fill, hello, recordsOf, start, upload } from '../../contract/storage/steps.ts'
+import { spec } from '../../support/spec.ts'
+import { opened } from './data.ts'
 
 /** Leaves a verified upload behind as a crash would, changed on the disk by `crash`; then finishes it. */
 const afterCrash =

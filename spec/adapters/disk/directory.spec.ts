@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { claimed, fill } from '../../contract/storage/steps.ts'
+import { spec } from '../../support/spec.ts'
+import { opened, withData } from './data.ts'
+
+spec('a data directory', (it) => {
+  it(
+    'is made for its owner alone',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await using file = await storage.files.open(claim)
+      await file.publish('x/a', true)
+      const modes = await Promise.all(
+        ['.', 'records', 'partial', 'files', 'files/alice', 'files/alice/x', 'files/alice/x/a', 'daemon.json'].map(
+          async (path) => ((await lstat(join(data, path))).mode & 0o777).toString(8),
+        ),
+      )
+      assert.deepEqual(modes, ['700', '700', '700', '700', '700', '700', '600', '600'])
+    }),
+  )
+
+  it(
+    'carries the version of its format',
+    withData(async (data) => {
+      await (await opened(data))[Symbol.asyncDispose]()
+      assert.equal(await readFile(join(data, 'format'), 'utf8'), 'ospd 1\n')
+    }),
+  )
+
+  for (const [format, message] of [
+    ['ospd 2\n', /says version 2/],
+    ['', /is damaged/],
+    ['something else', /is damaged/],
+  ] as const) {
+    it(
+      `is left alone if its format says ${JSON.stringify(format)}`,
+      withData(async (data) => {
+        await mkdir(data)
+        await writeFile(join(data, 'format'), format)
+        await assert.rejects(opened(data), { code: 'data-format', message })
+        assert.deepEqual(await readdir(data), ['format'])
+      }),
+    )
+  }
+
+  it(
+    'is left alone if it holds strange things',
+    withData(async (data) => {
+      await mkdir(data)
+      await writeFile(join(data, 'holiday.jpg'), '')
+      await assert.rejects(opened(data), { code: 'data-format', message: /holiday\.jpg.*name an empty directory/ })
+      assert.deepEqual(await readdir(data), ['holiday.jpg'])
+    }),
+  )
+
+  it(
+    'may have been made before, with users in it',
+    withData(async (data) => {
+      await mkdir(data)
+      await writeFile(join(data, 'users.json'), '')
+      await (await opened(data))[Symbol.asyncDispose]()
+    }),
+  )
+
+  it(
+    'that cannot be made is named',
+    withData(async (data) => {
+      await writeFile(data, 'a file')
+      await assert.rejects(opened(data), { code: 'internal', message: new RegExp(data) })
+    }),
+  )
+
+  it(
+    'whose records are damaged is named, with what to do',
+    withData(async (data) => {
+      await (await opened(data))[Symbol.asyncDispose]()
+      await writeFile(join(data, 'records', 'CURRENT'), 'nonsense')
+      await assert.rejects(opened(data), { code: 'internal', message: /data\/records cannot be opened.*backup/ })
+    }),
+  )
+})
+
+spec('the lock of a data directory', (it) => {
+  it(
+    'names its owner to others, and is given back',
+    withData(async (data) => {
+      const storage = await opened(data)
+      await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${process.pid}, since`) })
+      await storage[Symbol.asyncDispose]()
+      assert.deepEqual((await readdir(data)).sort(), ['files', 'format', 'partial', 'records'])
+      await (await opened(data))[Symbol.asyncDispose]()
+    }),
+  )
+
+  it(
+    'dies with the process that holds it',
+    withData(async (data) => {
+      const code = `
+        import { disk } from ${JSON.stringify(new URL('../../../lib/adapters/disk/disk.ts', import.meta.url).href)}
+        import { nodePlatform } from ${JSON.stringify(new URL('../../../lib/adapters/nodePlatform.ts', import.meta.url).href)}
+        await disk(${JSON.stringify(data)}).open(nodePlatform())
+        console.log('open')
+        setInterval(() => {}, 1_000)`
+      const owner = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      try {
+        await once(owner.stdout, 'data')
+        await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${owner.pid}, since`) })
+      } finally {
+        owner.kill('SIGKILL')
+        await once(owner, 'exit')
+      }
+      await (await opened(data))[Symbol.asyncDispose]()
+    }),
+  )
+})

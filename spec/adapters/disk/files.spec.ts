@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { claimed, fill } from '../../contract/storage/steps.ts'
+import { spec } from '../../support/spec.ts'
+import { opened, withData } from './data.ts'
+
+spec('the published files of a data directory', (it) => {
+  it(
+    'are never written through a symbolic link',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      await mkdir(join(data, 'files', 'alice'))
+      await mkdir(join(data, '..', 'outside'))
+      await symlink('../../../outside', join(data, 'files', 'alice', 'x'))
+      await assert.rejects(claimed(storage, { name: 'x/a' }), { code: 'name-conflict' })
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await using file = await storage.files.open(claim)
+      await assert.rejects(file.publish('x/a', true), { code: 'name-conflict' })
+      assert.deepEqual(await readdir(join(data, '..', 'outside')), [])
+    }),
+  )
+
+  it(
+    'are not taken from a user whose directory is a symbolic link',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      await mkdir(join(data, '..', 'outside'))
+      await writeFile(join(data, '..', 'outside', 'a'), 'secret')
+      await symlink('../../outside', join(data, 'files', 'alice'))
+      assert.equal(await storage.files.stored('alice', 'a'), false)
+      await assert.rejects(claimed(storage), { code: 'name-conflict' })
+    }),
+  )
+
+  it(
+    'do not take the place of a symbolic link',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      await mkdir(join(data, 'files', 'alice'))
+      await symlink('nowhere', join(data, 'files', 'alice', 'a'))
+      await assert.rejects(claimed(storage), { code: 'name-conflict' })
+      assert.equal(await storage.files.stored('alice', 'a'), false)
+    }),
+  )
+
+  it(
+    'take the place of directories that hold no file',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      await mkdir(join(data, 'files', 'alice', 'a', 'b', 'c'), { recursive: true })
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await using file = await storage.files.open(claim)
+      assert.equal(await file.publish('a', true), true)
+      assert.equal(await readFile(join(data, 'files', 'alice', 'a'), 'utf8'), 'hello')
+    }),
+  )
+
+  it(
+    'may have as long a name as the protocol allows',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      await claimed(storage, { name: `${'d'.repeat(255)}/${'e'.repeat(255)}/${'f'.repeat(255)}/${'g'.repeat(250)}` })
+    }),
+  )
+})
+
+spec('the partial files of a data directory', (it) => {
+  it(
+    'that have no record are removed at the start, whatever they are',
+    withData(async (data) => {
+      const storage = await opened(data)
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await storage[Symbol.asyncDispose]()
+      const [kept] = await readdir(join(data, 'partial'))
+      await writeFile(join(data, 'partial', '00000000000000000000000000000000.part'), 'left over')
+      await mkdir(join(data, 'partial', 'directory'))
+      await using _again = await opened(data)
+      assert.deepEqual(await readdir(join(data, 'partial')), [kept])
+    }),
+  )
+
+  it(
+    'leave no handle behind when the storage is closed',
+    withData(async (data) => {
+      const storage = await opened(data)
+      const { claim } = await claimed(storage)
+      const files = await Promise.all([storage.files.open(claim), storage.files.open(claim)])
+      await files[0].write(0, [new Uint8Array(10)])
+      await storage[Symbol.asyncDispose]()
+      assert.deepEqual(await handlesBelow(data), [])
+    }),
+  )
+
+  it(
+    'that may not be opened are named',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      const [name = ''] = await readdir(join(data, 'partial'))
+      await storage.files.remove('alice', 'a')
+      await symlink('/dev/null', join(data, 'partial', name))
+      await assert.rejects(storage.files.open(claim), {
+        code: 'internal',
+        message: new RegExp(`${name} failed: ELOOP`),
+      })
+    }),
+  )
+})
+
+/** What this process has open below a directory (Linux only). */
+async function handlesBelow(directory: string): Promise<string[]> {
+  const numbers = await readdir('/proc/self/fd').catch(() => [])
+  const paths = await Promise.all(numbers.map((number) => readlink(`/proc/self/fd/${number}`).catch(() => '')))
+  return paths.filter((path) => path.startsWith(directory))
+}
