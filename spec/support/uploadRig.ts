@@ -1,0 +1,51 @@
+import { localOnly } from '../../lib/adapters/localOnly.ts'
+import { type MemoryStorage, memory } from '../../lib/adapters/memoryStorage.ts'
+import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { type BoundOptions, type Client, createClient } from '../../lib/client/client.ts'
+import type { Limits } from '../../lib/limits.ts'
+import { type Server, serve, type ServeOptions } from '../../lib/server/server.ts'
+import { type Breakable, breakable } from './breakable.ts'
+
+/** A server in memory that can be restarted, and clients of it on links that can be cut. */
+export class UploadRig implements AsyncDisposable {
+  readonly storage: MemoryStorage = memory()
+  readonly transport: Breakable = breakable(memoryTransport())
+  readonly #clients: Client[] = []
+  readonly #options: Partial<ServeOptions>
+  server!: Server
+
+  private constructor(options: Partial<ServeOptions>) {
+    this.#options = options
+  }
+
+  static async start(limits: Partial<Limits> = {}, options: Partial<ServeOptions> = {}): Promise<UploadRig> {
+    const rig = new UploadRig({ limits: { retryAfterMs: 1, ...limits }, ...options })
+    await rig.startServer()
+    return rig
+  }
+
+  async startServer(): Promise<void> {
+    const { storage, transport: listen } = this
+    this.server = await serve({ platform: nodePlatform(), authenticator: localOnly(), storage, listen, ...this.#options })
+  }
+
+  /** A client that reconnects at once. */
+  client(options: Partial<BoundOptions> = {}): Client {
+    const real = nodePlatform()
+    const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
+    const client = createClient({ to: this.transport, user: 'alice', platform, software: 'spec', ...options })
+    this.#clients.push(client)
+    return client
+  }
+
+  /** What was published, or `undefined`. */
+  stored(user: string, name: string): Uint8Array | undefined {
+    return this.storage.read(user, name)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) await client.close()
+    await this.server.close()
+  }
+}
