@@ -17,7 +17,10 @@ export interface Keeper {
   closed(file: PartialFile): void
 }
 
-/** A file in `partial`. Without a handle it is one that was moved into place before a crash. */
+/**
+ * A file in `partial`. Without a handle it is one that was moved into place, now or before a crash: publishing it
+ * again confirms that, so that what failed afterwards can be repeated.
+ */
 export class DiskPartialFile implements PartialFile {
   readonly #path: string
   readonly #keeper: Keeper
@@ -38,7 +41,8 @@ export class DiskPartialFile implements PartialFile {
   }
 
   write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.#guard(`writing ${this.#path}`, async (handle) => {
+    return this.#guard(`writing ${this.#path}`, async () => {
+      const handle = this.#opened()
       if (offset > this.#length) throw new Error(`byte ${offset} lies beyond the ${this.#length} that are there`)
       let at = offset
       for (let left = parts.filter((part) => part.length > 0); left.length > 0; ) {
@@ -67,15 +71,18 @@ export class DiskPartialFile implements PartialFile {
   }
 
   flush(): Promise<void> {
-    return this.#guard(`flushing ${this.#path}`, async (handle) => {
-      await handle.datasync()
+    return this.#guard(`flushing ${this.#path}`, async () => {
+      // What was published was flushed before.
+      if (!this.#handle) return
+      await this.#handle.datasync()
       if (!this.#entryDurable) await syncDirectory(this.#keeper.layout.partial)
       this.#entryDurable = true
     })
   }
 
   truncate(length: number): Promise<void> {
-    return this.#guard(`truncating ${this.#path}`, async (handle) => {
+    return this.#guard(`truncating ${this.#path}`, async () => {
+      const handle = this.#opened()
       if (length >= this.#length) return
       await handle.truncate(length)
       this.#length = length
@@ -83,30 +90,33 @@ export class DiskPartialFile implements PartialFile {
   }
 
   async publish(storedName: string, replace: boolean): Promise<boolean> {
-    this.#checkOpen()
-    const published = await this.#keeper.guard(() => this.#keeper.publish(storedName, replace))
-    // The handle leads to the published file now, which nobody may write to.
-    if (published) await this[Symbol.asyncDispose]()
-    return published
+    return this.#guard(`publishing ${this.#path}`, async () => {
+      const published = await this.#keeper.publish(storedName, replace)
+      // The handle leads to the published file now, which nobody may write to.
+      if (published) await this.#letGo()
+      return published
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
+    this.#keeper.closed(this)
+    await this.#letGo()
+  }
+
+  async #letGo(): Promise<void> {
     const handle = this.#handle
     this.#handle = undefined
-    this.#keeper.closed(this)
     await attempt(`closing ${this.#path}`, async () => handle?.close())
   }
 
-  #guard<T>(doing: string, work: (handle: FileHandle) => Promise<T>): Promise<T> {
-    return this.#keeper.guard(() => {
-      this.#checkOpen()
-      return attempt(doing, () => work(this.#opened()))
-    })
+  async #guard<T>(doing: string, work: () => Promise<T>): Promise<T> {
+    this.#checkOpen()
+    return this.#keeper.guard(() => attempt(doing, work))
   }
 
   #opened(): FileHandle {
-    if (!this.#handle) throw new Error('it was published already')
+    if (!this.#handle) throw new OspError('closed', `the partial file ${this.#path} was published already`)
     return this.#handle
   }
 

@@ -12,10 +12,10 @@ export interface Keeper {
   closed(file: PartialFile): void
 }
 
-/** Bytes in memory. Without blocks it is a file that was published already. */
+/** Bytes in memory. Without blocks it is a file that was published: publishing it again confirms that. */
 export class MemoryPartialFile implements PartialFile {
   readonly #keeper: Keeper
-  readonly #blocks: Blocks | undefined
+  #blocks: Blocks | undefined
   #isClosed = false
 
   constructor(keeper: Keeper, blocks: Blocks | undefined) {
@@ -28,7 +28,8 @@ export class MemoryPartialFile implements PartialFile {
   }
 
   write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.#guard(async (blocks) => {
+    return this.#guard(async () => {
+      const blocks = this.#opened()
       if (offset > blocks.length) {
         throw new OspError('internal', `byte ${offset} lies beyond the ${blocks.length} that are there`)
       }
@@ -50,14 +51,16 @@ export class MemoryPartialFile implements PartialFile {
   }
 
   truncate(length: number): Promise<void> {
-    return this.#guard(async (blocks) => blocks.truncate(length))
+    return this.#guard(async () => this.#opened().truncate(length))
   }
 
-  async publish(storedName: string, replace: boolean): Promise<boolean> {
-    this.#checkOpen()
-    const published = await this.#keeper.guard(() => this.#keeper.publish(storedName, replace))
-    if (published) await this[Symbol.asyncDispose]()
-    return published
+  publish(storedName: string, replace: boolean): Promise<boolean> {
+    return this.#guard(async () => {
+      const published = await this.#keeper.publish(storedName, replace)
+      // They are the published file's now, which nobody may write to.
+      if (published) this.#blocks = undefined
+      return published
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -65,13 +68,14 @@ export class MemoryPartialFile implements PartialFile {
     this.#keeper.closed(this)
   }
 
-  #guard<T>(work: (blocks: Blocks) => Promise<T>): Promise<T> {
-    return this.#keeper.guard(async () => work(this.#opened()))
+  async #guard<T>(work: () => Promise<T>): Promise<T> {
+    this.#checkOpen()
+    return this.#keeper.guard(work)
   }
 
   #opened(): Blocks {
     this.#checkOpen()
-    if (!this.#blocks) throw new OspError('internal', 'the file was published already')
+    if (!this.#blocks) throw new OspError('closed', 'the partial file was published already')
     return this.#blocks
   }
 

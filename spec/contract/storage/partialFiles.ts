@@ -200,6 +200,8 @@ export function statePartialFiles(kind: string, trying: Try): void {
         const other = await storage.files.open(claim)
         await storage[Symbol.asyncDispose]()
         await assert.rejects(other.read(new Uint8Array(1), 0), { code: 'closed' })
+        await assert.rejects(other.write(0, [hello]), { code: 'closed' })
+        await assert.rejects(other.publish('a', true), { code: 'closed' })
         await assert.rejects(storage.files.open(claim), { code: 'closed' })
         await assert.rejects(storage.files.stored('alice', 'a'), { code: 'closed' })
         await assert.rejects(storage.files.remove('alice', 'a'), { code: 'closed' })

@@ -71,6 +71,21 @@ export function statePublishing(kind: string, trying: Try): void {
     }
 
     it(
+      'can be repeated at once, as when the record could not be completed',
+      trying(async ({ storage, place }) => {
+        const { claim } = await claimed(storage)
+        await fill(storage, claim)
+        await storage.transfers.verified(claim, fileOf())
+        await using file = await storage.files.open(claim)
+        assert.equal(await file.publish('a', true), true)
+        await file.flush()
+        assert.equal(await file.publish('a', true), true)
+        await storage.transfers.complete(claim, 1_000)
+        assert.deepEqual(await place.read('alice', 'a'), hello)
+      }),
+    )
+
+    it(
       'says so if neither the partial nor the published file is there',
       trying(async (trial) => {
         const { claim } = await claimed(trial.storage)
