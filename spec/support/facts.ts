@@ -1,14 +1,18 @@
-import type { EventEmitter } from 'eventemitter3'
+/** What an eventemitter3 emitter looks like to somebody who only listens. */
+interface Listenable<E extends string> {
+  on(event: E, listener: () => void): unknown
+  off(event: E, listener: () => void): unknown
+}
 
 /** Resolves at the first of these events for which `holds` is true, also if it holds already. */
-export function until<E extends string>(emitter: EventEmitter<E>, event: E, holds: () => boolean): Promise<void> {
+export function until<E extends string>(emitter: Listenable<E>, event: E, holds: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     const look = () => {
       if (!holds()) return
-      emitter.off(event, look as never)
+      emitter.off(event, look)
       resolve()
     }
-    emitter.on(event, look as never)
+    emitter.on(event, look)
     look()
   })
 }

@@ -4,7 +4,7 @@ import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
 import { type BoundOptions, type Client, createClient } from '../../lib/client/client.ts'
 import type { Limits } from '../../lib/limits.ts'
-import { type Server, serve, type ServeOptions } from '../../lib/server/server.ts'
+import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
 import { type Breakable, breakable } from './breakable.ts'
 
 /** A server in memory that can be restarted, and clients of it on links that can be cut. */
@@ -27,7 +27,13 @@ export class UploadRig implements AsyncDisposable {
 
   async startServer(): Promise<void> {
     const { storage, transport: listen } = this
-    this.server = await serve({ platform: nodePlatform(), authenticator: localOnly(), storage, listen, ...this.#options })
+    this.server = await serve({
+      platform: nodePlatform(),
+      authenticator: localOnly(),
+      storage,
+      listen,
+      ...this.#options,
+    })
   }
 
   /** A client that reconnects at once. */
