@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { unknownName } from './nearest.ts'
+import type { Settings, Values } from './settings.ts'
+import { UsageError } from './usage.ts'
+
+/** Where values come from besides the defaults. */
+export interface Given {
+  /** What the flags were set to; the last one counts where a flag was repeated. */
+  readonly flags: Readonly<Record<string, unknown>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** What stands before the names of the program's environment variables, as `OSP`. */
+  readonly prefix: string
+  /** The names of all settings of the program: keys that a configuration file may have. */
+  readonly known: readonly string[]
+}
+
+/** The environment variable of a setting, as `OSP_RETRY_FOR`. */
+export function variableOf(prefix: string, name: string): string {
+  return `${prefix}_${name.toUpperCase().replaceAll('-', '_')}`
+}
+
+/**
+ * The values of `settings`: flag beats environment beats configuration file beats default. An empty variable counts as
+ * none. Throws UsageError that says which value, from where, is none that the setting takes.
+ */
+export function resolve<S extends Settings>(settings: S, given: Given): Values<S> {
+  const { flags, env, prefix, known } = given
+  const variable = (name: string) => env[variableOf(prefix, name)] || undefined
+  const configPath = last(flags.config) ?? variable('config')
+  const config = configPath === undefined ? {} : readConfig(String(configPath), known)
+  const values = Object.entries(settings).map(([name, setting]) => {
+    const sources: readonly (readonly [unknown, string])[] = [
+      [last(flags[name]), `--${name}`],
+      [variable(name), variableOf(prefix, name)],
+      [config[name], `"${name}" in ${configPath}`],
+      [setting.fallback, `the default of --${name}`],
+    ]
+    const [value, from] = sources.find(([value]) => value !== undefined) ?? [undefined, '']
+    const result = setting.schema.safeParse(value)
+    if (!result.success) throw new UsageError(`${from} cannot be ${JSON.stringify(value)}: it takes ${setting.takes}`)
+    return [name, result.data] as const
+  })
+  return Object.fromEntries(values) as Values<S>
+}
+
+const last = (value: unknown) => (Array.isArray(value) ? value.at(-1) : value)
+
+function readConfig(path: string, known: readonly string[]): Readonly<Record<string, unknown>> {
+  let json: unknown
+  try {
+    json = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new UsageError(`the configuration ${path} cannot be read: ${(error as Error).message}`)
+  }
+  const result = z.record(z.string(), z.unknown()).safeParse(json)
+  if (!result.success) throw new UsageError(`the configuration ${path} is not a JSON object`)
+  for (const key of Object.keys(result.data)) {
+    if (!known.includes(key)) throw new UsageError(`in ${path}: ${unknownName('setting', key, known)}`)
+  }
+  return result.data
+}

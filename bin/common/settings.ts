@@ -1,0 +1,125 @@
+import { z } from 'zod'
+import { parseDuration, parseSize } from './units.ts'
+
+/** Something that can be set by a flag, in the environment and in a configuration file. */
+export interface Setting<T> {
+  /** Reads what was written, a string or a JSON value. */
+  readonly schema: z.ZodType<T>
+  /** What it takes, to go on from "it takes". */
+  readonly takes: string
+  /** What stands for its value in the help; none for a switch. */
+  readonly placeholder?: string
+  readonly describe: string
+  /** As one would write it; without one, the setting can be absent. */
+  readonly fallback?: string | boolean
+  readonly alias?: string
+}
+
+/** The settings of a command by their flags' names. */
+export type Settings = Readonly<Record<string, Setting<unknown>>>
+
+/** What the settings read as. */
+export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
+
+interface Kind<T> {
+  readonly schema: z.ZodType<T>
+  readonly takes: string
+  readonly placeholder?: string
+}
+
+interface Wording {
+  readonly describe: string
+  readonly alias?: string
+}
+
+/** A setting with a default. */
+export function setting<T>(kind: Kind<T>, fallback: string | boolean, wording: Wording): Setting<T> {
+  return { ...kind, fallback, ...wording }
+}
+
+/** A setting that can be absent. */
+export function optional<T>(kind: Kind<T>, wording: Wording): Setting<T | undefined> {
+  return { ...kind, schema: kind.schema.optional(), ...wording }
+}
+
+/** A setting that is on or off, and off by default. */
+export function switched(wording: Wording): Setting<boolean> {
+  return { ...onOff, fallback: false, ...wording }
+}
+
+const read = <T>(parse: (text: string) => T | undefined) =>
+  z.union([z.string(), z.number()]).transform((value, context) => {
+    const parsed = parse(String(value))
+    if (parsed === undefined) {
+      context.addIssue({ code: 'custom' })
+      return z.NEVER
+    }
+    return parsed
+  })
+
+const words = new Map([
+  ...['1', 'true', 'yes', 'on'].map((word) => [word, true] as const),
+  ...['0', 'false', 'no', 'off'].map((word) => [word, false] as const),
+])
+
+const onOff: Kind<boolean> = {
+  schema: z.union([z.boolean(), read((text) => words.get(text.toLowerCase()))]),
+  takes: 'true or false',
+}
+
+export const text: Kind<string> = { schema: z.string().min(1), takes: 'some text', placeholder: 'TEXT' }
+
+export const path: Kind<string> = { schema: z.string().min(1), takes: 'a path', placeholder: 'PATH' }
+
+export const count: Kind<number> = {
+  schema: read((text) => (/^[1-9]\d{0,8}$/u.test(text) ? Number(text) : undefined)),
+  takes: 'a whole number from 1 up',
+  placeholder: 'N',
+}
+
+export const port: Kind<number> = {
+  schema: read((text) => (/^\d{1,5}$/u.test(text) && Number(text) < 65_536 ? Number(text) : undefined)),
+  takes: 'a port from 0 to 65535; 0 is any free one',
+  placeholder: 'PORT',
+}
+
+export const size: Kind<number> = {
+  schema: read((text) => parseSize(text) || undefined),
+  takes: 'a size above 0 such as 500k, 10M or 2G',
+  placeholder: 'SIZE',
+}
+
+export const duration: Kind<number> = {
+  schema: read(parseDuration),
+  takes: 'a duration such as 500ms, 30s, 5m or 7d',
+  placeholder: 'TIME',
+}
+
+export function oneOf<const T extends string>(...choices: readonly [T, ...T[]]): Kind<T> {
+  return { schema: z.enum(choices), takes: `one of ${choices.join(', ')}`, placeholder: choices.join('|') }
+}
+
+/** The address of a server. */
+export interface Place {
+  readonly host: string
+  readonly port: number
+}
+
+/** `HOST:PORT`, `HOST`, or `[IPv6 address]:PORT`. */
+export function place(defaultPort: number): Kind<Place> {
+  return {
+    schema: read((text) => {
+      const [, bracketed, plain, port = String(defaultPort)] =
+        /^(?:\[([\da-f:.]+)\]|([^\s:[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
+      const host = bracketed ?? plain
+      return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) }
+    }),
+    takes: 'HOST:PORT, with an IPv6 address in brackets',
+    placeholder: 'HOST:PORT',
+  }
+}
+
+/** `HOST:PORT` as people write it: an IPv6 address stands in brackets. */
+export function placeText({ host, port }: Place): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -1,0 +1,58 @@
+const sizePattern = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/iu
+const sizeLetters = ['', 'k', 'm', 'g', 't']
+
+/** Bytes of `500k`, `10M`, `2G` (k = 1024), or `undefined` if it is no size. */
+export function parseSize(text: string): number | undefined {
+  const [, number, letter = ''] = sizePattern.exec(text) ?? []
+  if (number === undefined) return undefined
+  const bytes = Math.round(Number(number) * 1024 ** sizeLetters.indexOf(letter.toLowerCase()))
+  return Number.isSafeInteger(bytes) ? bytes : undefined
+}
+
+const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/u
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Milliseconds of `500ms`, `30s`, `5m`, `7d`, or `0`; `undefined` if it is no duration. */
+export function parseDuration(text: string): number | undefined {
+  if (text === '0') return 0
+  const [, number, unit = ''] = durationPattern.exec(text) ?? []
+  if (number === undefined) return undefined
+  return Math.round(Number(number) * (unitMs[unit] ?? Number.NaN))
+}
+
+const sizeUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+
+/** A size for people, with three digits: `999 B`, `1.25 MiB`, `12.3 GiB`. */
+export function formatSize(bytes: number): string {
+  const power = powerOf(bytes)
+  return `${threeDigits(bytes, power)} ${sizeUnits[power]}`
+}
+
+/** A part of a size in the unit of the whole: `3.2 of 12.3 MiB`. */
+export function formatPart(part: number, whole: number): string {
+  return `${threeDigits(part, powerOf(whole))} of ${formatSize(whole)}`
+}
+
+function powerOf(bytes: number): number {
+  let power = 0
+  // 999.5 would be printed with four digits.
+  while (bytes / 1024 ** power >= 999.5 && power < sizeUnits.length - 1) power++
+  return power
+}
+
+function threeDigits(bytes: number, power: number): string {
+  const value = bytes / 1024 ** power
+  if (power === 0) return String(Math.round(value))
+  if (value < 9.995) return value.toFixed(2)
+  return value < 99.95 ? value.toFixed(1) : value.toFixed(0)
+}
+
+/** A time for people, from seconds to days: `8 s`, `1:05`, `2:03:10`, `3 d`. */
+export function formatTime(ms: number): string {
+  const seconds = Math.ceil(ms / 1_000)
+  if (seconds < 60) return `${seconds} s`
+  if (seconds >= 2 * 86_400) return `${Math.round(seconds / 86_400)} d`
+  const two = (value: number) => String(Math.floor(value)).padStart(2, '0')
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`
+  return `${Math.floor(seconds / 3_600)}:${two((seconds % 3_600) / 60)}:${two(seconds % 60)}`
+}

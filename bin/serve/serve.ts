@@ -1,0 +1,72 @@
+import { type LogEntry, OspError, type Server, serve } from 'ospd'
+import { disk, tcp } from 'ospd/node'
+import { exitCodes } from '../common/exitCodes.ts'
+import { errorLine, Results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { placeText } from '../common/settings.ts'
+import { stylesFor } from '../common/style.ts'
+import { UsageError } from '../common/usage.ts'
+import type { ReadyEvent } from './events.ts'
+import { logLine } from './logLine.ts'
+import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
+
+/** `ospd serve`: the daemon. */
+export const serveCommand = command({
+  name: 'serve',
+  operands: '',
+  describe: 'Take in files and keep them in a directory, until SIGTERM or Ctrl-C.',
+  settings: serveSettings,
+  examples: [
+    ['ospd serve', 'on port 6682 of this machine, with ./ospd-data'],
+    ['ospd serve --port 0 --data /srv/ospd --json', 'on a free port, which the first line tells'],
+  ],
+  run,
+})
+
+async function run(values: ServeValues, operands: readonly string[]): Promise<number> {
+  if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
+  const { host, port, data, json } = values
+  const log = logger(values)
+  const server = await open(values, log).catch(failedToOpen)
+  if (!server) return exitCodes.failed
+  const address = server.addresses[0] ?? { host, port }
+  const results = new Results()
+  const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data }
+  if (json) results.event(ready)
+  else results.line(`ospd ready on ${placeText(ready)}, data in ${data}`)
+  server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
+    log({ level: 'info', event: 'upload-stored', user, name, storedName, size, [algorithm]: digest })
+  })
+  await server.closed
+  log({ level: 'info', event: 'stopped' })
+  return exitCodes.done
+}
+
+/** The first SIGTERM or SIGINT ends the server cleanly; another one ends the process. */
+async function open(values: ServeValues, log: (entry: LogEntry) => void): Promise<Server> {
+  const stop = new AbortController()
+  const stopping = (signal: NodeJS.Signals) => {
+    if (stop.signal.aborted) process.exit(exitCodes.failed)
+    log({ level: 'info', event: 'stopping', signal })
+    stop.abort()
+  }
+  process.on('SIGTERM', stopping).on('SIGINT', stopping)
+  const { host, port, data, 'on-conflict': onConflict } = values
+  const listen = tcp({ host, port })
+  const limits = limitsOf(values)
+  return await serve({ listen, storage: disk(data), limits, onConflict, log, signal: stop.signal })
+}
+
+/** To a daemon a taken port is a failure for good, while to a client an absent server is not. */
+function failedToOpen(error: unknown): undefined {
+  if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
+  errorLine(`ospd: ${error.message}`)
+}
+
+function logger({ quiet }: ServeValues): (entry: LogEntry) => void {
+  const styles = stylesFor(process.stderr)
+  return (entry) => {
+    if (quiet && (entry.level === 'info' || entry.level === 'debug')) return
+    if (entry.level !== 'debug') errorLine(logLine(entry, new Date(), styles))
+  }
+}

@@ -1,0 +1,40 @@
+import type { Limits } from 'ospd'
+import { count, duration, oneOf, path, port, setting, size, switched, text, type Values } from '../common/settings.ts'
+
+/** The settings of `ospd serve`. */
+export const serveSettings = {
+  host: setting(text, '127.0.0.1', { describe: 'the address to listen at' }),
+  port: setting(port, '6682', { describe: 'the port to listen at; 0 takes a free one' }),
+  data: setting(path, './ospd-data', { describe: 'the directory that everything is kept in' }),
+  'on-conflict': setting(oneOf('replace', 'rename', 'reject'), 'replace', {
+    describe: 'what happens to a stored file of the same name',
+  }),
+  'max-clients': setting(count, '100', { describe: 'registered clients at most' }),
+  'file-instances': setting(count, '200', { describe: 'files received at once at most' }),
+  'uploads-per-link': setting(count, '5', { describe: 'uploads at once on one link at most' }),
+  'max-recipients': setting(count, '16', { describe: 'recipients of one message at most' }),
+  'keep-alive': setting(duration, '15s', { describe: 'silence after which a link is probed' }),
+  chunk: setting(size, '1M', { describe: 'the largest piece of a file in one request' }),
+  window: setting(size, '8M', { describe: 'bytes of an upload that may be unacknowledged' }),
+  'checkpoint-size': setting(size, '8M', { describe: 'an upload is flushed to disk after so many bytes …' }),
+  'checkpoint-time': setting(duration, '500ms', { describe: '… or so long after the first byte that is not' }),
+  quiet: switched({ alias: 'q', describe: 'log warnings and errors alone' }),
+  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+} as const
+
+export type ServeValues = Values<typeof serveSettings>
+
+/** What of them bounds the server. */
+export function limitsOf(values: ServeValues): Partial<Limits> {
+  return {
+    clients: values['max-clients'],
+    fileInstances: values['file-instances'],
+    uploadsPerLink: values['uploads-per-link'],
+    recipients: values['max-recipients'],
+    keepAliveMs: values['keep-alive'],
+    chunkBytes: values.chunk,
+    windowBytes: values.window,
+    checkpointBytes: values['checkpoint-size'],
+    checkpointMs: values['checkpoint-time'],
+  }
+}
