@@ -5,42 +5,41 @@ import { hex } from '../runtime/hex.ts'
 import type { Message } from '../wire/message.ts'
 import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
-import { publish } from './publish.ts'
+import { rollForward } from './publish.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
-export interface FileAppOptions extends FileDaemonOptions {
-  /** A file was verified and published. */
-  readonly stored: (file: StoredFile) => void
-}
-
 /** App 1: receives files. Its daemon opens uploads and cancels them; an instance receives one. */
 export class FileApp implements App {
-  readonly #options: FileAppOptions
+  readonly #options: FileDaemonOptions
   readonly #storage: Storage
   readonly #uploads: Uploads
   readonly #daemon: FileDaemon
   #closing = false
 
-  constructor(options: FileAppOptions) {
+  constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
     this.#uploads = new Uploads(options.limits, options.platform.clock)
     this.#daemon = new FileDaemon(options, this.#uploads)
   }
 
-  /** Finishes what a crash interrupted between verifying and the end: rolls verified records forward. */
+  /**
+   * Finishes what a crash interrupted between verifying and the end. What can't be finished now is left for its client,
+   * and the log says so.
+   */
   async recover(): Promise<void> {
+    const { log, onConflict } = this.#options
     for await (const record of this.#storage.transfers.records()) {
       if (!record.verified) continue
-      const options = { fresh: false, takeOver: false, onConflict: this.#options.onConflict }
-      const claimed = await this.#storage.transfers.claim(record, record.owner, options)
-      if ('completed' in claimed) continue
-      const partial = await this.#storage.files.open(claimed.claim)
       try {
-        this.#options.stored(await publish(this.#options, claimed.claim, partial, record.verified, true))
-      } finally {
-        await partial[Symbol.asyncDispose]()
+        const how = { fresh: false, takeOver: false, onConflict }
+        const claimed = await this.#storage.transfers.claim(record, record.owner, how)
+        if ('completed' in claimed) continue
+        this.#options.stored(await rollForward(this.#options, claimed.claim, record.verified))
+      } catch (error) {
+        const { user, name } = record
+        log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
       }
     }
   }

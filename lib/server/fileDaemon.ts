@@ -3,10 +3,11 @@ import type { Limits } from '../limits.ts'
 import { checkFileName } from '../names.ts'
 import type { Log } from '../ports/log.ts'
 import type { DigestName } from '../ports/platform.ts'
-import type { NewTransfer } from '../ports/storage.ts'
+import type { Claimed, NewTransfer, StoredFile } from '../ports/storage.ts'
 import type { Message } from '../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
+import { rollForward } from './publish.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
@@ -14,6 +15,8 @@ import type { Uploads } from './uploads.ts'
 export interface FileDaemonOptions extends TransferOptions {
   readonly limits: Limits
   readonly log: Log
+  /** A file was verified and published. */
+  readonly stored: (file: StoredFile) => void
 }
 
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
@@ -102,9 +105,19 @@ export class FileDaemon {
     if (fresh || !upload.isOf(want)) await this.#uploads.close(upload)
     const claimed = await storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict })
     upload.want = want
-    if ('completed' in claimed) upload.completed = claimed.completed
+    const completed = await this.#completed(claimed)
+    if ('completed' in claimed || completed) upload.completed = completed
     else if (upload.transfer) await upload.transfer.reclaim(claimed.claim)
     else upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
+  }
+
+  /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
+  async #completed(claimed: Claimed): Promise<StoredFile | undefined> {
+    if ('completed' in claimed) return claimed.completed
+    if (!claimed.record.verified) return undefined
+    const file = await rollForward(this.#options, claimed.claim, claimed.record.verified)
+    this.#options.stored(file)
+    return file
   }
 
   #granted(upload: Upload, event: Opening['event']): Message {

@@ -14,7 +14,7 @@ export interface PublishOptions {
 /**
  * Brings a verified, flushed upload to its end: the record is marked as verified under the name that it gets, the file
  * is moved there, the record becomes a note. Every step may be done again after a crash; `file` is then the record's.
- * Rejects with OspError `file-exists` where existing names are refused; record and partial file are as before then.
+ * Rejects with OspError `file-exists` where existing names are refused; record and partial file are the caller's to remove then.
  */
 export async function publish(
   { storage, onConflict, noteMs }: PublishOptions,
@@ -36,6 +36,26 @@ export async function publish(
   if (onConflict === 'reject')
     throw new OspError('file-exists', `a file named ${JSON.stringify(file.name)} is already stored`)
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
+}
+
+/**
+ * Finishes an upload whose record is marked as verified already: what a crash, or a fault of the disk, interrupted. Where
+ * existing names are refused and the name was taken meanwhile, the upload ends with OspError `file-exists`.
+ */
+export async function rollForward(options: PublishOptions, claim: Claim, file: StoredFile): Promise<StoredFile> {
+  const { transfers, files } = options.storage
+  const partial = await files.open(claim)
+  try {
+    return await publish(options, claim, partial, file, true)
+  } catch (error) {
+    if (OspError.from(error).code === 'file-exists') {
+      await transfers.remove(claim.user, claim.name)
+      await files.remove(claim.user, claim.name)
+    }
+    throw error
+  } finally {
+    await partial[Symbol.asyncDispose]()
+  }
 }
 
 function* candidates(file: StoredFile, onConflict: OnConflict, begun: boolean): Generator<string> {
