@@ -1,0 +1,67 @@
+import { basename, resolve } from 'node:path'
+import type { Readable } from 'node:stream'
+import { checkFileName, type OspError } from 'ospd'
+import { UsageError } from '../common/usage.ts'
+import { linesOf, openList } from './lines.ts'
+import type { SendValues } from './settings.ts'
+import { type Found, find, sameName } from './walk.ts'
+
+/** What a command was asked to send. */
+export interface Candidates extends AsyncIterable<Found> {
+  /** Where more names come from while others are sent. */
+  readonly list: Readable | undefined
+}
+
+/**
+ * The files that are to be sent, found as they are asked for. Throws UsageError where the command as a whole is wrong:
+ * nothing to send, or two FILEs of one name.
+ */
+export async function candidatesOf(values: SendValues, files: readonly string[]): Promise<Candidates> {
+  const { recursive, as, 'files-from': from } = values
+  if (files.length === 0 && from === undefined) throw new UsageError('name a FILE to send, or --files-from')
+  if (as !== undefined && (files.length !== 1 || from !== undefined)) throw new UsageError('--as is for one FILE alone')
+  const names = new Names()
+  const named = files.map((path) => ({ path, name: serverName(path, as) }))
+  for (const { path, name } of named) {
+    const other = names.take(name, path)
+    if (other !== undefined) {
+      throw new UsageError(
+        `${other} and ${path} would both be ${JSON.stringify(name)} on the server; send one with --as`,
+      )
+    }
+  }
+  const list = from === undefined ? undefined : await openList(from)
+  return {
+    list,
+    async *[Symbol.asyncIterator]() {
+      for (const { path, name } of named) yield* find(path, name, recursive)
+      for await (const path of list ? linesOf(list) : []) {
+        const name = serverName(path)
+        const other = names.take(name, path)
+        if (other === undefined) yield* find(path, name, recursive)
+        else yield { path, failure: sameName(other, name) as OspError }
+      }
+    },
+  }
+}
+
+function serverName(path: string, as?: string): string {
+  if (as === undefined) return basename(resolve(path)).normalize('NFC')
+  try {
+    return checkFileName(as.normalize('NFC'))
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}
+
+/** Names on the server, and which path has taken each. */
+class Names {
+  readonly #taken = new Map<string, string>()
+
+  /** Takes the name; returns the path that has it already, if one does. */
+  take(name: string, path: string): string | undefined {
+    const other = this.#taken.get(name)
+    if (other === undefined) this.#taken.set(name, path)
+    return other
+  }
+}

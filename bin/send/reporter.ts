@@ -1,0 +1,35 @@
+import type { OspError, SentFile, Upload } from 'ospd'
+import type { Tally } from './tally.ts'
+
+/** A file that is being sent, or waits for its turn. */
+export interface Task {
+  /** As the user gave it. */
+  readonly path: string
+  readonly size: number
+  readonly upload: Upload
+}
+
+/** A path that never became a task. */
+export interface Untaken {
+  readonly path: string
+  readonly upload?: undefined
+}
+
+/** Tells the user what happens, in text or JSON. */
+export interface Reporter {
+  added(task: Task): void
+  /** No more files are to come. */
+  complete(): void
+  stored(task: Task, file: SentFile): void
+  failed(file: Task | Untaken, why: OspError): void
+  skipped(path: string, why: string): void
+  /** The server does not take a file for now. */
+  refused(task: Task, why: OspError): void
+  /** There is no link; the next try is in `retryMs`. */
+  waiting(why: OspError, retryMs: number): void
+  online(): void
+  /** The server has refused this client for good, or was tried for long enough. */
+  gaveUp(why: OspError): void
+  /** Ends the report; `unfinished` is what an interruption has left. */
+  end(tally: Tally, seconds: number, unfinished: readonly Task[]): void
+}

@@ -1,0 +1,106 @@
+import { type Client, createClient, OspError } from 'ospd'
+import { tcp } from 'ospd/node'
+import { exitCodes } from '../common/exitCodes.ts'
+import { errorLine, Results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { placeText } from '../common/settings.ts'
+import { isTerminal, stylesFor } from '../common/style.ts'
+import { UsageError } from '../common/usage.ts'
+import { candidatesOf } from './candidates.ts'
+import { JsonReporter } from './jsonReporter.ts'
+import type { Reporter } from './reporter.ts'
+import { Sending } from './sending.ts'
+import { type SendValues, sendSettings, systemUser } from './settings.ts'
+import { Tally } from './tally.ts'
+import { TextReporter } from './textReporter.ts'
+
+/** `osp send`: uploads files. */
+export const sendCommand = command({
+  name: 'send',
+  operands: 'FILE...',
+  describe: 'Upload files; of what was interrupted, only what the server lacks.',
+  settings: sendSettings,
+  examples: [
+    ['osp send movie.mp4', 'one file'],
+    ['osp send -r photos --limit-rate 2M', 'a folder, at 2 MiB a second'],
+    ['find . -name "*.log" | osp send --files-from -', 'files as they are found'],
+    ['osp send *.iso | sha256sum -c', 'check what was sent once more'],
+  ],
+  run,
+})
+
+async function run(values: SendValues, operands: readonly string[]): Promise<number> {
+  const candidates = await candidatesOf(values, operands)
+  const began = performance.now()
+  const results = new Results()
+  const tally = new Tally()
+  const stop = new AbortController()
+  const client = open(values)
+  const reporter = reporterFor(values, results)
+  watchLink(client, reporter, (why) => {
+    tally.refused(why)
+    candidates.list?.destroy()
+    stop.abort()
+  })
+  const interrupts = onInterrupt(() => {
+    tally.interrupted()
+    stop.abort()
+    void client.close()
+  })
+  const sending = new Sending({ client, reporter, tally, digest: values.digest, stop: stop.signal })
+  await sending.send(candidates)
+  candidates.list?.destroy()
+  await sending.settled()
+  await client.close()
+  interrupts[Symbol.dispose]()
+  reporter.end(tally, (performance.now() - began) / 1_000, sending.unfinished)
+  if (results.broken) errorLine('osp: not all results could be printed, since nobody reads them any more')
+  return results.broken ? tally.exitCode || exitCodes.failed : tally.exitCode
+}
+
+function open(values: SendValues): Client {
+  const { server, 'retry-for': retryForMs, jobs, 'limit-rate': limitRate } = values
+  const user = values.user ?? systemUser()
+  if (user === undefined) throw new UsageError('the system knows no name for this user; give --user')
+  const rate = limitRate === undefined ? {} : { limitRate }
+  try {
+    return createClient({ to: tcp(server), user, retryForMs, uploadsAtOnce: jobs, ...rate })
+  } catch (error) {
+    if (error instanceof OspError && error.code === 'bad-name') throw new UsageError(`--user: ${error.message}`)
+    throw error
+  }
+}
+
+function reporterFor({ server, json, quiet }: SendValues, results: Results): Reporter {
+  const place = placeText(server)
+  if (json) return new JsonReporter(place, (event) => results.event(event))
+  const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
+  const lines = { result: (line: string) => results.line(line), note: errorLine }
+  return new TextReporter({ lines, styles: stylesFor(process.stderr), server: place, quiet, terminal })
+}
+
+function watchLink(client: Client, reporter: Reporter, refused: (why: OspError) => void): void {
+  client.on('status', (status, why, retryMs) => {
+    if (status === 'online') reporter.online()
+    if (!why) return
+    if (status === 'waiting') reporter.waiting(why, retryMs ?? 0)
+    if (status !== 'refused') return
+    reporter.gaveUp(why)
+    refused(why)
+  })
+}
+
+/** The first Ctrl-C leaves everything so that it can be continued; a second one ends the process at once. */
+function onInterrupt(interrupt: () => void): Disposable {
+  let times = 0
+  const interrupted = () => {
+    if (++times > 1) process.exit(exitCodes.interrupted)
+    interrupt()
+  }
+  process.on('SIGINT', interrupted).on('SIGTERM', interrupted)
+  return {
+    [Symbol.dispose]() {
+      process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
+    },
+  }
+}

@@ -1,0 +1,49 @@
+import type { OspError, SentFile } from 'ospd'
+import { exitCodeOf, exitCodes } from '../common/exitCodes.ts'
+
+/** Counts what has become of the files, and knows the exit code. */
+export class Tally {
+  stored = 0
+  failed = 0
+  /** Under way or waiting when the command was interrupted. */
+  unfinished = 0
+  size = 0
+  sent = 0
+  #interrupted = false
+  #refusal: OspError | undefined
+  readonly #codes = new Set<number>()
+
+  isStored(file: SentFile, sent: number): void {
+    this.stored++
+    this.size += file.size
+    this.sent += sent
+  }
+
+  isFailed(why: OspError, sent = 0): void {
+    this.failed++
+    this.sent += sent
+    this.#codes.add(why.code === 'usage' ? exitCodes.usage : exitCodeOf(why))
+  }
+
+  isUnfinished(sent: number): void {
+    this.unfinished++
+    this.sent += sent
+  }
+
+  interrupted(): void {
+    this.#interrupted = true
+  }
+
+  /** The server has refused this client, or could not be reached in time. */
+  refused(why: OspError): void {
+    this.#refusal = why
+  }
+
+  /** What concerns the whole command stands before what concerns one file, and what is final before what can pass. */
+  get exitCode(): number {
+    if (this.#interrupted) return exitCodes.interrupted
+    if (this.#refusal) return exitCodeOf(this.#refusal)
+    const { usage, failed, notLetIn, unreachable, later, done } = exitCodes
+    return [usage, failed, notLetIn, unreachable, later].find((code) => this.#codes.has(code)) ?? done
+  }
+}

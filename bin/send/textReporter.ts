@@ -1,0 +1,119 @@
+import type { OspError, SentFile } from 'ospd'
+import { printable } from '../common/printable.ts'
+import type { Styles } from '../common/style.ts'
+import { formatSize, formatTime } from '../common/units.ts'
+import { checksumLine } from './checksumLine.ts'
+import type { Reporter, Task, Untaken } from './reporter.ts'
+import type { Tally } from './tally.ts'
+
+/** Where lines go: above the bars, if there are any. */
+export interface Lines {
+  /** To stdout. */
+  result(line: string): void
+  /** To stderr. */
+  note(line: string): void
+}
+
+export interface TextOptions {
+  readonly lines: Lines
+  readonly styles: Styles
+  /** The server's address. */
+  readonly server: string
+  /** Say nothing but results and failures. */
+  readonly quiet: boolean
+  /** Somebody looks on: raw names could steer the terminal, and a closing line is welcome. */
+  readonly terminal: { readonly results: boolean; readonly notes: boolean }
+}
+
+/** Names of unfinished files that an interrupted command lists. */
+const listed = 5
+
+/** Reports in lines for people, and in checksum lines for stored files. */
+export class TextReporter implements Reporter {
+  readonly #options: TextOptions
+  /** The exit code's class of what was said last about a missing link. */
+  #waitingSince: 'link' | 'refusal' | undefined
+  #gaveUp: OspError | undefined
+  #notSent = 0
+
+  constructor(options: TextOptions) {
+    this.#options = options
+  }
+
+  added(): void {}
+
+  complete(): void {}
+
+  stored({ path }: Task, { digest }: SentFile): void {
+    const { lines, terminal } = this.#options
+    lines.result(checksumLine(digest, terminal.results ? printable(path) : path))
+  }
+
+  failed({ path }: Task | Untaken, why: OspError): void {
+    if (this.#gaveUp && why.code === this.#gaveUp.code) this.#notSent++
+    else this.#say(`${path}: ${why.message}`, 'red')
+  }
+
+  skipped(path: string, why: string): void {
+    this.#hint(`${path} is left out: ${why}`)
+  }
+
+  refused({ path }: Task, why: OspError): void {
+    this.#hint(`${path} waits: ${why.message}`)
+  }
+
+  waiting(why: OspError, retryMs: number): void {
+    const about = why.code === 'unreachable' || why.code === 'link-lost' ? 'link' : 'refusal'
+    if (this.#waitingSince === about) return
+    this.#waitingSince = about
+    this.#hint(`waiting for ${this.#options.server}: ${this.#reason(why)}; next try in ${formatTime(retryMs)}`)
+  }
+
+  online(): void {
+    if (this.#waitingSince) this.#hint(`connected to ${this.#options.server}`)
+    this.#waitingSince = undefined
+  }
+
+  gaveUp(why: OspError): void {
+    this.#gaveUp = why
+    this.#say(`gave up on ${this.#options.server}: ${this.#reason(why)}`, 'red')
+  }
+
+  end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {
+    const { stored, failed, size } = tally
+    if (unfinished.length > 0) this.#interrupted(unfinished)
+    if (this.#notSent > 0) this.#say(`${files(this.#notSent)} not sent; the same command sends what is missing`, 'red')
+    else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
+    else if (this.#options.terminal.notes && stored > 1) {
+      const speed = formatSize(size / Math.max(seconds, 0.001))
+      this.#hint(`${files(stored)} stored, ${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`)
+    }
+  }
+
+  /** What the line begins with already is not said twice. */
+  #reason({ message }: OspError): string {
+    return message.replace(`cannot connect to ${this.#options.server}: `, '')
+  }
+
+  #interrupted(unfinished: readonly Task[]): void {
+    this.#say('interrupted; the same command goes on where the server stands:', 'yellow')
+    const begun = unfinished.filter(({ upload }) => upload.progress.sent > 0)
+    for (const { path, upload } of begun.slice(0, listed)) {
+      const { sent, size } = upload.progress
+      this.#say(`  ${path}: ${Math.floor((100 * sent) / Math.max(size, 1))} % are there`, 'yellow')
+    }
+    const more = unfinished.length - Math.min(begun.length, listed)
+    if (more > 0) this.#say(`  ${files(more)}${begun.length > 0 ? ' more' : ''}`, 'yellow')
+  }
+
+  #hint(text: string): void {
+    if (!this.#options.quiet) this.#say(text, 'yellow')
+  }
+
+  #say(text: string, colour: 'red' | 'yellow'): void {
+    const { lines, styles } = this.#options
+    lines.note(`${styles[colour]('osp:')} ${printable(text)}`)
+  }
+}
+
+const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)

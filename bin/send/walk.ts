@@ -1,0 +1,86 @@
+import type { Dirent, Stats } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
+import { OspError } from 'ospd'
+
+/** A file to send. `path` is what the user sees: as it was given, with what is below a folder behind it. */
+export interface Candidate {
+  readonly path: string
+  /** On the server. */
+  readonly name: string
+  /** Bytes, as far as they are known before it is opened. */
+  readonly size: number
+}
+
+/** A file to send; or a path that failed by itself; or one that is nothing to send. */
+export type Found =
+  | Candidate
+  | { readonly path: string; readonly failure: OspError }
+  | { readonly path: string; readonly skipped: string }
+
+/** The file at `path`, or with `recursive` the files in and below the folder there, in the order of their names. */
+export async function* find(path: string, name: string, recursive: boolean): AsyncGenerator<Found> {
+  const stats = await attempt(path, () => stat(path))
+  if ('failure' in stats) yield stats
+  else if (!stats.isDirectory()) yield fileOr(path, name, stats)
+  else if (recursive) yield* walk(path, name)
+  else yield failed(path, new OspError('source-unreadable', 'it is a folder; add -r to send what is in it'))
+}
+
+/** Symbolic links to folders are not followed, since they can lead in circles and out of the tree. */
+async function* walk(folder: string, name: string): AsyncGenerator<Found> {
+  const entries = await attempt(folder, () => readdir(folder, { withFileTypes: true }))
+  if ('failure' in entries) return yield entries
+  const names = new Map<string, string>()
+  for (const entry of entries.sort(byName)) {
+    const path = folder.endsWith('/') ? `${folder}${entry.name}` : `${folder}/${entry.name}`
+    const part = entry.name.normalize('NFC')
+    const twin = names.get(part)
+    if (twin !== undefined) yield failed(path, sameName(twin, `${name}/${part}`))
+    else if (entry.isDirectory()) yield* walk(path, `${name}/${part}`)
+    else yield await inFolder(path, `${name}/${part}`, entry)
+    names.set(part, path)
+  }
+}
+
+async function inFolder(path: string, name: string, entry: Dirent): Promise<Found> {
+  if (!entry.isFile() && !entry.isSymbolicLink()) return { path, skipped: 'it is no regular file' }
+  const stats = await attempt(path, () => stat(path))
+  if ('failure' in stats) return stats
+  if (stats.isDirectory()) return { path, skipped: 'it is a link to a folder, which is not followed' }
+  return stats.isFile() ? fileOr(path, name, stats) : { path, skipped: 'it is no regular file' }
+}
+
+/** The error of a file whose name is that of another one in the same command. */
+export function sameName(other: string, name: string): OspError {
+  return new OspError('usage', `its name on the server would be ${JSON.stringify(name)}, as that of ${other}`)
+}
+
+function fileOr(path: string, name: string, stats: Stats): Found {
+  if (stats.isFile()) return { path, name, size: stats.size }
+  return failed(path, new OspError('source-unreadable', 'it is no regular file; name a file to send'))
+}
+
+const failed = (path: string, failure: OspError) => ({ path, failure })
+
+async function attempt<T>(path: string, work: () => Promise<T>): Promise<T | { path: string; failure: OspError }> {
+  try {
+    return await work()
+  } catch (error) {
+    return failed(path, reason(error as NodeJS.ErrnoException))
+  }
+}
+
+function reason(cause: NodeJS.ErrnoException): OspError {
+  const { code, message } = cause
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new OspError('source-missing', 'it does not exist; check the path', { cause })
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new OspError('source-unreadable', 'it may not be read by this user; change its permissions', { cause })
+  }
+  return new OspError('source-unreadable', `it cannot be read (${code ?? message})`, { cause })
+}
+
+function byName(a: Dirent, b: Dirent): number {
+  return a.name < b.name ? -1 : 1
+}
