@@ -3,16 +3,13 @@ import { tcp } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { errorLine, Results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { placeText } from '../common/settings.ts'
-import { isTerminal, stylesFor } from '../common/style.ts'
 import { UsageError } from '../common/usage.ts'
 import { candidatesOf } from './candidates.ts'
-import { JsonReporter } from './jsonReporter.ts'
+import { openReporter } from './openReporter.ts'
 import type { Reporter } from './reporter.ts'
 import { Sending } from './sending.ts'
 import { type SendValues, sendSettings, systemUser } from './settings.ts'
 import { Tally } from './tally.ts'
-import { TextReporter } from './textReporter.ts'
 
 /** `osp send`: uploads files. */
 export const sendCommand = command({
@@ -36,7 +33,8 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const tally = new Tally()
   const stop = new AbortController()
   const client = open(values)
-  const reporter = reporterFor(values, results)
+  const report = openReporter(values, results)
+  const { reporter } = report
   watchLink(client, reporter, (why) => {
     tally.refused(why)
     candidates.list?.destroy()
@@ -54,6 +52,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   await client.close()
   interrupts[Symbol.dispose]()
   reporter.end(tally, (performance.now() - began) / 1_000, sending.unfinished)
+  report[Symbol.dispose]()
   if (results.broken) errorLine('osp: not all results could be printed, since nobody reads them any more')
   return results.broken ? tally.exitCode || exitCodes.failed : tally.exitCode
 }
@@ -69,14 +68,6 @@ function open(values: SendValues): Client {
     if (error instanceof OspError && error.code === 'bad-name') throw new UsageError(`--user: ${error.message}`)
     throw error
   }
-}
-
-function reporterFor({ server, json, quiet }: SendValues, results: Results): Reporter {
-  const place = placeText(server)
-  if (json) return new JsonReporter(place, (event) => results.event(event))
-  const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
-  const lines = { result: (line: string) => results.line(line), note: errorLine }
-  return new TextReporter({ lines, styles: stylesFor(process.stderr), server: place, quiet, terminal })
 }
 
 function watchLink(client: Client, reporter: Reporter, refused: (why: OspError) => void): void {

@@ -3,6 +3,7 @@ import { printable } from '../common/printable.ts'
 import type { Styles } from '../common/style.ts'
 import { formatSize, formatTime } from '../common/units.ts'
 import { checksumLine } from './checksumLine.ts'
+import type { Overview } from './overview.ts'
 import type { Reporter, Task, Untaken } from './reporter.ts'
 import type { Tally } from './tally.ts'
 
@@ -16,6 +17,8 @@ export interface Lines {
 
 export interface TextOptions {
   readonly lines: Lines
+  /** What the bars are drawn from, if there are any. */
+  readonly overview?: Overview | undefined
   readonly styles: Styles
   /** The server's address. */
   readonly server: string
@@ -40,18 +43,25 @@ export class TextReporter implements Reporter {
     this.#options = options
   }
 
-  added(): void {}
+  added(task: Task): void {
+    this.#options.overview?.add(task)
+  }
 
-  complete(): void {}
+  complete(): void {
+    this.#options.overview?.complete()
+  }
 
-  stored({ path }: Task, { digest }: SentFile): void {
-    const { lines, terminal } = this.#options
+  stored(task: Task, { digest }: SentFile): void {
+    const { lines, terminal, overview } = this.#options
+    const { path } = task
+    overview?.end(task)
     lines.result(checksumLine(digest, terminal.results ? printable(path) : path))
   }
 
-  failed({ path }: Task | Untaken, why: OspError): void {
+  failed(file: Task | Untaken, why: OspError): void {
+    if (file.upload) this.#options.overview?.end(file)
     if (this.#gaveUp && why.code === this.#gaveUp.code) this.#notSent++
-    else this.#say(`${path}: ${why.message}`, 'red')
+    else this.#say(`${file.path}: ${why.message}`, 'red')
   }
 
   skipped(path: string, why: string): void {
@@ -63,6 +73,7 @@ export class TextReporter implements Reporter {
   }
 
   waiting(why: OspError, retryMs: number): void {
+    this.#options.overview?.waits(performance.now() + retryMs)
     const about = why.code === 'unreachable' || why.code === 'link-lost' ? 'link' : 'refusal'
     if (this.#waitingSince === about) return
     this.#waitingSince = about
@@ -70,6 +81,7 @@ export class TextReporter implements Reporter {
   }
 
   online(): void {
+    this.#options.overview?.waits(undefined)
     if (this.#waitingSince) this.#hint(`connected to ${this.#options.server}`)
     this.#waitingSince = undefined
   }

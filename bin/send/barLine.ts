@@ -1,0 +1,75 @@
+import { printable } from '../common/printable.ts'
+import type { Styles } from '../common/style.ts'
+import { formatPart, formatSize, formatTime } from '../common/units.ts'
+import { fit } from '../common/width.ts'
+
+/** What one bar shows. */
+export interface BarState {
+  readonly title: string
+  readonly done: number
+  readonly size: number
+  readonly bytesPerSecond?: number | undefined
+  /** Stands in the place of speed and time left. */
+  readonly note?: string | undefined
+  readonly bold?: boolean
+}
+
+const gap = 2
+const widths = { percent: 4, sizes: 16, speed: 10, left: 8 }
+const least = { title: 12, bar: 8 }
+const mostBar = 30
+
+/** What is left out first where there is little room. */
+const leavable = ['left', 'sizes', 'speed', 'bar'] as const
+
+type Column = keyof typeof widths | 'bar'
+
+/** A bar in one line of less than `columns` columns: name, bar, percent, sizes, speed, time left. */
+export function barLine(state: BarState, columns: number, styles: Styles): string {
+  // The last column stays free: terminals differ in where the cursor goes after it.
+  const room = columns - 1
+  const { shown, rest } = columnsFor(room)
+  const bar = shown.has('bar') ? Math.min(mostBar, Math.max(least.bar, Math.floor(rest * 0.45))) : 0
+  const title = fit(printable(state.title), Math.max(1, rest - bar))
+  const parts = [
+    state.bold ? styles.bold(title) : title,
+    shown.has('bar') && drawn(state, bar, styles),
+    shown.has('percent') && `${Math.floor(100 * fraction(state))}%`.padStart(widths.percent),
+    shown.has('sizes') && styles.dim(formatPart(state.done, state.size).padStart(widths.sizes)),
+    ...ends(state, shown, styles),
+  ]
+  return parts.filter((part) => part !== false).join(' '.repeat(gap))
+}
+
+/** Which columns there is room for, and what is left for the title and the bar. */
+function columnsFor(room: number): { shown: ReadonlySet<Column>; rest: number } {
+  const shown = new Set<Column>(['bar', 'percent', 'sizes', 'speed', 'left'])
+  const rest = () => {
+    const fixed = [...shown].map((column) => gap + (column === 'bar' ? 0 : widths[column]))
+    return room - fixed.reduce((sum, width) => sum + width, 0)
+  }
+  for (const column of leavable) {
+    if (rest() >= least.title + (shown.has('bar') ? least.bar : 0)) break
+    shown.delete(column)
+  }
+  return { shown, rest: rest() }
+}
+
+function ends({ done, size, bytesPerSecond, note }: BarState, shown: ReadonlySet<Column>, styles: Styles): string[] {
+  const columns = (['speed', 'left'] as const).filter((column) => shown.has(column))
+  if (note !== undefined) {
+    const width = columns.reduce((sum, column) => sum + widths[column] + gap, -gap)
+    return columns.length > 0 ? [styles.yellow(fit(note, width))] : []
+  }
+  const speed = bytesPerSecond === undefined ? '' : `${formatSize(bytesPerSecond)}/s`
+  const left = bytesPerSecond ? formatTime(((size - done) / bytesPerSecond) * 1_000) : ''
+  const texts = { speed: styles.cyan(speed.padStart(widths.speed)), left: left.padStart(widths.left) }
+  return columns.map((column) => texts[column])
+}
+
+function drawn(state: BarState, width: number, styles: Styles): string {
+  const full = Math.floor(width * fraction(state))
+  return styles.green('█'.repeat(full)) + styles.dim('░'.repeat(width - full))
+}
+
+const fraction = ({ done, size }: BarState) => (size > 0 ? Math.min(1, done / size) : 0)

@@ -1,0 +1,136 @@
+import { moveCursor } from 'node:readline'
+import { MultiBar, type SingleBar } from 'cli-progress'
+import type { Results } from '../common/output.ts'
+import { stylesFor } from '../common/style.ts'
+import { widthOf } from '../common/width.ts'
+import { type BarState, barLine } from './barLine.ts'
+import type { Overview } from './overview.ts'
+import type { Task } from './reporter.ts'
+import type { Lines } from './textReporter.ts'
+
+const redrawMs = 100
+
+/** Escape codes of a terminal. */
+const clearBelow = '\u001B[J'
+const wrapOn = '\u001B[?7h'
+const wrapOff = '\u001B[?7l'
+const cursorOn = '\u001B[?25h'
+
+/** The bars on stderr, which has to be a terminal, with lines written above them. */
+export class Bars implements Lines, Disposable {
+  readonly #overview: Overview
+  readonly #results: Results
+  readonly #styles = stylesFor(process.stderr)
+  readonly #multi: MultiBar
+  readonly #bars = new Map<Task, SingleBar>()
+  #total: SingleBar
+  #above: (() => void)[] = []
+  /** The widths of the lines that stand there, from top to bottom. */
+  #drawn: number[] = []
+  readonly #timer: NodeJS.Timeout
+  readonly #resized = () => this.#reflow()
+  readonly #restored = () => process.stderr.write(wrapOn + cursorOn)
+
+  constructor(overview: Overview, results: Results) {
+    this.#overview = overview
+    this.#results = results
+    this.#multi = new MultiBar({
+      stream: process.stderr,
+      format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
+      clearOnComplete: true,
+      hideCursor: true,
+      linewrap: false,
+      forceRedraw: true,
+      gracefulExit: false,
+      // This class redraws; the library's own timer only has to stay out of the way.
+      fps: 0.5,
+    })
+    this.#multi.on('redraw-pre', () => this.#writeAbove())
+    this.#total = this.#createTotal()
+    this.#timer = setInterval(() => this.#redraw(), redrawMs)
+    process.stderr.on('resize', this.#resized)
+    // Whatever ends the process, the terminal gets its cursor back.
+    process.once('exit', this.#restored)
+  }
+
+  result(line: string): void {
+    this.#above.push(() => this.#results.line(line))
+  }
+
+  note(line: string): void {
+    this.#above.push(() => process.stderr.write(`${line}\n`))
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
+    process.stderr.off('resize', this.#resized)
+    process.off('exit', this.#restored)
+    this.#multi.stop()
+    for (const write of this.#above.splice(0)) write()
+  }
+
+  #redraw(): void {
+    const now = performance.now()
+    this.#overview.measure(now)
+    const shown = new Set([...this.#overview.shown()].slice(0, Math.max(0, (process.stderr.rows ?? 24) - 2)))
+    const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
+    const begun = [...shown].filter((task) => !this.#bars.has(task))
+    for (const task of ended) this.#remove(task)
+    if (begun.length > 0) {
+      this.#multi.remove(this.#total)
+      for (const task of begun)
+        this.#bars.set(
+          task,
+          this.#create(() => this.#overview.stateOf(task)),
+        )
+      this.#total = this.#createTotal()
+    }
+    this.#update()
+  }
+
+  #remove(task: Task): void {
+    const bar = this.#bars.get(task)
+    if (bar) this.#multi.remove(bar)
+    this.#bars.delete(task)
+  }
+
+  #create(state: () => BarState): SingleBar {
+    return this.#multi.create(1, 0, { state })
+  }
+
+  #createTotal(): SingleBar {
+    return this.#create(() => this.#overview.total(performance.now()))
+  }
+
+  #update(): void {
+    this.#drawn = []
+    this.#multi.update()
+  }
+
+  #line(state: BarState, columns: number): string {
+    const line = barLine(state, columns, this.#styles)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours take no room
+    this.#drawn.push(widthOf(line.replace(/\u001B\[\d+m/gu, '')))
+    return line
+  }
+
+  /** The cursor is where the first bar begins. */
+  #writeAbove(): void {
+    const lines = this.#above.splice(0)
+    if (lines.length === 0) return
+    process.stderr.write(clearBelow + wrapOn)
+    for (const write of lines) write()
+    process.stderr.write(wrapOff)
+  }
+
+  /** A terminal that has become narrower has broken the bars into more lines than the library moves up. */
+  #reflow(): void {
+    const columns = process.stderr.columns ?? 80
+    const lines = this.#drawn.map((width) => Math.max(1, Math.ceil(width / columns)))
+    const more = lines.reduce((sum, count) => sum + count - 1, 0)
+    if (more > 0) moveCursor(process.stderr, 0, -more)
+    // Forces what is below to be cleared.
+    this.#above.push(() => {})
+    this.#update()
+  }
+}

@@ -1,0 +1,35 @@
+import { errorLine, type Results } from '../common/output.ts'
+import { placeText } from '../common/settings.ts'
+import { isTerminal, stylesFor } from '../common/style.ts'
+import { Bars } from './bars.ts'
+import { JsonReporter } from './jsonReporter.ts'
+import { Overview } from './overview.ts'
+import type { Reporter } from './reporter.ts'
+import type { SendValues } from './settings.ts'
+import { TextReporter } from './textReporter.ts'
+
+/** A reporter, and what has to be done when it has reported the end. */
+export interface OpenReporter extends Disposable {
+  readonly reporter: Reporter
+}
+
+/** The reporter that was asked for; with bars where stderr is a terminal. */
+export function openReporter({ server, json, quiet }: SendValues, results: Results): OpenReporter {
+  const place = placeText(server)
+  if (json) {
+    const reporter = new JsonReporter(place, (event) => results.event(event))
+    return { reporter, [Symbol.dispose]() {} }
+  }
+  const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
+  const options = { styles: stylesFor(process.stderr), server: place, quiet, terminal }
+  if (!terminal.notes || quiet) {
+    const lines = { result: (line: string) => results.line(line), note: errorLine }
+    return { reporter: new TextReporter({ ...options, lines }), [Symbol.dispose]() {} }
+  }
+  const overview = new Overview()
+  const bars = new Bars(overview, results)
+  return {
+    reporter: new TextReporter({ ...options, lines: bars, overview }),
+    [Symbol.dispose]: () => bars[Symbol.dispose](),
+  }
+}

@@ -1,0 +1,91 @@
+import type { BarState } from './barLine.ts'
+import type { Task } from './reporter.ts'
+import { Speed } from './speed.ts'
+
+interface Row {
+  readonly task: Task
+  readonly speed: Speed
+}
+
+/** How far the files and all of them together are. */
+export class Overview {
+  readonly #rows = new Map<Task, Row>()
+  readonly #speed = new Speed()
+  #files = 0
+  #size = 0
+  #endedFiles = 0
+  #endedBytes = 0
+  #sentByEnded = 0
+  #complete = false
+  /** Until when it waits for the link, if it does. */
+  #nextTryMs: number | undefined
+
+  add(task: Task): void {
+    this.#rows.set(task, { task, speed: new Speed() })
+    this.#files++
+    this.#size += task.size
+  }
+
+  /** It was stored or has failed: either way nothing more is to be sent for it. */
+  end(task: Task): void {
+    if (!this.#rows.delete(task)) return
+    this.#endedFiles++
+    this.#endedBytes += task.size
+    this.#sentByEnded += task.upload.contentBytes
+  }
+
+  complete(): void {
+    this.#complete = true
+  }
+
+  /** There is no link before `nextTryMs`; `undefined` once there is. */
+  waits(nextTryMs: number | undefined): void {
+    this.#nextTryMs = nextTryMs
+  }
+
+  /** The files that have a bar: those that are being sent, or were when the link broke or the server refused them. */
+  *shown(): Generator<Task> {
+    for (const { task } of this.#rows.values()) if (isActive(task)) yield task
+  }
+
+  /** Takes the speeds' samples. */
+  measure(nowMs: number): void {
+    let sent = this.#sentByEnded
+    for (const { task, speed } of this.#rows.values()) {
+      sent += task.upload.contentBytes
+      if (isActive(task)) speed.note(task.upload.contentBytes, nowMs)
+    }
+    this.#speed.note(sent, nowMs)
+  }
+
+  stateOf(task: Task): BarState {
+    const { upload, path, size } = task
+    const { sent, size: opened } = upload.progress
+    const bytesPerSecond = this.#rows.get(task)?.speed.bytesPerSecond
+    return { title: path, done: sent, size: opened || size, bytesPerSecond, note: noteOf(task) }
+  }
+
+  total(nowMs: number): BarState {
+    let done = this.#endedBytes
+    for (const { task } of this.#rows.values()) done += task.upload.progress.sent
+    const title = `${this.#endedFiles} of ${this.#files}${this.#complete ? '' : '+'} files`
+    const bytesPerSecond = this.#speed.bytesPerSecond
+    return { title, done, size: this.#size, bytesPerSecond, note: this.#waiting(nowMs), bold: true }
+  }
+
+  #waiting(nowMs: number): string | undefined {
+    if (this.#nextTryMs === undefined) return undefined
+    const seconds = Math.ceil((this.#nextTryMs - nowMs) / 1_000)
+    return seconds > 0 ? `next try in ${seconds} s` : 'connecting'
+  }
+}
+
+function isActive({ upload }: Task): boolean {
+  const { phase, why } = upload
+  return phase === 'sending' || phase === 'verifying' || (phase === 'waiting' && why !== undefined)
+}
+
+function noteOf({ upload }: Task): string | undefined {
+  if (upload.phase === 'verifying') return 'verifying'
+  return upload.phase === 'waiting' ? 'waiting' : undefined
+}
