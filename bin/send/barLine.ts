@@ -1,11 +1,13 @@
 import { printable } from '../common/printable.ts'
 import type { Styles } from '../common/style.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
-import { fit } from '../common/width.ts'
+import { fit, widthOf } from '../common/width.ts'
 
 /** What one bar shows. */
 export interface BarState {
   readonly title: string
+  /** Stands for the title where there is too little room for it. */
+  readonly shortTitle?: string
   readonly done: number
   readonly size: number
   readonly bytesPerSecond?: number | undefined
@@ -30,7 +32,7 @@ export function barLine(state: BarState, columns: number, styles: Styles): strin
   const room = columns - 1
   const { shown, rest } = columnsFor(room)
   const bar = shown.has('bar') ? Math.min(mostBar, Math.max(least.bar, Math.floor(rest * 0.45))) : 0
-  const title = fit(printable(state.title), Math.max(1, rest - bar))
+  const title = titleOf(state, Math.max(1, rest - bar))
   const parts = [
     state.bold ? styles.bold(title) : title,
     shown.has('bar') && drawn(state, bar, styles),
@@ -39,6 +41,10 @@ export function barLine(state: BarState, columns: number, styles: Styles): strin
     ...ends(state, shown, styles),
   ]
   return parts.filter((part) => part !== false).join(' '.repeat(gap))
+}
+
+function titleOf({ title, shortTitle = title }: BarState, columns: number): string {
+  return fit(printable(widthOf(title) > columns ? shortTitle : title), columns)
 }
 
 /** Which columns there is room for, and what is left for the title and the bar. */

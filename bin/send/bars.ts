@@ -23,7 +23,8 @@ export class Bars implements Lines, Disposable {
   readonly #styles = stylesFor(process.stderr)
   readonly #multi: MultiBar
   readonly #bars = new Map<Task, SingleBar>()
-  #total: SingleBar
+  /** Always the last one. */
+  #total: SingleBar | undefined
   #above: (() => void)[] = []
   /** The widths of the lines that stand there, from top to bottom. */
   #drawn: number[] = []
@@ -72,7 +73,7 @@ export class Bars implements Lines, Disposable {
   #redraw(): void {
     const now = performance.now()
     this.#overview.measure(now)
-    const shown = new Set([...this.#overview.shown()].slice(0, Math.max(0, (process.stderr.rows ?? 24) - 2)))
+    const shown = new Set([...this.#overview.shown(now)].slice(0, Math.max(0, (process.stderr.rows ?? 24) - 2)))
     const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
     const begun = [...shown].filter((task) => !this.#bars.has(task))
     for (const task of ended) this.#remove(task)

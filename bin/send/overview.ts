@@ -5,7 +5,11 @@ import { Speed } from './speed.ts'
 interface Row {
   readonly task: Task
   readonly speed: Speed
+  activeSinceMs?: number
 }
+
+/** Files that are through sooner get no bar: nobody could read it. */
+const leastActiveMs = 250
 
 /** How far the files and all of them together are. */
 export class Overview {
@@ -19,6 +23,10 @@ export class Overview {
   #complete = false
   /** Until when it waits for the link, if it does. */
   #nextTryMs: number | undefined
+
+  get files(): number {
+    return this.#files
+  }
 
   add(task: Task): void {
     this.#rows.set(task, { task, speed: new Speed() })
@@ -44,16 +52,21 @@ export class Overview {
   }
 
   /** The files that have a bar: those that are being sent, or were when the link broke or the server refused them. */
-  *shown(): Generator<Task> {
-    for (const { task } of this.#rows.values()) if (isActive(task)) yield task
+  *shown(nowMs: number): Generator<Task> {
+    for (const { task, activeSinceMs = nowMs } of this.#rows.values()) {
+      if (isActive(task) && nowMs - activeSinceMs >= leastActiveMs) yield task
+    }
   }
 
   /** Takes the speeds' samples. */
   measure(nowMs: number): void {
     let sent = this.#sentByEnded
-    for (const { task, speed } of this.#rows.values()) {
-      sent += task.upload.contentBytes
-      if (isActive(task)) speed.note(task.upload.contentBytes, nowMs)
+    for (const row of this.#rows.values()) {
+      const { contentBytes } = row.task.upload
+      sent += contentBytes
+      if (!isActive(row.task)) continue
+      row.activeSinceMs ??= nowMs
+      row.speed.note(contentBytes, nowMs)
     }
     this.#speed.note(sent, nowMs)
   }
@@ -68,9 +81,10 @@ export class Overview {
   total(nowMs: number): BarState {
     let done = this.#endedBytes
     for (const { task } of this.#rows.values()) done += task.upload.progress.sent
-    const title = `${this.#endedFiles} of ${this.#files}${this.#complete ? '' : '+'} files`
+    const shortTitle = `${this.#endedFiles}/${this.#files}${this.#complete ? '' : '+'}`
+    const title = `${shortTitle.replace('/', ' of ')} ${this.#files === 1 ? 'file' : 'files'}`
     const bytesPerSecond = this.#speed.bytesPerSecond
-    return { title, done, size: this.#size, bytesPerSecond, note: this.#waiting(nowMs), bold: true }
+    return { title, shortTitle, done, size: this.#size, bytesPerSecond, note: this.#waiting(nowMs), bold: true }
   }
 
   #waiting(nowMs: number): string | undefined {

@@ -1,4 +1,4 @@
-import type { OspError, SentFile } from 'ospd'
+import type { ErrorCode, OspError, SentFile } from 'ospd'
 import { printable } from '../common/printable.ts'
 import type { Styles } from '../common/style.ts'
 import { formatSize, formatTime } from '../common/units.ts'
@@ -28,13 +28,16 @@ export interface TextOptions {
   readonly terminal: { readonly results: boolean; readonly notes: boolean }
 }
 
+/** Reasons that come one after another when a server goes away. */
+const away: readonly ErrorCode[] = ['unreachable', 'link-lost', 'timed-out', 'shutting-down']
+
 /** Names of unfinished files that an interrupted command lists. */
 const listed = 5
 
 /** Reports in lines for people, and in checksum lines for stored files. */
 export class TextReporter implements Reporter {
   readonly #options: TextOptions
-  /** The exit code's class of what was said last about a missing link. */
+  /** What was said last about a missing link: it is said once, however often it is tried. */
   #waitingSince: 'link' | 'refusal' | undefined
   #gaveUp: OspError | undefined
   #notSent = 0
@@ -74,7 +77,7 @@ export class TextReporter implements Reporter {
 
   waiting(why: OspError, retryMs: number): void {
     this.#options.overview?.waits(performance.now() + retryMs)
-    const about = why.code === 'unreachable' || why.code === 'link-lost' ? 'link' : 'refusal'
+    const about = away.includes(why.code) ? 'link' : 'refusal'
     if (this.#waitingSince === about) return
     this.#waitingSince = about
     this.#hint(`waiting for ${this.#options.server}: ${this.#reason(why)}; next try in ${formatTime(retryMs)}`)
