@@ -77,15 +77,14 @@ export class Bars implements Lines, Disposable {
     const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
     const begun = [...shown].filter((task) => !this.#bars.has(task))
     for (const task of ended) this.#remove(task)
-    if (begun.length > 0) {
+    // To one file the total would add nothing.
+    const wantsTotal = this.#overview.files > 1 || shown.size === 0
+    if (this.#total && (begun.length > 0 || !wantsTotal)) {
       this.#multi.remove(this.#total)
-      for (const task of begun)
-        this.#bars.set(
-          task,
-          this.#create(() => this.#overview.stateOf(task)),
-        )
-      this.#total = this.#createTotal()
+      this.#total = undefined
     }
+    for (const task of begun) this.#bars.set(task, this.#createFor(task))
+    if (wantsTotal) this.#total ??= this.#createTotal()
     this.#update()
   }
 
@@ -97,6 +96,10 @@ export class Bars implements Lines, Disposable {
 
   #create(state: () => BarState): SingleBar {
     return this.#multi.create(1, 0, { state })
+  }
+
+  #createFor(task: Task): SingleBar {
+    return this.#create(() => this.#overview.stateOf(task))
   }
 
   #createTotal(): SingleBar {
