@@ -1,0 +1,83 @@
+import type { OspError } from '../../lib/errors.ts'
+import type { PeerAddress, Socket, SocketEvents } from '../../lib/ports/socket.ts'
+import type { Frame } from '../../lib/wire/frame.ts'
+import { decode, type Message } from '../../lib/wire/message.ts'
+import { frameFor } from './frames.ts'
+
+/** A socket without a wire: it keeps what it is given, and tells what the spec lets it tell. */
+export class FakeSocket implements Socket {
+  readonly reliable: boolean
+  readonly guarded = true
+  readonly peer: PeerAddress = { host: 'fake', port: 0, local: true }
+  maxPayload = 4_096
+  /** What was sent, first to last, and what was given to `close` last. */
+  readonly sent: Frame[] = []
+  last: Frame | undefined
+  /** What `send` says. */
+  writable = true
+  paused = false
+  closings = 0
+  readonly #lefts: (() => void)[] = []
+  #to: SocketEvents | undefined
+
+  constructor({ reliable = true } = {}) {
+    this.reliable = reliable
+  }
+
+  get to(): SocketEvents {
+    if (!this.#to) throw new Error('nobody has started this socket')
+    return this.#to
+  }
+
+  start(to: SocketEvents): void {
+    this.#to = to
+  }
+
+  send(frame: Frame, left?: () => void): boolean {
+    if (this.closings > 0) throw new Error('a frame was sent after close')
+    this.sent.push(frame)
+    if (left) this.#lefts.push(left)
+    return this.writable
+  }
+
+  pause(): void {
+    this.paused = true
+  }
+
+  resume(): void {
+    this.paused = false
+  }
+
+  async close(last?: Frame): Promise<void> {
+    this.closings++
+    this.last ??= last
+  }
+
+  destroy(): void {
+    this.closings++
+  }
+
+  /** The bytes of everything that waits leave. */
+  leave(): void {
+    for (const left of this.#lefts.splice(0)) left()
+  }
+
+  drain(): void {
+    this.writable = true
+    this.to.drained()
+  }
+
+  /** The peer says something. */
+  hear(message: Message, seq: number, instance = 0): void {
+    this.to.frame(frameFor(message, seq, instance))
+  }
+
+  /** The connection ends by itself. */
+  break(why?: OspError): void {
+    this.to.closed(why)
+  }
+
+  get messages(): Message[] {
+    return this.sent.map((frame) => decode(frame))
+  }
+}

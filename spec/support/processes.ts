@@ -1,0 +1,76 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+
+/** A process that a spec has started. What it prints is kept; it is killed by its id, never by name. */
+export interface Running extends AsyncDisposable {
+  readonly child: ChildProcess
+  readonly stdout: string
+  readonly stderr: string
+  /** Resolves when it has ended and everything that it printed was read. */
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  /** Resolves with the match once its standard output or error has it; rejects if it ends before. */
+  printed(pattern: RegExp): Promise<RegExpExecArray>
+  kill(signal?: NodeJS.Signals): Promise<void>
+}
+
+/** Starts a program of this package (a path, from the top of the repository on) by this Node. */
+export function startNode(
+  path: string,
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Running {
+  const { FORCE_COLOR: _, ...env } = { ...process.env, ...options.env }
+  const child = spawn(process.execPath, [new URL(`../../${path}`, import.meta.url).pathname, ...args], {
+    ...options,
+    env,
+  })
+  let stdout = ''
+  let stderr = ''
+  let gone = false
+  const waiting = new Set<() => void>()
+  const look = () => {
+    for (const run of waiting) run()
+  }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+    look()
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+    look()
+  })
+  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.on('close', (code, signal) => {
+      gone = true
+      look()
+      resolve({ code, signal })
+    })
+  })
+  const kill = async (signal: NodeJS.Signals = 'SIGKILL') => {
+    child.kill(signal)
+    await ended
+  }
+  return {
+    child,
+    ended,
+    kill,
+    get stdout() {
+      return stdout
+    },
+    get stderr() {
+      return stderr
+    },
+    printed: (pattern) =>
+      new Promise((resolve, reject) => {
+        const run = () => {
+          const match = pattern.exec(stdout) ?? pattern.exec(stderr)
+          if (match) resolve(match)
+          else if (gone) reject(new Error(`it ended without printing ${pattern}:\n${stdout}${stderr}`))
+          else return
+          waiting.delete(run)
+        }
+        waiting.add(run)
+        run()
+      }),
+    [Symbol.asyncDispose]: () => kill(),
+  }
+}
