@@ -34,8 +34,6 @@ export class MemorySocket implements Socket {
   #unsentBytes = 0
   #full = false
   #scheduled = false
-  /** The other end knows that nothing more follows. */
-  #ended = false
   #linger: Disposable | undefined
 
   private constructor(peer: PeerAddress, options: SocketOptions) {
@@ -144,23 +142,18 @@ export class MemorySocket implements Socket {
     this.#to?.fault(new OspError('malformed', text))
   }
 
+  /** When a closing end has sent all, both go: what the other one still sends would be told to nobody. */
   #emptied(): void {
-    if (this.#full && this.#phase !== 'closing') {
+    if (this.#phase === 'closing') {
+      this.#go()
+      this.#other.#go()
+    } else if (this.#full) {
       this.#full = false
       this.#to?.drained()
-    } else this.#end()
+    }
   }
 
-  #end(): void {
-    if (this.#phase !== 'closing' || this.#ended || !this.#other.#reads) return
-    this.#ended = true
-    if (this.#other.#phase === 'open') this.#other.#leave()
-    if (!this.#other.#ended) return
-    this.#go()
-    this.#other.#go()
-  }
-
-  /** Nothing more is taken or told; what is on its way arrives, within `lingerMs`, in both directions. */
+  /** Nothing more is taken from the owner or told; what was taken arrives, if the other end reads it in time. */
   #leave(): void {
     this.#phase = 'closing'
     this.#linger = this.#clock.alarm(this.#clock.now() + socketBounds.lingerMs, () => this.destroy())

@@ -43,6 +43,42 @@ export function closeFacts(name: string, open: () => Ways): void {
         assert.deepEqual(nearHeard.order, ['closed'])
       }))
 
+    it('tells nothing of room either', () =>
+      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
+        start()
+        for (let seq = 1; seq <= 8; seq++) near.send(frameOf(seq, megabyte))
+        await Promise.all([near.close(), farHeard.times('closed')])
+        assert.equal(farHeard.count('frame'), 8)
+        assert.deepEqual(nearHeard.order, ['closed'])
+      }))
+
+    it('takes from the peer what it sends, to tell nobody', () =>
+      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
+        near.pause()
+        start()
+        near.send(frameOf(1))
+        const allLeft = Array.from(
+          { length: 32 },
+          (_, at) => new Promise<void>((left) => far.send(frameOf(at, megabyte), left)),
+        )
+        far.pause()
+        const closed = near.close(frameOf(99))
+        await Promise.all(allLeft)
+        far.resume()
+        await Promise.all([closed, farHeard.times('closed')])
+        assert.deepEqual(nearHeard.order, ['closed'])
+        assert.deepEqual(farHeard.seqs, [1, 99])
+      }))
+
+    it('is seen by a side that has paused once it has been told all frames', () =>
+      withEnds(open(), async ({ near, far, farHeard, start }) => {
+        start()
+        near.send(frameOf(1))
+        await farHeard.times('frame')
+        far.pause()
+        await Promise.all([near.close(), farHeard.times('closed')])
+      }))
+
     it('within a frame tells no frame more', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         farHeard.onFrame = () => void far.close(frameOf(9))

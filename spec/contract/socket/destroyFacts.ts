@@ -58,6 +58,18 @@ export function destroyFacts(name: string, open: () => Ways): void {
         await aWhile(open())
       }))
 
+    it('while the frame is being told lets it leave no more', () =>
+      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
+        let destroyed = false
+        farHeard.onFrame = () => {
+          near.destroy()
+          destroyed = true
+        }
+        start()
+        near.send(frameOf(1), () => assert.ok(!destroyed))
+        await nearHeard.times('closed')
+      }))
+
     it('within a frame tells no frame more', () =>
       withEnds(open(), async ({ near, far, farHeard, start }) => {
         farHeard.onFrame = () => far.destroy()

@@ -35,6 +35,15 @@ export function flowFacts(name: string, open: () => Ways): void {
         assert.deepEqual(nearHeard.order, ['drained'])
       }))
 
+    it('that was never full tells nothing of room', () =>
+      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
+        start()
+        assert.equal(near.send(frameOf(1, megabyte)), true)
+        await farHeard.times('frame')
+        await aWhile(open())
+        assert.deepEqual(nearHeard.order, [])
+      }))
+
     it('stays full until it is told that there is room, whatever else is sent', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         farHeard.onFrame = () => far.pause()
@@ -105,6 +114,37 @@ export function flowFacts(name: string, open: () => Ways): void {
         far.resume()
         await farHeard.times('frame')
       }))
+
+    it('is not begun by a resume before the start', () =>
+      withEnds(open(), async ({ near, far, farHeard, start }) => {
+        far.pause()
+        far.resume()
+        near.send(frameOf(1))
+        await aWhile(open())
+        start()
+        await farHeard.times('frame')
+      }))
+
+    it('stands still after a fault, whoever resumes it', () =>
+      withEnds(
+        open(),
+        async ({ near, far, farHeard, start }) => {
+          start()
+          let left = 0
+          const frames = 64
+          for (let seq = 1; seq <= frames; seq++) near.send(frameOf(seq, megabyte), () => left++)
+          await farHeard.times('fault')
+          far.pause()
+          far.resume()
+          await aWhile(open())
+          assert.ok(left < frames, 'all of 64 MiB left towards a side that has met a fault')
+          assert.deepEqual(
+            farHeard.order.filter((told) => told !== 'begun'),
+            ['fault'],
+          )
+        },
+        1_000,
+      ))
 
     it('can be paused and resumed within every frame', () =>
       withEnds(open(), async ({ near, far, farHeard, start }) => {
