@@ -1,0 +1,166 @@
+// `npm run demo`: uploads real files over a real connection, kills the client and the server half-way, and shows
+// that nothing is lost and little is sent twice. Everything happens on this machine, in a temporary directory.
+import { spawn } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
+import { mkdir, open } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { pipeline } from 'node:stream/promises'
+
+const MiB = 1024 * 1024
+const sizes = {
+  '长城的日落.mp4': 28 * MiB,
+  '📷 holidays 2024.zip': 14 * MiB,
+  'élan.flac': 6 * MiB,
+  '会议记录.txt': 5_000,
+}
+const total = Object.values(sizes).reduce((sum, size) => sum + size, 0)
+const directory = mkdtempSync(join(tmpdir(), 'ospd-demo-'))
+const data = join(directory, 'data')
+const running = new Set()
+
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+  rmSync(directory, { recursive: true, force: true })
+})
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
+
+const relay = countingRelay()
+const files = join(directory, 'files')
+const names = Object.keys(sizes)
+await makeFiles()
+say(`${names.length} files with ${mib(total)} of random bytes were made. They are sent to a server on this machine:`)
+let server = await startServer()
+let client = startClient()
+await unlessEnded(client, relay.passed(total * 0.3))
+await kill(client)
+// A killed client can't give the terminal its cursor back.
+if (process.stderr.isTTY) process.stderr.write('\u001B[?25h\u001B[?7h\n')
+say(`The client was killed (SIGKILL) when ${mib(relay.bytes)} had been sent. The same command again:`)
+
+client = startClient()
+const ended = once(client, 'exit')
+await unlessEnded(client, relay.passed(total * 0.6))
+await kill(server)
+await relay.close()
+const before = mib(relay.bytes)
+server = await startServer()
+const [code] = await ended
+say(`Meanwhile the server was killed (SIGKILL) too, when ${before} had been sent, and was started again.`)
+process.exitCode = (await verify()) && code === 0 ? 0 : 1
+server.kill('SIGTERM')
+await once(server, 'exit')
+await relay.close()
+
+async function makeFiles() {
+  await mkdir(files)
+  for (const [name, size] of Object.entries(sizes)) {
+    const file = await open(join(files, name), 'w')
+    for (let left = size; left > 0; left -= MiB) await file.write(randomBytes(Math.min(left, MiB)))
+    await file.close()
+  }
+}
+
+async function startServer() {
+  const flags = ['--port', '0', '--data', data, '--json', '--quiet']
+  const child = run('ospd.js', ['serve', ...flags], ['ignore', 'pipe', 'inherit'])
+  for await (const line of createInterface({ input: child.stdout })) {
+    await relay.open(JSON.parse(line).port)
+    return child
+  }
+  throw new Error('the server did not start')
+}
+
+function startClient() {
+  const flags = ['--server', `127.0.0.1:${relay.port}`, '--user', 'demo', '--limit-rate', '12M']
+  return run('osp.js', ['send', ...flags, ...names], 'inherit')
+}
+
+function run(program, args, stdio) {
+  const path = join(import.meta.dirname, '../dist/bin', program)
+  // Settings of the user who runs the demo are none of its business.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^OSPD?_/u.test(name)))
+  const child = spawn(process.execPath, [path, ...args], { stdio, env, cwd: files })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  return child
+}
+
+async function kill(child) {
+  const gone = once(child, 'exit')
+  child.kill('SIGKILL')
+  await gone
+}
+
+async function unlessEnded(child, fact) {
+  const early = once(child, 'exit').then(([code]) => Promise.reject(new Error(`it ended too early, with ${code}`)))
+  await Promise.race([fact, early])
+  early.catch(() => {})
+}
+
+/** Stands between clients and server, and counts the bytes that the clients send. */
+function countingRelay() {
+  const marks = []
+  let listener
+  return {
+    port: 0,
+    bytes: 0,
+    /** Resolves when so many bytes have been sent. */
+    passed(bytes) {
+      return new Promise((resolve) => marks.push({ bytes, resolve }))
+    },
+    /** Passes connections on to `target`, always from the same port. */
+    async open(target) {
+      listener = createServer((near) => {
+        const far = connect(target, '127.0.0.1')
+        near.on('data', (chunk) => {
+          this.bytes += chunk.length
+          for (const mark of marks) if (this.bytes >= mark.bytes) mark.resolve()
+        })
+        near.pipe(far).pipe(near)
+        for (const [one, other] of [
+          [near, far],
+          [far, near],
+        ])
+          one.on('error', () => {}).on('close', () => other.destroy())
+      })
+      listener.listen(this.port, '127.0.0.1')
+      await once(listener, 'listening')
+      this.port = listener.address().port
+    },
+    async close() {
+      await new Promise((resolve) => listener.close(resolve))
+    },
+  }
+}
+
+async function verify() {
+  let same = true
+  for (const name of names) {
+    const [sent, stored] = await Promise.all([sha256(join(files, name)), sha256(join(data, 'files/demo', name))])
+    console.log(`  ${sent === stored ? 'the same bytes' : 'OTHER BYTES'}: ${name}, SHA-256 ${stored.slice(0, 16)}…`)
+    same &&= sent === stored
+  }
+  const more = ((100 * (relay.bytes - total)) / total).toFixed(1)
+  say(`Of ${mib(total)}, ${mib(relay.bytes)} were sent in all: ${more} % more, in spite of both kills.`)
+  console.log(same ? 'Every file has arrived whole.' : 'Something is wrong: the files differ.')
+  return same
+}
+
+async function sha256(path) {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path), hash)
+  return hash.digest('hex')
+}
+
+function say(text) {
+  console.log(`\n${text}`)
+}
+
+function mib(bytes) {
+  return `${(bytes / MiB).toFixed(1)} MiB`
+}
