@@ -1,0 +1,34 @@
+// Server and client in one process, with everything in memory: good for tests of your own.
+import { connect, type FileSource, serve } from 'ospd'
+import { memory, memoryTransport } from 'ospd/memory'
+
+const transport = memoryTransport()
+const storage = memory()
+const server = await serve({ listen: transport, storage })
+const client = await connect({ to: transport, user: 'alice' })
+
+const upload = await client.uploads.add(textFile('greeting.txt', 'Hello!\n'))
+const { storedName, digest } = await upload.finished
+console.log(storedName, digest, storage.read('alice', storedName))
+
+await client.close()
+await server.close()
+
+/** Whatever can be read at an offset can be uploaded. */
+function textFile(name: string, text: string): FileSource {
+  const bytes = new TextEncoder().encode(text)
+  return {
+    name,
+    open: async () => ({
+      size: bytes.length,
+      modifiedAt: 0,
+      async read(into, offset) {
+        const part = bytes.subarray(offset, offset + into.length)
+        into.set(part)
+        return part.length
+      },
+      unchanged: async () => true,
+      async [Symbol.asyncDispose]() {},
+    }),
+  }
+}

@@ -1,0 +1,10 @@
+// A client that uploads a file: `node upload.ts movie.mp4`.
+import { connect } from 'ospd'
+import { file, tcp } from 'ospd/node'
+
+const port = Number(process.env.PORT ?? 6682)
+const client = await connect({ to: tcp({ port }), user: 'alice' })
+const upload = await client.uploads.add(file(process.argv[2] ?? './movie.mp4'))
+upload.on('progress', ({ sent, durable, size }) => console.log(sent, durable, size))
+console.log(await upload.finished)
+await client.close()
