@@ -154,7 +154,7 @@ export class ByteSocket implements Socket {
   }
 
   #drained(): void {
-    if (!this.#full || this.#phase === 'closing') return
+    if (!this.#full) return
     this.#full = false
     this.#to?.drained()
   }
