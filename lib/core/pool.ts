@@ -26,12 +26,14 @@ interface Slot<S extends string> {
 /** The ordinary instances of one app, numbered from 1; number 0 is the app's daemon and never assigned. */
 export class Pool<S extends string, E extends string> {
   readonly #machine: Machine<S, E>
+  readonly #idleState: S
   readonly #slots: readonly Slot<S>[]
   /** Longest idle first. */
   readonly #idle: Slot<S>[]
 
   constructor(machine: Machine<S, E>, idle: S, size: number) {
     this.#machine = machine
+    this.#idleState = idle
     this.#slots = Array.from({ length: size }, (_, at) => ({
       number: at + 1,
       state: idle,
@@ -53,7 +55,7 @@ export class Pool<S extends string, E extends string> {
   assign(holder: Holder, event: E): Instance<S> | undefined {
     const slot = this.#idle[0]
     if (!slot) return undefined
-    slot.state = this.#machine.next(slot.state, event)
+    this.#step(slot, event, 'busy')
     slot.holder = holder
     this.#idle.shift()
     return slot
@@ -62,7 +64,7 @@ export class Pool<S extends string, E extends string> {
   /** Makes an instance idle; `why` is what its holder is told when it asks for it once more. */
   release(instance: Instance<S>, event: E, why: ErrorCode = 'instance-lost'): void {
     const slot = this.#slot(instance)
-    slot.state = this.#machine.next(slot.state, event)
+    this.#step(slot, event, 'idle')
     this.#dismiss(slot, why)
     this.#idle.push(slot)
   }
@@ -70,7 +72,7 @@ export class Pool<S extends string, E extends string> {
   /** Moves a busy instance to another holder, who is told `why` the same way. */
   move(instance: Instance<S>, event: E, to: Holder, why: ErrorCode): void {
     const slot = this.#slot(instance)
-    slot.state = this.#machine.next(slot.state, event)
+    this.#step(slot, event, 'busy')
     this.#dismiss(slot, why)
     slot.holder = to
   }
@@ -88,6 +90,15 @@ export class Pool<S extends string, E extends string> {
   denial(number: number, by: Holder): OspError {
     const former = this.#slots[number - 1]?.former.findLast(({ session }) => session === by.session)
     return new OspError(former?.why ?? 'instance-lost')
+  }
+
+  /** An event that leads elsewhere than its caller thinks would have an instance idle and held at once. */
+  #step(slot: Slot<S>, event: E, to: 'idle' | 'busy'): void {
+    const after = this.#machine.next(slot.state, event)
+    if ((after === this.#idleState) !== (to === 'idle')) {
+      throw new OspError('internal', `${event} does not make an instance ${to}`)
+    }
+    slot.state = after
   }
 
   #dismiss(slot: Slot<S>, why: ErrorCode): void {

@@ -21,7 +21,10 @@ spec('a machine', (it) => {
   })
 
   it('refuses what its table has no cell for, by name', () => {
-    assert.throws(() => door.next('OPEN', 'kick'), { code: 'internal', message: /kick can't happen in the state OPEN/u })
+    assert.throws(() => door.next('OPEN', 'kick'), {
+      code: 'internal',
+      message: /kick can't happen in the state OPEN/u,
+    })
   })
 
   it('shows its table', () => {
