@@ -104,6 +104,8 @@ export const fixed = {
   tries: 8,
   /** Chunks handed to the socket and not yet sent. */
   chunksHanded: 2,
+  /** A peer that seems dead has this part of a keep-alive interval more: perhaps this process was frozen. */
+  reprieve: 1 / 8,
   /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
   leastFrameBytesPerSecond: 4 * KiB,
   /** File and user names. */

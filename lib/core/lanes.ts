@@ -1,9 +1,13 @@
 import { fixed } from '../limits.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
+import { Queue } from './queue.ts'
 
 /** `replies`: replies, notifications and repetitions; `requests`: REQs; `chunks`: chunks and what must not pass them. */
 export type Lane = 'replies' | 'requests' | 'chunks'
+
+/** Whether a frame may be sent: `never` is a REQ that was answered before its repetition could leave. */
+export type Turn = 'now' | 'later' | 'never'
 
 interface Waiting {
   readonly frame: Frame
@@ -15,46 +19,63 @@ interface Waiting {
  * chunks are handed over and unsent (docs/protocol.md, "Delivery", 5).
  */
 export class Lanes {
-  readonly #lanes: Readonly<Record<Lane, Waiting[]>> = { replies: [], requests: [], chunks: [] }
+  readonly #lanes: Readonly<Record<Lane, Queue<Waiting>>> = {
+    replies: new Queue(),
+    requests: new Queue(),
+    chunks: new Queue(),
+  }
   #handed = 0
+  #smallBytes = 0
+
   /** Bytes of the frames that wait in the lanes of small frames. */
-  smallBytes = 0
+  get smallBytes(): number {
+    return this.#smallBytes
+  }
 
   add(lane: Lane, frame: Frame, left?: () => void): void {
     this.#lanes[lane].push({ frame, left })
-    if (lane !== 'chunks') this.smallBytes += headerBytes + lengthOf(frame.payload)
+    if (lane !== 'chunks') this.#smallBytes += sizeOf(frame)
   }
 
   /**
-   * The next frame for the socket, with what to run when its bytes have left. `mayFollow` says whether a REQ may
-   * be sent yet; one that may not holds up those behind it in its lane.
+   * The next frame for the socket, with what to run when its bytes have left. A frame whose turn is later holds up
+   * those behind it in its lane, and no other lane.
    */
-  next(mayFollow: (seq: number) => boolean): Waiting | undefined {
-    return this.#small('replies') ?? this.#request(mayFollow) ?? this.#chunk(mayFollow)
+  next(turn: (frame: Frame) => Turn): Waiting | undefined {
+    return this.#small('replies', turn) ?? this.#small('requests', turn) ?? this.#chunk(turn)
   }
 
-  #small(lane: 'replies' | 'requests'): Waiting | undefined {
-    const waiting = this.#lanes[lane].shift()
-    if (waiting) this.smallBytes -= headerBytes + lengthOf(waiting.frame.payload)
-    return waiting
+  #small(lane: 'replies' | 'requests', turn: (frame: Frame) => Turn): Waiting | undefined {
+    for (let first = this.#lanes[lane].first; first; first = this.#lanes[lane].first) {
+      const when = turn(first.frame)
+      if (when === 'later') return undefined
+      this.#lanes[lane].shift()
+      this.#smallBytes -= sizeOf(first.frame)
+      if (when === 'now') return first
+    }
+    return undefined
   }
 
-  #request(mayFollow: (seq: number) => boolean): Waiting | undefined {
-    const first = this.#lanes.requests[0]
-    return first && mayFollow(first.frame.seq) ? this.#small('requests') : undefined
+  #chunk(turn: (frame: Frame) => Turn): Waiting | undefined {
+    for (let first = this.#lanes.chunks.first; first; first = this.#lanes.chunks.first) {
+      const when = turn(first.frame)
+      if (when === 'later' || this.#handed >= fixed.chunksHanded) return undefined
+      this.#lanes.chunks.shift()
+      if (when === 'now') return this.#hand(first)
+    }
+    return undefined
   }
 
-  #chunk(mayFollow: (seq: number) => boolean): Waiting | undefined {
-    const first = this.#lanes.chunks[0]
-    if (!first || this.#handed >= fixed.chunksHanded || !mayFollow(first.frame.seq)) return undefined
-    this.#lanes.chunks.shift()
+  #hand({ frame, left }: Waiting): Waiting {
     this.#handed++
     return {
-      frame: first.frame,
+      frame,
       left: () => {
         this.#handed--
-        first.left?.()
+        left?.()
       },
     }
   }
 }
+
+const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)

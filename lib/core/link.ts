@@ -31,6 +31,9 @@ export interface LinkOptions {
   readonly fraction: () => number
 }
 
+/** After it a link is renewed. */
+const lastSeq = 0xffff_ffff
+
 const chunkEvent = events.PostFileReq.number
 
 /**
@@ -86,7 +89,7 @@ export class Link<C> {
 
   /** The next frame for the socket, if any, with what to run when its bytes have left. */
   next(now: number): { frame: Frame; left: (() => void) | undefined } | undefined {
-    const next = this.#lanes.next((seq) => this.#requests.mayFollow(seq))
+    const next = this.#lanes.next(({ event, seq }) => (asked.has(event) ? this.#requests.turn(seq) : 'now'))
     if (!next) return undefined
     this.keepAlive.spoke(now)
     if (asked.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
@@ -117,18 +120,28 @@ export class Link<C> {
   advance(now: number): OspError | undefined {
     const dead = this.keepAlive.dead(now)
     if (dead) return dead
-    const due = this.#requests.due(now, this.keepAlive.heardAt)
+    const due = this.#requests.due(now, this.keepAlive.heardAt(now))
     if (due.dead) return new OspError('timed-out', 'the peer has not answered however often it was asked')
     for (const frame of due.frames) this.#lanes.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame)
-    if (this.keepAlive.silent(now)) {
-      this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
-      this.keepAlive.spoke(now)
-    }
+    if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined
   }
 
+  /** Whether no further REQ can be asked, since every number was given. */
+  get usedUp(): boolean {
+    return this.#seq === lastSeq
+  }
+
+  /** Pings the peer, or repeats a REQ where so many are unanswered that a ping would have to wait. */
+  #speak(now: number): void {
+    const repetition = this.#requests.instead()
+    if (repetition) this.#lanes.add('replies', repetition)
+    else this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
+    this.keepAlive.spoke(now)
+  }
+
   #ask(message: Message<RequestName>, instance: number, context: C | 'ping', lane: Lane, left?: () => void): number {
-    if (this.#seq === 0xffff_ffff) throw new OspError('link-lost', 'the link has used up its sequence numbers')
+    if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = this.#frame(message, ++this.#seq, instance)
     this.#requests.add(frame, context, message.event === 'PostFileReq')
     this.#lanes.add(lane, frame, left)

@@ -1,5 +1,6 @@
 import { fixed } from '../limits.ts'
 import { type Frame, repetition } from '../wire/frame.ts'
+import type { Turn } from './lanes.ts'
 import { RoundTrip } from './roundTrip.ts'
 
 /** An unanswered REQ; `context` is whatever its sender wants back with the reply. */
@@ -9,7 +10,8 @@ interface Pending<C> {
   readonly chunk: boolean
   /** Its place among the REQs that are no chunks. */
   readonly ordinal: number
-  sentAt: number
+  /** When it was handed to the socket the latest time. */
+  sentAt: number | undefined
   repeats: number
   /** Tries in whose time not one byte arrived. */
   tries: number
@@ -33,7 +35,12 @@ export class Requests<C> {
     leastMs: fixed.leastTimeoutMs,
     mostMs: fixed.mostTimeoutMs,
   })
+  /** Those that are no chunks, by their ordinal. */
+  readonly #ordered = new Map<number, Pending<C>>()
   #ordinal = 0
+  /** No ordinal below it is unanswered. */
+  #oldest = 1
+  #deadline = Number.POSITIVE_INFINITY
 
   constructor(options: RequestsOptions) {
     this.#options = options
@@ -41,18 +48,17 @@ export class Requests<C> {
 
   add(frame: Frame, context: C, chunk: boolean): void {
     const ordinal = chunk ? this.#ordinal : ++this.#ordinal
-    const timers = { sentAt: 0, repeats: 0, tries: 0, repeatAt: Number.POSITIVE_INFINITY }
-    this.#pending.set(frame.seq, { frame, context, chunk, ordinal, ...timers })
+    const timers = { sentAt: undefined, repeats: 0, tries: 0, repeatAt: Number.POSITIVE_INFINITY }
+    const pending = { frame, context, chunk, ordinal, ...timers }
+    this.#pending.set(frame.seq, pending)
+    if (!chunk) this.#ordered.set(ordinal, pending)
   }
 
-  /** Whether a REQ may be sent now: chunks not counted, at most 511 follow the oldest unanswered one. */
-  mayFollow(seq: number): boolean {
+  /** When a REQ may be sent: chunks not counted, at most 511 follow the oldest unanswered one. */
+  turn(seq: number): Turn {
     const pending = this.#pending.get(seq)
-    if (!pending || pending.chunk) return true
-    for (const other of this.#pending.values()) {
-      if (!other.chunk) return pending.ordinal - other.ordinal < fixed.replies
-    }
-    return true
+    if (!pending) return 'never'
+    return pending.chunk || this.#follows(pending.ordinal) ? 'now' : 'later'
   }
 
   /** A REQ was handed to the socket: its timer starts. */
@@ -61,22 +67,23 @@ export class Requests<C> {
     if (!pending) return
     pending.sentAt = now
     pending.repeatAt = now + this.#timeoutMs(pending)
+    this.#deadline = Math.min(this.#deadline, pending.repeatAt)
   }
 
   /** Takes a reply to `seq`: the context of its REQ, or `undefined` if none is unanswered. */
   settle(seq: number, now: number): { context: C; frame: Frame } | undefined {
     const pending = this.#pending.get(seq)
-    if (!pending) return undefined
+    if (pending?.sentAt === undefined) return undefined
     this.#pending.delete(seq)
+    if (!pending.chunk) this.#ordered.delete(pending.ordinal)
     if (pending.repeats === 0) this.#roundTrip.sample(now - pending.sentAt)
+    if (this.#pending.size === 0) this.#deadline = Number.POSITIVE_INFINITY
     return pending
   }
 
-  /** When `due` has something to say at the earliest. */
+  /** When `due` may have something to say at the earliest; it may turn out to be nothing. */
   get deadline(): number {
-    let deadline = Number.POSITIVE_INFINITY
-    for (const { repeatAt } of this.#pending.values()) deadline = Math.min(deadline, repeatAt)
-    return deadline
+    return this.#deadline
   }
 
   /**
@@ -86,15 +93,37 @@ export class Requests<C> {
   due(now: number, heardAt: number): { frames: readonly Frame[]; dead: boolean } {
     const frames: Frame[] = []
     let dead = false
+    if (now < this.#deadline) return { frames, dead }
+    this.#deadline = Number.POSITIVE_INFINITY
     for (const pending of this.#pending.values()) {
-      if (pending.repeatAt > now) continue
-      if (heardAt <= pending.sentAt) pending.tries++
+      if (pending.repeatAt > now) {
+        this.#deadline = Math.min(this.#deadline, pending.repeatAt)
+        continue
+      }
+      if (pending.sentAt !== undefined && heardAt <= pending.sentAt) pending.tries++
       dead ||= pending.tries >= fixed.tries
-      pending.repeats++
-      pending.repeatAt = Number.POSITIVE_INFINITY
-      frames.push({ ...pending.frame, flags: pending.frame.flags | repetition })
+      frames.push(this.#repetition(pending))
     }
     return { frames, dead }
+  }
+
+  /** Where no further REQ may be sent for now, the oldest unanswered one, to be repeated if something has to be said. */
+  instead(): Frame | undefined {
+    if (this.#follows(this.#ordinal + 1)) return undefined
+    const oldest = this.#ordered.get(this.#oldest)
+    return oldest && oldest.repeatAt !== Number.POSITIVE_INFINITY ? this.#repetition(oldest) : undefined
+  }
+
+  #follows(ordinal: number): boolean {
+    while (this.#oldest <= this.#ordinal && !this.#ordered.has(this.#oldest)) this.#oldest++
+    return ordinal - this.#oldest < fixed.replies
+  }
+
+  #repetition(pending: Pending<C>): Frame {
+    pending.repeats++
+    pending.repeatAt = Number.POSITIVE_INFINITY
+    this.#roundTrip.repeated(pending.repeats)
+    return { ...pending.frame, flags: pending.frame.flags | repetition }
   }
 
   #timeoutMs({ repeats, chunk }: Pending<C>): number {

@@ -5,11 +5,17 @@ export interface TimeoutBounds {
   readonly mostMs: number
 }
 
-/** The round-trip estimator of RFC 6298 §2. Samples of repeated requests are not for it (Karn's rule, §3). */
+/**
+ * The round-trip estimator of RFC 6298. Samples of repeated requests are not for it, and so a time-out that had to be
+ * doubled stays doubled for all that follows until there is a sample: else a path slower than the estimate would have
+ * every request repeated, and never be measured (Karn's rule, §3 and §5.5 to §5.7).
+ */
 export class RoundTrip {
   readonly #bounds: TimeoutBounds
   #smoothedMs: number | undefined
   #variationMs = 0
+  /** How often the time-out was doubled since the latest sample. */
+  #doublings = 0
 
   constructor(bounds: TimeoutBounds) {
     this.#bounds = bounds
@@ -17,6 +23,7 @@ export class RoundTrip {
 
   /** Takes in the time between a request and its reply. */
   sample(ms: number): void {
+    this.#doublings = 0
     if (this.#smoothedMs === undefined) {
       this.#smoothedMs = ms
       this.#variationMs = ms / 2
@@ -26,10 +33,15 @@ export class RoundTrip {
     this.#smoothedMs = 0.875 * this.#smoothedMs + 0.125 * ms
   }
 
+  /** A request is about to be repeated for the `repeats`-th time. */
+  repeated(repeats: number): void {
+    this.#doublings = Math.max(this.#doublings, repeats)
+  }
+
   /** The time-out of a request that was sent `repeats` times before: doubled for each (§5.5), within the bounds. */
   timeoutMs(repeats: number): number {
     const { firstMs, leastMs, mostMs } = this.#bounds
     const base = this.#smoothedMs === undefined ? firstMs : this.#smoothedMs + 4 * this.#variationMs
-    return Math.min(mostMs, Math.max(leastMs, base) * 2 ** repeats)
+    return Math.min(mostMs, Math.max(leastMs, base) * 2 ** Math.max(repeats, this.#doublings))
   }
 }
