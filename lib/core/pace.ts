@@ -11,8 +11,11 @@ export class Pace {
   #clearAt = Number.NEGATIVE_INFINITY
   #measured: number | undefined
   #inFlight = 0
+  /** Bytes that were acknowledged since the latest sample … */
   #sampleBytes = 0
-  #sampleFrom = 0
+  /** … and the time in which something was in flight: what came before `#busySince` stands in `#sampleMs`. */
+  #sampleMs = 0
+  #busySince = 0
 
   constructor(limitRate: number = Number.POSITIVE_INFINITY) {
     this.#limitRate = limitRate
@@ -35,26 +38,35 @@ export class Pace {
   }
 
   sent(bytes: number, now: number): void {
-    if (this.#inFlight === 0) {
-      this.#sampleFrom = now
-      this.#sampleBytes = 0
-    }
+    if (this.#inFlight === 0) this.#busySince = now
     this.#inFlight += bytes
   }
 
   acknowledged(bytes: number, now: number): void {
-    this.#inFlight -= bytes
     this.#sampleBytes += bytes
-    const ms = now - this.#sampleFrom
-    if (ms < clientLimits.sampleMs && this.#sampleBytes < clientLimits.sampleBytes) return
-    const rate = (this.#sampleBytes / Math.max(1, ms)) * 1_000
+    this.#landed(bytes, now)
+    if (this.#sampleMs < clientLimits.sampleMs && this.#sampleBytes < clientLimits.sampleBytes) return
+    const rate = (this.#sampleBytes / Math.max(1, this.#sampleMs)) * 1_000
     this.#measured = this.#measured === undefined ? rate : (this.#measured + rate) / 2
-    this.#sampleFrom = now
+    this.#sampleMs = 0
     this.#sampleBytes = 0
+  }
+
+  /** What was sent is in flight no more, and says nothing about the rate: the server has refused it. */
+  refused(bytes: number, now: number): void {
+    this.#landed(bytes, now)
   }
 
   /** A new link: nothing is in flight. What was measured stays, as a first guess. */
   reset(): void {
     this.#inFlight = 0
+    this.#sampleMs = 0
+    this.#sampleBytes = 0
+  }
+
+  #landed(bytes: number, now: number): void {
+    this.#inFlight = Math.max(0, this.#inFlight - bytes)
+    this.#sampleMs += now - this.#busySince
+    this.#busySince = now
   }
 }

@@ -22,8 +22,8 @@ export class Window {
 
   /** An upload of `size` bytes that stands at `progress`; at most `windowBytes` are unacknowledged. */
   constructor(size: number, progress: number, windowBytes: number) {
-    if (progress > size) throw new OspError('malformed', 'the server reports more progress than the file has bytes')
     this.#size = size
+    this.#check(progress)
     this.#windowBytes = windowBytes
     this.#next = progress
     this.#acknowledged = progress
@@ -66,19 +66,27 @@ export class Window {
    */
   reply(seq: number, span: Span, progress: number): void {
     if (seq <= this.#judged) return
+    this.#check(progress)
     this.#judged = seq
-    if (progress > this.#size)
-      throw new OspError('malformed', 'the server reports more progress than the file has bytes')
     if (progress < span.offset + span.length) this.goBack(progress)
     else this.#stand(progress)
   }
 
-  /** Sends again from `progress` on; replies to what was sent before no longer move it. */
+  /**
+   * Sends again from `progress` on; replies to what was sent before no longer move it. Throws OspError `malformed` for
+   * a progress beyond the file's end, as `reply` and the constructor do.
+   */
   goBack(progress: number): void {
+    this.#check(progress)
     this.#judged = this.#lastSeq
     this.#acknowledged = progress
     this.#next = progress
     this.#round++
+  }
+
+  #check(progress: number): void {
+    if (progress <= this.#size) return
+    throw new OspError('malformed', 'the server reports more progress than the file has bytes')
   }
 
   #stand(progress: number): void {
