@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { chmodSync, mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { sendEvents } from '../../bin/send/events.ts'
+import { type Daemon, daemon, events, type Outcome, type Place, place, run } from '../support/commands.ts'
+import { spec } from '../support/spec.ts'
+
+interface Bench {
+  readonly at: Place
+  readonly server: Daemon
+  send(...args: readonly string[]): Promise<Outcome>
+}
+
+/** A proof with a folder to send from and a daemon to send to, as alice. */
+function withServer(prove: (bench: Bench) => Promise<void>): () => Promise<void> {
+  return async () => {
+    await using at = await place()
+    await using data = await place()
+    await using server = await daemon(data.path)
+    const send = (...args: readonly string[]) =>
+      run('osp', ['send', '--server', server.server, '--user', 'alice', ...args], { cwd: at.path })
+    await prove({ at, server, send })
+  }
+}
+
+function check(program: string, sums: string, cwd: string): string {
+  const { stdout, stderr, status } = spawnSync(program, ['-c'], { input: sums, cwd, encoding: 'utf8' })
+  assert.equal(status, 0, stdout + stderr)
+  return stdout
+}
+
+/** Its events, each of which has the shape that is published. */
+function checked({ stdout }: Outcome): readonly Record<string, unknown>[] {
+  return events(stdout).map((each) => {
+    const { v, event, ...fields } = each
+    assert.equal(v, 1)
+    sendEvents[event as keyof typeof sendEvents].parse(fields)
+    return each
+  })
+}
+
+spec('osp send', (it) => {
+  it(
+    'prints lines that sha256sum -c takes',
+    withServer(async ({ at, send }) => {
+      const names = ['a b.bin', '电影📷.mp4', 'sub/c.txt', 'empty']
+      const contents = [randomBytes(3_000_000), randomBytes(70_000), 'hello', '']
+      for (const [index, name] of names.entries()) await at.write(name, contents[index] ?? '')
+      const { code, stdout, stderr } = await send(...names)
+      assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+      assert.deepEqual(
+        check('sha256sum', stdout, at.path).split('\n').sort(),
+        ['', ...names.map((name) => `${name}: OK`)].sort(),
+      )
+    }),
+  )
+
+  it(
+    'escapes a path as sha256sum does',
+    withServer(async ({ at, send }) => {
+      const name = await at.write('back\\slash\nnewline', 'x')
+      const { stdout } = await send(name, '--as', 'plain')
+      assert.equal(stdout, `\\${createHash('sha256').update('x').digest('hex')}  back\\\\slash\\nnewline\n`)
+      check('sha256sum', stdout, at.path)
+    }),
+  )
+
+  it(
+    'verifies by another digest when told to',
+    withServer(async ({ at, send }) => {
+      await at.write('a', 'hello')
+      check('md5sum', (await send('a', '--digest', 'md5')).stdout, at.path)
+      assert.match((await send('a', '--as', 'b', '--digest', 'xxh128')).stdout, /^[\da-f]{32} {2}a\n$/u)
+    }),
+  )
+
+  it(
+    'tells in JSON what it has stored',
+    withServer(async ({ at, send }) => {
+      await at.write('a.bin', randomBytes(300_000))
+      const [online, stored, summary, ...more] = checked(await send('a.bin', '--json'))
+      assert.equal(online?.event, 'online')
+      const { task, file, name, size, sent, digest } = stored ?? {}
+      assert.deepEqual(
+        { task, file, name, size, sent },
+        { task: 1, file: 'a.bin', name: 'a.bin', size: 300_000, sent: 300_000 },
+      )
+      check('sha256sum', `${digest}  a.bin\n`, at.path)
+      assert.deepEqual(
+        { ...summary, seconds: 0 },
+        {
+          v: 1,
+          event: 'summary',
+          stored: 1,
+          failed: 0,
+          unfinished: 0,
+          size: 300_000,
+          sent: 300_000,
+          seconds: 0,
+          exitCode: 0,
+        },
+      )
+      assert.equal(more.length, 0)
+    }),
+  )
+
+  it(
+    'lets a file that cannot be read fail by itself',
+    withServer(async ({ at, send }) => {
+      await at.write('good', 'x')
+      await at.write('also good', 'y')
+      mkdirSync(join(at.path, 'folder'))
+      const outcome = await send('good', 'missing', 'folder', 'also good')
+      assert.equal(outcome.code, 1)
+      assert.deepEqual(
+        outcome.stdout
+          .replace(/^\w+ {2}/gmu, '')
+          .split('\n')
+          .sort(),
+        ['', 'also good', 'good'],
+      )
+      assert.match(outcome.stderr, /^osp: missing: it does not exist; check the path$/mu)
+      assert.match(outcome.stderr, /^osp: folder: it is a folder; add -r to send what is in it$/mu)
+      assert.match(outcome.stderr, /^osp: 2 of 4 files failed$/mu)
+      const failed = checked(await send('missing', '--json')).find(({ event }) => event === 'failed')
+      assert.deepEqual({ code: failed?.code, task: failed?.task }, { code: 'source-missing', task: null })
+    }),
+  )
+
+  it(
+    'lets a name that the server does not take fail by itself',
+    withServer(async ({ at, send }) => {
+      await at.write('good', 'x')
+      await at.write('a:b', 'x')
+      const { code, stdout, stderr } = await send('a:b', 'good')
+      assert.equal(code, 1)
+      assert.match(stdout, /^\w+ {2}good\n$/u)
+      assert.match(stderr, /^osp: a:b: the file name "a:b" is not allowed/mu)
+    }),
+  )
+
+  it(
+    'sends what is in folders when told to, and nothing that links lead to elsewhere',
+    withServer(async ({ at, send }) => {
+      for (const name of ['photos/a.jpg', 'photos/2024/b.jpg', 'photos/2024/月/c.jpg', 'other/d'])
+        await at.write(name, name)
+      symlinkSync('../other', join(at.path, 'photos/linked folder'))
+      symlinkSync('../other/d', join(at.path, 'photos/linked file'))
+      spawnSync('mkfifo', [join(at.path, 'photos/pipe')])
+      const outcome = await send('-r', './photos/', '--json')
+      const all = checked(outcome)
+      const stored = all.filter(({ event }) => event === 'stored').map(({ file, name }) => `${file} as ${name}`)
+      assert.deepEqual(stored.sort(), [
+        './photos/2024/b.jpg as photos/2024/b.jpg',
+        './photos/2024/月/c.jpg as photos/2024/月/c.jpg',
+        './photos/a.jpg as photos/a.jpg',
+        './photos/linked file as photos/linked file',
+      ])
+      const skipped = all.filter(({ event }) => event === 'skipped').map(({ file }) => file)
+      assert.deepEqual(skipped, ['./photos/linked folder', './photos/pipe'])
+      assert.equal(outcome.code, 0)
+    }),
+  )
+
+  it(
+    'gives one file another name when told to',
+    withServer(async ({ at, send }) => {
+      await at.write('a', 'x')
+      const [, stored] = checked(await send('a', '--as', 'deep/er/b', '--json'))
+      assert.deepEqual({ file: stored?.file, name: stored?.storedName }, { file: 'a', name: 'deep/er/b' })
+    }),
+  )
+
+  it(
+    'names folders that it may not look into',
+    withServer(async ({ at, send }) => {
+      if (process.getuid?.() === 0) return
+      await at.write('folder/a', 'x')
+      chmodSync(join(at.path, 'folder'), 0)
+      const { code, stderr } = await send('-r', 'folder')
+      assert.equal(code, 1)
+      assert.match(stderr, /folder: it may not be read by this user/u)
+    }),
+  )
+})
+
+spec('osp send is used wrongly', (it) => {
+  const usage = async (args: readonly string[], message: RegExp) => {
+    const { code, stdout, stderr } = await run('osp', ['send', ...args])
+    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
+    assert.match(stderr, message)
+  }
+
+  it('with nothing to send', () => usage([], /name a FILE to send/u))
+
+  it('with two files of one name, which it names', () =>
+    usage(['a/x.bin', 'b', 'c/x.bin'], /^osp: a\/x\.bin and c\/x\.bin would both be "x\.bin" on the server/mu))
+
+  it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as is for one FILE alone/u))
+
+  it('with a name that cannot be one', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
+
+  it('as a user that cannot be one', () =>
+    usage(['a', '--user', 'a/b'], /--user: the user name "a\/b" is not allowed/u))
+
+  it('to a place that is none', () =>
+    usage(['a', '--server', 'host:port'], /--server cannot be "host:port": it takes HOST:PORT/u))
+
+  it('with a list that is not there', () =>
+    usage(['--files-from', '/nowhere/list'], /--files-from \/nowhere\/list cannot be read/u))
+})

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { serveEvents } from '../../bin/serve/events.ts'
+import { daemon, events, place, run, start } from '../support/commands.ts'
+import { spec } from '../support/spec.ts'
+
+spec('ospd serve', (it) => {
+  it('says on stdout, and nowhere else, where it can be used', async () => {
+    await using at = await place()
+    await using running = start('ospd', ['serve', '--port', '0', '--data', './d'], { cwd: at.path })
+    await running.printed(/\n/u)
+    assert.match(running.stdout, /^ospd ready on 127\.0\.0\.1:[1-9]\d*, data in \.\/d\n$/u)
+    assert.equal(running.stderr, '')
+  })
+
+  it('says so in JSON when asked to, and logs on stderr all the same', async () => {
+    await using at = await place()
+    await using running = start('ospd', ['serve', '--port=0', '--data', at.path, '--json'])
+    await running.printed(/\n/u)
+    const [{ v, event, ...ready } = {}] = events(running.stdout)
+    assert.deepEqual({ v, event }, { v: 1, event: 'ready' })
+    assert.deepEqual(serveEvents.ready.parse(ready), { host: '127.0.0.1', port: ready.port, data: at.path })
+    await running.kill('SIGTERM')
+    assert.match(running.stderr, /^\d{4}-\d\d-\d\dT[\d:.]+Z info {2}stopping signal=SIGTERM$/mu)
+    assert.equal(events(running.stdout).length, 1)
+  })
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`ends cleanly by ${signal}`, async () => {
+      await using at = await place()
+      await using running = await daemon(at.path)
+      running.child.kill(signal)
+      assert.deepEqual(await running.ended, { code: 0, signal: null })
+      assert.ok(!existsSync(join(at.path, 'daemon.json')))
+    })
+  }
+
+  it('refuses a directory that another daemon has, and names that one', async () => {
+    await using at = await place()
+    await using first = await daemon(at.path)
+    const second = await run('ospd', ['serve', '--port', '0', '--data', at.path])
+    assert.equal(second.code, 1)
+    assert.equal(second.stdout, '')
+    assert.match(second.stderr, new RegExp(`in use by process ${first.child.pid}\\b`, 'u'))
+  })
+
+  it('says that its port is taken', async () => {
+    await using at = await place()
+    await using first = await daemon(join(at.path, 'a'))
+    const second = await run('ospd', ['serve', '--port', `${first.port}`, '--data', join(at.path, 'b')])
+    assert.equal(second.code, 1)
+    assert.match(second.stderr, new RegExp(`^ospd: cannot listen at ${first.server}: another program listens`, 'u'))
+  })
+
+  it('keeps a finished file as a plain file, and logs it', async () => {
+    await using at = await place()
+    await using running = await daemon(join(at.path, 'data'))
+    await at.write('文 1.txt', 'hello')
+    const send = ['send', '文 1.txt', '--server', running.server, '--user', 'alice']
+    assert.equal((await run('osp', send, { cwd: at.path })).code, 0)
+    assert.equal(readFileSync(join(at.path, 'data/files/alice/文 1.txt'), 'utf8'), 'hello')
+    await running.printed(/^\S+ info {2}upload-stored user=alice name="文 1\.txt" .*size=5 sha256=2cf24dba/mu)
+  })
+
+  it('that is quiet logs no such thing', async () => {
+    await using at = await place()
+    await using running = await daemon(join(at.path, 'data'), ['--quiet'])
+    await at.write('a.txt', 'hello')
+    await run('osp', ['send', 'a.txt', '--server', running.server], { cwd: at.path })
+    await running.kill('SIGTERM')
+    assert.equal(running.stderr, '')
+  })
+
+  it('does with a second file of the same name what it was told', async () => {
+    await using at = await place()
+    await using running = await daemon(join(at.path, 'data'), ['--on-conflict', 'rename'])
+    const send = ['send', 'a.txt', '--server', running.server, '--user', 'alice', '--json']
+    await at.write('a.txt', 'one')
+    await run('osp', send, { cwd: at.path })
+    await at.write('a.txt', 'three')
+    const { stdout } = await run('osp', send, { cwd: at.path })
+    const stored = events(stdout).find(({ event }) => event === 'stored')
+    assert.notEqual(stored?.storedName, 'a.txt')
+    assert.equal(readFileSync(join(at.path, 'data/files/alice', `${stored?.storedName}`), 'utf8'), 'three')
+  })
+})

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { type Place, place, run, start } from '../support/commands.ts'
+import { root } from '../support/source.ts'
+import { spec } from '../support/spec.ts'
+
+/** The data directory that a daemon with these settings says to use. */
+async function dataOf(at: Place, flags: readonly string[], env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  await using running = start('ospd', ['serve', '--port', '0', ...flags], { cwd: at.path, env })
+  const [, data] = await running.printed(/data in (.*)\n/u)
+  return data
+}
+
+async function refused(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { code, stdout, stderr } = await run('ospd', args, { env })
+  assert.equal(code, 2)
+  assert.equal(stdout, '')
+  return stderr
+}
+
+spec('settings', (it) => {
+  it('are taken from a flag before the environment, the configuration and the default', async () => {
+    await using at = await place()
+    await at.write(
+      'config.json',
+      JSON.stringify({ data: './from-config', chunk: '500k', 'max-clients': 7, quiet: true }),
+    )
+    const config = ['--config', 'config.json']
+    const env = { OSPD_DATA: './from-environment' }
+    assert.equal(await dataOf(at, ['--data', './from-flag', ...config], env), './from-flag')
+    assert.equal(await dataOf(at, config, env), './from-environment')
+    assert.equal(await dataOf(at, config, {}), './from-config')
+    assert.equal(await dataOf(at, [], { OSPD_CONFIG: 'config.json' }), './from-config')
+    assert.equal(await dataOf(at, [], { OSPD_DATA: '' }), './ospd-data')
+  })
+
+  it('that are repeated count the last time', async () => {
+    await using at = await place()
+    assert.equal(await dataOf(at, ['--data', './a', '--data', './b'], {}), './b')
+  })
+
+  it('that are unknown are refused, with the nearest known one named', async () => {
+    assert.match(await refused(['serve', '--prot', '1']), /^ospd: unknown flag --prot; did you mean --port\?$/mu)
+    assert.match(await refused(['serve', '--on-conf', 'x']), /unknown flag --on-conf; did you mean --on-conflict\?/u)
+    assert.match(await refused(['serve', '-x']), /unknown flag -x/u)
+    assert.match(await refused(['--verzion']), /did you mean --version\?/u)
+  })
+
+  it('of a configuration file are no less strict', async () => {
+    await using at = await place()
+    const path = `${at.path}/config.json`
+    await at.write('config.json', '{"prot": 1}')
+    const text = await refused(['serve', '--config', path])
+    assert.ok(text.includes(`in ${path}: unknown setting prot; did you mean port?`), text)
+    await at.write('config.json', '{"port": "x"}')
+    assert.match(await refused(['serve', '--config', path]), /"port" in .*config\.json cannot be "x": it takes a port/u)
+    await at.write('config.json', '{')
+    assert.match(await refused(['serve', '--config', path]), /the configuration .*config\.json cannot be read/u)
+    assert.match(await refused(['serve', '--config', `${path}.none`]), /cannot be read: ENOENT/u)
+  })
+
+  it('that are none are refused with what they take', async () => {
+    assert.match(
+      await refused(['serve', '--port', '70000']),
+      /--port cannot be "70000": it takes a port from 0 to 65535/u,
+    )
+    assert.match(await refused(['serve', '--chunk', '1X']), /--chunk cannot be "1X": it takes a size/u)
+    assert.match(
+      await refused(['serve'], { OSPD_KEEP_ALIVE: '15' }),
+      /OSPD_KEEP_ALIVE cannot be "15": it takes a duration/u,
+    )
+    assert.match(await refused(['serve', '--on-conflict', 'ask']), /it takes one of replace, rename, reject/u)
+    assert.match(await refused(['serve', '--data']), /Not enough arguments following: data/u)
+    assert.match(await refused(['serve', '--quiet=maybe', 'x']), /takes no operand such as x|cannot be/u)
+  })
+})
+
+spec('both programs', (it) => {
+  for (const program of ['ospd', 'osp'] as const) {
+    it(`tell their version (${program})`, async () => {
+      const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }
+      assert.deepEqual(await run(program, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+    })
+
+    it(`print a completion script (${program})`, async () => {
+      const { code, stdout } = await run(program, ['completion'])
+      assert.equal(code, 0)
+      assert.match(stdout, new RegExp(`^###-begin-${program}-completions-###`, 'u'))
+    })
+
+    it(`want a command (${program})`, async () => {
+      const { code, stdout, stderr } = await run(program, [])
+      assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
+      assert.match(stderr, /name a command: /u)
+    })
+
+    it(`name the command that was probably meant (${program})`, async () => {
+      const [wrong, meant] = program === 'ospd' ? ['sreve', 'serve'] : ['sned', 'send']
+      const { code, stderr } = await run(program, [wrong])
+      assert.equal(code, 2)
+      assert.match(stderr, new RegExp(`unknown command ${wrong}; did you mean ${meant}\\?`, 'u'))
+    })
+  }
+
+  it('show an example for each command', async () => {
+    for (const [program, command] of [
+      ['ospd', 'serve'],
+      ['osp', 'send'],
+    ] as const) {
+      const { code, stdout } = await run(program, [command, '--help'])
+      assert.equal(code, 0)
+      assert.match(stdout, new RegExp(`^Examples:\\n +${program} ${command}`, 'mu'))
+    }
+  })
+})

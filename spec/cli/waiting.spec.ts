@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { createServer } from 'node:net'
+import { connect, OspError, type ServeOptions, type Server, serve } from 'ospd'
+import { memory } from 'ospd/memory'
+import { tcp } from 'ospd/node'
+import { events, feed, place, run, start } from '../support/commands.ts'
+import { spec } from '../support/spec.ts'
+import { turns } from '../support/turns.ts'
+
+/** A server in this process, which can be asked how it stands. */
+async function served(options: Partial<ServeOptions> = {}): Promise<{ server: Server; address: string; port: number }> {
+  const server = await serve({ listen: tcp({ port: 0 }), storage: memory(), ...options })
+  const port = server.addresses[0]?.port ?? 0
+  return { server, address: `127.0.0.1:${port}`, port }
+}
+
+/** A port that nothing listens at. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+spec('osp send without a server', (it) => {
+  it('waits for it, says so once, and goes on by itself', async () => {
+    await using at = await place()
+    await at.write('a', 'x')
+    const port = await freePort()
+    await using client = start('osp', ['send', 'a', '--server', `127.0.0.1:${port}`], { cwd: at.path })
+    await client.printed(/^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s$/mu)
+    await using _server = await serve({ listen: tcp({ port }), storage: memory() })
+    assert.equal((await client.ended).code, 0)
+    assert.match(client.stdout, /^\w{64} {2}a\n$/u)
+    assert.equal(client.stderr.match(/waiting for/gu)?.length, 1)
+    assert.match(client.stderr, /^osp: connected to 127\.0\.0\.1:\d+$/mu)
+  })
+
+  it('gives up when it was told to, with exit code 3', async () => {
+    await using at = await place()
+    await at.write('a', 'x')
+    await at.write('b', 'x')
+    const flags = ['--server', `127.0.0.1:${await freePort()}`, '--retry-for', '300ms']
+    const { code, stdout, stderr } = await run('osp', ['send', 'a', 'b', ...flags], { cwd: at.path })
+    assert.deepEqual({ code, stdout }, { code: 3, stdout: '' })
+    assert.match(stderr, /^osp: gave up on 127\.0\.0\.1:\d+: nothing listens there/mu)
+    assert.match(stderr, /^osp: 2 files not sent; the same command sends what is missing$/mu)
+    const json = events((await run('osp', ['send', 'a', '--json', ...flags], { cwd: at.path })).stdout)
+    const failed = json.find(({ event }) => event === 'failed')
+    assert.deepEqual({ code: failed?.code, again: failed?.again }, { code: 'unreachable', again: 'later' })
+    assert.equal(json.at(-1)?.exitCode, 3)
+  })
+})
+
+spec('osp send that is refused', (it) => {
+  it('ends with exit code 4 when it is not let in', async () => {
+    await using at = await place()
+    await at.write('a', 'x')
+    const authenticate = async () => {
+      throw new OspError('unauthorized', 'nobody comes in here')
+    }
+    const { server, address } = await served({ authenticator: { authenticate, knows: async () => false } })
+    await using _ = server
+    const { code, stderr } = await run('osp', ['send', 'a', '--server', address], { cwd: at.path })
+    assert.equal(code, 4)
+    assert.match(stderr, /gave up on 127\.0\.0\.1:\d+: .*nobody comes in here/u)
+  })
+
+  it('ends with exit code 5 when the refusal could pass, and does not in time', async () => {
+    await using at = await place()
+    await at.write('a', 'x')
+    const { server, address, port } = await served({ limits: { links: 1, retryAfterMs: 100 } })
+    await using _ = server
+    await using _first = await connect({ to: tcp({ port }), user: 'alice' })
+    const flags = ['--server', address, '--retry-for', '300ms']
+    const { code, stderr } = await run('osp', ['send', 'a', ...flags], { cwd: at.path })
+    assert.equal(code, 5)
+    assert.match(stderr, /the server has 1 links/u)
+  })
+})
+
+spec('osp send that is interrupted', (it) => {
+  it('exits with 130, says what is unfinished, and continues later', async () => {
+    await using at = await place()
+    await at.write('big', randomBytes(4_000_000))
+    const { server, address } = await served()
+    await using _ = server
+    const send = ['send', 'big', '--server', address, '--user', 'alice']
+    await using client = start('osp', [...send, '--limit-rate', '2M'], { cwd: at.path })
+    await turns(() => (server.status().uploads[0]?.progress ?? 0) > 0)
+    client.child.kill('SIGINT')
+    assert.equal((await client.ended).code, 130)
+    assert.match(client.stderr, /^osp: interrupted; the same command goes on .*\nosp: {3}big: \d+ % are there$/mu)
+    const [, stored] = events((await run('osp', [...send, '--json'], { cwd: at.path })).stdout)
+    assert.equal(stored?.event, 'stored')
+    assert.ok(Number(stored?.sent) < 4_000_000, `${stored?.sent}`)
+  })
+
+  it('while it waits for a server exits with 130 too', async () => {
+    await using at = await place()
+    await at.write('a', 'x')
+    const server = `127.0.0.1:${await freePort()}`
+    await using client = start('osp', ['send', 'a', '--server', server], { cwd: at.path })
+    await client.printed(/waiting for/u)
+    client.child.kill('SIGINT')
+    assert.equal((await client.ended).code, 130)
+  })
+})
+
+spec('osp send --files-from', (it) => {
+  it('sends names from stdin as they come', async () => {
+    await using at = await place()
+    for (const name of ['one', 'two', '三']) await at.write(name, name)
+    const { server, address } = await served()
+    await using _ = server
+    const send = ['send', '--files-from', '-', '--server', address]
+    await using client = start('osp', send, { cwd: at.path })
+    await feed(client, 'one\ntw')
+    await client.printed(/ {2}one\n/u)
+    await feed(client, 'o\r\n')
+    await client.printed(/ {2}two\n/u)
+    client.child.stdin?.end('\n三')
+    assert.equal((await client.ended).code, 0)
+    assert.match(client.stdout, / {2}三\n$/u)
+  })
+
+  it('ends when it is interrupted, though more names could come', async () => {
+    await using at = await place()
+    await at.write('one', 'x')
+    const { server, address } = await served()
+    await using _ = server
+    await using client = start('osp', ['send', '--files-from', '-', '--server', address], { cwd: at.path })
+    await feed(client, 'one\n')
+    await client.printed(/ {2}one\n/u)
+    client.child.kill('SIGINT')
+    assert.equal((await client.ended).code, 130)
+  })
+
+  it('reads a list from a file, and refuses a name that it had before', async () => {
+    await using at = await place()
+    for (const name of ['a/x', 'b/x', 'y']) await at.write(name, name)
+    await at.write('list', 'a/x\nb/x\n\ny\n')
+    const { server, address } = await served()
+    await using _ = server
+    const outcome = await run('osp', ['send', '--files-from', 'list', '--server', address], { cwd: at.path })
+    assert.equal(outcome.code, 2)
+    assert.deepEqual(
+      outcome.stdout
+        .replace(/^\w+ {2}/gmu, '')
+        .split('\n')
+        .sort(),
+      ['', 'a/x', 'y'],
+    )
+    assert.match(outcome.stderr, /^osp: b\/x: its name on the server would be "x", as that of a\/x$/mu)
+  })
+})
