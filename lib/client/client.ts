@@ -124,7 +124,11 @@ class RunningClient extends EventEmitter<ClientEvents> implements Client {
     const { clock } = this.#platform
     const ended = this.uploads.close()
     // A server that answers keeps all that it has; one that doesn't is not waited for.
-    await Promise.race([ended, wait(clock, clientLimits.closeMs, new AbortController().signal)])
+    const late = new AbortController()
+    const patience = wait(clock, clientLimits.closeMs, late.signal).catch(() => {})
+    await Promise.race([ended, patience])
+    // A pending alarm would keep the process alive.
+    late.abort()
     await this.#session.close()
     await ended
   }
