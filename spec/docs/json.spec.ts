@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { z } from 'zod'
+import { sendEvents } from '../../bin/send/events.ts'
+import { serveEvents } from '../../bin/serve/events.ts'
+import { spec } from '../support/spec.ts'
+import { section, table } from './sections.ts'
+
+interface Shape {
+  readonly description?: string
+  readonly type?: string
+  readonly enum?: readonly string[]
+  readonly anyOf?: readonly Shape[]
+  readonly properties?: Readonly<Record<string, Shape>>
+}
+
+const typeOf = ({ type, enum: choices, anyOf }: Shape): string =>
+  anyOf?.map(typeOf).join(' or ') ?? choices?.map((choice) => `\`"${choice}"\``).join(', ') ?? type ?? '?'
+
+function described(events: Readonly<Record<string, z.ZodType>>): string {
+  const parts = Object.entries(events).map(([event, schema]) => {
+    const { description, properties = {} } = z.toJSONSchema(schema) as Shape
+    const rows = Object.entries(properties).map(([name, shape]) => [
+      `\`${name}\``,
+      typeOf(shape),
+      shape.description ?? shape.anyOf?.[0]?.description ?? '?',
+    ])
+    return `### \`${event}\`\n\n${description}\n\n${table(['field', 'type', 'what it is'], rows)}\n`
+  })
+  return `\n${parts.join('')}`
+}
+
+spec('docs/json.md', (it) => {
+  it('describes what osp send prints', async () => {
+    const printed = described(sendEvents)
+    assert.ok(!printed.includes('?'), printed)
+    assert.equal(await section('docs/json.md', 'send', printed), printed)
+  })
+
+  it('describes what ospd serve prints', async () => {
+    const printed = described(serveEvents)
+    assert.ok(!printed.includes('?'), printed)
+    assert.equal(await section('docs/json.md', 'serve', printed), printed)
+  })
+})

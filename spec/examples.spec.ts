@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { section } from './docs/sections.ts'
+import { type Place, place } from './support/commands.ts'
+import { type Running, startNode } from './support/processes.ts'
+import { root } from './support/source.ts'
+import { spec } from './support/spec.ts'
+
+const tsx = new URL('../node_modules/tsx/dist/loader.mjs', import.meta.url).href
+
+/** Runs an example as its reader would, in a folder of its own. */
+function example(name: string, at: Place, port: number, ...args: readonly string[]): Running {
+  const env = { PORT: String(port), NODE_OPTIONS: `--import ${tsx}` }
+  return startNode(`examples/${name}.ts`, args, { env, cwd: at.path })
+}
+
+spec('the examples', (it) => {
+  it('are a server and a client that uploads a file to it', async () => {
+    await using at = await place()
+    const bytes = randomBytes(3_000_000)
+    await at.write('movie.mp4', bytes)
+    await using server = example('serve', at, 0)
+    const [, port] = await server.printed(/^listening at (\d+)$/mu)
+    await using client = example('upload', at, Number(port))
+    assert.equal((await client.ended).code, 0, client.stderr)
+    assert.match(client.stdout, /^3000000 3000000 3000000$/mu)
+    assert.match(client.stdout, /storedName: 'movie\.mp4'/u)
+    await server.printed(/^alice movie\.mp4 3000000 [\da-f]{64}$/mu)
+    assert.deepEqual(readFileSync(join(at.path, 'data/files/alice/movie.mp4')), bytes)
+    server.child.kill('SIGTERM')
+    assert.equal((await server.ended).code, 0)
+  })
+
+  it('are a server and a client in one process', async () => {
+    await using at = await place()
+    await using both = example('together', at, 0)
+    assert.equal((await both.ended).code, 0, both.stderr)
+    assert.match(both.stdout, /^greeting\.txt [\da-f]{64} /u)
+  })
+
+  it(
+    'are a demo in which nothing is lost',
+    async () => {
+      await using at = await place()
+      await using demo = startNode('examples/demo.mjs', [], { cwd: at.path })
+      assert.equal((await demo.ended).code, 0, demo.stdout + demo.stderr)
+      assert.match(demo.stdout, /^Of 48\.0 MiB, \d\d\.\d MiB were sent in all: /mu)
+      assert.match(demo.stdout, /^Every file has arrived whole\.$/mu)
+    },
+    { limitMs: 60_000 },
+  )
+
+  for (const name of ['examples/serve.ts', 'examples/upload.ts']) {
+    it(`stand in the README as they are run (${name})`, async () => {
+      const text = readFileSync(join(root, name), 'utf8').replace(/^\/\/.*\n/u, '')
+      const printed = `\n\`\`\`ts\n${text}\`\`\`\n\n`
+      assert.equal(await section('README.md', name, printed), printed)
+    })
+  }
+})

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { daemon, place, run } from './support/commands.ts'
+import { root } from './support/source.ts'
+import { spec } from './support/spec.ts'
+
+const page = readFileSync(join(root, 'README.md'), 'utf8')
+
+/** The command lines of its blocks of shell. */
+const lines = [...page.matchAll(/^```sh\n(.*?)^```$/gmsu)].flatMap(([, block = '']) => block.trim().split('\n'))
+
+spec('the README', (it) => {
+  it('has the commands that are run here and elsewhere, and no others', () => {
+    assert.deepEqual(lines, [
+      'npm ci && npm run demo',
+      'npm ci && npm test',
+      'ospd serve --data ./ospd-data',
+      'osp send movie.mp4 notes.txt',
+    ])
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>
+    }
+    assert.equal(scripts.demo, 'node examples/demo.mjs', 'spec/examples.spec.ts runs another demo')
+  })
+
+  it('shows how files are sent', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'ospd-data'))
+    await at.write('movie.mp4', 'a film')
+    await at.write('notes.txt', 'some notes')
+    const args = (lines[3] ?? '').split(' ').slice(1)
+    const { code, stdout } = await run('osp', args, {
+      cwd: at.path,
+      env: { OSP_SERVER: server.server, OSP_USER: 'me' },
+    })
+    assert.equal(code, 0)
+    assert.equal(stdout.split('\n').length, 3)
+    assert.equal(readFileSync(join(at.path, 'ospd-data/files/me/notes.txt'), 'utf8'), 'some notes')
+  })
+
+  it('leads to pages that are there', () => {
+    const links = [...page.matchAll(/\]\((?!https:)([^)]+)\)/gu)].map(([, link = '']) => link)
+    for (const link of links) assert.ok(readFileSync(join(root, link)).length > 0)
+    assert.ok(links.length > 5)
+  })
+})
