@@ -1,3 +1,4 @@
+import { KiB } from '../limits.ts'
 import type { Digest, DigestName, Digests } from '../ports/platform.ts'
 import type { Parts } from '../wire/codec.ts'
 
@@ -16,7 +17,8 @@ export interface FollowingDigestOptions {
   readonly marks?: readonly Mark[]
 }
 
-const readBytes = 1024 * 1024
+/** Of one read; every upload that catches up keeps a buffer of this length. */
+const readBytes = 256 * KiB
 
 /**
  * The digest of a file's leading bytes while the file is being sent or received. Bytes that come in order are taken as
@@ -32,6 +34,8 @@ export class FollowingDigest {
   #agreed: { offset: number; digest: Digest } | undefined
   #disagrees = false
   #catchingUp: Promise<void> | undefined
+  /** Rises with each reading that begins, and when one is called off. */
+  #readings = 0
 
   constructor(options: FollowingDigestOptions) {
     this.#options = options
@@ -75,8 +79,8 @@ export class FollowingDigest {
    */
   async catchUp(end: number): Promise<number | undefined> {
     this.#end = Math.max(this.#end, end)
-    if (this.#position < this.#end && !this.#disagrees) {
-      this.#catchingUp ??= this.#readOn()
+    while (this.#position < this.#end && !this.#disagrees) {
+      this.#catchingUp ??= this.#readOn(++this.#readings)
       await this.#catchingUp
     }
     return this.#disagrees ? (this.#agreed?.offset ?? 0) : undefined
@@ -92,19 +96,24 @@ export class FollowingDigest {
     this.#end = this.#position
     this.#marks = []
     this.#disagrees = false
+    this.#catchingUp = undefined
+    this.#readings++
   }
 
-  async #readOn(): Promise<void> {
+  /** A reading that was called off takes nothing more: what it reads belongs elsewhere. */
+  async #readOn(reading: number): Promise<void> {
+    const current = () => this.#readings === reading
     const buffer = new Uint8Array(readBytes)
     try {
-      while (this.#position < this.#end && !this.#disagrees) {
+      while (current() && this.#position < this.#end && !this.#disagrees) {
         const length = Math.min(readBytes, this.#end - this.#position)
         const read = await this.#options.read(buffer.subarray(0, length), this.#position)
+        if (!current()) return
         if (read === 0) throw new RangeError(`the file ends at ${this.#position} instead of ${this.#end}`)
         this.#take(buffer.subarray(0, read))
       }
     } finally {
-      this.#catchingUp = undefined
+      if (current()) this.#catchingUp = undefined
     }
   }
 

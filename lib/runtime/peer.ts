@@ -79,6 +79,7 @@ export class Peer {
 
   /** Sends a REQ. `left` runs once when its bytes may be overwritten, or never if the link ends first. */
   ask<K extends RequestName>(message: Message<K>, instance = 0, lane: Lane = 'requests', left?: () => void): Asked<K> {
+    if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
     const waiting = deferred<Message>()
     const asked = { seq: 0, reply: waiting.promise as Promise<Message<AckOf<K>>> }
     if (this.#ended) {
@@ -87,8 +88,8 @@ export class Peer {
     }
     // Where frames are lost a REQ may have to be repeated, so its bytes are free only once it is answered.
     if (left && !this.socket.reliable) waiting.promise.then(left, left)
-    this.#waiting.add(waiting)
     asked.seq = this.#link.request(message, instance, waiting, lane, this.socket.reliable ? left : undefined)
+    this.#waiting.add(waiting)
     this.#pump()
     return asked
   }
@@ -102,7 +103,7 @@ export class Peer {
   /** Answers a REQ with its NACK, or ends the link where the protocol has none for it or the peer's bytes are at fault. */
   refuse(to: Request, why: OspError): void {
     const nack = nackOf(to.message.event, why)
-    if (nack) this.reply(to, nack)
+    if (nack && why.code !== 'malformed') this.reply(to, nack)
     else this.close(why)
   }
 
@@ -168,13 +169,11 @@ export class Peer {
   #pump(): void {
     if (this.#pumping || this.#ended) return
     this.#pumping = true
-    while (this.#writable) {
-      const next = this.#link.next(this.#now())
-      if (!next) break
-      const { left } = next
-      this.#writable = this.socket.send(next.frame, left && (() => this.#left(left)))
+    try {
+      this.#hand()
+    } finally {
+      this.#pumping = false
     }
-    this.#pumping = false
     if (!this.#writable) this.#link.keepAlive.full(this.#now())
     if (this.#link.unsentBytes > this.#unsentBytes) {
       void this.close(new OspError('slow-consumer', 'the peer does not take what it is sent'))
@@ -182,8 +181,18 @@ export class Peer {
     this.#arm()
   }
 
+  #hand(): void {
+    while (this.#writable && !this.#ended) {
+      const next = this.#link.next(this.#now())
+      if (!next) return
+      const { left } = next
+      this.#writable = this.socket.send(next.frame, left && (() => this.#left(left)))
+    }
+  }
+
   #left(left: () => void): void {
     left()
+    this.#link.keepAlive.took(this.#now())
     this.#pump()
   }
 

@@ -5,11 +5,15 @@ import { events } from '../wire/protocol.ts'
 /** Longer sentences are cut: a refusal must fit the smallest frame. */
 const mostCharacters = 500
 
+/** What the wire has room for. */
+const mostRetryAfterMs = 0xffff_ffff
+
 type Refused = { readonly code: number; readonly retryAfter: number; readonly text: string }
 
 function refused(error: OspError): Refused {
   const text = error.message.toWellFormed().slice(0, mostCharacters).toWellFormed()
-  return { code: numberOf(error.code), retryAfter: Math.ceil(error.retryAfterMs), text }
+  const retryAfter = Math.min(Math.max(Math.ceil(error.retryAfterMs), 0), mostRetryAfterMs)
+  return { code: numberOf(error.code), retryAfter, text }
 }
 
 /** The NACK that tells `error` to who sent this request, or `undefined` if the protocol has none for it. */

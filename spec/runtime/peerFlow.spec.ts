@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict'
+import { OspError } from '../../lib/errors.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { named } from '../support/frames.ts'
+import { spec } from '../support/spec.ts'
+import { Rig } from './peerRig.ts'
+
+const pause = { event: 'PauseFileReq' } as const
+const goodbye: Message<'GoodbyeNtf'> = { event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }
+/** It is ignored, but it is heard. */
+const replyToNothing: Message = { event: 'PingAck', listVersion: 1 }
+const chunk = { event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1)] } as const
+
+spec('a peer whose socket is full', (it) => {
+  it('holds back what it has to say until there is room', () => {
+    const { peer, socket } = new Rig()
+    socket.writable = false
+    peer.ask(pause, 3)
+    peer.ask(pause, 4)
+    assert.equal(socket.sent.length, 1)
+    socket.drain()
+    assert.equal(socket.sent.length, 2)
+  })
+
+  it('is rid of a slow consumer when too much waits', async () => {
+    const rig = new Rig({ side: 'server', unsentBytes: 100 })
+    rig.socket.writable = false
+    for (let count = 0; count < 4; count++) rig.peer.notify(goodbye)
+    assert.deepEqual(rig.codes, [])
+    rig.peer.notify(goodbye)
+    assert.deepEqual(rig.codes, ['slow-consumer'])
+    assert.deepEqual(rig.clock.set, [])
+  })
+
+  it('is rid of one that takes nothing for two intervals, though it speaks', () => {
+    const rig = new Rig()
+    rig.socket.writable = false
+    rig.peer.ask(pause, 3)
+    for (let seconds = 0; seconds < 40; seconds++) {
+      rig.clock.pass(1_000)
+      if (rig.ends.length === 0) rig.socket.to.begun(0)
+      if (rig.ends.length === 0) rig.socket.hear(replyToNothing, 1_000)
+    }
+    assert.deepEqual(rig.codes, ['slow-consumer'])
+  })
+
+  it('is patient as long as chunks leave now and then', () => {
+    const rig = new Rig()
+    rig.socket.writable = false
+    for (let count = 0; count < 100; count++) {
+      rig.peer.ask(chunk, 3, 'chunks')
+      rig.clock.pass(15_000)
+      rig.socket.hear(replyToNothing, 1_000)
+      rig.socket.leave()
+      if (count % 2 === 1) rig.socket.drain()
+      rig.socket.writable = false
+    }
+    assert.deepEqual(rig.codes, [])
+  })
+})
+
+spec('a peer that is told not to read', (it) => {
+  it('does not read, and does not take silence for death until it reads again', () => {
+    const rig = new Rig()
+    rig.peer.pause()
+    assert.equal(rig.socket.paused, true)
+    rig.clock.pass(100_000)
+    assert.deepEqual(rig.codes, [])
+    rig.peer.resume()
+    assert.equal(rig.socket.paused, false)
+    rig.clock.pass(31_000)
+    assert.deepEqual(rig.codes, [])
+    rig.clock.pass(4_000)
+    assert.deepEqual(rig.codes, ['timed-out'])
+  })
+
+  it('still speaks in every interval', () => {
+    const rig = new Rig()
+    rig.peer.pause()
+    rig.clock.pass(16_000 * 3)
+    assert.ok(named(rig.socket.sent).filter((event) => event === 'PingReq').length >= 3)
+  })
+})
+
+spec('the alarm of a peer', (it) => {
+  it('is one, whatever happens', () => {
+    const rig = new Rig({ reliable: false })
+    assert.equal(rig.clock.set.length, 1)
+    for (let count = 0; count < 100; count++) {
+      rig.peer.ask(chunk, 3, 'chunks')
+      rig.peer.ask(pause, 3)
+      rig.socket.leave()
+      rig.clock.pass(count)
+      rig.socket.to.begun(count)
+      rig.peer.pause()
+      rig.peer.resume()
+      assert.equal(rig.clock.set.length, 1)
+    }
+  })
+
+  it('rings for a keep-alive that was made shorter', () => {
+    const rig = new Rig()
+    rig.peer.keepAliveMs = 1_000
+    rig.clock.pass(1_000)
+    assert.deepEqual(named(rig.socket.sent), ['PingReq'])
+  })
+
+  it('rings for the repetition of what was asked last', () => {
+    const rig = new Rig()
+    rig.peer.ask(pause, 3)
+    rig.clock.pass(9_999)
+    assert.equal(rig.socket.sent.length, 1)
+    rig.clock.pass(1)
+    assert.deepEqual(
+      rig.socket.sent.map(({ seq, flags }) => [seq, flags]),
+      [
+        [1, 0],
+        [1, 1],
+      ],
+    )
+  })
+
+  it('does not kill the link after the process was frozen: what arrived is read first', () => {
+    for (const frozenMs of [20_000, 33_000, 40_000, 3_600_000]) {
+      const rig = new Rig()
+      rig.clock.freeze(frozenMs)
+      rig.clock.pass(0)
+      rig.socket.hear({ event: 'PingReq' }, 1)
+      rig.clock.pass(1_000)
+      assert.deepEqual([rig.codes, named(rig.socket.sent).includes('PingAck')], [[], true])
+    }
+  })
+
+  it('rings seldom on a link that is busy', () => {
+    const rig = new Rig()
+    let rung = 0
+    for (let count = 1; count <= 10_000; count++) {
+      const before = rig.clock.set[0]
+      const { seq } = rig.peer.ask(pause, 3)
+      rig.socket.hear({ event: 'PauseFileAck', progress: 0, durable: 0 }, seq, 3)
+      rig.clock.pass(10)
+      if (rig.clock.set[0] !== before) rung++
+    }
+    assert.ok(rung <= 20, `${rung} in 100 s`)
+  })
+})
+
+spec('a peer that is closed while its socket refuses', (it) => {
+  it('is closed all the same where a frame cannot be sent', () => {
+    const rig = new Rig()
+    rig.socket.closings = 1
+    assert.throws(() => rig.peer.ask(pause, 3), /after close/u)
+    rig.socket.closings = 0
+    rig.peer.ask(pause, 4)
+    assert.equal(rig.socket.sent.length, 1, 'and what comes later is still sent')
+    void rig.peer.close(new OspError('closed'))
+    assert.deepEqual(rig.codes, ['closed'])
+  })
+})

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { type ErrorCode, errors, OspError } from '../../lib/errors.ts'
+import { fixed } from '../../lib/limits.ts'
+import { errorOf, goodbyeOf, nackOf } from '../../lib/runtime/refusal.ts'
+import { lengthOf, type Parts } from '../../lib/wire/codec.ts'
+import { decode, encode, type Message, type NackName, type RequestName } from '../../lib/wire/message.ts'
+import { events } from '../../lib/wire/protocol.ts'
+import { frameFor } from '../support/frames.ts'
+import { spec } from '../support/spec.ts'
+
+/** The NACK of `event` as it arrives. */
+function nack(event: RequestName, why: OspError): Message<NackName> {
+  const told = nackOf(event, why) ?? assert.fail(`${event} has no NACK`)
+  return decode(frameFor(told, 1)) as Message<NackName>
+}
+
+const requests = (Object.keys(events) as (keyof typeof events)[]).filter((name) => events[name].kind === 'request')
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+function textIn(payload: Parts): string {
+  return utf8.decode(Buffer.concat(payload).subarray(8))
+}
+
+spec('a refusal', (it) => {
+  it('comes back as the error that it was', () => {
+    const why = new OspError('wrong-offset', 'stand at 7', { progress: 7, retryAfterMs: 1_500 })
+    const back = errorOf(nack('FileMd5Req', why))
+    assert.deepEqual(
+      [back.code, back.message, back.progress, back.retryAfterMs, back.again],
+      ['wrong-offset', 'stand at 7', 7, 1_500, 'recover'],
+    )
+  })
+
+  it('names the recipients whom it concerns', () => {
+    const why = new OspError('mailbox-full', undefined, { recipients: ['anna'] })
+    assert.deepEqual(errorOf(nack('PostMsgReq', why)).recipients, ['anna'])
+    assert.deepEqual(errorOf(nack('PostMsgReq', new OspError('rate-limited'))).recipients, [])
+  })
+
+  it('has no progress and no recipients where its NACK has none', () => {
+    const back = errorOf(nack('PauseFileReq', new OspError('instance-lost', undefined, { progress: 7 })))
+    assert.deepEqual([back.progress, back.recipients], [undefined, undefined])
+  })
+
+  it('has the sentence of its code where none was told', () => {
+    const back = errorOf({ event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' })
+    assert.equal(back.message, errors['instance-lost'].text)
+  })
+
+  it('is there for every REQ that the protocol gives a NACK', () => {
+    const without = requests.filter((name) => nackOf(name as RequestName, new OspError('internal')) === undefined)
+    assert.deepEqual(without, ['ListReq', 'PingReq'])
+  })
+
+  it('fits the smallest frame and is well formed, whatever its sentence is and however long it says to wait', () => {
+    const codes = fc.constantFrom(...(Object.keys(errors) as ErrorCode[]))
+    const texts = fc.oneof(
+      fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code)) }),
+      fc.constantFrom('\ud83d\ude00'.repeat(2_000), 'x\ud83d\ude00'.repeat(2_000), '\udc00'.repeat(5_000)),
+    )
+    const waits = fc.oneof(fc.double({ noNaN: true }), fc.constantFrom(Number.POSITIVE_INFINITY, -1, 2 ** 40))
+    const property = fc.property(codes, texts, waits, (code, text, retryAfterMs) => {
+      const payload = encode(goodbyeOf(new OspError(code, text, { retryAfterMs })))
+      assert.ok(lengthOf(payload) <= fixed.helloFrameBytes)
+      textIn(payload)
+    })
+    fc.assert(property)
+  })
+
+  it('says nothing of codes that never travel', () => {
+    assert.equal(goodbyeOf(new OspError('data-locked')).code, errors.internal.number)
+  })
+
+  it('rounds the time to wait up', () => {
+    assert.equal(goodbyeOf(new OspError('rate-limited', 'x', { retryAfterMs: 0.1 })).retryAfter, 1)
+  })
+})
