@@ -81,7 +81,8 @@ export class Sending {
     if (ack.event === 'ContinuePostFileAck' && checkpoint > 0)
       digest.expect({ offset: checkpoint, digest: ack.checkpointDigest })
     this.#options.standing(ack.progress, checkpoint)
-    if (ack.progress > digest.position) this.#catchUp(ack.progress)
+    // Also where nothing is to be read: the digest may stand at the checkpoint, and disagree.
+    if (ack.progress > digest.position || checkpoint > 0) this.#catchUp(ack.progress)
   }
 
   async #send(): Promise<string> {
@@ -130,7 +131,10 @@ export class Sending {
     this.#options.sent(span.length)
     reply.then(
       (ack) => this.#acknowledged(seq, span, ack),
-      (why: OspError) => this.#refused(why),
+      (why: OspError) => {
+        pace.refused(span.length, clock.now())
+        this.#refused(why)
+      },
     )
   }
 
@@ -172,7 +176,11 @@ export class Sending {
     }
     this.#asking = false
     this.#options.verifying(false)
-    this.#window.goBack(why.progress)
+    try {
+      this.#window.goBack(why.progress)
+    } catch (error) {
+      return this.#fail(OspError.from(error))
+    }
     this.#options.standing(why.progress)
     this.#wake()
   }

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { Buffers } from '../../lib/client/buffers.ts'
+import { Sending } from '../../lib/client/sending.ts'
+import type { OnlineLink } from '../../lib/client/session.ts'
+import { Pace } from '../../lib/core/pace.ts'
+import { clientLimits } from '../../lib/limits.ts'
+import type { OpenSource } from '../../lib/ports/source.ts'
+import { FollowingDigest } from '../../lib/runtime/followingDigest.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { Rig } from '../runtime/peerRig.ts'
+import { named } from '../support/frames.ts'
+import { spec } from '../support/spec.ts'
+
+const { digests } = nodePlatform()
+await digests.load('md5')
+
+const file = Uint8Array.from({ length: 100 }, (_, at) => at)
+
+const source = {
+  size: file.length,
+  modifiedAt: 1,
+  async read(into: Uint8Array, offset: number) {
+    const piece = file.subarray(offset, offset + into.length)
+    into.set(piece)
+    return piece.length
+  },
+  unchanged: async () => true,
+} as unknown as OpenSource
+
+/** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier sending. */
+function sending(followed = 0) {
+  const rig = new Rig()
+  const digest = new FollowingDigest({ digests, algorithm: 'md5', read: source.read })
+  digest.follow(0, [file.subarray(0, followed)])
+  const link = {
+    peer: rig.peer,
+    buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
+    lost: new Promise(() => {}),
+  } as unknown as OnlineLink
+  const run = new Sending({
+    link,
+    clock: rig.clock,
+    pace: new Pace(),
+    source,
+    name: 'a',
+    algorithm: 'md5',
+    digest,
+    fresh: false,
+    progress: followed,
+    signal: new AbortController().signal,
+    standing: () => {},
+    sent: () => {},
+    verifying: () => {},
+  }).run()
+  return { rig, run }
+}
+
+const granted = (progress: number, checkpoint: number, checkpointDigest: Uint8Array = new Uint8Array(16)): Message => ({
+  event: 'ContinuePostFileAck',
+  instance: 3,
+  progress,
+  chunk: 1_000,
+  window: 1_000,
+  checkpoint,
+  checkpointDigest,
+})
+
+/** Waits until the client has sent this event, and tells its seq. */
+async function asked(rig: Rig, event: string): Promise<number> {
+  for (let turns = 0; turns < 100; turns++) {
+    const at = named(rig.socket.sent).lastIndexOf(event)
+    if (at >= 0) return rig.socket.sent[at]?.seq ?? 0
+    await new Promise((go) => setImmediate(go))
+  }
+  return assert.fail(`${event} was not sent, but ${named(rig.socket.sent)}`)
+}
+
+spec('the sending of a file', (it) => {
+  it('ends where the server tells a progress beyond the end in reply to the digest', async () => {
+    const { rig, run } = sending()
+    const ended = assert.rejects(run, { code: 'malformed' })
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, await asked(rig, 'PostFileReq'), 3)
+    const seq = await asked(rig, 'FileMd5Req')
+    rig.socket.hear({ event: 'FileMd5Nack', code: 12, retryAfter: 0, text: '', progress: 1_000 }, seq, 3)
+    rig.socket.hear({ event: 'PauseFileAck', progress: 100, durable: 100 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+
+  it('ends where the digest stands at the checkpoint of the server and disagrees, though one chunk is left', async () => {
+    const { rig, run } = sending(60)
+    const ended = assert.rejects(run, { code: 'digest-mismatch' })
+    rig.socket.hear(granted(60, 60), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PauseFileAck', progress: 60, durable: 60 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+
+  it('goes on where they agree', async () => {
+    const { rig, run } = sending(60)
+    const own = digests.create('md5')
+    own.update(file.subarray(0, 60))
+    rig.socket.hear(granted(60, 60, own.digest()), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 60 }, await asked(rig, 'PostFileReq'), 3)
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, await asked(rig, 'FileMd5Req'), 3)
+    assert.equal(await run, 'a')
+  })
+})
