@@ -30,7 +30,7 @@ export function fit(text: string, columns: number): string {
 /** The end is kept too, since it tells names of a series apart and the kind of a file. */
 function withoutMiddle(text: string, columns: number): string {
   const all = [...graphemes.segment(text)].map(({ segment }) => segment)
-  const tail = begin(all.toReversed(), Math.floor((columns - 1) / 3)).reverse()
+  const tail = begin(all.toReversed(), Math.ceil((columns - 1) * 0.4)).reverse()
   const head = begin(all, columns - 1 - widthOf(tail.join('')))
   return columns < 1 ? '' : `${head.join('')}…${tail.join('')}`
 }

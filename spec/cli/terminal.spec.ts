@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { daemon, type Outcome, place, run } from '../support/commands.ts'
+import { root } from '../support/source.ts'
+import { spec } from '../support/spec.ts'
+
+const start = '\u001B'
+const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
+const command = (...args: readonly string[]) =>
+  [process.execPath, join(root, 'dist/bin/osp.js'), 'send', ...args].map(quoted).join(' ')
+
+/** Whether a command can be run on a terminal here: by script(1) of util-linux. */
+const terminals = spawnSync('script', ['-qec', 'exit 7', '/dev/null']).status === 7
+
+/** Runs a shell command on a terminal of 100 columns; `stdout` is what the terminal got. */
+async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  const child = spawnSync('script', ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
+    cwd,
+    env: { ...process.env, TERM: 'xterm', NO_COLOR: '', ...env },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  return { code: child.status, stdout: child.stdout, stderr: child.stderr }
+}
+
+spec('osp send on a terminal', (it) => {
+  if (!terminals) return it.skip('shows bars', 'there is no script(1) to make a terminal')
+
+  it('shows bars while it sends, and leaves the lines and a clean terminal behind', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    for (const name of ['一.bin', 'two.bin']) await at.write(name, randomBytes(1_000_000))
+    const line = command('一.bin', 'two.bin', '--server', server.server, '--limit-rate', '1M')
+    const { code, stdout } = await onTerminal(line, at.path)
+    assert.equal(code, 0)
+    assert.match(stdout, /一\.bin +[^\n]*█[^\n]*%/u)
+    assert.match(stdout, /0 of 2 files/u)
+    assert.ok(stdout.includes(`${start}[32m`))
+    const shown = [`${start}[?25h`, `${start}[?7h`].map((code) => stdout.lastIndexOf(code))
+    const hidden = [`${start}[?25l`, `${start}[?7l`].map((code) => stdout.lastIndexOf(code))
+    assert.ok(hidden.every((place, index) => place >= 0 && (shown[index] ?? -1) > place))
+    const left = stdout.slice(stdout.lastIndexOf(`${start}[0J`))
+    assert.doesNotMatch(left, /█/u)
+    assert.match(left, /osp:[^\n]* 2 files stored, 1\.91 MiB in /u)
+    for (const name of ['一.bin', 'two.bin']) assert.match(stdout, new RegExp(`[\\da-f]{64} {2}${name}\\r\\n`, 'u'))
+  })
+
+  it('leaves colours out for NO_COLOR', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    await at.write('a.bin', randomBytes(1_000_000))
+    const line = command('a.bin', '--server', server.server, '--limit-rate', '1M')
+    const { stdout } = await onTerminal(line, at.path, { NO_COLOR: '1' })
+    assert.match(stdout, /a\.bin +█/u)
+    assert.ok(!/\[\d+m/u.test(stdout))
+  })
+
+  it('keeps results that go elsewhere free of anything else', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    await at.write('a.bin', randomBytes(600_000))
+    const line = command('a.bin', '--server', server.server, '--limit-rate', '1M')
+    const { code } = await onTerminal(`${line} >out; sha256sum -c out`, at.path)
+    assert.equal(code, 0)
+  })
+
+  it('shows no bars where they are not wanted', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    await at.write('a.bin', randomBytes(600_000))
+    const flags = ['a.bin', '--server', server.server, '--limit-rate', '1M']
+    const { stdout } = await onTerminal(command(...flags, '--quiet'), at.path)
+    assert.match(stdout, /^[\da-f]{64} {2}a\.bin\r\n$/u)
+    assert.equal((await run('osp', ['send', ...flags], { cwd: at.path })).stderr, '')
+  })
+})
