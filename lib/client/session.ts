@@ -91,7 +91,8 @@ export class ClientSession {
       if (final.includes(why.code)) return this.#end('refused', why)
       const offlineMs = this.#now() - this.#lastOnlineMs
       if (offlineMs >= this.#options.retryForMs) return this.#end('refused', why)
-      const waitMs = this.#backoffMs(why)
+      // The last try is when the time is up, not a long wait later.
+      const waitMs = Math.min(this.#backoffMs(why), this.#options.retryForMs - offlineMs)
       this.#tries++
       this.#set('waiting', why, waitMs)
       await wait(this.#options.platform.clock, waitMs, signal).catch(() => {})
