@@ -11,12 +11,14 @@ const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 const command = (...args: readonly string[]) =>
   [process.execPath, join(root, 'dist/bin/osp.js'), 'send', ...args].map(quoted).join(' ')
 
-/** Whether a command can be run on a terminal here: by script(1) of util-linux. */
-const terminals = spawnSync('script', ['-qec', 'exit 7', '/dev/null']).status === 7
+/** script(1) of util-linux runs a command on a terminal. */
+const terminal = 'script'
+
+const terminals = spawnSync(terminal, ['-qec', 'exit 7', '/dev/null']).status === 7
 
 /** Runs a shell command on a terminal of 100 columns; `stdout` is what the terminal got. */
 async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
-  const child = spawnSync('script', ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
+  const child = spawnSync(terminal, ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
     cwd,
     env: { ...process.env, TERM: 'xterm', NO_COLOR: '', ...env },
     encoding: 'utf8',
