@@ -134,10 +134,11 @@ function checkFlags(flags: Readonly<Record<string, unknown>>, known: readonly st
   }
 }
 
-/** No command has run: that is right for `--help` and its like alone. */
+/** No command has run: that is right where help or the like was asked for, and nowhere else. */
 function checkNoCommand({ commands }: Program, argv: Readonly<Record<string, unknown>>): void {
   const { _: words, $0: _name, ...flags } = argv
-  if (flags.help || flags.version) return
+  // A shell that asks for completions has had its answer.
+  if (flags.help || flags.version || 'get-yargs-completions' in flags) return
   const names = [...commands.map(({ name }) => name), 'completion']
   const [word] = words as readonly string[]
   if (word === undefined) {

@@ -30,7 +30,7 @@ export class Bars implements Lines, Disposable {
   #drawn: number[] = []
   readonly #timer: NodeJS.Timeout
   readonly #resized = () => this.#reflow()
-  readonly #restored = () => process.stderr.write(wrapOn + cursorOn)
+  readonly #restored = () => process.stderr.write(`${wrapOn}${cursorOn}\n`)
 
   constructor(overview: Overview, results: Results) {
     this.#overview = overview

@@ -32,12 +32,12 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const results = new Results()
   const tally = new Tally()
   const stop = new AbortController()
+  stop.signal.addEventListener('abort', () => candidates.list?.destroy(), { once: true })
   const client = open(values)
   const report = openReporter(values, results)
   const { reporter } = report
   watchLink(client, reporter, (why) => {
     tally.refused(why)
-    candidates.list?.destroy()
     stop.abort()
   })
   const interrupts = onInterrupt(() => {
@@ -47,7 +47,6 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   })
   const sending = new Sending({ client, reporter, tally, digest: values.digest, stop: stop.signal })
   await sending.send(candidates)
-  candidates.list?.destroy()
   await sending.settled()
   await client.close()
   interrupts[Symbol.dispose]()

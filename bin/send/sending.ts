@@ -22,8 +22,11 @@ export class Sending {
   readonly #options: SendingOptions
   readonly #unfinished = new Map<Task, Promise<void>>()
 
+  #wake: () => void = () => {}
+
   constructor(options: SendingOptions) {
     this.#options = options
+    options.stop.addEventListener('abort', () => this.#wake(), { once: true })
   }
 
   /** Those that are under way or wait for their turn. */
@@ -34,26 +37,32 @@ export class Sending {
   /** Sends what is found; resolves when all of it is stored or has failed, or when it was stopped. */
   async send(candidates: AsyncIterable<Found>): Promise<void> {
     const { stop, reporter } = this.#options
-    const stopped = new Promise<undefined>((resolve) => {
-      if (stop.aborted) resolve(undefined)
-      stop.addEventListener('abort', () => resolve(undefined), { once: true })
-    })
-    const found = candidates[Symbol.asyncIterator]()
-    for (;;) {
-      const next = await Promise.race([stopped, found.next()])
-      if (!next || next.done || stop.aborted) break
-      await this.#take(next.value)
-      while (this.#unfinished.size >= unfinishedMost && !stop.aborted) {
-        await Promise.race([stopped, ...this.#unfinished.values()])
+    try {
+      for await (const found of candidates) {
+        if (stop.aborted) break
+        await this.#take(found)
+        await this.#atMost(unfinishedMost - 1)
       }
+    } catch (error) {
+      // A list that was closed early says so.
+      if (!stop.aborted) throw error
     }
     reporter.complete()
-    while (this.#unfinished.size > 0 && !stop.aborted) await Promise.race([stopped, ...this.#unfinished.values()])
+    await this.#atMost(0)
   }
 
   /** Resolves when every upload has ended: after the client was closed, or could not go online any more. */
   async settled(): Promise<void> {
     await Promise.all(this.#unfinished.values())
+  }
+
+  /** Resolves when no more than so many are unfinished, or when it was stopped. */
+  async #atMost(count: number): Promise<void> {
+    while (this.#unfinished.size > count && !this.#options.stop.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
   }
 
   async #take(found: Found): Promise<void> {
@@ -96,6 +105,7 @@ export class Sending {
       reporter.failed(task, why)
     }
     this.#unfinished.delete(task)
+    this.#wake()
   }
 
   /** Says once for each reason that the server does not take the file for now. */
