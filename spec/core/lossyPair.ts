@@ -5,7 +5,7 @@ import type { Message } from '../../lib/wire/message.ts'
 import { VirtualClock } from '../support/virtualClock.ts'
 
 /** 0 <= fraction < 1, the same again for the same seed (mulberry32). */
-export function seeded(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0
