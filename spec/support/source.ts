@@ -36,7 +36,7 @@ function withoutComments(text: string): string {
   return text.replace(stringOrComment, (_, string: string | undefined) => string ?? '')
 }
 
-const importing = /(?:\bfrom|\bimport|\brequire)\s*\(?\s*(?:'([^'\n]+)'|"([^"\n]+)")/gu
+const importing = /(?:(?<!-)\bfrom|\bimport|\brequire)\s*\(?\s*(?:'([^'\n]+)'|"([^"\n]+)")/gu
 
 function importsOf(path: string, code: string): string[] {
   return [...code.matchAll(importing)].map(([, single, double]) => {
