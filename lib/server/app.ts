@@ -6,6 +6,8 @@ import type { Message } from '../wire/message.ts'
 export interface Caller extends Holder {
   /** The user whom the link belongs to. */
   readonly user: string
+  /** Whether the link lives. */
+  readonly open: boolean
 }
 
 /** A service of the server: it answers the requests that carry its number. */

@@ -1,8 +1,8 @@
 import type { Checkpoint } from '../ports/storage.ts'
 
 /**
- * `checkpoints` with `latest` behind them, at most `most`. Beyond that every second one of the older half goes, so that
- * they stay spread over the file, densest at its end.
+ * `checkpoints` with `latest` behind them, at most `most`. Beyond that the one goes that is missed least: its neighbours
+ * are close to each other, measured by how far they lie back. So they are spread over the whole file, densest at its end.
  */
 export function withCheckpoint(
   checkpoints: readonly Checkpoint[],
@@ -11,6 +11,10 @@ export function withCheckpoint(
 ): readonly Checkpoint[] {
   const all = [...checkpoints, latest]
   if (all.length <= most) return all
-  const half = Math.ceil(all.length / 2)
-  return all.filter((_, at) => at >= half || at % 2 === 1)
+  const gaps = checkpoints.map(({ offset }, at) => {
+    const [before = 0, after = 0] = [all[at - 1]?.offset, all[at + 1]?.offset]
+    return (after - before) / (latest.offset - offset)
+  })
+  const least = gaps.indexOf(Math.min(...gaps))
+  return all.filter((_, at) => at !== least)
 }

@@ -20,7 +20,7 @@ export class FileApp implements App {
   constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform.clock)
+    this.#uploads = new Uploads(options.limits, options.platform.clock, options.log)
     this.#daemon = new FileDaemon(options, this.#uploads)
   }
 
@@ -78,12 +78,12 @@ export class FileApp implements App {
 
   async close(): Promise<void> {
     this.#closing = true
-    this.#uploads.stop()
     const open = this.#uploads.open()
     for (const upload of open) this.#uploads.free(upload, 'shutDown', 'shutting-down')
     await Promise.all(
       open.map((upload) => upload.run(() => this.#keep(upload).finally(() => this.#uploads.close(upload)))),
     )
+    this.#uploads.stop()
   }
 
   /** Frees the instance at once, and then keeps the upload open for its client to come back. */
@@ -91,16 +91,16 @@ export class FileApp implements App {
     this.#uploads.free(upload, event)
     void this.#uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return
-      await this.#keep(upload)
-      if (upload.transfer) this.#uploads.park(upload)
+      if ((await this.#keep(upload)) && upload.transfer) this.#uploads.park(upload)
       else await this.#uploads.close(upload)
     })
   }
 
-  /** Makes durable what there is; an upload that fails at that is closed, and its record stays at its last checkpoint. */
-  async #keep(upload: Upload): Promise<void> {
+  /** Makes durable what there is. Resolves with false if that fails: the record stays at its last checkpoint then. */
+  async #keep(upload: Upload): Promise<boolean> {
     try {
       await upload.transfer?.flush()
+      return true
     } catch (error) {
       this.#options.log({
         level: 'error',
@@ -108,7 +108,7 @@ export class FileApp implements App {
         ...this.#nameOf(upload),
         text: OspError.from(error).message,
       })
-      await this.#uploads.close(upload)
+      return false
     }
   }
 
@@ -120,8 +120,8 @@ export class FileApp implements App {
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
       const why = OspError.from(error)
-      if (upload.heldBy(caller) && why.code !== 'too-large') await this.#refused(upload, why)
-      throw this.#withProgress(upload, why)
+      const refused = upload.heldBy(caller) && why.code !== 'too-large'
+      throw this.#withProgress(upload, refused ? await this.#refused(upload, why) : why)
     }
   }
 
@@ -174,7 +174,13 @@ export class FileApp implements App {
   }
 
   async #pause(upload: Upload): Promise<Message> {
-    await upload.transfer?.flush()
+    try {
+      await upload.transfer?.flush()
+    } catch (error) {
+      this.#uploads.free(upload, 'refused', OspError.from(error).code)
+      await this.#uploads.close(upload)
+      throw error
+    }
     const { durable, progress } = upload.standing
     this.#uploads.free(upload, 'PauseFileReq')
     // While the digest is still behind, what lies after the last checkpoint is given up: `progress` equals `durable`.
@@ -183,10 +189,16 @@ export class FileApp implements App {
     return { event: 'PauseFileAck', progress: durable, durable }
   }
 
-  /** Frees the instance of an upload that cannot be written; what is durable stays. */
-  async #refused(upload: Upload, why: OspError): Promise<void> {
+  /** Frees the instance of an upload that cannot be written; what was written before stays. */
+  async #refused(upload: Upload, why: OspError): Promise<OspError> {
     this.#uploads.free(upload, 'refused', why.code)
-    await this.#uploads.run(upload.user, upload.name, () => this.#uploads.close(upload))
+    return this.#uploads.run(upload.user, upload.name, async () => {
+      if (upload.instance) return why
+      await this.#keep(upload)
+      const { durable: progress } = upload.standing
+      await this.#uploads.close(upload)
+      return new OspError(why.code, why.message, { progress, retryAfterMs: why.retryAfterMs, cause: why })
+    })
   }
 
   #withProgress(upload: Upload, why: OspError): OspError {

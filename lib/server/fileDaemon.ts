@@ -35,6 +35,7 @@ export class FileDaemon {
   async open(caller: Caller, message: Opening): Promise<Message> {
     const want = wanted(caller.user, message)
     return this.#uploads.run(want.user, want.name, async (upload) => {
+      checkOpen(caller)
       const fresh = message.event === 'StartPostFileReq'
       if (upload.instance) await this.#openHeld(upload, caller, want, fresh)
       if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
@@ -47,6 +48,7 @@ export class FileDaemon {
     const name = checkFileName(fileName)
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
+      checkOpen(caller)
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled')
       await this.#uploads.close(upload)
       const { transfers, files } = this.#options.storage
@@ -74,9 +76,29 @@ export class FileDaemon {
     this.#uploads.checkCount(caller)
     const instance = upload.instance
     if (!instance) return
-    await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })
+    try {
+      await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })
+    } catch (error) {
+      const why = OspError.from(error)
+      // What was refused has changed nothing, and the former holder goes on; a fault has left it without a claim.
+      if (why.again !== 'no') {
+        this.#uploads.free(upload, 'refused', why.code)
+        await this.#uploads.close(upload)
+      }
+      throw error
+    }
     // The former holder's link may have been lost meanwhile; then the instance is idle, and another one is assigned.
     this.#uploads.move(upload, caller)
+    if (caller.open) return
+    this.#uploads.free(upload, 'linkLost')
+    await this.#letGo(upload)
+    checkOpen(caller)
+  }
+
+  /** Without an instance an upload is parked, if there is anything of it to go on with. */
+  async #letGo(upload: Upload): Promise<void> {
+    if (upload.transfer) this.#uploads.park(upload)
+    else await this.#uploads.close(upload)
   }
 
   /** Nobody holds it: it gets an idle instance. */
@@ -90,7 +112,9 @@ export class FileDaemon {
       })
     } catch (error) {
       this.#uploads.free(upload, 'refused')
-      await this.#uploads.close(upload)
+      // Another session that is refused must not cost the one that it is parked for what is not durable yet.
+      if (OspError.from(error).again === 'no') await this.#letGo(upload)
+      else await this.#uploads.close(upload)
       throw error
     }
   }
@@ -102,13 +126,24 @@ export class FileDaemon {
     { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
   ): Promise<void> {
     const { storage, onConflict } = this.#options
-    if (fresh || !upload.isOf(want)) await this.#uploads.close(upload)
-    const claimed = await storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict })
+    if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
+    const claim = () => storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict })
+    if (upload.transfer) return upload.transfer.reclaim(claim)
+    const claimed = await claim()
     upload.want = want
-    const completed = await this.#completed(claimed)
-    if ('completed' in claimed || completed) upload.completed = completed
-    else if (upload.transfer) await upload.transfer.reclaim(claimed.claim)
-    else upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
+    upload.completed = await this.#completed(claimed)
+    if ('completed' in claimed || upload.completed) return
+    if (onConflict === 'reject') await this.#checkNotStored(want)
+    upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
+  }
+
+  /** A name that was taken since the record was made ends the upload. */
+  async #checkNotStored({ user, name }: NewTransfer): Promise<void> {
+    const { transfers, files } = this.#options.storage
+    if (!(await files.stored(user, name))) return
+    await transfers.remove(user, name)
+    await files.remove(user, name)
+    throw new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
   }
 
   /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
@@ -123,7 +158,8 @@ export class FileDaemon {
   #granted(upload: Upload, event: Opening['event']): Message {
     const { instance, transfer } = upload
     if (!instance) throw new OspError('instance-lost')
-    upload.chunkBytes = this.#uploads.grantedChunk()
+    // What was granted once stands: longer chunks may be under way.
+    upload.chunkBytes ||= this.#uploads.grantedChunk()
     const granted = {
       instance: instance.number,
       progress: upload.standing.progress,
@@ -134,6 +170,11 @@ export class FileDaemon {
     const { offset = 0, digest = new Uint8Array() } = transfer?.checkpoint ?? {}
     return { event: 'ContinuePostFileAck', ...granted, checkpoint: offset, checkpointDigest: digest }
   }
+}
+
+/** What a link asked for is not begun once it is lost: nobody would ever free what it got. */
+function checkOpen(caller: Caller): void {
+  if (!caller.open) throw new OspError('link-lost')
 }
 
 const algorithms = new Map<number, DigestName>(

@@ -185,7 +185,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
 
   async #replaces(session: Session): Promise<void> {
     for (const other of this.#sessions) {
-      if (other === session || !other.open || other.user !== session.user || other.session !== session.session) continue
+      if (other === session || other.user !== session.user || other.session !== session.session) continue
       void other.close(new OspError('superseded', 'the same session has come back on another link'))
     }
   }

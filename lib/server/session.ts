@@ -25,9 +25,12 @@ export interface SessionHost {
   /** Ends the link of the same user and session, if one still lives; resolves when its apps know. */
   replaces(session: Session): Promise<void>
   closed(session: Session): void
-  /** Bytes of chunks that one link may have waiting to be written. */
+  /** Bytes of requests, chunks above all, that one link may have waiting to be carried out. */
   unwrittenBytes(): number
 }
+
+/** What a request that waits takes of memory, besides a chunk's content. */
+const requestBytes = KiB
 
 /** A payload that any request but a chunk fits in. */
 const leastFrameBytes = fixed.messageBytes + 4 * KiB
@@ -149,7 +152,7 @@ export class Session implements Caller {
     if (!app) {
       return this.#peer.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
-    const bytes = message.event === 'PostFileReq' ? lengthOf(message.content) : 0
+    const bytes = requestBytes + (message.event === 'PostFileReq' ? lengthOf(message.content) : 0)
     this.#hold(bytes)
     try {
       this.#peer.reply(request, await app.handle(this, request))
@@ -162,7 +165,7 @@ export class Session implements Caller {
     }
   }
 
-  /** The link is read only as fast as its chunks are written. */
+  /** The link is read only as fast as what it asks for is done. */
   #hold(bytes: number): void {
     this.#unwritten += bytes
     const full = this.#unwritten > this.#host.unwrittenBytes()

@@ -1,7 +1,7 @@
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
-import type { Checkpoint, Claim, PartialFile, Storage, StoredFile, TransferRecord } from '../ports/storage.ts'
+import type { Checkpoint, Claim, Claimed, PartialFile, Storage, StoredFile, TransferRecord } from '../ports/storage.ts'
 import { FollowingDigest, same } from '../runtime/followingDigest.ts'
 import { hex } from '../runtime/hex.ts'
 import type { Serial } from '../runtime/serial.ts'
@@ -33,7 +33,7 @@ export class Transfer {
   #alarm: Disposable | undefined
   #failure: OspError | undefined
 
-  private constructor(options: TransferOptions, queue: Serial, claimed: Claimed, partial: PartialFile) {
+  private constructor(options: TransferOptions, queue: Serial, claimed: Taken, partial: PartialFile) {
     this.#options = options
     this.#queue = queue
     this.#claim = claimed.claim
@@ -46,23 +46,23 @@ export class Transfer {
       digests: options.platform.digests,
       algorithm,
       marks: this.#checkpoints,
-      read: (into, offset) => this.#partial.read(into, offset),
+      read: (into, offset) => this.#read(into, offset),
     })
   }
 
   /** Takes up a claimed upload where its last checkpoint stands. */
-  static async open(options: TransferOptions, queue: Serial, claimed: Claimed): Promise<Transfer> {
+  static async open(options: TransferOptions, queue: Serial, claimed: Taken): Promise<Transfer> {
     await options.platform.digests.load(claimed.record.algorithm)
     const partial = await options.storage.files.open(claimed.claim)
-    const transfer = new Transfer(options, queue, claimed, partial)
-    if (partial.length > transfer.#progress) await partial.truncate(transfer.#progress)
-    void transfer.#followUp()
-    return transfer
-  }
-
-  /** What it is the upload of. */
-  get record(): TransferRecord {
-    return this.#record
+    try {
+      const transfer = new Transfer(options, queue, claimed, partial)
+      if (partial.length > transfer.#progress) await partial.truncate(transfer.#progress)
+      void transfer.#followUp()
+      return transfer
+    } catch (error) {
+      await partial[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   /** Leading bytes that were written. */
@@ -79,12 +79,31 @@ export class Transfer {
     return this.#checkpoints.at(-1)
   }
 
-  /** Goes on under a new claim, as it stands. */
-  async reclaim(claim: Claim): Promise<void> {
-    await this.#flushing
-    await this.#partial[Symbol.asyncDispose]()
-    this.#claim = claim
-    this.#partial = await this.#options.storage.files.open(claim)
+  /** Whether something has failed that only opening it anew can mend. */
+  get broken(): boolean {
+    return this.#failure !== undefined
+  }
+
+  /**
+   * Goes on, as it stands, under the claim that `claiming` makes; where that rejects, nothing has changed. No checkpoint
+   * runs meanwhile: under the former claim it would fail.
+   */
+  async reclaim(claiming: () => Promise<Claimed>): Promise<void> {
+    // First, so that a fault on the way costs nothing that was written.
+    await this.flush()
+    await this.#rest()
+    try {
+      const claimed = await claiming()
+      if ('completed' in claimed) throw new OspError('internal', `the record of ${this.#record.name} is gone`)
+      const partial = await this.#options.storage.files.open(claimed.claim)
+      const former = this.#partial
+      this.#claim = claimed.claim
+      // At once, since the digest may be reading what it has to catch up with.
+      this.#partial = partial
+      await former[Symbol.asyncDispose]()
+    } finally {
+      this.#checkpointWhenDue()
+    }
   }
 
   /** Appends `parts` at the progress. */
@@ -99,7 +118,7 @@ export class Transfer {
 
   /** Makes durable what is written and digested so far. */
   async flush(): Promise<void> {
-    await this.#flushing
+    await this.#rest()
     this.#check()
     await this.#flush()
     this.#check()
@@ -112,7 +131,7 @@ export class Transfer {
    */
   async finish(digest: Uint8Array): Promise<StoredFile> {
     this.#check()
-    const { size } = this.#record
+    const { user, name, size, algorithm } = this.#record
     if (this.#progress === size) await this.#catchUp()
     if (this.#progress < size) throw new OspError('wrong-offset', undefined, { progress: this.#progress })
     const own = this.#digest.now()
@@ -120,31 +139,39 @@ export class Transfer {
       await this.#goBack(0)
       throw new OspError('digest-mismatch', undefined, { progress: 0 })
     }
-    this.#silence()
-    await this.#flushing
+    await this.#rest()
+    // A flush that failed once is not to be trusted the second time: what it was to write may be gone.
+    this.#check()
     await this.#partial.flush()
-    return this.#publish(own)
+    const file = { user, name, storedName: name, size, algorithm, digest: hex(own) }
+    return publish(this.#options, this.#claim, this.#partial, file, false)
   }
 
   /** Lets go of it; the record stays at its last checkpoint. */
   async close(): Promise<void> {
-    this.#silence()
     this.#failure ??= new OspError('closed')
-    await this.#flushing
+    await this.#rest()
     await this.#partial[Symbol.asyncDispose]()
   }
 
-  async #publish(own: Uint8Array): Promise<StoredFile> {
-    const { user, name, size, algorithm } = this.#record
-    const file = { user, name, storedName: name, size, algorithm, digest: hex(own) }
-    return publish(this.#options, this.#claim, this.#partial, file, false)
+  async #read(into: Uint8Array, offset: number): Promise<number> {
+    const partial = this.#partial
+    try {
+      return await partial.read(into, offset)
+    } catch (error) {
+      if (partial === this.#partial) throw error
+      // It was closed, because the upload goes on under a new claim.
+      return this.#read(into, offset)
+    }
   }
 
   /** Lets the digest catch up with a partial file that this process has not written, and goes back if it is damaged. */
   async #followUp(): Promise<void> {
     try {
       const agreed = await this.#digest.catchUp(this.#progress)
-      if (agreed !== undefined) await this.#queue.run(() => (this.#failure ? undefined : this.#goBack(agreed)))
+      // Asked again in its turn, since the end of the file may have found and mended it by then.
+      if (agreed !== undefined) await this.#queue.run(() => (this.#failure ? undefined : this.#catchUp()))
+      this.#checkpointWhenDue()
     } catch (error) {
       this.#failure ??= OspError.from(error)
     }
@@ -157,7 +184,7 @@ export class Transfer {
 
   /** Begins again at a checkpoint that holds (0: at none). */
   async #goBack(offset: number): Promise<void> {
-    await this.#flushing
+    await this.#rest()
     this.#checkpoints = this.#checkpoints.filter((checkpoint) => checkpoint.offset <= offset)
     this.#progress = offset
     this.#digest.rewind(offset)
@@ -165,17 +192,26 @@ export class Transfer {
     await this.#partial.truncate(offset)
   }
 
+  /** What the digest has not covered yet can't be recorded, and so makes nothing due. */
   #checkpointWhenDue(): void {
     const { limits, platform } = this.#options
-    if (this.#progress - this.durable >= limits.checkpointBytes) {
+    const pending = this.#digest.position - this.durable
+    if (this.#failure || pending <= 0) return
+    if (pending >= limits.checkpointBytes) {
       this.#silence()
       void this.#flush()
-    } else if (!this.#alarm && this.#progress > this.durable) {
-      this.#alarm = platform.clock.alarm(platform.clock.now() + limits.checkpointMs, () => {
+    } else {
+      this.#alarm ??= platform.clock.alarm(platform.clock.now() + limits.checkpointMs, () => {
         this.#alarm = undefined
         void this.#flush()
       })
     }
+  }
+
+  /** Lets the checkpoint that is under way end, and prevents that another one begins by itself. */
+  async #rest(): Promise<void> {
+    while (this.#flushing) await this.#flushing
+    this.#silence()
   }
 
   #silence(): void {
@@ -191,6 +227,7 @@ export class Transfer {
       })
       .finally(() => {
         this.#flushing = undefined
+        this.#checkpointWhenDue()
       })
     return this.#flushing
   }
@@ -210,4 +247,4 @@ export class Transfer {
   }
 }
 
-type Claimed = { readonly claim: Claim; readonly record: TransferRecord }
+type Taken = { readonly claim: Claim; readonly record: TransferRecord }

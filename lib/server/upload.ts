@@ -37,7 +37,7 @@ export class Upload {
   transfer: Transfer | undefined
   /** Set where the file is stored already and its note stands: only its digest is still to be told. */
   completed: StoredFile | undefined
-  /** Largest chunk that was granted, in bytes. */
+  /** Largest chunk that was granted to its holder, in bytes; 0 before. */
   chunkBytes = 0
   #gathering: Chunk[] | undefined
 

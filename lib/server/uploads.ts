@@ -2,6 +2,7 @@ import { fileInstance } from '../core/instance.ts'
 import { type Instance, Pool } from '../core/pool.ts'
 import { type ErrorCode, OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
 import { type FileState, Upload } from './upload.ts'
@@ -16,6 +17,7 @@ export type Leaving = keyof (typeof fileInstance.table)['RECEIVE_FILE']
 export class Uploads {
   readonly #limits: Limits
   readonly #clock: Platform['clock']
+  readonly #log: Log
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
@@ -23,9 +25,10 @@ export class Uploads {
   readonly #parked = new Map<Upload, number>()
   #alarm: Disposable | undefined
 
-  constructor(limits: Limits, clock: Platform['clock']) {
+  constructor(limits: Limits, clock: Platform['clock'], log: Log) {
     this.#limits = limits
     this.#clock = clock
+    this.#log = log
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
   }
 
@@ -74,6 +77,7 @@ export class Uploads {
     this.#byInstance.set(instance.number, upload)
     this.#parked.delete(upload)
     upload.instance = instance
+    upload.chunkBytes = 0
     return instance
   }
 
@@ -81,6 +85,7 @@ export class Uploads {
   move(upload: Upload, to: Caller): void {
     if (!upload.instance) return
     this.#pool.move(upload.instance, 'takenOver', to, 'superseded')
+    upload.chunkBytes = 0
   }
 
   /** Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. */
@@ -107,9 +112,16 @@ export class Uploads {
     upload.completed = undefined
     upload.want = undefined
     this.#parked.delete(upload)
-    await transfer?.close()
+    try {
+      await transfer?.close()
+    } catch (error) {
+      // Nothing hangs on it: what the record promises was durable before.
+      const { user, name } = upload
+      this.#log({ level: 'warn', event: 'upload-not-closed', user, name, text: OspError.from(error).message })
+    }
   }
 
+  /** Lets no parked upload be closed by its time any more. */
   stop(): void {
     this.#alarm?.[Symbol.dispose]()
     this.#alarm = undefined
@@ -118,7 +130,7 @@ export class Uploads {
   /** Largest chunk that is granted now: all granted ones together stay within the memory for chunks. */
   grantedChunk(): number {
     const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
-    return Math.min(this.#limits.chunkBytes, 2 ** Math.floor(Math.log2(share)))
+    return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
   }
 
   /** Throws OspError `too-many-uploads` if the caller sends as many files as one link may. */
@@ -147,7 +159,9 @@ export class Uploads {
   }
 
   #forget(upload: Upload): void {
-    if (upload.instance || upload.transfer || upload.queue.waiting > 0) return
-    this.#known.delete(`${upload.user}/${upload.name}`)
+    if (upload.instance || upload.transfer) return
+    const key = `${upload.user}/${upload.name}`
+    if (upload.queue.waiting > 0) void upload.queue.idle().then(() => this.#forget(upload))
+    else if (this.#known.get(key) === upload) this.#known.delete(key)
   }
 }

@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto'
+import type { ErrorCode } from '../../lib/errors.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { digestNumbers } from '../../lib/wire/protocol.ts'
+import type { RawClient } from './rawClient.ts'
+
+/** A file to send, by raw frames. */
+export interface Subject {
+  readonly name: string
+  readonly bytes: Uint8Array
+  readonly modifiedAt?: number
+  /** In place of the number of bytes. */
+  readonly size?: number
+  readonly digest?: number
+}
+
+export const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest()
+
+/** The requests about files, as one line each; what they resolve with is the reply that must come next. */
+export class FileClient {
+  readonly raw: RawClient
+  readonly node: number
+
+  constructor(raw: RawClient, node: number) {
+    this.raw = raw
+    this.node = node
+  }
+
+  sendStart(subject: Subject): number {
+    return this.raw.send('StartPostFileReq', fieldsOf(subject))
+  }
+
+  sendContinue(subject: Subject): number {
+    return this.raw.send('ContinuePostFileReq', { ...fieldsOf(subject), progress: 0 })
+  }
+
+  start(subject: Subject): Promise<Message<'StartPostFileAck'>> {
+    this.sendStart(subject)
+    return this.raw.expect('StartPostFileAck')
+  }
+
+  startRefused(subject: Subject, code: ErrorCode): Promise<Message<'StartPostFileNack'>> {
+    this.sendStart(subject)
+    return this.raw.refused('StartPostFileNack', code)
+  }
+
+  continue(subject: Subject): Promise<Message<'ContinuePostFileAck'>> {
+    this.sendContinue(subject)
+    return this.raw.expect('ContinuePostFileAck')
+  }
+
+  continueRefused(subject: Subject, code: ErrorCode): Promise<Message<'ContinuePostFileNack'>> {
+    this.sendContinue(subject)
+    return this.raw.refused('ContinuePostFileNack', code)
+  }
+
+  sendChunk(instance: number, progress: number, bytes: Uint8Array): number {
+    return this.raw.send('PostFileReq', { progress, content: bytes.length > 0 ? [bytes] : [] }, instance)
+  }
+
+  chunk(instance: number, progress: number, bytes: Uint8Array): Promise<Message<'PostFileAck'>> {
+    this.sendChunk(instance, progress, bytes)
+    return this.raw.expect('PostFileAck')
+  }
+
+  chunkRefused(
+    instance: number,
+    progress: number,
+    bytes: Uint8Array,
+    code: ErrorCode,
+  ): Promise<Message<'PostFileNack'>> {
+    this.sendChunk(instance, progress, bytes)
+    return this.raw.refused('PostFileNack', code)
+  }
+
+  sendEnd(instance: number, digest: Uint8Array): number {
+    return this.raw.send('FileMd5Req', { digest }, instance)
+  }
+
+  end(instance: number, digest: Uint8Array): Promise<Message<'FileMd5Ack'>> {
+    this.sendEnd(instance, digest)
+    return this.raw.expect('FileMd5Ack')
+  }
+
+  endRefused(instance: number, digest: Uint8Array, code: ErrorCode): Promise<Message<'FileMd5Nack'>> {
+    this.sendEnd(instance, digest)
+    return this.raw.refused('FileMd5Nack', code)
+  }
+
+  sendPause(instance: number): number {
+    return this.raw.send('PauseFileReq', {}, instance)
+  }
+
+  pause(instance: number): Promise<Message<'PauseFileAck'>> {
+    this.sendPause(instance)
+    return this.raw.expect('PauseFileAck')
+  }
+
+  sendCancel(fileName: string): number {
+    return this.raw.send('CancelFileReq', { fileName })
+  }
+
+  /** The outcome. */
+  async cancel(fileName: string): Promise<number> {
+    this.sendCancel(fileName)
+    return (await this.raw.expect('CancelFileAck')).outcome
+  }
+
+  /** Sends a whole file; resolves with the name that it lies under. */
+  async upload(subject: Subject): Promise<string> {
+    const { instance } = await this.start(subject)
+    if (subject.bytes.length > 0) await this.chunk(instance, 0, subject.bytes)
+    return (await this.end(instance, sha256(subject.bytes))).storedName
+  }
+
+  vanish(): Promise<void> {
+    return this.raw.vanish()
+  }
+}
+
+function fieldsOf({ name, bytes, modifiedAt = 1_000, size = bytes.length, digest = digestNumbers.sha256 }: Subject) {
+  return { fileName: name, size, modifiedAt, digest }
+}

@@ -1,0 +1,24 @@
+import type { Transport } from '../../lib/ports/socket.ts'
+
+/** Everybody who comes by `transport` seems to come from another machine. */
+export function fromAfar(transport: Transport): Transport {
+  return {
+    dial: (options, signal) => transport.dial(options, signal),
+    async listen(options) {
+      const listener = await transport.listen(options)
+      return new Proxy(listener, {
+        get(target, key) {
+          if (key !== 'start') {
+            const value = Reflect.get(target, key, target)
+            return typeof value === 'function' ? value.bind(target) : value
+          }
+          return (accept: (socket: unknown) => void) =>
+            target.start((socket) => {
+              Object.defineProperty(socket, 'peer', { value: { host: '192.0.2.1', port: 1, local: false } })
+              accept(socket)
+            })
+        },
+      })
+    },
+  }
+}

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { codeOf, type ErrorCode, type OspError } from '../../lib/errors.ts'
+import { fixed } from '../../lib/limits.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import type { Socket, Transport } from '../../lib/ports/socket.ts'
+import type { Frame } from '../../lib/wire/frame.ts'
+import { decode, type EventName, encode, type Message, type NackName, type NoticeName } from '../../lib/wire/message.ts'
+import { apps, events } from '../../lib/wire/protocol.ts'
+
+type FieldsOf<K extends EventName> = Omit<Extract<Message, { event: K }>, 'event'>
+type Told<K extends EventName> = Extract<Message, { event: K }>
+type Refusal = Told<NackName | 'GoodbyeNtf'>
+
+/** What a HELLO_REQ of a spec says unless told otherwise. */
+export interface Greeting {
+  readonly versions?: readonly number[]
+  readonly user?: string
+  readonly token?: string
+  /** Filled up to 16 bytes. */
+  readonly session?: string
+}
+
+/** A client that knows nothing but frames: it sends what it is told and shows what comes, in order. */
+export class RawClient {
+  readonly socket: Socket
+  /** Resolves once the link has ended. */
+  readonly closed: Promise<OspError | undefined>
+  readonly #came: Frame[] = []
+  #awake: () => void = () => {}
+  #ended = false
+  #seq = 0
+  /** The frame that was read last. */
+  last: Frame | undefined
+
+  private constructor(socket: Socket) {
+    this.socket = socket
+    this.closed = new Promise((resolve) => {
+      socket.start({
+        frame: (frame) => this.#take(frame),
+        begun: () => {},
+        fault: () => socket.destroy(),
+        drained: () => {},
+        closed: (why) => {
+          this.#ended = true
+          this.#awake()
+          resolve(why)
+        },
+      })
+    })
+  }
+
+  static async dial(to: Transport, platform: Platform = nodePlatform()): Promise<RawClient> {
+    const options = { platform, maxPayload: fixed.clientFrameBytes }
+    return new RawClient(await to.dial(options, new AbortController().signal))
+  }
+
+  /** Sends an event; returns its seq. `frame` replaces what the table says of the frame. */
+  send<K extends EventName>(event: K, fields: FieldsOf<K>, instance = 0, frame: Partial<Frame> = {}): number {
+    const { number, app, kind } = events[event]
+    const seq = kind === 'request' ? ++this.#seq : 0
+    const payload = encode({ event, ...fields } as unknown as Message)
+    this.socket.send({ version: 1, flags: 0, event: number, seq, app: apps[app], instance, payload, ...frame })
+    return frame.seq ?? seq
+  }
+
+  hello({ versions = [1], user = 'alice', token = '', session = 'one' }: Greeting = {}): number {
+    const bytes = new Uint8Array(16)
+    new TextEncoder().encodeInto(session, bytes)
+    return this.send('HelloReq', { versions, userName: user, token, session: bytes, software: 'spec', features: 0 })
+  }
+
+  /** The next frame; rejects if the link ends before. */
+  async next(): Promise<Told<EventName>> {
+    for (;;) {
+      const first = this.#came.shift()
+      if (first) {
+        this.last = first
+        return decode(first) as Told<EventName>
+      }
+      if (this.#ended) throw new Error('the link ended before another frame came')
+      await new Promise<void>((resolve) => {
+        this.#awake = resolve
+      })
+    }
+  }
+
+  /** The next frame, which must be this event. */
+  async expect<K extends EventName>(event: K): Promise<Told<K>> {
+    const message = await this.next()
+    assert.equal(message.event, event, `${event} was expected, ${shown(message)} came`)
+    return message as Told<K>
+  }
+
+  /** The next frame, which must be a NACK (or the GOODBYE) of this code. */
+  async refused<K extends NackName | NoticeName>(event: K, code: ErrorCode): Promise<Told<K>> {
+    const message = await this.expect(event)
+    assert.equal(codeOf((message as Refusal).code), code, `${code} was expected, ${shown(message)} came`)
+    return message
+  }
+
+  /** The link ends, with this code as the reason in the GOODBYE before. */
+  async dismissed(code: ErrorCode): Promise<Told<'GoodbyeNtf'>> {
+    const goodbye = await this.refused('GoodbyeNtf', code)
+    await this.closed
+    return goodbye
+  }
+
+  /** Frames that came and were not asked for yet. */
+  get unread(): readonly EventName[] {
+    return this.#came.map((frame) => decode(frame).event)
+  }
+
+  /** Ends the link without a word; resolves when this side knows. */
+  async vanish(): Promise<void> {
+    this.socket.destroy()
+    await this.closed
+  }
+
+  #take(frame: Frame): void {
+    this.#came.push(frame)
+    this.#awake()
+  }
+}
+
+function shown(message: Told<EventName>): string {
+  const code = 'code' in message ? ` (${codeOf(message.code)}: ${message.text})` : ''
+  return `${message.event}${code}`
+}

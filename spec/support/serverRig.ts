@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { localOnly } from '../../lib/adapters/localOnly.ts'
+import { memory } from '../../lib/adapters/memoryStorage.ts'
+import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { tcp } from '../../lib/adapters/tcp.ts'
+import type { Limits } from '../../lib/limits.ts'
+import type { LogEntry } from '../../lib/ports/log.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import type { Transport } from '../../lib/ports/socket.ts'
+import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
+import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
+import { FileClient } from './fileClient.ts'
+import { type Greeting, RawClient } from './rawClient.ts'
+import { TroubledStorage } from './troubledStorage.ts'
+import { VirtualClock } from './virtualClock.ts'
+
+interface RigOptions extends Partial<Omit<ServeOptions, 'limits' | 'storage'>> {
+  readonly capacityBytes?: number
+}
+
+/** Where a rig keeps its files, and how its server is reached. */
+interface Ground {
+  readonly listen: Transport
+  storage(): Storage
+  reaching(server: Server, listen: Transport): Transport
+  stored(user: string, name: string): Promise<Uint8Array | undefined>
+  clear(): Promise<void>
+}
+
+/** A server whose storage can be troubled, which can crash and be restarted, and raw clients of it. */
+export class ServerRig implements AsyncDisposable {
+  readonly log: LogEntry[] = []
+  readonly platform: Platform
+  storage!: TroubledStorage
+  server!: Server
+  /** What to do to the storage before the server opens it. */
+  trouble: (storage: TroubledStorage) => void = () => {}
+  readonly #ground: Ground
+  readonly #limits: Partial<Limits>
+  readonly #options: RigOptions
+  readonly #dialled: RawClient[] = []
+
+  private constructor(ground: Ground, limits: Partial<Limits>, options: RigOptions) {
+    this.#ground = ground
+    this.#limits = limits
+    this.#options = options
+    this.platform = options.platform ?? nodePlatform()
+  }
+
+  /** In memory. */
+  static start(limits: Partial<Limits> = {}, options: RigOptions = {}): Promise<ServerRig> {
+    return ServerRig.#on(inMemory(options.capacityBytes), limits, options)
+  }
+
+  /** In a directory of its own, over TCP. */
+  static async onDisk(limits: Partial<Limits> = {}, options: RigOptions = {}): Promise<ServerRig> {
+    return ServerRig.#on(await inDirectory(), limits, options)
+  }
+
+  static async #on(ground: Ground, limits: Partial<Limits>, options: RigOptions): Promise<ServerRig> {
+    const rig = new ServerRig(ground, limits, options)
+    await rig.restart()
+    return rig
+  }
+
+  /** Serves what was stored before. */
+  async restart(options: RigOptions = {}, limits: Partial<Limits> = {}): Promise<void> {
+    this.storage = new TroubledStorage(this.#ground.storage())
+    this.trouble(this.storage)
+    this.server = await serve({
+      authenticator: localOnly(),
+      listen: this.#ground.listen,
+      log: (entry) => this.log.push(entry),
+      ...this.#options,
+      ...options,
+      platform: this.platform,
+      storage: this.storage,
+      limits: { ...this.#limits, ...limits },
+    })
+  }
+
+  /** The server is gone at once: it stores nothing more, and its clients hear nothing. */
+  async crash(): Promise<void> {
+    await this.storage[Symbol.asyncDispose]()
+    for (const client of this.#dialled.splice(0)) client.socket.destroy()
+    await this.server.close()
+  }
+
+  /** A link on which nothing has been said. */
+  async dial(): Promise<RawClient> {
+    const client = await RawClient.dial(
+      this.#ground.reaching(this.server, this.#options.listen ?? this.#ground.listen),
+      this.platform,
+    )
+    this.#dialled.push(client)
+    return client
+  }
+
+  /** A client that has been let in. */
+  async client(greeting: Greeting = {}): Promise<FileClient> {
+    const raw = await this.dial()
+    raw.hello(greeting)
+    const { node } = await raw.expect('HelloAck')
+    return new FileClient(raw, node)
+  }
+
+  /** The bytes of a published file. */
+  stored(name: string, user = 'alice'): Promise<Uint8Array | undefined> {
+    return this.#ground.stored(user, name)
+  }
+
+  /** What is kept of unfinished uploads. */
+  async records(): Promise<TransferRecord[]> {
+    const records: TransferRecord[] = []
+    for await (const record of this.storage.transfers.records()) records.push(record)
+    return records
+  }
+
+  async assertStored(name: string, bytes: Uint8Array, user = 'alice'): Promise<void> {
+    assert.deepEqual(await this.stored(name, user), bytes)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#dialled) client.socket.destroy()
+    await this.server.close()
+    await this.#ground.clear()
+  }
+}
+
+/** Node's platform with a clock that stands still until it is told to move. */
+export function heldPlatform(): Platform & { readonly clock: VirtualClock } {
+  return { ...nodePlatform(), clock: new VirtualClock() }
+}
+
+function inMemory(capacityBytes?: number): Ground {
+  const storage = memory(capacityBytes === undefined ? {} : { capacityBytes })
+  const transport = memoryTransport()
+  return {
+    listen: transport,
+    storage: () => storage,
+    reaching: (_, listen) => listen,
+    stored: async (user, name) => storage.read(user, name),
+    clear: async () => {},
+  }
+}
+
+async function inDirectory(): Promise<Ground> {
+  const directory = await mkdtemp(join(tmpdir(), 'ospd-server-'))
+  return {
+    listen: tcp({ port: 0 }),
+    storage: () => disk(directory),
+    reaching: ({ addresses: [address] }) => tcp({ port: address?.port ?? 0 }),
+    async stored(user, name) {
+      const bytes = await readFile(join(directory, 'files', user, name)).catch(() => undefined)
+      return bytes && Uint8Array.from(bytes)
+    },
+    clear: () => rm(directory, { recursive: true }),
+  }
+}

@@ -1,0 +1,123 @@
+import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
+import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
+
+/** What a fact may meddle with: the methods of the storage and of its partial files. */
+export type Step =
+  | 'claim'
+  | 'checkpoint'
+  | 'verified'
+  | 'complete'
+  | 'remove'
+  | 'open'
+  | 'write'
+  | 'read'
+  | 'flush'
+  | 'truncate'
+  | 'publish'
+  | 'close'
+
+/** A step that is held up: it goes on, or fails, when the fact says so. */
+export interface Held {
+  /** Resolves when the step has been reached. */
+  readonly reached: Promise<void>
+  go(): void
+  fail(error: Error): void
+}
+
+/** A storage whose steps a fact can hold up or let fail. */
+export class TroubledStorage implements Storage {
+  readonly transfers: Storage['transfers']
+  readonly files: Storage['files']
+  /** How often each step has been begun. */
+  readonly count = new Map<Step, number>()
+  /** Names that look as if somebody else had stored a file there. */
+  readonly taken = new Set<string>()
+  /** Changes what is read of partial files. */
+  damage: (read: Uint8Array, offset: number) => void = () => {}
+  /** How many partial files are open. */
+  partials = 0
+  readonly #storage: Storage
+  readonly #held = new Map<Step, { reached: Deferred<void>; going: Deferred<void> }[]>()
+
+  constructor(storage: Storage) {
+    this.#storage = storage
+    const { transfers, files } = storage
+    const step = <A extends unknown[], T>(name: Step, run: (...args: A) => Promise<T>) => {
+      return (...args: A) => this.#step(name, () => run(...args))
+    }
+    this.transfers = {
+      claim: step('claim', transfers.claim.bind(transfers)),
+      checkpoint: step('checkpoint', transfers.checkpoint.bind(transfers)),
+      verified: step('verified', transfers.verified.bind(transfers)),
+      complete: step('complete', transfers.complete.bind(transfers)),
+      remove: step('remove', transfers.remove.bind(transfers)),
+      forget: transfers.forget.bind(transfers),
+      records: transfers.records.bind(transfers),
+    }
+    this.files = {
+      open: step('open', async (claim) => this.#troubled(await files.open(claim))),
+      remove: files.remove.bind(files),
+      stored: async (user, name) => this.taken.has(name) || files.stored(user, name),
+      free: files.free.bind(files),
+    }
+  }
+
+  async open(platform: Parameters<Storage['open']>[0]): Promise<void> {
+    await this.#storage.open(platform)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#storage[Symbol.asyncDispose]()
+  }
+
+  /** The next time that this step is begun it waits. */
+  hold(step: Step): Held {
+    const waiting = { reached: deferred<void>(), going: deferred<void>() }
+    this.#held.set(step, [...(this.#held.get(step) ?? []), waiting])
+    return {
+      reached: waiting.reached.promise,
+      go: () => waiting.going.resolve(),
+      fail: (error) => waiting.going.reject(error),
+    }
+  }
+
+  /** The next time that this step is begun it fails. */
+  fail(step: Step, error: Error): void {
+    this.hold(step).fail(error)
+  }
+
+  async #step<T>(step: Step, run: () => Promise<T>): Promise<T> {
+    this.count.set(step, (this.count.get(step) ?? 0) + 1)
+    const held = this.#held.get(step)?.shift()
+    held?.reached.resolve()
+    await held?.going.promise
+    return run()
+  }
+
+  #troubled(file: PartialFile): PartialFile {
+    this.partials++
+    let closed = false
+    const step = this.#step.bind(this)
+    return {
+      get length() {
+        return file.length
+      },
+      write: (offset, parts) => step('write', () => file.write(offset, parts)),
+      read: (into, offset) =>
+        step('read', async () => {
+          const length = await file.read(into, offset)
+          this.damage(into.subarray(0, length), offset)
+          return length
+        }),
+      flush: () => step('flush', () => file.flush()),
+      truncate: (length) => step('truncate', () => file.truncate(length)),
+      publish: (storedName, replace) => step('publish', () => file.publish(storedName, replace)),
+      [Symbol.asyncDispose]: () =>
+        step('close', async () => {
+          if (!closed) this.partials--
+          closed = true
+          await file[Symbol.asyncDispose]()
+        }),
+    }
+  }
+}
