@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict'
+import type { StoredFile } from '../../lib/ports/storage.ts'
+import { sha256 } from '../support/fileClient.ts'
+import { patterned } from '../support/memorySource.ts'
+import { heldPlatform, ServerRig } from '../support/serverRig.ts'
+import { spec } from '../support/spec.ts'
+import { pass } from '../support/turn.ts'
+
+const bytes = patterned(1_000)
+const file = { name: 'a', bytes }
+const first = bytes.subarray(0, 400)
+
+spec('FILE_MD5_REQ', (it) => {
+  it('of the right digest publishes the file, tells its name, and frees the instance', async () => {
+    await using rig = await ServerRig.start({ fileInstances: 1 })
+    const stored: StoredFile[] = []
+    rig.server.on('stored', (file) => stored.push(file))
+    const client = await rig.client()
+    assert.equal(await client.upload(file), 'a')
+    await rig.assertStored('a', bytes)
+    assert.deepEqual(stored, [
+      {
+        user: 'alice',
+        name: 'a',
+        storedName: 'a',
+        size: 1_000,
+        algorithm: 'sha256',
+        digest: sha256(bytes).toString('hex'),
+      },
+    ])
+    assert.deepEqual(await rig.records(), [])
+    await client.start({ name: 'b', bytes })
+  })
+
+  it('of an empty file needs no chunk', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    await client.upload({ name: 'empty', bytes: new Uint8Array() })
+    await rig.assertStored('empty', new Uint8Array())
+  })
+
+  it('before the last byte gets wrong-offset with the progress, and nothing changes', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, first)
+    assert.equal((await client.endRefused(instance, sha256(bytes), 'wrong-offset')).progress, 400)
+    await client.chunk(instance, 400, bytes.subarray(400))
+    await client.end(instance, sha256(bytes))
+  })
+
+  for (const [what, digest] of [
+    ['another', sha256(first)],
+    ['a shorter', sha256(bytes).subarray(0, 16)],
+  ] as const) {
+    it(`of ${what} digest clears the progress and frees the instance; START sends it again`, async () => {
+      await using rig = await ServerRig.start({ fileInstances: 1 })
+      const client = await rig.client()
+      const { instance } = await client.start(file)
+      await client.chunk(instance, 0, bytes)
+      assert.equal((await client.endRefused(instance, digest, 'digest-mismatch')).progress, 0)
+      assert.equal(await rig.stored('a'), undefined)
+      await client.chunkRefused(instance, 0, bytes, 'instance-lost')
+      assert.equal((await client.continue(file)).progress, 0)
+      assert.equal(await client.upload(file), 'a')
+    })
+  }
+
+  it('is acknowledged only after the file is flushed, verified, published and noted', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    const steps = (['flush', 'verified', 'publish', 'complete'] as const).map((step) => rig.storage.hold(step))
+    client.sendEnd(instance, sha256(bytes))
+    for (const step of steps) {
+      await step.reached
+      assert.deepEqual(client.raw.unread, [])
+      step.go()
+    }
+    await client.raw.expect('FileMd5Ack')
+  })
+
+  it('runs to its end even if the link is lost', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    const publish = rig.storage.hold('publish')
+    client.sendEnd(instance, sha256(bytes))
+    await publish.reached
+    await client.vanish()
+    const stored = new Promise((resolve) => rig.server.once('stored', resolve))
+    publish.go()
+    await stored
+    await rig.assertStored('a', bytes)
+    const again = await rig.client()
+    assert.equal((await again.continue(file)).progress, 1_000)
+  })
+
+  it('is answered again by the note that stands for seven days', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.start({}, { platform })
+    await (await rig.client()).upload(file)
+    await pass(platform.clock, 7 * 24 * 3_600_000)
+    const later = await rig.client()
+    assert.equal((await later.continue(file)).progress, 1_000)
+    await pass(platform.clock, 1)
+    const latest = await rig.client({ session: 'new' })
+    await rig.server.close()
+    await latest.raw.closed
+    await rig.restart()
+    assert.equal((await (await rig.client()).continue(file)).progress, 0)
+  })
+})
+
+spec('a file whose name is stored already', (it) => {
+  const other = { name: 'dir.d/a.txt', bytes: patterned(500, 2), modifiedAt: 2 }
+
+  it('replaces the stored one by default', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    await client.upload(file)
+    assert.equal(await client.upload({ ...other, name: 'a' }), 'a')
+    await rig.assertStored('a', other.bytes)
+  })
+
+  it('gets another name where files are renamed', async () => {
+    await using rig = await ServerRig.start({}, { onConflict: 'rename' })
+    const client = await rig.client()
+    for (const name of ['dir.d/a.txt', 'dir.d/a (1).txt', 'dir.d/a (2).txt']) {
+      assert.equal(await client.upload(other), name)
+      await rig.assertStored(name, other.bytes)
+    }
+    for (const [name, next] of [
+      ['.hidden', '.hidden (1)'],
+      ['plain', 'plain (1)'],
+      ['d.d/x', 'd.d/x (1)'],
+    ] as const) {
+      await client.upload({ ...other, name })
+      assert.equal(await client.upload({ ...other, name }), next)
+    }
+  })
+
+  it('that appeared meanwhile is refused where names are; record and partial file go', async () => {
+    await using rig = await ServerRig.start({}, { onConflict: 'reject' })
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    rig.storage.taken.add('a')
+    await client.endRefused(instance, sha256(bytes), 'file-exists')
+    assert.deepEqual(await rig.records(), [])
+    assert.deepEqual(rig.server.status().uploads, [])
+  })
+})
+
+spec('a verified upload', (it) => {
+  const fault = new Error('the disk has a fault')
+
+  for (const step of ['publish', 'complete'] as const) {
+    it(`whose end broke at ${step} is rolled forward at the next CONTINUE`, async () => {
+      await using rig = await ServerRig.start()
+      const client = await rig.client()
+      const { instance } = await client.start(file)
+      await client.chunk(instance, 0, bytes)
+      rig.storage.fail(step, fault)
+      await client.endRefused(instance, sha256(bytes), 'internal')
+      const again = await client.continue(file)
+      assert.equal(again.progress, 1_000)
+      await client.end(again.instance, sha256(bytes))
+      await rig.assertStored('a', bytes)
+    })
+
+    it(`whose end broke at ${step} is rolled forward at the next start`, async () => {
+      await using rig = await ServerRig.start()
+      const client = await rig.client()
+      const { instance } = await client.start(file)
+      await client.chunk(instance, 0, bytes)
+      const held = rig.storage.hold(step)
+      client.sendEnd(instance, sha256(bytes))
+      await held.reached
+      held.fail(fault)
+      await rig.crash()
+      await rig.restart()
+      await rig.assertStored('a', bytes)
+      assert.deepEqual(await rig.records(), [])
+      assert.equal((await (await rig.client()).continue(file)).progress, 1_000)
+    })
+  }
+
+  it('that cannot be rolled forward does not keep the server from starting', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    rig.storage.fail('publish', fault)
+    await client.endRefused(instance, sha256(bytes), 'internal')
+    await rig.server.close()
+    rig.trouble = (storage) => storage.fail('publish', fault)
+    await rig.restart()
+    assert.ok(rig.log.some(({ event }) => event === 'upload-not-recovered'))
+    assert.equal((await (await rig.client()).continue(file)).progress, 1_000)
+    await rig.assertStored('a', bytes)
+  })
+
+  it('begins at zero by START, and is not rolled forward any more', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    rig.storage.fail('publish', fault)
+    await client.endRefused(instance, sha256(bytes), 'internal')
+    assert.equal((await client.start(file)).progress, 0)
+    await client.vanish()
+    await rig.crash()
+    await rig.restart()
+    assert.equal(await rig.stored('a'), undefined)
+  })
+})
