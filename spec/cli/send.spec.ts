@@ -4,24 +4,24 @@ import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { sendEvents } from '../../bin/send/events.ts'
-import { type Daemon, daemon, events, type Outcome, type Place, place, run } from '../support/commands.ts'
+import { events, type Outcome, type Place, place, run, start } from '../support/commands.ts'
+import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
 
 interface Bench {
   readonly at: Place
-  readonly server: Daemon
+  readonly address: string
   send(...args: readonly string[]): Promise<Outcome>
 }
 
-/** A proof with a folder to send from and a daemon to send to, as alice. */
+/** A proof with a folder to send from and a server to send to, as alice. */
 function withServer(prove: (bench: Bench) => Promise<void>): () => Promise<void> {
   return async () => {
     await using at = await place()
-    await using data = await place()
-    await using server = await daemon(data.path)
+    await using its = await served()
     const send = (...args: readonly string[]) =>
-      run('osp', ['send', '--server', server.server, '--user', 'alice', ...args], { cwd: at.path })
-    await prove({ at, server, send })
+      run('osp', ['send', '--server', its.address, '--user', 'alice', ...args], { cwd: at.path })
+    await prove({ at, address: its.address, send })
   }
 }
 
@@ -161,6 +161,18 @@ spec('osp send', (it) => {
       const skipped = all.filter(({ event }) => event === 'skipped').map(({ file }) => file)
       assert.deepEqual(skipped, ['./photos/linked folder', './photos/pipe'])
       assert.equal(outcome.code, 0)
+    }),
+  )
+
+  it(
+    'goes on when nobody reads its results any more, and says so',
+    withServer(async ({ at, address }) => {
+      await at.write('a', 'x')
+      await using client = start('osp', ['send', '--files-from', '-', '--server', address], { cwd: at.path })
+      client.child.stdout?.destroy()
+      client.child.stdin?.end('a\n')
+      assert.equal((await client.ended).code, 1)
+      assert.match(client.stderr, /not all results could be printed/u)
     }),
   )
 

@@ -1,19 +1,12 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
-import { connect, OspError, type ServeOptions, type Server, serve } from 'ospd'
-import { memory } from 'ospd/memory'
+import { connect, OspError } from 'ospd'
 import { tcp } from 'ospd/node'
 import { events, feed, place, run, start } from '../support/commands.ts'
+import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
-
-/** A server in this process, which can be asked how it stands. */
-async function served(options: Partial<ServeOptions> = {}): Promise<{ server: Server; address: string; port: number }> {
-  const server = await serve({ listen: tcp({ port: 0 }), storage: memory(), ...options })
-  const port = server.addresses[0]?.port ?? 0
-  return { server, address: `127.0.0.1:${port}`, port }
-}
 
 /** A port that nothing listens at. */
 async function freePort(): Promise<number> {
@@ -31,7 +24,7 @@ spec('osp send without a server', (it) => {
     const port = await freePort()
     await using client = start('osp', ['send', 'a', '--server', `127.0.0.1:${port}`], { cwd: at.path })
     await client.printed(/^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s$/mu)
-    await using _server = await serve({ listen: tcp({ port }), storage: memory() })
+    await using _ = await served({ port })
     assert.equal((await client.ended).code, 0)
     assert.match(client.stdout, /^\w{64} {2}a\n$/u)
     assert.equal(client.stderr.match(/waiting for/gu)?.length, 1)
@@ -61,9 +54,8 @@ spec('osp send that is refused', (it) => {
     const authenticate = async () => {
       throw new OspError('unauthorized', 'nobody comes in here')
     }
-    const { server, address } = await served({ authenticator: { authenticate, knows: async () => false } })
-    await using _ = server
-    const { code, stderr } = await run('osp', ['send', 'a', '--server', address], { cwd: at.path })
+    await using its = await served({ authenticator: { authenticate, knows: async () => false } })
+    const { code, stderr } = await run('osp', ['send', 'a', '--server', its.address], { cwd: at.path })
     assert.equal(code, 4)
     assert.match(stderr, /gave up on 127\.0\.0\.1:\d+: .*nobody comes in here/u)
   })
@@ -71,10 +63,9 @@ spec('osp send that is refused', (it) => {
   it('ends with exit code 5 when the refusal could pass, and does not in time', async () => {
     await using at = await place()
     await at.write('a', 'x')
-    const { server, address, port } = await served({ limits: { links: 1, retryAfterMs: 100 } })
-    await using _ = server
-    await using _first = await connect({ to: tcp({ port }), user: 'alice' })
-    const flags = ['--server', address, '--retry-for', '300ms']
+    await using its = await served({ limits: { links: 1, retryAfterMs: 100 } })
+    await using _first = await connect({ to: tcp({ port: its.port }), user: 'alice' })
+    const flags = ['--server', its.address, '--retry-for', '300ms']
     const { code, stderr } = await run('osp', ['send', 'a', ...flags], { cwd: at.path })
     assert.equal(code, 5)
     assert.match(stderr, /the server has 1 links/u)
@@ -85,11 +76,10 @@ spec('osp send that is interrupted', (it) => {
   it('exits with 130, says what is unfinished, and continues later', async () => {
     await using at = await place()
     await at.write('big', randomBytes(4_000_000))
-    const { server, address } = await served()
-    await using _ = server
-    const send = ['send', 'big', '--server', address, '--user', 'alice']
+    await using its = await served()
+    const send = ['send', 'big', '--server', its.address, '--user', 'alice']
     await using client = start('osp', [...send, '--limit-rate', '2M'], { cwd: at.path })
-    await turns(() => (server.status().uploads[0]?.progress ?? 0) > 0)
+    await turns(() => (its.server.status().uploads[0]?.progress ?? 0) > 0)
     client.child.kill('SIGINT')
     assert.equal((await client.ended).code, 130)
     assert.match(client.stderr, /^osp: interrupted; the same command goes on .*\nosp: {3}big: \d+ % are there$/mu)
@@ -113,9 +103,8 @@ spec('osp send --files-from', (it) => {
   it('sends names from stdin as they come', async () => {
     await using at = await place()
     for (const name of ['one', 'two', '三']) await at.write(name, name)
-    const { server, address } = await served()
-    await using _ = server
-    const send = ['send', '--files-from', '-', '--server', address]
+    await using its = await served()
+    const send = ['send', '--files-from', '-', '--server', its.address]
     await using client = start('osp', send, { cwd: at.path })
     await feed(client, 'one\ntw')
     await client.printed(/ {2}one\n/u)
@@ -129,9 +118,8 @@ spec('osp send --files-from', (it) => {
   it('ends when it is interrupted, though more names could come', async () => {
     await using at = await place()
     await at.write('one', 'x')
-    const { server, address } = await served()
-    await using _ = server
-    await using client = start('osp', ['send', '--files-from', '-', '--server', address], { cwd: at.path })
+    await using its = await served()
+    await using client = start('osp', ['send', '--files-from', '-', '--server', its.address], { cwd: at.path })
     await feed(client, 'one\n')
     await client.printed(/ {2}one\n/u)
     client.child.kill('SIGINT')
@@ -142,9 +130,8 @@ spec('osp send --files-from', (it) => {
     await using at = await place()
     for (const name of ['a/x', 'b/x', 'y']) await at.write(name, name)
     await at.write('list', 'a/x\nb/x\n\ny\n')
-    const { server, address } = await served()
-    await using _ = server
-    const outcome = await run('osp', ['send', '--files-from', 'list', '--server', address], { cwd: at.path })
+    await using its = await served()
+    const outcome = await run('osp', ['send', '--files-from', 'list', '--server', its.address], { cwd: at.path })
     assert.equal(outcome.code, 2)
     assert.deepEqual(
       outcome.stdout
