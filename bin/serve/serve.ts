@@ -35,7 +35,8 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   if (json) results.event(ready)
   else results.line(`ospd ready on ${placeText(ready)}, data in ${data}`)
   server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
-    log({ level: 'info', event: 'upload-stored', user, name, storedName, size, [algorithm]: digest })
+    const renamed = storedName === name ? {} : { storedName }
+    log({ level: 'info', event: 'upload-stored', user, name, ...renamed, size, [algorithm]: digest })
   })
   await server.closed
   log({ level: 'info', event: 'stopped' })
