@@ -29,6 +29,8 @@ export interface LinkOptions {
   readonly side: 'client' | 'server'
   /** 0 <= fraction < 1, for jitter. */
   readonly fraction: () => number
+  /** What the peer's first frame must be, if it matters. */
+  readonly first?: EventName
 }
 
 /** After it a link is renewed. */
@@ -48,6 +50,8 @@ export class Link<C> {
   readonly #replies = new Replies()
   readonly #lanes = new Lanes()
   #seq = 0
+  /** The peer's first frame has come. */
+  #begun = false
 
   constructor(options: LinkOptions, now: number) {
     this.#options = options
@@ -101,6 +105,7 @@ export class Link<C> {
     this.keepAlive.heard(now)
     const message = decode(frame)
     const { event } = message
+    this.#checkFirst(event)
     const row = events[event]
     if (row.from === this.#options.side) throw new OspError('malformed', `only a ${row.from} sends ${event}`)
     if (frame.version !== version && !event.startsWith('Hello')) {
@@ -138,6 +143,12 @@ export class Link<C> {
     if (repetition) this.#lanes.add('replies', repetition)
     else this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
     this.keepAlive.spoke(now)
+  }
+
+  #checkFirst(event: EventName): void {
+    const { first = event } = this.#options
+    if (!this.#begun && event !== first) throw new OspError('malformed', `${event} came where ${first} must be first`)
+    this.#begun = true
   }
 
   #ask(message: Message<RequestName>, instance: number, context: C | 'ping', lane: Lane, left?: () => void): number {

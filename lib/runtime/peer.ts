@@ -1,5 +1,5 @@
 import type { Lane } from '../core/lanes.ts'
-import { Link, type Received, type Request } from '../core/link.ts'
+import { Link, type LinkOptions, type Received, type Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
@@ -18,11 +18,9 @@ export interface PeerEvents {
   closed(why: OspError): void
 }
 
-export interface PeerOptions {
+export interface PeerOptions extends Pick<LinkOptions, 'side' | 'first' | 'keepAliveMs'> {
   readonly socket: Socket
   readonly platform: Pick<Platform, 'clock' | 'random'>
-  readonly side: 'client' | 'server'
-  readonly keepAliveMs: number
   /** Bytes of small frames that may wait for a peer that does not read. */
   readonly unsentBytes: number
 }
@@ -50,13 +48,13 @@ export class Peer {
   #pumping = false
 
   constructor(options: PeerOptions, events: PeerEvents) {
-    const { socket, platform, side, keepAliveMs } = options
+    const { socket, platform } = options
     this.socket = socket
     this.#platform = platform
     this.#events = events
     this.#unsentBytes = options.unsentBytes
     const fraction = () => platform.random.fraction('request jitter')
-    this.#link = new Link({ reliable: socket.reliable, keepAliveMs, side, fraction }, platform.clock.now())
+    this.#link = new Link({ ...options, reliable: socket.reliable, fraction }, platform.clock.now())
     socket.start({
       frame: (frame) => this.#guarded(() => this.#receive(frame)),
       begun: (payloadBytes) => this.#guarded(() => this.#link.keepAlive.begun(payloadBytes, this.#now())),

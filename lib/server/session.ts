@@ -54,7 +54,7 @@ export class Session implements Caller {
     this.#greeting = platform.clock.alarm(platform.clock.now() + limits.handshakeMs, () => this.#late())
     const { keepAliveMs, unsentBytes } = limits
     this.#peer = new Peer(
-      { socket, platform, side: 'server', keepAliveMs, unsentBytes },
+      { socket, platform, side: 'server', first: 'HelloReq', keepAliveMs, unsentBytes },
       {
         request: (request) => this.#request(request),
         notice: () => {},

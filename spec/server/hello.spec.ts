@@ -69,6 +69,9 @@ spec('HELLO', (it) => {
 
   const wrongFirst: readonly [string, (client: RawClient) => void][] = [
     ['another request', (client) => client.send('CancelFileReq', { fileName: 'a' })],
+    ['a PING_REQ', (client) => client.send('PingReq', {})],
+    ['a reply', (client) => client.send('PingAck', { listVersion: undefined })],
+    ['GOODBYE', (client) => client.send('GoodbyeNtf', { code: 0, retryAfter: 0, text: '' })],
     ['an event that only servers send', (client) => client.send('PostFileAck', { progress: 0, durable: 0 })],
     ['an unknown event', (client) => client.send('PingReq', {}, 0, { event: 999 })],
     ['of another app', (client) => client.send('PingReq', {}, 0, { app: 1 })],
