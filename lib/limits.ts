@@ -102,6 +102,8 @@ export const fixed = {
   reliableTimeoutMs: 10_000,
   /** Counted tries after which a link is dead. */
   tries: 8,
+  /** No frame arrives later than this after it was sent. */
+  frameLifetimeMs: 60_000,
   /** Chunks handed to the socket and not yet sent. */
   chunksHanded: 2,
   /** A peer that seems dead has this part of a keep-alive interval more: perhaps this process was frozen. */

@@ -42,6 +42,8 @@ export class Sending {
   /** Whether the instance is still this sending's, as far as the server has said. */
   #held = true
   #asking = false
+  /** The requests to the instance that are unanswered. */
+  readonly #unanswered = new Set<number>()
   #storedName: string | undefined
   #wake: () => void = () => {}
 
@@ -60,9 +62,11 @@ export class Sending {
     try {
       return await this.#send()
     } catch (error) {
+      this.#abandon()
       await this.#release()
       throw error
     } finally {
+      this.#abandon()
       signal.removeEventListener('abort', aborted)
     }
   }
@@ -74,6 +78,7 @@ export class Sending {
     const ack = fresh
       ? await link.peer.ask({ event: 'StartPostFileReq', ...upload }).reply
       : await link.peer.ask({ event: 'ContinuePostFileReq', ...upload, progress }).reply
+    if (ack.chunk === 0 || ack.window === 0) throw new OspError('malformed', 'the server grants chunks of no bytes')
     this.#instance = ack.instance
     this.#granted = ack.chunk
     this.#window = new Window(size, ack.progress, ack.window)
@@ -126,14 +131,14 @@ export class Sending {
     if (this.#failure || round !== this.#window.round) return giveBack()
     const chunk = { event: 'PostFileReq', progress: span.offset, content: [bytes] } as const
     const { seq, reply } = link.peer.ask(chunk, this.#instance, 'chunks', giveBack)
-    this.#window.sent(seq)
+    this.#asked(seq)
     pace.sent(span.length, clock.now())
     this.#options.sent(span.length)
     reply.then(
       (ack) => this.#acknowledged(seq, span, ack),
       (why: OspError) => {
         pace.refused(span.length, clock.now())
-        this.#refused(why)
+        this.#refused(seq, why)
       },
     )
   }
@@ -141,6 +146,7 @@ export class Sending {
   #acknowledged(seq: number, span: Span, ack: Message<'PostFileAck'>): void {
     const { pace, clock, standing } = this.#options
     pace.acknowledged(span.length, clock.now())
+    if (!this.#unanswered.delete(seq)) return
     try {
       this.#window.reply(seq, span, ack.progress)
     } catch (error) {
@@ -159,30 +165,31 @@ export class Sending {
     verifying(true)
     const question = { event: 'FileMd5Req', digest: digest.now() } as const
     const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks')
-    this.#window.sent(seq)
+    this.#asked(seq)
     reply.then(
       (ack) => {
         this.#storedName = ack.storedName
         this.#wake()
       },
-      (why: OspError) => this.#notVerified(why),
+      (why: OspError) => this.#notVerified(seq, why),
     )
   }
 
-  #notVerified(why: OspError): void {
+  #notVerified(seq: number, why: OspError): void {
     if (why.code !== 'wrong-offset' || why.progress === undefined) {
-      this.#refused(why)
+      this.#refused(seq, why)
       return
     }
+    if (!this.#unanswered.delete(seq)) return
     this.#asking = false
     this.#options.verifying(false)
     try {
       this.#window.goBack(why.progress)
+      this.#options.standing(why.progress)
+      this.#wake()
     } catch (error) {
-      return this.#fail(OspError.from(error))
+      this.#fail(OspError.from(error))
     }
-    this.#options.standing(why.progress)
-    this.#wake()
   }
 
   /** Reads for the digest what this process has not sent itself, beside the sending. */
@@ -199,8 +206,21 @@ export class Sending {
     )
   }
 
+  #asked(seq: number): void {
+    this.#window.sent(seq)
+    this.#unanswered.add(seq)
+  }
+
+  /** What it has asked is not repeated once it has ended: it might reach another upload's instance. */
+  #abandon(): void {
+    const left = [...this.#unanswered]
+    this.#unanswered.clear()
+    for (const seq of left) this.#options.link.peer.abandon(seq)
+  }
+
   /** The server has ended it, and made the instance idle. */
-  #refused(why: OspError): void {
+  #refused(seq: number, why: OspError): void {
+    if (!this.#unanswered.delete(seq)) return
     this.#held = false
     this.#fail(why)
   }

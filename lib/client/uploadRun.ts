@@ -124,23 +124,20 @@ export class UploadRun {
   async #recover(why: OspError, link: OnlineLink | undefined): Promise<number> {
     if (why.code === 'digest-mismatch') {
       if (++this.#digestTries > clientLimits.digestTries) throw why
-      return this.#begin()
+      this.#fresh = true
+      this.#best = 0
+      return 0
     }
     if (why.code === 'source-changed') {
       if (++this.#sourceTries > clientLimits.sourceTries) throw why
       await this.#source?.[Symbol.asyncDispose]()
       this.#source = undefined
-      return this.#begin()
+      this.#best = 0
+      return 0
     }
     if (link?.peer.ended) return 0
     if (why.again === 'no' || !link) throw why
     return this.#backoffMs(why)
-  }
-
-  #begin(): number {
-    this.#fresh = true
-    this.#best = 0
-    return 0
   }
 
   #backoffMs(why: OspError): number {

@@ -48,14 +48,14 @@ export class Uploads extends EventEmitter<UploadsEvents> implements Iterable<Upl
   readonly #running = new Set<Promise<void>>()
   readonly #finished: number[] = []
   #lastId = 0
-  #atOnce: number
+  /** One, until the server has told how many it takes. */
+  #atOnce = 1
   #closed = false
 
   constructor(options: UploadsOptions) {
     super()
     this.#options = options
     this.#pace = new Pace(options.limitRate)
-    this.#atOnce = options.atOnce
   }
 
   [Symbol.iterator](): Iterator<Upload> {

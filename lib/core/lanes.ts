@@ -6,7 +6,7 @@ import { Queue } from './queue.ts'
 /** `replies`: replies, notifications and repetitions; `requests`: REQs; `chunks`: chunks and what must not pass them. */
 export type Lane = 'replies' | 'requests' | 'chunks'
 
-/** Whether a frame may be sent: `never` is a REQ that was answered before its repetition could leave. */
+/** Whether a frame may be sent: `never` is a REQ that was answered, or given up, before it could leave. */
 export type Turn = 'now' | 'later' | 'never'
 
 interface Waiting {
@@ -62,6 +62,7 @@ export class Lanes {
       if (when === 'later' || this.#handed >= fixed.chunksHanded) return undefined
       this.#lanes.chunks.shift()
       if (when === 'now') return this.#hand(first)
+      first.left?.()
     }
     return undefined
   }

@@ -75,6 +75,12 @@ export class Link<C> {
     return this.#ask(message, instance, context, lane, left)
   }
 
+  /** Gives up a REQ: it is not sent or repeated any more, and its reply is nobody's. Returns its context, if it was unanswered. */
+  abandon(seq: number): C | undefined {
+    const context = this.#requests.abandon(seq)
+    return context === 'ping' ? undefined : context
+  }
+
   /** Queues the one reply of a REQ. */
   reply(to: Request, message: Message): void {
     const frame = this.#frame(message, to.seq, to.instance)

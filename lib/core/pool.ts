@@ -51,13 +51,14 @@ export class Pool<S extends string, E extends string> {
     return this.#slots.length - this.#idle.length
   }
 
-  /** Gives the longest idle instance to `holder`, or `undefined` if none is idle. */
-  assign(holder: Holder, event: E): Instance<S> | undefined {
-    const slot = this.#idle[0]
+  /** Gives the longest idle instance that is `fit` to `holder`, or `undefined` if there is none. */
+  assign(holder: Holder, event: E, fit: (number: number) => boolean = () => true): Instance<S> | undefined {
+    const at = this.#idle.findIndex(({ number }) => fit(number))
+    const slot = this.#idle[at]
     if (!slot) return undefined
     this.#step(slot, event, 'busy')
     slot.holder = holder
-    this.#idle.shift()
+    this.#idle.splice(at, 1)
     return slot
   }
 

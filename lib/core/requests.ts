@@ -74,11 +74,17 @@ export class Requests<C> {
   settle(seq: number, now: number): { context: C; frame: Frame } | undefined {
     const pending = this.#pending.get(seq)
     if (pending?.sentAt === undefined) return undefined
-    this.#pending.delete(seq)
-    if (!pending.chunk) this.#ordered.delete(pending.ordinal)
+    this.#forget(pending)
     if (pending.repeats === 0) this.#roundTrip.sample(now - pending.sentAt)
-    if (this.#pending.size === 0) this.#deadline = Number.POSITIVE_INFINITY
     return pending
+  }
+
+  /** Forgets an unanswered REQ: it is not sent or repeated any more. Returns its context, if it was unanswered. */
+  abandon(seq: number): C | undefined {
+    const pending = this.#pending.get(seq)
+    if (!pending) return undefined
+    this.#forget(pending)
+    return pending.context
   }
 
   /** When `due` may have something to say at the earliest; it may turn out to be nothing. */
@@ -112,6 +118,12 @@ export class Requests<C> {
     if (this.#follows(this.#ordinal + 1)) return undefined
     const oldest = this.#ordered.get(this.#oldest)
     return oldest && oldest.repeatAt !== Number.POSITIVE_INFINITY ? this.#repetition(oldest) : undefined
+  }
+
+  #forget({ frame, chunk, ordinal }: Pending<C>): void {
+    this.#pending.delete(frame.seq)
+    if (!chunk) this.#ordered.delete(ordinal)
+    if (this.#pending.size === 0) this.#deadline = Number.POSITIVE_INFINITY
   }
 
   #follows(ordinal: number): boolean {

@@ -6,6 +6,7 @@ import type { Socket } from '../ports/socket.ts'
 import type { Frame } from '../wire/frame.ts'
 import type { AckOf, Message, NackName, NoticeName, RequestName } from '../wire/message.ts'
 import { events } from '../wire/protocol.ts'
+import { Alarm } from './alarm.ts'
 import { type Deferred, deferred } from './deferred.ts'
 import { errorOf, goodbyeOf, nackOf } from './refusal.ts'
 
@@ -43,7 +44,7 @@ export class Peer {
   readonly #unsentBytes: number
   readonly #waiting = new Set<Waiting>()
   #writable = true
-  #alarm: { atMs: number; disposable: Disposable } | undefined
+  readonly #alarm: Alarm
   #ended: OspError | undefined
   #pumping = false
 
@@ -55,6 +56,7 @@ export class Peer {
     this.#unsentBytes = options.unsentBytes
     const fraction = () => platform.random.fraction('request jitter')
     this.#link = new Link({ ...options, reliable: socket.reliable, fraction }, platform.clock.now())
+    this.#alarm = new Alarm(platform.clock, () => this.#guarded(() => this.#advance()))
     socket.start({
       frame: (frame) => this.#guarded(() => this.#receive(frame)),
       begun: (payloadBytes) => this.#guarded(() => this.#link.keepAlive.begun(payloadBytes, this.#now())),
@@ -84,12 +86,21 @@ export class Peer {
       waiting.reject(this.#ended)
       return asked
     }
-    // Where frames are lost a REQ may have to be repeated, so its bytes are free only once it is answered.
-    if (left && !this.socket.reliable) waiting.promise.then(left, left)
-    asked.seq = this.#link.request(message, instance, waiting, lane, this.socket.reliable ? left : undefined)
+    // Where frames are lost a REQ may have to be repeated, so its bytes are free only once it is answered as well.
+    const free = left && !this.socket.reliable ? atSecondCall(left) : left
+    if (free !== left) waiting.promise.then(free, free)
+    asked.seq = this.#link.request(message, instance, waiting, lane, free)
     this.#waiting.add(waiting)
     this.#pump()
     return asked
+  }
+
+  /** Gives up a REQ that was asked: it is not repeated any more, and its reply is nobody's. */
+  abandon(seq: number): void {
+    const waiting = this.#link.abandon(seq)
+    if (!waiting) return
+    this.#waiting.delete(waiting)
+    waiting.reject(new OspError('closed', 'the request was given up'))
   }
 
   reply(to: Request, message: Message): void {
@@ -194,19 +205,11 @@ export class Peer {
     this.#pump()
   }
 
-  /** One alarm serves the earliest timer. It may ring early, never late: a deadline that moved on is found then. */
   #arm(): void {
-    if (this.#ended) return
-    const atMs = this.#link.deadline
-    if (this.#alarm && this.#alarm.atMs <= atMs) return
-    this.#alarm?.disposable[Symbol.dispose]()
-    this.#alarm = undefined
-    if (atMs === Number.POSITIVE_INFINITY) return
-    this.#alarm = { atMs, disposable: this.#platform.clock.alarm(atMs, () => this.#guarded(() => this.#advance())) }
+    if (!this.#ended) this.#alarm.by(this.#link.deadline)
   }
 
   #advance(): void {
-    this.#alarm = undefined
     const dead = this.#link.advance(this.#now())
     if (dead) void this.close(dead)
     else this.#pump()
@@ -225,7 +228,7 @@ export class Peer {
   #end(why: OspError): void {
     if (this.#ended) return
     this.#ended = why
-    this.#alarm?.disposable[Symbol.dispose]()
+    this.#alarm.stop()
     for (const waiting of this.#waiting) waiting.reject(why)
     this.#waiting.clear()
     this.#events.closed(why)
@@ -233,5 +236,12 @@ export class Peer {
 
   #now(): number {
     return this.#platform.clock.now()
+  }
+}
+
+function atSecondCall(run: () => void): () => void {
+  let calls = 0
+  return () => {
+    if (++calls === 2) run()
   }
 }

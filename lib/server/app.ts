@@ -6,6 +6,8 @@ import type { Message } from '../wire/message.ts'
 export interface Caller extends Holder {
   /** The user whom the link belongs to. */
   readonly user: string
+  /** Frames of its link arrive all, once and in order. */
+  readonly reliable: boolean
   /** Whether the link lives. */
   readonly open: boolean
 }

@@ -112,15 +112,16 @@ export class FileApp implements App {
     }
   }
 
-  async #post(caller: Caller, instance: number, chunk: Message<'PostFileReq'>): Promise<Message> {
-    const upload = this.#uploads.heldBy(caller, instance)
+  async #post(by: Caller, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
+    const upload = this.#uploads.heldBy(by, instance)
     try {
-      const denied = () => this.#uploads.denial(caller, instance)
-      const standing = await upload.post(caller, chunk.progress, chunk.content, denied)
+      const denied = () => this.#uploads.denial(by, instance)
+      const { progress: offset, content } = message
+      const standing = await upload.post({ by, offset, content }, denied)
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
       const why = OspError.from(error)
-      const refused = upload.heldBy(caller) && why.code !== 'too-large'
+      const refused = upload.heldBy(by) && why.code !== 'too-large'
       throw this.#withProgress(upload, refused ? await this.#refused(upload, why) : why)
     }
   }

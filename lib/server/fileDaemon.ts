@@ -73,8 +73,8 @@ export class FileDaemon {
   }
 
   async #takeOver(upload: Upload, caller: Caller, want: NewTransfer): Promise<void> {
-    this.#uploads.checkCount(caller)
-    const instance = upload.instance
+    using _place = this.#uploads.reserve(caller)
+    const { instance } = upload
     if (!instance) return
     try {
       await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })

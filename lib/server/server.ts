@@ -10,6 +10,7 @@ import { deferred } from '../runtime/deferred.ts'
 import type { App } from './app.ts'
 import { FileApp } from './fileApp.ts'
 import { Session, type SessionHost } from './session.ts'
+import type { Upload } from './upload.ts'
 
 export interface ServeOptions {
   readonly listen: Transport
@@ -39,6 +40,9 @@ export interface ReceivingUpload {
   readonly user: string
   readonly name: string
   readonly size: number
+  /** The instance that receives it, and the node of the link that sends it. */
+  readonly instance: number
+  readonly node: number
   /** Leading bytes written, and durable. */
   readonly progress: number
   readonly durable: number
@@ -139,12 +143,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     return {
       links: open.length,
       users: [...new Set(open.map(({ user }) => user))].sort(),
-      uploads: [...this.fileApp.receiving()].map(({ user, name, size, standing }) => ({
-        user,
-        name,
-        size,
-        ...standing,
-      })),
+      uploads: [...this.fileApp.receiving()].map(shown),
     }
   }
 
@@ -189,4 +188,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       void other.close(new OspError('superseded', 'the same session has come back on another link'))
     }
   }
+}
+
+function shown({ user, name, size, standing, instance }: Upload): ReceivingUpload {
+  return { user, name, size, instance: instance?.number ?? 0, node: instance?.holder?.node ?? 0, ...standing }
 }

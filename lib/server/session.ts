@@ -71,6 +71,10 @@ export class Session implements Caller {
     return this.#session
   }
 
+  get reliable(): boolean {
+    return this.#peer.socket.reliable
+  }
+
   /** Whether HELLO has been answered and the link lives. */
   get open(): boolean {
     return this.#state === 'open'

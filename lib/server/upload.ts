@@ -52,7 +52,8 @@ export class Upload {
 
   get standing(): Standing {
     if (this.transfer) return { progress: this.transfer.progress, durable: this.transfer.durable }
-    return { progress: this.size, durable: this.size }
+    const stored = this.completed?.size ?? 0
+    return { progress: stored, durable: stored }
   }
 
   /** Whether it is open for this very upload. */
@@ -71,8 +72,8 @@ export class Upload {
     return this.queue.run(job)
   }
 
-  /** Queues a chunk. Chunks that wait together are written together. Rejects with `denied()` where `by` has lost it. */
-  post(by: Caller, offset: number, content: Parts, denied: () => OspError): Promise<Standing> {
+  /** Queues a chunk. Chunks that wait together are written together. Rejects with `denied()` where its sender has lost it. */
+  post(chunk: Omit<Chunk, 'answer'>, denied: () => OspError): Promise<Standing> {
     const answer = deferred<Standing>()
     if (!this.#gathering) {
       const gathered: Chunk[] = []
@@ -82,7 +83,7 @@ export class Upload {
         await this.#write(gathered, denied)
       })
     }
-    this.#gathering.push({ by, offset, content, answer })
+    this.#gathering.push({ ...chunk, answer })
     return answer.promise
   }
 

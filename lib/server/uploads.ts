@@ -1,7 +1,7 @@
 import { fileInstance } from '../core/instance.ts'
 import { type Instance, Pool } from '../core/pool.ts'
 import { type ErrorCode, OspError } from '../errors.ts'
-import type { Limits } from '../limits.ts'
+import { fixed, type Limits } from '../limits.ts'
 import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
@@ -23,6 +23,10 @@ export class Uploads {
   readonly #byInstance = new Map<number, Upload>()
   /** By the time at which they are closed, the longest parked first. */
   readonly #parked = new Map<Upload, number>()
+  /** Links that are about to get an instance by a take-over, once for each. */
+  readonly #reserved: Caller[] = []
+  /** Links on which chunks for an instance that they have lost may still be under way. */
+  #resting: { readonly number: number; readonly node: number; readonly untilMs: number }[] = []
   #alarm: Disposable | undefined
 
   constructor(limits: Limits, clock: Platform['clock'], log: Log) {
@@ -71,8 +75,8 @@ export class Uploads {
 
   /** Gives the upload an instance. Throws OspError `too-many-uploads` or `no-idle-instance`. */
   assign(upload: Upload, caller: Caller, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
-    this.checkCount(caller)
-    const instance = this.#pool.assign(caller, event)
+    this.#checkCount(caller)
+    const instance = this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))
     if (!instance) throw new OspError('no-idle-instance', undefined, { retryAfterMs: this.#limits.retryAfterMs })
     this.#byInstance.set(instance.number, upload)
     this.#parked.delete(upload)
@@ -81,9 +85,21 @@ export class Uploads {
     return instance
   }
 
+  /** Keeps a place among the caller's uploads until it is disposed. Throws OspError `too-many-uploads`. */
+  reserve(caller: Caller): Disposable {
+    this.#checkCount(caller)
+    this.#reserved.push(caller)
+    return {
+      [Symbol.dispose]: () => {
+        this.#reserved.splice(this.#reserved.indexOf(caller), 1)
+      },
+    }
+  }
+
   /** Moves the upload's instance to another link of the user; the former one is told `superseded`. */
   move(upload: Upload, to: Caller): void {
     if (!upload.instance) return
+    this.#rest(upload.instance, 'takenOver')
     this.#pool.move(upload.instance, 'takenOver', to, 'superseded')
     upload.chunkBytes = 0
   }
@@ -93,6 +109,7 @@ export class Uploads {
     const { instance } = upload
     if (!instance) return
     this.#byInstance.delete(instance.number)
+    this.#rest(instance, event)
     this.#pool.release(instance, event, why)
     upload.instance = undefined
   }
@@ -111,7 +128,7 @@ export class Uploads {
     upload.transfer = undefined
     upload.completed = undefined
     upload.want = undefined
-    this.#parked.delete(upload)
+    if (this.#parked.delete(upload)) this.#sweep()
     try {
       await transfer?.close()
     } catch (error) {
@@ -133,9 +150,27 @@ export class Uploads {
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
   }
 
-  /** Throws OspError `too-many-uploads` if the caller sends as many files as one link may. */
-  checkCount(caller: Caller): void {
+  /**
+   * Chunks for an instance may still be under way when their link has lost it, and must not be taken for another
+   * upload's. Only its own last request is known to be behind them, where frames arrive in order.
+   */
+  #rest({ number, holder }: Instance<FileState>, event: Leaving): void {
+    const caller = holder as Caller | undefined
+    if (!caller || event === 'linkLost') return
+    if (caller.reliable && (event === 'FileMd5Req' || event === 'PauseFileReq')) return
+    const now = this.#clock.now()
+    this.#resting = this.#resting.filter(({ untilMs }) => untilMs > now)
+    this.#resting.push({ number, node: caller.node, untilMs: now + fixed.frameLifetimeMs })
+  }
+
+  #rests(number: number, { node }: Caller): boolean {
+    const now = this.#clock.now()
+    return this.#resting.some((rest) => rest.number === number && rest.node === node && rest.untilMs > now)
+  }
+
+  #checkCount(caller: Caller): void {
     let count = 0
+    for (const { node } of this.#reserved) if (node === caller.node) count++
     for (const { instance } of this.#byInstance.values()) if (instance?.holder?.node === caller.node) count++
     if (count < this.#limits.uploadsPerLink) return
     const text = `this link sends ${count} files already, as many as the server allows`

@@ -16,13 +16,13 @@ export class MemoryShelf implements Shelf {
   }
 
   async *entries({ from, below, limit }: KeyRange): AsyncIterable<readonly [key: string, value: string]> {
-    const within = Array.from(this.#texts).filter(([key]) => compare(key, from) >= 0 && compare(key, below) < 0)
-    yield* within.sort(([a], [b]) => compare(a, b)).slice(0, limit)
+    const within = Array.from(this.#texts).filter(([key]) => compareKeys(key, from) >= 0 && compareKeys(key, below) < 0)
+    yield* within.sort(([a], [b]) => compareKeys(a, b)).slice(0, limit)
   }
 }
 
 /** The order of the bytes of UTF-8, which is that of code points, not that of `<`. */
-function compare(a: string, b: string): number {
+export function compareKeys(a: string, b: string): number {
   if (a === b) return 0
   let index = 0
   while (a[index] === b[index] && index < Math.min(a.length, b.length)) index++

@@ -66,13 +66,7 @@ export class Transfers implements TransferStore {
   }
 
   remove(user: string, name: string): Promise<boolean> {
-    return this.#change({ user, name }, async () => {
-      const key = recordKey(user, name)
-      const there = (await this.#book.shelf.get(key)) !== undefined
-      await this.#book.fences.drop(user, name)
-      if (there) await this.#book.shelf.write([{ key }])
-      return there
-    })
+    return this.#change({ user, name }, () => this.#drop(user, name))
   }
 
   forget(user: string, name: string): Promise<void> {
@@ -103,7 +97,10 @@ export class Transfers implements TransferStore {
       },
       { token: this.#book.fences.next(), updatedAt: this.#wallTime() },
     )
-    if ('completed' in decision) return decision
+    if ('completed' in decision) {
+      if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
+      return decision
+    }
     const { record, anew } = decision
     // Before the record, so that no write of the older claim can end after this one is granted.
     await this.#book.fences.raise(user, name, record.token)
@@ -111,6 +108,14 @@ export class Transfers implements TransferStore {
     // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
     if (anew) await this.#names.dropPartial(user, name)
     return { claim: { user, name, token: record.token }, record }
+  }
+
+  async #drop(user: string, name: string): Promise<boolean> {
+    const key = recordKey(user, name)
+    const there = (await this.#book.shelf.get(key)) !== undefined
+    await this.#book.fences.drop(user, name)
+    if (there) await this.#book.shelf.write([{ key }])
+    return there
   }
 
   async #removeExpiredNotes(): Promise<void> {

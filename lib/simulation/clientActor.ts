@@ -1,0 +1,114 @@
+import { type Client, createClient } from '../client/client.ts'
+import type { Upload } from '../client/upload.ts'
+import { OspError } from '../errors.ts'
+import type { SimulatedFile } from './files.ts'
+import { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** What a client may be told for good without a fault of anybody. */
+const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
+
+/** A user's program that sends files. Killed and started again it sends those that it has not seen done. */
+export class ClientActor {
+  readonly name: string
+  readonly user: string
+  /** What it has still to send. */
+  readonly wanted = new Set<SimulatedFile>()
+  readonly #world: World
+  #runs = 0
+  #process: SimulatedProcess | undefined
+  #client: Client | undefined
+
+  constructor(world: World, name: string, user: string) {
+    this.#world = world
+    this.name = name
+    this.user = user
+  }
+
+  get running(): boolean {
+    return this.#process !== undefined
+  }
+
+  /** Its uploads that are not over. */
+  get open(): Upload[] {
+    return [...(this.#client?.uploads ?? [])].filter(({ phase }) => !['done', 'failed', 'cancelled'].includes(phase))
+  }
+
+  start(): void {
+    if (this.#process) return
+    const { machine, network } = this.#world
+    const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
+    this.#process = process
+    this.#client = createClient({
+      to: network.transportOf(process),
+      user: this.user,
+      platform: process.platform,
+      software: 'simulation',
+    })
+    this.#world.tell(`${process.name} starts`)
+    for (const file of this.wanted) this.#send(file)
+  }
+
+  kill(): void {
+    const process = this.#process
+    if (!process) return
+    this.#world.tell(`${process.name} is killed`)
+    process.kill()
+    this.#world.network.cut((link) => link.of(process))
+    this.#process = undefined
+    this.#client = undefined
+  }
+
+  send(file: SimulatedFile): void {
+    if (this.wanted.has(file)) return
+    this.wanted.add(file)
+    this.#send(file)
+  }
+
+  pause(upload: Upload): void {
+    this.#steer(`pauses ${upload.name}`, () => this.#client?.uploads.pause([upload.id]))
+  }
+
+  resume(): void {
+    this.#steer('resumes', () => this.#client?.uploads.resume())
+  }
+
+  cancel(upload: Upload): void {
+    this.#steer(`cancels ${upload.name}`, () => this.#client?.uploads.cancel([upload.id]))
+  }
+
+  #steer(what: string, act: () => Promise<void> | undefined): void {
+    this.#world.tell(`${this.#process?.name} ${what}`)
+    act()?.catch((error: unknown) => this.#ended(what, error))
+  }
+
+  #send(file: SimulatedFile): void {
+    const process = this.#process
+    if (!process) return
+    this.#client?.uploads.add(file.sourceFor(process), { digest: file.algorithm }).then(
+      (upload) => this.#follow(upload, file),
+      (error: unknown) => this.#ended(`adds ${file.name}`, error),
+    )
+  }
+
+  #follow(upload: Upload, file: SimulatedFile): void {
+    const who = this.#process?.name
+    upload.on('phase', (phase) => this.#world.tell(`${who} ${phase} ${file.name} ${upload.why?.code ?? ''}`.trimEnd()))
+    upload.finished.then(
+      (sent) => {
+        this.wanted.delete(file)
+        this.#world.invariants.finished(file, sent)
+      },
+      (error: unknown) => {
+        this.wanted.delete(file)
+        this.#ended(`sends ${file.name}`, error)
+      },
+    )
+  }
+
+  #ended(what: string, error: unknown): void {
+    const { code, message } = OspError.from(error)
+    this.#world.tell(`${this.name} ${what}: ${code}`)
+    if (!fair.includes(code)) this.#world.fail(`${this.name} ${what}: ${code}: ${message}`)
+  }
+}

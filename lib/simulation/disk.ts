@@ -1,0 +1,116 @@
+import { compareKeys } from '../adapters/memory/memoryShelf.ts'
+import { Book } from '../adapters/records/book.ts'
+import { recordKey } from '../adapters/records/keys.ts'
+import type { Change, KeyRange, Shelf } from '../adapters/records/shelf.ts'
+import { Transfers } from '../adapters/records/transfers.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Storage } from '../ports/storage.ts'
+import { DiskFiles } from './diskFiles.ts'
+import type { SimulatedProcess } from './process.ts'
+import type { SeededRandom } from './random.ts'
+
+/** A partial file: what was written, and what of it was flushed. */
+export interface PartialImage {
+  written: Uint8Array
+  flushed: Uint8Array
+}
+
+/** A published file; `serial` differs for each one that was ever published. */
+export interface PublishedImage {
+  readonly bytes: Uint8Array
+  readonly serial: number
+}
+
+/** The longest that an operation takes. */
+export const operationMs = 4
+
+/** What lies on a simulated disk. It outlives the processes that use it. */
+export class SimulatedDisk {
+  readonly texts = new Map<string, string>()
+  readonly partial = new Map<string, PartialImage>()
+  /** By user, then by name. */
+  readonly published = new Map<string, Map<string, PublishedImage>>()
+  /** How many files were ever moved into place. */
+  publications = 0
+
+  /** The power fails: of what was not flushed any part may be left, from the first byte on. */
+  crash(random: SeededRandom): void {
+    for (const image of this.partial.values()) {
+      const { written, flushed } = image
+      const kept = random.integer(
+        flushed.length,
+        Math.max(flushed.length, written.length),
+        'unflushed bytes that are left',
+      )
+      const same = flushed.every((byte, at) => written[at] === byte)
+      image.written = same ? written.slice(0, kept) : flushed
+      image.flushed = image.written.slice()
+    }
+  }
+
+  /** A published file, or `undefined`. */
+  read(user: string, name: string): Uint8Array | undefined {
+    return this.published.get(user)?.get(name)?.bytes
+  }
+
+  /** This disk as a process sees it. */
+  storageOf(process: SimulatedProcess): Storage {
+    return new DiskOfProcess(this, process)
+  }
+}
+
+class DiskOfProcess implements Storage {
+  readonly transfers: Transfers
+  readonly files: DiskFiles
+  readonly #disk: SimulatedDisk
+  readonly #process: SimulatedProcess
+  readonly #book = new Book()
+
+  constructor(disk: SimulatedDisk, process: SimulatedProcess) {
+    this.#disk = disk
+    this.#process = process
+    this.files = new DiskFiles(disk, process, this.#book)
+    this.transfers = new Transfers(this.#book, this.files, () => process.platform.clock.wallTime())
+  }
+
+  async open(_platform: Platform): Promise<void> {
+    const wanted = new Set<string>()
+    await this.#book.open(new DiskShelf(this.#disk, this.#process), ({ user, name }) =>
+      wanted.add(recordKey(user, name)),
+    )
+    for (const key of this.#disk.partial.keys()) if (!wanted.has(key)) this.#disk.partial.delete(key)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#book.close()
+  }
+}
+
+class DiskShelf implements Shelf {
+  readonly #texts: Map<string, string>
+  readonly #process: SimulatedProcess
+
+  constructor({ texts }: SimulatedDisk, process: SimulatedProcess) {
+    this.#texts = texts
+    this.#process = process
+  }
+
+  get(key: string): Promise<string | undefined> {
+    return this.#process.effect(operationMs, 'time of a look-up', () => this.#texts.get(key))
+  }
+
+  async write(changes: readonly Change[]): Promise<void> {
+    await this.#process.effect(operationMs, 'time of a durable write', () => {
+      for (const { key, value } of changes) {
+        if (value === undefined) this.#texts.delete(key)
+        else this.#texts.set(key, value)
+      }
+    })
+  }
+
+  async *entries({ from, below, limit }: KeyRange): AsyncIterable<readonly [string, string]> {
+    const all = await this.#process.effect(operationMs, 'time of a scan', () => [...this.#texts])
+    const within = all.filter(([key]) => compareKeys(key, from) >= 0 && compareKeys(key, below) < 0)
+    yield* within.sort(([a], [b]) => compareKeys(a, b)).slice(0, limit)
+  }
+}

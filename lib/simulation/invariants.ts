@@ -1,0 +1,118 @@
+import { recordKey } from '../adapters/records/keys.ts'
+import { readRecord } from '../adapters/records/rows.ts'
+import type { SentFile } from '../client/upload.ts'
+import type { Limits } from '../limits.ts'
+import type { ReceivingUpload } from '../server/server.ts'
+import { type SimulatedFile, sameBytes, type Version } from './files.ts'
+import { fullBytes } from './socket.ts'
+import type { World } from './world.ts'
+
+/** What must hold whatever happens. Each is checked after every step, or at the moment that it is about. */
+export class Invariants {
+  readonly #world: World
+  readonly #limits: Limits
+  #publications = 0
+  readonly #publishedVersions = new Set<Version>()
+
+  constructor(world: World, limits: Limits) {
+    this.#world = world
+    this.#limits = limits
+  }
+
+  /** After every step. */
+  check(): void {
+    this.#published()
+    this.#instances()
+    this.#queues()
+  }
+
+  /** A crash has just happened: what the server had reported as durable is there. */
+  survived(uploads: readonly ReceivingUpload[]): void {
+    const { disk } = this.#world
+    for (const { user, name, durable, progress } of uploads) {
+      if (durable === 0) continue
+      const record = readRecord(disk.texts.get(recordKey(user, name)))
+      const kept = record?.checkpoints.at(-1)?.offset ?? 0
+      const flushed = disk.partial.get(recordKey(user, name))?.flushed ?? new Uint8Array()
+      const whole = kept >= durable && flushed.length >= durable
+      if (whole && this.#couldBe(user, name, flushed.subarray(0, durable))) continue
+      if (record?.verified || (!record && disk.read(user, name))) continue
+      this.#world.fail(
+        `${user}/${name}: ${durable} of ${progress} bytes were durable, ${Math.min(kept, flushed.length)} are left`,
+      )
+    }
+  }
+
+  /** A client was told that its file is stored: so it is. */
+  finished(file: SimulatedFile, sent: SentFile): void {
+    if (!this.#world.disk.read(file.user, sent.storedName))
+      this.#world.fail(`${file.name} is acknowledged, but not stored`)
+  }
+
+  /** Healed, and time has passed: everything has come to its end, and nothing is left over. */
+  settled(): void {
+    const { disk, clients } = this.#world
+    for (const { name, wanted, open } of clients) {
+      for (const file of wanted)
+        this.#world.fail(`${name} has not sent ${file.name}: ${open.find((u) => u.name === file.name)?.phase}`)
+    }
+    for (const key of disk.partial.keys()) {
+      if (!disk.texts.has(key)) this.#world.fail(`a partial file without a record is left: ${JSON.stringify(key)}`)
+    }
+    const uploads = this.#world.server.server?.status().uploads ?? []
+    for (const { user, name } of uploads) this.#world.fail(`an instance still receives ${user}/${name}`)
+  }
+
+  /** What is published is what its source was at some time, and each version is published once. */
+  #published(): void {
+    const { disk } = this.#world
+    if (disk.publications === this.#publications) return
+    for (const [user, names] of disk.published) {
+      for (const [name, { bytes, serial }] of names) {
+        if (serial <= this.#publications) continue
+        const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
+        const version = versions.find((version) => !this.#publishedVersions.has(version))
+        if (version) this.#publishedVersions.add(version)
+        else if (versions.length > 0) this.#world.fail(`${user}/${name} was published twice`)
+        else this.#world.fail(`${user}/${name} was published with bytes that its source never had`)
+      }
+    }
+    this.#publications = disk.publications
+  }
+
+  /** Each upload has one instance, and there are no more of them than is allowed. */
+  #instances(): void {
+    const uploads = this.#world.server.server?.status().uploads ?? []
+    if (uploads.length > this.#limits.fileInstances) this.#world.fail(`${uploads.length} instances are busy`)
+    const names = new Set(uploads.map(({ user, name }) => `${user}/${name}`))
+    if (names.size !== uploads.length) this.#world.fail('an upload has two instances')
+    const links = new Map<number, number>()
+    for (const { node, progress, durable, size } of uploads) {
+      links.set(node, (links.get(node) ?? 0) + 1)
+      if (durable > progress || progress > size)
+        this.#world.fail(`durable ${durable}, progress ${progress}, size ${size}`)
+    }
+    for (const count of links.values()) {
+      if (count > this.#limits.uploadsPerLink) this.#world.fail(`a link has ${count} uploads`)
+    }
+  }
+
+  /** What is on its way stays bounded. */
+  #queues(): void {
+    const most = fullBytes + this.#limits.windowBytes + 64 * 1024
+    for (const { client, server } of this.#world.network.links) {
+      if (client.bytesUnderWay > most) this.#world.fail(`a client has ${client.bytesUnderWay} bytes under way`)
+      if (server.bytesUnderWay > most) this.#world.fail(`the server has ${server.bytesUnderWay} bytes under way`)
+    }
+  }
+
+  /** Of a file that was written to while it was sent, any mixture may be there. */
+  #couldBe(user: string, name: string, bytes: Uint8Array): boolean {
+    const versions = this.#fileOf(user, name)?.versions ?? []
+    return versions.length > 1 || versions.some((version) => sameBytes(version.bytes.subarray(0, bytes.length), bytes))
+  }
+
+  #fileOf(user: string, name: string): SimulatedFile | undefined {
+    return this.#world.files.find((file) => file.user === user && file.name === name)
+  }
+}

@@ -1,0 +1,123 @@
+import { OspError } from '../errors.ts'
+import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
+import type { Machine, SimulatedProcess } from './process.ts'
+import { SimulatedSocket } from './socket.ts'
+
+/** How a network treats what it carries. */
+export interface NetworkFaults {
+  /** Frames arrive all, once and in order, or the link breaks. */
+  readonly reliable: boolean
+  readonly mostDelayMs: number
+  /** Probabilities, of frames on links that are not reliable. */
+  readonly loss: number
+  readonly duplication: number
+}
+
+const address: Address = { host: 'server', port: 1, local: true }
+
+/** A network with one address to listen at. Links can be cut, and processes cut off. */
+export class SimulatedNetwork {
+  readonly machine: Machine
+  readonly links = new Set<Link>()
+  faults: NetworkFaults
+  /** Nothing passes while it is set. */
+  down = false
+  #accept: ((socket: Socket) => void) | undefined
+  #listening: SimulatedProcess | undefined
+
+  constructor(machine: Machine, faults: NetworkFaults) {
+    this.machine = machine
+    this.faults = faults
+  }
+
+  /** The network as a process sees it. */
+  transportOf(process: SimulatedProcess): Transport {
+    return {
+      listen: async () => this.#listen(process),
+      dial: (_options, signal) => this.#dial(process, signal),
+    }
+  }
+
+  /** Breaks links, without the processes at their ends knowing at once. */
+  cut(chosen: (link: Link) => boolean): void {
+    for (const link of this.links) if (chosen(link)) link.break()
+  }
+
+  delayMs(): number {
+    return this.machine.random.fraction('delay') * this.faults.mostDelayMs
+  }
+
+  #listen(process: SimulatedProcess): Listener {
+    const close = async () => {
+      if (this.#listening === process) this.#accept = undefined
+    }
+    return {
+      address,
+      close,
+      start: (accept) => {
+        this.#listening = process
+        this.#accept = accept
+      },
+      [Symbol.asyncDispose]: close,
+    }
+  }
+
+  #dial(process: SimulatedProcess, signal: AbortSignal): Promise<Socket> {
+    const { time } = this.machine
+    return new Promise((resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new OspError('closed')), { once: true })
+      time.alarm(time.now() + 2 * this.delayMs(), () => {
+        if (signal.aborted || !process.alive || this.down) return
+        const server = this.#listening
+        if (!this.#accept || !server?.alive) return reject(new OspError('unreachable', 'nobody listens'))
+        const link = new Link(this, process, server)
+        this.links.add(link)
+        this.#accept(link.server)
+        resolve(link.client)
+      })
+    })
+  }
+}
+
+/** Two sockets and what is between them. */
+export class Link {
+  readonly client: SimulatedSocket
+  readonly server: SimulatedSocket
+  readonly #network: SimulatedNetwork
+  readonly #processes: readonly SimulatedProcess[]
+  #broken = false
+
+  constructor(network: SimulatedNetwork, client: SimulatedProcess, server: SimulatedProcess) {
+    this.#network = network
+    this.#processes = [client, server]
+    const { reliable } = network.faults
+    this.client = new SimulatedSocket(network, client, this, reliable)
+    this.server = new SimulatedSocket(network, server, this, reliable)
+    this.client.other = this.server
+    this.server.other = this.client
+  }
+
+  /** Whether one of its ends is this process. */
+  of(process: SimulatedProcess): boolean {
+    return this.#processes.includes(process)
+  }
+
+  /** Nothing passes any more; each end learns of it after a while, or not before its keep-alive. */
+  break(): void {
+    if (this.#broken) return
+    this.#broken = true
+    this.#network.links.delete(this)
+    const { random, time } = this.#network.machine
+    for (const end of [this.client, this.server]) {
+      end.severed = true
+      if (random.chance(0.5, 'an end does not learn that its link broke')) continue
+      const afterMs = random.fraction('time until an end learns that its link broke') * 2_000
+      time.alarm(time.now() + afterMs, () => end.lose(new OspError('link-lost', 'the network broke the link')))
+    }
+  }
+
+  /** An end has closed in order. */
+  ended(): void {
+    this.#network.links.delete(this)
+  }
+}

@@ -1,0 +1,40 @@
+import type { Random } from '../ports/platform.ts'
+
+/** Randomness that a seed determines. Each draw says what for, so that a trace of draws can be read. */
+export class SeededRandom implements Random {
+  #state: number
+
+  constructor(seed: number) {
+    this.#state = seed >>> 0
+  }
+
+  /** 0 <= fraction < 1 (the generator mulberry32). */
+  fraction(_reason: string): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0
+    let mixed = this.#state
+    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000
+  }
+
+  bytes(length: number, reason: string): Uint8Array {
+    return Uint8Array.from({ length }, () => this.integer(0, 255, reason))
+  }
+
+  /** A whole number from `least` to `most`, both included. */
+  integer(least: number, most: number, reason: string): number {
+    return least + Math.floor(this.fraction(reason) * (most - least + 1))
+  }
+
+  /** True with this probability. */
+  chance(probability: number, reason: string): boolean {
+    return this.fraction(reason) < probability
+  }
+
+  /** One of `choices`, which must not be empty. */
+  pick<T>(choices: readonly T[], reason: string): T {
+    const picked = choices[this.integer(0, choices.length - 1, reason)]
+    if (picked === undefined) throw new RangeError(`there is nothing to pick: ${reason}`)
+    return picked
+  }
+}

@@ -1,0 +1,169 @@
+import type { OspError } from '../errors.ts'
+import type { PeerAddress, Socket, SocketEvents } from '../ports/socket.ts'
+import { lengthOf } from '../wire/codec.ts'
+import { type Frame, headerBytes } from '../wire/frame.ts'
+import type { Link, SimulatedNetwork } from './network.ts'
+import type { SimulatedProcess } from './process.ts'
+
+/** Bytes on their way, beyond which a socket says that it is full. */
+export const fullBytes = 32 * 1024
+
+/** One end of a simulated link. */
+export class SimulatedSocket implements Socket {
+  readonly reliable: boolean
+  readonly guarded = true
+  readonly peer: PeerAddress = { host: 'simulation', port: 0, local: true }
+  maxPayload = Number.MAX_SAFE_INTEGER
+  other: SimulatedSocket | undefined
+  /** The link is broken: what is sent is lost. */
+  severed = false
+  readonly #network: SimulatedNetwork
+  readonly #process: SimulatedProcess
+  readonly #link: Link
+  readonly #gone: Promise<void>
+  #resolveGone: () => void = () => {}
+  #to: SocketEvents | undefined
+  #closed = false
+  #ending = false
+  #paused = false
+  #full = false
+  /** Bytes sent from here that the other end has not taken. */
+  #underWay = 0
+  #lastArrivalMs = 0
+  /** Frames that wait for this end to read again. */
+  readonly #held: (() => void)[] = []
+
+  constructor(network: SimulatedNetwork, process: SimulatedProcess, link: Link, reliable: boolean) {
+    this.#network = network
+    this.#process = process
+    this.#link = link
+    this.reliable = reliable
+    this.#gone = new Promise((resolve) => {
+      this.#resolveGone = resolve
+    })
+  }
+
+  get bytesUnderWay(): number {
+    return this.#underWay
+  }
+
+  start(to: SocketEvents): void {
+    this.#to = to
+    this.#read()
+  }
+
+  send(frame: Frame, left?: () => void): boolean {
+    if (this.#closed || this.#ending) return false
+    this.#carry(frame, left)
+    this.#full ||= this.#underWay > fullBytes
+    return !this.#full
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#read()
+  }
+
+  close(last?: Frame): Promise<void> {
+    if (!this.#closed && !this.#ending) {
+      if (last) this.#carry(last)
+      this.#ending = true
+      const { other } = this
+      this.#later(this.#arrivalMs(), () => {
+        if (!this.severed) other?.lose(undefined)
+        this.lose(undefined)
+      })
+    }
+    return this.#gone
+  }
+
+  destroy(): void {
+    const { other } = this
+    if (this.#closed) return
+    const silent = this.severed
+    this.#later(this.#network.machine.time.now() + this.#network.delayMs(), () => {
+      if (!silent) other?.lose(undefined)
+    })
+    this.lose(undefined)
+  }
+
+  /** This end is gone; its owner is told. */
+  lose(why: OspError | undefined): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#link.ended()
+    this.#resolveGone()
+    if (this.#process.alive) this.#to?.closed(why)
+  }
+
+  #carry(frame: Frame, left?: () => void): void {
+    const { random, time } = this.#network.machine
+    const { faults } = this.#network
+    const bytes = headerBytes + lengthOf(frame.payload)
+    this.#underWay += bytes
+    const arrivalMs = this.#arrivalMs()
+    // The sender may overwrite its buffers once they have left, so that is when they are copied.
+    let copy = frame
+    const leftMs = time.now() + random.fraction('time to leave') * (arrivalMs - time.now())
+    this.#later(leftMs, () => {
+      copy = { ...frame, payload: frame.payload.map((part) => part.slice()) }
+      if (this.#process.alive && !this.#closed) left?.()
+    })
+    const times = this.reliable ? 1 : this.#copies(faults.loss, faults.duplication)
+    for (let n = 0; n < times; n++) {
+      const atMs = n === 0 ? arrivalMs : arrivalMs + this.#network.delayMs()
+      this.#later(atMs, () => !this.severed && !this.#network.down && this.other?.arrive(copy, bytes))
+    }
+    this.#later(arrivalMs, () => this.#taken(this.reliable && !this.severed ? 0 : bytes))
+  }
+
+  #copies(loss: number, duplication: number): number {
+    const { random } = this.#network.machine
+    if (random.chance(loss, 'a frame is lost')) return 0
+    return random.chance(duplication, 'a frame is repeated') ? 2 : 1
+  }
+
+  /** On a reliable link nothing overtakes; on another everything can. */
+  #arrivalMs(): number {
+    const atMs = this.#network.machine.time.now() + this.#network.delayMs()
+    if (!this.reliable) return atMs
+    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, atMs)
+    return this.#lastArrivalMs
+  }
+
+  arrive(frame: Frame, bytes: number): void {
+    if (this.#closed) return
+    this.#held.push(() => {
+      if (this.reliable) this.other?.taken(bytes)
+      this.#to?.frame(frame)
+    })
+    this.#read()
+  }
+
+  taken(bytes: number): void {
+    this.#taken(bytes)
+  }
+
+  #taken(bytes: number): void {
+    this.#underWay -= bytes
+    if (!this.#full || this.#underWay > fullBytes / 2 || this.#closed || !this.#process.alive) return
+    this.#full = false
+    this.#to?.drained()
+  }
+
+  #read(): void {
+    while (this.#to && !this.#paused && !this.#closed && this.#process.alive) {
+      const next = this.#held.shift()
+      if (!next) return
+      next()
+    }
+  }
+
+  #later(atMs: number, run: () => void): void {
+    this.#network.machine.time.alarm(atMs, run)
+  }
+}
