@@ -102,7 +102,7 @@ spec('an instance', (it) => {
     const client = await rig.client()
     await client.upload(named('a'))
     await client.startRefused(named('a/b'), 'name-conflict')
-    await client.start(named('b'))
+    await (await rig.client({ session: 'two' })).start(named('b'))
   })
 
   for (const step of ['claim', 'open', 'truncate'] as const) {
@@ -117,7 +117,7 @@ spec('an instance', (it) => {
       rig.storage.fail(step, new OspError('disk-full'))
       await client.continueRefused(file, 'disk-full')
       assert.equal(rig.storage.partials, 0)
-      await client.start(named('b'))
+      await (await rig.client({ session: 'two' })).start(named('b'))
     })
   }
 })

@@ -54,12 +54,13 @@ spec('FILE_MD5_REQ', (it) => {
     ['a shorter', sha256(bytes).subarray(0, 16)],
   ] as const) {
     it(`of ${what} digest clears the progress and frees the instance; START sends it again`, async () => {
-      await using rig = await ServerRig.start({ fileInstances: 1 })
+      await using rig = await ServerRig.start()
       const client = await rig.client()
       const { instance } = await client.start(file)
       await client.chunk(instance, 0, bytes)
       assert.equal((await client.endRefused(instance, digest, 'digest-mismatch')).progress, 0)
       assert.equal(await rig.stored('a'), undefined)
+      assert.deepEqual(rig.server.status().uploads, [])
       await client.chunkRefused(instance, 0, bytes, 'instance-lost')
       assert.equal((await client.continue(file)).progress, 0)
       assert.equal(await client.upload(file), 'a')

@@ -42,13 +42,14 @@ spec('PAUSE', (it) => {
   })
 
   it('that cannot be flushed is refused, and the instance is free all the same', async () => {
-    await using rig = await ServerRig.start({ fileInstances: 1 })
+    await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
     await client.chunk(instance, 0, piece(0, 400))
     rig.storage.fail('flush', new Error('the disk has a fault'))
     client.sendPause(instance)
     await client.raw.refused('PauseFileNack', 'internal')
+    assert.deepEqual(rig.server.status().uploads, [])
     await client.chunkRefused(instance, 400, piece(400, 500), 'internal')
     assert.equal((await client.continue(file)).progress, 0)
   })
@@ -61,12 +62,12 @@ spec('CANCEL', (it) => {
   })
 
   it('frees the instance and removes record and partial file: outcome 1', async () => {
-    await using rig = await ServerRig.start({ fileInstances: 1 })
+    await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
     await client.chunk(instance, 0, piece(0, 400))
     assert.equal(await client.cancel('a'), 1)
-    assert.deepEqual(await rig.records(), [])
+    assert.deepEqual([rig.server.status().uploads, await rig.records()], [[], []])
     await client.chunkRefused(instance, 400, piece(400, 500), 'cancelled')
     assert.equal((await client.continue(file)).progress, 0)
   })
@@ -138,13 +139,14 @@ spec('CANCEL', (it) => {
 
 spec('a full disk', (it) => {
   it('refuses the chunk, frees the instance, keeps what was written, and asks to come back later', async () => {
-    await using rig = await ServerRig.start({ fileInstances: 1, retryAfterMs: 700 }, { capacityBytes: 2_500 })
+    await using rig = await ServerRig.start({ retryAfterMs: 700 }, { capacityBytes: 2_500 })
     const client = await rig.client()
     await client.upload({ name: 'other', bytes: patterned(2_000) })
     const { instance } = await client.start(file)
     await client.chunk(instance, 0, piece(0, 400))
     const { retryAfter, progress } = await client.chunkRefused(instance, 400, piece(400, 900), 'disk-full')
     assert.deepEqual([retryAfter, progress], [700, 400])
+    assert.deepEqual(rig.server.status().uploads, [])
     await client.chunkRefused(instance, 400, piece(400, 450), 'disk-full')
     const again = await client.continue(file)
     assert.equal(again.progress, 400)
