@@ -77,7 +77,7 @@ export class ClientSession {
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) {
       this.#closing.abort()
-      await this.#current?.peer.close(new OspError('closed', 'the client has ended'))
+      await this.#current?.peer.close(new OspError('shutting-down', 'the client has ended'))
       this.#end('closed', new OspError('closed', 'the client was closed'))
     }
     await this.#running
@@ -175,7 +175,8 @@ export class ClientSession {
   #backoffMs(why: OspError): number {
     const { reconnectFirstMs, reconnectMostMs } = clientLimits
     const most = Math.min(reconnectMostMs, reconnectFirstMs * 2 ** this.#tries)
-    return Math.max(why.retryAfterMs, this.#options.platform.random.fraction('reconnect') * most)
+    // Behind what the server asks for, and not in its place: or all whom it has asked would come back at once.
+    return why.retryAfterMs + this.#options.platform.random.fraction('reconnect') * most
   }
 
   #end(status: 'refused' | 'closed', why: OspError): void {

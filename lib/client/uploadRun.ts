@@ -144,10 +144,12 @@ export class UploadRun {
     const { platform, retryForMs } = this.#options
     const now = platform.clock.now()
     this.#refusedSince ??= now
-    if (now - this.#refusedSince >= retryForMs) throw why
+    const leftMs = this.#refusedSince + retryForMs - now
+    if (leftMs <= 0) throw why
     const { reconnectFirstMs, reconnectMostMs } = clientLimits
     const most = why.again === 'recover' && this.#refusals === 0 ? 0 : reconnectFirstMs * 2 ** this.#refusals
     this.#refusals++
-    return Math.max(why.retryAfterMs, platform.random.fraction('refused upload') * Math.min(reconnectMostMs, most))
+    const waitMs = why.retryAfterMs + platform.random.fraction('refused upload') * Math.min(reconnectMostMs, most)
+    return Math.min(leftMs, waitMs)
   }
 }

@@ -62,9 +62,9 @@ export class FileApp implements App {
       case 'PostFileReq':
         return this.#post(caller, request.instance, message)
       case 'FileMd5Req':
-        return this.#atInstance(caller, request.instance, (upload) => this.#verify(upload, message.digest))
+        return this.#atInstance(caller, request.instance, (upload) => this.#verify(caller, upload, message.digest))
       case 'PauseFileReq':
-        return this.#atInstance(caller, request.instance, (upload) => this.#pause(upload))
+        return this.#atInstance(caller, request.instance, (upload) => this.#pause(caller, upload))
       default:
         throw new OspError('malformed', `${message.event} is not a request to FileApp`)
     }
@@ -135,28 +135,25 @@ export class FileApp implements App {
     })
   }
 
-  async #verify(upload: Upload, digest: Uint8Array): Promise<Message> {
-    if (upload.completed) return this.#verifyCompleted(upload, upload.completed, digest)
+  async #verify(by: Caller, upload: Upload, digest: Uint8Array): Promise<Message> {
+    if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
     try {
       const file = await upload.transfer?.finish(digest)
       if (!file) throw new OspError('instance-lost')
-      this.#uploads.free(upload, 'FileMd5Req')
+      this.#uploads.free(upload, 'FileMd5Req', undefined, by)
       await this.#uploads.close(upload)
       this.#options.stored(file)
       return { event: 'FileMd5Ack', storedName: file.storedName }
     } catch (error) {
-      throw this.#withProgress(upload, await this.#notVerified(upload, OspError.from(error)))
+      throw this.#withProgress(upload, await this.#notVerified(by, upload, OspError.from(error)))
     }
   }
 
-  async #notVerified(upload: Upload, why: OspError): Promise<OspError> {
+  async #notVerified(by: Caller, upload: Upload, why: OspError): Promise<OspError> {
     if (why.code === 'wrong-offset') return why
     const { user, name } = upload
-    this.#uploads.free(
-      upload,
-      why.again === 'later' ? 'refused' : 'FileMd5Req',
-      why.again === 'later' ? why.code : undefined,
-    )
+    if (why.again === 'later') this.#uploads.free(upload, 'refused', why.code, by)
+    else this.#uploads.free(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
     if (why.code === 'file-exists') {
       await this.#storage.transfers.remove(user, name)
@@ -166,24 +163,24 @@ export class FileApp implements App {
   }
 
   /** The file is stored already: the noted digest ends it, another one drops the note. */
-  async #verifyCompleted(upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
-    this.#uploads.free(upload, 'FileMd5Req')
+  async #verifyCompleted(by: Caller, upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
+    this.#uploads.free(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
     if (hex(digest) === file.digest) return { event: 'FileMd5Ack', storedName: file.storedName }
     await this.#storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  async #pause(upload: Upload): Promise<Message> {
+  async #pause(by: Caller, upload: Upload): Promise<Message> {
     try {
       await upload.transfer?.flush()
     } catch (error) {
-      this.#uploads.free(upload, 'refused', OspError.from(error).code)
+      this.#uploads.free(upload, 'refused', OspError.from(error).code, by)
       await this.#uploads.close(upload)
       throw error
     }
     const { durable, progress } = upload.standing
-    this.#uploads.free(upload, 'PauseFileReq')
+    this.#uploads.free(upload, 'PauseFileReq', undefined, by)
     // While the digest is still behind, what lies after the last checkpoint is given up: `progress` equals `durable`.
     if (upload.transfer && durable === progress) this.#uploads.park(upload)
     else await this.#uploads.close(upload)

@@ -49,7 +49,7 @@ export class FileDaemon {
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
-      this.#uploads.free(upload, 'CancelFileReq', 'cancelled')
+      this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { transfers, files } = this.#options.storage
       const removed = await transfers.remove(user, name)
@@ -64,7 +64,7 @@ export class FileDaemon {
   async #openHeld(upload: Upload, caller: Caller, want: NewTransfer, fresh: boolean): Promise<void> {
     const mine = upload.heldBy(caller)
     if (mine && fresh) {
-      this.#uploads.free(upload, 'restarted')
+      this.#uploads.free(upload, 'restarted', undefined, caller)
       return
     }
     if (fresh || !upload.isOf(want))
@@ -111,7 +111,7 @@ export class FileDaemon {
         takeOver: false,
       })
     } catch (error) {
-      this.#uploads.free(upload, 'refused')
+      this.#uploads.free(upload, 'refused', undefined, caller)
       // Another session that is refused must not cost the one that it is parked for what is not durable yet.
       if (OspError.from(error).again === 'no') await this.#letGo(upload)
       else await this.#uploads.close(upload)

@@ -107,7 +107,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       onConflict,
       noteMs: limits.noteMs,
       log,
-      stored: (file) => this.emit('stored', file),
+      stored: (file) => this.#tell(file),
     })
     this.#host = {
       platform,
@@ -168,6 +168,17 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     await this.fileApp.close()
     await Promise.all(ended)
     await this.#options.storage[Symbol.asyncDispose]()
+  }
+
+  /** A listener that throws is its owner's fault, and must not become the client's: the file is stored. */
+  #tell(file: StoredFile): void {
+    try {
+      this.emit('stored', file)
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
   }
 
   #accept(socket: Socket): void {

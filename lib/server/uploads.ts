@@ -99,17 +99,20 @@ export class Uploads {
   /** Moves the upload's instance to another link of the user; the former one is told `superseded`. */
   move(upload: Upload, to: Caller): void {
     if (!upload.instance) return
-    this.#rest(upload.instance, 'takenOver')
+    this.#rest(upload.instance)
     this.#pool.move(upload.instance, 'takenOver', to, 'superseded')
     upload.chunkBytes = 0
   }
 
-  /** Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. */
-  free(upload: Upload, event: Leaving, why?: ErrorCode): void {
+  /**
+   * Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. `by` is the link
+   * whose own request that is, if it is one: it knows that it has left the instance.
+   */
+  free(upload: Upload, event: Leaving, why?: ErrorCode, by?: Caller): void {
     const { instance } = upload
     if (!instance) return
     this.#byInstance.delete(instance.number)
-    this.#rest(instance, event)
+    if (by === undefined || by !== instance.holder || !by.reliable) this.#rest(instance)
     this.#pool.release(instance, event, why)
     upload.instance = undefined
   }
@@ -150,17 +153,12 @@ export class Uploads {
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
   }
 
-  /**
-   * Chunks for an instance may still be under way when their link has lost it, and must not be taken for another
-   * upload's. Only its own last request is known to be behind them, where frames arrive in order.
-   */
-  #rest({ number, holder }: Instance<FileState>, event: Leaving): void {
-    const caller = holder as Caller | undefined
-    if (!caller || event === 'linkLost') return
-    if (caller.reliable && (event === 'FileMd5Req' || event === 'PauseFileReq')) return
+  /** Chunks for an instance may be under way when their link has lost it: they must not be taken for another upload's. */
+  #rest({ number, holder }: Instance<FileState>): void {
+    if (!holder) return
     const now = this.#clock.now()
     this.#resting = this.#resting.filter(({ untilMs }) => untilMs > now)
-    this.#resting.push({ number, node: caller.node, untilMs: now + fixed.frameLifetimeMs })
+    this.#resting.push({ number, node: holder.node, untilMs: now + fixed.frameLifetimeMs })
   }
 
   #rests(number: number, { node }: Caller): boolean {

@@ -25,15 +25,6 @@ export type App = keyof typeof apps
 /** Digest algorithms by their number on the wire. */
 export const digestNumbers = { md5: 1, sha256: 2, xxh128: 3 } as const
 
-/** What bits of `features` mean. */
-export const features = {
-  /** The CRC of a POST_FILE_REQ covers everything but its content. */
-  contentOutsideCrc: 1,
-} as const
-
-/** Bit 0 of REGIST_REQ's flags: appear in the list and receive messages. */
-export const listening = 1
-
 /** Outcomes of CANCEL_FILE_REQ. */
 export const cancelOutcomes = { nothing: 0, removed: 1, published: 2 } as const
 
