@@ -87,7 +87,8 @@ export class FileDaemon {
       }
       throw error
     }
-    // The former holder's link may have been lost meanwhile; then the instance is idle, and another one is assigned.
+    // The former holder's link may have been lost meanwhile: then the instance is idle, and another one is assigned; so it
+    // is where the instance rests for this link.
     this.#uploads.move(upload, caller)
     if (caller.open) return
     this.#uploads.free(upload, 'linkLost')
@@ -103,18 +104,23 @@ export class FileDaemon {
 
   /** Nobody holds it: it gets an idle instance. */
   async #openFree(upload: Upload, caller: Caller, want: NewTransfer, event: Opening['event']): Promise<void> {
-    const { number } = this.#uploads.assign(upload, caller, event)
+    const instance = await this.#assign(upload, caller, event)
     try {
-      await this.#claim(upload, caller, want, {
-        instance: number,
-        fresh: event === 'StartPostFileReq',
-        takeOver: false,
-      })
+      await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
       this.#uploads.free(upload, 'refused', undefined, caller)
       // Another session that is refused must not cost the one that it is parked for what is not durable yet.
       if (OspError.from(error).again === 'no') await this.#letGo(upload)
       else await this.#uploads.close(upload)
+      throw error
+    }
+  }
+
+  async #assign(upload: Upload, caller: Caller, event: Opening['event']): Promise<number> {
+    try {
+      return this.#uploads.assign(upload, caller, event).number
+    } catch (error) {
+      await this.#letGo(upload)
       throw error
     }
   }

@@ -96,11 +96,19 @@ export class Uploads {
     }
   }
 
-  /** Moves the upload's instance to another link of the user; the former one is told `superseded`. */
+  /**
+   * Moves the upload's instance to another link of the user, or makes it idle where it rests for that link; the former
+   * one is told `superseded`.
+   */
   move(upload: Upload, to: Caller): void {
-    if (!upload.instance) return
-    this.#rest(upload.instance)
-    this.#pool.move(upload.instance, 'takenOver', to, 'superseded')
+    const { instance } = upload
+    if (!instance) return
+    if (this.#rests(instance.number, to)) {
+      this.free(upload, 'restarted', 'superseded')
+      return
+    }
+    this.#rest(instance)
+    this.#pool.move(instance, 'takenOver', to, 'superseded')
     upload.chunkBytes = 0
   }
 

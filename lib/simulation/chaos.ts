@@ -2,19 +2,19 @@ import { drawBytes } from './files.ts'
 import type { World } from './world.ts'
 
 /** What may happen to a world at any time, and how often beside the others. */
-const happenings: readonly (readonly [weight: number, name: string, happen: (world: World) => void])[] = [
-  [3, 'kill the server', (world) => world.server.kill(false)],
-  [3, 'fail the power', (world) => world.server.kill(true)],
-  [8, 'start the server', (world) => world.server.start()],
-  [5, 'kill a client', (world) => someClient(world).kill()],
-  [12, 'start a client', (world) => someClient(world).start()],
-  [8, 'cut a link', cutLink],
-  [2, 'cut the network', cutNetwork],
-  [8, 'send a file', sendFile],
-  [3, 'pause', (world) => withUpload(world, 'paused', false, (client, upload) => client.pause(upload))],
-  [6, 'resume', (world) => someClient(world).resume()],
-  [1, 'cancel', (world) => withUpload(world, 'cancelling', false, (client, upload) => client.cancel(upload))],
-  [2, 'write to a file', writeToFile],
+const happenings: readonly (readonly [weight: number, happen: (world: World) => void])[] = [
+  [3, (world) => world.server.kill(false)],
+  [3, (world) => world.server.kill(true)],
+  [8, (world) => world.server.start()],
+  [5, (world) => someClient(world).kill()],
+  [12, (world) => someClient(world).start()],
+  [8, cutLink],
+  [2, cutNetwork],
+  [14, sendFile],
+  [3, (world) => withUpload(world, 'paused', false, (client, upload) => client.pause(upload))],
+  [6, (world) => someClient(world).resume()],
+  [1, (world) => withUpload(world, 'cancelling', false, (client, upload) => client.cancel(upload))],
+  [4, writeToFile],
 ]
 
 /** Lets something happen, drawn by weight. */
@@ -22,7 +22,7 @@ export function happen(world: World): void {
   const { random } = world.machine
   const all = happenings.reduce((sum, [weight]) => sum + weight, 0)
   let drawn = random.fraction('what happens') * all
-  for (const [weight, , run] of happenings) {
+  for (const [weight, run] of happenings) {
     drawn -= weight
     if (drawn < 0) {
       run(world)

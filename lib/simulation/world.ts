@@ -24,8 +24,8 @@ export interface RunReport {
   readonly failure: string | undefined
 }
 
-/** How long things happen, and how long all may take to come to its end once nothing more does. */
-const chaosMs = 60_000
+/** How many things happen, and how long all may take to come to its end once nothing more does. */
+const happenings = 80
 const settlingMs = 600_000
 const mostSteps = 400_000
 
@@ -83,8 +83,9 @@ export class World {
       client.start()
       for (const file of this.files) if (file.user === client.user) client.send(file)
     }
-    this.#schedule()
-    await this.#until(chaosMs, () => false)
+    const gapMs = this.machine.random.pick([20, 200, 2_000], 'time between two happenings')
+    const endMs = this.#schedule(gapMs)
+    await this.#until(endMs, () => false)
     if (!this.#failure) await this.#settle()
     const { time } = this.machine
     return {
@@ -97,14 +98,15 @@ export class World {
     }
   }
 
-  #schedule(): void {
+  /** Returns when the last thing happens. */
+  #schedule(gapMs: number): number {
     const { time, random } = this.machine
-    const atMs = time.now() + random.fraction('time until something happens') * 1_500
-    if (atMs > chaosMs) return
-    time.alarm(atMs, () => {
-      happen(this)
-      this.#schedule()
-    })
+    let atMs = 0
+    for (let n = 0; n < happenings; n++) {
+      atMs += random.fraction('time until something happens') * 2 * gapMs
+      time.alarm(atMs, () => happen(this))
+    }
+    return atMs
   }
 
   /** Everything is mended and started; then all must come to its end. */
