@@ -12,17 +12,22 @@ export interface Running extends AsyncDisposable {
   kill(signal?: NodeJS.Signals): Promise<void>
 }
 
+export interface StartOptions {
+  readonly env?: NodeJS.ProcessEnv
+  readonly cwd?: string
+  /** What stands before a program's path: Node's own options. */
+  readonly node?: readonly string[]
+  /** A command, with its arguments, that runs Node in its place. */
+  readonly under?: readonly string[]
+}
+
 /** Starts a program of this package (a path, from the top of the repository on) by this Node. */
-export function startNode(
-  path: string,
-  args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
-): Running {
+export function startNode(path: string, args: readonly string[], options: StartOptions = {}): Running {
+  const { node = [], under = [], ...place } = options
   const { FORCE_COLOR: _, ...env } = { ...process.env, ...options.env }
-  const child = spawn(process.execPath, [new URL(`../../${path}`, import.meta.url).pathname, ...args], {
-    ...options,
-    env,
-  })
+  const program = new URL(`../../${path}`, import.meta.url).pathname
+  const [command = process.execPath, ...line] = [...under, process.execPath, ...node, program, ...args]
+  const child = spawn(command, line, { ...place, env })
   let stdout = ''
   let stderr = ''
   let gone = false

@@ -1,20 +1,6 @@
 import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
-
-/** What a fact may meddle with: the methods of the storage and of its partial files. */
-export type Step =
-  | 'claim'
-  | 'checkpoint'
-  | 'verified'
-  | 'complete'
-  | 'remove'
-  | 'open'
-  | 'write'
-  | 'read'
-  | 'flush'
-  | 'truncate'
-  | 'publish'
-  | 'close'
+import { type Step, stepped } from './steppedStorage.ts'
 
 /** A step that is held up: it goes on, or fails, when the fact says so. */
 export interface Held {
@@ -40,25 +26,14 @@ export class TroubledStorage implements Storage {
   readonly #held = new Map<Step, { reached: Deferred<void>; going: Deferred<void> }[]>()
 
   constructor(storage: Storage) {
-    this.#storage = storage
-    const { transfers, files } = storage
-    const step = <A extends unknown[], T>(name: Step, run: (...args: A) => Promise<T>) => {
-      return (...args: A) => this.#step(name, () => run(...args))
-    }
-    this.transfers = {
-      claim: step('claim', transfers.claim.bind(transfers)),
-      checkpoint: step('checkpoint', transfers.checkpoint.bind(transfers)),
-      verified: step('verified', transfers.verified.bind(transfers)),
-      complete: step('complete', transfers.complete.bind(transfers)),
-      remove: step('remove', transfers.remove.bind(transfers)),
-      forget: transfers.forget.bind(transfers),
-      records: transfers.records.bind(transfers),
-    }
+    this.#storage = stepped(storage, (step, run) => this.#step(step, run))
+    const { transfers, files } = this.#storage
+    this.transfers = transfers
     this.files = {
-      open: step('open', async (claim) => this.#troubled(await files.open(claim))),
-      remove: files.remove.bind(files),
+      open: async (claim) => this.#troubled(await files.open(claim)),
+      remove: files.remove,
       stored: async (user, name) => this.taken.has(name) || files.stored(user, name),
-      free: files.free.bind(files),
+      free: files.free,
     }
   }
 
@@ -97,27 +72,24 @@ export class TroubledStorage implements Storage {
   #troubled(file: PartialFile): PartialFile {
     this.partials++
     let closed = false
-    const step = this.#step.bind(this)
     return {
       get length() {
         return file.length
       },
-      write: (offset, parts) => step('write', () => file.write(offset, parts)),
-      read: (into, offset) =>
-        step('read', async () => {
-          const length = await file.read(into, offset)
-          this.damage(into.subarray(0, length), offset)
-          return length
-        }),
-      flush: () => step('flush', () => file.flush()),
-      truncate: (length) => step('truncate', () => file.truncate(length)),
-      publish: (storedName, replace) => step('publish', () => file.publish(storedName, replace)),
-      [Symbol.asyncDispose]: () =>
-        step('close', async () => {
-          if (!closed) this.partials--
-          closed = true
-          await file[Symbol.asyncDispose]()
-        }),
+      write: file.write,
+      read: async (into, offset) => {
+        const length = await file.read(into, offset)
+        this.damage(into.subarray(0, length), offset)
+        return length
+      },
+      flush: file.flush,
+      truncate: file.truncate,
+      publish: file.publish,
+      [Symbol.asyncDispose]: async () => {
+        await file[Symbol.asyncDispose]()
+        if (!closed) this.partials--
+        closed = true
+      },
     }
   }
 }

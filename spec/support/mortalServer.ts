@@ -1,0 +1,122 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { tcp } from '../../lib/adapters/tcp.ts'
+import { type BoundOptions, type Client, createClient } from '../../lib/client/client.ts'
+import { type ServeOptions, type Server, serve } from '../../lib/index.ts'
+import type { Transport } from '../../lib/ports/socket.ts'
+import type { TransferRecord } from '../../lib/ports/storage.ts'
+import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
+import { type TemporaryDirectory, temporaryDirectory } from '../contract/storage/places.ts'
+import type { Orders } from './killableServer.ts'
+import { type Running, type StartOptions, startNode } from './processes.ts'
+
+/** A data directory whose server dies and is started again, and clients that find it wherever it listens. */
+export class MortalServer implements AsyncDisposable {
+  /** Exists only once a server has been started. */
+  readonly data: string
+  readonly #directory: TemporaryDirectory
+  readonly #running: AsyncDisposable[] = []
+  #port: Deferred<number> = deferred()
+
+  private constructor(directory: TemporaryDirectory) {
+    this.#directory = directory
+    this.data = join(directory.path, 'data')
+  }
+
+  /** In `directory`, which is gone afterwards; by default in a new one. */
+  static async in(directory?: TemporaryDirectory): Promise<MortalServer> {
+    return new MortalServer(directory ?? (await temporaryDirectory()))
+  }
+
+  /** A process that obeys `orders`; resolves when it can be used, or has ended. */
+  killable(orders: Omit<Orders, 'data'>): Promise<Running> {
+    const line = JSON.stringify({ ...orders, data: this.data })
+    return this.#started(startNode('spec/support/killableServer.ts', [line], { node: ['--import', 'tsx'] }))
+  }
+
+  /** `ospd serve` as a process; resolves when it can be used, or has ended. */
+  daemon(flags: readonly string[] = [], options: StartOptions = {}): Promise<Running> {
+    const args = ['serve', '--port', '0', '--data', this.data, ...flags]
+    return this.#started(startNode('dist/bin/ospd.js', args, options))
+  }
+
+  /** A server in this process. */
+  async serve(options: Partial<ServeOptions> = {}): Promise<Server> {
+    const server = await serve({ storage: disk(this.data), listen: tcp({ port: 0 }), ...options })
+    this.#running.push(server)
+    this.#up(server.addresses[0]?.port ?? 0)
+    void server.closed.then(() => this.#down())
+    return server
+  }
+
+  /** A client that connects as soon as there is a server, and waits no longer than the server asks it to. */
+  client(options: Partial<BoundOptions> = {}): Client {
+    const real = nodePlatform()
+    const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
+    const client = createClient({ to: this.#to, user: 'alice', platform, software: 'spec', ...options })
+    this.#running.push(client)
+    return client
+  }
+
+  /** Files below `files`, or below another folder of the data directory, by name. */
+  async files(folder = 'files'): Promise<Map<string, Uint8Array>> {
+    const top = join(this.data, folder)
+    const files = new Map<string, Uint8Array>()
+    for (const entry of await readdir(top, { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name)
+      if (!entry.isDirectory()) files.set(relative(top, path), Uint8Array.from(await readFile(path)))
+    }
+    return files
+  }
+
+  /** The records that lie in the data directory, which no server may have open. */
+  async records(): Promise<TransferRecord[]> {
+    await using storage = disk(this.data)
+    await storage.open(nodePlatform())
+    const records: TransferRecord[] = []
+    for await (const record of storage.transfers.records()) records.push(record)
+    return records
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const running of this.#running.reverse()) await running[Symbol.asyncDispose]()
+    await this.#directory[Symbol.asyncDispose]()
+  }
+
+  get #to(): Transport {
+    return {
+      listen: () => Promise.reject(new Error('this end only dials')),
+      dial: async (options, signal) => {
+        const port = await Promise.race([this.#port.promise, aborted(signal)])
+        return tcp({ port: port ?? 0 }).dial(options, signal)
+      },
+    }
+  }
+
+  async #started(running: Running): Promise<Running> {
+    this.#running.push(running)
+    void running.ended.then(() => this.#down())
+    const ready = running.printed(/ready on (?:127\.0\.0\.1:)?(\d+)/u).then(([, port]) => this.#up(Number(port)))
+    await Promise.race([ready.catch(() => {}), running.ended])
+    return running
+  }
+
+  #up(port: number): void {
+    this.#port.resolve(port)
+  }
+
+  /** From now on dialling waits for the next server. */
+  #down(): void {
+    this.#port = deferred()
+  }
+}
+
+/** Resolves when `signal` aborts. */
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
+    if (signal.aborted) resolve(undefined)
+  })
+}

@@ -1,0 +1,61 @@
+import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
+
+/** The methods of a storage, and of its partial files, that a fact may meddle with. */
+export type Step =
+  | 'claim'
+  | 'checkpoint'
+  | 'verified'
+  | 'complete'
+  | 'remove'
+  | 'open'
+  | 'write'
+  | 'read'
+  | 'flush'
+  | 'truncate'
+  | 'publish'
+  | 'close'
+
+/** Carries out a step of a storage: `run` is the real one. */
+export type Around = <T>(step: Step, run: () => Promise<T>) => Promise<T>
+
+/** A storage that is `storage` but for what `around` does before, after or in place of each step. */
+export function stepped(storage: Storage, around: Around): Storage {
+  const { transfers, files } = storage
+  const step =
+    <A extends unknown[], T>(name: Step, run: (...args: A) => Promise<T>) =>
+    (...args: A) =>
+      around(name, () => run(...args))
+  return {
+    open: storage.open.bind(storage),
+    transfers: {
+      claim: step('claim', transfers.claim.bind(transfers)),
+      checkpoint: step('checkpoint', transfers.checkpoint.bind(transfers)),
+      verified: step('verified', transfers.verified.bind(transfers)),
+      complete: step('complete', transfers.complete.bind(transfers)),
+      remove: step('remove', transfers.remove.bind(transfers)),
+      forget: transfers.forget.bind(transfers),
+      records: transfers.records.bind(transfers),
+    },
+    files: {
+      open: step('open', async (claim) => steppedFile(await files.open(claim), around)),
+      remove: files.remove.bind(files),
+      stored: files.stored.bind(files),
+      free: files.free.bind(files),
+    },
+    [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+  }
+}
+
+function steppedFile(file: PartialFile, around: Around): PartialFile {
+  return {
+    get length() {
+      return file.length
+    },
+    write: (offset, parts) => around('write', () => file.write(offset, parts)),
+    read: (into, offset) => around('read', () => file.read(into, offset)),
+    flush: () => around('flush', () => file.flush()),
+    truncate: (length) => around('truncate', () => file.truncate(length)),
+    publish: (storedName, replace) => around('publish', () => file.publish(storedName, replace)),
+    [Symbol.asyncDispose]: () => around('close', async () => file[Symbol.asyncDispose]()),
+  }
+}
