@@ -75,6 +75,10 @@ export const clientLimits = {
   /** How often an upload begins again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
+  /** Chunks of one upload that may be unanswered, whatever window the server grants. */
+  unansweredChunks: 4_096,
+  /** How often a sending goes back without getting further, before it is taken for refused. */
+  setbacks: 16,
   /** Reconnecting waits a random time up to min(`reconnectMostMs`, `reconnectFirstMs` * 2^n) … */
   reconnectFirstMs: 500,
   reconnectMostMs: 30_000,
@@ -88,6 +92,9 @@ export const clientLimits = {
 
 /** What protocol version 1 fixes. */
 export const fixed = {
+  /** Keep-alive intervals that a server may ask for. */
+  leastKeepAliveMs: 100,
+  mostKeepAliveMs: 3_600_000,
   /** Longest payload before HELLO_ACK. */
   helloFrameBytes: 4 * KiB,
   /** Longest payload to a client. */
@@ -106,6 +113,8 @@ export const fixed = {
   frameLifetimeMs: 60_000,
   /** Chunks handed to the socket and not yet sent. */
   chunksHanded: 2,
+  /** Replies and notifications that may wait for a peer that does not read: each takes memory besides its bytes. */
+  unsentReplies: 16_384,
   /** A peer that seems dead has this part of a keep-alive interval more: perhaps this process was frozen. */
   reprieve: 1 / 8,
   /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
@@ -136,6 +145,11 @@ export function limitsWith(chosen: Partial<Limits> = {}): Limits {
     throw new OspError('usage', `limits.${issue?.path.join('.') ?? ''} is not valid: ${issue?.message}`)
   }
   const limits = { ...defaultLimits, ...chosen }
+  const { leastKeepAliveMs, mostKeepAliveMs } = fixed
+  if (limits.keepAliveMs < leastKeepAliveMs || limits.keepAliveMs > mostKeepAliveMs) {
+    const range = `from ${leastKeepAliveMs} to ${mostKeepAliveMs}`
+    throw new OspError('usage', `limits.keepAliveMs is ${limits.keepAliveMs}; give milliseconds ${range}`)
+  }
   if (limits.clients > fixed.clientsMost) {
     throw new OspError('usage', `limits.clients is ${limits.clients}, and at most ${fixed.clientsMost} fit a list`)
   }

@@ -1,9 +1,13 @@
 import type { Duplex } from 'node:stream'
 import { OspError } from '../errors.ts'
 import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../ports/socket.ts'
+import { lengthOf, type Parts } from '../wire/codec.ts'
 import { encodeFrame, type Frame, FrameReader } from '../wire/frame.ts'
 import { socketBounds } from './socketBounds.ts'
 import { placeOf } from './unreachable.ts'
+
+/** Below it a frame is copied rather than written in pieces. */
+const shortBytes = 1_024
 
 /** What a stream of bytes is to be taken for. */
 export interface ByteSocketTraits {
@@ -103,7 +107,7 @@ export class ByteSocket implements Socket {
       stream.cork()
       process.nextTick(() => stream.uncork())
     }
-    const parts = encodeFrame(frame, this.#platform.crc32)
+    const parts = inFew(encodeFrame(frame, this.#platform.crc32))
     const last = parts.length - 1
     for (const [at, part] of parts.entries()) {
       if (at < last || !left) stream.write(part)
@@ -173,4 +177,9 @@ export class ByteSocket implements Socket {
     this.#linger?.[Symbol.dispose]()
     this.#to?.closed(this.#why)
   }
+}
+
+/** Short frames as one piece: the stream keeps an object for each piece that waits. */
+function inFew(parts: Parts): Parts {
+  return lengthOf(parts) < shortBytes ? [Buffer.concat(parts)] : parts
 }

@@ -32,6 +32,11 @@ export class Lanes {
     return this.#smallBytes
   }
 
+  /** Frames that wait in the lane of replies. */
+  get replies(): number {
+    return this.#lanes.replies.length
+  }
+
   add(lane: Lane, frame: Frame, left?: () => void): void {
     this.#lanes[lane].push({ frame, left })
     if (lane !== 'chunks') this.#smallBytes += sizeOf(frame)

@@ -1,4 +1,5 @@
 import { OspError } from '../errors.ts'
+import { lengthOf } from '../wire/codec.ts'
 import type { Frame } from '../wire/frame.ts'
 import { decode, type EventName, encode, type Message, type NoticeName, type RequestName } from '../wire/message.ts'
 import { apps, events, version } from '../wire/protocol.ts'
@@ -12,6 +13,8 @@ export interface Request<K extends RequestName = RequestName> {
   readonly message: Message<K>
   readonly seq: number
   readonly instance: number
+  /** Of the payload, which the message may alias. */
+  readonly payloadBytes: number
 }
 
 /** What a frame of the peer was; `undefined` where the link has dealt with it by itself. */
@@ -62,6 +65,11 @@ export class Link<C> {
   /** Bytes of small frames that wait for the socket. */
   get unsentBytes(): number {
     return this.#lanes.smallBytes
+  }
+
+  /** Replies and notifications that wait for the socket. */
+  get unsentReplies(): number {
+    return this.#lanes.replies
   }
 
   /** Queues a REQ; returns its seq. `left` runs when its bytes have left, or never. */
@@ -172,7 +180,7 @@ export class Link<C> {
     if (to === 'instance' ? frame.instance === 0 : frame.instance !== 0) {
       throw new OspError('malformed', `${event} was sent to instance ${frame.instance}`)
     }
-    const request = { message, seq: frame.seq, instance: frame.instance }
+    const request = { message, seq: frame.seq, instance: frame.instance, payloadBytes: lengthOf(frame.payload) }
     if (event === 'PostFileReq') return { kind: 'request', request }
     const admitted = this.#replies.admit(frame.seq)
     if (admitted === 'drop') return undefined

@@ -1,6 +1,7 @@
 import type { Lane } from '../core/lanes.ts'
 import { Link, type LinkOptions, type Received, type Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import type { Frame } from '../wire/frame.ts'
@@ -184,7 +185,7 @@ export class Peer {
       this.#pumping = false
     }
     if (!this.#writable) this.#link.keepAlive.full(this.#now())
-    if (this.#link.unsentBytes > this.#unsentBytes) {
+    if (this.#link.unsentBytes > this.#unsentBytes || this.#link.unsentReplies > fixed.unsentReplies) {
       void this.close(new OspError('slow-consumer', 'the peer does not take what it is sent'))
     }
     this.#arm()

@@ -1,5 +1,5 @@
 import type { Request } from '../core/link.ts'
-import { OspError } from '../errors.ts'
+import { errors, OspError } from '../errors.ts'
 import { fixed, KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
@@ -8,7 +8,6 @@ import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
 import { Peer } from '../runtime/peer.ts'
-import { lengthOf } from '../wire/codec.ts'
 import type { Message } from '../wire/message.ts'
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
@@ -29,7 +28,7 @@ export interface SessionHost {
   unwrittenBytes(): number
 }
 
-/** What a request that waits takes of memory, besides a chunk's content. */
+/** What a request that waits takes of memory, besides its payload. */
 const requestBytes = KiB
 
 /** A payload that any request but a chunk fits in. */
@@ -156,7 +155,7 @@ export class Session implements Caller {
     if (!app) {
       return this.#peer.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
-    const bytes = requestBytes + (message.event === 'PostFileReq' ? lengthOf(message.content) : 0)
+    const bytes = requestBytes + request.payloadBytes
     this.#hold(bytes)
     try {
       this.#peer.reply(request, await app.handle(this, request))
@@ -179,13 +178,21 @@ export class Session implements Caller {
     else this.#peer.resume()
   }
 
+  /** What the peer is told of a refusal. Where the server is at fault that is for its log, which may name its paths. */
   #faultOf(error: unknown, { message }: Request): OspError {
     const why = OspError.from(error)
-    const text = `${message.event}: ${why.message}`
-    if (why.code === 'internal') {
+    const ours = why.code === 'internal'
+    if (ours) {
+      const text = `${message.event}: ${why.message}`
       this.#host.log({ level: 'error', event: 'request-failed', user: this.user, node: this.node, text })
     }
-    return why
+    if (!ours && why.code !== 'disk-full') return why
+    const { progress, retryAfterMs } = why
+    return new OspError(why.code, errors[why.code].text, {
+      cause: why,
+      retryAfterMs,
+      ...(progress !== undefined && { progress }),
+    })
   }
 
   #late(): void {

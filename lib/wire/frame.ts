@@ -9,6 +9,8 @@ export const repetition = 1
 
 /** Pieces below this length are gathered into blocks; longer ones are passed through if no block has room. */
 const smallPiece = 4_096
+/** Payloads below it are copied: whoever keeps one would else keep all that arrived with it, which may be much more. */
+const shortPayload = 16_384
 const blockBytes = 65_536
 
 const none = new Uint8Array(0)
@@ -50,7 +52,8 @@ function checksum(header: Uint8Array, payload: Parts, crc32: Crc32): number {
 }
 
 /**
- * Finds frames in a byte stream, however it is cut up. Payloads alias the pieces of the stream, short ones excepted.
+ * Finds frames in a byte stream, however it is cut up. Payloads alias the pieces of the stream; short ones, and what
+ * comes in small pieces, are copied.
  */
 export class FrameReader {
   /** Longest payload that is taken, in bytes. */
@@ -111,7 +114,8 @@ export class FrameReader {
   #fillPayload(bytes: Uint8Array, at: number): number {
     const piece = bytes.subarray(at, at + this.#missing)
     const small = piece.length < smallPiece && piece.length < this.#missing
-    if (small || piece.length <= this.#block.length - this.#filled) this.#gather(piece)
+    const short = this.#view.getUint32(0) < shortPayload
+    if (short || small || piece.length <= this.#block.length - this.#filled) this.#gather(piece)
     else this.#pass(piece)
     this.#missing -= piece.length
     return piece.length

@@ -111,7 +111,7 @@ spec('the REQs of the peer', (it) => {
   it('are handed out with what is needed to reply', () => {
     const link = linkOf('server')
     const request = requestIn(link, frameFor(pause, 9, 4))
-    assert.deepEqual(request, { message: pause, seq: 9, instance: 4 })
+    assert.deepEqual(request, { message: pause, seq: 9, instance: 4, payloadBytes: 0 })
     link.reply(request, paused)
     const [frame] = handed(link)
     assert.deepEqual(frame, frameFor(paused, 9, 4))

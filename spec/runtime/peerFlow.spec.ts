@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
+import { fixed } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { named } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
@@ -30,6 +31,15 @@ spec('a peer whose socket is full', (it) => {
     rig.peer.notify(goodbye)
     assert.deepEqual(rig.codes, ['slow-consumer'])
     assert.deepEqual(rig.clock.set, [])
+  })
+
+  it('is rid of one for whom very many short replies wait: each takes more memory than its bytes', () => {
+    const rig = new Rig({ side: 'server', unsentBytes: 1_000_000_000 })
+    rig.socket.writable = false
+    for (let count = 0; count <= fixed.unsentReplies; count++) rig.peer.notify(goodbye)
+    assert.deepEqual(rig.codes, [])
+    rig.peer.notify(goodbye)
+    assert.deepEqual(rig.codes, ['slow-consumer'])
   })
 
   it('is rid of one that takes nothing for two intervals, though it speaks', () => {

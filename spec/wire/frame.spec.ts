@@ -79,6 +79,16 @@ spec('a frame reader', (it) => {
     for (const part of frame?.payload ?? []) assert.equal(part.buffer, stream.buffer)
   })
 
+  it('copies a short payload, which would else keep all alive that arrived with it', () => {
+    const stream = joined([bytesOf(frameOf(counting(10_000))), bytesOf(frameOf(counting(20_000)))])
+    const [short, long] = read([stream])
+    assert.deepEqual(
+      short?.payload.map((part) => part.buffer.byteLength),
+      [10_000],
+    )
+    assert.equal(long?.payload[0]?.buffer, stream.buffer)
+  })
+
   it('keeps few objects for a payload that comes byte by byte', () => {
     const [frame] = read(cut(bytesOf(frameOf(counting(300_000))), [1]))
     assert.deepEqual(
