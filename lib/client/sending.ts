@@ -1,12 +1,14 @@
 import type { Pace } from '../core/pace.ts'
 import { type Span, Window } from '../core/window.ts'
 import { OspError } from '../errors.ts'
+import { clientLimits } from '../limits.ts'
 import type { Clock, DigestName } from '../ports/platform.ts'
 import type { OpenSource } from '../ports/source.ts'
 import type { FollowingDigest } from '../runtime/followingDigest.ts'
 import { wait } from '../runtime/wait.ts'
 import type { Message } from '../wire/message.ts'
-import { digestNumbers } from '../wire/protocol.ts'
+import { storedNameOf } from './answers.ts'
+import { openUpload } from './opening.ts'
 import type { OnlineLink } from './session.ts'
 
 export interface SendingOptions {
@@ -36,7 +38,7 @@ export interface SendingOptions {
 export class Sending {
   readonly #options: SendingOptions
   #instance = 0
-  #granted = 0
+  #chunkBytes = 0
   #window: Window
   #failure: OspError | undefined
   /** Whether the instance is still this sending's, as far as the server has said. */
@@ -72,22 +74,15 @@ export class Sending {
   }
 
   async #open(): Promise<void> {
-    const { link, source, name, algorithm, fresh, progress, digest } = this.#options
-    const { size, modifiedAt } = source
-    const upload = { fileName: name, size, modifiedAt, digest: digestNumbers[algorithm] }
-    const ack = fresh
-      ? await link.peer.ask({ event: 'StartPostFileReq', ...upload }).reply
-      : await link.peer.ask({ event: 'ContinuePostFileReq', ...upload, progress }).reply
-    if (ack.chunk === 0 || ack.window === 0) throw new OspError('malformed', 'the server grants chunks of no bytes')
-    this.#instance = ack.instance
-    this.#granted = ack.chunk
-    this.#window = new Window(size, ack.progress, ack.window)
-    const checkpoint = ack.event === 'ContinuePostFileAck' ? ack.checkpoint : 0
-    if (ack.event === 'ContinuePostFileAck' && checkpoint > 0)
-      digest.expect({ offset: checkpoint, digest: ack.checkpointDigest })
-    this.#options.standing(ack.progress, checkpoint)
+    const { digest, source, standing } = this.#options
+    const { instance, chunkBytes, windowBytes, progress, checkpoint } = await openUpload(this.#options)
+    this.#instance = instance
+    this.#chunkBytes = chunkBytes
+    this.#window = new Window(source.size, progress, windowBytes)
+    if (checkpoint) digest.expect(checkpoint)
+    standing(progress, checkpoint?.offset ?? 0)
     // Also where nothing is to be read: the digest may stand at the checkpoint, and disagree.
-    if (ack.progress > digest.position || checkpoint > 0) this.#catchUp(ack.progress)
+    if (progress > digest.position || checkpoint) this.#catchUp(progress)
   }
 
   async #send(): Promise<string> {
@@ -96,12 +91,17 @@ export class Sending {
       const changed = new Promise<void>((resolve) => {
         this.#wake = resolve
       })
-      const span = this.#window.take(this.#options.pace.chunkBytes(this.#granted))
+      const span = this.#take()
       if (span) await this.#sendChunk(span)
       else if (this.#complete) await this.#askToVerify()
       else await changed
     }
     return this.#storedName
+  }
+
+  #take(): Span | undefined {
+    if (this.#unanswered.size >= clientLimits.unansweredChunks) return undefined
+    return this.#window.take(this.#options.pace.chunkBytes(this.#chunkBytes))
   }
 
   /** Everything is sent and digested, and the server was not asked to verify it. */
@@ -111,7 +111,7 @@ export class Sending {
   }
 
   async #sendChunk(span: Span): Promise<void> {
-    const { link, source, pace, clock, digest, signal } = this.#options
+    const { link, source, pace, clock, digest, name, signal } = this.#options
     const { round } = this.#window
     const delayMs = pace.delayMs(span.length, clock.now())
     if (delayMs > 0) await wait(clock, delayMs, signal)
@@ -121,7 +121,7 @@ export class Sending {
     const giveBack = () => link.buffers.put(buffer)
     try {
       const read = await source.read(bytes, span.offset)
-      if (read < span.length) throw changed('it has become shorter')
+      if (read < span.length) throw changed(name, 'became shorter')
     } catch (error) {
       giveBack()
       throw error
@@ -147,19 +147,17 @@ export class Sending {
     const { pace, clock, standing } = this.#options
     pace.acknowledged(span.length, clock.now())
     if (!this.#unanswered.delete(seq)) return
-    try {
-      this.#window.reply(seq, span, ack.progress)
-    } catch (error) {
-      this.#fail(OspError.from(error))
-    }
+    const { taken } = this.#window
+    this.#judge(() => this.#window.reply(seq, span, ack.progress))
+    // Bytes that this process has not sent.
+    if (this.#window.taken > taken) this.#catchUp(this.#window.taken)
     standing(this.#window.acknowledged, ack.durable)
-    this.#wake()
   }
 
   /** Asks behind the last chunk, without waiting for its reply: where a chunk did not count, so the answer says. */
   async #askToVerify(): Promise<void> {
-    const { link, source, digest, verifying } = this.#options
-    if (!(await source.unchanged())) throw changed('it was written to')
+    const { link, source, digest, name, verifying } = this.#options
+    if (!(await source.unchanged())) throw changed(name, 'was written to')
     if (!this.#complete) return
     this.#asking = true
     verifying(true)
@@ -168,24 +166,30 @@ export class Sending {
     this.#asked(seq)
     reply.then(
       (ack) => {
-        this.#storedName = ack.storedName
-        this.#wake()
+        this.#held = false
+        this.#judge(() => {
+          this.#storedName = storedNameOf(ack)
+        })
       },
       (why: OspError) => this.#notVerified(seq, why),
     )
   }
 
   #notVerified(seq: number, why: OspError): void {
-    if (why.code !== 'wrong-offset' || why.progress === undefined) {
-      this.#refused(seq, why)
-      return
+    const { code, progress } = why
+    if (code !== 'wrong-offset' || progress === undefined) this.#refused(seq, why)
+    else if (this.#unanswered.delete(seq)) {
+      this.#asking = false
+      this.#options.verifying(false)
+      this.#judge(() => this.#window.goBack(progress))
+      this.#options.standing(this.#window.acknowledged)
     }
-    if (!this.#unanswered.delete(seq)) return
-    this.#asking = false
-    this.#options.verifying(false)
+  }
+
+  /** An answer that does not keep to the protocol ends the sending. */
+  #judge(take: () => void): void {
     try {
-      this.#window.goBack(why.progress)
-      this.#options.standing(why.progress)
+      take()
       this.#wake()
     } catch (error) {
       this.#fail(OspError.from(error))
@@ -194,7 +198,7 @@ export class Sending {
 
   /** Reads for the digest what this process has not sent itself, beside the sending. */
   #catchUp(end: number): void {
-    const { digest } = this.#options
+    const { digest, name } = this.#options
     digest.catchUp(end).then(
       (agreed) => {
         if (agreed === undefined) return this.#wake()
@@ -202,7 +206,7 @@ export class Sending {
         this.#fail(new OspError('digest-mismatch', 'the server has other bytes of this file'))
       },
       (error: unknown) =>
-        this.#fail(error instanceof RangeError ? changed('it has become shorter') : OspError.from(error)),
+        this.#fail(error instanceof RangeError ? changed(name, 'became shorter') : OspError.from(error)),
     )
   }
 
@@ -242,5 +246,5 @@ export class Sending {
   }
 }
 
-const changed = (how: string) =>
-  new OspError('source-changed', `the source has changed while it was being sent: ${how}`)
+const changed = (name: string, how: string) =>
+  new OspError('source-changed', `${name} ${how} while it was being sent; send it again when nothing writes to it`)

@@ -8,6 +8,7 @@ import { Peer } from '../runtime/peer.ts'
 import { unlessAborted, wait } from '../runtime/wait.ts'
 import type { Message } from '../wire/message.ts'
 import { version } from '../wire/protocol.ts'
+import { checkWelcome } from './answers.ts'
 import { Buffers } from './buffers.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
@@ -163,7 +164,7 @@ export class ClientSession {
         software,
         features: 0,
       } as const
-      const welcome = await unlessAborted(peer.ask(hello).reply, signal)
+      const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       peer.keepAliveMs = welcome.keepAlive
       return welcome
     } catch (error) {

@@ -113,7 +113,8 @@ export class UploadRun {
 
   #stand(progress: number, durable: number): void {
     const size = this.#source?.size ?? 0
-    control.stand(this.#options.upload, progress, Math.min(durable, progress), size)
+    const sent = Math.min(progress, size)
+    control.stand(this.#options.upload, sent, Math.min(durable, sent), size)
     if (progress <= this.#best) return
     this.#best = progress
     this.#refusals = 0

@@ -1,4 +1,5 @@
 import { OspError } from '../errors.ts'
+import { clientLimits } from '../limits.ts'
 
 /** A piece of a file. */
 export interface Span {
@@ -19,6 +20,11 @@ export class Window {
   #judged = 0
   #lastSeq = 0
   #round = 0
+  /** The most that was ever acknowledged, and how often the server has fallen behind since it was. */
+  #best: number
+  #falls = 0
+  /** How often it went back since the server got further. */
+  #stalls = 0
 
   /** An upload of `size` bytes that stands at `progress`; at most `windowBytes` are unacknowledged. */
   constructor(size: number, progress: number, windowBytes: number) {
@@ -27,6 +33,7 @@ export class Window {
     this.#windowBytes = windowBytes
     this.#next = progress
     this.#acknowledged = progress
+    this.#best = progress
   }
 
   /** Leading bytes that the server has, as far as it has said. */
@@ -74,14 +81,20 @@ export class Window {
 
   /**
    * Sends again from `progress` on; replies to what was sent before no longer move it. Throws OspError `malformed` for
-   * a progress beyond the file's end, as `reply` and the constructor do.
+   * a progress beyond the file's end, as `reply` and the constructor do; `wrong-offset` if it was done too often without
+   * getting further.
    */
   goBack(progress: number): void {
     this.#check(progress)
     this.#judged = this.#lastSeq
-    this.#acknowledged = progress
+    if (progress < this.#acknowledged) this.#falls++
+    if (progress === this.#acknowledged) this.#stalls++
+    this.#acknowledge(progress)
     this.#next = progress
     this.#round++
+    if (Math.max(this.#falls, this.#stalls) <= clientLimits.setbacks) return
+    const text = `the server stays at ${progress} of ${this.#size} bytes, however often the next ones are sent`
+    throw new OspError('wrong-offset', text)
   }
 
   #check(progress: number): void {
@@ -90,7 +103,16 @@ export class Window {
   }
 
   #stand(progress: number): void {
-    this.#acknowledged = progress
+    this.#acknowledge(progress)
     this.#next = Math.max(this.#next, progress)
+  }
+
+  #acknowledge(progress: number): void {
+    if (progress > this.#acknowledged) this.#stalls = 0
+    if (progress > this.#best) {
+      this.#best = progress
+      this.#falls = 0
+    }
+    this.#acknowledged = progress
   }
 }

@@ -33,9 +33,13 @@ export function goodbyeOf(error: OspError): Message<'GoodbyeNtf'> {
   return { event: 'GoodbyeNtf', ...refused(error) }
 }
 
-/** The error that a NACK or GOODBYE of the peer tells. */
+/** What a sentence that people will read must not have: it could drive a terminal, or read otherwise than it is. */
+const unfit = /[\p{Cc}\u2028\u2029\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/gu
+
+/** The error that a NACK or GOODBYE of the peer tells; characters that don't belong into its sentence become spaces. */
 export function errorOf(told: Message<NackName | 'GoodbyeNtf'>): OspError {
-  const { code, text, retryAfter: retryAfterMs } = told
+  const { code, retryAfter: retryAfterMs } = told
+  const text = told.text.slice(0, mostCharacters).toWellFormed().replace(unfit, ' ').trim()
   const progress = 'progress' in told ? told.progress : undefined
   const recipients = 'recipients' in told ? told.recipients : undefined
   return new OspError(codeOf(code), text === '' ? undefined : text, {

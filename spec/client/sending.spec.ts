@@ -36,6 +36,7 @@ function sending(followed = 0) {
   const link = {
     peer: rig.peer,
     buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
+    welcome: { maxFrame: 1_000_000 },
     lost: new Promise(() => {}),
   } as unknown as OnlineLink
   const run = new Sending({

@@ -1,0 +1,25 @@
+import { OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
+import { fileName } from '../names.ts'
+import type { Message } from '../wire/message.ts'
+import { version } from '../wire/protocol.ts'
+
+/** `welcome`, or an OspError `malformed` that says what a client can't live with. */
+export function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> {
+  const { leastKeepAliveMs, mostKeepAliveMs, helloFrameBytes } = fixed
+  const { maxFrame, keepAlive, maxUploads } = welcome
+  if (welcome.version !== version) throw nonsense(`it has chosen version ${welcome.version}, which was not offered`)
+  if (maxFrame < helloFrameBytes) throw nonsense(`it takes payloads of at most ${maxFrame} bytes`)
+  if (keepAlive < leastKeepAliveMs || keepAlive > mostKeepAliveMs) throw nonsense(`its keep-alive is ${keepAlive} ms`)
+  if (maxUploads === 0) throw nonsense('it takes no uploads')
+  return welcome
+}
+
+/** The name that a file lies under, which people and programs will be shown; or an OspError `malformed`. */
+export function storedNameOf({ storedName }: Message<'FileMd5Ack'>): string {
+  if (!fileName.safeParse(storedName).success) throw nonsense('the name of the stored file is not allowed')
+  return storedName
+}
+
+/** That the server does not keep to the protocol, and how. */
+export const nonsense = (what: string) => new OspError('malformed', `the server does not keep to the protocol: ${what}`)

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict'
+import { connect } from '../../lib/client/client.ts'
+import { clientLimits } from '../../lib/limits.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { granted, hostileServer, welcome } from '../support/hostileServer.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { drive, patient } from '../support/patience.ts'
+import { spec } from '../support/spec.ts'
+
+const size = 50_000
+const source = (name = 'a') => memorySource(name, patterned(size))
+
+spec('a HELLO_ACK', (it) => {
+  const nonsense: readonly [string, Partial<Message<'HelloAck'>>, RegExp][] = [
+    ['of a version that was not offered', { version: 9 }, /version 9/u],
+    ['with frames of no bytes', { maxFrame: 0 }, /payloads of at most 0 bytes/u],
+    ['with a keep-alive of no time', { keepAlive: 0 }, /keep-alive is 0 ms/u],
+    ['with a keep-alive of weeks', { keepAlive: 0xffff_ffff }, /keep-alive is 4294967295 ms/u],
+    ['with no uploads', { maxUploads: 0 }, /takes no uploads/u],
+  ]
+  for (const [what, change, message] of nonsense) {
+    it(`${what} is refused with a sentence that says so`, async () => {
+      await using server = await hostileServer(({ message: { event }, reply }) => {
+        if (event === 'HelloReq') reply({ ...welcome, ...change })
+        return false
+      })
+      const client = server.client()
+      await assert.rejects(client.online(), { code: 'malformed', message })
+      const upload = await client.uploads.add(source())
+      await assert.rejects(upload.finished, { code: 'malformed', message })
+    })
+  }
+
+  it('that never comes is waited for as long as a handshake may take', async () => {
+    const { clock, options } = patient(0)
+    let heard: () => void = () => {}
+    const said = new Promise<void>((resolve) => {
+      heard = resolve
+    })
+    await using server = await hostileServer(() => {
+      heard()
+      return false
+    })
+    const online = assert.rejects(server.client(options).online(), { code: 'timed-out' })
+    await said
+    clock.pass(clientLimits.handshakeMs)
+    await online
+    assert.deepEqual(clock.set, [])
+  })
+
+  it('is not tried for in a busy loop', async () => {
+    const { clock, options } = patient(10 * 60_000)
+    await using server = await hostileServer(({ stream }) => {
+      stream.destroy()
+      return false
+    })
+    const client = server.client(options)
+    const upload = await client.uploads.add(source())
+    await drive(client, upload, clock)
+    await assert.rejects(upload.finished, { code: 'link-lost' })
+    assert.ok(server.dialled < 60, `${server.dialled} tries in ten minutes`)
+  })
+
+  it('leaves nothing open behind where it was refused', async () => {
+    await using server = await hostileServer(({ reply }) => {
+      reply({ ...welcome, version: 2 })
+      return false
+    })
+    const { clock, options } = patient(0)
+    await assert.rejects(connect({ to: server.to, user: 'alice', software: 'spec', ...options }), { code: 'malformed' })
+    assert.deepEqual(clock.set, [])
+  })
+})
+
+spec('a grant', (it) => {
+  const nonsense: readonly [string, Partial<Message<'ContinuePostFileAck'>>, RegExp][] = [
+    ['of no instance', { instance: 0 }, /names no instance/u],
+    ['of chunks of no bytes', { chunk: 0 }, /chunks of no bytes/u],
+    ['of a window of no bytes', { window: 0 }, /chunks of no bytes/u],
+    ['with a progress beyond the end', { progress: size + 1 }, /more progress than the file has bytes/u],
+  ]
+  for (const [what, change, message] of nonsense) {
+    it(`${what} ends this upload, and no other`, async () => {
+      await using server = await hostileServer(({ message, reply }) => {
+        if (message.event !== 'ContinuePostFileReq' || message.fileName !== 'bad') return true
+        reply({ ...granted, ...change })
+        return false
+      })
+      const { uploads } = server.client()
+      const [bad, good] = [await uploads.add(source('bad')), await uploads.add(source('good'))]
+      await assert.rejects(bad.finished, { code: 'malformed', message })
+      await good.finished
+    })
+  }
+
+  it('of chunks longer than the frames is used for chunks that fit', async () => {
+    const longest: number[] = []
+    await using server = await hostileServer(({ message: { event }, frame, reply }) => {
+      if (event === 'HelloReq') reply({ ...welcome, maxFrame: 5_000 })
+      else if (event === 'ContinuePostFileReq') reply({ ...granted, chunk: 0xffff_ffff, window: 0xffff_ffff })
+      else {
+        longest.push(frame.payload.reduce((total, part) => total + part.length, 0))
+        return true
+      }
+      return false
+    })
+    await (await server.client().uploads.add(source())).finished
+    assert.equal(Math.max(...longest), 5_000)
+  })
+
+  it('of a vast window for tiny chunks is used for a bounded number of them', async () => {
+    let full: () => void = () => {}
+    const filled = new Promise<void>((resolve) => {
+      full = resolve
+    })
+    await using server = await hostileServer(({ message: { event }, reply, say }) => {
+      if (event === 'ContinuePostFileReq') reply({ ...granted, chunk: 1, window: 0xffff_ffff })
+      else if (event === 'PostFileReq') {
+        // Asked behind the chunk that must be the last: a further one would come before the answer.
+        if (server.count('PostFileReq') === clientLimits.unansweredChunks)
+          setImmediate(() => say({ event: 'PingReq' }, 1))
+      } else if (event === 'PingAck') full()
+      else return true
+      return false
+    })
+    await server.client().uploads.add(source())
+    await filled
+    assert.equal(server.count('PostFileReq'), clientLimits.unansweredChunks)
+  })
+})

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { clientLimits, fixed } from '../../lib/limits.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { type Act, hostileServer, nack, welcome } from '../support/hostileServer.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { drive, patient } from '../support/patience.ts'
+import { bytesOf } from '../support/rawStream.ts'
+import { spec } from '../support/spec.ts'
+
+const size = 50_000
+const source = (name = 'a') => memorySource(name, patterned(size))
+
+spec('a reply to a chunk', (it) => {
+  it('with a progress beyond the end ends the upload', async () => {
+    await using server = await hostileServer(({ message: { event }, reply }) => {
+      if (event === 'PostFileReq') reply({ event: 'PostFileAck', progress: size + 1, durable: 0 })
+      return event !== 'PostFileReq' && event !== 'FileMd5Req'
+    })
+    const upload = await server.client().uploads.add(source())
+    await assert.rejects(upload.finished, { code: 'malformed', message: /more progress than the file has bytes/u })
+    assert.ok(upload.progress.sent <= size)
+  })
+
+  it('with a progress beyond what was sent is believed: the file’s digest has the last word', async () => {
+    await using server = await hostileServer(({ message: { event }, reply }) => {
+      if (event !== 'PostFileReq') return true
+      reply({ event: 'PostFileAck', progress: size, durable: size })
+      return false
+    })
+    const { digest } = await (await server.client().uploads.add(source())).finished
+    assert.equal(digest.length, 64)
+  })
+
+  const loops: readonly [string, Act][] = [
+    [
+      'that always tells the same progress',
+      ({ message: { event }, reply }) => {
+        if (event === 'PostFileReq') reply({ event: 'PostFileAck', progress: 10, durable: 0 })
+        return event !== 'PostFileReq' && event !== 'FileMd5Req'
+      },
+    ],
+    [
+      'that takes back in the end what it has acknowledged',
+      ({ message: { event }, reply }) => {
+        if (event !== 'FileMd5Req') return true
+        reply(nack('FileMd5Nack', 'wrong-offset', { progress: 0 }))
+        return false
+      },
+    ],
+    [
+      'that misses nothing and refuses the end all the same',
+      ({ message: { event }, reply }) => {
+        if (event !== 'FileMd5Req') return true
+        reply(nack('FileMd5Nack', 'wrong-offset', { progress: size }))
+        return false
+      },
+    ],
+  ]
+  for (const [what, act] of loops) {
+    it(`${what} is given up after the time for refusals, and asked for seldom meanwhile`, async () => {
+      const { clock, options } = patient(60_000)
+      await using server = await hostileServer(act)
+      const client = server.client(options)
+      const upload = await client.uploads.add(source())
+      await drive(client, upload, clock)
+      await assert.rejects(upload.finished, { code: 'wrong-offset', message: /stays at \d+ of 50000 bytes/u })
+      const tries = server.count('ContinuePostFileReq')
+      assert.ok(tries > 3 && tries < 30, `${tries} tries in a minute`)
+      assert.ok(server.count('PostFileReq') <= tries * (clientLimits.setbacks + 1) * (size / 10_000 + 1))
+      assert.ok(server.count('FileMd5Req') <= tries * (clientLimits.setbacks + 1))
+    })
+  }
+})
+
+spec('refusals without an end', (it) => {
+  for (const code of ['no-idle-instance', 'file-busy', 'internal', 'disk-full', 'instance-lost'] as const) {
+    it(`by ${code} are given up after the time for them, and asked for seldom meanwhile`, async () => {
+      const { clock, options } = patient(10 * 60_000)
+      await using server = await hostileServer(({ message: { event }, reply }) => {
+        if (event === 'PostFileReq') reply(nack('PostFileNack', code))
+        return event !== 'PostFileReq' && event !== 'FileMd5Req'
+      })
+      const client = server.client(options)
+      const upload = await client.uploads.add(source())
+      await drive(client, upload, clock)
+      await assert.rejects(upload.finished, { code })
+      const tries = server.count('ContinuePostFileReq')
+      assert.ok(tries > 5 && tries < 100, `${tries} tries in ten minutes`)
+    })
+  }
+
+  it('by digest-mismatch are given up after some tries', async () => {
+    await using server = await hostileServer(({ message: { event }, reply }) => {
+      if (event !== 'FileMd5Req') return true
+      reply(nack('FileMd5Nack', 'digest-mismatch'))
+      return false
+    })
+    const upload = await server.client().uploads.add(source())
+    await assert.rejects(upload.finished, { code: 'digest-mismatch' })
+    assert.equal(server.count('FileMd5Req'), clientLimits.digestTries + 1)
+  })
+})
+
+spec('a server', (it) => {
+  it('that says what nobody asked for is not listened to', async () => {
+    await using server = await hostileServer(({ message: { event }, say }) => {
+      if (event === 'PostFileReq') {
+        for (let seq = 1_000; seq < 3_000; seq++) say({ event: 'PostFileAck', progress: 7, durable: 7 }, seq, 77)
+        say(nack('FileMd5Nack', 'cancelled'), 0xffff_ffff)
+        say({ event: 'RegistListNtf', listVersion: 1, kind: 0, members: [] }, 0)
+      }
+      return true
+    })
+    await (await server.client().uploads.add(source())).finished
+  })
+
+  it('that answers for another instance than it was asked is found by the seq', async () => {
+    await using server = await hostileServer(({ message, reply }) => {
+      if (message.event !== 'PostFileReq') return true
+      const progress = message.progress + message.content.reduce((total, part) => total + part.length, 0)
+      reply({ event: 'PostFileAck', progress, durable: 0 }, { instance: 4_711 })
+      return false
+    })
+    await (await server.client().uploads.add(source())).finished
+  })
+
+  const faults: readonly [string, Uint8Array | Message, RegExp][] = [
+    ['announces more than 2 MiB', new Uint8Array(20).fill(0x7f), /over the limit of 2097152/u],
+    ['announces a byte too much', announcing(fixed.clientFrameBytes + 1), /2097153 bytes, over the limit/u],
+    ['sends damaged frames', bytesOf({ event: 'PingReq' }).fill(1, 16), /CRC/u],
+    ['speaks another version', bytesOf({ event: 'PingReq' }, 1, 0, { version: 7 }), /version 7/u],
+    ['speaks of unknown events', bytesOf({ event: 'PingReq' }, 1, 0, { event: 999 }), /no event 999/u],
+    ['asks what only clients ask', { event: 'PauseFileReq' }, /only a client sends PauseFileReq/u],
+    ['delivers to who is not registered', delivery(), /not valid/u],
+    ['sends half a frame and ends', bytesOf({ event: 'PingReq' }).subarray(0, 9), /ended within a frame/u],
+  ]
+  for (const [what, says, message] of faults) {
+    it(`that ${what} loses the link, and the client waits with a sentence`, async () => {
+      await using server = await hostileServer(({ message: { event }, write, stream }) => {
+        if (event !== 'ContinuePostFileReq') return true
+        write(says instanceof Uint8Array ? says : bytesOf(says, 1, says.event === 'PauseFileReq' ? 1 : 0))
+        if (says instanceof Uint8Array && says.length < 20) stream.end()
+        return false
+      })
+      const client = server.client({ retryForMs: 1e9 })
+      const seen = new Promise<[string, string]>((resolve) => {
+        client.on('status', (status, why) => status === 'waiting' && resolve([why?.code ?? '', why?.message ?? '']))
+      })
+      await client.uploads.add(source())
+      const [code, text] = await seen
+      assert.equal(code, text.includes('ended within') ? 'link-lost' : 'malformed')
+      assert.match(text, message)
+    })
+  }
+
+  it('that falls silent is given up after two keep-alives', async () => {
+    const { clock, options } = patient(1e9)
+    let asked: () => void = () => {}
+    const silent = new Promise<void>((resolve) => {
+      asked = resolve
+    })
+    await using server = await hostileServer(({ message: { event }, reply }) => {
+      if (event === 'HelloReq') reply({ ...welcome, keepAlive: 10_000 })
+      if (event === 'ContinuePostFileReq') asked()
+      return false
+    })
+    const client = server.client(options)
+    const seen = new Promise<string | undefined>((resolve) => {
+      client.on('status', (status, why) => status === 'waiting' && resolve(why?.code))
+    })
+    await client.uploads.add(source())
+    await silent
+    for (let seconds = 0; seconds < 22; seconds++) clock.pass(1_000)
+    assert.equal(await seen, 'timed-out')
+  })
+
+  it('cannot drive the terminal of who reads its sentences', async () => {
+    const text = '\u001b]0;owned\u0007no\u202e\u009b2Jway\r\n'
+    await using server = await hostileServer(({ message: { event }, reply }) => {
+      if (event !== 'HelloReq') return true
+      reply(nack('HelloNack', 'unauthorized', { text }))
+      return false
+    })
+    await assert.rejects(server.client().online(), { code: 'unauthorized', message: ']0;owned no  2Jway' })
+  })
+
+  it('cannot name a stored file as it likes', async () => {
+    await using server = await hostileServer(({ message: { event }, reply }) => {
+      if (event !== 'FileMd5Req') return true
+      reply({ event: 'FileMd5Ack', storedName: '../\u001b[2J' })
+      return false
+    })
+    const upload = await server.client().uploads.add(source())
+    await assert.rejects(upload.finished, { code: 'malformed', message: /the name of the stored file/u })
+  })
+})
+
+function announcing(length: number): Uint8Array {
+  const header = new Uint8Array(20)
+  new DataView(header.buffer).setUint32(0, length)
+  return header
+}
+
+function delivery(): Message {
+  const fields = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1, content: new Uint8Array(3) }
+  return { event: 'DeliverMsgReq', ...fields, attempt: 1 }
+}

@@ -1,0 +1,27 @@
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import type { Client } from '../../lib/client/client.ts'
+import type { Upload } from '../../lib/client/upload.ts'
+import { until } from './facts.ts'
+import { VirtualClock } from './virtualClock.ts'
+
+/** A client on a clock that moves only where it waits, and what it has been told to wait for. */
+export function patient(retryForMs: number) {
+  const clock = new VirtualClock()
+  const platform = { ...nodePlatform(), clock }
+  return { clock, options: { platform, retryForMs } }
+}
+
+/** Lets time pass whenever the client waits, until the upload is over. */
+export async function drive(client: Client, upload: Upload, clock: VirtualClock): Promise<void> {
+  for (;;) {
+    const waits = () => client.status === 'waiting' || (upload.phase === 'waiting' && upload.why !== undefined)
+    const over = () => upload.phase === 'failed' || upload.phase === 'done'
+    await Promise.race([
+      until(client, 'status', () => waits() || over()),
+      until(upload, 'phase', () => waits() || over()),
+    ])
+    if (over()) return
+    clock.pass(1_000)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { codeOf, type ErrorCode } from '../../lib/errors.ts'
+import { fixed } from '../../lib/limits.ts'
+import { encodeFrame, type Frame, FrameReader } from '../../lib/wire/frame.ts'
+import { decode, type Message } from '../../lib/wire/message.ts'
+import { frameFor } from './frames.ts'
+
+const { crc32 } = nodePlatform()
+
+/** The bytes of a frame that carries `message`; `change` replaces what the table says of it. */
+export function bytesOf(message: Message, seq = 1, instance = 0, change: Partial<Frame> = {}): Buffer {
+  return Buffer.concat(encodeFrame({ ...frameFor(message, seq, instance), ...change }, crc32))
+}
+
+/** The bytes of a HELLO_REQ, which is seq 1. */
+export function helloBytes(session = 'hostile', user = 'mallory'): Buffer {
+  const id = new Uint8Array(16)
+  new TextEncoder().encodeInto(session, id)
+  const fields = { versions: [1], userName: user, token: '', session: id, software: 'raw', features: 0 }
+  return bytesOf({ event: 'HelloReq', ...fields })
+}
+
+/** A TCP connection to a server that sends any bytes, and keeps the frames that it is answered with. */
+export class RawStream implements AsyncDisposable {
+  readonly stream: Socket
+  readonly came: Message[] = []
+  /** Resolves when the server has ended the connection, in whatever way. */
+  readonly ended: Promise<void>
+  over = false
+  #look: () => void = () => {}
+
+  private constructor(stream: Socket) {
+    this.stream = stream
+    const reader = new FrameReader(crc32, fixed.clientFrameBytes)
+    stream.on('data', (bytes) => {
+      for (const frame of reader.push(bytes)) this.came.push(decode(frame))
+      this.#look()
+    })
+    // What it writes to a server that is gone already is answered with a reset.
+    stream.on('error', () => {})
+    this.ended = new Promise((resolve) => {
+      const end = () => {
+        this.over = true
+        this.#look()
+        resolve()
+      }
+      stream.on('end', end).on('close', end)
+    })
+  }
+
+  static async connect(port: number): Promise<RawStream> {
+    const stream = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+    await once(stream, 'connect')
+    return new RawStream(stream)
+  }
+
+  /** One that the server has let in. */
+  static async letIn(port: number, session?: string, user?: string): Promise<RawStream> {
+    const raw = await RawStream.connect(port)
+    await raw.write(helloBytes(session, user))
+    await raw.until('HelloAck')
+    return raw
+  }
+
+  /** Resolves when the system has taken the bytes, or the server has ended the connection. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.over) return
+    const taken = new Promise<void>((resolve) => this.stream.write(bytes, () => resolve()))
+    await Promise.race([taken, this.ended])
+  }
+
+  /** The first frame of this event that has come, or comes. */
+  async until<K extends Message['event']>(event: K): Promise<Message<K>> {
+    for (;;) {
+      const found = this.came.find((message) => message.event === event)
+      if (found) return found as Message<K>
+      assert.ok(!this.over, `the link ended before ${event} came, after ${this.came.map((message) => message.event)}`)
+      await new Promise<void>((resolve) => {
+        this.#look = resolve
+      })
+    }
+  }
+
+  /** The server ends the link, and has said GOODBYE with this code before; resolves with its sentence. */
+  async dismissed(code: ErrorCode): Promise<string> {
+    const goodbye = await this.until('GoodbyeNtf')
+    assert.equal(codeOf(goodbye.code), code, goodbye.text)
+    await this.ended
+    return goodbye.text
+  }
+
+  /** Ends its own side; what the server still says is read. */
+  end(): void {
+    this.stream.end()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stream.destroy()
+    await this.ended
+  }
+}
