@@ -29,13 +29,23 @@ export async function publish(
     // Looking first saves a durable write for each name that is taken anyway; publishing has the last word.
     if (!again && onConflict !== 'replace' && (await storage.files.stored(file.user, storedName))) continue
     if (!again) await storage.transfers.verified(claim, candidate)
-    if (!(await partial.publish(storedName, onConflict === 'replace'))) continue
+    if (!(await take(partial, storedName, onConflict))) continue
     await storage.transfers.complete(claim, noteMs)
     return candidate
   }
   if (onConflict === 'reject')
     throw new OspError('file-exists', `a file named ${JSON.stringify(file.name)} is already stored`)
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
+}
+
+/** Whether the file lies under this name now. Where files are kept under other names, one with no room is as good as taken. */
+async function take(partial: PartialFile, storedName: string, onConflict: OnConflict): Promise<boolean> {
+  try {
+    return await partial.publish(storedName, onConflict === 'replace')
+  } catch (error) {
+    if (onConflict !== 'rename' || OspError.from(error).code !== 'name-conflict') throw error
+    return false
+  }
 }
 
 /**

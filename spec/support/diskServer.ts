@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { localOnly } from '../../lib/adapters/localOnly.ts'
+import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import type { LogEntry } from '../../lib/ports/log.ts'
+import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
+import { FileClient } from './fileClient.ts'
+import { RawClient } from './rawClient.ts'
+
+/** A server on a data directory that others can meddle with, beside a directory that is none of its business. */
+export interface DiskServer extends AsyncDisposable {
+  readonly server: Server
+  readonly data: string
+  readonly log: readonly LogEntry[]
+  client(user?: string, session?: string): Promise<FileClient>
+  /** Makes `path` below the data directory a link to something outside of it: a file that holds `secret`, or a directory. */
+  plant(path: string, to?: 'file' | 'directory'): Promise<void>
+  /** Proves that nothing outside was changed or added. */
+  untouched(): Promise<void>
+}
+
+export async function diskServer(options: Partial<ServeOptions> = {}): Promise<DiskServer> {
+  const top = await mkdtemp(join(tmpdir(), 'ospd-hostile-'))
+  const [data, outside] = [join(top, 'data'), join(top, 'outside')]
+  await mkdir(outside)
+  await writeFile(join(outside, 'secret'), 'secret')
+  const log: LogEntry[] = []
+  const listen = memoryTransport()
+  const platform = nodePlatform()
+  const server = await serve({
+    platform,
+    listen,
+    authenticator: localOnly(),
+    storage: disk(data),
+    log: (entry) => log.push(entry),
+    ...options,
+  })
+  return {
+    server,
+    data,
+    log,
+    async client(user = 'alice', session = user) {
+      const raw = await RawClient.dial(listen, platform)
+      raw.hello({ user, session })
+      const { node } = await raw.expect('HelloAck')
+      return new FileClient(raw, node)
+    },
+    async plant(path, to = 'file') {
+      const place = join(data, path)
+      await rm(place, { recursive: true, force: true })
+      await symlink(to === 'file' ? join(outside, 'secret') : outside, place)
+    },
+    async untouched() {
+      assert.deepEqual(await readdir(outside), ['secret'])
+      assert.equal(await readFile(join(outside, 'secret'), 'utf8'), 'secret')
+    },
+    async [Symbol.asyncDispose]() {
+      await server.close()
+      await rm(top, { recursive: true, force: true })
+    },
+  }
+}
