@@ -6,7 +6,7 @@ import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
 import { makeDirectory, syncDirectory } from './directories.ts'
-import { attempt, errnoOf } from './faults.ts'
+import { attempt, errnoOf, fault, isFull } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
 import { Layout } from './layout.ts'
@@ -97,6 +97,7 @@ async function openShelf(layout: Layout): Promise<LevelShelf> {
   } catch (error) {
     const { cause } = error as Error
     if (errnoOf(cause) === 'LEVEL_LOCKED') throw await lockedBy(layout, cause)
+    if (isFull(error)) throw fault(error, `opening ${layout.records}`)
     throw new OspError(
       'internal',
       `the records in ${layout.records} cannot be opened (${cause instanceof Error ? cause.message : error}); ` +

@@ -10,13 +10,22 @@ export function errnoOf(error: unknown): string | undefined {
 }
 
 /** An unexpected error as OspError `disk-full` or `internal`; `doing` names the act and the path, "writing /data/x". */
-function fault(cause: unknown, doing: string): OspError {
+export function fault(cause: unknown, doing: string): OspError {
   if (cause instanceof OspError) return cause
-  const text = cause instanceof Error ? cause.message : String(cause)
-  if (full.has(errnoOf(cause) ?? '') || fullText.test(text)) {
+  if (isFull(cause))
     return new OspError('disk-full', `${doing} failed: the disk is full or a quota is used up`, { cause })
-  }
-  return new OspError('internal', `${doing} failed: ${text}`, { cause })
+  return new OspError('internal', `${doing} failed: ${textOf(cause)}`, { cause })
+}
+
+/** Whether it says that there is no room; what classic-level rejects with says so only in its cause. */
+export function isFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return full.has(errnoOf(error) ?? '') || fullText.test(error.message) || isFull(error.cause)
+}
+
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause instanceof Error ? `${error.message} (${textOf(error.cause)})` : error.message
 }
 
 /** What `work` resolves with, or `fault` of what it rejects with. */

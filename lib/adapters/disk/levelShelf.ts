@@ -15,6 +15,7 @@ export class LevelShelf implements Shelf {
   #writing: Promise<void> | undefined
   #reopening: Promise<void> | undefined
   #torn = false
+  #closed = false
 
   private constructor(level: ClassicLevel<string, string>) {
     this.#level = level
@@ -28,16 +29,19 @@ export class LevelShelf implements Shelf {
   }
 
   async get(key: string): Promise<string | undefined> {
-    await this.#reopening
-    return attempt(`reading ${this.#level.location}`, () => this.#level.get(key))
+    return attempt(`reading ${this.#level.location}`, async () => {
+      await this.#opened()
+      return this.#level.get(key)
+    })
   }
 
   async *entries({ from, below, limit = -1 }: KeyRange): AsyncIterable<readonly [key: string, value: string]> {
-    await this.#reopening
+    const doing = `reading ${this.#level.location}`
+    await attempt(doing, () => this.#opened())
     const entries = this.#level.iterator({ gte: from, lt: below, limit })
     try {
       for (;;) {
-        const entry = await attempt(`reading ${this.#level.location}`, () => entries.next())
+        const entry = await attempt(doing, () => entries.next())
         if (!entry) return
         yield entry
       }
@@ -56,6 +60,7 @@ export class LevelShelf implements Shelf {
   /** Ends what was asked to be written, then closes. */
   async close(): Promise<void> {
     await this.#writing
+    this.#closed = true
     await attempt(`closing ${this.#level.location}`, () => this.#level.close())
   }
 
@@ -85,11 +90,21 @@ export class LevelShelf implements Shelf {
     })
   }
 
+  /** Resolves when it can be read: it is not open while it is opened anew, nor where that failed for want of room. */
+  async #opened(): Promise<void> {
+    while (this.#reopening) await this.#reopening
+    if (this.#level.status !== 'open' && !this.#closed) await this.#reopen()
+  }
+
   // A write that failed may have left half an entry in LevelDB's log, and what is written behind that would
   // not be found again. Opening it anew puts the good part of the log away and begins another.
-  async #reopen(): Promise<void> {
-    const reopened = this.#level.close().then(() => this.#level.open())
-    this.#reopening = reopened.catch(() => {})
-    await reopened
+  #reopen(): Promise<void> {
+    this.#reopening ??= this.#level
+      .close()
+      .then(() => this.#level.open())
+      .finally(() => {
+        this.#reopening = undefined
+      })
+    return this.#reopening
   }
 }
