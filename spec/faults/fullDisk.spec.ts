@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { Layout } from '../../lib/adapters/disk/layout.ts'
+import type { Upload } from '../../lib/client/upload.ts'
+import { KiB } from '../../lib/limits.ts'
+import { canMount, smallDisk, type TemporaryDirectory } from '../contract/storage/places.ts'
+import { type Ballast, ballast } from '../support/ballast.ts'
+import { run, place as sourceFiles, start } from '../support/commands.ts'
+import { until } from '../support/facts.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { MortalServer } from '../support/mortalServer.ts'
+import { spec } from '../support/spec.ts'
+import type { Step } from '../support/steppedStorage.ts'
+import { canInject, injecting } from '../support/strace.ts'
+import { TroubledStorage } from '../support/troubledStorage.ts'
+
+const diskBytes = 4_000_000
+const limits = { chunkBytes: 64 * KiB, windowBytes: 512 * KiB, checkpointBytes: 256 * KiB, retryAfterMs: 20 }
+const kept = patterned(100_000)
+const large = patterned(1_500_000, 2)
+const small = patterned(1_000, 3)
+/** So long that its record finds no room in what LevelDB's log has left of a page. */
+const longName = (letter: string) => Array.from({ length: 10 }, () => letter.repeat(99)).join('/')
+
+const isFull = (upload: Upload) =>
+  until(upload, 'phase', () => upload.phase === 'waiting' && upload.why?.code === 'disk-full')
+
+interface Ground extends AsyncDisposable {
+  readonly place: MortalServer
+  /** Takes all room but so many bytes. */
+  fill(leaving?: number): Ballast
+}
+
+/** A server's place on a small disk. */
+async function ground(): Promise<Ground> {
+  const directory: TemporaryDirectory = await smallDisk(diskBytes)
+  const place = await MortalServer.in(directory)
+  return {
+    place,
+    fill: (leaving) => ballast(directory.path, leaving),
+    [Symbol.asyncDispose]: () => place[Symbol.asyncDispose](),
+  }
+}
+
+/** After everything: another file is taken, a restart finds all files, and nothing is left over. */
+async function assertHealthy(place: MortalServer, expected: Record<string, Uint8Array>): Promise<void> {
+  for (const name of ['next', 'after a restart']) {
+    const server = await place.serve({ limits })
+    const client = place.client()
+    await (await client.uploads.add(memorySource(name, small))).finished
+    await client.close()
+    await server.close()
+  }
+  const all = { ...expected, 'alice/next': small, 'alice/after a restart': small }
+  assert.deepEqual(Object.fromEntries(await place.files()), all)
+  assert.deepEqual(await place.files('partial'), new Map())
+  assert.deepEqual(await place.records(), [])
+}
+
+/** Fills the disk when an upload has come to `step`, and makes room when the client has heard of it. */
+const fullAt = (step: Step) => async () => {
+  await using on = await ground()
+  const { place } = on
+  const storage = new TroubledStorage(disk(place.data))
+  const server = await place.serve({ storage, limits })
+  const client = place.client()
+  const held = storage.hold(step)
+  const upload = await client.uploads.add(memorySource(longName('a'), small))
+  await held.reached
+  const weight = on.fill()
+  held.go()
+  await isFull(upload)
+  weight.throwOff()
+  await upload.finished
+  await client.close()
+  await server.close()
+  await assertHealthy(place, { [`alice/${longName('a')}`]: small })
+}
+
+spec('a disk that is full', (it) => {
+  if (!canMount) return it.skip('is waited for', 'this process may not mount a small disk')
+
+  it('makes an upload wait, harms nothing, and lets others go on; with room it is finished', async () => {
+    await using on = await ground()
+    const { place } = on
+    const server = await place.serve({ limits })
+    const [alice, bob] = [place.client(), place.client({ user: 'bob' })]
+    await (await alice.uploads.add(memorySource('kept', kept))).finished
+    const statuses: string[] = []
+    alice.on('status', (status) => statuses.push(status))
+    const weight = on.fill(1_000_000)
+    const waiting = await alice.uploads.add(memorySource('large', large))
+    await isFull(waiting)
+    assert.ok(waiting.progress.sent > 0)
+    await (await bob.uploads.add(memorySource('small', small))).finished
+    await (await alice.uploads.add(memorySource('small', small))).finished
+    await isFull(waiting)
+    const stored = { 'alice/kept': kept, 'bob/small': small, 'alice/small': small }
+    assert.deepEqual(Object.fromEntries(await place.files()), stored)
+    weight.throwOff()
+    await waiting.finished
+    assert.deepEqual(statuses, [], 'the link was lost')
+    await alice.close()
+    await bob.close()
+    await server.close()
+    await assertHealthy(place, { ...stored, 'alice/large': large })
+  })
+
+  it('takes no claim, from however many uploads; with room they are finished', async () => {
+    await using on = await ground()
+    const { place } = on
+    const server = await place.serve({ limits })
+    const client = place.client()
+    await (await client.uploads.add(memorySource('kept', kept))).finished
+    const weight = on.fill()
+    const names = ['a', 'b', 'c', 'd', 'e'].map(longName)
+    const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, small))))
+    // What slack LevelDB's log has is not enough for the records of all of them, and none for their bytes.
+    await Promise.all(uploads.map(isFull))
+    weight.throwOff()
+    await Promise.all(uploads.map(({ finished }) => finished))
+    await client.close()
+    await server.close()
+    const stored = Object.fromEntries(names.map((name) => [`alice/${name}`, small]))
+    await assertHealthy(place, { 'alice/kept': kept, ...stored })
+  })
+
+  for (const step of ['claim', 'verified', 'complete'] as const) {
+    it(`from ${step} on makes an upload wait; with room it is finished`, fullAt(step))
+  }
+
+  it('keeps what was flushed over a restart, which needs room', async () => {
+    await using on = await ground()
+    const { place } = on
+    const server = await place.serve({ limits })
+    const client = place.client()
+    const upload = await client.uploads.add(memorySource('large', large))
+    const first = on.fill(1_000_000)
+    await isFull(upload)
+    await until(upload, 'progress', () => upload.progress.durable > 0)
+    const { durable } = upload.progress
+    await client.close()
+    await server.close()
+    first.throwOff()
+    const second = on.fill()
+    await assert.rejects(place.serve({ limits }), { code: 'disk-full' })
+    second.throwOff()
+    const restarted = await place.serve({ limits })
+    const other = place.client()
+    const again = await other.uploads.add(memorySource('large', large))
+    await again.finished
+    assert.ok(again.contentBytes <= large.length - durable, `${again.contentBytes} bytes were sent again`)
+    await other.close()
+    await restarted.close()
+    await assertHealthy(place, { 'alice/large': large })
+  })
+})
+
+spec('osp send to a server whose disk is full', (it) => {
+  if (!canMount) return it.skip('waits, and says why', 'this process may not mount a small disk')
+
+  it('waits, says why once, and ends well when there is room', async () => {
+    await using on = await ground()
+    const { place } = on
+    await using server = await place.daemon(['--checkpoint-size', '256K'])
+    const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+    using weight = on.fill(1_000_000)
+    const flags = ['send', 'large', '--server', `127.0.0.1:${port}`, '--user', 'alice']
+    await using files = await sourceFiles()
+    await files.write('large', large)
+    await using client = start('osp', flags, { cwd: files.path })
+    await client.printed(/^osp: large waits: the disk of the server is full$/mu)
+    weight.throwOff()
+    assert.equal((await client.ended).code, 0, client.stderr)
+    assert.match(client.stdout, / {2}large\n$/u)
+    assert.equal(client.stderr.match(/is full/gu)?.length, 1, client.stderr)
+    assert.deepEqual((await place.files()).get('alice/large'), large)
+  })
+
+  it('ends with exit code 5 when it has waited as long as it may', async () => {
+    await using on = await ground()
+    const { place } = on
+    await using server = await place.daemon()
+    const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+    using _ = on.fill(1_000_000)
+    await using files = await sourceFiles()
+    await files.write('large', large)
+    const flags = ['--server', `127.0.0.1:${port}`, '--user', 'alice', '--retry-for', '100ms']
+    const { code, stderr } = await run('osp', ['send', 'large', ...flags], { cwd: files.path })
+    assert.equal(code, 5, stderr)
+  })
+})
+
+spec('a disk that says only when it is flushed that it is full', (it) => {
+  if (!canInject) return it.skip('is waited for', 'strace is missing, or may not trace here')
+
+  it('makes an upload wait; it is finished when there is room', async () => {
+    await using place = await MortalServer.in()
+    const flags = ['--checkpoint-time', '1h']
+    const paths = [new Layout(place.data).partialOf('alice', 'a')]
+    await place.daemon(flags, injecting({ calls: 'fdatasync', fault: 'error=ENOSPC', when: '1..2', paths }))
+    const client = place.client()
+    const upload = await client.uploads.add(memorySource('a', small))
+    await isFull(upload)
+    await upload.finished
+    assert.deepEqual(await place.files(), new Map([['alice/a', small]]))
+  })
+})
