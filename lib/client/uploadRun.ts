@@ -6,6 +6,7 @@ import type { FileSource, OpenSource } from '../ports/source.ts'
 import { FollowingDigest } from '../runtime/followingDigest.ts'
 import { hex } from '../runtime/hex.ts'
 import { wait } from '../runtime/wait.ts'
+import { openGuarded } from './guardedSource.ts'
 import { Sending } from './sending.ts'
 import type { ClientSession, OnlineLink } from './session.ts'
 import { type SentFile, Upload } from './upload.ts'
@@ -78,7 +79,7 @@ export class UploadRun {
     if (this.#source) return this.#source
     const { source, platform, algorithm } = this.#options
     await platform.digests.load(algorithm)
-    const open = await source.open(signal)
+    const open = await openGuarded(source, signal)
     const read = (into: Uint8Array, offset: number) => open.read(into, offset)
     this.#source = open
     this.#digest = new FollowingDigest({ digests: platform.digests, algorithm, read })

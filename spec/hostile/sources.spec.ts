@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { appendFile, chmod, mkdir, readdir, readlink, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { file } from '../../lib/adapters/fileSource.ts'
+import { clientLimits, KiB, MiB } from '../../lib/limits.ts'
+import type { FileSource } from '../../lib/ports/source.ts'
+import { type Place, place } from '../support/commands.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { spec } from '../support/spec.ts'
+import { UploadRig } from '../support/uploadRig.ts'
+
+const bytes = patterned(3 * MiB)
+const other = patterned(2 * MiB, 9)
+
+/** What this process has open below a directory (Linux only). */
+async function handlesBelow(directory: string): Promise<string[]> {
+  const numbers = await readdir('/proc/self/fd').catch(() => [])
+  const paths = await Promise.all(numbers.map((number) => readlink(`/proc/self/fd/${number}`).catch(() => '')))
+  return paths.filter((path) => path.startsWith(directory))
+}
+
+/** A source as it is, but something happens when its middle is read; `times` at most. */
+function meddled(source: FileSource, meddle: () => Promise<void>, times = 1): FileSource & { opened: number } {
+  let left = times
+  const self = {
+    name: source.name,
+    opened: 0,
+    async open(signal: AbortSignal) {
+      const open = await source.open(signal)
+      self.opened++
+      return {
+        size: open.size,
+        modifiedAt: open.modifiedAt,
+        async read(into: Uint8Array, offset: number) {
+          if (offset >= MiB && left > 0) {
+            left--
+            await meddle()
+          }
+          return open.read(into, offset)
+        },
+        unchanged: () => open.unchanged(),
+        [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),
+      }
+    },
+  }
+  return self
+}
+
+interface Failing {
+  readonly there: Place
+  readonly path: string
+}
+
+/** Sends what `bad` makes beside two good files; proves that only it fails, and that nothing is left of it. */
+async function failsAlone(
+  bad: (at: Failing) => Promise<FileSource>,
+  fault: { code: string; message: RegExp },
+): Promise<void> {
+  await using there = await place()
+  const path = join(there.path, 'movie.bin')
+  await writeFile(path, bytes)
+  await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
+  const { uploads } = rig.client()
+  const source = await bad({ there, path })
+  const before = await uploads.add(memorySource('before', other))
+  const failing = await uploads.add(source, { name: 'movie.bin' })
+  const after = await uploads.add(memorySource('after', other))
+  await assert.rejects(failing.finished, fault)
+  assert.equal(failing.phase, 'failed')
+  await Promise.all([before.finished, after.finished])
+  assert.deepEqual(rig.server.status().uploads, [], 'an instance is not free')
+  assert.deepEqual(await handlesBelow(there.path), [], 'a handle is open')
+  assert.equal(rig.stored('alice', 'movie.bin'), undefined)
+  assert.deepEqual([rig.stored('alice', 'before'), rig.stored('alice', 'after')], [other, other])
+}
+
+/** Sends a file that is meddled with once; proves that what lies there in the end is what is stored. */
+async function beginsAgain(meddle: (path: string) => Promise<void>, end: Uint8Array): Promise<void> {
+  await using there = await place()
+  const path = join(there.path, 'movie.bin')
+  await writeFile(path, bytes)
+  await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
+  const source = meddled(file(path), () => meddle(path))
+  await (await rig.client().uploads.add(source)).finished
+  assert.equal(source.opened, 2)
+  assert.deepEqual(rig.stored('alice', 'movie.bin'), end)
+  assert.deepEqual(await handlesBelow(there.path), [])
+}
+
+spec('a source that cannot be sent fails alone, with a sentence that names it', (it) => {
+  it('where it does not exist', () =>
+    failsAlone(async ({ there }) => file(join(there.path, 'none')), {
+      code: 'source-missing',
+      message: /\/none does not exist; check the path$/u,
+    }))
+
+  it('where it lies below a file', () =>
+    failsAlone(async ({ path }) => file(join(path, 'none')), {
+      code: 'source-missing',
+      message: /movie\.bin\/none does not exist; check the path$/u,
+    }))
+
+  it('where it is a link to nothing', () =>
+    failsAlone(
+      async ({ there }) => {
+        await symlink('nowhere', join(there.path, 'link'))
+        return file(join(there.path, 'link'))
+      },
+      { code: 'source-missing', message: /\/link does not exist; check the path$/u },
+    ))
+
+  it('where it is a link to itself', () =>
+    failsAlone(
+      async ({ there }) => {
+        await symlink('loop', join(there.path, 'loop'))
+        return file(join(there.path, 'loop'))
+      },
+      { code: 'source-unreadable', message: /\/loop cannot be read \(ELOOP\); /u },
+    ))
+
+  it('where it is a directory', () =>
+    failsAlone(async ({ path }) => file(dirname(path)), {
+      code: 'source-unreadable',
+      message: /is not a regular file; name a file to send$/u,
+    }))
+
+  it('where it is a pipe without a writer', () =>
+    failsAlone(
+      async ({ there }) => {
+        spawnSync('mkfifo', [join(there.path, 'pipe')])
+        return file(join(there.path, 'pipe'))
+      },
+      { code: 'source-unreadable', message: /\/pipe is not a regular file; name a file to send$/u },
+    ))
+
+  it('where it is a device without an end', () =>
+    failsAlone(async () => file('/dev/zero'), {
+      code: 'source-unreadable',
+      message: /^\/dev\/zero is not a regular file; name a file to send$/u,
+    }))
+
+  if (process.getuid?.() === 0) it.skip('where it may not be read', 'root may read everything')
+  else {
+    it('where it may not be read', () =>
+      failsAlone(
+        async ({ path }) => {
+          await chmod(path, 0)
+          return file(path)
+        },
+        { code: 'source-unreadable', message: /movie\.bin may not be read by this user; change its permissions$/u },
+      ))
+  }
+
+  it('where it vanished after it was added, before it was its turn', () =>
+    failsAlone(
+      async ({ path }) => {
+        const source = file(path)
+        await rm(path)
+        return source
+      },
+      { code: 'source-missing', message: /movie\.bin does not exist; check the path$/u },
+    ))
+
+  it('where it vanishes while it is sent', () =>
+    failsAlone(async ({ path }) => meddled(file(path), () => rm(path)), {
+      code: 'source-missing',
+      message: /movie\.bin does not exist; check the path$/u,
+    }))
+
+  it('where a directory takes its place while it is sent', () =>
+    failsAlone(
+      async ({ path }) =>
+        meddled(file(path), async () => {
+          await rm(path)
+          await mkdir(path)
+        }),
+      { code: 'source-unreadable', message: /movie\.bin is not a regular file; name a file to send$/u },
+    ))
+
+  it('where it is of another kind and throws what it likes', () =>
+    failsAlone(
+      async ({ path }) =>
+        meddled(file(path), async () => {
+          throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+        }),
+      { code: 'source-unreadable', message: /^movie\.bin cannot be read: EIO: i\/o error, read$/u },
+    ))
+})
+
+spec('a source that changes while it is sent', (it) => {
+  it('is sent anew where it grows', () =>
+    beginsAgain((path) => appendFile(path, other), Uint8Array.from(Buffer.concat([bytes, other]))))
+
+  it('is sent anew where it shrinks', () => beginsAgain((path) => truncate(path, MiB + 7), bytes.subarray(0, MiB + 7)))
+
+  it('is sent anew where it becomes empty', () => beginsAgain((path) => truncate(path, 0), new Uint8Array()))
+
+  it('is sent anew where another file takes its place', () =>
+    beginsAgain(async (path) => {
+      await writeFile(`${path}.new`, other)
+      await rename(`${path}.new`, path)
+    }, other))
+
+  for (const [how, change, message] of [
+    [
+      'growing',
+      (path: string) => appendFile(path, 'x'),
+      /^movie\.bin was written to while it was being sent; send it/u,
+    ],
+    [
+      'shrinking',
+      (path: string, left: number) => truncate(path, 2 * MiB - 400 * KiB + left),
+      /^movie\.bin became shorter/u,
+    ],
+  ] as const) {
+    it(`fails alone where it never stops ${how}, after a bounded number of tries`, async () => {
+      let changes = 0
+      let source: ReturnType<typeof meddled> | undefined
+      await failsAlone(
+        async ({ path }) => {
+          source = meddled(file(path), () => change(path, -1_000 * changes++), 1_000)
+          return source
+        },
+        { code: 'source-changed', message },
+      )
+      assert.equal(source?.opened, clientLimits.sourceTries + 1)
+    })
+  }
+})
