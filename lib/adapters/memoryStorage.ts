@@ -12,6 +12,8 @@ import { Transfers } from './records/transfers.ts'
 export interface MemoryOptions {
   /** Bytes of files, partial ones included, that it holds; beyond that it is full. */
   readonly capacityBytes?: number
+  /** Asked at each flush of a partial file; if it says so the flush fails, as that of a broken disk does. */
+  readonly flushFails?: () => boolean
 }
 
 /** A storage whose published files can be looked at. */
@@ -22,7 +24,7 @@ export interface MemoryStorage extends Storage {
 
 /** Everything in this process' memory. Closed and opened again it still has what was durable: as after a restart. */
 export function memory(options: MemoryOptions = {}): MemoryStorage {
-  return new InMemory(options.capacityBytes ?? Number.POSITIVE_INFINITY)
+  return new InMemory(options)
 }
 
 class InMemory implements MemoryStorage {
@@ -34,8 +36,8 @@ class InMemory implements MemoryStorage {
   #isOpen = false
   #wallTime: () => number = Date.now
 
-  constructor(capacityBytes: number) {
-    this.#files = new MemoryFiles(this.#book, capacityBytes)
+  constructor({ capacityBytes = Number.POSITIVE_INFINITY, flushFails = () => false }: MemoryOptions) {
+    this.#files = new MemoryFiles(this.#book, capacityBytes, flushFails)
     this.files = this.#files
     this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
   }

@@ -1,4 +1,5 @@
 import { stateClaims } from './storage/claims.ts'
+import { stateFlushing } from './storage/flushing.ts'
 import { stateLife } from './storage/life.ts'
 import { stateNames } from './storage/names.ts'
 import { stateNotes } from './storage/notes.ts'
@@ -18,5 +19,6 @@ export function storageContract(kind: Kind): void {
   stateNotes(kind.name, trying)
   statePartialFiles(kind.name, trying)
   stateRoom(kind.name, kind.smallPlace ? trying : undefined)
+  stateFlushing(kind.name, trying)
   statePublishing(kind.name, trying)
 }

@@ -18,14 +18,16 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly foldsCase = false
   readonly #book: Book
   readonly #capacity: number
+  readonly #flushFails: () => boolean
   readonly #partial = new Map<string, Blocks>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
   #serial = 0
 
-  constructor(book: Book, capacity: number) {
+  constructor(book: Book, capacity: number, flushFails: () => boolean) {
     this.#book = book
     this.#capacity = capacity
+    this.#flushFails = flushFails
   }
 
   async open(claim: Claim): Promise<PartialFile> {
@@ -41,7 +43,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       const publish = async (to: string, replace: boolean) => this.#publish(key, user, to, replace)
       const reserve = (bytes: number) => this.#reserve(bytes)
       const closed = (closed: PartialFile) => this.#open.delete(closed)
-      const file = new MemoryPartialFile({ guard, publish, reserve, closed }, blocks)
+      const file = new MemoryPartialFile({ guard, publish, reserve, closed, flushFails: this.#flushFails }, blocks)
       this.#open.add(file)
       return file
     })

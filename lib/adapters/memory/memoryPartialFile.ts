@@ -10,6 +10,7 @@ export interface Keeper {
   reserve(bytes: number): void
   publish(storedName: string, replace: boolean): Promise<boolean>
   closed(file: PartialFile): void
+  flushFails(): boolean
 }
 
 /** Bytes in memory. Without blocks it is a file that was published: publishing it again confirms that. */
@@ -47,7 +48,9 @@ export class MemoryPartialFile implements PartialFile {
   }
 
   flush(): Promise<void> {
-    return this.#guard(async () => {})
+    return this.#guard(async () => {
+      if (this.#keeper.flushFails()) throw new OspError('internal', 'flushing the partial file failed')
+    })
   }
 
   truncate(length: number): Promise<void> {

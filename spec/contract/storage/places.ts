@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
@@ -58,9 +58,19 @@ export const diskKind: Kind = {
 }
 
 function memoryPlace(capacityBytes?: number): Place {
-  const storage = memory(capacityBytes === undefined ? {} : { capacityBytes })
+  let failing = false
+  const flushFails = () => failing
+  const storage = memory(capacityBytes === undefined ? { flushFails } : { capacityBytes, flushFails })
   return {
     storage: () => storage,
+    async failFlushes() {
+      failing = true
+      return {
+        [Symbol.dispose]: () => {
+          failing = false
+        },
+      }
+    },
     read: async (user, storedName) => storage.read(user, storedName),
     async [Symbol.asyncDispose]() {},
   }
@@ -70,6 +80,7 @@ function diskPlace(directory: TemporaryDirectory): Place {
   const data = join(directory.path, 'data')
   return {
     storage: () => disk(data),
+    failFlushes: () => failDatasync(directory.path),
     async read(user, storedName) {
       const path = join(data, 'files', user, storedName)
       return readFile(path).then(
@@ -78,6 +89,22 @@ function diskPlace(directory: TemporaryDirectory): Place {
       )
     },
     [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
+  }
+}
+
+/** Lets fdatasync fail in this process as a broken disk lets it: the handles of files share one prototype. */
+async function failDatasync(directory: string): Promise<Disposable> {
+  const handle = await open(directory)
+  const shared: { datasync: FileHandle['datasync'] } = Object.getPrototypeOf(handle)
+  await handle.close()
+  const { datasync } = shared
+  shared.datasync = async () => {
+    throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' })
+  }
+  return {
+    [Symbol.dispose]: () => {
+      shared.datasync = datasync
+    },
   }
 }
 

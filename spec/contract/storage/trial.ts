@@ -8,6 +8,8 @@ export interface Place extends AsyncDisposable {
   storage(): Storage
   /** The bytes of a published file. */
   read(user: string, storedName: string): Promise<Uint8Array | undefined>
+  /** Lets every flush of a partial file fail until it is disposed. */
+  failFlushes(): Promise<Disposable>
 }
 
 /** How a kind of storage is tried. */
