@@ -110,12 +110,7 @@ export class Transfer {
   async write(parts: Parts): Promise<void> {
     this.#check()
     const offset = this.#progress
-    try {
-      await this.#partial.write(offset, parts)
-    } catch (error) {
-      await this.#cutTo(offset)
-      throw error
-    }
+    await this.#partial.write(offset, parts)
     this.#digest.follow(offset, parts)
     this.#progress += lengthOf(parts)
     this.#checkpointWhenDue()
@@ -157,16 +152,6 @@ export class Transfer {
     this.#failure ??= new OspError('closed')
     await this.#rest()
     await this.#partial[Symbol.asyncDispose]()
-  }
-
-  /** Gives back the room of what a failed write has left: on a full disk the records and other uploads need it. */
-  async #cutTo(offset: number): Promise<void> {
-    try {
-      await this.#partial.truncate(offset)
-    } catch (error) {
-      // What lies there is not known any more; opening it anew cuts it.
-      this.#failure ??= OspError.from(error)
-    }
   }
 
   async #read(into: Uint8Array, offset: number): Promise<number> {

@@ -44,13 +44,12 @@ export class DiskPartialFile implements PartialFile {
     return this.#guard(`writing ${this.#path}`, async () => {
       const handle = this.#opened()
       if (offset > this.#length) throw new Error(`byte ${offset} lies beyond the ${this.#length} that are there`)
-      let at = offset
-      for (let left = parts.filter((part) => part.length > 0); left.length > 0; ) {
-        const { bytesWritten } = await handle.writev(left.slice(0, mostBuffers), at)
-        if (bytesWritten === 0) throw new Error('the file system takes no bytes')
-        at += bytesWritten
-        this.#length = Math.max(this.#length, at)
-        left = without(left, bytesWritten)
+      try {
+        this.#length = Math.max(this.#length, await writeAll(handle, offset, parts))
+      } catch (error) {
+        // On a full disk the records and other uploads need the room. Where even this fails, the next opening cuts it.
+        await handle.truncate(this.#length).catch(() => {})
+        throw error
       }
     })
   }
@@ -123,6 +122,18 @@ export class DiskPartialFile implements PartialFile {
   #checkOpen(): void {
     if (this.#isClosed) throw new OspError('closed', `the partial file ${this.#path} is closed`)
   }
+}
+
+/** Writes `parts` from `offset` on; resolves with where they end. */
+async function writeAll(handle: FileHandle, offset: number, parts: readonly Uint8Array[]): Promise<number> {
+  let at = offset
+  for (let left = parts.filter((part) => part.length > 0); left.length > 0; ) {
+    const { bytesWritten } = await handle.writev(left.slice(0, mostBuffers), at)
+    if (bytesWritten === 0) throw new Error('the file system takes no bytes')
+    at += bytesWritten
+    left = without(left, bytesWritten)
+  }
+  return at
 }
 
 /** The buffers that are left when `count` bytes of them are gone; the bytes are not copied. */
