@@ -132,7 +132,10 @@ export interface FileStore {
 export interface PartialFile extends AsyncDisposable {
   /** Bytes that are there, from the first on without a gap. */
   readonly length: number
-  /** Writes `parts` one after another at `offset` (at most `length`). After a rejection `length` is as it was, and so is the room. */
+  /**
+   * Writes `parts` one after another at `offset` (at most `length`). After a rejection `length` is as it was, and so is
+   * the room.
+   */
   write(offset: number, parts: readonly Uint8Array[]): Promise<void>
   /** Reads up to `into.length` bytes from `offset` on; fewer only at the end. Resolves with how many. */
   read(into: Uint8Array, offset: number): Promise<number>

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { Layout } from '../../lib/adapters/disk/layout.ts'
+import type { Progress, Upload } from '../../lib/client/upload.ts'
+import { KiB } from '../../lib/limits.ts'
+import { until } from '../support/facts.ts'
+import { type ForgetfulDisk, forgetfulDisk } from '../support/forgetfulDisk.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { MortalServer } from '../support/mortalServer.ts'
+import { spec } from '../support/spec.ts'
+import { canInject, injecting } from '../support/strace.ts'
+
+const limits = {
+  chunkBytes: 4 * KiB,
+  windowBytes: 16 * KiB,
+  checkpointBytes: 8 * KiB,
+  checkpointMs: 3_600_000,
+  retryAfterMs: 1,
+}
+const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--checkpoint-time', '1h']
+
+const long = patterned(300_000)
+/** Not flushed before it is whole. */
+const short = patterned(5_000, 2)
+
+interface Watched {
+  readonly upload: Upload
+  readonly seen: readonly Progress[]
+  readonly whys: ReadonlySet<string | undefined>
+  readonly successes: () => number
+}
+
+/** Sends `a`, and notes all that the client is told; `told` is asked at each progress. */
+async function send(place: MortalServer, bytes: Uint8Array, told: (progress: Progress) => void = () => {}) {
+  const client = place.client()
+  const upload = await client.uploads.add(memorySource('a', bytes))
+  const seen: Progress[] = []
+  const whys = new Set<string | undefined>()
+  let successes = 0
+  upload.on('progress', (progress) => {
+    seen.push(progress)
+    told(progress)
+  })
+  upload.on('phase', (phase) => {
+    if (phase === 'waiting') whys.add(upload.why?.code)
+    if (phase === 'done') successes++
+  })
+  const watched: Watched = { upload, seen, whys, successes: () => successes }
+  return { client, ...watched }
+}
+
+const falls = ({ seen }: Watched) => seen.some(({ sent }, at) => sent < (seen[at - 1]?.sent ?? 0))
+
+async function assertStored(place: MortalServer, bytes: Uint8Array): Promise<void> {
+  assert.deepEqual(await place.files(), new Map([['alice/a', bytes]]))
+  assert.deepEqual(await place.files('partial'), new Map())
+  assert.deepEqual(await place.records(), [])
+}
+
+/** Nothing is told to be durable that no flush has covered; the end is told with the last progress. */
+function assertHonest(disk: ForgetfulDisk, { durable, size }: Progress): void {
+  if (durable < size) assert.ok(durable <= disk.flushed, `${durable} bytes are said to be durable, not ${disk.flushed}`)
+}
+
+const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async () => {
+  await using place = await MortalServer.in()
+  const disk = forgetfulDisk(place.data, 'alice', 'a', fails)
+  const server = await place.serve({ storage: disk.storage, limits })
+  const errors: unknown[] = []
+  const sending = await send(place, bytes, (progress) => {
+    try {
+      assertHonest(disk, progress)
+    } catch (error) {
+      errors.push(error)
+    }
+  })
+  await sending.upload.finished
+  await sending.client.close()
+  await server.close()
+  assert.deepEqual(errors, [])
+  assert.ok(disk.failures > 0, 'no flush has failed')
+  assert.deepEqual([...sending.whys], ['internal'])
+  assert.ok(falls(sending) || disk.lost === 0, 'what was lost was not sent again')
+  assert.equal(sending.successes(), 1)
+  await assertStored(place, bytes)
+}
+
+spec('a flush that fails, and loses what it was to cover, costs only that', (it) => {
+  it(
+    'at the first checkpoint',
+    forgetting(long, (nth) => nth === 1),
+  )
+  it(
+    'at a later checkpoint',
+    forgetting(long, (nth) => nth === 3),
+  )
+  it(
+    'at several in a row',
+    forgetting(long, (nth) => nth >= 2 && nth <= 5),
+  )
+  it(
+    'every other time',
+    forgetting(long, (nth) => nth % 2 === 0),
+  )
+  it(
+    'at the end',
+    forgetting(short, (nth) => nth === 1),
+  )
+  it(
+    'at the end, again and again',
+    forgetting(short, (nth) => nth <= 4),
+  )
+
+  it('at a clean stop, after which the upload goes on from the last checkpoint', async () => {
+    await using place = await MortalServer.in()
+    let failing = false
+    const disk = forgetfulDisk(place.data, 'alice', 'a', () => failing)
+    const server = await place.serve({ storage: disk.storage, limits })
+    const source = memorySource('a', long)
+    const client = place.client()
+    // What comes after 20 KiB waits until the server has stopped.
+    let stopped = () => {}
+    const stop = new Promise<void>((resolve) => {
+      stopped = resolve
+    })
+    source.beforeRead = (offset) => (offset >= 20 * KiB ? stop : undefined)
+    const upload = await client.uploads.add(source)
+    await until(upload, 'progress', () => upload.progress.sent === 20 * KiB)
+    failing = true
+    await server.close()
+    assert.ok(disk.failures > 0 && disk.flushed < 20 * KiB, 'the stop has flushed nothing')
+    const restarted = await place.serve({ limits })
+    stopped()
+    await upload.finished
+    await client.close()
+    await restarted.close()
+    await assertStored(place, long)
+  })
+
+  it('for ever: the upload fails in its time, and nothing is published', async () => {
+    await using place = await MortalServer.in()
+    const disk = forgetfulDisk(place.data, 'alice', 'a', () => true)
+    const server = await place.serve({ storage: disk.storage, limits })
+    const client = place.client({ retryForMs: 200 })
+    const upload = await client.uploads.add(memorySource('a', short))
+    await assert.rejects(upload.finished, { code: 'internal' })
+    assert.equal(upload.progress.durable, 0)
+    await client.close()
+    await server.close()
+    assert.deepEqual(await place.files(), new Map())
+    assert.equal((await place.records()).length, 1)
+  })
+})
+
+/** The daemon, with a disk whose faults are real; the upload waits for them to pass. */
+const failing =
+  (calls: string, paths: (data: string) => readonly string[], when: string, bytes = long) =>
+  async () => {
+    await using place = await MortalServer.in()
+    const fault = { calls, fault: 'error=EIO', when, paths: paths(place.data) }
+    const server = await place.daemon(flags, injecting(fault))
+    const sending = await send(place, bytes)
+    await sending.upload.finished
+    await sending.client.close()
+    await server.kill('SIGTERM')
+    assert.equal(sending.successes(), 1)
+    assert.deepEqual([...sending.whys], ['internal'])
+    assert.match(server.stderr, /error/u)
+    await assertStored(place, bytes)
+  }
+
+const partial = (data: string) => [new Layout(data).partialOf('alice', 'a')]
+const folder = (name: string) => (data: string) => [join(data, name)]
+/** LevelDB numbers its logs, and begins another where it was opened anew. */
+const logs = (data: string) => [3, 4, 5, 6, 7, 8, 9].map((number) => join(data, `records/00000${number}.log`))
+
+spec('a system call that fails while an upload is flushed is waited for', (it) => {
+  if (!canInject) return it.skip('whichever it is', 'strace is missing, or may not trace here')
+
+  it('for the partial file', failing('fdatasync', partial, '1'))
+  it('for the partial file, several times in a row', failing('fdatasync', partial, '2..3'))
+  it('for the whole file', failing('fdatasync', partial, '1', short))
+  it("for the partial file's folder", failing('fsync', folder('partial'), '1'))
+  it('for the folder of a user', failing('fsync', folder('files'), '1'))
+  it('for the folder of the published file', failing('fsync', folder('files/alice'), '1'))
+  it('for the record of a claim', failing('fdatasync', logs, '1'))
+  it('for the record of a checkpoint', failing('fdatasync', logs, '2'))
+  it('for the record of a verified file', failing('fdatasync', logs, '2', short))
+  it('for the note', failing('fdatasync', logs, '3', short))
+
+  it('but not for longer than the client may: nothing is published', async () => {
+    await using place = await MortalServer.in()
+    const fault = { calls: 'fdatasync', fault: 'error=EIO', when: '1+', paths: partial(place.data) }
+    const server = await place.daemon(flags, injecting(fault))
+    const client = place.client({ retryForMs: 500 })
+    const upload = await client.uploads.add(memorySource('a', long))
+    let durable = 0
+    upload.on('progress', (progress) => {
+      durable = Math.max(durable, progress.durable)
+    })
+    await assert.rejects(upload.finished, { code: 'internal' })
+    assert.equal(durable, 0)
+    await client.close()
+    await server.kill('SIGTERM')
+    assert.deepEqual(await place.files(), new Map())
+  })
+})
