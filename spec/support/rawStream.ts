@@ -15,12 +15,12 @@ export function bytesOf(message: Message, seq = 1, instance = 0, change: Partial
   return Buffer.concat(encodeFrame({ ...frameFor(message, seq, instance), ...change }, crc32))
 }
 
-/** The bytes of a HELLO_REQ, which is seq 1. */
-export function helloBytes(session = 'hostile', user = 'mallory'): Buffer {
+/** The bytes of a HELLO_REQ. */
+export function helloBytes(session = 'hostile', user = 'mallory', seq = 1): Buffer {
   const id = new Uint8Array(16)
   new TextEncoder().encodeInto(session, id)
   const fields = { versions: [1], userName: user, token: '', session: id, software: 'raw', features: 0 }
-  return bytesOf({ event: 'HelloReq', ...fields })
+  return bytesOf({ event: 'HelloReq', ...fields }, seq)
 }
 
 /** A TCP connection to a server that sends any bytes, and keeps the frames that it is answered with. */
@@ -67,7 +67,8 @@ export class RawStream implements AsyncDisposable {
 
   /** Resolves when the system has taken the bytes, or the server has ended the connection. */
   async write(bytes: Uint8Array): Promise<void> {
-    if (this.over) return
+    // A stream that is being destroyed takes everything at once.
+    if (this.over || this.stream.destroyed) return this.ended
     const taken = new Promise<void>((resolve) => this.stream.write(bytes, () => resolve()))
     await Promise.race([taken, this.ended])
   }
@@ -78,6 +79,15 @@ export class RawStream implements AsyncDisposable {
       const found = this.came.find((message) => message.event === event)
       if (found) return found as Message<K>
       assert.ok(!this.over, `the link ended before ${event} came, after ${this.came.map((message) => message.event)}`)
+      await new Promise<void>((resolve) => {
+        this.#look = resolve
+      })
+    }
+  }
+
+  /** Resolves when so many frames have come, or the link has ended. */
+  async amount(frames: number): Promise<void> {
+    while (this.came.length < frames && !this.over) {
       await new Promise<void>((resolve) => {
         this.#look = resolve
       })

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict'
+import { KiB, MiB } from '../../lib/limits.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { bystander } from '../support/bystander.ts'
+import { patterned } from '../support/memorySource.ts'
+import { bytesOf, RawStream } from '../support/rawStream.ts'
+import { ServerRig } from '../support/serverRig.ts'
+import { spec } from '../support/spec.ts'
+import { turn } from '../support/turn.ts'
+import { turns } from '../support/turns.ts'
+import { type Report, watchedServer } from '../support/watchedServer.ts'
+
+const size = 512 * MiB
+
+/** Frames, one after another, `count` at a time: `make` makes one for each seq. */
+function* batches(count: number, make: (seq: number) => Buffer, first: number): Generator<Buffer> {
+  for (let seq = first; ; seq += count) yield Buffer.concat(Array.from({ length: count }, (_, at) => make(seq + at)))
+}
+
+/** Sends until the server has ended the link, or `bytes` were sent. */
+async function flood(raw: RawStream, frames: Iterable<Buffer>, bytes = Number.POSITIVE_INFINITY): Promise<void> {
+  let sent = 0
+  for (const batch of frames) {
+    if (raw.over || sent >= bytes) return
+    await raw.write(batch)
+    // What the system takes at once would else keep what was answered from being read.
+    await turn()
+    sent += batch.length
+  }
+}
+
+async function start(raw: RawStream, seq = 2): Promise<Message<'StartPostFileAck'>> {
+  await raw.write(bytesOf({ event: 'StartPostFileReq', fileName: 'a', size, modifiedAt: 1, digest: 2 }, seq))
+  return raw.until('StartPostFileAck')
+}
+
+/**
+ * Lets `attack` loose on a server in a process of its own, beside a client that uploads. Proves that this client was not
+ * disturbed, that the server took at most `growth` bytes more than before, has found no fault of its own, and holds
+ * nothing of the attack afterwards. Resolves with the codes that links were closed with.
+ */
+async function withstood(growth: number, attack: (port: number, report: () => Promise<Report>) => Promise<void>) {
+  await using server = await watchedServer({ links: 300, parkedMs: 1 })
+  const log: Report['log'][number][] = []
+  let peak = 0
+  const report = async () => {
+    const told = await server.report()
+    log.push(...told.log)
+    peak = Math.max(peak, told.peakBytes)
+    return told
+  }
+  {
+    await using beside = bystander(server.port)
+    await beside.undisturbed()
+    const { usedBytes } = await report()
+    peak = 0
+    await Promise.all([attack(server.port, report), beside.undisturbed()])
+    await beside.undisturbed()
+    await report()
+    assert.ok(peak - usedBytes < growth, `it took ${Math.round((peak - usedBytes) / MiB)} MiB more`)
+  }
+  let last = await report()
+  while (last.connections > 0 || last.timers > 0) last = await report()
+  assert.deepEqual(last.status, { links: 0, users: [], uploads: [] })
+  assert.deepEqual(
+    log.filter(({ level }) => level === 'error'),
+    [],
+  )
+  return log.filter(({ event, user }) => event === 'link-closed' && user !== 'alice').map(({ code }) => code)
+}
+
+const limitMs = 60_000
+
+spec('a link that never reads', (it) => {
+  for (const [what, make] of Object.entries({
+    'what its PING_REQs are answered': () => (seq: number) => bytesOf({ event: 'PingReq' }, seq),
+    'what its chunks are answered': (instance: number) => (seq: number) =>
+      bytesOf({ event: 'PostFileReq', progress: 0, content: [] }, seq, instance),
+  })) {
+    it(
+      `${what} is a slow consumer, and takes little memory until it is ended`,
+      async () => {
+        const codes = await withstood(40 * MiB, async (port, report) => {
+          await using raw = await RawStream.letIn(port)
+          const { instance } = await start(raw)
+          raw.stream.pause()
+          const closed = (async () => {
+            for (;;) if ((await report()).status.links === 1) return
+          })()
+          await Promise.race([flood(raw, batches(2_000, make(instance), 3)), closed])
+        })
+        assert.deepEqual(codes, ['slow-consumer'])
+      },
+      { limitMs },
+    )
+  }
+})
+
+spec('a link that asks too much', (it) => {
+  it(
+    'at once, thousands of requests, is ended as malformed, and hears so',
+    async () => {
+      const codes = await withstood(40 * MiB, async (port) => {
+        await using raw = await RawStream.letIn(port)
+        const make = (seq: number) => bytesOf({ event: 'CancelFileReq', fileName: `${seq}` }, seq)
+        await flood(raw, batches(20_000, make, 2))
+        assert.match(await raw.dismissed('malformed'), /more than 512 requests are unanswered/u)
+      })
+      assert.deepEqual(codes, ['malformed'])
+    },
+    { limitMs },
+  )
+
+  it(
+    'of its window, with chunks as fast as it can, is read as fast as they are written',
+    async () => {
+      await withstood(64 * MiB, async (port) => {
+        await using raw = await RawStream.letIn(port)
+        const { instance, chunk } = await start(raw)
+        const content = [patterned(chunk)]
+        const progressOf = (seq: number) => (seq - 3) * chunk
+        const make = (seq: number) =>
+          bytesOf({ event: 'PostFileReq', progress: progressOf(seq), content }, seq, instance)
+        await flood(raw, batches(1, make, 3), 256 * MiB)
+        const written = (message: Message) => message.event === 'PostFileAck' && message.progress >= 256 * MiB
+        while (!raw.came.some(written)) await raw.amount(raw.came.length + 1)
+      })
+    },
+    { limitMs },
+  )
+
+  it('by long digests for a file that is busy is not read while they wait', async () => {
+    await using rig = await ServerRig.start({ chunkMemoryBytes: 16 * MiB })
+    const client = await rig.client()
+    const { instance } = await client.start({ name: 'a', bytes: patterned(1_000) })
+    const write = rig.storage.hold('write')
+    client.sendChunk(instance, 0, patterned(10))
+    await write.reached
+    for (let count = 0; count < 8; count++) client.sendEnd(instance, new Uint8Array(900 * KiB))
+    client.raw.send('PingReq', {})
+    await turn()
+    assert.deepEqual(client.raw.unread, [])
+    write.go()
+    await client.raw.expect('PostFileAck')
+    while ((await client.raw.next()).event !== 'PingAck');
+  })
+})
+
+spec('very many links', (it) => {
+  it(
+    'that say nothing, or half of something, keep nobody out who came before, and leave nothing',
+    async () => {
+      await withstood(40 * MiB, async (port) => {
+        const links = await Promise.all(Array.from({ length: 400 }, () => RawStream.connect(port)))
+        for (const [at, raw] of links.entries()) if (at % 2) await raw.write(Uint8Array.of(0, 0, 0))
+        const told = links.filter((raw) => raw.came.length > 0)
+        await turns(() => links.filter((raw) => raw.came.length > 0).length >= 100)
+        for (const raw of told) await raw.dismissed('rate-limited')
+        for (const raw of links) await raw[Symbol.asyncDispose]()
+      })
+    },
+    { limitMs },
+  )
+
+  it(
+    'that begin an upload and vanish, one after another, leave no instance taken',
+    async () => {
+      const codes = await withstood(40 * MiB, async (port) => {
+        for (let count = 0; count < 300; count++) {
+          await using raw = await RawStream.letIn(port, `${count}`)
+          const { instance } = await start(raw)
+          await raw.write(bytesOf({ event: 'PostFileReq', progress: 0, content: [patterned(100)] }, 3, instance))
+          if (count % 2) raw.stream.resetAndDestroy()
+        }
+      })
+      assert.equal(codes.length, 300)
+    },
+    { limitMs },
+  )
+})

@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict'
+import { randomFillSync } from 'node:crypto'
+import { tcp } from '../../lib/adapters/tcp.ts'
+import { codeOf } from '../../lib/errors.ts'
+import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { besieged } from '../support/besieged.ts'
+import { patterned } from '../support/memorySource.ts'
+import { overheard } from '../support/overheard.ts'
+import { bytesOf, helloBytes, RawStream } from '../support/rawStream.ts'
+import { heldPlatform, ServerRig } from '../support/serverRig.ts'
+import { spec } from '../support/spec.ts'
+
+const cancel: Message<'CancelFileReq'> = { event: 'CancelFileReq', fileName: 'a' }
+const maxFrame = MiB + 8
+
+function announcing(length: number): Uint8Array {
+  const header = new Uint8Array(20)
+  new DataView(header.buffer).setUint32(0, length)
+  return header
+}
+
+const damaged = (bytes: Buffer) => bytes.fill(bytes[19] === 0 ? 1 : 0, 19, 20)
+
+spec('bytes that are no frames, before HELLO,', (it) => {
+  const faults: readonly [string, Uint8Array, RegExp][] = [
+    ['of another protocol', Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n'), /over the limit/u],
+    ['of TLS', Buffer.from('16030100c8010000c40303000000000000000000000000', 'hex'), /over the limit/u],
+    ['of zeros', new Uint8Array(1_000), /CRC/u],
+    ['that announce 4 GiB', announcing(0xffff_ffff), /4294967295 bytes, over the limit of 4096/u],
+    ['that announce a byte too much', announcing(4_097), /4097 bytes, over the limit of 4096/u],
+    ['in a HELLO_REQ that is damaged', damaged(helloBytes()), /CRC/u],
+  ]
+  for (const [what, bytes, text] of faults) {
+    it(`${what} end the link as malformed, and disturb nobody`, async () => {
+      await besieged(async (port) => {
+        await using raw = await RawStream.connect(port)
+        await raw.write(bytes)
+        assert.match(await raw.dismissed('malformed'), text)
+      })
+    })
+  }
+
+  it('and end within a frame, are forgotten', async () => {
+    await besieged(async (port) => {
+      await using raw = await RawStream.connect(port)
+      await raw.write(helloBytes().subarray(0, 25))
+      raw.end()
+      await raw.ended
+    })
+  })
+})
+
+spec('a link that was let in', (it) => {
+  const faults: readonly [string, Uint8Array, RegExp][] = [
+    ['sends what is no frame', randomFillSync(new Uint8Array(100_000)).fill(0xee, 0, 4), /over the limit/u],
+    ['announces 4 GiB', announcing(0xffff_ffff), /4294967295 bytes, over the limit of 1048584/u],
+    ['announces a byte too much', announcing(maxFrame + 1), /1048585 bytes, over the limit of 1048584/u],
+    ['speaks another version', bytesOf(cancel, 2, 0, { version: 2 }), /version 2 after version 1/u],
+    ['sends a damaged frame', damaged(bytesOf(cancel, 2)), /CRC/u],
+    ['greets again', helloBytes('hostile', 'mallory', 2), /HelloReq came at the wrong time/u],
+    ['says what only servers say', bytesOf({ event: 'PostFileAck', progress: 1, durable: 1 }, 2), /only a server/u],
+    ['asks another app than there is', bytesOf({ event: 'ListReq' }, 2), /no app for ListReq/u],
+    ['asks an instance for what the daemon does', bytesOf(cancel, 2, 3), /sent to instance 3/u],
+    ['asks the daemon for what instances do', bytesOf({ event: 'PauseFileReq' }, 2), /sent to instance 0/u],
+  ]
+  for (const [what, bytes, text] of faults) {
+    it(`and ${what} is ended as malformed, and disturbs nobody`, async () => {
+      const codes = await besieged(async (port) => {
+        await using raw = await RawStream.letIn(port)
+        await raw.write(bytes)
+        assert.match(await raw.dismissed('malformed'), text)
+      })
+      assert.deepEqual(codes, ['malformed'])
+    })
+  }
+
+  it('and ends within a frame has lost its uploads’ instances', async () => {
+    const codes = await besieged(async (port) => {
+      await using raw = await RawStream.letIn(port)
+      const upload = { fileName: 'a', size: 1_000, modifiedAt: 1, digest: 2 }
+      await raw.write(bytesOf({ event: 'StartPostFileReq', ...upload }, 2))
+      const { instance } = await raw.until('StartPostFileAck')
+      const chunk: Message = { event: 'PostFileReq', progress: 0, content: [patterned(1_000)] }
+      await raw.write(bytesOf(chunk, 3, instance).subarray(0, 500))
+      raw.end()
+      await raw.ended
+    })
+    assert.deepEqual(codes, ['link-lost'])
+  })
+
+  it('and speaks to instances of others, and to such as there are not, is told instance-lost', async () => {
+    await besieged(async (port, rig) => {
+      await using raw = await RawStream.letIn(port)
+      let seq = 1
+      const instances = [...rig.server.status().uploads.map(({ instance }) => instance), 1, 2, 3, 200, 201, 0xffff]
+      for (const instance of instances) {
+        const chunk: Message = { event: 'PostFileReq', progress: 0, content: [patterned(100)] }
+        for (const message of [
+          chunk,
+          { event: 'FileMd5Req', digest: patterned(32) },
+          { event: 'PauseFileReq' },
+        ] as const)
+          await raw.write(bytesOf(message, ++seq, instance))
+      }
+      await raw.write(bytesOf({ event: 'PingReq' }, ++seq))
+      await raw.until('PingAck')
+      const nacks = raw.came.filter((message) => 'code' in message)
+      assert.equal(nacks.length, 3 * instances.length)
+      for (const nack of nacks) assert.equal(codeOf(nack.code), 'instance-lost')
+      raw.end()
+      await raw.ended
+    })
+  })
+
+  it('and numbers its requests as it likes is answered, but for the number 0', async () => {
+    await besieged(async (port) => {
+      await using raw = await RawStream.letIn(port)
+      // The highest first: what is remembered of it must not make the lower ones too old.
+      const seqs = [0xffff_ffff, 7, 5, 7, 0xffff_ffff, 6]
+      for (const [at, seq] of seqs.entries()) {
+        await raw.write(bytesOf(cancel, seq))
+        await raw.amount(1 + at + 1)
+      }
+      assert.equal(raw.came.filter(({ event }) => event === 'CancelFileAck').length, seqs.length)
+      await raw.write(bytesOf(cancel, 0))
+      await raw.dismissed('malformed')
+    })
+  })
+})
+
+spec('a link without a sign of life', (it) => {
+  it('is ended when the time for HELLO is over', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.onDisk({}, { platform })
+    await using raw = await RawStream.connect(rig.server.addresses[0]?.port ?? 0)
+    // Who is let in later has connected later.
+    await rig.client()
+    platform.clock.pass(defaultLimits.handshakeMs)
+    assert.match(await raw.dismissed('timed-out'), /no HELLO_REQ came in time/u)
+  })
+
+  it('but a byte a second is ended when the time for HELLO is over', async () => {
+    const platform = heldPlatform()
+    const listen = overheard(tcp({ port: 0 }))
+    await using rig = await ServerRig.onDisk({}, { platform, listen })
+    await using raw = await RawStream.connect(rig.server.addresses[0]?.port ?? 0)
+    for (const byte of helloBytes().subarray(0, defaultLimits.handshakeMs / 1_000)) {
+      const heard = listen.next()
+      await raw.write(Uint8Array.of(byte))
+      await heard
+      platform.clock.pass(1_000)
+    }
+    await raw.dismissed('timed-out')
+  })
+
+  it('but a byte a second is ended when the time for its frame is over', async () => {
+    const platform = heldPlatform()
+    const listen = overheard(tcp({ port: 0 }))
+    await using rig = await ServerRig.onDisk({}, { platform, listen })
+    await using raw = await RawStream.letIn(rig.server.addresses[0]?.port ?? 0)
+    const frame = bytesOf({ event: 'CancelFileReq', fileName: 'a'.repeat(1_000) }, 2)
+    const { keepAliveMs } = defaultLimits
+    const seconds = Math.ceil((2 + fixed.reprieve) * (keepAliveMs / 1_000) + 1)
+    for (const byte of frame.subarray(0, seconds)) {
+      const heard = listen.next()
+      await raw.write(Uint8Array.of(byte))
+      await heard
+      platform.clock.pass(1_000)
+    }
+    assert.match(await raw.dismissed('timed-out'), /begun a frame and did not complete it/u)
+    assert.equal(rig.server.status().links, 0)
+  })
+})

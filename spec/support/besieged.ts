@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { getActiveResourcesInfo } from 'node:process'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import type { Limits } from '../../lib/limits.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import { bystander } from './bystander.ts'
+import { ServerRig } from './serverRig.ts'
+import { turns } from './turns.ts'
+
+/** Node's platform, which counts the alarms that are set. */
+function counting(): Platform & { readonly alarms: ReadonlySet<object> } {
+  const platform = nodePlatform()
+  const alarms = new Set<object>()
+  const alarm = (atMs: number, run: () => void): Disposable => {
+    const set = platform.clock.alarm(atMs, () => {
+      alarms.delete(set)
+      run()
+    })
+    alarms.add(set)
+    return {
+      [Symbol.dispose]() {
+        alarms.delete(set)
+        set[Symbol.dispose]()
+      },
+    }
+  }
+  return { ...platform, clock: { ...platform.clock, alarm }, alarms }
+}
+
+const connections = () => getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+
+/**
+ * Attacks a server on disk over TCP while a well-behaved client uploads files beside. Proves that this client was not
+ * disturbed, that the server has found no fault of its own, and that nothing is left of the attack: no link, no
+ * instance, no connection, no alarm. Resolves with the codes that links were closed with, the bystander's excepted.
+ */
+export async function besieged(
+  attack: (port: number, rig: ServerRig) => Promise<void>,
+  limits: Partial<Limits> = {},
+): Promise<readonly unknown[]> {
+  const platform = counting()
+  await using rig = await ServerRig.onDisk({ parkedMs: 1, ...limits }, { platform })
+  const port = rig.server.addresses[0]?.port ?? 0
+  {
+    await using beside = bystander(port)
+    await beside.undisturbed()
+    await attack(port, rig)
+    await beside.undisturbed()
+    await turns(() => rig.server.status().links === 1)
+    assert.deepEqual(rig.server.status().users, ['alice'])
+  }
+  assert.deepEqual(
+    rig.log.filter(({ level }) => level === 'error'),
+    [],
+  )
+  await turns(() => rig.server.status().links === 0 && connections() === 0 && platform.alarms.size === 0)
+  assert.deepEqual(rig.server.status(), { links: 0, users: [], uploads: [] })
+  return rig.log.filter(({ event, user }) => event === 'link-closed' && user !== 'alice').map(({ code }) => code)
+}

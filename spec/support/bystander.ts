@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { tcp } from '../../lib/adapters/tcp.ts'
+import { createClient } from '../../lib/client/client.ts'
+import { memorySource, patterned } from './memorySource.ts'
+
+/** A well-behaved client that uploads one file after another while others misbehave. */
+export interface Bystander extends AsyncDisposable {
+  /** Resolves when a whole file has been uploaded from now on, and proves that nothing has disturbed it so far. */
+  undisturbed(): Promise<void>
+}
+
+export function bystander(port: number, bytes = 300_000): Bystander {
+  const client = createClient({ to: tcp({ port }), user: 'alice', platform: nodePlatform(), software: 'spec' })
+  const troubles: string[] = []
+  client.on('status', (status, why) => {
+    if (why && status !== 'closed') troubles.push(`${status}: ${why.message}`)
+  })
+  let wanted = true
+  let count = 0
+  const upload = async () => {
+    const source = memorySource(`good/${count++ % 8}`, patterned(bytes, count))
+    const { finished } = await client.uploads.add(source)
+    await finished
+  }
+  const going = (async () => {
+    while (wanted) await upload()
+  })()
+  going.catch((error) => troubles.push(String(error)))
+  return {
+    async undisturbed() {
+      await Promise.race([upload(), going])
+      assert.deepEqual(troubles, [])
+    },
+    async [Symbol.asyncDispose]() {
+      wanted = false
+      await going.catch(() => {})
+      await client.close()
+    },
+  }
+}

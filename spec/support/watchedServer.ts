@@ -1,0 +1,58 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Limits } from '../../lib/limits.ts'
+import type { LogEntry } from '../../lib/ports/log.ts'
+import type { ServerStatus } from '../../lib/server/server.ts'
+
+/** What a watched server tells of itself. */
+export interface Report {
+  readonly status: ServerStatus
+  readonly log: readonly LogEntry[]
+  /** Most bytes of memory that were in use since the report before, after what is garbage was collected. */
+  readonly peakBytes: number
+  /** Bytes that are in use now, garbage collected. */
+  readonly usedBytes: number
+  /** Connections, and timers that keep the process alive. */
+  readonly connections: number
+  readonly timers: number
+}
+
+/** A server on disk and TCP in a process of its own, whose memory and handles can be asked for. */
+export interface WatchedServer extends AsyncDisposable {
+  readonly port: number
+  report(): Promise<Report>
+}
+
+export async function watchedServer(limits: Partial<Limits> = {}): Promise<WatchedServer> {
+  const directory = await mkdtemp(join(tmpdir(), 'ospd-watched-'))
+  const child = fork(join(import.meta.dirname, 'watchedProcess.ts'), [directory, JSON.stringify(limits)], {
+    execArgv: ['--import', 'tsx', '--expose-gc'],
+  })
+  const ended = once(child, 'exit')
+  const next = async <T>(): Promise<T> => {
+    const [told] = await Promise.race([
+      once(child, 'message'),
+      ended.then(([code, signal]) => {
+        throw new Error(`the server ended by itself: ${code ?? signal}`)
+      }),
+    ])
+    return told as T
+  }
+  const port = await next<number>()
+  return {
+    port,
+    report() {
+      const told = next<Report>()
+      child.send('report')
+      return told
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await ended
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+}
