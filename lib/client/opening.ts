@@ -1,7 +1,7 @@
 import type { Mark } from '../runtime/followingDigest.ts'
 import { digestNumbers } from '../wire/protocol.ts'
 import { nonsense } from './answers.ts'
-import type { SendingOptions } from './sending.ts'
+import type { SendingOptions } from './sendingOptions.ts'
 
 /** What START or CONTINUE was granted. */
 export interface Opened {

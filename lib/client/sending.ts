@@ -1,42 +1,17 @@
-import type { Pace } from '../core/pace.ts'
 import { type Span, Window } from '../core/window.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
-import type { Clock, DigestName } from '../ports/platform.ts'
-import type { OpenSource } from '../ports/source.ts'
-import type { FollowingDigest } from '../runtime/followingDigest.ts'
 import { wait } from '../runtime/wait.ts'
 import type { Message } from '../wire/message.ts'
 import { storedNameOf } from './answers.ts'
 import { openUpload } from './opening.ts'
-import type { OnlineLink } from './session.ts'
-
-export interface SendingOptions {
-  readonly link: OnlineLink
-  readonly clock: Clock
-  readonly pace: Pace
-  readonly source: OpenSource
-  readonly name: string
-  readonly algorithm: DigestName
-  /** Of the source; it goes on with what earlier sendings have digested. */
-  readonly digest: FollowingDigest
-  /** Begin at zero, whatever the server has. */
-  readonly fresh: boolean
-  /** Where the server stood when it was last heard of. */
-  readonly progress: number
-  /** Ends the sending; the server keeps what it has. */
-  readonly signal: AbortSignal
-  /** The server has so many leading bytes, so many of them durable. */
-  readonly standing: (progress: number, durable?: number) => void
-  /** So many bytes of content were handed to the link. */
-  readonly sent: (bytes: number) => void
-  /** Everything is sent, and the server verifies it; or, if false, has to be sent anew in part. */
-  readonly verifying: (yes: boolean) => void
-}
+import type { SendingOptions } from './sendingOptions.ts'
 
 /** Sends one file over one link, from START or CONTINUE to the reply to FILE_MD5_REQ. */
 export class Sending {
   readonly #options: SendingOptions
+  /** Aborts when there is a failure. */
+  readonly #failing = new AbortController()
   #instance = 0
   #chunkBytes = 0
   #window: Window
@@ -57,16 +32,19 @@ export class Sending {
   /** Resolves with the name that the file is stored under; rejects with what ended the sending. */
   async run(): Promise<string> {
     await this.#open()
-    const { signal } = this.#options
+    const { link, signal } = this.#options
+    // With nothing unanswered nothing else would tell.
+    using _ = link.loss.hear((why) => this.#fail(why))
     const aborted = () => this.#fail(new OspError('closed'))
     signal.addEventListener('abort', aborted, { once: true })
     if (signal.aborted) aborted()
     try {
       return await this.#send()
     } catch (error) {
+      const why = this.#failure ?? error
       this.#abandon()
       await this.#release()
-      throw error
+      throw why
     } finally {
       this.#abandon()
       signal.removeEventListener('abort', aborted)
@@ -81,8 +59,9 @@ export class Sending {
     this.#window = new Window(source.size, progress, windowBytes)
     if (checkpoint) digest.expect(checkpoint)
     standing(progress, checkpoint?.offset ?? 0)
-    // Also where nothing is to be read: the digest may stand at the checkpoint, and disagree.
-    if (progress > digest.position || checkpoint) this.#catchUp(progress)
+    // Also where nothing is to be read: the digest may stand at the checkpoint, and disagree; or a reading that an
+    // earlier sending has begun may still be under way.
+    this.#catchUp(progress)
   }
 
   async #send(): Promise<string> {
@@ -111,12 +90,11 @@ export class Sending {
   }
 
   async #sendChunk(span: Span): Promise<void> {
-    const { link, source, pace, clock, digest, name, signal } = this.#options
+    const { link, source, pace, clock, digest, name } = this.#options
     const { round } = this.#window
     const delayMs = pace.delayMs(span.length, clock.now())
-    if (delayMs > 0) await wait(clock, delayMs, signal)
-    const buffer = await Promise.race([link.buffers.take(), link.lost])
-    if (buffer instanceof OspError) throw buffer
+    if (delayMs > 0) await wait(clock, delayMs, this.#failing.signal)
+    const buffer = await link.buffers.take()
     const bytes = buffer.subarray(0, span.length)
     const giveBack = () => link.buffers.put(buffer)
     try {
@@ -231,6 +209,7 @@ export class Sending {
 
   #fail(why: OspError): void {
     this.#failure ??= why
+    this.#failing.abort()
     this.#wake()
   }
 

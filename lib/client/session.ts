@@ -10,6 +10,7 @@ import type { Message } from '../wire/message.ts'
 import { version } from '../wire/protocol.ts'
 import { checkWelcome } from './answers.ts'
 import { Buffers } from './buffers.ts'
+import { Loss } from './loss.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
@@ -33,8 +34,7 @@ export interface OnlineLink {
   readonly peer: Peer
   readonly welcome: Message<'HelloAck'>
   readonly buffers: Buffers
-  /** Resolves with why it has ended. */
-  readonly lost: Promise<OspError>
+  readonly loss: Loss
 }
 
 /** After these the session does not come back by itself. */
@@ -110,7 +110,7 @@ export class ClientSession {
       this.#online.resolve(link)
       this.#options.opened(link)
       this.#set('online')
-      const why = await link.lost
+      const why = await link.loss.why
       this.#lastOnlineMs = this.#now()
       if (this.#lastOnlineMs - since >= clientLimits.goodLinkMs) this.#tries = 0
       return why
@@ -129,7 +129,8 @@ export class ClientSession {
     const { signal } = this.#closing
     const late = new AbortController()
     const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
-    const lost = deferred<OspError>()
+    const buffers = new Buffers(clientLimits.buffers, clientLimits.bufferBytes)
+    const loss = new Loss()
     try {
       const either = AbortSignal.any([signal, late.signal])
       const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
@@ -139,11 +140,14 @@ export class ClientSession {
         {
           request: (request) => peer.refuse(request, new OspError('malformed')),
           notice: () => {},
-          closed: lost.resolve,
+          closed: (why) => {
+            buffers.end(why)
+            loss.happen(why)
+          },
         },
       )
       const welcome = await this.#greet(peer, either)
-      return { peer, welcome, buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes), lost: lost.promise }
+      return { peer, welcome, buffers, loss }
     } catch (error) {
       if (late.signal.aborted && !signal.aborted) throw new OspError('timed-out', 'the server has not answered in time')
       throw error

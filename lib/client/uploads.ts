@@ -193,7 +193,7 @@ export class Uploads extends EventEmitter<UploadsEvents> implements Iterable<Upl
       } catch (error) {
         // On the next link it is asked again; only a refusal ends it.
         if (!link.peer.ended) throw error
-        await link.lost
+        await link.loss.why
       }
     }
   }

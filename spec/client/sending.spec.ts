@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
 import { Buffers } from '../../lib/client/buffers.ts'
+import { Loss } from '../../lib/client/loss.ts'
 import { Sending } from '../../lib/client/sending.ts'
 import type { OnlineLink } from '../../lib/client/session.ts'
 import { Pace } from '../../lib/core/pace.ts'
+import { OspError } from '../../lib/errors.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import type { OpenSource } from '../../lib/ports/source.ts'
+import { deferred } from '../../lib/runtime/deferred.ts'
 import { FollowingDigest } from '../../lib/runtime/followingDigest.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { Rig } from '../runtime/peerRig.ts'
@@ -28,16 +31,18 @@ const source = {
   unchanged: async () => true,
 } as unknown as OpenSource
 
+const digestOf = (read: OpenSource['read']) => new FollowingDigest({ digests, algorithm: 'md5', read })
+
 /** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier sending. */
-function sending(followed = 0) {
+function sending(followed = 0, digest = digestOf(source.read)) {
   const rig = new Rig()
-  const digest = new FollowingDigest({ digests, algorithm: 'md5', read: source.read })
-  digest.follow(0, [file.subarray(0, followed)])
+  const loss = new Loss()
+  if (followed > 0) digest.follow(0, [file.subarray(0, followed)])
   const link = {
     peer: rig.peer,
     buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
     welcome: { maxFrame: 1_000_000 },
-    lost: new Promise(() => {}),
+    loss,
   } as unknown as OnlineLink
   const run = new Sending({
     link,
@@ -54,7 +59,7 @@ function sending(followed = 0) {
     sent: () => {},
     verifying: () => {},
   }).run()
-  return { rig, run }
+  return { rig, run, loss }
 }
 
 const granted = (progress: number, checkpoint: number, checkpointDigest: Uint8Array = new Uint8Array(16)): Message => ({
@@ -105,5 +110,52 @@ spec('the sending of a file', (it) => {
     rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 60 }, await asked(rig, 'PostFileReq'), 3)
     rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, await asked(rig, 'FileMd5Req'), 3)
     assert.equal(await run, 'a')
+  })
+
+  it('waits also for what an earlier one has begun to read for the digest', async () => {
+    const slow = deferred<void>()
+    const digest = digestOf(async (into, offset) => {
+      await slow.promise
+      return source.read(into, offset)
+    })
+    void digest.catchUp(60)
+    const { rig, run } = sending(0, digest)
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, await asked(rig, 'PostFileReq'), 3)
+    slow.resolve()
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, await asked(rig, 'FileMd5Req'), 3)
+    assert.equal(await run, 'a')
+  })
+
+  it('ends with its link also while nothing is unanswered', async () => {
+    const { rig, run, loss } = sending(
+      0,
+      digestOf(() => new Promise(() => {})),
+    )
+    const ended = assert.rejects(run, { code: 'link-lost' })
+    rig.socket.hear(granted(100, 0), await asked(rig, 'ContinuePostFileReq'))
+    await new Promise((go) => setImmediate(go))
+    loss.happen(new OspError('link-lost'))
+    rig.socket.hear({ event: 'PauseFileAck', progress: 100, durable: 100 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+})
+
+spec('the buffers of a link', (it) => {
+  it('are awaited no longer than the link lives', async () => {
+    const buffers = new Buffers(1, 10)
+    await buffers.take()
+    const waits = assert.rejects(buffers.take(), { code: 'link-lost' })
+    buffers.end(new OspError('link-lost'))
+    await waits
+    await assert.rejects(buffers.take(), { code: 'link-lost' })
+  })
+
+  it('go to who waits', async () => {
+    const buffers = new Buffers(1, 10)
+    const buffer = await buffers.take()
+    const next = buffers.take()
+    buffers.put(buffer)
+    assert.equal(await next, buffer)
   })
 })

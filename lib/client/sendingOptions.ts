@@ -1,0 +1,29 @@
+import type { Pace } from '../core/pace.ts'
+import type { Clock, DigestName } from '../ports/platform.ts'
+import type { OpenSource } from '../ports/source.ts'
+import type { FollowingDigest } from '../runtime/followingDigest.ts'
+import type { OnlineLink } from './session.ts'
+
+/** What the sending of one file over one link needs, and whom it tells how it goes. */
+export interface SendingOptions {
+  readonly link: OnlineLink
+  readonly clock: Clock
+  readonly pace: Pace
+  readonly source: OpenSource
+  readonly name: string
+  readonly algorithm: DigestName
+  /** Of the source; it goes on with what earlier sendings have digested. */
+  readonly digest: FollowingDigest
+  /** Begin at zero, whatever the server has. */
+  readonly fresh: boolean
+  /** Where the server stood when it was last heard of. */
+  readonly progress: number
+  /** Ends the sending; the server keeps what it has. */
+  readonly signal: AbortSignal
+  /** The server has so many leading bytes, so many of them durable. */
+  readonly standing: (progress: number, durable?: number) => void
+  /** So many bytes of content were handed to the link. */
+  readonly sent: (bytes: number) => void
+  /** Everything is sent, and the server verifies it; or, if false, has to be sent anew in part. */
+  readonly verifying: (yes: boolean) => void
+}
