@@ -133,25 +133,32 @@ export const fixed = {
   clientsMost: 20_000,
 } as const
 
+/** What limits can be beyond "a positive whole number": the room of their field on the wire decides, or `fixed`. */
+const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: number] } = {
+  keepAliveMs: [fixed.leastKeepAliveMs, fixed.mostKeepAliveMs],
+  chunkBytes: [1, 256 * MiB],
+  windowBytes: [1, 0xffff_ffff],
+  fileInstances: [1, 0xffff],
+  uploadsPerLink: [1, 0xffff],
+  recipients: [1, 0xffff],
+  clients: [1, fixed.clientsMost],
+  messageIdMs: [1, 0xffff_ffff * 1_000],
+  retryAfterMs: [1, 0xffff_ffff],
+}
+
 const limitsSchema = z.strictObject(
-  Object.fromEntries(Object.keys(defaultLimits).map((name) => [name, z.number().int().positive().optional()])),
+  Object.fromEntries(
+    (Object.keys(defaultLimits) as (keyof Limits)[]).map((name) => {
+      const [least, most] = ranges[name] ?? [1, Number.MAX_SAFE_INTEGER]
+      return [name, z.number().int().min(least).max(most).default(defaultLimits[name])]
+    }),
+  ),
 )
 
 /** The defaults with `chosen` in place of some. Throws OspError `usage` that names what can't be a limit. */
 export function limitsWith(chosen: Partial<Limits> = {}): Limits {
   const result = limitsSchema.safeParse(chosen)
-  if (!result.success) {
-    const [issue] = result.error.issues
-    throw new OspError('usage', `limits.${issue?.path.join('.') ?? ''} is not valid: ${issue?.message}`)
-  }
-  const limits = { ...defaultLimits, ...chosen }
-  const { leastKeepAliveMs, mostKeepAliveMs } = fixed
-  if (limits.keepAliveMs < leastKeepAliveMs || limits.keepAliveMs > mostKeepAliveMs) {
-    const range = `from ${leastKeepAliveMs} to ${mostKeepAliveMs}`
-    throw new OspError('usage', `limits.keepAliveMs is ${limits.keepAliveMs}; give milliseconds ${range}`)
-  }
-  if (limits.clients > fixed.clientsMost) {
-    throw new OspError('usage', `limits.clients is ${limits.clients}, and at most ${fixed.clientsMost} fit a list`)
-  }
-  return limits
+  if (result.success) return result.data as Limits
+  const [issue] = result.error.issues
+  throw new OspError('usage', `limits.${issue?.path.join('.') ?? ''} is not valid: ${issue?.message}`)
 }

@@ -92,7 +92,7 @@ export class Link<C> {
   /** Queues the one reply of a REQ. */
   reply(to: Request, message: Message): void {
     const frame = this.#frame(message, to.seq, to.instance)
-    if (to.message.event !== 'PostFileReq') this.#replies.remember(to.seq, frame)
+    if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
     this.#lanes.add('replies', frame)
   }
 
@@ -181,16 +181,19 @@ export class Link<C> {
       throw new OspError('malformed', `${event} was sent to instance ${frame.instance}`)
     }
     const request = { message, seq: frame.seq, instance: frame.instance, payloadBytes: lengthOf(frame.payload) }
-    if (event === 'PostFileReq') return { kind: 'request', request }
+    if (event === 'PingReq') {
+      // The list of clients has no version yet, and a client has none at all.
+      this.reply(request, { event: 'PingAck', listVersion: this.#options.side === 'server' ? 0 : undefined })
+      return undefined
+    }
+    if (idempotent(event)) return { kind: 'request', request }
     const admitted = this.#replies.admit(frame.seq)
     if (admitted === 'drop') return undefined
     if (admitted !== 'carry out') {
       this.#lanes.add('replies', admitted)
       return undefined
     }
-    if (event !== 'PingReq') return { kind: 'request', request }
-    this.reply(request, { event: 'PingAck', listVersion: undefined })
-    return undefined
+    return { kind: 'request', request }
   }
 
   #settle(frame: Frame, message: Message, now: number): Received<C> {
@@ -209,6 +212,9 @@ export class Link<C> {
     return { flags: 0, version, event: number, seq, app: apps[app], instance, payload: encode(message) }
   }
 }
+
+/** What may be carried out twice needs no memory of its replies: chunks by their offset, pings by nature. */
+const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq'
 
 /** The requests by their number, with the names of their replies. */
 const asked: ReadonlyMap<number, { readonly ack: EventName; readonly nack: EventName | undefined }> = new Map(

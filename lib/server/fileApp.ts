@@ -26,22 +26,24 @@ export class FileApp implements App {
 
   /**
    * Finishes what a crash interrupted between verifying and the end. What can't be finished now is left for its client,
-   * and the log says so.
+   * and the log says so. Resolves with what it has finished.
    */
-  async recover(): Promise<void> {
+  async recover(): Promise<readonly StoredFile[]> {
     const { log, onConflict } = this.#options
+    const recovered: StoredFile[] = []
     for await (const record of this.#storage.transfers.records()) {
       if (!record.verified) continue
       try {
         const how = { fresh: false, takeOver: false, onConflict }
         const claimed = await this.#storage.transfers.claim(record, record.owner, how)
         if ('completed' in claimed) continue
-        this.#options.stored(await rollForward(this.#options, claimed.claim, record.verified))
+        recovered.push(await rollForward(this.#options, claimed.claim, record.verified))
       } catch (error) {
         const { user, name } = record
         log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
       }
     }
+    return recovered
   }
 
   /** The uploads that are received at present. */
@@ -51,8 +53,7 @@ export class FileApp implements App {
 
   async handle(caller: Caller, request: Request): Promise<Message> {
     const { message } = request
-    if (this.#closing)
-      throw new OspError('shutting-down', undefined, { retryAfterMs: this.#options.limits.retryAfterMs })
+    if (this.#closing) throw new OspError('shutting-down')
     switch (message.event) {
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
@@ -189,6 +190,13 @@ export class FileApp implements App {
 
   /** Frees the instance of an upload that cannot be written; what was written before stays. */
   async #refused(upload: Upload, why: OspError): Promise<OspError> {
+    this.#options.log({
+      level: 'warn',
+      event: 'upload-refused',
+      ...this.#nameOf(upload),
+      code: why.code,
+      text: why.message,
+    })
     this.#uploads.free(upload, 'refused', why.code)
     return this.#uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return why
@@ -201,8 +209,7 @@ export class FileApp implements App {
 
   #withProgress(upload: Upload, why: OspError): OspError {
     const progress = why.progress ?? upload.standing.progress
-    const retryAfterMs = why.again === 'later' ? why.retryAfterMs || this.#options.limits.retryAfterMs : 0
-    return new OspError(why.code, why.message, { progress, retryAfterMs, cause: why })
+    return new OspError(why.code, why.message, { progress, retryAfterMs: why.retryAfterMs, cause: why })
   }
 
   #nameOf(upload: Upload): { user: string; name: string } {

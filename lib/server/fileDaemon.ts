@@ -1,7 +1,5 @@
 import { OspError } from '../errors.ts'
-import type { Limits } from '../limits.ts'
 import { checkFileName } from '../names.ts'
-import type { Log } from '../ports/log.ts'
 import type { DigestName } from '../ports/platform.ts'
 import type { Claimed, NewTransfer, StoredFile } from '../ports/storage.ts'
 import type { Message } from '../wire/message.ts'
@@ -13,8 +11,6 @@ import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
 
 export interface FileDaemonOptions extends TransferOptions {
-  readonly limits: Limits
-  readonly log: Log
   /** A file was verified and published. */
   readonly stored: (file: StoredFile) => void
 }
@@ -67,8 +63,7 @@ export class FileDaemon {
       this.#uploads.free(upload, 'restarted', undefined, caller)
       return
     }
-    if (fresh || !upload.isOf(want))
-      throw new OspError('file-busy', undefined, { retryAfterMs: this.#options.limits.retryAfterMs })
+    if (fresh || !upload.isOf(want)) throw new OspError('file-busy')
     if (!mine) await this.#takeOver(upload, caller, want)
   }
 

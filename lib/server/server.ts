@@ -7,6 +7,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
+import { tell } from '../runtime/tell.ts'
 import type { App } from './app.ts'
 import { FileApp } from './fileApp.ts'
 import { Session, type SessionHost } from './session.ts'
@@ -75,8 +76,12 @@ export async function serve(options: BoundOptions): Promise<Server> {
   await storage.open(platform)
   try {
     const server = new RunningServer(options, limits)
-    await server.fileApp.recover()
-    await server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
+    const recovered = await server.fileApp.recover()
+    server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
+    // Told once the server is in its owner's hands, who can then listen.
+    platform.clock.alarm(platform.clock.now(), () => {
+      for (const file of recovered) server.stored(file)
+    })
     return server
   } catch (error) {
     await storage[Symbol.asyncDispose]()
@@ -107,7 +112,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       onConflict,
       noteMs: limits.noteMs,
       log,
-      stored: (file) => this.#tell(file),
+      stored: (file) => this.stored(file),
     })
     this.#host = {
       platform,
@@ -128,6 +133,10 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     const { signal } = this.#options
     signal?.addEventListener('abort', () => void this.close(), { once: true })
     if (signal?.aborted) void this.close()
+  }
+
+  stored(file: StoredFile): void {
+    tell(() => this.emit('stored', file))
   }
 
   get addresses(): readonly Address[] {
@@ -165,19 +174,11 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     const ended = [...this.#sessions].map((session) =>
       session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
     )
-    await this.fileApp.close()
-    await Promise.all(ended)
-    await this.#options.storage[Symbol.asyncDispose]()
-  }
-
-  /** A listener that throws is its owner's fault, and must not become the client's: the file is stored. */
-  #tell(file: StoredFile): void {
     try {
-      this.emit('stored', file)
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error
-      })
+      await this.fileApp.close()
+      await Promise.all(ended)
+    } finally {
+      await this.#options.storage[Symbol.asyncDispose]()
     }
   }
 

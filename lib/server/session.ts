@@ -3,7 +3,7 @@ import { errors, OspError } from '../errors.ts'
 import { fixed, KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
-import type { Log } from '../ports/log.ts'
+import type { Log, LogEntry } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
@@ -110,23 +110,22 @@ export class Session implements Caller {
       this.#user = admitted.user
       this.#session = hex(hello.session)
       await this.#host.replaces(this)
+      if (this.#state !== 'greeting') return
+      this.#peer.socket.maxPayload = this.#maxFrame
+      this.#peer.reply(request, this.#welcome())
+      this.#state = 'open'
+      this.#log('info', 'link-open', {})
     } catch (error) {
       const why = this.#faultOf(error, request)
+      this.#log('warn', 'link-refused', { user: hello.userName, code: why.code, text: why.message })
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
-      return
     }
-    if (this.#state !== 'greeting') return
-    this.#state = 'open'
-    this.#peer.socket.maxPayload = this.#maxFrame
-    this.#peer.reply(request, this.#welcome())
-    this.#host.log({
-      level: 'info',
-      event: 'link-open',
-      user: this.user,
-      node: this.node,
-      from: this.#peer.socket.peer.host,
-    })
+  }
+
+  #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
+    const { user, node } = this
+    this.#host.log({ level, event, user, node, from: this.#peer.socket.peer.host, ...fields })
   }
 
   #welcome(): Message<'HelloAck'> {
@@ -183,15 +182,17 @@ export class Session implements Caller {
     const why = OspError.from(error)
     const ours = why.code === 'internal'
     if (ours) {
-      const text = `${message.event}: ${why.message}`
-      this.#host.log({ level: 'error', event: 'request-failed', user: this.user, node: this.node, text })
+      const { stack } = error instanceof OspError ? { stack: undefined } : (error as Error)
+      this.#log('error', 'request-failed', { text: `${message.event}: ${why.message}`, stack })
     }
-    if (!ours && why.code !== 'disk-full') return why
-    const { progress, retryAfterMs } = why
-    return new OspError(why.code, errors[why.code].text, {
+    const { code, progress, recipients } = why
+    const text = ours || code === 'disk-full' ? errors[code].text : why.message
+    const retryAfterMs = why.again === 'later' ? why.retryAfterMs || this.#host.limits.retryAfterMs : 0
+    return new OspError(code, text, {
       cause: why,
       retryAfterMs,
       ...(progress !== undefined && { progress }),
+      ...(recipients && { recipients }),
     })
   }
 
@@ -206,8 +207,7 @@ export class Session implements Caller {
     this.#greeting[Symbol.dispose]()
     if (greeted) {
       for (const app of this.#host.apps.values()) app.lost(this)
-      const { user, node } = this
-      this.#host.log({ level: 'info', event: 'link-closed', user, node, code: why.code, text: why.message })
+      this.#log('info', 'link-closed', { code: why.code, text: why.message })
     }
     this.#host.closed(this)
   }

@@ -1,5 +1,6 @@
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Checkpoint, Claim, Claimed, PartialFile, Storage, StoredFile, TransferRecord } from '../ports/storage.ts'
 import { FollowingDigest, same } from '../runtime/followingDigest.ts'
@@ -7,6 +8,7 @@ import { hex } from '../runtime/hex.ts'
 import type { Serial } from '../runtime/serial.ts'
 import type { Parts } from '../wire/codec.ts'
 import { lengthOf } from '../wire/codec.ts'
+import { Checkpointer } from './checkpointer.ts'
 import { withCheckpoint } from './checkpoints.ts'
 import { type PublishOptions, publish } from './publish.ts'
 
@@ -14,6 +16,7 @@ export interface TransferOptions extends PublishOptions {
   readonly platform: Platform
   readonly limits: Limits
   readonly storage: Storage
+  readonly log: Log
 }
 
 /**
@@ -29,9 +32,7 @@ export class Transfer {
   #partial: PartialFile
   #checkpoints: readonly Checkpoint[]
   #progress: number
-  #flushing: Promise<void> | undefined
-  #alarm: Disposable | undefined
-  #failure: OspError | undefined
+  readonly #checkpointer: Checkpointer
 
   private constructor(options: TransferOptions, queue: Serial, claimed: Taken, partial: PartialFile) {
     this.#options = options
@@ -47,6 +48,13 @@ export class Transfer {
       algorithm,
       marks: this.#checkpoints,
       read: (into, offset) => this.#read(into, offset),
+    })
+    this.#checkpointer = new Checkpointer({
+      clock: options.platform.clock,
+      limits: options.limits,
+      // What the digest has not covered yet can't be recorded, and so makes nothing due.
+      pending: () => this.#digest.position - this.durable,
+      record: () => this.#recordCheckpoint(),
     })
   }
 
@@ -81,29 +89,25 @@ export class Transfer {
 
   /** Whether something has failed that only opening it anew can mend. */
   get broken(): boolean {
-    return this.#failure !== undefined
+    return this.#checkpointer.failure !== undefined
   }
 
   /**
-   * Goes on, as it stands, under the claim that `claiming` makes; where that rejects, nothing has changed. No checkpoint
-   * runs meanwhile: under the former claim it would fail.
+   * Goes on, as it stands, under the claim that `claiming` makes; where that rejects, it goes on under the former one. No
+   * checkpoint runs meanwhile: under the former claim it would fail.
    */
   async reclaim(claiming: () => Promise<Claimed>): Promise<void> {
+    using _ = await this.#checkpointer.hold()
     // First, so that a fault on the way costs nothing that was written.
-    await this.flush()
-    await this.#rest()
-    try {
-      const claimed = await claiming()
-      if ('completed' in claimed) throw new OspError('internal', `the record of ${this.#record.name} is gone`)
-      const partial = await this.#options.storage.files.open(claimed.claim)
-      const former = this.#partial
-      this.#claim = claimed.claim
-      // At once, since the digest may be reading what it has to catch up with.
-      this.#partial = partial
-      await former[Symbol.asyncDispose]()
-    } finally {
-      this.#checkpointWhenDue()
-    }
+    await this.#recordNow()
+    const claimed = await claiming()
+    if ('completed' in claimed) throw new OspError('internal', `the record of ${this.#record.name} is gone`)
+    const partial = await this.#options.storage.files.open(claimed.claim)
+    const former = this.#partial
+    this.#claim = claimed.claim
+    // At once, since the digest may be reading what it has to catch up with.
+    this.#partial = partial
+    await former[Symbol.asyncDispose]()
   }
 
   /** Appends `parts` at the progress. */
@@ -113,15 +117,13 @@ export class Transfer {
     await this.#partial.write(offset, parts)
     this.#digest.follow(offset, parts)
     this.#progress += lengthOf(parts)
-    this.#checkpointWhenDue()
+    this.#checkpointer.look()
   }
 
   /** Makes durable what is written and digested so far. */
   async flush(): Promise<void> {
-    await this.#rest()
-    this.#check()
-    await this.#flush()
-    this.#check()
+    using _ = await this.#checkpointer.hold()
+    await this.#recordNow()
   }
 
   /**
@@ -131,6 +133,7 @@ export class Transfer {
    */
   async finish(digest: Uint8Array): Promise<StoredFile> {
     this.#check()
+    using _ = await this.#checkpointer.hold()
     const { user, name, size, algorithm } = this.#record
     if (this.#progress === size) await this.#catchUp()
     if (this.#progress < size) throw new OspError('wrong-offset', undefined, { progress: this.#progress })
@@ -139,7 +142,6 @@ export class Transfer {
       await this.#goBack(0)
       throw new OspError('digest-mismatch', undefined, { progress: 0 })
     }
-    await this.#rest()
     // A flush that failed once is not to be trusted the second time: what it was to write may be gone.
     this.#check()
     await this.#partial.flush()
@@ -149,8 +151,8 @@ export class Transfer {
 
   /** Lets go of it; the record stays at its last checkpoint. */
   async close(): Promise<void> {
-    this.#failure ??= new OspError('closed')
-    await this.#rest()
+    this.#checkpointer.fail(new OspError('closed'))
+    await this.#checkpointer.hold()
     await this.#partial[Symbol.asyncDispose]()
   }
 
@@ -170,21 +172,25 @@ export class Transfer {
     try {
       const agreed = await this.#digest.catchUp(this.#progress)
       // Asked again in its turn, since the end of the file may have found and mended it by then.
-      if (agreed !== undefined) await this.#queue.run(() => (this.#failure ? undefined : this.#catchUp()))
-      this.#checkpointWhenDue()
+      if (agreed !== undefined) await this.#queue.run(() => (this.broken ? undefined : this.#catchUp()))
+      this.#checkpointer.look()
     } catch (error) {
-      this.#failure ??= OspError.from(error)
+      this.#checkpointer.fail(error)
     }
   }
 
   async #catchUp(): Promise<void> {
     const agreed = await this.#digest.catchUp(this.#progress)
-    if (agreed !== undefined) await this.#goBack(agreed)
+    if (agreed === undefined) return
+    const { user, name } = this.#record
+    const text = `the partial file is damaged: of ${this.#progress} bytes it goes back to ${agreed}`
+    this.#options.log({ level: 'error', event: 'upload-damaged', user, name, text })
+    await this.#goBack(agreed)
   }
 
   /** Begins again at a checkpoint that holds (0: at none). */
   async #goBack(offset: number): Promise<void> {
-    await this.#rest()
+    using _ = await this.#checkpointer.hold()
     this.#checkpoints = this.#checkpoints.filter((checkpoint) => checkpoint.offset <= offset)
     this.#progress = offset
     this.#digest.rewind(offset)
@@ -192,50 +198,20 @@ export class Transfer {
     await this.#partial.truncate(offset)
   }
 
-  /** What the digest has not covered yet can't be recorded, and so makes nothing due. */
-  #checkpointWhenDue(): void {
-    const { limits, platform } = this.#options
-    const pending = this.#digest.position - this.durable
-    if (this.#failure || pending <= 0) return
-    if (pending >= limits.checkpointBytes) {
-      this.#silence()
-      void this.#flush()
-    } else {
-      this.#alarm ??= platform.clock.alarm(platform.clock.now() + limits.checkpointMs, () => {
-        this.#alarm = undefined
-        void this.#flush()
-      })
+  async #recordNow(): Promise<void> {
+    this.#check()
+    try {
+      await this.#recordCheckpoint()
+    } catch (error) {
+      this.#checkpointer.fail(error)
+      throw error
     }
-  }
-
-  /** Lets the checkpoint that is under way end, and prevents that another one begins by itself. */
-  async #rest(): Promise<void> {
-    while (this.#flushing) await this.#flushing
-    this.#silence()
-  }
-
-  #silence(): void {
-    this.#alarm?.[Symbol.dispose]()
-    this.#alarm = undefined
-  }
-
-  /** Never rejects: a failure is kept for the next call that asks. */
-  #flush(): Promise<void> {
-    this.#flushing ??= this.#recordCheckpoint()
-      .catch((error: unknown) => {
-        this.#failure ??= OspError.from(error)
-      })
-      .finally(() => {
-        this.#flushing = undefined
-        this.#checkpointWhenDue()
-      })
-    return this.#flushing
   }
 
   async #recordCheckpoint(): Promise<void> {
     const { storage, limits } = this.#options
     const offset = this.#digest.position
-    if (offset <= this.durable || this.#failure) return
+    if (offset <= this.durable || this.broken) return
     const checkpoints = withCheckpoint(this.#checkpoints, { offset, digest: this.#digest.now() }, limits.checkpoints)
     await this.#partial.flush()
     await storage.transfers.checkpoint(this.#claim, checkpoints)
@@ -243,7 +219,8 @@ export class Transfer {
   }
 
   #check(): void {
-    if (this.#failure) throw this.#failure
+    const { failure } = this.#checkpointer
+    if (failure) throw failure
   }
 }
 

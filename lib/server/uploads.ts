@@ -1,5 +1,5 @@
 import { fileInstance } from '../core/instance.ts'
-import { type Instance, Pool } from '../core/pool.ts'
+import { type Holder, type Instance, Pool } from '../core/pool.ts'
 import { type ErrorCode, OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import type { Log } from '../ports/log.ts'
@@ -25,8 +25,8 @@ export class Uploads {
   readonly #parked = new Map<Upload, number>()
   /** Links that are about to get an instance by a take-over, once for each. */
   readonly #reserved: Caller[] = []
-  /** Links on which chunks for an instance that they have lost may still be under way. */
-  #resting: { readonly number: number; readonly node: number; readonly untilMs: number }[] = []
+  /** For each link, by instance, until when chunks for it may be under way although the link has lost it. */
+  readonly #resting = new WeakMap<Holder, Map<number, number>>()
   #alarm: Disposable | undefined
 
   constructor(limits: Limits, clock: Platform['clock'], log: Log) {
@@ -77,7 +77,7 @@ export class Uploads {
   assign(upload: Upload, caller: Caller, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
     this.#checkCount(caller)
     const instance = this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))
-    if (!instance) throw new OspError('no-idle-instance', undefined, { retryAfterMs: this.#limits.retryAfterMs })
+    if (!instance) throw new OspError('no-idle-instance')
     this.#byInstance.set(instance.number, upload)
     this.#parked.delete(upload)
     upload.instance = instance
@@ -164,14 +164,12 @@ export class Uploads {
   /** Chunks for an instance may be under way when their link has lost it: they must not be taken for another upload's. */
   #rest({ number, holder }: Instance<FileState>): void {
     if (!holder) return
-    const now = this.#clock.now()
-    this.#resting = this.#resting.filter(({ untilMs }) => untilMs > now)
-    this.#resting.push({ number, node: holder.node, untilMs: now + fixed.frameLifetimeMs })
+    const own = this.#resting.get(holder) ?? new Map<number, number>()
+    this.#resting.set(holder, own.set(number, this.#clock.now() + fixed.frameLifetimeMs))
   }
 
-  #rests(number: number, { node }: Caller): boolean {
-    const now = this.#clock.now()
-    return this.#resting.some((rest) => rest.number === number && rest.node === node && rest.untilMs > now)
+  #rests(number: number, caller: Caller): boolean {
+    return (this.#resting.get(caller)?.get(number) ?? 0) > this.#clock.now()
   }
 
   #checkCount(caller: Caller): void {
@@ -179,8 +177,7 @@ export class Uploads {
     for (const { node } of this.#reserved) if (node === caller.node) count++
     for (const { instance } of this.#byInstance.values()) if (instance?.holder?.node === caller.node) count++
     if (count < this.#limits.uploadsPerLink) return
-    const text = `this link sends ${count} files already, as many as the server allows`
-    throw new OspError('too-many-uploads', text, { retryAfterMs: this.#limits.retryAfterMs })
+    throw new OspError('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
   }
 
   /** Closes what was parked too long, or beyond the bound. */

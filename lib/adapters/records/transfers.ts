@@ -15,7 +15,7 @@ import type { Book } from './book.ts'
 import { decideClaim } from './claiming.ts'
 import { allRecords, recordKey } from './keys.ts'
 import { Notes } from './notes.ts'
-import { KeyedQueues, Queue } from './queue.ts'
+import { KeyedQueues } from './queue.ts'
 import { readRecord, writeRecord } from './rows.ts'
 import { conflictingRecord, type StoredNames } from './storedNames.ts'
 
@@ -28,8 +28,8 @@ export class Transfers implements TransferStore {
   readonly #names: StoredNames
   readonly #notes: Notes
   readonly #wallTime: () => number
-  /** Claims one after another: the check for conflicts spans names. */
-  readonly #claims = new Queue()
+  /** A user's claims one after another: the check for conflicts spans names. */
+  readonly #claims = new KeyedQueues()
   /** What reads a record and writes it back, one after another for each upload. */
   readonly #changes = new KeyedQueues()
 
@@ -41,7 +41,7 @@ export class Transfers implements TransferStore {
   }
 
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
-    return this.#claims.run(() => this.#change(want, () => this.#claim(want, owner, options)))
+    return this.#claims.run(want.user, () => this.#change(want, () => this.#claim(want, owner, options)))
   }
 
   async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[]): Promise<void> {

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict'
+import { defaultLimits, type Limits, limitsWith } from '../../lib/limits.ts'
+import { ServerRig } from '../support/serverRig.ts'
+import { spec } from '../support/spec.ts'
+
+spec('a limit', (it) => {
+  it('that does not fit its field on the wire, or makes no sense, is refused by its name', () => {
+    const wrong: Partial<Limits>[] = [
+      { uploadsPerLink: 100_000 },
+      { fileInstances: 70_000 },
+      { windowBytes: 8 * 1024 ** 3 },
+      { chunkBytes: 8 * 1024 ** 3 },
+      { clients: 20_001 },
+      { keepAliveMs: 1 },
+      { links: 0 },
+      { parkedMs: 1.5 },
+    ]
+    for (const limits of wrong) {
+      const [name = ''] = Object.keys(limits)
+      assert.throws(() => limitsWith(limits), { code: 'usage', message: new RegExp(`limits\\.${name} `) }, name)
+    }
+    assert.throws(() => limitsWith({ nonsense: 1 } as never), { code: 'usage' })
+  })
+
+  it('that is undefined is the default', () => {
+    assert.deepEqual(limitsWith({ chunkBytes: undefined } as never), defaultLimits)
+  })
+
+  it('at its greatest lets a client in', async () => {
+    await using rig = await ServerRig.start({
+      uploadsPerLink: 0xffff,
+      fileInstances: 0xffff,
+      windowBytes: 0xffff_ffff,
+      recipients: 0xffff,
+      messageIdMs: 0xffff_ffff * 1_000,
+      retryAfterMs: 0xffff_ffff,
+    })
+    const client = await rig.client()
+    assert.equal((await client.start({ name: 'a', bytes: new Uint8Array(1) })).window, 0xffff_ffff)
+  })
+})
