@@ -79,6 +79,7 @@ export async function serve(options: BoundOptions): Promise<Server> {
     const recovered = await server.fileApp.recover()
     server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
     // Told once the server is in its owner's hands, who can then listen.
+    if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {
       for (const file of recovered) server.stored(file)
     })

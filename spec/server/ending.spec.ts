@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import type { StoredFile } from '../../lib/ports/storage.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
@@ -172,7 +173,7 @@ spec('a verified upload', (it) => {
       await rig.assertStored('a', bytes)
     })
 
-    it(`whose end broke at ${step} is rolled forward at the next start`, async () => {
+    it(`whose end broke at ${step} is rolled forward at the next start, and told to who listens then`, async () => {
       await using rig = await ServerRig.start()
       const client = await rig.client()
       const { instance } = await client.start(file)
@@ -183,6 +184,8 @@ spec('a verified upload', (it) => {
       held.fail(fault)
       await rig.crash()
       await rig.restart()
+      const [told] = await once(rig.server as unknown as NodeJS.EventEmitter, 'stored')
+      assert.deepEqual([told.name, told.digest], ['a', sha256(bytes).toString('hex')])
       await rig.assertStored('a', bytes)
       assert.deepEqual(await rig.records(), [])
       assert.equal((await (await rig.client()).continue(file)).progress, 1_000)
