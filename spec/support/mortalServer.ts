@@ -19,6 +19,7 @@ export class MortalServer implements AsyncDisposable {
   readonly #directory: TemporaryDirectory
   readonly #running: AsyncDisposable[] = []
   #port: Deferred<number> = deferred()
+  #isUp = false
 
   private constructor(directory: TemporaryDirectory) {
     this.#directory = directory
@@ -104,12 +105,14 @@ export class MortalServer implements AsyncDisposable {
   }
 
   #up(port: number): void {
+    this.#isUp = true
     this.#port.resolve(port)
   }
 
-  /** From now on dialling waits for the next server. */
+  /** From now on dialling waits for the next server; whoever waits already goes on waiting for the same. */
   #down(): void {
-    this.#port = deferred()
+    if (this.#isUp) this.#port = deferred()
+    this.#isUp = false
   }
 }
 
