@@ -6,9 +6,11 @@ import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import { deferred } from '../runtime/deferred.ts'
+import { tell } from '../runtime/tell.ts'
 import { wait } from '../runtime/wait.ts'
 import { ClientSession, type ClientStatus } from './session.ts'
-import { Uploads } from './uploads.ts'
+import { UploadList } from './uploadList.ts'
+import type { Uploads } from './uploads.ts'
 
 export interface ConnectOptions {
   readonly to: Transport
@@ -66,7 +68,7 @@ export async function connect(options: BoundOptions): Promise<Client> {
 }
 
 class RunningClient extends EventEmitter<ClientEvents> implements Client {
-  readonly uploads: Uploads
+  readonly uploads: UploadList
   readonly #session: ClientSession
   readonly #platform: Platform
   readonly #closed = deferred<void>()
@@ -74,7 +76,7 @@ class RunningClient extends EventEmitter<ClientEvents> implements Client {
 
   constructor(options: BoundOptions) {
     super()
-    const { to, platform, software, retryForMs = Number.POSITIVE_INFINITY } = options
+    const { to, platform, software, retryForMs = Number.POSITIVE_INFINITY, log = () => {} } = options
     this.#platform = platform
     this.#session = new ClientSession({
       to,
@@ -83,14 +85,12 @@ class RunningClient extends EventEmitter<ClientEvents> implements Client {
       retryForMs,
       user: checkUserName(options.user),
       token: options.token ?? (async () => ''),
-      log: options.log ?? (() => {}),
-      opened: ({ welcome }) => {
-        this.uploads.allowed = welcome.maxUploads
-      },
-      changed: (status, why, retryMs) => this.emit('status', status, why, retryMs),
+      log,
+      opened: ({ welcome }) => this.uploads.allow(welcome.maxUploads),
+      changed: (status, why, retryMs) => tell(() => this.emit('status', status, why, retryMs)),
     })
     const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
-    this.uploads = new Uploads({ platform, session: this.#session, atOnce, limitRate, retryForMs })
+    this.uploads = new UploadList({ platform, session: this.#session, atOnce, limitRate, retryForMs, log })
     options.signal?.addEventListener('abort', () => void this.close(), { once: true })
     if (options.signal?.aborted) void this.close()
   }

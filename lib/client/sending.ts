@@ -35,7 +35,10 @@ export class Sending {
     const { link, signal } = this.#options
     // With nothing unanswered nothing else would tell.
     using _ = link.loss.hear((why) => this.#fail(why))
-    const aborted = () => this.#fail(new OspError('closed'))
+    // What the server is verifying is awaited: once begun that runs to its end.
+    const aborted = () => {
+      if (!this.#asking) this.#fail(new OspError('closed'))
+    }
     signal.addEventListener('abort', aborted, { once: true })
     if (signal.aborted) aborted()
     try {
@@ -136,7 +139,7 @@ export class Sending {
   async #askToVerify(): Promise<void> {
     const { link, source, digest, name, verifying } = this.#options
     if (!(await source.unchanged())) throw changed(name, 'was written to')
-    if (!this.#complete) return
+    if (!this.#complete || this.#failure) return
     this.#asking = true
     verifying(true)
     const question = { event: 'FileMd5Req', digest: digest.now() } as const
@@ -159,6 +162,7 @@ export class Sending {
     else if (this.#unanswered.delete(seq)) {
       this.#asking = false
       this.#options.verifying(false)
+      if (this.#options.signal.aborted) this.#fail(new OspError('closed'))
       this.#judge(() => this.#window.goBack(progress))
       this.#options.standing(this.#window.acknowledged)
     }

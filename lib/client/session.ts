@@ -48,6 +48,8 @@ export class ClientSession {
   #status: ClientStatus = 'connecting'
   #online: Deferred<OnlineLink> = deferred()
   #current: OnlineLink | undefined
+  /** Why it was refused for good, or closed. */
+  #over: OspError | undefined
   #running: Promise<void> | undefined
   #tries = 0
   #lastOnlineMs: number
@@ -70,8 +72,9 @@ export class ClientSession {
   }
 
   /** Resolves with the link once there is one; rejects when the session has been refused or closed. */
-  online(signal: AbortSignal = this.#closing.signal): Promise<OnlineLink> {
-    return unlessAborted(this.#online.promise, signal)
+  async online(signal?: AbortSignal): Promise<OnlineLink> {
+    if (this.#over) throw this.#over
+    return signal ? unlessAborted(this.#online.promise, signal) : this.#online.promise
   }
 
   /** Says GOODBYE and stays away. Idempotent. */
@@ -186,6 +189,7 @@ export class ClientSession {
 
   #end(status: 'refused' | 'closed', why: OspError): void {
     if (this.#status === 'refused' || this.#status === 'closed') return
+    this.#over = why
     this.#online.reject(why)
     this.#set(status, why)
   }

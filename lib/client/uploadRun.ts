@@ -1,18 +1,21 @@
 import type { Pace } from '../core/pace.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
 import type { DigestName, Platform } from '../ports/platform.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 import { FollowingDigest } from '../runtime/followingDigest.ts'
 import { hex } from '../runtime/hex.ts'
 import { wait } from '../runtime/wait.ts'
+import type { ClientUpload } from './clientUpload.ts'
 import { openGuarded } from './guardedSource.ts'
+import { Patience } from './patience.ts'
 import { Sending } from './sending.ts'
 import type { ClientSession, OnlineLink } from './session.ts'
-import { type SentFile, Upload } from './upload.ts'
+import type { SentFile } from './upload.ts'
 
 export interface UploadRunOptions {
-  readonly upload: Upload
+  readonly upload: ClientUpload
   readonly source: FileSource
   readonly algorithm: DigestName
   readonly platform: Platform
@@ -20,9 +23,8 @@ export interface UploadRunOptions {
   readonly pace: Pace
   /** How long a refusal that can pass is waited for. */
   readonly retryForMs: number
+  readonly log: Log
 }
-
-const { control } = Upload
 
 /**
  * Carries one upload through: over links that break, refusals that pass, digests that differ, and a source that changes
@@ -35,16 +37,21 @@ export class UploadRun {
   #fresh = false
   #digestTries = 0
   #sourceTries = 0
-  /** Refusals in a row, without a byte of progress between them. */
-  #refusals = 0
-  #refusedSince: number | undefined
+  /** With refusals between which there is no byte of progress. */
+  readonly #patience: Patience
   #best = 0
+  /** What the source was when it was opened last. */
+  #opened: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
 
   constructor(options: UploadRunOptions) {
     this.#options = options
+    this.#patience = new Patience(options.platform, options.retryForMs)
   }
 
-  /** Resolves when the file is stored. Rejects with what ended it for good, or `closed` if `signal` has aborted. */
+  /**
+   * Resolves when the file is stored, which it can be although `signal` has aborted. Rejects with what ended it for good,
+   * or `closed` if `signal` has aborted; it can be run again then.
+   */
   async run(signal: AbortSignal): Promise<SentFile> {
     try {
       for (;;) {
@@ -52,8 +59,7 @@ export class UploadRun {
         if (file) return file
       }
     } finally {
-      await this.#source?.[Symbol.asyncDispose]()
-      this.#source = undefined
+      await this.#close()
     }
   }
 
@@ -69,7 +75,7 @@ export class UploadRun {
       if (signal.aborted) throw why
       const waitMs = await this.#recover(why, link)
       const { phase } = this.#options.upload
-      if (phase === 'sending' || phase === 'verifying') control.move(this.#options.upload, 'stall', why)
+      if (phase === 'sending' || phase === 'verifying') this.#options.upload.move('stall', why)
       if (waitMs > 0) await wait(this.#options.platform.clock, waitMs, signal)
       return undefined
     }
@@ -83,15 +89,31 @@ export class UploadRun {
     const read = (into: Uint8Array, offset: number) => open.read(into, offset)
     this.#source = open
     this.#digest = new FollowingDigest({ digests: platform.digests, algorithm, read })
-    this.#stand(0, 0)
+    const { size, modifiedAt } = open
+    const same = this.#opened?.size === size && this.#opened.modifiedAt === modifiedAt
+    this.#opened = { size, modifiedAt }
+    if (!same) this.#stand(0, 0)
     return open
+  }
+
+  /** That a source cannot be closed says nothing about what was read from it. */
+  async #close(): Promise<void> {
+    const { upload, log } = this.#options
+    const source = this.#source
+    this.#source = undefined
+    try {
+      await source?.[Symbol.asyncDispose]()
+    } catch (error) {
+      const { message: text } = OspError.from(error)
+      log({ level: 'warn', event: 'source-not-closed', name: upload.name, text })
+    }
   }
 
   async #send(link: OnlineLink, source: OpenSource, signal: AbortSignal): Promise<SentFile> {
     const { upload, platform, pace, algorithm } = this.#options
     const digest = this.#digest
     if (!digest) throw new OspError('internal', 'an open source has no digest')
-    if (upload.phase === 'waiting') control.move(upload, 'turn')
+    if (upload.phase === 'waiting') upload.move('turn')
     const sending = new Sending({
       link,
       clock: platform.clock,
@@ -104,22 +126,27 @@ export class UploadRun {
       progress: upload.progress.sent,
       signal,
       standing: (progress, durable = upload.progress.durable) => this.#stand(progress, durable),
-      sent: (bytes) => control.count(upload, bytes),
-      verifying: (yes) => control.move(upload, yes ? 'verify' : 'again'),
+      sent: (bytes) => upload.count(bytes),
+      verifying: (yes) => this.#verifying(yes),
     })
     this.#fresh = false
     const storedName = await sending.run()
     return { name: upload.name, storedName, size: source.size, algorithm, digest: hex(digest.now()) }
   }
 
+  /** It can have been paused or cancelled meanwhile. */
+  #verifying(yes: boolean): void {
+    const { upload } = this.#options
+    if (upload.phase === (yes ? 'sending' : 'verifying')) upload.move(yes ? 'verify' : 'again')
+  }
+
   #stand(progress: number, durable: number): void {
     const size = this.#source?.size ?? 0
     const sent = Math.min(progress, size)
-    control.stand(this.#options.upload, sent, Math.min(durable, sent), size)
+    this.#options.upload.stand(sent, Math.min(durable, sent), size)
     if (progress <= this.#best) return
     this.#best = progress
-    this.#refusals = 0
-    this.#refusedSince = undefined
+    this.#patience.renew()
   }
 
   /** What to do about `why`: returns how long to wait before the next try, or throws if there is none. */
@@ -132,26 +159,12 @@ export class UploadRun {
     }
     if (why.code === 'source-changed') {
       if (++this.#sourceTries > clientLimits.sourceTries) throw why
-      await this.#source?.[Symbol.asyncDispose]()
-      this.#source = undefined
+      await this.#close()
       this.#best = 0
       return 0
     }
     if (link?.peer.ended) return 0
     if (why.again === 'no' || !link) throw why
-    return this.#backoffMs(why)
-  }
-
-  #backoffMs(why: OspError): number {
-    const { platform, retryForMs } = this.#options
-    const now = platform.clock.now()
-    this.#refusedSince ??= now
-    const leftMs = this.#refusedSince + retryForMs - now
-    if (leftMs <= 0) throw why
-    const { reconnectFirstMs, reconnectMostMs } = clientLimits
-    const most = why.again === 'recover' && this.#refusals === 0 ? 0 : reconnectFirstMs * 2 ** this.#refusals
-    this.#refusals++
-    const waitMs = why.retryAfterMs + platform.random.fraction('refused upload') * Math.min(reconnectMostMs, most)
-    return Math.min(leftMs, waitMs)
+    return this.#patience.waitMs(why)
   }
 }

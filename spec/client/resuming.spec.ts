@@ -127,7 +127,10 @@ spec('an upload begins again', (it) => {
     }
     const client = rig.client()
     const upload = await client.uploads.add(source)
-    await assert.rejects(upload.finished, /^OspError: a was written to while it was being sent; send it again when nothing writes to it/)
+    await assert.rejects(
+      upload.finished,
+      /^OspError: a was written to while it was being sent; send it again when nothing writes to it/,
+    )
     assert.equal(source.opened, 4)
     assert.equal(source.notClosed, 0)
     assert.deepEqual(rig.server.status().uploads, [])

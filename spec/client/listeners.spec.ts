@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { until } from '../support/facts.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { spec } from '../support/spec.ts'
+import { uncaught } from '../support/uncaught.ts'
+import { UploadRig } from '../support/uploadRig.ts'
+
+const bug = () => {
+  throw new Error('a listener has a bug')
+}
+
+spec('a listener that throws', (it) => {
+  for (const event of ['phase', 'progress'] as const) {
+    it(`at every ${event} of an upload changes nothing in it`, async () => {
+      using thrown = uncaught()
+      await using rig = await UploadRig.start()
+      const upload = await rig.client().uploads.add(memorySource('a', patterned(3_000_000)))
+      upload.on(event, bug)
+      assert.equal((await upload.finished).size, 3_000_000)
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.equal(upload.phase, 'done')
+      assert.ok(thrown.errors.length > 1)
+    })
+  }
+
+  it('at changes of the list changes nothing in it', async () => {
+    using thrown = uncaught()
+    await using rig = await UploadRig.start()
+    const { uploads } = rig.client()
+    uploads.on('change', bug)
+    await (await uploads.add(memorySource('a', patterned(1_000)))).finished
+    assert.ok(thrown.errors.length > 1)
+  })
+
+  it('at each status of a client does not cost it its link', async () => {
+    using thrown = uncaught()
+    await using rig = await UploadRig.start()
+    const client = rig.client()
+    client.on('status', bug)
+    await client.online()
+    await (await client.uploads.add(memorySource('a', patterned(1_000)))).finished
+    assert.equal(client.status, 'online')
+    assert.equal(rig.transport.dialled, 1)
+    assert.ok(thrown.errors.length > 0)
+  })
+})
+
+spec('whoever is told that an upload is over', (it) => {
+  it('finds its promise settled', async () => {
+    await using rig = await UploadRig.start()
+    const upload = await rig.client().uploads.add(memorySource('a', patterned(1_000)))
+    let settled = false
+    upload.finished.then(() => {
+      settled = true
+    })
+    const told = until(upload, 'phase', () => upload.phase === 'done')
+    await told
+    await Promise.resolve()
+    assert.ok(settled)
+  })
+})
