@@ -36,7 +36,7 @@ export interface Owner {
   readonly session: string
 }
 
-/** `digest` is that of the first `offset` bytes. */
+/** `digest` is that of the first `offset` bytes; empty where it was not known yet. */
 export interface Checkpoint {
   readonly offset: number
   readonly digest: Uint8Array

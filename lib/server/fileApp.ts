@@ -180,12 +180,11 @@ export class FileApp implements App {
       await this.#uploads.close(upload)
       throw error
     }
-    const { durable, progress } = upload.standing
+    const { standing } = upload
     this.#uploads.free(upload, 'PauseFileReq', undefined, by)
-    // While the digest is still behind, what lies after the last checkpoint is given up: `progress` equals `durable`.
-    if (upload.transfer && durable === progress) this.#uploads.park(upload)
+    if (upload.transfer) this.#uploads.park(upload)
     else await this.#uploads.close(upload)
-    return { event: 'PauseFileAck', progress: durable, durable }
+    return { event: 'PauseFileAck', ...standing }
   }
 
   /** Frees the instance of an upload that cannot be written; what was written before stays. */

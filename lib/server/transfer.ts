@@ -46,14 +46,13 @@ export class Transfer {
     this.#digest = new FollowingDigest({
       digests: options.platform.digests,
       algorithm,
-      marks: this.#checkpoints,
+      marks: this.#checkpoints.filter(({ digest }) => digest.length > 0),
       read: (into, offset) => this.#read(into, offset),
     })
     this.#checkpointer = new Checkpointer({
       clock: options.platform.clock,
       limits: options.limits,
-      // What the digest has not covered yet can't be recorded, and so makes nothing due.
-      pending: () => this.#digest.position - this.durable,
+      pending: () => this.#progress - this.durable,
       record: () => this.#recordCheckpoint(),
     })
   }
@@ -80,11 +79,12 @@ export class Transfer {
 
   /** Leading bytes that a restarted server will take up: those before the last recorded checkpoint. */
   get durable(): number {
-    return this.checkpoint?.offset ?? 0
+    return this.#checkpoints.at(-1)?.offset ?? 0
   }
 
+  /** The last checkpoint whose digest is known. */
   get checkpoint(): Checkpoint | undefined {
-    return this.#checkpoints.at(-1)
+    return this.#checkpoints.findLast(({ digest }) => digest.length > 0)
   }
 
   /** Whether something has failed that only opening it anew can mend. */
@@ -120,7 +120,7 @@ export class Transfer {
     this.#checkpointer.look()
   }
 
-  /** Makes durable what is written and digested so far. */
+  /** Makes durable what is written so far. */
   async flush(): Promise<void> {
     using _ = await this.#checkpointer.hold()
     await this.#recordNow()
@@ -210,9 +210,12 @@ export class Transfer {
 
   async #recordCheckpoint(): Promise<void> {
     const { storage, limits } = this.#options
-    const offset = this.#digest.position
+    const offset = this.#progress
     if (offset <= this.durable || this.broken) return
-    const checkpoints = withCheckpoint(this.#checkpoints, { offset, digest: this.#digest.now() }, limits.checkpoints)
+    // While the digest is behind, a checkpoint is without one: what lies before it is durable all the same.
+    const digest = this.#digest.position === offset ? this.#digest.now() : new Uint8Array()
+    const known = this.#checkpoints.filter((checkpoint) => checkpoint.digest.length > 0)
+    const checkpoints = withCheckpoint(known, { offset, digest }, limits.checkpoints)
     await this.#partial.flush()
     await storage.transfers.checkpoint(this.#claim, checkpoints)
     this.#checkpoints = checkpoints

@@ -156,11 +156,27 @@ spec('a server that was restarted', (it) => {
     assert.equal(progress, 600)
     await read.reached
     assert.equal((await client.chunk(instance, 600, piece(600, 900))).progress, 900)
-    assert.deepEqual(await standing(client, instance), [900, 600])
-    read.go()
     assert.deepEqual(await standing(client, instance), [900, 900])
+    read.go()
     await client.chunk(instance, 900, piece(900, 1_000))
     await client.end(instance, sha256(bytes))
+    await rig.assertStored('a', bytes)
+  })
+
+  it('makes new chunks durable meanwhile, so that a second crash costs none of them', async () => {
+    await using rig = await ServerRig.start(limits)
+    const client = await restarted(rig, (storage) => storage.hold('read'))
+    const { instance } = await client.continue(file)
+    await client.chunk(instance, 600, piece(600, 900))
+    assert.deepEqual(await standing(client, instance), [900, 900])
+    await rig.crash()
+    rig.trouble = () => {}
+    await rig.restart()
+    const again = await rig.client()
+    const continued = await again.continue(file)
+    assert.deepEqual([continued.progress, continued.checkpoint], [900, 600])
+    await again.chunk(continued.instance, 900, piece(900, 1_000))
+    await again.end(continued.instance, sha256(bytes))
     await rig.assertStored('a', bytes)
   })
 

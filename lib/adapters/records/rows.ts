@@ -16,7 +16,7 @@ const algorithm = z.enum(['md5', 'sha256', 'xxh128'])
 const hexadecimal = z.string().regex(/^(?:[0-9a-f]{2})+$/)
 
 const checkpoint = z
-  .tuple([whole, hexadecimal])
+  .tuple([whole, z.union([hexadecimal, z.literal('')])])
   .transform(([offset, digest]): Checkpoint => ({ offset, digest: fromHex(digest) }))
 
 const storedFile = z.object({
