@@ -61,16 +61,22 @@ export function serve(options: ServeOptions): Promise<Server> {
   return serveBound({ platform: nodePlatform(), authenticator: localOnly(), ...options })
 }
 
-/** A client that the server has let in. Rejects as `Client.online` does; nothing is left open then. */
+/**
+ * A client that the server has let in. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the first
+ * failure; nothing is left open then.
+ */
 export function connect(options: ConnectOptions): Promise<Client> {
   return connectBound(bound(options))
 }
 
-/** A client, at once; it connects when it is first used. Throws OspError `bad-name` for a user that can't be one. */
+/**
+ * A client, at once; it connects when it is first used. Throws OspError `usage` for an option that can't be, and
+ * `bad-name` for a user that can't be one.
+ */
 export function createClient(options: ConnectOptions): Client {
   return createBound(bound(options))
 }
 
 function bound(options: ConnectOptions): BoundOptions {
-  return { platform: nodePlatform(), software, ...options }
+  return { ...options, platform: options.platform ?? nodePlatform(), software }
 }

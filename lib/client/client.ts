@@ -8,26 +8,31 @@ import type { Transport } from '../ports/socket.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { tell } from '../runtime/tell.ts'
 import { wait } from '../runtime/wait.ts'
+import { checkConnectOptions } from './options.ts'
 import { ClientSession, type ClientStatus } from './session.ts'
 import { UploadList } from './uploadList.ts'
 import type { Uploads } from './uploads.ts'
 
+/** An option that is `undefined` has its default. */
 export interface ConnectOptions {
   readonly to: Transport
   readonly user: string
-  /** Gives the token that the server knows this user by. */
-  readonly token?: () => Promise<string>
-  /** How long an unreachable server, or a refusal that can pass, is waited for; by default for ever. */
-  readonly retryForMs?: number
+  /** Gives the token that the server knows this user by. What it throws is final: the client is `refused` then. */
+  readonly token?: (() => Promise<string>) | undefined
+  /**
+   * How long an unreachable server, or a refusal that can pass, is waited for. By default for ever, except by `connect`,
+   * which gives up at the first failure; once it is connected the client waits for ever as well.
+   */
+  readonly retryForMs?: number | undefined
   /** Uploads at once, where the server allows as many; 5 by default. */
-  readonly uploadsAtOnce?: number
+  readonly uploadsAtOnce?: number | undefined
   /** Bytes a second for all uploads together; by default there is no bound. */
-  readonly limitRate?: number
-  readonly log?: Log
+  readonly limitRate?: number | undefined
+  readonly log?: Log | undefined
   /** Clock, randomness and digests; by default Node's. */
-  readonly platform?: Platform
+  readonly platform?: Platform | undefined
   /** Closes the client when it aborts. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface ClientEvents {
@@ -48,18 +53,24 @@ export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
 }
 
 /** What a platform's door has filled in. */
-export type BoundOptions = ConnectOptions & { readonly platform: Platform; readonly software: string }
+export type BoundOptions = Omit<ConnectOptions, 'platform'> & { readonly platform: Platform; readonly software: string }
 
-/** A client, at once; it connects when it is first used. Throws OspError `bad-name` for a user that can't be one. */
+/**
+ * A client, at once; it connects when it is first used. Throws OspError `usage` for an option that can't be, and
+ * `bad-name` for a user that can't be one.
+ */
 export function createClient(options: BoundOptions): Client {
   return new RunningClient(options)
 }
 
-/** A client that the server has let in. Rejects as `Client.online` does; nothing is left open then. */
+/**
+ * A client that the server has let in. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the first
+ * failure; nothing is left open then.
+ */
 export async function connect(options: BoundOptions): Promise<Client> {
   const client = createClient(options)
   try {
-    await client.online()
+    await (options.retryForMs === undefined ? firstTry(client) : client.online())
     return client
   } catch (error) {
     await client.close()
@@ -67,15 +78,32 @@ export async function connect(options: BoundOptions): Promise<Client> {
   }
 }
 
+/** Resolves when the client is online; rejects when its first try has failed. */
+async function firstTry(client: Client): Promise<void> {
+  const failed = deferred<never>()
+  const look = (status: ClientStatus, why?: OspError) => {
+    if (status === 'waiting') failed.reject(why)
+  }
+  client.on('status', look)
+  try {
+    await Promise.race([client.online(), failed.promise])
+  } finally {
+    client.off('status', look)
+  }
+}
+
 class RunningClient extends EventEmitter<ClientEvents> implements Client {
   readonly uploads: UploadList
   readonly #session: ClientSession
   readonly #platform: Platform
+  readonly #signal: AbortSignal | undefined
+  readonly #aborted = () => void this.close()
   readonly #closed = deferred<void>()
   #closing = false
 
   constructor(options: BoundOptions) {
     super()
+    checkConnectOptions(options)
     const { to, platform, software, retryForMs = Number.POSITIVE_INFINITY, log = () => {} } = options
     this.#platform = platform
     this.#session = new ClientSession({
@@ -91,7 +119,8 @@ class RunningClient extends EventEmitter<ClientEvents> implements Client {
     })
     const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
     this.uploads = new UploadList({ platform, session: this.#session, atOnce, limitRate, retryForMs, log })
-    options.signal?.addEventListener('abort', () => void this.close(), { once: true })
+    this.#signal = options.signal
+    options.signal?.addEventListener('abort', this.#aborted, { once: true })
     if (options.signal?.aborted) void this.close()
   }
 
@@ -121,6 +150,7 @@ class RunningClient extends EventEmitter<ClientEvents> implements Client {
   }
 
   async #shutDown(): Promise<void> {
+    this.#signal?.removeEventListener('abort', this.#aborted)
     const { clock } = this.#platform
     const ended = this.uploads.close()
     // A server that answers keeps all that it has; one that doesn't is not waited for.

@@ -11,6 +11,7 @@ import { version } from '../wire/protocol.ts'
 import { checkWelcome } from './answers.ts'
 import { Buffers } from './buffers.ts'
 import { Loss } from './loss.ts'
+import { tokenOf } from './token.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
@@ -132,10 +133,14 @@ export class ClientSession {
     const { signal } = this.#closing
     const late = new AbortController()
     const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
+    let asked = 'the function that gives the token'
     const buffers = new Buffers(clientLimits.buffers, clientLimits.bufferBytes)
     const loss = new Loss()
     try {
       const either = AbortSignal.any([signal, late.signal])
+      // Before dialling: the server waits for HELLO only so long.
+      const token = await tokenOf(this.#options.token, either)
+      asked = 'the server'
       const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
       const { keepAliveMs } = defaultLimits
       const peer = new Peer(
@@ -149,24 +154,24 @@ export class ClientSession {
           },
         },
       )
-      const welcome = await this.#greet(peer, either)
+      const welcome = await this.#greet(peer, token, either)
       return { peer, welcome, buffers, loss }
     } catch (error) {
-      if (late.signal.aborted && !signal.aborted) throw new OspError('timed-out', 'the server has not answered in time')
+      if (late.signal.aborted && !signal.aborted) throw new OspError('timed-out', `${asked} has not answered in time`)
       throw error
     } finally {
       alarm[Symbol.dispose]()
     }
   }
 
-  async #greet(peer: Peer, signal: AbortSignal): Promise<Message<'HelloAck'>> {
-    const { user: userName, token, software } = this.#options
+  async #greet(peer: Peer, token: string, signal: AbortSignal): Promise<Message<'HelloAck'>> {
+    const { user: userName, software } = this.#options
     try {
       const hello = {
         event: 'HelloReq',
         versions: [version],
         userName,
-        token: await token(),
+        token,
         session: this.#id,
         software,
         features: 0,

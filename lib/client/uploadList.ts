@@ -8,6 +8,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { FileSource } from '../ports/source.ts'
 import { tell } from '../runtime/tell.ts'
 import { ClientUpload } from './clientUpload.ts'
+import { checkAddOptions } from './options.ts'
 import type { ClientSession } from './session.ts'
 import { Task } from './task.ts'
 import type { Upload } from './upload.ts'
@@ -45,7 +46,9 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     return [...this.#tasks.values()].map(({ upload }) => upload)[Symbol.iterator]()
   }
 
-  async add(source: FileSource, { name = source.name, digest = 'sha256' }: AddOptions = {}): Promise<Upload> {
+  async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
+    const { name = source?.name, digest = 'sha256' } = options
+    checkAddOptions({ source, name, digest })
     const normal = checkFileName(name.normalize('NFC'))
     if (this.#closed) throw new OspError('closed', 'the client was closed')
     for (const { upload } of this.#tasks.values()) {

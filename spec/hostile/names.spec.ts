@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
 import { createClient } from '../../lib/client/client.ts'
 import { diskServer } from '../support/diskServer.ts'
@@ -46,7 +47,7 @@ spec('forbidden names', (it) => {
 
   it('of users are refused by the client before it connects', () => {
     for (const user of ['', 'a/b', '..', 'nul', 'a\u202eb', 'x'.repeat(65)]) {
-      const create = () => createClient({ to: null as never, user, platform: nodePlatform(), software: 'spec' })
+      const create = () => createClient({ to: memoryTransport(), user, platform: nodePlatform(), software: 'spec' })
       assert.throws(create, { code: 'bad-name' })
     }
   })

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
+import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import type { ConnectOptions } from '../../lib/client/client.ts'
+import { connect as connectBound } from '../../lib/client/client.ts'
+import { connect, createClient, type OspError } from '../../lib/index.ts'
+import { clientLimits } from '../../lib/limits.ts'
+import { nodePlatform } from '../../lib/node.ts'
+import { until } from '../support/facts.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+import { spec } from '../support/spec.ts'
+import { UploadRig } from '../support/uploadRig.ts'
+import { VirtualClock } from '../support/virtualClock.ts'
+
+const to = memoryTransport()
+
+spec('an option of a client', (it) => {
+  const wrong: readonly [string, unknown][] = [
+    ['limitRate', 0],
+    ['limitRate', -1],
+    ['limitRate', '2M'],
+    ['uploadsAtOnce', 0],
+    ['uploadsAtOnce', 1.5],
+    ['retryForMs', Number.NaN],
+    ['retryForMs', -1],
+    ['user', 7],
+    ['to', 'localhost'],
+    ['token', 'secret'],
+    ['signal', {}],
+  ]
+  for (const [name, value] of wrong) {
+    it(`${name} cannot be ${String(value)}, and is named`, () => {
+      const options = { to, user: 'alice', [name]: value } as ConnectOptions
+      assert.throws(() => createClient(options), {
+        code: 'usage',
+        message: new RegExp(`the option ${name} is not`, 'u'),
+      })
+    })
+  }
+
+  it('that is undefined has its default', async () => {
+    await using rig = await UploadRig.start()
+    const none = undefined
+    const chosen = { token: none, retryForMs: none, uploadsAtOnce: none, limitRate: none, log: none, platform: none }
+    await using client = await connect({ to: rig.transport, user: 'alice', ...chosen, signal: none })
+    const upload = await client.uploads.add(memorySource('a', patterned(9)), { name: none, digest: none })
+    assert.equal((await upload.finished).algorithm, 'sha256')
+  })
+})
+
+spec('an upload', (it) => {
+  it('cannot be added with a digest that there is not, or without a source', async () => {
+    await using client = createClient({ to, user: 'alice' })
+    const add = client.uploads.add.bind(client.uploads)
+    const source = memorySource('a', patterned(9))
+    await assert.rejects(add(source, { digest: 'sha1' as 'md5' }), { code: 'usage', message: /digest .*md5, sha256/u })
+    await assert.rejects(add(source, { name: 7 as never }), { code: 'usage', message: /the option name/u })
+    await assert.rejects(add(undefined as never), { code: 'usage', message: /the option source/u })
+    await assert.rejects(add('a.txt' as never), { code: 'usage', message: /the option source/u })
+  })
+})
+
+spec('connect', (it) => {
+  it('rejects at once where no server is', async () => {
+    await assert.rejects(connect({ to, user: 'alice' }), { code: 'unreachable' })
+  })
+
+  it('waits for the server where it is told to', async () => {
+    await using rig = await UploadRig.start()
+    await rig.server.close()
+    const platform = { ...nodePlatform(), random: { ...nodePlatform().random, fraction: () => 0 } }
+    const connecting = connectBound({ to: rig.transport, user: 'alice', platform, software: 'spec', retryForMs: 5_000 })
+    await rig.startServer()
+    await using client = await connecting
+    assert.equal(client.status, 'online')
+  })
+
+  it('gives a client that waits when its link is lost', async () => {
+    await using rig = await UploadRig.start()
+    await using client = await connect({ to: rig.transport, user: 'alice' })
+    rig.transport.cut()
+    await until(client, 'status', () => client.status === 'waiting')
+  })
+})
+
+spec('a token', (it) => {
+  it('that never comes does not hold up closing', async () => {
+    await using rig = await UploadRig.start()
+    const client = rig.client({ token: () => new Promise(() => {}) })
+    const online = assert.rejects(client.online(), { code: 'closed' })
+    await new Promise((resolve) => setImmediate(resolve))
+    await client.close()
+    await online
+    assert.equal(rig.transport.dialled, 0)
+  })
+
+  it('that does not come in the time for the handshake is tried again', async () => {
+    const clock = new VirtualClock()
+    await using rig = await UploadRig.start()
+    let asked = 0
+    const token = () => (++asked === 1 ? new Promise<string>(() => {}) : Promise.resolve(''))
+    const client = rig.client({ token, platform: { ...nodePlatform(), clock } })
+    const reasons: (string | undefined)[] = []
+    client.on('status', (_, why) => reasons.push(why?.message))
+    const online = client.online()
+    await new Promise((resolve) => setImmediate(resolve))
+    clock.pass(clientLimits.handshakeMs)
+    await until(client, 'status', () => client.status === 'waiting')
+    clock.pass(clientLimits.reconnectFirstMs)
+    await online
+    assert.ok(reasons.includes('the function that gives the token has not answered in time'))
+  })
+
+  it('that cannot be given is final, with the reason', async () => {
+    await using rig = await UploadRig.start()
+    const cause = new Error('the key ring is locked')
+    const client = rig.client({ token: () => Promise.reject(cause) })
+    await assert.rejects(client.online(), (error: OspError) => {
+      assert.deepEqual([error.code, error.cause], ['unauthorized', cause])
+      assert.equal(error.message, 'there is no token for the server: the key ring is locked')
+      return true
+    })
+    assert.equal(client.status, 'refused')
+  })
+
+  it('is a string', async () => {
+    await using rig = await UploadRig.start()
+    const client = rig.client({ token: async () => undefined as never })
+    await assert.rejects(client.online(), { code: 'unauthorized', message: /must be a string/u })
+  })
+})
+
+spec('a signal', (it) => {
+  it('closes the client, and is let go of when the client was closed', async () => {
+    const { signal } = new AbortController()
+    const client = createClient({ to, user: 'alice', signal })
+    assert.equal(getEventListeners(signal, 'abort').length, 1)
+    await client.close()
+    assert.equal(getEventListeners(signal, 'abort').length, 0)
+    const closing = new AbortController()
+    const other = createClient({ to, user: 'alice', signal: closing.signal })
+    closing.abort()
+    await other.closed
+  })
+})
