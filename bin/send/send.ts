@@ -36,16 +36,20 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const client = open(values)
   const report = openReporter(values, results)
   const { reporter } = report
-  watchLink(client, reporter, (why) => {
-    tally.refused(why)
-    stop.abort()
-  })
+  watchLink(client, reporter, (why) => tally.refused(why))
   const interrupts = onInterrupt(() => {
     tally.interrupted()
     stop.abort()
     void client.close()
   })
-  const sending = new Sending({ client, reporter, tally, digest: values.digest, stop: stop.signal })
+  const sending = new Sending({
+    client,
+    reporter,
+    tally,
+    digest: values.digest,
+    stop: stop.signal,
+    refusal: () => tally.refusal,
+  })
   await sending.send(candidates)
   await sending.settled()
   await client.close()

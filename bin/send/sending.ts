@@ -10,8 +10,10 @@ export interface SendingOptions {
   readonly reporter: Reporter
   readonly tally: Tally
   readonly digest: SendValues['digest']
-  /** Ends the adding of more files. */
+  /** Ends the adding of more files: the command was interrupted. */
   readonly stop: AbortSignal
+  /** Why the server is not asked for anything any more, once that is so: every file that is left fails with it. */
+  readonly refusal: () => OspError | undefined
 }
 
 /** Unfinished uploads at once, waiting ones included: what is to be sent can be more than fits in memory. */
@@ -69,6 +71,8 @@ export class Sending {
     const { reporter } = this.#options
     if ('skipped' in found) return reporter.skipped(found.path, found.skipped)
     if ('failure' in found) return this.#failed(found.path, found.failure)
+    const refusal = this.#options.refusal()
+    if (refusal) return this.#failed(found.path, refusal)
     try {
       await this.#add(found)
     } catch (error) {

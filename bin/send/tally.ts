@@ -39,6 +39,11 @@ export class Tally {
     this.#refusal = why
   }
 
+  /** Why the server was given up, once it was. */
+  get refusal(): OspError | undefined {
+    return this.#refusal
+  }
+
   /** What concerns the whole command stands before what concerns one file, and what is final before what can pass. */
   get exitCode(): number {
     if (this.#interrupted) return exitCodes.interrupted

@@ -20,20 +20,27 @@ const silent: Reporter = {
 }
 
 /** A client whose uploads end when they are told to. */
-function slowClient(): { client: Client; added: string[]; finishOne: () => void } {
+function slowClient() {
   const added: string[] = []
+  const failing: ((why: OspError) => void)[] = []
   const finishing: (() => void)[] = []
   const add = async ({ name }: { name: string }) => {
     added.push(name)
-    const finished = new Promise((resolve) => finishing.push(() => resolve({ size: 1 })))
+    const finished = new Promise((resolve, reject) => {
+      finishing.push(() => resolve({ size: 1 }))
+      failing.push(reject)
+    })
     return { id: added.length, name, finished, contentBytes: 1, progress: { sent: 0, durable: 0, size: 1 }, on() {} }
   }
   const client = { uploads: { add } } as unknown as Client
-  return { client, added, finishOne: () => finishing.shift()?.() }
+  const failAll = (why: OspError) => {
+    for (const fail of failing) fail(why)
+  }
+  return { client, added, finishOne: () => finishing.shift()?.(), failAll }
 }
 
-async function* endless(): AsyncGenerator<Found> {
-  for (let index = 0; ; index++) yield { path: `${index}`, name: `${index}`, size: 1 }
+async function* files(count: number): AsyncGenerator<Found> {
+  for (let index = 0; index < count; index++) yield { path: `${index}`, name: `${index}`, size: 1 }
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -43,8 +50,15 @@ spec('sending', (it) => {
     const { client, added, finishOne } = slowClient()
     const stop = new AbortController()
     const tally = new Tally()
-    const sending = new Sending({ client, reporter: silent, tally, digest: 'sha256', stop: stop.signal })
-    const sent = sending.send(endless())
+    const sending = new Sending({
+      client,
+      reporter: silent,
+      tally,
+      digest: 'sha256',
+      stop: stop.signal,
+      refusal: () => undefined,
+    })
+    const sent = sending.send(files(Number.POSITIVE_INFINITY))
     for (let i = 0; i < 500; i++) await turn()
     assert.equal(added.length, 100)
     finishOne()
@@ -54,6 +68,34 @@ spec('sending', (it) => {
     stop.abort()
     await sent
     assert.equal(sending.unfinished.length, 100)
+  })
+
+  it('fails every file with the reason where the server was given up, also those that were not begun', async () => {
+    const failed: string[] = []
+    const reporter = {
+      ...silent,
+      failed: ({ path }: { path: string }, { code }: OspError) => failed.push(`${path} ${code}`),
+    }
+    const tally = new Tally()
+    const { client, failAll } = slowClient()
+    const { signal } = new AbortController()
+    const sending = new Sending({
+      client,
+      reporter,
+      tally,
+      digest: 'sha256',
+      stop: signal,
+      refusal: () => tally.refusal,
+    })
+    const sent = sending.send(files(250))
+    for (let i = 0; i < 500; i++) await turn()
+    const why = new OspError('unreachable')
+    tally.refused(why)
+    failAll(why)
+    await sent
+    assert.equal(tally.failed, 250)
+    assert.deepEqual([...new Set(failed)].length, 250)
+    assert.equal(failed.at(-1), '249 unreachable')
   })
 })
 
