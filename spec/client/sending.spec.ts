@@ -34,7 +34,7 @@ const source = {
 const digestOf = (read: OpenSource['read']) => new FollowingDigest({ digests, algorithm: 'md5', read })
 
 /** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier sending. */
-function sending(followed = 0, digest = digestOf(source.read)) {
+function sending(followed = 0, digest = digestOf(source.read), pace = new Pace()) {
   const rig = new Rig()
   const loss = new Loss()
   if (followed > 0) digest.follow(0, [file.subarray(0, followed)])
@@ -47,7 +47,7 @@ function sending(followed = 0, digest = digestOf(source.read)) {
   const run = new Sending({
     link,
     clock: rig.clock,
-    pace: new Pace(),
+    pace,
     source,
     name: 'a',
     algorithm: 'md5',
@@ -137,6 +137,18 @@ spec('the sending of a file', (it) => {
     await new Promise((go) => setImmediate(go))
     loss.happen(new OspError('link-lost'))
     rig.socket.hear({ event: 'PauseFileAck', progress: 100, durable: 100 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+
+  it('ends with its link also while it waits for its rate', async () => {
+    const pace = new Pace(1)
+    pace.delayMs(1_000, 1_000_000)
+    const { rig, run, loss } = sending(0, digestOf(source.read), pace)
+    const ended = assert.rejects(run, { code: 'link-lost' })
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    await new Promise((go) => setImmediate(go))
+    loss.happen(new OspError('link-lost'))
+    rig.socket.hear({ event: 'PauseFileAck', progress: 0, durable: 0 }, await asked(rig, 'PauseFileReq'), 3)
     await ended
   })
 })
