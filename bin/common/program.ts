@@ -160,7 +160,9 @@ function report({ name, commands }: Program, first: string | undefined, error: u
     return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
   }
   // A fault of this program: its author needs to know where.
-  errorLine(`${name}: ${error instanceof Error ? error.stack : String(error)}`)
+  errorLine(
+    `${name}: ${error instanceof OspError ? error.message : error instanceof Error ? error.stack : String(error)}`,
+  )
   return exitCodes.failed
 }
 

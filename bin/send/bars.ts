@@ -39,8 +39,9 @@ export class Bars implements Lines, Disposable {
       stream: process.stderr,
       format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
       clearOnComplete: true,
-      hideCursor: true,
-      linewrap: false,
+      // Whatever ends the process, the terminal is left as it was; lines are cut to its width anyway.
+      hideCursor: false,
+      linewrap: true,
       forceRedraw: true,
       gracefulExit: false,
       // This class redraws; the library's own timer only has to stay out of the way.

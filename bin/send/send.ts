@@ -91,10 +91,10 @@ function onInterrupt(interrupt: () => void): Disposable {
     if (++times > 1) process.exit(exitCodes.interrupted)
     interrupt()
   }
-  process.on('SIGINT', interrupted).on('SIGTERM', interrupted)
+  process.on('SIGINT', interrupted).on('SIGTERM', interrupted).on('SIGHUP', interrupted)
   return {
     [Symbol.dispose]() {
-      process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
+      process.off('SIGINT', interrupted).off('SIGTERM', interrupted).off('SIGHUP', interrupted)
     },
   }
 }
