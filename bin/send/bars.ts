@@ -39,9 +39,9 @@ export class Bars implements Lines, Disposable {
       stream: process.stderr,
       format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
       clearOnComplete: true,
-      // Whatever ends the process, the terminal is left as it was; lines are cut to its width anyway.
+      // Whatever ends the process, the cursor is there.
       hideCursor: false,
-      linewrap: true,
+      linewrap: false,
       forceRedraw: true,
       gracefulExit: false,
       // This class redraws; the library's own timer only has to stay out of the way.
