@@ -19,6 +19,9 @@ import { KeyedQueues } from './queue.ts'
 import { readRecord, writeRecord } from './rows.ts'
 import { conflictingRecord, type StoredNames } from './storedNames.ts'
 
+/** Records that are kept at hand, so that a checkpoint need not read back what was written last. */
+const recordsAtHand = 256
+
 /** With each note that comes at most so many go, so that they can't pile up and none makes the others wait. */
 const expiredAtOnce = 4
 
@@ -30,6 +33,8 @@ export class Transfers implements TransferStore {
   readonly #wallTime: () => number
   /** A user's claims one after another: the check for conflicts spans names. */
   readonly #claims = new KeyedQueues()
+  /** The latest records as they were written, the longest unchanged first. */
+  readonly #atHand = new Map<string, TransferRecord>()
   /** What reads a record and writes it back, one after another for each upload. */
   readonly #changes = new KeyedQueues()
 
@@ -59,7 +64,9 @@ export class Transfers implements TransferStore {
         const { verified, modifiedAt } = await this.#record(claim)
         if (!verified) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
         const note = await this.#notes.changesFor(verified, modifiedAt, keepNoteMs)
-        await this.#book.shelf.write([{ key: recordKey(claim.user, claim.name) }, ...note])
+        const key = recordKey(claim.user, claim.name)
+        this.#atHand.delete(key)
+        await this.#book.shelf.write([{ key }, ...note])
       })
       await this.#book.fences.drop(claim.user, claim.name)
     })
@@ -113,6 +120,7 @@ export class Transfers implements TransferStore {
   async #drop(user: string, name: string): Promise<boolean> {
     const key = recordKey(user, name)
     const there = (await this.#book.shelf.get(key)) !== undefined
+    this.#atHand.delete(key)
     await this.#book.fences.drop(user, name)
     if (there) await this.#book.shelf.write([{ key }])
     return there
@@ -133,13 +141,19 @@ export class Transfers implements TransferStore {
   }
 
   async #record({ user, name }: Claim): Promise<TransferRecord> {
-    const record = await this.#book.record(user, name)
+    const record = this.#atHand.get(recordKey(user, name)) ?? (await this.#book.record(user, name))
     if (!record) throw new OspError('internal', `the record of the upload ${name} of ${user} is damaged`)
     return record
   }
 
-  #put(record: TransferRecord): Promise<void> {
-    return this.#book.shelf.write([{ key: recordKey(record.user, record.name), value: writeRecord(record) }])
+  async #put(record: TransferRecord): Promise<void> {
+    const key = recordKey(record.user, record.name)
+    // A write that fails may have been done or not: only what is read then is sure.
+    this.#atHand.delete(key)
+    await this.#book.shelf.write([{ key, value: writeRecord(record) }])
+    this.#atHand.set(key, record)
+    const [oldest] = this.#atHand.keys()
+    if (this.#atHand.size > recordsAtHand && oldest !== undefined) this.#atHand.delete(oldest)
   }
 
   #change<T>(subject: { user: string; name: string }, work: () => Promise<T>): Promise<T> {
