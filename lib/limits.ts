@@ -19,7 +19,7 @@ export const defaultLimits = {
   /** Most bytes of one upload that may be unacknowledged. */
   windowBytes: 8 * MiB,
   /** Chunks of all uploads together; the chunk that is granted shrinks as instances fill. */
-  chunkMemoryBytes: 64 * MiB,
+  chunkMemoryBytes: 16 * MiB,
   /** A checkpoint is due after so many bytes … */
   checkpointBytes: 8 * MiB,
   /** … or so long after the first byte that is not durable. */
