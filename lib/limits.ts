@@ -40,6 +40,29 @@ export const defaultLimits = {
   recipients: 16,
   /** Registered clients. */
   clients: 100,
+  /** HELLO_REQs that are answered in a second; the others are told when to come back. */
+  hellosPerSecond: 200,
+  /** Changes of the online list are gathered for so long. */
+  gatherMs: 50,
+  /** Messages that wait in one mailbox, and bytes of their content. */
+  mailboxMessages: 10_000,
+  mailboxBytes: 64 * MiB,
+  /** Messages that wait in all mailboxes together. */
+  waitingMessages: 1_000_000,
+  /** How long a message waits for its recipient. */
+  messageAgeMs: 30 * 24 * 3_600_000,
+  /** Message ids that are remembered of one sender, and of all. */
+  senderIds: 500_000,
+  messageIds: 2_000_000,
+  /** Deliveries to one recipient that may be unanswered, and bytes of their content (one is always allowed). */
+  deliveryWindow: 32,
+  deliveryBytes: 256 * KiB,
+  /** Bytes of deliveries to all recipients together that no socket has taken yet. */
+  deliveryMemoryBytes: 32 * MiB,
+  /** A delivery that is not answered in this time is repeated when all others have had their turn. */
+  deliveryMs: 10_000,
+  /** Bytes of the disk that messages leave free. */
+  reserveBytes: 16 * MiB,
   /** How long a completed upload is remembered, so that a repeated FILE_MD5_REQ is answered. */
   noteMs: 7 * 24 * 3_600_000,
   /** How long a message id is remembered. */
@@ -88,6 +111,13 @@ export const clientLimits = {
   closeMs: 1_000,
   /** From dialling to HELLO_ACK. */
   handshakeMs: 10_000,
+  /** Messages that wait to be sent or are unanswered, and bytes of their content. */
+  sends: 10_000,
+  sendBytes: 64 * MiB,
+  /** How often a message is handed to a handler that throws, and how long it waits before it does so again, doubling. */
+  handlerTries: 16,
+  handlerFirstMs: 100,
+  handlerMostMs: 30_000,
 } as const
 
 /** What protocol version 1 fixes. */
@@ -142,6 +172,8 @@ const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: nu
   uploadsPerLink: [1, 0xffff],
   recipients: [1, 0xffff],
   clients: [1, fixed.clientsMost],
+  gatherMs: [1, 50],
+  deliveryWindow: [1, 0xffff],
   messageIdMs: [1, 0xffff_ffff * 1_000],
   retryAfterMs: [1, 0xffff_ffff],
 }

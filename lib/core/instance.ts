@@ -19,8 +19,8 @@ export const fileInstance = machine({
   },
 })
 
-/** The states of a MsgApp instance, as the seed's chart draws them (在线客户端列表). */
+/** The states of a MsgApp instance, as the seed's chart draws them (在线客户端列表), and besides them only: taken over, shut down. */
 export const messageInstance = machine({
   IDLE: { RegistReq: 'RECEIVE_MSG' },
-  RECEIVE_MSG: { linkLost: 'IDLE', takenOver: 'IDLE', shutDown: 'IDLE' },
+  RECEIVE_MSG: { linkLost: 'IDLE', takenOver: 'RECEIVE_MSG', shutDown: 'IDLE' },
 })

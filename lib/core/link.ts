@@ -1,12 +1,20 @@
 import { OspError } from '../errors.ts'
 import { lengthOf } from '../wire/codec.ts'
-import type { Frame } from '../wire/frame.ts'
-import { decode, type EventName, encode, type Message, type NoticeName, type RequestName } from '../wire/message.ts'
+import { type Frame, repetition } from '../wire/frame.ts'
+import {
+  decode,
+  type Encoded,
+  type EventName,
+  encode,
+  type Message,
+  type NoticeName,
+  type RequestName,
+} from '../wire/message.ts'
 import { apps, events, version } from '../wire/protocol.ts'
 import { KeepAlive } from './keepAlive.ts'
 import { type Lane, Lanes } from './lanes.ts'
 import { Replies } from './replies.ts'
-import { Requests } from './requests.ts'
+import { Requests, type Timing } from './requests.ts'
 
 /** A REQ of the peer, to be answered exactly once with `Link.reply`. */
 export interface Request<K extends RequestName = RequestName> {
@@ -22,6 +30,8 @@ export type Received<C> =
   | { readonly kind: 'request'; readonly request: Request }
   | { readonly kind: 'reply'; readonly message: Message; readonly context: C; readonly instance: number }
   | { readonly kind: 'notice'; readonly message: Message<NoticeName> }
+  /** The answer to a ping. */
+  | { readonly kind: 'pong'; readonly listVersion: number | undefined }
   | undefined
 
 export interface LinkOptions {
@@ -32,6 +42,8 @@ export interface LinkOptions {
   readonly side: 'client' | 'server'
   /** 0 <= fraction < 1, for jitter. */
   readonly fraction: () => number
+  /** A server's version of the online list up to which all changes have been sent. */
+  readonly listVersion?: () => number
   /** What the peer's first frame must be, if it matters. */
   readonly first?: EventName
 }
@@ -40,6 +52,9 @@ export interface LinkOptions {
 const lastSeq = 0xffff_ffff
 
 const chunkEvent = events.PostFileReq.number
+
+/** How REQs are repeated, where that is not the rule: a delivery's sender does it itself (docs/protocol.md, "Messages"). */
+const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk', DeliverMsgReq: 'own' }
 
 /**
  * The rules of one link: REQs and their repetition, remembered replies, keep-alive, the sending lanes. `C` is what the
@@ -89,14 +104,20 @@ export class Link<C> {
     return context === 'ping' ? undefined : context
   }
 
+  /** Queues an unanswered REQ once more, under its seq, as `message` now says it. */
+  repeat(seq: number, message: Message<RequestName>, instance: number, left?: () => void): void {
+    const frame = this.#frame(message, seq, instance)
+    this.#lanes.add('requests', { ...frame, flags: frame.flags | repetition }, left)
+  }
+
   /** Queues the one reply of a REQ. */
-  reply(to: Request, message: Message): void {
+  reply(to: Request, message: Message | Encoded): void {
     const frame = this.#frame(message, to.seq, to.instance)
     if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
     this.#lanes.add('replies', frame)
   }
 
-  notify(message: Message<NoticeName>): void {
+  notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
     this.#lanes.add('replies', this.#frame(message, 0, 0))
   }
 
@@ -168,7 +189,7 @@ export class Link<C> {
   #ask(message: Message<RequestName>, instance: number, context: C | 'ping', lane: Lane, left?: () => void): number {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = this.#frame(message, ++this.#seq, instance)
-    this.#requests.add(frame, context, message.event === 'PostFileReq')
+    this.#requests.add(frame, context, timings[message.event])
     this.#lanes.add(lane, frame, left)
     return frame.seq
   }
@@ -182,8 +203,7 @@ export class Link<C> {
     }
     const request = { message, seq: frame.seq, instance: frame.instance, payloadBytes: lengthOf(frame.payload) }
     if (event === 'PingReq') {
-      // The list of clients has no version yet, and a client has none at all.
-      this.reply(request, { event: 'PingAck', listVersion: this.#options.side === 'server' ? 0 : undefined })
+      this.reply(request, { event: 'PingAck', listVersion: this.#options.listVersion?.() })
       return undefined
     }
     if (idempotent(event)) return { kind: 'request', request }
@@ -203,18 +223,21 @@ export class Link<C> {
     if (message.event !== request?.ack && message.event !== request?.nack) {
       throw new OspError('malformed', `${message.event} is no reply to what was asked`)
     }
-    if (settled.context === 'ping') return undefined
+    if (settled.context === 'ping') {
+      return { kind: 'pong', listVersion: message.event === 'PingAck' ? message.listVersion : undefined }
+    }
     return { kind: 'reply', message, context: settled.context as C, instance: frame.instance }
   }
 
-  #frame(message: Message, seq: number, instance: number): Frame {
+  #frame(message: Message | Encoded, seq: number, instance: number): Frame {
     const { number, app } = events[message.event]
-    return { flags: 0, version, event: number, seq, app: apps[app], instance, payload: encode(message) }
+    const payload = 'payload' in message ? message.payload : encode(message)
+    return { flags: 0, version, event: number, seq, app: apps[app], instance, payload }
   }
 }
 
-/** What may be carried out twice needs no memory of its replies: chunks by their offset, pings by nature. */
-const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq'
+/** What may be carried out twice needs no memory of its replies: chunks by their offset, questions by nature. */
+const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq' || event === 'ListReq'
 
 /** The requests by their number, with the names of their replies. */
 const asked: ReadonlyMap<number, { readonly ack: EventName; readonly nack: EventName | undefined }> = new Map(

@@ -87,6 +87,11 @@ export class Pool<S extends string, E extends string> {
     throw this.denial(number, by)
   }
 
+  /** Who holds the instance of this number, if anybody does. */
+  holderOf(number: number): Holder | undefined {
+    return this.#slots[number - 1]?.holder
+  }
+
   /** What `by` is told of an instance that it does not hold: why its session lost it, as far as is remembered, or `instance-lost`. */
   denial(number: number, by: Holder): OspError {
     const former = this.#slots[number - 1]?.former.findLast(({ session }) => session === by.session)

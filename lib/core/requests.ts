@@ -3,11 +3,17 @@ import { type Frame, repetition } from '../wire/frame.ts'
 import type { Turn } from './lanes.ts'
 import { RoundTrip } from './roundTrip.ts'
 
+/**
+ * How a REQ is repeated: by its timer; as a `chunk`, which no timer repeats where nothing is lost, and which is not counted
+ * among the 511; or by its `own` sender alone, so that its bytes are not kept and its answer may take as long as it likes.
+ */
+export type Timing = 'timer' | 'chunk' | 'own'
+
 /** An unanswered REQ; `context` is whatever its sender wants back with the reply. */
 interface Pending<C> {
   readonly frame: Frame
   readonly context: C
-  readonly chunk: boolean
+  readonly timing: Timing
   /** Its place among the REQs that are no chunks. */
   readonly ordinal: number
   /** When it was handed to the socket the latest time. */
@@ -46,19 +52,20 @@ export class Requests<C> {
     this.#options = options
   }
 
-  add(frame: Frame, context: C, chunk: boolean): void {
-    const ordinal = chunk ? this.#ordinal : ++this.#ordinal
+  add(frame: Frame, context: C, timing: Timing = 'timer'): void {
+    const ordinal = timing === 'chunk' ? this.#ordinal : ++this.#ordinal
     const timers = { sentAt: undefined, repeats: 0, tries: 0, repeatAt: Number.POSITIVE_INFINITY }
-    const pending = { frame, context, chunk, ordinal, ...timers }
+    const kept = timing === 'own' ? { ...frame, payload: [] } : frame
+    const pending = { frame: kept, context, timing, ordinal, ...timers }
     this.#pending.set(frame.seq, pending)
-    if (!chunk) this.#ordered.set(ordinal, pending)
+    if (timing !== 'chunk') this.#ordered.set(ordinal, pending)
   }
 
   /** When a REQ may be sent: chunks not counted, at most 511 follow the oldest unanswered one. */
   turn(seq: number): Turn {
     const pending = this.#pending.get(seq)
     if (!pending) return 'never'
-    return pending.chunk || this.#follows(pending.ordinal) ? 'now' : 'later'
+    return pending.timing === 'chunk' || this.#follows(pending.ordinal) ? 'now' : 'later'
   }
 
   /** A REQ was handed to the socket: its timer starts. */
@@ -75,7 +82,7 @@ export class Requests<C> {
     const pending = this.#pending.get(seq)
     if (pending?.sentAt === undefined) return undefined
     this.#forget(pending)
-    if (pending.repeats === 0) this.#roundTrip.sample(now - pending.sentAt)
+    if (pending.repeats === 0 && pending.timing !== 'own') this.#roundTrip.sample(now - pending.sentAt)
     return pending
   }
 
@@ -120,9 +127,9 @@ export class Requests<C> {
     return oldest && oldest.repeatAt !== Number.POSITIVE_INFINITY ? this.#repetition(oldest) : undefined
   }
 
-  #forget({ frame, chunk, ordinal }: Pending<C>): void {
+  #forget({ frame, timing, ordinal }: Pending<C>): void {
     this.#pending.delete(frame.seq)
-    if (!chunk) this.#ordered.delete(ordinal)
+    if (timing !== 'chunk') this.#ordered.delete(ordinal)
     if (this.#pending.size === 0) this.#deadline = Number.POSITIVE_INFINITY
   }
 
@@ -138,9 +145,9 @@ export class Requests<C> {
     return { ...pending.frame, flags: pending.frame.flags | repetition }
   }
 
-  #timeoutMs({ repeats, chunk }: Pending<C>): number {
+  #timeoutMs({ repeats, timing }: Pending<C>): number {
     const { reliable, fraction } = this.#options
-    if (reliable && chunk) return Number.POSITIVE_INFINITY
+    if (timing === 'own' || (reliable && timing === 'chunk')) return Number.POSITIVE_INFINITY
     const base = reliable ? fixed.reliableTimeoutMs * 2 ** repeats : this.#roundTrip.timeoutMs(repeats)
     return Math.min(fixed.mostTimeoutMs, base * (1 + 0.25 * fraction()))
   }

@@ -1,3 +1,4 @@
+import type { MailboxStore } from './mailboxes.ts'
 import type { DigestName, Platform } from './platform.ts'
 
 /** What to do when a file of that name is already stored. */
@@ -15,6 +16,7 @@ export interface Storage extends AsyncDisposable {
   open(platform: Platform): Promise<void>
   readonly transfers: TransferStore
   readonly files: FileStore
+  readonly mailboxes: MailboxStore
 }
 
 /** An upload's identity: (user, name). It is *the same* upload if the other three agree. */

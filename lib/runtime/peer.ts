@@ -1,38 +1,15 @@
 import type { Lane } from '../core/lanes.ts'
-import { Link, type LinkOptions, type Received, type Request } from '../core/link.ts'
+import { Link, type Received, type Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
-import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import type { Frame } from '../wire/frame.ts'
-import type { AckOf, Message, NackName, NoticeName, RequestName } from '../wire/message.ts'
+import type { AckOf, Encoded, Message, NackName, NoticeName, RequestName } from '../wire/message.ts'
 import { events } from '../wire/protocol.ts'
 import { Alarm } from './alarm.ts'
 import { type Deferred, deferred } from './deferred.ts'
+import type { Asked, PeerEvents, PeerOptions } from './peerOptions.ts'
 import { errorOf, goodbyeOf, nackOf } from './refusal.ts'
-
-/** What a peer's owner hears. Nothing more after `closed`. */
-export interface PeerEvents {
-  /** A REQ to answer, once, with `reply` or `refuse`. */
-  request(request: Request): void
-  notice(message: Message<NoticeName>): void
-  /** The link has ended; `why` is what the peer or the rules gave as the reason. Told exactly once, also after `close`. */
-  closed(why: OspError): void
-}
-
-export interface PeerOptions extends Pick<LinkOptions, 'side' | 'first' | 'keepAliveMs'> {
-  readonly socket: Socket
-  readonly platform: Pick<Platform, 'clock' | 'random'>
-  /** Bytes of small frames that may wait for a peer that does not read. */
-  readonly unsentBytes: number
-}
-
-/** A REQ that was sent: its seq at once, its reply later. */
-export interface Asked<K extends RequestName> {
-  readonly seq: number
-  /** The ACK; rejects with what the NACK tells, or with why the link ended. An unheard rejection is silent. */
-  readonly reply: Promise<Message<AckOf<K>>>
-}
 
 type Waiting = Pick<Deferred<Message>, 'resolve' | 'reject'>
 
@@ -96,6 +73,13 @@ export class Peer {
     return asked
   }
 
+  /** Sends an unanswered REQ once more, under its seq, as `message` now says it. */
+  repeat(seq: number, message: Message<RequestName>, instance = 0, left?: () => void): void {
+    if (this.#ended) return
+    this.#link.repeat(seq, message, instance, left)
+    this.#pump()
+  }
+
   /** Gives up a REQ that was asked: it is not repeated any more, and its reply is nobody's. */
   abandon(seq: number): void {
     const waiting = this.#link.abandon(seq)
@@ -104,7 +88,7 @@ export class Peer {
     waiting.reject(new OspError('closed', 'the request was given up'))
   }
 
-  reply(to: Request, message: Message): void {
+  reply(to: Request, message: Message | Encoded): void {
     if (this.#ended) return
     this.#link.reply(to, message)
     this.#pump()
@@ -117,7 +101,7 @@ export class Peer {
     else this.close(why)
   }
 
-  notify(message: Message<NoticeName>): void {
+  notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
     if (this.#ended) return
     this.#link.notify(message)
     this.#pump()
@@ -155,6 +139,7 @@ export class Peer {
     if (received?.kind === 'request') this.#events.request(received.request)
     else if (received?.kind === 'reply') this.#settle(received.context, received.message)
     else if (received?.kind === 'notice') this.#notice(received.message)
+    else if (received?.kind === 'pong') this.#events.pong?.(received.listVersion ?? 0)
     this.#pump()
   }
 

@@ -26,6 +26,12 @@ export function eventNamed(number: number): EventName | undefined {
   return names.get(number)
 }
 
+/** A message that has been encoded already, so that many links, or many replies, share its bytes. */
+export interface Encoded<K extends EventName = EventName> {
+  readonly event: K
+  readonly payload: Parts
+}
+
 /** The payload of a message. The last field's parts, if it has any, are passed through uncopied. */
 export function encode(message: Message): Parts {
   const { codec } = events[message.event] as {

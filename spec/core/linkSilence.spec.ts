@@ -8,7 +8,7 @@ const pause = { event: 'PauseFileReq' } as const
 const anything = frameFor({ event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }, 0)
 
 spec('a link with nothing to say', (it) => {
-  it('pings in every interval, also while it receives, and takes the reply for itself', () => {
+  it('pings in every interval, also while it receives, and tells the version in the reply', () => {
     const link = linkOf('client')
     for (let now = 0; now < interval; now += 1_000) {
       assert.equal(link.advance(now), undefined)
@@ -19,7 +19,8 @@ spec('a link with nothing to say', (it) => {
     link.advance(interval)
     const [ping] = handed(link, interval)
     assert.deepEqual(named([ping ?? assert.fail()]), ['PingReq'])
-    assert.equal(link.receive(frameFor({ event: 'PingAck', listVersion: 7 }, 1), interval), undefined)
+    const pong = link.receive(frameFor({ event: 'PingAck', listVersion: 7 }, 1), interval)
+    assert.deepEqual(pong, { kind: 'pong', listVersion: 7 })
     assert.equal(link.deadline, 2 * interval)
   })
 

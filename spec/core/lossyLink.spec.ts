@@ -29,10 +29,20 @@ function ask(pair: LossyPair, count: number): number[] {
     if (context % 3 === 0) {
       pair.client.link.request({ event: 'PostFileReq', progress: 0, content: [] }, 1, context, 'chunks')
     } else pair.client.link.request({ event: 'PauseFileReq' }, 1, context)
-    pair.server.link.request(delivery, 0, context)
+    repeatInTime(pair, pair.server.link.request(delivery, 0, context), context, 2)
   }
   pair.pump()
   return contexts
+}
+
+/** No link repeats a delivery by itself: its sender does. */
+function repeatInTime(pair: LossyPair, seq: number, context: number, attempt: number): void {
+  pair.clock.alarm(pair.clock.now() + 10_000, () => {
+    if (pair.server.dead || pair.server.replied.includes(context)) return
+    pair.server.link.repeat(seq, { ...delivery, attempt }, 0)
+    pair.pump()
+    repeatInTime(pair, seq, context, Math.min(attempt + 1, 255))
+  })
 }
 
 function holds({ client, server }: LossyPair, contexts: readonly number[]): void {

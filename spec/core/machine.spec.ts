@@ -79,7 +79,7 @@ spec('the tables of the instances', (it) => {
   })
 
   it('are the charts of the seed, and for messages: taken over, shut down', () => {
-    const more = ['takenOver', 'shutDown'].map((event) => `RECEIVE_MSG --${event}--> IDLE`)
+    const more = ['RECEIVE_MSG --shutDown--> IDLE', 'RECEIVE_MSG --takenOver--> RECEIVE_MSG']
     assert.deepEqual(arrows(messageInstance.table), [...drawn(charts.message), ...more].sort())
   })
 })

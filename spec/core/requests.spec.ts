@@ -11,7 +11,7 @@ type Some = ReturnType<typeof requestsOn>
 /** Asks a REQ and hands it to the socket. */
 function ask(requests: Some, seq: number, now: number, chunk = false): Frame {
   const frame = chunk ? chunkFrame(seq) : pauseFrame(seq)
-  requests.add(frame, `context ${seq}`, chunk)
+  requests.add(frame, `context ${seq}`, chunk ? 'chunk' : 'timer')
   requests.sent(seq, now)
   return frame
 }
@@ -116,7 +116,7 @@ spec('unanswered REQs', (it) => {
 
   it('are not repeated before they were handed to the socket, nor again before the repetition was', () => {
     const requests = requestsOn(false)
-    requests.add(pauseFrame(1), '', false)
+    requests.add(pauseFrame(1), '', 'timer')
     assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
     requests.sent(1, 5_000)
     assert.equal(requests.due(6_000, 0).frames.length, 1)
@@ -130,7 +130,7 @@ spec('unanswered REQs', (it) => {
     const frame = ask(requests, 7, 0)
     assert.deepEqual([requests.settle(7, 1)?.context, requests.settle(7, 1)], ['context 7', undefined])
     assert.equal(requests.settle(8, 1), undefined)
-    requests.add(frame, 'again', false)
+    requests.add(frame, 'again', 'timer')
     assert.equal(requests.settle(7, 1), undefined, 'what was never sent has no answer')
     requests.sent(7, 2)
     assert.equal(requests.settle(7, 3)?.context, 'again')
@@ -187,7 +187,7 @@ spec('the rule of 511', (it) => {
     const requests = requestsOn(true)
     many(requests, 1, 512)
     assert.equal(requests.turn(512), 'now')
-    requests.add(pauseFrame(513), '', false)
+    requests.add(pauseFrame(513), '', 'timer')
     assert.equal(requests.turn(513), 'later')
     requests.settle(400, 1)
     assert.equal(requests.turn(513), 'later')
@@ -203,7 +203,7 @@ spec('the rule of 511', (it) => {
     assert.equal(requests.turn(2_510), 'now')
     ask(requests, 3_000, 0, true)
     assert.equal(requests.turn(3_000), 'now')
-    requests.add(pauseFrame(3_001), '', false)
+    requests.add(pauseFrame(3_001), '', 'timer')
     assert.equal(requests.turn(3_001), 'later')
   })
 
