@@ -157,6 +157,8 @@ export const fixed = {
   supersededSessions: 8,
   /** Holders that an instance remembers, with why each lost it. */
   instanceHolders: 4,
+  /** Deliveries on one link that may be unanswered, whatever is set: well below `replies`, so that pings find room. */
+  deliveriesMost: 256,
   /** The content of a message. */
   messageBytes: 64 * KiB,
   /** Clients at most, whatever is set, so that the whole list fits a frame. */
@@ -173,7 +175,7 @@ const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: nu
   recipients: [1, 0xffff],
   clients: [1, fixed.clientsMost],
   gatherMs: [1, 50],
-  deliveryWindow: [1, 0xffff],
+  deliveryWindow: [1, fixed.deliveriesMost],
   messageIdMs: [1, 0xffff_ffff * 1_000],
   retryAfterMs: [1, 0xffff_ffff],
 }

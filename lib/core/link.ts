@@ -104,10 +104,15 @@ export class Link<C> {
     return context === 'ping' ? undefined : context
   }
 
-  /** Queues an unanswered REQ once more, under its seq, as `message` now says it. */
-  repeat(seq: number, message: Message<RequestName>, instance: number, left?: () => void): void {
+  /**
+   * Queues a REQ once more, under its seq, as `message` now says it. Returns false, and does nothing, where it is answered
+   * or still waits for the socket.
+   */
+  repeat(seq: number, message: Message<RequestName>, instance: number, left?: () => void): boolean {
+    if (!this.#requests.underWay(seq)) return false
     const frame = this.#frame(message, seq, instance)
     this.#lanes.add('requests', { ...frame, flags: frame.flags | repetition }, left)
+    return true
   }
 
   /** Queues the one reply of a REQ. */

@@ -68,6 +68,11 @@ export class Requests<C> {
     return pending.timing === 'chunk' || this.#follows(pending.ordinal) ? 'now' : 'later'
   }
 
+  /** Whether a REQ was handed to the socket and is unanswered. */
+  underWay(seq: number): boolean {
+    return this.#pending.get(seq)?.sentAt !== undefined
+  }
+
   /** A REQ was handed to the socket: its timer starts. */
   sent(seq: number, now: number): void {
     const pending = this.#pending.get(seq)

@@ -73,11 +73,15 @@ export class Peer {
     return asked
   }
 
-  /** Sends an unanswered REQ once more, under its seq, as `message` now says it. */
-  repeat(seq: number, message: Message<RequestName>, instance = 0, left?: () => void): void {
-    if (this.#ended) return
-    this.#link.repeat(seq, message, instance, left)
+  /**
+   * Sends a REQ once more, under its seq, as `message` now says it. Returns false, and does nothing, where it is answered or
+   * still waits for the socket.
+   */
+  repeat(seq: number, message: Message<RequestName>, instance = 0, left?: () => void): boolean {
+    if (this.#ended) return false
+    const repeated = this.#link.repeat(seq, message, instance, left)
     this.#pump()
+    return repeated
   }
 
   /** Gives up a REQ that was asked: it is not repeated any more, and its reply is nobody's. */
