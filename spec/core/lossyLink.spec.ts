@@ -87,7 +87,7 @@ spec('two links over a way that loses, repeats and reorders', (it) => {
   })
 
   it('do so also with more REQs than may be unanswered', () => {
-    const pair = new LossyPair({ seed: 7, loss: 0.2, repeat: 0.1, delayMs: 300, workMs: 2_000 }, answer)
+    const pair = new LossyPair({ seed: 5, loss: 0.2, repeat: 0.1, delayMs: 300, workMs: 2_000 }, answer)
     const contexts = ask(pair, 3_000)
     pair.clock.pass(30 * 60_000)
     holds(pair, contexts)
