@@ -48,7 +48,9 @@ export type {
   TransferRecord,
   TransferStore,
 } from './ports/storage.ts'
-export type { ReceivingUpload, ServeOptions, Server, ServerEvents, ServerStatus } from './server/server.ts'
+export type { Member } from './server/roster.ts'
+export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
+export type { ReceivingUpload, ServerStatus } from './server/status.ts'
 
 /** What this package calls itself in HELLO_REQ. */
 const software = 'ospd-js'
@@ -58,7 +60,8 @@ const software = 'ospd-js'
  * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
  */
 export function serve(options: ServeOptions): Promise<Server> {
-  return serveBound({ platform: nodePlatform(), authenticator: localOnly(), ...options })
+  const { platform = nodePlatform(), authenticator = localOnly() } = options
+  return serveBound({ ...options, platform, authenticator })
 }
 
 /**

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'eventemitter3'
+import { Turnstile } from '../core/turnstile.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
@@ -8,10 +9,12 @@ import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { tell } from '../runtime/tell.ts'
+import type { App as AppName } from '../wire/protocol.ts'
 import type { App } from './app.ts'
 import { FileApp } from './fileApp.ts'
+import { MsgApp } from './msgApp.ts'
 import { Session, type SessionHost } from './session.ts'
-import type { Upload } from './upload.ts'
+import { type ServerStatus, shown } from './status.ts'
 
 export interface ServeOptions {
   readonly listen: Transport
@@ -36,26 +39,6 @@ export interface ServerEvents {
   stored: [file: StoredFile]
 }
 
-/** An upload as `Server.status` shows it. */
-export interface ReceivingUpload {
-  readonly user: string
-  readonly name: string
-  readonly size: number
-  /** The instance that receives it, and the node of the link that sends it. */
-  readonly instance: number
-  readonly node: number
-  /** Leading bytes written, and durable. */
-  readonly progress: number
-  readonly durable: number
-}
-
-export interface ServerStatus {
-  readonly links: number
-  /** Users with at least one link, sorted. */
-  readonly users: readonly string[]
-  readonly uploads: readonly ReceivingUpload[]
-}
-
 /** A running server. Closing it is its owner's: `close()`, or the signal that it was given. */
 export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
   readonly addresses: readonly Address[]
@@ -76,7 +59,7 @@ export async function serve(options: BoundOptions): Promise<Server> {
   await storage.open(platform)
   try {
     const server = new RunningServer(options, limits)
-    const recovered = await server.fileApp.recover()
+    const recovered = await server.recover()
     server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
     // Told once the server is in its owner's hands, who can then listen.
     if (recovered.length === 0) return server
@@ -91,7 +74,8 @@ export async function serve(options: BoundOptions): Promise<Server> {
 }
 
 class RunningServer extends EventEmitter<ServerEvents> implements Server {
-  readonly fileApp: FileApp
+  readonly #fileApp: FileApp
+  readonly #msgApp: MsgApp
   readonly #options: BoundOptions
   readonly #limits: Limits
   readonly #host: SessionHost
@@ -106,7 +90,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     this.#options = options
     this.#limits = limits
     const { platform, storage, onConflict = 'replace', log = () => {} } = options
-    this.fileApp = new FileApp({
+    this.#fileApp = new FileApp({
       platform,
       storage,
       limits,
@@ -115,17 +99,34 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       log,
       stored: (file) => this.stored(file),
     })
+    const { authenticator } = options
+    this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, authenticator })
+    const turnstile = new Turnstile(limits.hellosPerSecond, platform.clock.now())
     this.#host = {
       platform,
       limits,
-      authenticator: options.authenticator,
-      apps: new Map<'file', App>([['file', this.fileApp]]),
+      authenticator,
+      apps: new Map<AppName, App>([
+        ['file', this.#fileApp],
+        ['message', this.#msgApp],
+      ]),
       bootId: platform.random.bytes(16, 'boot id'),
       log,
+      admit: () => {
+        const retryAfterMs = turnstile.enter(platform.clock.now())
+        if (retryAfterMs > 0) throw new OspError('rate-limited', 'too many clients come at once', { retryAfterMs })
+      },
+      listVersion: () => this.#msgApp.listVersion,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#sessions.delete(session),
       unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#sessions.size),
     }
+  }
+
+  /** Takes up what the storage has; resolves with the files that were only now published. */
+  async recover(): Promise<readonly StoredFile[]> {
+    await this.#msgApp.open()
+    return this.#fileApp.recover()
   }
 
   listen(listener: Listener): void {
@@ -153,7 +154,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     return {
       links: open.length,
       users: [...new Set(open.map(({ user }) => user))].sort(),
-      uploads: [...this.fileApp.receiving()].map(shown),
+      online: [...this.#msgApp.online],
+      uploads: [...this.#fileApp.receiving()].map(shown),
     }
   }
 
@@ -176,7 +178,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
     )
     try {
-      await this.fileApp.close()
+      await Promise.all([this.#fileApp.close(), this.#msgApp.close()])
       await Promise.all(ended)
     } finally {
       await this.#options.storage[Symbol.asyncDispose]()
@@ -201,8 +203,4 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       void other.close(new OspError('superseded', 'the same session has come back on another link'))
     }
   }
-}
-
-function shown({ user, name, size, standing, instance }: Upload): ReceivingUpload {
-  return { user, name, size, instance: instance?.number ?? 0, node: instance?.holder?.node ?? 0, ...standing }
 }

@@ -1,5 +1,5 @@
 import type { Request } from '../core/link.ts'
-import { errors, OspError } from '../errors.ts'
+import { OspError } from '../errors.ts'
 import { fixed, KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
@@ -8,9 +8,11 @@ import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
 import { Peer } from '../runtime/peer.ts'
-import type { Message } from '../wire/message.ts'
+import type { Asked } from '../runtime/peerOptions.ts'
+import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
+import { refusalOf } from './refusalOf.ts'
 
 /** What a session needs of its server. */
 export interface SessionHost {
@@ -21,6 +23,10 @@ export interface SessionHost {
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
   readonly log: Log
+  /** Throws OspError `rate-limited` where too many come at once. */
+  admit(): void
+  /** Up to which version of the online list everybody has been sent the changes. */
+  listVersion(): number
   /** Ends the link of the same user and session, if one still lives; resolves when its apps know. */
   replaces(session: Session): Promise<void>
   closed(session: Session): void
@@ -53,7 +59,15 @@ export class Session implements Caller {
     this.#greeting = platform.clock.alarm(platform.clock.now() + limits.handshakeMs, () => this.#late())
     const { keepAliveMs, unsentBytes } = limits
     this.#peer = new Peer(
-      { socket, platform, side: 'server', first: 'HelloReq', keepAliveMs, unsentBytes },
+      {
+        socket,
+        platform,
+        side: 'server',
+        first: 'HelloReq',
+        keepAliveMs,
+        unsentBytes,
+        listVersion: () => host.listVersion(),
+      },
       {
         request: (request) => this.#request(request),
         notice: () => {},
@@ -79,7 +93,22 @@ export class Session implements Caller {
     return this.#state === 'open'
   }
 
-  /** Says GOODBYE and ends the link. */
+  reply(to: Request, message: Message | Encoded): void {
+    this.#peer.reply(to, message)
+  }
+
+  notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
+    this.#peer.notify(message)
+  }
+
+  ask<K extends RequestName>(message: Message<K>, left?: () => void): Asked<K> {
+    return this.#peer.ask(message, 0, 'requests', left)
+  }
+
+  repeat(seq: number, message: Message<RequestName>, left?: () => void): boolean {
+    return this.#peer.repeat(seq, message, 0, left)
+  }
+
   close(why: OspError): Promise<void> {
     return this.#peer.close(why)
   }
@@ -101,6 +130,7 @@ export class Session implements Caller {
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
     try {
+      this.#host.admit()
       if (!hello.versions.includes(version)) {
         throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
       }
@@ -116,7 +146,7 @@ export class Session implements Caller {
       this.#state = 'open'
       this.#log('info', 'link-open', {})
     } catch (error) {
-      const why = this.#faultOf(error, request)
+      const why = this.#refusalOf(error, request)
       this.#log('warn', 'link-refused', { user: hello.userName, code: why.code, text: why.message })
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
@@ -157,9 +187,10 @@ export class Session implements Caller {
     const bytes = requestBytes + request.payloadBytes
     this.#hold(bytes)
     try {
-      this.#peer.reply(request, await app.handle(this, request))
+      const reply = await app.handle(this, request)
+      if (reply) this.#peer.reply(request, reply)
     } catch (error) {
-      const why = this.#faultOf(error, request)
+      const why = this.#refusalOf(error, request)
       if (why.code === 'malformed') await this.#peer.close(why)
       else this.#peer.refuse(request, why)
     } finally {
@@ -177,23 +208,9 @@ export class Session implements Caller {
     else this.#peer.resume()
   }
 
-  /** What the peer is told of a refusal. Where the server is at fault that is for its log, which may name its paths. */
-  #faultOf(error: unknown, { message }: Request): OspError {
-    const why = OspError.from(error)
-    const ours = why.code === 'internal'
-    if (ours) {
-      const { stack } = error instanceof OspError ? { stack: undefined } : (error as Error)
-      this.#log('error', 'request-failed', { text: `${message.event}: ${why.message}`, stack })
-    }
-    const { code, progress, recipients } = why
-    const text = ours || code === 'disk-full' ? errors[code].text : why.message
-    const retryAfterMs = why.again === 'later' ? why.retryAfterMs || this.#host.limits.retryAfterMs : 0
-    return new OspError(code, text, {
-      cause: why,
-      retryAfterMs,
-      ...(progress !== undefined && { progress }),
-      ...(recipients && { recipients }),
-    })
+  #refusalOf(error: unknown, { message }: Request): OspError {
+    const log = (fields: Omit<LogEntry, 'level' | 'event'>) => this.#log('error', 'request-failed', fields)
+    return refusalOf(error, message.event, this.#host.limits.retryAfterMs, log)
   }
 
   #late(): void {

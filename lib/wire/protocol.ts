@@ -28,6 +28,16 @@ export const digestNumbers = { md5: 1, sha256: 2, xxh128: 3 } as const
 /** Outcomes of CANCEL_FILE_REQ. */
 export const cancelOutcomes = { nothing: 0, removed: 1, published: 2 } as const
 
+/** Flags of REGIST_REQ: appear in the list, and receive messages. */
+export const registFlags = { listening: 1 } as const
+
+/** What REGIST_LIST_NTF and LIST_ACK hold, and what each of their entries says. */
+export const rosterKind = { whole: 0, changes: 1 } as const
+export const rosterChange = { gone: 0, here: 1 } as const
+
+/** What has become of a message for a recipient. */
+export const deliveryStatus = { online: 0, stored: 1 } as const
+
 /** Which side sends an event. */
 export type From = 'client' | 'server' | 'both'
 /** Where a request goes: to the daemon (instance 0), to an instance, or to the link's other end as such. */

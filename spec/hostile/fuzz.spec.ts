@@ -46,6 +46,8 @@ class Rig {
         this.closed++
       },
       unwrittenBytes: () => 1_000_000,
+      admit: () => {},
+      listVersion: () => 0,
     }
     const peer = { host: 'fuzz', port: 1, local: true }
     const socket = new ByteSocket(

@@ -14,13 +14,17 @@ export type Step =
   | 'truncate'
   | 'publish'
   | 'close'
+  | 'append message'
+  | 'read messages'
+  | 'remove messages'
+  | 'set messages aside'
 
 /** Carries out a step of a storage: `run` is the real one. */
 export type Around = <T>(step: Step, run: () => Promise<T>) => Promise<T>
 
 /** A storage that is `storage` but for what `around` does before, after or in place of each step. */
 export function stepped(storage: Storage, around: Around): Storage {
-  const { transfers, files } = storage
+  const { transfers, files, mailboxes } = storage
   const step =
     <A extends unknown[], T>(name: Step, run: (...args: A) => Promise<T>) =>
     (...args: A) =>
@@ -41,6 +45,18 @@ export function stepped(storage: Storage, around: Around): Storage {
       remove: files.remove.bind(files),
       stored: files.stored.bind(files),
       free: files.free.bind(files),
+    },
+    mailboxes: {
+      append: step('append message', mailboxes.append.bind(mailboxes)),
+      read: step('read messages', mailboxes.read.bind(mailboxes)),
+      remove: step('remove messages', mailboxes.remove.bind(mailboxes)),
+      setAside: step('set messages aside', mailboxes.setAside.bind(mailboxes)),
+      expire: mailboxes.expire.bind(mailboxes),
+      lastSeq: mailboxes.lastSeq.bind(mailboxes),
+      lastTime: mailboxes.lastTime.bind(mailboxes),
+      levels: mailboxes.levels.bind(mailboxes),
+      damages: mailboxes.damages.bind(mailboxes),
+      watch: mailboxes.watch.bind(mailboxes),
     },
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
   }

@@ -14,6 +14,7 @@ export interface Held {
 export class TroubledStorage implements Storage {
   readonly transfers: Storage['transfers']
   readonly files: Storage['files']
+  readonly mailboxes: Storage['mailboxes']
   /** How often each step has been begun. */
   readonly count = new Map<Step, number>()
   /** Names that look as if somebody else had stored a file there. */
@@ -27,8 +28,9 @@ export class TroubledStorage implements Storage {
 
   constructor(storage: Storage) {
     this.#storage = stepped(storage, (step, run) => this.#step(step, run))
-    const { transfers, files } = this.#storage
+    const { transfers, files, mailboxes } = this.#storage
     this.transfers = transfers
+    this.mailboxes = mailboxes
     this.files = {
       open: async (claim) => this.#troubled(await files.open(claim)),
       remove: files.remove,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Limits } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
-import type { ServerStatus } from '../../lib/server/server.ts'
+import type { ServerStatus } from '../../lib/server/status.ts'
 
 /** What a watched server tells of itself. */
 export interface Report {

@@ -1,0 +1,31 @@
+/**
+ * Lets so many through in a second, so that a crowd comes in one after another: who is turned away is told when there will be
+ * room, each somewhat later than the one before.
+ */
+export class Turnstile {
+  readonly #perSecond: number
+  #tokens: number
+  /** Those that were turned away and have not had the time to come back. */
+  #waiting = 0
+  #at: number
+
+  constructor(perSecond: number, now: number) {
+    this.#perSecond = perSecond
+    this.#tokens = perSecond
+    this.#at = now
+  }
+
+  /** 0: come in. Otherwise in how many milliseconds to come back. */
+  enter(now: number): number {
+    const passed = ((now - this.#at) / 1_000) * this.#perSecond
+    this.#at = now
+    this.#tokens = Math.min(this.#perSecond, this.#tokens + passed)
+    this.#waiting = Math.max(0, this.#waiting - passed)
+    if (this.#tokens >= 1) {
+      this.#tokens--
+      return 0
+    }
+    this.#waiting++
+    return Math.ceil((this.#waiting / this.#perSecond) * 1_000)
+  }
+}

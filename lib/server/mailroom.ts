@@ -1,0 +1,176 @@
+import { AgeClock } from '../core/ageClock.ts'
+import { Queue } from '../core/queue.ts'
+import { OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
+import type { MailboxBounds, MailboxStore } from '../ports/mailboxes.ts'
+import type { Platform } from '../ports/platform.ts'
+import { Alarm } from '../runtime/alarm.ts'
+import type { Caller } from './app.ts'
+import { Delivery } from './delivery.ts'
+
+/** How often messages and ids are looked at that have passed their age limit. */
+const sweepMs = 3_600_000
+
+export interface MailroomOptions {
+  readonly mailboxes: MailboxStore
+  readonly limits: Limits
+  readonly platform: Platform
+  readonly log: Log
+}
+
+/** A message as a client posts it. */
+export interface Posted {
+  readonly sender: string
+  readonly id: Uint8Array
+  readonly content: Uint8Array
+}
+
+/**
+ * Takes messages in and sends them on. The sending work of all recipients is one queue: each has its turn for one message,
+ * and whose delivery is not answered in time goes to the tail (the seed's 一对多消息发送).
+ */
+export class Mailroom {
+  readonly #options: MailroomOptions
+  readonly #bounds: MailboxBounds
+  readonly #deliveries = new Map<string, Delivery>()
+  /** Of each user, how often what is unanswered was sent on links that have ended. */
+  readonly #attempts = new Map<string, Map<number, number>>()
+  readonly #work = new Queue<Delivery>()
+  /** Those in `#work`. */
+  readonly #queued = new Set<Delivery>()
+  /** Those that wait for memory. */
+  readonly #starved = new Set<Delivery>()
+  readonly #sweep: Alarm
+  #watching: Disposable | undefined
+  #age: AgeClock | undefined
+  #oldSeq = 0
+  #heldBytes = 0
+  #pumping = false
+
+  constructor(options: MailroomOptions) {
+    this.#options = options
+    const { limits, platform } = options
+    this.#bounds = {
+      messages: limits.mailboxMessages,
+      bytes: limits.mailboxBytes,
+      allMessages: limits.waitingMessages,
+      senderIds: limits.senderIds,
+      allIds: limits.messageIds,
+      reserveBytes: limits.reserveBytes,
+    }
+    this.#sweep = new Alarm(platform.clock, () => void this.#expire())
+  }
+
+  /** Takes up the mailboxes as the storage has them. */
+  async open(): Promise<void> {
+    const { mailboxes, platform, log } = this.#options
+    const { clock } = platform
+    for (const { file, offset, bytes } of await mailboxes.damages()) {
+      log({ level: 'error', event: 'mailboxes-damaged', file, offset, bytes })
+    }
+    this.#oldSeq = await mailboxes.lastSeq()
+    this.#age = new AgeClock(await mailboxes.lastTime(), clock.wallTime(), clock.now())
+    this.#watching = mailboxes.watch((user) => this.#deliveries.get(user)?.appended())
+    await this.#expire()
+  }
+
+  /** Stores a message for all of `recipients`: durable. Rejects as `MailboxStore.append` does. */
+  async post({ sender, id, content }: Posted, recipients: readonly string[]): Promise<void> {
+    const { mailboxes, platform } = this.#options
+    const message = { sender, id, content, sentAt: platform.clock.wallTime(), storedAt: this.#now() }
+    await mailboxes.append(message, recipients, this.#bounds)
+  }
+
+  /** Begins to send `caller`'s user what waits and what comes. */
+  deliver(caller: Caller): void {
+    const { user } = caller
+    this.stop(user)
+    const attempts = this.#attempts.get(user) ?? new Map<number, number>()
+    const { mailboxes, limits, platform, log } = this.#options
+    const delivery = new Delivery(caller, attempts, {
+      mailboxes,
+      limits,
+      clock: platform.clock,
+      log,
+      oldSeq: this.#oldSeq,
+      ready: (which) => this.#ready(which),
+      hold: (bytes) => this.#hold(bytes),
+      mayRead: (which) => this.#mayRead(which),
+    })
+    this.#deliveries.set(user, delivery)
+    this.#ready(delivery)
+  }
+
+  /** Sends a user nothing more; what is unanswered stays in the mailbox. */
+  stop(user: string): void {
+    const delivery = this.#deliveries.get(user)
+    if (!delivery) return
+    this.#deliveries.delete(user)
+    this.#starved.delete(delivery)
+    this.#attempts.set(user, delivery.end())
+  }
+
+  close(): void {
+    this.#sweep.stop()
+    this.#watching?.[Symbol.dispose]()
+    for (const user of [...this.#deliveries.keys()]) this.stop(user)
+  }
+
+  #ready(delivery: Delivery): void {
+    if (this.#queued.has(delivery)) return
+    this.#queued.add(delivery)
+    this.#work.push(delivery)
+    if (!this.#pumping) this.#pump()
+  }
+
+  #pump(): void {
+    this.#pumping = true
+    for (let delivery = this.#work.shift(); delivery; delivery = this.#work.shift()) {
+      this.#queued.delete(delivery)
+      if (delivery.turn()) this.#ready(delivery)
+    }
+    this.#pumping = false
+  }
+
+  #hold(bytes: number): void {
+    this.#heldBytes += bytes
+    if (bytes >= 0 || this.#starved.size === 0 || this.#full) return
+    const starved = [...this.#starved]
+    this.#starved.clear()
+    for (const delivery of starved) this.#ready(delivery)
+  }
+
+  #mayRead(delivery: Delivery): boolean {
+    if (this.#full) this.#starved.add(delivery)
+    return !this.#full
+  }
+
+  get #full(): boolean {
+    return this.#heldBytes >= this.#options.limits.deliveryMemoryBytes
+  }
+
+  #now(): number {
+    const { clock } = this.#options.platform
+    return this.#age?.now(clock.wallTime(), clock.now()) ?? 0
+  }
+
+  async #expire(): Promise<void> {
+    const { mailboxes, limits, platform, log } = this.#options
+    const now = this.#now()
+    try {
+      for (const { user, messages } of await mailboxes.expire(
+        now,
+        now - limits.messageAgeMs,
+        now - limits.messageIdMs,
+      )) {
+        log({ level: 'warn', event: 'messages-expired', user, messages })
+      }
+      const waiting = new Set((await mailboxes.levels()).map(({ user }) => user))
+      for (const user of this.#attempts.keys()) if (!waiting.has(user)) this.#attempts.delete(user)
+    } catch (error) {
+      log({ level: 'error', event: 'mailboxes-not-swept', text: OspError.from(error).message })
+    }
+    if (this.#watching) this.#sweep.by(platform.clock.now() + sweepMs)
+  }
+}

@@ -1,0 +1,58 @@
+/** A message that was sent to its recipient, until its removal from the mailbox is durable. */
+export interface Sent {
+  readonly seq: number
+  /** Of its content. */
+  readonly bytes: number
+  /** The seq of the REQ, on this link. */
+  request: number
+  attempt: number
+  /** Bytes that are held in memory until they have left. */
+  held: number
+  /** When it is to be sent again; Infinity once it was answered. */
+  dueAt: number
+  removed: boolean
+}
+
+/** What was sent on one link, in the order of the mailbox. What is removed behind an unanswered message still counts. */
+export class SentMessages {
+  readonly #most: number
+  readonly #mostBytes: number
+  readonly #sent: Sent[] = []
+  #bytes = 0
+
+  constructor(most: number, mostBytes: number) {
+    this.#most = most
+    this.#mostBytes = mostBytes
+  }
+
+  [Symbol.iterator](): Iterator<Sent> {
+    return this.#sent[Symbol.iterator]()
+  }
+
+  /** Whether another one may be sent. One always may. */
+  get hasRoom(): boolean {
+    return this.#sent.length === 0 || (this.#sent.length < this.#most && this.#bytes < this.#mostBytes)
+  }
+
+  /** The first that is to be sent again. */
+  overdue(now: number): Sent | undefined {
+    return this.#sent.find(({ dueAt }) => dueAt <= now)
+  }
+
+  /** When one is to be sent again; Infinity: none. */
+  get dueAt(): number {
+    let earliest = Number.POSITIVE_INFINITY
+    for (const { dueAt } of this.#sent) earliest = Math.min(earliest, dueAt)
+    return earliest
+  }
+
+  add(sent: Sent): void {
+    this.#sent.push(sent)
+    this.#bytes += sent.bytes
+  }
+
+  /** Forgets what is removed up to the first that is not. */
+  settle(): void {
+    while (this.#sent[0]?.removed) this.#bytes -= this.#sent.shift()?.bytes ?? 0
+  }
+}
