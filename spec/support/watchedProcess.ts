@@ -1,11 +1,11 @@
-/** The process of a watched server: `watchedProcess.ts DIRECTORY LIMITS`; tells its port by IPC, then a report for each message. */
+/** The process of a watched server: `watchedProcess.ts DIRECTORY LIMITS PEAKS`; tells its port by IPC, then a report for each message. */
 import { getActiveResourcesInfo } from 'node:process'
 import { serve } from '../../lib/index.ts'
 import { disk, tcp } from '../../lib/node.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Report } from './watchedServer.ts'
 
-const [directory = '', limits = '{}'] = process.argv.slice(2)
+const [directory = '', limits = '{}', peaks] = process.argv.slice(2)
 const log: LogEntry[] = []
 let peakBytes = 0
 
@@ -15,9 +15,11 @@ function usedBytes(): number {
   return heapUsed + external
 }
 
-setInterval(() => {
-  peakBytes = Math.max(peakBytes, usedBytes())
-}, 100).unref()
+if (peaks === 'true') {
+  setInterval(() => {
+    peakBytes = Math.max(peakBytes, usedBytes())
+  }, 100).unref()
+}
 
 const server = await serve({
   listen: tcp({ port: 0 }),

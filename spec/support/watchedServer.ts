@@ -26,9 +26,11 @@ export interface WatchedServer extends AsyncDisposable {
   report(): Promise<Report>
 }
 
-export async function watchedServer(limits: Partial<Limits> = {}): Promise<WatchedServer> {
+/** `peaks`: whether it looks at its memory all the while, which costs time. */
+export async function watchedServer(limits: Partial<Limits> = {}, { peaks = true } = {}): Promise<WatchedServer> {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-watched-'))
-  const child = fork(join(import.meta.dirname, 'watchedProcess.ts'), [directory, JSON.stringify(limits)], {
+  const args = [directory, JSON.stringify(limits), String(peaks)]
+  const child = fork(join(import.meta.dirname, 'watchedProcess.ts'), args, {
     execArgv: ['--import', 'tsx', '--expose-gc'],
   })
   const ended = once(child, 'exit')

@@ -1,0 +1,166 @@
+/**
+ * `npm run bench:messages [-- DIRECTORY]`: durable messages a second through a daemon on this machine, recipients offline,
+ * for several numbers of unanswered sends, to 1 and to 16 recipients, and how fast they are delivered and removed then;
+ * beside what one fdatasync costs in the same directory. Then the time from send to handler, alone and beside five uploads.
+ */
+import { fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Client, connect } from '../../lib/index.ts'
+import { MiB } from '../../lib/limits.ts'
+import { tcp } from '../../lib/node.ts'
+import { type Running, startNode } from '../support/processes.ts'
+
+const [directory = tmpdir()] = process.argv.slice(2)
+const base = mkdtempSync(join(directory, 'ospd-messages-'))
+const text = 'x'.repeat(100)
+const mailboxes = 100
+
+const at = (sorted: readonly number[], part: number) => sorted[Math.floor((sorted.length - 1) * part)] ?? 0
+const perSecond = (count: number, ms: number) => `${Math.round(count / (ms / 1_000)).toLocaleString('en')}/s`
+
+/** Runs `use` with a daemon on new data. */
+async function withDaemon<T>(use: (port: number) => Promise<T>): Promise<T> {
+  const data = join(base, 'data')
+  const server: Running = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', data, '--quiet'])
+  try {
+    const [, port] = await server.printed(/ready on [^:]+:(\d+)/u)
+    return await use(Number(port))
+  } finally {
+    await server.kill('SIGTERM')
+    rmSync(data, { recursive: true })
+  }
+}
+
+/** Milliseconds that writing 4 KiB and fdatasync take, in the middle. */
+function flushMs(): number {
+  const file = openSync(join(base, 'flush'), 'w')
+  const block = new Uint8Array(4_096)
+  const times = Array.from({ length: 300 }, () => {
+    const began = performance.now()
+    writeSync(file, block)
+    fdatasyncSync(file)
+    return performance.now() - began
+  })
+  return at(
+    times.sort((a, b) => a - b),
+    0.5,
+  )
+}
+
+/** Sends `count` messages, so many unanswered, each to `recipients` of the mailboxes in turn. Returns the milliseconds. */
+async function sendAll(client: Client, count: number, unanswered: number, recipients: number): Promise<number> {
+  let next = 0
+  const began = performance.now()
+  const worker = async () => {
+    while (next < count) {
+      const first = next++
+      await client.send(
+        Array.from({ length: recipients }, (_, to) => `box-${(first + to) % mailboxes}`),
+        text,
+      )
+    }
+  }
+  await Promise.all(Array.from({ length: unanswered }, worker))
+  return performance.now() - began
+}
+
+/** Has every mailbox emptied. Returns the milliseconds. */
+async function drainAll(port: number, count: number): Promise<number> {
+  const clients = await Promise.all(
+    Array.from({ length: mailboxes - 10 }, (_, box) => connect({ to: tcp({ port }), user: `box-${box}` })),
+  )
+  let left = Math.floor((count * clients.length) / mailboxes)
+  const began = performance.now()
+  await new Promise<void>((resolve) => {
+    for (const client of clients) {
+      client.receive(() => {
+        if (--left === 0) resolve()
+      })
+    }
+  })
+  const ms = performance.now() - began
+  await Promise.all(clients.map((client) => client.close()))
+  return ms
+}
+
+async function throughput(count: number, unanswered: number, recipients: number): Promise<void> {
+  await withDaemon(async (port) => {
+    const client = await connect({ to: tcp({ port }), user: 'sender' })
+    await sendAll(client, Math.min(count, 2_000), unanswered, recipients)
+    const ms = await sendAll(client, count, unanswered, recipients)
+    const flush = flushMs()
+    await client.close()
+    const all = (count + Math.min(count, 2_000)) * recipients
+    const drainMs = await drainAll(port, all)
+    const delivered = Math.floor((all * (mailboxes - 10)) / mailboxes)
+    console.log(
+      `${String(unanswered).padStart(3)} unanswered, ${String(recipients).padStart(2)} recipients: ` +
+        `${perSecond(count, ms)} stored (${((count * flush) / ms).toFixed(1)} messages in the time of one fdatasync, ` +
+        `${flush.toFixed(2)} ms), then ${perSecond(delivered, drainMs)} delivered and removed`,
+    )
+  })
+}
+
+/** Milliseconds from send to handler of `count` messages, one after another. */
+async function latencies(port: number, count: number): Promise<number[]> {
+  const alice = await connect({ to: tcp({ port }), user: 'alice' })
+  const bob = await connect({ to: tcp({ port }), user: 'bob' })
+  const times: number[] = []
+  let came: () => void = () => {}
+  bob.receive(() => came())
+  await bob.roster.ready()
+  for (let n = 0; n < count; n++) {
+    const began = performance.now()
+    const handed = new Promise<void>((resolve) => {
+      came = resolve
+    })
+    await Promise.all([handed.then(() => times.push(performance.now() - began)), alice.send(['bob'], text)])
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  await Promise.all([alice.close(), bob.close()])
+  return times.sort((a, b) => a - b)
+}
+
+function show(name: string, times: readonly number[]): void {
+  const [p50, p99, most] = [0.5, 0.99, 1].map((part) => at(times, part).toFixed(2))
+  console.log(`send to handler, ${name}: p50 ${p50} ms, p99 ${p99} ms, at most ${most} ms (${times.length} messages)`)
+}
+
+async function besideUploads(port: number): Promise<void> {
+  const paths = Array.from({ length: 5 }, (_, file) => join(base, `${file}.bin`))
+  for (const path of paths) {
+    const handle = await open(path, 'w')
+    await handle.truncate(2_048 * MiB)
+    await handle.close()
+  }
+  const sending = startNode('dist/bin/osp.js', [
+    'send',
+    '--server',
+    `127.0.0.1:${port}`,
+    '--digest',
+    'xxh128',
+    ...paths,
+  ])
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  const times = await latencies(port, 500)
+  const stillSending = sending.child.exitCode === null
+  show(stillSending ? 'beside five uploads' : 'beside five uploads that ended too early', times)
+  await sending.kill()
+}
+
+try {
+  for (const recipients of [1, 16]) {
+    for (const unanswered of [1, 32, 100, 256]) {
+      await throughput(unanswered === 1 ? 2_000 : 40_000 / (recipients === 1 ? 1 : 4), unanswered, recipients)
+    }
+  }
+  await withDaemon(async (port) => {
+    await latencies(port, 200)
+    show('alone', await latencies(port, 2_000))
+    await besideUploads(port)
+  })
+} finally {
+  rmSync(base, { recursive: true, force: true })
+}

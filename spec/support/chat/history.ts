@@ -1,0 +1,74 @@
+import { existsSync, readFileSync } from 'node:fs'
+
+/** What a sender writes down before it sends message `n`. */
+export interface Intent {
+  readonly n: number
+  /** Hexadecimal. */
+  readonly id: string
+  readonly to: readonly string[]
+}
+
+/** What a sender writes down when message `acked` is acknowledged. */
+export interface Acked {
+  readonly acked: number
+}
+
+/** What a listener writes down of a message that it is handed. */
+export interface Handed {
+  readonly from: string
+  readonly id: string
+  readonly seq: number
+  readonly attempt: number
+  /** The sender's number of it. */
+  readonly n: number
+}
+
+/** The lines of a journal; a process that was killed has not begun the next one. */
+export function linesOf<T>(path: string): T[] {
+  if (!existsSync(path)) return []
+  const text = readFileSync(path, 'utf8')
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as T)
+}
+
+export const isIntent = (line: Intent | Acked): line is Intent => 'n' in line
+
+/** Everything that the journals say against the promises of delivery, as sentences. */
+export function faultsOf(
+  senders: ReadonlyMap<string, readonly (Intent | Acked)[]>,
+  listeners: ReadonlyMap<string, readonly Handed[]>,
+): string[] {
+  const faults: string[] = []
+  for (const [sender, lines] of senders) {
+    const acked = new Set(lines.flatMap((line) => (isIntent(line) ? [] : [line.acked])))
+    for (const { n, id, to } of lines.filter(isIntent)) {
+      for (const [listener, handed] of listeners) {
+        const got = handed.filter((one) => one.from === sender && one.n === n)
+        const what = `${sender} ${n} at ${listener}`
+        if (acked.has(n) && to.includes(listener) && got.length === 0) faults.push(`${what}: acknowledged and lost`)
+        if (!to.includes(listener) && got.length > 0) faults.push(`${what}: it was not sent there`)
+        if (got.some((one) => one.id !== id)) faults.push(`${what}: it has another id`)
+        if (got.slice(1).some(({ attempt }) => attempt < 2)) faults.push(`${what}: twice, and not marked`)
+      }
+    }
+  }
+  for (const [listener, handed] of listeners) faults.push(...disorders(listener, handed))
+  return faults
+}
+
+/** The first time that each message is handed over, the numbers of each sender rise. */
+function disorders(listener: string, handed: readonly Handed[]): string[] {
+  const faults: string[] = []
+  const latest = new Map<string, number>()
+  const seen = new Set<string>()
+  for (const { from, n } of handed) {
+    if (seen.has(`${from} ${n}`)) continue
+    seen.add(`${from} ${n}`)
+    const before = latest.get(from) ?? -1
+    if (n < before) faults.push(`${listener}: ${from} ${n} came after ${before}`)
+    latest.set(from, Math.max(n, before))
+  }
+  return faults
+}

@@ -1,0 +1,16 @@
+/** A program that writes down what it is handed: `listener.ts PORT NAME JOURNAL STATE`. */
+import { appendFileSync } from 'node:fs'
+import { createClient } from '../../../lib/index.ts'
+import { stateDirectory, tcp } from '../../../lib/node.ts'
+import type { Handed } from './history.ts'
+
+const [port, name = '', journal = '', state = ''] = process.argv.slice(2)
+
+const client = createClient({ to: tcp({ port: Number(port) }), user: name, state: stateDirectory(state) })
+client.receive((message) => {
+  const { from, seq, attempt } = message
+  const { n } = JSON.parse(message.text()) as { n: number }
+  const line: Handed = { from, id: Buffer.from(message.id).toString('hex'), seq, attempt, n }
+  appendFileSync(journal, `${JSON.stringify(line)}\n`)
+})
+console.log('listening')
