@@ -1,8 +1,11 @@
 import { OspError } from '../errors.ts'
+import { MiB } from '../limits.ts'
 import { checkFileName, checkUserName } from '../names.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../ports/storage.ts'
+import { Mailboxes } from './mailboxes/mailboxes.ts'
 import { MemoryFiles } from './memory/memoryFiles.ts'
+import { MemoryJournal } from './memory/memoryJournal.ts'
 import { MemoryShelf } from './memory/memoryShelf.ts'
 import { Book } from './records/book.ts'
 import { recordKey } from './records/keys.ts'
@@ -10,10 +13,12 @@ import { Transfers } from './records/transfers.ts'
 
 /** Settings of a storage in memory. */
 export interface MemoryOptions {
-  /** Bytes of files, partial ones included, that it holds; beyond that it is full. */
+  /** Bytes of files, partial ones included, that it holds, and as many of messages; beyond that it is full. */
   readonly capacityBytes?: number
-  /** Asked at each flush of a partial file; if it says so the flush fails, as that of a broken disk does. */
+  /** Asked at each flush of a partial file or of messages; if it says so the flush fails, as that of a broken disk does. */
   readonly flushFails?: () => boolean
+  /** Bytes after which the journal of messages begins another segment. Segments are what is dropped when messages are gone. */
+  readonly segmentBytes?: number
 }
 
 /** A storage whose published files can be looked at. */
@@ -30,13 +35,20 @@ export function memory(options: MemoryOptions = {}): MemoryStorage {
 class InMemory implements MemoryStorage {
   readonly transfers: TransferStore
   readonly files: FileStore
+  readonly mailboxes = new Mailboxes()
+  readonly #journal: MemoryJournal
   readonly #shelf = new MemoryShelf()
   readonly #book = new Book()
   readonly #files: MemoryFiles
   #isOpen = false
   #wallTime: () => number = Date.now
 
-  constructor({ capacityBytes = Number.POSITIVE_INFINITY, flushFails = () => false }: MemoryOptions) {
+  constructor({
+    capacityBytes = Number.POSITIVE_INFINITY,
+    flushFails = () => false,
+    segmentBytes = 16 * MiB,
+  }: MemoryOptions) {
+    this.#journal = new MemoryJournal(segmentBytes, capacityBytes, flushFails)
     this.#files = new MemoryFiles(this.#book, capacityBytes, flushFails)
     this.files = this.#files
     this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
@@ -49,6 +61,7 @@ class InMemory implements MemoryStorage {
     const wanted = new Set<string>()
     await this.#book.open(this.#shelf, ({ user, name }) => wanted.add(recordKey(user, name)))
     this.#files.keepOnly(wanted)
+    await this.mailboxes.open(this.#journal, platform)
   }
 
   read(user: string, storedName: string): Uint8Array | undefined {
@@ -59,5 +72,6 @@ class InMemory implements MemoryStorage {
     this.#isOpen = false
     this.#book.close()
     await this.#files.close()
+    await this.mailboxes.close()
   }
 }

@@ -47,6 +47,14 @@ export interface MailboxLevel {
   readonly bytes: number
 }
 
+/** Bytes of the storage that can't be read, where messages may have been. */
+export interface Damage {
+  /** The path of the file, or what stands for one. */
+  readonly file: string
+  readonly offset: number
+  readonly bytes: number
+}
+
 /**
  * The mailboxes of all users, and the ids of what was sent. Calls are carried out in the order in which they are made.
  * A failed write or flush rejects with `disk-full` (certainly nothing was stored) or `internal` (perhaps it was; opening
@@ -83,6 +91,8 @@ export interface MailboxStore {
   lastTime(): Promise<number>
   /** Every mailbox in which something waits. */
   levels(): Promise<readonly MailboxLevel[]>
+  /** What could not be read since it was opened, the opening included. Messages in it are gone from their mailboxes. */
+  damages(): Promise<readonly Damage[]>
   /** Calls `appended` for each mailbox that gets a message, after that is durable. */
   watch(appended: (user: string) => void): Disposable
 }

@@ -1,36 +1,48 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
+import { Mailboxes } from '../mailboxes/mailboxes.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, isFull } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
+import { DiskJournal } from './journal.ts'
 import { Layout } from './layout.ts'
 import { LevelShelf } from './levelShelf.ts'
 import { lockedBy, removeOwner, writeOwner } from './owner.ts'
 import { Tree } from './tree.ts'
 
+/** Settings of a storage in a directory. */
+export interface DiskOptions {
+  /** Bytes after which the journal of messages begins another file. Files are what is removed when messages are gone. */
+  readonly segmentBytes?: number
+}
+
 /** Everything in one directory of this machine, which one process at a time may have open; made if it is not there. */
-export function disk(directory: string): Storage {
-  return new DiskStorage(new Layout(directory))
+export function disk(directory: string, { segmentBytes = 16 * MiB }: DiskOptions = {}): Storage {
+  return new DiskStorage(new Layout(directory), segmentBytes)
 }
 
 class DiskStorage implements Storage {
   readonly transfers: TransferStore
   readonly files: FileStore
+  readonly mailboxes = new Mailboxes()
   readonly #layout: Layout
+  readonly #segmentBytes: number
   readonly #tree: Tree
   readonly #book = new Book()
   readonly #files: DiskFiles
   #shelf: LevelShelf | undefined
   #wallTime: () => number = Date.now
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, segmentBytes: number) {
     this.#layout = layout
+    this.#segmentBytes = segmentBytes
     this.#tree = new Tree(layout.files)
     this.#files = new DiskFiles(layout, this.#tree, this.#book)
     this.files = this.#files
@@ -46,6 +58,7 @@ class DiskStorage implements Storage {
       this.#wallTime = () => platform.clock.wallTime()
       this.#tree.foldsCase = await foldsCase(this.#layout)
       await this.#recover(shelf)
+      await this.mailboxes.open(await DiskJournal.open(this.#layout.mailboxes, this.#segmentBytes, platform), platform)
     } catch (error) {
       await this[Symbol.asyncDispose]()
       throw error
@@ -58,6 +71,7 @@ class DiskStorage implements Storage {
     this.#shelf = undefined
     this.#book.close()
     await this.#files.close()
+    await this.mailboxes.close()
     // Before the lock goes, or the next owner's would be removed.
     await removeOwner(this.#layout)
     await shelf.close()
@@ -79,12 +93,12 @@ class DiskStorage implements Storage {
 
 /** Makes what is missing: durable. */
 async function makeDirectories(layout: Layout): Promise<void> {
-  const { directory, records, partial, files } = layout
+  const { directory, records, partial, files, mailboxes } = layout
   const made = await attempt(`making the directory ${directory}`, () =>
     mkdir(directory, { recursive: true, mode: 0o700 }),
   )
   await checkFormat(layout)
-  for (const path of [records, partial, files]) await makeDirectory(path)
+  for (const path of [records, partial, files, mailboxes]) await makeDirectory(path)
   await syncDirectory(directory)
   // `made` is the first directory that was missing; its entry is in the one above.
   for (let path = directory; made && path.length >= made.length; path = dirname(path))

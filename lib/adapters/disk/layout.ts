@@ -13,6 +13,8 @@ export class Layout {
   readonly records: string
   readonly partial: string
   readonly files: string
+  /** The journal of messages. */
+  readonly mailboxes: string
 
   constructor(directory: string) {
     this.directory = resolve(directory)
@@ -21,6 +23,7 @@ export class Layout {
     this.records = join(this.directory, 'records')
     this.partial = join(this.directory, 'partial')
     this.files = join(this.directory, 'files')
+    this.mailboxes = join(this.directory, 'mailboxes')
   }
 
   /** The name of an upload's partial file: a hash, since a long name with its user's might not fit. */

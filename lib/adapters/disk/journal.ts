@@ -1,0 +1,146 @@
+import { open, statfs } from 'node:fs/promises'
+import { OspError } from '../../errors.ts'
+import type { Damage } from '../../ports/mailboxes.ts'
+import type { Platform } from '../../ports/platform.ts'
+import type { Appended, Journal, Piece, Place, Segment } from '../mailboxes/journal.ts'
+import { attempt } from './faults.ts'
+import { JournalFiles } from './journalFiles.ts'
+import { headerBytes, JournalFormat } from './journalFormat.ts'
+import { JournalReader } from './journalReader.ts'
+import { JournalTail } from './journalTail.ts'
+
+/** A journal in a directory: a file for each segment. One process at a time may have it open. */
+export class DiskJournal implements Journal {
+  readonly segmentBytes: number
+  readonly #directory: string
+  readonly #platform: Platform
+  readonly #files: JournalFiles
+  readonly #format: JournalFormat
+  readonly #reader: JournalReader
+  readonly #segments: { readonly number: number; bytes: number }[] = []
+  #tail: JournalTail | undefined
+  #broken: OspError | undefined
+
+  private constructor(directory: string, segmentBytes: number, platform: Platform) {
+    this.#directory = directory
+    this.segmentBytes = segmentBytes
+    this.#platform = platform
+    this.#files = new JournalFiles(directory)
+    this.#format = new JournalFormat(platform.crc32)
+    this.#reader = new JournalReader(this.#files, this.#format)
+  }
+
+  /** The directory is made if it is not there. What a crash has left unfinished at the end is cut off. */
+  static async open(directory: string, segmentBytes: number, platform: Platform): Promise<DiskJournal> {
+    const journal = new DiskJournal(directory, segmentBytes, platform)
+    try {
+      await journal.#recover()
+    } catch (error) {
+      await journal.close()
+      throw error
+    }
+    return journal
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#segments
+  }
+
+  get damages(): readonly Damage[] {
+    return this.#reader.damages
+  }
+
+  async append(records: readonly Buffer[]): Promise<Appended> {
+    if (this.#broken) throw this.#broken
+    const tail = await this.#growing()
+    const { bytes, offsets } = this.#format.frame(records, tail.seed)
+    const start = tail.bytes
+    await tail.append(bytes, (cause) => this.#break(cause))
+    const segment = this.#segments.at(-1)
+    if (segment) segment.bytes = tail.bytes
+    return { segment: tail.number, offsets: offsets.map((offset) => start + offset) }
+  }
+
+  read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
+    return this.#reader.read(places)
+  }
+
+  load(segment: number, from: number = headerBytes): Promise<Piece> {
+    const bytes = this.#segments.find(({ number }) => number === segment)?.bytes ?? 0
+    return this.#reader.load(segment, from, bytes)
+  }
+
+  async drop(): Promise<void> {
+    const [oldest] = this.#segments
+    if (!oldest || this.#segments.length < 2) return
+    await this.#files.remove(oldest.number)
+    this.#reader.forget(oldest.number)
+    this.#segments.shift()
+  }
+
+  free(): Promise<number> {
+    return attempt(`looking at ${this.#directory}`, async () => {
+      const { bavail, bsize } = await statfs(this.#directory)
+      return bavail * bsize
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#broken ??= new OspError('closed', 'the storage is closed; open it first')
+    const tail = this.#tail
+    this.#tail = undefined
+    await tail?.close()
+    await this.#files.close()
+  }
+
+  /** The segment that takes what comes: another one if the last is full, or not to be trusted. */
+  async #growing(): Promise<JournalTail> {
+    const former = this.#tail
+    if (former?.isSound && former.bytes < this.segmentBytes) return former
+    const number = (this.#segments.at(-1)?.number ?? 0) + 1
+    const seed = Buffer.from(this.#platform.random.bytes(4, 'the seed of a segment')).readUInt32BE()
+    const handle = await this.#files.create(number, this.#format.header(seed))
+    const tail = new JournalTail(number, this.#files.pathOf(number), seed, handle, headerBytes)
+    this.#tail = tail
+    this.#segments.push({ number, bytes: headerBytes })
+    this.#reader.know(number, seed)
+    await former?.close()
+    return tail
+  }
+
+  #break(cause: unknown): OspError {
+    this.#broken = new OspError(
+      'internal',
+      `${this.#directory} takes no messages any more, since a write failed and what it left could not be removed; ` +
+        'check the disk and start the server again',
+      { cause },
+    )
+    return this.#broken
+  }
+
+  async #recover(): Promise<void> {
+    for (const number of await this.#files.list()) {
+      const bytes = await this.#reader.examine(number)
+      this.#segments.push({ number, bytes })
+    }
+    const last = this.#segments.at(-1)
+    if (!last) return
+    if (last.bytes < headerBytes) {
+      // Nothing was ever appended to it.
+      await this.#files.remove(last.number)
+      this.#segments.pop()
+      return
+    }
+    const seed = this.#reader.seedOf(last.number)
+    if (seed === undefined) return
+    const path = this.#files.pathOf(last.number)
+    const end = await this.#reader.end(last.number, last.bytes)
+    await attempt(`recovering ${path}`, async () => {
+      const handle = await open(path, 'r+')
+      this.#tail = new JournalTail(last.number, path, seed, handle, last.bytes)
+      if (end.length < last.bytes) await this.#tail.cut(end.length)
+      last.bytes = end.length
+      await this.#tail.renew(end.lastGroup)
+    })
+  }
+}

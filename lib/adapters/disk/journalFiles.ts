@@ -1,0 +1,112 @@
+import { type FileHandle, open, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { makeDirectory, syncDirectory } from './directories.ts'
+import { attempt, unless } from './faults.ts'
+
+/** Handles for reading that are kept while nobody uses them. */
+const mostHandles = 8
+
+interface Reader {
+  readonly handle: Promise<FileHandle>
+  users: number
+  /** It is closed when nobody uses it and it is not kept. */
+  isKept: boolean
+}
+
+/** The files of a journal's segments, `00000001.log` and so on in one directory. */
+export class JournalFiles {
+  readonly #directory: string
+  /** Those that are kept, in the order in which they were used last. */
+  readonly #readers = new Map<number, Reader>()
+
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  pathOf(number: number): string {
+    return join(this.#directory, `${String(number).padStart(8, '0')}.log`)
+  }
+
+  /** The numbers of all segments, rising. Whether they are there, or not any more, is durable. */
+  async list(): Promise<number[]> {
+    await makeDirectory(this.#directory)
+    await this.sync()
+    const doing = `reading the directory ${this.#directory}`
+    const entries = await attempt(doing, () => readdir(this.#directory))
+    const numbers = entries.flatMap((entry) => /^(\d{8,})\.log$/.exec(entry)?.[1] ?? []).map(Number)
+    return numbers.sort((a, b) => a - b)
+  }
+
+  /** Makes the file of a segment with its first bytes, durable, and opens it for writing. */
+  async create(number: number, bytes: Buffer): Promise<FileHandle> {
+    const path = this.pathOf(number)
+    return attempt(`making ${path}`, async () => {
+      // One of this number is the rest of an attempt that failed.
+      const handle = await open(path, 'w+', 0o600)
+      try {
+        await handle.write(bytes, 0, bytes.length, 0)
+        await handle.sync()
+        await this.sync()
+        return handle
+      } catch (error) {
+        await handle.close()
+        await rm(path, { force: true }).catch(() => {})
+        throw error
+      }
+    })
+  }
+
+  /** Removes the file of a segment: durable. Whoever reads it ends undisturbed. */
+  async remove(number: number): Promise<void> {
+    const path = this.pathOf(number)
+    await this.#letGo(number)
+    await attempt(`removing ${path}`, () => rm(path, { force: true }))
+    await this.sync()
+  }
+
+  /** The entries of the directory are durable. */
+  async sync(): Promise<void> {
+    await syncDirectory(this.#directory)
+  }
+
+  /** Reads from a segment; `undefined` if its file is not there. */
+  async use<T>(number: number, work: (handle: FileHandle) => Promise<T>): Promise<T | undefined> {
+    const path = this.pathOf(number)
+    const reader = this.#readers.get(number) ?? { handle: open(path, 'r'), users: 0, isKept: true }
+    reader.users++
+    this.#readers.delete(number)
+    this.#readers.set(number, reader)
+    try {
+      const handle = await unless(['ENOENT'], `opening ${path}`, () => reader.handle)
+      if (handle) return await attempt(`reading ${path}`, () => work(handle))
+      await this.#letGo(number)
+      return undefined
+    } finally {
+      reader.users--
+      if (!reader.isKept) await closeUnused(reader)
+      const [oldest] = this.#readers.keys()
+      if (this.#readers.size > mostHandles && oldest !== undefined) await this.#letGo(oldest)
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const number of [...this.#readers.keys()]) await this.#letGo(number)
+  }
+
+  async #letGo(number: number): Promise<void> {
+    const reader = this.#readers.get(number)
+    if (!reader) return
+    this.#readers.delete(number)
+    reader.isKept = false
+    await closeUnused(reader)
+  }
+}
+
+async function closeUnused({ handle, users }: Reader): Promise<void> {
+  if (users > 0) return
+  await handle.then(
+    (opened) => opened.close(),
+    // It never came to be open.
+    () => {},
+  )
+}

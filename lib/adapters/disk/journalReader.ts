@@ -1,0 +1,167 @@
+import type { FileHandle } from 'node:fs/promises'
+import type { Damage } from '../../ports/mailboxes.ts'
+import type { Found, Piece, Place } from '../mailboxes/journal.ts'
+import type { JournalFiles } from './journalFiles.ts'
+import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journalFormat.ts'
+
+/** Bytes of a segment that are loaded at once. */
+const pieceBytes = 256 * 1024
+/** Records are read together if they lie in so many bytes, and no gap between two is longer than this. */
+const spanBytes = 1024 * 1024
+const gapBytes = 16 * 1024
+
+/** The end of the last segment: where what is to be kept ends, and the bytes of the group before that. */
+interface End {
+  readonly length: number
+  readonly lastGroup: Buffer
+}
+
+/** Reads the records of a journal's segments, and notes what can't be read. */
+export class JournalReader {
+  readonly damages: Damage[] = []
+  readonly #files: JournalFiles
+  readonly #format: JournalFormat
+  readonly #seeds = new Map<number, number>()
+
+  constructor(files: JournalFiles, format: JournalFormat) {
+    this.#files = files
+    this.#format = format
+  }
+
+  seedOf(segment: number): number | undefined {
+    return this.#seeds.get(segment)
+  }
+
+  know(segment: number, seed: number): void {
+    this.#seeds.set(segment, seed)
+  }
+
+  forget(segment: number): void {
+    this.#seeds.delete(segment)
+  }
+
+  /** Reads the header of a segment; resolves with the bytes that there are. */
+  async examine(segment: number): Promise<number> {
+    const size = await this.#files.use(segment, async (handle) => {
+      const { size } = await handle.stat()
+      const seed = this.#format.seedOf(await readAt(handle, 0, Math.min(size, headerBytes)))
+      if (seed !== undefined) this.know(segment, seed)
+      return size
+    })
+    return size ?? 0
+  }
+
+  /** Looks where the last segment ends: all that follows the first damage is cut off, unless a flush has covered it. */
+  async end(segment: number, size: number): Promise<End> {
+    const bytes = (await this.#files.use(segment, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)
+    const frames = [...this.#format.frames(bytes, headerBytes, this.#seeds.get(segment) ?? 0)]
+    const first = frames.findLastIndex(({ isFirst }) => isFirst)
+    const torn = frames.slice(first + 1).find(({ isReadable }) => !isReadable)
+    const length = torn?.at ?? bytes.length
+    return { length, lastGroup: bytes.subarray(frames[first]?.at ?? headerBytes, length) }
+  }
+
+  /** Some of the records of a segment of `size` bytes. */
+  async load(segment: number, from: number, size: number): Promise<Piece> {
+    const seed = this.#seeds.get(segment)
+    if (seed === undefined) {
+      this.#note(segment, 0, size)
+      return { records: [], next: undefined }
+    }
+    const piece = await this.#files.use(segment, async (handle): Promise<Piece> => {
+      const bytes = await readAt(handle, from, Math.min(pieceBytes, size - from))
+      const frames: Frame[] = []
+      let at = 0
+      for (let frame = this.#format.frameAt(bytes, at, seed); frame; frame = this.#format.frameAt(bytes, at, seed)) {
+        frames.push(frame)
+        at = frame.end
+      }
+      if (from + at === size) return { records: this.#found(segment, from, bytes, frames), next: undefined }
+      // What is not whole begins the next piece, or is longer than one; else it is damaged.
+      if (at > 0) return { records: this.#found(segment, from, bytes, frames), next: from + at }
+      const rest = await readAt(handle, from, size - from)
+      const [record] = this.#format.frames(rest, 0, seed)
+      if (record?.isReadable) {
+        const next = from + record.end === size ? undefined : from + record.end
+        return { records: this.#found(segment, from, rest, [record]), next }
+      }
+      return { records: this.#found(segment, from, rest, [...this.#format.frames(rest, 0, seed)]), next: undefined }
+    })
+    return piece ?? { records: [], next: undefined }
+  }
+
+  /** The records at these places, by rising place. */
+  async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
+    const found: (Buffer | undefined)[] = []
+    for (let at = 0; at < places.length; ) {
+      const near = neighbours(places, at)
+      for (const record of await this.#readNear(near)) found.push(record)
+      at += near.length
+    }
+    return found
+  }
+
+  async #readNear(places: readonly Place[]): Promise<(Buffer | undefined)[]> {
+    const [first] = places
+    const last = places.at(-1)
+    if (!first || !last) return []
+    const { segment, offset } = first
+    const seed = this.#seeds.get(segment)
+    const length = last.offset + frameBytes + last.length - offset
+    const bytes = await this.#files.use(segment, (handle) => readAt(handle, offset, length))
+    if (!bytes || seed === undefined) return places.map(() => undefined)
+    return places.map((place) => {
+      const at = place.offset - offset
+      const end = at + frameBytes + place.length
+      if (this.#format.frameAt(bytes, at, seed)?.end === end) return bytes.subarray(at + frameBytes, end)
+      this.#note(segment, place.offset, frameBytes + place.length)
+      return undefined
+    })
+  }
+
+  #found(segment: number, from: number, bytes: Buffer, frames: readonly Frame[]): Found[] {
+    const found: Found[] = []
+    for (const { at, end, isReadable } of frames) {
+      const start = at + frameBytes
+      if (!isReadable) this.#note(segment, from + at, end - at)
+      else found.push({ segment, offset: from + at, length: end - start, record: bytes.subarray(start, end) })
+    }
+    return found
+  }
+
+  #note(segment: number, offset: number, bytes: number): void {
+    const file = this.#files.pathOf(segment)
+    if (this.damages.some((known) => known.file === file && known.offset === offset)) return
+    this.damages.push({ file, offset, bytes })
+  }
+}
+
+/** Those from `at` on that are worth being read at once. */
+function neighbours(places: readonly Place[], at: number): Place[] {
+  const near: Place[] = []
+  for (let index = at; index < places.length; index++) {
+    const place = places[index]
+    const first = near[0]
+    const last = near.at(-1)
+    if (!place) break
+    if (first && last) {
+      const gap = place.offset - (last.offset + frameBytes + last.length)
+      const span = place.offset + frameBytes + place.length - first.offset
+      if (place.segment !== first.segment || gap < 0 || gap > gapBytes || span > spanBytes) break
+    }
+    near.push(place)
+  }
+  return near
+}
+
+/** The bytes that are there, at most `length`. */
+async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(Math.max(0, length))
+  let done = 0
+  while (done < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, offset + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return bytes.subarray(0, done)
+}

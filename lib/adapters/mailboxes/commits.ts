@@ -1,0 +1,148 @@
+import { OspError } from '../../errors.ts'
+import type { Appended, Journal } from './journal.ts'
+import type { Room } from './room.ts'
+
+/** A change that its ledger knows of already, and that becomes durable with its record. */
+export interface Step {
+  /** Absent where only those before it must be durable. */
+  readonly record?: Buffer
+  /** Bytes of the disk that it must leave free; absent if it may use them. */
+  readonly reserveBytes?: number
+  /** Its record is durable now, at this place. */
+  durable(segment: number, offset: number): void
+  /** It has failed, and so have all that came after it: the ledger forgets it. */
+  undo(): void
+}
+
+/** Records that go out behind a group's, made when the ledger says what holds at that group's end. */
+export interface Rider {
+  readonly records: readonly Buffer[]
+  /** `offsets` are those of the group; its own begin with number `from`. */
+  durable(segment: number, offsets: readonly number[], from: number): void
+  failed(error: unknown): void
+}
+
+/** What takes part in commits. */
+export interface Company {
+  /** Records that go with the next group, if there are any. */
+  rider(): Rider | undefined
+  /** A group is durable. */
+  committed(bytes: number): void
+}
+
+interface Waiting {
+  readonly step: Step
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Group commit: all that waits during one write and flush goes out together in the next, in its order. */
+export class Commits {
+  readonly #journal: Journal
+  readonly #room: Room
+  readonly #company: Company
+  #queue: Waiting[] = []
+  #running: Promise<void> | undefined
+
+  constructor(journal: Journal, room: Room, company: Company) {
+    this.#journal = journal
+    this.#room = room
+    this.#company = company
+  }
+
+  /** Resolves when the step, and all before it, are durable. */
+  add(step: Step): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ step, resolve, reject })
+      this.wake()
+    })
+  }
+
+  /** Sees whether there is something to do. */
+  wake(): void {
+    this.#running ??= this.#run()
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      // What is asked for in the same turn goes into the same group.
+      await undefined
+      await this.#look()
+      const rider = this.#company.rider()
+      if (this.#queue.length === 0 && !rider) break
+      const group = this.#queue
+      this.#queue = []
+      await this.#commit(this.#admitted(group), rider)
+    }
+    this.#running = undefined
+  }
+
+  async #look(): Promise<void> {
+    if (this.#room.isFresh || !this.#queue.some(({ step }) => step.reserveBytes !== undefined)) return
+    try {
+      await this.#room.look()
+    } catch (error) {
+      this.#fail([], error)
+    }
+  }
+
+  /** The steps of a group for which there is room; the others are refused. */
+  #admitted(group: Waiting[]): Waiting[] {
+    let refused = false
+    const admitted = group.filter(({ step, reject }) => {
+      const { record, reserveBytes } = step
+      if (reserveBytes !== undefined && record && !this.#room.has(record.length, reserveBytes)) {
+        refused = true
+        step.undo()
+        reject(new OspError('disk-full', 'the disk of the server has no room for messages'))
+        return false
+      }
+      if (record) this.#room.take(record.length)
+      return true
+    })
+    return refused ? admitted : group
+  }
+
+  async #commit(group: readonly Waiting[], rider: Rider | undefined): Promise<void> {
+    const records: Buffer[] = []
+    for (const { step } of group) if (step.record) records.push(step.record)
+    const own = records.length
+    if (rider) for (const record of rider.records) records.push(record)
+    let appended: Appended = { segment: -1, offsets: [] }
+    try {
+      if (records.length > 0) appended = await this.#journal.append(records)
+    } catch (error) {
+      rider?.failed(error)
+      // Perhaps there was no room only because of what rode along.
+      if (rider && own > 0 && isFull(error)) return this.#commit(group, undefined)
+      return this.#fail(group, error)
+    }
+    const { segment, offsets } = appended
+    let bytes = 0
+    let at = 0
+    for (const { step, resolve } of group) {
+      if (step.record) {
+        bytes += step.record.length
+        step.durable(segment, offsets[at++] ?? 0)
+      } else step.durable(-1, 0)
+      resolve()
+    }
+    rider?.durable(segment, offsets, own)
+    this.#company.committed(bytes)
+  }
+
+  // Those behind it were judged by what the ledger said of it.
+  #fail(group: readonly Waiting[], error: unknown): void {
+    const failed = [...group, ...this.#queue]
+    this.#queue = []
+    for (const { step } of failed.toReversed()) step.undo()
+    for (const { reject } of failed) reject(error)
+  }
+}
+
+const isFull = (error: unknown) => error instanceof OspError && error.code === 'disk-full'

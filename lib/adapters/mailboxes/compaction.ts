@@ -1,0 +1,120 @@
+import { OspError } from '../../errors.ts'
+import type { Rider } from './commits.ts'
+import type { Found, Journal } from './journal.ts'
+import type { Ledger } from './ledger.ts'
+import { Moving } from './moving.ts'
+
+/** A journal may have so many segments more than twice what lives in it. */
+const slackSegments = 4
+/** Bytes that may be moved for one that is appended. */
+const movedPerAppended = 4
+
+interface Chunk {
+  readonly records: readonly Found[]
+  readonly isLast: boolean
+  readonly moved: () => void
+  readonly failed: (error: unknown) => void
+}
+
+/**
+ * Keeps the journal short, the oldest first: what still counts in its oldest segment is moved behind everything else,
+ * then that segment is dropped. So what says that a message is gone is never dropped before what says that it is there.
+ */
+export class Compaction {
+  readonly #journal: Journal
+  readonly #ledger: Ledger
+  readonly #wake: () => void
+  /** Bytes that may be moved before more is appended: or copies of what was copied before could keep it busy forever. */
+  #allowance: number
+  #chunk: Chunk | undefined
+  #work: Promise<void> | undefined
+  #stopped = false
+
+  /** `wake` lets a group be committed, if only with what is moved. */
+  constructor(journal: Journal, ledger: Ledger, wake: () => void) {
+    this.#journal = journal
+    this.#ledger = ledger
+    this.#wake = wake
+    this.#allowance = totalBytes(journal)
+  }
+
+  /** So many bytes were appended: perhaps there is something to do. */
+  consider(appendedBytes: number): void {
+    this.#allowance = Math.min(this.#allowance + appendedBytes * movedPerAppended, totalBytes(this.#journal))
+    if (!this.#work && this.#isDue()) this.#work = this.#run()
+  }
+
+  /** The next records to be moved. The ledger must know of all that is in the journal, and in the group in front of them. */
+  rider(): Rider | undefined {
+    const chunk = this.#chunk
+    if (!chunk) return undefined
+    this.#chunk = undefined
+    const moving = new Moving(this.#ledger)
+    for (const found of chunk.records) moving.add(found)
+    const { records, held } = moving.end(chunk.isLast)
+    for (const { length } of records) this.#allowance -= length
+    return {
+      records,
+      durable: (segment, offsets, from) => {
+        for (const [index, message] of held) {
+          const place = { segment, offset: offsets[from + index] ?? 0, length: records[index]?.length ?? 0 }
+          this.#ledger.locate(message, place)
+        }
+        chunk.moved()
+      },
+      failed: chunk.failed,
+    }
+  }
+
+  /** Moves no more; resolves when nothing is under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#chunk?.failed(closed())
+    this.#chunk = undefined
+    await this.#work
+  }
+
+  #isDue(): boolean {
+    const { segments, segmentBytes } = this.#journal
+    if (this.#stopped || segments.length < 2 || this.#allowance <= 0) return false
+    return totalBytes(this.#journal) > 2 * this.#ledger.liveBytes + slackSegments * segmentBytes
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#isDue()) await this.#dropOldest()
+    } catch {
+      // It is tried again after the next group that succeeds; what has failed here fails for that group too.
+    }
+    this.#work = undefined
+  }
+
+  async #dropOldest(): Promise<void> {
+    const [oldest] = this.#journal.segments
+    if (!oldest) return
+    let from: number | undefined
+    do {
+      const { records, next } = await this.#journal.load(oldest.number, from)
+      await this.#move(records, next === undefined)
+      from = next
+    } while (from !== undefined)
+    this.#ledger.lose(oldest.number)
+    await this.#journal.drop()
+  }
+
+  #move(records: readonly Found[], isLast: boolean): Promise<void> {
+    return new Promise((moved, failed) => {
+      if (this.#stopped) return failed(closed())
+      this.#chunk = { records, isLast, moved, failed }
+      this.#wake()
+    })
+  }
+}
+
+const closed = () => new OspError('closed', 'the storage was closed')
+
+function totalBytes({ segments }: Journal): number {
+  let bytes = 0
+  for (const segment of segments) bytes += segment.bytes
+  return bytes
+}

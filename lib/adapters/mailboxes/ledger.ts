@@ -1,0 +1,109 @@
+import type { Expired, MailboxLevel } from '../../ports/mailboxes.ts'
+import type { Held } from './held.ts'
+import type { Place } from './journal.ts'
+import { Mailbox } from './mailbox.ts'
+import { SentIds } from './sentIds.ts'
+
+/** Bytes of the journal that a remembered id takes at least. */
+const idBytes = 28
+
+/** What is in the journal, as far as it is kept in memory: which message waits for whom, ids, and how far time has come. */
+export class Ledger {
+  readonly ids = new SentIds()
+  /** Messages of all mailboxes, each as often as it waits. */
+  waiting = 0
+  /** Of a durable message. */
+  lastSeq = 0
+  lastTime = 0
+  /** What was stored before these is gone, or is about to go. */
+  messagesBefore = 0
+  idsBefore = 0
+  readonly #mailboxes = new Map<string, Mailbox>()
+  /** Of each segment, the bytes of the messages in it that wait for somebody. */
+  readonly #liveIn = new Map<number, number>()
+  #live = 0
+
+  /** Bytes that a journal of what is here would have at least. */
+  get liveBytes(): number {
+    return this.#live + idBytes * this.ids.durable
+  }
+
+  /** The mailbox of a user, if anything is in it. */
+  mailbox(user: string): Mailbox | undefined {
+    return this.#mailboxes.get(user)
+  }
+
+  get(user: string, seq: number): Held | undefined {
+    return this.#mailboxes.get(user)?.get(seq)
+  }
+
+  /** Puts a message into a mailbox. */
+  put(user: string, held: Held): void {
+    let mailbox = this.#mailboxes.get(user)
+    if (!mailbox) {
+      mailbox = new Mailbox()
+      this.#mailboxes.set(user, mailbox)
+    }
+    if (!mailbox.put(held)) return
+    this.waiting++
+    if (held.waiting++ === 0 && held.isDurable) this.#count(held, held.length)
+  }
+
+  /** Takes a message out of a mailbox, if it is there. */
+  take(user: string, seq: number): Held | undefined {
+    const mailbox = this.#mailboxes.get(user)
+    const held = mailbox?.take(seq)
+    if (!mailbox || !held) return undefined
+    if (mailbox.messages === 0) this.#mailboxes.delete(user)
+    this.waiting--
+    if (--held.waiting === 0) {
+      held.record = undefined
+      if (held.isDurable) this.#count(held, -held.length)
+    }
+    return held
+  }
+
+  /** Says where a message lies now, durably. */
+  locate(held: Held, { segment, offset, length }: Place): void {
+    if (held.waiting > 0 && held.isDurable) this.#count(held, -held.length)
+    held.segment = segment
+    held.offset = offset
+    held.length = length
+    if (held.waiting > 0) this.#count(held, held.length)
+  }
+
+  /** Takes the messages out that were stored before `time`. */
+  expireMessages(time: number): readonly Expired[] {
+    const expired: Expired[] = []
+    for (const [user, mailbox] of this.#mailboxes) {
+      let messages = 0
+      for (const held of mailbox.behind(0)) {
+        if (held.storedAt >= time || !held.isDurable) break
+        this.take(user, held.seq)
+        messages++
+      }
+      if (messages > 0) expired.push({ user, messages })
+    }
+    return expired
+  }
+
+  /** Takes all out that lies in a segment, for it can't be read. */
+  lose(segment: number): void {
+    if ((this.#liveIn.get(segment) ?? 0) === 0) return
+    for (const [user, mailbox] of this.#mailboxes) {
+      for (const held of mailbox.behind(0)) if (held.segment === segment) this.take(user, held.seq)
+    }
+  }
+
+  levels(): readonly MailboxLevel[] {
+    const levels = Array.from(this.#mailboxes, ([user, { messages, bytes }]) => ({ user, messages, bytes }))
+    return levels.sort((a, b) => (a.user < b.user ? -1 : 1))
+  }
+
+  #count(held: Held, bytes: number): void {
+    this.#live += bytes
+    const there = (this.#liveIn.get(held.segment) ?? 0) + bytes
+    if (there === 0) this.#liveIn.delete(held.segment)
+    else this.#liveIn.set(held.segment, there)
+  }
+}

@@ -1,0 +1,95 @@
+import type { Held } from './held.ts'
+
+/** Gaps that are left where they are, however short a mailbox is. */
+const fewGaps = 32
+
+/** The messages of one user, by rising seq. */
+export class Mailbox {
+  /** How many there are, and the bytes of their content. What is not durable yet and what was set aside count. */
+  messages = 0
+  bytes = 0
+  // Two arrays of the same length: what was taken out leaves a gap in the second one.
+  #seqs: number[] = []
+  #held: (Held | undefined)[] = []
+  #aside: Set<number> | undefined
+
+  /** The message of this seq. */
+  get(seq: number): Held | undefined {
+    const at = this.#indexOf(seq)
+    return this.#seqs[at] === seq ? this.#held[at] : undefined
+  }
+
+  /** Puts a message in its place, if it is not there. */
+  put(held: Held): boolean {
+    const at = this.#indexOf(held.seq)
+    if (at === this.#seqs.length) {
+      this.#seqs.push(held.seq)
+      this.#held.push(held)
+    } else if (this.#seqs[at] !== held.seq) {
+      this.#seqs.splice(at, 0, held.seq)
+      this.#held.splice(at, 0, held)
+    } else if (this.#held[at]) return false
+    else this.#held[at] = held
+    this.messages++
+    this.bytes += held.bytes
+    return true
+  }
+
+  /** Takes a message out, if it is there. It does not stay set aside. */
+  take(seq: number): Held | undefined {
+    const at = this.#indexOf(seq)
+    const held = this.#seqs[at] === seq ? this.#held[at] : undefined
+    if (!held) return undefined
+    this.#held[at] = undefined
+    this.#aside?.delete(seq)
+    this.messages--
+    this.bytes -= held.bytes
+    if (this.#seqs.length - this.messages > this.messages + fewGaps) this.#close()
+    return held
+  }
+
+  /** Whether a message that is there was set aside. */
+  isAside(seq: number): boolean {
+    return this.#aside?.has(seq) ?? false
+  }
+
+  setAside(seq: number): void {
+    this.#aside ??= new Set()
+    this.#aside.add(seq)
+  }
+
+  unsetAside(seq: number): void {
+    this.#aside?.delete(seq)
+  }
+
+  /** Every message behind `afterSeq`. None may be put or taken before the next one is asked for, but the one at hand. */
+  *behind(afterSeq: number): Iterable<Held> {
+    const seqs = this.#seqs
+    const all = this.#held
+    for (let at = this.#indexOf(afterSeq + 1); at < seqs.length; at++) {
+      const held = all[at]
+      if (held) yield held
+    }
+  }
+
+  // New arrays, so that whoever goes through the former ones is not disturbed.
+  #close(): void {
+    const there = this.#held.filter((held) => held !== undefined)
+    this.#held = there
+    this.#seqs = there.map(({ seq }) => seq)
+  }
+
+  /** Where this seq is, or would be. */
+  #indexOf(seq: number): number {
+    const seqs = this.#seqs
+    let from = 0
+    let to = seqs.length
+    if (to > 0 && seq > (seqs[to - 1] ?? 0)) return to
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if ((seqs[middle] ?? 0) < seq) from = middle + 1
+      else to = middle
+    }
+    return from
+  }
+}

@@ -1,0 +1,169 @@
+import { OspError } from '../../errors.ts'
+import type {
+  Damage,
+  Expired,
+  MailboxBounds,
+  MailboxLevel,
+  MailboxStore,
+  NewMessage,
+  StoredMessage,
+} from '../../ports/mailboxes.ts'
+import type { Platform } from '../../ports/platform.ts'
+import { Commits } from './commits.ts'
+import { Compaction } from './compaction.ts'
+import type { Journal } from './journal.ts'
+import { Ledger } from './ledger.ts'
+import { Posting } from './posting.ts'
+import { Reading } from './reading.ts'
+import { Recent } from './recent.ts'
+import { writeSeqs, writeTime } from './records.ts'
+import { replay } from './replay.ts'
+import { Room } from './room.ts'
+
+/** Records of the latest messages that are kept at hand. */
+const recentBytes = 4 * 1024 * 1024
+
+/** What there is while it is open. */
+interface Open {
+  readonly journal: Journal
+  readonly ledger: Ledger
+  readonly commits: Commits
+  readonly compaction: Compaction
+  readonly posting: Posting
+  readonly reading: Reading
+}
+
+/**
+ * The rules of mailboxes, over any journal. The ledger in memory says at once what a call has changed; the call resolves
+ * when its record is durable, and if that fails the ledger goes back. So every call finds what those before it have done.
+ */
+export class Mailboxes implements MailboxStore {
+  readonly #watchers = new Set<(user: string) => void>()
+  #open: Open | undefined
+
+  /** Reads the journal, which is closed with the mailboxes, also if this rejects. */
+  async open(journal: Journal, platform: Platform): Promise<void> {
+    const ledger = new Ledger()
+    try {
+      await replay(journal, ledger)
+    } catch (error) {
+      await journal.close()
+      throw error
+    }
+    const compaction = new Compaction(journal, ledger, () => commits.wake())
+    const commits = new Commits(journal, new Room(journal, platform.clock.now), {
+      rider: () => compaction.rider(),
+      committed: (bytes) => {
+        compaction.consider(bytes)
+        for (const user of posting.arrived()) for (const appended of this.#watchers) appended(user)
+      },
+    })
+    const posting = new Posting(ledger, commits, new Recent(recentBytes), platform.crc32)
+    this.#open = { journal, ledger, commits, compaction, posting, reading: new Reading(journal, ledger) }
+    compaction.consider(0)
+  }
+
+  /** Refuses everything from now on, and resolves when what was asked before has ended. */
+  async close(): Promise<void> {
+    const open = this.#open
+    if (!open) return
+    this.#open = undefined
+    await open.compaction.stop()
+    await open.commits.idle()
+    await open.journal.close()
+  }
+
+  append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
+    try {
+      return this.#opened.posting.append(message, recipients, bounds)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
+    return this.#opened.reading.read(user, afterSeq, most, mostBytes)
+  }
+
+  async remove(user: string, seqs: readonly number[]): Promise<void> {
+    const { commits, ledger } = this.#opened
+    const mailbox = ledger.mailbox(user)
+    const aside = seqs.filter((seq) => mailbox?.isAside(seq))
+    const taken = seqs.flatMap((seq) => ledger.take(user, seq) ?? [])
+    const record = taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined
+    await commits.add({
+      ...(record ? { record } : {}),
+      durable() {},
+      undo() {
+        for (const held of taken) ledger.put(user, held)
+        for (const seq of aside) ledger.mailbox(user)?.setAside(seq)
+      },
+    })
+  }
+
+  async setAside(user: string, seqs: readonly number[]): Promise<void> {
+    const { commits, ledger } = this.#opened
+    const mailbox = ledger.mailbox(user)
+    const there = seqs.filter((seq) => mailbox?.get(seq) && !mailbox.isAside(seq))
+    for (const seq of there) mailbox?.setAside(seq)
+    const record = there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined
+    await commits.add({
+      ...(record ? { record } : {}),
+      durable() {},
+      undo() {
+        for (const seq of there) ledger.mailbox(user)?.unsetAside(seq)
+      },
+    })
+  }
+
+  async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
+    const { commits, ledger } = this.#opened
+    const former = { messagesBefore: ledger.messagesBefore, idsBefore: ledger.idsBefore }
+    // What is about to go is not moved any more.
+    ledger.messagesBefore = Math.max(former.messagesBefore, messagesBefore)
+    ledger.idsBefore = Math.max(former.idsBefore, idsBefore)
+    const time = { now: Math.max(now, ledger.lastTime), lastSeq: ledger.lastSeq, messagesBefore, idsBefore }
+    let expired: readonly Expired[] = []
+    await commits.add({
+      record: writeTime(time),
+      durable() {
+        ledger.lastTime = Math.max(now, ledger.lastTime)
+        expired = ledger.expireMessages(messagesBefore)
+        ledger.ids.forgetBefore(idsBefore)
+      },
+      undo() {
+        ledger.messagesBefore = former.messagesBefore
+        ledger.idsBefore = former.idsBefore
+      },
+    })
+    return expired
+  }
+
+  async lastSeq(): Promise<number> {
+    return this.#opened.ledger.lastSeq
+  }
+
+  async lastTime(): Promise<number> {
+    return this.#opened.ledger.lastTime
+  }
+
+  async levels(): Promise<readonly MailboxLevel[]> {
+    return this.#opened.ledger.levels()
+  }
+
+  async damages(): Promise<readonly Damage[]> {
+    return [...this.#opened.journal.damages]
+  }
+
+  watch(appended: (user: string) => void): Disposable {
+    // A function of its own for each call: somebody may watch twice.
+    const watcher = (user: string) => appended(user)
+    this.#watchers.add(watcher)
+    return { [Symbol.dispose]: () => this.#watchers.delete(watcher) }
+  }
+
+  get #opened(): Open {
+    if (!this.#open) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#open
+  }
+}

@@ -1,0 +1,81 @@
+import { OspError } from '../../errors.ts'
+import { Held } from './held.ts'
+import type { Found, Journal } from './journal.ts'
+import type { Ledger } from './ledger.ts'
+import { contentBytesOf, fingerprintOf, keyOf, recipientsOf, senderOf, seqOf, storedAtOf } from './messageRecord.ts'
+import { kinds, readIds, readSeqs, readTime, type SentId, type Seqs, type Time } from './records.ts'
+
+/**
+ * Enters into an empty ledger all that a journal says. A message that was moved is there twice if a crash kept its old
+ * segment from being dropped: the later one counts. What is said about messages that are not there says nothing.
+ */
+export async function replay(journal: Journal, ledger: Ledger): Promise<void> {
+  for (const { number } of journal.segments) {
+    let from: number | undefined
+    do {
+      const { records, next } = await journal.load(number, from)
+      for (const found of records) enter(found, ledger)
+      from = next
+    } while (from !== undefined)
+  }
+  ledger.ids.order()
+}
+
+function enter(found: Found, ledger: Ledger): void {
+  const { record } = found
+  if (record[0] === kinds.message) enterMessage(found, ledger)
+  else if (record[0] === kinds.removed) enterRemoved(readSeqs(record), ledger)
+  else if (record[0] === kinds.aside) enterAside(readSeqs(record), ledger)
+  else if (record[0] === kinds.ids) enterIds(record, ledger)
+  else if (record[0] === kinds.time) enterTime(readTime(record), ledger)
+  else throw new OspError('data-format', `the journal of messages has a record of an unknown kind, ${record[0]}`)
+}
+
+function enterMessage(found: Found, ledger: Ledger): void {
+  const { record, length } = found
+  const seq = seqOf(record)
+  const storedAt = storedAtOf(record)
+  ledger.lastSeq = Math.max(ledger.lastSeq, seq)
+  ledger.lastTime = Math.max(ledger.lastTime, storedAt)
+  enterId(ledger, senderOf(record), { key: keyOf(record), fingerprint: fingerprintOf(record), storedAt })
+  if (storedAt < ledger.messagesBefore) return
+  const held = new Held(seq, storedAt, contentBytesOf(record), length)
+  for (const user of recipientsOf(record)) {
+    const wasAside = ledger.mailbox(user)?.isAside(seq) ?? false
+    ledger.take(user, seq)
+    ledger.put(user, held)
+    if (wasAside) ledger.mailbox(user)?.setAside(seq)
+  }
+  ledger.locate(held, found)
+}
+
+function enterRemoved({ user, seqs }: Seqs, ledger: Ledger): void {
+  for (const seq of seqs) ledger.take(user, seq)
+}
+
+function enterAside({ user, seqs }: Seqs, ledger: Ledger): void {
+  for (const seq of seqs) if (ledger.get(user, seq)) ledger.mailbox(user)?.setAside(seq)
+}
+
+function enterIds(record: Buffer, ledger: Ledger): void {
+  const { sender, ids } = readIds(record)
+  for (const id of ids) enterId(ledger, sender, id)
+}
+
+function enterId(ledger: Ledger, sender: string, { key, fingerprint, storedAt }: SentId): void {
+  if (storedAt >= ledger.idsBefore) ledger.ids.remember(sender, key, fingerprint, storedAt)
+}
+
+function enterTime({ now, lastSeq, messagesBefore, idsBefore }: Time, ledger: Ledger): void {
+  ledger.lastTime = Math.max(ledger.lastTime, now)
+  ledger.lastSeq = Math.max(ledger.lastSeq, lastSeq)
+  if (messagesBefore > ledger.messagesBefore) {
+    ledger.messagesBefore = messagesBefore
+    ledger.expireMessages(messagesBefore)
+  }
+  if (idsBefore > ledger.idsBefore) {
+    ledger.idsBefore = idsBefore
+    ledger.ids.order()
+    ledger.ids.forgetBefore(idsBefore)
+  }
+}

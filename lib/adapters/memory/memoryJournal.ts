@@ -1,0 +1,75 @@
+import { OspError } from '../../errors.ts'
+import type { Appended, Found, Journal, Piece, Place } from '../mailboxes/journal.ts'
+
+interface MemorySegment {
+  readonly number: number
+  readonly records: Buffer[]
+  bytes: number
+}
+
+/** Records that are loaded at once. */
+const pieceRecords = 1_000
+
+/** A journal in memory, in which an offset is the number of a record; "durable" is what outlives the closing of its storage. */
+export class MemoryJournal implements Journal {
+  readonly segments: MemorySegment[] = []
+  readonly damages = []
+  readonly segmentBytes: number
+  readonly #capacity: number
+  readonly #flushFails: () => boolean
+  #last = 0
+
+  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean) {
+    this.segmentBytes = segmentBytes
+    this.#capacity = capacity
+    this.#flushFails = flushFails
+  }
+
+  async append(records: readonly Buffer[]): Promise<Appended> {
+    const bytes = records.reduce((sum, { length }) => sum + length, 0)
+    if (bytes > this.#capacity - this.#used()) {
+      throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
+    }
+    if (this.#flushFails()) throw new OspError('internal', 'flushing the messages failed')
+    let segment = this.segments.at(-1)
+    if (!segment || segment.bytes >= this.segmentBytes) {
+      segment = { number: ++this.#last, records: [], bytes: 0 }
+      this.segments.push(segment)
+    }
+    const first = segment.records.length
+    for (const record of records) segment.records.push(record)
+    segment.bytes += bytes
+    return { segment: segment.number, offsets: records.map((_, index) => first + index) }
+  }
+
+  async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
+    return places.map(({ segment, offset }) => this.#find(segment)?.records[offset])
+  }
+
+  async load(segment: number, from = 0): Promise<Piece> {
+    const all = this.#find(segment)?.records ?? []
+    const records = all
+      .slice(from, from + pieceRecords)
+      .map((record, index): Found => ({ segment, offset: from + index, length: record.length, record }))
+    const next = from + records.length
+    return { records, next: next < all.length ? next : undefined }
+  }
+
+  async drop(): Promise<void> {
+    if (this.segments.length > 1) this.segments.shift()
+  }
+
+  async free(): Promise<number> {
+    return Math.min(this.#capacity - this.#used(), Number.MAX_SAFE_INTEGER)
+  }
+
+  async close(): Promise<void> {}
+
+  #find(segment: number): MemorySegment | undefined {
+    return this.segments.find(({ number }) => number === segment)
+  }
+
+  #used(): number {
+    return this.segments.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+}
