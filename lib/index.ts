@@ -14,6 +14,8 @@ import {
 import { type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
 
 export type { Client, ClientEvents, ConnectOptions } from './client/client.ts'
+export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/message.ts'
+export type { Roster, RosterEvents } from './client/roster.ts'
 export type { ClientStatus } from './client/session.ts'
 export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/upload.ts'
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads.ts'
@@ -21,6 +23,7 @@ export { type Again, type ErrorCode, type ErrorDetails, errors, OspError } from 
 export { defaultLimits, type Limits } from './limits.ts'
 export { checkFileName, checkUserName, fileName, userName } from './names.ts'
 export type { Authenticator, Credentials } from './ports/authenticator.ts'
+export type { ClientState, Receipt, ReceiptStore } from './ports/clientState.ts'
 export type { Log, LogEntry } from './ports/log.ts'
 export type { Clock, Digest, DigestName, Digests, Platform, Random } from './ports/platform.ts'
 export type {

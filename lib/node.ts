@@ -2,4 +2,5 @@
 export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
+export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'

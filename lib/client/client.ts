@@ -1,16 +1,14 @@
-import { EventEmitter } from 'eventemitter3'
+import type { EventEmitter } from 'eventemitter3'
 import type { OspError } from '../errors.ts'
-import { clientLimits } from '../limits.ts'
-import { checkUserName } from '../names.ts'
+import type { ClientState } from '../ports/clientState.ts'
 import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import { deferred } from '../runtime/deferred.ts'
-import { tell } from '../runtime/tell.ts'
-import { wait } from '../runtime/wait.ts'
-import { checkConnectOptions } from './options.ts'
-import { ClientSession, type ClientStatus } from './session.ts'
-import { UploadList } from './uploadList.ts'
+import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
+import type { Roster } from './roster.ts'
+import { RunningClient } from './runningClient.ts'
+import type { ClientStatus } from './session.ts'
 import type { Uploads } from './uploads.ts'
 
 /** An option that is `undefined` has its default. */
@@ -24,6 +22,11 @@ export interface ConnectOptions {
    * which gives up at the first failure; once it is connected the client waits for ever as well.
    */
   readonly retryForMs?: number | undefined
+  /**
+   * What outlives the program, for this user at this server: so that a message is not handed over again. By default it
+   * lasts as long as the client.
+   */
+  readonly state?: ClientState | undefined
   /** Uploads at once, where the server allows as many; 5 by default. */
   readonly uploadsAtOnce?: number | undefined
   /** Bytes a second for all uploads together; by default there is no bound. */
@@ -40,15 +43,48 @@ export interface ClientEvents {
   status: [status: ClientStatus, why: OspError | undefined, retryMs: number | undefined]
 }
 
-/** A user's connection to a server. Closing it is its owner's: `close()`, or the signal that it was given. */
+/**
+ * A user's connection to a server: one link for uploads and one for messages and the online list, each begun when it is
+ * first needed. Closing it is its owner's: `close()`, or the signal that it was given.
+ */
 export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
+  /** Of the links that have been begun; that of one which waits or connects goes before. */
   readonly status: ClientStatus
   readonly uploads: Uploads
+  /** Who is online, once its first list has come. */
+  readonly roster: Roster
   /** Resolves when it has been closed. */
   readonly closed: Promise<void>
-  /** Resolves when the server has let it in; rejects when the server refuses it, or could not be reached in time. */
+  /**
+   * Resolves when the server has let it in, on every link that was begun; rejects when the server refuses it, or could not be
+   * reached in time.
+   */
   online(): Promise<void>
-  /** Ends the links; what is unfinished can be continued by another client of the user. Idempotent. */
+  /**
+   * Sends a message to 1 to 16 users. Resolves, with one state for each recipient in the order of `to`, when the server has
+   * stored it for all of them: it is not lost any more then. Messages go out in the order of the calls, and again where a
+   * link was lost. Rejects with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`,
+   * `rate-limited` (too much waits already), or with what the server refuses it with, which can name `recipients`: nothing
+   * was stored for anybody then. Where the outcome is unknown (`timed-out`, or `closed` for what was given up) the error
+   * says so.
+   */
+  send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): Promise<readonly RecipientState[]>
+  /**
+   * Hands every message to `handler`, one at a time in the order of the mailbox, and acknowledges it when that has
+   * returned. Where it throws, the same message is handed over again, before anything later, up to 16 times; then the server
+   * puts the message aside. A message is handed over once for each `state`, unless the program ends within the handler.
+   * Throws OspError `usage` while there is another receiver, and why there can't be one any more.
+   */
+  receive(handler: MessageHandler): Receiver
+  /**
+   * The messages, one after another: `next()` acknowledges the one before; leaving the loop does not. The iterator ends
+   * when the client is closed, and rejects as `Receiver.finished` does. Throws as `receive`.
+   */
+  messages(): AsyncIterableIterator<Message, undefined>
+  /**
+   * Ends the links; what is unfinished can be continued by another client of the user. A handler that is under way is
+   * waited for, for a moment; messages that wait to be sent are rejected with `closed`. Idempotent.
+   */
   close(): Promise<void>
 }
 
@@ -89,77 +125,5 @@ async function firstTry(client: Client): Promise<void> {
     await Promise.race([client.online(), failed.promise])
   } finally {
     client.off('status', look)
-  }
-}
-
-class RunningClient extends EventEmitter<ClientEvents> implements Client {
-  readonly uploads: UploadList
-  readonly #session: ClientSession
-  readonly #platform: Platform
-  readonly #signal: AbortSignal | undefined
-  readonly #aborted = () => void this.close()
-  readonly #closed = deferred<void>()
-  #closing = false
-
-  constructor(options: BoundOptions) {
-    super()
-    checkConnectOptions(options)
-    const { to, platform, software, retryForMs = Number.POSITIVE_INFINITY, log = () => {} } = options
-    this.#platform = platform
-    this.#session = new ClientSession({
-      to,
-      platform,
-      software,
-      retryForMs,
-      user: checkUserName(options.user),
-      token: options.token ?? (async () => ''),
-      log,
-      opened: ({ welcome }) => this.uploads.allow(welcome.maxUploads),
-      changed: (status, why, retryMs) => tell(() => this.emit('status', status, why, retryMs)),
-    })
-    const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
-    this.uploads = new UploadList({ platform, session: this.#session, atOnce, limitRate, retryForMs, log })
-    this.#signal = options.signal
-    options.signal?.addEventListener('abort', this.#aborted, { once: true })
-    if (options.signal?.aborted) void this.close()
-  }
-
-  get status(): ClientStatus {
-    return this.#session.status
-  }
-
-  get closed(): Promise<void> {
-    return this.#closed.promise
-  }
-
-  async online(): Promise<void> {
-    this.#session.start()
-    await this.#session.online()
-  }
-
-  close(): Promise<void> {
-    if (!this.#closing) {
-      this.#closing = true
-      this.#shutDown().then(this.#closed.resolve, this.#closed.reject)
-    }
-    return this.#closed.promise
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
-  }
-
-  async #shutDown(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#aborted)
-    const { clock } = this.#platform
-    const ended = this.uploads.close()
-    // A server that answers keeps all that it has; one that doesn't is not waited for.
-    const late = new AbortController()
-    const patience = wait(clock, clientLimits.closeMs, late.signal).catch(() => {})
-    await Promise.race([ended, patience])
-    // A pending alarm would keep the process alive.
-    late.abort()
-    await this.#session.close()
-    await ended
   }
 }

@@ -2,11 +2,11 @@ import type { Pace } from '../core/pace.ts'
 import type { Clock, DigestName } from '../ports/platform.ts'
 import type { OpenSource } from '../ports/source.ts'
 import type { FollowingDigest } from '../runtime/followingDigest.ts'
-import type { OnlineLink } from './session.ts'
+import type { UploadLink } from './uploadLink.ts'
 
 /** What the sending of one file over one link needs, and whom it tells how it goes. */
 export interface SendingOptions {
-  readonly link: OnlineLink
+  readonly link: UploadLink
   readonly clock: Clock
   readonly pace: Pace
   readonly source: OpenSource

@@ -5,17 +5,30 @@ import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import { type Deferred, deferred } from '../runtime/deferred.ts'
 import { Peer } from '../runtime/peer.ts'
+import type { PeerEvents } from '../runtime/peerOptions.ts'
 import { unlessAborted, wait } from '../runtime/wait.ts'
 import type { Message } from '../wire/message.ts'
 import { version } from '../wire/protocol.ts'
 import { checkWelcome } from './answers.ts'
-import { Buffers } from './buffers.ts'
 import { Loss } from './loss.ts'
 import { tokenOf } from './token.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
-export interface SessionOptions {
+/** What an app hears on its link. What it throws ends the link. */
+export type AppEvents = Required<Omit<PeerEvents, 'closed'>>
+
+/** A link that has been let in. */
+export interface OnlineLink {
+  readonly peer: Peer
+  readonly welcome: Message<'HelloAck'>
+  readonly loss: Loss
+  /** Where the server has requests and news of its own; without it a request is a fault, and news is nobody's. */
+  readonly app?: AppEvents
+}
+
+/** `L` is what the session's app makes of a link. */
+export interface SessionOptions<L extends OnlineLink> {
   readonly to: Transport
   readonly platform: Platform
   readonly user: string
@@ -24,38 +37,31 @@ export interface SessionOptions {
   readonly retryForMs: number
   readonly software: string
   readonly log: Log
+  /** Gives a link that was let in what the app needs on it. */
+  readonly equip: (link: OnlineLink) => L
   /** It is online with this link. */
-  readonly opened: (link: OnlineLink) => void
+  readonly opened: (link: L) => void
   /** `why` it is waiting or refused, and in how many milliseconds the next try is. */
   readonly changed: (status: ClientStatus, why?: OspError, retryMs?: number) => void
-}
-
-/** A link that has been let in. */
-export interface OnlineLink {
-  readonly peer: Peer
-  readonly welcome: Message<'HelloAck'>
-  readonly buffers: Buffers
-  readonly loss: Loss
 }
 
 /** After these the session does not come back by itself. */
 const final: readonly ErrorCode[] = ['unauthorized', 'unsupported-version', 'superseded', 'bad-name']
 
 /** One logical link of a client: dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
-export class ClientSession {
-  readonly #options: SessionOptions
+export class ClientSession<L extends OnlineLink = OnlineLink> {
+  readonly #options: SessionOptions<L>
   readonly #id: Uint8Array
   readonly #closing = new AbortController()
   #status: ClientStatus = 'connecting'
-  #online: Deferred<OnlineLink> = deferred()
-  #current: OnlineLink | undefined
-  /** Why it was refused for good, or closed. */
+  #online: Deferred<L> = deferred()
+  #current: L | undefined
   #over: OspError | undefined
   #running: Promise<void> | undefined
   #tries = 0
   #lastOnlineMs: number
 
-  constructor(options: SessionOptions) {
+  constructor(options: SessionOptions<L>) {
     this.#options = options
     this.#id = options.platform.random.bytes(16, 'session')
     this.#lastOnlineMs = options.platform.clock.now()
@@ -63,6 +69,16 @@ export class ClientSession {
 
   get status(): ClientStatus {
     return this.#status
+  }
+
+  /** Whether it has begun to connect. */
+  get begun(): boolean {
+    return this.#running !== undefined
+  }
+
+  /** Why it was refused for good, or closed. */
+  get over(): OspError | undefined {
+    return this.#over
   }
 
   /** Begins to connect, if it has not. */
@@ -73,19 +89,31 @@ export class ClientSession {
   }
 
   /** Resolves with the link once there is one; rejects when the session has been refused or closed. */
-  async online(signal?: AbortSignal): Promise<OnlineLink> {
+  async online(signal?: AbortSignal): Promise<L> {
     if (this.#over) throw this.#over
     return signal ? unlessAborted(this.#online.promise, signal) : this.#online.promise
+  }
+
+  /** Says GOODBYE and stays away, since `why` can't be helped. */
+  async refuse(why: OspError): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    this.#end('refused', why)
+    await this.#leave()
   }
 
   /** Says GOODBYE and stays away. Idempotent. */
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) {
       this.#closing.abort()
-      await this.#current?.peer.close(new OspError('shutting-down', 'the client has ended'))
+      await this.#leave()
       this.#end('closed', new OspError('closed', 'the client was closed'))
     }
     await this.#running
+  }
+
+  async #leave(): Promise<void> {
+    await this.#current?.peer.close(new OspError('shutting-down', 'the client has ended'))
   }
 
   async #run(): Promise<void> {
@@ -128,13 +156,13 @@ export class ClientSession {
     }
   }
 
-  async #connect(): Promise<OnlineLink> {
+  async #connect(): Promise<L> {
     const { to, platform } = this.#options
     const { signal } = this.#closing
     const late = new AbortController()
     const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
     let asked = 'the function that gives the token'
-    const buffers = new Buffers(clientLimits.buffers, clientLimits.bufferBytes)
+    let app: AppEvents | undefined
     const loss = new Loss()
     try {
       const either = AbortSignal.any([signal, late.signal])
@@ -146,16 +174,16 @@ export class ClientSession {
       const peer = new Peer(
         { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },
         {
-          request: (request) => peer.refuse(request, new OspError('malformed')),
-          notice: () => {},
-          closed: (why) => {
-            buffers.end(why)
-            loss.happen(why)
-          },
+          request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
+          notice: (message) => app?.notice(message),
+          pong: (listVersion) => app?.pong(listVersion),
+          closed: (why) => loss.happen(why),
         },
       )
       const welcome = await this.#greet(peer, token, either)
-      return { peer, welcome, buffers, loss }
+      const link = this.#options.equip({ peer, welcome, loss })
+      app = link.app
+      return link
     } catch (error) {
       if (late.signal.aborted && !signal.aborted) throw new OspError('timed-out', `${asked} has not answered in time`)
       throw error

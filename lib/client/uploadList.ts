@@ -12,11 +12,12 @@ import { checkAddOptions } from './options.ts'
 import type { ClientSession } from './session.ts'
 import { Task } from './task.ts'
 import type { Upload } from './upload.ts'
+import type { UploadLink } from './uploadLink.ts'
 import type { AddOptions, Uploads, UploadsEvents } from './uploads.ts'
 
 export interface UploadListOptions {
   readonly platform: Platform
-  readonly session: ClientSession
+  readonly session: ClientSession<UploadLink>
   /** Uploads at once, where the server allows as many. */
   readonly atOnce: number
   /** Bytes a second for all uploads together. */

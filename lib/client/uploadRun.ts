@@ -11,15 +11,16 @@ import type { ClientUpload } from './clientUpload.ts'
 import { openGuarded } from './guardedSource.ts'
 import { Patience } from './patience.ts'
 import { Sending } from './sending.ts'
-import type { ClientSession, OnlineLink } from './session.ts'
+import type { ClientSession } from './session.ts'
 import type { SentFile } from './upload.ts'
+import type { UploadLink } from './uploadLink.ts'
 
 export interface UploadRunOptions {
   readonly upload: ClientUpload
   readonly source: FileSource
   readonly algorithm: DigestName
   readonly platform: Platform
-  readonly session: ClientSession
+  readonly session: ClientSession<UploadLink>
   readonly pace: Pace
   /** How long a refusal that can pass is waited for. */
   readonly retryForMs: number
@@ -65,7 +66,7 @@ export class UploadRun {
 
   /** One try; `undefined` if another one is due. */
   async #try(signal: AbortSignal): Promise<SentFile | undefined> {
-    let link: OnlineLink | undefined
+    let link: UploadLink | undefined
     try {
       const source = await this.#open(signal)
       link = await this.#options.session.online(signal)
@@ -109,7 +110,7 @@ export class UploadRun {
     }
   }
 
-  async #send(link: OnlineLink, source: OpenSource, signal: AbortSignal): Promise<SentFile> {
+  async #send(link: UploadLink, source: OpenSource, signal: AbortSignal): Promise<SentFile> {
     const { upload, platform, pace, algorithm } = this.#options
     const digest = this.#digest
     if (!digest) throw new OspError('internal', 'an open source has no digest')
@@ -150,7 +151,7 @@ export class UploadRun {
   }
 
   /** What to do about `why`: returns how long to wait before the next try, or throws if there is none. */
-  async #recover(why: OspError, link: OnlineLink | undefined): Promise<number> {
+  async #recover(why: OspError, link: UploadLink | undefined): Promise<number> {
     if (why.code === 'digest-mismatch') {
       if (++this.#digestTries > clientLimits.digestTries) throw why
       this.#fresh = true

@@ -3,7 +3,7 @@ import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
 import { Buffers } from '../../lib/client/buffers.ts'
 import { Loss } from '../../lib/client/loss.ts'
 import { Sending } from '../../lib/client/sending.ts'
-import type { OnlineLink } from '../../lib/client/session.ts'
+import type { UploadLink } from '../../lib/client/uploadLink.ts'
 import { Pace } from '../../lib/core/pace.ts'
 import { OspError } from '../../lib/errors.ts'
 import { clientLimits } from '../../lib/limits.ts'
@@ -43,7 +43,7 @@ function sending(followed = 0, digest = digestOf(source.read), pace = new Pace()
     buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
     welcome: { maxFrame: 1_000_000 },
     loss,
-  } as unknown as OnlineLink
+  } as unknown as UploadLink
   const run = new Sending({
     link,
     clock: rig.clock,

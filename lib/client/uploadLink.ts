@@ -1,0 +1,15 @@
+import { clientLimits } from '../limits.ts'
+import { Buffers } from './buffers.ts'
+import type { OnlineLink } from './session.ts'
+
+/** A link that carries uploads. */
+export interface UploadLink extends OnlineLink {
+  readonly buffers: Buffers
+}
+
+/** Gives a link the buffers of its chunks, which end with it. */
+export function uploadLink(link: OnlineLink): UploadLink {
+  const buffers = new Buffers(clientLimits.buffers, clientLimits.bufferBytes)
+  link.loss.hear((why) => buffers.end(why))
+  return { ...link, buffers }
+}
