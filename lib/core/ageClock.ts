@@ -8,23 +8,26 @@ const mostJumpMs = 3_600_000
  */
 export class AgeClock {
   #time: number
-  #wall: number
   #mono: number
+  /**
+   * How far the wall clock has been ahead of the monotonic one at most. Only what goes beyond counts as a jump: the two never
+   * tick at the same moment, and a clock that goes back and forth would make the time run.
+   */
+  #lead: number
 
   /** Goes on from `last`, the latest time that was kept, 0 if none. `wall` and `mono` are ms of the two clocks of now. */
   constructor(last: number, wall: number, mono: number) {
     this.#time = last === 0 ? wall : last + Math.min(Math.max(0, wall - last), mostJumpMs)
-    this.#wall = wall
     this.#mono = mono
+    this.#lead = wall - mono
   }
 
   /** Milliseconds, whole; about those since 1970. */
   now(wall: number, mono: number): number {
-    const passed = mono - this.#mono
-    const jump = wall - this.#wall - passed
-    this.#time += passed + Math.min(Math.max(0, jump), mostJumpMs)
-    this.#wall = wall
+    const jump = Math.max(0, wall - mono - this.#lead)
+    this.#time += mono - this.#mono + Math.min(jump, mostJumpMs)
     this.#mono = mono
+    this.#lead += jump
     return Math.floor(this.#time)
   }
 }

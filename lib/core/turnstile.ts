@@ -1,3 +1,6 @@
+/** Parts of seconds do not add up exactly: who comes back at the time that it was told must find its place. */
+const whole = 1 - 1e-6
+
 /**
  * Lets so many through in a second, so that a crowd comes in one after another: who is turned away is told when there will be
  * room, each somewhat later than the one before.
@@ -21,8 +24,8 @@ export class Turnstile {
     this.#at = now
     this.#tokens = Math.min(this.#perSecond, this.#tokens + passed)
     this.#waiting = Math.max(0, this.#waiting - passed)
-    if (this.#tokens >= 1) {
-      this.#tokens--
+    if (this.#tokens >= whole) {
+      this.#tokens = Math.max(0, this.#tokens - 1)
       return 0
     }
     this.#waiting++

@@ -1,29 +1,12 @@
 import { Queue } from '../core/queue.ts'
 import { OspError } from '../errors.ts'
-import { fixed, type Limits } from '../limits.ts'
-import type { Log } from '../ports/log.ts'
-import type { MailboxStore, StoredMessage } from '../ports/mailboxes.ts'
-import type { Clock } from '../ports/platform.ts'
+import { fixed } from '../limits.ts'
+import type { StoredMessage } from '../ports/mailboxes.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import type { Message } from '../wire/message.ts'
 import type { Caller } from './app.ts'
+import type { DeliveryHost } from './deliveryHost.ts'
 import { type Sent, SentMessages } from './sentMessages.ts'
-
-/** What a delivery needs of the mailroom. */
-export interface DeliveryHost {
-  readonly mailboxes: MailboxStore
-  readonly limits: Limits
-  readonly clock: Clock
-  readonly log: Log
-  /** What was in a mailbox up to here when the server started may have been delivered before. */
-  readonly oldSeq: number
-  /** Puts the delivery at the tail of the sending work. */
-  ready(delivery: Delivery): void
-  /** Bytes of content are held in memory for a socket to take; negative: no more. */
-  hold(bytes: number): void
-  /** Whether more may be read into memory. Where not, `ready` follows once it may. */
-  mayRead(delivery: Delivery): boolean
-}
 
 const longestAttempt = 0xff
 
@@ -70,11 +53,12 @@ export class Delivery {
   turn(): boolean {
     if (this.#ended) return false
     const overdue = this.#sent.overdue(this.#host.clock.now())
-    if (overdue) void this.#repeat(overdue)
-    else if (this.#sent.hasRoom) this.#sendNext()
-    this.#arm()
+    const starved = overdue !== undefined && !this.#host.mayRead(this)
+    if (overdue && !starved) void this.#repeat(overdue)
+    else if (this.#hasRoom) this.#sendNext()
+    if (!starved) this.#arm()
     if (this.#read.length === 0) void this.#fill()
-    return this.#sent.hasRoom && this.#read.length > 0
+    return this.#hasRoom && this.#read.length > 0
   }
 
   /** The link has ended. Returns how often what is unanswered was sent. */
@@ -90,13 +74,17 @@ export class Delivery {
     return this.#attempts
   }
 
+  get #hasRoom(): boolean {
+    return this.#sent.room.messages > 0
+  }
+
   #sendNext(): void {
     const message = this.#read.shift()
     if (!message) return
     const { seq, content } = message
     const attempt = this.#attemptOf(seq)
     const { length: bytes } = content
-    const sent = { seq, bytes, request: 0, attempt, held: bytes, dueAt: 0, removed: false }
+    const sent = { seq, bytes, request: 0, attempt, held: bytes, dueAt: 0, answered: false, removed: false }
     this.#sent.add(sent)
     this.#hand(sent, (left) => {
       const asked = this.#caller.ask(requestOf(message, attempt), left)
@@ -118,12 +106,18 @@ export class Delivery {
   async #repeat(sent: Sent): Promise<void> {
     // Until it has been read: another turn must not do the same.
     sent.dueAt = Number.POSITIVE_INFINITY
-    const [message] = await this.#readFrom(sent.seq - 1, 1)
-    if (this.#ended || sent.removed || message?.seq !== sent.seq) return
-    sent.attempt = Math.min(sent.attempt + 1, longestAttempt)
     this.#left(sent)
     sent.held = sent.bytes
     this.#host.hold(sent.held)
+    const [message] = await this.#readFrom(sent.seq - 1, 1, sent.bytes)
+    if (this.#ended || sent.answered) return
+    // It has expired, and must not hold up the window.
+    if (message?.seq !== sent.seq) {
+      this.#settle(sent)
+      this.#gone([sent])
+      return
+    }
+    sent.attempt = Math.min(sent.attempt + 1, longestAttempt)
     this.#hand(sent, (left) => this.#caller.repeat(sent.request, requestOf(message, sent.attempt), left))
     this.#arm()
   }
@@ -147,18 +141,21 @@ export class Delivery {
     }
     this.#settle(sent)
     this.#acknowledged.push(sent)
-    void this.#remove()
+    this.#host.underWay(this.#remove())
   }
 
   #refused(sent: Sent, why: OspError): void {
-    if (this.#ended || this.#caller.open === false) return
+    // No refusal: the link has ended.
+    if (!this.#caller.open) return
     this.#settle(sent)
     const { log, mailboxes } = this.#host
     log({ level: 'warn', event: 'message-given-up', user: this.user, seq: sent.seq, text: why.message })
-    void this.#durably('setting a message aside', () => mailboxes.setAside(this.user, [sent.seq]), [sent])
+    const setAside = () => mailboxes.setAside(this.user, [sent.seq])
+    this.#host.underWay(this.#durably('setting a message aside', setAside, [sent]))
   }
 
   #settle(sent: Sent): void {
+    sent.answered = true
     sent.dueAt = Number.POSITIVE_INFINITY
     this.#left(sent)
   }
@@ -189,6 +186,11 @@ export class Delivery {
       await this.#caller.close(new OspError('internal'))
       return
     }
+    this.#gone(group)
+  }
+
+  /** They are in the mailbox no more. */
+  #gone(group: readonly Sent[]): void {
     for (const sent of group) {
       sent.removed = true
       this.#attempts.delete(sent.seq)
@@ -197,26 +199,32 @@ export class Delivery {
     if (!this.#ended) this.#host.ready(this)
   }
 
+  /** Reads what the window has room for: it is sent at once, and held only until the socket has taken it. */
   async #fill(): Promise<void> {
-    if (this.#reading || !this.#more || !this.#host.mayRead(this)) return
+    const { messages: most, bytes } = this.#sent.room
+    if (most === 0 || this.#reading || !this.#more || !this.#host.mayRead(this)) return
     this.#reading = true
     this.#more = false
-    const messages = await this.#readFrom(this.#lastRead, this.#host.limits.deliveryWindow)
+    // Counted before it is there: many may read at once.
+    this.#host.hold(bytes)
+    const messages = await this.#readFrom(this.#lastRead, most, bytes)
     this.#reading = false
-    if (this.#ended) return
-    for (const message of messages) {
-      this.#host.hold(message.content.length)
+    let unsent = 0
+    for (const message of this.#ended ? [] : messages) {
+      unsent += message.content.length
       this.#read.push(message)
       this.#lastRead = message.seq
       this.#more = true
     }
-    if (this.#more) this.#host.ready(this)
+    this.#host.hold(unsent - bytes)
+    if (this.#more && !this.#ended) this.#host.ready(this)
   }
 
-  async #readFrom(afterSeq: number, most: number): Promise<readonly StoredMessage[]> {
+  async #readFrom(afterSeq: number, most: number, bytes: number): Promise<readonly StoredMessage[]> {
     try {
-      return await this.#host.mailboxes.read(this.user, afterSeq, most, this.#host.limits.deliveryBytes)
+      return await this.#host.mailboxes.read(this.user, afterSeq, most, bytes)
     } catch (error) {
+      if (this.#ended) return []
       const { message: text } = OspError.from(error)
       this.#host.log({ level: 'error', event: 'mailbox-failed', user: this.user, text: `reading: ${text}` })
       await this.#caller.close(new OspError('internal'))
@@ -225,7 +233,7 @@ export class Delivery {
   }
 
   #arm(): void {
-    this.#alarm.by(this.#sent.dueAt)
+    if (!this.#ended) this.#alarm.by(this.#sent.dueAt)
   }
 }
 

@@ -42,6 +42,8 @@ export class Mailroom {
   /** Those that wait for memory. */
   readonly #starved = new Set<Delivery>()
   readonly #sweep: Alarm
+  /** What closing waits for. */
+  readonly #underWay = new Set<Promise<unknown>>()
   #watching: Disposable | undefined
   #age: AgeClock | undefined
   #oldSeq = 0
@@ -59,7 +61,7 @@ export class Mailroom {
       allIds: limits.messageIds,
       reserveBytes: limits.reserveBytes,
     }
-    this.#sweep = new Alarm(platform.clock, () => void this.#expire())
+    this.#sweep = new Alarm(platform.clock, () => this.#track(this.#expire()))
   }
 
   /** Takes up the mailboxes as the storage has them. */
@@ -79,7 +81,9 @@ export class Mailroom {
   async post({ sender, id, content }: Posted, recipients: readonly string[]): Promise<void> {
     const { mailboxes, platform } = this.#options
     const message = { sender, id, content, sentAt: platform.clock.wallTime(), storedAt: this.#now() }
-    await mailboxes.append(message, recipients, this.#bounds)
+    const appended = mailboxes.append(message, recipients, this.#bounds)
+    this.#track(appended.catch(() => {}))
+    await appended
   }
 
   /** Begins to send `caller`'s user what waits and what comes. */
@@ -97,6 +101,7 @@ export class Mailroom {
       ready: (which) => this.#ready(which),
       hold: (bytes) => this.#hold(bytes),
       mayRead: (which) => this.#mayRead(which),
+      underWay: (work) => this.#track(work),
     })
     this.#deliveries.set(user, delivery)
     this.#ready(delivery)
@@ -111,10 +116,18 @@ export class Mailroom {
     this.#attempts.set(user, delivery.end())
   }
 
-  close(): void {
+  /** Resolves when the mailboxes are left alone. */
+  async close(): Promise<void> {
     this.#sweep.stop()
     this.#watching?.[Symbol.dispose]()
+    this.#watching = undefined
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+  }
+
+  #track(work: Promise<unknown>): void {
+    this.#underWay.add(work)
+    void work.finally(() => this.#underWay.delete(work))
   }
 
   #ready(delivery: Delivery): void {
@@ -126,11 +139,14 @@ export class Mailroom {
 
   #pump(): void {
     this.#pumping = true
-    for (let delivery = this.#work.shift(); delivery; delivery = this.#work.shift()) {
-      this.#queued.delete(delivery)
-      if (delivery.turn()) this.#ready(delivery)
+    try {
+      for (let delivery = this.#work.shift(); delivery; delivery = this.#work.shift()) {
+        this.#queued.delete(delivery)
+        if (delivery.turn()) this.#ready(delivery)
+      }
+    } finally {
+      this.#pumping = false
     }
-    this.#pumping = false
   }
 
   #hold(bytes: number): void {

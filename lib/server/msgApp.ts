@@ -90,11 +90,9 @@ export class MsgApp implements App {
 
   async close(): Promise<void> {
     this.#closing = true
-    this.#mailroom.close()
-    this.#roster.stop()
-    const posts = [...this.#registrations.values()].map(({ posts }) => posts.idle())
     for (const registration of [...this.#registrations.values()]) this.#end(registration, 'shutDown')
-    await Promise.all(posts)
+    this.#roster.stop()
+    await this.#mailroom.close()
   }
 
   /** Replies by itself, since the whole list follows the reply at once. */
@@ -182,6 +180,8 @@ export class MsgApp implements App {
     const recipients = [...new Set(message.recipients)]
     try {
       await registration.posts.run(() => this.#check(recipients, content))
+      // Its link has ended meanwhile: nothing that it asked for is begun any more.
+      if (this.#registrations.get(caller.node) !== registration) throw new OspError('not-registered')
       await this.#mailroom.post({ sender: caller.user, id, content }, recipients)
     } catch (error) {
       const why = OspError.from(error)

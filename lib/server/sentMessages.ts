@@ -10,6 +10,7 @@ export interface Sent {
   held: number
   /** When it is to be sent again; Infinity once it was answered. */
   dueAt: number
+  answered: boolean
   removed: boolean
 }
 
@@ -29,9 +30,11 @@ export class SentMessages {
     return this.#sent[Symbol.iterator]()
   }
 
-  /** Whether another one may be sent. One always may. */
-  get hasRoom(): boolean {
-    return this.#sent.length === 0 || (this.#sent.length < this.#most && this.#bytes < this.#mostBytes)
+  /** How many more may be sent. One always may, and the last one may go beyond the bytes. */
+  get room(): { readonly messages: number; readonly bytes: number } {
+    const messages = this.#most - this.#sent.length
+    const bytes = this.#mostBytes - this.#bytes
+    return messages > 0 && bytes > 0 ? { messages, bytes } : { messages: 0, bytes: 0 }
   }
 
   /** The first that is to be sent again. */

@@ -1,0 +1,23 @@
+import type { Limits } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
+import type { MailboxStore } from '../ports/mailboxes.ts'
+import type { Clock } from '../ports/platform.ts'
+import type { Delivery } from './delivery.ts'
+
+/** What a delivery needs of the mailroom. */
+export interface DeliveryHost {
+  readonly mailboxes: MailboxStore
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly log: Log
+  /** What was in a mailbox up to here when the server started may have been delivered before. */
+  readonly oldSeq: number
+  /** Puts the delivery at the tail of the sending work. */
+  ready(delivery: Delivery): void
+  /** Bytes of content are held in memory for a socket to take; negative: no more. */
+  hold(bytes: number): void
+  /** Whether more may be read into memory. Where not, `ready` follows once it may. */
+  mayRead(delivery: Delivery): boolean
+  /** Closing waits for it; it does not reject. */
+  underWay(work: Promise<void>): void
+}

@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import type { ErrorCode } from '../../lib/errors.ts'
+import { numberOf } from '../../lib/errors.ts'
+import type { Limits } from '../../lib/limits.ts'
+import type { Message } from '../../lib/wire/message.ts'
+import { deliveryStatus, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
+import type { Greeting, RawClient } from './rawClient.ts'
+import { heldPlatform, ServerRig } from './serverRig.ts'
+import { turn } from './turn.ts'
+import { VirtualClock } from './virtualClock.ts'
+
+/** A delivery, with the seq of its REQ. */
+export type Delivered = Message<'DeliverMsgReq'> & { readonly seqOfReq: number }
+
+/** A message id that can be told from others. */
+export function idOf(number: number): Uint8Array {
+  const id = new Uint8Array(16)
+  new DataView(id.buffer).setUint32(12, number)
+  return id
+}
+
+export const textOf = (content: Uint8Array) => new TextDecoder().decode(content)
+const bytesOf = (content: string | Uint8Array) =>
+  typeof content === 'string' ? new TextEncoder().encode(content) : content
+
+/** A member or change of a list as a word: `+alice` is here, `-alice` is gone. */
+export const words = ({ members }: Message<'RegistListNtf' | 'ListAck'>) =>
+  members.map(({ change, userName }) => `${change === rosterChange.here ? '+' : '-'}${userName}`)
+
+/** The requests about messages, as one line each; what they resolve with is the reply that must come next. */
+export class MessageClient {
+  readonly raw: RawClient
+  readonly node: number
+  readonly user: string
+  /** Of the latest REGIST_ACK. */
+  instance = 0
+
+  private constructor(raw: RawClient, node: number, user: string) {
+    this.raw = raw
+    this.node = node
+    this.user = user
+  }
+
+  /** A client that has been let in, and has not registered. */
+  static async enter(rig: ServerRig, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
+    const raw = await rig.dial()
+    raw.hello({ user, session: `${user}'s`, ...greeting })
+    return new MessageClient(raw, (await raw.expect('HelloAck')).node, user)
+  }
+
+  /** A client that has registered to be in the list and to receive messages. */
+  static async listen(rig: ServerRig, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
+    const client = await MessageClient.enter(rig, user, greeting)
+    await client.regist()
+    return client
+  }
+
+  sendRegist(flags: number = registFlags.listening, userName = this.user): number {
+    return this.raw.send('RegistReq', { userName, flags })
+  }
+
+  /** The ACK, and the whole list that follows it at once. */
+  async regist(
+    flags: number = registFlags.listening,
+  ): Promise<{ ack: Message<'RegistAck'>; list: Message<'RegistListNtf'> }> {
+    this.sendRegist(flags)
+    const ack = await this.#upTo('RegistAck')
+    const list = await this.raw.expect('RegistListNtf')
+    assert.equal(list.kind, rosterKind.whole)
+    this.instance = ack.instance
+    return { ack, list }
+  }
+
+  async registRefused(
+    code: ErrorCode,
+    flags: number = registFlags.listening,
+    userName = this.user,
+  ): Promise<Message<'RegistNack'>> {
+    this.sendRegist(flags, userName)
+    return this.raw.refused('RegistNack', code)
+  }
+
+  /** The whole list. */
+  list(): Promise<Message<'ListAck'>> {
+    this.raw.send('ListReq', {})
+    return this.#upTo('ListAck')
+  }
+
+  /** Up to which version of the list the server says that it has told. */
+  async toldVersion(): Promise<number | undefined> {
+    this.raw.send('PingReq', {})
+    return (await this.#upTo('PingAck')).listVersion
+  }
+
+  sendPost(number: number, recipients: readonly string[], content: string | Uint8Array, at = this.instance): number {
+    return this.raw.send('PostMsgReq', { messageId: idOf(number), recipients, content: bytesOf(content) }, at)
+  }
+
+  /** What the ACK says of each recipient: `bob online`, `bob stored`. */
+  async posted(): Promise<string[]> {
+    const { recipients } = await this.#upTo('PostMsgAck')
+    return recipients.map(
+      ({ recipient, status }) => `${recipient} ${status === deliveryStatus.online ? 'online' : 'stored'}`,
+    )
+  }
+
+  post(number: number, recipients: readonly string[], content: string | Uint8Array): Promise<string[]> {
+    this.sendPost(number, recipients, content)
+    return this.posted()
+  }
+
+  async postRefused(
+    number: number,
+    recipients: readonly string[],
+    content: string | Uint8Array,
+    code: ErrorCode,
+    at = this.instance,
+  ): Promise<Message<'PostMsgNack'>> {
+    this.sendPost(number, recipients, content, at)
+    return this.raw.refused('PostMsgNack', code)
+  }
+
+  /** The next delivery; what is told of the list meanwhile is passed over. */
+  async delivery(): Promise<Delivered> {
+    const message = await this.#upTo('DeliverMsgReq')
+    return { ...message, seqOfReq: this.raw.last?.seq ?? 0 }
+  }
+
+  async deliveries(count: number): Promise<Delivered[]> {
+    const all: Delivered[] = []
+    while (all.length < count) all.push(await this.delivery())
+    return all
+  }
+
+  /** Acknowledges deliveries, and lets what that leads to happen. */
+  async take(...deliveries: readonly Delivered[]): Promise<void> {
+    for (const { mailboxSeq, seqOfReq: seq } of deliveries) this.raw.send('DeliverMsgAck', { mailboxSeq }, 0, { seq })
+    await turn()
+  }
+
+  /** Gives a message up. */
+  async giveUp({ seqOfReq: seq }: Delivered, text = 'the handler throws'): Promise<void> {
+    this.raw.send('DeliverMsgNack', { code: numberOf('internal'), retryAfter: 0, text }, 0, { seq })
+    await turn()
+  }
+
+  /** Everything that came and was not asked for yet, but what concerns the list and the link. */
+  get unread(): string[] {
+    return this.raw.unread.filter((event) => !passedOver.has(event))
+  }
+
+  vanish(): Promise<void> {
+    return this.raw.vanish().then(turn)
+  }
+
+  async #upTo<K extends 'RegistAck' | 'ListAck' | 'PingAck' | 'PostMsgAck' | 'DeliverMsgReq'>(
+    event: K,
+  ): Promise<Message<K>> {
+    for (;;) {
+      const message = await this.raw.next()
+      if (passedOver.has(message.event)) continue
+      const text = 'text' in message ? `: ${message.text}` : ''
+      assert.equal(message.event, event, `${event} was expected, ${message.event} came${text}`)
+      return message as Message<K>
+    }
+  }
+}
+
+const passedOver: ReadonlySet<string> = new Set(['RegistListNtf', 'PingReq'])
+
+/** A clock that is moved by hand, and whose wall time can be set wrong. */
+export class WallClock extends VirtualClock {
+  aheadMs = 0
+
+  override wallTime(): number {
+    return super.wallTime() + this.aheadMs
+  }
+}
+
+/** A server on a clock that is moved by hand. */
+export async function heldRig(
+  limits: Partial<Limits> = {},
+  options: Parameters<typeof ServerRig.start>[1] = {},
+): Promise<ServerRig & { readonly clock: WallClock }> {
+  const clock = new WallClock()
+  clock.now = clock.now.bind(clock) // TEMPORARY
+  const rig = await ServerRig.start(limits, { ...options, platform: { ...heldPlatform(), clock } })
+  return Object.assign(rig, { clock })
+}
