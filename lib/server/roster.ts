@@ -3,6 +3,7 @@ import type { Clock } from '../ports/platform.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import { type Encoded, encode, type Message } from '../wire/message.ts'
 import { rosterChange, rosterKind } from '../wire/protocol.ts'
+import { EncodedMembers } from './encodedMembers.ts'
 
 /** Somebody who is online. */
 export interface Member {
@@ -18,6 +19,7 @@ type Change = Message<'RegistListNtf'>['members'][number]
  */
 export class Roster {
   readonly #members = new Map<number, string>()
+  readonly #encoded = new EncodedMembers()
   readonly #gatherMs: number
   readonly #clock: Clock
   readonly #broadcast: (notice: Encoded<'RegistListNtf'>) => void
@@ -50,19 +52,20 @@ export class Roster {
 
   enter({ node, user }: Member): void {
     this.#members.set(node, user)
+    this.#encoded.add(node, user)
     this.#changed({ change: rosterChange.here, node, userName: user })
   }
 
   leave({ node, user }: Member): void {
-    if (this.#members.delete(node)) this.#changed({ change: rosterChange.gone, node, userName: user })
+    if (!this.#members.delete(node)) return
+    this.#encoded.remove(node)
+    this.#changed({ change: rosterChange.gone, node, userName: user })
   }
 
-  /** The whole list as it stands; encoded once for each version. */
+  /** The whole list as it stands; put together once for each version. */
   whole<K extends 'RegistListNtf' | 'ListAck'>(event: K): Encoded<K> {
     if (this.#whole?.version !== this.#version) {
-      const members = [...this.#members].map(([node, userName]) => ({ change: rosterChange.here, node, userName }))
-      const payload = encode({ event, listVersion: this.#version, kind: rosterKind.whole, members } as Message<K>)
-      this.#whole = { version: this.#version, payload }
+      this.#whole = { version: this.#version, payload: this.#encoded.payload(this.#version) }
     }
     return { event, payload: this.#whole.payload }
   }
