@@ -1,6 +1,10 @@
 import { stateClaims } from './storage/claims.ts'
 import { stateFlushing } from './storage/flushing.ts'
 import { stateLife } from './storage/life.ts'
+import { stateMailBounds } from './storage/mailBounds.ts'
+import { stateMailFlushing } from './storage/mailFlushing.ts'
+import { stateMailLife } from './storage/mailLife.ts'
+import { stateMailPosting } from './storage/mailPosting.ts'
 import { stateNames } from './storage/names.ts'
 import { stateNotes } from './storage/notes.ts'
 import { statePartialFiles } from './storage/partialFiles.ts'
@@ -21,4 +25,8 @@ export function storageContract(kind: Kind): void {
   stateRoom(kind.name, kind.smallPlace ? trying : undefined)
   stateFlushing(kind.name, trying)
   statePublishing(kind.name, trying)
+  stateMailPosting(kind.name, trying)
+  stateMailBounds(kind.name, trying)
+  stateMailLife(kind.name, trying)
+  stateMailFlushing(kind.name, trying)
 }

@@ -8,7 +8,7 @@ import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journ
 const pieceBytes = 256 * 1024
 /** Records are read together if they lie in so many bytes, and no gap between two is longer than this. */
 const spanBytes = 1024 * 1024
-const gapBytes = 16 * 1024
+const gapBytes = 64 * 1024
 
 /** The end of the last segment: where what is to be kept ends, and the bytes of the group before that. */
 interface End {

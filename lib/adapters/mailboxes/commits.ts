@@ -72,7 +72,7 @@ export class Commits {
     for (;;) {
       // What is asked for in the same turn goes into the same group.
       await undefined
-      await this.#look()
+      while (this.#isRoomUnknown()) await this.#look()
       const rider = this.#company.rider()
       if (this.#queue.length === 0 && !rider) break
       const group = this.#queue
@@ -82,8 +82,11 @@ export class Commits {
     this.#running = undefined
   }
 
+  #isRoomUnknown(): boolean {
+    return !this.#room.isFresh && this.#queue.some(({ step }) => step.reserveBytes !== undefined)
+  }
+
   async #look(): Promise<void> {
-    if (this.#room.isFresh || !this.#queue.some(({ step }) => step.reserveBytes !== undefined)) return
     try {
       await this.#room.look()
     } catch (error) {

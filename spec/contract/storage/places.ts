@@ -43,6 +43,9 @@ export const canMount: boolean = await smallDisk(4_096).then(
   () => false,
 )
 
+/** So small that messages come to lie in many segments. */
+const segmentBytes = 4_096
+
 /** The storage in memory. */
 export const memoryKind: Kind = {
   name: 'memory',
@@ -60,7 +63,7 @@ export const diskKind: Kind = {
 function memoryPlace(capacityBytes?: number): Place {
   let failing = false
   const flushFails = () => failing
-  const storage = memory(capacityBytes === undefined ? { flushFails } : { capacityBytes, flushFails })
+  const storage = memory({ flushFails, segmentBytes, ...(capacityBytes === undefined ? {} : { capacityBytes }) })
   return {
     storage: () => storage,
     async failFlushes() {
@@ -79,7 +82,7 @@ function memoryPlace(capacityBytes?: number): Place {
 function diskPlace(directory: TemporaryDirectory): Place {
   const data = join(directory.path, 'data')
   return {
-    storage: () => disk(data),
+    storage: () => disk(data, { segmentBytes }),
     failFlushes: () => failDatasync(directory.path),
     async read(user, storedName) {
       const path = join(data, 'files', user, storedName)
