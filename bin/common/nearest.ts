@@ -1,7 +1,7 @@
 /** That `name` is unknown, and the known name that was probably meant. */
-export function unknownName(what: string, name: string, known: readonly string[], dashes = ''): string {
+export function unknownName(what: string, name: string, known: readonly string[]): string {
   const meant = nearest(name, known)
-  return `unknown ${what} ${dashes}${name}${meant === undefined ? '' : `; did you mean ${dashes}${meant}?`}`
+  return `unknown ${what} ${name}${meant === undefined ? '' : `; did you mean ${meant}?`}`
 }
 
 /** The name that takes the fewest changes to come to. */

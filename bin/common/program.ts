@@ -62,6 +62,8 @@ async function start(program: Program, args: readonly string[]): Promise<number>
       'parse-numbers': false,
       'strip-aliased': true,
     })
+    // By itself yargs takes any last word "help" for the flag, a message's text too.
+    .help(false)
     .option('help', { alias: 'h', type: 'boolean', describe: 'show this help' })
     .version(version())
     .describe('version', 'show the version')
@@ -78,13 +80,19 @@ async function start(program: Program, args: readonly string[]): Promise<number>
       each.describe,
       (of) => describeCommand(of, program, each),
       async (argv) => {
-        code = await runCommand(program, each, argv)
+        code = argv.help ? await showHelp(parser) : await runCommand(program, each, argv)
       },
     )
   }
   const argv = await parser.parseAsync()
   if (code !== undefined) return code
+  if (argv.help || argv._[0] === 'help') return await showHelp(parser)
   checkNoCommand(program, argv)
+  return exitCodes.done
+}
+
+async function showHelp(parser: Argv): Promise<number> {
+  process.stdout.write(`${await parser.getHelp()}\n`)
   return exitCodes.done
 }
 
@@ -130,9 +138,11 @@ async function runCommand(
 
 function checkFlags(flags: Readonly<Record<string, unknown>>, known: readonly string[]): void {
   for (const flag of Object.keys(flags)) {
-    if (!known.includes(flag)) throw new UsageError(unknownName('flag', flag, known, flag.length === 1 ? '-' : '--'))
+    if (!known.includes(flag)) throw new UsageError(unknownName('flag', dashed(flag), known.map(dashed)))
   }
 }
+
+const dashed = (flag: string) => `${flag.length === 1 ? '-' : '--'}${flag}`
 
 /** No command has run: that is right where help or the like was asked for, and nowhere else. */
 function checkNoCommand({ commands }: Program, argv: Readonly<Record<string, unknown>>): void {

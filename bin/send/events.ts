@@ -1,11 +1,9 @@
 import { z } from 'zod'
+import { again, code, type EventOf, linkEvents, text } from '../common/linkEvents.ts'
 
 const task = z.int().describe('the number of the upload in this command')
 const file = z.string().describe('the path as it was given')
 const name = z.string().describe('the name that it was sent under')
-const code = z.string().describe("the error's code, which is stable")
-const text = z.string().describe('a sentence for people')
-const server = z.string().describe('`HOST:PORT`')
 const sent = z.int().describe('bytes of content that this process sent for the file, repeated ones included')
 
 /** What `osp send --json` prints, without `v`; docs/json.md is checked against it. */
@@ -29,7 +27,7 @@ export const sendEvents = {
       name: name.nullable().describe('the name that it was sent under; null if it never had one'),
       code,
       text,
-      again: z.enum(['no', 'later', 'recover']).describe('whether the same command can help later'),
+      again,
       sent,
     })
     .describe('This file was not sent; the others go on.'),
@@ -37,10 +35,7 @@ export const sendEvents = {
   refused: z
     .strictObject({ task, file, name, code, text })
     .describe('The server does not take the file for now; it is tried again.'),
-  waiting: z
-    .strictObject({ server, code, text, retryMs: z.number().describe('milliseconds until the next try') })
-    .describe('There is no link to the server; it is tried again.'),
-  online: z.strictObject({ server }).describe('The server has let this client in.'),
+  ...linkEvents,
   summary: z
     .strictObject({
       stored: z.int().describe('files that were stored'),
@@ -54,7 +49,4 @@ export const sendEvents = {
     .describe('The last event.'),
 } as const
 
-type Events = typeof sendEvents
-
-/** One of these events. */
-export type SendEvent = { [K in keyof Events]: { readonly event: K } & Readonly<z.infer<Events[K]>> }[keyof Events]
+export type SendEvent = EventOf<typeof sendEvents>

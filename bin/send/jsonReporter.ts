@@ -1,15 +1,15 @@
 import type { OspError, SentFile } from 'ospd'
+import { LinkEvents } from '../common/linkEvents.ts'
 import type { SendEvent } from './events.ts'
 import type { Reporter, Task, Untaken } from './reporter.ts'
 import type { Tally } from './tally.ts'
 
 /** Reports events as docs/json.md describes them. */
-export class JsonReporter implements Reporter {
+export class JsonReporter extends LinkEvents implements Reporter {
   readonly #emit: (event: SendEvent) => void
-  readonly #server: string
 
   constructor(server: string, emit: (event: SendEvent) => void) {
-    this.#server = server
+    super(server, emit)
     this.#emit = emit
   }
 
@@ -35,17 +35,6 @@ export class JsonReporter implements Reporter {
   refused({ path, upload }: Task, { code, message: text }: OspError): void {
     this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
   }
-
-  waiting({ code, message: text }: OspError, retryMs: number): void {
-    this.#emit({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
-  }
-
-  online(): void {
-    this.#emit({ event: 'online', server: this.#server })
-  }
-
-  /** Each file fails with the reason. */
-  gaveUp(): void {}
 
   end({ stored, failed, unfinished, size, sent, exitCode }: Tally, seconds: number): void {
     const rounded = Math.round(seconds * 1_000) / 1_000

@@ -1,4 +1,5 @@
 import type { OspError, SentFile, Upload } from 'ospd'
+import type { LinkReporter } from '../common/link.ts'
 import type { Tally } from './tally.ts'
 
 /** A file that is being sent, or waits for its turn. */
@@ -16,7 +17,7 @@ export interface Untaken {
 }
 
 /** Tells the user what happens, in text or JSON. */
-export interface Reporter {
+export interface Reporter extends LinkReporter {
   added(task: Task): void
   /** No more files are to come. */
   complete(): void
@@ -25,11 +26,6 @@ export interface Reporter {
   skipped(path: string, why: string): void
   /** The server does not take a file for now. */
   refused(task: Task, why: OspError): void
-  /** There is no link; the next try is in `retryMs`. */
-  waiting(why: OspError, retryMs: number): void
-  online(): void
-  /** The server has refused this client for good, or was tried for long enough. */
-  gaveUp(why: OspError): void
   /** Ends the report; `unfinished` is what an interruption has left. */
   end(tally: Tally, seconds: number, unfinished: readonly Task[]): void
 }

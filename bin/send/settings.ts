@@ -1,26 +1,5 @@
-import { userInfo } from 'node:os'
-import {
-  count,
-  duration,
-  oneOf,
-  optional,
-  path,
-  place,
-  setting,
-  size,
-  switched,
-  text,
-  type Values,
-} from '../common/settings.ts'
-
-/** The settings that every command of `osp` takes. */
-const everywhere = {
-  server: setting(place(6682), '127.0.0.1:6682', { describe: 'where ospd is' }),
-  user: optional({ ...text, placeholder: 'NAME' }, { describe: "who sends [the system's user name]" }),
-  'retry-for': setting(duration, '5m', { describe: 'how long an unreachable or refusing server is tried' }),
-  quiet: switched({ alias: 'q', describe: 'print results and failures alone' }),
-  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
-} as const
+import { everywhere } from '../common/everywhere.ts'
+import { count, oneOf, optional, path, setting, size, switched, text, type Values } from '../common/settings.ts'
 
 /** The settings of `osp send`. */
 export const sendSettings = {
@@ -34,13 +13,3 @@ export const sendSettings = {
 } as const
 
 export type SendValues = Values<typeof sendSettings>
-
-/** The name of this process's user, or `undefined` where the system knows none. */
-export function systemUser(): string | undefined {
-  try {
-    return userInfo().username
-  } catch {
-    // A container's user can be a number without a name.
-    return process.env.USER || process.env.LOGNAME
-  }
-}

@@ -1,4 +1,6 @@
-import type { ErrorCode, OspError, SentFile } from 'ospd'
+import type { OspError, SentFile } from 'ospd'
+import { LinkLines } from '../common/linkLines.ts'
+import { type Say, sayer } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import type { Styles } from '../common/style.ts'
 import { formatSize, formatTime } from '../common/units.ts'
@@ -28,22 +30,22 @@ export interface TextOptions {
   readonly terminal: { readonly results: boolean; readonly notes: boolean }
 }
 
-/** Reasons that come one after another when a server goes away. */
-const away: readonly ErrorCode[] = ['unreachable', 'link-lost', 'timed-out', 'shutting-down']
-
 /** Names of unfinished files that an interrupted command lists. */
 const listed = 5
 
 /** Reports in lines for people, and in checksum lines for stored files. */
 export class TextReporter implements Reporter {
   readonly #options: TextOptions
-  /** What was said last about a missing link: it is said once, however often it is tried. */
-  #waitingSince: 'link' | 'refusal' | undefined
+  readonly #say: Say
+  readonly #link: LinkLines
   #gaveUp: OspError | undefined
   #notSent = 0
 
   constructor(options: TextOptions) {
+    const { lines, styles, server, quiet } = options
     this.#options = options
+    this.#say = sayer((line) => lines.note(line), styles)
+    this.#link = new LinkLines({ say: this.#say, server, quiet })
   }
 
   added(task: Task): void {
@@ -77,21 +79,17 @@ export class TextReporter implements Reporter {
 
   waiting(why: OspError, retryMs: number): void {
     this.#options.overview?.waits(performance.now() + retryMs)
-    const about = away.includes(why.code) ? 'link' : 'refusal'
-    if (this.#waitingSince === about) return
-    this.#waitingSince = about
-    this.#hint(`waiting for ${this.#options.server}: ${this.#reason(why)}; next try in ${formatTime(retryMs)}`)
+    this.#link.waiting(why, retryMs)
   }
 
   online(): void {
     this.#options.overview?.waits(undefined)
-    if (this.#waitingSince) this.#hint(`connected to ${this.#options.server}`)
-    this.#waitingSince = undefined
+    this.#link.online()
   }
 
   gaveUp(why: OspError): void {
     this.#gaveUp = why
-    this.#say(`gave up on ${this.#options.server}: ${this.#reason(why)}`, 'red')
+    this.#link.gaveUp(why)
   }
 
   end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {
@@ -103,11 +101,6 @@ export class TextReporter implements Reporter {
       const speed = formatSize(size / Math.max(seconds, 0.001))
       this.#hint(`${files(stored)} stored, ${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`)
     }
-  }
-
-  /** What the line begins with already is not said twice. */
-  #reason({ message }: OspError): string {
-    return message.replace(`cannot connect to ${this.#options.server}: `, '')
   }
 
   #interrupted(unfinished: readonly Task[]): void {
@@ -123,11 +116,6 @@ export class TextReporter implements Reporter {
 
   #hint(text: string): void {
     if (!this.#options.quiet) this.#say(text, 'yellow')
-  }
-
-  #say(text: string, colour: 'red' | 'yellow'): void {
-    const { lines, styles } = this.#options
-    lines.note(`${styles[colour]('osp:')} ${printable(text)}`)
   }
 }
 

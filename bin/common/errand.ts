@@ -1,0 +1,86 @@
+import { type Client, type ConnectOptions, OspError } from 'ospd'
+import type { Everywhere } from './everywhere.ts'
+import { exitCodeOf, exitCodes } from './exitCodes.ts'
+import { onInterrupt } from './interrupts.ts'
+import { watchLink } from './link.ts'
+import { type EventOf, type failedEvent, LinkEvents } from './linkEvents.ts'
+import { LinkLines } from './linkLines.ts'
+import { openClient } from './openClient.ts'
+import { errorLine, Results, type Say, sayer } from './output.ts'
+import { placeText } from './settings.ts'
+import { stylesFor } from './style.ts'
+
+/** What a command has that does one thing by one client. */
+export interface Errand {
+  readonly client: Client
+  readonly results: Results
+  readonly say: Say
+  /** Aborts at the first Ctrl-C. The client is closed then. */
+  readonly interrupted: AbortSignal
+}
+
+/** Why an errand has failed. */
+export interface Failure {
+  readonly why: OspError
+  readonly interrupted: boolean
+  /** The server had let the client in before. */
+  readonly wasOnline: boolean
+  /** That the server is given up was told already, except in JSON. */
+  readonly gaveUp: boolean
+}
+
+export interface ErrandOptions extends Pick<ConnectOptions, 'state'> {
+  /** Does it. Once the client is closed or refused it has to end. */
+  readonly run: (errand: Errand) => Promise<void>
+  /** Tells why it has failed; by default what `tellFailure` tells. */
+  readonly failed?: (failure: Failure, errand: Errand) => void
+}
+
+/** Runs a command's errand, and returns the exit code. What is no OspError is thrown on. */
+export async function runErrand(values: Everywhere, options: ErrandOptions): Promise<number> {
+  const { run, failed = (failure, errand) => tellFailure(values, failure, errand), state } = options
+  const client = openClient(values, { state })
+  const results = new Results()
+  const say = sayer(errorLine, stylesFor(process.stderr))
+  let wasOnline = false
+  client.on('status', (status) => {
+    wasOnline ||= status === 'online'
+  })
+  reportLink(client, values, results, say)
+  const interrupt = new AbortController()
+  const errand = { client, results, say, interrupted: interrupt.signal }
+  const interrupts = onInterrupt(() => {
+    interrupt.abort()
+    void client.close()
+  })
+  let code: number = exitCodes.done
+  try {
+    await run(errand)
+  } catch (error) {
+    if (!(error instanceof OspError)) throw error
+    const { aborted: interrupted } = interrupt.signal
+    failed({ why: error, interrupted, wasOnline, gaveUp: client.status === 'refused' && !values.json }, errand)
+    code = interrupted ? exitCodes.interrupted : exitCodeOf(error)
+  } finally {
+    await client.close()
+    interrupts[Symbol.dispose]()
+  }
+  if (results.failure === undefined) return code
+  errorLine(`osp: ${results.failure}`)
+  return code || exitCodes.failed
+}
+
+function reportLink(client: Client, { server, json, quiet }: Everywhere, results: Results, say: Say): void {
+  const place = placeText(server)
+  const events = new LinkEvents(place, (event) => results.event(event))
+  watchLink(client, json ? events : new LinkLines({ say, server: place, quiet }))
+}
+
+/** Tells why a command has failed; nothing where somebody has interrupted it, who knows. */
+function tellFailure({ json }: Everywhere, { why, interrupted, gaveUp }: Failure, { results, say }: Errand): void {
+  if (interrupted) return
+  const { code, message: text, again } = why
+  const event: EventOf<typeof failedEvent> = { event: 'failed', code, text, again }
+  if (json) results.event(event)
+  else if (!gaveUp) say(text, 'red')
+}

@@ -1,0 +1,13 @@
+import { duration, optional, path, place, setting, switched, text, type Values } from './settings.ts'
+
+/** The settings that every command of `osp` takes. */
+export const everywhere = {
+  server: setting(place(6682), '127.0.0.1:6682', { describe: 'where ospd is' }),
+  user: optional({ ...text, placeholder: 'NAME' }, { describe: "who you are [the system's user name]" }),
+  state: optional(path, { describe: 'where osp keeps what it has to remember [the place of the system for that]' }),
+  'retry-for': setting(duration, '5m', { describe: 'how long an unreachable or refusing server is tried' }),
+  quiet: switched({ alias: 'q', describe: 'print results and failures alone' }),
+  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+} as const
+
+export type Everywhere = Values<typeof everywhere>

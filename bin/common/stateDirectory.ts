@@ -1,0 +1,36 @@
+import { homedir } from 'node:os'
+import { posix, win32 } from 'node:path'
+import type { Everywhere } from './everywhere.ts'
+
+/** What decides where a program keeps its state. */
+export interface Surroundings {
+  readonly platform: NodeJS.Platform
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly home: string
+}
+
+const here = (): Surroundings => ({ platform: process.platform, env: process.env, home: homedir() })
+
+/** The directory where `osp` keeps its state unless it is told another one. */
+export function platformState({ platform, env, home }: Surroundings = here()): string {
+  if (platform === 'win32') return win32.join(env.LOCALAPPDATA || win32.join(home, 'AppData', 'Local'), 'osp')
+  if (platform === 'darwin') return posix.join(home, 'Library', 'Application Support', 'osp')
+  // The XDG Base Directory Specification has relative paths ignored.
+  const { XDG_STATE_HOME: state = '' } = env
+  return posix.join(posix.isAbsolute(state) ? state : posix.join(home, '.local', 'state'), 'osp')
+}
+
+/** The directory for what is remembered of one user at one server: `STATE/HOST_PORT/USER`. */
+export function stateDirectoryOf({ state, server }: Pick<Everywhere, 'state' | 'server'>, user: string): string {
+  const parts = [`${escaped(server.host.toLowerCase())}_${server.port}`, escaped(user)]
+  return [state ?? platformState(), ...parts].join('/')
+}
+
+const utf8 = new TextEncoder()
+
+/** Two names stay two where the file system takes capitals for small letters, and none has a character it refuses. */
+function escaped(name: string): string {
+  return name.replace(/[^a-z0-9._-]/gu, (char) =>
+    [...utf8.encode(char)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''),
+  )
+}

@@ -1,0 +1,71 @@
+import type { ErrorCode } from 'ospd'
+import { type Errand, type Failure, runErrand } from '../common/errand.ts'
+import { everywhere } from '../common/everywhere.ts'
+import { printable } from '../common/printable.ts'
+import { command } from '../common/program.ts'
+import type { Values } from '../common/settings.ts'
+import { UsageError } from '../common/usage.ts'
+import { userNamed } from '../common/userOf.ts'
+import { contentOf } from './content.ts'
+import type { MsgEvent } from './events.ts'
+
+const settings = everywhere
+
+/** `osp msg`: sends a message. */
+export const msgCommand = command({
+  name: 'msg',
+  operands: 'RECIPIENT... TEXT',
+  describe: 'Send a message to one or more users; it waits for those who are away.',
+  settings,
+  examples: [
+    ['osp msg bob "lunch?"', 'to one user'],
+    ['osp msg bob carol "lunch?"', 'to two, or to nobody if one cannot have it'],
+    ['git log -1 | osp msg bob -', 'what stands on stdin, 64 KiB at most'],
+    ['osp msg bob -- "-1 is a number"', 'a text that begins with a dash'],
+  ],
+  run,
+})
+
+async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
+  const [text, ...names] = operands.toReversed()
+  if (text === undefined) throw new UsageError('name a RECIPIENT and give a TEXT')
+  if (names.length === 0) {
+    throw new UsageError('give a TEXT behind the RECIPIENT, or - to read it from stdin')
+  }
+  const recipients = names.reverse().map((name) => userNamed(name, 'RECIPIENT'))
+  return await runErrand(values, {
+    run: (errand) => send(values, recipients, text, errand),
+    failed: (failure, errand) => tell(values, failure, errand),
+  })
+}
+
+async function send(
+  { json }: Values<typeof settings>,
+  recipients: readonly string[],
+  text: string,
+  { client, results, interrupted }: Errand,
+): Promise<void> {
+  interrupted.addEventListener('abort', () => process.stdin.destroy(), { once: true })
+  const content = await contentOf(text, process.stdin)
+  for (const { recipient, status } of await client.send(recipients, content)) {
+    const event: MsgEvent = { event: 'sent', recipient, status }
+    if (json) results.event(event)
+    else results.line(`${printable(recipient)} ${status}`)
+  }
+}
+
+/** Ends that leave open what the server has done. */
+const open: readonly ErrorCode[] = ['closed', 'unreachable', 'link-lost', 'timed-out', 'shutting-down', 'superseded']
+
+function tell({ json }: Values<typeof settings>, failure: Failure, { results, say }: Errand): void {
+  const { why, interrupted, gaveUp, wasOnline } = failure
+  const { code, message, again, recipients = [] } = why
+  const unknown = wasOnline && open.includes(code)
+  const outcome = unknown ? 'unknown' : 'not-sent'
+  const event: MsgEvent = { event: 'failed', code, text: message, again, recipients: [...recipients], outcome }
+  const left = unknown ? 'whether the message was stored is unknown' : 'the message was not sent'
+  const unnamed = recipients.filter((recipient) => !message.includes(recipient))
+  const reason = interrupted ? 'interrupted' : [message, ...unnamed].join(unnamed.length === 1 ? ': ' : ', ')
+  if (json) results.event(event)
+  else say(gaveUp ? left : `${left}: ${reason}`, interrupted ? 'yellow' : 'red')
+}

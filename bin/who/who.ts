@@ -1,0 +1,66 @@
+import { type Client, OspError } from 'ospd'
+import { type Errand, runErrand } from '../common/errand.ts'
+import { everywhere } from '../common/everywhere.ts'
+import type { Results } from '../common/output.ts'
+import { printable } from '../common/printable.ts'
+import { command } from '../common/program.ts'
+import { switched, type Values } from '../common/settings.ts'
+import { stylesFor } from '../common/style.ts'
+import { UsageError } from '../common/usage.ts'
+import type { WhoEvent } from './events.ts'
+import { sorted, type Told, watchRoster } from './watch.ts'
+
+const settings = {
+  watch: switched({ alias: 'w', describe: 'go on to print who comes and who leaves, until Ctrl-C' }),
+  ...everywhere,
+} as const
+
+type WhoValues = Values<typeof settings>
+
+/** `osp who`: prints who is online. */
+export const whoCommand = command({
+  name: 'who',
+  operands: '',
+  describe: 'Print who is online: whose messages are read now.',
+  settings,
+  examples: [
+    ['osp who', 'a name a line'],
+    ['osp who --watch', 'then + NAME and - NAME as they come and leave'],
+  ],
+  run,
+})
+
+async function run(values: WhoValues, operands: readonly string[]): Promise<number> {
+  if (operands.length > 0) throw new UsageError(`who takes no operand such as ${operands[0]}`)
+  return await runErrand(values, { run: (errand) => look(values, errand) })
+}
+
+async function look(values: WhoValues, { client, results }: Errand): Promise<void> {
+  await client.roster.ready()
+  const members = sorted(client.roster)
+  const list: WhoEvent = { event: 'list', members: members.map(({ user, node }) => ({ user, node })) }
+  if (values.json) results.event(list)
+  else for (const { user } of members) results.line(printable(user))
+  if (!values.watch) return
+  using _ = watchRoster(client.roster, members, teller(values, results))
+  await Promise.race([ended(client), results.broken])
+}
+
+/** Rejects when the client is closed, or refused for good. */
+function ended(client: Client): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    client.on('status', (status, why = new OspError('closed')) => {
+      if (status === 'refused' || status === 'closed') reject(why)
+    })
+  })
+}
+
+function teller({ json }: WhoValues, results: Results): Told {
+  const styles = stylesFor(process.stdout)
+  return ({ user, node }, change) => {
+    const event: WhoEvent = { event: change, user, node }
+    if (json) results.event(event)
+    else if (change === 'here') results.line(styles.green(`+ ${printable(user)}`))
+    else results.line(styles.red(`- ${printable(user)}`))
+  }
+}
