@@ -81,7 +81,9 @@ const notice = <const F extends Fields>(number: number, app: App, from: From, fi
 
 const upload = { fileName: str, size: u64, modifiedAt: u64, digest: u8 }
 const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }
-const roster = { listVersion: u32, kind: u8, members: list(struct({ change: u8, node: u32, userName: str })) }
+/** An entry of the online list, or of its changes. */
+export const rosterEntry = struct({ change: u8, node: u32, userName: str })
+const roster = { listVersion: u32, kind: u8, members: list(rosterEntry) }
 const id = raw(16)
 
 /**

@@ -33,6 +33,8 @@ async function measure(name: string, to: Transport, count: number, usedBytes: ()
   const bytesBefore = peers.reduce((sum, { bytes }) => sum + bytes, 0)
   let version = count
   for (let change = 0; change < changes; change++) {
+    // A change that closely follows another one waits for up to 50 ms.
+    await new Promise((resolve) => setTimeout(resolve, 100))
     const start = performance.now()
     const visitor = await BarePeer.register(to, 'visitor')
     await settled(peers, ++version)

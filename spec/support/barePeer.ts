@@ -16,6 +16,7 @@ export class BarePeer {
   /** The version of the latest list, or of its changes. */
   version = 0
   #seq = 0
+  #ended: Error | undefined
   #heard: () => void = () => {}
 
   private constructor(socket: Socket) {
@@ -27,7 +28,10 @@ export class BarePeer {
         throw why
       },
       drained: () => {},
-      closed: () => {},
+      closed: (why) => {
+        this.#ended = why ?? new Error('the server closed the link')
+        this.#heard()
+      },
     })
   }
 
@@ -45,14 +49,16 @@ export class BarePeer {
       software: 'bare',
       features: 0,
     })
+    await peer.until(() => peer.frames > 0)
     peer.#send({ event: 'RegistReq', userName: user, flags: listening ? 1 : 0 })
     await peer.until(() => peer.version > 0)
     return peer
   }
 
-  /** Resolves when `holds`, which is asked after each frame. */
+  /** Resolves when `holds`, which is asked after each frame; rejects if the link ends before. */
   async until(holds: () => boolean): Promise<void> {
     while (!holds()) {
+      if (this.#ended) throw this.#ended
       await new Promise<void>((resolve) => {
         this.#heard = resolve
       })
