@@ -4,7 +4,7 @@ import type { Socket, Transport } from '../../lib/ports/socket.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import { type Frame, headerBytes } from '../../lib/wire/frame.ts'
 import { encode, type Message } from '../../lib/wire/message.ts'
-import { apps, events } from '../../lib/wire/protocol.ts'
+import { apps, events, rosterKind } from '../../lib/wire/protocol.ts'
 
 const platform = nodePlatform()
 
@@ -15,6 +15,8 @@ export class BarePeer {
   bytes = 0
   /** The version of the latest list, or of its changes. */
   version = 0
+  /** The version of the latest changes. */
+  changed = 0
   #seq = 0
   #ended: Error | undefined
   #heard: () => void = () => {}
@@ -84,7 +86,9 @@ export class BarePeer {
     this.bytes += headerBytes + lengthOf(payload)
     if (event === events.RegistListNtf.number) {
       const [first] = payload
-      if (first) this.version = new DataView(first.buffer, first.byteOffset).getUint32(0)
+      if (!first) throw new Error('a list without a payload')
+      this.version = new DataView(first.buffer, first.byteOffset).getUint32(0)
+      if (first[4] === rosterKind.changes) this.changed = this.version
     }
     this.#heard()
   }
