@@ -86,6 +86,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     if (this.#running) return
     this.#lastOnlineMs = this.#now()
     this.#running = this.#run().catch((error: unknown) => this.#end('refused', OspError.from(error)))
+    this.#options.changed(this.#status)
   }
 
   /** Resolves with the link once there is one; rejects when the session has been refused or closed. */
