@@ -17,7 +17,7 @@ export class AgeClock {
 
   /** Goes on from `last`, the latest time that was kept, 0 if none. `wall` and `mono` are ms of the two clocks of now. */
   constructor(last: number, wall: number, mono: number) {
-    this.#time = last === 0 ? wall : last + Math.min(Math.max(0, wall - last), mostJumpMs)
+    this.#time = last === 0 ? Math.max(0, wall) : last + Math.min(Math.max(0, wall - last), mostJumpMs)
     this.#mono = mono
     this.#lead = wall - mono
   }

@@ -80,7 +80,9 @@ export class Mailroom {
   /** Stores a message for all of `recipients`: durable. Rejects as `MailboxStore.append` does. */
   async post({ sender, id, content }: Posted, recipients: readonly string[]): Promise<void> {
     const { mailboxes, platform } = this.#options
-    const message = { sender, id, content, sentAt: platform.clock.wallTime(), storedAt: this.#now() }
+    // A machine that takes the time for one before 1970 still relays messages.
+    const sentAt = Math.max(0, platform.clock.wallTime())
+    const message = { sender, id, content, sentAt, storedAt: this.#now() }
     const appended = mailboxes.append(message, recipients, this.#bounds)
     this.#track(appended.catch(() => {}))
     await appended

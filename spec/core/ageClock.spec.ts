@@ -14,6 +14,11 @@ spec('the age clock', (it) => {
     assert.equal(new AgeClock(0, wall, mono).now(wall, mono), wall)
   })
 
+  it('is never before 1970', () => {
+    const clock = new AgeClock(0, -yearMs, mono)
+    assert.deepEqual([clock.now(-yearMs, mono), clock.now(-yearMs + 5, mono + 5)], [0, 5])
+  })
+
   it('goes as the monotonic clock goes', () => {
     const clock = new AgeClock(0, wall, mono)
     for (const passed of [1, 1_000, hourMs, 40 * 24 * hourMs]) {

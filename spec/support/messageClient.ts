@@ -172,6 +172,10 @@ const passedOver: ReadonlySet<string> = new Set(['RegistListNtf', 'PingReq'])
 export class WallClock extends VirtualClock {
   aheadMs = 0
 
+  constructor() {
+    super(1_700_000_000_000)
+  }
+
   override wallTime(): number {
     return super.wallTime() + this.aheadMs
   }
