@@ -5,6 +5,7 @@ import { stateMailBounds } from './storage/mailBounds.ts'
 import { stateMailFlushing } from './storage/mailFlushing.ts'
 import { stateMailLife } from './storage/mailLife.ts'
 import { stateMailPosting } from './storage/mailPosting.ts'
+import { stateMailRandom } from './storage/mailRandom.ts'
 import { stateNames } from './storage/names.ts'
 import { stateNotes } from './storage/notes.ts'
 import { statePartialFiles } from './storage/partialFiles.ts'
@@ -29,4 +30,5 @@ export function storageContract(kind: Kind): void {
   stateMailBounds(kind.name, trying)
   stateMailLife(kind.name, trying)
   stateMailFlushing(kind.name, trying)
+  stateMailRandom(kind.name, trying)
 }

@@ -116,6 +116,7 @@ export class Mailboxes implements MailboxStore {
     })
   }
 
+  // Unlike what the other calls do, this is done when it is durable: going back would take much memory.
   async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
     const { commits, ledger } = this.#opened
     const former = { messagesBefore: ledger.messagesBefore, idsBefore: ledger.idsBefore }

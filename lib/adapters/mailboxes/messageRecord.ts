@@ -79,14 +79,19 @@ export function withRecipients(record: Buffer, recipients: readonly string[]): B
 
 /** What its recipients get; id and content alias the record. */
 export function storedMessage(record: Buffer): StoredMessage {
+  const contentBytes = contentBytesOf(record)
   return {
     seq: seqOf(record),
     sender: senderOf(record),
-    id: record.subarray(idAt, idAt + idBytes),
+    id: plain(record, idAt, idBytes),
     sentAt: record.readDoubleBE(sentAt),
-    content: record.subarray(record.length - contentBytesOf(record)),
+    content: plain(record, record.length - contentBytes, contentBytes),
   }
 }
+
+// A Buffer is a Uint8Array, but some of its methods do something else.
+const plain = (record: Buffer, at: number, length: number) =>
+  new Uint8Array(record.buffer, record.byteOffset + at, length)
 
 function writeRecipients(to: Buffer, start: number, recipients: readonly string[]): number {
   to.writeUInt16BE(recipients.length, start)

@@ -1,0 +1,168 @@
+import fc from 'fast-check'
+import type { MailboxStore, NewMessage } from '../../../lib/ports/mailboxes.ts'
+import { all, long, roomy } from './mailSteps.ts'
+
+const users = ['bob', 'carol', 'dave', 'eve']
+
+interface Entry {
+  readonly seq: number
+  readonly message: NewMessage
+  readonly aside: boolean
+}
+
+/** A call of a store, as data. `picks` choose among the seqs that were given out lately. */
+export type Call =
+  | {
+      readonly does: 'append'
+      readonly sender: string
+      readonly number: number
+      readonly bytes: number
+      readonly to: readonly string[]
+    }
+  | { readonly does: 'remove' | 'setAside'; readonly user: string; readonly picks: readonly number[] }
+  | { readonly does: 'expire'; readonly messageAge: number; readonly idAge: number }
+
+const user = fc.constantFrom(...users)
+const picks = fc.array(fc.nat({ max: 30 }), { maxLength: 12 })
+
+/** Calls of every kind, appends most often; some repeat an id, with the same body or with another one. */
+const calls: fc.Arbitrary<Call> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      does: fc.constant('append' as const),
+      sender: fc.constantFrom('alice', 'zoe'),
+      number: fc.integer({ min: 1, max: 150 }),
+      bytes: fc.constantFrom(0, 1, 100, 700, 2_000),
+      to: fc.uniqueArray(user, { maxLength: 4 }),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ does: fc.constant('remove' as const), user, picks }) },
+  { weight: 1, arbitrary: fc.record({ does: fc.constant('setAside' as const), user, picks }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      does: fc.constant('expire' as const),
+      messageAge: fc.integer({ min: 5, max: 60 }),
+      idAge: fc.integer({ min: 0, max: 40 }),
+    }),
+  },
+)
+
+/** Calls that are made at once. What expires does so in its time, so no call is made while that is awaited. */
+export const bursts: fc.Arbitrary<readonly Call[]> = fc
+  .array(calls, { minLength: 1, maxLength: 8 })
+  .map((burst) => burst.slice(0, burst.findIndex(({ does }) => does === 'expire') + 1 || burst.length))
+
+/** What a store of mailboxes does, as plainly as it can be said. */
+export class MailModel {
+  /** Rises with every call. */
+  time = 0
+  /** The latest time that the store was told and keeps. */
+  toldTime = 0
+  lastSeq = 0
+  /** The highest seq that was given out, and perhaps lost again. */
+  givenSeq = 0
+  #boxes = new Map<string, readonly Entry[]>()
+  #ids = new Map<string, { readonly body: string; readonly storedAt: number }>()
+
+  /** A model that goes its own way from here on. */
+  copy(): MailModel {
+    const copy = new MailModel()
+    Object.assign(copy, { time: this.time, toldTime: this.toldTime })
+    Object.assign(copy, { lastSeq: this.lastSeq, givenSeq: this.givenSeq })
+    copy.#boxes = new Map(this.#boxes)
+    copy.#ids = new Map(this.#ids)
+    return copy
+  }
+
+  /** Makes a call of the store and of the model; says what must come of it. */
+  make(call: Call, store: MailboxStore): { readonly done: Promise<unknown>; readonly expected: unknown } {
+    this.time++
+    if (call.does === 'append') {
+      const given = { ...long(call.number, call.bytes), sender: call.sender, storedAt: this.time }
+      return { done: store.append(given, call.to, roomy).catch(codeOf), expected: this.#append(given, call.to) }
+    }
+    if (call.does === 'expire') {
+      const [messagesBefore, idsBefore] = [this.time - call.messageAge, this.time - call.idAge]
+      const done = store.expire(this.time, messagesBefore, idsBefore).then(sorted)
+      return { done, expected: this.#expire(messagesBefore, idsBefore) }
+    }
+    const seqs = call.picks.map((pick) => this.givenSeq - pick)
+    const there = this.#box(call.user)
+    if (call.does === 'remove')
+      this.#boxes.set(
+        call.user,
+        there.filter(({ seq }) => !seqs.includes(seq)),
+      )
+    else
+      this.#boxes.set(
+        call.user,
+        there.map((entry) => (seqs.includes(entry.seq) ? { ...entry, aside: true } : entry)),
+      )
+    return { done: store[call.does](call.user, seqs), expected: undefined }
+  }
+
+  /** What the store must show. */
+  shown(): unknown {
+    const boxes = users.map((user) => this.#box(user))
+    return {
+      time: this.toldTime,
+      lastSeq: this.lastSeq,
+      levels: boxes.flatMap((box, at) => {
+        const bytes = box.reduce((sum, { message }) => sum + message.content.length, 0)
+        return box.length > 0 ? [{ user: users[at], messages: box.length, bytes }] : []
+      }),
+      boxes: boxes.map((box) =>
+        box
+          .filter(({ aside }) => !aside)
+          .map(({ seq, message }) => textOf(seq, message.sender, message.id, message.content)),
+      ),
+    }
+  }
+
+  #append(given: NewMessage, to: readonly string[]): string | undefined {
+    const key = `${given.sender} ${given.id}`
+    const body = `${to} ${given.content}`
+    const former = this.#ids.get(key)
+    if (former) return former.body === body ? undefined : 'id-reused'
+    const seq = ++this.givenSeq
+    this.lastSeq = seq
+    this.toldTime = given.storedAt
+    this.#ids.set(key, { body, storedAt: given.storedAt })
+    for (const user of to) this.#boxes.set(user, [...this.#box(user), { seq, message: given, aside: false }])
+    return undefined
+  }
+
+  #expire(messagesBefore: number, idsBefore: number): unknown {
+    this.toldTime = this.time
+    for (const [key, { storedAt }] of this.#ids) if (storedAt < idsBefore) this.#ids.delete(key)
+    return users.flatMap((user) => {
+      const left = this.#box(user).filter(({ message }) => message.storedAt >= messagesBefore)
+      const messages = this.#box(user).length - left.length
+      this.#boxes.set(user, left)
+      return messages > 0 ? [{ user, messages }] : []
+    })
+  }
+
+  #box(user: string): readonly Entry[] {
+    return this.#boxes.get(user) ?? []
+  }
+}
+
+/** What a store shows. */
+export async function shownBy(store: MailboxStore): Promise<unknown> {
+  const textsOf = async (user: string) =>
+    (await all(store, user)).map(({ seq, sender, id, content }) => textOf(seq, sender, id, content))
+  return {
+    time: await store.lastTime(),
+    lastSeq: await store.lastSeq(),
+    levels: await store.levels(),
+    boxes: await Promise.all(users.map(textsOf)),
+  }
+}
+
+const textOf = (seq: number, sender: string, id: Uint8Array, content: Uint8Array) =>
+  `${seq} ${sender} ${id} ${content.length} times ${content[0]} to ${content.at(-1)}`
+const codeOf = (error: { code?: string }) => error.code
+const sorted = <T extends { user: string }>(list: readonly T[]) => list.toSorted((a, b) => (a.user < b.user ? -1 : 1))
