@@ -4,16 +4,9 @@ import { clientLimits, fixed } from '../../lib/limits.ts'
 import { deferred } from '../../lib/runtime/deferred.ts'
 import type { Message as Event } from '../../lib/wire/message.ts'
 import { idOf } from '../support/messageClient.ts'
-import { ScriptedServer } from '../support/scriptedServer.ts'
+import { delivery, ScriptedServer } from '../support/scriptedServer.ts'
 import { spec } from '../support/spec.ts'
 import { turn } from '../support/turn.ts'
-
-/** The delivery of a message; its id is made of its seq. */
-function delivery(mailboxSeq: number, more: Partial<Event<'DeliverMsgReq'>> = {}): Event<'DeliverMsgReq'> {
-  const content = new TextEncoder().encode(`${mailboxSeq}`)
-  const messageId = idOf(mailboxSeq)
-  return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender: 'bob', sentAt: 1_000, content, attempt: 1, ...more }
-}
 
 const bug = () => {
   throw new Error('a handler has a bug')

@@ -9,6 +9,7 @@ import { decode, type EventName, type Message, type NackName, type RequestName }
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { FakeSocket } from './fakeSocket.ts'
 import { welcome } from './hostileServer.ts'
+import { idOf } from './messageClient.ts'
 import { turn } from './turn.ts'
 import { VirtualClock } from './virtualClock.ts'
 
@@ -27,6 +28,13 @@ export function nackOf<K extends NackName>(event: K, code: ErrorCode, more: obje
 export function unheard<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
+}
+
+/** The delivery of a message; its id is made of its seq. */
+export function delivery(mailboxSeq: number, more: Partial<Message<'DeliverMsgReq'>> = {}): Message<'DeliverMsgReq'> {
+  const content = new TextEncoder().encode(`${mailboxSeq}`)
+  const messageId = idOf(mailboxSeq)
+  return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender: 'bob', sentAt: 1_000, content, attempt: 1, ...more }
 }
 
 /** One link, of which the spec plays the server. */
