@@ -21,8 +21,16 @@ export function lineOf({ seq, sender, id }: Receipt): string {
 /** The receipt of a line; `undefined` if it is none, or is damaged. */
 export function receiptOf(text: string): Receipt | undefined {
   const [, sum, json = ''] = line.exec(text) ?? []
-  if (sum !== sumOf(json)) return undefined
-  return receipt.safeParse(JSON.parse(json)).data
+  return sum === sumOf(json) ? receipt.safeParse(jsonOf(json)).data : undefined
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // Nothing, whose sum is right as well.
+    return undefined
+  }
 }
 
 const sumOf = (text: string) => crc32(text).toString(16).padStart(8, '0')

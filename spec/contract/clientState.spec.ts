@@ -1,0 +1,19 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
+import { memoryState } from '../../lib/client/memoryState.ts'
+import { clientStateContract } from './clientState.ts'
+
+clientStateContract('memory', async () => {
+  const state = memoryState()
+  return { state: () => state, async [Symbol.asyncDispose]() {} }
+})
+
+clientStateContract('directory', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
+  return {
+    state: () => stateDirectory(join(directory, 'alice', 'at', 'home')),
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
+  }
+})
