@@ -6,8 +6,9 @@ import { encodeFrame, type Frame, FrameReader } from '../wire/frame.ts'
 import { socketBounds } from './socketBounds.ts'
 import { placeOf } from './unreachable.ts'
 
-/** Below it a frame is copied rather than written in pieces. */
+/** Below it a frame is copied, behind others, into a block of `blockBytes`, rather than written in pieces. */
 const shortBytes = 1_024
+const blockBytes = 16_384
 
 /** What a stream of bytes is to be taken for. */
 export interface ByteSocketTraits {
@@ -35,6 +36,10 @@ export class ByteSocket implements Socket {
   #paused = false
   #full = false
   #linger: Disposable | undefined
+  /** Where short frames are gathered within one turn: from `#blockFrom` to `#blockTo` they were not handed to the stream yet. */
+  #block = Buffer.alloc(0)
+  #blockFrom = 0
+  #blockTo = 0
 
   constructor(stream: Duplex, traits: ByteSocketTraits, options: SocketOptions) {
     this.guarded = traits.guarded
@@ -72,7 +77,7 @@ export class ByteSocket implements Socket {
   send(frame: Frame, left?: () => void): boolean {
     if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
     this.#write(frame, left)
-    if (this.#stream.writableLength > socketBounds.fullBytes) this.#full = true
+    if (this.#stream.writableLength + this.#blockTo - this.#blockFrom > socketBounds.fullBytes) this.#full = true
     return !this.#full
   }
 
@@ -105,15 +110,48 @@ export class ByteSocket implements Socket {
     const stream = this.#stream
     if (stream.writableCorked === 0) {
       stream.cork()
-      process.nextTick(() => stream.uncork())
+      process.nextTick(() => {
+        this.#handBlock()
+        stream.uncork()
+      })
     }
-    const parts = inFew(encodeFrame(frame, this.#platform.crc32))
+    const parts = encodeFrame(frame, this.#platform.crc32)
+    const length = lengthOf(parts)
+    if (length < shortBytes) {
+      this.#gather(parts, length)
+      if (left) this.#handBlock(left)
+      return
+    }
+    this.#handBlock()
     const last = parts.length - 1
-    for (const [at, part] of parts.entries()) {
-      if (at < last || !left) stream.write(part)
-      // A stream that is destroyed while it writes reports success: only a living one tells the truth.
-      else stream.write(part, (error) => !error && !stream.destroyed && left())
+    for (const [at, part] of parts.entries()) this.#hand(part, at === last ? left : undefined)
+  }
+
+  #gather(parts: Parts, length: number): void {
+    if (length > this.#block.length - this.#blockTo) {
+      this.#handBlock()
+      this.#block = Buffer.allocUnsafe(blockBytes)
+      this.#blockFrom = 0
+      this.#blockTo = 0
     }
+    for (const part of parts) {
+      this.#block.set(part, this.#blockTo)
+      this.#blockTo += part.length
+    }
+  }
+
+  #handBlock(left?: () => void): void {
+    if (this.#blockFrom === this.#blockTo) return
+    const piece = this.#block.subarray(this.#blockFrom, this.#blockTo)
+    this.#blockFrom = this.#blockTo
+    this.#hand(piece, left)
+  }
+
+  #hand(piece: Uint8Array, left?: () => void): void {
+    const stream = this.#stream
+    if (!left) stream.write(piece)
+    // A stream that is destroyed while it writes reports success: only a living one tells the truth.
+    else stream.write(piece, (error) => !error && !stream.destroyed && left())
   }
 
   #read(bytes: Uint8Array): void {
@@ -151,6 +189,7 @@ export class ByteSocket implements Socket {
    */
   #leave(): void {
     this.#phase = 'closing'
+    this.#handBlock()
     this.#stream.end()
     this.#stream.resume()
     const { clock } = this.#platform
@@ -177,9 +216,4 @@ export class ByteSocket implements Socket {
     this.#linger?.[Symbol.dispose]()
     this.#to?.closed(this.#why)
   }
-}
-
-/** Short frames as one piece: the stream keeps an object for each piece that waits. */
-function inFew(parts: Parts): Parts {
-  return lengthOf(parts) < shortBytes ? [Buffer.concat(parts)] : parts
 }

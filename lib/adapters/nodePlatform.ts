@@ -22,12 +22,26 @@ const clock: Clock = {
   },
 }
 
-const random: Random = {
-  bytes: (length) => randomBytes(length),
-  fraction: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+/** Random bytes are drawn so many at once: each draw costs a system call. */
+const drawnBytes = 4_096
+
+function nodeRandom(): Random {
+  let drawn = Buffer.alloc(0)
+  const take = (length: number) => {
+    if (length > drawnBytes) return randomBytes(length)
+    if (drawn.length < length) drawn = randomBytes(drawnBytes)
+    const bytes = drawn.subarray(0, length)
+    drawn = drawn.subarray(length)
+    return bytes
+  }
+  return {
+    // A copy, or 16 bytes that are kept would keep all that were drawn with them.
+    bytes: (length) => Uint8Array.from(take(length)),
+    fraction: () => take(6).readUIntBE(0, 6) / 2 ** 48,
+  }
 }
 
 /** The platform of Node: its monotonic and wall clocks, its cryptographic random, its digests and CRC-32. */
 export function nodePlatform(): Platform {
-  return { clock, random, digests: nodeDigests(), crc32: (bytes, start = 0) => crc32(bytes, start) }
+  return { clock, random: nodeRandom(), digests: nodeDigests(), crc32: (bytes, start = 0) => crc32(bytes, start) }
 }

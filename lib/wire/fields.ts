@@ -56,22 +56,39 @@ export const u64 = unsigned('u64', 8, Number.MAX_SAFE_INTEGER, setU64, (v) => Nu
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+/** Most strings are names: short ones in ASCII are written and read here, which the encoders take much longer for. */
+const shortLength = 64
+
+function isAscii(value: string): boolean {
+  if (value.length > shortLength) return false
+  for (let index = 0; index < value.length; index++) if (value.charCodeAt(index) >= 0x80) return false
+  return true
+}
+
 /** UTF-8 behind a u16 byte length. */
 export const str: Codec<string> = {
   form: 'str',
   size(value) {
+    if (isAscii(value)) return 2 + value.length
     if (!value.isWellFormed()) throw new RangeError('a string with a lone surrogate has no UTF-8 form')
     const length = encoder.encode(value).length
     if (length > 0xffff) throw new RangeError(`a string of ${length} bytes is over 65535`)
     return 2 + length
   },
   write(to, value) {
+    if (isAscii(value)) {
+      u16.write(to, value.length)
+      const at = to.take(value.length)
+      for (let index = 0; index < value.length; index++) to.bytes[at + index] = value.charCodeAt(index)
+      return
+    }
     const bytes = encoder.encode(value)
     u16.write(to, bytes.length)
     to.bytes.set(bytes, to.take(bytes.length))
   },
   read(from) {
     const bytes = from.take(u16.read(from))
+    if (bytes.length <= shortLength && bytes.every((byte) => byte < 0x80)) return String.fromCharCode(...bytes)
     try {
       return decoder.decode(bytes)
     } catch {
