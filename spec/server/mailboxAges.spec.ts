@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultLimits } from '../../lib/limits.ts'
+import { deferred } from '../../lib/runtime/deferred.ts'
 import { heldRig, MessageClient, textOf, type WallClock } from '../support/messageClient.ts'
 import type { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
@@ -173,9 +174,36 @@ spec('the sweep of old messages', (it) => {
     assert.deepEqual(expired(rig), ['bob 1'])
   })
 
-  it('is no more after the server was closed', async () => {
+  it('is no more after the server was closed, nor is anything else', async () => {
     await using rig = await heldRig(limits)
+    await store(rig, 1)
+    const bob = await listen(rig, 'bob')
+    await bob.delivery()
     await rig.server.close()
     assert.deepEqual(rig.clock.set, [])
+  })
+
+  it('that is under way is waited for when the server closes, and is the last', async () => {
+    await using rig = await heldRig(limits)
+    const { expire } = rig.storage.mailboxes
+    const [reached, going] = [deferred<void>(), deferred<void>()]
+    Object.assign(rig.storage.mailboxes, {
+      expire: async (...times: Parameters<typeof expire>) => {
+        reached.resolve()
+        await going.promise
+        return expire(...times)
+      },
+    })
+    await hours(rig.clock, 1)
+    await reached.promise
+    const closing = rig.server.close()
+    await turn()
+    going.resolve()
+    await closing
+    assert.deepEqual(rig.clock.set, [])
+    assert.deepEqual(
+      rig.log.filter(({ level }) => level !== 'info'),
+      [],
+    )
   })
 })
