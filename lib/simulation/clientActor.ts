@@ -1,7 +1,11 @@
 import { type Client, createClient } from '../client/client.ts'
 import type { Upload } from '../client/upload.ts'
 import { OspError } from '../errors.ts'
+import { clientLimits } from '../limits.ts'
+import { decode, encode, type Message } from '../wire/message.ts'
+import { events } from '../wire/protocol.ts'
 import type { SimulatedFile } from './files.ts'
+import { asSent, type Heard } from './network.ts'
 import { SimulatedProcess } from './process.ts'
 import type { World } from './world.ts'
 
@@ -15,12 +19,17 @@ export class ClientActor {
   /** What it has still to send. */
   readonly wanted = new Set<SimulatedFile>()
   readonly #world: World
+  /** It sends as many files at once as it likes, whatever the server says. */
+  readonly #heedless: boolean
   #runs = 0
   #process: SimulatedProcess | undefined
   #client: Client | undefined
+  /** Those of all its runs. */
+  readonly #clients: Client[] = []
 
-  constructor(world: World, name: string, user: string) {
+  constructor(world: World, name: string, user: string, heedless: boolean) {
     this.#world = world
+    this.#heedless = heedless
     this.name = name
     this.user = user
   }
@@ -40,11 +49,12 @@ export class ClientActor {
     const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
     this.#process = process
     this.#client = createClient({
-      to: network.transportOf(process),
+      to: network.transportOf(process, this.#heedless ? withoutBound : asSent),
       user: this.user,
       platform: process.platform,
       software: 'simulation',
     })
+    this.#clients.push(this.#client)
     this.#world.tell(`${process.name} starts`)
     for (const file of this.wanted) this.#send(file)
   }
@@ -59,14 +69,24 @@ export class ClientActor {
     this.#client = undefined
   }
 
+  /**
+   * The world is at its end. Node keeps a signal of signals that somebody hears for good, so that what a killed process
+   * has waited for would keep its whole world in memory.
+   */
+  letGo(): void {
+    this.#process?.kill()
+    for (const client of this.#clients) client.close().catch(() => {})
+  }
+
   send(file: SimulatedFile): void {
     if (this.wanted.has(file)) return
     this.wanted.add(file)
     this.#send(file)
   }
 
-  pause(upload: Upload): void {
-    this.#steer(`pauses ${upload.name}`, () => this.#client?.uploads.pause([upload.id]))
+  /** Pauses an upload, or all. */
+  pause(upload?: Upload): void {
+    this.#steer(`pauses ${upload?.name ?? 'all'}`, () => this.#client?.uploads.pause(upload && [upload.id]))
   }
 
   resume(): void {
@@ -78,7 +98,8 @@ export class ClientActor {
   }
 
   #steer(what: string, act: () => Promise<void> | undefined): void {
-    this.#world.tell(`${this.#process?.name} ${what}`)
+    if (!this.#process) return
+    this.#world.tell(`${this.#process.name} ${what}`)
     act()?.catch((error: unknown) => this.#ended(what, error))
   }
 
@@ -111,4 +132,9 @@ export class ClientActor {
     this.#world.tell(`${this.name} ${what}: ${code}`)
     if (!fair.includes(code)) this.#world.fail(`${this.name} ${what}: ${code}: ${message}`)
   }
+}
+
+const withoutBound: Heard = (frame) => {
+  if (frame.event !== events.HelloAck.number) return frame
+  return { ...frame, payload: encode({ ...(decode(frame) as Message<'HelloAck'>), maxUploads: clientLimits.uploads }) }
 }

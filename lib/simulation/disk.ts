@@ -1,8 +1,11 @@
+import { Mailboxes } from '../adapters/mailboxes/mailboxes.ts'
+import { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
 import { compareKeys } from '../adapters/memory/memoryShelf.ts'
 import { Book } from '../adapters/records/book.ts'
 import { recordKey } from '../adapters/records/keys.ts'
 import type { Change, KeyRange, Shelf } from '../adapters/records/shelf.ts'
 import { Transfers } from '../adapters/records/transfers.ts'
+import { MiB } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Storage } from '../ports/storage.ts'
 import { DiskFiles } from './diskFiles.ts'
@@ -21,8 +24,13 @@ export interface PublishedImage {
   readonly serial: number
 }
 
-/** The longest that an operation takes. */
-export const operationMs = 4
+/** Bytes that were appended to a partial file. */
+export interface Appended {
+  /** `recordKey` of its user and name. */
+  readonly key: string
+  readonly offset: number
+  readonly bytes: Uint8Array
+}
 
 /** What lies on a simulated disk. It outlives the processes that use it. */
 export class SimulatedDisk {
@@ -32,6 +40,16 @@ export class SimulatedDisk {
   readonly published = new Map<string, Map<string, PublishedImage>>()
   /** How many files were ever moved into place. */
   publications = 0
+  /** Where messages are kept; no world sends any yet. */
+  readonly journal = new MemoryJournal(MiB, Number.POSITIVE_INFINITY, () => false)
+  /** What was written since somebody has looked at it, and emptied it. */
+  readonly appended: Appended[] = []
+  /** The longest that an operation takes. */
+  readonly operationMs: number
+
+  constructor(operationMs: number) {
+    this.operationMs = operationMs
+  }
 
   /** The power fails: of what was not flushed any part may be left, from the first byte on. */
   crash(random: SeededRandom): void {
@@ -62,6 +80,7 @@ export class SimulatedDisk {
 class DiskOfProcess implements Storage {
   readonly transfers: Transfers
   readonly files: DiskFiles
+  readonly mailboxes = new Mailboxes()
   readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
   readonly #book = new Book()
@@ -73,15 +92,17 @@ class DiskOfProcess implements Storage {
     this.transfers = new Transfers(this.#book, this.files, () => process.platform.clock.wallTime())
   }
 
-  async open(_platform: Platform): Promise<void> {
+  async open(platform: Platform): Promise<void> {
     const wanted = new Set<string>()
     await this.#book.open(new DiskShelf(this.#disk, this.#process), ({ user, name }) =>
       wanted.add(recordKey(user, name)),
     )
     for (const key of this.#disk.partial.keys()) if (!wanted.has(key)) this.#disk.partial.delete(key)
+    await this.mailboxes.open(this.#disk.journal, platform)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.mailboxes.close()
     this.#book.close()
   }
 }
@@ -89,18 +110,20 @@ class DiskOfProcess implements Storage {
 class DiskShelf implements Shelf {
   readonly #texts: Map<string, string>
   readonly #process: SimulatedProcess
+  readonly #operationMs: number
 
-  constructor({ texts }: SimulatedDisk, process: SimulatedProcess) {
+  constructor({ texts, operationMs }: SimulatedDisk, process: SimulatedProcess) {
     this.#texts = texts
     this.#process = process
+    this.#operationMs = operationMs
   }
 
   get(key: string): Promise<string | undefined> {
-    return this.#process.effect(operationMs, 'time of a look-up', () => this.#texts.get(key))
+    return this.#process.effect(this.#operationMs, 'time of a look-up', () => this.#texts.get(key))
   }
 
   async write(changes: readonly Change[]): Promise<void> {
-    await this.#process.effect(operationMs, 'time of a durable write', () => {
+    await this.#process.effect(this.#operationMs, 'time of a durable write', () => {
       for (const { key, value } of changes) {
         if (value === undefined) this.#texts.delete(key)
         else this.#texts.set(key, value)
@@ -109,7 +132,7 @@ class DiskShelf implements Shelf {
   }
 
   async *entries({ from, below, limit }: KeyRange): AsyncIterable<readonly [string, string]> {
-    const all = await this.#process.effect(operationMs, 'time of a scan', () => [...this.#texts])
+    const all = await this.#process.effect(this.#operationMs, 'time of a scan', () => [...this.#texts])
     const within = all.filter(([key]) => compareKeys(key, from) >= 0 && compareKeys(key, below) < 0)
     yield* within.sort(([a], [b]) => compareKeys(a, b)).slice(0, limit)
   }

@@ -3,7 +3,7 @@ import { ancestorsOf, recordKey } from '../adapters/records/keys.ts'
 import type { StoredNames } from '../adapters/records/storedNames.ts'
 import { OspError } from '../errors.ts'
 import type { Claim, FileStore, PartialFile } from '../ports/storage.ts'
-import { operationMs, type PublishedImage, type SimulatedDisk } from './disk.ts'
+import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import type { SimulatedProcess } from './process.ts'
 
 /** Partial and published files on a simulated disk: what is written is durable only once it was flushed. */
@@ -59,7 +59,7 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   #take<T>(reason: string, effect: () => T): Promise<T> {
-    return this.#process.effect(operationMs, reason, effect)
+    return this.#process.effect(this.#disk.operationMs, reason, effect)
   }
 }
 
@@ -86,13 +86,14 @@ class DiskPartialFile implements PartialFile {
   write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     return this.#guard('time of a write', () => {
       const image = this.#image()
-      const bytes = [image.written.subarray(0, offset), ...parts]
-      image.written = joined(bytes)
+      const bytes = joined(parts)
+      image.written = joined([image.written.subarray(0, offset), bytes])
+      this.#disk.appended.push({ key: this.#key, offset, bytes })
     })
   }
 
   read(into: Uint8Array, offset: number): Promise<number> {
-    return this.#process.effect(operationMs, 'time of a read', () => {
+    return this.#process.effect(this.#disk.operationMs, 'time of a read', () => {
       this.#check()
       const piece = this.#image().written.subarray(offset, offset + into.length)
       into.set(piece)
@@ -137,7 +138,7 @@ class DiskPartialFile implements PartialFile {
   #guard<T>(reason: string, effect: () => T): Promise<T> {
     return this.#book.fences.guard(this.#claim, () => {
       this.#check()
-      return this.#process.effect(operationMs, reason, effect)
+      return this.#process.effect(this.#disk.operationMs, reason, effect)
     })
   }
 

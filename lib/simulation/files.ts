@@ -57,7 +57,7 @@ export class SimulatedFile {
   }
 }
 
-/** Bytes of a file: mostly short, now and then exactly a chunk, one more, or many. */
+/** Bytes of a file: mostly short, now and then one chunk exactly, one byte more, or several chunks. */
 export function drawBytes(random: SeededRandom, chunkBytes: number): Uint8Array {
   const lengths = [
     0,
@@ -65,7 +65,8 @@ export function drawBytes(random: SeededRandom, chunkBytes: number): Uint8Array 
     chunkBytes - 1,
     chunkBytes,
     chunkBytes + 1,
-    random.integer(2, 40 * chunkBytes, 'length of a file'),
+    chunkBytes * random.integer(2, 12, 'chunks of a file'),
+    random.integer(2, 12 * chunkBytes, 'length of a file'),
   ]
   const bytes = new Uint8Array(random.pick(lengths, 'kind of a file'))
   let state = random.integer(1, 0x7fffffff, 'content of a file')

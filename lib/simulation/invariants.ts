@@ -1,8 +1,10 @@
-import { recordKey } from '../adapters/records/keys.ts'
+import { recordKey, subjectOf } from '../adapters/records/keys.ts'
 import { readRecord } from '../adapters/records/rows.ts'
 import type { SentFile } from '../client/upload.ts'
 import type { Limits } from '../limits.ts'
+import type { TransferRecord } from '../ports/storage.ts'
 import type { ReceivingUpload } from '../server/status.ts'
+import type { Appended } from './disk.ts'
 import { type SimulatedFile, sameBytes, type Version } from './files.ts'
 import { fullBytes } from './socket.ts'
 import type { World } from './world.ts'
@@ -21,6 +23,7 @@ export class Invariants {
 
   /** After every step. */
   check(): void {
+    this.#written()
     this.#published()
     this.#instances()
     this.#queues()
@@ -35,7 +38,8 @@ export class Invariants {
       const kept = record?.checkpoints.at(-1)?.offset ?? 0
       const flushed = disk.partial.get(recordKey(user, name))?.flushed ?? new Uint8Array()
       const whole = kept >= durable && flushed.length >= durable
-      if (whole && this.#couldBe(user, name, flushed.subarray(0, durable))) continue
+      const bytes = flushed.subarray(0, durable)
+      if (record && whole && this.#wasSentOf(record, { offset: 0, bytes })) continue
       if (record?.verified || (!record && disk.read(user, name))) continue
       this.#world.fail(
         `${user}/${name}: ${durable} of ${progress} bytes were durable, ${Math.min(kept, flushed.length)} are left`,
@@ -61,6 +65,17 @@ export class Invariants {
     }
     const uploads = this.#world.server.server?.status().uploads ?? []
     for (const { user, name } of uploads) this.#world.fail(`an instance still receives ${user}/${name}`)
+  }
+
+  /** What is written to a partial file is what its source was, at that place, since its upload began. */
+  #written(): void {
+    const { appended, texts } = this.#world.disk
+    for (const written of appended.splice(0)) {
+      const record = readRecord(texts.get(written.key))
+      if (record && this.#wasSentOf(record, written)) continue
+      const { user, name } = subjectOf(written.key)
+      this.#world.fail(`bytes that are not its own were written to ${user}/${name} at ${written.offset}`)
+    }
   }
 
   /** What is published is what its source was at some time, and each version is published once. */
@@ -106,10 +121,10 @@ export class Invariants {
     }
   }
 
-  /** Of a file that was written to while it was sent, any mixture may be there. */
-  #couldBe(user: string, name: string, bytes: Uint8Array): boolean {
-    const versions = this.#fileOf(user, name)?.versions ?? []
-    return versions.length > 1 || versions.some((version) => sameBytes(version.bytes.subarray(0, bytes.length), bytes))
+  /** Of a file that was written to while it was sent, any mixture of that version and later ones may be there. */
+  #wasSentOf({ user, name, modifiedAt }: TransferRecord, { offset, bytes }: Omit<Appended, 'key'>): boolean {
+    const versions = this.#fileOf(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []
+    return bytes.every((byte, at) => versions.some((version) => version.bytes[offset + at] === byte))
   }
 
   #fileOf(user: string, name: string): SimulatedFile | undefined {

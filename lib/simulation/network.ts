@@ -1,5 +1,6 @@
 import { OspError } from '../errors.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
+import type { Frame } from '../wire/frame.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { SimulatedSocket } from './socket.ts'
 
@@ -7,11 +8,22 @@ import { SimulatedSocket } from './socket.ts'
 export interface NetworkFaults {
   /** Frames arrive all, once and in order, or the link breaks. */
   readonly reliable: boolean
-  readonly mostDelayMs: number
+  /** Each direction of each link has one of these. */
+  readonly mostDelaysMs: readonly number[]
+  /** How fast each direction of a link takes what is sent. */
+  readonly bytesPerMs: number
   /** Probabilities, of frames on links that are not reliable. */
   readonly loss: number
   readonly duplication: number
+  /** Probability of a frame that takes so many times as long; on a reliable link the later ones wait for it. */
+  readonly straying: number
+  readonly strayFactor: number
 }
+
+/** How a process understands what arrives. */
+export type Heard = (frame: Frame) => Frame
+
+export const asSent: Heard = (frame) => frame
 
 const address: Address = { host: 'server', port: 1, local: true }
 
@@ -31,10 +43,10 @@ export class SimulatedNetwork {
   }
 
   /** The network as a process sees it. */
-  transportOf(process: SimulatedProcess): Transport {
+  transportOf(process: SimulatedProcess, heard: Heard = asSent): Transport {
     return {
       listen: async () => this.#listen(process),
-      dial: (_options, signal) => this.#dial(process, signal),
+      dial: (_options, signal) => this.#dial(process, heard, signal),
     }
   }
 
@@ -43,8 +55,12 @@ export class SimulatedNetwork {
     for (const link of this.links) if (chosen(link)) link.break()
   }
 
-  delayMs(): number {
-    return this.machine.random.fraction('delay') * this.faults.mostDelayMs
+  /** How long a frame takes where most take no longer than `mostDelayMs`. */
+  delayMs(mostDelayMs: number): number {
+    const { random } = this.machine
+    const { straying, strayFactor } = this.faults
+    const strays = straying > 0 && random.chance(straying, 'a frame strays')
+    return random.fraction('delay') * mostDelayMs * (strays ? strayFactor : 1)
   }
 
   #listen(process: SimulatedProcess): Listener {
@@ -62,15 +78,21 @@ export class SimulatedNetwork {
     }
   }
 
-  #dial(process: SimulatedProcess, signal: AbortSignal): Promise<Socket> {
-    const { time } = this.machine
+  #dial(process: SimulatedProcess, heard: Heard, signal: AbortSignal): Promise<Socket> {
+    const { time, random } = this.machine
+    const mostDelayMs = random.pick(this.faults.mostDelaysMs, 'delay of a link')
     return new Promise((resolve, reject) => {
-      signal.addEventListener('abort', () => reject(new OspError('closed')), { once: true })
-      time.alarm(time.now() + 2 * this.delayMs(), () => {
-        if (signal.aborted || !process.alive || this.down) return
+      const aborted = () => reject(new OspError('closed'))
+      signal.addEventListener('abort', aborted, { once: true })
+      time.alarm(time.now() + 2 * this.delayMs(mostDelayMs), () => {
+        // What is lost on its way is answered by nobody, until the caller gives up.
+        if (this.down && process.alive) return
+        signal.removeEventListener('abort', aborted)
+        if (signal.aborted || !process.alive) return
         const server = this.#listening
         if (!this.#accept || !server?.alive) return reject(new OspError('unreachable', 'nobody listens'))
         const link = new Link(this, process, server)
+        link.client.heard = heard
         this.links.add(link)
         this.#accept(link.server)
         resolve(link.client)

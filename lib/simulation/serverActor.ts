@@ -26,8 +26,9 @@ export class ServerActor {
     return this.#process !== undefined
   }
 
-  start(): void {
-    if (this.#process) return
+  /** False: it runs already. */
+  start(): boolean {
+    if (this.#process) return false
     const { machine, network, disk } = this.#world
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
@@ -46,12 +47,13 @@ export class ServerActor {
       },
       (error: unknown) => this.#world.fail(`the server did not start: ${error}`),
     )
+    return true
   }
 
-  /** `power`: what was not flushed is lost too. */
-  kill(power: boolean): void {
+  /** `power`: what was not flushed is lost too. False: it does not run. */
+  kill(power: boolean): boolean {
     const process = this.#process
-    if (!process) return
+    if (!process) return false
     this.#world.tell(`${process.name} ${power ? 'loses its power' : 'is killed'}`)
     const before = this.#server?.status().uploads ?? []
     process.kill()
@@ -60,5 +62,6 @@ export class ServerActor {
     this.#process = undefined
     this.#server = undefined
     this.#world.invariants.survived(before)
+    return true
   }
 }

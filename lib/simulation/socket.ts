@@ -2,7 +2,7 @@ import type { OspError } from '../errors.ts'
 import type { PeerAddress, Socket, SocketEvents } from '../ports/socket.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
-import type { Link, SimulatedNetwork } from './network.ts'
+import { asSent, type Heard, type Link, type SimulatedNetwork } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
 
 /** Bytes on their way, beyond which a socket says that it is full. */
@@ -15,11 +15,13 @@ export class SimulatedSocket implements Socket {
   readonly peer: PeerAddress = { host: 'simulation', port: 0, local: true }
   maxPayload = Number.MAX_SAFE_INTEGER
   other: SimulatedSocket | undefined
+  heard: Heard = asSent
   /** The link is broken: what is sent is lost. */
   severed = false
   readonly #network: SimulatedNetwork
   readonly #process: SimulatedProcess
   readonly #link: Link
+  readonly #mostDelayMs: number
   readonly #gone: Promise<void>
   #resolveGone: () => void = () => {}
   #to: SocketEvents | undefined
@@ -29,6 +31,7 @@ export class SimulatedSocket implements Socket {
   #full = false
   /** Bytes sent from here that the other end has not taken. */
   #underWay = 0
+  #busyUntilMs = 0
   #lastArrivalMs = 0
   /** Frames that wait for this end to read again. */
   readonly #held: (() => void)[] = []
@@ -38,6 +41,7 @@ export class SimulatedSocket implements Socket {
     this.#process = process
     this.#link = link
     this.reliable = reliable
+    this.#mostDelayMs = network.machine.random.pick(network.faults.mostDelaysMs, 'delay of one direction')
     this.#gone = new Promise((resolve) => {
       this.#resolveGone = resolve
     })
@@ -73,7 +77,7 @@ export class SimulatedSocket implements Socket {
       if (last) this.#carry(last)
       this.#ending = true
       const { other } = this
-      this.#later(this.#arrivalMs(), () => {
+      this.#later(this.#arrivalMs(this.#passedMs(0)), () => {
         if (!this.severed) other?.lose(undefined)
         this.lose(undefined)
       })
@@ -85,7 +89,7 @@ export class SimulatedSocket implements Socket {
     const { other } = this
     if (this.#closed) return
     const silent = this.severed
-    this.#later(this.#network.machine.time.now() + this.#network.delayMs(), () => {
+    this.#later(this.#network.machine.time.now() + this.#network.delayMs(this.#mostDelayMs), () => {
       if (!silent) other?.lose(undefined)
     })
     this.lose(undefined)
@@ -101,21 +105,22 @@ export class SimulatedSocket implements Socket {
   }
 
   #carry(frame: Frame, left?: () => void): void {
-    const { random, time } = this.#network.machine
+    const { random } = this.#network.machine
     const { faults } = this.#network
     const bytes = headerBytes + lengthOf(frame.payload)
     this.#underWay += bytes
-    const arrivalMs = this.#arrivalMs()
+    const passedMs = this.#passedMs(bytes)
+    const arrivalMs = this.#arrivalMs(passedMs)
     // The sender may overwrite its buffers once they have left, so that is when they are copied.
     let copy = frame
-    const leftMs = time.now() + random.fraction('time to leave') * (arrivalMs - time.now())
+    const leftMs = passedMs + random.fraction('time to leave') * (arrivalMs - passedMs)
     this.#later(leftMs, () => {
       copy = { ...frame, payload: frame.payload.map((part) => part.slice()) }
       if (this.#process.alive && !this.#closed) left?.()
     })
     const times = this.reliable ? 1 : this.#copies(faults.loss, faults.duplication)
     for (let n = 0; n < times; n++) {
-      const atMs = n === 0 ? arrivalMs : arrivalMs + this.#network.delayMs()
+      const atMs = n === 0 ? arrivalMs : arrivalMs + this.#network.delayMs(this.#mostDelayMs)
       this.#later(atMs, () => !this.severed && !this.#network.down && this.other?.arrive(copy, bytes))
     }
     this.#later(arrivalMs, () => this.#taken(this.reliable && !this.severed ? 0 : bytes))
@@ -127,9 +132,16 @@ export class SimulatedSocket implements Socket {
     return random.chance(duplication, 'a frame is repeated') ? 2 : 1
   }
 
+  /** When so many bytes have passed the narrowest place, one frame behind the other. */
+  #passedMs(bytes: number): number {
+    const { machine, faults } = this.#network
+    this.#busyUntilMs = Math.max(this.#busyUntilMs, machine.time.now()) + bytes / faults.bytesPerMs
+    return this.#busyUntilMs
+  }
+
   /** On a reliable link nothing overtakes; on another everything can. */
-  #arrivalMs(): number {
-    const atMs = this.#network.machine.time.now() + this.#network.delayMs()
+  #arrivalMs(passedMs: number): number {
+    const atMs = passedMs + this.#network.delayMs(this.#mostDelayMs)
     if (!this.reliable) return atMs
     this.#lastArrivalMs = Math.max(this.#lastArrivalMs, atMs)
     return this.#lastArrivalMs
@@ -139,7 +151,7 @@ export class SimulatedSocket implements Socket {
     if (this.#closed) return
     this.#held.push(() => {
       if (this.reliable) this.other?.taken(bytes)
-      this.#to?.frame(frame)
+      this.#to?.frame(this.heard(frame))
     })
     this.#read()
   }

@@ -1,8 +1,9 @@
 import { type Limits, limitsWith } from '../limits.ts'
 import type { Digests } from '../ports/platform.ts'
-import { happen } from './chaos.ts'
+import { Chaos } from './chaos.ts'
 import { ClientActor } from './clientActor.ts'
 import { SimulatedDisk } from './disk.ts'
+import { drawFaults, drawLimits } from './drawn.ts'
 import { drawBytes, SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
 import { SimulatedNetwork } from './network.ts'
@@ -26,20 +27,21 @@ export interface RunReport {
 
 /** How many things happen, and how long all may take to come to its end once nothing more does. */
 const happenings = 80
-const settlingMs = 600_000
+const settlingMs = 1_800_000
 const mostSteps = 400_000
 
 /** A server, some clients, a network and a disk, all drawn from a seed, and everything that happens to them. */
 export class World {
   readonly machine: Machine
   readonly network: SimulatedNetwork
-  readonly disk = new SimulatedDisk()
+  readonly disk: SimulatedDisk
   readonly limits: Limits
   readonly invariants: Invariants
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
   readonly files: readonly SimulatedFile[]
   readonly #seed: number
+  readonly #chaos: Chaos
   readonly #trace: string[] = []
   #failure: string | undefined
   #steps = 0
@@ -49,14 +51,17 @@ export class World {
     this.#seed = seed
     this.machine = { time: new VirtualTime(), random, digests }
     this.network = new SimulatedNetwork(this.machine, drawFaults(random))
+    this.disk = new SimulatedDisk(random.pick([1, 4, 40], 'time of the disk'))
+    this.#chaos = new Chaos(random)
     const chosen = drawLimits(random)
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.server = new ServerActor(this, chosen)
-    const users = ['alice', 'bob'].slice(0, random.integer(1, 2, 'users'))
-    this.clients = Array.from({ length: random.integer(users.length, 4, 'clients') }, (_, at) => {
+    const users = ['alice', 'bob'].slice(0, random.pick([1, 1, 2], 'users'))
+    const heedless = random.chance(0.3, 'clients heed no bound')
+    this.clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
       const user = users[at] ?? random.pick(users, 'user of a client')
-      return new ClientActor(this, `client-${at + 1}`, user)
+      return new ClientActor(this, `client-${at + 1}`, user, heedless)
     })
     this.files = users.flatMap((user) =>
       Array.from({ length: random.integer(1, 6, 'files of a user') }, (_, at) => {
@@ -83,19 +88,22 @@ export class World {
       client.start()
       for (const file of this.files) if (file.user === client.user) client.send(file)
     }
-    const gapMs = this.machine.random.pick([20, 200, 2_000], 'time between two happenings')
+    const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
     const endMs = this.#schedule(gapMs)
     await this.#until(endMs, () => false)
     if (!this.#failure) await this.#settle()
     const { time } = this.machine
-    return {
+    const report = {
       seed: this.#seed,
       steps: this.#steps,
       virtualMs: time.now(),
       published: this.disk.publications,
-      trace: this.#trace,
+      trace: [...this.#trace],
       failure: this.#failure,
     }
+    for (const client of this.clients) client.letGo()
+    await microtasks()
+    return report
   }
 
   /** Returns when the last thing happens. */
@@ -104,7 +112,7 @@ export class World {
     let atMs = 0
     for (let n = 0; n < happenings; n++) {
       atMs += random.fraction('time until something happens') * 2 * gapMs
-      time.alarm(atMs, () => happen(this))
+      time.alarm(atMs, () => this.#chaos.happen(this))
     }
     return atMs
   }
@@ -113,7 +121,7 @@ export class World {
   async #settle(): Promise<void> {
     this.tell('everything heals')
     this.network.down = false
-    this.network.faults = { ...this.network.faults, loss: 0, duplication: 0 }
+    this.network.faults = { ...this.network.faults, loss: 0, duplication: 0, straying: 0 }
     this.server.start()
     for (const client of this.clients) {
       client.start()
@@ -134,29 +142,3 @@ export class World {
 
 /** Resolves when every promise that can be settled has been. */
 const microtasks = () => new Promise<void>((resolve) => setImmediate(resolve))
-
-function drawFaults(random: SeededRandom): SimulatedNetwork['faults'] {
-  const reliable = random.chance(0.6, 'kind of the network')
-  return {
-    reliable,
-    mostDelayMs: random.pick([1, 20, 200], 'delay of the network'),
-    loss: random.pick([0, 0.02, 0.2], 'loss of the network'),
-    duplication: random.pick([0, 0.05], 'duplication of the network'),
-  }
-}
-
-function drawLimits(random: SeededRandom) {
-  const chunkBytes = random.pick([256, 1024, 2048], 'chunk')
-  return {
-    chunkBytes,
-    windowBytes: chunkBytes * random.integer(1, 8, 'window'),
-    checkpointBytes: chunkBytes * random.integer(1, 8, 'checkpoint'),
-    checkpointMs: random.pick([1, 20, 500], 'time of a checkpoint'),
-    checkpoints: random.pick([1, 2, 32], 'checkpoints of a record'),
-    fileInstances: random.integer(1, 6, 'instances'),
-    uploadsPerLink: random.integer(1, 5, 'uploads of a link'),
-    parkedUploads: random.integer(1, 4, 'parked uploads'),
-    parkedMs: random.pick([10, 5_000], 'time to park'),
-    retryAfterMs: random.integer(1, 1_000, 'time until a refused upload is tried again'),
-  }
-}

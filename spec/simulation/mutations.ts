@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from '../support/source.ts'
+
+/** A mend of the sources, how it is taken out, and what fails then. */
+export interface Mutation {
+  /** What goes wrong without it. */
+  readonly fault: string
+  readonly file: string
+  /** Occurs once in the file. */
+  readonly before: string
+  readonly after: string
+  /** A seed, whose run breaks an invariant; or a spec file, where no seed was found. */
+  readonly shownBy: number | string
+}
+
+/**
+ * Faults that were found, and mended, with what shows each again. A seed stands for another run as soon as anything
+ * draws, waits or sends otherwise than before: then `npm run mutate` says which seeds no longer show their fault, and
+ * names others.
+ */
+export const mutations: readonly Mutation[] = [
+  {
+    fault: 'a chunk under way for an upload that was taken over is taken for another upload of its link',
+    file: 'lib/server/uploads.ts',
+    before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
+    after: 'this.#pool.assign(caller, event)',
+    shownBy: 77,
+  },
+  {
+    fault: 'a take-over gives a link the instance that rests for it',
+    file: 'lib/server/uploads.ts',
+    before: 'if (this.#rests(instance.number, to)) {',
+    after: 'if (Number.isNaN(instance.number)) {',
+    shownBy: 514,
+  },
+  {
+    fault: 'a link takes over more uploads at once than it is allowed',
+    file: 'lib/server/uploads.ts',
+    before: 'for (const { node } of this.#reserved) if (node === caller.node) count++',
+    after: '',
+    shownBy: 31,
+  },
+  {
+    fault: 'a version that is stored already is sent again beside the record of another one',
+    file: 'lib/adapters/records/claiming.ts',
+    before: 'if (!options.fresh && !same) {',
+    after: 'if (!options.fresh && !record) {',
+    shownBy: 4,
+  },
+  {
+    fault: 'what a sending has asked reaches another upload after it has ended',
+    file: 'lib/client/sending.ts',
+    before: 'for (const seq of left) this.#options.link.peer.abandon(seq)',
+    after: 'left.length = 0',
+    shownBy: 'spec/client/abandoning.spec.ts',
+  },
+  {
+    fault: 'a source that has changed is begun anew although that version is stored already',
+    file: 'lib/client/uploadRun.ts',
+    before: 'if (++this.#sourceTries > clientLimits.sourceTries) throw why',
+    after: 'if (++this.#sourceTries > clientLimits.sourceTries) throw why\n      this.#fresh = true',
+    shownBy: 9,
+  },
+]
+
+/** The text of its file without the mend. Throws where what is to be taken out does not stand there once. */
+export function mutated({ file, before, after }: Mutation): string {
+  const text = readFileSync(join(root, file), 'utf8')
+  const times = text.split(before).length - 1
+  if (times !== 1) throw new Error(`${file} has ${times} times: ${before}`)
+  return text.replace(before, () => after)
+}
