@@ -61,7 +61,7 @@ async function withstood(growth: number, attack: (port: number, report: () => Pr
   }
   let last = await report()
   while (last.connections > 0 || last.timers > 0) last = await report()
-  assert.deepEqual(last.status, { links: 0, users: [], uploads: [] })
+  assert.deepEqual(last.status, { links: 0, users: [], online: [], uploads: [] })
   assert.deepEqual(
     log.filter(({ level }) => level === 'error'),
     [],

@@ -60,7 +60,6 @@ spec('a link that was let in', (it) => {
     ['sends a damaged frame', damaged(bytesOf(cancel, 2)), /CRC/u],
     ['greets again', helloBytes('hostile', 'mallory', 2), /HelloReq came at the wrong time/u],
     ['says what only servers say', bytesOf({ event: 'PostFileAck', progress: 1, durable: 1 }, 2), /only a server/u],
-    ['asks another app than there is', bytesOf({ event: 'ListReq' }, 2), /no app for ListReq/u],
     ['asks an instance for what the daemon does', bytesOf(cancel, 2, 3), /sent to instance 3/u],
     ['asks the daemon for what instances do', bytesOf({ event: 'PauseFileReq' }, 2), /sent to instance 0/u],
   ]
