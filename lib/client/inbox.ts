@@ -144,7 +144,15 @@ export class Inbox {
   async #handOver(delivery: Delivery, { handler, signal }: Receiving): Promise<boolean> {
     const { log, receipts } = this.#options
     const { seq, from } = delivery.message
-    const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => handler(delivery.message))
+    const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => {
+      try {
+        await handler(delivery.message)
+      } catch (error) {
+        if (!signal.aborted)
+          log({ level: 'warn', event: 'handler-failed', seq, from, text: OspError.from(error).message })
+        throw error
+      }
+    })
     if (tried === 'stopped') return false
     if (tried !== 'done') {
       const why = new OspError('internal', tried.message, { cause: tried })

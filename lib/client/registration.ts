@@ -122,6 +122,8 @@ export class Registration {
   async #ask(link: OnlineLink, flags: number): Promise<void> {
     const request = { event: 'RegistReq', userName: this.#options.user, flags } as const
     const granted = await link.peer.ask(request).reply
+    // It can have ended between the reply and now.
+    if (link !== this.#link) return
     this.#patience.renew()
     try {
       if (granted.instance === 0) throw nonsense('it names no instance')

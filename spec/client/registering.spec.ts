@@ -116,6 +116,22 @@ spec('a client registers', (it) => {
   }
 })
 
+spec('a registration that is granted just before its link ends', (it) => {
+  it('is worth nothing on the next one', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sending = unheard(client.send(['bob'], 'hi'))
+    const first = await server.link()
+    first.reply(await first.expect('RegistReq'), { event: 'RegistAck', instance: 7, listVersion: 1, deliveryWindow: 1 })
+    first.break()
+    const second = await server.registered(0, { instance: 8 })
+    const asked = await second.expect('PostMsgReq')
+    assert.equal(asked.frame.instance, 8)
+    second.acknowledge(asked)
+    await sending
+  })
+})
+
 spec('a listener whose place another program of the user takes', (it) => {
   it('by a GOODBYE ends with that, and everything about messages, but not the uploads', async () => {
     await using server = new ScriptedServer()
