@@ -82,6 +82,24 @@ spec('messages between clients', (it) => {
     assert.equal(next.value?.text(), 'second')
   })
 
+  it('come once and in order to receivers that take one message each, though every one of them has the rest sent again', async () => {
+    await using rig = await UploadRig.start()
+    const alice = clientOf(rig, 'alice')
+    const bob = clientOf(rig, 'bob')
+    const sent = Array.from({ length: 100 }, (_, n) => `${n}`)
+    await Promise.all(sent.map((text) => alice.send(['bob'], text)))
+    const texts: string[] = []
+    while (texts.length < sent.length) {
+      const come = deferred<void>()
+      const receiver = bob.receive((message) => {
+        texts.push(message.text())
+        void receiver[Symbol.asyncDispose]().then(come.resolve)
+      })
+      await come.promise
+    }
+    assert.deepEqual(texts, sent)
+  })
+
   it('wait for a slow handler, no more of them at the client than the window has', async () => {
     await using rig = await UploadRig.start({ deliveryWindow: 4 })
     const alice = clientOf(rig, 'alice')
