@@ -57,6 +57,7 @@ export class Lanes {
       this.#lanes[lane].shift()
       this.#smallBytes -= sizeOf(first.frame)
       if (when === 'now') return first
+      first.left?.()
     }
     return undefined
   }

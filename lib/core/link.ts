@@ -53,7 +53,7 @@ const lastSeq = 0xffff_ffff
 
 const chunkEvent = events.PostFileReq.number
 
-/** How REQs are repeated, where that is not the rule: a delivery's sender does it itself (docs/protocol.md, "Messages"). */
+/** How REQs are repeated where no timer does it (docs/protocol.md, "Messages"). */
 const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk', DeliverMsgReq: 'own' }
 
 /**
@@ -104,10 +104,7 @@ export class Link<C> {
     return context === 'ping' ? undefined : context
   }
 
-  /**
-   * Queues a REQ once more, under its seq, as `message` now says it. Returns false, and does nothing, where it is answered
-   * or still waits for the socket.
-   */
+  /** Queues a REQ once more, under its seq, as `message` now says it. False: it is answered, or has not left yet. */
   repeat(seq: number, message: Message<RequestName>, instance: number, left?: () => void): boolean {
     if (!this.#requests.underWay(seq)) return false
     const frame = this.#frame(message, seq, instance)
@@ -167,7 +164,9 @@ export class Link<C> {
     if (dead) return dead
     const due = this.#requests.due(now, this.keepAlive.heardAt(now))
     if (due.dead) return new OspError('timed-out', 'the peer has not answered however often it was asked')
-    for (const frame of due.frames) this.#lanes.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame)
+    for (const { frame, left } of due.copies) {
+      this.#lanes.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame, left)
+    }
     if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined
   }
@@ -180,7 +179,7 @@ export class Link<C> {
   /** Pings the peer, or repeats a REQ where so many are unanswered that a ping would have to wait. */
   #speak(now: number): void {
     const repetition = this.#requests.instead()
-    if (repetition) this.#lanes.add('replies', repetition)
+    if (repetition) this.#lanes.add('replies', repetition.frame, repetition.left)
     else this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
     this.keepAlive.spoke(now)
   }
@@ -194,8 +193,8 @@ export class Link<C> {
   #ask(message: Message<RequestName>, instance: number, context: C | 'ping', lane: Lane, left?: () => void): number {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = this.#frame(message, ++this.#seq, instance)
-    this.#requests.add(frame, context, timings[message.event])
-    this.#lanes.add(lane, frame, left)
+    const copy = this.#requests.add(frame, context, timings[message.event], left)
+    this.#lanes.add(lane, copy.frame, copy.left)
     return frame.seq
   }
 

@@ -14,6 +14,13 @@ interface Pending<C> {
   readonly frame: Frame
   readonly context: C
   readonly timing: Timing
+  /** Runs once when its bytes may be overwritten. */
+  readonly left: (() => void) | undefined
+  /** Copies of it that have not left this process' memory. */
+  copies: number
+  /** It was answered or given up. */
+  settled: boolean
+  freed: boolean
   /** Its place among the REQs that are no chunks. */
   readonly ordinal: number
   /** When it was handed to the socket the latest time. */
@@ -23,6 +30,12 @@ interface Pending<C> {
   tries: number
   /** Infinity: not sent yet, or never repeated by a timer. */
   repeatAt: number
+}
+
+/** A frame for the lanes, with what to run when its bytes have left. */
+export interface Copy {
+  readonly frame: Frame
+  readonly left: (() => void) | undefined
 }
 
 export interface RequestsOptions {
@@ -52,13 +65,15 @@ export class Requests<C> {
     this.#options = options
   }
 
-  add(frame: Frame, context: C, timing: Timing = 'timer'): void {
+  /** Returns the frame to send; `left` runs once when no copy of it is needed, or under way, any more. */
+  add(frame: Frame, context: C, timing: Timing = 'timer', left?: () => void): Copy {
     const ordinal = timing === 'chunk' ? this.#ordinal : ++this.#ordinal
     const timers = { sentAt: undefined, repeats: 0, tries: 0, repeatAt: Number.POSITIVE_INFINITY }
     const kept = timing === 'own' ? { ...frame, payload: [] } : frame
-    const pending = { frame: kept, context, timing, ordinal, ...timers }
+    const pending = { frame: kept, context, timing, left, copies: 0, settled: false, freed: false, ordinal, ...timers }
     this.#pending.set(frame.seq, pending)
     if (timing !== 'chunk') this.#ordered.set(ordinal, pending)
+    return this.#copy(pending, frame)
   }
 
   /** When a REQ may be sent: chunks not counted, at most 511 follow the oldest unanswered one. */
@@ -108,10 +123,10 @@ export class Requests<C> {
    * The frames whose time is up, marked as repetitions. `dead` is set once a REQ was tried the fixed number of times
    * without a byte from the peer; `heardAt` is when the latest one arrived.
    */
-  due(now: number, heardAt: number): { frames: readonly Frame[]; dead: boolean } {
-    const frames: Frame[] = []
+  due(now: number, heardAt: number): { copies: readonly Copy[]; dead: boolean } {
+    const copies: Copy[] = []
     let dead = false
-    if (now < this.#deadline) return { frames, dead }
+    if (now < this.#deadline) return { copies, dead }
     this.#deadline = Number.POSITIVE_INFINITY
     for (const pending of this.#pending.values()) {
       if (pending.repeatAt > now) {
@@ -120,22 +135,43 @@ export class Requests<C> {
       }
       if (pending.sentAt !== undefined && heardAt <= pending.sentAt) pending.tries++
       dead ||= pending.tries >= fixed.tries
-      frames.push(this.#repetition(pending))
+      copies.push(this.#repetition(pending))
     }
-    return { frames, dead }
+    return { copies, dead }
   }
 
   /** Where no further REQ may be sent for now, the oldest unanswered one, to be repeated if something has to be said. */
-  instead(): Frame | undefined {
+  instead(): Copy | undefined {
     if (this.#follows(this.#ordinal + 1)) return undefined
     const oldest = this.#ordered.get(this.#oldest)
     return oldest && oldest.repeatAt !== Number.POSITIVE_INFINITY ? this.#repetition(oldest) : undefined
   }
 
-  #forget({ frame, timing, ordinal }: Pending<C>): void {
+  #forget(pending: Pending<C>): void {
+    const { frame, timing, ordinal } = pending
     this.#pending.delete(frame.seq)
     if (timing !== 'chunk') this.#ordered.delete(ordinal)
     if (this.#pending.size === 0) this.#deadline = Number.POSITIVE_INFINITY
+    pending.settled = true
+    this.#free(pending)
+  }
+
+  #copy(pending: Pending<C>, frame: Frame): Copy {
+    if (!pending.left) return { frame, left: undefined }
+    pending.copies++
+    const left = () => {
+      pending.copies--
+      this.#free(pending)
+    }
+    return { frame, left }
+  }
+
+  /** Where frames are lost a REQ may have to be sent again, so its bytes are free only once it is answered as well. */
+  #free(pending: Pending<C>): void {
+    if (pending.freed || pending.copies > 0) return
+    if (!pending.settled && !this.#options.reliable && pending.timing !== 'own') return
+    pending.freed = true
+    pending.left?.()
   }
 
   #follows(ordinal: number): boolean {
@@ -143,11 +179,11 @@ export class Requests<C> {
     return ordinal - this.#oldest < fixed.replies
   }
 
-  #repetition(pending: Pending<C>): Frame {
+  #repetition(pending: Pending<C>): Copy {
     pending.repeats++
     pending.repeatAt = Number.POSITIVE_INFINITY
     this.#roundTrip.repeated(pending.repeats)
-    return { ...pending.frame, flags: pending.frame.flags | repetition }
+    return this.#copy(pending, { ...pending.frame, flags: pending.frame.flags | repetition })
   }
 
   #timeoutMs({ repeats, timing }: Pending<C>): number {

@@ -64,10 +64,7 @@ export class Peer {
       waiting.reject(this.#ended)
       return asked
     }
-    // Where frames are lost a REQ may have to be repeated, so its bytes are free only once it is answered as well.
-    const free = left && !this.socket.reliable ? atSecondCall(left) : left
-    if (free !== left) waiting.promise.then(free, free)
-    asked.seq = this.#link.request(message, instance, waiting, lane, free)
+    asked.seq = this.#link.request(message, instance, waiting, lane, left)
     this.#waiting.add(waiting)
     this.#pump()
     return asked
@@ -226,12 +223,5 @@ export class Peer {
 
   #now(): number {
     return this.#platform.clock.now()
-  }
-}
-
-function atSecondCall(run: () => void): () => void {
-  let calls = 0
-  return () => {
-    if (++calls === 2) run()
   }
 }

@@ -22,7 +22,9 @@ function repetitions(requests: Some, until: number, heardAt = (now: number) => n
   for (let at = requests.deadline; at <= until; at = requests.deadline) {
     const due = requests.due(at, heardAt(at))
     if (due.dead) return times
-    for (const { seq } of due.frames) {
+    for (const {
+      frame: { seq },
+    } of due.copies) {
       times.push(at)
       requests.sent(seq, at)
     }
@@ -41,7 +43,7 @@ spec('REQs on a reliable socket', (it) => {
     const requests = requestsOn(true)
     ask(requests, 1, 0, true)
     assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
-    assert.deepEqual(requests.due(1e9, 0).frames, [])
+    assert.deepEqual(requests.due(1e9, 0).copies, [])
   })
 })
 
@@ -110,7 +112,7 @@ spec('unanswered REQs', (it) => {
     const requests = requestsOn(false)
     const frame = ask(requests, 1, 0)
     assert.equal(frame.flags, 0)
-    assert.deepEqual(requests.due(1_000, 0).frames, [{ ...frame, flags: 1 }])
+    assert.deepEqual(requests.due(1_000, 0).copies, [{ frame: { ...frame, flags: 1 }, left: undefined }])
     assert.equal(frame.flags, 0)
   })
 
@@ -119,8 +121,8 @@ spec('unanswered REQs', (it) => {
     requests.add(pauseFrame(1), '', 'timer')
     assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
     requests.sent(1, 5_000)
-    assert.equal(requests.due(6_000, 0).frames.length, 1)
-    assert.equal(requests.due(1e6, 0).frames.length, 0)
+    assert.equal(requests.due(6_000, 0).copies.length, 1)
+    assert.equal(requests.due(1e6, 0).copies.length, 0)
     requests.sent(1, 2e6)
     assert.equal(requests.deadline, 2e6 + 2_000)
   })
@@ -149,7 +151,7 @@ spec('unanswered REQs', (it) => {
     ask(requests, 2, 100)
     requests.settle(1, 100)
     assert.ok(requests.deadline <= 1_100)
-    assert.deepEqual(requests.due(1_000, 0).frames, [])
+    assert.deepEqual(requests.due(1_000, 0).copies, [])
     assert.equal(requests.deadline, 1_100)
   })
 })
@@ -219,10 +221,10 @@ spec('the rule of 511', (it) => {
     many(requests, 1, 511)
     assert.equal(requests.instead(), undefined)
     ask(requests, 512, 0)
-    const frame = requests.instead()
+    const frame = requests.instead()?.frame
     assert.deepEqual([frame?.seq, frame?.flags], [1, 1])
     assert.equal(requests.instead(), undefined)
     requests.sent(1, 15_000)
-    assert.equal(requests.instead()?.seq, 1)
+    assert.equal(requests.instead()?.frame.seq, 1)
   })
 })

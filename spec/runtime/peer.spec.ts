@@ -62,7 +62,7 @@ spec('what a peer asks', (it) => {
     assert.equal(left, 1)
   })
 
-  it('tells it on a socket that loses frames once it is answered: until then they may be sent again', async () => {
+  it('tells it on a socket that loses frames once it is answered and no repetition of it waits to leave', async () => {
     const { peer, socket, clock } = new Rig({ reliable: false })
     let left = 0
     peer.ask(chunk, 3, 'chunks', () => left++)
@@ -73,6 +73,8 @@ spec('what a peer asks', (it) => {
     assert.deepEqual(named(socket.sent), ['PostFileReq', 'PostFileReq'])
     socket.hear(acked, 1, 3)
     await turn()
+    assert.equal(left, 0)
+    socket.leave()
     assert.equal(left, 1)
   })
 

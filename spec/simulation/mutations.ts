@@ -62,6 +62,13 @@ export const mutations: readonly Mutation[] = [
     after: 'if (++this.#sourceTries > clientLimits.sourceTries) throw why\n      this.#fresh = true',
     shownBy: 9,
   },
+  {
+    fault: 'a repetition leaves with other bytes, since its buffer is free once the first copy is answered',
+    file: 'lib/core/requests.ts',
+    before: 'if (pending.freed || pending.copies > 0) return',
+    after: 'if (pending.freed) return',
+    shownBy: 203,
+  },
 ]
 
 /** The text of its file without the mend. Throws where what is to be taken out does not stand there once. */

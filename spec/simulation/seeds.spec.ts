@@ -6,11 +6,6 @@ import { mutated, mutations } from './mutations.ts'
 
 const digests = nodeDigests()
 
-/** Seeds whose runs fail until what they have found is mended. */
-const unmended = new Map([
-  [203, 'a repetition that has not left is sent with other bytes: its buffer is free once the first copy is answered'],
-])
-
 spec('a simulated world', (it) => {
   for (const [from, count] of [
     [1, 150],
@@ -20,7 +15,6 @@ spec('a simulated world', (it) => {
       `holds its invariants: seeds ${from} to ${from + count - 1}`,
       async () => {
         for (let seed = from; seed < from + count; seed++) {
-          if (unmended.has(seed)) continue
           const { failure, trace } = await simulate(seed, digests)
           assert.equal(failure, undefined, `seed ${seed}: ${failure}\n${trace.slice(-40).join('\n')}`)
         }
@@ -35,8 +29,6 @@ spec('a simulated world', (it) => {
       assert.equal((await simulate(seed, digests)).failure, undefined)
     })
   }
-
-  for (const [seed, reason] of unmended) it.skip(`holds: seed ${seed}`, reason)
 
   it('is the same, to the last line of its trace, whenever it is run', async () => {
     for (const seed of [1, 2, 3, 4, 5]) {
