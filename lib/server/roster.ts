@@ -51,6 +51,7 @@ export class Roster {
   }
 
   enter({ node, user }: Member): void {
+    if (this.#members.has(node)) return
     this.#members.set(node, user)
     this.#encoded.add(node, user)
     this.#changed({ change: rosterChange.here, node, userName: user })

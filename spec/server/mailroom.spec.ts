@@ -73,7 +73,6 @@ class Recipient implements Caller {
 /** A mailroom on a clock that is moved by hand. */
 async function roomWith(limits: Partial<Limits> = {}) {
   const clock = new WallClock()
-  clock.now = clock.now.bind(clock) // TEMPORARY
   const platform = { ...heldPlatform(), clock }
   const storage = memory()
   await storage.open(platform)

@@ -187,7 +187,6 @@ export async function heldRig(
   options: Parameters<typeof ServerRig.start>[1] = {},
 ): Promise<ServerRig & { readonly clock: WallClock }> {
   const clock = new WallClock()
-  clock.now = clock.now.bind(clock) // TEMPORARY
   const rig = await ServerRig.start(limits, { ...options, platform: { ...heldPlatform(), clock } })
   return Object.assign(rig, { clock })
 }
