@@ -65,7 +65,7 @@ function tell({ json }: Values<typeof settings>, failure: Failure, { results, sa
   const event: MsgEvent = { event: 'failed', code, text: message, again, recipients: [...recipients], outcome }
   const left = unknown ? 'whether the message was stored is unknown' : 'the message was not sent'
   const unnamed = recipients.filter((recipient) => !message.includes(recipient))
-  const reason = interrupted ? 'interrupted' : [message, ...unnamed].join(unnamed.length === 1 ? ': ' : ', ')
+  const reason = interrupted ? 'interrupted' : message + (unnamed.length > 0 ? `: ${unnamed.join(', ')}` : '')
   if (json) results.event(event)
   else say(gaveUp ? left : `${left}: ${reason}`, interrupted ? 'yellow' : 'red')
 }

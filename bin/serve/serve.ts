@@ -14,7 +14,7 @@ import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
 export const serveCommand = command({
   name: 'serve',
   operands: '',
-  describe: 'Take in files and keep them in a directory, until SIGTERM or Ctrl-C.',
+  describe: 'Take in files and messages and keep them in a directory, until SIGTERM or Ctrl-C.',
   settings: serveSettings,
   examples: [
     ['ospd serve', 'on port 6682 of this machine, with ./ospd-data'],

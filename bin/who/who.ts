@@ -1,4 +1,4 @@
-import { type Client, OspError } from 'ospd'
+import { type Client, type ClientStatus, type Member, OspError } from 'ospd'
 import { type Errand, runErrand } from '../common/errand.ts'
 import { everywhere } from '../common/everywhere.ts'
 import type { Results } from '../common/output.ts'
@@ -8,7 +8,6 @@ import { switched, type Values } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
 import { UsageError } from '../common/usage.ts'
 import type { WhoEvent } from './events.ts'
-import { sorted, type Told, watchRoster } from './watch.ts'
 
 const settings = {
   watch: switched({ alias: 'w', describe: 'go on to print who comes and who leaves, until Ctrl-C' }),
@@ -42,22 +41,30 @@ async function look(values: WhoValues, { client, results }: Errand): Promise<voi
   if (values.json) results.event(list)
   else for (const { user } of members) results.line(printable(user))
   if (!values.watch) return
-  using _ = watchRoster(client.roster, members, teller(values, results))
+  client.roster.on('change', teller(values, results))
   await Promise.race([ended(client), results.broken])
 }
 
 /** Rejects when the client is closed, or refused for good. */
 function ended(client: Client): Promise<never> {
   return new Promise((_resolve, reject) => {
-    client.on('status', (status, why = new OspError('closed')) => {
+    const look = (status: ClientStatus, why = new OspError('closed')) => {
       if (status === 'refused' || status === 'closed') reject(why)
-    })
+    }
+    client.on('status', look)
+    look(client.status)
   })
 }
 
-function teller({ json }: WhoValues, results: Results): Told {
+/** By name, in the order of the characters' numbers. */
+function sorted(members: Iterable<Member>): readonly Member[] {
+  return [...members].sort((a, b) => (a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node))
+}
+
+/** Prints who comes and who leaves. */
+function teller({ json }: WhoValues, results: Results) {
   const styles = stylesFor(process.stdout)
-  return ({ user, node }, change) => {
+  return ({ user, node }: Member, change: 'here' | 'gone') => {
     const event: WhoEvent = { event: change, user, node }
     if (json) results.event(event)
     else if (change === 'here') results.line(styles.green(`+ ${printable(user)}`))

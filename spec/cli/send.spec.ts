@@ -4,7 +4,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { sendEvents } from '../../bin/send/events.ts'
-import { events, type Outcome, type Place, place, run, start } from '../support/commands.ts'
+import { type Outcome, type Place, place, run, start } from '../support/commands.ts'
+import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
 
@@ -31,15 +32,7 @@ function check(program: string, sums: string, cwd: string): string {
   return stdout
 }
 
-/** Its events, each of which has the shape that is published. */
-function checked({ stdout }: Outcome): readonly Record<string, unknown>[] {
-  return events(stdout).map((each) => {
-    const { v, event, ...fields } = each
-    assert.equal(v, 1)
-    sendEvents[event as keyof typeof sendEvents].parse(fields)
-    return each
-  })
-}
+const checked = ({ stdout }: Outcome) => published(stdout, sendEvents)
 
 spec('osp send', (it) => {
   it(

@@ -1,31 +1,11 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { daemon, type Outcome, place, run } from '../support/commands.ts'
-import { root } from '../support/source.ts'
+import { daemon, place, run } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
+import { commandLine, onTerminal, escapeCode as start, terminals } from '../support/terminal.ts'
 
-const start = '\u001B'
-const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
-const command = (...args: readonly string[]) =>
-  [process.execPath, join(root, 'dist/bin/osp.js'), 'send', ...args].map(quoted).join(' ')
-
-/** script(1) of util-linux runs a command on a terminal. */
-const terminal = 'script'
-
-const terminals = spawnSync(terminal, ['-qec', 'exit 7', '/dev/null']).status === 7
-
-/** Runs a shell command on a terminal of 100 columns; `stdout` is what the terminal got. */
-async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
-  const child = spawnSync(terminal, ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
-    cwd,
-    env: { ...process.env, TERM: 'xterm', NO_COLOR: '', ...env },
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  return { code: child.status, stdout: child.stdout, stderr: child.stderr }
-}
+const command = (...args: readonly string[]) => commandLine('osp', ['send', ...args])
 
 spec('osp send on a terminal', (it) => {
   if (!terminals) return it.skip('shows bars', 'there is no script(1) to make a terminal')

@@ -10,6 +10,9 @@ spec('docs/cli.md', (it) => {
   for (const [program, command] of [
     ['ospd', 'serve'],
     ['osp', 'send'],
+    ['osp', 'msg'],
+    ['osp', 'listen'],
+    ['osp', 'who'],
   ] as const) {
     it(`has the help of ${program} ${command}`, async () => {
       const { stdout } = await run(program, [command, '--help'])

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { z } from 'zod'
+import { listenEvents } from '../../bin/listen/events.ts'
+import { msgEvents } from '../../bin/msg/events.ts'
 import { sendEvents } from '../../bin/send/events.ts'
 import { serveEvents } from '../../bin/serve/events.ts'
+import { whoEvents } from '../../bin/who/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
 
@@ -29,16 +32,20 @@ function described(events: Readonly<Record<string, z.ZodType>>): string {
   return `\n${parts.join('')}`
 }
 
-spec('docs/json.md', (it) => {
-  it('describes what osp send prints', async () => {
-    const printed = described(sendEvents)
-    assert.ok(!printed.includes('?'), printed)
-    assert.equal(await section('docs/json.md', 'send', printed), printed)
-  })
+const commands = {
+  'osp send': sendEvents,
+  'osp msg': msgEvents,
+  'osp listen': listenEvents,
+  'osp who': whoEvents,
+  'ospd serve': serveEvents,
+}
 
-  it('describes what ospd serve prints', async () => {
-    const printed = described(serveEvents)
-    assert.ok(!printed.includes('?'), printed)
-    assert.equal(await section('docs/json.md', 'serve', printed), printed)
-  })
+spec('docs/json.md', (it) => {
+  for (const [command, events] of Object.entries(commands)) {
+    it(`describes what ${command} prints`, async () => {
+      const printed = described(events)
+      assert.ok(!printed.includes('?'), printed)
+      assert.equal(await section('docs/json.md', command.replace(/^\w+ /u, ''), printed), printed)
+    })
+  }
 })

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Running, startNode } from './processes.ts'
 
@@ -82,4 +82,10 @@ export function events(stdout: string): readonly Record<string, unknown>[] {
 /** Writes to the standard input of a process, and resolves when it has left this one. */
 export async function feed({ child }: Running, text: string): Promise<void> {
   if (child.stdin && !child.stdin.write(text)) await once(child.stdin, 'drain')
+}
+
+/** Whether a process has set something to be done at this signal (Node itself has for SIGINT and SIGTERM); on Linux only. */
+export function catches({ child }: Running, signal: NodeJS.Signals): boolean {
+  const [, mask = '0'] = /^SigCgt:\s*(\w+)$/mu.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8')) ?? []
+  return ((BigInt(`0x${mask}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
 }

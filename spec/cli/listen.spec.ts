@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { listenEvents } from '../../bin/listen/events.ts'
+import { chatter } from '../support/chatter.ts'
+import { run } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+import { escapeCode, terminals } from '../support/terminal.ts'
+
+const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`
+
+/** What stands behind the times. */
+const withoutTimes = (stdout: string) => stdout.replace(new RegExp(`^${time} `, 'gmu'), '')
+
+spec('osp listen', (it) => {
+  it('prints what waited, then what comes, and ends after as many as it was told', async () => {
+    await using chat = await chatter()
+    const alice = await chat.client('alice')
+    await alice.send(['bob'], 'one')
+    await alice.send(['bob'], 'two')
+    await using listen = chat.begin('bob', ['listen', '--count', '3'])
+    await listen.printed(/two\n/u)
+    await (await chat.client('丁 二')).send(['bob'], 'three')
+    assert.equal((await listen.ended).code, 0)
+    assert.match(listen.stdout, new RegExp(`^${time} alice one\n${time} alice two\n${time} 丁 二 three\n$`, 'u'))
+    assert.equal(listen.stderr, '')
+  })
+
+  it('has acknowledged what it has printed, and not what comes behind its count', async () => {
+    await using chat = await chatter()
+    const alice = await chat.client('alice')
+    for (const text of ['one', 'two', 'three', 'four']) await alice.send(['bob'], text)
+    // Another state directory remembers nothing: what is printed twice was not acknowledged.
+    const printed = []
+    for (const place of ['a', 'b']) {
+      printed.push(await chat.osp('bob', ['listen', '--count', '2', '--state', `${chat.at.path}/${place}`]))
+    }
+    assert.deepEqual(
+      printed.map(({ code, stdout }) => [code, withoutTimes(stdout).replace(/\(again\?\) /gu, '')]),
+      [
+        [0, 'alice one\nalice two\n'],
+        [0, 'alice three\nalice four\n'],
+      ],
+    )
+  })
+
+  it('tells times as the clocks here do', async () => {
+    await using chat = await chatter()
+    await (await chat.client('alice')).send(['bob'], 'hi')
+    await using listen = chat.begin('bob', ['listen', '--count', '1'], { TZ: 'Asia/Kolkata' })
+    await listen.ended
+    const [said = ''] = listen.stdout.split(' ')
+    assert.match(said, /\+05:30$/u)
+    assert.ok(Math.abs(Date.parse(said) - Date.now()) < 60_000, said)
+  })
+
+  it('prints nothing raw that could steer a terminal', async () => {
+    await using chat = await chatter()
+    const nasty = `a${escapeCode}[2Jb\r\nc\u0007\u009B31md\u202Ee\u007F`
+    const alice = await chat.client('alice')
+    await alice.send(['bob'], nasty)
+    await alice.send(['bob'], Uint8Array.of(0x41, 0xff, 0x9b, 0x42))
+    const text = String.raw`a\u001b[2Jb\u000d\nc\u0007\u009b31md\u202ee\u007f`
+    if (terminals) {
+      await using listen = chat.beginOnTerminal('bob', ['listen', '--count', '2', '--state', `${chat.at.path}/other`])
+      assert.equal((await listen.ended).code, 0)
+      const shown = listen.stdout.replaceAll(new RegExp(`${escapeCode}\\[\\d+m`, 'gu'), '')
+      assert.equal(withoutTimes(shown), `alice ${text}\r\nalice A\uFFFD\uFFFDB\r\n`)
+      await alice.send(['bob'], nasty)
+    }
+    const { stdout } = await chat.osp('bob', ['listen', '--count', '1', '--json'])
+    assert.ok(!/[\p{Cc}\u202E]/u.test(stdout.replaceAll('\n', '')), stdout)
+    assert.equal(published(stdout, listenEvents).at(-1)?.text, nasty)
+  })
+
+  it('tells in JSON all that there is to know', async () => {
+    await using chat = await chatter()
+    const alice = await chat.client('alice')
+    const id = Uint8Array.from({ length: 16 }, (_, at) => at * 16)
+    await alice.send(['bob'], 'hi\n丁', { id })
+    await alice.send(['bob'], Uint8Array.of(0xff, 0))
+    const { stdout } = await chat.osp('bob', ['listen', '--count', '2', '--json'])
+    const [online, text, content, ...more] = published(stdout, listenEvents)
+    assert.equal(online?.event, 'online')
+    const { sentAt, ...rest } = text ?? {}
+    const named = { v: 1, event: 'message', seq: 1, id: '00102030405060708090a0b0c0d0e0f0', from: 'alice' }
+    assert.deepEqual(rest, { ...named, attempt: 1, text: 'hi\n丁', content: null })
+    assert.ok(Math.abs(Date.parse(String(sentAt)) - Date.now()) < 60_000)
+    assert.deepEqual([content?.seq, content?.text, content?.content], [2, null, '/wA='])
+    assert.equal(more.length, 0)
+  })
+
+  it('takes no operand, and no count of nothing', async () => {
+    const { code, stderr } = await run('osp', ['listen', 'bob'])
+    assert.equal(code, 2)
+    assert.match(stderr, /^osp: listen takes no operand such as bob$/mu)
+    assert.match(
+      (await run('osp', ['listen', '--count', '0'])).stderr,
+      /--count cannot be "0": it takes a whole number/u,
+    )
+  })
+})
+
+spec('osp listen ends', (it) => {
+  it('by Ctrl-C with exit code 130', async () => {
+    await using chat = await chatter()
+    await using listen = chat.begin('bob', ['listen'])
+    await chat.isOnline('bob')
+    listen.child.kill('SIGINT')
+    assert.equal((await listen.ended).code, 130)
+    assert.deepEqual([listen.stdout, listen.stderr], ['', ''])
+    await chat.isOnline('bob', false)
+  })
+
+  it('when another program of the user listens, which it says', async () => {
+    await using chat = await chatter()
+    await using first = chat.begin('bob', ['listen'])
+    await chat.isOnline('bob')
+    await using second = chat.begin('bob', ['listen', '--state', `${chat.at.path}/second`])
+    assert.equal((await first.ended).code, 1)
+    assert.equal(first.stderr, 'osp: another program of the same user listens now\n')
+    await (await chat.client('alice')).send(['bob'], 'hi')
+    await second.printed(/alice hi/u)
+  })
+
+  it('when nobody reads it any more, and leaves what was not printed to the next one', async () => {
+    await using chat = await chatter()
+    const alice = await chat.client('alice')
+    await using listen = chat.begin('bob', ['listen'])
+    await alice.send(['bob'], 'one')
+    await listen.printed(/one\n/u)
+    listen.child.stdout?.destroy()
+    await alice.send(['bob'], 'two')
+    assert.equal((await listen.ended).code, 1)
+    assert.equal(listen.stderr, 'osp: not all results could be printed, since nobody reads them any more\n')
+    await alice.send(['bob'], 'three')
+    const { stdout } = await chat.osp('bob', ['listen', '--count', '2'])
+    assert.match(withoutTimes(stdout), /^alice \(again\?\) two\nalice (?:\(again\?\) )?three\n$/u)
+  })
+
+  it('where there is no server for too long, with exit code 3', async () => {
+    await using chat = await chatter()
+    await chat.its.server.close()
+    const { code, stderr } = await chat.osp('bob', ['listen', '--retry-for', '300ms'])
+    assert.equal(code, 3)
+    assert.match(stderr, /^osp: waiting for .*\nosp: gave up on .*: nothing listens there.*\n$/u)
+    const json = await chat.osp('bob', ['listen', '--retry-for', '0', '--json'])
+    assert.equal(published(json.stdout, listenEvents).at(-1)?.code, 'unreachable')
+  })
+})

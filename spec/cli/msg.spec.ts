@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import type { Message } from 'ospd'
+import { msgEvents } from '../../bin/msg/events.ts'
+import { type Chatter, chatter } from '../support/chatter.ts'
+import { run } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+
+/** The next messages of a user, `count` of them. */
+async function received(chat: Chatter, user: string, count: number): Promise<readonly Message[]> {
+  const messages: Message[] = []
+  const client = await chat.client(user)
+  const receiver = client.receive((message) => {
+    messages.push(message)
+    if (messages.length === count) void receiver[Symbol.asyncDispose]()
+  })
+  await receiver.finished
+  return messages
+}
+
+spec('osp msg', (it) => {
+  it('prints for each recipient whether a program of theirs listens, or the message waits', async () => {
+    await using chat = await chatter()
+    const bob = await chat.client('bob')
+    bob.receive(() => {})
+    await chat.isOnline('bob')
+    const outcome = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi'])
+    assert.deepEqual(outcome, { code: 0, stdout: 'bob online\ncarol stored\n', stderr: '' })
+    const [message] = await received(chat, 'carol', 1)
+    assert.deepEqual([message?.from, message?.text()], ['alice', 'hi'])
+  })
+
+  it('sends one message to somebody who is named twice', async () => {
+    await using chat = await chatter()
+    assert.equal((await chat.osp('alice', ['msg', 'bob', 'carol', 'bob', 'hi'])).stdout, 'bob stored\ncarol stored\n')
+  })
+
+  it(
+    'takes a text as it is',
+    async () => {
+      await using chat = await chatter()
+      const texts = ['help', 'completion', 'send', '007', '"q"', ' a\n丁😀\t', '']
+      for (const text of texts) assert.equal((await chat.osp('alice', ['msg', 'bob', text])).code, 0, text)
+      assert.equal((await chat.osp('alice', ['msg', 'bob', '--', '--user'])).code, 0)
+      const messages = await received(chat, 'bob', texts.length + 1)
+      assert.deepEqual(
+        messages.map((message) => message.text()),
+        [...texts, '--user'],
+      )
+    },
+    { limitMs: 60_000 },
+  )
+
+  it('sends what stands on stdin, byte by byte', async () => {
+    await using chat = await chatter()
+    const begun = chat.begin('alice', ['msg', 'bob', '-'])
+    const content = Buffer.from(Array.from({ length: 65_536 }, (_, at) => at % 251))
+    begun.child.stdin?.end(content)
+    assert.equal((await begun.ended).code, 0)
+    const [message] = await received(chat, 'bob', 1)
+    assert.ok(message && content.equals(message.content))
+  })
+
+  it('refuses a message that is too long, before it sends it', async () => {
+    await using chat = await chatter()
+    for (const [text, input] of [
+      ['-', 'x'.repeat(65_537)],
+      ['丁'.repeat(22_000), ''],
+    ] as const) {
+      const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', text], input)
+      assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
+      assert.equal(stderr, 'osp: the message was not sent: a message has at most 64 KiB; send a file with "osp send"\n')
+    }
+  })
+
+  it('tells in JSON what has become of it', async () => {
+    await using chat = await chatter()
+    const { stdout } = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi', '--json'])
+    const [online, ...sent] = published(stdout, msgEvents)
+    assert.equal(online?.event, 'online')
+    assert.deepEqual(
+      sent,
+      ['bob', 'carol'].map((recipient) => ({ v: 1, event: 'sent', recipient, status: 'stored' })),
+    )
+  })
+})
+
+spec('osp msg is used wrongly', (it) => {
+  const usage = async (args: readonly string[], message: RegExp) => {
+    const { code, stdout, stderr } = await run('osp', ['msg', ...args])
+    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
+    assert.match(stderr, message)
+  }
+
+  it('without anything to send', () => usage([], /^osp: name a RECIPIENT and give a TEXT$/mu))
+
+  it('without a text', () => usage(['bob'], /^osp: give a TEXT behind the RECIPIENT, or - to read it from stdin$/mu))
+
+  it('with a recipient who cannot be one', () =>
+    usage(['bob', 'a/b', 'hi'], /^osp: RECIPIENT: the user name "a\/b" is not allowed/mu))
+
+  it('with a flag that does not exist', () =>
+    usage(['bob', 'hi', '--sevrer', 'x'], /^osp: unknown flag --sevrer; did you mean --server\?$/mu))
+})

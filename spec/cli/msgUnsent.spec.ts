@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { OspError } from 'ospd'
+import { memory } from 'ospd/memory'
+import { msgEvents } from '../../bin/msg/events.ts'
+import { chatter } from '../support/chatter.ts'
+import { catches, feed } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+import { turns } from '../support/turns.ts'
+
+spec('osp msg that is refused', (it) => {
+  it('by a full mailbox names its owner, sends nothing to anybody, and exits with 5', async () => {
+    await using chat = await chatter({ limits: { mailboxMessages: 1 } })
+    await chat.osp('alice', ['msg', 'bob', 'one'])
+    const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])
+    assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
+    assert.equal(stderr, 'osp: the message was not sent: no more messages fit for bob\n')
+    const json = published((await chat.osp('alice', ['msg', 'carol', 'bob', 'two', '--json'])).stdout, msgEvents)
+    const { code: why, again, recipients, outcome } = json.at(-1) ?? {}
+    assert.deepEqual(
+      { why, again, recipients, outcome },
+      {
+        why: 'mailbox-full',
+        again: 'later',
+        recipients: ['bob'],
+        outcome: 'not-sent',
+      },
+    )
+    assert.equal((await chat.osp('alice', ['msg', 'carol', 'two'])).code, 0)
+  })
+
+  it('because nobody has such a name names them, and exits with 1', async () => {
+    const authenticate = async ({ user }: { user: string }) => ({ user })
+    const knows = async (user: string) => user === 'bob'
+    await using chat = await chatter({ authenticator: { authenticate, knows } })
+    const one = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi'])
+    assert.deepEqual(one, {
+      code: 1,
+      stdout: '',
+      stderr: 'osp: the message was not sent: the server knows no such user: carol\n',
+    })
+    const two = await chat.osp('alice', ['msg', 'dave', 'bob', 'carol', 'hi'])
+    assert.match(two.stderr, /the server knows no such user: dave, carol$/mu)
+  })
+
+  it('because it has too many recipients exits with 1', async () => {
+    await using chat = await chatter()
+    const names = Array.from({ length: 17 }, (_, at) => `user${at}`)
+    const { code, stdout, stderr } = await chat.osp('alice', ['msg', ...names, 'hi'])
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
+    assert.match(stderr, /at most 16 recipients, this one 17/u)
+    assert.equal((await chat.osp('alice', ['msg', ...names.slice(1), 'hi'])).code, 0)
+  })
+
+  it('because its user is not let in exits with 4', async () => {
+    const authenticate = async () => {
+      throw new OspError('unauthorized', 'nobody comes in here')
+    }
+    await using chat = await chatter({ authenticator: { authenticate, knows: async () => true } })
+    const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi'])
+    assert.equal(code, 4)
+    assert.match(stderr, /^osp: gave up on .*: .*nobody comes in here\nosp: the message was not sent\n$/u)
+  })
+})
+
+spec('osp msg without an answer', (it) => {
+  it('says that nothing was sent where there was no server, with exit code 3', async () => {
+    await using chat = await chatter()
+    await chat.its.server.close()
+    const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi', '--retry-for', '300ms'])
+    assert.equal(code, 3)
+    const lines = stderr.split('\n')
+    assert.match(lines[0] ?? '', /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s$/u)
+    assert.match(lines[1] ?? '', /^osp: gave up on 127\.0\.0\.1:\d+: nothing listens there/u)
+    assert.deepEqual(lines.slice(2), ['osp: the message was not sent', ''])
+    const quiet = await chat.osp('alice', ['msg', 'bob', 'hi', '--retry-for', '0', '--quiet'])
+    assert.match(quiet.stderr, /^osp: gave up on .*\nosp: the message was not sent\n$/u)
+  })
+
+  it('that is interrupted says so, with exit code 130', async () => {
+    await using chat = await chatter()
+    await chat.its.server.close()
+    await using begun = chat.begin('alice', ['msg', 'bob', 'hi'])
+    await begun.printed(/waiting for/u)
+    begun.child.kill('SIGINT')
+    assert.equal((await begun.ended).code, 130)
+    assert.match(begun.stderr, /^osp: the message was not sent: interrupted$/mu)
+  })
+
+  it('that is interrupted while it reads its text exits with 130 too', async () => {
+    await using chat = await chatter()
+    await using begun = chat.begin('alice', ['msg', 'bob', '-'])
+    await feed(begun, 'hi')
+    await turns(() => catches(begun, 'SIGHUP'))
+    begun.child.kill('SIGINT')
+    assert.equal((await begun.ended).code, 130)
+    assert.deepEqual([begun.stdout, begun.stderr], ['', 'osp: the message was not sent: interrupted\n'])
+  })
+
+  it('that is interrupted on its way says that nobody knows what has become of it', async () => {
+    const storage = memory()
+    const appending: (() => void)[] = []
+    storage.mailboxes.append = () => new Promise((resolve) => appending.push(resolve))
+    await using chat = await chatter({ storage })
+    for (const [at, flags] of [[], ['--json']].entries()) {
+      await using begun = chat.begin('alice', ['msg', 'bob', 'hi', ...flags])
+      await turns(() => appending.length > at)
+      begun.child.kill('SIGINT')
+      assert.equal((await begun.ended).code, 130)
+      if (at === 0) assert.equal(begun.stderr, 'osp: whether the message was stored is unknown: interrupted\n')
+      else assert.equal(published(begun.stdout, msgEvents).at(-1)?.outcome, 'unknown')
+    }
+    for (const resolve of appending) resolve()
+  })
+})

@@ -1,0 +1,52 @@
+import { type Client, connect } from 'ospd'
+import { tcp } from 'ospd/node'
+import { type Outcome, type Place, place, run, start } from './commands.ts'
+import type { Running } from './processes.ts'
+import { type Served, served } from './served.ts'
+import { startOnTerminal } from './terminal.ts'
+import { turns } from './turns.ts'
+
+type ServedOptions = Parameters<typeof served>[0]
+
+/** A server in this process, and commands whose users keep their state in a directory of their own. */
+export interface Chatter extends AsyncDisposable {
+  readonly its: Served
+  readonly at: Place
+  /** Runs `osp COMMAND … --user USER` to its end. */
+  osp(user: string, args: readonly string[], input?: string): Promise<Outcome>
+  /** Starts it. */
+  begin(user: string, args: readonly string[], env?: NodeJS.ProcessEnv): Running
+  /** Starts it on a terminal. */
+  beginOnTerminal(user: string, args: readonly string[]): Running
+  /** A client of the library. */
+  client(user: string): Promise<Client>
+  /** Resolves when this user is in the online list, or is not any more. */
+  isOnline(user: string, online?: boolean): Promise<void>
+}
+
+export async function chatter(options?: ServedOptions): Promise<Chatter> {
+  const at = await place()
+  const its = await served(options)
+  const clients: Client[] = []
+  const flags = (user: string) => ['--server', its.address, '--state', at.path, '--user', user]
+  const line = (user: string, [command = '', ...args]: readonly string[]) => [command, ...flags(user), ...args]
+  return {
+    its,
+    at,
+    osp: (user, args, input = '') => run('osp', line(user, args), { input }),
+    begin: (user, args, env = {}) => start('osp', line(user, args), { env }),
+    beginOnTerminal: (user, args) => startOnTerminal('osp', line(user, args)),
+    async client(user) {
+      const client = await connect({ to: tcp({ port: its.port }), user })
+      clients.push(client)
+      return client
+    },
+    isOnline: (user, online = true) =>
+      turns(() => its.server.status().online.some((member) => member.user === user) === online),
+    async [Symbol.asyncDispose]() {
+      for (const client of clients) await client.close()
+      await its[Symbol.asyncDispose]()
+      await at[Symbol.asyncDispose]()
+    },
+  }
+}

@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict'
+import type { z } from 'zod'
+import { events } from './commands.ts'
+
+/** The events that a command has printed, each of which has the shape that is published for it. */
+export function published(
+  stdout: string,
+  shapes: Readonly<Record<string, z.ZodType>>,
+): readonly Record<string, unknown>[] {
+  return events(stdout).map((each) => {
+    const { v, event, ...fields } = each
+    assert.equal(v, 1)
+    const shape = shapes[String(event)]
+    assert.ok(shape, `${event} is not published`)
+    shape.parse(fields)
+    return each
+  })
+}

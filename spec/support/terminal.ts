@@ -1,0 +1,46 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import type { Outcome } from './commands.ts'
+import { type Running, startNode } from './processes.ts'
+import { root } from './source.ts'
+
+/** What a terminal's codes begin with. */
+export const escapeCode = '\u001B'
+
+/** script(1) of util-linux runs a command on a terminal. */
+const terminal = 'script'
+
+/** Whether there is a way to make a terminal. */
+export const terminals = spawnSync(terminal, ['-qec', 'exit 7', '/dev/null']).status === 7
+
+const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
+
+/** A program of this package with its arguments, for a shell. */
+export function commandLine(program: 'ospd' | 'osp', args: readonly string[]): string {
+  return [process.execPath, join(root, `dist/bin/${program}.js`), ...args].map(quoted).join(' ')
+}
+
+/** What a terminal makes a SIGINT of. */
+export const ctrlC = '\u0003'
+
+/** Starts a program on a terminal: `stdout` is what that gets, and what is written to stdin is typed. */
+export function startOnTerminal(
+  program: 'ospd' | 'osp',
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Running {
+  // What the shell gets behind the line is of no use to it.
+  const under = ['sh', '-c', `exec ${terminal} -qefc "$0" /dev/null`, commandLine(program, args)]
+  return startNode(`dist/bin/${program}.js`, [], { env: { TERM: 'xterm', NO_COLOR: '', ...env }, under })
+}
+
+/** Runs a shell command on a terminal of 100 columns; `stdout` is what the terminal got. */
+export async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  const child = spawnSync(terminal, ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
+    cwd,
+    env: { ...process.env, TERM: 'xterm', NO_COLOR: '', ...env },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  return { code: child.status, stdout: child.stdout, stderr: child.stderr }
+}
