@@ -60,7 +60,7 @@ spec('four senders, four listeners and the server', (it) => {
       try {
         let kills = 0
         for (const end = performance.now() + killingMs; performance.now() < end; kills++) {
-          await sleep(randomInt(600))
+          await sleep(randomInt(100, 1_200))
           await (all[randomInt(all.length)] ?? server).killForAWhile()
         }
         for (const { running } of sending) {
@@ -75,7 +75,7 @@ spec('four senders, four listeners and the server', (it) => {
         for (let left = 600; left > 0 && lost().length > 0; left--) await sleep(50)
         assert.deepEqual(faultsOf(journals, handed()), [], `after ${kills} kills`)
         const acknowledged = [...journals.values()].flat().filter((line) => !isIntent(line)).length
-        assert.ok(acknowledged > 100, `only ${acknowledged} messages were acknowledged`)
+        assert.ok(acknowledged > 20, `only ${acknowledged} messages were acknowledged`)
         const deliveries = [...handed().values()].flat().length
         console.log(`${kills} kills, ${acknowledged} messages acknowledged, ${deliveries} times handed over`)
       } finally {

@@ -2,11 +2,17 @@
 import { appendFileSync } from 'node:fs'
 import { createClient } from '../../../lib/index.ts'
 import { stateDirectory, tcp } from '../../../lib/node.ts'
+import { eagerPlatform } from './eager.ts'
 import type { Handed } from './history.ts'
 
 const [port, name = '', journal = '', state = ''] = process.argv.slice(2)
 
-const client = createClient({ to: tcp({ port: Number(port) }), user: name, state: stateDirectory(state) })
+const client = createClient({
+  to: tcp({ port: Number(port) }),
+  user: name,
+  platform: eagerPlatform(),
+  state: stateDirectory(state),
+})
 client.receive((message) => {
   const { from, seq, attempt } = message
   const { n } = JSON.parse(message.text()) as { n: number }

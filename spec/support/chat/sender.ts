@@ -6,12 +6,13 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
 import { createClient } from '../../../lib/index.ts'
 import { tcp } from '../../../lib/node.ts'
+import { eagerPlatform } from './eager.ts'
 import { type Acked, type Intent, isIntent, linesOf } from './history.ts'
 
 const [port, name = '', journal = '', ...recipients] = process.argv.slice(2)
 const mostUnanswered = 8
 
-const client = createClient({ to: tcp({ port: Number(port) }), user: name })
+const client = createClient({ to: tcp({ port: Number(port) }), user: name, platform: eagerPlatform() })
 const before = linesOf<Intent | Acked>(journal)
 const acked = new Set(before.flatMap((line) => (isIntent(line) ? [] : [line.acked])))
 const intents = before.filter(isIntent)
