@@ -68,8 +68,7 @@ export class Delivery {
     for (let unsent = this.#read.shift(); unsent; unsent = this.#read.shift()) this.#host.hold(-unsent.content.length)
     for (const sent of this.#sent) {
       this.#left(sent)
-      if (sent.removed) this.#attempts.delete(sent.seq)
-      else this.#attempts.set(sent.seq, sent.attempt)
+      if (!sent.removed) this.#attempts.set(sent.seq, sent.attempt)
     }
     return this.#attempts
   }

@@ -29,6 +29,8 @@ class Recipient implements Caller {
   readonly node = 1
   readonly user: string
   open = true
+  /** Runs within `ask`. */
+  asked: () => void = () => {}
   /** Deliveries and repetitions, first to last. */
   readonly handed: Handed[] = []
   readonly #order: string[]
@@ -44,6 +46,7 @@ class Recipient implements Caller {
   ask<K extends RequestName>(request: Message<K>, left: () => void = () => {}): Asked<K> {
     const message = request as Message as Message<'DeliverMsgReq'>
     const seq = this.handed.length + 1
+    this.asked()
     const reply = new Promise<Message>((resolve) => {
       this.#hand({
         message,
@@ -98,8 +101,9 @@ async function roomWith(limits: Partial<Limits> = {}) {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
       await room.post({ sender: 'sender', id: idOf(++id), content: bytes }, users)
     },
-    async listen(user: string): Promise<Recipient> {
+    async listen(user: string, asked = () => {}): Promise<Recipient> {
       const recipient = new Recipient(user, order)
+      recipient.asked = asked
       room.deliver(recipient)
       await turn()
       return recipient
@@ -219,6 +223,15 @@ spec('the memory of deliveries', (it) => {
     room.stop('alice')
     await turn()
     assert.equal(bob.handed.length, 2)
+  })
+
+  it('is free again of a recipient whose link ends by what it is sent, and no alarm of it is left', async () => {
+    const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
+    for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
+    const alarms = clock.set
+    const alice = await listen('alice', () => room.stop('alice'))
+    assert.deepEqual([alice.handed.length, clock.set], [1, alarms])
+    assert.equal((await listen('bob')).handed.length, 2)
   })
 
   it('bounds repetitions as well', async () => {

@@ -100,10 +100,28 @@ spec('a delivery that is not answered in time', (it) => {
     const read = rig.storage.hold('read messages')
     await pass(rig.clock, deliveryMs)
     await read.reached
+    const removal = rig.storage.hold('remove messages')
     await bob.take(first)
     read.go()
+    const reads = rig.storage.count.get('read messages')
     await pass(rig.clock, 20 * deliveryMs)
-    assert.deepEqual(bob.unread, [])
+    await pass(rig.clock, 20 * deliveryMs)
+    assert.deepEqual([bob.unread, rig.storage.count.get('read messages')], [[], reads])
+    removal.go()
+  })
+
+  it('is repeated alone where those behind it were answered', async () => {
+    await using rig = await heldRig({ keepAliveMs })
+    await store(rig, 1, 2)
+    const bob = await listen(rig, 'bob')
+    const [, second] = await bob.deliveries(2)
+    assert.ok(second)
+    await bob.take(second)
+    const reads = rig.storage.count.get('read messages') ?? 0
+    await pass(rig.clock, deliveryMs)
+    await pass(rig.clock, 0)
+    assert.equal(shown(await bob.delivery()), '1, attempt 2')
+    assert.deepEqual([bob.unread, rig.storage.count.get('read messages')], [[], reads + 1])
   })
 
   it('holds up the window no more once its message is gone from the mailbox, as by its age', async () => {
@@ -163,6 +181,16 @@ spec('a delivery on a new link', (it) => {
     assert.equal(shown(await second.delivery()), '1, attempt 3')
     const third = await listen(rig, 'bob', { session: 'takes over' })
     assert.equal(shown(await third.delivery()), '1, attempt 4')
+  })
+
+  it('counts those before hours in which nobody was there', async () => {
+    await using rig = await heldRig({ keepAliveMs })
+    await store(rig, 1)
+    const first = await listen(rig, 'bob')
+    await first.delivery()
+    await first.vanish()
+    for (let hour = 0; hour < 3; hour++) await pass(rig.clock, 3_600_000)
+    assert.equal(shown(await (await listen(rig, 'bob')).delivery()), '1, attempt 2')
   })
 
   it('that was not sent on the former one is the first', async () => {
