@@ -32,7 +32,7 @@ const calls: fc.Arbitrary<Call> = fc.oneof(
     arbitrary: fc.record({
       does: fc.constant('append' as const),
       sender: fc.constantFrom('alice', 'zoe'),
-      number: fc.integer({ min: 1, max: 150 }),
+      number: fc.integer({ min: 1, max: 60 }),
       bytes: fc.constantFrom(0, 1, 100, 700, 2_000),
       to: fc.uniqueArray(user, { maxLength: 4 }),
     }),

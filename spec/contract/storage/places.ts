@@ -44,7 +44,7 @@ export const canMount: boolean = await smallDisk(4_096).then(
 )
 
 /** So small that messages come to lie in many segments. */
-const segmentBytes = 4_096
+const segmentBytes = 1_024
 
 /** The storage in memory. */
 export const memoryKind: Kind = {

@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { frameBytes, headerBytes } from '../../../lib/adapters/disk/journalFormat.ts'
+import type { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
+import { writeSeqs } from '../../../lib/adapters/mailboxes/records.ts'
+import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { long, message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
+import { spec } from '../../support/spec.ts'
+import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
+
+/** The bytes of a segment with messages 1 to `count`, each written by itself. */
+async function written(directory: string, count: number): Promise<Buffer> {
+  await withMailboxes(directory, async (mailboxes) => {
+    for (const number of upTo(count)) await mailboxes.append(message(number), ['bob'], roomy)
+  })
+  const [path] = await segmentsOf(directory)
+  return readFile(path ?? '')
+}
+
+/** What is there when a journal of these bytes is opened, and that it goes on from there. */
+async function foundIn(bytes: Uint8Array): Promise<{ numbers: number[]; damaged: number[][] }> {
+  await using directory = await journalOf(bytes)
+  const { numbers, damages } = await found(directory.path)
+  await withMailboxes(directory.path, (mailboxes) => mailboxes.append(message(99), ['bob'], roomy))
+  assert.deepEqual((await found(directory.path)).numbers, [...numbers, 99])
+  return { numbers, damaged: damages.map(({ offset, bytes }) => [offset, bytes]) }
+}
+
+spec('the end of a journal on disk', (it) => {
+  it(
+    'is cut off wherever a crash has ended the last record',
+    withDirectory(async (directory) => {
+      const bytes = await written(directory, 3)
+      const { frames } = await look((await segmentsOf(directory))[0] ?? '')
+      for (let length = frames[2]?.at ?? 0; length < bytes.length; length++) {
+        assert.deepEqual(await foundIn(bytes.subarray(0, length)), { numbers: [1, 2], damaged: [] })
+      }
+    }),
+  )
+
+  it(
+    'is cut off where its bytes are not those that were written',
+    withDirectory(async (directory) => {
+      const bytes = await written(directory, 3)
+      const { frames } = await look((await segmentsOf(directory))[0] ?? '')
+      for (let at = frames[2]?.at ?? 0; at < bytes.length; at++) {
+        assert.deepEqual(await foundIn(flipped(bytes, at)), { numbers: [1, 2], damaged: [] })
+      }
+      assert.deepEqual(await foundIn(Buffer.concat([bytes, Buffer.alloc(5_000)])), { numbers: [1, 2, 3], damaged: [] })
+    }),
+  )
+
+  it(
+    'is cut off with all that came in the same writing, for the rest of that may be missing too',
+    withDirectory(async (directory) => {
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(1), ['bob'], roomy)
+        await Promise.all([2, 3, 4].map((number) => mailboxes.append(message(number), ['bob'], roomy)))
+      })
+      const { bytes, frames } = await look((await segmentsOf(directory))[0] ?? '')
+      const third = flipped(bytes, (frames[2]?.end ?? 0) - 1)
+      assert.deepEqual(await foundIn(third), { numbers: [1, 2], damaged: [] })
+    }),
+  )
+
+  it(
+    'may be a segment that was only begun',
+    withDirectory(async (directory) => {
+      const bytes = await written(directory, 2)
+      for (let length = 0; length <= headerBytes; length++) {
+        assert.deepEqual(await foundIn(bytes.subarray(0, length)), { numbers: [], damaged: [] })
+      }
+    }),
+  )
+})
+
+spec('a damaged journal on disk', (it) => {
+  it(
+    'loses what is damaged and says so, and gives all the rest',
+    withDirectory(async (directory) => {
+      const bytes = await written(directory, 3)
+      const { frames } = await look((await segmentsOf(directory))[0] ?? '')
+      const { at = 0, end = 0 } = frames[1] ?? {}
+      for (let place = at; place < end; place++) {
+        assert.deepEqual(await foundIn(flipped(bytes, place)), { numbers: [1, 3], damaged: [[at, end - at]] })
+      }
+    }),
+  )
+
+  it(
+    'loses one of a group that is known to be durable',
+    withDirectory(async (directory) => {
+      await withMailboxes(directory, async (mailboxes) => {
+        await Promise.all([1, 2, 3].map((number) => mailboxes.append(message(number), ['bob'], roomy)))
+        await mailboxes.append(message(4), ['bob'], roomy)
+      })
+      const { bytes, frames } = await look((await segmentsOf(directory))[0] ?? '')
+      const { at = 0, end = 0 } = frames[1] ?? {}
+      assert.deepEqual(await foundIn(flipped(bytes, end - 1)), { numbers: [1, 3, 4], damaged: [[at, end - at]] })
+    }),
+  )
+
+  it(
+    'is read by the second half of a header whose first half is damaged; without both it is lost, and others are not',
+    withDirectory(async (directory) => {
+      const bytes = await written(directory, 2)
+      for (let at = 0; at < headerBytes; at++) assert.deepEqual((await foundIn(flipped(bytes, at))).numbers, [1, 2])
+      const both = flipped(flipped(bytes, 9), headerBytes / 2 + 9)
+      assert.deepEqual(await foundIn(both), { numbers: [], damaged: [[0, both.length]] })
+    }),
+  )
+
+  it('of another version is left alone', async () => {
+    const half = Buffer.alloc(16)
+    half.write('ospdlog2', 'latin1')
+    half.writeUInt32BE(nodePlatform().crc32(half.subarray(0, 12)), 12)
+    await using directory = await journalOf(Buffer.concat([half, half, Buffer.alloc(100)]))
+    await assert.rejects(found(directory.path), { code: 'data-format' })
+  })
+
+  it(
+    'takes no record from the content of a message',
+    withDirectory(async (directory) => {
+      // The seed that is guessed here is not the journal's.
+      const { bytes: forged } = format.frame([writeSeqs('removed', { user: 'bob', seqs: [1] })], 12_345)
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(1), ['bob'], roomy)
+        await mailboxes.append(message(2, { content: Buffer.concat([forged, forged]) }), ['bob'], roomy)
+        await mailboxes.append(message(3), ['bob'], roomy)
+      })
+      const { bytes, frames } = await look((await segmentsOf(directory))[0] ?? '')
+      const { numbers } = await foundIn(flipped(bytes, (frames[1]?.at ?? 0) + frameBytes - 1))
+      assert.deepEqual(numbers, [1, 3])
+    }),
+  )
+
+  it(
+    'loses what is found damaged when it is read, and says so once',
+    withDirectory(async (directory) => {
+      await written(directory, 3)
+      const [path = ''] = await segmentsOf(directory)
+      const { bytes, frames } = await look(path)
+      const { at = 0, end = 0 } = frames[1] ?? {}
+      await withMailboxes(directory, async (mailboxes) => {
+        await writeFile(path, flipped(bytes, end - 1))
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+        assert.equal((await mailboxes.levels())[0]?.messages, 2)
+        assert.deepEqual(await mailboxes.damages(), [{ file: path, offset: at, bytes: end - at }])
+      })
+    }),
+  )
+
+  it(
+    'loses what is found damaged when it is moved',
+    withDirectory(async (directory) => {
+      const before = await written(directory, 3)
+      const [path = ''] = await segmentsOf(directory)
+      const move = async (mailboxes: Mailboxes) => {
+        const { end = 0 } = (await look(path)).frames[1] ?? {}
+        await writeFile(path, flipped(before, end - 1))
+        for (const number of upTo(60)) {
+          await mailboxes.append(long(1_000 + number, 300), ['eve'], roomy)
+          await mailboxes.remove('eve', [await mailboxes.lastSeq()])
+        }
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+        assert.equal((await mailboxes.damages()).length, 1)
+      }
+      await withMailboxes(directory, move, 200)
+      assert.deepEqual((await found(directory)).numbers, [1, 3])
+      assert.notEqual(basename((await segmentsOf(directory))[0] ?? ''), '00000001.log')
+    }),
+  )
+})

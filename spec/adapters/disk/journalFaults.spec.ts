@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
+import { canMount, smallDisk } from '../../contract/storage/places.ts'
+import { spec } from '../../support/spec.ts'
+import { opened, withData } from './data.ts'
+import { found, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
+
+type Named = 'datasync' | 'truncate'
+
+/** Lets calls of a handle's method fail: those of these numbers, from 1 on. The handles of files share one prototype. */
+async function failing(directory: string, name: Named, numbers: readonly number[]): Promise<Disposable> {
+  const handle = await open(directory)
+  const shared: { [K in Named]: FileHandle[K] } = Object.getPrototypeOf(handle)
+  await handle.close()
+  const real: (this: FileHandle, length?: number) => Promise<void> = shared[name]
+  let count = 0
+  shared[name] = async function (this: FileHandle, length?: number) {
+    if (numbers.includes(++count)) throw Object.assign(new Error(`EIO: i/o error, ${name}`), { code: 'EIO' })
+    await real.call(this, length)
+  }
+  return {
+    [Symbol.dispose]: () => {
+      Object.assign(shared, { [name]: real })
+    },
+  }
+}
+
+spec('a journal on a disk with faults', (it) => {
+  it(
+    'goes on in another segment after a flush that failed, and has nothing of what that was to cover',
+    withDirectory(async (directory) => {
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(1), ['bob'], roomy)
+        {
+          using _ = await failing(directory, 'datasync', [1])
+          await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code: 'internal' })
+        }
+        await mailboxes.append(message(3), ['bob'], roomy)
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+      })
+      assert.equal((await segmentsOf(directory)).length, 2)
+      assert.deepEqual(await found(directory), { numbers: [1, 3], damages: [] })
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(2), ['bob'], roomy)
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3, 2])
+      })
+    }),
+  )
+
+  it(
+    'takes nothing more where what a failed flush has left can not be removed, until it is opened anew',
+    withDirectory(async (directory) => {
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(1), ['bob'], roomy)
+        {
+          using _ = await failing(directory, 'datasync', [1])
+          using __ = await failing(directory, 'truncate', [1])
+          await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code: 'internal' })
+        }
+        await assert.rejects(mailboxes.append(message(3), ['bob'], roomy), { code: 'internal' })
+        await assert.rejects(mailboxes.remove('bob', [1]), { code: 'internal' })
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
+      })
+      // What was refused with `internal` was there all the same.
+      assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(2), ['bob'], roomy)
+        await mailboxes.append(message(3), ['bob'], roomy)
+        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 2, 3])
+      })
+    }),
+  )
+
+  it(
+    'flushes the end again when it is opened, for an earlier flush may have failed',
+    withDirectory(async (directory) => {
+      await withMailboxes(directory, (mailboxes) => mailboxes.append(message(1), ['bob'], roomy))
+      using _ = await failing(directory, 'datasync', [1])
+      await assert.rejects(found(directory), { code: 'internal' })
+      assert.deepEqual((await found(directory)).numbers, [1])
+    }),
+  )
+
+  const full = 'has nothing of what did not fit, and goes on when there is room again'
+  if (!canMount) it.skip(full, 'no disk can be mounted here')
+  else
+    it(full, async () => {
+      await using small = await smallDisk(400_000)
+      const directory = join(small.path, 'mailboxes')
+      const ballast = join(small.path, 'ballast')
+      await withMailboxes(directory, async (mailboxes) => {
+        await mailboxes.append(message(1), ['bob'], roomy)
+        await writeFile(ballast, new Uint8Array(1_000_000)).catch(() => {})
+        const many = upTo(2_000).map((number) => mailboxes.append(message(10 + number), ['bob'], roomy))
+        const outcomes = await Promise.allSettled(many)
+        for (const outcome of outcomes) assert.equal(outcome.status === 'rejected' && outcome.reason.code, 'disk-full')
+        const [path = ''] = await segmentsOf(directory)
+        assert.ok((await readFile(path)).length < 4_096)
+        await rm(ballast)
+        await mailboxes.append(message(2), ['bob'], roomy)
+      })
+      assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
+    })
+})
+
+spec('a data directory', (it) => {
+  it(
+    'from before there were messages gets mailboxes, which only their owner can read',
+    withData(async (data) => {
+      await (await opened(data))[Symbol.asyncDispose]()
+      await rm(join(data, 'mailboxes'), { recursive: true })
+      await using storage = await opened(data)
+      await storage.mailboxes.append(message(1), ['bob'], roomy)
+      const [path = ''] = await segmentsOf(join(data, 'mailboxes'))
+      assert.equal((await stat(path)).mode & 0o777, 0o600)
+      assert.equal((await stat(join(data, 'mailboxes'))).mode & 0o777, 0o700)
+    }),
+  )
+})

@@ -1,0 +1,66 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
+import { type Frame, headerBytes, JournalFormat } from '../../../lib/adapters/disk/journalFormat.ts'
+import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
+import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import type { Damage } from '../../../lib/ports/mailboxes.ts'
+import { waiting } from '../../contract/storage/mailSteps.ts'
+import { temporaryDirectory } from '../../contract/storage/places.ts'
+
+export const format = new JournalFormat(nodePlatform().crc32)
+
+/** Mailboxes in a directory, open for one piece of work. */
+export async function withMailboxes<T>(
+  directory: string,
+  work: (mailboxes: Mailboxes, journal: DiskJournal) => Promise<T>,
+  segmentBytes = 1_000_000,
+): Promise<T> {
+  const mailboxes = new Mailboxes()
+  const journal = await DiskJournal.open(directory, segmentBytes, nodePlatform())
+  await mailboxes.open(journal, nodePlatform())
+  try {
+    return await work(mailboxes, journal)
+  } finally {
+    await mailboxes.close()
+  }
+}
+
+/** What bob has, and what is damaged, when the mailboxes are opened. */
+export function found(directory: string): Promise<{ readonly numbers: number[]; readonly damages: readonly Damage[] }> {
+  return withMailboxes(directory, async (mailboxes) => ({
+    numbers: await waiting(mailboxes, 'bob'),
+    damages: await mailboxes.damages(),
+  }))
+}
+
+/** The paths of the segments, the oldest first. */
+export async function segmentsOf(directory: string): Promise<string[]> {
+  return (await readdir(directory)).sort().map((name) => join(directory, name))
+}
+
+/** A segment's bytes and the frames in it. */
+export async function look(path: string): Promise<{ readonly bytes: Buffer; readonly frames: readonly Frame[] }> {
+  const bytes = await readFile(path)
+  return { bytes, frames: [...format.frames(bytes, headerBytes, format.seedOf(bytes) ?? 0)] }
+}
+
+/** The same bytes, one of them changed. */
+export function flipped(bytes: Buffer, at: number): Buffer {
+  const copy = Buffer.from(bytes)
+  copy[at] = (copy[at] ?? 0) ^ 0x10
+  return copy
+}
+
+/** A directory with this one segment. */
+export async function journalOf(bytes: Uint8Array): Promise<{ readonly path: string } & AsyncDisposable> {
+  const directory = await temporaryDirectory()
+  await writeFile(join(directory.path, '00000001.log'), bytes)
+  return directory
+}
+
+/** Runs `proof` with a directory for a journal. */
+export const withDirectory = (proof: (directory: string) => Promise<void>) => async (): Promise<void> => {
+  await using directory = await temporaryDirectory()
+  await proof(directory.path)
+}
