@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
+import { tcp } from '../../lib/adapters/tcp.ts'
+import { registFlags } from '../../lib/wire/protocol.ts'
+import { dyingAt, dyingWithin, relays } from '../support/messageSurvival.ts'
+import { MortalServer } from '../support/mortalServer.ts'
+import { RawClient } from '../support/rawClient.ts'
+import { allTaken, areOnline, Recipient } from '../support/recipients.ts'
+import { spec } from '../support/spec.ts'
+import { canInject } from '../support/strace.ts'
+
+spec('messages come once and in order to each recipient, and are acknowledged, though the server is killed', (it) => {
+  for (const when of ['before', 'after'] as const) {
+    const isStored = { stores: when === 'after' }
+    const stored = { stores: true }
+    it(`${when} it stores the first ones`, relays(dyingAt('append message', when), isStored))
+    it(`${when} it acknowledges one`, relays(dyingAt('PostMsgAck', when, 2), stored))
+    it(`${when} it delivers one that others wait behind`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
+    it(`${when} it removes what was taken`, relays(dyingAt('remove messages', when), stored))
+  }
+})
+
+spec('messages come once and in order to each recipient, though the server is killed within a step', (it) => {
+  if (!canInject) return it.skip('whichever it is', 'strace is missing, or may not trace here')
+
+  // It has written the head of the file and the time before it is ready.
+  it('while it writes the first ones', relays(dyingWithin('pwrite64', '3'), { stores: false }))
+  it('between writing the first ones and flushing them', relays(dyingWithin('fdatasync', '2'), { stores: true }))
+  it('while it writes what comes next', relays(dyingWithin('pwrite64', '4'), { stores: true }))
+  it('between writing what comes next and flushing it', relays(dyingWithin('fdatasync', '3'), { stores: true }))
+})
+
+/** The next delivery to a client of its own making, which does not answer it. */
+async function unanswered(port: number): Promise<{ mailboxSeq: number; attempt: number }> {
+  const raw = await RawClient.dial(tcp({ port }))
+  raw.hello({ user: 'bob' })
+  await raw.expect('HelloAck')
+  raw.send('RegistReq', { userName: 'bob', flags: registFlags.listening })
+  for (;;) {
+    const message = await raw.next()
+    if (message.event === 'DeliverMsgReq') return message
+  }
+}
+
+spec('a message that was delivered and not acknowledged when the server was killed', (it) => {
+  it('is sent again, marked, by each server that follows', async () => {
+    await using place = await MortalServer.in()
+    const first = await place.daemon()
+    await place.client().send(['bob'], 'hello')
+    const seqs = new Set<number>()
+    for (let run = 1, server = first; run <= 3; run++) {
+      const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+      const { mailboxSeq, attempt } = await unanswered(Number(port))
+      assert.equal(attempt, run === 1 ? 1 : 2)
+      seqs.add(mailboxSeq)
+      await server.kill()
+      server = await place.daemon()
+    }
+    assert.equal(seqs.size, 1)
+  })
+
+  it('is not handed over again to another program with the same state directory', async () => {
+    await using place = await MortalServer.in()
+    const server = await dyingAt('remove messages', 'before')(place)
+    const alice = place.client()
+    const state = () => stateDirectory(join(place.data, '../state'))
+    const bob = new Recipient(place.client({ user: 'bob', state: state() }))
+    await areOnline(alice, ['bob'])
+    await alice.send(['bob'], 'first')
+    const { signal } = await server.ended
+    assert.equal(signal, 'SIGKILL')
+    assert.deepEqual(bob.texts, ['first'])
+    await bob.client.close()
+
+    const storage = disk(place.data)
+    await place.serve({ storage })
+    assert.deepEqual((await storage.mailboxes.levels()).length, 1)
+    const later = new Recipient(place.client({ user: 'bob', state: state() }))
+    await alice.send(['bob'], 'second')
+    await later.got('second')
+    assert.deepEqual(later.texts, ['second'])
+    await allTaken(storage)
+  })
+})

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { Layout } from '../../lib/adapters/disk/layout.ts'
+import type { Kill } from './killableServer.ts'
+import { MortalServer } from './mortalServer.ts'
+import type { Running } from './processes.ts'
+import { allTaken, areOnline, mailboxesIn, Recipient, type Waiting } from './recipients.ts'
+import { injecting } from './strace.ts'
+
+/** Starts a server that will be killed while it relays messages. */
+export type DoomedRelay = (place: MortalServer) => Promise<Running>
+
+export const dyingAt =
+  (at: Kill['at'], when: Kill['when'], nth = 1): DoomedRelay =>
+  (place) =>
+    place.killable({ kill: { at, when, nth }, limits: {}, onConflict: 'replace' })
+
+/** The daemon, killed when it enters a system call about the first file of the journal of messages. */
+export const dyingWithin =
+  (calls: string, when: string): DoomedRelay =>
+  (place) =>
+    place.daemon([], injecting({ calls, fault: 'signal=SIGKILL', when, paths: [segmentIn(place.data)] }))
+
+/** A file of the journal of messages. */
+export const segmentIn = (data: string, number = 1): string =>
+  join(new Layout(data).mailboxes, `${String(number).padStart(8, '0')}.log`)
+
+const online = ['bob', 'carol']
+/** One of the recipients comes only when all is over. */
+const all = [...online, 'dave']
+const texts = ['1', '2', '3', '4', '5']
+
+/**
+ * Proves that messages to several recipients, some of whom listen, come to each of them once and in order, and that their
+ * sender hears so, when the server is killed meanwhile and started again. `stores`: whether it has stored any by then.
+ */
+export const relays =
+  (start: DoomedRelay, { stores }: { stores: boolean }) =>
+  async (): Promise<void> => {
+    await using place = await MortalServer.in()
+    const server = await start(place)
+    const alice = place.client()
+    const [bob, carol] = [new Recipient(place.client({ user: 'bob' })), new Recipient(place.client({ user: 'carol' }))]
+    await areOnline(alice, online)
+    const acknowledged: string[] = []
+    const sending = texts.map(async (text) => {
+      const states = await alice.send(all, text)
+      assert.deepEqual(
+        states.map(({ recipient }) => recipient),
+        all,
+      )
+      acknowledged.push(text)
+    })
+    const { code, signal } = await server.ended
+    assert.equal(signal, 'SIGKILL', `it ended with ${code}: ${server.stderr}`)
+    const stored = await assertAtomic(place, acknowledged, [bob, carol])
+    assert.equal(stored.length > 0, stores, `${stored.length} messages were stored`)
+
+    const storage = disk(place.data)
+    const restarted = await place.serve({ storage })
+    await Promise.all(sending)
+    const dave = new Recipient(place.client({ user: 'dave' }))
+    // Nothing overtakes in a mailbox: whoever has the last one has all.
+    await alice.send(all, 'last')
+    for (const recipient of [bob, carol, dave]) {
+      await recipient.got('last')
+      assert.deepEqual(recipient.texts, [...texts, 'last'])
+    }
+    for (const { seq, text, attempt } of dave.handed) {
+      const isOld = stored.some((message) => message.seq === seq)
+      assert.equal(attempt > 1, isOld, `${text} comes with attempt ${attempt}`)
+    }
+    await allTaken(storage)
+    await restarted.close()
+  }
+
+/**
+ * A message is there for all of its recipients or for nobody, none is there twice, and what was acknowledged is there or
+ * was handed over. Resolves with what is there.
+ */
+async function assertAtomic(
+  place: MortalServer,
+  acknowledged: readonly string[],
+  listening: readonly Recipient[],
+): Promise<readonly Waiting[]> {
+  const boxes = await mailboxesIn(place.data, all)
+  const stored = boxes.get('dave') ?? []
+  const there = stored.map(({ text }) => text)
+  assert.deepEqual(there, texts.slice(0, there.length))
+  for (const text of acknowledged) assert.ok(there.includes(text), `${text} was acknowledged, and is not there`)
+  for (const recipient of listening) {
+    const waiting = boxes.get(recipient === listening[0] ? 'bob' : 'carol') ?? []
+    const taken = there.length - waiting.length
+    assert.deepEqual(waiting, stored.slice(taken))
+    assert.deepEqual(recipient.texts.slice(0, taken), there.slice(0, taken))
+  }
+  return stored
+}

@@ -1,0 +1,72 @@
+import { EventEmitter } from 'eventemitter3'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import type { Client } from '../../lib/client/client.ts'
+import type { Storage } from '../../lib/ports/storage.ts'
+import { until } from './facts.ts'
+import { textOf } from './messageClient.ts'
+
+/** A message as its handler saw it. */
+export interface Handed {
+  readonly text: string
+  readonly from: string
+  readonly seq: number
+  readonly attempt: number
+}
+
+/** Whoever is handed what a client receives, and keeps it. */
+export class Recipient extends EventEmitter<{ handed: [] }> {
+  readonly client: Client
+  readonly handed: Handed[] = []
+
+  constructor(client: Client) {
+    super()
+    this.client = client
+    client.receive((message) => {
+      const { from, seq, attempt } = message
+      this.handed.push({ text: message.text(), from, seq, attempt })
+      this.emit('handed')
+    })
+  }
+
+  get texts(): string[] {
+    return this.handed.map(({ text }) => text)
+  }
+
+  /** Resolves when it has been handed this text. */
+  got(text: string): Promise<void> {
+    return until(this, 'handed', () => this.handed.some((one) => one.text === text))
+  }
+}
+
+/** Resolves when all of these users are in the online list that a client follows. */
+export async function areOnline({ roster }: Client, users: readonly string[]): Promise<void> {
+  const are = () => users.every((user) => roster.has(user))
+  await Promise.race([until(roster, 'change', are), until(roster, 'whole', are)])
+}
+
+/** What waits in a mailbox, in its order. */
+export interface Waiting {
+  readonly seq: number
+  readonly text: string
+}
+
+/** What lies in the mailboxes of a data directory, which no server may have open. */
+export async function mailboxesIn(data: string, users: readonly string[]): Promise<Map<string, readonly Waiting[]>> {
+  await using storage = disk(data)
+  await storage.open(nodePlatform())
+  const boxes = new Map<string, readonly Waiting[]>()
+  for (const user of users) {
+    const messages = await storage.mailboxes.read(user, 0, 10_000, Number.MAX_SAFE_INTEGER)
+    boxes.set(
+      user,
+      messages.map(({ seq, content }) => ({ seq, text: textOf(content) })),
+    )
+  }
+  return boxes
+}
+
+/** Resolves when nothing waits in any mailbox of a storage that a server has open. */
+export async function allTaken({ mailboxes }: Storage): Promise<void> {
+  while ((await mailboxes.levels()).length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+}
