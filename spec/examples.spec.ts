@@ -52,7 +52,18 @@ spec('the examples', (it) => {
     { limitMs: 60_000 },
   )
 
-  for (const name of ['examples/serve.ts', 'examples/upload.ts']) {
+  it('are two users, one of whom was away when a message was sent', async () => {
+    await using at = await place()
+    await using server = example('serve', at, 0)
+    const [, port] = await server.printed(/^listening at (\d+)$/mu)
+    await using both = example('messages', at, Number(port))
+    assert.equal((await both.ended).code, 0, both.stderr)
+    assert.match(both.stdout, /recipient: 'bob', status: 'stored'/u)
+    assert.match(both.stdout, /^alice hi$/mu)
+    assert.match(both.stdout, /^online: \[ 'bob' \]$/mu)
+  })
+
+  for (const name of ['examples/serve.ts', 'examples/upload.ts', 'examples/messages.ts']) {
     it(`stand in the README as they are run (${name})`, async () => {
       const text = readFileSync(join(root, name), 'utf8').replace(/^\/\/.*\n/u, '')
       const printed = `\n\`\`\`ts\n${text}\`\`\`\n\n`

@@ -17,6 +17,9 @@ spec('the README', (it) => {
       'npm ci && npm test',
       'ospd serve --data ./ospd-data',
       'osp send movie.mp4 notes.txt',
+      'osp msg alice bob "hi"',
+      'osp listen --count 1 --user alice',
+      'osp who',
     ])
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
       scripts: Record<string, string>
@@ -37,6 +40,19 @@ spec('the README', (it) => {
     assert.equal(code, 0)
     assert.equal(stdout.split('\n').length, 3)
     assert.equal(readFileSync(join(at.path, 'ospd-data/files/me/notes.txt'), 'utf8'), 'some notes')
+  })
+
+  it('shows how messages are sent, and who is online', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'ospd-data'))
+    const env = { OSP_SERVER: server.server, OSP_STATE: join(at.path, 'state') }
+    const osp = async (line = '') => {
+      const [, ...args] = line.split(' ').map((word) => word.replaceAll('"', ''))
+      return (await run('osp', args, { cwd: at.path, env: { ...env, OSP_USER: 'me' } })).stdout
+    }
+    assert.equal(await osp(lines[4]), 'alice stored\nbob stored\n')
+    assert.match(await osp(lines[5]), / me hi\n$/u)
+    assert.equal(await osp(lines[6]), '')
   })
 
   it('leads to pages that are there', () => {

@@ -1,0 +1,20 @@
+// Two users: a message waits for bob until he listens; then it is handed to him, once.
+import { connect } from 'ospd'
+import { stateDirectory, tcp } from 'ospd/node'
+
+const to = tcp({ port: Number(process.env.PORT ?? 6682) })
+const alice = await connect({ to, user: 'alice' })
+console.log(await alice.send(['bob', 'carol'], 'hi'))
+
+const bob = await connect({ to, user: 'bob', state: stateDirectory('./bob-state') })
+await new Promise<void>((resolve) => {
+  bob.receive((message) => {
+    console.log(message.from, message.text())
+    resolve()
+  })
+})
+console.log(
+  'online:',
+  [...bob.roster].map(({ user }) => user),
+)
+await Promise.all([alice.close(), bob.close()])
