@@ -226,7 +226,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('is free again of a recipient whose link ends by what it is sent, and no alarm of it is left', async () => {
-    const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
+    const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 64 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alarms = clock.set
     const alice = await listen('alice', () => room.stop('alice'))
