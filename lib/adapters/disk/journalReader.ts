@@ -1,8 +1,8 @@
-import type { FileHandle } from 'node:fs/promises'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Found, Piece, Place } from '../mailboxes/journal.ts'
 import type { JournalFiles } from './journalFiles.ts'
 import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journalFormat.ts'
+import { readAt } from './readAt.ts'
 
 /** Bytes of a segment that are loaded at once. */
 const pieceBytes = 256 * 1024
@@ -152,16 +152,4 @@ function neighbours(places: readonly Place[], at: number): Place[] {
     near.push(place)
   }
   return near
-}
-
-/** The bytes that are there, at most `length`. */
-async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafe(Math.max(0, length))
-  let done = 0
-  while (done < bytes.length) {
-    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, offset + done)
-    if (bytesRead === 0) break
-    done += bytesRead
-  }
-  return bytes.subarray(0, done)
 }

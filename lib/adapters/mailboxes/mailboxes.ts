@@ -51,7 +51,7 @@ export class Mailboxes implements MailboxStore {
       throw error
     }
     const compaction = new Compaction(journal, ledger, () => commits.wake())
-    const commits = new Commits(journal, new Room(journal, platform.clock.now), {
+    const commits = new Commits(journal, new Room(journal, () => platform.clock.now()), {
       rider: () => compaction.rider(),
       committed: (bytes) => {
         compaction.consider(bytes)

@@ -45,13 +45,12 @@ export class Posting {
       record,
       reserveBytes: bounds.reserveBytes,
       durable: (segment, offset) => {
-        ids.remember(sender, key, fingerprint, storedAt)
-        ids.settle(sender, key)
+        ids.confirm(sender, key, fingerprint, storedAt)
         this.#durable(held, segment, offset, record)
         for (const user of recipients) this.#arrived.add(user)
       },
       undo: () => {
-        ids.settle(sender, key)
+        ids.giveUp(sender, key)
         for (const user of recipients) this.#ledger.take(user, seq)
       },
     })

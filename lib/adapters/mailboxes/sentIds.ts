@@ -23,7 +23,7 @@ export class SentIds {
     return this.of(sender)?.find(key) !== undefined
   }
 
-  /** Remembers the id of a durable message, if it is not remembered. */
+  /** Remembers the id of a durable message that was not expected, if it is not remembered. */
   remember(sender: string, key: string, fingerprint: number, storedAt: number): void {
     const ids = this.#make(sender)
     if (ids.find(key) !== undefined) return
@@ -37,13 +37,23 @@ export class SentIds {
     this.#pending++
   }
 
-  /** Ends the expectation; whether the message came to be durable is said by `remember`. */
-  settle(sender: string, key: string): void {
+  /** The message of an expected id is durable. */
+  confirm(sender: string, key: string, fingerprint: number, storedAt: number): void {
+    const ids = this.#make(sender)
+    ids.pending.delete(key)
+    this.#pending--
+    ids.add(key, fingerprint, storedAt)
+    this.durable++
+  }
+
+  /** The message of an expected id is not stored. */
+  giveUp(sender: string, key: string): void {
     this.of(sender)?.pending.delete(key)
     this.#pending--
     this.#clear(sender)
   }
 
+  /** Forgets what was stored before `time`. */
   forgetBefore(time: number): void {
     for (const [sender, ids] of this.#senders) {
       const before = ids.count

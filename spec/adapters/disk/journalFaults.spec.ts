@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
+import { long, message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
 import { canMount, smallDisk } from '../../contract/storage/places.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
@@ -27,7 +27,43 @@ async function failing(directory: string, name: Named, numbers: readonly number[
   }
 }
 
+/** Lets reads that touch this byte fail. A read names its place by the fourth of its arguments. */
+async function unreadable(directory: string, byte: number): Promise<Disposable> {
+  const handle = await open(directory)
+  const shared = Object.getPrototypeOf(handle)
+  await handle.close()
+  const real: (this: FileHandle, ...args: unknown[]) => unknown = shared.read
+  shared.read = async function (this: FileHandle, ...args: unknown[]) {
+    const [, , length, position] = args.map(Number)
+    if (Number(position) <= byte && byte < Number(position) + Number(length)) {
+      throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+    }
+    return real.apply(this, args)
+  }
+  return {
+    [Symbol.dispose]: () => {
+      shared.read = real
+    },
+  }
+}
+
 spec('a journal on a disk with faults', (it) => {
+  it(
+    'gives all that lies in other blocks than one that can not be read',
+    withDirectory(async (directory) => {
+      await withMailboxes(directory, async (mailboxes) => {
+        for (const number of upTo(20)) await mailboxes.append(long(number, 2_000), ['bob'], roomy)
+      })
+      using _ = await unreadable(directory, 20_000)
+      const { numbers, damages } = await found(directory)
+      assert.ok(numbers.length >= 16 && numbers.length < 20, `${numbers.length} of 20`)
+      assert.deepEqual([numbers[0], numbers.at(-1)], [1, 20])
+      assert.equal(damages.length, 1)
+      const [{ offset, bytes } = { offset: 0, bytes: 0 }] = damages
+      assert.ok(offset <= 20_000 && 20_000 < offset + bytes)
+    }),
+  )
+
   it(
     'goes on in another segment after a flush that failed, and has nothing of what that was to cover',
     withDirectory(async (directory) => {
