@@ -29,7 +29,7 @@ export interface Failure {
   readonly gaveUp: boolean
 }
 
-export interface ErrandOptions extends Pick<ConnectOptions, 'state'> {
+export interface ErrandOptions extends Pick<ConnectOptions, 'state' | 'log'> {
   /** Does it. Once the client is closed or refused it has to end. */
   readonly run: (errand: Errand) => Promise<void>
   /** Tells why it has failed; by default what `tellFailure` tells. */
@@ -38,8 +38,8 @@ export interface ErrandOptions extends Pick<ConnectOptions, 'state'> {
 
 /** Runs a command's errand, and returns the exit code. What is no OspError is thrown on. */
 export async function runErrand(values: Everywhere, options: ErrandOptions): Promise<number> {
-  const { run, failed = (failure, errand) => tellFailure(values, failure, errand), state } = options
-  const client = openClient(values, { state })
+  const { run, failed = (failure, errand) => tellFailure(values, failure, errand), state, log } = options
+  const client = openClient(values, { state, log })
   const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
   let wasOnline = false
@@ -65,6 +65,8 @@ export async function runErrand(values: Everywhere, options: ErrandOptions): Pro
     await client.close()
     interrupts[Symbol.dispose]()
   }
+  // Nobody may ever take the rest.
+  if (interrupt.signal.aborted && results.pending) process.exit(code)
   if (results.failure === undefined) return code
   errorLine(`osp: ${results.failure}`)
   return code || exitCodes.failed

@@ -37,6 +37,11 @@ export class Results {
     return `not all results could be printed${gone ? ', since nobody reads them any more' : `: ${message}`}`
   }
 
+  /** Whether the reader has yet to take some of it. */
+  get pending(): boolean {
+    return process.stdout.writableLength > 0
+  }
+
   line(line: string): void {
     if (!this.#failure) process.stdout.write(`${line}\n`)
   }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { mkdir, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { listenEvents } from '../../bin/listen/events.ts'
 import { chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
@@ -87,6 +89,32 @@ spec('osp listen', (it) => {
     assert.ok(Math.abs(Date.parse(String(sentAt)) - Date.now()) < 60_000)
     assert.deepEqual([content?.seq, content?.text, content?.content], [2, null, '/wA='])
     assert.equal(more.length, 0)
+  })
+
+  it('says that it cannot keep anything, and takes no message then', async () => {
+    await using chat = await chatter()
+    await chat.at.write('file', '')
+    await (await chat.client('alice')).send(['bob'], 'hi')
+    const { code, stdout, stderr } = await chat.osp('bob', ['listen', '--state', `${chat.at.path}/file`])
+    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
+    assert.match(stderr, /^osp: the state directory cannot be made, name another one by --state: ENOTDIR: /u)
+  })
+
+  it('acknowledges no message that it cannot note, and says so', async () => {
+    await using chat = await chatter()
+    const alice = await chat.client('alice')
+    await alice.send(['bob'], 'one')
+    await alice.send(['bob'], 'two')
+    const blocked = join(chat.at.path, 'state', chat.its.address.replace(':', '_'), 'bob', 'receipts.new')
+    await mkdir(blocked, { recursive: true })
+    await using listen = chat.begin('bob', ['listen', '--count', '1', '--state', join(chat.at.path, 'state')])
+    await listen.printed(/^osp: what was printed cannot be noted, and is tried again: /mu)
+    assert.equal(withoutTimes(listen.stdout), 'alice one\n')
+    await rmdir(blocked)
+    assert.equal((await listen.ended).code, 0)
+    assert.equal(withoutTimes(listen.stdout), 'alice one\n')
+    const next = await chat.osp('bob', ['listen', '--count', '1', '--state', join(chat.at.path, 'state')])
+    assert.equal(withoutTimes(next.stdout).replace('(again?) ', ''), 'alice two\n')
   })
 
   it('takes no operand, and no count of nothing', async () => {

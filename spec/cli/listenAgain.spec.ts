@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { type Client, connect } from 'ospd'
 import { memory } from 'ospd/memory'
@@ -18,6 +19,9 @@ const said = (stdout: string) =>
 async function sendAll(alice: Client, texts: readonly string[]): Promise<void> {
   await Promise.all(texts.map((text) => alice.send(['bob'], text)))
 }
+
+/** More than a pipe holds. */
+const manyTexts = Array.from({ length: 300 }, (_, at) => `${at} ${'x'.repeat(4_000)}`)
 
 /** Prints what is left for bob, whose state may say that all of it was printed: `last` ends it. */
 async function printRest(chat: Chatter, last: string): Promise<readonly string[]> {
@@ -62,16 +66,29 @@ spec('osp listen whose output nobody takes', (it) => {
     const storage = memory()
     await using chat = await chatter({ storage })
     const alice = await chat.client('alice')
-    const texts = Array.from({ length: 300 }, (_, at) => `${at} ${'x'.repeat(4_000)}`)
     await using listen = chat.begin('bob', ['listen', '--count', '300'])
     listen.child.stdout?.pause()
     await chat.isOnline('bob')
-    await sendAll(alice, texts)
+    await sendAll(alice, manyTexts)
     const [level] = await storage.mailboxes.levels()
     assert.ok(level && level.messages > 0, 'it has acknowledged what was not printed')
     listen.child.stdout?.resume()
     assert.equal((await listen.ended).code, 0)
-    assert.deepEqual(said(listen.stdout), texts)
+    assert.deepEqual(said(listen.stdout), manyTexts)
+  })
+})
+
+spec('osp listen that is interrupted', (it) => {
+  it('ends also where nobody takes its output', async () => {
+    await using chat = await chatter()
+    const alice = await chat.client('alice')
+    await using listen = chat.begin('bob', ['listen'])
+    listen.child.stdout?.pause()
+    await chat.isOnline('bob')
+    await sendAll(alice, manyTexts)
+    listen.child.kill('SIGINT')
+    const [code] = await once(listen.child, 'exit')
+    assert.equal(code, 130)
   })
 })
 
