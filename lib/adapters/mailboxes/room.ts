@@ -28,9 +28,11 @@ export class Room {
     this.#taken = 0
   }
 
-  /** Whether `reserve` is left when so many bytes were taken. */
+  /** Whether `reserve` is left when so many bytes were taken. If not, the disk is asked again before the next answer. */
   has(bytes: number, reserve: number): boolean {
-    return this.#free - bytes >= reserve
+    if (this.#free - bytes >= reserve) return true
+    this.#lookedAt = Number.NEGATIVE_INFINITY
+    return false
   }
 
   /** So many bytes are being written. */
