@@ -93,7 +93,7 @@ spec('the lock of a data directory', (it) => {
       const storage = await opened(data)
       await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${process.pid}, since`) })
       await storage[Symbol.asyncDispose]()
-      assert.deepEqual((await readdir(data)).sort(), ['files', 'format', 'partial', 'records'])
+      assert.deepEqual((await readdir(data)).sort(), ['files', 'format', 'mailboxes', 'partial', 'records'])
       await (await opened(data))[Symbol.asyncDispose]()
     }),
   )
