@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { tcp } from '../../lib/adapters/tcp.ts'
+import type { Client } from '../../lib/client/client.ts'
+import { codeOf, OspError } from '../../lib/errors.ts'
+import { KiB, MiB } from '../../lib/limits.ts'
+import { canMount, smallDisk } from '../contract/storage/places.ts'
+import { ballast } from '../support/ballast.ts'
+import { idOf } from '../support/messageClient.ts'
+import { segmentIn } from '../support/messageSurvival.ts'
+import { MortalServer } from '../support/mortalServer.ts'
+import { RawClient } from '../support/rawClient.ts'
+import { allTaken, mailboxesIn, Recipient } from '../support/recipients.ts'
+import { spec } from '../support/spec.ts'
+import { canInject, injecting } from '../support/strace.ts'
+import { turns } from '../support/turns.ts'
+
+const padding = ' '.repeat(60 * KiB)
+const limits = { reserveBytes: MiB }
+const textsOf = ({ texts }: Recipient) => texts.map((text) => text.trimEnd())
+
+/** Sends numbered messages until one is refused; resolves with the texts of those that were not. */
+async function fill(alice: Client, recipients: readonly string[]): Promise<string[]> {
+  const acknowledged: string[] = []
+  try {
+    for (;;) {
+      const text = `${acknowledged.length}`
+      await alice.send(recipients, text + padding)
+      acknowledged.push(text)
+    }
+  } catch (error) {
+    assert.equal(OspError.from(error).code, 'disk-full')
+    return acknowledged
+  }
+}
+
+/** Sends until there is room. */
+async function insist(alice: Client, recipients: readonly string[], text: string) {
+  for (;;) {
+    const refusal = await alice.send(recipients, text).then(
+      () => undefined,
+      (error) => OspError.from(error).code,
+    )
+    if (refusal === undefined) return
+    assert.equal(refusal, 'disk-full')
+  }
+}
+
+spec('a disk that is full of messages', (it) => {
+  if (!canMount) return it.skip('loses none', 'this process may not mount a small disk')
+
+  it('takes no more, until those that wait are taken; none that was acknowledged is lost', async () => {
+    await using place = await MortalServer.in(await smallDisk(8_000_000))
+    const storage = disk(place.data, { segmentBytes: 256 * KiB })
+    await place.serve({ storage, limits })
+    const alice = place.client()
+    const statuses: string[] = []
+    await alice.send(['bob'], 'first')
+    alice.on('status', (status) => statuses.push(status))
+    const acknowledged = await fill(alice, ['bob', 'carol'])
+    assert.ok(acknowledged.length > 50, `only ${acknowledged.length} messages found room`)
+    await assert.rejects(alice.send(['bob'], padding), { code: 'disk-full' })
+
+    const bob = new Recipient(place.client({ user: 'bob' }))
+    const carol = new Recipient(place.client({ user: 'carol' }))
+    await allTaken(storage)
+    assert.deepEqual(textsOf(bob), ['first', ...acknowledged])
+    assert.deepEqual(textsOf(carol), acknowledged)
+    await insist(alice, ['bob', 'carol'], 'last')
+    await bob.got('last')
+    await carol.got('last')
+    assert.deepEqual(statuses, [], 'the link was lost')
+  })
+
+  it('to the last byte keeps them over a restart, and hands none over twice; with room everything goes on', async () => {
+    const directory = await smallDisk(8_000_000)
+    await using place = await MortalServer.in(directory)
+    const first = await place.serve({ limits })
+    const alice = place.client()
+    const texts = Array.from({ length: 20 }, (_, at) => `${at}`)
+    for (const text of texts) await alice.send(['bob'], text + padding)
+    const full = ballast(directory.path)
+    await assert.rejects(alice.send(['bob'], padding), { code: 'disk-full' })
+    // What it takes cannot be removed now, and is sent again and again.
+    const bob = new Recipient(place.client({ user: 'bob', platform: nodePlatform() }))
+    await bob.got(`19${padding}`)
+    await first.close()
+    await assert.rejects(place.serve({ limits }), { code: 'disk-full' })
+    full.throwOff()
+    const storage = disk(place.data)
+    await place.serve({ storage, limits })
+    await insist(alice, ['bob'], 'last')
+    await bob.got('last')
+    await allTaken(storage)
+    assert.deepEqual(textsOf(bob), [...texts, 'last'])
+  })
+})
+
+/** Posts message 1 to bob and carol by hand; resolves with the code of the GOODBYE that is all that comes. */
+async function dismissedAsItPosts(port: number): Promise<string> {
+  const raw = await RawClient.dial(tcp({ port }))
+  raw.hello({ user: 'alice' })
+  await raw.expect('HelloAck')
+  raw.send('RegistReq', { userName: 'alice', flags: 0 })
+  const { instance } = await raw.expect('RegistAck')
+  await raw.expect('RegistListNtf')
+  const content = new TextEncoder().encode('1')
+  raw.send('PostMsgReq', { messageId: idOf(1), recipients: ['bob', 'carol'], content }, instance)
+  const { code } = await raw.expect('GoodbyeNtf')
+  await raw.closed
+  return codeOf(code)
+}
+
+interface Fault {
+  readonly calls: string
+  readonly when: string
+}
+
+/** The daemon, on a disk that fails at the journal of messages; the first flush there is that of the time at its start. */
+async function failing(place: MortalServer, { calls, when }: Fault): Promise<{ port: number; end(): Promise<void> }> {
+  const paths = [segmentIn(place.data)]
+  const server = await place.daemon([], injecting({ calls, fault: 'error=EIO', when, paths }))
+  const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+  return { port: Number(port), end: () => server.kill('SIGTERM') }
+}
+
+async function assertOneCopy(recipients: readonly Recipient[], alice: Client) {
+  await alice.send(['bob', 'carol'], 'last')
+  for (const recipient of recipients) {
+    await recipient.got('last')
+    assert.deepEqual(recipient.texts, ['1', 'last'])
+  }
+}
+
+const passing = (fault: Fault) => async (): Promise<void> => {
+  await using place = await MortalServer.in()
+  const { port } = await failing(place, fault)
+  assert.equal(await dismissedAsItPosts(port), 'internal')
+  const alice = place.client()
+  await alice.send(['bob', 'carol'], '1', { id: idOf(1) })
+  const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
+  await assertOneCopy(recipients, alice)
+}
+
+spec('a system call that fails while messages are stored', (it) => {
+  if (!canInject) return it.skip('costs none', 'strace is missing, or may not trace here')
+
+  it(
+    'once, as one is flushed: it is not acknowledged, and sent again it comes once',
+    passing({ calls: 'fdatasync', when: '2' }),
+  )
+  it(
+    'once, as one is written: it is not acknowledged, and sent again it comes once',
+    passing({ calls: 'pwrite64', when: '3' }),
+  )
+
+  it('for ever: nothing is acknowledged until a restart, which settles it for all recipients', async () => {
+    await using place = await MortalServer.in()
+    const server = await failing(place, { calls: 'fdatasync', when: '2+' })
+    assert.equal(await dismissedAsItPosts(server.port), 'internal')
+    const alice = place.client({ platform: nodePlatform() })
+    let setbacks = 0
+    let isAcknowledged = false
+    alice.on('status', (status, why) => {
+      if (status === 'waiting' && why?.code === 'internal') setbacks++
+    })
+    const sending = alice.send(['bob', 'carol'], '1', { id: idOf(1) }).then(() => {
+      isAcknowledged = true
+    })
+    await turns(() => setbacks === 3)
+    assert.ok(!isAcknowledged)
+    await server.end()
+    const boxes = await mailboxesIn(place.data, ['bob', 'carol'])
+    assert.deepEqual(boxes.get('bob'), boxes.get('carol'))
+    const storage = disk(place.data)
+    await place.serve({ storage })
+    await sending
+    const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
+    await assertOneCopy(recipients, alice)
+    await allTaken(storage)
+  })
+
+  it('once, as one is removed: it is sent again, and not handed over again', async () => {
+    await using place = await MortalServer.in()
+    const server = await failing(place, { calls: 'fdatasync', when: '3' })
+    const alice = place.client()
+    const bob = new Recipient(place.client({ user: 'bob' }))
+    let setbacks = 0
+    bob.client.on('status', (status, why) => {
+      if (status === 'waiting' && why?.code === 'internal') setbacks++
+    })
+    await alice.send(['bob'], '1')
+    await turns(() => setbacks === 1)
+    await alice.send(['bob'], 'last')
+    await bob.got('last')
+    assert.deepEqual(bob.texts, ['1', 'last'])
+    await server.end()
+    const left = (await mailboxesIn(place.data, ['bob'])).get('bob')?.map(({ text }) => text)
+    assert.ok(left?.length === 0 || left?.join() === 'last', `${left} are left`)
+  })
+})
