@@ -221,7 +221,9 @@ export class Delivery {
 
   async #readFrom(afterSeq: number, most: number, bytes: number): Promise<readonly StoredMessage[]> {
     try {
-      return await this.#host.mailboxes.read(this.user, afterSeq, most, bytes)
+      const messages = await this.#host.mailboxes.read(this.user, afterSeq, most, bytes)
+      await this.#host.looked()
+      return messages
     } catch (error) {
       if (this.#ended) return []
       const { message: text } = OspError.from(error)

@@ -18,6 +18,8 @@ export interface DeliveryHost {
   hold(bytes: number): void
   /** Whether more may be read into memory. Where not, `ready` follows once it may. */
   mayRead(delivery: Delivery): boolean
+  /** A mailbox was read: perhaps some of it could not be. */
+  looked(): Promise<void>
   /** Closing waits for it; it does not reject. */
   underWay(work: Promise<void>): void
 }

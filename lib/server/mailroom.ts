@@ -48,6 +48,7 @@ export class Mailroom {
   #age: AgeClock | undefined
   #oldSeq = 0
   #heldBytes = 0
+  #damagesTold = 0
   #pumping = false
 
   constructor(options: MailroomOptions) {
@@ -66,11 +67,9 @@ export class Mailroom {
 
   /** Takes up the mailboxes as the storage has them. */
   async open(): Promise<void> {
-    const { mailboxes, platform, log } = this.#options
+    const { mailboxes, platform } = this.#options
     const { clock } = platform
-    for (const { file, offset, bytes } of await mailboxes.damages()) {
-      log({ level: 'error', event: 'mailboxes-damaged', file, offset, bytes })
-    }
+    await this.#tellDamages()
     this.#oldSeq = await mailboxes.lastSeq()
     this.#age = new AgeClock(await mailboxes.lastTime(), clock.wallTime(), clock.now())
     this.#watching = mailboxes.watch((user) => this.#deliveries.get(user)?.appended())
@@ -103,6 +102,7 @@ export class Mailroom {
       ready: (which) => this.#ready(which),
       hold: (bytes) => this.#hold(bytes),
       mayRead: (which) => this.#mayRead(which),
+      looked: () => this.#tellDamages(),
       underWay: (work) => this.#track(work),
     })
     this.#deliveries.set(user, delivery)
@@ -125,6 +125,16 @@ export class Mailroom {
     this.#watching = undefined
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+  }
+
+  /** Logs what was found damaged since this was last done. */
+  async #tellDamages(): Promise<void> {
+    const { mailboxes, log } = this.#options
+    const damages = await mailboxes.damages()
+    for (const { file, offset, bytes } of damages.slice(this.#damagesTold)) {
+      log({ level: 'error', event: 'mailboxes-damaged', file, offset, bytes })
+    }
+    this.#damagesTold = Math.max(this.#damagesTold, damages.length)
   }
 
   #track(work: Promise<unknown>): void {
