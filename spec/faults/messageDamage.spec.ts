@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict'
+import { readdir, readFile, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { disk } from '../../lib/adapters/disk/disk.ts'
+import { Layout } from '../../lib/adapters/disk/layout.ts'
+import type { LogEntry } from '../../lib/ports/log.ts'
+import { MortalServer } from '../support/mortalServer.ts'
+import { Recipient } from '../support/recipients.ts'
+import { spec } from '../support/spec.ts'
+
+/** So small that messages come to lie in many files. */
+const segmentBytes = 2_048
+const texts = Array.from({ length: 40 }, (_, at) => `message ${at};`.padEnd(100, '.'))
+
+/** Where something lies in the journal of messages. */
+interface Spot {
+  readonly file: string
+  readonly offset: number
+}
+
+/** A data directory in which messages for bob and carol wait, each stored by itself. */
+async function filled(): Promise<MortalServer> {
+  const place = await MortalServer.in()
+  const server = await place.serve({ storage: disk(place.data, { segmentBytes }) })
+  const alice = place.client()
+  for (const text of texts) await alice.send(['bob', 'carol'], text)
+  await alice.close()
+  await server.close()
+  return place
+}
+
+/** The files of the journal, the oldest first. */
+async function files({ data }: MortalServer): Promise<string[]> {
+  const { mailboxes } = new Layout(data)
+  return (await readdir(mailboxes)).sort().map((name) => join(mailboxes, name))
+}
+
+/** Where the content of a message begins. */
+async function spotOf(place: MortalServer, number: number): Promise<Spot> {
+  for (const file of await files(place)) {
+    const offset = (await readFile(file)).indexOf(`message ${number};`)
+    if (offset >= 0) return { file, offset }
+  }
+  throw new Error(`message ${number} is nowhere`)
+}
+
+async function change({ file, offset }: Spot, by: (bytes: Buffer) => void): Promise<void> {
+  const bytes = await readFile(file)
+  by(bytes.subarray(offset))
+  await writeFile(file, bytes)
+}
+
+const flip = (bytes: Buffer) => {
+  bytes[0] = (bytes[0] ?? 0) ^ 1
+}
+
+const damages = (log: readonly LogEntry[]) => log.filter(({ event }) => event === 'mailboxes-damaged')
+
+/** One damage is logged, at `spot`. */
+function assertLogged(log: readonly LogEntry[], spot: Spot): void {
+  const [damage, ...more] = damages(log)
+  assert.ok(damage, 'no damage was logged')
+  assert.deepEqual([damage.level, damage.file, more], ['error', spot.file, []])
+  const [offset, bytes] = [Number(damage.offset), Number(damage.bytes)]
+  assert.ok(offset <= spot.offset && spot.offset < offset + bytes, `${offset} and ${bytes} bytes, not ${spot.offset}`)
+}
+
+/** Serves what is there; resolves with the log when bob and carol have all but the lost messages, in order, and another one. */
+async function deliversAllBut(place: MortalServer, lost: readonly number[]): Promise<LogEntry[]> {
+  const log: LogEntry[] = []
+  const storage = disk(place.data, { segmentBytes })
+  const server = await place.serve({ storage, log: (entry) => log.push(entry) })
+  const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
+  const alice = place.client()
+  await alice.send(['bob', 'carol'], 'last')
+  for (const recipient of recipients) {
+    await recipient.got('last')
+    assert.deepEqual(recipient.texts, [...texts.filter((_, at) => !lost.includes(at)), 'last'])
+  }
+  for (const client of [alice, ...recipients.map(({ client }) => client)]) await client.close()
+  await server.close()
+  return log
+}
+
+const damaged =
+  (lost: readonly number[], where: (place: MortalServer) => Promise<Spot>, by: (bytes: Buffer) => void) => async () => {
+    await using place = await filled()
+    const spot = await where(place)
+    await change(spot, by)
+    assertLogged(await deliversAllBut(place, lost), spot)
+  }
+
+spec('a journal of messages that was damaged while no server ran is told of in the log, and costs only that', (it) => {
+  it(
+    'at a byte of a message',
+    damaged([7], (place) => spotOf(place, 7), flip),
+  )
+  it(
+    'at a byte of the last message but one',
+    damaged([38], (place) => spotOf(place, 38), flip),
+  )
+  it(
+    'at the length of a record',
+    damaged(
+      [20],
+      async (place) => {
+        const { file, offset } = await spotOf(place, 19)
+        // Behind the content that is before it stands a CRC, then the length.
+        return { file, offset: offset + 100 + 4 }
+      },
+      (bytes) => bytes.writeUInt32BE(0xffff_ffff),
+    ),
+  )
+  it(
+    'at several messages, which are zeros',
+    damaged(
+      [21, 22],
+      (place) => spotOf(place, 21),
+      (bytes) => bytes.fill(0, 0, 200),
+    ),
+  )
+
+  it('at the head of a file', async () => {
+    await using place = await filled()
+    const spots = await Promise.all(texts.map((_, number) => spotOf(place, number)))
+    const file = spots[20]?.file ?? ''
+    const lost = spots.flatMap((spot, number) => (spot.file === file ? [number] : []))
+    assert.ok(lost.length < texts.length / 2)
+    await change({ file, offset: 0 }, (bytes) => bytes.fill(0, 0, 32))
+    assertLogged(await deliversAllBut(place, lost), { file, offset: 0 })
+  })
+
+  it('while one ran: the damage is logged when it is found', async () => {
+    await using place = await filled()
+    const log: LogEntry[] = []
+    const storage = disk(place.data, { segmentBytes })
+    await place.serve({ storage, log: (entry) => log.push(entry) })
+    const spot = await spotOf(place, 7)
+    await change(spot, flip)
+    const bob = new Recipient(place.client({ user: 'bob' }))
+    await bob.got(texts.at(-1) ?? '')
+    assert.deepEqual(
+      bob.texts,
+      texts.filter((_, at) => at !== 7),
+    )
+    assertLogged(log, spot)
+  })
+
+  it('and the daemon says so', async () => {
+    await using place = await filled()
+    const spot = await spotOf(place, 7)
+    await change(spot, flip)
+    const daemon = await place.daemon()
+    const [, offset] = await daemon.printed(
+      new RegExp(`error mailboxes-damaged file=${spot.file} offset=(\\d+) bytes=\\d+`, 'u'),
+    )
+    assert.ok(Number(offset) < spot.offset)
+  })
+})
+
+spec('a journal of messages whose end is torn, as by a power cut while one was stored', (it) => {
+  it('keeps everything before, and takes that message when it is sent again', async () => {
+    await using place = await filled()
+    const { file, offset } = await spotOf(place, 39)
+    await truncate(file, offset + 50)
+    await deliversAllBut(place, [39])
+  })
+
+  it('by zeros where it was, keeps everything before', async () => {
+    await using place = await filled()
+    await change(await spotOf(place, 39), (bytes) => bytes.fill(0))
+    await deliversAllBut(place, [39])
+  })
+})
