@@ -57,8 +57,8 @@ export async function serve(options: BoundOptions): Promise<Server> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
   await storage.open(platform)
+  const server = new RunningServer(options, limits)
   try {
-    const server = new RunningServer(options, limits)
     const recovered = await server.recover()
     server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
     // Told once the server is in its owner's hands, who can then listen.
@@ -68,7 +68,7 @@ export async function serve(options: BoundOptions): Promise<Server> {
     })
     return server
   } catch (error) {
-    await storage[Symbol.asyncDispose]()
+    await server.close()
     throw error
   }
 }

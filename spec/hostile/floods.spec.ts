@@ -49,6 +49,8 @@ async function withstood(growth: number, attack: (port: number, report: () => Pr
     peak = Math.max(peak, told.peakBytes)
     return told
   }
+  // The server's own, such as the one for what has passed its age limit.
+  const { timers } = await report()
   {
     await using beside = bystander(server.port)
     await beside.undisturbed()
@@ -60,7 +62,7 @@ async function withstood(growth: number, attack: (port: number, report: () => Pr
     assert.ok(peak - usedBytes < growth, `it took ${Math.round((peak - usedBytes) / MiB)} MiB more`)
   }
   let last = await report()
-  while (last.connections > 0 || last.timers > 0) last = await report()
+  while (last.connections > 0 || last.timers > timers) last = await report()
   assert.deepEqual(last.status, { links: 0, users: [], online: [], uploads: [] })
   assert.deepEqual(
     log.filter(({ level }) => level === 'error'),

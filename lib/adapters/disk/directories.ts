@@ -1,4 +1,5 @@
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir, open, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import { attempt, unless } from './faults.ts'
 
 /** Makes a directory that only its owner can enter; resolves with whether it was not there. */
@@ -8,6 +9,17 @@ export async function makeDirectory(path: string): Promise<boolean> {
     return true
   })
   return made ?? false
+}
+
+/** Makes a directory and those above it that are missing: durable. (Node's own way of doing so never ends below /proc.) */
+export async function makePath(path: string): Promise<void> {
+  const directory = resolve(path)
+  const there = await unless(['ENOENT'], `looking at ${directory}`, () => stat(directory))
+  if (there?.isDirectory()) return
+  const parent = dirname(directory)
+  await makePath(parent)
+  await attempt(`making the directory ${directory}`, () => mkdir(directory, { mode: 0o700 }))
+  await syncDirectory(parent)
 }
 
 /** Makes the entries of a directory durable. */

@@ -1,5 +1,5 @@
-import { mkdir, readdir, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
@@ -7,7 +7,7 @@ import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../mailboxes/mailboxes.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
-import { makeDirectory, syncDirectory } from './directories.ts'
+import { makeDirectory, makePath, syncDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, isFull } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
@@ -94,15 +94,10 @@ class DiskStorage implements Storage {
 /** Makes what is missing: durable. */
 async function makeDirectories(layout: Layout): Promise<void> {
   const { directory, records, partial, files, mailboxes } = layout
-  const made = await attempt(`making the directory ${directory}`, () =>
-    mkdir(directory, { recursive: true, mode: 0o700 }),
-  )
+  await makePath(directory)
   await checkFormat(layout)
   for (const path of [records, partial, files, mailboxes]) await makeDirectory(path)
   await syncDirectory(directory)
-  // `made` is the first directory that was missing; its entry is in the one above.
-  for (let path = directory; made && path.length >= made.length; path = dirname(path))
-    await syncDirectory(dirname(path))
 }
 
 async function openShelf(layout: Layout): Promise<LevelShelf> {

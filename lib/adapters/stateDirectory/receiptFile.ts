@@ -1,7 +1,7 @@
-import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { type FileHandle, open, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Receipt, ReceiptStore } from '../../ports/clientState.ts'
-import { syncDirectory } from '../disk/directories.ts'
+import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { lineOf, receiptOf } from './receiptLine.ts'
 
@@ -62,7 +62,7 @@ export class ReceiptFile implements ReceiptStore {
   }
 
   async #replace(receipts: readonly Receipt[]): Promise<void> {
-    await this.#makeDirectory()
+    await makePath(this.#directory)
     const fresh = `${this.#path}.new`
     await attempt(`writing ${fresh}`, async () => {
       await using(fresh, 'w', async (file) => {
@@ -72,15 +72,6 @@ export class ReceiptFile implements ReceiptStore {
       await rename(fresh, this.#path)
     })
     await syncDirectory(this.#directory)
-  }
-
-  async #makeDirectory(): Promise<void> {
-    const first = await attempt(`making the directory ${this.#directory}`, () =>
-      mkdir(this.#directory, { recursive: true, mode: 0o700 }),
-    )
-    if (first === undefined) return
-    for (let made = this.#directory; made.length >= first.length; made = dirname(made))
-      await syncDirectory(dirname(made))
   }
 }
 
