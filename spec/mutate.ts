@@ -45,7 +45,16 @@ function fails(directory: string, shownBy: number | string): boolean {
 
 /** The first runs that fail in a directory, with why: of `runs` from `seed` on. */
 function failures(directory: string, seed: number, runs: number): string[] {
-  const { stdout, stderr } = run(directory, 'spec/simulate.ts', '--seed', `${seed}`, '--runs', `${runs}`)
+  const { stdout, stderr } = run(
+    directory,
+    'spec/simulate.ts',
+    '--world',
+    'files',
+    '--seed',
+    `${seed}`,
+    '--runs',
+    `${runs}`,
+  )
   if (!/ runs hold, \d+ failed\n$/u.test(stdout)) throw new Error(`the simulator did not come to its end: ${stderr}`)
   const failed = [...stdout.matchAll(/^(seed \d+): .*FAILED: (.*)$/gmu)]
   return failed.slice(0, 10).map(([, world, why]) => `${world}: ${why}`)

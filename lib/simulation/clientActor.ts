@@ -7,13 +7,13 @@ import { events } from '../wire/protocol.ts'
 import type { SimulatedFile } from './files.ts'
 import { asSent, type Heard } from './network.ts'
 import { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { Program, World } from './world.ts'
 
 /** What a client may be told for good without a fault of anybody. */
 const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
 
 /** A user's program that sends files. Killed and started again it sends those that it has not seen done. */
-export class ClientActor {
+export class ClientActor implements Program {
   readonly name: string
   readonly user: string
   /** What it has still to send. */

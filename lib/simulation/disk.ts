@@ -1,3 +1,4 @@
+import type { Journal } from '../adapters/mailboxes/journal.ts'
 import { Mailboxes } from '../adapters/mailboxes/mailboxes.ts'
 import { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
 import { compareKeys } from '../adapters/memory/memoryShelf.ts'
@@ -9,6 +10,7 @@ import { MiB } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Storage } from '../ports/storage.ts'
 import { DiskFiles } from './diskFiles.ts'
+import { SimulatedJournal } from './journal.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
 
@@ -40,15 +42,33 @@ export class SimulatedDisk {
   readonly published = new Map<string, Map<string, PublishedImage>>()
   /** How many files were ever moved into place. */
   publications = 0
-  /** Where messages are kept; no world sends any yet. */
-  readonly journal = new MemoryJournal(MiB, Number.POSITIVE_INFINITY, () => false)
+  /** What is durable of the messages. */
+  readonly journal: MemoryJournal
+  /** Free bytes of the disk, as far as messages are concerned. */
+  freeBytes = Number.MAX_SAFE_INTEGER
+  /** The next flush of messages fails. */
+  flushFails = false
   /** What was written since somebody has looked at it, and emptied it. */
   readonly appended: Appended[] = []
   /** The longest that an operation takes. */
   readonly operationMs: number
+  readonly #segmentBytes: number | undefined
 
-  constructor(operationMs: number) {
+  /** Without `segmentBytes` no messages are sent, and looking after them takes no time. */
+  constructor(operationMs: number, segmentBytes?: number) {
     this.operationMs = operationMs
+    this.#segmentBytes = segmentBytes
+    this.journal = new MemoryJournal(segmentBytes ?? MiB, Number.POSITIVE_INFINITY, () => false)
+  }
+
+  /** The messages as a process sees them. */
+  journalOf(process: SimulatedProcess): Journal {
+    return this.#segmentBytes === undefined ? this.journal : new SimulatedJournal(this, process)
+  }
+
+  /** There is room for messages again. */
+  empty(): void {
+    this.freeBytes = Number.MAX_SAFE_INTEGER
   }
 
   /** The power fails: of what was not flushed any part may be left, from the first byte on. */
@@ -98,7 +118,7 @@ class DiskOfProcess implements Storage {
       wanted.add(recordKey(user, name)),
     )
     for (const key of this.#disk.partial.keys()) if (!wanted.has(key)) this.#disk.partial.delete(key)
-    await this.mailboxes.open(this.#disk.journal, platform)
+    await this.mailboxes.open(this.#disk.journalOf(this.#process), platform)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

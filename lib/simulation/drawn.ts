@@ -1,6 +1,9 @@
 import type { Limits } from '../limits.ts'
+import { ClientActor } from './clientActor.ts'
+import { drawBytes, SimulatedFile } from './files.ts'
 import type { NetworkFaults } from './network.ts'
 import type { SeededRandom } from './random.ts'
+import type { World } from './world.ts'
 
 /** The network of a world. */
 export function drawFaults(random: SeededRandom): NetworkFaults {
@@ -14,6 +17,29 @@ export function drawFaults(random: SeededRandom): NetworkFaults {
     straying: random.pick([0, 0, 0.1, 0.4], 'straying in the network'),
     strayFactor: random.pick([5, 25], 'time of a frame that strays'),
   }
+}
+
+/** Who sends files, and which. */
+export function drawSenders(
+  world: World,
+  any: boolean,
+  chunkBytes: number,
+): { readonly clients: readonly ClientActor[]; readonly files: readonly SimulatedFile[] } {
+  if (!any) return { clients: [], files: [] }
+  const { random } = world.machine
+  const users = ['alice', 'bob'].slice(0, random.pick([1, 1, 2], 'users'))
+  const heedless = random.chance(0.3, 'clients heed no bound')
+  const clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
+    const user = users[at] ?? random.pick(users, 'user of a client')
+    return new ClientActor(world, `client-${at + 1}`, user, heedless)
+  })
+  const files = users.flatMap((user) =>
+    Array.from({ length: random.integer(1, 6, 'files of a user') }, (_, at) => {
+      const algorithm = random.pick(['sha256', 'md5'] as const, 'digest of a file')
+      return new SimulatedFile(user, `${user}-${at + 1}`, algorithm, drawBytes(random, chunkBytes))
+    }),
+  )
+  return { clients, files }
 }
 
 /** The limits of a world: small, so that they are reached, and few instances, so that they change hands. */

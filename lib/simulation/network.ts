@@ -34,6 +34,8 @@ export class SimulatedNetwork {
   faults: NetworkFaults
   /** Nothing passes while it is set. */
   down = false
+  /** Is told of each link before anything passes. */
+  opened: (link: Link) => void = () => {}
   #accept: ((socket: Socket) => void) | undefined
   #listening: SimulatedProcess | undefined
 
@@ -84,6 +86,7 @@ export class SimulatedNetwork {
     return new Promise((resolve, reject) => {
       const aborted = () => reject(new OspError('closed'))
       signal.addEventListener('abort', aborted, { once: true })
+      if (signal.aborted) aborted()
       time.alarm(time.now() + 2 * this.delayMs(mostDelayMs), () => {
         // What is lost on its way is answered by nobody, until the caller gives up.
         if (this.down && process.alive) return
@@ -94,6 +97,7 @@ export class SimulatedNetwork {
         const link = new Link(this, process, server)
         link.client.heard = heard
         this.links.add(link)
+        this.opened(link)
         this.#accept(link.server)
         resolve(link.client)
       })

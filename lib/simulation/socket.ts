@@ -51,6 +51,11 @@ export class SimulatedSocket implements Socket {
     return this.#underWay
   }
 
+  /** Nothing is sent from here any more. */
+  get over(): boolean {
+    return this.#closed || this.#ending
+  }
+
   start(to: SocketEvents): void {
     this.#to = to
     this.#read()

@@ -12,6 +12,8 @@ const before = (a: Event, b: Event) => a.atMs < b.atMs || (a.atMs === b.atMs && 
 /** Virtual time: a heap of what is to happen, by time and then by the order of asking. It moves only in `step`. */
 export class VirtualTime implements Clock {
   readonly #heap: Event[] = []
+  /** How far the wall clock has been set forward. */
+  wallLeadMs = 0
   #nowMs = 0
   #order = 0
 
@@ -20,7 +22,7 @@ export class VirtualTime implements Clock {
   }
 
   wallTime(): number {
-    return 1_700_000_000_000 + this.#nowMs
+    return 1_700_000_000_000 + this.wallLeadMs + Math.floor(this.#nowMs)
   }
 
   alarm(atMs: number, run: () => void): Disposable {

@@ -1,16 +1,29 @@
 import { type Limits, limitsWith } from '../limits.ts'
 import type { Digests } from '../ports/platform.ts'
 import { Chaos } from './chaos.ts'
-import { ClientActor } from './clientActor.ts'
+import type { ClientActor } from './clientActor.ts'
 import { SimulatedDisk } from './disk.ts'
-import { drawFaults, drawLimits } from './drawn.ts'
-import { drawBytes, SimulatedFile } from './files.ts'
+import { drawFaults, drawLimits, drawSenders } from './drawn.ts'
+import type { SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
+import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import type { Machine } from './process.ts'
 import { SeededRandom } from './random.ts'
 import { ServerActor } from './serverActor.ts'
 import { VirtualTime } from './time.ts'
+
+/** What a world is about: sending files, messages, or both at once. */
+export type WorldKind = 'files' | 'messages' | 'both'
+
+/** A user's program. It starts, is killed, and starts again. */
+export interface Program {
+  readonly running: boolean
+  start(): void
+  kill(): void
+  /** The world is at its end: what it has left to do is forgotten. */
+  letGo(): void
+}
 
 /** How a run has ended. */
 export interface RunReport {
@@ -19,6 +32,8 @@ export interface RunReport {
   readonly virtualMs: number
   /** Files that were published. */
   readonly published: number
+  /** Messages that have reached a recipient. */
+  readonly delivered: number
   /** Everything that was told, one line each, with its virtual time. */
   readonly trace: readonly string[]
   /** What did not hold; the run ends at the first. */
@@ -28,6 +43,7 @@ export interface RunReport {
 /** How many things happen, and how long all may take to come to its end once nothing more does. */
 const happenings = 80
 const settlingMs = 1_800_000
+const waningMs = 60_000
 const mostSteps = 400_000
 
 /** A server, some clients, a network and a disk, all drawn from a seed, and everything that happens to them. */
@@ -40,35 +56,37 @@ export class World {
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
   readonly files: readonly SimulatedFile[]
+  readonly mail: Mail
   readonly #seed: number
   readonly #chaos: Chaos
   readonly #trace: string[] = []
   #failure: string | undefined
   #steps = 0
 
-  constructor(seed: number, digests: Digests) {
+  constructor(seed: number, digests: Digests, kind: WorldKind) {
     const random = new SeededRandom(seed)
+    const sendsFiles = kind !== 'messages'
+    const sendsMessages = kind !== 'files'
     this.#seed = seed
     this.machine = { time: new VirtualTime(), random, digests }
     this.network = new SimulatedNetwork(this.machine, drawFaults(random))
-    this.disk = new SimulatedDisk(random.pick([1, 4, 40], 'time of the disk'))
-    this.#chaos = new Chaos(random)
-    const chosen = drawLimits(random)
+    const operationMs = random.pick([1, 4, 40], 'time of the disk')
+    const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
+    this.disk = new SimulatedDisk(operationMs, segmentBytes)
+    this.#chaos = new Chaos(random, kind)
+    const forFiles = sendsFiles ? drawLimits(random) : { chunkBytes: 1_024, windowBytes: 1_024 }
+    this.mail = new Mail(this, sendsMessages)
+    const chosen = { ...forFiles, ...(sendsMessages ? drawMailLimits(this, this.mail) : {}) }
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.server = new ServerActor(this, chosen)
-    const users = ['alice', 'bob'].slice(0, random.pick([1, 1, 2], 'users'))
-    const heedless = random.chance(0.3, 'clients heed no bound')
-    this.clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
-      const user = users[at] ?? random.pick(users, 'user of a client')
-      return new ClientActor(this, `client-${at + 1}`, user, heedless)
-    })
-    this.files = users.flatMap((user) =>
-      Array.from({ length: random.integer(1, 6, 'files of a user') }, (_, at) => {
-        const algorithm = random.pick(['sha256', 'md5'] as const, 'digest of a file')
-        return new SimulatedFile(user, `${user}-${at + 1}`, algorithm, drawBytes(random, chosen.chunkBytes))
-      }),
-    )
+    const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes)
+    this.clients = clients
+    this.files = files
+  }
+
+  get programs(): readonly Program[] {
+    return [...this.clients, ...this.mail.programs]
   }
 
   /** Writes a line of the trace. */
@@ -88,6 +106,7 @@ export class World {
       client.start()
       for (const file of this.files) if (file.user === client.user) client.send(file)
     }
+    for (const program of this.mail.programs) program.start()
     const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
     const endMs = this.#schedule(gapMs)
     await this.#until(endMs, () => false)
@@ -98,10 +117,11 @@ export class World {
       steps: this.#steps,
       virtualMs: time.now(),
       published: this.disk.publications,
+      delivered: this.mail.invariants.delivered,
       trace: [...this.#trace],
       failure: this.#failure,
     }
-    for (const client of this.clients) client.letGo()
+    for (const program of this.programs) program.letGo()
     await microtasks()
     return report
   }
@@ -122,19 +142,27 @@ export class World {
     this.tell('everything heals')
     this.network.down = false
     this.network.faults = { ...this.network.faults, loss: 0, duplication: 0, straying: 0 }
-    this.server.start()
+    this.disk.empty()
+    this.server.heal()
     for (const client of this.clients) {
       client.start()
       client.resume()
     }
-    await this.#until(this.machine.time.now() + settlingMs, () => this.clients.every(({ wanted }) => wanted.size === 0))
+    if (this.mail.users.length > 0) this.mail.heal()
+    const { time } = this.machine
+    const sent = () => this.clients.every(({ wanted }) => wanted.size === 0)
+    await this.#until(time.now() + settlingMs, () => sent() && this.mail.isSettled)
+    // What is answered is not all done yet, and what comes too much comes late.
+    if (this.mail.users.length > 0) await this.#until(time.now() + waningMs, () => false)
     if (!this.#failure) this.invariants.settled()
+    if (!this.#failure && this.mail.users.length > 0) await this.mail.settled()
   }
 
   async #until(endMs: number, done: () => boolean): Promise<void> {
     while (!this.#failure && !done() && this.machine.time.step(endMs)) {
       await microtasks()
       this.invariants.check()
+      this.mail.invariants.check()
       if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)
     }
   }

@@ -1,0 +1,105 @@
+import { MessageRun } from './messageRun.ts'
+import type { Post } from './post.ts'
+import { SimulatedProcess } from './process.ts'
+import { SimulatedReceipts } from './receipts.ts'
+import type { Program, World } from './world.ts'
+
+/** How long a program may take to end by itself. */
+const endingMs = 120_000
+
+/** A user's program for messages. Started again it first sends those again that it has not seen acknowledged, in their order. */
+export class MessageActor implements Program {
+  readonly name: string
+  readonly user: string
+  readonly sends: boolean
+  /** Whether it receives messages from its start on. */
+  listens: boolean
+  /** It is not started before everything heals. */
+  isLate: boolean
+  /** What it has still to send. */
+  readonly wanted = new Set<Post>()
+  readonly receipts: SimulatedReceipts
+  /** Messages that it ever meant to send. */
+  posts = 0
+  readonly #world: World
+  readonly #runs: MessageRun[] = []
+  #run: MessageRun | undefined
+  #ending = false
+
+  constructor(world: World, options: Pick<MessageActor, 'name' | 'user' | 'sends' | 'listens' | 'isLate'>) {
+    this.#world = world
+    this.name = options.name
+    this.user = options.user
+    this.sends = options.sends
+    this.listens = options.listens
+    this.isLate = options.isLate
+    this.receipts = new SimulatedReceipts((receipt) => world.mail.invariants.kept(this, receipt))
+  }
+
+  get running(): boolean {
+    return this.#run !== undefined && !this.#ending
+  }
+
+  /** The present run, unless it is ending. */
+  get run(): MessageRun | undefined {
+    return this.#ending ? undefined : this.#run
+  }
+
+  start(): void {
+    if (this.#run || this.isLate) return
+    const { machine } = this.#world
+    const process = new SimulatedProcess(`${this.name} ${this.#runs.length + 1}`, machine)
+    this.#world.tell(`${process.name} starts`)
+    const run = new MessageRun(this.#world, this, process)
+    this.#run = run
+    this.#runs.push(run)
+    if (this.listens) run.receive()
+    for (const post of this.wanted) run.send(post)
+  }
+
+  /** Only this run, where one is given. */
+  kill(only?: MessageRun): void {
+    const run = this.#run
+    if (!run || (only && run !== only)) return
+    this.#world.tell(`${run.process.name} is killed`)
+    run.process.kill()
+    this.#world.network.cut((link) => link.of(run.process))
+    this.#gone()
+  }
+
+  /** It closes its client and ends. */
+  end(only?: MessageRun): void {
+    const run = this.#run
+    if (!run || this.#ending || (only && run !== only)) return
+    this.#world.tell(`${run.process.name} ends`)
+    this.#ending = true
+    const { time } = this.#world.machine
+    time.alarm(time.now() + endingMs, () => run.process.alive && this.#world.fail(`${run.process.name} does not end`))
+    run.client.close().then(
+      () => {
+        if (!run.process.alive) return
+        this.#world.tell(`${run.process.name} has ended`)
+        run.process.kill()
+        this.#gone()
+      },
+      (error: unknown) => this.#world.fail(`${run.process.name} could not end: ${error}`),
+    )
+  }
+
+  /** Sends a message, whose turn comes behind those that it has not seen acknowledged. */
+  send(post: Post): void {
+    this.wanted.add(post)
+    this.run?.send(post)
+  }
+
+  /** As `ClientActor.letGo`. */
+  letGo(): void {
+    this.#run?.process.kill()
+    for (const { client } of this.#runs) client.close().catch(() => {})
+  }
+
+  #gone(): void {
+    this.#run = undefined
+    this.#ending = false
+  }
+}
