@@ -57,6 +57,7 @@ export class Sending {
   async #open(): Promise<void> {
     const { digest, source, standing } = this.#options
     const { instance, chunkBytes, windowBytes, progress, checkpoint } = await openUpload(this.#options)
+    this.#options.granted()
     this.#instance = instance
     this.#chunkBytes = chunkBytes
     this.#window = new Window(source.size, progress, windowBytes)

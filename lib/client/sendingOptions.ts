@@ -20,6 +20,8 @@ export interface SendingOptions {
   readonly progress: number
   /** Ends the sending; the server keeps what it has. */
   readonly signal: AbortSignal
+  /** The server has given it an instance. */
+  readonly granted: () => void
   /** The server has so many leading bytes, so many of them durable. */
   readonly standing: (progress: number, durable?: number) => void
   /** So many bytes of content were handed to the link. */

@@ -126,11 +126,13 @@ export class UploadRun {
       fresh: this.#fresh,
       progress: upload.progress.sent,
       signal,
+      granted: () => {
+        this.#fresh = false
+      },
       standing: (progress, durable = upload.progress.durable) => this.#stand(progress, durable),
       sent: (bytes) => upload.count(bytes),
       verifying: (yes) => this.#verifying(yes),
     })
-    this.#fresh = false
     const storedName = await sending.run()
     return { name: upload.name, storedName, size: source.size, algorithm, digest: hex(digest.now()) }
   }
@@ -161,6 +163,7 @@ export class UploadRun {
     if (why.code === 'source-changed') {
       if (++this.#sourceTries > clientLimits.sourceTries) throw why
       await this.#close()
+      this.#fresh = false
       this.#best = 0
       return 0
     }

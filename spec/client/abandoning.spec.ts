@@ -45,6 +45,7 @@ function sending() {
     fresh: false,
     progress: 0,
     signal: stopping.signal,
+    granted: () => {},
     standing: () => {},
     sent: () => {},
     verifying: () => {},

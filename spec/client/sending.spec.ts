@@ -55,6 +55,7 @@ function sending(followed = 0, digest = digestOf(source.read), pace = new Pace()
     fresh: false,
     progress: followed,
     signal: new AbortController().signal,
+    granted: () => {},
     standing: () => {},
     sent: () => {},
     verifying: () => {},
