@@ -1,6 +1,8 @@
+import { access, constants, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { posix, win32 } from 'node:path'
+import { dirname, posix, resolve, win32 } from 'node:path'
 import type { Everywhere } from './everywhere.ts'
+import { UsageError } from './usage.ts'
 
 /** What decides where a program keeps its state. */
 export interface Surroundings {
@@ -24,6 +26,21 @@ export function platformState({ platform, env, home }: Surroundings = here()): s
 export function stateDirectoryOf({ state, server }: Pick<Everywhere, 'state' | 'server'>, user: string): string {
   const parts = [`${escaped(server.host.toLowerCase())}_${server.port}`, escaped(user)]
   return [state ?? platformState(), ...parts].join('/')
+}
+
+/** Throws UsageError where the directory can't be written to, or can't be made. It is left to the library to make it. */
+export async function checkStateDirectory(path: string): Promise<void> {
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      await access(at, constants.W_OK | constants.X_OK)
+      if ((await stat(at)).isDirectory()) return
+      throw new Error(`${at} is no directory`)
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code === 'ENOENT' && dirname(at) !== at) continue
+      throw new UsageError(`the state directory ${path} cannot be used, name another one by --state: ${message}`)
+    }
+  }
 }
 
 const utf8 = new TextEncoder()

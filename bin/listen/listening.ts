@@ -1,11 +1,9 @@
-import { mkdir } from 'node:fs/promises'
 import { type ClientState, type LogEntry, OspError, type Receiver } from 'ospd'
 import { stateDirectory } from 'ospd/node'
 import type { Errand } from '../common/errand.ts'
 import { jsonLine } from '../common/output.ts'
-import { stateDirectoryOf } from '../common/stateDirectory.ts'
+import { checkStateDirectory, stateDirectoryOf } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
-import { UsageError } from '../common/usage.ts'
 import { userOf } from '../common/userOf.ts'
 import { messageEvent, messageLine } from './messageLine.ts'
 import type { ListenValues } from './settings.ts'
@@ -24,13 +22,7 @@ export class Listening {
   /** Where it notes what was printed. Throws UsageError where it can't. */
   async openState(): Promise<ClientState> {
     const path = stateDirectoryOf(this.#values, userOf(this.#values))
-    try {
-      await mkdir(path, { recursive: true, mode: 0o700 })
-    } catch (error) {
-      throw new UsageError(
-        `the state directory cannot be made, name another one by --state: ${(error as Error).message}`,
-      )
-    }
+    await checkStateDirectory(path)
     const { receipts } = stateDirectory(path)
     const put: typeof receipts.put = async (receipt, most) => {
       await receipts.put(receipt, most)

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { type Client, connect } from 'ospd'
+import { setTimeout as pause } from 'node:timers/promises'
+import { type Client, connect, type Storage } from 'ospd'
 import { memory } from 'ospd/memory'
 import { tcp } from 'ospd/node'
 import { type Chatter, chatter } from '../support/chatter.ts'
@@ -22,6 +23,15 @@ async function sendAll(alice: Client, texts: readonly string[]): Promise<void> {
 
 /** More than a pipe holds. */
 const manyTexts = Array.from({ length: 300 }, (_, at) => `${at} ${'x'.repeat(4_000)}`)
+
+/** Resolves when some messages, but not all, are acknowledged, and no more are for a while. */
+async function stuck({ mailboxes }: Storage): Promise<void> {
+  for (let before = manyTexts.length; ; await pause(1_000)) {
+    const [{ messages = 0 } = {}] = await mailboxes.levels()
+    if (messages === before && messages < manyTexts.length) return
+    before = messages
+  }
+}
 
 /** Prints what is left for bob, whose state may say that all of it was printed: `last` ends it. */
 async function printRest(chat: Chatter, last: string): Promise<readonly string[]> {
@@ -80,12 +90,14 @@ spec('osp listen whose output nobody takes', (it) => {
 
 spec('osp listen that is interrupted', (it) => {
   it('ends also where nobody takes its output', async () => {
-    await using chat = await chatter()
+    const storage = memory()
+    await using chat = await chatter({ storage })
     const alice = await chat.client('alice')
     await using listen = chat.begin('bob', ['listen'])
     listen.child.stdout?.pause()
     await chat.isOnline('bob')
     await sendAll(alice, manyTexts)
+    await stuck(storage)
     listen.child.kill('SIGINT')
     const [code] = await once(listen.child, 'exit')
     assert.equal(code, 130)
