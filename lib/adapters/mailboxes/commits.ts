@@ -43,11 +43,17 @@ export class Commits {
   readonly #company: Company
   #queue: Waiting[] = []
   #running: Promise<void> | undefined
+  #doubt: OspError | undefined
 
   constructor(journal: Journal, room: Room, company: Company) {
     this.#journal = journal
     this.#room = room
     this.#company = company
+  }
+
+  /** Why an append has failed whose records are perhaps there: until another succeeds, nobody can be told that theirs are not. */
+  get doubt(): OspError | undefined {
+    return this.#doubt
   }
 
   /** Resolves when the step, and all before it, are durable. */
@@ -96,6 +102,7 @@ export class Commits {
 
   /** The steps of a group for which there is room; the others are refused. */
   #admitted(group: Waiting[]): Waiting[] {
+    if (this.#doubt) return group
     let refused = false
     const admitted = group.filter(({ step, reject }) => {
       const { record, reserveBytes } = step
@@ -123,8 +130,10 @@ export class Commits {
       rider?.failed(error)
       // Perhaps there was no room only because of what rode along.
       if (rider && own > 0 && isFull(error)) return this.#commit(group, undefined)
+      if (!isFull(error)) this.#doubt = OspError.from(error)
       return this.#fail(group, error)
     }
+    if (records.length > 0) this.#doubt = undefined
     const { segment, offsets } = appended
     let bytes = 0
     let at = 0

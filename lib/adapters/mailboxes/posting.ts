@@ -37,7 +37,11 @@ export class Posting {
     setFingerprint(record, fingerprint)
     const known = this.#known(sender, key, fingerprint)
     if (known) return known
-    this.#checkBounds(sender, recipients, content.length, bounds)
+    try {
+      this.#checkBounds(sender, recipients, content.length, bounds)
+    } catch (refusal) {
+      throw this.#commits.doubt ?? refusal
+    }
     this.#lastSeq = seq
     const held = new Held(seq, storedAt, content.length, record.length)
     for (const user of recipients) this.#ledger.put(user, held)
