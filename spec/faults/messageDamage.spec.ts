@@ -90,7 +90,7 @@ const damaged =
     assertLogged(await deliversAllBut(place, lost), spot)
   }
 
-spec('a journal of messages that was damaged while no server ran is told of in the log, and costs only that', (it) => {
+spec('what is damaged of the journal of messages is told of in the log, and all else is delivered', (it) => {
   it(
     'at a byte of a message',
     damaged([7], (place) => spotOf(place, 7), flip),
@@ -130,7 +130,7 @@ spec('a journal of messages that was damaged while no server ran is told of in t
     assertLogged(await deliversAllBut(place, lost), { file, offset: 0 })
   })
 
-  it('while one ran: the damage is logged when it is found', async () => {
+  it('while a server runs, when it is read', async () => {
     await using place = await filled()
     const log: LogEntry[] = []
     const storage = disk(place.data, { segmentBytes })
@@ -146,7 +146,7 @@ spec('a journal of messages that was damaged while no server ran is told of in t
     assertLogged(log, spot)
   })
 
-  it('and the daemon says so', async () => {
+  it('in the log of the daemon too', async () => {
     await using place = await filled()
     const spot = await spotOf(place, 7)
     await change(spot, flip)
