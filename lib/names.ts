@@ -52,6 +52,11 @@ export const fileName = named(faultOfFileName)
 /** The name of a user: one part of at most 64 bytes. */
 export const userName = named(faultOfUserName)
 
+/** Whether this can be the name of a user. */
+export function isUserName(name: string): boolean {
+  return faultOfUserName(name) === undefined
+}
+
 /** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
 export function checkFileName(name: string): string {
   return check(fileName, name, 'file')

@@ -9,6 +9,8 @@ import { placeOf } from './unreachable.ts'
 /** Below it a frame is copied, behind others, into a block of `blockBytes`, rather than written in pieces. */
 const shortBytes = 1_024
 const blockBytes = 16_384
+/** So much leaves before its turn is over, so that the peer begins while more is made: else the two would work in turn. */
+const eagerBytes = 2_048
 
 /** What a stream of bytes is to be taken for. */
 export interface ByteSocketTraits {
@@ -105,7 +107,7 @@ export class ByteSocket implements Socket {
     this.#stream.destroy()
   }
 
-  /** What is written within one turn leaves by one system call, however many frames it is. */
+  /** What is written within one turn leaves by few system calls, however many frames it is. */
   #write(frame: Frame, left?: () => void): void {
     const stream = this.#stream
     if (stream.writableCorked === 0) {
@@ -138,6 +140,10 @@ export class ByteSocket implements Socket {
       this.#block.set(part, this.#blockTo)
       this.#blockTo += part.length
     }
+    if (this.#blockTo - this.#blockFrom < eagerBytes) return
+    this.#handBlock()
+    this.#stream.uncork()
+    this.#stream.cork()
   }
 
   #handBlock(left?: () => void): void {

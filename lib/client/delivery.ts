@@ -1,6 +1,6 @@
 import type { Request } from '../core/link.ts'
 import { fixed } from '../limits.ts'
-import { userName } from '../names.ts'
+import { isUserName } from '../names.ts'
 import type { Receipt } from '../ports/clientState.ts'
 import { hex } from '../runtime/hex.ts'
 import type { Message as Event } from '../wire/message.ts'
@@ -25,7 +25,7 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 /** What a DELIVER_MSG_REQ delivers. Throws OspError `malformed` for what nobody could be shown. */
 export function deliveryOf(request: Request, told: Event<'DeliverMsgReq'>): Delivery {
   const { messageId: id, mailboxSeq: seq, sender, sentAt, content, attempt } = told
-  if (!userName.safeParse(sender).success) throw nonsense('the name of a sender is not allowed')
+  if (!isUserName(sender)) throw nonsense('the name of a sender is not allowed')
   if (content.length > fixed.messageBytes) throw nonsense(`it delivers a message of ${content.length} bytes`)
   if (sentAt > latestMs) throw nonsense('it delivers a message of no time')
   if (attempt === 0) throw nonsense('it delivers a message that it has never sent')

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'eventemitter3'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
-import { userName } from '../names.ts'
+import { isUserName } from '../names.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { tell } from '../runtime/tell.ts'
 import type { Message as Event } from '../wire/message.ts'
@@ -77,8 +77,7 @@ export class MemberList extends EventEmitter<RosterEvents> implements Roster {
   take(told: Told): void {
     const { kind, members } = told
     for (const { userName: name } of members) {
-      if (!this.#users.has(name) && !userName.safeParse(name).success)
-        throw nonsense('a name in its list is not allowed')
+      if (!this.#users.has(name) && !isUserName(name)) throw nonsense('a name in its list is not allowed')
     }
     if (kind === rosterKind.whole) this.#takeWhole(told)
     else if (kind === rosterKind.changes && told.event === 'RegistListNtf') this.#takeChanges(told)

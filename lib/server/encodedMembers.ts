@@ -48,7 +48,8 @@ export class EncodedMembers {
     const writer = new Writer(head.size(empty))
     head.write(writer, empty)
     // The count of the entries stands last in the head.
-    writer.view.setUint16(writer.bytes.length - 2, this.#lengths.size)
+    writer.at -= 2
+    writer.unsigned(2, this.#lengths.size)
     return [writer.bytes, this.#bytes.slice(0, this.#filled)]
   }
 }

@@ -3,7 +3,7 @@ import type { Request } from '../core/link.ts'
 import { type Instance, Pool } from '../core/pool.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
-import { userName } from '../names.ts'
+import { isUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import { Serial } from '../runtime/serial.ts'
 import type { Encoded, Message } from '../wire/message.ts'
@@ -207,7 +207,7 @@ export class MsgApp implements App {
         `a message has at most ${most} recipients, this one ${recipients.length}`,
       )
     }
-    const bad = recipients.filter((recipient) => !userName.safeParse(recipient).success)
+    const bad = recipients.filter((recipient) => !isUserName(recipient))
     if (bad.length > 0) throw new OspError('bad-name', 'a recipient is no user name', { recipients: bad })
     if (content.length > fixed.messageBytes) {
       throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes, this one ${content.length}`)

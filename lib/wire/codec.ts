@@ -27,13 +27,21 @@ export type ValueOf<C> = C extends Codec<infer T> ? T : never
 /** Fills one buffer from its start; `tail` collects parts that follow it uncopied. */
 export class Writer {
   readonly bytes: Uint8Array
-  readonly view: DataView
   tail: Parts = []
   at = 0
 
   constructor(length: number) {
     this.bytes = new Uint8Array(length)
-    this.view = new DataView(this.bytes.buffer)
+  }
+
+  /** Writes a number of `length` bytes, the highest byte first. */
+  unsigned(length: number, value: number): void {
+    let rest = value
+    this.at += length
+    for (let at = this.at - 1; at >= this.at - length; at--) {
+      this.bytes[at] = rest % 256
+      rest = Math.floor(rest / 256)
+    }
   }
 
   /** The place where the next `length` bytes go. */
@@ -88,9 +96,16 @@ export class Reader {
     return parts
   }
 
-  view(length: number): DataView {
-    const bytes = this.take(length)
-    return new DataView(bytes.buffer, bytes.byteOffset, length)
+  /** The next `length` bytes as a number, the highest byte first; beyond 2^53 it is only about right. */
+  unsigned(length: number): number {
+    if (length > this.left) throw new OspError('malformed', 'the payload is too short')
+    this.left -= length
+    let value = 0
+    for (let missing = length; missing > 0; missing--) {
+      const part = this.#skipEmpty()
+      value = value * 256 + (part?.[this.#at++] ?? 0)
+    }
+    return value
   }
 
   #skipEmpty(): Uint8Array | undefined {

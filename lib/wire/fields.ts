@@ -3,13 +3,7 @@ import type { Codec, Parts, ValueOf } from './codec.ts'
 
 const malformed = (text: string) => new OspError('malformed', text)
 
-function unsigned(
-  form: string,
-  bytes: number,
-  most: number,
-  set: (view: DataView, at: number, value: number) => void,
-  get: (view: DataView) => number,
-): Codec<number> {
+function unsigned(form: string, bytes: number, most: number): Codec<number> {
   return {
     form,
     size(value) {
@@ -18,40 +12,20 @@ function unsigned(
       }
       return bytes
     },
-    write: (to, value) => set(to.view, to.take(bytes), value),
+    write: (to, value) => to.unsigned(bytes, value),
     read(from) {
-      const value = get(from.view(bytes))
+      const value = from.unsigned(bytes)
       if (value > most) throw malformed(`a number is over ${most}`)
       return value
     },
   }
 }
 
-const setU64 = (view: DataView, at: number, value: number) => view.setBigUint64(at, BigInt(value))
-
-export const u8 = unsigned(
-  'u8',
-  1,
-  0xff,
-  (v, at, n) => v.setUint8(at, n),
-  (v) => v.getUint8(0),
-)
-export const u16 = unsigned(
-  'u16',
-  2,
-  0xffff,
-  (v, at, n) => v.setUint16(at, n),
-  (v) => v.getUint16(0),
-)
-export const u32 = unsigned(
-  'u32',
-  4,
-  0xffff_ffff,
-  (v, at, n) => v.setUint32(at, n),
-  (v) => v.getUint32(0),
-)
+export const u8 = unsigned('u8', 1, 0xff)
+export const u16 = unsigned('u16', 2, 0xffff)
+export const u32 = unsigned('u32', 4, 0xffff_ffff)
 /** Up to 2^53 - 1, the numbers that JavaScript holds exactly. */
-export const u64 = unsigned('u64', 8, Number.MAX_SAFE_INTEGER, setU64, (v) => Number(v.getBigUint64(0)))
+export const u64 = unsigned('u64', 8, Number.MAX_SAFE_INTEGER)
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -177,6 +151,10 @@ export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
     write(to, values) {
       for (const [key, codec] of entries) codec.write(to, values[key as keyof F])
     },
-    read: (from) => Object.fromEntries(entries.map(([key, codec]) => [key, codec.read(from)])) as ValuesOf<F>,
+    read(from) {
+      const values: Record<string, unknown> = {}
+      for (const [key, codec] of entries) values[key] = codec.read(from)
+      return values as ValuesOf<F>
+    },
   }
 }
