@@ -33,6 +33,7 @@ export class Mail {
   readonly users: readonly string[]
   readonly programs: readonly MessageActor[]
   readonly invariants: MessageInvariants
+  readonly watch: LinkWatch
   temper: Temper
   /** Messages that handlers always throw at, as many as a world has. */
   poison: number
@@ -44,6 +45,7 @@ export class Mail {
     this.#world = world
     const { random } = world.machine
     this.invariants = new MessageInvariants(world)
+    this.watch = new LinkWatch(world)
     this.users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
     const lateFrom = any && random.chance(0.3, 'somebody comes late') ? this.users.length - 1 : this.users.length
     const others = any ? random.integer(0, 5 - this.users.length, 'more programs for messages') : 0
@@ -68,8 +70,7 @@ export class Mail {
       dying: any ? random.pick([0, 0, 0.1], 'programs are killed in handlers') : 0,
     }
     this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
-    const watch = new LinkWatch(world)
-    if (any) world.network.opened = (link) => watch.watch(link)
+    if (any) world.network.opened = (link) => this.watch.watch(link)
   }
 
   /** Everything heals: one program of each user listens, the others end when they have sent what they have to. */
@@ -87,6 +88,14 @@ export class Mail {
       program.start()
     }
     this.#tend()
+  }
+
+  /** Everything has come to its end: it begins anew, and nothing comes of that. */
+  shake(): void {
+    this.#world.tell('everything begins anew')
+    this.#world.server.kill(true)
+    for (const program of this.programs) program.kill()
+    this.#world.server.start()
   }
 
   /** Healed, all has come to its end. */
@@ -128,7 +137,7 @@ export class Mail {
   #tend(): void {
     for (const program of this.programs) {
       const { listens, wanted, run } = program
-      if (run?.over) program.kill()
+      if (run?.over || (listens && run?.superseded)) program.kill()
       if (listens || wanted.size > 0) program.start()
       else program.end()
       if (listens && run?.receiving === false) run.receive()

@@ -38,6 +38,8 @@ export class MessageInvariants {
   readonly #handed = new Map<MessageActor, Map<string, Handed>>()
   /** Keys whose receipts a program has kept. */
   readonly #kept = new Map<MessageActor, Set<string>>()
+  /** `user place` of what any program of a user has kept a receipt of. */
+  readonly #keptPlaces = new Set<string>()
   /** Of each sending program and recipient, the number of the latest message that has reached it. */
   readonly #latest = new Map<string, number>()
   /** Keys that the storage has, and those that it has refused for a time: behind them others may have overtaken. */
@@ -141,9 +143,15 @@ export class MessageInvariants {
   }
 
   /** The receipt of a message is durable. */
-  kept(actor: MessageActor, { sender, id }: Receipt): void {
+  kept(actor: MessageActor, { seq, sender, id }: Receipt): void {
+    this.#keptPlaces.add(`${actor.user} ${seq}`)
     const kept = this.#kept.get(actor) ?? new Set()
     this.#kept.set(actor, kept.add(`${sender} ${id}`))
+  }
+
+  /** Whether any program of a user has kept a receipt of the message of this place in their mailbox. */
+  isKept(user: string, place: number): boolean {
+    return this.#keptPlaces.has(`${user} ${place}`)
   }
 
   /** The online list of a program names somebody. */

@@ -17,7 +17,7 @@ export function watchedStorage(storage: Storage, world: World): Storage {
 
 /** Tells what becomes of each append, and that no mailbox grows over its bounds. */
 function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
-  const { invariants } = world.mail
+  const { invariants, watch } = world.mail
   return {
     async append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
       const { sender, id } = message
@@ -37,8 +37,14 @@ function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
       if (all > bounds.allMessages) world.fail(`${all} messages wait`)
     },
     read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
-    remove: (user, seqs) => mailboxes.remove(user, seqs),
-    setAside: (user, seqs) => mailboxes.setAside(user, seqs),
+    async remove(user, seqs) {
+      await mailboxes.remove(user, seqs)
+      watch.gone(user, seqs)
+    },
+    async setAside(user, seqs) {
+      await mailboxes.setAside(user, seqs)
+      watch.gone(user, seqs)
+    },
     expire: (now, messagesBefore, idsBefore) => mailboxes.expire(now, messagesBefore, idsBefore),
     lastSeq: () => mailboxes.lastSeq(),
     lastTime: () => mailboxes.lastTime(),

@@ -43,7 +43,7 @@ export interface RunReport {
 /** How many things happen, and how long all may take to come to its end once nothing more does. */
 const happenings = 80
 const settlingMs = 1_800_000
-const waningMs = 60_000
+const waningMs = 20_000
 const mostSteps = 400_000
 
 /** A server, some clients, a network and a disk, all drawn from a seed, and everything that happens to them. */
@@ -152,10 +152,19 @@ export class World {
     const { time } = this.machine
     const sent = () => this.clients.every(({ wanted }) => wanted.size === 0)
     await this.#until(time.now() + settlingMs, () => sent() && this.mail.isSettled)
-    // What is answered is not all done yet, and what comes too much comes late.
-    if (this.mail.users.length > 0) await this.#until(time.now() + waningMs, () => false)
+    if (this.mail.users.length > 0) await this.#wane()
     if (!this.#failure) this.invariants.settled()
     if (!this.#failure && this.mail.users.length > 0) await this.mail.settled()
+  }
+
+  /** What is answered is not all done yet, and what comes too much comes late, if only when all begin anew. */
+  async #wane(): Promise<void> {
+    const { time } = this.machine
+    await this.#until(time.now() + waningMs, () => false)
+    if (this.#failure || !this.mail.isSettled) return
+    this.mail.shake()
+    await this.#until(time.now() + settlingMs, () => this.mail.isSettled)
+    await this.#until(time.now() + waningMs, () => false)
   }
 
   async #until(endMs: number, done: () => boolean): Promise<void> {
@@ -163,6 +172,7 @@ export class World {
       await microtasks()
       this.invariants.check()
       this.mail.invariants.check()
+      this.mail.watch.check()
       if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)
     }
   }
