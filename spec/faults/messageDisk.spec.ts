@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { statfs } from 'node:fs/promises'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
 import { tcp } from '../../lib/adapters/tcp.ts'
@@ -61,6 +62,8 @@ spec('a disk that is full of messages', (it) => {
     const acknowledged = await fill(alice, ['bob', 'carol'])
     assert.ok(acknowledged.length > 50, `only ${acknowledged.length} messages found room`)
     await assert.rejects(alice.send(['bob'], padding), { code: 'disk-full' })
+    const { bavail, bsize } = await statfs(place.data)
+    assert.ok(bavail * bsize > limits.reserveBytes - 256 * KiB, `${bavail * bsize} bytes are left for what is taken`)
 
     const bob = new Recipient(place.client({ user: 'bob' }))
     const carol = new Recipient(place.client({ user: 'carol' }))
