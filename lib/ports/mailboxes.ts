@@ -53,6 +53,8 @@ export interface Damage {
   readonly file: string
   readonly offset: number
   readonly bytes: number
+  /** It was the end of what was written, and is cut off: most likely a crash has torn a write that nobody was told of. */
+  readonly atEnd: boolean
 }
 
 /**

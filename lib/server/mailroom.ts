@@ -131,8 +131,9 @@ export class Mailroom {
   async #tellDamages(): Promise<void> {
     const { mailboxes, log } = this.#options
     const damages = await mailboxes.damages()
-    for (const { file, offset, bytes } of damages.slice(this.#damagesTold)) {
-      log({ level: 'error', event: 'mailboxes-damaged', file, offset, bytes })
+    for (const { file, offset, bytes, atEnd } of damages.slice(this.#damagesTold)) {
+      if (atEnd) log({ level: 'warn', event: 'mailboxes-cut', file, offset, bytes })
+      else log({ level: 'error', event: 'mailboxes-damaged', file, offset, bytes })
     }
     this.#damagesTold = Math.max(this.#damagesTold, damages.length)
   }

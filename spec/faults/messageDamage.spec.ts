@@ -163,7 +163,10 @@ spec('a journal of messages whose end is torn, as by a power cut while one was s
     await using place = await filled()
     const { file, offset } = await spotOf(place, 39)
     await truncate(file, offset + 50)
-    await deliversAllBut(place, [39])
+    const log = await deliversAllBut(place, [39])
+    const [cut, ...more] = log.filter(({ event }) => event === 'mailboxes-cut')
+    assert.deepEqual([cut?.level, cut?.file, more], ['warn', file, []])
+    assert.equal(Number(cut?.offset) + Number(cut?.bytes), offset + 50)
   })
 
   it('by zeros where it was, keeps everything before', async () => {

@@ -138,7 +138,10 @@ export class DiskJournal implements Journal {
     await attempt(`recovering ${path}`, async () => {
       const handle = await open(path, 'r+')
       this.#tail = new JournalTail(last.number, path, seed, handle, last.bytes)
-      if (end.length < last.bytes) await this.#tail.cut(end.length)
+      if (end.length < last.bytes) {
+        this.#reader.note(last.number, end.length, last.bytes - end.length, true)
+        await this.#tail.cut(end.length)
+      }
       last.bytes = end.length
       await this.#tail.renew(end.lastGroup)
     })

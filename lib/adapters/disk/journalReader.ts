@@ -65,7 +65,7 @@ export class JournalReader {
   async load(segment: number, from: number, size: number): Promise<Piece> {
     const seed = this.#seeds.get(segment)
     if (seed === undefined) {
-      this.#note(segment, 0, size)
+      this.note(segment, 0, size, false)
       return { records: [], next: undefined }
     }
     const piece = await this.#files.use(segment, async (handle): Promise<Piece> => {
@@ -114,7 +114,7 @@ export class JournalReader {
       const at = place.offset - offset
       const end = at + frameBytes + place.length
       if (this.#format.frameAt(bytes, at, seed)?.end === end) return bytes.subarray(at + frameBytes, end)
-      this.#note(segment, place.offset, frameBytes + place.length)
+      this.note(segment, place.offset, frameBytes + place.length, false)
       return undefined
     })
   }
@@ -123,16 +123,17 @@ export class JournalReader {
     const found: Found[] = []
     for (const { at, end, isReadable } of frames) {
       const start = at + frameBytes
-      if (!isReadable) this.#note(segment, from + at, end - at)
+      if (!isReadable) this.note(segment, from + at, end - at, false)
       else found.push({ segment, offset: from + at, length: end - start, record: bytes.subarray(start, end) })
     }
     return found
   }
 
-  #note(segment: number, offset: number, bytes: number): void {
+  /** Remembers what can't be read. */
+  note(segment: number, offset: number, bytes: number, atEnd: boolean): void {
     const file = this.#files.pathOf(segment)
     if (this.damages.some((known) => known.file === file && known.offset === offset)) return
-    this.damages.push({ file, offset, bytes })
+    this.damages.push({ file, offset, bytes, atEnd })
   }
 }
 

@@ -147,7 +147,7 @@ spec('a damaged journal on disk', (it) => {
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
         assert.equal((await mailboxes.levels())[0]?.messages, 2)
-        assert.deepEqual(await mailboxes.damages(), [{ file: path, offset: at, bytes: end - at }])
+        assert.deepEqual(await mailboxes.damages(), [{ file: path, offset: at, bytes: end - at, atEnd: false }])
       })
     }),
   )
