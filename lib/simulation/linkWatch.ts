@@ -1,3 +1,4 @@
+import { numberOf } from '../errors.ts'
 import type { Frame } from '../wire/frame.ts'
 import { decode, type Message } from '../wire/message.ts'
 import { events, registFlags, rosterKind } from '../wire/protocol.ts'
@@ -29,6 +30,8 @@ export class LinkWatch {
   readonly #links = new Map<Link, Watched>()
   /** `user place` of what has left its mailbox, durably, with how many had before. */
   readonly #gone = new Map<string, number>()
+  /** Processes that were superseded, each by the run of the server that did. */
+  readonly #superseded = new Map<SimulatedProcess, SimulatedProcess>()
   readonly #histories = new Map<SimulatedProcess, ListHistory>()
   /** Of a program's process, the history that its list is part of, and the version that was looked at. */
   readonly #listed = new Map<SimulatedProcess, { readonly history: ListHistory; version: number }>()
@@ -51,6 +54,7 @@ export class LinkWatch {
       if (!client.over) this.#told(watched, frame)
       return byClient(frame)
     }
+    server.sent = (frame) => this.#left(watched, frame)
     server.heard = (frame) => {
       this.#asked(watched, frame)
       return byServer(frame)
@@ -83,6 +87,18 @@ export class LinkWatch {
     if (frame.event === RegistAck.number) this.#granted(watched, decode(frame) as Message<'RegistAck'>)
     if (frame.event === RegistListNtf.number || frame.event === ListAck.number)
       this.#listedTo(watched, decode(frame) as Message<'RegistListNtf' | 'ListAck'>)
+  }
+
+  /** Whoever was superseded does not listen again. */
+  #left({ link, flags }: Watched, frame: Frame): void {
+    const { clientProcess, serverProcess } = link
+    const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
+    if (isListening && this.#superseded.get(clientProcess) === serverProcess)
+      this.#world.fail(`${clientProcess.name} listens again, and was superseded`)
+    if (frame.event !== events.GoodbyeNtf.number) return
+    const { code, text } = decode(frame) as Message<'GoodbyeNtf'>
+    const isOther = code === numberOf('superseded') && text.startsWith('another program')
+    if (isOther) this.#superseded.set(clientProcess, serverProcess)
   }
 
   #asked(watched: Watched, frame: Frame): void {

@@ -6,13 +6,15 @@ import { MessageInvariants } from './messageInvariants.ts'
 import { SimulatedProcess } from './process.ts'
 import type { World } from './world.ts'
 
-/** How the handlers of a world's programs behave. */
+/** How the handlers of a world's programs behave, and who knows its users. */
 export interface Temper {
   /** The longest that one takes. */
   readonly handlerMs: number
   /** Probabilities that one throws, and that its program is killed in it. */
   readonly throwing: number
   readonly dying: number
+  /** The longest that it takes to know a user. */
+  readonly knowingMs: number
 }
 
 /** How often the programs are looked after once everything has healed. */
@@ -68,6 +70,7 @@ export class Mail {
       handlerMs: any ? random.pick([1, 50, 2_000], 'time of handlers') : 0,
       throwing: any ? random.pick([0, 0, 0.1, 0.3], 'handlers throw') : 0,
       dying: any ? random.pick([0, 0, 0.1], 'programs are killed in handlers') : 0,
+      knowingMs: any ? random.pick([0, 0, 40], 'time to know users') : 0,
     }
     this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
     if (any) world.network.opened = (link) => this.watch.watch(link)

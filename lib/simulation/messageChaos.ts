@@ -20,7 +20,7 @@ export const messageHappenings: readonly Happening[] = [
   { name: 'the server is stopped', weight: 2, happen: (world) => world.server.stop() },
   { name: 'the wall clock jumps', weight: 2, happen: jump },
   { name: 'the disk is full', weight: 1, happen: fill },
-  { name: 'a flush fails', weight: 0.5, happen: (world) => world.server.failFlush() },
+  { name: 'a flush fails', weight: 1.5, happen: (world) => world.server.failFlush() },
 ]
 
 /** Longest contents, in bytes: most are short. */

@@ -1,5 +1,6 @@
 import { localOnly } from '../adapters/localOnly.ts'
 import type { Limits } from '../limits.ts'
+import type { Authenticator } from '../ports/authenticator.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
 import { type Server, serve } from '../server/server.ts'
 import { SimulatedProcess } from './process.ts'
@@ -57,7 +58,7 @@ export class ServerActor {
       platform: process.platform,
       listen: network.transportOf(process),
       storage: mail.users.length > 0 ? watchedStorage(storage, this.#world) : storage,
-      authenticator: localOnly(),
+      authenticator: { ...localOnly(), ...this.#knowing(process) },
       limits: this.#limits,
       log: (entry) =>
         entry.level === 'error' && !this.#failing && this.#world.fail(`the server logged ${JSON.stringify(entry)}`),
@@ -124,6 +125,13 @@ export class ServerActor {
   heal(): void {
     if (this.#stopping || this.#failing) this.kill(false)
     this.start()
+  }
+
+  /** Where messages are sent it takes a while to find out who may receive. */
+  #knowing(process: SimulatedProcess): Partial<Authenticator> {
+    const { knowingMs } = this.#world.mail.temper
+    if (knowingMs === 0) return {}
+    return { knows: () => process.effect(knowingMs, 'time to know a user', () => true) }
   }
 
   #gone(): void {

@@ -16,6 +16,8 @@ export class SimulatedSocket implements Socket {
   maxPayload = Number.MAX_SAFE_INTEGER
   other: SimulatedSocket | undefined
   heard: Heard = asSent
+  /** Is told of each frame that is sent from here. */
+  sent: (frame: Frame) => void = () => {}
   /** The link is broken: what is sent is lost. */
   severed = false
   readonly #network: SimulatedNetwork
@@ -110,6 +112,7 @@ export class SimulatedSocket implements Socket {
   }
 
   #carry(frame: Frame, left?: () => void): void {
+    this.sent(frame)
     const { random } = this.#network.machine
     const { faults } = this.#network
     const bytes = headerBytes + lengthOf(frame.payload)
