@@ -91,7 +91,6 @@ export class Inbox {
     const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)
     const givenUp = receipts.whyGivenUp(delivery)
     if (known) known.requests.push(request)
-    else if (receipts.has(delivery)) this.#acknowledge(delivery)
     else if (givenUp) this.#refuse(delivery, givenUp)
     else {
       const at = this.#waiting.findLastIndex(({ requests: [first] }) => first !== undefined && first.seq < request.seq)
@@ -144,7 +143,7 @@ export class Inbox {
   async #handOver(delivery: Delivery, { handler, signal }: Receiving): Promise<boolean> {
     const { log, receipts } = this.#options
     const { seq, from } = delivery.message
-    const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => {
+    const hand = async () => {
       try {
         await handler(delivery.message)
       } catch (error) {
@@ -152,7 +151,9 @@ export class Inbox {
           log({ level: 'warn', event: 'handler-failed', seq, from, text: OspError.from(error).message })
         throw error
       }
-    })
+    }
+    // What was handed over before is kept anew: it must not be forgotten for those behind it while its removal may fail.
+    const tried = receipts.has(delivery) ? 'done' : await this.#repeatedly(signal, clientLimits.handlerTries, hand)
     if (tried === 'stopped') return false
     if (tried !== 'done') {
       const why = new OspError('internal', tried.message, { cause: tried })

@@ -30,9 +30,10 @@ export class Receipts {
     return this.#givenUp.get(key)
   }
 
-  /** Durable when it resolves; the latest `most` stay. */
+  /** Durable when it resolves; the latest `most` stay. What was kept before becomes the latest. */
   async keep({ key, receipt }: Delivery, most: number): Promise<void> {
     await this.#store.put(receipt, most)
+    this.#kept.delete(key)
     this.#kept.add(key)
     trim(this.#kept, most)
   }
