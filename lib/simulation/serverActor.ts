@@ -20,6 +20,7 @@ export class ServerActor {
   #mailboxes: MailboxStore | undefined
   #stopping = false
   #failing = false
+  #hasFailed = false
 
   constructor(world: World, limits: Partial<Limits>) {
     this.#world = world
@@ -39,6 +40,11 @@ export class ServerActor {
   /** A flush of messages has failed, or is to: what the server then says of itself is no fault. */
   get failing(): boolean {
     return this.#failing
+  }
+
+  /** Some run of the server was failing: what it said then may still be on its way. */
+  get hasFailed(): boolean {
+    return this.#hasFailed
   }
 
   get running(): boolean {
@@ -112,6 +118,7 @@ export class ServerActor {
     if (!process || this.#failing || this.#stopping) return false
     this.#world.tell('a flush fails')
     this.#failing = true
+    this.#hasFailed = true
     this.#world.disk.flushFails = true
     const { time, random } = this.#world.machine
     const atMs = time.now() + random.integer(100, 20_000, 'time until a server with a broken journal is started anew')

@@ -159,12 +159,17 @@ export class World {
 
   /** What is answered is not all done yet, and what comes too much comes late, if only when all begin anew. */
   async #wane(): Promise<void> {
-    const { time } = this.machine
-    await this.#until(time.now() + waningMs, () => false)
+    await this.#calm()
     if (this.#failure || !this.mail.isSettled) return
     this.mail.shake()
-    await this.#until(time.now() + settlingMs, () => this.mail.isSettled)
+    await this.#calm()
+  }
+
+  /** A while passes, and all has come to its end again: an end that did not know of a broken link may have looked settled. */
+  async #calm(): Promise<void> {
+    const { time } = this.machine
     await this.#until(time.now() + waningMs, () => false)
+    await this.#until(time.now() + settlingMs, () => this.mail.isSettled)
   }
 
   async #until(endMs: number, done: () => boolean): Promise<void> {
