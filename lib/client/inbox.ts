@@ -91,6 +91,7 @@ export class Inbox {
     const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)
     const givenUp = receipts.whyGivenUp(delivery)
     if (known) known.requests.push(request)
+    else if (receipts.has(delivery)) this.#again(delivery)
     else if (givenUp) this.#refuse(delivery, givenUp)
     else {
       const at = this.#waiting.findLastIndex(({ requests: [first] }) => first !== undefined && first.seq < request.seq)
@@ -143,7 +144,7 @@ export class Inbox {
   async #handOver(delivery: Delivery, { handler, signal }: Receiving): Promise<boolean> {
     const { log, receipts } = this.#options
     const { seq, from } = delivery.message
-    const hand = async () => {
+    const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => {
       try {
         await handler(delivery.message)
       } catch (error) {
@@ -151,9 +152,7 @@ export class Inbox {
           log({ level: 'warn', event: 'handler-failed', seq, from, text: OspError.from(error).message })
         throw error
       }
-    }
-    // What was handed over before is kept anew: it must not be forgotten for those behind it while its removal may fail.
-    const tried = receipts.has(delivery) ? 'done' : await this.#repeatedly(signal, clientLimits.handlerTries, hand)
+    })
     if (tried === 'stopped') return false
     if (tried !== 'done') {
       const why = new OspError('internal', tried.message, { cause: tried })
@@ -168,13 +167,22 @@ export class Inbox {
     return true
   }
 
-  async #keep(delivery: Delivery): Promise<void> {
-    const { log, receipts } = this.#options
+  /** It was handed over before, and its answer was lost. */
+  #again(delivery: Delivery): void {
+    this.#acknowledge(delivery)
+    this.#logged(delivery, this.#options.receipts.again(delivery, this.#window)).catch(() => {})
+  }
+
+  #keep(delivery: Delivery): Promise<void> {
+    return this.#logged(delivery, this.#options.receipts.keep(delivery, this.#window))
+  }
+
+  async #logged({ message }: Delivery, kept: Promise<void>): Promise<void> {
     try {
-      await receipts.keep(delivery, this.#window)
+      await kept
     } catch (error) {
       const { message: text } = OspError.from(error)
-      log({ level: 'error', event: 'receipt-not-stored', seq: delivery.message.seq, text })
+      this.#options.log({ level: 'error', event: 'receipt-not-stored', seq: message.seq, text })
       throw error
     }
   }

@@ -1,12 +1,21 @@
 import type { OspError } from '../errors.ts'
 import type { ReceiptStore } from '../ports/clientState.ts'
+import { Serial } from '../runtime/serial.ts'
 import { type Delivery, keyOf } from './delivery.ts'
+
+/**
+ * Receipts that are kept, in windows of deliveries. A message can stay in its mailbox while others come and go, a window of
+ * them on each link, so one window is not enough: what comes again counts as new once half of these came after it.
+ */
+const windows = 8
 
 /** What a client remembers of the latest messages: that they were handed over, durably, and that they were given up. */
 export class Receipts {
   readonly #store: ReceiptStore
-  /** The latest last. */
-  readonly #kept = new Set<string>()
+  readonly #puts = new Serial()
+  /** By key, the number of the receipt; the latest last. */
+  readonly #kept = new Map<string, number>()
+  #count = 0
   readonly #givenUp = new Map<string, OspError>()
   #loading: Promise<void> | undefined
 
@@ -30,33 +39,44 @@ export class Receipts {
     return this.#givenUp.get(key)
   }
 
-  /** Durable when it resolves; the latest `most` stay. What was kept before becomes the latest. */
-  async keep({ key, receipt }: Delivery, most: number): Promise<void> {
-    await this.#store.put(receipt, most)
-    this.#kept.delete(key)
-    this.#kept.add(key)
-    trim(this.#kept, most)
+  /** Durable when it resolves, and behind all that were asked for before. `window` deliveries may be unanswered. */
+  keep({ key, receipt }: Delivery, window: number): Promise<void> {
+    return this.#puts.run(async () => {
+      await this.#store.put(receipt, windows * window)
+      this.#remember(key)
+      for (const [other, number] of this.#kept) {
+        if (number > this.#count - windows * window) break
+        this.#kept.delete(other)
+      }
+    })
+  }
+
+  /** What was kept has come again: it is kept anew before so many others are that it would be forgotten. */
+  async again(delivery: Delivery, window: number): Promise<void> {
+    const age = this.#count - (this.#kept.get(delivery.key) ?? 0)
+    if (age >= (windows / 2) * window) await this.keep(delivery, window)
   }
 
   /** Remembers it for as long as this program runs. */
-  giveUp({ key }: Delivery, why: OspError, most: number): void {
+  giveUp({ key }: Delivery, why: OspError, window: number): void {
     this.#givenUp.set(key, why)
-    trim(this.#givenUp, most)
+    for (const other of this.#givenUp.keys()) {
+      if (this.#givenUp.size <= window) return
+      this.#givenUp.delete(other)
+    }
+  }
+
+  #remember(key: string): void {
+    this.#kept.delete(key)
+    this.#kept.set(key, ++this.#count)
   }
 
   async #load(): Promise<void> {
     try {
-      for (const receipt of await this.#store.load()) this.#kept.add(keyOf(receipt))
+      for (const receipt of await this.#store.load()) this.#remember(keyOf(receipt))
     } catch (error) {
       this.#loading = undefined
       throw error
     }
-  }
-}
-
-function trim(kept: Set<string> | Map<string, unknown>, most: number): void {
-  for (const key of kept.keys()) {
-    if (kept.size <= most) return
-    kept.delete(key)
   }
 }
