@@ -8,7 +8,7 @@ import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Mutation, mutated, mutations } from './simulation/mutations.ts'
+import { type Mutation, mutated, mutations, nameOf, type Seed } from './simulation/mutations.ts'
 import { root } from './support/source.ts'
 
 const { values } = parseArgs({ options: { runs: { type: 'string', default: '1000' } } })
@@ -28,9 +28,9 @@ function check(mutation: Mutation): boolean {
     writeFileSync(join(copy, mutation.file), mutated(mutation))
     const { fault, shownBy } = mutation
     const isShown = fails(copy, shownBy) && !fails(root, shownBy)
-    console.log(`${isShown ? 'shown' : 'NOT SHOWN'}: ${fault}: ${shownBy}`)
-    if (!isShown && typeof shownBy === 'number') {
-      for (const other of failures(copy, 1, Number(values.runs))) console.log(`  ${other}`)
+    console.log(`${isShown ? 'shown' : 'NOT SHOWN'}: ${fault}: ${nameOf(shownBy)}`)
+    if (!isShown && typeof shownBy !== 'string') {
+      for (const other of failures(copy, { ...shownBy, seed: 1 }, Number(values.runs))) console.log(`  ${other}`)
     }
     return isShown
   } finally {
@@ -38,18 +38,18 @@ function check(mutation: Mutation): boolean {
   }
 }
 
-function fails(directory: string, shownBy: number | string): boolean {
-  if (typeof shownBy === 'number') return failures(directory, shownBy, 1).length > 0
+function fails(directory: string, shownBy: Mutation['shownBy']): boolean {
+  if (typeof shownBy !== 'string') return failures(directory, shownBy, 1).length > 0
   return run(directory, shownBy).status !== 0
 }
 
-/** The first runs that fail in a directory, with why: of `runs` from `seed` on. */
-function failures(directory: string, seed: number, runs: number): string[] {
+/** The first runs that fail in a directory, with why: of `runs` from a seed on. */
+function failures(directory: string, { world, seed }: Seed, runs: number): string[] {
   const { stdout, stderr } = run(
     directory,
     'spec/simulate.ts',
     '--world',
-    'files',
+    world,
     '--seed',
     `${seed}`,
     '--runs',

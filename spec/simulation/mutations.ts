@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { WorldKind } from '../../lib/simulation/simulate.ts'
 import { root } from '../support/source.ts'
+import { mailboxMutations } from './mailboxMutations.ts'
+import { messageMutations } from './messageMutations.ts'
 
 /** A mend of the sources, how it is taken out, and what fails then. */
 export interface Mutation {
@@ -10,43 +13,51 @@ export interface Mutation {
   /** Occurs once in the file. */
   readonly before: string
   readonly after: string
-  /** A seed, whose run breaks an invariant; or a spec file, where no seed was found. */
-  readonly shownBy: number | string
+  /** A world whose run breaks an invariant; or a spec file, where no seed was found. */
+  readonly shownBy: Seed | string
 }
 
+/** A simulated world. */
+export interface Seed {
+  readonly world: WorldKind
+  readonly seed: number
+}
+
+const files = (seed: number): Seed => ({ world: 'files', seed })
+
 /**
- * Faults that were found, and mended, with what shows each again. A seed stands for another run as soon as anything
+ * Faults that were found, and mended, with what shows each again, and promises that were broken on purpose. A seed stands for another run as soon as anything
  * draws, waits or sends otherwise than before: then `npm run mutate` says which seeds no longer show their fault, and
  * names others.
  */
-export const mutations: readonly Mutation[] = [
+const fileMutations: readonly Mutation[] = [
   {
     fault: 'a chunk under way for an upload that was taken over is taken for another upload of its link',
     file: 'lib/server/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
-    shownBy: 77,
+    shownBy: files(77),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
     file: 'lib/server/uploads.ts',
     before: 'if (this.#rests(instance.number, to)) {',
     after: 'if (Number.isNaN(instance.number)) {',
-    shownBy: 514,
+    shownBy: files(514),
   },
   {
     fault: 'a link takes over more uploads at once than it is allowed',
     file: 'lib/server/uploads.ts',
     before: 'for (const { node } of this.#reserved) if (node === caller.node) count++',
     after: '',
-    shownBy: 31,
+    shownBy: files(31),
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another one',
     file: 'lib/adapters/records/claiming.ts',
     before: 'if (!options.fresh && !same) {',
     after: 'if (!options.fresh && !record) {',
-    shownBy: 4,
+    shownBy: files(4),
   },
   {
     fault: 'what a sending has asked reaches another upload after it has ended',
@@ -58,18 +69,32 @@ export const mutations: readonly Mutation[] = [
   {
     fault: 'a source that has changed is begun anew although that version is stored already',
     file: 'lib/client/uploadRun.ts',
-    before: 'if (++this.#sourceTries > clientLimits.sourceTries) throw why',
-    after: 'if (++this.#sourceTries > clientLimits.sourceTries) throw why\n      this.#fresh = true',
-    shownBy: 9,
+    before: 'this.#fresh = false\n      this.#best = 0',
+    after: 'this.#fresh = true\n      this.#best = 0',
+    shownBy: files(9),
   },
   {
     fault: 'a repetition leaves with other bytes, since its buffer is free once the first copy is answered',
     file: 'lib/core/requests.ts',
     before: 'if (pending.freed || pending.copies > 0) return',
     after: 'if (pending.freed) return',
-    shownBy: 203,
+    shownBy: files(203),
+  },
+  {
+    fault: 'a START that is refused for now is forgotten, and its upload fails for good',
+    file: 'lib/client/uploadRun.ts',
+    before: 'const storedName = await sending.run()',
+    after: 'this.#fresh = false\n    const storedName = await sending.run()',
+    shownBy: files(4362),
   },
 ]
+
+export const mutations: readonly Mutation[] = [...fileMutations, ...messageMutations, ...mailboxMutations]
+
+/** What shows a fault, for people. */
+export function nameOf(shownBy: Mutation['shownBy']): string {
+  return typeof shownBy === 'string' ? shownBy : `seed ${shownBy.seed} of ${shownBy.world}`
+}
 
 /** The text of its file without the mend. Throws where what is to be taken out does not stand there once. */
 export function mutated({ file, before, after }: Mutation): string {

@@ -1,21 +1,24 @@
 import assert from 'node:assert/strict'
 import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
-import { simulate } from '../../lib/simulation/simulate.ts'
+import { simulate, type WorldKind } from '../../lib/simulation/simulate.ts'
 import { spec } from '../support/spec.ts'
-import { mutated, mutations } from './mutations.ts'
+import { mutated, mutations, nameOf } from './mutations.ts'
 
 const digests = nodeDigests()
 
 spec('a simulated world', (it) => {
-  for (const [from, count] of [
-    [1, 150],
-    [151, 150],
+  for (const [world, from, count] of [
+    ['files', 1, 150],
+    ['files', 151, 150],
+    ['messages', 1, 150],
+    ['messages', 151, 150],
+    ['both', 1, 100],
   ] as const) {
     it(
-      `holds its invariants: seeds ${from} to ${from + count - 1}`,
+      `of ${world} holds its invariants: seeds ${from} to ${from + count - 1}`,
       async () => {
         for (let seed = from; seed < from + count; seed++) {
-          const { failure, trace } = await simulate(seed, digests, 'files')
+          const { failure, trace } = await simulate(seed, digests, world)
           assert.equal(failure, undefined, `seed ${seed}: ${failure}\n${trace.slice(-40).join('\n')}`)
         }
       },
@@ -23,36 +26,48 @@ spec('a simulated world', (it) => {
     )
   }
 
-  for (const { shownBy: seed, fault } of mutations) {
-    if (typeof seed !== 'number') continue
-    it(`holds where ${fault}, until that was mended: seed ${seed}`, async () => {
-      assert.equal((await simulate(seed, digests, 'files')).failure, undefined)
+  for (const { shownBy, fault } of mutations) {
+    if (typeof shownBy === 'string') continue
+    it(`holds where ${fault}, unless that happens: ${nameOf(shownBy)}`, async () => {
+      assert.equal((await simulate(shownBy.seed, digests, shownBy.world)).failure, undefined)
     })
   }
 
   it('is the same, to the last line of its trace, whenever it is run', async () => {
-    for (const seed of [1, 2, 3, 4, 5]) {
-      assert.deepEqual(await simulate(seed, digests, 'files'), await simulate(seed, digests, 'files'))
+    for (const world of ['files', 'messages', 'both'] as const) {
+      for (const seed of [1, 2, 3, 4, 5]) {
+        assert.deepEqual(await simulate(seed, digests, world), await simulate(seed, digests, world))
+      }
     }
   })
 
-  it('is another one for another seed, and much happens in it', async () => {
-    const runs = await Promise.all([11, 12, 13, 14, 15].map((seed) => simulate(seed, digests, 'files')))
-    assert.equal(new Set(runs.map(({ trace }) => trace.join())).size, 5)
-    const traces = runs.flatMap(({ trace }) => trace).join('\n')
-    for (const event of [
+  const told: { readonly [K in WorldKind]: readonly string[] } = {
+    files: ['is killed', 'loses its power', 'is cut', 'superseded', 'pauses', 'cancels', 'stored', 'done'],
+    messages: [
       'is killed',
-      'loses its power',
+      'has stopped',
       'is cut',
-      'superseded',
-      'pauses',
-      'cancels',
-      'stored',
-      'done',
-    ]) {
-      assert.ok(traces.includes(event), event)
-    }
-  })
+      'receives no more: superseded',
+      'stops receiving',
+      'is handed',
+      '(2)',
+      'has sent',
+      'perhaps',
+      'mailbox-full',
+      'id-reused',
+      'everything heals',
+      'everything begins anew',
+    ],
+    both: ['is handed', 'stored'],
+  }
+  for (const world of ['files', 'messages', 'both'] as const) {
+    it(`of ${world} is another one for another seed, and much happens in it`, async () => {
+      const runs = await Promise.all([11, 12, 13, 14, 15, 16].map((seed) => simulate(seed, digests, world)))
+      assert.equal(new Set(runs.map(({ trace }) => trace.join())).size, 6)
+      const traces = runs.flatMap(({ trace }) => trace).join('\n')
+      for (const event of told[world]) assert.ok(traces.includes(event), event)
+    })
+  }
 })
 
 spec('the mend of every fault that was found', (it) => {
