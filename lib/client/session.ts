@@ -138,6 +138,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     this.#set('connecting')
     try {
       const link = await this.#connect()
+      // Closed while it was let in: nobody else knows of this link.
+      if (this.#closing.signal.aborted) await link.peer.close(new OspError('shutting-down', 'the client has ended'))
       const since = this.#now()
       this.#current = link
       this.#online.resolve(link)
