@@ -18,18 +18,19 @@ export function bystander(port: number, bytes = 300_000): Bystander {
   })
   let wanted = true
   let count = 0
-  const upload = async () => {
-    const source = memorySource(`good/${count++ % 8}`, patterned(bytes, count))
+  // Each of the two that upload has names of its own: one may be through with eight files while the other sends one.
+  const upload = async (who: 'always' | 'asked') => {
+    const source = memorySource(`good/${who}/${count++ % 8}`, patterned(bytes, count))
     const { finished } = await client.uploads.add(source)
     await finished
   }
   const going = (async () => {
-    while (wanted) await upload()
+    while (wanted) await upload('always')
   })()
   going.catch((error) => troubles.push(String(error)))
   return {
     async undisturbed() {
-      await Promise.race([upload(), going])
+      await Promise.race([upload('asked'), going])
       assert.deepEqual(troubles, [])
     },
     async [Symbol.asyncDispose]() {
