@@ -4,6 +4,7 @@ import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
 import { MessageInvariants } from './messageInvariants.ts'
 import { SimulatedProcess } from './process.ts'
+import type { SeededRandom } from './random.ts'
 import type { World } from './world.ts'
 
 /** How the handlers of a world's programs behave, and who knows its users. */
@@ -173,11 +174,14 @@ export class Mail {
   }
 }
 
-/** Limits of messages: small, so that they are reached, and room for as many clients as listen. */
-export function drawMailLimits({ machine: { random } }: World, { users, programs }: Mail): Partial<Limits> {
+/**
+ * Limits of messages: small, so that they are reached, and room for as many clients as listen. Beside files, which may take
+ * minutes, no keep-alive is so short that most of what happens are pings.
+ */
+export function drawMailLimits(random: SeededRandom, { users, programs }: Mail, besideFiles: boolean): Partial<Limits> {
   const many = Number.MAX_SAFE_INTEGER
   return {
-    keepAliveMs: random.pick([3_000, 15_000, 60_000], 'keep-alive'),
+    keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
     recipients: random.pick([2, 3, 16], 'recipients of a message'),
     clients: random.integer(Math.min(users.length + 1, programs.length), programs.length + 1, 'clients'),
     gatherMs: random.pick([1, 50], 'time to gather changes'),

@@ -126,12 +126,13 @@ export class SimulatedSocket implements Socket {
       copy = { ...frame, payload: frame.payload.map((part) => part.slice()) }
       if (this.#process.alive && !this.#closed) left?.()
     })
+    const arrive = () => !this.severed && !this.#network.down && this.other?.arrive(copy, bytes)
     const times = this.reliable ? 1 : this.#copies(faults.loss, faults.duplication)
-    for (let n = 0; n < times; n++) {
-      const atMs = n === 0 ? arrivalMs : arrivalMs + this.#network.delayMs(this.#mostDelayMs)
-      this.#later(atMs, () => !this.severed && !this.#network.down && this.other?.arrive(copy, bytes))
-    }
-    this.#later(arrivalMs, () => this.#taken(this.reliable && !this.severed ? 0 : bytes))
+    for (let n = 1; n < times; n++) this.#later(arrivalMs + this.#network.delayMs(this.#mostDelayMs), arrive)
+    this.#later(arrivalMs, () => {
+      if (times > 0) arrive()
+      this.#taken(this.reliable && !this.severed ? 0 : bytes)
+    })
   }
 
   #copies(loss: number, duplication: number): number {

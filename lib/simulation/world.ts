@@ -76,7 +76,7 @@ export class World {
     this.#chaos = new Chaos(random, kind)
     const forFiles = sendsFiles ? drawLimits(random) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
-    const chosen = { ...forFiles, ...(sendsMessages ? drawMailLimits(this, this.mail) : {}) }
+    const chosen = { ...forFiles, ...(sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}) }
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.server = new ServerActor(this, chosen)
@@ -183,5 +183,5 @@ export class World {
   }
 }
 
-/** Resolves when every promise that can be settled has been. */
-const microtasks = () => new Promise<void>((resolve) => setImmediate(resolve))
+/** Resolves when every promise that can be settled has been: ticks come after all that is queued of them. */
+const microtasks = () => new Promise<void>((resolve) => process.nextTick(resolve))
