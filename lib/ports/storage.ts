@@ -95,8 +95,8 @@ export interface TransferStore {
   /**
    * Makes `owner` the only writer of an upload: durable. The first of these that holds, in one step:
    * - not fresh, and the owner's session is among the record's superseded ones: rejects `superseded`;
-   * - not fresh, no record of the same upload, and a note of it stands whose stored file is there unchanged: `completed`, and a
-   *   record of another upload of this name is removed;
+   * - fresh, or no record of the same upload; and a note of it stands whose stored file is there unchanged: `completed`, and
+   *   the record, if there is one, is removed;
    * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
    * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after
    *   case folding where the store folds case: rejects `name-conflict`;

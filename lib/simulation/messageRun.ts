@@ -146,9 +146,7 @@ export class MessageRun {
   #status(status: ClientStatus, why: OspError | undefined): void {
     if (!why || !this.process.alive) return
     this.#tell(`is ${status}: ${why.code}`)
-    // A server whose keep-alive is shorter than its handshake pings whom it does not know yet: the answer may overtake HELLO.
-    const isEarly = why.message.endsWith('where HelloReq must be first')
-    const isFault = (why.code === 'malformed' && !isEarly) || (why.code === 'internal' && !this.#world.server.hasFailed)
+    const isFault = why.code === 'malformed' || (why.code === 'internal' && !this.#world.server.hasFailed)
     const isFair = status !== 'refused' || why.code === 'superseded'
     if (isFault || !isFair) this.#world.fail(`${this.process.name} is ${status}: ${why.code}: ${why.message}`)
   }

@@ -67,7 +67,10 @@ export class ServerActor {
       authenticator: { ...localOnly(), ...this.#knowing(process) },
       limits: this.#limits,
       log: (entry) =>
-        entry.level === 'error' && !this.#failing && this.#world.fail(`the server logged ${JSON.stringify(entry)}`),
+        entry.level === 'error' &&
+        process.alive &&
+        !this.#failing &&
+        this.#world.fail(`the server logged ${JSON.stringify(entry)}`),
     }).then(
       (server) => {
         this.#server = server

@@ -24,6 +24,13 @@ spec('a link with nothing to say', (it) => {
     assert.equal(link.deadline, 2 * interval)
   })
 
+  it('asks nothing of a peer that has still to say who it is: the answer could overtake that', () => {
+    const link = linkOf('server', true, 'HelloReq')
+    link.advance(interval)
+    assert.deepEqual(handed(link, interval), [])
+    assert.equal(link.deadline, 2 * interval)
+  })
+
   it('does not ping where it has spoken', () => {
     const link = linkOf('client')
     link.request(pause, 1, 'a')

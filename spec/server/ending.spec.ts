@@ -130,8 +130,9 @@ spec('a file whose name is stored already', (it) => {
   it('gets another name where files are renamed', async () => {
     await using rig = await ServerRig.start({}, { onConflict: 'rename' })
     const client = await rig.client()
+    let modifiedAt = 2
     for (const name of ['dir.d/a.txt', 'dir.d/a (1).txt', 'dir.d/a (2).txt']) {
-      assert.equal(await client.upload(other), name)
+      assert.equal(await client.upload({ ...other, modifiedAt: modifiedAt++ }), name)
       await rig.assertStored(name, other.bytes)
     }
     for (const [name, next] of [
@@ -140,7 +141,7 @@ spec('a file whose name is stored already', (it) => {
       ['d.d/x', 'd.d/x (1)'],
     ] as const) {
       await client.upload({ ...other, name })
-      assert.equal(await client.upload({ ...other, name }), next)
+      assert.equal(await client.upload({ ...other, name, modifiedAt: 3 }), next)
     }
   })
 

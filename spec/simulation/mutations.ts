@@ -55,9 +55,16 @@ const fileMutations: readonly Mutation[] = [
   {
     fault: 'a version that is stored already is sent again beside the record of another one',
     file: 'lib/adapters/records/claiming.ts',
-    before: 'if (!options.fresh && !same) {',
-    after: 'if (!options.fresh && !record) {',
+    before: 'if (options.fresh || !same) {',
+    after: 'if (options.fresh || !record) {',
     shownBy: files(4),
+  },
+  {
+    fault: 'a START that had to wait stores again what another program has stored meanwhile',
+    file: 'lib/adapters/records/claiming.ts',
+    before: 'if (options.fresh || !same) {',
+    after: 'if (!options.fresh && !same) {',
+    shownBy: files(2583),
   },
   {
     fault: 'what a sending has asked reaches another upload after it has ended',

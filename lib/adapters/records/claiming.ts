@@ -30,7 +30,7 @@ export async function decideClaim(
   if (!options.fresh && record?.superseded.includes(owner.session)) {
     throw new OspError('superseded', `another program of ${want.user} has taken over the upload of ${want.name}`)
   }
-  if (!options.fresh && !same) {
+  if (options.fresh || !same) {
     const completed = await facts.completed()
     if (completed) return { completed }
   }

@@ -13,7 +13,7 @@ export function stateNames(kind: string, trying: Try): void {
       trying(async ({ storage }) => {
         await upload(storage)
         await assert.rejects(claimed(storage, { size: 9 }, reject), { code: 'file-exists' })
-        await assert.rejects(claimed(storage, {}, { ...reject, fresh: true }), { code: 'file-exists' })
+        await assert.rejects(claimed(storage, { size: 9 }, { ...reject, fresh: true }), { code: 'file-exists' })
         assert.deepEqual(await recordsOf(storage), [])
       }),
     )

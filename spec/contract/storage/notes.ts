@@ -26,12 +26,21 @@ export function stateNotes(kind: string, trying: Try): void {
     )
 
     it(
-      'does not answer another upload, nor a fresh one',
+      'does not answer another upload',
       trying(async ({ storage }) => {
         await upload(storage)
         await claimed(storage, { modifiedAt: 2_000 })
-        await storage.transfers.remove('alice', 'a')
-        await claimed(storage, {}, { ...resume, fresh: true })
+      }),
+    )
+
+    it(
+      'answers a fresh one too, until it is forgotten',
+      trying(async ({ storage }) => {
+        const stored = await upload(storage)
+        const fresh = { ...resume, fresh: true }
+        assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed: stored })
+        await storage.transfers.forget('alice', 'a')
+        await claimed(storage, {}, fresh)
       }),
     )
 
