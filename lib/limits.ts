@@ -95,6 +95,10 @@ export const clientLimits = {
   limitedChunkSeconds: 0.25,
   /** Finished uploads that stay in the list. */
   finishedUploads: 1_000,
+  /** Tasks that a state keeps, ended ones included. */
+  keptTasks: 100_000,
+  /** How long a task that is done or has failed is kept. */
+  endedTaskMs: 24 * 3_600_000,
   /** How often an upload begins again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,

@@ -1,11 +1,18 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { ClientState } from '../ports/clientState.ts'
+import { file } from './fileSource.ts'
 import { ReceiptFile } from './stateDirectory/receiptFile.ts'
+import { TaskFile } from './stateDirectory/taskFile.ts'
 
 /**
  * A client's state in a directory, for one user at one server; it is made when something is first kept. One process at a
- * time uses it.
+ * time uses it for messages, and one for uploads.
  */
-export function stateDirectory(path: string): ClientState {
-  return { receipts: new ReceiptFile(resolve(path)) }
+export function stateDirectory(path: string): ClientState & Required<Pick<ClientState, 'tasks' | 'reopen'>> {
+  const directory = resolve(path)
+  return {
+    receipts: new ReceiptFile(join(directory, 'receipts')),
+    tasks: new TaskFile(join(directory, 'tasks')),
+    reopen: (ref) => file(ref),
+  }
 }

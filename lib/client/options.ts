@@ -26,7 +26,15 @@ const connecting = z.object({
   ).optional(),
   limitRate: number((rate) => rate > 0, 'it must be more than 0 bytes a second').optional(),
   log: callable,
-  state: z.object({ receipts: withMethod('load', 'it must keep receipts') }, 'it must be a client state').optional(),
+  state: z
+    .object(
+      {
+        receipts: withMethod('load', 'it must keep receipts'),
+        tasks: withMethod('put', 'it must keep tasks').optional(),
+      },
+      'it must be a client state',
+    )
+    .optional(),
   signal,
 })
 

@@ -48,9 +48,10 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
       equip: uploadLink,
       opened: ({ welcome }) => this.uploads.allow(welcome.maxUploads),
     })
-    this.#messenger = new Messenger({ ...common, state: options.state ?? memoryState() })
+    const { state = memoryState() } = options
+    this.#messenger = new Messenger({ ...common, state })
     const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
-    this.uploads = new UploadList({ platform, session: this.#session, atOnce, limitRate, retryForMs, log })
+    this.uploads = new UploadList({ platform, session: this.#session, state, atOnce, limitRate, retryForMs, log })
     this.#signal = options.signal
     options.signal?.addEventListener('abort', this.#aborted, { once: true })
     if (options.signal?.aborted) void this.close()

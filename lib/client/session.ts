@@ -11,6 +11,7 @@ import type { Message } from '../wire/message.ts'
 import { version } from '../wire/protocol.ts'
 import { checkWelcome } from './answers.ts'
 import { Loss } from './loss.ts'
+import type { Trouble } from './taskStatus.ts'
 import { tokenOf } from './token.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
@@ -60,6 +61,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   #running: Promise<void> | undefined
   #tries = 0
   #lastOnlineMs: number
+  /** Why there is no link, while there is none. */
+  trouble: Trouble | undefined
 
   constructor(options: SessionOptions<L>) {
     this.#options = options
@@ -233,6 +236,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   #set(status: ClientStatus, why?: OspError, retryMs?: number): void {
     if (this.#status === status && !why) return
     this.#status = status
+    if (why) this.trouble = { why, retryAtMs: retryMs && this.#now() + retryMs }
+    if (status === 'online') this.trouble = undefined
     this.#options.changed(status, why, retryMs)
   }
 

@@ -3,6 +3,7 @@ import { wait } from '../runtime/wait.ts'
 import { cancelOutcomes } from '../wire/protocol.ts'
 import type { ClientUpload } from './clientUpload.ts'
 import { Patience } from './patience.ts'
+import { statusOf, type TaskStatus, type Trouble } from './taskStatus.ts'
 import { UploadRun, type UploadRunOptions } from './uploadRun.ts'
 
 /** One upload in the list of a client, and what is being done about it: sending it, or cancelling it. */
@@ -15,11 +16,27 @@ export class Task {
   #running: Promise<void> = Promise.resolve()
   readonly #closing = new AbortController()
   #cancelling: Promise<void> | undefined
+  /** The list of tasks holds it: it may begin. */
+  accepted = false
 
   constructor(options: UploadRunOptions) {
     this.upload = options.upload
     this.#options = options
     this.#run = new UploadRun(options)
+  }
+
+  get id(): number {
+    return this.upload.id
+  }
+
+  /** How its source is found again. */
+  get ref(): string | undefined {
+    return this.#options.source.ref
+  }
+
+  status(link: Trouble | undefined, now: number): TaskStatus {
+    const { upload, ref, active } = this
+    return statusOf({ upload, ref, active, retryAtMs: this.#run.retryAtMs }, link, now)
   }
 
   get active(): boolean {

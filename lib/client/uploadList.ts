@@ -3,34 +3,25 @@ import { Pace } from '../core/pace.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkFileName } from '../names.ts'
-import type { Log } from '../ports/log.ts'
-import type { Platform } from '../ports/platform.ts'
+import type { KeptTask } from '../ports/clientState.ts'
+import type { DigestName } from '../ports/platform.ts'
 import type { FileSource } from '../ports/source.ts'
 import { tell } from '../runtime/tell.ts'
 import { ClientUpload } from './clientUpload.ts'
+import { isUnfinished, KeptTasks } from './keptTasks.ts'
 import { checkAddOptions } from './options.ts'
-import type { ClientSession } from './session.ts'
 import { Task } from './task.ts'
+import { keptStatus, type TaskStatus } from './taskStatus.ts'
 import type { Upload } from './upload.ts'
-import type { UploadLink } from './uploadLink.ts'
+import type { UploadListOptions } from './uploadListOptions.ts'
 import type { AddOptions, Uploads, UploadsEvents } from './uploads.ts'
-
-export interface UploadListOptions {
-  readonly platform: Platform
-  readonly session: ClientSession<UploadLink>
-  /** Uploads at once, where the server allows as many. */
-  readonly atOnce: number
-  /** Bytes a second for all uploads together. */
-  readonly limitRate: number
-  readonly retryForMs: number
-  readonly log: Log
-}
 
 /** The uploads of a client as the client drives them. */
 export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   readonly #options: UploadListOptions
   readonly #pace: Pace
   readonly #tasks = new Map<number, Task>()
+  readonly #kept: KeptTasks | undefined
   readonly #over: number[] = []
   #lastId = 0
   /** One, until the server has told how many it takes. */
@@ -41,44 +32,82 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     super()
     this.#options = options
     this.#pace = new Pace(options.limitRate)
+    const { state, platform, log } = options
+    if (state.tasks) this.#kept = new KeptTasks(state.tasks, () => platform.clock.wallTime(), log)
   }
 
   [Symbol.iterator](): Iterator<Upload> {
-    return [...this.#tasks.values()].map(({ upload }) => upload)[Symbol.iterator]()
+    const accepted = [...this.#tasks.values()].filter((task) => task.accepted)
+    return accepted.map(({ upload }) => upload)[Symbol.iterator]()
   }
 
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
     const { name = source?.name, digest = 'sha256' } = options
     checkAddOptions({ source, name, digest })
     const normal = checkFileName(name.normalize('NFC'))
-    if (this.#closed) throw new OspError('closed', 'the client was closed')
-    for (const { upload } of this.#tasks.values()) {
-      if (upload.name === normal && !upload.over) {
-        throw new OspError('usage', `an upload named ${JSON.stringify(normal)} is under way already`)
-      }
-    }
-    const { session } = this.#options
-    const upload = new ClientUpload(++this.#lastId, normal, (upload) => this.#changed(upload))
-    this.#tasks.set(upload.id, new Task({ ...this.#options, upload, source, algorithm: digest, pace: this.#pace }))
-    const over = () => this.#keepBounded(upload.id)
-    upload.finished.then(over, over)
-    this.#changed(upload)
-    session.start()
+    if (this.#kept) await this.#kept.open()
+    this.#checkOpen()
+    const live = this.#liveNamed(normal)
+    const known = live ?? this.#kept?.named(normal)
+    if (!known) return await this.#accept(source, normal, digest)
+    const isThat = source.ref !== undefined && known.ref === source.ref && live?.upload.phase !== 'cancelling'
+    if (!isThat) throw new OspError('usage', `an upload named ${JSON.stringify(normal)} is under way already`)
+    await this.resume([known.id])
+    await this.#kept?.idle()
+    return this.#named(known.id).upload
+  }
+
+  async restore(ids?: readonly number[]): Promise<readonly Upload[]> {
+    if (!this.#kept) return []
+    await this.#kept.open()
+    this.#checkOpen()
+    const asked = ids && new Set(ids)
+    const wanted = [...this.#kept].filter((task) => isUnfinished(task) && (asked?.has(task.id) ?? true))
+    const uploads = wanted.map((task) => (this.#tasks.get(task.id) ?? this.#revive(task)).upload)
     this.#fill()
-    return upload
+    return uploads
+  }
+
+  async tasks(): Promise<readonly TaskStatus[]> {
+    if (this.#kept) await this.#kept.open()
+    const { session, platform } = this.#options
+    const now = platform.clock.now()
+    const live = [...this.#tasks.values()].map((task) => task.status(session.trouble, now))
+    const others = [...(this.#kept ?? [])].filter(({ id }) => !this.#tasks.has(id)).map(keptStatus)
+    return [...live, ...others].sort((a, b) => a.id - b.id)
   }
 
   async pause(ids?: readonly number[]): Promise<void> {
-    await Promise.all(this.#chosen(ids).map((task) => task.pause()))
+    await this.#each(ids, async (id, task) => {
+      await task?.pause()
+      const kept = this.#kept?.get(id)
+      if (kept?.state === 'open') await this.#keep(id, { state: 'paused' })
+    })
   }
 
   async resume(ids?: readonly number[]): Promise<void> {
-    for (const { upload } of this.#chosen(ids)) if (upload.phase === 'paused') upload.move('resume')
+    await this.#each(ids, async (id, task) => {
+      const kept = this.#kept?.get(id)
+      if (task && !task.upload.over) {
+        if (task.upload.phase !== 'paused') return
+        task.upload.move('resume')
+      } else {
+        const isWanted = kept && (ids ? kept.state !== 'done' : isUnfinished(kept) && kept.state !== 'cancelling')
+        if (!isWanted) return
+        this.#revive({ ...kept, state: 'open' })
+      }
+      if (kept?.state !== 'open') await this.#keep(id, { state: 'open' })
+    })
     this.#fill()
   }
 
   async cancel(ids: readonly number[]): Promise<void> {
-    await Promise.all(this.#chosen(ids).map((task) => task.cancel()))
+    await this.#each(ids, async (id, task) => {
+      const kept = this.#kept?.get(id)
+      if (!kept || kept.state === 'done') return await task?.cancel()
+      const live = task && !task.upload.over ? task : this.#revive({ ...kept, state: 'open' })
+      await Promise.all([this.#keep(id, { state: 'cancelling' }), live.cancel()])
+    })
   }
 
   /** A new link, on which the server takes `most` uploads at once. */
@@ -91,16 +120,109 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   /** Stops everything; what the server has can be continued. */
   async close(): Promise<void> {
     this.#closed = true
+    const unfinished = [...this.#tasks.values()].filter(({ upload }) => !upload.over)
     await Promise.all([...this.#tasks.values()].map((task) => task.close()))
+    for (const { id, upload } of unfinished) {
+      if (upload.phase === 'failed' && upload.progress.size > 0) this.#kept?.note(this.#keep(id, {}))
+    }
+    await this.#kept?.idle()
   }
 
-  #chosen(ids: readonly number[] | undefined): readonly Task[] {
-    if (!ids) return [...this.#tasks.values()]
-    return ids.map((id) => {
-      const task = this.#tasks.get(id)
-      if (!task) throw new OspError('usage', `there is no upload ${id}`)
-      return task
-    })
+  async #accept(source: FileSource, name: string, algorithm: DigestName): Promise<Upload> {
+    const { ref } = source
+    const id = this.#kept ? this.#kept.nextId() : ++this.#lastId
+    const task = this.#create(id, name, source, algorithm)
+    if (this.#kept && ref !== undefined) {
+      try {
+        await this.#kept.accept({ id, ref, name, algorithm, state: 'open', size: 0, durable: 0 })
+      } catch (error) {
+        this.#tasks.delete(id)
+        task.upload.move('fail', OspError.from(error))
+        throw error
+      }
+    }
+    task.accepted = true
+    this.#changed(task.upload)
+    this.#options.session.start()
+    this.#fill()
+    return task.upload
+  }
+
+  /** Takes up a kept task. */
+  #revive({ id, ref, name, algorithm, state }: KeptTask): Task {
+    const source = this.#options.state.reopen?.(ref)
+    if (!source) throw new OspError('usage', 'the state of this client does not tell how a source is found again')
+    const task = this.#create(id, name, source, algorithm)
+    task.accepted = true
+    this.#changed(task.upload)
+    if (state === 'paused') task.upload.move('pause')
+    else this.#options.session.start()
+    if (state === 'cancelling') task.cancel().catch(() => {})
+    return task
+  }
+
+  #create(id: number, name: string, source: FileSource, algorithm: DigestName): Task {
+    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload))
+    const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
+    this.#tasks.set(id, task)
+    const { finished } = upload
+    finished.then(
+      ({ size }) => this.#ended(task, { state: 'done', size, durable: size }),
+      (why: OspError) => this.#failed(task, why),
+    )
+    return task
+  }
+
+  #failed(task: Task, why: OspError): void {
+    const { code, message: text, again } = why
+    // What the client's end or a refusal that can pass has ended is still to be sent.
+    const isOpen = code === 'closed' || again !== 'no'
+    if (code === 'cancelled') this.#kept?.note(this.#kept.forget(task.id))
+    this.#ended(task, isOpen || code === 'cancelled' ? undefined : { state: 'failed', why: { code, text } })
+  }
+
+  /** Nothing more becomes of it; `change` is what is kept of that. */
+  #ended({ id }: Task, change?: Partial<KeptTask>): void {
+    if (change && this.#kept) this.#kept.note(this.#keep(id, change))
+    this.#over.push(id)
+    if (this.#over.length <= clientLimits.finishedUploads) return
+    const oldest = this.#over.shift()
+    if (oldest === undefined || !this.#tasks.get(oldest)?.upload.over) return
+    this.#tasks.delete(oldest)
+    const kept = this.#kept?.get(oldest)
+    if (kept && !isUnfinished(kept)) this.#kept?.note(this.#kept.forget(oldest))
+  }
+
+  /** Keeps a change of a task, and how far it is. */
+  async #keep(id: number, change: Partial<KeptTask>): Promise<void> {
+    const { size = 0, durable = 0 } = this.#tasks.get(id)?.upload.progress ?? {}
+    await this.#kept?.change(id, { ...(size > 0 && { size, durable }), ...change })
+  }
+
+  /** Does something about each of these tasks (all, if none is named), live or only kept. */
+  async #each(
+    ids: readonly number[] | undefined,
+    act: (id: number, task: Task | undefined) => Promise<void>,
+  ): Promise<void> {
+    if (this.#kept) await this.#kept.open()
+    const all = () => new Set([...this.#tasks.keys(), ...[...(this.#kept ?? [])].map(({ id }) => id)])
+    for (const id of ids ?? []) if (!this.#kept?.get(id)) this.#named(id)
+    await Promise.all([...(ids ?? all())].map((id) => act(id, this.#tasks.get(id))))
+  }
+
+  #named(id: number): Task {
+    const task = this.#tasks.get(id)
+    if (!task) throw new OspError('usage', `there is no upload ${id}`)
+    return task
+  }
+
+  #liveNamed(name: string): Task | undefined {
+    for (const task of this.#tasks.values()) if (task.upload.name === name && !task.upload.over) return task
+    return undefined
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new OspError('closed', 'the client was closed')
   }
 
   #fill(): void {
@@ -109,7 +231,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     for (const task of this.#tasks.values()) if (task.active) free--
     for (const task of this.#tasks.values()) {
       if (free <= 0) return
-      if (task.active || task.upload.phase !== 'waiting') continue
+      if (task.active || !task.accepted || task.upload.phase !== 'waiting') continue
       free--
       void task.begin().then(() => this.#fill())
     }
@@ -117,12 +239,5 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
 
   #changed(upload: Upload): void {
     tell(() => this.emit('change', upload))
-  }
-
-  #keepBounded(id: number): void {
-    this.#over.push(id)
-    if (this.#over.length <= clientLimits.finishedUploads) return
-    const oldest = this.#over.shift()
-    if (oldest !== undefined) this.#tasks.delete(oldest)
   }
 }

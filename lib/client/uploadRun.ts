@@ -41,6 +41,8 @@ export class UploadRun {
   /** With refusals between which there is no byte of progress. */
   readonly #patience: Patience
   #best = 0
+  /** When it is tried again, by the clock, while it waits for that. */
+  retryAtMs: number | undefined
   /** What the source was when it was opened last. */
   #opened: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
 
@@ -77,8 +79,19 @@ export class UploadRun {
       const waitMs = await this.#recover(why, link)
       const { phase } = this.#options.upload
       if (phase === 'sending' || phase === 'verifying') this.#options.upload.move('stall', why)
-      if (waitMs > 0) await wait(this.#options.platform.clock, waitMs, signal)
+      await this.#rest(waitMs, signal)
       return undefined
+    }
+  }
+
+  async #rest(ms: number, signal: AbortSignal): Promise<void> {
+    if (ms <= 0) return
+    const { clock } = this.#options.platform
+    this.retryAtMs = clock.now() + ms
+    try {
+      await wait(clock, ms, signal)
+    } finally {
+      this.retryAtMs = undefined
     }
   }
 

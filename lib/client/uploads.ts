@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'eventemitter3'
 import type { DigestName } from '../ports/platform.ts'
 import type { FileSource } from '../ports/source.ts'
+import type { TaskStatus } from './taskStatus.ts'
 import type { Upload } from './upload.ts'
 
 export interface UploadsEvents {
@@ -18,13 +19,25 @@ export interface AddOptions {
 /** The uploads of a client: some are sent at once, the rest wait their turn in the order in which they were added. */
 export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
   /**
-   * Adds an upload; it begins when it is its turn. Rejects with OspError `bad-name`; `usage` if an unfinished upload of
-   * this client has that name already, or for options that can't be; or `closed`.
+   * Adds an upload; it begins when it is its turn. Resolves when the client's state keeps it, if its source can be found
+   * again (`FileSource.ref`): it is not forgotten any more then, also where this program is killed. A source that is an
+   * unfinished task already is that task, which goes on. Rejects with OspError `bad-name`; `usage` if another unfinished
+   * upload has that name, or for options that can't be; `closed`; or with what the state can't be written with.
    */
   add(source: FileSource, options?: AddOptions): Promise<Upload>
+  /**
+   * Takes up the unfinished tasks (those of these ids, if any are named) that a former program has left in the client's
+   * state: what is paused stays so, and what was being cancelled is cancelled.
+   */
+  restore(ids?: readonly number[]): Promise<readonly Upload[]>
+  /** All tasks by rising id: those of this program, and what its state keeps besides. Ended ones are kept for a day. */
+  tasks(): Promise<readonly TaskStatus[]>
   /** Pauses uploads (all, if none is named): the server keeps what it has. Resolves when their instances are free. */
   pause(ids?: readonly number[]): Promise<void>
-  /** Lets paused uploads (all, if none is named) go on where the server stands. */
+  /**
+   * Lets paused uploads (all, if none is named) go on where the server stands, and takes up tasks that are only kept; one
+   * that has failed is tried again if it is named.
+   */
   resume(ids?: readonly number[]): Promise<void>
   /**
    * Cancels uploads: what the server has of them is removed; never a published file. Resolves when the server has said

@@ -176,13 +176,10 @@ export class Link<C> {
     return this.#seq === lastSeq
   }
 
-  /**
-   * Pings the peer, or repeats a REQ where so many are unanswered that a ping would have to wait. Nothing is asked of a peer
-   * that has still to say who it is: its answer could overtake that.
-   */
+  /** Pings the peer, or repeats a REQ where so many are unanswered that a ping would have to wait. */
   #speak(now: number): void {
     this.keepAlive.spoke(now)
-    if (this.#options.first && !this.#begun) return
+    if (this.#options.first && !this.#begun) return // The answer could overtake what must be first.
     const repetition = this.#requests.instead()
     if (repetition) this.#lanes.add('replies', repetition.frame, repetition.left)
     else this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')

@@ -1,3 +1,7 @@
+import type { ErrorCode } from '../errors.ts'
+import type { DigestName } from './platform.ts'
+import type { FileSource } from './source.ts'
+
 /** That a message was handed over, kept so that it is not handed over again. */
 export interface Receipt {
   /** The message's place in the mailbox. */
@@ -15,7 +19,46 @@ export interface ReceiptStore {
   put(receipt: Receipt, most: number): Promise<void>
 }
 
+/** Where a kept task stands. `open`: it is to be sent; `cancelling`: the server has still to remove what it has of it. */
+export type TaskState = 'open' | 'paused' | 'cancelling' | 'failed' | 'done'
+
+/** An upload that a client has accepted, as it is kept. */
+export interface KeptTask {
+  /** From 1 on; no two tasks of a store have the same. */
+  readonly id: number
+  /** How the source is found again: `FileSource.ref`. */
+  readonly ref: string
+  /** On the server. */
+  readonly name: string
+  readonly algorithm: DigestName
+  readonly state: TaskState
+  /** Bytes, as far as they are known: of the source, and those that the server has made durable. */
+  readonly size: number
+  readonly durable: number
+  /** Why it has failed. */
+  readonly why?: { readonly code: ErrorCode; readonly text: string }
+  /** Wall time in ms when it was done or had failed. */
+  readonly endedAt?: number
+}
+
+/** The tasks of one user at one server. */
+export interface TaskStore {
+  /** What was kept, by rising id. */
+  load(): Promise<readonly KeptTask[]>
+  /**
+   * Adds a task, or puts it in the place of the one with its id: durable. Calls take effect in their order. After a
+   * rejection it is perhaps there all the same.
+   */
+  put(task: KeptTask): Promise<void>
+  /** Removes a task, if it is there: durable. */
+  remove(id: number): Promise<void>
+}
+
 /** What a client keeps over restarts of its program. One process at a time uses it. */
 export interface ClientState {
   readonly receipts: ReceiptStore
+  /** Without it the list of tasks lasts as long as the client. */
+  readonly tasks?: TaskStore
+  /** The source of a kept task. */
+  reopen?(ref: string): FileSource
 }

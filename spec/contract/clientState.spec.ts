@@ -3,17 +3,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
 import { memoryState } from '../../lib/client/memoryState.ts'
-import { clientStateContract } from './clientState.ts'
+import { receiptsContract, tasksContract } from './clientState.ts'
 
-clientStateContract('memory', async () => {
+receiptsContract('memory', async () => {
   const state = memoryState()
   return { state: () => state, async [Symbol.asyncDispose]() {} }
 })
 
-clientStateContract('directory', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
-  return {
-    state: () => stateDirectory(join(directory, 'alice', 'at', 'home')),
-    [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
-  }
-})
+for (const contract of [receiptsContract, tasksContract]) {
+  contract('directory', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
+    return {
+      state: () => stateDirectory(join(directory, 'alice', 'at', 'home')),
+      [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
+    }
+  })
+}

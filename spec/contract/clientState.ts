@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { ClientState, Receipt } from '../../lib/ports/clientState.ts'
+import type { ClientState, KeptTask, Receipt, TaskStore } from '../../lib/ports/clientState.ts'
 import { spec } from '../support/spec.ts'
 
 /** A place where client states of one kind keep things, for one fact. */
@@ -16,8 +16,8 @@ export function receiptOf(seq: number): Receipt {
 const range = (first: number, last: number) =>
   Array.from({ length: last - first + 1 }, (_, at) => receiptOf(first + at))
 
-/** States every promise of a client state about one kind of it. */
-export function clientStateContract(kind: string, place: () => Promise<StatePlace>): void {
+/** States every promise of a client state about receipts. */
+export function receiptsContract(kind: string, place: () => Promise<StatePlace>): void {
   spec(`the receipts of a ${kind} state`, (it) => {
     it('are none at first', async () => {
       await using here = await place()
@@ -57,4 +57,63 @@ export function clientStateContract(kind: string, place: () => Promise<StatePlac
       assert.deepEqual((await here.state().receipts.load()).slice(-5), range(5, 9))
     })
   })
+}
+
+/** States every promise of a client state about tasks. */
+export function tasksContract(kind: string, place: () => Promise<StatePlace>): void {
+  spec(`the tasks of a ${kind} state`, (it) => {
+    it('are none at first', async () => {
+      await using here = await place()
+      assert.deepEqual(await tasksOf(here).load(), [])
+    })
+
+    it('are there again after a restart, by rising id, as they were put last', async () => {
+      await using here = await place()
+      const tasks = tasksOf(here)
+      await Promise.all([3, 1, 2].map((id) => tasks.put(taskOf(id))))
+      const ended = { ...taskOf(2), state: 'failed', why: { code: 'bad-name', text: 'a\n"b"' }, endedAt: 5 } as const
+      await tasks.put(ended)
+      assert.deepEqual(await tasksOf(here).load(), [taskOf(1), ended, taskOf(3)])
+    })
+
+    it('are gone when they were removed', async () => {
+      await using here = await place()
+      const tasks = tasksOf(here)
+      await Promise.all([tasks.put(taskOf(1)), tasks.put(taskOf(2)), tasks.remove(1), tasks.remove(7)])
+      assert.deepEqual(await tasksOf(here).load(), [taskOf(2)])
+    })
+
+    it('stay where more are put by a program that has not loaded them', async () => {
+      await using here = await place()
+      await tasksOf(here).put(taskOf(1))
+      await tasksOf(here).put(taskOf(2))
+      assert.deepEqual(await tasksOf(here).load(), [taskOf(1), taskOf(2)])
+    })
+
+    it('stay however often they change', async () => {
+      await using here = await place()
+      const tasks = tasksOf(here)
+      const puts = Array.from({ length: 3_000 }, (_, at) => tasks.put({ ...taskOf(1 + (at % 3)), durable: at }))
+      await Promise.all(puts)
+      const kept = await tasksOf(here).load()
+      assert.deepEqual(
+        kept.map(({ id, durable }) => [id, durable]),
+        [
+          [1, 2_997],
+          [2, 2_998],
+          [3, 2_999],
+        ],
+      )
+    })
+  })
+}
+
+function tasksOf(here: StatePlace): TaskStore {
+  return here.state().tasks ?? assert.fail('it keeps no tasks')
+}
+
+/** A task that can be told from others. */
+export function taskOf(id: number): KeptTask {
+  const name = `folder/${id} "ä"`
+  return { id, ref: `/home/${name}`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }
 }

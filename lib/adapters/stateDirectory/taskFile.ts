@@ -1,0 +1,119 @@
+import { z } from 'zod'
+import { type ErrorCode, errors } from '../../errors.ts'
+import { fileName } from '../../names.ts'
+import type { KeptTask, TaskStore } from '../../ports/clientState.ts'
+import { LineFile } from './lineFile.ts'
+
+/** The file is written anew when it has so many times the lines of its tasks, and when it has this many. */
+const growth = 4
+const leastLines = 1_024
+
+const task = z.object({
+  id: z.int().min(1),
+  ref: z.string(),
+  name: fileName,
+  algorithm: z.enum(['md5', 'sha256', 'xxh128']),
+  state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
+  size: z.int().min(0),
+  durable: z.int().min(0),
+  why: z
+    .object({ code: z.custom<ErrorCode>((code) => typeof code === 'string' && code in errors), text: z.string() })
+    .exactOptional(),
+  endedAt: z.number().exactOptional(),
+})
+
+const removal = z.object({ removed: z.int().min(1) })
+
+/** What a line says: a task as it then stood, or that one was removed. */
+type Change = KeptTask | z.infer<typeof removal>
+
+interface Waiting {
+  readonly change: Change
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Tasks in a file. What comes while a line is written goes out together. */
+export class TaskFile implements TaskStore {
+  readonly #file: LineFile
+  /** As the file has them. */
+  readonly #tasks = new Map<number, KeptTask>()
+  #reading: Promise<void> | undefined
+  #waiting: Waiting[] = []
+  #isWriting = false
+
+  constructor(path: string) {
+    this.#file = new LineFile(path)
+  }
+
+  async load(): Promise<readonly KeptTask[]> {
+    await this.#read()
+    return [...this.#tasks.values()].sort((a, b) => a.id - b.id)
+  }
+
+  put(kept: KeptTask): Promise<void> {
+    return this.#write(kept)
+  }
+
+  remove(id: number): Promise<void> {
+    return this.#write({ removed: id })
+  }
+
+  #read(): Promise<void> {
+    this.#reading ??= this.#file.load().then(
+      (values) => {
+        for (const value of values) {
+          const change = task.safeParse(value).data ?? removal.safeParse(value).data
+          if (change) apply(change, this.#tasks)
+        }
+      },
+      (error: unknown) => {
+        this.#reading = undefined
+        throw error
+      },
+    )
+    return this.#reading
+  }
+
+  #write(change: Change): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ change, resolve, reject })
+      if (!this.#isWriting) void this.#writeAll()
+    })
+  }
+
+  async #writeAll(): Promise<void> {
+    this.#isWriting = true
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting
+      this.#waiting = []
+      try {
+        await this.#read()
+        await this.#store(group.map(({ change }) => change))
+        for (const { resolve } of group) resolve()
+      } catch (error) {
+        for (const { reject } of group) reject(error)
+      }
+    }
+    this.#isWriting = false
+  }
+
+  /** Where adding lines has failed the next ones replace the file, and with it what was left of those. */
+  async #store(changes: readonly Change[]): Promise<void> {
+    const isShort = this.#file.lines < Math.max(leastLines, this.#tasks.size * growth)
+    if (this.#file.isSound && isShort) {
+      await this.#file.append(changes)
+      for (const change of changes) apply(change, this.#tasks)
+      return
+    }
+    const next = new Map(this.#tasks)
+    for (const change of changes) apply(change, next)
+    await this.#file.replace([...next.values()])
+    for (const change of changes) apply(change, this.#tasks)
+  }
+}
+
+function apply(change: Change, tasks: Map<number, KeptTask>): void {
+  if ('removed' in change) tasks.delete(change.removed)
+  else tasks.set(change.id, change)
+}

@@ -1,0 +1,118 @@
+import { OspError } from '../errors.ts'
+import { clientLimits } from '../limits.ts'
+import type { KeptTask, TaskStore } from '../ports/clientState.ts'
+import type { Log } from '../ports/log.ts'
+
+/** The tasks that a client's state keeps, also those that this program has not taken up. */
+export class KeptTasks {
+  readonly #store: TaskStore
+  readonly #wallTime: () => number
+  readonly #log: Log
+  readonly #tasks = new Map<number, KeptTask>()
+  readonly #writing = new Set<Promise<void>>()
+  #opening: Promise<void> | undefined
+  #lastId = 0
+
+  constructor(store: TaskStore, wallTime: () => number, log: Log) {
+    this.#store = store
+    this.#wallTime = wallTime
+    this.#log = log
+  }
+
+  /** Reads what is kept, once; those that ended long ago go. */
+  open(): Promise<void> {
+    this.#opening ??= this.#load().catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  /** By rising id. */
+  [Symbol.iterator](): Iterator<KeptTask> {
+    return [...this.#tasks.values()][Symbol.iterator]()
+  }
+
+  get(id: number): KeptTask | undefined {
+    return this.#tasks.get(id)
+  }
+
+  /** The unfinished task that sends something under this name. */
+  named(name: string): KeptTask | undefined {
+    for (const task of this.#tasks.values()) if (task.name === name && isUnfinished(task)) return task
+    return undefined
+  }
+
+  /** The id of the next task, which is then taken. */
+  nextId(): number {
+    return ++this.#lastId
+  }
+
+  /** Keeps a task: durable. Rejects with OspError `usage` where there are too many. */
+  async accept(task: KeptTask): Promise<void> {
+    if (this.#tasks.size >= clientLimits.keptTasks) {
+      throw new OspError(
+        'usage',
+        `there are ${this.#tasks.size} tasks already, as many as are kept; let some end first`,
+      )
+    }
+    this.#tasks.set(task.id, task)
+    try {
+      await this.#write(this.#store.put(task))
+    } catch (error) {
+      this.#tasks.delete(task.id)
+      throw error
+    }
+  }
+
+  /** Keeps what has become of a task: durable. */
+  async change(id: number, change: Partial<Omit<KeptTask, 'id'>>): Promise<void> {
+    const task = this.#tasks.get(id)
+    if (!task) return
+    const { endedAt: _, why: __, ...rest } = task
+    const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#wallTime() }) }
+    this.#tasks.set(id, changed)
+    await this.#write(this.#store.put(changed))
+  }
+
+  async forget(id: number): Promise<void> {
+    if (this.#tasks.delete(id)) await this.#write(this.#store.remove(id))
+  }
+
+  /** What is only noted: where it can't be kept, a later program does it once more. */
+  note(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      this.#log({ level: 'warn', event: 'task-not-kept', text: OspError.from(error).message })
+    })
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#writing)
+  }
+
+  async #load(): Promise<void> {
+    const before = this.#wallTime() - clientLimits.endedTaskMs
+    for (const task of await this.#store.load()) {
+      this.#lastId = Math.max(this.#lastId, task.id)
+      this.#tasks.set(task.id, task)
+      if (task.endedAt !== undefined && task.endedAt < before) this.note(this.forget(task.id))
+    }
+  }
+
+  async #write(writing: Promise<void>): Promise<void> {
+    this.#writing.add(writing)
+    try {
+      await writing
+    } finally {
+      this.#writing.delete(writing)
+    }
+  }
+}
+
+/** Whether something is still to be done about it. */
+export function isUnfinished({ state }: KeptTask): boolean {
+  return !hasEnded(state)
+}
+
+const hasEnded = (state: KeptTask['state'] | undefined) => state === 'failed' || state === 'done'
