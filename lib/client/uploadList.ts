@@ -104,9 +104,9 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   async cancel(ids: readonly number[]): Promise<void> {
     await this.#each(ids, async (id, task) => {
       const kept = this.#kept?.get(id)
-      if (!kept || kept.state === 'done') return await task?.cancel()
+      if (!kept || kept.state === 'done') return await (task && this.#cancel(task))
       const live = task && !task.upload.over ? task : this.#revive({ ...kept, state: 'open' })
-      await Promise.all([this.#keep(id, { state: 'cancelling' }), live.cancel()])
+      await Promise.all([this.#keep(id, { state: 'cancelling' }), this.#cancel(live)])
     })
   }
 
@@ -143,7 +143,6 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     }
     task.accepted = true
     this.#changed(task.upload)
-    this.#options.session.start()
     this.#fill()
     return task.upload
   }
@@ -156,8 +155,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     task.accepted = true
     this.#changed(task.upload)
     if (state === 'paused') task.upload.move('pause')
-    else this.#options.session.start()
-    if (state === 'cancelling') task.cancel().catch(() => {})
+    if (state === 'cancelling') this.#cancel(task).catch(() => {})
     return task
   }
 
@@ -173,12 +171,19 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     return task
   }
 
+  #cancel(task: Task): Promise<void> {
+    this.#options.session.start()
+    return task.cancel()
+  }
+
   #failed(task: Task, why: OspError): void {
     const { code, message: text, again } = why
     // What the client's end or a refusal that can pass has ended is still to be sent.
     const isOpen = code === 'closed' || again !== 'no'
-    if (code === 'cancelled') this.#kept?.note(this.#kept.forget(task.id))
-    this.#ended(task, isOpen || code === 'cancelled' ? undefined : { state: 'failed', why: { code, text } })
+    // Where somebody else has cancelled it, that is worth a place in the list.
+    const isCancelled = task.upload.phase === 'cancelled'
+    if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))
+    this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
   }
 
   /** Nothing more becomes of it; `change` is what is kept of that. */
@@ -233,6 +238,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
       if (free <= 0) return
       if (task.active || !task.accepted || task.upload.phase !== 'waiting') continue
       free--
+      this.#options.session.start()
       void task.begin().then(() => this.#fill())
     }
   }

@@ -7,12 +7,25 @@ import { events } from '../wire/protocol.ts'
 import type { SimulatedFile } from './files.ts'
 import { asSent, type Heard } from './network.ts'
 import { SimulatedProcess } from './process.ts'
+import { SimulatedTasks } from './tasks.ts'
 import type { Program, World } from './world.ts'
+
+export interface ClientActorOptions {
+  readonly name: string
+  readonly user: string
+  /** It sends as many files at once as it likes, whatever the server says. */
+  readonly heedless: boolean
+  /** Its list of tasks outlives its processes. */
+  readonly keeps: boolean
+}
 
 /** What a client may be told for good without a fault of anybody. */
 const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
 
-/** A user's program that sends files. Killed and started again it sends those that it has not seen done. */
+/**
+ * A user's program that sends files. Killed and started again it sends those that it has not seen done: from its list of
+ * tasks, if it keeps one.
+ */
 export class ClientActor implements Program {
   readonly name: string
   readonly user: string
@@ -21,15 +34,21 @@ export class ClientActor implements Program {
   readonly #world: World
   /** It sends as many files at once as it likes, whatever the server says. */
   readonly #heedless: boolean
+  /** Its list of tasks, if it keeps one. */
+  readonly #tasks: SimulatedTasks | undefined
+  /** What that list has accepted, and nobody has cancelled. */
+  readonly #accepted = new Set<SimulatedFile>()
+  readonly #followed = new WeakSet<Upload>()
   #runs = 0
   #process: SimulatedProcess | undefined
   #client: Client | undefined
   /** Those of all its runs. */
   readonly #clients: Client[] = []
 
-  constructor(world: World, name: string, user: string, heedless: boolean) {
+  constructor(world: World, { name, user, heedless, keeps }: ClientActorOptions) {
     this.#world = world
     this.#heedless = heedless
+    this.#tasks = keeps ? new SimulatedTasks() : undefined
     this.name = name
     this.user = user
   }
@@ -53,10 +72,32 @@ export class ClientActor implements Program {
       user: this.user,
       platform: process.platform,
       software: 'simulation',
+      state: this.#tasks?.stateOf(process, this.#world.files),
     })
     this.#clients.push(this.#client)
     this.#world.tell(`${process.name} starts`)
-    for (const file of this.wanted) this.#send(file)
+    if (this.#tasks) void this.#restore(this.#client)
+    else for (const file of this.wanted) this.#send(file)
+  }
+
+  /** Takes up its list, which has all that it has accepted, and sends what it has not. */
+  async #restore(client: Client): Promise<void> {
+    const uploads = await client.uploads.restore()
+    const listed = new Set((await client.uploads.tasks()).map(({ name }) => name))
+    for (const file of this.#accepted) {
+      if (!listed.has(file.name)) this.#world.fail(`${this.name} has forgotten the task of ${file.name}`)
+    }
+    for (const upload of uploads) this.#followNamed(upload)
+    const names = new Set(uploads.map(({ name }) => name))
+    for (const file of this.wanted) if (!names.has(file.name)) this.#send(file)
+  }
+
+  #followNamed(upload: Upload): void {
+    const file = this.#world.files.find(({ name }) => name === upload.name)
+    if (file) {
+      this.wanted.add(file)
+      this.#follow(upload, file)
+    } else this.#world.fail(`${this.name} has a task that nobody gave it: ${upload.name}`)
   }
 
   kill(): void {
@@ -94,6 +135,7 @@ export class ClientActor implements Program {
   }
 
   cancel(upload: Upload): void {
+    for (const file of this.#accepted) if (file.name === upload.name) this.#accepted.delete(file)
     this.#steer(`cancels ${upload.name}`, () => this.#client?.uploads.cancel([upload.id]))
   }
 
@@ -107,12 +149,17 @@ export class ClientActor implements Program {
     const process = this.#process
     if (!process) return
     this.#client?.uploads.add(file.sourceFor(process), { digest: file.algorithm }).then(
-      (upload) => this.#follow(upload, file),
+      (upload) => {
+        if (this.#tasks) this.#accepted.add(file)
+        this.#follow(upload, file)
+      },
       (error: unknown) => this.#ended(`adds ${file.name}`, error),
     )
   }
 
   #follow(upload: Upload, file: SimulatedFile): void {
+    if (this.#followed.has(upload)) return
+    this.#followed.add(upload)
     const who = this.#process?.name
     upload.on('phase', (phase) => this.#world.tell(`${who} ${phase} ${file.name} ${upload.why?.code ?? ''}`.trimEnd()))
     upload.finished.then(

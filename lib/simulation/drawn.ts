@@ -19,11 +19,12 @@ export function drawFaults(random: SeededRandom): NetworkFaults {
   }
 }
 
-/** Who sends files, and which. */
+/** Who sends files, and which; `keeps`: their lists of tasks outlive their programs. */
 export function drawSenders(
   world: World,
   any: boolean,
   chunkBytes: number,
+  keeps: boolean,
 ): { readonly clients: readonly ClientActor[]; readonly files: readonly SimulatedFile[] } {
   if (!any) return { clients: [], files: [] }
   const { random } = world.machine
@@ -31,7 +32,7 @@ export function drawSenders(
   const heedless = random.chance(0.3, 'clients heed no bound')
   const clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
     const user = users[at] ?? random.pick(users, 'user of a client')
-    return new ClientActor(world, `client-${at + 1}`, user, heedless)
+    return new ClientActor(world, { name: `client-${at + 1}`, user, heedless, keeps })
   })
   const files = users.flatMap((user) =>
     Array.from({ length: random.integer(1, 6, 'files of a user') }, (_, at) => {

@@ -38,6 +38,7 @@ export class SimulatedFile {
   sourceFor(process: SimulatedProcess): FileSource {
     return {
       name: this.name,
+      ref: this.name,
       open: async () => {
         const { bytes, modifiedAt } = await process.effect(2, 'time to open a source', () => this.now)
         return {

@@ -80,7 +80,7 @@ export class World {
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.server = new ServerActor(this, chosen)
-    const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes)
+    const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
     this.clients = clients
     this.files = files
   }

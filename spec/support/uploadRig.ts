@@ -50,6 +50,13 @@ export class UploadRig implements AsyncDisposable {
     return this.storage.read(user, name)
   }
 
+  /** How many records of unfinished uploads the server keeps. */
+  async records(): Promise<number> {
+    let count = 0
+    for await (const _ of this.storage.transfers.records()) count++
+    return count
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const client of this.#clients) await client.close()
     await this.server.close()

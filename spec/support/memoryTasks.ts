@@ -1,0 +1,43 @@
+import { memoryState } from '../../lib/client/memoryState.ts'
+import type { ClientState, KeptTask, TaskStore } from '../../lib/ports/clientState.ts'
+import type { FileSource } from '../../lib/ports/source.ts'
+
+/** A client state whose tasks outlive its clients, for sources that lie in memory. */
+export class MemoryTasks implements TaskStore {
+  readonly kept = new Map<number, KeptTask>()
+  readonly sources = new Map<string, FileSource>()
+  /** Is awaited before a change takes effect. */
+  before: (change: KeptTask | number) => Promise<void> | void = () => {}
+
+  /** A state as a program that was started anew finds it. */
+  get state(): ClientState {
+    const reopen = (ref: string) => this.sources.get(ref) ?? { name: ref, ref, open: () => Promise.reject(new Error()) }
+    return { ...memoryState(), tasks: this, reopen }
+  }
+
+  /** The source, findable again by its name. */
+  source(source: FileSource): FileSource {
+    const found = { ...source, ref: source.name }
+    this.sources.set(source.name, found)
+    return found
+  }
+
+  /** `id name state` of each task. */
+  get list(): string[] {
+    return [...this.kept.values()].map(({ id, name, state }) => `${id} ${name} ${state}`)
+  }
+
+  async load(): Promise<readonly KeptTask[]> {
+    return [...this.kept.values()].sort((a, b) => a.id - b.id)
+  }
+
+  async put(task: KeptTask): Promise<void> {
+    await this.before(task)
+    this.kept.set(task.id, task)
+  }
+
+  async remove(id: number): Promise<void> {
+    await this.before(id)
+    this.kept.delete(id)
+  }
+}
