@@ -1,12 +1,14 @@
 /**
  * `npm run bench:messages [-- DIRECTORY]`: durable messages a second through a daemon on this machine, recipients offline,
  * for several numbers of unanswered sends, to 1 and to 16 recipients, and how fast they are delivered and removed then;
- * beside what one fdatasync costs in the same directory. Then the time from send to handler, alone and beside five uploads.
+ * beside what one fdatasync costs in the same directory. Then the time from send to handler, alone and beside five uploads;
+ * there beside what a bare durable append costs meanwhile.
  */
-import { fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { constants, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type Client, connect } from '../../lib/index.ts'
 import { MiB } from '../../lib/limits.ts'
 import { tcp } from '../../lib/node.ts'
@@ -117,7 +119,7 @@ async function latencies(port: number, count: number): Promise<number[]> {
       came = resolve
     })
     await Promise.all([handed.then(() => times.push(performance.now() - began)), alice.send(['bob'], text)])
-    await new Promise((resolve) => setTimeout(resolve, 2))
+    await pause(2)
   }
   await Promise.all([alice.close(), bob.close()])
   return times.sort((a, b) => a - b)
@@ -126,6 +128,21 @@ async function latencies(port: number, count: number): Promise<number[]> {
 function show(name: string, times: readonly number[]): void {
   const [p50, p99, most] = [0.5, 0.99, 1].map((part) => at(times, part).toFixed(2))
   console.log(`send to handler, ${name}: p50 ${p50} ms, p99 ${p99} ms, at most ${most} ms (${times.length} messages)`)
+}
+
+/** Milliseconds that appending 4 KiB durably takes, each time, one about every 5 ms until `signal` aborts. */
+async function appends(signal: AbortSignal): Promise<number[]> {
+  const file = await open(join(base, 'appends'), constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC)
+  const block = new Uint8Array(4_096)
+  const times: number[] = []
+  while (!signal.aborted) {
+    const began = performance.now()
+    await file.write(block, 0, block.length, times.length * block.length)
+    times.push(performance.now() - began)
+    await pause(5)
+  }
+  await file.close()
+  return times.sort((a, b) => a - b)
 }
 
 async function besideUploads(port: number): Promise<void> {
@@ -143,10 +160,16 @@ async function besideUploads(port: number): Promise<void> {
     'xxh128',
     ...paths,
   ])
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await pause(500)
+  const measured = new AbortController()
+  const appending = appends(measured.signal)
   const times = await latencies(port, 500)
   const stillSending = sending.child.exitCode === null
+  measured.abort()
+  const bare = await appending
   show(stillSending ? 'beside five uploads' : 'beside five uploads that ended too early', times)
+  const [p50, p99] = [0.5, 0.99].map((part) => at(bare, part).toFixed(2))
+  console.log(`a bare durable append meanwhile: p50 ${p50} ms, p99 ${p99} ms`)
   await sending.kill()
 }
 

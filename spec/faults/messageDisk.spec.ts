@@ -8,6 +8,7 @@ import { codeOf, OspError } from '../../lib/errors.ts'
 import { KiB, MiB } from '../../lib/limits.ts'
 import { canMount, smallDisk } from '../contract/storage/places.ts'
 import { ballast } from '../support/ballast.ts'
+import { failingFlushes } from '../support/failingFlushes.ts'
 import { idOf } from '../support/messageClient.ts'
 import { segmentIn } from '../support/messageSurvival.ts'
 import { MortalServer } from '../support/mortalServer.ts'
@@ -115,18 +116,35 @@ async function dismissedAsItPosts(port: number): Promise<string> {
   return codeOf(code)
 }
 
-interface Fault {
-  readonly calls: string
-  readonly when: string
+/** A server on a disk that fails at the journal of messages. */
+interface Failing extends Disposable {
+  readonly port: number
+  end(): Promise<void>
 }
+type Fault = (place: MortalServer) => Promise<Failing>
 
-/** The daemon, on a disk that fails at the journal of messages; the first flush there is that of the time at its start. */
-async function failing(place: MortalServer, { calls, when }: Fault): Promise<{ port: number; end(): Promise<void> }> {
-  const paths = [segmentIn(place.data)]
-  const server = await place.daemon([], injecting({ calls, fault: 'error=EIO', when, paths }))
-  const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
-  return { port: Number(port), end: () => server.kill('SIGTERM') }
-}
+/** These writes of the daemon fail, and write nothing: the first two are the head of the file and the time at its start. */
+const writing =
+  (when: string): Fault =>
+  async (place) => {
+    const paths = [segmentIn(place.data), segmentIn(place.data, 2)]
+    const server = await place.daemon([], injecting({ calls: 'pwrite64', fault: 'error=EIO', when, paths }))
+    const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+    return { port: Number(port), end: () => server.kill('SIGTERM'), [Symbol.dispose]: () => {} }
+  }
+
+/** These flushes fail, of those after the start, in a server in this process: what they are to cover is written. */
+const flushing =
+  (fails: (nth: number) => boolean): Fault =>
+  async (place) => {
+    const server = await place.serve()
+    const faults = await failingFlushes(place.data, fails)
+    const end = async () => {
+      await server.close()
+      faults[Symbol.dispose]()
+    }
+    return { port: server.addresses[0]?.port ?? 0, end, [Symbol.dispose]: () => faults[Symbol.dispose]() }
+  }
 
 async function assertOneCopy(recipients: readonly Recipient[], alice: Client) {
   await alice.send(['bob', 'carol'], 'last')
@@ -138,68 +156,73 @@ async function assertOneCopy(recipients: readonly Recipient[], alice: Client) {
 
 const passing = (fault: Fault) => async (): Promise<void> => {
   await using place = await MortalServer.in()
-  const { port } = await failing(place, fault)
-  assert.equal(await dismissedAsItPosts(port), 'internal')
+  using server = await fault(place)
+  assert.equal(await dismissedAsItPosts(server.port), 'internal')
   const alice = place.client()
   await alice.send(['bob', 'carol'], '1', { id: idOf(1) })
   const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
   await assertOneCopy(recipients, alice)
 }
 
+const lasting = (fault: Fault) => async (): Promise<void> => {
+  await using place = await MortalServer.in()
+  using server = await fault(place)
+  assert.equal(await dismissedAsItPosts(server.port), 'internal')
+  const alice = place.client({ platform: nodePlatform() })
+  let setbacks = 0
+  let isAcknowledged = false
+  alice.on('status', (status, why) => {
+    if (status === 'waiting' && why?.code === 'internal') setbacks++
+  })
+  const sending = alice.send(['bob', 'carol'], '1', { id: idOf(1) }).then(() => {
+    isAcknowledged = true
+  })
+  await turns(() => setbacks === 3)
+  assert.ok(!isAcknowledged)
+  await server.end()
+  const boxes = await mailboxesIn(place.data, ['bob', 'carol'])
+  assert.deepEqual(boxes.get('bob'), boxes.get('carol'))
+  const storage = disk(place.data)
+  await place.serve({ storage })
+  await sending
+  const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
+  await assertOneCopy(recipients, alice)
+  await allTaken(storage)
+}
+
+const removing = (fault: Fault) => async (): Promise<void> => {
+  await using place = await MortalServer.in()
+  using server = await fault(place)
+  const alice = place.client()
+  const bob = new Recipient(place.client({ user: 'bob' }))
+  let setbacks = 0
+  bob.client.on('status', (status, why) => {
+    if (status === 'waiting' && why?.code === 'internal') setbacks++
+  })
+  await alice.send(['bob'], '1')
+  await turns(() => setbacks === 1)
+  await alice.send(['bob'], 'last')
+  await bob.got('last')
+  assert.deepEqual(bob.texts, ['1', 'last'])
+  await server.end()
+  const left = (await mailboxesIn(place.data, ['bob'])).get('bob')?.map(({ text }) => text)
+  assert.ok(left?.length === 0 || left?.join() === 'last', `${left} are left`)
+}
+
+const passes = 'it is not acknowledged, and sent again it comes once'
+const lasts = 'nothing is acknowledged until a restart, which settles it for all recipients'
+const isRemoved = 'it is sent again, and not handed over again'
+
+spec('a flush that fails while messages are stored', (it) => {
+  it(`once, as one is flushed: ${passes}`, passing(flushing((nth) => nth === 1)))
+  it(`for ever: ${lasts}`, lasting(flushing(() => true)))
+  it(`once, as one is removed: ${isRemoved}`, removing(flushing((nth) => nth === 2)))
+})
+
 spec('a system call that fails while messages are stored', (it) => {
   if (!canInject) return it.skip('costs none', 'strace is missing, or may not trace here')
 
-  it(
-    'once, as one is flushed: it is not acknowledged, and sent again it comes once',
-    passing({ calls: 'fdatasync', when: '2' }),
-  )
-  it(
-    'once, as one is written: it is not acknowledged, and sent again it comes once',
-    passing({ calls: 'pwrite64', when: '3' }),
-  )
-
-  it('for ever: nothing is acknowledged until a restart, which settles it for all recipients', async () => {
-    await using place = await MortalServer.in()
-    const server = await failing(place, { calls: 'fdatasync', when: '2+' })
-    assert.equal(await dismissedAsItPosts(server.port), 'internal')
-    const alice = place.client({ platform: nodePlatform() })
-    let setbacks = 0
-    let isAcknowledged = false
-    alice.on('status', (status, why) => {
-      if (status === 'waiting' && why?.code === 'internal') setbacks++
-    })
-    const sending = alice.send(['bob', 'carol'], '1', { id: idOf(1) }).then(() => {
-      isAcknowledged = true
-    })
-    await turns(() => setbacks === 3)
-    assert.ok(!isAcknowledged)
-    await server.end()
-    const boxes = await mailboxesIn(place.data, ['bob', 'carol'])
-    assert.deepEqual(boxes.get('bob'), boxes.get('carol'))
-    const storage = disk(place.data)
-    await place.serve({ storage })
-    await sending
-    const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
-    await assertOneCopy(recipients, alice)
-    await allTaken(storage)
-  })
-
-  it('once, as one is removed: it is sent again, and not handed over again', async () => {
-    await using place = await MortalServer.in()
-    const server = await failing(place, { calls: 'fdatasync', when: '3' })
-    const alice = place.client()
-    const bob = new Recipient(place.client({ user: 'bob' }))
-    let setbacks = 0
-    bob.client.on('status', (status, why) => {
-      if (status === 'waiting' && why?.code === 'internal') setbacks++
-    })
-    await alice.send(['bob'], '1')
-    await turns(() => setbacks === 1)
-    await alice.send(['bob'], 'last')
-    await bob.got('last')
-    assert.deepEqual(bob.texts, ['1', 'last'])
-    await server.end()
-    const left = (await mailboxesIn(place.data, ['bob'])).get('bob')?.map(({ text }) => text)
-    assert.ok(left?.length === 0 || left?.join() === 'last', `${left} are left`)
-  })
+  it(`once, as one is written: ${passes}`, passing(writing('3')))
+  it(`for ever: ${lasts}`, lasting(writing('3+')))
+  it(`once, as one is removed: ${isRemoved}`, removing(writing('4')))
 })

@@ -27,9 +27,7 @@ spec('messages come once and in order to each recipient, though the server is ki
 
   // It has written the head of the file and the time before it is ready.
   it('while it writes the first ones', relays(dyingWithin('pwrite64', '3'), { stores: false }))
-  it('between writing the first ones and flushing them', relays(dyingWithin('fdatasync', '2'), { stores: true }))
   it('while it writes what comes next', relays(dyingWithin('pwrite64', '4'), { stores: true }))
-  it('between writing what comes next and flushing it', relays(dyingWithin('fdatasync', '3'), { stores: true }))
 })
 
 /** The next delivery to a client of its own making, which does not answer it. */

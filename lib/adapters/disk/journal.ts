@@ -1,4 +1,4 @@
-import { open, statfs } from 'node:fs/promises'
+import { statfs } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
@@ -7,7 +7,7 @@ import { attempt } from './faults.ts'
 import { JournalFiles } from './journalFiles.ts'
 import { headerBytes, JournalFormat } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
-import { JournalTail } from './journalTail.ts'
+import { JournalTail, openTail } from './journalTail.ts'
 
 /** A journal in a directory: a file for each segment. One process at a time may have it open. */
 export class DiskJournal implements Journal {
@@ -136,7 +136,7 @@ export class DiskJournal implements Journal {
     const path = this.#files.pathOf(last.number)
     const end = await this.#reader.end(last.number, last.bytes)
     await attempt(`recovering ${path}`, async () => {
-      const handle = await open(path, 'r+')
+      const handle = await openTail(path, false)
       this.#tail = new JournalTail(last.number, path, seed, handle, last.bytes)
       if (end.length < last.bytes) {
         this.#reader.note(last.number, end.length, last.bytes - end.length, true)

@@ -2,6 +2,7 @@ import { type FileHandle, open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
+import { openTail } from './journalTail.ts'
 
 /** Handles for reading that are kept while nobody uses them. */
 const mostHandles = 8
@@ -42,7 +43,7 @@ export class JournalFiles {
     const path = this.pathOf(number)
     return attempt(`making ${path}`, async () => {
       // One of this number is the rest of an attempt that failed.
-      const handle = await open(path, 'w+', 0o600)
+      const handle = await openTail(path, true)
       try {
         await handle.write(bytes, 0, bytes.length, 0)
         await handle.sync()

@@ -1,6 +1,15 @@
-import type { FileHandle } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
-import { fault } from './faults.ts'
+import { fault, isFull } from './faults.ts'
+
+/** On Linux a write can be durable when it ends: one way to the disk, where a write and a flush are two. */
+const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
+
+/** Opens the file of a segment for a tail, or makes it anew. */
+export function openTail(path: string, anew: boolean): Promise<FileHandle> {
+  return open(path, constants.O_RDWR | durableWrites | (anew ? constants.O_CREAT | constants.O_TRUNC : 0), 0o600)
+}
 
 /** The segment that a journal grows in. */
 export class JournalTail {
@@ -24,7 +33,7 @@ export class JournalTail {
     return this.#bytes
   }
 
-  /** Whether more can be appended. After a flush that failed nobody knows what the pages of a file are worth. */
+  /** Whether more can be appended. After a flush that failed, by itself or in a write, nobody knows what pages are worth. */
   get isSound(): boolean {
     return this.#isSound
   }
@@ -35,10 +44,7 @@ export class JournalTail {
    */
   async append(bytes: Buffer, broken: (cause: unknown) => OspError): Promise<void> {
     try {
-      await this.#write(bytes, this.#bytes)
-      this.#isSound = false
-      await this.#handle.datasync()
-      this.#isSound = true
+      await this.#store(bytes, this.#bytes)
     } catch (error) {
       await this.#cutBack().catch((cause) => {
         throw broken(cause)
@@ -48,9 +54,10 @@ export class JournalTail {
     this.#bytes += bytes.length
   }
 
-  /** Writes the last bytes again, and makes them durable: a flush of an earlier process may have failed. */
+  /** Writes the last bytes again, and makes all durable: a flush of an earlier process may have failed. */
   async renew(bytes: Buffer): Promise<void> {
-    await this.#write(bytes, this.#bytes - bytes.length)
+    await this.#store(bytes, this.#bytes - bytes.length)
+    // Where nothing follows the header, nothing was written.
     await this.#handle.datasync()
   }
 
@@ -69,11 +76,24 @@ export class JournalTail {
     await this.#handle.datasync()
   }
 
-  async #write(bytes: Buffer, at: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, at + done)
-      if (bytesWritten === 0) throw new OspError('internal', `${this.path} takes no more bytes`)
-      done += bytesWritten
+  /** Writes bytes: durable. */
+  async #store(bytes: Buffer, at: number): Promise<void> {
+    this.#isSound = false
+    for (let done = 0; done < bytes.length; ) done += await this.#write(bytes.subarray(done), at + done)
+    if (durableWrites === 0) await this.#handle.datasync()
+    this.#isSound = true
+  }
+
+  /** Writes some of these bytes: resolves with how many. */
+  async #write(bytes: Buffer, at: number): Promise<number> {
+    try {
+      const { bytesWritten } = await this.#handle.write(bytes, 0, bytes.length, at)
+      if (bytesWritten > 0) return bytesWritten
+    } catch (error) {
+      // What finds no room is not written. A flush can fail for want of room too, but then the file has become longer.
+      this.#isSound = isFull(error) && (await this.#handle.stat()).size === at
+      throw error
     }
+    throw new OspError('internal', `${this.path} takes no more bytes`)
   }
 }

@@ -3,28 +3,24 @@ import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { join } from 'node:path'
 import { long, message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
 import { canMount, smallDisk } from '../../contract/storage/places.ts'
+import { ballast } from '../../support/ballast.ts'
+import { failingFlushes } from '../../support/failingFlushes.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
-import { found, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
+import { format, found, journalOf, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
 
-type Named = 'datasync' | 'truncate'
+const first = (nth: number) => nth === 1
 
-/** Lets calls of a handle's method fail: those of these numbers, from 1 on. The handles of files share one prototype. */
-async function failing(directory: string, name: Named, numbers: readonly number[]): Promise<Disposable> {
+/** Lets files not be cut: the handles of files share one prototype. */
+async function uncuttable(directory: string): Promise<Disposable> {
   const handle = await open(directory)
-  const shared: { [K in Named]: FileHandle[K] } = Object.getPrototypeOf(handle)
+  const shared: { truncate: FileHandle['truncate'] } = Object.getPrototypeOf(handle)
   await handle.close()
-  const real: (this: FileHandle, length?: number) => Promise<void> = shared[name]
-  let count = 0
-  shared[name] = async function (this: FileHandle, length?: number) {
-    if (numbers.includes(++count)) throw Object.assign(new Error(`EIO: i/o error, ${name}`), { code: 'EIO' })
-    await real.call(this, length)
+  const { truncate } = shared
+  shared.truncate = async () => {
+    throw Object.assign(new Error('EIO: i/o error, ftruncate'), { code: 'EIO' })
   }
-  return {
-    [Symbol.dispose]: () => {
-      Object.assign(shared, { [name]: real })
-    },
-  }
+  return { [Symbol.dispose]: () => Object.assign(shared, { truncate }) }
 }
 
 /** Lets reads that touch this byte fail. A read names its place by the fourth of its arguments. */
@@ -64,26 +60,31 @@ spec('a journal on a disk with faults', (it) => {
     }),
   )
 
-  it(
-    'goes on in another segment after a flush that failed, and has nothing of what that was to cover',
-    withDirectory(async (directory) => {
-      await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
-        {
-          using _ = await failing(directory, 'datasync', [1])
-          await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code: 'internal' })
-        }
-        await mailboxes.append(message(3), ['bob'], roomy)
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
-      })
-      assert.equal((await segmentsOf(directory)).length, 2)
-      assert.deepEqual(await found(directory), { numbers: [1, 3], damages: [] })
-      await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(2), ['bob'], roomy)
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3, 2])
-      })
-    }),
-  )
+  for (const [errno, code] of [
+    ['EIO', 'internal'],
+    ['ENOSPC', 'disk-full'],
+  ] as const) {
+    it(
+      `goes on in another segment after a flush that failed with ${errno}, and has nothing of what that was to cover`,
+      withDirectory(async (directory) => {
+        await withMailboxes(directory, async (mailboxes) => {
+          await mailboxes.append(message(1), ['bob'], roomy)
+          {
+            using _ = await failingFlushes(directory, first, errno)
+            await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code })
+          }
+          await mailboxes.append(message(3), ['bob'], roomy)
+          assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+        })
+        assert.equal((await segmentsOf(directory)).length, 2)
+        assert.deepEqual(await found(directory), { numbers: [1, 3], damages: [] })
+        await withMailboxes(directory, async (mailboxes) => {
+          await mailboxes.append(message(2), ['bob'], roomy)
+          assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3, 2])
+        })
+      }),
+    )
+  }
 
   it(
     'takes nothing more where what a failed flush has left can not be removed, until it is opened anew',
@@ -91,8 +92,8 @@ spec('a journal on a disk with faults', (it) => {
       await withMailboxes(directory, async (mailboxes) => {
         await mailboxes.append(message(1), ['bob'], roomy)
         {
-          using _ = await failing(directory, 'datasync', [1])
-          using __ = await failing(directory, 'truncate', [1])
+          using _ = await failingFlushes(directory, first)
+          using __ = await uncuttable(directory)
           await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code: 'internal' })
         }
         await assert.rejects(mailboxes.append(message(3), ['bob'], roomy), { code: 'internal' })
@@ -113,11 +114,18 @@ spec('a journal on a disk with faults', (it) => {
     'flushes the end again when it is opened, for an earlier flush may have failed',
     withDirectory(async (directory) => {
       await withMailboxes(directory, (mailboxes) => mailboxes.append(message(1), ['bob'], roomy))
-      using _ = await failing(directory, 'datasync', [1])
+      using _ = await failingFlushes(directory, first)
       await assert.rejects(found(directory), { code: 'internal' })
       assert.deepEqual((await found(directory)).numbers, [1])
     }),
   )
+
+  it('flushes it again also where nothing follows its header', async () => {
+    await using directory = await journalOf(format.header(1))
+    using _ = await failingFlushes(directory.path, first)
+    await assert.rejects(found(directory.path), { code: 'internal' })
+    assert.deepEqual((await found(directory.path)).numbers, [])
+  })
 
   const full = 'has nothing of what did not fit, and goes on when there is room again'
   if (!canMount) it.skip(full, 'no disk can be mounted here')
@@ -137,6 +145,22 @@ spec('a journal on a disk with faults', (it) => {
         await rm(ballast)
         await mailboxes.append(message(2), ['bob'], roomy)
       })
+      assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
+    })
+
+  const part = 'has nothing of what was written as far as there was room, and goes on in the same segment'
+  if (!canMount) it.skip(part, 'no disk can be mounted here')
+  else
+    it(part, async () => {
+      await using small = await smallDisk(400_000)
+      const directory = join(small.path, 'mailboxes')
+      await withMailboxes(directory, async (mailboxes, journal) => {
+        await mailboxes.append(message(1), ['bob'], roomy)
+        using _ = ballast(small.path, 20_000)
+        await assert.rejects(journal.append([Buffer.alloc(100_000, 1)]), { code: 'disk-full' })
+        await mailboxes.append(message(2), ['bob'], roomy)
+      })
+      assert.equal((await segmentsOf(directory)).length, 1)
       assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
     })
 })

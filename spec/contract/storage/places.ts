@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process'
-import { type FileHandle, mkdtemp, open, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { memory } from '../../../lib/adapters/memoryStorage.ts'
+import { failingFlushes } from '../../support/failingFlushes.ts'
 import type { Kind, Place } from './trial.ts'
 
 /** A new directory that is removed with all it holds. */
@@ -83,7 +84,7 @@ function diskPlace(directory: TemporaryDirectory): Place {
   const data = join(directory.path, 'data')
   return {
     storage: () => disk(data, { segmentBytes }),
-    failFlushes: () => failDatasync(directory.path),
+    failFlushes: () => failingFlushes(directory.path, () => true),
     async read(user, storedName) {
       const path = join(data, 'files', user, storedName)
       return readFile(path).then(
@@ -92,22 +93,6 @@ function diskPlace(directory: TemporaryDirectory): Place {
       )
     },
     [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
-  }
-}
-
-/** Lets fdatasync fail in this process as a broken disk lets it: the handles of files share one prototype. */
-async function failDatasync(directory: string): Promise<Disposable> {
-  const handle = await open(directory)
-  const shared: { datasync: FileHandle['datasync'] } = Object.getPrototypeOf(handle)
-  await handle.close()
-  const { datasync } = shared
-  shared.datasync = async () => {
-    throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' })
-  }
-  return {
-    [Symbol.dispose]: () => {
-      shared.datasync = datasync
-    },
   }
 }
 

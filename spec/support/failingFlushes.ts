@@ -1,0 +1,41 @@
+import { constants } from 'node:fs'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
+
+type Call = (this: FileHandle, ...args: unknown[]) => Promise<unknown>
+
+/**
+ * Lets flushes fail in this process as a broken disk lets them: those for whose number, from 1 on, `fails` is true. A flush
+ * is an fdatasync, or a write to a file that was opened with O_DSYNC, which has written then all the same.
+ */
+export async function failingFlushes(
+  directory: string,
+  fails: (nth: number) => boolean,
+  errno = 'EIO',
+): Promise<Disposable> {
+  // The handles of files share one prototype.
+  const handle = await open(directory)
+  const shared: { datasync: Call; write: Call } = Object.getPrototypeOf(handle)
+  await handle.close()
+  const { datasync, write } = shared
+  let count = 0
+  const flush = (name: string) => {
+    if (fails(++count)) throw Object.assign(new Error(`${errno}: ${name}`), { code: errno })
+  }
+  shared.datasync = async function (this: FileHandle) {
+    flush('fdatasync')
+    await datasync.call(this)
+  }
+  shared.write = async function (this: FileHandle, ...args: unknown[]) {
+    const isFlushed = await writesDurably(this)
+    const result = await write.apply(this, args)
+    if (isFlushed) flush('write')
+    return result
+  }
+  return { [Symbol.dispose]: () => Object.assign(shared, { datasync, write }) }
+}
+
+async function writesDurably({ fd }: FileHandle): Promise<boolean> {
+  if (process.platform !== 'linux') return false
+  const [, flags = '0'] = /^flags:\s*(\d+)$/mu.exec(await readFile(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? []
+  return (Number.parseInt(flags, 8) & constants.O_DSYNC) !== 0
+}
