@@ -36,7 +36,7 @@ export async function serveControl(
   const control = new RunningControl(server, handle, silenceMs)
   server.on('connection', (socket) => control.accept(socket))
   try {
-    control.remove = await listenAt(server, place)
+    control.stopListening = await listenAt(server, place)
   } catch (error) {
     await control.close()
     throw error
@@ -47,16 +47,14 @@ export async function serveControl(
 }
 
 class RunningControl implements ControlSocket {
-  /** Removes the socket's file. */
-  remove: () => Promise<void> = async () => {}
-  readonly #server: Server
+  stopListening: () => Promise<void>
   readonly #handle: HandleControl
   readonly #silenceMs: number
   readonly #connections = new Set<ControlConnection>()
   #closing: Promise<void> | undefined
 
   constructor(server: Server, handle: HandleControl, silenceMs: number) {
-    this.#server = server
+    this.stopListening = async () => void server.close()
     this.#handle = handle
     this.#silenceMs = silenceMs
   }
@@ -88,9 +86,8 @@ class RunningControl implements ControlSocket {
 
   async #close(): Promise<void> {
     try {
-      await this.remove()
+      await this.stopListening()
     } finally {
-      this.#server.close()
       for (const connection of this.#connections) connection.close(new OspError('shutting-down'))
       await Promise.all([...this.#connections].map(({ closed }) => closed))
     }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, linkSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -131,6 +131,22 @@ spec('a control socket', (it) => {
       if (each.status === 'rejected') assert.ok(coded('data-locked')(each.reason), String(each.reason))
     assert.equal(await askControl(at.path, {}), served[0]?.n)
     await served[0]?.control.close()
+  })
+
+  it('takes the place of a dead one that another program has died removing', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    const path = join(at.path, 'control.sock')
+    // What it leaves is a second link; a program that is still at work has made it in the last seconds.
+    linkSync(path, join(at.path, `control.${lstatSync(path).ino}`))
+    const now = Date.now
+    Date.now = () => now() + 60_000
+    try {
+      await using _control = await serveControl(at.path, echo)
+      assert.deepEqual(readdirSync(at.path), ['control.sock'])
+    } finally {
+      Date.now = now
+    }
   })
 
   it('removes nothing that is no socket', async () => {

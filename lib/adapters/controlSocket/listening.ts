@@ -1,55 +1,66 @@
 import { once } from 'node:events'
-import { chmod, link, lstat, mkdir, mkdtemp, rename, rm, rmdir, stat } from 'node:fs/promises'
-import { connect, type Server } from 'node:net'
-import { dirname, join } from 'node:path'
+import { chmod, link, lstat, mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises'
+import type { Server } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from '../disk/faults.ts'
+import { removeDead } from './dead.ts'
 import { type ControlPlace, checkShortPlace } from './place.ts'
 
-/** How often a socket that nobody listens at is replaced, where another program does so at the same time. */
-const tries = 8
+/** How often a place is tried that another program is freeing, and how long is waited between. */
+const tries = 200
+const pauseMs = 5
 
 /**
- * Lets a server listen at the place, for the owner alone; resolves with what removes the socket's file. Rejects with
- * OspError `data-locked` if somebody listens there.
+ * Lets a server listen at the place, for the owner alone; resolves with what ends that and removes the socket's file.
+ * Rejects with OspError `data-locked` if somebody else listens there.
  */
 export async function listenAt(server: Server, place: ControlPlace): Promise<() => Promise<void>> {
   const { path, folder, isShort } = place
-  if (folder === undefined) {
-    await exclusively(place, () => listening(server, path))
-    return async () => {}
-  }
-  if (isShort) await listenInside(server, place, folder)
-  else await listenAside(server, place, folder)
-  const { ino } = await attempt(`looking at ${path}`, () => stat(path))
-  return async () => {
-    // It can be another's by now, who took this one for dead.
-    const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-    if (there?.ino === ino) await unless(['ENOENT'], `removing ${path}`, () => rm(path))
-    // Another program can have made its socket there.
-    if (isShort) await unless(['ENOENT', 'ENOTEMPTY'], `removing ${folder}`, () => rmdir(folder))
-  }
+  if (folder !== undefined) return await (isShort ? listenInside : listenAside)(server, path, folder)
+  if (!(await placed(['EADDRINUSE'], () => listening(server, path)))) throw locked(path)
+  return async () => void server.close()
 }
 
 /** Nobody else can enter the short place, so the socket is made in it at once. */
-async function listenInside(server: Server, place: ControlPlace, folder: string): Promise<void> {
-  await unless(['EEXIST'], `making ${folder}`, () => mkdir(folder, { mode: 0o700 }))
-  await checkShortPlace(folder)
-  await exclusively(place, () => listening(server, place.path))
-  await attempt(`setting the rights of ${place.path}`, () => chmod(place.path, 0o600))
+async function listenInside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
+  await exclusively(path, async () => {
+    await unless(['EEXIST'], `making ${folder}`, () => mkdir(folder, { mode: 0o700 }))
+    await checkShortPlace(folder)
+    // A program that ends removes the folder.
+    return await placed(['EADDRINUSE', 'ENOENT'], () => listening(server, path))
+  })
+  await attempt(`setting the rights of ${path}`, () => chmod(path, 0o600))
+  return async () => {
+    // This removes the file too, since it was made under that name.
+    server.close()
+    // Another program can have made its socket there.
+    await unless(['ENOENT', 'ENOTEMPTY'], `removing ${folder}`, () => rmdir(folder))
+  }
 }
 
 /**
  * Others can perhaps enter the directory, and a new socket has the rights that the system chooses: so it is made in a
  * directory of its own, which they can't enter, and linked to its place when its rights are set.
  */
-async function listenAside(server: Server, place: ControlPlace, folder: string): Promise<void> {
+async function listenAside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
   const aside = await attempt(`making a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
-  const path = join(aside, 's')
+  const first = join(aside, 's')
   try {
-    await attempt(`listening at ${path}`, () => listening(server, path))
-    await attempt(`setting the rights of ${path}`, () => chmod(path, 0o600))
-    await exclusively(place, () => link(path, place.path))
+    await attempt(`listening at ${first}`, () => listening(server, first))
+    await attempt(`setting the rights of ${first}`, () => chmod(first, 0o600))
+    const { ino } = await attempt(`looking at ${first}`, () => lstat(first))
+    await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
+    return async () => {
+      try {
+        // Somebody may have moved the directory, and another be at work there now.
+        const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+        if (there?.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
+      } finally {
+        server.close()
+      }
+    }
   } finally {
     await attempt(`removing ${aside}`, () => rm(aside, { recursive: true, force: true }))
   }
@@ -59,51 +70,27 @@ async function listening(server: Server, path: string): Promise<void> {
   await once(server.listen({ path, exclusive: true }), 'listening')
 }
 
-/** Puts a socket to its place, which fails where one is; one that nobody listens at is removed first. */
-async function exclusively({ path, folder }: ControlPlace, put: () => Promise<void>): Promise<void> {
+/** Puts a socket to its place by `put`, which says whether it could; one that nobody listens at is removed first. */
+async function exclusively(path: string, put: () => Promise<boolean>): Promise<void> {
   for (let left = tries; left > 0; left--) {
-    const isThere = await attempt(`making ${path}`, () => isTaken(put))
-    if (!isThere) return
-    if (folder === undefined || !(await removeDead(path))) break
+    if (await attempt(`making ${path}`, put)) return
+    const state = await removeDead(path)
+    if (state === 'alive') break
+    if (state === 'busy') await pause(pauseMs)
   }
-  throw new OspError('data-locked', `another process answers at ${path}; stop it or name another directory`)
+  throw locked(path)
 }
 
-/** Whether something was there already. */
-async function isTaken(put: () => Promise<void>): Promise<boolean> {
+/** Does it; resolves with `false` where the errno is one of these. */
+async function placed(errnos: readonly string[], put: () => Promise<void>): Promise<boolean> {
   try {
     await put()
-    return false
+    return true
   } catch (error) {
-    if (['EEXIST', 'EADDRINUSE'].includes(errnoOf(error) ?? '')) return true
+    if (errnos.includes(errnoOf(error) ?? '')) return false
     throw error
   }
 }
 
-/** Removes a socket that nobody listens at; resolves with whether the place is free now. */
-async function removeDead(path: string): Promise<boolean> {
-  const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-  if (!there) return true
-  if (!there.isSocket()) throw new OspError('internal', `${path} is no socket, but stands in its place; move it away`)
-  if (await isAlive(path)) return false
-  // Another program could have replaced it since: what was moved away is asked once more.
-  const away = join(dirname(path), `control.${process.pid}`)
-  const moved = await unless(['ENOENT'], `moving ${path}`, () => rename(path, away).then(() => true))
-  if (!moved) return true
-  const alive = await isAlive(away)
-  if (alive) await attempt(`moving ${path} back`, () => rename(away, path))
-  else await attempt(`removing ${away}`, () => rm(away))
-  return !alive
-}
-
-/** Whether somebody listens there: everything but a refusal means so. */
-function isAlive(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path })
-    socket.on('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error) ?? '')))
-    socket.on('connect', () => {
-      resolve(true)
-      socket.destroy()
-    })
-  })
-}
+const locked = (path: string) =>
+  new OspError('data-locked', `another process answers at ${path}; stop it or name another directory`)
