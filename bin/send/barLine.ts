@@ -8,7 +8,9 @@ export interface BarState {
   readonly title: string
   /** Stands for the title where there is too little room for it. */
   readonly shortTitle?: string
+  /** Bytes that were acknowledged, and those of them that are durable on the server. */
   readonly done: number
+  readonly durable: number
   readonly size: number
   readonly bytesPerSecond?: number | undefined
   /** Stands in the place of speed and time left. */
@@ -73,9 +75,11 @@ function ends({ done, size, bytesPerSecond, note }: BarState, shown: ReadonlySet
   return columns.map((column) => texts[column])
 }
 
-function drawn(state: BarState, width: number, styles: Styles): string {
-  const full = Math.floor(width * fraction(state))
-  return styles.green('█'.repeat(full)) + styles.dim('░'.repeat(width - full))
+/** What is durable is full; what the server has, but could still lose, is half full. */
+function drawn({ done, durable, size }: BarState, width: number, styles: Styles): string {
+  const full = Math.floor(width * fraction({ done: durable, size }))
+  const half = Math.floor(width * fraction({ done, size })) - full
+  return styles.green('█'.repeat(full) + '▒'.repeat(half)) + styles.dim('░'.repeat(width - full - half))
 }
 
-const fraction = ({ done, size }: BarState) => (size > 0 ? Math.min(1, done / size) : 0)
+const fraction = ({ done, size }: Pick<BarState, 'done' | 'size'>) => (size > 0 ? Math.min(1, done / size) : 0)

@@ -1,3 +1,4 @@
+import type { ErrorCode } from 'ospd'
 import type { BarState } from './barLine.ts'
 import type { Task } from './reporter.ts'
 import { Speed } from './speed.ts'
@@ -73,18 +74,31 @@ export class Overview {
 
   stateOf(task: Task): BarState {
     const { upload, path, size } = task
-    const { sent, size: opened } = upload.progress
+    const { sent, durable, size: opened } = upload.progress
     const bytesPerSecond = this.#rows.get(task)?.speed.bytesPerSecond
-    return { title: path, done: sent, size: opened || size, bytesPerSecond, note: noteOf(task) }
+    return { title: path, done: sent, durable, size: opened || size, bytesPerSecond, note: noteOf(task) }
   }
 
   total(nowMs: number): BarState {
     let done = this.#endedBytes
-    for (const { task } of this.#rows.values()) done += task.upload.progress.sent
+    let durable = done
+    for (const { task } of this.#rows.values()) {
+      done += task.upload.progress.sent
+      durable += task.upload.progress.durable
+    }
     const shortTitle = `${this.#endedFiles}/${this.#files}${this.#complete ? '' : '+'}`
     const title = `${shortTitle.replace('/', ' of ')} ${this.#files === 1 ? 'file' : 'files'}`
     const bytesPerSecond = this.#speed.bytesPerSecond
-    return { title, shortTitle, done, size: this.#size, bytesPerSecond, note: this.#waiting(nowMs), bold: true }
+    return {
+      title,
+      shortTitle,
+      done,
+      durable,
+      size: this.#size,
+      bytesPerSecond,
+      note: this.#waiting(nowMs),
+      bold: true,
+    }
   }
 
   #waiting(nowMs: number): string | undefined {
@@ -95,11 +109,24 @@ export class Overview {
 }
 
 function isActive({ upload }: Task): boolean {
-  const { phase, why } = upload
-  return phase === 'sending' || phase === 'verifying' || (phase === 'waiting' && why !== undefined)
+  const { phase, why, progress } = upload
+  if (phase === 'paused') return progress.sent > 0
+  return (
+    phase === 'sending' || phase === 'verifying' || phase === 'cancelling' || (phase === 'waiting' && why !== undefined)
+  )
 }
 
-function noteOf({ upload }: Task): string | undefined {
-  if (upload.phase === 'verifying') return 'verifying'
-  return upload.phase === 'waiting' ? 'waiting' : undefined
+/** What it does in place of being sent. */
+function noteOf({ upload: { phase, why } }: Task): string | undefined {
+  if (phase === 'sending') return undefined
+  if (phase !== 'waiting') return phase
+  return (why && places[why.code]) ?? 'waiting'
+}
+
+const places: { readonly [K in ErrorCode]?: string } = {
+  'no-idle-instance': 'waiting for a place',
+  'too-many-uploads': 'waiting for a place',
+  'disk-full': 'disk full there',
+  'quota-exceeded': 'quota used up',
+  'file-busy': 'sent by another',
 }

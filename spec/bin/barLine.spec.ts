@@ -39,13 +39,24 @@ spec('a fitted text', (it) => {
 })
 
 spec('a bar', (it) => {
-  const state = { title: 'report.pdf', done: 6_500_000, size: 10_000_000, bytesPerSecond: 1_000_000 }
+  const state = {
+    title: 'report.pdf',
+    done: 6_500_000,
+    durable: 6_500_000,
+    size: 10_000_000,
+    bytesPerSecond: 1_000_000,
+  }
 
   it('has name, bar, percent, sizes, speed and time left', () => {
     assert.equal(
       barLine(state, 90, plain),
       'report.pdf               ███████████░░░░░░░   65%  6.20 of 9.54 MiB   977 KiB/s       4 s',
     )
+  })
+
+  it('tells what the server has from what is durable there', () => {
+    const line = barLine({ ...state, durable: 2_500_000 }, 90, plain)
+    assert.match(line, /^report\.pdf +█{4}▒{7}░{7} +65%/u)
   })
 
   it('leaves out what there is no room for', () => {
@@ -60,7 +71,13 @@ spec('a bar', (it) => {
     fc.assert(
       fc.property(titles, fc.integer({ min: 8, max: 200 }), fc.nat(), fc.nat(), (title, columns, done, size) => {
         const line = barLine(
-          { title, done: Math.min(done, size), size, note: done % 2 ? 'verifying' : undefined },
+          {
+            title,
+            done: Math.min(done, size),
+            durable: Math.min(done >> 1, size),
+            size,
+            note: done % 2 ? 'verifying' : undefined,
+          },
           columns,
           plain,
         )
@@ -71,7 +88,7 @@ spec('a bar', (it) => {
   })
 
   it('of an empty file is at 0 %', () => {
-    assert.match(barLine({ title: 'a', done: 0, size: 0 }, 90, plain), / 0% {2} +0 of 0 B/u)
+    assert.match(barLine({ title: 'a', done: 0, durable: 0, size: 0 }, 90, plain), / 0% {2} +0 of 0 B/u)
   })
 })
 
