@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { main } from './common/program.ts'
 import { serveCommand } from './serve/serve.ts'
+import { statusCommand } from './status/status.ts'
 
 await main({
   name: 'ospd',
   describe: 'The daemon that takes in files and messages.',
   prefix: 'OSPD',
-  commands: [serveCommand],
+  commands: [serveCommand, statusCommand],
 })

@@ -26,6 +26,7 @@ export { checkFileName, checkUserName, fileName, userName } from './names.ts'
 export type { Authenticator, Credentials } from './ports/authenticator.ts'
 export type { ClientState, KeptTask, Receipt, ReceiptStore, TaskState, TaskStore } from './ports/clientState.ts'
 export type { Log, LogEntry } from './ports/log.ts'
+export type { MailboxLevel } from './ports/mailboxes.ts'
 export type { Clock, Digest, DigestName, Digests, Platform, Random } from './ports/platform.ts'
 export type {
   Address,

@@ -1,4 +1,4 @@
-import { type LogEntry, OspError, type Server, serve } from 'ospd'
+import { defaultLimits, type LogEntry, OspError, type Server, serve } from 'ospd'
 import { disk, tcp } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { errorLine, Results } from '../common/output.ts'
@@ -6,6 +6,7 @@ import { command } from '../common/program.ts'
 import { placeText } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
 import { UsageError } from '../common/usage.ts'
+import { openControl } from './control.ts'
 import type { ReadyEvent } from './events.ts'
 import { logLine } from './logLine.ts'
 import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
@@ -27,24 +28,33 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
   const { host, port, data, json } = values
   const log = logger(values)
+  const stop = stopSignal(log)
   const server = await open(values, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
+  // What a crash has left is told as stored at once: it must not be missed.
+  server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
+    const renamed = storedName === name ? {} : { storedName }
+    log({ level: 'info', event: 'upload-stored', user, name, ...renamed, size, [algorithm]: digest })
+  })
+  const control = await openControl(data, server, { ...defaultLimits, ...limitsOf(values) }).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const results = new Results()
   const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data }
   if (json) results.event(ready)
   else results.line(`ospd ready on ${placeText(ready)}, data in ${data}`)
-  server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
-    const renamed = storedName === name ? {} : { storedName }
-    log({ level: 'info', event: 'upload-stored', user, name, ...renamed, size, [algorithm]: digest })
-  })
-  await server.closed
+  await Promise.race([aborted(stop), server.closed])
+  try {
+    // Before the data directory can be another daemon's.
+    await control?.close()
+  } finally {
+    await server.close()
+  }
   log({ level: 'info', event: 'stopped' })
   return exitCodes.done
 }
 
-/** The first SIGTERM or SIGINT ends the server cleanly; another one ends the process. */
-async function open(values: ServeValues, log: (entry: LogEntry) => void): Promise<Server> {
+/** Aborts at the first SIGTERM or SIGINT, which ends the server cleanly; another one ends the process. */
+function stopSignal(log: (entry: LogEntry) => void): AbortSignal {
   const stop = new AbortController()
   const stopping = (signal: NodeJS.Signals) => {
     if (stop.signal.aborted) process.exit(exitCodes.failed)
@@ -52,10 +62,28 @@ async function open(values: ServeValues, log: (entry: LogEntry) => void): Promis
     stop.abort()
   }
   process.on('SIGTERM', stopping).on('SIGINT', stopping)
+  return stop.signal
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+async function open(values: ServeValues, log: (entry: LogEntry) => void): Promise<Server> {
   const { host, port, data, 'on-conflict': onConflict } = values
   const listen = tcp({ host, port })
-  const limits = limitsOf(values)
-  return await serve({ listen, storage: disk(data), limits, onConflict, log, signal: stop.signal })
+  return await serve({ listen, storage: disk(data), limits: limitsOf(values), onConflict, log })
+}
+
+/** A daemon that no other command reaches is better than none: some file systems have no sockets. */
+function withoutControl(log: (entry: LogEntry) => void) {
+  return (error: unknown): undefined => {
+    const { code, message: text } = OspError.from(error)
+    log({ level: 'warn', event: 'no-control', code, text })
+  }
 }
 
 /** To a daemon a taken port is a failure for good, while to a client an absent server is not. */

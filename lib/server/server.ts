@@ -4,6 +4,7 @@ import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log } from '../ports/log.ts'
+import type { MailboxLevel } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
@@ -45,6 +46,8 @@ export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
   /** Resolves when it has been closed and nothing of it is left. */
   readonly closed: Promise<void>
   status(): ServerStatus
+  /** Every mailbox in which something waits. Rejects with OspError `closed` when the server is. */
+  mailboxes(): Promise<readonly MailboxLevel[]>
   /** Ends cleanly: nobody new, what is written is flushed, clients hear GOODBYE. Idempotent. */
   close(): Promise<void>
 }
@@ -157,6 +160,10 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       online: [...this.#msgApp.online],
       uploads: [...this.#fileApp.receiving()].map(shown),
     }
+  }
+
+  mailboxes(): Promise<readonly MailboxLevel[]> {
+    return this.#options.storage.mailboxes.levels()
   }
 
   close(): Promise<void> {

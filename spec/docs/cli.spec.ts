@@ -9,6 +9,7 @@ import { section } from './sections.ts'
 spec('docs/cli.md', (it) => {
   for (const [program, command] of [
     ['ospd', 'serve'],
+    ['ospd', 'status'],
     ['osp', 'send'],
     ['osp', 'msg'],
     ['osp', 'listen'],

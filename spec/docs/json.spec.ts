@@ -4,6 +4,7 @@ import { listenEvents } from '../../bin/listen/events.ts'
 import { msgEvents } from '../../bin/msg/events.ts'
 import { sendEvents } from '../../bin/send/events.ts'
 import { serveEvents } from '../../bin/serve/events.ts'
+import { statusEvents } from '../../bin/status/events.ts'
 import { whoEvents } from '../../bin/who/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
@@ -38,6 +39,7 @@ const commands = {
   'osp listen': listenEvents,
   'osp who': whoEvents,
   'ospd serve': serveEvents,
+  'ospd status': statusEvents,
 }
 
 spec('docs/json.md', (it) => {

@@ -1,0 +1,55 @@
+import { type Limits, type MailboxLevel, OspError, type Server } from 'ospd'
+import { type ControlSocket, serveControl } from 'ospd/node'
+import { z } from 'zod'
+import type { Status } from '../status/events.ts'
+
+/** What other commands can ask a daemon through the control socket of its data directory. */
+const requests = z.strictObject({ ask: z.literal('status') })
+
+/** What is told at once at most. */
+const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000 } as const
+
+export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
+
+/** Opens the control socket of a daemon. Rejects as `serveControl` does. */
+export function openControl(data: string, server: Server, limits: MailboxLimits): Promise<ControlSocket> {
+  const since = performance.now()
+  return serveControl(data, async (request, reply) => {
+    const { success } = requests.safeParse(request)
+    if (!success) throw new OspError('malformed', 'this ospd does not know what it is asked; is it of another version?')
+    reply(await statusOf(server, limits, performance.now() - since))
+  })
+}
+
+async function statusOf(server: Server, limits: MailboxLimits, uptimeMs: number): Promise<Status> {
+  const mailboxes = [...(await server.mailboxes())].sort((a, b) => fullness(b, limits) - fullness(a, limits))
+  const { links, online, uploads } = server.status()
+  const { host = '', port = 0 } = server.addresses[0] ?? {}
+  return {
+    pid: process.pid,
+    host,
+    port,
+    uptimeMs: Math.round(uptimeMs),
+    links,
+    online: online
+      .map(({ user }) => user)
+      .sort()
+      .slice(0, most.online),
+    moreOnline: beyond(online, most.online),
+    uploads: uploads
+      .slice(0, most.uploads)
+      .map(({ user, name, size, progress, durable }) => ({ user, name, size, progress, durable })),
+    moreUploads: beyond(uploads, most.uploads),
+    mailboxes: mailboxes.slice(0, most.mailboxes).map(({ user, messages, bytes }) => ({ user, messages, bytes })),
+    moreMailboxes: beyond(mailboxes, most.mailboxes),
+    mailboxMessages: limits.mailboxMessages,
+    mailboxBytes: limits.mailboxBytes,
+  }
+}
+
+const beyond = (all: readonly unknown[], most: number) => Math.max(0, all.length - most)
+
+/** The part of a mailbox that is taken, by what it has less room for. */
+function fullness({ messages, bytes }: MailboxLevel, { mailboxMessages, mailboxBytes }: MailboxLimits): number {
+  return Math.max(messages / mailboxMessages, bytes / mailboxBytes)
+}

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { existsSync, linkSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { askControl, type HandleControl, serveControl } from '../../lib/adapters/controlSocket.ts'
+import { type ErrorCode, OspError } from '../../lib/errors.ts'
+import { place } from '../support/commands.ts'
+import { deadSocket } from '../support/controlClient.ts'
+import { spec } from '../support/spec.ts'
+
+const echo: HandleControl = (request, reply) => reply(request)
+
+const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
+
+const modeOf = (path: string) => lstatSync(path).mode & 0o777
+
+/** The short places that there are, whose number a path that is too long adds to. */
+const shortPlaces = () => readdirSync(tmpdir()).filter((name) => /^ospd-[0-9a-f]{32}$/u.test(name))
+
+/** A directory whose path no socket's address holds. */
+async function deep(top: string): Promise<string> {
+  const path = join(top, ...Array.from({ length: 10 }, () => 'a-rather-long-name'))
+  await mkdir(path, { recursive: true })
+  return path
+}
+
+spec('a control socket', (it) => {
+  it('hands a request over and its answers back, in order', async () => {
+    await using at = await place()
+    const asked: unknown[] = []
+    await using _control = await serveControl(at.path, async (request, reply) => {
+      asked.push(request)
+      for (const n of [1, 2, 3]) reply({ n, text: 'é\n文' })
+    })
+    const answers: unknown[] = []
+    const last = await askControl(at.path, { ask: 'é\n文' }, (answer) => answers.push(answer))
+    assert.deepEqual(asked, [{ ask: 'é\n文' }])
+    assert.deepEqual(
+      answers,
+      [1, 2, 3].map((n) => ({ n, text: 'é\n文' })),
+    )
+    assert.deepEqual(last, { n: 3, text: 'é\n文' })
+  })
+
+  it('gives no answer where there is none', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, () => {})
+    assert.equal(await askControl(at.path, {}), undefined)
+  })
+
+  it('carries an answer of megabytes', async () => {
+    await using at = await place()
+    const large = 'x'.repeat(6_000_000)
+    await using _control = await serveControl(at.path, (_request, reply) => reply(large))
+    assert.equal(await askControl(at.path, {}), large)
+  })
+
+  it('tells the error of its handler by its code, and one that has none as internal', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, async (request) => {
+      throw (request as { coded: boolean }).coded ? new OspError('file-busy', 'not now') : new Error('a bug')
+    })
+    await assert.rejects(askControl(at.path, { coded: true }), { code: 'file-busy', message: 'not now' })
+    await assert.rejects(askControl(at.path, { coded: false }), { code: 'internal', message: 'a bug' })
+  })
+
+  it('is its owner’s alone, at every moment', async () => {
+    await using at = await place()
+    await chmod(at.path, 0o777)
+    const former = process.umask(0)
+    let isOpen = false
+    let looks = 0
+    const watched = (async () => {
+      while (!isOpen) {
+        await new Promise((resolve) => setImmediate(resolve))
+        looks++
+        for (const name of readdirSync(at.path)) {
+          const mode = modeIfThere(join(at.path, name))
+          if (mode !== undefined) assert.equal(mode, name === 'control.sock' ? 0o600 : 0o700, name)
+        }
+      }
+    })()
+    try {
+      await using _control = await serveControl(at.path, echo)
+      isOpen = true
+      await watched
+      assert.ok(looks > 0)
+      assert.equal(modeOf(join(at.path, 'control.sock')), 0o600)
+      assert.deepEqual(readdirSync(at.path), ['control.sock'])
+    } finally {
+      isOpen = true
+      process.umask(former)
+    }
+  })
+
+  it('leaves nothing when it is closed, and can be closed twice', async () => {
+    await using at = await place()
+    const control = await serveControl(at.path, echo)
+    await Promise.all([control.close(), control.close()])
+    assert.deepEqual(readdirSync(at.path), [])
+    await using _again = await serveControl(at.path, echo)
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+  })
+
+  it('takes the place of one whose process was killed', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    await using _control = await serveControl(at.path, echo)
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(at.path), ['control.sock'])
+  })
+
+  it('does not take the place of a living one, which goes on', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, echo)
+    await assert.rejects(serveControl(at.path, echo), coded('data-locked'))
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(at.path), ['control.sock'])
+  })
+
+  it('is one program’s where several come upon a dead one at once', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    const all = await Promise.allSettled(
+      Array.from({ length: 8 }, (_, n) => serveControl(at.path, (_r, reply) => reply(n))),
+    )
+    const served = all.flatMap((each, n) => (each.status === 'fulfilled' ? [{ n, control: each.value }] : []))
+    assert.equal(served.length, 1)
+    for (const each of all)
+      if (each.status === 'rejected') assert.ok(coded('data-locked')(each.reason), String(each.reason))
+    assert.equal(await askControl(at.path, {}), served[0]?.n)
+    await served[0]?.control.close()
+  })
+
+  it('takes the place of a dead one that another program has died removing', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    const path = join(at.path, 'control.sock')
+    // What it leaves is a second link; a program that is still at work has made it in the last seconds.
+    linkSync(path, join(at.path, `control.${lstatSync(path).ino}`))
+    const now = Date.now
+    Date.now = () => now() + 60_000
+    try {
+      await using _control = await serveControl(at.path, echo)
+      assert.deepEqual(readdirSync(at.path), ['control.sock'])
+    } finally {
+      Date.now = now
+    }
+  })
+
+  it('removes nothing that is no socket', async () => {
+    await using at = await place()
+    await writeFile(join(at.path, 'control.sock'), 'precious')
+    await assert.rejects(serveControl(at.path, echo), /is no socket.*move it away/u)
+    assert.equal(readFileSync(join(at.path, 'control.sock'), 'utf8'), 'precious')
+    assert.deepEqual(readdirSync(at.path), ['control.sock'])
+  })
+
+  it('needs a directory', async () => {
+    await using at = await place()
+    await assert.rejects(serveControl(join(at.path, 'none'), echo), coded('internal'))
+  })
+})
+
+spec('a control socket of a directory with a long path', (it) => {
+  it('lies in a directory of its owner alone, and is found by any path that leads to it', async () => {
+    await using at = await place()
+    const directory = await deep(at.path)
+    const before = shortPlaces()
+    const control = await serveControl(join(directory, '..', basename(directory)), echo)
+    const [name = '', ...others] = shortPlaces().filter((each) => !before.includes(each))
+    assert.equal(others.length, 0)
+    assert.equal(modeOf(join(tmpdir(), name)), 0o700)
+    assert.equal(modeOf(join(tmpdir(), name, 'control.sock')), 0o600)
+    assert.deepEqual(await askControl(directory, { a: 1 }), { a: 1 })
+    await assert.rejects(serveControl(directory, echo), coded('data-locked'))
+    await control.close()
+    assert.ok(!existsSync(join(tmpdir(), name)))
+    await assert.rejects(askControl(directory, {}), coded('unreachable'))
+  })
+
+  it('is neither made nor asked where others can enter', async () => {
+    await using at = await place()
+    const directory = await deep(at.path)
+    const before = shortPlaces()
+    const control = await serveControl(directory, echo)
+    const [name = ''] = shortPlaces().filter((each) => !before.includes(each))
+    const short = join(tmpdir(), name)
+    try {
+      await chmod(short, 0o755)
+      await assert.rejects(askControl(directory, {}), /is not a directory of this user alone/u)
+      await assert.rejects(serveControl(directory, echo), /is not a directory of this user alone/u)
+    } finally {
+      await control.close()
+      await rm(short, { recursive: true, force: true })
+    }
+  })
+})
+
+function modeIfThere(path: string): number | undefined {
+  try {
+    return modeOf(path)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict'
+import { existsSync, lstatSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { serveControl } from 'ospd/node'
+import { type Status, statusEvents } from '../../bin/status/events.ts'
+import { statusLines } from '../../bin/status/lines.ts'
+import { daemon, place, run, start } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+
+/** The status that a daemon tells in JSON. */
+async function statusOf(data: string): Promise<Status> {
+  const { code, stdout, stderr } = await run('ospd', ['status', '--data', data, '--json'])
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+  const [{ v: _v, event, ...status } = {}, ...more] = published(stdout, statusEvents)
+  assert.deepEqual([event, more.length], ['status', 0])
+  return statusEvents.status.parse(status)
+}
+
+/** Asks until it is so. */
+async function statusWith(data: string, holds: (status: Status) => boolean): Promise<Status> {
+  for (;;) {
+    const status = await statusOf(data)
+    if (holds(status)) return status
+  }
+}
+
+const absent = async (data: string, flags: readonly string[] = []) => {
+  const expected = { code: 3, stdout: '', stderr: `ospd: no ospd is running with its data in ${data}\n` }
+  assert.deepEqual(await run('ospd', ['status', '--data', data, ...flags]), expected)
+}
+
+spec('ospd status', (it) => {
+  it('tells of an upload that runs, of a message that waits, and of who is online', async () => {
+    await using at = await place()
+    const data = join(at.path, 'data')
+    await using server = await daemon(data)
+    const flags = ['--server', server.server, '--state', join(at.path, 'state')]
+    await at.write('slow.bin', new Uint8Array(2_000_000))
+    await using _send = start('osp', ['send', 'slow.bin', '--limit-rate', '20k', '--user', 'al ice', ...flags], {
+      cwd: at.path,
+    })
+    await using _listen = start('osp', ['listen', '--user', 'carol', ...flags])
+    assert.equal((await run('osp', ['msg', 'bob', 'hello', '--user', 'carol', ...flags])).code, 0)
+    const isThere = ({ online, uploads }: Status) => online.length > 0 && (uploads[0]?.progress ?? 0) > 0
+    const status = await statusWith(data, isThere)
+    const [{ progress, durable, ...upload } = { progress: 0, durable: 0 }] = status.uploads
+    assert.deepEqual(upload, { user: 'al ice', name: 'slow.bin', size: 2_000_000 })
+    assert.ok(0 <= durable && durable <= progress && progress < 2_000_000)
+    assert.deepEqual(status.online, ['carol'])
+    assert.deepEqual(status.mailboxes, [{ user: 'bob', messages: 1, bytes: 5 }])
+    assert.deepEqual([status.mailboxMessages, status.mailboxBytes], [10_000, 64 * 1024 * 1024])
+    assert.deepEqual([status.moreOnline, status.moreUploads, status.moreMailboxes], [0, 0, 0])
+    assert.deepEqual([status.pid, status.host, status.port], [server.child.pid, '127.0.0.1', server.port])
+    assert.equal(status.links, 2)
+    const { code, stdout, stderr } = await run('ospd', ['status', '--data', data])
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+    const [first, ...lines] = stdout.split('\n')
+    assert.ok(first?.startsWith(`ospd on ${server.server}, data in ${data}, process ${server.child.pid}, up for `))
+    assert.match(
+      lines.join('\n'),
+      /^online:\n {2}carol\nuploads:\n {2}al ice {2}slow\.bin {2}\d+ % {2}[\d.]+ of 1\.91 MiB {2}.* durable\nmailboxes:\n {2}bob {2}1 of 10000 messages {2}0\.00 of 64\.0 MiB\n$/u,
+    )
+  })
+
+  it('tells of a daemon that has nothing to do', async () => {
+    await using at = await place()
+    await using _server = await daemon(at.path)
+    const { stdout } = await run('ospd', ['status'], { env: { OSPD_DATA: at.path } })
+    assert.match(stdout, /, 0 links\nonline: none\nuploads: none\nmailboxes: none\n$/u)
+  })
+
+  it('finds no daemon where none is, with exit code 3', async () => {
+    await using at = await place()
+    await absent(at.path)
+    await absent(join(at.path, 'none'), ['--json'])
+    writeFileSync(join(at.path, 'file'), '')
+    await absent(join(at.path, 'file'))
+  })
+
+  it('finds a daemon again that was killed and started anew', async () => {
+    await using at = await place()
+    await using first = await daemon(at.path)
+    await first.kill('SIGKILL')
+    assert.ok(existsSync(join(at.path, 'control.sock')))
+    await absent(at.path)
+    await using second = await daemon(at.path)
+    assert.equal((await statusOf(at.path)).pid, second.child.pid)
+  })
+
+  it('is refused by a program that does not know it', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, (_request, reply) => reply({ strange: true }))
+    const { code, stderr } = await run('ospd', ['status', '--data', at.path])
+    assert.equal(code, 1)
+    assert.equal(stderr, `ospd: the daemon that has ${at.path} is of another version; use its own "status"\n`)
+  })
+
+  it('takes no operand', async () => {
+    const { code, stderr } = await run('ospd', ['status', 'now'])
+    assert.equal(code, 2)
+    assert.match(stderr, /^ospd: status takes no operand such as now$/mu)
+  })
+
+  it('shows columns, and what could steer a terminal made visible', () => {
+    const status: Status = {
+      pid: 1,
+      host: '::1',
+      port: 6682,
+      uptimeMs: 65_000,
+      links: 1,
+      online: ['文', 'b'],
+      moreOnline: 3,
+      uploads: [
+        { user: '文文', name: 'a\u001B[31m', size: 0, progress: 0, durable: 0 },
+        { user: 'b', name: 'c', size: 2048, progress: 1023, durable: 512 },
+      ],
+      moreUploads: 0,
+      mailboxes: [{ user: 'b\u0007', messages: 10, bytes: 1024 }],
+      moreMailboxes: 1,
+      mailboxMessages: 100,
+      mailboxBytes: 2048,
+    }
+    assert.deepEqual(
+      statusLines(status, '/d\n', (text) => text.toUpperCase()),
+      [
+        'ospd on [::1]:6682, data in /d\\n, process 1, up for 1:05, 1 link',
+        'ONLINE:',
+        '  文',
+        '  b',
+        '  and 3 more',
+        'UPLOADS:',
+        '  文文  a\\u001b[31m  100 %  0 of 0 B          0 B durable',
+        '  b     c            49 %   1.00 of 2.00 KiB  512 B durable',
+        'MAILBOXES:',
+        '  b\\u0007  10 of 100 messages  1.00 of 2.00 KiB',
+        '  and 1 more',
+      ],
+    )
+  })
+})
+
+spec('the control socket of ospd serve', (it) => {
+  it('is its owner’s alone, and is gone with the daemon', async () => {
+    await using at = await place()
+    await using server = await daemon(at.path)
+    const found = lstatSync(join(at.path, 'control.sock'))
+    assert.ok(found.isSocket())
+    assert.equal(found.mode & 0o777, 0o600)
+    await server.kill('SIGTERM')
+    assert.ok(!existsSync(join(at.path, 'control.sock')))
+  })
+
+  it('is not needed: where it can’t be made, the daemon says so and goes on', async () => {
+    await using at = await place()
+    await using first = await daemon(at.path)
+    await first.kill('SIGTERM')
+    await at.write('control.sock', 'in the way')
+    await using second = await daemon(at.path)
+    await second.printed(/ warn {2}no-control code=internal text=".*is no socket.*move it away"/u)
+    await second.kill('SIGTERM')
+    assert.deepEqual(await second.ended, { code: 0, signal: null })
+  })
+})

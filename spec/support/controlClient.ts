@@ -1,0 +1,55 @@
+import { link, rm } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
+
+/** A client of a control socket that keeps to no rule. */
+export interface ControlClient extends Disposable {
+  write(text: string): void
+  /** Resolves with all lines that it was sent, when the other side has ended. */
+  readonly lines: Promise<readonly unknown[]>
+  /** Resolves when the first bytes have come. */
+  readonly answered: Promise<void>
+  /** Takes nothing more. */
+  stopReading(): void
+}
+
+/** Connects; what does not listen there ends it without a line. */
+export function controlClient(directory: string): ControlClient {
+  const socket = connect(join(directory, 'control.sock'))
+  let text = ''
+  socket.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+  })
+  // A reset comes after everything that was sent.
+  socket.on('error', () => {})
+  return {
+    write: (text) => void socket.write(text),
+    lines: new Promise((resolve) => {
+      socket.on('close', () => resolve(text.split('\n').flatMap((line) => (line ? [JSON.parse(line)] : []))))
+    }),
+    answered: new Promise((resolve) => socket.once('data', () => resolve())),
+    stopReading: () => void socket.pause(),
+    [Symbol.dispose]: () => void socket.destroy(),
+  }
+}
+
+/** Leaves a control socket there as a process that was killed does. */
+export async function deadSocket(directory: string): Promise<void> {
+  const path = join(directory, 'first')
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  await link(path, join(directory, 'control.sock'))
+  await new Promise((resolve) => server.close(resolve))
+  await rm(path, { force: true })
+}
+
+/** A program that listens there and answers each connection with this text alone. */
+export async function strangeServer(directory: string, text: string, ends: boolean): Promise<AsyncDisposable> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {}).resume()
+    if (ends) socket.end(text)
+    else socket.write(text)
+  })
+  await new Promise<void>((resolve) => server.listen(join(directory, 'control.sock'), resolve))
+  return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) }
+}
