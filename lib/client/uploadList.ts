@@ -162,7 +162,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   #create(id: number, name: string, source: FileSource, algorithm: DigestName): Task {
-    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload))
+    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload), source.ref)
     const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
     this.#tasks.set(id, task)
     const { finished } = upload
@@ -177,13 +177,15 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const { code, message: text, again } = why
     // What the client's end or a refusal that can pass has ended is still to be sent.
     const isOpen = code === 'closed' || again !== 'no'
-    if (code === 'cancelled') this.#kept?.note(this.#kept.forget(task.id))
+    if (code === 'cancelled') this.#kept?.note(this.#kept.forget(task.id).then(() => this.#discard(task)))
     this.#ended(task, isOpen || code === 'cancelled' ? undefined : { state: 'failed', why: { code, text } })
   }
 
   /** Nothing more becomes of it; `change` is what is kept of that. */
-  #ended({ id }: Task, change?: Partial<KeptTask>): void {
-    if (change && this.#kept) this.#kept.note(this.#keep(id, change))
+  #ended(task: Task, change?: Partial<KeptTask>): void {
+    const { id } = task
+    const discard = change?.state === 'done' ? () => this.#discard(task) : undefined
+    if (change) this.#kept?.note(this.#keep(id, change).then(discard))
     this.#over.push(id)
     if (this.#over.length <= clientLimits.finishedUploads) return
     const oldest = this.#over.shift()
@@ -191,6 +193,11 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     this.#tasks.delete(oldest)
     const kept = this.#kept?.get(oldest)
     if (kept && !isUnfinished(kept)) this.#kept?.note(this.#kept.forget(oldest))
+  }
+
+  /** Where the task is kept no more as one to send: its source is not needed either. */
+  async #discard({ ref }: Task): Promise<void> {
+    if (ref !== undefined) await this.#options.state.discard?.(ref)
   }
 
   /** Keeps a change of a task, and how far it is. */
