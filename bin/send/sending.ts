@@ -113,18 +113,21 @@ export class Sending {
 
   #take(found: Found): void {
     const { reporter, refusal } = this.#options
-    if ('skipped' in found) return reporter.skipped(found.path, found.skipped)
-    if ('failure' in found) return this.#failed(found.path, found.failure)
-    const why = refusal()
-    if (why) {
-      void found.spooled?.discard()
-      return this.#failed(found.path, why)
+    if ('skipped' in found) reporter.skipped(found.path, found.skipped)
+    else if ('failure' in found) this.#failed(found.path, found.failure)
+    else {
+      const why = refusal()
+      const adding = (why ? this.#reject(found, why) : this.#add(found)).then(() => {
+        this.#adding.delete(found.name)
+        this.#wake()
+      })
+      this.#adding.set(found.name, adding)
     }
-    const adding = this.#add(found).then(() => {
-      this.#adding.delete(found.name)
-      this.#wake()
-    })
-    this.#adding.set(found.name, adding)
+  }
+
+  async #reject({ path, spooled }: Candidate, why: OspError): Promise<void> {
+    await spooled?.discard()
+    this.#failed(path, why)
   }
 
   #failed(path: string, why: OspError): void {
@@ -132,8 +135,9 @@ export class Sending {
     this.#options.reporter.failed({ path }, why)
   }
 
-  async #add({ path, name, size, spooled }: Candidate): Promise<void> {
+  async #add(candidate: Candidate): Promise<void> {
     const { uploads, digest, stop, tally } = this.#options
+    const { path, name, size, spooled } = candidate
     try {
       const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), { digest })
       this.#own.add(upload)
@@ -141,10 +145,9 @@ export class Sending {
       if (known) this.#forget(known)
       this.#follow({ path, size, upload })
     } catch (error) {
-      await spooled?.discard()
       const why = OspError.from(error)
       if (why.code === 'closed' && stop.aborted) tally.isUnfinished(0)
-      else this.#failed(path, why)
+      else await this.#reject(candidate, why)
     }
   }
 
@@ -179,8 +182,8 @@ export class Sending {
     const { tally, reporter, isAwaited } = this.#options
     const { upload } = task
     const isOwn = this.#own.has(upload)
-    if (!isOwn && isAwaited?.(upload.id)) return reporter.passed(task)
-    if ('file' in end) {
+    if (!isOwn && isAwaited?.(upload.id)) reporter.passed(task)
+    else if ('file' in end) {
       tally.isStored(end.file, upload.contentBytes)
       reporter.stored(task, end.file)
     } else if (!isOwn && end.why.code === 'cancelled') reporter.cancelled(task)
