@@ -3,11 +3,24 @@ import { main } from './common/program.ts'
 import { listenCommand } from './listen/listen.ts'
 import { msgCommand } from './msg/msg.ts'
 import { sendCommand } from './send/send.ts'
+import { addCommand } from './tasks/add.ts'
+import { cancelCommand, continueCommand, pauseCommand } from './tasks/steer.ts'
+import { tasksCommand } from './tasks/tasks.ts'
 import { whoCommand } from './who/who.ts'
 
 await main({
   name: 'osp',
   describe: 'Sends files and messages to an ospd, reliably.',
   prefix: 'OSP',
-  commands: [sendCommand, msgCommand, listenCommand, whoCommand],
+  commands: [
+    sendCommand,
+    tasksCommand,
+    addCommand,
+    pauseCommand,
+    continueCommand,
+    cancelCommand,
+    msgCommand,
+    listenCommand,
+    whoCommand,
+  ],
 })

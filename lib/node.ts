@@ -1,4 +1,21 @@
-/** What Node gives: TCP, a directory as storage, files as sources, a control socket. */
+/**
+ * What Node gives: TCP, a directory as storage, files as sources, a control socket, and the tasks of a state directory for
+ * several programs.
+ */
+import { directoryControl } from './adapters/directoryControl.ts'
+import { file } from './adapters/fileSource.ts'
+import { nodePlatform } from './adapters/nodePlatform.ts'
+import { sweepSpool } from './adapters/stateDirectory/spool.ts'
+import { stateDirectory } from './adapters/stateDirectory.ts'
+import type { Client } from './client/client.ts'
+import type { JoinedTasks } from './client/steering/joinTasks.ts'
+import { openTasks as openBound } from './client/steering/openTasks.ts'
+import type { ServedTasks } from './client/steering/serveTasks.ts'
+import { Steering } from './client/steering/steerTasks.ts'
+import type { TaskSteering } from './client/steering/taskSteering.ts'
+import type { Uploads } from './client/uploads.ts'
+import type { Log } from './ports/log.ts'
+
 export {
   type AskOptions,
   askControl,
@@ -10,5 +27,45 @@ export {
 export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
+export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'
+export type { JoinedTasks } from './client/steering/joinTasks.ts'
+export type { ServedTasks } from './client/steering/serveTasks.ts'
+export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/steering/taskSteering.ts'
+
+/**
+ * Has the tasks of a state directory for the client with these uploads, and lets other programs steer them; or, where
+ * another program has them, joins that one. Call it before the client is used, with the state of that directory. What was
+ * spooled for no task is removed. Rejects with OspError `data-locked` where neither is possible for long.
+ */
+export async function openTasks(uploads: Uploads, directory: string): Promise<ServedTasks | JoinedTasks> {
+  const { clock } = nodePlatform()
+  const opened = await openBound({ uploads, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
+  if (opened.joined) return opened
+  try {
+    const tasks = await uploads.tasks()
+    const wanted = tasks.filter(({ state }) => state !== 'done' && state !== 'cancelled')
+    await sweepSpool(
+      directory,
+      wanted.flatMap(({ ref }) => ref ?? []),
+    )
+    return opened
+  } catch (error) {
+    await opened.close()
+    throw error
+  }
+}
+
+export interface SteerOptions {
+  /** A client with the state of that directory, by which what is cancelled is removed at once if nobody sends. */
+  readonly client?: (() => Client) | undefined
+  readonly log?: Log | undefined
+}
+
+/** Steers the tasks of a state directory: by the program that has them, or in what is kept of them. */
+export function steerTasks(directory: string, options: SteerOptions = {}): TaskSteering {
+  const { clock } = nodePlatform()
+  const control = directoryControl(directory)
+  return new Steering({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
+}

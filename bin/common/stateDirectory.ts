@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { dirname, posix, resolve, win32 } from 'node:path'
 import type { Everywhere } from './everywhere.ts'
 import { UsageError } from './usage.ts'
+import { userOf } from './userOf.ts'
 
 /** What decides where a program keeps its state. */
 export interface Surroundings {
@@ -28,8 +29,15 @@ export function stateDirectoryOf({ state, server }: Pick<Everywhere, 'state' | '
   return [state ?? platformState(), ...parts].join('/')
 }
 
+/** The state directory of whoever runs a command. Throws UsageError where it can't be used. */
+export async function openStateDirectory(values: Pick<Everywhere, 'state' | 'server' | 'user'>): Promise<string> {
+  const path = stateDirectoryOf(values, userOf(values))
+  await checkStateDirectory(path)
+  return path
+}
+
 /** Throws UsageError where the directory can't be written to, or can't be made. It is left to the library to make it. */
-export async function checkStateDirectory(path: string): Promise<void> {
+async function checkStateDirectory(path: string): Promise<void> {
   for (let at = resolve(path); ; at = dirname(at)) {
     try {
       await access(at, constants.W_OK | constants.X_OK)

@@ -47,6 +47,11 @@ function threeDigits(bytes: number, power: number): string {
   return value < 99.95 ? value.toFixed(1) : value.toFixed(0)
 }
 
+/** The part of a size that is done, in percent; an empty file is done once its `size` is known to be all of it. */
+export function percent(part: number, whole: number): number {
+  return Math.floor((100 * part) / Math.max(whole, 1))
+}
+
 /** A time for people, from seconds to days: `8 s`, `1:05`, `2:03:10`, `3 d`. */
 export function formatTime(ms: number): string {
   const seconds = Math.ceil(ms / 1_000)

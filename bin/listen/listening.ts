@@ -2,9 +2,8 @@ import { type ClientState, type LogEntry, OspError, type Receiver } from 'ospd'
 import { stateDirectory } from 'ospd/node'
 import type { Errand } from '../common/errand.ts'
 import { jsonLine } from '../common/output.ts'
-import { checkStateDirectory, stateDirectoryOf } from '../common/stateDirectory.ts'
+import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
-import { userOf } from '../common/userOf.ts'
 import { messageEvent, messageLine } from './messageLine.ts'
 import type { ListenValues } from './settings.ts'
 
@@ -21,9 +20,7 @@ export class Listening {
 
   /** Where it notes what was printed. Throws UsageError where it can't. */
   async openState(): Promise<ClientState> {
-    const path = stateDirectoryOf(this.#values, userOf(this.#values))
-    await checkStateDirectory(path)
-    const { receipts } = stateDirectory(path)
+    const { receipts } = stateDirectory(await openStateDirectory(this.#values))
     const put: typeof receipts.put = async (receipt, most) => {
       await receipts.put(receipt, most)
       if (++this.#noted === this.#values.count) this.#stop()

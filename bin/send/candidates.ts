@@ -1,25 +1,34 @@
 import { basename, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
-import { checkFileName, type OspError } from 'ospd'
+import { checkFileName, OspError } from 'ospd'
+import { spool } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
 import { linesOf, openList } from './lines.ts'
 import type { SendValues } from './settings.ts'
 import { type Found, find, sameName } from './walk.ts'
 
+/** What decides which files are to be sent. */
+export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pick<SendValues, 'files-from'>>
+
 /** What a command was asked to send. */
 export interface Candidates extends AsyncIterable<Found> {
-  /** Where more names come from while others are sent. */
-  readonly list: Readable | undefined
+  /** Where names, or what is to be sent, come from while others are sent. */
+  readonly input: Readable | undefined
 }
 
 /**
- * The files that are to be sent, found as they are asked for. Throws UsageError where the command as a whole is wrong:
- * nothing to send, or two FILEs of one name.
+ * The files that are to be sent, found as they are asked for; stdin, as `-`, is spooled to the state directory then. Throws
+ * UsageError where the command as a whole is wrong, as by two FILEs of one name.
  */
-export async function candidatesOf(values: SendValues, files: readonly string[]): Promise<Candidates> {
+export async function candidatesOf(
+  values: CandidateValues,
+  files: readonly string[],
+  directory: string,
+): Promise<Candidates> {
   const { recursive, as, 'files-from': from } = values
-  if (files.length === 0 && from === undefined) throw new UsageError('name a FILE to send, or --files-from')
   if (as !== undefined && (files.length !== 1 || from !== undefined)) throw new UsageError('--as is for one FILE alone')
+  const stdin = files.includes('-')
+  if (stdin && as === undefined) throw new UsageError('give what is read from stdin a name on the server by --as')
   const names = new Names()
   const named = files.map((path) => ({ path, name: serverName(path, as) }))
   for (const { path, name } of named) {
@@ -32,16 +41,29 @@ export async function candidatesOf(values: SendValues, files: readonly string[])
   }
   const list = from === undefined ? undefined : await openList(from)
   return {
-    list,
+    input: stdin ? process.stdin : list,
     async *[Symbol.asyncIterator]() {
-      for (const { path, name } of named) yield* find(path, name, recursive)
+      for (const { path, name } of named) {
+        if (path === '-') yield await spooled(directory, name)
+        else yield* find(path, name, recursive)
+      }
       for await (const path of list ? linesOf(list) : []) {
         const name = serverName(path)
         const other = names.take(name, path)
         if (other === undefined) yield* find(path, name, recursive)
-        else yield { path, failure: sameName(other, name) as OspError }
+        else yield { path, failure: sameName(other, name) }
       }
     },
+  }
+}
+
+async function spooled(directory: string, name: string): Promise<Found> {
+  const path = '-'
+  try {
+    const spooled = await spool(directory, process.stdin, name)
+    return { path, name, size: spooled.size, spooled }
+  } catch (error) {
+    return { path, failure: OspError.from(error) }
   }
 }
 

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { again, code, type EventOf, linkEvents, text } from '../common/linkEvents.ts'
 
-const task = z.int().describe('the number of the upload in this command')
-const file = z.string().describe('the path as it was given')
+const task = z.int().describe('its number, as `osp tasks` has it')
+const file = z.string().describe('the path as it was given; of a task that was taken up, the whole path')
 const name = z.string().describe('the name that it was sent under')
 const sent = z.int().describe('bytes of content that this process sent for the file, repeated ones included')
 
@@ -31,6 +31,15 @@ export const sendEvents = {
       sent,
     })
     .describe('This file was not sent; the others go on.'),
+  cancelled: z
+    .strictObject({ task, file, name })
+    .describe('A task that this command was not given was cancelled; it is not counted.'),
+  paused: z
+    .strictObject({ task, file, name })
+    .describe('A task that this command would have taken up is paused, and stays so.'),
+  joined: z
+    .strictObject({ text })
+    .describe('Another `osp send` is running: it sends the files, and this command tells what becomes of them.'),
   skipped: z.strictObject({ file, text }).describe('Something in a folder is nothing to send.'),
   refused: z
     .strictObject({ task, file, name, code, text })
@@ -40,7 +49,7 @@ export const sendEvents = {
     .strictObject({
       stored: z.int().describe('files that were stored'),
       failed: z.int().describe('files that failed'),
-      unfinished: z.int().describe('files that were under way or waiting when the command was interrupted'),
+      unfinished: z.int().describe('files that were under way or waiting when the command ended; they stay tasks'),
       size: z.int().describe('bytes of the stored files'),
       sent: z.int().describe('bytes of content that this process sent'),
       seconds: z.number().describe('how long it took'),

@@ -13,6 +13,16 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit = emit
   }
 
+  joined(text: string): void {
+    this.#emit({ event: 'joined', text })
+  }
+
+  nothing(): void {}
+
+  paused(tasks: readonly Task[]): void {
+    for (const task of tasks) this.#emit({ event: 'paused', ...named(task) })
+  }
+
   added(): void {}
 
   complete(): void {}
@@ -28,6 +38,12 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'failed', task, file: path, name: upload?.name ?? null, code, text, again, sent })
   }
 
+  cancelled(task: Task): void {
+    this.#emit({ event: 'cancelled', ...named(task) })
+  }
+
+  passed(): void {}
+
   skipped(file: string, text: string): void {
     this.#emit({ event: 'skipped', file, text })
   }
@@ -41,3 +57,5 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'summary', stored, failed, unfinished, size, sent, seconds: rounded, exitCode })
   }
 }
+
+const named = ({ path, upload }: Task) => ({ task: upload.id, file: path, name: upload.name })

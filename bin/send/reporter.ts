@@ -4,7 +4,7 @@ import type { Tally } from './tally.ts'
 
 /** A file that is being sent, or waits for its turn. */
 export interface Task {
-  /** As the user gave it. */
+  /** As the user gave it; of a task that this command was not given, its whole path. */
   readonly path: string
   readonly size: number
   readonly upload: Upload
@@ -18,11 +18,21 @@ export interface Untaken {
 
 /** Tells the user what happens, in text or JSON. */
 export interface Reporter extends LinkReporter {
+  /** Another program sends what this one is given. */
+  joined(text: string): void
+  /** No task is left that could be taken up. */
+  nothing(): void
+  /** Tasks that are not taken up, since they are paused. */
+  paused(tasks: readonly Task[]): void
   added(task: Task): void
   /** No more files are to come. */
   complete(): void
   stored(task: Task, file: SentFile): void
   failed(file: Task | Untaken, why: OspError): void
+  /** It was cancelled, as somebody wanted. */
+  cancelled(task: Task): void
+  /** It has ended; the program that has added it tells of that. */
+  passed(task: Task): void
   skipped(path: string, why: string): void
   /** The server does not take a file for now. */
   refused(task: Task, why: OspError): void

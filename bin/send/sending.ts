@@ -1,12 +1,15 @@
-import { type Client, OspError } from 'ospd'
+import { statSync } from 'node:fs'
+import { type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource } from 'ospd/node'
+import { isRefusal } from './isRefusal.ts'
 import type { Reporter, Task } from './reporter.ts'
 import type { SendValues } from './settings.ts'
 import type { Tally } from './tally.ts'
 import type { Candidate, Found } from './walk.ts'
 
 export interface SendingOptions {
-  readonly client: Client
+  /** Where files are added. */
+  readonly uploads: Pick<Client['uploads'], 'add'>
   readonly reporter: Reporter
   readonly tally: Tally
   readonly digest: SendValues['digest']
@@ -14,16 +17,29 @@ export interface SendingOptions {
   readonly stop: AbortSignal
   /** Why the server is not asked for anything any more, once that is so: every file that is left fails with it. */
   readonly refusal: () => OspError | undefined
+  /** Whether another program tells what becomes of an upload that this command was not given. */
+  readonly isAwaited?: (id: number) => boolean
+  /** What the user is shown of where a task's content is. */
+  readonly shown?: (ref: string) => string
 }
 
-/** Unfinished uploads at once, waiting ones included: what is to be sent can be more than fits in memory. */
-const unfinishedMost = 100
+/** Files that are being added at once: the list of tasks is flushed for all of them together. */
+const addingMost = 100
 
-/** Feeds the client with files as they are found, and follows what becomes of them. */
+/** Unfinished uploads at once, waiting ones included: what is to be sent can be more than fits in memory. */
+export const unfinishedMost = 10_000
+
+/** Feeds the client with files as they are found, and follows what becomes of them, and of what others have added. */
 export class Sending {
   readonly #options: SendingOptions
   readonly #unfinished = new Map<Task, Promise<void>>()
-
+  readonly #tasks = new WeakMap<Upload, Task>()
+  /** Tasks that the command was given itself. */
+  readonly #own = new WeakSet<Upload>()
+  /** What is paused, and not waited for as long as it is. */
+  readonly #parked = new Set<Upload>()
+  /** Names that are being added. */
+  readonly #adding = new Map<string, Promise<void>>()
   #wake: () => void = () => {}
 
   constructor(options: SendingOptions) {
@@ -33,7 +49,24 @@ export class Sending {
 
   /** Those that are under way or wait for their turn. */
   get unfinished(): readonly Task[] {
-    return [...this.#unfinished.keys()]
+    return [...this.#unfinished.keys()].filter(({ upload }) => !this.#parked.has(upload))
+  }
+
+  /** Follows an upload that the command was not given. */
+  adopt(upload: Upload): void {
+    if (upload.phase !== 'paused' && this.#parked.delete(upload)) this.#wake()
+    if (this.#tasks.has(upload) || this.#adding.has(upload.name)) return
+    const { ref = upload.name } = upload
+    const { shown = (path) => path } = this.#options
+    this.#follow({ path: shown(ref), size: sizeOf(ref), upload })
+  }
+
+  /** Does not wait for paused uploads, until they go on; returns those that are. */
+  park(uploads: Iterable<Upload>): readonly Task[] {
+    const paused = [...uploads].filter(({ phase }) => phase === 'paused')
+    for (const upload of paused) this.#parked.add(upload)
+    this.#wake()
+    return paused.flatMap((upload) => this.#tasks.get(upload) ?? [])
   }
 
   /** Sends what is found; resolves when all of it is stored or has failed, or when it was stopped. */
@@ -42,42 +75,59 @@ export class Sending {
     try {
       for await (const found of candidates) {
         if (stop.aborted) break
-        await this.#take(found)
-        await this.#atMost(unfinishedMost - 1)
+        this.#take(found)
+        await this.#until(() => this.#adding.size < addingMost && this.#unfinished.size < unfinishedMost)
       }
     } catch (error) {
       // A list that was closed early says so.
       if (!stop.aborted) throw error
     }
+    await Promise.all(this.#adding.values())
     reporter.complete()
-    await this.#atMost(0)
+    await this.rest()
   }
 
-  /** Resolves when every upload has ended: after the client was closed, or could not go online any more. */
+  /** Resolves when nothing is unfinished that is not parked, or when it was stopped. */
+  rest(): Promise<void> {
+    return this.#until(() => this.#unfinished.size <= this.#parked.size)
+  }
+
+  /** The server is not asked any more: what is paused does not end by itself. */
+  gaveUp(): void {
+    this.park([...this.#unfinished.keys()].map(({ upload }) => upload))
+  }
+
+  /** Resolves when every upload has ended: after the client was closed. */
   async settled(): Promise<void> {
+    await Promise.all([...this.#adding.values()])
     await Promise.all(this.#unfinished.values())
   }
 
-  /** Resolves when no more than so many are unfinished, or when it was stopped. */
-  async #atMost(count: number): Promise<void> {
-    while (this.#unfinished.size > count && !this.#options.stop.aborted) {
+  async #until(reached: () => boolean): Promise<void> {
+    while (!reached() && !this.#options.stop.aborted) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
     }
   }
 
-  async #take(found: Found): Promise<void> {
-    const { reporter } = this.#options
-    if ('skipped' in found) return reporter.skipped(found.path, found.skipped)
-    if ('failure' in found) return this.#failed(found.path, found.failure)
-    const refusal = this.#options.refusal()
-    if (refusal) return this.#failed(found.path, refusal)
-    try {
-      await this.#add(found)
-    } catch (error) {
-      this.#failed(found.path, OspError.from(error))
+  #take(found: Found): void {
+    const { reporter, refusal } = this.#options
+    if ('skipped' in found) reporter.skipped(found.path, found.skipped)
+    else if ('failure' in found) this.#failed(found.path, found.failure)
+    else {
+      const why = refusal()
+      const adding = (why ? this.#reject(found, why) : this.#add(found)).then(() => {
+        this.#adding.delete(found.name)
+        this.#wake()
+      })
+      this.#adding.set(found.name, adding)
     }
+  }
+
+  async #reject({ path, spooled }: Candidate, why: OspError): Promise<void> {
+    await spooled?.discard()
+    this.#failed(path, why)
   }
 
   #failed(path: string, why: OspError): void {
@@ -85,31 +135,62 @@ export class Sending {
     this.#options.reporter.failed({ path }, why)
   }
 
-  async #add({ path, name, size }: Candidate): Promise<void> {
-    const { client, digest, reporter } = this.#options
-    const upload = await client.uploads.add(fileSource(path, { name }), { digest })
-    const task = { path, size, upload }
-    reporter.added(task)
-    this.#watchRefusals(task)
-    this.#unfinished.set(task, this.#follow(task))
-  }
-
-  async #follow(task: Task): Promise<void> {
-    const { tally, reporter, stop } = this.#options
-    const { upload } = task
+  async #add(candidate: Candidate): Promise<void> {
+    const { uploads, digest, stop, tally } = this.#options
+    const { path, name, size, spooled } = candidate
     try {
-      const file = await upload.finished
-      tally.isStored(file, upload.contentBytes)
-      reporter.stored(task, file)
+      const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), { digest })
+      this.#own.add(upload)
+      const known = this.#tasks.get(upload)
+      if (known) this.#forget(known)
+      this.#follow({ path, size, upload })
     } catch (error) {
       const why = OspError.from(error)
-      // Left to the command, which lists what it leaves unfinished.
-      if (why.code === 'closed' && stop.aborted) return tally.isUnfinished(upload.contentBytes)
-      tally.isFailed(why, upload.contentBytes)
-      reporter.failed(task, why)
+      if (why.code === 'closed' && stop.aborted) tally.isUnfinished(0)
+      else await this.#reject(candidate, why)
     }
+  }
+
+  /** It goes on as a task that the command was given. */
+  #forget(task: Task): void {
     this.#unfinished.delete(task)
+    this.#options.reporter.passed(task)
+  }
+
+  #follow(task: Task): void {
+    this.#tasks.set(task.upload, task)
+    this.#options.reporter.added(task)
+    this.#watchRefusals(task)
+    this.#unfinished.set(task, this.#toItsEnd(task))
+  }
+
+  async #toItsEnd(task: Task): Promise<void> {
+    const { upload } = task
+    const end = await endOf(upload)
+    // It was followed before the command was given it as well.
+    if (this.#tasks.get(upload) !== task) return
+    const isClosed = 'why' in end && end.why.code === 'closed'
+    // Left to the command, which lists what it leaves unfinished.
+    if (isClosed && !this.#parked.has(upload)) return this.#options.tally.isUnfinished(upload.contentBytes)
+    if (!isClosed) this.#tell(task, end)
+    this.#unfinished.delete(task)
+    this.#parked.delete(upload)
     this.#wake()
+  }
+
+  #tell(task: Task, end: End): void {
+    const { tally, reporter, isAwaited } = this.#options
+    const { upload } = task
+    const isOwn = this.#own.has(upload)
+    if (!isOwn && isAwaited?.(upload.id)) reporter.passed(task)
+    else if ('file' in end) {
+      tally.isStored(end.file, upload.contentBytes)
+      reporter.stored(task, end.file)
+    } else if (!isOwn && end.why.code === 'cancelled') reporter.cancelled(task)
+    else {
+      tally.isFailed(end.why, upload.contentBytes)
+      reporter.failed(task, end.why)
+    }
   }
 
   /** Says once for each reason that the server does not take the file for now. */
@@ -124,8 +205,20 @@ export class Sending {
   }
 }
 
-/** Broken links are told for all files at once, and what the client repairs by itself is not worth a word. */
-function isRefusal({ code, again }: OspError): boolean {
-  const broken = ['link-lost', 'unreachable', 'timed-out', 'closed', 'superseded', 'shutting-down']
-  return again === 'later' && !broken.includes(code)
+type End = { readonly file: SentFile } | { readonly why: OspError }
+
+function endOf({ finished }: Upload): Promise<End> {
+  return finished.then(
+    (file) => ({ file }),
+    (error: unknown) => ({ why: OspError.from(error) }),
+  )
+}
+
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size
+  } catch {
+    // Its upload tells why.
+    return 0
+  }
 }

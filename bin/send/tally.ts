@@ -5,7 +5,7 @@ import { exitCodeOf, exitCodes } from '../common/exitCodes.ts'
 export class Tally {
   stored = 0
   failed = 0
-  /** Under way or waiting when the command was interrupted. */
+  /** Under way or waiting when the command ended, because it was interrupted or the program that it had joined was. */
   unfinished = 0
   size = 0
   sent = 0
@@ -49,6 +49,7 @@ export class Tally {
     if (this.#interrupted) return exitCodes.interrupted
     if (this.#refusal) return exitCodeOf(this.#refusal)
     const { usage, failed, notLetIn, unreachable, later, done } = exitCodes
-    return [usage, failed, notLetIn, unreachable, later].find((code) => this.#codes.has(code)) ?? done
+    const worst = [usage, failed, notLetIn, unreachable, later].find((code) => this.#codes.has(code))
+    return worst ?? (this.unfinished > 0 ? later : done)
   }
 }

@@ -40,12 +40,29 @@ export class TextReporter implements Reporter {
   readonly #link: LinkLines
   #gaveUp: OspError | undefined
   #notSent = 0
+  #joined = false
 
   constructor(options: TextOptions) {
     const { lines, styles, server, quiet } = options
     this.#options = options
     this.#say = sayer((line) => lines.note(line), styles)
     this.#link = new LinkLines({ say: this.#say, server, quiet })
+  }
+
+  joined(text: string): void {
+    this.#joined = true
+    this.#hint(text)
+  }
+
+  nothing(): void {
+    this.#hint('there is nothing left to send')
+  }
+
+  paused(tasks: readonly Task[]): void {
+    const names = tasks.slice(0, listed).map(({ path }) => path)
+    const more = tasks.length - names.length
+    const all = names.join(', ') + (more > 0 ? ` and ${files(more)} more` : '')
+    this.#hint(`paused, and not taken up: ${all}; "osp continue" lets ${tasks.length === 1 ? 'it' : 'them'} go on`)
   }
 
   added(task: Task): void {
@@ -67,6 +84,15 @@ export class TextReporter implements Reporter {
     if (file.upload) this.#options.overview?.end(file)
     if (this.#gaveUp && why.code === this.#gaveUp.code) this.#notSent++
     else this.#say(`${file.path}: ${why.message}`, 'red')
+  }
+
+  cancelled(task: Task): void {
+    this.#options.overview?.end(task)
+    this.#hint(`${task.path}: cancelled`)
+  }
+
+  passed(task: Task): void {
+    this.#options.overview?.end(task)
   }
 
   skipped(path: string, why: string): void {
@@ -94,7 +120,7 @@ export class TextReporter implements Reporter {
 
   end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {
     const { stored, failed, size } = tally
-    if (unfinished.length > 0) this.#interrupted(unfinished)
+    if (unfinished.length > 0) this.#unfinished(unfinished)
     if (this.#notSent > 0) this.#say(`${files(this.#notSent)} not sent; the same command sends what is missing`, 'red')
     else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
     else if (this.#options.terminal.notes && stored > 1) {
@@ -103,8 +129,12 @@ export class TextReporter implements Reporter {
     }
   }
 
-  #interrupted(unfinished: readonly Task[]): void {
-    this.#say('interrupted; the same command goes on where the server stands:', 'yellow')
+  #unfinished(unfinished: readonly Task[]): void {
+    if (this.#joined) {
+      this.#say(`${files(unfinished.length)} left to the osp send that was joined; "osp tasks" shows them`, 'yellow')
+      return
+    }
+    this.#say('interrupted; "osp send" continues where the server stands:', 'yellow')
     const begun = unfinished.filter(({ upload }) => upload.progress.sent > 0)
     for (const { path, upload } of begun.slice(0, listed)) {
       const { sent, size } = upload.progress

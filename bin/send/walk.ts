@@ -1,6 +1,7 @@
 import type { Dirent, Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { OspError } from 'ospd'
+import type { Spooled } from 'ospd/node'
 
 /** A file to send. `path` is what the user sees: as it was given, with what is below a folder behind it. */
 export interface Candidate {
@@ -9,6 +10,8 @@ export interface Candidate {
   readonly name: string
   /** Bytes, as far as they are known before it is opened. */
   readonly size: number
+  /** What it is, where it is no file of its path. */
+  readonly spooled?: Spooled
 }
 
 /** A file to send; or a path that failed by itself; or one that is nothing to send. */

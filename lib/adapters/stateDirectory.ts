@@ -2,17 +2,19 @@ import { join, resolve } from 'node:path'
 import type { ClientState } from '../ports/clientState.ts'
 import { file } from './fileSource.ts'
 import { ReceiptFile } from './stateDirectory/receiptFile.ts'
+import { discardSpooled } from './stateDirectory/spool.ts'
 import { TaskFile } from './stateDirectory/taskFile.ts'
 
 /**
  * A client's state in a directory, for one user at one server; it is made when something is first kept. One process at a
  * time uses it for messages, and one for uploads.
  */
-export function stateDirectory(path: string): ClientState & Required<Pick<ClientState, 'tasks' | 'reopen'>> {
+export function stateDirectory(path: string): Required<ClientState> {
   const directory = resolve(path)
   return {
     receipts: new ReceiptFile(join(directory, 'receipts')),
     tasks: new TaskFile(join(directory, 'tasks')),
     reopen: (ref) => file(ref),
+    discard: (ref) => discardSpooled(directory, ref),
   }
 }

@@ -9,6 +9,7 @@ import type { Progress, SentFile, Upload, UploadEvents } from './upload.ts'
 export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
   readonly id: number
   readonly name: string
+  readonly ref: string | undefined
   readonly #changed: (upload: Upload) => void
   #phase: UploadPhase = 'waiting'
   #why: OspError | undefined
@@ -17,10 +18,11 @@ export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
   readonly #finished: Deferred<SentFile> = deferred()
 
   /** `changed` is called behind every event. */
-  constructor(id: number, name: string, changed: (upload: Upload) => void) {
+  constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string) {
     super()
     this.id = id
     this.name = name
+    this.ref = ref
     this.#changed = changed
   }
 

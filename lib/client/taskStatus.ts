@@ -66,10 +66,15 @@ export function keptStatus({ id, ref, name, state, size, durable, why }: KeptTas
   const sent = state === 'done' ? size : durable
   if (state === 'open') return { id, ref, name, state: 'waiting', sent, durable, size, why: notBegun }
   const reason = state === 'paused' ? { code: 'paused', text: 'it is paused; continue it' } : why
-  return { id, ref, name, state, sent, durable: sent, size, why: reason }
+  return { id, ref, name, state, sent, durable: sent, size, why: state === 'cancelling' ? notRemoved : reason }
 }
 
 const notBegun: TaskReason = { code: 'not-begun', text: 'nobody sends it at present; osp send takes it up' }
+
+const notRemoved: TaskReason = {
+  code: 'not-begun',
+  text: 'the server has still to remove what it has; osp send sees to that',
+}
 
 function reasonOf({ code, message: text }: OspError, retryAtMs?: number, now = 0): TaskReason {
   return { code, text, ...(retryAtMs !== undefined && { retryMs: Math.max(0, Math.round(retryAtMs - now)) }) }

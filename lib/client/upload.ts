@@ -36,6 +36,8 @@ export interface UploadEvents {
 export interface Upload extends EventEmitter<UploadEvents> {
   readonly id: number
   readonly name: string
+  /** How its source is found again, if it can be: of a file, its path. */
+  readonly ref: string | undefined
   readonly phase: UploadPhase
   /** Why it waits, has failed or was cancelled, where there is something to say. */
   readonly why: OspError | undefined

@@ -160,7 +160,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   #create(id: number, name: string, source: FileSource, algorithm: DigestName): Task {
-    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload))
+    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload), source.ref)
     const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
     this.#tasks.set(id, task)
     const { finished } = upload
@@ -182,13 +182,15 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const isOpen = code === 'closed' || again !== 'no'
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
-    if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))
+    if (isCancelled) this.#kept?.note(this.#kept.forget(task.id).then(() => this.#discard(task)))
     this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
   }
 
   /** Nothing more becomes of it; `change` is what is kept of that. */
-  #ended({ id }: Task, change?: Partial<KeptTask>): void {
-    if (change && this.#kept) this.#kept.note(this.#keep(id, change))
+  #ended(task: Task, change?: Partial<KeptTask>): void {
+    const { id } = task
+    const discard = change?.state === 'done' ? () => this.#discard(task) : undefined
+    if (change) this.#kept?.note(this.#keep(id, change).then(discard))
     this.#over.push(id)
     if (this.#over.length <= clientLimits.finishedUploads) return
     const oldest = this.#over.shift()
@@ -196,6 +198,11 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     this.#tasks.delete(oldest)
     const kept = this.#kept?.get(oldest)
     if (kept && !isUnfinished(kept)) this.#kept?.note(this.#kept.forget(oldest))
+  }
+
+  /** Where the task is kept no more as one to send: its source is not needed either. */
+  async #discard({ ref }: Task): Promise<void> {
+    if (ref !== undefined) await this.#options.state.discard?.(ref)
   }
 
   /** Keeps a change of a task, and how far it is. */

@@ -8,7 +8,7 @@ export interface UploadListOptions {
   readonly platform: Platform
   readonly session: ClientSession<UploadLink>
   /** Where tasks are kept, and how their sources are found again. */
-  readonly state: Pick<ClientState, 'tasks' | 'reopen'>
+  readonly state: Pick<ClientState, 'tasks' | 'reopen' | 'discard'>
   /** Uploads at once, where the server allows as many. */
   readonly atOnce: number
   /** Bytes a second for all uploads together. */

@@ -61,4 +61,6 @@ export interface ClientState {
   readonly tasks?: TaskStore
   /** The source of a kept task. */
   reopen?(ref: string): FileSource
+  /** A task with this source is done or was cancelled: where the state itself holds the source, it removes it. */
+  discard?(ref: string): Promise<void>
 }

@@ -1,0 +1,81 @@
+import { OspError } from 'ospd'
+import { type CancelledTask, stateDirectory, steerTasks, type TaskSteering } from 'ospd/node'
+import type { Everywhere } from '../common/everywhere.ts'
+import { exitCodes } from '../common/exitCodes.ts'
+import { openClient } from '../common/openClient.ts'
+import { errorLine, Results, type Say, sayer } from '../common/output.ts'
+import { openStateDirectory } from '../common/stateDirectory.ts'
+import { stylesFor } from '../common/style.ts'
+import { UsageError } from '../common/usage.ts'
+import { taskEvent, taskLines } from './taskLines.ts'
+
+/** What a command has that looks at tasks or steers them. */
+export interface AtTasks {
+  readonly tasks: TaskSteering
+  readonly directory: string
+  readonly results: Results
+  readonly say: Say
+  /** Says something that is no result, unless it is to be quiet. */
+  readonly hint: (text: string) => void
+  /** Prints tasks as results. */
+  readonly print: (tasks: readonly CancelledTask[], why?: boolean) => void
+}
+
+/** Runs a command about the tasks of a user, and returns the exit code. */
+export async function atTasks(values: Everywhere, work: (at: AtTasks) => Promise<number>): Promise<number> {
+  const directory = await openStateDirectory(values)
+  const results = new Results()
+  const say = sayer(errorLine, stylesFor(process.stderr))
+  const client = () => openClient(values, { state: stateDirectory(directory) })
+  const print = (tasks: readonly CancelledTask[], why = false) => {
+    if (values.json) for (const task of tasks) results.event(taskEvent(task, directory))
+    else for (const line of taskLines(tasks, why, stylesFor(process.stdout))) results.line(line)
+  }
+  const hint = (text: string) => {
+    if (!values.quiet && !values.json) say(text, 'yellow')
+  }
+  const code = await work({ tasks: steerTasks(directory, { client }), directory, results, say, hint, print })
+  if (results.failure === undefined) return code
+  errorLine(`osp: ${results.failure}`)
+  return code || exitCodes.failed
+}
+
+/** The numbers that were given as operands. Throws UsageError where one is none. */
+export function numbersOf(operands: readonly string[]): readonly number[] {
+  const wrong = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
+  if (wrong.length > 0) {
+    throw new UsageError(`TASK is a number that "osp tasks" prints, not ${wrong.join(', ')}`)
+  }
+  return [...new Set(operands.map(Number))]
+}
+
+/** The tasks of these numbers. Throws UsageError that names those which no task has. */
+export function tasksOf<T extends { readonly id: number }>(
+  all: readonly T[],
+  numbers: readonly number[],
+): readonly T[] {
+  const byNumber = new Map(all.map((task) => [task.id, task]))
+  const wrong = numbers.filter((number) => !byNumber.has(number))
+  if (wrong.length > 0) {
+    const what = wrong.length === 1 ? 'there is no task' : 'there are no tasks'
+    throw new UsageError(`${what} ${wrong.join(', ')}; "osp tasks" lists those that there are`)
+  }
+  return numbers.flatMap((number) => byNumber.get(number) ?? [])
+}
+
+/** What is still to be done about: neither done nor failed nor cancelled. */
+export function isUnfinished({ state }: Pick<CancelledTask, 'state'>): boolean {
+  return state !== 'done' && state !== 'failed' && state !== 'cancelled'
+}
+
+/** Those that are listed; what was cancelled is gone. */
+export async function listed(tasks: TaskSteering): Promise<readonly CancelledTask[]> {
+  const all: readonly CancelledTask[] = await tasks.list()
+  return all.filter(({ state }) => state !== 'cancelled')
+}
+
+/** Throws UsageError for numbers of tasks that are over meanwhile. */
+export function asUsage(error: unknown): never {
+  if (error instanceof OspError && error.code === 'usage') throw new UsageError(error.message)
+  throw error
+}

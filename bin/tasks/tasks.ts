@@ -1,0 +1,35 @@
+import { everywhere } from '../common/everywhere.ts'
+import { exitCodes } from '../common/exitCodes.ts'
+import { command } from '../common/program.ts'
+import { switched, type Values } from '../common/settings.ts'
+import { UsageError } from '../common/usage.ts'
+import { atTasks, listed } from './steering.ts'
+
+const settings = {
+  why: switched({ alias: 'w', describe: 'say below each task that does not go on why that is' }),
+  ...everywhere,
+} as const
+
+/** `osp tasks`: lists the tasks of a user. */
+export const tasksCommand = command({
+  name: 'tasks',
+  operands: '',
+  describe: 'List what is being sent, what waits, and what has ended in the last 24 hours.',
+  settings,
+  examples: [
+    ['osp tasks', 'number, state, how far it is, name'],
+    ['osp tasks --why', 'with a sentence for what does not go on'],
+    ['osp tasks --json | jq "select(.state == \\"failed\\") | .file"', 'for programs'],
+  ],
+  run,
+})
+
+async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
+  if (operands.length > 0) throw new UsageError(`tasks takes no operand such as ${operands[0]}`)
+  return await atTasks(values, async ({ tasks, hint, print }) => {
+    const all = await listed(tasks)
+    print(all, values.why)
+    if (all.length === 0) hint('there are no tasks')
+    return exitCodes.done
+  })
+}
