@@ -1,60 +1,90 @@
 import { readFileSync } from 'node:fs'
-
-/** What the keys do. */
-export interface KeyActions {
-  /** Pauses all uploads, or lets them go on if all are paused. */
-  togglePause(): void
-  /** Cancels all uploads. */
-  cancelAll(): void
-  /** Ends the command, and leaves its uploads for later. */
-  leave(): void
-  /** Shows a line. */
-  say(text: string): void
-}
+import { OspError, type Upload, type Uploads } from 'ospd'
+import type { Say } from '../common/output.ts'
 
 const ctrlC = '\u0003'
 const ctrlZ = '\u001A'
 
 /**
- * Takes keys from a terminal on stdin: p, c (which asks first) and q; `undefined` where stdin is none, or where this process
- * is in the background, which reading from a terminal would stop.
+ * Takes keys from a terminal on stdin: p pauses all uploads, or lets them go on; c cancels them, which it asks first; q leaves
+ * them for later. `undefined` where stdin is no terminal, or where this process is in the background, which reading from the
+ * terminal would stop.
  */
-export function takeKeys(actions: KeyActions): Disposable | undefined {
+export function takeKeys(uploads: Uploads, say: Say): Disposable | undefined {
   const { stdin } = process
   if (!stdin.isTTY || !isForeground()) return undefined
-  let asks = false
-  const pressed = (key: string) => {
-    if (asks) {
-      asks = false
-      if (key === 'y' || key === 'Y') actions.cancelAll()
-      else actions.say('nothing was cancelled')
-      if (key !== ctrlC) return
-    }
-    if (key === 'p' || key === 'P') actions.togglePause()
-    else if (key === 'c' || key === 'C') {
-      asks = true
-      actions.say('cancel all files that are not stored yet, and remove what the server has of them? y or n')
-    } else if (key === 'q' || key === 'Q') actions.leave()
-    else if (key === ctrlC) process.kill(process.pid, 'SIGINT')
-    else if (key === ctrlZ) suspend()
-  }
-  const read = (keys: string) => {
-    for (const key of keys) pressed(key)
+  const keys = new Keys(uploads, say, () => suspend())
+  const read = (text: string) => {
+    for (const key of text) keys.press(key)
   }
   const goOn = () => stdin.setRawMode(true)
+  const restore = () => stdin.setRawMode(false)
   const suspend = () => {
-    stdin.setRawMode(false)
+    restore()
     process.kill(process.pid, 'SIGTSTP')
   }
-  // Whatever ends the process, the terminal is as it was.
-  const restore = () => stdin.setRawMode(false)
   stdin.setEncoding('utf8').setRawMode(true).on('data', read)
+  // Whatever ends the process, the terminal is as it was.
   process.on('SIGCONT', goOn).once('exit', restore)
   return {
     [Symbol.dispose]() {
       process.off('SIGCONT', goOn).off('exit', restore)
       stdin.off('data', read).setRawMode(false).pause()
     },
+  }
+}
+
+class Keys {
+  readonly #uploads: Uploads
+  readonly #say: Say
+  readonly #suspend: () => void
+  #isAsking = false
+
+  constructor(uploads: Uploads, say: Say, suspend: () => void) {
+    this.#uploads = uploads
+    this.#say = say
+    this.#suspend = suspend
+  }
+
+  press(key: string): void {
+    if (key === ctrlC) process.kill(process.pid, 'SIGINT')
+    else if (key === ctrlZ) this.#suspend()
+    else if (this.#isAsking) this.#answer(key)
+    else if (key === 'p' || key === 'P') this.#act(this.#togglePause())
+    else if (key === 'c' || key === 'C') this.#ask()
+    else if (key === 'q' || key === 'Q') process.kill(process.pid, 'SIGINT')
+  }
+
+  get #unfinished(): Upload[] {
+    return [...this.#uploads].filter(({ phase }) => phase !== 'done' && phase !== 'failed' && phase !== 'cancelled')
+  }
+
+  async #togglePause(): Promise<void> {
+    const going = this.#unfinished.filter(({ phase }) => phase !== 'paused' && phase !== 'cancelling')
+    if (going.length === 0) return await this.#uploads.resume()
+    this.#say('paused; p lets it go on', 'yellow')
+    await this.#uploads.pause(going.map(({ id }) => id))
+  }
+
+  #ask(): void {
+    const count = this.#unfinished.length
+    if (count === 0) return
+    this.#isAsking = true
+    const files = count === 1 ? 'the file that is' : `the ${count} files that are`
+    this.#say(`cancel ${files} not stored yet, and remove what the server has of it? y or n`, 'yellow')
+  }
+
+  #answer(key: string): void {
+    this.#isAsking = false
+    if (key === 'y' || key === 'Y') this.#act(this.#uploads.cancel(this.#unfinished.map(({ id }) => id)))
+    else this.#say('nothing is cancelled', 'yellow')
+  }
+
+  #act(acting: Promise<void>): void {
+    acting.catch((error: unknown) => {
+      const { code, message } = OspError.from(error)
+      if (code !== 'closed') this.#say(message, 'red')
+    })
   }
 }
 

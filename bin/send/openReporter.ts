@@ -1,4 +1,4 @@
-import { errorLine, type Results } from '../common/output.ts'
+import { errorLine, type Results, type Say, sayer } from '../common/output.ts'
 import { placeText } from '../common/settings.ts'
 import { isTerminal, stylesFor } from '../common/style.ts'
 import { Bars } from './bars.ts'
@@ -11,6 +11,8 @@ import { TextReporter } from './textReporter.ts'
 /** A reporter, and what has to be done when it has reported the end. */
 export interface OpenReporter extends Disposable {
   readonly reporter: Reporter
+  /** Tells somebody at a terminal something. */
+  readonly say: Say
 }
 
 /** The reporter that was asked for; with bars where stderr is a terminal. */
@@ -18,18 +20,20 @@ export function openReporter({ server, json, quiet }: SendValues, results: Resul
   const place = placeText(server)
   if (json) {
     const reporter = new JsonReporter(place, (event) => results.event(event))
-    return { reporter, [Symbol.dispose]() {} }
+    return { reporter, say: sayer(errorLine, stylesFor(process.stderr)), [Symbol.dispose]() {} }
   }
   const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
   const options = { styles: stylesFor(process.stderr), server: place, quiet, terminal }
   if (!terminal.notes || quiet) {
     const lines = { result: (line: string) => results.line(line), note: errorLine }
-    return { reporter: new TextReporter({ ...options, lines }), [Symbol.dispose]() {} }
+    const say = sayer(errorLine, options.styles)
+    return { reporter: new TextReporter({ ...options, lines }), say, [Symbol.dispose]() {} }
   }
   const overview = new Overview()
   const bars = new Bars(overview, results)
   return {
     reporter: new TextReporter({ ...options, lines: bars, overview }),
+    say: sayer((line) => bars.note(line), options.styles),
     [Symbol.dispose]: () => bars[Symbol.dispose](),
   }
 }

@@ -9,6 +9,7 @@ import { command } from '../common/program.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { shownRef } from '../tasks/shownRef.ts'
 import { candidatesOf } from './candidates.ts'
+import { takeKeys } from './keys.ts'
 import { openReporter } from './openReporter.ts'
 import type { Reporter } from './reporter.ts'
 import { Sending } from './sending.ts'
@@ -68,6 +69,8 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     void client.close()
     if (tasks.joined) void tasks.close()
   })
+  const reads = values['files-from'] === '-' || operands.includes('-')
+  using _ = tasks.joined || reads ? undefined : takeKeys(client.uploads, report.say)
   const all = operands.length === 0 && values['files-from'] === undefined
   if (tasks.joined) await join(sending, reporter, all ? unfinishedOf(directory) : candidates)
   else await serve({ client, tasks, sending, reporter, all, candidates, isOver: () => exitsEarly(stop, tally) })
