@@ -74,7 +74,7 @@ export class Bars implements Lines, Disposable {
   #redraw(): void {
     const now = performance.now()
     this.#overview.measure(now)
-    const shown = new Set([...this.#overview.shown(now)].slice(0, Math.max(0, (process.stderr.rows ?? 24) - 2)))
+    const shown = new Set([...this.#overview.shown(now)].slice(0, Math.max(0, (process.stderr.rows || 24) - 2)))
     const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
     const begun = [...shown].filter((task) => !this.#bars.has(task))
     for (const task of ended) this.#remove(task)
@@ -130,7 +130,7 @@ export class Bars implements Lines, Disposable {
 
   /** A terminal that has become narrower has broken the bars into more lines than the library moves up. */
   #reflow(): void {
-    const columns = process.stderr.columns ?? 80
+    const columns = process.stderr.columns || 80
     const lines = this.#drawn.map((width) => Math.max(1, Math.ceil(width / columns)))
     const more = lines.reduce((sum, count) => sum + count - 1, 0)
     if (more > 0) moveCursor(process.stderr, 0, -more)

@@ -101,8 +101,13 @@ export class Overview {
     }
   }
 
+  get #isPaused(): boolean {
+    const rows = [...this.#rows.values()]
+    return rows.length > 0 && rows.every(({ task }) => task.upload.phase === 'paused')
+  }
+
   #waiting(nowMs: number): string | undefined {
-    if (this.#nextTryMs === undefined) return undefined
+    if (this.#nextTryMs === undefined) return this.#isPaused ? 'paused' : undefined
     const seconds = Math.ceil((this.#nextTryMs - nowMs) / 1_000)
     return seconds > 0 ? `next try in ${seconds} s` : 'connecting'
   }

@@ -9,6 +9,8 @@ export class KeptTasks {
   readonly #wallTime: () => number
   readonly #log: Log
   readonly #tasks = new Map<number, KeptTask>()
+  /** The unfinished ones by their names. */
+  readonly #names = new Map<string, number>()
   readonly #writing = new Set<Promise<void>>()
   #opening: Promise<void> | undefined
   #lastId = 0
@@ -39,8 +41,8 @@ export class KeptTasks {
 
   /** The unfinished task that sends something under this name. */
   named(name: string): KeptTask | undefined {
-    for (const task of this.#tasks.values()) if (task.name === name && isUnfinished(task)) return task
-    return undefined
+    const id = this.#names.get(name)
+    return id === undefined ? undefined : this.#tasks.get(id)
   }
 
   /** The id of the next task, which is then taken. */
@@ -56,11 +58,11 @@ export class KeptTasks {
         `there are ${this.#tasks.size} tasks already, as many as are kept; let some end first`,
       )
     }
-    this.#tasks.set(task.id, task)
+    this.#set(task)
     try {
       await this.#write(this.#store.put(task))
     } catch (error) {
-      this.#tasks.delete(task.id)
+      this.#delete(task)
       throw error
     }
   }
@@ -71,12 +73,15 @@ export class KeptTasks {
     if (!task) return
     const { endedAt: _, why: __, ...rest } = task
     const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#wallTime() }) }
-    this.#tasks.set(id, changed)
+    this.#set(changed)
     await this.#write(this.#store.put(changed))
   }
 
   async forget(id: number): Promise<void> {
-    if (this.#tasks.delete(id)) await this.#write(this.#store.remove(id))
+    const task = this.#tasks.get(id)
+    if (!task) return
+    this.#delete(task)
+    await this.#write(this.#store.remove(id))
   }
 
   /** What is only noted: where it can't be kept, a later program does it once more. */
@@ -91,13 +96,32 @@ export class KeptTasks {
     await Promise.allSettled(this.#writing)
   }
 
+  #set(task: KeptTask): void {
+    this.#tasks.set(task.id, task)
+    if (isUnfinished(task)) this.#names.set(task.name, task.id)
+    else this.#unname(task)
+  }
+
+  #delete(task: KeptTask): void {
+    this.#tasks.delete(task.id)
+    this.#unname(task)
+  }
+
+  #unname({ id, name }: KeptTask): void {
+    if (this.#names.get(name) === id) this.#names.delete(name)
+  }
+
   async #load(): Promise<void> {
-    const before = this.#wallTime() - clientLimits.endedTaskMs
     for (const task of await this.#store.load()) {
       this.#lastId = Math.max(this.#lastId, task.id)
-      this.#tasks.set(task.id, task)
-      if (task.endedAt !== undefined && task.endedAt < before) this.note(this.forget(task.id))
+      this.#set(task)
     }
+    const before = this.#wallTime() - clientLimits.endedTaskMs
+    const ended = [...this.#tasks.values()].filter((task) => !isUnfinished(task))
+    const old = ended.filter(
+      ({ endedAt = 0 }, at) => endedAt < before || at < ended.length - clientLimits.finishedUploads,
+    )
+    for (const { id } of old) this.note(this.forget(id))
   }
 
   async #write(writing: Promise<void>): Promise<void> {

@@ -21,6 +21,9 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   readonly #options: UploadListOptions
   readonly #pace: Pace
   readonly #tasks = new Map<number, Task>()
+  /** Those that are not over, by their names, in the order in which they were added. */
+  readonly #open = new Map<string, Task>()
+  #active = 0
   readonly #kept: KeptTasks | undefined
   readonly #over: number[] = []
   #lastId = 0
@@ -47,7 +50,8 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const normal = checkFileName(name.normalize('NFC'))
     if (this.#kept) await this.#kept.open()
     this.#checkOpen()
-    const live = this.#liveNamed(normal)
+    const open = this.#open.get(normal)
+    const live = open?.upload.over ? undefined : open
     const known = live ?? this.#kept?.named(normal)
     if (!known) return await this.#accept(source, normal, digest)
     const isThat = source.ref !== undefined && known.ref === source.ref && live?.upload.phase !== 'cancelling'
@@ -163,6 +167,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const upload = new ClientUpload(id, name, (upload) => this.#changed(upload), source.ref)
     const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
     this.#tasks.set(id, task)
+    this.#open.set(name, task)
     const { finished } = upload
     finished.then(
       ({ size }) => this.#ended(task, { state: 'done', size, durable: size }),
@@ -182,14 +187,16 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const isOpen = code === 'closed' || again !== 'no'
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
-    if (isCancelled) this.#kept?.note(this.#kept.forget(task.id).then(() => this.#discard(task)))
+    if (isCancelled)
+      this.#kept?.note(this.#kept.forget(task.id).then(() => this.#options.state.discard?.(task.ref ?? '')))
     this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
   }
 
   /** Nothing more becomes of it; `change` is what is kept of that. */
   #ended(task: Task, change?: Partial<KeptTask>): void {
     const { id } = task
-    const discard = change?.state === 'done' ? () => this.#discard(task) : undefined
+    if (this.#open.get(task.upload.name) === task) this.#open.delete(task.upload.name)
+    const discard = change?.state === 'done' ? () => this.#options.state.discard?.(task.ref ?? '') : undefined
     if (change) this.#kept?.note(this.#keep(id, change).then(discard))
     this.#over.push(id)
     if (this.#over.length <= clientLimits.finishedUploads) return
@@ -198,11 +205,6 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     this.#tasks.delete(oldest)
     const kept = this.#kept?.get(oldest)
     if (kept && !isUnfinished(kept)) this.#kept?.note(this.#kept.forget(oldest))
-  }
-
-  /** Where the task is kept no more as one to send: its source is not needed either. */
-  async #discard({ ref }: Task): Promise<void> {
-    if (ref !== undefined) await this.#options.state.discard?.(ref)
   }
 
   /** Keeps a change of a task, and how far it is. */
@@ -228,25 +230,21 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     return task
   }
 
-  #liveNamed(name: string): Task | undefined {
-    for (const task of this.#tasks.values()) if (task.upload.name === name && !task.upload.over) return task
-    return undefined
-  }
-
   #checkOpen(): void {
     if (this.#closed) throw new OspError('closed', 'the client was closed')
   }
 
   #fill(): void {
     if (this.#closed) return
-    let free = this.#atOnce
-    for (const task of this.#tasks.values()) if (task.active) free--
-    for (const task of this.#tasks.values()) {
-      if (free <= 0) return
+    for (const task of this.#open.values()) {
+      if (this.#active >= this.#atOnce) return
       if (task.active || !task.accepted || task.upload.phase !== 'waiting') continue
-      free--
+      this.#active++
       this.#options.session.start()
-      void task.begin().then(() => this.#fill())
+      void task.begin().then(() => {
+        this.#active--
+        this.#fill()
+      })
     }
   }
 
