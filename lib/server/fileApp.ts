@@ -20,7 +20,7 @@ export class FileApp implements App {
   constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform.clock, options.log)
+    this.#uploads = new Uploads(options.limits, options.platform, options.log)
     this.#daemon = new FileDaemon(options, this.#uploads)
   }
 
@@ -72,6 +72,7 @@ export class FileApp implements App {
   }
 
   lost(caller: Caller): void {
+    this.#uploads.lost(caller)
     for (const upload of [...this.#uploads.receiving()]) {
       if (upload.heldBy(caller)) this.#leave(upload, 'linkLost')
     }

@@ -45,6 +45,7 @@ export class FileDaemon {
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
+      this.#uploads.waived(upload)
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { transfers, files } = this.#options.storage

@@ -34,7 +34,10 @@ spec('a limit', (it) => {
     }
     const clients = 'limits.clients cannot be 20001: it is a whole number from 1 to 20000'
     assert.equal(messageOf({ clients: 20_001 }), clients)
-    assert.equal(messageOf({ links: 'x' }), 'limits.links cannot be "x": it is a whole number from 1 to 9007199254740991')
+    assert.equal(
+      messageOf({ links: 'x' }),
+      'limits.links cannot be "x": it is a whole number from 1 to 9007199254740991',
+    )
     assert.equal(messageOf({ nonsense: 1, clients: 20_001 }), `${clients}; limits.nonsense is not known`)
     assert.equal(messageOf(7), 'limits are an object of numbers')
   })
