@@ -5,6 +5,7 @@ import { hex } from '../runtime/hex.ts'
 import type { Message } from '../wire/message.ts'
 import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
+import { OldUploads } from './oldUploads.ts'
 import { rollForward } from './publish.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
@@ -15,6 +16,7 @@ export class FileApp implements App {
   readonly #storage: Storage
   readonly #uploads: Uploads
   readonly #daemon: FileDaemon
+  readonly #old: OldUploads
   #closing = false
 
   constructor(options: FileDaemonOptions) {
@@ -22,19 +24,21 @@ export class FileApp implements App {
     this.#storage = options.storage
     this.#uploads = new Uploads(options.limits, options.platform, options.log)
     this.#daemon = new FileDaemon(options, this.#uploads)
+    this.#old = new OldUploads(options, this.#uploads)
   }
 
   /**
    * Finishes what a crash interrupted between verifying and the end. What can't be finished now is left for its client,
-   * and the log says so. Resolves with what it has finished.
+   * and the log says so. What is too old is removed. Resolves with what it has finished.
    */
   async recover(): Promise<readonly StoredFile[]> {
-    const { log, onConflict } = this.#options
+    const { log, onConflict, age } = this.#options
     const recovered: StoredFile[] = []
     for await (const record of this.#storage.transfers.records()) {
+      await this.#old.look(record)
       if (!record.verified) continue
       try {
-        const how = { fresh: false, takeOver: false, onConflict }
+        const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
         const claimed = await this.#storage.transfers.claim(record, record.owner, how)
         if ('completed' in claimed) continue
         recovered.push(await rollForward(this.#options, claimed.claim, record.verified))
@@ -43,6 +47,7 @@ export class FileApp implements App {
         log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
       }
     }
+    this.#old.start()
     return recovered
   }
 
@@ -80,12 +85,14 @@ export class FileApp implements App {
 
   async close(): Promise<void> {
     this.#closing = true
+    const swept = this.#old.close()
     const open = this.#uploads.open()
     for (const upload of open) this.#uploads.free(upload, 'shutDown', 'shutting-down')
     await Promise.all(
       open.map((upload) => upload.run(() => this.#keep(upload).finally(() => this.#uploads.close(upload)))),
     )
     this.#uploads.stop()
+    await swept
   }
 
   /** Frees the instance at once, and then keeps the upload open for its client to come back. */

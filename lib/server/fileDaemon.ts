@@ -127,9 +127,10 @@ export class FileDaemon {
     want: NewTransfer,
     { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
   ): Promise<void> {
-    const { storage, onConflict } = this.#options
+    const { storage, onConflict, age } = this.#options
     if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
-    const claim = () => storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict })
+    const claim = () =>
+      storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
     if (upload.transfer) return upload.transfer.reclaim(claim)
     const claimed = await claim()
     upload.want = want

@@ -10,6 +10,7 @@ import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { tell } from '../runtime/tell.ts'
 import type { App as AppName } from '../wire/protocol.ts'
+import { Age } from './age.ts'
 import type { App } from './app.ts'
 import { FileApp } from './fileApp.ts'
 import { MsgApp } from './msgApp.ts'
@@ -76,6 +77,7 @@ export async function serve(options: BoundOptions): Promise<Server> {
 class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
+  readonly #age: Age
   readonly #options: BoundOptions
   readonly #limits: Limits
   readonly #host: SessionHost
@@ -90,6 +92,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     this.#options = options
     this.#limits = limits
     const { platform, storage, onConflict = 'replace', log = () => {} } = options
+    const age = new Age(platform.clock, storage.mailboxes)
+    this.#age = age
     this.#fileApp = new FileApp({
       platform,
       storage,
@@ -97,10 +101,11 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       onConflict,
       noteMs: limits.noteMs,
       log,
+      age,
       stored: (file) => this.stored(file),
     })
     const { authenticator } = options
-    this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, authenticator })
+    this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, age, authenticator })
     const turnstile = new Turnstile(limits.hellosPerSecond, platform.clock.now())
     this.#host = {
       platform,
@@ -125,6 +130,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
 
   /** Takes up what the storage has; resolves with the files that were only now published. */
   async recover(): Promise<readonly StoredFile[]> {
+    await this.#age.open()
     await this.#msgApp.open()
     return this.#fileApp.recover()
   }
