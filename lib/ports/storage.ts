@@ -124,8 +124,10 @@ export interface TransferStore {
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
   /** Drops the note of a completed upload; the file stays. Durable. */
   forget(user: string, name: string): Promise<void>
-  /** Every record as it stands, in no particular order. One that can't be read is dropped. */
-  records(): AsyncIterable<TransferRecord>
+  /** Every record as it stands, or those of one user, in no particular order. One that can't be read is dropped. */
+  records(user?: string): AsyncIterable<TransferRecord>
+  /** The file that this upload has become, while a note says so and the file is there unchanged. */
+  completed(want: NewTransfer): Promise<StoredFile | undefined>
 }
 
 /** The bytes of uploads, and the published files. */
@@ -136,6 +138,8 @@ export interface FileStore {
   remove(user: string, name: string): Promise<void>
   /** Whether a published file lies under this name. */
   stored(user: string, name: string): Promise<boolean>
+  /** Bytes of all published files of a user, or of the one of this name; 0 where there is none. */
+  used(user: string, name?: string): Promise<number>
   /** Bytes that can still be written. */
   free(): Promise<number>
 }

@@ -7,6 +7,7 @@ import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
 import { OldUploads } from './oldUploads.ts'
 import { rollForward } from './publish.ts'
+import { Quota } from './quota.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
@@ -15,6 +16,7 @@ export class FileApp implements App {
   readonly #options: FileDaemonOptions
   readonly #storage: Storage
   readonly #uploads: Uploads
+  readonly #quota: Quota
   readonly #daemon: FileDaemon
   readonly #old: OldUploads
   #closing = false
@@ -23,7 +25,8 @@ export class FileApp implements App {
     this.#options = options
     this.#storage = options.storage
     this.#uploads = new Uploads(options.limits, options.platform, options.log)
-    this.#daemon = new FileDaemon(options, this.#uploads)
+    this.#quota = new Quota(options, this.#uploads)
+    this.#daemon = new FileDaemon(options, this.#uploads, this.#quota)
     this.#old = new OldUploads(options, this.#uploads)
   }
 
@@ -124,9 +127,11 @@ export class FileApp implements App {
   async #post(by: Caller, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
     const upload = this.#uploads.heldBy(by, instance)
     try {
-      const denied = () => this.#uploads.denial(by, instance)
       const { progress: offset, content } = message
-      const standing = await upload.post({ by, offset, content }, denied)
+      const standing = await upload.post(
+        { by, offset, content },
+        { denied: () => this.#uploads.denial(by, instance), room: () => this.#quota.recheck(upload) },
+      )
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
       const why = OspError.from(error)
@@ -149,6 +154,7 @@ export class FileApp implements App {
     try {
       const file = await upload.transfer?.finish(digest)
       if (!file) throw new OspError('instance-lost')
+      this.#quota.stored(upload)
       this.#uploads.free(upload, 'FileMd5Req', undefined, by)
       await this.#uploads.close(upload)
       this.#options.stored(file)

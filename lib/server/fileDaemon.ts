@@ -6,6 +6,7 @@ import type { Message } from '../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
 import { rollForward } from './publish.ts'
+import type { Quota } from './quota.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
@@ -21,15 +22,18 @@ type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 export class FileDaemon {
   readonly #options: FileDaemonOptions
   readonly #uploads: Uploads
+  readonly #quota: Quota
 
-  constructor(options: FileDaemonOptions, uploads: Uploads) {
+  constructor(options: FileDaemonOptions, uploads: Uploads, quota: Quota) {
     this.#options = options
     this.#uploads = uploads
+    this.#quota = quota
   }
 
   /** START and CONTINUE: gives the upload an instance, and says where it stands. */
   async open(caller: Caller, message: Opening): Promise<Message> {
     const want = wanted(caller.user, message)
+    this.#quota.checkSize(want)
     return this.#uploads.run(want.user, want.name, async (upload) => {
       checkOpen(caller)
       const fresh = message.event === 'StartPostFileReq'
@@ -102,6 +106,7 @@ export class FileDaemon {
   async #openFree(upload: Upload, caller: Caller, want: NewTransfer, event: Opening['event']): Promise<void> {
     const instance = await this.#assign(upload, caller, event)
     try {
+      await this.#quota.admit(upload, want)
       await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
       this.#uploads.free(upload, 'refused', undefined, caller)
@@ -154,6 +159,7 @@ export class FileDaemon {
     if ('completed' in claimed) return claimed.completed
     if (!claimed.record.verified) return undefined
     const file = await rollForward(this.#options, claimed.claim, claimed.record.verified)
+    this.#quota.forget(file.user)
     this.#options.stored(file)
     return file
   }

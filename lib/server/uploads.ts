@@ -96,6 +96,7 @@ export class Uploads {
     this.#parked.delete(upload)
     upload.instance = instance
     upload.chunkBytes = 0
+    upload.growth = 0
     return instance
   }
 

@@ -13,7 +13,7 @@ import type {
 } from '../../ports/storage.ts'
 import type { Book } from './book.ts'
 import { decideClaim } from './claiming.ts'
-import { allRecords, recordKey } from './keys.ts'
+import { allRecords, recordKey, recordsOf } from './keys.ts'
 import { Notes } from './notes.ts'
 import { KeyedQueues } from './queue.ts'
 import { readRecord, writeRecord } from './rows.ts'
@@ -87,8 +87,13 @@ export class Transfers implements TransferStore {
     return this.#change({ user, name }, () => this.#notes.remove(user, name))
   }
 
-  async *records(): AsyncIterable<TransferRecord> {
-    for await (const [, text] of this.#book.shelf.entries(allRecords)) {
+  completed(want: NewTransfer): Promise<StoredFile | undefined> {
+    return this.#change(want, () => this.#notes.completed(want))
+  }
+
+  async *records(user?: string): AsyncIterable<TransferRecord> {
+    const range = user === undefined ? allRecords : recordsOf(checkUserName(user))
+    for await (const [, text] of this.#book.shelf.entries(range)) {
       const record = readRecord(text)
       if (record) yield record
     }
