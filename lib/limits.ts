@@ -34,6 +34,11 @@ export const defaultLimits = {
   parkedUploads: 200,
   /** How long such an upload is kept open; its record stays longer. */
   parkedMs: 5 * 60_000,
+  /** How long the record and the bytes of an upload are kept that nobody goes on with. */
+  uploadAgeMs: 7 * 24 * 3_600_000,
+  /** Largest file that is taken, and most bytes of one user's files; the greatest number is no bound. */
+  fileBytes: Number.MAX_SAFE_INTEGER,
+  userBytes: Number.MAX_SAFE_INTEGER,
   /** Links at once, before and after HELLO. */
   links: 2_000,
   /** Recipients of one message. */
@@ -181,22 +186,37 @@ const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: nu
   gatherMs: [1, 50],
   deliveryWindow: [1, fixed.deliveriesMost],
   messageIdMs: [1, 0xffff_ffff * 1_000],
+  uploadAgeMs: [1_000, Number.MAX_SAFE_INTEGER],
   retryAfterMs: [1, 0xffff_ffff],
 }
+
+const rangeOf = (name: keyof Limits) => ranges[name] ?? ([1, Number.MAX_SAFE_INTEGER] as const)
 
 const limitsSchema = z.strictObject(
   Object.fromEntries(
     (Object.keys(defaultLimits) as (keyof Limits)[]).map((name) => {
-      const [least, most] = ranges[name] ?? [1, Number.MAX_SAFE_INTEGER]
+      const [least, most] = rangeOf(name)
       return [name, z.number().int().min(least).max(most).default(defaultLimits[name])]
     }),
   ),
 )
 
-/** The defaults with `chosen` in place of some. Throws OspError `usage` that names what can't be a limit. */
+/** The defaults with `chosen` in place of some. Throws OspError `usage` that names each that can't be a limit, and why. */
 export function limitsWith(chosen: Partial<Limits> = {}): Limits {
   const result = limitsSchema.safeParse(chosen)
   if (result.success) return result.data as Limits
-  const [issue] = result.error.issues
-  throw new OspError('usage', `limits.${issue?.path.join('.') ?? ''} is not valid: ${issue?.message}`)
+  const faults = result.error.issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((name) => `limits.${name} is not known`)
+      : [wrongLimit(issue.path.join('.'), chosen)],
+  )
+  throw new OspError('usage', faults.join('; '))
+}
+
+function wrongLimit(name: string, chosen: Partial<Limits>): string {
+  if (!(name in defaultLimits)) return 'limits are an object of numbers'
+  const value: unknown = chosen[name as keyof Limits]
+  const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const [least, most] = rangeOf(name as keyof Limits)
+  return `limits.${name} cannot be ${shown}: it is a whole number from ${least} to ${most}`
 }

@@ -1,5 +1,17 @@
 import type { Limits } from 'ospd'
-import { count, duration, oneOf, path, port, setting, size, switched, text, type Values } from '../common/settings.ts'
+import {
+  count,
+  duration,
+  oneOf,
+  optional,
+  path,
+  port,
+  setting,
+  size,
+  switched,
+  text,
+  type Values,
+} from '../common/settings.ts'
 
 /** The settings of `ospd serve`. */
 export const serveSettings = {
@@ -13,6 +25,9 @@ export const serveSettings = {
   'file-instances': setting(count, '200', { describe: 'files received at once at most' }),
   'uploads-per-link': setting(count, '5', { describe: 'uploads at once on one link at most' }),
   'max-recipients': setting(count, '16', { describe: 'recipients of one message at most' }),
+  'max-file-size': optional(size, { describe: 'the largest file that is taken; any, where it is not set' }),
+  quota: optional(size, { describe: 'bytes of one user that are kept at most; any, where it is not set' }),
+  'upload-age': setting(duration, '7d', { describe: 'how long an unfinished upload is kept that nobody goes on with' }),
   'keep-alive': setting(duration, '15s', { describe: 'silence after which a link is probed' }),
   chunk: setting(size, '1M', { describe: 'the largest piece of a file in one request' }),
   window: setting(size, '8M', { describe: 'bytes of an upload that may be unacknowledged' }),
@@ -36,5 +51,8 @@ export function limitsOf(values: ServeValues): Partial<Limits> {
     windowBytes: values.window,
     checkpointBytes: values['checkpoint-size'],
     checkpointMs: values['checkpoint-time'],
+    uploadAgeMs: values['upload-age'],
+    ...(values['max-file-size'] !== undefined && { fileBytes: values['max-file-size'] }),
+    ...(values.quota !== undefined && { userBytes: values.quota }),
   }
 }

@@ -68,7 +68,7 @@ export interface TransferRecord extends NewTransfer {
   readonly checkpoints: readonly Checkpoint[]
   /** Set once the digests agreed: from then on the upload is only ever rolled forward. */
   readonly verified?: StoredFile
-  /** Wall time in ms of the last change. */
+  /** When it was claimed or got checkpoints last, by the clock of whoever did so (`at`). */
   readonly updatedAt: number
 }
 
@@ -86,6 +86,8 @@ export interface ClaimOptions {
   /** The former owner still lives: its session is superseded. */
   readonly takeOver: boolean
   readonly onConflict: OnConflict
+  /** The time in ms that the age of the upload is counted from. */
+  readonly at: number
 }
 
 export type Claimed = { readonly claim: Claim; readonly record: TransferRecord } | { readonly completed: StoredFile }
@@ -104,18 +106,28 @@ export interface TransferStore {
    * - else a new record without checkpoints, in place of any older one, with a token higher than that one's.
    */
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed>
-  /** Puts `checkpoints` (by rising offset) in place of the record's: durable. The bytes before the last one must be durable already. */
-  checkpoint(claim: Claim, checkpoints: readonly Checkpoint[]): Promise<void>
+  /**
+   * Puts `checkpoints` (by rising offset) in place of the record's: durable. The bytes before the last one must be durable
+   * already. `at` is a time in ms as in `ClaimOptions`.
+   */
+  checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void>
   /** Marks the record as verified: durable. What follows (publish, complete) is done again after a crash. */
   verified(claim: Claim, file: StoredFile): Promise<void>
   /** Replaces the verified record by a note that stands for `keepNoteMs`: atomic and durable. */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /** Removes a record: durable. True if there was one. Its claims are stale from then on. A note stays. */
   remove(user: string, name: string): Promise<boolean>
+  /**
+   * Removes a record as `remove` does, if it is not verified and its `updatedAt` is before `before`. Resolves with what was
+   * removed.
+   */
+  expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
   /** Drops the note of a completed upload; the file stays. Durable. */
   forget(user: string, name: string): Promise<void>
-  /** Every record as it stands, in no particular order. One that can't be read is dropped. */
-  records(): AsyncIterable<TransferRecord>
+  /** Every record as it stands, or those of one user, in no particular order. One that can't be read is dropped. */
+  records(user?: string): AsyncIterable<TransferRecord>
+  /** The file that this upload has become, while a note says so and the file is there unchanged. */
+  completed(want: NewTransfer): Promise<StoredFile | undefined>
 }
 
 /** The bytes of uploads, and the published files. */
@@ -126,6 +138,8 @@ export interface FileStore {
   remove(user: string, name: string): Promise<void>
   /** Whether a published file lies under this name. */
   stored(user: string, name: string): Promise<boolean>
+  /** Bytes of all published files of a user, or of the one of this name; 0 where there is none. */
+  used(user: string, name?: string): Promise<number>
   /** Bytes that can still be written. */
   free(): Promise<number>
 }

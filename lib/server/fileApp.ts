@@ -5,7 +5,9 @@ import { hex } from '../runtime/hex.ts'
 import type { Message } from '../wire/message.ts'
 import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
+import { OldUploads } from './oldUploads.ts'
 import { rollForward } from './publish.ts'
+import { Quota } from './quota.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
@@ -14,27 +16,32 @@ export class FileApp implements App {
   readonly #options: FileDaemonOptions
   readonly #storage: Storage
   readonly #uploads: Uploads
+  readonly #quota: Quota
   readonly #daemon: FileDaemon
+  readonly #old: OldUploads
   #closing = false
 
   constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform.clock, options.log)
-    this.#daemon = new FileDaemon(options, this.#uploads)
+    this.#uploads = new Uploads(options.limits, options.platform, options.log)
+    this.#quota = new Quota(options, this.#uploads)
+    this.#daemon = new FileDaemon(options, this.#uploads, this.#quota)
+    this.#old = new OldUploads(options, this.#uploads)
   }
 
   /**
    * Finishes what a crash interrupted between verifying and the end. What can't be finished now is left for its client,
-   * and the log says so. Resolves with what it has finished.
+   * and the log says so. What is too old is removed. Resolves with what it has finished.
    */
   async recover(): Promise<readonly StoredFile[]> {
-    const { log, onConflict } = this.#options
+    const { log, onConflict, age } = this.#options
     const recovered: StoredFile[] = []
     for await (const record of this.#storage.transfers.records()) {
+      await this.#old.look(record)
       if (!record.verified) continue
       try {
-        const how = { fresh: false, takeOver: false, onConflict }
+        const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
         const claimed = await this.#storage.transfers.claim(record, record.owner, how)
         if ('completed' in claimed) continue
         recovered.push(await rollForward(this.#options, claimed.claim, record.verified))
@@ -43,6 +50,7 @@ export class FileApp implements App {
         log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
       }
     }
+    this.#old.start()
     return recovered
   }
 
@@ -72,6 +80,7 @@ export class FileApp implements App {
   }
 
   lost(caller: Caller): void {
+    this.#uploads.lost(caller)
     for (const upload of [...this.#uploads.receiving()]) {
       if (upload.heldBy(caller)) this.#leave(upload, 'linkLost')
     }
@@ -79,12 +88,14 @@ export class FileApp implements App {
 
   async close(): Promise<void> {
     this.#closing = true
+    const swept = this.#old.close()
     const open = this.#uploads.open()
     for (const upload of open) this.#uploads.free(upload, 'shutDown', 'shutting-down')
     await Promise.all(
       open.map((upload) => upload.run(() => this.#keep(upload).finally(() => this.#uploads.close(upload)))),
     )
     this.#uploads.stop()
+    await swept
   }
 
   /** Frees the instance at once, and then keeps the upload open for its client to come back. */
@@ -116,9 +127,11 @@ export class FileApp implements App {
   async #post(by: Caller, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
     const upload = this.#uploads.heldBy(by, instance)
     try {
-      const denied = () => this.#uploads.denial(by, instance)
       const { progress: offset, content } = message
-      const standing = await upload.post({ by, offset, content }, denied)
+      const standing = await upload.post(
+        { by, offset, content },
+        { denied: () => this.#uploads.denial(by, instance), room: () => this.#quota.recheck(upload) },
+      )
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
       const why = OspError.from(error)
@@ -141,6 +154,7 @@ export class FileApp implements App {
     try {
       const file = await upload.transfer?.finish(digest)
       if (!file) throw new OspError('instance-lost')
+      this.#quota.stored(upload)
       this.#uploads.free(upload, 'FileMd5Req', undefined, by)
       await this.#uploads.close(upload)
       this.#options.stored(file)

@@ -6,6 +6,7 @@ import type { Message } from '../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
 import { rollForward } from './publish.ts'
+import type { Quota } from './quota.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
@@ -21,15 +22,18 @@ type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 export class FileDaemon {
   readonly #options: FileDaemonOptions
   readonly #uploads: Uploads
+  readonly #quota: Quota
 
-  constructor(options: FileDaemonOptions, uploads: Uploads) {
+  constructor(options: FileDaemonOptions, uploads: Uploads, quota: Quota) {
     this.#options = options
     this.#uploads = uploads
+    this.#quota = quota
   }
 
   /** START and CONTINUE: gives the upload an instance, and says where it stands. */
   async open(caller: Caller, message: Opening): Promise<Message> {
     const want = wanted(caller.user, message)
+    this.#quota.checkSize(want)
     return this.#uploads.run(want.user, want.name, async (upload) => {
       checkOpen(caller)
       const fresh = message.event === 'StartPostFileReq'
@@ -45,6 +49,7 @@ export class FileDaemon {
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
+      this.#uploads.waived(upload)
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { transfers, files } = this.#options.storage
@@ -101,6 +106,7 @@ export class FileDaemon {
   async #openFree(upload: Upload, caller: Caller, want: NewTransfer, event: Opening['event']): Promise<void> {
     const instance = await this.#assign(upload, caller, event)
     try {
+      await this.#quota.admit(upload, want)
       await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
       this.#uploads.free(upload, 'refused', undefined, caller)
@@ -126,9 +132,10 @@ export class FileDaemon {
     want: NewTransfer,
     { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
   ): Promise<void> {
-    const { storage, onConflict } = this.#options
+    const { storage, onConflict, age } = this.#options
     if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
-    const claim = () => storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict })
+    const claim = () =>
+      storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
     if (upload.transfer) return upload.transfer.reclaim(claim)
     const claimed = await claim()
     upload.want = want
@@ -152,6 +159,7 @@ export class FileDaemon {
     if ('completed' in claimed) return claimed.completed
     if (!claimed.record.verified) return undefined
     const file = await rollForward(this.#options, claimed.claim, claimed.record.verified)
+    this.#quota.forget(file.user)
     this.#options.stored(file)
     return file
   }

@@ -1,4 +1,3 @@
-import { AgeClock } from '../core/ageClock.ts'
 import { Queue } from '../core/queue.ts'
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
@@ -6,6 +5,7 @@ import type { Log } from '../ports/log.ts'
 import type { MailboxBounds, MailboxStore } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
 import { Alarm } from '../runtime/alarm.ts'
+import type { Age } from './age.ts'
 import type { Caller } from './app.ts'
 import { Delivery } from './delivery.ts'
 
@@ -17,6 +17,7 @@ export interface MailroomOptions {
   readonly limits: Limits
   readonly platform: Platform
   readonly log: Log
+  readonly age: Pick<Age, 'now'>
 }
 
 /** A message as a client posts it. */
@@ -45,7 +46,6 @@ export class Mailroom {
   /** What closing waits for. */
   readonly #underWay = new Set<Promise<unknown>>()
   #watching: Disposable | undefined
-  #age: AgeClock | undefined
   #oldSeq = 0
   #heldBytes = 0
   #damagesTold = 0
@@ -67,21 +67,19 @@ export class Mailroom {
 
   /** Takes up the mailboxes as the storage has them. */
   async open(): Promise<void> {
-    const { mailboxes, platform } = this.#options
-    const { clock } = platform
+    const { mailboxes } = this.#options
     await this.#tellDamages()
     this.#oldSeq = await mailboxes.lastSeq()
-    this.#age = new AgeClock(await mailboxes.lastTime(), clock.wallTime(), clock.now())
     this.#watching = mailboxes.watch((user) => this.#deliveries.get(user)?.appended())
     await this.#expire()
   }
 
   /** Stores a message for all of `recipients`: durable. Rejects as `MailboxStore.append` does. */
   async post({ sender, id, content }: Posted, recipients: readonly string[]): Promise<void> {
-    const { mailboxes, platform } = this.#options
+    const { mailboxes, platform, age } = this.#options
     // A machine that takes the time for one before 1970 still relays messages.
     const sentAt = Math.max(0, platform.clock.wallTime())
-    const message = { sender, id, content, sentAt, storedAt: this.#now() }
+    const message = { sender, id, content, sentAt, storedAt: age.now() }
     const appended = mailboxes.append(message, recipients, this.#bounds)
     this.#track(appended.catch(() => {}))
     await appended
@@ -179,14 +177,9 @@ export class Mailroom {
     return this.#heldBytes >= this.#options.limits.deliveryMemoryBytes
   }
 
-  #now(): number {
-    const { clock } = this.#options.platform
-    return this.#age?.now(clock.wallTime(), clock.now()) ?? 0
-  }
-
   async #expire(): Promise<void> {
-    const { mailboxes, limits, platform, log } = this.#options
-    const now = this.#now()
+    const { mailboxes, limits, platform, log, age } = this.#options
+    const now = age.now()
     try {
       for (const { user, messages } of await mailboxes.expire(
         now,

@@ -11,6 +11,7 @@ import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { tell } from '../runtime/tell.ts'
 import type { App as AppName } from '../wire/protocol.ts'
+import { Age } from './age.ts'
 import type { App } from './app.ts'
 import { FileApp } from './fileApp.ts'
 import { MsgApp } from './msgApp.ts'
@@ -79,6 +80,7 @@ export async function serve(options: BoundOptions): Promise<Server> {
 class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
+  readonly #age: Age
   readonly #options: BoundOptions
   readonly #limits: Limits
   readonly #host: SessionHost
@@ -93,6 +95,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     this.#options = options
     this.#limits = limits
     const { platform, storage, onConflict = 'replace', log = () => {} } = options
+    const age = new Age(platform.clock, storage.mailboxes)
+    this.#age = age
     this.#fileApp = new FileApp({
       platform,
       storage,
@@ -100,10 +104,11 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       onConflict,
       noteMs: limits.noteMs,
       log,
+      age,
       stored: (file) => this.stored(file),
     })
     const { authenticator } = options
-    this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, authenticator })
+    this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, age, authenticator })
     const turnstile = new Turnstile(limits.hellosPerSecond, platform.clock.now())
     this.#host = {
       platform,
@@ -128,6 +133,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
 
   /** Takes up what the storage has; resolves with the files that were only now published. */
   async recover(): Promise<readonly StoredFile[]> {
+    await this.#age.open()
     await this.#msgApp.open()
     return this.#fileApp.recover()
   }

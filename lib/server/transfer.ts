@@ -8,6 +8,7 @@ import { hex } from '../runtime/hex.ts'
 import type { Serial } from '../runtime/serial.ts'
 import type { Parts } from '../wire/codec.ts'
 import { lengthOf } from '../wire/codec.ts'
+import type { Age } from './age.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { withCheckpoint } from './checkpoints.ts'
 import { type PublishOptions, publish } from './publish.ts'
@@ -17,6 +18,7 @@ export interface TransferOptions extends PublishOptions {
   readonly limits: Limits
   readonly storage: Storage
   readonly log: Log
+  readonly age: Pick<Age, 'now'>
 }
 
 /**
@@ -194,7 +196,8 @@ export class Transfer {
     this.#checkpoints = this.#checkpoints.filter((checkpoint) => checkpoint.offset <= offset)
     this.#progress = offset
     this.#digest.rewind(offset)
-    await this.#options.storage.transfers.checkpoint(this.#claim, this.#checkpoints)
+    const { storage, age } = this.#options
+    await storage.transfers.checkpoint(this.#claim, this.#checkpoints, age.now())
     await this.#partial.truncate(offset)
   }
 
@@ -209,7 +212,7 @@ export class Transfer {
   }
 
   async #recordCheckpoint(): Promise<void> {
-    const { storage, limits } = this.#options
+    const { storage, limits, age } = this.#options
     const offset = this.#progress
     if (offset <= this.durable || this.broken) return
     // While the digest is behind, a checkpoint is without one: what lies before it is durable all the same.
@@ -217,7 +220,7 @@ export class Transfer {
     const known = this.#checkpoints.filter((checkpoint) => checkpoint.digest.length > 0)
     const checkpoints = withCheckpoint(known, { offset, digest }, limits.checkpoints)
     await this.#partial.flush()
-    await storage.transfers.checkpoint(this.#claim, checkpoints)
+    await storage.transfers.checkpoint(this.#claim, checkpoints, age.now())
     this.#checkpoints = checkpoints
   }
 

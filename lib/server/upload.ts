@@ -16,6 +16,14 @@ export interface Standing {
   readonly durable: number
 }
 
+/** What is asked when it is a chunk's turn. */
+export interface Gate {
+  /** What its sender is told who has lost the upload. */
+  denied(): OspError
+  /** Rejects where there is no room for more; nothing where there is. */
+  room(): Promise<void> | undefined
+}
+
 interface Chunk {
   readonly by: Caller
   readonly offset: number
@@ -39,6 +47,8 @@ export class Upload {
   completed: StoredFile | undefined
   /** Largest chunk that was granted to its holder, in bytes; 0 before. */
   chunkBytes = 0
+  /** By how many bytes the files of its user grow once it is stored, where these are bounded; counts while it has an instance. */
+  growth = 0
   #gathering: Chunk[] | undefined
 
   constructor(user: string, name: string) {
@@ -72,15 +82,15 @@ export class Upload {
     return this.queue.run(job)
   }
 
-  /** Queues a chunk. Chunks that wait together are written together. Rejects with `denied()` where its sender has lost it. */
-  post(chunk: Omit<Chunk, 'answer'>, denied: () => OspError): Promise<Standing> {
+  /** Queues a chunk. Chunks that wait together are written together. Rejects as `gate` says. */
+  post(chunk: Omit<Chunk, 'answer'>, gate: Gate): Promise<Standing> {
     const answer = deferred<Standing>()
     if (!this.#gathering) {
       const gathered: Chunk[] = []
       this.#gathering = gathered
       void this.queue.run(async () => {
         if (this.#gathering === gathered) this.#gathering = undefined
-        await this.#write(gathered, denied)
+        await this.#write(gathered, gate)
       })
     }
     this.#gathering.push({ ...chunk, answer })
@@ -88,8 +98,8 @@ export class Upload {
   }
 
   /** Writes those that go on where the progress stands; all others change nothing and learn the true progress. */
-  async #write(chunks: readonly Chunk[], denied: () => OspError): Promise<void> {
-    const due = chunks.filter((chunk) => this.#admit(chunk, denied))
+  async #write(chunks: readonly Chunk[], gate: Gate): Promise<void> {
+    const due = chunks.filter((chunk) => this.#admit(chunk, gate))
     let end = this.standing.progress
     const parts: Uint8Array[] = []
     for (const { offset, content } of due) {
@@ -98,6 +108,8 @@ export class Upload {
       end += lengthOf(content)
     }
     try {
+      const room = parts.length > 0 ? gate.room() : undefined
+      if (room) await room
       if (parts.length > 0) await this.transfer?.write(parts)
       for (const { answer } of due) answer.resolve(this.standing)
     } catch (error) {
@@ -106,7 +118,7 @@ export class Upload {
   }
 
   /** What is judged before the offset. */
-  #admit({ by, offset, content, answer }: Chunk, denied: () => OspError): boolean {
+  #admit({ by, offset, content, answer }: Chunk, { denied }: Gate): boolean {
     const length = lengthOf(content)
     if (!this.heldBy(by)) answer.reject(denied())
     else if (length > this.chunkBytes)

@@ -5,6 +5,7 @@ import { fixed, type Limits } from '../limits.ts'
 import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
+import { FairShare } from './fairShare.ts'
 import { type FileState, Upload } from './upload.ts'
 
 /** How an instance is left, by the events of its table. */
@@ -17,8 +18,10 @@ export type Leaving = keyof (typeof fileInstance.table)['RECEIVE_FILE']
 export class Uploads {
   readonly #limits: Limits
   readonly #clock: Platform['clock']
+  readonly #random: Platform['random']
   readonly #log: Log
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
+  readonly #share: FairShare
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
   /** By the time at which they are closed, the longest parked first. */
@@ -29,11 +32,13 @@ export class Uploads {
   readonly #resting = new WeakMap<Holder, Map<number, number>>()
   #alarm: Disposable | undefined
 
-  constructor(limits: Limits, clock: Platform['clock'], log: Log) {
+  constructor(limits: Limits, { clock, random }: Pick<Platform, 'clock' | 'random'>, log: Log) {
     this.#limits = limits
     this.#clock = clock
+    this.#random = random
     this.#log = log
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
+    this.#share = new FairShare(2 * limits.retryAfterMs)
   }
 
   /** Those that an instance receives at present. */
@@ -76,12 +81,22 @@ export class Uploads {
   /** Gives the upload an instance. Throws OspError `too-many-uploads` or `no-idle-instance`. */
   assign(upload: Upload, caller: Caller, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
     this.#checkCount(caller)
-    const instance = this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))
-    if (!instance) throw new OspError('no-idle-instance')
+    const { user, name } = upload
+    const now = this.#clock.now()
+    const idle = this.#pool.size - this.#pool.busy
+    const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#held(), now)
+    const instance = mayTake ? this.#pool.assign(caller, event, (number) => !this.#rests(number, caller)) : undefined
+    if (!instance) {
+      // What only rests for this link is idle for others: nobody has to be kept from it.
+      if (idle === 0 || !mayTake) this.#share.wait(user, name, caller.node, now)
+      throw this.#full('no-idle-instance', mayTake ? undefined : 'users who send fewer files come first')
+    }
+    this.#share.took(user, name)
     this.#byInstance.set(instance.number, upload)
     this.#parked.delete(upload)
     upload.instance = instance
     upload.chunkBytes = 0
+    upload.growth = 0
     return instance
   }
 
@@ -110,6 +125,16 @@ export class Uploads {
     this.#rest(instance)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
     upload.chunkBytes = 0
+  }
+
+  /** An upload that may have waited for an instance wants none any more. */
+  waived({ user, name }: Upload): void {
+    this.#share.took(user, name)
+  }
+
+  /** A link has ended: nothing of it waits any more. */
+  lost({ node }: Caller): void {
+    this.#share.lost(node)
   }
 
   /**
@@ -177,7 +202,21 @@ export class Uploads {
     for (const { node } of this.#reserved) if (node === caller.node) count++
     for (const { instance } of this.#byInstance.values()) if (instance?.holder?.node === caller.node) count++
     if (count < this.#limits.uploadsPerLink) return
-    throw new OspError('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
+    throw this.#full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
+  }
+
+  /** A refusal that passes by itself. Those who were refused together come back one after another. */
+  #full(code: 'no-idle-instance' | 'too-many-uploads', text: string | undefined): OspError {
+    const { retryAfterMs } = this.#limits
+    const spread = 1 + this.#random.fraction('when a refused upload comes back')
+    return new OspError(code, text, { retryAfterMs: retryAfterMs * spread })
+  }
+
+  /** How many instances each user holds. */
+  #held(): ReadonlyMap<string, number> {
+    const held = new Map<string, number>()
+    for (const { user } of this.#byInstance.values()) held.set(user, (held.get(user) ?? 0) + 1)
+    return held
   }
 
   /** Closes what was parked too long, or beyond the bound. */

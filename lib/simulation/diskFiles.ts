@@ -40,6 +40,16 @@ export class DiskFiles implements FileStore, StoredNames {
     return this.#take('time of a look', () => this.#disk.published.get(user)?.has(name) ?? false)
   }
 
+  used(user: string, name?: string): Promise<number> {
+    return this.#take('time of a count', () => {
+      const files = Array.from(this.#disk.published.get(user) ?? [])
+      return files.reduce(
+        (sum, [other, { bytes }]) => sum + (name === undefined || name === other ? bytes.length : 0),
+        0,
+      )
+    })
+  }
+
   async free(): Promise<number> {
     return Number.MAX_SAFE_INTEGER
   }

@@ -72,6 +72,26 @@ spec('ospd serve', (it) => {
     assert.equal(running.stderr, '')
   })
 
+  it('takes no file that is larger than it was told, and says how large one may be', async () => {
+    await using at = await place()
+    await using running = await daemon(join(at.path, 'data'), ['--max-file-size', '1k', '--quota', '1500'])
+    await at.write('a', 'x'.repeat(1_024))
+    await at.write('b', 'x'.repeat(1_025))
+    const send = (name: string) =>
+      run('osp', ['send', name, '--server', running.server, '--user', 'alice'], { cwd: at.path })
+    assert.equal((await send('a')).code, 0)
+    const { code, stderr } = await send('b')
+    assert.equal(code, 1)
+    assert.match(stderr, /this server takes files of at most 1 KiB/u)
+  })
+
+  it('that is told an age that makes no sense names it, and does not start', async () => {
+    await using at = await place()
+    const { code, stderr } = await run('ospd', ['serve', '--upload-age', '0', '--data', at.path])
+    assert.equal(code, 2)
+    assert.match(stderr, /limits\.uploadAgeMs cannot be 0: it is a whole number from 1000 to/u)
+  })
+
   it('does with a second file of the same name what it was told', async () => {
     await using at = await place()
     await using running = await daemon(join(at.path, 'data'), ['--on-conflict', 'rename'])

@@ -38,13 +38,15 @@ async function leaveBehind(data: string, modifiedAt: number): Promise<void> {
   await storage.open(platform)
   const upload = { user: 'alice', name: 'large.bin', size: whole, modifiedAt, algorithm: 'xxh128' } as const
   const owner = { node: 1, instance: 1, session: '0'.repeat(32) }
-  const claimed = await storage.transfers.claim(upload, owner, { fresh: true, takeOver: false, onConflict: 'replace' })
+  const at = Date.now()
+  const how = { fresh: true, takeOver: false, onConflict: 'replace', at } as const
+  const claimed = await storage.transfers.claim(upload, owner, how)
   assert.ok('claim' in claimed)
   const partial = await storage.files.open(claimed.claim)
   await partial[Symbol.asyncDispose]()
   const [name = ''] = await readdir(join(data, 'partial'))
   await truncate(join(data, 'partial', name), checkpoint)
-  await storage.transfers.checkpoint(claimed.claim, [{ offset: checkpoint, digest: digest.digest() }])
+  await storage.transfers.checkpoint(claimed.claim, [{ offset: checkpoint, digest: digest.digest() }], at)
   await storage[Symbol.asyncDispose]()
 }
 

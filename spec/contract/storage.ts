@@ -13,6 +13,7 @@ import { statePublishing } from './storage/publishing.ts'
 import { stateRecords } from './storage/records.ts'
 import { stateRoom } from './storage/room.ts'
 import { type Kind, tryingOf } from './storage/trial.ts'
+import { stateUsage } from './storage/usage.ts'
 
 /** States every promise of the storage port about one kind of storage. */
 export function storageContract(kind: Kind): void {
@@ -24,6 +25,7 @@ export function storageContract(kind: Kind): void {
   stateNotes(kind.name, trying)
   statePartialFiles(kind.name, trying)
   stateRoom(kind.name, kind.smallPlace ? trying : undefined)
+  stateUsage(kind.name, trying)
   stateFlushing(kind.name, trying)
   statePublishing(kind.name, trying)
   stateMailPosting(kind.name, trying)

@@ -33,7 +33,9 @@ class Rig {
     const limits = limitsWith({ fileInstances: 4, uploadsPerLink: 3, chunkBytes: 4_096 })
     const log = (entry: LogEntry) => this.log.push(entry)
     const storage = this.#storage
-    this.app = new FileApp({ platform, storage, limits, onConflict: 'replace', noteMs: 1_000, log, stored: () => {} })
+    const age = { now: () => platform.clock.wallTime() }
+    const others = { onConflict: 'replace', noteMs: 1_000, stored: () => {} } as const
+    this.app = new FileApp({ platform, storage, limits, log, age, ...others })
     const host: SessionHost = {
       platform,
       limits,

@@ -4,14 +4,18 @@ import { defaultLimits, limitsWith } from '../../lib/limits.ts'
 import { Uploads } from '../../lib/server/uploads.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
-import { ServerRig } from '../support/serverRig.ts'
+import { heldPlatform, ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 import { turn } from '../support/turn.ts'
-import { VirtualClock } from '../support/virtualClock.ts'
 
 const bytes = patterned(1_000)
 const file = { name: 'a', bytes }
 const named = (name: string) => ({ name, bytes })
+
+/** From `retryAfterMs`, which is 300 here, to less than twice that. */
+function inSpread({ retryAfter }: { readonly retryAfter: number }): void {
+  assert.ok(retryAfter >= 300 && retryAfter < 601, `${retryAfter} ms`)
+}
 
 spec('uploads at once', (it) => {
   it('on one link are bounded, and more are asked to come later', async () => {
@@ -19,8 +23,8 @@ spec('uploads at once', (it) => {
     const client = await rig.client()
     const { instance } = await client.start(named('a'))
     await client.start(named('b'))
-    assert.equal((await client.startRefused(named('c'), 'too-many-uploads')).retryAfter, 300)
-    await client.continueRefused(named('c'), 'too-many-uploads')
+    inSpread(await client.startRefused(named('c'), 'too-many-uploads'))
+    inSpread(await client.continueRefused(named('c'), 'too-many-uploads'))
     await client.start(named('b'))
     await client.pause(instance)
     await client.start(named('c'))
@@ -36,10 +40,35 @@ spec('uploads at once', (it) => {
     const client = await rig.client()
     await client.start(named('a'))
     const { instance } = await client.start(named('b'))
-    assert.equal((await client.startRefused(named('c'), 'no-idle-instance')).retryAfter, 300)
-    assert.equal((await client.continueRefused(named('c'), 'no-idle-instance')).retryAfter, 300)
+    inSpread(await client.startRefused(named('c'), 'no-idle-instance'))
+    inSpread(await client.continueRefused(named('c'), 'no-idle-instance'))
     await client.pause(instance)
     await client.continue(named('c'))
+  })
+
+  it('that are too many are asked to come at different times', async () => {
+    const fractions: number[] = []
+    const reasons: string[] = []
+    const platform = heldPlatform()
+    const fraction = (reason: string) => {
+      reasons.push(reason)
+      return fractions.shift() ?? 0
+    }
+    const random = { ...platform.random, fraction }
+    await using rig = await ServerRig.start(
+      { fileInstances: 1, uploadsPerLink: 2, retryAfterMs: 1_000 },
+      { platform: { ...platform, random } },
+    )
+    await (await rig.client({ session: 'one' })).start(named('a'))
+    const client = await rig.client({ session: 'two' })
+    reasons.length = 0
+    fractions.push(0, 0.5, 0.999)
+    const told: number[] = []
+    for (const name of ['b', 'c', 'd']) {
+      told.push((await client.continueRefused(named(name), 'no-idle-instance')).retryAfter)
+    }
+    assert.deepEqual(told, [1_000, 1_500, 1_999])
+    assert.deepEqual([...new Set(reasons)], ['when a refused upload comes back'])
   })
 
   it('get the longest idle instance first', async () => {
@@ -124,7 +153,7 @@ spec('an instance', (it) => {
 
 spec('an upload that nobody has open', (it) => {
   function uploadsOf(): Uploads {
-    return new Uploads(limitsWith({ fileInstances: 1 }), new VirtualClock(), () => {})
+    return new Uploads(limitsWith({ fileInstances: 1 }), heldPlatform(), () => {})
   }
 
   it('is forgotten after the last request about it', async () => {

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { memory } from '../../lib/adapters/memoryStorage.ts'
 import type { OspError } from '../../lib/errors.ts'
 import { defaultLimits, KiB, type Limits, limitsWith } from '../../lib/limits.ts'
-import type { StoredMessage } from '../../lib/ports/mailboxes.ts'
 import type { Asked } from '../../lib/runtime/peerOptions.ts'
 import type { Caller } from '../../lib/server/app.ts'
 import { Mailroom } from '../../lib/server/mailroom.ts'
@@ -80,20 +79,21 @@ async function roomWith(limits: Partial<Limits> = {}) {
   const storage = memory()
   await storage.open(platform)
   const { mailboxes } = stepped(storage, (_, run) => run())
+  const others = { limits: limitsWith(limits), platform, log: () => {}, age: clock }
   const reads: { bytes: number; go: () => void }[] = []
   const state = { holdsReads: false }
-  const read = async (...args: Parameters<typeof mailboxes.read>): Promise<readonly StoredMessage[]> => {
+  const read: typeof mailboxes.read = async (...args) => {
     if (state.holdsReads) await new Promise<void>((go) => reads.push({ bytes: args[3], go }))
     return mailboxes.read(...args)
   }
-  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, limits: limitsWith(limits), platform, log: () => {} })
+  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, ...others })
   await room.open()
+  /** What was handed over to whom, in order. */
   const order: string[] = []
   let id = 0
   return {
     room,
     clock,
-    /** What was handed over to whom, in order. */
     order,
     reads,
     state,

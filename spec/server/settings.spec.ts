@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { OspError } from '../../lib/errors.ts'
 import { defaultLimits, type Limits, limitsWith } from '../../lib/limits.ts'
 import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
@@ -19,7 +20,26 @@ spec('a limit', (it) => {
       const [name = ''] = Object.keys(limits)
       assert.throws(() => limitsWith(limits), { code: 'usage', message: new RegExp(`limits\\.${name} `) }, name)
     }
-    assert.throws(() => limitsWith({ nonsense: 1 } as never), { code: 'usage' })
+  })
+
+  it('that is wrong is named with its value and what it takes; one that is unknown is named, and so are all others', () => {
+    const messageOf = (limits: unknown) => {
+      try {
+        limitsWith(limits as Partial<Limits>)
+      } catch (error) {
+        assert.equal((error as OspError).code, 'usage')
+        return (error as OspError).message
+      }
+      return undefined
+    }
+    const clients = 'limits.clients cannot be 20001: it is a whole number from 1 to 20000'
+    assert.equal(messageOf({ clients: 20_001 }), clients)
+    assert.equal(
+      messageOf({ links: 'x' }),
+      'limits.links cannot be "x": it is a whole number from 1 to 9007199254740991',
+    )
+    assert.equal(messageOf({ nonsense: 1, clients: 20_001 }), `${clients}; limits.nonsense is not known`)
+    assert.equal(messageOf(7), 'limits are an object of numbers')
   })
 
   it('that is undefined is the default', () => {

@@ -36,7 +36,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
-    shownBy: files(77),
+    shownBy: files(112),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
@@ -57,7 +57,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/adapters/records/claiming.ts',
     before: 'if (options.fresh || !same) {',
     after: 'if (options.fresh || !record) {',
-    shownBy: files(4),
+    shownBy: files(9),
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
@@ -85,7 +85,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/core/requests.ts',
     before: 'if (pending.freed || pending.copies > 0) return',
     after: 'if (pending.freed) return',
-    shownBy: files(203),
+    shownBy: files(120),
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',

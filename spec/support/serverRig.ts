@@ -29,6 +29,8 @@ interface Ground {
   storage(): Storage
   reaching(server: Server, listen: Transport): Transport
   stored(user: string, name: string): Promise<Uint8Array | undefined>
+  /** Empty in memory. */
+  readonly directory: string
   clear(): Promise<void>
 }
 
@@ -109,6 +111,11 @@ export class ServerRig implements AsyncDisposable {
     return new FileClient(raw, node)
   }
 
+  /** The data directory of a rig on disk. */
+  get directory(): string {
+    return this.#ground.directory
+  }
+
   /** The bytes of a published file. */
   stored(name: string, user = 'alice'): Promise<Uint8Array | undefined> {
     return this.#ground.stored(user, name)
@@ -145,6 +152,7 @@ function inMemory(capacityBytes?: number): Ground {
     storage: () => storage,
     reaching: (_, listen) => listen,
     stored: async (user, name) => storage.read(user, name),
+    directory: '',
     clear: async () => {},
   }
 }
@@ -152,6 +160,7 @@ function inMemory(capacityBytes?: number): Ground {
 async function inDirectory(): Promise<Ground> {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-server-'))
   return {
+    directory,
     listen: tcp({ port: 0 }),
     storage: () => disk(directory),
     reaching: ({ addresses: [address] }) => tcp({ port: address?.port ?? 0 }),

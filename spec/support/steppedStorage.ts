@@ -37,13 +37,16 @@ export function stepped(storage: Storage, around: Around): Storage {
       verified: step('verified', transfers.verified.bind(transfers)),
       complete: step('complete', transfers.complete.bind(transfers)),
       remove: step('remove', transfers.remove.bind(transfers)),
+      expire: transfers.expire.bind(transfers),
       forget: transfers.forget.bind(transfers),
+      completed: transfers.completed.bind(transfers),
       records: transfers.records.bind(transfers),
     },
     files: {
       open: step('open', async (claim) => steppedFile(await files.open(claim), around)),
       remove: files.remove.bind(files),
       stored: files.stored.bind(files),
+      used: files.used.bind(files),
       free: files.free.bind(files),
     },
     mailboxes: {

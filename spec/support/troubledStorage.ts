@@ -21,6 +21,8 @@ export class TroubledStorage implements Storage {
   readonly taken = new Set<string>()
   /** Changes what is read of partial files. */
   damage: (read: Uint8Array, offset: number) => void = () => {}
+  /** Bytes of files that somebody else has put into every user's folder. */
+  besides = 0
   /** How many partial files are open. */
   partials = 0
   readonly #storage: Storage
@@ -35,6 +37,7 @@ export class TroubledStorage implements Storage {
       open: async (claim) => this.#troubled(await files.open(claim)),
       remove: files.remove,
       stored: async (user, name) => this.taken.has(name) || files.stored(user, name),
+      used: (user, name) => files.used(user, name).then((bytes) => bytes + (name === undefined ? this.besides : 0)),
       free: files.free,
     }
   }

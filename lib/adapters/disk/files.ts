@@ -67,6 +67,13 @@ export class DiskFiles implements FileStore, StoredNames {
     return (await this.#tree.file(this.#layout.partsOf(user, name))) !== undefined
   }
 
+  async used(user: string, name?: string): Promise<number> {
+    this.#book.checkOpen()
+    if (name === undefined) return this.#tree.bytesBelow(this.#layout.folderOf(user))
+    const stats = await this.#tree.file(this.#layout.partsOf(user, name))
+    return Number(stats?.size ?? 0)
+  }
+
   async free(): Promise<number> {
     this.#book.checkOpen()
     const { directory } = this.#layout

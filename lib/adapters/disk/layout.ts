@@ -36,8 +36,13 @@ export class Layout {
     return join(this.partial, this.partialName(user, name))
   }
 
+  /** The parts of the path of a user's folder below `files`. */
+  folderOf(user: string): readonly string[] {
+    return [checkUserName(user)]
+  }
+
   /** The parts of a published file's path below `files`. */
   partsOf(user: string, storedName: string): readonly string[] {
-    return [checkUserName(user), ...checkFileName(storedName).split('/')]
+    return [...this.folderOf(user), ...checkFileName(storedName).split('/')]
   }
 }

@@ -8,6 +8,9 @@ import { attempt, errnoOf, unless } from './faults.ts'
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
 const remembered = 4_096
 
+/** Files whose sizes are asked for at once. */
+const lookedAtOnce = 64
+
 /**
  * The directory tree of the published files, walked one part at a time without following a symbolic link, so
  * that no name leads out of it. `parts` are checked names: the user, then the parts of the file's name.
@@ -30,6 +33,24 @@ export class Tree {
     if ((await this.conflict(parts)) !== undefined) return undefined
     const stats = await look(this.pathOf(parts))
     return stats?.isFile() ? stats : undefined
+  }
+
+  /** Bytes of the regular files in a directory and below it; 0 if it is not there. */
+  async bytesBelow(parts: readonly string[]): Promise<number> {
+    const path = this.pathOf(parts)
+    const doing = `reading the directory ${path}`
+    const entries = await unless(['ENOENT', 'ENOTDIR'], doing, () => readdir(path, { withFileTypes: true }))
+    let bytes = 0
+    for (let from = 0; entries && from < entries.length; from += lookedAtOnce) {
+      const sizes = entries.slice(from, from + lookedAtOnce).map(async (entry) => {
+        if (entry.isDirectory()) return 0
+        const stats = await look(join(path, entry.name))
+        return stats?.isFile() ? Number(stats.size) : 0
+      })
+      for (const size of await Promise.all(sizes)) bytes += size
+    }
+    for (const entry of entries ?? []) if (entry.isDirectory()) bytes += await this.bytesBelow([...parts, entry.name])
+    return bytes
   }
 
   /** The name (or the user) of what leaves no room for a file there; a file of just this name does leave it. */

@@ -59,6 +59,15 @@ export class MemoryFiles implements FileStore, StoredNames {
     return this.#published.get(user)?.has(name) ?? false
   }
 
+  async used(user: string, name?: string): Promise<number> {
+    this.#book.checkOpen()
+    const files = Array.from(this.#published.get(user) ?? [])
+    return files.reduce(
+      (sum, [other, { blocks }]) => sum + (name === undefined || name === other ? blocks.length : 0),
+      0,
+    )
+  }
+
   async free(): Promise<number> {
     this.#book.checkOpen()
     return Math.min(this.#capacity - this.#used(), Number.MAX_SAFE_INTEGER)

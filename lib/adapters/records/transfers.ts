@@ -13,7 +13,7 @@ import type {
 } from '../../ports/storage.ts'
 import type { Book } from './book.ts'
 import { decideClaim } from './claiming.ts'
-import { allRecords, recordKey } from './keys.ts'
+import { allRecords, recordKey, recordsOf } from './keys.ts'
 import { Notes } from './notes.ts'
 import { KeyedQueues } from './queue.ts'
 import { readRecord, writeRecord } from './rows.ts'
@@ -30,7 +30,6 @@ export class Transfers implements TransferStore {
   readonly #book: Book
   readonly #names: StoredNames
   readonly #notes: Notes
-  readonly #wallTime: () => number
   /** A user's claims one after another: the check for conflicts spans names. */
   readonly #claims = new KeyedQueues()
   /** The latest records as they were written, the longest unchanged first. */
@@ -42,15 +41,14 @@ export class Transfers implements TransferStore {
     this.#book = book
     this.#names = names
     this.#notes = new Notes(book, names, wallTime)
-    this.#wallTime = wallTime
   }
 
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
     return this.#claims.run(want.user, () => this.#change(want, () => this.#claim(want, owner, options)))
   }
 
-  async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[]): Promise<void> {
-    await this.#rewrite(claim, (record) => ({ ...record, checkpoints }))
+  async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {
+    await this.#rewrite(claim, (record) => ({ ...record, checkpoints, updatedAt: at }))
   }
 
   async verified(claim: Claim, file: StoredFile): Promise<void> {
@@ -76,12 +74,26 @@ export class Transfers implements TransferStore {
     return this.#change({ user, name }, () => this.#drop(user, name))
   }
 
+  expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {
+    return this.#change({ user, name }, async () => {
+      const record = await this.#book.record(user, name)
+      if (!record || record.verified || record.updatedAt >= before) return undefined
+      await this.#drop(user, name)
+      return record
+    })
+  }
+
   forget(user: string, name: string): Promise<void> {
     return this.#change({ user, name }, () => this.#notes.remove(user, name))
   }
 
-  async *records(): AsyncIterable<TransferRecord> {
-    for await (const [, text] of this.#book.shelf.entries(allRecords)) {
+  completed(want: NewTransfer): Promise<StoredFile | undefined> {
+    return this.#change(want, () => this.#notes.completed(want))
+  }
+
+  async *records(user?: string): AsyncIterable<TransferRecord> {
+    const range = user === undefined ? allRecords : recordsOf(checkUserName(user))
+    for await (const [, text] of this.#book.shelf.entries(range)) {
       const record = readRecord(text)
       if (record) yield record
     }
@@ -102,7 +114,7 @@ export class Transfers implements TransferStore {
           (await this.#names.conflict(user, name)) ??
           (await conflictingRecord(this.#book.shelf, user, name, this.#names.foldsCase)),
       },
-      { token: this.#book.fences.next(), updatedAt: this.#wallTime() },
+      { token: this.#book.fences.next(), updatedAt: options.at },
     )
     if ('completed' in decision) {
       if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
@@ -135,7 +147,7 @@ export class Transfers implements TransferStore {
   #rewrite(claim: Claim, next: (record: TransferRecord) => TransferRecord): Promise<void> {
     return this.#change(claim, () =>
       this.#book.fences.guard(claim, async () => {
-        await this.#put({ ...next(await this.#record(claim)), updatedAt: this.#wallTime() })
+        await this.#put(next(await this.#record(claim)))
       }),
     )
   }

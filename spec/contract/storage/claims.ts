@@ -10,7 +10,7 @@ export function stateClaims(kind: string, trying: Try): void {
   spec(`claiming an upload in a ${kind} storage`, (it) => {
     it(
       'makes a record without checkpoints where there is none',
-      trying(async ({ storage, wallTime }) => {
+      trying(async ({ storage }) => {
         const { claim, record } = await claimed(storage)
         assert.deepEqual(record, {
           ...wanted,
@@ -18,7 +18,7 @@ export function stateClaims(kind: string, trying: Try): void {
           owner: owner(1),
           superseded: [],
           checkpoints: [],
-          updatedAt: wallTime,
+          updatedAt: resume.at,
         })
         assert.deepEqual(await recordsOf(storage), [record])
       }),
@@ -28,7 +28,7 @@ export function stateClaims(kind: string, trying: Try): void {
       'takes up the record of the same upload with a higher token and the new owner',
       trying(async ({ storage }) => {
         const first = await claimed(storage)
-        await storage.transfers.checkpoint(first.claim, [at(3)])
+        await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
         const second = await claimed(storage, {}, resume, owner(2))
         assert.ok(second.claim.token > first.claim.token)
         assert.deepEqual(second.record.checkpoints, [at(3)])
@@ -42,7 +42,7 @@ export function stateClaims(kind: string, trying: Try): void {
         trying(async ({ storage }) => {
           const first = await claimed(storage)
           await fill(storage, first.claim)
-          await storage.transfers.checkpoint(first.claim, [at(3)])
+          await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
           const second = await claimed(storage, other)
           assert.ok(second.claim.token > first.claim.token)
           assert.deepEqual(second.record.checkpoints, [])
@@ -56,7 +56,7 @@ export function stateClaims(kind: string, trying: Try): void {
       trying(async ({ storage }) => {
         const first = await claimed(storage)
         await fill(storage, first.claim)
-        await storage.transfers.checkpoint(first.claim, [at(3)])
+        await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
         const second = await claimed(storage, {}, start)
         assert.ok(second.claim.token > first.claim.token)
         assert.deepEqual(second.record.checkpoints, [])

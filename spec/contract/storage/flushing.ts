@@ -15,7 +15,7 @@ export function stateFlushing(kind: string, trying: Try): void {
         const file = await trial.storage.files.open(claim)
         await file.write(0, [hello])
         await file.flush()
-        await trial.storage.transfers.checkpoint(claim, [{ offset: hello.length, digest: Uint8Array.of(1) }])
+        await trial.storage.transfers.checkpoint(claim, [{ offset: hello.length, digest: Uint8Array.of(1) }], 2_000_000)
         await file.write(hello.length, [more])
         {
           using _ = await trial.place.failFlushes()

@@ -14,8 +14,8 @@ export function stateRecords(kind: string, trying: Try): void {
       trying(async (trial) => {
         const { claim } = await claimed(trial.storage)
         await fill(trial.storage, claim)
-        await trial.storage.transfers.checkpoint(claim, [at(1), at(2)])
-        await trial.storage.transfers.checkpoint(claim, [at(2), at(4)])
+        await trial.storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
+        await trial.storage.transfers.checkpoint(claim, [at(2), at(4)], 2_000_000)
         await trial.restart()
         const [record] = await recordsOf(trial.storage)
         assert.deepEqual(record?.checkpoints, [at(2), at(4)])
@@ -37,9 +37,8 @@ export function stateRecords(kind: string, trying: Try): void {
       'says when it was changed last',
       trying(async (trial) => {
         const { claim } = await claimed(trial.storage)
-        trial.wallTime += 5_000
-        await trial.storage.transfers.checkpoint(claim, [])
-        assert.equal((await recordsOf(trial.storage))[0]?.updatedAt, trial.wallTime)
+        await trial.storage.transfers.checkpoint(claim, [], 2_000_000)
+        assert.equal((await recordsOf(trial.storage))[0]?.updatedAt, 2_000_000)
       }),
     )
 
@@ -48,7 +47,7 @@ export function stateRecords(kind: string, trying: Try): void {
       trying(async (trial) => {
         const { claim } = await claimed(trial.storage)
         await trial.restart()
-        await trial.storage.transfers.checkpoint(claim, [at(1)])
+        await trial.storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
         assert.deepEqual((await recordsOf(trial.storage))[0]?.checkpoints, [at(1)])
       }),
     )
@@ -67,7 +66,7 @@ export function stateRecords(kind: string, trying: Try): void {
       trying(async ({ storage }) => {
         const { claim } = await claimed(storage)
         const { record } = await claimed(storage, {}, resume, owner(2))
-        await assert.rejects(storage.transfers.checkpoint(claim, [at(1)]), { code: 'superseded' })
+        await assert.rejects(storage.transfers.checkpoint(claim, [at(1)], 2_000_000), { code: 'superseded' })
         await assert.rejects(storage.transfers.verified(claim, fileOf()), { code: 'superseded' })
         await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
         assert.deepEqual(await recordsOf(storage), [record])
@@ -80,7 +79,7 @@ export function stateRecords(kind: string, trying: Try): void {
         const { claim } = await claimed(trial.storage)
         assert.equal(await trial.storage.transfers.remove('alice', 'a'), true)
         assert.equal(await trial.storage.transfers.remove('alice', 'a'), false)
-        await assert.rejects(trial.storage.transfers.checkpoint(claim, []), { code: 'superseded' })
+        await assert.rejects(trial.storage.transfers.checkpoint(claim, [], 2_000_000), { code: 'superseded' })
         await trial.restart()
         assert.deepEqual(await recordsOf(trial.storage), [])
       }),
@@ -91,7 +90,7 @@ export function stateRecords(kind: string, trying: Try): void {
       trying(async ({ storage }) => {
         const { claim } = await claimed(storage)
         const [checkpoint, second] = await Promise.all([
-          storage.transfers.checkpoint(claim, [at(1)]).then(() => 'stored'),
+          storage.transfers.checkpoint(claim, [at(1)], 2_000_000).then(() => 'stored'),
           claimed(storage, {}, resume, owner(2)),
         ])
         assert.equal(checkpoint, 'stored')
@@ -112,13 +111,33 @@ export function stateRecords(kind: string, trying: Try): void {
     )
 
     it(
+      'that is old is removed when that is asked for, unless it is verified, and is told then',
+      trying(async ({ storage }) => {
+        const { claim, record } = await claimed(storage)
+        await claimed(storage, { name: 'b' })
+        const kept = await claimed(storage, { name: 'c' })
+        await storage.transfers.verified(kept.claim, fileOf({ name: 'c' }))
+        const { transfers } = storage
+        assert.equal(await transfers.expire('alice', 'a', resume.at), undefined)
+        assert.deepEqual(await transfers.expire('alice', 'a', resume.at + 1), record)
+        assert.equal(await transfers.expire('alice', 'a', resume.at + 1), undefined)
+        assert.equal(await transfers.expire('alice', 'c', resume.at + 1), undefined)
+        await assert.rejects(transfers.checkpoint(claim, [], resume.at), { code: 'superseded' })
+        assert.deepEqual(
+          (await recordsOf(storage)).map(({ name }) => name),
+          ['b', 'c'],
+        )
+      }),
+    )
+
+    it(
       'is refused to everybody while the storage is closed',
       trying(async ({ storage }) => {
         const { claim } = await claimed(storage)
         await storage[Symbol.asyncDispose]()
         const closed = { code: 'closed' }
         await assert.rejects(claimed(storage), closed)
-        await assert.rejects(storage.transfers.checkpoint(claim, []), closed)
+        await assert.rejects(storage.transfers.checkpoint(claim, [], 2_000_000), closed)
         await assert.rejects(storage.transfers.remove('alice', 'a'), closed)
         await assert.rejects(storage.transfers.forget('alice', 'a'), closed)
         await assert.rejects(recordsOf(storage), closed)

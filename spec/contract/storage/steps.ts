@@ -21,7 +21,7 @@ export const owner = (session: number): Owner => ({
 })
 
 /** CONTINUE of an upload that nobody holds. */
-export const resume: ClaimOptions = { fresh: false, takeOver: false, onConflict: 'replace' }
+export const resume: ClaimOptions = { fresh: false, takeOver: false, onConflict: 'replace', at: 1_000_000 }
 /** START. */
 export const start: ClaimOptions = { ...resume, fresh: true }
 /** CONTINUE of an upload that another living link holds. */

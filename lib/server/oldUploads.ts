@@ -1,0 +1,92 @@
+import { OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Log } from '../ports/log.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { Storage, TransferRecord } from '../ports/storage.ts'
+import { Alarm } from '../runtime/alarm.ts'
+import type { Age } from './age.ts'
+import type { Uploads } from './uploads.ts'
+
+/** How often old uploads are looked for, unless they grow old sooner. */
+const mostSweepMs = 3_600_000
+
+export interface OldUploadsOptions {
+  readonly platform: Platform
+  readonly limits: Limits
+  readonly storage: Storage
+  readonly log: Log
+  readonly age: Pick<Age, 'now'>
+}
+
+/**
+ * Removes unfinished uploads that nobody has gone on with for `uploadAgeMs`: record and partial file. Never one that is open,
+ * nor one that is verified, nor a published file.
+ */
+export class OldUploads {
+  readonly #options: OldUploadsOptions
+  readonly #uploads: Uploads
+  readonly #alarm: Alarm
+  #sweeping: Promise<void> = Promise.resolve()
+  #closed = false
+
+  constructor(options: OldUploadsOptions, uploads: Uploads) {
+    this.#options = options
+    this.#uploads = uploads
+    this.#alarm = new Alarm(options.platform.clock, () => {
+      this.#sweeping = this.#sweep()
+    })
+  }
+
+  /** From now on they are looked for again and again. */
+  start(): void {
+    if (this.#closed) return
+    const { platform, limits } = this.#options
+    this.#alarm.by(platform.clock.now() + Math.min(mostSweepMs, limits.uploadAgeMs))
+  }
+
+  /** Resolves when nothing is being removed any more. */
+  close(): Promise<void> {
+    this.#closed = true
+    this.#alarm.stop()
+    return this.#sweeping
+  }
+
+  /** Removes the upload of this record if it is old; where that fails, the log says so. */
+  async look({ user, name, verified, updatedAt }: TransferRecord): Promise<void> {
+    if (verified || updatedAt >= this.#before()) return
+    try {
+      await this.#uploads.run(user, name, async (upload) => {
+        if (!upload.instance && !upload.transfer) await this.#remove(user, name)
+      })
+    } catch (error) {
+      const { log } = this.#options
+      log({ level: 'error', event: 'upload-not-expired', user, name, text: OspError.from(error).message })
+    }
+  }
+
+  async #remove(user: string, name: string): Promise<void> {
+    const { storage, log } = this.#options
+    // Asked once more: somebody may have gone on with it since it was looked at.
+    const removed = await storage.transfers.expire(user, name, this.#before())
+    if (!removed) return
+    await storage.files.remove(user, name)
+    log({ level: 'warn', event: 'upload-expired', user, name, bytes: removed.checkpoints.at(-1)?.offset ?? 0 })
+  }
+
+  async #sweep(): Promise<void> {
+    const { storage, log } = this.#options
+    try {
+      for await (const record of storage.transfers.records()) {
+        if (this.#closed) return
+        await this.look(record)
+      }
+    } catch (error) {
+      log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })
+    }
+    this.start()
+  }
+
+  #before(): number {
+    return this.#options.age.now() - this.#options.limits.uploadAgeMs
+  }
+}

@@ -1,0 +1,176 @@
+import { OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { NewTransfer, OnConflict, Storage } from '../ports/storage.ts'
+import { sizeText } from './sizeText.ts'
+import type { Upload } from './upload.ts'
+import type { Uploads } from './uploads.ts'
+
+/** Users whose stored bytes are remembered, and for how long: somebody may remove or add files beside the server. */
+const mostUsers = 10_000
+const countMs = 600_000
+
+interface Count {
+  /** Stored bytes of the user. */
+  bytes: number
+  atMs: number
+}
+
+export interface QuotaOptions {
+  readonly limits: Limits
+  readonly platform: Platform
+  readonly storage: Storage
+  readonly onConflict: OnConflict
+}
+
+/**
+ * Bounds the size of a file, and the bytes of a user: what is stored, what the uploads that instances receive will add to it,
+ * and what lies there of his other unfinished ones. A refusal rests on files that were counted for it.
+ */
+export class Quota {
+  readonly #options: QuotaOptions
+  readonly #uploads: Uploads
+  readonly #bounded: boolean
+  /** By user, the longest uncounted first. */
+  readonly #counts = new Map<string, Count>()
+  /** Counts under way; `bytes` are what was stored since they began. */
+  readonly #counting = new Map<string, { bytes: number; readonly done: Promise<Count> }>()
+
+  constructor(options: QuotaOptions, uploads: Uploads) {
+    this.#options = options
+    this.#uploads = uploads
+    this.#bounded = options.limits.userBytes < Number.MAX_SAFE_INTEGER
+  }
+
+  /** Throws OspError `too-large` for a file that is larger than any may be. */
+  checkSize({ size }: NewTransfer): void {
+    const { fileBytes } = this.#options.limits
+    if (size <= fileBytes) return
+    throw new OspError(
+      'too-large',
+      `the file has ${sizeText(size)}, and this server takes files of at most ${sizeText(fileBytes)}: ` +
+        'send it in smaller parts, or ask for a higher limit',
+    )
+  }
+
+  /** Sets aside room for an upload that has its instance. Rejects with OspError `quota-exceeded` if there is none. */
+  async admit(upload: Upload, want: NewTransfer): Promise<void> {
+    if (!this.#bounded) return
+    const { storage, onConflict } = this.#options
+    const { user, name, size } = want
+    const replaced = onConflict === 'replace' ? await storage.files.used(user, name) : 0
+    const growth = size - replaced
+    let refusal: OspError | undefined
+    for (const fresh of [false, true]) {
+      const unfinished = await this.#unfinished(user)
+      const count = await this.#counted(user, fresh)
+      const others = this.#held(user, upload) + this.#resting(upload, unfinished)
+      // What takes no more room than before is always let in, and so is what only has to be put in its place.
+      const verified = unfinished.some((record) => record.name === name && record.verified)
+      if (growth <= 0 || verified || count.bytes + others + growth <= this.#options.limits.userBytes) {
+        upload.growth = growth
+        return
+      }
+      refusal = this.#refusal(count.bytes, others, growth)
+    }
+    // Stored already, only its client does not know.
+    if (!(await storage.transfers.completed(want))) throw refusal
+  }
+
+  /**
+   * Nothing if what an admitted upload writes has its room, as far as is known; otherwise rejects with OspError
+   * `quota-exceeded` if it has none: files have come beside the server.
+   */
+  recheck(upload: Upload): Promise<void> | undefined {
+    const count = this.#bounded && upload.growth > 0 ? this.#counts.get(upload.user) : undefined
+    return count && this.#isOver(upload.user, count) ? this.#recheck(upload) : undefined
+  }
+
+  /** An admitted upload was stored; its instance is freed by now, or in the same step. */
+  stored({ user, growth }: Upload): void {
+    const count = this.#counts.get(user)
+    if (count) count.bytes += growth
+    const counting = this.#counting.get(user)
+    // It may have been counted or not; where it was, the count is too high for a while.
+    if (counting) counting.bytes += Math.max(0, growth)
+  }
+
+  /** Something else has changed what a user has stored. */
+  forget(user: string): void {
+    this.#counts.delete(user)
+  }
+
+  async #recheck(upload: Upload): Promise<void> {
+    const { user, growth } = upload
+    const count = await this.#counted(user, true)
+    if (this.#isOver(user, count)) throw this.#refusal(count.bytes, this.#held(user, upload), growth)
+  }
+
+  #isOver(user: string, { bytes }: Count): boolean {
+    return bytes + this.#held(user) > this.#options.limits.userBytes
+  }
+
+  /** What the uploads that instances receive will add, but for one. */
+  #held(user: string, but?: Upload): number {
+    let bytes = 0
+    for (const upload of this.#uploads.receiving()) {
+      if (upload.user === user && upload !== but) bytes += Math.max(0, upload.growth)
+    }
+    return bytes
+  }
+
+  /** What lies there of unfinished uploads that no instance receives, but for one. */
+  #resting(but: Upload, unfinished: readonly Unfinished[]): number {
+    const received = new Set([but.name])
+    for (const { user, name } of this.#uploads.receiving()) if (user === but.user) received.add(name)
+    return unfinished.reduce((sum, { name, bytes }) => sum + (received.has(name) ? 0 : bytes), 0)
+  }
+
+  async #unfinished(user: string): Promise<readonly Unfinished[]> {
+    const all: Unfinished[] = []
+    for await (const { name, checkpoints, verified } of this.#options.storage.transfers.records(user)) {
+      all.push({ name, bytes: checkpoints.at(-1)?.offset ?? 0, verified: verified !== undefined })
+    }
+    return all
+  }
+
+  async #counted(user: string, fresh: boolean): Promise<Count> {
+    const known = this.#counts.get(user)
+    if (known && !fresh && known.atMs + countMs > this.#options.platform.clock.now()) return known
+    const counting = this.#counting.get(user) ?? { bytes: 0, done: this.#count(user) }
+    this.#counting.set(user, counting)
+    return counting.done
+  }
+
+  async #count(user: string): Promise<Count> {
+    const { storage, platform } = this.#options
+    try {
+      const bytes = await storage.files.used(user)
+      const count = { bytes: bytes + (this.#counting.get(user)?.bytes ?? 0), atMs: platform.clock.now() }
+      this.#counts.delete(user)
+      this.#counts.set(user, count)
+      const [oldest] = this.#counts.keys()
+      if (this.#counts.size > mostUsers && oldest !== undefined) this.#counts.delete(oldest)
+      return count
+    } finally {
+      this.#counting.delete(user)
+    }
+  }
+
+  #refusal(stored: number, others: number, growth: number): OspError {
+    const { userBytes } = this.#options.limits
+    return new OspError(
+      'quota-exceeded',
+      `your quota on this server is ${sizeText(userBytes)}: ${sizeText(stored)} are stored and ${sizeText(others)} ` +
+        `belong to other unfinished uploads, so that ${sizeText(growth)} more do not fit; ` +
+        'cancel unfinished uploads, or have files removed',
+    )
+  }
+}
+
+interface Unfinished {
+  readonly name: string
+  /** Those that are durable. */
+  readonly bytes: number
+  readonly verified: boolean
+}

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict'
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { defaultLimits } from '../../lib/limits.ts'
+import { sizeText } from '../../lib/server/sizeText.ts'
+import { sha256 } from '../support/fileClient.ts'
+import { patterned } from '../support/memorySource.ts'
+import { heldPlatform, ServerRig } from '../support/serverRig.ts'
+import { spec } from '../support/spec.ts'
+import { pass } from '../support/turn.ts'
+
+const sized = (name: string, size: number) => ({ name, bytes: patterned(size) })
+
+spec('a file', (it) => {
+  it('that is larger than any may be is refused, with both sizes, before it gets an instance', async () => {
+    await using rig = await ServerRig.start({ fileBytes: 2_048, fileInstances: 1 })
+    const client = await rig.client()
+    await client.upload(sized('fits', 2_048))
+    for (const refused of ['startRefused', 'continueRefused'] as const) {
+      const { text, retryAfter } = await client[refused](sized('a', 2_049), 'too-large')
+      assert.match(text, /^the file has 2 KiB, and this server takes files of at most 2 KiB: send it in smaller parts/u)
+      assert.equal(retryAfter, 0)
+    }
+    assert.deepEqual(await rig.records(), [])
+  })
+
+  it('and its user have no bound where none is set', async () => {
+    assert.equal(defaultLimits.fileBytes, Number.MAX_SAFE_INTEGER)
+    assert.equal(defaultLimits.userBytes, Number.MAX_SAFE_INTEGER)
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    await client.start({ ...sized('a', 0), size: Number.MAX_SAFE_INTEGER })
+    await client.start({ ...sized('b', 0), size: Number.MAX_SAFE_INTEGER })
+  })
+})
+
+spec('a quota', (it) => {
+  it('is of what is stored and of what is being sent, and its refusal tells all of it', async () => {
+    await using rig = await ServerRig.start({ userBytes: 4_096, retryAfterMs: 300 })
+    const client = await rig.client()
+    await client.upload(sized('a', 1_024))
+    await client.start(sized('b', 2_048))
+    for (const refused of ['startRefused', 'continueRefused'] as const) {
+      const { text, retryAfter } = await client[refused](sized('c', 1_536), 'quota-exceeded')
+      assert.equal(retryAfter, 300)
+      assert.equal(
+        text,
+        'your quota on this server is 4 KiB: 1 KiB are stored and 2 KiB belong to other unfinished uploads, so that ' +
+          '1.5 KiB more do not fit; cancel unfinished uploads, or have files removed',
+      )
+    }
+    await client.upload(sized('d', 1_024))
+    await client.startRefused(sized('e', 1), 'quota-exceeded')
+    await client.start(sized('empty', 0))
+  })
+
+  it('is of each user', async () => {
+    await using rig = await ServerRig.start({ userBytes: 100 })
+    await (await rig.client({ user: 'alice', session: 'one' })).upload(sized('a', 100))
+    await (await rig.client({ user: 'bob', session: 'two' })).upload(sized('a', 100))
+  })
+
+  it('has room again for what was cancelled, and for all but the bytes that lie there of what was paused', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_000 })
+    const client = await rig.client()
+    const { instance } = await client.start(sized('a', 1_000))
+    await client.chunk(instance, 0, patterned(1_000).subarray(0, 100))
+    await client.pause(instance)
+    await client.startRefused(sized('b', 901), 'quota-exceeded')
+    await client.start(sized('b', 900))
+    await client.continueRefused(sized('a', 1_000), 'quota-exceeded')
+    await client.cancel('b')
+    assert.equal((await client.continue(sized('a', 1_000))).progress, 100)
+    await client.cancel('a')
+    await client.upload(sized('c', 1_000))
+  })
+
+  it('does not count the file that is replaced, nor the record that is', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_000 })
+    const client = await rig.client()
+    await client.upload(sized('a', 900))
+    await client.upload({ ...sized('a', 1_000), modifiedAt: 2 })
+    await client.upload({ ...sized('a', 700), modifiedAt: 3 })
+    const { instance } = await client.start(sized('b', 300))
+    await client.chunk(instance, 0, patterned(300))
+    await client.pause(instance)
+    await client.upload({ ...sized('b', 300), modifiedAt: 2 })
+    await client.startRefused(sized('c', 1), 'quota-exceeded')
+  })
+
+  it('counts the file of that name where it is kept, and lets a completed upload be confirmed all the same', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_500 }, { onConflict: 'rename' })
+    const client = await rig.client()
+    const file = sized('a', 1_000)
+    await client.upload(file)
+    const { instance, progress } = await client.continue(file)
+    assert.equal(progress, 1_000)
+    await client.end(instance, sha256(file.bytes))
+    await client.continueRefused({ ...file, modifiedAt: 2 }, 'quota-exceeded')
+  })
+
+  it('holds also for openings that meet, and after a restart', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_000 })
+    const [one, two] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
+    const claim = rig.storage.hold('claim')
+    one.sendStart(sized('a', 600))
+    await claim.reached
+    await two.startRefused(sized('b', 600), 'quota-exceeded')
+    claim.go()
+    const { instance } = await one.raw.expect('StartPostFileAck')
+    await one.chunk(instance, 0, patterned(600))
+    await one.end(instance, sha256(patterned(600)))
+    await rig.crash()
+    await rig.restart()
+    const after = await rig.client()
+    await after.startRefused(sized('b', 401), 'quota-exceeded')
+    await after.upload(sized('b', 400))
+  })
+
+  it('that is refused frees the instance', async () => {
+    await using rig = await ServerRig.start({ userBytes: 100, fileInstances: 1 })
+    const client = await rig.client()
+    await client.startRefused(sized('a', 101), 'quota-exceeded')
+    await client.start(sized('b', 100))
+  })
+
+  it('is counted anew before a refusal, so that room which was made counts at once', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_000 })
+    rig.storage.besides = 1_000
+    const client = await rig.client()
+    await client.startRefused(sized('a', 1), 'quota-exceeded')
+    rig.storage.besides = 0
+    await client.start(sized('a', 1_000))
+  })
+
+  it('stops an upload for which no room is left, which goes on where it was when there is', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_000, retryAfterMs: 300 })
+    const client = await rig.client()
+    const [a, b] = [sized('a', 400), sized('b', 700)]
+    const { instance } = await client.start(a)
+    await client.chunk(instance, 0, a.bytes.subarray(0, 100))
+    rig.storage.besides = 800
+    await client.startRefused(b, 'quota-exceeded')
+    const refusal = await client.chunkRefused(instance, 100, a.bytes.subarray(100), 'quota-exceeded')
+    assert.deepEqual([refusal.progress, refusal.retryAfter], [100, 300])
+    assert.deepEqual(rig.server.status().uploads, [])
+    await client.chunkRefused(instance, 100, a.bytes.subarray(100), 'quota-exceeded')
+    await client.continueRefused(a, 'quota-exceeded')
+    rig.storage.besides = 0
+    const again = await client.continue(a)
+    assert.equal(again.progress, 100)
+    await client.chunk(again.instance, 100, a.bytes.subarray(100))
+    await client.end(again.instance, sha256(a.bytes))
+    await rig.assertStored('a', a.bytes)
+  })
+
+  it('that only seemed used up stops no upload', async () => {
+    await using rig = await ServerRig.start({ userBytes: 1_000 })
+    const client = await rig.client()
+    const { instance } = await client.start(sized('a', 400))
+    rig.storage.besides = 800
+    await client.startRefused(sized('b', 700), 'quota-exceeded')
+    rig.storage.besides = 0
+    await client.chunk(instance, 0, patterned(400))
+    await client.end(instance, sha256(patterned(400)))
+  })
+
+  it('follows the plain files of a directory, which anybody may remove or add', async () => {
+    await using rig = await ServerRig.onDisk({ userBytes: 1_000 })
+    const client = await rig.client()
+    await client.upload(sized('x/a', 600))
+    await client.upload(sized('b', 400))
+    await client.startRefused(sized('c', 1), 'quota-exceeded')
+    await rm(join(rig.directory, 'files/alice/x'), { recursive: true })
+    await client.upload(sized('c', 500))
+    await writeFile(join(rig.directory, 'files/alice/d'), patterned(100))
+    const { text } = await client.startRefused(sized('e', 150), 'quota-exceeded')
+    assert.match(text, /: 0\.977 KiB are stored/u)
+    await client.startRefused(sized('e', 1), 'quota-exceeded')
+  })
+
+  it('takes notice in ten minutes of files that have come beside the server', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.start({ userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
+    const client = await rig.client()
+    await client.upload(sized('a', 100))
+    rig.storage.besides = 900
+    await client.upload(sized('b', 100))
+    await pass(platform.clock, 600_000)
+    await client.startRefused(sized('c', 1), 'quota-exceeded')
+  })
+})
+
+spec('a size in a sentence', (it) => {
+  it('has up to three digits and a unit', () => {
+    const texts = [0, 999, 1_000, 1_024, 1_310_720, 5 * 1_024 ** 3, Number.MAX_SAFE_INTEGER].map(sizeText)
+    assert.deepEqual(texts, ['0 bytes', '999 bytes', '0.977 KiB', '1 KiB', '1.25 MiB', '5 GiB', '8 PiB'])
+  })
+})
