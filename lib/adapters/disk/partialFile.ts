@@ -72,8 +72,10 @@ export class DiskPartialFile implements PartialFile {
     return this.#guard(`flushing ${this.#path}`, async () => {
       // What was published was flushed before.
       if (!this.#handle) return
-      await this.#handle.datasync()
-      if (!this.#entryDurable) await this.#keeper.flushDirectory()
+      const entry = this.#entryDurable ? undefined : this.#keeper.flushDirectory()
+      // Both have ended before it is over: the handle may be closed then.
+      const flushes = await Promise.allSettled([this.#handle.datasync(), entry])
+      for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason
       this.#entryDurable = true
     })
   }
