@@ -1,6 +1,6 @@
 import type { BigIntStats } from 'node:fs'
 import { lstat, readdir, rmdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { makeDirectory } from './directories.ts'
 import type { DirectoryFlushes } from './directoryFlushes.ts'
@@ -34,8 +34,9 @@ export class Tree {
     this.flushes = flushes
   }
 
+  /** Checked names need no tidying: `join` would take the path apart again, for each look. */
   pathOf(parts: readonly string[]): string {
-    return join(this.#root, ...parts)
+    return [this.#root, ...parts].join(sep)
   }
 
   /** The regular file that lies there, if one does. */
