@@ -1,6 +1,6 @@
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
-import type { KeptTask, TaskStore } from '../ports/clientState.ts'
+import type { ClientState, KeptTask, TaskStore } from '../ports/clientState.ts'
 import type { Log } from '../ports/log.ts'
 
 /** The tasks that a client's state keeps, also those that this program has not taken up. */
@@ -8,6 +8,8 @@ export class KeptTasks {
   readonly #store: TaskStore
   readonly #wallTime: () => number
   readonly #log: Log
+  /** Frees what a source needs that no task sends any more. */
+  readonly #sources: Pick<ClientState, 'discard'>
   readonly #tasks = new Map<number, KeptTask>()
   /** The unfinished ones by their names. */
   readonly #names = new Map<string, number>()
@@ -15,10 +17,11 @@ export class KeptTasks {
   #opening: Promise<void> | undefined
   #lastId = 0
 
-  constructor(store: TaskStore, wallTime: () => number, log: Log) {
+  constructor(store: TaskStore, wallTime: () => number, log: Log, sources: Pick<ClientState, 'discard'> = {}) {
     this.#store = store
     this.#wallTime = wallTime
     this.#log = log
+    this.#sources = sources
   }
 
   /** Reads what is kept, once; those that ended long ago go. */
@@ -75,6 +78,7 @@ export class KeptTasks {
     const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#wallTime() }) }
     this.#set(changed)
     await this.#write(this.#store.put(changed))
+    if (changed.state === 'done') await this.#sources.discard?.(changed.ref)
   }
 
   async forget(id: number): Promise<void> {
@@ -82,6 +86,7 @@ export class KeptTasks {
     if (!task) return
     this.#delete(task)
     await this.#write(this.#store.remove(id))
+    await this.#sources.discard?.(task.ref)
   }
 
   /** What is only noted: where it can't be kept, a later program does it once more. */

@@ -36,7 +36,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     this.#options = options
     this.#pace = new Pace(options.limitRate)
     const { state, platform, log } = options
-    if (state.tasks) this.#kept = new KeptTasks(state.tasks, () => platform.clock.wallTime(), log)
+    if (state.tasks) this.#kept = new KeptTasks(state.tasks, () => platform.clock.wallTime(), log, state)
   }
 
   [Symbol.iterator](): Iterator<Upload> {
@@ -187,8 +187,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const isOpen = code === 'closed' || again !== 'no'
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
-    if (isCancelled)
-      this.#kept?.note(this.#kept.forget(task.id).then(() => this.#options.state.discard?.(task.ref ?? '')))
+    if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))
     this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
   }
 
@@ -196,8 +195,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   #ended(task: Task, change?: Partial<KeptTask>): void {
     const { id } = task
     if (this.#open.get(task.upload.name) === task) this.#open.delete(task.upload.name)
-    const discard = change?.state === 'done' ? () => this.#options.state.discard?.(task.ref ?? '') : undefined
-    if (change) this.#kept?.note(this.#keep(id, change).then(discard))
+    if (change) this.#kept?.note(this.#keep(id, change))
     this.#over.push(id)
     if (this.#over.length <= clientLimits.finishedUploads) return
     const oldest = this.#over.shift()

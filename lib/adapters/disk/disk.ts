@@ -8,6 +8,7 @@ import { Mailboxes } from '../mailboxes/mailboxes.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
 import { makeDirectory, makePath, syncDirectory } from './directories.ts'
+import { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt, errnoOf, fault, isFull } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
@@ -43,7 +44,7 @@ class DiskStorage implements Storage {
   constructor(layout: Layout, segmentBytes: number) {
     this.#layout = layout
     this.#segmentBytes = segmentBytes
-    this.#tree = new Tree(layout.files)
+    this.#tree = new Tree(layout.files, new DirectoryFlushes())
     this.#files = new DiskFiles(layout, this.#tree, this.#book)
     this.files = this.#files
     this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
-import { open, rm, statfs } from 'node:fs/promises'
+import { open, statfs, unlink } from 'node:fs/promises'
 import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
 import type { Book } from '../records/book.ts'
 import type { StoredNames } from '../records/storedNames.ts'
-import { attempt, errnoOf } from './faults.ts'
+import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
@@ -43,8 +43,8 @@ export class DiskFiles implements FileStore, StoredNames {
         const file = new DiskPartialFile(
           path,
           {
-            layout: this.#layout,
             guard,
+            flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
             publish: (to, replace) => publish(this.#tree, path, this.#layout.partsOf(user, to), replace),
             closed: (closed) => this.#open.delete(closed),
           },
@@ -81,8 +81,8 @@ export class DiskFiles implements FileStore, StoredNames {
     return bavail * bsize
   }
 
-  conflict(user: string, name: string): Promise<string | undefined> {
-    return this.#tree.conflict(this.#layout.partsOf(user, name))
+  async conflict(user: string, name: string): Promise<string | undefined> {
+    return (await this.#tree.find(this.#layout.partsOf(user, name))).conflict
   }
 
   async stamp(user: string, name: string): Promise<string | undefined> {
@@ -92,7 +92,7 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async dropPartial(user: string, name: string): Promise<void> {
     const path = this.#layout.partialOf(user, name)
-    await attempt(`removing ${path}`, () => rm(path, { force: true }))
+    await unless(['ENOENT'], `removing ${path}`, () => unlink(path))
   }
 
   /** Closes every partial file that is still open. */

@@ -1,6 +1,10 @@
 import { ClassicLevel } from 'classic-level'
 import type { Change, KeyRange, Shelf } from '../records/shelf.ts'
 import { attempt } from './faults.ts'
+import { Recent } from './recent.ts'
+
+/** Keys whose values are kept at hand: those of the uploads that are open at once, a few each. */
+const keysAtHand = 1_024
 
 interface Waiting {
   readonly changes: readonly Change[]
@@ -11,6 +15,7 @@ interface Waiting {
 /** A shelf in LevelDB. What is asked to be written during one flush is written together in the next. */
 export class LevelShelf implements Shelf {
   readonly #level: ClassicLevel<string, string>
+  readonly #recent = new Recent(keysAtHand)
   #waiting: Waiting[] = []
   #writing: Promise<void> | undefined
   #reopening: Promise<void> | undefined
@@ -31,7 +36,7 @@ export class LevelShelf implements Shelf {
   async get(key: string): Promise<string | undefined> {
     return attempt(`reading ${this.#level.location}`, async () => {
       await this.#opened()
-      return this.#level.get(key)
+      return this.#recent.get(key, () => this.#level.get(key))
     })
   }
 
@@ -82,12 +87,24 @@ export class LevelShelf implements Shelf {
     await attempt(`writing ${this.#level.location}`, async () => {
       if (this.#torn) await this.#reopen()
       this.#torn = true
-      await this.#level.batch(
-        changes.map(({ key, value }) => (value === undefined ? { type: 'del', key } : { type: 'put', key, value })),
-        { sync: true },
-      )
+      this.#forget(changes)
+      try {
+        await this.#level.batch(
+          changes.map(({ key, value }) => (value === undefined ? { type: 'del', key } : { type: 'put', key, value })),
+          { sync: true },
+        )
+      } catch (error) {
+        // It may have been done or not, whatever was read meanwhile.
+        this.#forget(changes)
+        throw error
+      }
+      for (const { key, value } of changes) this.#recent.set(key, value)
       this.#torn = false
     })
+  }
+
+  #forget(changes: readonly Change[]): void {
+    for (const { key } of changes) this.#recent.forget(key)
   }
 
   /** Resolves when it can be read: it is not open while it is opened anew, nor where that failed for want of room. */
@@ -99,12 +116,15 @@ export class LevelShelf implements Shelf {
   // A write that failed may have left half an entry in LevelDB's log, and what is written behind that would
   // not be found again. Opening it anew puts the good part of the log away and begins another.
   #reopen(): Promise<void> {
-    this.#reopening ??= this.#level
-      .close()
-      .then(() => this.#level.open())
-      .finally(() => {
-        this.#reopening = undefined
-      })
+    this.#reopening ??= this.#openAnew().finally(() => {
+      this.#reopening = undefined
+    })
     return this.#reopening
+  }
+
+  async #openAnew(): Promise<void> {
+    this.#recent.clear()
+    await this.#level.close()
+    await this.#level.open()
   }
 }

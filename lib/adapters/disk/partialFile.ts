@@ -1,18 +1,17 @@
 import type { FileHandle } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
-import { syncDirectory } from './directories.ts'
 import { attempt } from './faults.ts'
-import type { Layout } from './layout.ts'
 
 /** Most buffers that one writev(2) takes: IOV_MAX of Linux and the BSDs. */
 const mostBuffers = 1_024
 
 /** What a partial file needs from the store that opened it. */
 export interface Keeper {
-  readonly layout: Layout
   /** Runs `work` if the claim still stands. */
   guard<T>(work: () => Promise<T>): Promise<T>
+  /** Makes the entries of the directory durable that it lies in. */
+  flushDirectory(): Promise<void>
   publish(storedName: string, replace: boolean): Promise<boolean>
   closed(file: PartialFile): void
 }
@@ -73,8 +72,10 @@ export class DiskPartialFile implements PartialFile {
     return this.#guard(`flushing ${this.#path}`, async () => {
       // What was published was flushed before.
       if (!this.#handle) return
-      await this.#handle.datasync()
-      if (!this.#entryDurable) await syncDirectory(this.#keeper.layout.partial)
+      const entry = this.#entryDurable ? undefined : this.#keeper.flushDirectory()
+      // Both have ended before it is over: the handle may be closed then.
+      const flushes = await Promise.allSettled([this.#handle.datasync(), entry])
+      for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason
       this.#entryDurable = true
     })
   }

@@ -1,7 +1,6 @@
 import { link, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { OspError } from '../../errors.ts'
-import { syncDirectory } from './directories.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { conflictError, look, type Tree } from './tree.ts'
 
@@ -18,16 +17,15 @@ export async function publish(
   parts: readonly string[],
   replace: boolean,
 ): Promise<boolean> {
-  const conflict = await tree.conflict(parts)
-  if (conflict !== undefined) throw conflictError(conflict)
+  const place = await tree.find(parts)
+  if (place.conflict !== undefined) throw conflictError(place.conflict)
   const target = tree.pathOf(parts)
   const bytes = await look(partial)
-  const found = await look(target)
   // Else it is a directory without any file, which makes room.
-  const there = found?.isFile() ? found : undefined
+  const there = place.found?.isFile() ? place.found : undefined
   if (!bytes) {
     // Renamed already, and the process died before it could say so.
-    if (there) await syncDirectory(dirname(target))
+    if (there) await tree.flushes.flush(dirname(target))
     else throw new OspError('internal', `publishing ${target} failed: the partial file ${partial} is gone`)
     return true
   }
@@ -36,12 +34,12 @@ export async function publish(
     await attempt(`removing ${partial}`, () => unlink(partial))
   } else {
     if (there && !replace) return false
-    await tree.makeRoom(parts)
+    await tree.makeRoom(parts, place)
     if (!(await attempt(`publishing ${target}`, () => (replace ? move(partial, target) : add(partial, target))))) {
       return false
     }
   }
-  await syncDirectory(dirname(target))
+  await tree.flushes.flush(dirname(target))
   return true
 }
 

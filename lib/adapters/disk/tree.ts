@@ -1,8 +1,9 @@
 import type { BigIntStats } from 'node:fs'
 import { lstat, readdir, rmdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
-import { makeDirectory, syncDirectory } from './directories.ts'
+import { makeDirectory } from './directories.ts'
+import type { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
@@ -11,28 +12,40 @@ const remembered = 4_096
 /** Files whose sizes are asked for at once. */
 const lookedAtOnce = 64
 
+/** What lies at the place of a file, and on the way there. */
+export interface Place {
+  /** How many of the directories above it are there. */
+  readonly above: number
+  /** What lies just there and leaves room: a file, or a directory that holds none. */
+  readonly found?: BigIntStats
+  /** The name (or the user) of what leaves no room for a file there. */
+  readonly conflict?: string
+}
+
 /**
  * The directory tree of the published files, walked one part at a time without following a symbolic link, so
  * that no name leads out of it. `parts` are checked names: the user, then the parts of the file's name.
  */
 export class Tree {
+  readonly flushes: DirectoryFlushes
   readonly #root: string
   readonly #durable = new Set<string>()
   foldsCase = false
 
-  constructor(root: string) {
+  constructor(root: string, flushes: DirectoryFlushes) {
     this.#root = root
+    this.flushes = flushes
   }
 
+  /** Checked names need no tidying: `join` would take the path apart again, for each look. */
   pathOf(parts: readonly string[]): string {
-    return join(this.#root, ...parts)
+    return [this.#root, ...parts].join(sep)
   }
 
   /** The regular file that lies there, if one does. */
   async file(parts: readonly string[]): Promise<BigIntStats | undefined> {
-    if ((await this.conflict(parts)) !== undefined) return undefined
-    const stats = await look(this.pathOf(parts))
-    return stats?.isFile() ? stats : undefined
+    const { found } = await this.find(parts)
+    return found?.isFile() ? found : undefined
   }
 
   /** Bytes of the regular files in a directory and below it; 0 if it is not there. */
@@ -53,34 +66,36 @@ export class Tree {
     return bytes
   }
 
-  /** The name (or the user) of what leaves no room for a file there; a file of just this name does leave it. */
-  async conflict(parts: readonly string[]): Promise<string | undefined> {
+  /** Looks along the way to a place, once at each part. */
+  async find(parts: readonly string[]): Promise<Place> {
     for (const [index, part] of parts.entries()) {
       const upper = parts.slice(0, index)
       const here = [...upper, part]
       const stats = await look(this.pathOf(here))
-      if (!stats) return undefined
+      if (!stats) return { above: index }
       const other = await this.#otherSpelling(upper, part)
-      if (other !== undefined) return nameOf([...upper, other])
+      if (other !== undefined) return { above: index, conflict: nameOf([...upper, other]) }
       const last = index === parts.length - 1
-      if (last && stats.isDirectory() && (await isHollow(this.pathOf(here)))) return undefined
-      if (last ? !stats.isFile() : !stats.isDirectory()) return nameOf(here)
+      const fits = last ? stats.isFile() : stats.isDirectory()
+      const hollow = last && stats.isDirectory() && (await isHollow(this.pathOf(here)))
+      if (!fits && !hollow) return { above: index, conflict: nameOf(here) }
+      if (last) return { above: index, found: stats }
     }
-    return undefined
+    return { above: 0 }
   }
 
   /** Makes the directories above a file, durably, and removes a directory without any file from its place. */
-  async makeRoom(parts: readonly string[]): Promise<void> {
+  async makeRoom(parts: readonly string[], { above, found }: Place): Promise<void> {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
-      const made = await makeDirectory(path)
-      if (!made && !(await look(path))?.isDirectory()) throw conflictError(nameOf(parts.slice(0, depth)))
-      if (made || !this.#durable.has(path)) await syncDirectory(this.pathOf(parts.slice(0, depth - 1)))
+      const made = depth > above && (await makeDirectory(path))
+      if (depth > above && !made && !(await look(path))?.isDirectory())
+        throw conflictError(nameOf(parts.slice(0, depth)))
+      if (made || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
       if (this.#durable.size >= remembered) this.#durable.clear()
       this.#durable.add(path)
     }
-    const target = this.pathOf(parts)
-    if ((await look(target))?.isDirectory()) await removeHollow(target)
+    if (found?.isDirectory()) await removeHollow(this.pathOf(parts))
   }
 
   // Where case is folded, `lstat` finds a file under names that are not its own.

@@ -45,4 +45,5 @@ async function foldedConflict(shelf: Shelf, user: string, name: string): Promise
   return undefined
 }
 
-const overlaps = (folder: string, name: string) => name === folder || name.startsWith(`${folder}/`)
+/** Whether a name is `folder`, or below it. */
+export const overlaps = (folder: string, name: string): boolean => name === folder || name.startsWith(`${folder}/`)

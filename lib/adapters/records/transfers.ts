@@ -14,10 +14,11 @@ import type {
 import type { Book } from './book.ts'
 import { decideClaim } from './claiming.ts'
 import { allRecords, recordKey, recordsOf } from './keys.ts'
+import { NameTurns } from './nameTurns.ts'
 import { Notes } from './notes.ts'
 import { KeyedQueues } from './queue.ts'
 import { readRecord, writeRecord } from './rows.ts'
-import { conflictingRecord, type StoredNames } from './storedNames.ts'
+import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 
 /** Records that are kept at hand, so that a checkpoint need not read back what was written last. */
 const recordsAtHand = 256
@@ -30,8 +31,8 @@ export class Transfers implements TransferStore {
   readonly #book: Book
   readonly #names: StoredNames
   readonly #notes: Notes
-  /** A user's claims one after another: the check for conflicts spans names. */
-  readonly #claims = new KeyedQueues()
+  /** Claims of names that collide go one after another, so that the later one finds the record of the earlier. */
+  readonly #claims = new NameTurns()
   /** The latest records as they were written, the longest unchanged first. */
   readonly #atHand = new Map<string, TransferRecord>()
   /** What reads a record and writes it back, one after another for each upload. */
@@ -44,7 +45,10 @@ export class Transfers implements TransferStore {
   }
 
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
-    return this.#claims.run(want.user, () => this.#change(want, () => this.#claim(want, owner, options)))
+    const { user, name } = want
+    const collides = (other: string) => this.#names.foldsCase || overlaps(name, other) || overlaps(other, name)
+    const claim = () => this.#claim(want, owner, options)
+    return this.#change(want, () => this.#claims.run(user, name, collides, claim))
   }
 
   async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {

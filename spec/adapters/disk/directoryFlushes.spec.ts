@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict'
+import { DirectoryFlushes } from '../../../lib/adapters/disk/directoryFlushes.ts'
+import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
+import { spec } from '../../support/spec.ts'
+
+/** Flushes that end when the spec says so. */
+function held() {
+  const begun: { readonly path: string; readonly end: Deferred<void> }[] = []
+  const flushes = new DirectoryFlushes((path) => {
+    const end = deferred<void>()
+    begun.push({ path, end })
+    return end.promise
+  })
+  return { flushes, begun }
+}
+
+const turn = () => new Promise((go) => setImmediate(go))
+
+/** Whether it has resolved by the next turn. */
+async function isOver(flush: Promise<void>): Promise<boolean> {
+  let over = false
+  void flush.then(() => {
+    over = true
+  })
+  await turn()
+  return over
+}
+
+spec('flushes of a directory', (it) => {
+  it('that are asked for while one is under way share one that begins behind it', async () => {
+    const { flushes, begun } = held()
+    const first = flushes.flush('a')
+    const later = [flushes.flush('a'), flushes.flush('a'), flushes.flush('a')]
+    assert.equal(begun.length, 1)
+    begun[0]?.end.resolve()
+    await first
+    assert.deepEqual(await Promise.all(later.map(isOver)), [false, false, false])
+    assert.equal(begun.length, 2)
+    const last = flushes.flush('a')
+    begun[1]?.end.resolve()
+    await Promise.all(later)
+    assert.equal(await isOver(last), false)
+    assert.equal(begun.length, 3)
+    begun[2]?.end.resolve()
+    await last
+  })
+
+  it('do not wait for those of another', async () => {
+    const { flushes, begun } = held()
+    void flushes.flush('a')
+    const other = flushes.flush('b')
+    assert.deepEqual(
+      begun.map(({ path }) => path),
+      ['a', 'b'],
+    )
+    begun[1]?.end.resolve()
+    await other
+  })
+
+  it('fail with the one that they wait for, and the next one is tried anew', async () => {
+    const { flushes, begun } = held()
+    const both = [flushes.flush('a'), flushes.flush('a')]
+    const fault = new Error('EIO')
+    begun[0]?.end.reject(fault)
+    for (const flush of both) await assert.rejects(flush, fault)
+    assert.equal(begun.length, 1)
+    const again = flushes.flush('a')
+    begun[1]?.end.resolve()
+    await again
+  })
+})
