@@ -65,8 +65,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     if (!this.#kept) return []
     await this.#kept.open()
     this.#checkOpen()
-    const asked = ids && new Set(ids)
-    const wanted = [...this.#kept].filter((task) => isUnfinished(task) && (asked?.has(task.id) ?? true))
+    const wanted = [...this.#kept].filter((task) => isUnfinished(task) && (ids?.includes(task.id) ?? true))
     const uploads = wanted.map((task) => (this.#tasks.get(task.id) ?? this.#revive(task)).upload)
     this.#fill()
     return uploads
@@ -182,9 +181,9 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   #failed(task: Task, why: OspError): void {
-    const { code, message: text, again } = why
+    const { code, message: text } = why
     // What the client's end or a refusal that can pass has ended is still to be sent.
-    const isOpen = code === 'closed' || again !== 'no'
+    const isOpen = code === 'closed' || why.again !== 'no'
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
     if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))
@@ -193,10 +192,9 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
 
   /** Nothing more becomes of it; `change` is what is kept of that. */
   #ended(task: Task, change?: Partial<KeptTask>): void {
-    const { id } = task
     if (this.#open.get(task.upload.name) === task) this.#open.delete(task.upload.name)
-    if (change) this.#kept?.note(this.#keep(id, change))
-    this.#over.push(id)
+    if (change) this.#kept?.note(this.#keep(task.id, change))
+    this.#over.push(task.id)
     if (this.#over.length <= clientLimits.finishedUploads) return
     const oldest = this.#over.shift()
     if (oldest === undefined || !this.#tasks.get(oldest)?.upload.over) return
