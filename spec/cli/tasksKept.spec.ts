@@ -40,7 +40,7 @@ spec('without a running osp send, tasks', (it) => {
     'stay paused over the kill of their osp send',
     withTasks(async ({ at, start, partly, tasks, run, stored }) => {
       await at.write('big', randomBytes(bigBytes))
-      const sender = start('send', 'big', ...slowly)
+      await using sender = start('send', 'big', ...slowly)
       await partly(1)
       await tasks('pause')
       await sender.kill()
@@ -61,7 +61,7 @@ spec('without a running osp send, tasks', (it) => {
     withTasks(async ({ at, start, partly, run, stored }) => {
       const names = ['a', 'b', 'c', 'd']
       for (const name of names) await at.write(name, randomBytes(bigBytes / 3))
-      const sender = start('send', ...names, '--jobs', '1', ...slowly)
+      await using sender = start('send', ...names, '--jobs', '1', ...slowly)
       await partly(1)
       await sender.kill()
       const { code, stdout, stderr } = await run('send')
@@ -75,7 +75,7 @@ spec('without a running osp send, tasks', (it) => {
     'are all sent after Ctrl-C',
     withTasks(async ({ at, start, partly, run, tasks }) => {
       for (const name of ['a', 'b']) await at.write(name, randomBytes(bigBytes))
-      const sender = start('send', 'a', 'b', '--jobs', '1', ...slowly)
+      await using sender = start('send', 'a', 'b', '--jobs', '1', ...slowly)
       await partly(1)
       await sender.kill('SIGINT')
       assert.equal((await sender.ended).code, 130)
@@ -112,7 +112,7 @@ spec('cancelling without a running osp send', (it) => {
     'removes what the server has of a paused task',
     withTasks(async ({ at, start, partly, tasks, run, partials }) => {
       await at.write('big', randomBytes(bigBytes))
-      const sender = start('send', 'big', ...slowly)
+      await using sender = start('send', 'big', ...slowly)
       await partly(1)
       await tasks('pause')
       await sender.kill('SIGINT')
@@ -132,7 +132,7 @@ spec('cancelling without a running osp send', (it) => {
     withTasks(async (bench) => {
       const { at, start, partly, tasks, run, partials, server } = bench
       await at.write('big', randomBytes(bigBytes))
-      const sender = start('send', 'big', ...slowly)
+      await using sender = start('send', 'big', ...slowly)
       await partly(1)
       await sender.kill()
       await server.kill()
@@ -196,7 +196,7 @@ spec('osp send of stdin', (it) => {
     'continues what was read when it is killed',
     withTasks(async ({ start, partly, run, stored, state }) => {
       const content = randomBytes(bigBytes)
-      const sender = start('send', '-', '--as', 'stream', ...slowly)
+      await using sender = start('send', '-', '--as', 'stream', ...slowly)
       sender.child.stdin?.end(content)
       await partly(1)
       await sender.kill()
@@ -220,7 +220,7 @@ spec('osp send of stdin', (it) => {
   it(
     'that is killed while it reads has left a file, which the next one removes',
     withTasks(async ({ start, run, state }) => {
-      const sender = start('send', '-', '--as', 'stream')
+      await using sender = start('send', '-', '--as', 'stream')
       sender.child.stdin?.write('the beginning')
       await turns(() => existsSync(join(state, 'spool')) && spooled(state).length > 0)
       await sender.kill()
@@ -233,7 +233,7 @@ spec('osp send of stdin', (it) => {
   it(
     'that is interrupted while it reads leaves nothing',
     withTasks(async ({ start, state, tasks }) => {
-      const sender = start('send', '-', '--as', 'stream')
+      await using sender = start('send', '-', '--as', 'stream')
       sender.child.stdin?.write('the beginning')
       await turns(() => existsSync(join(state, 'spool')) && spooled(state).length > 0)
       await sender.kill('SIGINT')

@@ -27,7 +27,7 @@ export interface TaskBench extends AsyncDisposable {
   partly(bytes: number): Promise<void>
 }
 
-export async function taskBench(): Promise<TaskBench> {
+async function taskBench(): Promise<TaskBench> {
   const at = await place()
   const data = join(at.path, 'data')
   const server = await daemon(data)
