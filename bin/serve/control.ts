@@ -9,10 +9,13 @@ const requests = z.strictObject({ ask: z.literal('status') })
 /** What is told at once at most. */
 const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000 } as const
 
+/** What of a server is told. */
+export type ToldServer = Pick<Server, 'addresses' | 'status' | 'mailboxes'>
+
 export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
 /** Opens the control socket of a daemon. Rejects as `serveControl` does. */
-export function openControl(data: string, server: Server, limits: MailboxLimits): Promise<ControlSocket> {
+export function openControl(data: string, server: ToldServer, limits: MailboxLimits): Promise<ControlSocket> {
   const since = performance.now()
   return serveControl(data, async (request, reply) => {
     const { success } = requests.safeParse(request)
@@ -21,7 +24,7 @@ export function openControl(data: string, server: Server, limits: MailboxLimits)
   })
 }
 
-async function statusOf(server: Server, limits: MailboxLimits, uptimeMs: number): Promise<Status> {
+async function statusOf(server: ToldServer, limits: MailboxLimits, uptimeMs: number): Promise<Status> {
   const mailboxes = [...(await server.mailboxes())].sort((a, b) => fullness(b, limits) - fullness(a, limits))
   const { links, online, uploads } = server.status()
   const { host = '', port = 0 } = server.addresses[0] ?? {}

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { askControl, type HandleControl, serveControl } from '../../lib/adapters/controlSocket.ts'
 import { type ErrorCode, OspError } from '../../lib/errors.ts'
 import { place } from '../support/commands.ts'
-import { type ControlClient, controlClient, deadSocket, strangeServer } from '../support/controlClient.ts'
+import { type ControlClient, controlClient, endless } from '../support/controlClient.ts'
 import { spec } from '../support/spec.ts'
 
 const echo: HandleControl = (request, reply) => reply(request)
@@ -14,30 +14,6 @@ const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError
 /** The code of the error that a client was told last. */
 async function toldCode({ lines }: ControlClient): Promise<string | undefined> {
   return ((await lines).at(-1) as { error?: { code: string } } | undefined)?.error?.code
-}
-
-/** A handler that goes on until its signal aborts, and what it has seen. */
-function endless(first?: unknown) {
-  const seen = { begun: 0, ended: 0 }
-  const waiting = new Set<() => void>()
-  const look = () => {
-    for (const check of waiting) check()
-  }
-  const handle: HandleControl = async (_request, reply, signal) => {
-    seen.begun++
-    if (first !== undefined) reply(first)
-    look()
-    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-    seen.ended++
-    look()
-  }
-  const until = (holds: (seen: Readonly<{ begun: number; ended: number }>) => boolean) =>
-    new Promise<void>((resolve) => {
-      const check = () => holds(seen) && resolve()
-      waiting.add(check)
-      check()
-    })
-  return { handle, until }
 }
 
 spec('a control socket loses only the connection of a client', (it) => {
@@ -198,75 +174,5 @@ spec('a control socket that is closed', (it) => {
     client.write('{}\n')
     await until(({ begun }) => begun === 1)
     await control.close()
-  })
-})
-
-spec('asking a control socket', (it) => {
-  it('fails as unreachable where nobody listens', async () => {
-    await using at = await place()
-    await assert.rejects(askControl(join(at.path, 'none'), {}), coded('unreachable'))
-    await assert.rejects(askControl(at.path, {}), coded('unreachable'))
-    await deadSocket(at.path)
-    await assert.rejects(askControl(at.path, {}), coded('unreachable'))
-    await at.write('file', '')
-    await assert.rejects(askControl(join(at.path, 'file'), {}), coded('unreachable'))
-  })
-
-  it('fails if the other side goes away before it is done', async () => {
-    await using at = await place()
-    await using _server = await strangeServer(at.path, '{"taken":true}\n{"answer":1}\n', true)
-    const answers: unknown[] = []
-    await assert.rejects(
-      askControl(at.path, {}, (answer) => answers.push(answer)),
-      coded('link-lost'),
-    )
-    assert.deepEqual(answers, [1])
-  })
-
-  for (const text of ['what?\n', '{"taken":true}\n{"done":false}\n', '[]\n', '{"error":"no"}\n']) {
-    it(`fails if the other side answers ${JSON.stringify(text)}`, async () => {
-      await using at = await place()
-      await using _server = await strangeServer(at.path, text, false)
-      await assert.rejects(askControl(at.path, {}), coded('malformed'))
-    })
-  }
-
-  it('reads an unknown code as internal', async () => {
-    await using at = await place()
-    await using _server = await strangeServer(at.path, '{"error":{"code":"constructor","text":"new"}}\n', false)
-    await assert.rejects(askControl(at.path, {}), { code: 'internal', message: 'new' })
-  })
-
-  it('fails if nobody takes the request', async () => {
-    await using at = await place()
-    await using _server = await strangeServer(at.path, '', false)
-    await assert.rejects(askControl(at.path, {}, undefined, { silenceMs: 20 }), coded('timed-out'))
-  })
-
-  it('can be given up', async () => {
-    await using at = await place()
-    const { handle, until } = endless()
-    await using _control = await serveControl(at.path, handle)
-    const stop = new AbortController()
-    const asked = assert.rejects(askControl(at.path, {}, undefined, { signal: stop.signal }), coded('closed'))
-    await until(({ begun }) => begun === 1)
-    stop.abort()
-    await asked
-    await until(({ ended }) => ended === 1)
-    await assert.rejects(askControl(at.path, {}, undefined, { signal: stop.signal }), coded('closed'))
-  })
-
-  it('refuses a request that is too long', async () => {
-    await using at = await place()
-    await assert.rejects(askControl(at.path, { text: 'x'.repeat(70_000) }), coded('too-large'))
-  })
-
-  it('fails with what a listener for answers throws', async () => {
-    await using at = await place()
-    await using _control = await serveControl(at.path, echo)
-    const thrower = () => {
-      throw new Error('a bug')
-    }
-    await assert.rejects(askControl(at.path, {}, thrower), /a bug/u)
   })
 })

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { existsSync, linkSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { linkSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { askControl, type HandleControl, serveControl } from '../../lib/adapters/controlSocket.ts'
 import { type ErrorCode, OspError } from '../../lib/errors.ts'
@@ -15,14 +14,24 @@ const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError
 
 const modeOf = (path: string) => lstatSync(path).mode & 0o777
 
-/** The short places that there are, whose number a path that is too long adds to. */
-const shortPlaces = () => readdirSync(tmpdir()).filter((name) => /^ospd-[0-9a-f]{32}$/u.test(name))
-
-/** A directory whose path no socket's address holds. */
-async function deep(top: string): Promise<string> {
-  const path = join(top, ...Array.from({ length: 10 }, () => 'a-rather-long-name'))
-  await mkdir(path, { recursive: true })
-  return path
+/** A directory whose path no socket's address holds, and the one for temporary files meanwhile. */
+async function deep() {
+  const at = await place()
+  const directory = join(at.path, ...Array.from({ length: 10 }, () => 'a-rather-long-name'))
+  const temporary = join(at.path, 't')
+  await mkdir(directory, { recursive: true })
+  await mkdir(temporary)
+  const former = process.env.TMPDIR
+  process.env.TMPDIR = temporary
+  return {
+    directory,
+    temporary,
+    async [Symbol.asyncDispose]() {
+      if (former === undefined) delete process.env.TMPDIR
+      else process.env.TMPDIR = former
+      await at[Symbol.asyncDispose]()
+    },
+  }
 }
 
 spec('a control socket', (it) => {
@@ -71,13 +80,14 @@ spec('a control socket', (it) => {
     const former = process.umask(0)
     let isOpen = false
     let looks = 0
+    const wrong: string[] = []
     const watched = (async () => {
       while (!isOpen) {
         await new Promise((resolve) => setImmediate(resolve))
         looks++
         for (const name of readdirSync(at.path)) {
           const mode = modeIfThere(join(at.path, name))
-          if (mode !== undefined) assert.equal(mode, name === 'control.sock' ? 0o600 : 0o700, name)
+          if (mode !== undefined && mode !== (name === 'control.sock' ? 0o600 : 0o700)) wrong.push(`${name} ${mode}`)
         }
       }
     })()
@@ -86,6 +96,7 @@ spec('a control socket', (it) => {
       isOpen = true
       await watched
       assert.ok(looks > 0)
+      assert.deepEqual(wrong, [])
       assert.equal(modeOf(join(at.path, 'control.sock')), 0o600)
       assert.deepEqual(readdirSync(at.path), ['control.sock'])
     } finally {
@@ -165,36 +176,40 @@ spec('a control socket', (it) => {
 
 spec('a control socket of a directory with a long path', (it) => {
   it('lies in a directory of its owner alone, and is found by any path that leads to it', async () => {
-    await using at = await place()
-    const directory = await deep(at.path)
-    const before = shortPlaces()
+    await using at = await deep()
+    const { directory, temporary } = at
     const control = await serveControl(join(directory, '..', basename(directory)), echo)
-    const [name = '', ...others] = shortPlaces().filter((each) => !before.includes(each))
+    const [name = '', ...others] = readdirSync(temporary)
     assert.equal(others.length, 0)
-    assert.equal(modeOf(join(tmpdir(), name)), 0o700)
-    assert.equal(modeOf(join(tmpdir(), name, 'control.sock')), 0o600)
+    assert.equal(modeOf(join(temporary, name)), 0o700)
+    assert.equal(modeOf(join(temporary, name, 'control.sock')), 0o600)
     assert.deepEqual(await askControl(directory, { a: 1 }), { a: 1 })
     await assert.rejects(serveControl(directory, echo), coded('data-locked'))
     await control.close()
-    assert.ok(!existsSync(join(tmpdir(), name)))
+    assert.deepEqual(readdirSync(temporary), [])
     await assert.rejects(askControl(directory, {}), coded('unreachable'))
   })
 
-  it('is neither made nor asked where others can enter', async () => {
-    await using at = await place()
-    const directory = await deep(at.path)
-    const before = shortPlaces()
+  it('takes the place of one whose process was killed', async () => {
+    await using at = await deep()
+    const { directory, temporary } = at
     const control = await serveControl(directory, echo)
-    const [name = ''] = shortPlaces().filter((each) => !before.includes(each))
-    const short = join(tmpdir(), name)
-    try {
-      await chmod(short, 0o755)
-      await assert.rejects(askControl(directory, {}), /is not a directory of this user alone/u)
-      await assert.rejects(serveControl(directory, echo), /is not a directory of this user alone/u)
-    } finally {
-      await control.close()
-      await rm(short, { recursive: true, force: true })
-    }
+    const short = join(temporary, readdirSync(temporary)[0] ?? '')
+    await control.close()
+    await mkdir(short, { mode: 0o700 })
+    await deadSocket(short)
+    await using _again = await serveControl(directory, echo)
+    assert.deepEqual(await askControl(directory, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(short), ['control.sock'])
+  })
+
+  it('is neither made nor asked where others can enter', async () => {
+    await using at = await deep()
+    const { directory, temporary } = at
+    await using _control = await serveControl(directory, echo)
+    await chmod(join(temporary, readdirSync(temporary)[0] ?? ''), 0o755)
+    await assert.rejects(askControl(directory, {}), /is not a directory of this user alone/u)
+    await assert.rejects(serveControl(directory, echo), /is not a directory of this user alone/u)
   })
 })
 

@@ -1,6 +1,7 @@
 import { link, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import type { HandleControl } from '../../lib/adapters/controlSocket.ts'
 
 /** A client of a control socket that keeps to no rule. */
 export interface ControlClient extends Disposable {
@@ -52,4 +53,28 @@ export async function strangeServer(directory: string, text: string, ends: boole
   })
   await new Promise<void>((resolve) => server.listen(join(directory, 'control.sock'), resolve))
   return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) }
+}
+
+/** A handler that goes on until its signal aborts, and what it has seen. */
+export function endless(first?: unknown) {
+  const seen = { begun: 0, ended: 0 }
+  const waiting = new Set<() => void>()
+  const look = () => {
+    for (const check of waiting) check()
+  }
+  const handle: HandleControl = async (_request, reply, signal) => {
+    seen.begun++
+    if (first !== undefined) reply(first)
+    look()
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    seen.ended++
+    look()
+  }
+  const until = (holds: (seen: Readonly<{ begun: number; ended: number }>) => boolean) =>
+    new Promise<void>((resolve) => {
+      const check = () => holds(seen) && resolve()
+      waiting.add(check)
+      check()
+    })
+  return { handle, until }
 }
