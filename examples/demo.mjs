@@ -84,6 +84,7 @@ function run(program, args, stdio) {
   const path = join(import.meta.dirname, '../dist/bin', program)
   // Settings of the user who runs the demo are none of its business.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^OSPD?_/u.test(name)))
+  env.OSP_STATE = join(directory, 'state')
   const child = spawn(process.execPath, [path, ...args], { stdio, env, cwd: files })
   running.add(child)
   child.once('exit', () => running.delete(child))

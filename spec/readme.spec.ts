@@ -17,6 +17,7 @@ spec('the README', (it) => {
       'npm ci && npm test',
       'ospd serve --data ./ospd-data',
       'osp send movie.mp4 notes.txt',
+      'osp tasks --why',
       'osp msg alice bob "hi"',
       'osp listen --count 1 --user alice',
       'osp who',
@@ -32,14 +33,13 @@ spec('the README', (it) => {
     await using server = await daemon(join(at.path, 'ospd-data'))
     await at.write('movie.mp4', 'a film')
     await at.write('notes.txt', 'some notes')
-    const args = (lines[3] ?? '').split(' ').slice(1)
-    const { code, stdout } = await run('osp', args, {
-      cwd: at.path,
-      env: { OSP_SERVER: server.server, OSP_USER: 'me' },
-    })
+    const osp = (line = '') =>
+      run('osp', line.split(' ').slice(1), { cwd: at.path, env: { OSP_SERVER: server.server, OSP_USER: 'me' } })
+    const { code, stdout } = await osp(lines[3])
     assert.equal(code, 0)
     assert.equal(stdout.split('\n').length, 3)
     assert.equal(readFileSync(join(at.path, 'ospd-data/files/me/notes.txt'), 'utf8'), 'some notes')
+    assert.match((await osp(lines[4])).stdout, /^1 {2}done .* movie\.mp4\n2 {2}done .* notes\.txt\n$/u)
   })
 
   it('shows how messages are sent, and who is online', async () => {
@@ -50,9 +50,9 @@ spec('the README', (it) => {
       const [, ...args] = line.split(' ').map((word) => word.replaceAll('"', ''))
       return (await run('osp', args, { cwd: at.path, env: { ...env, OSP_USER: 'me' } })).stdout
     }
-    assert.equal(await osp(lines[4]), 'alice stored\nbob stored\n')
-    assert.match(await osp(lines[5]), / me hi\n$/u)
-    assert.equal(await osp(lines[6]), '')
+    assert.equal(await osp(lines[5]), 'alice stored\nbob stored\n')
+    assert.match(await osp(lines[6]), / me hi\n$/u)
+    assert.equal(await osp(lines[7]), '')
   })
 
   it('leads to pages that are there', () => {

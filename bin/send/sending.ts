@@ -34,6 +34,8 @@ export class Sending {
   readonly #options: SendingOptions
   readonly #unfinished = new Map<Task, Promise<void>>()
   readonly #tasks = new WeakMap<Upload, Task>()
+  /** Tasks that stay, since this program, or the one that it has joined, has ended before. */
+  readonly #left: Task[] = []
   /** Tasks that the command was given itself. */
   readonly #own = new WeakSet<Upload>()
   /** What is paused, and not waited for as long as it is. */
@@ -47,14 +49,15 @@ export class Sending {
     options.stop.addEventListener('abort', () => this.#wake(), { once: true })
   }
 
-  /** Those that are under way or wait for their turn. */
+  /** Those that are under way or wait for their turn, or were so when they were left. */
   get unfinished(): readonly Task[] {
-    return [...this.#unfinished.keys()].filter(({ upload }) => !this.#parked.has(upload))
+    return [...this.#left, ...[...this.#unfinished.keys()].filter(({ upload }) => !this.#parked.has(upload))]
   }
 
   /** Follows an upload that the command was not given. */
   adopt(upload: Upload): void {
-    if (upload.phase !== 'paused' && this.#parked.delete(upload)) this.#wake()
+    const { phase } = upload
+    if ((phase === 'waiting' || phase === 'cancelling') && this.#parked.delete(upload)) this.#wake()
     if (this.#tasks.has(upload) || this.#adding.has(upload.name)) return
     const { ref = upload.name } = upload
     const { shown = (path) => path } = this.#options
@@ -76,7 +79,9 @@ export class Sending {
       for await (const found of candidates) {
         if (stop.aborted) break
         this.#take(found)
-        await this.#until(() => this.#adding.size < addingMost && this.#unfinished.size < unfinishedMost)
+        await this.#until(
+          () => this.#adding.size < addingMost && this.#adding.size + this.#unfinished.size < unfinishedMost,
+        )
       }
     } catch (error) {
       // A list that was closed early says so.
@@ -170,9 +175,11 @@ export class Sending {
     // It was followed before the command was given it as well.
     if (this.#tasks.get(upload) !== task) return
     const isClosed = 'why' in end && end.why.code === 'closed'
-    // Left to the command, which lists what it leaves unfinished.
-    if (isClosed && !this.#parked.has(upload)) return this.#options.tally.isUnfinished(upload.contentBytes)
     if (!isClosed) this.#tell(task, end)
+    else if (!this.#parked.has(upload)) {
+      this.#options.tally.isUnfinished(upload.contentBytes)
+      this.#left.push(task)
+    }
     this.#unfinished.delete(task)
     this.#parked.delete(upload)
     this.#wake()

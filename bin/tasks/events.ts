@@ -8,7 +8,7 @@ const failed = z
   .describe('This file did not become a task.')
 
 const skipped = z
-  .strictObject({ file: z.string().describe('the path as it was given'), text: z.string() })
+  .strictObject({ file: z.string().describe('the path as it was given'), text })
   .describe('Something in a folder is nothing to send.')
 
 /** What `osp tasks --json` prints, and the commands that steer tasks, without `v`; docs/json.md is checked against it. */

@@ -44,6 +44,8 @@ async function client(count: number, bytes: number): Promise<void> {
     'send',
     '--server',
     `127.0.0.1:${port}`,
+    '--state',
+    join(base, 'state'),
     '--digest',
     'xxh128',
     ...paths,

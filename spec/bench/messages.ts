@@ -156,6 +156,8 @@ async function besideUploads(port: number): Promise<void> {
     'send',
     '--server',
     `127.0.0.1:${port}`,
+    '--state',
+    join(base, 'state'),
     '--digest',
     'xxh128',
     ...paths,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type Client, OspError } from 'ospd'
 import type { Reporter } from '../../bin/send/reporter.ts'
-import { Sending } from '../../bin/send/sending.ts'
+import { Sending, unfinishedMost } from '../../bin/send/sending.ts'
 import { Tally } from '../../bin/send/tally.ts'
 import type { Found } from '../../bin/send/walk.ts'
 import { spec } from '../support/spec.ts'
@@ -10,6 +10,11 @@ const silent: Reporter = {
   added() {},
   complete() {},
   stored() {},
+  joined() {},
+  nothing() {},
+  paused() {},
+  cancelled() {},
+  passed() {},
   failed() {},
   skipped() {},
   refused() {},
@@ -32,11 +37,11 @@ function slowClient() {
     })
     return { id: added.length, name, finished, contentBytes: 1, progress: { sent: 0, durable: 0, size: 1 }, on() {} }
   }
-  const client = { uploads: { add } } as unknown as Client
+  const uploads = { add } as unknown as Client['uploads']
   const failAll = (why: OspError) => {
     for (const fail of failing) fail(why)
   }
-  return { client, added, finishOne: () => finishing.shift()?.(), failAll }
+  return { uploads, added, finishOne: () => finishing.shift()?.(), failAll }
 }
 
 async function* files(count: number): AsyncGenerator<Found> {
@@ -47,11 +52,11 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 spec('sending', (it) => {
   it('holds a bounded number of unfinished files, and takes the next as one is finished', async () => {
-    const { client, added, finishOne } = slowClient()
+    const { uploads, added, finishOne } = slowClient()
     const stop = new AbortController()
     const tally = new Tally()
     const sending = new Sending({
-      client,
+      uploads,
       reporter: silent,
       tally,
       digest: 'sha256',
@@ -59,15 +64,16 @@ spec('sending', (it) => {
       refusal: () => undefined,
     })
     const sent = sending.send(files(Number.POSITIVE_INFINITY))
+    while (added.length < unfinishedMost) await turn()
     for (let i = 0; i < 500; i++) await turn()
-    assert.equal(added.length, 100)
+    assert.equal(added.length, unfinishedMost)
     finishOne()
     for (let i = 0; i < 5; i++) await turn()
-    assert.equal(added.length, 101)
+    assert.equal(added.length, unfinishedMost + 1)
     assert.equal(tally.stored, 1)
     stop.abort()
     await sent
-    assert.equal(sending.unfinished.length, 100)
+    assert.equal(sending.unfinished.length, unfinishedMost)
   })
 
   it('fails every file with the reason where the server was given up, also those that were not begun', async () => {
@@ -77,10 +83,10 @@ spec('sending', (it) => {
       failed: ({ path }: { path: string }, { code }: OspError) => failed.push(`${path} ${code}`),
     }
     const tally = new Tally()
-    const { client, failAll } = slowClient()
+    const { uploads, failAll } = slowClient()
     const { signal } = new AbortController()
     const sending = new Sending({
-      client,
+      uploads,
       reporter,
       tally,
       digest: 'sha256',

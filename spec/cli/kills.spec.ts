@@ -19,13 +19,15 @@ async function daemon(data: string, between: CountingProxy): Promise<Running> {
   return running
 }
 
-const send = (paths: readonly string[], port: number) =>
+const send = (paths: readonly string[], port: number, state: string) =>
   startNode('dist/bin/osp.js', [
     'send',
     '--server',
     `127.0.0.1:${port}`,
     '--user',
     'alice',
+    '--state',
+    state,
     '--limit-rate',
     '48M',
     ...paths,
@@ -62,7 +64,7 @@ spec('five files of 64 MiB at once', (it) => {
           digests.set(path, digestOf(bytes))
           await writeFile(path, bytes)
         }
-        client = send(paths, between.port)
+        client = send(paths, between.port, join(directory, 'state'))
         for (const { victim, atBytes } of kills) {
           await Promise.race([between.reached(atBytes), client.ended])
           assert.equal(client.child.exitCode, null, `the client ended too early: ${client.stderr} (${drawn})`)
@@ -71,7 +73,7 @@ spec('five files of 64 MiB at once', (it) => {
             server = await daemon(data, between)
           } else {
             await client.kill()
-            client = send(paths, between.port)
+            client = send(paths, between.port, join(directory, 'state'))
           }
         }
         const { code } = await client.ended

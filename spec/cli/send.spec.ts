@@ -198,7 +198,7 @@ spec('osp send is used wrongly', (it) => {
     assert.match(stderr, message)
   }
 
-  it('with nothing to send', () => usage([], /name a FILE to send/u))
+  it('with stdin that gets no name', () => usage(['-'], /give what is read from stdin a name .* by --as/u))
 
   it('with two files of one name, which it names', () =>
     usage(['a/x.bin', 'b', 'c/x.bin'], /^osp: a\/x\.bin and c\/x\.bin would both be "x\.bin" on the server/mu))

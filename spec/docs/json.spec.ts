@@ -5,6 +5,7 @@ import { msgEvents } from '../../bin/msg/events.ts'
 import { sendEvents } from '../../bin/send/events.ts'
 import { serveEvents } from '../../bin/serve/events.ts'
 import { statusEvents } from '../../bin/status/events.ts'
+import { addEvents, taskEvents } from '../../bin/tasks/events.ts'
 import { whoEvents } from '../../bin/who/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
@@ -33,8 +34,12 @@ function described(events: Readonly<Record<string, z.ZodType>>): string {
   return `\n${parts.join('')}`
 }
 
+const { task: _, ...addOnly } = addEvents
+
 const commands = {
   'osp send': sendEvents,
+  'osp tasks': taskEvents,
+  'osp add': addOnly,
   'osp msg': msgEvents,
   'osp listen': listenEvents,
   'osp who': whoEvents,

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -32,10 +32,14 @@ export interface CommandOptions {
   readonly input?: string
 }
 
+/** Where commands keep what they have to remember unless they are told another place: gone when this process is. */
+export const ownState = join(tmpdir(), `ospd-spec-state-${process.pid}`)
+process.once('exit', () => rmSync(ownState, { recursive: true, force: true }))
+
 /** Starts `ospd` or `osp` as a process, without this user's settings for them. */
 export function start(program: 'ospd' | 'osp', args: readonly string[], options: CommandOptions = {}): Running {
   const settings = Object.keys(process.env).filter((name) => /^(?:OSPD?_|NO_COLOR$)/u.test(name))
-  const env = { ...Object.fromEntries(settings.map((name) => [name, undefined])), ...options.env }
+  const env = { ...Object.fromEntries(settings.map((name) => [name, undefined])), OSP_STATE: ownState, ...options.env }
   const { cwd = tmpdir(), input } = options
   const running = startNode(`dist/bin/${program}.js`, args, { env, cwd })
   if (input !== undefined) running.child.stdin?.end(input)

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import type { Outcome } from './commands.ts'
+import { type Outcome, ownState } from './commands.ts'
 import { type Running, startNode } from './processes.ts'
 import { root } from './source.ts'
 
@@ -31,14 +31,17 @@ export function startOnTerminal(
 ): Running {
   // What the shell gets behind the line is of no use to it.
   const under = ['sh', '-c', `exec ${terminal} -qefc "$0" /dev/null`, commandLine(program, args)]
-  return startNode(`dist/bin/${program}.js`, [], { env: { TERM: 'xterm', NO_COLOR: '', ...env }, under })
+  return startNode(`dist/bin/${program}.js`, [], {
+    env: { TERM: 'xterm', NO_COLOR: '', OSP_STATE: ownState, ...env },
+    under,
+  })
 }
 
 /** Runs a shell command on a terminal of 100 columns; `stdout` is what the terminal got. */
 export async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
   const child = spawnSync(terminal, ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
     cwd,
-    env: { ...process.env, TERM: 'xterm', NO_COLOR: '', ...env },
+    env: { ...process.env, TERM: 'xterm', NO_COLOR: '', OSP_STATE: ownState, ...env },
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -1,6 +1,6 @@
 import { mkdir, open, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { attempt, unless } from './faults.ts'
+import { attempt, errnoOf, unless } from './faults.ts'
 
 /** Makes a directory that only its owner can enter; resolves with whether it was not there. */
 export async function makeDirectory(path: string): Promise<boolean> {
@@ -18,8 +18,18 @@ export async function makePath(path: string): Promise<void> {
   if (there?.isDirectory()) return
   const parent = dirname(directory)
   await makePath(parent)
-  await attempt(`making the directory ${directory}`, () => mkdir(directory, { mode: 0o700 }))
+  await attempt(`making the directory ${directory}`, () => mkdirOrFind(directory))
   await syncDirectory(parent)
+}
+
+/** Another program can make it at the same time. */
+async function mkdirOrFind(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { mode: 0o700 })
+  } catch (error) {
+    const isThere = errnoOf(error) === 'EEXIST' && (await stat(directory)).isDirectory()
+    if (!isThere) throw error
+  }
 }
 
 /** Makes the entries of a directory durable. */

@@ -5,6 +5,7 @@ import { deferred } from '../../runtime/deferred.ts'
 import { ClientUpload } from '../clientUpload.ts'
 import type { Upload } from '../upload.ts'
 import type { AddOptions } from '../uploads.ts'
+import { isAbsent } from './absence.ts'
 import { RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure, requestBounds } from './requests.ts'
 import type { NewTask } from './taskSteering.ts'
@@ -102,7 +103,7 @@ class Joined implements JoinedTasks {
     while (this.#waiting.length > 0) {
       const group = this.#waiting.splice(0, requestBounds.added)
       try {
-        if (this.#lost) throw this.#lost
+        if (this.#lost) throw this.#gone()
         const added = await this.#remote.add(
           group.map(({ task }) => task),
           this.#waiter,
@@ -113,7 +114,8 @@ class Joined implements JoinedTasks {
           else one.reject(each?.failure ?? new OspError('malformed', 'an answer is missing'))
         }
       } catch (error) {
-        for (const { reject } of group) reject(OspError.from(error))
+        const why = isAbsent(error) ? this.#gone() : OspError.from(error)
+        for (const { reject } of group) reject(why)
       }
     }
     this.#isAdding = false
@@ -137,6 +139,12 @@ class Joined implements JoinedTasks {
     const why = readFailure(end.why)
     if (why.code === 'cancelled') upload.move('cancel')
     upload.move(why.code === 'cancelled' ? 'cancelled' : why.code === 'closed' ? 'close' : 'fail', why)
+  }
+
+  /** Why nothing can be added any more. */
+  #gone(): OspError {
+    if (this.#leaving.signal.aborted) return new OspError('closed')
+    return new OspError('shutting-down', 'the program that sends has ended; the same command sends what is missing')
   }
 
   /** Nothing more is heard from the other program. */

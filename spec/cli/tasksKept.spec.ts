@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { daemon } from '../support/commands.ts'
+import { spec } from '../support/spec.ts'
+import { withTasks } from '../support/taskBench.ts'
+import { turns } from '../support/turns.ts'
+
+const slowly = ['--limit-rate', '1M'] as const
+const bigBytes = 3_000_000
+
+const states = (tasks: readonly Record<string, unknown>[]) => tasks.map(({ name, state }) => `${name} ${state}`)
+
+spec('without a running osp send, tasks', (it) => {
+  it(
+    'are added, paused and continued in the list, which osp send takes up',
+    withTasks(async ({ at, run, tasks, stored }) => {
+      for (const name of ['a', 'b', 'c']) await at.write(name, name)
+      assert.deepEqual(states(await tasks('tasks')), [])
+      const { stdout, stderr } = await run('add', 'a', 'b')
+      assert.match(stdout, /^1 {2}waiting {2}0% {4}a\n2 {2}waiting {2}0% {4}b\n$/u)
+      assert.equal(stderr, 'osp: no osp send is running; "osp send" sends them\n')
+      assert.deepEqual(states(await tasks('add', 'c', '--as', 'd')), ['d waiting'])
+      assert.deepEqual(states(await tasks('pause', '1', '3')), ['a paused', 'd paused'])
+      const sent = await run('send')
+      assert.equal(sent.code, 0)
+      assert.match(sent.stdout, /^\w{64} {2}\/.*\/b\n$/u)
+      assert.match(sent.stderr, /^osp: paused, and not taken up: .*\/a, .*\/c; "osp continue" lets them go on$/mu)
+      assert.deepEqual(states(await tasks('tasks')), ['a paused', 'b done', 'd paused'])
+      assert.deepEqual(states(await tasks('continue')), ['a waiting', 'd waiting'])
+      assert.equal((await run('send')).code, 0)
+      assert.deepEqual([stored('a'), stored('b'), stored('d')], ['a', 'b', 'c'])
+      const { code, stderr: said } = await run('send')
+      assert.deepEqual({ code, said }, { code: 0, said: 'osp: there is nothing left to send\n' })
+    }),
+  )
+
+  it(
+    'stay paused over the kill of their osp send',
+    withTasks(async ({ at, start, partly, tasks, run, stored }) => {
+      await at.write('big', randomBytes(bigBytes))
+      await using sender = start('send', 'big', ...slowly)
+      await partly(1)
+      await tasks('pause')
+      await sender.kill()
+      const [task] = await tasks('tasks')
+      assert.equal(task?.state, 'paused')
+      assert.ok(Number(task?.durable) > 0)
+      assert.equal((await run('send')).code, 0)
+      assert.deepEqual(states(await tasks('tasks')), ['big paused'])
+      // The file itself is what is asked for.
+      assert.equal((await run('send', 'big')).code, 0)
+      assert.equal(stored('big').length, bigBytes)
+      assert.deepEqual(states(await tasks('tasks')), ['big done'])
+    }),
+  )
+
+  it(
+    'are all sent after a kill, also those that had not begun',
+    withTasks(async ({ at, start, partly, run, stored }) => {
+      const names = ['a', 'b', 'c', 'd']
+      for (const name of names) await at.write(name, randomBytes(bigBytes / 3))
+      await using sender = start('send', ...names, '--jobs', '1', ...slowly)
+      await partly(1)
+      await sender.kill()
+      const { code, stdout, stderr } = await run('send')
+      assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+      assert.equal(stdout.split('\n').length, 5)
+      for (const name of names) assert.equal(stored(name).length, bigBytes / 3)
+    }),
+  )
+
+  it(
+    'are all sent after Ctrl-C',
+    withTasks(async ({ at, start, partly, run, tasks }) => {
+      for (const name of ['a', 'b']) await at.write(name, randomBytes(bigBytes))
+      await using sender = start('send', 'a', 'b', '--jobs', '1', ...slowly)
+      await partly(1)
+      await sender.kill('SIGINT')
+      assert.equal((await sender.ended).code, 130)
+      assert.match(sender.stderr, /interrupted; "osp send" continues where the server stands/u)
+      assert.deepEqual(states(await tasks('tasks')), ['a waiting', 'b waiting'])
+      assert.equal((await run('send')).stdout.split('\n').length, 3)
+    }),
+  )
+
+  it(
+    'that are given up for now are unfinished still',
+    withTasks(async ({ at, run, tasks, server }) => {
+      await at.write('a', 'a')
+      await server.kill()
+      assert.equal((await run('send', 'a', '--retry-for', '200ms')).code, 3)
+      assert.deepEqual(states(await tasks('tasks')), ['a waiting'])
+    }),
+  )
+
+  it(
+    'are added by the hundred',
+    withTasks(async ({ at, run, tasks }) => {
+      for (let i = 0; i < 350; i++) await at.write(`many/${i}`, `${i}`)
+      assert.equal((await tasks('add', '-r', 'many')).length, 350)
+      const { code, stdout } = await run('send')
+      assert.equal(code, 0)
+      assert.equal(stdout.split('\n').length, 351)
+    }),
+  )
+})
+
+spec('cancelling without a running osp send', (it) => {
+  it(
+    'removes what the server has of a paused task',
+    withTasks(async ({ at, start, partly, tasks, run, partials }) => {
+      await at.write('big', randomBytes(bigBytes))
+      await using sender = start('send', 'big', ...slowly)
+      await partly(1)
+      await tasks('pause')
+      await sender.kill('SIGINT')
+      assert.equal(partials().length, 1)
+      const { code, stdout, stderr } = await run('cancel', '--all')
+      assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+      assert.match(stdout, /^1 {2}cancelled .* big\n$/u)
+      assert.deepEqual(partials(), [])
+      assert.deepEqual(states(await tasks('tasks')), [])
+      // The server begins anew.
+      assert.equal((await run('send', 'big')).code, 0)
+    }),
+  )
+
+  it(
+    'is made up for at the next contact where there is no server',
+    withTasks(async (bench) => {
+      const { at, start, partly, tasks, run, partials, server } = bench
+      await at.write('big', randomBytes(bigBytes))
+      await using sender = start('send', 'big', ...slowly)
+      await partly(1)
+      await sender.kill()
+      await server.kill()
+      const { code, stdout, stderr } = await run('cancel', '1')
+      assert.equal(code, 0)
+      assert.match(stdout, /^1 {2}cancelling /u)
+      assert.match(stderr, /it removes what it has at the next contact, by "osp send"/u)
+      assert.deepEqual(states(await tasks('tasks')), ['big cancelling'])
+      assert.equal(partials().length, 1)
+      bench.server = await daemon(join(at.path, 'data'), ['--port', String(server.port)])
+      const sent = await run('send')
+      assert.deepEqual([sent.code, sent.stdout], [0, ''])
+      assert.match(sent.stderr, /big: cancelled/u)
+      assert.deepEqual(partials(), [])
+    }),
+  )
+
+  it(
+    'does not take back what is stored',
+    withTasks(async ({ at, run, stored }) => {
+      await at.write('a', 'a')
+      await run('send', 'a')
+      const { code, stdout, stderr } = await run('cancel', '1')
+      assert.deepEqual([code, stdout], [0, ''])
+      assert.equal(stderr, 'osp: done already, which is not taken back: 1\n')
+      assert.equal(stored('a'), 'a')
+    }),
+  )
+
+  it(
+    'wants to know what',
+    withTasks(async ({ run }) => {
+      for (const args of [[], ['1', '--all']]) {
+        const { code, stderr } = await run('cancel', ...args)
+        assert.equal(code, 2)
+        assert.match(stderr, /name each TASK to cancel, or give --all/u)
+      }
+      const { code, stderr } = await run('pause', 'movie.mp4')
+      assert.equal(code, 2)
+      assert.match(stderr, /TASK is a number that "osp tasks" prints, not movie\.mp4/u)
+    }),
+  )
+})
+
+spec('osp send of stdin', (it) => {
+  const spooled = (state: string) => readdirSync(join(state, 'spool'))
+
+  it(
+    'stores what it reads, and leaves nothing behind',
+    withTasks(async ({ runWith, stored, state, tasks }) => {
+      const { code, stdout } = await runWith('some text', 'send', '-', '--as', 'text')
+      assert.equal(code, 0)
+      assert.match(stdout, /^\w{64} {2}-\n$/u)
+      assert.equal(stored('text'), 'some text')
+      assert.deepEqual(spooled(state), [])
+      assert.equal((await tasks('tasks'))[0]?.file, '-')
+    }),
+  )
+
+  it(
+    'continues what was read when it is killed',
+    withTasks(async ({ start, partly, run, stored, state }) => {
+      const content = randomBytes(bigBytes)
+      await using sender = start('send', '-', '--as', 'stream', ...slowly)
+      sender.child.stdin?.end(content)
+      await partly(1)
+      await sender.kill()
+      assert.equal(spooled(state).length, 1)
+      assert.equal((await run('send')).code, 0)
+      assert.equal(stored('stream'), content.toString('latin1'))
+      assert.deepEqual(spooled(state), [])
+    }),
+  )
+
+  it(
+    'that is cancelled leaves nothing behind either',
+    withTasks(async ({ runWith, run, state }) => {
+      await runWith('text', 'add', '-', '--as', 'text')
+      assert.equal(spooled(state).length, 1)
+      assert.match((await run('cancel', '--all')).stdout, /cancelled/u)
+      assert.deepEqual(spooled(state), [])
+    }),
+  )
+
+  it(
+    'that is killed while it reads has left a file, which the next one removes',
+    withTasks(async ({ start, run, state }) => {
+      await using sender = start('send', '-', '--as', 'stream')
+      sender.child.stdin?.write('the beginning')
+      await turns(() => existsSync(join(state, 'spool')) && spooled(state).length > 0)
+      await sender.kill()
+      assert.equal(spooled(state).length, 1)
+      assert.equal((await run('send')).code, 0)
+      assert.deepEqual(spooled(state), [])
+    }),
+  )
+
+  it(
+    'that is interrupted while it reads leaves nothing',
+    withTasks(async ({ start, state, tasks }) => {
+      await using sender = start('send', '-', '--as', 'stream')
+      sender.child.stdin?.write('the beginning')
+      await turns(() => existsSync(join(state, 'spool')) && spooled(state).length > 0)
+      await sender.kill('SIGINT')
+      assert.equal((await sender.ended).code, 130)
+      assert.deepEqual(spooled(state), [])
+      assert.deepEqual(await tasks('tasks'), [])
+    }),
+  )
+})

@@ -1,0 +1,69 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { addEvents } from '../../bin/tasks/events.ts'
+import { type Daemon, daemon, type Outcome, type Place, place, run, start } from './commands.ts'
+import type { Running } from './processes.ts'
+import { published } from './published.ts'
+import { turns } from './turns.ts'
+
+/** A daemon, and a folder in which alice runs `osp` with a state directory of her own. */
+export interface TaskBench extends AsyncDisposable {
+  readonly at: Place
+  /** The state directory of alice at this server. */
+  readonly state: string
+  server: Daemon
+  /** Starts `osp` with these arguments. */
+  start(...args: readonly string[]): Running
+  /** Runs it to its end; with `input` on stdin. */
+  run(...args: readonly string[]): Promise<Outcome>
+  runWith(input: string, ...args: readonly string[]): Promise<Outcome>
+  /** What a command about tasks prints with `--json`. */
+  tasks(...args: readonly string[]): Promise<readonly Record<string, unknown>[]>
+  /** What the server has stored of alice under this name. */
+  stored(name: string): string
+  /** Names of the files that the server has in part. */
+  partials(): readonly string[]
+  /** Resolves when the server has so many bytes of unfinished files. */
+  partly(bytes: number): Promise<void>
+}
+
+async function taskBench(): Promise<TaskBench> {
+  const at = await place()
+  const data = join(at.path, 'data')
+  const server = await daemon(data)
+  const env = { OSP_SERVER: server.server, OSP_USER: 'alice', OSP_STATE: join(at.path, 'state') }
+  const partials = () => readdirSync(join(data, 'partial'))
+  const bytesOf = (name: string) => {
+    try {
+      return statSync(join(data, 'partial', name)).size
+    } catch {
+      return 0
+    }
+  }
+  const options = { cwd: at.path, env }
+  const bench: TaskBench = {
+    at,
+    server,
+    state: join(at.path, 'state', `127.0.0.1_${server.port}`, 'alice'),
+    start: (...args) => start('osp', args, options),
+    run: (...args) => run('osp', args, options),
+    runWith: (input, ...args) => run('osp', args, { ...options, input }),
+    tasks: async (...args) => published((await run('osp', [...args, '--json'], options)).stdout, addEvents),
+    stored: (name) => readFileSync(join(data, 'files/alice', name), 'latin1'),
+    partials,
+    partly: (bytes) => turns(() => partials().reduce((sum, name) => sum + bytesOf(name), 0) >= bytes),
+    async [Symbol.asyncDispose]() {
+      await bench.server.kill()
+      await at[Symbol.asyncDispose]()
+    },
+  }
+  return bench
+}
+
+/** A proof with such a bench. */
+export function withTasks(prove: (bench: TaskBench) => Promise<void>): () => Promise<void> {
+  return async () => {
+    await using bench = await taskBench()
+    await prove(bench)
+  }
+}
