@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { startNode } from '../support/processes.ts'
+import { spec } from '../support/spec.ts'
+import { type TaskBench, withTasks } from '../support/taskBench.ts'
+
+const bytes = randomBytes(600_000)
+const ended = ['added', 'paused', 'cancelled', 'resumed', 'ended']
+
+/** Runs the program; returns the steps that were confirmed to it. */
+async function stepsOf(bench: TaskBench, write: number, when: string): Promise<readonly string[]> {
+  const { at, state, server } = bench
+  const args = [String(server.port), state, at.path, String(write), when]
+  await using program = startNode('spec/support/taskProgram.ts', args, { node: ['--import', 'tsx'] })
+  const { signal, code } = await program.ended
+  const isKilled = signal === 'SIGKILL'
+  assert.ok(isKilled || code === 0, program.stderr)
+  const steps = program.stdout.trim().split('\n').filter(Boolean)
+  assert.equal(isKilled, steps.at(-1) !== 'ended', 'it ended, or was killed')
+  return steps
+}
+
+/** What the list must say when so many of the steps were confirmed. */
+function assertListed(steps: readonly string[], states: ReadonlyMap<unknown, unknown>): void {
+  const name = (file: string) => String(states.get(file))
+  if (steps.includes('added'))
+    assert.match(`${name('kept')} ${name('missing')}`, /^(?:waiting|paused|done) (?:waiting|failed)$/u)
+  if (steps.includes('paused') && !steps.includes('cancelled'))
+    assert.match(name('gone'), /^(?:paused|cancelling|undefined)$/u)
+  if (steps.includes('cancelled')) assert.equal(states.get('gone'), undefined)
+  if (steps.includes('resumed')) assert.match(name('kept'), /^(?:waiting|done)$/u)
+}
+
+const survives = (write: number, when: string) =>
+  withTasks(async (bench) => {
+    const { at, run, tasks, stored, partials } = bench
+    for (const name of ['kept', 'gone']) await at.write(name, bytes)
+    const steps = await stepsOf(bench, write, when)
+    assert.deepEqual(steps, ended.slice(0, steps.length))
+    const list = await tasks('tasks')
+    assertListed(steps, new Map(list.map(({ name, state }) => [name, state])))
+    // Its user goes on with what the list has, and everything comes to its end.
+    const isCancelled = list.every(({ name, state }) => name !== 'gone' || state === 'cancelling')
+    await run('continue')
+    await run('send')
+    const left = await tasks('tasks')
+    for (const { name, state } of left) assert.match(`${name} ${state}`, /^(?:kept done|gone done|missing failed)$/u)
+    if (steps.includes('added')) assert.equal(stored('kept'), bytes.toString('latin1'))
+    if (isCancelled) assert.throws(() => stored('gone'), { code: 'ENOENT' })
+    assert.deepEqual(partials(), [])
+  })
+
+spec('the list of tasks is right after its program was killed', (it) => {
+  // Three that are added, one that fails, two paused, one cancelled and gone, one resumed and done.
+  for (let write = 1; write <= 10; write++) {
+    for (const when of ['before', 'after']) it(`${when} write ${write}`, survives(write, when))
+  }
+
+  it('or was not', survives(0, 'before'))
+})
