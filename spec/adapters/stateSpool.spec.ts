@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { discardSpooled, isSpooled, spool, sweepSpool } from '../../lib/adapters/stateDirectory/spool.ts'
+import { canMount, smallDisk } from '../contract/storage/places.ts'
 import { place } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 
@@ -60,5 +61,18 @@ spec('what is spooled', (it) => {
     await sweepSpool(at.path, [wanted.source.ref ?? ''])
     const left = (await readdir(folder)).map((name) => join(folder, name))
     assert.deepEqual(left.sort(), [wanted.source.ref ?? '', join(folder, alive)].sort())
+  })
+})
+
+spec('what is spooled to a full disk', (it) => {
+  if (!canMount) return it.skip('leaves nothing', 'no disk can be mounted')
+
+  it('leaves nothing, and says so', async () => {
+    await using disk = await smallDisk(1_000_000)
+    const endless = (async function* () {
+      for (;;) yield new Uint8Array(100_000)
+    })()
+    await assert.rejects(spool(disk.path, endless, 'a'), { code: 'disk-full', message: /the disk is full/u })
+    assert.deepEqual(await readdir(join(disk.path, 'spool')), [])
   })
 })

@@ -44,24 +44,28 @@ const files = (count: number) => Array.from({ length: count }, (_, at) => ({ ref
 spec('the control of a list of tasks', (it) => {
   it(
     'has as many tasks added and listed as there are, also by a program that sends',
-    within(async ({ state, client }) => {
+    within(async ({ at, state, client }) => {
+      const ref = `${at.path}/${await at.write('a', 'a')}`
       const steering = steerTasks(state)
       assert.equal(steering.sending, undefined)
-      const added = await steering.add(files(150))
+      const stored = await steering.add(files(2_500))
       assert.equal(steering.sending, false)
       assert.deepEqual(
-        added.map((each) => 'id' in each && each.id),
-        Array.from({ length: 150 }, (_, at) => at + 1),
+        stored.map((each) => 'id' in each && each.id),
+        Array.from({ length: 2_500 }, (_, at) => at + 1),
       )
-      const { uploads } = client()
-      await using tasks = await openTasks(uploads, state)
+      await using tasks = await openTasks(client().uploads, state)
       assertServed(tasks)
-      // They are only kept: nothing is sent.
-      const more = Array.from({ length: 2_500 }, (_, at) => ({ ref: `/nowhere/more${at}`, name: `more${at}` }))
-      await uploads.pause()
-      assert.equal((await steering.add(more)).length, 2_500)
+      const names = Array.from({ length: 250 }, (_, at) => `${'long'.repeat(50)}${at}`)
+      const added = await steering.add(names.map((name) => ({ ref, name })))
       assert.equal(steering.sending, true)
-      assert.equal((await steering.list()).length, 2_650)
+      assert.deepEqual(added.at(-1), { id: 2_750 })
+      const listed = await steering.list()
+      assert.deepEqual(
+        listed.slice(-250).map(({ name }) => name),
+        names,
+      )
+      assert.equal(listed.length, 2_750)
     }, false),
   )
 

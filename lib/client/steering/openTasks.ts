@@ -25,8 +25,6 @@ export async function openTasks(options: LiveTasksOptions, control: Control): Pr
     } catch (error) {
       if (!isAbsent(error)) throw error
     }
-    await wait(clock, absence.everyMs, never)
+    await wait(clock, absence.everyMs, new AbortController().signal)
   }
 }
-
-const never = new AbortController().signal

@@ -80,7 +80,7 @@ export class Steering implements TaskSteering {
         const isTaken = error instanceof OspError && error.code === 'data-locked'
         if (!isTaken || clock.now() > until) throw error
       }
-      await wait(clock, absence.everyMs, never)
+      await wait(clock, absence.everyMs, new AbortController().signal)
     }
   }
 
@@ -89,8 +89,6 @@ export class Steering implements TaskSteering {
     return await StoredTasks.open(open(), () => clock.wallTime(), log)
   }
 }
-
-const never = new AbortController().signal
 
 /** Another program asks again in a moment. */
 const inUse = () => {
