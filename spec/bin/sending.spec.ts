@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type Client, OspError } from 'ospd'
+import { type Client, OspError, type Upload } from 'ospd'
 import type { Reporter } from '../../bin/send/reporter.ts'
 import { Sending, unfinishedMost } from '../../bin/send/sending.ts'
 import { Tally } from '../../bin/send/tally.ts'
@@ -74,6 +74,44 @@ spec('sending', (it) => {
     stop.abort()
     await sent
     assert.equal(sending.unfinished.length, unfinishedMost)
+  })
+
+  it('does not wait for what is paused, until that goes on', async () => {
+    const { uploads } = slowClient()
+    const { signal } = new AbortController()
+    const tally = new Tally()
+    const sending = new Sending({
+      uploads,
+      reporter: silent,
+      tally,
+      digest: 'sha256',
+      stop: signal,
+      refusal: () => undefined,
+    })
+    let finish = () => {}
+    const finished = new Promise((resolve) => {
+      finish = () => resolve({ size: 1 })
+    })
+    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', finished, contentBytes: 0, on() {} }
+    const upload = fields as unknown as Upload
+    sending.adopt(upload)
+    assert.deepEqual(
+      sending.park([upload]).map(({ path }) => path),
+      ['/nowhere/a'],
+    )
+    await sending.rest()
+    assert.deepEqual(sending.unfinished, [])
+    fields.phase = 'waiting'
+    sending.adopt(upload)
+    let rested = false
+    const resting = sending.rest().then(() => {
+      rested = true
+    })
+    for (let i = 0; i < 5; i++) await turn()
+    assert.equal(rested, false)
+    finish()
+    await resting
+    assert.equal(tally.stored, 1)
   })
 
   it('fails every file with the reason where the server was given up, also those that were not begun', async () => {

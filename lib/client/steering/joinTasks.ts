@@ -44,6 +44,8 @@ class Joined implements JoinedTasks {
   /** Of uploads that have ended before it was known that they are this program's. */
   readonly #ends = new Map<number, Ended>()
   #waiting: Adding[] = []
+  /** Calls of `add` that have not resolved. */
+  #pending = 0
   #isAdding = false
   #waiter = 0
   #lost: OspError | undefined
@@ -69,7 +71,25 @@ class Joined implements JoinedTasks {
     this.#waiter = await numbered.promise
   }
 
-  async add(source: FileSource, { name = source.name, digest }: AddOptions = {}): Promise<Upload> {
+  async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
+    this.#pending++
+    try {
+      return await this.#add(source, options)
+    } finally {
+      if (--this.#pending === 0) this.#ends.clear()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#leaving.abort()
+    this.#lose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #add(source: FileSource, { name = source.name, digest }: AddOptions): Promise<Upload> {
     const { ref } = source
     if (ref === undefined) throw new OspError('usage', `${name} cannot be found by another program`)
     const id = await new Promise<number>((resolve, reject) => {
@@ -84,15 +104,6 @@ class Joined implements JoinedTasks {
     if (end) this.#ended(end)
     else if (this.#lost) upload.move('close', this.#lost)
     return upload
-  }
-
-  async close(): Promise<void> {
-    this.#leaving.abort()
-    this.#lose()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   /** What comes while a request is under way goes together in the next one. */
@@ -124,7 +135,7 @@ class Joined implements JoinedTasks {
   #ended(end: Ended): void {
     const upload = this.#uploads.get(end.ended)
     if (!upload) {
-      this.#ends.set(end.ended, end)
+      if (this.#pending > 0) this.#ends.set(end.ended, end)
       return
     }
     this.#ends.delete(end.ended)
