@@ -74,8 +74,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   async tasks(): Promise<readonly TaskStatus[]> {
     if (this.#kept) await this.#kept.open()
     const { session, platform } = this.#options
-    const now = platform.clock.now()
-    const live = [...this.#tasks.values()].map((task) => task.status(session.trouble, now))
+    const live = [...this.#tasks.values()].map((task) => task.status(session.trouble, platform.clock.now()))
     const others = [...(this.#kept ?? [])].filter(({ id }) => !this.#tasks.has(id)).map(keptStatus)
     return [...live, ...others].sort((a, b) => a.id - b.id)
   }
@@ -111,6 +110,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
       const live = task && !task.upload.over ? task : this.#revive({ ...kept, state: 'open' })
       await Promise.all([this.#keep(id, { state: 'cancelling' }), this.#cancel(live)])
     })
+    await this.#kept?.idle()
   }
 
   /** A new link, on which the server takes `most` uploads at once. */

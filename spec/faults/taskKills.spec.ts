@@ -52,9 +52,8 @@ const survives = (write: number, when: string) =>
 
 spec('the list of tasks is right after its program was killed', (it) => {
   // Three that are added, one that fails, two paused, one cancelled and gone, one resumed and done.
-  for (let write = 1; write <= 10; write++) {
-    for (const when of ['before', 'after']) it(`${when} write ${write}`, survives(write, when))
-  }
-
+  // Before a write it is as it was after the former one.
+  it('before write 1', survives(1, 'before'))
+  for (let write = 1; write <= 10; write++) it(`after write ${write}`, survives(write, 'after'))
   it('or was not', survives(0, 'before'))
 })

@@ -43,7 +43,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: 'if (this.#rests(instance.number, to)) {',
     after: 'if (Number.isNaN(instance.number)) {',
-    shownBy: files(514),
+    shownBy: 'spec/server/resting.spec.ts',
   },
   {
     fault: 'a link takes over more uploads at once than it is allowed',
@@ -64,7 +64,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/adapters/records/claiming.ts',
     before: 'if (options.fresh || !same) {',
     after: 'if (!options.fresh && !same) {',
-    shownBy: files(2583),
+    shownBy: 'spec/contract/storage.spec.ts',
   },
   {
     fault: 'what a sending has asked reaches another upload after it has ended',
