@@ -70,8 +70,8 @@ class Keys {
     const count = this.#unfinished.length
     if (count === 0) return
     this.#isAsking = true
-    const files = count === 1 ? 'the file that is' : `the ${count} files that are`
-    this.#say(`cancel ${files} not stored yet, and remove what the server has of it? y or n`, 'yellow')
+    const [files, them] = count === 1 ? ['the file that is', 'it'] : [`the ${count} files that are`, 'them']
+    this.#say(`cancel ${files} not stored yet, and remove what the server has of ${them}? y or n`, 'yellow')
   }
 
   #answer(key: string): void {

@@ -21,7 +21,9 @@ import type { Found } from './walk.ts'
 export const sendCommand = command({
   name: 'send',
   operands: '[FILE...]',
-  describe: 'Upload files; of what was interrupted, only what the server lacks. Without FILE: all unfinished tasks.',
+  describe:
+    'Upload files; of what was interrupted, only what the server lacks. Without FILE: all unfinished tasks. On a ' +
+    'terminal it takes keys: p pauses or continues, c cancels, q leaves the rest for later.',
   settings: sendSettings,
   examples: [
     ['osp send movie.mp4', 'one file'],
@@ -64,7 +66,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     sending.gaveUp()
   })
   const interrupts = onInterrupt(() => {
-    tally.interrupted()
+    tally.interrupted([...client.uploads].filter(({ phase }) => phase === 'paused').length)
     stop.abort()
     void client.close()
     if (tasks.joined) void tasks.close()
@@ -72,8 +74,10 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const reads = values['files-from'] === '-' || operands.includes('-')
   using _ = tasks.joined || reads ? undefined : takeKeys(client.uploads, report.say)
   const all = operands.length === 0 && values['files-from'] === undefined
-  if (tasks.joined) await join(sending, reporter, all ? unfinishedOf(directory) : candidates)
-  else await serve({ client, tasks, sending, reporter, all, candidates, isOver: () => exitsEarly(stop, tally) })
+  if (tasks.joined) {
+    reporter.joined(all ? `${joinedText} that are not paused` : joinedText)
+    await sending.send(all ? unfinishedOf(directory) : candidates)
+  } else await serve({ client, tasks, sending, reporter, all, candidates, isOver: () => exitsEarly(stop, tally) })
   await client.close()
   if (tasks.joined) await tasks.close()
   await sending.settled()
@@ -87,10 +91,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
 
 const exitsEarly = ({ signal }: AbortController, { refusal }: Tally) => signal.aborted || refusal !== undefined
 
-async function join(sending: Sending, reporter: Reporter, candidates: AsyncIterable<Found>): Promise<void> {
-  reporter.joined('joined the osp send that is running: it sends the files')
-  await sending.send(candidates)
-}
+const joinedText = 'joined the osp send that is running: it sends the files'
 
 /** The tasks of the program that was joined which are to be sent. */
 async function* unfinishedOf(directory: string): AsyncGenerator<Found> {

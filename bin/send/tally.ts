@@ -30,8 +30,12 @@ export class Tally {
     this.sent += sent
   }
 
-  interrupted(): void {
+  /** Files that were paused when the command was interrupted. */
+  paused = 0
+
+  interrupted(paused: number): void {
     this.#interrupted = true
+    this.paused = paused
   }
 
   /** The server has refused this client, or could not be reached in time. */

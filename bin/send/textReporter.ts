@@ -121,6 +121,7 @@ export class TextReporter implements Reporter {
   end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {
     const { stored, failed, size } = tally
     if (unfinished.length > 0) this.#unfinished(unfinished)
+    if (tally.paused > 0) this.#say(`${files(tally.paused)} of these paused: "osp continue" first`, 'yellow')
     if (this.#notSent > 0) this.#say(`${files(this.#notSent)} not sent; the same command sends what is missing`, 'red')
     else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
     else if (this.#options.terminal.notes && stored > 1) {
@@ -131,7 +132,7 @@ export class TextReporter implements Reporter {
 
   #unfinished(unfinished: readonly Task[]): void {
     if (this.#joined) {
-      this.#say(`${files(unfinished.length)} left to the osp send that was joined; "osp tasks" shows them`, 'yellow')
+      this.#say(`${files(unfinished.length)} left to the osp send that was joined; see "osp tasks"`, 'yellow')
       return
     }
     this.#say('interrupted; "osp send" continues where the server stands:', 'yellow')

@@ -22,6 +22,7 @@ export const pauseCommand = command({
       await tasks.pause(numbers.length > 0 ? numbers : undefined).catch(asUsage)
       const ids = new Set(chosen.map(({ id }) => id))
       print((await listed(tasks)).filter(({ id }) => ids.has(id)))
+      tellStored(chosen, 'and nothing is left to pause', hint)
       if (chosen.length === 0) hint('there is nothing to pause')
       return exitCodes.done
     }),
@@ -43,9 +44,12 @@ export const continueCommand = command({
       const chosen = await choose(listed(tasks), numbers)
       await tasks.resume(numbers.length > 0 ? numbers : undefined).catch(asUsage)
       const ids = new Set(chosen.map(({ id }) => id))
-      print((await listed(tasks)).filter(({ id }) => ids.has(id)))
+      const now = (await listed(tasks)).filter(({ id }) => ids.has(id))
+      print(now)
+      tellStored(chosen, 'and nothing is left to send', hint)
       if (chosen.length === 0) hint('there is nothing to continue')
-      else if (!tasks.sending) hint('no osp send is running; "osp send" sends them')
+      else if (!tasks.sending && now.some(({ state }) => state === 'waiting'))
+        hint('no osp send is running; "osp send" sends them')
       return exitCodes.done
     }),
 })
@@ -68,20 +72,25 @@ export const cancelCommand = command({
   run: (values, operands) =>
     atTasks(values, async ({ tasks, hint, print }) => {
       const numbers = numbersOf(operands)
-      if (values.all === numbers.length > 0) throw new UsageError('name each TASK to cancel, or give --all')
+      if (values.all === numbers.length > 0) throw new UsageError('name each TASK to cancel, or give --all alone')
       const chosen = await choose(listed(tasks), numbers)
       const wanted = chosen.filter(({ state }) => state !== 'done')
       const cancelled = await tasks.cancel(wanted.map(({ id }) => id)).catch(asUsage)
       print(cancelled)
       if (chosen.length === 0) hint('there is nothing to cancel')
-      const stored = chosen.filter(({ state }) => state === 'done').map(({ id }) => id)
-      if (stored.length > 0) hint(`done already, which is not taken back: ${stored.join(', ')}`)
+      tellStored(chosen, 'and not removed', hint)
       if (cancelled.some(({ state }) => state === 'cancelling')) {
         hint('the server could not be asked at once: it removes what it has at the next contact, by "osp send"')
       }
       return exitCodes.done
     }),
 })
+
+/** Names those to which nothing can be done any more. */
+function tellStored(tasks: Awaited<ReturnType<typeof listed>>, so: string, hint: (text: string) => void): void {
+  const stored = tasks.filter(({ state }) => state === 'done').map(({ id }) => id)
+  if (stored.length > 0) hint(`stored already, ${so}: ${stored.join(', ')}`)
+}
 
 /** The tasks of these numbers; without numbers those that are unfinished. */
 async function choose(all: ReturnType<typeof listed>, numbers: readonly number[]) {

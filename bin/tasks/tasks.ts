@@ -19,7 +19,7 @@ export const tasksCommand = command({
   examples: [
     ['osp tasks', 'number, state, how far it is, name'],
     ['osp tasks --why', 'with a sentence for what does not go on'],
-    ['osp tasks --json | jq "select(.state == \\"failed\\") | .file"', 'for programs'],
+    ['osp tasks --json | jq -r .file', 'for programs'],
   ],
   run,
 })

@@ -181,7 +181,7 @@ spec('the exit code', (it) => {
       5,
     )
     assert.equal(
-      after((tally) => [two(tally), tally.interrupted()]),
+      after((tally) => [two(tally), tally.interrupted(0)]),
       130,
     )
   })

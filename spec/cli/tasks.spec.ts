@@ -152,7 +152,7 @@ spec('a second osp send', (it) => {
       await joined.printed(/mine\n/u)
       await joined.kill('SIGINT')
       assert.equal((await joined.ended).code, 130)
-      assert.match(joined.stderr, /^osp: 1 file left to the osp send that was joined; "osp tasks" shows them$/mu)
+      assert.match(joined.stderr, /^osp: 1 file left to the osp send that was joined; see "osp tasks"$/mu)
       await tasks('continue')
       assert.equal((await sender.ended).code, 0)
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)

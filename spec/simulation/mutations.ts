@@ -74,25 +74,18 @@ const fileMutations: readonly Mutation[] = [
     shownBy: 'spec/client/abandoning.spec.ts',
   },
   {
-    fault: 'a source that has changed is begun anew although that version is stored already',
-    file: 'lib/client/uploadRun.ts',
-    before: 'this.#fresh = false\n      this.#best = 0',
-    after: 'this.#fresh = true\n      this.#best = 0',
-    shownBy: files(9),
-  },
-  {
     fault: 'a repetition leaves with other bytes, since its buffer is free once the first copy is answered',
     file: 'lib/core/requests.ts',
     before: 'if (pending.freed || pending.copies > 0) return',
     after: 'if (pending.freed) return',
-    shownBy: files(120),
+    shownBy: files(78),
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
     file: 'lib/client/uploadRun.ts',
     before: 'const storedName = await sending.run()',
     after: 'this.#fresh = false\n    const storedName = await sending.run()',
-    shownBy: files(4362),
+    shownBy: 'spec/client/startingAgain.spec.ts',
   },
 ]
 
