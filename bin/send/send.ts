@@ -1,12 +1,13 @@
-import type { Client } from 'ospd'
+import type { Client, LogEntry } from 'ospd'
 import { openTasks, type ServedTasks, stateDirectory, steerTasks } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { onInterrupt } from '../common/interrupts.ts'
 import { watchLink } from '../common/link.ts'
 import { openClient } from '../common/openClient.ts'
-import { errorLine, Results } from '../common/output.ts'
+import { errorLine, Results, sayer } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
+import { stylesFor } from '../common/style.ts'
 import { shownRef } from '../tasks/shownRef.ts'
 import { candidatesOf } from './candidates.ts'
 import { takeKeys } from './keys.ts'
@@ -45,7 +46,8 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const stop = new AbortController()
   stop.signal.addEventListener('abort', () => candidates.input?.destroy(), { once: true })
   const { jobs, 'limit-rate': limitRate, digest } = values
-  const client = openClient(values, { uploadsAtOnce: jobs, limitRate, state: stateDirectory(directory) })
+  const state = stateDirectory(directory)
+  const client = openClient(values, { uploadsAtOnce: jobs, limitRate, state, log: onceNotKept() })
   await using tasks = await openTasks(client.uploads, directory)
   const report = openReporter(values, results)
   const { reporter } = report
@@ -90,6 +92,16 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
 }
 
 const exitsEarly = ({ signal }: AbortController, { refusal }: Tally) => signal.aborted || refusal !== undefined
+
+/** Says once that the list can't be written any more: what is done is done again then. */
+function onceNotKept(): (entry: LogEntry) => void {
+  let isSaid = false
+  return ({ event, text }) => {
+    if (event !== 'task-not-kept' || isSaid) return
+    isSaid = true
+    sayer(errorLine, stylesFor(process.stderr))(`the list of tasks is not true any more: ${text}`, 'yellow')
+  }
+}
 
 const joinedText = 'joined the osp send that is running: it sends the files'
 

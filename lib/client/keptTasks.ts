@@ -48,6 +48,18 @@ export class KeptTasks {
     return id === undefined ? undefined : this.#tasks.get(id)
   }
 
+  /** Whether another unfinished task has the name of this one. */
+  isReplaced({ id, name }: KeptTask): boolean {
+    return (this.#names.get(name) ?? id) !== id
+  }
+
+  /** Throws OspError `usage` where another unfinished task has the name of this one. */
+  checkName(task: KeptTask): void {
+    if (!this.isReplaced(task)) return
+    const { id } = this.named(task.name) ?? task
+    throw new OspError('usage', `task ${id} sends ${JSON.stringify(task.name)} now; ${task.id} cannot go on beside it`)
+  }
+
   /** The id of the next task, which is then taken. */
   nextId(): number {
     return ++this.#lastId

@@ -42,13 +42,20 @@ export class StoredTasks implements TaskVerbs {
 
   /** One that has failed is tried again if it is named. */
   async resume(ids?: readonly number[]): Promise<void> {
+    for (const id of ids ?? []) this.#kept.checkName(this.#named(id))
     await this.#change(ids, 'open', ({ state }) => state === 'paused' || (ids !== undefined && state === 'failed'))
   }
 
   /** What the server has of them is to be removed. */
   async cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
-    await this.#change(ids, 'cancelling', ({ state }) => state !== 'done')
-    return [...new Set(ids)].map((id) => keptStatus(this.#named(id)))
+    const tasks = [...new Set(ids)].map((id) => this.#named(id))
+    // Of one whose name another has now there is nothing to remove.
+    const replaced = tasks.filter((task) => this.#kept.isReplaced(task))
+    await Promise.all(replaced.map(({ id }) => this.#kept.forget(id)))
+    const others = tasks.filter((task) => !replaced.includes(task)).map(({ id }) => id)
+    await this.#change(others, 'cancelling', ({ state }) => state !== 'done')
+    const gone = replaced.map((task) => ({ ...keptStatus(task), state: 'cancelled' as const, why: undefined }))
+    return [...others.map((id) => keptStatus(this.#named(id))), ...gone]
   }
 
   async #add({ ref, name, digest: algorithm = 'sha256' }: NewTask): Promise<number> {

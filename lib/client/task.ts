@@ -105,6 +105,7 @@ export class Task {
   async #askToCancel(signal: AbortSignal): Promise<void> {
     const { session, platform, retryForMs } = this.#options
     const patience = new Patience(platform, retryForMs)
+    session.start()
     while (this.upload.phase === 'cancelling') {
       const { peer, loss } = await session.online(signal)
       const answer = await peer.ask({ event: 'CancelFileReq', fileName: this.upload.name }).reply.catch(OspError.from)

@@ -96,6 +96,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
       } else {
         const isWanted = kept && (ids ? kept.state !== 'done' : isUnfinished(kept) && kept.state !== 'cancelling')
         if (!isWanted) return
+        this.#kept?.checkName(kept)
         this.#revive({ ...kept, state: 'open' })
       }
       if (kept?.state !== 'open') await this.#keep(id, { state: 'open' })
@@ -106,9 +107,11 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   async cancel(ids: readonly number[]): Promise<void> {
     await this.#each(ids, async (id, task) => {
       const kept = this.#kept?.get(id)
-      if (!kept || kept.state === 'done') return await (task && this.#cancel(task))
+      if (!kept || kept.state === 'done') return await task?.cancel()
+      // What the server has belongs to the other one.
+      if (this.#kept?.isReplaced(kept)) return await this.#kept.forget(id)
       const live = task && !task.upload.over ? task : this.#revive({ ...kept, state: 'open' })
-      await Promise.all([this.#keep(id, { state: 'cancelling' }), this.#cancel(live)])
+      await Promise.all([this.#keep(id, { state: 'cancelling' }), live.cancel()])
     })
     await this.#kept?.idle()
   }
@@ -158,7 +161,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     task.accepted = true
     this.#changed(task.upload)
     if (state === 'paused') task.upload.move('pause')
-    if (state === 'cancelling') this.#cancel(task).catch(() => {})
+    if (state === 'cancelling') task.cancel().catch(() => {})
     return task
   }
 
@@ -173,11 +176,6 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
       (why: OspError) => this.#failed(task, why),
     )
     return task
-  }
-
-  #cancel(task: Task): Promise<void> {
-    this.#options.session.start()
-    return task.cancel()
   }
 
   #failed(task: Task, why: OspError): void {

@@ -127,6 +127,21 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(tasks.list, ['1 a done'])
   })
 
+  it('has one unfinished task of a name: a failed one neither goes on beside it nor takes what the server has of it', async () => {
+    await using rig = await UploadRig.start()
+    const tasks = new MemoryTasks()
+    const client = rig.client({ state: tasks.state, ...slowly })
+    const missing = { ...memorySource('a', bytes), open: () => Promise.reject(new OspError('source-missing')) }
+    await assert.rejects((await client.uploads.add(tasks.source(missing))).finished, { code: 'source-missing' })
+    const upload = await client.uploads.add({ ...memorySource('a', bytes), ref: 'another' })
+    await until(upload, 'progress', () => upload.progress.sent > 0)
+    await assert.rejects(client.uploads.resume([1]), { code: 'usage' })
+    await client.uploads.cancel([1])
+    assert.deepEqual(tasks.list, ['2 a open'])
+    await upload.finished
+    assert.deepEqual(rig.stored('alice', 'a'), bytes)
+  })
+
   it('goes on cancelling what was being cancelled, and forgets it then', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()

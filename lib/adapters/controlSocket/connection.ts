@@ -78,6 +78,10 @@ export class ControlConnection {
 
   async #run(request: object): Promise<void> {
     try {
+      // Who has asked a stopped program may have left long ago, which is read behind the request.
+      await new Promise((resolve) => setImmediate(resolve))
+      if (this.#phase !== 'handling') return
+      if (this.#gone.signal.aborted) return this.#leave()
       await this.#handle(request, (answer) => this.#answer(answer), this.#gone.signal)
       if (this.#phase !== 'handling') return
       this.#write({ done: true })

@@ -5,7 +5,7 @@ import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 
 /** Eight hexadecimal digits of a CRC-32, a space, JSON. */
-const line = /^([0-9a-f]{8}) (.*)$/u
+const line = /^([0-9a-f]{8}) (.*)$/su
 
 /**
  * Lines of JSON in a file, each with a CRC-32; its directory is made when something is first kept. A line that was not
