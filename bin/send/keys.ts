@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { OspError, type Upload, type Uploads } from 'ospd'
 import type { Say } from '../common/output.ts'
+import { isUnfinished } from '../tasks/steering.ts'
 
 const ctrlC = '\u0003'
 const ctrlZ = '\u001A'
@@ -56,7 +57,7 @@ class Keys {
   }
 
   get #unfinished(): Upload[] {
-    return [...this.#uploads].filter(({ phase }) => phase !== 'done' && phase !== 'failed' && phase !== 'cancelled')
+    return [...this.#uploads].filter(({ phase: state }) => isUnfinished({ state }))
   }
 
   async #togglePause(): Promise<void> {

@@ -1,9 +1,10 @@
+import type { CancelledTask } from 'ospd/node'
 import { everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import { switched } from '../common/settings.ts'
 import { UsageError } from '../common/usage.ts'
-import { asUsage, atTasks, isUnfinished, listed, numbersOf, tasksOf } from './steering.ts'
+import { type AtTasks, asUsage, atTasks, isUnfinished, listed, numbersOf, tasksOf } from './steering.ts'
 
 /** `osp pause`: pauses tasks. */
 export const pauseCommand = command({
@@ -16,14 +17,9 @@ export const pauseCommand = command({
     ['osp pause 3 4', 'two; "osp tasks" prints the numbers'],
   ],
   run: (values, operands) =>
-    atTasks(values, async ({ tasks, hint, print }) => {
-      const numbers = numbersOf(operands)
-      const chosen = await choose(listed(tasks), numbers)
-      await tasks.pause(numbers.length > 0 ? numbers : undefined).catch(asUsage)
-      const ids = new Set(chosen.map(({ id }) => id))
-      print((await listed(tasks)).filter(({ id }) => ids.has(id)))
-      tellStored(chosen, 'and nothing is left to pause', hint)
-      if (chosen.length === 0) hint('there is nothing to pause')
+    atTasks(values, async (at) => {
+      const tasks = await steered(at, operands, (ids) => at.tasks.pause(ids))
+      if (tasks.length === 0) at.hint('there is nothing to pause')
       return exitCodes.done
     }),
 })
@@ -39,17 +35,12 @@ export const continueCommand = command({
     ['osp continue 3', 'one'],
   ],
   run: (values, operands) =>
-    atTasks(values, async ({ tasks, hint, print }) => {
-      const numbers = numbersOf(operands)
-      const chosen = await choose(listed(tasks), numbers)
-      await tasks.resume(numbers.length > 0 ? numbers : undefined).catch(asUsage)
-      const ids = new Set(chosen.map(({ id }) => id))
-      const now = (await listed(tasks)).filter(({ id }) => ids.has(id))
-      print(now)
-      tellStored(chosen, 'and nothing is left to send', hint)
-      if (chosen.length === 0) hint('there is nothing to continue')
-      else if (!tasks.sending && now.some(({ state }) => state === 'waiting'))
-        hint('no osp send is running; "osp send" sends them')
+    atTasks(values, async (at) => {
+      const tasks = await steered(at, operands, (ids) => at.tasks.resume(ids))
+      if (tasks.length === 0) at.hint('there is nothing to continue')
+      else if (!at.tasks.sending && tasks.some(({ state }) => state === 'waiting')) {
+        at.hint('no osp send is running; "osp send" sends them')
+      }
       return exitCodes.done
     }),
 })
@@ -78,7 +69,7 @@ export const cancelCommand = command({
       const cancelled = await tasks.cancel(wanted.map(({ id }) => id)).catch(asUsage)
       print(cancelled)
       if (chosen.length === 0) hint('there is nothing to cancel')
-      tellStored(chosen, 'and not removed', hint)
+      tellStored(chosen, hint)
       if (cancelled.some(({ state }) => state === 'cancelling')) {
         hint('the server could not be asked at once: it removes what it has at the next contact, by "osp send"')
       }
@@ -86,10 +77,26 @@ export const cancelCommand = command({
     }),
 })
 
+/** Does something about the tasks of these numbers, or all; prints and returns them as they stand then. */
+async function steered(
+  { tasks, hint, print }: AtTasks,
+  operands: readonly string[],
+  act: (ids: readonly number[] | undefined) => Promise<void>,
+): Promise<readonly CancelledTask[]> {
+  const numbers = numbersOf(operands)
+  const chosen = await choose(listed(tasks), numbers)
+  await act(numbers.length > 0 ? numbers : undefined).catch(asUsage)
+  const ids = new Set(chosen.map(({ id }) => id))
+  const now = (await listed(tasks)).filter(({ id }) => ids.has(id))
+  print(now)
+  tellStored(chosen, hint)
+  return now
+}
+
 /** Names those to which nothing can be done any more. */
-function tellStored(tasks: Awaited<ReturnType<typeof listed>>, so: string, hint: (text: string) => void): void {
+function tellStored(tasks: readonly CancelledTask[], hint: AtTasks['hint']): void {
   const stored = tasks.filter(({ state }) => state === 'done').map(({ id }) => id)
-  if (stored.length > 0) hint(`stored already, ${so}: ${stored.join(', ')}`)
+  if (stored.length > 0) hint(`stored already, and left as it is: ${stored.join(', ')}`)
 }
 
 /** The tasks of these numbers; without numbers those that are unfinished. */

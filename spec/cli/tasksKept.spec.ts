@@ -157,7 +157,7 @@ spec('cancelling without a running osp send', (it) => {
       await run('send', 'a')
       const { code, stdout, stderr } = await run('cancel', '1')
       assert.deepEqual([code, stdout], [0, ''])
-      assert.equal(stderr, 'osp: stored already, and not removed: 1\n')
+      assert.equal(stderr, 'osp: stored already, and left as it is: 1\n')
       assert.equal(stored('a'), 'a')
     }),
   )
