@@ -17,6 +17,8 @@ export interface ConnectOptions {
   readonly user: string
   /** Gives the token that the server knows this user by. What it throws is final: the client is `refused` then. */
   readonly token?: (() => Promise<string>) | undefined
+  /** Sends the token also to other machines over links that anybody on the way can read. */
+  readonly insecure?: boolean | undefined
   /**
    * How long an unreachable server, or a refusal that can pass, is waited for. By default for ever, except by `connect`,
    * which gives up at the first failure; once it is connected the client waits for ever as well.

@@ -13,4 +13,9 @@ export interface Authenticator {
   authenticate(credentials: Credentials): Promise<{ user: string }>
   /** Whether messages can be addressed to this name. */
   knows(user: string): Promise<boolean>
+  /**
+   * Tells whose right to come in has changed, with `undefined` everybody's: links that they have are ended, and let in again or
+   * not. What `authenticate` finds changed is told before it lets anybody in by it.
+   */
+  watch?(changed: (user: string | undefined) => void): Disposable
 }

@@ -63,7 +63,7 @@ export interface SocketEvents {
 export interface Socket {
   /** Frames arrive all, once and in order, or the socket closes. */
   readonly reliable: boolean
-  /** Its bytes are guarded against damage by more than the frames' CRC. */
+  /** Its bytes are guarded against damage by more than the frames' CRC, and against readers on the way, as TLS does. */
   readonly guarded: boolean
   readonly peer: PeerAddress
   /** Longest payload, in bytes, that it takes from the peer; a longer one is a fault before anything is allocated. */

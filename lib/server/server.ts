@@ -23,6 +23,8 @@ export interface ServeOptions {
   readonly storage: Storage
   /** Decides who may come in; by default anybody who is on this machine. */
   readonly authenticator?: Authenticator
+  /** Takes tokens also from other machines over links that anybody on the way can read. */
+  readonly insecure?: boolean
   readonly limits?: Partial<Limits>
   /** What happens to a stored file of the same name; by default it is replaced. */
   readonly onConflict?: OnConflict
