@@ -34,7 +34,7 @@ const mailboxRows = ({ mailboxes, mailboxMessages, mailboxBytes }: Status): read
   mailboxes.map(({ user, messages, bytes }) => [
     printable(user),
     `${messages} of ${counted(mailboxMessages, 'message')}`,
-    formatPart(bytes, mailboxBytes),
+    `${formatSize(bytes)} of ${formatSize(mailboxBytes)}`,
   ])
 
 /** `heading: none`, or the rows below it with their cells in columns. */

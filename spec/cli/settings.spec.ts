@@ -95,10 +95,12 @@ spec('both programs', (it) => {
     })
 
     it(`name the command that was probably meant (${program})`, async () => {
-      const [wrong, meant] = program === 'ospd' ? ['sreve', 'serve'] : ['sned', 'send']
-      const { code, stderr } = await run(program, [wrong])
-      assert.equal(code, 2)
-      assert.match(stderr, new RegExp(`unknown command ${wrong}; did you mean ${meant}\\?`, 'u'))
+      const typed = program === 'ospd' ? { sreve: 'serve' } : { sned: 'send' }
+      for (const [wrong, meant] of Object.entries({ ...typed, version: '--version' })) {
+        const { code, stderr } = await run(program, [wrong])
+        assert.equal(code, 2)
+        assert.match(stderr, new RegExp(`unknown command ${wrong}; did you mean ${meant}\\?`, 'u'))
+      }
     })
   }
 

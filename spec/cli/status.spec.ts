@@ -61,7 +61,7 @@ spec('ospd status', (it) => {
       assert.ok(first?.startsWith(`ospd on ${server.server}, data in ${data}, process ${server.child.pid}, up for `))
       assert.match(
         lines.join('\n'),
-        /^online:\n {2}carol\nuploads:\n {2}al ice {2}slow\.bin {2}\d+ % {2}[\d.]+ of 1\.91 MiB {2}.* durable\nmailboxes:\n {2}bob {2}1 of 10000 messages {2}0\.00 of 64\.0 MiB\n$/u,
+        /^online:\n {2}carol\nuploads:\n {2}al ice {2}slow\.bin {2}\d+ % {2}[\d.]+ of 1\.91 MiB {2}.* durable\nmailboxes:\n {2}bob {2}1 of 10000 messages {2}\d+ B of 64\.0 MiB\n$/u,
       )
     },
     { limitMs: 60_000 },
