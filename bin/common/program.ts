@@ -155,7 +155,8 @@ function checkNoCommand({ commands }: Program, argv: Readonly<Record<string, unk
     checkFlags(flags, common)
     throw new UsageError(`name a command: ${names.join(', ')}`)
   }
-  if (!names.includes(word) && word !== 'help') throw new UsageError(unknownName('command', word, [...names, '--version']))
+  if (!names.includes(word) && word !== 'help')
+    throw new UsageError(unknownName('command', word, [...names, '--version']))
 }
 
 function report({ name, commands }: Program, first: string | undefined, error: unknown): number {

@@ -137,7 +137,7 @@ spec('ospd status', (it) => {
         '  文文  a\\u001b[31m  100 %  0 of 0 B          0 B durable',
         '  b     c            49 %   1.00 of 2.00 KiB  512 B durable',
         'MAILBOXES:',
-        '  b\\u0007  10 of 100 messages  1.00 of 2.00 KiB',
+        '  b\\u0007  10 of 100 messages  1.00 KiB of 2.00 KiB',
         '  and 1 more',
       ],
     )
