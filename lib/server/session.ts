@@ -49,6 +49,8 @@ export class Session implements Caller {
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
   #session = ''
+  /** How often somebody's right to come in has changed. */
+  #changes = 0
   #unwritten = 0
   #paused = false
 
@@ -113,6 +115,17 @@ export class Session implements Caller {
     return this.#peer.close(why)
   }
 
+  /** Ends the link if it is this user's; with `undefined`, everybody's right to come in has changed. */
+  rightChanged(user: string | undefined): void {
+    this.#changes++
+    if (!this.open || (user !== undefined && user !== this.#user)) return
+    const why =
+      user === undefined
+        ? 'who may come in has changed: this server asks for other credentials now'
+        : `${user} was removed from the server, or has a new token`
+    void this.close(new OspError('unauthorized', why))
+  }
+
   #request(request: Request): void {
     const { message } = request
     if (this.#state === 'silent' && message.event === 'HelloReq') {
@@ -134,12 +147,7 @@ export class Session implements Caller {
       if (!hello.versions.includes(version)) {
         throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
       }
-      const { userName: user, token } = hello
-      checkUserName(user)
-      const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
-      this.#user = admitted.user
-      this.#session = hex(hello.session)
-      await this.#host.replaces(this)
+      await this.#admit(hello)
       if (this.#state !== 'greeting') return
       this.#peer.socket.maxPayload = this.#maxFrame
       this.#peer.reply(request, this.#welcome())
@@ -151,6 +159,19 @@ export class Session implements Caller {
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
+  }
+
+  /** Asks again where somebody's right has changed meanwhile: the answer may be older than that. */
+  async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
+    checkUserName(user)
+    let changes: number
+    do {
+      changes = this.#changes
+      const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
+      this.#user = admitted.user
+      this.#session = hex(session)
+      await this.#host.replaces(this)
+    } while (changes !== this.#changes && this.#state === 'greeting')
   }
 
   #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
