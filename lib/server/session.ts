@@ -1,6 +1,6 @@
 import type { Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
-import { fixed, KiB, type Limits } from '../limits.ts'
+import { KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log, LogEntry } from '../ports/log.ts'
@@ -13,6 +13,7 @@ import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
 import { refusalOf } from './refusalOf.ts'
+import { maxFrameOf, welcome } from './welcome.ts'
 
 /** What a session needs of its server. */
 export interface SessionHost {
@@ -36,9 +37,6 @@ export interface SessionHost {
 
 /** What a request that waits takes of memory, besides its payload. */
 const requestBytes = KiB
-
-/** A payload that any request but a chunk fits in. */
-const leastFrameBytes = fixed.messageBytes + 4 * KiB
 
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
 export class Session implements Caller {
@@ -147,10 +145,16 @@ export class Session implements Caller {
       if (!hello.versions.includes(version)) {
         throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
       }
-      await this.#admit(hello)
-      if (this.#state !== 'greeting') return
-      this.#peer.socket.maxPayload = this.#maxFrame
-      this.#peer.reply(request, this.#welcome())
+      let changes: number
+      do {
+        changes = this.#changes
+        await this.#admit(hello)
+        if (this.#state !== 'greeting') return
+        // The answer may be older than what has changed: then it is asked for again.
+      } while (changes !== this.#changes)
+      const { limits, bootId } = this.#host
+      this.#peer.socket.maxPayload = maxFrameOf(limits)
+      this.#peer.reply(request, { ...welcome(limits), node: this.node, bootId })
       this.#state = 'open'
       this.#log('info', 'link-open', {})
     } catch (error) {
@@ -161,42 +165,17 @@ export class Session implements Caller {
     }
   }
 
-  /** Asks again where somebody's right has changed meanwhile: the answer may be older than that. */
   async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
     checkUserName(user)
-    let changes: number
-    do {
-      changes = this.#changes
-      const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
-      this.#user = admitted.user
-      this.#session = hex(session)
-      await this.#host.replaces(this)
-    } while (changes !== this.#changes && this.#state === 'greeting')
+    const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
+    this.#user = admitted.user
+    this.#session = hex(session)
+    await this.#host.replaces(this)
   }
 
   #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
     const { user, node } = this
     this.#host.log({ level, event, user, node, from: this.#peer.socket.peer.host, ...fields })
-  }
-
-  #welcome(): Message<'HelloAck'> {
-    const { limits, bootId } = this.#host
-    return {
-      event: 'HelloAck',
-      version,
-      node: this.node,
-      bootId,
-      maxFrame: this.#maxFrame,
-      keepAlive: limits.keepAliveMs,
-      maxUploads: limits.uploadsPerLink,
-      maxRecipients: limits.recipients,
-      features: 0,
-      messageIdFor: Math.floor(limits.messageIdMs / 1_000),
-    }
-  }
-
-  get #maxFrame(): number {
-    return Math.max(leastFrameBytes, this.#host.limits.chunkBytes + 8)
   }
 
   async #serve(request: Request): Promise<void> {
