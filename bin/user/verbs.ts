@@ -17,14 +17,14 @@ export interface Work {
 export async function add(work: Work, name: string): Promise<void> {
   const isFirst = !(await work.users.exists())
   const token = await work.users.add(name)
-  await tell(work, { event: 'added', user: name, token }, token)
+  await tellToken(work, { event: 'added', user: name, token })
   if (isFirst) errorLine(`ospd: from now on only the users of ${printable(work.data)} come in, each by their token`)
 }
 
 /** Gives a user a new token, and tells it. */
 export async function rotate(work: Work, name: string): Promise<void> {
   const token = await work.users.rotate(name)
-  await tell(work, { event: 'rotated', user: name, token }, token)
+  await tellToken(work, { event: 'rotated', user: name, token })
 }
 
 /** Removes a user. */
@@ -47,7 +47,12 @@ export async function list(work: Work): Promise<void> {
   }
 }
 
-/** Resolves when the system has taken it, or never will. */
-async function tell({ results, json }: Work, event: UserEvent, line: string): Promise<void> {
-  await results.written(json ? jsonLine(event) : line)
+async function tellToken(work: Work, event: Extract<UserEvent, { token: string }>): Promise<void> {
+  if (await tell(work, event, event.token)) return
+  errorLine(`ospd: nobody has read the token; "ospd user rotate" makes another one for ${printable(event.user)}`)
+}
+
+/** Resolves when the system has taken it, or never will, with whether it has. */
+function tell({ results, json }: Work, event: UserEvent, line: string): Promise<boolean> {
+  return results.written(json ? jsonLine(event) : line)
 }

@@ -63,7 +63,8 @@ class FileOfUsers implements UsersFile {
     if (!users) return await this.#otherwise.authenticate(credentials)
     const { user, token } = credentials
     if (holds(users.get(user)?.tokenSha256, token)) return { user }
-    const why = token === '' ? 'comes in only with a token, which its owner gives' : 'does not come in by this token'
+    const why =
+      token === '' ? 'comes in only with a token; who runs the server gives one' : 'does not come in by this token'
     throw new OspError('unauthorized', `${user} ${why}`)
   }
 

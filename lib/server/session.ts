@@ -13,7 +13,7 @@ import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
 import { refusalOf } from './refusalOf.ts'
-import { maxFrameOf, welcome } from './welcome.ts'
+import { welcome } from './welcome.ts'
 
 /** What a session needs of its server. */
 export interface SessionHost {
@@ -153,8 +153,9 @@ export class Session implements Caller {
         // The answer may be older than what has changed: then it is asked for again.
       } while (changes !== this.#changes)
       const { limits, bootId } = this.#host
-      this.#peer.socket.maxPayload = maxFrameOf(limits)
-      this.#peer.reply(request, { ...welcome(limits), node: this.node, bootId })
+      const ack = welcome(limits, bootId, this.node)
+      this.#peer.socket.maxPayload = ack.maxFrame
+      this.#peer.reply(request, ack)
       this.#state = 'open'
       this.#log('info', 'link-open', {})
     } catch (error) {

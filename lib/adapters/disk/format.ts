@@ -10,13 +10,8 @@ const version = 1
 
 /** What may lie in a directory that is about to become a data directory. */
 const harmless = new Set([
-  'format.new',
-  'lost+found',
-  'users.json',
-  'users.json.new',
-  'users.lock',
-  'daemon.json',
-  'control.sock',
+  ...['format.new', 'lost+found', 'daemon.json', 'control.sock'],
+  ...['users.json', 'users.json.new', 'users.lock', 'tls'],
 ])
 
 /**
