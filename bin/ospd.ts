@@ -2,10 +2,11 @@
 import { main } from './common/program.ts'
 import { serveCommand } from './serve/serve.ts'
 import { statusCommand } from './status/status.ts'
+import { userCommand } from './user/user.ts'
 
 await main({
   name: 'ospd',
   describe: 'The daemon that takes in files and messages.',
   prefix: 'OSPD',
-  commands: [serveCommand, statusCommand],
+  commands: [serveCommand, statusCommand, userCommand],
 })

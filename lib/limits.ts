@@ -172,6 +172,8 @@ export const fixed = {
   messageBytes: 64 * KiB,
   /** Clients at most, whatever is set, so that the whole list fits a frame. */
   clientsMost: 20_000,
+  /** Users of one server. */
+  users: 20_000,
 } as const
 
 /** What limits can be beyond "a positive whole number": the room of their field on the wire decides, or `fixed`. */

@@ -1,6 +1,6 @@
 /**
- * What Node gives: TCP, a directory as storage, files as sources, a control socket, and the tasks of a state directory for
- * several programs.
+ * What Node gives: TCP, a directory as storage, files as sources, who may come in, a control socket, and the tasks of a state
+ * directory for several programs.
  */
 import { directoryControl } from './adapters/directoryControl.ts'
 import { file } from './adapters/fileSource.ts'
@@ -16,6 +16,8 @@ import type { TaskSteering } from './client/steering/taskSteering.ts'
 import type { Uploads } from './client/uploads.ts'
 import type { Log } from './ports/log.ts'
 
+export { anybody } from './adapters/anybody.ts'
+export { certificateNames } from './adapters/certificateNames.ts'
 export {
   type AskOptions,
   askControl,
@@ -26,10 +28,12 @@ export {
 } from './adapters/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
+export { localOnly } from './adapters/localOnly.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'
+export { type KnownUser, type UsersFile, usersFile } from './adapters/usersFile.ts'
 export type { JoinedTasks } from './client/steering/joinTasks.ts'
 export type { ServedTasks } from './client/steering/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/steering/taskSteering.ts'

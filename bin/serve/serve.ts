@@ -8,6 +8,7 @@ import { stylesFor } from '../common/style.ts'
 import { UsageError } from '../common/usage.ts'
 import { openControl } from './control.ts'
 import type { ReadyEvent } from './events.ts'
+import { checkExposure, identityOf } from './identity.ts'
 import { logLine } from './logLine.ts'
 import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
 
@@ -73,9 +74,21 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 async function open(values: ServeValues, log: (entry: LogEntry) => void): Promise<Server> {
-  const { host, port, data, 'on-conflict': onConflict } = values
+  const { host, port, data, 'on-conflict': onConflict, insecure } = values
+  const how = { host, isTls: false, hasClientCa: false, insecure }
+  const { authenticator, hasUsers } = await identityOf(data, how)
+  const warning = checkExposure({ ...how, hasUsers })
+  if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
   const listen = tcp({ host, port })
-  return await serve({ listen, storage: disk(data), limits: limitsOf(values), onConflict, log })
+  return await serve({
+    listen,
+    storage: disk(data),
+    authenticator,
+    insecure,
+    limits: limitsOf(values),
+    onConflict,
+    log,
+  })
 }
 
 /** A daemon that no other command reaches is better than none: some file systems have no sockets. */

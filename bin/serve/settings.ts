@@ -33,6 +33,7 @@ export const serveSettings = {
   window: setting(size, '8M', { describe: 'bytes of an upload that may be unacknowledged' }),
   'checkpoint-size': setting(size, '8M', { describe: 'an upload is flushed to disk after so many bytes …' }),
   'checkpoint-time': setting(duration, '500ms', { describe: '… or so long after the first byte that is not' }),
+  insecure: switched({ describe: 'let other machines come in without tokens, or with tokens but without TLS' }),
   quiet: switched({ alias: 'q', describe: 'log warnings and errors alone' }),
   json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
 } as const

@@ -9,7 +9,10 @@ export interface Credentials {
 
 /** Decides who may come in, and under which name. */
 export interface Authenticator {
-  /** Resolves with the user whom the link belongs to; rejects with OspError `unauthorized`. */
+  /**
+   * Resolves with the user whom the link belongs to; rejects with OspError `unauthorized`, or with another one where nobody can
+   * be let in for now.
+   */
   authenticate(credentials: Credentials): Promise<{ user: string }>
   /** Whether messages can be addressed to this name. */
   knows(user: string): Promise<boolean>

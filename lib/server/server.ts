@@ -21,7 +21,7 @@ import { type ServerStatus, shown } from './status.ts'
 export interface ServeOptions {
   readonly listen: Transport
   readonly storage: Storage
-  /** Decides who may come in; by default anybody who is on this machine. */
+  /** Decides who may come in, also while the server runs; by default anybody who is on this machine. */
   readonly authenticator?: Authenticator
   /** Takes tokens also from other machines over links that anybody on the way can read. */
   readonly insecure?: boolean
@@ -88,6 +88,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
   readonly #closed = deferred<void>()
+  #watching: Disposable | undefined
   #listener: Listener | undefined
   #closing = false
   #node = 0
@@ -142,6 +143,9 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
 
   listen(listener: Listener): void {
     this.#listener = listener
+    this.#watching = this.#options.authenticator.watch?.((user) => {
+      for (const session of this.#sessions) session.rightChanged(user)
+    })
     listener.start((socket) => this.#accept(socket))
     const { signal } = this.#options
     signal?.addEventListener('abort', () => void this.close(), { once: true })
@@ -188,6 +192,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
 
   async #shutDown(): Promise<void> {
     const { retryAfterMs } = this.#limits
+    this.#watching?.[Symbol.dispose]()
     await this.#listener?.close()
     const ended = [...this.#sessions].map((session) =>
       session.close(new OspError('shutting-down', undefined, { retryAfterMs })),

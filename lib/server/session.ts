@@ -1,6 +1,6 @@
 import type { Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
-import { fixed, KiB, type Limits } from '../limits.ts'
+import { KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log, LogEntry } from '../ports/log.ts'
@@ -13,6 +13,7 @@ import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
 import { refusalOf } from './refusalOf.ts'
+import { welcome } from './welcome.ts'
 
 /** What a session needs of its server. */
 export interface SessionHost {
@@ -37,9 +38,6 @@ export interface SessionHost {
 /** What a request that waits takes of memory, besides its payload. */
 const requestBytes = KiB
 
-/** A payload that any request but a chunk fits in. */
-const leastFrameBytes = fixed.messageBytes + 4 * KiB
-
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
 export class Session implements Caller {
   readonly node: number
@@ -49,6 +47,8 @@ export class Session implements Caller {
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
   #session = ''
+  /** How often somebody's right to come in has changed. */
+  #changes = 0
   #unwritten = 0
   #paused = false
 
@@ -113,6 +113,17 @@ export class Session implements Caller {
     return this.#peer.close(why)
   }
 
+  /** Ends the link if it is this user's; with `undefined`, everybody's right to come in has changed. */
+  rightChanged(user: string | undefined): void {
+    this.#changes++
+    if (!this.open || (user !== undefined && user !== this.#user)) return
+    const why =
+      user === undefined
+        ? 'who may come in has changed: this server asks for other credentials now'
+        : `${user} was removed from the server, or has a new token`
+    void this.close(new OspError('unauthorized', why))
+  }
+
   #request(request: Request): void {
     const { message } = request
     if (this.#state === 'silent' && message.event === 'HelloReq') {
@@ -134,15 +145,17 @@ export class Session implements Caller {
       if (!hello.versions.includes(version)) {
         throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
       }
-      const { userName: user, token } = hello
-      checkUserName(user)
-      const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
-      this.#user = admitted.user
-      this.#session = hex(hello.session)
-      await this.#host.replaces(this)
-      if (this.#state !== 'greeting') return
-      this.#peer.socket.maxPayload = this.#maxFrame
-      this.#peer.reply(request, this.#welcome())
+      let changes: number
+      do {
+        changes = this.#changes
+        await this.#admit(hello)
+        if (this.#state !== 'greeting') return
+        // The answer may be older than what has changed: then it is asked for again.
+      } while (changes !== this.#changes)
+      const { limits, bootId } = this.#host
+      const ack = welcome(limits, bootId, this.node)
+      this.#peer.socket.maxPayload = ack.maxFrame
+      this.#peer.reply(request, ack)
       this.#state = 'open'
       this.#log('info', 'link-open', {})
     } catch (error) {
@@ -153,29 +166,17 @@ export class Session implements Caller {
     }
   }
 
+  async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
+    checkUserName(user)
+    const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
+    this.#user = admitted.user
+    this.#session = hex(session)
+    await this.#host.replaces(this)
+  }
+
   #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
     const { user, node } = this
     this.#host.log({ level, event, user, node, from: this.#peer.socket.peer.host, ...fields })
-  }
-
-  #welcome(): Message<'HelloAck'> {
-    const { limits, bootId } = this.#host
-    return {
-      event: 'HelloAck',
-      version,
-      node: this.node,
-      bootId,
-      maxFrame: this.#maxFrame,
-      keepAlive: limits.keepAliveMs,
-      maxUploads: limits.uploadsPerLink,
-      maxRecipients: limits.recipients,
-      features: 0,
-      messageIdFor: Math.floor(limits.messageIdMs / 1_000),
-    }
-  }
-
-  get #maxFrame(): number {
-    return Math.max(leastFrameBytes, this.#host.limits.chunkBytes + 8)
   }
 
   async #serve(request: Request): Promise<void> {

@@ -6,6 +6,7 @@ import { sendEvents } from '../../bin/send/events.ts'
 import { serveEvents } from '../../bin/serve/events.ts'
 import { statusEvents } from '../../bin/status/events.ts'
 import { addEvents, taskEvents } from '../../bin/tasks/events.ts'
+import { userEvents } from '../../bin/user/events.ts'
 import { whoEvents } from '../../bin/who/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
@@ -45,6 +46,7 @@ const commands = {
   'osp who': whoEvents,
   'ospd serve': serveEvents,
   'ospd status': statusEvents,
+  'ospd user': userEvents,
 }
 
 spec('docs/json.md', (it) => {

@@ -9,7 +9,10 @@ import type { Layout } from './layout.ts'
 const version = 1
 
 /** What may lie in a directory that is about to become a data directory. */
-const harmless = new Set(['format.new', 'lost+found', 'users.json', 'daemon.json', 'control.sock'])
+const harmless = new Set([
+  ...['format.new', 'lost+found', 'daemon.json', 'control.sock'],
+  ...['users.json', 'users.json.new', 'users.lock', 'tls'],
+])
 
 /**
  * Makes sure that an existing directory is a data directory of this version, or makes an empty one such.

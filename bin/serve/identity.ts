@@ -1,0 +1,72 @@
+import { BlockList, isIP } from 'node:net'
+import type { Authenticator } from 'ospd'
+import { anybody, certificateNames, localOnly, usersFile } from 'ospd/node'
+import { UsageError } from '../common/usage.ts'
+
+/** What decides who may come in. */
+export interface Identity {
+  readonly authenticator: Authenticator
+  /** The data directory has a list of users, be it empty. */
+  readonly hasUsers: boolean
+}
+
+/** How a server listens, and what it knows people by. */
+export interface Exposure {
+  readonly host: string
+  readonly isTls: boolean
+  /** Clients can prove who they are by a certificate. */
+  readonly hasClientCa: boolean
+  /** The data directory has a list of users, be it empty. */
+  readonly hasUsers: boolean
+  readonly insecure: boolean
+}
+
+/**
+ * Who comes in: the users of the data directory, where it has a list of them, and who has a certificate, where a CA for
+ * clients was named. Where nobody is known, that is everybody on this machine, or with `insecure` everybody, until the first
+ * user is added.
+ */
+export async function identityOf(
+  data: string,
+  exposure: Pick<Exposure, 'hasClientCa' | 'insecure'>,
+): Promise<Identity> {
+  const { hasClientCa, insecure } = exposure
+  const hasUsers = await usersFile(data).exists()
+  if (hasClientCa) return { hasUsers, authenticator: certificateNames(usersFile(data)) }
+  // A list that is lost while the daemon runs lets nobody in.
+  if (hasUsers) return { hasUsers, authenticator: usersFile(data) }
+  return { hasUsers, authenticator: usersFile(data, insecure ? anybody() : localOnly()) }
+}
+
+/**
+ * What to warn of, if anything. Throws UsageError where other machines could come in under any name, or read tokens on the
+ * way, and nobody has said that they may.
+ */
+export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: Exposure): string | undefined {
+  if (isLoopbackOnly(host)) return undefined
+  const isKnown = hasUsers || hasClientCa
+  if (isKnown && isTls) return undefined
+  if (insecure) {
+    return isKnown
+      ? `other machines reach ${host} without TLS: tokens and contents can be read and changed on the way`
+      : `other machines reach ${host}, and everybody comes in under any name`
+  }
+  throw new UsageError(
+    isKnown
+      ? `other machines reach ${host}, and without TLS tokens could be read on the way: give --tls, or listen at ` +
+          '127.0.0.1 (--insecure does without)'
+      : `other machines reach ${host}, and nobody is known who may come in: add users by "ospd user add NAME" with the ` +
+          'same --data first, or listen at 127.0.0.1 (--insecure lets everybody in under any name)',
+  )
+}
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8, 'ipv4')
+loopback.addAddress('::1', 'ipv6')
+
+/** A name other than localhost could lead anywhere, tomorrow if not today. */
+function isLoopbackOnly(host: string): boolean {
+  const version = isIP(host)
+  if (version === 0) return host.toLowerCase() === 'localhost'
+  return loopback.check(host, version === 4 ? 'ipv4' : 'ipv6')
+}

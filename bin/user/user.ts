@@ -1,0 +1,54 @@
+import { usersFile } from 'ospd/node'
+import { exitCodes } from '../common/exitCodes.ts'
+import { unknownName } from '../common/nearest.ts'
+import { errorLine, Results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { path, setting, switched, type Values } from '../common/settings.ts'
+import { UsageError } from '../common/usage.ts'
+import { userNamed } from '../common/userOf.ts'
+import { add, list, remove, rotate, type Work } from './verbs.ts'
+
+const settings = {
+  data: setting(path, './ospd-data', { describe: 'the data directory of the daemon, which need not run' }),
+  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+} as const
+
+type UserValues = Values<typeof settings>
+
+/** What is done to one user. */
+const verbs = { add, remove, rotate } as const
+
+const names = ['add', 'list', 'remove', 'rotate']
+
+/** `ospd user`: who may come in. */
+export const userCommand = command({
+  name: 'user',
+  operands: 'add|list|remove|rotate [NAME]',
+  describe: 'Say who may come in: "add" and "rotate" print a token, which is told only then.',
+  settings,
+  examples: [
+    ['ospd user add alice', 'prints the token that alice comes in by'],
+    ['ospd user rotate alice > token', 'a new token; the former one is void'],
+    ['ospd user remove alice', 'ends the links of alice, who does not come in again'],
+    ['ospd user list --data /srv/ospd', 'a line a user'],
+  ],
+  run,
+})
+
+async function run({ data, json }: UserValues, operands: readonly string[]): Promise<number> {
+  const results = new Results()
+  await carryOut({ users: usersFile(data), data, results, json }, operands)
+  if (results.failure === undefined) return exitCodes.done
+  errorLine(`ospd: ${results.failure}`)
+  return exitCodes.failed
+}
+
+async function carryOut(work: Work, [verb, name, more]: readonly string[]): Promise<void> {
+  if (verb === undefined) throw new UsageError(`say what to do: ${names.join(', ')}`)
+  if (!names.includes(verb)) throw new UsageError(unknownName('verb', verb, names))
+  const surplus = verb === 'list' ? name : more
+  if (surplus !== undefined) throw new UsageError(`user ${verb} takes no operand such as ${surplus}`)
+  if (verb === 'list') return await list(work)
+  if (name === undefined) throw new UsageError(`user ${verb} takes the NAME of a user`)
+  await verbs[verb as keyof typeof verbs](work, userNamed(name, 'NAME'))
+}

@@ -1,0 +1,39 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { ClassicLevel } from 'classic-level'
+import { OspError } from '../../errors.ts'
+import { errnoOf, fault } from '../disk/faults.ts'
+
+/** How often a lock is tried that another holds, and how long is waited between: ten seconds in all. */
+const tries = 500
+const pauseMs = 20
+
+/**
+ * Does `work` while nobody else who names this directory does theirs, in this process or another. Rejects with OspError
+ * `data-locked` if that takes too long.
+ *
+ * A lock must die with its owner, and Node has none that does. LevelDB has one, on every system: so an empty database is
+ * opened here, for its lock alone, as the data directory's own lock is that of its records.
+ */
+export async function exclusively<T>(directory: string, work: () => Promise<T>): Promise<T> {
+  const lock = new ClassicLevel(directory)
+  await acquire(lock)
+  try {
+    return await work()
+  } finally {
+    await lock.close()
+  }
+}
+
+async function acquire(lock: ClassicLevel): Promise<void> {
+  for (let left = tries; left > 0; left--) {
+    try {
+      await lock.open()
+      return
+    } catch (error) {
+      const { cause } = error as Error
+      if (errnoOf(cause) !== 'LEVEL_LOCKED') throw fault(error, `locking ${lock.location}`)
+    }
+    await pause(pauseMs)
+  }
+  throw new OspError('data-locked', `another process holds ${lock.location}; wait until it has ended, then try again`)
+}

@@ -1,0 +1,95 @@
+import type { BigIntStats } from 'node:fs'
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { makeDirectory, makePath, syncDirectory } from '../disk/directories.ts'
+import { attempt, unless } from '../disk/faults.ts'
+import { exclusively } from './lock.ts'
+import { damaged, mostFileBytes, textOf, type Users, usersIn } from './table.ts'
+
+/** The users as the file had them once. */
+export interface Found {
+  /** Differs from that of every earlier and later version of the file. */
+  readonly stamp: string
+  readonly users: Users
+}
+
+/** The file of a directory's users. Whatever reads it sees one whole version of it. */
+export class StoredUsers {
+  readonly path: string
+  readonly #directory: string
+  readonly #lock: string
+
+  constructor(directory: string) {
+    this.#directory = resolve(directory)
+    this.path = join(this.#directory, 'users.json')
+    this.#lock = join(this.#directory, 'users.lock')
+  }
+
+  /** The stamp of the version that is there now; `undefined` where there is no file. */
+  async stamp(): Promise<string | undefined> {
+    const there = await unless(['ENOENT'], `looking at ${this.path}`, () => stat(this.path, { bigint: true }))
+    return there && stampOf(there)
+  }
+
+  /** `undefined` where there is no file. Rejects with OspError `data-format` for a damaged one. */
+  async read(): Promise<Found | undefined> {
+    return await unless(['ENOENT'], `reading ${this.path}`, () => using(this.path, 'r', (file) => this.#read(file)))
+  }
+
+  /**
+   * Puts what `edit` makes of the users into their place: durable, whole or not at all, and one after another whoever calls
+   * it, in whichever process. Makes the directory and the file where there are none. Rejects with what `edit` throws.
+   */
+  async change(edit: (users: Users) => Users): Promise<void> {
+    await makePath(this.#directory)
+    await makeDirectory(this.#lock)
+    await exclusively(this.#lock, async () => {
+      const { users = new Map() } = (await this.read()) ?? {}
+      await this.#replace(edit(users))
+    })
+  }
+
+  async #read(file: FileHandle): Promise<Found> {
+    const there = await file.stat({ bigint: true })
+    if (there.size > mostFileBytes) throw damaged(this.path, `it has more than ${mostFileBytes} bytes`)
+    return { stamp: stampOf(there), users: usersIn(await file.readFile('utf8'), this.path) }
+  }
+
+  async #replace(users: Users): Promise<void> {
+    const fresh = `${this.path}.new`
+    await attempt(`writing ${fresh}`, async () => {
+      const former = await unless(['ENOENT'], `looking at ${this.path}`, () => stat(this.path))
+      // What a crash left may have other rights.
+      await rm(fresh, { force: true })
+      await using(fresh, 'wx', async (file) => {
+        await file.writeFile(textOf(users))
+        if (former) await follow(file, former.mtimeMs)
+        await file.sync()
+      })
+      await rename(fresh, this.path)
+    })
+    await syncDirectory(this.#directory)
+  }
+}
+
+/**
+ * Makes the file later than its former version, whatever the clock says and however coarse it is: by that a reader knows
+ * them apart, since the system gives a number of a removed file to a new one.
+ */
+async function follow(file: FileHandle, formerMs: number): Promise<void> {
+  const { mtimeMs } = await file.stat()
+  if (mtimeMs > formerMs) return
+  const laterSeconds = (Math.floor(formerMs) + 2) / 1_000
+  await file.utimes(laterSeconds, laterSeconds)
+}
+
+const stampOf = ({ ino, mtimeNs, ctimeNs, size }: BigIntStats) => `${ino} ${mtimeNs} ${ctimeNs} ${size}`
+
+async function using<T>(path: string, flags: 'r' | 'wx', act: (file: FileHandle) => Promise<T>): Promise<T> {
+  const file = await open(path, flags, 0o600)
+  try {
+    return await act(file)
+  } finally {
+    await file.close()
+  }
+}

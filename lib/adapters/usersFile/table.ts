@@ -1,0 +1,79 @@
+import { z } from 'zod'
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import { userName } from '../../names.ts'
+
+/** The version of the file that this code writes and understands. */
+const version = 1
+
+const row = z.strictObject({
+  name: userName,
+  /** SHA-256 of the token, in hexadecimal. */
+  tokenSha256: z.string().regex(/^[0-9a-f]{64}$/u),
+  /** When the user was added, or given a new token. */
+  since: z.iso.datetime(),
+})
+
+const table = z.strictObject({ version: z.literal(version), users: z.array(row).max(fixed.users) })
+
+/** What is kept of a user. */
+export type UserRow = Readonly<z.infer<typeof row>>
+
+/** The users by their names. */
+export type Users = ReadonlyMap<string, UserRow>
+
+/** No users' file is longer: a user takes less than this, whatever the name is. */
+export const mostFileBytes = fixed.users * 512
+
+/** The users that the text of the file at `path` holds. Throws OspError `data-format` where it is damaged. */
+export function usersIn(text: string, path: string): Users {
+  const result = table.safeParse(jsonOf(text, path))
+  if (!result.success) {
+    const [issue] = result.error.issues
+    throw damaged(path, [issue?.path.join('.'), issue?.message].filter(Boolean).join(': '))
+  }
+  const { users } = result.data
+  const names = new Map<string, string>()
+  for (const { name } of users) {
+    const other = names.get(folded(name))
+    if (other !== undefined) throw damaged(path, `${other} and ${name} are too much alike`)
+    names.set(folded(name), name)
+  }
+  return new Map(users.map((user) => [user.name, user]))
+}
+
+/** The text of a file with these users, by name. */
+export function textOf(users: Users): string {
+  return `${JSON.stringify({ version, users: sorted(users) }, undefined, 2)}\n`
+}
+
+/** The users in the order of their names' characters. */
+export function sorted(users: Users): readonly UserRow[] {
+  return [...users.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** The known name that people, or a file system, could take for this one; none, if there is no such. */
+export function alike(users: Users, name: string): string | undefined {
+  const wanted = folded(name)
+  for (const other of users.keys()) if (folded(other) === wanted) return other
+  return undefined
+}
+
+/** The error of a users' file that can't be understood. */
+export function damaged(path: string, why: string): OspError {
+  return new OspError(
+    'data-format',
+    `${path} is no list of users that this ospd can read (${why}); put back a good copy`,
+  )
+}
+
+/** Compatible characters count as one, and cases too: both ways, since some letters meet only in one of them. */
+const folded = (name: string) => name.normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC')
+
+function jsonOf(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw damaged(path, (error as Error).message)
+  }
+}

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { lstat, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { localOnly } from '../../../lib/adapters/localOnly.ts'
+import { usersFile } from '../../../lib/adapters/usersFile.ts'
+import { fixed } from '../../../lib/limits.ts'
+import { temporaryDirectory } from '../../contract/storage/places.ts'
+import { spec } from '../../support/spec.ts'
+import { assertOut, enter, fileOf, watching } from './entering.ts'
+
+const soundRow = { name: 'alice', tokenSha256: 'a'.repeat(64), since: '2026-01-01T00:00:00.000Z' }
+const textOf = (...users: object[]) => JSON.stringify({ version: 1, users })
+
+spec('a users’ file that can’t be read', (it) => {
+  for (const [what, text] of [
+    ['is empty', ''],
+    ['ends in its midst', textOf(soundRow).slice(0, 60)],
+    ['is of a later version', textOf(soundRow).replace('1', '2')],
+    ['has a hash that is none', textOf({ ...soundRow, tokenSha256: 'a' })],
+    ['has a name that is none', textOf({ ...soundRow, name: '..' })],
+    ['has a user twice', textOf(soundRow, soundRow)],
+    ['has users that differ in case alone', textOf(soundRow, { ...soundRow, name: 'ALICE' })],
+    ['is too long', `${textOf(soundRow)}${' '.repeat(fixed.users * 512)}`],
+  ] as const) {
+    it(`since it ${what} lets nobody in, and is not written over`, async () => {
+      await using place = await temporaryDirectory()
+      await writeFile(fileOf(place.path), text)
+      const users = usersFile(place.path, localOnly())
+      for (let time = 0; time < 2; time++) await assertOut(users, 'alice', '', 'internal')
+      await assert.rejects(users.knows('alice'), { code: 'internal' })
+      const uses = [
+        () => users.add('bob'),
+        () => users.rotate('alice'),
+        () => users.remove('alice'),
+        () => users.list(),
+      ]
+      for (const use of uses) {
+        await assert.rejects(use(), { code: 'data-format', message: /users\.json .*put back a good copy/u })
+      }
+      assert.equal(await users.exists(), true)
+      assert.equal(await readFile(fileOf(place.path), 'utf8'), text)
+    })
+  }
+
+  it('changes nothing for those who are in; when it can be, what has changed is told', async () => {
+    await using place = await temporaryDirectory()
+    const users = usersFile(place.path)
+    const tokens = [await users.add('alice'), await users.add('bob')] as const
+    const told = await watching(users)
+    const good = await readFile(fileOf(place.path), 'utf8')
+    await writeFile(fileOf(place.path), 'nonsense')
+    await assertOut(users, 'alice', tokens[0], 'internal')
+    assert.deepEqual(told, [])
+    await writeFile(fileOf(place.path), good)
+    await enter(users, 'alice', tokens[0])
+    assert.deepEqual(told, [])
+    await users.remove('bob')
+    await enter(users, 'alice', tokens[0])
+    assert.deepEqual(told, ['bob'])
+  })
+
+  it('since it is gone lets in who may without it, and everybody’s right has changed', async () => {
+    await using place = await temporaryDirectory()
+    const users = usersFile(place.path)
+    const token = await users.add('alice')
+    const told = await watching(users)
+    await rm(fileOf(place.path))
+    await assertOut(users, 'alice', token)
+    assert.deepEqual(told, [undefined])
+  })
+})
+
+spec('a version of a users’ file', (it) => {
+  it('is later than the one before, also if the clock went back', async () => {
+    await using place = await temporaryDirectory()
+    const users = usersFile(place.path)
+    const first = await users.add('alice')
+    const future = Date.now() / 1_000 + 86_400
+    await utimes(fileOf(place.path), future, future)
+    await enter(users, 'alice', first)
+    const { mtimeMs: before } = await lstat(fileOf(place.path))
+    const second = await users.rotate('alice')
+    assert.ok((await lstat(fileOf(place.path))).mtimeMs > before)
+    await assertOut(users, 'alice', first)
+    await enter(users, 'alice', second)
+  })
+
+  it('is seen by who comes after it, however quickly versions follow each other', async () => {
+    await using place = await temporaryDirectory()
+    const [writer, reader] = [usersFile(place.path), usersFile(place.path)]
+    let token = await writer.add('alice')
+    for (let time = 0; time < 30; time++) {
+      await enter(reader, 'alice', token)
+      const former = token
+      token = await writer.rotate('alice')
+      await assertOut(reader, 'alice', former)
+    }
+  })
+})

@@ -1,0 +1,84 @@
+import { anybody } from '../../lib/adapters/anybody.ts'
+import { certificateNames } from '../../lib/adapters/certificateNames.ts'
+import { localOnly } from '../../lib/adapters/localOnly.ts'
+import { usersFile } from '../../lib/adapters/usersFile.ts'
+import { afar, authenticatorContract, type Gate, here } from './authenticator.ts'
+import { temporaryDirectory } from './storage/places.ts'
+
+const alice = { user: 'alice', token: '', peer: here }
+const lasting = { async [Symbol.asyncDispose]() {} }
+const shown = (certificateName: string) => ({ ...afar, certificateName })
+
+authenticatorContract(
+  'localOnly',
+  async () => ({
+    ...lasting,
+    authenticator: localOnly(),
+    known: alice,
+    strangers: [
+      { ...alice, peer: afar },
+      { ...alice, peer: afar, token: 'secret' },
+    ],
+  }),
+  { changing: false },
+)
+
+authenticatorContract(
+  'anybody',
+  async () => ({ ...lasting, authenticator: anybody(), known: { ...alice, peer: afar }, strangers: [] }),
+  { changing: false },
+)
+
+authenticatorContract(
+  'certificateNames',
+  async () => ({
+    ...lasting,
+    authenticator: certificateNames(),
+    known: { ...alice, peer: shown('alice') },
+    strangers: [
+      alice,
+      { ...alice, token: 'secret' },
+      { ...alice, peer: shown('bob') },
+      { ...alice, peer: shown('') },
+      { ...alice, peer: shown('Alice') },
+    ],
+  }),
+  { changing: false },
+)
+
+authenticatorContract('usersFile', withUsers, { changing: true })
+
+authenticatorContract(
+  'certificateNames before usersFile',
+  async () => {
+    const { unknown: _, ...gate } = await withUsers()
+    const strangers = [...gate.strangers, { ...gate.known, peer: shown('bob') }]
+    return { ...gate, authenticator: certificateNames(gate.authenticator), strangers }
+  },
+  { changing: true },
+)
+
+async function withUsers(): Promise<Gate> {
+  const directory = await temporaryDirectory()
+  const users = usersFile(directory.path)
+  const known = { ...alice, token: await users.add('alice'), peer: afar }
+  const bob = await users.add('bob')
+  return {
+    authenticator: usersFile(directory.path),
+    known,
+    strangers: [
+      alice,
+      { ...known, token: bob },
+      { ...known, token: `${known.token}x` },
+      { ...known, token: known.token.slice(0, -1) },
+      { ...known, token: known.token.toUpperCase() },
+      { ...known, user: 'bob' },
+      { ...known, user: 'Alice' },
+      { ...known, user: 'carol' },
+      { ...known, user: '__proto__' },
+    ],
+    unknown: 'carol',
+    revoke: () => users.remove('alice'),
+    [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
+  }
+}

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { usersFile } from '../../lib/adapters/usersFile.ts'
+import { place } from '../support/commands.ts'
+import { startNode } from '../support/processes.ts'
+import { spec } from '../support/spec.ts'
+import { canInject, type Injection, injecting } from '../support/strace.ts'
+
+/** `paths` are those of the list, unless it is told otherwise. */
+type Fault = Omit<Injection, 'paths'> & { readonly paths?: (directory: string) => readonly string[] }
+
+/** Adds bob to a directory that has alice, by a process that meets a fault; `proof` looks at what is left. */
+const adding =
+  ({ paths = listPaths, ...fault }: Fault, proof: (left: Left) => void | Promise<void>) =>
+  async () => {
+    await using at = await place()
+    const users = usersFile(at.path)
+    await users.add('alice')
+    const path = join(at.path, 'users.json')
+    const before = readFileSync(path, 'utf8')
+    const options = injecting({ ...fault, paths: paths(at.path) })
+    const running = startNode('dist/bin/ospd.js', ['user', 'add', 'bob', '--data', at.path], options)
+    const { code, signal } = await running.ended
+    const names = (await users.list()).map(({ name }) => name)
+    const isSame = readFileSync(path, 'utf8') === before
+    await proof({ code, signal, names, isSame, stdout: running.stdout, stderr: running.stderr })
+    await users.add('carol')
+    assert.deepEqual(
+      (await users.list()).map(({ name }) => name),
+      [...names, 'carol'],
+    )
+  }
+
+const listPaths = (directory: string) => ['users.json', 'users.json.new'].map((name) => join(directory, name))
+
+interface Left {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly names: readonly string[]
+  /** The list is as it was, to the byte. */
+  readonly isSame: boolean
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const renames = 'rename,renameat,renameat2'
+
+spec('ospd user add', (it) => {
+  if (!canInject) return it.skip('leaves a whole list whatever befalls it', 'strace may not inject faults here')
+
+  for (const calls of ['openat', 'write', 'fsync', renames]) {
+    it(
+      `that is killed as it calls ${calls} leaves the list as it was, and room for the next`,
+      adding({ calls, fault: 'signal=SIGKILL:error=EIO', when: '1' }, ({ signal, isSame, stdout }) => {
+        assert.deepEqual({ signal, isSame, stdout }, { signal: 'SIGKILL', isSame: true, stdout: '' })
+      }),
+    )
+  }
+
+  for (const [calls, error] of [
+    ['write', 'ENOSPC'],
+    ['fsync', 'EIO'],
+    [renames, 'EIO'],
+  ] as const) {
+    it(
+      `whose ${calls} fails by ${error} says so, and leaves the list as it was`,
+      adding({ calls, fault: `error=${error}`, when: '1' }, ({ code, isSame, stdout, stderr }) => {
+        assert.ok(code === 1 || code === 5, `it ended with ${code}`)
+        assert.deepEqual({ isSame, stdout }, { isSame: true, stdout: '' })
+        assert.match(stderr, /^ospd: writing .*users\.json\.new failed/mu)
+      }),
+    )
+  }
+
+  it(
+    'tells the token only when the directory was flushed',
+    adding(
+      { calls: 'fsync', fault: 'signal=SIGKILL:error=EIO', when: '1', paths: (directory) => [directory] },
+      ({ signal, names, stdout }) => {
+        assert.deepEqual({ signal, names, stdout }, { signal: 'SIGKILL', names: ['alice', 'bob'], stdout: '' })
+      },
+    ),
+  )
+})
