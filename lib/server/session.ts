@@ -7,6 +7,7 @@ import type { Log, LogEntry } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
+import { isOpenWay } from '../runtime/openWay.ts'
 import { Peer } from '../runtime/peer.ts'
 import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
@@ -19,6 +20,8 @@ export interface SessionHost {
   readonly platform: Platform
   readonly limits: Limits
   readonly authenticator: Authenticator
+  /** Tokens are taken also where others could read them on the way. */
+  readonly insecure: boolean
   readonly apps: ReadonlyMap<AppName, App>
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
@@ -136,6 +139,7 @@ export class Session implements Caller {
       }
       const { userName: user, token } = hello
       checkUserName(user)
+      if (token !== '') this.#checkWay()
       const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
       this.#user = admitted.user
       this.#session = hex(hello.session)
@@ -151,6 +155,15 @@ export class Session implements Caller {
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
+  }
+
+  /** What others may have read proves nothing. */
+  #checkWay(): void {
+    if (this.#host.insecure || !isOpenWay(this.#peer.socket)) return
+    throw new OspError(
+      'unauthorized',
+      'a token is not taken over a link that others can read: use TLS, and have this token replaced by another one',
+    )
   }
 
   #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
