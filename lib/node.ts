@@ -1,6 +1,6 @@
 /**
- * What Node gives: TCP, a directory as storage, files as sources, a control socket, and the tasks of a state directory for
- * several programs.
+ * What Node gives: TCP, a directory as storage, files as sources, a control socket, and for several programs the tasks and the
+ * token of a state directory.
  */
 import { directoryControl } from './adapters/directoryControl.ts'
 import { file } from './adapters/fileSource.ts'
@@ -28,6 +28,8 @@ export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
+export { type KeptToken, keptToken } from './adapters/stateDirectory/token.ts'
+export { checkToken, readToken } from './adapters/stateDirectory/tokenText.ts'
 export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'
 export type { JoinedTasks } from './client/steering/joinTasks.ts'

@@ -153,7 +153,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       const why = await link.loss.why
       this.#lastOnlineMs = this.#now()
       if (this.#lastOnlineMs - since >= clientLimits.goodLinkMs) this.#tries = 0
-      return why
+      // Who may come in has changed: the next HELLO tells whether this user still may.
+      return why.code === 'unauthorized' ? new OspError('link-lost', why.message) : why
     } catch (error) {
       return OspError.from(error)
     } finally {
