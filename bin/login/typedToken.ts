@@ -30,9 +30,9 @@ export async function typedToken(prompt: string): Promise<string | undefined> {
 async function typed(stdin: ReadStream, prompt: string, stop: AbortController): Promise<string> {
   const restore = () => void stdin.setRawMode(false)
   process.once('exit', restore)
-  process.stderr.write(prompt)
-  // Otherwise the terminal itself would show what is typed.
+  // Otherwise the terminal itself would show what is typed; also what is typed ahead of the question.
   stdin.setEncoding('utf8').setRawMode(true)
+  process.stderr.write(prompt)
   const line = new TypedLine()
   try {
     await new Promise<void>((resolve) => {
