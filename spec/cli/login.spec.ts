@@ -5,9 +5,11 @@ import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { keptToken } from 'ospd/node'
 import { loginEvents, logoutEvents } from '../../bin/login/events.ts'
+import { catches } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { tokenServer } from '../support/tokenServer.ts'
+import { turns } from '../support/turns.ts'
 
 spec('osp login', (it) => {
   it('keeps the token of stdin for its owner alone once the server has let it in, and says so in one line', async () => {
@@ -97,6 +99,15 @@ spec('osp login', (it) => {
       assert.ok(!`${stdout}${stderr}`.includes('osp_marked'), stderr)
     })
   }
+
+  it('is left by Ctrl-C while it waits for stdin, with 130', async () => {
+    if (process.platform !== 'linux') return
+    await using at = await tokenServer()
+    await using login = at.begin(['login'])
+    await turns(() => catches(login, 'SIGHUP'))
+    login.child.kill('SIGINT')
+    assert.deepEqual([(await login.ended).code, login.stderr], [130, ''])
+  })
 
   it('says where OSP_TOKEN goes before what it has kept', async () => {
     await using at = await tokenServer()
