@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { main } from './common/program.ts'
 import { listenCommand } from './listen/listen.ts'
+import { loginCommand } from './login/login.ts'
+import { logoutCommand } from './login/logout.ts'
 import { msgCommand } from './msg/msg.ts'
 import { sendCommand } from './send/send.ts'
 import { addCommand } from './tasks/add.ts'
@@ -22,5 +24,7 @@ await main({
     msgCommand,
     listenCommand,
     whoCommand,
+    loginCommand,
+    logoutCommand,
   ],
 })

@@ -1,6 +1,6 @@
 /**
- * What Node gives: TCP, a directory as storage, files as sources, who may come in, a control socket, and the tasks of a state
- * directory for several programs.
+ * What Node gives: TCP, a directory as storage, files as sources, who may come in, a control socket, and for several programs the
+ * tasks and the token of a state directory.
  */
 import { directoryControl } from './adapters/directoryControl.ts'
 import { file } from './adapters/fileSource.ts'
@@ -31,6 +31,8 @@ export { type FileOptions, file } from './adapters/fileSource.ts'
 export { localOnly } from './adapters/localOnly.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
+export { type KeptToken, keptToken } from './adapters/stateDirectory/token.ts'
+export { checkToken, readToken } from './adapters/stateDirectory/tokenText.ts'
 export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'
 export { type KnownUser, type UsersFile, usersFile } from './adapters/usersFile.ts'

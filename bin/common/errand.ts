@@ -9,6 +9,7 @@ import { openClient } from './openClient.ts'
 import { errorLine, Results, type Say, sayer } from './output.ts'
 import { placeText } from './settings.ts'
 import { stylesFor } from './style.ts'
+import { SetToken, type TokenSource } from './token.ts'
 
 /** What a command has that does one thing by one client. */
 export interface Errand {
@@ -30,6 +31,8 @@ export interface Failure {
 }
 
 export interface ErrandOptions extends Pick<ConnectOptions, 'state' | 'log'> {
+  /** What the client lets itself in by; by default what the settings say. */
+  readonly token?: TokenSource
   /** Does it. Once the client is closed or refused it has to end. */
   readonly run: (errand: Errand) => Promise<void>
   /** Tells why it has failed; by default what `tellFailure` tells. */
@@ -38,15 +41,16 @@ export interface ErrandOptions extends Pick<ConnectOptions, 'state' | 'log'> {
 
 /** Runs a command's errand, and returns the exit code. What is no OspError is thrown on. */
 export async function runErrand(values: Everywhere, options: ErrandOptions): Promise<number> {
-  const { run, failed = (failure, errand) => tellFailure(values, failure, errand), state, log } = options
-  const client = openClient(values, { state, log })
+  const { run, failed = (failure, errand) => tellFailure(values, failure, errand) } = options
+  const { state, log, token = new SetToken(values) } = options
+  const client = openClient(values, token, { state, log })
   const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
   let wasOnline = false
   client.on('status', (status) => {
     wasOnline ||= status === 'online'
   })
-  reportLink(client, values, results, say)
+  reportLink({ client, token, results, say }, values)
   const interrupt = new AbortController()
   const errand = { client, results, say, interrupted: interrupt.signal }
   const interrupts = onInterrupt(() => {
@@ -72,10 +76,14 @@ export async function runErrand(values: Everywhere, options: ErrandOptions): Pro
   return code || exitCodes.failed
 }
 
-function reportLink(client: Client, { server, json, quiet }: Everywhere, results: Results, say: Say): void {
+interface Linked extends Pick<Errand, 'client' | 'results' | 'say'> {
+  readonly token: TokenSource
+}
+
+function reportLink({ client, token, results, say }: Linked, { server, json, quiet }: Everywhere): void {
   const place = placeText(server)
   const events = new LinkEvents(place, (event) => results.event(event))
-  watchLink(client, json ? events : new LinkLines({ say, server: place, quiet }))
+  watchLink(client, token, json ? events : new LinkLines({ say, server: place, quiet }))
 }
 
 /** Tells why a command has failed; nothing where somebody has interrupted it, who knows. */

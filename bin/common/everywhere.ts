@@ -5,6 +5,8 @@ export const everywhere = {
   server: setting(place(6682), '127.0.0.1:6682', { describe: 'where ospd is' }),
   user: optional({ ...text, placeholder: 'NAME' }, { describe: "who you are [the system's user name]" }),
   state: optional(path, { describe: 'where osp keeps what it has to remember [the place of the system for that]' }),
+  'token-file': optional(path, { describe: 'the file that holds your token [the one that osp login keeps]' }),
+  insecure: switched({ describe: 'send the token also where others can read it on the way' }),
   'retry-for': setting(duration, '5m', { describe: 'how long an unreachable or refusing server is tried' }),
   quiet: switched({ alias: 'q', describe: 'print results and failures alone' }),
   json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),

@@ -1,6 +1,8 @@
 import type { OspError } from 'ospd'
 import { z } from 'zod'
 import type { LinkReporter } from './link.ts'
+import { errorLine, sayer } from './output.ts'
+import { stylesFor } from './style.ts'
 
 const server = z.string().describe('`HOST:PORT`')
 
@@ -45,6 +47,8 @@ export class LinkEvents implements LinkReporter {
     this.#emit({ event: 'online', server: this.#server })
   }
 
-  /** What fails by it is told with the reason. */
-  gaveUp(): void {}
+  /** What fails by it is told with the reason; the advice is for people. */
+  gaveUp(_why: OspError, advice?: string): void {
+    if (advice !== undefined) sayer(errorLine, stylesFor(process.stderr))(advice, 'yellow')
+  }
 }

@@ -36,9 +36,10 @@ export class LinkLines implements LinkReporter {
     this.#waitingSince = undefined
   }
 
-  gaveUp(why: OspError): void {
+  gaveUp(why: OspError, advice?: string): void {
     const { say, server } = this.#options
     say(why.code === 'superseded' ? why.message : `gave up on ${server}: ${this.#reason(why)}`, 'red')
+    if (advice !== undefined) say(advice, 'yellow')
   }
 
   #hint(text: string): void {

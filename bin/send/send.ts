@@ -8,6 +8,7 @@ import { errorLine, Results, sayer } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
+import { SetToken } from '../common/token.ts'
 import { shownRef } from '../tasks/shownRef.ts'
 import { candidatesOf } from './candidates.ts'
 import { takeKeys } from './keys.ts'
@@ -47,7 +48,8 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   stop.signal.addEventListener('abort', () => candidates.input?.destroy(), { once: true })
   const { jobs, 'limit-rate': limitRate, digest } = values
   const state = stateDirectory(directory)
-  const client = openClient(values, { uploadsAtOnce: jobs, limitRate, state, log: onceNotKept() })
+  const token = new SetToken(values)
+  const client = openClient(values, token, { uploadsAtOnce: jobs, limitRate, state, log: onceNotKept() })
   await using tasks = await openTasks(client.uploads, directory)
   const report = openReporter(values, results)
   const { reporter } = report
@@ -61,7 +63,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     isAwaited: (id) => !tasks.joined && tasks.isAwaited(id),
     shown: (ref) => shownRef(directory, ref),
   })
-  watchLink(client, reporter)
+  watchLink(client, token, reporter)
   client.on('status', (status, why) => {
     if (status !== 'refused' || !why) return
     tally.refused(why)

@@ -113,9 +113,9 @@ export class TextReporter implements Reporter {
     this.#link.online()
   }
 
-  gaveUp(why: OspError): void {
+  gaveUp(why: OspError, advice?: string): void {
     this.#gaveUp = why
-    this.#link.gaveUp(why)
+    this.#link.gaveUp(why, advice)
   }
 
   end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {

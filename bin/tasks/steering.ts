@@ -2,10 +2,13 @@ import { OspError } from 'ospd'
 import { type CancelledTask, stateDirectory, steerTasks, type TaskSteering } from 'ospd/node'
 import type { Everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
+import { LinkLines } from '../common/linkLines.ts'
 import { openClient } from '../common/openClient.ts'
 import { errorLine, Results, type Say, sayer } from '../common/output.ts'
+import { placeText } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
+import { SetToken } from '../common/token.ts'
 import { UsageError } from '../common/usage.ts'
 import { taskEvent, taskLines } from './taskLines.ts'
 
@@ -26,7 +29,16 @@ export async function atTasks(values: Everywhere, work: (at: AtTasks) => Promise
   const directory = await openStateDirectory(values)
   const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
-  const client = () => openClient(values, { state: stateDirectory(directory) })
+  let letIn = true
+  const client = () => {
+    const token = new SetToken(values)
+    const opened = openClient(values, token, { state: stateDirectory(directory) })
+    return opened.on('status', (status, why) => {
+      if (status !== 'refused' || why?.code !== 'unauthorized') return
+      letIn = false
+      new LinkLines({ say, server: placeText(values.server), quiet: true }).gaveUp(why, token.advice(why))
+    })
+  }
   const print = (tasks: readonly CancelledTask[], why = false) => {
     if (values.json) for (const task of tasks) results.event(taskEvent(task, directory))
     else for (const line of taskLines(tasks, why, stylesFor(process.stdout))) results.line(line)
@@ -34,7 +46,8 @@ export async function atTasks(values: Everywhere, work: (at: AtTasks) => Promise
   const hint = (text: string) => {
     if (!values.quiet && !values.json) say(text, 'yellow')
   }
-  const code = await work({ tasks: steerTasks(directory, { client }), directory, results, say, hint, print })
+  const done = await work({ tasks: steerTasks(directory, { client }), directory, results, say, hint, print })
+  const code = done || (letIn ? exitCodes.done : exitCodes.notLetIn)
   if (results.failure === undefined) return code
   errorLine(`osp: ${results.failure}`)
   return code || exitCodes.failed

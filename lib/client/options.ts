@@ -19,6 +19,7 @@ const connecting = z.object({
   to: withMethod('dial', 'it must be a transport, such as tcp({ port })'),
   user: z.string('it must be a string'),
   token: callable,
+  insecure: z.boolean('it must be true or false').optional(),
   retryForMs: number((ms) => ms >= 0, 'it must be a number of milliseconds, 0 or more, or Infinity').optional(),
   uploadsAtOnce: number(
     (count) => Number.isSafeInteger(count) && count > 0,

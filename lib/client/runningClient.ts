@@ -31,7 +31,8 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
   constructor(options: BoundOptions) {
     super()
     checkConnectOptions(options)
-    const { to, platform, software, retryForMs = Number.POSITIVE_INFINITY, log = () => {} } = options
+    const { to, platform, software, insecure = false, log = () => {} } = options
+    const { retryForMs = Number.POSITIVE_INFINITY } = options
     this.#platform = platform
     const common = {
       to,
@@ -40,6 +41,7 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
       retryForMs,
       user: checkUserName(options.user),
       token: options.token ?? (async () => ''),
+      insecure,
       log,
       changed: (...change: ClientEvents['status']) => this.#changed(...change),
     }

@@ -12,7 +12,7 @@ import { version } from '../wire/protocol.ts'
 import { checkWelcome } from './answers.ts'
 import { Loss } from './loss.ts'
 import type { Trouble } from './taskStatus.ts'
-import { tokenOf } from './token.ts'
+import { keepToken, tokenOf } from './token.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
@@ -34,6 +34,8 @@ export interface SessionOptions<L extends OnlineLink> {
   readonly platform: Platform
   readonly user: string
   readonly token: () => Promise<string>
+  /** The token may go where others can read it on the way. */
+  readonly insecure: boolean
   /** How long an unreachable server is tried before the session gives up. */
   readonly retryForMs: number
   readonly software: string
@@ -151,7 +153,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       const why = await link.loss.why
       this.#lastOnlineMs = this.#now()
       if (this.#lastOnlineMs - since >= clientLimits.goodLinkMs) this.#tries = 0
-      return why
+      // Who may come in has changed: the next HELLO tells whether this user still may.
+      return why.code === 'unauthorized' ? new OspError('link-lost', why.message) : why
     } catch (error) {
       return OspError.from(error)
     } finally {
@@ -176,6 +179,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       const token = await tokenOf(this.#options.token, either)
       asked = 'the server'
       const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
+      keepToken(token, socket, this.#options.insecure)
       const { keepAliveMs } = defaultLimits
       const peer = new Peer(
         { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },
@@ -201,15 +205,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   async #greet(peer: Peer, token: string, signal: AbortSignal): Promise<Message<'HelloAck'>> {
     const { user: userName, software } = this.#options
     try {
-      const hello = {
-        event: 'HelloReq',
-        versions: [version],
-        userName,
-        token,
-        session: this.#id,
-        software,
-        features: 0,
-      } as const
+      const who = { userName, token, session: this.#id, software }
+      const hello = { event: 'HelloReq', versions: [version], ...who, features: 0 } as const
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       peer.keepAliveMs = welcome.keepAlive
       return welcome

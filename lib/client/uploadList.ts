@@ -180,8 +180,9 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
 
   #failed(task: Task, why: OspError): void {
     const { code, message: text } = why
-    // What the client's end or a refusal that can pass has ended is still to be sent.
-    const isOpen = code === 'closed' || why.again !== 'no'
+    // What the client's end or a refusal that can pass has ended is still to be sent; and whom the server does not let in can
+    // come with another token.
+    const isOpen = code === 'closed' || code === 'unauthorized' || why.again !== 'no'
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
     if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))

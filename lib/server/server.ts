@@ -117,6 +117,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       platform,
       limits,
       authenticator,
+      insecure: options.insecure === true,
       apps: new Map<AppName, App>([
         ['file', this.#fileApp],
         ['message', this.#msgApp],

@@ -7,6 +7,7 @@ import type { Log, LogEntry } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
+import { isOpenWay } from '../runtime/openWay.ts'
 import { Peer } from '../runtime/peer.ts'
 import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
@@ -20,6 +21,8 @@ export interface SessionHost {
   readonly platform: Platform
   readonly limits: Limits
   readonly authenticator: Authenticator
+  /** Tokens are taken also where others could read them on the way. */
+  readonly insecure: boolean
   readonly apps: ReadonlyMap<AppName, App>
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
@@ -168,10 +171,20 @@ export class Session implements Caller {
 
   async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
     checkUserName(user)
+    if (token !== '') this.#checkWay()
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
     this.#user = admitted.user
     this.#session = hex(session)
     await this.#host.replaces(this)
+  }
+
+  /** What others may have read proves nothing. */
+  #checkWay(): void {
+    if (this.#host.insecure || !isOpenWay(this.#peer.socket)) return
+    throw new OspError(
+      'unauthorized',
+      'a token is not taken over a link that others can read: use TLS, and have this token replaced by another one',
+    )
   }
 
   #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {

@@ -59,7 +59,10 @@ spec('osp msg that is refused', (it) => {
     await using chat = await chatter({ authenticator: { authenticate, knows: async () => true } })
     const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi'])
     assert.equal(code, 4)
-    assert.match(stderr, /^osp: gave up on .*: .*nobody comes in here\nosp: the message was not sent\n$/u)
+    assert.match(
+      stderr,
+      /^osp: gave up on .*: .*nobody comes in here\nosp: no token was sent; .*\nosp: the message was not sent\n$/u,
+    )
   })
 })
 

@@ -26,6 +26,7 @@ spec('an option of a client', (it) => {
     ['user', 7],
     ['to', 'localhost'],
     ['token', 'secret'],
+    ['insecure', 'yes'],
     ['signal', {}],
   ]
   for (const [name, value] of wrong) {

@@ -20,6 +20,8 @@ spec('docs/cli.md', (it) => {
     ['osp', 'msg'],
     ['osp', 'listen'],
     ['osp', 'who'],
+    ['osp', 'login'],
+    ['osp', 'logout'],
   ] as const) {
     it(`has the help of ${program} ${command}`, async () => {
       const { stdout } = await run(program, [command, '--help'])

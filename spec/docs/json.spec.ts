@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { z } from 'zod'
 import { listenEvents } from '../../bin/listen/events.ts'
+import { loginEvents, logoutEvents } from '../../bin/login/events.ts'
 import { msgEvents } from '../../bin/msg/events.ts'
 import { sendEvents } from '../../bin/send/events.ts'
 import { serveEvents } from '../../bin/serve/events.ts'
@@ -44,6 +45,8 @@ const commands = {
   'osp msg': msgEvents,
   'osp listen': listenEvents,
   'osp who': whoEvents,
+  'osp login': loginEvents,
+  'osp logout': logoutEvents,
   'ospd serve': serveEvents,
   'ospd status': statusEvents,
   'ospd user': userEvents,

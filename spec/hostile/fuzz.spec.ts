@@ -39,6 +39,7 @@ class Rig {
     const host: SessionHost = {
       platform,
       limits,
+      insecure: false,
       authenticator: { authenticate: async ({ user }) => ({ user }), knows: async () => true },
       apps: new Map([['file', this.app]]),
       bootId: new Uint8Array(16),

@@ -40,6 +40,8 @@ export function delivery(mailboxSeq: number, more: Partial<Message<'DeliverMsgRe
 /** One link, of which the spec plays the server. */
 export class ScriptedLink {
   readonly socket: FakeSocket
+  /** What the client has proved itself by. */
+  token = ''
   #read = 0
   #seq = 0
 
@@ -180,7 +182,9 @@ export class ScriptedServer implements AsyncDisposable {
     }
     const link = this.links[this.#taken++]
     assert.ok(link, 'no link was dialled')
-    link.reply(await link.expect('HelloReq'), this.welcome)
+    const hello = await link.expect('HelloReq')
+    link.token = hello.message.token
+    link.reply(hello, this.welcome)
     return link
   }
 

@@ -25,7 +25,12 @@ export async function removeNow(
     await Promise.race([ended, wait(clock, cancelWaitMs, over.signal).catch(() => {})])
     over.abort()
     const now = new Map((await client.uploads.tasks()).map((task) => [task.id, task]))
-    return tasks.map((task) => now.get(task.id) ?? { ...task, state: 'cancelled' as const, why: undefined })
+    return tasks.map((task) => {
+      const found = now.get(task.id)
+      if (!found) return { ...task, state: 'cancelled' as const, why: undefined }
+      // Whom the server did not let in could not ask it: that is still to be done.
+      return found.why?.code === 'unauthorized' ? { ...task, why: found.why } : found
+    })
   } finally {
     over.abort()
     client.off('status', stop)

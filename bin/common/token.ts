@@ -1,0 +1,103 @@
+import { stat } from 'node:fs/promises'
+import type { OspError } from 'ospd'
+import { checkToken, keptToken, readToken } from 'ospd/node'
+import type { Everywhere } from './everywhere.ts'
+import { placeText } from './settings.ts'
+import { stateDirectoryOf } from './stateDirectory.ts'
+import { UsageError } from './usage.ts'
+import { userOf } from './userOf.ts'
+
+/** Where the token of a command can come from instead of what `osp login` has kept. */
+export const tokenVariable = 'OSP_TOKEN'
+
+type From = 'file' | 'variable' | 'kept' | 'nowhere'
+
+type TokenValues = Pick<Everywhere, 'server' | 'user' | 'state' | 'token-file'>
+
+/** What a command lets itself in by. */
+export interface TokenSource {
+  /** The token, empty where there is none. Rejects with OspError where what there is can't be used. */
+  readonly give: () => Promise<string>
+  /** What somebody can do about it whom the server does not let in. */
+  advice(why: OspError): string | undefined
+}
+
+/** A token as `ospd user` gives it out. */
+const token = /osp_[\w-]{43}/u
+
+/**
+ * Gives a command's token, read anew for each link, so that one which was replaced meanwhile is taken: from the file of
+ * `--token-file`, else from `OSP_TOKEN`, else the one that `osp login` has kept for this user at this server, else none.
+ * Throws UsageError where a token itself was given in the place of the file.
+ */
+export class SetToken implements TokenSource {
+  readonly #values: TokenValues
+  /** What a pipe says: it says it once. */
+  #piped: Promise<string> | undefined
+  /** Where the latest one was from; `undefined` where there was none to be had. */
+  #from: From | undefined
+
+  constructor(values: TokenValues) {
+    this.#values = values
+    const { 'token-file': file } = values
+    if (file !== undefined && token.test(file)) {
+      throw new UsageError('--token-file takes the path of a file that holds the token, never the token itself')
+    }
+  }
+
+  readonly give = async (): Promise<string> => {
+    this.#from = undefined
+    const { 'token-file': file } = this.#values
+    const variable = process.env[tokenVariable]
+    if (file !== undefined) return this.#is('file', await this.#read(file))
+    if (variable) return this.#is('variable', checkToken(variable, tokenVariable))
+    const kept = await keptToken(stateDirectoryOf(this.#values, userOf(this.#values))).load()
+    return kept === undefined ? this.#is('nowhere', '') : this.#is('kept', kept)
+  }
+
+  advice({ code }: OspError): string | undefined {
+    if (code !== 'unauthorized') return undefined
+    const { 'token-file': file } = this.#values
+    if (this.#from === 'nowhere') return `no token was sent; to keep one, run ${loginLine(this.#values)}`
+    if (this.#from === 'kept') return `the token was the kept one; to keep another, run ${loginLine(this.#values)}`
+    if (this.#from === 'variable') return `the token was that of ${tokenVariable}`
+    return this.#from === 'file' ? `the token was that in ${file}` : undefined
+  }
+
+  #is(from: From, token: string): string {
+    this.#from = from
+    return token
+  }
+
+  async #read(path: string): Promise<string> {
+    // Reading tells what is wrong with a path that leads nowhere.
+    const found = await stat(path).catch(() => undefined)
+    if (found?.isFile() ?? true) return await readToken(path)
+    this.#piped ??= readToken(path)
+    return await this.#piped
+  }
+}
+
+/** How this user logs in at this server. */
+function loginLine(values: TokenValues): string {
+  const { server, state } = values
+  const words = ['osp', 'login', '--server', placeText(server), '--user', userOf(values)]
+  if (state !== undefined) words.push('--state', state)
+  return words.map(quoted).join(' ')
+}
+
+/** A token that is to be kept if the server lets the user in by it. */
+export class GivenToken implements TokenSource {
+  readonly give: () => Promise<string>
+
+  constructor(token: string) {
+    this.give = async () => token
+  }
+
+  advice({ code }: OspError): string | undefined {
+    return code === 'unauthorized' ? 'this token is not kept' : undefined
+  }
+}
+
+/** A word as a shell takes it for one. */
+const quoted = (word: string) => (/^[\w@%+=:,./[\]-]+$/u.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)

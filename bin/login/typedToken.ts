@@ -1,0 +1,83 @@
+import type { ReadStream } from 'node:tty'
+import { checkToken } from 'ospd/node'
+import { onInterrupt } from '../common/interrupts.ts'
+
+/** Characters that are read at most; no token is that long. */
+const mostCharacters = 4_096
+
+/** Where a line ends. */
+const lineEnd = /[\r\n]/u
+
+const keys = { ctrlC: '\u0003', ctrlD: '\u0004', backspace: '\b', ctrlU: '\u0015', delete: '\u007F' } as const
+
+/**
+ * The token that is typed on a terminal, which does not show it, or that is the first line of stdin; `undefined` if somebody
+ * has interrupted it. Rejects with OspError `usage` for what can't be a token.
+ */
+export async function typedToken(prompt: string): Promise<string | undefined> {
+  const { stdin } = process
+  const stop = new AbortController()
+  const interrupts = onInterrupt(() => stop.abort())
+  try {
+    const line = stdin.isTTY ? await typed(stdin, prompt, stop) : await firstLine(stdin, stop.signal)
+    return stop.signal.aborted ? undefined : checkToken(line, stdin.isTTY ? 'what was typed' : 'the line on stdin')
+  } finally {
+    interrupts[Symbol.dispose]()
+  }
+}
+
+/** What is typed up to Enter. The terminal is as it was afterwards, whatever ends this. */
+async function typed(stdin: ReadStream, prompt: string, stop: AbortController): Promise<string> {
+  const restore = () => void stdin.setRawMode(false)
+  process.once('exit', restore)
+  // Otherwise the terminal itself would show what is typed; also what is typed ahead of the question.
+  stdin.setEncoding('utf8').setRawMode(true)
+  process.stderr.write(prompt)
+  const line = new TypedLine()
+  try {
+    await new Promise<void>((resolve) => {
+      stop.signal.addEventListener('abort', () => resolve(), { once: true })
+      stdin.on('end', resolve).on('data', (text: string) => {
+        if (text.includes(keys.ctrlC)) stop.abort()
+        else if (line.take(text)) resolve()
+      })
+    })
+  } finally {
+    restore()
+    process.off('exit', restore)
+    stdin.removeAllListeners('data').pause()
+    process.stderr.write('\n')
+  }
+  return line.text
+}
+
+/** A line that is being typed. */
+class TypedLine {
+  text = ''
+
+  /** Returns whether the line is complete. */
+  take(typed: string): boolean {
+    for (const key of typed) {
+      if (lineEnd.test(key) || key === keys.ctrlD) return true
+      if (key === keys.ctrlU) this.text = ''
+      else if (key === keys.backspace || key === keys.delete) this.text = this.text.slice(0, -1)
+      else if (this.text.length < mostCharacters) this.text += key
+    }
+    return false
+  }
+}
+
+/** The first line of a stream, of which no more is read than is needed. */
+async function firstLine(stdin: NodeJS.ReadStream, signal: AbortSignal): Promise<string> {
+  signal.addEventListener('abort', () => stdin.destroy(), { once: true })
+  let text = ''
+  try {
+    for await (const part of stdin.setEncoding('utf8')) {
+      text += part
+      if (lineEnd.test(text) || text.length >= mostCharacters) break
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+  return text.split(lineEnd, 1)[0] ?? ''
+}

@@ -1,0 +1,50 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { OspError } from '../../errors.ts'
+import { attempt } from '../disk/faults.ts'
+
+/** Longer ones are no tokens: far below what fits a HELLO_REQ, far above what `ospd user` gives out. */
+const tokenBytes = 1_024
+
+/** White space and what is not printed, also what stands for bytes that are no UTF-8. */
+const unfit = /[\s\p{Cc}\p{Cf}\p{Cs}\uFFFD]/u
+
+/**
+ * The token of a text, without the line's end behind it. Throws OspError `usage` where it is empty, too long, or more than
+ * one word; that names `from` where it came, and never repeats the text.
+ */
+export function checkToken(text: string, from: string): string {
+  const token = text.replace(/\r?\n$/u, '')
+  if (token === '') throw new OspError('usage', `${from} is empty: it must hold the token alone`)
+  if (Buffer.byteLength(token) > tokenBytes) {
+    throw new OspError('usage', `${from} holds more than ${tokenBytes} bytes: that is no token`)
+  }
+  if (unfit.test(token)) {
+    throw new OspError('usage', `${from} holds spaces or control characters: it must hold the token alone, on one line`)
+  }
+  return token
+}
+
+/** The token that stands alone in a file. Rejects as `checkToken` throws, and with OspError `usage` where it can't be read. */
+export async function readToken(path: string): Promise<string> {
+  const file = await open(path, 'r').catch((cause: Error) => {
+    throw new OspError('usage', `the token file ${path} cannot be read: ${cause.message}`, { cause })
+  })
+  try {
+    return await tokenIn(file, path)
+  } finally {
+    await file.close()
+  }
+}
+
+/** The token that stands alone in an open file, of which no more is read than a token can have. */
+export async function tokenIn(file: FileHandle, path: string): Promise<string> {
+  // With its line's end, and one byte that says that there is more.
+  const bytes = Buffer.alloc(tokenBytes + 3)
+  let length = 0
+  while (length < bytes.length) {
+    const { bytesRead } = await attempt(`reading ${path}`, () => file.read(bytes, length, bytes.length - length))
+    if (bytesRead === 0) break
+    length += bytesRead
+  }
+  return checkToken(bytes.toString('utf8', 0, length), `the token file ${path}`)
+}

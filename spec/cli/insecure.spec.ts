@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { place } from '../support/commands.ts'
+import { type Running, startNode } from '../support/processes.ts'
+import { spec } from '../support/spec.ts'
+
+/** An address that is no loopback one, of a network that has nothing but this machine in it. */
+const host = '203.0.113.1'
+const network = ['unshare', '-rn', 'sh', '-c', `ip link set lo up && ip addr add ${host}/32 dev lo && exec "$0" "$@"`]
+const networks = spawnSync(network[0] ?? '', [...network.slice(1), 'true']).status === 0
+
+/** A server in such a network, which seems to be another machine to whoever connects. */
+async function faraway(insecure = '') {
+  const at = await place()
+  const server = startNode('spec/support/farServer.ts', [host, insecure], { node: ['--import', 'tsx'], under: network })
+  const [, port] = await server.printed(/ready on (\d+)/u)
+  const within = ['nsenter', '-t', String(server.child.pid), '-U', '-n', '--preserve-credentials']
+  const who = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Running =>
+    startNode('dist/bin/osp.js', ['who', '--server', `${host}:${port}`, '--state', at.path, ...args], {
+      env,
+      under: within,
+    })
+  return {
+    async who(...given: Parameters<typeof who>) {
+      await using running = who(...given)
+      const { code } = await running.ended
+      return { code, stderr: running.stderr }
+    },
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]()
+      await at[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const env = { OSP_TOKEN: 'osp_marked' }
+
+spec('osp with a token and a server on another machine', (it) => {
+  if (!networks) return it.skip('keeps the token', 'there is no unshare(1) to make a network')
+
+  it('does not send it in the clear, says what to do, and exits with 4', async () => {
+    await using far = await faraway('insecure')
+    const { code, stderr } = await far.who([], env)
+    assert.equal(code, 4)
+    assert.match(stderr, /the token was not sent to 203\.0\.113\.1: .* use TLS, or the option insecure/u)
+    assert.ok(!stderr.includes('marked'))
+  })
+
+  it('sends it with --insecure, where the server takes it', async () => {
+    await using far = await faraway('insecure')
+    assert.deepEqual(await far.who(['--insecure'], env), { code: 0, stderr: '' })
+    assert.equal((await far.who([], { ...env, OSP_INSECURE: 'true' })).code, 0)
+  })
+
+  it('is told by a server that does not take it', async () => {
+    await using far = await faraway()
+    const { code, stderr } = await far.who(['--insecure'], env)
+    assert.equal(code, 4)
+    assert.match(stderr, /a token is not taken over a link that others can read: use TLS/u)
+  })
+
+  it('connects without a token', async () => {
+    await using far = await faraway()
+    assert.deepEqual(await far.who([]), { code: 0, stderr: '' })
+  })
+})

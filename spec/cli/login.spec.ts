@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { keptToken } from 'ospd/node'
+import { loginEvents, logoutEvents } from '../../bin/login/events.ts'
+import { catches } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+import { tokenServer } from '../support/tokenServer.ts'
+import { turns } from '../support/turns.ts'
+
+spec('osp login', (it) => {
+  it('keeps the token of stdin for its owner alone once the server has let it in, and says so in one line', async () => {
+    await using at = await tokenServer()
+    const { code, stdout, stderr } = await at.osp(['login'], { input: 'osp_alices\nmore' })
+    assert.deepEqual([code, stdout, stderr], [0, `logged in to ${at.its.address} as alice\n`, ''])
+    assert.equal(await readFile(at.kept, 'utf8'), 'osp_alices\n')
+    assert.equal((await stat(at.kept)).mode & 0o777, 0o600)
+    assert.equal(at.its.server.status().links, 0)
+  })
+
+  it('is what the other commands come in by, until osp logout', async () => {
+    await using at = await tokenServer()
+    await at.osp(['login'], { input: 'osp_alices' })
+    assert.equal((await at.osp(['who'])).code, 0)
+    const out = await at.osp(['logout'])
+    assert.deepEqual(out, { code: 0, stdout: `logged out of ${at.its.address} as alice\n`, stderr: '' })
+    assert.equal((await at.osp(['who'])).code, 4)
+    assert.match((await at.osp(['logout'])).stderr, /^osp: no token of alice at .* is kept$/mu)
+  })
+
+  it('that the server refuses exits with 4, and what was kept before stays', async () => {
+    await using at = await tokenServer()
+    await at.osp(['login'], { input: 'osp_alices' })
+    const { code, stdout, stderr } = await at.osp(['login'], { input: 'osp_wrong' })
+    assert.deepEqual([code, stdout], [4, ''])
+    assert.match(stderr, /^osp: gave up on .*: that is not the token of alice\nosp: this token is not kept\n$/u)
+    assert.equal(await readFile(at.kept, 'utf8'), 'osp_alices\n')
+  })
+
+  it('without a server exits with 3, and keeps nothing', async () => {
+    await using at = await tokenServer()
+    await at.its.server.close()
+    const { code } = await at.osp(['login', '--retry-for', '0'], { input: 'osp_alices' })
+    assert.equal(code, 3)
+    assert.ok(!existsSync(at.kept))
+  })
+
+  it('keeps a token for one address and one user alone', async () => {
+    await using at = await tokenServer()
+    at.tokens.set('bob', 'osp_bobs')
+    await at.osp(['login'], { input: 'osp_alices' })
+    const elsewhere = ['--server', `localhost:${at.its.port}`]
+    assert.match((await at.osp(['who', ...elsewhere])).stderr, /this server wants a token/u)
+    assert.match((await at.osp(['who', '--user', 'bob'])).stderr, /this server wants a token/u)
+  })
+
+  it('tells in JSON', async () => {
+    await using at = await tokenServer()
+    const login = await at.osp(['login', '--json'], { input: 'osp_alices' })
+    assert.deepEqual(published(login.stdout, loginEvents).at(-1), {
+      v: 1,
+      event: 'logged-in',
+      server: at.its.address,
+      user: 'alice',
+    })
+    const refused = await at.osp(['login', '--json'], { input: 'osp_wrong' })
+    assert.equal(published(refused.stdout, loginEvents).at(-1)?.code, 'unauthorized')
+    for (const removed of [true, false]) {
+      const { stdout } = await at.osp(['logout', '--json'])
+      assert.equal(published(stdout, logoutEvents).at(-1)?.removed, removed)
+    }
+  })
+
+  const wrong: readonly (readonly [string, string, RegExp])[] = [
+    ['nothing', '', /the line on stdin is empty/u],
+    ['an empty line', '\nosp_alices', /the line on stdin is empty/u],
+    ['two words', 'osp_marked twice', /spaces or control characters/u],
+    ['an endless line', 'marked'.repeat(10_000), /more than 1024 bytes/u],
+  ]
+  for (const [what, input, message] of wrong) {
+    it(`does not take ${what} for a token, and does not repeat it`, async () => {
+      await using at = await tokenServer()
+      const { code, stdout, stderr } = await at.osp(['login'], { input })
+      assert.equal(code, 2)
+      assert.match(stderr, message)
+      assert.ok(!`${stdout}${stderr}`.includes('marked'))
+      assert.equal(at.log.length, 0)
+    })
+  }
+
+  for (const args of [['osp_marked'], ['--token', 'osp_marked'], ['--token=osp_marked'], ['--', '-osp_marked']]) {
+    it(`takes no token as an argument: ${args.join(' ')} is a usage error that does not repeat it`, async () => {
+      await using at = await tokenServer()
+      const { code, stdout, stderr } = await at.osp(['login', ...args])
+      assert.equal(code, 2)
+      assert.ok(!`${stdout}${stderr}`.includes('osp_marked'), stderr)
+    })
+  }
+
+  it('is left by Ctrl-C while it waits for stdin, with 130', async () => {
+    if (process.platform !== 'linux') return
+    await using at = await tokenServer()
+    await using login = at.begin(['login'])
+    await turns(() => catches(login, 'SIGHUP'))
+    login.child.kill('SIGINT')
+    assert.deepEqual([(await login.ended).code, login.stderr], [130, ''])
+  })
+
+  it('says where OSP_TOKEN goes before what it has kept', async () => {
+    await using at = await tokenServer()
+    const { stderr } = await at.osp(['login'], { input: 'osp_alices', env: { OSP_TOKEN: 'osp_other' } })
+    assert.equal(stderr, 'osp: OSP_TOKEN is set, and goes before the token that is kept\n')
+  })
+})
+
+spec('the token of a command', (it) => {
+  it('is that of --token-file before that of OSP_TOKEN before the kept one', async () => {
+    await using at = await tokenServer()
+    await at.osp(['login'], { input: 'osp_alices' })
+    await at.at.write('token', 'osp_file\n')
+    const file = join(at.at.path, 'token')
+    const comesIn = async (token: string, args: readonly string[], env = {}) => {
+      at.tokens.set('alice', token)
+      const { code, stderr } = await at.osp(['who', ...args], { env })
+      assert.deepEqual([code, stderr], [0, ''])
+    }
+    await comesIn('osp_alices', [])
+    await comesIn('osp_alices', [], { OSP_TOKEN: '' })
+    await comesIn('osp_variable', [], { OSP_TOKEN: 'osp_variable' })
+    await comesIn('osp_file', ['--token-file', file], { OSP_TOKEN: 'osp_variable' })
+    await comesIn('osp_file', [], { OSP_TOKEN_FILE: file, OSP_TOKEN: 'osp_variable' })
+  })
+
+  it('is read from a pipe as well, once: it holds as long as the command runs', async () => {
+    if (process.platform === 'win32') return
+    await using at = await tokenServer()
+    const pipe = join(at.at.path, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    await using listen = at.begin(['listen', '--json', '--token-file', pipe])
+    await writeFile(pipe, 'osp_alices\n')
+    await listen.printed(/"online"/u)
+    await at.leave(async () => void (await listen.printed(/"waiting"/u)))
+    await listen.printed(/"waiting"[\s\S]*"online"/u)
+  })
+
+  it('is read anew for each link: a program that was away comes in by the one that was kept meanwhile', async () => {
+    await using at = await tokenServer()
+    await at.osp(['login'], { input: 'osp_alices' })
+    await using listen = at.begin(['listen', '--json'])
+    await listen.printed(/"online"/u)
+    await at.leave(async () => {
+      await listen.printed(/"waiting"/u)
+      at.tokens.set('alice', 'osp_next')
+      await keptToken(dirname(at.kept)).keep('osp_next')
+    })
+    await listen.printed(/"waiting"[\s\S]*"online"/u)
+  })
+
+  it('that others can read is not used: the command says so, and exits with 4', async () => {
+    await using at = await tokenServer()
+    await at.osp(['login'], { input: 'osp_alices' })
+    await chmod(at.kept, 0o640)
+    const { code, stderr } = await at.osp(['who'])
+    assert.equal(code, 4)
+    assert.match(stderr, /is open to others than its owner: run chmod 600 \//u)
+  })
+
+  it('that cannot be had is told with its place', async () => {
+    await using at = await tokenServer()
+    await at.at.write('empty', '')
+    const empty = await at.osp(['who', '--token-file', join(at.at.path, 'empty')])
+    assert.deepEqual([empty.code, /the token file \S+\/empty is empty/u.test(empty.stderr)], [4, true], empty.stderr)
+    const gone = await at.osp(['who', '--token-file', '/nowhere/token'])
+    assert.deepEqual([gone.code, /\/nowhere\/token cannot be read/u.test(gone.stderr)], [4, true], gone.stderr)
+    const odd = await at.osp(['who'], { env: { OSP_TOKEN: 'two words' } })
+    assert.deepEqual([odd.code, /OSP_TOKEN holds spaces/u.test(odd.stderr)], [4, true], odd.stderr)
+  })
+
+  it('itself in the place of its file is a usage error that does not repeat it', async () => {
+    await using at = await tokenServer()
+    const token = `osp_${'m'.repeat(43)}`
+    const { code, stdout, stderr } = await at.osp(['who', '--token-file', token])
+    assert.equal(code, 2)
+    assert.ok(!`${stdout}${stderr}`.includes('mmm'))
+  })
+})

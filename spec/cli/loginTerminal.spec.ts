@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { startNode } from '../support/processes.ts'
+import { spec } from '../support/spec.ts'
+import { commandLine, ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
+import { tokenServer } from '../support/tokenServer.ts'
+
+/** `osp login` on a terminal that has asked. */
+async function asked() {
+  const at = await tokenServer('osp_marked')
+  const login = startOnTerminal('osp', ['login', ...at.flags])
+  await login.printed(/token of alice at \S+: /u)
+  return {
+    at,
+    login,
+    type: (keys: string) => login.child.stdin?.write(keys),
+    async [Symbol.asyncDispose]() {
+      await login.kill()
+      await at[Symbol.asyncDispose]()
+    },
+  }
+}
+
+spec('osp login on a terminal', (it) => {
+  if (!terminals) return it.skip('asks', 'there is no script(1) to make a terminal')
+
+  it('asks for the token, and shows nothing of it', async () => {
+    await using on = await asked()
+    on.type('osp_marked\r')
+    assert.equal((await on.login.ended).code, 0)
+    const { address } = on.at.its
+    assert.equal(on.login.stdout, `token of alice at ${address}: \r\nlogged in to ${address} as alice\r\n`)
+    assert.equal(await readFile(on.at.kept, 'utf8'), 'osp_marked\n')
+  })
+
+  it('takes back what was typed wrongly', async () => {
+    await using on = await asked()
+    on.type('nonsense\u0015osp_mx\u007Farked\r')
+    assert.equal((await on.login.ended).code, 0)
+  })
+
+  it('is left by Ctrl-C with 130, and keeps nothing', async () => {
+    await using on = await asked()
+    on.type('osp_marked')
+    on.type(ctrlC)
+    assert.equal((await on.login.ended).code, 130)
+    assert.ok(!on.login.stdout.includes('marked'))
+    assert.ok(!existsSync(on.at.kept))
+    assert.equal(on.at.log.length, 0)
+  })
+
+  it('leaves the terminal as it was, however it ends', async () => {
+    await using at = await tokenServer('osp_marked')
+    const shell = ['sh', '-c', `exec script -qefc "$0" /dev/null`]
+    for (const [keys, code] of [
+      ['osp_marked\r', 0],
+      [ctrlC, 130],
+      ['two words\r', 2],
+    ] as const) {
+      const line = `stty -a > before; ${commandLine('osp', ['login', ...at.flags])}; echo "code $?"; stty -a > after; cmp before after && echo same`
+      const running = startNode('dist/bin/osp.js', [], { under: [...shell, line], cwd: at.at.path })
+      await using _ = running
+      await running.printed(/token of/u)
+      running.child.stdin?.write(keys)
+      await running.printed(/same|differ/u)
+      assert.match(running.stdout, new RegExp(`code ${code}\r\nsame`, 'u'))
+    }
+  })
+})

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { listenEvents } from '../../bin/listen/events.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
+
+/** What osp says besides, for this server's alice. */
+const advice = ({ flags: [, server, , state] }: TokenServer) =>
+  `osp: no token was sent; to keep one, run osp login --server ${server} --user alice --state ${state}\n`
+
+spec('a command that a server lets in only with a token', (it) => {
+  const commands: readonly (readonly string[])[] = [['msg', 'bob', 'hi'], ['listen'], ['who'], ['who', '--watch']]
+  for (const args of commands) {
+    it(`exits with 4 and says how to get in: osp ${args.join(' ')}`, async () => {
+      await using at = await tokenServer()
+      const { code, stdout, stderr } = await at.osp(args)
+      assert.deepEqual([code, stdout], [4, ''])
+      assert.ok(
+        stderr.startsWith(`osp: gave up on ${at.its.address}: this server wants a token\n${advice(at)}`),
+        stderr,
+      )
+    })
+  }
+
+  it('says so with --quiet too, and with --json, where stdout has the reason', async () => {
+    await using at = await tokenServer()
+    assert.ok((await at.osp(['who', '--quiet'])).stderr.includes(advice(at)))
+    const { code, stdout, stderr } = await at.osp(['listen', '--json'])
+    assert.deepEqual([code, stderr], [4, advice(at)])
+    const [failed] = published(stdout, listenEvents)
+    assert.deepEqual(
+      [failed?.event, failed?.code, failed?.text],
+      ['failed', 'unauthorized', 'this server wants a token'],
+    )
+  })
+
+  it('keeps what osp send was given, for the next one', async () => {
+    await using at = await tokenServer()
+    await at.at.write('a.txt', 'content')
+    const cwd = at.at.path
+    const { code, stdout, stderr } = await at.osp(['send', 'a.txt'], { cwd })
+    assert.deepEqual([code, stdout], [4, ''])
+    assert.ok(stderr.includes(`this server wants a token\n${advice(at)}`), stderr)
+    assert.match((await at.osp(['tasks'])).stdout, /^1 +waiting .*a\.txt$/mu)
+    await at.osp(['login'], { input: 'osp_alices' })
+    const sent = await at.osp(['send'])
+    assert.deepEqual([sent.code, /^[\da-f]{64} {2}.*a\.txt$/mu.test(sent.stdout)], [0, true], sent.stderr)
+  })
+
+  it('is told of by osp cancel, which has noted it', async () => {
+    await using at = await tokenServer()
+    await at.at.write('a.txt', 'content')
+    await at.osp(['send', 'a.txt'], { cwd: at.at.path })
+    const { code, stdout, stderr } = await at.osp(['cancel', '1'])
+    assert.equal(code, 4)
+    assert.match(stdout, /^1 +cancelling/u)
+    assert.ok(stderr.includes(`this server wants a token\n${advice(at)}`), stderr)
+    await at.osp(['login'], { input: 'osp_alices' })
+    assert.equal((await at.osp(['cancel', '1'])).code, 0)
+    assert.equal((await at.osp(['tasks'])).stdout, '')
+  })
+
+  it('says which token was refused', async () => {
+    await using at = await tokenServer()
+    await at.osp(['login'], { input: 'osp_alices' })
+    at.tokens.set('alice', 'osp_next')
+    const kept = await at.osp(['who'])
+    assert.match(
+      kept.stderr,
+      /not the token of alice\nosp: the token was the kept one; to keep another, run osp login /u,
+    )
+    const variable = await at.osp(['who'], { env: { OSP_TOKEN: 'osp_other' } })
+    assert.match(variable.stderr, /not the token of alice\nosp: the token was that of OSP_TOKEN\n$/u)
+    await at.at.write('t', 'osp_file')
+    const file = await at.osp(['who', '--token-file', `${at.at.path}/t`])
+    assert.match(file.stderr, /not the token of alice\nosp: the token was that in \S+\/t\n$/u)
+    assert.deepEqual([kept.code, variable.code, file.code], [4, 4, 4])
+  })
+})
