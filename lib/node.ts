@@ -1,5 +1,5 @@
 /**
- * What Node gives: TCP, a directory as storage, files as sources, a control socket, and the tasks of a state directory for
+ * What Node gives: TCP and TLS, a directory as storage, files as sources, a control socket, and the tasks of a state directory for
  * several programs.
  */
 import { directoryControl } from './adapters/directoryControl.ts'
@@ -26,10 +26,15 @@ export {
 } from './adapters/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
+export { type KnownServersOptions, knownServers } from './adapters/knownServers.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'
+export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/tls/identity.ts'
+export { ownIdentity } from './adapters/tls/ownIdentity.ts'
+export type { SeenServer, TrustServer } from './adapters/tls/seenServer.ts'
+export { type TlsOptions, type TlsTransport, tls } from './adapters/tls.ts'
 export type { JoinedTasks } from './client/steering/joinTasks.ts'
 export type { ServedTasks } from './client/steering/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/steering/taskSteering.ts'

@@ -1,10 +1,10 @@
 import { type Client, type ConnectOptions, createClient } from 'ospd'
-import { tcp } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
+import { transportOf } from './transport.ts'
 import { userOf } from './userOf.ts'
 
-/** A client for a command; it connects when it is first used. Throws UsageError where its user can't be one. */
+/** A client for a command; it connects when it is first used. Throws UsageError where its user can't be one, or its way to the server. */
 export function openClient(values: Everywhere, more: Omit<ConnectOptions, 'to' | 'user' | 'retryForMs'> = {}): Client {
-  const { server, 'retry-for': retryForMs } = values
-  return createClient({ to: tcp(server), user: userOf(values), retryForMs, ...more })
+  const { 'retry-for': retryForMs } = values
+  return createClient({ to: transportOf(values), user: userOf(values), retryForMs, ...more })
 }
