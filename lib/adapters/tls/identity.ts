@@ -65,12 +65,14 @@ function certificateOf(what: string, pem: Pem): X509Certificate {
 }
 
 function privateKeyOf(pem: Pem): KeyObject {
-  try {
-    return createPrivateKey(textOf(pem))
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'ERR_MISSING_PASSPHRASE') throw unusable('key', error)
+  const text = textOf(pem)
+  if (/^-----BEGIN ENCRYPTED|^Proc-Type:.*ENCRYPTED/mu.test(text)) {
     throw new OspError('usage', 'the key is encrypted; give one without a passphrase, which only its owner can read')
+  }
+  try {
+    return createPrivateKey(text)
+  } catch (error) {
+    throw unusable('key', error)
   }
 }
 
