@@ -9,6 +9,7 @@ import type { ServeValues } from './settings.ts'
 /** How a daemon listens. */
 export interface Listening {
   readonly transport: Transport
+  readonly isTls: boolean
   /** What clients know it by, once it listens; none without TLS. */
   readonly fingerprint?: string | undefined
 }
@@ -25,7 +26,7 @@ type ReadIdentity = () => Promise<ServerIdentity>
 export async function listeningOf(values: Wanted, log: (entry: LogEntry) => void): Promise<Listening> {
   const { host, port } = values
   const read = identityReader(values)
-  if (!read) return { transport: tcp({ host, port }) }
+  if (!read) return { transport: tcp({ host, port }), isTls: false }
   const secure = new SecureListening(tls({ host, port }), read, log)
   // What lies in the data directory is made there, which has to belong to this daemon first.
   if (!values.tls) await secure.load().catch(asUsage)
@@ -50,6 +51,7 @@ function identityReader(values: Wanted): ReadIdentity | undefined {
 
 class SecureListening implements Listening {
   readonly transport: Transport
+  readonly isTls = true
   fingerprint: string | undefined
   readonly #tls: TlsTransport
   readonly #read: ReadIdentity

@@ -9,7 +9,7 @@ import type { Layout } from './layout.ts'
 const version = 1
 
 /** What may lie in a directory that is about to become a data directory. */
-const harmless = new Set(['format.new', 'lost+found', 'tls', 'users.json', 'daemon.json', 'control.sock'])
+const harmless = new Set(['format.new', 'lost+found', 'users.json', 'daemon.json', 'control.sock'])
 
 /**
  * Makes sure that an existing directory is a data directory of this version, or makes an empty one such.
