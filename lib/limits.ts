@@ -14,6 +14,8 @@ export const defaultLimits = {
   keepAliveMs: 15_000,
   /** From connecting to a complete HELLO_REQ. */
   handshakeMs: 10_000,
+  /** Connections whose handshake of TLS is not done; one more, and one that has waited for long makes room. */
+  handshakes: 256,
   /** Largest content of one POST_FILE_REQ that is ever granted. */
   chunkBytes: MiB,
   /** Most bytes of one upload that may be unacknowledged. */

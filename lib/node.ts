@@ -1,6 +1,6 @@
 /**
- * What Node gives: TCP, a directory as storage, files as sources, who may come in, a control socket, and for several programs the
- * tasks and the token of a state directory.
+ * What Node gives: TCP and TLS, a directory as storage, files as sources, who may come in, a control socket, and for several
+ * programs the tasks and the token of a state directory.
  */
 import { directoryControl } from './adapters/directoryControl.ts'
 import { file } from './adapters/fileSource.ts'
@@ -28,6 +28,7 @@ export {
 } from './adapters/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
+export { type KnownServersOptions, knownServers } from './adapters/knownServers.ts'
 export { localOnly } from './adapters/localOnly.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
@@ -35,6 +36,10 @@ export { type KeptToken, keptToken } from './adapters/stateDirectory/token.ts'
 export { checkToken, readToken } from './adapters/stateDirectory/tokenText.ts'
 export { stateDirectory } from './adapters/stateDirectory.ts'
 export { type TcpOptions, tcp } from './adapters/tcp.ts'
+export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/tls/identity.ts'
+export { ownIdentity } from './adapters/tls/ownIdentity.ts'
+export type { SeenServer, TrustServer } from './adapters/tls/seenServer.ts'
+export { type TlsOptions, type TlsTransport, tls } from './adapters/tls.ts'
 export { type KnownUser, type UsersFile, usersFile } from './adapters/usersFile.ts'
 export type { JoinedTasks } from './client/steering/joinTasks.ts'
 export type { ServedTasks } from './client/steering/serveTasks.ts'

@@ -1,8 +1,14 @@
-import { duration, optional, path, place, setting, switched, text, type Values } from './settings.ts'
+import { duration, optional, path, pem, place, setting, switched, text, type Values } from './settings.ts'
 
 /** The settings that every command of `osp` takes. */
 export const everywhere = {
   server: setting(place(6682), '127.0.0.1:6682', { describe: 'where ospd is' }),
+  tls: switched({ describe: 'speak TLS with the server' }),
+  'tls-ca': optional(pem, {
+    describe: 'with --tls: the authority that the server is known by [those that Node knows]',
+  }),
+  'tls-cert': optional(pem, { describe: 'with --tls: a certificate to show the server …' }),
+  'tls-key': optional(pem, { describe: '… and its key' }),
   user: optional({ ...text, placeholder: 'NAME' }, { describe: "who you are [the system's user name]" }),
   state: optional(path, { describe: 'where osp keeps what it has to remember [the place of the system for that]' }),
   'token-file': optional(path, { describe: 'the file that holds your token [the one that osp login keeps]' }),

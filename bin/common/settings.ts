@@ -71,6 +71,8 @@ export const text: Kind<string> = { schema: z.string().min(1), takes: 'some text
 
 export const path: Kind<string> = { schema: z.string().min(1), takes: 'a path', placeholder: 'PATH' }
 
+export const pem: Kind<string> = { ...path, takes: 'the path of a file in PEM', placeholder: 'FILE' }
+
 export const count: Kind<number> = {
   schema: read((text) => (/^[1-9]\d{0,8}$/u.test(text) ? Number(text) : undefined)),
   takes: 'a whole number from 1 up',

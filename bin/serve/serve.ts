@@ -1,5 +1,5 @@
 import { defaultLimits, type LogEntry, OspError, type Server, serve } from 'ospd'
-import { disk, tcp } from 'ospd/node'
+import { disk } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { errorLine, Results } from '../common/output.ts'
 import { command } from '../common/program.ts'
@@ -9,6 +9,7 @@ import { UsageError } from '../common/usage.ts'
 import { openControl } from './control.ts'
 import type { ReadyEvent } from './events.ts'
 import { checkExposure, identityOf } from './identity.ts'
+import { type Listening, listeningOf } from './listening.ts'
 import { logLine } from './logLine.ts'
 import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
 
@@ -21,6 +22,7 @@ export const serveCommand = command({
   examples: [
     ['ospd serve', 'on port 6682 of this machine, with ./ospd-data'],
     ['ospd serve --port 0 --data /srv/ospd --json', 'on a free port, which the first line tells'],
+    ['ospd serve --tls auto', 'with TLS; the first line has the fingerprint that clients see'],
   ],
   run,
 })
@@ -29,8 +31,9 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
   const { host, port, data, json } = values
   const log = logger(values)
+  const listening = await listeningOf(values, log)
   const stop = stopSignal(log)
-  const server = await open(values, log).catch(failedToOpen)
+  const server = await open(values, listening, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
   // What a crash has left is told as stored at once: it must not be missed.
   server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
@@ -40,9 +43,11 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const control = await openControl(data, server, { ...defaultLimits, ...limitsOf(values) }).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const results = new Results()
-  const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data }
+  const { fingerprint } = listening
+  const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data, fingerprint }
+  const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
   if (json) results.event(ready)
-  else results.line(`ospd ready on ${placeText(ready)}, data in ${data}`)
+  else results.line(`ospd ready on ${placeText(ready)}${secured}, data in ${data}`)
   await Promise.race([aborted(stop), server.closed])
   try {
     // Before the data directory can be another daemon's.
@@ -73,13 +78,13 @@ function aborted(signal: AbortSignal): Promise<void> {
   })
 }
 
-async function open(values: ServeValues, log: (entry: LogEntry) => void): Promise<Server> {
-  const { host, port, data, 'on-conflict': onConflict, insecure } = values
-  const how = { host, isTls: false, hasClientCa: false, insecure }
+async function open(values: ServeValues, listening: Listening, log: (entry: LogEntry) => void): Promise<Server> {
+  const { host, data, 'on-conflict': onConflict, 'tls-client-ca': clientCa, insecure } = values
+  const { transport: listen, isTls } = listening
+  const how = { host, isTls, hasClientCa: clientCa !== undefined, insecure }
   const { authenticator, hasUsers } = await identityOf(data, how)
   const warning = checkExposure({ ...how, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
-  const listen = tcp({ host, port })
   return await serve({
     listen,
     storage: disk(data),

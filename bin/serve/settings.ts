@@ -5,6 +5,7 @@ import {
   oneOf,
   optional,
   path,
+  pem,
   port,
   setting,
   size,
@@ -18,6 +19,12 @@ export const serveSettings = {
   host: setting(text, '127.0.0.1', { describe: 'the address to listen at' }),
   port: setting(port, '6682', { describe: 'the port to listen at; 0 takes a free one' }),
   data: setting(path, './ospd-data', { describe: 'the directory that everything is kept in' }),
+  tls: optional(oneOf('auto'), {
+    describe: 'speak TLS, with a key and a certificate that are made once in the data directory',
+  }),
+  'tls-cert': optional(pem, { describe: 'speak TLS, with this certificate …' }),
+  'tls-key': optional(pem, { describe: '… and its key' }),
+  'tls-client-ca': optional(pem, { describe: "the authority of clients' certificates; each client is asked for one" }),
   'on-conflict': setting(oneOf('replace', 'rename', 'reject'), 'replace', {
     describe: 'what happens to a stored file of the same name',
   }),

@@ -7,13 +7,16 @@ import { placeOf, unreachable } from './unreachable.ts'
 /** A server of node:net or node:tls as a `Listener`; its maker hands each new socket to `admit`. */
 export class ByteListener implements Listener {
   readonly #server: Server
+  readonly #whenClosed: () => void
   #address: Address = { host: '', port: 0, local: false }
   #waiting: Socket[] = []
   #accept: ((socket: Socket) => void) | undefined
   #closed = false
 
-  constructor(server: Server) {
+  /** `whenClosed` ends what its maker has not admitted yet. */
+  constructor(server: Server, whenClosed: () => void = () => {}) {
     this.#server = server
+    this.#whenClosed = whenClosed
   }
 
   /** Where it listens; known once `open` has resolved. */
@@ -56,6 +59,7 @@ export class ByteListener implements Listener {
     for (const socket of this.#waiting.splice(0)) socket.destroy()
     // Its callback would wait for the end of every socket that was handed over.
     this.#server.close()
+    this.#whenClosed()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

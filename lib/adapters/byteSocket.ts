@@ -16,6 +16,7 @@ const eagerBytes = 2_048
 export interface ByteSocketTraits {
   readonly peer: PeerAddress
   readonly guarded: boolean
+  readonly connectedAtMs?: number
 }
 
 /**
@@ -27,6 +28,7 @@ export class ByteSocket implements Socket {
   readonly reliable = true
   readonly guarded: boolean
   readonly peer: PeerAddress
+  readonly connectedAtMs: number
   readonly #stream: Duplex
   readonly #platform: SocketOptions['platform']
   readonly #reader: FrameReader
@@ -46,6 +48,7 @@ export class ByteSocket implements Socket {
   constructor(stream: Duplex, traits: ByteSocketTraits, options: SocketOptions) {
     this.guarded = traits.guarded
     this.peer = traits.peer
+    this.connectedAtMs = traits.connectedAtMs ?? options.platform.clock.now()
     this.#stream = stream
     this.#platform = options.platform
     this.#reader = new FrameReader(options.platform.crc32, options.maxPayload)

@@ -4,8 +4,8 @@ import { unreachable } from './unreachable.ts'
 
 /**
  * Waits until a stream that is being connected to `place` tells `event`, and then returns what `use` makes of it
- * in the same turn, so that nothing of it is missed. Rejects with an OspError `unreachable`, or `closed` if
- * `signal` aborts before; the stream is destroyed then.
+ * in the same turn, so that nothing of it is missed. Rejects with what `fault` makes of an error (by default an
+ * OspError `unreachable`), or `closed` if `signal` aborts before; the stream is destroyed then.
  */
 export function connected<T>(
   stream: ByteStream,
@@ -13,6 +13,7 @@ export function connected<T>(
   place: string,
   signal: AbortSignal,
   use: () => T,
+  fault: (error: Error) => OspError = (error) => unreachable('connect', place, error),
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const giveUp = () => {
@@ -22,7 +23,7 @@ export function connected<T>(
     // It stays: whoever fails a second time is not unheard either.
     stream.on('error', (error) => {
       signal.removeEventListener('abort', giveUp)
-      reject(unreachable('connect', place, error))
+      reject(fault(error))
     })
     stream.once(event, () => {
       signal.removeEventListener('abort', giveUp)

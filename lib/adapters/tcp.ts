@@ -1,10 +1,10 @@
 import { type Socket as ByteStream, connect, createServer } from 'node:net'
 import { OspError } from '../errors.ts'
-import type { PeerAddress, SocketOptions, Transport } from '../ports/socket.ts'
+import type { SocketOptions, Transport } from '../ports/socket.ts'
 import { ByteListener } from './byteListener.ts'
 import { ByteSocket } from './byteSocket.ts'
 import { connected } from './connected.ts'
-import { isLoopback } from './loopback.ts'
+import { peerOf } from './peerOf.ts'
 import { placeOf } from './unreachable.ts'
 
 /** Where a TCP transport listens or connects. */
@@ -17,9 +17,7 @@ export interface TcpOptions {
 
 /** Plain TCP. Throws OspError `usage` for a port that is none. */
 export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new OspError('usage', `${port} is not a TCP port; give a whole number from 0 to 65535`)
-  }
+  checkPort(port)
   const socketOf = (stream: ByteStream, options: SocketOptions) =>
     new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options)
   return {
@@ -37,7 +35,8 @@ export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
   }
 }
 
-/** A peer that is gone already has no address any more. */
-function peerOf({ remoteAddress: host = '', remotePort: port = 0 }: ByteStream): PeerAddress {
-  return { host, port, local: isLoopback(host) }
+/** Throws OspError `usage` for a port that is none. */
+export function checkPort(port: number): void {
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return
+  throw new OspError('usage', `${port} is not a TCP port; give a whole number from 0 to 65535`)
 }

@@ -23,6 +23,9 @@ export interface SocketOptions {
   readonly platform: Pick<Platform, 'clock' | 'crc32'>
   /** The first value of `Socket.maxPayload`. */
   readonly maxPayload: number
+  /** How long a listener waits for a handshake of the transport's own, as of TLS, and for how many of them at once. */
+  readonly handshakeMs?: number
+  readonly handshakes?: number
 }
 
 /** A way to reach a peer: memory, TCP and what may come. */
@@ -66,6 +69,8 @@ export interface Socket {
   /** Its bytes are guarded against damage by more than the frames' CRC, and against readers on the way, as TLS does. */
   readonly guarded: boolean
   readonly peer: PeerAddress
+  /** When its connection began, by the platform's clock; absent where that was when it was handed over. */
+  readonly connectedAtMs?: number
   /** Longest payload, in bytes, that it takes from the peer; a longer one is a fault before anything is allocated. */
   maxPayload: number
   start(to: SocketEvents): void

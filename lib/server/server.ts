@@ -66,7 +66,8 @@ export async function serve(options: BoundOptions): Promise<Server> {
   const server = new RunningServer(options, limits)
   try {
     const recovered = await server.recover()
-    server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes }))
+    const { handshakeMs, handshakes } = limits
+    server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes, handshakeMs, handshakes }))
     // Told once the server is in its owner's hands, who can then listen.
     if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {

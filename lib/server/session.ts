@@ -59,7 +59,9 @@ export class Session implements Caller {
     this.#host = host
     this.node = node
     const { platform, limits } = host
-    this.#greeting = platform.clock.alarm(platform.clock.now() + limits.handshakeMs, () => this.#late())
+    this.#greeting = platform.clock.alarm((socket.connectedAtMs ?? platform.clock.now()) + limits.handshakeMs, () =>
+      this.#late(),
+    )
     const { keepAliveMs, unsentBytes } = limits
     this.#peer = new Peer(
       {

@@ -1,16 +1,17 @@
-/** The receiving side of a benchmark, in a process of its own: `receiver.ts pipe|ospd DIRECTORY`; tells its port by IPC. */
+/** The receiving side of a benchmark, in a process of its own: `receiver.ts pipe|ospd|tls DIRECTORY`; tells its port by IPC. */
 import { createWriteStream } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { serve } from '../../lib/index.ts'
 import { MiB } from '../../lib/limits.ts'
-import { disk, tcp } from '../../lib/node.ts'
+import { disk, ownIdentity, tcp, tls } from '../../lib/node.ts'
 
 const [kind, directory = ''] = process.argv.slice(2)
 
 async function ospd(): Promise<number> {
-  const server = await serve({ listen: tcp({ port: 0 }), storage: disk(directory) })
+  const listen = kind === 'tls' ? tls({ port: 0, ...(await ownIdentity(`${directory}-tls`)) }) : tcp({ port: 0 })
+  const server = await serve({ listen, storage: disk(directory) })
   return server.addresses[0]?.port ?? 0
 }
 

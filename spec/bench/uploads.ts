@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: upload throughput over loopback onto a file system in memory, beside a plain `node:net` pipe in the
- * same run, as ratios. The transfer itself: from handing the files over until all are stored, flushed and acknowledged.
+ * same run, as ratios; and over TLS. The transfer itself: from handing the files over until all are stored, flushed and acknowledged.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '../../lib/index.ts'
 import { MiB } from '../../lib/limits.ts'
-import { file, tcp } from '../../lib/node.ts'
+import { file, tcp, tls } from '../../lib/node.ts'
 
 interface Load {
   readonly name: string
@@ -25,6 +25,8 @@ const loads: readonly Load[] = [
   { name: '200 x 1 MiB', count: 200, bytes: MiB, atOnce: 5 },
 ]
 const digests = ['xxh128', 'sha256', 'md5'] as const
+/** The row of SHA-256 over TLS. */
+const overTls = 'tls'
 const rounds = Number(process.env.ROUNDS ?? 5)
 
 const base = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'ospd-bench-'))
@@ -91,9 +93,10 @@ async function byPipe(paths: readonly string[], atOnce: number): Promise<number>
   return ms
 }
 
-async function byOspd(paths: readonly string[], digest: (typeof digests)[number]): Promise<number> {
-  const { child, port } = await receiver('ospd')
-  const client = await connect({ to: tcp({ port }), user: 'bench' })
+async function byOspd(paths: readonly string[], digest: (typeof digests)[number], secure = false): Promise<number> {
+  const { child, port } = await receiver(secure ? 'tls' : 'ospd')
+  const to = secure ? tls({ port, trust: () => {} }) : tcp({ port })
+  const client = await connect({ to, user: 'bench' })
   const started = performance.now()
   const uploads = await Promise.all(paths.map((path) => client.uploads.add(file(path), { digest })))
   await Promise.all(uploads.map(({ finished }) => finished))
@@ -110,19 +113,22 @@ try {
   for (const load of loads.filter(({ name }) => !chosen || name.includes(chosen))) {
     const paths = makeSources(load)
     const mib = (load.count * load.bytes) / MiB
-    const ms = new Map<string, number[]>(['pipe', ...digests].map((name) => [name, []]))
+    const ms = new Map<string, number[]>(['pipe', ...digests, overTls].map((name) => [name, []]))
     for (let round = 0; round < rounds; round++) {
       ms.get('pipe')?.push(await byPipe(paths, load.atOnce))
       for (const digest of digests) ms.get(digest)?.push(await byOspd(paths, digest))
+      ms.get(overTls)?.push(await byOspd(paths, 'sha256', true))
     }
     console.log(
       `\n${load.name}, ${rounds} rounds: median MiB/s, and the median of the ratios to the pipe of the same round`,
     )
     const pipes = ms.get('pipe') ?? []
+    const plain = ms.get('sha256') ?? []
+    const ofTcp = median((ms.get(overTls) ?? []).map((value, round) => (plain[round] ?? 0) / value))
     for (const [name, all] of ms) {
       const ratio = median(all.map((value, round) => (pipes[round] ?? 0) / value))
       console.log(
-        `${name.padEnd(8)} ${(mib / (median(all) / 1000)).toFixed(0).padStart(6)} ${ratio.toFixed(2).padStart(6)}`,
+        `${name.padEnd(8)} ${(mib / (median(all) / 1000)).toFixed(0).padStart(6)} ${ratio.toFixed(2).padStart(6)}${name === overTls ? ` (${ofTcp.toFixed(2)} of sha256 over TCP)` : ''}`,
       )
     }
   }

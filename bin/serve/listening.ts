@@ -1,0 +1,100 @@
+import { join } from 'node:path'
+import type { Listener, LogEntry, SocketOptions, Transport } from 'ospd'
+import { OspError } from 'ospd'
+import { fingerprintOf, ownIdentity, type ServerIdentity, type TlsTransport, tcp, tls } from 'ospd/node'
+import { pemsOf, readPem } from '../common/pems.ts'
+import { UsageError } from '../common/usage.ts'
+import type { ServeValues } from './settings.ts'
+
+/** How a daemon listens. */
+export interface Listening {
+  readonly transport: Transport
+  readonly isTls: boolean
+  /** What clients know it by, once it listens; none without TLS. */
+  readonly fingerprint?: string | undefined
+}
+
+type Wanted = Pick<ServeValues, 'host' | 'port' | 'data' | 'tls' | 'tls-cert' | 'tls-key' | 'tls-client-ca'>
+
+/** Reads what the server shows, each time anew. */
+type ReadIdentity = () => Promise<ServerIdentity>
+
+/**
+ * How the settings say that it listens. With TLS, SIGHUP reads certificate and key again; where they can't be used that is
+ * logged, and those that were shown before still are. Throws UsageError for files that can't be used, or half given ones.
+ */
+export async function listeningOf(values: Wanted, log: (entry: LogEntry) => void): Promise<Listening> {
+  const { host, port } = values
+  const read = identityReader(values)
+  if (!read) return { transport: tcp({ host, port }), isTls: false }
+  const secure = new SecureListening(tls({ host, port }), read, log)
+  // What lies in the data directory is made there, which has to belong to this daemon first.
+  if (!values.tls) await secure.load().catch(asUsage)
+  process.on('SIGHUP', () => secure.reload())
+  return secure
+}
+
+function identityReader(values: Wanted): ReadIdentity | undefined {
+  const { data, tls: auto, 'tls-client-ca': clientCa } = values
+  const given = values['tls-cert'] !== undefined || values['tls-key'] !== undefined
+  if (auto && given)
+    throw new UsageError('--tls auto makes a certificate of its own; leave out --tls-cert and --tls-key')
+  if (!auto && !given) {
+    if (clientCa === undefined) return undefined
+    throw new UsageError('--tls-client-ca needs TLS; give --tls auto as well, or --tls-cert and --tls-key')
+  }
+  return async () => {
+    const identity = pemsOf(values) ?? (await ownIdentity(join(data, 'tls')))
+    return { ...identity, ...(clientCa !== undefined && { clientCa: readPem(clientCa, '--tls-client-ca') }) }
+  }
+}
+
+class SecureListening implements Listening {
+  readonly transport: Transport
+  readonly isTls = true
+  fingerprint: string | undefined
+  readonly #tls: TlsTransport
+  readonly #read: ReadIdentity
+  readonly #log: (entry: LogEntry) => void
+  /** Signals that come together are heeded one after another. */
+  #reloading: Promise<void> = Promise.resolve()
+
+  constructor(transport: TlsTransport, read: ReadIdentity, log: (entry: LogEntry) => void) {
+    this.#tls = transport
+    this.#read = read
+    this.#log = log
+    this.transport = {
+      listen: (options) => this.#listen(options),
+      dial: (options, signal) => transport.dial(options, signal),
+    }
+  }
+
+  async load(): Promise<void> {
+    const identity = await this.#read()
+    this.#tls.setSecureContext(identity)
+    this.fingerprint = fingerprintOf(identity.cert)
+  }
+
+  reload(): void {
+    this.#reloading = this.#reloading.then(async () => {
+      try {
+        await this.load()
+        this.#log({ level: 'info', event: 'tls-reloaded', fingerprint: this.fingerprint })
+      } catch (error) {
+        const { message: text } = error as Error
+        this.#log({ level: 'error', event: 'tls-not-reloaded', text })
+      }
+    })
+  }
+
+  async #listen(options: SocketOptions): Promise<Listener> {
+    if (this.fingerprint === undefined) await this.load()
+    return await this.#tls.listen(options)
+  }
+}
+
+function asUsage(error: unknown): never {
+  if (error instanceof OspError && error.code === 'usage')
+    throw new UsageError(`--tls-cert, --tls-key: ${error.message}`)
+  throw error
+}

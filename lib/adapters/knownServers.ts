@@ -1,0 +1,110 @@
+import { open, readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { OspError } from '../errors.ts'
+import { makePath, syncDirectory } from './disk/directories.ts'
+import { errnoOf } from './disk/faults.ts'
+import type { SeenServer, TrustServer } from './tls/seenServer.ts'
+import { placeOf } from './unreachable.ts'
+
+export interface KnownServersOptions {
+  /** A server was pinned at its first use. */
+  readonly pinned?: (server: SeenServer) => void
+  /** Pins nobody: who has no pin, and for whom no root vouches, is refused. */
+  readonly pinsNobody?: boolean
+}
+
+interface Pin {
+  /** From 1 up, as editors count. */
+  readonly line: number
+  /** What stands behind the place. */
+  readonly fingerprint: string
+}
+
+/**
+ * Trusts servers by a file with a line for each, `HOST:PORT SHA256:…`: who has a line must show that key, whoever vouches
+ * for another one. Who has none is trusted if the roots vouch for it, and else gets a line at this first use: durable
+ * before anything is sent. The first line of a place counts. Several programs can share the file. Rejects with OspError
+ * `unauthorized` that says what to do, also where the file can't be read or written.
+ */
+export function knownServers(path: string, options: KnownServersOptions = {}): TrustServer {
+  return async (server) => {
+    const pin = await pinOf(path, server)
+    if (pin) return checkPin(path, server, pin)
+    if (server.verified) return
+    if (options.pinsNobody) throw notVerified(server)
+    await append(path, `${nameOf(server)} ${server.fingerprint}\n`)
+    // Another program can have pinned another key at the same time: one of the two talks to somebody in between.
+    const first = await pinOf(path, server)
+    if (first?.fingerprint !== server.fingerprint) return checkPin(path, server, first ?? { line: 0, fingerprint: '' })
+    options.pinned?.(server)
+  }
+}
+
+const nameOf = ({ host, port }: SeenServer) => placeOf(host.toLowerCase(), port)
+
+async function pinOf(path: string, server: SeenServer): Promise<Pin | undefined> {
+  const text = await reading(path)
+  const begin = `${nameOf(server)} `
+  const lines = text.split('\n')
+  const line = lines.findIndex((line) => line.startsWith(begin))
+  return line < 0 ? undefined : { line: line + 1, fingerprint: lines[line]?.slice(begin.length).trim() ?? '' }
+}
+
+async function reading(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return ''
+    throw unusable(path, 'read', error)
+  }
+}
+
+function checkPin(path: string, server: SeenServer, { line, fingerprint }: Pin): void {
+  if (fingerprint === server.fingerprint) return
+  throw new OspError(
+    'unauthorized',
+    `the server at ${nameOf(server)} shows another key than before: ${server.fingerprint}, not ${fingerprint}. ` +
+      'Either it was given a new key, or somebody in between poses as it; nothing was sent. ' +
+      'Compare the new fingerprint with the one that the daemon prints when it starts; ' +
+      `only if they are the same, remove line ${line} of ${path} and try again`,
+  )
+}
+
+function notVerified(server: SeenServer): OspError {
+  return new OspError(
+    'unauthorized',
+    `the certificate of the server at ${nameOf(server)} does not hold by the given authority: ${server.why} ` +
+      `(its key is ${server.fingerprint}); nothing was sent`,
+  )
+}
+
+/** One write to the end of the file, so that lines of several programs do not mix: durable. */
+async function append(path: string, line: string): Promise<void> {
+  try {
+    await makePath(dirname(path))
+    const file = await open(path, 'a+', 0o600)
+    try {
+      await file.appendFile((await endsLine(file)) ? line : `\n${line}`)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await syncDirectory(dirname(path))
+  } catch (error) {
+    throw unusable(path, 'written', error)
+  }
+}
+
+/** Whether its last line has its end: a crash, or an editor, can have left one without. */
+async function endsLine(file: Awaited<ReturnType<typeof open>>): Promise<boolean> {
+  const { size } = await file.stat()
+  if (size === 0) return true
+  const { buffer } = await file.read(new Uint8Array(1), 0, 1, size - 1)
+  return buffer[0] === 0x0a
+}
+
+function unusable(path: string, how: string, cause: unknown): OspError {
+  const { message } = cause as Error
+  const text = `the list of known servers ${path} cannot be ${how}, so that nobody can be trusted by it: ${message}`
+  return new OspError('unauthorized', text, { cause })
+}

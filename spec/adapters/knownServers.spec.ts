@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type KnownServersOptions, knownServers } from '../../lib/adapters/knownServers.ts'
+import type { SeenServer } from '../../lib/adapters/tls/seenServer.ts'
+import { place } from '../support/commands.ts'
+import { spec } from '../support/spec.ts'
+
+const server: SeenServer = {
+  host: 'example.org',
+  port: 6682,
+  fingerprint: 'SHA256:one',
+  verified: false,
+  why: 'self-signed',
+}
+const other = { ...server, fingerprint: 'SHA256:other' }
+
+interface List {
+  readonly path: string
+  readonly pinned: SeenServer[]
+  trust(server: SeenServer): Promise<void>
+}
+
+async function withList(use: (list: List) => Promise<void>, options: KnownServersOptions = {}): Promise<void> {
+  await using at = await place()
+  const path = join(at.path, 'state/known_servers')
+  const pinned: SeenServer[] = []
+  const trust = knownServers(path, { pinned: (server) => pinned.push(server), ...options })
+  await use({ path, pinned, trust: async (server) => trust(server) })
+}
+
+const refusal = (message: RegExp) => ({ code: 'unauthorized', message })
+
+spec('a known server', (it) => {
+  it('is pinned at its first use, told once, in a file of its owner alone', () =>
+    withList(async ({ path, trust, pinned }) => {
+      await trust(server)
+      await trust(server)
+      assert.deepEqual(pinned, [server])
+      assert.equal(readFileSync(path, 'utf8'), 'example.org:6682 SHA256:one\n')
+      assert.deepEqual([statSync(path).mode & 0o777, statSync(join(path, '..')).mode & 0o777], [0o600, 0o700])
+    }))
+
+  it('that shows another key is refused: why, who it could be, and which line to remove', () =>
+    withList(async ({ path, trust }) => {
+      await trust({ ...server, host: 'a.example' })
+      await trust(server)
+      await assert.rejects(
+        trust(other),
+        refusal(
+          new RegExp(
+            '^the server at example\\.org:6682 shows another key than before: SHA256:other, not SHA256:one\\. Either it was ' +
+              `given a new key, or somebody in between .*nothing was sent\\..* remove line 2 of ${path} and try again$`,
+            'u',
+          ),
+        ),
+      )
+    }))
+
+  it('that shows another key is refused, though a root vouches for that', () =>
+    withList(async ({ trust }) => {
+      await trust(server)
+      await assert.rejects(trust({ ...other, verified: true }), { code: 'unauthorized' })
+    }))
+
+  it('is accepted with its new key when its line was removed', () =>
+    withList(async ({ path, trust }) => {
+      await trust(server)
+      writeFileSync(path, '')
+      await trust(other)
+      assert.equal(readFileSync(path, 'utf8'), 'example.org:6682 SHA256:other\n')
+    }))
+
+  it('needs no pin where a root vouches for it', () =>
+    withList(async ({ path, trust, pinned }) => {
+      await trust({ ...server, verified: true })
+      assert.deepEqual(pinned, [])
+      assert.throws(() => statSync(path), { code: 'ENOENT' })
+    }))
+
+  it('is one for each host and port, whatever its capitals', () =>
+    withList(async ({ trust, pinned }) => {
+      await trust(server)
+      await trust({ ...other, port: 1 })
+      await trust({ ...server, host: 'EXAMPLE.org' })
+      await trust({ ...other, host: '::1' })
+      await trust({ ...other, host: '::1' })
+      assert.deepEqual(
+        pinned.map(({ host, port }) => [host, port]),
+        [
+          ['example.org', 6682],
+          ['example.org', 1],
+          ['::1', 6682],
+        ],
+      )
+    }))
+
+  it('is found in a list that people have edited, also without its last newline', () =>
+    withList(async ({ path, trust }) => {
+      mkdirSync(join(path, '..'))
+      writeFileSync(path, '# mine\n\nexample.org:6682  SHA256:one \r\nexample.org:66821 SHA256:x')
+      await trust(server)
+      await trust({ ...server, host: 'b.example' })
+      assert.match(readFileSync(path, 'utf8'), /SHA256:x\nb\.example:6682 SHA256:one\n$/u)
+    }))
+
+  it('whose line was cut off is refused, not pinned again', () =>
+    withList(async ({ path, trust }) => {
+      mkdirSync(join(path, '..'))
+      writeFileSync(path, 'example.org:6682 SHA2')
+      await assert.rejects(trust(server), refusal(/not SHA2\..*remove line 1 of/u))
+    }))
+
+  it('is pinned by several programs at once; of two keys one is refused', () =>
+    withList(async ({ path, trust }) => {
+      const hosts = Array.from({ length: 20 }, (_, at) => ({ ...server, host: `h${at}` }))
+      const all = await Promise.allSettled([...hosts.map(trust), trust(server), trust(other), trust(server)])
+      assert.deepEqual(
+        all.slice(0, 20).filter(({ status }) => status === 'rejected'),
+        [],
+      )
+      const lines = readFileSync(path, 'utf8').split('\n')
+      for (const { host } of hosts) assert.ok(lines.includes(`${host}:6682 SHA256:one`))
+      const kept = lines.find((line) => line.startsWith('example.org:6682 '))?.split(' ')[1]
+      assert.deepEqual(
+        all.slice(20).map(({ status }) => status),
+        [server, other, server].map(({ fingerprint }) => (fingerprint === kept ? 'fulfilled' : 'rejected')),
+      )
+    }))
+
+  it('is not pinned where that is not wanted, and says why it is refused', () =>
+    withList(
+      async ({ path, trust }) => {
+        await assert.rejects(trust(server), refusal(/does not hold by the given authority: self-signed/u))
+        assert.throws(() => statSync(path), { code: 'ENOENT' })
+      },
+      { pinsNobody: true },
+    ))
+
+  it('is not trusted where the list can’t be read or written', () =>
+    withList(async ({ path, trust }) => {
+      mkdirSync(path, { recursive: true })
+      await assert.rejects(
+        trust(server),
+        refusal(/known_servers cannot be read, so that nobody can be trusted by it: /u),
+      )
+      const below = knownServers(join(path, '../file/known_servers'))
+      writeFileSync(join(path, '../file'), '')
+      await assert.rejects(async () => below(server), refusal(/cannot be (?:read|written)/u))
+    }))
+})

@@ -1,0 +1,69 @@
+import { createPrivateKey, createPublicKey, randomBytes, sign } from 'node:crypto'
+import {
+  bits,
+  identifier,
+  integer,
+  octets,
+  sequence,
+  set,
+  tagged,
+  time,
+  utf8,
+  yes,
+} from '../../lib/adapters/tls/der.ts'
+import type { TlsIdentity } from '../../lib/adapters/tls/identity.ts'
+import { makeKey } from '../../lib/adapters/tls/selfSigned.ts'
+
+interface Wanted {
+  /** The common names of the subject; several are possible. */
+  readonly names?: readonly string[]
+  /** Names of hosts that it is made for. */
+  readonly hosts?: readonly string[]
+  readonly notAfter?: string
+}
+
+/** Signs certificates of new keys, with keys in PEM as strings. */
+export interface Authority {
+  /** Its own certificate. */
+  readonly cert: string
+  issue(wanted: Wanted): { readonly cert: string; readonly key: string } & TlsIdentity
+}
+
+const ecdsaWithSha256 = sequence(identifier('1.2.840.10045.4.3.2'))
+const named = (names: readonly string[]) =>
+  sequence(...names.map((name) => set(sequence(identifier('2.5.4.3'), utf8(name)))))
+
+/** An authority for certificates, of this name. */
+export function authority(name = 'a root'): Authority {
+  const own = createPrivateKey(makeKey())
+  const certify = (
+    publicPem: string,
+    { names = ['x'], hosts = [], notAfter = '20990101000000Z' }: Wanted,
+    ca: boolean,
+  ) => {
+    const alternatives = hosts.map((host) => tagged(0x82, Buffer.from(host)))
+    const extensions = [
+      sequence(identifier('2.5.29.19'), yes(), octets(ca ? sequence(yes()) : sequence())),
+      ...(hosts.length > 0 ? [sequence(identifier('2.5.29.17'), octets(sequence(...alternatives)))] : []),
+    ]
+    const toSign = sequence(
+      tagged(0xa0, integer(Uint8Array.of(2))),
+      integer(Uint8Array.of(1, ...randomBytes(8))),
+      ecdsaWithSha256,
+      named([name]),
+      sequence(time('000101000000Z'), time(notAfter)),
+      named(names),
+      createPublicKey(publicPem).export({ type: 'spki', format: 'der' }),
+      tagged(0xa3, sequence(...extensions)),
+    )
+    const der = sequence(toSign, ecdsaWithSha256, bits(sign('sha256', toSign, own)))
+    return `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/.{64}/gu, '$&\n')}\n-----END CERTIFICATE-----\n`
+  }
+  return {
+    cert: certify(own.export({ type: 'pkcs8', format: 'pem' }).toString(), { names: [name] }, true),
+    issue(wanted) {
+      const key = makeKey()
+      return { key, cert: certify(key, wanted, false) }
+    },
+  }
+}
