@@ -1,15 +1,20 @@
-import { lstat, open, readdir, readFile, rename } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { lstat, readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
+import { makeOwnFile } from './ownFile.ts'
 
 /** The version of the layout that this code writes and understands. */
 const version = 1
 
 /** What may lie in a directory that is about to become a data directory. */
-const harmless = new Set(['format.new', 'lost+found', 'users.json', 'daemon.json', 'control.sock'])
+const harmless = new Set([
+  ...['format.new', 'lost+found', 'daemon.json', 'control.sock'],
+  ...['users.json', 'users.json.new', 'users.lock', 'tls'],
+])
 
 /**
  * Makes sure that an existing directory is a data directory of this version, or makes an empty one such.
@@ -45,7 +50,7 @@ export async function foldsCase({ directory, format }: Layout): Promise<boolean>
 
 async function writeFormat({ directory, format }: Layout): Promise<void> {
   await attempt(`writing ${format}`, async () => {
-    const handle = await open(`${format}.new`, 'w', 0o600)
+    const handle = await makeOwnFile(`${format}.new`, constants.O_WRONLY)
     try {
       await handle.writeFile(`ospd ${version}\n`)
       await handle.sync()
