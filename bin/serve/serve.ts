@@ -34,11 +34,6 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const stop = stopSignal(log)
   const server = await open(values, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
-  // What a crash has left is told as stored at once: it must not be missed.
-  server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
-    const renamed = storedName === name ? {} : { storedName }
-    log({ level: 'info', event: 'upload-stored', user, name, ...renamed, size, [algorithm]: digest })
-  })
   const control = await openControl(data, server, { ...defaultLimits, ...limitsOf(values) }).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const results = new Results()
