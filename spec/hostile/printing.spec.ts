@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { type Outcome, place, run } from '../support/commands.ts'
-import { type Act, type Heard, type HostileServer, hostileServer, nack, welcome } from '../support/hostileServer.ts'
+import { type Act, type Heard, type HostileServer, hostileServer, nack } from '../support/hostileServer.ts'
 import { spec } from '../support/spec.ts'
 import { startOnTerminal, terminals } from '../support/terminal.ts'
 import { fit, nasty, shown } from '../support/unfit.ts'
@@ -84,7 +84,7 @@ async function all({ port }: HostileServer, where: Where): Promise<readonly Outc
   const runAll = async (lines: (typeof commands)[Where][number]) => {
     for (const [command, ...args] of lines) {
       // A message that was printed once is not printed again for the same state.
-      const state = `${at.path}/state${args[0]}`
+      const state = `${at.path}/${(args as readonly string[]).includes('--json')}`
       const flags = ['--server', `127.0.0.1:${port}`, '--user', 'alice', '--state', state, '--retry-for', '0']
       const operands = args.map((arg) => (arg === 'a.bin' ? `${at.path}/a.bin` : arg))
       outcomes.push(await printed(where === 'on a terminal', [command, ...flags, ...operands], at.path))
