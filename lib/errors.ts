@@ -60,7 +60,7 @@ export const errors = {
   'source-unreadable': local('no', 'the source cannot be read'),
   'source-changed': local('no', 'the source keeps changing while it is being sent'),
   'data-locked': local('no', 'the data directory belongs to another process'),
-  'data-format': local('no', 'the data directory was written by another version of ospd'),
+  'data-format': local('no', 'the data directory was written by another version of ospd, or others could change it'),
 } as const satisfies Record<string, ErrorRow>
 
 /** The stable name of an error. */

@@ -164,6 +164,8 @@ export const fixed = {
   fileNameBytes: 1_024,
   namePartBytes: 255,
   userNameBytes: 64,
+  /** A field of a line in the log; longer ones are cut. */
+  logFieldCharacters: 2_048,
   /** Sessions that a transfer record remembers as superseded. */
   supersededSessions: 8,
   /** Holders that an instance remembers, with why each lost it. */

@@ -4,6 +4,10 @@ import { fixed } from './limits.ts'
 
 const controls = /\p{Cc}/u
 const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/u
+/** Nobody sees them in a file name. Joiners and variation selectors stay: languages and emoji are written with them. */
+const invisible = /[\u00AD\u180E\u200B\u2028\u2029\u2060-\u2064\uFEFF]/u
+/** In a user name nothing may be hidden, nor look like a plain space: two users would look the same. */
+const deceiving = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
 const separators = /[\\:]/u
 const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
@@ -18,6 +22,8 @@ function faultOfPart(part: string): string | undefined {
   if (utf8.encode(part).length > fixed.namePartBytes) return `a part is over ${fixed.namePartBytes} bytes`
   if (controls.test(part)) return 'it has a control character'
   if (bidirectional.test(part)) return 'it has a character that turns the direction of writing'
+  const hidden = invisible.exec(part)
+  if (hidden) return `it has the invisible character ${codeOf(hidden[0])}`
   if (separators.test(part)) return 'it has a "\\" or ":"'
   if (part.endsWith('.') || part.endsWith(' ')) return 'a part ends in a dot or a space'
   if (devices.test(part)) return `"${part}" is a device name on Windows`
@@ -38,8 +44,15 @@ function faultOfUserName(name: string): string | undefined {
   if (name === '') return 'it is empty'
   if (name.includes('/')) return 'it has a "/"'
   if (utf8.encode(name).length > fixed.userNameBytes) return `it is over ${fixed.userNameBytes} bytes`
-  return faultOfPart(name)
+  const fault = faultOfPart(name)
+  if (fault) return fault
+  const hidden = deceiving.exec(name)
+  if (hidden) return `it has the character ${codeOf(hidden[0])}, which cannot be seen or looks like a space`
+  return name.startsWith(' ') ? 'it begins with a space' : undefined
 }
+
+/** A character as Unicode names it, `U+200B`. */
+const codeOf = (char: string) => `U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}`
 
 const named = (fault: (name: string) => string | undefined) =>
   z.string().superRefine((name, context) => {
@@ -57,6 +70,15 @@ export function isUserName(name: string): boolean {
   return faultOfUserName(name) === undefined
 }
 
+/**
+ * What two names of users have in common that people, or file systems, take for one: `Bob`, `bob` and `ｂｏｂ`. Who registers
+ * users refuses a name whose key another one has.
+ */
+export function userKey(name: string): string {
+  // Folding can undo what the first normalising did, and the other way round.
+  return name.normalize('NFKC').toLowerCase().normalize('NFKC')
+}
+
 /** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
 export function checkFileName(name: string): string {
   return check(fileName, name, 'file')
@@ -70,6 +92,6 @@ export function checkUserName(name: string): string {
 function check(schema: typeof fileName, name: string, what: string): string {
   const result = schema.safeParse(name)
   if (result.success) return name
-  const shown = JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name)
+  const shown = JSON.stringify(name.length > 80 ? `${name.slice(0, 80).toWellFormed()}…` : name)
   throw new OspError('bad-name', `the ${what} name ${shown} is not allowed: ${result.error.issues[0]?.message}`)
 }

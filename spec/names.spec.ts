@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { checkFileName, checkUserName, fileName, userName } from '../lib/names.ts'
+import { checkFileName, checkUserName, fileName, userKey, userName } from '../lib/names.ts'
 import { spec } from './support/spec.ts'
 
 const refused = { name: 'OspError', code: 'bad-name' }
@@ -41,6 +41,18 @@ spec('a file name', (it) => {
       'a\u2069b',
     ])
   })
+
+  it('has nothing in it that nobody sees', () => {
+    const points = [0xad, 0x180e, 0x200b, 0x2028, 0x2029, 0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0xfeff]
+    fileNamesAre(
+      false,
+      points.flatMap((point) => [`a${String.fromCodePoint(point)}b`, `x/${String.fromCodePoint(point)}`]),
+    )
+    assert.throws(() => checkFileName('a\u200bb'), /it has the invisible character U\+200B/u)
+  })
+
+  it('keeps the joiners and variation selectors that languages and emoji are written with', () =>
+    fileNamesAre(true, ['می\u200cخواهم.txt', 'क्\u200dष', '👩\u200d💻.png', '❤\ufe0f', '葛\u{e0100}']))
 
   it('has no backslash and no colon', () => fileNamesAre(false, ['a\\b', 'c:', 'a:b', 'a/b:c']))
 
@@ -106,6 +118,63 @@ spec('a user name', (it) => {
   it('is refused with a sentence that names it and says what is wrong', () => {
     assert.throws(() => checkUserName('a/b'), { message: 'the user name "a/b" is not allowed: it has a "/"' })
     assert.throws(() => checkUserName(''), { message: 'the user name "" is not allowed: it is empty' })
+  })
+
+  it('hides nothing: no joiner, selector, tag or other character that is ignored, and no space but the plain one', () => {
+    const hidden = ['\u00ad', '\u034f', '\u115f', '\u180b', '\u200b', '\u200c', '\u200d', '\u2060', '\u3164', '\ufe0f']
+    const more = [
+      '\u{e0041}',
+      '\u{e0100}',
+      '\ufeff',
+      '\u0600',
+      '\ufff9',
+      '\u00a0',
+      '\u2003',
+      '\u3000',
+      '\u2028',
+      '\u2800',
+    ]
+    for (const char of [...hidden, ...more]) {
+      for (const name of [`bob${char}`, `${char}bob`, `b${char}ob`]) {
+        assert.throws(() => checkUserName(name), refused, JSON.stringify(name))
+      }
+    }
+    assert.throws(() => checkUserName(' bob'), /it begins with a space/u)
+    assert.throws(() => checkUserName('bob\u3164'), /U\+3164, which cannot be seen/u)
+  })
+
+  it('has a key, which those have in common that look the same but for case and width', () => {
+    for (const [one, other] of [
+      ['bob', 'BOB'],
+      ['bob', 'ｂｏｂ'],
+      ['file', 'ﬁle'],
+      ['Ärger', 'ärger'],
+      ['K', '\u212a'],
+    ] as const) {
+      assert.equal(userKey(one), userKey(other))
+    }
+    assert.notEqual(userKey('bob'), userKey('rob'))
+  })
+
+  it('has a key that is its own key', () => {
+    const property = fc.property(fc.string({ unit: 'binary' }), (name) => {
+      assert.equal(userKey(userKey(name)), userKey(name))
+    })
+    fc.assert(property, { numRuns: 2_000 })
+  })
+
+  it('that is allowed has only what can be seen, and plain spaces', () => {
+    const unit = fc.oneof(
+      fc.constantFrom('a', ' ', '\u200d', '\ufe0f', '\u00a0'),
+      fc.string({ unit: 'binary', maxLength: 2 }),
+    )
+    const property = fc.property(fc.array(unit, { maxLength: 5 }), (units) => {
+      const name = units.join('')
+      if (!userName.safeParse(name).success) return
+      assert.doesNotMatch(name, /[\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}]/u)
+      assert.equal(name, name.trim())
+    })
+    fc.assert(property, { numRuns: 2_000 })
   })
 
   it('is a string', () => assert.equal(userName.safeParse(7).success, false))

@@ -1,9 +1,20 @@
-const raw = /[\p{Cc}\u061C\u200E\u200F\u2028\u2029\u202A-\u202E\u2066-\u2069]/gu
+/**
+ * What could steer a terminal, turn the direction of writing, or hide. Joiners and variation selectors are left alone where
+ * they can do what they are for: behind a character that is neither ASCII nor Latin, and a digit's before its keycap; a
+ * selector can stand between. So are the tags of a flag, as Scotland's.
+ */
+const raw =
+  /(?<flag>\u{1F3F4}[\u{E0030}-\u{E0039}\u{E0061}-\u{E007A}]{1,6}\u{E007F})|(?<=[^\p{ASCII}\p{Script=Latin}\p{DI}\p{Z}\p{C}])(?<joined>\p{Variation_Selector}?[\u200C\u200D]|\p{Variation_Selector})|(?<=[#*0-9])(?<keycap>\uFE0F\u20E3)|[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{DI}\uFFF9-\uFFFB]/gu
 
-/** The text with what could steer a terminal or turn the direction of writing made visible, as `\u001b`. */
+/** The text with that made visible, as `\u001b`; JSON stays the JSON that it was. */
 export function printable(text: string): string {
-  return text.replace(raw, (char) => {
-    if (char === '\n') return '\\n'
-    return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return text.replace(raw, (found, flag?: string, joined?: string, keycap?: string) => {
+    if (flag ?? joined ?? keycap) return found
+    return found === '\n' ? '\\n' : [...units(found)].join('')
   })
+}
+
+/** JSON knows no other way to write a character beyond U+FFFF. */
+function* units(char: string): Generator<string> {
+  for (let at = 0; at < char.length; at++) yield `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`
 }

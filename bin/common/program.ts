@@ -6,6 +6,7 @@ import { hideBin } from 'yargs/helpers'
 import { exitCodeOf, exitCodes } from './exitCodes.ts'
 import { unknownName } from './nearest.ts'
 import { errorLine } from './output.ts'
+import { printable } from './printable.ts'
 import { resolve, variableOf } from './resolve.ts'
 import { optional, path, type Setting, type Settings, type Values } from './settings.ts'
 import { UsageError } from './usage.ts'
@@ -161,19 +162,18 @@ function checkNoCommand({ commands }: Program, argv: Readonly<Record<string, unk
 
 function report({ name, commands }: Program, first: string | undefined, error: unknown): number {
   if (error instanceof UsageError) {
-    errorLine(`${name}: ${error.message}`)
+    errorLine(`${name}: ${printable(error.message)}`)
     const command = commands.some((command) => command.name === first) ? `${name} ${first}` : name
     errorLine(`"${command} --help" shows how it is used`)
     return exitCodes.usage
   }
   if (error instanceof OspError && error.code !== 'internal') {
-    errorLine(`${name}: ${error.message}`)
+    errorLine(`${name}: ${printable(error.message)}`)
     return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
   }
   // A fault of this program: its author needs to know where.
-  errorLine(
-    `${name}: ${error instanceof OspError ? error.message : error instanceof Error ? error.stack : String(error)}`,
-  )
+  const text = error instanceof Error ? (!(error instanceof OspError) && error.stack) || error.message : String(error)
+  errorLine(`${name}: ${text.split('\n').map(printable).join('\n')}`)
   return exitCodes.failed
 }
 

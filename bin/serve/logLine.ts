@@ -13,5 +13,5 @@ export function logLine({ level, event, ...fields }: LogEntry, at: Date, styles:
 
 function shown(value: string | number | boolean): string {
   const text = printable(String(value))
-  return /^[^\s"=\\]+$/u.test(text) ? text : JSON.stringify(String(value)).replaceAll('\u007F', '\\u007f')
+  return /^[^\s"=\\]+$/u.test(text) ? text : printable(JSON.stringify(String(value)))
 }

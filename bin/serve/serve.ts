@@ -2,6 +2,7 @@ import { defaultLimits, type LogEntry, OspError, type Server, serve } from 'ospd
 import { disk } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { errorLine, Results } from '../common/output.ts'
+import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { placeText } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
@@ -30,16 +31,13 @@ export const serveCommand = command({
 async function run(values: ServeValues, operands: readonly string[]): Promise<number> {
   if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
   const { host, port, data, json } = values
+  // For what is not made by the library itself: the files of LevelDB.
+  process.umask(0o077)
   const log = logger(values)
   const listening = await listeningOf(values, log)
   const stop = stopSignal(log)
   const server = await open(values, listening, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
-  // What a crash has left is told as stored at once: it must not be missed.
-  server.on('stored', ({ user, name, storedName, size, algorithm, digest }) => {
-    const renamed = storedName === name ? {} : { storedName }
-    log({ level: 'info', event: 'upload-stored', user, name, ...renamed, size, [algorithm]: digest })
-  })
   const control = await openControl(data, server, { ...defaultLimits, ...limitsOf(values) }).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const results = new Results()
@@ -47,7 +45,7 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data, fingerprint }
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
   if (json) results.event(ready)
-  else results.line(`ospd ready on ${placeText(ready)}${secured}, data in ${data}`)
+  else results.line(`ospd ready on ${placeText(ready)}${secured}, data in ${printable(data)}`)
   await Promise.race([aborted(stop), server.closed])
   try {
     // Before the data directory can be another daemon's.
@@ -107,7 +105,7 @@ function withoutControl(log: (entry: LogEntry) => void) {
 /** To a daemon a taken port is a failure for good, while to a client an absent server is not. */
 function failedToOpen(error: unknown): undefined {
   if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
-  errorLine(`ospd: ${error.message}`)
+  errorLine(`ospd: ${printable(error.message)}`)
 }
 
 function logger({ quiet }: ServeValues): (entry: LogEntry) => void {

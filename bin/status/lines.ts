@@ -8,7 +8,7 @@ import type { Status } from './events.ts'
 /** A status for people: a line about the daemon, and three lists, each under its heading. */
 export function statusLines(status: Status, data: string, heading: Style): readonly string[] {
   const { pid, uptimeMs, links } = status
-  const place = placeText(status)
+  const place = printable(placeText(status))
   return [
     `ospd on ${place}, data in ${printable(data)}, process ${pid}, up for ${formatTime(uptimeMs)}, ${counted(links, 'link')}`,
     ...list(heading('online'), onlineRows(status), status.moreOnline),

@@ -8,6 +8,8 @@ import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.
 export interface Caller extends Holder {
   /** The user whom the link belongs to. */
   readonly user: string
+  /** The address that the link comes from. */
+  readonly from: string
   /** Frames of its link arrive all, once and in order. */
   readonly reliable: boolean
   /** Whether the link lives. */

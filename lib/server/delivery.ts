@@ -7,6 +7,7 @@ import type { Message } from '../wire/message.ts'
 import type { Caller } from './app.ts'
 import type { DeliveryHost } from './deliveryHost.ts'
 import { type Sent, SentMessages } from './sentMessages.ts'
+import { linkOf } from './serverLog.ts'
 
 const longestAttempt = 0xff
 
@@ -148,7 +149,7 @@ export class Delivery {
     if (!this.#caller.open) return
     this.#settle(sent)
     const { log, mailboxes } = this.#host
-    log({ level: 'warn', event: 'message-given-up', user: this.user, seq: sent.seq, text: why.message })
+    log({ level: 'warn', event: 'message-given-up', ...linkOf(this.#caller), seq: sent.seq, text: why.message })
     const setAside = () => mailboxes.setAside(this.user, [sent.seq])
     this.#host.underWay(this.#durably('setting a message aside', setAside, [sent]))
   }

@@ -1,15 +1,15 @@
 import type { Limits } from '../limits.ts'
-import type { Log } from '../ports/log.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
 import type { Clock } from '../ports/platform.ts'
 import type { Delivery } from './delivery.ts'
+import type { ServerLog } from './logEvents.ts'
 
 /** What a delivery needs of the mailroom. */
 export interface DeliveryHost {
   readonly mailboxes: MailboxStore
   readonly limits: Limits
   readonly clock: Clock
-  readonly log: Log
+  readonly log: ServerLog
   /** What was in a mailbox up to here when the server started may have been delivered before. */
   readonly oldSeq: number
   /** Puts the delivery at the tail of the sending work. */

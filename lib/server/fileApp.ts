@@ -8,6 +8,7 @@ import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
 import { OldUploads } from './oldUploads.ts'
 import { rollForward } from './publish.ts'
 import { Quota } from './quota.ts'
+import { linkOf } from './serverLog.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
@@ -136,7 +137,7 @@ export class FileApp implements App {
     } catch (error) {
       const why = OspError.from(error)
       const refused = upload.heldBy(by) && why.code !== 'too-large'
-      throw this.#withProgress(upload, refused ? await this.#refused(upload, why) : why)
+      throw this.#withProgress(upload, refused ? await this.#refused(by, upload, why) : why)
     }
   }
 
@@ -152,7 +153,7 @@ export class FileApp implements App {
   async #verify(by: Caller, upload: Upload, digest: Uint8Array): Promise<Message> {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
     try {
-      const file = await upload.transfer?.finish(digest)
+      const file = await upload.transfer?.finish(digest, by)
       if (!file) throw new OspError('instance-lost')
       this.#quota.stored(upload)
       this.#uploads.free(upload, 'FileMd5Req', undefined, by)
@@ -194,7 +195,9 @@ export class FileApp implements App {
       await this.#uploads.close(upload)
       throw error
     }
-    const { standing } = upload
+    const { standing, name, size } = upload
+    const { progress } = standing
+    this.#options.log({ level: 'info', event: 'upload-paused', ...linkOf(by), name, progress, size })
     this.#uploads.free(upload, 'PauseFileReq', undefined, by)
     if (upload.transfer) this.#uploads.park(upload)
     else await this.#uploads.close(upload)
@@ -202,11 +205,12 @@ export class FileApp implements App {
   }
 
   /** Frees the instance of an upload that cannot be written; what was written before stays. */
-  async #refused(upload: Upload, why: OspError): Promise<OspError> {
+  async #refused(by: Caller, upload: Upload, why: OspError): Promise<OspError> {
     this.#options.log({
       level: 'warn',
       event: 'upload-refused',
-      ...this.#nameOf(upload),
+      ...linkOf(by),
+      name: upload.name,
       code: why.code,
       text: why.message,
     })

@@ -7,6 +7,7 @@ import { cancelOutcomes, digestNumbers } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
 import { rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
+import { linkOf } from './serverLog.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
@@ -50,11 +51,15 @@ export class FileDaemon {
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
       this.#uploads.waived(upload)
+      const open = upload.want && { progress: upload.standing.progress, size: upload.size }
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { transfers, files } = this.#options.storage
       const removed = await transfers.remove(user, name)
       await files.remove(user, name)
+      if (removed) {
+        this.#options.log({ level: 'info', event: 'upload-cancelled', ...linkOf(caller), name, ...open })
+      }
       const { nothing, removed: gone, published } = cancelOutcomes
       const outcome = removed ? gone : (await files.stored(user, name)) ? published : nothing
       return { event: 'CancelFileAck', outcome }
@@ -76,6 +81,7 @@ export class FileDaemon {
     using _place = this.#uploads.reserve(caller)
     const { instance } = upload
     if (!instance) return
+    const former = instance.holder?.node
     try {
       await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })
     } catch (error) {
@@ -89,6 +95,9 @@ export class FileDaemon {
     }
     // The former holder's link may have been lost meanwhile: then the instance is idle, and another one is assigned; so it
     // is where the instance rests for this link.
+    if (upload.instance) {
+      this.#options.log({ level: 'info', event: 'upload-taken-over', ...linkOf(caller), name: upload.name, former })
+    }
     this.#uploads.move(upload, caller)
     if (caller.open) return
     this.#uploads.free(upload, 'linkLost')
@@ -128,18 +137,19 @@ export class FileDaemon {
 
   async #claim(
     upload: Upload,
-    { node, session }: Caller,
+    caller: Caller,
     want: NewTransfer,
     { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
   ): Promise<void> {
     const { storage, onConflict, age } = this.#options
+    const { node, session } = caller
     if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
     const claim = () =>
       storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
     if (upload.transfer) return upload.transfer.reclaim(claim)
     const claimed = await claim()
     upload.want = want
-    upload.completed = await this.#completed(claimed)
+    upload.completed = await this.#completed(claimed, caller)
     if ('completed' in claimed || upload.completed) return
     if (onConflict === 'reject') await this.#checkNotStored(want)
     upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
@@ -155,10 +165,10 @@ export class FileDaemon {
   }
 
   /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
-  async #completed(claimed: Claimed): Promise<StoredFile | undefined> {
+  async #completed(claimed: Claimed, by: Caller): Promise<StoredFile | undefined> {
     if ('completed' in claimed) return claimed.completed
     if (!claimed.record.verified) return undefined
-    const file = await rollForward(this.#options, claimed.claim, claimed.record.verified)
+    const file = await rollForward(this.#options, claimed.claim, claimed.record.verified, by)
     this.#quota.forget(file.user)
     this.#options.stored(file)
     return file

@@ -1,13 +1,13 @@
 import { Queue } from '../core/queue.ts'
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
-import type { Log } from '../ports/log.ts'
 import type { MailboxBounds, MailboxStore } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import type { Age } from './age.ts'
 import type { Caller } from './app.ts'
 import { Delivery } from './delivery.ts'
+import type { ServerLog } from './logEvents.ts'
 
 /** How often messages and ids are looked at that have passed their age limit. */
 const sweepMs = 3_600_000
@@ -16,7 +16,7 @@ export interface MailroomOptions {
   readonly mailboxes: MailboxStore
   readonly limits: Limits
   readonly platform: Platform
-  readonly log: Log
+  readonly log: ServerLog
   readonly age: Pick<Age, 'now'>
 }
 

@@ -9,8 +9,10 @@ import { Serial } from '../runtime/serial.ts'
 import type { Encoded, Message } from '../wire/message.ts'
 import { deliveryStatus, registFlags } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
+import type { ServerLog } from './logEvents.ts'
 import { Mailroom, type MailroomOptions } from './mailroom.ts'
 import { type Member, Roster } from './roster.ts'
+import { linkOf } from './serverLog.ts'
 import { Superseded } from './superseded.ts'
 
 export interface MsgAppOptions extends MailroomOptions {
@@ -35,6 +37,7 @@ export class MsgApp implements App {
   readonly #authenticator: Authenticator
   readonly #pool: Pool<State, Parameters<typeof messageInstance.next>[1]>
   readonly #mailroom: Mailroom
+  readonly #log: ServerLog
   readonly #roster: Roster
   readonly #registrations = new Map<number, Registration>()
   /** By user. */
@@ -46,6 +49,7 @@ export class MsgApp implements App {
     const { limits, platform } = options
     this.#limits = limits
     this.#authenticator = options.authenticator
+    this.#log = options.log
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
     this.#mailroom = new Mailroom(options)
     this.#roster = new Roster(limits.gatherMs, platform.clock, (notice) => {
@@ -121,7 +125,7 @@ export class MsgApp implements App {
     if (former) {
       instance = former.instance
       this.#pool.move(instance, 'takenOver', caller, 'superseded')
-      this.#supersede(former)
+      this.#supersede(former, caller)
     } else instance = this.#pool.assign(caller, 'RegistReq')
     if (!instance) {
       const { clients } = this.#limits
@@ -139,7 +143,7 @@ export class MsgApp implements App {
     if (former === registration) return
     if (former) {
       this.#pool.release(former.instance, 'linkLost', 'superseded')
-      this.#supersede(former)
+      this.#supersede(former, caller)
     }
     registration.listening = true
     this.#listening.set(user, registration)
@@ -157,8 +161,9 @@ export class MsgApp implements App {
   }
 
   /** Its instance is another's already: only the link is left to be ended. */
-  #supersede(former: Registration): void {
+  #supersede(former: Registration, by: Caller): void {
     const { caller } = former
+    this.#log({ level: 'info', event: 'registration-superseded', ...linkOf(by), former: caller.node })
     this.#superseded.add(caller.user, caller.session)
     this.#hush(former)
     this.#registrations.delete(caller.node)

@@ -1,10 +1,10 @@
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
-import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Storage, TransferRecord } from '../ports/storage.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import type { Age } from './age.ts'
+import type { ServerLog } from './logEvents.ts'
 import type { Uploads } from './uploads.ts'
 
 /** How often old uploads are looked for, unless they grow old sooner. */
@@ -14,7 +14,7 @@ export interface OldUploadsOptions {
   readonly platform: Platform
   readonly limits: Limits
   readonly storage: Storage
-  readonly log: Log
+  readonly log: ServerLog
   readonly age: Pick<Age, 'now'>
 }
 

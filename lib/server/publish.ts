@@ -1,6 +1,9 @@
 import { OspError } from '../errors.ts'
 import { fileName } from '../names.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../ports/storage.ts'
+import type { Caller } from './app.ts'
+import type { ServerEntry, ServerLog } from './logEvents.ts'
+import { linkOf } from './serverLog.ts'
 
 /** How many other names are tried where existing files are kept by renaming. */
 const mostNames = 10_000
@@ -9,33 +12,52 @@ export interface PublishOptions {
   readonly storage: Pick<Storage, 'transfers' | 'files'>
   readonly onConflict: OnConflict
   readonly noteMs: number
+  readonly log: ServerLog
+}
+
+/** A verified, flushed upload. */
+export interface Verified {
+  readonly claim: Claim
+  readonly partial: PartialFile
+  /** Where `begun`, as the record has it. */
+  readonly file: StoredFile
+  /** It was marked as verified before, and this goes on with what was interrupted. */
+  readonly begun: boolean
+  /** Whose request that is, if it is anybody's. */
+  readonly by?: Caller | undefined
 }
 
 /**
  * Brings a verified, flushed upload to its end: the record is marked as verified under the name that it gets, the file
- * is moved there, the record becomes a note. Every step may be done again after a crash; `file` is then the record's.
+ * is moved there, the record becomes a note, the log has a line. Every step may be done again after a crash.
  * Rejects with OspError `file-exists` where existing names are refused; record and partial file are the caller's to remove then.
  */
 export async function publish(
-  { storage, onConflict, noteMs }: PublishOptions,
-  claim: Claim,
-  partial: PartialFile,
-  file: StoredFile,
-  begun: boolean,
+  { storage, onConflict, noteMs, log }: PublishOptions,
+  { claim, partial, file, begun, by }: Verified,
 ): Promise<StoredFile> {
   for (const storedName of candidates(file, onConflict, begun)) {
     const candidate = { ...file, storedName }
     const again = begun && storedName === file.storedName
     // Looking first saves a durable write for each name that is taken anyway; publishing has the last word.
-    if (!again && onConflict !== 'replace' && (await storage.files.stored(file.user, storedName))) continue
+    const replaced = !again && (await storage.files.stored(file.user, storedName))
+    if (replaced && onConflict !== 'replace') continue
     if (!again) await storage.transfers.verified(claim, candidate)
     if (!(await take(partial, storedName, onConflict))) continue
     await storage.transfers.complete(claim, noteMs)
+    log(storedLine(candidate, replaced, by))
     return candidate
   }
   if (onConflict === 'reject')
     throw new OspError('file-exists', `a file named ${JSON.stringify(file.name)} is already stored`)
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
+}
+
+function storedLine({ name, storedName, ...file }: StoredFile, replaced: boolean, by?: Caller): ServerEntry {
+  const renamed = storedName === name ? {} : { storedName }
+  const { user, size, algorithm, digest } = file
+  const line = { user, ...(by && linkOf(by)), name, ...renamed, ...(replaced && { replaced }), size, algorithm, digest }
+  return { level: 'info', event: 'upload-stored', ...line }
 }
 
 /** Whether the file lies under this name now. Where files are kept under other names, one with no room is as good as taken. */
@@ -52,11 +74,16 @@ async function take(partial: PartialFile, storedName: string, onConflict: OnConf
  * Finishes an upload whose record is marked as verified already: what a crash, or a fault of the disk, interrupted. Where
  * existing names are refused and the name was taken meanwhile, the upload ends with OspError `file-exists`.
  */
-export async function rollForward(options: PublishOptions, claim: Claim, file: StoredFile): Promise<StoredFile> {
+export async function rollForward(
+  options: PublishOptions,
+  claim: Claim,
+  file: StoredFile,
+  by?: Caller,
+): Promise<StoredFile> {
   const { transfers, files } = options.storage
   const partial = await files.open(claim)
   try {
-    return await publish(options, claim, partial, file, true)
+    return await publish(options, { claim, partial, file, begun: true, by })
   } catch (error) {
     if (OspError.from(error).code === 'file-exists') {
       await transfers.remove(claim.user, claim.name)

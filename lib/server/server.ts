@@ -15,6 +15,7 @@ import { Age } from './age.ts'
 import type { App } from './app.ts'
 import { FileApp } from './fileApp.ts'
 import { MsgApp } from './msgApp.ts'
+import { serverLog } from './serverLog.ts'
 import { Session, type SessionHost } from './session.ts'
 import { type ServerStatus, shown } from './status.ts'
 
@@ -98,7 +99,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     super()
     this.#options = options
     this.#limits = limits
-    const { platform, storage, onConflict = 'replace', log = () => {} } = options
+    const { platform, storage, onConflict = 'replace' } = options
+    const log = serverLog(options.log)
     const age = new Age(platform.clock, storage.mailboxes)
     this.#age = age
     this.#fileApp = new FileApp({

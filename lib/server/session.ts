@@ -3,7 +3,6 @@ import { OspError } from '../errors.ts'
 import { KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
-import type { Log, LogEntry } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
@@ -13,7 +12,9 @@ import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
+import type { ServerLog } from './logEvents.ts'
 import { refusalOf } from './refusalOf.ts'
+import { linkOf } from './serverLog.ts'
 import { welcome } from './welcome.ts'
 
 /** What a session needs of its server. */
@@ -26,7 +27,7 @@ export interface SessionHost {
   readonly apps: ReadonlyMap<AppName, App>
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
-  readonly log: Log
+  readonly log: ServerLog
   /** Throws OspError `rate-limited` where too many come at once. */
   admit(): void
   /** Up to which version of the online list everybody has been sent the changes. */
@@ -83,6 +84,10 @@ export class Session implements Caller {
 
   get user(): string {
     return this.#user
+  }
+
+  get from(): string {
+    return this.#peer.socket.peer.host
   }
 
   get session(): string {
@@ -162,10 +167,11 @@ export class Session implements Caller {
       this.#peer.socket.maxPayload = ack.maxFrame
       this.#peer.reply(request, ack)
       this.#state = 'open'
-      this.#log('info', 'link-open', {})
+      this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
     } catch (error) {
       const why = this.#refusalOf(error, request)
-      this.#log('warn', 'link-refused', { user: hello.userName, code: why.code, text: why.message })
+      const { code, message: text } = why
+      this.#host.log({ level: 'warn', event: 'link-refused', ...linkOf(this), user: hello.userName, code, text })
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
@@ -187,11 +193,6 @@ export class Session implements Caller {
       'unauthorized',
       'a token is not taken over a link that others can read: use TLS, and have this token replaced by another one',
     )
-  }
-
-  #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
-    const { user, node } = this
-    this.#host.log({ level, event, user, node, from: this.#peer.socket.peer.host, ...fields })
   }
 
   async #serve(request: Request): Promise<void> {
@@ -225,8 +226,10 @@ export class Session implements Caller {
   }
 
   #refusalOf(error: unknown, { message }: Request): OspError {
-    const log = (fields: Omit<LogEntry, 'level' | 'event'>) => this.#log('error', 'request-failed', fields)
-    return refusalOf(error, message.event, this.#host.limits.retryAfterMs, log)
+    const { log, limits } = this.#host
+    return refusalOf(error, message.event, limits.retryAfterMs, (fault) =>
+      log({ level: 'error', event: 'request-failed', ...linkOf(this), ...fault }),
+    )
   }
 
   #late(): void {
@@ -240,7 +243,7 @@ export class Session implements Caller {
     this.#greeting[Symbol.dispose]()
     if (greeted) {
       for (const app of this.#host.apps.values()) app.lost(this)
-      this.#log('info', 'link-closed', { code: why.code, text: why.message })
+      this.#host.log({ level: 'info', event: 'link-closed', ...linkOf(this), code: why.code, text: why.message })
     }
     this.#host.closed(this)
   }

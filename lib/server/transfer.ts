@@ -1,6 +1,5 @@
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
-import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Checkpoint, Claim, Claimed, PartialFile, Storage, StoredFile, TransferRecord } from '../ports/storage.ts'
 import { FollowingDigest, same } from '../runtime/followingDigest.ts'
@@ -9,6 +8,7 @@ import type { Serial } from '../runtime/serial.ts'
 import type { Parts } from '../wire/codec.ts'
 import { lengthOf } from '../wire/codec.ts'
 import type { Age } from './age.ts'
+import type { Caller } from './app.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { withCheckpoint } from './checkpoints.ts'
 import { type PublishOptions, publish } from './publish.ts'
@@ -17,7 +17,6 @@ export interface TransferOptions extends PublishOptions {
   readonly platform: Platform
   readonly limits: Limits
   readonly storage: Storage
-  readonly log: Log
   readonly age: Pick<Age, 'now'>
 }
 
@@ -131,9 +130,9 @@ export class Transfer {
   /**
    * Verifies the whole file against `digest` and publishes it. Rejects with OspError `wrong-offset` if bytes are
    * missing (nothing has changed, but the progress may have fallen where damage was found), or `digest-mismatch` (the
-   * progress is cleared); both carry the progress.
+   * progress is cleared); both carry the progress. `by` is whose request that is.
    */
-  async finish(digest: Uint8Array): Promise<StoredFile> {
+  async finish(digest: Uint8Array, by: Caller): Promise<StoredFile> {
     this.#check()
     using _ = await this.#checkpointer.hold()
     const { user, name, size, algorithm } = this.#record
@@ -148,7 +147,7 @@ export class Transfer {
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, size, algorithm, digest: hex(own) }
-    return publish(this.#options, this.#claim, this.#partial, file, false)
+    return publish(this.#options, { claim: this.#claim, partial: this.#partial, file, begun: false, by })
   }
 
   /** Lets go of it; the record stays at its last checkpoint. */

@@ -2,10 +2,10 @@ import { fileInstance } from '../core/instance.ts'
 import { type Holder, type Instance, Pool } from '../core/pool.ts'
 import { type ErrorCode, OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
-import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
 import { FairShare } from './fairShare.ts'
+import type { ServerLog } from './logEvents.ts'
 import { type FileState, Upload } from './upload.ts'
 
 /** How an instance is left, by the events of its table. */
@@ -19,7 +19,7 @@ export class Uploads {
   readonly #limits: Limits
   readonly #clock: Platform['clock']
   readonly #random: Platform['random']
-  readonly #log: Log
+  readonly #log: ServerLog
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #share: FairShare
   readonly #known = new Map<string, Upload>()
@@ -32,7 +32,7 @@ export class Uploads {
   readonly #resting = new WeakMap<Holder, Map<number, number>>()
   #alarm: Disposable | undefined
 
-  constructor(limits: Limits, { clock, random }: Pick<Platform, 'clock' | 'random'>, log: Log) {
+  constructor(limits: Limits, { clock, random }: Pick<Platform, 'clock' | 'random'>, log: ServerLog) {
     this.#limits = limits
     this.#clock = clock
     this.#random = random

@@ -60,7 +60,9 @@ spec('ospd serve', (it) => {
     const send = ['send', '文 1.txt', '--server', running.server, '--user', 'alice']
     assert.equal((await run('osp', send, { cwd: at.path })).code, 0)
     assert.equal(readFileSync(join(at.path, 'data/files/alice/文 1.txt'), 'utf8'), 'hello')
-    await running.printed(/^\S+ info {2}upload-stored user=alice name="文 1\.txt" .*size=5 sha256=2cf24dba/mu)
+    await running.printed(
+      /^\S+ info {2}upload-stored user=alice node=\d+ from=127\.0\.0\.1 name="文 1\.txt" .*size=5 algorithm=sha256 digest=2cf24dba/mu,
+    )
   })
 
   it('that is quiet logs no such thing', async () => {

@@ -114,6 +114,7 @@ function tasksOf(here: StatePlace): TaskStore {
 
 /** A task that can be told from others. */
 export function taskOf(id: number): KeptTask {
-  const name = `folder/${id} "ä" \u2028`
-  return { id, ref: `/home/${name}`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }
+  const name = `folder/${id} "ä" \u200d`
+  // A path can hold what a name can't.
+  return { id, ref: `/home/${name}\u2028`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }
 }

@@ -29,6 +29,7 @@ const forbidden = [
     'a\u2066',
     'a\u2069',
   ],
+  ...['a\u00ad', 'a\u180eb', '\u200ba', 'a\u2028', 'a\u2029b', 'a\u2060', 'a\u2064b', '\ufeffa', 'x/\ufeff'],
   ...['../a', 'a/..', '../../../../etc/passwd', '/etc/passwd', 'a/./b', '~/../a', 'C:/a', '\\\\host\\a', 'a/b\\..\\c'],
   ...['AUX', 'a/con', 'con/a', 'conin$', 'CONOUT$.txt', 'com\u00b9', 'lpt9.tar.gz', 'nul .txt', 'prn'],
   ...['...', 'a/. ', ' ', 'a /b', 'a./b', 'x/'.repeat(600), `${'\u00e4'.repeat(128)}`],
@@ -46,10 +47,20 @@ spec('forbidden names', (it) => {
   })
 
   it('of users are refused by the client before it connects', () => {
-    for (const user of ['', 'a/b', '..', 'nul', 'a\u202eb', 'x'.repeat(65)]) {
+    for (const user of ['', 'a/b', '..', 'nul', 'a\u202eb', 'a\u200db', 'a\ufe0f', 'a\u00a0b', ' a', 'x'.repeat(65)]) {
       const create = () => createClient({ to: memoryTransport(), user, platform: nodePlatform(), software: 'spec' })
       assert.throws(create, { code: 'bad-name' })
     }
+  })
+
+  it('of users are refused by the server, whatever the client thinks of them', async () => {
+    await using rig = await ServerRig.start()
+    for (const user of ['a\u200db', 'a\ufe0f', 'a\u{e0041}', '\u3164', 'a\u00a0b', ' a', 'a\u034f', 'cafe\u0301']) {
+      const raw = await rig.dial()
+      raw.hello({ user, session: 'a' })
+      await raw.refused('HelloNack', 'bad-name')
+    }
+    assert.deepEqual(rig.server.status().users, [])
   })
 
   it('are refused by the server, whatever the client thinks of them, and the link lives on', async () => {

@@ -26,6 +26,7 @@ class Recipient implements Caller {
   readonly session = ''
   readonly reliable = true
   readonly node = 1
+  readonly from = 'spec'
   readonly user: string
   open = true
   /** Runs within `ask`. */
@@ -47,12 +48,8 @@ class Recipient implements Caller {
     const seq = this.handed.length + 1
     this.asked()
     const reply = new Promise<Message>((resolve) => {
-      this.#hand({
-        message,
-        seq,
-        left,
-        answer: () => resolve({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq }),
-      })
+      const answer = () => resolve({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq })
+      this.#hand({ message, seq, left, answer })
     })
     return { seq, reply: reply as Asked<K>['reply'] }
   }

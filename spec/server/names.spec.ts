@@ -17,6 +17,8 @@ spec('names', (it) => {
     'cafe\u0301',
     'a\u0007',
     'a\u202e',
+    'a\u200b',
+    'a\ufeff',
     'a\\b',
     'a:b',
     'a.',
@@ -33,6 +35,13 @@ spec('names', (it) => {
       await client.raw.refused('CancelFileNack', 'bad-name')
     })
   }
+
+  it('keep what emoji and languages are written with', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    for (const name of ['👩\u200d💻.png', 'می\u200cخواهم', '❤\ufe0f'])
+      assert.equal(await client.upload({ name, bytes }), name)
+  })
 
   it('have up to 1,024 bytes and parts of up to 255', async () => {
     await using rig = await ServerRig.start()

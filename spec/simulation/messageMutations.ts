@@ -32,7 +32,7 @@ export const messageMutations: readonly Mutation[] = [
   {
     fault: 'a take-over leaves the former holder its link',
     file: 'lib/server/msgApp.ts',
-    before: "caller, 'superseded')\n      this.#supersede(former)",
+    before: "caller, 'superseded')\n      this.#supersede(former, caller)",
     after: "caller, 'superseded')\n      this.#hush(former)",
     shownBy: messages(5),
   },

@@ -30,6 +30,8 @@ export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv
   /** What it reads from its standard input. */
   readonly input?: string
+  /** A command, with its arguments, that runs it. */
+  readonly under?: readonly string[]
 }
 
 /** Where commands keep what they have to remember unless they are told another place: gone when this process is. */
@@ -40,8 +42,8 @@ process.once('exit', () => rmSync(ownState, { recursive: true, force: true }))
 export function start(program: 'ospd' | 'osp', args: readonly string[], options: CommandOptions = {}): Running {
   const settings = Object.keys(process.env).filter((name) => /^(?:OSPD?_|NO_COLOR$)/u.test(name))
   const env = { ...Object.fromEntries(settings.map((name) => [name, undefined])), OSP_STATE: ownState, ...options.env }
-  const { cwd = tmpdir(), input } = options
-  const running = startNode(`dist/bin/${program}.js`, args, { env, cwd })
+  const { cwd = tmpdir(), input, under = [] } = options
+  const running = startNode(`dist/bin/${program}.js`, args, { env, cwd, under })
   if (input !== undefined) running.child.stdin?.end(input)
   return running
 }
@@ -71,8 +73,8 @@ export interface Daemon extends Running {
 }
 
 /** Starts `ospd serve` on a free port; resolves when it can be used. */
-export async function daemon(data: string, flags: readonly string[] = []): Promise<Daemon> {
-  const running = start('ospd', ['serve', '--port', '0', '--data', data, ...flags])
+export async function daemon(data: string, flags: readonly string[] = [], options?: CommandOptions): Promise<Daemon> {
+  const running = start('ospd', ['serve', '--port', '0', '--data', data, ...flags], options)
   const [, port] = await running.printed(/ready on 127\.0\.0\.1:(\d+)/u)
   return Object.assign(running, { port: Number(port), server: `127.0.0.1:${port}` })
 }

@@ -29,6 +29,7 @@ export type Act = (heard: Heard) => boolean | undefined
 
 export interface HostileServer extends AsyncDisposable {
   readonly to: Transport
+  readonly port: number
   /** How often it has heard each event, and been dialled. */
   readonly heard: Map<EventName, number>
   readonly dialled: number
@@ -112,9 +113,11 @@ export async function hostileServer(act: Act): Promise<HostileServer> {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const to = tcp({ port: (server.address() as AddressInfo).port })
+  const { port } = server.address() as AddressInfo
+  const to = tcp({ port })
   return {
     to,
+    port,
     heard,
     get dialled() {
       return dialled

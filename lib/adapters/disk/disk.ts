@@ -16,6 +16,7 @@ import { DiskJournal } from './journal.ts'
 import { Layout } from './layout.ts'
 import { LevelShelf } from './levelShelf.ts'
 import { lockedBy, removeOwner, writeOwner } from './owner.ts'
+import { checkRecords, checkRights } from './rights.ts'
 import { Tree } from './tree.ts'
 
 /** Settings of a storage in a directory. */
@@ -96,6 +97,7 @@ class DiskStorage implements Storage {
 async function makeDirectories(layout: Layout): Promise<void> {
   const { directory, records, partial, files, mailboxes } = layout
   await makePath(directory)
+  await checkRights(layout)
   await checkFormat(layout)
   for (const path of [records, partial, files, mailboxes]) await makeDirectory(path)
   await syncDirectory(directory)
@@ -103,6 +105,7 @@ async function makeDirectories(layout: Layout): Promise<void> {
 
 async function openShelf(layout: Layout): Promise<LevelShelf> {
   try {
+    await checkRecords(layout)
     return await LevelShelf.open(layout.records)
   } catch (error) {
     const { cause } = error as Error

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs'
-import { open, statfs, unlink } from 'node:fs/promises'
+import { statfs, unlink } from 'node:fs/promises'
 import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
 import type { Book } from '../records/book.ts'
 import type { StoredNames } from '../records/storedNames.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
+import { openOwnFile } from './ownFile.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
 import type { Tree } from './tree.ts'
@@ -35,8 +36,11 @@ export class DiskFiles implements FileStore, StoredNames {
       attempt(`opening ${path}`, async () => {
         const record = await this.#book.record(user, name)
         // A verified file that isn't there is in its place already: an empty one must not replace it.
-        const handle = await open(path, flags(!record?.verified), 0o600).catch((error) => {
-          if (record?.verified && errnoOf(error) === 'ENOENT') return undefined
+        const verified = record?.verified !== undefined
+        // Publishing, which a crash can interrupt, gives it a second name for a moment; then it is not written to any more.
+        const opening = openOwnFile(path, flags(!verified), { linked: verified })
+        const handle = await opening.catch((error) => {
+          if (verified && errnoOf(error) === 'ENOENT') return undefined
           throw error
         })
         const length = handle ? (await handle.stat()).size : 0
@@ -101,4 +105,4 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 }
 
-const flags = (create: boolean) => constants.O_RDWR | (create ? constants.O_CREAT : 0) | (constants.O_NOFOLLOW ?? 0)
+const flags = (create: boolean) => constants.O_RDWR | (create ? constants.O_CREAT : 0)

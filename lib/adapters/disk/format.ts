@@ -1,9 +1,11 @@
-import { lstat, open, readdir, readFile, rename } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { lstat, readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
+import { makeOwnFile } from './ownFile.ts'
 
 /** The version of the layout that this code writes and understands. */
 const version = 1
@@ -48,7 +50,7 @@ export async function foldsCase({ directory, format }: Layout): Promise<boolean>
 
 async function writeFormat({ directory, format }: Layout): Promise<void> {
   await attempt(`writing ${format}`, async () => {
-    const handle = await open(`${format}.new`, 'w', 0o600)
+    const handle = await makeOwnFile(`${format}.new`, constants.O_WRONLY)
     try {
       await handle.writeFile(`ospd ${version}\n`)
       await handle.sync()

@@ -1,8 +1,10 @@
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import { openTail } from './journalTail.ts'
+import { openOwnFile } from './ownFile.ts'
 
 /** Handles for reading that are kept while nobody uses them. */
 const mostHandles = 8
@@ -73,7 +75,11 @@ export class JournalFiles {
   /** Reads from a segment; `undefined` if its file is not there. */
   async use<T>(number: number, work: (handle: FileHandle) => Promise<T>): Promise<T | undefined> {
     const path = this.pathOf(number)
-    const reader = this.#readers.get(number) ?? { handle: open(path, 'r'), users: 0, isKept: true }
+    const reader = this.#readers.get(number) ?? {
+      handle: openOwnFile(path, constants.O_RDONLY),
+      users: 0,
+      isKept: true,
+    }
     reader.users++
     this.#readers.delete(number)
     this.#readers.set(number, reader)

@@ -1,14 +1,16 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import { fault, isFull } from './faults.ts'
+import { makeOwnFile, openOwnFile } from './ownFile.ts'
 
 /** On Linux a write can be durable when it ends: one way to the disk, where a write and a flush are two. */
 const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 
 /** Opens the file of a segment for a tail, or makes it anew. */
 export function openTail(path: string, anew: boolean): Promise<FileHandle> {
-  return open(path, constants.O_RDWR | durableWrites | (anew ? constants.O_CREAT | constants.O_TRUNC : 0), 0o600)
+  const flags = constants.O_RDWR | durableWrites
+  return anew ? makeOwnFile(path, flags) : openOwnFile(path, flags)
 }
 
 /** The segment that a journal grows in. */

@@ -15,6 +15,10 @@ export class Layout {
   readonly files: string
   /** The journal of messages. */
   readonly mailboxes: string
+  /** Who may come in: written by `ospd user`. */
+  readonly users: string
+  /** Key and certificate of `ospd serve --tls auto`. */
+  readonly tls: string
 
   constructor(directory: string) {
     this.directory = resolve(directory)
@@ -24,6 +28,8 @@ export class Layout {
     this.partial = join(this.directory, 'partial')
     this.files = join(this.directory, 'files')
     this.mailboxes = join(this.directory, 'mailboxes')
+    this.users = join(this.directory, 'users.json')
+    this.tls = join(this.directory, 'tls')
   }
 
   /** The name of an upload's partial file: a hash, since a long name with its user's might not fit. */

@@ -1,8 +1,10 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { readFile, rename, rm } from 'node:fs/promises'
 import { z } from 'zod'
 import { OspError } from '../../errors.ts'
 import { attempt } from './faults.ts'
 import type { Layout } from './layout.ts'
+import { makeOwnFile } from './ownFile.ts'
 
 const owner = z.object({ pid: z.int(), startedAt: z.string() })
 
@@ -10,7 +12,12 @@ const owner = z.object({ pid: z.int(), startedAt: z.string() })
 export async function writeOwner({ owner: path }: Layout, wallTime: number): Promise<void> {
   const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
   await attempt(`writing ${path}`, async () => {
-    await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600 })
+    const handle = await makeOwnFile(`${path}.new`, constants.O_WRONLY)
+    try {
+      await handle.writeFile(`${text}\n`)
+    } finally {
+      await handle.close()
+    }
     await rename(`${path}.new`, path)
   })
 }

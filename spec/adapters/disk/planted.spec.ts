@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { link, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { claimed, fill } from '../../contract/storage/steps.ts'
+import { spec } from '../../support/spec.ts'
+import { opened, withData } from './data.ts'
+
+/** What somebody can put in the place of a file, so that writing there would do harm, or hang. */
+const planting = {
+  'a symbolic link': (foreign: string, at: string) => symlink(foreign, at),
+  'a hard link': (foreign: string, at: string) => link(foreign, at),
+  'a FIFO': async (_foreign: string, at: string) => void execFileSync('mkfifo', [at]),
+} as const
+
+const facts = Object.entries(planting).filter(([what]) => process.platform !== 'win32' || what === 'a hard link')
+
+/** Plants at `path`, with what lay there out of the way; resolves with the path of the foreign file that it leads to. */
+async function plant(act: (typeof planting)['a hard link'], data: string, path: string): Promise<string> {
+  const foreign = join(dirname(data), 'foreign')
+  await writeFile(foreign, 'foreign')
+  await rm(join(data, path), { recursive: true, force: true })
+  await act(foreign, join(data, path))
+  return foreign
+}
+
+const untouched = async (foreign: string) => assert.equal(await readFile(foreign, 'utf8'), 'foreign')
+
+for (const [what, act] of facts) {
+  spec(what, (it) => {
+    it(
+      'in the place of a partial file is not opened: nothing is written, and nothing hangs',
+      withData(async (data) => {
+        await using storage = await opened(data)
+        const { claim } = await claimed(storage)
+        await (await storage.files.open(claim))[Symbol.asyncDispose]()
+        const [partial = ''] = await readdir(join(data, 'partial'))
+        const foreign = await plant(act, data, join('partial', partial))
+        await assert.rejects(storage.files.open(claim), { code: 'internal', message: new RegExp(partial) })
+        await untouched(foreign)
+        // What begins anew removes it.
+        await storage.files.remove(claim.user, claim.name)
+        await using file = await storage.files.open(claim)
+        await fill(storage, claim)
+        assert.equal((await lstat(join(data, 'partial', partial))).nlink, 1)
+        assert.ok(file.length >= 0)
+        await untouched(foreign)
+      }),
+    )
+
+    it(
+      'that lies in "partial" under any name is gone after a start, and what it leads to is not',
+      withData(async (data) => {
+        await (await opened(data))[Symbol.asyncDispose]()
+        const foreign = await plant(act, data, 'partial/0123.part')
+        await using _ = await opened(data)
+        assert.deepEqual(await readdir(join(data, 'partial')), [])
+        await untouched(foreign)
+      }),
+    )
+
+    it(
+      'in the place of a published file is replaced, or leaves no room; what it leads to stays as it is',
+      withData(async (data) => {
+        await using storage = await opened(data)
+        const { claim } = await claimed(storage)
+        await fill(storage, claim)
+        await mkdir(join(data, 'files/alice'), { recursive: true, mode: 0o700 })
+        const foreign = await plant(act, data, 'files/alice/planted')
+        await using file = await storage.files.open(claim)
+        if (what === 'a hard link') assert.equal(await file.publish('planted', true), true)
+        else await assert.rejects(file.publish('planted', true), { code: 'name-conflict' })
+        await untouched(foreign)
+      }),
+    )
+
+    for (const path of ['format.new', 'daemon.json.new']) {
+      it(
+        `in the place of ${path} goes; what it leads to stays as it is`,
+        withData(async (data) => {
+          await mkdir(data, { mode: 0o700 })
+          // One that is left of a start that failed is no strange thing in an empty directory.
+          if (path === 'daemon.json.new') await (await opened(data))[Symbol.asyncDispose]()
+          const foreign = await plant(act, data, path)
+          await using _ = await opened(data)
+          await untouched(foreign)
+        }),
+      )
+    }
+
+    for (const path of ['mailboxes/00000001.log', 'mailboxes/00000009.log', 'records/CURRENT', 'records/LOCK']) {
+      it(
+        `in the place of ${path} is refused by its name at the start, and nothing hangs`,
+        withData(async (data) => {
+          await (await opened(data))[Symbol.asyncDispose]()
+          const foreign = await plant(act, data, path)
+          await assert.rejects(opened(data), { code: 'internal', message: new RegExp(path) })
+          await untouched(foreign)
+        }),
+      )
+    }
+  })
+}

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { chmod, chown, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { spec } from '../../support/spec.ts'
+import { opened, withData } from './data.ts'
+
+const directories = ['files', 'partial', 'records', 'mailboxes', 'tls']
+const files = ['format', 'daemon.json', 'users.json']
+
+/** Runs `proof` with a data directory that has every part, and that nobody has open. */
+const withParts = (proof: (data: string) => Promise<void>) =>
+  withData(async (data) => {
+    await (await opened(data))[Symbol.asyncDispose]()
+    await mkdir(join(data, 'tls'), { mode: 0o700 })
+    for (const file of ['daemon.json', 'users.json']) await writeFile(join(data, file), '{}', { mode: 0o600 })
+    await proof(data)
+  })
+
+async function refused(data: string, message: RegExp): Promise<void> {
+  await assert.rejects(opened(data), { code: 'data-format', message })
+}
+
+spec('a data directory that others can change', (it) => {
+  if (process.platform === 'win32') return it.skip('is refused', 'Windows has lists of rights instead')
+
+  for (const path of ['.', ...directories, ...files]) {
+    it(
+      `is refused, with what to run, where group or others can write to ${path}`,
+      withParts(async (data) => {
+        const part = join(data, path)
+        const mode = (await stat(part)).mode & 0o777
+        for (const more of [0o020, 0o002, 0o022]) {
+          await chmod(part, mode | more)
+          await refused(data, new RegExp(`${part} can be written to by other users; run "chmod go-w ${part}"`))
+        }
+        await chmod(part, mode)
+        await (await opened(data))[Symbol.asyncDispose]()
+      }),
+    )
+  }
+
+  it(
+    'is not one that others can read',
+    withParts(async (data) => {
+      for (const path of ['.', ...directories]) await chmod(join(data, path), 0o755)
+      await (await opened(data))[Symbol.asyncDispose]()
+    }),
+  )
+
+  it(
+    'is refused before anything is written to it',
+    withData(async (data) => {
+      await mkdir(data)
+      await chmod(data, 0o777)
+      await refused(data, /chmod go-w/)
+      await assert.rejects(stat(join(data, 'format')), { code: 'ENOENT' })
+    }),
+  )
+
+  it(
+    'has its path in quotes where a shell needs them',
+    withData(async (path) => {
+      const data = `${path} o'ne`
+      await mkdir(data)
+      await chmod(data, 0o777)
+      await refused(data, / o'\\''ne'"/)
+    }),
+  )
+
+  const fact = 'is refused where it, or a part of it, is another user’s'
+  if (process.geteuid?.() !== 0) it.skip(fact, 'only root can give files away')
+  else {
+    for (const path of ['.', ...directories, ...files]) {
+      it(
+        `${fact}: ${path}`,
+        withParts(async (data) => {
+          const part = join(data, path)
+          await chown(part, 12_345, 12_345)
+          await refused(data, new RegExp(`${part} belongs to another user \\(uid 12345\\).*chown -R 0 `))
+          await chown(part, 0, 12_345)
+          await (await opened(data))[Symbol.asyncDispose]()
+        }),
+      )
+    }
+  }
+})
+
+spec('a symbolic link', (it) => {
+  for (const path of [...directories, ...files]) {
+    it(
+      `in the place of ${path} in a data directory is refused by its name, and not followed`,
+      withParts(async (data) => {
+        const [part, elsewhere] = [join(data, path), join(dirname(data), 'elsewhere')]
+        await rename(part, elsewhere)
+        await symlink(elsewhere, part)
+        await refused(data, new RegExp(`${part} is a symbolic link`))
+        await rename(elsewhere, `${elsewhere}2`)
+        await refused(data, new RegExp(`${part} is a symbolic link`))
+        await assert.rejects(stat(elsewhere), { code: 'ENOENT' })
+      }),
+    )
+  }
+
+  it(
+    'can lead to a data directory',
+    withParts(async (data) => {
+      await symlink(data, `${data}-link`)
+      await (await opened(`${data}-link`))[Symbol.asyncDispose]()
+    }),
+  )
+})
+
+spec('a part of a data directory', (it) => {
+  it(
+    'that is of another kind is refused by its name',
+    withParts(async (data) => {
+      await rename(join(data, 'tls'), join(data, 'aside'))
+      await writeFile(join(data, 'tls'), '')
+      await refused(data, /data\/tls is no directory/)
+      await rename(join(data, 'tls'), join(data, 'aside2'))
+      await rename(join(data, 'users.json'), join(data, 'aside3'))
+      await mkdir(join(data, 'users.json'))
+      await refused(data, /data\/users\.json is no regular file/)
+    }),
+  )
+})

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
+import { type Outcome, place, run } from '../support/commands.ts'
+import { type Act, type Heard, type HostileServer, hostileServer, nack } from '../support/hostileServer.ts'
+import { spec } from '../support/spec.ts'
+import { startOnTerminal, terminals } from '../support/terminal.ts'
+import { fit, nasty, shown } from '../support/unfit.ts'
+
+const members = [{ change: rosterChange.here, node: 1, userName: 'bob' }]
+
+/** Registers a client, and tells it a list, and a message if it wants any. */
+function registered({ message, frame, reply, say }: Heard): void {
+  reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 8 })
+  say({ event: 'RegistListNtf', listVersion: 1, kind: rosterKind.whole, members }, 0)
+  if (message.event !== 'RegistReq' || (message.flags & registFlags.listening) === 0) return
+  const content = new TextEncoder().encode(nasty)
+  const of = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1_000, attempt: 2 } as const
+  say({ event: 'DeliverMsgReq', ...of, content }, frame.seq)
+}
+
+/** What a server can do that wants to write on its clients' terminals. */
+const deeds = {
+  'refuses everybody': (heard) => {
+    if (heard.message.event === 'HelloReq') heard.reply(nack('HelloNack', 'unauthorized', { text: nasty }))
+    return false
+  },
+  'refuses what it is asked': (heard) => {
+    const { message, reply } = heard
+    if (message.event === 'ContinuePostFileReq') {
+      reply(nack('ContinuePostFileNack', 'file-exists', { text: nasty }))
+    } else if (message.event === 'PostMsgReq') {
+      reply(nack('PostMsgNack', 'unknown-user', { text: nasty, recipients: [nasty] }))
+    } else if (message.event === 'RegistReq' && message.flags !== 0) {
+      reply(nack('RegistNack', 'superseded', { text: nasty }))
+    } else if (message.event === 'RegistReq') registered(heard)
+    else return true
+    return false
+  },
+  'hands on messages': (heard) => {
+    const { message, reply } = heard
+    if (message.event === 'RegistReq') registered(heard)
+    else if (message.event === 'PostMsgReq')
+      reply({ event: 'PostMsgAck', recipients: [{ recipient: 'bob', status: 0 }] })
+    else return true
+    return false
+  },
+} as const satisfies Readonly<Record<string, Act>>
+
+/** Those in one list run one after another. */
+const commands = {
+  'through pipes': [
+    [['send', 'a.bin'], ['tasks', '--why'], ['who'], ['send', '--json', 'a.bin']],
+    [
+      ['msg', 'bob', 'hi'],
+      ['listen', '--count', '1'],
+      ['who', '--json'],
+      ['listen', '--json', '--count', '1'],
+    ],
+  ],
+  'on a terminal': [
+    [['send', 'a.bin'], ['who']],
+    [
+      ['msg', 'bob', 'hi'],
+      ['listen', '--count', '1'],
+    ],
+  ],
+} as const
+
+type Where = keyof typeof commands
+
+/** Runs a command; resolves with what it has printed. */
+async function printed(terminal: boolean, line: readonly string[], cwd: string): Promise<Outcome> {
+  if (!terminal) return await run('osp', line, { cwd })
+  await using running = startOnTerminal('osp', line)
+  const { code } = await running.ended
+  return { code, stdout: running.stdout, stderr: running.stderr }
+}
+
+/** Runs each command against the server; resolves with what was printed. */
+async function all({ port }: HostileServer, where: Where): Promise<readonly Outcome[]> {
+  await using at = await place()
+  await at.write('a.bin', 'content')
+  const outcomes: Outcome[] = []
+  const runAll = async (lines: (typeof commands)[Where][number]) => {
+    for (const [command, ...args] of lines) {
+      // A message that was printed once is not printed again for the same state.
+      const state = `${at.path}/${(args as readonly string[]).includes('--json')}`
+      const flags = ['--server', `127.0.0.1:${port}`, '--user', 'alice', '--state', state, '--retry-for', '0']
+      const operands = args.map((arg) => (arg === 'a.bin' ? `${at.path}/a.bin` : arg))
+      outcomes.push(await printed(where === 'on a terminal', [command, ...flags, ...operands], at.path))
+    }
+  }
+  await Promise.all(commands[where].map(runAll))
+  return outcomes
+}
+
+spec('a server that', (it) => {
+  for (const [deed, act] of Object.entries(deeds)) {
+    for (const where of Object.keys(commands) as Where[]) {
+      const fact = `${deed} with words that steer a terminal gets none of them there ${where}`
+      if (where === 'on a terminal' && !terminals) {
+        it.skip(fact, 'there is no script(1) to make a terminal')
+        continue
+      }
+      it(
+        fact,
+        async () => {
+          await using server = await hostileServer(act)
+          const outcomes = await all(server, where)
+          for (const outcome of outcomes) fit(outcome, where === 'on a terminal')
+          assert.ok(outcomes.some(shown), JSON.stringify(outcomes))
+        },
+        { limitMs: 60_000 },
+      )
+    }
+  }
+})
