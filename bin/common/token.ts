@@ -12,7 +12,7 @@ export const tokenVariable = 'OSP_TOKEN'
 
 type From = 'file' | 'variable' | 'kept' | 'nowhere'
 
-type TokenValues = Pick<Everywhere, 'server' | 'user' | 'state' | 'token-file'>
+type TokenValues = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'user' | 'state' | 'token-file'>
 
 /** What a command lets itself in by. */
 export interface TokenSource {
@@ -80,8 +80,11 @@ export class SetToken implements TokenSource {
 
 /** How this user logs in at this server. */
 function loginLine(values: TokenValues): string {
-  const { server, state } = values
-  const words = ['osp', 'login', '--server', placeText(server), '--user', userOf(values)]
+  const { server, tls, 'tls-ca': ca, state } = values
+  const words = ['osp', 'login', '--server', placeText(server)]
+  if (tls) words.push('--tls')
+  if (ca !== undefined) words.push('--tls-ca', ca)
+  words.push('--user', userOf(values))
   if (state !== undefined) words.push('--state', state)
   return words.map(quoted).join(' ')
 }

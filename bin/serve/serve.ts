@@ -31,8 +31,6 @@ export const serveCommand = command({
 async function run(values: ServeValues, operands: readonly string[]): Promise<number> {
   if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
   const { host, port, data, json } = values
-  // For what is not made by the library itself: the files of LevelDB.
-  process.umask(0o077)
   const log = logger(values)
   const listening = await listeningOf(values, log)
   const stop = stopSignal(log)
