@@ -20,6 +20,7 @@ const borders: readonly Json[] = [
   '/',
   'a/../b',
   '\0',
+  'constructor',
   '\u202e',
   'e\u0301',
   '\ud800',
