@@ -6,7 +6,21 @@ import type { Draw } from './draw.ts'
 
 export const eventNames = Object.keys(events) as EventName[]
 
-const names = ['', 'a', 'a/b', '../a', 'b', 'bob', 'alice', 'CON', 'e\u0301', 'a:b', '\u202ea', 'x'.repeat(1_100), 'a\0']
+const names = [
+  '',
+  'a',
+  'a/b',
+  '../a',
+  'b',
+  'bob',
+  'alice',
+  'CON',
+  'e\u0301',
+  'a:b',
+  '\u202ea',
+  'x'.repeat(1_100),
+  'a\0',
+]
 const lengths = [0, 1, 3, 16, 32, 33, 64, 300, 4_096, 64 * KiB + 1]
 const whole = [0, 1, 2, 3, 255, 500, 1_000]
 

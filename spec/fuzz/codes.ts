@@ -1,4 +1,4 @@
-import { errors, type ErrorCode, OspError } from '../../lib/errors.ts'
+import { type ErrorCode, errors, OspError } from '../../lib/errors.ts'
 
 /** Throws what is no OspError of a known code, or `internal`: nothing from outside may be taken for a fault of ours. */
 export function assertCoded(error: unknown, ...codes: readonly ErrorCode[]): void {

@@ -1,5 +1,5 @@
-import { uncaught } from '../support/uncaught.ts'
 import { turn } from '../support/turn.ts'
+import { uncaught } from '../support/uncaught.ts'
 import { Draw } from './draw.ts'
 import { shrunk } from './shrink.ts'
 import { type Opening, type Pieces, piecesOf, textOf } from './target.ts'
@@ -27,7 +27,8 @@ export async function fuzz(name: string, open: Opening, { seed, cases, done }: F
   for (let at = 0; at < cases; at++) {
     const pieces = target.make(new Draw(seed + at))
     const why = await failureOf(target.run, pieces)
-    if (why !== undefined) throw failed(name, `--seed ${seed + at} --cases 1`, await smallest(target.run, { why, pieces }))
+    if (why !== undefined)
+      throw failed(name, `--seed ${seed + at} --cases 1`, await smallest(target.run, { why, pieces }))
     done?.(at + 1)
   }
 }

@@ -21,7 +21,10 @@ export async function shrunk(
 }
 
 /** As few of the items as it can be without, by leaving out shorter and shorter runs of them. */
-async function without<T>(items: readonly T[], fails: (fewer: readonly T[]) => Promise<boolean>): Promise<readonly T[]> {
+async function without<T>(
+  items: readonly T[],
+  fails: (fewer: readonly T[]) => Promise<boolean>,
+): Promise<readonly T[]> {
   let best = items
   for (let length = Math.ceil(items.length / 2); length > 0; length = length === 1 ? 0 : Math.ceil(length / 2)) {
     for (let at = 0; at < best.length; ) {

@@ -2,7 +2,16 @@ import { OspError } from '../../errors.ts'
 import { Held } from './held.ts'
 import type { Found, Journal } from './journal.ts'
 import type { Ledger } from './ledger.ts'
-import { checkMessage, contentBytesOf, fingerprintOf, keyOf, recipientsOf, senderOf, seqOf, storedAtOf } from './messageRecord.ts'
+import {
+  checkMessage,
+  contentBytesOf,
+  fingerprintOf,
+  keyOf,
+  recipientsOf,
+  senderOf,
+  seqOf,
+  storedAtOf,
+} from './messageRecord.ts'
 import { kinds, readIds, readSeqs, readTime, type SentId, type Seqs, type Time } from './records.ts'
 
 /**

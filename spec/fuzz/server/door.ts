@@ -27,7 +27,10 @@ export function door(): Door {
     async listen(given) {
       options = given
       const close = async () => {}
-      return { address: peer, start: (to) => void (accept = to), close, [Symbol.asyncDispose]: close }
+      const start = (to: typeof accept) => {
+        accept = to
+      }
+      return { address: peer, start, close, [Symbol.asyncDispose]: close }
     },
     async dial(given) {
       const [near, far] = duplexPair()

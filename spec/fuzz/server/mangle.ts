@@ -109,11 +109,14 @@ function piecesOf(script: Script, draw: Draw): Pieces {
 }
 
 function said(link: number, bytes: Uint8Array): Uint8Array {
-  return Uint8Array.from([steps.said | link, ...bytes])
+  const piece = new Uint8Array(1 + bytes.length)
+  piece[0] = steps.said | link
+  piece.set(bytes, 1)
+  return piece
 }
 
 /** A piece with the one behind it, if both are said on the same link: so some is said twice, and some at once. */
 function merged(piece: Uint8Array, next: Uint8Array | undefined): Uint8Array {
   if (!next || next[0] !== piece[0] || (piece[0] ?? 0) >= steps.ended) return piece
-  return Uint8Array.from([...piece, ...next.subarray(1)])
+  return Uint8Array.from(Buffer.concat([piece, next.subarray(1)]))
 }

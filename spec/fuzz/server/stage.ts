@@ -93,7 +93,7 @@ export class Stage {
   }
 }
 
-export const until: Until = async (what, holds) => {
+const until: Until = async (what, holds) => {
   for (let turns = 0; !holds(); turns++) {
     assert.ok(turns < mostTurns, `${mostTurns} turns are over before ${what}`)
     await turn()

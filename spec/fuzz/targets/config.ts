@@ -23,7 +23,7 @@ const programs = [
   { ...listenSettings, config: everywhere.state },
 ]
 const texts = ['0', '1', '-1', '5', '1.5', '1e9', '9'.repeat(9), '9'.repeat(400), '10M', '500ms', '7d', '0.1ms', 'true']
-const words = ['yes', 'reject', 'a', ' ', '::1', '[::1]:80', 'h:99999', 'ü:1', '999999T', '9'.repeat(310) + 'd', 'NaN']
+const words = ['yes', 'reject', 'a', ' ', '::1', '[::1]:80', 'h:99999', 'ü:1', '999999T', `${'9'.repeat(310)}d`, 'NaN']
 
 /** Settings of the commands from the environment, flags and a file, and limits and options of the library. */
 export async function configTarget(): Promise<Target> {
@@ -52,7 +52,8 @@ function make(draw: Draw): Pieces {
 const anyLimit = (draw: Draw) =>
   [draw.pick(Object.keys(defaultLimits)), draw.pick([0, 1, 50, 100, 0xffff, 2 ** 32, 1e15, -1, 0.5])] as const
 
-async function run(path: string, [[which = 0] = [], file, limits, ...given]: Pieces): Promise<void> {
+async function run(path: string, [program, file, limits, ...given]: Pieces): Promise<void> {
+  const [which = 0] = program ?? []
   await checkLimits(jsonOf(limits))
   const settings = programs[which] ?? {}
   const known = Object.keys(settings)
@@ -87,7 +88,11 @@ async function checkLimits(chosen: unknown): Promise<void> {
 }
 
 /** What was taken can be used. */
-function checkClient(values: { server: { host: string; port: number }; 'retry-for': number; 'limit-rate'?: number }): void {
+function checkClient(values: {
+  server: { host: string; port: number }
+  'retry-for': number
+  'limit-rate'?: number
+}): void {
   const { server, 'retry-for': retryForMs, 'limit-rate': limitRate } = values
   assert.ok(server.port >= 0 && server.port < 65_536)
   assert.ok(stateDirectoryOf({ state: '/state', server }, 'alice').startsWith('/state/'))

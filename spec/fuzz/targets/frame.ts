@@ -63,7 +63,8 @@ function plainly(bytes: Buffer): string[] {
     if (length > mostPayload) return [...found, 'malformed']
     if (left < headerBytes + length) return [...found, 'within']
     const payload = bytes.subarray(at + headerBytes, at + headerBytes + length)
-    if (crc32(payload, crc32(bytes.subarray(at, at + 16))) !== bytes.readUInt32BE(at + 16)) return [...found, 'malformed']
+    if (crc32(payload, crc32(bytes.subarray(at, at + 16))) !== bytes.readUInt32BE(at + 16))
+      return [...found, 'malformed']
     const [version, flags] = [bytes.readUInt8(at + 4), bytes.readUInt8(at + 5)]
     const [event, seq] = [bytes.readUInt16BE(at + 6), bytes.readUInt32BE(at + 8)]
     const [app, instance] = [bytes.readUInt16BE(at + 12), bytes.readUInt16BE(at + 14)]

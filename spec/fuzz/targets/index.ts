@@ -1,5 +1,6 @@
 import type { Opening } from '../target.ts'
 import { configTarget } from './config.ts'
+import { controlTarget } from './control.ts'
 import { frameTarget } from './frame.ts'
 import { journalTarget } from './journal.ts'
 import { messageTarget } from './message.ts'
@@ -11,6 +12,7 @@ import { stateTarget } from './state.ts'
 /** What can be fuzzed, by name. */
 export const targets = {
   config: configTarget,
+  control: controlTarget,
   frame: frameTarget,
   journal: journalTarget,
   message: messageTarget,

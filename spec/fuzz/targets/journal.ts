@@ -59,7 +59,11 @@ function anyRecord(draw: Draw): Buffer {
     () => written(draw),
     () => written(draw),
     () => writeSeqs(draw.pick(['removed', 'aside'] as const), { user, seqs }),
-    () => writeIds('alice', draw.some(0, 2, () => ({ key: 'k'.repeat(16), fingerprint: 1, storedAt: draw.pick(times) }))),
+    () =>
+      writeIds(
+        'alice',
+        draw.some(0, 2, () => ({ key: 'k'.repeat(16), fingerprint: 1, storedAt: draw.pick(times) })),
+      ),
     () =>
       writeTime({
         now: draw.pick(times),
@@ -73,7 +77,11 @@ function anyRecord(draw: Draw): Buffer {
 
 function written(draw: Draw): Buffer {
   const number = draw.from(1, 6)
-  const record = writeMessage(number, message(number), draw.some(0, 2, () => draw.pick(['bob', 'carol'])))
+  const record = writeMessage(
+    number,
+    message(number),
+    draw.some(0, 2, () => draw.pick(['bob', 'carol'])),
+  )
   setFingerprint(record, draw.below(3))
   return record
 }

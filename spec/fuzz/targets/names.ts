@@ -8,14 +8,29 @@ import { mutated } from '../mutate.ts'
 import { type Pieces, plainTarget } from '../target.ts'
 
 const parts = ['a', 'b.txt', '..', '.', '', '\u00e4', 'a\u0308', '\u202e', '\u0000', 'con', 'x'.repeat(255), '\u2028']
-const more = ['C:', 'a\\b', '\ud83d\ude00', ' ', 'a.', '\uff0e\uff0e', '\u2024\u2024', '\ufeff', 'AUX.txt', '~', '$HOME']
+const more = [
+  'C:',
+  'a\\b',
+  '\ud83d\ude00',
+  ' ',
+  'a.',
+  '\uff0e\uff0e',
+  '\u2024\u2024',
+  '\ufeff',
+  'AUX.txt',
+  '~',
+  '$HOME',
+]
 
 /** Names: one that is taken leads to a place below the folder of files, another one is `bad-name`. */
 export const namesTarget = plainTarget({ make, run })
 
 /** UTF-16, so that halves of pairs come too. */
 function make(draw: Draw): Pieces {
-  const name = Buffer.from(draw.some(1, 5, () => draw.pick([...parts, ...more])).join(draw.pick(['/', '/', '', '\\'])), 'utf16le')
+  const name = Buffer.from(
+    draw.some(1, 5, () => draw.pick([...parts, ...more])).join(draw.pick(['/', '/', '', '\\'])),
+    'utf16le',
+  )
   return [draw.once(2) ? mutated(name, draw) : name]
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { MemoryFiles } from '../../../lib/adapters/memory/memoryFiles.ts'
 import { Layout } from '../../../lib/adapters/disk/layout.ts'
+import { MemoryFiles } from '../../../lib/adapters/memory/memoryFiles.ts'
 import { MemoryShelf } from '../../../lib/adapters/memory/memoryShelf.ts'
 import { Book } from '../../../lib/adapters/records/book.ts'
 import { expiryKey, noteKey, recordKey } from '../../../lib/adapters/records/keys.ts'
@@ -37,7 +37,10 @@ function make(draw: Draw): Pieces {
   return draw
     .some(1, 5, () => {
       const name = draw.pick(['a', 'a', 'b', 'a/b', '../a', ''])
-      const texts = [{ ...record, name }, { ...unfinished, name }]
+      const texts = [
+        { ...record, name },
+        { ...unfinished, name },
+      ]
       const entry = draw.pick<() => readonly [string, unknown]>([
         () => [recordKey('alice', name), JSON.parse(writeRecord(draw.pick(texts)))],
         () => [noteKey('alice', name), JSON.parse(writeNote(note))],

@@ -15,12 +15,13 @@ export async function serverTarget(): Promise<Target> {
 
 async function run(pieces: Pieces): Promise<void> {
   const stage = await Stage.open()
-  for (const [step = 0, ...bytes] of pieces) {
+  for (const piece of pieces) {
+    const [step = 0, tenths = 0] = piece
     const link = (step & 0x0f) % linkCount
     while (stage.links.length <= link) stage.enter()
-    if (step >= steps.passed) stage.platform.clock.pass(100 * (bytes[0] ?? 0))
+    if (step >= steps.passed) stage.platform.clock.pass(100 * tenths)
     else if (step >= steps.ended) stage.links[link]?.hearEnd()
-    else stage.links[link]?.hear(Uint8Array.from(bytes))
+    else stage.links[link]?.hear(piece.subarray(1))
     await stage.step()
   }
   await stage.end()

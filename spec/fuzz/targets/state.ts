@@ -62,7 +62,10 @@ async function run(path: string, [tasks = new Uint8Array(0), receipts = new Uint
     await state.receipts.put(receipt, 2)
     const again = stateDirectory(path)
     const others = kept.filter(({ id }) => id !== 7)
-    assert.deepEqual(await again.tasks.load(), [...others, { ...task, id: 7 }].sort((a, b) => a.id - b.id))
+    assert.deepEqual(
+      await again.tasks.load(),
+      [...others, { ...task, id: 7 }].sort((a, b) => a.id - b.id),
+    )
     assert.deepEqual((await again.receipts.load()).at(-1), receipt)
   } finally {
     await rm(path, { recursive: true })
