@@ -23,6 +23,8 @@ const limits = {
   uploadsPerLink: 3,
   chunkBytes: 4_096,
   windowBytes: 16_384,
+  // So few that a link stands still where what it has asked for is not counted off again.
+  chunkMemoryBytes: 65_536,
   keepAliveMs: fixed.mostKeepAliveMs,
   parkedMs: 1_000,
   clients: 6,
