@@ -7,7 +7,7 @@ const held = (name: keyof typeof targets, cases: number) => () => fuzz(name, tar
 
 spec('a server, whatever it hears,', (it) => {
   const fact = 'ends links with codes, keeps nothing of them, and disturbs no other client'
-  it(fact, held('server', 600), { limitMs: 60_000 })
+  it(fact, held('server', 500), { limitMs: 60_000 })
 })
 
 spec('bytes of any kind', (it) => {

@@ -8,6 +8,13 @@ import { FakeStream } from '../../support/fakeStream.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 
 const peer: PeerAddress = { host: 'fuzz', port: 1, local: true }
+const real = nodePlatform()
+
+/** Resolves when every digest can be made at once: loading one takes time that no turn can be counted by. */
+export async function loadDigests(): Promise<void> {
+  for (const name of ['md5', 'sha256', 'xxh128'] as const) await real.digests.load(name)
+}
+
 const traits = { peer, guarded: false }
 
 /** A way to one server, over streams of bytes in memory. */
@@ -51,5 +58,5 @@ export function door(): Door {
 
 /** A platform that does the same each time, on a clock that stands still until it is told to move. */
 export function samePlatform(): Platform & { readonly clock: VirtualClock } {
-  return { ...nodePlatform(), clock: new VirtualClock(), random: new SeededRandom(1) }
+  return { ...real, clock: new VirtualClock(), random: new SeededRandom(1) }
 }

@@ -1,3 +1,4 @@
+import { loadDigests } from '../server/door.ts'
 import { linkCount, mangled, noise, steps } from '../server/mangle.ts'
 import { recorded } from '../server/recordings.ts'
 import { Stage } from '../server/stage.ts'
@@ -5,6 +6,7 @@ import type { Pieces, Target } from '../target.ts'
 
 /** A whole server that hears changed conversations on up to three links, beside a client that it must not disturb. */
 export async function serverTarget(): Promise<Target> {
+  await loadDigests()
   const scripts = await recorded()
   return {
     make: (draw) => (draw.once(6) ? noise(scripts, draw) : mangled(scripts, draw)),
