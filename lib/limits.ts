@@ -222,7 +222,8 @@ export function limitsWith(chosen: Partial<Limits> = {}): Limits {
 function wrongLimit(name: string, chosen: Partial<Limits>): string {
   if (!(name in defaultLimits)) return 'limits are an object of numbers'
   const value: unknown = chosen[name as keyof Limits]
-  const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const shown =
+    typeof value === 'string' ? JSON.stringify(value) : Object(value) === value ? 'an object' : String(value)
   const [least, most] = rangeOf(name as keyof Limits)
   return `limits.${name} cannot be ${shown}: it is a whole number from ${least} to ${most}`
 }

@@ -38,6 +38,6 @@ export class Replies {
     const oldest = this.#answered.shift()
     if (oldest === undefined) return
     this.#known.delete(oldest)
-    this.#floor = oldest
+    this.#floor = Math.max(this.#floor, oldest)
   }
 }

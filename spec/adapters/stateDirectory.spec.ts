@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
-import { receiptOf } from '../contract/clientState.ts'
+import { receiptOf, taskOf } from '../contract/clientState.ts'
 import { spec } from '../support/spec.ts'
 
 /** A directory for a state that is not there yet. */
@@ -110,5 +111,15 @@ spec('a state directory', (it) => {
     await rm(file, { recursive: true })
     await receipts.put(receiptOf(3), 5)
     assert.deepEqual(await seqs(), [1, 3])
+  })
+
+  it('ignores a task that says to have failed with what is no code, though every object has it', async () => {
+    await using here = await place()
+    const { directory } = here
+    const why = { code: 'constructor', text: '' }
+    const json = JSON.stringify({ ...taskOf(1), state: 'failed', why })
+    await mkdir(directory)
+    await writeFile(join(directory, 'tasks'), `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`)
+    assert.deepEqual(await stateDirectory(directory).tasks.load(), [])
   })
 })

@@ -1,3 +1,4 @@
+import { stateClaimModel } from './storage/claimModel.ts'
 import { stateClaims } from './storage/claims.ts'
 import { stateFlushing } from './storage/flushing.ts'
 import { stateLife } from './storage/life.ts'
@@ -20,6 +21,7 @@ export function storageContract(kind: Kind): void {
   const trying = tryingOf(kind)
   stateLife(kind.name, trying)
   stateClaims(kind.name, trying)
+  stateClaimModel(kind.name, trying)
   stateNames(kind.name, trying)
   stateRecords(kind.name, trying)
   stateNotes(kind.name, trying)

@@ -130,16 +130,19 @@ type Step = fc.Command<Model, FilePool>
 
 class Assign implements Step {
   readonly #by: Holder
-  constructor(by: Holder) {
+  readonly #fit: readonly number[]
+  constructor(by: Holder, fit: readonly number[]) {
     this.#by = by
+    this.#fit = fit
   }
   check = () => true
   run(model: Model, pool: FilePool): void {
-    const number = model.idle.shift()
-    assert.equal(pool.assign(this.#by, 'ContinuePostFileReq')?.number, number)
+    const number = model.idle.find((one) => this.#fit.includes(one))
+    model.idle = model.idle.filter((one) => one !== number)
+    assert.equal(pool.assign(this.#by, 'ContinuePostFileReq', (one) => this.#fit.includes(one))?.number, number)
     if (number !== undefined) model.holders.set(number, this.#by)
   }
-  toString = () => `assign to ${this.#by.node}`
+  toString = () => `assign one of ${this.#fit} to ${this.#by.node}`
 }
 
 class Leave implements Step {
@@ -188,6 +191,8 @@ class Ask implements Step {
     const code = told(model, this.#number, this.#by)
     if (code === 'held') assert.equal(pool.held(this.#number, this.#by).number, this.#number)
     else assert.throws(() => pool.held(this.#number, this.#by), { code })
+    if (code !== 'held') assert.equal(pool.denial(this.#number, this.#by).code, code)
+    assert.deepEqual(pool.holderOf(this.#number), model.holders.get(this.#number))
     assert.equal(pool.busy, model.holders.size)
   }
   toString = () => `ask for ${this.#number} as ${this.#by.node}`
@@ -198,10 +203,11 @@ spec('a pool of instances, whatever happens to it,', (it) => {
     const size = 3
     const number = fc.integer({ min: 1, max: size })
     const by = fc.tuple(fc.integer({ min: 1, max: 4 }), fc.constantFrom('a', 'b')).map(([node, s]) => holder(node, s))
+    const fit = fc.oneof(fc.constant([1, 2, 3]), fc.subarray([1, 2, 3]))
     const why = fc.constantFrom<ErrorCode[]>('instance-lost', 'cancelled', 'disk-full')
     const steps = fc.commands(
       [
-        by.map((one) => new Assign(one)),
+        fc.tuple(by, fit).map(([one, numbers]) => new Assign(one, numbers)),
         fc.tuple(number, why).map(([n, code]) => new Leave(n, code)),
         fc.tuple(number, by).map(([n, to]) => new Move(n, to)),
         fc.tuple(fc.nat(size + 1), by).map(([n, one]) => new Ask(n, one)),

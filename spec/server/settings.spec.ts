@@ -38,6 +38,8 @@ spec('a limit', (it) => {
       messageOf({ links: 'x' }),
       'limits.links cannot be "x": it is a whole number from 1 to 9007199254740991',
     )
+    const object = { links: { toString: 1 } }
+    assert.equal(messageOf(object), 'limits.links cannot be an object: it is a whole number from 1 to 9007199254740991')
     assert.equal(messageOf({ nonsense: 1, clients: 20_001 }), `${clients}; limits.nonsense is not known`)
     assert.equal(messageOf(7), 'limits are an object of numbers')
   })

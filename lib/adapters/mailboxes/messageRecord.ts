@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 import { kinds } from './records.ts'
-import { readText, textBytes, textEnd, writeText } from './texts.ts'
+import { readNumber, readText, textBytes, textEnd, writeText } from './texts.ts'
 
 // kind u8, seq f64, sentAt f64, storedAt f64, fingerprint u32, id, bytes of the content u32, sender, recipients, content.
 // A text is UTF-8 behind its u16 length, the recipients are texts behind their u16 count. Big-endian; numbers that may be
@@ -63,6 +63,17 @@ export function recipientsOf(record: Buffer): string[] {
     at = textEnd(record, at)
   }
   return recipients
+}
+
+/** Throws RangeError unless its numbers are such and its parts are together as long as it is. */
+export function checkMessage(record: Buffer): void {
+  for (const at of [seqAt, sentAt, storedAt]) readNumber(record, at)
+  let at = textEnd(record, senderAt)
+  const count = record.readUInt16BE(at)
+  at += 2
+  for (let index = 0; index < count; index++) at = textEnd(record, at)
+  const bytes = at + contentBytesOf(record)
+  if (bytes !== record.length) throw new RangeError(`a message of ${bytes} bytes is in ${record.length}`)
 }
 
 /** The same message for fewer recipients. */

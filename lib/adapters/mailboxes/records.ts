@@ -1,4 +1,4 @@
-import { readText, textBytes, textEnd, writeText } from './texts.ts'
+import { readNumber, readText, textBytes, textEnd, writeText } from './texts.ts'
 
 /** What a record says, by its first byte. `message` stands in messageRecord.ts. */
 export const kinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5 } as const
@@ -38,7 +38,7 @@ export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: Seqs): Buff
 
 export function readSeqs(record: Buffer): Seqs {
   const seqs: number[] = []
-  for (let at = textEnd(record, 1); at < record.length; at += 8) seqs.push(record.readDoubleBE(at))
+  for (let at = textEnd(record, 1); at < record.length; at += 8) seqs.push(readNumber(record, at))
   return { user: readText(record, 1), seqs }
 }
 
@@ -61,7 +61,7 @@ export function readIds(record: Buffer): { readonly sender: string; readonly ids
     ids.push({
       key: record.toString('latin1', at, at + idBytes),
       fingerprint: record.readInt32BE(at + idBytes),
-      storedAt: record.readDoubleBE(at + idBytes + 4),
+      storedAt: readNumber(record, at + idBytes + 4),
     })
   }
   return { sender: readText(record, 1), ids }
@@ -76,6 +76,6 @@ export function writeTime({ now, lastSeq, messagesBefore, idsBefore }: Time): Bu
 }
 
 export function readTime(record: Buffer): Time {
-  const [now, lastSeq, messagesBefore, idsBefore] = [1, 9, 17, 25].map((at) => record.readDoubleBE(at))
+  const [now, lastSeq, messagesBefore, idsBefore] = [1, 9, 17, 25].map((at) => readNumber(record, at))
   return { now: now ?? 0, lastSeq: lastSeq ?? 0, messagesBefore: messagesBefore ?? 0, idsBefore: idsBefore ?? 0 }
 }

@@ -2,7 +2,16 @@ import { OspError } from '../../errors.ts'
 import { Held } from './held.ts'
 import type { Found, Journal } from './journal.ts'
 import type { Ledger } from './ledger.ts'
-import { contentBytesOf, fingerprintOf, keyOf, recipientsOf, senderOf, seqOf, storedAtOf } from './messageRecord.ts'
+import {
+  checkMessage,
+  contentBytesOf,
+  fingerprintOf,
+  keyOf,
+  recipientsOf,
+  senderOf,
+  seqOf,
+  storedAtOf,
+} from './messageRecord.ts'
 import { kinds, readIds, readSeqs, readTime, type SentId, type Seqs, type Time } from './records.ts'
 
 /**
@@ -14,11 +23,23 @@ export async function replay(journal: Journal, ledger: Ledger): Promise<void> {
     let from: number | undefined
     do {
       const { records, next } = await journal.load(number, from)
-      for (const found of records) enter(found, ledger)
+      for (const found of records) enterWhole(found, ledger)
       from = next
     } while (from !== undefined)
   }
   ledger.ids.order()
+}
+
+/** What is not as long as it says, though its CRC is right, was not written by this version. */
+function enterWhole(found: Found, ledger: Ledger): void {
+  try {
+    enter(found, ledger)
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    const place = `at ${found.offset} of segment ${found.segment}`
+    const text = `the journal of messages has a record that is none, ${place}; use the ospd that wrote it`
+    throw new OspError('data-format', text, { cause })
+  }
 }
 
 function enter(found: Found, ledger: Ledger): void {
@@ -33,6 +54,7 @@ function enter(found: Found, ledger: Ledger): void {
 
 function enterMessage(found: Found, ledger: Ledger): void {
   const { record, length } = found
+  checkMessage(record)
   const seq = seqOf(record)
   const storedAt = storedAtOf(record)
   ledger.lastSeq = Math.max(ledger.lastSeq, seq)

@@ -19,3 +19,10 @@ export function readText(from: Buffer, at: number): string {
 export function textEnd(from: Buffer, at: number): number {
   return at + 2 + from.readUInt16BE(at)
 }
+
+/** The number that is written there, at most 2^52 from 0: what counts on from it is exact. Throws RangeError for another one. */
+export function readNumber(from: Buffer, at: number): number {
+  const value = from.readDoubleBE(at)
+  if (Math.abs(value) <= 2 ** 52) return value
+  throw new RangeError(`${value} is no number of a record`)
+}

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { fileName, userName } from '../../names.ts'
 import type { Checkpoint, StoredFile, TransferRecord } from '../../ports/storage.ts'
 
 /** What is kept of a completed upload. */
@@ -20,17 +21,17 @@ const checkpoint = z
   .transform(([offset, digest]): Checkpoint => ({ offset, digest: fromHex(digest) }))
 
 const storedFile = z.object({
-  user: z.string(),
-  name: z.string(),
-  storedName: z.string(),
+  user: userName,
+  name: fileName,
+  storedName: fileName,
   size: whole,
   algorithm,
   digest: hexadecimal,
 })
 
 const record = z.object({
-  user: z.string(),
-  name: z.string(),
+  user: userName,
+  name: fileName,
   size: whole,
   modifiedAt: whole,
   algorithm,

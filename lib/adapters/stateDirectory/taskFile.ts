@@ -17,7 +17,10 @@ const task = z.object({
   size: z.int().min(0),
   durable: z.int().min(0),
   why: z
-    .object({ code: z.custom<ErrorCode>((code) => typeof code === 'string' && code in errors), text: z.string() })
+    .object({
+      code: z.custom<ErrorCode>((code) => typeof code === 'string' && Object.hasOwn(errors, code)),
+      text: z.string(),
+    })
     .exactOptional(),
   endedAt: z.number().exactOptional(),
 })

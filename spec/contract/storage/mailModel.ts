@@ -1,6 +1,16 @@
 import fc from 'fast-check'
-import type { MailboxStore, NewMessage } from '../../../lib/ports/mailboxes.ts'
+import type { MailboxBounds, MailboxStore, NewMessage } from '../../../lib/ports/mailboxes.ts'
 import { all, long, roomy } from './mailSteps.ts'
+
+/** Bounds that are soon reached. */
+const tight: MailboxBounds = {
+  messages: 5,
+  bytes: 4_000,
+  allMessages: 12,
+  senderIds: 14,
+  allIds: 20,
+  reserveBytes: 0,
+}
 
 const users = ['bob', 'carol', 'dave', 'eve']
 
@@ -18,6 +28,7 @@ export type Call =
       readonly number: number
       readonly bytes: number
       readonly to: readonly string[]
+      readonly bounds: MailboxBounds
     }
   | { readonly does: 'remove' | 'setAside'; readonly user: string; readonly picks: readonly number[] }
   | { readonly does: 'expire'; readonly messageAge: number; readonly idAge: number }
@@ -35,6 +46,7 @@ const calls: fc.Arbitrary<Call> = fc.oneof(
       number: fc.integer({ min: 1, max: 60 }),
       bytes: fc.constantFrom(0, 1, 100, 700, 2_000),
       to: fc.uniqueArray(user, { maxLength: 4 }),
+      bounds: fc.constantFrom(roomy, roomy, tight),
     }),
   },
   { weight: 4, arbitrary: fc.record({ does: fc.constant('remove' as const), user, picks }) },
@@ -81,7 +93,8 @@ export class MailModel {
     this.time++
     if (call.does === 'append') {
       const given = { ...long(call.number, call.bytes), sender: call.sender, storedAt: this.time }
-      return { done: store.append(given, call.to, roomy).catch(codeOf), expected: this.#append(given, call.to) }
+      const done = store.append(given, call.to, call.bounds).catch(codeOf)
+      return { done, expected: this.#append(given, call.to, call.bounds) }
     }
     if (call.does === 'expire') {
       const [messagesBefore, idsBefore] = [this.time - call.messageAge, this.time - call.idAge]
@@ -121,17 +134,30 @@ export class MailModel {
     }
   }
 
-  #append(given: NewMessage, to: readonly string[]): string | undefined {
+  #append(given: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
     const key = `${given.sender} ${given.id}`
     const body = `${to} ${given.content}`
     const former = this.#ids.get(key)
     if (former) return former.body === body ? undefined : 'id-reused'
+    const refused = this.#refusal(given, to, bounds)
+    if (refused) return refused
     const seq = ++this.givenSeq
     this.lastSeq = seq
     this.toldTime = given.storedAt
     this.#ids.set(key, { body, storedAt: given.storedAt })
     for (const user of to) this.#boxes.set(user, [...this.#box(user), { seq, message: given, aside: false }])
     return undefined
+  }
+
+  #refusal({ sender, content }: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
+    const own = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `))
+    if (own.length >= bounds.senderIds || this.#ids.size >= bounds.allIds) return 'rate-limited'
+    const waiting = users.reduce((sum, user) => sum + this.#box(user).length, 0)
+    const isFull = (box: readonly Entry[]) =>
+      waiting + to.length > bounds.allMessages ||
+      box.length + 1 > bounds.messages ||
+      box.reduce((sum, { message }) => sum + message.content.length, content.length) > bounds.bytes
+    return to.some((user) => isFull(this.#box(user))) ? 'mailbox-full' : undefined
   }
 
   #expire(messagesBefore: number, idsBefore: number): unknown {

@@ -1,0 +1,241 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import type { Claim } from '../../../lib/ports/storage.ts'
+import { spec } from '../../support/spec.ts'
+import { contentOf, fileOf, owner, recordsOf, wanted } from './steps.ts'
+import type { Trial, Try } from './trial.ts'
+
+interface Kept {
+  readonly size: number
+  readonly session: number
+  readonly superseded: readonly number[]
+  readonly checkpoint: number | undefined
+  readonly verified: boolean
+  readonly content: string
+}
+
+interface Given {
+  readonly name: string
+  readonly claim: Claim
+}
+
+/** Uploads of two names, told simply: what is kept of each, what is stored and noted, and which claim holds each. */
+class Model {
+  readonly kept = new Map<string, Kept>()
+  readonly stored = new Map<string, number>()
+  readonly noted = new Map<string, number>()
+  readonly holding = new Map<string, Claim>()
+  /** Every claim since the storage was opened. */
+  given: Given[] = []
+  lastToken = 0
+
+  drop(name: string): void {
+    this.kept.delete(name)
+    this.holding.delete(name)
+  }
+
+  shown(): unknown {
+    return [...this.kept]
+      .map(([name, { content: _, ...kept }]) => ({ name, ...kept, token: this.holding.get(name)?.token }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+}
+
+type Step = fc.AsyncCommand<Model, Trial>
+
+/** A step, after which the storage is as the model says. */
+function step(text: string, run: (model: Model, trial: Trial) => Promise<void>): Step {
+  return {
+    check: () => true,
+    async run(model, trial) {
+      await run(model, trial)
+      const records = (await recordsOf(trial.storage)).map(
+        ({ name, size, owner, superseded, checkpoints, ...rest }) => ({
+          name,
+          size,
+          session: owner.node,
+          superseded: superseded.map((session) => Number.parseInt(session, 16)),
+          checkpoint: checkpoints.at(-1)?.offset,
+          verified: rest.verified !== undefined,
+          token: rest.token,
+        }),
+      )
+      assert.deepEqual(records, model.shown())
+    },
+    toString: () => text,
+  }
+}
+
+interface Wish {
+  readonly name: string
+  readonly size: number
+  readonly by: number
+  readonly fresh: boolean
+  readonly takeOver: boolean
+  readonly onConflict: 'replace' | 'reject'
+}
+
+const claim = (wish: Wish) =>
+  step(`claim ${JSON.stringify(wish)}`, async (model, { storage }) => {
+    const { name, size, by, fresh, takeOver, onConflict } = wish
+    const want = { ...wanted, name, size }
+    const asked = storage.transfers.claim(want, owner(by), { fresh, takeOver, onConflict, at: 1_000_000 })
+    const before = model.kept.get(name)
+    const same = before?.size === size
+    if (!fresh && before?.superseded.includes(by)) return assert.rejects(asked, { code: 'superseded' })
+    if ((fresh || !same) && model.noted.get(name) === size) {
+      assert.deepEqual(await asked, { completed: fileOf({ name, size }) })
+      return model.drop(name)
+    }
+    if (!same && onConflict === 'reject' && model.stored.has(name))
+      return assert.rejects(asked, { code: 'file-exists' })
+    const answer = await asked
+    assert.ok('claim' in answer && answer.claim.token > model.lastToken, 'a token is higher than all before')
+    model.lastToken = answer.claim.token
+    model.holding.set(name, answer.claim)
+    model.given.push({ name, claim: answer.claim })
+    const former = before ? [...before.superseded, ...(takeOver ? [before.session] : [])] : []
+    const superseded = [...new Set(former.filter((session) => session !== by))].slice(-8)
+    const anew = { size, checkpoint: undefined, verified: false, content: '' }
+    model.kept.set(name, { ...(same && !fresh ? before : anew), session: by, superseded })
+    if (!model.kept.get(name)?.verified) {
+      assert.equal(await contentOf(storage, answer.claim), model.kept.get(name)?.content)
+    }
+  })
+
+/** Does something under a claim, which only the present one of its name may do. */
+const under = (
+  text: string,
+  choice: number,
+  run: (given: Given, trial: Trial, kept: Kept) => Promise<void>,
+  then: (model: Model, name: string, kept: Kept) => void,
+) =>
+  step(`${text} under claim ${choice}`, async (model, trial) => {
+    const given = model.given[choice % Math.max(1, model.given.length)]
+    if (!given) return
+    const kept = model.kept.get(given.name)
+    if (kept && model.holding.get(given.name) === given.claim) {
+      await run(given, trial, kept)
+      then(model, given.name, kept)
+    } else {
+      await assert.rejects(run(given, trial, { ...anything, verified: false }), { code: 'superseded' })
+    }
+  })
+
+const anything: Kept = { size: 5, session: 1, superseded: [], checkpoint: undefined, verified: false, content: '' }
+const bytesOf = (size: number) => new TextEncoder().encode('hello!'.slice(0, size))
+
+async function write({ claim }: Given, { storage }: Trial, { size, verified }: Kept): Promise<void> {
+  if (verified) return
+  await using file = await storage.files.open(claim)
+  await file.truncate(0)
+  await file.write(0, [bytesOf(size)])
+  await file.flush()
+}
+
+const written = (kept: Kept): Kept => (kept.verified ? kept : { ...kept, content: 'hello!'.slice(0, kept.size) })
+
+const checkpoint = (choice: number, offset: number) =>
+  under(
+    `a checkpoint at ${offset}`,
+    choice,
+    ({ claim }, { storage }) => storage.transfers.checkpoint(claim, [{ offset, digest: Uint8Array.of(1) }], 1_000_001),
+    (model, name, kept) => model.kept.set(name, { ...kept, checkpoint: offset }),
+  )
+
+const fillAndVerify = (choice: number) =>
+  under(
+    'all is verified',
+    choice,
+    async (given, trial, kept) => {
+      await write(given, trial, kept)
+      await trial.storage.transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
+    },
+    (model, name, kept) => model.kept.set(name, { ...written(kept), verified: true }),
+  )
+
+const complete = (choice: number) =>
+  under(
+    'it is completed',
+    choice,
+    async (given, trial, kept) => {
+      const { transfers, files } = trial.storage
+      await write(given, trial, kept)
+      await transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
+      await using file = await files.open(given.claim)
+      assert.equal(await file.publish(given.name, true), true)
+      await transfers.complete(given.claim, 1e12)
+    },
+    (model, name, { size }) => {
+      model.drop(name)
+      model.stored.set(name, size)
+      model.noted.set(name, size)
+    },
+  )
+
+const writeOnly = (choice: number) =>
+  under('bytes are written', choice, write, (model, name, kept) => model.kept.set(name, written(kept)))
+
+const remove = (name: string) =>
+  step(`remove ${name}`, async (model, { storage }) => {
+    assert.equal(await storage.transfers.remove(wanted.user, name), model.kept.has(name))
+    await storage.files.remove(wanted.user, name)
+    model.drop(name)
+  })
+
+const forget = (name: string) =>
+  step(`forget ${name}`, async (model, { storage }) => {
+    await storage.transfers.forget(wanted.user, name)
+    model.noted.delete(name)
+  })
+
+const look = (name: string, size: number) =>
+  step(`is ${name} of ${size} completed`, async (model, { storage }) => {
+    const noted = model.noted.get(name) === size ? fileOf({ name, size }) : undefined
+    assert.deepEqual(await storage.transfers.completed({ ...wanted, name, size }), noted)
+    assert.equal(await storage.files.used(wanted.user, name), model.stored.get(name) ?? 0)
+  })
+
+/** The claims of a process end with it. */
+const restart = step('restart', async (model, trial) => {
+  await trial.restart()
+  model.given = []
+  model.lastToken = Math.max(0, ...[...model.holding.values()].map(({ token }) => token))
+})
+
+/** Whatever is claimed, and whatever is done under claims, the records are what a plain model of them is. */
+export function stateClaimModel(kind: string, trying: Try): void {
+  const name = fc.constantFrom('a', 'b')
+  const size = fc.constantFrom(5, 5, 6)
+  const choice = fc.nat({ max: 20 })
+  const onConflict = fc.constantFrom('replace', 'replace', 'reject')
+  const by = fc.integer({ min: 1, max: 11 })
+  const wish = fc.record({ name, size, by, fresh: fc.boolean(), takeOver: fc.boolean(), onConflict })
+  const steps = fc.commands(
+    [
+      ...[1, 2, 3].map(() => wish.map((one) => claim(one as Wish))),
+      fc.tuple(choice, fc.nat({ max: 5 })).map((of) => checkpoint(...of)),
+      choice.map(writeOnly),
+      choice.map(fillAndVerify),
+      choice.map(complete),
+      name.map(remove),
+      name.map(forget),
+      fc.tuple(name, size).map((of) => look(...of)),
+      fc.constant(restart),
+    ],
+    { maxCommands: 40, size: 'max' },
+  )
+  spec(`the claims of a ${kind} storage`, (it) => {
+    it(
+      'are what a plain model says, whatever is done under them, and none writes that another has followed',
+      () =>
+        fc.assert(
+          fc.asyncProperty(steps, (commands) =>
+            trying((trial) => fc.asyncModelRun(() => ({ model: new Model(), real: trial }), commands))(),
+          ),
+          { numRuns: 15 },
+        ),
+      { limitMs: 120_000 },
+    )
+  })
+}

@@ -1,0 +1,50 @@
+/**
+ * `npm run fuzz -- --cases N --seed S --target NAME`: runs N cases from seed S on against each target, or against this one.
+ * A case that fails is printed with what repeats it, and the command ends with 1; `--bytes HEX` repeats a printed case.
+ */
+import { parseArgs } from 'node:util'
+import { fuzz, fuzzOnce } from './fuzz/fuzz.ts'
+import { type TargetName, targets } from './fuzz/targets/index.ts'
+
+const { values } = parseArgs({
+  options: {
+    cases: { type: 'string', default: '1000' },
+    seed: { type: 'string', default: '1' },
+    target: { type: 'string' },
+    bytes: { type: 'string' },
+  },
+})
+const names = Object.keys(targets) as TargetName[]
+const chosen = names.filter((name) => values.target === undefined || values.target === name)
+if (chosen.length === 0) throw new RangeError(`--target is one of ${names.join(', ')}, not ${values.target}`)
+const cases = Number(values.cases)
+
+/** Bytes of the heap that are in use; only with `--expose-gc` what nobody needs is not counted. */
+function heapBytes(): number {
+  global.gc?.()
+  return process.memoryUsage().heapUsed
+}
+
+/** Bytes that the heap may grow by from a quarter of the cases to the end of them. */
+const mostGrowth = 32 * 1024 * 1024
+
+for (const name of chosen) {
+  const began = performance.now()
+  let early = 0
+  const done = (count: number) => {
+    if (count === Math.ceil(cases / 4)) early = heapBytes()
+  }
+  try {
+    if (values.bytes !== undefined) await fuzzOnce(name, targets[name], values.bytes)
+    else await fuzz(name, targets[name], { seed: Number(values.seed), cases, done })
+    const seconds = (performance.now() - began) / 1_000
+    const growth = values.bytes === undefined ? heapBytes() - early : 0
+    const heap = `heap ${(growth / 1024 / 1024).toFixed(1)} MiB more`
+    console.log(`${name}: ${cases} cases hold, ${seconds.toFixed(1)} s, ${heap}`)
+    if (growth > mostGrowth) throw new Error('the heap grows with the cases')
+  } catch (error) {
+    console.log(`${name}: FAILED: ${(error as Error).message}`)
+    if (error instanceof Error && error.cause instanceof Error) console.log(error.cause.stack)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,76 @@
+import { turn } from '../support/turn.ts'
+import { uncaught } from '../support/uncaught.ts'
+import { Draw } from './draw.ts'
+import { shrunk } from './shrink.ts'
+import { type Opening, type Pieces, piecesOf, textOf } from './target.ts'
+
+/** A case that failed. */
+interface Failure {
+  readonly why: unknown
+  readonly pieces: Pieces
+}
+
+export interface FuzzOptions {
+  /** Of the first case; each has the next one. */
+  readonly seed: number
+  readonly cases: number
+  /** Is called after each case. */
+  readonly done?: (cases: number) => void
+}
+
+/**
+ * Runs cases against a target, and rejects at the first that fails, with what repeats it. What nobody catches fails the
+ * case that it comes in.
+ */
+export async function fuzz(name: string, open: Opening, { seed, cases, done }: FuzzOptions): Promise<void> {
+  await using target = await open()
+  for (let at = 0; at < cases; at++) {
+    const pieces = target.make(new Draw(seed + at))
+    const why = await failureOf(target.run, pieces)
+    if (why !== undefined)
+      throw failed(name, `--seed ${seed + at} --cases 1`, await smallest(target.run, { why, pieces }))
+    done?.(at + 1)
+  }
+}
+
+/** Runs the one case that `text` stands for. */
+export async function fuzzOnce(name: string, open: Opening, text: string): Promise<void> {
+  await using target = await open()
+  const pieces = piecesOf(text)
+  const why = await failureOf(target.run, pieces)
+  if (why !== undefined) throw failed(name, `--bytes ${text}`, { why, pieces })
+}
+
+type Run = (pieces: Pieces) => Promise<void> | void
+
+/** Why a case fails, or `undefined` if it does not. */
+async function failureOf(run: Run, pieces: Pieces): Promise<unknown> {
+  using stray = uncaught()
+  try {
+    const running = run(pieces)
+    if (running) {
+      await running
+      // A rejection that nobody has caught is told when everything else has had its turn.
+      await turn()
+    }
+  } catch (error) {
+    return error ?? new Error('undefined was thrown')
+  }
+  return stray.errors[0]
+}
+
+async function smallest(run: Run, { why, pieces }: Failure): Promise<Failure> {
+  let last = why
+  const smaller = await shrunk(pieces, async (some) => {
+    const other = await failureOf(run, some)
+    if (other !== undefined) last = other
+    return other !== undefined
+  })
+  return { why: last, pieces: smaller }
+}
+
+function failed(name: string, again: string, { why, pieces }: Failure): Error {
+  const text = why instanceof Error ? why.message : String(why)
+  const repeat = `npm run fuzz -- --target ${name}`
+  return new Error(`${text}\n  ${repeat} ${again}\n  the same, smaller: --bytes ${textOf(pieces)}`, { cause: why })
+}

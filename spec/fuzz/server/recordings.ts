@@ -1,0 +1,153 @@
+import { type Client, createClient } from '../../../lib/client/client.ts'
+import type { Socket, Transport } from '../../../lib/ports/socket.ts'
+import type { Frame } from '../../../lib/wire/frame.ts'
+import { joined } from '../../support/bytes.ts'
+import { type MemorySource, memorySource, patterned } from '../../support/memorySource.ts'
+import { turn } from '../../support/turn.ts'
+import { Stage } from './stage.ts'
+
+/** What a client says on one of the links of a conversation; without a frame it says no more. */
+export interface Line {
+  readonly link: number
+  readonly frame?: Frame
+}
+
+/** A conversation of real clients with a server: what they said, in its order. */
+export type Script = readonly Line[]
+
+/** Hears what clients say; each dialling is another link. */
+class Recorder implements Pick<Transport, 'dial' | 'listen'> {
+  readonly script: Line[] = []
+  readonly sockets: Socket[] = []
+  readonly #stage: Stage
+  readonly #clients: Client[] = []
+
+  constructor(stage: Stage) {
+    this.#stage = stage
+  }
+
+  listen(): never {
+    throw new Error('only the stage listens')
+  }
+
+  async dial(...given: Parameters<Transport['dial']>): Promise<Socket> {
+    const socket = await this.#stage.door.dial(...given)
+    const link = this.sockets.push(socket) - 1
+    const send = socket.send.bind(socket)
+    socket.send = (frame, left) => {
+      this.script.push({ link, frame: { ...frame, payload: [joined(frame.payload)] } })
+      return send(frame, left)
+    }
+    return socket
+  }
+
+  client(user: string): Client {
+    const client = createClient({ to: this, user, platform: this.#stage.platform, software: 'fuzz' })
+    this.#clients.push(client)
+    return client
+  }
+
+  /** The clients say goodbye. */
+  async close(): Promise<void> {
+    for (const client of this.#clients) await this.during(client.close())
+  }
+
+  /** The link breaks. */
+  cut(link: number): void {
+    this.sockets[link]?.destroy()
+    this.script.push({ link })
+  }
+
+  /** What `work` resolves with, while time passes. */
+  async during<T>(work: Promise<T>): Promise<T> {
+    let isOver = false
+    const over = () => {
+      isOver = true
+    }
+    work.then(over, over)
+    for (let turns = 0; !isOver; turns++) {
+      if (turns > 10_000) throw new Error('the conversation never ends')
+      await turn()
+      this.#stage.platform.clock.pass(5)
+    }
+    return work
+  }
+}
+
+const bytes = patterned(20_000, 3)
+
+const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
+  async function uploads(recorder) {
+    const { uploads } = recorder.client('alice')
+    for (const [name, size, digest] of [
+      ['a', 9_000, 'sha256'],
+      ['b/c', 0, 'md5'],
+      ['b/d', 500, 'sha256'],
+    ] as const) {
+      const { finished } = await uploads.add(memorySource(name, bytes.subarray(0, size)), { digest })
+      await recorder.during(finished)
+    }
+  },
+
+  async function pauseAndCancel(recorder) {
+    const { uploads } = recorder.client('alice')
+    const paused = sourceAt('a', () => void uploads.pause([1]).then(() => uploads.resume([1])))
+    const cancelled = sourceAt('b', () => void uploads.cancel([2]))
+    const added = [await uploads.add(paused), await uploads.add(cancelled)]
+    await recorder.during(Promise.allSettled(added.map(({ finished }) => finished)))
+  },
+
+  async function takeOver(recorder) {
+    const second = recorder.client('alice')
+    let taken: Promise<unknown> = Promise.resolve()
+    const take = () => {
+      taken = second.uploads.add(memorySource('a', bytes)).then(({ finished }) => finished)
+    }
+    const { finished } = await recorder.client('alice').uploads.add(sourceAt('a', take))
+    await recorder.during(finished.catch(() => {}))
+    await recorder.during(taken)
+  },
+
+  async function lostLink(recorder) {
+    const { finished } = await recorder.client('alice').uploads.add(sourceAt('a', () => recorder.cut(0)))
+    await recorder.during(finished)
+  },
+
+  async function messages(recorder) {
+    const [alice, bob] = [recorder.client('alice'), recorder.client('bob')]
+    alice.receive(() => {})
+    bob.receive(() => {})
+    await recorder.during(Promise.all([alice.roster.ready(), bob.roster.ready()]))
+    for (const text of ['1', '2', 'x'.repeat(300)]) await recorder.during(alice.send(['bob', 'carol', 'alice'], text))
+    await recorder.during(bob.send(['alice'], bytes.subarray(0, 2_000)))
+    const carol = recorder.client('carol')
+    let left = 3
+    await recorder.during(new Promise<void>((resolve) => carol.receive(() => void (--left === 0 && resolve()))))
+  },
+]
+
+/** A source in which, before its fourth piece is read, `act` begins, which has its time then. */
+function sourceAt(name: string, act: () => void): MemorySource {
+  const source = memorySource(name, bytes)
+  let reads = 0
+  source.beforeRead = async () => {
+    if (++reads !== 4) return
+    act()
+    for (let turns = 0; turns < 10; turns++) await turn()
+  }
+  return source
+}
+
+/** Every conversation, each with a server of its own; the same each time. */
+export async function recorded(): Promise<readonly Script[]> {
+  const scripts: Script[] = []
+  for (const hold of conversations) {
+    const stage = await Stage.open()
+    const recorder = new Recorder(stage)
+    await hold(recorder)
+    await recorder.close()
+    scripts.push(recorder.script)
+    await stage.end()
+  }
+  return scripts
+}

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { codeOf } from '../../../lib/errors.ts'
+import { fixed } from '../../../lib/limits.ts'
+import type { Platform } from '../../../lib/ports/platform.ts'
+import { FrameReader } from '../../../lib/wire/frame.ts'
+import { decode, type Message } from '../../../lib/wire/message.ts'
+import { registFlags } from '../../../lib/wire/protocol.ts'
+import type { FakeStream } from '../../support/fakeStream.ts'
+import { sha256 } from '../../support/fileClient.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { bytesOf, helloBytes } from '../../support/rawStream.ts'
+import type { Until } from './stage.ts'
+
+export const witnessName = 'witness'
+const content = patterned(3_000, 77)
+const chunkBytes = 300
+
+/** A well-behaved client beside others: one upload and one message that go on at its own pace, step by step. */
+export class Witness {
+  readonly #stream: FakeStream
+  readonly #reader: FrameReader
+  readonly #until: Until
+  readonly #came: Message[] = []
+  #read = 0
+  #seq = 0
+  #sent = 0
+  #fileInstance = 0
+  #messageInstance = 0
+
+  private constructor(stream: FakeStream, platform: Platform, until: Until) {
+    this.#stream = stream
+    this.#reader = new FrameReader(platform.crc32, fixed.clientFrameBytes)
+    this.#until = until
+  }
+
+  /** Resolves when it is let in, listens, and its upload has begun: it has the first instance of both apps. */
+  static async enter(stream: FakeStream, platform: Platform, until: Until): Promise<Witness> {
+    const witness = new Witness(stream, platform, until)
+    stream.hear(helloBytes('witness', witnessName, ++witness.#seq))
+    await witness.#answer('HelloAck')
+    witness.#say({ event: 'RegistReq', userName: witnessName, flags: registFlags.listening })
+    witness.#messageInstance = (await witness.#answer('RegistAck')).instance
+    const upload = { fileName: 'seen', size: content.length, modifiedAt: 1, digest: 2 }
+    witness.#say({ event: 'StartPostFileReq', ...upload })
+    witness.#fileInstance = (await witness.#answer('StartPostFileAck')).instance
+    return witness
+  }
+
+  /** Sends its next chunk, but for the last one. */
+  step(): void {
+    this.look()
+    if (this.#sent + chunkBytes < content.length) this.#sendChunk()
+  }
+
+  /** Ends its upload, and sends itself a message; resolves with the bytes that must be stored. */
+  async finish(): Promise<Uint8Array> {
+    while (this.#sent < content.length) this.#sendChunk()
+    this.#say({ event: 'FileMd5Req', digest: sha256(content) }, this.#fileInstance)
+    await this.#answer('FileMd5Ack')
+    const messageId = new Uint8Array(16).fill(7)
+    this.#say({ event: 'PostMsgReq', messageId, recipients: [witnessName], content }, this.#messageInstance)
+    await this.#answer('PostMsgAck')
+    const { sender, content: delivered } = await this.#answer('DeliverMsgReq')
+    assert.deepEqual([sender, Buffer.from(delivered)], [witnessName, Buffer.from(content)])
+    return content
+  }
+
+  leave(): void {
+    this.#stream.hearEnd()
+  }
+
+  /** Takes what it was sent; nothing of it may be a refusal. */
+  look(): void {
+    const { wrote } = this.#stream
+    for (; this.#read < wrote.length; this.#read++) {
+      for (const frame of this.#reader.push(wrote[this.#read] ?? new Uint8Array(0))) {
+        const message = decode(frame)
+        assert.ok(!('code' in message), `the witness is told ${'code' in message && codeOf(message.code)}`)
+        if (message.event === 'DeliverMsgReq') {
+          this.#stream.hear(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq }, frame.seq))
+        }
+        this.#came.push(message)
+      }
+    }
+    assert.ok(!this.#stream.destroyed, 'the link of the witness was ended')
+  }
+
+  #sendChunk(): void {
+    const piece = content.subarray(this.#sent, this.#sent + chunkBytes)
+    this.#say({ event: 'PostFileReq', progress: this.#sent, content: [piece] }, this.#fileInstance)
+    this.#sent += piece.length
+  }
+
+  #say(message: Message, instance = 0): void {
+    this.#stream.hear(bytesOf(message, ++this.#seq, instance))
+  }
+
+  async #answer<K extends Message['event']>(event: K): Promise<Message<K>> {
+    const find = () => this.#came.find((message) => message.event === event)
+    await this.#until(`the witness is answered by ${event}`, () => {
+      this.look()
+      return find() !== undefined
+    })
+    return find() as Message<K>
+  }
+}

@@ -1,0 +1,25 @@
+import type { Opening } from '../target.ts'
+import { configTarget } from './config.ts'
+import { controlTarget } from './control.ts'
+import { frameTarget } from './frame.ts'
+import { journalTarget } from './journal.ts'
+import { messageTarget } from './message.ts'
+import { namesTarget } from './names.ts'
+import { recordsTarget } from './records.ts'
+import { serverTarget } from './server.ts'
+import { stateTarget } from './state.ts'
+
+/** What can be fuzzed, by name. */
+export const targets = {
+  config: configTarget,
+  control: controlTarget,
+  frame: frameTarget,
+  journal: journalTarget,
+  message: messageTarget,
+  names: namesTarget,
+  records: recordsTarget,
+  server: serverTarget,
+  state: stateTarget,
+} as const satisfies Record<string, Opening>
+
+export type TargetName = keyof typeof targets

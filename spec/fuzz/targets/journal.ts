@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { readdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
+import { headerBytes, JournalFormat } from '../../../lib/adapters/disk/journalFormat.ts'
+import type { Journal } from '../../../lib/adapters/mailboxes/journal.ts'
+import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
+import { setFingerprint, writeMessage } from '../../../lib/adapters/mailboxes/messageRecord.ts'
+import { writeIds, writeSeqs, writeTime } from '../../../lib/adapters/mailboxes/records.ts'
+import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { message, numbersOf, roomy } from '../../contract/storage/mailSteps.ts'
+import { temporaryDirectory } from '../../contract/storage/places.ts'
+import { coded } from '../codes.ts'
+import type { Draw } from '../draw.ts'
+import { mutated } from '../mutate.ts'
+import type { Pieces, Target } from '../target.ts'
+
+const platform = nodePlatform()
+const format = new JournalFormat(platform.crc32)
+const kinds = { segments: 1, records: 2 } as const
+const seed = 0x5eed_5eed
+
+/** A journal of messages, whatever the disk gives back: bytes of its segments, and records whose CRC is right. */
+export async function journalTarget(): Promise<Target> {
+  const directory = await temporaryDirectory()
+  return {
+    make,
+    run: ([[kind = 0] = [], ...pieces]) =>
+      kind === kinds.segments ? readSegments(directory.path, pieces) : replayRecords(pieces),
+    [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
+  }
+}
+
+function make(draw: Draw): Pieces {
+  // Files take their time: of most cases only the records are looked at.
+  if (!draw.once(8)) return [Uint8Array.of(kinds.records), ...records(draw, 2)]
+  const segments = draw.some(1, 3, () => {
+    const groups = draw.some(0, 4, () => format.frame(records(draw, 1_000).map(Buffer.from), seed).bytes)
+    const bytes = Buffer.concat([format.header(seed), ...groups])
+    return draw.once(4) ? bytes : mutated(bytes, draw)
+  })
+  return [Uint8Array.of(kinds.segments), ...segments]
+}
+
+/** One in so many is damaged. */
+function records(draw: Draw, inSoMany: number): Uint8Array[] {
+  return draw.some(1, 5, () => {
+    const record = anyRecord(draw)
+    return draw.once(inSoMany) ? mutated(record, draw) : record
+  })
+}
+
+function anyRecord(draw: Draw): Buffer {
+  const seqs = draw.some(0, 3, () => draw.from(1, 6))
+  const user = draw.pick(['bob', 'carol'])
+  const times = [0, 1, 3, 10]
+  const kind = draw.pick<() => Buffer>([
+    () => written(draw),
+    () => written(draw),
+    () => writeSeqs(draw.pick(['removed', 'aside'] as const), { user, seqs }),
+    () =>
+      writeIds(
+        'alice',
+        draw.some(0, 2, () => ({ key: 'k'.repeat(16), fingerprint: 1, storedAt: draw.pick(times) })),
+      ),
+    () =>
+      writeTime({
+        now: draw.pick(times),
+        lastSeq: draw.from(0, 9),
+        messagesBefore: draw.pick(times),
+        idsBefore: draw.pick(times),
+      }),
+  ])
+  return kind()
+}
+
+function written(draw: Draw): Buffer {
+  const number = draw.from(1, 6)
+  const record = writeMessage(
+    number,
+    message(number),
+    draw.some(0, 2, () => draw.pick(['bob', 'carol'])),
+  )
+  setFingerprint(record, draw.below(3))
+  return record
+}
+
+/** What is whole is found again, damage is told, and what is appended then is there ever after. */
+async function readSegments(directory: string, segments: Pieces): Promise<void> {
+  for (const [at, bytes] of segments.entries()) {
+    assertCovered(Buffer.from(bytes))
+    await writeFile(join(directory, `${String(at + 1).padStart(8, '0')}.log`), bytes)
+  }
+  try {
+    const open = async () => await DiskJournal.open(directory, 4_096, platform)
+    const appended = await coded(async () => goOn(await open(), 1), 'data-format')
+    // What was once opened opens again, and has what was appended.
+    if (appended) await goOn(await open(), 2)
+  } finally {
+    for (const name of await readdir(directory)) await rm(join(directory, name))
+  }
+}
+
+/** The frames of a segment follow each other from the header to the end. */
+function assertCovered(bytes: Buffer): void {
+  let at = headerBytes
+  for (const frame of format.frames(bytes, headerBytes, seed)) {
+    assert.equal(frame.at, at)
+    assert.ok(frame.end > frame.at && frame.end <= bytes.length)
+    at = frame.end
+  }
+  assert.equal(at, Math.max(headerBytes, bytes.length))
+}
+
+async function replayRecords(pieces: Pieces): Promise<void> {
+  const journal = new MemoryJournal(400, 1_000_000, () => false)
+  for (const piece of pieces) if (piece.length > 0) await journal.append([Buffer.from(piece)])
+  if (await coded(() => goOn(journal, 1), 'data-format')) await goOn(journal, 2)
+}
+
+/** Opens mailboxes and uses them; resolves with true. Those of the first round are there in the second. */
+async function goOn(journal: Journal, round: 1 | 2): Promise<boolean> {
+  const mailboxes = new Mailboxes()
+  await mailboxes.open(journal, platform)
+  try {
+    for (const user of ['bob', 'carol', 'dave']) await mailboxes.read(user, 0, 100, 100_000)
+    // No time that the journal tells is later, so that none of them has passed its age.
+    await mailboxes.append(message(100 + round, { storedAt: 2 ** 52 }), ['dave'], roomy)
+    const found = numbersOf(await mailboxes.read('dave', 0, 100, 100_000))
+    assert.deepEqual(found.slice(-round), [101, 102].slice(0, round))
+    const levels = await mailboxes.levels()
+    assert.ok(levels.every(({ messages, bytes }) => messages > 0 && bytes >= 0))
+    await mailboxes.setAside('bob', [1])
+    await mailboxes.remove('carol', [1, 2])
+    await mailboxes.damages()
+    return true
+  } finally {
+    await mailboxes.close()
+  }
+}
