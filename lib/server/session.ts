@@ -1,6 +1,6 @@
 import type { Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
-import { fixed, KiB, type Limits } from '../limits.ts'
+import { KiB, type Limits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log, LogEntry } from '../ports/log.ts'
@@ -12,7 +12,13 @@ import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
 import { type App as AppName, events, version } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
+import type { Door } from './door.ts'
+import { Idleness } from './idleness.ts'
+import { originOf } from './originOf.ts'
+import { Reading } from './reading.ts'
 import { refusalOf } from './refusalOf.ts'
+import type { UserPace, UserPaces } from './userPaces.ts'
+import { welcome } from './welcome.ts'
 
 /** What a session needs of its server. */
 export interface SessionHost {
@@ -23,8 +29,8 @@ export interface SessionHost {
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
   readonly log: Log
-  /** Throws OspError `rate-limited` where too many come at once. */
-  admit(): void
+  readonly door: Door
+  readonly paces: UserPaces
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number
   /** Ends the link of the same user and session, if one still lives; resolves when its apps know. */
@@ -37,24 +43,25 @@ export interface SessionHost {
 /** What a request that waits takes of memory, besides its payload. */
 const requestBytes = KiB
 
-/** A payload that any request but a chunk fits in. */
-const leastFrameBytes = fixed.messageBytes + 4 * KiB
-
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
 export class Session implements Caller {
   readonly node: number
+  /** What it is counted by. */
+  readonly origin: string
   readonly #host: SessionHost
   readonly #peer: Peer
+  readonly #reading: Reading
   readonly #greeting: Disposable
+  #pace: UserPace | undefined
+  #idleness: Idleness | undefined
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
   #session = ''
-  #unwritten = 0
-  #paused = false
 
   constructor(host: SessionHost, socket: Socket, node: number) {
     this.#host = host
     this.node = node
+    this.origin = originOf(socket.peer.host)
     const { platform, limits } = host
     this.#greeting = platform.clock.alarm(platform.clock.now() + limits.handshakeMs, () => this.#late())
     const { keepAliveMs, unsentBytes } = limits
@@ -67,6 +74,7 @@ export class Session implements Caller {
         keepAliveMs,
         unsentBytes,
         listVersion: () => host.listVersion(),
+        arrived: (bytes) => this.#pace?.took(bytes, this.#reading),
       },
       {
         request: (request) => this.#request(request),
@@ -74,6 +82,7 @@ export class Session implements Caller {
         closed: (why) => this.#closed(why),
       },
     )
+    this.#reading = new Reading(this.#peer, () => host.unwrittenBytes())
   }
 
   get user(): string {
@@ -129,53 +138,49 @@ export class Session implements Caller {
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
+    const { door, authenticator, limits, bootId } = this.#host
     try {
-      this.#host.admit()
+      door.admit(this.origin, hello.userName)
       if (!hello.versions.includes(version)) {
         throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
       }
       const { userName: user, token } = hello
       checkUserName(user)
-      const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
+      const { peer } = this.#peer.socket
+      const authenticate = () => authenticator.authenticate({ user, token, peer })
+      const admitted = await door.judge(this.origin, user, authenticate)
       this.#user = admitted.user
       this.#session = hex(hello.session)
       await this.#host.replaces(this)
       if (this.#state !== 'greeting') return
-      this.#peer.socket.maxPayload = this.#maxFrame
-      this.#peer.reply(request, this.#welcome())
-      this.#state = 'open'
+      const ack = welcome(limits, bootId, this.node)
+      this.#peer.socket.maxPayload = ack.maxFrame
+      this.#peer.reply(request, ack)
+      this.#open()
       this.#log('info', 'link-open', {})
     } catch (error) {
       const why = this.#refusalOf(error, request)
-      this.#log('warn', 'link-refused', { user: hello.userName, code: why.code, text: why.message })
+      const { host: from } = this.#peer.socket.peer
+      door.refused(this.origin, { user: hello.userName, node: this.node, from }, why)
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
   }
 
+  #open(): void {
+    const { platform, limits, apps, paces } = this.#host
+    this.#state = 'open'
+    this.#pace = paces.enter(this.#user)
+    const holds = () => [...apps.values()].some((app) => app.holds(this))
+    this.#idleness = new Idleness(platform.clock, limits.idleMs, holds, () => {
+      const idleS = limits.idleMs / 1_000
+      void this.close(new OspError('timed-out', `nothing was asked for ${idleS} s, and nothing was under way`))
+    })
+  }
+
   #log(level: LogEntry['level'], event: string, fields: Omit<LogEntry, 'level' | 'event'>): void {
     const { user, node } = this
     this.#host.log({ level, event, user, node, from: this.#peer.socket.peer.host, ...fields })
-  }
-
-  #welcome(): Message<'HelloAck'> {
-    const { limits, bootId } = this.#host
-    return {
-      event: 'HelloAck',
-      version,
-      node: this.node,
-      bootId,
-      maxFrame: this.#maxFrame,
-      keepAlive: limits.keepAliveMs,
-      maxUploads: limits.uploadsPerLink,
-      maxRecipients: limits.recipients,
-      features: 0,
-      messageIdFor: Math.floor(limits.messageIdMs / 1_000),
-    }
-  }
-
-  get #maxFrame(): number {
-    return Math.max(leastFrameBytes, this.#host.limits.chunkBytes + 8)
   }
 
   async #serve(request: Request): Promise<void> {
@@ -185,7 +190,8 @@ export class Session implements Caller {
       return this.#peer.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
     const bytes = requestBytes + request.payloadBytes
-    this.#hold(bytes)
+    this.#idleness?.asked()
+    this.#reading.hold(bytes)
     try {
       const reply = await app.handle(this, request)
       if (reply) this.#peer.reply(request, reply)
@@ -194,18 +200,9 @@ export class Session implements Caller {
       if (why.code === 'malformed') await this.#peer.close(why)
       else this.#peer.refuse(request, why)
     } finally {
-      this.#hold(-bytes)
+      this.#reading.hold(-bytes)
+      this.#idleness?.asked()
     }
-  }
-
-  /** The link is read only as fast as what it asks for is done. */
-  #hold(bytes: number): void {
-    this.#unwritten += bytes
-    const full = this.#unwritten > this.#host.unwrittenBytes()
-    if (full === this.#paused) return
-    this.#paused = full
-    if (full) this.#peer.pause()
-    else this.#peer.resume()
   }
 
   #refusalOf(error: unknown, { message }: Request): OspError {
@@ -223,6 +220,8 @@ export class Session implements Caller {
     this.#state = 'closed'
     this.#greeting[Symbol.dispose]()
     if (greeted) {
+      this.#idleness?.stop()
+      this.#host.paces.leave(this.#user, this.#reading)
       for (const app of this.#host.apps.values()) app.lost(this)
       this.#log('info', 'link-closed', { code: why.code, text: why.message })
     }

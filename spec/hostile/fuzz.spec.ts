@@ -5,8 +5,10 @@ import { memory } from '../../lib/adapters/memoryStorage.ts'
 import type { ErrorCode } from '../../lib/errors.ts'
 import { fixed, limitsWith } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
+import { Door } from '../../lib/server/door.ts'
 import { FileApp } from '../../lib/server/fileApp.ts'
 import { Session, type SessionHost } from '../../lib/server/session.ts'
+import { UserPaces } from '../../lib/server/userPaces.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
@@ -48,7 +50,8 @@ class Rig {
         this.closed++
       },
       unwrittenBytes: () => 1_000_000,
-      admit: () => {},
+      door: new Door(limits, platform.clock, log),
+      paces: new UserPaces(limits, platform.clock, log),
       listVersion: () => 0,
     }
     const peer = { host: 'fuzz', port: 1, local: true }
