@@ -15,7 +15,11 @@ const hellosPerSecond = 90
 /** A server that admits them all at once, for the time before the fact. */
 function hospitable(place: MortalServer) {
   const kill = { at: 'publish', when: 'before', nth: 1 } as const
-  return place.killable({ kill, limits: { clients: count, linksPerAddress: 2 * count, hellosPerSecond: 10 * count }, onConflict: 'replace' })
+  return place.killable({
+    kill,
+    limits: { clients: count, linksPerAddress: 2 * count, hellosPerSecond: 10 * count },
+    onConflict: 'replace',
+  })
 }
 
 /** Resolves when its next whole list has come, and everybody who listens is in it. */
