@@ -80,8 +80,8 @@ export const messageMutations: readonly Mutation[] = [
   },
   {
     fault: 'a delivery that no memory was left for is forgotten',
-    file: 'lib/server/mailroom.ts',
-    before: 'for (const delivery of starved) this.#ready(delivery)',
+    file: 'lib/server/deliveryMemory.ts',
+    before: 'for (const each of starved) this.#ready(each)',
     after: '',
     shownBy: messages(7),
   },
