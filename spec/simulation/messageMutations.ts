@@ -83,7 +83,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/server/deliveryMemory.ts',
     before: 'for (const each of starved) this.#ready(each)',
     after: '',
-    shownBy: messages(7),
+    shownBy: 'spec/server/mailroom.spec.ts',
   },
   {
     fault: 'a message is acknowledged to the server before its receipt is kept',
