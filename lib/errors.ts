@@ -29,7 +29,7 @@ export const errors = {
   'shutting-down': onWire(5, 'later', 'the server is shutting down'),
   internal: onWire(6, 'later', 'the server met a fault of its own'),
   'no-idle-instance': onWire(7, 'later', 'the server receives as many files as it can'),
-  'too-many-uploads': onWire(8, 'later', 'this link sends as many files as the server allows'),
+  'too-many-uploads': onWire(8, 'later', 'this link or this user sends as many files as the server allows'),
   'file-busy': onWire(9, 'later', 'another upload of this name is under way'),
   superseded: onWire(10, 'no', 'another program of the same user has taken over'),
   'instance-lost': onWire(11, 'recover', 'the server no longer holds this upload open'),

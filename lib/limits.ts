@@ -32,6 +32,8 @@ export const defaultLimits = {
   fileInstances: 200,
   /** Uploads at once on one link. */
   uploadsPerLink: 5,
+  /** Uploads at once of one user, over all links. */
+  uploadsPerUser: 100,
   /** Uploads whose link was lost and that are kept open for their client to come back. */
   parkedUploads: 200,
   /** How long such an upload is kept open; its record stays longer. */
@@ -43,12 +45,29 @@ export const defaultLimits = {
   userBytes: Number.MAX_SAFE_INTEGER,
   /** Links at once, before and after HELLO. */
   links: 2_000,
+  /** Of them from one address; the addresses of one IPv6 network (/64) count as one. */
+  linksPerAddress: 500,
+  /** Links that are turned away at one time and told why; further ones are closed without a word. */
+  refusedLinks: 200,
+  /** A link that holds no upload and no registration, and asks nothing but pings, is closed after so long. */
+  idleMs: 3_600_000,
   /** Recipients of one message. */
   recipients: 16,
   /** Registered clients. */
   clients: 100,
   /** HELLO_REQs that are answered in a second; the others are told when to come back. */
   hellosPerSecond: 200,
+  /**
+   * HELLO_REQs that are found unauthorized in a minute, from one address, and of one user from one address; beyond that nobody
+   * looks at them. A bound on a user from everywhere would let strangers lock that user out.
+   */
+  failedHellosPerAddress: 60,
+  failedHellosPerUser: 10,
+  /** Addresses, and users of addresses, of which that is remembered; the longest remembered is forgotten for a new one. */
+  rememberedAddresses: 4_096,
+  /** Frames, and bytes of frames, that are read in a second from all links of one user together. */
+  framesPerSecond: 100_000,
+  bytesPerSecond: 2 * 1024 * MiB,
   /** Changes of the online list are gathered for so long. */
   gatherMs: 50,
   /** Messages that wait in one mailbox, and bytes of their content. */
@@ -64,7 +83,7 @@ export const defaultLimits = {
   /** Deliveries to one recipient that may be unanswered, and bytes of their content (one is always allowed). */
   deliveryWindow: 32,
   deliveryBytes: 256 * KiB,
-  /** Bytes of deliveries to all recipients together that no socket has taken yet. */
+  /** Bytes of deliveries to all recipients together that no socket has taken yet; beyond them each may have one message. */
   deliveryMemoryBytes: 32 * MiB,
   /** A delivery that is not answered in this time is repeated when all others have had their turn. */
   deliveryMs: 10_000,
@@ -191,6 +210,7 @@ const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: nu
   clients: [1, fixed.clientsMost],
   gatherMs: [1, 50],
   deliveryWindow: [1, fixed.deliveriesMost],
+  bytesPerSecond: [64 * KiB, Number.MAX_SAFE_INTEGER],
   messageIdMs: [1, 0xffff_ffff * 1_000],
   uploadAgeMs: [1_000, Number.MAX_SAFE_INTEGER],
   retryAfterMs: [1, 0xffff_ffff],

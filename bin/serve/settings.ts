@@ -13,6 +13,7 @@ import {
   text,
   type Values,
 } from '../common/settings.ts'
+import { limitSettings, limitsOfSettings } from './limitSettings.ts'
 
 /** The settings of `ospd serve`. */
 export const serveSettings = {
@@ -41,6 +42,7 @@ export const serveSettings = {
   'checkpoint-size': setting(size, '8M', { describe: 'an upload is flushed to disk after so many bytes …' }),
   'checkpoint-time': setting(duration, '500ms', { describe: '… or so long after the first byte that is not' }),
   insecure: switched({ describe: 'let other machines come in without tokens, or with tokens but without TLS' }),
+  ...limitSettings,
   quiet: switched({ alias: 'q', describe: 'log warnings and errors alone' }),
   json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
 } as const
@@ -50,6 +52,7 @@ export type ServeValues = Values<typeof serveSettings>
 /** What of them bounds the server. */
 export function limitsOf(values: ServeValues): Partial<Limits> {
   return {
+    ...limitsOfSettings(values),
     clients: values['max-clients'],
     fileInstances: values['file-instances'],
     uploadsPerLink: values['uploads-per-link'],

@@ -3,7 +3,8 @@ import { Link, type Received, type Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 import type { Socket } from '../ports/socket.ts'
-import type { Frame } from '../wire/frame.ts'
+import { lengthOf } from '../wire/codec.ts'
+import { type Frame, headerBytes } from '../wire/frame.ts'
 import type { AckOf, Encoded, Message, NackName, NoticeName, RequestName } from '../wire/message.ts'
 import { events } from '../wire/protocol.ts'
 import { Alarm } from './alarm.ts'
@@ -20,6 +21,7 @@ export class Peer {
   readonly #link: Link<Waiting>
   readonly #events: PeerEvents
   readonly #unsentBytes: number
+  readonly #arrived: PeerOptions['arrived']
   readonly #waiting = new Set<Waiting>()
   #writable = true
   readonly #alarm: Alarm
@@ -32,6 +34,7 @@ export class Peer {
     this.#platform = platform
     this.#events = events
     this.#unsentBytes = options.unsentBytes
+    this.#arrived = options.arrived
     const fraction = () => platform.random.fraction('request jitter')
     this.#link = new Link({ ...options, reliable: socket.reliable, fraction }, platform.clock.now())
     this.#alarm = new Alarm(platform.clock, () => this.#guarded(() => this.#advance()))
@@ -136,6 +139,7 @@ export class Peer {
   }
 
   #receive(frame: Frame): void {
+    this.#arrived?.(headerBytes + lengthOf(frame.payload))
     const received: Received<Waiting> = this.#link.receive(frame, this.#now())
     if (received?.kind === 'request') this.#events.request(received.request)
     else if (received?.kind === 'reply') this.#settle(received.context, received.message)

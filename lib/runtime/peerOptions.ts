@@ -20,6 +20,8 @@ export interface PeerOptions extends Pick<LinkOptions, 'side' | 'first' | 'keepA
   readonly platform: Pick<Platform, 'clock' | 'random'>
   /** Bytes of small frames that may wait for a peer that does not read. */
   readonly unsentBytes: number
+  /** Hears of each whole frame that arrives, with its length, before it is looked at. */
+  readonly arrived?: (bytes: number) => void
 }
 
 /** A REQ that was sent: its seq at once, its reply later. */

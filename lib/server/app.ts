@@ -28,6 +28,8 @@ export interface Caller extends Holder {
 export interface App {
   /** The reply to a request, or `undefined` where the app has replied by itself; rejects with the OspError that its NACK tells. */
   handle(caller: Caller, request: Request): Promise<Message | Encoded | undefined>
+  /** Whether the caller holds something here that it need not ask for again and again: an upload, a registration. */
+  holds(caller: Caller): boolean
   /** The caller's link has ended. Nothing that it asked for and that has not begun is begun any more. */
   lost(caller: Caller): void
   /** Ends the work under way, keeping what was received. Resolves when nothing is left to do. */

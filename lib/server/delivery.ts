@@ -1,15 +1,18 @@
 import { Queue } from '../core/queue.ts'
 import { OspError } from '../errors.ts'
-import { fixed } from '../limits.ts'
 import type { StoredMessage } from '../ports/mailboxes.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import type { Message } from '../wire/message.ts'
 import type { Caller } from './app.ts'
 import type { DeliveryHost } from './deliveryHost.ts'
-import { type Sent, SentMessages } from './sentMessages.ts'
+import { deliveryRequest } from './deliveryRequest.ts'
+import { answerMs, type Sent, SentMessages } from './sentMessages.ts'
 import { linkOf } from './serverLog.ts'
 
 const longestAttempt = 0xff
+
+/** At least one message is read, however few the bytes. */
+const one = { messages: 1, bytes: 1 }
 
 /**
  * The way of one mailbox's messages to the one who has registered for them: in order, at most so many counted from the oldest
@@ -24,6 +27,8 @@ export class Delivery {
   /** Read and not sent. */
   readonly #read = new Queue<StoredMessage>()
   readonly #sent: SentMessages
+  /** Bytes of content in memory that the socket has not taken. */
+  heldBytes = 0
   #lastRead = 0
   /** There may be more in the mailbox than was read. */
   #more = true
@@ -54,10 +59,10 @@ export class Delivery {
   turn(): boolean {
     if (this.#ended) return false
     const overdue = this.#sent.overdue(this.#host.clock.now())
-    const starved = overdue !== undefined && !this.#host.mayRead(this)
+    const starved = overdue !== undefined && this.#host.mayRead(this) === 'none'
     if (overdue && !starved) void this.#repeat(overdue)
     else if (this.#hasRoom) this.#sendNext()
-    if (!starved) this.#arm()
+    if (!starved && !this.#ended) this.#alarm.by(this.#sent.dueAt)
     if (this.#read.length === 0) void this.#fill()
     return this.#hasRoom && this.#read.length > 0
   }
@@ -66,7 +71,7 @@ export class Delivery {
   end(): Map<number, number> {
     this.#ended = true
     this.#alarm.stop()
-    for (let unsent = this.#read.shift(); unsent; unsent = this.#read.shift()) this.#host.hold(-unsent.content.length)
+    for (let unsent = this.#read.shift(); unsent; unsent = this.#read.shift()) this.#hold(-unsent.content.length)
     for (const sent of this.#sent) {
       this.#left(sent)
       if (!sent.removed) this.#attempts.set(sent.seq, sent.attempt)
@@ -83,11 +88,9 @@ export class Delivery {
     if (!message) return
     const { seq, content } = message
     const attempt = this.#attemptOf(seq)
-    const { length: bytes } = content
-    const sent = { seq, bytes, request: 0, attempt, held: bytes, dueAt: 0, answered: false, removed: false }
-    this.#sent.add(sent)
+    const sent = this.#sent.add(seq, content.length, attempt)
     this.#hand(sent, (left) => {
-      const asked = this.#caller.ask(requestOf(message, attempt), left)
+      const asked = this.#caller.ask(deliveryRequest(message, attempt), left)
       sent.request = asked.seq
       asked.reply.then(
         (ack) => this.#answered(sent, ack),
@@ -104,11 +107,10 @@ export class Delivery {
   }
 
   async #repeat(sent: Sent): Promise<void> {
-    // Until it has been read: another turn must not do the same.
+    // Until it has left: another turn must not do the same.
     sent.dueAt = Number.POSITIVE_INFINITY
-    this.#left(sent)
     sent.held = sent.bytes
-    this.#host.hold(sent.held)
+    this.#hold(sent.held)
     const [message] = await this.#readFrom(sent.seq - 1, 1, sent.bytes)
     if (this.#ended || sent.answered) return
     // It has expired, and must not hold up the window.
@@ -118,20 +120,29 @@ export class Delivery {
       return
     }
     sent.attempt = Math.min(sent.attempt + 1, longestAttempt)
-    this.#hand(sent, (left) => this.#caller.repeat(sent.request, requestOf(message, sent.attempt), left))
-    this.#arm()
+    this.#hand(sent, (left) => this.#caller.repeat(sent.request, deliveryRequest(message, sent.attempt), left))
   }
 
+  /** Its time begins when its bytes have left: what the socket has not taken is not sent again. */
   #hand(sent: Sent, send: (left: () => void) => boolean): void {
     const { limits, clock } = this.#host
-    const waitMs = Math.min(limits.deliveryMs * 2 ** (sent.attempt - 1), fixed.mostTimeoutMs)
-    sent.dueAt = clock.now() + Math.max(waitMs, limits.deliveryMs)
-    if (!send(() => this.#left(sent))) this.#left(sent)
+    const left = () => {
+      this.#left(sent)
+      if (sent.answered || this.#ended) return
+      sent.dueAt = clock.now() + answerMs(sent.attempt, limits.deliveryMs)
+      this.#alarm.by(sent.dueAt)
+    }
+    if (!send(left)) this.#left(sent)
   }
 
   #left(sent: Sent): void {
-    this.#host.hold(-sent.held)
+    this.#hold(-sent.held)
     sent.held = 0
+  }
+
+  #hold(bytes: number): void {
+    this.heldBytes += bytes
+    this.#host.hold(this, bytes)
   }
 
   #answered(sent: Sent, { mailboxSeq }: Message<'DeliverMsgAck'>): void {
@@ -201,12 +212,15 @@ export class Delivery {
 
   /** Reads what the window has room for: it is sent at once, and held only until the socket has taken it. */
   async #fill(): Promise<void> {
-    const { messages: most, bytes } = this.#sent.room
-    if (most === 0 || this.#reading || !this.#more || !this.#host.mayRead(this)) return
+    const { room } = this.#sent
+    if (room.messages === 0 || this.#reading || !this.#more) return
+    const may = this.#host.mayRead(this)
+    if (may === 'none') return
+    const { messages: most, bytes } = may === 'window' ? room : one
     this.#reading = true
     this.#more = false
     // Counted before it is there: many may read at once.
-    this.#host.hold(bytes)
+    this.#hold(bytes)
     const messages = await this.#readFrom(this.#lastRead, most, bytes)
     this.#reading = false
     let unsent = 0
@@ -216,14 +230,14 @@ export class Delivery {
       this.#lastRead = message.seq
       this.#more = true
     }
-    this.#host.hold(unsent - bytes)
+    this.#hold(unsent - bytes)
     if (this.#more && !this.#ended) this.#host.ready(this)
   }
 
   async #readFrom(afterSeq: number, most: number, bytes: number): Promise<readonly StoredMessage[]> {
     try {
       const messages = await this.#host.mailboxes.read(this.user, afterSeq, most, bytes)
-      await this.#host.looked()
+      await this.#host.looked(this)
       return messages
     } catch (error) {
       if (this.#ended) return []
@@ -233,12 +247,4 @@ export class Delivery {
       return []
     }
   }
-
-  #arm(): void {
-    if (!this.#ended) this.#alarm.by(this.#sent.dueAt)
-  }
-}
-
-function requestOf({ id: messageId, seq, sender, sentAt, content }: StoredMessage, attempt: number) {
-  return { event: 'DeliverMsgReq', messageId, mailboxSeq: seq, sender, sentAt, content, attempt } as const
 }

@@ -80,6 +80,10 @@ export class FileApp implements App {
     }
   }
 
+  holds(caller: Caller): boolean {
+    return this.#uploads.isHolder(caller)
+  }
+
   lost(caller: Caller): void {
     this.#uploads.lost(caller)
     for (const upload of [...this.#uploads.receiving()]) {

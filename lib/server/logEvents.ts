@@ -21,12 +21,17 @@ export const logEvents = {
   'link-open': line('info', 'A client came in.', ...link),
   'link-refused': line(
     'warn',
-    'A client was not let in: `user` is the name that it gave, and `code` why.',
+    'A client was not let in: `user` is the name that it gave, and `code` why. Where one address is refused again and again, ' +
+      '`untold` says that more of it is not logged for a minute.',
     ...link,
-    'code',
-    'text',
+    ...(['code', 'text', 'untold'] as const),
   ),
   'link-closed': line('info', 'A client that had come in is gone.', ...link, 'code', 'text'),
+  'user-slowed': line(
+    'warn',
+    'A user sends more in a second than is read of one: their links are read more slowly. Once a minute and user.',
+    ...(['user', 'code', 'text'] as const),
+  ),
   'request-failed': line('error', 'A request met a fault of the server.', ...link, 'text', 'stack'),
 
   'upload-stored': line(

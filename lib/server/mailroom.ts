@@ -7,6 +7,7 @@ import { Alarm } from '../runtime/alarm.ts'
 import type { Age } from './age.ts'
 import type { Caller } from './app.ts'
 import { Delivery } from './delivery.ts'
+import { DeliveryMemory } from './deliveryMemory.ts'
 import type { ServerLog } from './logEvents.ts'
 
 /** How often messages and ids are looked at that have passed their age limit. */
@@ -40,14 +41,12 @@ export class Mailroom {
   readonly #work = new Queue<Delivery>()
   /** Those in `#work`. */
   readonly #queued = new Set<Delivery>()
-  /** Those that wait for memory. */
-  readonly #starved = new Set<Delivery>()
+  readonly #memory: DeliveryMemory
   readonly #sweep: Alarm
   /** What closing waits for. */
   readonly #underWay = new Set<Promise<unknown>>()
   #watching: Disposable | undefined
   #oldSeq = 0
-  #heldBytes = 0
   #damagesTold = 0
   #pumping = false
 
@@ -62,6 +61,7 @@ export class Mailroom {
       allIds: limits.messageIds,
       reserveBytes: limits.reserveBytes,
     }
+    this.#memory = new DeliveryMemory(limits.deliveryMemoryBytes, (delivery) => this.#ready(delivery))
     this.#sweep = new Alarm(platform.clock, () => this.#track(this.#expire()))
   }
 
@@ -98,9 +98,12 @@ export class Mailroom {
       log,
       oldSeq: this.#oldSeq,
       ready: (which) => this.#ready(which),
-      hold: (bytes) => this.#hold(bytes),
-      mayRead: (which) => this.#mayRead(which),
-      looked: () => this.#tellDamages(),
+      hold: (which, bytes) => this.#memory.hold(which, bytes),
+      mayRead: (which) => this.#memory.mayRead(which),
+      looked: (which) => {
+        this.#memory.read(which)
+        return this.#tellDamages()
+      },
       underWay: (work) => this.#track(work),
     })
     this.#deliveries.set(user, delivery)
@@ -112,8 +115,8 @@ export class Mailroom {
     const delivery = this.#deliveries.get(user)
     if (!delivery) return
     this.#deliveries.delete(user)
-    this.#starved.delete(delivery)
     this.#attempts.set(user, delivery.end())
+    this.#memory.forget(delivery)
   }
 
   /** Resolves when the mailboxes are left alone. */
@@ -158,23 +161,6 @@ export class Mailroom {
     } finally {
       this.#pumping = false
     }
-  }
-
-  #hold(bytes: number): void {
-    this.#heldBytes += bytes
-    if (bytes >= 0 || this.#starved.size === 0 || this.#full) return
-    const starved = [...this.#starved]
-    this.#starved.clear()
-    for (const delivery of starved) this.#ready(delivery)
-  }
-
-  #mayRead(delivery: Delivery): boolean {
-    if (this.#full) this.#starved.add(delivery)
-    return !this.#full
-  }
-
-  get #full(): boolean {
-    return this.#heldBytes >= this.#options.limits.deliveryMemoryBytes
   }
 
   async #expire(): Promise<void> {

@@ -87,6 +87,10 @@ export class MsgApp implements App {
     }
   }
 
+  holds({ node }: Caller): boolean {
+    return this.#registrations.has(node)
+  }
+
   lost(caller: Caller): void {
     const registration = this.#registrations.get(caller.node)
     if (registration) this.#end(registration, 'linkLost')

@@ -1,3 +1,5 @@
+import { fixed } from '../limits.ts'
+
 /** A message that was sent to its recipient, until its removal from the mailbox is durable. */
 export interface Sent {
   readonly seq: number
@@ -8,7 +10,7 @@ export interface Sent {
   attempt: number
   /** Bytes that are held in memory until they have left. */
   held: number
-  /** When it is to be sent again; Infinity once it was answered. */
+  /** When it is to be sent again; Infinity before it has left, and once it was answered. */
   dueAt: number
   answered: boolean
   removed: boolean
@@ -49,13 +51,22 @@ export class SentMessages {
     return earliest
   }
 
-  add(sent: Sent): void {
+  /** A message is on its way; its bytes are held. */
+  add(seq: number, bytes: number, attempt: number): Sent {
+    const dueAt = Number.POSITIVE_INFINITY
+    const sent: Sent = { seq, bytes, request: 0, attempt, held: bytes, dueAt, answered: false, removed: false }
     this.#sent.push(sent)
-    this.#bytes += sent.bytes
+    this.#bytes += bytes
+    return sent
   }
 
   /** Forgets what is removed up to the first that is not. */
   settle(): void {
     while (this.#sent[0]?.removed) this.#bytes -= this.#sent.shift()?.bytes ?? 0
   }
+}
+
+/** How long the answer to this attempt is waited for, where that to the first is for `deliveryMs`: longer each time. */
+export function answerMs(attempt: number, deliveryMs: number): number {
+  return Math.max(deliveryMs, Math.min(deliveryMs * 2 ** (attempt - 1), fixed.mostTimeoutMs))
 }

@@ -1,5 +1,4 @@
 import { EventEmitter } from 'eventemitter3'
-import { Turnstile } from '../core/turnstile.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
@@ -13,11 +12,14 @@ import { tell } from '../runtime/tell.ts'
 import type { App as AppName } from '../wire/protocol.ts'
 import { Age } from './age.ts'
 import type { App } from './app.ts'
+import { Door } from './door.ts'
 import { FileApp } from './fileApp.ts'
 import { MsgApp } from './msgApp.ts'
 import { serverLog } from './serverLog.ts'
-import { Session, type SessionHost } from './session.ts'
+import { Session } from './session.ts'
+import type { SessionHost } from './sessionHost.ts'
 import { type ServerStatus, shown } from './status.ts'
+import { UserPaces } from './userPaces.ts'
 
 export interface ServeOptions {
   readonly listen: Transport
@@ -89,6 +91,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #limits: Limits
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
+  readonly #door: Door
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
   #listener: Listener | undefined
@@ -115,7 +118,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     })
     const { authenticator } = options
     this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, age, authenticator })
-    const turnstile = new Turnstile(limits.hellosPerSecond, platform.clock.now())
+    this.#door = new Door(limits, platform.clock, log)
     this.#host = {
       platform,
       limits,
@@ -127,13 +130,11 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       ]),
       bootId: platform.random.bytes(16, 'boot id'),
       log,
-      admit: () => {
-        const retryAfterMs = turnstile.enter(platform.clock.now())
-        if (retryAfterMs > 0) throw new OspError('rate-limited', 'too many clients come at once', { retryAfterMs })
-      },
+      door: this.#door,
+      paces: new UserPaces(limits, platform.clock, log),
       listVersion: () => this.#msgApp.listVersion,
       replaces: (session) => this.#replaces(session),
-      closed: (session) => this.#sessions.delete(session),
+      closed: (session) => this.#left(session),
       unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#sessions.size),
     }
   }
@@ -198,6 +199,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     const { retryAfterMs } = this.#limits
     this.#watching?.[Symbol.dispose]()
     await this.#listener?.close()
+    this.#door.close()
     const ended = [...this.#sessions].map((session) =>
       session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
     )
@@ -210,15 +212,16 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   }
 
   #accept(socket: Socket): void {
+    if (!this.#door.enter(socket)) return
     const session = new Session(this.#host, socket, ++this.#node)
     this.#sessions.add(session)
-    const { retryAfterMs, links } = this.#limits
+    const { retryAfterMs } = this.#limits
     if (this.#closing) void session.close(new OspError('shutting-down', undefined, { retryAfterMs }))
-    else if (this.#sessions.size > links) {
-      void session.close(
-        new OspError('rate-limited', `the server has ${links} links, as many as it takes`, { retryAfterMs }),
-      )
-    }
+  }
+
+  #left(session: Session): void {
+    this.#sessions.delete(session)
+    this.#door.left(session.origin)
   }
 
   async #replaces(session: Session): Promise<void> {

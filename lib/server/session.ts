@@ -1,43 +1,23 @@
 import type { Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
-import { KiB, type Limits } from '../limits.ts'
+import { KiB } from '../limits.ts'
 import { checkUserName } from '../names.ts'
-import type { Authenticator } from '../ports/authenticator.ts'
-import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { hex } from '../runtime/hex.ts'
-import { isOpenWay } from '../runtime/openWay.ts'
 import { Peer } from '../runtime/peer.ts'
 import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
-import { type App as AppName, events, version } from '../wire/protocol.ts'
-import type { App, Caller } from './app.ts'
-import type { ServerLog } from './logEvents.ts'
+import { events, version } from '../wire/protocol.ts'
+import type { Caller } from './app.ts'
+import { Idleness } from './idleness.ts'
+import { originOf } from './originOf.ts'
+import { Reading } from './reading.ts'
 import { refusalOf } from './refusalOf.ts'
 import { linkOf } from './serverLog.ts'
+import type { SessionHost } from './sessionHost.ts'
+import { checkTokenWay } from './tokenWay.ts'
+import type { UserPace } from './userPaces.ts'
 import { welcome } from './welcome.ts'
-
-/** What a session needs of its server. */
-export interface SessionHost {
-  readonly platform: Platform
-  readonly limits: Limits
-  readonly authenticator: Authenticator
-  /** Tokens are taken also where others could read them on the way. */
-  readonly insecure: boolean
-  readonly apps: ReadonlyMap<AppName, App>
-  /** 16 bytes that name this run of the server. */
-  readonly bootId: Uint8Array
-  readonly log: ServerLog
-  /** Throws OspError `rate-limited` where too many come at once. */
-  admit(): void
-  /** Up to which version of the online list everybody has been sent the changes. */
-  listVersion(): number
-  /** Ends the link of the same user and session, if one still lives; resolves when its apps know. */
-  replaces(session: Session): Promise<void>
-  closed(session: Session): void
-  /** Bytes of requests, chunks above all, that one link may have waiting to be carried out. */
-  unwrittenBytes(): number
-}
 
 /** What a request that waits takes of memory, besides its payload. */
 const requestBytes = KiB
@@ -45,20 +25,24 @@ const requestBytes = KiB
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
 export class Session implements Caller {
   readonly node: number
+  /** What it is counted by. */
+  readonly origin: string
   readonly #host: SessionHost
   readonly #peer: Peer
+  readonly #reading: Reading
   readonly #greeting: Disposable
+  #pace: UserPace | undefined
+  #idleness: Idleness | undefined
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
   #session = ''
   /** How often somebody's right to come in has changed. */
   #changes = 0
-  #unwritten = 0
-  #paused = false
 
   constructor(host: SessionHost, socket: Socket, node: number) {
     this.#host = host
     this.node = node
+    this.origin = originOf(socket.peer.host)
     const { platform, limits } = host
     this.#greeting = platform.clock.alarm((socket.connectedAtMs ?? platform.clock.now()) + limits.handshakeMs, () =>
       this.#late(),
@@ -73,6 +57,7 @@ export class Session implements Caller {
         keepAliveMs,
         unsentBytes,
         listVersion: () => host.listVersion(),
+        arrived: (bytes) => this.#pace?.took(bytes, this.#reading),
       },
       {
         request: (request) => this.#request(request),
@@ -80,6 +65,7 @@ export class Session implements Caller {
         closed: (why) => this.#closed(why),
       },
     )
+    this.#reading = new Reading(this.#peer, () => host.unwrittenBytes())
   }
 
   get user(): string {
@@ -150,8 +136,9 @@ export class Session implements Caller {
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
+    const { door, limits, bootId } = this.#host
     try {
-      this.#host.admit()
+      door.admit(this.origin, hello.userName)
       if (!hello.versions.includes(version)) {
         throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
       }
@@ -162,37 +149,42 @@ export class Session implements Caller {
         if (this.#state !== 'greeting') return
         // The answer may be older than what has changed: then it is asked for again.
       } while (changes !== this.#changes)
-      const { limits, bootId } = this.#host
       const ack = welcome(limits, bootId, this.node)
       this.#peer.socket.maxPayload = ack.maxFrame
       this.#peer.reply(request, ack)
-      this.#state = 'open'
+      this.#open()
       this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
     } catch (error) {
       const why = this.#refusalOf(error, request)
-      const { code, message: text } = why
-      this.#host.log({ level: 'warn', event: 'link-refused', ...linkOf(this), user: hello.userName, code, text })
+      const { host: from } = this.#peer.socket.peer
+      door.refused(this.origin, { user: hello.userName, node: this.node, from }, why)
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
   }
 
   async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
+    const { authenticator, door, insecure } = this.#host
+    const { socket } = this.#peer
     checkUserName(user)
-    if (token !== '') this.#checkWay()
-    const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })
+    checkTokenWay(token, socket, insecure)
+    const admitted = await door.judge(this.origin, user, () =>
+      authenticator.authenticate({ user, token, peer: socket.peer }),
+    )
     this.#user = admitted.user
     this.#session = hex(session)
     await this.#host.replaces(this)
   }
 
-  /** What others may have read proves nothing. */
-  #checkWay(): void {
-    if (this.#host.insecure || !isOpenWay(this.#peer.socket)) return
-    throw new OspError(
-      'unauthorized',
-      'a token is not taken over a link that others can read: use TLS, and have this token replaced by another one',
-    )
+  #open(): void {
+    const { platform, limits, apps, paces } = this.#host
+    this.#state = 'open'
+    this.#pace = paces.enter(this.#user)
+    const holds = () => [...apps.values()].some((app) => app.holds(this))
+    this.#idleness = new Idleness(platform.clock, limits.idleMs, holds, () => {
+      const idleS = limits.idleMs / 1_000
+      void this.close(new OspError('timed-out', `nothing was asked for ${idleS} s, and nothing was under way`))
+    })
   }
 
   async #serve(request: Request): Promise<void> {
@@ -202,7 +194,8 @@ export class Session implements Caller {
       return this.#peer.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
     const bytes = requestBytes + request.payloadBytes
-    this.#hold(bytes)
+    this.#idleness?.asked()
+    this.#reading.hold(bytes)
     try {
       const reply = await app.handle(this, request)
       if (reply) this.#peer.reply(request, reply)
@@ -211,18 +204,9 @@ export class Session implements Caller {
       if (why.code === 'malformed') await this.#peer.close(why)
       else this.#peer.refuse(request, why)
     } finally {
-      this.#hold(-bytes)
+      this.#reading.hold(-bytes)
+      this.#idleness?.asked()
     }
-  }
-
-  /** The link is read only as fast as what it asks for is done. */
-  #hold(bytes: number): void {
-    this.#unwritten += bytes
-    const full = this.#unwritten > this.#host.unwrittenBytes()
-    if (full === this.#paused) return
-    this.#paused = full
-    if (full) this.#peer.pause()
-    else this.#peer.resume()
   }
 
   #refusalOf(error: unknown, { message }: Request): OspError {
@@ -242,6 +226,8 @@ export class Session implements Caller {
     this.#state = 'closed'
     this.#greeting[Symbol.dispose]()
     if (greeted) {
+      this.#idleness?.stop()
+      this.#host.paces.leave(this.#user, this.#reading)
       for (const app of this.#host.apps.values()) app.lost(this)
       this.#host.log({ level: 'info', event: 'link-closed', ...linkOf(this), code: why.code, text: why.message })
     }

@@ -1,12 +1,14 @@
 import { fileInstance } from '../core/instance.ts'
-import { type Holder, type Instance, Pool } from '../core/pool.ts'
+import { type Instance, Pool } from '../core/pool.ts'
 import { type ErrorCode, OspError } from '../errors.ts'
-import { fixed, type Limits } from '../limits.ts'
+import type { Limits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
 import { FairShare } from './fairShare.ts'
 import type { ServerLog } from './logEvents.ts'
+import { RestingInstances } from './restingInstances.ts'
 import { type FileState, Upload } from './upload.ts'
+import { UploadBounds } from './uploadBounds.ts'
 
 /** How an instance is left, by the events of its table. */
 export type Leaving = keyof (typeof fileInstance.table)['RECEIVE_FILE']
@@ -18,24 +20,21 @@ export type Leaving = keyof (typeof fileInstance.table)['RECEIVE_FILE']
 export class Uploads {
   readonly #limits: Limits
   readonly #clock: Platform['clock']
-  readonly #random: Platform['random']
   readonly #log: ServerLog
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #share: FairShare
+  readonly #bounds: UploadBounds
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
   /** By the time at which they are closed, the longest parked first. */
   readonly #parked = new Map<Upload, number>()
-  /** Links that are about to get an instance by a take-over, once for each. */
-  readonly #reserved: Caller[] = []
-  /** For each link, by instance, until when chunks for it may be under way although the link has lost it. */
-  readonly #resting = new WeakMap<Holder, Map<number, number>>()
+  readonly #resting = new RestingInstances()
   #alarm: Disposable | undefined
 
   constructor(limits: Limits, { clock, random }: Pick<Platform, 'clock' | 'random'>, log: ServerLog) {
     this.#limits = limits
     this.#clock = clock
-    this.#random = random
+    this.#bounds = new UploadBounds(limits, random, () => this.receiving())
     this.#log = log
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
     this.#share = new FairShare(2 * limits.retryAfterMs)
@@ -74,22 +73,27 @@ export class Uploads {
     return upload
   }
 
+  /** Whether a link holds an instance. */
+  isHolder({ node }: Caller): boolean {
+    return this.#bounds.heldBy(node) > 0
+  }
+
   denial(caller: Caller, instance: number): OspError {
     return this.#pool.denial(instance, caller)
   }
 
   /** Gives the upload an instance. Throws OspError `too-many-uploads` or `no-idle-instance`. */
   assign(upload: Upload, caller: Caller, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
-    this.#checkCount(caller)
+    this.#bounds.check(caller)
     const { user, name } = upload
     const now = this.#clock.now()
     const idle = this.#pool.size - this.#pool.busy
-    const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#held(), now)
+    const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#bounds.held(), now)
     const instance = mayTake ? this.#pool.assign(caller, event, (number) => !this.#rests(number, caller)) : undefined
     if (!instance) {
       // What only rests for this link is idle for others: nobody has to be kept from it.
       if (idle === 0 || !mayTake) this.#share.wait(user, name, caller.node, now)
-      throw this.#full('no-idle-instance', mayTake ? undefined : 'users who send fewer files come first')
+      throw this.#bounds.full('no-idle-instance', mayTake ? undefined : 'users who send fewer files come first')
     }
     this.#share.took(user, name)
     this.#byInstance.set(instance.number, upload)
@@ -102,13 +106,7 @@ export class Uploads {
 
   /** Keeps a place among the caller's uploads until it is disposed. Throws OspError `too-many-uploads`. */
   reserve(caller: Caller): Disposable {
-    this.#checkCount(caller)
-    this.#reserved.push(caller)
-    return {
-      [Symbol.dispose]: () => {
-        this.#reserved.splice(this.#reserved.indexOf(caller), 1)
-      },
-    }
+    return this.#bounds.reserve(caller)
   }
 
   /**
@@ -186,37 +184,12 @@ export class Uploads {
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
   }
 
-  /** Chunks for an instance may be under way when their link has lost it: they must not be taken for another upload's. */
   #rest({ number, holder }: Instance<FileState>): void {
-    if (!holder) return
-    const own = this.#resting.get(holder) ?? new Map<number, number>()
-    this.#resting.set(holder, own.set(number, this.#clock.now() + fixed.frameLifetimeMs))
+    this.#resting.add(number, holder, this.#clock.now())
   }
 
   #rests(number: number, caller: Caller): boolean {
-    return (this.#resting.get(caller)?.get(number) ?? 0) > this.#clock.now()
-  }
-
-  #checkCount(caller: Caller): void {
-    let count = 0
-    for (const { node } of this.#reserved) if (node === caller.node) count++
-    for (const { instance } of this.#byInstance.values()) if (instance?.holder?.node === caller.node) count++
-    if (count < this.#limits.uploadsPerLink) return
-    throw this.#full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
-  }
-
-  /** A refusal that passes by itself. Those who were refused together come back one after another. */
-  #full(code: 'no-idle-instance' | 'too-many-uploads', text: string | undefined): OspError {
-    const { retryAfterMs } = this.#limits
-    const spread = 1 + this.#random.fraction('when a refused upload comes back')
-    return new OspError(code, text, { retryAfterMs: retryAfterMs * spread })
-  }
-
-  /** How many instances each user holds. */
-  #held(): ReadonlyMap<string, number> {
-    const held = new Map<string, number>()
-    for (const { user } of this.#byInstance.values()) held.set(user, (held.get(user) ?? 0) + 1)
-    return held
+    return this.#resting.has(number, caller, this.#clock.now())
   }
 
   /** Closes what was parked too long, or beyond the bound. */

@@ -16,7 +16,13 @@ import { watchedServer } from '../support/watchedServer.ts'
 const changes = 20
 
 function limitsFor(count: number): Partial<Limits> {
-  return { clients: count + 10, links: count + 10, hellosPerSecond: 1_000_000, keepAliveMs: 600_000 }
+  return {
+    clients: count + 10,
+    links: count + 10,
+    linksPerAddress: count + 10,
+    hellosPerSecond: 1_000_000,
+    keepAliveMs: 600_000,
+  }
 }
 
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0

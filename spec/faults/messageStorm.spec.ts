@@ -15,7 +15,11 @@ const hellosPerSecond = 90
 /** A server that admits them all at once, for the time before the fact. */
 function hospitable(place: MortalServer) {
   const kill = { at: 'publish', when: 'before', nth: 1 } as const
-  return place.killable({ kill, limits: { clients: count, hellosPerSecond: 10 * count }, onConflict: 'replace' })
+  return place.killable({
+    kill,
+    limits: { clients: count, linksPerAddress: 2 * count, hellosPerSecond: 10 * count },
+    onConflict: 'replace',
+  })
 }
 
 /** Resolves when its next whole list has come, and everybody who listens is in it. */
@@ -57,7 +61,7 @@ spec('a thousand clients that come back at once', (it) => {
         ['link-refused', []],
       ])
       const log = ({ event }: LogEntry) => knocks.get(event)?.push(performance.now())
-      await place.serve({ limits: { clients: count, hellosPerSecond }, log })
+      await place.serve({ limits: { clients: count, linksPerAddress: 2 * count, hellosPerSecond }, log })
       await Promise.all(clients.map((client) => client.online()))
       await allBack
       const seconds = (performance.now() - began) / 1_000

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict'
 import { KiB, MiB } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
-import { bystander } from '../support/bystander.ts'
 import { patterned } from '../support/memorySource.ts'
 import { bytesOf, RawStream } from '../support/rawStream.ts'
 import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 import { turn } from '../support/turn.ts'
 import { turns } from '../support/turns.ts'
-import { type Report, watchedServer } from '../support/watchedServer.ts'
+import { withstood } from '../support/withstood.ts'
 
 const size = 256 * MiB
 
@@ -32,43 +31,6 @@ async function flood(raw: RawStream, frames: Iterable<Buffer>, bytes = Number.PO
 async function start(raw: RawStream, seq = 2): Promise<Message<'StartPostFileAck'>> {
   await raw.write(bytesOf({ event: 'StartPostFileReq', fileName: 'a', size, modifiedAt: 1, digest: 2 }, seq))
   return raw.until('StartPostFileAck')
-}
-
-/**
- * Lets `attack` loose on a server in a process of its own, beside a client that uploads. Proves that this client was not
- * disturbed, that the server took at most `growth` bytes more than before, has found no fault of its own, and holds
- * nothing of the attack afterwards. Resolves with the codes that links were closed with.
- */
-async function withstood(growth: number, attack: (port: number, report: () => Promise<Report>) => Promise<void>) {
-  await using server = await watchedServer({ links: 300, parkedMs: 1 })
-  const log: Report['log'][number][] = []
-  let peak = 0
-  const report = async () => {
-    const told = await server.report()
-    log.push(...told.log)
-    peak = Math.max(peak, told.peakBytes)
-    return told
-  }
-  // The server's own, such as the one for what has passed its age limit.
-  const { timers } = await report()
-  {
-    await using beside = bystander(server.port)
-    await beside.undisturbed()
-    const { usedBytes } = await report()
-    peak = 0
-    await Promise.all([attack(server.port, report), beside.undisturbed()])
-    await beside.undisturbed()
-    await report()
-    assert.ok(peak - usedBytes < growth, `it took ${Math.round((peak - usedBytes) / MiB)} MiB more`)
-  }
-  let last = await report()
-  while (last.connections > 0 || last.timers > timers) last = await report()
-  assert.deepEqual(last.status, { links: 0, users: [], online: [], uploads: [] })
-  assert.deepEqual(
-    log.filter(({ level }) => level === 'error'),
-    [],
-  )
-  return log.filter(({ event, user }) => event === 'link-closed' && user !== 'alice').map(({ code }) => code)
 }
 
 const limitMs = 60_000

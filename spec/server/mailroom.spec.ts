@@ -1,112 +1,9 @@
 import assert from 'node:assert/strict'
-import { memory } from '../../lib/adapters/memoryStorage.ts'
-import type { OspError } from '../../lib/errors.ts'
-import { defaultLimits, KiB, type Limits, limitsWith } from '../../lib/limits.ts'
-import type { Asked } from '../../lib/runtime/peerOptions.ts'
-import type { Caller } from '../../lib/server/app.ts'
-import { Mailroom } from '../../lib/server/mailroom.ts'
-import type { Message, RequestName } from '../../lib/wire/message.ts'
+import { defaultLimits, KiB } from '../../lib/limits.ts'
+import { type Handed, type Recipient, roomWith } from '../support/mailroomRig.ts'
 import { patterned } from '../support/memorySource.ts'
-import { idOf, textOf, WallClock } from '../support/messageClient.ts'
-import { heldPlatform } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
-import { stepped } from '../support/steppedStorage.ts'
 import { pass, turn } from '../support/turn.ts'
-
-interface Handed {
-  readonly message: Message<'DeliverMsgReq'>
-  readonly seq: number
-  /** The socket has taken it. */
-  left(): void
-  answer(): void
-}
-
-/** A recipient whose socket takes what the fact says. */
-class Recipient implements Caller {
-  readonly session = ''
-  readonly reliable = true
-  readonly node = 1
-  readonly from = 'spec'
-  readonly user: string
-  open = true
-  /** Runs within `ask`. */
-  asked: () => void = () => {}
-  /** Deliveries and repetitions, first to last. */
-  readonly handed: Handed[] = []
-  readonly #order: string[]
-
-  constructor(user: string, order: string[]) {
-    this.user = user
-    this.#order = order
-  }
-
-  reply(): void {}
-  notify(): void {}
-
-  ask<K extends RequestName>(request: Message<K>, left: () => void = () => {}): Asked<K> {
-    const message = request as Message as Message<'DeliverMsgReq'>
-    const seq = this.handed.length + 1
-    this.asked()
-    const reply = new Promise<Message>((resolve) => {
-      const answer = () => resolve({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq })
-      this.#hand({ message, seq, left, answer })
-    })
-    return { seq, reply: reply as Asked<K>['reply'] }
-  }
-
-  repeat(seq: number, request: Message<RequestName>, left: () => void = () => {}): boolean {
-    this.#hand({ message: request as Message<'DeliverMsgReq'>, seq, left, answer: () => {} })
-    return true
-  }
-
-  async close(_why: OspError): Promise<void> {
-    this.open = false
-  }
-
-  #hand(handed: Handed): void {
-    this.handed.push(handed)
-    this.#order.push(`${this.user} ${textOf(handed.message.content).slice(0, 1)}`)
-  }
-}
-
-/** A mailroom on a clock that is moved by hand. */
-async function roomWith(limits: Partial<Limits> = {}) {
-  const clock = new WallClock()
-  const platform = { ...heldPlatform(), clock }
-  const storage = memory()
-  await storage.open(platform)
-  const { mailboxes } = stepped(storage, (_, run) => run())
-  const others = { limits: limitsWith(limits), platform, log: () => {}, age: clock }
-  const reads: { bytes: number; go: () => void }[] = []
-  const state = { holdsReads: false }
-  const read: typeof mailboxes.read = async (...args) => {
-    if (state.holdsReads) await new Promise<void>((go) => reads.push({ bytes: args[3], go }))
-    return mailboxes.read(...args)
-  }
-  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, ...others })
-  await room.open()
-  /** What was handed over to whom, in order. */
-  const order: string[] = []
-  let id = 0
-  return {
-    room,
-    clock,
-    order,
-    reads,
-    state,
-    async post(users: readonly string[], content: string | Uint8Array): Promise<void> {
-      const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
-      await room.post({ sender: 'sender', id: idOf(++id), content: bytes }, users)
-    },
-    async listen(user: string, asked = () => {}): Promise<Recipient> {
-      const recipient = new Recipient(user, order)
-      recipient.asked = asked
-      room.deliver(recipient)
-      await turn()
-      return recipient
-    },
-  }
-}
 
 const { deliveryMs } = defaultLimits
 const users = (count: number) => Array.from({ length: count }, (_, at) => `user ${at}`)
@@ -116,8 +13,8 @@ spec('the sending work', (it) => {
   it('goes round among recipients: what is not answered in time goes to its tail, one message for each turn', async () => {
     const { post, listen, order, clock } = await roomWith()
     for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
-    await listen('alice')
-    await listen('bob')
+    await listen('alice', { takes: true })
+    await listen('bob', { takes: true })
     order.length = 0
     await pass(clock, deliveryMs)
     await pass(clock, 0)
@@ -128,7 +25,7 @@ spec('the sending work', (it) => {
   it('within a mailbox repeats the earlier message first', async () => {
     const { post, listen, order, clock } = await roomWith()
     for (const text of ['1', '2', '3', '4']) await post(['alice'], text)
-    await listen('alice')
+    await listen('alice', { takes: true })
     for (let times = 0; times < 4; times++) await pass(clock, times === 0 ? deliveryMs : 0)
     assert.deepEqual(
       order,
@@ -136,10 +33,23 @@ spec('the sending work', (it) => {
     )
   })
 
-  it('counts attempts up to what the field can say', async () => {
+  it('sends nothing again that the socket has not taken, and waits for its answer from then on', async () => {
     const { post, listen, clock } = await roomWith()
     await post(['alice'], '1')
     const alice = await listen('alice')
+    await pass(clock, 10 * deliveryMs)
+    assert.equal(alice.handed.length, 1)
+    alice.handed[0]?.left()
+    await pass(clock, deliveryMs - 1)
+    assert.equal(alice.handed.length, 1)
+    await pass(clock, 1)
+    assert.equal(alice.handed.length, 2)
+  })
+
+  it('counts attempts up to what the field can say', async () => {
+    const { post, listen, clock } = await roomWith()
+    await post(['alice'], '1')
+    const alice = await listen('alice', { takes: true })
     for (let times = 0; times < 300; times++) await pass(clock, 30_000)
     assert.equal(alice.handed.length, 301)
     assert.equal(alice.handed.at(-1)?.message.attempt, 255)
@@ -150,14 +60,19 @@ spec('the memory of deliveries', (it) => {
   const piece = patterned(64 * KiB)
   const limits = { deliveryMemoryBytes: 512 * KiB, deliveryBytes: 128 * KiB }
 
-  it('is bounded for all recipients together while no socket takes anything, and all get all once they do', async () => {
+  it('is bounded while no socket takes anything, but for one message each, and all get all once they do', async () => {
     const { post, listen } = await roomWith(limits)
     const names = users(20)
     for (let times = 0; times < 3; times++) for (const name of names) await post([name], piece)
     const recipients: Recipient[] = []
     for (const name of names) recipients.push(await listen(name))
     const held = () => bytesIn(recipients.flatMap(({ handed }) => handed))
-    assert.equal(held(), limits.deliveryMemoryBytes)
+    const most = limits.deliveryMemoryBytes / limits.deliveryBytes
+    assert.deepEqual(
+      recipients.map(({ handed }) => handed.length),
+      names.map((_, at) => (at < most ? 2 : 1)),
+    )
+    assert.equal(held(), limits.deliveryMemoryBytes + (names.length - most) * piece.length)
     for (const recipient of recipients.concat(recipients)) {
       for (const { left, answer } of recipient.handed.slice()) {
         left()
@@ -186,7 +101,8 @@ spec('the memory of deliveries', (it) => {
     state.holdsReads = true
     const recipients: Recipient[] = []
     for (const name of names) recipients.push(await listen(name))
-    assert.equal(reads.length, limits.deliveryMemoryBytes / limits.deliveryBytes)
+    // Eight more read one message each.
+    assert.equal(reads.length, limits.deliveryMemoryBytes / limits.deliveryBytes + 8)
     while (reads.length > 0) {
       const begun = reads.reduce((sum, { bytes }) => sum + bytes, 0)
       assert.ok(begun < limits.deliveryMemoryBytes + limits.deliveryBytes)
@@ -211,12 +127,28 @@ spec('the memory of deliveries', (it) => {
     assert.equal((await listen('last')).handed.length, 1)
   })
 
+  it('can be held by any number of recipients that take nothing: another one gets one message after another', async () => {
+    const { post, listen } = await roomWith(limits)
+    for (const name of users(50)) {
+      for (let times = 0; times < 2; times++) await post([name], piece)
+      await listen(name)
+    }
+    for (let times = 0; times < 5; times++) await post(['last'], piece)
+    const last = await listen('last')
+    for (let count = 1; count <= 5; count++) {
+      assert.equal(last.handed.length, count)
+      last.handed.at(-1)?.left()
+      last.handed.at(-1)?.answer()
+      await turn()
+    }
+  })
+
   it('is free again of a recipient whose link has ended', async () => {
     const { room, post, listen } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alice = await listen('alice')
     const bob = await listen('bob')
-    assert.deepEqual([alice.handed.length, bob.handed.length], [2, 0])
+    assert.deepEqual([alice.handed.length, bob.handed.length], [2, 1])
     room.stop('alice')
     await turn()
     assert.equal(bob.handed.length, 2)
@@ -226,7 +158,7 @@ spec('the memory of deliveries', (it) => {
     const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 64 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alarms = clock.set
-    const alice = await listen('alice', () => room.stop('alice'))
+    const alice = await listen('alice', { asked: () => room.stop('alice') })
     assert.deepEqual([alice.handed.length, clock.set], [1, alarms])
     assert.equal((await listen('bob')).handed.length, 2)
   })
@@ -239,7 +171,8 @@ spec('the memory of deliveries', (it) => {
     await turn()
     const bob = await listen('bob')
     await pass(clock, deliveryMs)
-    assert.deepEqual([alice.handed.length, bob.handed.length], [2, 2])
+    // One message for her who holds none, though memory is full.
+    assert.deepEqual([alice.handed.length, bob.handed.length], [3, 2])
     for (const { left } of bob.handed) left()
     await turn()
     assert.equal(alice.handed.length + bob.handed.length, 6)

@@ -6,7 +6,7 @@ import { watchedServer } from '../support/watchedServer.ts'
 
 /** What a visitor's coming costs each of `count` registered peers, once all of them know of it. */
 async function costOfChange(count: number): Promise<{ bytes: number; frames: number }> {
-  const limits = { clients: count + 1, links: count + 1, hellosPerSecond: 1_000_000 }
+  const limits = { clients: count + 1, links: count + 1, linksPerAddress: count + 1, hellosPerSecond: 1_000_000 }
   await using server = await watchedServer(limits, { peaks: false })
   const to = tcp({ port: server.port })
   const peers = await registerMany(to, count)

@@ -80,10 +80,10 @@ export const messageMutations: readonly Mutation[] = [
   },
   {
     fault: 'a delivery that no memory was left for is forgotten',
-    file: 'lib/server/mailroom.ts',
-    before: 'for (const delivery of starved) this.#ready(delivery)',
+    file: 'lib/server/deliveryMemory.ts',
+    before: 'for (const each of starved) this.#ready(each)',
     after: '',
-    shownBy: messages(7),
+    shownBy: 'spec/server/mailroom.spec.ts',
   },
   {
     fault: 'a message is acknowledged to the server before its receipt is kept',

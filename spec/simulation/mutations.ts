@@ -47,8 +47,8 @@ const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a link takes over more uploads at once than it is allowed',
-    file: 'lib/server/uploads.ts',
-    before: 'for (const { node } of this.#reserved) if (node === caller.node) count++',
+    file: 'lib/server/uploadBounds.ts',
+    before: 'for (const reserved of this.#reserved) if (reserved.node === node) count++',
     after: '',
     shownBy: files(31),
   },

@@ -1,7 +1,7 @@
 import type { Transport } from '../../lib/ports/socket.ts'
 
-/** Everybody who comes by `transport` seems to come from another machine. */
-export function fromAfar(transport: Transport): Transport {
+/** Everybody who comes by `transport` seems to come from another machine: from the one whose address `from` tells then. */
+export function fromAfar(transport: Transport, from = () => '192.0.2.1'): Transport {
   return {
     dial: (options, signal) => transport.dial(options, signal),
     async listen(options) {
@@ -14,7 +14,7 @@ export function fromAfar(transport: Transport): Transport {
           }
           return (accept: (socket: unknown) => void) =>
             target.start((socket) => {
-              Object.defineProperty(socket, 'peer', { value: { host: '192.0.2.1', port: 1, local: false } })
+              Object.defineProperty(socket, 'peer', { value: { host: from(), port: 1, local: false } })
               accept(socket)
             })
         },

@@ -51,8 +51,9 @@ export class RawStream implements AsyncDisposable {
     })
   }
 
-  static async connect(port: number): Promise<RawStream> {
-    const stream = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+  /** From an address of this machine. */
+  static async connect(port: number, localAddress = '127.0.0.1'): Promise<RawStream> {
+    const stream = connect({ port, host: '127.0.0.1', localAddress, noDelay: true, allowHalfOpen: true })
     await once(stream, 'connect')
     return new RawStream(stream)
   }

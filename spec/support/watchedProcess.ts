@@ -1,6 +1,10 @@
-/** The process of a watched server: `watchedProcess.ts DIRECTORY LIMITS PEAKS`; tells its port by IPC, then a report for each message. */
+/**
+ * The process of a watched server: `watchedProcess.ts DIRECTORY LIMITS PEAKS`; tells its port by IPC, then a report for
+ * each message. Users are let in at their word, unless their name begins with `nobody`.
+ */
 import { getActiveResourcesInfo } from 'node:process'
-import { serve } from '../../lib/index.ts'
+import { localOnly } from '../../lib/adapters/localOnly.ts'
+import { OspError, serve } from '../../lib/index.ts'
 import { disk, tcp } from '../../lib/node.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Report } from './watchedServer.ts'
@@ -21,10 +25,19 @@ if (peaks === 'true') {
   }, 100).unref()
 }
 
+const { authenticate, knows } = localOnly()
+
 const server = await serve({
   listen: tcp({ port: 0 }),
   storage: disk(directory),
   limits: JSON.parse(limits),
+  authenticator: {
+    knows,
+    async authenticate(credentials) {
+      if (credentials.user.startsWith('nobody')) throw new OspError('unauthorized')
+      return authenticate(credentials)
+    },
+  },
   log: (entry) => log.push(entry),
 })
 

@@ -1,0 +1,38 @@
+import type { Limits } from 'ospd'
+import { count, duration, setting, size, type Values } from '../common/settings.ts'
+
+/** The settings of `ospd serve` by which it withstands those who want too much of it. */
+export const limitSettings = {
+  'max-links': setting(count, '2000', { describe: 'links at once at most' }),
+  'links-per-address': setting(count, '500', { describe: 'links at once from one address (IPv6: one /64) at most' }),
+  'handshake-time': setting(duration, '10s', { describe: 'how long a new link may take to say who it is' }),
+  'idle-time': setting(duration, '1h', { describe: 'a link that does nothing is closed after it' }),
+  'failed-hellos-per-address': setting(count, '60', { describe: 'wrong tokens in a minute from one address at most' }),
+  'failed-hellos-per-user': setting(count, '10', { describe: 'the same of one user from one address' }),
+  'frames-per-second': setting(count, '100000', {
+    describe: 'requests and answers of one user that are read a second',
+  }),
+  'bytes-per-second': setting(size, '2G', { describe: 'bytes of one user that are read a second, 64k or more' }),
+  'uploads-per-user': setting(count, '100', { describe: 'uploads at once of one user at most' }),
+  'mailbox-messages': setting(count, '10000', { describe: 'messages that wait for one user at most' }),
+  'mailbox-size': setting(size, '64M', { describe: 'bytes of messages that wait for one user at most' }),
+  'message-age': setting(duration, '30d', { describe: 'how long a message waits for its recipient' }),
+} as const
+
+/** What of them bounds the server. */
+export function limitsOfSettings(values: Values<typeof limitSettings>): Partial<Limits> {
+  return {
+    links: values['max-links'],
+    linksPerAddress: values['links-per-address'],
+    handshakeMs: values['handshake-time'],
+    idleMs: values['idle-time'],
+    failedHellosPerAddress: values['failed-hellos-per-address'],
+    failedHellosPerUser: values['failed-hellos-per-user'],
+    framesPerSecond: values['frames-per-second'],
+    bytesPerSecond: values['bytes-per-second'],
+    uploadsPerUser: values['uploads-per-user'],
+    mailboxMessages: values['mailbox-messages'],
+    mailboxBytes: values['mailbox-size'],
+    messageAgeMs: values['message-age'],
+  }
+}

@@ -1,0 +1,70 @@
+import { type ErrorCode, OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Random } from '../ports/platform.ts'
+import type { Caller } from './app.ts'
+import type { Upload } from './upload.ts'
+
+/** How many instances each link and each user holds, and may hold. */
+export class UploadBounds {
+  readonly #limits: Limits
+  readonly #random: Random
+  readonly #receiving: () => Iterable<Upload>
+  /** Links that are about to get an instance by a take-over, once for each. */
+  readonly #reserved: Caller[] = []
+
+  constructor(limits: Limits, random: Random, receiving: () => Iterable<Upload>) {
+    this.#limits = limits
+    this.#random = random
+    this.#receiving = receiving
+  }
+
+  /** By user. */
+  held(): ReadonlyMap<string, number> {
+    const held = new Map<string, number>()
+    for (const { user } of this.#receiving()) held.set(user, (held.get(user) ?? 0) + 1)
+    return held
+  }
+
+  heldBy(node: number): number {
+    let count = 0
+    for (const { instance } of this.#receiving()) if (instance?.holder?.node === node) count++
+    return count
+  }
+
+  /** Throws OspError `too-many-uploads` where the caller can't have another instance. */
+  check(caller: Caller): void {
+    this.#checkLink(caller)
+    const { user } = caller
+    const count = this.held().get(user) ?? 0
+    if (count < this.#limits.uploadsPerUser) return
+    throw this.full('too-many-uploads', `${user} sends ${count} files already, as many as the server allows one user`)
+  }
+
+  /**
+   * Keeps a place among the caller's uploads, for one that the user holds already, until it is disposed. Throws OspError
+   * `too-many-uploads`.
+   */
+  reserve(caller: Caller): Disposable {
+    this.#checkLink(caller)
+    this.#reserved.push(caller)
+    return {
+      [Symbol.dispose]: () => {
+        this.#reserved.splice(this.#reserved.indexOf(caller), 1)
+      },
+    }
+  }
+
+  /** A refusal that passes by itself. Those who were refused together come back one after another. */
+  full(code: Extract<ErrorCode, 'no-idle-instance' | 'too-many-uploads'>, text: string | undefined): OspError {
+    const { retryAfterMs } = this.#limits
+    const spread = 1 + this.#random.fraction('when a refused upload comes back')
+    return new OspError(code, text, { retryAfterMs: retryAfterMs * spread })
+  }
+
+  #checkLink({ node }: Caller): void {
+    let count = this.heldBy(node)
+    for (const reserved of this.#reserved) if (reserved.node === node) count++
+    if (count < this.#limits.uploadsPerLink) return
+    throw this.full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
+  }
+}

@@ -1,0 +1,113 @@
+import { memory } from '../../lib/adapters/memoryStorage.ts'
+import type { OspError } from '../../lib/errors.ts'
+import { type Limits, limitsWith } from '../../lib/limits.ts'
+import type { Asked } from '../../lib/runtime/peerOptions.ts'
+import type { Caller } from '../../lib/server/app.ts'
+import { Mailroom } from '../../lib/server/mailroom.ts'
+import type { Message, RequestName } from '../../lib/wire/message.ts'
+import { idOf, textOf, WallClock } from './messageClient.ts'
+import { heldPlatform } from './serverRig.ts'
+import { stepped } from './steppedStorage.ts'
+import { turn } from './turn.ts'
+
+/** A delivery, or a repetition, that was handed to a socket. */
+export interface Handed {
+  readonly message: Message<'DeliverMsgReq'>
+  readonly seq: number
+  /** The socket has taken it. */
+  left(): void
+  answer(): void
+}
+
+/** A recipient whose socket takes what the fact says. */
+export class Recipient implements Caller {
+  readonly session = ''
+  readonly reliable = true
+  readonly node = 1
+  readonly from = 'spec'
+  readonly user: string
+  open = true
+  /** Its socket takes everything at once. */
+  takes = false
+  /** Runs within `ask`. */
+  asked: () => void = () => {}
+  /** Deliveries and repetitions, first to last. */
+  readonly handed: Handed[] = []
+  readonly #order: string[]
+
+  constructor(user: string, order: string[]) {
+    this.user = user
+    this.#order = order
+  }
+
+  reply(): void {}
+  notify(): void {}
+
+  ask<K extends RequestName>(request: Message<K>, left: () => void = () => {}): Asked<K> {
+    const message = request as Message as Message<'DeliverMsgReq'>
+    const seq = this.handed.length + 1
+    this.asked()
+    const reply = new Promise<Message>((resolve) => {
+      this.#hand({
+        message,
+        seq,
+        left,
+        answer: () => resolve({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq }),
+      })
+    })
+    return { seq, reply: reply as Asked<K>['reply'] }
+  }
+
+  repeat(seq: number, request: Message<RequestName>, left: () => void = () => {}): boolean {
+    this.#hand({ message: request as Message<'DeliverMsgReq'>, seq, left, answer: () => {} })
+    return true
+  }
+
+  async close(_why: OspError): Promise<void> {
+    this.open = false
+  }
+
+  #hand(handed: Handed): void {
+    this.handed.push(handed)
+    this.#order.push(`${this.user} ${textOf(handed.message.content).slice(0, 1)}`)
+    if (this.takes) handed.left()
+  }
+}
+
+/** A mailroom on a clock that is moved by hand. */
+export async function roomWith(limits: Partial<Limits> = {}) {
+  const clock = new WallClock()
+  const platform = { ...heldPlatform(), clock }
+  const storage = memory()
+  await storage.open(platform)
+  const { mailboxes } = stepped(storage, (_, run) => run())
+  const others = { limits: limitsWith(limits), platform, log: () => {}, age: clock }
+  const reads: { bytes: number; go: () => void }[] = []
+  const state = { holdsReads: false }
+  const read: typeof mailboxes.read = async (...args) => {
+    if (state.holdsReads) await new Promise<void>((go) => reads.push({ bytes: args[3], go }))
+    return mailboxes.read(...args)
+  }
+  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, ...others })
+  await room.open()
+  /** What was handed over to whom, in order. */
+  const order: string[] = []
+  let id = 0
+  return {
+    room,
+    clock,
+    order,
+    reads,
+    state,
+    async post(users: readonly string[], content: string | Uint8Array): Promise<void> {
+      const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
+      await room.post({ sender: 'sender', id: idOf(++id), content: bytes }, users)
+    },
+    async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}): Promise<Recipient> {
+      const recipient = Object.assign(new Recipient(user, order), how)
+      room.deliver(recipient)
+      await turn()
+      return recipient
+    },
+  }
+}
