@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { daemon, place, run } from './support/commands.ts'
+import { daemon, place, run, start } from './support/commands.ts'
 import { root } from './support/source.ts'
 import { spec } from './support/spec.ts'
 
@@ -21,6 +21,8 @@ spec('the README', (it) => {
       'osp msg alice bob "hi"',
       'osp listen --count 1 --user alice',
       'osp who',
+      'ospd user add alice',
+      'ospd serve --host 0.0.0.0 --tls auto',
     ])
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
       scripts: Record<string, string>
@@ -53,6 +55,27 @@ spec('the README', (it) => {
     assert.equal(await osp(lines[5]), 'alice stored\nbob stored\n')
     assert.match(await osp(lines[6]), / me hi\n$/u)
     assert.equal(await osp(lines[7]), '')
+  })
+
+  it('shows how a server is opened to others', async () => {
+    await using at = await place()
+    const words = (line = '') => line.split(' ').slice(1)
+    const added = await run('ospd', words(lines[8]), { cwd: at.path })
+    // No other machine is to reach it here.
+    const serving = words(lines[9]?.replace('0.0.0.0', '127.0.0.1'))
+    await using server = start('ospd', serving, { cwd: at.path, env: { OSPD_PORT: '0' } })
+    const [, port] = await server.printed(/^ospd ready on 127\.0\.0\.1:(\d+) with TLS/u)
+    const env = {
+      OSP_SERVER: `127.0.0.1:${port}`,
+      OSP_USER: 'alice',
+      OSP_STATE: join(at.path, 'state'),
+      OSP_TLS: 'true',
+    }
+    const { code, stderr } = await run('osp', ['login'], { cwd: at.path, env, input: added.stdout })
+    assert.equal(code, 0, stderr)
+    await at.write('a.txt', 'a')
+    assert.match((await run('osp', ['send', 'a.txt'], { cwd: at.path, env })).stdout, /a\.txt\n$/u)
+    assert.equal((await run('osp', ['send', 'a.txt', '--user', 'bob'], { cwd: at.path, env })).code, 4)
   })
 
   it('leads to pages that are there', () => {
