@@ -88,6 +88,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
   readonly #closed = deferred<void>()
+  /** Sockets that are being closed, whose sessions are over. */
+  readonly #leaving = new Set<Promise<void>>()
   #listener: Listener | undefined
   #closing = false
   #node = 0
@@ -128,7 +130,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       },
       listVersion: () => this.#msgApp.listVersion,
       replaces: (session) => this.#replaces(session),
-      closed: (session) => this.#sessions.delete(session),
+      closed: (session) => this.#left(session),
       unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#sessions.size),
     }
   }
@@ -195,6 +197,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     try {
       await Promise.all([this.#fileApp.close(), this.#msgApp.close()])
       await Promise.all(ended)
+      await Promise.all(this.#leaving)
     } finally {
       await this.#options.storage[Symbol.asyncDispose]()
     }
@@ -210,6 +213,14 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
         new OspError('rate-limited', `the server has ${links} links, as many as it takes`, { retryAfterMs }),
       )
     }
+  }
+
+  #left(session: Session): void {
+    this.#sessions.delete(session)
+    // Once it has said its last word.
+    const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
+    this.#leaving.add(gone)
+    void gone.finally(() => this.#leaving.delete(gone))
   }
 
   async #replaces(session: Session): Promise<void> {

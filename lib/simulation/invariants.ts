@@ -23,6 +23,7 @@ export class Invariants {
 
   /** After every step. */
   check(): void {
+    for (const fault of this.#world.disk.faults) this.#world.fail(fault)
     this.#written()
     this.#published()
     this.#instances()
@@ -38,7 +39,7 @@ export class Invariants {
       const kept = record?.checkpoints.at(-1)?.offset ?? 0
       const flushed = disk.partial.get(recordKey(user, name))?.flushed ?? new Uint8Array()
       const whole = kept >= durable && flushed.length >= durable
-      const bytes = flushed.subarray(0, durable)
+      const bytes = disk.troubles.rotten.has(recordKey(user, name)) ? new Uint8Array() : flushed.subarray(0, durable)
       if (record && whole && this.#wasSentOf(record, { offset: 0, bytes })) continue
       if (record?.verified || (!record && disk.read(user, name))) continue
       this.#world.fail(
@@ -50,7 +51,7 @@ export class Invariants {
   /** A client was told that its file is stored: so it is. */
   finished(file: SimulatedFile, sent: SentFile): void {
     if (!this.#world.disk.read(file.user, sent.storedName))
-      this.#world.fail(`${file.name} is acknowledged, but not stored`)
+      this.#world.fail(`${file.path} is acknowledged, but not stored`)
   }
 
   /** Healed, and time has passed: everything has come to its end, and nothing is left over. */
@@ -58,7 +59,7 @@ export class Invariants {
     const { disk, clients } = this.#world
     for (const { name, wanted, open } of clients) {
       for (const file of wanted)
-        this.#world.fail(`${name} has not sent ${file.name}: ${open.find((u) => u.name === file.name)?.phase}`)
+        this.#world.fail(`${name} has not sent ${file.path}: ${open.find((u) => u.name === file.name)?.phase}`)
     }
     for (const key of disk.partial.keys()) {
       if (!disk.texts.has(key)) this.#world.fail(`a partial file without a record is left: ${JSON.stringify(key)}`)

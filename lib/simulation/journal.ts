@@ -51,14 +51,14 @@ export class SimulatedJournal implements Journal {
   }
 
   free(): Promise<number> {
-    return this.#take('time to look for room', async () => this.#disk.freeBytes)
+    return this.#take('time to look for room', async () => this.#disk.troubles.freeBytes)
   }
 
   async close(): Promise<void> {}
 
   /** Of so many records under way when it ends, how many the disk has. */
   #kept(records: number): number {
-    return this.#process.machine.random.integer(0, records, 'records that are left')
+    return Math.floor(this.#process.platform.random.fraction('records that are left') * (records + 1))
   }
 
   #take<T>(reason: string, act: () => Promise<T>): Promise<T> {
