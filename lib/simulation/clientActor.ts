@@ -57,7 +57,7 @@ export class ClientActor implements Program {
 
   /** Its uploads that are not over. */
   get open(): Upload[] {
-    return this.#own?.open ?? []
+    return (!this.process?.frozen && this.#own?.open) || []
   }
 
   /** Healed, it has sent all. */
@@ -77,7 +77,7 @@ export class ClientActor implements Program {
     if (this.#run) return
     const run = this.#begin(this.name)
     this.#world.tell(`${run.process.name} starts`)
-    if (this.tasks) void run.restore()
+    if (this.tasks) run.restore()
     else for (const file of this.wanted) run.send(file)
   }
 

@@ -48,7 +48,11 @@ export class ClientRun {
   }
 
   /** Takes up its list, which has all that it has accepted, and sends what it has not. */
-  async restore(): Promise<void> {
+  restore(): void {
+    this.#restore().catch((error: unknown) => this.#ended('takes up its list', error))
+  }
+
+  async #restore(): Promise<void> {
     const { accepted, name, wanted } = this.#actor
     const uploads = await this.client.uploads.restore()
     const listed = new Set((await this.client.uploads.tasks()).map((task) => task.name))
@@ -61,6 +65,10 @@ export class ClientRun {
   }
 
   send(file: SimulatedFile): void {
+    this.process.awake(() => this.#send(file))
+  }
+
+  #send(file: SimulatedFile): void {
     this.client.uploads.add(file.sourceFor(this.process), { digest: file.algorithm }).then(
       (upload) => {
         if (this.#actor.tasks) this.#actor.accepted.add(file)
@@ -72,8 +80,15 @@ export class ClientRun {
 
   /** Does something with its uploads. */
   steer(what: string, act: (uploads: Client['uploads']) => Promise<void>): void {
-    this.#world.tell(`${this.process.name} ${what}`)
-    act(this.client.uploads).catch((error: unknown) => this.#ended(what, error))
+    this.process.awake(() => {
+      this.#world.tell(`${this.process.name} ${what}`)
+      act(this.client.uploads).then(
+        () => {
+          if (this.#actor.isLeaving(this)) for (const upload of this.open) this.#followNamed(upload)
+        },
+        (error: unknown) => this.#ended(what, error),
+      )
+    })
   }
 
   /** Closes all that it has, and then calls `gone`. */
@@ -112,7 +127,8 @@ export class ClientRun {
         this.#world.invariants.finished(file, sent)
       },
       (error: unknown) => {
-        this.#actor.over(file, OspError.from(error).code === 'unauthorized')
+        const { code } = OspError.from(error)
+        if (code !== 'closed') this.#actor.over(file, code === 'unauthorized')
         this.#ended(`sends ${file.path}`, error, file)
       },
     )

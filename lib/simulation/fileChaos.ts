@@ -94,7 +94,7 @@ function someFile(world: World, user: string): World['files'][number] {
 }
 
 function withClient(world: World, act: (client: Client) => void): boolean {
-  const fitting = world.clients.filter(({ running }) => running)
+  const fitting = world.clients.filter(({ process }) => process?.frozen === false)
   if (fitting.length === 0) return false
   act(world.dice.pick(fitting, 'a client'))
   return true

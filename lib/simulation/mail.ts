@@ -191,7 +191,7 @@ export function drawMailLimits(random: SeededRandom, { users, programs }: Mail, 
   return {
     keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
     recipients: random.pick([2, 3, 16], 'recipients of a message'),
-    clients: random.integer(Math.min(users.length + 1, programs.length), programs.length + 1, 'clients'),
+    clients: random.integer(Math.max(1, Math.min(users.length + 1, programs.length)), programs.length + 1, 'clients'),
     gatherMs: random.pick([1, 50], 'time to gather changes'),
     mailboxMessages: random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox'),
     mailboxBytes: random.pick([500, many, many], 'bytes of a mailbox'),

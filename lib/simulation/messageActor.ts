@@ -78,6 +78,10 @@ export class MessageActor implements Program {
   end(only?: MessageRun): void {
     const run = this.#run
     if (!run || this.#ending || (only && run !== only)) return
+    if (run.process.frozen) {
+      run.process.awake(() => this.end(run))
+      return
+    }
     this.#world.tell(`${run.process.name} ends`)
     this.#ending = true
     run.process.within(endingMs, () => this.#world.fail(`${run.process.name} does not end`))

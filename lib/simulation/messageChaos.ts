@@ -111,7 +111,9 @@ function withProgram(
   fits: (program: MessageActor) => boolean,
   act: (program: MessageActor) => void,
 ): boolean {
-  const fitting = world.mail.programs.filter((program) => !program.isLate && fits(program))
+  const fitting = world.mail.programs.filter(
+    (program) => !program.isLate && !program.run?.process.frozen && fits(program),
+  )
   if (fitting.length === 0) return false
   act(world.dice.pick(fitting, 'a program'))
   return true
@@ -126,7 +128,9 @@ function withPost(
   const posts = [...world.mail.invariants.posts].filter(fits)
   const fitting = posts.flatMap((post) =>
     world.mail.programs.flatMap((program) =>
-      program.name === post.program && program.run ? [[program, program.run, post] as const] : [],
+      program.name === post.program && program.run?.process.frozen === false
+        ? [[program, program.run, post] as const]
+        : [],
     ),
   )
   if (fitting.length === 0) return false

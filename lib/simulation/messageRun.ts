@@ -71,6 +71,10 @@ export class MessageRun {
   }
 
   send(post: Post): void {
+    this.process.awake(() => this.#send(post))
+  }
+
+  #send(post: Post): void {
     post.calls++
     post.giveUp = new AbortController()
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)

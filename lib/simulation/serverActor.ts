@@ -95,10 +95,10 @@ export class ServerActor {
     return true
   }
 
-  /** It closes and ends. False: it does not run, or ends already. */
+  /** It closes and ends. False: it does not run, is frozen, or ends already. */
   stop(): boolean {
     const process = this.#process
-    if (!process || !this.#server || this.#stopping) return false
+    if (!process || !this.#server || this.#stopping || process.frozen) return false
     this.#world.tell(`${process.name} is stopped`)
     this.#stopping = true
     process.within(stoppingMs, () => this.#world.fail(`${process.name} does not stop`))
@@ -170,7 +170,9 @@ export class ServerActor {
     uploads.reason(entry)
     if (level !== 'error' || this.#failing) return
     this.#world.tell(`the server logs ${event} ${user}/${name}: ${text}`)
-    const isRotten = event === 'upload-damaged' && disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
+    const isRotten =
+      ['upload-damaged', 'upload-not-recovered'].includes(event) &&
+      disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
     const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
     if (!isRotten && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
   }

@@ -19,6 +19,12 @@ interface Holding {
   progress: number
 }
 
+/** What a START or CONTINUE is about. */
+interface Asked {
+  readonly key: string
+  readonly version: string
+}
+
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 
 /** Looks at what the server says of uploads: how far they are never falls without a reason that has a name. */
@@ -35,25 +41,24 @@ export class UploadWatch {
   watch(link: Link): void {
     const { server } = link
     const { heard, sent } = server
-    const opening = new Map<number, { readonly key: string; readonly version: string }>()
+    const asked = new Map<number, Asked | undefined>()
     const holdings = new Map<number, Holding>()
     this.#holdings.set(link, holdings)
     let user = ''
     server.heard = (frame) => {
       const message = decode(frame)
+      // One that is repeated is answered as before.
+      const isNew = !asked.has(frame.seq)
       if (message.event === 'HelloReq') user = message.userName
-      else if (message.event === 'StartPostFileReq' || message.event === 'ContinuePostFileReq') {
-        const asked = { key: `${user}/${message.fileName}`, version: versionOf(message) }
-        opening.set(frame.seq, asked)
-        if (message.event === 'StartPostFileReq' || this.#standings.get(asked.key)?.version !== asked.version)
-          this.#standings.delete(asked.key)
-      } else if (message.event === 'CancelFileReq') this.#standings.delete(`${user}/${message.fileName}`)
       else if (message.event === 'FileMd5Req') this.#verifies(holdings.get(frame.instance), true)
+      else if (message.event === 'CancelFileReq' && isNew) this.#standings.delete(`${user}/${message.fileName}`)
+      else if ((message.event === 'StartPostFileReq' || message.event === 'ContinuePostFileReq') && isNew)
+        asked.set(frame.seq, this.#asked(user, message))
       return heard(frame)
     }
     server.sent = (frame) => {
       sent(frame)
-      if (!server.over) this.#said(frame, holdings, opening)
+      if (!server.over) this.#said(frame, holdings, asked)
     }
   }
 
@@ -67,18 +72,13 @@ export class UploadWatch {
     }
   }
 
-  #said(
-    frame: Frame,
-    holdings: Map<number, Holding>,
-    opening: Map<number, { readonly key: string; readonly version: string }>,
-  ): void {
+  #said(frame: Frame, holdings: Map<number, Holding>, asked: Map<number, Asked | undefined>): void {
     const message = decode(frame)
     const holding = holdings.get(frame.instance)
     if (message.event === 'StartPostFileAck' || message.event === 'ContinuePostFileAck') {
-      const asked = opening.get(frame.seq)
-      // One that is said again says nothing.
-      opening.delete(frame.seq)
-      if (asked) holdings.set(message.instance, this.#opened(asked.key, asked.version, message.progress))
+      const { key, version } = asked.get(frame.seq) ?? {}
+      asked.set(frame.seq, undefined)
+      if (key && version) holdings.set(message.instance, this.#opened(key, version, message.progress))
     } else if (message.event === 'PostFileAck') {
       if (holding) this.#acknowledged(holding, message)
     } else if (message.event === 'FileMd5Ack') {
@@ -89,6 +89,14 @@ export class UploadWatch {
       if (message.event === 'FileMd5Nack') this.#verifies(holding, false)
       if (codeOf(message.code) === 'digest-mismatch') this.#clear(holding.key)
     }
+  }
+
+  /** What begins anew owes nothing to what was. */
+  #asked(user: string, message: Opening): Asked {
+    const asked = { key: `${user}/${message.fileName}`, version: versionOf(message) }
+    const isOther = this.#standings.get(asked.key)?.version !== asked.version
+    if (message.event === 'StartPostFileReq' || isOther) this.#standings.delete(asked.key)
+    return asked
   }
 
   #opened(key: string, version: string, progress: number): Holding {
