@@ -12,6 +12,7 @@ import type { Storage } from '../ports/storage.ts'
 import { DiskFiles } from './diskFiles.ts'
 import { DiskTroubles } from './diskTroubles.ts'
 import { SimulatedJournal } from './journal.ts'
+import { JournalRot } from './journalRot.ts'
 import type { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
@@ -41,6 +42,7 @@ export class SimulatedDisk {
   /** What is durable of the messages. */
   readonly journal: MemoryJournal
   readonly troubles: DiskTroubles
+  readonly rot = new JournalRot()
   /** The next flush of messages fails. */
   flushFails = false
   /** What a process has done that no process may. */

@@ -18,6 +18,7 @@ export const messageHappenings: readonly Happening[] = [
   { name: 'a program takes over', weight: 5, happen: takeOver },
   { name: 'a program ends', weight: 3, happen: end },
   { name: 'a flush fails', weight: 1.5, happen: (world) => world.server.failFlush() },
+  { name: 'bits of a journal flip', weight: 2, happen: rot },
 ]
 
 /** Longest contents, in bytes: most are short. */
@@ -102,6 +103,13 @@ function end(world: World): boolean {
     ({ running }) => running,
     (program) => program.end(),
   )
+}
+
+/** Of a message that was stored: it is lost, and whoever reads it says so. */
+function rot(world: World): boolean {
+  const key = world.disk.rot.flip(world.disk.journal, world.dice)
+  if (key !== undefined) world.tell(`a bit of the message ${key} flips`)
+  return key !== undefined
 }
 
 const sending = ({ running, sends }: MessageActor) => running && sends

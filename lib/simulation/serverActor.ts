@@ -21,6 +21,7 @@ export class ServerActor {
   #stopping = false
   #failing = false
   #hasFailed = false
+  #hasReportedLoss = false
 
   constructor(world: World, limits: Partial<Limits>) {
     this.#world = world
@@ -45,6 +46,11 @@ export class ServerActor {
   /** Some run of the server was failing: what it said then may still be on its way. */
   get hasFailed(): boolean {
     return this.#hasFailed
+  }
+
+  /** Some run of it has said that messages can't be read. */
+  get hasReportedLoss(): boolean {
+    return this.#hasReportedLoss
   }
 
   get running(): boolean {
@@ -173,8 +179,10 @@ export class ServerActor {
     const isRotten =
       ['upload-damaged', 'upload-not-recovered'].includes(event) &&
       disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
+    const isLost = event === 'mailboxes-damaged' && disk.rot.any
+    if (isLost) this.#hasReportedLoss = true
     const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
-    if (!isRotten && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
+    if (!isRotten && !isLost && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
   }
 
   #gone(): void {

@@ -16,6 +16,7 @@ const notedJumpMs = 3 * dayMs
 
 function changeToken(world: World): boolean {
   const { dice, tokens, users } = world
+  if (users.length === 0) return false
   const user = dice.pick(users, 'a user')
   const knownMs = dice.pick([0, 0, 50, 10_000], 'time until programs know a token')
   world.tell(`the token of ${user} changes, known in ${knownMs} ms`)
@@ -24,6 +25,7 @@ function changeToken(world: World): boolean {
 }
 
 function comeAsStranger(world: World): boolean {
+  if (world.users.length === 0) return false
   visit(world, world.dice.pick(world.users, 'a user'))
   return true
 }
