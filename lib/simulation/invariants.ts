@@ -4,7 +4,7 @@ import type { SentFile } from '../client/upload.ts'
 import type { Limits } from '../limits.ts'
 import type { TransferRecord } from '../ports/storage.ts'
 import type { ReceivingUpload } from '../server/status.ts'
-import type { Appended } from './disk.ts'
+import type { Appended, PublishedImage } from './disk.ts'
 import { type SimulatedFile, sameBytes, type Version } from './files.ts'
 import { fullBytes } from './socket.ts'
 import type { World } from './world.ts'
@@ -14,6 +14,7 @@ export class Invariants {
   readonly #world: World
   readonly #limits: Limits
   #publications = 0
+  readonly #storedBytes = new Map<string, number>()
   readonly #publishedVersions = new Set<Version>()
 
   constructor(world: World, limits: Limits) {
@@ -84,6 +85,7 @@ export class Invariants {
     const { disk } = this.#world
     if (disk.publications === this.#publications) return
     for (const [user, names] of disk.published) {
+      this.#quota(user, [...names.values()])
       for (const [name, { bytes, serial }] of names) {
         if (serial <= this.#publications) continue
         const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
@@ -94,6 +96,15 @@ export class Invariants {
       }
     }
     this.#publications = disk.publications
+  }
+
+  /** The bytes of a user do not grow beyond their quota, for as long as there is one. */
+  #quota(user: string, images: readonly PublishedImage[]): void {
+    const bytes = images.reduce((sum, image) => sum + image.bytes.length, 0)
+    const before = this.#storedBytes.get(user) ?? 0
+    this.#storedBytes.set(user, bytes)
+    if (!this.#world.healed && bytes > before && bytes > this.#limits.userBytes)
+      this.#world.fail(`${user} has stored ${bytes} bytes, more than the quota`)
   }
 
   /** Each upload has one instance, and there are no more of them than is allowed. */

@@ -1,5 +1,6 @@
 import { codeOf } from '../errors.ts'
 import type { LogEntry } from '../ports/log.ts'
+import { lengthOf } from '../wire/codec.ts'
 import type { Frame } from '../wire/frame.ts'
 import { decode, type Message } from '../wire/message.ts'
 import type { Link } from './network.ts'
@@ -17,6 +18,8 @@ interface Standing {
 interface Holding {
   readonly key: string
   progress: number
+  /** The most that its link was ever told. */
+  most: number
 }
 
 /** What a START or CONTINUE is about. */
@@ -50,6 +53,7 @@ export class UploadWatch {
       // One that is repeated is answered as before.
       const isNew = !asked.has(frame.seq)
       if (message.event === 'HelloReq') user = message.userName
+      else if (message.event === 'PostFileReq') this.#sent(holdings.get(frame.instance), message)
       else if (message.event === 'FileMd5Req') this.#verifies(holdings.get(frame.instance), true)
       else if (message.event === 'CancelFileReq' && isNew) this.#standings.delete(`${user}/${message.fileName}`)
       else if ((message.event === 'StartPostFileReq' || message.event === 'ContinuePostFileReq') && isNew)
@@ -91,6 +95,14 @@ export class UploadWatch {
     }
   }
 
+  /** A chunk is sent: no more is under way than the window has. */
+  #sent(holding: Holding | undefined, { progress, content }: Message<'PostFileReq'>): void {
+    const { windowBytes } = this.#world.limits
+    const end = progress + lengthOf(content)
+    if (holding && end > holding.most + windowBytes)
+      this.#world.fail(`${holding.key}: ${end} bytes are sent where ${holding.most} are acknowledged`)
+  }
+
   /** What begins anew owes nothing to what was. */
   #asked(user: string, message: Opening): Asked {
     const asked = { key: `${user}/${message.fileName}`, version: versionOf(message) }
@@ -108,7 +120,7 @@ export class UploadWatch {
       durable: progress < (standing?.durable ?? 0) ? 0 : (standing?.durable ?? 0),
       verifying: false,
     })
-    return { key, progress }
+    return { key, progress, most: progress }
   }
 
   #acknowledged(holding: Holding, { progress, durable }: Message<'PostFileAck'>): void {
@@ -118,6 +130,7 @@ export class UploadWatch {
     if (durable < (standing?.durable ?? 0))
       this.#world.fail(`${key}: what is durable falls from ${standing?.durable} to ${durable}`)
     holding.progress = progress
+    holding.most = Math.max(holding.most, progress)
     if (standing) standing.durable = durable
   }
 

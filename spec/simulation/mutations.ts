@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { WorldKind } from '../../lib/simulation/simulate.ts'
 import { root } from '../support/source.ts'
+import { brokenPromises } from './brokenPromises.ts'
 import { mailboxMutations } from './mailboxMutations.ts'
 import { messageMutations } from './messageMutations.ts'
 
@@ -89,7 +90,12 @@ const fileMutations: readonly Mutation[] = [
   },
 ]
 
-export const mutations: readonly Mutation[] = [...fileMutations, ...messageMutations, ...mailboxMutations]
+export const mutations: readonly Mutation[] = [
+  ...fileMutations,
+  ...brokenPromises,
+  ...messageMutations,
+  ...mailboxMutations,
+]
 
 /** What shows a fault, for people. */
 export function nameOf(shownBy: Mutation['shownBy']): string {
