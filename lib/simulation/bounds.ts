@@ -1,9 +1,22 @@
 import { readRecord } from '../adapters/records/rows.ts'
 import { fixed } from '../limits.ts'
+import { events } from '../wire/protocol.ts'
+import type { Link } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
+import type { SimulatedSocket } from './socket.ts'
 import type { World } from './world.ts'
 
-/** Alarms and links that a process may have for each thing that it does, and for itself. */
+/** Requests that are counted, by their number. */
+const requests: ReadonlySet<number> = new Set(
+  Object.values(events).flatMap(({ kind, number }) =>
+    kind === 'request' && number !== events.PostFileReq.number ? [number] : [],
+  ),
+)
+
+/** Uploads that are just being opened or closed. */
+const changing = 3
+
+/** Alarms that a process may have for each thing that it does, and for itself. */
 const alarmsEach = 4
 
 /** That nothing grows without a bound, and that nothing is left of a process which has ended. */
@@ -24,10 +37,36 @@ export class Bounds {
     this.#records()
   }
 
-  /** A process has closed all that it had. */
+  /** Of each end no more requests are unanswered than the other remembers replies; chunks are not counted. */
+  watch({ client, server, clientProcess }: Link): void {
+    this.#requests(client, server, `${clientProcess.name} has`)
+    this.#requests(server, client, `the server has, at ${clientProcess.name},`)
+  }
+
+  #requests(from: SimulatedSocket, to: SimulatedSocket, who: string): void {
+    const unanswered = new Set<number>()
+    const { sent } = from
+    const { sent: replied } = to
+    from.sent = (frame) => {
+      sent(frame)
+      if (requests.has(frame.event)) unanswered.add(frame.seq)
+      if (unanswered.size > fixed.replies) this.#world.fail(`${who} ${unanswered.size} unanswered requests`)
+    }
+    to.sent = (frame) => {
+      replied(frame)
+      if (!requests.has(frame.event)) unanswered.delete(frame.seq)
+    }
+  }
+
+  /**
+   * A process has closed all that it had. Of a server nothing is left then; a client does not wait for the last bytes of
+   * a link that had ended before.
+   */
   ended(process: SimulatedProcess): void {
     const { network } = this.#world
-    const links = [...network.links].filter((link) => link.end(process)?.over === false).length
+    const isServer = process === this.#world.server.process
+    const ends = [...network.links].flatMap((link) => link.end(process) ?? [])
+    const links = ends.filter(({ over, gone }) => !over || (isServer && !gone)).length
     const { name, alarms, handles } = process
     if (alarms + handles + links > 0)
       this.#world.fail(`${name} has ended and left ${alarms} alarms, ${handles} files and ${links} links`)
@@ -36,7 +75,7 @@ export class Bounds {
   /** Files are open for those uploads only that an instance receives, that are parked, or that change between these. */
   #server({ handles, name }: SimulatedProcess): void {
     const { fileInstances, parkedUploads } = this.#world.limits
-    if (handles > 2 * fileInstances + parkedUploads + 2) this.#world.fail(`${name} has ${handles} files open`)
+    if (handles > fileInstances + parkedUploads + changing) this.#world.fail(`${name} has ${handles} files open`)
   }
 
   *#running(): Iterable<{ readonly process: SimulatedProcess; readonly most: number }> {

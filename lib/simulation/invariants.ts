@@ -98,8 +98,11 @@ export class Invariants {
     this.#publications = disk.publications
   }
 
-  /** The bytes of a user do not grow beyond their quota, for as long as there is one. */
+  /** No file is larger than any may be, and the bytes of a user do not grow beyond their quota while there is one. */
   #quota(user: string, images: readonly PublishedImage[]): void {
+    for (const { bytes } of images) {
+      if (bytes.length > this.#limits.fileBytes) this.#world.fail(`${user} has stored a file of ${bytes.length} bytes`)
+    }
     const bytes = images.reduce((sum, image) => sum + image.bytes.length, 0)
     const before = this.#storedBytes.get(user) ?? 0
     this.#storedBytes.set(user, bytes)

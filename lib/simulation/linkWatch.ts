@@ -54,7 +54,11 @@ export class LinkWatch {
       if (!client.over) this.#told(watched, frame)
       return byClient(frame)
     }
-    server.sent = (frame) => this.#left(watched, frame)
+    const { sent } = server
+    server.sent = (frame) => {
+      sent(frame)
+      this.#left(watched, frame)
+    }
     server.heard = (frame) => {
       this.#asked(watched, frame)
       return byServer(frame)

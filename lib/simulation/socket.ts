@@ -60,6 +60,11 @@ export class SimulatedSocket implements Socket {
     return this.#closed || this.#ending
   }
 
+  /** Nothing is left of it: what was sent has arrived, or is lost. */
+  get gone(): boolean {
+    return this.#closed
+  }
+
   start(to: SocketEvents): void {
     this.#to = to
     this.#later(this.#network.machine.time.now(), () => this.#process.awake(() => this.#read()))

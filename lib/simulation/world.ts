@@ -118,6 +118,7 @@ export class World {
     this.network.opened = (link) => {
       this.mail.watch.watch(link)
       this.uploads.watch(link)
+      this.bounds.watch(link)
     }
     this.server = new ServerActor(this, chosen)
     const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
