@@ -13,8 +13,8 @@ const requests: ReadonlySet<number> = new Set(
   ),
 )
 
-/** Uploads that are just being opened or closed. */
-const changing = 3
+/** The longest that it takes to close a file. */
+const closingMs = 2_000
 
 /** Alarms that a process may have for each thing that it does, and for itself. */
 const alarmsEach = 4
@@ -22,6 +22,8 @@ const alarmsEach = 4
 /** That nothing grows without a bound, and that nothing is left of a process which has ended. */
 export class Bounds {
   readonly #world: World
+  /** Since when more files are open than uploads need. */
+  #overSince: number | undefined
 
   constructor(world: World) {
     this.#world = world
@@ -64,24 +66,27 @@ export class Bounds {
    */
   ended(process: SimulatedProcess): void {
     const { network } = this.#world
-    const isServer = process === this.#world.server.process
-    const ends = [...network.links].flatMap((link) => link.end(process) ?? [])
-    const links = ends.filter(({ over, gone }) => !over || (isServer && !gone)).length
+    const open = [...network.links].filter((link) => link.end(process)?.over === false).length
+    const sockets = process === this.#world.server.process ? process.sockets : open
     const { name, alarms, handles } = process
-    if (alarms + handles + links > 0)
-      this.#world.fail(`${name} has ended and left ${alarms} alarms, ${handles} files and ${links} links`)
+    if (alarms + handles + sockets > 0)
+      this.#world.fail(`${name} has ended and left ${alarms} alarms, ${handles} files and ${sockets} sockets`)
   }
 
-  /** Files are open for those uploads only that an instance receives, that are parked, or that change between these. */
-  #server({ handles, name }: SimulatedProcess): void {
-    const { fileInstances, parkedUploads } = this.#world.limits
-    if (handles > fileInstances + parkedUploads + changing) this.#world.fail(`${name} has ${handles} files open`)
+  /** Files are open for those uploads only that an instance receives, that are parked, or that are just being closed. */
+  #server({ handles, name, frozen }: SimulatedProcess): void {
+    const { server, limits, machine } = this.#world
+    const received = server.server?.status().uploads.length ?? limits.fileInstances
+    const isOver = !frozen && handles > received + limits.parkedUploads
+    const now = machine.time.now()
+    this.#overSince = isOver ? (this.#overSince ?? now) : undefined
+    if (isOver && now > (this.#overSince ?? now) + closingMs) this.#world.fail(`${name} has ${handles} files open`)
   }
 
   *#running(): Iterable<{ readonly process: SimulatedProcess; readonly most: number }> {
-    const { server, network, clients, mail, files } = this.#world
+    const { server, clients, mail, files } = this.#world
     const { process } = server
-    if (process) yield { process, most: alarmsEach * (4 + network.links.size + process.handles + mail.users.length) }
+    if (process) yield { process, most: alarmsEach * (4 + process.sockets + process.handles + mail.users.length) }
     for (const { process } of clients) if (process) yield { process, most: alarmsEach * (4 + 2 * files.length) }
     for (const { run } of mail.programs) if (run) yield { process: run.process, most: alarmsEach * 4 }
   }

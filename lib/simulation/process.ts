@@ -19,8 +19,9 @@ export class SimulatedProcess {
   readonly name: string
   readonly platform: Platform
   readonly machine: Machine
-  /** Files that it has open. */
+  /** Files that it has open, and sockets, also those that are just being closed. */
   handles = 0
+  sockets = 0
   readonly #random: SeededRandom
   readonly #unfinished = new Set<() => void>()
   /** Alarms that have neither rung nor been disposed of. */

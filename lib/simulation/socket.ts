@@ -43,6 +43,7 @@ export class SimulatedSocket implements Socket {
   constructor(network: SimulatedNetwork, process: SimulatedProcess, link: Link, reliable: boolean) {
     this.#network = network
     this.#process = process
+    process.sockets++
     this.#link = link
     this.reliable = reliable
     this.#mostDelayMs = network.random.pick(network.faults.mostDelaysMs, 'delay of one direction')
@@ -58,11 +59,6 @@ export class SimulatedSocket implements Socket {
   /** Nothing is sent from here any more. */
   get over(): boolean {
     return this.#closed || this.#ending
-  }
-
-  /** Nothing is left of it: what was sent has arrived, or is lost. */
-  get gone(): boolean {
-    return this.#closed
   }
 
   start(to: SocketEvents): void {
@@ -118,6 +114,7 @@ export class SimulatedSocket implements Socket {
       return
     }
     this.#closed = true
+    this.#process.sockets--
     this.#link.ended()
     this.#resolveGone()
     if (this.#process.alive) this.#to?.closed(why)

@@ -1,6 +1,7 @@
 import type { Mutation } from './mutations.ts'
 
 const files = (seed: number) => ({ world: 'files', seed }) as const
+const both = (seed: number) => ({ world: 'both', seed }) as const
 const messages = (seed: number) => ({ world: 'messages', seed }) as const
 
 /** Promises of files and links, each broken at one place; and two faults that were found, which stand first. */
@@ -10,35 +11,35 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/publish.ts',
     before: '    await checkIntact(options, partial, file)\n',
     after: '',
-    shownBy: files(1),
+    shownBy: both(585),
   },
   {
     fault: 'a server has closed while it still ends links that it has refused',
     file: 'lib/server/server.ts',
     before: '      await Promise.all(this.#leaving)\n',
     after: '',
-    shownBy: files(55),
+    shownBy: files(59),
   },
   {
     fault: 'a file is acknowledged before it is flushed',
     file: 'lib/server/transfer.ts',
     before: '    await this.#partial.flush()\n    const file',
     after: '    const file',
-    shownBy: files(1),
+    shownBy: files(3),
   },
   {
     fault: 'a checkpoint is recorded before its bytes are flushed',
     file: 'lib/server/transfer.ts',
     before: '    await this.#partial.flush()\n    await storage',
     after: '    await storage',
-    shownBy: files(1),
+    shownBy: files(18),
   },
   {
     fault: 'a flush is trusted after one that failed',
     file: 'lib/server/checkpointer.ts',
     before: '    this.#failure ??= OspError.from(error)\n',
     after: '    void error\n',
-    shownBy: files(1),
+    shownBy: files(18),
   },
   {
     fault: 'a file is published whatever its digest is',
@@ -52,7 +53,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/core/link.ts',
     before: 'const admitted = this.#replies.admit(frame.seq)',
     after: "const admitted = 'carry out' as ReturnType<Replies['admit']>",
-    shownBy: files(1),
+    shownBy: messages(1),
   },
   {
     fault: 'the record of an upload is dropped before its file is in its place',
@@ -75,21 +76,21 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/core/window.ts',
     before: 'if (length === 0 || length > room) return undefined',
     after: 'if (length === 0 || length > room + 1) return undefined',
-    shownBy: files(1),
+    shownBy: files(19),
   },
   {
     fault: 'one message more is delivered than the window has',
     file: 'lib/server/sentMessages.ts',
     before: 'const messages = this.#most - this.#sent.length',
     after: 'const messages = this.#most + 1 - this.#sent.length',
-    shownBy: messages(1),
+    shownBy: messages(3),
   },
   {
     fault: 'a chunk of a link that has lost the upload is written',
     file: 'lib/server/upload.ts',
     before: 'if (!this.heldBy(by)) answer.reject(denied())\n    else if (length',
     after: 'if (length',
-    shownBy: files(1),
+    shownBy: files(4),
   },
   {
     fault: 'somebody is let in with a wrong token',
@@ -98,7 +99,7 @@ export const brokenPromises: readonly Mutation[] = [
       'const admitted = await this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer })',
     after:
       'const admitted = { user }\n      this.#host.authenticator.authenticate({ user, token, peer: this.#peer.socket.peer }).catch(() => {})',
-    shownBy: files(1),
+    shownBy: files(2),
   },
   {
     fault: 'a link sends more files at once than it may',
@@ -119,7 +120,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/transfer.ts',
     before: 'withCheckpoint(known, { offset, digest }, limits.checkpoints)',
     after: 'withCheckpoint(known, { offset, digest }, Number.MAX_SAFE_INTEGER)',
-    shownBy: files(1),
+    shownBy: files(4),
   },
   {
     fault: 'a client that has closed leaves an alarm',
@@ -133,7 +134,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/client/keptTasks.ts',
     before: '      await this.#write(this.#store.put(task))\n    } catch',
     after: '      void this.#write(this.#store.put(task))\n    } catch',
-    shownBy: files(1),
+    shownBy: files(339),
   },
   {
     fault: 'a file is taken that is larger than any may be',
