@@ -46,7 +46,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/transfer.ts',
     before: 'if (!same(own, digest)) {',
     after: 'if (own.length !== digest.length) {',
-    shownBy: files(1),
+    shownBy: 'spec/server/ending.spec.ts',
   },
   {
     fault: 'the reply of a request is forgotten, and it is carried out again',
@@ -113,7 +113,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: ' && this.#parked.size <= this.#limits.parkedUploads',
     after: '',
-    shownBy: files(1),
+    shownBy: files(183),
   },
   {
     fault: 'a record keeps every checkpoint',

@@ -20,7 +20,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/receipts.ts',
     before: 'const windows = 8',
     after: 'const windows = 1',
-    shownBy: messages(1988),
+    shownBy: messages(1820),
   },
   {
     fault: 'a message is acknowledged before it is durable',
