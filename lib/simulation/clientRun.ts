@@ -71,7 +71,8 @@ export class ClientRun {
   #send(file: SimulatedFile): void {
     this.client.uploads.add(file.sourceFor(this.process), { digest: file.algorithm }).then(
       (upload) => {
-        if (this.#actor.tasks) this.#actor.accepted.add(file)
+        // It can be over by now, where another call for it has come first.
+        if (this.#actor.tasks && this.open.includes(upload)) this.#actor.accepted.add(file)
         this.#follow(upload, file)
       },
       (error: unknown) => this.#ended(`adds ${file.path}`, error),
