@@ -148,7 +148,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/adapters/disk/publish.ts',
     before: '  await tree.flushes.flush(dirname(target))\n  return true',
     after: '  return true',
-    shownBy: 'spec/adapters/disk/directoryFlushes.spec.ts',
+    shownBy: 'spec/adapters/disk/publish.spec.ts',
   },
   {
     fault: 'requests are repeated without jitter, all at once',
