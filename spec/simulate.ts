@@ -1,33 +1,63 @@
 /**
- * `npm run simulate -- --seed N --runs M`: runs M worlds from seed N on, one line each. A run that fails is printed with
- * its whole trace, and the command ends with 1.
+ * `npm run simulate -- --seed N --runs M`: runs M worlds from seed N on, one line each. The first run that fails is made
+ * smaller, by leaving out what it fails without, and what is left of it is printed, with the command that runs it again. The
+ * command ends with 1 if a run fails.
  */
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { nodeDigests } from '../lib/adapters/nodeDigests.ts'
-import { simulate, type WorldKind } from '../lib/simulation/simulate.ts'
+import { type Part, type RunReport, simulate, type WorldKind } from '../lib/simulation/simulate.ts'
+import { shrink } from './simulation/shrink.ts'
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     runs: { type: 'string', default: '1' },
     world: { type: 'string', default: 'both' },
+    /** Only these happenings take place, by their numbers; and these programs, files and troubles are left out. */
+    only: { type: 'string' },
+    without: { type: 'string', default: '' },
     trace: { type: 'boolean' },
+    /** A failing run is one line, as others are; and no other runs once so many have failed. */
+    lines: { type: 'boolean' },
+    failures: { type: 'string', default: '1000000' },
   },
 })
 const kinds: readonly string[] = ['files', 'messages', 'both'] satisfies WorldKind[]
 if (!kinds.includes(values.world)) throw new RangeError(`--world is one of ${kinds.join(', ')}, not ${values.world}`)
 const kind = values.world as WorldKind
+const part: Part = {
+  happenings: values.only === undefined ? undefined : values.only.split(',').filter(Boolean).map(Number),
+  without: values.without.split(',').filter(Boolean),
+}
 const digests = nodeDigests()
+let ran = 0
 let failed = 0
 for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.runs); seed++) {
-  const { steps, virtualMs, published, delivered, trace, failure } = await simulate(seed, digests, kind)
+  const report = await simulate(seed, digests, kind, part)
+  ran++
+  if (values.trace) console.log(report.trace.join('\n'))
+  console.log(lineOf(report))
+  if (report.failure && failed++ === 0 && !values.lines) await explain(report)
+  if (failed >= Number(values.failures)) break
+}
+console.log(`${ran - failed} runs hold, ${failed} failed`)
+process.exitCode = failed > 0 ? 1 : 0
+
+function lineOf({ seed, steps, virtualMs, published, delivered, trace, failure }: RunReport): string {
   const hash = createHash('sha256').update(trace.join('\n')).digest('hex').slice(0, 16)
   const done = `${published} published, ${delivered} delivered`
   const line = `seed ${seed}: ${steps} steps, ${(virtualMs / 1000).toFixed(1)} s, ${done}, trace ${hash}`
-  if (failure || values.trace) console.log(trace.join('\n'))
-  console.log(failure ? `${line}: FAILED: ${failure}` : line)
-  if (failure) failed++
+  return failure ? `${line}: FAILED: ${failure}` : line
 }
-console.log(`${Number(values.runs) - failed} runs hold, ${failed} failed`)
-process.exitCode = failed > 0 ? 1 : 0
+
+/** Prints the least that fails as this run does. */
+async function explain(report: RunReport): Promise<void> {
+  const { seed } = report
+  const least = await shrink(report, part, (smaller) => simulate(seed, digests, kind, smaller))
+  console.log(`\n${least.report.trace.join('\n')}\n`)
+  console.log(`${least.runs} runs have made it smaller: ${lineOf(least.report)}`)
+  const { happenings = [], without } = least.part
+  const left = without.length > 0 ? ` --without '${without.join(',')}'` : ''
+  console.log(`npm run simulate -- --world ${kind} --seed ${seed} --only '${happenings.join(',')}'${left}\n`)
+}

@@ -1,12 +1,21 @@
-import { OspError } from '../errors.ts'
+import { type ErrorCode, OspError } from '../errors.ts'
+import { KiB } from '../limits.ts'
 import { fileName } from '../names.ts'
+import type { Platform } from '../ports/platform.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../ports/storage.ts'
+import { hex } from '../runtime/hex.ts'
 import type { Caller } from './app.ts'
 import type { ServerEntry, ServerLog } from './logEvents.ts'
 import { linkOf } from './serverLog.ts'
 
 /** How many other names are tried where existing files are kept by renaming. */
 const mostNames = 10_000
+
+/** Bytes that are read at once. */
+const readBytes = 256 * KiB
+
+/** What an upload that was verified can end with for good: record and bytes are removed. */
+const removing: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
 
 export interface PublishOptions {
   readonly storage: Pick<Storage, 'transfers' | 'files'>
@@ -25,6 +34,10 @@ export interface Verified {
   readonly begun: boolean
   /** Whose request that is, if it is anybody's. */
   readonly by?: Caller | undefined
+}
+
+export interface RollOptions extends PublishOptions {
+  readonly platform: Pick<Platform, 'digests'>
 }
 
 /**
@@ -72,10 +85,11 @@ async function take(partial: PartialFile, storedName: string, onConflict: OnConf
 
 /**
  * Finishes an upload whose record is marked as verified already: what a crash, or a fault of the disk, interrupted. Where
- * existing names are refused and the name was taken meanwhile, the upload ends with OspError `file-exists`.
+ * existing names are refused and the name was taken meanwhile, the upload ends with OspError `file-exists`; where its bytes
+ * are not those that were verified, with `digest-mismatch`, so that its client begins anew.
  */
 export async function rollForward(
-  options: PublishOptions,
+  options: RollOptions,
   claim: Claim,
   file: StoredFile,
   by?: Caller,
@@ -83,9 +97,10 @@ export async function rollForward(
   const { transfers, files } = options.storage
   const partial = await files.open(claim)
   try {
+    await checkIntact(options, partial, file)
     return await publish(options, { claim, partial, file, begun: true, by })
   } catch (error) {
-    if (OspError.from(error).code === 'file-exists') {
+    if (removing.includes(OspError.from(error).code)) {
       await transfers.remove(claim.user, claim.name)
       await files.remove(claim.user, claim.name)
     }
@@ -93,6 +108,25 @@ export async function rollForward(
   } finally {
     await partial[Symbol.asyncDispose]()
   }
+}
+
+/** Nobody has looked at the bytes since the program that has verified them ended. Where they were moved already, there are none. */
+async function checkIntact({ platform, log }: RollOptions, partial: PartialFile, file: StoredFile): Promise<void> {
+  if (partial.length === 0) return
+  const { user, name, size, algorithm } = file
+  await platform.digests.load(algorithm)
+  const digest = platform.digests.create(algorithm)
+  const buffer = new Uint8Array(Math.min(partial.length, readBytes))
+  for (let at = 0; at < partial.length; ) {
+    const read = await partial.read(buffer, at)
+    if (read === 0) break
+    digest.update(buffer.subarray(0, read))
+    at += read
+  }
+  if (partial.length === size && hex(digest.digest()) === file.digest) return
+  const text = 'the partial file was damaged after it had been verified: its upload begins anew'
+  log({ level: 'error', event: 'upload-damaged', user, name, text })
+  throw new OspError('digest-mismatch', text, { progress: 0 })
 }
 
 function* candidates(file: StoredFile, onConflict: OnConflict, begun: boolean): Generator<string> {

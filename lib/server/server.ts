@@ -94,6 +94,8 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #door: Door
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
+  /** Sockets that are being closed, whose sessions are over. */
+  readonly #leaving = new Set<Promise<void>>()
   #listener: Listener | undefined
   #closing = false
   #node = 0
@@ -206,6 +208,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     try {
       await Promise.all([this.#fileApp.close(), this.#msgApp.close()])
       await Promise.all(ended)
+      await Promise.all(this.#leaving)
     } finally {
       await this.#options.storage[Symbol.asyncDispose]()
     }
@@ -222,6 +225,10 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   #left(session: Session): void {
     this.#sessions.delete(session)
     this.#door.left(session.origin)
+    // Once it has said its last word.
+    const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
+    this.#leaving.add(gone)
+    void gone.finally(() => this.#leaving.delete(gone))
   }
 
   async #replaces(session: Session): Promise<void> {

@@ -1,11 +1,6 @@
-import { type Client, createClient } from '../client/client.ts'
 import type { Upload } from '../client/upload.ts'
-import { OspError } from '../errors.ts'
-import { clientLimits } from '../limits.ts'
-import { decode, encode, type Message } from '../wire/message.ts'
-import { events } from '../wire/protocol.ts'
+import { ClientRun } from './clientRun.ts'
 import type { SimulatedFile } from './files.ts'
-import { asSent, type Heard } from './network.ts'
 import { SimulatedProcess } from './process.ts'
 import { SimulatedTasks } from './tasks.ts'
 import type { Program, World } from './world.ts'
@@ -19,95 +14,113 @@ export interface ClientActorOptions {
   readonly keeps: boolean
 }
 
-/** What a client may be told for good without a fault of anybody. */
-const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
+/** How long a program stays that only changes the list of tasks. */
+const steeringMs = 5_000
 
 /**
  * A user's program that sends files. Killed and started again it sends those that it has not seen done: from its list of
- * tasks, if it keeps one.
+ * tasks, if it keeps one. While it does not run another program may change that list.
  */
 export class ClientActor implements Program {
   readonly name: string
   readonly user: string
+  /** It sends as many files at once as it likes, whatever the server says. */
+  readonly heedless: boolean
+  /** Its list of tasks, if it keeps one. */
+  readonly tasks: SimulatedTasks | undefined
   /** What it has still to send. */
   readonly wanted = new Set<SimulatedFile>()
+  /** What its list has accepted, which is not over and which nobody has cancelled. */
+  readonly accepted = new Set<SimulatedFile>()
   readonly #world: World
-  /** It sends as many files at once as it likes, whatever the server says. */
-  readonly #heedless: boolean
-  /** Its list of tasks, if it keeps one. */
-  readonly #tasks: SimulatedTasks | undefined
-  /** What that list has accepted, and nobody has cancelled. */
-  readonly #accepted = new Set<SimulatedFile>()
-  readonly #followed = new WeakSet<Upload>()
-  #runs = 0
-  #process: SimulatedProcess | undefined
-  #client: Client | undefined
-  /** Those of all its runs. */
-  readonly #clients: Client[] = []
+  readonly #runs: ClientRun[] = []
+  #run: ClientRun | undefined
+  /** That run is another program's, which only changes the list, or it is ending. */
+  #isAside = false
 
   constructor(world: World, { name, user, heedless, keeps }: ClientActorOptions) {
     this.#world = world
-    this.#heedless = heedless
-    this.#tasks = keeps ? new SimulatedTasks() : undefined
+    this.heedless = heedless
+    this.tasks = keeps ? new SimulatedTasks() : undefined
     this.name = name
     this.user = user
   }
 
   get running(): boolean {
-    return this.#process !== undefined
+    return this.#run !== undefined
+  }
+
+  /** The present process, also where that only changes the list. */
+  get process(): SimulatedProcess | undefined {
+    return this.#run?.process
   }
 
   /** Its uploads that are not over. */
   get open(): Upload[] {
-    return [...(this.#client?.uploads ?? [])].filter(({ phase }) => !['done', 'failed', 'cancelled'].includes(phase))
+    return (!this.process?.frozen && this.#own?.open) || []
+  }
+
+  /** Healed, it has sent all. */
+  get isSettled(): boolean {
+    return this.wanted.size === 0 && this.#own !== undefined
+  }
+
+  /** Ids of the tasks that are unfinished in its list, while it does not run. */
+  get left(): readonly number[] {
+    if (this.#run) return []
+    return [...(this.tasks?.kept.values() ?? [])].flatMap(({ id, state }) =>
+      state === 'done' || state === 'failed' ? [] : [id],
+    )
   }
 
   start(): void {
-    if (this.#process) return
-    const { machine, network } = this.#world
-    const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
-    this.#process = process
-    this.#client = createClient({
-      to: network.transportOf(process, this.#heedless ? withoutBound : asSent),
-      user: this.user,
-      platform: process.platform,
-      software: 'simulation',
-      state: this.#tasks?.stateOf(process, this.#world.files),
-    })
-    this.#clients.push(this.#client)
-    this.#world.tell(`${process.name} starts`)
-    if (this.#tasks) void this.#restore(this.#client)
-    else for (const file of this.wanted) this.#send(file)
+    if (this.#run) return
+    const run = this.#begin(this.name)
+    this.#world.tell(`${run.process.name} starts`)
+    if (this.tasks) run.restore()
+    else for (const file of this.wanted) run.send(file)
   }
 
-  /** Takes up its list, which has all that it has accepted, and sends what it has not. */
-  async #restore(client: Client): Promise<void> {
-    const uploads = await client.uploads.restore()
-    const listed = new Set((await client.uploads.tasks()).map(({ name }) => name))
-    for (const file of this.#accepted) {
-      if (!listed.has(file.name)) this.#world.fail(`${this.name} has forgotten the task of ${file.name}`)
-    }
-    for (const upload of uploads) this.#followNamed(upload)
-    const names = new Set(uploads.map(({ name }) => name))
-    for (const file of this.wanted) if (!names.has(file.name)) this.#send(file)
+  /** Nothing is the matter with it: it runs, and pauses nothing. */
+  heal(): void {
+    this.process?.thaw()
+    this.start()
+    this.resume()
   }
 
-  #followNamed(upload: Upload): void {
-    const file = this.#world.files.find(({ name }) => name === upload.name)
-    if (file) {
-      this.wanted.add(file)
-      this.#follow(upload, file)
-    } else this.#world.fail(`${this.name} has a task that nobody gave it: ${upload.name}`)
+  freeze(ms: number): void {
+    if (!this.process) return
+    this.#world.tell(`${this.process.name} freezes: ${ms} ms`)
+    this.process.freezeFor(ms)
   }
 
   kill(): void {
-    const process = this.#process
-    if (!process) return
-    this.#world.tell(`${process.name} is killed`)
-    process.kill()
-    this.#world.network.cut((link) => link.of(process))
-    this.#process = undefined
-    this.#client = undefined
+    if (!this.process) return
+    this.#world.tell(`${this.process.name} is killed`)
+    this.#gone()
+  }
+
+  end(): void {
+    const run = this.#own
+    if (!run) return
+    this.#isAside = true
+    run.end(() => this.#gone())
+  }
+
+  /** Another program does something with a task of its list, and ends. */
+  steer(id: number, how: 'pause' | 'resume' | 'cancel'): void {
+    if (this.#run) return
+    const name = this.tasks?.kept.get(id)?.name
+    const run = this.#begin(`${this.name} steerer`)
+    this.#isAside = true
+    if (how === 'cancel') for (const file of this.accepted) if (file.name === name) this.accepted.delete(file)
+    run.steer(`${how}s ${name}`, (uploads) => uploads[how]([id]))
+    run.process.within(steeringMs, () =>
+      run.end(() => {
+        this.#gone()
+        if (this.#world.healed) this.heal()
+      }),
+    )
   }
 
   /**
@@ -115,73 +128,68 @@ export class ClientActor implements Program {
    * has waited for would keep its whole world in memory.
    */
   letGo(): void {
-    this.#process?.kill()
-    for (const client of this.#clients) client.close().catch(() => {})
+    this.process?.kill()
+    for (const { client } of this.#runs) client.close().catch(() => {})
   }
 
   send(file: SimulatedFile): void {
     if (this.wanted.has(file)) return
     this.wanted.add(file)
-    this.#send(file)
+    this.#own?.send(file)
   }
 
   /** Pauses an upload, or all. */
   pause(upload?: Upload): void {
-    this.#steer(`pauses ${upload?.name ?? 'all'}`, () => this.#client?.uploads.pause(upload && [upload.id]))
+    this.#own?.steer(`pauses ${upload?.name ?? 'all'}`, (uploads) => uploads.pause(upload && [upload.id]))
   }
 
   resume(): void {
-    this.#steer('resumes', () => this.#client?.uploads.resume())
+    this.#own?.steer('resumes', (uploads) => uploads.resume())
   }
 
   cancel(upload: Upload): void {
-    for (const file of this.#accepted) if (file.name === upload.name) this.#accepted.delete(file)
-    this.#steer(`cancels ${upload.name}`, () => this.#client?.uploads.cancel([upload.id]))
+    for (const file of this.accepted) if (file.name === upload.name) this.accepted.delete(file)
+    this.#own?.steer(`cancels ${upload.name}`, (uploads) => uploads.cancel([upload.id]))
   }
 
-  #steer(what: string, act: () => Promise<void> | undefined): void {
-    if (!this.#process) return
-    this.#world.tell(`${this.#process.name} ${what}`)
-    act()?.catch((error: unknown) => this.#ended(what, error))
+  /** Nothing more becomes of it: it need not be listed for ever. */
+  over(file: SimulatedFile, isStillWanted = false): void {
+    if (!isStillWanted) this.wanted.delete(file)
+    this.accepted.delete(file)
   }
 
-  #send(file: SimulatedFile): void {
-    const process = this.#process
+  isLeaving(run: ClientRun): boolean {
+    return run === this.#run && this.#isAside
+  }
+
+  /** The token of a run was changed, and it did not know: it has to start anew. */
+  refused(run: ClientRun): void {
+    const { time } = this.#world.machine
+    time.alarm(time.now(), () => {
+      if (this.#run !== run) return
+      this.kill()
+      if (this.#world.healed) this.heal()
+    })
+  }
+
+  get #own(): ClientRun | undefined {
+    return this.#isAside ? undefined : this.#run
+  }
+
+  #begin(name: string): ClientRun {
+    const process = new SimulatedProcess(`${name} ${this.#runs.length + 1}`, this.#world.machine)
+    const run = new ClientRun(this.#world, this, process)
+    this.#run = run
+    this.#runs.push(run)
+    return run
+  }
+
+  #gone(): void {
+    const { process } = this
     if (!process) return
-    this.#client?.uploads.add(file.sourceFor(process), { digest: file.algorithm }).then(
-      (upload) => {
-        if (this.#tasks) this.#accepted.add(file)
-        this.#follow(upload, file)
-      },
-      (error: unknown) => this.#ended(`adds ${file.name}`, error),
-    )
+    process.kill()
+    this.#world.network.cut((link) => link.of(process))
+    this.#run = undefined
+    this.#isAside = false
   }
-
-  #follow(upload: Upload, file: SimulatedFile): void {
-    if (this.#followed.has(upload)) return
-    this.#followed.add(upload)
-    const who = this.#process?.name
-    upload.on('phase', (phase) => this.#world.tell(`${who} ${phase} ${file.name} ${upload.why?.code ?? ''}`.trimEnd()))
-    upload.finished.then(
-      (sent) => {
-        this.wanted.delete(file)
-        this.#world.invariants.finished(file, sent)
-      },
-      (error: unknown) => {
-        this.wanted.delete(file)
-        this.#ended(`sends ${file.name}`, error)
-      },
-    )
-  }
-
-  #ended(what: string, error: unknown): void {
-    const { code, message } = OspError.from(error)
-    this.#world.tell(`${this.name} ${what}: ${code}`)
-    if (!fair.includes(code)) this.#world.fail(`${this.name} ${what}: ${code}: ${message}`)
-  }
-}
-
-const withoutBound: Heard = (frame) => {
-  if (frame.event !== events.HelloAck.number) return frame
-  return { ...frame, payload: encode({ ...(decode(frame) as Message<'HelloAck'>), maxUploads: clientLimits.uploads }) }
 }

@@ -3,22 +3,19 @@ import { Mailboxes } from '../adapters/mailboxes/mailboxes.ts'
 import { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
 import { compareKeys } from '../adapters/memory/memoryShelf.ts'
 import { Book } from '../adapters/records/book.ts'
-import { recordKey } from '../adapters/records/keys.ts'
+import { allRecords, recordKey } from '../adapters/records/keys.ts'
 import type { Change, KeyRange, Shelf } from '../adapters/records/shelf.ts'
 import { Transfers } from '../adapters/records/transfers.ts'
 import { MiB } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Storage } from '../ports/storage.ts'
 import { DiskFiles } from './diskFiles.ts'
+import { DiskTroubles } from './diskTroubles.ts'
 import { SimulatedJournal } from './journal.ts'
+import { JournalRot } from './journalRot.ts'
+import type { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
-
-/** A partial file: what was written, and what of it was flushed. */
-export interface PartialImage {
-  written: Uint8Array
-  flushed: Uint8Array
-}
 
 /** A published file; `serial` differs for each one that was ever published. */
 export interface PublishedImage {
@@ -44,10 +41,14 @@ export class SimulatedDisk {
   publications = 0
   /** What is durable of the messages. */
   readonly journal: MemoryJournal
-  /** Free bytes of the disk, as far as messages are concerned. */
-  freeBytes = Number.MAX_SAFE_INTEGER
+  readonly troubles: DiskTroubles
+  readonly rot = new JournalRot()
   /** The next flush of messages fails. */
   flushFails = false
+  /** What a process has done that no process may. */
+  readonly faults: string[] = []
+  /** Records that were written since somebody has looked at them. */
+  readonly records: string[] = []
   /** What was written since somebody has looked at it, and emptied it. */
   readonly appended: Appended[] = []
   /** The longest that an operation takes. */
@@ -55,7 +56,8 @@ export class SimulatedDisk {
   readonly #segmentBytes: number | undefined
 
   /** Without `segmentBytes` no messages are sent, and looking after them takes no time. */
-  constructor(operationMs: number, segmentBytes?: number) {
+  constructor(random: SeededRandom, operationMs: number, segmentBytes?: number) {
+    this.troubles = new DiskTroubles(random)
     this.operationMs = operationMs
     this.#segmentBytes = segmentBytes
     this.journal = new MemoryJournal(segmentBytes ?? MiB, Number.POSITIVE_INFINITY, () => false)
@@ -66,24 +68,9 @@ export class SimulatedDisk {
     return this.#segmentBytes === undefined ? this.journal : new SimulatedJournal(this, process)
   }
 
-  /** There is room for messages again. */
-  empty(): void {
-    this.freeBytes = Number.MAX_SAFE_INTEGER
-  }
-
-  /** The power fails: of what was not flushed any part may be left, from the first byte on. */
+  /** The power fails. */
   crash(random: SeededRandom): void {
-    for (const image of this.partial.values()) {
-      const { written, flushed } = image
-      const kept = random.integer(
-        flushed.length,
-        Math.max(flushed.length, written.length),
-        'unflushed bytes that are left',
-      )
-      const same = flushed.every((byte, at) => written[at] === byte)
-      image.written = same ? written.slice(0, kept) : flushed
-      image.flushed = image.written.slice()
-    }
+    for (const image of this.partial.values()) image.crash(random)
   }
 
   /** A published file, or `undefined`. */
@@ -128,32 +115,44 @@ class DiskOfProcess implements Storage {
 }
 
 class DiskShelf implements Shelf {
-  readonly #texts: Map<string, string>
+  readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
-  readonly #operationMs: number
 
-  constructor({ texts, operationMs }: SimulatedDisk, process: SimulatedProcess) {
-    this.#texts = texts
+  constructor(disk: SimulatedDisk, process: SimulatedProcess) {
+    this.#disk = disk
     this.#process = process
-    this.#operationMs = operationMs
   }
 
   get(key: string): Promise<string | undefined> {
-    return this.#process.effect(this.#operationMs, 'time of a look-up', () => this.#texts.get(key))
+    return this.#look('time of a look-up', (texts) => texts.get(key))
   }
 
   async write(changes: readonly Change[]): Promise<void> {
-    await this.#process.effect(this.#operationMs, 'time of a durable write', () => {
+    const { texts, records, troubles, operationMs } = this.#disk
+    const write = () => {
       for (const { key, value } of changes) {
-        if (value === undefined) this.#texts.delete(key)
-        else this.#texts.set(key, value)
+        if (value === undefined) texts.delete(key)
+        else {
+          texts.set(key, value)
+          if (key.startsWith(allRecords.from)) records.push(value)
+        }
       }
+    }
+    await this.#process.effect(operationMs, 'time of a durable write', () => {
+      troubles.reserve(1)
+      // What fails may have been done.
+      troubles.attempt('record', write, write)
     })
   }
 
   async *entries({ from, below, limit }: KeyRange): AsyncIterable<readonly [string, string]> {
-    const all = await this.#process.effect(this.#operationMs, 'time of a scan', () => [...this.#texts])
+    const all = await this.#look('time of a scan', (texts) => [...texts])
     const within = all.filter(([key]) => compareKeys(key, from) >= 0 && compareKeys(key, below) < 0)
     yield* within.sort(([a], [b]) => compareKeys(a, b)).slice(0, limit)
+  }
+
+  #look<T>(reason: string, look: (texts: ReadonlyMap<string, string>) => T): Promise<T> {
+    const { texts, troubles, operationMs } = this.#disk
+    return this.#process.effect(operationMs, reason, () => troubles.attempt('look', () => look(texts)))
   }
 }

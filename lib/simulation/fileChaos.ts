@@ -11,6 +11,7 @@ export const fileHappenings: readonly Happening[] = [
   { name: 'uploads are resumed', weight: 8, happen: resume },
   { name: 'all uploads of a client are paused', weight: 5, happen: pauseAll },
   { name: 'an upload is cancelled', weight: 1, happen: cancel },
+  { name: 'another program changes a list of tasks', weight: 5, happen: steer },
   { name: 'a file is written to', weight: 4, happen: writeToFile },
 ]
 
@@ -47,9 +48,10 @@ function pause(world: World): boolean {
 /** For a moment: it goes on before what is under way has arrived. */
 function pauseAll(world: World): boolean {
   return withClient(world, (client) => {
-    const { random, time } = world.machine
+    const { dice, machine } = world
+    const { time } = machine
     client.pause()
-    time.alarm(time.now() + random.fraction('time of a pause') * 1_000, () => client.resume())
+    time.alarm(time.now() + dice.fraction('time of a pause') * 1_000, () => client.resume())
   })
 }
 
@@ -69,22 +71,32 @@ function cancel(world: World): boolean {
   )
 }
 
+/** Of a program that does not run. */
+function steer(world: World): boolean {
+  const fitting = world.clients.flatMap((client) => client.left.map((id) => [client, id] as const))
+  if (fitting.length === 0) return false
+  const [client, id] = world.dice.pick(fitting, 'a task')
+  client.steer(id, world.dice.pick(['pause', 'resume', 'cancel'] as const, 'what is done with a task'))
+  return true
+}
+
 function writeToFile(world: World): boolean {
-  const file = world.machine.random.pick(world.files, 'a file to write to')
-  world.tell(`${file.name} is written to`)
-  file.write(drawBytes(world.machine.random, world.limits.chunkBytes))
+  if (world.files.length === 0) return false
+  const file = world.dice.pick(world.files, 'a file to write to')
+  world.tell(`${file.path} is written to`)
+  file.write(drawBytes(world.dice, world.limits.chunkBytes))
   return true
 }
 
 function someFile(world: World, user: string): World['files'][number] {
   const own = world.files.filter((file) => file.user === user)
-  return world.machine.random.pick(own, 'a file')
+  return world.dice.pick(own, 'a file')
 }
 
 function withClient(world: World, act: (client: Client) => void): boolean {
-  const fitting = world.clients.filter(({ running }) => running)
+  const fitting = world.clients.filter(({ process }) => process?.frozen === false)
   if (fitting.length === 0) return false
-  act(world.machine.random.pick(fitting, 'a client'))
+  act(world.dice.pick(fitting, 'a client'))
   return true
 }
 
@@ -97,6 +109,6 @@ function withUpload(
     client.open.filter(({ phase }) => phase !== 'cancelling' && fits(phase)).map((upload) => [client, upload] as const),
   )
   if (fitting.length === 0) return false
-  act(...world.machine.random.pick(fitting, 'an upload'))
+  act(...world.dice.pick(fitting, 'an upload'))
   return true
 }

@@ -24,6 +24,11 @@ export class SimulatedFile {
     this.write(bytes)
   }
 
+  /** Names it among those of all users: each user has files of the same names. */
+  get path(): string {
+    return `${this.user}/${this.name}`
+  }
+
   get now(): Version {
     const version = this.versions.at(-1)
     if (!version) throw new RangeError(`${this.name} has no version`)

@@ -4,7 +4,7 @@ import type { SentFile } from '../client/upload.ts'
 import type { Limits } from '../limits.ts'
 import type { TransferRecord } from '../ports/storage.ts'
 import type { ReceivingUpload } from '../server/status.ts'
-import type { Appended } from './disk.ts'
+import type { Appended, PublishedImage } from './disk.ts'
 import { type SimulatedFile, sameBytes, type Version } from './files.ts'
 import { fullBytes } from './socket.ts'
 import type { World } from './world.ts'
@@ -14,6 +14,7 @@ export class Invariants {
   readonly #world: World
   readonly #limits: Limits
   #publications = 0
+  readonly #storedBytes = new Map<string, number>()
   readonly #publishedVersions = new Set<Version>()
 
   constructor(world: World, limits: Limits) {
@@ -23,6 +24,7 @@ export class Invariants {
 
   /** After every step. */
   check(): void {
+    for (const fault of this.#world.disk.faults) this.#world.fail(fault)
     this.#written()
     this.#published()
     this.#instances()
@@ -38,7 +40,7 @@ export class Invariants {
       const kept = record?.checkpoints.at(-1)?.offset ?? 0
       const flushed = disk.partial.get(recordKey(user, name))?.flushed ?? new Uint8Array()
       const whole = kept >= durable && flushed.length >= durable
-      const bytes = flushed.subarray(0, durable)
+      const bytes = disk.troubles.rotten.has(recordKey(user, name)) ? new Uint8Array() : flushed.subarray(0, durable)
       if (record && whole && this.#wasSentOf(record, { offset: 0, bytes })) continue
       if (record?.verified || (!record && disk.read(user, name))) continue
       this.#world.fail(
@@ -50,7 +52,7 @@ export class Invariants {
   /** A client was told that its file is stored: so it is. */
   finished(file: SimulatedFile, sent: SentFile): void {
     if (!this.#world.disk.read(file.user, sent.storedName))
-      this.#world.fail(`${file.name} is acknowledged, but not stored`)
+      this.#world.fail(`${file.path} is acknowledged, but not stored`)
   }
 
   /** Healed, and time has passed: everything has come to its end, and nothing is left over. */
@@ -58,7 +60,7 @@ export class Invariants {
     const { disk, clients } = this.#world
     for (const { name, wanted, open } of clients) {
       for (const file of wanted)
-        this.#world.fail(`${name} has not sent ${file.name}: ${open.find((u) => u.name === file.name)?.phase}`)
+        this.#world.fail(`${name} has not sent ${file.path}: ${open.find((u) => u.name === file.name)?.phase}`)
     }
     for (const key of disk.partial.keys()) {
       if (!disk.texts.has(key)) this.#world.fail(`a partial file without a record is left: ${JSON.stringify(key)}`)
@@ -83,6 +85,7 @@ export class Invariants {
     const { disk } = this.#world
     if (disk.publications === this.#publications) return
     for (const [user, names] of disk.published) {
+      this.#quota(user, [...names.values()])
       for (const [name, { bytes, serial }] of names) {
         if (serial <= this.#publications) continue
         const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
@@ -93,6 +96,18 @@ export class Invariants {
       }
     }
     this.#publications = disk.publications
+  }
+
+  /** No file is larger than any may be, and the bytes of a user do not grow beyond their quota while there is one. */
+  #quota(user: string, images: readonly PublishedImage[]): void {
+    for (const { bytes } of images) {
+      if (bytes.length > this.#limits.fileBytes) this.#world.fail(`${user} has stored a file of ${bytes.length} bytes`)
+    }
+    const bytes = images.reduce((sum, image) => sum + image.bytes.length, 0)
+    const before = this.#storedBytes.get(user) ?? 0
+    this.#storedBytes.set(user, bytes)
+    if (!this.#world.healed && bytes > before && bytes > this.#limits.userBytes)
+      this.#world.fail(`${user} has stored ${bytes} bytes, more than the quota`)
   }
 
   /** Each upload has one instance, and there are no more of them than is allowed. */

@@ -54,7 +54,11 @@ export class LinkWatch {
       if (!client.over) this.#told(watched, frame)
       return byClient(frame)
     }
-    server.sent = (frame) => this.#left(watched, frame)
+    const { sent } = server
+    server.sent = (frame) => {
+      sent(frame)
+      this.#left(watched, frame)
+    }
     server.heard = (frame) => {
       this.#asked(watched, frame)
       return byServer(frame)
@@ -120,11 +124,12 @@ export class LinkWatch {
     requests.add(frame.seq)
     if (link.client.reliable && !watched.isListening)
       this.#world.fail(`message ${place} is delivered to ${program.user}, who does not listen`)
+    if (this.#world.disk.rot.hasHitPlace(program.user, place)) return
     if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
       this.#world.fail(`message ${place} is delivered to ${program.user}, and was dealt with before`)
     delivered.set(place, content.length)
     for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
-      if (!this.#gone.has(`${program.user} ${first}`)) break
+      if (!this.#gone.has(`${program.user} ${first}`) && !this.#world.disk.rot.hasHitPlace(program.user, first)) break
       delivered.delete(first)
     }
     const bytes = [...delivered].sort(([a], [b]) => a - b).slice(0, -1)

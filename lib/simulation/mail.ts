@@ -1,5 +1,6 @@
 import { Mailboxes } from '../adapters/mailboxes/mailboxes.ts'
 import type { Limits } from '../limits.ts'
+import { SimulatedJournal } from './journal.ts'
 import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
 import { MessageInvariants } from './messageInvariants.ts'
@@ -7,15 +8,13 @@ import { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
 import type { World } from './world.ts'
 
-/** How the handlers of a world's programs behave, and who knows its users. */
+/** How the handlers of a world's programs behave. */
 export interface Temper {
   /** The longest that one takes. */
   readonly handlerMs: number
   /** Probabilities that one throws, and that its program is killed in it. */
   readonly throwing: number
   readonly dying: number
-  /** The longest that it takes to know a user. */
-  readonly knowingMs: number
 }
 
 /** How often the programs are looked after once everything has healed. */
@@ -43,18 +42,19 @@ export class Mail {
   /** Ids that were given to messages. */
   ids = 0
   readonly #world: World
+  #left = false
 
   constructor(world: World, any: boolean) {
     this.#world = world
     const { random } = world.machine
     this.invariants = new MessageInvariants(world)
     this.watch = new LinkWatch(world)
-    this.users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
-    const lateFrom = any && random.chance(0.3, 'somebody comes late') ? this.users.length - 1 : this.users.length
-    const others = any ? random.integer(0, 5 - this.users.length, 'more programs for messages') : 0
-    const owners = [...this.users]
-    for (let n = 0; n < others; n++) owners.push(random.pick(this.users, 'user of a program'))
-    this.programs = owners.map((user, at) => {
+    const users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
+    const lateFrom = any && random.chance(0.3, 'somebody comes late') ? users.length - 1 : users.length
+    const others = any ? random.integer(0, 5 - users.length, 'more programs for messages') : 0
+    const owners = [...users]
+    for (let n = 0; n < others; n++) owners.push(random.pick(users, 'user of a program'))
+    const programs = owners.map((user, at) => {
       const [sends, listens] = random.pick(
         [
           [true, true],
@@ -64,17 +64,17 @@ export class Mail {
         ] as const,
         'use',
       )
-      const isLate = this.users.indexOf(user) >= lateFrom
+      const isLate = users.indexOf(user) >= lateFrom
       return new MessageActor(world, { name: `program-${at + 1}`, user, sends, listens, isLate })
     })
+    this.programs = programs.filter(({ name }) => world.troubles.takesPart(name))
+    this.users = users.filter((user) => this.programs.some((program) => program.user === user))
     this.temper = {
       handlerMs: any ? random.pick([1, 50, 2_000], 'time of handlers') : 0,
       throwing: any ? random.pick([0, 0, 0.1, 0.3], 'handlers throw') : 0,
       dying: any ? random.pick([0, 0, 0.1], 'programs are killed in handlers') : 0,
-      knowingMs: any ? random.pick([0, 0, 40], 'time to know users') : 0,
     }
     this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
-    if (any) world.network.opened = (link) => this.watch.watch(link)
   }
 
   /** Everything heals: one program of each user listens, the others end when they have sent what they have to. */
@@ -85,6 +85,7 @@ export class Mail {
       program.isLate = false
       program.listens = listening.has(program)
       const { run } = program
+      run?.process.thaw()
       // A run that was superseded, or that is ending, is of no use any more.
       if (!run || run.over || (program.listens && run.superseded)) program.kill()
       else if (program.listens) run.receive()
@@ -104,7 +105,9 @@ export class Mail {
 
   /** Healed, all has come to its end. */
   get isSettled(): boolean {
-    const isRest = this.programs.every(({ listens, running }) => listens === running)
+    const isRest = this.programs.every(
+      ({ listens, running, run }) => listens === running && listens === (run !== undefined),
+    )
     return this.invariants.areSettled && isRest && this.#agree
   }
 
@@ -116,20 +119,23 @@ export class Mail {
       const list = [...(run?.client.roster ?? [])].map((member) => `${member.user} ${member.node}`)
       if (run) this.#world.tell(`${user} lists ${list.sort().join(', ')}`)
     }
+    const { size: lost } = this.invariants.lost
+    if (lost > 0 && !server.hasReportedLoss) this.#world.fail(`${lost} messages are lost, and nobody was told`)
     if (!this.#agree) this.#world.fail(`online are ${this.#online.join(', ')}, and that is not what all programs list`)
     const levels = (await server.mailboxes?.levels()) ?? []
     for (const user of this.users) {
       const { messages = 0 } = levels.find((level) => level.user === user) ?? {}
       const givenUp = this.invariants.givenUpOf(user)
-      if (messages !== givenUp) this.#world.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
+      if (messages !== givenUp && !disk.rot.any)
+        this.#world.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
     }
     const process = new SimulatedProcess('a look at the end', machine)
     const mailboxes = new Mailboxes()
-    await mailboxes.open(disk.journal, process.platform)
+    await mailboxes.open(new SimulatedJournal(disk, process, true), process.platform)
     const found = JSON.stringify(await mailboxes.levels())
     if (found !== JSON.stringify(levels)) this.#world.fail(`read anew the mailboxes hold ${found}`)
-    for (const { sender, id, content, recipients, outcome } of this.invariants.posts) {
-      if (outcome !== 'acknowledged') continue
+    for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
+      if (outcome !== 'acknowledged' || disk.rot.hasHit(key)) continue
       await mailboxes.append({ sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
     const after = JSON.stringify(await mailboxes.levels())
@@ -137,8 +143,14 @@ export class Mail {
     await mailboxes.close()
   }
 
+  /** Nobody looks after the programs any more. */
+  leave(): void {
+    this.#left = true
+  }
+
   /** From time to time: lets those end who have nothing left to do, and those begin again who have. */
   #tend(): void {
+    if (this.#left) return
     for (const program of this.programs) {
       const { listens, wanted, run } = program
       if (run?.over || (listens && run?.superseded)) program.kill()
@@ -183,7 +195,7 @@ export function drawMailLimits(random: SeededRandom, { users, programs }: Mail, 
   return {
     keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
     recipients: random.pick([2, 3, 16], 'recipients of a message'),
-    clients: random.integer(Math.min(users.length + 1, programs.length), programs.length + 1, 'clients'),
+    clients: random.integer(Math.max(1, Math.min(users.length + 1, programs.length)), programs.length + 1, 'clients'),
     gatherMs: random.pick([1, 50], 'time to gather changes'),
     mailboxMessages: random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox'),
     mailboxBytes: random.pick([500, many, many], 'bytes of a mailbox'),

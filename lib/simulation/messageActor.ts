@@ -37,7 +37,7 @@ export class MessageActor implements Program {
   }
 
   get running(): boolean {
-    return this.#run !== undefined && !this.#ending
+    return this.#run !== undefined
   }
 
   /** The present run, unless it is ending. */
@@ -67,18 +67,29 @@ export class MessageActor implements Program {
     this.#gone()
   }
 
+  freeze(ms: number): void {
+    const run = this.#run
+    if (!run) return
+    this.#world.tell(`${run.process.name} freezes: ${ms} ms`)
+    run.process.freezeFor(ms)
+  }
+
   /** It closes its client and ends. */
   end(only?: MessageRun): void {
     const run = this.#run
     if (!run || this.#ending || (only && run !== only)) return
+    if (run.process.frozen) {
+      run.process.awake(() => this.end(run))
+      return
+    }
     this.#world.tell(`${run.process.name} ends`)
     this.#ending = true
-    const { time } = this.#world.machine
-    time.alarm(time.now() + endingMs, () => run.process.alive && this.#world.fail(`${run.process.name} does not end`))
+    run.process.within(endingMs, () => this.#world.fail(`${run.process.name} does not end`))
     run.client.close().then(
       () => {
         if (!run.process.alive) return
         this.#world.tell(`${run.process.name} has ended`)
+        this.#world.bounds.ended(run.process)
         run.process.kill()
         this.#gone()
       },

@@ -17,20 +17,16 @@ export const messageHappenings: readonly Happening[] = [
   { name: 'a program receives', weight: 6, happen: receive },
   { name: 'a program takes over', weight: 5, happen: takeOver },
   { name: 'a program ends', weight: 3, happen: end },
-  { name: 'the server is stopped', weight: 2, happen: (world) => world.server.stop() },
-  { name: 'the wall clock jumps', weight: 2, happen: jump },
-  { name: 'the disk is full', weight: 1, happen: fill },
   { name: 'a flush fails', weight: 1.5, happen: (world) => world.server.failFlush() },
+  { name: 'bits of a journal flip', weight: 2, happen: rot },
 ]
 
 /** Longest contents, in bytes: most are short. */
 const contents = [0, 10, 10, 100, 300]
 
-const mostJumpMs = 400 * 24 * 3_600_000
-
 function send(world: World, most: number): boolean {
   return withProgram(world, sending, (program) => {
-    const count = world.machine.random.integer(1, most, 'messages at once')
+    const count = world.dice.integer(1, most, 'messages at once')
     for (let n = 0; n < count; n++) post(world, program)
   })
 }
@@ -109,25 +105,11 @@ function end(world: World): boolean {
   )
 }
 
-/** Nothing expires by that: a jump counts as an hour. What the notes of uploads do is not to be found out here. */
-function jump(world: World): boolean {
-  const { random, time } = world.machine
-  if (world.files.length > 0) return false
-  const leadMs = random.integer(-mostJumpMs, mostJumpMs, 'jump of the wall clock')
-  world.tell(`the wall clock is ${leadMs} ms ahead`)
-  time.wallLeadMs = leadMs
-  return true
-}
-
-/** For a while. */
-function fill(world: World): boolean {
-  const { disk, machine } = world
-  if (disk.freeBytes === 0) return false
-  world.tell('the disk is full')
-  disk.freeBytes = 0
-  const ms = machine.random.integer(10, 20_000, 'time that the disk is full')
-  machine.time.alarm(machine.time.now() + ms, () => disk.empty())
-  return true
+/** Of a message that was stored: it is lost, and whoever reads it says so. */
+function rot(world: World): boolean {
+  const key = world.disk.rot.flip(world.disk.journal, world.dice)
+  if (key !== undefined) world.tell(`a bit of the message ${key} flips`)
+  return key !== undefined
 }
 
 const sending = ({ running, sends }: MessageActor) => running && sends
@@ -137,9 +119,11 @@ function withProgram(
   fits: (program: MessageActor) => boolean,
   act: (program: MessageActor) => void,
 ): boolean {
-  const fitting = world.mail.programs.filter((program) => !program.isLate && fits(program))
+  const fitting = world.mail.programs.filter(
+    (program) => !program.isLate && !program.run?.process.frozen && fits(program),
+  )
   if (fitting.length === 0) return false
-  act(world.machine.random.pick(fitting, 'a program'))
+  act(world.dice.pick(fitting, 'a program'))
   return true
 }
 
@@ -152,18 +136,19 @@ function withPost(
   const posts = [...world.mail.invariants.posts].filter(fits)
   const fitting = posts.flatMap((post) =>
     world.mail.programs.flatMap((program) =>
-      program.name === post.program && program.run ? [[program, program.run, post] as const] : [],
+      program.name === post.program && program.run?.process.frozen === false
+        ? [[program, program.run, post] as const]
+        : [],
     ),
   )
   if (fitting.length === 0) return false
-  act(...world.machine.random.pick(fitting, 'a message'))
+  act(...world.dice.pick(fitting, 'a message'))
   return true
 }
 
 /** A program sends a new message; with an id that was used before if one is given. */
 function post(world: World, program: MessageActor, used?: Uint8Array): void {
-  const { mail, machine } = world
-  const { random } = machine
+  const { mail, dice: random } = world
   const number = ++program.posts
   const isPoison = mail.poison > 0 && !used && random.chance(0.1, 'handlers always throw at a message')
   if (isPoison) mail.poison--
@@ -186,8 +171,7 @@ function post(world: World, program: MessageActor, used?: Uint8Array): void {
 
 /** Some users, oneself perhaps, somebody twice, or somebody who never comes. */
 function recipients(world: World, tooMany: boolean): readonly string[] {
-  const { mail, machine, limits } = world
-  const { random } = machine
+  const { mail, limits, dice: random } = world
   if (tooMany) return Array.from({ length: limits.recipients + 1 }, (_, at) => `nobody-${at}`)
   const count = random.integer(1, random.pick([1, 1, mail.users.length], 'most recipients'), 'recipients')
   const named = Array.from({ length: count }, () => random.pick(mail.users, 'a recipient'))

@@ -50,7 +50,7 @@ export class MessageInvariants {
     this.#world = world
   }
 
-  /** Messages of a user that were given up, for good. */
+  /** Messages of a user that were given up. */
   givenUpOf(user: string): number {
     return [...this.#givenUp].filter((name) => name.startsWith(`${user} `)).length
   }
@@ -61,7 +61,12 @@ export class MessageInvariants {
 
   /** All that was sent has come to its end. */
   get areSettled(): boolean {
-    return this.#open.size === 0 && this.#missing.size === 0
+    return this.#open.size === 0 && this.lost.size === this.#missing.size
+  }
+
+  /** `user key` of what nobody has dealt with and nobody can, since its record was damaged. */
+  get lost(): ReadonlySet<string> {
+    return new Set([...this.#missing].filter((name) => this.#isDamaged(name.slice(name.indexOf(' ') + 1))))
   }
 
   /** A program is about to send it for the first time. */
@@ -80,7 +85,7 @@ export class MessageInvariants {
   }
 
   acknowledged(post: Post, states: readonly RecipientState[]): void {
-    const why = post.mustFail(this.#world.limits.recipients)
+    const why = this.#mustFail(post)
     if (why) this.#fail(`${post.name} was sent, and not refused: ${why}`)
     if (!this.#stored.has(post.key)) this.#fail(`${post.name} is acknowledged and not stored`)
     const named = states.map(({ recipient }) => recipient)
@@ -95,12 +100,13 @@ export class MessageInvariants {
   /** Its program was told that nobody gets it. */
   refused(post: Post, why: OspError): void {
     const { code, recipients = [] } = why
-    const must = post.mustFail(this.#world.limits.recipients)
-    if (code !== must && (must || !passing.includes(code)))
+    const must = this.#mustFail(post)
+    const isTaken = code === 'id-reused' && this.#isDamaged(post.key)
+    if (code !== must && !isTaken && (must || !passing.includes(code)))
       this.#fail(`${post.name} was refused: ${code}: ${why.message}`)
     if (recipients.some((user) => !post.to.includes(user)))
       this.#fail(`${post.name} was refused for ${recipients.join()}`)
-    if (!post.forged) this.#neverStored(post, code)
+    if (!post.forged && !this.#isDamaged(post.key)) this.#neverStored(post, code)
     this.#settle(post, 'refused')
   }
 
@@ -115,6 +121,8 @@ export class MessageInvariants {
     const key = keyOf(from, id)
     const post = this.#posts.get(key)
     if (!post) throw this.#fail(`${run.process.name} is handed what nobody has sent: ${key}`)
+    // Its id was forgotten, and may stand for another message now.
+    if (this.#isDamaged(key)) return this.#again(actor, run, post)
     const { name } = post
     if (!post.to.includes(actor.user)) this.#fail(`${actor.user} is handed ${name}, which was not sent to them`)
     if (!sameBytes(post.content, content)) this.#fail(`${name} is handed over with another content`)
@@ -175,7 +183,9 @@ export class MessageInvariants {
   /** Healed, and time has passed: everything has come to its end. */
   settled(): void {
     for (const { name } of this.#open) this.#fail(`${name} is neither sent nor refused`)
+    const { lost } = this
     for (const name of this.#missing) {
+      if (lost.has(name)) continue
       const [user, ...key] = name.split(' ')
       this.#fail(`${user} was never handed ${this.#posts.get(key.join(' '))?.name}, which was acknowledged`)
     }
@@ -198,6 +208,22 @@ export class MessageInvariants {
     const handed = this.#handed.get(actor) ?? new Map<string, Handed>()
     this.#handed.set(actor, handed)
     return handed
+  }
+
+  #again(actor: MessageActor, run: MessageRun, post: Post): Post {
+    run.busy = true
+    this.#handedTo(actor).set(post.key, { run, throws: 0 })
+    return post
+  }
+
+  /** What a post must be refused with; an id is forgotten with its record. */
+  #mustFail(post: Post): string | undefined {
+    const why = post.mustFail(this.#world.limits.recipients)
+    return why === 'id-reused' && this.#isDamaged(post.key) ? undefined : why
+  }
+
+  #isDamaged(key: string): boolean {
+    return this.#world.disk.rot.hasHit(key)
   }
 
   #neverStored(post: Post, code: string): void {

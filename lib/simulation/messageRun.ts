@@ -8,7 +8,7 @@ import type { SimulatedProcess } from './process.ts'
 import type { World } from './world.ts'
 
 /** After these a message was not sent, or perhaps was: the program sends it again when it runs again. */
-const over: readonly string[] = ['closed', 'superseded']
+const over: readonly string[] = ['closed', 'superseded', 'unauthorized']
 
 /** One run of a program that sends and receives messages. */
 export class MessageRun {
@@ -31,6 +31,7 @@ export class MessageRun {
     this.client = createClient({
       to: world.network.transportOf(process),
       user: actor.user,
+      token: async () => world.tokens.said(actor.user),
       platform: process.platform,
       software: 'simulation',
       state: actor.receipts.stateOf(process),
@@ -70,6 +71,10 @@ export class MessageRun {
   }
 
   send(post: Post): void {
+    this.process.awake(() => this.#send(post))
+  }
+
+  #send(post: Post): void {
     post.calls++
     post.giveUp = new AbortController()
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
@@ -135,9 +140,11 @@ export class MessageRun {
     this.#left(receiver)
     if (!this.process.alive) return
     this.#tell(`receives no more: ${why.code}`)
+    if (why.code === 'unauthorized' && this.#mayBeRefused) return
     if (why.code !== 'superseded') this.#world.fail(`${this.process.name} receives no more: ${why.code}`)
     this.superseded = true
-    const { random, time } = this.#world.machine
+    const { time } = this.#world.machine
+    const { random } = this.process.machine
     if (random.chance(0.3, 'a program stays that was superseded')) return
     const atMs = time.now() + random.fraction('time until a program ends that was superseded') * 5_000
     time.alarm(atMs, () => this.#actor.end(this))
@@ -147,8 +154,14 @@ export class MessageRun {
     if (!why || !this.process.alive) return
     this.#tell(`is ${status}: ${why.code}`)
     const isFault = why.code === 'malformed' || (why.code === 'internal' && !this.#world.server.hasFailed)
-    const isFair = status !== 'refused' || why.code === 'superseded'
+    const isRefused = why.code === 'unauthorized' && this.#mayBeRefused
+    const isFair = status !== 'refused' || why.code === 'superseded' || isRefused
     if (isFault || !isFair) this.#world.fail(`${this.process.name} is ${status}: ${why.code}: ${why.message}`)
+  }
+
+  /** It may have said a token that was changed. */
+  get #mayBeRefused(): boolean {
+    return this.#world.tokens.mayFail(this.#actor.user)
   }
 
   #tell(what: string): void {

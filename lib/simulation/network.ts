@@ -2,6 +2,7 @@ import { OspError } from '../errors.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { Frame } from '../wire/frame.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
+import type { SeededRandom } from './random.ts'
 import { SimulatedSocket } from './socket.ts'
 
 /** How a network treats what it carries. */
@@ -30,6 +31,7 @@ const address: Address = { host: 'server', port: 1, local: true }
 /** A network with one address to listen at. Links can be cut, and processes cut off. */
 export class SimulatedNetwork {
   readonly machine: Machine
+  readonly random: SeededRandom
   readonly links = new Set<Link>()
   faults: NetworkFaults
   /** Nothing passes while it is set. */
@@ -41,6 +43,7 @@ export class SimulatedNetwork {
 
   constructor(machine: Machine, faults: NetworkFaults) {
     this.machine = machine
+    this.random = machine.random.fork('network')
     this.faults = faults
   }
 
@@ -57,9 +60,25 @@ export class SimulatedNetwork {
     for (const link of this.links) if (chosen(link)) link.break()
   }
 
+  /** Nothing passes in one direction of these links for so long. */
+  mute(chosen: (link: Link) => boolean, from: 'client' | 'server', ms: number): void {
+    const untilMs = this.machine.time.now() + ms
+    for (const link of this.links) if (chosen(link)) link[from].muteUntilMs = Math.max(link[from].muteUntilMs, untilMs)
+  }
+
+  /** Everything passes from now on, in its order and in time. */
+  heal(): void {
+    this.down = false
+    this.faults = { ...this.faults, loss: 0, duplication: 0, straying: 0 }
+    for (const { client, server } of this.links) {
+      client.muteUntilMs = 0
+      server.muteUntilMs = 0
+    }
+  }
+
   /** How long a frame takes where most take no longer than `mostDelayMs`. */
   delayMs(mostDelayMs: number): number {
-    const { random } = this.machine
+    const { random } = this
     const { straying, strayFactor } = this.faults
     const strays = straying > 0 && random.chance(straying, 'a frame strays')
     return random.fraction('delay') * mostDelayMs * (strays ? strayFactor : 1)
@@ -81,8 +100,8 @@ export class SimulatedNetwork {
   }
 
   #dial(process: SimulatedProcess, heard: Heard, signal: AbortSignal): Promise<Socket> {
-    const { time, random } = this.machine
-    const mostDelayMs = random.pick(this.faults.mostDelaysMs, 'delay of a link')
+    const { time } = this.machine
+    const mostDelayMs = this.random.pick(this.faults.mostDelaysMs, 'delay of a link')
     return new Promise((resolve, reject) => {
       const aborted = () => reject(new OspError('closed'))
       signal.addEventListener('abort', aborted, { once: true })
@@ -98,8 +117,9 @@ export class SimulatedNetwork {
         link.client.heard = heard
         this.links.add(link)
         this.opened(link)
-        this.#accept(link.server)
-        resolve(link.client)
+        const accept = this.#accept
+        server.awake(() => accept(link.server))
+        process.awake(() => resolve(link.client))
       })
     })
   }
@@ -130,12 +150,19 @@ export class Link {
     return process === this.clientProcess || process === this.serverProcess
   }
 
+  /** The end that is this process's. */
+  end(process: SimulatedProcess): SimulatedSocket | undefined {
+    if (process === this.clientProcess) return this.client
+    return process === this.serverProcess ? this.server : undefined
+  }
+
   /** Nothing passes any more; each end learns of it after a while, or not before its keep-alive. */
   break(): void {
     if (this.#broken) return
     this.#broken = true
     this.#network.links.delete(this)
-    const { random, time } = this.#network.machine
+    const { random, machine } = this.#network
+    const { time } = machine
     for (const end of [this.client, this.server]) {
       end.severed = true
       if (random.chance(0.5, 'an end does not learn that its link broke')) continue

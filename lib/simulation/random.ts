@@ -2,10 +2,19 @@ import type { Random } from '../ports/platform.ts'
 
 /** Randomness that a seed determines. Each draw says what for, so that a trace of draws can be read. */
 export class SeededRandom implements Random {
+  readonly #seed: number
   #state: number
 
   constructor(seed: number) {
-    this.#state = seed >>> 0
+    this.#seed = seed >>> 0
+    this.#state = this.#seed
+  }
+
+  /** Other randomness, which this seed and the name determine, and not what was drawn before. */
+  fork(name: string): SeededRandom {
+    let mixed = this.#seed ^ 0x811c9dc5
+    for (let at = 0; at < name.length; at++) mixed = Math.imul(mixed ^ name.charCodeAt(at), 0x01000193)
+    return new SeededRandom(Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d))
   }
 
   /** 0 <= fraction < 1 (the generator mulberry32). */

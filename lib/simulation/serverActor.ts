@@ -1,6 +1,6 @@
-import { localOnly } from '../adapters/localOnly.ts'
-import type { Limits } from '../limits.ts'
-import type { Authenticator } from '../ports/authenticator.ts'
+import { recordKey } from '../adapters/records/keys.ts'
+import { defaultLimits, type Limits } from '../limits.ts'
+import type { LogEntry } from '../ports/log.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
 import { type Server, serve } from '../server/server.ts'
 import { SimulatedProcess } from './process.ts'
@@ -13,7 +13,7 @@ const stoppingMs = 120_000
 /** The server's program: it is started, killed, and started again. */
 export class ServerActor {
   readonly #world: World
-  readonly #limits: Partial<Limits>
+  #limits: Partial<Limits>
   #runs = 0
   #process: SimulatedProcess | undefined
   #server: Server | undefined
@@ -21,6 +21,7 @@ export class ServerActor {
   #stopping = false
   #failing = false
   #hasFailed = false
+  #hasReportedLoss = false
 
   constructor(world: World, limits: Partial<Limits>) {
     this.#world = world
@@ -47,14 +48,23 @@ export class ServerActor {
     return this.#hasFailed
   }
 
+  /** Some run of it has said that messages can't be read. */
+  get hasReportedLoss(): boolean {
+    return this.#hasReportedLoss
+  }
+
   get running(): boolean {
     return this.#process !== undefined
+  }
+
+  get process(): SimulatedProcess | undefined {
+    return this.#process
   }
 
   /** False: it runs already. */
   start(): boolean {
     if (this.#process) return false
-    const { machine, network, disk, mail } = this.#world
+    const { machine, network, disk, mail, tokens } = this.#world
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
     this.#world.tell(`${process.name} starts`)
@@ -64,19 +74,15 @@ export class ServerActor {
       platform: process.platform,
       listen: network.transportOf(process),
       storage: mail.users.length > 0 ? watchedStorage(storage, this.#world) : storage,
-      authenticator: { ...localOnly(), ...this.#knowing(process) },
+      authenticator: tokens.authenticatorOf(process),
       limits: this.#limits,
-      log: (entry) =>
-        entry.level === 'error' &&
-        process.alive &&
-        !this.#failing &&
-        this.#world.fail(`the server logged ${JSON.stringify(entry)}`),
+      log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {
         this.#server = server
         server.on('stored', ({ user, name }) => this.#world.tell(`${process.name} stored ${user}/${name}`))
       },
-      (error: unknown) => this.#world.fail(`the server did not start: ${error}`),
+      (error: unknown) => this.#notStarted(process, error),
     )
     return true
   }
@@ -89,29 +95,38 @@ export class ServerActor {
     const before = this.#server?.status().uploads ?? []
     process.kill()
     this.#world.network.cut((link) => link.of(process))
-    if (power) this.#world.disk.crash(this.#world.machine.random)
+    if (power) this.#world.disk.crash(this.#world.dice)
     this.#gone()
     this.#world.invariants.survived(before)
     return true
   }
 
-  /** It closes and ends. False: it does not run, or ends already. */
+  /** It closes and ends. False: it does not run, is frozen, or ends already. */
   stop(): boolean {
     const process = this.#process
-    if (!process || !this.#server || this.#stopping) return false
+    if (!process || !this.#server || this.#stopping || process.frozen) return false
     this.#world.tell(`${process.name} is stopped`)
     this.#stopping = true
-    const { time } = this.#world.machine
-    time.alarm(time.now() + stoppingMs, () => process.alive && this.#world.fail(`${process.name} does not stop`))
+    process.within(stoppingMs, () => this.#world.fail(`${process.name} does not stop`))
     this.#server.close().then(
       () => {
         if (!process.alive) return
         this.#world.tell(`${process.name} has stopped`)
+        this.#world.bounds.ended(process)
         process.kill()
         this.#gone()
       },
       (error: unknown) => this.#world.fail(`the server could not stop: ${error}`),
     )
+    return true
+  }
+
+  /** False: it does not run, or is frozen already. */
+  freeze(ms: number): boolean {
+    const process = this.#process
+    if (!process || process.frozen) return false
+    this.#world.tell(`${process.name} freezes: ${ms} ms`)
+    process.freezeFor(ms)
     return true
   }
 
@@ -123,25 +138,51 @@ export class ServerActor {
     this.#failing = true
     this.#hasFailed = true
     this.#world.disk.flushFails = true
-    const { time, random } = this.#world.machine
-    const atMs = time.now() + random.integer(100, 20_000, 'time until a server with a broken journal is started anew')
+    const { dice, machine } = this.#world
+    const { time } = machine
+    const atMs = time.now() + dice.integer(100, 20_000, 'time until a server with a broken journal is started anew')
     time.alarm(atMs, () => {
       if (process.alive && this.kill(false)) this.start()
     })
     return true
   }
 
-  /** It runs, and nothing is the matter with it. */
+  /**
+   * It runs, and nothing is the matter with it: there is no quota, and what a disk that failed has kept it from removing is
+   * removed when it starts anew.
+   */
   heal(): void {
-    if (this.#stopping || this.#failing) this.kill(false)
+    this.#process?.thaw()
+    const hasQuota = (this.#limits.userBytes ?? defaultLimits.userBytes) < defaultLimits.userBytes
+    if (this.#stopping || this.#failing || hasQuota || this.#world.disk.troubles.any) this.kill(false)
+    this.#limits = { ...this.#limits, userBytes: defaultLimits.userBytes }
     this.start()
   }
 
-  /** Where messages are sent it takes a while to find out who may receive. */
-  #knowing(process: SimulatedProcess): Partial<Authenticator> {
-    const { knowingMs } = this.#world.mail.temper
-    if (knowingMs === 0) return {}
-    return { knows: () => process.effect(knowingMs, 'time to know a user', () => true) }
+  /** A disk that fails can keep it from starting. */
+  #notStarted(process: SimulatedProcess, error: unknown): void {
+    if (!this.#world.disk.troubles.any) this.#world.fail(`the server did not start: ${error}`)
+    if (this.#process !== process) return
+    this.#world.tell(`${process.name} does not start: ${error}`)
+    this.#world.bounds.ended(process)
+    process.kill()
+    this.#gone()
+  }
+
+  #logged(entry: LogEntry): void {
+    const { level, event } = entry
+    const [user, name, text] = [entry.user, entry.name, entry.text].map((field) => String(field ?? ''))
+    const { uploads, disk } = this.#world
+    uploads.reason(entry)
+    if (level !== 'error' || this.#failing) return
+    this.#world.tell(`the server logs ${event} ${user}/${name}: ${text}`)
+    const isRotten =
+      ['upload-damaged', 'upload-not-recovered'].includes(event) &&
+      disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
+    const isLost = event === 'mailboxes-damaged' && disk.rot.any
+    if (isLost) this.#hasReportedLoss = true
+    const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
+    if (!isRotten && !isLost && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
   }
 
   #gone(): void {

@@ -20,6 +20,8 @@ export class SimulatedSocket implements Socket {
   sent: (frame: Frame) => void = () => {}
   /** The link is broken: what is sent is lost. */
   severed = false
+  /** What is sent before this time does not arrive before it, or not at all where the link is not reliable. */
+  muteUntilMs = 0
   readonly #network: SimulatedNetwork
   readonly #process: SimulatedProcess
   readonly #link: Link
@@ -41,9 +43,10 @@ export class SimulatedSocket implements Socket {
   constructor(network: SimulatedNetwork, process: SimulatedProcess, link: Link, reliable: boolean) {
     this.#network = network
     this.#process = process
+    process.sockets++
     this.#link = link
     this.reliable = reliable
-    this.#mostDelayMs = network.machine.random.pick(network.faults.mostDelaysMs, 'delay of one direction')
+    this.#mostDelayMs = network.random.pick(network.faults.mostDelaysMs, 'delay of one direction')
     this.#gone = new Promise((resolve) => {
       this.#resolveGone = resolve
     })
@@ -60,7 +63,7 @@ export class SimulatedSocket implements Socket {
 
   start(to: SocketEvents): void {
     this.#to = to
-    this.#read()
+    this.#later(this.#network.machine.time.now(), () => this.#process.awake(() => this.#read()))
   }
 
   send(frame: Frame, left?: () => void): boolean {
@@ -84,8 +87,9 @@ export class SimulatedSocket implements Socket {
       if (last) this.#carry(last)
       this.#ending = true
       const { other } = this
+      const lost = this.#muted && !this.reliable
       this.#later(this.#arrivalMs(this.#passedMs(0)), () => {
-        if (!this.severed) other?.lose(undefined)
+        if (!this.severed && !lost) other?.lose(undefined)
         this.lose(undefined)
       })
     }
@@ -95,7 +99,7 @@ export class SimulatedSocket implements Socket {
   destroy(): void {
     const { other } = this
     if (this.#closed) return
-    const silent = this.severed
+    const silent = this.severed || this.#muted
     this.#later(this.#network.machine.time.now() + this.#network.delayMs(this.#mostDelayMs), () => {
       if (!silent) other?.lose(undefined)
     })
@@ -105,7 +109,12 @@ export class SimulatedSocket implements Socket {
   /** This end is gone; its owner is told. */
   lose(why: OspError | undefined): void {
     if (this.#closed) return
+    if (this.#process.alive && this.#process.frozen) {
+      this.#process.awake(() => this.lose(why))
+      return
+    }
     this.#closed = true
+    this.#process.sockets--
     this.#link.ended()
     this.#resolveGone()
     if (this.#process.alive) this.#to?.closed(why)
@@ -113,8 +122,7 @@ export class SimulatedSocket implements Socket {
 
   #carry(frame: Frame, left?: () => void): void {
     this.sent(frame)
-    const { random } = this.#network.machine
-    const { faults } = this.#network
+    const { faults, random } = this.#network
     const bytes = headerBytes + lengthOf(frame.payload)
     this.#underWay += bytes
     const passedMs = this.#passedMs(bytes)
@@ -124,7 +132,7 @@ export class SimulatedSocket implements Socket {
     const leftMs = passedMs + random.fraction('time to leave') * (arrivalMs - passedMs)
     this.#later(leftMs, () => {
       copy = { ...frame, payload: frame.payload.map((part) => part.slice()) }
-      if (this.#process.alive && !this.#closed) left?.()
+      this.#process.awake(() => !this.#closed && left?.())
     })
     const arrive = () => !this.severed && !this.#network.down && this.other?.arrive(copy, bytes)
     const times = this.reliable ? 1 : this.#copies(faults.loss, faults.duplication)
@@ -136,8 +144,8 @@ export class SimulatedSocket implements Socket {
   }
 
   #copies(loss: number, duplication: number): number {
-    const { random } = this.#network.machine
-    if (random.chance(loss, 'a frame is lost')) return 0
+    const { random } = this.#network
+    if (random.chance(loss, 'a frame is lost') || this.#muted) return 0
     return random.chance(duplication, 'a frame is repeated') ? 2 : 1
   }
 
@@ -152,7 +160,8 @@ export class SimulatedSocket implements Socket {
   #arrivalMs(passedMs: number): number {
     const atMs = passedMs + this.#network.delayMs(this.#mostDelayMs)
     if (!this.reliable) return atMs
-    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, atMs)
+    const muteMs = this.#muted ? this.muteUntilMs - this.#network.machine.time.now() : 0
+    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, atMs + muteMs)
     return this.#lastArrivalMs
   }
 
@@ -162,7 +171,7 @@ export class SimulatedSocket implements Socket {
       if (this.reliable) this.other?.taken(bytes)
       this.#to?.frame(this.heard(frame))
     })
-    this.#read()
+    this.#process.awake(() => this.#read())
   }
 
   taken(bytes: number): void {
@@ -171,13 +180,18 @@ export class SimulatedSocket implements Socket {
 
   #taken(bytes: number): void {
     this.#underWay -= bytes
-    if (!this.#full || this.#underWay > fullBytes / 2 || this.#closed || !this.#process.alive) return
+    if (!this.#full || this.#underWay > fullBytes / 2) return
     this.#full = false
-    this.#to?.drained()
+    this.#process.awake(() => !this.#closed && this.#to?.drained())
+  }
+
+  /** Whether what leaves now does not pass. */
+  get #muted(): boolean {
+    return this.#network.machine.time.now() < this.muteUntilMs
   }
 
   #read(): void {
-    while (this.#to && !this.#paused && !this.#closed && this.#process.alive) {
+    while (this.#to && !this.#paused && !this.#closed && this.#process.alive && !this.#process.frozen) {
       const next = this.#held.shift()
       if (!next) return
       next()

@@ -1,28 +1,45 @@
+import type { Client } from '../client/client.ts'
 import { type Limits, limitsWith } from '../limits.ts'
 import type { Digests } from '../ports/platform.ts'
+import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
 import { SimulatedDisk } from './disk.ts'
 import { drawFaults, drawLimits, drawSenders } from './drawn.ts'
+import { Ending } from './ending.ts'
 import type { SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
-import type { Machine } from './process.ts'
+import type { Machine, SimulatedProcess } from './process.ts'
 import { SeededRandom } from './random.ts'
 import { ServerActor } from './serverActor.ts'
 import { VirtualTime } from './time.ts'
+import { Tokens } from './tokens.ts'
+import { type Part, Troubles, whole } from './troubles.ts'
+import { UploadWatch } from './uploadWatch.ts'
 
 /** What a world is about: sending files, messages, or both at once. */
 export type WorldKind = 'files' | 'messages' | 'both'
 
 /** A user's program. It starts, is killed, and starts again. */
 export interface Program {
+  readonly name: string
   readonly running: boolean
   start(): void
   kill(): void
+  freeze(ms: number): void
+  /** It closes what it has and ends, unless it does not run. */
+  end(): void
   /** The world is at its end: what it has left to do is forgotten. */
   letGo(): void
+}
+
+/** Somebody who comes once, and goes. */
+export interface Visitor {
+  readonly process: SimulatedProcess
+  readonly client: Client
+  readonly gone: boolean
 }
 
 /** How a run has ended. */
@@ -38,47 +55,71 @@ export interface RunReport {
   readonly trace: readonly string[]
   /** What did not hold; the run ends at the first. */
   readonly failure: string | undefined
+  /** Numbers of what has happened, and the names that could be left out. */
+  readonly happenings: readonly number[]
+  readonly names: readonly string[]
 }
 
-/** How many things happen, and how long all may take to come to its end once nothing more does. */
+/** How many things happen. */
 const happenings = 80
-const settlingMs = 1_800_000
-const waningMs = 20_000
 const mostSteps = 400_000
 
 /** A server, some clients, a network and a disk, all drawn from a seed, and everything that happens to them. */
 export class World {
   readonly machine: Machine
+  readonly troubles: Troubles
   readonly network: SimulatedNetwork
   readonly disk: SimulatedDisk
   readonly limits: Limits
+  readonly tokens: Tokens
   readonly invariants: Invariants
+  readonly bounds: Bounds
+  readonly uploads: UploadWatch
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
   readonly files: readonly SimulatedFile[]
   readonly mail: Mail
+  /** Processes that come and go beside the programs. */
+  readonly visitors = new Set<Visitor>()
+  /** Randomness of what happens at present: to leave a happening out changes nothing about what the others are. */
+  dice: SeededRandom
+  /** Nothing is done to it any more. */
+  healed = false
   readonly #seed: number
+  readonly #part: Part
   readonly #chaos: Chaos
   readonly #trace: string[] = []
+  readonly #happened: number[] = []
   #failure: string | undefined
   #steps = 0
 
-  constructor(seed: number, digests: Digests, kind: WorldKind) {
+  constructor(seed: number, digests: Digests, kind: WorldKind, part: Part = whole) {
     const random = new SeededRandom(seed)
     const sendsFiles = kind !== 'messages'
     const sendsMessages = kind !== 'files'
     this.#seed = seed
+    this.#part = part
+    this.dice = random
     this.machine = { time: new VirtualTime(), random, digests }
-    this.network = new SimulatedNetwork(this.machine, drawFaults(random))
+    this.troubles = new Troubles(random, part.without)
+    this.network = new SimulatedNetwork(this.machine, drawFaults(random, this.troubles))
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
-    this.disk = new SimulatedDisk(operationMs, segmentBytes)
-    this.#chaos = new Chaos(random, kind)
-    const forFiles = sendsFiles ? drawLimits(random) : { chunkBytes: 1_024, windowBytes: 1_024 }
+    this.disk = new SimulatedDisk(random, operationMs, segmentBytes)
+    this.#chaos = new Chaos(random, kind, this.troubles)
+    this.tokens = new Tokens(this.machine.time, random.pick([0, 40], 'time to know users'))
+    const forFiles = sendsFiles ? drawLimits(random, this.troubles) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
     const chosen = { ...forFiles, ...(sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}) }
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
+    this.bounds = new Bounds(this)
+    this.uploads = new UploadWatch(this)
+    this.network.opened = (link) => {
+      this.mail.watch.watch(link)
+      this.uploads.watch(link)
+      this.bounds.watch(link)
+    }
     this.server = new ServerActor(this, chosen)
     const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
     this.clients = clients
@@ -87,6 +128,10 @@ export class World {
 
   get programs(): readonly Program[] {
     return [...this.clients, ...this.mail.programs]
+  }
+
+  get users(): readonly string[] {
+    return [...new Set([...this.clients, ...this.mail.programs].map(({ user }) => user))]
   }
 
   /** Writes a line of the trace. */
@@ -100,6 +145,10 @@ export class World {
     this.#failure ??= what
   }
 
+  get failed(): boolean {
+    return this.#failure !== undefined
+  }
+
   async run(): Promise<RunReport> {
     this.server.start()
     for (const client of this.clients) {
@@ -109,8 +158,8 @@ export class World {
     for (const program of this.mail.programs) program.start()
     const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
     const endMs = this.#schedule(gapMs)
-    await this.#until(endMs, () => false)
-    if (!this.#failure) await this.#settle()
+    await this.until(endMs, () => false)
+    if (!this.failed) await new Ending(this).run()
     const { time } = this.machine
     const report = {
       seed: this.#seed,
@@ -120,66 +169,57 @@ export class World {
       delivered: this.mail.invariants.delivered,
       trace: [...this.#trace],
       failure: this.#failure,
+      happenings: this.#happened,
+      names: [
+        ...this.troubles.lasting,
+        ...this.programs.map(({ name }) => name),
+        ...this.files.map(({ path }) => path),
+      ],
+    }
+    for (const { process, client } of this.visitors) {
+      process.kill()
+      client.close().catch(() => {})
     }
     for (const program of this.programs) program.letGo()
     await microtasks()
     return report
   }
 
-  /** Returns when the last thing happens. */
-  #schedule(gapMs: number): number {
-    const { time, random } = this.machine
-    let atMs = 0
-    for (let n = 0; n < happenings; n++) {
-      atMs += random.fraction('time until something happens') * 2 * gapMs
-      time.alarm(atMs, () => this.#chaos.happen(this))
-    }
-    return atMs
-  }
-
-  /** Everything is mended and started; then all must come to its end. */
-  async #settle(): Promise<void> {
-    this.tell('everything heals')
-    this.network.down = false
-    this.network.faults = { ...this.network.faults, loss: 0, duplication: 0, straying: 0 }
-    this.disk.empty()
-    this.server.heal()
-    for (const client of this.clients) {
-      client.start()
-      client.resume()
-    }
-    if (this.mail.users.length > 0) this.mail.heal()
-    const { time } = this.machine
-    const sent = () => this.clients.every(({ wanted }) => wanted.size === 0)
-    await this.#until(time.now() + settlingMs, () => sent() && this.mail.isSettled)
-    if (this.mail.users.length > 0) await this.#wane()
-    if (!this.#failure) this.invariants.settled()
-    if (!this.#failure && this.mail.users.length > 0) await this.mail.settled()
-  }
-
-  /** What is answered is not all done yet, and what comes too much comes late, if only when all begin anew. */
-  async #wane(): Promise<void> {
-    await this.#calm()
-    if (this.#failure || !this.mail.isSettled) return
-    this.mail.shake()
-    await this.#calm()
-  }
-
-  /** A while passes, and all has come to its end again: an end that did not know of a broken link may have looked settled. */
-  async #calm(): Promise<void> {
-    const { time } = this.machine
-    await this.#until(time.now() + waningMs, () => false)
-    await this.#until(time.now() + settlingMs, () => this.mail.isSettled)
-  }
-
-  async #until(endMs: number, done: () => boolean): Promise<void> {
-    while (!this.#failure && !done() && this.machine.time.step(endMs)) {
+  /** Lets time pass until `done`, but not beyond `endMs`, or something does not hold. */
+  async until(endMs: number, done: () => boolean): Promise<void> {
+    while (!this.failed && !done() && this.machine.time.step(endMs)) {
       await microtasks()
       this.invariants.check()
+      this.bounds.check()
       this.mail.invariants.check()
       this.mail.watch.check()
       if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)
     }
+  }
+
+  /** Returns when the last thing happens. */
+  #schedule(gapMs: number): number {
+    const { time, random } = this.machine
+    const { happenings: chosen } = this.#part
+    let atMs = 0
+    for (let number = 1; number <= happenings; number++) {
+      const dice = random.fork(`happening ${number}`)
+      atMs += dice.fraction('time until something happens') * 2 * gapMs
+      if (chosen?.includes(number) ?? true) time.alarm(atMs, () => this.#happen(number, dice))
+    }
+    return atMs
+  }
+
+  /** What is told meanwhile stands below a line that says what it is. */
+  #happen(number: number, dice: SeededRandom): void {
+    this.dice = dice
+    const at = this.#trace.length
+    const name = this.#chaos.happen(this)
+    if (name === undefined) return
+    this.#happened.push(number)
+    const told = this.#trace.splice(at)
+    this.tell(`${number}: ${name}`)
+    this.#trace.push(...told)
   }
 }
 

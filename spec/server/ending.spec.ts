@@ -221,4 +221,26 @@ spec('a verified upload', (it) => {
     await rig.restart()
     assert.equal(await rig.stored('a'), undefined)
   })
+
+  it('that was damaged before it could be rolled forward is not published, and begins anew', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    rig.storage.fail('publish', fault)
+    await client.endRefused(instance, sha256(bytes), 'internal')
+    await rig.crash()
+    rig.trouble = (storage) => {
+      storage.damage = (read) => {
+        read[0] = (read[0] ?? 0) ^ 1
+      }
+    }
+    await rig.restart()
+    assert.ok(rig.log.some(({ event }) => event === 'upload-damaged'))
+    assert.equal(await rig.stored('a'), undefined)
+    assert.deepEqual(await rig.records(), [])
+    rig.storage.damage = () => {}
+    await (await rig.client()).upload(file)
+    await rig.assertStored('a', bytes)
+  })
 })

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { WorldKind } from '../../lib/simulation/simulate.ts'
 import { root } from '../support/source.ts'
+import { brokenPromises } from './brokenPromises.ts'
 import { mailboxMutations } from './mailboxMutations.ts'
 import { messageMutations } from './messageMutations.ts'
 
@@ -36,7 +37,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
-    shownBy: files(112),
+    shownBy: files(9),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
@@ -50,14 +51,14 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploadBounds.ts',
     before: 'for (const reserved of this.#reserved) if (reserved.node === node) count++',
     after: '',
-    shownBy: files(31),
+    shownBy: files(1),
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another one',
     file: 'lib/adapters/records/claiming.ts',
     before: 'if (options.fresh || !same) {',
     after: 'if (options.fresh || !record) {',
-    shownBy: files(9),
+    shownBy: files(4),
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
@@ -78,7 +79,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/core/requests.ts',
     before: 'if (pending.freed || pending.copies > 0) return',
     after: 'if (pending.freed) return',
-    shownBy: files(78),
+    shownBy: files(252),
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
@@ -89,7 +90,12 @@ const fileMutations: readonly Mutation[] = [
   },
 ]
 
-export const mutations: readonly Mutation[] = [...fileMutations, ...messageMutations, ...mailboxMutations]
+export const mutations: readonly Mutation[] = [
+  ...fileMutations,
+  ...brokenPromises,
+  ...messageMutations,
+  ...mailboxMutations,
+]
 
 /** What shows a fault, for people. */
 export function nameOf(shownBy: Mutation['shownBy']): string {

@@ -1,0 +1,60 @@
+import { crc32 } from 'node:zlib'
+import { keyOf, recipientsOf, senderOf, seqOf } from '../adapters/mailboxes/messageRecord.ts'
+import { kinds } from '../adapters/mailboxes/records.ts'
+import type { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
+import { keyOf as postKeyOf } from './post.ts'
+import type { SeededRandom } from './random.ts'
+
+/** Bits of a journal that flip, and the sums by which whoever reads it finds that. */
+export class JournalRot {
+  /** Of each record, the sum of what was written. */
+  readonly #sums = new WeakMap<Buffer, number>()
+  /** Keys of the posts whose record is damaged. */
+  readonly #posts = new Set<string>()
+  /** `user place` of these. */
+  readonly #places = new Set<string>()
+
+  written(records: readonly Buffer[]): void {
+    for (const record of records) this.#sums.set(record, crc32(record))
+  }
+
+  /** Whether a record is as it was written. */
+  isReadable(record: Buffer): boolean {
+    const sum = this.#sums.get(record)
+    return sum === undefined || sum === crc32(record)
+  }
+
+  /** A bit of some message flips, but not of the latest, whose place would be given again. Returns which, if there is any. */
+  flip(journal: MemoryJournal, random: SeededRandom): string | undefined {
+    const messages = journal.segments.flatMap(({ records }) =>
+      records.flatMap((record, at) =>
+        record[0] === kinds.message && this.isReadable(record) ? [{ records, at, record }] : [],
+      ),
+    )
+    messages.pop()
+    if (messages.length === 0) return undefined
+    const { records, at, record } = random.pick(messages, 'a record')
+    const damaged = Buffer.from(record)
+    const byte = random.integer(0, damaged.length - 1, 'where a bit flips')
+    damaged[byte] = (damaged[byte] ?? 0) ^ (1 << random.integer(0, 7, 'a bit'))
+    this.#sums.set(damaged, this.#sums.get(record) ?? crc32(record))
+    records[at] = damaged
+    const key = postKeyOf(senderOf(record), Buffer.from(keyOf(record), 'latin1'))
+    this.#posts.add(key)
+    for (const user of recipientsOf(record)) this.#places.add(`${user} ${seqOf(record)}`)
+    return key
+  }
+
+  /** Whether what was promised of this post need not hold. */
+  hasHit(key: string): boolean {
+    return this.#posts.has(key)
+  }
+
+  hasHitPlace(user: string, place: number): boolean {
+    return this.#places.has(`${user} ${place}`)
+  }
+
+  get any(): boolean {
+    return this.#posts.size > 0
+  }
+}

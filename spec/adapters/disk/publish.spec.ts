@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict'
+import { access, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DirectoryFlushes } from '../../../lib/adapters/disk/directoryFlushes.ts'
+import { publish } from '../../../lib/adapters/disk/publish.ts'
+import { Tree } from '../../../lib/adapters/disk/tree.ts'
+import { spec } from '../../support/spec.ts'
+import { withData } from './data.ts'
+
+spec('a file that is moved into its place', (it) => {
+  for (const replace of [true, false]) {
+    it(
+      `is there before its directory is flushed, and that is the last thing done (replace: ${replace})`,
+      withData(async (data) => {
+        await mkdir(join(data, 'alice'), { recursive: true })
+        await writeFile(join(data, 'partial'), 'bytes')
+        const flushed: string[] = []
+        const sync = async (path: string) => {
+          if (path === join(data, 'alice')) await access(join(data, 'alice', 'a'))
+          flushed.push(path)
+        }
+        const tree = new Tree(data, new DirectoryFlushes(sync))
+        assert.equal(await publish(tree, join(data, 'partial'), ['alice', 'a'], replace), true)
+        assert.equal(flushed.at(-1), join(data, 'alice'))
+      }),
+    )
+  }
+})

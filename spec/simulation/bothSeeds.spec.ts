@@ -1,0 +1,3 @@
+import { holding } from './holding.ts'
+
+holding('both', 100)

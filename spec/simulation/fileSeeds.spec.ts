@@ -1,0 +1,3 @@
+import { holding } from './holding.ts'
+
+holding('files', 300)

@@ -1,0 +1,3 @@
+import { holding } from './holding.ts'
+
+holding('messages', 300)
