@@ -7,6 +7,11 @@ export class Loss {
   readonly #listeners = new Set<(why: OspError) => void>()
   #happened: OspError | undefined
 
+  /** Why the link has ended, once it has. */
+  get happened(): OspError | undefined {
+    return this.#happened
+  }
+
   /** Resolves with why the link has ended. */
   get why(): Promise<OspError> {
     return this.#deferred.promise

@@ -51,6 +51,11 @@ export interface SessionOptions<L extends OnlineLink> {
 /** After these the session does not come back by itself. */
 const final: readonly ErrorCode[] = ['unauthorized', 'unsupported-version', 'superseded', 'bad-name']
 
+/** Who may come in has changed since HELLO was answered: the next one tells whether this user still may. */
+function afterGoodbye(why: OspError): OspError {
+  return why.code === 'unauthorized' ? new OspError('link-lost', why.message) : why
+}
+
 /** One logical link of a client: dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
 export class ClientSession<L extends OnlineLink = OnlineLink> {
   readonly #options: SessionOptions<L>
@@ -153,8 +158,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       const why = await link.loss.why
       this.#lastOnlineMs = this.#now()
       if (this.#lastOnlineMs - since >= clientLimits.goodLinkMs) this.#tries = 0
-      // Who may come in has changed: the next HELLO tells whether this user still may.
-      return why.code === 'unauthorized' ? new OspError('link-lost', why.message) : why
+      return afterGoodbye(why)
     } catch (error) {
       return OspError.from(error)
     } finally {
@@ -190,7 +194,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
           closed: (why) => loss.happen(why),
         },
       )
-      const welcome = await this.#greet(peer, token, either)
+      const welcome = await this.#greet(peer, loss, token, either)
       const link = this.#options.equip({ peer, welcome, loss })
       app = link.app
       return link
@@ -202,7 +206,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     }
   }
 
-  async #greet(peer: Peer, token: string, signal: AbortSignal): Promise<Message<'HelloAck'>> {
+  async #greet(peer: Peer, loss: Loss, token: string, signal: AbortSignal): Promise<Message<'HelloAck'>> {
     const { user: userName, software } = this.#options
     try {
       const who = { userName, token, session: this.#id, software }
@@ -211,6 +215,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       peer.keepAliveMs = welcome.keepAlive
       return welcome
     } catch (error) {
+      // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
+      if (loss.happened) throw afterGoodbye(loss.happened)
       await peer.closeQuietly(OspError.from(error))
       throw error
     }

@@ -68,7 +68,8 @@ export class UploadWatch {
 
   /** The server names a reason for which an upload may go back. */
   reason({ event, user, name }: LogEntry): void {
-    if (event !== 'upload-damaged' && event !== 'upload-expired') return
+    // One that could not be removed whole may have lost its bytes.
+    if (event !== 'upload-damaged' && event !== 'upload-expired' && event !== 'upload-not-expired') return
     this.#clear(`${user}/${name}`)
     for (const [link, holdings] of this.#holdings) {
       if (!this.#world.network.links.has(link)) this.#holdings.delete(link)
