@@ -216,7 +216,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       return welcome
     } catch (error) {
       // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
-      if (loss.happened) throw afterGoodbye(loss.happened)
+      if (loss.happened && loss.happened === error) throw afterGoodbye(loss.happened)
       await peer.closeQuietly(OspError.from(error))
       throw error
     }
