@@ -11,6 +11,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { Storage } from '../ports/storage.ts'
 import { DiskFiles } from './diskFiles.ts'
 import { SimulatedJournal } from './journal.ts'
+import type { OwnLayers } from './layers.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
 
@@ -46,6 +47,7 @@ export class SimulatedDisk {
   readonly journal: MemoryJournal
   /** Free bytes of the disk, as far as messages are concerned. */
   freeBytes = Number.MAX_SAFE_INTEGER
+  layers: OwnLayers = {}
   /** The next flush of messages fails. */
   flushFails = false
   /** What was written since somebody has looked at it, and emptied it. */
@@ -93,7 +95,8 @@ export class SimulatedDisk {
 
   /** This disk as a process sees it. */
   storageOf(process: SimulatedProcess): Storage {
-    return new DiskOfProcess(this, process)
+    const storage = new DiskOfProcess(this, process)
+    return this.layers.storage?.(storage) ?? storage
   }
 }
 

@@ -1,6 +1,7 @@
 import { OspError } from '../errors.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { Frame } from '../wire/frame.ts'
+import { type OwnLayers, unveil } from './layers.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { SimulatedSocket } from './socket.ts'
 
@@ -32,6 +33,7 @@ export class SimulatedNetwork {
   readonly machine: Machine
   readonly links = new Set<Link>()
   faults: NetworkFaults
+  layers: OwnLayers = {}
   /** Nothing passes while it is set. */
   down = false
   /** Is told of each link before anything passes. */
@@ -46,10 +48,11 @@ export class SimulatedNetwork {
 
   /** The network as a process sees it. */
   transportOf(process: SimulatedProcess, heard: Heard = asSent): Transport {
-    return {
+    const transport: Transport = {
       listen: async () => this.#listen(process),
       dial: (_options, signal) => this.#dial(process, heard, signal),
     }
+    return this.layers.transport?.(transport) ?? transport
   }
 
   /** Breaks links, without the processes at their ends knowing at once. */
@@ -98,6 +101,7 @@ export class SimulatedNetwork {
         link.client.heard = heard
         this.links.add(link)
         this.opened(link)
+        if (this.layers.plainFrame) unveil(link, this.layers.plainFrame)
         this.#accept(link.server)
         resolve(link.client)
       })

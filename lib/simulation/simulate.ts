@@ -1,4 +1,5 @@
 import type { Digests } from '../ports/platform.ts'
+import type { OwnLayers } from './layers.ts'
 import { type RunReport, World, type WorldKind } from './world.ts'
 
 export type { RunReport, WorldKind } from './world.ts'
@@ -7,6 +8,11 @@ export type { RunReport, WorldKind } from './world.ts'
  * Runs the real server and clients of one seed in virtual time. The same seed gives the same run, to the last line of
  * its trace. `digests` must have loaded what clients use.
  */
-export function simulate(seed: number, digests: Digests, kind: WorldKind = 'both'): Promise<RunReport> {
-  return new World(seed, digests, kind).run()
+export function simulate(
+  seed: number,
+  digests: Digests,
+  kind: WorldKind = 'both',
+  own: OwnLayers = {},
+): Promise<RunReport> {
+  return new World(seed, digests, kind, own).run()
 }

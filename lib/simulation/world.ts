@@ -6,6 +6,7 @@ import { SimulatedDisk } from './disk.ts'
 import { drawFaults, drawLimits, drawSenders } from './drawn.ts'
 import type { SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
+import type { OwnLayers } from './layers.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import type { Machine } from './process.ts'
@@ -63,7 +64,7 @@ export class World {
   #failure: string | undefined
   #steps = 0
 
-  constructor(seed: number, digests: Digests, kind: WorldKind) {
+  constructor(seed: number, digests: Digests, kind: WorldKind, own: OwnLayers = {}) {
     const random = new SeededRandom(seed)
     const sendsFiles = kind !== 'messages'
     const sendsMessages = kind !== 'files'
@@ -73,6 +74,8 @@ export class World {
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
     this.disk = new SimulatedDisk(operationMs, segmentBytes)
+    this.network.layers = own
+    this.disk.layers = own
     this.#chaos = new Chaos(random, kind)
     const forFiles = sendsFiles ? drawLimits(random) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
