@@ -110,8 +110,9 @@ spec('programs and examples', (it) => {
     assert.deepEqual(stray, [])
   })
 
-  it('in examples/ use nothing but the package', () => {
-    assert.deepEqual(strayImports(examples, isPackage), [])
+  it('in examples/ use nothing but the package and Node', () => {
+    const stray = strayImports(examples, (target) => isPackage(target) || target === 'node:')
+    assert.deepEqual(stray, [])
   })
 })
 
