@@ -26,7 +26,15 @@ export { checkFileName, checkUserName, fileName, userKey, userName } from './nam
 export type { Authenticator, Credentials } from './ports/authenticator.ts'
 export type { ClientState, KeptTask, Receipt, ReceiptStore, TaskState, TaskStore } from './ports/clientState.ts'
 export type { Log, LogEntry } from './ports/log.ts'
-export type { MailboxLevel } from './ports/mailboxes.ts'
+export type {
+  Damage,
+  Expired,
+  MailboxBounds,
+  MailboxLevel,
+  MailboxStore,
+  NewMessage,
+  StoredMessage,
+} from './ports/mailboxes.ts'
 export type { Clock, Digest, DigestName, Digests, Platform, Random } from './ports/platform.ts'
 export type {
   Address,
@@ -56,6 +64,7 @@ export type {
 export type { Member } from './server/roster.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerStatus } from './server/status.ts'
+export type { Frame } from './wire/frame.ts'
 
 /** What this package calls itself in HELLO_REQ. */
 const software = 'ospd-js'

@@ -63,11 +63,35 @@ spec('the examples', (it) => {
     assert.match(both.stdout, /^online: \[ 'bob' \]$/mu)
   })
 
-  for (const name of ['examples/serve.ts', 'examples/upload.ts', 'examples/messages.ts']) {
-    it(`stand in the README as they are run (${name})`, async () => {
+  for (const [name, facts] of [
+    ['contract', 119],
+    ['ownTransport', 57],
+    ['ownAuthenticator', 7],
+  ] as const) {
+    it(
+      `are adapters of one's own that keep the promises of their port (${name})`,
+      async () => {
+        await using at = await place()
+        await using running = example(name, at, 0)
+        assert.equal((await running.ended).code, 0, running.stdout + running.stderr)
+        assert.match(running.stdout, new RegExp(`^. tests ${facts}$`, 'mu'))
+        assert.match(running.stdout, new RegExp(`^. pass ${facts}$`, 'mu'))
+      },
+      { limitMs: 90_000 },
+    )
+  }
+  for (const [page, name] of [
+    ['README.md', 'examples/serve.ts'],
+    ['README.md', 'examples/upload.ts'],
+    ['README.md', 'examples/messages.ts'],
+    ['docs/simulation.md', 'examples/contract.ts'],
+    ['docs/simulation.md', 'examples/ownTransport.ts'],
+    ['docs/simulation.md', 'examples/ownAuthenticator.ts'],
+  ] as const) {
+    it(`stand in ${page} as they are run (${name})`, async () => {
       const text = readFileSync(join(root, name), 'utf8').replace(/^\/\/.*\n/u, '')
       const printed = `\n\`\`\`ts\n${text}\`\`\`\n\n`
-      assert.equal(await section('README.md', name, printed), printed)
+      assert.equal(await section(page, name, printed), printed)
     })
   }
 })

@@ -14,8 +14,9 @@ const rooms = {
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   adapters: ['base', 'wire', 'ports', 'node:', 'classic-level', 'hash-wasm', 'zod'],
+  contract: ['base', 'wire', 'ports', 'node:'],
   simulation: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'eventemitter3', 'node:'],
-  doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'simulation'],
+  doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'contract', 'simulation'],
 } as const
 
 type Room = keyof typeof rooms
@@ -109,8 +110,9 @@ spec('programs and examples', (it) => {
     assert.deepEqual(stray, [])
   })
 
-  it('in examples/ use nothing but the package', () => {
-    assert.deepEqual(strayImports(examples, isPackage), [])
+  it('in examples/ use nothing but the package and Node', () => {
+    const stray = strayImports(examples, (target) => isPackage(target) || target === 'node:')
+    assert.deepEqual(stray, [])
   })
 })
 

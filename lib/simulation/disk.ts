@@ -13,6 +13,7 @@ import { DiskFiles } from './diskFiles.ts'
 import { DiskTroubles } from './diskTroubles.ts'
 import { SimulatedJournal } from './journal.ts'
 import { JournalRot } from './journalRot.ts'
+import type { OwnLayers } from './layers.ts'
 import type { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
@@ -43,6 +44,7 @@ export class SimulatedDisk {
   readonly journal: MemoryJournal
   readonly troubles: DiskTroubles
   readonly rot = new JournalRot()
+  layers: OwnLayers = {}
   /** The next flush of messages fails. */
   flushFails = false
   /** What a process has done that no process may. */
@@ -80,7 +82,8 @@ export class SimulatedDisk {
 
   /** This disk as a process sees it. */
   storageOf(process: SimulatedProcess): Storage {
-    return new DiskOfProcess(this, process)
+    const storage = new DiskOfProcess(this, process)
+    return this.layers.storage?.(storage) ?? storage
   }
 }
 

@@ -88,7 +88,8 @@ export class Invariants {
       this.#quota(user, [...names.values()])
       for (const [name, { bytes, serial }] of names) {
         if (serial <= this.#publications) continue
-        const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
+        const plain = disk.layers.plainBytes?.(bytes, { user, name, offset: 0 }) ?? bytes
+        const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, plain)) ?? []
         const version = versions.find((version) => !this.#publishedVersions.has(version))
         if (version) this.#publishedVersions.add(version)
         else if (versions.length > 0) this.#world.fail(`${user}/${name} was published twice`)
@@ -139,7 +140,8 @@ export class Invariants {
   /** Of a file that was written to while it was sent, any mixture of that version and later ones may be there. */
   #wasSentOf({ user, name, modifiedAt }: TransferRecord, { offset, bytes }: Omit<Appended, 'key'>): boolean {
     const versions = this.#fileOf(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []
-    return bytes.every((byte, at) => versions.some((version) => version.bytes[offset + at] === byte))
+    const plain = this.#world.disk.layers.plainBytes?.(bytes, { user, name, offset }) ?? bytes
+    return plain.every((byte, at) => versions.some((version) => version.bytes[offset + at] === byte))
   }
 
   #fileOf(user: string, name: string): SimulatedFile | undefined {

@@ -1,6 +1,7 @@
 import { OspError } from '../errors.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { Frame } from '../wire/frame.ts'
+import { type OwnLayers, unveil } from './layers.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
 import { SimulatedSocket } from './socket.ts'
@@ -34,6 +35,7 @@ export class SimulatedNetwork {
   readonly random: SeededRandom
   readonly links = new Set<Link>()
   faults: NetworkFaults
+  layers: OwnLayers = {}
   /** Nothing passes while it is set. */
   down = false
   /** Is told of each link before anything passes. */
@@ -49,10 +51,11 @@ export class SimulatedNetwork {
 
   /** The network as a process sees it. */
   transportOf(process: SimulatedProcess, heard: Heard = asSent): Transport {
-    return {
+    const transport: Transport = {
       listen: async () => this.#listen(process),
       dial: (_options, signal) => this.#dial(process, heard, signal),
     }
+    return this.layers.transport?.(transport) ?? transport
   }
 
   /** Breaks links, without the processes at their ends knowing at once. */
@@ -117,6 +120,7 @@ export class SimulatedNetwork {
         link.client.heard = heard
         this.links.add(link)
         this.opened(link)
+        if (this.layers.plainFrame) unveil(link, this.layers.plainFrame)
         const accept = this.#accept
         server.awake(() => accept(link.server))
         process.awake(() => resolve(link.client))

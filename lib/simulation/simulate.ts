@@ -1,4 +1,5 @@
 import type { Digests } from '../ports/platform.ts'
+import type { OwnLayers } from './layers.ts'
 import type { Part } from './troubles.ts'
 import { type RunReport, World, type WorldKind } from './world.ts'
 
@@ -9,6 +10,12 @@ export type { RunReport, WorldKind } from './world.ts'
  * Runs the real server and clients of one seed in virtual time. The same seed gives the same run, to the last line of
  * its trace. `digests` must have loaded what clients use. `part`: only that takes place, everything if it is not given.
  */
-export function simulate(seed: number, digests: Digests, kind: WorldKind = 'both', part?: Part): Promise<RunReport> {
-  return new World(seed, digests, kind, part).run()
+export function simulate(
+  seed: number,
+  digests: Digests,
+  kind: WorldKind = 'both',
+  part?: Part,
+  own: OwnLayers = {},
+): Promise<RunReport> {
+  return new World(seed, digests, kind, part, own).run()
 }

@@ -9,6 +9,7 @@ import { drawFaults, drawLimits, drawSenders } from './drawn.ts'
 import { Ending } from './ending.ts'
 import type { SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
+import type { OwnLayers } from './layers.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
@@ -93,7 +94,7 @@ export class World {
   #failure: string | undefined
   #steps = 0
 
-  constructor(seed: number, digests: Digests, kind: WorldKind, part: Part = whole) {
+  constructor(seed: number, digests: Digests, kind: WorldKind, part: Part = whole, own: OwnLayers = {}) {
     const random = new SeededRandom(seed)
     const sendsFiles = kind !== 'messages'
     const sendsMessages = kind !== 'files'
@@ -106,6 +107,8 @@ export class World {
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
     this.disk = new SimulatedDisk(random, operationMs, segmentBytes)
+    this.network.layers = own
+    this.disk.layers = own
     this.#chaos = new Chaos(random, kind, this.troubles)
     this.tokens = new Tokens(this.machine.time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? drawLimits(random, this.troubles) : { chunkBytes: 1_024, windowBytes: 1_024 }

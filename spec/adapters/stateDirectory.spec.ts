@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
-import { receiptOf, taskOf } from '../contract/clientState.ts'
+import { receiptOf, taskOf } from '../../lib/contract/clientState.ts'
 import { spec } from '../support/spec.ts'
 
 /** A directory for a state that is not there yet. */

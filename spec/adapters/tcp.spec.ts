@@ -4,9 +4,9 @@ import { connect, createServer, type Socket as RawSocket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { isLoopback } from '../../lib/adapters/loopback.ts'
 import { tcp } from '../../lib/adapters/tcp.ts'
+import { bytesOf, frameOf, Heard, socketOptions } from '../../lib/contract/transport/ends.ts'
 import type { Socket } from '../../lib/ports/socket.ts'
 import { encodeFrame } from '../../lib/wire/frame.ts'
-import { bytesOf, frameOf, Heard, socketOptions } from '../contract/socket/ends.ts'
 import { spec } from '../support/spec.ts'
 
 const { crc32 } = socketOptions().platform

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { StoredTasks } from '../../lib/client/storedTasks.ts'
+import { taskOf } from '../../lib/contract/clientState.ts'
 import type { KeptTask, TaskStore } from '../../lib/ports/clientState.ts'
-import { taskOf } from '../contract/clientState.ts'
 import { spec } from '../support/spec.ts'
 
 /** A store in memory. */

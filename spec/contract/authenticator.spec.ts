@@ -2,60 +2,70 @@ import { anybody } from '../../lib/adapters/anybody.ts'
 import { certificateNames } from '../../lib/adapters/certificateNames.ts'
 import { localOnly } from '../../lib/adapters/localOnly.ts'
 import { usersFile } from '../../lib/adapters/usersFile.ts'
-import { afar, authenticatorContract, type Gate, here } from './authenticator.ts'
+import { afar, here } from '../../lib/contract/authenticator.ts'
+import { authenticatorContract, type Gate } from '../../lib/simulation.ts'
+import { proved } from '../support/proved.ts'
 import { temporaryDirectory } from './storage/places.ts'
 
 const alice = { user: 'alice', token: '', peer: here }
 const lasting = { async [Symbol.asyncDispose]() {} }
 const shown = (certificateName: string) => ({ ...afar, certificateName })
 
-authenticatorContract(
-  'localOnly',
-  async () => ({
-    ...lasting,
-    authenticator: localOnly(),
-    known: alice,
-    strangers: [
-      { ...alice, peer: afar },
-      { ...alice, peer: afar, token: 'secret' },
-    ],
-  }),
-  { changing: false },
+proved(
+  authenticatorContract(
+    'localOnly',
+    async () => ({
+      ...lasting,
+      authenticator: localOnly(),
+      known: alice,
+      strangers: [
+        { ...alice, peer: afar },
+        { ...alice, peer: afar, token: 'secret' },
+      ],
+    }),
+    { changing: false },
+  ),
 )
 
-authenticatorContract(
-  'anybody',
-  async () => ({ ...lasting, authenticator: anybody(), known: { ...alice, peer: afar }, strangers: [] }),
-  { changing: false },
+proved(
+  authenticatorContract(
+    'anybody',
+    async () => ({ ...lasting, authenticator: anybody(), known: { ...alice, peer: afar }, strangers: [] }),
+    { changing: false },
+  ),
 )
 
-authenticatorContract(
-  'certificateNames',
-  async () => ({
-    ...lasting,
-    authenticator: certificateNames(),
-    known: { ...alice, peer: shown('alice') },
-    strangers: [
-      alice,
-      { ...alice, token: 'secret' },
-      { ...alice, peer: shown('bob') },
-      { ...alice, peer: shown('') },
-      { ...alice, peer: shown('Alice') },
-    ],
-  }),
-  { changing: false },
+proved(
+  authenticatorContract(
+    'certificateNames',
+    async () => ({
+      ...lasting,
+      authenticator: certificateNames(),
+      known: { ...alice, peer: shown('alice') },
+      strangers: [
+        alice,
+        { ...alice, token: 'secret' },
+        { ...alice, peer: shown('bob') },
+        { ...alice, peer: shown('') },
+        { ...alice, peer: shown('Alice') },
+      ],
+    }),
+    { changing: false },
+  ),
 )
 
-authenticatorContract('usersFile', withUsers, { changing: true })
+proved(authenticatorContract('usersFile', withUsers, { changing: true }))
 
-authenticatorContract(
-  'certificateNames before usersFile',
-  async () => {
-    const { unknown: _, ...gate } = await withUsers()
-    const strangers = [...gate.strangers, { ...gate.known, peer: shown('bob') }]
-    return { ...gate, authenticator: certificateNames(gate.authenticator), strangers }
-  },
-  { changing: true },
+proved(
+  authenticatorContract(
+    'certificateNames before usersFile',
+    async () => {
+      const { unknown: _, ...gate } = await withUsers()
+      const strangers = [...gate.strangers, { ...gate.known, peer: shown('bob') }]
+      return { ...gate, authenticator: certificateNames(gate.authenticator), strangers }
+    },
+    { changing: true },
+  ),
 )
 
 async function withUsers(): Promise<Gate> {

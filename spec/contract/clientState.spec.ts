@@ -3,19 +3,24 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
 import { memoryState } from '../../lib/client/memoryState.ts'
-import { receiptsContract, tasksContract } from './clientState.ts'
+import { receiptsContract, tasksContract } from '../../lib/simulation.ts'
+import { proved } from '../support/proved.ts'
 
-receiptsContract('memory', async () => {
-  const state = memoryState()
-  return { state: () => state, async [Symbol.asyncDispose]() {} }
-})
+proved(
+  receiptsContract('memory', async () => {
+    const state = memoryState()
+    return { state: () => state, async [Symbol.asyncDispose]() {} }
+  }),
+)
 
 for (const contract of [receiptsContract, tasksContract]) {
-  contract('directory', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
-    return {
-      state: () => stateDirectory(join(directory, 'alice', 'at', 'home')),
-      [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
-    }
-  })
+  proved(
+    contract('directory', async () => {
+      const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
+      return {
+        state: () => stateDirectory(join(directory, 'alice', 'at', 'home')),
+        [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
+      }
+    }),
+  )
 }

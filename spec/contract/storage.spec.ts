@@ -1,5 +1,6 @@
+import { storageContract } from '../../lib/simulation.ts'
+import { proved } from '../support/proved.ts'
 import { diskKind, memoryKind } from './storage/places.ts'
-import { storageContract } from './storage.ts'
 
-storageContract(memoryKind)
-storageContract(diskKind)
+proved(storageContract(memoryKind))
+proved(storageContract(diskKind))

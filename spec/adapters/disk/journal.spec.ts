@@ -5,7 +5,7 @@ import { frameBytes, headerBytes } from '../../../lib/adapters/disk/journalForma
 import type { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
 import { writeSeqs } from '../../../lib/adapters/mailboxes/records.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { long, message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
+import { long, message, roomy, upTo, waiting } from '../../../lib/contract/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
 

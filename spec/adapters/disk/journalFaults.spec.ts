@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { long, message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
+import { long, message, roomy, upTo, waiting } from '../../../lib/contract/storage/mailSteps.ts'
 import { canMount, smallDisk } from '../../contract/storage/places.ts'
 import { ballast } from '../../support/ballast.ts'
 import { failingFlushes } from '../../support/failingFlushes.ts'

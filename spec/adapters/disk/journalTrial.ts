@@ -4,8 +4,8 @@ import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
 import { type Frame, headerBytes, JournalFormat } from '../../../lib/adapters/disk/journalFormat.ts'
 import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { waiting } from '../../../lib/contract/storage/mailSteps.ts'
 import type { Damage } from '../../../lib/ports/mailboxes.ts'
-import { waiting } from '../../contract/storage/mailSteps.ts'
 import { temporaryDirectory } from '../../contract/storage/places.ts'
 
 export const format = new JournalFormat(nodePlatform().crc32)

@@ -4,9 +4,18 @@ import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { LevelShelf } from '../../../lib/adapters/disk/levelShelf.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import {
+  claimed,
+  contentOf,
+  fileOf,
+  fill,
+  hello,
+  recordsOf,
+  start,
+  upload,
+} from '../../../lib/contract/storage/steps.ts'
 import type { Claim, Storage } from '../../../lib/ports/storage.ts'
 import { canMount, smallDisk, temporaryDirectory } from '../../contract/storage/places.ts'
-import { claimed, contentOf, fileOf, fill, hello, recordsOf, start, upload } from '../../contract/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { opened } from './data.ts'
 

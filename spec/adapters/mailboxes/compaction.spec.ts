@@ -4,7 +4,7 @@ import type { Journal } from '../../../lib/adapters/mailboxes/journal.ts'
 import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { all, long, message, roomy, upTo, waiting } from '../../contract/storage/mailSteps.ts'
+import { all, long, message, roomy, upTo, waiting } from '../../../lib/contract/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 import { BrittleJournal } from './brittleJournal.ts'
 

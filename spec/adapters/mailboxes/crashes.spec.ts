@@ -4,10 +4,14 @@ import fc from 'fast-check'
 import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { bursts, type Call, MailModel, shownBy } from '../../contract/storage/mailModel.ts'
+import { Draw } from '../../../lib/contract/chance.ts'
+import { burstOf, type Call, drawCall, MailModel, shownBy } from '../../../lib/contract/storage/mailModel.ts'
+import { SeededRandom } from '../../../lib/simulation/random.ts'
 import { spec } from '../../support/spec.ts'
 import { BrittleJournal, type Fate } from './brittleJournal.ts'
 
+const call: fc.Arbitrary<Call> = fc.integer().map((seed) => drawCall(new Draw(new SeededRandom(seed))))
+const bursts = fc.array(call, { minLength: 1, maxLength: 8 }).map(burstOf)
 const kept = fc.nat({ max: 9 })
 const fates: fc.Arbitrary<Fate> = fc.oneof(
   { weight: 12, arbitrary: fc.constant('durable' as const) },

@@ -4,7 +4,7 @@ import { writeMessage } from '../../../lib/adapters/mailboxes/messageRecord.ts'
 import { writeSeqs, writeTime } from '../../../lib/adapters/mailboxes/records.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { message, waiting } from '../../contract/storage/mailSteps.ts'
+import { message, waiting } from '../../../lib/contract/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 
 /** Mailboxes of a journal with these records. */

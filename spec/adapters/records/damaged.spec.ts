@@ -3,8 +3,8 @@ import { MemoryShelf } from '../../../lib/adapters/memory/memoryShelf.ts'
 import { Book } from '../../../lib/adapters/records/book.ts'
 import { recordKey } from '../../../lib/adapters/records/keys.ts'
 import { writeRecord } from '../../../lib/adapters/records/rows.ts'
+import { owner, wanted } from '../../../lib/contract/storage/steps.ts'
 import type { TransferRecord } from '../../../lib/ports/storage.ts'
-import { owner, wanted } from '../../contract/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 
 const record: TransferRecord = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import type { UsersFile } from '../../../lib/adapters/usersFile.ts'
-import { here } from '../../contract/authenticator.ts'
+import { here } from '../../../lib/contract/authenticator.ts'
 
 /** The users' file of a directory. */
 export const fileOf = (directory: string) => join(directory, 'users.json')

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { memory } from '../../../lib/adapters/memoryStorage.ts'
+import type { BrittlePlace, StorageKind } from '../../../lib/simulation.ts'
 import { failingFlushes } from '../../support/failingFlushes.ts'
-import type { Kind, Place } from './trial.ts'
 
 /** A new directory that is removed with all it holds. */
 export interface TemporaryDirectory extends AsyncDisposable {
@@ -48,20 +48,22 @@ export const canMount: boolean = await smallDisk(4_096).then(
 const segmentBytes = 1_024
 
 /** The storage in memory. */
-export const memoryKind: Kind = {
+export const memoryKind: StorageKind = {
   name: 'memory',
   place: async () => memoryPlace(),
   smallPlace: async (capacityBytes) => memoryPlace(capacityBytes),
+  brittlePlace: async () => memoryPlace(),
 }
 
 /** The storage in a directory. */
-export const diskKind: Kind = {
+export const diskKind: StorageKind = {
   name: 'disk',
   place: async () => diskPlace(await temporaryDirectory()),
+  brittlePlace: async () => diskPlace(await temporaryDirectory()),
   ...(canMount ? { smallPlace: async (bytes: number) => diskPlace(await smallDisk(bytes)) } : {}),
 }
 
-function memoryPlace(capacityBytes?: number): Place {
+function memoryPlace(capacityBytes?: number): BrittlePlace {
   let failing = false
   const flushFails = () => failing
   const storage = memory({ flushFails, segmentBytes, ...(capacityBytes === undefined ? {} : { capacityBytes }) })
@@ -80,7 +82,7 @@ function memoryPlace(capacityBytes?: number): Place {
   }
 }
 
-function diskPlace(directory: TemporaryDirectory): Place {
+function diskPlace(directory: TemporaryDirectory): BrittlePlace {
   const data = join(directory.path, 'data')
   return {
     storage: () => disk(data, { segmentBytes }),

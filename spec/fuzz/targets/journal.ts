@@ -9,7 +9,7 @@ import { setFingerprint, writeMessage } from '../../../lib/adapters/mailboxes/me
 import { writeIds, writeSeqs, writeTime } from '../../../lib/adapters/mailboxes/records.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { message, numbersOf, roomy } from '../../contract/storage/mailSteps.ts'
+import { message, numbersOf, roomy } from '../../../lib/contract/storage/mailSteps.ts'
 import { temporaryDirectory } from '../../contract/storage/places.ts'
 import { coded } from '../codes.ts'
 import type { Draw } from '../draw.ts'

@@ -1,0 +1,87 @@
+// A storage of one's own, through the contract of its port and through simulated worlds: `node contract.ts`.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { PartialFile, Storage } from 'ospd'
+import { type MemoryOptions, memory } from 'ospd/memory'
+import { simulate, storageContract } from 'ospd/simulation'
+
+/** Stands for a cipher: what it has made of bytes it makes bytes of again. */
+const seal = (bytes: Uint8Array, offset: number) => bytes.map((byte, at) => byte ^ 0x5a ^ ((offset + at) & 0xff))
+
+/** A storage in which files lie sealed. */
+function sealed(storage: Storage): Storage {
+  const { transfers, mailboxes, files } = storage
+  return {
+    transfers,
+    mailboxes,
+    files: {
+      open: async (claim) => sealedFile(await files.open(claim)),
+      remove: (user, name) => files.remove(user, name),
+      stored: (user, name) => files.stored(user, name),
+      used: (user, name) => files.used(user, name),
+      free: () => files.free(),
+    },
+    open: (platform) => storage.open(platform),
+    [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+  }
+}
+
+function sealedFile(file: PartialFile): PartialFile {
+  return {
+    get length() {
+      return file.length
+    },
+    write: (offset, parts) => file.write(offset, [seal(Buffer.concat(parts), offset)]),
+    async read(into, offset) {
+      const length = await file.read(into, offset)
+      into.set(seal(into.subarray(0, length), offset))
+      return length
+    },
+    flush: () => file.flush(),
+    truncate: (length) => file.truncate(length),
+    publish: (storedName, replace) => file.publish(storedName, replace),
+    [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+  }
+}
+
+function placeOf(options: MemoryOptions = {}) {
+  const below = memory(options)
+  return {
+    storage: () => sealed(below),
+    async read(user: string, name: string) {
+      const bytes = below.read(user, name)
+      return bytes && Uint8Array.from(seal(bytes, 0))
+    },
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+async function brittlePlace() {
+  const failing = new Set<object>()
+  const failFlushes = async () => {
+    const trouble = {}
+    failing.add(trouble)
+    return { [Symbol.dispose]: () => void failing.delete(trouble) }
+  }
+  return { ...placeOf({ flushFails: () => failing.size > 0 }), failFlushes }
+}
+
+const kind = {
+  name: 'sealed',
+  place: async () => placeOf(),
+  smallPlace: async (capacityBytes: number) => placeOf({ capacityBytes }),
+  brittlePlace,
+}
+for (const { subject, fact, prove, limitMs, skipped } of storageContract(kind)) {
+  test(`${subject} ${fact}`, { timeout: limitMs, skip: skipped ?? false }, prove)
+}
+
+test('a sealed storage holds in twenty worlds', async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { failure, trace } = await simulate(seed, {
+      storage: sealed,
+      plainBytes: (stored, { offset }) => seal(stored, offset),
+    })
+    assert.equal(failure, undefined, `seed ${seed}: ${failure}\n${trace.join('\n')}`)
+  }
+})

@@ -1,0 +1,97 @@
+// A transport of one's own, through the contract of its port and through simulated worlds: `node ownTransport.ts`.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Frame, Listener, Socket, SocketEvents, Transport } from 'ospd'
+import { memoryTransport } from 'ospd/memory'
+import { simulate, transportContract } from 'ospd/simulation'
+
+/** Stands for a cipher: what it has made of a frame it makes a frame of again. */
+const seal = (frame: Frame): Frame => ({
+  ...frame,
+  payload: frame.payload.map((part) => part.map((byte) => byte ^ 0x5a)),
+})
+
+/** A transport on which payloads travel sealed. */
+function sealed(transport: Transport): Transport {
+  return {
+    listen: async (options) => sealedListener(await transport.listen(options)),
+    dial: async (options, signal) => new SealedSocket(await transport.dial(options, signal)),
+  }
+}
+
+function sealedListener(listener: Listener): Listener {
+  const { address } = listener
+  return {
+    address,
+    start: (accept) => listener.start((socket) => accept(new SealedSocket(socket))),
+    close: () => listener.close(),
+    [Symbol.asyncDispose]: () => listener.close(),
+  }
+}
+
+class SealedSocket implements Socket {
+  readonly reliable: boolean
+  readonly guarded: boolean
+  readonly peer: Socket['peer']
+  readonly #below: Socket
+
+  constructor(below: Socket) {
+    this.reliable = below.reliable
+    this.guarded = below.guarded
+    this.peer = below.peer
+    this.#below = below
+  }
+
+  get maxPayload(): number {
+    return this.#below.maxPayload
+  }
+
+  set maxPayload(bytes: number) {
+    this.#below.maxPayload = bytes
+  }
+
+  start(to: SocketEvents): void {
+    this.#below.start({
+      frame: (frame) => to.frame(seal(frame)),
+      begun: (payloadBytes) => to.begun(payloadBytes),
+      fault: (why) => to.fault(why),
+      drained: () => to.drained(),
+      closed: (why) => to.closed(why),
+    })
+  }
+
+  send(frame: Frame, left?: () => void): boolean {
+    return this.#below.send(seal(frame), left)
+  }
+
+  pause(): void {
+    this.#below.pause()
+  }
+
+  resume(): void {
+    this.#below.resume()
+  }
+
+  close(last?: Frame): Promise<void> {
+    return this.#below.close(last && seal(last))
+  }
+
+  destroy(): void {
+    this.#below.destroy()
+  }
+}
+
+const ways = () => {
+  const transport = sealed(memoryTransport())
+  return { listening: transport, reaching: () => transport }
+}
+for (const { subject, fact, prove, limitMs } of transportContract('sealed', ways)) {
+  test(`${subject} ${fact}`, { timeout: limitMs }, prove)
+}
+
+test('a sealed transport holds in twenty worlds', async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { failure, trace } = await simulate(seed, { transport: sealed, plainFrame: seal })
+    assert.equal(failure, undefined, `seed ${seed}: ${failure}\n${trace.join('\n')}`)
+  }
+})

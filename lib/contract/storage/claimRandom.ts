@@ -1,0 +1,63 @@
+import { type Chance, type Draw, proveDrawn } from '../chance.ts'
+import { type Facts, factsOf } from '../facts.ts'
+import {
+  ClaimModel,
+  checkpoint,
+  claim,
+  complete,
+  fillAndVerify,
+  forget,
+  look,
+  remove,
+  restart,
+  type Step,
+  type Wish,
+  writeOnly,
+} from './claimModel.ts'
+import type { Try } from './trial.ts'
+
+/** Claims of all kinds, and what is done under them. */
+function drawSteps(draw: Draw): readonly Step[] {
+  const name = () => draw.pick(['a', 'b'])
+  const size = () => draw.pick([5, 5, 6])
+  const choice = () => draw.from(0, 20)
+  const wish = (): Wish => ({
+    name: name(),
+    size: size(),
+    by: draw.from(1, 11),
+    fresh: draw.once(2),
+    takeOver: draw.once(2),
+    onConflict: draw.pick(['replace', 'replace', 'reject'] as const),
+  })
+  const claiming = () => claim(wish())
+  const kinds: readonly (() => Step)[] = [
+    claiming,
+    claiming,
+    claiming,
+    () => checkpoint(choice(), draw.from(0, 5)),
+    () => writeOnly(choice()),
+    () => fillAndVerify(choice()),
+    () => complete(choice()),
+    () => remove(name()),
+    () => forget(name()),
+    () => look(name(), size()),
+    () => restart,
+  ]
+  return draw.some(1, 40, () => draw.pick(kinds)())
+}
+
+/** Whatever is claimed, and whatever is done under claims, the records are what a plain model of them is. */
+export function* stateClaimRandom(kind: string, trying: Try, chance: Chance): Facts {
+  const prove = (steps: readonly Step[]) =>
+    trying(async (trial) => {
+      const model = new ClaimModel()
+      for (const { run } of steps) await run(model, trial)
+    })()
+  yield* factsOf(`the claims of a ${kind} storage`, (it) => {
+    it(
+      'are what a plain model says, whatever is done under them, and none writes that another has followed',
+      () => proveDrawn(chance, { runs: 15, draw: drawSteps, prove, textOf: ({ text }) => text }),
+      { limitMs: 120_000 },
+    )
+  })
+}

@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict'
+import { type Facts, factsOf } from '../facts.ts'
+import type { Try } from './trial.ts'
+
+/** The promises of opening and closing. */
+export function* stateLife(kind: string, trying: Try): Facts {
+  yield* factsOf(`the life of a ${kind} storage`, (it) => {
+    it(
+      'is closed as often as one likes',
+      trying(async ({ storage }) => {
+        await storage[Symbol.asyncDispose]()
+        await storage[Symbol.asyncDispose]()
+      }),
+    )
+
+    it(
+      'is open for one at a time',
+      trying(async ({ place, platform, storage }) => {
+        const second = place.storage()
+        await assert.rejects(second.open(platform), { code: 'data-locked' })
+        assert.equal(await storage.files.stored('alice', 'a'), false)
+      }),
+    )
+  })
+}

@@ -1,0 +1,189 @@
+import type { MailboxBounds, MailboxStore, NewMessage } from '../../ports/mailboxes.ts'
+import type { Draw } from '../chance.ts'
+import { all, long, roomy } from './mailSteps.ts'
+
+/** Bounds that are soon reached. */
+const tight: MailboxBounds = {
+  messages: 5,
+  bytes: 4_000,
+  allMessages: 12,
+  senderIds: 14,
+  allIds: 20,
+  reserveBytes: 0,
+}
+
+const users = ['bob', 'carol', 'dave', 'eve']
+
+interface Entry {
+  readonly seq: number
+  readonly message: NewMessage
+  readonly aside: boolean
+}
+
+/** A call of a store, as data. `picks` choose among the seqs that were given out lately. */
+export type Call =
+  | {
+      readonly does: 'append'
+      readonly sender: string
+      readonly number: number
+      readonly bytes: number
+      readonly to: readonly string[]
+      readonly bounds: MailboxBounds
+    }
+  | { readonly does: 'remove' | 'setAside'; readonly user: string; readonly picks: readonly number[] }
+  | { readonly does: 'expire'; readonly messageAge: number; readonly idAge: number }
+
+/** A call of any kind, an append most often; some repeat an id, with the same body or with another one. */
+export function drawCall(draw: Draw): Call {
+  const does = draw.pick([
+    ...Array(6).fill('append'),
+    ...Array(4).fill('remove'),
+    'setAside',
+    'expire',
+  ] as Call['does'][])
+  if (does === 'append') {
+    const to = new Set(draw.some(0, 4, () => draw.pick(users)))
+    return {
+      does,
+      sender: draw.pick(['alice', 'zoe']),
+      number: draw.from(1, 60),
+      bytes: draw.pick([0, 1, 100, 700, 2_000]),
+      to: [...to],
+      bounds: draw.pick([roomy, roomy, tight]),
+    }
+  }
+  if (does === 'expire') return { does, messageAge: draw.from(5, 60), idAge: draw.from(0, 40) }
+  return { does, user: draw.pick(users), picks: draw.some(0, 12, () => draw.from(0, 30)) }
+}
+
+/** Calls that can be made at once: what expires does so in its time, so no call is made while that is awaited. */
+export function burstOf(calls: readonly Call[]): readonly Call[] {
+  return calls.slice(0, calls.findIndex(({ does }) => does === 'expire') + 1 || calls.length)
+}
+
+/** What a store of mailboxes does, as plainly as it can be said. */
+export class MailModel {
+  /** Rises with every call. */
+  time = 0
+  /** The latest time that the store was told and keeps. */
+  toldTime = 0
+  lastSeq = 0
+  /** The highest seq that was given out, and perhaps lost again. */
+  givenSeq = 0
+  #boxes = new Map<string, readonly Entry[]>()
+  #ids = new Map<string, { readonly body: string; readonly storedAt: number }>()
+
+  /** A model that goes its own way from here on. */
+  copy(): MailModel {
+    const copy = new MailModel()
+    Object.assign(copy, { time: this.time, toldTime: this.toldTime })
+    Object.assign(copy, { lastSeq: this.lastSeq, givenSeq: this.givenSeq })
+    copy.#boxes = new Map(this.#boxes)
+    copy.#ids = new Map(this.#ids)
+    return copy
+  }
+
+  /** Makes a call of the store and of the model; says what must come of it. */
+  make(call: Call, store: MailboxStore): { readonly done: Promise<unknown>; readonly expected: unknown } {
+    this.time++
+    if (call.does === 'append') {
+      const given = { ...long(call.number, call.bytes), sender: call.sender, storedAt: this.time }
+      const done = store.append(given, call.to, call.bounds).catch(codeOf)
+      return { done, expected: this.#append(given, call.to, call.bounds) }
+    }
+    if (call.does === 'expire') {
+      const [messagesBefore, idsBefore] = [this.time - call.messageAge, this.time - call.idAge]
+      const done = store.expire(this.time, messagesBefore, idsBefore).then(sorted)
+      return { done, expected: this.#expire(messagesBefore, idsBefore) }
+    }
+    const seqs = call.picks.map((pick) => this.givenSeq - pick)
+    const there = this.#box(call.user)
+    if (call.does === 'remove')
+      this.#boxes.set(
+        call.user,
+        there.filter(({ seq }) => !seqs.includes(seq)),
+      )
+    else
+      this.#boxes.set(
+        call.user,
+        there.map((entry) => (seqs.includes(entry.seq) ? { ...entry, aside: true } : entry)),
+      )
+    return { done: store[call.does](call.user, seqs), expected: undefined }
+  }
+
+  /** What the store must show. */
+  shown(): unknown {
+    const boxes = users.map((user) => this.#box(user))
+    return {
+      time: this.toldTime,
+      lastSeq: this.lastSeq,
+      levels: boxes.flatMap((box, at) => {
+        const bytes = box.reduce((sum, { message }) => sum + message.content.length, 0)
+        return box.length > 0 ? [{ user: users[at], messages: box.length, bytes }] : []
+      }),
+      boxes: boxes.map((box) =>
+        box
+          .filter(({ aside }) => !aside)
+          .map(({ seq, message }) => textOf(seq, message.sender, message.id, message.content)),
+      ),
+    }
+  }
+
+  #append(given: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
+    const key = `${given.sender} ${given.id}`
+    const body = `${to} ${given.content}`
+    const former = this.#ids.get(key)
+    if (former) return former.body === body ? undefined : 'id-reused'
+    const refused = this.#refusal(given, to, bounds)
+    if (refused) return refused
+    const seq = ++this.givenSeq
+    this.lastSeq = seq
+    this.toldTime = given.storedAt
+    this.#ids.set(key, { body, storedAt: given.storedAt })
+    for (const user of to) this.#boxes.set(user, [...this.#box(user), { seq, message: given, aside: false }])
+    return undefined
+  }
+
+  #refusal({ sender, content }: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
+    const own = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `))
+    if (own.length >= bounds.senderIds || this.#ids.size >= bounds.allIds) return 'rate-limited'
+    const waiting = users.reduce((sum, user) => sum + this.#box(user).length, 0)
+    const isFull = (box: readonly Entry[]) =>
+      waiting + to.length > bounds.allMessages ||
+      box.length + 1 > bounds.messages ||
+      box.reduce((sum, { message }) => sum + message.content.length, content.length) > bounds.bytes
+    return to.some((user) => isFull(this.#box(user))) ? 'mailbox-full' : undefined
+  }
+
+  #expire(messagesBefore: number, idsBefore: number): unknown {
+    this.toldTime = this.time
+    for (const [key, { storedAt }] of this.#ids) if (storedAt < idsBefore) this.#ids.delete(key)
+    return users.flatMap((user) => {
+      const left = this.#box(user).filter(({ message }) => message.storedAt >= messagesBefore)
+      const messages = this.#box(user).length - left.length
+      this.#boxes.set(user, left)
+      return messages > 0 ? [{ user, messages }] : []
+    })
+  }
+
+  #box(user: string): readonly Entry[] {
+    return this.#boxes.get(user) ?? []
+  }
+}
+
+/** What a store shows. */
+export async function shownBy(store: MailboxStore): Promise<unknown> {
+  const textsOf = async (user: string) =>
+    (await all(store, user)).map(({ seq, sender, id, content }) => textOf(seq, sender, id, content))
+  return {
+    time: await store.lastTime(),
+    lastSeq: await store.lastSeq(),
+    levels: await store.levels(),
+    boxes: await Promise.all(users.map(textsOf)),
+  }
+}
+
+const textOf = (seq: number, sender: string, id: Uint8Array, content: Uint8Array) =>
+  `${seq} ${sender} ${id} ${content.length} times ${content[0]} to ${content.at(-1)}`
+const codeOf = (error: { code?: string }) => error.code
+const sorted = <T extends { user: string }>(list: readonly T[]) => list.toSorted((a, b) => (a.user < b.user ? -1 : 1))

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { type Facts, factsOf } from '../facts.ts'
+import { claimed, contentOf, fileOf, fill, hello, owner, recordsOf, resume, upload, wanted } from './steps.ts'
+import type { Try } from './trial.ts'
+
+/** The promises of the transfer store about notes of completed uploads. */
+export function* stateNotes(kind: string, trying: Try): Facts {
+  yield* factsOf(`the note of a completed upload in a ${kind} storage`, (it) => {
+    it(
+      'answers the same upload, also after a restart, and takes the place of the record',
+      trying(async (trial) => {
+        const stored = await upload(trial.storage)
+        await trial.restart()
+        assert.deepEqual(await trial.storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
+        assert.deepEqual(await recordsOf(trial.storage), [])
+      }),
+    )
+
+    it(
+      'answers also where existing names are rejected',
+      trying(async ({ storage }) => {
+        const stored = await upload(storage)
+        const answer = await storage.transfers.claim(wanted, owner(2), { ...resume, onConflict: 'reject' })
+        assert.deepEqual(answer, { completed: stored })
+      }),
+    )
+
+    it(
+      'does not answer another upload',
+      trying(async ({ storage }) => {
+        await upload(storage)
+        await claimed(storage, { modifiedAt: 2_000 })
+      }),
+    )
+
+    it(
+      'answers a fresh one too, until it is forgotten',
+      trying(async ({ storage }) => {
+        const stored = await upload(storage)
+        const fresh = { ...resume, fresh: true }
+        assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed: stored })
+        await storage.transfers.forget('alice', 'a')
+        await claimed(storage, {}, fresh)
+      }),
+    )
+
+    it(
+      'stands until its time is over',
+      trying(async (trial) => {
+        await upload(trial.storage, {}, hello, 60_000)
+        trial.wallTime += 60_000
+        assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
+        trial.wallTime += 1
+        await claimed(trial.storage)
+      }),
+    )
+
+    it(
+      'outlives the running out of others',
+      trying(async (trial) => {
+        for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(trial.storage, { name }, hello, 1_000)
+        trial.wallTime += 2_000
+        await upload(trial.storage)
+        assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
+        await claimed(trial.storage, { name: 'b' })
+        await claimed(trial.storage, { name: 'g' })
+      }),
+    )
+
+    it(
+      'no longer counts when the file was replaced',
+      trying(async ({ storage }) => {
+        await upload(storage, {}, hello)
+        const { claim } = await claimed(storage, { name: 'b' })
+        await fill(storage, claim)
+        await using file = await storage.files.open(claim)
+        await file.publish('a', true)
+        await claimed(storage)
+      }),
+    )
+
+    it(
+      'can be dropped, and the file stays',
+      trying(async ({ storage, place }) => {
+        await upload(storage)
+        await storage.transfers.forget('alice', 'a')
+        await storage.transfers.forget('alice', 'a')
+        await claimed(storage)
+        assert.deepEqual(await place.read('alice', 'a'), hello)
+      }),
+    )
+
+    it(
+      'stays when a later record of the name is removed',
+      trying(async ({ storage }) => {
+        await upload(storage)
+        await claimed(storage, { size: 9 })
+        await storage.transfers.remove('alice', 'a')
+        assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+      }),
+    )
+
+    it(
+      'is not made of an upload that is not verified',
+      trying(async ({ storage }) => {
+        const { claim } = await claimed(storage)
+        await fill(storage, claim)
+        await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'internal' })
+        assert.equal(await contentOf(storage, claim), 'hello')
+      }),
+    )
+
+    it(
+      'ends the claim that it was made under',
+      trying(async ({ storage }) => {
+        const { claim } = await claimed(storage)
+        await fill(storage, claim)
+        await storage.transfers.verified(claim, fileOf())
+        await using file = await storage.files.open(claim)
+        await file.publish('a', true)
+        await storage.transfers.complete(claim, 1_000)
+        await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
+        await assert.rejects(storage.files.open(claim), { code: 'superseded' })
+      }),
+    )
+  })
+}

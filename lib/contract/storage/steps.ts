@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import type {
+  Claim,
+  ClaimOptions,
+  NewTransfer,
+  Owner,
+  Storage,
+  StoredFile,
+  TransferRecord,
+} from '../../ports/storage.ts'
+
+/** An upload of alice's; its content is `hello`. */
+export const wanted: NewTransfer = { user: 'alice', name: 'a', size: 5, modifiedAt: 1_000, algorithm: 'sha256' }
+export const hello = new TextEncoder().encode('hello')
+
+/** An owner by the number of its session. */
+export const owner = (session: number): Owner => ({
+  node: session,
+  instance: 1,
+  session: session.toString(16).padStart(32, '0'),
+})
+
+/** CONTINUE of an upload that nobody holds. */
+export const resume: ClaimOptions = { fresh: false, takeOver: false, onConflict: 'replace', at: 1_000_000 }
+/** START. */
+export const start: ClaimOptions = { ...resume, fresh: true }
+/** CONTINUE of an upload that another living link holds. */
+export const takeOver: ClaimOptions = { ...resume, takeOver: true }
+
+/** Claims what must not be completed already. */
+export async function claimed(
+  storage: Storage,
+  want: Partial<NewTransfer> = {},
+  options: ClaimOptions = resume,
+  by: Owner = owner(1),
+): Promise<{ claim: Claim; record: TransferRecord }> {
+  const answer = await storage.transfers.claim({ ...wanted, ...want }, by, options)
+  assert.ok('claim' in answer, 'the upload is completed already')
+  return answer
+}
+
+/** What an upload becomes. */
+export const fileOf = (want: Partial<NewTransfer> = {}, storedName?: string): StoredFile => {
+  const { user, name, size, algorithm } = { ...wanted, ...want }
+  return { user, name, storedName: storedName ?? name, size, algorithm, digest: '2cf24dba' }
+}
+
+/** Writes and flushes the whole content under a claim, and closes the partial file. */
+export async function fill(storage: Storage, claim: Claim, content: Uint8Array = hello): Promise<void> {
+  await using file = await storage.files.open(claim)
+  await file.write(0, [content])
+  await file.flush()
+}
+
+/** Carries an upload through to its note. */
+export async function upload(
+  storage: Storage,
+  want: Partial<NewTransfer> = {},
+  content: Uint8Array = hello,
+  keepNoteMs = 60_000,
+): Promise<StoredFile> {
+  const { claim } = await claimed(storage, want, start)
+  const stored = fileOf(want)
+  await fill(storage, claim, content)
+  await storage.transfers.verified(claim, stored)
+  await using file = await storage.files.open(claim)
+  assert.equal(await file.publish(stored.storedName, true), true)
+  await storage.transfers.complete(claim, keepNoteMs)
+  return stored
+}
+
+/** All records, in the order of their names. */
+export async function recordsOf(storage: Storage): Promise<TransferRecord[]> {
+  const records: TransferRecord[] = []
+  for await (const record of storage.transfers.records()) records.push(record)
+  return records.sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** The whole of a partial file. */
+export async function contentOf(storage: Storage, claim: Claim): Promise<string> {
+  await using file = await storage.files.open(claim)
+  const bytes = new Uint8Array(file.length)
+  assert.equal(await file.read(bytes, 0), file.length)
+  return new TextDecoder().decode(bytes)
+}

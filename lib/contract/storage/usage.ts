@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import { type Facts, factsOf } from '../facts.ts'
+import { claimed, fill, hello, recordsOf, start, upload, wanted } from './steps.ts'
+import type { Try } from './trial.ts'
+
+/** The promises of `FileStore.used`, and of what else a quota is told by. */
+export function* stateUsage(kind: string, trying: Try): Facts {
+  yield* factsOf(`the bytes of a user in a ${kind} storage`, (it) => {
+    it(
+      'are those of all published files, in folders too, and of no other user',
+      trying(async (trial) => {
+        assert.equal(await trial.storage.files.used('alice'), 0)
+        await upload(trial.storage, { name: 'x' })
+        await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
+        await upload(trial.storage, { name: 'empty', size: 0 }, new Uint8Array(0))
+        await upload(trial.storage, { user: 'bob', name: 'x' })
+        await trial.restart()
+        assert.equal(await trial.storage.files.used('alice'), hello.length + 3)
+        assert.equal(await trial.storage.files.used('bob'), hello.length)
+        assert.equal(await trial.storage.files.used('carol'), 0)
+      }),
+    )
+
+    it(
+      'are counted for one name where that is asked for',
+      trying(async ({ storage }) => {
+        await upload(storage, { name: 'y/z', size: 3 }, new Uint8Array(3))
+        await upload(storage, { name: 'x' })
+        assert.equal(await storage.files.used('alice', 'y/z'), 3)
+        assert.equal(await storage.files.used('alice', 'y'), 0)
+        assert.equal(await storage.files.used('alice', 'none'), 0)
+      }),
+    )
+
+    it(
+      'are those of the file that has replaced another, and none of what is unfinished',
+      trying(async ({ storage }) => {
+        await upload(storage)
+        await upload(storage, { size: 3 }, new Uint8Array(3))
+        const { claim } = await claimed(storage, { size: 9 }, start)
+        await fill(storage, claim, new Uint8Array(9))
+        assert.equal(await storage.files.used('alice'), 3)
+      }),
+    )
+
+    it(
+      'are those of more files than are looked at together',
+      trying(async ({ storage }) => {
+        for (let at = 0; at < 70; at++) await upload(storage, { name: `${at}` })
+        assert.equal(await storage.files.used('alice'), 70 * hello.length)
+      }),
+    )
+
+    it(
+      'lie beside records that can be had for one user',
+      trying(async ({ storage }) => {
+        const { record } = await claimed(storage)
+        await claimed(storage, { user: 'alice2' })
+        await claimed(storage, { user: 'bob' })
+        const records: unknown[] = []
+        for await (const one of storage.transfers.records('alice')) records.push(one)
+        assert.deepEqual(records, [record])
+        assert.equal((await recordsOf(storage)).length, 3)
+      }),
+    )
+  })
+
+  yield* factsOf(`a completed upload in a ${kind} storage`, (it) => {
+    it(
+      'is told while its note stands, and no other is',
+      trying(async (trial) => {
+        const { transfers } = trial.storage
+        assert.equal(await transfers.completed(wanted), undefined)
+        const stored = await upload(trial.storage, {}, hello, 60_000)
+        assert.deepEqual(await transfers.completed(wanted), stored)
+        assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
+        assert.equal(await transfers.completed({ ...wanted, name: 'b' }), undefined)
+        trial.wallTime += 60_001
+        assert.equal(await transfers.completed(wanted), undefined)
+      }),
+    )
+  })
+}

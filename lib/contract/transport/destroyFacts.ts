@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { MiB } from '../../limits.ts'
+import { type Facts, factsOf } from '../facts.ts'
+import { aWhile, bytesOf, frameOf, type Ways, withEnds } from './ends.ts'
+
+const megabyte = bytesOf(MiB)
+
+/** What the contract says about an end without waiting. */
+export function* destroyFacts(name: string, open: () => Ways): Facts {
+  yield* factsOf(`${name}: destroying`, (it) => {
+    it('is told once on each side, and not within the call', () =>
+      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
+        start()
+        near.destroy()
+        near.destroy()
+        assert.deepEqual(nearHeard.order, [])
+        await Promise.all([nearHeard.times('closed'), farHeard.times('closed')])
+        await aWhile(open())
+        assert.deepEqual([nearHeard.order, farHeard.order], [['closed'], ['closed']])
+        assert.deepEqual(nearHeard.ends, [undefined])
+      }))
+
+    it('tells the peer of frames cut off that the link was lost', () =>
+      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
+        far.pause()
+        start()
+        for (let seq = 1; seq <= 32; seq++) near.send(frameOf(seq, megabyte))
+        await aWhile(open())
+        near.destroy()
+        await nearHeard.times('closed')
+        far.resume()
+        await farHeard.times('closed')
+        assert.equal(farHeard.ends[0]?.code, 'link-lost')
+        assert.ok(farHeard.ends[0]?.message.includes(far.peer.host), farHeard.ends[0]?.message)
+      }))
+
+    it('lets no frame leave afterwards', () =>
+      withEnds(open(), async ({ near, far, nearHeard, start }) => {
+        far.pause()
+        start()
+        let left = 0
+        for (let seq = 1; seq <= 32; seq++) near.send(frameOf(seq, megabyte), () => left++)
+        await aWhile(open())
+        const before = left
+        near.destroy()
+        await nearHeard.times('closed')
+        await aWhile(open())
+        assert.equal(left, before)
+        assert.deepEqual(nearHeard.order, ['closed'])
+      }))
+
+    it('in the turn of sending lets no frame leave', () =>
+      withEnds(open(), async ({ near, nearHeard, start }) => {
+        start()
+        near.send(frameOf(1, megabyte), () => assert.fail('it left'))
+        near.destroy()
+        await nearHeard.times('closed')
+        await aWhile(open())
+      }))
+
+    it('while the frame is being told lets it leave no more', () =>
+      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
+        let destroyed = false
+        farHeard.onFrame = () => {
+          near.destroy()
+          destroyed = true
+        }
+        start()
+        near.send(frameOf(1), () => assert.ok(!destroyed))
+        await nearHeard.times('closed')
+      }))
+
+    it('within a frame tells no frame more', () =>
+      withEnds(open(), async ({ near, far, farHeard, start }) => {
+        farHeard.onFrame = () => far.destroy()
+        start()
+        for (let seq = 1; seq <= 10; seq++) near.send(frameOf(seq))
+        await farHeard.times('closed')
+        assert.deepEqual(farHeard.order, ['frame', 'closed'])
+      }))
+
+    it('by the peer ends a side that is full: no call throws, and nothing is told after the end', () =>
+      withEnds(open(), async ({ near, far, nearHeard, start }) => {
+        far.pause()
+        start()
+        for (let seq = 1; seq <= 32; seq++) near.send(frameOf(seq, megabyte))
+        far.destroy()
+        while (nearHeard.count('closed') === 0) {
+          near.send(frameOf(0, megabyte))
+          await new Promise(setImmediate)
+        }
+        assert.equal(near.send(frameOf(0)), false)
+        await near.close(frameOf(99))
+        assert.equal(nearHeard.count('closed'), 1)
+        assert.equal(nearHeard.order.at(-1), 'closed')
+        assert.equal(nearHeard.ends[0]?.code, 'link-lost')
+      }))
+
+    it('resolves a close that waits', () =>
+      withEnds(open(), async ({ near, far, nearHeard, start }) => {
+        far.pause()
+        start()
+        for (let seq = 1; seq <= 32; seq++) near.send(frameOf(seq, megabyte))
+        const closed = near.close()
+        far.destroy()
+        await Promise.all([closed, nearHeard.times('closed')])
+        assert.deepEqual(nearHeard.ends, [undefined])
+      }))
+  })
+}

@@ -1,0 +1,160 @@
+import { crc32 } from 'node:zlib'
+import type { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
+import type { Clock } from '../../ports/platform.ts'
+import type { Address, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
+import type { Frame } from '../../wire/frame.ts'
+
+/** A way to listen at a free place, and to reach the place where a listener is. */
+export interface Ways {
+  readonly listening: Transport
+  reaching(address: Address): Transport
+}
+
+/** A clock that stands still; its alarms ring when a fact says so. */
+export class HeldClock implements Clock {
+  readonly #alarms = new Set<{ readonly atMs: number; readonly run: () => void }>()
+
+  now(): number {
+    return 0
+  }
+
+  wallTime(): number {
+    return 0
+  }
+
+  alarm(atMs: number, run: () => void): Disposable {
+    const alarm = { atMs, run }
+    this.#alarms.add(alarm)
+    return { [Symbol.dispose]: () => this.#alarms.delete(alarm) }
+  }
+
+  /** When the alarms ring that are set, in milliseconds. */
+  get set(): number[] {
+    return [...this.#alarms].map(({ atMs }) => atMs)
+  }
+
+  ring(): void {
+    const due = [...this.#alarms]
+    this.#alarms.clear()
+    for (const { run } of due) run()
+  }
+}
+
+/** What a socket needs; the clock stands still unless another one is given. */
+export function socketOptions({ maxPayload = 2 * MiB, clock = new HeldClock() as Clock } = {}): SocketOptions {
+  return { platform: { clock, crc32: (bytes, start = 0) => crc32(bytes, start) }, maxPayload }
+}
+
+/** A frame with this number and payload. */
+export function frameOf(seq: number, ...payload: Uint8Array[]): Frame {
+  return { version: 1, flags: 0, event: 4, seq, app: 1, instance: 7, payload }
+}
+
+/** `length` bytes that differ by `seed`. */
+export function bytesOf(length: number, seed = 0): Uint8Array {
+  return Uint8Array.from({ length }, (_, at) => (at * 31 + seed * 17 + (at >> 8)) & 0xff)
+}
+
+/** All that a socket tells, in order, and a way to wait for it. */
+export class Heard implements SocketEvents {
+  readonly order: (keyof SocketEvents)[] = []
+  readonly frames: Frame[] = []
+  readonly begunBytes: number[] = []
+  readonly faults: OspError[] = []
+  readonly ends: (OspError | undefined)[] = []
+  /** Runs within each `frame`. */
+  onFrame: (frame: Frame) => void = () => {}
+  /** Runs within each `drained`. */
+  onDrained: () => void = () => {}
+  #waiting: (() => void)[] = []
+
+  frame(frame: Frame): void {
+    this.frames.push(frame)
+    this.#tell('frame')
+    this.onFrame(frame)
+  }
+
+  begun(payloadBytes: number): void {
+    this.begunBytes.push(payloadBytes)
+    this.#tell('begun')
+  }
+
+  fault(why: OspError): void {
+    this.faults.push(why)
+    this.#tell('fault')
+  }
+
+  drained(): void {
+    this.#tell('drained')
+    this.onDrained()
+  }
+
+  closed(why?: OspError): void {
+    this.ends.push(why)
+    this.#tell('closed')
+  }
+
+  get seqs(): number[] {
+    return this.frames.map(({ seq }) => seq)
+  }
+
+  count(event: keyof SocketEvents): number {
+    return this.order.filter((told) => told === event).length
+  }
+
+  /** Resolves when `event` has been told so many times. */
+  async times(event: keyof SocketEvents, count = 1): Promise<void> {
+    while (this.count(event) < count) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  }
+
+  #tell(event: keyof SocketEvents): void {
+    this.order.push(event)
+    for (const wake of this.#waiting.splice(0)) wake()
+  }
+}
+
+/** Both ends of a connection, not started, and what each is told once it is. */
+export interface Ends {
+  readonly near: Socket
+  readonly far: Socket
+  readonly nearHeard: Heard
+  readonly farHeard: Heard
+  /** One clock for both. */
+  readonly clock: HeldClock
+  start(): void
+}
+
+/** Connects two ends, lets `use` have them, and leaves nothing behind. */
+export async function withEnds(ways: Ways, use: (ends: Ends) => Promise<void>, maxPayload = 2 * MiB): Promise<void> {
+  const clock = new HeldClock()
+  const options = socketOptions({ maxPayload, clock })
+  await using listener = await ways.listening.listen(options)
+  const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
+  const near = await ways.reaching(listener.address).dial(options, new AbortController().signal)
+  const far = await accepted
+  const [nearHeard, farHeard] = [new Heard(), new Heard()]
+  const start = () => {
+    near.start(nearHeard)
+    far.start(farHeard)
+  }
+  try {
+    await use({ near, far, nearHeard, farHeard, clock, start })
+  } finally {
+    near.destroy()
+    far.destroy()
+    await Promise.all([near.close(), far.close()])
+  }
+}
+
+/** Time in which something could have happened that must not: twenty round trips on a connection of its own. */
+export async function aWhile(ways: Ways): Promise<void> {
+  await withEnds(ways, async ({ near, far, nearHeard, farHeard, start }) => {
+    farHeard.onFrame = (frame) => far.send(frame)
+    start()
+    for (let seq = 1; seq <= 20; seq++) {
+      near.send(frameOf(seq))
+      await nearHeard.times('frame', seq)
+    }
+  })
+}

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { type Facts, factsOf } from '../facts.ts'
+import { aWhile, frameOf, Heard, socketOptions, type Ways, withEnds } from './ends.ts'
+
+const never = () => new AbortController().signal
+
+/** What the contract says about listening and dialling. */
+export function* transportFacts(name: string, open: () => Ways): Facts {
+  yield* factsOf(`${name}: a transport`, (it) => {
+    it('connects at the address that its listener tells, in both directions', () =>
+      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
+        start()
+        near.send(frameOf(1))
+        far.send(frameOf(2))
+        await Promise.all([nearHeard.times('frame'), farHeard.times('frame')])
+        assert.deepEqual([nearHeard.seqs, farHeard.seqs], [[2], [1]])
+      }))
+
+    it('tells on both ends that the other one is on this machine', () =>
+      withEnds(open(), async ({ near, far }) => {
+        assert.deepEqual([near.peer.local, far.peer.local], [true, true])
+      }))
+
+    it('keeps sockets that connect before the listener is started, and what they send', async () => {
+      const ways = open()
+      await using listener = await ways.listening.listen(socketOptions())
+      const near = await ways.reaching(listener.address).dial(socketOptions(), never())
+      near.send(frameOf(5))
+      await aWhile(open())
+      const heard = new Heard()
+      listener.start((far) => far.start(heard))
+      await heard.times('frame')
+      assert.deepEqual(heard.seqs, [5])
+      near.destroy()
+      await heard.times('closed')
+    })
+
+    it('rejects a dial where nothing listens as unreachable, naming the place', async () => {
+      const ways = open()
+      const listener = await ways.listening.listen(socketOptions())
+      await listener.close()
+      await assert.rejects(ways.reaching(listener.address).dial(socketOptions(), never()), (error: Error) => {
+        assert.equal('code' in error && error.code, 'unreachable')
+        assert.ok(error.message.includes(listener.address.host), error.message)
+        return true
+      })
+    })
+
+    it('rejects a dial as closed when its signal has aborted', async () => {
+      const ways = open()
+      await using listener = await ways.listening.listen(socketOptions())
+      await assert.rejects(ways.reaching(listener.address).dial(socketOptions(), AbortSignal.abort()), {
+        code: 'closed',
+      })
+    })
+
+    it('gives no meaning to an abort after the dial has succeeded', async () => {
+      const ways = open()
+      const abort = new AbortController()
+      await using listener = await ways.listening.listen(socketOptions())
+      const heard = new Heard()
+      listener.start((far) => far.start(heard))
+      const near = await ways.reaching(listener.address).dial(socketOptions(), abort.signal)
+      abort.abort()
+      near.send(frameOf(1))
+      await heard.times('frame')
+      near.destroy()
+      await near.close()
+    })
+
+    it('refuses a second listener at one place as unreachable, saying what to do', async () => {
+      const ways = open()
+      await using listener = await ways.listening.listen(socketOptions())
+      await assert.rejects(ways.reaching(listener.address).listen(socketOptions()), {
+        code: 'unreachable',
+        message: /cannot listen at .*: .* already; /u,
+      })
+    })
+
+    it('can listen again where a listener was closed', async () => {
+      const ways = open()
+      const first = await ways.listening.listen(socketOptions())
+      await first.close()
+      await using second = await ways.reaching(first.address).listen(socketOptions())
+      assert.deepEqual(second.address, first.address)
+    })
+
+    it('leaves the sockets alone that a closed listener has handed over', async () => {
+      const ways = open()
+      const listener = await ways.listening.listen(socketOptions())
+      const heard = new Heard()
+      const accepted = new Promise<void>((resolve) => {
+        listener.start((far) => {
+          far.start(heard)
+          resolve()
+        })
+      })
+      const near = await ways.reaching(listener.address).dial(socketOptions(), never())
+      await accepted
+      await listener.close()
+      await listener.close()
+      near.send(frameOf(1))
+      await heard.times('frame')
+      near.destroy()
+      await near.close()
+    })
+
+    it('closes the sockets that a closed listener has not handed over', async () => {
+      const ways = open()
+      const listener = await ways.listening.listen(socketOptions())
+      const near = await ways.reaching(listener.address).dial(socketOptions(), never())
+      const heard = new Heard()
+      near.start(heard)
+      await aWhile(open())
+      await listener.close()
+      await heard.times('closed')
+    })
+  })
+}

@@ -1,0 +1,53 @@
+/**
+ * For who writes an adapter of their own: the contracts of the ports as facts that any test runner can run, and the
+ * simulated world, with layers of their own in it.
+ */
+import { nodeDigests } from './adapters/nodeDigests.ts'
+import { nodePlatform } from './adapters/nodePlatform.ts'
+import type { Fact } from './contract/facts.ts'
+import type { StorageKind } from './contract/storage/trial.ts'
+import { storageContract as storageFacts } from './contract/storage.ts'
+import type { OwnLayers } from './simulation/layers.ts'
+import { SeededRandom } from './simulation/random.ts'
+import { type RunReport, simulate as simulateBound, type WorldKind } from './simulation/simulate.ts'
+
+export { authenticatorContract, type Gate } from './contract/authenticator.ts'
+export { receiptsContract, type StatePlace, tasksContract } from './contract/clientState.ts'
+export type { Fact } from './contract/facts.ts'
+export type { BrittlePlace, StorageKind, StoragePlace } from './contract/storage/trial.ts'
+export type { Ways } from './contract/transport/ends.ts'
+export { transportContract } from './contract/transport.ts'
+export type { StoredAt } from './simulation/layers.ts'
+export type { RunReport, WorldKind } from './simulation/simulate.ts'
+
+export interface ContractOptions {
+  /** The first seed of what is drawn, by chance unless it is given. */
+  readonly seed?: number | undefined
+}
+
+/**
+ * Every promise of a storage, as facts about one kind of it. Two of them draw what is done; where one fails it names the
+ * seed, which is given here to have the same drawn again.
+ */
+export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly Fact[] {
+  const platform = nodePlatform()
+  const { seed = Math.floor(platform.random.fraction('the first seed of a contract') * 1e9) } = options
+  return storageFacts(kind, platform, { seed, seeded: (seed) => new SeededRandom(seed) })
+}
+
+/** What a world is about, `both` unless told; and what of it is one's own. */
+export interface SimulateOptions extends OwnLayers {
+  readonly kind?: WorldKind | undefined
+}
+
+/**
+ * Runs a real server and real clients in virtual time, in a world that the seed draws. The same seed gives the same run, to
+ * the last line of its trace, as long as layers wait and draw by the platform only. Resolves with how it has ended, also
+ * where something did not hold: `failure` says what.
+ */
+export async function simulate(seed: number, options: SimulateOptions = {}): Promise<RunReport> {
+  const { kind = 'both', ...own } = options
+  const digests = nodeDigests()
+  await Promise.all((['md5', 'sha256', 'xxh128'] as const).map((name) => digests.load(name)))
+  return simulateBound(seed, digests, kind, undefined, own)
+}

@@ -1,0 +1,57 @@
+import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { Listener, Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
+import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
+
+/** What a layer does otherwise than to pass it on. */
+export interface StorageChanges {
+  readonly file?: (file: PartialFile) => Partial<PartialFile>
+  readonly mailboxes?: (mailboxes: MailboxStore) => Partial<MailboxStore>
+}
+
+/** A layer around a storage. */
+export function storageLayer(below: Storage, { file, mailboxes }: StorageChanges): Storage {
+  const { transfers, files } = below
+  return {
+    transfers,
+    files: bound(files, {
+      open: async (claim) => {
+        const opened = await files.open(claim)
+        return bound(opened, file?.(opened) ?? {})
+      },
+    }),
+    mailboxes: bound(below.mailboxes, mailboxes?.(below.mailboxes) ?? {}),
+    open: (platform) => below.open(platform),
+    [Symbol.asyncDispose]: () => below[Symbol.asyncDispose](),
+  }
+}
+
+/** What a layer does otherwise with each socket, and with what it tells. */
+export interface TransportChanges {
+  readonly socket?: (socket: Socket) => Partial<Socket>
+  readonly told?: (to: SocketEvents) => Partial<SocketEvents>
+}
+
+/** A layer around a transport. */
+export function transportLayer(below: Transport, { socket, told }: TransportChanges): Transport {
+  const over = (end: Socket): Socket =>
+    bound(end, { start: (to) => end.start(bound(to, told?.(to) ?? {})), ...socket?.(end) })
+  const listening = (listener: Listener): Listener =>
+    bound(listener, { start: (accept) => listener.start((end) => accept(over(end))) })
+  return {
+    listen: async (options) => listening(await below.listen(options)),
+    dial: async (options, signal) => over(await below.dial(options, signal)),
+  }
+}
+
+/** All that `below` is, but for `changes`. */
+function bound<T extends object>(below: T, changes: Partial<T>): T {
+  return new Proxy(below, {
+    get(_, name) {
+      const changed = Reflect.get(changes, name)
+      if (changed !== undefined) return changed
+      const value = Reflect.get(below, name)
+      return typeof value === 'function' ? value.bind(below) : value
+    },
+    set: (_, name, value) => Reflect.set(below, name, value),
+  })
+}

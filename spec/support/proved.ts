@@ -1,0 +1,14 @@
+import type { Fact } from '../../lib/contract/facts.ts'
+import { spec } from './spec.ts'
+
+/** Has the facts of a contract proved here, each under its subject. */
+export function proved(facts: readonly Fact[]): void {
+  for (const subject of new Set(facts.map((fact) => fact.subject))) {
+    spec(subject, (it) => {
+      for (const { fact, prove, limitMs, skipped } of facts.filter((fact) => fact.subject === subject)) {
+        if (skipped === undefined) it(fact, prove, { limitMs })
+        else it.skip(fact, skipped)
+      }
+    })
+  }
+}
