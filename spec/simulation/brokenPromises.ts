@@ -11,7 +11,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/publish.ts',
     before: '    await checkIntact(options, partial, file)\n',
     after: '',
-    shownBy: both(585),
+    shownBy: 'spec/server/ending.spec.ts',
   },
   {
     fault: 'a server has closed while it still ends links that it has refused',
@@ -32,7 +32,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/transfer.ts',
     before: '    await this.#partial.flush()\n    await storage',
     after: '    await storage',
-    shownBy: files(18),
+    shownBy: files(34),
   },
   {
     fault: 'a flush is trusted after one that failed',
@@ -90,7 +90,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/upload.ts',
     before: 'if (!this.heldBy(by)) answer.reject(denied())\n    else if (length',
     after: 'if (length',
-    shownBy: files(4),
+    shownBy: files(34),
   },
   {
     fault: 'somebody is let in with a wrong token',
@@ -111,7 +111,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: ' && this.#parked.size <= this.#limits.parkedUploads',
     after: '',
-    shownBy: files(183),
+    shownBy: files(465),
   },
   {
     fault: 'a record keeps every checkpoint',

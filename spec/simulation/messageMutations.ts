@@ -20,7 +20,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/receipts.ts',
     before: 'const windows = 8',
     after: 'const windows = 1',
-    shownBy: messages(1820),
+    shownBy: messages(711),
   },
   {
     fault: 'a message is acknowledged before it is durable',
@@ -111,7 +111,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/messenger.ts',
     before: 'await this.#receipts.load()',
     after: 'void this.#receipts.load()',
-    shownBy: messages(34),
+    shownBy: messages(72),
   },
   {
     fault: 'what overtook others on its way is handed over before them',
@@ -125,7 +125,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/inbox.ts',
     before: '    this.#waiting = []\n    this.#inHand?.requests',
     after: '    this.#inHand?.requests',
-    shownBy: messages(58),
+    shownBy: messages(19),
   },
   {
     fault: 'what a lost link leaves unanswered is sent again behind what was not sent',
