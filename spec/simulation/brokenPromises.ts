@@ -1,7 +1,6 @@
 import type { Mutation } from './mutations.ts'
 
 const files = (seed: number) => ({ world: 'files', seed }) as const
-const both = (seed: number) => ({ world: 'both', seed }) as const
 const messages = (seed: number) => ({ world: 'messages', seed }) as const
 
 /** Promises of files and links, each broken at one place; and two faults that were found, which stand first. */
