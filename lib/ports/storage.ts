@@ -113,7 +113,7 @@ export interface TransferStore {
   checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void>
   /** Marks the record as verified: durable. What follows (publish, complete) is done again after a crash. */
   verified(claim: Claim, file: StoredFile): Promise<void>
-  /** Replaces the verified record by a note that stands for `keepNoteMs`: atomic and durable. */
+  /** Replaces the verified record by a note that stands for `keepNoteMs` of the platform's wall clock: atomic and durable. */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /** Removes a record: durable. True if there was one. Its claims are stale from then on. A note stays. */
   remove(user: string, name: string): Promise<boolean>

@@ -3,8 +3,8 @@ import type { MailboxStore } from '../ports/mailboxes.ts'
 import type { Clock } from '../ports/platform.ts'
 
 /**
- * The time that the age limits of messages and of unfinished uploads go by, one for the whole server. It goes on from the
- * latest time that the mailboxes keep: they are told it at every sweep of old messages.
+ * The time that the age limits of messages, of unfinished uploads and of notes of completed ones go by, one for the whole
+ * server. It goes on from the latest time that the mailboxes keep: they are told it at every sweep of old messages.
  */
 export class Age {
   readonly #clock: Clock
@@ -21,8 +21,15 @@ export class Age {
     this.#age = new AgeClock(await this.#mailboxes.lastTime(), this.#clock.wallTime(), this.#clock.now())
   }
 
-  /** Milliseconds, whole; 0 before it was opened. */
+  /** Milliseconds, whole; those of the wall clock before it was opened. */
   now(): number {
-    return this.#age?.now(this.#clock.wallTime(), this.#clock.now()) ?? 0
+    const wall = this.#clock.wallTime()
+    return this.#age?.now(wall, this.#clock.now()) ?? Math.floor(wall)
+  }
+
+  /** The clock with this time in place of the wall's. */
+  get clock(): Clock {
+    const clock = this.#clock
+    return { now: () => clock.now(), alarm: (atMs, run) => clock.alarm(atMs, run), wallTime: () => this.now() }
   }
 }

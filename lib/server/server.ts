@@ -65,8 +65,10 @@ export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
 export async function serve(options: BoundOptions): Promise<Server> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
-  await storage.open(platform)
-  const server = new RunningServer(options, limits)
+  const age = new Age(platform.clock, storage.mailboxes)
+  // Its notes age by the clock of age limits: a wall clock that jumps makes nobody send a stored file again.
+  await storage.open({ ...platform, clock: age.clock })
+  const server = new RunningServer(options, limits, age)
   try {
     const recovered = await server.recover()
     const { handshakeMs, handshakes } = limits
@@ -100,13 +102,12 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
   #closing = false
   #node = 0
 
-  constructor(options: BoundOptions, limits: Limits) {
+  constructor(options: BoundOptions, limits: Limits, age: Age) {
     super()
     this.#options = options
     this.#limits = limits
     const { platform, storage, onConflict = 'replace' } = options
     const log = serverLog(options.log)
-    const age = new Age(platform.clock, storage.mailboxes)
     this.#age = age
     this.#fileApp = new FileApp({
       platform,

@@ -17,9 +17,13 @@ const instead = { onConflict: 'replace', taken: true } as const
 spec('an upload is stored once and whole, and nothing is left over, though the server is killed', (it) => {
   if (!canInject) return it.skip('within a step', 'strace is missing, or may not trace here')
 
+  for (const nth of ['1', '2', '3'])
+    it(`while it writes row ${nth} of the records`, survives([dyingIn('write', logs, nth)]))
   it('between writing a record and flushing it', survives([dyingIn('fdatasync', logs, '1')]))
   it('between writing a checkpoint and flushing it', survives([dyingIn('fdatasync', logs, '2')]))
-  it('while a chunk is written', survives([dyingIn('writev,pwritev,pwrite64', partial, '2')]))
+  for (const nth of ['1', '2', '3']) {
+    it(`while it writes chunks for time ${nth}`, survives([dyingIn('writev,pwritev,pwrite64', partial, nth)]))
+  }
   it('while the partial file is flushed', survives([dyingIn('fdatasync', partial)]))
   it('between flushing the partial file and flushing its folder', survives([dyingIn('fsync', folder('partial'))]))
   it('between making the folder of a user and flushing it', survives([dyingIn('fsync', folder('files'))]))

@@ -1,21 +1,16 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { correspondent } from '../support/correspondents.ts'
+import { canFreeze, freeze, thaw } from '../support/frozen.ts'
 import { MortalServer } from '../support/mortalServer.ts'
-import type { Running } from '../support/processes.ts'
 import { areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, at) => `${from + at}`)
 
-/** What /proc says of a process: `T` where it is stopped. */
-const stateOf = ({ child }: Running) => /\) (\w)/u.exec(readFileSync(`/proc/${child.pid}/stat`, 'utf8'))?.[1]
-
 spec('a recipient that is frozen for longer than the keep-alive allows', (it) => {
-  if (process.platform !== 'linux')
-    return it.skip('loses only its link', 'whether a process is frozen is asked of Linux')
+  if (!canFreeze) return it.skip('loses only its link', 'whether a process is frozen is asked of Linux')
 
   it(
     'loses its link and holds up nobody; thawed, it comes back and is handed everything once, in order',
@@ -35,8 +30,7 @@ spec('a recipient that is frozen for longer than the keep-alive allows', (it) =>
       await relay(numbers(0, 5))
       await bob.got('4')
 
-      bob.child.kill('SIGSTOP')
-      await turns(() => stateOf(bob) === 'T')
+      await freeze(bob)
       const { length: told } = server.stderr
       // Some come to lie where bob will find them, more than its window holds.
       await relay(numbers(5, 50))
@@ -48,7 +42,7 @@ spec('a recipient that is frozen for longer than the keep-alive allows', (it) =>
       )
       assert.equal(bob.handed.length, 5)
 
-      bob.child.kill('SIGCONT')
+      thaw(bob)
       await bob.got('59')
       await relay(['last'])
       await bob.got('last')

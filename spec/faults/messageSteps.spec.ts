@@ -28,6 +28,7 @@ spec('messages come once and in order to each recipient, though the server is ki
   // It has written the head of the file and the time before it is ready.
   it('while it writes the first ones', relays(dyingWithin('pwrite64', '3'), { stores: false }))
   it('while it writes what comes next', relays(dyingWithin('pwrite64', '4'), { stores: true }))
+  it('while it writes what comes after that', relays(dyingWithin('pwrite64', '5'), { stores: true }))
 })
 
 /** The next delivery to a client of its own making, which does not answer it. */

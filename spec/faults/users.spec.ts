@@ -74,6 +74,18 @@ spec('ospd user add', (it) => {
   }
 
   it(
+    'whose directory cannot be flushed says so, tells no token, and leaves a whole list',
+    adding(
+      { calls: 'fsync', fault: 'error=EIO', when: '1', paths: (directory) => [directory] },
+      ({ code, names, stdout, stderr }) => {
+        assert.ok(code === 1 || code === 5, `it ended with ${code}`)
+        assert.deepEqual({ names, stdout }, { names: ['alice', 'bob'], stdout: '' })
+        assert.match(stderr, /^ospd: /mu)
+      },
+    ),
+  )
+
+  it(
     'tells the token only when the directory was flushed',
     adding(
       { calls: 'fsync', fault: 'signal=SIGKILL:error=EIO', when: '1', paths: (directory) => [directory] },

@@ -104,7 +104,8 @@ spec('FILE_MD5_REQ', (it) => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({}, { platform })
     await (await rig.client()).upload(file)
-    await pass(platform.clock, 7 * 24 * 3_600_000)
+    // By the hour: what the server does not see pass at all counts as an hour.
+    for (let hour = 0; hour < 7 * 24; hour++) await pass(platform.clock, 3_600_000)
     const later = await rig.client()
     assert.equal((await later.continue(file)).progress, 1_000)
     await pass(platform.clock, 1)

@@ -12,9 +12,14 @@ export interface Running extends AsyncDisposable {
   kill(signal?: NodeJS.Signals): Promise<void>
 }
 
-export interface StartOptions {
+interface PlaceOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly cwd?: string
+  /** Whether it is in a process group of its own, and so outlives a kill of this one's. */
+  readonly detached?: boolean
+}
+
+export interface StartOptions extends PlaceOptions {
   /** What stands before a program's path: Node's own options. */
   readonly node?: readonly string[]
   /** A command, with its arguments, that runs Node in its place. */
@@ -24,10 +29,17 @@ export interface StartOptions {
 /** Starts a program of this package (a path, from the top of the repository on) by this Node. */
 export function startNode(path: string, args: readonly string[], options: StartOptions = {}): Running {
   const { node = [], under = [], ...place } = options
+  const [command = process.execPath, ...line] = [...under, process.execPath, ...node, pathOf(path), ...args]
+  return startCommand(command, line, place)
+}
+
+/** Where a file of this package lies; `path` is from the top of the repository on. */
+export const pathOf = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname
+
+/** Starts any command. */
+export function startCommand(command: string, args: readonly string[], options: PlaceOptions = {}): Running {
   const { FORCE_COLOR: _, ...env } = { ...process.env, ...options.env }
-  const program = new URL(`../../${path}`, import.meta.url).pathname
-  const [command = process.execPath, ...line] = [...under, process.execPath, ...node, program, ...args]
-  const child = spawn(command, line, { ...place, env })
+  const child = spawn(command, args, { ...options, env, stdio: 'pipe' })
   let stdout = ''
   let stderr = ''
   let gone = false

@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { usersFile } from '../../lib/adapters/usersFile.ts'
+import { type Place, place, start } from '../support/commands.ts'
+import { canLink, type End, type LossyLink, lossyLink } from '../support/lossyLink.ts'
+import { patterned } from '../support/memorySource.ts'
+import type { Running } from '../support/processes.ts'
+import { spec } from '../support/spec.ts'
+import { turns } from '../support/turns.ts'
+
+const bytes = patterned(1_500_000)
+/** How a link ends that is silent for longer than two keep-alives. */
+const silent = /link-closed .*code=timed-out/u
+
+interface Ground extends AsyncDisposable {
+  readonly at: Place
+  readonly data: string
+  readonly link: LossyLink
+  readonly server: Running
+  /** Starts `osp COMMAND …` of a user at the other end. */
+  osp(user: 'alice' | 'bob', args: readonly string[], input?: string): Running
+}
+
+/** A server at one end of a bad link, and commands at the other end. */
+async function ground(): Promise<Ground> {
+  const at = await place()
+  const data = join(at.path, 'data')
+  const tokens = new Map<string, string>()
+  for (const user of ['alice', 'bob']) tokens.set(user, await usersFile(data).add(user))
+  const link = await lossyLink()
+  const flags = ['--port', '0', '--data', data, '--tls', 'auto', '--keep-alive', '600ms']
+  const server = start('ospd', ['serve', '--host', link.host, ...flags], { under: link.under('server') })
+  const [, port] = await server.printed(/ready on [\d.]+:(\d+)/u)
+  const way = ['--server', `${link.host}:${port}`, '--tls']
+  const programs: Running[] = []
+  return {
+    at,
+    data,
+    link,
+    server,
+    osp(user, [command = '', ...args], input) {
+      const flags = [...way, '--user', user, '--state', join(at.path, user)]
+      const options = { cwd: at.path, env: { OSP_TOKEN: tokens.get(user) }, under: link.under('client') }
+      const program = start('osp', [command, ...flags, ...args], input === undefined ? options : { ...options, input })
+      programs.push(program)
+      return program
+    },
+    async [Symbol.asyncDispose]() {
+      for (const running of [...programs, server, link, at]) await running[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Cuts the link, towards one end or both, until the server has given somebody up, and then joins it again. */
+async function cutOff({ link, server }: Ground, to?: End): Promise<void> {
+  const { length: told } = server.stderr
+  await link.cut(to)
+  await turns(() => silent.test(server.stderr.slice(told)))
+  await link.join()
+}
+
+const endsWell = async (program: Running) => {
+  const { code } = await program.ended
+  assert.equal(code, 0, program.stderr)
+}
+
+/** Bytes of the files that the server has in part. */
+function partialBytes(data: string): number {
+  const folder = join(data, 'partial')
+  const size = (name: string) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0
+  return readdirSync(folder).reduce((sum, name) => sum + size(name), 0)
+}
+
+/** Many packets long, so that some are lost of every message. */
+const padding = '.'.repeat(50_000)
+const textsOf = ({ stdout }: Running) => stdout.match(/(?<= alice )\d+(?=\.)/gu) ?? []
+
+spec(
+  'over a link that loses, delays, doubles and reorders packets, and is cut for longer than the keep-alive',
+  (it) => {
+    if (!canLink)
+      return it.skip('everything comes once', 'this process may not make network namespaces with TUN devices')
+
+    it(
+      'a file comes once and whole',
+      async () => {
+        await using on = await ground()
+        const { at, data, link, osp } = on
+        await at.write('a', bytes)
+        const sending = osp('alice', ['send', 'a', '--json'])
+        await turns(() => partialBytes(data) > 0.1 * bytes.length)
+        await cutOff(on)
+        await turns(() => partialBytes(data) > 0.5 * bytes.length)
+        // What the server has acknowledged since then is not heard of.
+        await cutOff(on, 'client')
+        await endsWell(sending)
+        assert.equal(Buffer.compare(readFileSync(join(data, 'files/alice/a')), bytes), 0)
+        assert.deepEqual(readdirSync(join(data, 'files/alice')), ['a'])
+        assert.deepEqual(readdirSync(join(data, 'partial')), [])
+        assert.equal(sending.stdout.match(/"event":"stored"/gu)?.length, 1, sending.stdout)
+        assert.equal(on.server.stderr.match(/ upload-stored /gu)?.length, 1, on.server.stderr)
+        const { lost, duplicated, overtaken } = await link.join()
+        assert.ok(Math.min(lost, duplicated, overtaken) > 0, 'the link was a good one')
+      },
+      { limitMs: 60_000 },
+    )
+
+    it(
+      'messages come once and in order',
+      async () => {
+        await using on = await ground()
+        const send = (text: string) => on.osp('alice', ['msg', 'bob', '-'], text + padding)
+        const listening = on.osp('bob', ['listen', '--count', '4'])
+        await on.server.printed(/link-open user=bob /u)
+        await endsWell(send('0'))
+        for (const [text, to] of [['1'], ['2', 'client']] as const) {
+          const { length: told } = on.server.stderr
+          const sending = send(text)
+          // It is on its way now, to the server or to bob.
+          await turns(() => on.server.stderr.includes('link-open user=alice ', told))
+          await cutOff(on, to)
+          await endsWell(sending)
+        }
+        await endsWell(send('3'))
+        await endsWell(listening)
+        assert.deepEqual(textsOf(listening), ['0', '1', '2', '3'])
+      },
+      { limitMs: 60_000 },
+    )
+  },
+)
+
+spec('the link of these facts', (it) => {
+  if (!canLink) return it.skip('leaves nothing behind', 'this process may not make network namespaces with TUN devices')
+
+  it('leaves nothing behind', async () => {
+    const link = await lossyLink()
+    const [, space = ''] = /--net=(\S+)/u.exec(link.under('server').join(' ')) ?? []
+    assert.ok(statSync(space).isFile())
+    await link[Symbol.asyncDispose]()
+    assert.equal(statSync(space, { throwIfNoEntry: false }), undefined)
+  })
+})

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { MiB } from '../../lib/limits.ts'
+import { canMount, smallDisk } from '../contract/storage/places.ts'
+import { ballast } from '../support/ballast.ts'
+import { daemon, place, run } from '../support/commands.ts'
+import { segmentIn } from '../support/messageSurvival.ts'
+import { MortalServer } from '../support/mortalServer.ts'
+import { Recipient } from '../support/recipients.ts'
+import { spec } from '../support/spec.ts'
+import { canInject, injecting } from '../support/strace.ts'
+
+spec('osp msg to a server whose disk is full', (it) => {
+  if (!canMount) return it.skip('says so, and stores nothing', 'this process may not mount a small disk')
+
+  it('says so with exit code 5, and stores nothing; with room the next one comes through, alone', async () => {
+    await using disk = await smallDisk(20 * MiB)
+    await using at = await place()
+    await using server = await daemon(join(disk.path, 'data'))
+    const flags = ['--server', server.server, '--state', join(at.path, 'state')]
+    const msg = ['msg', 'bob', ...flags, '--user', 'alice']
+    using weight = ballast(disk.path, 8 * MiB)
+    const { code, stderr } = await run('osp', [...msg, 'refused'])
+    assert.equal(code, 5, stderr)
+    assert.match(stderr, /the disk of the server is full/u)
+    weight.throwOff()
+    assert.equal((await run('osp', [...msg, 'later'])).stdout, 'bob stored\n')
+    const { stdout } = await run('osp', ['listen', ...flags, '--user', 'bob', '--count', '1'])
+    assert.deepEqual(stdout.match(/(?<= alice ).*/gu), ['later'])
+  })
+})
+
+spec('a disk that has no room for a message after all', (it) => {
+  if (!canInject) return it.skip('loses none', 'strace is missing, or may not trace here')
+
+  it('has it refused for that; sent again when there is room it comes once, and so does what follows', async () => {
+    await using at = await MortalServer.in()
+    const paths = [segmentIn(at.data), segmentIn(at.data, 2), segmentIn(at.data, 3)]
+    await at.daemon([], injecting({ calls: 'pwrite64', fault: 'error=ENOSPC', when: '3..4', paths }))
+    const alice = at.client()
+    for (let refused = 0; refused < 2; refused++) await assert.rejects(alice.send(['bob'], '1'), { code: 'disk-full' })
+    for (const text of ['1', '2']) await alice.send(['bob'], text)
+    const bob = new Recipient(at.client({ user: 'bob' }))
+    await bob.got('2')
+    assert.deepEqual(bob.texts, ['1', '2'])
+  })
+})

@@ -1,0 +1,68 @@
+import { pathOf, type Running, startCommand } from './processes.ts'
+
+/** What has become of packets so far. */
+export interface PacketCounts {
+  readonly carried: number
+  readonly lost: number
+  readonly duplicated: number
+  readonly overtaken: number
+}
+
+export type End = 'server' | 'client'
+
+/** A bad link between two network namespaces of its own; everything is gone when it is disposed of, or this process ends. */
+export interface LossyLink extends AsyncDisposable {
+  /** The address of the end where the server runs. */
+  readonly host: string
+  /** A command that runs another one at that end. */
+  under(end: End): readonly string[]
+  /** From now on all packets to this end are lost, or to both. */
+  cut(to?: End): Promise<PacketCounts>
+  /** From now on they come through again, as well as packets do there. */
+  join(): Promise<PacketCounts>
+}
+
+/** Packets are lost and doubled, each comes after 20 to 40 ms, and so they overtake one another. */
+const badness = ['--loss', '0.02', '--duplicate', '0.05', '--delay', '20', '--jitter', '20', '--mtu', '9000']
+const host = '10.98.0.1'
+
+export async function lossyLink(): Promise<LossyLink> {
+  const program = pathOf('spec/support/lossyLink.py')
+  // In a group of its own it sees the end of this process, by its standard input, also where the whole group is killed.
+  const running = startCommand('python3', [program, '--server', host, ...badness], { detached: true })
+  // What it is told after its end goes nowhere; its answer is missed then.
+  running.child.stdin?.on('error', () => {})
+  const [, server, client] = await running.printed(/^up (\d+) (\d+)\n/mu)
+  const spaces = { server, client }
+  let answers = 0
+  const tell = async (line: string): Promise<PacketCounts> => {
+    running.child.stdin?.write(`${line}\n`)
+    const [answer = ''] = (await running.printed(new RegExp(`(?:^\\{.*\\}\n){${++answers}}`, 'mu'))) ?? []
+    return JSON.parse(answer.trimEnd().split('\n').at(-1) ?? '') as PacketCounts
+  }
+  return {
+    host,
+    under: (end) => ['nsenter', `--net=/proc/${running.child.pid}/fd/${spaces[end]}`],
+    cut: (to) => tell(`cut ${to ?? ''}`),
+    join: () => tell('join'),
+    [Symbol.asyncDispose]: () => ended(running),
+  }
+}
+
+async function ended({ child, ended }: Running): Promise<void> {
+  child.stdin?.end()
+  await ended
+}
+
+/** Whether this process may have such links, and run commands at their ends; one is made to see. */
+export const canLink: boolean = await (async () => {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return false
+  try {
+    await using link = await lossyLink()
+    const [command = '', ...line] = link.under('client')
+    const { code } = await startCommand(command, [...line, process.execPath, '--version']).ended
+    return code === 0
+  } catch {
+    return false
+  }
+})()
