@@ -12,7 +12,7 @@ const names = (kind: string) => Array.from({ length: 4 }, (_, at) => `${kind}-${
 const senders = names('sender')
 const listeners = names('listener')
 /** How long somebody is killed again and again. */
-const killingMs = 25_000
+const killingMs = 40_000
 
 /** A program that is started again whenever it was killed. */
 class Mortal {
