@@ -84,6 +84,21 @@ spec('a handshake of TLS', (it) => {
       near.destroy()
     }))
 
+  it('keeps its alarm where its peer begins another one from the same port, to another address', async () => {
+    const clock = new HeldClock()
+    const options = { ...socketOptions({ clock }), handshakeMs: 10_000, handshakes: 2 }
+    await using listener = await tls({ host: '0.0.0.0', port: 0, ...own }).listen(options)
+    const { port } = listener.address
+    const first = connect({ host: '127.0.0.1', port, localAddress: '127.0.0.1' })
+    await once(first, 'connect')
+    const second = connect({ host: '127.0.0.2', port, localAddress: '127.0.0.1', localPort: first.localPort ?? 0 })
+    await once(second, 'connect')
+    while (clock.set.length < 2) await new Promise(setImmediate)
+    clock.ring()
+    await Promise.all([closed(first), closed(second)])
+    assert.deepEqual(clock.set, [])
+  })
+
   it('leaves no alarm where its peer goes away', () =>
     withDoor(async ({ raw, clock }) => {
       const [silent, begun] = [await raw(), await raw()]
