@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect, type Socket as RawSocket } from 'node:net'
+import { connect, Socket as RawSocket } from 'node:net'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { tcp } from '../../lib/adapters/tcp.ts'
+import { Handshakes } from '../../lib/adapters/tls/handshakes.ts'
 import { tls } from '../../lib/adapters/tls.ts'
 import { frameOf, Heard, HeldClock, socketOptions } from '../../lib/contract/transport/ends.ts'
 import { OspError } from '../../lib/errors.ts'
@@ -134,6 +135,20 @@ spec('a handshake of TLS', (it) => {
       await closed(many[0] as RawSocket)
       assert.ok(!other.closed)
     }, 3))
+
+  it('finds it at the cost of an IPv6 network, whose addresses count as one', () => {
+    const handshakes = new Handshakes({ ...socketOptions(), handshakes: 3 }, { secure() {}, plain() {} })
+    const hosts = ['::ffff:192.0.2.1', '2001:db8::1', '2001:db8::2', '192.0.2.2']
+    const streams = hosts.map((remoteAddress) =>
+      Object.defineProperty(new RawSocket(), 'remoteAddress', { value: remoteAddress }),
+    )
+    for (const stream of streams) handshakes.begin(stream)
+    assert.deepEqual(
+      streams.map(({ destroyed }) => destroyed),
+      [false, true, false, false],
+    )
+    handshakes.close()
+  })
 
   it('is possible while two thousand connections say nothing', () =>
     withDoor(async ({ listener, raw, clock }) => {
