@@ -26,6 +26,11 @@ export async function exclusively<T>(directory: string, work: () => Promise<T>):
   }
 }
 
+/** LevelDB says it of bytes that are wrong; a file that is missing is an error of the system's to it. */
+function isTorn(cause: unknown): boolean {
+  return errnoOf(cause) === 'LEVEL_CORRUPTION' || (cause instanceof Error && /no such file/iu.test(cause.message))
+}
+
 /** A torn database holds nothing that is missed. What the lock itself is on stays: another process can hold it by now. */
 async function clear(directory: string): Promise<void> {
   await attempt(`clearing ${directory}`, async () => {
@@ -40,9 +45,9 @@ async function acquire(lock: ClassicLevel): Promise<void> {
       await lock.open()
       return
     } catch (error) {
-      const why = errnoOf((error as Error).cause)
-      if (why === 'LEVEL_CORRUPTION') await clear(lock.location)
-      else if (why !== 'LEVEL_LOCKED') throw fault(error, `locking ${lock.location}`)
+      const { cause } = error as Error
+      if (isTorn(cause)) await clear(lock.location)
+      else if (errnoOf(cause) !== 'LEVEL_LOCKED') throw fault(error, `locking ${lock.location}`)
     }
     await pause(pauseMs)
   }
