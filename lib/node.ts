@@ -17,7 +17,7 @@ import type { Uploads } from './client/uploads.ts'
 import type { Log } from './ports/log.ts'
 
 export { anybody } from './adapters/anybody.ts'
-export { certificateNames } from './adapters/certificateNames.ts'
+export { type CertificateNamesOptions, certificateNames } from './adapters/certificateNames.ts'
 export {
   type AskOptions,
   askControl,
@@ -40,7 +40,8 @@ export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from '
 export { ownIdentity } from './adapters/tls/ownIdentity.ts'
 export type { SeenServer, TrustServer } from './adapters/tls/seenServer.ts'
 export { type TlsOptions, type TlsTransport, tls } from './adapters/tls.ts'
-export { type KnownUser, type UsersFile, usersFile } from './adapters/usersFile.ts'
+export type { UserChange, UsersNews } from './adapters/usersFile/seen.ts'
+export { type KnownUser, type UsersFile, type UsersFileOptions, usersFile } from './adapters/usersFile.ts'
 export type { JoinedTasks } from './client/steering/joinTasks.ts'
 export type { ServedTasks } from './client/steering/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/steering/taskSteering.ts'

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { root, type Source, sourceOf, sourcesOf } from './support/source.ts'
 import { spec } from './support/spec.ts'
 
-/** The rooms of lib/, with what each may import besides its own files; `base` is errors, limits and names. */
+/** The rooms of lib/, with what each may import besides its own files; `base` is errors, limits, names and origins. */
 const rooms = {
   base: ['zod'],
   wire: ['base'],
@@ -32,7 +32,7 @@ const specs = sourcesOf('spec')
 function roomOf(path: string): Room {
   const [, room, below] = path.split('/')
   if (below !== undefined) return room as Room
-  return /^(?:errors|limits|names)\.ts$/u.test(room ?? '') ? 'base' : 'doors'
+  return /^(?:errors|limits|names|origins)\.ts$/u.test(room ?? '') ? 'base' : 'doors'
 }
 
 /** Where an import leads: a room of lib/, `node:`, another folder at the top, or a package. */

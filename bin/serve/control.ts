@@ -14,13 +14,18 @@ export type ToldServer = Pick<Server, 'addresses' | 'status' | 'mailboxes'>
 
 export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
-/** Opens the control socket of a daemon. Rejects as `serveControl` does. */
-export function openControl(data: string, server: ToldServer, limits: MailboxLimits): Promise<ControlSocket> {
+/** Opens the control socket of a daemon; `fingerprint` is what clients know it by, with TLS. Rejects as `serveControl` does. */
+export function openControl(
+  data: string,
+  server: ToldServer,
+  limits: MailboxLimits,
+  fingerprint: () => string | undefined,
+): Promise<ControlSocket> {
   const since = performance.now()
   return serveControl(data, async (request, reply) => {
     const { success } = requests.safeParse(request)
     if (!success) throw new OspError('malformed', 'this ospd does not know what it is asked; is it of another version?')
-    reply(await statusOf(server, limits, performance.now() - since))
+    reply({ ...(await statusOf(server, limits, performance.now() - since)), fingerprint: fingerprint() })
   })
 }
 

@@ -12,6 +12,25 @@ export const daemonEvents = {
     fields: ['text'],
     says: 'Other machines reach this daemon in a way that only `--insecure` allows.',
   },
+  'users-changed': {
+    level: 'info',
+    fields: ['user', 'how', 'more'],
+    says:
+      'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Of a hundred changes at ' +
+      'once each has a line; `more` is how many there are beyond.',
+  },
+  'users-empty': { level: 'warn', fields: ['text'], says: 'The list of users has nobody in it: nobody is let in.' },
+  'users-unreadable': {
+    level: 'error',
+    fields: ['text'],
+    says: 'The list of users is damaged, gone, or cannot be read: nobody is let in until it is well.',
+  },
+  'users-readable': { level: 'info', fields: ['users'], says: 'The list of users is well again, with so many in it.' },
+  'tls-expiring': {
+    level: 'warn',
+    fields: ['expires', 'text'],
+    says: 'The certificate that is shown has expired, or does so within 14 days; looked at when the daemon starts and at SIGHUP.',
+  },
   'tls-reloaded': {
     level: 'info',
     fields: ['fingerprint'],

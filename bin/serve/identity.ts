@@ -1,7 +1,8 @@
 import { BlockList, isIP } from 'node:net'
-import type { Authenticator } from 'ospd'
+import type { Authenticator, LogEntry } from 'ospd'
 import { anybody, certificateNames, localOnly, usersFile } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
+import { usersLog } from './usersLog.ts'
 
 /** What decides who may come in. */
 export interface Identity {
@@ -22,20 +23,21 @@ export interface Exposure {
 }
 
 /**
- * Who comes in: the users of the data directory, where it has a list of them, and who has a certificate, where a CA for
- * clients was named. Where nobody is known, that is everybody on this machine, or with `insecure` everybody, until the first
- * user is added.
+ * Who comes in: the users of the data directory, where it has a list of them, by their tokens or, where a CA for clients was
+ * named, by a certificate of their name. Where there is no list, that is who has a certificate, where a CA was named, else
+ * everybody on this machine, or with `insecure` everybody, until the first user is added. A list that was there once is
+ * needed from then on. What becomes of it is logged.
  */
 export async function identityOf(
   data: string,
   exposure: Pick<Exposure, 'hasClientCa' | 'insecure'>,
+  log: (entry: LogEntry) => void,
 ): Promise<Identity> {
   const { hasClientCa, insecure } = exposure
-  const hasUsers = await usersFile(data).exists()
-  if (hasClientCa) return { hasUsers, authenticator: certificateNames(usersFile(data)) }
-  // A list that is lost while the daemon runs lets nobody in.
-  if (hasUsers) return { hasUsers, authenticator: usersFile(data) }
-  return { hasUsers, authenticator: usersFile(data, insecure ? anybody() : localOnly()) }
+  const unlisted = insecure ? anybody() : localOnly()
+  const users = usersFile(data, hasClientCa ? certificateNames() : unlisted, { noticed: usersLog(log) })
+  const hasUsers = await users.exists()
+  return { hasUsers, authenticator: hasClientCa ? certificateNames(users, { users }) : users }
 }
 
 /**

@@ -4,6 +4,7 @@ import { OspError } from 'ospd'
 import { fingerprintOf, ownIdentity, type ServerIdentity, type TlsTransport, tcp, tls } from 'ospd/node'
 import { pemsOf, readPem } from '../common/pems.ts'
 import { UsageError } from '../common/usage.ts'
+import { expiryOf } from './expiry.ts'
 import type { ServeValues } from './settings.ts'
 
 /** How a daemon listens. */
@@ -73,6 +74,8 @@ class SecureListening implements Listening {
     const identity = await this.#read()
     this.#tls.setSecureContext(identity)
     this.fingerprint = fingerprintOf(identity.cert)
+    const warning = expiryOf(identity.cert, Date.now())
+    if (warning) this.#log({ level: 'warn', event: 'tls-expiring', ...warning })
   }
 
   reload(): void {

@@ -36,7 +36,8 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const stop = stopSignal(log)
   const server = await open(values, listening, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
-  const control = await openControl(data, server, { ...defaultLimits, ...limitsOf(values) }).catch(withoutControl(log))
+  const limits = { ...defaultLimits, ...limitsOf(values) }
+  const control = await openControl(data, server, limits, () => listening.fingerprint).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const results = new Results()
   const { fingerprint } = listening
@@ -78,7 +79,7 @@ async function open(values: ServeValues, listening: Listening, log: (entry: LogE
   const { host, data, 'on-conflict': onConflict, 'tls-client-ca': clientCa, insecure } = values
   const { transport: listen, isTls } = listening
   const how = { host, isTls, hasClientCa: clientCa !== undefined, insecure }
-  const { authenticator, hasUsers } = await identityOf(data, how)
+  const { authenticator, hasUsers } = await identityOf(data, how, log)
   const warning = checkExposure({ ...how, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
   return await serve({

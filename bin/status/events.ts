@@ -14,6 +14,10 @@ export const statusEvents = {
       pid: z.int().describe("the number of the daemon's process"),
       host: z.string().describe('the address it listens at'),
       port: z.int().describe('the port it listens at'),
+      fingerprint: z
+        .string()
+        .optional()
+        .describe("with TLS, of the certificate's public key: `SHA256:` and the base64 of its SHA-256; else absent"),
       uptimeMs: z.int().min(0).describe('milliseconds since it could be used'),
       links: z.int().min(0).describe('clients that are connected'),
       online: z.array(user).describe('who is online: whose messages are read now; sorted, 10,000 at most'),

@@ -7,8 +7,9 @@ import type { Status } from './events.ts'
 
 /** A status for people: a line about the daemon, and three lists, each under its heading. */
 export function statusLines(status: Status, data: string, heading: Style): readonly string[] {
-  const { pid, uptimeMs, links } = status
-  const place = printable(placeText(status))
+  const { pid, uptimeMs, links, fingerprint } = status
+  const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${printable(fingerprint)}`
+  const place = printable(placeText(status)) + secured
   return [
     `ospd on ${place}, data in ${printable(data)}, process ${pid}, up for ${formatTime(uptimeMs)}, ${counted(links, 'link')}`,
     ...list(heading('online'), onlineRows(status), status.moreOnline),

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { UsersFile } from 'ospd/node'
 import { errorLine, jsonLine, type Results } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
@@ -36,6 +37,7 @@ export async function remove(work: Work, name: string): Promise<void> {
 /** Prints all users, by name. */
 export async function list(work: Work): Promise<void> {
   const users = await work.users.list()
+  if (users.length === 0) errorLine(`ospd: ${await whyNone(work)}`)
   const width = Math.max(0, ...users.map(({ name }) => widthOf(printable(name))))
   for (const { name, since } of users) {
     const at = since.toISOString()
@@ -45,6 +47,12 @@ export async function list(work: Work): Promise<void> {
       `${fit(printable(name), width)}  since ${at.slice(0, 10)}`,
     )
   }
+}
+
+async function whyNone({ users, data }: Work): Promise<string> {
+  const at = printable(data)
+  if (await users.exists()) return `the list of users in ${at} is empty: nobody comes in`
+  return existsSync(data) ? `${at} has no list of users; "ospd user add" begins one` : `there is no directory ${at}`
 }
 
 async function tellToken(work: Work, event: Extract<UserEvent, { token: string }>): Promise<void> {

@@ -9,11 +9,13 @@ import { placeOf } from './unreachable.ts'
 export interface KnownServersOptions {
   /** A server was pinned at its first use. */
   readonly pinned?: (server: SeenServer) => void
-  /** Pins nobody: who has no pin, and for whom no root vouches, is refused. */
+  /** Neither makes nor heeds a pin: for whom no root vouches is refused. */
   readonly pinsNobody?: boolean
 }
 
 interface Pin {
+  /** `HOST:PORT`, in lower case. */
+  readonly place: string
   /** From 1 up, as editors count. */
   readonly line: number
   /** What stands behind the place. */
@@ -23,19 +25,21 @@ interface Pin {
 /**
  * Trusts servers by a file with a line for each, `HOST:PORT SHA256:…`: who has a line must show that key, whoever vouches
  * for another one. Who has none is trusted if the roots vouch for it, and else gets a line at this first use: durable
- * before anything is sent. The first line of a place counts. Several programs can share the file. Rejects with OspError
- * `unauthorized` that says what to do, also where the file can't be read or written.
+ * before anything is sent. The first line of a place counts; empty lines, and those that begin with `#`, are passed over.
+ * Several programs can share the file. Rejects with OspError `unauthorized` that says what to do, also where the file, or a
+ * line of it, can't be read, or the file not be written.
  */
 export function knownServers(path: string, options: KnownServersOptions = {}): TrustServer {
   return async (server) => {
+    if (options.pinsNobody) return checkVerified(server)
     const pin = await pinOf(path, server)
     if (pin) return checkPin(path, server, pin)
     if (server.verified) return
-    if (options.pinsNobody) throw notVerified(server)
     await append(path, `${nameOf(server)} ${server.fingerprint}\n`)
     // Another program can have pinned another key at the same time: one of the two talks to somebody in between.
     const first = await pinOf(path, server)
-    if (first?.fingerprint !== server.fingerprint) return checkPin(path, server, first ?? { line: 0, fingerprint: '' })
+    if (!first) throw unusable(path, 'written', new Error('what was written is not in it'))
+    if (first.fingerprint !== server.fingerprint) return checkPin(path, server, first)
     options.pinned?.(server)
   }
 }
@@ -44,10 +48,23 @@ const nameOf = ({ host, port }: SeenServer) => placeOf(host.toLowerCase(), port)
 
 async function pinOf(path: string, server: SeenServer): Promise<Pin | undefined> {
   const text = await reading(path)
-  const begin = `${nameOf(server)} `
-  const lines = text.split('\n')
-  const line = lines.findIndex((line) => line.startsWith(begin))
-  return line < 0 ? undefined : { line: line + 1, fingerprint: lines[line]?.slice(begin.length).trim() ?? '' }
+  const wanted = nameOf(server)
+  // Lines that people have edited are read as they were meant; an editor can have put a byte order mark before the first.
+  const rows = text
+    .replace(/^\uFEFF/u, '')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/u))
+  const pins = rows.flatMap((row, at) => pinIn(row, at + 1, path))
+  return pins.find(({ place }) => place === wanted)
+}
+
+/** None for a line that is empty or a comment. Throws for one that can't be read: it could be that of any server. */
+function pinIn([place = '', fingerprint, ...more]: readonly string[], line: number, path: string): readonly Pin[] {
+  if (place === '' || place.startsWith('#')) return []
+  if (fingerprint !== undefined && more.length === 0 && /.:\d+$/u.test(place))
+    return [{ place: place.toLowerCase(), line, fingerprint }]
+  const text = `line ${line} of ${path} is no "HOST:PORT SHA256:…", so that nobody can be trusted by that list`
+  throw new OspError('unauthorized', `${text}; mend or remove the line, and try again`)
 }
 
 async function reading(path: string): Promise<string> {
@@ -70,8 +87,9 @@ function checkPin(path: string, server: SeenServer, { line, fingerprint }: Pin):
   )
 }
 
-function notVerified(server: SeenServer): OspError {
-  return new OspError(
+function checkVerified(server: SeenServer): void {
+  if (server.verified) return
+  throw new OspError(
     'unauthorized',
     `the certificate of the server at ${nameOf(server)} does not hold by the given authority: ${server.why} ` +
       `(its key is ${server.fingerprint}); nothing was sent`,

@@ -3,7 +3,7 @@ import { fixed } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
 import { nobody } from './nobody.ts'
-import { SeenUsers } from './usersFile/seen.ts'
+import { SeenUsers, type UsersNews } from './usersFile/seen.ts'
 import { StoredUsers } from './usersFile/stored.ts'
 import { alike, sorted, type Users } from './usersFile/table.ts'
 import { hashOf, holds, newToken } from './usersFile/token.ts'
@@ -21,7 +21,7 @@ export interface KnownUser {
  * `data-locked` where another process is at it for long.
  */
 export interface UsersFile extends Authenticator {
-  /** Whether there is a file, be it empty or damaged: then nobody comes in without a token. */
+  /** Whether there is a file, be it empty or damaged: from then on nobody comes in without a token. */
   exists(): Promise<boolean>
   /**
    * Adds a user; resolves with the token. Makes the directory where there is none. Rejects with OspError `bad-name`,
@@ -37,14 +37,23 @@ export interface UsersFile extends Authenticator {
   watch(changed: (user: string | undefined) => void): Disposable
 }
 
+export interface UsersFileOptions {
+  /** Told what is seen of the file, in the order of its versions, for a log. */
+  readonly noticed?: (news: UsersNews) => void
+}
+
 /**
- * Lets in the users of `DIRECTORY/users.json` by their tokens. While there is no such file `otherwise` decides (by default
- * nobody comes in); from the first user on a token is needed, also when all users were removed again. A file that can't be
- * read lets nobody in, and ends no link. Other processes can change the users meanwhile: that is noticed by whoever comes
- * next, and within about a second by who watches.
+ * Lets in the users of `DIRECTORY/users.json` by their tokens. While there never was such a file `otherwise` decides (by
+ * default nobody comes in); from the first user on a token is needed, also when all users were removed again. A file that
+ * can't be read, or is there no more, lets nobody in, and ends no link. Other processes can change the users meanwhile: that
+ * is noticed by whoever comes next, and within about a second by who watches.
  */
-export function usersFile(directory: string, otherwise: Authenticator = nobody()): UsersFile {
-  return new FileOfUsers(new StoredUsers(directory), otherwise)
+export function usersFile(
+  directory: string,
+  otherwise: Authenticator = nobody(),
+  { noticed }: UsersFileOptions = {},
+): UsersFile {
+  return new FileOfUsers(new StoredUsers(directory), otherwise, noticed)
 }
 
 class FileOfUsers implements UsersFile {
@@ -52,9 +61,9 @@ class FileOfUsers implements UsersFile {
   readonly #seen: SeenUsers
   readonly #otherwise: Authenticator
 
-  constructor(stored: StoredUsers, otherwise: Authenticator) {
+  constructor(stored: StoredUsers, otherwise: Authenticator, noticed?: (news: UsersNews) => void) {
     this.#stored = stored
-    this.#seen = new SeenUsers(stored)
+    this.#seen = new SeenUsers(stored, noticed)
     this.#otherwise = otherwise
   }
 
@@ -87,7 +96,10 @@ class FileOfUsers implements UsersFile {
   }
 
   async exists(): Promise<boolean> {
-    return (await this.#stored.stamp()) !== undefined
+    const isThere = (await this.#stored.stamp()) !== undefined
+    // What is there is seen from here on; whether it can be read is not what is asked.
+    if (isThere) await this.#seen.look().catch(() => {})
+    return isThere
   }
 
   async add(name: string): Promise<string> {
@@ -106,18 +118,12 @@ class FileOfUsers implements UsersFile {
 
   async rotate(name: string): Promise<string> {
     const token = newToken()
-    await this.#stored.change((users) => {
-      this.#find(users, name)
-      return granted(users, name, token)
-    })
+    await this.#changeKnown(name, (users) => granted(users, name, token))
     return token
   }
 
   async remove(name: string): Promise<void> {
-    await this.#stored.change((users) => {
-      this.#find(users, name)
-      return new Map([...users].filter(([other]) => other !== name))
-    })
+    await this.#changeKnown(name, (users) => new Map([...users].filter(([other]) => other !== name)))
   }
 
   async list(): Promise<readonly KnownUser[]> {
@@ -134,8 +140,14 @@ class FileOfUsers implements UsersFile {
     }
   }
 
-  #find(users: Users, name: string): void {
-    if (!users.has(name)) throw new OspError('unknown-user', `there is no user ${name} in ${this.#stored.path}`)
+  async #changeKnown(name: string, edit: (users: Users) => Users): Promise<void> {
+    const unknown = new OspError('unknown-user', `there is no user ${name} in ${this.#stored.path}`)
+    // Looking for a user makes no directory.
+    if ((await this.#stored.stamp()) === undefined) throw unknown
+    await this.#stored.change((users) => {
+      if (!users.has(name)) throw unknown
+      return edit(users)
+    })
   }
 }
 

@@ -16,6 +16,8 @@ export interface Address {
 export interface PeerAddress extends Address {
   /** The name in the certificate that the peer has proved to hold, on sockets that check one. */
   readonly certificateName?: string
+  /** Why the certificate that the peer has shown gives no name. */
+  readonly certificateFault?: string
 }
 
 /** What every socket needs from its owner. */

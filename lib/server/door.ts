@@ -1,12 +1,12 @@
 import { Turnstile } from '../core/turnstile.ts'
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
+import { originOf } from '../origins.ts'
 import type { Clock } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { FailedHellos } from './failedHellos.ts'
 import { LinkCounts } from './linkCounts.ts'
 import type { ServerLog } from './logEvents.ts'
-import { originOf } from './originOf.ts'
 import { RefusalLog, type Refused } from './refusalLog.ts'
 import { TurnedAway } from './turnedAway.ts'
 

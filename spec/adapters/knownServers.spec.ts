@@ -104,6 +104,31 @@ spec('a known server', (it) => {
       assert.match(readFileSync(path, 'utf8'), /SHA256:x\nb\.example:6682 SHA256:one\n$/u)
     }))
 
+  for (const [what, line] of [
+    ['a tab', 'example.org:6682\tSHA256:one'],
+    ['blanks before it', '  example.org:6682 SHA256:one'],
+    ['capitals', 'Example.ORG:6682 SHA256:one'],
+    ['a byte order mark', '\uFEFFexample.org:6682 SHA256:one'],
+  ] as const) {
+    it(`is found in a line with ${what}, so that its first use does not come again`, () =>
+      withList(async ({ path, trust, pinned }) => {
+        mkdirSync(join(path, '..'))
+        writeFileSync(path, `${line}\r\n`)
+        await trust(server)
+        await assert.rejects(trust(other), refusal(/remove line 1 of/u))
+        assert.deepEqual(pinned, [])
+      }))
+  }
+
+  for (const line of ['example.org:6682', 'example.org SHA256:one', 'example.org:6682 SHA256:one more', '\0\0']) {
+    it(`is not trusted by a list with a line such as ${JSON.stringify(line)}, which is named`, () =>
+      withList(async ({ path, trust }) => {
+        mkdirSync(join(path, '..'))
+        writeFileSync(path, `# mine\n\n${line}\n`)
+        await assert.rejects(trust(server), refusal(/^line 3 of .*known_servers is no "HOST:PORT SHA256:…".*mend or/u))
+      }))
+  }
+
   it('whose line was cut off is refused, not pinned again', () =>
     withList(async ({ path, trust }) => {
       mkdirSync(join(path, '..'))
@@ -136,6 +161,14 @@ spec('a known server', (it) => {
       },
       { pinsNobody: true },
     ))
+
+  it('that an authority is to vouch for is not taken by its pin, nor minded for it', () =>
+    withList(async ({ path, trust }) => {
+      await trust(server)
+      const byAuthority = knownServers(path, { pinsNobody: true })
+      await assert.rejects(async () => byAuthority(server), refusal(/does not hold by the given authority/u))
+      await byAuthority({ ...other, verified: true })
+    }))
 
   it('is not trusted where the list can’t be read or written', () =>
     withList(async ({ path, trust }) => {

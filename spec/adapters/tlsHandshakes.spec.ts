@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect, type Socket as RawSocket } from 'node:net'
+import { connect, Socket as RawSocket } from 'node:net'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { tcp } from '../../lib/adapters/tcp.ts'
+import { Handshakes } from '../../lib/adapters/tls/handshakes.ts'
 import { tls } from '../../lib/adapters/tls.ts'
 import { frameOf, Heard, HeldClock, socketOptions } from '../../lib/contract/transport/ends.ts'
 import { OspError } from '../../lib/errors.ts'
@@ -84,6 +85,21 @@ spec('a handshake of TLS', (it) => {
       near.destroy()
     }))
 
+  it('keeps its alarm where its peer begins another one from the same port, to another address', async () => {
+    const clock = new HeldClock()
+    const options = { ...socketOptions({ clock }), handshakeMs: 10_000, handshakes: 2 }
+    await using listener = await tls({ host: '0.0.0.0', port: 0, ...own }).listen(options)
+    const { port } = listener.address
+    const first = connect({ host: '127.0.0.1', port, localAddress: '127.0.0.1' })
+    await once(first, 'connect')
+    const second = connect({ host: '127.0.0.2', port, localAddress: '127.0.0.1', localPort: first.localPort ?? 0 })
+    await once(second, 'connect')
+    while (clock.set.length < 2) await new Promise(setImmediate)
+    clock.ring()
+    await Promise.all([closed(first), closed(second)])
+    assert.deepEqual(clock.set, [])
+  })
+
   it('leaves no alarm where its peer goes away', () =>
     withDoor(async ({ raw, clock }) => {
       const [silent, begun] = [await raw(), await raw()]
@@ -119,6 +135,20 @@ spec('a handshake of TLS', (it) => {
       await closed(many[0] as RawSocket)
       assert.ok(!other.closed)
     }, 3))
+
+  it('finds it at the cost of an IPv6 network, whose addresses count as one', () => {
+    const handshakes = new Handshakes({ ...socketOptions(), handshakes: 3 }, { secure() {}, plain() {} })
+    const hosts = ['::ffff:192.0.2.1', '2001:db8::1', '2001:db8::2', '192.0.2.2']
+    const streams = hosts.map((remoteAddress) =>
+      Object.defineProperty(new RawSocket(), 'remoteAddress', { value: remoteAddress }),
+    )
+    for (const stream of streams) handshakes.begin(stream)
+    assert.deepEqual(
+      streams.map(({ destroyed }) => destroyed),
+      [false, true, false, false],
+    )
+    handshakes.close()
+  })
 
   it('is possible while two thousand connections say nothing', () =>
     withDoor(async ({ listener, raw, clock }) => {

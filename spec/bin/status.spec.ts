@@ -28,7 +28,7 @@ const crowded: ToldServer = {
 
 async function statusOf(server: ToldServer) {
   await using at = await place()
-  await using _control = await openControl(at.path, server, limits)
+  await using _control = await openControl(at.path, server, limits, () => undefined)
   return statusEvents.status.parse(await askControl(at.path, { ask: 'status' }))
 }
 
@@ -54,7 +54,7 @@ spec('what a daemon tells of itself', (it) => {
 
   it('is nothing else than what is known to it', async () => {
     await using at = await place()
-    await using _control = await openControl(at.path, crowded, limits)
+    await using _control = await openControl(at.path, crowded, limits, () => undefined)
     for (const request of [{}, { ask: 'stop' }, { ask: 'status', more: 1 }]) {
       await assert.rejects(askControl(at.path, request), { code: 'malformed' })
     }

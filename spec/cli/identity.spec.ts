@@ -137,8 +137,8 @@ spec('ospd serve with users', (it) => {
     const token = await user(at.path, 'add', 'alice')
     await using server = await daemon(at.path)
     rmSync(join(at.path, 'users.json'))
-    await refused(server, { user: 'alice', token })
-    await refused(server, { user: 'alice' })
+    await refused(server, { user: 'alice', token }, 'internal')
+    await refused(server, { user: 'alice' }, 'internal')
   })
 })
 

@@ -74,6 +74,15 @@ spec('ospd status', (it) => {
     assert.match(stdout, /, 0 links\nonline: none\nuploads: none\nmailboxes: none\n$/u)
   })
 
+  it('tells what a daemon of TLS is known by', async () => {
+    await using at = await place()
+    await using server = await daemon(at.path, ['--tls', 'auto'])
+    const [, fingerprint] = await server.printed(/fingerprint (SHA256:\S{43}), data in/u)
+    assert.equal((await statusOf(at.path)).fingerprint, fingerprint)
+    const { stdout } = await run('ospd', ['status', '--data', at.path])
+    assert.ok(stdout.startsWith(`ospd on ${server.server} with TLS, fingerprint ${fingerprint}, data in ${at.path}, `))
+  })
+
   it('finds no daemon where none is, with exit code 3', async () => {
     await using at = await place()
     await absent(at.path)

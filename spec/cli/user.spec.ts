@@ -94,6 +94,19 @@ spec('ospd user', (it) => {
     { limitMs: 60_000 },
   )
 
+  it('list says why there is nobody in it, and remove makes no directory', async () => {
+    await using at = await place()
+    const none = join(at.path, 'none')
+    const saying = (stderr: string) => ({ code: 0, stdout: '', stderr: `ospd: ${stderr}\n` })
+    assert.deepEqual(await user(none, 'list'), saying(`there is no directory ${none}`))
+    assert.equal((await user(none, 'remove', 'alice')).code, 1)
+    assert.deepEqual(readdirSync(at.path), [])
+    assert.deepEqual(await user(at.path, 'list'), saying(`${at.path} has no list of users; "ospd user add" begins one`))
+    await user(at.path, 'add', 'alice')
+    await user(at.path, 'remove', 'alice')
+    assert.deepEqual(await user(at.path, 'list'), saying(`the list of users in ${at.path} is empty: nobody comes in`))
+  })
+
   it(
     'that is run many times at once loses nobody',
     async () => {

@@ -68,6 +68,24 @@ proved(
   ),
 )
 
+proved(
+  authenticatorContract(
+    'certificateNames of a usersFile',
+    async () => {
+      const gate = await withUsers()
+      const users = gate.authenticator
+      const known = { ...alice, peer: shown('alice') }
+      const strangers = [
+        ...gate.strangers,
+        { ...known, peer: shown('bob') },
+        { ...known, user: 'carol', peer: shown('carol') },
+      ]
+      return { ...gate, authenticator: certificateNames(users, { users }), known, strangers }
+    },
+    { changing: true },
+  ),
+)
+
 async function withUsers(): Promise<Gate> {
   const directory = await temporaryDirectory()
   const users = usersFile(directory.path)

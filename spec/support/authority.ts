@@ -57,7 +57,7 @@ export function authority(name = 'a root'): Authority {
       tagged(0xa3, sequence(...extensions)),
     )
     const der = sequence(toSign, ecdsaWithSha256, bits(sign('sha256', toSign, own)))
-    return `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/.{64}/gu, '$&\n')}\n-----END CERTIFICATE-----\n`
+    return `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/.{64}(?!$)/gu, '$&\n')}\n-----END CERTIFICATE-----\n`
   }
   return {
     cert: certify(own.export({ type: 'pkcs8', format: 'pem' }).toString(), { names: [name] }, true),

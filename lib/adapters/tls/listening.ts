@@ -49,10 +49,20 @@ function guardOf(identity: ServerIdentity): TlsServer {
 
 function securePeerOf(stream: TLSSocket): PeerAddress {
   const peer = peerOf(stream)
-  if (!stream.authorized) return peer
+  if (!stream.getPeerX509Certificate()) return peer
+  if (!stream.authorized) return { ...peer, certificateFault: faultOf(stream.authorizationError) }
   // One common name: with several nobody could say whose certificate it is.
   const name: unknown = stream.getPeerCertificate().subject?.CN
-  return typeof name === 'string' ? { ...peer, certificateName: name } : peer
+  if (typeof name === 'string') return { ...peer, certificateName: name }
+  return { ...peer, certificateFault: 'it has not one common name' }
+}
+
+/** In words, as far as a client can do something about it; Node tells a server the code, whatever its types say. */
+function faultOf(error: Error | string | null): string {
+  const code = error instanceof Error ? error.message : `${error}`
+  if (code === 'CERT_HAS_EXPIRED') return 'it has expired'
+  if (code === 'CERT_NOT_YET_VALID') return 'it is not valid yet'
+  return `it is not of the authority that this server trusts (${code})`
 }
 
 /** A client that speaks without TLS is told so, in a way that it understands. */

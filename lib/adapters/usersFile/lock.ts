@@ -1,7 +1,9 @@
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { ClassicLevel } from 'classic-level'
 import { OspError } from '../../errors.ts'
-import { errnoOf, fault } from '../disk/faults.ts'
+import { attempt, errnoOf, fault } from '../disk/faults.ts'
 
 /** How often a lock is tried that another holds, and how long is waited between: ten seconds in all. */
 const tries = 500
@@ -24,6 +26,19 @@ export async function exclusively<T>(directory: string, work: () => Promise<T>):
   }
 }
 
+/** LevelDB says it of bytes that are wrong; a file that is missing is an error of the system's to it. */
+function isTorn(cause: unknown): boolean {
+  return errnoOf(cause) === 'LEVEL_CORRUPTION' || (cause instanceof Error && /no such file/iu.test(cause.message))
+}
+
+/** A torn database holds nothing that is missed. What the lock itself is on stays: another process can hold it by now. */
+async function clear(directory: string): Promise<void> {
+  await attempt(`clearing ${directory}`, async () => {
+    const names = (await readdir(directory)).filter((name) => name !== 'LOCK')
+    await Promise.all(names.map((name) => rm(join(directory, name), { force: true, recursive: true })))
+  })
+}
+
 async function acquire(lock: ClassicLevel): Promise<void> {
   for (let left = tries; left > 0; left--) {
     try {
@@ -31,7 +46,8 @@ async function acquire(lock: ClassicLevel): Promise<void> {
       return
     } catch (error) {
       const { cause } = error as Error
-      if (errnoOf(cause) !== 'LEVEL_LOCKED') throw fault(error, `locking ${lock.location}`)
+      if (isTorn(cause)) await clear(lock.location)
+      else if (errnoOf(cause) !== 'LEVEL_LOCKED') throw fault(error, `locking ${lock.location}`)
     }
     await pause(pauseMs)
   }

@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs'
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { OspError } from '../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { exclusively } from './lock.ts'
@@ -29,6 +30,14 @@ export class StoredUsers {
   async stamp(): Promise<string | undefined> {
     const there = await unless(['ENOENT'], `looking at ${this.path}`, () => stat(this.path, { bigint: true }))
     return there && stampOf(there)
+  }
+
+  /** The error of a file that was there and is no more. */
+  gone(): OspError {
+    return new OspError(
+      'data-format',
+      `the list of users ${this.path} is gone, and nobody comes in without it; put it back, or start the server anew to do without`,
+    )
   }
 
   /** `undefined` where there is no file. Rejects with OspError `data-format` for a damaged one. */

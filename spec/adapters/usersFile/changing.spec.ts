@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exclusively } from '../../../lib/adapters/usersFile/lock.ts'
 import { usersFile } from '../../../lib/adapters/usersFile.ts'
@@ -11,6 +11,12 @@ import { spec } from '../../support/spec.ts'
 import { enter, fileOf } from './entering.ts'
 
 const names = (count: number) => Array.from({ length: count }, (_, at) => `user${at}`)
+
+async function removeAll(directory: string, pattern: RegExp): Promise<void> {
+  const found = (await readdir(directory)).filter((name) => pattern.test(name))
+  assert.ok(found.length > 0)
+  await Promise.all(found.map((name) => rm(join(directory, name))))
+}
 
 /** A process that changes the users of a directory and never ends that; resolves when it is at it. */
 async function changeForEver(directory: string) {
@@ -78,6 +84,19 @@ spec('changes of a users’ file', (it) => {
     await enter(users, 'alice', alice)
     assert.deepEqual((await readdir(place.path)).sort(), ['users.json', 'users.lock'])
   })
+
+  for (const [what, damage] of [
+    ['an empty CURRENT', (lock: string) => writeFile(join(lock, 'CURRENT'), '')],
+    ['no manifest', (lock: string) => removeAll(lock, /^MANIFEST/u)],
+  ] as const) {
+    it(`mind no lock that a crash has torn, as by ${what}`, async () => {
+      await using place = await temporaryDirectory()
+      await usersFile(place.path).add('alice')
+      await damage(join(place.path, 'users.lock'))
+      await Promise.all(['bob', 'carol', 'dave'].map((name) => usersFile(place.path).add(name)))
+      assert.equal((await usersFile(place.path).list()).length, 4)
+    })
+  }
 
   it(
     'give up on a process that does not end its own',

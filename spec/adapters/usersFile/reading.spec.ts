@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { lstat, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { lstat, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { localOnly } from '../../../lib/adapters/localOnly.ts'
+import type { UsersNews } from '../../../lib/adapters/usersFile/seen.ts'
 import { usersFile } from '../../../lib/adapters/usersFile.ts'
 import { fixed } from '../../../lib/limits.ts'
 import { temporaryDirectory } from '../../contract/storage/places.ts'
@@ -58,14 +59,46 @@ spec('a users’ file that can’t be read', (it) => {
     assert.deepEqual(told, ['bob'])
   })
 
-  it('since it is gone lets in who may without it, and everybody’s right has changed', async () => {
+  it('since it is gone lets nobody in, and ends no link; put back, it lets in as before', async () => {
     await using place = await temporaryDirectory()
-    const users = usersFile(place.path)
+    const users = usersFile(place.path, localOnly())
     const token = await users.add('alice')
     const told = await watching(users)
+    await rename(fileOf(place.path), `${fileOf(place.path)}.away`)
+    for (let time = 0; time < 2; time++) await assertOut(users, 'alice', '', 'internal')
+    await assert.rejects(users.knows('alice'), { code: 'internal', message: /users\.json is gone, .* put it back/u })
+    await rename(`${fileOf(place.path)}.away`, fileOf(place.path))
+    await enter(users, 'alice', token)
+    await assertOut(users, 'alice', '')
+    assert.deepEqual(told, [])
+  })
+
+  it('since it is gone lets nobody in either where it was damaged before', async () => {
+    await using place = await temporaryDirectory()
+    await writeFile(fileOf(place.path), 'nonsense')
+    const users = usersFile(place.path, localOnly())
+    assert.equal(await users.exists(), true)
     await rm(fileOf(place.path))
-    await assertOut(users, 'alice', token)
-    assert.deepEqual(told, [undefined])
+    await assertOut(users, 'alice', '', 'internal')
+  })
+
+  it('is told of once, and once when it can be again, with what has changed', async () => {
+    await using place = await temporaryDirectory()
+    const news: unknown[] = []
+    const noticed = (each: UsersNews) =>
+      news.push(
+        each.what === 'read' ? [each.users, ...each.changes.map(({ user, how }) => `${user} ${how}`)] : each.what,
+      )
+    const users = usersFile(place.path, localOnly(), { noticed })
+    for (const name of ['alice', 'bob']) await users.add(name)
+    await assertOut(users, 'alice', '')
+    await rm(fileOf(place.path))
+    for (let time = 0; time < 3; time++) await assertOut(users, 'alice', '', 'internal')
+    await writeFile(fileOf(place.path), 'nonsense')
+    await assertOut(users, 'alice', '', 'internal')
+    await writeFile(fileOf(place.path), textOf(soundRow, { ...soundRow, name: 'carol' }))
+    for (let time = 0; time < 3; time++) await assertOut(users, 'alice', '')
+    assert.deepEqual(news, [[2], 'unreadable', [2, 'bob removed', 'alice rotated', 'carol added']])
   })
 })
 

@@ -81,6 +81,9 @@ spec('a users’ file', (it) => {
     await assert.rejects(users.remove('bob'), { code: 'unknown-user', message: /no user bob/u })
     await assert.rejects(users.rotate('bob'), { code: 'unknown-user' })
     assert.equal(await users.exists(), false)
+    const nowhere = join(place.path, 'none')
+    await assert.rejects(usersFile(nowhere).remove('bob'), { code: 'unknown-user' })
+    await assert.rejects(lstat(nowhere), { code: 'ENOENT' })
   })
 
   it('has a bound', async () => {

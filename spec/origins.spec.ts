@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { originOf } from '../../lib/server/originOf.ts'
-import { spec } from '../support/spec.ts'
+import { originOf } from '../lib/origins.ts'
+import { spec } from './support/spec.ts'
 
 spec('links are counted', (it) => {
   it('by an IPv4 address, also where it is mapped into IPv6', () => {
