@@ -55,11 +55,11 @@ export const defaultLimits = {
   recipients: 16,
   /** Registered clients. */
   clients: 100,
-  /** HELLO_REQs that are answered in a second; the others are told when to come back. */
+  /** HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. */
   hellosPerSecond: 200,
   /**
-   * HELLO_REQs that are found unauthorized in a minute, from one address, and of one user from one address; beyond that nobody
-   * looks at them. A bound on a user from everywhere would let strangers lock that user out.
+   * HELLO_REQs that are refused in a minute from one address, and found unauthorized of one user from one address; those that
+   * fail beyond that are told `rate-limited`. What holds is let in all the same: nobody can be locked out by others that fail.
    */
   failedHellosPerAddress: 60,
   failedHellosPerUser: 10,

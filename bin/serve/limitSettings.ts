@@ -7,8 +7,10 @@ export const limitSettings = {
   'links-per-address': setting(count, '500', { describe: 'links at once from one address (IPv6: one /64) at most' }),
   'handshake-time': setting(duration, '10s', { describe: 'how long a new link may take to say who it is' }),
   'idle-time': setting(duration, '1h', { describe: 'a link that does nothing is closed after it' }),
-  'failed-hellos-per-address': setting(count, '60', { describe: 'wrong tokens in a minute from one address at most' }),
-  'failed-hellos-per-user': setting(count, '10', { describe: 'the same of one user from one address' }),
+  'failed-hellos-per-address': setting(count, '60', {
+    describe: 'refused HELLOs in a minute from one address that are told why',
+  }),
+  'failed-hellos-per-user': setting(count, '10', { describe: 'wrong tokens of one user from one address, the same' }),
   'frames-per-second': setting(count, '100000', {
     describe: 'requests and answers of one user that are read a second',
   }),
