@@ -34,6 +34,8 @@ export const defaultLimits = {
   uploadsPerLink: 5,
   /** Uploads at once of one user, over all links. */
   uploadsPerUser: 100,
+  /** An upload that has not got further for so long loses its instance where somebody waits for one who holds fewer. */
+  stalledMs: 60_000,
   /** Uploads whose link was lost and that are kept open for their client to come back. */
   parkedUploads: 200,
   /** How long such an upload is kept open; its record stays longer. */
@@ -49,12 +51,14 @@ export const defaultLimits = {
   linksPerAddress: 500,
   /** Links that are turned away at one time and told why; further ones are closed without a word. */
   refusedLinks: 200,
-  /** A link that holds no upload and no registration, and asks nothing but pings, is closed after so long. */
+  /** A link that holds no upload and does not listen for messages, and asks nothing but pings, is closed after so long. */
   idleMs: 3_600_000,
   /** Recipients of one message. */
   recipients: 16,
   /** Registered clients. */
   clients: 100,
+  /** Of them of one user; the one that listens may always be taken over. */
+  registrationsPerUser: 20,
   /** HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. */
   hellosPerSecond: 200,
   /**
