@@ -34,6 +34,8 @@ export const defaultLimits = {
   uploadsPerLink: 5,
   /** Uploads at once of one user, over all links. */
   uploadsPerUser: 100,
+  /** An upload that has not got further for so long loses its instance where somebody waits for one who holds fewer. */
+  stalledMs: 60_000,
   /** Uploads whose link was lost and that are kept open for their client to come back. */
   parkedUploads: 200,
   /** How long such an upload is kept open; its record stays longer. */
@@ -49,17 +51,19 @@ export const defaultLimits = {
   linksPerAddress: 500,
   /** Links that are turned away at one time and told why; further ones are closed without a word. */
   refusedLinks: 200,
-  /** A link that holds no upload and no registration, and asks nothing but pings, is closed after so long. */
+  /** A link that holds no upload and does not listen for messages, and asks nothing but pings, is closed after so long. */
   idleMs: 3_600_000,
   /** Recipients of one message. */
   recipients: 16,
   /** Registered clients. */
   clients: 100,
-  /** HELLO_REQs that are answered in a second; the others are told when to come back. */
+  /** Of them of one user; the one that listens may always be taken over. */
+  registrationsPerUser: 20,
+  /** HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. */
   hellosPerSecond: 200,
   /**
-   * HELLO_REQs that are found unauthorized in a minute, from one address, and of one user from one address; beyond that nobody
-   * looks at them. A bound on a user from everywhere would let strangers lock that user out.
+   * HELLO_REQs that are refused in a minute from one address, and found unauthorized of one user from one address; those that
+   * fail beyond that are told `rate-limited`. What holds is let in all the same: nobody can be locked out by others that fail.
    */
   failedHellosPerAddress: 60,
   failedHellosPerUser: 10,

@@ -2,7 +2,8 @@ import { machine } from './machine.ts'
 
 /**
  * The states of a FileApp instance, as the seed's charts draw them (多文件上传, 暂停发送, 继续发送, 断点续传), and
- * besides them only: cancelled, restarted, taken over, refused (disk full, quota), shut down. A transition that a
+ * besides them only: cancelled, restarted, taken over, refused (disk full, quota),
+ * stalled, shut down. A transition that a
  * request causes is named after it.
  */
 export const fileInstance = machine({
@@ -14,6 +15,7 @@ export const fileInstance = machine({
     linkLost: 'IDLE',
     restarted: 'IDLE',
     refused: 'IDLE',
+    stalled: 'IDLE',
     shutDown: 'IDLE',
     takenOver: 'RECEIVE_FILE',
   },

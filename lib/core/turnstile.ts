@@ -3,17 +3,19 @@ const whole = 1 - 1e-6
 
 /**
  * Lets so many through in a second, so that a crowd comes in one after another: who is turned away is told when there will be
- * room, each somewhat later than the one before.
+ * room, each somewhat later than the one before, but none later than after `mostMs`.
  */
 export class Turnstile {
   readonly #perSecond: number
+  readonly #mostMs: number
   #tokens: number
-  /** Those that were turned away and have not had the time to come back. */
+  /** Those that were turned away and have not had the time to come back; no more than come in by the latest time told. */
   #waiting = 0
   #at: number
 
-  constructor(perSecond: number, now: number) {
+  constructor(perSecond: number, mostMs: number, now: number) {
     this.#perSecond = perSecond
+    this.#mostMs = mostMs
     this.#tokens = perSecond
     this.#at = now
   }
@@ -28,7 +30,7 @@ export class Turnstile {
       this.#tokens = Math.max(0, this.#tokens - 1)
       return 0
     }
-    this.#waiting++
+    this.#waiting = Math.min(this.#waiting + 1, (this.#mostMs / 1_000) * this.#perSecond)
     return Math.ceil((this.#waiting / this.#perSecond) * 1_000)
   }
 }

@@ -1,6 +1,7 @@
 import { Turnstile } from '../core/turnstile.ts'
+import { Turnstiles } from '../core/turnstiles.ts'
 import { OspError } from '../errors.ts'
-import type { Limits } from '../limits.ts'
+import { clientLimits, type Limits } from '../limits.ts'
 import { originOf } from '../origins.ts'
 import type { Clock } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
@@ -16,6 +17,8 @@ export class Door {
   readonly #counts: LinkCounts
   readonly #turnedAway: TurnedAway
   readonly #turnstile: Turnstile
+  /** Of each origin: half of what comes in, so that none keeps the others out. */
+  readonly #byOrigin: Turnstiles
   readonly #failed: FailedHellos
   readonly #refusals: RefusalLog
 
@@ -23,7 +26,11 @@ export class Door {
     this.#clock = clock
     this.#counts = new LinkCounts(limits)
     this.#turnedAway = new TurnedAway(limits.refusedLinks)
-    this.#turnstile = new Turnstile(limits.hellosPerSecond, clock.now())
+    const { hellosPerSecond, rememberedAddresses } = limits
+    // Nobody is told to stay away for longer than a client waits by itself.
+    const { reconnectMostMs: mostMs } = clientLimits
+    this.#turnstile = new Turnstile(hellosPerSecond, mostMs, clock.now())
+    this.#byOrigin = new Turnstiles(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
     this.#failed = new FailedHellos(limits, clock)
     this.#refusals = new RefusalLog(log, clock, limits.rememberedAddresses)
   }
@@ -45,21 +52,18 @@ export class Door {
     this.#counts.left(origin)
   }
 
-  /** Throws OspError `rate-limited` where a HELLO_REQ comes too early, whatever it says. */
-  admit(origin: string, user: string): void {
-    this.#failed.check(origin, user)
-    const retryAfterMs = this.#turnstile.enter(this.#clock.now())
+  /** Throws OspError `rate-limited` where a HELLO_REQ comes too early. */
+  admit(origin: string): void {
+    const now = this.#clock.now()
+    const retryAfterMs = this.#byOrigin.enter(origin, now) || this.#turnstile.enter(now)
     if (retryAfterMs > 0) throw new OspError('rate-limited', 'too many clients come at once', { retryAfterMs })
   }
 
-  /** What `authenticate` says, if it may be asked. Rejects with OspError `rate-limited` where it may not. */
-  judge<T>(origin: string, user: string, authenticate: () => Promise<T>): Promise<T> {
-    return this.#failed.judge(origin, user, authenticate)
-  }
-
-  /** Logs a refusal, unless there were many from there. */
-  refused(origin: string, refused: Refused, why: OspError): void {
-    this.#refusals.tell(origin, refused, why)
+  /** What a HELLO_REQ is told that was refused for `why`. It is logged, unless there were many from there. */
+  refusal(origin: string, refused: Required<Refused>, why: OspError): OspError {
+    const told = this.#failed.answer(origin, refused.user, why)
+    this.#refusals.tell(origin, refused, told)
+    return told
   }
 
   /** Waits for none of those any more whom it has turned away. */

@@ -2,104 +2,48 @@ import { RecentCounts } from '../core/recentCounts.ts'
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import type { Clock } from '../ports/platform.ts'
-import { deferred } from '../runtime/deferred.ts'
 
 const spanMs = 60_000
 
-/** Tries under one key: those that have failed lately, and those that are being judged. */
-class Tries {
-  readonly #most: number
-  readonly #failed: RecentCounts
-  readonly #judged = new Map<string, number>()
-
-  constructor(most: number, remembered: number) {
-    this.#most = most
-    this.#failed = new RecentCounts(spanMs, remembered)
-  }
-
-  /** For how long none is looked at; 0: come. */
-  closedMs(key: string, now: number): number {
-    const { number, leftMs } = this.#failed.of(key, now)
-    return number < this.#most ? 0 : leftMs
-  }
-
-  /** Whether another one may fail, even if all that are being judged do. */
-  hasRoom(key: string, now: number): boolean {
-    return this.#failed.of(key, now).number + (this.#judged.get(key) ?? 0) < this.#most
-  }
-
-  begin(key: string): void {
-    this.#judged.set(key, (this.#judged.get(key) ?? 0) + 1)
-  }
-
-  end(key: string): void {
-    const others = (this.#judged.get(key) ?? 1) - 1
-    if (others > 0) this.#judged.set(key, others)
-    else this.#judged.delete(key)
-  }
-
-  failed(key: string, now: number): void {
-    this.#failed.add(key, now)
-  }
-}
+type Bounds = Pick<Limits, 'failedHellosPerAddress' | 'failedHellosPerUser' | 'rememberedAddresses'>
 
 /**
- * Bounds how often it can be tried to come in with what does not hold, from one origin, and as one user from one origin.
- * There is no bound for a user from everywhere: by it strangers could lock that user out.
+ * Bounds how often HELLOs that fail are told why: from one origin, and as one user from one origin. It keeps out nobody who
+ * comes with what holds: by such a bound strangers, or a program of the user's own, could lock that user out.
  */
 export class FailedHellos {
+  readonly #limits: Bounds
   readonly #clock: Clock
-  readonly #byOrigin: Tries
-  readonly #byUser: Tries
-  #settled = deferred<void>()
+  readonly #byOrigin: RecentCounts
+  readonly #byUser: RecentCounts
 
-  constructor(
-    limits: Pick<Limits, 'failedHellosPerAddress' | 'failedHellosPerUser' | 'rememberedAddresses'>,
-    clock: Clock,
-  ) {
+  constructor(limits: Bounds, clock: Clock) {
+    this.#limits = limits
     this.#clock = clock
-    this.#byOrigin = new Tries(limits.failedHellosPerAddress, limits.rememberedAddresses)
-    this.#byUser = new Tries(limits.failedHellosPerUser, limits.rememberedAddresses)
+    this.#byOrigin = new RecentCounts(spanMs, limits.rememberedAddresses)
+    this.#byUser = new RecentCounts(spanMs, limits.rememberedAddresses)
   }
 
-  /** Throws OspError `rate-limited` where too many have failed. */
-  check(origin: string, user: string): void {
+  /** What a HELLO that was refused for `why` is told: that, or `rate-limited` where too many have failed. */
+  answer(origin: string, user: string, why: OspError): OspError {
+    // What passes by itself is no failure of who came.
+    if (why.again !== 'no') return why
     const now = this.#clock.now()
-    const retryAfterMs = Math.max(...this.#tries(origin, user).map(([tries, key]) => tries.closedMs(key, now)))
-    if (retryAfterMs <= 0) return
-    throw new OspError('rate-limited', 'too many have failed to come in from there', { retryAfterMs })
-  }
-
-  /**
-   * What `authenticate` says, where it may be asked: while so many are being judged that all the tries there are could fail,
-   * others wait. Rejects as `check` throws.
-   */
-  async judge<T>(origin: string, user: string, authenticate: () => Promise<T>): Promise<T> {
-    const both = this.#tries(origin, user)
-    for (;;) {
-      this.check(origin, user)
-      if (both.every(([tries, key]) => tries.hasRoom(key, this.#clock.now()))) break
-      await this.#settled.promise
+    const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
+    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress }]
+    // No user name that is looked up has a slash.
+    if (why.code === 'unauthorized') {
+      counts.push({ recent: this.#byUser, key: `${user}/${origin}`, most: failedHellosPerUser })
     }
-    for (const [tries, key] of both) tries.begin(key)
-    try {
-      return await authenticate()
-    } catch (error) {
-      const isFailure = error instanceof OspError && error.code === 'unauthorized'
-      for (const [tries, key] of isFailure ? both : []) tries.failed(key, this.#clock.now())
-      throw error
-    } finally {
-      for (const [tries, key] of both) tries.end(key)
-      this.#settled.resolve()
-      this.#settled = deferred()
+    let retryAfterMs = 0
+    for (const { recent, key, most } of counts) {
+      const { number, leftMs } = recent.of(key, now)
+      if (number >= most) retryAfterMs = Math.max(retryAfterMs, leftMs)
     }
-  }
-
-  /** What a HELLO counts for; no user name that counts has a slash. */
-  #tries(origin: string, user: string): readonly (readonly [Tries, string])[] {
-    return [
-      [this.#byOrigin, origin],
-      [this.#byUser, `${user}/${origin}`],
-    ]
+    if (retryAfterMs > 0) {
+      return new OspError('rate-limited', 'too many have failed to come in from there', { retryAfterMs })
+    }
+    for (const { recent, key } of counts) recent.add(key, now)
+    return why
   }
 }

@@ -25,7 +25,7 @@ export class FileApp implements App {
   constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform, options.log)
+    this.#uploads = new Uploads(options.limits, options.platform, options.log, (upload) => this.#stalled(upload))
     this.#quota = new Quota(options, this.#uploads)
     this.#daemon = new FileDaemon(options, this.#uploads, this.#quota)
     this.#old = new OldUploads(options, this.#uploads)
@@ -104,13 +104,21 @@ export class FileApp implements App {
   }
 
   /** Frees the instance at once, and then keeps the upload open for its client to come back. */
-  #leave(upload: Upload, event: 'linkLost'): void {
+  #leave(upload: Upload, event: 'linkLost' | 'stalled'): void {
     this.#uploads.free(upload, event)
     void this.#uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return
       if ((await this.#keep(upload)) && upload.transfer) this.#uploads.park(upload)
       else await this.#uploads.close(upload)
     })
+  }
+
+  /** Its client, when it goes on, is told `instance-lost` and asks for an instance again. */
+  #stalled(upload: Upload): void {
+    const { size, standing } = upload
+    const { progress } = standing
+    this.#options.log({ level: 'info', event: 'upload-stalled', ...this.#nameOf(upload), progress, size })
+    this.#leave(upload, 'stalled')
   }
 
   /** Makes durable what there is. Resolves with false if that fails: the record stays at its last checkpoint then. */
@@ -131,12 +139,14 @@ export class FileApp implements App {
 
   async #post(by: Caller, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
     const upload = this.#uploads.heldBy(by, instance)
+    const { progress: before } = upload.standing
     try {
       const { progress: offset, content } = message
       const standing = await upload.post(
         { by, offset, content },
         { denied: () => this.#uploads.denial(by, instance), room: () => this.#quota.recheck(upload) },
       )
+      if (standing.progress !== before) this.#uploads.moved(upload)
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
       const why = OspError.from(error)

@@ -1,10 +1,11 @@
+import { Tally } from '../core/tally.ts'
 import { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 
 /** The links that a server has, in all and from each origin. */
 export class LinkCounts {
   readonly #limits: Pick<Limits, 'links' | 'linksPerAddress' | 'retryAfterMs'>
-  readonly #byOrigin = new Map<string, number>()
+  readonly #byOrigin = new Tally()
   #all = 0
 
   constructor(limits: Pick<Limits, 'links' | 'linksPerAddress' | 'retryAfterMs'>) {
@@ -16,19 +17,17 @@ export class LinkCounts {
     const { links, linksPerAddress, retryAfterMs } = this.#limits
     const refused = (text: string) => new OspError('rate-limited', text, { retryAfterMs })
     if (this.#all >= links) return refused(`the server has ${links} links, as many as it takes`)
-    if ((this.#byOrigin.get(origin) ?? 0) < linksPerAddress) return undefined
+    if (this.#byOrigin.of(origin) < linksPerAddress) return undefined
     return refused(`the server has ${linksPerAddress} links from ${origin}, as many as it takes from one address`)
   }
 
   entered(origin: string): void {
     this.#all++
-    this.#byOrigin.set(origin, (this.#byOrigin.get(origin) ?? 0) + 1)
+    this.#byOrigin.add(origin)
   }
 
   left(origin: string): void {
     this.#all--
-    const others = (this.#byOrigin.get(origin) ?? 1) - 1
-    if (others > 0) this.#byOrigin.set(origin, others)
-    else this.#byOrigin.delete(origin)
+    this.#byOrigin.remove(origin)
   }
 }

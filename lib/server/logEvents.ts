@@ -57,6 +57,11 @@ export const logEvents = {
     'name',
     'former',
   ),
+  'upload-stalled': line(
+    'info',
+    'An upload that had long not got further left its instance to a user who holds fewer; it waits for its client.',
+    ...(['user', 'name', 'progress', 'size'] as const),
+  ),
   'upload-refused': line(
     'warn',
     'Bytes of an upload were refused; it waits for its client.',

@@ -1,6 +1,7 @@
 import { messageInstance } from '../core/instance.ts'
 import type { Request } from '../core/link.ts'
 import { type Instance, Pool } from '../core/pool.ts'
+import { Tally } from '../core/tally.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import { isUserName } from '../names.ts'
@@ -40,6 +41,8 @@ export class MsgApp implements App {
   readonly #log: ServerLog
   readonly #roster: Roster
   readonly #registrations = new Map<number, Registration>()
+  /** How many of them each user has. */
+  readonly #tally = new Tally()
   /** By user. */
   readonly #listening = new Map<string, Registration>()
   readonly #superseded = new Superseded()
@@ -87,8 +90,9 @@ export class MsgApp implements App {
     }
   }
 
+  /** One that does not listen only asks: it has no more to wait for than a link without a registration. */
   holds({ node }: Caller): boolean {
-    return this.#registrations.has(node)
+    return this.#registrations.get(node)?.listening === true
   }
 
   lost(caller: Caller): void {
@@ -130,14 +134,24 @@ export class MsgApp implements App {
       instance = former.instance
       this.#pool.move(instance, 'takenOver', caller, 'superseded')
       this.#supersede(former, caller)
-    } else instance = this.#pool.assign(caller, 'RegistReq')
+    } else {
+      this.#checkOwn(caller.user)
+      instance = this.#pool.assign(caller, 'RegistReq')
+    }
     if (!instance) {
       const { clients } = this.#limits
       throw new OspError('clients-full', `the server has ${clients} registered clients, as many as it takes`)
     }
     const registration = { caller, instance, listening: false, posts: new Serial() }
     this.#registrations.set(caller.node, registration)
+    this.#tally.add(caller.user)
     return registration
+  }
+
+  #checkOwn(user: string): void {
+    const { registrationsPerUser: most } = this.#limits
+    if (this.#tally.of(user) < most) return
+    throw new OspError('clients-full', `${user} has ${most} registered clients, as many as the server allows one user`)
   }
 
   #listen(registration: Registration): void {
@@ -170,14 +184,18 @@ export class MsgApp implements App {
     this.#log({ level: 'info', event: 'registration-superseded', ...linkOf(by), former: caller.node })
     this.#superseded.add(caller.user, caller.session)
     this.#hush(former)
-    this.#registrations.delete(caller.node)
+    this.#forget(former)
     void caller.close(new OspError('superseded', 'another program of the same user listens now'))
   }
 
   #end(registration: Registration, event: 'linkLost' | 'shutDown'): void {
     this.#hush(registration)
-    this.#registrations.delete(registration.caller.node)
+    this.#forget(registration)
     this.#pool.release(registration.instance, event)
+  }
+
+  #forget({ caller }: Registration): void {
+    if (this.#registrations.delete(caller.node)) this.#tally.remove(caller.user)
   }
 
   async #post(caller: Caller, instance: number, message: Message<'PostMsgReq'>): Promise<Message | undefined> {

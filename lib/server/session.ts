@@ -138,10 +138,9 @@ export class Session implements Caller {
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
     const { door, limits, bootId } = this.#host
     try {
-      door.admit(this.origin, hello.userName)
-      if (!hello.versions.includes(version)) {
-        throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
-      }
+      // What can't come in anyhow takes nobody's place.
+      this.#check(hello)
+      door.admit(this.origin)
       let changes: number
       do {
         changes = this.#changes
@@ -155,22 +154,25 @@ export class Session implements Caller {
       this.#open()
       this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
     } catch (error) {
-      const why = this.#refusalOf(error, request)
-      const { host: from } = this.#peer.socket.peer
-      door.refused(this.origin, { user: hello.userName, node: this.node, from }, why)
+      const { from, node, origin } = this
+      const why = door.refusal(origin, { user: hello.userName, node, from }, this.#refusalOf(error, request))
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
   }
 
+  /** Throws OspError `unsupported-version`, `bad-name` or `unauthorized` for what is wrong whoever it is. */
+  #check({ versions, userName, token }: Message<'HelloReq'>): void {
+    if (!versions.includes(version)) {
+      throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
+    }
+    checkUserName(userName)
+    checkTokenWay(token, this.#peer.socket, this.#host.insecure)
+  }
+
   async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
-    const { authenticator, door, insecure } = this.#host
-    const { socket } = this.#peer
-    checkUserName(user)
-    checkTokenWay(token, socket, insecure)
-    const admitted = await door.judge(this.origin, user, () =>
-      authenticator.authenticate({ user, token, peer: socket.peer }),
-    )
+    const { peer } = this.#peer.socket
+    const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
     this.#user = admitted.user
     this.#session = hex(session)
     await this.#host.replaces(this)

@@ -49,6 +49,8 @@ export class Upload {
   chunkBytes = 0
   /** By how many bytes the files of its user grow once it is stored, where these are bounded; counts while it has an instance. */
   growth = 0
+  /** When it got its instance, or last got further since. */
+  movedAtMs = 0
   #gathering: Chunk[] | undefined
 
   constructor(user: string, name: string) {

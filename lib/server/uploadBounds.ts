@@ -31,6 +31,21 @@ export class UploadBounds {
     return count
   }
 
+  /**
+   * The upload that is to leave its instance to one of `user`: of those that have long not got further, and whose users hold
+   * more, one of who holds the most.
+   */
+  stalled(user: string, now: number): Upload | undefined {
+    const held = this.held()
+    const count = (of: string) => held.get(of) ?? 0
+    let found: Upload | undefined
+    for (const upload of this.#receiving()) {
+      const isStalled = upload.movedAtMs + this.#limits.stalledMs <= now && upload.queue.waiting === 0
+      if (isStalled && count(upload.user) > count(found?.user ?? user)) found = upload
+    }
+    return found
+  }
+
   /** Throws OspError `too-many-uploads` where the caller can't have another instance. */
   check(caller: Caller): void {
     this.#checkLink(caller)

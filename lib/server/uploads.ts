@@ -24,6 +24,7 @@ export class Uploads {
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #share: FairShare
   readonly #bounds: UploadBounds
+  readonly #stalled: (upload: Upload) => void
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
   /** By the time at which they are closed, the longest parked first. */
@@ -31,8 +32,15 @@ export class Uploads {
   readonly #resting = new RestingInstances()
   #alarm: Disposable | undefined
 
-  constructor(limits: Limits, { clock, random }: Pick<Platform, 'clock' | 'random'>, log: ServerLog) {
+  /** `stalled` frees the instance of an upload for another one. */
+  constructor(
+    limits: Limits,
+    { clock, random }: Pick<Platform, 'clock' | 'random'>,
+    log: ServerLog,
+    stalled: (upload: Upload) => void,
+  ) {
     this.#limits = limits
+    this.#stalled = stalled
     this.#clock = clock
     this.#bounds = new UploadBounds(limits, random, () => this.receiving())
     this.#log = log
@@ -87,7 +95,11 @@ export class Uploads {
     this.#bounds.check(caller)
     const { user, name } = upload
     const now = this.#clock.now()
-    const idle = this.#pool.size - this.#pool.busy
+    if (this.#idle === 0) {
+      const stalled = this.#bounds.stalled(user, now)
+      if (stalled) this.#stalled(stalled)
+    }
+    const idle = this.#idle
     const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#bounds.held(), now)
     const instance = mayTake ? this.#pool.assign(caller, event, (number) => !this.#rests(number, caller)) : undefined
     if (!instance) {
@@ -101,7 +113,13 @@ export class Uploads {
     upload.instance = instance
     upload.chunkBytes = 0
     upload.growth = 0
+    upload.movedAtMs = now
     return instance
+  }
+
+  /** The upload has got further. */
+  moved(upload: Upload): void {
+    upload.movedAtMs = this.#clock.now()
   }
 
   /** Keeps a place among the caller's uploads until it is disposed. Throws OspError `too-many-uploads`. */
@@ -182,6 +200,10 @@ export class Uploads {
   grantedChunk(): number {
     const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
+  }
+
+  get #idle(): number {
+    return this.#pool.size - this.#pool.busy
   }
 
   #rest({ number, holder }: Instance<FileState>): void {

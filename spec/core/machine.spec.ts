@@ -73,7 +73,9 @@ function drawn(chart: readonly string[]): string[] {
 
 spec('the tables of the instances', (it) => {
   it('are the charts of the seed, and for files: cancelled, restarted, refused, shut down, taken over', () => {
-    const more = ['CancelFileReq', 'restarted', 'refused', 'shutDown'].map((event) => `RECEIVE_FILE --${event}--> IDLE`)
+    const more = ['CancelFileReq', 'restarted', 'refused', 'stalled', 'shutDown'].map(
+      (event) => `RECEIVE_FILE --${event}--> IDLE`,
+    )
     const expected = [...drawn(charts.file), ...more, 'RECEIVE_FILE --takenOver--> RECEIVE_FILE']
     assert.deepEqual(arrows(fileInstance.table), expected.sort())
   })

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { Turnstile } from '../../lib/core/turnstile.ts'
+import { Turnstiles } from '../../lib/core/turnstiles.ts'
 import { spec } from '../support/spec.ts'
+
+const mostMs = 30_000
 
 /** What each of so many is told who come at the same moment. */
 const crowd = (turnstile: Turnstile, count: number, now: number) =>
@@ -9,25 +12,31 @@ const crowd = (turnstile: Turnstile, count: number, now: number) =>
 
 spec('a turnstile', (it) => {
   it("lets a second's worth in at once", () => {
-    assert.deepEqual(crowd(new Turnstile(3, 0), 3, 0), [0, 0, 0])
+    assert.deepEqual(crowd(new Turnstile(3, mostMs, 0), 3, 0), [0, 0, 0])
   })
 
   it('tells each further one to come later than the one before', () => {
-    const told = crowd(new Turnstile(4, 0), 10, 0).slice(4)
+    const told = crowd(new Turnstile(4, mostMs, 0), 10, 0).slice(4)
     assert.deepEqual(told, [250, 500, 750, 1_000, 1_250, 1_500])
   })
 
   it('has room again as time passes, for a second of it at most', () => {
-    const turnstile = new Turnstile(4, 0)
+    const turnstile = new Turnstile(4, mostMs, 0)
     crowd(turnstile, 4, 0)
     assert.deepEqual(crowd(turnstile, 2, 250), [0, 250])
     assert.deepEqual(crowd(turnstile, 5, 3_600_000), [0, 0, 0, 0, 250])
   })
 
   it('forgets those who had the time to come back', () => {
-    const turnstile = new Turnstile(2, 0)
+    const turnstile = new Turnstile(2, mostMs, 0)
     assert.deepEqual(crowd(turnstile, 6, 0), [0, 0, 500, 1_000, 1_500, 2_000])
     assert.deepEqual(crowd(turnstile, 3, 60_000), [0, 0, 500])
+  })
+
+  it('tells nobody to come later than its bound, however many came, and forgets those beyond it', () => {
+    const turnstile = new Turnstile(2, mostMs, 0)
+    assert.equal(Math.max(...crowd(turnstile, 100_000, 0)), mostMs)
+    assert.deepEqual(crowd(turnstile, 3, mostMs), [0, 0, 500])
   })
 
   it('lets everybody in who comes back when told, whatever its rate', () => {
@@ -35,8 +44,9 @@ spec('a turnstile', (it) => {
       fc.integer({ min: 1, max: 1_000 }),
       fc.integer({ min: 1, max: 3_000 }),
       fc.double({ min: 0, max: 1e9, noNaN: true }),
-      (perSecond, count, now) => {
-        const turnstile = new Turnstile(perSecond, now)
+      (perSecond, crowded, now) => {
+        const count = Math.min(crowded, 31 * perSecond)
+        const turnstile = new Turnstile(perSecond, mostMs, now)
         const back = crowd(turnstile, count, now).filter((ms) => ms > 0)
         assert.equal(back.length, Math.max(0, count - perSecond))
         for (const ms of back) assert.equal(turnstile.enter(now + ms), 0)
@@ -50,7 +60,7 @@ spec('a turnstile', (it) => {
       fc.integer({ min: 1, max: 50 }),
       fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 300 }),
       (perSecond, waits) => {
-        const turnstile = new Turnstile(perSecond, 0)
+        const turnstile = new Turnstile(perSecond, mostMs, 0)
         let [now, entered] = [0, 0]
         for (const ms of waits) {
           now += ms
@@ -60,5 +70,20 @@ spec('a turnstile', (it) => {
       },
     )
     fc.assert(property, { numRuns: 200 })
+  })
+})
+
+spec('turnstiles', (it) => {
+  it('let so many of each in', () => {
+    const turnstiles = new Turnstiles(2, mostMs, 10)
+    const told = ['a', 'a', 'a', 'b', 'a', 'b', 'b'].map((key) => turnstiles.enter(key, 0))
+    assert.deepEqual(told, [0, 0, 500, 0, 1_000, 0, 500])
+  })
+
+  it('hold those alone that came last', () => {
+    const turnstiles = new Turnstiles(1, mostMs, 2)
+    const told = ['a', 'b', 'a', 'c', 'a', 'b'].map((key) => turnstiles.enter(key, 0))
+    assert.deepEqual(told, [0, 0, 1_000, 0, 2_000, 0])
+    assert.equal(turnstiles.size, 2)
   })
 })

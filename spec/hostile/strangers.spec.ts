@@ -60,7 +60,7 @@ spec('links of strangers', (it) => {
   )
 
   it(
-    'that say a wrong HELLO_REQ again and again are not looked at any more, and fill no log',
+    'that say a wrong HELLO_REQ again and again are told why sixty times a minute, and fill no log',
     async () => {
       const attack = async (port: number, report: () => Promise<Report>) => {
         await report()

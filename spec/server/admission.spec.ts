@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import type { Credentials } from '../../lib/ports/authenticator.ts'
+import { fromAfar } from '../support/fromAfar.ts'
 import { heldRig } from '../support/messageClient.ts'
 import type { RawClient } from '../support/rawClient.ts'
 import type { ServerRig } from '../support/serverRig.ts'
@@ -27,13 +30,13 @@ async function crowd(rig: ServerRig, count: number): Promise<number[]> {
 
 spec('a crowd of clients', (it) => {
   it('is let in one after another: each is told to come back later than the one before, and its link ends', async () => {
-    await using rig = await heldRig({ hellosPerSecond: 4 })
+    await using rig = await heldRig({ hellosPerSecond: 8 })
     assert.deepEqual(await crowd(rig, 8), [0, 0, 0, 0, 250, 500, 750, 1_000])
     assert.equal(rig.server.status().links, 4)
   })
 
   it('has got in when each came back at its time', async () => {
-    await using rig = await heldRig({ hellosPerSecond: 4 })
+    await using rig = await heldRig({ hellosPerSecond: 8 })
     const told = await crowd(rig, 12)
     let now = 0
     for (const [at, retryAfter] of told.entries()) {
@@ -54,7 +57,7 @@ spec('a crowd of clients', (it) => {
       },
       knows: async () => true,
     }
-    await using rig = await heldRig({ hellosPerSecond: 2 }, { authenticator })
+    await using rig = await heldRig({ hellosPerSecond: 4 }, { authenticator })
     await crowd(rig, 6)
     assert.equal(asked, 2)
   })
@@ -67,9 +70,31 @@ spec('a crowd of clients', (it) => {
     await raw.expect('PingAck')
   })
 
-  it('of two hundred a second is let in at once where nothing else is set', async () => {
+  it('of one address has half of what comes in, and who comes from elsewhere finds the other half', async () => {
+    let address = '192.0.2.1'
+    const listen = fromAfar(memoryTransport(), () => address)
+    const authenticator = { authenticate: async ({ user }: Credentials) => ({ user }), knows: async () => true }
+    await using rig = await heldRig({ hellosPerSecond: 4 }, { listen, authenticator })
+    assert.deepEqual(await crowd(rig, 50), [0, 0, ...Array.from({ length: 48 }, (_, at) => (at + 1) * 500)])
+    address = '192.0.2.2'
+    assert.deepEqual(await crowd(rig, 3), [0, 0, 500])
+    address = '192.0.2.3'
+    assert.deepEqual(await crowd(rig, 1), [250])
+  })
+
+  it('of a hundred a second from one address is let in at once where nothing else is set', async () => {
     await using rig = await heldRig()
-    const told = await crowd(rig, 202)
-    assert.deepEqual(told.slice(199), [0, 5, 10])
+    const told = await crowd(rig, 102)
+    assert.deepEqual(told.slice(99), [0, 10, 20])
+  })
+
+  it('that can not come in anyhow takes no place of anybody', async () => {
+    await using rig = await heldRig({ hellosPerSecond: 2 })
+    for (let count = 0; count < 10; count++) {
+      const raw = await rig.dial()
+      raw.hello(count % 2 === 0 ? { versions: [9] } : { user: '..' })
+      await raw.refused('HelloNack', count % 2 === 0 ? 'unsupported-version' : 'bad-name')
+    }
+    assert.deepEqual(await crowd(rig, 1), [0])
   })
 })

@@ -153,7 +153,12 @@ spec('an instance', (it) => {
 
 spec('an upload that nobody has open', (it) => {
   function uploadsOf(): Uploads {
-    return new Uploads(limitsWith({ fileInstances: 1 }), heldPlatform(), () => {})
+    return new Uploads(
+      limitsWith({ fileInstances: 1 }),
+      heldPlatform(),
+      () => {},
+      () => {},
+    )
   }
 
   it('is forgotten after the last request about it', async () => {

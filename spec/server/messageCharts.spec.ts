@@ -49,7 +49,7 @@ spec('在线客户端列表 (the list of those who are online)', (it) => {
   })
 
   it('takes a hundred clients at once', async () => {
-    await using rig = await heldRig()
+    await using rig = await heldRig({ hellosPerSecond: 1_000 })
     for (let at = 0; at < 100; at++) await listen(rig, `user ${at}`)
     await (await enter(rig, 'one more')).registRefused('clients-full')
     assert.equal(rig.server.status().online.length, 100)

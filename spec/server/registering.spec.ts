@@ -63,8 +63,23 @@ spec('REGIST', (it) => {
     assert.deepEqual(await users(carol), ['+carol'])
   })
 
+  it('more often than one user may is told clients-full, and others still find room', async () => {
+    await using rig = await heldRig({ registrationsPerUser: 2 })
+    const first = await enter(rig, 'bob', { session: 'one' })
+    await first.regist(silent)
+    await listen(rig, 'bob', { session: 'two' })
+    const third = await enter(rig, 'bob', { session: 'three' })
+    assert.match((await third.registRefused('clients-full', silent)).text, /^bob has 2 registered clients/)
+    await (await enter(rig, 'carol')).regist(silent)
+    await listen(rig, 'bob', { session: 'four' })
+    await third.registRefused('clients-full', silent)
+    await first.vanish()
+    await third.regist(silent)
+  })
+
   it('takes 100 clients where nothing else is set', () => {
     assert.equal(defaultLimits.clients, 100)
+    assert.equal(defaultLimits.registrationsPerUser, 20)
   })
 
   it('without bit 0 lists nobody, yet gets the list and what changes in it', async () => {
