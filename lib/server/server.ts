@@ -1,6 +1,7 @@
 import { EventEmitter } from 'eventemitter3'
 import { OspError } from '../errors.ts'
-import { fixed, type Limits, limitsWith } from '../limits.ts'
+import { fixed, type Limits } from '../limits.ts'
+import { limitsWith } from '../limitsWith.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'

@@ -1,5 +1,6 @@
 import type { Client } from '../client/client.ts'
-import { type Limits, limitsWith } from '../limits.ts'
+import type { Limits } from '../limits.ts'
+import { limitsWith } from '../limitsWith.ts'
 import type { Digests } from '../ports/platform.ts'
 import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { resolve } from '../../bin/common/resolve.ts'
 import { limitSettings } from '../../bin/serve/limitSettings.ts'
 import { limitsOf, serveSettings } from '../../bin/serve/settings.ts'
-import { defaultLimits, limitsWith } from '../../lib/limits.ts'
+import { defaultLimits } from '../../lib/limits.ts'
+import { limitsWith } from '../../lib/limitsWith.ts'
 import { spec } from '../support/spec.ts'
 
 const limitsFor = (flags: Readonly<Record<string, string>>) =>

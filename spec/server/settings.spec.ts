@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { OspError } from '../../lib/errors.ts'
-import { defaultLimits, type Limits, limitsWith } from '../../lib/limits.ts'
+import { defaultLimits, type Limits } from '../../lib/limits.ts'
+import { limitsWith } from '../../lib/limitsWith.ts'
 import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 

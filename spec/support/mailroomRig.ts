@@ -1,6 +1,7 @@
 import { memory } from '../../lib/adapters/memoryStorage.ts'
 import type { OspError } from '../../lib/errors.ts'
-import { type Limits, limitsWith } from '../../lib/limits.ts'
+import type { Limits } from '../../lib/limits.ts'
+import { limitsWith } from '../../lib/limitsWith.ts'
 import type { Asked } from '../../lib/runtime/peerOptions.ts'
 import type { Caller } from '../../lib/server/app.ts'
 import { Mailroom } from '../../lib/server/mailroom.ts'
