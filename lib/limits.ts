@@ -52,16 +52,12 @@ export const defaultLimits = {
   idleMs: 3_600_000,
   /** Recipients of one message. */
   recipients: 16,
-  /** Registered clients. */
+  /** Registered clients, and of them of one user. */
   clients: 100,
-  /** Of them of one user; the one that listens may always be taken over. */
   registrationsPerUser: 20,
   /** HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. */
   hellosPerSecond: 200,
-  /**
-   * HELLO_REQs that are refused in a minute from one address, and found unauthorized of one user from one address; those that
-   * fail beyond that are told `rate-limited`. What holds is let in all the same: nobody can be locked out by others that fail.
-   */
+  /** HELLO_REQs of a minute that are told why they fail, from one address, and of one user from there; what holds is let in. */
   failedHellosPerAddress: 60,
   failedHellosPerUser: 10,
   /** Addresses, and users of addresses, of which that is remembered; the longest remembered is forgotten for a new one. */
