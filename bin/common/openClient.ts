@@ -1,6 +1,7 @@
 import { type Client, type ConnectOptions, createClient } from 'ospd'
 import type { Everywhere } from './everywhere.ts'
 import type { TokenSource } from './token.ts'
+import { tokenWay } from './tokenWay.ts'
 import { transportOf } from './transport.ts'
 import { userOf } from './userOf.ts'
 
@@ -15,7 +16,7 @@ export function openClient(
 ): Client {
   const { insecure, 'retry-for': retryForMs } = values
   return createClient({
-    to: transportOf(values),
+    to: tokenWay(transportOf(values), token, insecure),
     user: userOf(values),
     token: token.give,
     insecure,
