@@ -1,9 +1,10 @@
+import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { OspError } from 'ospd'
 import { checkToken, keptToken, readToken } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
 import { placeText } from './settings.ts'
-import { stateDirectoryOf } from './stateDirectory.ts'
+import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
 import { UsageError } from './usage.ts'
 import { userOf } from './userOf.ts'
 
@@ -51,6 +52,8 @@ export class SetToken implements TokenSource {
     if (file !== undefined && token.test(file)) {
       throw new UsageError('--token-file takes the path of a file that holds the token, never the token itself')
     }
+    if (file !== undefined && !existsSync(file))
+      throw new UsageError(`--token-file ${file} cannot be read: it is not there`)
   }
 
   readonly give = async (): Promise<string> => {
@@ -78,6 +81,8 @@ export class SetToken implements TokenSource {
     if (certificate !== undefined && message.startsWith('the certificate is of ')) {
       return `by ${certificate} nobody comes in under another name than that in it: give that as --user`
     }
+    const others = this.#from === 'nowhere' && this.#values.user === undefined ? usersWithToken(this.#values) : []
+    if (others.length > 0) return `you are logged in there as ${others.join(', ')}: give --user ${others[0]}`
     if (this.#from === 'nowhere') return `no token was sent; to keep one, run ${loginLine(this.#values)}`
     if (this.#from === 'kept') return `the token was the kept one; to keep another, run ${loginLine(this.#values)}`
     if (this.#from === 'variable') return `the token was that of ${tokenVariable}`
