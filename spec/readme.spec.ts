@@ -64,12 +64,15 @@ spec('the README', (it) => {
     // No other machine is to reach it here.
     const serving = words(lines[9]?.replace('0.0.0.0', '127.0.0.1'))
     await using server = start('ospd', serving, { cwd: at.path, env: { OSPD_PORT: '0' } })
-    const [, port] = await server.printed(/^ospd ready on 127\.0\.0\.1:(\d+) with TLS/u)
+    const [, port, fingerprint] = await server.printed(
+      /^ospd ready on 127\.0\.0\.1:(\d+) with TLS, fingerprint (\S+),/u,
+    )
     const env = {
       OSP_SERVER: `127.0.0.1:${port}`,
       OSP_USER: 'alice',
       OSP_STATE: join(at.path, 'state'),
       OSP_TLS: 'true',
+      OSP_FINGERPRINT: fingerprint,
     }
     const { code, stderr } = await run('osp', ['login'], { cwd: at.path, env, input: added.stdout })
     assert.equal(code, 0, stderr)

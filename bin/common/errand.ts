@@ -1,4 +1,4 @@
-import { type Client, type ConnectOptions, OspError } from 'ospd'
+import { type Client, type ConnectOptions, OspError, type Transport } from 'ospd'
 import type { Everywhere } from './everywhere.ts'
 import { exitCodeOf, exitCodes } from './exitCodes.ts'
 import { onInterrupt } from './interrupts.ts'
@@ -33,6 +33,8 @@ export interface Failure {
 export interface ErrandOptions extends Pick<ConnectOptions, 'state' | 'log'> {
   /** What the client lets itself in by; by default what the settings say. */
   readonly token?: TokenSource
+  /** The way to the server; by default the one of the settings. */
+  readonly to?: Transport
   /** Does it. Once the client is closed or refused it has to end. */
   readonly run: (errand: Errand) => Promise<void>
   /** Tells why it has failed; by default what `tellFailure` tells. */
@@ -42,8 +44,8 @@ export interface ErrandOptions extends Pick<ConnectOptions, 'state' | 'log'> {
 /** Runs a command's errand, and returns the exit code. What is no OspError is thrown on. */
 export async function runErrand(values: Everywhere, options: ErrandOptions): Promise<number> {
   const { run, failed = (failure, errand) => tellFailure(values, failure, errand) } = options
-  const { state, log, token = new SetToken(values) } = options
-  const client = openClient(values, token, { state, log })
+  const { state, log, token = new SetToken(values), to } = options
+  const client = openClient(values, token, { state, log }, to)
   const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
   let wasOnline = false

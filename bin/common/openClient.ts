@@ -1,6 +1,7 @@
-import { type Client, type ConnectOptions, createClient } from 'ospd'
+import { type Client, type ConnectOptions, createClient, type Transport } from 'ospd'
 import type { Everywhere } from './everywhere.ts'
 import type { TokenSource } from './token.ts'
+import { tokenWay } from './tokenWay.ts'
 import { transportOf } from './transport.ts'
 import { userOf } from './userOf.ts'
 
@@ -12,10 +13,11 @@ export function openClient(
   values: Everywhere,
   token: TokenSource,
   more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'limitRate'> = {},
+  to: Transport = transportOf(values),
 ): Client {
   const { insecure, 'retry-for': retryForMs } = values
   return createClient({
-    to: transportOf(values),
+    to: tokenWay(to, token, insecure),
     user: userOf(values),
     token: token.give,
     insecure,

@@ -73,7 +73,7 @@ async function start(program: Program, args: readonly string[]): Promise<number>
     .fail((message: string | null, error?: Error) => {
       throw error && error.name !== 'YError'
         ? error
-        : new UsageError(message ?? error?.message ?? 'it was called wrongly')
+        : new UsageError(withoutValue(commands, args) ?? message ?? error?.message ?? 'it was called wrongly')
     })
   for (const each of commands) {
     parser.command(
@@ -90,6 +90,16 @@ async function start(program: Program, args: readonly string[]): Promise<number>
   if (argv.help || argv._[0] === 'help') return await showHelp(parser)
   checkNoCommand(program, argv)
   return exitCodes.done
+}
+
+/** What a flag takes that has no value though it needs one, if that is wrong. */
+function withoutValue(commands: readonly Command[], args: readonly string[]): string | undefined {
+  const command = commands.find(({ name }) => name === args[0])
+  for (const [flag, { alias, placeholder, takes }] of Object.entries(command ? settingsOf(command) : {})) {
+    const isBare = (arg: string, at: number) =>
+      (arg === `--${flag}` || arg === `-${alias}`) && /^(?:-.|$)/u.test(args[at + 1] ?? '')
+    if (placeholder !== undefined && args.some(isBare)) return `--${flag} takes ${takes}`
+  }
 }
 
 async function showHelp(parser: Argv): Promise<number> {

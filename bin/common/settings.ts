@@ -73,6 +73,12 @@ export const path: Kind<string> = { schema: z.string().min(1), takes: 'a path', 
 
 export const pem: Kind<string> = { ...path, takes: 'the path of a file in PEM', placeholder: 'FILE' }
 
+export const fingerprint: Kind<string> = {
+  schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
+  takes: 'what ospd prints when it starts, SHA256: and 43 characters',
+  placeholder: 'SHA256:…',
+}
+
 export const count: Kind<number> = {
   schema: read((text) => (/^[1-9]\d{0,8}$/u.test(text) ? Number(text) : undefined)),
   takes: 'a whole number from 1 up',
@@ -98,7 +104,11 @@ export const duration: Kind<number> = {
 }
 
 export function oneOf<const T extends string>(...choices: readonly [T, ...T[]]): Kind<T> {
-  return { schema: z.enum(choices), takes: `one of ${choices.join(', ')}`, placeholder: choices.join('|') }
+  return {
+    schema: z.enum(choices),
+    takes: choices.length === 1 ? choices[0] : `one of ${choices.join(', ')}`,
+    placeholder: choices.join('|'),
+  }
 }
 
 /** The address of a server. */

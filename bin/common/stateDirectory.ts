@@ -1,6 +1,7 @@
+import { existsSync, readdirSync } from 'node:fs'
 import { access, constants, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { dirname, posix, resolve, win32 } from 'node:path'
+import { dirname, join, posix, resolve, win32 } from 'node:path'
 import type { Everywhere } from './everywhere.ts'
 import { UsageError } from './usage.ts'
 import { userOf } from './userOf.ts'
@@ -27,6 +28,17 @@ export function platformState({ platform, env, home }: Surroundings = here()): s
 export function stateDirectoryOf({ state, server }: Pick<Everywhere, 'state' | 'server'>, user: string): string {
   const parts = [`${escaped(server.host.toLowerCase())}_${server.port}`, escaped(user)]
   return [state ?? platformState(), ...parts].join('/')
+}
+
+/** The users whose tokens are kept for this server; none where that can't be seen. */
+export function usersWithToken(values: Pick<Everywhere, 'state' | 'server'>): readonly string[] {
+  const path = dirname(stateDirectoryOf(values, '-'))
+  try {
+    const found = readdirSync(path).filter((name) => existsSync(join(path, name, 'token')))
+    return found.map((name) => decodeURIComponent(name)).sort()
+  } catch {
+    return []
+  }
 }
 
 /** The state directory of whoever runs a command. Throws UsageError where it can't be used. */

@@ -1,9 +1,10 @@
+import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { OspError } from 'ospd'
 import { checkToken, keptToken, readToken } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
 import { placeText } from './settings.ts'
-import { stateDirectoryOf } from './stateDirectory.ts'
+import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
 import { UsageError } from './usage.ts'
 import { userOf } from './userOf.ts'
 
@@ -12,13 +13,20 @@ export const tokenVariable = 'OSP_TOKEN'
 
 type From = 'file' | 'variable' | 'kept' | 'nowhere'
 
-type TokenValues = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'user' | 'state' | 'token-file'>
+type TokenValues = Pick<
+  Everywhere,
+  'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'user' | 'state' | 'token-file'
+>
 
 /** What a command lets itself in by. */
 export interface TokenSource {
   /** The token, empty where there is none. Rejects with OspError where what there is can't be used. */
   readonly give: () => Promise<string>
-  /** What somebody can do about it whom the server does not let in. */
+  /** Whether the latest one is a token. */
+  readonly isGiven: boolean
+  /** The server has the latest one from now on, and what refuses the user is the server. */
+  reached(): void
+  /** What somebody can do about it whom the server does not let in; nothing where it was not the server that refused. */
   advice(why: OspError): string | undefined
 }
 
@@ -36,6 +44,7 @@ export class SetToken implements TokenSource {
   #piped: Promise<string> | undefined
   /** Where the latest one was from; `undefined` where there was none to be had. */
   #from: From | undefined
+  #reached = false
 
   constructor(values: TokenValues) {
     this.#values = values
@@ -43,10 +52,13 @@ export class SetToken implements TokenSource {
     if (file !== undefined && token.test(file)) {
       throw new UsageError('--token-file takes the path of a file that holds the token, never the token itself')
     }
+    if (file !== undefined && !existsSync(file))
+      throw new UsageError(`--token-file ${file} cannot be read: it is not there`)
   }
 
   readonly give = async (): Promise<string> => {
     this.#from = undefined
+    this.#reached = false
     const { 'token-file': file } = this.#values
     const variable = process.env[tokenVariable]
     if (file !== undefined) return this.#is('file', await this.#read(file))
@@ -55,9 +67,22 @@ export class SetToken implements TokenSource {
     return kept === undefined ? this.#is('nowhere', '') : this.#is('kept', kept)
   }
 
-  advice({ code }: OspError): string | undefined {
-    if (code !== 'unauthorized') return undefined
-    const { 'token-file': file } = this.#values
+  get isGiven(): boolean {
+    return this.#from !== undefined && this.#from !== 'nowhere'
+  }
+
+  reached(): void {
+    this.#reached = true
+  }
+
+  advice({ code, message }: OspError): string | undefined {
+    if (code !== 'unauthorized' || !this.#reached) return undefined
+    const { 'token-file': file, 'tls-cert': certificate } = this.#values
+    if (certificate !== undefined && message.startsWith('the certificate is of ')) {
+      return `by ${certificate} nobody comes in under another name than that in it: give that as --user`
+    }
+    const others = this.#from === 'nowhere' && this.#values.user === undefined ? usersWithToken(this.#values) : []
+    if (others.length > 0) return `you are logged in there as ${others.join(', ')}: give --user ${others[0]}`
     if (this.#from === 'nowhere') return `no token was sent; to keep one, run ${loginLine(this.#values)}`
     if (this.#from === 'kept') return `the token was the kept one; to keep another, run ${loginLine(this.#values)}`
     if (this.#from === 'variable') return `the token was that of ${tokenVariable}`
@@ -80,25 +105,33 @@ export class SetToken implements TokenSource {
 
 /** How this user logs in at this server. */
 function loginLine(values: TokenValues): string {
-  const { server, tls, 'tls-ca': ca, state } = values
+  const { server, tls, state } = values
   const words = ['osp', 'login', '--server', placeText(server)]
   if (tls) words.push('--tls')
-  if (ca !== undefined) words.push('--tls-ca', ca)
+  for (const name of ['tls-ca', 'tls-cert', 'tls-key'] as const) words.push(...flag(name, values[name]))
   words.push('--user', userOf(values))
-  if (state !== undefined) words.push('--state', state)
+  words.push(...flag('state', state))
   return words.map(quoted).join(' ')
 }
 
+const flag = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}`, value])
+
 /** A token that is to be kept if the server lets the user in by it. */
 export class GivenToken implements TokenSource {
+  readonly isGiven = true
   readonly give: () => Promise<string>
+  #reached = false
 
   constructor(token: string) {
     this.give = async () => token
   }
 
+  reached(): void {
+    this.#reached = true
+  }
+
   advice({ code }: OspError): string | undefined {
-    return code === 'unauthorized' ? 'this token is not kept' : undefined
+    return code === 'unauthorized' && this.#reached ? 'this token is not kept' : undefined
   }
 }
 

@@ -1,7 +1,7 @@
 import { OspError, type Transport } from 'ospd'
-import { knownServers, type SeenServer, tcp, tls } from 'ospd/node'
+import { knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
-import { errorLine, type Say, sayer } from './output.ts'
+import { errorLine, sayer } from './output.ts'
 import { pemsOf, readPem } from './pems.ts'
 import { placeText } from './settings.ts'
 import { platformState } from './stateDirectory.ts'
@@ -10,8 +10,8 @@ import { UsageError } from './usage.ts'
 
 type Way = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'state' | 'quiet'>
 
-/** The way to the server. Throws UsageError where it can't be gone. */
-export function transportOf(values: Way, say: Say = sayer(errorLine, stylesFor(process.stderr))): Transport {
+/** The way to the server, where `trust` goes on with it. Throws UsageError where it can't be gone. */
+export function transportOf(values: Way, trust: TrustServer = trustOf(values)): Transport {
   const { server } = values
   if (!values.tls) {
     const stray = (['tls-ca', 'tls-cert', 'tls-key'] as const).find((name) => values[name] !== undefined)
@@ -21,20 +21,27 @@ export function transportOf(values: Way, say: Say = sayer(errorLine, stylesFor(p
   const caPath = values['tls-ca']
   const ca = caPath === undefined ? {} : { ca: readPem(caPath, '--tls-ca') }
   try {
-    return tls({ ...server, ...pemsOf(values), ...ca, trust: trustOf(values, say) })
+    return tls({ ...server, ...pemsOf(values), ...ca, trust })
   } catch (error) {
     if (error instanceof OspError && error.code === 'usage') throw new UsageError(`with --tls: ${error.message}`)
     throw error
   }
 }
 
-/** Who names an authority wants nobody trusted whom it does not vouch for. */
-function trustOf({ state, quiet, 'tls-ca': ca }: Way, say: Say) {
-  const path = `${state ?? platformState()}/known_servers`
+/** The file with a line for each server that was pinned. */
+export const knownServersPath = ({ state }: Pick<Way, 'state'>) => `${state ?? platformState()}/known_servers`
+
+/**
+ * Trusts who is known by that file, or vouched for, and pins who is new. Who names an authority wants nobody trusted whom it
+ * does not vouch for.
+ */
+export function trustOf(values: Way): TrustServer {
+  const { quiet, 'tls-ca': ca } = values
   const pinned = ({ host, port, fingerprint }: SeenServer) => {
     if (quiet) return
     const server = placeText({ host, port })
+    const say = sayer(errorLine, stylesFor(process.stderr))
     say(`${server} is known from now on by ${fingerprint}; compare that with what its daemon has printed`, 'yellow')
   }
-  return knownServers(path, { pinned, pinsNobody: ca !== undefined })
+  return knownServers(knownServersPath(values), { pinned, pinsNobody: ca !== undefined })
 }

@@ -1,19 +1,28 @@
+import { OspError } from 'ospd'
 import { keptToken } from 'ospd/node'
 import { type Errand, runErrand } from '../common/errand.ts'
-import { everywhere } from '../common/everywhere.ts'
+import { type Everywhere, everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
-import { placeText, type Values } from '../common/settings.ts'
+import { fingerprint, optional, placeText, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { GivenToken, tokenVariable } from '../common/token.ts'
 import { UsageError } from '../common/usage.ts'
 import { userOf } from '../common/userOf.ts'
 import type { LoginEvent } from './events.ts'
-import { typedToken } from './typedToken.ts'
+import { newServer, wayToKnown } from './newServer.ts'
+import { typedAnswer, typedToken } from './typedToken.ts'
 
 /** This is the command that asks for the token. */
-const { 'token-file': _, ...settings } = everywhere
+const { 'token-file': _, ...others } = everywhere
+
+const settings = {
+  fingerprint: optional(fingerprint, {
+    describe: 'with --tls: what a server is known by that is new, as ospd prints it',
+  }),
+  ...others,
+} as const
 
 type LoginValues = Values<typeof settings>
 
@@ -26,7 +35,7 @@ export const loginCommand = command({
   settings,
   examples: [
     ['osp login --server files.example:6682', 'asks for the token'],
-    ['osp login < token.txt', 'reads it'],
+    ['osp login < token.txt', 'reads it; of a new server it has to be told the --fingerprint'],
   ],
   run,
 })
@@ -38,6 +47,11 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
   const directory = await openStateDirectory(values)
   const user = userOf(values)
   const server = placeText(values.server)
+  const everything = { ...values, 'token-file': undefined }
+  // Before somebody types in vain, or to whom it should not be.
+  const confirmed = process.stdin.isTTY ? await confirmedOf(everything) : values
+  if (!confirmed) return exitCodes.interrupted
+  const to = wayToKnown(everything, confirmed.fingerprint)
   const token = await typedToken(`token of ${printable(user)} at ${server}: `)
   if (token === undefined) return exitCodes.interrupted
   const login = async ({ client, results, say }: Errand) => {
@@ -48,5 +62,22 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
     else results.line(`logged in to ${server} as ${printable(user)}`)
     if (process.env[tokenVariable]) say(`${tokenVariable} is set, and goes before the token that is kept`, 'yellow')
   }
-  return await runErrand({ ...values, 'token-file': undefined }, { token: new GivenToken(token), run: login })
+  return await runErrand(everything, { token: new GivenToken(token), to, run: login })
+}
+
+/**
+ * What a server is to be known by that is new, as somebody at the terminal says, unless the settings do; `undefined` if somebody
+ * has interrupted it. Rejects with OspError where no token should go there.
+ */
+async function confirmedOf(values: LoginValues & Everywhere): Promise<Pick<LoginValues, 'fingerprint'> | undefined> {
+  const server = await newServer(values)
+  if (!server || values.fingerprint !== undefined) return values
+  const { host, port, fingerprint } = server
+  const place = placeText({ host, port })
+  const answer = await typedAnswer(
+    `${place} is not known yet. It shows ${fingerprint}\nis this the fingerprint that ospd printed? [y/N] `,
+  )
+  if (answer === undefined) return undefined
+  if (answer) return { fingerprint }
+  throw new OspError('unauthorized', `${place} is not taken for the right server, and no token was sent`)
 }

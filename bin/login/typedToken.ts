@@ -16,18 +16,31 @@ const keys = { ctrlC: '\u0003', ctrlD: '\u0004', backspace: '\b', ctrlU: '\u0015
  */
 export async function typedToken(prompt: string): Promise<string | undefined> {
   const { stdin } = process
+  const line = await unlessInterrupted((stop) =>
+    stdin.isTTY ? typed(stdin, prompt, stop) : firstLine(stdin, stop.signal),
+  )
+  return line === undefined ? undefined : checkToken(line.trim(), stdin.isTTY ? 'what was typed' : 'the line on stdin')
+}
+
+/** Whether somebody says yes on the terminal, which shows it; `undefined` if somebody has interrupted it. */
+export async function typedAnswer(question: string): Promise<boolean | undefined> {
+  const line = await unlessInterrupted((stop) => typed(process.stdin, question, stop, true))
+  return line === undefined ? undefined : /^y(?:es)?$/iu.test(line.trim())
+}
+
+async function unlessInterrupted(read: (stop: AbortController) => Promise<string>): Promise<string | undefined> {
   const stop = new AbortController()
   const interrupts = onInterrupt(() => stop.abort())
   try {
-    const line = stdin.isTTY ? await typed(stdin, prompt, stop) : await firstLine(stdin, stop.signal)
-    return stop.signal.aborted ? undefined : checkToken(line, stdin.isTTY ? 'what was typed' : 'the line on stdin')
+    const line = await read(stop)
+    return stop.signal.aborted ? undefined : line
   } finally {
     interrupts[Symbol.dispose]()
   }
 }
 
-/** What is typed up to Enter. The terminal is as it was afterwards, whatever ends this. */
-async function typed(stdin: ReadStream, prompt: string, stop: AbortController): Promise<string> {
+/** What is typed up to Enter, and shown if that `isShown`. The terminal is as it was afterwards, whatever ends this. */
+async function typed(stdin: ReadStream, prompt: string, stop: AbortController, isShown = false): Promise<string> {
   const restore = () => void stdin.setRawMode(false)
   process.once('exit', restore)
   // Otherwise the terminal itself would show what is typed; also what is typed ahead of the question.
@@ -40,7 +53,10 @@ async function typed(stdin: ReadStream, prompt: string, stop: AbortController): 
       stdin.on('end', resolve).on('data', (text: string) => {
         if (text.includes(keys.ctrlC)) stop.abort()
         else if (line.take(text)) resolve()
+        else if (isShown) process.stderr.write(text.replace(/[^\w ]/gu, ''))
       })
+      // Who has been paused before does not go on for a listener alone.
+      stdin.resume()
     })
   } finally {
     restore()

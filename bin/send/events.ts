@@ -30,7 +30,7 @@ export const sendEvents = {
       again,
       sent,
     })
-    .describe('This file was not sent; the others go on.'),
+    .describe('This file was not sent; the others go on. With a `task`, and `again` not `no`, it stays a task.'),
   cancelled: z
     .strictObject({ task, file, name })
     .describe('A task that this command was not given was cancelled; it is not counted.'),
@@ -48,8 +48,10 @@ export const sendEvents = {
   summary: z
     .strictObject({
       stored: z.int().describe('files that were stored'),
-      failed: z.int().describe('files that failed'),
-      unfinished: z.int().describe('files that were under way or waiting when the command ended; they stay tasks'),
+      failed: z.int().describe('files that failed for good, or became no task'),
+      unfinished: z
+        .int()
+        .describe('files that stay tasks: under way or waiting when the command ended, or `failed` for now'),
       size: z.int().describe('bytes of the stored files'),
       sent: z.int().describe('bytes of content that this process sent'),
       seconds: z.number().describe('how long it took'),

@@ -1,6 +1,7 @@
 import type { OspError, SentFile } from 'ospd'
 import { LinkEvents } from '../common/linkEvents.ts'
 import type { SendEvent } from './events.ts'
+import { againOf } from './isRefusal.ts'
 import type { Reporter, Task, Untaken } from './reporter.ts'
 import type { Tally } from './tally.ts'
 
@@ -32,10 +33,12 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'stored', task: upload.id, file: path, name, storedName, size, algorithm, digest, sent })
   }
 
-  failed({ path, upload }: Task | Untaken, { code, message: text, again }: OspError): void {
+  failed({ path, upload }: Task | Untaken, why: OspError): void {
+    const { code, message: text } = why
     const task = upload?.id ?? null
     const sent = upload?.contentBytes ?? 0
-    this.#emit({ event: 'failed', task, file: path, name: upload?.name ?? null, code, text, again, sent })
+    const name = upload?.name ?? null
+    this.#emit({ event: 'failed', task, file: path, name, code, text, again: againOf(why), sent })
   }
 
   cancelled(task: Task): void {
@@ -52,9 +55,10 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
   }
 
-  end({ stored, failed, unfinished, size, sent, exitCode }: Tally, seconds: number): void {
+  end({ stored, failed, left, unfinished, size, sent, exitCode }: Tally, seconds: number): void {
     const rounded = Math.round(seconds * 1_000) / 1_000
-    this.#emit({ event: 'summary', stored, failed, unfinished, size, sent, seconds: rounded, exitCode })
+    const counts = { stored, failed: failed - left, unfinished: unfinished + left }
+    this.#emit({ event: 'summary', ...counts, size, sent, seconds: rounded, exitCode })
   }
 }
 

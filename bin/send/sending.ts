@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource } from 'ospd/node'
-import { isRefusal } from './isRefusal.ts'
+import { canPass, isRefusal } from './isRefusal.ts'
 import type { Reporter, Task } from './reporter.ts'
 import type { SendValues } from './settings.ts'
 import type { Tally } from './tally.ts'
@@ -195,7 +195,7 @@ export class Sending {
       reporter.stored(task, end.file)
     } else if (!isOwn && end.why.code === 'cancelled') reporter.cancelled(task)
     else {
-      tally.isFailed(end.why, upload.contentBytes)
+      tally.isFailed(end.why, upload.contentBytes, canPass(end.why))
       reporter.failed(task, end.why)
     }
   }

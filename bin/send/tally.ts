@@ -9,6 +9,8 @@ export class Tally {
   unfinished = 0
   size = 0
   sent = 0
+  /** Of those that have failed, those that stay tasks: the next `osp send` takes them up. */
+  left = 0
   #interrupted = false
   #refusal: OspError | undefined
   readonly #codes = new Set<number>()
@@ -19,8 +21,10 @@ export class Tally {
     this.sent += sent
   }
 
-  isFailed(why: OspError, sent = 0): void {
+  /** `staysTask`: it is a task, and what has ended it can pass. */
+  isFailed(why: OspError, sent = 0, staysTask = false): void {
     this.failed++
+    if (staysTask) this.left++
     this.sent += sent
     this.#codes.add(why.code === 'usage' ? exitCodes.usage : exitCodeOf(why))
   }

@@ -53,12 +53,18 @@ export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: 
       ? `other machines reach ${host} without TLS: tokens and contents can be read and changed on the way`
       : `other machines reach ${host}, and everybody comes in under any name`
   }
+  const wrong = [
+    ...(isKnown ? [] : ['nobody is known who may come in']),
+    ...(isTls ? [] : ['without TLS tokens could be read on the way']),
+  ]
+  const steps = [
+    ...(isKnown ? [] : ['add users by "ospd user add NAME" with the same --data first']),
+    ...(isTls ? [] : ['give --tls auto']),
+  ]
+  const without = isKnown ? 'does without' : 'lets everybody in under any name'
   throw new UsageError(
-    isKnown
-      ? `other machines reach ${host}, and without TLS tokens could be read on the way: give --tls, or listen at ` +
-          '127.0.0.1 (--insecure does without)'
-      : `other machines reach ${host}, and nobody is known who may come in: add users by "ospd user add NAME" with the ` +
-          'same --data first, or listen at 127.0.0.1 (--insecure lets everybody in under any name)',
+    `other machines reach ${host}, and ${wrong.join(', and ')}: ${steps.join(' and ')}, or listen at 127.0.0.1 ` +
+      `(--insecure ${without})`,
   )
 }
 

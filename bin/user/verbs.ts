@@ -19,6 +19,7 @@ export async function add(work: Work, name: string): Promise<void> {
   const isFirst = !(await work.users.exists())
   const token = await work.users.add(name)
   await tellToken(work, { event: 'added', user: name, token })
+  errorLine(`ospd: for them to log in: osp login --server HOST:6682 --tls --user ${printable(name)}`)
   if (isFirst) errorLine(`ospd: from now on only the users of ${printable(work.data)} come in, each by their token`)
 }
 

@@ -64,12 +64,16 @@ export function statusOf(
 /** Of a task that is only kept. */
 export function keptStatus({ id, ref, name, state, size, durable, why }: KeptTask): TaskStatus {
   const sent = state === 'done' ? size : durable
-  if (state === 'open') return { id, ref, name, state: 'waiting', sent, durable, size, why: notBegun }
+  if (state === 'open')
+    return { id, ref, name, state: 'waiting', sent, durable, size, why: why ? notLetIn(why) : notBegun }
   const reason = state === 'paused' ? { code: 'paused', text: 'it is paused; continue it' } : why
   return { id, ref, name, state, sent, durable: sent, size, why: state === 'cancelling' ? notRemoved : reason }
 }
 
 const notBegun: TaskReason = { code: 'not-begun', text: 'nobody sends it at present; osp send takes it up' }
+
+/** A task that is open, and has a reason, was not let in the last time. */
+const notLetIn = ({ code, text }: TaskReason): TaskReason => ({ code, text: `osp send was not let in: ${text}` })
 
 const notRemoved: TaskReason = {
   code: 'not-begun',

@@ -186,7 +186,8 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
     if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))
-    this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
+    if (code === 'unauthorized') this.#ended(task, { why: { code, text } })
+    else this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
   }
 
   /** Nothing more becomes of it; `change` is what is kept of that. */

@@ -35,7 +35,7 @@ export interface KeptTask {
   /** Bytes, as far as they are known: of the source, and those that the server has made durable. */
   readonly size: number
   readonly durable: number
-  /** Why it has failed. */
+  /** Why it has failed; of an open one, why the server has not let its user in. */
   readonly why?: { readonly code: ErrorCode; readonly text: string }
   /** Wall time in ms when it was done or had failed. */
   readonly endedAt?: number

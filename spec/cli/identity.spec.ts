@@ -162,7 +162,7 @@ spec('ospd serve where other machines come', (it) => {
       assert.deepEqual([code, stdout], [2, ''])
       assert.match(
         stderr,
-        /^ospd: other machines reach 0\.0\.0\.0, and nobody is known who may come in: add users by/mu,
+        /^ospd: other machines reach 0\.0\.0\.0, and nobody is known who may come in, and without .*give --tls auto/mu,
       )
       for (const host of ['::', 'example.org', '192.0.2.1']) {
         assert.equal((await run('ospd', ['serve', '--host', host, '--data', at.path])).code, 2)

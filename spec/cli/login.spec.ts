@@ -5,7 +5,7 @@ import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { keptToken } from 'ospd/node'
 import { loginEvents, logoutEvents } from '../../bin/login/events.ts'
-import { catches } from '../support/commands.ts'
+import { catches, daemon, place, run } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { tokenServer } from '../support/tokenServer.ts'
@@ -109,6 +109,26 @@ spec('osp login', (it) => {
     assert.deepEqual([(await login.ended).code, login.stderr], [130, ''])
   })
 
+  it('of stdin goes to no new server of TLS but the one of --fingerprint, which is known from then on', async () => {
+    await using at = await place()
+    const data = join(at.path, 'data')
+    const { stdout: token } = await run('ospd', ['user', 'add', 'alice', '--data', data])
+    await using its = await daemon(data, ['--tls', 'auto'])
+    const [, fingerprint = ''] = await its.printed(/fingerprint (\S+), data in/u)
+    const flags = ['--tls', '--server', its.server, '--state', join(at.path, 'state')]
+    const login = (...more: string[]) => run('osp', ['login', ...flags, '--user', 'alice', ...more], { input: token })
+    const unknown = await login()
+    assert.equal(unknown.code, 4)
+    assert.ok(unknown.stderr.includes(`is not known yet, and no token was sent; if ${fingerprint} is`), unknown.stderr)
+    const other = await login('--fingerprint', `SHA256:${'A'.repeat(43)}`)
+    assert.deepEqual([other.code, other.stderr.includes(`shows the key ${fingerprint}, not SHA256:AAA`)], [4, true])
+    assert.doesNotMatch(`${unknown.stderr}${other.stderr}`, /not kept/u)
+    assert.deepEqual((await login('--fingerprint', fingerprint)).stderr, '')
+    assert.equal((await login()).code, 0)
+    const nameless = await run('osp', ['who', ...flags], { env: { OSP_USER: '' } })
+    assert.match(nameless.stderr, /^osp: you are logged in there as alice: give --user alice$/mu)
+  })
+
   it('says where OSP_TOKEN goes before what it has kept', async () => {
     await using at = await tokenServer()
     const { stderr } = await at.osp(['login'], { input: 'osp_alices', env: { OSP_TOKEN: 'osp_other' } })
@@ -174,7 +194,7 @@ spec('the token of a command', (it) => {
     const empty = await at.osp(['who', '--token-file', join(at.at.path, 'empty')])
     assert.deepEqual([empty.code, /the token file \S+\/empty is empty/u.test(empty.stderr)], [4, true], empty.stderr)
     const gone = await at.osp(['who', '--token-file', '/nowhere/token'])
-    assert.deepEqual([gone.code, /\/nowhere\/token cannot be read/u.test(gone.stderr)], [4, true], gone.stderr)
+    assert.deepEqual([gone.code, /\/nowhere\/token cannot be read/u.test(gone.stderr)], [2, true], gone.stderr)
     const odd = await at.osp(['who'], { env: { OSP_TOKEN: 'two words' } })
     assert.deepEqual([odd.code, /OSP_TOKEN holds spaces/u.test(odd.stderr)], [4, true], odd.stderr)
   })

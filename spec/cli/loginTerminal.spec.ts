@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { daemon, place, run } from '../support/commands.ts'
 import { startNode } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
 import { commandLine, ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
@@ -32,6 +34,38 @@ spec('osp login on a terminal', (it) => {
     const { address } = on.at.its
     assert.equal(on.login.stdout, `token of alice at ${address}: \r\nlogged in to ${address} as alice\r\n`)
     assert.equal(await readFile(on.at.kept, 'utf8'), 'osp_marked\n')
+  })
+
+  it('asks first whether a new server of TLS is the right one, and for no token where it is not', async () => {
+    await using at = await place()
+    const data = join(at.path, 'data')
+    const { stdout: token } = await run('ospd', ['user', 'add', 'alice', '--data', data])
+    await using its = await daemon(data, ['--tls', 'auto'])
+    const [, fingerprint = ''] = await its.printed(/fingerprint (\S+), data in/u)
+    for (const [answer, code] of [
+      ['\r', 4],
+      ['y\r', 0],
+    ] as const) {
+      const flags = ['--tls', '--server', its.server, '--state', join(at.path, 'state'), '--user', 'alice']
+      await using login = startOnTerminal('osp', ['login', ...flags])
+      await login.printed(/is this the fingerprint that ospd printed\? \[y\/N\] /u)
+      assert.ok(login.stdout.includes(`It shows ${fingerprint}\r\n`), login.stdout)
+      login.child.stdin?.write(answer)
+      if (code === 0) {
+        await login.printed(/token of alice at \S+: /u)
+        login.child.stdin?.write(`  ${token.trim()} \r`)
+      }
+      assert.equal((await login.ended).code, code, login.stdout)
+      assert.equal(login.stdout.includes('token of'), code === 0)
+    }
+  })
+
+  it('asks for nothing where nothing listens, and exits with 3', async () => {
+    await using at = await tokenServer()
+    await at.its.server.close()
+    await using login = startOnTerminal('osp', ['login', ...at.flags])
+    assert.equal((await login.ended).code, 3)
+    assert.match(login.stdout, /^osp: cannot connect to \S+ nothing listens there[^?]*$/u)
   })
 
   it('takes back what was typed wrongly', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { listenEvents } from '../../bin/listen/events.ts'
+import { sendEvents } from '../../bin/send/events.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
@@ -41,7 +42,13 @@ spec('a command that a server lets in only with a token', (it) => {
     const { code, stdout, stderr } = await at.osp(['send', 'a.txt'], { cwd })
     assert.deepEqual([code, stdout], [4, ''])
     assert.ok(stderr.includes(`this server wants a token\n${advice(at)}`), stderr)
-    assert.match((await at.osp(['tasks'])).stdout, /^1 +waiting .*a\.txt$/mu)
+    const { stdout: list } = await at.osp(['tasks', '--why'])
+    assert.match(list, /^1 +waiting .*a\.txt\n +osp send was not let in: this server wants a token$/mu)
+    const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, sendEvents)
+    assert.deepEqual(
+      [failed?.code, failed?.again, summary?.failed, summary?.unfinished],
+      ['unauthorized', 'later', 0, 1],
+    )
     await at.osp(['login'], { input: 'osp_alices' })
     const sent = await at.osp(['send'])
     assert.deepEqual([sent.code, /^[\da-f]{64} {2}.*a\.txt$/mu.test(sent.stdout)], [0, true], sent.stderr)

@@ -70,7 +70,8 @@ spec('settings', (it) => {
       /OSPD_KEEP_ALIVE cannot be "15": it takes a duration/u,
     )
     assert.match(await refused(['serve', '--on-conflict', 'ask']), /it takes one of replace, rename, reject/u)
-    assert.match(await refused(['serve', '--data']), /Not enough arguments following: data/u)
+    assert.match(await refused(['serve', '--data']), /^ospd: --data takes a path$/mu)
+    assert.match(await refused(['serve', '--tls', '--quiet']), /^ospd: --tls takes auto$/mu)
     assert.match(await refused(['serve', '--quiet=maybe', 'x']), /takes no operand such as x|cannot be/u)
   })
 })

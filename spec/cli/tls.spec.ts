@@ -93,6 +93,7 @@ spec('osp --tls', (it) => {
           stderr,
           /somebody in between.*nothing was sent.*remove line 1 of state\/known_servers and try again/u,
         )
+        assert.doesNotMatch(stderr, /token|osp login/u)
       }
       const json = events((await osp('who', '--tls', '--json')).stdout)
       assert.equal(json.find(({ event }) => event === 'failed')?.code, 'unauthorized')

@@ -18,10 +18,14 @@ spec('ospd user', (it) => {
     const first = await user(data, 'add', 'alice')
     assert.equal(first.code, 0)
     assert.match(first.stdout, aToken)
-    assert.equal(first.stderr, `ospd: from now on only the users of ${data} come in, each by their token\n`)
+    const logsIn = (name: string) => `ospd: for them to log in: osp login --server HOST:6682 --tls --user ${name}\n`
+    assert.equal(
+      first.stderr,
+      `${logsIn('alice')}ospd: from now on only the users of ${data} come in, each by their token\n`,
+    )
     const second = await user(data, 'add', 'bob')
     assert.match(second.stdout, aToken)
-    assert.deepEqual([second.code, second.stderr], [0, ''])
+    assert.deepEqual([second.code, second.stderr], [0, logsIn('bob')])
     assert.notEqual(first.stdout, second.stdout)
     assert.equal(lstatSync(data).mode & 0o777, 0o700)
     assert.equal(lstatSync(join(data, 'users.json')).mode & 0o777, 0o600)

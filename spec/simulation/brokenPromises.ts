@@ -94,8 +94,9 @@ export const brokenPromises: readonly Mutation[] = [
   {
     fault: 'somebody is let in with a wrong token',
     file: 'lib/server/session.ts',
-    before: 'authenticator.authenticate({ user, token, peer: socket.peer }),',
-    after: 'authenticator.authenticate({ user, token, peer: socket.peer }).catch(() => ({ user })),',
+    before: 'const admitted = await this.#host.authenticator.authenticate({ user, token, peer })',
+    after:
+      'const admitted = await this.#host.authenticator.authenticate({ user, token, peer }).catch(() => ({ user }))',
     shownBy: files(2),
   },
   {

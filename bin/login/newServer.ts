@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises'
+import { OspError, type Transport } from 'ospd'
+import { nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
+import type { Everywhere } from '../common/everywhere.ts'
+import { placeText } from '../common/settings.ts'
+import { checkWay } from '../common/tokenWay.ts'
+import { knownServersPath, transportOf, trustOf } from '../common/transport.ts'
+
+/** How long a server may take to show itself before a token is asked for. */
+const showMs = 10_000
+
+/**
+ * The way of a token to its server. Where that is neither vouched for nor known it must be the one with this `fingerprint`:
+ * nobody else is sent the token.
+ */
+export function wayToKnown(values: Everywhere, fingerprint: string | undefined): Transport {
+  const { quiet } = values
+  const known = trustOf({ ...values, quiet: quiet || fingerprint !== undefined })
+  return transportOf(values, async (server) => {
+    if (fingerprint === undefined && (await isNew(values, server))) throw unknown(server)
+    if (fingerprint !== undefined && fingerprint !== server.fingerprint) throw another(server, fingerprint)
+    await known(server)
+  })
+}
+
+/**
+ * Connects, and says nothing to the server. Resolves with it where it is new: somebody has to say whether it is the right one.
+ * Rejects with OspError where it can't be reached, is not to be trusted, or is no place to send a token to.
+ */
+export async function newServer(values: Everywhere): Promise<SeenServer | undefined> {
+  let found: SeenServer | undefined
+  const known = trustOf(values)
+  const trust: TrustServer = async (server) => {
+    if (await isNew(values, server)) found = server
+    else await known(server)
+  }
+  const signal = AbortSignal.timeout(showMs)
+  try {
+    const socket = await transportOf(values, trust).dial({ platform: nodePlatform(), maxPayload: 0 }, signal)
+    if (!values.insecure) checkWay(socket)
+    socket.destroy()
+  } catch (error) {
+    if (signal.aborted) throw new OspError('timed-out', `${placeText(values.server)} has not answered in time`)
+    throw error
+  }
+  return found
+}
+
+async function isNew(values: Everywhere, { host, port, verified }: SeenServer): Promise<boolean> {
+  if (verified || values['tls-ca'] !== undefined) return false
+  // What can't be read is told by whoever is to trust by it.
+  const text = await readFile(knownServersPath(values), 'utf8').catch(() => '')
+  return !text.split('\n').some((line) => line.startsWith(`${placeText({ host: host.toLowerCase(), port })} `))
+}
+
+function unknown({ host, port, fingerprint }: SeenServer): OspError {
+  return new OspError(
+    'unauthorized',
+    `the server at ${placeText({ host, port })} is not known yet, and no token was sent; if ${fingerprint} is what its ` +
+      `daemon has printed, give --fingerprint ${fingerprint}`,
+  )
+}
+
+function another({ host, port, fingerprint }: SeenServer, wanted: string): OspError {
+  return new OspError(
+    'unauthorized',
+    `the server at ${placeText({ host, port })} shows the key ${fingerprint}, not ${wanted}; no token was sent`,
+  )
+}
