@@ -97,8 +97,8 @@ class FileOfUsers implements UsersFile {
 
   async exists(): Promise<boolean> {
     const isThere = (await this.#stored.stamp()) !== undefined
-    // What is there is seen from here on; whether it can be read is not what is asked.
-    if (isThere) await this.#seen.look().catch(() => {})
+    // What is there, or that nothing is, is seen from here on; whether it can be read is not what is asked.
+    await this.#seen.look().catch(() => {})
     return isThere
   }
 
