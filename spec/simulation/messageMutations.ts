@@ -146,7 +146,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/outbox.ts',
     before: 'outgoing.knownUntilMs === undefined ? why : outcomeUnknown(why)',
     after: 'why',
-    shownBy: messages(25),
+    shownBy: messages(98),
   },
   {
     fault: 'changes of the online list are taken in spite of a gap before them',
