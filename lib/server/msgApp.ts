@@ -205,8 +205,11 @@ export class MsgApp implements App {
     }
     const { messageId: id, content } = message
     const recipients = [...new Set(message.recipients)]
+    // Looked at beside the others, and posted behind those that came before.
+    const checked = this.#check(recipients, content)
+    checked.catch(() => {})
     try {
-      await registration.posts.run(() => this.#check(recipients, content))
+      await registration.posts.run(() => checked)
       // Its link has ended meanwhile: nothing that it asked for is begun any more.
       if (this.#registrations.get(caller.node) !== registration) throw new OspError('not-registered')
       await this.#mailroom.post({ sender: caller.user, id, content }, recipients)

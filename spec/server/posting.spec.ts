@@ -10,12 +10,21 @@ const { enter, listen } = MessageClient
 
 /** An authenticator that knows everybody once it is told to say so, each name's turn by itself. */
 function slowAuthenticator() {
-  const asked = new Map<string, () => void>()
+  const asked: { readonly user: string; readonly answer: () => void }[] = []
   return {
     authenticate: async ({ user }: { user: string }) => ({ user }),
-    knows: (user: string) => new Promise<boolean>((resolve) => asked.set(user, () => resolve(true))),
-    /** Who is being asked for. */
-    asked,
+    knows: (user: string) => new Promise<boolean>((resolve) => asked.push({ user, answer: () => resolve(true) })),
+    /** Says of whom was asked for first that they are known. */
+    answer(user: string): void {
+      const at = asked.findIndex((question) => question.user === user)
+      const [question] = asked.splice(at, 1)
+      assert.equal(question?.user, user)
+      question?.answer()
+    },
+    /** Who is asked for, in that order. */
+    get users(): readonly string[] {
+      return asked.map(({ user }) => user)
+    },
   }
 }
 
@@ -99,21 +108,19 @@ spec('POST_MSG', (it) => {
     }
   })
 
-  it('of one sender keep their order, also while the authenticator is slow', async () => {
+  it('of one sender are looked at beside each other, and keep their order', async () => {
     const authenticator = slowAuthenticator()
     await using rig = await heldRig({}, { authenticator })
     const [alice, bob] = await two(rig)
-    alice.sendPost(1, ['bob', 'slow'], 'first')
-    alice.sendPost(2, ['bob'], 'second')
+    alice.sendPost(1, ['slow', 'bob'], 'first')
+    alice.sendPost(2, ['quick', 'bob'], 'second')
     alice.sendPost(3, [], 'bad')
     await turn()
-    for (const name of ['bob', 'slow']) assert.ok(authenticator.asked.has(name))
-    authenticator.asked.get('bob')?.()
+    assert.deepEqual(authenticator.users, ['slow', 'bob', 'quick', 'bob'])
+    for (const user of ['quick', 'bob', 'bob']) authenticator.answer(user)
     await turn()
     assert.deepEqual([alice.unread, bob.unread], [[], []])
-    authenticator.asked.get('slow')?.()
-    await turn()
-    authenticator.asked.get('bob')?.()
+    authenticator.answer('slow')
     const texts = (await bob.deliveries(2)).map(({ content }) => textOf(content))
     assert.deepEqual(texts, ['first', 'second'])
   })
@@ -125,7 +132,7 @@ spec('POST_MSG', (it) => {
     alice.sendPost(1, ['slow'], 'first')
     bob.sendPost(1, ['alice'], 'second')
     await turn()
-    authenticator.asked.get('alice')?.()
+    authenticator.answer('alice')
     assert.deepEqual(await bob.posted(), ['alice online'])
     assert.deepEqual(await alice.delivery().then(({ content }) => textOf(content)), 'second')
   })
@@ -204,7 +211,7 @@ spec('a POST_MSG whose link ends', (it) => {
     alice.sendPost(1, ['bob'], 'hello')
     await turn()
     await alice.vanish()
-    authenticator.asked.get('bob')?.()
+    authenticator.answer('bob')
     await turn()
     assert.equal(rig.storage.count.get('append message'), undefined)
   })

@@ -39,6 +39,8 @@ export class SeenUsers {
   #wasThere = false
   #isUnreadable = false
   #last: Promise<unknown> = Promise.resolve()
+  /** A look that has not begun: whoever asks until then shares it. */
+  #next: Promise<Users | undefined> | undefined
   #timer: NodeJS.Timeout | undefined
   #looking = false
 
@@ -57,9 +59,12 @@ export class SeenUsers {
    * file can't be read, or is there no more: that changes nothing for whom it had let in.
    */
   look(): Promise<Users | undefined> {
-    const result = this.#last.then(() => this.#look())
-    this.#last = result.catch(() => {})
-    return result
+    this.#next ??= this.#last.then(() => {
+      this.#next = undefined
+      return this.#look()
+    })
+    this.#last = this.#next.catch(() => {})
+    return this.#next
   }
 
   watch(changed: Changed): Disposable {

@@ -1,4 +1,4 @@
-import type { BigIntStats } from 'node:fs'
+import { type BigIntStats, statSync } from 'node:fs'
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
@@ -28,7 +28,10 @@ export class StoredUsers {
 
   /** The stamp of the version that is there now; `undefined` where there is no file. */
   async stamp(): Promise<string | undefined> {
-    const there = await unless(['ENOENT'], `looking at ${this.path}`, () => stat(this.path, { bigint: true }))
+    // Each message and each link asks: a hop to another thread, behind the writes of uploads, costs far more than the call.
+    const there = await attempt(`looking at ${this.path}`, async () =>
+      statSync(this.path, { bigint: true, throwIfNoEntry: false }),
+    )
     return there && stampOf(there)
   }
 
