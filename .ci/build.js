@@ -1,24 +1,41 @@
-// Compiles lib/ and bin/ to dist/. With --if-possible it does nothing where the compiler is not installed,
-// as under `npm ci --omit=dev`. A running program never misses a file of dist/: what no source stands for
-// any more is removed afterwards, not everything before.
+// Compiles lib/ to dist/lib/, and each command of bin/ with all of ours that it needs to one file of dist/bin/, which
+// Node loads in half the time of three hundred. With --if-possible it does nothing where the compilers are not installed,
+// as under `npm ci --omit=dev`. A running program never misses a file of dist/: what no source stands for any more is
+// removed afterwards, not everything before.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
 const root = resolve(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 const compiler = join(root, 'node_modules/typescript/bin/tsc')
 
-if (existsSync(compiler) || !process.argv.includes('--if-possible')) build()
+if (existsSync(compiler) || !process.argv.includes('--if-possible')) await build()
 
-function build() {
+async function build() {
   const began = Date.now()
   const { status } = spawnSync(process.execPath, [compiler, '-p', root], { stdio: 'inherit' })
   if (status !== 0) process.exit(status ?? 1)
-  for (const path of outputs()) {
-    if (statSync(path).mtimeMs < began - 1000) rmSync(path)
-    else if (/[\\/]bin[\\/]\w+\.js$/u.test(path)) chmodSync(path, 0o755)
-  }
+  const { bin, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const commands = Object.values(bin).map((path) => join(root, path))
+  await bundle(commands, Object.keys(dependencies))
+  for (const command of commands) chmodSync(command, 0o755)
+  for (const path of outputs()) if (statSync(path).mtimeMs < began - 1000) rmSync(path)
+}
+
+async function bundle(commands, external) {
+  const { build } = await import('esbuild')
+  await build({
+    entryPoints: commands.map((path) => path.replace(dist, root).replace(/\.js$/u, '.ts')),
+    absWorkingDir: root,
+    outdir: join(dist, 'bin'),
+    bundle: true,
+    external,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20.19',
+    logLevel: 'warning',
+  })
 }
 
 function outputs() {
