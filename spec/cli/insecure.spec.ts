@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { place } from '../support/commands.ts'
 import { type Running, startNode } from '../support/processes.ts'
+import { startSource } from '../support/sources.ts'
 import { spec } from '../support/spec.ts'
 
 /** An address that is no loopback one, of a network that has nothing but this machine in it. */
@@ -12,7 +13,7 @@ const networks = spawnSync(network[0] ?? '', [...network.slice(1), 'true']).stat
 /** A server in such a network, which seems to be another machine to whoever connects. */
 async function faraway(insecure = '') {
   const at = await place()
-  const server = startNode('spec/support/farServer.ts', [host, insecure], { node: ['--import', 'tsx'], under: network })
+  const server = startSource('spec/support/farServer.ts', [host, insecure], { under: network })
   const [, port] = await server.printed(/ready on (\d+)/u)
   const within = ['nsenter', '-t', String(server.child.pid), '-U', '-n', '--preserve-credentials']
   const who = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Running =>

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acked, faultsOf, type Handed, type Intent, isIntent, linesOf } from '../support/chat/history.ts'
 import { type Running, startNode } from '../support/processes.ts'
+import { startSource } from '../support/sources.ts'
 import { spec } from '../support/spec.ts'
 
 const names = (kind: string) => Array.from({ length: 4 }, (_, at) => `${kind}-${at}`)
@@ -53,7 +54,7 @@ spec('four senders, four listeners and the server', (it) => {
         startNode('dist/bin/ospd.js', ['serve', '--port', port, '--data', join(directory, 'data'), '--quiet']),
       )
       const program = (path: string, ...args: string[]) =>
-        new Mortal(() => startNode(`spec/support/chat/${path}`, [port, ...args], { node: ['--import', 'tsx'] }))
+        new Mortal(() => startSource(`spec/support/chat/${path}`, [port, ...args]))
       const sending = senders.map((name) => program('sender.ts', name, journalOf(name), ...listeners))
       const listening = listeners.map((name) => program('listener.ts', name, journalOf(name), join(directory, name)))
       const all = [server, ...sending, ...listening]

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { startNode } from '../support/processes.ts'
+import { startSource } from '../support/sources.ts'
 import { spec } from '../support/spec.ts'
 import { type TaskBench, withTasks } from '../support/taskBench.ts'
 
@@ -11,7 +11,7 @@ const ended = ['added', 'paused', 'cancelled', 'resumed', 'ended']
 async function stepsOf(bench: TaskBench, write: number, when: string): Promise<readonly string[]> {
   const { at, state, server } = bench
   const args = [String(server.port), state, at.path, String(write), when]
-  await using program = startNode('spec/support/taskProgram.ts', args, { node: ['--import', 'tsx'] })
+  await using program = startSource('spec/support/taskProgram.ts', args)
   const { signal, code } = await program.ended
   const isKilled = signal === 'SIGKILL'
   assert.ok(isKilled || code === 0, program.stderr)

@@ -1,6 +1,7 @@
 import type { EventName } from '../../lib/wire/message.ts'
-import { type Running, startNode } from './processes.ts'
+import type { Running } from './processes.ts'
 import type { Handed } from './recipients.ts'
+import { startSource } from './sources.ts'
 
 /** What a correspondent is told, as JSON, by its only argument. */
 export interface Orders {
@@ -25,7 +26,7 @@ export interface Correspondent extends Running {
 }
 
 export function correspondent(orders: Orders): Correspondent {
-  const running = startNode('spec/support/correspondent.ts', [JSON.stringify(orders)], { node: ['--import', 'tsx'] })
+  const running = startSource('spec/support/correspondent.ts', [JSON.stringify(orders)])
   const own = {
     get handed() {
       const lines = running.stdout.split('\n').filter((line) => line.startsWith('handed '))

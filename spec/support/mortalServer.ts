@@ -11,6 +11,7 @@ import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { type TemporaryDirectory, temporaryDirectory } from '../contract/storage/places.ts'
 import type { Orders } from './killableServer.ts'
 import { type Running, type StartOptions, startNode } from './processes.ts'
+import { startSource } from './sources.ts'
 
 /** A data directory whose server dies and is started again, and clients that find it wherever it listens. */
 export class MortalServer implements AsyncDisposable {
@@ -34,7 +35,7 @@ export class MortalServer implements AsyncDisposable {
   /** A process that obeys `orders`; resolves when it can be used, or has ended. */
   killable(orders: Omit<Orders, 'data'>): Promise<Running> {
     const line = JSON.stringify({ ...orders, data: this.data })
-    return this.#started(startNode('spec/support/killableServer.ts', [line], { node: ['--import', 'tsx'] }))
+    return this.#started(startSource('spec/support/killableServer.ts', [line]))
   }
 
   /** `ospd serve` as a process; resolves when it can be used, or has ended. */
