@@ -48,7 +48,7 @@ const adding = z.object({
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array)
 
 const sending = z.object({
-  to: z.array(z.string('it must be a user name')).min(1, 'it must name a recipient'),
+  to: z.array(z.string('it must be a user name')).refine(({ length }) => length > 0, 'it must name a recipient'),
   content: z.union([z.string(), bytes], 'it must be a string or a Uint8Array'),
   id: bytes.refine(({ length }) => length === 16, 'it must be 16 bytes').optional(),
   signal,

@@ -54,6 +54,8 @@ spec('settings', (it) => {
     assert.ok(text.includes(`in ${path}: unknown setting prot; did you mean port?`), text)
     await at.write('config.json', '{"port": "x"}')
     assert.match(await refused(['serve', '--config', path]), /"port" in .*config\.json cannot be "x": it takes a port/u)
+    await at.write('config.json', '{"host": {"length": {"toString": 1}}}')
+    assert.match(await refused(['serve', '--config', path]), /"host" in .*config\.json cannot be \{.*: it takes/u)
     await at.write('config.json', '{')
     assert.match(await refused(['serve', '--config', path]), /the configuration .*config\.json cannot be read/u)
     assert.match(await refused(['serve', '--config', `${path}.none`]), /cannot be read: ENOENT/u)

@@ -76,6 +76,7 @@ spec('the control of a list of tasks', (it) => {
       const refused = [
         { do: 'pause', ids: [0] },
         { do: 'pause', ids: '1' },
+        { do: 'pause', ids: { length: { toString: 1 } } },
         { do: 'remove' },
         {},
         { do: 'add', tasks: [{ ref: 'relative', name: 'a' }] },

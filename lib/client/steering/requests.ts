@@ -14,7 +14,10 @@ export const requestBounds = {
 } as const
 
 const id = z.int().min(1)
-const ids = z.array(id).max(requestBounds.ids)
+/** Not by `max`: that of zod asks for the length of what is no list too, and throws where it has a strange one. */
+const listOf = <T extends z.ZodType>(item: T, most: number) =>
+  z.array(item).refine(({ length }) => length <= most, `at most ${most} at once`)
+const ids = listOf(id, requestBounds.ids)
 /** Of Unix or Windows. */
 const absolute = z.string().regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it has to be an absolute path')
 
@@ -31,7 +34,7 @@ const request = z.discriminatedUnion('do', [
   /** For the program that awaits their ends under this number, if one does. */
   z.strictObject({
     do: z.literal('add'),
-    tasks: z.array(newTask).max(requestBounds.added),
+    tasks: listOf(newTask, requestBounds.added),
     waiter: z.int().optional(),
   }),
   z.strictObject({ do: z.literal('pause'), ids: ids.optional() }),

@@ -20,6 +20,7 @@ spec('a users’ file that can’t be read', (it) => {
     ['has a name that is none', textOf({ ...soundRow, name: '..' })],
     ['has a user twice', textOf(soundRow, soundRow)],
     ['has users that differ in case alone', textOf(soundRow, { ...soundRow, name: 'ALICE' })],
+    ['has something strange for users', '{"version":1,"users":{"length":{"toString":1}}}'],
     ['is too long', `${textOf(soundRow)}${' '.repeat(fixed.users * 512)}`],
   ] as const) {
     it(`since it ${what} lets nobody in, and is not written over`, async () => {
