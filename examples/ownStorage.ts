@@ -1,7 +1,7 @@
 // A storage that stands on nothing simulated, through the contract of its port and through worlds in which it is killed.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Random } from 'ospd'
+import type { Platform, Random } from 'ospd'
 import { type MemoryOptions, memory } from 'ospd/memory'
 import { type MortalPlace, shrink, simulate, storageContract } from 'ospd/simulation'
 
@@ -44,7 +44,7 @@ for (const { subject, fact, prove, limitMs, skipped } of storageContract(kind)) 
 for (const kind of ['files', 'both'] as const) {
   test(`it holds in twenty worlds of ${kind}`, async () => {
     // Whatever is durable takes up to 4 ms of virtual time, so that a kill finds it half done.
-    const place = ({ random }: { random: Random }): MortalPlace => placeOf({ operationMs: 4 }, random)
+    const place = ({ random }: Platform): MortalPlace => placeOf({ operationMs: 4 }, random)
     for (let seed = 1; seed <= 20; seed++) {
       const run = await simulate(seed, { kind, place })
       if (run.failure === undefined) continue

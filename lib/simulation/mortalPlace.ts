@@ -10,8 +10,8 @@ export interface MortalPlace {
   /** The bytes of a published file, as they were sent; at once, and also while no storage is open. */
   read(user: string, storedName: string): Promise<Uint8Array | undefined>
   /**
-   * The server was killed, or its machine: nobody has the storage open any more. `power`: it has failed, and what was not
-   * durable may be gone. Of what was under way any part may have taken place.
+   * The server was killed, or with `power` its whole machine, perhaps after it had closed its storage: nobody has that open
+   * any more. Of what was under way any part may have taken place, and at a power cut what was not durable may be gone.
    */
   killed(power: boolean): void
 }

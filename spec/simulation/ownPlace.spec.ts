@@ -20,6 +20,26 @@ const placeWith =
     }
   }
 
+/** A storage that opens once only. */
+const opensOnce: NonNullable<SimulateOptions['place']> = (machine) => {
+  const place = placeWith()(machine)
+  let wasClosed = false
+  return {
+    ...place,
+    storage() {
+      const storage = place.storage()
+      return {
+        ...storage,
+        open: wasClosed ? () => Promise.reject(new Error('the file is locked')) : storage.open,
+        async [Symbol.asyncDispose]() {
+          wasClosed = true
+          await storage[Symbol.asyncDispose]()
+        },
+      }
+    },
+  }
+}
+
 interface Wrong {
   readonly kind: 'files' | 'messages' | 'both'
   readonly place: NonNullable<SimulateOptions['place']>
@@ -76,6 +96,11 @@ const wrong: Readonly<Record<string, Wrong>> = {
     kind: 'both',
     place: placeWith({}, true),
     found: /was published, and is gone|bytes were durable, 0 are left|was never handed/u,
+  },
+  'cannot be opened again once it was closed': {
+    kind: 'messages',
+    place: opensOnce,
+    found: /^(?:the server did not start|what was kept can't be looked at any more): Error: the file is locked$/u,
   },
   'loses the last messages of a mailbox': {
     kind: 'messages',
