@@ -2,11 +2,11 @@ import { crc32 } from 'node:zlib'
 import { recordKey, subjectOf } from '../adapters/records/keys.ts'
 import type { SentFile } from '../client/upload.ts'
 import type { Platform } from '../ports/platform.ts'
-import type { Storage, TransferRecord } from '../ports/storage.ts'
-import type { ReceivingUpload } from '../server/status.ts'
+import type { Storage } from '../ports/storage.ts'
 import { type SimulatedFile, sameBytes } from './files.ts'
 import type { MortalPlace } from './mortalPlace.ts'
 import { type Machine, SimulatedProcess } from './process.ts'
+import { PromisedRecords } from './promisedRecords.ts'
 import { watchedFiles } from './watchedFiles.ts'
 import type { World } from './world.ts'
 
@@ -14,16 +14,16 @@ import type { World } from './world.ts'
 export class PlaceWatch {
   /** How many files it has published. */
   publications = 0
+  readonly records: PromisedRecords
   readonly #world: World
   readonly #place: MortalPlace
   /** Bytes of published files, by user and then by name. */
   readonly #published = new Map<string, Map<string, Uint8Array>>()
   /** `recordKey` of user and stored name of what is being published: after a kill it may be there or not. */
   readonly #publishing = new Set<string>()
-  /** What the server had said to be durable when it was killed, and nobody has looked at since. */
-  #owed: ReceivingUpload[] = []
 
   constructor(world: World, place: MortalPlace) {
+    this.records = new PromisedRecords(world)
     this.#world = world
     this.#place = place
   }
@@ -33,16 +33,14 @@ export class PlaceWatch {
     return watchedFiles(this.#place.storage(), process, this.#world, this)
   }
 
-  /** The server was killed while it received these uploads. */
-  killed(power: boolean, uploads: readonly ReceivingUpload[]): void {
+  /** The server was killed. */
+  killed(power: boolean): void {
     this.#place.killed(power)
-    this.#owed.push(...uploads.filter(({ durable }) => durable > 0))
   }
 
-  /** It was opened: what was durable is there. */
+  /** It was opened: what it has said to be durable is there. */
   async opened(storage: Storage): Promise<void> {
-    for (const upload of this.#owed) await this.#survived(storage, upload)
-    this.#owed = []
+    await this.records.opened(storage)
     for (const [user, names] of this.#published) {
       for (const [name, bytes] of names) await this.#stillThere(user, name, bytes)
     }
@@ -93,20 +91,6 @@ export class PlaceWatch {
     await storage[Symbol.asyncDispose]()
   }
 
-  /** An upload goes on where it was durable, or has become a file. */
-  async #survived(storage: Storage, { user, name, durable, progress }: ReceivingUpload): Promise<void> {
-    let record: TransferRecord | undefined
-    for await (const found of storage.transfers.records(user)) if (found.name === name) record = found
-    if (record?.verified || (!record && (await this.#place.read(user, name)))) return
-    const kept = record?.checkpoints.at(-1)?.offset ?? 0
-    const bytes = record ? await leading(storage, record, durable) : new Uint8Array()
-    const isWhole = kept >= durable && bytes.length >= durable
-    if (record && isWhole && this.#world.invariants.wasSentOf(record, { offset: 0, bytes })) return
-    const left = Math.min(kept, bytes.length)
-    const what = left < durable ? `${left} are left` : 'other ones are left'
-    this.#world.fail(`${user}/${name}: ${durable} of ${progress} bytes were durable, ${what}`)
-  }
-
   async #stillThere(user: string, name: string, bytes: Uint8Array): Promise<void> {
     const left = await this.#place.read(user, name)
     if (left && (sameBytes(left, bytes) || this.#publishing.has(recordKey(user, name)))) return
@@ -134,11 +118,4 @@ export function platformOf({ time, random, digests }: Machine): Platform {
     digests,
     crc32: (bytes, start = 0) => crc32(bytes, start),
   }
-}
-
-/** The first `most` bytes of a partial file, as far as they are there. */
-async function leading(storage: Storage, { user, name, token }: TransferRecord, most: number): Promise<Uint8Array> {
-  await using file = await storage.files.open({ user, name, token })
-  const bytes = new Uint8Array(Math.min(most, file.length))
-  return bytes.subarray(0, await file.read(bytes, 0))
 }

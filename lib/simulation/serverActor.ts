@@ -98,7 +98,7 @@ export class ServerActor {
     const { disk, place, dice, invariants } = this.#world
     if (power) disk.crash(dice)
     this.#gone()
-    if (place) place.killed(power, before)
+    if (place) place.killed(power)
     else invariants.survived(before)
     return true
   }

@@ -1,18 +1,16 @@
-import { recordKey } from '../adapters/records/keys.ts'
-import type { Claim, FileStore, PartialFile, Storage, TransferRecord, TransferStore } from '../ports/storage.ts'
+import type { Claim, FileStore, PartialFile, Storage, TransferStore } from '../ports/storage.ts'
 import { joined } from './partialImage.ts'
 import type { PlaceWatch } from './placeWatch.ts'
 import type { SimulatedProcess } from './process.ts'
+import type { PromisedRecords } from './promisedRecords.ts'
 import type { World } from './world.ts'
 
 /** A storage whose uploads and files are looked at by the invariants of a world, as one run of the server uses it. */
 export function watchedFiles(storage: Storage, process: SimulatedProcess, world: World, watch: PlaceWatch): Storage {
-  const claimed = new Map<string, TransferRecord>()
   return {
-    transfers: watchedTransfers(storage.transfers, world, claimed),
+    transfers: watchedTransfers(storage.transfers, watch.records),
     files: watchedStore(storage.files, async (claim) => {
-      const file = await storage.files.open(claim)
-      return watchedFile(file, { claim, process, world, watch, record: claimed.get(keyOf(claim)) })
+      return watchedFile(await storage.files.open(claim), { claim, process, world, watch })
     }),
     mailboxes: storage.mailboxes,
     async open(platform) {
@@ -23,31 +21,38 @@ export function watchedFiles(storage: Storage, process: SimulatedProcess, world:
   }
 }
 
-/** Keeps the records of claims, which are bounded. */
-function watchedTransfers(transfers: TransferStore, world: World, claimed: Map<string, TransferRecord>): TransferStore {
+function watchedTransfers(transfers: TransferStore, records: PromisedRecords): TransferStore {
   return {
-    async claim(...given) {
-      const result = await transfers.claim(...given)
-      if ('record' in result) {
-        world.bounds.kept(result.record)
-        claimed.set(keyOf(result.claim), result.record)
-      }
+    async claim(want, ...how) {
+      const claiming = () => transfers.claim(want, ...how)
+      const result = await records.changed(want, claiming, (before) => before)
+      if ('record' in result) records.claimed(result.record)
+      else records.gone(want)
       return result
     },
-    async checkpoint(claim, checkpoints, at) {
-      const record = claimed.get(keyOf(claim))
-      if (record) world.bounds.kept({ ...record, checkpoints })
-      await transfers.checkpoint(claim, checkpoints, at)
+    checkpoint(claim, checkpoints, at) {
+      const keeping = () => transfers.checkpoint(claim, checkpoints, at)
+      return records.changed(claim, keeping, (before) => ({ ...before, checkpoints }))
     },
-    verified: (claim, file) => transfers.verified(claim, file),
-    complete: (claim, keepNoteMs) => transfers.complete(claim, keepNoteMs),
-    remove: (user, name) => transfers.remove(user, name),
-    expire: (user, name, before) => transfers.expire(user, name, before),
+    verified: (claim, file) =>
+      records.changed(
+        claim,
+        () => transfers.verified(claim, file),
+        (before) => ({ ...before, verified: file }),
+      ),
+    complete: (claim, keepNoteMs) => records.changed(claim, () => transfers.complete(claim, keepNoteMs), none),
+    remove: (user, name) => records.changed({ user, name }, () => transfers.remove(user, name), none),
+    expire: (user, name, before) => {
+      const expiring = () => transfers.expire(user, name, before)
+      return records.changed({ user, name }, expiring, (record, expired) => (expired ? undefined : record))
+    },
     forget: (user, name) => transfers.forget(user, name),
     records: (user) => transfers.records(user),
     completed: (want) => transfers.completed(want),
   }
 }
+
+const none = () => undefined
 
 function watchedStore(files: FileStore, open: FileStore['open']): FileStore {
   return {
@@ -64,11 +69,9 @@ interface Opened {
   readonly process: SimulatedProcess
   readonly world: World
   readonly watch: PlaceWatch
-  /** As it was when it was claimed; absent for what an earlier run has claimed. */
-  readonly record: TransferRecord | undefined
 }
 
-function watchedFile(file: PartialFile, { claim, process, world, watch, record }: Opened): PartialFile {
+function watchedFile(file: PartialFile, { claim, process, world, watch }: Opened): PartialFile {
   let isOpen = true
   process.handles++
   return {
@@ -76,12 +79,17 @@ function watchedFile(file: PartialFile, { claim, process, world, watch, record }
       return file.length
     },
     async write(offset, parts) {
+      const record = watch.records.of(claim)
+      watch.records.rewritten(claim, offset)
       await file.write(offset, parts)
       if (record) world.invariants.wrote(record, { offset, bytes: joined(parts) })
     },
     read: (into, offset) => file.read(into, offset),
     flush: () => file.flush(),
-    truncate: (length) => file.truncate(length),
+    truncate(length) {
+      watch.records.rewritten(claim, length)
+      return file.truncate(length)
+    },
     async publish(storedName, replace) {
       const { length } = file
       watch.publishing(claim.user, storedName)
@@ -97,5 +105,3 @@ function watchedFile(file: PartialFile, { claim, process, world, watch, record }
     },
   }
 }
-
-const keyOf = ({ user, name, token }: Claim): string => `${recordKey(user, name)} ${token}`

@@ -52,12 +52,17 @@ const wrong: Readonly<Record<string, Wrong>> = {
   'acknowledges bytes before they are flushed': {
     kind: 'files',
     place: placeWith({ file: () => ({ flush: async () => {} }) }),
-    found: /bytes were durable, \d+ are left|was published, and has other bytes now/u,
+    found: /was published, and has other bytes now/u,
   },
   'forgets how far an upload is': {
     kind: 'files',
     place: placeWith({ transfers: () => ({ checkpoint: async () => {} }) }),
-    found: /bytes were durable, (?:0 are left|and it goes on at 0)/u,
+    found: /the record of \w+\/file-\d goes to 0, and went to \d+|bytes were durable, and it goes on at 0/u,
+  },
+  'does not tell of its uploads': {
+    kind: 'files',
+    place: placeWith({ transfers: () => ({ records: async function* () {} }) }),
+    found: /^the record of \w+\/file-\d is gone$/u,
   },
   'forgets that an upload is completed': {
     kind: 'files',
@@ -95,7 +100,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
   'loses everything with the power': {
     kind: 'both',
     place: placeWith({}, true),
-    found: /was published, and is gone|bytes were durable, 0 are left|was never handed/u,
+    found: /was published, and is gone|the record of \w+\/file-\d is gone/u,
   },
   'cannot be opened again once it was closed': {
     kind: 'messages',
