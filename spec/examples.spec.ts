@@ -65,6 +65,7 @@ spec('the examples', (it) => {
 
   for (const [name, facts] of [
     ['contract', 119],
+    ['ownStorage', 120],
     ['ownTransport', 57],
     ['ownAuthenticator', 7],
   ] as const) {
@@ -85,6 +86,7 @@ spec('the examples', (it) => {
     ['README.md', 'examples/upload.ts'],
     ['README.md', 'examples/messages.ts'],
     ['docs/simulation.md', 'examples/contract.ts'],
+    ['docs/simulation.md', 'examples/ownStorage.ts'],
     ['docs/simulation.md', 'examples/ownTransport.ts'],
     ['docs/simulation.md', 'examples/ownAuthenticator.ts'],
   ] as const) {

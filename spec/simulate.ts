@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { nodeDigests } from '../lib/adapters/nodeDigests.ts'
+import { shrink } from '../lib/simulation/shrink.ts'
 import { type Part, type RunReport, simulate, type WorldKind } from '../lib/simulation/simulate.ts'
-import { shrink } from './simulation/shrink.ts'
 
 const { values } = parseArgs({
   options: {

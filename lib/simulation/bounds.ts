@@ -1,5 +1,6 @@
 import { readRecord } from '../adapters/records/rows.ts'
 import { fixed } from '../limits.ts'
+import type { TransferRecord } from '../ports/storage.ts'
 import { events } from '../wire/protocol.ts'
 import type { Link } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -73,6 +74,14 @@ export class Bounds {
       this.#world.fail(`${name} has ended and left ${alarms} alarms, ${handles} files and ${sockets} sockets`)
   }
 
+  /** A record is kept. */
+  kept({ user, name, checkpoints, superseded }: TransferRecord): void {
+    if (checkpoints.length > this.#world.limits.checkpoints)
+      this.#world.fail(`the record of ${user}/${name} has ${checkpoints.length} checkpoints`)
+    if (superseded.length > fixed.supersededSessions)
+      this.#world.fail(`the record of ${user}/${name} has ${superseded.length} superseded sessions`)
+  }
+
   /** Files are open for those uploads only that an instance receives, that are parked, or that are just being closed. */
   #server({ handles, name, frozen }: SimulatedProcess): void {
     const { server, limits, machine } = this.#world
@@ -92,15 +101,9 @@ export class Bounds {
   }
 
   #records(): void {
-    const { disk, limits } = this.#world
-    for (const text of disk.records.splice(0)) {
+    for (const text of this.#world.disk.records.splice(0)) {
       const record = readRecord(text)
-      if (!record) continue
-      const { user, name, checkpoints, superseded } = record
-      if (checkpoints.length > limits.checkpoints)
-        this.#world.fail(`the record of ${user}/${name} has ${checkpoints.length} checkpoints`)
-      if (superseded.length > fixed.supersededSessions)
-        this.#world.fail(`the record of ${user}/${name} has ${superseded.length} superseded sessions`)
+      if (record) this.kept(record)
     }
   }
 }

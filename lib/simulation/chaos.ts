@@ -13,6 +13,8 @@ export interface Happening {
   readonly name: string
   /** How often it happens beside the others, before a world has drawn how often it does in it. */
   readonly weight: number
+  /** It happens to the simulated disk, and not at all where things are kept elsewhere. */
+  readonly toDisk?: boolean
   /** False: there is nothing that it could happen to. */
   readonly happen: (world: World) => boolean
 }
@@ -34,11 +36,11 @@ export class Chaos {
   readonly #weighed: readonly (readonly [weight: number, happening: Happening])[]
 
   /** Each world has its own troubles: what is rare among all of them, or hidden by others, is frequent in some. */
-  constructor(random: SeededRandom, kind: WorldKind, troubles: Troubles) {
+  constructor(random: SeededRandom, kind: WorldKind, troubles: Troubles, hasDisk: boolean) {
     const drawn = happenings[kind].map((happening) => {
-      const { name, weight } = happening
+      const { name, weight, toDisk = false } = happening
       const often = random.pick([1, 1, 5], `how often ${name}`)
-      return [troubles.has(name) ? weight * often : 0, happening] as const
+      return [troubles.has(name) && (hasDisk || !toDisk) ? weight * often : 0, happening] as const
     })
     // No world can do without what mends.
     this.#weighed = [...drawn, ...processMendings.map((happening) => [happening.weight, happening] as const)]

@@ -4,13 +4,14 @@ import type { World } from './world.ts'
 
 /** What may happen to the disk of the server. */
 export const diskHappenings: readonly Happening[] = [
-  { name: 'the disk is full', weight: 1, happen: fill },
+  { name: 'the disk is full', weight: 1, toDisk: true, happen: fill },
   ...operations.map((operation) => ({
     name: `the disk fails: ${operation}`,
     weight: 1,
+    toDisk: true,
     happen: (world: World) => fail(world, operation),
   })),
-  { name: 'bits flip', weight: 3, happen: rot },
+  { name: 'bits flip', weight: 3, toDisk: true, happen: rot },
 ]
 
 /** For a while. */

@@ -53,6 +53,22 @@ export class Ending {
     await this.#world.until(time.now() + settlingMs, () => this.#world.mail.isSettled)
   }
 
+  /** Where things have a place of their own: they are there also when it is opened once more. */
+  async #lookAtPlace(): Promise<void> {
+    const { place, machine } = this.#world
+    if (!place) return
+    let isOver = false
+    const over = () => {
+      isOver = true
+    }
+    place.atTheEnd().then(over, (error: unknown) => {
+      over()
+      this.#world.fail(`what was kept can't be looked at any more: ${error}`)
+    })
+    await this.#world.until(machine.time.now() + settlingMs, () => isOver)
+    if (!isOver && !this.#world.failed) this.#world.fail('what was kept does not open any more')
+  }
+
   /** Everybody ends, the server last: nothing is left of them. */
   async #close(): Promise<void> {
     const { machine, programs, server, mail, network, disk, visitors } = this.#world
@@ -68,6 +84,7 @@ export class Ending {
     if (server.running || !ended()) this.#world.fail('not everybody has ended')
     await this.#world.until(time.now() + settlingMs, () => network.links.size === 0)
     if (network.links.size > 0) this.#world.fail(`${network.links.size} links are left`)
+    await this.#lookAtPlace()
     for (const [key, { isOpen }] of disk.partial) if (isOpen) this.#world.fail(`${key} is still open`)
   }
 }

@@ -2,12 +2,20 @@ import { recordKey, subjectOf } from '../adapters/records/keys.ts'
 import { readRecord } from '../adapters/records/rows.ts'
 import type { SentFile } from '../client/upload.ts'
 import type { Limits } from '../limits.ts'
-import type { TransferRecord } from '../ports/storage.ts'
 import type { ReceivingUpload } from '../server/status.ts'
-import type { Appended, PublishedImage } from './disk.ts'
+import type { Appended } from './disk.ts'
 import { type SimulatedFile, sameBytes, type Version } from './files.ts'
 import { fullBytes } from './socket.ts'
 import type { World } from './world.ts'
+
+/** Whose bytes, and since which version of the file. */
+interface Upload {
+  readonly user: string
+  readonly name: string
+  readonly modifiedAt?: number
+}
+
+type Written = Omit<Appended, 'key'>
 
 /** What must hold whatever happens. Each is checked after every step, or at the moment that it is about. */
 export class Invariants {
@@ -41,7 +49,7 @@ export class Invariants {
       const flushed = disk.partial.get(recordKey(user, name))?.flushed ?? new Uint8Array()
       const whole = kept >= durable && flushed.length >= durable
       const bytes = disk.troubles.rotten.has(recordKey(user, name)) ? new Uint8Array() : flushed.subarray(0, durable)
-      if (record && whole && this.#wasSentOf(record, { offset: 0, bytes })) continue
+      if (record && whole && this.wasSentOf(record, { offset: 0, bytes })) continue
       if (record?.verified || (!record && disk.read(user, name))) continue
       this.#world.fail(
         `${user}/${name}: ${durable} of ${progress} bytes were durable, ${Math.min(kept, flushed.length)} are left`,
@@ -51,8 +59,9 @@ export class Invariants {
 
   /** A client was told that its file is stored: so it is. */
   finished(file: SimulatedFile, sent: SentFile): void {
-    if (!this.#world.disk.read(file.user, sent.storedName))
-      this.#world.fail(`${file.path} is acknowledged, but not stored`)
+    const { place, disk } = this.#world
+    if (place) place.finished(file, sent)
+    else if (!disk.read(file.user, sent.storedName)) this.#world.fail(`${file.path} is acknowledged, but not stored`)
   }
 
   /** Healed, and time has passed: everything has come to its end, and nothing is left over. */
@@ -74,10 +83,14 @@ export class Invariants {
     const { appended, texts } = this.#world.disk
     for (const written of appended.splice(0)) {
       const record = readRecord(texts.get(written.key))
-      if (record && this.#wasSentOf(record, written)) continue
-      const { user, name } = subjectOf(written.key)
-      this.#world.fail(`bytes that are not its own were written to ${user}/${name} at ${written.offset}`)
+      this.wrote(record ?? subjectOf(written.key), written)
     }
+  }
+
+  /** Bytes were written to the partial file of an upload; without its version, if there is no record of it. */
+  wrote(upload: Upload, written: Written): void {
+    if (this.wasSentOf(upload, written)) return
+    this.#world.fail(`bytes that are not its own were written to ${upload.user}/${upload.name} at ${written.offset}`)
   }
 
   /** What is published is what its source was at some time, and each version is published once. */
@@ -85,26 +98,34 @@ export class Invariants {
     const { disk } = this.#world
     if (disk.publications === this.#publications) return
     for (const [user, names] of disk.published) {
-      this.#quota(user, [...names.values()])
+      this.quota(
+        user,
+        Array.from(names.values(), ({ bytes }) => bytes.length),
+      )
       for (const [name, { bytes, serial }] of names) {
         if (serial <= this.#publications) continue
         const plain = disk.layers.plainBytes?.(bytes, { user, name, offset: 0 }) ?? bytes
-        const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, plain)) ?? []
-        const version = versions.find((version) => !this.#publishedVersions.has(version))
-        if (version) this.#publishedVersions.add(version)
-        else if (versions.length > 0) this.#world.fail(`${user}/${name} was published twice`)
-        else this.#world.fail(`${user}/${name} was published with bytes that its source never had`)
+        this.publishedAs(user, name, plain)
       }
     }
     this.#publications = disk.publications
   }
 
+  /** A file lies in its place with these bytes; `isAnew`: it has just been put there. */
+  publishedAs(user: string, name: string, bytes: Uint8Array, isAnew = true): void {
+    const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
+    const version = versions.find((version) => !this.#publishedVersions.has(version))
+    if (versions.length === 0) this.#world.fail(`${user}/${name} was published with bytes that its source never had`)
+    else if (isAnew && !version) this.#world.fail(`${user}/${name} was published twice`)
+    else if (isAnew && version) this.#publishedVersions.add(version)
+  }
+
   /** No file is larger than any may be, and the bytes of a user do not grow beyond their quota while there is one. */
-  #quota(user: string, images: readonly PublishedImage[]): void {
-    for (const { bytes } of images) {
-      if (bytes.length > this.#limits.fileBytes) this.#world.fail(`${user} has stored a file of ${bytes.length} bytes`)
+  quota(user: string, lengths: readonly number[]): void {
+    for (const length of lengths) {
+      if (length > this.#limits.fileBytes) this.#world.fail(`${user} has stored a file of ${length} bytes`)
     }
-    const bytes = images.reduce((sum, image) => sum + image.bytes.length, 0)
+    const bytes = lengths.reduce((sum, length) => sum + length, 0)
     const before = this.#storedBytes.get(user) ?? 0
     this.#storedBytes.set(user, bytes)
     if (!this.#world.healed && bytes > before && bytes > this.#limits.userBytes)
@@ -138,7 +159,8 @@ export class Invariants {
   }
 
   /** Of a file that was written to while it was sent, any mixture of that version and later ones may be there. */
-  #wasSentOf({ user, name, modifiedAt }: TransferRecord, { offset, bytes }: Omit<Appended, 'key'>): boolean {
+  wasSentOf({ user, name, modifiedAt }: Upload, { offset, bytes }: Written): boolean {
+    if (modifiedAt === undefined) return false
     const versions = this.#fileOf(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []
     const plain = this.#world.disk.layers.plainBytes?.(bytes, { user, name, offset }) ?? bytes
     return plain.every((byte, at) => versions.some((version) => version.bytes[offset + at] === byte))

@@ -1,6 +1,8 @@
+import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import type { Storage } from '../ports/storage.ts'
 import type { Frame } from '../wire/frame.ts'
+import type { MortalPlace } from './mortalPlace.ts'
 import type { Link } from './network.ts'
 
 /** Where bytes of an upload lie. */
@@ -12,11 +14,16 @@ export interface StoredAt {
 }
 
 /**
- * What of a world is one's own: layers around what is simulated, made anew for each run of a program. They wait and draw by
- * the platform that they are given only. A world looks at files and frames below them; so a layer that changes these comes
- * with a way to look through it.
+ * What of a world is one's own: layers around what is simulated, made anew for each run of a program, or a place of its own
+ * in the stead of the simulated disk. They wait and draw by the platform that they are given only. A world looks at files and
+ * frames below layers; so a layer that changes these comes with a way to look through it.
  */
 export interface OwnLayers {
+  /**
+   * Where a server keeps everything, made once for each world; `machine` outlives the runs of the server. There is no layer
+   * around the simulated storage then.
+   */
+  readonly place?: ((machine: Platform) => MortalPlace) | undefined
   /** Around the storage of a server. */
   readonly storage?: ((simulated: Storage) => Storage) | undefined
   /** Of bytes that it has stored, the bytes of the upload; they are as many. */

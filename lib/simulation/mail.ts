@@ -1,5 +1,6 @@
 import { Mailboxes } from '../adapters/mailboxes/mailboxes.ts'
 import type { Limits } from '../limits.ts'
+import type { MailboxLevel, MailboxStore } from '../ports/mailboxes.ts'
 import { SimulatedJournal } from './journal.ts'
 import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
@@ -43,6 +44,8 @@ export class Mail {
   ids = 0
   readonly #world: World
   #left = false
+  /** What waits when all has come to its end. */
+  #waiting = textOf([])
 
   constructor(world: World, any: boolean) {
     this.#world = world
@@ -113,7 +116,7 @@ export class Mail {
 
   /** Healed, and time has passed: the mailboxes hold what they must, also when they are read anew. */
   async settled(): Promise<void> {
-    const { server, disk, machine } = this.#world
+    const { server, disk, place, machine } = this.#world
     this.invariants.settled()
     for (const { user, run } of this.programs) {
       const list = [...(run?.client.roster ?? [])].map((member) => `${member.user} ${member.node}`)
@@ -123,26 +126,32 @@ export class Mail {
     if (lost > 0 && !server.hasReportedLoss) this.#world.fail(`${lost} messages are lost, and nobody was told`)
     if (!this.#agree) this.#world.fail(`online are ${this.#online.join(', ')}, and that is not what all programs list`)
     const levels = (await server.mailboxes?.levels()) ?? []
+    this.#waiting = textOf(levels)
     for (const user of this.users) {
       const { messages = 0 } = levels.find((level) => level.user === user) ?? {}
       const givenUp = this.invariants.givenUpOf(user)
       if (messages !== givenUp && !disk.rot.any)
         this.#world.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
     }
-    // What is read below a layer is no fault of its own.
-    if (disk.layers.storage) return
+    // What is read below a layer is no fault of its own; and what has a place of its own is read when the server has ended.
+    if (disk.layers.storage || place) return
     const process = new SimulatedProcess('a look at the end', machine)
     const mailboxes = new Mailboxes()
     await mailboxes.open(new SimulatedJournal(disk, process, true), process.platform)
-    const found = JSON.stringify(await mailboxes.levels())
-    if (found !== JSON.stringify(levels)) this.#world.fail(`read anew the mailboxes hold ${found}`)
+    await this.readAnew(mailboxes)
+    await mailboxes.close()
+  }
+
+  /** They hold what they did when all had come to its end, and nothing that was acknowledged is stored again. */
+  async readAnew(mailboxes: MailboxStore): Promise<void> {
+    const found = textOf(await mailboxes.levels())
+    if (found !== this.#waiting) this.#world.fail(`read anew the mailboxes hold ${found}`)
     for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
-      if (outcome !== 'acknowledged' || disk.rot.hasHit(key)) continue
+      if (outcome !== 'acknowledged' || this.#world.disk.rot.hasHit(key)) continue
       await mailboxes.append({ sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
-    const after = JSON.stringify(await mailboxes.levels())
+    const after = textOf(await mailboxes.levels())
     if (after !== found) this.#world.fail(`of what was sent before something was stored again: ${after}`)
-    await mailboxes.close()
   }
 
   /** Nobody looks after the programs any more. */
@@ -187,6 +196,9 @@ export class Mail {
     return chosen
   }
 }
+
+const textOf = (levels: readonly MailboxLevel[]): string =>
+  JSON.stringify(levels.map(({ user, messages, bytes }) => `${user}: ${messages} of ${bytes} bytes`).sort())
 
 /**
  * Limits of messages: small, so that they are reached, and room for as many clients as listen. Beside files, which may take

@@ -17,8 +17,8 @@ export const messageHappenings: readonly Happening[] = [
   { name: 'a program receives', weight: 6, happen: receive },
   { name: 'a program takes over', weight: 5, happen: takeOver },
   { name: 'a program ends', weight: 3, happen: end },
-  { name: 'a flush fails', weight: 1.5, happen: (world) => world.server.failFlush() },
-  { name: 'bits of a journal flip', weight: 2, happen: rot },
+  { name: 'a flush fails', weight: 1.5, toDisk: true, happen: (world) => world.server.failFlush() },
+  { name: 'bits of a journal flip', weight: 2, toDisk: true, happen: rot },
 ]
 
 /** Longest contents, in bytes: most are short. */

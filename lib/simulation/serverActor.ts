@@ -64,11 +64,11 @@ export class ServerActor {
   /** False: it runs already. */
   start(): boolean {
     if (this.#process) return false
-    const { machine, network, disk, mail, tokens } = this.#world
+    const { machine, network, disk, place, mail, tokens } = this.#world
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
     this.#world.tell(`${process.name} starts`)
-    const storage = disk.storageOf(process)
+    const storage = (place ?? disk).storageOf(process)
     this.#mailboxes = storage.mailboxes
     serve({
       platform: process.platform,
@@ -95,9 +95,11 @@ export class ServerActor {
     const before = this.#server?.status().uploads ?? []
     process.kill()
     this.#world.network.cut((link) => link.of(process))
-    if (power) this.#world.disk.crash(this.#world.dice)
+    const { disk, place, dice, invariants } = this.#world
+    if (power) disk.crash(dice)
     this.#gone()
-    this.#world.invariants.survived(before)
+    if (place) place.killed(power)
+    else invariants.survived(before)
     return true
   }
 

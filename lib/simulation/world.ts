@@ -13,6 +13,7 @@ import { Invariants } from './invariants.ts'
 import type { OwnLayers } from './layers.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
+import { PlaceWatch, platformOf } from './placeWatch.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { SeededRandom } from './random.ts'
 import { ServerActor } from './serverActor.ts'
@@ -72,6 +73,8 @@ export class World {
   readonly troubles: Troubles
   readonly network: SimulatedNetwork
   readonly disk: SimulatedDisk
+  /** What stands in the stead of the disk, on which nothing lies then. */
+  readonly place: PlaceWatch | undefined
   readonly limits: Limits
   readonly tokens: Tokens
   readonly invariants: Invariants
@@ -110,7 +113,8 @@ export class World {
     this.disk = new SimulatedDisk(random, operationMs, segmentBytes)
     this.network.layers = own
     this.disk.layers = own
-    this.#chaos = new Chaos(random, kind, this.troubles)
+    this.place = own.place && new PlaceWatch(this, own.place(platformOf(this.machine)))
+    this.#chaos = new Chaos(random, kind, this.troubles, !this.place)
     this.tokens = new Tokens(this.machine.time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? drawLimits(random, this.troubles) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
@@ -169,7 +173,7 @@ export class World {
       seed: this.#seed,
       steps: this.#steps,
       virtualMs: time.now(),
-      published: this.disk.publications,
+      published: (this.place ?? this.disk).publications,
       delivered: this.mail.invariants.delivered,
       trace: [...this.#trace],
       failure: this.#failure,

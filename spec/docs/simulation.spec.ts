@@ -25,4 +25,27 @@ spec('docs/simulation.md', (it) => {
     })
     assert.deepEqual([status, stdout, stderr], [0, '', ''])
   })
+
+  it('makes a failing run smaller, and runs what is left of it again', () => {
+    const [, program = ''] = /^## A smaller run\n.*?^```ts\n(.*?)^```$/msu.exec(page) ?? []
+    const forgetful = `
+      const passing = (below, changes) => new Proxy(below, {
+        get(_, name) {
+          const value = changes[name] ?? below[name]
+          return typeof value === 'function' ? value.bind(below) : value
+        },
+      })
+      const flushless = (file) => passing(file, { flush: async () => {} })
+      const forgetful = (below) => passing(below, {
+        files: passing(below.files, { open: async (claim) => flushless(await below.files.open(claim)) }),
+      })
+    `
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '-e', forgetful + program.replace(' as const', '')],
+      { cwd: root, encoding: 'utf8' },
+    )
+    assert.deepEqual([status, stderr], [0, ''])
+    assert.match(stdout, /FAULT: .*\nin \d+ runs: seed 3, part \{.*"happenings":\[[\d,]*\].*\}\ntrue\n$/u)
+  })
 })

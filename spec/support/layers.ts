@@ -1,18 +1,19 @@
 import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Listener, Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
-import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
+import type { PartialFile, Storage, TransferStore } from '../../lib/ports/storage.ts'
 
 /** What a layer does otherwise than to pass it on. */
 export interface StorageChanges {
+  readonly transfers?: (transfers: TransferStore) => Partial<TransferStore>
   readonly file?: (file: PartialFile) => Partial<PartialFile>
   readonly mailboxes?: (mailboxes: MailboxStore) => Partial<MailboxStore>
 }
 
 /** A layer around a storage. */
-export function storageLayer(below: Storage, { file, mailboxes }: StorageChanges): Storage {
-  const { transfers, files } = below
+export function storageLayer(below: Storage, { transfers, file, mailboxes }: StorageChanges): Storage {
+  const { files } = below
   return {
-    transfers,
+    transfers: bound(below.transfers, transfers?.(below.transfers) ?? {}),
     files: bound(files, {
       open: async (claim) => {
         const opened = await files.open(claim)

@@ -9,13 +9,35 @@ interface Block {
 export class Blocks {
   #blocks: Block[] = []
   #length = 0
+  #durable = 0
 
   get length(): number {
     return this.#length
   }
 
+  /** Leading bytes that a power cut leaves. */
+  get durable(): number {
+    return this.#durable
+  }
+
+  /** All that is there is durable from now on. */
+  flush(): void {
+    this.#durable = this.#length
+  }
+
+  /** Another place with the first `length` of these bytes, and as if they had been flushed. */
+  copy(length: number): Blocks {
+    const bytes = new Uint8Array(length)
+    this.read(bytes, 0)
+    const copy = new Blocks()
+    copy.write(0, bytes)
+    copy.flush()
+    return copy
+  }
+
   /** Copies `bytes` to `offset`, which is at most `length`. */
   write(offset: number, bytes: Uint8Array): void {
+    this.#durable = Math.min(this.#durable, offset)
     let done = 0
     while (done < bytes.length) {
       const { start, bytes: block } = this.#at(offset + done) ?? this.#grow()
@@ -45,6 +67,7 @@ export class Blocks {
   truncate(length: number): void {
     if (length >= this.#length) return
     this.#length = length
+    this.#durable = Math.min(this.#durable, length)
     this.#blocks = this.#blocks.filter(({ start }) => start < length)
   }
 

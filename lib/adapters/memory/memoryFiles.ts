@@ -6,6 +6,7 @@ import { ancestorsOf, recordKey } from '../records/keys.ts'
 import type { StoredNames } from '../records/storedNames.ts'
 import { Blocks } from './blocks.ts'
 import { MemoryPartialFile } from './memoryPartialFile.ts'
+import { Pace } from './pace.ts'
 
 interface Published {
   readonly blocks: Blocks
@@ -19,22 +20,24 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #book: Book
   readonly #capacity: number
   readonly #flushFails: () => boolean
+  readonly #pace: Pace
   readonly #partial = new Map<string, Blocks>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
   #serial = 0
 
-  constructor(book: Book, capacity: number, flushFails: () => boolean) {
+  constructor(book: Book, capacity: number, flushFails: () => boolean, pace = new Pace()) {
     this.#book = book
     this.#capacity = capacity
     this.#flushFails = flushFails
+    this.#pace = pace
   }
 
   async open(claim: Claim): Promise<PartialFile> {
     this.#book.checkOpen()
     const { user, name } = claim
     const key = recordKey(user, name)
-    const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, work)
+    const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, () => this.#pace.take(work))
     return guard(async () => {
       const verified = (await this.#book.record(user, name))?.verified !== undefined
       // A verified file that isn't there is published already: an empty one must not replace it.
@@ -99,6 +102,20 @@ export class MemoryFiles implements FileStore, StoredNames {
   /** Removes the partial files of all uploads but these. */
   keepOnly(wanted: ReadonlySet<string>): void {
     for (const key of this.#partial.keys()) if (!wanted.has(key)) this.#partial.delete(key)
+  }
+
+  /** Takes what another one has kept, of each file as many bytes as `left` says. */
+  takeFrom(other: MemoryFiles, left: (blocks: Blocks) => number): void {
+    for (const [key, blocks] of other.#partial) this.#partial.set(key, blocks.copy(left(blocks)))
+    for (const [user, names] of other.#published) {
+      const copies = Array.from(names, ([name, { blocks, serial }]) => {
+        const bytes = left(blocks)
+        // Nobody writes to a published file: one that is whole needs no copy.
+        return [name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), serial }] as const
+      })
+      this.#published.set(user, new Map(copies))
+    }
+    this.#serial = other.#serial
   }
 
   /** Closes every partial file that is still open. */

@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Appended, Found, Journal, Piece, Place } from '../mailboxes/journal.ts'
+import { Pace } from './pace.ts'
 
 interface MemorySegment {
   readonly number: number
@@ -17,29 +18,26 @@ export class MemoryJournal implements Journal {
   readonly segmentBytes: number
   readonly #capacity: number
   readonly #flushFails: () => boolean
+  readonly #pace: Pace
   #last = 0
 
-  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean) {
+  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean, pace = new Pace()) {
     this.segmentBytes = segmentBytes
     this.#capacity = capacity
     this.#flushFails = flushFails
+    this.#pace = pace
   }
 
-  async append(records: readonly Buffer[]): Promise<Appended> {
-    const bytes = records.reduce((sum, { length }) => sum + length, 0)
-    if (bytes > this.#capacity - this.#used()) {
-      throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
-    }
-    if (this.#flushFails()) throw new OspError('internal', 'flushing the messages failed')
-    let segment = this.segments.at(-1)
-    if (!segment || segment.bytes >= this.segmentBytes) {
-      segment = { number: ++this.#last, records: [], bytes: 0 }
-      this.segments.push(segment)
-    }
-    const first = segment.records.length
-    for (const record of records) segment.records.push(record)
-    segment.bytes += bytes
-    return { segment: segment.number, offsets: records.map((_, index) => first + index) }
+  /** Another one of the same records, which goes its own way from then on. */
+  copy(pace: Pace): MemoryJournal {
+    const copy = new MemoryJournal(this.segmentBytes, this.#capacity, this.#flushFails, pace)
+    copy.segments.push(...this.segments.map((segment) => ({ ...segment, records: [...segment.records] })))
+    copy.#last = this.#last
+    return copy
+  }
+
+  append(records: readonly Buffer[]): Promise<Appended> {
+    return this.#pace.take(() => this.#append(records))
   }
 
   async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
@@ -55,8 +53,10 @@ export class MemoryJournal implements Journal {
     return { records, next: next < all.length ? next : undefined }
   }
 
-  async drop(): Promise<void> {
-    if (this.segments.length > 1) this.segments.shift()
+  drop(): Promise<void> {
+    return this.#pace.take(() => {
+      if (this.segments.length > 1) this.segments.shift()
+    })
   }
 
   async free(): Promise<number> {
@@ -64,6 +64,23 @@ export class MemoryJournal implements Journal {
   }
 
   async close(): Promise<void> {}
+
+  #append(records: readonly Buffer[]): Appended {
+    const bytes = records.reduce((sum, { length }) => sum + length, 0)
+    if (bytes > this.#capacity - this.#used()) {
+      throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
+    }
+    if (this.#flushFails()) throw new OspError('internal', 'flushing the messages failed')
+    let segment = this.segments.at(-1)
+    if (!segment || segment.bytes >= this.segmentBytes) {
+      segment = { number: ++this.#last, records: [], bytes: 0 }
+      this.segments.push(segment)
+    }
+    const first = segment.records.length
+    for (const record of records) segment.records.push(record)
+    segment.bytes += bytes
+    return { segment: segment.number, offsets: records.map((_, index) => first + index) }
+  }
 
   #find(segment: number): MemorySegment | undefined {
     return this.segments.find(({ number }) => number === segment)

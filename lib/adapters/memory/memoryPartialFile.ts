@@ -50,6 +50,7 @@ export class MemoryPartialFile implements PartialFile {
   flush(): Promise<void> {
     return this.#guard(async () => {
       if (this.#keeper.flushFails()) throw new OspError('internal', 'flushing the partial file failed')
+      this.#blocks?.flush()
     })
   }
 

@@ -1,6 +1,6 @@
-import type { Part, RunReport } from '../../lib/simulation/simulate.ts'
+import type { Part, RunReport } from './simulate.ts'
 
-/** The least that was found to fail, and how many runs that took. */
+/** The least that was found to fail, how that has ended, and how many runs it took. */
 export interface Least {
   readonly part: Part
   readonly report: RunReport

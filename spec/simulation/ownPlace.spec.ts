@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { memory } from '../../lib/memory.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import { type MortalPlace, type RunReport, type SimulateOptions, shrink, simulate } from '../../lib/simulation.ts'
+import { type StorageChanges, storageLayer } from '../support/layers.ts'
+import { spec } from '../support/spec.ts'
+
+/** A storage in memory, with `changes`; `loses`: everything at a power cut. */
+const placeWith =
+  (changes: StorageChanges = {}, loses = false) =>
+  ({ random }: Platform): MortalPlace => {
+    const options = { operationMs: 4, segmentBytes: 2_000 }
+    let kept = memory(options)
+    return {
+      storage: () => storageLayer(kept, changes),
+      read: async (user, storedName) => kept.read(user, storedName),
+      killed(power) {
+        kept = loses && power ? memory(options) : kept.crashed(power ? random : undefined)
+      },
+    }
+  }
+
+/** A storage that opens once only. */
+const opensOnce: NonNullable<SimulateOptions['place']> = (machine) => {
+  const place = placeWith()(machine)
+  let wasClosed = false
+  return {
+    ...place,
+    storage() {
+      const storage = place.storage()
+      return {
+        ...storage,
+        open: wasClosed ? () => Promise.reject(new Error('the file is locked')) : storage.open,
+        async [Symbol.asyncDispose]() {
+          wasClosed = true
+          await storage[Symbol.asyncDispose]()
+        },
+      }
+    },
+  }
+}
+
+interface Wrong {
+  readonly kind: 'files' | 'messages' | 'both'
+  readonly place: NonNullable<SimulateOptions['place']>
+  /** What a world says of it. */
+  readonly found: RegExp
+}
+
+/** Storages that keep no promise of the port, each in one way. */
+const wrong: Readonly<Record<string, Wrong>> = {
+  'acknowledges bytes before they are flushed': {
+    kind: 'files',
+    place: placeWith({ file: () => ({ flush: async () => {} }) }),
+    found: /was published, and has other bytes now/u,
+  },
+  'forgets how far an upload is': {
+    kind: 'files',
+    place: placeWith({ transfers: () => ({ checkpoint: async () => {} }) }),
+    found: /the record of \w+\/file-\d goes to 0, and went to \d+|bytes were durable, and it goes on at 0/u,
+  },
+  'does not tell of its uploads': {
+    kind: 'files',
+    place: placeWith({ transfers: () => ({ records: async function* () {} }) }),
+    found: /^the record of \w+\/file-\d is gone$/u,
+  },
+  'forgets that an upload is completed': {
+    kind: 'files',
+    place: placeWith({
+      transfers: (transfers) => ({
+        complete: async ({ user, name }) => void (await transfers.remove(user, name)),
+      }),
+    }),
+    found: /was published twice/u,
+  },
+  'publishes a file without its last byte': {
+    kind: 'files',
+    place: placeWith({
+      file: (file) => ({
+        async publish(storedName, replace) {
+          if (file.length > 0) await file.truncate(file.length - 1)
+          return file.publish(storedName, replace)
+        },
+      }),
+    }),
+    found: /was published with bytes that its source never had/u,
+  },
+  'says that a file is published before it is': {
+    kind: 'files',
+    place: placeWith({
+      file: (file) => ({
+        async publish(storedName, replace) {
+          file.publish(storedName, replace).catch(() => {})
+          return true
+        },
+      }),
+    }),
+    found: /was published, and is not there/u,
+  },
+  'loses everything with the power': {
+    kind: 'both',
+    place: placeWith({}, true),
+    found: /was published, and is gone|the record of \w+\/file-\d is gone/u,
+  },
+  'cannot be opened again once it was closed': {
+    kind: 'messages',
+    place: opensOnce,
+    found: /^(?:the server did not start|what was kept can't be looked at any more): Error: the file is locked$/u,
+  },
+  'loses the last messages of a mailbox': {
+    kind: 'messages',
+    place: placeWith({
+      mailboxes: (mailboxes) => ({
+        async append(...given) {
+          mailboxes.append(...given).catch(() => {})
+        },
+      }),
+    }),
+    found: /was never handed|and not refused: id-reused/u,
+  },
+  'leaves a message where it was when it is removed': {
+    kind: 'messages',
+    place: placeWith({ mailboxes: () => ({ remove: async () => {} }) }),
+    found: /is delivered to \w+, and was dealt with before/u,
+  },
+  'takes a message twice': {
+    kind: 'messages',
+    place: placeWith({
+      mailboxes: (mailboxes) => ({
+        async append(message, recipients, bounds) {
+          await mailboxes.append(message, recipients, bounds)
+          const id = message.id.toReversed()
+          await mailboxes.append({ ...message, id }, recipients, bounds).catch(() => {})
+        },
+      }),
+    }),
+    found: /is handed what nobody has sent/u,
+  },
+}
+
+spec('a storage with a place of its own', (it) => {
+  for (const kind of ['files', 'messages', 'both'] as const) {
+    it(`takes part in worlds of ${kind}, and nothing happens to a disk there`, async () => {
+      let done = 0
+      for (let seed = 1; seed <= 20; seed++) {
+        const { failure, trace, published, delivered } = await simulate(seed, { kind, place: placeWith() })
+        assert.equal(failure, undefined, `seed ${seed}: ${failure}\n${trace.slice(-40).join('\n')}`)
+        assert.deepEqual(
+          trace.filter((line) => /the disk|a bit of|a flush fails/u.test(line)),
+          [],
+        )
+        done += published + delivered
+      }
+      assert.ok(done > 50, `${done} files and messages`)
+    })
+  }
+
+  it('gives the same run, to the last line of its trace, whenever it is run', async () => {
+    for (const seed of [1, 2, 3]) {
+      const options = { place: placeWith() }
+      assert.deepEqual(await simulate(seed, options), await simulate(seed, options))
+    }
+  })
+
+  for (const [what, { kind, place, found }] of Object.entries(wrong)) {
+    it(`is found within a hundred seeds if it ${what}`, async () => {
+      const { seed, failure } = await firstFailure({ kind, place })
+      assert.match(failure ?? '', found, `seed ${seed}`)
+      assert.equal((await simulate(seed, { kind, place: placeWith() })).failure, undefined)
+    })
+  }
+
+  it('cannot be had together with a layer around a simulated one', async () => {
+    const both = { place: placeWith(), storage: (storage: Parameters<typeof storageLayer>[0]) => storage }
+    await assert.rejects(simulate(1, both), /^RangeError: give `place` or `storage`, not both/u)
+  })
+})
+
+spec('a failing world of one’s own', (it) => {
+  it('is made smaller, and what is left of it fails again as it did', async () => {
+    const options = { kind: 'files', place: placeWith({ file: () => ({ flush: async () => {} }) }) } as const
+    const failed = await firstFailure(options)
+    const { part, report } = await shrink(failed, options)
+    assert.ok(report.happenings.length < failed.happenings.length, `${report.happenings.length} happenings`)
+    assert.match(report.failure ?? '', /was published, and has other bytes now/u)
+    assert.deepEqual(await simulate(failed.seed, { ...options, part }), report)
+  })
+})
+
+async function firstFailure(options: SimulateOptions): Promise<RunReport> {
+  for (let seed = 1; seed <= 100; seed++) {
+    const report = await simulate(seed, options)
+    if (report.failure) return report
+  }
+  throw new Error('a hundred worlds hold')
+}
