@@ -17,8 +17,8 @@ import type { Pieces, Target } from '../target.ts'
 const kinds = { read: 0, sound: 1, change: 2, tornLock: 3 } as const
 
 const names = ['alice', 'bob', 'b\u00f3b', 'Carol', '\u5f20\u4f1f', 'constructor', '__proto__', 'x'.repeat(64)]
-/** None of these is a name, or it is too much like another one. */
-const otherNames = ['ALICE', '\uff42ob', '..', '', 'a/b', 'x'.repeat(65), 'bo\u0301b', 'con']
+/** Each is no name, or too much like another one. */
+const otherNames = ['ALICE', 'ALICE', '\uff42ob', 'carol', '..', '', 'a/b', 'x'.repeat(65), 'bo\u0301b', 'con']
 const tokens = ['', 'osp_', `osp_${'a'.repeat(43)}`, 'b', '\u00e9', '0'.repeat(64)]
 const since = '2026-01-01T00:00:00.000Z'
 /** What LevelDB looks at first in a lock. */
@@ -59,7 +59,7 @@ function make(draw: Draw): Pieces {
 
 function file(draw: Draw): Uint8Array {
   if (draw.once(1_000)) return Buffer.alloc(100_000, draw.pick(['[', '{"a":', '"', ' ', '{"version":1,"users":[']))
-  const rows = draw.some(0, 5, () => rowOf(draw.once(5) ? draw.pick(otherNames) : draw.pick(names), draw.pick(tokens)))
+  const rows = draw.some(0, 5, () => rowOf(draw.once(3) ? draw.pick(otherNames) : draw.pick(names), draw.pick(tokens)))
   const bytes = jsonLike({ version: 1, users: rows }, draw)
   return draw.once(6) ? mutated(bytes, draw) : bytes
 }
