@@ -1,7 +1,6 @@
 import { resolve } from 'node:path'
 import { OspError } from 'ospd'
 import type { NewTask } from 'ospd/node'
-import { everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
@@ -11,10 +10,11 @@ import { sendSettings } from '../send/settings.ts'
 import { Tally } from '../send/tally.ts'
 import type { Candidate } from '../send/walk.ts'
 import type { AddEvent } from './events.ts'
+import { tasksSettings } from './settings.ts'
 import { type AtTasks, atTasks, listed } from './steering.ts'
 
 const { recursive, as, digest } = sendSettings
-const settings = { recursive, as, digest, ...everywhere } as const
+const settings = { recursive, as, digest, ...tasksSettings } as const
 
 type AddValues = Values<typeof settings>
 

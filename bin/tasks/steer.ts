@@ -4,6 +4,7 @@ import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import { switched } from '../common/settings.ts'
 import { UsageError } from '../common/usage.ts'
+import { tasksSettings } from './settings.ts'
 import { type AtTasks, asUsage, atTasks, isUnfinished, listed, numbersOf, tasksOf } from './steering.ts'
 
 /** `osp pause`: pauses tasks. */
@@ -11,7 +12,7 @@ export const pauseCommand = command({
   name: 'pause',
   operands: '[TASK...]',
   describe: 'Pause tasks, or all without TASK; what the server has of them it keeps.',
-  settings: everywhere,
+  settings: tasksSettings,
   examples: [
     ['osp pause', 'all, also those of an osp send that is running'],
     ['osp pause 3 4', 'two; "osp tasks" prints the numbers'],
@@ -29,7 +30,7 @@ export const continueCommand = command({
   name: 'continue',
   operands: '[TASK...]',
   describe: 'Let paused tasks go on, or all without TASK; a failed one is tried again if it is named.',
-  settings: everywhere,
+  settings: tasksSettings,
   examples: [
     ['osp continue', 'all that are paused'],
     ['osp continue 3', 'one'],
@@ -61,20 +62,24 @@ export const cancelCommand = command({
     ['osp cancel --all', 'everything that is unfinished'],
   ],
   run: (values, operands) =>
-    atTasks(values, async ({ tasks, hint, print }) => {
-      const numbers = numbersOf(operands)
-      if (values.all === numbers.length > 0) throw new UsageError('name each TASK to cancel, or give --all alone')
-      const chosen = await choose(listed(tasks), numbers)
-      const wanted = chosen.filter(({ state }) => state !== 'done')
-      const cancelled = await tasks.cancel(wanted.map(({ id }) => id)).catch(asUsage)
-      print(cancelled)
-      if (chosen.length === 0) hint('there is nothing to cancel')
-      tellStored(chosen, hint)
-      if (cancelled.some(({ state }) => state === 'cancelling')) {
-        hint('the server could not be asked at once: it removes what it has at the next contact, by "osp send"')
-      }
-      return exitCodes.done
-    }),
+    atTasks(
+      values,
+      async ({ tasks, hint, print }) => {
+        const numbers = numbersOf(operands)
+        if (values.all === numbers.length > 0) throw new UsageError('name each TASK to cancel, or give --all alone')
+        const chosen = await choose(listed(tasks), numbers)
+        const wanted = chosen.filter(({ state }) => state !== 'done')
+        const cancelled = await tasks.cancel(wanted.map(({ id }) => id)).catch(asUsage)
+        print(cancelled)
+        if (chosen.length === 0) hint('there is nothing to cancel')
+        tellStored(chosen, hint)
+        if (cancelled.some(({ state }) => state === 'cancelling')) {
+          hint('the server could not be asked at once: it removes what it has at the next contact, by "osp send"')
+        }
+        return exitCodes.done
+      },
+      values,
+    ),
 })
 
 /** Does something about the tasks of these numbers, or all; prints and returns them as they stand then. */

@@ -10,6 +10,7 @@ import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
 import { SetToken } from '../common/token.ts'
 import { UsageError } from '../common/usage.ts'
+import type { TasksValues } from './settings.ts'
 import { taskEvent, taskLines } from './taskLines.ts'
 
 /** What a command has that looks at tasks or steers them. */
@@ -24,19 +25,23 @@ export interface AtTasks {
   readonly print: (tasks: readonly CancelledTask[], why?: boolean) => void
 }
 
-/** Runs a command about the tasks of a user, and returns the exit code. */
-export async function atTasks(values: Everywhere, work: (at: AtTasks) => Promise<number>): Promise<number> {
+/** Runs a command about the tasks of a user, and returns the exit code. `way` is how the server is asked by one that does so. */
+export async function atTasks(
+  values: TasksValues,
+  work: (at: AtTasks) => Promise<number>,
+  way?: Everywhere,
+): Promise<number> {
   const directory = await openStateDirectory(values)
   const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
   let letIn = true
-  const client = () => {
-    const token = new SetToken(values)
-    const opened = openClient(values, token, { state: stateDirectory(directory) })
+  const client = (way: Everywhere) => () => {
+    const token = new SetToken(way)
+    const opened = openClient(way, token, { state: stateDirectory(directory) })
     return opened.on('status', (status, why) => {
       if (status !== 'refused' || why?.code !== 'unauthorized') return
       letIn = false
-      new LinkLines({ say, server: placeText(values.server), quiet: true }).gaveUp(why, token.advice(why))
+      new LinkLines({ say, server: placeText(way.server), quiet: true }).gaveUp(why, token.advice(why))
     })
   }
   const print = (tasks: readonly CancelledTask[], why = false) => {
@@ -46,7 +51,8 @@ export async function atTasks(values: Everywhere, work: (at: AtTasks) => Promise
   const hint = (text: string) => {
     if (!values.quiet && !values.json) say(text, 'yellow')
   }
-  const done = await work({ tasks: steerTasks(directory, { client }), directory, results, say, hint, print })
+  const tasks = steerTasks(directory, { client: way && client(way) })
+  const done = await work({ tasks, directory, results, say, hint, print })
   const code = done || (letIn ? exitCodes.done : exitCodes.notLetIn)
   if (results.failure === undefined) return code
   errorLine(`osp: ${results.failure}`)

@@ -1,13 +1,13 @@
-import { everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { UsageError } from '../common/usage.ts'
+import { tasksSettings } from './settings.ts'
 import { atTasks, listed } from './steering.ts'
 
 const settings = {
   why: switched({ alias: 'w', describe: 'say below each task that does not go on why that is' }),
-  ...everywhere,
+  ...tasksSettings,
 } as const
 
 /** `osp tasks`: lists the tasks of a user. */

@@ -30,20 +30,29 @@ export class FailedHellos {
     if (why.again !== 'no') return why
     const now = this.#clock.now()
     const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
-    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress }]
+    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, who: 'too many have' }]
     // No user name that is looked up has a slash.
     if (why.code === 'unauthorized') {
-      counts.push({ recent: this.#byUser, key: `${user}/${origin}`, most: failedHellosPerUser })
+      counts.push({
+        recent: this.#byUser,
+        key: `${user}/${origin}`,
+        most: failedHellosPerUser,
+        who: `${user} has too often`,
+      })
     }
-    let retryAfterMs = 0
-    for (const { recent, key, most } of counts) {
+    let longest = { who: '', leftMs: 0 }
+    for (const { recent, key, most, who } of counts) {
       const { number, leftMs } = recent.of(key, now)
-      if (number >= most) retryAfterMs = Math.max(retryAfterMs, leftMs)
+      if (number >= most && leftMs > longest.leftMs) longest = { who, leftMs }
     }
-    if (retryAfterMs > 0) {
-      return new OspError('rate-limited', 'too many have failed to come in from there', { retryAfterMs })
-    }
+    if (longest.leftMs > 0) return tooMany(longest.who, origin, longest.leftMs)
     for (const { recent, key } of counts) recent.add(key, now)
     return why
   }
+}
+
+/** Is told to who came, and logged: so it names the address, and says how long it lasts. */
+function tooMany(who: string, origin: string, retryAfterMs: number): OspError {
+  const text = `${who} failed to come in from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
+  return new OspError('rate-limited', text, { retryAfterMs })
 }

@@ -52,7 +52,7 @@ export class UploadBounds {
     const { user } = caller
     const count = this.held().get(user) ?? 0
     if (count < this.#limits.uploadsPerUser) return
-    throw this.full('too-many-uploads', `${user} sends ${count} files already, as many as the server allows one user`)
+    throw this.#full('too-many-uploads', `${user} sends ${count} files already, as many as the server allows one user`)
   }
 
   /**
@@ -69,8 +69,15 @@ export class UploadBounds {
     }
   }
 
+  /** That none of `idle` instances is given to who asks: where `mayTake` is false they are kept for others, else they rest. */
+  noInstance(idle: number, mayTake: boolean): OspError {
+    if (idle === 0) return this.#full('no-idle-instance', undefined)
+    const resting = 'this link has lost what is idle within the last minute, and gets it again only after that'
+    return this.#full('no-idle-instance', mayTake ? resting : 'users who send fewer files come first')
+  }
+
   /** A refusal that passes by itself. Those who were refused together come back one after another. */
-  full(code: Extract<ErrorCode, 'no-idle-instance' | 'too-many-uploads'>, text: string | undefined): OspError {
+  #full(code: Extract<ErrorCode, 'no-idle-instance' | 'too-many-uploads'>, text: string | undefined): OspError {
     const { retryAfterMs } = this.#limits
     const spread = 1 + this.#random.fraction('when a refused upload comes back')
     return new OspError(code, text, { retryAfterMs: retryAfterMs * spread })
@@ -80,6 +87,6 @@ export class UploadBounds {
     let count = this.heldBy(node)
     for (const reserved of this.#reserved) if (reserved.node === node) count++
     if (count < this.#limits.uploadsPerLink) return
-    throw this.full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
+    throw this.#full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
   }
 }

@@ -105,7 +105,7 @@ export class Uploads {
     if (!instance) {
       // What only rests for this link is idle for others: nobody has to be kept from it.
       if (idle === 0 || !mayTake) this.#share.wait(user, name, caller.node, now)
-      throw this.#bounds.full('no-idle-instance', mayTake ? undefined : 'users who send fewer files come first')
+      throw this.#bounds.noInstance(idle, mayTake)
     }
     this.#share.took(user, name)
     this.#byInstance.set(instance.number, upload)

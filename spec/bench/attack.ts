@@ -10,14 +10,17 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { connect } from '../../lib/index.ts'
 import { KiB } from '../../lib/limits.ts'
-import { tcp } from '../../lib/node.ts'
-import { attacks } from '../support/attacks.ts'
+import { tcp, usersFile } from '../../lib/node.ts'
+import { attacks, knownUsers } from '../support/attacks.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { type Running, startNode } from '../support/processes.ts'
 
 const attackMs = Number(process.env.SECONDS ?? 20) * 1_000
 
 type Attack = keyof typeof attacks
+
+/** Those on a server with a list of users; to the others anybody of this machine comes in. */
+const onTokens: readonly (Attack | undefined)[] = ['a storm of wrong tokens for names that are known']
 
 /** In MiB. */
 function resident({ child }: Running): number {
@@ -26,8 +29,12 @@ function resident({ child }: Running): number {
 }
 
 /** How long uploads of 1 KiB take, one about every 50 ms, until `signal` aborts: sorted. */
-async function uploads(port: number, signal: AbortSignal): Promise<number[]> {
-  const client = await connect({ to: tcp({ port }), user: 'honest' })
+async function uploads(port: number, token: string | undefined, signal: AbortSignal): Promise<number[]> {
+  const client = await connect({
+    to: tcp({ port }),
+    user: 'honest',
+    ...(token !== undefined && { token: async () => token }),
+  })
   const content = patterned(KiB)
   const times: number[] = []
   while (!signal.aborted) {
@@ -41,13 +48,21 @@ async function uploads(port: number, signal: AbortSignal): Promise<number[]> {
   return times.sort((a, b) => a - b)
 }
 
+/** Makes a list of users in a data directory; resolves with the token of the honest one. */
+async function register(data: string): Promise<string> {
+  const users = usersFile(data)
+  for (const name of knownUsers) await users.add(name)
+  return await users.add('honest')
+}
+
 /** An attack from another process, or none, on a daemon of its own. */
 async function measure(attack: Attack | undefined): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), 'ospd-attack-'))
+  const token = onTokens.includes(attack) ? await register(data) : undefined
   const server = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', data, '--quiet'])
   const [, port = ''] = await server.printed(/ready on [^:]+:(\d+)/u)
   const over = new AbortController()
-  const honest = uploads(Number(port), over.signal)
+  const honest = uploads(Number(port), token, over.signal)
   await pause(3_000)
   const before = resident(server)
   let most = before

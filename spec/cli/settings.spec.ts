@@ -46,6 +46,18 @@ spec('settings', (it) => {
     assert.match(await refused(['--verzion']), /did you mean --version\?/u)
   })
 
+  it('of the way to a server are none of what only looks at tasks, be they in the environment for other commands', async () => {
+    await using at = await place()
+    await at.write('config.json', '{"tls": true}')
+    const flags = ['--state', at.path, '--user', 'alice', '--config', `${at.path}/config.json`]
+    const env = { OSP_TLS_CA: '/none', OSP_TOKEN_FILE: '/none', OSP_INSECURE: 'true' }
+    const { code, stderr } = await run('osp', ['pause', ...flags], { env })
+    assert.deepEqual([code, stderr], [0, 'osp: there is nothing to pause\n'])
+    assert.match((await run('osp', ['tasks', ...flags, '--tls'])).stderr, /unknown flag --tls/u)
+    assert.match((await run('osp', ['add', '--insecure', 'x'])).stderr, /unknown flag --insecure/u)
+    assert.match((await run('osp', ['cancel', '--help'])).stdout, /--token-file/u)
+  })
+
   it('of a configuration file are no less strict', async () => {
     await using at = await place()
     const path = `${at.path}/config.json`

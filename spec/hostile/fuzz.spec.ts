@@ -24,4 +24,11 @@ spec('what a disk gives back', (it) => {
     limitMs: 60_000,
   })
   it('is what is whole of the tasks and receipts of a client', held('state', 120), { limitMs: 60_000 })
+  it(
+    'is a list of users that lets in by its tokens alone, or one that lets nobody in and stays as it is',
+    held('users', 400),
+    {
+      limitMs: 60_000,
+    },
+  )
 })

@@ -14,6 +14,7 @@ const minuteMs = 60_000
 async function guarded(limits: Partial<Limits> = {}, judge: () => Promise<void> = async () => {}) {
   let address = ''
   let asked = 0
+  let last = ''
   const authenticate = async ({ user, token }: Credentials) => {
     asked++
     await judge()
@@ -34,11 +35,14 @@ async function guarded(limits: Partial<Limits> = {}, judge: () => Promise<void> 
     greet,
     /** How often it was asked who somebody is. */
     asked: () => asked,
+    /** The sentence of the last refusal. */
+    text: () => last,
     /** What it is answered, and in how many ms it is to come back. */
     async told(user: string, token: string, from = '192.0.2.1'): Promise<string> {
       const answer = await (await greet(user, token, from)).next()
       if (answer.event === 'HelloAck') return 'in'
       assert.equal(answer.event, 'HelloNack')
+      last = answer.text
       return answer.code === 3 ? 'unauthorized' : `${answer.code}: ${answer.retryAfter}`
     },
   })
@@ -50,6 +54,9 @@ spec('failing to come in', (it) => {
     for (let count = 0; count < 10; count++) assert.equal(await rig.told('alice', 'wrong'), 'unauthorized')
     await pass(rig.clock, 20_000)
     assert.equal(await rig.told('alice', 'wrong'), `4: ${minuteMs - 20_000}`)
+    const text = 'alice has too often failed to come in from 192.0.2.1; try again in 40 s'
+    assert.equal(rig.text(), text)
+    assert.equal(rig.log.at(-1)?.text, text)
     assert.equal(await rig.told('alice', 'wrong', '192.0.2.2'), 'unauthorized')
   })
 
@@ -67,6 +74,7 @@ spec('failing to come in', (it) => {
       assert.equal(await rig.told(`user-${count % 20}`, 'wrong', `2001:db8::${count + 1}`), 'unauthorized')
     }
     assert.equal(await rig.told('bob', 'wrong', '2001:db8::ffff'), `4: ${minuteMs}`)
+    assert.equal(rig.text(), 'too many have failed to come in from 2001:db8:0:0::/64; try again in 60 s')
     assert.equal(await rig.told('bob', 'wrong', '2001:db8:0:1::1'), 'unauthorized')
   })
 

@@ -121,6 +121,24 @@ spec("a user's one file", (it) => {
     await alice.start(named('2'))
   })
 
+  it('that is refused is told that others come first only where an instance is kept for them', async () => {
+    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
+    const alice = await rig.client({ user: 'alice', session: 'one' })
+    const bob = await rig.client({ user: 'bob', session: 'two' })
+    const [{ instance }] = [await alice.start(named('1')), await alice.start(named('2'))]
+    const told = async (user: typeof alice, name: string) =>
+      (await user.continueRefused(named(name), 'no-idle-instance')).text
+    const full = 'the server receives as many files as it can'
+    // However often: the first time nobody waits, then she does herself, then also somebody who sends fewer.
+    for (let time = 0; time < 2; time++) assert.equal(await told(alice, '3'), full)
+    for (let time = 0; time < 2; time++) assert.equal(await told(bob, 'b'), full)
+    assert.equal(await told(alice, '3'), full)
+    await alice.pause(instance)
+    assert.equal(await told(alice, '3'), 'users who send fewer files come first')
+    await bob.continue(named('b'))
+    assert.equal(await told(alice, '3'), full)
+  })
+
   it('that is cancelled, or whose link ends, keeps nobody from an instance', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
     const alice = await rig.client({ user: 'alice', session: 'one' })

@@ -73,14 +73,19 @@ async function neverReading(port: number, signal: AbortSignal): Promise<void> {
   })
 }
 
-/** HELLO_REQs that are refused, as fast as they can be said; `user` is who it claims to be. */
-function failing(user: string) {
-  return (port: number, signal: AbortSignal) =>
-    again(50, signal, async () => {
+/** Whose names an attacker knows. */
+export const knownUsers = Array.from({ length: 20 }, (_, at) => `user-${at}`)
+
+/** HELLO_REQs that are refused, as fast as they can be said; `users` are who it claims to be, by the same token. */
+function failing(users: readonly string[], token = '') {
+  return (port: number, signal: AbortSignal) => {
+    let count = 0
+    return again(50, signal, async () => {
       const { stream, gone } = await connection(port, 1, signal)
-      stream.write(helloBytes('storm', user))
+      stream.write(helloBytes('storm', users[count++ % users.length], 1, token))
       await gone
     })
+  }
 }
 
 /** What strangers can do to a server, each until its signal aborts. */
@@ -89,5 +94,6 @@ export const attacks = {
   '400 links that say a byte a second': keepingOpen(400, byteBySecond),
   '20 links that announce 4 GiB, again and again': keepingOpen(20, announcing),
   'a link that asks and never reads': neverReading,
-  'a storm of HELLO_REQs that are refused': failing('..'),
+  'a storm of HELLO_REQs with a bad name': failing(['..']),
+  'a storm of wrong tokens for names that are known': failing(knownUsers, `osp_${'a'.repeat(43)}`),
 } as const satisfies Record<string, (port: number, signal: AbortSignal) => Promise<void>>

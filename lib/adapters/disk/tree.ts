@@ -89,13 +89,19 @@ export class Tree {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
       const made = depth > above && (await makeDirectory(path))
-      if (depth > above && !made && !(await look(path))?.isDirectory())
-        throw conflictError(nameOf(parts.slice(0, depth)))
+      if (depth > above && !made) await this.#checkTaken(parts.slice(0, depth))
       if (made || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
       if (this.#durable.size >= remembered) this.#durable.clear()
       this.#durable.add(path)
     }
     if (found?.isDirectory()) await removeHollow(this.pathOf(parts))
+  }
+
+  /** Throws where what has come to lie there meanwhile is no directory of just this name. */
+  async #checkTaken(parts: readonly string[]): Promise<void> {
+    const other = await this.#otherSpelling(parts.slice(0, -1), parts.at(-1) ?? '')
+    if (other !== undefined) throw conflictError(nameOf([...parts.slice(0, -1), other]))
+    if (!(await look(this.pathOf(parts)))?.isDirectory()) throw conflictError(nameOf(parts))
   }
 
   // Where case is folded, `lstat` finds a file under names that are not its own.

@@ -40,14 +40,19 @@ async function clear(directory: string): Promise<void> {
 }
 
 async function acquire(lock: ClassicLevel): Promise<void> {
+  let isCleared = false
   for (let left = tries; left > 0; left--) {
     try {
       await lock.open()
       return
     } catch (error) {
       const { cause } = error as Error
-      if (isTorn(cause)) await clear(lock.location)
-      else if (errnoOf(cause) !== 'LEVEL_LOCKED') throw fault(error, `locking ${lock.location}`)
+      if (errnoOf(cause) !== 'LEVEL_LOCKED') {
+        // Torn bytes can name any path as a file of the database: so what the system says of it may be anything, once.
+        if (isCleared && !isTorn(cause)) throw fault(error, `locking ${lock.location}`)
+        await clear(lock.location)
+        isCleared = true
+      }
     }
     await pause(pauseMs)
   }

@@ -88,6 +88,8 @@ spec('changes of a users’ file', (it) => {
   for (const [what, damage] of [
     ['an empty CURRENT', (lock: string) => writeFile(join(lock, 'CURRENT'), '')],
     ['no manifest', (lock: string) => removeAll(lock, /^MANIFEST/u)],
+    ['a CURRENT that names a folder', (lock: string) => writeFile(join(lock, 'CURRENT'), '\n')],
+    ['a CURRENT whose name has a NUL', (lock: string) => writeFile(join(lock, 'CURRENT'), 'M\0\n')],
   ] as const) {
     it(`mind no lock that a crash has torn, as by ${what}`, async () => {
       await using place = await temporaryDirectory()

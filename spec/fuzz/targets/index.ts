@@ -8,6 +8,7 @@ import { namesTarget } from './names.ts'
 import { recordsTarget } from './records.ts'
 import { serverTarget } from './server.ts'
 import { stateTarget } from './state.ts'
+import { usersTarget } from './users.ts'
 
 /** What can be fuzzed, by name. */
 export const targets = {
@@ -20,6 +21,7 @@ export const targets = {
   records: recordsTarget,
   server: serverTarget,
   state: stateTarget,
+  users: usersTarget,
 } as const satisfies Record<string, Opening>
 
 export type TargetName = keyof typeof targets

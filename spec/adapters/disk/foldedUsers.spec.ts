@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { disk } from '../../../lib/adapters/disk/disk.ts'
+import { codeOf } from '../../../lib/errors.ts'
+import { temporaryDirectory } from '../../contract/storage/places.ts'
+import { type DiskServer, diskServer } from '../../support/diskServer.ts'
+import { sha256 } from '../../support/fileClient.ts'
+import { foldedCase } from '../../support/foldedCase.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { spec } from '../../support/spec.ts'
+
+const his = { name: 'a', bytes: patterned(100, 1) }
+const hers = { name: 'b', bytes: patterned(100, 2) }
+
+/** Proves something of a server whose data directory folds case, and of the folder of its files. */
+const folding = (prove: (server: DiskServer, files: string) => Promise<void>) => async () => {
+  await using place = await temporaryDirectory()
+  using _folded = foldedCase(place.path)
+  const data = join(place.path, 'data')
+  await using server = await diskServer({ storage: disk(data) })
+  await prove(server, join(data, 'files'))
+}
+
+spec('two users whose names differ in case alone, where a disk folds case,', (it) => {
+  it(
+    'share no folder: the one who comes later is refused at the start',
+    folding(async (server, files) => {
+      const [bob, other] = [await server.client('Bob'), await server.client('bob')]
+      await bob.upload(his)
+      for (const name of ['a', 'b', 'folder/b']) {
+        const { text } = await other.startRefused({ ...hers, name }, 'name-conflict')
+        assert.match(text, /collides with Bob /u)
+      }
+      await bob.upload({ ...his, name: 'A2' })
+      assert.deepEqual([await readdir(files), await readdir(join(files, 'Bob'))], [['Bob'], ['A2', 'a']])
+    }),
+  )
+
+  it(
+    'share none either if neither had one when both began',
+    folding(async (server, files) => {
+      const users = [await server.client('Bob'), await server.client('bob')]
+      const uploads = []
+      for (const [at, user] of users.entries()) {
+        const subject = { ...(at === 0 ? his : hers), name: `${at}` }
+        const { instance } = await user.start(subject)
+        await user.chunk(instance, 0, subject.bytes)
+        uploads.push({ user, instance, digest: sha256(subject.bytes) })
+      }
+      for (const { user, instance, digest } of uploads) user.sendEnd(instance, digest)
+      const codes = []
+      for (const { user } of uploads) {
+        const answer = await user.raw.next()
+        codes.push(answer.event === 'FileMd5Nack' ? codeOf(answer.code) : answer.event)
+      }
+      assert.deepEqual(codes.sort(), ['FileMd5Ack', 'name-conflict'])
+      const [folder = '', ...more] = await readdir(files)
+      assert.deepEqual(more, [])
+      const winner = folder === 'Bob' ? 0 : 1
+      assert.deepEqual(await readdir(join(files, folder)), [`${winner}`])
+      const stored = Uint8Array.from(await readFile(join(files, folder, `${winner}`)))
+      assert.deepEqual(stored, (winner === 0 ? his : hers).bytes)
+    }),
+  )
+})

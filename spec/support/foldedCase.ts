@@ -1,0 +1,52 @@
+import fs from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
+import { join, sep } from 'node:path'
+
+type Call = (...args: unknown[]) => Promise<unknown>
+
+const calls = [
+  'access',
+  'lstat',
+  'link',
+  'mkdir',
+  'open',
+  'readdir',
+  'readFile',
+  'rename',
+  'rm',
+  'rmdir',
+  'stat',
+] as const
+const all = [...calls, 'statfs', 'unlink'] as const
+
+/**
+ * Lets the calls of `node:fs/promises` in this process take paths below `directory` as a file system does that keeps case and
+ * folds it: an entry is found under every case of its name, and none is made where one lies in another case.
+ */
+export function foldedCase(directory: string): Disposable {
+  const own = Object.fromEntries(all.map((name) => [name, fs[name]])) as unknown as Record<string, Call>
+  const entries = async (path: string) => (await own.readdir?.(path).catch(() => [])) as string[]
+  const found = async (path: unknown) => {
+    if (typeof path !== 'string' || !path.startsWith(directory + sep)) return path
+    let at = directory
+    for (const part of path.slice(directory.length + 1).split(sep)) {
+      const names = await entries(at)
+      at = join(at, names.find((name) => name.toLowerCase() === part.toLowerCase()) ?? part)
+    }
+    return at
+  }
+  const folding =
+    (name: string) =>
+    async (first: unknown, second: unknown, ...more: unknown[]) => {
+      const isPair = name === 'link' || name === 'rename'
+      return await own[name]?.(await found(first), isPair ? await found(second) : second, ...more)
+    }
+  Object.assign(fs, Object.fromEntries(all.map((name) => [name, folding(name)])))
+  syncBuiltinESMExports()
+  return {
+    [Symbol.dispose]() {
+      Object.assign(fs, own)
+      syncBuiltinESMExports()
+    },
+  }
+}
