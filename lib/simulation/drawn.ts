@@ -71,5 +71,6 @@ export function drawLimits(
     uploadAgeMs: troubles.lasts('a short age of uploads', [1_000, 20_000], uploadAgeMs),
     chunkMemoryBytes: random.pick([4 * chunkBytes, 16 * chunkBytes, 16 * MiB], 'memory for chunks'),
     retryAfterMs: random.pick([1, 20, 1_000], 'time until a refused upload is tried again'),
+    stalledMs: random.pick([200, 5_000, 60_000], 'time until an upload has stalled'),
   }
 }

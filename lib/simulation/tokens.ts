@@ -17,6 +17,8 @@ export class Tokens {
   readonly #time: VirtualTime
   readonly #lookingMs: number
   readonly #tokens = new Map<string, Token>()
+  /** How often everybody may have had another token. */
+  #changesOfAll = 0
   readonly #watchers = new Map<(user: string | undefined) => void, SimulatedProcess>()
 
   /** `lookingMs`: the longest that it takes to find a token, or a user. */
@@ -36,6 +38,16 @@ export class Tokens {
     return this.#of(user).before
   }
 
+  /** What the server takes. */
+  now(user: string): string {
+    return this.#of(user).now
+  }
+
+  /** How often the server was told that this user's right has changed. */
+  changes(user: string): number {
+    return this.#of(user).changes + this.#changesOfAll
+  }
+
   /** Whether a program of this user may be refused: what it said may be old. */
   mayFail(user: string): boolean {
     return this.#of(user).changes > 0
@@ -51,6 +63,7 @@ export class Tokens {
       changes: changes + 1,
     }
     this.#tokens.set(user, next)
+    if (all) this.#changesOfAll++
     for (const [changed, process] of this.#watchers) {
       if (process.alive) process.awake(() => changed(all ? undefined : user))
     }

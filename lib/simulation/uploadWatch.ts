@@ -36,6 +36,8 @@ export class UploadWatch {
   /** By user and name. */
   readonly #standings = new Map<string, Standing>()
   readonly #holdings = new Map<Link, Map<number, Holding>>()
+  /** By user and name, when the server last named a reason. */
+  readonly #namedAtMs = new Map<string, number>()
 
   constructor(world: World) {
     this.#world = world
@@ -71,6 +73,7 @@ export class UploadWatch {
     // One that could not be removed whole may have lost its bytes.
     if (event !== 'upload-damaged' && event !== 'upload-expired' && event !== 'upload-not-expired') return
     this.#clear(`${user}/${name}`)
+    this.#namedAtMs.set(`${user}/${name}`, this.#world.machine.time.now())
     for (const [link, holdings] of this.#holdings) {
       if (!this.#world.network.links.has(link)) this.#holdings.delete(link)
       for (const holding of holdings.values()) if (holding.key === `${user}/${name}`) holding.progress = 0
@@ -121,7 +124,9 @@ export class UploadWatch {
       durable: progress < (standing?.durable ?? 0) ? 0 : (standing?.durable ?? 0),
       verifying: false,
     })
-    return { key, progress, most: progress }
+    // What is granted in the turn in which the reason was named can have been said before it, and arrive behind it.
+    const isNamed = this.#namedAtMs.get(key) === this.#world.machine.time.now()
+    return { key, progress: isNamed ? 0 : progress, most: progress }
   }
 
   #acknowledged(holding: Holding, { progress, durable }: Message<'PostFileAck'>): void {

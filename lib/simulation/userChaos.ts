@@ -1,3 +1,4 @@
+import { babble } from './babbler.ts'
 import type { Happening } from './chaos.ts'
 import { visit } from './stranger.ts'
 import type { World } from './world.ts'
@@ -6,6 +7,7 @@ import type { World } from './world.ts'
 export const userHappenings: readonly Happening[] = [
   { name: 'a token changes', weight: 2, happen: changeToken },
   { name: 'a stranger comes', weight: 2, happen: comeAsStranger },
+  { name: 'somebody babbles', weight: 1, happen: comeToBabble },
   { name: 'the wall clock jumps', weight: 2, happen: jump },
 ]
 
@@ -27,6 +29,11 @@ function changeToken(world: World): boolean {
 function comeAsStranger(world: World): boolean {
   if (world.users.length === 0) return false
   visit(world, world.dice.pick(world.users, 'a user'))
+  return true
+}
+
+function comeToBabble(world: World): boolean {
+  babble(world, world.dice).catch((error: unknown) => world.fail(`a babbler could not leave: ${error}`))
   return true
 }
 

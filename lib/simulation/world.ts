@@ -2,6 +2,7 @@ import type { Client } from '../client/client.ts'
 import type { Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
 import type { Digests } from '../ports/platform.ts'
+import { AnswerWatch } from './answerWatch.ts'
 import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
@@ -16,6 +17,7 @@ import { SimulatedNetwork } from './network.ts'
 import { PlaceWatch, platformOf } from './placeWatch.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { SeededRandom } from './random.ts'
+import { RightsWatch } from './rightsWatch.ts'
 import { ServerActor } from './serverActor.ts'
 import { VirtualTime } from './time.ts'
 import { Tokens } from './tokens.ts'
@@ -41,7 +43,7 @@ export interface Program {
 /** Somebody who comes once, and goes. */
 export interface Visitor {
   readonly process: SimulatedProcess
-  readonly client: Client
+  readonly client: Pick<Client, 'close'>
   readonly gone: boolean
 }
 
@@ -79,6 +81,8 @@ export class World {
   readonly tokens: Tokens
   readonly invariants: Invariants
   readonly bounds: Bounds
+  readonly answers: AnswerWatch
+  readonly rights: RightsWatch
   readonly uploads: UploadWatch
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
@@ -122,11 +126,15 @@ export class World {
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.bounds = new Bounds(this)
+    this.answers = new AnswerWatch(this)
+    this.rights = new RightsWatch(this)
     this.uploads = new UploadWatch(this)
     this.network.opened = (link) => {
       this.mail.watch.watch(link)
       this.uploads.watch(link)
       this.bounds.watch(link)
+      this.answers.watch(link)
+      this.rights.watch(link)
     }
     this.server = new ServerActor(this, chosen)
     const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
@@ -199,6 +207,8 @@ export class World {
       await microtasks()
       this.invariants.check()
       this.bounds.check()
+      this.answers.check()
+      this.rights.check()
       this.mail.invariants.check()
       this.mail.watch.check()
       if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)

@@ -142,6 +142,20 @@ export const brokenPromises: readonly Mutation[] = [
     shownBy: files(1),
   },
   {
+    fault: 'who asks what makes no sense waits for nothing',
+    file: 'lib/server/session.ts',
+    before: "if (why.code === 'malformed') await this.#peer.close(why)\n      else this.#peer.refuse(request, why)",
+    after: "if (why.code !== 'malformed') this.#peer.refuse(request, why)",
+    shownBy: files(1),
+  },
+  {
+    fault: 'links stay whose token holds no more',
+    file: 'lib/server/server.ts',
+    before: 'for (const session of this.#sessions) session.rightChanged(user)',
+    after: 'void user',
+    shownBy: files(1),
+  },
+  {
     fault: 'a file that is renamed into its place is not durable there',
     file: 'lib/adapters/disk/publish.ts',
     before: '  await tree.flushes.flush(dirname(target))\n  return true',
