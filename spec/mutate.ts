@@ -1,5 +1,6 @@
 /**
- * `npm run mutate [-- --runs N]`: takes each mend of `spec/simulation/mutations.ts` out of a copy of the sources, and
+ * `npm run mutate [-- --runs N --only TEXT]`: takes each mend of `spec/simulation/mutations.ts`, or those whose fault or file
+ * has this text, out of a copy of the sources, and
  * checks that the run of its seed, or its spec file, fails there and holds here. Where a seed does not, the first three up
  * to N (1000) that do are named. The command ends with 1 if a fault is not shown.
  */
@@ -11,9 +12,13 @@ import { parseArgs } from 'node:util'
 import { type Mutation, mutated, mutations, nameOf, type Seed } from './simulation/mutations.ts'
 import { root } from './support/source.ts'
 
-const { values } = parseArgs({ options: { runs: { type: 'string', default: '1000' } } })
+const { values } = parseArgs({
+  options: { runs: { type: 'string', default: '1000' }, only: { type: 'string', default: '' } },
+})
 
-const results = mutations.map(check)
+const chosen = mutations.filter(({ fault, file }) => `${fault} ${file}`.includes(values.only))
+if (chosen.length === 0) throw new Error(`no fault and no file of the mutations has: ${values.only}`)
+const results = chosen.map(check)
 const shown = results.filter(Boolean).length
 console.log(`${shown} faults are shown, ${results.length - shown} are not`)
 process.exitCode = shown === results.length ? 0 : 1

@@ -21,7 +21,7 @@ export async function babble(world: World, dice: SeededRandom): Promise<void> {
   const visitor = { process, client: { close: async () => leaving.abort() }, gone: false }
   world.visitors.add(visitor)
   process.within(stayMs, () => leaving.abort())
-  const asked = Array.from({ length: dice.integer(1, 12, 'what a babbler asks') }, () => nonsense(dice))
+  const asked = Array.from({ length: dice.integer(1, 12, 'requests of a babbler') }, () => nonsense(dice))
   try {
     await talk(world, process, asked, leaving.signal)
   } catch (error) {
@@ -32,11 +32,11 @@ export async function babble(world: World, dice: SeededRandom): Promise<void> {
   visitor.gone = true
 }
 
-/** Asks all at once, and leaves when it has its answers, the link has ended, or `signal` says so. */
+/** Registers, asks all at once, and leaves when it has its answers, the link has ended, or `signal` says so. */
 async function talk(
   world: World,
   process: SimulatedProcess,
-  asked: readonly (readonly [message: Message<RequestName>, instance: number])[],
+  asked: readonly Nonsense[],
   signal: AbortSignal,
 ): Promise<void> {
   const { platform } = process
@@ -52,7 +52,8 @@ async function talk(
     const session = new Uint8Array(16).fill(world.visitors.size)
     const who = { userName: user, token: world.tokens.said(user), session, software: 'simulation' }
     await peer.ask({ event: 'HelloReq', versions: [version], ...who, features: 0 }).reply
-    await Promise.allSettled(asked.map(([message, instance]) => peer.ask(message, instance).reply))
+    const { instance: own } = await peer.ask({ event: 'RegistReq', userName: user, flags: 0 }).reply
+    await Promise.allSettled(asked.map(({ message, instance = own }) => peer.ask(message, instance).reply))
   } finally {
     signal.removeEventListener('abort', stop)
     await peer.closeQuietly(new OspError('closed'))
@@ -60,9 +61,15 @@ async function talk(
 }
 
 /** A request that is well formed, and that no server can do anything for. */
-function nonsense(dice: SeededRandom): readonly [message: Message<RequestName>, instance: number] {
+interface Nonsense {
+  readonly message: Message<RequestName>
+  /** By default the one that was granted. */
+  readonly instance?: number
+}
+
+function nonsense(dice: SeededRandom): Nonsense {
   const { recipients } = defaultLimits
-  const instance = dice.pick([0, 1, 3, 65_535], 'instance of nonsense')
+  const instance = dice.pick([-1, -1, 0, 1, 3, 65_535], 'instance of nonsense')
   const fileName = dice.pick(['', '..', '/a', 'a//b', 'a\0b'], 'name of nonsense')
   const many = Array.from({ length: recipients + 1 }, (_, at) => `nobody-${at}`)
   const upload = { fileName, size: dice.pick([0, 2 ** 50], 'size of nonsense'), modifiedAt: 0, digest: 99 }
@@ -82,5 +89,5 @@ function nonsense(dice: SeededRandom): readonly [message: Message<RequestName>, 
     ],
     'nonsense',
   )
-  return [message, instance]
+  return instance < 0 ? { message } : { message, instance }
 }
