@@ -54,8 +54,8 @@ export class FileDaemon {
       const open = upload.want && { progress: upload.standing.progress, size: upload.size }
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
-      const { transfers, files } = this.#options.storage
-      const removed = await transfers.remove(user, name)
+      const { files } = this.#options.storage
+      const removed = await this.#remove(user, name, caller)
       await files.remove(user, name)
       if (removed) {
         this.#options.log({ level: 'info', event: 'upload-cancelled', ...linkOf(caller), name, ...open })
@@ -162,6 +162,25 @@ export class FileDaemon {
     await transfers.remove(user, name)
     await files.remove(user, name)
     throw new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
+  }
+
+  /** Removes a record; false where there is none, or where its file lies in its place already and only the note was missing. */
+  async #remove(user: string, name: string, by: Caller): Promise<boolean> {
+    const { storage, onConflict, age } = this.#options
+    const { transfers, files } = storage
+    if (await transfers.expire(user, name, Number.POSITIVE_INFINITY)) return true
+    for await (const record of transfers.records(user)) {
+      if (record.name !== name) continue
+      const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
+      const claimed = await transfers.claim(record, record.owner, how)
+      if ('completed' in claimed) return false
+      const partial = await files.open(claimed.claim)
+      const { length } = partial
+      await partial[Symbol.asyncDispose]()
+      if (length > 0) return transfers.remove(user, name)
+      await this.#completed(claimed, by)
+    }
+    return false
   }
 
   /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */

@@ -79,11 +79,11 @@ spec('cancelling', (it) => {
     await using rig = await UploadRig.start()
     const { client, upload } = await slow(rig)
     const { transfers } = rig.storage
-    const remove = transfers.remove.bind(transfers)
+    const expire = transfers.expire.bind(transfers)
     let refusals = 2
-    transfers.remove = async (...what) => {
+    transfers.expire = async (...what) => {
       if (refusals-- > 0) throw new OspError('disk-full')
-      return remove(...what)
+      return expire(...what)
     }
     await client.uploads.cancel([upload.id])
     assert.equal(upload.phase, 'cancelled')

@@ -37,7 +37,7 @@ export function stepped(storage: Storage, around: Around): Storage {
       verified: step('verified', transfers.verified.bind(transfers)),
       complete: step('complete', transfers.complete.bind(transfers)),
       remove: step('remove', transfers.remove.bind(transfers)),
-      expire: transfers.expire.bind(transfers),
+      expire: step('remove', transfers.expire.bind(transfers)),
       forget: transfers.forget.bind(transfers),
       completed: transfers.completed.bind(transfers),
       records: transfers.records.bind(transfers),
