@@ -92,30 +92,6 @@ spec('CANCEL', (it) => {
     assert.equal((await client.continue(file)).progress, 1_000)
   })
 
-  it('of one that was published, and not noted before a fault, notes it: outcome 2, and it is not stored again', async () => {
-    await using rig = await ServerRig.start()
-    const client = await rig.client()
-    const { instance } = await client.start(file)
-    await client.chunk(instance, 0, bytes)
-    rig.storage.fail('complete', new Error('the disk has a fault'))
-    await client.endRefused(instance, sha256(bytes), 'internal')
-    assert.equal(await client.cancel('a'), 2)
-    assert.deepEqual(await rig.records(), [])
-    assert.equal((await client.continue(file)).progress, 1_000)
-    await rig.assertStored('a', bytes)
-  })
-
-  it('of one that was verified, and not published before a fault, removes it: outcome 1', async () => {
-    await using rig = await ServerRig.start()
-    const client = await rig.client()
-    const { instance } = await client.start(file)
-    await client.chunk(instance, 0, bytes)
-    rig.storage.fail('publish', new Error('the disk has a fault'))
-    await client.endRefused(instance, sha256(bytes), 'internal')
-    assert.equal(await client.cancel('a'), 1)
-    assert.deepEqual([await rig.records(), await rig.stored('a')], [[], undefined])
-  })
-
   it('of a new upload of a published name removes the upload, not the file: outcome 1', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()

@@ -17,7 +17,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/server.ts',
     before: '      await Promise.all(this.#leaving)\n',
     after: '',
-    shownBy: files(59),
+    shownBy: files(81),
   },
   {
     fault: 'a file is acknowledged before it is flushed',
@@ -31,14 +31,14 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/transfer.ts',
     before: '    await this.#partial.flush()\n    await storage',
     after: '    await storage',
-    shownBy: files(34),
+    shownBy: files(147),
   },
   {
     fault: 'a flush is trusted after one that failed',
     file: 'lib/server/checkpointer.ts',
     before: '    this.#failure ??= OspError.from(error)\n',
     after: '    void error\n',
-    shownBy: files(18),
+    shownBy: files(69),
   },
   {
     fault: 'a file is published whatever its digest is',
@@ -52,7 +52,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/core/link.ts',
     before: 'const admitted = this.#replies.admit(frame.seq)',
     after: "const admitted = 'carry out' as ReturnType<Replies['admit']>",
-    shownBy: messages(1),
+    shownBy: messages(13),
   },
   {
     fault: 'the record of an upload is dropped before its file is in its place',
@@ -75,7 +75,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/core/window.ts',
     before: 'if (length === 0 || length > room) return undefined',
     after: 'if (length === 0 || length > room + 1) return undefined',
-    shownBy: files(19),
+    shownBy: files(7),
   },
   {
     fault: 'one message more is delivered than the window has',
@@ -89,7 +89,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/upload.ts',
     before: 'if (!this.heldBy(by)) answer.reject(denied())\n    else if (length',
     after: 'if (length',
-    shownBy: files(34),
+    shownBy: files(38),
   },
   {
     fault: 'somebody is let in with a wrong token',
@@ -104,21 +104,21 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/uploadBounds.ts',
     before: 'if (count < this.#limits.uploadsPerLink) return',
     after: 'if (count >= 0) return',
-    shownBy: files(1),
+    shownBy: files(17),
   },
   {
     fault: 'uploads are parked without a bound',
     file: 'lib/server/uploads.ts',
     before: ' && this.#parked.size <= this.#limits.parkedUploads',
     after: '',
-    shownBy: files(465),
+    shownBy: files(391),
   },
   {
     fault: 'a record keeps every checkpoint',
     file: 'lib/server/transfer.ts',
     before: 'withCheckpoint(known, { offset, digest }, limits.checkpoints)',
     after: 'withCheckpoint(known, { offset, digest }, Number.MAX_SAFE_INTEGER)',
-    shownBy: files(4),
+    shownBy: files(7),
   },
   {
     fault: 'a client that has closed leaves an alarm',
@@ -132,7 +132,7 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/client/keptTasks.ts',
     before: '      await this.#write(this.#store.put(task))\n    } catch',
     after: '      void this.#write(this.#store.put(task))\n    } catch',
-    shownBy: files(339),
+    shownBy: files(25),
   },
   {
     fault: 'a file is taken that is larger than any may be',
@@ -146,14 +146,14 @@ export const brokenPromises: readonly Mutation[] = [
     file: 'lib/server/session.ts',
     before: "if (why.code === 'malformed') await this.#peer.close(why)\n      else this.#peer.refuse(request, why)",
     after: "if (why.code !== 'malformed') this.#peer.refuse(request, why)",
-    shownBy: files(1),
+    shownBy: files(65),
   },
   {
     fault: 'links stay whose token holds no more',
     file: 'lib/server/server.ts',
     before: 'for (const session of this.#sessions) session.rightChanged(user)',
     after: 'void user',
-    shownBy: files(1),
+    shownBy: files(8),
   },
   {
     fault: 'a file that is renamed into its place is not durable there',

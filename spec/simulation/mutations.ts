@@ -37,7 +37,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
-    shownBy: files(9),
+    shownBy: files(42),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
@@ -51,14 +51,14 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploadBounds.ts',
     before: 'for (const reserved of this.#reserved) if (reserved.node === node) count++',
     after: '',
-    shownBy: files(1),
+    shownBy: files(17),
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another one',
     file: 'lib/adapters/records/claiming.ts',
     before: 'if (options.fresh || !same) {',
     after: 'if (options.fresh || !record) {',
-    shownBy: files(4),
+    shownBy: files(18),
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
@@ -79,7 +79,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/core/requests.ts',
     before: 'if (pending.freed || pending.copies > 0) return',
     after: 'if (pending.freed) return',
-    shownBy: files(252),
+    shownBy: files(385),
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
