@@ -2,9 +2,9 @@
  * `npm run bench:messages [-- DIRECTORY]`: durable messages a second through a daemon on this machine, recipients offline,
  * for several numbers of unanswered sends, to 1 and to 16 recipients, and how fast they are delivered and removed then;
  * beside what one fdatasync costs in the same directory. Then the time from send to handler, alone and beside five uploads;
- * there beside what a bare durable append costs meanwhile.
+ * there beside what a bare durable append costs meanwhile, and what of their speed the uploads keep.
  */
-import { constants, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { constants, fdatasyncSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -145,6 +145,14 @@ async function appends(signal: AbortSignal): Promise<number[]> {
   return times.sort((a, b) => a - b)
 }
 
+/** Measures how many bytes a second uploads write from now on until it is called. */
+function uploading(): () => number {
+  const partial = join(base, 'data', 'partial')
+  const written = () => readdirSync(partial).reduce((sum, name) => sum + statSync(join(partial, name)).size, 0)
+  const [bytes, began] = [written(), performance.now()]
+  return () => (written() - bytes) / ((performance.now() - began) / 1_000)
+}
+
 async function besideUploads(port: number): Promise<void> {
   const paths = Array.from({ length: 5 }, (_, file) => join(base, `${file}.bin`))
   for (const path of paths) {
@@ -163,15 +171,22 @@ async function besideUploads(port: number): Promise<void> {
     ...paths,
   ])
   await pause(500)
+  const alone = uploading()
+  await pause(4_000)
+  const aloneRate = alone()
+  const beside = uploading()
   const measured = new AbortController()
   const appending = appends(measured.signal)
   const times = await latencies(port, 500)
+  const besideRate = beside()
   const stillSending = sending.child.exitCode === null
   measured.abort()
   const bare = await appending
   show(stillSending ? 'beside five uploads' : 'beside five uploads that ended too early', times)
   const [p50, p99] = [0.5, 0.99].map((part) => at(bare, part).toFixed(2))
   console.log(`a bare durable append meanwhile: p50 ${p50} ms, p99 ${p99} ms`)
+  const [mibBefore, mibBeside] = [aloneRate, besideRate].map((rate) => Math.round(rate / MiB))
+  console.log(`the uploads: ${mibBefore} MiB/s before, ${mibBeside} MiB/s meanwhile`)
   await sending.kill()
 }
 

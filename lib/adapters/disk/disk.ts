@@ -15,6 +15,7 @@ import { checkFormat, foldsCase } from './format.ts'
 import { DiskJournal } from './journal.ts'
 import { Layout } from './layout.ts'
 import { LevelShelf } from './levelShelf.ts'
+import { MessagesFirst } from './messagesFirst.ts'
 import { lockedBy, removeOwner, writeOwner } from './owner.ts'
 import { checkRecords, checkRights } from './rights.ts'
 import { Tree } from './tree.ts'
@@ -40,13 +41,14 @@ class DiskStorage implements Storage {
   readonly #book = new Book()
   readonly #files: DiskFiles
   #shelf: LevelShelf | undefined
+  #messagesFirst: MessagesFirst | undefined
   #wallTime: () => number = Date.now
 
   constructor(layout: Layout, segmentBytes: number) {
     this.#layout = layout
     this.#segmentBytes = segmentBytes
     this.#tree = new Tree(layout.files, new DirectoryFlushes())
-    this.#files = new DiskFiles(layout, this.#tree, this.#book)
+    this.#files = new DiskFiles(layout, this.#tree, this.#book, async () => this.#messagesFirst?.turn())
     this.files = this.#files
     this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
   }
@@ -60,7 +62,10 @@ class DiskStorage implements Storage {
       this.#wallTime = () => platform.clock.wallTime()
       this.#tree.foldsCase = await foldsCase(this.#layout)
       await this.#recover(shelf)
-      await this.mailboxes.open(await DiskJournal.open(this.#layout.mailboxes, this.#segmentBytes, platform), platform)
+      const first = new MessagesFirst(platform.clock)
+      this.#messagesFirst = first
+      const journal = await DiskJournal.open(this.#layout.mailboxes, this.#segmentBytes, platform, first)
+      await this.mailboxes.open(journal, platform)
     } catch (error) {
       await this[Symbol.asyncDispose]()
       throw error

@@ -15,12 +15,15 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #layout: Layout
   readonly #tree: Tree
   readonly #book: Book
+  readonly #turn: () => Promise<void>
   readonly #open = new Set<PartialFile>()
 
-  constructor(layout: Layout, tree: Tree, book: Book) {
+  /** `turn` resolves when bytes of uploads may go to the disk. */
+  constructor(layout: Layout, tree: Tree, book: Book, turn: () => Promise<void>) {
     this.#layout = layout
     this.#tree = tree
     this.#book = book
+    this.#turn = turn
   }
 
   get foldsCase(): boolean {
@@ -48,6 +51,7 @@ export class DiskFiles implements FileStore, StoredNames {
           path,
           {
             guard,
+            turn: this.#turn,
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
             publish: (to, replace) => publish(this.#tree, path, this.#layout.partsOf(user, to), replace),
             closed: (closed) => this.#open.delete(closed),

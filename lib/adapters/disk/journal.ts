@@ -8,12 +8,14 @@ import { JournalFiles } from './journalFiles.ts'
 import { headerBytes, JournalFormat } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
 import { JournalTail, openTail } from './journalTail.ts'
+import { MessagesFirst } from './messagesFirst.ts'
 
 /** A journal in a directory: a file for each segment. One process at a time may have it open. */
 export class DiskJournal implements Journal {
   readonly segmentBytes: number
   readonly #directory: string
   readonly #platform: Platform
+  readonly #first: MessagesFirst
   readonly #files: JournalFiles
   readonly #format: JournalFormat
   readonly #reader: JournalReader
@@ -21,18 +23,24 @@ export class DiskJournal implements Journal {
   #tail: JournalTail | undefined
   #broken: OspError | undefined
 
-  private constructor(directory: string, segmentBytes: number, platform: Platform) {
+  private constructor(directory: string, segmentBytes: number, platform: Platform, first: MessagesFirst) {
     this.#directory = directory
     this.segmentBytes = segmentBytes
     this.#platform = platform
+    this.#first = first
     this.#files = new JournalFiles(directory)
     this.#format = new JournalFormat(platform.crc32)
     this.#reader = new JournalReader(this.#files, this.#format)
   }
 
   /** The directory is made if it is not there. What a crash has left unfinished at the end is cut off. */
-  static async open(directory: string, segmentBytes: number, platform: Platform): Promise<DiskJournal> {
-    const journal = new DiskJournal(directory, segmentBytes, platform)
+  static async open(
+    directory: string,
+    segmentBytes: number,
+    platform: Platform,
+    first = new MessagesFirst(platform.clock),
+  ): Promise<DiskJournal> {
+    const journal = new DiskJournal(directory, segmentBytes, platform, first)
     try {
       await journal.#recover()
     } catch (error) {
@@ -55,7 +63,7 @@ export class DiskJournal implements Journal {
     const tail = await this.#growing()
     const { bytes, offsets } = this.#format.frame(records, tail.seed)
     const start = tail.bytes
-    await tail.append(bytes, (cause) => this.#break(cause))
+    await this.#first.append(() => tail.append(bytes, (cause) => this.#break(cause)))
     const segment = this.#segments.at(-1)
     if (segment) segment.bytes = tail.bytes
     return { segment: tail.number, offsets: offsets.map((offset) => start + offset) }

@@ -10,6 +10,8 @@ const mostBuffers = 1_024
 export interface Keeper {
   /** Runs `work` if the claim still stands. */
   guard<T>(work: () => Promise<T>): Promise<T>
+  /** Resolves when bytes may go to the disk. */
+  turn(): Promise<void>
   /** Makes the entries of the directory durable that it lies in. */
   flushDirectory(): Promise<void>
   publish(storedName: string, replace: boolean): Promise<boolean>
@@ -41,6 +43,7 @@ export class DiskPartialFile implements PartialFile {
 
   write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     return this.#guard(`writing ${this.#path}`, async () => {
+      await this.#keeper.turn()
       const handle = this.#opened()
       if (offset > this.#length) throw new Error(`byte ${offset} lies beyond the ${this.#length} that are there`)
       try {
@@ -72,9 +75,10 @@ export class DiskPartialFile implements PartialFile {
     return this.#guard(`flushing ${this.#path}`, async () => {
       // What was published was flushed before.
       if (!this.#handle) return
+      await this.#keeper.turn()
       const entry = this.#entryDurable ? undefined : this.#keeper.flushDirectory()
       // Both have ended before it is over: the handle may be closed then.
-      const flushes = await Promise.allSettled([this.#handle.datasync(), entry])
+      const flushes = await Promise.allSettled([this.#opened().datasync(), entry])
       for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason
       this.#entryDurable = true
     })
@@ -116,6 +120,7 @@ export class DiskPartialFile implements PartialFile {
   }
 
   #opened(): FileHandle {
+    this.#checkOpen()
     if (!this.#handle) throw new OspError('closed', `the partial file ${this.#path} was published already`)
     return this.#handle
   }

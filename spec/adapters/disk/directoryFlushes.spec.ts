@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { DirectoryFlushes } from '../../../lib/adapters/disk/directoryFlushes.ts'
 import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
+import { isOver } from '../../support/isOver.ts'
 import { spec } from '../../support/spec.ts'
 
 /** Flushes that end when the spec says so. */
@@ -12,18 +13,6 @@ function held() {
     return end.promise
   })
   return { flushes, begun }
-}
-
-const turn = () => new Promise((go) => setImmediate(go))
-
-/** Whether it has resolved by the next turn. */
-async function isOver(flush: Promise<void>): Promise<boolean> {
-  let over = false
-  void flush.then(() => {
-    over = true
-  })
-  await turn()
-  return over
 }
 
 spec('flushes of a directory', (it) => {

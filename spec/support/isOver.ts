@@ -1,0 +1,11 @@
+import { turn } from './turn.ts'
+
+/** Whether it has resolved by the next turn. */
+export async function isOver(work: Promise<void>): Promise<boolean> {
+  let over = false
+  void work.then(() => {
+    over = true
+  })
+  await turn()
+  return over
+}
