@@ -8,6 +8,8 @@ import type { RecipientState, SendOptions } from './message.ts'
 import { checkSending } from './options.ts'
 import type { OnlineLink } from './session.ts'
 
+const encoder = new TextEncoder()
+
 /** A message on its way to the server, and what its sender waits for. */
 export interface Outgoing {
   readonly request: Event<'PostMsgReq'>
@@ -33,7 +35,7 @@ export function outgoing(
   checkSending({ to, content, ...options })
   const recipients = [...new Set(to)].map(checkUserName)
   // The caller may go on to use its bytes, and a repetition must be the same.
-  const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content.slice()
+  const bytes = typeof content === 'string' ? encoder.encode(content) : content.slice()
   if (bytes.length > fixed.messageBytes) {
     throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes, this one ${bytes.length}`)
   }

@@ -11,10 +11,11 @@ export class Serial {
   /** Resolves or rejects as `job` does, once it is its turn. */
   run<T>(job: () => Promise<T> | T): Promise<T> {
     this.#waiting++
-    const result = this.#last.then(job).finally(() => {
+    const result = this.#last.then(job)
+    const ended = () => {
       this.#waiting--
-    })
-    this.#last = result.catch(() => {})
+    }
+    this.#last = result.then(ended, ended)
     return result
   }
 

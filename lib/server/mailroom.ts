@@ -75,14 +75,14 @@ export class Mailroom {
   }
 
   /** Stores a message for all of `recipients`: durable. Rejects as `MailboxStore.append` does. */
-  async post({ sender, id, content }: Posted, recipients: readonly string[]): Promise<void> {
+  post({ sender, id, content }: Posted, recipients: readonly string[]): Promise<void> {
     const { mailboxes, platform, age } = this.#options
     // A machine that takes the time for one before 1970 still relays messages.
     const sentAt = Math.max(0, platform.clock.wallTime())
     const message = { sender, id, content, sentAt, storedAt: age.now() }
     const appended = mailboxes.append(message, recipients, this.#bounds)
-    this.#track(appended.catch(() => {}))
-    await appended
+    this.#track(appended)
+    return appended
   }
 
   /** Begins to send `caller`'s user what waits and what comes. */
@@ -125,7 +125,7 @@ export class Mailroom {
     this.#watching?.[Symbol.dispose]()
     this.#watching = undefined
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
   }
 
   /** Logs what was found damaged since this was last done. */
@@ -141,7 +141,8 @@ export class Mailroom {
 
   #track(work: Promise<unknown>): void {
     this.#underWay.add(work)
-    void work.finally(() => this.#underWay.delete(work))
+    const ended = () => this.#underWay.delete(work)
+    work.then(ended, ended)
   }
 
   #ready(delivery: Delivery): void {
