@@ -1,8 +1,10 @@
 import { OspError } from '../errors.ts'
-import { lengthOf, type Parts } from './codec.ts'
+import { lengthOf, type Parts, Writer } from './codec.ts'
 
 /** Bytes of a frame's header. */
 export const headerBytes = 20
+/** Of them those before the checksum, which it covers. */
+const checkedBytes = 16
 
 /** Bit 0 of the flags: this REQ is a repetition. */
 export const repetition = 1
@@ -32,21 +34,25 @@ export interface Frame {
 
 /** The bytes of a frame: its header, and its payload uncopied. */
 export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
-  const header = new Uint8Array(headerBytes)
-  const view = new DataView(header.buffer)
-  view.setUint32(0, lengthOf(frame.payload))
-  view.setUint8(4, frame.version)
-  view.setUint8(5, frame.flags)
-  view.setUint16(6, frame.event)
-  view.setUint32(8, frame.seq)
-  view.setUint16(12, frame.app)
-  view.setUint16(14, frame.instance)
-  view.setUint32(16, checksum(header, frame.payload, crc32))
-  return [header, ...frame.payload]
+  // Short arrays whose buffer nobody asks for cost least.
+  const checked = new Writer(checkedBytes)
+  checked.unsigned(4, lengthOf(frame.payload))
+  checked.unsigned(1, frame.version)
+  checked.unsigned(1, frame.flags)
+  checked.unsigned(2, frame.event)
+  checked.unsigned(4, frame.seq)
+  checked.unsigned(2, frame.app)
+  checked.unsigned(2, frame.instance)
+  const header = new Writer(headerBytes)
+  header.bytes.set(checked.bytes)
+  header.at = checkedBytes
+  header.unsigned(4, checksum(checked.bytes, frame.payload, crc32))
+  return [header.bytes, ...frame.payload]
 }
 
-function checksum(header: Uint8Array, payload: Parts, crc32: Crc32): number {
-  let crc = crc32(header.subarray(0, 16))
+/** `checked`: what stands in the header before the checksum. */
+function checksum(checked: Uint8Array, payload: Parts, crc32: Crc32): number {
+  let crc = crc32(checked)
   for (const part of payload) crc = crc32(part, crc)
   return crc
 }
@@ -60,6 +66,7 @@ export class FrameReader {
   maxPayload: number
   readonly #crc32: Crc32
   readonly #header = new Uint8Array(headerBytes)
+  readonly #checked = this.#header.subarray(0, checkedBytes)
   readonly #view = new DataView(this.#header.buffer)
   #headerFilled = 0
   #payload: Uint8Array[] = []
@@ -96,9 +103,8 @@ export class FrameReader {
   }
 
   #fillHeader(bytes: Uint8Array, at: number): number {
-    const piece = bytes.subarray(at, at + headerBytes - this.#headerFilled)
-    this.#header.set(piece, this.#headerFilled)
-    this.#headerFilled += piece.length
+    const length = Math.min(bytes.length - at, headerBytes - this.#headerFilled)
+    for (let n = 0; n < length; n++) this.#header[this.#headerFilled++] = bytes[at + n] ?? 0
     if (this.#headerFilled === headerBytes) {
       this.#missing = this.#view.getUint32(0)
       if (this.#missing > this.maxPayload) {
@@ -108,7 +114,7 @@ export class FrameReader {
         )
       }
     }
-    return piece.length
+    return length
   }
 
   #fillPayload(bytes: Uint8Array, at: number): number {
@@ -138,7 +144,9 @@ export class FrameReader {
     }
     this.#block.set(piece, this.#filled)
     this.#filled += piece.length
-    this.#payload[this.#payload.length - 1] = this.#block.subarray(0, this.#filled)
+    const { length } = this.#block
+    this.#payload[this.#payload.length - 1] =
+      this.#filled < length ? this.#block.subarray(0, this.#filled) : this.#block
   }
 
   #closeBlock(): void {
@@ -148,7 +156,7 @@ export class FrameReader {
 
   #complete(): Frame {
     const payload = this.#payload
-    if (checksum(this.#header, payload, this.#crc32) !== this.#view.getUint32(16)) {
+    if (checksum(this.#checked, payload, this.#crc32) !== this.#view.getUint32(16)) {
       throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
     }
     this.#payload = []
