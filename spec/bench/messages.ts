@@ -9,9 +9,9 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type Client, connect } from '../../lib/index.ts'
+import { type Client, connect } from 'ospd'
+import { tcp } from 'ospd/node'
 import { MiB } from '../../lib/limits.ts'
-import { tcp } from '../../lib/node.ts'
 import { type Running, startNode } from '../support/processes.ts'
 
 const [directory = tmpdir()] = process.argv.slice(2)
