@@ -194,4 +194,8 @@ export const fixed = {
   clientsMost: 20_000,
   /** Users of one server. */
   users: 20_000,
+  /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
+  waitingUploads: 10_000,
+  /** Users whose stored bytes, or superseded sessions, are remembered; the longest known is forgotten for a new one. */
+  rememberedUsers: 10_000,
 } as const

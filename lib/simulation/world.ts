@@ -2,7 +2,6 @@ import type { Client } from '../client/client.ts'
 import type { Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
 import type { Digests } from '../ports/platform.ts'
-import { AnswerWatch } from './answerWatch.ts'
 import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
@@ -16,13 +15,14 @@ import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import { PlaceWatch, platformOf } from './placeWatch.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
+import { Queues, type Running } from './queues.ts'
 import { SeededRandom } from './random.ts'
-import { RightsWatch } from './rightsWatch.ts'
 import { ServerActor } from './serverActor.ts'
 import { VirtualTime } from './time.ts'
 import { Tokens } from './tokens.ts'
 import { type Part, Troubles, whole } from './troubles.ts'
 import { UploadWatch } from './uploadWatch.ts'
+import { Watches } from './watches.ts'
 
 /** What a world is about: sending files, messages, or both at once. */
 export type WorldKind = 'files' | 'messages' | 'both'
@@ -44,6 +44,10 @@ export interface Program {
 export interface Visitor {
   readonly process: SimulatedProcess
   readonly client: Pick<Client, 'close'>
+  /** What holds something there, where anything does. */
+  readonly running?: Running
+  /** It keeps to no bound of the protocol. */
+  readonly unruly?: boolean
   readonly gone: boolean
 }
 
@@ -81,8 +85,7 @@ export class World {
   readonly tokens: Tokens
   readonly invariants: Invariants
   readonly bounds: Bounds
-  readonly answers: AnswerWatch
-  readonly rights: RightsWatch
+  readonly queues: Queues
   readonly uploads: UploadWatch
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
@@ -96,6 +99,7 @@ export class World {
   healed = false
   readonly #seed: number
   readonly #part: Part
+  readonly #watches: Watches
   readonly #chaos: Chaos
   readonly #trace: string[] = []
   readonly #happened: number[] = []
@@ -126,16 +130,10 @@ export class World {
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.bounds = new Bounds(this)
-    this.answers = new AnswerWatch(this)
-    this.rights = new RightsWatch(this)
+    this.queues = new Queues(this)
     this.uploads = new UploadWatch(this)
-    this.network.opened = (link) => {
-      this.mail.watch.watch(link)
-      this.uploads.watch(link)
-      this.bounds.watch(link)
-      this.answers.watch(link)
-      this.rights.watch(link)
-    }
+    this.#watches = new Watches(this)
+    this.network.opened = (link) => this.#watches.watch(link)
     this.server = new ServerActor(this, chosen)
     const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
     this.clients = clients
@@ -205,12 +203,7 @@ export class World {
   async until(endMs: number, done: () => boolean): Promise<void> {
     while (!this.failed && !done() && this.machine.time.step(endMs)) {
       await microtasks()
-      this.invariants.check()
-      this.bounds.check()
-      this.answers.check()
-      this.rights.check()
-      this.mail.invariants.check()
-      this.mail.watch.check()
+      this.#watches.check()
       if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)
     }
   }
