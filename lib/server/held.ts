@@ -9,7 +9,6 @@ export type ServerQueue =
   | 'users who have left and are remembered'
   | 'changes of the online list that are not told'
   | 'bytes of deliveries'
-  | 'deliveries that have work'
   | 'attempts of a user that are remembered'
   | 'parked uploads'
   | 'uploads that wait for an instance'

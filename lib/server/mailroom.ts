@@ -124,7 +124,6 @@ export class Mailroom {
     let bytes = 0
     for (const { heldBytes } of this.#deliveries.values()) bytes += heldBytes
     tell('bytes of deliveries', bytes)
-    tell('deliveries that have work', this.#work.length)
     for (const { size } of this.#attempts.values()) tell('attempts of a user that are remembered', size)
   }
 

@@ -43,7 +43,8 @@ export class Bounds {
 
   /** Of each end no more requests are unanswered than the other remembers replies; chunks are not counted. */
   watch({ client, server, clientProcess }: Link): void {
-    this.#requests(client, server, `${clientProcess.name} has`)
+    const isUnruly = [...this.#world.visitors].some(({ process, unruly }) => unruly && process === clientProcess)
+    if (!isUnruly) this.#requests(client, server, `${clientProcess.name} has`)
     this.#requests(server, client, `the server has, at ${clientProcess.name},`)
   }
 

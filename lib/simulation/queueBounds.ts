@@ -1,18 +1,17 @@
 import type { ClientQueue } from '../client/held.ts'
-import { clientLimits, fixed, KiB, type Limits, MiB } from '../limits.ts'
+import { clientLimits, fixed, type Limits, MiB } from '../limits.ts'
 import type { ServerQueue } from '../server/held.ts'
 
 /** What is seen of a server from outside. */
 export type SeenQueue =
   | 'ms for which changes of the online list are not told'
-  | 'bytes of requests of a link that wait'
+  | 'bytes of requests of a link that wait while it is read'
   | 'frames of a user that are read ahead'
   | 'message ids of a sender'
   | 'message ids'
 
-/** The longest content of a message in a world, and the longest small request with what it takes of memory. */
-export const longestContent = 330
-const requestBytes = fixed.messageBytes + 8 * KiB
+/** The longest content of a message in a world. */
+const longestContent = 330
 
 /** More links than this does no user of a world have. */
 const linksOfUser = 16
@@ -23,7 +22,7 @@ const receiptWindows = 8
 
 /** The most that a server of these limits may hold. */
 export function serverBounds(limits: Limits): { readonly [Q in ServerQueue | SeenQueue]: number } {
-  const { chunkBytes, chunkMemoryBytes, deliveryMemoryBytes, deliveryBytes, clients, rememberedAddresses } = limits
+  const { chunkMemoryBytes, deliveryMemoryBytes, deliveryBytes, clients, rememberedAddresses } = limits
   return {
     links: limits.links,
     'links that are turned away': limits.refusedLinks,
@@ -37,14 +36,12 @@ export function serverBounds(limits: Limits): { readonly [Q in ServerQueue | See
     'ms for which changes of the online list are not told': limits.gatherMs,
     // What is read at once may go beyond it, and then each recipient may have one message.
     'bytes of deliveries': deliveryMemoryBytes + Math.max(deliveryBytes, longestContent) + clients * longestContent,
-    'deliveries that have work': clients,
     'attempts of a user that are remembered': limits.deliveryWindow,
     'parked uploads': limits.parkedUploads,
     'uploads that wait for an instance': fixed.waitingUploads,
     'uploads that are known for nothing': 0,
     'bytes of granted chunks': grantedBytes(limits),
-    // The request that goes beyond the share of its link was read already.
-    'bytes of requests of a link that wait': chunkMemoryBytes / 4 + Math.max(requestBytes, chunkBytes + 2 * KiB),
+    'bytes of requests of a link that wait while it is read': chunkMemoryBytes / 4,
     // As many as may come at once, and of each link one that was read already.
     'frames of a user that are read ahead': limits.framesPerSecond + linksOfUser,
     'message ids of a sender': limits.senderIds,

@@ -1,4 +1,4 @@
-import { KiB } from '../limits.ts'
+import { fixed, KiB } from '../limits.ts'
 import { lengthOf } from '../wire/codec.ts'
 import type { Frame } from '../wire/frame.ts'
 import { decode, type Message } from '../wire/message.ts'
@@ -25,6 +25,7 @@ const replies: ReadonlySet<number> = new Set(
 interface Waiting {
   readonly bytes: Map<number, number[]>
   readonly seen: Set<number>
+  newest: number
   sum: number
 }
 
@@ -41,15 +42,16 @@ export class QueueWatch {
   watch(link: Link): void {
     const { server } = link
     const { heard, sent } = server
-    const waiting: Waiting = { bytes: new Map(), seen: new Set(), sum: 0 }
+    const waiting: Waiting = { bytes: new Map(), seen: new Set(), newest: 0, sum: 0 }
     let user = ''
     let isOpen = false
     server.heard = (frame) => {
       if (frame.event === events.HelloReq.number) user = (decode(frame) as Message<'HelloReq'>).userName
-      if (isOpen) this.#read(link, user)
+      if (isOpen && !server.over) this.#read(link, user)
+      // What was answered while its socket took nothing can't be told from what waits.
+      if (!server.isFull && !server.over)
+        this.#world.queues.saw('bytes of requests of a link that wait while it is read', waiting.sum)
       this.#come(waiting, frame)
-      // Replies that its socket has not taken can't be seen: they are counted as soon as it takes something.
-      if (!server.isFull) this.#world.queues.saw('bytes of requests of a link that wait', waiting.sum)
       return heard(frame)
     }
     server.sent = (frame) => {
@@ -59,9 +61,11 @@ export class QueueWatch {
     }
   }
 
-  /** What comes again is carried out again, or dropped where it needs a memory of its reply. */
+  /** What needs a memory of its reply is dropped where it comes again, or so late that nobody remembers. */
   #come(waiting: Waiting, { event, seq, payload }: Frame): void {
-    if (!requests.has(event) || (waiting.seen.has(seq) && !idempotent.includes(event))) return
+    waiting.newest = Math.max(waiting.newest, seq)
+    const isDropped = waiting.seen.has(seq) || seq + fixed.replies <= waiting.newest
+    if (!requests.has(event) || (isDropped && !idempotent.includes(event))) return
     waiting.seen.add(seq)
     const bytes = requestBytes + lengthOf(payload)
     waiting.bytes.set(seq, [...(waiting.bytes.get(seq) ?? []), bytes])

@@ -6,7 +6,7 @@ import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
 import { SimulatedDisk } from './disk.ts'
-import { drawFaults, drawLimits, drawSenders } from './drawn.ts'
+import { drawFaults, drawLimits, drawQueueLimits, drawSenders } from './drawn.ts'
 import { Ending } from './ending.ts'
 import type { SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
@@ -14,6 +14,7 @@ import type { OwnLayers } from './layers.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import { PlaceWatch, platformOf } from './placeWatch.ts'
+import { pressAll } from './presser.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { Queues, type Running } from './queues.ts'
 import { SeededRandom } from './random.ts'
@@ -45,7 +46,7 @@ export interface Visitor {
   readonly process: SimulatedProcess
   readonly client: Pick<Client, 'close'>
   /** What holds something there, where anything does. */
-  readonly running?: Running
+  readonly running?: Running | undefined
   /** It keeps to no bound of the protocol. */
   readonly unruly?: boolean
   readonly gone: boolean
@@ -100,6 +101,8 @@ export class World {
   readonly #seed: number
   readonly #part: Part
   readonly #watches: Watches
+  /** What waits or is remembered has narrow bounds, and somebody presses against them. */
+  readonly #isNarrow: boolean
   readonly #chaos: Chaos
   readonly #trace: string[] = []
   readonly #happened: number[] = []
@@ -115,6 +118,7 @@ export class World {
     this.dice = random
     this.machine = { time: new VirtualTime(), random, digests }
     this.troubles = new Troubles(random, part.without)
+    this.#isNarrow = this.troubles.comes('narrow queues', 0.5)
     this.network = new SimulatedNetwork(this.machine, drawFaults(random, this.troubles))
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
@@ -126,7 +130,8 @@ export class World {
     this.tokens = new Tokens(this.machine.time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? drawLimits(random, this.troubles) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
-    const chosen = { ...forFiles, ...(sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}) }
+    const forMail = sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}
+    const chosen = { ...forFiles, ...forMail, ...(this.#isNarrow ? drawQueueLimits(random) : {}) }
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.bounds = new Bounds(this)
@@ -172,6 +177,7 @@ export class World {
     for (const program of this.mail.programs) program.start()
     const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
     const endMs = this.#schedule(gapMs)
+    if (this.#isNarrow) pressAll(this, endMs)
     await this.until(endMs, () => false)
     if (!this.failed) await new Ending(this).run()
     const { time } = this.machine
