@@ -1,50 +1,57 @@
-import { clientLimits, fixed, MiB } from '../limits.ts'
+import { clientLimits, fixed } from '../limits.ts'
 import type { Message, RequestName } from '../wire/message.ts'
-import type { SeededRandom } from './random.ts'
 import { Visit } from './visit.ts'
 import type { World } from './world.ts'
 
 /** More links than this do not come at once: worlds with room for more are not pressed by that. */
 const mostLinks = 60
 
+/** Within so long after everything has healed somebody comes again. */
+const calmMs = 2_000
+
+const unreadPings = 2_500
+
 /** A way to bring queues to their bounds, by somebody who keeps to none of his own. */
 interface Press {
   readonly name: string
   /** How often it comes to a world. */
   readonly chance: number
-  readonly press: (visit: Visit, dice: SeededRandom) => void
+  /** It comes once more when everything has healed. */
+  readonly again: boolean
+  readonly press: (visit: Visit) => void
 }
 
 const presses: readonly Press[] = [
-  { name: 'somebody does not read', chance: 0.4, press: notReading },
-  { name: 'somebody asks without end', chance: 0.2, press: asking },
-  { name: 'somebody asks for much', chance: 0.3, press: askingMuch },
-  { name: 'many links come', chance: 0.3, press: crowding },
-  { name: 'many messages are sent at once', chance: 0.05, press: sending },
-  { name: 'many bytes are sent at once', chance: 0.04, press: sendingMuch },
+  { name: 'somebody does not read', chance: 0.4, again: true, press: notReading },
+  { name: 'somebody asks without end', chance: 0.2, again: true, press: asking },
+  { name: 'somebody asks for much', chance: 0.3, again: true, press: askingMuch },
+  { name: 'many links come', chance: 0.3, again: true, press: crowding },
+  { name: 'many messages are sent at once', chance: 0.03, again: false, press: sending },
+  { name: 'many bytes are sent at once', chance: 0.02, again: false, press: sendingMuch },
 ]
 
-/** Draws who comes to press, and when until `endMs`. What else happens is drawn from other randomness. */
+/** Draws who comes to press, and when: once until `endMs`, and once when everything has healed. What else happens is drawn from other randomness. */
 export function pressAll(world: World, endMs: number): void {
-  const { time, random } = world.machine
-  for (const { name, chance, press } of presses) {
-    if (!world.troubles.comes(name, chance)) continue
-    const dice = random.fork(name)
-    const atMs = dice.fraction('time until somebody presses') * endMs
-    time.alarm(atMs, () => {
-      world.tell(name)
-      press(new Visit(world, name), dice)
-    })
+  for (const press of presses) {
+    if (!world.troubles.comes(press.name, press.chance)) continue
+    const dice = world.machine.random.fork(press.name)
+    comeAt(dice.fraction('time until somebody presses') * endMs, world, press)
+    if (press.again) comeAt(endMs + dice.fraction('time until somebody presses again') * calmMs, world, press)
   }
 }
 
-/** One who asks and reads no answer; where many bytes may be unsent, sometimes so much that the number of answers is too large. */
-function notReading(visit: Visit, dice: SeededRandom): void {
-  const isFlood = visit.world.limits.unsentBytes >= MiB && dice.chance(0.4, 'a flood of replies')
-  const pings = isFlood ? fixed.unsentReplies + 4_000 : 2_500
+function comeAt(ms: number, world: World, { name, press }: Press): void {
+  world.machine.time.alarm(ms, () => {
+    world.tell(name)
+    press(new Visit(world, name))
+  })
+}
+
+/** One who asks, and reads no answer: more than a socket takes and the narrow bounds allow. */
+function notReading(visit: Visit): void {
   visit.dial(1, (link, pause) => {
     pause()
-    link.ask({ event: 'PingReq' }, pings)
+    link.ask({ event: 'PingReq' }, unreadPings)
   })
 }
 
