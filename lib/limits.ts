@@ -118,7 +118,7 @@ export const clientLimits = {
   limitedChunkSeconds: 0.25,
   /** Finished uploads that stay in the list. */
   finishedUploads: 1_000,
-  /** Tasks that a state keeps, ended ones included. */
+  /** Tasks that a state keeps, ended ones included; and uploads of a client that are not over. */
   keptTasks: 100_000,
   /** How long a task that is done or has failed is kept. */
   endedTaskMs: 24 * 3_600_000,

@@ -43,7 +43,7 @@ export function pressAll(world: World, endMs: number): void {
 function comeAt(ms: number, world: World, { name, press }: Press): void {
   world.machine.time.alarm(ms, () => {
     world.tell(name)
-    press(new Visit(world, name))
+    press(new Visit(world, `${name} ${world.visitors.size + 1}`))
   })
 }
 
