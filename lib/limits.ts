@@ -17,7 +17,7 @@ export const defaultLimits = {
   chunkBytes: MiB,
   /** Most bytes of one upload that may be unacknowledged. */
   windowBytes: 8 * MiB,
-  /** Chunks of all uploads together; the chunk that is granted shrinks as instances fill. */
+  /** Chunks of all links that wait to be written, but for one of each link; the chunk that is granted shrinks as instances fill. */
   chunkMemoryBytes: 16 * MiB,
   /** A checkpoint is due after so many bytes … */
   checkpointBytes: 8 * MiB,

@@ -207,7 +207,7 @@ export class Uploads {
     this.#alarm = undefined
   }
 
-  /** Largest chunk that is granted now: all granted ones together stay within the memory for chunks. */
+  /** Largest chunk that is granted now: an even share of the memory for chunks among the busy instances. */
   grantedChunk(): number {
     const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))

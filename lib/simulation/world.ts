@@ -132,6 +132,7 @@ export class World {
     this.mail = new Mail(this, sendsMessages)
     const forMail = sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}
     const chosen = { ...forFiles, ...forMail, ...(this.#isNarrow ? drawQueueLimits(random) : {}) }
+    if (this.#isNarrow && sendsMessages) this.mail.poison += random.fork('poison').pick([0, 4], 'more poison')
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.bounds = new Bounds(this)
