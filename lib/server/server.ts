@@ -186,7 +186,7 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
   }
 
   held(tell: TellHeld): void {
-    tell('links', this.#sessions.size)
+    tell('links', this.#sessions.size + this.#leaving.size)
     tell('users who have left and are remembered', this.#host.paces.gone)
     for (const part of [this.#door, this.#msgApp, this.#fileApp.uploads, ...this.#sessions]) part.held(tell)
   }
@@ -234,11 +234,10 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
 
   #left(session: Session): void {
     this.#sessions.delete(session)
-    this.#door.left(session.origin)
-    // Once it has said its last word.
+    // Once it has said its last word; until then its socket takes the place of a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
-    void gone.finally(() => this.#leaving.delete(gone))
+    void gone.finally(() => this.#leaving.delete(gone) && this.#door.left(session.origin))
   }
 
   async #replaces(session: Session): Promise<void> {
