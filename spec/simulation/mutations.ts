@@ -5,6 +5,7 @@ import { root } from '../support/source.ts'
 import { brokenPromises } from './brokenPromises.ts'
 import { mailboxMutations } from './mailboxMutations.ts'
 import { messageMutations } from './messageMutations.ts'
+import { queueMutations } from './queueMutations.ts'
 
 /** A mend of the sources, how it is taken out, and what fails then. */
 export interface Mutation {
@@ -95,6 +96,7 @@ export const mutations: readonly Mutation[] = [
   ...brokenPromises,
   ...messageMutations,
   ...mailboxMutations,
+  ...queueMutations,
 ]
 
 /** What shows a fault, for people. */
