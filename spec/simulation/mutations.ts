@@ -38,7 +38,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
-    shownBy: files(42),
+    shownBy: files(109),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
