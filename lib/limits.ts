@@ -17,7 +17,7 @@ export const defaultLimits = {
   chunkBytes: MiB,
   /** Most bytes of one upload that may be unacknowledged. */
   windowBytes: 8 * MiB,
-  /** Chunks of all uploads together; the chunk that is granted shrinks as instances fill. */
+  /** Chunks of all links that wait to be written, but for one of each link; the chunk that is granted shrinks as instances fill. */
   chunkMemoryBytes: 16 * MiB,
   /** A checkpoint is due after so many bytes … */
   checkpointBytes: 8 * MiB,
@@ -118,7 +118,7 @@ export const clientLimits = {
   limitedChunkSeconds: 0.25,
   /** Finished uploads that stay in the list. */
   finishedUploads: 1_000,
-  /** Tasks that a state keeps, ended ones included. */
+  /** Tasks that a state keeps, ended ones included; and uploads of a client that are not over. */
   keptTasks: 100_000,
   /** How long a task that is done or has failed is kept. */
   endedTaskMs: 24 * 3_600_000,
@@ -194,4 +194,8 @@ export const fixed = {
   clientsMost: 20_000,
   /** Users of one server. */
   users: 20_000,
+  /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
+  waitingUploads: 10_000,
+  /** Users whose stored bytes, or superseded sessions, are remembered; the longest known is forgotten for a new one. */
+  rememberedUsers: 10_000,
 } as const

@@ -13,6 +13,11 @@ export class Arrivals {
     return this.#complete
   }
 
+  /** How many have come before one of a lower seq. */
+  get beyond(): number {
+    return this.#beyond.size
+  }
+
   /** A REQ, or its repetition, has come. */
   take(seq: number): void {
     if (seq <= this.#complete) return

@@ -1,17 +1,24 @@
 import type { OspError } from '../errors.ts'
 import { type Deferred, deferred } from '../runtime/deferred.ts'
+import type { TellHeld } from './held.ts'
 
 /** The buffers for chunks of one link: a bounded number, made when first needed, handed out in turn. */
 export class Buffers {
   readonly #bytes: number
-  #left: number
+  readonly #most: number
+  #made = 0
   readonly #free: Uint8Array[] = []
   readonly #waiting: Deferred<Uint8Array>[] = []
   #ended: OspError | undefined
 
   constructor(count: number, bytes: number) {
-    this.#left = count
+    this.#most = count
     this.#bytes = bytes
+  }
+
+  held(tell: TellHeld): void {
+    tell('buffers of chunks', this.#made)
+    tell('chunks that wait for a buffer', this.#waiting.length)
   }
 
   /** Resolves with a buffer that is nobody else's until it is given back; rejects once the link has ended. */
@@ -19,8 +26,8 @@ export class Buffers {
     if (this.#ended) throw this.#ended
     const free = this.#free.pop()
     if (free) return free
-    if (this.#left > 0) {
-      this.#left--
+    if (this.#made < this.#most) {
+      this.#made++
       return new Uint8Array(this.#bytes)
     }
     const waiting = deferred<Uint8Array>()

@@ -8,6 +8,7 @@ import type { Message as Event } from '../wire/message.ts'
 import { nonsense } from './answers.ts'
 import { type Delivery, deliveryOf } from './delivery.ts'
 import { FollowedSocket } from './followedSocket.ts'
+import type { TellHeld } from './held.ts'
 import type { MessageHandler } from './message.ts'
 import type { Receipts } from './receipts.ts'
 import { Receiving } from './receiving.ts'
@@ -64,6 +65,12 @@ export class Inbox {
     this.#checkWindow()
   }
 
+  held(tell: TellHeld): void {
+    tell('messages to be handed over', this.#unhandled)
+    const socket = this.#link?.peer.socket
+    if (socket instanceof FollowedSocket) tell('requests that came before an earlier one', socket.arrivals.beyond)
+  }
+
   /** The link has ended: what was not handed over comes again. */
   lost(): void {
     this.#link = undefined
@@ -101,10 +108,13 @@ export class Inbox {
     }
   }
 
+  /** Messages of this link that are not handed over. */
+  get #unhandled(): number {
+    return this.#waiting.length + (this.#inHand?.requests.length ? 1 : 0)
+  }
+
   #checkWindow(): void {
-    const inHand = this.#inHand?.requests.length ? 1 : 0
-    if (this.#waiting.length + inHand > this.#window)
-      throw nonsense(`it delivers over ${this.#window} messages at once`)
+    if (this.#unhandled > this.#window) throw nonsense(`it delivers over ${this.#window} messages at once`)
   }
 
   #pump(): void {

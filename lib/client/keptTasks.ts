@@ -67,12 +67,7 @@ export class KeptTasks {
 
   /** Keeps a task: durable. Rejects with OspError `usage` where there are too many. */
   async accept(task: KeptTask): Promise<void> {
-    if (this.#tasks.size >= clientLimits.keptTasks) {
-      throw new OspError(
-        'usage',
-        `there are ${this.#tasks.size} tasks already, as many as are kept; let some end first`,
-      )
-    }
+    checkRoom(this.#tasks.size)
     this.#set(task)
     try {
       await this.#write(this.#store.put(task))
@@ -149,6 +144,12 @@ export class KeptTasks {
       this.#writing.delete(writing)
     }
   }
+}
+
+/** Throws OspError `usage` where there are as many tasks as there may be. */
+export function checkRoom(tasks: number): void {
+  if (tasks < clientLimits.keptTasks) return
+  throw new OspError('usage', `there are ${tasks} tasks already, as many as are kept; let some end first`)
 }
 
 /** Whether something is still to be done about it. */

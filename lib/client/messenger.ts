@@ -3,6 +3,7 @@ import type { ClientState } from '../ports/clientState.ts'
 import type { Message as Event } from '../wire/message.ts'
 import { nonsense } from './answers.ts'
 import { followed } from './followedSocket.ts'
+import type { TellHeld } from './held.ts'
 import { Inbox } from './inbox.ts'
 import { MemberList } from './memberList.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
@@ -29,6 +30,8 @@ export class Messenger {
   readonly #inbox: Inbox
   readonly #roster = new MemberList()
   #session: ClientSession | undefined
+  /** Of the latest link. */
+  #peer: OnlineLink['peer'] | undefined
   #closed = false
 
   constructor(options: MessengerOptions) {
@@ -52,6 +55,11 @@ export class Messenger {
   /** Of its link, once that was begun. */
   get session(): ClientSession | undefined {
     return this.#session
+  }
+
+  held(tell: TellHeld): void {
+    for (const part of [this.#receipts, this.#outbox, this.#inbox]) part.held(tell)
+    this.#peer?.held(tell)
   }
 
   get roster(): Roster {
@@ -125,6 +133,7 @@ export class Messenger {
   }
 
   #opened(link: OnlineLink): void {
+    this.#peer = link.peer
     this.#inbox.open(link)
     this.#roster.open(link)
     this.#registration.open(link)

@@ -3,6 +3,7 @@ import { clientLimits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import type { Message as Event } from '../wire/message.ts'
+import type { TellHeld } from './held.ts'
 import type { RecipientState } from './message.ts'
 import { misfit, type Outgoing, outcomeUnknown } from './outgoing.ts'
 import { Patience } from './patience.ts'
@@ -63,6 +64,11 @@ export class Outbox {
     } finally {
       signal?.removeEventListener('abort', aborted)
     }
+  }
+
+  held(tell: TellHeld): void {
+    tell('messages to be sent', this.#waiting.size + this.#unanswered.size)
+    tell('bytes of messages to be sent', this.#bytes)
   }
 
   /** A link is registered, for the first time or anew. */

@@ -2,6 +2,7 @@ import type { OspError } from '../errors.ts'
 import type { ReceiptStore } from '../ports/clientState.ts'
 import { Serial } from '../runtime/serial.ts'
 import { type Delivery, keyOf } from './delivery.ts'
+import type { TellHeld } from './held.ts'
 
 /**
  * Receipts that are kept, in windows of deliveries. A message can stay in its mailbox while others come and go, a window of
@@ -21,6 +22,11 @@ export class Receipts {
 
   constructor(store: ReceiptStore) {
     this.#store = store
+  }
+
+  held(tell: TellHeld): void {
+    tell('receipts', this.#kept.size)
+    tell('messages that were given up', this.#givenUp.size)
   }
 
   /** Resolves when what an earlier program has kept is known. */

@@ -6,6 +6,7 @@ import { deferred } from '../runtime/deferred.ts'
 import { tell } from '../runtime/tell.ts'
 import { wait } from '../runtime/wait.ts'
 import type { BoundOptions, Client, ClientEvents } from './client.ts'
+import type { TellHeld } from './held.ts'
 import { memoryState } from './memoryState.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
 import { Messenger } from './messenger.ts'
@@ -25,6 +26,8 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
   readonly #signal: AbortSignal | undefined
   readonly #aborted = () => void this.close()
   readonly #closed = deferred<void>()
+  /** The latest one for uploads. */
+  #link: UploadLink | undefined
   #closing = false
   #told: ClientStatus = 'connecting'
 
@@ -48,7 +51,10 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
     this.#session = new ClientSession({
       ...common,
       equip: uploadLink,
-      opened: ({ welcome }) => this.uploads.allow(welcome.maxUploads),
+      opened: (link) => {
+        this.#link = link
+        this.uploads.allow(link.welcome.maxUploads)
+      },
     })
     const { state = memoryState() } = options
     this.#messenger = new Messenger({ ...common, state })
@@ -92,6 +98,13 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
 
   messages(): AsyncIterableIterator<Message, undefined> {
     return this.#messenger.messages()
+  }
+
+  /** Those of its links, once they are online. */
+  held(tell: TellHeld): void {
+    this.#link?.peer.held(tell)
+    if (!this.#link?.peer.ended) this.#link?.buffers.held(tell)
+    this.#messenger.held(tell)
   }
 
   close(): Promise<void> {

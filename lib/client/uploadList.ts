@@ -8,7 +8,7 @@ import type { DigestName } from '../ports/platform.ts'
 import type { FileSource } from '../ports/source.ts'
 import { tell } from '../runtime/tell.ts'
 import { ClientUpload } from './clientUpload.ts'
-import { isUnfinished, KeptTasks } from './keptTasks.ts'
+import { checkRoom, isUnfinished, KeptTasks } from './keptTasks.ts'
 import { checkAddOptions } from './options.ts'
 import { Task } from './task.ts'
 import { keptStatus, type TaskStatus } from './taskStatus.ts'
@@ -40,8 +40,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   [Symbol.iterator](): Iterator<Upload> {
-    const accepted = [...this.#tasks.values()].filter((task) => task.accepted)
-    return accepted.map(({ upload }) => upload)[Symbol.iterator]()
+    return [...this.#tasks.values()].flatMap(({ accepted, upload }) => (accepted ? [upload] : []))[Symbol.iterator]()
   }
 
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
@@ -135,6 +134,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   async #accept(source: FileSource, name: string, algorithm: DigestName): Promise<Upload> {
+    checkRoom(this.#open.size)
     const { ref } = source
     const id = this.#kept ? this.#kept.nextId() : ++this.#lastId
     const task = this.#create(id, name, source, algorithm)

@@ -63,9 +63,9 @@ const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk'
  */
 export class Link<C> {
   readonly keepAlive: KeepAlive
+  readonly replies = new Replies()
   readonly #options: LinkOptions
   readonly #requests: Requests<C | 'ping'>
-  readonly #replies = new Replies()
   readonly #lanes = new Lanes()
   #seq = 0
   /** The peer's first frame has come. */
@@ -115,7 +115,7 @@ export class Link<C> {
   /** Queues the one reply of a REQ. */
   reply(to: Request, message: Message | Encoded): void {
     const frame = this.#frame(message, to.seq, to.instance)
-    if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
+    if (!idempotent(to.message.event)) this.replies.remember(to.seq, frame)
     this.#lanes.add('replies', frame)
   }
 
@@ -212,7 +212,7 @@ export class Link<C> {
       return undefined
     }
     if (idempotent(event)) return { kind: 'request', request }
-    const admitted = this.#replies.admit(frame.seq)
+    const admitted = this.replies.admit(frame.seq)
     if (admitted === 'drop') return undefined
     if (admitted !== 'carry out') {
       this.#lanes.add('replies', admitted)

@@ -14,6 +14,16 @@ export class Replies {
   /** Everything up to here is older than what is remembered. */
   #floor = 0
 
+  /** REQs that are being carried out. */
+  get unanswered(): number {
+    return this.#known.size - this.#answered.length
+  }
+
+  /** Replies that are kept. */
+  get remembered(): number {
+    return this.#answered.length
+  }
+
   /**
    * What to do with a REQ: `carry out` a new one, `drop` one that is under way or too old, or send the reply that
    * was given before. Throws OspError `malformed` if more REQs are unanswered than the protocol allows.
@@ -21,7 +31,7 @@ export class Replies {
   admit(seq: number): 'carry out' | 'drop' | Frame {
     if (this.#known.has(seq)) return this.#known.get(seq) ?? 'drop'
     if (seq <= this.#floor) return 'drop'
-    if (this.#known.size - this.#answered.length >= fixed.replies) {
+    if (this.unanswered >= fixed.replies) {
       throw new OspError('malformed', `more than ${fixed.replies} requests are unanswered`)
     }
     this.#known.set(seq, undefined)

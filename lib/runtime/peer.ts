@@ -1,3 +1,4 @@
+import type { LinkQueue, Tell } from '../core/held.ts'
 import type { Lane } from '../core/lanes.ts'
 import { Link, type Received, type Request } from '../core/link.ts'
 import { OspError } from '../errors.ts'
@@ -109,6 +110,16 @@ export class Peer {
     if (this.#ended) return
     this.#link.notify(message)
     this.#pump()
+  }
+
+  /** Tells what its link holds. */
+  held(tell: Tell<LinkQueue>): void {
+    if (this.#ended) return
+    const { unsentBytes, unsentReplies, replies } = this.#link
+    tell('bytes unsent on a link', unsentBytes)
+    tell('replies unsent on a link', unsentReplies)
+    tell('requests of a link that are carried out', replies.unanswered)
+    tell('replies of a link that are remembered', replies.remembered)
   }
 
   /** Reads nothing until `resume`. */

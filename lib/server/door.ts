@@ -6,6 +6,7 @@ import { originOf } from '../origins.ts'
 import type { Clock } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { FailedHellos } from './failedHellos.ts'
+import type { TellHeld } from './held.ts'
 import { LinkCounts } from './linkCounts.ts'
 import type { ServerLog } from './logEvents.ts'
 import { RefusalLog, type Refused } from './refusalLog.ts'
@@ -64,6 +65,12 @@ export class Door {
     const told = this.#failed.answer(origin, refused.user, why)
     this.#refusals.tell(origin, refused, told)
     return told
+  }
+
+  held(tell: TellHeld): void {
+    tell('links that are turned away', this.#turnedAway.size)
+    const remembered = [this.#byOrigin.size, this.#failed.remembered, this.#refusals.remembered]
+    tell('addresses that are remembered', Math.max(...remembered))
   }
 
   /** Waits for none of those any more whom it has turned away. */

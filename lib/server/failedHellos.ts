@@ -24,6 +24,11 @@ export class FailedHellos {
     this.#byUser = new RecentCounts(spanMs, limits.rememberedAddresses)
   }
 
+  /** Addresses, or users of addresses, that are remembered: whichever are more. */
+  get remembered(): number {
+    return Math.max(this.#byOrigin.size, this.#byUser.size)
+  }
+
   /** What a HELLO that was refused for `why` is told: that, or `rate-limited` where too many have failed. */
   answer(origin: string, user: string, why: OspError): OspError {
     // What passes by itself is no failure of who came.

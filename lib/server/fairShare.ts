@@ -1,7 +1,4 @@
-import { clientLimits } from '../limits.ts'
-
-/** Uploads that are remembered as waiting; beyond that the longest unheard of is forgotten. */
-const mostWaiting = 10_000
+import { clientLimits, fixed } from '../limits.ts'
 
 interface Waiting {
   readonly user: string
@@ -50,7 +47,7 @@ export class FairShare {
     this.took(user, name)
     this.#waiting.set(keyOf(user, name), { user, node, untilMs: now + this.#waitMs })
     const [oldest] = this.#waiting.keys()
-    if (this.#waiting.size > mostWaiting && oldest !== undefined) this.#waiting.delete(oldest)
+    if (this.#waiting.size > fixed.waitingUploads && oldest !== undefined) this.#waiting.delete(oldest)
   }
 
   /** An upload has got an instance, or wants none any more. */

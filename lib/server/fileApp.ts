@@ -55,9 +55,9 @@ export class FileApp implements App {
     return recovered
   }
 
-  /** The uploads that are received at present. */
-  receiving(): Iterable<Upload> {
-    return this.#uploads.receiving()
+  /** The uploads that are open, and what waits to be. */
+  get uploads(): Uploads {
+    return this.#uploads
   }
 
   async handle(caller: Caller, request: Request): Promise<Message> {
@@ -96,9 +96,8 @@ export class FileApp implements App {
     const swept = this.#old.close()
     const open = this.#uploads.open()
     for (const upload of open) this.#uploads.free(upload, 'shutDown', 'shutting-down')
-    await Promise.all(
-      open.map((upload) => upload.run(() => this.#keep(upload).finally(() => this.#uploads.close(upload)))),
-    )
+    const keep = (upload: Upload) => this.#keep(upload).finally(() => this.#uploads.close(upload))
+    await Promise.all(open.map(({ user, name }) => this.#uploads.run(user, name, keep)))
     this.#uploads.stop()
     await swept
   }

@@ -8,6 +8,7 @@ import type { Age } from './age.ts'
 import type { Caller } from './app.ts'
 import { Delivery } from './delivery.ts'
 import { DeliveryMemory } from './deliveryMemory.ts'
+import type { TellHeld } from './held.ts'
 import type { ServerLog } from './logEvents.ts'
 
 /** How often messages and ids are looked at that have passed their age limit. */
@@ -117,6 +118,13 @@ export class Mailroom {
     this.#deliveries.delete(user)
     this.#attempts.set(user, delivery.end())
     this.#memory.forget(delivery)
+  }
+
+  held(tell: TellHeld): void {
+    let bytes = 0
+    for (const { heldBytes } of this.#deliveries.values()) bytes += heldBytes
+    tell('bytes of deliveries', bytes)
+    for (const { size } of this.#attempts.values()) tell('attempts of a user that are remembered', size)
   }
 
   /** Resolves when the mailboxes are left alone. */

@@ -10,9 +10,10 @@ import { Serial } from '../runtime/serial.ts'
 import type { Encoded, Message } from '../wire/message.ts'
 import { deliveryStatus, registFlags } from '../wire/protocol.ts'
 import type { App, Caller } from './app.ts'
+import type { TellHeld } from './held.ts'
 import type { ServerLog } from './logEvents.ts'
 import { Mailroom, type MailroomOptions } from './mailroom.ts'
-import { type Member, Roster } from './roster.ts'
+import { Roster } from './roster.ts'
 import { linkOf } from './serverLog.ts'
 import { Superseded } from './superseded.ts'
 
@@ -65,14 +66,14 @@ export class MsgApp implements App {
     return this.#mailroom.open()
   }
 
-  /** Who is in the online list. */
-  get online(): Iterable<Member> {
+  /** Who is online. */
+  get roster(): Roster {
     return this.#roster
   }
 
-  /** Up to which version of the list everybody has been sent the changes. */
-  get listVersion(): number {
-    return this.#roster.toldVersion
+  held(tell: TellHeld): void {
+    tell('changes of the online list that are not told', this.#roster.untold)
+    this.#mailroom.held(tell)
   }
 
   async handle(caller: Caller, request: Request): Promise<Message | Encoded | undefined> {

@@ -1,13 +1,12 @@
 import { OspError } from '../errors.ts'
-import type { Limits } from '../limits.ts'
+import { fixed, type Limits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { NewTransfer, OnConflict, Storage } from '../ports/storage.ts'
 import { sizeText } from './sizeText.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
 
-/** Users whose stored bytes are remembered, and for how long: somebody may remove or add files beside the server. */
-const mostUsers = 10_000
+/** How long stored bytes are remembered: somebody may remove or add files beside the server. */
 const countMs = 600_000
 
 interface Count {
@@ -150,7 +149,7 @@ export class Quota {
       this.#counts.delete(user)
       this.#counts.set(user, count)
       const [oldest] = this.#counts.keys()
-      if (this.#counts.size > mostUsers && oldest !== undefined) this.#counts.delete(oldest)
+      if (this.#counts.size > fixed.rememberedUsers && oldest !== undefined) this.#counts.delete(oldest)
       return count
     } finally {
       this.#counting.delete(user)

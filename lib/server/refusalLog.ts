@@ -32,6 +32,11 @@ export class RefusalLog {
     this.#others = new RecentCounts(spanMs, remembered)
   }
 
+  /** Addresses that are remembered, for either kind of refusal. */
+  get remembered(): number {
+    return Math.max(this.#turnedAway.size, this.#others.size)
+  }
+
   tell(origin: string, refused: Refused, { code, message: text }: OspError): void {
     const isTurnedAway = code === 'rate-limited'
     const lines = (isTurnedAway ? this.#turnedAway : this.#others).add(origin, this.#clock.now())

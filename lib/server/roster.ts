@@ -41,6 +41,11 @@ export class Roster {
     return this.#version
   }
 
+  /** Changes that wait to be told. */
+  get untold(): number {
+    return this.#untold.length
+  }
+
   /** Up to which version everybody has been sent the changes. */
   get toldVersion(): number {
     return this.#version - this.#untold.length

@@ -15,6 +15,7 @@ import { Age } from './age.ts'
 import type { App } from './app.ts'
 import { Door } from './door.ts'
 import { FileApp } from './fileApp.ts'
+import type { TellHeld } from './held.ts'
 import { MsgApp } from './msgApp.ts'
 import { serverLog } from './serverLog.ts'
 import { Session } from './session.ts'
@@ -63,7 +64,7 @@ export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
  * Opens the storage, takes up what a crash left, and listens. Resolves when clients can connect. Rejects with OspError
  * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
  */
-export async function serve(options: BoundOptions): Promise<Server> {
+export async function serve(options: BoundOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
   const age = new Age(platform.clock, storage.mailboxes)
@@ -86,7 +87,8 @@ export async function serve(options: BoundOptions): Promise<Server> {
   }
 }
 
-class RunningServer extends EventEmitter<ServerEvents> implements Server {
+/** A server as those who know its inside see it. */
+export class RunningServer extends EventEmitter<ServerEvents> implements Server {
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
   readonly #age: Age
@@ -136,7 +138,7 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
       log,
       door: this.#door,
       paces: new UserPaces(limits, platform.clock, log),
-      listVersion: () => this.#msgApp.listVersion,
+      listVersion: () => this.#msgApp.roster.toldVersion,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
       unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#sessions.size),
@@ -178,9 +180,15 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
     return {
       links: open.length,
       users: [...new Set(open.map(({ user }) => user))].sort(),
-      online: [...this.#msgApp.online],
-      uploads: [...this.#fileApp.receiving()].map(shown),
+      online: [...this.#msgApp.roster],
+      uploads: [...this.#fileApp.uploads.receiving()].map(shown),
     }
+  }
+
+  held(tell: TellHeld): void {
+    tell('links', this.#sessions.size + this.#leaving.size)
+    tell('users who have left and are remembered', this.#host.paces.gone)
+    for (const part of [this.#door, this.#msgApp, this.#fileApp.uploads, ...this.#sessions]) part.held(tell)
   }
 
   mailboxes(): Promise<readonly MailboxLevel[]> {
@@ -226,11 +234,10 @@ class RunningServer extends EventEmitter<ServerEvents> implements Server {
 
   #left(session: Session): void {
     this.#sessions.delete(session)
-    this.#door.left(session.origin)
-    // Once it has said its last word.
+    // Once it has said its last word; until then its socket takes the place of a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
-    void gone.finally(() => this.#leaving.delete(gone))
+    void gone.finally(() => this.#leaving.delete(gone) && this.#door.left(session.origin))
   }
 
   async #replaces(session: Session): Promise<void> {

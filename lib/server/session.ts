@@ -10,6 +10,7 @@ import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
 import { events, version } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
+import type { TellHeld } from './held.ts'
 import { Idleness } from './idleness.ts'
 import { Reading } from './reading.ts'
 import { refusalOf } from './refusalOf.ts'
@@ -118,6 +119,10 @@ export class Session implements Caller {
         ? 'who may come in has changed: this server asks for other credentials now'
         : `${user} was removed from the server, or has a new token`
     void this.close(new OspError('unauthorized', why))
+  }
+
+  held(tell: TellHeld): void {
+    this.#peer.held(tell)
   }
 
   #request(request: Request): void {

@@ -1,8 +1,5 @@
 import { fixed } from '../limits.ts'
 
-/** Users whose superseded sessions are remembered. */
-const mostUsers = 10_000
-
 /** The sessions whose registration another of the same user has taken over, so that they do not take it back in turn. */
 export class Superseded {
   /** By user, the one who was added longest ago first; their sessions the same. */
@@ -13,7 +10,7 @@ export class Superseded {
     this.#sessions.delete(user)
     this.#sessions.set(user, [...others, session].slice(-fixed.supersededSessions))
     const [oldest] = this.#sessions.keys()
-    if (this.#sessions.size > mostUsers && oldest !== undefined) this.#sessions.delete(oldest)
+    if (this.#sessions.size > fixed.rememberedUsers && oldest !== undefined) this.#sessions.delete(oldest)
   }
 
   has(user: string, session: string): boolean {

@@ -14,6 +14,11 @@ export class TurnedAway {
     this.#most = most
   }
 
+  /** Those that have not gone yet. */
+  get size(): number {
+    return this.#leaving.size
+  }
+
   async add(socket: Socket, why: OspError): Promise<void> {
     if (this.#leaving.size >= this.#most) return socket.destroy()
     this.#leaving.add(socket)

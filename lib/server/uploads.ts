@@ -5,6 +5,7 @@ import type { Limits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
 import { FairShare } from './fairShare.ts'
+import type { TellHeld } from './held.ts'
 import type { ServerLog } from './logEvents.ts'
 import { RestingInstances } from './restingInstances.ts'
 import { type FileState, Upload } from './upload.ts'
@@ -60,6 +61,16 @@ export class Uploads {
   /** Those that are open, received or parked. */
   open(): readonly Upload[] {
     return [...this.#known.values()]
+  }
+
+  held(tell: TellHeld): void {
+    const isIdle = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
+    let bytes = 0
+    for (const { chunkBytes } of this.receiving()) bytes += chunkBytes
+    tell('bytes of granted chunks', bytes)
+    tell('parked uploads', this.#parked.size)
+    tell('uploads that wait for an instance', this.#share.waiting)
+    tell('uploads that are known for nothing', this.open().filter(isIdle).length)
   }
 
   /** Carries `job` out for (user, name), after what was asked about it before. */
@@ -196,7 +207,7 @@ export class Uploads {
     this.#alarm = undefined
   }
 
-  /** Largest chunk that is granted now: all granted ones together stay within the memory for chunks. */
+  /** Largest chunk that is granted now: an even share of the memory for chunks among the busy instances. */
   grantedChunk(): number {
     const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))

@@ -80,6 +80,11 @@ export class UserPaces {
     this.#log = log
   }
 
+  /** Users who have no link any more. */
+  get gone(): number {
+    return this.#gone.size
+  }
+
   /** The pace of a user who has one link more. */
   enter(user: string): UserPace {
     const known = this.#here.get(user) ?? this.#gone.get(user)

@@ -1,6 +1,7 @@
 import { readRecord } from '../adapters/records/rows.ts'
 import { fixed } from '../limits.ts'
 import type { TransferRecord } from '../ports/storage.ts'
+import type { ServerStatus } from '../server/status.ts'
 import { events } from '../wire/protocol.ts'
 import type { Link } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -31,9 +32,9 @@ export class Bounds {
   }
 
   /** After every step. */
-  check(): void {
-    const { server } = this.#world
-    if (server.process) this.#server(server.process)
+  check(status: ServerStatus | undefined): void {
+    const { server, limits } = this.#world
+    if (server.process) this.#server(server.process, status?.uploads.length ?? limits.fileInstances)
     for (const { process, most } of this.#running()) {
       if (process.alarms > most) this.#world.fail(`${process.name} has set ${process.alarms} alarms`)
     }
@@ -42,7 +43,8 @@ export class Bounds {
 
   /** Of each end no more requests are unanswered than the other remembers replies; chunks are not counted. */
   watch({ client, server, clientProcess }: Link): void {
-    this.#requests(client, server, `${clientProcess.name} has`)
+    const isUnruly = [...this.#world.visitors].some(({ process, unruly }) => unruly && process === clientProcess)
+    if (!isUnruly) this.#requests(client, server, `${clientProcess.name} has`)
     this.#requests(server, client, `the server has, at ${clientProcess.name},`)
   }
 
@@ -83,9 +85,8 @@ export class Bounds {
   }
 
   /** Files are open for those uploads only that an instance receives, that are parked, or that are just being closed. */
-  #server({ handles, name, frozen }: SimulatedProcess): void {
-    const { server, limits, machine } = this.#world
-    const received = server.server?.status().uploads.length ?? limits.fileInstances
+  #server({ handles, name, frozen }: SimulatedProcess, received: number): void {
+    const { limits, machine } = this.#world
     const isOver = !frozen && handles > received + limits.parkedUploads
     const now = machine.time.now()
     this.#overSince = isOver ? (this.#overSince ?? now) : undefined

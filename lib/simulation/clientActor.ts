@@ -50,7 +50,11 @@ export class ClientActor implements Program {
     return this.#run !== undefined
   }
 
-  /** The present process, also where that only changes the list. */
+  /** The present run, also where that only changes the list. */
+  get run(): ClientRun | undefined {
+    return this.#run
+  }
+
   get process(): SimulatedProcess | undefined {
     return this.#run?.process
   }

@@ -1,4 +1,4 @@
-import { type Client, createClient } from '../client/client.ts'
+import { RunningClient } from '../client/runningClient.ts'
 import type { Upload } from '../client/upload.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
@@ -19,7 +19,7 @@ const endingMs = 120_000
 /** One run of a program that sends files. */
 export class ClientRun {
   readonly process: SimulatedProcess
-  readonly client: Client
+  readonly client: RunningClient
   readonly #world: World
   readonly #actor: ClientActor
   readonly #followed = new WeakSet<Upload>()
@@ -29,7 +29,7 @@ export class ClientRun {
     this.#world = world
     this.#actor = actor
     this.process = process
-    this.client = createClient({
+    this.client = new RunningClient({
       to: network.transportOf(process, actor.heedless ? withoutBound : asSent),
       user: actor.user,
       token: async () => tokens.said(actor.user),
@@ -80,7 +80,7 @@ export class ClientRun {
   }
 
   /** Does something with its uploads. */
-  steer(what: string, act: (uploads: Client['uploads']) => Promise<void>): void {
+  steer(what: string, act: (uploads: RunningClient['uploads']) => Promise<void>): void {
     this.process.awake(() => {
       this.#world.tell(`${this.process.name} ${what}`)
       act(this.client.uploads).then(

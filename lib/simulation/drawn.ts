@@ -1,4 +1,4 @@
-import { defaultLimits, type Limits, MiB } from '../limits.ts'
+import { defaultLimits, KiB, type Limits, MiB } from '../limits.ts'
 import { ClientActor } from './clientActor.ts'
 import { drawBytes, SimulatedFile } from './files.ts'
 import type { NetworkFaults } from './network.ts'
@@ -72,5 +72,19 @@ export function drawLimits(
     chunkMemoryBytes: random.pick([4 * chunkBytes, 16 * chunkBytes, 16 * MiB], 'memory for chunks'),
     retryAfterMs: random.pick([1, 20, 1_000], 'time until a refused upload is tried again'),
     stalledMs: random.pick([200, 5_000, 60_000], 'time until an upload has stalled'),
+  }
+}
+
+/** Narrow limits of what waits and is remembered: from randomness of their own, so that nothing else hangs on it. */
+export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
+  const own = random.fork('narrow queues')
+  const { unsentBytes, rememberedAddresses, messageIds, links, refusedLinks, framesPerSecond } = defaultLimits
+  return {
+    unsentBytes: own.pick([2 * KiB, 8 * KiB, unsentBytes], 'unsent bytes of a link'),
+    rememberedAddresses: own.pick([1, 2, rememberedAddresses], 'addresses that are remembered'),
+    messageIds: own.pick([20, messageIds], 'message ids'),
+    links: own.pick([16, links], 'links'),
+    refusedLinks: own.pick([1, 3, refusedLinks], 'links that are turned away'),
+    framesPerSecond: own.pick([50, framesPerSecond, framesPerSecond], 'frames of a user'),
   }
 }

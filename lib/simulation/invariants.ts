@@ -2,7 +2,7 @@ import { recordKey, subjectOf } from '../adapters/records/keys.ts'
 import { readRecord } from '../adapters/records/rows.ts'
 import type { SentFile } from '../client/upload.ts'
 import type { Limits } from '../limits.ts'
-import type { ReceivingUpload } from '../server/status.ts'
+import type { ReceivingUpload, ServerStatus } from '../server/status.ts'
 import type { Appended } from './disk.ts'
 import { type SimulatedFile, sameBytes, type Version } from './files.ts'
 import { fullBytes } from './socket.ts'
@@ -31,11 +31,11 @@ export class Invariants {
   }
 
   /** After every step. */
-  check(): void {
+  check(status: ServerStatus | undefined): void {
     for (const fault of this.#world.disk.faults) this.#world.fail(fault)
     this.#written()
     this.#published()
-    this.#instances()
+    this.#instances(status?.uploads ?? [])
     this.#queues()
   }
 
@@ -133,8 +133,7 @@ export class Invariants {
   }
 
   /** Each upload has one instance, and there are no more of them than is allowed. */
-  #instances(): void {
-    const uploads = this.#world.server.server?.status().uploads ?? []
+  #instances(uploads: readonly ReceivingUpload[]): void {
     if (uploads.length > this.#limits.fileInstances) this.#world.fail(`${uploads.length} instances are busy`)
     const names = new Set(uploads.map(({ user, name }) => `${user}/${name}`))
     if (names.size !== uploads.length) this.#world.fail('an upload has two instances')

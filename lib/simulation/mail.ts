@@ -7,6 +7,7 @@ import { MessageActor } from './messageActor.ts'
 import { MessageInvariants } from './messageInvariants.ts'
 import { SimulatedProcess } from './process.ts'
 import type { SeededRandom } from './random.ts'
+import { SentIds } from './sentIds.ts'
 import type { World } from './world.ts'
 
 /** How the handlers of a world's programs behave. */
@@ -37,6 +38,7 @@ export class Mail {
   readonly programs: readonly MessageActor[]
   readonly invariants: MessageInvariants
   readonly watch: LinkWatch
+  readonly sentIds: SentIds
   temper: Temper
   /** Messages that handlers always throw at, as many as a world has. */
   poison: number
@@ -52,6 +54,7 @@ export class Mail {
     const { random } = world.machine
     this.invariants = new MessageInvariants(world)
     this.watch = new LinkWatch(world)
+    this.sentIds = new SentIds(world)
     const users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
     const lateFrom = any && random.chance(0.3, 'somebody comes late') ? users.length - 1 : users.length
     const others = any ? random.integer(0, 5 - users.length, 'more programs for messages') : 0

@@ -3,6 +3,7 @@ import type { Member } from '../client/roster.ts'
 import type { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import type { Receipt } from '../ports/clientState.ts'
+import type { ServerStatus } from '../server/status.ts'
 import { sameBytes } from './files.ts'
 import type { MessageActor } from './messageActor.ts'
 import type { MessageRun } from './messageRun.ts'
@@ -174,8 +175,7 @@ export class MessageInvariants {
   }
 
   /** After every step: nobody is online twice, and no more than may be. */
-  check(): void {
-    const online = this.#world.server.server?.status().online ?? []
+  check({ online }: Pick<ServerStatus, 'online'> = { online: [] }): void {
     if (online.length > this.#world.limits.clients) this.#fail(`${online.length} clients are registered`)
     if (new Set(online.map(({ user }) => user)).size !== online.length) this.#fail('a user is online twice')
   }

@@ -1,5 +1,5 @@
-import { type Client, createClient } from '../client/client.ts'
 import type { Message, Receiver } from '../client/message.ts'
+import { RunningClient } from '../client/runningClient.ts'
 import type { ClientStatus } from '../client/session.ts'
 import { OspError } from '../errors.ts'
 import type { MessageActor } from './messageActor.ts'
@@ -13,7 +13,7 @@ const over: readonly string[] = ['closed', 'superseded', 'unauthorized']
 /** One run of a program that sends and receives messages. */
 export class MessageRun {
   readonly process: SimulatedProcess
-  readonly client: Client
+  readonly client: RunningClient
   /** Another program of the user listens. */
   superseded = false
   /** A handler is at work. */
@@ -28,7 +28,7 @@ export class MessageRun {
     this.#world = world
     this.#actor = actor
     this.process = process
-    this.client = createClient({
+    this.client = new RunningClient({
       to: world.network.transportOf(process),
       user: actor.user,
       token: async () => world.tokens.said(actor.user),

@@ -2,7 +2,7 @@ import { recordKey } from '../adapters/records/keys.ts'
 import { defaultLimits, type Limits } from '../limits.ts'
 import type { LogEntry } from '../ports/log.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
-import { type Server, serve } from '../server/server.ts'
+import { type RunningServer, serve } from '../server/server.ts'
 import { SimulatedProcess } from './process.ts'
 import { watchedStorage } from './watchedMailboxes.ts'
 import type { World } from './world.ts'
@@ -16,7 +16,7 @@ export class ServerActor {
   #limits: Partial<Limits>
   #runs = 0
   #process: SimulatedProcess | undefined
-  #server: Server | undefined
+  #server: RunningServer | undefined
   #mailboxes: MailboxStore | undefined
   #stopping = false
   #failing = false
@@ -29,7 +29,7 @@ export class ServerActor {
   }
 
   /** The running server, once it listens. */
-  get server(): Server | undefined {
+  get server(): RunningServer | undefined {
     return this.#server
   }
 
@@ -55,6 +55,11 @@ export class ServerActor {
 
   get running(): boolean {
     return this.#process !== undefined
+  }
+
+  /** It runs, and is to go on. */
+  get isOpen(): boolean {
+    return this.#server !== undefined && !this.#stopping
   }
 
   get process(): SimulatedProcess | undefined {

@@ -56,6 +56,11 @@ export class SimulatedSocket implements Socket {
     return this.#underWay
   }
 
+  /** It has said that it is full, and has not drained since. */
+  get isFull(): boolean {
+    return this.#full
+  }
+
   /** Nothing is sent from here any more. */
   get over(): boolean {
     return this.#closed || this.#ending

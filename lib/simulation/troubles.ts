@@ -39,6 +39,13 @@ export class Troubles {
     return this.#without.has(name) ? none : this.#random.fork(`how bad ${name}`).pick(choices, name)
   }
 
+  /** Whether it comes to this world, which it does with this probability. */
+  comes(name: string, probability: number): boolean {
+    if (!this.#random.fork(name).chance(probability, name)) return false
+    this.lasting.push(name)
+    return !this.#without.has(name)
+  }
+
   /** Whether a program or a file of this name takes part. */
   takesPart(name: string): boolean {
     return !this.#without.has(name)

@@ -17,7 +17,7 @@ export function watchedStorage(storage: Storage, world: World): Storage {
 
 /** Tells what becomes of each append, and that no mailbox grows over its bounds. */
 function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
-  const { invariants, watch } = world.mail
+  const { invariants, watch, sentIds } = world.mail
   return {
     async append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
       const { sender, id } = message
@@ -28,6 +28,7 @@ function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
         throw error
       }
       invariants.stored(sender, id)
+      sentIds.add(sender, id)
       const levels = await mailboxes.levels()
       for (const { user, messages, bytes } of levels) {
         const isFull = messages > bounds.messages || bytes > bounds.bytes

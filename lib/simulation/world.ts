@@ -2,12 +2,11 @@ import type { Client } from '../client/client.ts'
 import type { Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
 import type { Digests } from '../ports/platform.ts'
-import { AnswerWatch } from './answerWatch.ts'
 import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
 import { SimulatedDisk } from './disk.ts'
-import { drawFaults, drawLimits, drawSenders } from './drawn.ts'
+import { drawFaults, drawLimits, drawQueueLimits, drawSenders } from './drawn.ts'
 import { Ending } from './ending.ts'
 import type { SimulatedFile } from './files.ts'
 import { Invariants } from './invariants.ts'
@@ -15,14 +14,16 @@ import type { OwnLayers } from './layers.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import { PlaceWatch, platformOf } from './placeWatch.ts'
+import { pressAll } from './presser.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
+import { Queues, type Running } from './queues.ts'
 import { SeededRandom } from './random.ts'
-import { RightsWatch } from './rightsWatch.ts'
 import { ServerActor } from './serverActor.ts'
 import { VirtualTime } from './time.ts'
 import { Tokens } from './tokens.ts'
 import { type Part, Troubles, whole } from './troubles.ts'
 import { UploadWatch } from './uploadWatch.ts'
+import { Watches } from './watches.ts'
 
 /** What a world is about: sending files, messages, or both at once. */
 export type WorldKind = 'files' | 'messages' | 'both'
@@ -44,6 +45,10 @@ export interface Program {
 export interface Visitor {
   readonly process: SimulatedProcess
   readonly client: Pick<Client, 'close'>
+  /** What holds something there, where anything does. */
+  readonly running?: Running | undefined
+  /** It keeps to no bound of the protocol. */
+  readonly unruly?: boolean
   readonly gone: boolean
 }
 
@@ -81,8 +86,7 @@ export class World {
   readonly tokens: Tokens
   readonly invariants: Invariants
   readonly bounds: Bounds
-  readonly answers: AnswerWatch
-  readonly rights: RightsWatch
+  readonly queues: Queues
   readonly uploads: UploadWatch
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
@@ -96,6 +100,9 @@ export class World {
   healed = false
   readonly #seed: number
   readonly #part: Part
+  readonly #watches: Watches
+  /** What waits or is remembered has narrow bounds, and somebody presses against them. */
+  readonly #isNarrow: boolean
   readonly #chaos: Chaos
   readonly #trace: string[] = []
   readonly #happened: number[] = []
@@ -111,6 +118,7 @@ export class World {
     this.dice = random
     this.machine = { time: new VirtualTime(), random, digests }
     this.troubles = new Troubles(random, part.without)
+    this.#isNarrow = this.troubles.comes('narrow queues', 0.5)
     this.network = new SimulatedNetwork(this.machine, drawFaults(random, this.troubles))
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
@@ -122,20 +130,16 @@ export class World {
     this.tokens = new Tokens(this.machine.time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? drawLimits(random, this.troubles) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
-    const chosen = { ...forFiles, ...(sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}) }
+    const forMail = sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}
+    const chosen = { ...forFiles, ...forMail, ...(this.#isNarrow ? drawQueueLimits(random) : {}) }
+    if (this.#isNarrow && sendsMessages) this.mail.poison += random.fork('poison').pick([0, 4], 'more poison')
     this.limits = limitsWith(chosen)
     this.invariants = new Invariants(this, this.limits)
     this.bounds = new Bounds(this)
-    this.answers = new AnswerWatch(this)
-    this.rights = new RightsWatch(this)
+    this.queues = new Queues(this)
     this.uploads = new UploadWatch(this)
-    this.network.opened = (link) => {
-      this.mail.watch.watch(link)
-      this.uploads.watch(link)
-      this.bounds.watch(link)
-      this.answers.watch(link)
-      this.rights.watch(link)
-    }
+    this.#watches = new Watches(this)
+    this.network.opened = (link) => this.#watches.watch(link)
     this.server = new ServerActor(this, chosen)
     const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
     this.clients = clients
@@ -174,6 +178,7 @@ export class World {
     for (const program of this.mail.programs) program.start()
     const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
     const endMs = this.#schedule(gapMs)
+    if (this.#isNarrow) pressAll(this, endMs)
     await this.until(endMs, () => false)
     if (!this.failed) await new Ending(this).run()
     const { time } = this.machine
@@ -205,12 +210,7 @@ export class World {
   async until(endMs: number, done: () => boolean): Promise<void> {
     while (!this.failed && !done() && this.machine.time.step(endMs)) {
       await microtasks()
-      this.invariants.check()
-      this.bounds.check()
-      this.answers.check()
-      this.rights.check()
-      this.mail.invariants.check()
-      this.mail.watch.check()
+      this.#watches.check()
       if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)
     }
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
 import { defaultLimits, type Limits } from '../../lib/limits.ts'
+import { deferred } from '../../lib/runtime/deferred.ts'
 import { fromAfar } from '../support/fromAfar.ts'
 import type { RawClient } from '../support/rawClient.ts'
 import { ServerRig } from '../support/serverRig.ts'
@@ -10,9 +11,9 @@ import { turn } from '../support/turn.ts'
 const anybody = { authenticate: async ({ user }: { user: string }) => ({ user }), knows: async () => true }
 
 /** A server, and links to it that seem to come from any address. */
-async function addressed(limits: Partial<Limits>) {
+async function addressed(limits: Partial<Limits>, gone?: Promise<void>) {
   let address = ''
-  const listen = fromAfar(memoryTransport(), () => address)
+  const listen = fromAfar(memoryTransport(), () => address, gone)
   const rig = await ServerRig.start(limits, { listen, authenticator: anybody })
   return Object.assign(rig, {
     async from(host: string): Promise<RawClient> {
@@ -68,6 +69,20 @@ spec('links from one address', (it) => {
       await raw.expect('HelloAck')
     }
     assert.equal(rig.server.status().links, 2)
+  })
+
+  it('count until their sockets are gone, also where the server has ended them', async () => {
+    const gone = deferred<void>()
+    await using rig = await addressed({ linksPerAddress: 1 }, gone.promise)
+    const first = await rig.from('192.0.2.1')
+    first.send('ListReq', {})
+    await first.dismissed('malformed')
+    await refusedFrom(rig, '192.0.2.1')
+    gone.resolve()
+    await turn()
+    const again = await rig.from('192.0.2.1')
+    again.hello()
+    await again.expect('HelloAck')
   })
 
   it('are logged once when they begin to be turned away, and not for each', async () => {

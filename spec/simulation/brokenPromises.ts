@@ -50,7 +50,7 @@ export const brokenPromises: readonly Mutation[] = [
   {
     fault: 'the reply of a request is forgotten, and it is carried out again',
     file: 'lib/core/link.ts',
-    before: 'const admitted = this.#replies.admit(frame.seq)',
+    before: 'const admitted = this.replies.admit(frame.seq)',
     after: "const admitted = 'carry out' as ReturnType<Replies['admit']>",
     shownBy: messages(13),
   },

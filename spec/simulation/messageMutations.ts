@@ -97,7 +97,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/receipts.ts',
     before: 'await this.#store.put(receipt, windows * window)',
     after: 'await this.#store.put(receipt, Math.ceil(window / 2))',
-    shownBy: messages(34),
+    shownBy: messages(279),
   },
   {
     fault: 'what has a receipt is handed over again',
@@ -125,7 +125,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/inbox.ts',
     before: '    this.#waiting = []\n    this.#inHand?.requests',
     after: '    this.#inHand?.requests',
-    shownBy: messages(19),
+    shownBy: messages(154),
   },
   {
     fault: 'what a lost link leaves unanswered is sent again behind what was not sent',

@@ -5,6 +5,7 @@ import { root } from '../support/source.ts'
 import { brokenPromises } from './brokenPromises.ts'
 import { mailboxMutations } from './mailboxMutations.ts'
 import { messageMutations } from './messageMutations.ts'
+import { queueMutations } from './queueMutations.ts'
 
 /** A mend of the sources, how it is taken out, and what fails then. */
 export interface Mutation {
@@ -37,7 +38,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/server/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
-    shownBy: files(42),
+    shownBy: files(109),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
@@ -95,6 +96,7 @@ export const mutations: readonly Mutation[] = [
   ...brokenPromises,
   ...messageMutations,
   ...mailboxMutations,
+  ...queueMutations,
 ]
 
 /** What shows a fault, for people. */

@@ -1,7 +1,10 @@
 import type { Transport } from '../../lib/ports/socket.ts'
 
-/** Everybody who comes by `transport` seems to come from another machine: from the one whose address `from` tells then. */
-export function fromAfar(transport: Transport, from = () => '192.0.2.1'): Transport {
+/**
+ * Everybody who comes by `transport` seems to come from another machine: from the one whose address `from` tells then. A socket
+ * that the server closes is gone when `gone` resolves.
+ */
+export function fromAfar(transport: Transport, from = () => '192.0.2.1', gone = Promise.resolve()): Transport {
   return {
     dial: (options, signal) => transport.dial(options, signal),
     async listen(options) {
@@ -14,6 +17,8 @@ export function fromAfar(transport: Transport, from = () => '192.0.2.1'): Transp
           }
           return (accept: (socket: unknown) => void) =>
             target.start((socket) => {
+              const close = socket.close.bind(socket)
+              socket.close = (last) => close(last).then(() => gone)
               Object.defineProperty(socket, 'peer', { value: { host: from(), port: 1, local: false } })
               accept(socket)
             })

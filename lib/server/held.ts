@@ -1,0 +1,19 @@
+import type { LinkQueue, Tell } from '../core/held.ts'
+
+/** What a server holds, besides what it has stored. */
+export type ServerQueue =
+  | LinkQueue
+  | 'links'
+  | 'links that are turned away'
+  | 'addresses that are remembered'
+  | 'users who have left and are remembered'
+  | 'changes of the online list that are not told'
+  | 'bytes of deliveries'
+  | 'attempts of a user that are remembered'
+  | 'parked uploads'
+  | 'uploads that wait for an instance'
+  | 'uploads that are known for nothing'
+  | 'bytes of granted chunks'
+
+/** Is told how much there is at present; of what each link, or each user, has: of each. */
+export type TellHeld = Tell<ServerQueue>
