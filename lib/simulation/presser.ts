@@ -9,7 +9,7 @@ const mostLinks = 60
 /** Within so long after everything has healed somebody comes again. */
 const calmMs = 2_000
 
-const unreadPings = 2_500
+const unreadPings = 1_800
 
 /** A way to bring queues to their bounds, by somebody who keeps to none of his own. */
 interface Press {
@@ -22,12 +22,12 @@ interface Press {
 }
 
 const presses: readonly Press[] = [
-  { name: 'somebody does not read', chance: 0.4, again: true, press: notReading },
-  { name: 'somebody asks without end', chance: 0.2, again: true, press: asking },
-  { name: 'somebody asks for much', chance: 0.3, again: true, press: askingMuch },
-  { name: 'many links come', chance: 0.3, again: true, press: crowding },
-  { name: 'many messages are sent at once', chance: 0.03, again: false, press: sending },
-  { name: 'many bytes are sent at once', chance: 0.02, again: false, press: sendingMuch },
+  { name: 'somebody does not read', chance: 0.6, again: true, press: notReading },
+  { name: 'somebody asks without end', chance: 0.4, again: true, press: asking },
+  { name: 'somebody asks for much', chance: 0.4, again: true, press: askingMuch },
+  { name: 'many links come', chance: 0.4, again: true, press: crowding },
+  { name: 'many messages are sent at once', chance: 0.1, again: false, press: sending },
+  { name: 'many bytes are sent at once', chance: 0.08, again: false, press: sendingMuch },
 ]
 
 /** Draws who comes to press, and when: once until `endMs`, and once when everything has healed. What else happens is drawn from other randomness. */

@@ -118,7 +118,7 @@ export class World {
     this.dice = random
     this.machine = { time: new VirtualTime(), random, digests }
     this.troubles = new Troubles(random, part.without)
-    this.#isNarrow = this.troubles.comes('narrow queues', 0.5)
+    this.#isNarrow = this.troubles.comes('narrow queues', 0.15)
     this.network = new SimulatedNetwork(this.machine, drawFaults(random, this.troubles))
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined

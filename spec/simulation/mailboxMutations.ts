@@ -45,7 +45,7 @@ export const mailboxMutations: readonly Mutation[] = [
     file: 'lib/adapters/mailboxes/compaction.ts',
     before: 'this.#ledger.locate(message, place)',
     after: 'void [message, place]',
-    shownBy: messages(6),
+    shownBy: messages(20),
   },
   {
     fault: 'a message is read before it is durable',
