@@ -58,7 +58,9 @@ export class Messenger {
   }
 
   held(tell: TellHeld): void {
-    for (const part of [this.#receipts, this.#outbox, this.#inbox]) part.held(tell)
+    this.#receipts.held(tell)
+    this.#outbox.held(tell)
+    this.#inbox.held(tell)
     this.#peer?.held(tell)
   }
 

@@ -9,7 +9,9 @@ export interface UploadLink extends OnlineLink {
 
 /** Gives a link the buffers of its chunks, which end with it. */
 export function uploadLink(link: OnlineLink): UploadLink {
-  const buffers = new Buffers(clientLimits.buffers, clientLimits.bufferBytes)
+  // No chunk is longer than the frame that the server takes.
+  const bytes = Math.min(clientLimits.bufferBytes, link.welcome.maxFrame)
+  const buffers = new Buffers(clientLimits.buffers, bytes)
   link.loss.hear((why) => buffers.end(why))
   return { ...link, buffers }
 }

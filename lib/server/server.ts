@@ -188,7 +188,8 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
   held(tell: TellHeld): void {
     tell('links', this.#sessions.size + this.#leaving.size)
     tell('users who have left and are remembered', this.#host.paces.gone)
-    for (const part of [this.#door, this.#msgApp, this.#fileApp.uploads, ...this.#sessions]) part.held(tell)
+    for (const part of [this.#door, this.#msgApp, this.#fileApp.uploads]) part.held(tell)
+    for (const session of this.#sessions) session.held(tell)
   }
 
   mailboxes(): Promise<readonly MailboxLevel[]> {

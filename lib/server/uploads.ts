@@ -64,13 +64,16 @@ export class Uploads {
   }
 
   held(tell: TellHeld): void {
-    const isIdle = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
     let bytes = 0
-    for (const { chunkBytes } of this.receiving()) bytes += chunkBytes
+    let idle = 0
+    for (const { instance, transfer, queue, chunkBytes } of this.#known.values()) {
+      if (instance) bytes += chunkBytes
+      else if (!transfer && queue.waiting === 0) idle++
+    }
     tell('bytes of granted chunks', bytes)
     tell('parked uploads', this.#parked.size)
     tell('uploads that wait for an instance', this.#share.waiting)
-    tell('uploads that are known for nothing', this.open().filter(isIdle).length)
+    tell('uploads that are known for nothing', idle)
   }
 
   /** Carries `job` out for (user, name), after what was asked about it before. */

@@ -14,30 +14,32 @@ const unreadPings = 1_800
 /** A way to bring queues to their bounds, by somebody who keeps to none of his own. */
 interface Press {
   readonly name: string
-  /** How often it comes to a world. */
-  readonly chance: number
+  /** How often it comes, compared with the others. */
+  readonly weight: number
   /** It comes once more when everything has healed. */
   readonly again: boolean
   readonly press: (visit: Visit) => void
 }
 
 const presses: readonly Press[] = [
-  { name: 'somebody does not read', chance: 0.6, again: true, press: notReading },
-  { name: 'somebody asks without end', chance: 0.4, again: true, press: asking },
-  { name: 'somebody asks for much', chance: 0.4, again: true, press: askingMuch },
-  { name: 'many links come', chance: 0.4, again: true, press: crowding },
-  { name: 'many messages are sent at once', chance: 0.1, again: false, press: sending },
-  { name: 'many bytes are sent at once', chance: 0.08, again: false, press: sendingMuch },
+  { name: 'somebody does not read', weight: 3, again: true, press: notReading },
+  { name: 'somebody asks without end', weight: 3, again: true, press: asking },
+  { name: 'somebody asks for much', weight: 3, again: true, press: askingMuch },
+  { name: 'many links come', weight: 4, again: true, press: crowding },
+  { name: 'many messages are sent at once', weight: 1, again: false, press: sending },
+  { name: 'many bytes are sent at once', weight: 1, again: false, press: sendingMuch },
 ]
 
 /** Draws who comes to press, and when: once until `endMs`, and once when everything has healed. What else happens is drawn from other randomness. */
-export function pressAll(world: World, endMs: number): void {
-  for (const press of presses) {
-    if (!world.troubles.comes(press.name, press.chance)) continue
-    const dice = world.machine.random.fork(press.name)
-    comeAt(dice.fraction('time until somebody presses') * endMs, world, press)
-    if (press.again) comeAt(endMs + dice.fraction('time until somebody presses again') * calmMs, world, press)
-  }
+export function drawPress(world: World, endMs: number): void {
+  const dice = world.machine.random.fork('presses')
+  const press = dice.pick(
+    presses.flatMap((press) => Array.from({ length: press.weight }, () => press)),
+    'who presses',
+  )
+  if (!world.troubles.comes(press.name, 1)) return
+  comeAt(dice.fraction('time until somebody presses') * endMs, world, press)
+  if (press.again) comeAt(endMs + dice.fraction('time until somebody presses again') * calmMs, world, press)
 }
 
 function comeAt(ms: number, world: World, { name, press }: Press): void {

@@ -14,7 +14,7 @@ import type { OwnLayers } from './layers.ts'
 import { drawMailLimits, Mail } from './mail.ts'
 import { SimulatedNetwork } from './network.ts'
 import { PlaceWatch, platformOf } from './placeWatch.ts'
-import { pressAll } from './presser.ts'
+import { drawPress } from './presser.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { Queues, type Running } from './queues.ts'
 import { SeededRandom } from './random.ts'
@@ -118,7 +118,7 @@ export class World {
     this.dice = random
     this.machine = { time: new VirtualTime(), random, digests }
     this.troubles = new Troubles(random, part.without)
-    this.#isNarrow = this.troubles.comes('narrow queues', 0.15)
+    this.#isNarrow = this.troubles.comes('narrow queues', 0.25)
     this.network = new SimulatedNetwork(this.machine, drawFaults(random, this.troubles))
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
@@ -178,7 +178,7 @@ export class World {
     for (const program of this.mail.programs) program.start()
     const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
     const endMs = this.#schedule(gapMs)
-    if (this.#isNarrow) pressAll(this, endMs)
+    if (this.#isNarrow) drawPress(this, endMs)
     await this.until(endMs, () => false)
     if (!this.failed) await new Ending(this).run()
     const { time } = this.machine
