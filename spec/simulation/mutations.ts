@@ -80,7 +80,7 @@ const fileMutations: readonly Mutation[] = [
     file: 'lib/core/requests.ts',
     before: 'if (pending.freed || pending.copies > 0) return',
     after: 'if (pending.freed) return',
-    shownBy: files(385),
+    shownBy: files(461),
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
