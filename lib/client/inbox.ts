@@ -29,6 +29,8 @@ export class Inbox {
   #link: OnlineLink | undefined
   /** Deliveries of this link that may be unanswered, as far as is known. */
   #window: number = fixed.replies
+  /** The latest that a server has granted: by it receipts are kept, and nothing is handed over before. */
+  #granted: number | undefined
   /** Came on this link and are not handed over yet, in the order in which the server has sent them. */
   #waiting: Delivery[] = []
   #inHand: Delivery | undefined
@@ -62,7 +64,9 @@ export class Inbox {
 
   registered({ deliveryWindow }: Registered): void {
     this.#window = Math.min(deliveryWindow, fixed.replies)
+    this.#granted = this.#window
     this.#checkWindow()
+    this.#pump()
   }
 
   held(tell: TellHeld): void {
@@ -113,6 +117,10 @@ export class Inbox {
     return this.#waiting.length + (this.#inHand?.requests.length ? 1 : 0)
   }
 
+  get #receiptWindow(): number {
+    return this.#granted ?? fixed.replies
+  }
+
   #checkWindow(): void {
     if (this.#unhandled > this.#window) throw nonsense(`it delivers over ${this.#window} messages at once`)
   }
@@ -143,7 +151,7 @@ export class Inbox {
     const receiving = this.#receiving
     const [delivery] = this.#waiting
     const [request] = delivery?.requests ?? []
-    if (!delivery || !request || !receiving || receiving.signal.aborted) return undefined
+    if (!delivery || !request || !receiving || receiving.signal.aborted || !this.#granted) return undefined
     const socket = this.#link?.peer.socket
     // One that was sent before may still be on its way.
     if (socket instanceof FollowedSocket && socket.arrivals.complete < request.seq) return undefined
@@ -167,7 +175,7 @@ export class Inbox {
     if (tried !== 'done') {
       const why = new OspError('internal', tried.message, { cause: tried })
       log({ level: 'error', event: 'message-given-up', seq, from, text: why.message })
-      receipts.giveUp(delivery, why, this.#window)
+      receipts.giveUp(delivery, why, this.#receiptWindow)
       this.#refuse(delivery, why)
       return true
     }
@@ -180,11 +188,11 @@ export class Inbox {
   /** It was handed over before, and its answer was lost. */
   #again(delivery: Delivery): void {
     this.#acknowledge(delivery)
-    this.#logged(delivery, this.#options.receipts.again(delivery, this.#window)).catch(() => {})
+    this.#logged(delivery, this.#options.receipts.again(delivery, this.#receiptWindow)).catch(() => {})
   }
 
   #keep(delivery: Delivery): Promise<void> {
-    return this.#logged(delivery, this.#options.receipts.keep(delivery, this.#window))
+    return this.#logged(delivery, this.#options.receipts.keep(delivery, this.#receiptWindow))
   }
 
   async #logged({ message }: Delivery, kept: Promise<void>): Promise<void> {

@@ -79,7 +79,8 @@ export class Ending {
     await this.#world.until(time.now() + settlingMs, ended)
     await this.#world.until(time.now() + settlingMs, () => server.server !== undefined)
     server.stop()
-    await this.#world.until(time.now() + settlingMs, () => !server.running)
+    // Somebody may have come meanwhile.
+    await this.#world.until(time.now() + settlingMs, () => !server.running && ended())
     if (this.#world.failed) return
     if (server.running || !ended()) this.#world.fail('not everybody has ended')
     await this.#world.until(time.now() + settlingMs, () => network.links.size === 0)

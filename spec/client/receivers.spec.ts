@@ -132,6 +132,38 @@ spec('the receipt of a message', (it) => {
     assert.deepEqual(state.kept, [[receipt, 8 * 5]])
   })
 
+  it('is kept among as many where its link was lost, and the next one has not granted a window', async () => {
+    await using server = new ScriptedServer()
+    const state = new TroubledState()
+    const handled = deferred<void>()
+    server.client({ state }).receive(() => handled.promise)
+    const link = await server.listening({ window: 5 })
+    link.ask(delivery(1))
+    await turn()
+    link.break()
+    await server.pass(clientLimits.reconnectMostMs)
+    const next = await server.link()
+    await next.expect('RegistReq')
+    handled.resolve()
+    await turn()
+    assert.deepEqual(state.kept, [[receipt, 8 * 5]])
+  })
+
+  it('waits for the window: a message that comes before is handed over behind it', async () => {
+    await using server = new ScriptedServer({ reliable: false })
+    const state = new TroubledState()
+    const came: number[] = []
+    server.client({ state }).receive(({ seq }) => void came.push(seq))
+    const link = await server.link()
+    const asked = await link.expect('RegistReq')
+    link.ask(delivery(1))
+    await turn()
+    assert.deepEqual(came, [])
+    link.reply(asked, { event: 'RegistAck', instance: 7, listVersion: 1, deliveryWindow: 5 })
+    await link.expect('DeliverMsgAck')
+    assert.deepEqual([came, state.kept], [[1], [[receipt, 8 * 5]]])
+  })
+
   it('that cannot be kept is tried again, after longer and longer, and the message is not acknowledged before', async () => {
     await using server = new ScriptedServer()
     const state = new TroubledState()
