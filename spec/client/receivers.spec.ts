@@ -160,6 +160,7 @@ spec('the receipt of a message', (it) => {
     await turn()
     assert.deepEqual(came, [])
     link.reply(asked, { event: 'RegistAck', instance: 7, listVersion: 1, deliveryWindow: 5 })
+    link.list(1, [])
     await link.expect('DeliverMsgAck')
     assert.deepEqual([came, state.kept], [[1], [[receipt, 8 * 5]]])
   })
