@@ -11,9 +11,6 @@ import { linkOf } from './serverLog.ts'
 
 const longestAttempt = 0xff
 
-/** At least one message is read, however few the bytes. */
-const one = { messages: 1, bytes: 1 }
-
 /**
  * The way of one mailbox's messages to the one who has registered for them: in order, at most so many counted from the oldest
  * unanswered one, each removed when it was acknowledged (docs/protocol.md, "Messages", Receiving).
@@ -61,26 +58,28 @@ export class Delivery {
     const overdue = this.#sent.overdue(this.#host.clock.now())
     const starved = overdue !== undefined && this.#host.mayRead(this) === 'none'
     if (overdue && !starved) void this.#repeat(overdue)
-    else if (this.#hasRoom) this.#sendNext()
+    else if (this.#sent.room.messages > 0) this.#sendNext()
     if (!starved && !this.#ended) this.#alarm.by(this.#sent.dueAt)
     if (this.#read.length === 0) void this.#fill()
-    return this.#hasRoom && this.#read.length > 0
+    return this.#sent.room.messages > 0 && this.#read.length > 0
   }
 
   /** The link has ended. Returns how often what is unanswered was sent. */
   end(): Map<number, number> {
     this.#ended = true
     this.#alarm.stop()
-    for (let unsent = this.#read.shift(); unsent; unsent = this.#read.shift()) this.#hold(-unsent.content.length)
+    const unsent = new Set<number>()
+    for (let next = this.#read.shift(); next; next = this.#read.shift()) {
+      unsent.add(next.seq)
+      this.#hold(-next.content.length)
+    }
+    // What was passed by and not read has left the mailbox: it is damaged, or has expired.
+    for (const seq of this.#attempts.keys()) if (seq <= this.#lastRead && !unsent.has(seq)) this.#attempts.delete(seq)
     for (const sent of this.#sent) {
       this.#left(sent)
       if (!sent.removed) this.#attempts.set(sent.seq, sent.attempt)
     }
     return this.#attempts
-  }
-
-  get #hasRoom(): boolean {
-    return this.#sent.room.messages > 0
   }
 
   #sendNext(): void {
@@ -216,7 +215,8 @@ export class Delivery {
     if (room.messages === 0 || this.#reading || !this.#more) return
     const may = this.#host.mayRead(this)
     if (may === 'none') return
-    const { messages: most, bytes } = may === 'window' ? room : one
+    // At least one message is read, however few the bytes.
+    const { messages: most, bytes } = may === 'window' ? room : { messages: 1, bytes: 1 }
     this.#reading = true
     this.#more = false
     // Counted before it is there: many may read at once.

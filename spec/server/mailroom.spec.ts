@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { defaultLimits, KiB } from '../../lib/limits.ts'
 import { type Handed, type Recipient, roomWith } from '../support/mailroomRig.ts'
 import { patterned } from '../support/memorySource.ts'
+import { textOf } from '../support/messageClient.ts'
 import { spec } from '../support/spec.ts'
 import { pass, turn } from '../support/turn.ts'
 
@@ -53,6 +54,33 @@ spec('the sending work', (it) => {
     for (let times = 0; times < 300; times++) await pass(clock, 30_000)
     assert.equal(alice.handed.length, 301)
     assert.equal(alice.handed.at(-1)?.message.attempt, 255)
+  })
+
+  it('remembers no attempts of what has left the mailbox while nobody listened', async () => {
+    const { room, post, listen, clock } = await roomWith({ deliveryWindow: 2, messageAgeMs: 1_800_000 })
+    await post(['alice'], '1')
+    await pass(clock, 3_000_000)
+    for (const text of ['2', '3']) await post(['alice'], text)
+    const remembered: number[] = []
+    for (let links = 0; links < 2; links++) {
+      const alice = await listen('alice', { takes: true })
+      assert.deepEqual(
+        alice.handed.map(({ message }) => [textOf(message.content), message.attempt]),
+        links === 0
+          ? [
+              ['1', 1],
+              ['2', 1],
+            ]
+          : [
+              ['2', 2],
+              ['3', 1],
+            ],
+      )
+      room.stop('alice')
+      room.held((queue, count) => queue === 'attempts of a user that are remembered' && remembered.push(count))
+      await pass(clock, 600_000)
+    }
+    assert.deepEqual(remembered, [2, 2])
   })
 })
 
