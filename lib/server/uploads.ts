@@ -65,15 +65,12 @@ export class Uploads {
 
   held(tell: TellHeld): void {
     let bytes = 0
-    let idle = 0
-    for (const { instance, transfer, queue, chunkBytes } of this.#known.values()) {
-      if (instance) bytes += chunkBytes
-      else if (!transfer && queue.waiting === 0) idle++
-    }
+    for (const { chunkBytes } of this.receiving()) bytes += chunkBytes
+    const isIdle = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
     tell('bytes of granted chunks', bytes)
     tell('parked uploads', this.#parked.size)
     tell('uploads that wait for an instance', this.#share.waiting)
-    tell('uploads that are known for nothing', idle)
+    tell('uploads that are known for nothing', this.open().filter(isIdle).length)
   }
 
   /** Carries `job` out for (user, name), after what was asked about it before. */
