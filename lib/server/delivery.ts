@@ -201,10 +201,7 @@ export class Delivery {
 
   /** They are in the mailbox no more. */
   #gone(group: readonly Sent[]): void {
-    for (const sent of group) {
-      sent.removed = true
-      this.#attempts.delete(sent.seq)
-    }
+    for (const sent of group) sent.removed = true
     this.#sent.settle()
     if (!this.#ended) this.#host.ready(this)
   }
