@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
+import { Serial } from '../../lib/runtime/serial.ts'
 
 type Call = (...args: unknown[]) => Promise<unknown>
 
@@ -25,6 +26,7 @@ const all = [...calls, 'statfs', 'unlink'] as const
  */
 export function foldedCase(directory: string): Disposable {
   const own = Object.fromEntries(all.map((name) => [name, fs[name]])) as unknown as Record<string, Call>
+  const calling = new Serial()
   const entries = async (path: string) => (await own.readdir?.(path).catch(() => [])) as string[]
   const found = async (path: unknown) => {
     if (typeof path !== 'string' || !path.startsWith(directory + sep)) return path
@@ -37,10 +39,12 @@ export function foldedCase(directory: string): Disposable {
   }
   const folding =
     (name: string) =>
-    async (first: unknown, second: unknown, ...more: unknown[]) => {
-      const isPair = name === 'link' || name === 'rename'
-      return await own[name]?.(await found(first), isPair ? await found(second) : second, ...more)
-    }
+    (first: unknown, second: unknown, ...more: unknown[]) =>
+      // One call at a time: a file system that folds case looks for an entry and makes it in one step.
+      calling.run(async () => {
+        const isPair = name === 'link' || name === 'rename'
+        return await own[name]?.(await found(first), isPair ? await found(second) : second, ...more)
+      })
   Object.assign(fs, Object.fromEntries(all.map((name) => [name, folding(name)])))
   syncBuiltinESMExports()
   return {
