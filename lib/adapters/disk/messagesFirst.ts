@@ -6,7 +6,7 @@ const slowMs = 4
 /** Uploads rest this many times what a slow append took longer than usual. */
 const restTimes = 2
 
-/** No upload waits longer for its turn, whatever appends take. */
+/** No rest is longer, and no upload waits longer for its turn, whatever appends take. */
 const mostMs = 250
 
 /** What is usual rises by this part of the difference with each append that takes longer, and falls at once. */
@@ -62,7 +62,7 @@ export class MessagesFirst {
   #took(ms: number): void {
     this.#usualMs = ms < this.#usualMs ? ms : this.#usualMs + (ms - this.#usualMs) * risePart
     const longer = ms - this.#usualMs
-    if (longer > slowMs) this.#restUntilMs = this.#clock.now() + longer * restTimes
+    if (longer > slowMs) this.#restUntilMs = this.#clock.now() + Math.min(longer * restTimes, mostMs)
   }
 
   /** Lets those go that wait, or sees to it that they go when the rest is over. */

@@ -99,6 +99,18 @@ spec('uploads beside messages on one disk', (it) => {
     await done
   })
 
+  it('rest 250 ms at most after one that took a minute', async () => {
+    const { clock, first, append } = begun()
+    await append(1)
+    await append(60_000)
+    const turn = first.turn()
+    clock.pass(249)
+    assert.equal(await isOver(turn), false)
+    clock.pass(1)
+    await turn
+    assert.equal(await isOver(first.turn()), true)
+  })
+
   it('do not rest on a disk where every append takes as long', async () => {
     const { first, append } = begun()
     await append(30)
