@@ -16,7 +16,7 @@ export type Facts = Iterable<Fact>
 /** States a fact about a subject, proved within `limitMs`. */
 export type It = (fact: string, proof: () => Promise<void>, options?: { limitMs?: number }) => void
 
-const defaultLimitMs = 20_000
+const defaultLimitMs = 180_000
 
 /** The facts about a subject; with `skipped`, why none of them can be shown. */
 export function factsOf(subject: string, state: (it: It) => void, skipped?: string): readonly Fact[] {

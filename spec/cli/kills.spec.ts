@@ -46,51 +46,47 @@ function drawKills(): { victim: 'server' | 'client'; atBytes: number }[] {
 }
 
 spec('five files of 64 MiB at once', (it) => {
-  it(
-    'are stored whole, though the server is killed three times and the client twice',
-    async () => {
-      const directory = await mkdtemp(join(tmpdir(), 'ospd-kills-'))
-      const data = join(directory, 'data')
-      const kills = drawKills()
-      const drawn = kills.map(({ victim, atBytes }) => `${victim} at ${(atBytes / MiB).toFixed(1)} MiB`).join(', ')
-      await using between = await proxy()
-      let server = await daemon(data, between)
-      let client: Running | undefined
-      try {
-        const digests = new Map<string, string>()
-        const paths = names.map((name) => join(directory, name))
-        for (const path of paths) {
-          const bytes = randomFillSync(new Uint8Array(fileBytes))
-          digests.set(path, digestOf(bytes))
-          await writeFile(path, bytes)
-        }
-        client = send(paths, between.port, join(directory, 'state'))
-        for (const { victim, atBytes } of kills) {
-          await Promise.race([between.reached(atBytes), client.ended])
-          assert.equal(client.child.exitCode, null, `the client ended too early: ${client.stderr} (${drawn})`)
-          if (victim === 'server') {
-            await server.kill()
-            server = await daemon(data, between)
-          } else {
-            await client.kill()
-            client = send(paths, between.port, join(directory, 'state'))
-          }
-        }
-        const { code } = await client.ended
-        assert.equal(code, 0, `${client.stderr} (${drawn})`)
-        for (const [at, path] of paths.entries()) {
-          const stored = await readFile(join(data, 'files', 'alice', names[at] ?? ''))
-          assert.equal(digestOf(stored), digests.get(path), `${path} (${drawn})`)
-        }
-        assert.deepEqual(await readdir(join(data, 'partial')), [], 'a partial file is left')
-        const times = between.sentBytes / allBytes
-        assert.ok(times < 1.5, `${times.toFixed(2)} times the files' size was sent (${drawn})`)
-      } finally {
-        await client?.kill()
-        await server.kill()
-        await rm(directory, { recursive: true })
+  it('are stored whole, though the server is killed three times and the client twice', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'ospd-kills-'))
+    const data = join(directory, 'data')
+    const kills = drawKills()
+    const drawn = kills.map(({ victim, atBytes }) => `${victim} at ${(atBytes / MiB).toFixed(1)} MiB`).join(', ')
+    await using between = await proxy()
+    let server = await daemon(data, between)
+    let client: Running | undefined
+    try {
+      const digests = new Map<string, string>()
+      const paths = names.map((name) => join(directory, name))
+      for (const path of paths) {
+        const bytes = randomFillSync(new Uint8Array(fileBytes))
+        digests.set(path, digestOf(bytes))
+        await writeFile(path, bytes)
       }
-    },
-    { limitMs: 100_000 },
-  )
+      client = send(paths, between.port, join(directory, 'state'))
+      for (const { victim, atBytes } of kills) {
+        await Promise.race([between.reached(atBytes), client.ended])
+        assert.equal(client.child.exitCode, null, `the client ended too early: ${client.stderr} (${drawn})`)
+        if (victim === 'server') {
+          await server.kill()
+          server = await daemon(data, between)
+        } else {
+          await client.kill()
+          client = send(paths, between.port, join(directory, 'state'))
+        }
+      }
+      const { code } = await client.ended
+      assert.equal(code, 0, `${client.stderr} (${drawn})`)
+      for (const [at, path] of paths.entries()) {
+        const stored = await readFile(join(data, 'files', 'alice', names[at] ?? ''))
+        assert.equal(digestOf(stored), digests.get(path), `${path} (${drawn})`)
+      }
+      assert.deepEqual(await readdir(join(data, 'partial')), [], 'a partial file is left')
+      const times = between.sentBytes / allBytes
+      assert.ok(times < 1.5, `${times.toFixed(2)} times the files' size was sent (${drawn})`)
+    } finally {
+      await client?.kill()
+      await server.kill()
+      await rm(directory, { recursive: true })
+    }
+  })
 })

@@ -35,21 +35,17 @@ spec('osp msg', (it) => {
     assert.equal((await chat.osp('alice', ['msg', 'bob', 'carol', 'bob', 'hi'])).stdout, 'bob stored\ncarol stored\n')
   })
 
-  it(
-    'takes a text as it is',
-    async () => {
-      await using chat = await chatter()
-      const texts = ['help', 'completion', 'send', '007', '"q"', ' a\n丁😀\t', '']
-      for (const text of texts) assert.equal((await chat.osp('alice', ['msg', 'bob', text])).code, 0, text)
-      assert.equal((await chat.osp('alice', ['msg', 'bob', '--', '--user'])).code, 0)
-      const messages = await received(chat, 'bob', texts.length + 1)
-      assert.deepEqual(
-        messages.map((message) => message.text()),
-        [...texts, '--user'],
-      )
-    },
-    { limitMs: 60_000 },
-  )
+  it('takes a text as it is', async () => {
+    await using chat = await chatter()
+    const texts = ['help', 'completion', 'send', '007', '"q"', ' a\n丁😀\t', '']
+    for (const text of texts) assert.equal((await chat.osp('alice', ['msg', 'bob', text])).code, 0, text)
+    assert.equal((await chat.osp('alice', ['msg', 'bob', '--', '--user'])).code, 0)
+    const messages = await received(chat, 'bob', texts.length + 1)
+    assert.deepEqual(
+      messages.map((message) => message.text()),
+      [...texts, '--user'],
+    )
+  })
 
   it('sends what stands on stdin, byte by byte', async () => {
     await using chat = await chatter()

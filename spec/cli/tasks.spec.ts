@@ -52,7 +52,6 @@ spec('an osp send that is running', (it) => {
       assert.equal(stored('big'), content.toString('latin1'))
       assert.deepEqual(states(await tasks('tasks')), ['big done'])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -72,7 +71,6 @@ spec('an osp send that is running', (it) => {
         assert.ok(sender.stdout.includes(`  ${at.path}/${name}\n`), sender.stdout)
       }
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -88,7 +86,6 @@ spec('an osp send that is running', (it) => {
       assert.match(sender.stderr, /^osp: big: the upload was cancelled$/mu)
       assert.equal((await run('tasks')).stdout, '')
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -107,7 +104,6 @@ spec('an osp send that is running', (it) => {
       assert.match(String(a?.code), /^(?:link-lost|unreachable)$/u)
       assert.match((await bench.run('tasks', '--why')).stdout, /^1 {2}waiting .* a\n {3}\S.*\n2 {2}waiting .* b\n/u)
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -123,7 +119,6 @@ spec('an osp send that is running', (it) => {
       assert.deepEqual(states(await bench.tasks('tasks')), ['big paused'])
       assert.equal(sender.child.exitCode, null)
     }),
-    { limitMs: 60_000 },
   )
 })
 
@@ -144,7 +139,6 @@ spec('a second osp send', (it) => {
       assert.equal((await sender.ended).code, 0)
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -164,7 +158,6 @@ spec('a second osp send', (it) => {
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)
       assert.equal(stored('mine'), 'mine')
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -176,7 +169,6 @@ spec('a second osp send', (it) => {
       assert.match(stdout, new RegExp(`^\\w{64} {2}${bench.at.path}/big\n$`, 'u'))
       assert.equal((await sender.ended).code, 0)
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -196,6 +188,5 @@ spec('a second osp send', (it) => {
       assert.equal(stdout.split('\n').length, 3)
       assert.equal(stored('mine').length, bigBytes)
     }),
-    { limitMs: 60_000 },
   )
 })

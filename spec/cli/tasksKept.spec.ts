@@ -32,7 +32,6 @@ spec('without a running osp send, tasks', (it) => {
       const { code, stderr: said } = await run('send')
       assert.deepEqual({ code, said }, { code: 0, said: 'osp: there is nothing left to send\n' })
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -53,7 +52,6 @@ spec('without a running osp send, tasks', (it) => {
       assert.equal(stored('big').length, bigBytes)
       assert.deepEqual(states(await tasks('tasks')), ['big done'])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -69,7 +67,6 @@ spec('without a running osp send, tasks', (it) => {
       assert.equal(stdout.split('\n').length, 5)
       for (const name of names) assert.equal(stored(name).length, bigBytes / 3)
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -84,7 +81,6 @@ spec('without a running osp send, tasks', (it) => {
       assert.deepEqual(states(await tasks('tasks')), ['a waiting', 'b waiting'])
       assert.equal((await run('send')).stdout.split('\n').length, 3)
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -95,7 +91,6 @@ spec('without a running osp send, tasks', (it) => {
       assert.equal((await run('send', 'a', '--retry-for', '200ms')).code, 3)
       assert.deepEqual(states(await tasks('tasks')), ['a waiting'])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -107,7 +102,6 @@ spec('without a running osp send, tasks', (it) => {
       assert.equal(code, 0)
       assert.equal(stdout.split('\n').length, 351)
     }),
-    { limitMs: 60_000 },
   )
 })
 
@@ -129,7 +123,6 @@ spec('cancelling without a running osp send', (it) => {
       // The server begins anew.
       assert.equal((await run('send', 'big')).code, 0)
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -153,7 +146,6 @@ spec('cancelling without a running osp send', (it) => {
       assert.match(sent.stderr, /big: cancelled/u)
       assert.deepEqual(partials(), [])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -166,7 +158,6 @@ spec('cancelling without a running osp send', (it) => {
       assert.equal(stderr, 'osp: stored already, and left as it is: 1\n')
       assert.equal(stored('a'), 'a')
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -181,6 +172,5 @@ spec('cancelling without a running osp send', (it) => {
       assert.equal(code, 2)
       assert.match(stderr, /TASK is a number that "osp tasks" prints, not movie\.mp4/u)
     }),
-    { limitMs: 60_000 },
   )
 })

@@ -22,7 +22,6 @@ spec('osp send of stdin', (it) => {
       assert.deepEqual(spooled(state), [])
       assert.equal((await tasks('tasks'))[0]?.file, '-')
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -38,7 +37,6 @@ spec('osp send of stdin', (it) => {
       assert.equal(stored('stream'), content.toString('latin1'))
       assert.deepEqual(spooled(state), [])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -49,7 +47,6 @@ spec('osp send of stdin', (it) => {
       assert.match((await run('cancel', '--all')).stdout, /cancelled/u)
       assert.deepEqual(spooled(state), [])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -63,7 +60,6 @@ spec('osp send of stdin', (it) => {
       assert.equal((await run('send')).code, 0)
       assert.deepEqual(spooled(state), [])
     }),
-    { limitMs: 60_000 },
   )
 
   it(
@@ -77,6 +73,5 @@ spec('osp send of stdin', (it) => {
       assert.deepEqual(spooled(state), [])
       assert.deepEqual(await tasks('tasks'), [])
     }),
-    { limitMs: 60_000 },
   )
 })

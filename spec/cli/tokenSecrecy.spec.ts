@@ -54,46 +54,38 @@ async function server() {
 }
 
 spec('a token', (it) => {
-  it(
-    'is in nothing that a command prints or writes, but in the file where it is kept',
-    async () => {
-      await using at = await server()
-      const login = await at.osp(['login', '--json'], { input: marked })
-      const outcomes = await runAll(at, lines)
-      assert.deepEqual(
-        outcomes.map(({ code }) => code),
-        lines.map(() => 0),
-      )
-      assertSecret(at, [login, ...outcomes])
-    },
-    { limitMs: 60_000 },
-  )
+  it('is in nothing that a command prints or writes, but in the file where it is kept', async () => {
+    await using at = await server()
+    const login = await at.osp(['login', '--json'], { input: marked })
+    const outcomes = await runAll(at, lines)
+    assert.deepEqual(
+      outcomes.map(({ code }) => code),
+      lines.map(() => 0),
+    )
+    assertSecret(at, [login, ...outcomes])
+  })
 
-  it(
-    'of the environment is in nothing at all, also where the server refuses it',
-    async () => {
-      await using at = await server()
-      at.tokens.set('alice', 'another')
-      const outcomes = await runAll(
-        at,
-        asking.map((line) => [...line, '--json']),
-        { OSP_TOKEN: marked },
-      )
-      assert.ok(outcomes.some(({ code }) => code === 4))
-      assertSecret(at, outcomes)
-      const helps = await Promise.all(
-        [
-          ['--help'],
-          ['login', '--help'],
-          ['send', '--help'],
-          ['completion'],
-          ['--get-yargs-completions', 'osp', 'login', ''],
-        ].map((args) => run('osp', args, { env: { OSP_TOKEN: marked } })),
-      )
-      assertSecret(at, helps)
-    },
-    { limitMs: 60_000 },
-  )
+  it('of the environment is in nothing at all, also where the server refuses it', async () => {
+    await using at = await server()
+    at.tokens.set('alice', 'another')
+    const outcomes = await runAll(
+      at,
+      asking.map((line) => [...line, '--json']),
+      { OSP_TOKEN: marked },
+    )
+    assert.ok(outcomes.some(({ code }) => code === 4))
+    assertSecret(at, outcomes)
+    const helps = await Promise.all(
+      [
+        ['--help'],
+        ['login', '--help'],
+        ['send', '--help'],
+        ['completion'],
+        ['--get-yargs-completions', 'osp', 'login', ''],
+      ].map((args) => run('osp', args, { env: { OSP_TOKEN: marked } })),
+    )
+    assertSecret(at, helps)
+  })
 
   it('is not in the text of a crash', async () => {
     await using at = await server()
@@ -108,30 +100,26 @@ spec('a token', (it) => {
 })
 
 spec('what osp keeps', (it) => {
-  it(
-    'is for its owner alone, whatever the umask',
-    async () => {
-      await using at = await server()
-      const umask = process.umask(0)
-      try {
-        await at.osp(['login'], { input: marked })
-        await runAll(at, asking)
-        await at.osp(['add', '-', '--as', 'c.txt'], { input: 'content' })
-      } finally {
-        process.umask(umask)
-      }
-      const state = join(at.at.path, 'state')
-      const rights = readdirSync(state, { recursive: true, withFileTypes: true }).map((entry) => {
-        const path = join(entry.parentPath, entry.name)
-        return `${entry.name} ${(statSync(path).mode & 0o777).toString(8)} ${entry.isDirectory() ? 'directory' : 'file'}`
-      })
-      assert.ok(rights.some((each) => each.startsWith('tasks ')) && rights.some((each) => each.startsWith('receipts ')))
-      assert.deepEqual(
-        rights.filter((each) => !/ (?:700 directory|600 file)$/u.test(each)),
-        [],
-      )
-      assert.equal(statSync(state).mode & 0o777, 0o700)
-    },
-    { limitMs: 60_000 },
-  )
+  it('is for its owner alone, whatever the umask', async () => {
+    await using at = await server()
+    const umask = process.umask(0)
+    try {
+      await at.osp(['login'], { input: marked })
+      await runAll(at, asking)
+      await at.osp(['add', '-', '--as', 'c.txt'], { input: 'content' })
+    } finally {
+      process.umask(umask)
+    }
+    const state = join(at.at.path, 'state')
+    const rights = readdirSync(state, { recursive: true, withFileTypes: true }).map((entry) => {
+      const path = join(entry.parentPath, entry.name)
+      return `${entry.name} ${(statSync(path).mode & 0o777).toString(8)} ${entry.isDirectory() ? 'directory' : 'file'}`
+    })
+    assert.ok(rights.some((each) => each.startsWith('tasks ')) && rights.some((each) => each.startsWith('receipts ')))
+    assert.deepEqual(
+      rights.filter((each) => !/ (?:700 directory|600 file)$/u.test(each)),
+      [],
+    )
+    assert.equal(statSync(state).mode & 0o777, 0o700)
+  })
 })

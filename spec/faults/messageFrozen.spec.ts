@@ -12,47 +12,43 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 spec('a recipient that is frozen for longer than the keep-alive allows', (it) => {
   if (!canFreeze) return it.skip('loses only its link', 'whether a process is frozen is asked of Linux')
 
-  it(
-    'loses its link and holds up nobody; thawed, it comes back and is handed everything once, in order',
-    async () => {
-      await using place = await MortalServer.in()
-      const server = await place.daemon(['--keep-alive', '500ms'])
-      const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
-      const [alice, carol] = [place.client(), new Recipient(place.client({ user: 'carol' }))]
-      const state = join(place.data, '../state')
-      await using bob = correspondent({ port: Number(port), user: 'bob', state, listens: true })
-      await areOnline(alice, ['bob', 'carol'])
-      const relay = async (texts: readonly string[]) => {
-        const states = await Promise.all(texts.map((text) => alice.send(['bob', 'carol'], text)))
-        await carol.got(texts.at(-1) ?? '')
-        return states.map(([ofBob]) => ofBob?.status)
-      }
-      await relay(numbers(0, 5))
-      await bob.got('4')
+  it('loses its link and holds up nobody; thawed, it comes back and is handed everything once, in order', async () => {
+    await using place = await MortalServer.in()
+    const server = await place.daemon(['--keep-alive', '500ms'])
+    const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+    const [alice, carol] = [place.client(), new Recipient(place.client({ user: 'carol' }))]
+    const state = join(place.data, '../state')
+    await using bob = correspondent({ port: Number(port), user: 'bob', state, listens: true })
+    await areOnline(alice, ['bob', 'carol'])
+    const relay = async (texts: readonly string[]) => {
+      const states = await Promise.all(texts.map((text) => alice.send(['bob', 'carol'], text)))
+      await carol.got(texts.at(-1) ?? '')
+      return states.map(([ofBob]) => ofBob?.status)
+    }
+    await relay(numbers(0, 5))
+    await bob.got('4')
 
-      await freeze(bob)
-      const { length: told } = server.stderr
-      // Some come to lie where bob will find them, more than its window holds.
-      await relay(numbers(5, 50))
-      await turns(() => /link-closed user=bob .*code=(?:timed-out|slow-consumer)/u.test(server.stderr.slice(told)))
-      const states = await relay(numbers(50, 60))
-      assert.deepEqual(
-        states,
-        states.map(() => 'stored'),
-      )
-      assert.equal(bob.handed.length, 5)
+    await freeze(bob)
+    const { length: told } = server.stderr
+    // Some come to lie where bob will find them, more than its window holds.
+    await relay(numbers(5, 50))
+    await turns(() => /link-closed user=bob .*code=(?:timed-out|slow-consumer)/u.test(server.stderr.slice(told)))
+    const states = await relay(numbers(50, 60))
+    assert.deepEqual(
+      states,
+      states.map(() => 'stored'),
+    )
+    assert.equal(bob.handed.length, 5)
 
-      thaw(bob)
-      await bob.got('59')
-      await relay(['last'])
-      await bob.got('last')
-      const all = [...numbers(0, 60), 'last']
-      assert.deepEqual(
-        bob.handed.map(({ text }) => text),
-        all,
-      )
-      assert.deepEqual(carol.texts, all)
-    },
-    { limitMs: 60_000 },
-  )
+    thaw(bob)
+    await bob.got('59')
+    await relay(['last'])
+    await bob.got('last')
+    const all = [...numbers(0, 60), 'last']
+    assert.deepEqual(
+      bob.handed.map(({ text }) => text),
+      all,
+    )
+    assert.deepEqual(carol.texts, all)
+  })
 })

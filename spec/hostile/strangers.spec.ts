@@ -6,79 +6,61 @@ import { turns } from '../support/turns.ts'
 import type { Report } from '../support/watchedServer.ts'
 import { withstood } from '../support/withstood.ts'
 
-const limitMs = 60_000
-
 /** The entries of the log about links that were refused, told by reports. */
 const refusals = ({ log }: Report) => log.filter(({ event }) => event === 'link-refused')
 
 spec('links of strangers', (it) => {
-  it(
-    'of which there are too many from one address keep nobody out who comes from another one',
-    async () => {
-      const attack = async (port: number) => {
-        const links = await Promise.all(Array.from({ length: 400 }, () => RawStream.connect(port, '127.0.0.2')))
-        await turns(() => links.filter(({ over }) => over).length >= 300)
-        await using _other = await RawStream.letIn(port, 'other')
-        for (const raw of links) await raw[Symbol.asyncDispose]()
-      }
-      await withstood(40 * MiB, attack, { linksPerAddress: 100 })
-    },
-    { limitMs },
-  )
+  it('of which there are too many from one address keep nobody out who comes from another one', async () => {
+    const attack = async (port: number) => {
+      const links = await Promise.all(Array.from({ length: 400 }, () => RawStream.connect(port, '127.0.0.2')))
+      await turns(() => links.filter(({ over }) => over).length >= 300)
+      await using _other = await RawStream.letIn(port, 'other')
+      for (const raw of links) await raw[Symbol.asyncDispose]()
+    }
+    await withstood(40 * MiB, attack, { linksPerAddress: 100 })
+  })
 
-  it(
-    'that send HELLO_REQ byte by byte are ended when their time is up',
-    async () => {
-      const attack = async (port: number) => {
-        const links = await Promise.all(Array.from({ length: 100 }, () => RawStream.connect(port)))
-        const [first = 0] = helloBytes()
-        while (links.some(({ over }) => !over)) {
-          for (const raw of links) await raw.write(Uint8Array.of(first))
-          await new Promise((resolve) => setTimeout(resolve, 100))
-        }
-        for (const raw of links) await raw[Symbol.asyncDispose]()
+  it('that send HELLO_REQ byte by byte are ended when their time is up', async () => {
+    const attack = async (port: number) => {
+      const links = await Promise.all(Array.from({ length: 100 }, () => RawStream.connect(port)))
+      const [first = 0] = helloBytes()
+      while (links.some(({ over }) => !over)) {
+        for (const raw of links) await raw.write(Uint8Array.of(first))
+        await new Promise((resolve) => setTimeout(resolve, 100))
       }
-      await withstood(40 * MiB, attack, { handshakeMs: 1_000 })
-    },
-    { limitMs },
-  )
+      for (const raw of links) await raw[Symbol.asyncDispose]()
+    }
+    await withstood(40 * MiB, attack, { handshakeMs: 1_000 })
+  })
 
-  it(
-    'that announce four gigabytes are ended at once, and take no memory',
-    async () => {
-      await withstood(20 * MiB, async (port) => {
-        const header = bytesOf({ event: 'PingReq' }).subarray(0, 20)
-        header.writeUInt32BE(0xffff_ffff)
-        for (let count = 0; count < 100; count++) {
-          await using raw = await RawStream.connect(port)
-          await raw.write(Buffer.concat([header, new Uint8Array(100_000)]))
-          await raw.dismissed('malformed')
-        }
-      })
-    },
-    { limitMs },
-  )
-
-  it(
-    'that say a wrong HELLO_REQ again and again are told why sixty times a minute, and fill no log',
-    async () => {
-      const attack = async (port: number, report: () => Promise<Report>) => {
-        await report()
-        const codes = new Map<number, number>()
-        for (let count = 0; count < 1_000; count++) {
-          await using raw = await RawStream.connect(port)
-          await raw.write(helloBytes('storm', `nobody-${count % 30}`))
-          const { code } = await raw.until('HelloNack')
-          codes.set(code, (codes.get(code) ?? 0) + 1)
-        }
-        assert.deepEqual([...codes].sort(), [
-          [3, 60],
-          [4, 940],
-        ])
-        assert.ok(refusals(await report()).length <= 61)
+  it('that announce four gigabytes are ended at once, and take no memory', async () => {
+    await withstood(20 * MiB, async (port) => {
+      const header = bytesOf({ event: 'PingReq' }).subarray(0, 20)
+      header.writeUInt32BE(0xffff_ffff)
+      for (let count = 0; count < 100; count++) {
+        await using raw = await RawStream.connect(port)
+        await raw.write(Buffer.concat([header, new Uint8Array(100_000)]))
+        await raw.dismissed('malformed')
       }
-      await withstood(40 * MiB, attack, { failedHellosPerAddress: 60 })
-    },
-    { limitMs },
-  )
+    })
+  })
+
+  it('that say a wrong HELLO_REQ again and again are told why sixty times a minute, and fill no log', async () => {
+    const attack = async (port: number, report: () => Promise<Report>) => {
+      await report()
+      const codes = new Map<number, number>()
+      for (let count = 0; count < 1_000; count++) {
+        await using raw = await RawStream.connect(port)
+        await raw.write(helloBytes('storm', `nobody-${count % 30}`))
+        const { code } = await raw.until('HelloNack')
+        codes.set(code, (codes.get(code) ?? 0) + 1)
+      }
+      assert.deepEqual([...codes].sort(), [
+        [3, 60],
+        [4, 940],
+      ])
+      assert.ok(refusals(await report()).length <= 61)
+    }
+    await withstood(40 * MiB, attack, { failedHellosPerAddress: 60 })
+  })
 })

@@ -24,13 +24,9 @@ async function costOfChange(count: number): Promise<{ bytes: number; frames: num
 }
 
 spec('a change of the online list', (it) => {
-  it(
-    'reaches 1,000 clients over TCP, and costs each of them what it costs each of 10',
-    async () => {
-      const many = await costOfChange(1_000)
-      assert.deepEqual(many, await costOfChange(10))
-      assert.equal(many.frames, 1)
-    },
-    { limitMs: 60_000 },
-  )
+  it('reaches 1,000 clients over TCP, and costs each of them what it costs each of 10', async () => {
+    const many = await costOfChange(1_000)
+    assert.deepEqual(many, await costOfChange(10))
+    assert.equal(many.frames, 1)
+  })
 })

@@ -12,7 +12,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     in: { type: 'string', default: resolve(import.meta.dirname, '..') },
-    'limit-ms': { type: 'string', default: '120000' },
+    'limit-ms': { type: 'string', default: '600000' },
   },
 })
 

@@ -18,11 +18,8 @@ export function* stateMailRandom(kind: string, trying: Try, chance: Chance): Fac
   const prove = (turns: readonly Turn[]) => trying((trial) => proveTurns(trial, turns))()
   const textOf = ({ calls, restart }: Turn) => `${JSON.stringify(calls)}${restart ? ', then a restart' : ''}`
   yield* factsOf(`the mailboxes of a ${kind} storage`, (it) => {
-    it(
-      'are what a plain model says, whatever is done, and whenever they are opened anew',
-      () => proveDrawn(chance, { runs: 12, draw: drawTurns, prove, textOf }),
-      { limitMs: 120_000 },
-    )
+    it('are what a plain model says, whatever is done, and whenever they are opened anew', () =>
+      proveDrawn(chance, { runs: 12, draw: drawTurns, prove, textOf }))
   })
 }
 
