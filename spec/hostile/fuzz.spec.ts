@@ -20,11 +20,10 @@ spec('bytes of any kind', (it) => {
 
 spec('what a disk gives back', (it) => {
   it('is a record of an upload that can be gone on with, or none', held('records', 1_500))
-  it('is a journal of messages that takes more of them, or of another version', held('journal', 400), {})
+  it('is a journal of messages that takes more of them, or of another version', held('journal', 400))
   it('is what is whole of the tasks and receipts of a client', held('state', 120))
   it(
     'is a list of users that lets in by its tokens alone, or one that lets nobody in and stays as it is',
     held('users', 400),
-    {},
   )
 })
