@@ -125,6 +125,8 @@ export const clientLimits = {
   /** How often an upload begins again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
+  /** Bytes that are read from a file whose size is not known. They are kept in a temporary file while they are sent. */
+  unsizedBytes: 1_024 * MiB,
   /** Chunks of one upload that may be unanswered, whatever window the server grants. */
   unansweredChunks: 4_096,
   /** How often a sending goes back without getting further, before it is taken for refused. */

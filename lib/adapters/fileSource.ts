@@ -1,7 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
-import { basename, resolve } from 'node:path'
+import { type FileHandle, open, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../errors.ts'
+import { clientLimits, MiB } from '../limits.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 
 /** Settings of a file to upload. */
@@ -23,11 +27,7 @@ export function file(path: string, options: FileOptions = {}): FileSource {
         throw unreadable(ref, error)
       })
       try {
-        const stats = await handle.stat({ bigint: true })
-        if (!stats.isFile())
-          throw new OspError('source-unreadable', `${ref} is not a regular file; name a file to send`)
-        signal.throwIfAborted()
-        return new OpenFile(ref, handle, stats)
+        return await openFile(ref, handle, signal)
       } catch (error) {
         await handle.close()
         throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
@@ -36,66 +36,162 @@ export function file(path: string, options: FileOptions = {}): FileSource {
   }
 }
 
-class OpenFile implements OpenSource {
+async function openFile(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
+  const stats = await settledStats(path, handle, signal)
+  if (await endsAt(handle, stats.size)) return new OpenFile(path, handle, stats)
+  // A file that grows has another change time by now; one that has not has a size that says nothing.
+  if (!same(stats, await handle.stat({ bigint: true }))) throw beingWritten(path)
+  const copy = await copyOf(path, handle, signal)
+  await handle.close()
+  return copy
+}
+
+/**
+ * How long a change time must be past before a later write is certain to change it: the clock of most file systems moves
+ * every 10 ms or faster, and that of those without parts of a second every 1 or 2 s.
+ */
+const [fineMs, coarseMs] = [20, 2_000]
+/** How often a file that is being written is looked at before it is given up. */
+const looks = 5
+
+/** The stats of a regular file, once every later write shows in its change time. */
+async function settledStats(path: string, handle: FileHandle, signal: AbortSignal): Promise<BigIntStats> {
+  for (let look = 0; look < looks; look++) {
+    const stats = await handle.stat({ bigint: true })
+    if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; name a file to send`)
+    signal.throwIfAborted()
+    const ageMs = Date.now() - Number(stats.ctimeNs / 1_000_000n)
+    const leastMs = stats.ctimeNs % 1_000_000_000n === 0n ? coarseMs : fineMs
+    if (ageMs < 0 || ageMs >= leastMs) return stats
+    await setTimeout(leastMs - ageMs, undefined, { signal })
+  }
+  throw beingWritten(path)
+}
+
+/** Whether the file has its last byte where its size says, and none after it. Files of the kernel often have not. */
+async function endsAt(handle: FileHandle, size: bigint): Promise<boolean> {
+  const last = size > 0n ? 1 : 0
+  const { bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, Number(size) - last)
+  return bytesRead === last
+}
+
+/** What is in a file whose size is not known, read to its end. Each reading may find something else, so it is read once. */
+async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
+  const place = join(tmpdir(), `ospd-${randomBytes(8).toString('hex')}`)
+  const failed = (cause: unknown) =>
+    new OspError('source-unreadable', `${path} has no known size, and cannot be copied to ${place}: ${textOf(cause)}`, {
+      cause,
+    })
+  const copy = await open(place, 'wx+', 0o600).catch((error) => {
+    throw failed(error)
+  })
+  try {
+    await rm(place)
+    const buffer = Buffer.allocUnsafe(MiB)
+    let size = 0
+    for (;;) {
+      signal.throwIfAborted()
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, size)
+      if (bytesRead === 0) break
+      size += bytesRead
+      if (size > clientLimits.unsizedBytes) {
+        const most = `${clientLimits.unsizedBytes / MiB} MiB`
+        throw new OspError('source-unreadable', `${path} has no known size, and more than ${most}; send a copy of it`)
+      }
+      await copy.writeFile(buffer.subarray(0, bytesRead)).catch((error) => {
+        throw failed(error)
+      })
+    }
+    return new OpenCopy(path, copy, size, modifiedAt(await handle.stat({ bigint: true })))
+  } catch (error) {
+    await copy.close()
+    throw error
+  }
+}
+
+abstract class Opened implements OpenSource {
   readonly size: number
   readonly modifiedAt: number
-  readonly #path: string
-  readonly #handle: FileHandle
-  readonly #stats: BigIntStats
+  protected readonly path: string
+  protected readonly handle: FileHandle
 
-  constructor(path: string, handle: FileHandle, stats: BigIntStats) {
-    this.#path = path
-    this.#handle = handle
-    this.#stats = stats
-    this.size = Number(stats.size)
-    this.modifiedAt = Math.max(0, Number(stats.mtimeNs / 1_000_000n))
+  constructor(path: string, handle: FileHandle, size: number, modifiedAt: number) {
+    this.path = path
+    this.handle = handle
+    this.size = size
+    this.modifiedAt = modifiedAt
   }
 
   async read(into: Uint8Array, offset: number): Promise<number> {
     let done = 0
     try {
       while (done < into.length) {
-        const { bytesRead } = await this.#handle.read(into, done, into.length - done, offset + done)
+        const { bytesRead } = await this.handle.read(into, done, into.length - done, offset + done)
         if (bytesRead === 0) break
         done += bytesRead
       }
     } catch (error) {
-      throw unreadable(this.#path, error)
+      throw unreadable(this.path, error)
     }
     return done
+  }
+
+  abstract unchanged(): Promise<boolean>
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.handle.close()
+  }
+}
+
+class OpenFile extends Opened {
+  readonly #stats: BigIntStats
+
+  constructor(path: string, handle: FileHandle, stats: BigIntStats) {
+    super(path, handle, Number(stats.size), modifiedAt(stats))
+    this.#stats = stats
   }
 
   async unchanged(): Promise<boolean> {
     try {
       const [held, named] = await Promise.all([
-        this.#handle.stat({ bigint: true }),
+        this.handle.stat({ bigint: true }),
         // The path may lead to another file by now, while the handle still holds the old one.
-        stat(this.#path, { bigint: true }),
+        stat(this.path, { bigint: true }),
       ])
       return same(held, this.#stats) && same(named, this.#stats)
     } catch (error) {
-      throw unreadable(this.#path, error)
+      throw unreadable(this.path, error)
     }
   }
+}
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close()
+class OpenCopy extends Opened {
+  async unchanged(): Promise<boolean> {
+    return true
   }
 }
 
+const modifiedAt = ({ mtimeNs }: BigIntStats) => Math.max(0, Number(mtimeNs / 1_000_000n))
+
+/** The change time tells also what sets the modification time back; no program can set it. */
 function same(a: BigIntStats, b: BigIntStats): boolean {
-  return a.dev === b.dev && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs
+  return a.dev === b.dev && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs
 }
 
+const beingWritten = (path: string) =>
+  new OspError('source-changed', `${path} is being written to; send it when nothing writes to it`)
+
+const textOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
+
 function unreadable(path: string, cause: unknown): OspError {
-  const { code, message } = cause as NodeJS.ErrnoException
+  const { code } = cause as NodeJS.ErrnoException
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new OspError('source-missing', `${path} does not exist; check the path`, { cause })
   }
   if (code === 'EACCES' || code === 'EPERM') {
     return new OspError('source-unreadable', `${path} may not be read by this user; change its permissions`, { cause })
   }
-  return new OspError('source-unreadable', `${path} cannot be read (${code ?? message}); check the disk it is on`, {
+  return new OspError('source-unreadable', `${path} cannot be read (${textOf(cause)}); check the disk it is on`, {
     cause,
   })
 }

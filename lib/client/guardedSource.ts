@@ -1,18 +1,45 @@
 import { OspError } from '../errors.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 
-/** Opens `source`; whatever it throws, then and later, becomes an OspError: `source-unreadable` unless it is one already. */
+/**
+ * Opens `source`. What it throws, then and later, becomes an OspError: `source-unreadable` unless it is one already. A size,
+ * a time or a count of bytes that cannot be is OspError `usage`. A source that has a byte after its end is changed.
+ */
 export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
   const { name } = source
   const open = await guarded(name, () => source.open(signal))
+  try {
+    checkWhole(name, 'size', open.size, 'bytes')
+    checkWhole(name, 'modifiedAt', open.modifiedAt, 'milliseconds')
+  } catch (error) {
+    await open?.[Symbol.asyncDispose]?.()
+    throw error
+  }
+  const read = async (into: Uint8Array, offset: number) => {
+    const bytes = await guarded(name, () => open.read(into, offset))
+    if (Number.isInteger(bytes) && bytes >= 0 && bytes <= into.length) return bytes
+    throw new OspError(
+      'usage',
+      `the source of ${name} is not valid: read() resolved with ${shown(bytes)} for ${into.length} bytes`,
+    )
+  }
   return {
     size: open.size,
     modifiedAt: open.modifiedAt,
-    read: (into, offset) => guarded(name, () => open.read(into, offset)),
-    unchanged: () => guarded(name, () => open.unchanged()),
+    read,
+    unchanged: async () =>
+      (await guarded(name, () => open.unchanged())) && (await read(new Uint8Array(1), open.size)) === 0,
     [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),
   }
 }
+
+function checkWhole(name: string, field: 'size' | 'modifiedAt', value: unknown, unit: string): void {
+  if (Number.isInteger(value) && (value as number) >= 0) return
+  const must = `it must be a whole number of ${unit}, 0 or more`
+  throw new OspError('usage', `the source of ${name} is not valid: its ${field} is ${shown(value)}; ${must}`)
+}
+
+const shown = (value: unknown) => (typeof value === 'number' ? String(value) : typeof value)
 
 async function guarded<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFile, mkdtemp, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { appendFile, mkdtemp, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { file } from '../../lib/adapters/fileSource.ts'
+import { clientLimits } from '../../lib/limits.ts'
 import type { OpenSource } from '../../lib/ports/source.ts'
 import { spec } from '../support/spec.ts'
 
@@ -94,6 +96,10 @@ spec('a file as a source', (it) => {
   const changes: Record<string, (directory: string, path: string) => Promise<void>> = {
     'it has grown': (_directory, path) => appendFile(path, '!'),
     'it was written to, with the same size': (_directory, path) => writeFile(path, 'HELLO'),
+    'it was written to, with the same size, and its modification time was set back': async (_directory, path) => {
+      await writeFile(path, 'HELLO')
+      await utimes(path, 1_000, 1_000.5)
+    },
     'another file has taken its place': async (directory, path) => {
       await writeFile(join(directory, 'new'), 'HELLO')
       await utimes(join(directory, 'new'), 1_000, 1_000.5)
@@ -122,6 +128,68 @@ spec('a file as a source', (it) => {
       await using source = await file(path).open(never)
       await source.read(new Uint8Array(5), 0)
       assert.equal(await source.unchanged(), true)
+    }),
+  )
+
+  it(
+    'shows a write that follows its opening at once in the change time, however coarse the clock of the disk',
+    within(async (_directory, path) => {
+      for (let round = 0; round < 20; round++) {
+        await writeFile(path, 'hello')
+        await utimes(path, 1_000, 1_000)
+        await using source = await file(path).open(never)
+        await writeFile(path, 'HELLO')
+        await utimes(path, 1_000, 1_000)
+        assert.equal(await source.unchanged(), false, `round ${round}`)
+      }
+    }),
+  )
+
+  for (const path of ['/proc/version', '/sys/devices/system/cpu/possible']) {
+    if (!existsSync(path)) it.skip(`${path} is read to its real end`, 'this system has no such file')
+    else {
+      it(`${path} is read to its real end, though the size that is told for it is ${path.startsWith('/sys') ? 'longer' : '0'}`, async () => {
+        const content = readFileSync(path)
+        assert.notEqual((await stat(path)).size, content.length)
+        await using source = await file(path).open(never)
+        assert.equal(source.size, content.length)
+        const into = Buffer.alloc(source.size + 1)
+        assert.equal(await source.read(into, 0), source.size)
+        assert.deepEqual(into.subarray(0, source.size), content)
+        assert.equal(await source.unchanged(), true)
+        assert.deepEqual(
+          readdirSync(tmpdir()).filter((name) => /^ospd-[0-9a-f]{16}$/u.test(name)),
+          [],
+        )
+      })
+    }
+  }
+
+  if (!existsSync('/proc/version')) it.skip('of unknown size is copied up to a bound', 'this system has no such file')
+  else {
+    it('of unknown size is copied up to a bound', async () => {
+      const { unsizedBytes } = clientLimits
+      try {
+        Object.assign(clientLimits, { unsizedBytes: 3 })
+        const message = /^\/proc\/version has no known size, and more than .* MiB; send a copy of it$/u
+        await assert.rejects(file('/proc/version').open(never), { code: 'source-unreadable', message })
+      } finally {
+        Object.assign(clientLimits, { unsizedBytes })
+      }
+    })
+  }
+
+  it(
+    'of a size that is true is not copied, be it empty or with a hole at its end',
+    within(async (_directory, path) => {
+      for (const size of [0, 1, 100_000]) {
+        await truncate(path, 0)
+        await truncate(path, size)
+        await using source = await file(path).open(never)
+        assert.equal(source.size, size)
+        await appendFile(path, 'x')
+        assert.equal(await source.unchanged(), false)
+      }
     }),
   )
 

@@ -81,6 +81,7 @@ export const boundChecks: {
   endedTaskMs: {},
   digestTries: {},
   sourceTries: {},
+  unsizedBytes: { files: ['spec/adapters/fileSource.spec.ts'] },
   unansweredChunks: { files: ['spec/hostile/grants.spec.ts'] },
   setbacks: {},
   reconnectFirstMs: {},

@@ -1,10 +1,23 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFile, chmod, mkdir, readdir, readlink, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { file } from '../../lib/adapters/fileSource.ts'
 import { clientLimits, KiB, MiB } from '../../lib/limits.ts'
-import type { FileSource } from '../../lib/ports/source.ts'
+import type { FileSource, OpenSource } from '../../lib/ports/source.ts'
 import { type Place, place } from '../support/commands.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { spec } from '../support/spec.ts'
@@ -178,6 +191,39 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       { code: 'source-unreadable', message: /movie\.bin is not a regular file; name a file to send$/u },
     ))
 
+  const fields = {
+    size: ['NaN', -1, 1.5, Number.NaN, Infinity, '5', undefined, null, 5n],
+    modifiedAt: [Number.NaN, -1, 0.5],
+  }
+  for (const [field, values] of Object.entries(fields)) {
+    for (const value of values) {
+      it(`where its ${field} is ${typeof value} ${String(value)}`, () =>
+        failsAlone(
+          async () => ({
+            name: 'movie.bin',
+            open: async (signal) =>
+              ({ ...(await memorySource('odd', bytes).open(signal)), [field]: value }) as unknown as OpenSource,
+          }),
+          {
+            code: 'usage',
+            message: new RegExp(
+              `^the source of movie\\.bin is not valid: its ${field} is .*; it must be a whole number`,
+              'u',
+            ),
+          },
+        ))
+    }
+  }
+
+  it('where its read resolves with no count of bytes', () =>
+    failsAlone(
+      async () => ({
+        name: 'movie.bin',
+        open: async (signal) => ({ ...(await memorySource('odd', bytes).open(signal)), read: async () => Number.NaN }),
+      }),
+      { code: 'usage', message: /^the source of movie\.bin is not valid: read\(\) resolved with NaN for \d+ bytes$/u },
+    ))
+
   it('where it is of another kind and throws what it likes', () =>
     failsAlone(
       async ({ path }) =>
@@ -201,6 +247,43 @@ spec('a source that changes while it is sent', (it) => {
       await writeFile(`${path}.new`, other)
       await rename(`${path}.new`, path)
     }, other))
+
+  const edited = Uint8Array.from(bytes).fill(7, 1_000, 2_000)
+  /** Changes what was sent already, and nothing that most tools look at. */
+  const edit = async (path: string) => {
+    const { atime, mtime } = await stat(path)
+    await writeFile(path, edited)
+    await utimes(path, atime, mtime)
+  }
+
+  it('is sent anew where it keeps its size, and its modification time is set back', () => beginsAgain(edit, edited))
+
+  it('is read again and not refused where only its permissions change', () =>
+    beginsAgain((path) => chmod(path, 0o640), bytes))
+
+  it('is stored as it is in the end where it was edited between two runs of the client, its time set back', async () => {
+    await using there = await place()
+    const path = join(there.path, 'movie.bin')
+    await writeFile(path, bytes)
+    await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
+    const first = rig.client()
+    const begun = await first.uploads.add(meddled(file(path), async () => void first.close()))
+    await assert.rejects(begun.finished, { code: 'closed' })
+    assert.ok(begun.progress.sent > 0, 'nothing was sent before')
+    await first.close()
+    await edit(path)
+    await (await rig.client().uploads.add(file(path))).finished
+    assert.deepEqual(rig.stored('alice', 'movie.bin'), edited)
+  })
+
+  it('is changed where it has a byte after its end, though it says that it is unchanged', () =>
+    failsAlone(
+      async () => ({
+        name: 'movie.bin',
+        open: async (signal) => ({ ...(await memorySource('longer', bytes).open(signal)), size: MiB }),
+      }),
+      { code: 'source-changed', message: /^movie\.bin was written to while it was being sent/u },
+    ))
 
   for (const [how, change, message] of [
     [
