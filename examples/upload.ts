@@ -5,6 +5,6 @@ import { file, tcp } from 'ospd/node'
 const port = Number(process.env.PORT ?? 6682)
 const client = await connect({ to: tcp({ port }), user: 'alice' })
 const upload = await client.uploads.add(file(process.argv[2] ?? './movie.mp4'))
-upload.on('progress', ({ sent, durable, size }) => console.log(sent, durable, size))
+upload.on('progress', ({ acknowledged, durable, size }) => console.log(acknowledged, durable, size))
 console.log(await upload.finished)
 await client.close()

@@ -4,7 +4,9 @@ import { again, code, type EventOf, linkEvents, text } from '../common/linkEvent
 const task = z.int().describe('its number, as `osp tasks` has it')
 const file = z.string().describe('the path as it was given; of a task that was taken up, the whole path')
 const name = z.string().describe('the name that it was sent under')
-const sent = z.int().describe('bytes of content that this process sent for the file, repeated ones included')
+const transferred = z
+  .int()
+  .describe('bytes of content that this process sent and the server acknowledged, repeated ones included')
 
 /** What `osp send --json` prints, without `v`; docs/json.md is checked against it. */
 export const sendEvents = {
@@ -17,7 +19,7 @@ export const sendEvents = {
       size: z.int().describe('bytes'),
       algorithm: z.enum(['sha256', 'md5', 'xxh128']).describe('of the digest'),
       digest: z.string().describe('of the whole file, in hexadecimal'),
-      sent,
+      transferred,
     })
     .describe('The server has verified the file, and keeps it under its name.'),
   failed: z
@@ -28,7 +30,7 @@ export const sendEvents = {
       code,
       text,
       again,
-      sent,
+      transferred,
     })
     .describe('This file was not sent; the others go on. With a `task`, and `again` not `no`, it stays a task.'),
   cancelled: z
@@ -40,6 +42,24 @@ export const sendEvents = {
   joined: z
     .strictObject({ text })
     .describe('Another `osp send` is running: it sends the files, and this command tells what becomes of them.'),
+  progress: z
+    .strictObject({
+      task,
+      file,
+      name,
+      state: z
+        .enum(['sending', 'verifying'])
+        .describe('`verifying`: the server has acknowledged every byte and compares the digest'),
+      acknowledged: z.int().describe('leading bytes that the server has acknowledged'),
+      durable: z.int().describe('leading bytes that would survive a crash of the server'),
+      size: z.int().describe('bytes of the file'),
+      bytesPerSecond: z.int().nullable().describe('the rate of the last five seconds; null until it is known'),
+      leftMs: z.int().nullable().describe('milliseconds that the rest takes at this rate; null if that is unknown'),
+    })
+    .describe(
+      'A file has got further: at most once a second for each file, and not for files that take less than that. Missing ' +
+        'where the reader is too slow for them, and after `joined`.',
+    ),
   skipped: z.strictObject({ file, text }).describe('Something in a folder is nothing to send.'),
   refused: z
     .strictObject({ task, file, name, code, text })
@@ -53,7 +73,7 @@ export const sendEvents = {
         .int()
         .describe('files that stay tasks: under way or waiting when the command ended, or `failed` for now'),
       size: z.int().describe('bytes of the stored files'),
-      sent: z.int().describe('bytes of content that this process sent'),
+      transferred: z.int().describe('the same, of all files together'),
       seconds: z.number().describe('how long it took'),
       exitCode: z.int().describe('the exit code that follows'),
     })

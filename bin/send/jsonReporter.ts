@@ -2,12 +2,16 @@ import type { OspError, SentFile } from 'ospd'
 import { LinkEvents } from '../common/linkEvents.ts'
 import type { SendEvent } from './events.ts'
 import { againOf } from './isRefusal.ts'
+import { Overview } from './overview.ts'
 import type { Reporter, Task, Untaken } from './reporter.ts'
 import type { Tally } from './tally.ts'
 
 /** Reports events as docs/json.md describes them. */
 export class JsonReporter extends LinkEvents implements Reporter {
   readonly #emit: (event: SendEvent) => void
+  readonly #overview = new Overview()
+  /** What the last `progress` of each file said. */
+  readonly #told = new WeakMap<Task, string>()
 
   constructor(server: string, emit: (event: SendEvent) => void) {
     super(server, emit)
@@ -24,28 +28,54 @@ export class JsonReporter extends LinkEvents implements Reporter {
     for (const task of tasks) this.#emit({ event: 'paused', ...named(task) })
   }
 
-  added(): void {}
+  added(task: Task): void {
+    this.#overview.add(task)
+  }
 
   complete(): void {}
 
-  stored({ path, upload }: Task, { name, storedName, size, algorithm, digest }: SentFile): void {
-    const sent = upload.contentBytes
-    this.#emit({ event: 'stored', task: upload.id, file: path, name, storedName, size, algorithm, digest, sent })
+  stored(task: Task, { name, storedName, size, algorithm, digest }: SentFile): void {
+    this.#overview.end(task)
+    const { path, upload } = task
+    const { transferred } = upload
+    this.#emit({ event: 'stored', task: upload.id, file: path, name, storedName, size, algorithm, digest, transferred })
   }
 
-  failed({ path, upload }: Task | Untaken, why: OspError): void {
+  failed(file: Task | Untaken, why: OspError): void {
+    if (file.upload) this.#overview.end(file)
+    const { path, upload } = file
     const { code, message: text } = why
     const task = upload?.id ?? null
-    const sent = upload?.contentBytes ?? 0
+    const transferred = upload?.transferred ?? 0
     const name = upload?.name ?? null
-    this.#emit({ event: 'failed', task, file: path, name, code, text, again: againOf(why), sent })
+    this.#emit({ event: 'failed', task, file: path, name, code, text, again: againOf(why), transferred })
   }
 
   cancelled(task: Task): void {
+    this.#overview.end(task)
     this.#emit({ event: 'cancelled', ...named(task) })
   }
 
-  passed(): void {}
+  passed(task: Task): void {
+    this.#overview.end(task)
+  }
+
+  /** Reports each file that has got further since the last call. */
+  progress(nowMs: number): void {
+    this.#overview.measure(nowMs)
+    for (const task of this.#overview.shown(nowMs)) {
+      const { phase: state } = task.upload
+      if (state !== 'sending' && state !== 'verifying') continue
+      const { done: acknowledged, durable, size, bytesPerSecond } = this.#overview.stateOf(task)
+      const standing = `${state} ${acknowledged} ${durable}`
+      if (this.#told.get(task) === standing) continue
+      this.#told.set(task, standing)
+      const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
+      const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
+      const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
+      this.#emit({ event: 'progress', ...named(task), state, ...bytes })
+    }
+  }
 
   skipped(file: string, text: string): void {
     this.#emit({ event: 'skipped', file, text })
@@ -55,10 +85,10 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
   }
 
-  end({ stored, failed, left, unfinished, size, sent, exitCode }: Tally, seconds: number): void {
+  end({ stored, failed, left, unfinished, size, transferred, exitCode }: Tally, seconds: number): void {
     const rounded = Math.round(seconds * 1_000) / 1_000
     const counts = { stored, failed: failed - left, unfinished: unfinished + left }
-    this.#emit({ event: 'summary', ...counts, size, sent, seconds: rounded, exitCode })
+    this.#emit({ event: 'summary', ...counts, size, transferred, seconds: rounded, exitCode })
   }
 }
 

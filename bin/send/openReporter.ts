@@ -8,6 +8,9 @@ import type { Reporter } from './reporter.ts'
 import type { SendValues } from './settings.ts'
 import { TextReporter } from './textReporter.ts'
 
+/** How often the progress of each file is reported in JSON. */
+const progressMs = 1_000
+
 /** A reporter, and what has to be done when it has reported the end. */
 export interface OpenReporter extends Disposable {
   readonly reporter: Reporter
@@ -20,7 +23,11 @@ export function openReporter({ server, json, quiet }: SendValues, results: Resul
   const place = placeText(server)
   if (json) {
     const reporter = new JsonReporter(place, (event) => results.event(event))
-    return { reporter, say: sayer(errorLine, stylesFor(process.stderr)), [Symbol.dispose]() {} }
+    const timer = setInterval(() => {
+      if (!results.pending) reporter.progress(performance.now())
+    }, progressMs)
+    const say = sayer(errorLine, stylesFor(process.stderr))
+    return { reporter, say, [Symbol.dispose]: () => clearInterval(timer) }
   }
   const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
   const options = { styles: stylesFor(process.stderr), server: place, quiet, terminal }

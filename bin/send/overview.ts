@@ -20,7 +20,7 @@ export class Overview {
   #size = 0
   #endedFiles = 0
   #endedBytes = 0
-  #sentByEnded = 0
+  #transferredByEnded = 0
   #complete = false
   /** Until when it waits for the link, if it does. */
   #nextTryMs: number | undefined
@@ -40,7 +40,7 @@ export class Overview {
     if (!this.#rows.delete(task)) return
     this.#endedFiles++
     this.#endedBytes += task.size
-    this.#sentByEnded += task.upload.contentBytes
+    this.#transferredByEnded += task.upload.transferred
   }
 
   complete(): void {
@@ -61,29 +61,29 @@ export class Overview {
 
   /** Takes the speeds' samples. */
   measure(nowMs: number): void {
-    let sent = this.#sentByEnded
+    let all = this.#transferredByEnded
     for (const row of this.#rows.values()) {
-      const { contentBytes } = row.task.upload
-      sent += contentBytes
+      const { transferred } = row.task.upload
+      all += transferred
       if (!isActive(row.task)) continue
       row.activeSinceMs ??= nowMs
-      row.speed.note(contentBytes, nowMs)
+      row.speed.note(transferred, nowMs)
     }
-    this.#speed.note(sent, nowMs)
+    this.#speed.note(all, nowMs)
   }
 
   stateOf(task: Task): BarState {
     const { upload, path, size } = task
-    const { sent, durable, size: opened } = upload.progress
+    const { acknowledged, durable, size: opened } = upload.progress
     const bytesPerSecond = this.#rows.get(task)?.speed.bytesPerSecond
-    return { title: path, done: sent, durable, size: opened || size, bytesPerSecond, note: noteOf(task) }
+    return { title: path, done: acknowledged, durable, size: opened || size, bytesPerSecond, note: noteOf(task) }
   }
 
   total(nowMs: number): BarState {
     let done = this.#endedBytes
     let durable = done
     for (const { task } of this.#rows.values()) {
-      done += task.upload.progress.sent
+      done += task.upload.progress.acknowledged
       durable += task.upload.progress.durable
     }
     const shortTitle = `${this.#endedFiles}/${this.#files}${this.#complete ? '' : '+'}`
@@ -115,7 +115,7 @@ export class Overview {
 
 function isActive({ upload }: Task): boolean {
   const { phase, why, progress } = upload
-  if (phase === 'paused') return progress.sent > 0
+  if (phase === 'paused') return progress.acknowledged > 0
   return (
     phase === 'sending' || phase === 'verifying' || phase === 'cancelling' || (phase === 'waiting' && why !== undefined)
   )

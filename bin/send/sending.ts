@@ -177,7 +177,7 @@ export class Sending {
     const isClosed = 'why' in end && end.why.code === 'closed'
     if (!isClosed) this.#tell(task, end)
     else if (!this.#parked.has(upload)) {
-      this.#options.tally.isUnfinished(upload.contentBytes)
+      this.#options.tally.isUnfinished(upload.transferred)
       this.#left.push(task)
     }
     this.#unfinished.delete(task)
@@ -191,11 +191,11 @@ export class Sending {
     const isOwn = this.#own.has(upload)
     if (!isOwn && isAwaited?.(upload.id)) reporter.passed(task)
     else if ('file' in end) {
-      tally.isStored(end.file, upload.contentBytes)
+      tally.isStored(end.file, upload.transferred)
       reporter.stored(task, end.file)
     } else if (!isOwn && end.why.code === 'cancelled') reporter.cancelled(task)
     else {
-      tally.isFailed(end.why, upload.contentBytes, canPass(end.why))
+      tally.isFailed(end.why, upload.transferred, canPass(end.why))
       reporter.failed(task, end.why)
     }
   }

@@ -8,30 +8,30 @@ export class Tally {
   /** Under way or waiting when the command ended, because it was interrupted or the program that it had joined was. */
   unfinished = 0
   size = 0
-  sent = 0
+  transferred = 0
   /** Of those that have failed, those that stay tasks: the next `osp send` takes them up. */
   left = 0
   #interrupted = false
   #refusal: OspError | undefined
   readonly #codes = new Set<number>()
 
-  isStored(file: SentFile, sent: number): void {
+  isStored(file: SentFile, transferred: number): void {
     this.stored++
     this.size += file.size
-    this.sent += sent
+    this.transferred += transferred
   }
 
   /** `staysTask`: it is a task, and what has ended it can pass. */
-  isFailed(why: OspError, sent = 0, staysTask = false): void {
+  isFailed(why: OspError, transferred = 0, staysTask = false): void {
     this.failed++
     if (staysTask) this.left++
-    this.sent += sent
+    this.transferred += transferred
     this.#codes.add(why.code === 'usage' ? exitCodes.usage : exitCodeOf(why))
   }
 
-  isUnfinished(sent: number): void {
+  isUnfinished(transferred: number): void {
     this.unfinished++
-    this.sent += sent
+    this.transferred += transferred
   }
 
   /** Files that were paused when the command was interrupted. */

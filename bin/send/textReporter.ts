@@ -136,10 +136,10 @@ export class TextReporter implements Reporter {
       return
     }
     this.#say('interrupted; "osp send" continues where the server stands:', 'yellow')
-    const begun = unfinished.filter(({ upload }) => upload.progress.sent > 0)
+    const begun = unfinished.filter(({ upload }) => upload.progress.acknowledged > 0)
     for (const { path, upload } of begun.slice(0, listed)) {
-      const { sent, size } = upload.progress
-      this.#say(`  ${path}: ${Math.floor((100 * sent) / Math.max(size, 1))} % are there`, 'yellow')
+      const { acknowledged, size } = upload.progress
+      this.#say(`  ${path}: ${Math.floor((100 * acknowledged) / Math.max(size, 1))} % are there`, 'yellow')
     }
     const more = unfinished.length - Math.min(begun.length, listed)
     if (more > 0) this.#say(`  ${files(more)}${begun.length > 0 ? ' more' : ''}`, 'yellow')

@@ -21,7 +21,7 @@ export const taskEvents = {
       state: z
         .enum(['waiting', 'sending', 'paused', 'cancelling', 'cancelled', 'failed', 'done'])
         .describe('`cancelled` is printed by `osp cancel` alone; the task is gone then'),
-      sent: bytes.describe('leading bytes that the server has acknowledged'),
+      acknowledged: bytes.describe('leading bytes that the server has acknowledged'),
       durable: bytes.describe('leading bytes that would survive a crash of the server'),
       size: bytes.describe('bytes of the file; 0 until it was opened'),
       why: z.string().nullable().describe('why it does not go on, in a sentence; null if it does, or is done'),

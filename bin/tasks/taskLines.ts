@@ -23,16 +23,16 @@ export function taskLines(tasks: readonly CancelledTask[], why: boolean, styles:
 
 /** A task as an event. */
 export function taskEvent(task: CancelledTask, directory: string): TaskEvent {
-  const { id, ref, name, sent, durable, size, why } = task
+  const { id, ref, name, acknowledged, durable, size, why } = task
   const file = ref === undefined ? name : shownRef(directory, ref)
   const reason = { why: why?.text ?? null, code: why?.code ?? null, retryMs: why?.retryMs ?? null }
-  return { event: 'task', task: id, file, name, state: stateOf(task), sent, durable, size, ...reason }
+  return { event: 'task', task: id, file, name, state: stateOf(task), acknowledged, durable, size, ...reason }
 }
 
 function cellsOf(task: CancelledTask): readonly string[] {
-  const { id, sent, size, state } = task
-  const part = state === 'done' ? 100 : percent(sent, size)
-  return [String(id), stateOf(task), `${part}%`, size > 0 || state === 'done' ? formatPart(sent, size) : '']
+  const { id, acknowledged, size, state } = task
+  const part = state === 'done' ? 100 : percent(acknowledged, size)
+  return [String(id), stateOf(task), `${part}%`, size > 0 || state === 'done' ? formatPart(acknowledged, size) : '']
 }
 
 /** A file that is being verified is still being sent. */

@@ -13,8 +13,8 @@ export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
   readonly #changed: (upload: Upload) => void
   #phase: UploadPhase = 'waiting'
   #why: OspError | undefined
-  #progress: Progress = { sent: 0, durable: 0, size: 0 }
-  #contentBytes = 0
+  #progress: Progress = { acknowledged: 0, durable: 0, size: 0 }
+  #transferred = 0
   readonly #finished: Deferred<SentFile> = deferred()
 
   /** `changed` is called behind every event. */
@@ -38,8 +38,8 @@ export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
     return this.#progress
   }
 
-  get contentBytes(): number {
-    return this.#contentBytes
+  get transferred(): number {
+    return this.#transferred
   }
 
   get finished(): Promise<SentFile> {
@@ -64,20 +64,20 @@ export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
     const { size } = file
     this.#phase = uploadPhases.next(this.#phase, 'stored')
     this.#why = undefined
-    this.#progress = { sent: size, durable: size, size }
+    this.#progress = { acknowledged: size, durable: size, size }
     this.#finished.resolve(file)
     this.#tellProgress()
     this.#tellPhase()
   }
 
-  stand(sent: number, durable: number, size: number): void {
-    this.#progress = { sent, durable, size }
+  stand(acknowledged: number, durable: number, size: number): void {
+    this.#progress = { acknowledged, durable, size }
     this.#tellProgress()
   }
 
-  /** So many bytes of content were handed to a link. */
+  /** The server has acknowledged this many bytes of content that this process has sent. */
   count(bytes: number): void {
-    this.#contentBytes += bytes
+    this.#transferred += bytes
   }
 
   #tellPhase(): void {

@@ -19,8 +19,11 @@ export class Sending {
   /** Whether the instance is still this sending's, as far as the server has said. */
   #held = true
   #asking = false
-  /** The requests to the instance that are unanswered. */
-  readonly #unanswered = new Set<number>()
+  /** The socket has taken the question whether the file is right: the server will verify it. */
+  #hasAsked = false
+  #isVerifying = false
+  /** The requests to the instance that are unanswered, with the bytes of content in each. */
+  readonly #unanswered = new Map<number, number>()
   #storedName: string | undefined
   #wake: () => void = () => {}
 
@@ -37,7 +40,7 @@ export class Sending {
     using _ = link.loss.hear((why) => this.#fail(why))
     // What the server is verifying is awaited: once begun that runs to its end.
     const aborted = () => {
-      if (!this.#asking) this.#fail(new OspError('closed'))
+      if (!this.#hasAsked) this.#fail(new OspError('closed'))
     }
     signal.addEventListener('abort', aborted, { once: true })
     if (signal.aborted) aborted()
@@ -113,9 +116,8 @@ export class Sending {
     if (this.#failure || round !== this.#window.round) return giveBack()
     const chunk = { event: 'PostFileReq', progress: span.offset, content: [bytes] } as const
     const { seq, reply } = link.peer.ask(chunk, this.#instance, 'chunks', giveBack)
-    this.#asked(seq)
+    this.#asked(seq, span.length)
     pace.sent(span.length, clock.now())
-    this.#options.sent(span.length)
     reply.then(
       (ack) => this.#acknowledged(seq, span, ack),
       (why: OspError) => {
@@ -129,26 +131,34 @@ export class Sending {
     const { pace, clock, standing } = this.#options
     pace.acknowledged(span.length, clock.now())
     if (!this.#unanswered.delete(seq)) return
+    this.#options.transferred(span.length)
     const { taken } = this.#window
     this.#judge(() => this.#window.reply(seq, span, ack.progress))
     // Bytes that this process has not sent.
     if (this.#window.taken > taken) this.#catchUp(this.#window.taken)
     standing(this.#window.acknowledged, ack.durable)
+    this.#tellVerifying()
   }
 
   /** Asks behind the last chunk, without waiting for its reply: where a chunk did not count, so the answer says. */
   async #askToVerify(): Promise<void> {
-    const { link, source, digest, name, verifying } = this.#options
+    const { link, source, digest, name } = this.#options
     if (!(await source.unchanged())) throw changed(name, 'was written to')
     if (!this.#complete || this.#failure) return
     this.#asking = true
-    verifying(true)
     const question = { event: 'FileMd5Req', digest: digest.now() } as const
-    const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks')
+    const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks', () => {
+      this.#hasAsked = this.#asking
+    })
     this.#asked(seq)
+    this.#tellVerifying()
     reply.then(
       (ack) => {
         this.#held = false
+        this.#unanswered.delete(seq)
+        // The server has every byte, also where replies to chunks were lost or come later.
+        for (const bytes of this.#unanswered.values()) this.#options.transferred(bytes)
+        this.#tellVerifying(true)
         this.#judge(() => {
           this.#storedName = storedNameOf(ack)
         })
@@ -162,11 +172,19 @@ export class Sending {
     if (code !== 'wrong-offset' || progress === undefined) this.#refused(seq, why)
     else if (this.#unanswered.delete(seq)) {
       this.#asking = false
-      this.#options.verifying(false)
+      this.#hasAsked = false
+      this.#tellVerifying()
       if (this.#options.signal.aborted) this.#fail(new OspError('closed'))
       this.#judge(() => this.#window.goBack(progress))
       this.#options.standing(this.#window.acknowledged)
     }
+  }
+
+  /** The server verifies the file as soon as it has all of it; a question that waits behind chunks does not begin that. */
+  #tellVerifying(verifying = this.#asking && this.#window.acknowledged === this.#options.source.size): void {
+    if (verifying === this.#isVerifying) return
+    this.#isVerifying = verifying
+    this.#options.verifying(verifying)
   }
 
   /** An answer that does not keep to the protocol ends the sending. */
@@ -193,14 +211,14 @@ export class Sending {
     )
   }
 
-  #asked(seq: number): void {
+  #asked(seq: number, bytes = 0): void {
     this.#window.sent(seq)
-    this.#unanswered.add(seq)
+    this.#unanswered.set(seq, bytes)
   }
 
   /** What it has asked is not repeated once it has ended: it might reach another upload's instance. */
   #abandon(): void {
-    const left = [...this.#unanswered]
+    const left = [...this.#unanswered.keys()]
     this.#unanswered.clear()
     for (const seq of left) this.#options.link.peer.abandon(seq)
   }

@@ -24,8 +24,8 @@ export interface SendingOptions {
   readonly granted: () => void
   /** The server has so many leading bytes, so many of them durable. */
   readonly standing: (progress: number, durable?: number) => void
-  /** So many bytes of content were handed to the link. */
-  readonly sent: (bytes: number) => void
-  /** Everything is sent, and the server verifies it; or, if false, has to be sent anew in part. */
+  /** The server has acknowledged this many bytes of content that were sent on the link. */
+  readonly transferred: (bytes: number) => void
+  /** The server has acknowledged every byte and verifies the file; or, if false, a part must be sent again. */
   readonly verifying: (yes: boolean) => void
 }

@@ -17,7 +17,7 @@ export interface TaskStatus {
   readonly name: string
   readonly state: UploadPhase
   /** Bytes: acknowledged, durable on the server, and of the source (0 until it was opened). */
-  readonly sent: number
+  readonly acknowledged: number
   readonly durable: number
   readonly size: number
   readonly why: TaskReason | undefined
@@ -63,11 +63,20 @@ export function statusOf(
 
 /** Of a task that is only kept. */
 export function keptStatus({ id, ref, name, state, size, durable, why }: KeptTask): TaskStatus {
-  const sent = state === 'done' ? size : durable
+  const acknowledged = state === 'done' ? size : durable
   if (state === 'open')
-    return { id, ref, name, state: 'waiting', sent, durable, size, why: why ? notLetIn(why) : notBegun }
+    return { id, ref, name, state: 'waiting', acknowledged, durable, size, why: why ? notLetIn(why) : notBegun }
   const reason = state === 'paused' ? { code: 'paused', text: 'it is paused; continue it' } : why
-  return { id, ref, name, state, sent, durable: sent, size, why: state === 'cancelling' ? notRemoved : reason }
+  return {
+    id,
+    ref,
+    name,
+    state,
+    acknowledged,
+    durable: acknowledged,
+    size,
+    why: state === 'cancelling' ? notRemoved : reason,
+  }
 }
 
 const notBegun: TaskReason = { code: 'not-begun', text: 'nobody sends it at present; osp send takes it up' }

@@ -8,7 +8,7 @@ export type { UploadPhase } from './phases.ts'
 /** How far an upload is, in bytes. */
 export interface Progress {
   /** Leading bytes that the server has acknowledged. */
-  readonly sent: number
+  readonly acknowledged: number
   /** Leading bytes that would survive a crash of the server. */
   readonly durable: number
   /** Of the source, 0 until it was opened. */
@@ -42,8 +42,8 @@ export interface Upload extends EventEmitter<UploadEvents> {
   /** Why it waits, has failed or was cancelled, where there is something to say. */
   readonly why: OspError | undefined
   readonly progress: Progress
-  /** Bytes of content that this process has sent for it, repeated ones included. */
-  readonly contentBytes: number
+  /** Bytes of content that this process has sent for it and the server has acknowledged, repeated ones included. */
+  readonly transferred: number
   /**
    * Resolves when the server has stored it. Rejects when it has failed; with `cancelled` when it was cancelled; with
    * `closed` when its client was. An unheard rejection is silent.

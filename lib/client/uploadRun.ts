@@ -137,13 +137,13 @@ export class UploadRun {
       algorithm,
       digest,
       fresh: this.#fresh,
-      progress: upload.progress.sent,
+      progress: upload.progress.acknowledged,
       signal,
       granted: () => {
         this.#fresh = false
       },
       standing: (progress, durable = upload.progress.durable) => this.#stand(progress, durable),
-      sent: (bytes) => upload.count(bytes),
+      transferred: (bytes) => upload.count(bytes),
       verifying: (yes) => this.#verifying(yes),
     })
     const storedName = await sending.run()
@@ -158,8 +158,8 @@ export class UploadRun {
 
   #stand(progress: number, durable: number): void {
     const size = this.#source?.size ?? 0
-    const sent = Math.min(progress, size)
-    this.#options.upload.stand(sent, Math.min(durable, sent), size)
+    const acknowledged = Math.min(progress, size)
+    this.#options.upload.stand(acknowledged, Math.min(durable, acknowledged), size)
     if (progress <= this.#best) return
     this.#best = progress
     this.#patience.renew()

@@ -35,7 +35,14 @@ function slowClient() {
       finishing.push(() => resolve({ size: 1 }))
       failing.push(reject)
     })
-    return { id: added.length, name, finished, contentBytes: 1, progress: { sent: 0, durable: 0, size: 1 }, on() {} }
+    return {
+      id: added.length,
+      name,
+      finished,
+      transferred: 1,
+      progress: { acknowledged: 0, durable: 0, size: 1 },
+      on() {},
+    }
   }
   const uploads = { add } as unknown as Client['uploads']
   const failAll = (why: OspError) => {
@@ -92,7 +99,7 @@ spec('sending', (it) => {
     const finished = new Promise((resolve) => {
       finish = () => resolve({ size: 1 })
     })
-    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', finished, contentBytes: 0, on() {} }
+    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', finished, transferred: 0, on() {} }
     const upload = fields as unknown as Upload
     sending.adopt(upload)
     assert.deepEqual(

@@ -75,10 +75,10 @@ spec('osp send', (it) => {
       await at.write('a.bin', randomBytes(300_000))
       const [online, stored, summary, ...more] = checked(await send('a.bin', '--json'))
       assert.equal(online?.event, 'online')
-      const { task, file, name, size, sent, digest } = stored ?? {}
+      const { task, file, name, size, transferred, digest } = stored ?? {}
       assert.deepEqual(
-        { task, file, name, size, sent },
-        { task: 1, file: 'a.bin', name: 'a.bin', size: 300_000, sent: 300_000 },
+        { task, file, name, size, transferred },
+        { task: 1, file: 'a.bin', name: 'a.bin', size: 300_000, transferred: 300_000 },
       )
       check('sha256sum', `${digest}  a.bin\n`, at.path)
       assert.deepEqual(
@@ -90,7 +90,7 @@ spec('osp send', (it) => {
           failed: 0,
           unfinished: 0,
           size: 300_000,
-          sent: 300_000,
+          transferred: 300_000,
           seconds: 0,
           exitCode: 0,
         },

@@ -27,7 +27,7 @@ spec('an osp send that is running', (it) => {
       await using sender = await sendBig(bench)
       const [task] = await tasks('tasks')
       assert.deepEqual(
-        { ...task, sent: 0, durable: 0 },
+        { ...task, acknowledged: 0, durable: 0 },
         {
           v: 1,
           event: 'task',
@@ -35,7 +35,7 @@ spec('an osp send that is running', (it) => {
           file: `${at.path}/big`,
           name: 'big',
           state: 'sending',
-          sent: 0,
+          acknowledged: 0,
           durable: 0,
           size: bigBytes,
           why: null,

@@ -85,7 +85,7 @@ spec('osp send that is interrupted', (it) => {
     assert.match(client.stderr, /^osp: interrupted; "osp send" continues .*\nosp: {3}big: \d+ % are there$/mu)
     const [, stored] = events((await run('osp', [...send, '--json'], { cwd: at.path })).stdout)
     assert.equal(stored?.event, 'stored')
-    assert.ok(Number(stored?.sent) < 4_000_000, `${stored?.sent}`)
+    assert.ok(Number(stored?.transferred) < 4_000_000, `${stored?.transferred}`)
   })
 
   it('while it waits for a server exits with 130 too', async () => {

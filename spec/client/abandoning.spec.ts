@@ -47,7 +47,7 @@ function sending() {
     signal: stopping.signal,
     granted: () => {},
     standing: () => {},
-    sent: () => {},
+    transferred: () => {},
     verifying: () => {},
   }).run()
   return { rig, run, stop: () => stopping.abort() }

@@ -37,6 +37,8 @@ const digestOf = (read: OpenSource['read']) => new FollowingDigest({ digests, al
 function sending(followed = 0, digest = digestOf(source.read), pace = new Pace()) {
   const rig = new Rig()
   const loss = new Loss()
+  const stopping = new AbortController()
+  const said: (string | number)[] = []
   if (followed > 0) digest.follow(0, [file.subarray(0, followed)])
   const link = {
     peer: rig.peer,
@@ -54,24 +56,31 @@ function sending(followed = 0, digest = digestOf(source.read), pace = new Pace()
     digest,
     fresh: false,
     progress: followed,
-    signal: new AbortController().signal,
+    signal: stopping.signal,
     granted: () => {},
     standing: () => {},
-    sent: () => {},
-    verifying: () => {},
+    transferred: (bytes) => said.push(bytes),
+    verifying: (yes) => said.push(yes ? 'verifying' : 'not verifying'),
   }).run()
-  return { rig, run, loss }
+  return { rig, run, loss, said, stop: () => stopping.abort() }
 }
 
-const granted = (progress: number, checkpoint: number, checkpointDigest: Uint8Array = new Uint8Array(16)): Message => ({
+const granted = (
+  progress: number,
+  checkpoint: number,
+  checkpointDigest: Uint8Array = new Uint8Array(16),
+  chunk = 1_000,
+): Message => ({
   event: 'ContinuePostFileAck',
   instance: 3,
   progress,
-  chunk: 1_000,
+  chunk,
   window: 1_000,
   checkpoint,
   checkpointDigest,
 })
+
+const turn = () => new Promise((go) => setImmediate(go))
 
 /** Waits until the client has sent this event, and tells its seq. */
 async function asked(rig: Rig, event: string): Promise<number> {
@@ -101,6 +110,55 @@ spec('the sending of a file', (it) => {
     rig.socket.hear(granted(60, 60), await asked(rig, 'ContinuePostFileReq'))
     rig.socket.hear({ event: 'PauseFileAck', progress: 60, durable: 60 }, await asked(rig, 'PauseFileReq'), 3)
     await ended
+  })
+
+  it('is verified once every byte is acknowledged, not when the digest is queued behind them', async () => {
+    const { rig, run, said } = sending()
+    const open = await asked(rig, 'ContinuePostFileReq')
+    rig.socket.hear(granted(0, 0, undefined, 50), open)
+    await asked(rig, 'PostFileReq')
+    for (let turns = 0; turns < 20; turns++) await turn()
+    const first = open + 1
+    rig.socket.leave()
+    const seq = await asked(rig, 'FileMd5Req')
+    assert.deepEqual(said, [], 'nothing was acknowledged')
+    rig.socket.hear({ event: 'PostFileAck', progress: 50, durable: 0 }, first, 3)
+    await turn()
+    assert.deepEqual(said, [50])
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, first + 1, 3)
+    await turn()
+    assert.deepEqual(said, [50, 50, 'verifying'])
+    rig.socket.hear({ event: 'FileMd5Nack', code: 12, retryAfter: 0, text: '', progress: 50 }, seq, 3)
+    await turn()
+    assert.deepEqual(said, [50, 50, 'verifying', 'not verifying'])
+    rig.socket.leave()
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, (await asked(rig, 'PostFileReq')) + 1, 3)
+    assert.equal(await run, 'a')
+    assert.deepEqual(said.slice(4), [50, 'verifying'], 'the answer to the digest says that every byte has come')
+  })
+
+  it('ends when it is stopped while the digest waits behind chunks', async () => {
+    const { rig, run, stop } = sending()
+    const ended = assert.rejects(run, { code: 'closed' })
+    rig.socket.hear(granted(0, 0, undefined, 30), await asked(rig, 'ContinuePostFileReq'))
+    await asked(rig, 'PostFileReq')
+    for (let turns = 0; turns < 20; turns++) await turn()
+    assert.deepEqual(named(rig.socket.sent), ['ContinuePostFileReq', 'PostFileReq', 'PostFileReq'])
+    stop()
+    rig.socket.hear({ event: 'PauseFileAck', progress: 60, durable: 0 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+    rig.socket.leave()
+    assert.ok(!named(rig.socket.sent).includes('FileMd5Req'))
+  })
+
+  it('goes on when it is stopped while the server can verify it', async () => {
+    const { rig, run, stop } = sending()
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    const seq = await asked(rig, 'FileMd5Req')
+    rig.socket.leave()
+    stop()
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, seq, 3)
+    assert.equal(await run, 'a')
   })
 
   it('goes on where they agree', async () => {

@@ -14,7 +14,7 @@ const size = 1_500_000
 async function slow(rig: UploadRig): Promise<{ client: Client; upload: Upload }> {
   const client = rig.client({ limitRate: 1_000_000 })
   const upload = await client.uploads.add(memorySource('a', patterned(size)))
-  await until(upload, 'progress', () => upload.progress.sent > 0)
+  await until(upload, 'progress', () => upload.progress.acknowledged > 0)
   return { client, upload }
 }
 
@@ -43,15 +43,15 @@ spec('pausing', (it) => {
     await using rig = await UploadRig.start()
     const { client, upload } = await slow(rig)
     await client.uploads.pause()
-    const { sent } = upload.progress
-    assert.ok(sent > 0)
-    let least = sent
+    const { acknowledged } = upload.progress
+    assert.ok(acknowledged > 0)
+    let least = acknowledged
     upload.on('progress', (progress) => {
-      least = Math.min(least, progress.sent)
+      least = Math.min(least, progress.acknowledged)
     })
     await client.uploads.resume()
     await upload.finished
-    assert.equal(least, sent)
+    assert.equal(least, acknowledged)
   })
 
   it('while the server verifies awaits its answer', async () => {

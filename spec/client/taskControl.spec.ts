@@ -130,11 +130,11 @@ spec('a program that has joined another one', (it) => {
       await assert.rejects(second.add(source('x'), { name: 'a:b' }), { code: 'bad-name' })
       const { size, storedName } = await a.finished
       assert.deepEqual(
-        { size, storedName, sent: a.contentBytes, phase: a.phase },
+        { size, storedName, transferred: a.transferred, phase: a.phase },
         {
           size: 5,
           storedName: 'a',
-          sent: 5,
+          transferred: 5,
           phase: 'done',
         },
       )

@@ -17,7 +17,7 @@ spec('uploads', (it) => {
       const file = await upload.finished
       assert.deepEqual(rig.stored('alice', 'a.bin'), bytes)
       assert.equal(file.digest, createHash('sha256').update(bytes).digest('hex'))
-      assert.deepEqual(upload.progress, { sent: size, durable: size, size })
+      assert.deepEqual(upload.progress, { acknowledged: size, durable: size, size })
       assert.equal(upload.phase, 'done')
       assert.equal(rig.transport.contentBytes, size)
     })
@@ -138,8 +138,8 @@ spec('pausing, resuming and cancelling', (it) => {
     open()
     await pausing
     assert.deepEqual(rig.server.status().uploads, [])
-    assert.equal(upload.progress.sent, upload.progress.durable)
-    assert.ok(upload.progress.sent > 0)
+    assert.equal(upload.progress.acknowledged, upload.progress.durable)
+    assert.ok(upload.progress.acknowledged > 0)
     await uploads.resume()
     await upload.finished
     assert.deepEqual(rig.stored('alice', 'big'), patterned(4 * MiB))

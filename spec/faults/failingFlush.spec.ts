@@ -49,7 +49,8 @@ async function send(place: MortalServer, bytes: Uint8Array, told: (progress: Pro
   return { client, ...watched }
 }
 
-const falls = ({ seen }: Watched) => seen.some(({ sent }, at) => sent < (seen[at - 1]?.sent ?? 0))
+const falls = ({ seen }: Watched) =>
+  seen.some(({ acknowledged }, at) => acknowledged < (seen[at - 1]?.acknowledged ?? 0))
 
 async function assertStored(place: MortalServer, bytes: Uint8Array): Promise<void> {
   assert.deepEqual(await place.files(), new Map([['alice/a', bytes]]))
@@ -125,7 +126,7 @@ spec('a flush that fails, and loses what it was to cover, costs only that', (it)
     })
     source.beforeRead = (offset) => (offset >= 20 * KiB ? stop : undefined)
     const upload = await client.uploads.add(source)
-    await until(upload, 'progress', () => upload.progress.sent === 20 * KiB)
+    await until(upload, 'progress', () => upload.progress.acknowledged === 20 * KiB)
     failing = true
     await server.close()
     assert.ok(disk.failures > 0 && disk.flushed < 20 * KiB, 'the stop has flushed nothing')

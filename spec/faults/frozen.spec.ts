@@ -99,7 +99,7 @@ spec('osp send that is frozen for longer than the keep-alive allows', (it) => {
     assert.equal((await sending.ended).code, 0, sending.stderr)
     const stored = published(sending.stdout, sendEvents).filter(({ event }) => event === 'stored')
     assert.equal(stored.length, 1)
-    const sent = Number(stored[0]?.sent)
+    const sent = Number(stored[0]?.transferred)
     assert.ok(sent <= bytes.length + 2 * windowBytes, `${sent} bytes were sent of ${bytes.length}`)
     const files = { 'alice/a': bytes, 'bob/b': small }
     assert.deepEqual(Object.fromEntries(await place.files()), files)

@@ -79,8 +79,13 @@ export async function daemon(data: string, flags: readonly string[] = [], option
   return Object.assign(running, { port: Number(port), server: `127.0.0.1:${port}` })
 }
 
-/** The JSON objects that a command has printed. */
+/** The JSON objects that a command has printed, without `progress`: how many of those there are depends on time. */
 export function events(stdout: string): readonly Record<string, unknown>[] {
+  return allEvents(stdout).filter(({ event }) => event !== 'progress')
+}
+
+/** The JSON objects that a command has printed. */
+export function allEvents(stdout: string): readonly Record<string, unknown>[] {
   const lines = stdout.split('\n').filter(Boolean)
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>)
 }

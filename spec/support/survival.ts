@@ -125,6 +125,6 @@ async function assertWhole(place: MortalServer, before: ReadonlyMap<string, Uint
 async function assertRemembered(place: MortalServer, bytes: Uint8Array, storedName: string): Promise<void> {
   const { client, upload } = await send(place, bytes)
   assert.equal((await upload.finished).storedName, storedName)
-  assert.equal(upload.contentBytes, 0)
+  assert.equal(upload.transferred, 0)
   await client.close()
 }

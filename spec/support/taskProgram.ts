@@ -41,7 +41,7 @@ const [kept, gone, missing] = [
 ]
 done('added')
 await missing.finished.catch(() => {})
-for (const upload of [kept, gone]) await until(upload, 'progress', () => upload.progress.sent > 0)
+for (const upload of [kept, gone]) await until(upload, 'progress', () => upload.progress.acknowledged > 0)
 await uploads.pause([kept.id, gone.id])
 done('paused')
 await uploads.cancel([gone.id])

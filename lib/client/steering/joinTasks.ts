@@ -140,7 +140,7 @@ class Joined implements JoinedTasks {
     }
     this.#ends.delete(end.ended)
     if (upload.over) return
-    upload.count(end.sent)
+    upload.count(end.transferred)
     if ('file' in end) {
       upload.move('turn')
       upload.move('verify')

@@ -69,7 +69,7 @@ const status = z.strictObject({
   ref: z.string().optional(),
   name: z.string(),
   state,
-  sent: bytes,
+  acknowledged: bytes,
   durable: bytes,
   size: bytes,
   why: z.strictObject({ code: z.string(), text: z.string(), retryMs: z.number().optional() }).optional(),
@@ -87,11 +87,11 @@ export const answers = {
   list: z.strictObject({ tasks: z.array(status), more: z.boolean() }),
   add: z.strictObject({ added: z.array(z.union([z.strictObject({ id }), failure])) }),
   cancel: z.strictObject({ tasks: z.array(status) }),
-  /** An upload that has ended: stored, or not; `sent` bytes of content were sent for it. */
+  /** An upload that has ended: stored, or not; with the bytes that were transferred for it. */
   await: z.union([
     z.strictObject({ waiter: z.int() }),
-    z.strictObject({ ended: id, sent: bytes, file }),
-    z.strictObject({ ended: id, sent: bytes, why: failure }),
+    z.strictObject({ ended: id, transferred: bytes, file }),
+    z.strictObject({ ended: id, transferred: bytes, why: failure }),
   ]),
 } as const
 

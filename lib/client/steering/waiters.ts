@@ -55,8 +55,9 @@ export class Waiters {
     if (this.#told.has(upload)) return
     this.#told.add(upload)
     upload.finished.then(
-      (file) => this.#tell({ ended: id, sent: upload.contentBytes, file }),
-      (error: unknown) => this.#tell({ ended: id, sent: upload.contentBytes, why: toldFailure(OspError.from(error)) }),
+      (file) => this.#tell({ ended: id, transferred: upload.transferred, file }),
+      (error: unknown) =>
+        this.#tell({ ended: id, transferred: upload.transferred, why: toldFailure(OspError.from(error)) }),
     )
   }
 
