@@ -8,7 +8,7 @@ export type { RunReport, WorldKind } from './world.ts'
 
 /**
  * Runs the real server and clients of one seed in virtual time. The same seed gives the same run, to the last line of
- * its trace. `digests` must have loaded what clients use. `part`: only that takes place, everything if it is not given.
+ * its trace. `part`: only that takes place, everything if it is not given.
  */
 export function simulate(
   seed: number,

@@ -1,7 +1,8 @@
 import type { Client } from '../client/client.ts'
 import type { Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
-import type { Digests } from '../ports/platform.ts'
+import type { DigestName, Digests } from '../ports/platform.ts'
+import { digestNumbers } from '../wire/protocol.ts'
 import { Bounds } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
@@ -170,6 +171,8 @@ export class World {
   }
 
   async run(): Promise<RunReport> {
+    // Loading takes real time, in which virtual time would pass.
+    for (const name of Object.keys(digestNumbers) as DigestName[]) await this.machine.digests.load(name)
     this.server.start()
     for (const client of this.clients) {
       client.start()

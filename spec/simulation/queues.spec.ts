@@ -1,39 +1,10 @@
 import assert from 'node:assert/strict'
-import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
 import { defaultLimits } from '../../lib/limits.ts'
 import { Queues } from '../../lib/simulation/queues.ts'
-import { World } from '../../lib/simulation/world.ts'
+import type { World } from '../../lib/simulation/world.ts'
 import { spec } from '../support/spec.ts'
 
-/** Queues that no world brings near their bounds: the table in docs/simulation.md names the specs that do. */
-const distant: readonly string[] = [
-  'server: replies unsent on a link',
-  'server: changes of the online list that are not told',
-  'server: uploads that wait for an instance',
-  'client: bytes unsent on a link',
-  'client: replies unsent on a link',
-  'client: requests of a link that are carried out',
-  'client: replies of a link that are remembered',
-  'client: requests that came before an earlier one',
-  'client: chunks that wait for a buffer',
-]
-
 spec('the queues of simulated worlds', (it) => {
-  it('come to half of their bounds in some of the first 150 seeds, but for those that none can press', async () => {
-    const digests = nodeDigests()
-    const far = new Set<string>()
-    const near = new Set<string>()
-    for (const kind of ['messages', 'both'] as const) {
-      for (let seed = 1; seed <= 150; seed++) {
-        const world = new World(seed, digests, kind)
-        await world.run()
-        for (const [queue, part] of world.queues.reached) (part >= 0.5 ? near : far).add(queue)
-      }
-    }
-    const never = [...far].filter((queue) => !near.has(queue) && !distant.includes(queue))
-    assert.deepEqual(never, [])
-  })
-
   it('are named where they go beyond, with what they hold and their bounds', () => {
     const failures: string[] = []
     const world = { limits: { ...defaultLimits, messageIds: 20 }, fail: (what: string) => failures.push(what) }

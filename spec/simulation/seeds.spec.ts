@@ -2,21 +2,14 @@ import assert from 'node:assert/strict'
 import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
 import { type RunReport, simulate, type WorldKind } from '../../lib/simulation/simulate.ts'
 import { spec } from '../support/spec.ts'
-import { mutations, nameOf } from './mutations.ts'
+import { firstSeeds } from './holding.ts'
 
 const digests = nodeDigests()
 
 spec('a simulated world', (it) => {
-  for (const { shownBy, fault } of mutations) {
-    if (typeof shownBy === 'string') continue
-    it(`holds where ${fault}, unless that happens: ${nameOf(shownBy)}`, async () => {
-      assert.equal((await simulate(shownBy.seed, digests, shownBy.world)).failure, undefined)
-    })
-  }
-
   it('is the same, to the last line of its trace, whenever it is run', async () => {
     for (const world of ['files', 'messages', 'both'] as const) {
-      for (const seed of [1, 2, 3, 4, 5]) {
+      for (const seed of [1, 2]) {
         assert.deepEqual(await simulate(seed, digests, world), await simulate(seed, digests, world))
       }
     }
@@ -62,9 +55,13 @@ spec('a simulated world', (it) => {
     both: ['is handed', 'stored'],
   }
   for (const world of ['files', 'messages', 'both'] as const) {
-    it(`of ${world} is another one for another seed, and much happens in some`, async () => {
+    it(`of ${world} holds its invariants, is another one for another seed, and much happens in some`, async () => {
       const runs: RunReport[] = []
-      for (let seed = 1; seed <= 40; seed++) runs.push(await simulate(seed, digests, world))
+      for (let seed = 1; seed <= firstSeeds; seed++) {
+        const run = await simulate(seed, digests, world)
+        assert.equal(run.failure, undefined, `seed ${seed}: ${run.failure}\n${run.trace.slice(-40).join('\n')}`)
+        runs.push(run)
+      }
       assert.equal(new Set(runs.map(({ trace }) => trace.join())).size, runs.length)
       const traces = runs.flatMap(({ trace }) => trace).join('\n')
       for (const event of told[world]) assert.ok(traces.includes(event), event)

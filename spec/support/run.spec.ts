@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
+import { type RunOptions, runSpecs } from './runner.ts'
 import { spec } from './spec.ts'
 
-const door = import.meta.resolve('./spec.ts')
-const runner = join(import.meta.dirname, 'run.ts')
+const door = new URL('./spec.ts', import.meta.url).href
 
 const good = "spec('x', (it) => { it('holds', () => {}); it('holds too', async () => {}) })"
 
@@ -20,32 +18,24 @@ interface Ran {
 }
 
 /** Plants spec files, each with the door imported, and runs the runner on them. */
-async function runOn(files: Record<string, string>, ...more: string[]): Promise<Ran> {
+async function runOn(files: Record<string, string>, more: Partial<RunOptions> = {}): Promise<Ran> {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-run-'))
   try {
     await writeFile(join(directory, 'package.json'), '{ "type": "module" }')
     for (const [name, code] of Object.entries(files)) {
       await writeFile(join(directory, name), `import { spec } from '${door}'\n${code}\n`)
     }
-    const { NO_COLOR: _, ...env } = process.env
-    const child = spawn(
-      process.execPath,
-      ['--import', import.meta.resolve('tsx'), runner, '--in', directory, ...more],
-      {
-        env: { ...env, FORCE_COLOR: '1' },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      },
-    )
-    const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
-    return { code, output, lastLine: output.trimEnd().split('\n').at(-1) }
+    const lines: string[] = []
+    const code = await runSpecs({ directory, print: (text) => lines.push(text), ...more })
+    return { code, output: lines.join('\n'), lastLine: lines.at(-1) }
   } finally {
     await rm(directory, { recursive: true })
   }
 }
 
 /** A file of this content is one failure of the whole, reported with `why`. */
-async function failsAs(why: RegExp, code: string, ...more: string[]): Promise<void> {
-  const ran = await runOn({ 'bad.spec.ts': code }, ...more)
+async function failsAs(why: RegExp, code: string, more: Partial<RunOptions> = {}): Promise<void> {
+  const ran = await runOn({ 'bad.spec.ts': code }, more)
   assert.match(ran.output, why)
   assert.match(ran.lastLine ?? '', /^\d passed, 1 failed$/u)
   assert.equal(ran.code, 1)
@@ -75,13 +65,13 @@ spec('the runner', (it) => {
   })
 
   it('runs only the files whose path matches', async () => {
-    const ran = await runOn({ 'a.spec.ts': good, 'b.spec.ts': 'throw new Error()' }, '/a.spec')
+    const ran = await runOn({ 'a.spec.ts': good, 'b.spec.ts': 'throw new Error()' }, { patterns: ['/a.spec'] })
     assert.equal(ran.lastLine, '2 passed, 0 failed')
     assert.equal(ran.code, 0)
   })
 
   it('fails where no file matches', async () => {
-    const ran = await runOn({ 'a.spec.ts': good }, 'nowhere')
+    const ran = await runOn({ 'a.spec.ts': good }, { patterns: ['nowhere'] })
     assert.equal(ran.lastLine, '0 passed, 0 failed')
     assert.equal(ran.code, 1)
   })
@@ -93,10 +83,10 @@ spec('the runner', (it) => {
     ))
 
   it('fails where a file never ends', () =>
-    failsAs(/did not end within 1500 ms/u, "spec('x', (it) => it('hangs', () => { for (;;); }))", '--limit-ms', '1500'))
+    failsAs(/did not end within 600 ms/u, "spec('x', (it) => it('hangs', () => { for (;;); }))", { limitMs: 600 }))
 
   it('fails where a file keeps something open after its facts', () =>
-    failsAs(/did not end within 1500 ms/u, `setInterval(() => {}, 1000); ${good}`, '--limit-ms', '1500'))
+    failsAs(/did not end within 600 ms/u, `setInterval(() => {}, 1000); ${good}`, { limitMs: 600 }))
 
   it('fails where a file throws while it is imported', () =>
     failsAs(/no such thing/u, "throw new Error('no such thing')"))

@@ -21,17 +21,17 @@ interface Ending {
 
 const outputChars = 1_000_000
 
-/** A file that has proved its facts must end by itself so soon afterwards. */
-const leavingMs = 10_000
+/** A file that has proved its facts must end by itself within this time. */
+const leavingMs = 120_000
 
-/** Output pipes that a stranger holds open are not waited for longer. */
-const pipesMs = 2_000
+/** The longest wait for output pipes that a process outside of the group holds open. */
+const pipesMs = 120_000
 
 const totals = /^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)\n {2}Duration: /gmu
 
 /**
- * Runs one spec file in a process group of its own, which is gone when the promise resolves. Aborting
- * `signal` ends it early.
+ * Runs one spec file, a source or what was compiled from it, in a process group of its own, which is gone when the promise
+ * resolves. Aborting `signal` ends it early.
  */
 export async function runSpecFile(path: string, limitMs: number, signal: AbortSignal): Promise<Result> {
   const began = performance.now()
@@ -60,7 +60,8 @@ function faultOf(ending: Ending, counted: boolean, facts: number, wrong: number)
 
 function start(path: string): ChildProcess {
   const { FORCE_COLOR: _, ...env } = process.env
-  return spawn(process.execPath, ['--import', import.meta.resolve('tsx'), path], {
+  const node = path.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : ['--enable-source-maps']
+  return spawn(process.execPath, [...node, path], {
     detached: true,
     env: { ...env, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -75,7 +76,7 @@ function ended(child: ChildProcess, limitMs: number, signal: AbortSignal): Promi
       killedBy ??= why
       killGroup(child)
     }
-    const limit = setTimeout(kill, limitMs, `it did not end within ${limitMs} ms`)
+    const limit = setTimeout(kill, limitMs, `timed out: it did not end within ${limitMs} ms`)
     let leaving: NodeJS.Timeout | undefined
     const stop = () => kill('it was interrupted')
     signal.addEventListener('abort', stop)
@@ -86,7 +87,7 @@ function ended(child: ChildProcess, limitMs: number, signal: AbortSignal): Promi
         leaving ??= setTimeout(
           kill,
           leavingMs,
-          'its facts are proved, but something that it left open keeps it from ending',
+          'timed out: its facts are proved, but something that it left open keeps it from ending',
         )
       }
     }

@@ -1,0 +1,3 @@
+import { fuzzed } from './fuzzed.ts'
+
+fuzzed(2, 1)

@@ -1,0 +1,16 @@
+import assert from 'node:assert/strict'
+import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
+import { simulate } from '../../lib/simulation/simulate.ts'
+import { spec } from '../support/spec.ts'
+import { mutations, nameOf } from './mutations.ts'
+
+const digests = nodeDigests()
+
+spec('a simulated world', (it) => {
+  for (const { shownBy, fault } of mutations) {
+    if (typeof shownBy === 'string') continue
+    it(`holds where ${fault}, unless that happens: ${nameOf(shownBy)}`, async () => {
+      assert.equal((await simulate(shownBy.seed, digests, shownBy.world)).failure, undefined)
+    })
+  }
+})
