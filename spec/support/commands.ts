@@ -81,13 +81,9 @@ export async function daemon(data: string, flags: readonly string[] = [], option
 
 /** The JSON objects that a command has printed, without `progress`: how many of those there are depends on time. */
 export function events(stdout: string): readonly Record<string, unknown>[] {
-  return allEvents(stdout).filter(({ event }) => event !== 'progress')
-}
-
-/** The JSON objects that a command has printed. */
-export function allEvents(stdout: string): readonly Record<string, unknown>[] {
   const lines = stdout.split('\n').filter(Boolean)
-  return lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  const all = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  return all.filter(({ event }) => event !== 'progress')
 }
 
 /** Writes to the standard input of a process, and resolves when it has left this one. */
