@@ -1,25 +1,39 @@
-/** That `name` is unknown, and the known name that was probably meant. */
+/** A sentence that says that `name` is unknown, with the known name if one is so near that it was probably meant. */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
   const meant = nearest(name, known)
   return `unknown ${what} ${name}${meant === undefined ? '' : `; did you mean ${meant}?`}`
 }
 
-/** The name that takes the fewest changes to come to. */
+/** The known name that takes the fewest changes, if these are at most a third of its letters. Dashes in front do not count. */
 function nearest(name: string, known: readonly string[]): string | undefined {
-  const ranked = known.map((candidate) => ({ candidate, changes: changesBetween(name, candidate) }))
-  return ranked.sort((a, b) => a.changes - b.changes)[0]?.candidate
+  const typed = bare(name)
+  const near = known.flatMap((candidate) => {
+    const wanted = bare(candidate)
+    const changes = changesBetween(typed, wanted)
+    return changes <= Math.floor(Math.max(typed.length, wanted.length) / 3) ? [{ candidate, changes }] : []
+  })
+  return near.sort((a, b) => a.changes - b.changes)[0]?.candidate
 }
 
-/** Letters to add, remove or replace (Levenshtein); an added end costs little, since flags are often shortened. */
+const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
+
+/**
+ * Letters to add, remove, replace, or to swap with their neighbour (optimal string alignment distance). A missing end costs
+ * little, since flags are often shortened.
+ */
 function changesBetween(from: string, to: string): number {
-  if (to.startsWith(from)) return (to.length - from.length) / 100
+  if (from.length > 1 && to.startsWith(from)) return (to.length - from.length) / 100
+  let before: number[] = []
   let row = Array.from({ length: to.length + 1 }, (_, index) => index)
   for (let i = 1; i <= from.length; i++) {
     const next = [i]
     for (let j = 1; j <= to.length; j++) {
       const kept = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1)
-      next.push(Math.min(kept, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+      const isSwapped = i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
+      const swapped = isSwapped ? (before[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY
+      next.push(Math.min(kept, swapped, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
     }
+    before = row
     row = next
   }
   return row[to.length] ?? 0

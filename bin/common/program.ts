@@ -2,13 +2,12 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { OspError } from 'ospd'
 import yargs, { type Argv } from 'yargs'
-import { hideBin } from 'yargs/helpers'
+import { readCommandLine, settingsOf } from './commandLine.ts'
 import { exitCodeOf, exitCodes } from './exitCodes.ts'
-import { unknownName } from './nearest.ts'
 import { errorLine } from './output.ts'
 import { printable } from './printable.ts'
 import { resolve, variableOf } from './resolve.ts'
-import { optional, path, type Setting, type Settings, type Values } from './settings.ts'
+import type { Setting, Settings, Values } from './settings.ts'
 import { UsageError } from './usage.ts'
 
 /** A command of a program. `run` resolves with the exit code. */
@@ -36,11 +35,9 @@ export function command<S extends Settings>(definition: Command<S>): Command {
   return definition as unknown as Command
 }
 
-const config = optional(path, { describe: 'a JSON file with settings under the names of their flags' })
-
 /** Runs the program on this process's arguments, and sets its exit code. */
 export async function main(program: Program): Promise<void> {
-  const args = hideBin(process.argv)
+  const args = process.argv.slice(2)
   try {
     process.exitCode = await start(program, args)
   } catch (error) {
@@ -49,62 +46,56 @@ export async function main(program: Program): Promise<void> {
 }
 
 async function start(program: Program, args: readonly string[]): Promise<number> {
+  // The completion script asks so, with the words that were typed so far.
+  if (args[0] === '--get-yargs-completions') return await print(await completions(program, args.slice(1)))
+  const request = readCommandLine(program, args)
+  if (request.asks === 'version') return await print(version())
+  if (request.asks === 'completion') return await print(await completionScript(program))
+  if (request.asks === 'help') return await print(await parserOf(program, request.command).getHelp())
+  const { command, flags, operands } = request
+  const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
+  const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
+  return await command.run(values, operands)
+}
+
+/** Prints a text and a line end to stdout; resolves with the exit code. */
+async function print(text: string): Promise<number> {
+  process.stdout.write(`${text}\n`)
+  return exitCodes.done
+}
+
+/** yargs prints the help and completes words; `readCommandLine` reads what was typed. With `command`, only about that one. */
+function parserOf(program: Program, command?: Command): Argv {
   const { name, describe, commands } = program
-  let code: number | undefined
-  const parser = yargs([...args])
+  const parser = yargs([])
     .scriptName(name)
-    .usage(`${name} COMMAND\n\n${describe}`)
     .locale('en')
     .exitProcess(false)
     .wrap(Math.min(100, process.stdout.columns ?? 100))
-    .parserConfiguration({
-      'camel-case-expansion': false,
-      'dot-notation': false,
-      'parse-numbers': false,
-      'strip-aliased': true,
-    })
-    // By itself yargs takes any last word "help" for the flag, a message's text too.
+    .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'strip-aliased': true })
     .help(false)
     .option('help', { alias: 'h', type: 'boolean', describe: 'show this help' })
     .version(version())
     .describe('version', 'show the version')
+  if (command) return describeCommand(parser, program, command)
+  for (const each of commands) parser.command(each.name, each.describe)
+  return parser
+    .usage(`${name} COMMAND\n\n${describe}`)
+    .command('help', 'show the help of a COMMAND')
     .completion('completion', "print the shell's completion script")
     .epilogue(`${name} COMMAND --help tells more about a command.`)
-    .fail((message: string | null, error?: Error) => {
-      throw error && error.name !== 'YError'
-        ? error
-        : new UsageError(withoutValue(commands, args) ?? message ?? error?.message ?? 'it was called wrongly')
-    })
-  for (const each of commands) {
-    parser.command(
-      each.name,
-      each.describe,
-      (of) => describeCommand(of, program, each),
-      async (argv) => {
-        code = argv.help ? await showHelp(parser) : await runCommand(program, each, argv)
-      },
-    )
-  }
-  const argv = await parser.parseAsync()
-  if (code !== undefined) return code
-  if (argv.help || argv._[0] === 'help') return await showHelp(parser)
-  checkNoCommand(program, argv)
-  return exitCodes.done
 }
 
-/** What a flag takes that has no value though it needs one, if that is wrong. */
-function withoutValue(commands: readonly Command[], args: readonly string[]): string | undefined {
-  const command = commands.find(({ name }) => name === args[0])
-  for (const [flag, { alias, placeholder, takes }] of Object.entries(command ? settingsOf(command) : {})) {
-    const isBare = (arg: string, at: number) =>
-      (arg === `--${flag}` || arg === `-${alias}`) && /^(?:-.|$)/u.test(args[at + 1] ?? '')
-    if (placeholder !== undefined && args.some(isBare)) return `--${flag} takes ${takes}`
-  }
+/** The words that can come next, one a line, after those that were typed. */
+async function completions(program: Program, words: readonly string[]): Promise<string> {
+  const command = program.commands.find(({ name }) => words.includes(name))
+  return (await parserOf(program, command).getCompletion([...words])).join('\n')
 }
 
-async function showHelp(parser: Argv): Promise<number> {
-  process.stdout.write(`${await parser.getHelp()}\n`)
-  return exitCodes.done
+/** The script that makes a shell ask for completions. */
+function completionScript(program: Program): Promise<string> {
+  const parser = parserOf(program)
+  return new Promise((resolve) => void parser.parse(['completion'], {}, (_error, _argv, output) => resolve(output)))
 }
 
 function describeCommand(parser: Argv, { name, prefix }: Program, command: Command): Argv {
@@ -127,47 +118,6 @@ function flagOf({ describe, alias, placeholder, fallback }: Setting<unknown>) {
     describe: placeholder === undefined ? describe : `${placeholder}: ${describe}${shown}`,
     ...(placeholder === undefined ? { type: 'boolean' as const } : { requiresArg: true }),
   }
-}
-
-const settingsOf = (command: Command): Settings => ({ ...command.settings, config })
-
-/** Names that every command takes, and what yargs itself puts into its result. */
-const common = ['help', 'version']
-
-async function runCommand(
-  program: Program,
-  command: Command,
-  argv: Readonly<Record<string, unknown>>,
-): Promise<number> {
-  const { _: operands, $0: _name, ...flags } = argv
-  const names = Object.keys(settingsOf(command))
-  checkFlags(flags, [...names, ...common])
-  const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
-  const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
-  return command.run(values, (operands as readonly unknown[]).slice(1).map(String))
-}
-
-function checkFlags(flags: Readonly<Record<string, unknown>>, known: readonly string[]): void {
-  for (const flag of Object.keys(flags)) {
-    if (!known.includes(flag)) throw new UsageError(unknownName('flag', dashed(flag), known.map(dashed)))
-  }
-}
-
-const dashed = (flag: string) => `${flag.length === 1 ? '-' : '--'}${flag}`
-
-/** No command has run: that is right where help or the like was asked for, and nowhere else. */
-function checkNoCommand({ commands }: Program, argv: Readonly<Record<string, unknown>>): void {
-  const { _: words, $0: _name, ...flags } = argv
-  // A shell that asks for completions has had its answer.
-  if (flags.help || flags.version || 'get-yargs-completions' in flags) return
-  const names = [...commands.map(({ name }) => name), 'completion']
-  const [word] = words as readonly string[]
-  if (word === undefined) {
-    checkFlags(flags, common)
-    throw new UsageError(`name a command: ${names.join(', ')}`)
-  }
-  if (!names.includes(word) && word !== 'help')
-    throw new UsageError(unknownName('command', word, [...names, '--version']))
 }
 
 function report({ name, commands }: Program, first: string | undefined, error: unknown): number {

@@ -6,8 +6,8 @@ import { UsageError } from './usage.ts'
 
 /** Where values come from besides the defaults. */
 export interface Given {
-  /** What the flags were set to; the last one counts where a flag was repeated. */
-  readonly flags: Readonly<Record<string, unknown>>
+  /** What the flags were set to. */
+  readonly flags: Readonly<Record<string, string | boolean>>
   readonly env: Readonly<Record<string, string | undefined>>
   /** What stands before the names of the program's environment variables, as `OSP`. */
   readonly prefix: string
@@ -27,11 +27,11 @@ export function variableOf(prefix: string, name: string): string {
 export function resolve<S extends Settings>(settings: S, given: Given): Values<S> {
   const { flags, env, prefix, known } = given
   const variable = (name: string) => env[variableOf(prefix, name)] || undefined
-  const configPath = last(flags.config) ?? variable('config')
+  const configPath = flags.config ?? variable('config')
   const config = configPath === undefined ? {} : readConfig(String(configPath), known)
   const values = Object.entries(settings).map(([name, setting]) => {
     const sources: readonly (readonly [unknown, string])[] = [
-      [last(flags[name]), `--${name}`],
+      [flags[name], `--${name}`],
       [variable(name), variableOf(prefix, name)],
       [config[name], `"${name}" in ${configPath}`],
       [setting.fallback, `the default of --${name}`],
@@ -43,8 +43,6 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
   })
   return Object.fromEntries(values) as Values<S>
 }
-
-const last = (value: unknown) => (Array.isArray(value) ? value.at(-1) : value)
 
 function readConfig(path: string, known: readonly string[]): Readonly<Record<string, unknown>> {
   let json: unknown

@@ -1,0 +1,122 @@
+import { parseArgs } from 'node:util'
+import { unknownName } from './nearest.ts'
+import type { Command, Program } from './program.ts'
+import { optional, path, type Settings } from './settings.ts'
+import { UsageError } from './usage.ts'
+
+/** What the arguments of a program ask for. */
+export type Request =
+  | { readonly asks: 'version' }
+  | { readonly asks: 'completion' }
+  /** The help of a command, or of the whole program. */
+  | { readonly asks: 'help'; readonly command?: Command }
+  | {
+      readonly asks: 'run'
+      readonly command: Command
+      /** What each flag was set to, the last time if it was repeated: `true` or `false` for a switch without a value. */
+      readonly flags: Readonly<Record<string, string | boolean>>
+      readonly operands: readonly string[]
+    }
+
+const config = optional(path, { describe: 'a JSON file with settings under the names of their flags' })
+
+/** The settings that a command takes, `--config` included. */
+export const settingsOf = (command: Command): Settings => ({ ...command.settings, config })
+
+/** Flags that every command takes besides its settings. */
+const common = { help: { alias: 'h' }, version: {} } as const
+
+/** Commands that every program has besides its own. */
+const extra = ['completion', 'help']
+
+/**
+ * Reads the arguments of a program. Every operand and every value is a string, exactly as it was typed. A word that begins with a
+ * dash is a flag, except `-` alone and everything after `--`. Throws UsageError.
+ */
+export function readCommandLine({ commands }: Program, args: readonly string[]): Request {
+  const everything: Settings = Object.assign({}, ...commands.map(settingsOf))
+  const first = tokensOf(args, everything).find(({ kind }) => kind === 'positional')
+  const word = first === undefined ? undefined : args[first.index]
+  const command = commands.find(({ name }) => name === word)
+  const settings = command === undefined ? {} : settingsOf(command)
+  const { flags, operands } = readFlags(
+    args.filter((_, at) => at !== first?.index),
+    settings,
+  )
+  if (flags.help) return { asks: 'help', ...(command && { command }) }
+  if (flags.version) return { asks: 'version' }
+  if (command) return { asks: 'run', command, flags, operands }
+  if (word === 'help') return { asks: 'help', ...helped(commands, operands) }
+  if (word === 'completion' && operands.length === 0) return { asks: 'completion' }
+  const names = [...commands.map(({ name }) => name), ...extra]
+  if (word === undefined) throw new UsageError(`name a command: ${names.join(', ')}`)
+  if (word === 'completion') throw new UsageError(`completion takes no operand such as ${operands[0]}`)
+  throw new UsageError(unknownName('command', word, [...names, '--version']))
+}
+
+/** The command that `help NAME` asks about; none for `help` alone. */
+function helped(commands: readonly Command[], [name, more]: readonly string[]): { readonly command?: Command } {
+  if (more !== undefined) throw new UsageError(`help takes one COMMAND, not ${more} as well`)
+  if (name === undefined || extra.includes(name)) return {}
+  const command = commands.find((each) => each.name === name)
+  if (command) return { command }
+  const names = commands.map((each) => each.name)
+  throw new UsageError(unknownName('command', name, names))
+}
+
+function tokensOf(args: readonly string[], settings: Settings) {
+  const options = Object.entries({ ...settings, ...common }).map(([name, { alias, placeholder }]: [string, Shape]) => [
+    name,
+    { type: placeholder === undefined ? 'boolean' : 'string', ...(alias !== undefined && { short: alias }) } as const,
+  ])
+  // Not strict, since its messages are not for users; what is wrong is found in the tokens.
+  const how = { options: Object.fromEntries(options), strict: false, allowPositionals: true, tokens: true } as const
+  return parseArgs({ args: [...args], ...how }).tokens
+}
+
+interface Shape {
+  readonly alias?: string
+  readonly placeholder?: string
+  readonly takes?: string
+}
+
+function readFlags(args: readonly string[], settings: Settings) {
+  const flags = new Map<string, string | boolean>()
+  const operands: string[] = []
+  for (const token of tokensOf(args, settings)) {
+    if (token.kind === 'positional') operands.push(token.value)
+    if (token.kind === 'option') flags.set(...flagOf(token, settings))
+  }
+  return { flags: Object.fromEntries(flags), operands }
+}
+
+interface OptionToken {
+  readonly name: string
+  readonly rawName: string
+  readonly value: string | undefined
+  readonly inlineValue: boolean | undefined
+}
+
+function flagOf({ name, rawName, value, inlineValue }: OptionToken, settings: Settings): [string, string | boolean] {
+  const flag = shapeOf(name, settings)
+  if (!flag) {
+    const switched = name.startsWith('no-') && value === undefined ? shapeOf(name.slice(3), settings) : undefined
+    if (switched && switched.placeholder === undefined) return [name.slice(3), false]
+    const hint = /^--?\p{L}/u.test(rawName) ? '' : '; a word that begins with a dash goes after --'
+    throw new UsageError(unknownFlag(rawName, settings) + hint)
+  }
+  if (flag.placeholder === undefined) return [name, value ?? true]
+  if (value === undefined) throw new UsageError(`${rawName} takes ${flag.takes}`)
+  if (inlineValue || value === '-' || !value.startsWith('-')) return [name, value]
+  throw new UsageError(`${rawName} takes ${flag.takes}; if that begins with a dash, write --${name}=${value}`)
+}
+
+function shapeOf(name: string, settings: Settings): Shape | undefined {
+  const known: Readonly<Record<string, Shape>> = { ...settings, ...common }
+  return Object.hasOwn(known, name) ? known[name] : undefined
+}
+
+function unknownFlag(flag: string, settings: Settings): string {
+  const known = Object.keys({ ...settings, ...common }).map((name) => `--${name}`)
+  return unknownName('flag', flag, known)
+}

@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict'
+import { readCommandLine, settingsOf } from '../../../bin/common/commandLine.ts'
+import type { Command, Program } from '../../../bin/common/program.ts'
+import { resolve } from '../../../bin/common/resolve.ts'
+import { UsageError } from '../../../bin/common/usage.ts'
+import { listenCommand } from '../../../bin/listen/listen.ts'
+import { loginCommand } from '../../../bin/login/login.ts'
+import { logoutCommand } from '../../../bin/login/logout.ts'
+import { msgCommand } from '../../../bin/msg/msg.ts'
+import { sendCommand } from '../../../bin/send/send.ts'
+import { serveCommand } from '../../../bin/serve/serve.ts'
+import { statusCommand } from '../../../bin/status/status.ts'
+import { addCommand } from '../../../bin/tasks/add.ts'
+import { cancelCommand, continueCommand, pauseCommand } from '../../../bin/tasks/steer.ts'
+import { tasksCommand } from '../../../bin/tasks/tasks.ts'
+import { userCommand } from '../../../bin/user/user.ts'
+import { whoCommand } from '../../../bin/who/who.ts'
+import { spec } from '../../support/spec.ts'
+
+const ofTasks = [tasksCommand, addCommand, pauseCommand, continueCommand, cancelCommand]
+const osp: Program = {
+  ...{ name: 'osp', describe: '', prefix: 'OSP' },
+  commands: [sendCommand, ...ofTasks, msgCommand, listenCommand, whoCommand, loginCommand, logoutCommand],
+}
+const ospd: Program = {
+  ...{ name: 'ospd', describe: '', prefix: 'OSPD' },
+  commands: [serveCommand, statusCommand, userCommand],
+}
+
+/** Words that look like numbers, switches, quotes, paths of objects, commands. */
+const words = [
+  ...[
+    '3.10',
+    '1e3',
+    '.5',
+    '1.',
+    '007',
+    '0x10',
+    '0b1',
+    '0o7',
+    '1_000',
+    '+1',
+    '00',
+    'Infinity',
+    'NaN',
+    '9007199254740993',
+  ],
+  ...[
+    'true',
+    'false',
+    'null',
+    'undefined',
+    'yes',
+    '__proto__',
+    'constructor',
+    'a.b',
+    'a.b=c',
+    'a=b',
+    '=',
+    '==x',
+    'k=-1',
+  ],
+  ...[
+    '"q"',
+    "'q'",
+    '"',
+    "''",
+    '`x`',
+    '$HOME',
+    '\\',
+    'a\\b',
+    ' ',
+    ' a ',
+    'a b',
+    '\ta\n',
+    'a\r\nb',
+    '*',
+    '~',
+    '%s',
+    '[1,2]',
+  ],
+  ...[
+    '{}',
+    'help',
+    'completion',
+    'version',
+    'send',
+    'serve',
+    'msg',
+    'no-json',
+    'json',
+    '丁',
+    '😀',
+    'e\u0301',
+    '\uFEFFx',
+  ],
+]
+
+/** Words that are taken for flags unless something stands before them. */
+const dashed = [
+  '-1',
+  '-.5',
+  '--',
+  '---',
+  '--user',
+  '--user=x',
+  '--json',
+  '-h',
+  '--help',
+  '-r',
+  '-> look',
+  '--get-yargs-completions',
+]
+
+function read(program: Program, args: readonly string[]) {
+  const request = readCommandLine(program, args)
+  assert.equal(request.asks, 'run')
+  if (request.asks !== 'run') throw new Error('it asks for no run')
+  return request
+}
+
+const commands = [osp, ospd].flatMap((program) => program.commands.map((command) => ({ program, command })))
+
+const withValues = (command: Command) =>
+  Object.entries(settingsOf(command)).filter(([, { placeholder }]) => placeholder !== undefined)
+
+spec('a command line', (it) => {
+  for (const { program, command } of commands) {
+    it(`of ${program.name} ${command.name} has its operands as they were typed`, () => {
+      for (const word of ['', '-', ...words]) {
+        for (const args of [[word], ['x', word, 'y'], [word, word], ['--', word]]) {
+          const wanted = args.filter((each) => each !== '--')
+          assert.deepEqual(read(program, [command.name, ...args]).operands, wanted)
+          assert.deepEqual(read(program, [command.name, '--json', ...args]).operands, wanted)
+        }
+      }
+      for (const word of ['', ...words, ...dashed]) {
+        const { operands, flags } = read(program, [command.name, 'x', '--', word, '-', word])
+        assert.deepEqual([operands, flags], [['x', word, '-', word], {}])
+      }
+    })
+
+    it(`of ${program.name} ${command.name} has the values of its flags as they were typed`, () => {
+      for (const [flag, { alias }] of withValues(command)) {
+        for (const word of ['', '-', ...words]) {
+          assert.deepEqual(read(program, [command.name, `--${flag}`, word]).flags, { [flag]: word })
+          if (alias) assert.deepEqual(read(program, [command.name, `-${alias}`, word]).flags, { [flag]: word })
+        }
+        for (const word of ['', ...words, ...dashed]) {
+          const { flags, operands } = read(program, [command.name, `--${flag}=${word}`, 'x'])
+          assert.deepEqual([flags, operands], [{ [flag]: word }, ['x']])
+        }
+      }
+    })
+
+    it(`of ${program.name} ${command.name} gives it texts and paths as they were typed, from variables too`, () => {
+      const { prefix } = program
+      for (const [flag, { takes }] of withValues(command)) {
+        if (flag === 'config' || !/^(?:some text|a path|the path of)/u.test(takes)) continue
+        for (const word of [...words, ...dashed]) {
+          const given = { prefix, known: [] }
+          const typed = resolve(command.settings, { ...given, flags: { [flag]: word }, env: {} })
+          const env = { [`${prefix}_${flag.toUpperCase().replaceAll('-', '_')}`]: word }
+          const set = resolve(command.settings, { ...given, flags: {}, env })
+          assert.deepEqual([typed[flag], set[flag]], [word, word])
+        }
+      }
+    })
+  }
+
+  it('takes the last of several values, and flags before the command', () => {
+    assert.deepEqual(read(osp, ['msg', '--user', '1.0', 'bob', '--user=2.0', 'hi']).flags, { user: '2.0' })
+    const { command, flags, operands } = read(osp, ['--user', 'send', '--json', 'msg', 'bob', 'send'])
+    assert.deepEqual([command.name, flags, operands], ['msg', { user: 'send', json: true }, ['bob', 'send']])
+    assert.deepEqual(read(osp, ['listen', '-n5']).flags, { count: '5' })
+  })
+
+  it('takes no word after a switch for its value', () => {
+    assert.deepEqual(read(osp, ['send', '--json', 'true']).operands, ['true'])
+    assert.deepEqual(read(osp, ['send', '--json=false']).flags, { json: 'false' })
+    assert.deepEqual(read(osp, ['send', '--json', '--no-json']).flags, { json: false })
+  })
+})
+
+spec('a command line that is wrong', (it) => {
+  const refused = (program: Program, args: readonly string[]) => {
+    try {
+      readCommandLine(program, args)
+    } catch (error) {
+      assert.ok(error instanceof UsageError)
+      return error.message
+    }
+    return assert.fail(`${args.join(' ')} was taken`)
+  }
+
+  it('is told how a word that begins with a dash is given', () => {
+    assert.equal(refused(osp, ['msg', 'bob', '-1']), 'unknown flag -1; a word that begins with a dash goes after --')
+    assert.equal(
+      refused(osp, ['send', 'x', '--as', '-x']),
+      '--as takes some text; if that begins with a dash, write --as=-x',
+    )
+    assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes some text')
+    assert.equal(refused(osp, ['listen', '-n']), '-n takes a whole number from 1 up')
+  })
+
+  it('is told only of names that are near', () => {
+    const of = (word: string) => /did you mean (.*)\?$/u.exec(refused(osp, [word]))?.[1]
+    const near = {
+      sned: 'send',
+      mgs: 'msg',
+      listne: 'listen',
+      lissten: 'listen',
+      log: 'login',
+      SEND: 'send',
+      cont: 'continue',
+    }
+    for (const [word, meant] of Object.entries(near)) assert.equal(of(word), meant, word)
+    assert.equal(of('version'), '--version')
+    for (const word of ['frobnicate', 'ls', 'upload', 'x', '', 'foo', 'delete', 'status'])
+      assert.equal(of(word), undefined)
+    assert.equal(refused(osp, ['who', '--josn']), 'unknown flag --josn; did you mean --json?')
+    assert.equal(refused(osp, ['who', '--colour']), 'unknown flag --colour')
+    assert.equal(refused(osp, ['who', '--no-user']), 'unknown flag --no-user')
+  })
+
+  it('has one command, and help for one', () => {
+    assert.match(refused(osp, []), /^name a command: send, .*, completion, help$/u)
+    assert.equal(refused(osp, ['help', 'sned']), 'unknown command sned; did you mean send?')
+    assert.equal(refused(osp, ['help', 'send', 'msg']), 'help takes one COMMAND, not msg as well')
+    assert.equal(refused(ospd, ['completion', 'x']), 'completion takes no operand such as x')
+  })
+})
+
+spec('help', (it) => {
+  it('is asked for by a word or a flag, for the program or a command', () => {
+    for (const args of [['help'], ['--help'], ['-h'], ['help', 'help'], ['help', 'completion']]) {
+      assert.deepEqual(readCommandLine(ospd, args), { asks: 'help' })
+    }
+    for (const args of [
+      ['help', 'serve'],
+      ['serve', '--help'],
+      ['--help', 'serve'],
+      ['serve', '-qh', '--port', '1', 'x'],
+    ]) {
+      assert.deepEqual(readCommandLine(ospd, args), { asks: 'help', command: serveCommand })
+    }
+    assert.deepEqual(readCommandLine(ospd, ['serve', '--version']), { asks: 'version' })
+  })
+})
