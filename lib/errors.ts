@@ -52,6 +52,8 @@ export const errors = {
   'id-reused': onWire(28, 'no', 'this message id was already used for another message'),
   'slow-consumer': onWire(29, 'later', 'the peer takes what it is sent too slowly'),
   'timed-out': onWire(30, 'later', 'the peer has not answered in time'),
+  'storage-unusable': onWire(31, 'no', 'the storage of the server cannot take this: its operator has to mend it'),
+  overloaded: onWire(32, 'later', 'too few file descriptors or too little memory is left'),
   'link-lost': local('later', 'the link to the server broke'),
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('no', 'it is closed'),
@@ -74,6 +76,8 @@ export interface ErrorDetails {
   readonly progress?: number
   /** The recipients whom a refused message concerns. */
   readonly recipients?: readonly string[]
+  /** The sentence for a peer, where the error's own names paths of this machine. */
+  readonly publicText?: string
   readonly cause?: unknown
 }
 
@@ -85,6 +89,7 @@ export class OspError extends Error {
   readonly retryAfterMs: number
   readonly progress: number | undefined
   readonly recipients: readonly string[] | undefined
+  readonly publicText: string | undefined
 
   constructor(code: ErrorCode, text: string = errors[code].text, details: ErrorDetails = {}) {
     super(text, 'cause' in details ? { cause: details.cause } : undefined)
@@ -93,6 +98,19 @@ export class OspError extends Error {
     this.retryAfterMs = details.retryAfterMs ?? 0
     this.progress = details.progress
     this.recipients = details.recipients
+    this.publicText = details.publicText
+  }
+
+  /** The same error with other details; this one is its cause. */
+  with(details: ErrorDetails): OspError {
+    const { retryAfterMs, progress, recipients, publicText } = this
+    const kept = { retryAfterMs, ...(progress !== undefined && { progress }), ...(recipients && { recipients }) }
+    return new OspError(this.code, this.message, {
+      ...kept,
+      ...(publicText !== undefined && { publicText }),
+      cause: this,
+      ...details,
+    })
   }
 
   /** `error` itself if it is an OspError, else an `internal` one that carries it as its cause. */

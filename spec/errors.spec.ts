@@ -34,6 +34,8 @@ const onWire: readonly [number, ErrorCode, Again][] = [
   [28, 'id-reused', 'no'],
   [29, 'slow-consumer', 'later'],
   [30, 'timed-out', 'later'],
+  [31, 'storage-unusable', 'no'],
+  [32, 'overloaded', 'later'],
 ]
 
 const codes = Object.keys(errors) as ErrorCode[]
@@ -55,7 +57,7 @@ spec('the error codes', (it) => {
   })
 
   it('of a later version are read as internal', () => {
-    for (const number of [0, 31, 0xffff]) assert.equal(codeOf(number), 'internal')
+    for (const number of [0, 33, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
   it('that never travel are written as internal', () => {

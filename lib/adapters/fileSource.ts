@@ -7,6 +7,7 @@ import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../errors.ts'
 import { clientLimits, MiB } from '../limits.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
+import { systemErrorOf } from './disk/faults.ts'
 
 /** Settings of a file to upload. */
 export interface FileOptions {
@@ -191,7 +192,9 @@ function unreadable(path: string, cause: unknown): OspError {
   if (code === 'EACCES' || code === 'EPERM') {
     return new OspError('source-unreadable', `${path} may not be read by this user; change its permissions`, { cause })
   }
-  return new OspError('source-unreadable', `${path} cannot be read (${textOf(cause)}); check the disk it is on`, {
-    cause,
-  })
+  const known = systemErrorOf(cause)
+  const text = known ? `${known.text} (${code})` : textOf(cause)
+  // Once others have closed theirs, there are file descriptors again.
+  const passes = known?.code === 'overloaded'
+  return new OspError(passes ? 'overloaded' : 'source-unreadable', `${path} cannot be read: ${text}`, { cause })
 }

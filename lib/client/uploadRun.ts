@@ -181,7 +181,8 @@ export class UploadRun {
       return 0
     }
     if (link?.peer.ended) return 0
-    if (why.again === 'no' || !link) throw why
+    // A source that could not be opened for want of file descriptors is tried again.
+    if (why.again === 'no' || !(link || why.code === 'overloaded')) throw why
     return this.#patience.waitMs(why)
   }
 }

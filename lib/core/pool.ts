@@ -20,7 +20,7 @@ interface Slot<S extends string> {
   state: S
   holder: Holder | undefined
   /** Former holders, the latest last, each with what its next request is told. */
-  readonly former: { readonly session: string; readonly why: ErrorCode }[]
+  readonly former: { readonly session: string; readonly why: ErrorCode | OspError }[]
 }
 
 /** The ordinary instances of one app, numbered from 1; number 0 is the app's daemon and never assigned. */
@@ -63,7 +63,7 @@ export class Pool<S extends string, E extends string> {
   }
 
   /** Makes an instance idle; `why` is what its holder is told when it asks for it once more. */
-  release(instance: Instance<S>, event: E, why: ErrorCode = 'instance-lost'): void {
+  release(instance: Instance<S>, event: E, why: ErrorCode | OspError = 'instance-lost'): void {
     const slot = this.#slot(instance)
     this.#step(slot, event, 'idle')
     this.#dismiss(slot, why)
@@ -95,7 +95,8 @@ export class Pool<S extends string, E extends string> {
   /** What `by` is told of an instance that it does not hold: why its session lost it, as far as is remembered, or `instance-lost`. */
   denial(number: number, by: Holder): OspError {
     const former = this.#slots[number - 1]?.former.findLast(({ session }) => session === by.session)
-    return new OspError(former?.why ?? 'instance-lost')
+    const why = former?.why ?? 'instance-lost'
+    return typeof why === 'string' ? new OspError(why) : why.with({})
   }
 
   /** An event that leads elsewhere than its caller thinks would have an instance idle and held at once. */
@@ -107,7 +108,7 @@ export class Pool<S extends string, E extends string> {
     slot.state = after
   }
 
-  #dismiss(slot: Slot<S>, why: ErrorCode): void {
+  #dismiss(slot: Slot<S>, why: ErrorCode | OspError): void {
     if (slot.holder) slot.former.push({ session: slot.holder.session, why })
     if (slot.former.length > fixed.instanceHolders) slot.former.shift()
     slot.holder = undefined

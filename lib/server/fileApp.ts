@@ -1,16 +1,24 @@
 import type { Request } from '../core/link.ts'
-import { OspError } from '../errors.ts'
+import { RecentCounts } from '../core/recentCounts.ts'
+import { type ErrorCode, errors, OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
 import type { Storage, StoredFile } from '../ports/storage.ts'
 import { hex } from '../runtime/hex.ts'
 import type { Message } from '../wire/message.ts'
 import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
+import type { ServerEntry } from './logEvents.ts'
 import { OldUploads } from './oldUploads.ts'
 import { rollForward } from './publish.ts'
 import { Quota } from './quota.ts'
 import { linkOf } from './serverLog.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
+
+/** Faults of the storage that say nothing of this machine. */
+const failures: readonly ErrorCode[] = ['disk-full', 'internal']
+
+const failureSpanMs = 3_600_000
 
 /** App 1: receives files. Its daemon opens uploads and cancels them; an instance receives one. */
 export class FileApp implements App {
@@ -20,6 +28,8 @@ export class FileApp implements App {
   readonly #quota: Quota
   readonly #daemon: FileDaemon
   readonly #old: OldUploads
+  /** What was logged of uploads, each once in a while. */
+  readonly #failures = new RecentCounts(failureSpanMs, fixed.rememberedUsers)
   #closing = false
 
   constructor(options: FileDaemonOptions) {
@@ -66,11 +76,11 @@ export class FileApp implements App {
     switch (message.event) {
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
-        return this.#daemon.open(caller, message)
+        return this.#open(caller, message)
       case 'CancelFileReq':
         return this.#daemon.cancel(caller, message.fileName)
       case 'PostFileReq':
-        return this.#post(caller, request.instance, message)
+        return await this.#post(caller, request.instance, message)
       case 'FileMd5Req':
         return this.#atInstance(caller, request.instance, (upload) => this.#verify(caller, upload, message.digest))
       case 'PauseFileReq':
@@ -126,13 +136,17 @@ export class FileApp implements App {
       await upload.transfer?.flush()
       return true
     } catch (error) {
-      this.#options.log({
-        level: 'error',
-        event: 'checkpoint-failed',
-        ...this.#nameOf(upload),
-        text: OspError.from(error).message,
-      })
+      const { code, message: text } = OspError.from(error)
+      this.#logOnce({ level: 'error', event: 'checkpoint-failed', ...this.#nameOf(upload), text }, code)
       return false
+    }
+  }
+
+  async #open(by: Caller, message: Message<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<Message> {
+    try {
+      return await this.#daemon.open(by, message)
+    } catch (error) {
+      throw this.#logged(by, message.fileName, error)
     }
   }
 
@@ -148,10 +162,27 @@ export class FileApp implements App {
       if (standing.progress !== before) this.#uploads.moved(upload)
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
-      const why = OspError.from(error)
-      const refused = upload.heldBy(by) && why.code !== 'too-large'
-      throw this.#withProgress(upload, refused ? await this.#refused(by, upload, why) : why)
+      const why = this.#logged(by, upload.name, error)
+      const isMistaken = why.code === 'too-large' && why.publicText === undefined
+      const refused = upload.heldBy(by) && !isMistaken
+      throw this.#withProgress(upload, refused ? await this.#refused(upload, why) : why)
     }
+  }
+
+  /** Logs a fault of the storage, or a full one, once an hour for each upload and code. Resolves with what its client is told. */
+  #logged(by: Caller, name: string, error: unknown): OspError {
+    // Another error is a fault of this program: its stack is logged.
+    if (!(error instanceof OspError)) return OspError.from(error)
+    const { code, message: text, publicText } = error
+    if (publicText === undefined && !failures.includes(code)) return error
+    this.#logOnce({ level: 'warn', event: 'upload-refused', ...linkOf(by), name, code, text })
+    return error.with({ publicText: publicText ?? errors[code].text })
+  }
+
+  #logOnce(entry: Extract<ServerEntry, { event: 'upload-refused' | 'checkpoint-failed' }>, code = ''): void {
+    const { platform, log } = this.#options
+    const key = [entry.event, entry.user, entry.name, 'code' in entry ? entry.code : code].join('/')
+    if (this.#failures.add(key, platform.clock.now()) === 1) log(entry)
   }
 
   /** Carries out a request to an instance that the caller holds by the time it is its turn. */
@@ -174,21 +205,23 @@ export class FileApp implements App {
       this.#options.stored(file)
       return { event: 'FileMd5Ack', storedName: file.storedName }
     } catch (error) {
-      throw this.#withProgress(upload, await this.#notVerified(by, upload, OspError.from(error)))
+      throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
     }
   }
 
   async #notVerified(by: Caller, upload: Upload, why: OspError): Promise<OspError> {
     if (why.code === 'wrong-offset') return why
-    const { user, name } = upload
-    if (why.again === 'later') this.#uploads.free(upload, 'refused', why.code, by)
+    if (why.again === 'later') this.#uploads.free(upload, 'refused', why, by)
     else this.#uploads.free(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
-    if (why.code === 'file-exists') {
-      await this.#storage.transfers.remove(user, name)
-      await this.#storage.files.remove(user, name)
-    }
+    if (why.code === 'file-exists') await this.#remove(upload)
     return why
+  }
+
+  /** Removes what there is of an upload that can never be stored. */
+  async #remove({ user, name }: Upload): Promise<void> {
+    await this.#storage.transfers.remove(user, name)
+    await this.#storage.files.remove(user, name)
   }
 
   /** The file is stored already: the noted digest ends it, another one drops the note. */
@@ -204,9 +237,10 @@ export class FileApp implements App {
     try {
       await upload.transfer?.flush()
     } catch (error) {
-      this.#uploads.free(upload, 'refused', OspError.from(error).code, by)
+      const why = this.#logged(by, upload.name, error)
+      this.#uploads.free(upload, 'refused', why, by)
       await this.#uploads.close(upload)
-      throw error
+      throw why
     }
     const { standing, name, size } = upload
     const { progress } = standing
@@ -218,28 +252,21 @@ export class FileApp implements App {
   }
 
   /** Frees the instance of an upload that cannot be written; what was written before stays. */
-  async #refused(by: Caller, upload: Upload, why: OspError): Promise<OspError> {
-    this.#options.log({
-      level: 'warn',
-      event: 'upload-refused',
-      ...linkOf(by),
-      name: upload.name,
-      code: why.code,
-      text: why.message,
-    })
-    this.#uploads.free(upload, 'refused', why.code)
+  async #refused(upload: Upload, why: OspError): Promise<OspError> {
+    this.#uploads.free(upload, 'refused', why)
     return this.#uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return why
       await this.#keep(upload)
       const { durable: progress } = upload.standing
       await this.#uploads.close(upload)
-      return new OspError(why.code, why.message, { progress, retryAfterMs: why.retryAfterMs, cause: why })
+      // It never fits: what is there of it would only take room.
+      if (why.code === 'too-large') await this.#remove(upload)
+      return why.with({ progress })
     })
   }
 
   #withProgress(upload: Upload, why: OspError): OspError {
-    const progress = why.progress ?? upload.standing.progress
-    return new OspError(why.code, why.message, { progress, retryAfterMs: why.retryAfterMs, cause: why })
+    return why.with({ progress: why.progress ?? upload.standing.progress })
   }
 
   #nameOf(upload: Upload): { user: string; name: string } {

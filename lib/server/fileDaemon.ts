@@ -87,7 +87,7 @@ export class FileDaemon {
     } catch (error) {
       const why = OspError.from(error)
       // What was refused has changed nothing, and the former holder goes on; a fault has left it without a claim.
-      if (why.again !== 'no') {
+      if (why.again !== 'no' || why.publicText !== undefined) {
         this.#uploads.free(upload, 'refused', why.code)
         await this.#uploads.close(upload)
       }

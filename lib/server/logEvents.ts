@@ -64,7 +64,7 @@ export const logEvents = {
   ),
   'upload-refused': line(
     'warn',
-    'Bytes of an upload were refused; it waits for its client.',
+    'The storage could not take an upload, or had no room for it. Once an hour for each upload and code.',
     ...link,
     ...failedUpload(),
   ),
@@ -74,7 +74,11 @@ export const logEvents = {
   'uploads-not-swept': line('error', 'Old uploads could not be looked for.', 'text'),
   'upload-not-closed': line('warn', 'A partial file could not be closed.', ...ofUpload()),
   'upload-not-recovered': line('error', 'What a crash interrupted could not be finished.', ...ofUpload()),
-  'checkpoint-failed': line('error', 'What was received could not be made durable.', ...ofUpload()),
+  'checkpoint-failed': line(
+    'error',
+    'Received bytes could not be made durable. Once an hour for each upload and code.',
+    ...ofUpload(),
+  ),
 
   'registration-superseded': line(
     'info',

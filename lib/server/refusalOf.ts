@@ -3,7 +3,7 @@ import type { EventName } from '../wire/message.ts'
 
 /**
  * What the peer is told of a refusal of `event`. Where the server is at fault the rest is for `log` alone, since it may name
- * paths.
+ * paths; what has a public text was logged already.
  */
 export function refusalOf(
   error: unknown,
@@ -13,12 +13,12 @@ export function refusalOf(
 ): OspError {
   const why = OspError.from(error)
   const ours = why.code === 'internal'
-  if (ours) {
+  if (ours && why.publicText === undefined) {
     const { stack } = error instanceof OspError ? { stack: undefined } : (error as Error)
     log({ text: `${event}: ${why.message}`, stack })
   }
-  const { code, progress, recipients } = why
-  return new OspError(code, ours || code === 'disk-full' ? errors[code].text : why.message, {
+  const { code, progress, recipients, publicText } = why
+  return new OspError(code, publicText ?? (ours || code === 'disk-full' ? errors[code].text : why.message), {
     cause: why,
     retryAfterMs: why.again === 'later' ? why.retryAfterMs || retryAfterMs : 0,
     ...(progress !== undefined && { progress }),

@@ -168,7 +168,7 @@ export class Uploads {
    * Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. `by` is the link
    * whose own request that is, if it is one: it knows that it has left the instance.
    */
-  free(upload: Upload, event: Leaving, why?: ErrorCode, by?: Caller): void {
+  free(upload: Upload, event: Leaving, why?: ErrorCode | OspError, by?: Caller): void {
     const { instance } = upload
     if (!instance) return
     this.#byInstance.delete(instance.number)

@@ -1,6 +1,59 @@
-import { OspError } from '../../errors.ts'
+import { type ErrorCode, errors, OspError } from '../../errors.ts'
 
-const full = new Set(['ENOSPC', 'EDQUOT'])
+interface SystemError {
+  readonly code: ErrorCode
+  /** What has happened, after "writing /data/x failed: ". */
+  readonly text: string
+}
+
+const unusable = (text: string): SystemError => ({ code: 'storage-unusable', text })
+const overloaded = (text: string): SystemError => ({ code: 'overloaded', text })
+const failing = (text: string): SystemError => ({ code: 'internal', text })
+
+/**
+ * What the errors of the operating system mean to uploads, records and state: the code decides whether trying again can
+ * help. An error that is not listed is `internal`, under the text of the system.
+ */
+export const systemErrors: Readonly<Record<string, SystemError>> = {
+  ENOSPC: { code: 'disk-full', text: 'the disk is full' },
+  EDQUOT: { code: 'quota-exceeded', text: 'the disk quota of the account that it runs under is used up' },
+  EMLINK: { code: 'disk-full', text: 'the directory has as many entries as the file system allows' },
+  EFBIG: { code: 'too-large', text: 'the file is larger than the file system or the limit of the process allows' },
+  ENAMETOOLONG: { code: 'bad-name', text: 'the name is too long for the file system' },
+  EILSEQ: { code: 'bad-name', text: 'the file system cannot hold this name' },
+  EROFS: unusable('the file system is mounted read-only; mount it for writing'),
+  EACCES: unusable('permission denied; run as the owner of the directory, or change its permissions'),
+  EPERM: unusable('the system does not permit it; look for immutable files and for the rights of the process'),
+  EXDEV: unusable('the directory lies on another file system; mount one file system for both'),
+  ENOTDIR: unusable('a part of the path is not a directory; move it away'),
+  EISDIR: unusable('a directory lies in the place of the file; move it away'),
+  ELOOP: unusable('a symbolic link lies in the place of the file; remove it'),
+  ENOTSUP: unusable('the file system does not support it; use another file system'),
+  EOPNOTSUPP: unusable('the file system does not support it; use another file system'),
+  ENOSYS: unusable('the file system does not support it; use another file system'),
+  EMFILE: overloaded('the process has as many files open as it may; raise its limit (ulimit -n)'),
+  ENFILE: overloaded('the system has as many files open as it can'),
+  ENOMEM: overloaded('the system has too little memory'),
+  EAGAIN: overloaded('the system is short of a resource'),
+  EBUSY: failing('the file or directory is in use by the system'),
+  ETXTBSY: failing('the file is being executed'),
+  EIO: failing('the disk has an error; check the disk'),
+  ENXIO: failing('the disk is gone; check the disk'),
+  ENODEV: failing('the disk is gone; check the disk'),
+  ESTALE: failing('the network file system no longer has this file'),
+}
+
+/** What a peer is told of these codes; of others only the sentence of the code. */
+const publicTexts: Partial<Record<ErrorCode, string>> = {
+  'disk-full': errors['disk-full'].text,
+  'quota-exceeded': 'the disk quota of the server is used up',
+  'too-large': 'the file is larger than the disk of the server can hold as one file',
+  'bad-name': 'the file system of the server cannot hold this name; choose another one',
+  'storage-unusable': errors['storage-unusable'].text,
+  overloaded: 'the server has too few file descriptors or too little memory left',
+}
+
+const noRoom: readonly ErrorCode[] = ['disk-full', 'quota-exceeded']
 /** What LevelDB says instead of an errno. */
 const fullText = /no space left|quota exceeded/i
 
@@ -9,18 +62,32 @@ export function errnoOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code
 }
 
-/** An unexpected error as OspError `disk-full` or `internal`; `doing` names the act and the path, "writing /data/x". */
+/** What the system says of an error that it has reported, if the table has it. */
+export function systemErrorOf(error: unknown): SystemError | undefined {
+  const errno = errnoOf(error)
+  return errno !== undefined && Object.hasOwn(systemErrors, errno) ? systemErrors[errno] : undefined
+}
+
+/** An error of the system as the OspError of its row in `systemErrors`; `doing` names the act and the path, "writing /data/x". */
 export function fault(cause: unknown, doing: string): OspError {
   if (cause instanceof OspError) return cause
-  if (isFull(cause))
-    return new OspError('disk-full', `${doing} failed: the disk is full or a quota is used up`, { cause })
-  return new OspError('internal', `${doing} failed: ${textOf(cause)}`, { cause })
+  const { code, text } = systemErrorOf(cause) ??
+    (isFull(cause) ? systemErrors.ENOSPC : undefined) ?? { code: 'internal', text: textOf(cause) }
+  const errno = errnoOf(cause)
+  const named = systemErrorOf(cause) ? ` (${errno})` : ''
+  const publicText = publicTexts[code]
+  return new OspError(code, `${doing} failed: ${text}${named}`, {
+    cause,
+    ...(publicText !== undefined && { publicText }),
+  })
 }
 
 /** Whether it says that there is no room; what classic-level rejects with says so only in its cause. */
 export function isFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false
-  return full.has(errnoOf(error) ?? '') || fullText.test(error.message) || isFull(error.cause)
+  const { code } = systemErrorOf(error) ?? (error as Partial<OspError>)
+  if (code !== undefined && noRoom.includes(code)) return true
+  return fullText.test(error.message) || isFull(error.cause)
 }
 
 function textOf(error: unknown): string {

@@ -1,5 +1,6 @@
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
+import { errors, OspError } from '../../errors.ts'
 
 /** A symbolic link is not followed, and a FIFO not waited for; Windows has neither flag. */
 const careful = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
@@ -27,6 +28,9 @@ export async function makeOwnFile(path: string, flags: number): Promise<FileHand
 
 /** Throws where this is no regular file, or has another name as well. */
 export function checkPlain(path: string, stats: Stats, linked = false): void {
-  if (!stats.isFile()) throw new Error(`${path} is no regular file; remove it`)
-  if (stats.nlink > (linked ? 2 : 1)) throw new Error(`${path} has another name too (a hard link); remove it`)
+  if (!stats.isFile()) throw planted(`${path} is no regular file; remove it`)
+  if (stats.nlink > (linked ? 2 : 1)) throw planted(`${path} has another name too (a hard link); remove it`)
 }
+
+const planted = (text: string) =>
+  new OspError('storage-unusable', text, { publicText: errors['storage-unusable'].text })

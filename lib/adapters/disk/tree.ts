@@ -4,7 +4,7 @@ import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { makeDirectory } from './directories.ts'
 import type { DirectoryFlushes } from './directoryFlushes.ts'
-import { attempt, errnoOf, unless } from './faults.ts'
+import { attempt, unless } from './faults.ts'
 
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
 const remembered = 4_096
@@ -123,13 +123,8 @@ export function conflictError(where: string): OspError {
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
 /** What lies at a path itself, links not followed. */
-export async function look(path: string): Promise<BigIntStats | undefined> {
-  try {
-    return await unless(['ENOENT', 'ENOTDIR'], `looking at ${path}`, () => lstat(path, { bigint: true }))
-  } catch (error) {
-    if (errnoOf((error as OspError).cause) !== 'ENAMETOOLONG') throw error
-    throw new OspError('bad-name', 'the name is too long for the file system of the server', { cause: error })
-  }
+export function look(path: string): Promise<BigIntStats | undefined> {
+  return unless(['ENOENT', 'ENOTDIR'], `looking at ${path}`, () => lstat(path, { bigint: true }))
 }
 
 /** Whether a directory holds nothing but such directories: a crash, or an upload given up, can leave them. */

@@ -130,8 +130,8 @@ export class Commits {
       rider?.failed(error)
       // Perhaps there was no room only because of what rode along.
       if (rider && own > 0 && isFull(error)) return this.#commit(group, undefined)
-      if (!isFull(error)) this.#doubt = OspError.from(error)
-      return this.#fail(group, error)
+      if (!isFull(error)) this.#doubt = OspError.from(told(error))
+      return this.#fail(group, told(error))
     }
     if (records.length > 0) this.#doubt = undefined
     const { segment, offsets } = appended
@@ -157,4 +157,12 @@ export class Commits {
   }
 }
 
-const isFull = (error: unknown) => error instanceof OspError && error.code === 'disk-full'
+const noRoom: readonly string[] = ['disk-full', 'quota-exceeded']
+
+const isFull = (error: unknown) => error instanceof OspError && noRoom.includes(error.code)
+
+/** That there is no room is certain, and so nothing is stored; after any other error of the system nobody knows. */
+function told(error: unknown): unknown {
+  if (!(error instanceof OspError) || error.publicText === undefined || isFull(error)) return error
+  return new OspError('internal', error.message, { cause: error })
+}

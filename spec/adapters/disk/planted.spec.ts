@@ -36,7 +36,7 @@ for (const [what, act] of facts) {
         await (await storage.files.open(claim))[Symbol.asyncDispose]()
         const [partial = ''] = await readdir(join(data, 'partial'))
         const foreign = await plant(act, data, join('partial', partial))
-        await assert.rejects(storage.files.open(claim), { code: 'internal', message: new RegExp(partial) })
+        await assert.rejects(storage.files.open(claim), { code: 'storage-unusable', message: new RegExp(partial) })
         await untouched(foreign)
         // What begins anew removes it.
         await storage.files.remove(claim.user, claim.name)
@@ -94,7 +94,7 @@ for (const [what, act] of facts) {
         withData(async (data) => {
           await (await opened(data))[Symbol.asyncDispose]()
           const foreign = await plant(act, data, path)
-          await assert.rejects(opened(data), { code: 'internal', message: new RegExp(path) })
+          await assert.rejects(opened(data), { message: new RegExp(path) })
           await untouched(foreign)
         }),
       )

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { attempt, isFull, systemErrors } from '../../../lib/adapters/disk/faults.ts'
+import { type ErrorCode, errors, type OspError } from '../../../lib/errors.ts'
+import { spec } from '../../support/spec.ts'
+
+/** An error as `node:fs` rejects with it. */
+const systemError = (code: string) => Object.assign(new Error(`${code}: some text, write`), { code, errno: -1 })
+
+const failed = (cause: unknown): Promise<OspError> =>
+  attempt('writing /data/x', () => Promise.reject(cause)).then(
+    () => assert.fail('it resolved'),
+    (error: OspError) => error,
+  )
+
+const expected: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: 'disk-full',
+  EDQUOT: 'quota-exceeded',
+  EMLINK: 'disk-full',
+  EFBIG: 'too-large',
+  ENAMETOOLONG: 'bad-name',
+  EILSEQ: 'bad-name',
+  EROFS: 'storage-unusable',
+  EACCES: 'storage-unusable',
+  EPERM: 'storage-unusable',
+  EXDEV: 'storage-unusable',
+  ENOTDIR: 'storage-unusable',
+  EISDIR: 'storage-unusable',
+  ELOOP: 'storage-unusable',
+  ENOTSUP: 'storage-unusable',
+  EOPNOTSUPP: 'storage-unusable',
+  ENOSYS: 'storage-unusable',
+  EMFILE: 'overloaded',
+  ENFILE: 'overloaded',
+  ENOMEM: 'overloaded',
+  EAGAIN: 'overloaded',
+  EBUSY: 'internal',
+  ETXTBSY: 'internal',
+  EIO: 'internal',
+  ENXIO: 'internal',
+  ENODEV: 'internal',
+  ESTALE: 'internal',
+}
+
+spec('an error of the operating system', (it) => {
+  it('has the code of its row, names the act and the errno, and tells a peer no path', async () => {
+    assert.deepEqual(Object.keys(systemErrors).sort(), Object.keys(expected).sort())
+    for (const [errno, code] of Object.entries(expected)) {
+      const cause = systemError(errno)
+      const error = await failed(cause)
+      assert.equal(error.code, code, errno)
+      assert.equal(error.cause, cause)
+      assert.match(error.message, new RegExp(`^writing /data/x failed: .*\\(${errno}\\)$`, 'u'))
+      assert.equal(error.publicText === undefined, code === 'internal', errno)
+      assert.ok(!error.publicText?.includes('/'), errno)
+    }
+  })
+
+  it('is final where trying again cannot help', () => {
+    const final = Object.keys(expected).filter((errno) => errors[expected[errno] ?? 'internal'].again === 'no')
+    const passing = ['ENOSPC', 'EDQUOT', 'EMLINK', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY', 'ETXTBSY']
+    const disk = ['EIO', 'ENXIO', 'ENODEV', 'ESTALE']
+    assert.deepEqual([...final, ...passing, ...disk].sort(), Object.keys(expected).sort())
+  })
+
+  it('that has no row is internal, under the text of the system', async () => {
+    const { code, message } = await failed(systemError('EWHATEVER'))
+    assert.deepEqual([code, message], ['internal', 'writing /data/x failed: EWHATEVER: some text, write'])
+  })
+
+  it('says that there is no room also as the cause of another one, or in the words of LevelDB', async () => {
+    const said = new Error('IO error: /data/records/000005.log: No space left on device')
+    for (const error of [systemError('ENOSPC'), systemError('EDQUOT'), said, new Error('wrapped', { cause: said })]) {
+      assert.ok(isFull(error))
+      assert.ok(isFull(await failed(error)))
+    }
+    assert.equal((await failed(said)).code, 'disk-full')
+    assert.ok(!isFull(systemError('EFBIG')))
+  })
+})
