@@ -15,7 +15,10 @@ export const sendEvents = {
       task,
       file,
       name,
-      storedName: z.string().describe('the name that it lies under on the server'),
+      storedName: z
+        .string()
+        .describe('the name that it lies under on the server: another one than `name` where the server renames'),
+      replaced: z.boolean().describe('whether it took the place of a file that was stored under this name before'),
       size: z.int().describe('bytes'),
       algorithm: z.enum(['sha256', 'md5', 'xxh128']).describe('of the digest'),
       digest: z.string().describe('of the whole file, in hexadecimal'),
@@ -72,6 +75,8 @@ export const sendEvents = {
       unfinished: z
         .int()
         .describe('files that stay tasks: under way or waiting when the command ended, or `failed` for now'),
+      replaced: z.int().describe('those of them that took the place of another file'),
+      renamed: z.int().describe('those of them that were stored under another name'),
       size: z.int().describe('bytes of the stored files'),
       transferred: z.int().describe('the same, of all files together'),
       seconds: z.number().describe('how long it took'),

@@ -34,11 +34,12 @@ export class JsonReporter extends LinkEvents implements Reporter {
 
   complete(): void {}
 
-  stored(task: Task, { name, storedName, size, algorithm, digest }: SentFile): void {
+  stored(task: Task, stored: SentFile): void {
     this.#overview.end(task)
     const { path, upload } = task
-    const { transferred } = upload
-    this.#emit({ event: 'stored', task: upload.id, file: path, name, storedName, size, algorithm, digest, transferred })
+    const { name, storedName, replaced, size, algorithm, digest } = stored
+    const which = { task: upload.id, file: path, name, storedName, replaced }
+    this.#emit({ event: 'stored', ...which, size, algorithm, digest, transferred: upload.transferred })
   }
 
   failed(file: Task | Untaken, why: OspError): void {
@@ -85,9 +86,10 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
   }
 
-  end({ stored, failed, left, unfinished, size, transferred, exitCode }: Tally, seconds: number): void {
+  end(tally: Tally, seconds: number): void {
+    const { stored, replaced, renamed, failed, left, unfinished, size, transferred, exitCode } = tally
     const rounded = Math.round(seconds * 1_000) / 1_000
-    const counts = { stored, failed: failed - left, unfinished: unfinished + left }
+    const counts = { stored, replaced, renamed, failed: failed - left, unfinished: unfinished + left }
     this.#emit({ event: 'summary', ...counts, size, transferred, seconds: rounded, exitCode })
   }
 }

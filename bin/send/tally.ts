@@ -4,6 +4,9 @@ import { exitCodeOf, exitCodes } from '../common/exitCodes.ts'
 /** Counts what has become of the files, and knows the exit code. */
 export class Tally {
   stored = 0
+  /** Of the stored ones, those that took the place of another file, and those that got another name. */
+  replaced = 0
+  renamed = 0
   failed = 0
   /** Under way or waiting when the command ended, because it was interrupted or the program that it had joined was. */
   unfinished = 0
@@ -17,6 +20,8 @@ export class Tally {
 
   isStored(file: SentFile, transferred: number): void {
     this.stored++
+    if (file.replaced) this.replaced++
+    if (file.storedName !== file.name) this.renamed++
     this.size += file.size
     this.transferred += transferred
   }

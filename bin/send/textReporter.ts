@@ -73,11 +73,13 @@ export class TextReporter implements Reporter {
     this.#options.overview?.complete()
   }
 
-  stored(task: Task, { digest }: SentFile): void {
+  stored(task: Task, { digest, name, storedName, replaced }: SentFile): void {
     const { lines, terminal, overview } = this.#options
     const { path } = task
     overview?.end(task)
     lines.result(checksumLine(digest, terminal.results ? printable(path) : path))
+    if (storedName !== name) this.#hint(`${path}: renamed to ${storedName} on the server, which has a file ${name}`)
+    if (replaced) this.#hint(`${path}: replaced the file ${storedName} on the server`)
   }
 
   failed(file: Task | Untaken, why: OspError): void {
@@ -126,7 +128,8 @@ export class TextReporter implements Reporter {
     else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
     else if (this.#options.terminal.notes && stored > 1) {
       const speed = formatSize(size / Math.max(seconds, 0.001))
-      this.#hint(`${files(stored)} stored, ${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`)
+      const total = `${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`
+      this.#hint(`${files(stored)} stored${outcomes(tally)}, ${total}`)
     }
   }
 
@@ -151,3 +154,11 @@ export class TextReporter implements Reporter {
 }
 
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
+
+/** Of the stored files, how many replaced another one or got another name. */
+function outcomes({ replaced, renamed }: Tally): string {
+  const parts = [replaced > 0 && `${replaced} replaced another file`, renamed > 0 && `${renamed} renamed`].filter(
+    Boolean,
+  )
+  return parts.length > 0 ? ` (${parts.join(', ')})` : ''
+}

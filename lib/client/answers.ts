@@ -3,6 +3,7 @@ import { fixed } from '../limits.ts'
 import { fileName } from '../names.ts'
 import type { Message } from '../wire/message.ts'
 import { version } from '../wire/protocol.ts'
+import type { SentFile } from './upload.ts'
 
 /** `welcome`, or an OspError `malformed` that says what a client can't live with. */
 export function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> {
@@ -15,10 +16,13 @@ export function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> 
   return welcome
 }
 
-/** The name that a file lies under, which people and programs will be shown; or an OspError `malformed`. */
-export function storedNameOf({ storedName }: Message<'FileMd5Ack'>): string {
+/** Where a file lies on the server. */
+export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
+
+/** Where a file lies, which people and programs will be shown; or an OspError `malformed`. */
+export function storedAs({ storedName, replaced = 0 }: Message<'FileMd5Ack'>): StoredAs {
   if (!fileName.safeParse(storedName).success) throw nonsense('the name of the stored file is not allowed')
-  return storedName
+  return { storedName, replaced: replaced !== 0 }
 }
 
 /** That the server does not keep to the protocol, and how. */

@@ -3,7 +3,7 @@ import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { wait } from '../runtime/wait.ts'
 import type { Message } from '../wire/message.ts'
-import { storedNameOf } from './answers.ts'
+import { type StoredAs, storedAs } from './answers.ts'
 import { openUpload } from './opening.ts'
 import type { SendingOptions } from './sendingOptions.ts'
 
@@ -24,7 +24,7 @@ export class Sending {
   #isVerifying = false
   /** The requests to the instance that are unanswered, with the bytes of content in each. */
   readonly #unanswered = new Map<number, number>()
-  #storedName: string | undefined
+  #stored: StoredAs | undefined
   #wake: () => void = () => {}
 
   constructor(options: SendingOptions) {
@@ -32,8 +32,8 @@ export class Sending {
     this.#window = new Window(options.source.size, 0, 0)
   }
 
-  /** Resolves with the name that the file is stored under; rejects with what ended the sending. */
-  async run(): Promise<string> {
+  /** Resolves with where the file lies on the server; rejects with what ended the sending. */
+  async run(): Promise<StoredAs> {
     await this.#open()
     const { link, signal } = this.#options
     // With nothing unanswered nothing else would tell.
@@ -71,8 +71,8 @@ export class Sending {
     this.#catchUp(progress)
   }
 
-  async #send(): Promise<string> {
-    while (this.#storedName === undefined) {
+  async #send(): Promise<StoredAs> {
+    while (!this.#stored) {
       if (this.#failure) throw this.#failure
       const changed = new Promise<void>((resolve) => {
         this.#wake = resolve
@@ -82,7 +82,7 @@ export class Sending {
       else if (this.#complete) await this.#askToVerify()
       else await changed
     }
-    return this.#storedName
+    return this.#stored
   }
 
   #take(): Span | undefined {
@@ -160,7 +160,7 @@ export class Sending {
         for (const bytes of this.#unanswered.values()) this.#options.transferred(bytes)
         this.#tellVerifying(true)
         this.#judge(() => {
-          this.#storedName = storedNameOf(ack)
+          this.#stored = storedAs(ack)
         })
       },
       (why: OspError) => this.#notVerified(seq, why),

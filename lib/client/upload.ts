@@ -19,8 +19,10 @@ export interface Progress {
 export interface SentFile {
   /** The name it was sent under. */
   readonly name: string
-  /** The name it lies under on the server. */
+  /** The name it lies under on the server: another one where the server keeps stored files by renaming new ones. */
   readonly storedName: string
+  /** Whether it took the place of another file, which the server had stored under this name before. */
+  readonly replaced: boolean
   readonly size: number
   readonly algorithm: DigestName
   /** Of the whole file, in hexadecimal. */

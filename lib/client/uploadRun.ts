@@ -146,8 +146,8 @@ export class UploadRun {
       transferred: (bytes) => upload.count(bytes),
       verifying: (yes) => this.#verifying(yes),
     })
-    const storedName = await sending.run()
-    return { name: upload.name, storedName, size: source.size, algorithm, digest: hex(digest.now()) }
+    const stored = await sending.run()
+    return { name: upload.name, ...stored, size: source.size, algorithm, digest: hex(digest.now()) }
   }
 
   /** It can have been paused or cancelled meanwhile. */

@@ -51,6 +51,8 @@ export interface StoredFile {
   readonly name: string
   /** The name it lies under: another one only where existing names are kept by renaming. */
   readonly storedName: string
+  /** Whether it took the place of a file that was stored under this name before. */
+  readonly replaced: boolean
   readonly size: number
   readonly algorithm: DigestName
   /** Of the whole file, in hexadecimal. */

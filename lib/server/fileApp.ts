@@ -203,7 +203,7 @@ export class FileApp implements App {
       this.#uploads.free(upload, 'FileMd5Req', undefined, by)
       await this.#uploads.close(upload)
       this.#options.stored(file)
-      return { event: 'FileMd5Ack', storedName: file.storedName }
+      return storedAck(file)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
     }
@@ -228,7 +228,7 @@ export class FileApp implements App {
   async #verifyCompleted(by: Caller, upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
     this.#uploads.free(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
-    if (hex(digest) === file.digest) return { event: 'FileMd5Ack', storedName: file.storedName }
+    if (hex(digest) === file.digest) return storedAck(file)
     await this.#storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
@@ -272,4 +272,8 @@ export class FileApp implements App {
   #nameOf(upload: Upload): { user: string; name: string } {
     return { user: upload.user, name: upload.name }
   }
+}
+
+const storedAck = ({ storedName, replaced }: StoredFile): Message<'FileMd5Ack'> => {
+  return { event: 'FileMd5Ack', storedName, replaced: replaced ? 1 : 0 }
 }

@@ -50,15 +50,15 @@ export async function publish(
   { claim, partial, file, begun, by }: Verified,
 ): Promise<StoredFile> {
   for (const storedName of candidates(file, onConflict, begun)) {
-    const candidate = { ...file, storedName }
     const again = begun && storedName === file.storedName
     // Looking first saves a durable write for each name that is taken anyway; publishing has the last word.
-    const replaced = !again && (await storage.files.stored(file.user, storedName))
+    const replaced = again ? file.replaced : await storage.files.stored(file.user, storedName)
+    const candidate = { ...file, storedName, replaced }
     if (replaced && onConflict !== 'replace') continue
     if (!again) await storage.transfers.verified(claim, candidate)
     if (!(await take(partial, storedName, onConflict))) continue
     await storage.transfers.complete(claim, noteMs)
-    log(storedLine(candidate, replaced, by))
+    log(storedLine(candidate, by))
     return candidate
   }
   if (onConflict === 'reject')
@@ -66,7 +66,7 @@ export async function publish(
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
 }
 
-function storedLine({ name, storedName, ...file }: StoredFile, replaced: boolean, by?: Caller): ServerEntry {
+function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Caller): ServerEntry {
   const renamed = storedName === name ? {} : { storedName }
   const { user, size, algorithm, digest } = file
   const line = { user, ...(by && linkOf(by)), name, ...renamed, ...(replaced && { replaced }), size, algorithm, digest }

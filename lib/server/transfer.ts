@@ -146,7 +146,7 @@ export class Transfer {
     // A flush that failed once is not to be trusted the second time: what it was to write may be gone.
     this.#check()
     await this.#partial.flush()
-    const file = { user, name, storedName: name, size, algorithm, digest: hex(own) }
+    const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
     return publish(this.#options, { claim: this.#claim, partial: this.#partial, file, begun: false, by })
   }
 

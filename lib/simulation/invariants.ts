@@ -2,6 +2,7 @@ import { recordKey, subjectOf } from '../adapters/records/keys.ts'
 import { readRecord } from '../adapters/records/rows.ts'
 import type { SentFile } from '../client/upload.ts'
 import type { Limits } from '../limits.ts'
+import { hex } from '../runtime/hex.ts'
 import type { ReceivingUpload, ServerStatus } from '../server/status.ts'
 import type { Appended } from './disk.ts'
 import { type SimulatedFile, sameBytes, type Version } from './files.ts'
@@ -24,6 +25,8 @@ export class Invariants {
   #publications = 0
   readonly #storedBytes = new Map<string, number>()
   readonly #publishedVersions = new Set<Version>()
+  /** By path, the bytes that were the first ones under their name. */
+  readonly #firstPublished = new Map<string, Uint8Array>()
 
   constructor(world: World, limits: Limits) {
     this.#world = world
@@ -57,9 +60,10 @@ export class Invariants {
     }
   }
 
-  /** A client was told that its file is stored: so it is. */
+  /** A client was told that its file is stored, and whether it replaced another one: so it is. */
   finished(file: SimulatedFile, sent: SentFile): void {
     const { place, disk } = this.#world
+    this.#toldReplaced(file, sent)
     if (place) place.finished(file, sent)
     else if (!disk.read(file.user, sent.storedName)) this.#world.fail(`${file.path} is acknowledged, but not stored`)
   }
@@ -115,9 +119,22 @@ export class Invariants {
   publishedAs(user: string, name: string, bytes: Uint8Array, isAnew = true): void {
     const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
     const version = versions.find((version) => !this.#publishedVersions.has(version))
+    const path = `${user}/${name}`
+    if (!this.#firstPublished.has(path)) this.#firstPublished.set(path, bytes)
     if (versions.length === 0) this.#world.fail(`${user}/${name} was published with bytes that its source never had`)
     else if (isAnew && !version) this.#world.fail(`${user}/${name} was published twice`)
     else if (isAnew && version) this.#publishedVersions.add(version)
+  }
+
+  #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
+    const first = this.#firstPublished.get(file.path)
+    // Of versions with the same bytes it is not known which one was sent.
+    if (!first || file.versions.filter(({ bytes }) => sameBytes(bytes, first)).length !== 1) return
+    const own = this.#world.machine.digests.create(algorithm)
+    own.update(first)
+    const isFirst = hex(own.digest()) === digest
+    if (replaced === isFirst)
+      this.#world.fail(`the sender of ${file.path} was told ${replaced ? '' : 'not '}to have replaced another file`)
   }
 
   /** No file is larger than any may be, and the bytes of a user do not grow beyond their quota while there is one. */

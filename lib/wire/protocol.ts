@@ -111,7 +111,7 @@ export const events = {
   ),
   PostFileAck: ack(5, 'file', 'server', { progress: u64, durable: u64 }),
   FileMd5Req: request(6, 'file', 'client', 'instance', { ack: 'FileMd5Ack', nack: 'FileMd5Nack' }, { digest: bytes }),
-  FileMd5Ack: ack(7, 'file', 'server', { storedName: str }),
+  FileMd5Ack: ack(7, 'file', 'server', { storedName: str, replaced: optional(u8) }),
   FileMd5Nack: nack(8, 'file', 'server', { progress: u64 }),
   PauseFileReq: request(9, 'file', 'client', 'instance', { ack: 'PauseFileAck', nack: 'PauseFileNack' }, {}),
   PauseFileAck: ack(10, 'file', 'server', { progress: u64, durable: u64 }),

@@ -87,6 +87,8 @@ spec('osp send', (it) => {
           v: 1,
           event: 'summary',
           stored: 1,
+          replaced: 0,
+          renamed: 0,
           failed: 0,
           unfinished: 0,
           size: 300_000,
@@ -98,6 +100,43 @@ spec('osp send', (it) => {
       assert.equal(more.length, 0)
     }),
   )
+
+  it(
+    'says which file took the place of another one on the server',
+    withServer(async ({ at, send }) => {
+      const [a, b] = [await at.write('a/x', 'one'), await at.write('b/x', 'two!')]
+      assert.equal((await send(a)).stderr, '')
+      const { code, stderr } = await send(b)
+      assert.deepEqual({ code, stderr }, { code: 0, stderr: 'osp: b/x: replaced the file x on the server\n' })
+      const told = checked(await send(a, '--json'))
+      const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')
+      assert.deepEqual([stored?.replaced, summary?.replaced, summary?.renamed], [true, 1, 0])
+      assert.equal((await send(b, '--quiet')).stderr, '')
+    }),
+  )
+
+  it('says under which name the server stored a file whose own name was taken', async () => {
+    await using at = await place()
+    await using its = await served({ onConflict: 'rename' })
+    const send = (...args: readonly string[]) =>
+      run('osp', ['send', '--server', its.address, '--user', 'alice', ...args], { cwd: at.path })
+    for (const [name, content] of [
+      ['a/x.txt', 'one'],
+      ['b/x.txt', 'two!'],
+      ['c/x.txt', 'three'],
+    ] as const)
+      await at.write(name, content)
+    await send('a/x.txt')
+    const { code, stderr } = await send('b/x.txt')
+    const text = 'osp: b/x.txt: renamed to x (1).txt on the server, which has a file x.txt\n'
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: text })
+    const told = checked(await send('c/x.txt', '--json'))
+    const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')
+    assert.deepEqual(
+      [stored?.name, stored?.storedName, stored?.replaced, summary?.replaced, summary?.renamed],
+      ['x.txt', 'x (2).txt', false, 0, 1],
+    )
+  })
 
   it(
     'lets a file that cannot be read fail by itself',

@@ -29,6 +29,17 @@ spec('osp send on a terminal', (it) => {
     for (const name of ['一.bin', 'two.bin']) assert.match(stdout, new RegExp(`[\\da-f]{64} {2}${name}\\r\\n`, 'u'))
   })
 
+  it('counts in its closing line what has replaced another file', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    const names = ['one', 'two', 'three']
+    for (const name of names) await at.write(name, 'x')
+    await onTerminal(command(...names, '--server', server.server), at.path)
+    for (const name of names.slice(1)) await at.write(name, 'another')
+    const { stdout } = await onTerminal(command(...names, '--server', server.server), at.path)
+    assert.match(stdout, /osp:[^\n]* 3 files stored \(2 replaced another file\), /u)
+  })
+
   it('leaves colours out for NO_COLOR', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))

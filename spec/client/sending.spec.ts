@@ -132,8 +132,8 @@ spec('the sending of a file', (it) => {
     await turn()
     assert.deepEqual(said, [50, 50, 'verifying', 'not verifying'])
     rig.socket.leave()
-    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, (await asked(rig, 'PostFileReq')) + 1, 3)
-    assert.equal(await run, 'a')
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 0 }, (await asked(rig, 'PostFileReq')) + 1, 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: false })
     assert.deepEqual(said.slice(4), [50, 'verifying'], 'the answer to the digest says that every byte has come')
   })
 
@@ -157,8 +157,8 @@ spec('the sending of a file', (it) => {
     const seq = await asked(rig, 'FileMd5Req')
     rig.socket.leave()
     stop()
-    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, seq, 3)
-    assert.equal(await run, 'a')
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 0 }, seq, 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: false })
   })
 
   it('goes on where they agree', async () => {
@@ -167,8 +167,8 @@ spec('the sending of a file', (it) => {
     own.update(file.subarray(0, 60))
     rig.socket.hear(granted(60, 60, own.digest()), await asked(rig, 'ContinuePostFileReq'))
     rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 60 }, await asked(rig, 'PostFileReq'), 3)
-    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, await asked(rig, 'FileMd5Req'), 3)
-    assert.equal(await run, 'a')
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: undefined }, await asked(rig, 'FileMd5Req'), 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: false })
   })
 
   it('waits also for what an earlier one has begun to read for the digest', async () => {
@@ -182,8 +182,8 @@ spec('the sending of a file', (it) => {
     rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
     rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, await asked(rig, 'PostFileReq'), 3)
     slow.resolve()
-    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a' }, await asked(rig, 'FileMd5Req'), 3)
-    assert.equal(await run, 'a')
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 1 }, await asked(rig, 'FileMd5Req'), 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: true })
   })
 
   it('ends with its link also while nothing is unanswered', async () => {

@@ -187,7 +187,7 @@ spec('a server', (it) => {
   it('cannot name a stored file as it likes', async () => {
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event !== 'FileMd5Req') return true
-      reply({ event: 'FileMd5Ack', storedName: '../\u001b[2J' })
+      reply({ event: 'FileMd5Ack', storedName: '../\u001b[2J', replaced: 0 })
       return false
     })
     const upload = await server.client().uploads.add(source())

@@ -24,6 +24,7 @@ spec('FILE_MD5_REQ', (it) => {
         user: 'alice',
         name: 'a',
         storedName: 'a',
+        replaced: false,
         size: 1_000,
         algorithm: 'sha256',
         digest: sha256(bytes).toString('hex'),
@@ -128,12 +129,59 @@ spec('a file whose name is stored already', (it) => {
     await rig.assertStored('a', other.bytes)
   })
 
+  it('is told to its sender as replaced, also where the question is repeated', async () => {
+    await using rig = await ServerRig.start()
+    const stored: StoredFile[] = []
+    rig.server.on('stored', (file) => stored.push(file))
+    const client = await rig.client()
+    const ends: unknown[] = []
+    for (const modifiedAt of [1, 2, 2]) {
+      const { instance, progress } = await client.continue({ ...file, modifiedAt })
+      if (progress === 0) await client.chunk(instance, 0, bytes)
+      ends.push(await client.end(instance, sha256(bytes)))
+    }
+    const ack = { event: 'FileMd5Ack', storedName: 'a' }
+    assert.deepEqual(ends, [
+      { ...ack, replaced: 0 },
+      { ...ack, replaced: 1 },
+      { ...ack, replaced: 1 },
+    ])
+    assert.deepEqual(
+      stored.map(({ replaced }) => replaced),
+      [false, true],
+    )
+  })
+
+  for (const step of ['publish', 'complete'] as const) {
+    it(`is told to its sender as replaced where the server ended at ${step}`, async () => {
+      await using rig = await ServerRig.start()
+      const client = await rig.client()
+      await client.upload(file)
+      const next = { ...file, modifiedAt: 2 }
+      const { instance } = await client.start(next)
+      await client.chunk(instance, 0, bytes)
+      const held = rig.storage.hold(step)
+      client.sendEnd(instance, sha256(bytes))
+      await held.reached
+      held.fail(new Error('the disk is gone'))
+      await rig.crash()
+      await rig.restart()
+      const again = await rig.client()
+      const granted = await again.continue(next)
+      assert.equal((await again.end(granted.instance, sha256(bytes))).replaced, 1)
+    })
+  }
+
   it('gets another name where files are renamed', async () => {
     await using rig = await ServerRig.start({}, { onConflict: 'rename' })
     const client = await rig.client()
     let modifiedAt = 2
     for (const name of ['dir.d/a.txt', 'dir.d/a (1).txt', 'dir.d/a (2).txt']) {
-      assert.equal(await client.upload({ ...other, modifiedAt: modifiedAt++ }), name)
+      const next = { ...other, modifiedAt: modifiedAt++ }
+      const { instance } = await client.start(next)
+      await client.chunk(instance, 0, next.bytes)
+      const { storedName, replaced } = await client.end(instance, sha256(next.bytes))
+      assert.deepEqual([storedName, replaced], [name, 0])
       await rig.assertStored(name, other.bytes)
     }
     for (const [name, next] of [

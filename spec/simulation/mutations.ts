@@ -85,8 +85,8 @@ const fileMutations: readonly Mutation[] = [
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
     file: 'lib/client/uploadRun.ts',
-    before: 'const storedName = await sending.run()',
-    after: 'this.#fresh = false\n    const storedName = await sending.run()',
+    before: 'const stored = await sending.run()',
+    after: 'this.#fresh = false\n    const stored = await sending.run()',
     shownBy: 'spec/client/startingAgain.spec.ts',
   },
 ]

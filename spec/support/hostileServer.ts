@@ -79,7 +79,7 @@ function politely({ message, frame, reply }: Heard): void {
   } else if (event === 'PostFileReq') {
     const progress = message.progress + lengthOf(message.content)
     reply({ event: 'PostFileAck', progress, durable: progress })
-  } else if (event === 'FileMd5Req') reply({ event: 'FileMd5Ack', storedName: 'stored' })
+  } else if (event === 'FileMd5Req') reply({ event: 'FileMd5Ack', storedName: 'stored', replaced: 0 })
   else if (event === 'PauseFileReq') reply({ event: 'PauseFileAck', progress: 0, durable: 0 })
 }
 

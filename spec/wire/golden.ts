@@ -41,8 +41,16 @@ export const vectors: readonly (readonly [Message, frame: string])[] = [
     '00000014 01 00 0006 00000003 0001 00c7 24bce811  00000010 d41d8cd98f00b204e9800998ecf8427e',
   ],
   [
-    { event: 'FileMd5Ack', storedName: 'fotos/ä (1).jpg' },
-    '00000012 01 00 0007 00000003 0001 00c7 0afd81a2  0010 666f746f732fc3a4202831292e6a7067',
+    { event: 'FileMd5Ack', storedName: 'fotos/ä (1).jpg', replaced: 0 },
+    '00000013 01 00 0007 00000003 0001 00c7 1b0ad562  0010 666f746f732fc3a4202831292e6a7067 00',
+  ],
+  [
+    { event: 'FileMd5Ack', storedName: 'a', replaced: 1 },
+    '00000004 01 00 0007 00000003 0001 00c7 612a2876  0001 61 01',
+  ],
+  [
+    { event: 'FileMd5Ack', storedName: 'a', replaced: undefined },
+    '00000003 01 00 0007 00000003 0001 00c7 b3442d8c  0001 61',
   ],
   [
     { event: 'FileMd5Nack', code: 13, retryAfter: 0, text: 'digests differ', progress: 0 },

@@ -24,6 +24,7 @@ const storedFile = z.object({
   user: userName,
   name: fileName,
   storedName: fileName,
+  replaced: z.boolean().default(false),
   size: whole,
   algorithm,
   digest: hexadecimal,

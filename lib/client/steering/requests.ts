@@ -78,6 +78,7 @@ const status = z.strictObject({
 const file = z.strictObject({
   name: z.string(),
   storedName: z.string(),
+  replaced: z.boolean(),
   size: bytes,
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
   digest: z.string(),

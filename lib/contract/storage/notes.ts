@@ -17,6 +17,24 @@ export function* stateNotes(kind: string, trying: Try): Facts {
     )
 
     it(
+      'tells the name that the file lies under, and whether it replaced another one',
+      trying(async (trial) => {
+        const { storage } = trial
+        const { claim } = await claimed(storage)
+        await fill(storage, claim)
+        const stored = { ...fileOf({}, 'b'), replaced: true }
+        await storage.transfers.verified(claim, stored)
+        await trial.restart()
+        assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, stored)
+        const again = await claimed(trial.storage)
+        await using file = await trial.storage.files.open(again.claim)
+        await file.publish('b', true)
+        await trial.storage.transfers.complete(again.claim, 60_000)
+        assert.deepEqual(await trial.storage.transfers.completed(wanted), stored)
+      }),
+    )
+
+    it(
       'answers also where existing names are rejected',
       trying(async ({ storage }) => {
         const stored = await upload(storage)

@@ -42,7 +42,7 @@ export async function claimed(
 /** What an upload becomes. */
 export const fileOf = (want: Partial<NewTransfer> = {}, storedName?: string): StoredFile => {
   const { user, name, size, algorithm } = { ...wanted, ...want }
-  return { user, name, storedName: storedName ?? name, size, algorithm, digest: '2cf24dba' }
+  return { user, name, storedName: storedName ?? name, replaced: false, size, algorithm, digest: '2cf24dba' }
 }
 
 /** Writes and flushes the whole content under a claim, and closes the partial file. */
