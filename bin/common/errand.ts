@@ -82,10 +82,11 @@ interface Linked extends Pick<Errand, 'client' | 'results' | 'say'> {
   readonly token: TokenSource
 }
 
-function reportLink({ client, token, results, say }: Linked, { server, json, quiet }: Everywhere): void {
+function reportLink({ client, token, results, say }: Linked, values: Everywhere): void {
+  const { server, json, quiet, 'retry-for': retryForMs } = values
   const place = placeText(server)
   const events = new LinkEvents(place, (event) => results.event(event))
-  watchLink(client, token, json ? events : new LinkLines({ say, server: place, quiet }))
+  watchLink(client, token, json ? events : new LinkLines({ say, server: place, quiet, retryForMs }))
 }
 
 /** Tells why a command has failed; nothing where somebody has interrupted it, who knows. */

@@ -1,5 +1,12 @@
 import { duration, optional, path, pem, place, setting, switched, text, type Values } from './settings.ts'
 
+/** How long a command goes on without a server that takes what it has to do. */
+export const retryFor = (fallback: string) =>
+  setting(duration, fallback, { describe: 'how long an unreachable or refusing server is tried' })
+
+/** What a command has somebody wait for who looks on. */
+export const interactiveRetryFor = '10s'
+
 /** The settings that every command of `osp` takes. */
 export const everywhere = {
   server: setting(place(6682), '127.0.0.1:6682', { describe: 'where ospd is' }),
@@ -13,7 +20,7 @@ export const everywhere = {
   state: optional(path, { describe: 'where osp keeps what it has to remember [the place of the system for that]' }),
   'token-file': optional(path, { describe: 'the file that holds your token [the one that osp login keeps]' }),
   insecure: switched({ describe: 'send the token also where others can read it on the way' }),
-  'retry-for': setting(duration, '5m', { describe: 'how long an unreachable or refusing server is tried' }),
+  'retry-for': retryFor('5m'),
   quiet: switched({ alias: 'q', describe: 'print results and failures alone' }),
   json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
 } as const

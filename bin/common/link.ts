@@ -3,6 +3,8 @@ import type { TokenSource } from './token.ts'
 
 /** Tells the user how the link to the server fares. */
 export interface LinkReporter {
+  /** The first try to connect has neither led to a link nor failed for a while. */
+  connecting(): void
   /** There is no link; the next try is in `retryMs`. */
   waiting(why: OspError, retryMs: number): void
   online(): void
@@ -10,9 +12,26 @@ export interface LinkReporter {
   gaveUp(why: OspError, advice?: string): void
 }
 
+/** How long a client may connect before its user is told what it waits for. */
+const silentMs = 1_500
+
+/** Calls `tell` unless what is done has ended by then. */
+export function unlessSoon(tell: () => unknown, soonMs: number = silentMs): Disposable {
+  const timer = setTimeout(tell, soonMs)
+  return { [Symbol.dispose]: () => clearTimeout(timer) }
+}
+
 /** `token` is what the client lets itself in by. */
-export function watchLink(client: Client, token: TokenSource, reporter: LinkReporter): void {
+export function watchLink(
+  client: Pick<Client, 'on'>,
+  token: TokenSource,
+  reporter: LinkReporter,
+  soonMs?: number,
+): void {
+  let first: Disposable | undefined
   client.on('status', (status, why, retryMs) => {
+    if (status === 'connecting') first ??= unlessSoon(() => reporter.connecting(), soonMs)
+    else first?.[Symbol.dispose]()
     if (status === 'online') reporter.online()
     if (!why) return
     if (status === 'waiting') reporter.waiting(why, retryMs ?? 0)

@@ -39,6 +39,9 @@ export class LinkEvents implements LinkReporter {
     this.#emit = emit
   }
 
+  /** A program that wants to know earlier than by `waiting` has a clock. */
+  connecting(): void {}
+
   waiting({ code, message: text }: OspError, retryMs: number): void {
     this.#emit({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
   }

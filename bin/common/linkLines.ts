@@ -10,29 +10,44 @@ export interface LinkLinesOptions {
   readonly say: Say
   /** The server's address. */
   readonly server: string
+  /** How long it is tried. */
+  readonly retryForMs: number
   /** Say nothing but that it is given up. */
   readonly quiet: boolean
+}
+
+/** What a command waits for, why, how long it goes on, and how to change that. */
+export function waitsFor({ server, retryForMs }: Pick<LinkLinesOptions, 'server' | 'retryForMs'>, why: string): string {
+  return `waiting for ${server}: ${why}; gives up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
 /** Tells in lines for people how the link fares. */
 export class LinkLines implements LinkReporter {
   readonly #options: LinkLinesOptions
   /** What was said last about a missing link: it is said once, however often it is tried. */
-  #waitingSince: 'link' | 'refusal' | undefined
+  #waitingSince: 'answer' | 'link' | 'refusal' | undefined
 
   constructor(options: LinkLinesOptions) {
     this.#options = options
   }
 
+  connecting(): void {
+    this.#hint(waitsFor(this.#options, 'no answer yet'))
+    this.#waitingSince = 'answer'
+  }
+
   waiting(why: OspError, retryMs: number): void {
+    // It was said already that there is no answer.
+    if (this.#waitingSince === 'answer' && why.code === 'timed-out') return
     const about = away.includes(why.code) ? 'link' : 'refusal'
     if (this.#waitingSince === about) return
     this.#waitingSince = about
-    this.#hint(`waiting for ${this.#options.server}: ${this.#reason(why)}; next try in ${formatTime(retryMs)}`)
+    this.#hint(waitsFor(this.#options, `${this.#reason(why)}; next try in ${formatTime(retryMs)}`))
   }
 
   online(): void {
-    if (this.#waitingSince) this.#hint(`connected to ${this.#options.server}`)
+    // What a slow link prints next says as much.
+    if (this.#waitingSince && this.#waitingSince !== 'answer') this.#hint(`connected to ${this.#options.server}`)
     this.#waitingSince = undefined
   }
 
@@ -47,7 +62,8 @@ export class LinkLines implements LinkReporter {
   }
 
   /** What the line begins with already is not said twice. */
-  #reason({ message }: OspError): string {
-    return message.replace(`cannot connect to ${this.#options.server}: `, '')
+  #reason({ code, message }: OspError): string {
+    const reason = message.replace(`cannot connect to ${this.#options.server}: `, '')
+    return code === 'malformed' ? `${reason}; perhaps another program than ospd listens there` : reason
   }
 }

@@ -1,7 +1,7 @@
 import { OspError } from 'ospd'
 import { keptToken } from 'ospd/node'
 import { type Errand, runErrand } from '../common/errand.ts'
-import { type Everywhere, everywhere } from '../common/everywhere.ts'
+import { type Everywhere, everywhere, interactiveRetryFor, retryFor } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
@@ -22,6 +22,7 @@ const settings = {
     describe: 'with --tls: what a server is known by that is new, as ospd prints it',
   }),
   ...others,
+  'retry-for': retryFor(interactiveRetryFor),
 } as const
 
 type LoginValues = Values<typeof settings>

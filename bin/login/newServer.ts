@@ -2,12 +2,16 @@ import { readFile } from 'node:fs/promises'
 import { OspError, type Transport } from 'ospd'
 import { nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import type { Everywhere } from '../common/everywhere.ts'
+import { unlessSoon } from '../common/link.ts'
+import { waitsFor } from '../common/linkLines.ts'
+import { errorLine, sayer } from '../common/output.ts'
 import { placeText } from '../common/settings.ts'
+import { stylesFor } from '../common/style.ts'
 import { checkWay } from '../common/tokenWay.ts'
 import { knownServersPath, transportOf, trustOf } from '../common/transport.ts'
 
-/** How long a server may take to show itself before a token is asked for. */
-const showMs = 10_000
+/** How long a server may take at least to show itself before a token is asked for. */
+const leastShowMs = 10_000
 
 /**
  * The way of a token to its server. Where that is neither vouched for nor known it must be the one with this `fingerprint`:
@@ -34,13 +38,17 @@ export async function newServer(values: Everywhere): Promise<SeenServer | undefi
     if (await isNew(values, server)) found = server
     else await known(server)
   }
-  const signal = AbortSignal.timeout(showMs)
+  const server = placeText(values.server)
+  const retryForMs = Math.max(leastShowMs, values['retry-for'])
+  const say = sayer(errorLine, stylesFor(process.stderr))
+  using _ = unlessSoon(() => values.quiet || say(waitsFor({ server, retryForMs }, 'no answer yet'), 'yellow'))
+  const signal = AbortSignal.timeout(retryForMs)
   try {
     const socket = await transportOf(values, trust).dial({ platform: nodePlatform(), maxPayload: 0 }, signal)
     if (!values.insecure) checkWay(socket)
     socket.destroy()
   } catch (error) {
-    if (signal.aborted) throw new OspError('timed-out', `${placeText(values.server)} has not answered in time`)
+    if (signal.aborted) throw new OspError('timed-out', `${server} has not answered in time`)
     throw error
   }
   return found

@@ -1,6 +1,6 @@
 import type { ErrorCode } from 'ospd'
 import { type Errand, type Failure, runErrand } from '../common/errand.ts'
-import { everywhere } from '../common/everywhere.ts'
+import { everywhere, interactiveRetryFor, retryFor } from '../common/everywhere.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
@@ -9,7 +9,7 @@ import { userNamed } from '../common/userOf.ts'
 import { contentOf } from './content.ts'
 import type { MsgEvent } from './events.ts'
 
-const settings = everywhere
+const settings = { ...everywhere, 'retry-for': retryFor(interactiveRetryFor) } as const
 
 /** `osp msg`: sends a message. */
 export const msgCommand = command({

@@ -19,7 +19,8 @@ export interface OpenReporter extends Disposable {
 }
 
 /** The reporter that was asked for; with bars where stderr is a terminal. */
-export function openReporter({ server, json, quiet }: SendValues, results: Results): OpenReporter {
+export function openReporter(values: SendValues, results: Results): OpenReporter {
+  const { server, json, quiet, 'retry-for': retryForMs } = values
   const place = placeText(server)
   if (json) {
     const reporter = new JsonReporter(place, (event) => results.event(event))
@@ -30,7 +31,7 @@ export function openReporter({ server, json, quiet }: SendValues, results: Resul
     return { reporter, say, [Symbol.dispose]: () => clearInterval(timer) }
   }
   const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
-  const options = { styles: stylesFor(process.stderr), server: place, quiet, terminal }
+  const options = { styles: stylesFor(process.stderr), server: place, retryForMs, quiet, terminal }
   if (!terminal.notes || quiet) {
     const lines = { result: (line: string) => results.line(line), note: errorLine }
     const say = sayer(errorLine, options.styles)

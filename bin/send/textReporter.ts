@@ -22,8 +22,9 @@ export interface TextOptions {
   /** What the bars are drawn from, if there are any. */
   readonly overview?: Overview | undefined
   readonly styles: Styles
-  /** The server's address. */
+  /** The server's address, and how long it is tried. */
   readonly server: string
+  readonly retryForMs: number
   /** Say nothing but results and failures. */
   readonly quiet: boolean
   /** Somebody looks on: raw names could steer the terminal, and a closing line is welcome. */
@@ -43,10 +44,10 @@ export class TextReporter implements Reporter {
   #joined = false
 
   constructor(options: TextOptions) {
-    const { lines, styles, server, quiet } = options
+    const { lines, styles, server, retryForMs, quiet } = options
     this.#options = options
     this.#say = sayer((line) => lines.note(line), styles)
-    this.#link = new LinkLines({ say: this.#say, server, quiet })
+    this.#link = new LinkLines({ say: this.#say, server, retryForMs, quiet })
   }
 
   joined(text: string): void {
@@ -103,6 +104,10 @@ export class TextReporter implements Reporter {
 
   refused({ path }: Task, why: OspError): void {
     this.#hint(`${path} waits: ${why.message}`)
+  }
+
+  connecting(): void {
+    this.#link.connecting()
   }
 
   waiting(why: OspError, retryMs: number): void {

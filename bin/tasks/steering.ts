@@ -41,7 +41,10 @@ export async function atTasks(
     return opened.on('status', (status, why) => {
       if (status !== 'refused' || why?.code !== 'unauthorized') return
       letIn = false
-      new LinkLines({ say, server: placeText(way.server), quiet: true }).gaveUp(why, token.advice(why))
+      new LinkLines({ say, server: placeText(way.server), retryForMs: way['retry-for'], quiet: true }).gaveUp(
+        why,
+        token.advice(why),
+      )
     })
   }
   const print = (tasks: readonly CancelledTask[], why = false) => {

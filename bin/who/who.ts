@@ -4,7 +4,7 @@ import { everywhere } from '../common/everywhere.ts'
 import type { Results } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
-import { switched, type Values } from '../common/settings.ts'
+import { duration, optional, switched, type Values } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
 import { UsageError } from '../common/usage.ts'
 import type { WhoEvent } from './events.ts'
@@ -12,6 +12,9 @@ import type { WhoEvent } from './events.ts'
 const settings = {
   watch: switched({ alias: 'w', describe: 'go on to print who comes and who leaves, until Ctrl-C' }),
   ...everywhere,
+  'retry-for': optional(duration, {
+    describe: 'how long an unreachable or refusing server is tried [10s; with --watch 5m]',
+  }),
 } as const
 
 type WhoValues = Values<typeof settings>
@@ -31,7 +34,8 @@ export const whoCommand = command({
 
 async function run(values: WhoValues, operands: readonly string[]): Promise<number> {
   if (operands.length > 0) throw new UsageError(`who takes no operand such as ${operands[0]}`)
-  return await runErrand(values, { run: (errand) => look(values, errand) })
+  const { 'retry-for': retryForMs = values.watch ? 300_000 : 10_000 } = values
+  return await runErrand({ ...values, 'retry-for': retryForMs }, { run: (errand) => look(values, errand) })
 }
 
 async function look(values: WhoValues, { client, results }: Errand): Promise<void> {

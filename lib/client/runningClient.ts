@@ -29,7 +29,7 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
   /** The latest one for uploads. */
   #link: UploadLink | undefined
   #closing = false
-  #told: ClientStatus = 'connecting'
+  #told: ClientStatus | undefined
 
   constructor(options: BoundOptions) {
     super()

@@ -18,6 +18,7 @@ const silent: Reporter = {
   failed() {},
   skipped() {},
   refused() {},
+  connecting() {},
   waiting() {},
   online() {},
   gaveUp() {},

@@ -73,7 +73,10 @@ spec('osp msg without an answer', (it) => {
     const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi', '--retry-for', '300ms'])
     assert.equal(code, 3)
     const lines = stderr.split('\n')
-    assert.match(lines[0] ?? '', /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s$/u)
+    assert.match(
+      lines[0] ?? '',
+      /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s; gives up after .* \(--retry-for\)$/u,
+    )
     assert.match(lines[1] ?? '', /^osp: gave up on 127\.0\.0\.1:\d+: nothing listens there/u)
     assert.deepEqual(lines.slice(2), ['osp: the message was not sent', ''])
     const quiet = await chat.osp('alice', ['msg', 'bob', 'hi', '--retry-for', '0', '--quiet'])

@@ -23,7 +23,9 @@ spec('osp send without a server', (it) => {
     await at.write('a', 'x')
     const port = await freePort()
     await using client = start('osp', ['send', 'a', '--server', `127.0.0.1:${port}`], { cwd: at.path })
-    await client.printed(/^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s$/mu)
+    await client.printed(
+      /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s; gives up after 5:00 \(--retry-for\)$/mu,
+    )
     await using _ = await served({ port })
     assert.equal((await client.ended).code, 0)
     assert.match(client.stdout, /^\w{64} {2}a\n$/u)

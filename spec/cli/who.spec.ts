@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { whoEvents } from '../../bin/who/events.ts'
 import { chatter } from '../support/chatter.ts'
@@ -55,6 +57,18 @@ spec('osp who', (it) => {
     assert.match(stderr, /^osp: gave up on .*: nothing listens there.*\n$/u)
     const json = published((await chat.osp('alice', ['who', '--retry-for', '0', '--json'])).stdout, whoEvents)
     assert.equal(json.at(-1)?.code, 'unreachable')
+  })
+})
+
+spec('osp who where nothing answers', (it) => {
+  it('says so while it waits', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    await using who = start('osp', ['who', '--server', `127.0.0.1:${port}`])
+    await who.printed(/^osp: waiting for 127\.0\.0\.1:\d+: no answer yet; gives up after 10 s \(--retry-for\)$/mu)
+    await who.kill()
+    silent.close()
   })
 })
 

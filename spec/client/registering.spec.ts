@@ -192,6 +192,7 @@ spec('the status of a client with two links', (it) => {
     await server.registered(0)
     await client.close()
     assert.deepEqual(told, [
+      ['connecting', undefined, undefined],
       ['online', undefined, undefined],
       ['connecting', undefined, undefined],
       ['online', undefined, undefined],

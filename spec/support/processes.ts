@@ -36,6 +36,9 @@ export function startNode(path: string, args: readonly string[], options: StartO
 /** Where a file of this package lies; `path` is from the top of the repository on. */
 export const pathOf = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname
 
+/** What a client says of a server that is slow to answer: on a busy machine that can be any server. `printed` sees it. */
+const slowAnswer = /^osp: waiting for \S+: no answer yet; .*\n/gmu
+
 /** Starts any command. */
 export function startCommand(command: string, args: readonly string[], options: PlaceOptions = {}): Running {
   const { FORCE_COLOR: _, ...env } = { ...process.env, ...options.env }
@@ -74,7 +77,7 @@ export function startCommand(command: string, args: readonly string[], options: 
       return stdout
     },
     get stderr() {
-      return stderr
+      return stderr.replace(slowAnswer, '')
     },
     printed: (pattern) =>
       new Promise((resolve, reject) => {

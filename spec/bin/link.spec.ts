@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
+import { type Client, OspError } from 'ospd'
+import { type LinkReporter, watchLink } from '../../bin/common/link.ts'
+import { LinkLines } from '../../bin/common/linkLines.ts'
+import { resolve } from '../../bin/common/resolve.ts'
+import type { TokenSource } from '../../bin/common/token.ts'
+import { listenCommand } from '../../bin/listen/listen.ts'
+import { loginCommand } from '../../bin/login/login.ts'
+import { msgCommand } from '../../bin/msg/msg.ts'
+import { sendCommand } from '../../bin/send/send.ts'
+import { spec } from '../support/spec.ts'
+
+const token = { advice: () => undefined } as unknown as TokenSource
+const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothing listens there')
+
+/** The lines that a command prints of its link. */
+function lines(quiet = false) {
+  const said: string[] = []
+  const link = new LinkLines({ say: (text) => said.push(text), server: 'host:1', retryForMs: 10_000, quiet })
+  return { said, link }
+}
+
+/** What is told of a client that goes through these statuses, then does nothing for as long as one waits for it. */
+async function told(...statuses: readonly string[]): Promise<readonly string[]> {
+  const client = new EventEmitter()
+  const all: string[] = []
+  const reporter: LinkReporter = {
+    connecting: () => all.push('connecting'),
+    waiting: () => all.push('waiting'),
+    online: () => all.push('online'),
+    gaveUp: () => all.push('gave up'),
+  }
+  watchLink(client as unknown as Client, token, reporter, 0)
+  for (const status of statuses) client.emit('status', status, status === 'waiting' ? unreachable : undefined)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  return all
+}
+
+spec('a command that connects', (it) => {
+  it('is told of while it has neither connected nor failed for a while, and not again later', async () => {
+    assert.deepEqual(await told(), [])
+    assert.deepEqual(await told('connecting'), ['connecting'])
+    assert.deepEqual(await told('connecting', 'online'), ['online'])
+    assert.deepEqual(await told('connecting', 'waiting', 'connecting'), ['waiting'])
+  })
+
+  it('says what it waits for, why, how long, and how to change that', () => {
+    const { said, link } = lines()
+    link.waiting(unreachable, 700)
+    link.waiting(unreachable, 700)
+    assert.deepEqual(said, [
+      'waiting for host:1: nothing listens there; next try in 1 s; gives up after 10 s (--retry-for)',
+    ])
+  })
+
+  it('says once that there is no answer, and then what else is wrong', () => {
+    const { said, link } = lines()
+    link.connecting()
+    link.waiting(new OspError('timed-out'), 700)
+    link.waiting(unreachable, 700)
+    link.online()
+    assert.deepEqual(said, [
+      'waiting for host:1: no answer yet; gives up after 10 s (--retry-for)',
+      'waiting for host:1: nothing listens there; next try in 1 s; gives up after 10 s (--retry-for)',
+      'connected to host:1',
+    ])
+  })
+
+  it('says that another program may listen there where the answer is none of this protocol', () => {
+    const { said, link } = lines(true)
+    link.connecting()
+    link.gaveUp(new OspError('malformed', 'a frame announces 1213486160 bytes'))
+    assert.deepEqual(said, [
+      'gave up on host:1: a frame announces 1213486160 bytes; perhaps another program than ospd listens there',
+    ])
+  })
+
+  it('tries for ten seconds where somebody looks on, and for five minutes where it works by itself', () => {
+    const times = [msgCommand, loginCommand, sendCommand, listenCommand].map(({ settings }) => {
+      return resolve(settings, { flags: {}, env: {}, prefix: 'OSP', known: [] })['retry-for']
+    })
+    assert.deepEqual(times, [10_000, 10_000, 300_000, 300_000])
+  })
+})
