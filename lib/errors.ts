@@ -54,6 +54,7 @@ export const errors = {
   'timed-out': onWire(30, 'later', 'the peer has not answered in time'),
   'storage-unusable': onWire(31, 'no', 'the storage of the server cannot take this: its operator has to mend it'),
   overloaded: onWire(32, 'later', 'too few file descriptors or too little memory is left'),
+  'link-replaced': onWire(33, 'later', 'a later link of the same client has replaced this one'),
   'link-lost': local('later', 'the link to the server broke'),
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('no', 'it is closed'),

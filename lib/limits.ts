@@ -140,6 +140,9 @@ export const clientLimits = {
   closeMs: 1_000,
   /** From dialling to HELLO_ACK. */
   handshakeMs: 10_000,
+  /** Addresses of one host name that are tried, and how long after one attempt the next one begins. */
+  dialledAddresses: 8,
+  attemptDelayMs: 250,
   /** Messages that wait to be sent or are unanswered, and bytes of their content. */
   sends: 10_000,
   sendBytes: 64 * MiB,

@@ -36,6 +36,7 @@ const onWire: readonly [number, ErrorCode, Again][] = [
   [30, 'timed-out', 'later'],
   [31, 'storage-unusable', 'no'],
   [32, 'overloaded', 'later'],
+  [33, 'link-replaced', 'later'],
 ]
 
 const codes = Object.keys(errors) as ErrorCode[]
@@ -57,7 +58,7 @@ spec('the error codes', (it) => {
   })
 
   it('of a later version are read as internal', () => {
-    for (const number of [0, 33, 0xffff]) assert.equal(codeOf(number), 'internal')
+    for (const number of [0, 34, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
   it('that never travel are written as internal', () => {

@@ -14,6 +14,7 @@ export const exitCodes = {
 /** The exit code of a program that one error has ended. */
 export function exitCodeOf({ code, again }: OspError): number {
   if (code === 'unauthorized') return exitCodes.notLetIn
-  if (code === 'unreachable' || code === 'link-lost' || code === 'timed-out') return exitCodes.unreachable
+  if (code === 'unreachable' || code === 'link-lost' || code === 'link-replaced' || code === 'timed-out')
+    return exitCodes.unreachable
   return again === 'no' ? exitCodes.failed : exitCodes.later
 }

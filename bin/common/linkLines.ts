@@ -4,7 +4,7 @@ import type { Say } from './output.ts'
 import { formatTime } from './units.ts'
 
 /** Reasons that come one after another when a server goes away. */
-const away: readonly ErrorCode[] = ['unreachable', 'link-lost', 'timed-out', 'shutting-down']
+const away: readonly ErrorCode[] = ['unreachable', 'link-lost', 'link-replaced', 'timed-out', 'shutting-down']
 
 export interface LinkLinesOptions {
   readonly say: Say

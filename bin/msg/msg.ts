@@ -55,7 +55,15 @@ async function send(
 }
 
 /** Ends that leave open what the server has done. */
-const open: readonly ErrorCode[] = ['closed', 'unreachable', 'link-lost', 'timed-out', 'shutting-down', 'superseded']
+const open: readonly ErrorCode[] = [
+  'closed',
+  'unreachable',
+  'link-lost',
+  'link-replaced',
+  'timed-out',
+  'shutting-down',
+  'superseded',
+]
 
 function tell({ json }: Values<typeof settings>, failure: Failure, { results, say }: Errand): void {
   const { why, interrupted, gaveUp, wasOnline } = failure

@@ -17,6 +17,8 @@ export interface ByteSocketTraits {
   readonly peer: PeerAddress
   readonly guarded: boolean
   readonly connectedAtMs?: number
+  /** Ends the stream so that nothing of it is delivered any more; by default the stream is destroyed. */
+  readonly reset?: () => void
 }
 
 /**
@@ -30,6 +32,7 @@ export class ByteSocket implements Socket {
   readonly peer: PeerAddress
   readonly connectedAtMs: number
   readonly #stream: Duplex
+  readonly #reset: () => void
   readonly #platform: SocketOptions['platform']
   readonly #reader: FrameReader
   readonly #whenGone: Promise<void>
@@ -50,6 +53,7 @@ export class ByteSocket implements Socket {
     this.peer = traits.peer
     this.connectedAtMs = traits.connectedAtMs ?? options.platform.clock.now()
     this.#stream = stream
+    this.#reset = traits.reset ?? (() => stream.destroy())
     this.#platform = options.platform
     this.#reader = new FrameReader(options.platform.crc32, options.maxPayload)
     stream.pause()
@@ -107,7 +111,7 @@ export class ByteSocket implements Socket {
   destroy(): void {
     if (this.#phase === 'gone') return
     this.#phase = 'closing'
-    this.#stream.destroy()
+    this.#reset()
   }
 
   /** What is written within one turn leaves by few system calls, however many frames it is. */

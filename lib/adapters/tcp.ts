@@ -1,11 +1,10 @@
-import { type Socket as ByteStream, connect, createServer } from 'node:net'
+import { type Socket as ByteStream, createServer } from 'node:net'
 import { OspError } from '../errors.ts'
 import type { SocketOptions, Transport } from '../ports/socket.ts'
 import { ByteListener } from './byteListener.ts'
 import { ByteSocket } from './byteSocket.ts'
-import { connected } from './connected.ts'
+import { dialTcp, reset } from './dialTcp.ts'
 import { peerOf } from './peerOf.ts'
-import { placeOf } from './unreachable.ts'
 
 /** Where a TCP transport listens or connects. */
 export interface TcpOptions {
@@ -19,7 +18,7 @@ export interface TcpOptions {
 export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
   checkPort(port)
   const socketOf = (stream: ByteStream, options: SocketOptions) =>
-    new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options)
+    new ByteSocket(stream, { peer: peerOf(stream), guarded: false, reset: () => reset(stream) }, options)
   return {
     async listen(options) {
       const server = createServer({ noDelay: true })
@@ -29,8 +28,8 @@ export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
       return listener
     },
     dial(options, signal) {
-      const stream = connect({ host, port, noDelay: true })
-      return connected(stream, 'connect', placeOf(host, port), signal, () => socketOf(stream, options))
+      const { clock } = options.platform
+      return dialTcp({ host, port, clock, signal }, (stream) => socketOf(stream, options))
     },
   }
 }

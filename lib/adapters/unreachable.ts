@@ -28,8 +28,13 @@ export function placeOf(host: string, port: number): string {
 
 /** OspError `unreachable` for a failed try to `listen` or `connect` at `place`: why, and what can be done. */
 export function unreachable(what: 'listen' | 'connect', place: string, error: unknown): OspError {
+  const begin = what === 'listen' ? `cannot listen at ${place}` : `cannot connect to ${place}`
+  return new OspError('unreachable', `${begin}: ${reasonOf(error, what)}`, { cause: error })
+}
+
+/** Why a try to `listen` or `connect` has failed, and what can be done. */
+export function reasonOf(error: unknown, what: 'listen' | 'connect' = 'connect'): string {
   const { code = '', message } = error as NodeJS.ErrnoException
   const reason = (what === 'listen' ? listening : connecting)[code] ?? message
-  const begin = what === 'listen' ? `cannot listen at ${place}` : `cannot connect to ${place}`
-  return new OspError('unreachable', `${begin}: ${reason}${code && ` (${code})`}`, { cause: error })
+  return `${reason}${code && ` (${code})`}`
 }

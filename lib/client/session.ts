@@ -67,6 +67,8 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   #over: OspError | undefined
   #running: Promise<void> | undefined
   #tries = 0
+  /** Counts the links that were dialled, so that the server knows which HELLO_REQ is the latest. */
+  #attempt = 0
   #lastOnlineMs: number
   /** Why there is no link, while there is none. */
   trouble: Trouble | undefined
@@ -174,15 +176,17 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     const { signal } = this.#closing
     const late = new AbortController()
     const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
-    let asked = 'the function that gives the token'
+    let stage: 'token' | 'dialling' | 'hello' = 'token'
     let app: AppEvents | undefined
     const loss = new Loss()
     try {
       const either = AbortSignal.any([signal, late.signal])
       // Before dialling: the server waits for HELLO only so long.
       const token = await tokenOf(this.#options.token, either)
-      asked = 'the server'
+      stage = 'dialling'
+      const attempt = ++this.#attempt
       const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
+      stage = 'hello'
       keepToken(token, socket, this.#options.insecure)
       const { keepAliveMs } = defaultLimits
       const peer = new Peer(
@@ -194,30 +198,39 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
           closed: (why) => loss.happen(why),
         },
       )
-      const welcome = await this.#greet(peer, loss, token, either)
+      const welcome = await this.#greet(peer, loss, { token, attempt }, either)
       const link = this.#options.equip({ peer, welcome, loss })
       app = link.app
       return link
     } catch (error) {
-      if (late.signal.aborted && !signal.aborted) throw new OspError('timed-out', `${asked} has not answered in time`)
-      throw error
+      if (!late.signal.aborted || signal.aborted) throw error
+      const asked = stage === 'token' ? 'the function that gives the token' : 'the server'
+      // A transport says which addresses it has tried.
+      const tried = stage === 'dialling' ? `: ${OspError.from(error).message}` : ''
+      throw new OspError('timed-out', `${asked} has not answered in time${tried}`, { cause: error })
     } finally {
       alarm[Symbol.dispose]()
     }
   }
 
-  async #greet(peer: Peer, loss: Loss, token: string, signal: AbortSignal): Promise<Message<'HelloAck'>> {
+  async #greet(
+    peer: Peer,
+    loss: Loss,
+    { token, attempt }: { readonly token: string; readonly attempt: number },
+    signal: AbortSignal,
+  ): Promise<Message<'HelloAck'>> {
     const { user: userName, software } = this.#options
     try {
       const who = { userName, token, session: this.#id, software }
-      const hello = { event: 'HelloReq', versions: [version], ...who, features: 0 } as const
+      const hello = { event: 'HelloReq', versions: [version], ...who, features: 0, attempt } as const
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       peer.keepAliveMs = welcome.keepAlive
       return welcome
     } catch (error) {
       // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
       if (loss.happened && loss.happened === error) throw afterGoodbye(loss.happened)
-      await peer.closeQuietly(OspError.from(error))
+      // A HELLO_REQ that is still on its way must not be delivered after that of a later attempt.
+      peer.reset(OspError.from(error))
       throw error
     }
   }

@@ -149,6 +149,12 @@ export class Peer {
     return this.socket.close()
   }
 
+  /** Ends the link at once: what was sent and has not arrived is lost. */
+  reset(why: OspError): void {
+    this.#end(why)
+    this.socket.destroy()
+  }
+
   #receive(frame: Frame): void {
     this.#arrived?.(headerBytes + lengthOf(frame.payload))
     const received: Received<Waiting> = this.#link.receive(frame, this.#now())

@@ -241,10 +241,13 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
     void gone.finally(() => this.#leaving.delete(gone) && this.#door.left(session.origin))
   }
 
+  /** Of the links of one session the one with the highest attempt lives: a HELLO_REQ can arrive after a later one. */
   async #replaces(session: Session): Promise<void> {
-    for (const other of this.#sessions) {
-      if (other === session || other.user !== session.user || other.session !== session.session) continue
-      void other.close(new OspError('superseded', 'the same session has come back on another link'))
-    }
+    const { user, session: id, attempt } = session
+    const others = [...this.#sessions].filter((other) => {
+      return other !== session && other.user === user && other.session === id
+    })
+    if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')
+    for (const other of others) void other.close(new OspError('link-replaced'))
   }
 }

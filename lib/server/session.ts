@@ -37,6 +37,7 @@ export class Session implements Caller {
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
   #session = ''
+  #attempt = 0
   /** How often somebody's right to come in has changed. */
   #changes = 0
 
@@ -79,6 +80,11 @@ export class Session implements Caller {
 
   get session(): string {
     return this.#session
+  }
+
+  /** Which of the client's links of this session it is: a later one has a higher number. */
+  get attempt(): number {
+    return this.#attempt
   }
 
   get reliable(): boolean {
@@ -175,11 +181,12 @@ export class Session implements Caller {
     checkTokenWay(token, this.#peer.socket, this.#host.insecure)
   }
 
-  async #admit({ userName: user, token, session }: Message<'HelloReq'>): Promise<void> {
+  async #admit({ userName: user, token, session, attempt = 0 }: Message<'HelloReq'>): Promise<void> {
     const { peer } = this.#peer.socket
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
     this.#user = admitted.user
     this.#session = hex(session)
+    this.#attempt = attempt
     await this.#host.replaces(this)
   }
 

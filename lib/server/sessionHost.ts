@@ -23,7 +23,10 @@ export interface SessionHost {
   readonly paces: UserPaces
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number
-  /** Ends the link of the same user and session, if one still lives; resolves when its apps know. */
+  /**
+   * Ends the earlier link of the same user and session, if one still lives; resolves when its apps know. Rejects with
+   * OspError `link-replaced` if a later one lives.
+   */
   replaces(session: Session): Promise<void>
   closed(session: Session): void
   /** Bytes of requests, chunks above all, that one link may have waiting to be carried out. */

@@ -51,7 +51,7 @@ async function talk(
   try {
     const session = new Uint8Array(16).fill(world.visitors.size)
     const who = { userName: user, token: world.tokens.said(user), session, software: 'simulation' }
-    await peer.ask({ event: 'HelloReq', versions: [version], ...who, features: 0 }).reply
+    await peer.ask({ event: 'HelloReq', versions: [version], ...who, features: 0, attempt: undefined }).reply
     const { instance: own } = await peer.ask({ event: 'RegistReq', userName: user, flags: 0 }).reply
     await Promise.allSettled(asked.map(({ message, instance = own }) => peer.ask(message, instance).reply))
   } finally {

@@ -100,9 +100,8 @@ export class LinkWatch {
     if (isListening && this.#superseded.get(clientProcess) === serverProcess)
       this.#world.fail(`${clientProcess.name} listens again, and was superseded`)
     if (frame.event !== events.GoodbyeNtf.number) return
-    const { code, text } = decode(frame) as Message<'GoodbyeNtf'>
-    const isOther = code === numberOf('superseded') && text.startsWith('another program')
-    if (isOther) this.#superseded.set(clientProcess, serverProcess)
+    const { code } = decode(frame) as Message<'GoodbyeNtf'>
+    if (code === numberOf('superseded')) this.#superseded.set(clientProcess, serverProcess)
   }
 
   #asked(watched: Watched, frame: Frame): void {

@@ -27,6 +27,9 @@ export type Heard = (frame: Frame) => Frame
 
 export const asSent: Heard = (frame) => frame
 
+/** When a system sends again, at the latest, what has not come through. */
+const mostRepeatMs = 10_000
+
 const address: Address = { host: 'server', port: 1, local: true }
 
 /** A network with one address to listen at. Links can be cut, and processes cut off. */
@@ -38,10 +41,14 @@ export class SimulatedNetwork {
   layers: OwnLayers = {}
   /** Nothing passes while it is set. */
   down = false
+  /** Until then a connection is made, and nothing that is sent on it arrives. */
+  stalledUntilMs = 0
   /** Is told of each link before anything passes. */
   opened: (link: Link) => void = () => {}
   #accept: ((socket: Socket) => void) | undefined
   #listening: SimulatedProcess | undefined
+  /** Of links that are made and that the listener was not given yet. */
+  readonly #unaccepted = new Set<SimulatedSocket>()
 
   constructor(machine: Machine, faults: NetworkFaults) {
     this.machine = machine
@@ -72,6 +79,7 @@ export class SimulatedNetwork {
   /** Everything passes from now on, in its order and in time. */
   heal(): void {
     this.down = false
+    this.stalledUntilMs = 0
     this.faults = { ...this.faults, loss: 0, duplication: 0, straying: 0 }
     for (const { client, server } of this.links) {
       client.muteUntilMs = 0
@@ -89,7 +97,9 @@ export class SimulatedNetwork {
 
   #listen(process: SimulatedProcess): Listener {
     const close = async () => {
-      if (this.#listening === process) this.#accept = undefined
+      if (this.#listening !== process) return
+      this.#accept = undefined
+      for (const end of this.#unaccepted) end.destroy()
     }
     return {
       address,
@@ -121,11 +131,31 @@ export class SimulatedNetwork {
         this.links.add(link)
         this.opened(link)
         if (this.layers.plainFrame) unveil(link, this.layers.plainFrame)
-        const accept = this.#accept
-        server.awake(() => accept(link.server))
+        this.#admit(link, server, mostDelayMs)
         process.awake(() => resolve(link.client))
       })
     })
+  }
+
+  /** The listener gets its end: at once, or when the client's answer to its answer has come through. */
+  #admit(link: Link, server: SimulatedProcess, mostDelayMs: number): void {
+    const { time } = this.machine
+    const accept = () => {
+      this.#unaccepted.delete(link.server)
+      if (link.server.over || !server.alive) return
+      const listening = this.#listening === server && this.#accept
+      if (listening) server.awake(() => listening(link.server))
+      else link.break()
+    }
+    if (this.stalledUntilMs <= time.now()) {
+      accept()
+      return
+    }
+    this.#unaccepted.add(link.server)
+    // Each link tries again at its own time, so that a later one can come through first.
+    const untilMs = this.stalledUntilMs + this.random.fraction('time until bytes are sent again') * mostRepeatMs
+    for (const end of [link.client, link.server]) end.muteUntilMs = untilMs
+    time.alarm(untilMs + this.delayMs(mostDelayMs), accept)
   }
 }
 

@@ -7,6 +7,7 @@ export const networkHappenings: readonly Happening[] = [
   { name: 'the network is cut', weight: 2, happen: cutNetwork },
   { name: 'one direction of a link is cut', weight: 4, happen: (world) => mute(world, 'one') },
   { name: 'one direction of all links is cut', weight: 1, happen: (world) => mute(world, 'all') },
+  { name: 'only connecting gets through', weight: 4, happen: stall },
 ]
 
 function cutLink(world: World): boolean {
@@ -43,5 +44,19 @@ function mute(world: World, which: 'one' | 'all'): boolean {
     `${which === 'all' ? 'all links are' : `the link of ${chosen.clientProcess.name} is`} mute from the ${from}: ${ms} ms`,
   )
   world.network.mute((link) => which === 'all' || link === chosen, from, ms)
+  return true
+}
+
+/**
+ * All links break, and those that are made for a while carry nothing. What is sent on them arrives after that while: so
+ * does a HELLO_REQ of an attempt that its client has given up, perhaps after that of a later one.
+ */
+function stall(world: World): boolean {
+  const { network, machine, dice } = world
+  if (network.stalledUntilMs > machine.time.now()) return false
+  const ms = dice.integer(100, 40_000, 'time that only connecting gets through')
+  world.tell(`only connecting gets through: ${ms} ms`)
+  network.stalledUntilMs = machine.time.now() + ms
+  network.cut(() => true)
   return true
 }

@@ -84,7 +84,7 @@ export class Visit implements Visitor {
   #greet(link: RawLink): void {
     const session = this.process.platform.random.bytes(16, 'session')
     const who = { userName: user, token: this.world.tokens.said(user), session, software: 'simulation' }
-    link.ask({ event: 'HelloReq', versions: [version], ...who, features: 0 })
+    link.ask({ event: 'HelloReq', versions: [version], ...who, features: 0, attempt: undefined })
   }
 
   #end(): void {

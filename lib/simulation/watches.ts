@@ -1,5 +1,6 @@
 import type { ServerStatus } from '../server/status.ts'
 import { AnswerWatch } from './answerWatch.ts'
+import { HelloWatch } from './helloWatch.ts'
 import type { Link } from './network.ts'
 import { QueueWatch } from './queueWatch.ts'
 import { RightsWatch } from './rightsWatch.ts'
@@ -17,7 +18,7 @@ export class Watches {
     const { mail, uploads, bounds, invariants, queues } = world
     const answers = new AnswerWatch(world)
     const rights = new RightsWatch(world)
-    this.#ofLinks = [mail.watch, uploads, bounds, new QueueWatch(world), answers, rights]
+    this.#ofLinks = [mail.watch, uploads, bounds, new QueueWatch(world), answers, rights, new HelloWatch(world)]
     this.#ofSteps = [invariants, bounds, queues, answers, rights, mail.invariants, mail.watch]
   }
 

@@ -176,7 +176,15 @@ export const events = {
     'client',
     'peer',
     { ack: 'HelloAck', nack: 'HelloNack' },
-    { versions: list(u8), userName: str, token: str, session: id, software: str, features: u32 },
+    {
+      versions: list(u8),
+      userName: str,
+      token: str,
+      session: id,
+      software: str,
+      features: u32,
+      attempt: optional(u32),
+    },
   ),
   HelloAck: ack(65, 'link', 'server', {
     version: u8,

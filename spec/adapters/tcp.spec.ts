@@ -210,6 +210,13 @@ spec('a TCP address', (it) => {
     await assert.rejects(dialled, { code: 'closed' })
   })
 
+  it('that is destroyed is reset', () =>
+    withRaw(async ({ raw, socket }) => {
+      const broken = new Promise<NodeJS.ErrnoException>((resolve) => raw.once('error', resolve))
+      socket.destroy()
+      assert.equal((await broken).code, 'ECONNRESET')
+    }))
+
   it('with a port that is none is a mistake of the caller', () => {
     for (const port of [-1, 65_536, 1.5, Number.NaN]) assert.throws(() => tcp({ port }), { code: 'usage' })
   })

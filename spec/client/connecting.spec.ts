@@ -8,6 +8,7 @@ import { clientLimits } from '../../lib/limits.ts'
 import { nodePlatform } from '../../lib/node.ts'
 import { until } from '../support/facts.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
+import { ScriptedServer } from '../support/scriptedServer.ts'
 import { spec } from '../support/spec.ts'
 import { UploadRig } from '../support/uploadRig.ts'
 import { VirtualClock } from '../support/virtualClock.ts'
@@ -128,6 +129,56 @@ spec('a token', (it) => {
     await using rig = await UploadRig.start()
     const client = rig.client({ token: async () => undefined as never })
     await assert.rejects(client.online(), { code: 'unauthorized', message: /must be a string/u })
+  })
+})
+
+spec('HELLO', (it) => {
+  it('that is not answered in time is given up by a reset, so that it does not arrive late', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const online = client.online()
+    while (server.links.length === 0) await server.pass(0)
+    const [first] = server.links
+    await server.pass(clientLimits.handshakeMs)
+    assert.deepEqual([first?.socket.destroyed, first?.socket.last], [true, undefined])
+    await server.pass(0)
+    const [, second] = server.links
+    assert.ok(second && !second.socket.destroyed)
+    second.reply(await second.expect('HelloReq'), server.welcome)
+    await online
+  })
+
+  it('carries a number that rises with each attempt, also after attempts that came to nothing', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    client.online().catch(() => {})
+    while (server.links.length === 0) await server.pass(0)
+    const attempts: (number | undefined)[] = []
+    for (let at = 0; at < 3; at++) {
+      const link = server.links[at]
+      const hello = await link?.expect('HelloReq')
+      attempts.push(hello?.message.attempt)
+      if (at === 1) link?.break()
+      else await server.pass(clientLimits.handshakeMs)
+      await server.pass(0)
+    }
+    assert.deepEqual(attempts, [1, 2, 3])
+  })
+})
+
+spec('a client whose link a later one of its own has replaced', (it) => {
+  it('connects again, and is not over', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const online = client.online()
+    const first = await server.link()
+    await online
+    first.goodbye('link-replaced')
+    await until(client, 'status', () => client.status === 'waiting')
+    const again = client.online()
+    await server.link()
+    await again
+    assert.equal(client.status, 'online')
   })
 })
 

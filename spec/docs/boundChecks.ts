@@ -88,6 +88,8 @@ export const boundChecks: {
   reconnectMostMs: {},
   goodLinkMs: {},
   closeMs: {},
+  dialledAddresses: { files: ['spec/adapters/dialTcp.spec.ts'] },
+  attemptDelayMs: {},
   sends: { rows: ['messages to be sent'] },
   sendBytes: { rows: ['bytes of messages to be sent'] },
   handlerTries: {},

@@ -169,7 +169,7 @@ for (const where of ['memory', 'disk'] as const) {
       await using rig = await start()
       const [former] = await begin(rig)
       const client = await rig.client({ session: 'one' })
-      await former.raw.dismissed('superseded')
+      await former.raw.dismissed('link-replaced')
       await finish(rig, client, 400)
     })
 

@@ -60,6 +60,7 @@ spec('HELLO', (it) => {
       session: new Uint8Array(16),
       software: '',
       features: 0,
+      attempt: undefined,
     }
     client.send('HelloReq', fields, 0, { version: 9 })
     assert.equal((await client.expect('HelloAck')).version, 1)
@@ -165,10 +166,45 @@ spec('HELLO', (it) => {
     const former = await rig.client({ session: 'same' })
     await former.start(file)
     const client = await rig.client({ session: 'same' })
-    await former.raw.dismissed('superseded')
+    await former.raw.dismissed('link-replaced')
     assert.deepEqual(rig.server.status().uploads, [])
     assert.equal(rig.server.status().links, 1)
     await client.continue(file)
+  })
+
+  it('of an earlier attempt that arrives late ends no later link, and is told so', async () => {
+    await using rig = await ServerRig.start()
+    const online = await rig.client({ session: 'same', attempt: 3 })
+    await online.start(file)
+    for (const attempt of [1, 2, undefined]) {
+      const late = await rig.dial()
+      late.hello({ session: 'same', ...(attempt !== undefined && { attempt }) })
+      const { retryAfter } = await late.refused('HelloNack', 'link-replaced')
+      assert.equal(retryAfter, defaultLimits.retryAfterMs)
+      await late.closed
+    }
+    assert.equal(rig.server.status().uploads.length, 1)
+    assert.deepEqual(online.raw.unread, [])
+    await rig.client({ session: 'same', attempt: 4 })
+    await online.raw.dismissed('link-replaced')
+  })
+
+  it('of an earlier attempt is told so also where the later one is let in before it', async () => {
+    const gates: (() => void)[] = []
+    const authenticate = async ({ user }: { user: string }) => {
+      await new Promise<void>((resolve) => gates.push(resolve))
+      return { user }
+    }
+    await using rig = await ServerRig.start({}, { authenticator: { ...anybody, authenticate } })
+    const [early, later] = [await rig.dial(), await rig.dial()]
+    early.hello({ session: 'same', attempt: 1 })
+    later.hello({ session: 'same', attempt: 2 })
+    await turn()
+    gates[1]?.()
+    await later.expect('HelloAck')
+    gates[0]?.()
+    await early.refused('HelloNack', 'link-replaced')
+    assert.deepEqual(later.unread, [])
   })
 
   it('of the same session on two links at once lets one of them in', async () => {

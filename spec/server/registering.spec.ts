@@ -180,7 +180,7 @@ spec('the end of a link', (it) => {
     await using rig = await heldRig({ clients: 1 })
     const former = await listen(rig, 'alice', { session: 'same' })
     const client = await enter(rig, 'alice', { session: 'same' })
-    await former.raw.dismissed('superseded')
+    await former.raw.dismissed('link-replaced')
     const { list } = await client.regist()
     assert.deepEqual(
       list.members.map(({ node }) => node),

@@ -89,6 +89,13 @@ const fileMutations: readonly Mutation[] = [
     after: 'this.#fresh = false\n    const stored = await sending.run()',
     shownBy: 'spec/client/startingAgain.spec.ts',
   },
+  {
+    fault: 'a HELLO that arrives late ends the later link of its own client',
+    file: 'lib/server/server.ts',
+    before: "if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')",
+    after: '',
+    shownBy: 'spec/server/hello.spec.ts',
+  },
 ]
 
 export const mutations: readonly Mutation[] = [

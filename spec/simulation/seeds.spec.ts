@@ -21,6 +21,8 @@ spec('a simulated world', (it) => {
       'loses its power',
       'is cut',
       'is mute from the',
+      'only connecting gets through',
+      'arrives late',
       'freezes',
       'the disk fails',
       'the disk is full',

@@ -50,6 +50,7 @@ export class BarePeer {
       session,
       software: 'bare',
       features: 0,
+      attempt: undefined,
     })
     await peer.until(() => peer.frames > 0)
     peer.#send({ event: 'RegistReq', userName: user, flags: listening ? 1 : 0 })

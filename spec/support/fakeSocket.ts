@@ -17,6 +17,8 @@ export class FakeSocket implements Socket {
   writable = true
   paused = false
   closings = 0
+  /** It was closed at once, without waiting for what was sent. */
+  destroyed = false
   readonly #lefts: (() => void)[] = []
   #to: SocketEvents | undefined
 
@@ -55,6 +57,7 @@ export class FakeSocket implements Socket {
 
   destroy(): void {
     this.closings++
+    this.destroyed = true
   }
 
   /** The bytes of everything that waits leave. */

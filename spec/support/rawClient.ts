@@ -19,6 +19,7 @@ export interface Greeting {
   readonly token?: string
   /** Filled up to 16 bytes. */
   readonly session?: string
+  readonly attempt?: number
 }
 
 /** A client that knows nothing but frames: it sends what it is told and shows what comes, in order. */
@@ -64,10 +65,11 @@ export class RawClient {
     return frame.seq ?? seq
   }
 
-  hello({ versions = [1], user = 'alice', token = '', session = 'one' }: Greeting = {}): number {
+  hello({ versions = [1], user = 'alice', token = '', session = 'one', attempt }: Greeting = {}): number {
     const bytes = new Uint8Array(16)
     new TextEncoder().encodeInto(session, bytes)
-    return this.send('HelloReq', { versions, userName: user, token, session: bytes, software: 'spec', features: 0 })
+    const who = { userName: user, token, session: bytes, attempt }
+    return this.send('HelloReq', { versions, ...who, software: 'spec', features: 0 })
   }
 
   /** The next frame; rejects if the link ends before. */

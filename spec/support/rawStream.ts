@@ -19,7 +19,7 @@ export function bytesOf(message: Message, seq = 1, instance = 0, change: Partial
 export function helloBytes(session = 'hostile', user = 'mallory', seq = 1, token = ''): Buffer {
   const id = new Uint8Array(16)
   new TextEncoder().encodeInto(session, id)
-  const fields = { versions: [1], userName: user, token, session: id, software: 'raw', features: 0 }
+  const fields = { versions: [1], userName: user, token, session: id, software: 'raw', features: 0, attempt: undefined }
   return bytesOf({ event: 'HelloReq', ...fields }, seq)
 }
 

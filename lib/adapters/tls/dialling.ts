@@ -1,9 +1,8 @@
-import { connect, isIP } from 'node:net'
+import { isIP } from 'node:net'
 import { connect as connectTls, type SecureContextOptions } from 'node:tls'
-import { OspError } from '../../errors.ts'
 import type { Socket, SocketOptions } from '../../ports/socket.ts'
 import { ByteSocket } from '../byteSocket.ts'
-import { connected } from '../connected.ts'
+import { dialTcp, reset, secured, unlessGivenUp } from '../dialTcp.ts'
 import { peerOf } from '../peerOf.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { placeOf } from '../unreachable.ts'
@@ -20,14 +19,16 @@ export async function dialTls(
   signal: AbortSignal,
 ): Promise<Socket> {
   const place = placeOf(host, port)
-  const raw = connect({ host, port, noDelay: true })
-  await connected(raw, 'connect', place, signal, () => {})
+  const { clock } = options.platform
+  const raw = await dialTcp({ host, port, clock, signal }, (stream) => stream)
   // An address has no place in the handshake, but is compared with the certificate all the same.
   const name = isIP(host) ? {} : { servername: host }
   const stream = connectTls({ socket: raw, host, ...name, ...context, ...versions, rejectUnauthorized: false })
-  const socketOf = () => new ByteSocket(stream, { peer: peerOf(stream), guarded: true }, options)
+  // The end of the connection ends the stream on it.
+  const giveUp = () => reset(raw)
+  const use = () => new ByteSocket(stream, { peer: peerOf(stream), guarded: true, reset: giveUp }, options)
   const fault = (error: Error) => handshakeError(place, error)
-  const socket = await connected(stream, 'secureConnect', place, signal, socketOf, fault)
+  const socket = await secured(stream, signal, { place, use, giveUp, fault })
   try {
     await unlessGivenUp(Promise.resolve(trust(seenServer(stream, host, port))), place, signal)
     return socket
@@ -35,13 +36,4 @@ export async function dialTls(
     socket.destroy()
     throw error
   }
-}
-
-function unlessGivenUp(work: Promise<void>, place: string, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const giveUp = () => reject(new OspError('closed', `connecting to ${place} was given up`))
-    if (signal.aborted) giveUp()
-    signal.addEventListener('abort', giveUp, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp))
-  })
 }
