@@ -7,6 +7,19 @@ export const daemonEvents = {
     fields: ['code', 'text'],
     says: 'There is no control socket: `ospd status` does not reach this daemon.',
   },
+  'few-descriptors': {
+    level: 'warn',
+    fields: ['descriptors', 'links', 'uploads', 'text'],
+    says:
+      'The process may have so few files open that fewer links and uploads are taken than are set; `links` and `uploads` are ' +
+      'how many.',
+  },
+  'descriptors-used-up': {
+    level: 'error',
+    fields: ['text'],
+    says: 'No file descriptor is left: the system refuses connections. Looked at every second, and logged once.',
+  },
+  'descriptors-free': { level: 'info', fields: [], says: 'There are file descriptors again.' },
   insecure: {
     level: 'warn',
     fields: ['text'],

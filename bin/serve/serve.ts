@@ -1,5 +1,6 @@
-import { defaultLimits, type LogEntry, OspError, type Server, serve } from 'ospd'
+import { defaultLimits, type Limits, type LogEntry, OspError, type Server, serve } from 'ospd'
 import { disk } from 'ospd/node'
+import { descriptorLimit } from '../common/descriptors.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { errorLine, Results } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
@@ -8,6 +9,7 @@ import { placeText } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
 import { UsageError } from '../common/usage.ts'
 import { openControl } from './control.ts'
+import { watchDescriptors, withinDescriptors } from './descriptors.ts'
 import type { ReadyEvent } from './events.ts'
 import { checkExposure, identityOf } from './identity.ts'
 import { type Listening, listeningOf } from './listening.ts'
@@ -34,9 +36,10 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const log = logger(values)
   const listening = await listeningOf(values, log)
   const stop = stopSignal(log)
-  const server = await open(values, listening, log).catch(failedToOpen)
+  const limits = fittingLimits(values, log)
+  const server = await open(values, limits, listening, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
-  const limits = { ...defaultLimits, ...limitsOf(values) }
+  using _descriptors = watchDescriptors(log)
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const results = new Results()
@@ -75,7 +78,28 @@ function aborted(signal: AbortSignal): Promise<void> {
   })
 }
 
-async function open(values: ServeValues, listening: Listening, log: (entry: LogEntry) => void): Promise<Server> {
+/** The limits that are set, or lower ones where the process may not have enough files open. */
+function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Limits {
+  const limits = { ...defaultLimits, ...limitsOf(values) }
+  const descriptors = descriptorLimit()
+  if (descriptors === undefined) return limits
+  const fitting = { ...limits, ...withinDescriptors(limits, descriptors) }
+  const { links, fileInstances: uploads } = fitting
+  if (links < limits.links || uploads < limits.fileInstances) {
+    const text =
+      `this process may have ${descriptors} files open: it takes ${links} links and ${uploads} uploads at once; ` +
+      'raise the limit (ulimit -n 4096) for more'
+    log({ level: 'warn', event: 'few-descriptors', descriptors, links, uploads, text })
+  }
+  return fitting
+}
+
+async function open(
+  values: ServeValues,
+  limits: Limits,
+  listening: Listening,
+  log: (entry: LogEntry) => void,
+): Promise<Server> {
   const { host, data, 'on-conflict': onConflict, 'tls-client-ca': clientCa, insecure } = values
   const { transport: listen, isTls } = listening
   const how = { host, isTls, hasClientCa: clientCa !== undefined, insecure }
@@ -87,7 +111,7 @@ async function open(values: ServeValues, listening: Listening, log: (entry: LogE
     storage: disk(data),
     authenticator,
     insecure,
-    limits: limitsOf(values),
+    limits,
     onConflict,
     log,
   })

@@ -1,0 +1,30 @@
+import type { Program } from './common/program.ts'
+import { listenCommand } from './listen/listen.ts'
+import { loginCommand } from './login/login.ts'
+import { logoutCommand } from './login/logout.ts'
+import { msgCommand } from './msg/msg.ts'
+import { sendCommand } from './send/send.ts'
+import { addCommand } from './tasks/add.ts'
+import { cancelCommand, continueCommand, pauseCommand } from './tasks/steer.ts'
+import { tasksCommand } from './tasks/tasks.ts'
+import { whoCommand } from './who/who.ts'
+
+/** The program `osp`. */
+export const program: Program = {
+  name: 'osp',
+  describe: 'Sends files and messages to an ospd, reliably.',
+  prefix: 'OSP',
+  commands: [
+    sendCommand,
+    tasksCommand,
+    addCommand,
+    pauseCommand,
+    continueCommand,
+    cancelCommand,
+    msgCommand,
+    listenCommand,
+    whoCommand,
+    loginCommand,
+    logoutCommand,
+  ],
+}

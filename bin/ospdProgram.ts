@@ -1,0 +1,12 @@
+import type { Program } from './common/program.ts'
+import { serveCommand } from './serve/serve.ts'
+import { statusCommand } from './status/status.ts'
+import { userCommand } from './user/user.ts'
+
+/** The program `ospd`. */
+export const program: Program = {
+  name: 'ospd',
+  describe: 'The daemon that takes in files and messages.',
+  prefix: 'OSPD',
+  commands: [serveCommand, statusCommand, userCommand],
+}
