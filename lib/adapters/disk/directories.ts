@@ -1,5 +1,6 @@
-import { mkdir, open, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { mkdir, open, rename, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import type { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 
 /** Makes a directory that only its owner can enter; resolves with whether it was not there. */
@@ -29,6 +30,25 @@ async function mkdirOrFind(directory: string): Promise<void> {
   } catch (error) {
     const isThere = errnoOf(error) === 'EEXIST' && (await stat(directory)).isDirectory()
     if (!isThere) throw error
+  }
+}
+
+/**
+ * Whether a file of one directory can be renamed into another one. The system says so also of a name that is not there: it
+ * compares the mounts first, of which two can show the same file system. Parts of one file system can differ by device alone.
+ */
+export async function canMove(from: string, to: string): Promise<boolean> {
+  const [a, b] = await Promise.all(
+    [from, to].map((path) => attempt(`looking at ${path}`, () => stat(path, { bigint: true }))),
+  )
+  if (a?.dev !== b?.dev) return false
+  const name = ':moved'
+  try {
+    await unless(['ENOENT'], `moving files to ${to}`, () => rename(join(from, name), join(to, name)))
+    return true
+  } catch (error) {
+    if (errnoOf((error as OspError).cause) !== 'EXDEV') throw error
+    return false
   }
 }
 

@@ -7,7 +7,7 @@ import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../mailboxes/mailboxes.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
-import { makeDirectory, makePath, syncDirectory } from './directories.ts'
+import { canMove, makeDirectory, makePath, syncDirectory } from './directories.ts'
 import { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt, errnoOf, fault, isFull } from './faults.ts'
 import { DiskFiles } from './files.ts'
@@ -106,6 +106,22 @@ async function makeDirectories(layout: Layout): Promise<void> {
   await checkFormat(layout)
   for (const path of [records, partial, files, mailboxes]) await makeDirectory(path)
   await syncDirectory(directory)
+  await choosePartial(layout)
+}
+
+/** A rename does not cross file systems: where `files` is a mount of its own, partial files are kept on it. */
+async function choosePartial(layout: Layout): Promise<void> {
+  const former = layout.partial
+  if (await canMove(former, layout.files)) return
+  layout.keepPartialBelowFiles()
+  await makeDirectory(layout.partial)
+  await syncDirectory(layout.files)
+  await checkRights(layout)
+  // What was kept there before the mount came cannot be published any more.
+  for (const entry of await attempt(`reading the directory ${former}`, () => readdir(former))) {
+    const path = join(former, entry)
+    await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
+  }
 }
 
 async function openShelf(layout: Layout): Promise<LevelShelf> {

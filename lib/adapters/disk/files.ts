@@ -1,8 +1,10 @@
 import { constants } from 'node:fs'
 import { statfs, unlink } from 'node:fs/promises'
+import { OspError } from '../../errors.ts'
 import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
 import type { Book } from '../records/book.ts'
 import type { StoredNames } from '../records/storedNames.ts'
+import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { openOwnFile } from './ownFile.ts'
@@ -90,7 +92,26 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async conflict(user: string, name: string): Promise<string | undefined> {
-    return (await this.#tree.find(this.#layout.partsOf(user, name))).conflict
+    const parts = this.#layout.partsOf(user, name)
+    const { conflict, above } = await this.#tree.find(parts)
+    if (conflict === undefined) await this.#checkMount(this.#tree.pathOf(parts.slice(0, above)))
+    return conflict
+  }
+
+  /** Rejects where publishing in this directory would fail, after everything was sent. */
+  async #checkMount(directory: string): Promise<void> {
+    const { partial } = this.#layout
+    if (await canMove(partial, directory)) return
+    throw new OspError(
+      'storage-unusable',
+      `${directory} lies on another mount than ${partial}, so that files cannot be moved there; ` +
+        `mount that file system at ${this.#layout.files} or at ${this.#layout.directory}`,
+      {
+        publicText:
+          'the folder of this file on the server lies on another file system than unfinished uploads, so that it cannot be ' +
+          'stored there; the operator of the server has to change the mount',
+      },
+    )
   }
 
   async stamp(user: string, name: string): Promise<string | undefined> {

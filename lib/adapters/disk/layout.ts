@@ -11,7 +11,8 @@ export class Layout {
   readonly owner: string
   /** The LevelDB of transfer records. Its lock is the lock of the whole directory. */
   readonly records: string
-  readonly partial: string
+  /** Partial files: on the file system of `files`, since publishing renames them. */
+  partial: string
   readonly files: string
   /** The journal of messages. */
   readonly mailboxes: string
@@ -30,6 +31,11 @@ export class Layout {
     this.mailboxes = join(this.directory, 'mailboxes')
     this.users = join(this.directory, 'users.json')
     this.tls = join(this.directory, 'tls')
+  }
+
+  /** Keeps partial files below `files`, under a name that no user can have: where that is the root of another file system. */
+  keepPartialBelowFiles(): void {
+    this.partial = join(this.files, ':partial')
   }
 
   /** The name of an upload's partial file: a hash, since a long name with its user's might not fit. */
