@@ -72,10 +72,8 @@ class Race {
   #over = false
   #delay: Disposable | undefined
   readonly #aborted = () => {
-    const tried = this.#addresses.slice(0, this.#begun).filter((address) => address !== this.#options.host)
-    const at = tried.length > 0 ? ` at ${tried.join(', ')}` : ''
     this.#end()
-    this.#outcome.failed(givenUp(`${this.#place}${at}`))
+    this.#outcome.failed(new OspError('closed', `there was no connection to ${this.#place} yet${this.#tried}`))
   }
 
   constructor(options: DialOptions, addresses: readonly string[], network: Network, outcome: Outcome) {
@@ -132,6 +130,17 @@ class Race {
     this.#options.signal.removeEventListener('abort', this.#aborted)
     for (const stream of this.#running) reset(stream)
     this.#running.clear()
+  }
+
+  /** What has become of the attempts so far; nothing where the caller has named the one address. */
+  get #tried(): string {
+    const tried = this.#addresses.slice(0, this.#begun).filter((address) => address !== this.#options.host)
+    if (tried.length === 0) return ''
+    const each = tried.map((address) => {
+      const failed = this.#errors.find((other) => other.address === address)
+      return `${address}: ${failed ? reasonOf(failed.error) : 'no answer'}`
+    })
+    return ` (${each.join('; ')})`
   }
 
   get #place(): string {

@@ -127,17 +127,20 @@ spec('dialling a host with several addresses', (it) => {
   })
 
   it('ends all attempts when it is given up, and names them', async () => {
-    const { network, clock, ending, dialled } = dialling(['192.0.2.1', '192.0.2.2', '192.0.2.3'])
+    const { network, clock, ending, dialled } = dialling(['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'])
     await turn()
     clock.pass(attemptDelayMs)
+    await network.fails('192.0.2.2', 'ECONNREFUSED')
     ending.abort()
     await assert.rejects(dialled, {
       code: 'closed',
-      message: 'connecting to example.org:6682 at 192.0.2.1, 192.0.2.2 was given up',
+      message:
+        'there was no connection to example.org:6682 yet (192.0.2.1: no answer; 192.0.2.2: nothing listens there; ' +
+        'start the server or check the port (ECONNREFUSED); 192.0.2.3: no answer)',
     })
     assert.deepEqual(network.alive, [])
     clock.pass(600_000)
-    assert.equal(network.tried.length, 2)
+    assert.equal(network.tried.length, 3)
   })
 
   it('can be given up while the name is looked up', async () => {
