@@ -116,8 +116,9 @@ export const clientLimits = {
   sampleBytes: MiB,
   /** Where a rate is set, chunks are cut to this part of a second of it. */
   limitedChunkSeconds: 0.25,
-  /** Finished uploads that stay in the list. */
+  /** Finished uploads that stay in the list; and failed tasks, which a state keeps for a day however many others are done. */
   finishedUploads: 1_000,
+  failedTasks: 10_000,
   /** Tasks that a state keeps, ended ones included; and uploads of a client that are not over. */
   keptTasks: 100_000,
   /** How long a task that is done or has failed is kept. */

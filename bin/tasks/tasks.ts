@@ -6,6 +6,7 @@ import { tasksSettings } from './settings.ts'
 import { atTasks, listed } from './steering.ts'
 
 const settings = {
+  all: switched({ alias: 'a', describe: 'list also what is stored: the latest 1,000 of the last 24 hours' }),
   why: switched({ alias: 'w', describe: 'say below each task that does not go on why that is' }),
   ...tasksSettings,
 } as const
@@ -14,11 +15,12 @@ const settings = {
 export const tasksCommand = command({
   name: 'tasks',
   operands: '',
-  describe: 'List what is being sent, what waits, and what has ended in the last 24 hours.',
+  describe: 'List what is being sent, what waits, and what has failed in the last 24 hours.',
   settings,
   examples: [
     ['osp tasks', 'number, state, how far it is, name'],
     ['osp tasks --why', 'with a sentence for what does not go on'],
+    ['osp tasks --all', 'with what is stored'],
     ['osp tasks --json | jq -r .file', 'for programs'],
   ],
   run,
@@ -28,8 +30,10 @@ async function run(values: Values<typeof settings>, operands: readonly string[])
   if (operands.length > 0) throw new UsageError(`tasks takes no operand such as ${operands[0]}`)
   return await atTasks(values, async ({ tasks, hint, print }) => {
     const all = await listed(tasks)
-    print(all, values.why)
-    if (all.length === 0) hint('there are no tasks')
+    const shown = values.all ? all : all.filter(({ state }) => state !== 'done')
+    print(shown, values.why)
+    if (shown.length > 0) return exitCodes.done
+    hint(all.length === 0 ? 'there are no tasks' : 'everything is stored; "osp tasks --all" lists it')
     return exitCodes.done
   })
 }

@@ -13,6 +13,8 @@ export class KeptTasks {
   readonly #tasks = new Map<number, KeptTask>()
   /** The unfinished ones by their names. */
   readonly #names = new Map<string, number>()
+  /** Ids of the ended ones, in the order in which they ended. */
+  readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
   readonly #writing = new Set<Promise<void>>()
   #opening: Promise<void> | undefined
   #lastId = 0
@@ -85,6 +87,7 @@ export class KeptTasks {
     const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#wallTime() }) }
     this.#set(changed)
     await this.#write(this.#store.put(changed))
+    if (hasEnded(change.state)) this.#forgetOldest()
     if (changed.state === 'done') await this.#sources.discard?.(changed.ref)
   }
 
@@ -109,31 +112,45 @@ export class KeptTasks {
   }
 
   #set(task: KeptTask): void {
+    this.#unlist(task)
     this.#tasks.set(task.id, task)
-    if (isUnfinished(task)) this.#names.set(task.name, task.id)
-    else this.#unname(task)
+    if (task.state === 'done' || task.state === 'failed') this.#ended[task.state].add(task.id)
+    else this.#names.set(task.name, task.id)
   }
 
   #delete(task: KeptTask): void {
+    this.#unlist(task)
     this.#tasks.delete(task.id)
-    this.#unname(task)
   }
 
-  #unname({ id, name }: KeptTask): void {
+  /** However many are done, what has failed stays until its user has had a day to see it. */
+  #forgetOldest(): void {
+    const most = { done: clientLimits.finishedUploads, failed: clientLimits.failedTasks }
+    for (const state of ['done', 'failed'] as const) {
+      const ids = this.#ended[state]
+      for (const id of ids) {
+        if (ids.size <= most[state]) break
+        this.note(this.forget(id))
+      }
+    }
+  }
+
+  #unlist({ id, name }: KeptTask): void {
+    for (const ids of Object.values(this.#ended)) ids.delete(id)
     if (this.#names.get(name) === id) this.#names.delete(name)
   }
 
   async #load(): Promise<void> {
-    for (const task of await this.#store.load()) {
+    const tasks = await this.#store.load()
+    for (const task of tasks) {
       this.#lastId = Math.max(this.#lastId, task.id)
       this.#set(task)
     }
+    const ended = tasks.filter((task) => !isUnfinished(task)).sort((a, b) => endOf(a) - endOf(b))
+    for (const task of ended) this.#set(task)
     const before = this.#wallTime() - clientLimits.endedTaskMs
-    const ended = [...this.#tasks.values()].filter((task) => !isUnfinished(task))
-    const old = ended.filter(
-      ({ endedAt = 0 }, at) => endedAt < before || at < ended.length - clientLimits.finishedUploads,
-    )
-    for (const { id } of old) this.note(this.forget(id))
+    for (const task of ended) if (endOf(task) < before) this.note(this.forget(task.id))
+    this.#forgetOldest()
   }
 
   async #write(writing: Promise<void>): Promise<void> {
@@ -156,5 +173,7 @@ export function checkRoom(tasks: number): void {
 export function isUnfinished({ state }: KeptTask): boolean {
   return !hasEnded(state)
 }
+
+const endOf = ({ endedAt = 0 }: KeptTask) => endedAt
 
 const hasEnded = (state: KeptTask['state'] | undefined) => state === 'failed' || state === 'done'

@@ -199,8 +199,6 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
     const oldest = this.#over.shift()
     if (oldest === undefined || !this.#tasks.get(oldest)?.upload.over) return
     this.#tasks.delete(oldest)
-    const kept = this.#kept?.get(oldest)
-    if (kept && !isUnfinished(kept)) this.#kept?.note(this.#kept.forget(oldest))
   }
 
   /** Keeps a change of a task, and how far it is. */

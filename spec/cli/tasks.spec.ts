@@ -25,7 +25,7 @@ spec('an osp send that is running', (it) => {
     withTasks(async (bench) => {
       const { run, tasks, at, stored } = bench
       await using sender = await sendBig(bench)
-      const [task] = await tasks('tasks')
+      const [task] = await tasks('tasks', '--all')
       assert.deepEqual(
         { ...task, acknowledged: 0, durable: 0 },
         {
@@ -50,7 +50,7 @@ spec('an osp send that is running', (it) => {
       assert.equal((await sender.ended).code, 0, sender.stderr)
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)
       assert.equal(stored('big'), content.toString('latin1'))
-      assert.deepEqual(states(await tasks('tasks')), ['big done'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['big done'])
     }),
   )
 
@@ -95,11 +95,11 @@ spec('an osp send that is running', (it) => {
       for (const name of ['a', 'b']) await at.write(name, randomBytes(bigBytes))
       await using sender = start('send', 'a', 'b', '--jobs', '1', ...slowly)
       await bench.partly(1)
-      const [, b] = await tasks('tasks')
+      const [, b] = await tasks('tasks', '--all')
       assert.deepEqual([b?.state, b?.why], ['waiting', 'it waits for its turn behind others'])
       await server.kill()
       await sender.printed(/waiting for/u)
-      const [a] = await tasks('tasks')
+      const [a] = await tasks('tasks', '--all')
       assert.equal(a?.state, 'waiting')
       assert.match(String(a?.code), /^(?:link-lost|unreachable)$/u)
       assert.match((await bench.run('tasks', '--why')).stdout, /^1 {2}waiting .* a\n {3}\S.*\n2 {2}waiting .* b\n/u)
@@ -116,7 +116,7 @@ spec('an osp send that is running', (it) => {
         assert.equal(code, 2)
         assert.match(stderr, /^osp: there are no tasks 7, 8; "osp tasks" lists those that there are$/mu)
       }
-      assert.deepEqual(states(await bench.tasks('tasks')), ['big paused'])
+      assert.deepEqual(states(await bench.tasks('tasks', '--all')), ['big paused'])
       assert.equal(sender.child.exitCode, null)
     }),
   )
@@ -179,7 +179,7 @@ spec('a second osp send', (it) => {
       await at.write('mine', randomBytes(bigBytes))
       await using joined = start('send', 'mine')
       await joined.printed(/joined/u)
-      while ((await tasks('tasks')).length < 2);
+      while ((await tasks('tasks', '--all')).length < 2);
       await sender.kill()
       assert.equal((await joined.ended).code, 5)
       assert.match(joined.stderr, /^osp: 1 file left/mu)

@@ -15,7 +15,7 @@ spec('without a running osp send, tasks', (it) => {
     'are added, paused and continued in the list, which osp send takes up',
     withTasks(async ({ at, run, tasks, stored }) => {
       for (const name of ['a', 'b', 'c']) await at.write(name, name)
-      assert.deepEqual(states(await tasks('tasks')), [])
+      assert.deepEqual(states(await tasks('tasks', '--all')), [])
       const { stdout, stderr } = await run('add', 'a', 'b')
       assert.match(stdout, /^1 {2}waiting {2}0% {4}a\n2 {2}waiting {2}0% {4}b\n$/u)
       assert.equal(stderr, 'osp: no osp send is running; "osp send" sends them\n')
@@ -25,12 +25,19 @@ spec('without a running osp send, tasks', (it) => {
       assert.equal(sent.code, 0)
       assert.match(sent.stdout, /^\w{64} {2}\/.*\/b\n$/u)
       assert.match(sent.stderr, /^osp: paused, and not taken up: .*\/a, .*\/c; "osp continue" lets them go on$/mu)
-      assert.deepEqual(states(await tasks('tasks')), ['a paused', 'b done', 'd paused'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['a paused', 'b done', 'd paused'])
+      assert.deepEqual(states(await tasks('tasks')), ['a paused', 'd paused'])
       assert.deepEqual(states(await tasks('continue')), ['a waiting', 'd waiting'])
       assert.equal((await run('send')).code, 0)
       assert.deepEqual([stored('a'), stored('b'), stored('d')], ['a', 'b', 'c'])
       const { code, stderr: said } = await run('send')
       assert.deepEqual({ code, said }, { code: 0, said: 'osp: there is nothing left to send\n' })
+      const listed = await run('tasks')
+      assert.deepEqual(listed, {
+        code: 0,
+        stdout: '',
+        stderr: 'osp: everything is stored; "osp tasks --all" lists it\n',
+      })
     }),
   )
 
@@ -42,15 +49,15 @@ spec('without a running osp send, tasks', (it) => {
       await partly(1)
       await tasks('pause')
       await sender.kill()
-      const [task] = await tasks('tasks')
+      const [task] = await tasks('tasks', '--all')
       assert.equal(task?.state, 'paused')
       assert.ok(Number(task?.durable) > 0)
       assert.equal((await run('send')).code, 0)
-      assert.deepEqual(states(await tasks('tasks')), ['big paused'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['big paused'])
       // The file itself is what is asked for.
       assert.equal((await run('send', 'big')).code, 0)
       assert.equal(stored('big').length, bigBytes)
-      assert.deepEqual(states(await tasks('tasks')), ['big done'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['big done'])
     }),
   )
 
@@ -78,7 +85,7 @@ spec('without a running osp send, tasks', (it) => {
       await sender.kill('SIGINT')
       assert.equal((await sender.ended).code, 130)
       assert.match(sender.stderr, /interrupted; "osp send" continues where the server stands/u)
-      assert.deepEqual(states(await tasks('tasks')), ['a waiting', 'b waiting'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['a waiting', 'b waiting'])
       assert.equal((await run('send')).stdout.split('\n').length, 3)
     }),
   )
@@ -89,7 +96,7 @@ spec('without a running osp send, tasks', (it) => {
       await at.write('a', 'a')
       await server.kill()
       assert.equal((await run('send', 'a', '--retry-for', '200ms')).code, 3)
-      assert.deepEqual(states(await tasks('tasks')), ['a waiting'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['a waiting'])
     }),
   )
 
@@ -119,7 +126,7 @@ spec('cancelling without a running osp send', (it) => {
       assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
       assert.match(stdout, /^1 {2}cancelled .* big\n$/u)
       assert.deepEqual(partials(), [])
-      assert.deepEqual(states(await tasks('tasks')), [])
+      assert.deepEqual(states(await tasks('tasks', '--all')), [])
       // The server begins anew.
       assert.equal((await run('send', 'big')).code, 0)
     }),
@@ -138,7 +145,7 @@ spec('cancelling without a running osp send', (it) => {
       assert.equal(code, 0)
       assert.match(stdout, /^1 {2}cancelling /u)
       assert.match(stderr, /it removes what it has at the next contact, by "osp send"/u)
-      assert.deepEqual(states(await tasks('tasks')), ['big cancelling'])
+      assert.deepEqual(states(await tasks('tasks', '--all')), ['big cancelling'])
       assert.equal(partials().length, 1)
       bench.server = await daemon(join(at.path, 'data'), ['--port', String(server.port)])
       const sent = await run('send')

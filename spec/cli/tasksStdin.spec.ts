@@ -20,7 +20,7 @@ spec('osp send of stdin', (it) => {
       assert.match(stdout, /^\w{64} {2}-\n$/u)
       assert.equal(stored('text'), 'some text')
       assert.deepEqual(spooled(state), [])
-      assert.equal((await tasks('tasks'))[0]?.file, '-')
+      assert.equal((await tasks('tasks', '--all'))[0]?.file, '-')
     }),
   )
 
@@ -71,7 +71,7 @@ spec('osp send of stdin', (it) => {
       await sender.kill('SIGINT')
       assert.equal((await sender.ended).code, 130)
       assert.deepEqual(spooled(state), [])
-      assert.deepEqual(await tasks('tasks'), [])
+      assert.deepEqual(await tasks('tasks', '--all'), [])
     }),
   )
 })

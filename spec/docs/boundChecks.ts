@@ -77,6 +77,7 @@ export const boundChecks: {
   sampleBytes: {},
   limitedChunkSeconds: {},
   finishedUploads: { files: ['spec/client/manyUploads.spec.ts'] },
+  failedTasks: { files: ['spec/client/keptTasks.spec.ts'] },
   keptTasks: { files: ['spec/client/manyUploads.spec.ts'] },
   endedTaskMs: {},
   digestTries: {},
