@@ -17,7 +17,7 @@ const utf8 = new TextEncoder()
 function faultOfPart(part: string): string | undefined {
   if (part === '') return 'it has an empty part'
   if (part === '.' || part === '..') return `it has "${part}" as a part`
-  if (!part.isWellFormed()) return 'it is not valid Unicode'
+  if (!part.isWellFormed()) return 'it is not UTF-8'
   if (part !== part.normalize('NFC')) return 'it is not in the Unicode form NFC'
   if (utf8.encode(part).length > fixed.namePartBytes) return `a part is over ${fixed.namePartBytes} bytes`
   if (controls.test(part)) return 'it has a control character'

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { pathText } from 'ospd/node'
 import { unknownName } from './nearest.ts'
 import type { Command, Program } from './program.ts'
 import { optional, path, type Settings } from './settings.ts'
@@ -30,6 +32,45 @@ const common = { help: { alias: 'h' }, version: {} } as const
 const extra = ['completion', 'help']
 
 /**
+ * The arguments of this process, as `pathText` writes them. Node puts U+FFFD in the place of bytes that are not UTF-8: as the name of
+ * a file that would be another file's. Throws UsageError where it cannot be told what was typed.
+ */
+export function typedArguments(): readonly string[] {
+  const args = process.argv.slice(2)
+  const isLossy = args.some((arg) => arg.includes('\uFFFD'))
+  if (!isLossy || process.platform === 'win32' || process.platform === 'darwin') return args
+  const bytes = bytesOfArguments(args.length)
+  if (bytes?.every((arg, at) => arg.toString() === args[at])) return bytes.map(pathText)
+  const arg = args.find((arg) => arg.includes('\uFFFD'))
+  throw new UsageError(`the bytes of the argument ${arg} cannot be read, since /proc is not there; write it in UTF-8`)
+}
+
+function bytesOfArguments(count: number): readonly Buffer[] | undefined {
+  try {
+    const line = readFileSync('/proc/self/cmdline')
+    const all: Buffer[] = []
+    for (let from = 0; from < line.length; ) {
+      const next = line.indexOf(0, from)
+      const end = next < 0 ? line.length : next
+      all.push(line.subarray(from, end))
+      from = end + 1
+    }
+    return all.slice(-count)
+  } catch {
+    return undefined
+  }
+}
+
+/** Throws UsageError for an argument that is not UTF-8 where text is wanted. */
+function checkText(command: Command, flags: Readonly<Record<string, string | boolean>>, operands: readonly string[]) {
+  const values = Object.entries(flags).map(([name, value]) => [`--${name}`, value] as const)
+  const words = command.takesPaths ? [] : operands.map((operand) => ['the argument', operand] as const)
+  for (const [what, value] of [...values, ...words]) {
+    if (typeof value === 'string' && !value.isWellFormed()) throw new UsageError(`${what} ${value} is not UTF-8`)
+  }
+}
+
+/**
  * Reads the arguments of a program. Every operand and every value is a string, exactly as it was typed. A word that begins with a
  * dash is a flag, except `-` alone and everything after `--`. Throws UsageError.
  */
@@ -45,7 +86,10 @@ export function readCommandLine({ commands }: Program, args: readonly string[]):
   )
   if (flags.help) return { asks: 'help', ...(command && { command }) }
   if (flags.version) return { asks: 'version' }
-  if (command) return { asks: 'run', command, flags, operands }
+  if (command) {
+    checkText(command, flags, operands)
+    return { asks: 'run', command, flags, operands }
+  }
   if (word === 'help') return { asks: 'help', ...helped(commands, operands) }
   if (word === 'completion' && operands.length === 0) return { asks: 'completion' }
   const names = [...commands.map(({ name }) => name), ...extra]

@@ -1,3 +1,4 @@
+import { pathBytes } from 'ospd/node'
 import { printable } from './printable.ts'
 import type { Styles } from './style.ts'
 
@@ -42,8 +43,9 @@ export class Results {
     return process.stdout.writableLength > 0
   }
 
+  /** A path in it has its own bytes again. */
   line(line: string): void {
-    if (!this.#failure) process.stdout.write(`${line}\n`)
+    if (!this.#failure) process.stdout.write(pathBytes(`${line}\n`))
   }
 
   /** One event as a JSON object. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { OspError } from 'ospd'
 import yargs, { type Argv } from 'yargs'
-import { readCommandLine, settingsOf } from './commandLine.ts'
+import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { exitCodeOf, exitCodes } from './exitCodes.ts'
 import { errorLine } from './output.ts'
 import { printable } from './printable.ts'
@@ -15,6 +15,8 @@ export interface Command<S extends Settings = Settings> {
   readonly name: string
   /** What stands behind the name in the help, as `FILE...`. */
   readonly operands: string
+  /** Operands are paths, which need not be UTF-8. */
+  readonly takesPaths?: true
   readonly describe: string
   readonly settings: S
   /** Command lines, and what they do. */
@@ -37,11 +39,12 @@ export function command<S extends Settings>(definition: Command<S>): Command {
 
 /** Runs the program on this process's arguments, and sets its exit code. */
 export async function main(program: Program): Promise<void> {
-  const args = process.argv.slice(2)
+  const [first] = process.argv.slice(2)
   try {
+    const args = typedArguments()
     process.exitCode = await start(program, args)
   } catch (error) {
-    process.exitCode = report(program, args[0], error)
+    process.exitCode = report(program, first, error)
   }
 }
 

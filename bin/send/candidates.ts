@@ -1,7 +1,7 @@
-import { basename, resolve } from 'node:path'
+import { basename } from 'node:path'
 import type { Readable } from 'node:stream'
 import { checkFileName, OspError } from 'ospd'
-import { spool } from 'ospd/node'
+import { absolutePath, spool } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
 import { linesOf, openList } from './lines.ts'
 import type { SendValues } from './settings.ts'
@@ -68,7 +68,7 @@ async function spooled(directory: string, name: string): Promise<Found> {
 }
 
 function serverName(path: string, as?: string): string {
-  if (as === undefined) return basename(resolve(path)).normalize('NFC')
+  if (as === undefined) return basename(absolutePath(path)).normalize('NFC')
   try {
     return checkFileName(as.normalize('NFC'))
   } catch (error) {

@@ -23,6 +23,7 @@ import type { Found } from './walk.ts'
 export const sendCommand = command({
   name: 'send',
   operands: '[FILE...]',
+  takesPaths: true,
   describe:
     'Upload files; of what was interrupted, only what the server lacks. Without FILE: all unfinished tasks. On a ' +
     'terminal it takes keys: p pauses or continues, c cancels, q leaves the rest for later.',

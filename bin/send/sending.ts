@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { type Client, OspError, type SentFile, type Upload } from 'ospd'
-import { file as fileSource } from 'ospd/node'
+import { file as fileSource, pathBytes } from 'ospd/node'
 import { canPass, isRefusal } from './isRefusal.ts'
 import type { Reporter, Task } from './reporter.ts'
 import type { SendValues } from './settings.ts'
@@ -223,7 +223,7 @@ function endOf({ finished }: Upload): Promise<End> {
 
 function sizeOf(path: string): number {
   try {
-    return statSync(path).size
+    return statSync(pathBytes(path)).size
   } catch {
     // Its upload tells why.
     return 0

@@ -1,7 +1,7 @@
 import type { Dirent, Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { OspError } from 'ospd'
-import type { Spooled } from 'ospd/node'
+import { pathBytes, pathText, type Spooled } from 'ospd/node'
 
 /** A file to send. `path` is what the user sees: as it was given, with what is below a folder behind it. */
 export interface Candidate {
@@ -22,8 +22,9 @@ export type Found =
 
 /** The file at `path`, or with `recursive` the files in and below the folder there, in the order of their names. */
 export async function* find(path: string, name: string, recursive: boolean): AsyncGenerator<Found> {
-  const stats = await attempt(path, () => stat(path))
+  const stats = await attempt(path, () => stat(pathBytes(path)))
   if ('failure' in stats) yield stats
+  else if (!name.isWellFormed()) yield failed(path, notUtf8('give it another one with --as NAME'))
   else if (!stats.isDirectory()) yield fileOr(path, name, stats)
   else if (recursive) yield* walk(path, name)
   else yield failed(path, new OspError('source-unreadable', 'it is a folder; add -r to send what is in it'))
@@ -31,26 +32,49 @@ export async function* find(path: string, name: string, recursive: boolean): Asy
 
 /** Symbolic links to folders are not followed, since they can lead in circles and out of the tree. */
 async function* walk(folder: string, name: string): AsyncGenerator<Found> {
-  const entries = await attempt(folder, () => readdir(folder, { withFileTypes: true }))
+  const entries = await attempt(folder, () => entriesOf(folder))
   if ('failure' in entries) return yield entries
   const names = new Map<string, string>()
   for (const entry of entries.sort(byName)) {
     const path = folder.endsWith('/') ? `${folder}${entry.name}` : `${folder}/${entry.name}`
     const part = entry.name.normalize('NFC')
     const twin = names.get(part)
-    if (twin !== undefined) yield failed(path, sameName(twin, `${name}/${part}`))
+    if (!part.isWellFormed()) {
+      const way = entry.isDirectory()
+        ? 'nothing in it is sent; rename it'
+        : 'rename it, or send it by itself with --as NAME'
+      yield failed(path, notUtf8(way))
+    } else if (twin !== undefined) yield failed(path, sameName(twin, `${name}/${part}`))
     else if (entry.isDirectory()) yield* walk(path, `${name}/${part}`)
     else yield await inFolder(path, `${name}/${part}`, entry)
     names.set(part, path)
   }
 }
 
-async function inFolder(path: string, name: string, entry: Dirent): Promise<Found> {
+async function inFolder(path: string, name: string, entry: Entry): Promise<Found> {
   if (!entry.isFile() && !entry.isSymbolicLink()) return { path, skipped: 'it is no regular file' }
-  const stats = await attempt(path, () => stat(path))
+  const stats = await attempt(path, () => stat(pathBytes(path)))
   if ('failure' in stats) return stats
   if (stats.isDirectory()) return { path, skipped: 'it is a link to a folder, which is not followed' }
   return stats.isFile() ? fileOr(path, name, stats) : { path, skipped: 'it is no regular file' }
+}
+
+/** What is in a folder, with names as `pathText` writes them. */
+async function entriesOf(folder: string): Promise<Entry[]> {
+  const entries = await readdir(pathBytes(folder), { withFileTypes: true, encoding: 'buffer' })
+  return entries.map((entry) => ({
+    name: pathText(entry.name),
+    isDirectory: () => entry.isDirectory(),
+    isFile: () => entry.isFile(),
+    isSymbolicLink: () => entry.isSymbolicLink(),
+  }))
+}
+
+type Entry = Pick<Dirent, 'name' | 'isDirectory' | 'isFile' | 'isSymbolicLink'>
+
+/** The error of a file whose name cannot go to the server, and a way to send it. */
+function notUtf8(way: string): OspError {
+  return new OspError('bad-name', `its name is not UTF-8, as names on the server are; ${way}`)
 }
 
 /** The error of a file whose name is that of another one in the same command. */
@@ -84,6 +108,6 @@ function reason(cause: NodeJS.ErrnoException): OspError {
   return new OspError('source-unreadable', `it cannot be read (${code ?? message})`, { cause })
 }
 
-function byName(a: Dirent, b: Dirent): number {
+function byName(a: Entry, b: Entry): number {
   return a.name < b.name ? -1 : 1
 }

@@ -1,6 +1,5 @@
-import { resolve } from 'node:path'
 import { OspError } from 'ospd'
-import type { NewTask } from 'ospd/node'
+import { absolutePath, type NewTask } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
@@ -25,6 +24,7 @@ const addedTogether = 1_000
 export const addCommand = command({
   name: 'add',
   operands: 'FILE...',
+  takesPaths: true,
   describe: 'Add files to those that are to be sent: by the osp send that is running, or by the next one.',
   settings,
   examples: [
@@ -67,7 +67,7 @@ async function addAll(
 ): Promise<readonly number[]> {
   if (group.length === 0) return []
   const files = group.map(({ path, name, spooled }): NewTask => {
-    return { ref: spooled?.source.ref ?? resolve(path), name, digest }
+    return { ref: spooled?.source.ref ?? absolutePath(path), name, digest }
   })
   const added = await tasks.add(files).catch((error: unknown) => {
     const failure = OspError.from(error)

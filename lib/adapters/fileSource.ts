@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, open, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join, resolve } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../errors.ts'
 import { clientLimits, MiB } from '../limits.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 import { systemErrorOf } from './disk/faults.ts'
+import { absolutePath, pathBytes, pathText } from './pathText.ts'
 
 /** Settings of a file to upload. */
 export interface FileOptions {
@@ -15,16 +16,19 @@ export interface FileOptions {
   readonly name?: string
 }
 
-/** A regular file of this machine as something to upload; `path` counts from the present working directory. */
-export function file(path: string, options: FileOptions = {}): FileSource {
-  const ref = resolve(path)
+/**
+ * A regular file of this machine as something to upload; `path` counts from the present working directory. A path whose bytes are
+ * not UTF-8 is given as bytes, or as `pathText` writes it; it needs a `name`.
+ */
+export function file(path: string | Uint8Array, options: FileOptions = {}): FileSource {
+  const ref = absolutePath(typeof path === 'string' ? path : pathText(path))
   return {
     name: options.name ?? basename(ref).normalize('NFC'),
     ref,
     async open(signal) {
       signal.throwIfAborted()
       // Without O_NONBLOCK opening a named pipe would wait for a writer.
-      const handle = await open(ref, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((error) => {
+      const handle = await open(pathBytes(ref), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((error) => {
         throw unreadable(ref, error)
       })
       try {
@@ -157,7 +161,7 @@ class OpenFile extends Opened {
       const [held, named] = await Promise.all([
         this.handle.stat({ bigint: true }),
         // The path may lead to another file by now, while the handle still holds the old one.
-        stat(this.path, { bigint: true }),
+        stat(pathBytes(this.path), { bigint: true }),
       ])
       return same(held, this.#stats) && same(named, this.#stats)
     } catch (error) {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { chmodSync, mkdirSync, symlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { memory } from 'ospd/memory'
 import { sendEvents } from '../../bin/send/events.ts'
-import { type Outcome, type Place, place, run, start } from '../support/commands.ts'
+import { type Outcome, type Place, place, run, start, withBytes } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
@@ -254,4 +255,92 @@ spec('osp send is used wrongly', (it) => {
 
   it('with a list that is not there', () =>
     usage(['--files-from', '/nowhere/list'], /--files-from \/nowhere\/list cannot be read/u))
+})
+
+spec('osp send of names that are not UTF-8', (it) => {
+  if (process.platform !== 'linux') return it.skip('sends no other file', 'names are Unicode on this system')
+
+  interface Named {
+    readonly at: Place
+    /** Runs `osp send` with one more argument of these bytes, in the syntax of `printf`. */
+    send(
+      bytes: string,
+      args: readonly string[],
+      options?: { input?: Uint8Array; first?: string; piped?: string },
+    ): Promise<Outcome>
+    stored(name: string): string | undefined
+  }
+
+  /** A folder with such a file, and such a folder; beside the file another one, with U+FFFD in its name. */
+  const withNames = (prove: (named: Named) => Promise<void>) => async () => {
+    await using at = await place()
+    const storage = memory()
+    await using its = await served({ storage })
+    const below = (...bytes: readonly number[]) => Buffer.concat([Buffer.from(`${at.path}/`), Buffer.of(...bytes)])
+    writeFileSync(below(0x61, 0xe9), 'mine')
+    writeFileSync(join(at.path, 'a\uFFFD'), 'another')
+    mkdirSync(below(0x64, 0xff))
+    writeFileSync(below(0x64, 0xff, 0x2f, 0x66), 'in a folder')
+    await prove({
+      at,
+      send: (bytes, args, { input, ...around } = {}) =>
+        run('osp', ['send', '--server', its.address, '--user', 'alice', ...args], {
+          cwd: at.path,
+          under: withBytes(bytes, around),
+          ...(input && { input }),
+        }),
+      stored: (name) => {
+        const bytes = storage.read('alice', name)
+        return bytes && Buffer.from(bytes).toString()
+      },
+    })
+  }
+
+  it(
+    'says what is wrong with the name, and sends no other file',
+    withNames(async ({ at, send, stored }) => {
+      const text = 'its name is not UTF-8, as names on the server are'
+      const { code, stdout, stderr } = await send('a\\351', [])
+      assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
+      assert.equal(stderr, `osp: a\\xe9: ${text}; give it another one with --as NAME\n`)
+      assert.equal(stored('a\uFFFD'), undefined)
+      const whole = await send(at.path, ['-r'])
+      assert.equal(whole.code, 1)
+      assert.ok(whole.stderr.includes(`/a\\xe9: ${text}; rename it, or send it by itself with --as NAME\n`))
+      assert.ok(whole.stderr.includes(`/d\\xff: ${text}; nothing in it is sent; rename it\n`))
+      assert.match(whole.stderr, /^osp: 2 of 3 files failed$/mu)
+    }),
+  )
+
+  it(
+    'sends the file itself under another name, and prints its path as sha256sum does',
+    withNames(async ({ send, stored }) => {
+      const { code, stdout, stderr } = await send('a\\351', ['--as', 'a'], { piped: '| sha256sum -c --status' })
+      assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: '' })
+      assert.equal(stored('a'), 'mine')
+      const [line] = checked(await send('a\\351', ['--as', 'a', '--json'])).filter(({ event }) => event === 'stored')
+      assert.equal(line?.file, 'a\uDCE9')
+    }),
+  )
+
+  it(
+    'sends what lies below such a folder, and is told so by paths, lists and the working directory',
+    withNames(async ({ send, stored }) => {
+      assert.equal((await send('d\\377/f', [])).code, 0)
+      assert.equal(stored('f'), 'in a folder')
+      await send('d\\377', ['-r', '--as', 'folder'])
+      assert.equal(stored('folder/f'), 'in a folder')
+      const list = Buffer.concat([
+        Buffer.from('d\xff/f\r\n', 'latin1'),
+        Buffer.from('a\uFFFD\n'),
+        Buffer.from('a\xe9', 'latin1'),
+      ])
+      const { code, stderr } = await send('-', ['--files-from'], { input: list })
+      assert.equal(code, 1)
+      assert.match(stderr, /^osp: a\\xe9: its name is not UTF-8/mu)
+      assert.equal(stored('a\uFFFD'), 'another')
+      assert.equal((await send('f', ['--as', 'within'], { first: 'cd d*' })).code, 0)
+      assert.equal(stored('within'), 'in a folder')
+    }),
+  )
 })

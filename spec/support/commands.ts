@@ -29,7 +29,7 @@ export interface CommandOptions {
   readonly cwd?: string
   readonly env?: NodeJS.ProcessEnv
   /** What it reads from its standard input. */
-  readonly input?: string
+  readonly input?: string | Uint8Array
   /** A command, with its arguments, that runs it. */
   readonly under?: readonly string[]
 }
@@ -77,6 +77,14 @@ export async function daemon(data: string, flags: readonly string[] = [], option
   const running = start('ospd', ['serve', '--port', '0', '--data', data, ...flags], options)
   const [, port] = await running.printed(/ready on 127\.0\.0\.1:(\d+)/u)
   return Object.assign(running, { port: Number(port), server: `127.0.0.1:${port}` })
+}
+
+/**
+ * What to run a command under so that it has one more argument, of these bytes in the syntax of `printf`: an argument of a process
+ * that Node starts is always UTF-8. `first` is a shell command to run before, `piped` one that follows it in a pipe.
+ */
+export function withBytes(argument: string, { first = ':', piped = '' } = {}): readonly string[] {
+  return ['sh', '-c', `${first}; "$@" "$(printf '${argument}')" ${piped}`, 'sh']
 }
 
 /** The JSON objects that a command has printed, without `progress`: how many of those there are depends on time. */
