@@ -3,18 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { section } from './docs/sections.ts'
-import { type Place, place } from './support/commands.ts'
-import { type Running, startNode } from './support/processes.ts'
+import { place } from './support/commands.ts'
+import { example } from './support/example.ts'
+import { startNode } from './support/processes.ts'
 import { root } from './support/source.ts'
 import { spec } from './support/spec.ts'
-
-const tsx = new URL('../node_modules/tsx/dist/loader.mjs', import.meta.url).href
-
-/** Runs an example as its reader would, in a folder of its own. */
-function example(name: string, at: Place, port: number, ...args: readonly string[]): Running {
-  const env = { PORT: String(port), NODE_OPTIONS: `--import ${tsx}` }
-  return startNode(`examples/${name}.ts`, args, { env, cwd: at.path })
-}
 
 spec('the examples', (it) => {
   it('are a server and a client that uploads a file to it', async () => {
@@ -59,20 +52,6 @@ spec('the examples', (it) => {
     assert.match(both.stdout, /^online: \[ 'bob' \]$/mu)
   })
 
-  for (const [name, facts] of [
-    ['contract', 119],
-    ['ownStorage', 120],
-    ['ownTransport', 57],
-    ['ownAuthenticator', 7],
-  ] as const) {
-    it(`are adapters of one's own that keep the promises of their port (${name})`, async () => {
-      await using at = await place()
-      await using running = example(name, at, 0)
-      assert.equal((await running.ended).code, 0, running.stdout + running.stderr)
-      assert.match(running.stdout, new RegExp(`^. tests ${facts}$`, 'mu'))
-      assert.match(running.stdout, new RegExp(`^. pass ${facts}$`, 'mu'))
-    })
-  }
   for (const [page, name] of [
     ['README.md', 'examples/serve.ts'],
     ['README.md', 'examples/upload.ts'],

@@ -8,6 +8,7 @@ import { type Acked, faultsOf, type Handed, type Intent, isIntent, linesOf } fro
 import { type Running, startNode } from '../support/processes.ts'
 import { startSource } from '../support/sources.ts'
 import { spec } from '../support/spec.ts'
+import { turns } from '../support/turns.ts'
 
 const names = (kind: string) => Array.from({ length: 4 }, (_, at) => `${kind}-${at}`)
 const senders = names('sender')
@@ -64,7 +65,7 @@ spec('four senders, four listeners and the server', (it) => {
       const journals = new Map(senders.map((name) => [name, linesOf<Intent | Acked>(journalOf(name))]))
       const handed = () => new Map(listeners.map((name) => [name, linesOf<Handed>(journalOf(name))]))
       const lost = () => faultsOf(journals, handed()).filter((fault) => fault.endsWith('lost'))
-      for (let left = 600; left > 0 && lost().length > 0; left--) await sleep(50)
+      await turns(() => lost().length === 0)
       assert.deepEqual(faultsOf(journals, handed()), [], `after ${kills} kills`)
       const acknowledged = [...journals.values()].flat().filter((line) => !isIntent(line)).length
       assert.ok(acknowledged > 20, `only ${acknowledged} messages were acknowledged`)

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { runSpecs } from './runner.ts'
@@ -12,7 +13,8 @@ const { values, positionals } = parseArgs({
   options: {
     long: { type: 'boolean', default: false },
     in: { type: 'string', default: resolve(import.meta.dirname, '..') },
-    'at-once': { type: 'string', default: '2' },
+    // Some files wait most of the time.
+    'at-once': { type: 'string', default: `${availableParallelism() + 1}` },
     'limit-ms': { type: 'string', default: '600000' },
   },
 })

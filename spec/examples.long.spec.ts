@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict'
+import { place } from './support/commands.ts'
+import { example } from './support/example.ts'
+import { spec } from './support/spec.ts'
+
+spec('the examples', (it) => {
+  for (const [name, facts] of [
+    ['contract', 119],
+    ['ownStorage', 120],
+    ['ownTransport', 57],
+    ['ownAuthenticator', 7],
+  ] as const) {
+    it(`are adapters of one's own that keep the promises of their port (${name})`, async () => {
+      await using at = await place()
+      await using running = example(name, at, 0)
+      assert.equal((await running.ended).code, 0, running.stdout + running.stderr)
+      assert.match(running.stdout, new RegExp(`^. tests ${facts}$`, 'mu'))
+      assert.match(running.stdout, new RegExp(`^. pass ${facts}$`, 'mu'))
+    })
+  }
+})
