@@ -17,6 +17,7 @@ function sealed(storage: Storage): Storage {
     files: {
       open: async (claim) => sealedFile(await files.open(claim)),
       remove: (user, name) => files.remove(user, name),
+      sweep: (before) => files.sweep(before),
       stored: (user, name) => files.stored(user, name),
       used: (user, name) => files.used(user, name),
       free: () => files.free(),

@@ -200,6 +200,10 @@ export const fixed = {
   clientsMost: 20_000,
   /** Users of one server. */
   users: 20_000,
+  /** Unfinished uploads of one user that are kept, and of all users; notes of completed ones, of which the oldest goes first. */
+  unfinishedPerUser: 2_000,
+  unfinishedUploads: 10_000,
+  notes: 100_000,
   /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
   waitingUploads: 10_000,
   /** Users whose stored bytes, or superseded sessions, are remembered; the longest known is forgotten for a new one. */

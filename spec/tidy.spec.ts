@@ -14,7 +14,7 @@ const rooms = {
   runtime: ['base', 'wire', 'core', 'ports'],
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
-  adapters: ['base', 'wire', 'ports', 'node:', 'classic-level', 'hash-wasm', 'zod'],
+  adapters: ['base', 'wire', 'ports', 'runtime', 'node:', 'classic-level', 'hash-wasm', 'zod'],
   contract: ['base', 'wire', 'ports', 'node:'],
   simulation: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'eventemitter3', 'node:'],
   doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'contract', 'simulation'],

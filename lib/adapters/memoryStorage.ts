@@ -1,5 +1,5 @@
 import { OspError } from '../errors.ts'
-import { MiB } from '../limits.ts'
+import { fixed, MiB } from '../limits.ts'
 import { checkFileName, checkUserName } from '../names.ts'
 import type { Platform, Random } from '../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../ports/storage.ts'
@@ -7,19 +7,18 @@ import { Mailboxes } from './mailboxes/mailboxes.ts'
 import type { Blocks } from './memory/blocks.ts'
 import { MemoryFiles } from './memory/memoryFiles.ts'
 import { MemoryJournal } from './memory/memoryJournal.ts'
-import { MemoryShelf } from './memory/memoryShelf.ts'
 import { Pace } from './memory/pace.ts'
 import { Book } from './records/book.ts'
-import { recordKey } from './records/keys.ts'
 import { Transfers } from './records/transfers.ts'
+import { UploadLog } from './records/uploadLog.ts'
 
 /** Settings of a storage in memory. */
 export interface MemoryOptions {
   /** Bytes of files, partial ones included, that it holds, and as many of messages; beyond that it is full. */
   readonly capacityBytes?: number
-  /** Asked at each flush of a partial file or of messages; if it says so the flush fails, as that of a broken disk does. */
+  /** Asked at each flush of a partial file, of messages or of records; if it says so the flush fails, as that of a broken disk does. */
   readonly flushFails?: () => boolean
-  /** Bytes after which the journal of messages begins another segment. Segments are what is dropped when messages are gone. */
+  /** Bytes after which the journals of messages and of uploads begin another segment. Segments are what is dropped in the end. */
   readonly segmentBytes?: number
   /** The longest that anything durable takes, in ms of the platform that opens it; nothing unless told. */
   readonly operationMs?: number
@@ -48,34 +47,33 @@ class InMemory implements MemoryStorage {
   readonly #options: MemoryOptions
   readonly #pace: Pace
   readonly #journal: MemoryJournal
-  readonly #shelf: MemoryShelf
+  readonly #uploads: MemoryJournal
   readonly #book = new Book()
   readonly #files: MemoryFiles
   #isOpen = false
-  #wallTime: () => number = Date.now
+  #platform: Platform | undefined
 
   /** `left`: with the records and messages of another one. */
   constructor(options: MemoryOptions, left?: InMemory) {
     const { capacityBytes = Number.POSITIVE_INFINITY, flushFails = () => false, segmentBytes = 16 * MiB } = options
     this.#options = options
     this.#pace = new Pace(options.operationMs)
-    this.#shelf = left ? left.#shelf.copy(this.#pace) : new MemoryShelf(this.#pace)
-    this.#journal = left
-      ? left.#journal.copy(this.#pace)
-      : new MemoryJournal(segmentBytes, capacityBytes, flushFails, this.#pace)
-    this.#files = new MemoryFiles(this.#book, capacityBytes, flushFails, this.#pace)
+    const journal = (bytes: number) => new MemoryJournal(segmentBytes, bytes, flushFails, this.#pace)
+    this.#uploads = left ? left.#uploads.copy(this.#pace) : journal(Number.POSITIVE_INFINITY)
+    this.#journal = left ? left.#journal.copy(this.#pace) : journal(capacityBytes)
+    this.#files = new MemoryFiles(this.#book, capacityBytes, flushFails, () => this.#opened.digests, this.#pace)
     this.files = this.#files
-    this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
+    this.transfers = new Transfers(this.#book, this.#files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
     if (this.#isOpen) throw new OspError('data-locked', 'this storage in memory is open already; close it first')
     this.#isOpen = true
     this.#pace.goBy(platform)
-    this.#wallTime = () => platform.clock.wallTime()
-    const wanted = new Set<string>()
-    await this.#book.open(this.#shelf, ({ user, name }) => wanted.add(recordKey(user, name)))
-    this.#files.keepOnly(wanted)
+    this.#platform = platform
+    const log = await UploadLog.open(this.#uploads, platform, fixed.notes)
+    await this.#book.open(log)
+    for (const { user, name } of log.takeRemoved()) await this.#files.dropPartial(user, name)
     await this.mailboxes.open(this.#journal, platform)
   }
 
@@ -95,8 +93,14 @@ class InMemory implements MemoryStorage {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOpen = false
-    this.#book.close()
+    const closed = this.#book.close()
     await this.#files.close()
+    await closed
     await this.mailboxes.close()
+  }
+
+  get #opened(): Platform {
+    if (!this.#platform) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#platform
   }
 }

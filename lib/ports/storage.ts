@@ -1,4 +1,4 @@
-import type { MailboxStore } from './mailboxes.ts'
+import type { Damage, MailboxStore } from './mailboxes.ts'
 import type { DigestName, Platform } from './platform.ts'
 
 /** What to do when a file of that name is already stored. */
@@ -12,7 +12,7 @@ export type OnConflict = 'replace' | 'rename' | 'reject'
  * somebody else has taken over with `superseded`, an unexpected fault with `internal`.
  */
 export interface Storage extends AsyncDisposable {
-  /** Opens it, or rejects with `data-locked` (naming the owner) or `data-format`. Left-overs without a record are gone. */
+  /** Opens it, or rejects with `data-locked` (naming the owner) or `data-format`. What belongs to a removed record is gone. */
   open(platform: Platform): Promise<void>
   readonly transfers: TransferStore
   readonly files: FileStore
@@ -104,7 +104,10 @@ export interface TransferStore {
    * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
    * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after
    *   case folding where the store folds case: rejects `name-conflict`;
+   * - no record of this upload, and there are as many records as are kept, of the user or in all: rejects `too-many-uploads`;
    * - not fresh, and there is a record of the same upload: that record, with a higher token and the new owner;
+   * - not fresh, there is no record of this name, and a partial file of it, not longer than the upload: a new record with
+   *   one checkpoint, at the end of that file, whose digest is not known;
    * - else a new record without checkpoints, in place of any older one, with a token higher than that one's.
    */
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed>
@@ -117,6 +120,10 @@ export interface TransferStore {
   verified(claim: Claim, file: StoredFile): Promise<void>
   /** Replaces the verified record by a note that stands for `keepNoteMs` of the platform's wall clock: atomic and durable. */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
+  /** The file of a note was reported, where the server reports what is stored: durable. */
+  reported(file: Pick<StoredFile, 'user' | 'name'>): Promise<void>
+  /** The files whose upload was completed, and that were not reported since. */
+  unreported(): Promise<readonly StoredFile[]>
   /** Removes a record: durable. True if there was one. Its claims are stale from then on. A note stays. */
   remove(user: string, name: string): Promise<boolean>
   /**
@@ -126,10 +133,23 @@ export interface TransferStore {
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
   /** Drops the note of a completed upload; the file stays. Durable. */
   forget(user: string, name: string): Promise<void>
-  /** Every record as it stands, or those of one user, in no particular order. One that can't be read is dropped. */
+  /** Every record as it stands, or those of one user, in no particular order. */
   records(user?: string): AsyncIterable<TransferRecord>
-  /** The file that this upload has become, while a note says so and the file is there unchanged. */
+  /**
+   * The file that this upload has become, while a note says so and the file is there unchanged: with its size and its time of
+   * change, or else with its size and digest.
+   */
   completed(want: NewTransfer): Promise<StoredFile | undefined>
+  /** What could not be read since it was opened, the opening included. What it said holds no more, or not yet. */
+  damages(): Promise<readonly Damage[]>
+}
+
+/** A partial file that no record is about: the record was damaged. */
+export interface Orphan {
+  /** Its path, or what stands for one. */
+  readonly file: string
+  readonly bytes: number
+  readonly removed: boolean
 }
 
 /** The bytes of uploads, and the published files. */
@@ -138,6 +158,11 @@ export interface FileStore {
   open(claim: Claim): Promise<PartialFile>
   /** Removes a partial file, if there is one. Never a published one. */
   remove(user: string, name: string): Promise<void>
+  /**
+   * Looks for partial files without a record, and removes those that are empty or were written last before `before` (ms of
+   * the wall clock); a claim takes up the others.
+   */
+  sweep(before: number): Promise<readonly Orphan[]>
   /** Whether a published file lies under this name. */
   stored(user: string, name: string): Promise<boolean>
   /** Bytes of all published files of a user, or of the one of this name; 0 where there is none. */

@@ -48,6 +48,8 @@ export class FileApp implements App {
   async recover(): Promise<readonly StoredFile[]> {
     const { log, onConflict, age } = this.#options
     const recovered: StoredFile[] = []
+    await this.#old.tellDamages()
+    await this.#old.lookForOrphans()
     for await (const record of this.#storage.transfers.records()) {
       await this.#old.look(record)
       if (!record.verified) continue

@@ -72,6 +72,14 @@ export const logEvents = {
   'upload-expired': line('warn', 'Nobody went on with an upload; it was removed.', 'user', 'name', 'bytes'),
   'upload-not-expired': line('error', 'An old upload could not be removed.', ...ofUpload()),
   'uploads-not-swept': line('error', 'Old uploads could not be looked for.', 'text'),
+  'upload-without-record': line(
+    'warn',
+    'The record of an unfinished upload is lost, and its partial file is there: an upload of that name that goes on takes ' +
+      'it up if the digests agree. It is removed when nothing was written to it for as long as unfinished uploads are kept.',
+    ...(['file', 'bytes', 'removed'] as const),
+  ),
+  'uploads-cut': line('warn', 'The end of the records of uploads, which a crash had torn, was cut off.', ...ofDamage()),
+  'uploads-damaged': line('error', 'Some of what is kept of uploads cannot be read.', ...ofDamage()),
   'upload-not-closed': line('warn', 'A partial file could not be closed.', ...ofUpload()),
   'upload-not-recovered': line('error', 'What a crash interrupted could not be finished.', ...ofUpload()),
   'checkpoint-failed': line(

@@ -28,6 +28,9 @@ export class OldUploads {
   readonly #alarm: Alarm
   #sweeping: Promise<void> = Promise.resolve()
   #closed = false
+  #damagesTold = 0
+  /** Files of orphans, which are few: each took damage to a disk. */
+  readonly #orphansTold = new Set<string>()
 
   constructor(options: OldUploadsOptions, uploads: Uploads) {
     this.#options = options
@@ -49,6 +52,32 @@ export class OldUploads {
     this.#closed = true
     this.#alarm.stop()
     return this.#sweeping
+  }
+
+  /** Logs what was found damaged since this was last done. */
+  async tellDamages(): Promise<void> {
+    const { storage, log } = this.#options
+    const damages = await storage.transfers.damages()
+    for (const { file, offset, bytes, atEnd } of damages.slice(this.#damagesTold)) {
+      if (atEnd) log({ level: 'warn', event: 'uploads-cut', file, offset, bytes })
+      else log({ level: 'error', event: 'uploads-damaged', file, offset, bytes })
+    }
+    this.#damagesTold = Math.max(this.#damagesTold, damages.length)
+  }
+
+  /** Removes partial files without a record that are old, and logs every one that was not logged before. */
+  async lookForOrphans(): Promise<void> {
+    const { storage, log } = this.#options
+    try {
+      for (const { file, bytes, removed } of await storage.files.sweep(this.#before())) {
+        if (!removed && this.#orphansTold.has(file)) continue
+        if (removed) this.#orphansTold.delete(file)
+        else this.#orphansTold.add(file)
+        log({ level: 'warn', event: 'upload-without-record', file, bytes, removed })
+      }
+    } catch (error) {
+      log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })
+    }
   }
 
   /** Removes the upload of this record if it is old; where that fails, the log says so. */
@@ -76,10 +105,12 @@ export class OldUploads {
   async #sweep(): Promise<void> {
     const { storage, log } = this.#options
     try {
+      await this.tellDamages()
       for await (const record of storage.transfers.records()) {
         if (this.#closed) return
         await this.look(record)
       }
+      await this.lookForOrphans()
     } catch (error) {
       log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })
     }

@@ -1,8 +1,8 @@
 import { type ErrorCode, OspError } from '../errors.ts'
-import { KiB } from '../limits.ts'
 import { fileName } from '../names.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../ports/storage.ts'
+import { digestOf } from '../runtime/digestOf.ts'
 import { hex } from '../runtime/hex.ts'
 import type { Caller } from './app.ts'
 import type { ServerEntry, ServerLog } from './logEvents.ts'
@@ -10,9 +10,6 @@ import { linkOf } from './serverLog.ts'
 
 /** How many other names are tried where existing files are kept by renaming. */
 const mostNames = 10_000
-
-/** Bytes that are read at once. */
-const readBytes = 256 * KiB
 
 /** What an upload that was verified can end with for good: record and bytes are removed. */
 const removing: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
@@ -114,16 +111,9 @@ export async function rollForward(
 async function checkIntact({ platform, log }: RollOptions, partial: PartialFile, file: StoredFile): Promise<void> {
   if (partial.length === 0) return
   const { user, name, size, algorithm } = file
-  await platform.digests.load(algorithm)
-  const digest = platform.digests.create(algorithm)
-  const buffer = new Uint8Array(Math.min(partial.length, readBytes))
-  for (let at = 0; at < partial.length; ) {
-    const read = await partial.read(buffer, at)
-    if (read === 0) break
-    digest.update(buffer.subarray(0, read))
-    at += read
-  }
-  if (partial.length === size && hex(digest.digest()) === file.digest) return
+  const digest =
+    partial.length === size && (await digestOf(platform.digests, algorithm, size, (into, at) => partial.read(into, at)))
+  if (digest && hex(digest) === file.digest) return
   const text = 'the partial file was damaged after it had been verified: its upload begins anew'
   log({ level: 'error', event: 'upload-damaged', user, name, text })
   throw new OspError('digest-mismatch', text, { progress: 0 })

@@ -65,6 +65,7 @@ export class Transfer {
     try {
       const transfer = new Transfer(options, queue, claimed, partial)
       if (partial.length > transfer.#progress) await partial.truncate(transfer.#progress)
+      if (transfer.durable > 0 && !transfer.checkpoint) await transfer.#digestAll()
       void transfer.#followUp()
       return transfer
     } catch (error) {
@@ -166,6 +167,15 @@ export class Transfer {
       // It was closed, because the upload goes on under a new claim.
       return this.#read(into, offset)
     }
+  }
+
+  /**
+   * Nothing is known of what lies there, whose record was lost: the client is to hear its digest before it goes on, so that
+   * it begins anew at once where it has other bytes.
+   */
+  async #digestAll(): Promise<void> {
+    await this.#digest.catchUp(this.#progress)
+    this.#checkpoints = [{ offset: this.#progress, digest: this.#digest.now() }]
   }
 
   /** Lets the digest catch up with a partial file that this process has not written, and goes back if it is damaged. */

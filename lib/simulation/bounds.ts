@@ -1,4 +1,3 @@
-import { readRecord } from '../adapters/records/rows.ts'
 import { fixed } from '../limits.ts'
 import type { TransferRecord } from '../ports/storage.ts'
 import type { ServerStatus } from '../server/status.ts'
@@ -102,9 +101,6 @@ export class Bounds {
   }
 
   #records(): void {
-    for (const text of this.#world.disk.records.splice(0)) {
-      const record = readRecord(text)
-      if (record) this.kept(record)
-    }
+    for (const record of this.#world.disk.recorded.splice(0)) this.kept(record)
   }
 }

@@ -1,14 +1,14 @@
-import type { Journal } from '../adapters/mailboxes/journal.ts'
+import type { Journal } from '../adapters/journal/journal.ts'
 import { Mailboxes } from '../adapters/mailboxes/mailboxes.ts'
 import { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
-import { compareKeys } from '../adapters/memory/memoryShelf.ts'
 import { Book } from '../adapters/records/book.ts'
-import { allRecords, recordKey } from '../adapters/records/keys.ts'
-import type { Change, KeyRange, Shelf } from '../adapters/records/shelf.ts'
+import { recordKey } from '../adapters/records/keys.ts'
+import { readRow, subjectOfRow } from '../adapters/records/rows.ts'
 import { Transfers } from '../adapters/records/transfers.ts'
-import { MiB } from '../limits.ts'
+import { UploadLog } from '../adapters/records/uploadLog.ts'
+import { fixed, KiB, MiB } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
-import type { Storage } from '../ports/storage.ts'
+import type { Storage, TransferRecord } from '../ports/storage.ts'
 import { DiskFiles } from './diskFiles.ts'
 import { DiskTroubles } from './diskTroubles.ts'
 import { SimulatedJournal } from './journal.ts'
@@ -32,9 +32,15 @@ export interface Appended {
   readonly bytes: Uint8Array
 }
 
+/** So small that records come to lie in several segments. */
+const uploadSegmentBytes = 2 * KiB
+
 /** What lies on a simulated disk. It outlives the processes that use it. */
 export class SimulatedDisk {
-  readonly texts = new Map<string, string>()
+  /** The records of uploads that are durable, by `recordKey`, whatever bits of them have flipped since. */
+  readonly records = new Map<string, TransferRecord>()
+  /** Of them, those that were written since somebody has looked at it, and emptied it. */
+  readonly recorded: TransferRecord[] = []
   readonly partial = new Map<string, PartialImage>()
   /** By user, then by name. */
   readonly published = new Map<string, Map<string, PublishedImage>>()
@@ -42,6 +48,8 @@ export class SimulatedDisk {
   publications = 0
   /** What is durable of the messages. */
   readonly journal: MemoryJournal
+  /** What is durable of the records of uploads. */
+  readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
   readonly troubles: DiskTroubles
   readonly rot = new JournalRot()
   layers: OwnLayers = {}
@@ -49,8 +57,6 @@ export class SimulatedDisk {
   flushFails = false
   /** What a process has done that no process may. */
   readonly faults: string[] = []
-  /** Records that were written since somebody has looked at them. */
-  readonly records: string[] = []
   /** What was written since somebody has looked at it, and emptied it. */
   readonly appended: Appended[] = []
   /** The longest that an operation takes. */
@@ -67,7 +73,21 @@ export class SimulatedDisk {
 
   /** The messages as a process sees them. */
   journalOf(process: SimulatedProcess): Journal {
-    return this.#segmentBytes === undefined ? this.journal : new SimulatedJournal(this, process)
+    return this.#segmentBytes === undefined ? this.journal : new SimulatedJournal(this, process, 'messages')
+  }
+
+  /** These rows are durable. */
+  record(rows: readonly Buffer[]): void {
+    for (const bytes of rows) {
+      const row = readRow(bytes)
+      if (!row) continue
+      const { user, name } = subjectOfRow(row)
+      const key = recordKey(user, name)
+      if (row.kind === 'record') {
+        this.records.set(key, row.value)
+        this.recorded.push(row.value)
+      } else if (row.kind === 'completed' || row.kind === 'removed') this.records.delete(key)
+    }
   }
 
   /** The power fails. */
@@ -103,59 +123,15 @@ class DiskOfProcess implements Storage {
   }
 
   async open(platform: Platform): Promise<void> {
-    const wanted = new Set<string>()
-    await this.#book.open(new DiskShelf(this.#disk, this.#process), ({ user, name }) =>
-      wanted.add(recordKey(user, name)),
-    )
-    for (const key of this.#disk.partial.keys()) if (!wanted.has(key)) this.#disk.partial.delete(key)
+    const journal = new SimulatedJournal(this.#disk, this.#process, 'uploads')
+    const log = await UploadLog.open(journal, platform, fixed.notes)
+    await this.#book.open(log)
+    for (const { user, name } of log.takeRemoved()) this.#disk.partial.delete(recordKey(user, name))
     await this.mailboxes.open(this.#disk.journalOf(this.#process), platform)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.mailboxes.close()
-    this.#book.close()
-  }
-}
-
-class DiskShelf implements Shelf {
-  readonly #disk: SimulatedDisk
-  readonly #process: SimulatedProcess
-
-  constructor(disk: SimulatedDisk, process: SimulatedProcess) {
-    this.#disk = disk
-    this.#process = process
-  }
-
-  get(key: string): Promise<string | undefined> {
-    return this.#look('time of a look-up', (texts) => texts.get(key))
-  }
-
-  async write(changes: readonly Change[]): Promise<void> {
-    const { texts, records, troubles, operationMs } = this.#disk
-    const write = () => {
-      for (const { key, value } of changes) {
-        if (value === undefined) texts.delete(key)
-        else {
-          texts.set(key, value)
-          if (key.startsWith(allRecords.from)) records.push(value)
-        }
-      }
-    }
-    await this.#process.effect(operationMs, 'time of a durable write', () => {
-      troubles.reserve(1)
-      // What fails may have been done.
-      troubles.attempt('record', write, write)
-    })
-  }
-
-  async *entries({ from, below, limit }: KeyRange): AsyncIterable<readonly [string, string]> {
-    const all = await this.#look('time of a scan', (texts) => [...texts])
-    const within = all.filter(([key]) => compareKeys(key, from) >= 0 && compareKeys(key, below) < 0)
-    yield* within.sort(([a], [b]) => compareKeys(a, b)).slice(0, limit)
-  }
-
-  #look<T>(reason: string, look: (texts: ReadonlyMap<string, string>) => T): Promise<T> {
-    const { texts, troubles, operationMs } = this.#disk
-    return this.#process.effect(operationMs, reason, () => troubles.attempt('look', () => look(texts)))
+    await this.#book.close()
   }
 }

@@ -12,6 +12,7 @@ export const diskHappenings: readonly Happening[] = [
     happen: (world: World) => fail(world, operation),
   })),
   { name: 'bits flip', weight: 3, toDisk: true, happen: rot },
+  { name: 'bits of a record flip', weight: 2, toDisk: true, happen: rotRecord },
 ]
 
 /** For a while. */
@@ -43,4 +44,11 @@ function rot(world: World): boolean {
   disk.troubles.rotten.add(key)
   image.rot(dice)
   return true
+}
+
+/** What says it is lost when it is read again, unless it was replaced by then; and that is logged. */
+function rotRecord(world: World): boolean {
+  const key = world.disk.rot.flipRow(world.disk.uploads, world.dice)
+  if (key !== undefined) world.tell(`a bit of a record of ${key.split('\0').join('/')} flips`)
+  return key !== undefined
 }

@@ -1,7 +1,9 @@
 import type { Book } from '../adapters/records/book.ts'
-import { ancestorsOf, recordKey } from '../adapters/records/keys.ts'
+import { ancestorsOf, recordKey, subjectOf } from '../adapters/records/keys.ts'
 import type { StoredNames } from '../adapters/records/storedNames.ts'
-import type { Claim, FileStore, PartialFile } from '../ports/storage.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, StoredFile } from '../ports/storage.ts'
+import { digestOf } from '../runtime/digestOf.ts'
+import { hex } from '../runtime/hex.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import { DiskPartialFile } from './diskPartialFile.ts'
 import { PartialImage } from './partialImage.ts'
@@ -22,7 +24,7 @@ export class DiskFiles implements FileStore, StoredNames {
 
   open(claim: Claim): Promise<PartialFile> {
     return this.#book.fences.guard(claim, async () => {
-      const verified = (await this.#book.record(claim.user, claim.name))?.verified !== undefined
+      const verified = this.#book.record(claim.user, claim.name)?.verified !== undefined
       const key = recordKey(claim.user, claim.name)
       await this.#take('time to open', () => {
         if (!verified && !this.#disk.partial.has(key)) {
@@ -63,6 +65,38 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async stamp(user: string, name: string): Promise<string | undefined> {
     return this.#disk.published.get(user)?.get(name)?.serial.toString()
+  }
+
+  async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
+    const bytes = this.#disk.published.get(user)?.get(storedName)?.bytes
+    if (bytes?.length !== size) return false
+    const read = async (into: Uint8Array, at: number) => {
+      const piece = bytes.subarray(at, at + into.length)
+      into.set(piece)
+      return piece.length
+    }
+    const found = await digestOf(this.#process.platform.digests, algorithm, size, read)
+    return found !== undefined && hex(found) === digest
+  }
+
+  async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
+    const image = this.#disk.partial.get(recordKey(user, name))
+    const bytes = image?.written
+    if (!image || !bytes || bytes.length > size) return 0
+    await this.#take('time of a flush', () => image.flush(bytes))
+    return bytes.length
+  }
+
+  async sweep(before: number): Promise<readonly Orphan[]> {
+    return this.#take('time of a look', () =>
+      Array.from(this.#disk.partial).flatMap(([key, { written, writtenAt }]) => {
+        const { user, name } = subjectOf(key)
+        if (this.#book.record(user, name)) return []
+        const removed = written.length === 0 || writtenAt < before
+        if (removed) this.#disk.partial.delete(key)
+        return [{ file: key, bytes: written.length, removed }]
+      }),
+    )
   }
 
   async dropPartial(user: string, name: string): Promise<void> {

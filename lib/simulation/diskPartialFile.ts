@@ -41,6 +41,7 @@ export class DiskPartialFile implements PartialFile {
     const write = (length: number) => {
       const image = this.#image()
       image.write(offset, bytes.slice(0, length))
+      image.writtenAt = this.#process.platform.clock.wallTime()
       this.#disk.appended.push({ key: this.#key, offset, bytes })
     }
     const { troubles } = this.#disk

@@ -2,6 +2,8 @@ import { crc32 } from 'node:zlib'
 import { keyOf, recipientsOf, senderOf, seqOf } from '../adapters/mailboxes/messageRecord.ts'
 import { kinds } from '../adapters/mailboxes/records.ts'
 import type { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
+import { recordKey } from '../adapters/records/keys.ts'
+import { readRow, subjectOfRow } from '../adapters/records/rows.ts'
 import { keyOf as postKeyOf } from './post.ts'
 import type { SeededRandom } from './random.ts'
 
@@ -11,6 +13,8 @@ export class JournalRot {
   readonly #sums = new WeakMap<Buffer, number>()
   /** Keys of the posts whose record is damaged. */
   readonly #posts = new Set<string>()
+  /** `recordKey` of the uploads of which a row is damaged. */
+  readonly #uploads = new Set<string>()
   /** `user place` of these. */
   readonly #places = new Set<string>()
 
@@ -25,24 +29,38 @@ export class JournalRot {
   }
 
   /** A bit of some message flips, but not of the latest, whose place would be given again. Returns which, if there is any. */
-  flip(journal: MemoryJournal, random: SeededRandom): string | undefined {
-    const messages = journal.segments.flatMap(({ records }) =>
-      records.flatMap((record, at) =>
-        record[0] === kinds.message && this.isReadable(record) ? [{ records, at, record }] : [],
-      ),
+  flipMessage(journal: MemoryJournal, random: SeededRandom): string | undefined {
+    const record = this.#flip(journal, random, (record) => record[0] === kinds.message)
+    if (!record) return undefined
+    const key = postKeyOf(senderOf(record), Buffer.from(keyOf(record), 'latin1'))
+    this.#posts.add(key)
+    for (const user of recipientsOf(record)) this.#places.add(`${user} ${seqOf(record)}`)
+    return key
+  }
+
+  /** A bit of some row about an upload flips. Returns the `recordKey` of that, if there is any. */
+  flipRow(journal: MemoryJournal, random: SeededRandom): string | undefined {
+    const record = this.#flip(journal, random, () => true)
+    const row = record && readRow(record)
+    if (!row) return undefined
+    const { user, name } = subjectOfRow(row)
+    this.#uploads.add(recordKey(user, name))
+    return recordKey(user, name)
+  }
+
+  #flip(journal: MemoryJournal, random: SeededRandom, isMeant: (record: Buffer) => boolean): Buffer | undefined {
+    const meant = journal.segments.flatMap(({ records }) =>
+      records.flatMap((record, at) => (isMeant(record) && this.isReadable(record) ? [{ records, at, record }] : [])),
     )
-    messages.pop()
-    if (messages.length === 0) return undefined
-    const { records, at, record } = random.pick(messages, 'a record')
+    meant.pop()
+    if (meant.length === 0) return undefined
+    const { records, at, record } = random.pick(meant, 'a record')
     const damaged = Buffer.from(record)
     const byte = random.integer(0, damaged.length - 1, 'where a bit flips')
     damaged[byte] = (damaged[byte] ?? 0) ^ (1 << random.integer(0, 7, 'a bit'))
     this.#sums.set(damaged, this.#sums.get(record) ?? crc32(record))
     records[at] = damaged
-    const key = postKeyOf(senderOf(record), Buffer.from(keyOf(record), 'latin1'))
-    this.#posts.add(key)
-    for (const user of recipientsOf(record)) this.#places.add(`${user} ${seqOf(record)}`)
-    return key
+    return record
   }
 
   /** Whether what was promised of this post need not hold. */
@@ -52,6 +70,15 @@ export class JournalRot {
 
   hasHitPlace(user: string, place: number): boolean {
     return this.#places.has(`${user} ${place}`)
+  }
+
+  /** Whether what was promised of this upload, by its `recordKey`, need not hold. */
+  hasHitUpload(key: string): boolean {
+    return this.#uploads.has(key)
+  }
+
+  get anyUpload(): boolean {
+    return this.#uploads.size > 0
   }
 
   get any(): boolean {

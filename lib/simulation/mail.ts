@@ -140,7 +140,7 @@ export class Mail {
     if (disk.layers.storage || place) return
     const process = new SimulatedProcess('a look at the end', machine)
     const mailboxes = new Mailboxes()
-    await mailboxes.open(new SimulatedJournal(disk, process, true), process.platform)
+    await mailboxes.open(new SimulatedJournal(disk, process, 'messages', true), process.platform)
     await this.readAnew(mailboxes)
     await mailboxes.close()
   }

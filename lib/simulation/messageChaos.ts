@@ -107,7 +107,7 @@ function end(world: World): boolean {
 
 /** Of a message that was stored: it is lost, and whoever reads it says so. */
 function rot(world: World): boolean {
-  const key = world.disk.rot.flip(world.disk.journal, world.dice)
+  const key = world.disk.rot.flipMessage(world.disk.journal, world.dice)
   if (key !== undefined) world.tell(`a bit of the message ${key} flips`)
   return key !== undefined
 }

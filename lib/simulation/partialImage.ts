@@ -7,6 +7,8 @@ const blockBytes = 128
 export class PartialImage {
   written: Uint8Array = new Uint8Array()
   flushed: Uint8Array = new Uint8Array()
+  /** By the wall clock of the process. */
+  writtenAt = 0
   /** Those who have opened it. */
   readonly openers = new Set<{ readonly open: boolean }>()
   /** A flush has failed: what was to be flushed then is not, whatever later flushes say. */

@@ -2,6 +2,7 @@ import { recordKey } from '../adapters/records/keys.ts'
 import { defaultLimits, type Limits } from '../limits.ts'
 import type { LogEntry } from '../ports/log.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
+import type { Storage } from '../ports/storage.ts'
 import { type RunningServer, serve } from '../server/server.ts'
 import { SimulatedProcess } from './process.ts'
 import { watchedStorage } from './watchedMailboxes.ts'
@@ -22,6 +23,8 @@ export class ServerActor {
   #failing = false
   #hasFailed = false
   #hasReportedLoss = false
+  /** Of the records of uploads, by the process that runs. */
+  #damagesLogged = 0
 
   constructor(world: World, limits: Partial<Limits>) {
     this.#world = world
@@ -72,6 +75,7 @@ export class ServerActor {
     const { machine, network, disk, place, mail, tokens } = this.#world
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
+    this.#damagesLogged = 0
     this.#world.tell(`${process.name} starts`)
     const storage = (place ?? disk).storageOf(process)
     this.#mailboxes = storage.mailboxes
@@ -85,6 +89,7 @@ export class ServerActor {
     }).then(
       (server) => {
         this.#server = server
+        void this.#checkDamages(process, storage)
         server.on('stored', ({ user, name }) => this.#world.tell(`${process.name} stored ${user}/${name}`))
       },
       (error: unknown) => this.#notStarted(process, error),
@@ -166,6 +171,12 @@ export class ServerActor {
     this.start()
   }
 
+  async #checkDamages(process: SimulatedProcess, { transfers }: Storage): Promise<void> {
+    const { length } = await transfers.damages()
+    if (process.alive && length > 0 && this.#damagesLogged === 0)
+      this.#world.fail(`${process.name} has found ${length} damaged records of uploads, and does not log it`)
+  }
+
   /** A disk that fails can keep it from starting. */
   #notStarted(process: SimulatedProcess, error: unknown): void {
     if (!this.#world.disk.troubles.any) this.#world.fail(`the server did not start: ${error}`)
@@ -188,6 +199,8 @@ export class ServerActor {
       disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
+    if (event === 'uploads-damaged') this.#damagesLogged++
+    if (event === 'uploads-damaged' && disk.rot.anyUpload) return
     const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
     if (!isRotten && !isLost && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
   }

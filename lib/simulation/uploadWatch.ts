@@ -1,3 +1,4 @@
+import { recordKey } from '../adapters/records/keys.ts'
 import { codeOf } from '../errors.ts'
 import type { LogEntry } from '../ports/log.ts'
 import { lengthOf } from '../wire/codec.ts'
@@ -117,7 +118,8 @@ export class UploadWatch {
 
   #opened(key: string, version: string, progress: number): Holding {
     const standing = this.#standings.get(key)
-    if (standing?.version === version && progress < standing.durable && !standing.verifying)
+    const isLost = this.#world.disk.rot.hasHitUpload(recordKey(...userAndName(key)))
+    if (standing?.version === version && progress < standing.durable && !standing.verifying && !isLost)
       this.#world.fail(`${key}: ${standing.durable} bytes were durable, and it goes on at ${progress}`)
     this.#standings.set(key, {
       version,
@@ -149,6 +151,12 @@ export class UploadWatch {
     const standing = this.#standings.get(key)
     if (standing) standing.durable = 0
   }
+}
+
+/** Of `user/name`. */
+function userAndName(key: string): [user: string, name: string] {
+  const slash = key.indexOf('/')
+  return [key.slice(0, slash), key.slice(slash + 1)]
 }
 
 const versionOf = ({ size, modifiedAt, digest }: Opening): string => `${size} ${modifiedAt} ${digest}`

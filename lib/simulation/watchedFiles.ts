@@ -49,6 +49,9 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
     forget: (user, name) => transfers.forget(user, name),
     records: (user) => transfers.records(user),
     completed: (want) => transfers.completed(want),
+    reported: (file) => transfers.reported(file),
+    unreported: () => transfers.unreported(),
+    damages: () => transfers.damages(),
   }
 }
 
@@ -61,6 +64,7 @@ function watchedStore(files: FileStore, open: FileStore['open']): FileStore {
     stored: (user, name) => files.stored(user, name),
     used: (user, name) => files.used(user, name),
     free: () => files.free(),
+    sweep: (before) => files.sweep(before),
   }
 }
 

@@ -133,5 +133,8 @@ export const boundChecks: {
   },
   users: { files: ['spec/adapters/usersFile/users.spec.ts'] },
   waitingUploads: { rows: ['uploads that wait for an instance'], files: ['spec/server/fairShare.spec.ts'] },
+  unfinishedPerUser: { files: ['spec/adapters/records/transfers.spec.ts'] },
+  unfinishedUploads: { files: ['spec/adapters/records/transfers.spec.ts'] },
+  notes: { files: ['spec/adapters/records/uploadLog.spec.ts'] },
   rememberedUsers: { files: ['spec/server/superseded.spec.ts'] },
 }

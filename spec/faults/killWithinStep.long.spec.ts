@@ -7,8 +7,7 @@ import { dyingIn, survives } from '../support/survival.ts'
 const partial = (data: string) => [new Layout(data).partialOf('alice', 'folder/a')]
 const published = (data: string) => [join(data, 'files/alice/folder/a')]
 const folder = (name: string) => (data: string) => [join(data, name)]
-/** LevelDB numbers its logs; these are the first ones of a new directory. */
-const logs = (data: string) => [3, 4, 5].map((number) => join(data, `records/00000${number}.log`))
+const log = (data: string) => [join(data, 'uploads/00000001.log')]
 
 const kept = { onConflict: 'rename' } as const
 const beside = { onConflict: 'rename', taken: true } as const
@@ -17,10 +16,9 @@ const instead = { onConflict: 'replace', taken: true } as const
 spec('an upload is stored once and whole, and nothing is left over, though the server is killed', (it) => {
   if (!canInject) return it.skip('within a step', 'strace is missing, or may not trace here')
 
-  for (const nth of ['1', '2', '3'])
-    it(`while it writes row ${nth} of the records`, survives([dyingIn('write', logs, nth)]))
-  it('between writing a record and flushing it', survives([dyingIn('fdatasync', logs, '1')]))
-  it('between writing a checkpoint and flushing it', survives([dyingIn('fdatasync', logs, '2')]))
+  it('while it writes the head of the records', survives([dyingIn('pwrite64', log, '1')]))
+  for (const nth of ['2', '3', '4'])
+    it(`while it writes row ${nth} of the records`, survives([dyingIn('pwrite64', log, nth)]))
   for (const nth of ['1', '2', '3']) {
     it(`while it writes chunks for time ${nth}`, survives([dyingIn('writev,pwritev,pwrite64', partial, nth)]))
   }

@@ -42,7 +42,7 @@ export const mailboxMutations: readonly Mutation[] = [
   },
   {
     fault: 'nobody knows where a message was moved',
-    file: 'lib/adapters/mailboxes/compaction.ts',
+    file: 'lib/adapters/journal/compaction.ts',
     before: 'this.#ledger.locate(message, place)',
     after: 'void [message, place]',
     shownBy: messages(20),

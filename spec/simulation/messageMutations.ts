@@ -10,7 +10,7 @@ const messages = (seed: number) => ({ world: 'messages', seed }) as const
 export const messageMutations: readonly Mutation[] = [
   {
     fault: 'a message that a failed flush has perhaps stored is refused for want of room',
-    file: 'lib/adapters/mailboxes/commits.ts',
+    file: 'lib/adapters/journal/commits.ts',
     before: 'if (this.#doubt) return group',
     after: '',
     shownBy: messages(757),

@@ -36,6 +36,7 @@ export class TroubledStorage implements Storage {
     this.files = {
       open: async (claim) => this.#troubled(await files.open(claim)),
       remove: files.remove,
+      sweep: files.sweep,
       stored: async (user, name) => this.taken.has(name) || files.stored(user, name),
       used: (user, name) => files.used(user, name).then((bytes) => bytes + (name === undefined ? this.besides : 0)),
       free: files.free,

@@ -1,28 +1,29 @@
-import { readdir, rm } from 'node:fs/promises'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
-import { MiB } from '../../limits.ts'
+import { fixed, MiB } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../mailboxes/mailboxes.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
+import { UploadLog } from '../records/uploadLog.ts'
 import { canMove, makeDirectory, makePath, syncDirectory } from './directories.ts'
 import { DirectoryFlushes } from './directoryFlushes.ts'
-import { attempt, errnoOf, fault, isFull } from './faults.ts'
+import { attempt } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
 import { DiskJournal } from './journal.ts'
 import { Layout } from './layout.ts'
-import { LevelShelf } from './levelShelf.ts'
+import { lock } from './lock.ts'
 import { MessagesFirst } from './messagesFirst.ts'
 import { lockedBy, removeOwner, writeOwner } from './owner.ts'
-import { checkRecords, checkRights } from './rights.ts'
+import { checkLock, checkRights } from './rights.ts'
 import { Tree } from './tree.ts'
 
 /** Settings of a storage in a directory. */
 export interface DiskOptions {
-  /** Bytes after which the journal of messages begins another file. Files are what is removed when messages are gone. */
+  /** Bytes after which the journals of messages and of uploads begin another file. Files are what is removed in the end. */
   readonly segmentBytes?: number
 }
 
@@ -40,28 +41,30 @@ class DiskStorage implements Storage {
   readonly #tree: Tree
   readonly #book = new Book()
   readonly #files: DiskFiles
-  #shelf: LevelShelf | undefined
+  #lock: AsyncDisposable | undefined
   #messagesFirst: MessagesFirst | undefined
-  #wallTime: () => number = Date.now
+  #platform: Platform | undefined
 
   constructor(layout: Layout, segmentBytes: number) {
     this.#layout = layout
     this.#segmentBytes = segmentBytes
     this.#tree = new Tree(layout.files, new DirectoryFlushes())
-    this.#files = new DiskFiles(layout, this.#tree, this.#book, async () => this.#messagesFirst?.turn())
+    const turn = async () => this.#messagesFirst?.turn()
+    this.#files = new DiskFiles(layout, this.#tree, this.#book, turn, () => this.#opened.digests)
     this.files = this.#files
-    this.transfers = new Transfers(this.#book, this.#files, () => this.#wallTime())
+    this.transfers = new Transfers(this.#book, this.#files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
-    await makeDirectories(this.#layout)
-    const shelf = await openShelf(this.#layout)
-    this.#shelf = shelf
+    const isDamaged = await makeDirectories(this.#layout, platform.crc32)
+    this.#lock = await lockOf(this.#layout)
     try {
+      this.#platform = platform
       await writeOwner(this.#layout, platform.clock.wallTime())
-      this.#wallTime = () => platform.clock.wallTime()
+      await choosePartial(this.#layout)
       this.#tree.foldsCase = await foldsCase(this.#layout)
-      await this.#recover(shelf)
+      if (isDamaged) this.#book.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
+      await this.#openUploads(platform)
       const first = new MessagesFirst(platform.clock)
       this.#messagesFirst = first
       const journal = await DiskJournal.open(this.#layout.mailboxes, this.#segmentBytes, platform, first)
@@ -73,40 +76,55 @@ class DiskStorage implements Storage {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const shelf = this.#shelf
-    if (!shelf) return
-    this.#shelf = undefined
-    this.#book.close()
+    const held = this.#lock
+    if (!held) return
+    this.#lock = undefined
+    const closed = this.#book.close()
     await this.#files.close()
+    await closed
     await this.mailboxes.close()
     // Before the lock goes, or the next owner's would be removed.
     await removeOwner(this.#layout)
-    await shelf.close()
+    await held[Symbol.asyncDispose]()
   }
 
-  /** Takes up the records, and removes the partial files that have none. */
-  async #recover(shelf: LevelShelf): Promise<void> {
-    const { partial } = this.#layout
-    const wanted = new Set<string>()
-    await this.#book.open(shelf, ({ user, name }) => wanted.add(this.#layout.partialName(user, name)))
+  get #opened(): Platform {
+    if (!this.#platform) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#platform
+  }
+
+  /** Takes up the records, and removes the partial files of those that were removed. */
+  async #openUploads(platform: Platform): Promise<void> {
+    const { uploads, partial } = this.#layout
+    const segmentBytes = Math.min(this.#segmentBytes, mostUploadSegment)
+    const journal = await DiskJournal.open(uploads, segmentBytes, platform)
+    const log = await UploadLog.open(journal, platform, fixed.notes)
+    await this.#book.open(log)
+    const removed = new Set(log.takeRemoved().map(({ user, name }) => this.#layout.partialName(user, name)))
     const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
     for (const entry of entries) {
-      if (wanted.has(entry)) continue
       const path = join(partial, entry)
-      await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
+      const isFile =
+        /^[\da-f]{32}\.part$/.test(entry) && (await attempt(`looking at ${path}`, () => lstat(path))).isFile()
+      if (!isFile || removed.has(entry)) {
+        await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
+      }
     }
   }
 }
 
-/** Makes what is missing: durable. */
-async function makeDirectories(layout: Layout): Promise<void> {
-  const { directory, records, partial, files, mailboxes } = layout
+/** What a journal of uploads begins another file after, at most: most of it is soon replaced. */
+const mostUploadSegment = 4 * MiB
+
+/** Makes what is missing: durable. Resolves with whether the file `format` was damaged, and is written anew. */
+async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promise<boolean> {
+  const { directory, lock, uploads, partial, files, mailboxes } = layout
   await makePath(directory)
   await checkRights(layout)
-  await checkFormat(layout)
-  for (const path of [records, partial, files, mailboxes]) await makeDirectory(path)
+  const isDamaged = await checkFormat(layout, crc32)
+  for (const path of [lock, uploads, partial, files, mailboxes]) await makeDirectory(path)
   await syncDirectory(directory)
-  await choosePartial(layout)
+  return isDamaged
 }
 
 /** A rename does not cross file systems: where `files` is a mount of its own, partial files are kept on it. */
@@ -124,19 +142,11 @@ async function choosePartial(layout: Layout): Promise<void> {
   }
 }
 
-async function openShelf(layout: Layout): Promise<LevelShelf> {
+async function lockOf(layout: Layout): Promise<AsyncDisposable> {
+  await checkLock(layout)
   try {
-    await checkRecords(layout)
-    return await LevelShelf.open(layout.records)
+    return await lock(layout.lock)
   } catch (error) {
-    const { cause } = error as Error
-    if (errnoOf(cause) === 'LEVEL_LOCKED') throw await lockedBy(layout, cause)
-    if (isFull(error)) throw fault(error, `opening ${layout.records}`)
-    throw new OspError(
-      'internal',
-      `the records in ${layout.records} cannot be opened (${cause instanceof Error ? cause.message : error}); ` +
-        'check the disk, restore that directory from a backup, or move it away: unfinished uploads then begin again',
-      { cause: error },
-    )
+    throw OspError.from(error).code === 'data-locked' ? await lockedBy(layout, error) : error
   }
 }

@@ -1,13 +1,17 @@
 import { constants } from 'node:fs'
-import { statfs, unlink } from 'node:fs/promises'
+import { lstat, open, readdir, statfs, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
-import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
+import type { Digests } from '../../ports/platform.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, StoredFile } from '../../ports/storage.ts'
+import { digestOf } from '../../runtime/digestOf.ts'
+import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
 import type { StoredNames } from '../records/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { openOwnFile } from './ownFile.ts'
+import { careful, openOwnFile } from './ownFile.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
 import type { Tree } from './tree.ts'
@@ -18,14 +22,16 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #tree: Tree
   readonly #book: Book
   readonly #turn: () => Promise<void>
+  readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
 
-  /** `turn` resolves when bytes of uploads may go to the disk. */
-  constructor(layout: Layout, tree: Tree, book: Book, turn: () => Promise<void>) {
+  /** `turn` resolves when bytes of uploads may go to the disk; `digests` are those of the platform that it is opened on. */
+  constructor(layout: Layout, tree: Tree, book: Book, turn: () => Promise<void>, digests: () => Digests) {
     this.#layout = layout
     this.#tree = tree
     this.#book = book
     this.#turn = turn
+    this.#digests = digests
   }
 
   get foldsCase(): boolean {
@@ -39,7 +45,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, work)
     return guard(() =>
       attempt(`opening ${path}`, async () => {
-        const record = await this.#book.record(user, name)
+        const record = this.#book.record(user, name)
         // A verified file that isn't there is in its place already: an empty one must not replace it.
         const verified = record?.verified !== undefined
         // Publishing, which a crash can interrupt, gives it a second name for a moment; then it is not written to any more.
@@ -116,7 +122,59 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async stamp(user: string, name: string): Promise<string | undefined> {
     const stats = await this.#tree.file(this.#layout.partsOf(user, name))
-    return stats && `${stats.size}:${stats.mtimeNs}:${stats.ino}`
+    return stats && `${stats.size}:${stats.mtimeNs}`
+  }
+
+  async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
+    const parts = this.#layout.partsOf(user, storedName)
+    const stats = await this.#tree.file(parts)
+    if (Number(stats?.size ?? -1) !== size) return false
+    const path = this.#tree.pathOf(parts)
+    const found = await unless(['ENOENT'], `reading ${path}`, async () => {
+      const handle = await open(path, constants.O_RDONLY | careful)
+      try {
+        return await digestOf(this.#digests(), algorithm, size, async (into, at) => {
+          const { bytesRead } = await handle.read(into, 0, into.length, at)
+          return bytesRead
+        })
+      } finally {
+        await handle.close()
+      }
+    })
+    return found !== undefined && hex(found) === digest
+  }
+
+  async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
+    const path = this.#layout.partialOf(user, name)
+    const bytes = await unless(['ENOENT'], `reading ${path}`, async () => {
+      const handle = await openOwnFile(path, constants.O_RDWR)
+      try {
+        await handle.datasync()
+        return (await handle.stat()).size
+      } finally {
+        await handle.close()
+      }
+    })
+    if (bytes === undefined || bytes > size) return 0
+    await this.#tree.flushes.flush(this.#layout.partial)
+    return bytes
+  }
+
+  async sweep(before: number): Promise<readonly Orphan[]> {
+    const wanted = new Set(this.#book.log.records().map(({ user, name }) => this.#layout.partialName(user, name)))
+    const { partial } = this.#layout
+    const orphans: Orphan[] = []
+    for (const entry of await attempt(`reading the directory ${partial}`, () => readdir(partial))) {
+      if (wanted.has(entry)) continue
+      const file = join(partial, entry)
+      const stats = await unless(['ENOENT'], `looking at ${file}`, () => lstat(file))
+      if (!stats) continue
+      // An upload whose record came since then keeps its own.
+      const removed = stats.size === 0 || stats.mtimeMs < before
+      if (removed) await unless(['ENOENT'], `removing ${file}`, () => unlink(file))
+      orphans.push({ file, bytes: stats.size, removed })
+    }
+    return orphans
   }
 
   async dropPartial(user: string, name: string): Promise<void> {

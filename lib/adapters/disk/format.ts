@@ -1,14 +1,15 @@
 import { constants } from 'node:fs'
 import { lstat, readdir, readFile, rename } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { OspError } from '../../errors.ts'
+import type { Platform } from '../../ports/platform.ts'
 import { syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { makeOwnFile } from './ownFile.ts'
 
 /** The version of the layout that this code writes and understands. */
-const version = 1
+const version = 2
 
 /** What may lie in a directory that is about to become a data directory. */
 const harmless = new Set([
@@ -16,11 +17,14 @@ const harmless = new Set([
   ...['users.json', 'users.json.new', 'users.lock', 'tls'],
 ])
 
+type Crc32 = Platform['crc32']
+
 /**
- * Makes sure that an existing directory is a data directory of this version, or makes an empty one such.
- * Rejects with OspError `data-format` for anything else.
+ * Makes sure that an existing directory is a data directory of this version, or makes an empty one such. Resolves with true
+ * where the file was damaged, and everything else is as a data directory has it: it is written anew then. Rejects with
+ * OspError `data-format` for anything else.
  */
-export async function checkFormat(layout: Layout): Promise<void> {
+export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean> {
   const { directory, format } = layout
   const text = await unless(['ENOENT'], `reading ${format}`, () => readFile(format, 'utf8'))
   if (text === undefined) {
@@ -32,12 +36,38 @@ export async function checkFormat(layout: Layout): Promise<void> {
         `${directory} is not a data directory: it has no file "format" but holds "${strange}"; name an empty directory`,
       )
     }
-    return writeFormat(layout)
+    await writeFormat(layout, crc32)
+    return false
   }
-  const found = /^ospd (\d+)\s*$/.exec(text)?.[1]
-  if (found === String(version)) return
-  const what = found === undefined ? 'is damaged' : `says version ${found}, this ospd writes version ${version}`
-  throw new OspError('data-format', `${format} ${what}; use the ospd that wrote it, or another data directory`)
+  const found = versionIn(text, crc32)
+  if (found === version) return false
+  if (found === undefined && (await isLaidOut(layout))) {
+    await writeFormat(layout, crc32)
+    return true
+  }
+  const what =
+    found === undefined ? 'is damaged' : `says version ${found}, and this ospd reads and writes version ${version}`
+  const what2do =
+    found === 1
+      ? 'let the ospd that wrote it finish its uploads, then move "files" and "mailboxes" into a new data directory'
+      : 'use the ospd that wrote it, or another data directory'
+  throw new OspError('data-format', `${format} ${what}; ${what2do}`)
+}
+
+const lineOf = (number: number) => `ospd ${number}`
+const sumOf = (line: string, crc32: Crc32) => crc32(Buffer.from(line)).toString(16).padStart(8, '0')
+
+/** The version that the text of the file says, unless that is damaged. Version 1 had no CRC. */
+function versionIn(text: string, crc32: Crc32): number | undefined {
+  if (text === `${lineOf(1)}\n`) return 1
+  const [, line = '', number, sum] = /^(ospd (\d+)) ([\da-f]{8})\n$/.exec(text) ?? []
+  return sum !== undefined && sum === sumOf(line, crc32) ? Number(number) : undefined
+}
+
+/** Whether all directories of this version are there. */
+async function isLaidOut({ directory, uploads, partial, files, mailboxes }: Layout): Promise<boolean> {
+  const entries = await attempt(`reading the directory ${directory}`, () => readdir(directory))
+  return [uploads, partial, files, mailboxes].every((path) => entries.includes(basename(path)))
 }
 
 /** Whether names in this directory that differ only in case lead to the same file. */
@@ -48,11 +78,11 @@ export async function foldsCase({ directory, format }: Layout): Promise<boolean>
   return other?.ino === own.ino
 }
 
-async function writeFormat({ directory, format }: Layout): Promise<void> {
+async function writeFormat({ directory, format }: Layout, crc32: Crc32): Promise<void> {
   await attempt(`writing ${format}`, async () => {
     const handle = await makeOwnFile(`${format}.new`, constants.O_WRONLY)
     try {
-      await handle.writeFile(`ospd ${version}\n`)
+      await handle.writeFile(`${lineOf(version)} ${sumOf(lineOf(version), crc32)}\n`)
       await handle.sync()
     } finally {
       await handle.close()

@@ -2,10 +2,10 @@ import { statfs } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Appended, Journal, Piece, Place, Segment } from '../mailboxes/journal.ts'
+import type { Appended, Journal, Piece, Place, Segment } from '../journal/journal.ts'
 import { attempt } from './faults.ts'
 import { JournalFiles } from './journalFiles.ts'
-import { headerBytes, JournalFormat } from './journalFormat.ts'
+import { frameBytes, headerBytes, JournalFormat } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
 import { JournalTail, openTail } from './journalTail.ts'
 import { MessagesFirst } from './messagesFirst.ts'
@@ -78,6 +78,10 @@ export class DiskJournal implements Journal {
     return this.#reader.load(segment, from, bytes)
   }
 
+  note({ segment, offset, length }: Place): void {
+    this.#reader.note(segment, offset, frameBytes + length, false)
+  }
+
   async drop(): Promise<void> {
     const [oldest] = this.#segments
     if (!oldest || this.#segments.length < 2) return
@@ -119,7 +123,7 @@ export class DiskJournal implements Journal {
   #break(cause: unknown): OspError {
     this.#broken = new OspError(
       'internal',
-      `${this.#directory} takes no messages any more, since a write failed and what it left could not be removed; ` +
+      `${this.#directory} takes no more records, since a write failed and what it left could not be removed; ` +
         'check the disk and start the server again',
       { cause },
     )
@@ -146,10 +150,7 @@ export class DiskJournal implements Journal {
     await attempt(`recovering ${path}`, async () => {
       const handle = await openTail(path, false)
       this.#tail = new JournalTail(last.number, path, seed, handle, last.bytes)
-      if (end.length < last.bytes) {
-        this.#reader.note(last.number, end.length, last.bytes - end.length, true)
-        await this.#tail.cut(end.length)
-      }
+      if (end.length < last.bytes) await this.#tail.cut(end.length)
       last.bytes = end.length
       await this.#tail.renew(end.lastGroup)
     })

@@ -45,13 +45,17 @@ export class JournalFormat {
       if (half.length < halfBytes) continue
       if (half.readUInt32BE(magic.length + 4) !== this.#crc32(half.subarray(0, magic.length + 4))) continue
       if (half.toString('latin1', 0, magic.length) === magic) return half.readUInt32BE(magic.length)
-      throw new OspError('data-format', 'the journal of messages was written by another version of ospd; use that one')
+      throw new OspError('data-format', 'a journal was written by another version of ospd; use that one')
     }
     return undefined
   }
 
-  /** The bytes of a group, and where each record begins in them. */
-  frame(records: readonly Buffer[], seed: number): { readonly bytes: Buffer; readonly offsets: number[] } {
+  /** The bytes of a group (or of more of one), and where each record begins in them. */
+  frame(
+    records: readonly Buffer[],
+    seed: number,
+    isGroup = true,
+  ): { readonly bytes: Buffer; readonly offsets: number[] } {
     let length = 0
     for (const record of records) length += frameBytes + record.length
     const bytes = Buffer.allocUnsafe(length)
@@ -59,13 +63,23 @@ export class JournalFormat {
     let at = 0
     for (const record of records) {
       offsets.push(at)
-      bytes.writeUInt32BE((record.length | (at === 0 ? firstFlag : 0)) >>> 0, at + 4)
+      bytes.writeUInt32BE((record.length | (at === 0 && isGroup ? firstFlag : 0)) >>> 0, at + 4)
       bytes.set(record, at + frameBytes)
       const end = at + frameBytes + record.length
       bytes.writeUInt32BE(this.#crc32(bytes.subarray(at + 4, end), seed), at)
       at = end
     }
     return { bytes, offsets }
+  }
+
+  /** A frame of so many bytes, in which no record is. */
+  filler(length: number, seed: number): Buffer {
+    return this.frame([Buffer.alloc(length - frameBytes)], seed, false).bytes
+  }
+
+  /** Whether the frame that begins there, and can be read, is a filler. No record begins with a zero. */
+  isFiller(bytes: Buffer, at: number): boolean {
+    return bytes[at + frameBytes] === 0
   }
 
   /** The length of the record in the frame that begins there; it may be nonsense. Needs `frameBytes`. */

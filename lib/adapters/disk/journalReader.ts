@@ -1,5 +1,5 @@
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Found, Piece, Place } from '../mailboxes/journal.ts'
+import type { Found, Piece, Place } from '../journal/journal.ts'
 import type { JournalFiles } from './journalFiles.ts'
 import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journalFormat.ts'
 import { readAt } from './readAt.ts'
@@ -51,13 +51,22 @@ export class JournalReader {
     return size ?? 0
   }
 
-  /** Looks where the last segment ends: all that follows the first damage is cut off, unless a flush has covered it. */
+  /**
+   * Looks where the last segment ends. What cannot be read since the last group began, a crash may have torn: at the end it
+   * is cut off; where a record follows that can be read, a filler takes its place.
+   */
   async end(segment: number, size: number): Promise<End> {
     const bytes = (await this.#files.use(segment, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)
-    const frames = [...this.#format.frames(bytes, headerBytes, this.#seeds.get(segment) ?? 0)]
+    const seed = this.#seeds.get(segment) ?? 0
+    const frames = [...this.#format.frames(bytes, headerBytes, seed)]
+    const last = frames.at(-1)
+    const length = last && !last.isReadable ? last.at : bytes.length
     const first = frames.findLastIndex(({ isFirst }) => isFirst)
-    const torn = frames.slice(first + 1).find(({ isReadable }) => !isReadable)
-    const length = torn?.at ?? bytes.length
+    for (const { at, end, isReadable } of frames.slice(first + 1)) {
+      if (isReadable) continue
+      this.note(segment, at, end - at, true)
+      if (end <= length && end - at > frameBytes) this.#format.filler(end - at, seed).copy(bytes, at)
+    }
     return { length, lastGroup: bytes.subarray(frames[first]?.at ?? headerBytes, length) }
   }
 
@@ -124,7 +133,8 @@ export class JournalReader {
     for (const { at, end, isReadable } of frames) {
       const start = at + frameBytes
       if (!isReadable) this.note(segment, from + at, end - at, false)
-      else found.push({ segment, offset: from + at, length: end - start, record: bytes.subarray(start, end) })
+      else if (!this.#format.isFiller(bytes, at))
+        found.push({ segment, offset: from + at, length: end - start, record: bytes.subarray(start, end) })
     }
     return found
   }

@@ -5,12 +5,14 @@ import { checkFileName, checkUserName } from '../../names.ts'
 /** Where things are in a data directory. Paths of names are made of checked names only. */
 export class Layout {
   readonly directory: string
-  /** Text `ospd N`: the version of this layout. */
+  /** Text `ospd N CRC`: the version of this layout, and the CRC-32 of what precedes it. */
   readonly format: string
   /** Who has it open: JSON { pid, startedAt }. */
   readonly owner: string
-  /** The LevelDB of transfer records. Its lock is the lock of the whole directory. */
-  readonly records: string
+  /** The lock of the whole directory. */
+  readonly lock: string
+  /** The journal of unfinished uploads and of notes of completed ones. */
+  readonly uploads: string
   /** Partial files: on the file system of `files`, since publishing renames them. */
   partial: string
   readonly files: string
@@ -25,7 +27,8 @@ export class Layout {
     this.directory = resolve(directory)
     this.format = join(this.directory, 'format')
     this.owner = join(this.directory, 'daemon.json')
-    this.records = join(this.directory, 'records')
+    this.lock = join(this.directory, 'lock')
+    this.uploads = join(this.directory, 'uploads')
     this.partial = join(this.directory, 'partial')
     this.files = join(this.directory, 'files')
     this.mailboxes = join(this.directory, 'mailboxes')

@@ -3,7 +3,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises'
 import { errors, OspError } from '../../errors.ts'
 
 /** A symbolic link is not followed, and a FIFO not waited for; Windows has neither flag. */
-const careful = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+export const careful = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 
 /**
  * Opens a file of the server's own. Rejects, and nothing is changed, where what lies there is something else: a symbolic

@@ -2,16 +2,16 @@ import { constants } from 'node:fs'
 import { readFile, rename, rm } from 'node:fs/promises'
 import { z } from 'zod'
 import { OspError } from '../../errors.ts'
-import { attempt } from './faults.ts'
+import { attempt, fault, isFull } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { makeOwnFile } from './ownFile.ts'
 
 const owner = z.object({ pid: z.int(), startedAt: z.string() })
 
-/** Writes down that this process has the directory open. Only for people to read: the lock is LevelDB's. */
+/** Writes down that this process has the directory open. Only for people to read: it is no lock. */
 export async function writeOwner({ owner: path }: Layout, wallTime: number): Promise<void> {
   const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
-  await attempt(`writing ${path}`, async () => {
+  try {
     const handle = await makeOwnFile(`${path}.new`, constants.O_WRONLY)
     try {
       await handle.writeFile(`${text}\n`)
@@ -19,7 +19,10 @@ export async function writeOwner({ owner: path }: Layout, wallTime: number): Pro
       await handle.close()
     }
     await rename(`${path}.new`, path)
-  })
+  } catch (error) {
+    // A full disk does not keep what lies there from being read.
+    if (!isFull(error)) throw fault(error, `writing ${path}`)
+  }
 }
 
 export async function removeOwner({ owner: path }: Layout): Promise<void> {

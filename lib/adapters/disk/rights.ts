@@ -16,7 +16,7 @@ const root = 0
 export async function checkRights(layout: Layout): Promise<void> {
   const { directory } = layout
   await attempt(`looking at ${directory}`, async () => checkOwned(directory, await stat(directory)))
-  for (const path of [layout.files, layout.partial, layout.records, layout.mailboxes, layout.tls]) {
+  for (const path of [layout.files, layout.partial, layout.lock, layout.uploads, layout.mailboxes, layout.tls]) {
     await checkPart(path, (stats) => stats.isDirectory(), 'directory')
   }
   for (const path of [layout.format, layout.owner, layout.users]) {
@@ -25,12 +25,12 @@ export async function checkRights(layout: Layout): Promise<void> {
 }
 
 /** What LevelDB opens, it opens by name: rejects where a name in its directory leads elsewhere. */
-export async function checkRecords({ records }: Layout): Promise<void> {
-  const doing = `reading the directory ${records}`
-  for (const entry of await attempt(doing, () => readdir(records))) {
-    const path = join(records, entry)
+export async function checkLock({ lock }: Layout): Promise<void> {
+  const doing = `reading the directory ${lock}`
+  for (const entry of await attempt(doing, () => readdir(lock))) {
+    const path = join(lock, entry)
     const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-    if (stats && !stats.isDirectory()) await attempt(`opening ${records}`, async () => checkPlain(path, stats))
+    if (stats && !stats.isDirectory()) await attempt(`opening ${lock}`, async () => checkPlain(path, stats))
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Place } from './journal.ts'
+import type { Place } from '../journal/journal.ts'
 
 /** What is known of a message that waits in one or more mailboxes; its content is in the journal. */
 export class Held implements Place {

@@ -1,6 +1,6 @@
 import type { Expired, MailboxLevel } from '../../ports/mailboxes.ts'
+import type { Place } from '../journal/journal.ts'
 import type { Held } from './held.ts'
-import type { Place } from './journal.ts'
 import { Mailbox } from './mailbox.ts'
 import { SentIds } from './sentIds.ts'
 

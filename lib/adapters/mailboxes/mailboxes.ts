@@ -9,16 +9,17 @@ import type {
   StoredMessage,
 } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { Commits } from './commits.ts'
-import { Compaction } from './compaction.ts'
-import type { Journal } from './journal.ts'
+import { Commits } from '../journal/commits.ts'
+import { Compaction } from '../journal/compaction.ts'
+import type { Journal } from '../journal/journal.ts'
+import { Room } from '../journal/room.ts'
 import { Ledger } from './ledger.ts'
+import { contentsOf } from './moving.ts'
 import { Posting } from './posting.ts'
 import { Reading } from './reading.ts'
 import { Recent } from './recent.ts'
 import { writeSeqs, writeTime } from './records.ts'
 import { replay } from './replay.ts'
-import { Room } from './room.ts'
 
 /** Records of the latest messages that are kept at hand. */
 const recentBytes = 4 * 1024 * 1024
@@ -50,7 +51,7 @@ export class Mailboxes implements MailboxStore {
       await journal.close()
       throw error
     }
-    const compaction = new Compaction(journal, ledger, () => commits.wake())
+    const compaction = new Compaction(journal, contentsOf(ledger), () => commits.wake())
     const commits = new Commits(journal, new Room(journal, () => platform.clock.now()), {
       rider: () => compaction.rider(),
       committed: (bytes) => {

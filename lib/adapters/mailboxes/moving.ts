@@ -1,11 +1,33 @@
+import type { Contents } from '../journal/compaction.ts'
+import type { Found } from '../journal/journal.ts'
 import type { Held } from './held.ts'
-import type { Found } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import { fingerprintOf, keyOf, recipientsOf, senderOf, seqOf, storedAtOf, withRecipients } from './messageRecord.ts'
 import { kinds, readIds, type SentId, writeIds, writeSeqs, writeTime } from './records.ts'
 
+/** What is in a journal of messages, by its ledger. */
+export function contentsOf(ledger: Ledger): Contents {
+  return {
+    get liveBytes() {
+      return ledger.liveBytes
+    },
+    move(_segment, found, isLast) {
+      const moving = new Moving(ledger)
+      for (const each of found) moving.add(each)
+      const { records, held } = moving.end(isLast)
+      return {
+        records,
+        moved(placeOf) {
+          for (const [index, message] of held) ledger.locate(message, placeOf(index))
+        },
+      }
+    },
+    lose: (segment) => ledger.lose(segment),
+  }
+}
+
 /** Picks what still counts among the records of a segment. */
-export class Moving {
+class Moving {
   readonly #ledger: Ledger
   readonly #records: Buffer[] = []
   readonly #held: [index: number, held: Held][] = []

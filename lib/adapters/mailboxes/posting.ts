@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
-import type { Commits } from './commits.ts'
+import type { Commits } from '../journal/commits.ts'
 import { Held } from './held.ts'
 import type { Ledger } from './ledger.ts'
 import { bodyOf, keyOf, setFingerprint, writeMessage } from './messageRecord.ts'

@@ -1,6 +1,6 @@
 import type { StoredMessage } from '../../ports/mailboxes.ts'
+import type { Journal, Place } from '../journal/journal.ts'
 import type { Held } from './held.ts'
-import type { Journal, Place } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import { storedMessage } from './messageRecord.ts'
 

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
+import { type Found, type Journal, recordsOf } from '../journal/journal.ts'
 import { Held } from './held.ts'
-import type { Found, Journal } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import {
   checkMessage,
@@ -19,14 +19,7 @@ import { kinds, readIds, readSeqs, readTime, type SentId, type Seqs, type Time }
  * segment from being dropped: the later one counts. What is said about messages that are not there says nothing.
  */
 export async function replay(journal: Journal, ledger: Ledger): Promise<void> {
-  for (const { number } of journal.segments) {
-    let from: number | undefined
-    do {
-      const { records, next } = await journal.load(number, from)
-      for (const found of records) enterWhole(found, ledger)
-      from = next
-    } while (from !== undefined)
-  }
+  for await (const found of recordsOf(journal)) enterWhole(found, ledger)
   ledger.ids.order()
 }
 

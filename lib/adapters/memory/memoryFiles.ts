@@ -1,6 +1,9 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
-import type { Claim, FileStore, PartialFile } from '../../ports/storage.ts'
+import type { Digests } from '../../ports/platform.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, StoredFile } from '../../ports/storage.ts'
+import { digestOf } from '../../runtime/digestOf.ts'
+import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
 import { ancestorsOf, recordKey } from '../records/keys.ts'
 import type { StoredNames } from '../records/storedNames.ts'
@@ -20,16 +23,18 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #book: Book
   readonly #capacity: number
   readonly #flushFails: () => boolean
+  readonly #digests: () => Digests
   readonly #pace: Pace
   readonly #partial = new Map<string, Blocks>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
   #serial = 0
 
-  constructor(book: Book, capacity: number, flushFails: () => boolean, pace = new Pace()) {
+  constructor(book: Book, capacity: number, flushFails: () => boolean, digests: () => Digests, pace = new Pace()) {
     this.#book = book
     this.#capacity = capacity
     this.#flushFails = flushFails
+    this.#digests = digests
     this.#pace = pace
   }
 
@@ -39,7 +44,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const key = recordKey(user, name)
     const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, () => this.#pace.take(work))
     return guard(async () => {
-      const verified = (await this.#book.record(user, name))?.verified !== undefined
+      const verified = this.#book.record(user, name)?.verified !== undefined
       // A verified file that isn't there is published already: an empty one must not replace it.
       const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
       if (blocks) this.#partial.set(key, blocks)
@@ -86,6 +91,26 @@ export class MemoryFiles implements FileStore, StoredNames {
     return this.#published.get(user)?.get(name)?.serial.toString()
   }
 
+  async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
+    const blocks = this.#published.get(user)?.get(storedName)?.blocks
+    if (blocks?.length !== size) return false
+    const found = await digestOf(this.#digests(), algorithm, size, async (into, at) => blocks.read(into, at))
+    return found !== undefined && hex(found) === digest
+  }
+
+  async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
+    const blocks = this.#partial.get(recordKey(user, name))
+    if (!blocks || blocks.length > size) return 0
+    blocks.flush()
+    return blocks.length
+  }
+
+  /** What is in memory is not damaged, so that there are none. */
+  async sweep(): Promise<readonly Orphan[]> {
+    this.#book.checkOpen()
+    return []
+  }
+
   async dropPartial(user: string, name: string): Promise<void> {
     this.#partial.delete(recordKey(user, name))
   }
@@ -97,11 +122,6 @@ export class MemoryFiles implements FileStore, StoredNames {
     const bytes = new Uint8Array(blocks.length)
     blocks.read(bytes, 0)
     return bytes
-  }
-
-  /** Removes the partial files of all uploads but these. */
-  keepOnly(wanted: ReadonlySet<string>): void {
-    for (const key of this.#partial.keys()) if (!wanted.has(key)) this.#partial.delete(key)
   }
 
   /** Takes what another one has kept, of each file as many bytes as `left` says. */

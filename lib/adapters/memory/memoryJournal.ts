@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
-import type { Appended, Found, Journal, Piece, Place } from '../mailboxes/journal.ts'
+import type { Damage } from '../../ports/mailboxes.ts'
+import type { Appended, Found, Journal, Piece, Place } from '../journal/journal.ts'
 import { Pace } from './pace.ts'
 
 interface MemorySegment {
@@ -14,7 +15,7 @@ const pieceRecords = 1_000
 /** A journal in memory, in which an offset is the number of a record; "durable" is what outlives the closing of its storage. */
 export class MemoryJournal implements Journal {
   readonly segments: MemorySegment[] = []
-  readonly damages = []
+  readonly damages: Damage[] = []
   readonly segmentBytes: number
   readonly #capacity: number
   readonly #flushFails: () => boolean
@@ -53,6 +54,10 @@ export class MemoryJournal implements Journal {
     return { records, next: next < all.length ? next : undefined }
   }
 
+  note({ segment, offset, length }: Place): void {
+    this.damages.push({ file: `segment ${segment}`, offset, bytes: length, atEnd: false })
+  }
+
   drop(): Promise<void> {
     return this.#pace.take(() => {
       if (this.segments.length > 1) this.segments.shift()
@@ -70,7 +75,7 @@ export class MemoryJournal implements Journal {
     if (bytes > this.#capacity - this.#used()) {
       throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
     }
-    if (this.#flushFails()) throw new OspError('internal', 'flushing the messages failed')
+    if (this.#flushFails()) throw new OspError('internal', 'flushing the journal failed')
     let segment = this.segments.at(-1)
     if (!segment || segment.bytes >= this.segmentBytes) {
       segment = { number: ++this.#last, records: [], bytes: 0 }

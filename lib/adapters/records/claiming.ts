@@ -10,6 +10,10 @@ export interface ClaimFacts {
   stored(): Promise<boolean>
   /** The name of another file or record that leaves no room for this one. */
   conflict(): Promise<string | undefined>
+  /** Why no further record is kept, if so. */
+  full(): OspError | undefined
+  /** Bytes that lie there of the upload although no record says so. */
+  left(): Promise<number>
 }
 
 export type ClaimDecision =
@@ -41,11 +45,17 @@ export async function decideClaim(
   if (conflict !== undefined) {
     throw new OspError('name-conflict', `${want.name} collides with ${conflict} on the server; choose another name`)
   }
+  const full = record ? undefined : facts.full()
+  if (full) throw full
   const superseded = supersededBy(owner, record, options.takeOver)
   if (same && !options.fresh) return { record: { ...record, ...stamp, owner, superseded }, anew: false }
   const { user, name, size, modifiedAt, algorithm } = want
-  const fresh = { user, name, size, modifiedAt, algorithm, owner, superseded, checkpoints: [], ...stamp }
-  return { record: fresh, anew: true }
+  const left = options.fresh || record ? 0 : await facts.left()
+  const checkpoints = left > 0 ? [{ offset: left, digest: new Uint8Array() }] : []
+  return {
+    record: { user, name, size, modifiedAt, algorithm, owner, superseded, checkpoints, ...stamp },
+    anew: left === 0,
+  }
 }
 
 /** Whether both are the same upload, given that user and name agree. */

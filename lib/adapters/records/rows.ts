@@ -8,9 +8,37 @@ export interface Note {
   readonly modifiedAt: number
   /** Wall time in ms after which it no longer counts. */
   readonly until: number
-  /** `StoredNames.stamp` of the published file: with another stamp it is not that file any more. */
+  /** `StoredNames.stamp` of the published file. */
   readonly stamp: string
+  /** Whether the server has reported it: in its log and to its listeners. */
+  readonly reported: boolean
 }
+
+/** An upload, by what identifies it. */
+export interface Subject {
+  readonly user: string
+  readonly name: string
+}
+
+interface Rows {
+  readonly record: TransferRecord
+  /** A note in the place of the record. */
+  readonly completed: Note
+  /** A note, which says nothing of a record. */
+  readonly note: Note
+  /** There is no record any more. */
+  readonly removed: Subject
+  /** The note was reported. */
+  readonly reported: Subject
+  /** There is no note any more. */
+  readonly forgotten: Subject
+}
+
+/** What a row says. */
+export type Row = { readonly [K in keyof Rows]: { readonly kind: K; readonly value: Rows[K] } }[keyof Rows]
+
+/** No storage counts its tokens so far; above a higher one there would soon be none that a record can hold. */
+const mostToken = 2 ** 52
 
 const whole = z.int().nonnegative()
 const algorithm = z.enum(['md5', 'sha256', 'xxh128'])
@@ -36,7 +64,7 @@ const record = z.object({
   size: whole,
   modifiedAt: whole,
   algorithm,
-  token: whole,
+  token: whole.max(mostToken),
   owner: z.object({ node: whole, instance: whole, session: z.string() }),
   superseded: z.array(z.string()),
   checkpoints: z.array(checkpoint),
@@ -44,33 +72,44 @@ const record = z.object({
   updatedAt: z.number(),
 })
 
-const note = z.object({ file: storedFile, modifiedAt: whole, until: z.number(), stamp: z.string() })
+const note = z.object({
+  file: storedFile,
+  modifiedAt: whole,
+  until: z.number(),
+  stamp: z.string(),
+  reported: z.boolean(),
+})
 
-/** A record as the text that is kept of it. */
-export function writeRecord(value: TransferRecord): string {
-  return JSON.stringify({ ...value, checkpoints: value.checkpoints.map((at) => [at.offset, toHex(at.digest)]) })
+const subject = z.object({ user: userName, name: fileName })
+
+const row = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('record'), value: record }),
+  z.object({ kind: z.enum(['completed', 'note']), value: note }),
+  z.object({ kind: z.enum(['removed', 'reported', 'forgotten']), value: subject }),
+])
+
+/** A row as the bytes that are kept of it. */
+export function writeRow({ kind, value }: Row): Buffer {
+  return Buffer.from(JSON.stringify({ kind, value: kind === 'record' ? plain(value) : value }))
 }
 
-/** The record that a text was made of, or `undefined` if it is damaged. */
-export function readRecord(text: string | undefined): TransferRecord | undefined {
-  return record.safeParse(parse(text)).data
+/** The row that these bytes were made of, or `undefined` if they make no sense. */
+export function readRow(bytes: Buffer): Row | undefined {
+  return row.safeParse(parse(bytes.toString('utf8'))).data as Row | undefined
 }
 
-/** A note as the text that is kept of it. */
-export function writeNote(value: Note): string {
-  return JSON.stringify(value)
+/** The user and the name that a row is about. */
+export const subjectOfRow = (row: Row): Subject =>
+  row.kind === 'completed' || row.kind === 'note' ? row.value.file : row.value
+
+function plain(value: TransferRecord): unknown {
+  return { ...value, checkpoints: value.checkpoints.map((at) => [at.offset, toHex(at.digest)]) }
 }
 
-/** The note that a text was made of, or `undefined` if it is damaged. */
-export function readNote(text: string | undefined): Note | undefined {
-  return note.safeParse(parse(text)).data
-}
-
-function parse(text: string | undefined): unknown {
+function parse(text: string): unknown {
   try {
-    return text === undefined ? undefined : JSON.parse(text)
+    return JSON.parse(text)
   } catch {
-    // A torn text is as good as none.
     return undefined
   }
 }

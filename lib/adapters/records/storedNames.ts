@@ -1,5 +1,6 @@
-import { ancestorsOf, recordKey, recordsBelow, recordsOf, subjectOf } from './keys.ts'
-import type { Shelf } from './shelf.ts'
+import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
+import { ancestorsOf } from './keys.ts'
+import type { UploadLog } from './uploadLog.ts'
 
 /** What the transfer store must know about the published files, and about partial ones. */
 export interface StoredNames {
@@ -8,24 +9,25 @@ export interface StoredNames {
   stored(user: string, name: string): Promise<boolean>
   /** The name of what is stored and leaves no room for a file of this name; a file of just this name does leave it. */
   conflict(user: string, name: string): Promise<string | undefined>
-  /** Changes whenever the published file does; `undefined` if there is none. */
+  /**
+   * Size and time of change of a published file, as a text; `undefined` if there is none. It stays the same where the whole
+   * place is copied with its times, so it holds no number of an inode.
+   */
   stamp(user: string, name: string): Promise<string | undefined>
+  /** Whether a published file has the size and the digest of this one. Reads it, unless the size differs. */
+  isIntact(file: StoredFile): Promise<boolean>
   /** Removes the partial file, if there is one. */
   dropPartial(user: string, name: string): Promise<void>
+  /** Bytes of the partial file of an upload, which it makes durable; 0 where there is none, or one longer than the upload. */
+  partialBytes(want: NewTransfer): Promise<number>
 }
 
 /** The name of a record that leaves no room for another one of this name. */
-export async function conflictingRecord(
-  shelf: Shelf,
-  user: string,
-  name: string,
-  foldsCase: boolean,
-): Promise<string | undefined> {
-  if (foldsCase) return foldedConflict(shelf, user, name)
-  for (const ancestor of ancestorsOf(name)) {
-    if ((await shelf.get(recordKey(user, ancestor))) !== undefined) return ancestor
-  }
-  for await (const [key] of shelf.entries({ ...recordsBelow(user, name), limit: 1 })) return subjectOf(key).name
+export function conflictingRecord(log: UploadLog, user: string, name: string, foldsCase: boolean): string | undefined {
+  if (foldsCase) return foldedConflict(log, user, name)
+  const ancestor = ancestorsOf(name).find((folder) => log.record(user, folder))
+  if (ancestor !== undefined) return ancestor
+  for (const other of log.names(user)) if (other.startsWith(`${name}/`)) return other
   return undefined
 }
 
@@ -35,11 +37,9 @@ function folded(name: string): string {
   return name.toUpperCase().toLowerCase().normalize('NFC')
 }
 
-// The keys are ordered by the names as they are written, so here each record of the user is looked at.
-async function foldedConflict(shelf: Shelf, user: string, name: string): Promise<string | undefined> {
+function foldedConflict(log: UploadLog, user: string, name: string): string | undefined {
   const wanted = folded(name)
-  for await (const [key] of shelf.entries(recordsOf(user))) {
-    const other = subjectOf(key).name
+  for (const other of log.names(user)) {
     if (other !== name && (overlaps(wanted, folded(other)) || overlaps(folded(other), wanted))) return other
   }
   return undefined

@@ -1,5 +1,7 @@
 import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
 import { checkFileName, checkUserName } from '../../names.ts'
+import type { Damage } from '../../ports/mailboxes.ts'
 import type {
   Checkpoint,
   Claim,
@@ -12,36 +14,27 @@ import type {
   TransferStore,
 } from '../../ports/storage.ts'
 import type { Book } from './book.ts'
-import { decideClaim } from './claiming.ts'
-import { allRecords, recordKey, recordsOf } from './keys.ts'
+import { decideClaim, sameUpload } from './claiming.ts'
+import { recordKey } from './keys.ts'
 import { NameTurns } from './nameTurns.ts'
-import { Notes } from './notes.ts'
 import { KeyedQueues } from './queue.ts'
-import { readRecord, writeRecord } from './rows.ts'
+import type { Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 
-/** Records that are kept at hand, so that a checkpoint need not read back what was written last. */
-const recordsAtHand = 256
-
-/** With each note that comes at most so many go, so that they can't pile up and none makes the others wait. */
-const expiredAtOnce = 4
-
-/** The transfer store over any shelf, beside any store of published files. */
+/** The transfer store over any journal, beside any store of published files. */
 export class Transfers implements TransferStore {
   readonly #book: Book
   readonly #names: StoredNames
-  readonly #notes: Notes
+  readonly #wallTime: () => number
   /** Claims of names that collide go one after another, so that the later one finds the record of the earlier. */
   readonly #claims = new NameTurns()
-  /** The latest records as they were written, the longest unchanged first. */
-  readonly #atHand = new Map<string, TransferRecord>()
-  /** What reads a record and writes it back, one after another for each upload. */
+  /** What reads a record or a note and changes it, one after another for each upload. */
   readonly #changes = new KeyedQueues()
 
   constructor(book: Book, names: StoredNames, wallTime: () => number) {
     this.#book = book
     this.#names = names
-    this.#notes = new Notes(book, names, wallTime)
+    this.#wallTime = wallTime
   }
 
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
@@ -52,26 +45,35 @@ export class Transfers implements TransferStore {
   }
 
   async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {
-    await this.#rewrite(claim, (record) => ({ ...record, checkpoints, updatedAt: at }))
+    // Copies, since what is handed in may be part of a larger buffer.
+    const own = checkpoints.map(({ offset, digest }) => ({ offset, digest: Uint8Array.from(digest) }))
+    await this.#rewrite(claim, (record) => ({ ...record, checkpoints: own, updatedAt: at }))
   }
 
   async verified(claim: Claim, file: StoredFile): Promise<void> {
     await this.#rewrite(claim, (record) => ({ ...record, verified: file }))
   }
 
-  async complete(claim: Claim, keepNoteMs: number): Promise<void> {
-    await this.#removeExpiredNotes()
-    await this.#change(claim, async () => {
+  complete(claim: Claim, keepNoteMs: number): Promise<void> {
+    return this.#change(claim, async () => {
       await this.#book.fences.guard(claim, async () => {
-        const { verified, modifiedAt } = await this.#record(claim)
-        if (!verified) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
-        const note = await this.#notes.changesFor(verified, modifiedAt, keepNoteMs)
-        const key = recordKey(claim.user, claim.name)
-        this.#atHand.delete(key)
-        await this.#book.shelf.write([{ key }, ...note])
+        const { verified: file, modifiedAt } = this.#record(claim)
+        if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
+        // A file that was taken away meanwhile leaves a note that answers nothing: it is still to be reported.
+        const stamp = (await this.#names.stamp(file.user, file.storedName)) ?? ''
+        const now = this.#wallTime()
+        await this.#book.log.complete({ file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }, now)
       })
       await this.#book.fences.drop(claim.user, claim.name)
     })
+  }
+
+  reported({ user, name }: StoredFile): Promise<void> {
+    return this.#change({ user, name }, () => this.#book.log.report(user, name))
+  }
+
+  async unreported(): Promise<readonly StoredFile[]> {
+    return this.#book.log.unreported().map(({ file }) => file)
   }
 
   remove(user: string, name: string): Promise<boolean> {
@@ -80,7 +82,7 @@ export class Transfers implements TransferStore {
 
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {
     return this.#change({ user, name }, async () => {
-      const record = await this.#book.record(user, name)
+      const record = this.#book.record(user, name)
       if (!record || record.verified || record.updatedAt >= before) return undefined
       await this.#drop(user, name)
       return record
@@ -88,19 +90,19 @@ export class Transfers implements TransferStore {
   }
 
   forget(user: string, name: string): Promise<void> {
-    return this.#change({ user, name }, () => this.#notes.remove(user, name))
+    return this.#change({ user, name }, () => this.#forget(user, name))
   }
 
   completed(want: NewTransfer): Promise<StoredFile | undefined> {
-    return this.#change(want, () => this.#notes.completed(want))
+    return this.#change(want, () => this.#completed(want))
   }
 
   async *records(user?: string): AsyncIterable<TransferRecord> {
-    const range = user === undefined ? allRecords : recordsOf(checkUserName(user))
-    for await (const [, text] of this.#book.shelf.entries(range)) {
-      const record = readRecord(text)
-      if (record) yield record
-    }
+    yield* this.#book.log.records(user === undefined ? user : checkUserName(user))
+  }
+
+  async damages(): Promise<readonly Damage[]> {
+    return [...this.#book.damages, ...this.#book.log.damages]
   }
 
   async #claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
@@ -111,12 +113,14 @@ export class Transfers implements TransferStore {
       owner,
       options,
       {
-        record: await this.#book.record(user, name),
-        completed: () => this.#notes.completed(want),
+        record: this.#book.record(user, name),
+        completed: () => this.#completed(want),
         stored: () => this.#names.stored(user, name),
         conflict: async () =>
           (await this.#names.conflict(user, name)) ??
-          (await conflictingRecord(this.#book.shelf, user, name, this.#names.foldsCase)),
+          conflictingRecord(this.#book.log, user, name, this.#names.foldsCase),
+        full: () => this.#full(user),
+        left: () => this.#names.partialBytes(want),
       },
       { token: this.#book.fences.next(), updatedAt: options.at },
     )
@@ -127,53 +131,69 @@ export class Transfers implements TransferStore {
     const { record, anew } = decision
     // Before the record, so that no write of the older claim can end after this one is granted.
     await this.#book.fences.raise(user, name, record.token)
-    await this.#put(record)
+    await this.#book.log.put(record)
     // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
     if (anew) await this.#names.dropPartial(user, name)
     return { claim: { user, name, token: record.token }, record }
   }
 
-  async #drop(user: string, name: string): Promise<boolean> {
-    const key = recordKey(user, name)
-    const there = (await this.#book.shelf.get(key)) !== undefined
-    this.#atHand.delete(key)
-    await this.#book.fences.drop(user, name)
-    if (there) await this.#book.shelf.write([{ key }])
-    return there
+  #full(user: string): OspError | undefined {
+    const { log } = this.#book
+    const [own, all] = [log.count(user), log.count()]
+    if (own < fixed.unfinishedPerUser && all < fixed.unfinishedUploads) return undefined
+    const whose = own < fixed.unfinishedPerUser ? `there are ${all}` : `${user} has ${own}`
+    return new OspError(
+      'too-many-uploads',
+      `${whose} unfinished uploads on the server, as many as it keeps; finish or cancel some of them`,
+    )
   }
 
-  async #removeExpiredNotes(): Promise<void> {
-    for (const subject of await this.#notes.expired(expiredAtOnce)) {
-      await this.#change(subject, () => this.#notes.removeExpired(subject.user, subject.name))
+  /** What the note of the same upload says, if one stands and the stored file is still the one it was made of. */
+  async #completed(want: NewTransfer): Promise<StoredFile | undefined> {
+    const { log } = this.#book
+    const note = log.note(want.user, want.name)
+    if (!note) return undefined
+    const { file, until, stamp, modifiedAt } = note
+    if (until < this.#wallTime()) {
+      if (note.reported) await this.#forget(want.user, want.name)
+      return undefined
     }
+    if (!sameUpload({ ...file, modifiedAt }, want)) return undefined
+    const present = await this.#names.stamp(file.user, file.storedName)
+    if (present === undefined) return undefined
+    if (present !== stamp) {
+      // The times can be those of a copy, or what a file system keeps of them: the bytes decide, once.
+      if (!(await this.#names.isIntact(file))) return undefined
+      await log.rewrite({ ...note, stamp: present })
+    }
+    return file
+  }
+
+  async #forget(user: string, name: string): Promise<void> {
+    if (this.#book.log.note(user, name)) await this.#book.log.forget(user, name)
+  }
+
+  async #drop(user: string, name: string): Promise<boolean> {
+    await this.#book.fences.drop(user, name)
+    const isThere = this.#book.record(user, name) !== undefined
+    if (isThere) await this.#book.log.remove(user, name)
+    return isThere
   }
 
   #rewrite(claim: Claim, next: (record: TransferRecord) => TransferRecord): Promise<void> {
     return this.#change(claim, () =>
-      this.#book.fences.guard(claim, async () => {
-        await this.#put(next(await this.#record(claim)))
-      }),
+      this.#book.fences.guard(claim, () => this.#book.log.put(next(this.#record(claim)))),
     )
   }
 
-  async #record({ user, name }: Claim): Promise<TransferRecord> {
-    const record = this.#atHand.get(recordKey(user, name)) ?? (await this.#book.record(user, name))
-    if (!record) throw new OspError('internal', `the record of the upload ${name} of ${user} is damaged`)
+  #record({ user, name }: Claim): TransferRecord {
+    const record = this.#book.record(user, name)
+    if (!record) throw new OspError('internal', `the record of the upload ${name} of ${user} is gone`)
     return record
   }
 
-  async #put(record: TransferRecord): Promise<void> {
-    const key = recordKey(record.user, record.name)
-    // A write that fails may have been done or not: only what is read then is sure.
-    this.#atHand.delete(key)
-    await this.#book.shelf.write([{ key, value: writeRecord(record) }])
-    this.#atHand.set(key, record)
-    const [oldest] = this.#atHand.keys()
-    if (this.#atHand.size > recordsAtHand && oldest !== undefined) this.#atHand.delete(oldest)
-  }
-
-  #change<T>(subject: { user: string; name: string }, work: () => Promise<T>): Promise<T> {
-    return this.#changes.run(recordKey(subject.user, subject.name), () => {
+  #change<T>({ user, name }: Subject, work: () => Promise<T>): Promise<T> {
+    return this.#changes.run(recordKey(user, name), async () => {
       this.#book.checkOpen()
       return work()
     })

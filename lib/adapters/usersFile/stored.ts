@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
-import { exclusively } from './lock.ts'
+import { exclusively } from '../disk/lock.ts'
 import { damaged, mostFileBytes, textOf, type Users, usersIn } from './table.ts'
 
 /** The users as the file had them once. */

@@ -63,6 +63,40 @@ export function* stateNotes(kind: string, trying: Try): Facts {
     )
 
     it(
+      'still counts when other bytes came in the place of the file, and the same ones after them',
+      trying(async ({ storage }) => {
+        const stored = await upload(storage)
+        for (const [name, text] of [
+          ['b', 'HELLO'],
+          ['c', 'hello'],
+        ] as const) {
+          const { claim } = await claimed(storage, { name })
+          await fill(storage, claim, new TextEncoder().encode(text))
+          await using file = await storage.files.open(claim)
+          await file.publish('a', true)
+          assert.deepEqual(await storage.transfers.completed(wanted), text === 'hello' ? stored : undefined)
+        }
+      }),
+    )
+
+    it(
+      'is not reported until that is said, also after a restart',
+      trying(async (trial) => {
+        const stored = await upload(trial.storage)
+        assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
+        await trial.restart()
+        assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
+        await trial.storage.transfers.reported(stored)
+        await trial.storage.transfers.reported({ user: 'bob', name: 'none' })
+        assert.deepEqual(await trial.storage.transfers.unreported(), [])
+        await trial.restart()
+        assert.deepEqual(await trial.storage.transfers.unreported(), [])
+        await upload(trial.storage, { size: 3 }, new TextEncoder().encode('new'))
+        assert.equal((await trial.storage.transfers.unreported()).length, 1)
+      }),
+    )
+
+    it(
       'stands until its time is over',
       trying(async (trial) => {
         await upload(trial.storage, {}, hello, 60_000)
@@ -90,7 +124,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       trying(async ({ storage }) => {
         await upload(storage, {}, hello)
         const { claim } = await claimed(storage, { name: 'b' })
-        await fill(storage, claim)
+        await fill(storage, claim, new TextEncoder().encode('HELLO'))
         await using file = await storage.files.open(claim)
         await file.publish('a', true)
         await claimed(storage)

@@ -12,6 +12,7 @@ import type {
 /** An upload of alice's; its content is `hello`. */
 export const wanted: NewTransfer = { user: 'alice', name: 'a', size: 5, modifiedAt: 1_000, algorithm: 'sha256' }
 export const hello = new TextEncoder().encode('hello')
+const helloDigest = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 
 /** An owner by the number of its session. */
 export const owner = (session: number): Owner => ({
@@ -42,7 +43,7 @@ export async function claimed(
 /** What an upload becomes. */
 export const fileOf = (want: Partial<NewTransfer> = {}, storedName?: string): StoredFile => {
   const { user, name, size, algorithm } = { ...wanted, ...want }
-  return { user, name, storedName: storedName ?? name, replaced: false, size, algorithm, digest: '2cf24dba' }
+  return { user, name, storedName: storedName ?? name, replaced: false, size, algorithm, digest: helloDigest }
 }
 
 /** Writes and flushes the whole content under a claim, and closes the partial file. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
@@ -17,11 +17,19 @@ spec('a data directory', (it) => {
       await using file = await storage.files.open(claim)
       await file.publish('x/a', true)
       const modes = await Promise.all(
-        ['.', 'records', 'partial', 'files', 'files/alice', 'files/alice/x', 'files/alice/x/a', 'daemon.json'].map(
-          async (path) => ((await lstat(join(data, path))).mode & 0o777).toString(8),
-        ),
+        [
+          '.',
+          'uploads',
+          'lock',
+          'partial',
+          'files',
+          'files/alice',
+          'files/alice/x',
+          'files/alice/x/a',
+          'daemon.json',
+        ].map(async (path) => ((await lstat(join(data, path))).mode & 0o777).toString(8)),
       )
-      assert.deepEqual(modes, ['700', '700', '700', '700', '700', '700', '600', '600'])
+      assert.deepEqual(modes, ['700', '700', '700', '700', '700', '700', '700', '600', '600'])
     }),
   )
 
@@ -29,12 +37,13 @@ spec('a data directory', (it) => {
     'carries the version of its format',
     withData(async (data) => {
       await (await opened(data))[Symbol.asyncDispose]()
-      assert.equal(await readFile(join(data, 'format'), 'utf8'), 'ospd 1\n')
+      assert.equal(await readFile(join(data, 'format'), 'utf8'), 'ospd 2 8fa03071\n')
     }),
   )
 
   for (const [format, message] of [
-    ['ospd 2\n', /says version 2/],
+    ['ospd 1\n', /says version 1.*finish its uploads.*new data directory/],
+    ['ospd 2\n', /is damaged/],
     ['', /is damaged/],
     ['something else', /is damaged/],
   ] as const) {
@@ -77,11 +86,38 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'whose records are damaged is named, with what to do',
+    'whose format is damaged gets it anew where all else is there, and that is reported',
     withData(async (data) => {
       await (await opened(data))[Symbol.asyncDispose]()
-      await writeFile(join(data, 'records', 'CURRENT'), 'nonsense')
-      await assert.rejects(opened(data), { code: 'internal', message: /data\/records cannot be opened.*backup/ })
+      const format = join(data, 'format')
+      const bytes = await readFile(format)
+      for (let at = 0; at < bytes.length; at++) {
+        const flipped = Buffer.from(bytes)
+        flipped[at] = (flipped[at] ?? 0) ^ 1
+        await writeFile(format, flipped)
+        await using storage = await opened(data)
+        assert.deepEqual(
+          (await storage.transfers.damages()).map(({ file }) => file),
+          [format],
+        )
+        assert.deepEqual(await readFile(format), bytes)
+      }
+    }),
+  )
+
+  it(
+    'opens whatever lies in its lock',
+    withData(async (data) => {
+      await (await opened(data))[Symbol.asyncDispose]()
+      const lock = join(data, 'lock')
+      for (const name of await readdir(lock)) {
+        for (const content of ['', 'nonsense']) {
+          await writeFile(join(lock, name), content)
+          await (await opened(data))[Symbol.asyncDispose]()
+        }
+        await rm(join(lock, name), { force: true })
+        await (await opened(data))[Symbol.asyncDispose]()
+      }
     }),
   )
 })
@@ -93,7 +129,7 @@ spec('the lock of a data directory', (it) => {
       const storage = await opened(data)
       await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${process.pid}, since`) })
       await storage[Symbol.asyncDispose]()
-      assert.deepEqual((await readdir(data)).sort(), ['files', 'format', 'mailboxes', 'partial', 'records'])
+      assert.deepEqual((await readdir(data)).sort(), ['files', 'format', 'lock', 'mailboxes', 'partial', 'uploads'])
       await (await opened(data))[Symbol.asyncDispose]()
     }),
   )

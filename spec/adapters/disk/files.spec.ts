@@ -69,17 +69,19 @@ spec('the published files of a data directory', (it) => {
 
 spec('the partial files of a data directory', (it) => {
   it(
-    'that have no record are removed at the start, whatever they are',
+    'stay at the start where no record says that they are removed, and what is no such file goes',
     withData(async (data) => {
       const storage = await opened(data)
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       await storage[Symbol.asyncDispose]()
       const [kept] = await readdir(join(data, 'partial'))
-      await writeFile(join(data, 'partial', '00000000000000000000000000000000.part'), 'left over')
+      const orphan = '00000000000000000000000000000000.part'
+      await writeFile(join(data, 'partial', orphan), 'left over')
+      await writeFile(join(data, 'partial', 'other.part'), 'left over')
       await mkdir(join(data, 'partial', 'directory'))
       await using _again = await opened(data)
-      assert.deepEqual(await readdir(join(data, 'partial')), [kept])
+      assert.deepEqual((await readdir(join(data, 'partial'))).sort(), [orphan, kept])
     }),
   )
 

@@ -88,7 +88,13 @@ for (const [what, act] of facts) {
       )
     }
 
-    for (const path of ['mailboxes/00000001.log', 'mailboxes/00000009.log', 'records/CURRENT', 'records/LOCK']) {
+    for (const path of [
+      'mailboxes/00000001.log',
+      'mailboxes/00000009.log',
+      'uploads/00000001.log',
+      'lock/CURRENT',
+      'lock/LOCK',
+    ]) {
       it(
         `in the place of ${path} is refused by its name at the start, and nothing hangs`,
         withData(async (data) => {

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict'
-import { link, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { cp, link, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ClassicLevel } from 'classic-level'
-import { LevelShelf } from '../../../lib/adapters/disk/levelShelf.ts'
-import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { headerBytes } from '../../../lib/adapters/disk/journalFormat.ts'
 import {
   claimed,
   contentOf,
@@ -11,11 +9,14 @@ import {
   fill,
   hello,
   recordsOf,
+  resume,
   start,
   upload,
+  wanted,
 } from '../../../lib/contract/storage/steps.ts'
 import type { Claim, Storage } from '../../../lib/ports/storage.ts'
 import { canMount, smallDisk, temporaryDirectory } from '../../contract/storage/places.ts'
+import { ballast } from '../../support/ballast.ts'
 import { spec } from '../../support/spec.ts'
 import { opened } from './data.ts'
 
@@ -77,73 +78,127 @@ spec('a file whose publishing a crash interrupted', (it) => {
   )
 })
 
-spec('records that are damaged', (it) => {
-  for (const damage of ['', '{"user":"alice"', '{"user":"alice"}', 'null']) {
-    it(`are dropped with their partial files, and the others stand: ${JSON.stringify(damage)}`, async () => {
-      await using directory = await temporaryDirectory()
-      const before = await opened(directory.path)
-      await fill(before, (await claimed(before)).claim)
-      const other = await claimed(before, { name: 'b' })
-      await fill(before, other.claim)
-      await before[Symbol.asyncDispose]()
-      const level = new ClassicLevel(join(directory.path, 'records'))
-      await level.put('transfer\0alice\0a', damage)
-      await level.close()
-      await using storage = await opened(directory.path)
-      assert.deepEqual(await recordsOf(storage), [other.record])
-      assert.equal((await readdir(join(directory.path, 'partial'))).length, 1)
-      assert.equal(await contentOf(storage, other.claim), 'hello')
-      assert.deepEqual((await claimed(storage)).record.checkpoints, [])
-    })
-  }
+/** The paths of the journal of uploads. */
+const rowsIn = (data: string) => join(data, 'uploads', '00000001.log')
 
-  it('count as none when a note is damaged', async () => {
+spec('records that are damaged', (it) => {
+  it('cost only the one that a flipped bit has hit, at every place, and its bytes are taken up again', async () => {
     await using directory = await temporaryDirectory()
     const before = await opened(directory.path)
-    await upload(before)
+    const names = ['a', 'b', 'c']
+    for (const name of names) {
+      const { claim } = await claimed(before, { name })
+      await fill(before, claim)
+      await before.transfers.checkpoint(claim, [{ offset: 5, digest: Uint8Array.of(1) }], 1)
+    }
+    await upload(before, { name: 'stored' })
     await before[Symbol.asyncDispose]()
-    const level = new ClassicLevel(join(directory.path, 'records'))
-    await level.put('note\0alice\0a', '{"until":')
-    await level.close()
-    await using storage = await opened(directory.path)
-    await claimed(storage)
+    const bytes = await readFile(rowsIn(directory.path))
+    for (let at = 0; at < bytes.length; at += 17) {
+      const flipped = Buffer.from(bytes)
+      flipped[at] = (flipped[at] ?? 0) ^ 0x20
+      await writeFile(rowsIn(directory.path), flipped)
+      await using storage = await opened(directory.path)
+      const found = await recordsOf(storage)
+      const whole = found.filter(({ checkpoints }) => checkpoints.length === 1).map(({ name }) => name)
+      const isNoted = (await storage.transfers.completed({ ...wanted, name: 'stored' })) !== undefined
+      assert.ok(whole.length + (isNoted ? 1 : 0) >= 3, `${at}: ${whole} and ${isNoted}`)
+      // The first bytes say twice what they say.
+      if (at >= headerBytes) assert.equal((await storage.transfers.damages()).length, 1, `${at}`)
+      const lost = names.find((name) => !found.some((record) => record.name === name))
+      if (lost === undefined) continue
+      const [orphan] = await storage.files.sweep(0)
+      assert.deepEqual([orphan?.bytes, orphan?.removed], [5, false])
+      const { claim, record } = await claimed(storage, { name: lost })
+      assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
+      assert.equal(await contentOf(storage, claim), 'hello')
+    }
   })
+
+  it('leave partial files that are kept, and removed when they are old or empty', async () => {
+    await using directory = await temporaryDirectory()
+    const before = await opened(directory.path)
+    await fill(before, (await claimed(before)).claim)
+    await fill(before, (await claimed(before, { name: 'b' })).claim, new Uint8Array(0))
+    const other = await claimed(before, { name: 'c' })
+    await fill(before, other.claim)
+    await before[Symbol.asyncDispose]()
+    const rows = await readFile(rowsIn(directory.path))
+    await writeFile(rowsIn(directory.path), rows.subarray(0, headerBytes))
+    await using storage = await opened(directory.path)
+    const removed = async (before: number) => (await storage.files.sweep(before)).map((orphan) => orphan.removed).sort()
+    assert.deepEqual(await removed(0), [false, false, true])
+    assert.deepEqual(await removed(Date.now() - 60_000), [false, false])
+    await claimed(storage, { name: 'c' })
+    assert.deepEqual(await removed(Date.now() + 60_000), [true])
+    assert.deepEqual(await removed(Date.now() + 60_000), [])
+  })
+})
+
+spec('a partial file whose record is lost', (it) => {
+  const lost = (proof: (storage: Storage) => Promise<void>) => async () => {
+    await using directory = await temporaryDirectory()
+    const before = await opened(directory.path)
+    await fill(before, (await claimed(before)).claim)
+    await before[Symbol.asyncDispose]()
+    await rm(join(directory.path, 'uploads'), { recursive: true })
+    await using storage = await opened(directory.path)
+    await proof(storage)
+  }
+
+  it(
+    'is taken up by an upload of that name that goes on',
+    lost(async (storage) => {
+      const { claim, record } = await claimed(storage)
+      assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
+      assert.equal(await contentOf(storage, claim), 'hello')
+    }),
+  )
+
+  for (const [what, want, options] of [
+    ['that begins anew', {}, start],
+    ['that is shorter', { size: 4 }, resume],
+    ['of another user', { user: 'bob' }, resume],
+  ] as const) {
+    it(
+      `is not taken up by an upload ${what}`,
+      lost(async (storage) => {
+        const { claim, record } = await claimed(storage, want, options)
+        assert.deepEqual(record.checkpoints, [])
+        assert.equal(await contentOf(storage, claim), '')
+      }),
+    )
+  }
+})
+
+spec('a copy of a data directory', (it) => {
+  for (const [what, keepsTimes] of [
+    ['with its times', true],
+    ['without its times', false],
+  ] as const) {
+    it(`${what} knows what is stored, and what was changed since`, async () => {
+      await using directory = await temporaryDirectory()
+      const data = join(directory.path, 'data')
+      const before = await opened(data)
+      for (const name of ['a', 'b', 'c']) await upload(before, { name })
+      await before[Symbol.asyncDispose]()
+      const copy = join(directory.path, 'copy')
+      await cp(data, copy, { recursive: true, preserveTimestamps: keepsTimes })
+      if (!keepsTimes) await utimes(join(copy, 'files/alice/a'), 1, 1)
+      await writeFile(join(copy, 'files/alice/b'), 'HELLO')
+      await writeFile(join(copy, 'files/alice/c'), 'longer')
+      await using storage = await opened(copy)
+      const answers = await Promise.all(['a', 'b', 'c'].map((name) => storage.transfers.completed({ ...wanted, name })))
+      assert.deepEqual(
+        answers.map((file) => file?.name),
+        ['a', undefined, undefined],
+      )
+    })
+  }
 })
 
 spec('records on a full disk', (it) => {
   if (!canMount) return it.skip('are refused', 'this process may not mount a small disk')
-
-  it('are refused, and those written when there is room again outlive a crash', async () => {
-    await using directory = await smallDisk(3_000_000)
-    const ballast = join(directory.path, 'ballast')
-    await writeFile(ballast, new Uint8Array(2_000_000))
-    const records = join(directory.path, 'records')
-    const shelf = await LevelShelf.open(records)
-    // Random, so that it is not compressed away.
-    const value = Buffer.from(nodePlatform().random.bytes(24_000, 'a spec')).toString('hex')
-    let written = 0
-    const untilFull = async () => {
-      for (; ; written++) await shelf.write([{ key: `before ${written}`, value }])
-    }
-    await assert.rejects(untilFull(), { code: 'disk-full' })
-    await rm(ballast)
-    for (let index = 0; index < 3; index++) await shelf.write([{ key: `after ${index}`, value }])
-    // A copy of the files as they are now: what a crash would leave.
-    await using copy = await temporaryDirectory()
-    for (const name of await readdir(records)) {
-      await writeFile(join(copy.path, name), await readFile(join(records, name)))
-    }
-    await shelf.close()
-    const again = await LevelShelf.open(copy.path)
-    const keys: string[] = []
-    for await (const [key] of again.entries({ from: '', below: '~' })) keys.push(key)
-    await again.close()
-    assert.deepEqual(
-      keys.filter((key) => key.startsWith('after')),
-      ['after 0', 'after 1', 'after 2'],
-    )
-    assert.equal(keys.length, written + 3)
-  })
 
   it('refuse a claim, and grant it when there is room again', async () => {
     await using directory = await smallDisk(3_000_000)
@@ -157,5 +212,18 @@ spec('records on a full disk', (it) => {
     )
     await rm(join(directory.path, 'ballast'))
     await upload(storage, {}, hello)
+  })
+
+  it('do not keep a directory from opening that is full to its last byte', async () => {
+    await using directory = await smallDisk(3_000_000)
+    const data = join(directory.path, 'data')
+    const before = await opened(data)
+    const { record } = await claimed(before)
+    await upload(before, { name: 'b' })
+    await before[Symbol.asyncDispose]()
+    using _ = ballast(directory.path, 0)
+    await using storage = await opened(data)
+    assert.deepEqual(await recordsOf(storage), [record])
+    assert.ok(await storage.transfers.completed({ ...wanted, name: 'b' }))
   })
 })

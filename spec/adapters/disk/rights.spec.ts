@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
 
-const directories = ['files', 'partial', 'records', 'mailboxes', 'tls']
+const directories = ['files', 'partial', 'lock', 'uploads', 'mailboxes', 'tls']
 const files = ['format', 'daemon.json', 'users.json']
 
 /** Runs `proof` with a data directory that has every part, and that nobody has open. */

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Appended, Journal, Piece, Place, Segment } from '../../../lib/adapters/mailboxes/journal.ts'
+import type { Appended, Journal, Piece, Place, Segment } from '../../../lib/adapters/journal/journal.ts'
 import type { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { OspError } from '../../../lib/errors.ts'
 import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
@@ -82,6 +82,8 @@ export class BrittleJournal implements Journal {
     }
     await this.#disk.drop()
   }
+
+  note(): void {}
 
   free(): Promise<number> {
     return this.#disk.free()

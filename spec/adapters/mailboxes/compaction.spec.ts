@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { setImmediate } from 'node:timers/promises'
-import type { Journal } from '../../../lib/adapters/mailboxes/journal.ts'
+import type { Journal } from '../../../lib/adapters/journal/journal.ts'
 import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
-import { MemoryShelf } from '../../../lib/adapters/memory/memoryShelf.ts'
-import { recordKey } from '../../../lib/adapters/records/keys.ts'
+import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
 import { conflictingRecord } from '../../../lib/adapters/records/storedNames.ts'
+import { UploadLog } from '../../../lib/adapters/records/uploadLog.ts'
 import { spec } from '../../support/spec.ts'
+import { recordOf } from './rowsOf.ts'
 
 async function conflict(there: string, name: string, foldsCase: boolean): Promise<string | undefined> {
-  const shelf = new MemoryShelf()
-  await shelf.write([
-    { key: recordKey('alice', there), value: '{}' },
-    { key: recordKey('alicE', 'A'), value: '{}' },
-  ])
-  return conflictingRecord(shelf, 'alice', name, foldsCase)
+  const journal = new MemoryJournal(1_000_000, Number.POSITIVE_INFINITY, () => false)
+  const log = await UploadLog.open(journal, nodePlatform(), 10)
+  await log.put(recordOf({ user: 'alice', name: there }))
+  await log.put(recordOf({ user: 'alicE', name: 'A' }))
+  return conflictingRecord(log, 'alice', name, foldsCase)
 }
 
 spec('a record whose name leaves no room for another', (it) => {

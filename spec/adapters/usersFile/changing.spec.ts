@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { exclusively } from '../../../lib/adapters/usersFile/lock.ts'
+import { exclusively } from '../../../lib/adapters/disk/lock.ts'
 import { usersFile } from '../../../lib/adapters/usersFile.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { canMount, smallDisk, temporaryDirectory } from '../../contract/storage/places.ts'
@@ -22,7 +22,7 @@ async function removeAll(directory: string, pattern: RegExp): Promise<void> {
 async function changeForEver(directory: string) {
   const url = (path: string) => JSON.stringify(new URL(`../../../lib/adapters/${path}`, import.meta.url).href)
   const code = `
-    import { exclusively } from ${url('usersFile/lock.ts')}
+    import { exclusively } from ${url('disk/lock.ts')}
     await exclusively(${JSON.stringify(join(directory, 'users.lock'))}, () => {
       console.log('at it')
       return new Promise(() => setInterval(() => {}, 1_000))

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { Layout } from '../../../lib/adapters/disk/layout.ts'
 import { MemoryFiles } from '../../../lib/adapters/memory/memoryFiles.ts'
-import { MemoryShelf } from '../../../lib/adapters/memory/memoryShelf.ts'
+import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
 import { Book } from '../../../lib/adapters/records/book.ts'
-import { expiryKey, noteKey, recordKey } from '../../../lib/adapters/records/keys.ts'
-import { writeNote, writeRecord } from '../../../lib/adapters/records/rows.ts'
+import { type Note, type Row, writeRow } from '../../../lib/adapters/records/rows.ts'
 import { Transfers } from '../../../lib/adapters/records/transfers.ts'
+import { UploadLog } from '../../../lib/adapters/records/uploadLog.ts'
 import { fileOf, hello, owner, resume, start, takeOver, wanted } from '../../../lib/contract/storage/steps.ts'
 import type { Claimed, StoredFile, TransferRecord } from '../../../lib/ports/storage.ts'
 import { coded } from '../codes.ts'
@@ -16,6 +17,7 @@ import { type Pieces, plainTarget } from '../target.ts'
 
 const at = 1_000_000
 const layout = new Layout('/data')
+const platform = nodePlatform()
 
 const record: TransferRecord = {
   ...wanted,
@@ -27,46 +29,42 @@ const record: TransferRecord = {
   updatedAt: at,
 }
 const { verified: _, ...unfinished } = record
-const note = { file: fileOf(), modifiedAt: wanted.modifiedAt, until: at + 5, stamp: '1' }
+const note: Note = { file: fileOf(), modifiedAt: wanted.modifiedAt, until: at + 5, stamp: '1', reported: false }
 
 /** What a store of records finds: whatever lies there, it opens, and every call ends as it says. */
 export const recordsTarget = plainTarget({ make, run })
 
-/** Keys and texts, in turn. */
+/** Rows, some of them damaged. */
 function make(draw: Draw): Pieces {
-  return draw
-    .some(1, 5, () => {
-      const name = draw.pick(['a', 'a', 'b', 'a/b', '../a', ''])
-      const texts = [
-        { ...record, name },
-        { ...unfinished, name },
-      ]
-      const entry = draw.pick<() => readonly [string, unknown]>([
-        () => [recordKey('alice', name), JSON.parse(writeRecord(draw.pick(texts)))],
-        () => [noteKey('alice', name), JSON.parse(writeNote(note))],
-        () => [expiryKey(draw.pick([0, at, at + 5]), 'alice', name), ''],
-      ])
-      const [key, value] = entry()
-      const bytes = Buffer.from(key)
-      return [draw.once(6) ? mutated(bytes, draw) : bytes, value === '' ? bytes.subarray(0, 0) : jsonLike(value, draw)]
-    })
-    .flat()
+  return draw.some(1, 5, () => {
+    const name = draw.pick(['a', 'a', 'b', 'a/b', '../a', ''])
+    const subject = { user: 'alice', name }
+    const row = draw.pick<() => Row>([
+      () => ({ kind: 'record', value: draw.pick([record, unfinished].map((each) => ({ ...each, name }))) }),
+      () => ({ kind: draw.pick(['completed', 'note'] as const), value: { ...note, file: { ...note.file, name } } }),
+      () => ({ kind: draw.pick(['removed', 'reported', 'forgotten'] as const), value: subject }),
+    ])
+    const bytes = writeRow(row())
+    return draw.once(6) ? mutated(bytes, draw) : jsonLike(JSON.parse(bytes.toString()), draw)
+  })
 }
 
 async function run(pieces: Pieces): Promise<void> {
-  const shelf = new MemoryShelf()
-  const texts = pieces.map((piece) => Buffer.from(piece).toString('utf8'))
-  for (let index = 0; index < texts.length; index += 2) {
-    await shelf.write([{ key: texts[index] ?? '', value: texts[index + 1] ?? '' }])
-  }
+  const journal = new MemoryJournal(400, 1_000_000, () => false)
+  for (const piece of pieces) if (piece.length > 0) await journal.append([Buffer.from(piece)])
   const book = new Book()
-  const files = new MemoryFiles(book, 1_000, () => false)
+  const files = new MemoryFiles(
+    book,
+    1_000,
+    () => false,
+    () => platform.digests,
+  )
   const transfers = new Transfers(book, files, () => at)
-  const found: TransferRecord[] = []
+  const log = await UploadLog.open(journal, platform, 3)
+  await book.open(log)
   // The disk looks for the partial file of each.
-  await book.open(shelf, (each) => found.push({ ...each, name: each.name && layout.partialName(each.user, each.name) }))
+  for (const { user, name } of [...log.records(), ...log.takeRemoved()]) layout.partialName(user, name)
   const listed = await listedBy(transfers)
-  assert.equal(listed.length, found.length)
   for (const { user, name } of listed) await coded(() => transfers.expire(user, name, at + 1), 'bad-name')
   await coded(() => transfers.completed(wanted))
   for (const options of [resume, takeOver, start]) {

@@ -1,15 +1,34 @@
 import { OspError } from '../../errors.ts'
 import type { Rider } from './commits.ts'
-import type { Found, Journal } from './journal.ts'
-import type { Ledger } from './ledger.ts'
-import { Moving } from './moving.ts'
+import type { Found, Journal, Place } from './journal.ts'
 
 /** A journal may have so many segments more than twice what lives in it. */
 const slackSegments = 4
 /** Bytes that may be moved for one that is appended. */
 const movedPerAppended = 4
 
+/** Records that are to be appended again, since what they say still counts. */
+export interface Moved {
+  readonly records: readonly Buffer[]
+  /** They are durable; `placeOf` says where each of them lies now, by its index. */
+  moved(placeOf: (index: number) => Place): void
+}
+
+/** What is in a journal, as far as it is kept in memory. */
+export interface Contents {
+  /** Bytes that a journal of what still counts would have at least. */
+  readonly liveBytes: number
+  /**
+   * Picks what still counts of these records of the oldest segment, `segment`; `isLast`: no others of that segment follow. It must know
+   * of all that is in the journal, and in the group in front of what it returns.
+   */
+  move(segment: number, records: readonly Found[], isLast: boolean): Moved
+  /** Forgets all that still lies in this segment: it cannot be read. */
+  lose(segment: number): void
+}
+
 interface Chunk {
+  readonly segment: number
   readonly records: readonly Found[]
   readonly isLast: boolean
   readonly moved: () => void
@@ -18,11 +37,11 @@ interface Chunk {
 
 /**
  * Keeps the journal short, the oldest first: what still counts in its oldest segment is moved behind everything else,
- * then that segment is dropped. So what says that a message is gone is never dropped before what says that it is there.
+ * then that segment is dropped. So what says that something is gone is never dropped before what says that it is there.
  */
 export class Compaction {
   readonly #journal: Journal
-  readonly #ledger: Ledger
+  readonly #contents: Contents
   readonly #wake: () => void
   /** Bytes that may be moved before more is appended: or copies of what was copied before could keep it busy forever. */
   #allowance: number
@@ -31,9 +50,9 @@ export class Compaction {
   #stopped = false
 
   /** `wake` lets a group be committed, if only with what is moved. */
-  constructor(journal: Journal, ledger: Ledger, wake: () => void) {
+  constructor(journal: Journal, contents: Contents, wake: () => void) {
     this.#journal = journal
-    this.#ledger = ledger
+    this.#contents = contents
     this.#wake = wake
     this.#allowance = totalBytes(journal)
   }
@@ -44,22 +63,17 @@ export class Compaction {
     if (!this.#work && this.#isDue()) this.#work = this.#run()
   }
 
-  /** The next records to be moved. The ledger must know of all that is in the journal, and in the group in front of them. */
+  /** The next records to be moved, behind a group whose changes the contents know of. */
   rider(): Rider | undefined {
     const chunk = this.#chunk
     if (!chunk) return undefined
     this.#chunk = undefined
-    const moving = new Moving(this.#ledger)
-    for (const found of chunk.records) moving.add(found)
-    const { records, held } = moving.end(chunk.isLast)
+    const { records, moved } = this.#contents.move(chunk.segment, chunk.records, chunk.isLast)
     for (const { length } of records) this.#allowance -= length
     return {
       records,
       durable: (segment, offsets, from) => {
-        for (const [index, message] of held) {
-          const place = { segment, offset: offsets[from + index] ?? 0, length: records[index]?.length ?? 0 }
-          this.#ledger.locate(message, place)
-        }
+        moved((index) => ({ segment, offset: offsets[from + index] ?? 0, length: records[index]?.length ?? 0 }))
         chunk.moved()
       },
       failed: chunk.failed,
@@ -77,7 +91,7 @@ export class Compaction {
   #isDue(): boolean {
     const { segments, segmentBytes } = this.#journal
     if (this.#stopped || segments.length < 2 || this.#allowance <= 0) return false
-    return totalBytes(this.#journal) > 2 * this.#ledger.liveBytes + slackSegments * segmentBytes
+    return totalBytes(this.#journal) > 2 * this.#contents.liveBytes + slackSegments * segmentBytes
   }
 
   async #run(): Promise<void> {
@@ -95,17 +109,17 @@ export class Compaction {
     let from: number | undefined
     do {
       const { records, next } = await this.#journal.load(oldest.number, from)
-      await this.#move(records, next === undefined)
+      await this.#move(oldest.number, records, next === undefined)
       from = next
     } while (from !== undefined)
-    this.#ledger.lose(oldest.number)
+    this.#contents.lose(oldest.number)
     await this.#journal.drop()
   }
 
-  #move(records: readonly Found[], isLast: boolean): Promise<void> {
+  #move(segment: number, records: readonly Found[], isLast: boolean): Promise<void> {
     return new Promise((moved, failed) => {
       if (this.#stopped) return failed(closed())
-      this.#chunk = { records, isLast, moved, failed }
+      this.#chunk = { segment, records, isLast, moved, failed }
       this.#wake()
     })
   }

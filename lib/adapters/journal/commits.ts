@@ -109,7 +109,7 @@ export class Commits {
       if (reserveBytes !== undefined && record && !this.#room.has(record.length, reserveBytes)) {
         refused = true
         step.undo()
-        reject(new OspError('disk-full', 'the disk of the server has no room for messages'))
+        reject(new OspError('disk-full', 'the disk of the server has no room left'))
         return false
       }
       if (record) this.#room.take(record.length)

@@ -40,8 +40,8 @@ export interface Journal {
   readonly segments: readonly Segment[]
   readonly segmentBytes: number
   /**
-   * Appends records, durably and in their order; called again only when it has settled. A crash leaves the first few of
-   * them, or all. Rejects with `disk-full` (not one of them is there) or `internal` (perhaps they are; as long as that is
+   * Appends records, durably and in their order; called again only when it has settled. A crash leaves any of them. None is
+   * empty or begins with a zero. Rejects with `disk-full` (not one of them is there) or `internal` (perhaps they are; as long as that is
    * open, every further call rejects too).
    */
   append(records: readonly Buffer[]): Promise<Appended>
@@ -55,5 +55,19 @@ export interface Journal {
   free(): Promise<number>
   /** What could not be read since it was opened. */
   readonly damages: readonly Damage[]
+  /** Adds a record to these that can be read, but says nothing that makes sense. */
+  note(place: Place): void
   close(): Promise<void>
+}
+
+/** Every record of a journal that can be read, the oldest first. */
+export async function* recordsOf(journal: Journal): AsyncGenerator<Found> {
+  for (const { number } of journal.segments) {
+    let from: number | undefined
+    do {
+      const { records, next }: Piece = await journal.load(number, from)
+      yield* records
+      from = next
+    } while (from !== undefined)
+  }
 }

@@ -1,0 +1,325 @@
+import type { Platform } from '../../ports/platform.ts'
+import type { TransferRecord } from '../../ports/storage.ts'
+import { Commits } from '../journal/commits.ts'
+import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
+import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
+import { Room } from '../journal/room.ts'
+import { recordKey, subjectOf } from './keys.ts'
+import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
+
+/** What holds of a subject at present, and where in the journal that is said. */
+class Entry<T> implements Place {
+  value: T
+  /** -1 until it is durable, and `length` is 0 then. */
+  segment = -1
+  offset = 0
+  length = 0
+  isCurrent = false
+
+  constructor(value: T) {
+    this.value = value
+  }
+
+  isAt({ segment, offset }: Place): boolean {
+    return this.segment === segment && this.offset === offset
+  }
+}
+
+/** The present entries by `recordKey`, those that were set last behind the others. */
+class Table<T> {
+  /** Of the rows that say what holds. */
+  bytes = 0
+  readonly #entries = new Map<string, Entry<T>>()
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get({ user, name }: Subject): Entry<T> | undefined {
+    return this.#entries.get(recordKey(user, name))
+  }
+
+  values(): Iterable<Entry<T>> {
+    return this.#entries.values()
+  }
+
+  /** Puts an entry in the place of the former one, or only takes that away; returns it. */
+  swap({ user, name }: Subject, next: Entry<T> | undefined): Entry<T> | undefined {
+    const key = recordKey(user, name)
+    const former = this.#entries.get(key)
+    if (former) {
+      this.bytes -= former.length
+      former.isCurrent = false
+      this.#entries.delete(key)
+    }
+    if (next) {
+      this.bytes += next.length
+      next.isCurrent = true
+      this.#entries.set(key, next)
+    }
+    return former
+  }
+
+  /** Says where an entry is durable. */
+  locate(entry: Entry<T>, { segment, offset, length }: Place): void {
+    if (entry.isCurrent) this.bytes += length - entry.length
+    entry.segment = segment
+    entry.offset = offset
+    entry.length = length
+  }
+}
+
+/**
+ * The records of unfinished uploads and the notes of completed ones: all in memory, and each change of them in a journal.
+ * A change is seen at once, the call resolves when it is durable; if that fails it is taken back. Changes of one subject must
+ * be asked for one after another.
+ */
+export class UploadLog implements Contents {
+  readonly #journal: Journal
+  readonly #commits: Commits
+  readonly #compaction: Compaction
+  readonly #records = new Table<TransferRecord>()
+  readonly #notes = new Table<Note>()
+  /** The names of the records of each user. */
+  readonly #names = new Map<string, Set<string>>()
+  /** Keys of the records that the journal says were removed, while it is opened. */
+  readonly #removed = new Set<string>()
+  readonly #mostNotes: number
+
+  private constructor(journal: Journal, platform: Platform, mostNotes: number) {
+    this.#journal = journal
+    this.#mostNotes = mostNotes
+    this.#compaction = new Compaction(journal, this, () => this.#commits.wake())
+    this.#commits = new Commits(journal, new Room(journal, () => platform.clock.now()), {
+      rider: () => this.#compaction.rider(),
+      committed: (bytes) => this.#compaction.consider(bytes),
+    })
+  }
+
+  /** Reads the journal, which is closed with the log, also if this rejects. */
+  static async open(journal: Journal, platform: Platform, mostNotes: number): Promise<UploadLog> {
+    const log = new UploadLog(journal, platform, mostNotes)
+    try {
+      for await (const found of recordsOf(journal)) log.enter(found)
+    } catch (error) {
+      await journal.close()
+      throw error
+    }
+    log.#compaction.consider(0)
+    return log
+  }
+
+  /** Resolves when what was asked before has ended. */
+  async close(): Promise<void> {
+    await this.#compaction.stop()
+    await this.#commits.idle()
+    await this.#journal.close()
+  }
+
+  get damages(): Journal['damages'] {
+    return this.#journal.damages
+  }
+
+  get liveBytes(): number {
+    return this.#records.bytes + this.#notes.bytes
+  }
+
+  /** How many records there are, in all or of one user. */
+  count(user?: string): number {
+    return user === undefined ? this.#records.size : (this.#names.get(user)?.size ?? 0)
+  }
+
+  record(user: string, name: string): TransferRecord | undefined {
+    return this.#records.get({ user, name })?.value
+  }
+
+  /** The names of the records of a user. */
+  names(user: string): Iterable<string> {
+    return this.#names.get(user) ?? []
+  }
+
+  /** Every record, or those of one user, as they stand when this is called. */
+  records(user?: string): readonly TransferRecord[] {
+    if (user === undefined) return Array.from(this.#records.values(), ({ value }) => value)
+    return Array.from(this.names(user)).flatMap((name) => this.record(user, name) ?? [])
+  }
+
+  /** Whose records the journal says were removed, and that did not come again since. Tells it once. */
+  takeRemoved(): readonly Subject[] {
+    // A later record can be what is damaged: nothing is known of its partial file then.
+    const removed = this.damages.length === 0 ? Array.from(this.#removed, subjectOf) : []
+    this.#removed.clear()
+    return removed
+  }
+
+  note(user: string, name: string): Note | undefined {
+    return this.#notes.get({ user, name })?.value
+  }
+
+  /** The notes that were not reported. */
+  unreported(): readonly Note[] {
+    return Array.from(this.#notes.values(), ({ value }) => value).filter(({ reported }) => !reported)
+  }
+
+  /** Puts a record in place of the former one: durable. */
+  put(record: TransferRecord): Promise<void> {
+    const entry = new Entry(record)
+    const former = this.#swapRecord(record, entry)
+    return this.#add({ kind: 'record', value: record }, this.#records, entry, () => this.#swapRecord(record, former))
+  }
+
+  /** Removes a record: durable. */
+  remove(user: string, name: string): Promise<void> {
+    const subject = { user, name }
+    const former = this.#swapRecord(subject, undefined)
+    return this.#add({ kind: 'removed', value: subject }, this.#records, undefined, () =>
+      this.#swapRecord(subject, former),
+    )
+  }
+
+  /** Puts a note in place of a record, and of a former note: durable. Notes that ran out before `now` are forgotten. */
+  complete(note: Note, now: number): Promise<void> {
+    this.#forgetOld(now)
+    const { file } = note
+    const entry = new Entry(note)
+    const formerRecord = this.#swapRecord(file, undefined)
+    const formerNote = this.#notes.swap(file, entry)
+    this.#bound()
+    return this.#add({ kind: 'completed', value: note }, this.#notes, entry, () => {
+      this.#notes.swap(file, formerNote)
+      this.#swapRecord(file, formerRecord)
+    })
+  }
+
+  /** Puts a note in place of a former one: durable. */
+  rewrite(note: Note): Promise<void> {
+    const entry = new Entry(note)
+    const former = this.#notes.swap(note.file, entry)
+    return this.#add({ kind: 'note', value: note }, this.#notes, entry, () => this.#notes.swap(note.file, former))
+  }
+
+  /** Removes a note: durable. */
+  forget(user: string, name: string): Promise<void> {
+    const subject = { user, name }
+    const former = this.#notes.swap(subject, undefined)
+    return this.#add({ kind: 'forgotten', value: subject }, this.#notes, undefined, () =>
+      this.#notes.swap(subject, former),
+    )
+  }
+
+  /** The note was reported: durable. */
+  report(user: string, name: string): Promise<void> {
+    const subject = { user, name }
+    const entry = this.#notes.get(subject)
+    if (!entry) return Promise.resolve()
+    const former = entry.value
+    entry.value = { ...former, reported: true }
+    return this.#add({ kind: 'reported', value: subject }, this.#notes, undefined, () => {
+      entry.value = former
+    })
+  }
+
+  /** Takes up what a row says, where that is. */
+  enter(found: Found): void {
+    const row = readRow(found.record)
+    if (!row) this.#journal.note(found)
+    else if (row.kind === 'record') this.#enterRecord(row.value, found)
+    else if (row.kind === 'completed' || row.kind === 'note') this.#enterNote(row.kind, row.value, found)
+    else this.#enterEnd(row.kind, row.value)
+  }
+
+  move(segment: number, records: readonly Found[], isLast: boolean): Moved {
+    const rows: Buffer[] = []
+    const moved: ((place: Place) => void)[] = []
+    const seen = new Set<Entry<unknown>>()
+    const add = <T>(table: Table<T>, entry: Entry<T>, row: Row) => {
+      if (seen.has(entry)) return
+      seen.add(entry)
+      rows.push(writeRow(row))
+      moved.push((place) => table.locate(entry, place))
+    }
+    const addRecord = (entry: Entry<TransferRecord>) =>
+      add(this.#records, entry, { kind: 'record', value: entry.value })
+    const addNote = (entry: Entry<Note>) => add(this.#notes, entry, { kind: 'note', value: entry.value })
+    for (const found of records) {
+      const row = readRow(found.record)
+      const record = row?.kind === 'record' ? this.#records.get(row.value) : undefined
+      if (record?.isAt(found)) addRecord(record)
+      const note = row?.kind === 'completed' || row?.kind === 'note' ? this.#notes.get(row.value.file) : undefined
+      if (note?.isAt(found)) addNote(note)
+    }
+    if (isLast) {
+      // What the disk does not give back any more is still in memory.
+      for (const entry of this.#records.values()) if (entry.segment === segment) addRecord(entry)
+      for (const entry of this.#notes.values()) if (entry.segment === segment) addNote(entry)
+    }
+    return {
+      records: rows,
+      moved: (placeOf) => {
+        for (const [index, locate] of moved.entries()) locate(placeOf(index))
+      },
+    }
+  }
+
+  lose(): void {}
+
+  #enterRecord(value: TransferRecord, found: Found): void {
+    const entry = new Entry(value)
+    this.#records.locate(entry, found)
+    this.#swapRecord(value, entry)
+    this.#removed.delete(recordKey(value.user, value.name))
+  }
+
+  #enterNote(kind: 'completed' | 'note', value: Note, found: Found): void {
+    const entry = new Entry(value)
+    this.#notes.locate(entry, found)
+    this.#notes.swap(value.file, entry)
+    this.#bound()
+    if (kind === 'completed') this.#enterRemoved(value.file)
+  }
+
+  #enterEnd(kind: 'removed' | 'reported' | 'forgotten', subject: Subject): void {
+    const entry = this.#notes.get(subject)
+    if (kind === 'removed') this.#enterRemoved(subject)
+    else if (kind === 'forgotten') this.#notes.swap(subject, undefined)
+    else if (entry) entry.value = { ...entry.value, reported: true }
+  }
+
+  #enterRemoved(subject: Subject): void {
+    if (this.#swapRecord(subject, undefined)) this.#removed.add(recordKey(subject.user, subject.name))
+  }
+
+  #swapRecord(subject: Subject, next: Entry<TransferRecord> | undefined): Entry<TransferRecord> | undefined {
+    const { user, name } = subject
+    const names = this.#names.get(user) ?? new Set<string>()
+    if (next) this.#names.set(user, names.add(name))
+    else if (names.delete(name) && names.size === 0) this.#names.delete(user)
+    return this.#records.swap(subject, next)
+  }
+
+  #add<T>(row: Row, table: Table<T>, entry: Entry<T> | undefined, undo: () => unknown): Promise<void> {
+    const record = writeRow(row)
+    return this.#commits.add({
+      record,
+      durable: (segment, offset) => {
+        if (entry) table.locate(entry, { segment, offset, length: record.length })
+      },
+      undo: () => void undo(),
+    })
+  }
+
+  #forgetOld(now: number): void {
+    for (const { value } of this.#notes.values()) {
+      if (value.until >= now) break
+      this.#notes.swap(value.file, undefined)
+    }
+  }
+
+  /** Beyond the bound the oldest notes are forgotten. */
+  #bound(): void {
+    for (const { value } of this.#notes.values()) {
+      if (this.#notes.size <= this.#mostNotes) break
+      this.#notes.swap(value.file, undefined)
+    }
+  }
+}
