@@ -108,9 +108,9 @@ export const clientLimits = {
   bufferBytes: MiB,
   /** A chunk is no longer than this many milliseconds of the link … */
   chunkMs: 1_000,
-  /** … starts at this length, and is never cut below `leastChunkBytes`. */
-  firstChunkBytes: 256 * KiB,
-  leastChunkBytes: 4 * KiB,
+  /** … is no longer than this on a link that was not measured yet, and is never cut below `leastChunkBytes`. */
+  firstChunkBytes: 32 * KiB,
+  leastChunkBytes: KiB,
   /** Rates are measured over at least this long, or this many bytes. */
   sampleMs: 250,
   sampleBytes: MiB,

@@ -87,7 +87,8 @@ export class Sending {
 
   #take(): Span | undefined {
     if (this.#unanswered.size >= clientLimits.unansweredChunks) return undefined
-    return this.#window.take(this.#options.pace.chunkBytes(this.#chunkBytes))
+    const { pace, clock } = this.#options
+    return this.#window.take(pace.chunkBytes(this.#chunkBytes, clock.now()))
   }
 
   /** Everything is sent and digested, and the server was not asked to verify it. */

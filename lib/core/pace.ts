@@ -2,7 +2,9 @@ import { clientLimits } from '../limits.ts'
 
 /**
  * How long chunks are, and when the next one may go (docs/protocol.md, "Delivery", 5): no longer than about one second of
- * the link, as it was measured, and within the rate that the user has set.
+ * the link, as it was measured, and within the rate that the user has set. A link can break before a long chunk is
+ * through, and the part that the server has received of it is lost. So each link begins with short chunks, whatever the
+ * former one carried, and with chunks of half the length after a link that acknowledged none.
  */
 export class Pace {
   /** The user's bound in bytes a second, for everything that passes here; Infinity: none. */
@@ -10,6 +12,13 @@ export class Pace {
   /** When the bytes let through so far are within the bound. */
   #clearAt = Number.NEGATIVE_INFINITY
   #measured: number | undefined
+  /** The longest chunk of a link that was not measured yet … */
+  #firstBytes: number = clientLimits.firstChunkBytes
+  /** … and of those that were sent on this link the longest. */
+  #longest = 0
+  /** On this link: whether a chunk was acknowledged, and whether the rate was measured. */
+  #answered = false
+  #sampled = false
   #inFlight = 0
   /** Bytes that were acknowledged since the latest sample … */
   #sampleBytes = 0
@@ -22,11 +31,20 @@ export class Pace {
   }
 
   /** The length of the next chunk, where the server grants `granted`. */
-  chunkBytes(granted: number): number {
-    const { bufferBytes, chunkMs, firstChunkBytes, leastChunkBytes, limitedChunkSeconds } = clientLimits
-    const measured = this.#measured === undefined ? firstChunkBytes : (this.#measured * chunkMs) / 1_000
-    const wanted = Math.min(measured, this.#limitRate * limitedChunkSeconds)
+  chunkBytes(granted: number, now: number): number {
+    const { bufferBytes, chunkMs, leastChunkBytes, limitedChunkSeconds } = clientLimits
+    const first = this.#sampled ? Number.POSITIVE_INFINITY : this.#firstBytes
+    const measured = (this.#rate(now) * chunkMs) / 1_000
+    const wanted = Math.min(measured, first, this.#limitRate * limitedChunkSeconds)
     return Math.min(granted, bufferBytes, Math.max(leastChunkBytes, Math.floor(wanted)))
+  }
+
+  /** Bytes a second, as measured; less where what is in flight has taken longer than that. */
+  #rate(now: number): number {
+    const { chunkMs } = clientLimits
+    const waitedMs = this.#inFlight > 0 ? now - this.#busySince : 0
+    const most = waitedMs > chunkMs ? (this.#inFlight / waitedMs) * 1_000 : Number.POSITIVE_INFINITY
+    return Math.min(this.#measured ?? Number.POSITIVE_INFINITY, most)
   }
 
   /** Lets `bytes` through; returns in how many milliseconds they may go. */
@@ -40,14 +58,19 @@ export class Pace {
   sent(bytes: number, now: number): void {
     if (this.#inFlight === 0) this.#busySince = now
     this.#inFlight += bytes
+    this.#longest = Math.max(this.#longest, bytes)
   }
 
   acknowledged(bytes: number, now: number): void {
+    this.#answered = true
     this.#sampleBytes += bytes
     this.#landed(bytes, now)
     if (this.#sampleMs < clientLimits.sampleMs && this.#sampleBytes < clientLimits.sampleBytes) return
     const rate = (this.#sampleBytes / Math.max(1, this.#sampleMs)) * 1_000
-    this.#measured = this.#measured === undefined ? rate : (this.#measured + rate) / 2
+    // A slower link shows at once: else chunks would stay too long for as many of them as it takes to forget.
+    const slower = this.#measured === undefined || !this.#sampled || rate < this.#measured
+    this.#measured = slower ? rate : ((this.#measured ?? rate) + rate) / 2
+    this.#sampled = true
     this.#sampleMs = 0
     this.#sampleBytes = 0
   }
@@ -57,8 +80,16 @@ export class Pace {
     this.#landed(bytes, now)
   }
 
-  /** A new link: nothing is in flight. What was measured stays, as a first guess. */
+  /** A new link: nothing is in flight. What was measured stays, as the most of the first guess. */
   reset(): void {
+    const { firstChunkBytes, leastChunkBytes } = clientLimits
+    if (this.#answered) this.#firstBytes = firstChunkBytes
+    else if (this.#longest > 0) {
+      this.#firstBytes = Math.max(leastChunkBytes, Math.floor(Math.min(this.#firstBytes, this.#longest) / 2))
+    }
+    this.#longest = 0
+    this.#answered = false
+    this.#sampled = false
     this.#inFlight = 0
     this.#sampleMs = 0
     this.#sampleBytes = 0

@@ -7,9 +7,9 @@ import { spec } from '../support/spec.ts'
 /** Sends one piece after another over a link of this rate, for `seconds`; the last chunk length. */
 function sendAt(pace: Pace, bytesPerSecond: number, seconds: number, from = 0): number {
   let now = from
-  let length = pace.chunkBytes(MiB)
+  let length = pace.chunkBytes(MiB, from)
   while (now < from + seconds * 1_000) {
-    length = pace.chunkBytes(MiB)
+    length = pace.chunkBytes(MiB, now)
     pace.sent(length, now)
     now += (length / bytesPerSecond) * 1_000
     pace.acknowledged(length, now)
@@ -21,11 +21,11 @@ const near = (value: number, wanted: number) => Math.abs(value / wanted - 1) < 0
 
 spec('the length of chunks', (it) => {
   it('begins at a guess, and is never over what the server grants or a buffer holds', () => {
-    assert.equal(new Pace().chunkBytes(MiB), clientLimits.firstChunkBytes)
-    assert.equal(new Pace().chunkBytes(100), 100)
+    assert.equal(new Pace().chunkBytes(MiB, 0), clientLimits.firstChunkBytes)
+    assert.equal(new Pace().chunkBytes(100, 0), 100)
     const pace = new Pace()
     sendAt(pace, 100 * MiB, 5)
-    assert.equal(pace.chunkBytes(100 * MiB), clientLimits.bufferBytes)
+    assert.equal(pace.chunkBytes(100 * MiB, 5_000), clientLimits.bufferBytes)
   })
 
   it('becomes about a second of the link', () => {
@@ -60,18 +60,60 @@ spec('the length of chunks', (it) => {
     assert.ok(near(sendAt(pace, 500 * KiB, 3, 3_600_000), 500 * KiB))
   })
 
-  it('is measured from the beginning on a new link, on which nothing is in flight', () => {
+  it('is short on a new link until that is measured, and no more than the former one carried in a second', () => {
     const pace = new Pace()
     sendAt(pace, 500 * KiB, 20)
     pace.sent(MiB, 20_000)
     pace.reset()
-    assert.ok(near(pace.chunkBytes(MiB), 500 * KiB), 'what was measured is the first guess')
+    assert.equal(pace.chunkBytes(MiB, 20_000), clientLimits.firstChunkBytes)
+    assert.ok(near(sendAt(pace, 5 * KiB, 20, 20_000), 5 * KiB))
+    pace.reset()
+    assert.ok(near(pace.chunkBytes(MiB, 40_000), 5 * KiB), 'what was measured is the most of the first guess')
     assert.ok(near(sendAt(pace, 500 * KiB, 3, 3_600_000), 500 * KiB))
   })
 
+  it('is halved by each link that acknowledges no chunk, and is as before after one that does', () => {
+    const pace = new Pace()
+    const lengths: number[] = []
+    for (let link = 0; link < 8; link++) {
+      const length = pace.chunkBytes(MiB, 0)
+      lengths.push(length / KiB)
+      for (let chunk = 0; chunk < 3; chunk++) pace.sent(length, 0)
+      for (let chunk = 0; chunk < 3; chunk++) pace.refused(length, 45_000)
+      pace.reset()
+    }
+    assert.deepEqual(lengths, [32, 16, 8, 4, 2, 1, 1, 1])
+    sendAt(pace, 500 * KiB, 20, 100_000)
+    pace.reset()
+    assert.equal(pace.chunkBytes(MiB, 120_000), clientLimits.firstChunkBytes)
+  })
+
+  it('is halved from what was sent, also where the former link was measured as faster', () => {
+    const pace = new Pace()
+    sendAt(pace, 6 * KiB, 20)
+    pace.reset()
+    const length = pace.chunkBytes(MiB, 20_000)
+    assert.ok(near(length, 6 * KiB))
+    pace.sent(length, 20_000)
+    pace.refused(length, 65_000)
+    pace.reset()
+    assert.equal(pace.chunkBytes(MiB, 65_000), Math.floor(length / 2))
+  })
+
+  it('falls while a chunk is not acknowledged, and with the first one that took long', () => {
+    const pace = new Pace()
+    sendAt(pace, 500 * MiB, 5)
+    assert.equal(pace.chunkBytes(MiB, 5_000), MiB)
+    pace.sent(MiB, 5_000)
+    const waiting = [1, 8, 32].map((seconds) => pace.chunkBytes(MiB, 5_000 + seconds * 1_000) / KiB)
+    assert.deepEqual(waiting, [1024, 128, 32])
+    pace.acknowledged(MiB, 57_000)
+    assert.ok(near(pace.chunkBytes(MiB, 57_000), MiB / 52))
+  })
+
   it('is a part of a second where a rate is set', () => {
-    assert.equal(new Pace(100 * KiB).chunkBytes(MiB), 25 * KiB)
-    assert.equal(new Pace(100).chunkBytes(MiB), clientLimits.leastChunkBytes)
+    assert.equal(new Pace(80 * KiB).chunkBytes(MiB, 0), 20 * KiB)
+    assert.equal(new Pace(100).chunkBytes(MiB, 0), clientLimits.leastChunkBytes)
   })
 })
 
