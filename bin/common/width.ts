@@ -20,22 +20,24 @@ function widthOfGrapheme(grapheme: string): number {
   return width
 }
 
-/** The text in exactly `columns` columns: filled up with spaces, or with its middle replaced by an ellipsis. */
-export function fit(text: string, columns: number): string {
+/** The text in exactly `columns` columns: filled up with spaces, or with an ellipsis in the place of what is not kept. */
+export function fit(text: string, columns: number, keep: 'start' | 'end' = 'start'): string {
   const width = widthOf(text)
-  const shown = width <= columns ? text : withoutMiddle(text, columns)
+  const shown = width <= columns ? text : cut(text, columns, keep)
   return shown + ' '.repeat(Math.max(0, columns - Math.min(width, widthOf(shown))))
 }
 
-/** The end is kept too, since it tells names of a series apart and the kind of a file. */
-function withoutMiddle(text: string, columns: number): string {
+/** Of paths, the end is what tells them apart. */
+function cut(text: string, columns: number, keep: 'start' | 'end'): string {
+  if (columns < 1) return ''
   const all = [...graphemes.segment(text)].map(({ segment }) => segment)
-  const tail = begin(all.toReversed(), Math.ceil((columns - 1) * 0.4)).reverse()
-  const head = begin(all, columns - 1 - widthOf(tail.join('')))
-  return columns < 1 ? '' : `${head.join('')}…${tail.join('')}`
+  if (keep === 'start') return `${begin(all, columns - 1).join('')}…`
+  return `…${begin(all.reverse(), columns - 1)
+    .reverse()
+    .join('')}`
 }
 
-/** The leading graphemes that take at most so many columns. */
+/** The leading graphemes that take at most `columns` columns. */
 function begin(all: readonly string[], columns: number): string[] {
   let width = 0
   let count = 0

@@ -1,6 +1,7 @@
 import type { ReadStream } from 'node:tty'
 import { checkToken } from 'ospd/node'
 import { onInterrupt } from '../common/interrupts.ts'
+import { readKeys, signalAll, useTerminal } from '../common/terminal.ts'
 
 /** Characters that are read at most; no token is that long. */
 const mostCharacters = 4_096
@@ -8,7 +9,14 @@ const mostCharacters = 4_096
 /** Where a line ends. */
 const lineEnd = /[\r\n]/u
 
-const keys = { ctrlC: '\u0003', ctrlD: '\u0004', backspace: '\b', ctrlU: '\u0015', delete: '\u007F' } as const
+const keys = {
+  ctrlC: '\u0003',
+  ctrlZ: '\u001A',
+  ctrlD: '\u0004',
+  backspace: '\b',
+  ctrlU: '\u0015',
+  delete: '\u007F',
+} as const
 
 /**
  * The token that is typed on a terminal, which does not show it, or that is the first line of stdin; `undefined` if somebody
@@ -41,26 +49,28 @@ async function unlessInterrupted(read: (stop: AbortController) => Promise<string
 
 /** What is typed up to Enter, and shown if that `isShown`. The terminal is as it was afterwards, whatever ends this. */
 async function typed(stdin: ReadStream, prompt: string, stop: AbortController, isShown = false): Promise<string> {
-  const restore = () => void stdin.setRawMode(false)
-  process.once('exit', restore)
-  // Otherwise the terminal itself would show what is typed; also what is typed ahead of the question.
-  stdin.setEncoding('utf8').setRawMode(true)
-  process.stderr.write(prompt)
   const line = new TypedLine()
+  stdin.setEncoding('utf8')
+  const terminal = useTerminal({
+    take() {
+      // Otherwise the terminal itself would show what is typed; also what is typed ahead of the question.
+      readKeys(stdin, true)
+      process.stderr.write(isShown ? prompt + line.text : prompt)
+    },
+    restore: () => readKeys(stdin, false),
+  })
   try {
     await new Promise<void>((resolve) => {
       stop.signal.addEventListener('abort', () => resolve(), { once: true })
       stdin.on('end', resolve).on('data', (text: string) => {
         if (text.includes(keys.ctrlC)) stop.abort()
+        else if (text.includes(keys.ctrlZ)) signalAll('SIGTSTP')
         else if (line.take(text)) resolve()
         else if (isShown) process.stderr.write(text.replace(/[^\w ]/gu, ''))
       })
-      // Who has been paused before does not go on for a listener alone.
-      stdin.resume()
     })
   } finally {
-    restore()
-    process.off('exit', restore)
+    terminal[Symbol.dispose]()
     stdin.removeAllListeners('data').pause()
     process.stderr.write('\n')
   }

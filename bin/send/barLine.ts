@@ -45,8 +45,18 @@ export function barLine(state: BarState, columns: number, styles: Styles): strin
   return parts.filter((part) => part !== false).join(' '.repeat(gap))
 }
 
+/** What a bar shows, as a sentence. */
+export function progressLine({ title, done, size, bytesPerSecond, note }: BarState, { yellow }: Styles): string {
+  const parts = [`${Math.floor(100 * fraction({ done, size }))}%`, formatPart(done, size)]
+  if (note !== undefined) parts.push(note)
+  else if (bytesPerSecond) {
+    parts.push(`${formatSize(bytesPerSecond)}/s`, `${formatTime(((size - done) / bytesPerSecond) * 1_000)} left`)
+  }
+  return `${yellow('osp:')} ${printable(title)}: ${parts.join(', ')}`
+}
+
 function titleOf({ title, shortTitle = title }: BarState, columns: number): string {
-  return fit(printable(widthOf(title) > columns ? shortTitle : title), columns)
+  return fit(printable(widthOf(title) > columns ? shortTitle : title), columns, 'end')
 }
 
 /** Which columns there is room for, and what is left for the title and the bar. */

@@ -1,9 +1,10 @@
 import { moveCursor } from 'node:readline'
 import { MultiBar, type SingleBar } from 'cli-progress'
-import type { Results } from '../common/output.ts'
+import { errorLine, type Results } from '../common/output.ts'
 import { stylesFor } from '../common/style.ts'
+import { useTerminal } from '../common/terminal.ts'
 import { widthOf } from '../common/width.ts'
-import { type BarState, barLine } from './barLine.ts'
+import { type BarState, barLine, progressLine } from './barLine.ts'
 import type { Overview } from './overview.ts'
 import type { Task } from './reporter.ts'
 import type { Lines } from './textReporter.ts'
@@ -14,14 +15,45 @@ const redrawMs = 100
 const clearBelow = '\u001B[J'
 const wrapOn = '\u001B[?7h'
 const wrapOff = '\u001B[?7l'
-const cursorOn = '\u001B[?25h'
+
+/** How often a line tells how far all files are. */
+const lineMs = 5_000
+
+/**
+ * A line on stderr every five seconds that tells how far all files are. It takes the place of bars where another program may
+ * write to the same terminal, as in `osp send a | sha256sum -c`: whole lines stay whole.
+ */
+export class ProgressLines implements Lines, Disposable {
+  readonly #results: Results
+  readonly #timers: readonly NodeJS.Timeout[]
+
+  constructor(overview: Overview, results: Results) {
+    this.#results = results
+    const measure = () => overview.measure(performance.now())
+    const tell = () => this.note(progressLine(overview.total(performance.now()), stylesFor(process.stderr)))
+    this.#timers = [setInterval(measure, redrawMs), setInterval(tell, lineMs)]
+  }
+
+  result(line: string): void {
+    this.#results.line(line)
+  }
+
+  note(line: string): void {
+    errorLine(line)
+  }
+
+  [Symbol.dispose](): void {
+    for (const timer of this.#timers) clearInterval(timer)
+  }
+}
 
 /** The bars on stderr, which has to be a terminal, with lines written above them. */
 export class Bars implements Lines, Disposable {
   readonly #overview: Overview
   readonly #results: Results
   readonly #styles = stylesFor(process.stderr)
-  readonly #multi: MultiBar
+  #multi: MultiBar | undefined
+  readonly #terminal: Disposable
   readonly #bars = new Map<Task, SingleBar>()
   /** Always the last one. */
   #total: SingleBar | undefined
@@ -30,29 +62,18 @@ export class Bars implements Lines, Disposable {
   #drawn: number[] = []
   readonly #timer: NodeJS.Timeout
   readonly #resized = () => this.#reflow()
-  readonly #restored = () => process.stderr.write(`${wrapOn}${cursorOn}\n`)
 
   constructor(overview: Overview, results: Results) {
     this.#overview = overview
     this.#results = results
-    this.#multi = new MultiBar({
-      stream: process.stderr,
-      format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
-      clearOnComplete: true,
-      // Whatever ends the process, the cursor is there.
-      hideCursor: false,
-      linewrap: false,
-      forceRedraw: true,
-      gracefulExit: false,
-      // This class redraws; the library's own timer only has to stay out of the way.
-      fps: 0.5,
-    })
-    this.#multi.on('redraw-pre', () => this.#writeAbove())
-    this.#total = this.#createTotal()
     this.#timer = setInterval(() => this.#redraw(), redrawMs)
     process.stderr.on('resize', this.#resized)
-    // Whatever ends the process, the terminal gets its cursor back.
-    process.once('exit', this.#restored)
+    this.#terminal = useTerminal({
+      take: () => {
+        this.#multi = this.#createMulti()
+      },
+      restore: () => this.#clear(),
+    })
   }
 
   result(line: string): void {
@@ -66,14 +87,47 @@ export class Bars implements Lines, Disposable {
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
     process.stderr.off('resize', this.#resized)
-    process.off('exit', this.#restored)
-    this.#multi.stop()
+    this.#terminal[Symbol.dispose]()
     for (const write of this.#above.splice(0)) write()
+  }
+
+  /** Bars of the library, of which none is drawn yet. */
+  #createMulti(): MultiBar {
+    const multi = new MultiBar({
+      stream: process.stderr,
+      format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
+      clearOnComplete: true,
+      // Whatever ends the process, the cursor is there.
+      hideCursor: false,
+      linewrap: false,
+      forceRedraw: true,
+      gracefulExit: false,
+      // This class redraws; the library's own timer only has to stay out of the way.
+      fps: 0.5,
+    })
+    // Long lines are cut while bars are drawn, and at no other time: whatever ends the process, the terminal is as it was.
+    multi.on('update-pre', () => process.stderr.write(wrapOff))
+    multi.on('redraw-pre', () => this.#writeAbove())
+    multi.on('update-post', () => process.stderr.write(wrapOn))
+    return multi
+  }
+
+  /** Removes the bars from the terminal, for as long as another program has it. */
+  #clear(): void {
+    this.#multi?.stop()
+    this.#multi = undefined
+    this.#bars.clear()
+    this.#total = undefined
+    this.#drawn = []
   }
 
   #redraw(): void {
     const now = performance.now()
     this.#overview.measure(now)
+    if (!this.#multi) {
+      for (const write of this.#above.splice(0)) write()
+      return
+    }
     const shown = new Set([...this.#overview.shown(now)].slice(0, Math.max(0, (process.stderr.rows || 24) - 2)))
     const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
     const begun = [...shown].filter((task) => !this.#bars.has(task))
@@ -84,32 +138,28 @@ export class Bars implements Lines, Disposable {
       this.#multi.remove(this.#total)
       this.#total = undefined
     }
-    for (const task of begun) this.#bars.set(task, this.#createFor(task))
-    if (wantsTotal) this.#total ??= this.#createTotal()
+    for (const task of begun) this.#create(this.#multi, task)
+    if (wantsTotal) {
+      const state = () => this.#overview.total(performance.now())
+      this.#total ??= this.#multi.create(1, 0, { state })
+    }
     this.#update()
   }
 
   #remove(task: Task): void {
     const bar = this.#bars.get(task)
-    if (bar) this.#multi.remove(bar)
+    if (bar) this.#multi?.remove(bar)
     this.#bars.delete(task)
   }
 
-  #create(state: () => BarState): SingleBar {
-    return this.#multi.create(1, 0, { state })
-  }
-
-  #createFor(task: Task): SingleBar {
-    return this.#create(() => this.#overview.stateOf(task))
-  }
-
-  #createTotal(): SingleBar {
-    return this.#create(() => this.#overview.total(performance.now()))
+  #create(multi: MultiBar, task: Task): void {
+    const state = () => this.#overview.stateOf(task)
+    this.#bars.set(task, multi.create(1, 0, { state }))
   }
 
   #update(): void {
     this.#drawn = []
-    this.#multi.update()
+    this.#multi?.update()
   }
 
   #line(state: BarState, columns: number): string {
@@ -130,6 +180,7 @@ export class Bars implements Lines, Disposable {
 
   /** A terminal that has become narrower has broken the bars into more lines than the library moves up. */
   #reflow(): void {
+    if (!this.#multi) return
     const columns = process.stderr.columns || 80
     const lines = this.#drawn.map((width) => Math.max(1, Math.ceil(width / columns)))
     const more = lines.reduce((sum, count) => sum + count - 1, 0)

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { OspError, type Upload, type Uploads } from 'ospd'
 import type { Say } from '../common/output.ts'
+import { readKeys, signalAll, useTerminal } from '../common/terminal.ts'
 import { isUnfinished } from '../tasks/steering.ts'
 
 const ctrlC = '\u0003'
@@ -8,29 +8,21 @@ const ctrlZ = '\u001A'
 
 /**
  * Takes keys from a terminal on stdin: p pauses all uploads, or lets them go on; c cancels them, which it asks first; q leaves
- * them for later. `undefined` where stdin is no terminal, or where this process is in the background, which reading from the
- * terminal would stop.
+ * them for later. `undefined` where stdin is no terminal.
  */
 export function takeKeys(uploads: Uploads, say: Say): Disposable | undefined {
   const { stdin } = process
-  if (!stdin.isTTY || !isForeground()) return undefined
-  const keys = new Keys(uploads, say, () => suspend())
+  if (!stdin.isTTY) return undefined
+  const keys = new Keys(uploads, say)
   const read = (text: string) => {
     for (const key of text) keys.press(key)
   }
-  const goOn = () => stdin.setRawMode(true)
-  const restore = () => stdin.setRawMode(false)
-  const suspend = () => {
-    restore()
-    process.kill(process.pid, 'SIGTSTP')
-  }
-  stdin.setEncoding('utf8').setRawMode(true).on('data', read)
-  // Whatever ends the process, the terminal is as it was.
-  process.on('SIGCONT', goOn).once('exit', restore)
+  stdin.setEncoding('utf8').on('data', read).pause()
+  const terminal = useTerminal({ take: () => readKeys(stdin, true), restore: () => readKeys(stdin, false) })
   return {
     [Symbol.dispose]() {
-      process.off('SIGCONT', goOn).off('exit', restore)
-      stdin.off('data', read).setRawMode(false).pause()
+      terminal[Symbol.dispose]()
+      stdin.off('data', read)
     },
   }
 }
@@ -38,18 +30,16 @@ export function takeKeys(uploads: Uploads, say: Say): Disposable | undefined {
 class Keys {
   readonly #uploads: Uploads
   readonly #say: Say
-  readonly #suspend: () => void
   #isAsking = false
 
-  constructor(uploads: Uploads, say: Say, suspend: () => void) {
+  constructor(uploads: Uploads, say: Say) {
     this.#uploads = uploads
     this.#say = say
-    this.#suspend = suspend
   }
 
   press(key: string): void {
-    if (key === ctrlC) process.kill(process.pid, 'SIGINT')
-    else if (key === ctrlZ) this.#suspend()
+    if (key === ctrlC) signalAll('SIGINT')
+    else if (key === ctrlZ) signalAll('SIGTSTP')
     else if (this.#isAsking) this.#answer(key)
     else if (key === 'p' || key === 'P') this.#act(this.#togglePause())
     else if (key === 'c' || key === 'C') this.#ask()
@@ -86,17 +76,5 @@ class Keys {
       const { code, message } = OspError.from(error)
       if (code !== 'closed') this.#say(message, 'red')
     })
-  }
-}
-
-/** Whether the terminal is this process's: its group is the one that the terminal belongs to. Only Linux tells. */
-function isForeground(): boolean {
-  try {
-    // Behind the name in brackets: state, parent, group, session, terminal, and the group that the terminal belongs to.
-    const text = readFileSync('/proc/self/stat', 'utf8')
-    const [, , group, , , owner] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-    return group === owner
-  } catch {
-    return true
   }
 }

@@ -1,7 +1,8 @@
+import { fstatSync } from 'node:fs'
 import { errorLine, type Results, type Say, sayer } from '../common/output.ts'
 import { placeText } from '../common/settings.ts'
 import { isTerminal, stylesFor } from '../common/style.ts'
-import { Bars } from './bars.ts'
+import { Bars, ProgressLines } from './bars.ts'
 import { JsonReporter } from './jsonReporter.ts'
 import { Overview } from './overview.ts'
 import type { Reporter } from './reporter.ts'
@@ -18,7 +19,17 @@ export interface OpenReporter extends Disposable {
   readonly say: Say
 }
 
-/** The reporter that was asked for; with bars where stderr is a terminal. */
+/** Whether a program that reads stdout may write to the terminal too. */
+function sharesTerminal(): boolean {
+  try {
+    const stdout = fstatSync(process.stdout.fd)
+    return stdout.isFIFO() || stdout.isSocket()
+  } catch {
+    return false
+  }
+}
+
+/** The reporter that was asked for; with bars where stderr is a terminal that no other program of the line writes to. */
 export function openReporter(values: SendValues, results: Results): OpenReporter {
   const { server, json, quiet, 'retry-for': retryForMs } = values
   const place = placeText(server)
@@ -38,7 +49,7 @@ export function openReporter(values: SendValues, results: Results): OpenReporter
     return { reporter: new TextReporter({ ...options, lines }), say, [Symbol.dispose]() {} }
   }
   const overview = new Overview()
-  const bars = new Bars(overview, results)
+  const bars = new (sharesTerminal() ? ProgressLines : Bars)(overview, results)
   return {
     reporter: new TextReporter({ ...options, lines: bars, overview }),
     say: sayer((line) => bars.note(line), options.styles),

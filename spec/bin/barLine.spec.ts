@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Styles } from '../../bin/common/style.ts'
 import { fit, widthOf } from '../../bin/common/width.ts'
-import { barLine } from '../../bin/send/barLine.ts'
-import { Speed } from '../../bin/send/speed.ts'
+import { barLine, progressLine } from '../../bin/send/barLine.ts'
 import { spec } from '../support/spec.ts'
 
 const same = (text: string) => text
@@ -21,18 +20,19 @@ spec('the width of a text', (it) => {
 })
 
 spec('a fitted text', (it) => {
-  it('is filled up, or loses its middle', () => {
+  it('is filled up, or loses its end or its start', () => {
     assert.equal(fit('a.txt', 8), 'a.txt   ')
-    assert.equal(fit('a-long-name.txt', 10), 'a-lon….txt')
-    assert.equal(fit('视频资料.mp4', 9), '视频….mp4')
-    assert.equal(fit('视频资料.mp4', 8), '视频…mp4')
+    assert.equal(fit('waiting for a place', 10), 'waiting f…')
+    assert.equal(fit('photos/2024/IMG_0001.jpg', 18, 'end'), '…2024/IMG_0001.jpg')
+    assert.equal(fit('视频资料.mp4', 9, 'end'), '…资料.mp4')
+    assert.equal(fit('视频资料.mp4', 8, 'end'), '…料.mp4 ')
   })
 
   it('takes as many columns as it was given', () => {
     const texts = fc.string({ unit: fc.constantFrom('a', '电', '😀', 'é', '-', '한', '👩‍👩‍👧') })
     fc.assert(
-      fc.property(texts, fc.integer({ min: 1, max: 40 }), (text, columns) => {
-        assert.equal(widthOf(fit(text, columns)), columns)
+      fc.property(texts, fc.integer({ min: 1, max: 40 }), fc.constantFrom('start', 'end'), (text, columns, keep) => {
+        assert.equal(widthOf(fit(text, columns, keep)), columns)
       }),
     )
   })
@@ -87,19 +87,18 @@ spec('a bar', (it) => {
     )
   })
 
+  it('keeps what tells files of one folder apart', () => {
+    const titles = ['a/long/way/to/photos/IMG_0001.jpg', 'a/long/way/to/photos/IMG_0002.jpg']
+    const starts = titles.map((title) => barLine({ ...state, title }, 60, plain).split('  ')[0])
+    assert.deepEqual(starts, ['…MG_0001.jpg', '…MG_0002.jpg'])
+  })
+
+  it('is a sentence where it can be none', () => {
+    assert.equal(progressLine(state, plain), 'osp: report.pdf: 65%, 6.20 of 9.54 MiB, 977 KiB/s, 4 s left')
+    assert.equal(progressLine({ ...state, note: 'paused' }, plain), 'osp: report.pdf: 65%, 6.20 of 9.54 MiB, paused')
+  })
+
   it('of an empty file is at 0 %', () => {
     assert.match(barLine({ title: 'a', done: 0, durable: 0, size: 0 }, 90, plain), / 0% {2} +0 of 0 B/u)
-  })
-})
-
-spec('the speed', (it) => {
-  it('is unknown at first, then that of the last seconds', () => {
-    const speed = new Speed()
-    speed.note(0, 0)
-    assert.equal(speed.bytesPerSecond, undefined)
-    for (let second = 1; second <= 20; second++) speed.note(second * 1_000, second * 1_000)
-    assert.equal(speed.bytesPerSecond, 1_000)
-    for (let second = 21; second <= 30; second++) speed.note(20_000, second * 1_000)
-    assert.equal(speed.bytesPerSecond, 0)
   })
 })

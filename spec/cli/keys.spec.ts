@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { daemon, place, run } from '../support/commands.ts'
+import { startCommand } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
-import { ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
+import { commandLine, ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
 
 /** A file that is being sent on a terminal, slowly. */
 async function sending() {
@@ -53,6 +54,30 @@ spec('the keys of osp send', (it) => {
     await at.send.ended
     assert.deepEqual(await at.partials(), [])
     assert.equal(await at.tasks(), '')
+  })
+
+  it('Ctrl-Z stops every program of the line, and gives the terminal back until it goes on', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    await at.write('a.bin', randomBytes(2_000_000))
+    await using shell = startCommand('script', ['-qefc', 'sh -i', '/dev/null'], {
+      env: { TERM: 'xterm', NO_COLOR: '1', OSP_STATE: join(at.path, 'state'), PS1: '$ ' },
+    })
+    const type = (text: string) => shell.child.stdin?.write(text)
+    const send = commandLine('osp', ['send', join(at.path, 'a.bin'), '--server', server.server, '--limit-rate', '500k'])
+    type(`${send} >${join(at.path, 'sums')}\n`)
+    await shell.printed(/[█▒]/u)
+    type('\u001A')
+    await shell.printed(/Stopped/u)
+    const shown = shell.stdout.length
+    type('stty -a\n')
+    await shell.printed(/ icanon/u)
+    assert.ok(!/[█▒]/u.test(shell.stdout.slice(shown)), 'it has drawn on')
+    type('fg; echo "it has ended with" $?\n')
+    await shell.printed(/it has ended with 0/u)
+    assert.match(shell.stdout.slice(shown), /[█▒]/u)
+    type('exit\n')
+    await shell.ended
   })
 
   for (const [name, key] of [

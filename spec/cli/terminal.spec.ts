@@ -21,8 +21,8 @@ spec('osp send on a terminal', (it) => {
     assert.match(stdout, /0 of 2 files/u)
     assert.ok(stdout.includes(`${start}[32m`))
     assert.ok(!stdout.includes(`${start}[?25l`), 'the cursor was hidden')
-    const [off, on] = [`${start}[?7l`, `${start}[?7h`].map((code) => stdout.lastIndexOf(code))
-    assert.ok((off ?? -1) >= 0 && (on ?? -1) > (off ?? -1), 'lines do not wrap any more')
+    const wraps = [...stdout.matchAll(/\[\?7(?<wrap>[lh])/gu)].map(({ groups }) => groups?.wrap).join('')
+    assert.match(wraps, /^(?:l+h+){5,}$/u, 'lines wrap only while bars are drawn')
     const left = stdout.slice(stdout.lastIndexOf(`${start}[0J`))
     assert.doesNotMatch(left, /█/u)
     assert.match(left, /osp:[^\n]* 2 files stored, 1\.91 MiB in /u)
@@ -57,6 +57,17 @@ spec('osp send on a terminal', (it) => {
     const line = command('a.bin', '--server', server.server, '--limit-rate', '1M')
     const { code } = await onTerminal(`${line} >out; sha256sum -c out`, at.path)
     assert.equal(code, 0)
+  })
+
+  it('draws nothing over what the next program of the line writes to the terminal', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    for (const name of ['a.bin', 'b.bin']) await at.write(name, randomBytes(600_000))
+    const line = command('a.bin', 'b.bin', '--server', server.server, '--limit-rate', '1M')
+    const { code, stdout } = await onTerminal(`${line} | sha256sum -c`, at.path, { NO_COLOR: '1' })
+    assert.equal(code, 0)
+    assert.ok(!stdout.includes(start), 'the cursor was moved')
+    for (const name of ['a.bin', 'b.bin']) assert.match(stdout, new RegExp(`^${name}: OK\\r\\n`, 'mu'))
   })
 
   it('shows no bars where they are not wanted', async () => {
