@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acked, faultsOf, type Handed, type Intent, isIntent, linesOf } from '../support/chat/history.ts'
-import { type Running, startNode } from '../support/processes.ts'
+import { MortalProgram } from '../support/mortalProgram.ts'
+import { startNode } from '../support/processes.ts'
 import { startSource } from '../support/sources.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
@@ -16,25 +17,6 @@ const listeners = names('listener')
 /** How long somebody is killed again and again. */
 const killingMs = 40_000
 
-/** A program that is started again whenever it was killed. */
-class Mortal {
-  readonly #start: () => Running
-  running: Running
-
-  constructor(start: () => Running) {
-    this.#start = start
-    this.running = start()
-  }
-
-  async killForAWhile(): Promise<void> {
-    const { code } = this.running.child.exitCode === null ? { code: 0 } : await this.running.ended
-    assert.equal(code, 0, `it ended by itself: ${this.running.stderr}`)
-    await this.running.kill()
-    await sleep(randomInt(500))
-    this.running = this.#start()
-  }
-}
-
 spec('four senders, four listeners and the server', (it) => {
   it('are killed at random, and every acknowledged message is delivered, none twice unless marked, in order', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'ospd-chat-'))
@@ -42,11 +24,11 @@ spec('four senders, four listeners and the server', (it) => {
     const first = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', join(directory, 'data'), '--quiet'])
     const [, port = ''] = await first.printed(/ospd ready on 127\.0\.0\.1:(\d+)/u)
     await first.kill()
-    const server = new Mortal(() =>
+    const server = new MortalProgram(() =>
       startNode('dist/bin/ospd.js', ['serve', '--port', port, '--data', join(directory, 'data'), '--quiet']),
     )
     const program = (path: string, ...args: string[]) =>
-      new Mortal(() => startSource(`spec/support/chat/${path}`, [port, ...args]))
+      new MortalProgram(() => startSource(`spec/support/chat/${path}`, [port, ...args]))
     const sending = senders.map((name) => program('sender.ts', name, journalOf(name), ...listeners))
     const listening = listeners.map((name) => program('listener.ts', name, journalOf(name), join(directory, name)))
     const all = [server, ...sending, ...listening]
@@ -54,7 +36,7 @@ spec('four senders, four listeners and the server', (it) => {
       let kills = 0
       for (const end = performance.now() + killingMs; performance.now() < end; kills++) {
         await sleep(randomInt(100, 1_200))
-        await (all[randomInt(all.length)] ?? server).killForAWhile()
+        await (all[randomInt(all.length)] ?? server).killed(() => sleep(randomInt(500)))
       }
       for (const { running } of sending) {
         running.child.kill('SIGTERM')

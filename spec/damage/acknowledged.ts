@@ -1,0 +1,58 @@
+import { accessSync } from 'node:fs'
+import type { Holdings, Item } from './holdings.ts'
+
+/** What a client of the recorded programs has done, or has been told. */
+export type Fact =
+  | { readonly kind: 'user'; readonly user: string; readonly token: string }
+  | { readonly kind: 'identity'; readonly fingerprint: string }
+  | { readonly kind: 'begun' | 'stored'; readonly item: Item }
+  | { readonly kind: 'durable'; readonly item: Item; readonly bytes: number }
+  | { readonly kind: 'saying' | 'said' | 'taken'; readonly text: string; readonly to: readonly string[] }
+
+const prefix = '/acknowledged/'
+
+/** Leaves a fact in the trace of this process, between the calls that came before it and those that follow. */
+export function note(fact: Fact): void {
+  try {
+    accessSync(prefix + encodeURIComponent(JSON.stringify(fact)))
+  } catch {
+    // There is no such file: the call is what counts.
+  }
+}
+
+/** The fact that an accessed path stands for, if any. */
+export function factOf(path: string): Fact | undefined {
+  return path.startsWith(prefix) ? (JSON.parse(decodeURIComponent(path.slice(prefix.length))) as Fact) : undefined
+}
+
+/** What must be there after all these facts, and the fingerprint by which the server is known. */
+export function holdingsOf(facts: readonly Fact[]): Holdings & { readonly fingerprint: string | undefined } {
+  const unfinished = new Map<string, Item>()
+  const stored: Item[] = []
+  const waiting = new Map<string, string[]>()
+  const possible = new Set<string>()
+  const taken = new Set<string>()
+  const tokens = new Map<string, string>()
+  let fingerprint: string | undefined
+  const keyOf = ({ user, name }: Item) => `${user}/${name}`
+  for (const fact of facts) {
+    if (fact.kind === 'user') tokens.set(fact.user, fact.token)
+    if (fact.kind === 'identity') fingerprint = fact.fingerprint
+    if (fact.kind === 'begun') unfinished.set(keyOf(fact.item), { ...fact.item, durable: 0 })
+    if (fact.kind === 'durable') unfinished.set(keyOf(fact.item), { ...fact.item, durable: fact.bytes })
+    if (fact.kind === 'stored') {
+      unfinished.delete(keyOf(fact.item))
+      stored.push(fact.item)
+    }
+    if (fact.kind === 'saying') possible.add(fact.text)
+    if (fact.kind === 'said') for (const user of fact.to) waiting.set(user, [...(waiting.get(user) ?? []), fact.text])
+    if (fact.kind === 'taken') for (const user of fact.to) taken.add(`${user} ${fact.text}`)
+  }
+  for (const [user, texts] of waiting) {
+    waiting.set(
+      user,
+      texts.filter((text) => !taken.has(`${user} ${text}`)),
+    )
+  }
+  return { tokens, stored, unfinished: [...unfinished.values()], waiting, possible, fingerprint }
+}

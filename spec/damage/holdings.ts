@@ -1,0 +1,209 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Upload } from '../../lib/client/upload.ts'
+import { type Client, createClient, OspError } from '../../lib/index.ts'
+import { tcp } from '../../lib/node.ts'
+import type { Transport } from '../../lib/ports/socket.ts'
+import { until } from '../support/facts.ts'
+import { memorySource, patterned } from '../support/memorySource.ts'
+
+/** A file of a user, made of its length and seed. */
+export interface Item {
+  readonly user: string
+  readonly name: string
+  readonly bytes: number
+  readonly seed: number
+  /** Bytes of an unfinished one that are known to be durable; by default some are. */
+  readonly durable?: number
+}
+
+/** What was acknowledged to the users of a data directory. */
+export interface Holdings {
+  /** By user. */
+  readonly tokens: Map<string, string>
+  readonly stored: Item[]
+  /** Uploads of which the server has said that some bytes are durable. */
+  readonly unfinished: Item[]
+  /** Texts that wait for each recipient, in order. */
+  readonly waiting: Map<string, string[]>
+  /** Texts that may be handed over as well. */
+  readonly possible?: ReadonlySet<string>
+}
+
+const contentOf = ({ bytes, seed }: Item): Uint8Array => patterned(bytes, seed)
+
+const pathOf = (data: string, { user, name }: Item): string => join(data, 'files', user, name)
+
+/** How a client of the holdings reaches a server. */
+export interface Reach {
+  readonly port: number
+  /** Another transport than TCP. */
+  readonly to?: Transport
+}
+
+/** A client of one of the users. */
+export function clientOf({ tokens }: Holdings, user: string, { port, to = tcp({ port }) }: Reach): Client {
+  const token = tokens.get(user)
+  return createClient({ to, user, retryForMs: 60_000, ...(token !== undefined && { token: async () => token }) })
+}
+
+/** Sends a file, and remembers it as stored once that is acknowledged. */
+export async function store(client: Client, item: Item, holdings: Holdings): Promise<void> {
+  const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
+  await upload.finished
+  holdings.stored.push(item)
+}
+
+/** Sends the first part of a file; resolves with what ends it once some of it is durable. */
+export async function storePartly(client: Client, item: Item, holdings: Holdings): Promise<() => void> {
+  let end = () => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const source = memorySource(item.name, contentOf(item))
+  const upload = await client.uploads.add(source)
+  upload.finished.catch(() => {})
+  // The server says how much is durable when it acknowledges the next chunk.
+  source.beforeRead = async (offset) => {
+    if (upload.progress.durable > 0) await ended
+    else if (offset > item.bytes / 4) await pause(20)
+  }
+  await until(upload, 'progress', () => upload.progress.durable > 0)
+  holdings.unfinished.push(item)
+  return end
+}
+
+/** Sends a message, and remembers it as waiting once it is acknowledged as stored. */
+export async function say(client: Client, to: readonly string[], text: string, { waiting }: Holdings): Promise<void> {
+  await client.send(to, text)
+  for (const user of to) waiting.set(user, [...(waiting.get(user) ?? []), text])
+}
+
+/** What is not as it was acknowledged. */
+export interface Differences {
+  /** Things that are gone, each named with its user and name. */
+  readonly lost: string[]
+  /** What must not be in any case: other contents, things twice, things that nobody sent. */
+  readonly wrong: string[]
+}
+
+/** Compares what a server that has started from a data directory gives back with what was acknowledged. */
+export async function differences(data: string, holdings: Holdings, reach: Reach): Promise<Differences> {
+  const found: Differences = { lost: [], wrong: [] }
+  const clients = new Map<string, Client>()
+  const barred = new Set<string>()
+  try {
+    for (const user of holdings.tokens.keys()) {
+      const client = clientOf(holdings, user, reach)
+      clients.set(user, client)
+      const refusal = await refusalOf(client)
+      if (refusal === undefined) continue
+      barred.add(user)
+      found.lost.push(`the user ${user} (${refusal})`)
+    }
+    const isIn = ({ user }: Item) => !barred.has(user)
+    const client = (user: string) => clients.get(user) as Client
+    await Promise.all([
+      ...holdings.stored.filter(isIn).map((item) => checkStored(data, item, client(item.user), found)),
+      ...holdings.unfinished.filter(isIn).map((item) => checkUnfinished(data, item, client(item.user), found)),
+      checkMessages(holdings, clients, barred, found),
+    ])
+  } finally {
+    for (const client of clients.values()) await client.close()
+  }
+  return found
+}
+
+/** Resolves when a client is online, or with the code for which it is not let in at first. */
+function refusalOf(client: Client): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    client.on('status', (status, error) => {
+      if (status === 'waiting' || status === 'closed') resolve(error?.code ?? status)
+    })
+    client.online().then(
+      () => resolve(undefined),
+      (error: unknown) => resolve(OspError.from(error).code),
+    )
+  })
+}
+
+async function sent(item: Item, client: Client): Promise<Upload> {
+  const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
+  await upload.finished
+  return upload
+}
+
+const isWhole = (data: string, item: Item) => {
+  try {
+    return Buffer.compare(readFileSync(pathOf(data, item)), contentOf(item)) === 0
+  } catch {
+    return false
+  }
+}
+
+async function checkStored(data: string, item: Item, client: Client, found: Differences): Promise<void> {
+  const what = `${item.user}/${item.name}`
+  if (!isWhole(data, item)) found.lost.push(`the stored file ${what}`)
+  try {
+    const { transferred } = await sent(item, client)
+    if (transferred > 0) found.lost.push(`the note of ${what}`)
+  } catch (error) {
+    found.wrong.push(`${what} cannot be sent again: ${error}`)
+  }
+}
+
+async function checkUnfinished(data: string, item: Item, client: Client, found: Differences): Promise<void> {
+  const what = `${item.user}/${item.name}`
+  try {
+    const { transferred } = await sent(item, client)
+    const { durable = 1 } = item
+    if (durable > 0 && durable < item.bytes && transferred > item.bytes - durable)
+      found.lost.push(`the progress of ${what}`)
+    if (!isWhole(data, item)) found.wrong.push(`${what} has other bytes than were sent`)
+  } catch (error) {
+    found.wrong.push(`${what} cannot be continued: ${error}`)
+  }
+}
+
+const last = 'the last one'
+
+/** Nothing overtakes in a mailbox: a recipient that has been handed the last message was handed all of them. */
+async function checkMessages(
+  { waiting, possible }: Holdings,
+  clients: ReadonlyMap<string, Client>,
+  barred: ReadonlySet<string>,
+  found: Differences,
+): Promise<void> {
+  const recipients = [...waiting.keys()].filter((user) => !barred.has(user))
+  const sender = [...clients].find(([user]) => !barred.has(user))?.[1]
+  if (!sender || recipients.length === 0) return
+  await sender.send(recipients, last)
+  await Promise.all(
+    recipients.map(async (user) => {
+      const texts = await textsUntilLast(clients.get(user) as Client)
+      const expected = waiting.get(user) ?? []
+      for (const text of expected) if (!texts.includes(text)) found.lost.push(`the message "${text}" to ${user}`)
+      for (const [at, text] of texts.entries()) {
+        if (texts.indexOf(text) < at) found.wrong.push(`${user} is handed "${text}" twice`)
+        else if (!expected.includes(text) && !possible?.has(text)) found.wrong.push(`${user} is handed "${text}"`)
+      }
+      for (const from of clients.keys()) {
+        const [came, sent] = [texts, expected].map((all) => all.filter((text) => text.startsWith(`${from} `)))
+        const known = came?.filter((text) => sent?.includes(text)).join(', ')
+        const ordered = sent?.filter((text) => came?.includes(text)).join(', ')
+        if (known !== ordered) found.wrong.push(`${user} is handed ${known}, not ${ordered}`)
+      }
+    }),
+  )
+}
+
+function textsUntilLast(client: Client): Promise<string[]> {
+  const texts: string[] = []
+  return new Promise((resolve) => {
+    client.receive((message) => {
+      if (message.text() === last) resolve(texts)
+      else texts.push(message.text())
+    })
+  })
+}
