@@ -27,7 +27,7 @@ export const systemErrors: Readonly<Record<string, SystemError>> = {
   EXDEV: unusable('the directory lies on another file system; mount one file system for both'),
   ENOTDIR: unusable('a part of the path is not a directory; move it away'),
   EISDIR: unusable('a directory lies in the place of the file; move it away'),
-  ELOOP: unusable('a symbolic link lies in the place of the file; remove it'),
+  ELOOP: unusable('a symbolic link lies in the place of the file, or links lead in a circle; remove it'),
   ENOTSUP: unusable('the file system does not support it; use another file system'),
   EOPNOTSUPP: unusable('the file system does not support it; use another file system'),
   ENOSYS: unusable('the file system does not support it; use another file system'),
