@@ -84,8 +84,9 @@ export const defaultLimits = {
   deliveryMemoryBytes: 32 * MiB,
   /** A delivery that is not answered in this time is repeated when all others have had their turn. */
   deliveryMs: 10_000,
-  /** Bytes of the disk that messages leave free. */
-  reserveBytes: 16 * MiB,
+  /** Bytes of the disk that uploads leave free for messages and records, or this part of the disk if that is less. */
+  reserveBytes: 64 * MiB,
+  reservePercent: 5,
   /** How long a completed upload is remembered, so that a repeated FILE_MD5_REQ is answered. */
   noteMs: 7 * 24 * 3_600_000,
   /** How long a message id is remembered. */

@@ -35,6 +35,10 @@ export const serveSettings = {
   'max-recipients': setting(count, '16', { describe: 'recipients of one message at most' }),
   'max-file-size': optional(size, { describe: 'the largest file that is taken; any, where it is not set' }),
   quota: optional(size, { describe: 'bytes of one user that are kept at most; any, where it is not set' }),
+  reserve: optional(size, {
+    describe:
+      'bytes of the disk that uploads leave free for messages; where it is not set, 64M or 5 % of the disk, whichever is less',
+  }),
   'upload-age': setting(duration, '7d', { describe: 'how long an unfinished upload is kept that nobody goes on with' }),
   'keep-alive': setting(duration, '15s', { describe: 'silence after which a link is probed' }),
   chunk: setting(size, '1M', { describe: 'the largest piece of a file in one request' }),
@@ -64,6 +68,7 @@ export function limitsOf(values: ServeValues): Partial<Limits> {
     checkpointMs: values['checkpoint-time'],
     uploadAgeMs: values['upload-age'],
     ...(values['max-file-size'] !== undefined && { fileBytes: values['max-file-size'] }),
+    ...(values.reserve !== undefined && { reserveBytes: values.reserve, reservePercent: 100 }),
     ...(values.quota !== undefined && { userBytes: values.quota }),
   }
 }

@@ -28,6 +28,8 @@ export interface MemoryOptions {
 export interface MemoryStorage extends Storage {
   /** A copy of a published file's bytes, if there is one of this name; also while the storage is closed. */
   read(user: string, storedName: string): Uint8Array | undefined
+  /** Removes a published file, as an operator removes a plain file beside the server. */
+  remove(user: string, storedName: string): void
   /**
    * What is left when its process is killed: another storage, not opened yet, and this one is of no use any more. With
    * `unflushed` the power has failed: it draws how many bytes are left that were not flushed.
@@ -79,6 +81,10 @@ class InMemory implements MemoryStorage {
 
   read(user: string, storedName: string): Uint8Array | undefined {
     return this.#files.read(checkUserName(user), checkFileName(storedName))
+  }
+
+  remove(user: string, storedName: string): void {
+    this.#files.drop(checkUserName(user), checkFileName(storedName))
   }
 
   crashed(unflushed?: Random): MemoryStorage {

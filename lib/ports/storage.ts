@@ -152,6 +152,16 @@ export interface Orphan {
   readonly removed: boolean
 }
 
+/** How full a file system is. */
+export interface Space {
+  /** Bytes that can still be written. */
+  readonly free: number
+  /** Bytes that could be written if there were no file. */
+  readonly total: number
+  /** A file takes whole blocks of this size. */
+  readonly blockBytes: number
+}
+
 /** The bytes of uploads, and the published files. */
 export interface FileStore {
   /** The partial file of a claimed upload, made if it is not there. */
@@ -167,8 +177,10 @@ export interface FileStore {
   stored(user: string, name: string): Promise<boolean>
   /** Bytes of all published files of a user, or of the one of this name; 0 where there is none. */
   used(user: string, name?: string): Promise<number>
-  /** Bytes that can still be written. */
-  free(): Promise<number>
+  /** The file system that partial and published files lie on, measured now. */
+  space(): Promise<Space>
+  /** Bytes of the disk that a partial file takes; 0 if there is none. */
+  heldBytes(user: string, name: string): Promise<number>
 }
 
 /** The bytes of one upload that is not published yet. Calls that write are made one after another. */

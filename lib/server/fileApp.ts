@@ -159,7 +159,7 @@ export class FileApp implements App {
       const { progress: offset, content } = message
       const standing = await upload.post(
         { by, offset, content },
-        { denied: () => this.#uploads.denial(by, instance), room: () => this.#quota.recheck(upload) },
+        { denied: () => this.#uploads.denial(by, instance), room: (bytes) => this.#quota.recheck(upload, bytes) },
       )
       if (standing.progress !== before) this.#uploads.moved(upload)
       return { event: 'PostFileAck', ...standing }

@@ -5,6 +5,7 @@ import type { Claimed, NewTransfer, StoredFile } from '../ports/storage.ts'
 import type { Message } from '../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
+import type { DiskSpace } from './diskSpace.ts'
 import { rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { linkOf } from './serverLog.ts'
@@ -15,6 +16,7 @@ import type { Uploads } from './uploads.ts'
 export interface FileDaemonOptions extends TransferOptions {
   /** A file was verified and published. */
   readonly stored: (file: StoredFile) => void
+  readonly disk: DiskSpace
 }
 
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>

@@ -20,6 +20,8 @@ export interface MailroomOptions {
   readonly platform: Platform
   readonly log: ServerLog
   readonly age: Pick<Age, 'now'>
+  /** Bytes of the disk that messages leave free, at present. */
+  readonly reserveBytes: () => number
 }
 
 /** A message as a client posts it. */
@@ -60,7 +62,9 @@ export class Mailroom {
       allMessages: limits.waitingMessages,
       senderIds: limits.senderIds,
       allIds: limits.messageIds,
-      reserveBytes: limits.reserveBytes,
+      get reserveBytes() {
+        return options.reserveBytes()
+      },
     }
     this.#memory = new DeliveryMemory(limits.deliveryMemoryBytes, (delivery) => this.#ready(delivery))
     this.#sweep = new Alarm(platform.clock, () => this.#track(this.#expire()))

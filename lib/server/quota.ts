@@ -2,6 +2,7 @@ import { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { NewTransfer, OnConflict, Storage } from '../ports/storage.ts'
+import type { DiskSpace } from './diskSpace.ts'
 import { sizeText } from './sizeText.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
@@ -20,15 +21,17 @@ export interface QuotaOptions {
   readonly platform: Platform
   readonly storage: Storage
   readonly onConflict: OnConflict
+  readonly disk: DiskSpace
 }
 
 /**
- * Bounds the size of a file, and the bytes of a user: what is stored, what the uploads that instances receive will add to it,
+ * Bounds the size of a file, what it takes of the disk, and the bytes of a user: what is stored, what the uploads that instances receive will add to it,
  * and what lies there of his other unfinished ones. A refusal rests on files that were counted for it.
  */
 export class Quota {
   readonly #options: QuotaOptions
   readonly #uploads: Uploads
+  readonly #disk: DiskSpace
   readonly #bounded: boolean
   /** By user, the longest uncounted first. */
   readonly #counts = new Map<string, Count>()
@@ -38,6 +41,7 @@ export class Quota {
   constructor(options: QuotaOptions, uploads: Uploads) {
     this.#options = options
     this.#uploads = uploads
+    this.#disk = options.disk
     this.#bounded = options.limits.userBytes < Number.MAX_SAFE_INTEGER
   }
 
@@ -52,9 +56,26 @@ export class Quota {
     )
   }
 
-  /** Sets aside room for an upload that has its instance. Rejects with OspError `quota-exceeded` if there is none. */
+  /**
+   * Sets aside room for an upload that has its instance: of its user and of the disk. Rejects with OspError `quota-exceeded`,
+   * `disk-full` or `too-large` if there is none.
+   */
   async admit(upload: Upload, want: NewTransfer): Promise<void> {
-    if (!this.#bounded) return
+    const refusal = (await this.#userRefusal(upload, want)) ?? (await this.#diskRefusal(upload, want))
+    // Stored already, only its client does not know.
+    if (refusal && !(await this.#options.storage.transfers.completed(want))) throw refusal
+  }
+
+  async #diskRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
+    const refusal = await this.#disk.admit(upload, want, () => this.#uploads.receiving())
+    if (!refusal) return undefined
+    // What was verified lies there whole, or in its place.
+    const unfinished = await this.#unfinished(want.user)
+    return unfinished.some(({ name, verified }) => name === want.name && verified) ? undefined : refusal
+  }
+
+  async #userRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
+    if (!this.#bounded) return undefined
     const { storage, onConflict } = this.#options
     const { user, name, size } = want
     const replaced = onConflict === 'replace' ? await storage.files.used(user, name) : 0
@@ -68,21 +89,21 @@ export class Quota {
       const verified = unfinished.some((record) => record.name === name && record.verified)
       if (growth <= 0 || verified || count.bytes + others + growth <= this.#options.limits.userBytes) {
         upload.growth = growth
-        return
+        return undefined
       }
       refusal = this.#refusal(count.bytes, others, growth)
     }
-    // Stored already, only its client does not know.
-    if (!(await storage.transfers.completed(want))) throw refusal
+    return refusal
   }
 
   /**
    * Nothing if what an admitted upload writes has its room, as far as is known; otherwise rejects with OspError
-   * `quota-exceeded` if it has none: files have come beside the server.
+   * `quota-exceeded` or `disk-full` if it has none: files have come beside the server.
    */
-  recheck(upload: Upload): Promise<void> | undefined {
+  recheck(upload: Upload, bytes: number): Promise<void> | undefined {
     const count = this.#bounded && upload.growth > 0 ? this.#counts.get(upload.user) : undefined
-    return count && this.#isOver(upload.user, count) ? this.#recheck(upload) : undefined
+    const isOver = count && this.#isOver(upload.user, count)
+    return isOver ? this.#recheck(upload, bytes) : this.#disk.take(bytes)
   }
 
   /** An admitted upload was stored; its instance is freed by now, or in the same step. */
@@ -99,10 +120,11 @@ export class Quota {
     this.#counts.delete(user)
   }
 
-  async #recheck(upload: Upload): Promise<void> {
+  async #recheck(upload: Upload, bytes: number): Promise<void> {
     const { user, growth } = upload
     const count = await this.#counted(user, true)
     if (this.#isOver(user, count)) throw this.#refusal(count.bytes, this.#held(user, upload), growth)
+    await this.#disk.take(bytes)
   }
 
   #isOver(user: string, { bytes }: Count): boolean {

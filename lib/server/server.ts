@@ -13,6 +13,7 @@ import { tell } from '../runtime/tell.ts'
 import type { App as AppName } from '../wire/protocol.ts'
 import { Age } from './age.ts'
 import type { App } from './app.ts'
+import { DiskSpace } from './diskSpace.ts'
 import { Door } from './door.ts'
 import { FileApp } from './fileApp.ts'
 import type { TellHeld } from './held.ts'
@@ -92,6 +93,7 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
   readonly #age: Age
+  readonly #disk: DiskSpace
   readonly #options: BoundOptions
   readonly #limits: Limits
   readonly #host: SessionHost
@@ -112,18 +114,28 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
     const { platform, storage, onConflict = 'replace' } = options
     const log = serverLog(options.log)
     this.#age = age
+    this.#disk = new DiskSpace(limits, platform.clock, storage.files)
     this.#fileApp = new FileApp({
       platform,
       storage,
       limits,
       onConflict,
       noteMs: limits.noteMs,
+      disk: this.#disk,
       log,
       age,
       stored: (file) => this.stored(file),
     })
     const { authenticator } = options
-    this.#msgApp = new MsgApp({ platform, mailboxes: storage.mailboxes, limits, log, age, authenticator })
+    this.#msgApp = new MsgApp({
+      platform,
+      mailboxes: storage.mailboxes,
+      limits,
+      log,
+      age,
+      authenticator,
+      reserveBytes: () => this.#disk.messageReserveBytes,
+    })
     this.#door = new Door(limits, platform.clock, log)
     this.#host = {
       platform,
@@ -148,6 +160,7 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
   /** Takes up what the storage has; resolves with the files that were only now published. */
   async recover(): Promise<readonly StoredFile[]> {
     await this.#age.open()
+    await this.#disk.measure()
     await this.#msgApp.open()
     return this.#fileApp.recover()
   }

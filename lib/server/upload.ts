@@ -21,7 +21,7 @@ export interface Gate {
   /** What its sender is told who has lost the upload. */
   denied(): OspError
   /** Rejects where there is no room for more; nothing where there is. */
-  room(): Promise<void> | undefined
+  room(bytes: number): Promise<void> | undefined
 }
 
 interface Chunk {
@@ -49,6 +49,8 @@ export class Upload {
   chunkBytes = 0
   /** By how many bytes the files of its user grow once it is stored, where these are bounded; counts while it has an instance. */
   growth = 0
+  /** Bytes of the disk that were set aside for it when it got its instance. */
+  neededBytes = 0
   /** When it got its instance, or last got further since. */
   movedAtMs = 0
   #gathering: Chunk[] | undefined
@@ -110,7 +112,7 @@ export class Upload {
       end += lengthOf(content)
     }
     try {
-      const room = parts.length > 0 ? gate.room() : undefined
+      const room = parts.length > 0 ? gate.room(end - this.standing.progress) : undefined
       if (room) await room
       if (parts.length > 0) await this.transfer?.write(parts)
       for (const { answer } of due) answer.resolve(this.standing)

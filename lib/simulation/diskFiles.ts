@@ -1,7 +1,7 @@
 import type { Book } from '../adapters/records/book.ts'
 import { ancestorsOf, recordKey, subjectOf } from '../adapters/records/keys.ts'
 import type { StoredNames } from '../adapters/records/storedNames.ts'
-import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, StoredFile } from '../ports/storage.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile } from '../ports/storage.ts'
 import { digestOf } from '../runtime/digestOf.ts'
 import { hex } from '../runtime/hex.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
@@ -53,8 +53,12 @@ export class DiskFiles implements FileStore, StoredNames {
     })
   }
 
-  async free(): Promise<number> {
-    return this.#disk.troubles.freeBytes
+  async space(): Promise<Space> {
+    return { free: this.#disk.troubles.freeBytes, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
+  }
+
+  async heldBytes(user: string, name: string): Promise<number> {
+    return this.#disk.partial.get(recordKey(user, name))?.written.length ?? 0
   }
 
   async conflict(user: string, name: string): Promise<string | undefined> {

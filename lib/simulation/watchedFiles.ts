@@ -63,8 +63,9 @@ function watchedStore(files: FileStore, open: FileStore['open']): FileStore {
     remove: (user, name) => files.remove(user, name),
     stored: (user, name) => files.stored(user, name),
     used: (user, name) => files.used(user, name),
-    free: () => files.free(),
     sweep: (before) => files.sweep(before),
+    space: () => files.space(),
+    heldBytes: (user, name) => files.heldBytes(user, name),
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { MiB } from '../../lib/limits.ts'
+import { KiB, MiB } from '../../lib/limits.ts'
 import { canMount, smallDisk } from '../contract/storage/places.ts'
 import { ballast } from '../support/ballast.ts'
 import { daemon, place, run } from '../support/commands.ts'
@@ -19,7 +19,7 @@ spec('osp msg to a server whose disk is full', (it) => {
     await using server = await daemon(join(disk.path, 'data'))
     const flags = ['--server', server.server, '--state', join(at.path, 'state')]
     const msg = ['msg', 'bob', ...flags, '--user', 'alice']
-    using weight = ballast(disk.path, 8 * MiB)
+    using weight = ballast(disk.path, 128 * KiB)
     const { code, stderr } = await run('osp', [...msg, 'refused'])
     assert.equal(code, 5, stderr)
     assert.match(stderr, /the disk of the server is full/u)

@@ -199,7 +199,7 @@ spec('a file whose name is stored already', (it) => {
     const client = await rig.client()
     const { instance } = await client.start(file)
     await client.chunk(instance, 0, bytes)
-    rig.storage.taken.add('a')
+    rig.storage.takenNames.add('a')
     await client.endRefused(instance, sha256(bytes), 'file-exists')
     assert.deepEqual(await rig.records(), [])
     assert.deepEqual(rig.server.status().uploads, [])

@@ -75,9 +75,9 @@ spec('an unfinished upload', (it) => {
     }
     assert.deepEqual(expired(rig), ['warn alice a 100'])
     assert.deepEqual(await names(rig), [])
-    const used = await rig.storage.files.free()
+    const used = (await rig.storage.files.space()).free
     await rig.storage.files.remove('alice', 'a')
-    assert.equal(await rig.storage.files.free(), used)
+    assert.equal((await rig.storage.files.space()).free, used)
   })
 
   it('is not removed by a wall clock that jumps a year forward, whether the server runs or not', async () => {

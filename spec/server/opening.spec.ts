@@ -134,7 +134,7 @@ spec('where existing names are refused', (it) => {
     await client.pause(instance)
     await rig.server.close()
     await rig.restart({ onConflict })
-    rig.storage.taken.add('b')
+    rig.storage.takenNames.add('b')
     const again = await rig.client()
     await again.continueRefused({ name: 'b', bytes }, 'file-exists')
     assert.deepEqual(await rig.records(), [])

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
-import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
+import { defaultLimits, fixed, KiB } from '../../lib/limits.ts'
 import { heldRig, MessageClient, textOf } from '../support/messageClient.ts'
 import type { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
@@ -126,10 +126,12 @@ spec('POST_MSG is refused', (it) => {
   })
 
   it('as disk-full where the reserve would be used up, before anything is stored', async () => {
-    await using rig = await heldRig({ reserveBytes: 2 * MiB }, { capacityBytes: MiB })
+    await using rig = await heldRig({ reservePercent: 100 }, { capacityBytes: 64 * KiB })
     const alice = await listen(rig, 'alice')
-    const { retryAfter } = await alice.postRefused(1, ['bob'], 'hello', 'disk-full')
+    const large = 'x'.repeat(50 * KiB)
+    const { retryAfter, text } = await alice.postRefused(1, ['bob'], large, 'disk-full')
     assert.equal(retryAfter, defaultLimits.retryAfterMs)
+    assert.equal(text, 'the disk of the server is full')
     await assertEmpty(rig, 'bob')
   })
 

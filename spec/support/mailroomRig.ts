@@ -89,7 +89,7 @@ export async function roomWith(limits: Partial<Limits> = {}) {
     if (state.holdsReads) await new Promise<void>((go) => reads.push({ bytes: args[3], go }))
     return mailboxes.read(...args)
   }
-  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, ...others })
+  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, reserveBytes: () => 0, ...others })
   await room.open()
   /** What was handed over to whom, in order. */
   const order: string[] = []

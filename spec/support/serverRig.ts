@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,6 +30,7 @@ interface Ground {
   storage(): Storage
   reaching(server: Server, listen: Transport): Transport
   stored(user: string, name: string): Promise<Uint8Array | undefined>
+  remove(user: string, name: string): void
   /** Empty in memory. */
   readonly directory: string
   clear(): Promise<void>
@@ -121,6 +123,11 @@ export class ServerRig implements AsyncDisposable {
     return this.#ground.stored(user, name)
   }
 
+  /** Removes a published file beside the server, in memory. */
+  remove(name: string, user = 'alice'): void {
+    this.#ground.remove(user, name)
+  }
+
   /** What is kept of unfinished uploads. */
   async records(): Promise<TransferRecord[]> {
     const records: TransferRecord[] = []
@@ -152,6 +159,7 @@ function inMemory(capacityBytes?: number): Ground {
     storage: () => storage,
     reaching: (_, listen) => listen,
     stored: async (user, name) => storage.read(user, name),
+    remove: (user, name) => storage.remove(user, name),
     directory: '',
     clear: async () => {},
   }
@@ -168,6 +176,7 @@ async function inDirectory(): Promise<Ground> {
       const bytes = await readFile(join(directory, 'files', user, name)).catch(() => undefined)
       return bytes && Uint8Array.from(bytes)
     },
+    remove: (user, name) => rmSync(join(directory, 'files', user, name)),
     clear: () => rm(directory, { recursive: true }),
   }
 }

@@ -51,7 +51,8 @@ export function stepped(storage: Storage, around: Around): Storage {
       sweep: files.sweep.bind(files),
       stored: files.stored.bind(files),
       used: files.used.bind(files),
-      free: files.free.bind(files),
+      space: files.space.bind(files),
+      heldBytes: files.heldBytes.bind(files),
     },
     mailboxes: {
       append: step('append message', mailboxes.append.bind(mailboxes)),

@@ -18,11 +18,13 @@ export class TroubledStorage implements Storage {
   /** How often each step has been begun. */
   readonly count = new Map<Step, number>()
   /** Names that look as if somebody else had stored a file there. */
-  readonly taken = new Set<string>()
+  readonly takenNames = new Set<string>()
   /** Changes what is read of partial files. */
   damage: (read: Uint8Array, offset: number) => void = () => {}
   /** Bytes of files that somebody else has put into every user's folder. */
   besides = 0
+  /** Bytes of the disk that something else has taken. */
+  taken = 0
   /** How many partial files are open. */
   partials = 0
   readonly #storage: Storage
@@ -37,9 +39,13 @@ export class TroubledStorage implements Storage {
       open: async (claim) => this.#troubled(await files.open(claim)),
       remove: files.remove,
       sweep: files.sweep,
-      stored: async (user, name) => this.taken.has(name) || files.stored(user, name),
+      stored: async (user, name) => this.takenNames.has(name) || files.stored(user, name),
       used: (user, name) => files.used(user, name).then((bytes) => bytes + (name === undefined ? this.besides : 0)),
-      free: files.free,
+      space: async () => {
+        const space = await files.space()
+        return { ...space, free: space.free - this.taken }
+      },
+      heldBytes: files.heldBytes,
     }
   }
 

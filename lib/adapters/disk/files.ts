@@ -3,7 +3,7 @@ import { lstat, open, readdir, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import type { Digests } from '../../ports/platform.ts'
-import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, StoredFile } from '../../ports/storage.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
@@ -90,11 +90,20 @@ export class DiskFiles implements FileStore, StoredNames {
     return Number(stats?.size ?? 0)
   }
 
-  async free(): Promise<number> {
+  async space(): Promise<Space> {
     this.#book.checkOpen()
-    const { directory } = this.#layout
-    const { bavail, bsize } = await attempt(`looking at the disk of ${directory}`, () => statfs(directory))
-    return bavail * bsize
+    const { partial } = this.#layout
+    const { bavail, bfree, blocks, bsize } = await attempt(`looking at the disk of ${partial}`, () => statfs(partial))
+    // Some systems keep blocks for root, which are free and not available.
+    return { free: bavail * bsize, total: (blocks - (bfree - bavail)) * bsize, blockBytes: bsize }
+  }
+
+  async heldBytes(user: string, name: string): Promise<number> {
+    this.#book.checkOpen()
+    const path = this.#layout.partialOf(user, name)
+    const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+    // Windows does not count blocks.
+    return stats ? (stats.blocks ? stats.blocks * 512 : stats.size) : 0
   }
 
   async conflict(user: string, name: string): Promise<string | undefined> {

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
-import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, StoredFile } from '../../ports/storage.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
@@ -76,9 +76,15 @@ export class MemoryFiles implements FileStore, StoredNames {
     )
   }
 
-  async free(): Promise<number> {
+  async space(): Promise<Space> {
     this.#book.checkOpen()
-    return Math.min(this.#capacity - this.#used(), Number.MAX_SAFE_INTEGER)
+    const total = this.#capacity
+    return { free: total - (total === Number.POSITIVE_INFINITY ? 0 : this.#used()), total, blockBytes: 1 }
+  }
+
+  async heldBytes(user: string, name: string): Promise<number> {
+    this.#book.checkOpen()
+    return this.#partial.get(recordKey(user, name))?.length ?? 0
   }
 
   async conflict(user: string, name: string): Promise<string | undefined> {
@@ -122,6 +128,11 @@ export class MemoryFiles implements FileStore, StoredNames {
     const bytes = new Uint8Array(blocks.length)
     blocks.read(bytes, 0)
     return bytes
+  }
+
+  /** Removes a published file. */
+  drop(user: string, name: string): void {
+    this.#published.get(user)?.delete(name)
   }
 
   /** Takes what another one has kept, of each file as many bytes as `left` says. */

@@ -205,7 +205,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
         await assert.rejects(storage.files.open(claim), { code: 'closed' })
         await assert.rejects(storage.files.stored('alice', 'a'), { code: 'closed' })
         await assert.rejects(storage.files.remove('alice', 'a'), { code: 'closed' })
-        await assert.rejects(storage.files.free(), { code: 'closed' })
+        await assert.rejects(storage.files.space(), { code: 'closed' })
       }),
     )
   })

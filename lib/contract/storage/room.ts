@@ -16,9 +16,9 @@ export function* stateRoom(kind: string, trying: Try, skipped?: string): Facts {
           const { claim } = await claimed(storage)
           await using file = await storage.files.open(claim)
           await file.write(0, [hello])
-          const room = await storage.files.free()
+          const { free } = await storage.files.space()
           await assert.rejects(file.write(5, [new Uint8Array(4_000_000)]), { code: 'disk-full' })
-          assert.deepEqual([file.length, await storage.files.free()], [5, room])
+          assert.deepEqual([file.length, (await storage.files.space()).free], [5, free])
           await storage.transfers.remove('alice', 'b')
           await storage.files.remove('alice', 'b')
           await file.write(5, [new Uint8Array(1_000_000).fill(33)])
@@ -31,9 +31,13 @@ export function* stateRoom(kind: string, trying: Try, skipped?: string): Facts {
       it(
         'leaves less room the longer it is',
         trying(async ({ storage }) => {
-          const before = await storage.files.free()
+          const before = await storage.files.space()
+          assert.ok(before.free <= before.total && before.total <= 4_100_000)
           await fill(storage, (await claimed(storage)).claim, new Uint8Array(1_000_000))
-          assert.ok((await storage.files.free()) <= before - 1_000_000)
+          assert.ok((await storage.files.space()).free <= before.free - 1_000_000)
+          const held = await storage.files.heldBytes('alice', 'a')
+          assert.ok(held >= 1_000_000 && held < 1_000_000 + 2 * before.blockBytes, `${held}`)
+          assert.equal(await storage.files.heldBytes('alice', 'none'), 0)
         }, 4_000_000),
       )
     },
