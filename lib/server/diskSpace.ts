@@ -70,8 +70,7 @@ export class DiskSpace {
   ): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
       const others = () => this.#neededBy(running(), upload)
-      if (this.#isFresh && this.#admits(upload, this.#wholly(size), others())) return undefined
-      // Counted before: what is written meanwhile is then counted twice, never not at all.
+      // Counted before it is measured: what is written meanwhile is then counted twice, never not at all.
       let promised = others()
       await this.measure()
       const needed = this.#wholly(size)
