@@ -82,3 +82,4 @@ export function steerTasks(directory: string, options: SteerOptions = {}): TaskS
   const control = directoryControl(directory)
   return new Steering({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
 }
+export { hostKeyOf } from './adapters/unreachable.ts'

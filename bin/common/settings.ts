@@ -120,12 +120,12 @@ export interface Place {
   readonly port: number
 }
 
-/** `HOST:PORT`, `HOST`, or `[IPv6 address]:PORT`. */
+/** `HOST:PORT`, `HOST`, or `[IPv6 address]:PORT`, where the address can have a zone: `[fe80::1%eth0]:6682`. */
 export function place(defaultPort: number): Kind<Place> {
   return {
     schema: read((text) => {
       const [, bracketed, plain, port = String(defaultPort)] =
-        /^(?:\[([\da-f:.]+)\]|([^\s:[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
+        /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
       const host = bracketed ?? plain
       return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) }
     }),

@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { access, constants, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join, posix, resolve, win32 } from 'node:path'
+import { hostKeyOf } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
 import { UsageError } from './usage.ts'
 import { userOf } from './userOf.ts'
@@ -26,7 +27,7 @@ export function platformState({ platform, env, home }: Surroundings = here()): s
 
 /** The directory for what is remembered of one user at one server: `STATE/HOST_PORT/USER`. */
 export function stateDirectoryOf({ state, server }: Pick<Everywhere, 'state' | 'server'>, user: string): string {
-  const parts = [`${escaped(server.host.toLowerCase())}_${server.port}`, escaped(user)]
+  const parts = [`${escaped(hostKeyOf(server.host))}_${server.port}`, escaped(user)]
   return [state ?? platformState(), ...parts].join('/')
 }
 

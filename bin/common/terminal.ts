@@ -63,7 +63,7 @@ export function signalAll(signal: 'SIGINT' | 'SIGTSTP'): void {
 }
 
 /** Whether the terminal is this process's: its group is the one that the terminal belongs to. Only Linux tells. */
-export function isForeground(): boolean {
+function isForeground(): boolean {
   try {
     // After the name in brackets: state, parent, group, session, terminal, and the group that the terminal belongs to.
     const text = readFileSync('/proc/self/stat', 'utf8')

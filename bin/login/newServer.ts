@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { OspError, type Transport } from 'ospd'
-import { nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
+import { hostKeyOf, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import type { Everywhere } from '../common/everywhere.ts'
 import { unlessSoon } from '../common/link.ts'
 import { waitsFor } from '../common/linkLines.ts'
@@ -58,7 +58,7 @@ async function isNew(values: Everywhere, { host, port, verified }: SeenServer): 
   if (verified || values['tls-ca'] !== undefined) return false
   // What can't be read is told by whoever is to trust by it.
   const text = await readFile(knownServersPath(values), 'utf8').catch(() => '')
-  return !text.split('\n').some((line) => line.startsWith(`${placeText({ host: host.toLowerCase(), port })} `))
+  return !text.split('\n').some((line) => line.startsWith(`${placeText({ host: hostKeyOf(host), port })} `))
 }
 
 function unknown({ host, port, fingerprint }: SeenServer): OspError {

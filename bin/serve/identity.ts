@@ -76,5 +76,6 @@ loopback.addAddress('::1', 'ipv6')
 function isLoopbackOnly(host: string): boolean {
   const version = isIP(host)
   if (version === 0) return host.toLowerCase() === 'localhost'
-  return loopback.check(host, version === 4 ? 'ipv4' : 'ipv6')
+  // A list knows no zones.
+  return loopback.check(host.replace(/%.*$/u, ''), version === 4 ? 'ipv4' : 'ipv6')
 }

@@ -4,7 +4,7 @@ import { OspError } from '../errors.ts'
 import { makePath, syncDirectory } from './disk/directories.ts'
 import { errnoOf } from './disk/faults.ts'
 import type { SeenServer, TrustServer } from './tls/seenServer.ts'
-import { placeOf } from './unreachable.ts'
+import { hostKeyOf, placeOf } from './unreachable.ts'
 
 export interface KnownServersOptions {
   /** A server was pinned at its first use. */
@@ -14,7 +14,7 @@ export interface KnownServersOptions {
 }
 
 interface Pin {
-  /** `HOST:PORT`, in lower case. */
+  /** `HOST:PORT`, as `hostKeyOf` spells it. */
   readonly place: string
   /** From 1 up, as editors count. */
   readonly line: number
@@ -44,7 +44,7 @@ export function knownServers(path: string, options: KnownServersOptions = {}): T
   }
 }
 
-const nameOf = ({ host, port }: SeenServer) => placeOf(host.toLowerCase(), port)
+const nameOf = ({ host, port }: SeenServer) => placeOf(hostKeyOf(host), port)
 
 async function pinOf(path: string, server: SeenServer): Promise<Pin | undefined> {
   const text = await reading(path)
@@ -62,7 +62,7 @@ async function pinOf(path: string, server: SeenServer): Promise<Pin | undefined>
 function pinIn([place = '', fingerprint, ...more]: readonly string[], line: number, path: string): readonly Pin[] {
   if (place === '' || place.startsWith('#')) return []
   if (fingerprint !== undefined && more.length === 0 && /.:\d+$/u.test(place))
-    return [{ place: place.toLowerCase(), line, fingerprint }]
+    return [{ place: hostKeyOf(place), line, fingerprint }]
   const text = `line ${line} of ${path} is no "HOST:PORT SHA256:…", so that nobody can be trusted by that list`
   throw new OspError('unauthorized', `${text}; mend or remove the line, and try again`)
 }

@@ -1,5 +1,7 @@
 import { OspError } from '../errors.ts'
 
+const noInterface = 'an address that begins with fe80 needs an interface of this machine, as fe80::1%eth0'
+
 const connecting: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there; start the server or check the port',
   ENOTFOUND: 'no machine of this name is known; check the name',
@@ -9,6 +11,7 @@ const connecting: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'it does not answer; check its address and any firewall in between',
   ECONNRESET: 'it broke the connection off at once',
   EACCES: 'this user may not connect there; check the permissions',
+  EINVAL: noInterface,
   ENOENT: 'there is no such socket; start the server or check the path',
 }
 
@@ -18,12 +21,18 @@ const listening: Readonly<Record<string, string>> = {
   EPERM: 'this user may not listen there; choose a port from 1024 or run with more rights',
   EADDRNOTAVAIL: 'this machine has no such address; choose one of its own',
   ENOTFOUND: 'no address is known for this name; check the name',
+  EINVAL: noInterface,
   EMFILE: 'this process has too many files open; raise its limit of open files',
 }
 
 /** `host:port`, as people write it: an IPv6 address stands in brackets. */
 export function placeOf(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** A host, or `host:port`, in the one spelling by which it is remembered: case counts only in the zone of an IPv6 address. */
+export function hostKeyOf(host: string): string {
+  return host.replace(/^[^%]+/u, (address) => address.toLowerCase())
 }
 
 /** OspError `unreachable` for a failed try to `listen` or `connect` at `place`: why, and what can be done. */

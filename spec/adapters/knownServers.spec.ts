@@ -57,6 +57,16 @@ spec('a known server', (it) => {
       )
     }))
 
+  it('at an IPv6 address with a zone is known in whatever case the address is, but by the name of the interface', () =>
+    withList(async ({ path, trust, pinned }) => {
+      await trust({ ...server, host: 'fe80::ab%eth0' })
+      await trust({ ...server, host: 'FE80::AB%eth0' })
+      await trust({ ...other, host: 'fe80::ab%ETH0' })
+      assert.equal(pinned.length, 2)
+      const lines = ['[fe80::ab%eth0]:6682 SHA256:one', '[fe80::ab%ETH0]:6682 SHA256:other']
+      assert.equal(readFileSync(path, 'utf8'), `${lines.join('\n')}\n`)
+    }))
+
   it('that shows another key is refused, though a root vouches for that', () =>
     withList(async ({ trust }) => {
       await trust(server)

@@ -222,7 +222,7 @@ spec('a TCP address', (it) => {
   })
 
   it('is local if it is a loopback address', () => {
-    for (const local of ['127.0.0.1', '127.255.0.9', '::1', '::ffff:127.0.0.1', '::FFFF:127.1.2.3']) {
+    for (const local of ['127.0.0.1', '127.255.0.9', '::1', '::ffff:127.0.0.1', '::FFFF:127.1.2.3', '::1%lo']) {
       assert.ok(isLoopback(local), local)
     }
     for (const other of ['', '0.0.0.0', '::', '128.127.0.1', '10.127.0.1', '::11', '::ffff:10.0.0.1', 'fe80::1']) {

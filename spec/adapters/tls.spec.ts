@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { networkInterfaces } from 'node:os'
 import { fingerprintOf } from '../../lib/adapters/tls/identity.ts'
 import type { SeenServer } from '../../lib/adapters/tls/seenServer.ts'
 import { type TlsOptions, tls } from '../../lib/adapters/tls.ts'
@@ -76,6 +77,15 @@ spec('a server of TLS', (it) => {
       /^the server at localhost:\d+ is not trusted: .+ \(its key is SHA256:\S{43}\); name the auth/u,
     )
   })
+
+  const zone = Object.entries(networkInterfaces()).find(([, all]) => all?.some(({ address }) => address === '::1'))?.[0]
+  if (zone === undefined) it.skip('at an address with a zone', 'this machine has no ::1')
+  else {
+    it('at an address with a zone is trusted by a certificate for the address alone', () => {
+      const forAddress = root.issue({ hosts: ['::1'] })
+      return withLink({ server: { ...forAddress, host: '::1' }, client: { ca: root.cert, host: `::1%${zone}` } })
+    })
+  }
 
   it('whose certificate is made for another host is refused', async () => {
     const why = await refused({ server: root.issue({ hosts: ['elsewhere.example'] }), client: { ca: root.cert } })

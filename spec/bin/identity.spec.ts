@@ -4,7 +4,16 @@ import { spec } from '../support/spec.ts'
 
 const bare: Exposure = { host: '127.0.0.1', isTls: false, hasClientCa: false, hasUsers: false, insecure: false }
 
-const local = ['127.0.0.1', '127.8.9.10', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1', 'localhost', 'LocalHost']
+const local = [
+  '127.0.0.1',
+  '127.8.9.10',
+  '::1',
+  '::1%lo',
+  '0:0:0:0:0:0:0:1',
+  '::ffff:127.0.0.1',
+  'localhost',
+  'LocalHost',
+]
 const open = [
   '0.0.0.0',
   '::',

@@ -4,6 +4,7 @@ import { type Client, OspError } from 'ospd'
 import { type LinkReporter, watchLink } from '../../bin/common/link.ts'
 import { LinkLines } from '../../bin/common/linkLines.ts'
 import { resolve } from '../../bin/common/resolve.ts'
+import { place } from '../../bin/common/settings.ts'
 import type { TokenSource } from '../../bin/common/token.ts'
 import { listenCommand } from '../../bin/listen/listen.ts'
 import { loginCommand } from '../../bin/login/login.ts'
@@ -36,6 +37,19 @@ async function told(...statuses: readonly string[]): Promise<readonly string[]> 
   await new Promise((resolve) => setTimeout(resolve, 5))
   return all
 }
+
+spec('the place of a server', (it) => {
+  const read = (text: string) => place(6682).schema.safeParse(text).data
+
+  it('is a name or an address; one of IPv6 stands in brackets, with its zone', () => {
+    assert.deepEqual(read('files.example'), { host: 'files.example', port: 6682 })
+    assert.deepEqual(read('[::1]:7'), { host: '::1', port: 7 })
+    assert.deepEqual(read('[fe80::1%eth0]:7'), { host: 'fe80::1%eth0', port: 7 })
+    assert.deepEqual(read('[fe80::1%br-0.12:1]'), { host: 'fe80::1%br-0.12:1', port: 6682 })
+    for (const wrong of ['fe80::1%eth0', '[fe80::1%]', '[fe80::1%a b]', '[fe80::1%a/b]', '[%eth0]', '[fe80::1%eth0:7'])
+      assert.equal(read(wrong), undefined, wrong)
+  })
+})
 
 spec('a command that connects', (it) => {
   it('is told of while it has neither connected nor failed for a while, and not again later', async () => {

@@ -20,6 +20,9 @@ spec('the state directory', (it) => {
     assert.equal(at('127.0.0.1', 'bob'), '/s/127.0.0.1_6682/bob')
     assert.equal(at('::1', 'bob', 1), '/s/%3a%3a1_1/bob')
     assert.equal(at('Example.org', 'bob'), at('example.org', 'bob'))
+    assert.equal(at('fe80::1%eth0', 'bob', 1), '/s/fe80%3a%3a1%25eth0_1/bob')
+    assert.equal(at('FE80::1%eth0', 'bob'), at('fe80::1%eth0', 'bob'))
+    assert.notEqual(at('fe80::1%ETH0', 'bob'), at('fe80::1%eth0', 'bob'))
   })
 
   it('has no two users in one place, though a file system may not tell capitals from small letters', () => {

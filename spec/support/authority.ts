@@ -1,4 +1,5 @@
 import { createPrivateKey, createPublicKey, randomBytes, sign } from 'node:crypto'
+import { isIP } from 'node:net'
 import {
   bits,
   identifier,
@@ -17,7 +18,7 @@ import { makeKey } from '../../lib/adapters/tls/selfSigned.ts'
 interface Wanted {
   /** The common names of the subject; several are possible. */
   readonly names?: readonly string[]
-  /** Names of hosts that it is made for. */
+  /** Names of hosts that it is made for, or the address `::1`. */
   readonly hosts?: readonly string[]
   readonly notAfter?: string
 }
@@ -33,6 +34,12 @@ const ecdsaWithSha256 = sequence(identifier('1.2.840.10045.4.3.2'))
 const named = (names: readonly string[]) =>
   sequence(...names.map((name) => set(sequence(identifier('2.5.4.3'), utf8(name)))))
 
+/** Only of `::1`. */
+function addressOf(host: string): Buffer {
+  if (host !== '::1') throw new Error(`no certificate is made for ${host}`)
+  return tagged(0x87, Buffer.from([...Array(15).fill(0), 1]))
+}
+
 /** An authority for certificates, of this name. */
 export function authority(name = 'a root'): Authority {
   const own = createPrivateKey(makeKey())
@@ -41,7 +48,7 @@ export function authority(name = 'a root'): Authority {
     { names = ['x'], hosts = [], notAfter = '20990101000000Z' }: Wanted,
     ca: boolean,
   ) => {
-    const alternatives = hosts.map((host) => tagged(0x82, Buffer.from(host)))
+    const alternatives = hosts.map((host) => (isIP(host) ? addressOf(host) : tagged(0x82, Buffer.from(host))))
     const extensions = [
       sequence(identifier('2.5.29.19'), yes(), octets(ca ? sequence(yes()) : sequence())),
       ...(hosts.length > 0 ? [sequence(identifier('2.5.29.17'), octets(sequence(...alternatives)))] : []),

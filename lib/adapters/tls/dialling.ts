@@ -3,6 +3,7 @@ import { connect as connectTls, type SecureContextOptions } from 'node:tls'
 import type { Socket, SocketOptions } from '../../ports/socket.ts'
 import { ByteSocket } from '../byteSocket.ts'
 import { dialTcp, reset, secured, unlessGivenUp } from '../dialTcp.ts'
+import { withoutZone } from '../loopback.ts'
 import { peerOf } from '../peerOf.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { placeOf } from '../unreachable.ts'
@@ -22,8 +23,8 @@ export async function dialTls(
   const { clock } = options.platform
   const raw = await dialTcp({ host, port, clock, signal }, (stream) => stream)
   // An address has no place in the handshake, but is compared with the certificate all the same.
-  const name = isIP(host) ? {} : { servername: host }
-  const stream = connectTls({ socket: raw, host, ...name, ...context, ...versions, rejectUnauthorized: false })
+  const name = isIP(host) ? { host: withoutZone(host) } : { host, servername: host }
+  const stream = connectTls({ socket: raw, ...name, ...context, ...versions, rejectUnauthorized: false })
   // The end of the connection ends the stream on it.
   const giveUp = () => reset(raw)
   const use = () => new ByteSocket(stream, { peer: peerOf(stream), guarded: true, reset: giveUp }, options)
