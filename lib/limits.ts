@@ -183,6 +183,8 @@ export const fixed = {
   reprieve: 1 / 8,
   /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
   leastFrameBytesPerSecond: 4 * KiB,
+  /** The size of a file: beyond it JavaScript has no exact numbers. */
+  mostFileBytes: Number.MAX_SAFE_INTEGER,
   /** File and user names. */
   fileNameBytes: 1_024,
   namePartBytes: 255,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../errors.ts'
-import { clientLimits, MiB } from '../limits.ts'
+import { clientLimits, fixed, MiB } from '../limits.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 import { systemErrorOf } from './disk/faults.ts'
 import { absolutePath, pathBytes, pathText } from './pathText.ts'
@@ -43,7 +43,8 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
 
 async function openFile(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
   const stats = await settledStats(path, handle, signal)
-  if (await endsAt(handle, stats.size)) return new OpenFile(path, handle, stats)
+  // Nothing could be read at the end of a file that is too large to be sent.
+  if (stats.size > fixed.mostFileBytes || (await endsAt(handle, stats.size))) return new OpenFile(path, handle, stats)
   // A file that grows has another change time by now; one that has not has a size that says nothing.
   if (!same(stats, await handle.stat({ bigint: true }))) throw beingWritten(path)
   const copy = await copyOf(path, handle, signal)

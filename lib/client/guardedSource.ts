@@ -1,15 +1,17 @@
 import { OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 
 /**
  * Opens `source`. What it throws, then and later, becomes an OspError: `source-unreadable` unless it is one already. A size,
- * a time or a count of bytes that cannot be is OspError `usage`. A source that has a byte after its end is changed.
+ * a time or a count of bytes that cannot be is OspError `usage`, a size that the protocol cannot carry is `too-large`. A source that has a byte after its end is changed.
  */
 export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
   const { name } = source
   const open = await guarded(name, () => source.open(signal))
   try {
     checkWhole(name, 'size', open.size, 'bytes')
+    if (open.size > fixed.mostFileBytes) throw tooLarge(name)
     checkWhole(name, 'modifiedAt', open.modifiedAt, 'milliseconds')
   } catch (error) {
     await open?.[Symbol.asyncDispose]?.()
@@ -34,10 +36,17 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
 }
 
 function checkWhole(name: string, field: 'size' | 'modifiedAt', value: unknown, unit: string): void {
-  if (Number.isInteger(value) && (value as number) >= 0) return
+  const isWhole = field === 'size' ? Number.isInteger(value) : Number.isSafeInteger(value)
+  if (isWhole && (value as number) >= 0) return
   const must = `it must be a whole number of ${unit}, 0 or more`
   throw new OspError('usage', `the source of ${name} is not valid: its ${field} is ${shown(value)}; ${must}`)
 }
+
+const tooLarge = (name: string) =>
+  new OspError(
+    'too-large',
+    `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the most that can be sent as one file`,
+  )
 
 const shown = (value: unknown) => (typeof value === 'number' ? String(value) : typeof value)
 

@@ -49,10 +49,12 @@ export class Quota {
   checkSize({ size }: NewTransfer): void {
     const { fileBytes } = this.#options.limits
     if (size <= fileBytes) return
+    const text = sizeText(size) === sizeText(fileBytes) ? (bytes: number) => `${bytes} bytes` : sizeText
+    const has = size > fixed.mostFileBytes ? `more than ${fixed.mostFileBytes} bytes` : text(size)
+    const advice = fileBytes < fixed.mostFileBytes ? ', or ask for a higher limit' : ''
     throw new OspError(
       'too-large',
-      `the file has ${sizeText(size)}, and this server takes files of at most ${sizeText(fileBytes)}: ` +
-        'send it in smaller parts, or ask for a higher limit',
+      `the file has ${has}, and this server takes files of at most ${text(fileBytes)}: send it in smaller parts${advice}`,
     )
   }
 

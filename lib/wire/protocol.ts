@@ -1,5 +1,6 @@
 import type { Codec } from './codec.ts'
 import {
+  boundedU64,
   bytes,
   type Fields,
   list,
@@ -79,7 +80,7 @@ const nack = <const F extends Fields>(number: number, app: App, from: From, more
 const notice = <const F extends Fields>(number: number, app: App, from: From, fields: F) =>
   ({ kind: 'notice', ...base(number, app, from, fields) }) as const
 
-const upload = { fileName: str, size: u64, modifiedAt: u64, digest: u8 }
+const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
 const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }
 /** An entry of the online list, or of its changes. */
 export const rosterEntry = struct({ change: u8, node: u32, userName: str })

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { appendFile, mkdtemp, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { file } from '../../lib/adapters/fileSource.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import type { OpenSource } from '../../lib/ports/source.ts'
@@ -30,6 +30,19 @@ spec('a file as a source', (it) => {
     assert.equal(file('a/b/').name, 'b')
     assert.equal(file('a/b', { name: 'x/y' }).name, 'x/y')
   })
+
+  const huge = 'of more than 2^53 - 1 bytes is opened, and not taken for one whose size is not known'
+  const path = join(mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'ospd-spec-')), 'huge')
+  const { status } = spawnSync('truncate', ['-s', '9007199254740993', path])
+  if (status !== 0) it.skip(huge, 'the file system holds no such file')
+  else {
+    it(huge, async () => {
+      await using open = await file(path).open(never)
+      assert.ok(open.size > Number.MAX_SAFE_INTEGER)
+      assert.equal(await open.unchanged(), true)
+    })
+  }
+  process.once('exit', () => rmSync(dirname(path), { recursive: true, force: true }))
 
   it(
     'is found again by its absolute path',

@@ -120,6 +120,7 @@ export const boundChecks: {
   unsentReplies: { rows: ['replies unsent on a link'], files: ['spec/runtime/peerFlow.spec.ts'] },
   reprieve: {},
   leastFrameBytesPerSecond: {},
+  mostFileBytes: { files: ['spec/hostile/sources.spec.ts'] },
   fileNameBytes: {},
   namePartBytes: {},
   userNameBytes: {},

@@ -193,7 +193,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
 
   const fields = {
     size: ['NaN', -1, 1.5, Number.NaN, Infinity, '5', undefined, null, 5n],
-    modifiedAt: [Number.NaN, -1, 0.5],
+    modifiedAt: [Number.NaN, -1, 0.5, Infinity, 2 ** 53],
   }
   for (const [field, values] of Object.entries(fields)) {
     for (const value of values) {
@@ -213,6 +213,21 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
           },
         ))
     }
+  }
+
+  for (const size of [2 ** 53, 2 ** 53 + 2, 2 ** 64, 1e300]) {
+    it(`where it has ${size} bytes, more than the protocol carries`, () =>
+      failsAlone(
+        async () => ({
+          name: 'movie.bin',
+          open: async (signal) => ({ ...(await memorySource('odd', bytes).open(signal)), size }),
+        }),
+        {
+          code: 'too-large',
+          message:
+            /^movie\.bin has more than 9007199254740991 bytes \(8 PiB\), the most that can be sent as one file$/u,
+        },
+      ))
   }
 
   it('where its read resolves with no count of bytes', () =>

@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { defaultLimits } from '../../lib/limits.ts'
 import { sizeText } from '../../lib/server/sizeText.ts'
+import { encode } from '../../lib/wire/message.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
 import { heldPlatform, ServerRig } from '../support/serverRig.ts'
@@ -18,10 +19,38 @@ spec('a file', (it) => {
     await client.upload(sized('fits', 2_048))
     for (const refused of ['startRefused', 'continueRefused'] as const) {
       const { text, retryAfter } = await client[refused](sized('a', 2_049), 'too-large')
-      assert.match(text, /^the file has 2 KiB, and this server takes files of at most 2 KiB: send it in smaller parts/u)
+      // Two sizes that would read the same are told in bytes.
+      assert.equal(
+        text,
+        'the file has 2049 bytes, and this server takes files of at most 2048 bytes: ' +
+          'send it in smaller parts, or ask for a higher limit',
+      )
       assert.equal(retryAfter, 0)
     }
     assert.deepEqual(await rig.records(), [])
+  })
+
+  it('of more bytes than the protocol has numbers for is refused as too large, and the link lives on', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const upload = { fileName: 'a', size: 0, modifiedAt: 0, digest: 2, progress: 0 }
+    for (const size of [2n ** 53n, 2n ** 53n + 1n, 2n ** 64n - 1n]) {
+      for (const request of ['StartPostFileReq', 'ContinuePostFileReq'] as const) {
+        const [payload = new Uint8Array()] = encode({ event: request, ...upload })
+        // Behind the name and its length.
+        new DataView(payload.buffer, payload.byteOffset).setBigUint64(3, size)
+        client.raw.send(request, upload, 0, { payload: [payload] })
+        const nack = request === 'StartPostFileReq' ? 'StartPostFileNack' : 'ContinuePostFileNack'
+        const { text, retryAfter } = await client.raw.refused(nack, 'too-large')
+        assert.equal(
+          text,
+          'the file has more than 9007199254740991 bytes, and this server takes files of at most ' +
+            '9007199254740991 bytes: send it in smaller parts',
+        )
+        assert.equal(retryAfter, 0)
+      }
+    }
+    await client.upload(sized('a', 9))
   })
 
   it('and its user have no bound where none is set', async () => {
@@ -52,6 +81,17 @@ spec('a quota', (it) => {
     await client.upload(sized('d', 1_024))
     await client.startRefused(sized('e', 1), 'quota-exceeded')
     await client.start(sized('empty', 0))
+  })
+
+  it('is exact up to the largest file', async () => {
+    const most = Number.MAX_SAFE_INTEGER
+    await using rig = await ServerRig.start({ userBytes: most - 1 })
+    const client = await rig.client()
+    await client.startRefused({ ...sized('a', 0), size: most }, 'quota-exceeded')
+    await client.start({ ...sized('a', 0), size: most - 3 })
+    await client.startRefused({ ...sized('b', 0), size: 3 }, 'quota-exceeded')
+    await client.startRefused({ ...sized('b', 0), size: most - 2 }, 'quota-exceeded')
+    await client.start({ ...sized('b', 0), size: 2 })
   })
 
   it('is of each user', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Codec, Reader, Writer } from '../../lib/wire/codec.ts'
-import { bytes, list, optional, raw, rest, str, struct, u8, u16, u32, u64 } from '../../lib/wire/fields.ts'
+import { boundedU64, bytes, list, optional, raw, rest, str, struct, u8, u16, u32, u64 } from '../../lib/wire/fields.ts'
 import { hex, joined } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 
@@ -43,6 +43,16 @@ spec('integers', (it) => {
   })
 
   it('of 64 bits above 2^53 - 1 are malformed', () => isMalformed(u64, '0020000000000000', 'ffffffffffffffff'))
+
+  it('of 64 bits that are bounded read as 2^53 above 2^53 - 1, and are written up to there', () => {
+    assert.equal(read(boundedU64, '001fffffffffffff'), Number.MAX_SAFE_INTEGER)
+    for (const digits of ['0020000000000000', '0020000000000001', 'ffffffffffffffff']) {
+      assert.equal(read(boundedU64, digits), 2 ** 53)
+    }
+    assert.equal(written(boundedU64, 2 ** 53), '0020000000000000')
+    for (const value of [2 ** 53 + 2, -1, 0.5]) assert.throws(() => boundedU64.size(value), RangeError)
+    isMalformed(boundedU64, '00')
+  })
 })
 
 spec('strings', (it) => {
