@@ -11,7 +11,7 @@ const rooms = {
   wire: ['base'],
   core: ['base', 'wire'],
   ports: ['base', 'wire'],
-  runtime: ['base', 'wire', 'core', 'ports'],
+  runtime: ['base', 'wire', 'core', 'ports', 'eventemitter3'],
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   adapters: ['base', 'wire', 'ports', 'runtime', 'node:', 'classic-level', 'hash-wasm', 'zod'],

@@ -1,12 +1,12 @@
-import { EventEmitter } from 'eventemitter3'
 import type { OspError } from '../errors.ts'
+import type { Log } from '../ports/log.ts'
 import { type Deferred, deferred } from '../runtime/deferred.ts'
-import { tell } from '../runtime/tell.ts'
+import { Emitter } from '../runtime/emitter.ts'
 import { type UploadPhase, type UploadStep, uploadPhases } from './phases.ts'
 import type { Progress, SentFile, Upload, UploadEvents } from './upload.ts'
 
 /** An upload as its client drives it. Promises are settled before anybody is told. */
-export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
+export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly id: number
   readonly name: string
   readonly ref: string | undefined
@@ -18,8 +18,8 @@ export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
   readonly #finished: Deferred<SentFile> = deferred()
 
   /** `changed` is called behind every event. */
-  constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string) {
-    super()
+  constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string, log?: Log) {
+    super(log)
     this.id = id
     this.name = name
     this.ref = ref
@@ -81,12 +81,12 @@ export class ClientUpload extends EventEmitter<UploadEvents> implements Upload {
   }
 
   #tellPhase(): void {
-    tell(() => this.emit('phase', this.#phase))
+    this.emit('phase', this.#phase)
     this.#changed(this)
   }
 
   #tellProgress(): void {
-    tell(() => this.emit('progress', this.#progress))
+    this.emit('progress', this.#progress)
     this.#changed(this)
   }
 }

@@ -1,9 +1,8 @@
-import { EventEmitter } from 'eventemitter3'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 import { isUserName } from '../names.ts'
 import { deferred } from '../runtime/deferred.ts'
-import { tell } from '../runtime/tell.ts'
+import { Emitter } from '../runtime/emitter.ts'
 import type { Message as Event } from '../wire/message.ts'
 import { rosterChange, rosterKind } from '../wire/protocol.ts'
 import { nonsense } from './answers.ts'
@@ -13,7 +12,7 @@ import type { OnlineLink } from './session.ts'
 type Told = Event<'RegistListNtf' | 'ListAck'>
 
 /** The online list as a client follows it (docs/protocol.md, "Messages", The list). */
-export class MemberList extends EventEmitter<RosterEvents> implements Roster {
+export class MemberList extends Emitter<RosterEvents> implements Roster {
   #members = new Map<number, Member>()
   /** How often each user is in it. */
   readonly #users = new Map<string, number>()
@@ -97,7 +96,7 @@ export class MemberList extends EventEmitter<RosterEvents> implements Roster {
     for (const member of before.values()) if (whole.get(member.node)?.user !== member.user) this.#remove(member)
     for (const member of whole.values()) if (!this.#members.has(member.node)) this.#add(member)
     const list = [...this.#members.values()]
-    tell(() => this.emit('whole', list))
+    this.emit('whole', list)
     this.#ready.resolve()
   }
 
@@ -149,7 +148,7 @@ export class MemberList extends EventEmitter<RosterEvents> implements Roster {
   #add(member: Member): void {
     this.#members.set(member.node, member)
     this.#users.set(member.user, (this.#users.get(member.user) ?? 0) + 1)
-    tell(() => this.emit('change', member, 'here'))
+    this.emit('change', member, 'here')
   }
 
   #remove(member: Member): void {
@@ -158,6 +157,6 @@ export class MemberList extends EventEmitter<RosterEvents> implements Roster {
     const others = (this.#users.get(user) ?? 1) - 1
     if (others > 0) this.#users.set(user, others)
     else this.#users.delete(user)
-    tell(() => this.emit('change', member, 'gone'))
+    this.emit('change', member, 'gone')
   }
 }

@@ -1,5 +1,6 @@
 import { OspError } from '../errors.ts'
 import type { ClientState } from '../ports/clientState.ts'
+import type { Log } from '../ports/log.ts'
 import type { Message as Event } from '../wire/message.ts'
 import { nonsense } from './answers.ts'
 import { followed } from './followedSocket.ts'
@@ -19,6 +20,8 @@ import { type AppEvents, ClientSession, type OnlineLink, type SessionOptions } f
 
 export interface MessengerOptions extends Omit<SessionOptions<OnlineLink>, 'equip' | 'opened'> {
   readonly state: ClientState
+  /** Where listeners that fail are logged, if anywhere. */
+  readonly listenerLog: Log | undefined
 }
 
 /** The message side of a client: a link of its own, begun when it is first needed, and what is sent, received and listed on it. */
@@ -28,7 +31,7 @@ export class Messenger {
   readonly #registration: Registration
   readonly #outbox: Outbox
   readonly #inbox: Inbox
-  readonly #roster = new MemberList()
+  readonly #roster: MemberList
   #session: ClientSession | undefined
   /** Of the latest link. */
   #peer: OnlineLink['peer'] | undefined
@@ -37,6 +40,7 @@ export class Messenger {
   constructor(options: MessengerOptions) {
     const { platform, user, retryForMs, log, state } = options
     this.#options = options
+    this.#roster = new MemberList(options.listenerLog)
     const failed = (why: OspError) => void this.#session?.refuse(why)
     const common = { platform, retryForMs, failed }
     this.#receipts = new Receipts(state.receipts)

@@ -1,9 +1,8 @@
-import { EventEmitter } from 'eventemitter3'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { Platform } from '../ports/platform.ts'
 import { deferred } from '../runtime/deferred.ts'
-import { tell } from '../runtime/tell.ts'
+import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { wait } from '../runtime/wait.ts'
 import type { BoundOptions, Client, ClientEvents } from './client.ts'
 import type { TellHeld } from './held.ts'
@@ -18,7 +17,7 @@ import { type UploadLink, uploadLink } from './uploadLink.ts'
 import { UploadList } from './uploadList.ts'
 
 /** A client, as its two links and what is done on them. */
-export class RunningClient extends EventEmitter<ClientEvents> implements Client {
+export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
   readonly #session: ClientSession<UploadLink>
   readonly #messenger: Messenger
@@ -32,9 +31,10 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
   #told: ClientStatus | undefined
 
   constructor(options: BoundOptions) {
-    super()
     checkConnectOptions(options)
-    const { to, platform, software, insecure = false, log = () => {} } = options
+    super(options.log)
+    const { to, platform, software, insecure = false, log: listenerLog } = options
+    const log = safeLog(listenerLog)
     const { retryForMs = Number.POSITIVE_INFINITY } = options
     this.#platform = platform
     const common = {
@@ -57,9 +57,18 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
       },
     })
     const { state = memoryState() } = options
-    this.#messenger = new Messenger({ ...common, state })
+    this.#messenger = new Messenger({ ...common, state, listenerLog })
     const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
-    this.uploads = new UploadList({ platform, session: this.#session, state, atOnce, limitRate, retryForMs, log })
+    this.uploads = new UploadList({
+      platform,
+      session: this.#session,
+      state,
+      atOnce,
+      limitRate,
+      retryForMs,
+      log,
+      listenerLog,
+    })
     this.#signal = options.signal
     options.signal?.addEventListener('abort', this.#aborted, { once: true })
     if (options.signal?.aborted) void this.close()
@@ -147,6 +156,6 @@ export class RunningClient extends EventEmitter<ClientEvents> implements Client 
     this.#told = status
     // What happens to one link is not the client's where another one says more.
     const details = status === of ? ([why, retryMs] as const) : ([undefined, undefined] as const)
-    if (status !== before || details[0]) tell(() => this.emit('status', status, ...details))
+    if (status !== before || details[0]) this.emit('status', status, ...details)
   }
 }

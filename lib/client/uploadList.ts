@@ -1,4 +1,3 @@
-import { EventEmitter } from 'eventemitter3'
 import { Pace } from '../core/pace.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
@@ -6,7 +5,7 @@ import { checkFileName } from '../names.ts'
 import type { KeptTask } from '../ports/clientState.ts'
 import type { DigestName } from '../ports/platform.ts'
 import type { FileSource } from '../ports/source.ts'
-import { tell } from '../runtime/tell.ts'
+import { Emitter } from '../runtime/emitter.ts'
 import { ClientUpload } from './clientUpload.ts'
 import { checkRoom, isUnfinished, KeptTasks } from './keptTasks.ts'
 import { checkAddOptions } from './options.ts'
@@ -17,7 +16,7 @@ import type { UploadListOptions } from './uploadListOptions.ts'
 import type { AddOptions, Uploads, UploadsEvents } from './uploads.ts'
 
 /** The uploads of a client as the client drives them. */
-export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
+export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #options: UploadListOptions
   readonly #pace: Pace
   readonly #tasks = new Map<number, Task>()
@@ -32,7 +31,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   #closed = false
 
   constructor(options: UploadListOptions) {
-    super()
+    super(options.listenerLog)
     this.#options = options
     this.#pace = new Pace(options.limitRate)
     const { state, platform, log } = options
@@ -166,7 +165,7 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   #create(id: number, name: string, source: FileSource, algorithm: DigestName): Task {
-    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload), source.ref)
+    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload), source.ref, this.#options.listenerLog)
     const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
     this.#tasks.set(id, task)
     this.#open.set(name, task)
@@ -243,6 +242,6 @@ export class UploadList extends EventEmitter<UploadsEvents> implements Uploads {
   }
 
   #changed(upload: Upload): void {
-    tell(() => this.emit('change', upload))
+    this.emit('change', upload)
   }
 }

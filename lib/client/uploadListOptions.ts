@@ -15,4 +15,6 @@ export interface UploadListOptions {
   readonly limitRate: number
   readonly retryForMs: number
   readonly log: Log
+  /** Where listeners that fail are logged, if anywhere. */
+  readonly listenerLog: Log | undefined
 }

@@ -9,7 +9,7 @@ import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
 import type { ServerEntry } from './logEvents.ts'
 import { OldUploads } from './oldUploads.ts'
-import { rollForward } from './publish.ts'
+import { rollForward, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
 import { linkOf } from './serverLog.ts'
 import type { Upload } from './upload.ts'
@@ -30,6 +30,8 @@ export class FileApp implements App {
   readonly #old: OldUploads
   /** What was logged of uploads, each once in a while. */
   readonly #failures = new RecentCounts(failureSpanMs, fixed.rememberedUsers)
+  /** Notes of what was reported, which closing waits for. */
+  readonly #underWay = new Set<Promise<void>>()
   #closing = false
 
   constructor(options: FileDaemonOptions) {
@@ -43,11 +45,13 @@ export class FileApp implements App {
 
   /**
    * Finishes what a crash interrupted between verifying and the end. What can't be finished now is left for its client,
-   * and the log says so. What is too old is removed. Resolves with what it has finished.
+   * and the log says so. What is too old is removed. Resolves with what it has finished, and what was stored before and not
+   * reported: the log has it by then.
    */
   async recover(): Promise<readonly StoredFile[]> {
     const { log, onConflict, age } = this.#options
-    const recovered: StoredFile[] = []
+    const recovered = [...(await this.#storage.transfers.unreported())]
+    for (const file of recovered) log(storedLine(file))
     await this.#old.tellDamages()
     await this.#old.lookForOrphans()
     for await (const record of this.#storage.transfers.records()) {
@@ -65,6 +69,14 @@ export class FileApp implements App {
     }
     this.#old.start()
     return recovered
+  }
+
+  /** A file was reported: in the log, and to who listens. */
+  reported(file: StoredFile): void {
+    // Where that cannot be noted, it is reported once more by the next start.
+    const noted = this.#storage.transfers.reported(file).catch(() => {})
+    this.#underWay.add(noted)
+    void noted.then(() => this.#underWay.delete(noted))
   }
 
   /** The uploads that are open, and what waits to be. */
@@ -112,6 +124,7 @@ export class FileApp implements App {
     await Promise.all(open.map(({ user, name }) => this.#uploads.run(user, name, keep)))
     this.#uploads.stop()
     await swept
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
   }
 
   /** Frees the instance at once, and then keeps the upload open for its client to come back. */

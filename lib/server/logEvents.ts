@@ -32,6 +32,11 @@ export const logEvents = {
     'A user sends more in a second than is read of one: their links are read more slowly. Once a minute and user.',
     ...(['user', 'code', 'text'] as const),
   ),
+  'listener-failed': line(
+    'error',
+    'A listener of the server (`of` names its event) threw an error, or its promise was rejected; nothing else is affected.',
+    ...(['of', 'text', 'stack'] as const),
+  ),
   'request-failed': line('error', 'A request met a fault of the server.', ...link, 'text', 'stack'),
 
   'upload-stored': line(

@@ -63,7 +63,8 @@ export async function publish(
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
 }
 
-function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Caller): ServerEntry {
+/** The line of the log about a stored file. */
+export function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Caller): ServerEntry {
   const renamed = storedName === name ? {} : { storedName }
   const { user, size, algorithm, digest } = file
   const line = { user, ...(by && linkOf(by)), name, ...renamed, ...(replaced && { replaced }), size, algorithm, digest }

@@ -1,4 +1,4 @@
-import { EventEmitter } from 'eventemitter3'
+import type { EventEmitter } from 'eventemitter3'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
@@ -9,7 +9,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
 import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
-import { tell } from '../runtime/tell.ts'
+import { Emitter } from '../runtime/emitter.ts'
 import type { App as AppName } from '../wire/protocol.ts'
 import { Age } from './age.ts'
 import type { App } from './app.ts'
@@ -45,7 +45,10 @@ export interface ServeOptions {
 export type BoundOptions = ServeOptions & { readonly platform: Platform; readonly authenticator: Authenticator }
 
 export interface ServerEvents {
-  /** A file was verified and lies under its name; the client is told after this. */
+  /**
+   * A file was verified and lies under its name; the client is told after this. A server that was killed meanwhile emits it
+   * when it has started again: so it comes at least once.
+   */
   stored: [file: StoredFile]
 }
 
@@ -89,7 +92,7 @@ export async function serve(options: BoundOptions): Promise<RunningServer> {
 }
 
 /** A server as those who know its inside see it. */
-export class RunningServer extends EventEmitter<ServerEvents> implements Server {
+export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
   readonly #age: Age
@@ -108,11 +111,11 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
   #node = 0
 
   constructor(options: BoundOptions, limits: Limits, age: Age) {
-    super()
+    const log = serverLog(options.log)
+    super(options.log && (log as Log))
     this.#options = options
     this.#limits = limits
     const { platform, storage, onConflict = 'replace' } = options
-    const log = serverLog(options.log)
     this.#age = age
     this.#disk = new DiskSpace(limits, platform.clock, storage.files)
     this.#fileApp = new FileApp({
@@ -177,7 +180,8 @@ export class RunningServer extends EventEmitter<ServerEvents> implements Server 
   }
 
   stored(file: StoredFile): void {
-    tell(() => this.emit('stored', file))
+    this.emit('stored', file)
+    this.#fileApp.reported(file)
   }
 
   get addresses(): readonly Address[] {

@@ -1,13 +1,15 @@
 import { fixed } from '../limits.ts'
 import type { Log, LogEntry } from '../ports/log.ts'
+import { safeLog } from '../runtime/emitter.ts'
 import type { Caller } from './app.ts'
 import type { ServerLog } from './logEvents.ts'
 
 /** A log for the server's lines: what comes from outside is cut in them, so that nobody fills the disk with a long word. */
-export function serverLog(log: Log = () => {}): ServerLog {
+export function serverLog(log?: Log): ServerLog {
+  const safe = safeLog(log)
   return (entry) => {
     const fields = Object.entries(entry).map(([name, value]) => [name, bounded(value)])
-    log(Object.fromEntries(fields) as LogEntry)
+    safe(Object.fromEntries(fields) as LogEntry)
   }
 }
 

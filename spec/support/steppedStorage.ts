@@ -6,6 +6,7 @@ export type Step =
   | 'checkpoint'
   | 'verified'
   | 'complete'
+  | 'reported'
   | 'remove'
   | 'open'
   | 'write'
@@ -41,7 +42,7 @@ export function stepped(storage: Storage, around: Around): Storage {
       forget: transfers.forget.bind(transfers),
       completed: transfers.completed.bind(transfers),
       records: transfers.records.bind(transfers),
-      reported: transfers.reported.bind(transfers),
+      reported: step('reported', transfers.reported.bind(transfers)),
       unreported: transfers.unreported.bind(transfers),
       damages: transfers.damages.bind(transfers),
     },

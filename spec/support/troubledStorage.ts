@@ -28,7 +28,7 @@ export class TroubledStorage implements Storage {
   /** How many partial files are open. */
   partials = 0
   readonly #storage: Storage
-  readonly #held = new Map<Step, { reached: Deferred<void>; going: Deferred<void> }[]>()
+  readonly #held = new Map<Step, { when: 'before' | 'after'; reached: Deferred<void>; going: Deferred<void> }[]>()
 
   constructor(storage: Storage) {
     this.#storage = stepped(storage, (step, run) => this.#step(step, run))
@@ -57,9 +57,9 @@ export class TroubledStorage implements Storage {
     await this.#storage[Symbol.asyncDispose]()
   }
 
-  /** The next time that this step is begun it waits. */
-  hold(step: Step): Held {
-    const waiting = { reached: deferred<void>(), going: deferred<void>() }
+  /** The next time that this step is begun it waits: before it is done, or after. */
+  hold(step: Step, when: 'before' | 'after' = 'before'): Held {
+    const waiting = { when, reached: deferred<void>(), going: deferred<void>() }
     this.#held.set(step, [...(this.#held.get(step) ?? []), waiting])
     return {
       reached: waiting.reached.promise,
@@ -76,9 +76,10 @@ export class TroubledStorage implements Storage {
   async #step<T>(step: Step, run: () => Promise<T>): Promise<T> {
     this.count.set(step, (this.count.get(step) ?? 0) + 1)
     const held = this.#held.get(step)?.shift()
+    const result = held?.when === 'after' ? await run() : undefined
     held?.reached.resolve()
     await held?.going.promise
-    return run()
+    return held?.when === 'after' ? (result as T) : run()
   }
 
   #troubled(file: PartialFile): PartialFile {

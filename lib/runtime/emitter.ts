@@ -1,0 +1,109 @@
+import { EventEmitter } from 'eventemitter3'
+import type { Log } from '../ports/log.ts'
+
+type Listener = (...args: never[]) => unknown
+
+/**
+ * An emitter whose listeners cannot break what they are called from, nor each other: what one throws, or rejects with, is
+ * logged as `listener-failed`, and the next is called. Without a log it goes to the console, so that it is never lost.
+ */
+export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitter<E> {
+  readonly #log: Log | undefined
+  /** By event, what stands for each listener. */
+  readonly #guards = new Map<unknown, WeakMap<Listener, Listener>>()
+  readonly #own = new WeakSet<Listener>()
+
+  constructor(log?: Log) {
+    super()
+    this.#log = log
+  }
+
+  override on<T extends EventEmitter.EventNames<E>>(
+    event: T,
+    listener: EventEmitter.EventListener<E, T>,
+    context?: unknown,
+  ): this {
+    return super.on(event, this.#guard(event, listener), context)
+  }
+
+  override once<T extends EventEmitter.EventNames<E>>(
+    event: T,
+    listener: EventEmitter.EventListener<E, T>,
+    context?: unknown,
+  ): this {
+    return super.once(event, this.#guard(event, listener), context)
+  }
+
+  override off<T extends EventEmitter.EventNames<E>>(
+    event: T,
+    listener?: EventEmitter.EventListener<E, T>,
+    context?: unknown,
+    once?: boolean,
+  ): this {
+    return super.off(event, listener && this.#guard(event, listener), context, once)
+  }
+
+  override addListener<T extends EventEmitter.EventNames<E>>(
+    event: T,
+    listener: EventEmitter.EventListener<E, T>,
+    context?: unknown,
+  ): this {
+    return this.on(event, listener, context)
+  }
+
+  override removeListener<T extends EventEmitter.EventNames<E>>(
+    event: T,
+    listener?: EventEmitter.EventListener<E, T>,
+    context?: unknown,
+    once?: boolean,
+  ): this {
+    return this.off(event, listener, context, once)
+  }
+
+  /** The same for each listener of an event, so that it can be taken off. */
+  #guard<L extends Listener>(event: unknown, listener: L): L {
+    // One that is called once is taken off as what stands for it.
+    if (this.#own.has(listener)) return listener
+    const guards = this.#guards.get(event) ?? new WeakMap<Listener, Listener>()
+    this.#guards.set(event, guards)
+    const known = guards.get(listener)
+    if (known) return known as L
+    const failed = (error: unknown) => this.#failed(String(event), error)
+    const guard = function (this: unknown, ...args: never[]) {
+      return contained(() => listener.apply(this, args), failed)
+    }
+    guards.set(listener, guard)
+    this.#own.add(guard)
+    return guard as unknown as L
+  }
+
+  #failed(of: string, error: unknown): void {
+    const { message: text, stack } = error instanceof Error ? error : new Error(String(error))
+    const entry = { level: 'error', event: 'listener-failed', of, text, ...(stack !== undefined && { stack }) } as const
+    if (this.#log) safeLog(this.#log)(entry)
+    else console.error(`a listener of the event '${of}' has failed:`, error)
+  }
+}
+
+/** A log that throws costs its line, and nothing else; what it throws goes to the console. */
+export function safeLog(log?: Log): Log {
+  return (entry) =>
+    contained(
+      () => log?.(entry),
+      (error) => console.error('the log has failed:', error),
+    )
+}
+
+/** Calls what belongs to the application; `failed` gets what it throws, or what the promise that it returns rejects with. */
+function contained(call: () => unknown, failed: (error: unknown) => void): void {
+  try {
+    const result = call()
+    if (isThenable(result)) result.then(undefined, failed)
+  } catch (error) {
+    failed(error)
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+}
