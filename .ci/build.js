@@ -4,7 +4,7 @@
 // as under `npm ci --omit=dev`. A running program never misses a file of dist/: what no source stands for any more is
 // removed afterwards, not everything before.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
 const root = resolve(import.meta.dirname, '..')
@@ -17,11 +17,19 @@ async function build() {
   const began = Date.now()
   const { status } = spawnSync(process.execPath, [compiler, '-p', root], { stdio: 'inherit' })
   if (status !== 0) process.exit(status ?? 1)
+  for (const path of outputs()) if (path.endsWith('.d.ts')) forOlderCompilers(path)
   const { bin, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const commands = Object.values(bin).map((path) => join(root, path))
   await bundle(commands, Object.keys(dependencies))
   for (const command of commands) chmodSync(command, 0o755)
   for (const path of outputs()) if (statSync(path).mtimeMs < began - 1000) rmSync(path)
+}
+
+// Before TypeScript 5.7 the type has no parameter; where it is inferred the compiler writes one.
+function forOlderCompilers(path) {
+  const types = readFileSync(path, 'utf8')
+  const plain = types.replaceAll('Uint8Array<ArrayBufferLike>', 'Uint8Array')
+  if (plain !== types) writeFileSync(path, plain)
 }
 
 async function bundle(commands, external) {

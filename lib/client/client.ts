@@ -82,7 +82,7 @@ export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
    * The messages, one after another: `next()` acknowledges the one before; leaving the loop does not. The iterator ends
    * when the client is closed, and rejects as `Receiver.finished` does. Throws as `receive`.
    */
-  messages(): AsyncIterableIterator<Message, undefined>
+  messages(): AsyncIterableIterator<Message>
   /**
    * Ends the links; what is unfinished can be continued by another client of the user. A handler that is under way is
    * waited for, for a moment; messages that wait to be sent are rejected with `closed`. Idempotent.

@@ -12,7 +12,7 @@ interface Handed {
 }
 
 /** The messages of a receiver, one after another: asking for the next one acknowledges the one before. */
-export class MessageIterator implements AsyncIterableIterator<Message, undefined> {
+export class MessageIterator implements AsyncIterableIterator<Message> {
   readonly #receiving: Receiving
   readonly #wanted: Deferred<Next>[] = []
   /** Nobody has asked for it yet. */

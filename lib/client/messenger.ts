@@ -92,7 +92,7 @@ export class Messenger {
   }
 
   /** As `Client.messages`. */
-  messages(): AsyncIterableIterator<Message, undefined> {
+  messages(): AsyncIterableIterator<Message> {
     return new MessageIterator((handler) => this.#receive(handler))
   }
 

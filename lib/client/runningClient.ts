@@ -105,7 +105,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     return this.#messenger.receive(handler)
   }
 
-  messages(): AsyncIterableIterator<Message, undefined> {
+  messages(): AsyncIterableIterator<Message> {
     return this.#messenger.messages()
   }
 

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { place } from './support/commands.ts'
+import { root } from './support/source.ts'
+import { spec } from './support/spec.ts'
+
+/** Looks at every door of the package; types of the dependencies are looked at as well. */
+const program = `
+import { connect, OspError, type SentFile, serve, type Server, type Upload } from 'ospd'
+import { memory, memoryTransport } from 'ospd/memory'
+NODE import { disk, file, openTasks, stateDirectory, tcp, tls, usersFile } from 'ospd/node'
+NODE import { simulate, storageContract } from 'ospd/simulation'
+const server: Server = await serve({ listen: memoryTransport(), storage: memory() })
+server.on('stored', ({ user, replaced }) => [user.length, replaced === true])
+const client = await connect({ to: memoryTransport(), user: 'alice', signal: new AbortController().signal })
+NODE const upload: Upload = await client.uploads.add(file('movie.mp4'))
+NODE const stored: SentFile = await upload.finished
+NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, simulate, storageContract, stored.digest]
+for await (const message of client.messages()) if (message.text() === '') throw new OspError('closed')
+export type More = [SentFile, Upload]
+await client[Symbol.asyncDispose]()
+`
+
+const compilers = {
+  '5.4': import.meta.resolve('typescript-5.4/bin/tsc'),
+  '7.0': import.meta.resolve('typescript/package.json').replace('package.json', 'bin/tsc'),
+}
+
+spec('the types of the package', (it) => {
+  for (const [version, compiler] of Object.entries(compilers)) {
+    for (const [what, types, lib] of [
+      ['with the types of Node', ['node'], ['ES2020']],
+      ['without them', [], ['ES2022', 'DOM', 'ESNext.Disposable']],
+    ] as const) {
+      it(`hold in TypeScript ${version} ${what}`, async () => {
+        await using at = await place()
+        const text = types.length > 0 ? program.replaceAll('NODE ', '') : program.replaceAll(/^NODE .*$/gmu, '')
+        await at.write('use.ts', text)
+        await at.write('package.json', '{ "type": "module" }')
+        const options = { strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true }
+        const how = { target: 'ES2022', module: 'NodeNext', moduleResolution: 'NodeNext', lib, types, ...options }
+        await at.write('tsconfig.json', JSON.stringify({ compilerOptions: how, files: ['use.ts'] }))
+        mkdirSync(join(at.path, 'node_modules/@types'), { recursive: true })
+        symlinkSync(root, join(at.path, 'node_modules/ospd'))
+        symlinkSync(join(root, 'node_modules/@types/node'), join(at.path, 'node_modules/@types/node'))
+        const args = [fileURLToPath(compiler), '-p', at.path]
+        const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+        assert.equal(status, 0, stdout + stderr)
+      })
+    }
+  }
+})
