@@ -17,6 +17,8 @@ export class Speed {
     this.#nowMs = nowMs
     const last = this.#samples.at(-1)
     if (last && (bytes === last.bytes || nowMs - last.atMs < everyMs)) return
+    // After a pause it is measured anew.
+    if (this.bytesPerSecond === 0) this.#samples.length = 0
     this.#samples.push({ atMs: nowMs, bytes })
     while (this.#samples.length > leastSteps + 1 && nowMs - (this.#samples[1]?.atMs ?? nowMs) > overMs) {
       this.#samples.shift()

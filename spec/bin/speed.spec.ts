@@ -30,6 +30,11 @@ spec('the speed of a file', (it) => {
     assert.deepEqual(new Set(after(1_000, steps)), new Set([undefined, 1_000]))
   })
 
+  it('counts no pause', () => {
+    const all = after(1_000, [0, 1_000, 2_000, ...Array(20).fill(2_000), 2_500, 3_500, 4_500])
+    assert.deepEqual(all.slice(-4), [0, undefined, 1_000, 1_000])
+  })
+
   it('falls to 0 where nothing more comes', () => {
     const all = after(1_000, [0, 1_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000])
     assert.deepEqual(all.slice(2), [1_000, 1_000, 2_000 / 3, 500, 400, 2_000 / 6, 0])
