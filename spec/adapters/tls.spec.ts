@@ -69,6 +69,20 @@ spec('a server of TLS', (it) => {
       assert.deepEqual([near.guarded, far.guarded], [true, true])
     }))
 
+  it('sees a link reset that its client destroys: nothing of it is delivered later', () =>
+    withLink({ client: { ca: root.cert } }, async (near, far) => {
+      const [here, there] = [new Heard(), new Heard()]
+      near.start(here)
+      far.start(there)
+      near.send(frameOf(1))
+      await there.times('frame')
+      far.send(frameOf(2))
+      await here.times('frame')
+      near.destroy()
+      await there.times('closed')
+      assert.match(there.ends[0]?.message ?? '', /ECONNRESET/u)
+    }))
+
   it('whose certificate leads to no known root is refused by name, and is sent nothing', async () => {
     const why = await refused({ client: {} })
     assert.equal(why.code, 'unauthorized')
