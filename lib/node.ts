@@ -28,7 +28,7 @@ export {
 } from './adapters/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
-export { type KnownServersOptions, knownServers } from './adapters/knownServers.ts'
+export { type KnownServersOptions, knownServers, pinnedFingerprint } from './adapters/knownServers.ts'
 export { localOnly } from './adapters/localOnly.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { absolutePath, pathBytes, pathText } from './adapters/pathText.ts'

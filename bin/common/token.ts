@@ -75,18 +75,22 @@ export class SetToken implements TokenSource {
     this.#reached = true
   }
 
-  advice({ code, message }: OspError): string | undefined {
-    if (code !== 'unauthorized' || !this.#reached) return undefined
-    const { 'token-file': file, 'tls-cert': certificate } = this.#values
-    if (certificate !== undefined && message.startsWith('the certificate is of ')) {
-      return `by ${certificate} nobody comes in under another name than that in it: give that as --user`
-    }
-    const others = this.#from === 'nowhere' && this.#values.user === undefined ? usersWithToken(this.#values) : []
-    if (others.length > 0) return `you are logged in there as ${others.join(', ')}: give --user ${others[0]}`
-    if (this.#from === 'nowhere') return `no token was sent; to keep one, run ${loginLine(this.#values)}`
-    if (this.#from === 'kept') return `the token was the kept one; to keep another, run ${loginLine(this.#values)}`
-    if (this.#from === 'variable') return `the token was that of ${tokenVariable}`
-    return this.#from === 'file' ? `the token was that in ${file}` : undefined
+  /** Only what this side knows: the reason is the server's, and may have nothing to do with the token. */
+  advice({ code }: OspError): string | undefined {
+    if (code !== 'unauthorized' || !this.#reached || this.#from === undefined) return undefined
+    const { 'tls-cert': certificate } = this.#values
+    const name = certificate === undefined ? '' : `; ${certificate} counts only for the user that it names, as --user`
+    return this.#tokenAdvice(this.#from) + name
+  }
+
+  #tokenAdvice(from: From): string {
+    if (from === 'variable') return `the token was that of ${tokenVariable}`
+    if (from === 'file') return `the token was that in ${this.#values['token-file']}`
+    if (from === 'kept') return `the token was the kept one; if another one is right, run ${loginLine(this.#values)}`
+    const others = this.#values.user === undefined ? usersWithToken(this.#values) : []
+    if (others.length > 0)
+      return `no token was sent; you are logged in there as ${others.join(', ')}: give --user ${others[0]}`
+    return `no token was sent; if you have one for this server, run ${loginLine(this.#values)}`
   }
 
   #is(from: From, token: string): string {

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises'
 import { OspError, type Transport } from 'ospd'
-import { hostKeyOf, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
+import { nodePlatform, pinnedFingerprint, type SeenServer, type TrustServer } from 'ospd/node'
 import type { Everywhere } from '../common/everywhere.ts'
 import { unlessSoon } from '../common/link.ts'
 import { waitsFor } from '../common/linkLines.ts'
@@ -54,11 +53,14 @@ export async function newServer(values: Everywhere): Promise<SeenServer | undefi
   return found
 }
 
-async function isNew(values: Everywhere, { host, port, verified }: SeenServer): Promise<boolean> {
-  if (verified || values['tls-ca'] !== undefined) return false
-  // What can't be read is told by whoever is to trust by it.
-  const text = await readFile(knownServersPath(values), 'utf8').catch(() => '')
-  return !text.split('\n').some((line) => line.startsWith(`${placeText({ host: hostKeyOf(host), port })} `))
+async function isNew(values: Everywhere, server: SeenServer): Promise<boolean> {
+  if (server.verified || values['tls-ca'] !== undefined) return false
+  try {
+    return (await pinnedFingerprint(knownServersPath(values), server)) === undefined
+  } catch {
+    // The list cannot be read. Trusting by it says so.
+    return false
+  }
 }
 
 function unknown({ host, port, fingerprint }: SeenServer): OspError {

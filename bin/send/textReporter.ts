@@ -5,6 +5,7 @@ import { printable } from '../common/printable.ts'
 import type { Styles } from '../common/style.ts'
 import { formatSize, formatTime } from '../common/units.ts'
 import { checksumLine } from './checksumLine.ts'
+import { canPass } from './isRefusal.ts'
 import type { Overview } from './overview.ts'
 import type { Reporter, Task, Untaken } from './reporter.ts'
 import type { Tally } from './tally.ts'
@@ -41,6 +42,8 @@ export class TextReporter implements Reporter {
   readonly #link: LinkLines
   #gaveUp: OspError | undefined
   #notSent = 0
+  /** Of these, those that stay tasks. */
+  #notSentTasks = 0
   #joined = false
 
   constructor(options: TextOptions) {
@@ -85,8 +88,10 @@ export class TextReporter implements Reporter {
 
   failed(file: Task | Untaken, why: OspError): void {
     if (file.upload) this.#options.overview?.end(file)
-    if (this.#gaveUp && why.code === this.#gaveUp.code) this.#notSent++
-    else this.#say(`${file.path}: ${why.message}`, 'red')
+    if (this.#gaveUp && why.code === this.#gaveUp.code) {
+      this.#notSent++
+      if (file.upload && canPass(why)) this.#notSentTasks++
+    } else this.#say(`${file.path}: ${why.message}`, 'red')
   }
 
   cancelled(task: Task): void {
@@ -129,13 +134,23 @@ export class TextReporter implements Reporter {
     const { stored, failed, size } = tally
     if (unfinished.length > 0) this.#unfinished(unfinished)
     if (tally.paused > 0) this.#say(`${files(tally.paused)} of these paused: "osp continue" first`, 'yellow')
-    if (this.#notSent > 0) this.#say(`${files(this.#notSent)} not sent; the same command sends what is missing`, 'red')
+    if (this.#gaveUp && this.#notSent > 0) this.#say(this.#notSentText(this.#gaveUp), 'red')
     else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
     else if (this.#options.terminal.notes && stored > 1) {
       const speed = formatSize(size / Math.max(seconds, 0.001))
       const total = `${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`
       this.#hint(`${files(stored)} stored${outcomes(tally)}, ${total}`)
     }
+  }
+
+  #notSentText({ code }: OspError): string {
+    const all = this.#notSent
+    const kept = this.#notSentTasks
+    const when = code === 'unauthorized' ? 'once the server lets you in' : 'when the server can be reached'
+    const rest = kept < all ? `; ${files(all - kept)} must be given again` : ''
+    const left =
+      kept > 0 ? `; "osp send" sends ${kept === all ? (all === 1 ? 'it' : 'them') : `${kept} of them`} ${when}` : ''
+    return `${files(all)} not sent${left}${rest}`
   }
 
   #unfinished(unfinished: readonly Task[]): void {

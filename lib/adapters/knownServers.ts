@@ -44,9 +44,19 @@ export function knownServers(path: string, options: KnownServersOptions = {}): T
   }
 }
 
-const nameOf = ({ host, port }: SeenServer) => placeOf(hostKeyOf(host), port)
+/**
+ * The fingerprint that such a file has for a server; `undefined` if it has none. Rejects with OspError `unauthorized` if the file,
+ * or a line of it, cannot be read.
+ */
+export async function pinnedFingerprint(path: string, server: Place): Promise<string | undefined> {
+  return (await pinOf(path, server))?.fingerprint
+}
 
-async function pinOf(path: string, server: SeenServer): Promise<Pin | undefined> {
+type Place = Pick<SeenServer, 'host' | 'port'>
+
+const nameOf = ({ host, port }: Place) => placeOf(hostKeyOf(host), port)
+
+async function pinOf(path: string, server: Place): Promise<Pin | undefined> {
   const text = await reading(path)
   const wanted = nameOf(server)
   // Lines that people have edited are read as they were meant; an editor can have put a byte order mark before the first.

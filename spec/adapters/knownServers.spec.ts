@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type KnownServersOptions, knownServers } from '../../lib/adapters/knownServers.ts'
+import { type KnownServersOptions, knownServers, pinnedFingerprint } from '../../lib/adapters/knownServers.ts'
 import type { SeenServer } from '../../lib/adapters/tls/seenServer.ts'
 import { place } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
@@ -125,6 +125,7 @@ spec('a known server', (it) => {
         mkdirSync(join(path, '..'))
         writeFileSync(path, `${line}\r\n`)
         await trust(server)
+        assert.equal(await pinnedFingerprint(path, server), server.fingerprint)
         await assert.rejects(trust(other), refusal(/remove line 1 of/u))
         assert.deepEqual(pinned, [])
       }))

@@ -7,7 +7,7 @@ import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
 
 /** What osp says besides, for this server's alice. */
 const advice = ({ flags: [, server, , state] }: TokenServer) =>
-  `osp: no token was sent; to keep one, run osp login --server ${server} --user alice --state ${state}\n`
+  `osp: no token was sent; if you have one for this server, run osp login --server ${server} --user alice --state ${state}\n`
 
 spec('a command that a server lets in only with a token', (it) => {
   const commands: readonly (readonly string[])[] = [['msg', 'bob', 'hi'], ['listen'], ['who'], ['who', '--watch']]
@@ -42,6 +42,7 @@ spec('a command that a server lets in only with a token', (it) => {
     const { code, stdout, stderr } = await at.osp(['send', 'a.txt'], { cwd })
     assert.deepEqual([code, stdout], [4, ''])
     assert.ok(stderr.includes(`this server wants a token\n${advice(at)}`), stderr)
+    assert.match(stderr, /^osp: 1 file not sent; "osp send" sends it once the server lets you in$/mu)
     const { stdout: list } = await at.osp(['tasks', '--why'])
     assert.match(list, /^1 +waiting .*a\.txt\n +osp send was not let in: this server wants a token$/mu)
     const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, sendEvents)
@@ -74,7 +75,7 @@ spec('a command that a server lets in only with a token', (it) => {
     const kept = await at.osp(['who'])
     assert.match(
       kept.stderr,
-      /not the token of alice\nosp: the token was the kept one; to keep another, run osp login /u,
+      /not the token of alice\nosp: the token was the kept one; if another one is right, run osp login /u,
     )
     const variable = await at.osp(['who'], { env: { OSP_TOKEN: 'osp_other' } })
     assert.match(variable.stderr, /not the token of alice\nosp: the token was that of OSP_TOKEN\n$/u)

@@ -41,7 +41,7 @@ spec('osp send without a server', (it) => {
     const { code, stdout, stderr } = await run('osp', ['send', 'a', 'b', ...flags], { cwd: at.path })
     assert.deepEqual({ code, stdout }, { code: 3, stdout: '' })
     assert.match(stderr, /^osp: gave up on 127\.0\.0\.1:\d+: nothing listens there/mu)
-    assert.match(stderr, /^osp: 2 files not sent; the same command sends what is missing$/mu)
+    assert.match(stderr, /^osp: 2 files not sent; "osp send" sends them when the server can be reached$/mu)
     const json = events((await run('osp', ['send', 'a', '--json', ...flags], { cwd: at.path })).stdout)
     const failed = json.find(({ event }) => event === 'failed')
     assert.deepEqual({ code: failed?.code, again: failed?.again }, { code: 'unreachable', again: 'later' })
