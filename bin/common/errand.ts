@@ -6,7 +6,7 @@ import { watchLink } from './link.ts'
 import { type EventOf, type failedEvent, LinkEvents } from './linkEvents.ts'
 import { LinkLines } from './linkLines.ts'
 import { openClient } from './openClient.ts'
-import { errorLine, Results, type Say, sayer } from './output.ts'
+import { errorLine, type Results, results, type Say, sayer } from './output.ts'
 import { placeText } from './settings.ts'
 import { stylesFor } from './style.ts'
 import { SetToken, type TokenSource } from './token.ts'
@@ -46,7 +46,6 @@ export async function runErrand(values: Everywhere, options: ErrandOptions): Pro
   const { run, failed = (failure, errand) => tellFailure(values, failure, errand) } = options
   const { state, log, token = new SetToken(values), to } = options
   const client = openClient(values, token, { state, log }, to)
-  const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
   let wasOnline = false
   client.on('status', (status) => {
@@ -71,11 +70,7 @@ export async function runErrand(values: Everywhere, options: ErrandOptions): Pro
     await client.close()
     interrupts[Symbol.dispose]()
   }
-  // Nobody may ever take the rest.
-  if (interrupt.signal.aborted && results.pending) process.exit(code)
-  if (results.failure === undefined) return code
-  errorLine(`osp: ${results.failure}`)
-  return code || exitCodes.failed
+  return code
 }
 
 interface Linked extends Pick<Errand, 'client' | 'results' | 'say'> {

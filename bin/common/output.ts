@@ -1,10 +1,119 @@
+import { writeSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { pathBytes } from 'ospd/node'
+import { isClosed } from './input.ts'
 import { printable } from './printable.ts'
 import type { Styles } from './style.ts'
+import { UsageError } from './usage.ts'
+
+/** How long the end of a process waits for a reader of its log, or of results after an interruption. */
+export const readerMs = 1_000
+
+/** Bytes that may wait for a slow reader of stderr. Further lines are dropped and counted. */
+const mostWaitingBytes = 1024 * 1024
+
+/**
+ * stdout or stderr. An error of a write reaches its callback and nothing else: it ends no process. A write to a file is
+ * complete or has failed, while Node's own streams pass over a write that the disk took in part.
+ */
+class Output {
+  readonly #fd: 1 | 2
+  #unfinished = 0
+  #ends: (() => void)[] = []
+  #isTorn = false
+
+  constructor(fd: 1 | 2) {
+    this.#fd = fd
+  }
+
+  get waitingBytes(): number {
+    return this.#stream.writableLength
+  }
+
+  /** Calls `done` when the system has taken the whole text, or with the reason why not. */
+  write(text: string | Buffer, done: (error?: NodeJS.ErrnoException) => void): void {
+    const stream = this.#stream
+    this.#unfinished++
+    const ended = (error?: Error | null) => {
+      done(error ?? undefined)
+      if (--this.#unfinished === 0) for (const end of this.#ends.splice(0)) end()
+    }
+    if (stream instanceof Socket) stream.write(text, ended)
+    else this.#toFile(text, ended)
+  }
+
+  /** Resolves when each write has been taken or has failed. */
+  async drained(): Promise<void> {
+    if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
+  }
+
+  get #stream(): NodeJS.WriteStream {
+    const stream = this.#fd === 1 ? process.stdout : process.stderr
+    // Without a listener the event would end the process; the callback of the write has the error as well.
+    if (stream.listenerCount('error') === 0) stream.on('error', () => {})
+    return stream
+  }
+
+  #toFile(text: string | Buffer, ended: (error?: Error) => void): void {
+    const bytes = Buffer.concat([Buffer.from(this.#isTorn ? '\n' : ''), Buffer.from(text)])
+    let at = 0
+    let failure: Error | undefined
+    try {
+      while (at < bytes.length) at += writeSync(this.#fd, bytes, at)
+    } catch (error) {
+      failure = error as Error
+    }
+    this.#isTorn = failure !== undefined && (this.#isTorn || at > 0)
+    ended(failure)
+  }
+}
+
+/** Lines on stderr. A line that cannot be written is dropped and counted, and the next one that can be says how many. */
+class ErrorLines {
+  readonly #output = new Output(2)
+  #dropped = 0
+  /** A line that says how many lines were dropped before it. */
+  describeDropped = (count: number) => `${count === 1 ? '1 line' : `${count} lines`} before this could not be written`
+
+  write(line: string): void {
+    if (this.#output.waitingBytes > mostWaitingBytes) this.#dropped++
+    else this.#put([line])
+  }
+
+  /** Resolves when each line has been written or was dropped. */
+  drained(): Promise<void> {
+    return this.#output.drained()
+  }
+
+  #put(lines: readonly string[]): void {
+    const dropped = this.#dropped
+    this.#dropped = 0
+    const all = dropped > 0 ? [this.describeDropped(dropped), ...lines] : lines
+    this.#output.write(`${all.join('\n')}\n`, (error) => {
+      if (error) this.#dropped += dropped + lines.length
+      else if (this.#dropped > 0 && this.#output.waitingBytes === 0) this.#put([])
+    })
+  }
+}
+
+export const stderr = new ErrorLines()
+
+/** Resolves when that is done or the time is over, with whether it is done. */
+export async function within(mostMs: number, done: Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), mostMs)
+  })
+  try {
+    return await Promise.race([done.then(() => true), late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
 
 /** A line for people. */
 export function errorLine(line: string): void {
-  process.stderr.write(`${line}\n`)
+  stderr.write(line)
 }
 
 /** Says a sentence of this program; what could steer a terminal is made visible in it. */
@@ -15,37 +124,36 @@ export function sayer(note: (line: string) => void, styles: Styles): Say {
   return (text, colour) => note(`${styles[colour]('osp:')} ${printable(text)}`)
 }
 
-/** Writes results to stdout, and remembers when that is not possible any more. */
+/** Writes results to stdout. After the first one that cannot be written it writes none. */
 export class Results {
   /** Resolves when nothing can be printed any more. */
   readonly broken: Promise<void>
+  readonly #output = new Output(1)
   #failure: NodeJS.ErrnoException | undefined
+  #break: () => void = () => {}
 
   constructor() {
     this.broken = new Promise((resolve) => {
-      process.stdout.on('error', (error) => {
-        this.#failure ??= error
-        resolve()
-      })
+      this.#break = resolve
     })
   }
 
-  /** Why not everything was printed: the reader went away, or the disk is full; `undefined` if it was. */
+  /** Why not everything was printed; `undefined` if it was, or still can be. */
   get failure(): string | undefined {
     if (!this.#failure) return undefined
     const { code, message } = this.#failure
-    const gone = code === 'EPIPE' || code === 'ECONNRESET'
-    return `not all results could be printed${gone ? ', since nobody reads them any more' : `: ${message}`}`
+    const isGone = code === 'EPIPE' || code === 'ECONNRESET'
+    return `not all results could be printed: ${isGone ? 'their reader is gone' : message}`
   }
 
   /** Whether the reader has yet to take some of it. */
   get pending(): boolean {
-    return process.stdout.writableLength > 0
+    return this.#output.waitingBytes > 0
   }
 
   /** A path in it has its own bytes again. */
   line(line: string): void {
-    if (!this.#failure) process.stdout.write(pathBytes(`${line}\n`))
+    void this.#put(pathBytes(`${line}\n`))
   }
 
   /** One event as a JSON object. */
@@ -54,11 +162,39 @@ export class Results {
   }
 
   /** Resolves when the system has taken the line, with whether it has. */
-  async written(line: string): Promise<boolean> {
+  written(line: string): Promise<boolean> {
+    return this.#put(`${line}\n`)
+  }
+
+  async #put(text: string | Buffer): Promise<boolean> {
     if (this.#failure) return false
-    return await new Promise((resolve) => process.stdout.write(`${line}\n`, (error) => resolve(!error)))
+    return await new Promise((resolve) => {
+      this.#output.write(text, (error) => {
+        if (error) this.#fail(error)
+        resolve(!error)
+      })
+    })
+  }
+
+  /** Resolves when each line has been written or has failed. */
+  drained(): Promise<void> {
+    return this.#output.drained()
+  }
+
+  #fail(error: NodeJS.ErrnoException): void {
+    this.#failure ??= error
+    this.#break()
   }
 }
+
+/** Throws UsageError if stdout is closed, for a command whose results are `lost` for good if they are not printed. */
+export function checkStdout(lost: string): void {
+  if (!isClosed(1)) return
+  throw new UsageError(`stdout is closed, or is /dev/null opened for reading: ${lost} cannot be printed; open it`)
+}
+
+/** What every command prints its results by. */
+export const results = new Results()
 
 /** An event as a JSON object. JSON leaves some characters raw that could steer a terminal. */
 export function jsonLine(event: { readonly event: string }): string {

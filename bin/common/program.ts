@@ -4,7 +4,8 @@ import { OspError } from 'ospd'
 import yargs, { type Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { exitCodeOf, exitCodes } from './exitCodes.ts'
-import { errorLine } from './output.ts'
+import { ignoreHangup } from './interrupts.ts'
+import { errorLine, readerMs, results, stderr, within } from './output.ts'
 import { printable } from './printable.ts'
 import { resolve, variableOf } from './resolve.ts'
 import type { Setting, Settings, Values } from './settings.ts'
@@ -40,30 +41,43 @@ export function command<S extends Settings>(definition: Command<S>): Command {
 /** Runs the program on this process's arguments, and sets its exit code. */
 export async function main(program: Program): Promise<void> {
   const [first] = process.argv.slice(2)
-  try {
-    const args = typedArguments()
-    process.exitCode = await start(program, args)
-  } catch (error) {
-    process.exitCode = report(program, first, error)
-  }
+  process.on('uncaughtException', (error) => process.exit(report(program, first, error)))
+  ignoreHangup()
+  const code = await start(program).catch((error: unknown) => report(program, first, error))
+  await leave(program, code)
 }
 
-async function start(program: Program, args: readonly string[]): Promise<number> {
+/** Ends the process when what it has printed is written. Results that could not be written are a failure. */
+async function leave({ name }: Program, code: number): Promise<void> {
+  process.exitCode = code
+  const isHurried = code === exitCodes.interrupted
+  // Without a limit, as a reader such as `less` takes its time; a signal ends the process meanwhile.
+  const printed = isHurried ? await within(readerMs, results.drained()) : await results.drained().then(() => true)
+  if (results.failure !== undefined) {
+    errorLine(`${name}: ${results.failure}`)
+    process.exitCode = code || exitCodes.failed
+  }
+  const logged = await within(readerMs, stderr.drained())
+  if (!printed || !logged) process.exit()
+}
+
+async function start(program: Program): Promise<number> {
+  const args = typedArguments()
   // The completion script asks so, with the words that were typed so far.
-  if (args[0] === '--get-yargs-completions') return await print(await completions(program, args.slice(1)))
+  if (args[0] === '--get-yargs-completions') return print(await completions(program, args.slice(1)))
   const request = readCommandLine(program, args)
-  if (request.asks === 'version') return await print(version())
-  if (request.asks === 'completion') return await print(await completionScript(program))
-  if (request.asks === 'help') return await print(await parserOf(program, request.command).getHelp())
+  if (request.asks === 'version') return print(version())
+  if (request.asks === 'completion') return print(await completionScript(program))
+  if (request.asks === 'help') return print(await parserOf(program, request.command).getHelp())
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
   return await command.run(values, operands)
 }
 
-/** Prints a text and a line end to stdout; resolves with the exit code. */
-async function print(text: string): Promise<number> {
-  process.stdout.write(`${text}\n`)
+/** Prints a text and a line end to stdout; returns the exit code. */
+function print(text: string): number {
+  results.line(text)
   return exitCodes.done
 }
 
@@ -123,7 +137,7 @@ function flagOf({ describe, alias, placeholder, fallback }: Setting<unknown>) {
   }
 }
 
-function report({ name, commands }: Program, first: string | undefined, error: unknown): number {
+function report({ name, prefix, commands }: Program, first: string | undefined, error: unknown): number {
   if (error instanceof UsageError) {
     errorLine(`${name}: ${printable(error.message)}`)
     const command = commands.some((command) => command.name === first) ? `${name} ${first}` : name
@@ -134,11 +148,30 @@ function report({ name, commands }: Program, first: string | undefined, error: u
     errorLine(`${name}: ${printable(error.message)}`)
     return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
   }
-  // A fault of this program: its author needs to know where.
-  const text = error instanceof Error ? (!(error instanceof OspError) && error.stack) || error.message : String(error)
-  errorLine(`${name}: ${text.split('\n').map(printable).join('\n')}`)
+  const message = error instanceof Error ? error.message : String(error)
+  const cause = rootOf(error)
+  if (!isBug(cause)) {
+    errorLine(`${name}: ${printable(message)}`)
+    return exitCodes.failed
+  }
+  const variable = `${prefix}_DEBUG`
+  errorLine(`${name}: this is a bug in ${name} ${version()}: ${printable(message)} (${variable}=1 prints where)`)
+  if (process.env[variable]) errorLine(stackOf(cause).split('\n').map(printable).join('\n'))
   return exitCodes.failed
 }
+
+/** What has caused an error first. */
+const rootOf = (error: unknown): unknown =>
+  error instanceof OspError && error.cause !== undefined ? rootOf(error.cause) : error
+
+/** Errors of the operating system and of the database have a code; those of Node that begin so are about wrong calls. */
+function isBug(cause: unknown): boolean {
+  if (cause instanceof OspError) return false
+  const { code = 'ERR_' } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {}
+  return code.startsWith('ERR_')
+}
+
+const stackOf = (cause: unknown) => (cause instanceof Error && cause.stack) || String(cause)
 
 function version(): string {
   const text = readFileSync(fileURLToPath(import.meta.resolve('ospd/package.json')), 'utf8')

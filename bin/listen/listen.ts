@@ -1,4 +1,5 @@
 import { runErrand } from '../common/errand.ts'
+import { checkStdout } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { UsageError } from '../common/usage.ts'
 import { Listening } from './listening.ts'
@@ -20,6 +21,7 @@ export const listenCommand = command({
 
 async function run(values: ListenValues, operands: readonly string[]): Promise<number> {
   if (operands.length > 0) throw new UsageError(`listen takes no operand such as ${operands[0]}`)
+  checkStdout('messages')
   const listening = new Listening(values)
   const state = await listening.openState()
   return await runErrand(values, { state, log: listening.log, run: (errand) => listening.run(errand) })

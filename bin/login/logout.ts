@@ -1,7 +1,7 @@
 import { keptToken } from 'ospd/node'
 import { everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
-import { errorLine, Results, sayer } from '../common/output.ts'
+import { errorLine, results, sayer } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { placeText, type Values } from '../common/settings.ts'
@@ -27,7 +27,6 @@ export const logoutCommand = command({
 
 async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
   if (operands.length > 0) throw new UsageError('logout takes no operand')
-  const results = new Results()
   const removed = await keptToken(await openStateDirectory(values)).forget()
   const place = placeText(values.server)
   const name = userOf(values)

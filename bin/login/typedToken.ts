@@ -1,5 +1,6 @@
 import type { ReadStream } from 'node:tty'
 import { checkToken } from 'ospd/node'
+import { type Input, readInput } from '../common/input.ts'
 import { onInterrupt } from '../common/interrupts.ts'
 import { readKeys, signalAll, useTerminal } from '../common/terminal.ts'
 
@@ -25,7 +26,7 @@ const keys = {
 export async function typedToken(prompt: string): Promise<string | undefined> {
   const { stdin } = process
   const line = await unlessInterrupted((stop) =>
-    stdin.isTTY ? typed(stdin, prompt, stop) : firstLine(stdin, stop.signal),
+    stdin.isTTY ? typed(stdin, prompt, stop) : firstLine(readInput(), stop.signal),
   )
   return line === undefined ? undefined : checkToken(line.trim(), stdin.isTTY ? 'what was typed' : 'the line on stdin')
 }
@@ -93,13 +94,14 @@ class TypedLine {
   }
 }
 
-/** The first line of a stream, of which no more is read than is needed. */
-async function firstLine(stdin: NodeJS.ReadStream, signal: AbortSignal): Promise<string> {
+/** The first line of stdin, of which no more is read than is needed. */
+async function firstLine(stdin: Input, signal: AbortSignal): Promise<string> {
   signal.addEventListener('abort', () => stdin.destroy(), { once: true })
+  const decoder = new TextDecoder()
   let text = ''
   try {
-    for await (const part of stdin.setEncoding('utf8')) {
-      text += part
+    for await (const part of stdin) {
+      text += decoder.decode(part, { stream: true })
       if (lineEnd.test(text) || text.length >= mostCharacters) break
     }
   } catch (error) {

@@ -1,31 +1,27 @@
-import type { Readable } from 'node:stream'
 import { OspError } from 'ospd'
+import { pathBytes } from 'ospd/node'
 
 /** The longest content that a message can have, in bytes. */
 const mostBytes = 64 * 1024
 
 /**
- * The content of a message from the operand TEXT, where `-` stands for all of stdin. Throws OspError `too-large`, or
- * `source-unreadable`.
+ * The content of a message from the operand TEXT, where `-` stands for all of stdin. Throws OspError `too-large`, and what reading
+ * stdin throws.
  */
-export async function contentOf(text: string, stdin: Readable): Promise<Uint8Array> {
-  const content = text === '-' ? await readAll(stdin) : new TextEncoder().encode(text)
+export async function contentOf(text: string, stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const content = text === '-' ? await readAll(stdin) : Buffer.from(pathBytes(text))
   if (content.length > mostBytes) throw tooLarge()
   return content
 }
 
-async function readAll(stdin: Readable): Promise<Uint8Array> {
+async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let bytes = 0
-  try {
-    for await (const part of stdin) {
-      parts.push(part)
-      bytes += part.length
-      // What is too much need not be read to its end.
-      if (bytes > mostBytes) break
-    }
-  } catch (cause) {
-    throw new OspError('source-unreadable', `stdin cannot be read: ${(cause as Error).message}`, { cause })
+  for await (const part of stdin) {
+    parts.push(part)
+    bytes += part.length
+    // What is too much need not be read to its end.
+    if (bytes > mostBytes) break
   }
   return Buffer.concat(parts)
 }

@@ -1,6 +1,7 @@
 import type { ErrorCode } from 'ospd'
 import { type Errand, type Failure, runErrand } from '../common/errand.ts'
 import { everywhere, interactiveRetryFor, retryFor } from '../common/everywhere.ts'
+import { readInput } from '../common/input.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
@@ -45,8 +46,9 @@ async function send(
   text: string,
   { client, results, interrupted }: Errand,
 ): Promise<void> {
-  interrupted.addEventListener('abort', () => process.stdin.destroy(), { once: true })
-  const content = await contentOf(text, process.stdin)
+  const stdin = readInput()
+  interrupted.addEventListener('abort', () => stdin.destroy(), { once: true })
+  const content = await contentOf(text, stdin)
   for (const { recipient, status } of await client.send(recipients, content)) {
     const event: MsgEvent = { event: 'sent', recipient, status }
     if (json) results.event(event)

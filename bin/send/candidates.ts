@@ -1,19 +1,19 @@
 import { basename } from 'node:path'
-import type { Readable } from 'node:stream'
 import { checkFileName, OspError } from 'ospd'
 import { absolutePath, spool } from 'ospd/node'
+import { type Input, readInput } from '../common/input.ts'
 import { UsageError } from '../common/usage.ts'
-import { linesOf, openList } from './lines.ts'
+import { namesIn, openList } from './lines.ts'
 import type { SendValues } from './settings.ts'
 import { type Found, find, sameName } from './walk.ts'
 
 /** What decides which files are to be sent. */
-export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pick<SendValues, 'files-from'>>
+export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pick<SendValues, 'files-from' | 'from0'>>
 
 /** What a command was asked to send. */
 export interface Candidates extends AsyncIterable<Found> {
   /** Where names, or what is to be sent, come from while others are sent. */
-  readonly input: Readable | undefined
+  readonly input: Input | undefined
 }
 
 /**
@@ -25,9 +25,10 @@ export async function candidatesOf(
   files: readonly string[],
   directory: string,
 ): Promise<Candidates> {
-  const { recursive, as, 'files-from': from } = values
+  const { recursive, as, 'files-from': from, from0 = false } = values
   if (as !== undefined && (files.length !== 1 || from !== undefined)) throw new UsageError('--as is for one FILE alone')
-  const stdin = files.includes('-')
+  if (from0 && from === undefined) throw new UsageError('--from0 is about the names of --files-from; give both')
+  const stdin = files.includes('-') ? readInput() : undefined
   if (stdin && as === undefined) throw new UsageError('give what is read from stdin a name on the server by --as')
   const names = new Names()
   const named = files.map((path) => ({ path, name: serverName(path, as) }))
@@ -41,26 +42,40 @@ export async function candidatesOf(
   }
   const list = from === undefined ? undefined : await openList(from)
   return {
-    input: stdin ? process.stdin : list,
+    input: stdin ?? list,
     async *[Symbol.asyncIterator]() {
       for (const { path, name } of named) {
-        if (path === '-') yield await spooled(directory, name)
+        if (path === '-' && stdin) yield await spooled(directory, stdin, name)
         else yield* find(path, name, recursive)
       }
-      for await (const path of list ? linesOf(list) : []) {
-        const name = serverName(path)
-        const other = names.take(name, path)
-        if (other === undefined) yield* find(path, name, recursive)
-        else yield { path, failure: sameName(other, name) }
-      }
+      if (list) yield* listed(`--files-from ${from}`, namesIn(list, from0), names, recursive)
     },
   }
 }
 
-async function spooled(directory: string, name: string): Promise<Found> {
+/** The files that are named in a list. One that cannot be read further fails itself, under the name `list`. */
+async function* listed(
+  list: string,
+  paths: AsyncIterable<string>,
+  names: Names,
+  recursive: boolean,
+): AsyncGenerator<Found> {
+  try {
+    for await (const path of paths) {
+      const name = serverName(path)
+      const other = names.take(name, path)
+      if (other === undefined) yield* find(path, name, recursive)
+      else yield { path, failure: sameName(other, name) }
+    }
+  } catch (error) {
+    yield { path: list, failure: OspError.from(error) }
+  }
+}
+
+async function spooled(directory: string, stdin: Input, name: string): Promise<Found> {
   const path = '-'
   try {
-    const spooled = await spool(directory, process.stdin, name)
+    const spooled = await spool(directory, stdin, name)
     return { path, name, size: spooled.size, spooled }
   } catch (error) {
     return { path, failure: OspError.from(error) }

@@ -1,44 +1,71 @@
-import { once } from 'node:events'
-import { createReadStream } from 'node:fs'
-import type { Readable } from 'node:stream'
-import { pathText } from 'ospd/node'
+import { open } from 'node:fs/promises'
+import { OspError } from 'ospd'
+import { pathBytes, pathText } from 'ospd/node'
+import { type Input, readInput } from '../common/input.ts'
 import { UsageError } from '../common/usage.ts'
 
-/** Opens the list of `--files-from`; `-` is stdin. Throws UsageError if it can't be opened. */
-export async function openList(path: string): Promise<Readable> {
-  if (path === '-') return process.stdin
-  const stream = createReadStream(path)
+/** Opens the list of `--files-from`; `-` is stdin. Throws UsageError if it cannot be opened. */
+export async function openList(path: string): Promise<Input> {
+  if (path === '-') return readInput()
   try {
-    await once(stream, 'open')
-    return stream
+    const file = await open(pathBytes(path))
+    if (!(await file.stat()).isDirectory()) return file.createReadStream()
+    await file.close()
   } catch (error) {
     throw new UsageError(`--files-from ${path} cannot be read: ${(error as Error).message}`)
   }
+  throw new UsageError(`--files-from ${path} is a directory; give a file with a name on each line`)
 }
 
-const [newline, carriageReturn] = [0x0a, 0x0d]
+/** The longest name that is read; no path is as long. */
+const mostBytes = 64 * 1024
+
+const ends = { line: 0x0a, nul: 0 } as const
 
 /**
- * The lines of a stream as they come, without their ends (of Unix or Windows), each as `pathText` writes it; empty ones are left
- * out.
+ * The names in a list as they come, each as `pathText` writes it. Each ends with a line end (of Unix or Windows), or with `from0`
+ * with a NUL. Empty ones, and a byte order mark at the beginning, are left out. Throws OspError `usage` if the list is of another kind, and
+ * `source-unreadable` if it cannot be read.
  */
-export async function* linesOf(stream: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  let parts: Buffer[] = []
-  for await (const chunk of stream) {
-    let from = 0
-    for (let end = chunk.indexOf(newline); end >= 0; end = chunk.indexOf(newline, from)) {
-      const line = textOf([...parts, chunk.subarray(from, end)])
-      if (line) yield line
-      parts = []
-      from = end + 1
-    }
-    parts.push(chunk.subarray(from))
+export async function* namesIn(list: AsyncIterable<Uint8Array>, from0 = false): AsyncGenerator<string> {
+  let isFirst = true
+  for await (const bytes of partsOf(list, from0 ? ends.nul : ends.line)) {
+    const name = isFirst ? withoutMark(bytes) : bytes
+    isFirst = false
+    if (name.includes(0)) throw new OspError('usage', 'its names end with NUL and not with a line end; give --from0')
+    const shown = !from0 && name.at(-1) === 0x0d ? name.subarray(0, -1) : name
+    if (shown.length > 0) yield pathText(shown)
   }
-  const last = textOf(parts)
-  if (last) yield last
 }
 
-function textOf(parts: readonly Buffer[]): string {
-  const line = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
-  return pathText(line.at(-1) === carriageReturn ? line.subarray(0, -1) : line)
+async function* partsOf(list: AsyncIterable<Uint8Array>, end: number): AsyncGenerator<Buffer> {
+  let rest: Buffer[] = []
+  let length = 0
+  for await (const part of readable(list)) {
+    let begin = 0
+    for (let at = part.indexOf(end); at >= 0; at = part.indexOf(end, begin)) {
+      yield Buffer.concat([...rest, part.subarray(begin, at)])
+      rest = []
+      begin = at + 1
+    }
+    if (begin < part.length) rest.push(Buffer.from(part.subarray(begin)))
+    length = begin > 0 ? part.length - begin : length + part.length
+    if (length > mostBytes) throw new OspError('usage', `a name in it has more than ${mostBytes} bytes`)
+  }
+  yield Buffer.concat(rest)
+}
+
+async function* readable(list: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* list
+  } catch (cause) {
+    if (cause instanceof OspError) throw cause
+    throw new OspError('source-unreadable', `it cannot be read: ${(cause as Error).message}`, { cause })
+  }
+}
+
+function withoutMark(bytes: Buffer): Buffer {
+  const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
+  if (isUtf16) throw new OspError('usage', 'it is in UTF-16; save it in UTF-8')
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
 }

@@ -1,10 +1,9 @@
 import type { Client, LogEntry } from 'ospd'
 import { openTasks, type ServedTasks, stateDirectory, steerTasks } from 'ospd/node'
-import { exitCodes } from '../common/exitCodes.ts'
 import { onInterrupt } from '../common/interrupts.ts'
 import { watchLink } from '../common/link.ts'
 import { openClient } from '../common/openClient.ts'
-import { errorLine, Results, sayer } from '../common/output.ts'
+import { errorLine, results, sayer } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
@@ -43,7 +42,6 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const directory = await openStateDirectory(values)
   const candidates = await candidatesOf(values, operands, directory)
   const began = performance.now()
-  const results = new Results()
   const tally = new Tally()
   const stop = new AbortController()
   stop.signal.addEventListener('abort', () => candidates.input?.destroy(), { once: true })
@@ -89,9 +87,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   interrupts[Symbol.dispose]()
   reporter.end(tally, (performance.now() - began) / 1_000, sending.unfinished)
   report[Symbol.dispose]()
-  if (results.failure === undefined) return tally.exitCode
-  errorLine(`osp: ${results.failure}`)
-  return tally.exitCode || exitCodes.failed
+  return tally.exitCode
 }
 
 const exitsEarly = ({ signal }: AbortController, { refusal }: Tally) => signal.aborted || refusal !== undefined

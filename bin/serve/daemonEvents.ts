@@ -1,7 +1,17 @@
 /** What `ospd serve` itself logs, besides the lines of the server; `docs/log.md` is printed from it. */
 export const daemonEvents = {
   stopping: { level: 'info', fields: ['signal'], says: 'The daemon was told to end, and does so cleanly.' },
+  reloading: {
+    level: 'info',
+    fields: ['signal'],
+    says: 'SIGHUP: with TLS, certificate and key are read again. The list of users is read at each change without it.',
+  },
   stopped: { level: 'info', fields: [], says: 'The daemon has ended.' },
+  'log-dropped': {
+    level: 'warn',
+    fields: ['lines'],
+    says: 'The log could not be written for a while: so many lines before this one are missing.',
+  },
   'no-control': {
     level: 'warn',
     fields: ['code', 'text'],

@@ -13,6 +13,8 @@ export interface Listening {
   readonly isTls: boolean
   /** What clients know it by, once it listens; none without TLS. */
   readonly fingerprint?: string | undefined
+  /** With TLS, reads certificate and key again. If they cannot be used, that is logged, and those from before are kept. */
+  reload(): void
 }
 
 type Wanted = Pick<ServeValues, 'host' | 'port' | 'data' | 'tls' | 'tls-cert' | 'tls-key' | 'tls-client-ca'>
@@ -21,17 +23,15 @@ type Wanted = Pick<ServeValues, 'host' | 'port' | 'data' | 'tls' | 'tls-cert' | 
 type ReadIdentity = () => Promise<ServerIdentity>
 
 /**
- * How the settings say that it listens. With TLS, SIGHUP reads certificate and key again; where they can't be used that is
- * logged, and those that were shown before still are. Throws UsageError for files that can't be used, or half given ones.
+ * How the settings say that it listens. Throws UsageError for files that cannot be used, and for a certificate or a key alone.
  */
 export async function listeningOf(values: Wanted, log: (entry: LogEntry) => void): Promise<Listening> {
   const { host, port } = values
   const read = identityReader(values)
-  if (!read) return { transport: tcp({ host, port }), isTls: false }
+  if (!read) return { transport: tcp({ host, port }), isTls: false, reload() {} }
   const secure = new SecureListening(tls({ host, port }), read, log)
   // What lies in the data directory is made there, which has to belong to this daemon first.
   if (!values.tls) await secure.load().catch(asUsage)
-  process.on('SIGHUP', () => secure.reload())
   return secure
 }
 

@@ -2,7 +2,7 @@ import { defaultLimits, type Limits, type LogEntry, OspError, type Server, serve
 import { disk } from 'ospd/node'
 import { descriptorLimit } from '../common/descriptors.ts'
 import { exitCodes } from '../common/exitCodes.ts'
-import { errorLine, Results } from '../common/output.ts'
+import { errorLine, readerMs, results, stderr, within } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { placeText } from '../common/settings.ts'
@@ -34,15 +34,19 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
   const { host, port, data, json } = values
   const log = logger(values)
-  const listening = await listeningOf(values, log)
   const stop = stopSignal(log)
+  let listening: Listening | undefined
+  process.on('SIGHUP', () => {
+    log({ level: 'info', event: 'reloading', signal: 'SIGHUP' })
+    listening?.reload()
+  })
+  listening = await listeningOf(values, log)
   const limits = fittingLimits(values, log)
   const server = await open(values, limits, listening, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
   using _descriptors = watchDescriptors(log)
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
-  const results = new Results()
   const { fingerprint } = listening
   const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data, fingerprint }
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
@@ -56,6 +60,11 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
     await server.close()
   }
   log({ level: 'info', event: 'stopped' })
+  // The line about the start may never find a reader.
+  if (!(await within(readerMs, results.drained()))) {
+    await within(readerMs, stderr.drained())
+    process.exit(exitCodes.done)
+  }
   return exitCodes.done
 }
 
@@ -133,8 +142,10 @@ function failedToOpen(error: unknown): undefined {
 
 function logger({ quiet }: ServeValues): (entry: LogEntry) => void {
   const styles = stylesFor(process.stderr)
+  const lineOf = (entry: LogEntry) => logLine(entry, new Date(), styles)
+  stderr.describeDropped = (lines) => lineOf({ level: 'warn', event: 'log-dropped', lines })
   return (entry) => {
     if (quiet && (entry.level === 'info' || entry.level === 'debug')) return
-    if (entry.level !== 'debug') errorLine(logLine(entry, new Date(), styles))
+    if (entry.level !== 'debug') errorLine(lineOf(entry))
   }
 }

@@ -1,7 +1,7 @@
 import { OspError } from 'ospd'
 import { askControl } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
-import { errorLine, Results } from '../common/output.ts'
+import { errorLine, results } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { path, setting, switched, type Values } from '../common/settings.ts'
@@ -37,7 +37,6 @@ async function run({ data, json }: StatusValues, operands: readonly string[]): P
     errorLine(`ospd: no ospd is running with its data in ${printable(data)}`)
     return exitCodes.unreachable
   }
-  const results = new Results()
   const event: StatusEvent = { event: 'status', ...status }
   if (json) results.event(event)
   else for (const line of statusLines(status, data, stylesFor(process.stdout).bold)) results.line(line)

@@ -4,7 +4,7 @@ import type { Everywhere } from '../common/everywhere.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { LinkLines } from '../common/linkLines.ts'
 import { openClient } from '../common/openClient.ts'
-import { errorLine, Results, type Say, sayer } from '../common/output.ts'
+import { errorLine, type Results, results, type Say, sayer } from '../common/output.ts'
 import { placeText } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
@@ -32,7 +32,6 @@ export async function atTasks(
   way?: Everywhere,
 ): Promise<number> {
   const directory = await openStateDirectory(values)
-  const results = new Results()
   const say = sayer(errorLine, stylesFor(process.stderr))
   let letIn = true
   const client = (way: Everywhere) => () => {
@@ -56,10 +55,7 @@ export async function atTasks(
   }
   const tasks = steerTasks(directory, { client: way && client(way) })
   const done = await work({ tasks, directory, results, say, hint, print })
-  const code = done || (letIn ? exitCodes.done : exitCodes.notLetIn)
-  if (results.failure === undefined) return code
-  errorLine(`osp: ${results.failure}`)
-  return code || exitCodes.failed
+  return done || (letIn ? exitCodes.done : exitCodes.notLetIn)
 }
 
 /** The numbers that were given as operands. Throws UsageError where one is none. */

@@ -1,7 +1,7 @@
 import { usersFile } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { unknownName } from '../common/nearest.ts'
-import { errorLine, Results } from '../common/output.ts'
+import { checkStdout, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { path, setting, switched, type Values } from '../common/settings.ts'
 import { UsageError } from '../common/usage.ts'
@@ -36,11 +36,8 @@ export const userCommand = command({
 })
 
 async function run({ data, json }: UserValues, operands: readonly string[]): Promise<number> {
-  const results = new Results()
   await carryOut({ users: usersFile(data), data, results, json }, operands)
-  if (results.failure === undefined) return exitCodes.done
-  errorLine(`ospd: ${results.failure}`)
-  return exitCodes.failed
+  return exitCodes.done
 }
 
 async function carryOut(work: Work, [verb, name, more]: readonly string[]): Promise<void> {
@@ -50,5 +47,6 @@ async function carryOut(work: Work, [verb, name, more]: readonly string[]): Prom
   if (surplus !== undefined) throw new UsageError(`user ${verb} takes no operand such as ${surplus}`)
   if (verb === 'list') return await list(work)
   if (name === undefined) throw new UsageError(`user ${verb} takes the NAME of a user`)
+  if (verb !== 'remove') checkStdout('the token')
   await verbs[verb as keyof typeof verbs](work, userNamed(name, 'NAME'))
 }

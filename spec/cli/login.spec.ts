@@ -5,7 +5,7 @@ import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { keptToken } from 'ospd/node'
 import { loginEvents, logoutEvents } from '../../bin/login/events.ts'
-import { catches, daemon, place, run } from '../support/commands.ts'
+import { daemon, place, readsStdin, run } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { tokenServer } from '../support/tokenServer.ts'
@@ -104,7 +104,7 @@ spec('osp login', (it) => {
     if (process.platform !== 'linux') return
     await using at = await tokenServer()
     await using login = at.begin(['login'])
-    await turns(() => catches(login, 'SIGHUP'))
+    await turns(() => readsStdin(login.child.pid))
     login.child.kill('SIGINT')
     assert.deepEqual([(await login.ended).code, login.stderr], [130, ''])
   })
@@ -124,9 +124,12 @@ spec('osp login', (it) => {
     assert.deepEqual([other.code, other.stderr.includes(`shows the key ${fingerprint}, not SHA256:AAA`)], [4, true])
     assert.doesNotMatch(`${unknown.stderr}${other.stderr}`, /not kept/u)
     assert.deepEqual((await login('--fingerprint', fingerprint)).stderr, '')
+    // Lines that a person has edited count here too.
+    const list = join(at.path, 'state', 'known_servers')
+    await writeFile(list, `# mine\n \t${(await readFile(list, 'utf8')).replace(' ', '\t ')}`)
     assert.equal((await login()).code, 0)
     const nameless = await run('osp', ['who', ...flags], { env: { OSP_USER: '' } })
-    assert.match(nameless.stderr, /^osp: you are logged in there as alice: give --user alice$/mu)
+    assert.match(nameless.stderr, /^osp: no token was sent; you are logged in there as alice: give --user alice$/mu)
   })
 
   it('says where OSP_TOKEN goes before what it has kept', async () => {

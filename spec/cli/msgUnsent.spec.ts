@@ -3,7 +3,7 @@ import { OspError } from 'ospd'
 import { memory } from 'ospd/memory'
 import { msgEvents } from '../../bin/msg/events.ts'
 import { chatter } from '../support/chatter.ts'
-import { catches, feed } from '../support/commands.ts'
+import { feed, readsStdin } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
@@ -97,7 +97,7 @@ spec('osp msg without an answer', (it) => {
     await using chat = await chatter()
     await using begun = chat.begin('alice', ['msg', 'bob', '-'])
     await feed(begun, 'hi')
-    await turns(() => catches(begun, 'SIGHUP'))
+    await turns(() => readsStdin(begun.child.pid))
     begun.child.kill('SIGINT')
     assert.equal((await begun.ended).code, 130)
     assert.deepEqual([begun.stdout, begun.stderr], ['', 'osp: the message was not sent: interrupted\n'])

@@ -128,7 +128,7 @@ spec('osp who --watch', (it) => {
     watch.child.stdout?.destroy()
     ;(await chat.client('bob')).receive(() => {})
     assert.equal((await watch.ended).code, 1)
-    assert.equal(watch.stderr, 'osp: not all results could be printed, since nobody reads them any more\n')
+    assert.equal(watch.stderr, 'osp: not all results could be printed: their reader is gone\n')
   })
 
   it('has colours on a terminal', async () => {

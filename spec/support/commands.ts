@@ -1,7 +1,7 @@
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { constants, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Running, startNode } from './processes.ts'
 
@@ -99,8 +99,12 @@ export async function feed({ child }: Running, text: string): Promise<void> {
   if (child.stdin && !child.stdin.write(text)) await once(child.stdin, 'drain')
 }
 
-/** Whether a process has set something to be done at this signal (Node itself has for SIGINT and SIGTERM); on Linux only. */
-export function catches({ child }: Running, signal: NodeJS.Signals): boolean {
-  const [, mask = '0'] = /^SigCgt:\s*(\w+)$/mu.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8')) ?? []
-  return ((BigInt(`0x${mask}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
+/** Whether a process waits for more on its stdin, which is a pipe; on Linux only. */
+export function readsStdin(pid: number | undefined): boolean {
+  try {
+    const numbers = readdirSync(`/proc/${pid}/fd`)
+    return numbers.some((fd) => /^tfd:\s+0 /mu.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8')))
+  } catch {
+    return false
+  }
 }

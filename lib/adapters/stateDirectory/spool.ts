@@ -19,7 +19,8 @@ export interface Spooled {
 
 /**
  * Reads a stream to its end into a file of a state directory, for its owner alone. Resolves when that is durable. Rejects
- * with OspError `disk-full` or `internal`, and `source-unreadable` for what the stream fails with; nothing is left then.
+ * with OspError `disk-full` or `internal`, with an OspError that the stream fails with, and with `source-unreadable` for
+ * another error of the stream; nothing is left then.
  */
 export async function spool(directory: string, stream: AsyncIterable<Uint8Array>, name: string): Promise<Spooled> {
   const folder = folderOf(directory)
@@ -81,6 +82,7 @@ async function* unbroken(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
   const parts = stream[Symbol.asyncIterator]()
   for (;;) {
     const next = await parts.next().catch((cause: unknown) => {
+      if (cause instanceof OspError) throw cause
       const text = cause instanceof Error ? cause.message : String(cause)
       throw new OspError('source-unreadable', `it cannot be read to its end: ${text}`, { cause })
     })
