@@ -8,6 +8,7 @@ import { Mailboxes } from '../mailboxes/mailboxes.ts'
 import { Book } from '../records/book.ts'
 import { Transfers } from '../records/transfers.ts'
 import { UploadLog } from '../records/uploadLog.ts'
+import { Ballast } from './ballast.ts'
 import { canMove, makeDirectory, makePath, syncDirectory } from './directories.ts'
 import { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt } from './faults.ts'
@@ -41,6 +42,7 @@ class DiskStorage implements Storage {
   readonly #tree: Tree
   readonly #book = new Book()
   readonly #files: DiskFiles
+  readonly #ballast: Ballast
   #lock: AsyncDisposable | undefined
   #messagesFirst: MessagesFirst | undefined
   #platform: Platform | undefined
@@ -49,6 +51,7 @@ class DiskStorage implements Storage {
     this.#layout = layout
     this.#segmentBytes = segmentBytes
     this.#tree = new Tree(layout.files, new DirectoryFlushes())
+    this.#ballast = new Ballast(layout.ballast)
     const turn = async () => this.#messagesFirst?.turn()
     this.#files = new DiskFiles(layout, this.#tree, this.#book, turn, () => this.#opened.digests)
     this.files = this.#files
@@ -67,8 +70,10 @@ class DiskStorage implements Storage {
       await this.#openUploads(platform)
       const first = new MessagesFirst(platform.clock)
       this.#messagesFirst = first
-      const journal = await DiskJournal.open(this.#layout.mailboxes, this.#segmentBytes, platform, first)
+      const { mailboxes } = this.#layout
+      const journal = await DiskJournal.open(mailboxes, this.#segmentBytes, platform, first, this.#ballast)
       await this.mailboxes.open(journal, platform)
+      await this.#ballast.make()
     } catch (error) {
       await this[Symbol.asyncDispose]()
       throw error
@@ -97,7 +102,7 @@ class DiskStorage implements Storage {
   async #openUploads(platform: Platform): Promise<void> {
     const { uploads, partial } = this.#layout
     const segmentBytes = Math.min(this.#segmentBytes, mostUploadSegment)
-    const journal = await DiskJournal.open(uploads, segmentBytes, platform)
+    const journal = await DiskJournal.open(uploads, segmentBytes, platform, undefined, this.#ballast)
     const log = await UploadLog.open(journal, platform, fixed.notes)
     await this.#book.open(log)
     const removed = new Set(log.takeRemoved().map(({ user, name }) => this.#layout.partialName(user, name)))

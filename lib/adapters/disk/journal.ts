@@ -3,6 +3,7 @@ import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Appended, Journal, Piece, Place, Segment } from '../journal/journal.ts'
+import type { Ballast } from './ballast.ts'
 import { attempt } from './faults.ts'
 import { JournalFiles } from './journalFiles.ts'
 import { frameBytes, headerBytes, JournalFormat } from './journalFormat.ts'
@@ -16,6 +17,7 @@ export class DiskJournal implements Journal {
   readonly #directory: string
   readonly #platform: Platform
   readonly #first: MessagesFirst
+  readonly #ballast: Ballast | undefined
   readonly #files: JournalFiles
   readonly #format: JournalFormat
   readonly #reader: JournalReader
@@ -23,24 +25,35 @@ export class DiskJournal implements Journal {
   #tail: JournalTail | undefined
   #broken: OspError | undefined
 
-  private constructor(directory: string, segmentBytes: number, platform: Platform, first: MessagesFirst) {
+  private constructor(
+    directory: string,
+    segmentBytes: number,
+    platform: Platform,
+    first: MessagesFirst,
+    ballast: Ballast | undefined,
+  ) {
     this.#directory = directory
     this.segmentBytes = segmentBytes
     this.#platform = platform
     this.#first = first
+    this.#ballast = ballast
     this.#files = new JournalFiles(directory)
     this.#format = new JournalFormat(platform.crc32)
     this.#reader = new JournalReader(this.#files, this.#format)
   }
 
-  /** The directory is made if it is not there. What a crash has left unfinished at the end is cut off. */
+  /**
+   * The directory is made if it is not there. What a crash has left unfinished at the end is cut off. An append that frees
+   * something and finds no room uses the ballast.
+   */
   static async open(
     directory: string,
     segmentBytes: number,
     platform: Platform,
     first = new MessagesFirst(platform.clock),
+    ballast?: Ballast,
   ): Promise<DiskJournal> {
-    const journal = new DiskJournal(directory, segmentBytes, platform, first)
+    const journal = new DiskJournal(directory, segmentBytes, platform, first, ballast)
     try {
       await journal.#recover()
     } catch (error) {
@@ -58,7 +71,11 @@ export class DiskJournal implements Journal {
     return this.#reader.damages
   }
 
-  async append(records: readonly Buffer[]): Promise<Appended> {
+  append(records: readonly Buffer[], frees = false): Promise<Appended> {
+    return this.#ballast && frees ? this.#ballast.during(() => this.#append(records)) : this.#append(records)
+  }
+
+  async #append(records: readonly Buffer[]): Promise<Appended> {
     if (this.#broken) throw this.#broken
     const tail = await this.#growing()
     const { bytes, offsets } = this.#format.frame(records, tail.seed)
@@ -92,6 +109,7 @@ export class DiskJournal implements Journal {
 
   free(): Promise<number> {
     return attempt(`looking at ${this.#directory}`, async () => {
+      await this.#ballast?.make()
       const { bavail, bsize } = await statfs(this.#directory)
       return bavail * bsize
     })

@@ -13,6 +13,8 @@ export class Layout {
   readonly lock: string
   /** The journal of unfinished uploads and of notes of completed ones. */
   readonly uploads: string
+  /** Takes room that is needed once the disk is full. */
+  readonly ballast: string
   /** Partial files: on the file system of `files`, since publishing renames them. */
   partial: string
   readonly files: string
@@ -29,6 +31,7 @@ export class Layout {
     this.owner = join(this.directory, 'daemon.json')
     this.lock = join(this.directory, 'lock')
     this.uploads = join(this.directory, 'uploads')
+    this.ballast = join(this.directory, 'ballast')
     this.partial = join(this.directory, 'partial')
     this.files = join(this.directory, 'files')
     this.mailboxes = join(this.directory, 'mailboxes')

@@ -8,6 +8,8 @@ export interface Step {
   readonly record?: Buffer
   /** Bytes of the disk that it must leave free; absent if it may use them. */
   readonly reserveBytes?: number
+  /** Something is freed by it: on a full disk it may use what is kept for that. */
+  readonly frees?: boolean
   /** Its record is durable now, at this place. */
   durable(segment: number, offset: number): void
   /** It has failed, and so have all that came after it: the ledger forgets it. */
@@ -125,7 +127,10 @@ export class Commits {
     if (rider) for (const record of rider.records) records.push(record)
     let appended: Appended = { segment: -1, offsets: [] }
     try {
-      if (records.length > 0) appended = await this.#journal.append(records)
+      if (records.length > 0) {
+        const frees = group.some(({ step }) => step.frees)
+        appended = await this.#journal.append(records, frees)
+      }
     } catch (error) {
       rider?.failed(error)
       // Perhaps there was no room only because of what rode along.

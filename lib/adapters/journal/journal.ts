@@ -42,9 +42,9 @@ export interface Journal {
   /**
    * Appends records, durably and in their order; called again only when it has settled. A crash leaves any of them. None is
    * empty or begins with a zero. Rejects with `disk-full` (not one of them is there) or `internal` (perhaps they are; as long as that is
-   * open, every further call rejects too).
+   * open, every further call rejects too). Where `frees` is set they may use what is kept for a full disk.
    */
-  append(records: readonly Buffer[]): Promise<Appended>
+  append(records: readonly Buffer[], frees?: boolean): Promise<Appended>
   /** The records at these places, by rising place; `undefined` for one that can't be read, or whose segment was dropped. */
   read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]>
   /** Some of the records of a segment, from its beginning or from the `next` of an earlier piece on. */

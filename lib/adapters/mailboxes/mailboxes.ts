@@ -93,6 +93,7 @@ export class Mailboxes implements MailboxStore {
     const taken = seqs.flatMap((seq) => ledger.take(user, seq) ?? [])
     const record = taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined
     await commits.add({
+      frees: true,
       ...(record ? { record } : {}),
       durable() {},
       undo() {
@@ -109,6 +110,7 @@ export class Mailboxes implements MailboxStore {
     for (const seq of there) mailbox?.setAside(seq)
     const record = there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined
     await commits.add({
+      frees: true,
       ...(record ? { record } : {}),
       durable() {},
       undo() {
@@ -127,6 +129,7 @@ export class Mailboxes implements MailboxStore {
     const time = { now: Math.max(now, ledger.lastTime), lastSeq: ledger.lastSeq, messagesBefore, idsBefore }
     let expired: readonly Expired[] = []
     await commits.add({
+      frees: true,
       record: writeTime(time),
       durable() {
         ledger.lastTime = Math.max(now, ledger.lastTime)

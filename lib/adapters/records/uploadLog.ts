@@ -301,6 +301,7 @@ export class UploadLog implements Contents {
     const record = writeRow(row)
     return this.#commits.add({
       record,
+      frees: row.kind === 'removed',
       durable: (segment, offset) => {
         if (entry) table.locate(entry, { segment, offset, length: record.length })
       },
