@@ -50,6 +50,15 @@ spec('a certificate and a key that can’t be used', (it) => {
       usage(/^the key is not that of the certificate; /u),
     ))
 
+  it('say so where the key is damaged, and still holds the public part of the certificate', () => {
+    const der = createPrivateKey(own.key).export({ type: 'pkcs8', format: 'der' })
+    // The private number of a P-256 key begins there.
+    der[40] = (der[40] ?? 0) ^ 1
+    const key = `-----BEGIN PRIVATE KEY-----\n${der.toString('base64')}\n-----END PRIVATE KEY-----\n`
+    assert.ok(new X509Certificate(own.cert).checkPrivateKey(createPrivateKey(key)))
+    assert.throws(() => checkIdentity({ cert: own.cert, key }), usage(/^the key is not that of the certificate; /u))
+  })
+
   it('say which of them is not PEM', () => {
     assert.throws(
       () => checkIdentity({ ...own, cert: 'x' }),

@@ -159,10 +159,10 @@ function verdictOf(
   usual: ReadonlySet<string>,
   problems: string,
 ): Tried {
-  // What its users have published is theirs: no server looks at it again.
-  const gone = lost.filter(
-    (what) => !usual.has(what) && !(flip.kind === 'files/*' && what.startsWith('the stored file ')),
-  )
+  // A published file is its user's to change: it is not looked at, or taken again when it is sent again.
+  const own = flip.path.replace(/^files\//u, '')
+  const mayBe = new Set(flip.kind === 'files/*' ? [`the stored file ${own}`, `the note of ${own}`] : [])
+  const gone = lost.filter((what) => !usual.has(what) && !mayBe.has(what))
   const text = [...gone, ...wrong].join('; ')
   if (wrong.length > 0) return { verdict: 'wrong', text }
   if (gone.length === 0) return { verdict: 'held', text }

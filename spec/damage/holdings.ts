@@ -155,10 +155,12 @@ async function checkStored(data: string, item: Item, client: Client, found: Diff
 
 async function checkUnfinished(data: string, item: Item, client: Client, found: Differences): Promise<void> {
   const what = `${item.user}/${item.name}`
+  const { durable = 1 } = item
+  // One that was published, and of which its client has not heard, has no progress any more.
+  const isPublished = isWhole(data, item)
   try {
     const { transferred } = await sent(item, client)
-    const { durable = 1 } = item
-    if (durable > 0 && durable < item.bytes && transferred > item.bytes - durable)
+    if (!isPublished && durable > 0 && durable < item.bytes && transferred > item.bytes - durable)
       found.lost.push(`the progress of ${what}`)
     if (!isWhole(data, item)) found.wrong.push(`${what} has other bytes than were sent`)
   } catch (error) {

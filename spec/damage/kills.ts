@@ -43,7 +43,10 @@ export async function kills({ seed, runs, print }: KillOptions): Promise<Row[]> 
   const killed = new Map<string, number>()
   try {
     for (let run = 0; run < runs; run++) {
-      await pause(random.integer(100, 700, 'time until a kill'))
+      const { acknowledged } = chat
+      // Kills that follow each other before anything is up again would show nothing.
+      await Promise.race([turns(() => chat.acknowledged > acknowledged), pause(10_000)])
+      await pause(random.integer(0, 600, 'time until a kill'))
       const name = random.chance(0.4, 'the daemon') ? 'daemon' : random.pick([...programs.keys()], 'victim')
       await programs.get(name)?.killed(() => pause(random.integer(0, 300, 'time until it is back')))
       killed.set(name, (killed.get(name) ?? 0) + 1)
@@ -77,6 +80,12 @@ class Chat {
     return [...this.#senders, ...listening]
   }
 
+  /** How many messages were acknowledged. */
+  get acknowledged(): number {
+    const lines = senders.flatMap((name) => linesOf<Intent | Acked>(this.#journalOf(name)))
+    return lines.filter((line) => !isIntent(line)).length
+  }
+
   async row(print: (line: string) => void): Promise<Row> {
     for (const { running } of this.#senders.values()) {
       await running.printed(/sending/u)
@@ -90,9 +99,8 @@ class Chat {
     const lost = () => faults().filter((fault) => fault.endsWith('lost'))
     await Promise.race([turns(() => lost().length === 0), pause(60_000, undefined, { ref: false })])
     for (const fault of faults()) print(fault)
-    const acknowledged = [...sent.values()].flat().filter((line) => !isIntent(line)).length
     const wrong = faults().length - lost().length
-    return rowOf('acknowledged messages', acknowledged, lost().length, wrong)
+    return rowOf('acknowledged messages', this.acknowledged, lost().length, wrong)
   }
 
   #journalOf(name: string): string {
@@ -117,7 +125,7 @@ class Files {
       const name = `file-${this.#names.length}`
       this.#names.push(name)
       writeFileSync(join(this.#directory, name), randomBytes(fileBytes))
-      return this.#send('--limit-rate', '800k')
+      return this.#send('--limit-rate', '2M')
     })
     return [['osp send', this.#program]]
   }

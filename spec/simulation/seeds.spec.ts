@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
-import { type RunReport, simulate, type WorldKind } from '../../lib/simulation/simulate.ts'
+import { type RunReport, simulate } from '../../lib/simulation/simulate.ts'
 import { spec } from '../support/spec.ts'
 import { firstSeeds } from './holding.ts'
 
@@ -15,49 +15,8 @@ spec('a simulated world', (it) => {
     }
   })
 
-  const told: { readonly [K in WorldKind]: readonly string[] } = {
-    files: [
-      'is killed',
-      'loses its power',
-      'is cut',
-      'is mute from the',
-      'only connecting gets through',
-      'arrives late',
-      'freezes',
-      'the disk fails',
-      'the disk is full',
-      'a bit of',
-      'the wall clock',
-      'the token of',
-      'is turned away: unauthorized',
-      'steerer',
-      'superseded',
-      'pauses',
-      'cancels',
-      'stored',
-      'done',
-    ],
-    messages: [
-      'is killed',
-      'has stopped',
-      'is cut',
-      'receives no more: superseded',
-      'stops receiving',
-      'is handed',
-      '(2)',
-      'has sent',
-      'perhaps',
-      'mailbox-full',
-      'id-reused',
-      'a bit of the message',
-      'logs mailboxes-damaged',
-      'everything heals',
-      'everything begins anew',
-    ],
-    both: ['is handed', 'stored'],
-  }
   for (const world of ['files', 'messages', 'both'] as const) {
-    it(`of ${world} holds its invariants, is another one for another seed, and much happens in some`, async () => {
+    it(`of ${world} holds its invariants, and is another one for another seed`, async () => {
       const runs: RunReport[] = []
       for (let seed = 1; seed <= firstSeeds; seed++) {
         const run = await simulate(seed, digests, world)
@@ -65,8 +24,6 @@ spec('a simulated world', (it) => {
         runs.push(run)
       }
       assert.equal(new Set(runs.map(({ trace }) => trace.join())).size, runs.length)
-      const traces = runs.flatMap(({ trace }) => trace).join('\n')
-      for (const event of told[world]) assert.ok(traces.includes(event), event)
     })
   }
 })

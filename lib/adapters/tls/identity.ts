@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { createHash, createPrivateKey, type KeyObject, sign, verify, X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { OspError } from '../../errors.ts'
 
@@ -33,7 +33,8 @@ export function fingerprintOfKey(key: KeyObject): string {
 /** Throws OspError `usage` that says which part can't be used, and why. */
 export function checkIdentity({ cert, key, clientCa }: ServerIdentity): void {
   const certificate = certificateOf('certificate', cert)
-  if (!certificate.checkPrivateKey(privateKeyOf(key))) {
+  const privateKey = privateKeyOf(key)
+  if (!certificate.checkPrivateKey(privateKey) || !signsFor(privateKey, certificate)) {
     throw new OspError('usage', 'the key is not that of the certificate; give the two that were made together')
   }
   if (clientCa !== undefined) checkRoots(clientCa)
@@ -41,6 +42,16 @@ export function checkIdentity({ cert, key, clientCa }: ServerIdentity): void {
     createSecureContext({ ...pems({ cert, key }), ...(clientCa !== undefined && { ca: textOf(clientCa) }) })
   } catch (error) {
     throw unusable('certificate', error)
+  }
+}
+
+/** Whether what the key signs is verified by the certificate: a damaged key can still hold the right public part. */
+function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
+  const text = Buffer.from('ospd')
+  try {
+    return verify(undefined, text, publicKey, sign(undefined, text, key))
+  } catch (error) {
+    throw unusable('key', error)
   }
 }
 

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import { z } from 'zod'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
@@ -16,6 +17,11 @@ const row = z.strictObject({
 
 const table = z.strictObject({
   version: z.literal(version),
+  /** CRC-32 of the users, in hexadecimal. A file that was written by hand, or by an older version, has none. */
+  crc32: z
+    .string()
+    .regex(/^[0-9a-f]{8}$/u)
+    .optional(),
   // Not by `max`: that of zod asks for the length of what is no list too, and throws where it has a strange one.
   users: z.array(row).refine(({ length }) => length <= fixed.users, `there are more than ${fixed.users}`),
 })
@@ -36,7 +42,10 @@ export function usersIn(text: string, path: string): Users {
     const [issue] = result.error.issues
     throw damaged(path, [issue?.path.join('.'), issue?.message].filter(Boolean).join(': '))
   }
-  const { users } = result.data
+  const { users, crc32: sum } = result.data
+  if (sum !== undefined && sum !== sumOf(users)) {
+    throw damaged(path, 'its crc32 does not agree; if it was changed by hand, remove the line "crc32" as well')
+  }
   const names = new Map<string, string>()
   for (const { name } of users) {
     const other = names.get(folded(name))
@@ -48,7 +57,13 @@ export function usersIn(text: string, path: string): Users {
 
 /** The text of a file with these users, by name. */
 export function textOf(users: Users): string {
-  return `${JSON.stringify({ version, users: sorted(users) }, undefined, 2)}\n`
+  const rows = sorted(users)
+  return `${JSON.stringify({ version, crc32: sumOf(rows), users: rows }, undefined, 2)}\n`
+}
+
+function sumOf(users: readonly UserRow[]): string {
+  const values = users.map(({ name, tokenSha256, since }) => [name, tokenSha256, since])
+  return crc32(JSON.stringify(values)).toString(16).padStart(8, '0')
 }
 
 /** The users in the order of their names' characters. */

@@ -11,6 +11,21 @@ import { assertOut, enter, fileOf, watching } from './entering.ts'
 const soundRow = { name: 'alice', tokenSha256: 'a'.repeat(64), since: '2026-01-01T00:00:00.000Z' }
 const textOf = (...users: object[]) => JSON.stringify({ version: 1, users })
 
+spec('a users’ file without a crc32', (it) => {
+  it('is read as one that was written by hand, and has one from its next change on', async () => {
+    await using place = await temporaryDirectory()
+    await writeFile(fileOf(place.path), textOf(soundRow))
+    const users = usersFile(place.path)
+    assert.deepEqual(
+      (await users.list()).map(({ name }) => name),
+      ['alice'],
+    )
+    await users.add('bob')
+    assert.match(await readFile(fileOf(place.path), 'utf8'), /^ {2}"crc32": "[\da-f]{8}",$/mu)
+    assert.equal((await users.list()).length, 2)
+  })
+})
+
 spec('a users’ file that can’t be read', (it) => {
   for (const [what, text] of [
     ['is empty', ''],
@@ -42,6 +57,25 @@ spec('a users’ file that can’t be read', (it) => {
       assert.equal(await readFile(fileOf(place.path), 'utf8'), text)
     })
   }
+
+  it('since one digit of a hash, or one letter of a name, has changed lets nobody in', async () => {
+    await using place = await temporaryDirectory()
+    const token = await usersFile(place.path).add('alice')
+    const text = await readFile(fileOf(place.path), 'utf8')
+    const changed = [
+      text.replace(/(?<="tokenSha256": ")./u, (digit) => (digit === '0' ? '1' : '0')),
+      text.replace('"alice"', '"elice"'),
+    ]
+    for (const damaged of changed) {
+      await writeFile(fileOf(place.path), damaged)
+      const users = usersFile(place.path)
+      await assertOut(users, 'alice', token, 'internal')
+      await assert.rejects(users.list(), {
+        code: 'data-format',
+        message: /users\.json .*its crc32 does not agree; .*"crc32"/u,
+      })
+    }
+  })
 
   it('changes nothing for those who are in; when it can be, what has changed is told', async () => {
     await using place = await temporaryDirectory()

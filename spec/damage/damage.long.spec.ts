@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { spec } from '../support/spec.ts'
+import { canInject } from '../support/strace.ts'
+import { cuts, isBadCut } from './cuts.ts'
+import { flips, isBadFlip } from './flips.ts'
+import { isBadKill, kills } from './kills.ts'
+import type { Row } from './table.ts'
+
+/** Fails with every case that does not hold. */
+async function holds(
+  run: (print: (line: string) => void) => Promise<readonly Row[]>,
+  isBad: (column: string) => boolean,
+): Promise<void> {
+  const lines: string[] = []
+  const rows = await run((line) => lines.push(line))
+  const bad = rows.flatMap(({ name, counts }) =>
+    [...counts].filter(([column]) => isBad(column)).map((one) => [name, ...one]),
+  )
+  assert.deepEqual(bad, [], lines.join('\n'))
+}
+
+const seed = 1
+
+spec('what was acknowledged is there again, or is named in the log', (it) => {
+  it('after one byte of any kind of file has changed', () =>
+    holds((print) => flips({ seed, runs: 15, daemonEvery: 15, print }), isBadFlip))
+
+  it('after the daemon and its clients were killed at random', () =>
+    holds((print) => kills({ seed, runs: 15, print }), isBadKill))
+
+  if (canInject) {
+    it('after a power cut, from the first start of a daemon on', () =>
+      holds((print) => cuts({ seed, runs: 25, print }), isBadCut))
+  } else it.skip('after a power cut', 'strace is missing, or may not trace here')
+})
