@@ -47,7 +47,7 @@ export function checkIdentity({ cert, key, clientCa }: ServerIdentity): void {
 
 /** Whether what the key signs is verified by the certificate: a damaged key can still hold the right public part. */
 function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
-  const text = Buffer.from('ospd')
+  const text = new Uint8Array(32)
   try {
     return verify(undefined, text, publicKey, sign(undefined, text, key))
   } catch (error) {
