@@ -32,6 +32,7 @@ export { type KnownServersOptions, knownServers, pinnedFingerprint } from './ada
 export { localOnly } from './adapters/localOnly.ts'
 export { nodePlatform } from './adapters/nodePlatform.ts'
 export { absolutePath, pathBytes, pathText } from './adapters/pathText.ts'
+export { rememberNames } from './adapters/rememberNames.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
 export { type KeptToken, keptToken } from './adapters/stateDirectory/token.ts'
 export { checkToken, readToken } from './adapters/stateDirectory/tokenText.ts'

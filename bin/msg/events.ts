@@ -7,8 +7,11 @@ export const msgEvents = {
     .strictObject({
       recipient: z.string().describe('a recipient, as it was given'),
       status: z
-        .enum(['online', 'stored'])
-        .describe('whether a program of the recipient listens, or the message waits for one'),
+        .enum(['online', 'stored', 'unseen'])
+        .describe(
+          'whether a program of the recipient listens, or the message waits for one; `unseen` if it waits although no user of ' +
+            'this name has come in yet',
+        ),
     })
     .describe('The server has stored the message for this recipient. There is one for each, or none at all.'),
   failed: z

@@ -36,15 +36,17 @@ async function run(values: Values<typeof settings>, operands: readonly string[])
   const recipients = names.reverse().map((name) => userNamed(name, 'RECIPIENT'))
   return await runErrand(values, {
     run: (errand) => send(values, recipients, text, errand),
-    failed: (failure, errand) => tell(values, failure, errand),
+    failed: (failure, errand) => tell(values, recipients, failure, errand),
   })
 }
 
+const quotes = 'put a text of several words in quotes'
+
 async function send(
-  { json }: Values<typeof settings>,
+  { json, quiet }: Values<typeof settings>,
   recipients: readonly string[],
   text: string,
-  { client, results, interrupted }: Errand,
+  { client, results, say, interrupted }: Errand,
 ): Promise<void> {
   const stdin = readInput()
   interrupted.addEventListener('abort', () => stdin.destroy(), { once: true })
@@ -52,7 +54,10 @@ async function send(
   for (const { recipient, status } of await client.send(recipients, content)) {
     const event: MsgEvent = { event: 'sent', recipient, status }
     if (json) results.event(event)
-    else results.line(`${printable(recipient)} ${status}`)
+    else results.line(`${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`)
+    if (json || quiet || status !== 'unseen') continue
+    const advice = recipients.length > 1 ? `; ${quotes}` : ''
+    say(`no user ${recipient} has come in to this server yet: the message waits until one does${advice}`, 'yellow')
   }
 }
 
@@ -67,7 +72,12 @@ const open: readonly ErrorCode[] = [
   'superseded',
 ]
 
-function tell({ json }: Values<typeof settings>, failure: Failure, { results, say }: Errand): void {
+function tell(
+  { json }: Values<typeof settings>,
+  sent: readonly string[],
+  failure: Failure,
+  { results, say }: Errand,
+): void {
   const { why, interrupted, gaveUp, wasOnline } = failure
   const { code, message, again, recipients = [] } = why
   const unknown = wasOnline && open.includes(code)
@@ -75,7 +85,9 @@ function tell({ json }: Values<typeof settings>, failure: Failure, { results, sa
   const event: MsgEvent = { event: 'failed', code, text: message, again, recipients: [...recipients], outcome }
   const left = unknown ? 'whether the message was stored is unknown' : 'the message was not sent'
   const unnamed = recipients.filter((recipient) => !message.includes(recipient))
-  const reason = interrupted ? 'interrupted' : message + (unnamed.length > 0 ? `: ${unnamed.join(', ')}` : '')
+  const names = unnamed.length > 0 ? `: ${unnamed.join(', ')}` : ''
+  const advice = code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
+  const reason = interrupted ? 'interrupted' : message + names + advice
   if (json) results.event(event)
   else say(gaveUp ? left : `${left}: ${reason}`, interrupted ? 'yellow' : 'red')
 }

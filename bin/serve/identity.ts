@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net'
+import { join } from 'node:path'
 import type { Authenticator, LogEntry } from 'ospd'
-import { anybody, certificateNames, localOnly, usersFile } from 'ospd/node'
+import { anybody, certificateNames, localOnly, rememberNames, usersFile } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
 import { usersLog } from './usersLog.ts'
 
@@ -26,7 +27,7 @@ export interface Exposure {
  * Who comes in: the users of the data directory, where it has a list of them, by their tokens or, where a CA for clients was
  * named, by a certificate of their name. Where there is no list, that is who has a certificate, where a CA was named, else
  * everybody on this machine, or with `insecure` everybody, until the first user is added. A list that was there once is
- * needed from then on. What becomes of it is logged.
+ * needed from then on. What becomes of it is logged. Without a list, the names that have come in are kept in `DATA/names`.
  */
 export async function identityOf(
   data: string,
@@ -37,7 +38,8 @@ export async function identityOf(
   const unlisted = insecure ? anybody() : localOnly()
   const users = usersFile(data, hasClientCa ? certificateNames() : unlisted, { noticed: usersLog(log) })
   const hasUsers = await users.exists()
-  return { hasUsers, authenticator: hasClientCa ? certificateNames(users, { users }) : users }
+  const authenticator = hasClientCa ? certificateNames(users, { users }) : users
+  return { hasUsers, authenticator: rememberNames(authenticator, join(data, 'names')) }
 }
 
 /**

@@ -28,7 +28,7 @@ export function certificateNames(
       return { user }
     },
     async knows(user) {
-      return users ? await users.knows(user) : true
+      return users ? await users.knows(user) : 'unlisted'
     },
     ...(otherwise.watch && { watch: otherwise.watch.bind(otherwise) }),
   }

@@ -77,7 +77,7 @@ class FileOfUsers implements UsersFile {
     throw new OspError('unauthorized', `${user} ${why}`)
   }
 
-  async knows(user: string): Promise<boolean> {
+  async knows(user: string): ReturnType<Authenticator['knows']> {
     const users = await this.#users()
     return users ? users.has(user) : await this.#otherwise.knows(user)
   }

@@ -15,10 +15,13 @@ export interface Message {
   readonly attempt: number
 }
 
-/** What has become of a message for one of its recipients: sent on to a program that listens, or kept for later. */
+/**
+ * What has become of a message for one of its recipients: `online` if it was sent on to a program that listens, `stored` if it is
+ * kept for later, and `unseen` if it is kept although no user of this name has come in to the server yet: perhaps the name is wrong.
+ */
 export interface RecipientState {
   readonly recipient: string
-  readonly status: 'online' | 'stored'
+  readonly status: 'online' | 'stored' | 'unseen'
 }
 
 export interface SendOptions {

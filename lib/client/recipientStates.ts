@@ -7,6 +7,7 @@ import type { RecipientState } from './message.ts'
 const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
   [deliveryStatus.online, 'online'],
   [deliveryStatus.stored, 'stored'],
+  [deliveryStatus.unseen, 'unseen'],
 ])
 
 /**

@@ -14,8 +14,11 @@ export interface Authenticator {
    * be let in for now.
    */
   authenticate(credentials: Credentials): Promise<{ user: string }>
-  /** Whether messages can be addressed to this name. */
-  knows(user: string): Promise<boolean>
+  /**
+   * Whether messages can be addressed to this name: `unlisted` if they can be to every name, since there is no list of users, and
+   * `unseen` if besides no user of this name has come in yet, as far as that is remembered.
+   */
+  knows(user: string): Promise<boolean | 'unlisted' | 'unseen'>
   /**
    * Tells whose right to come in has changed, with `undefined` everybody's: links that they have are ended, and let in again or
    * not. What `authenticate` finds changed is told before it lets anybody in by it.

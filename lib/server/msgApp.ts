@@ -209,8 +209,9 @@ export class MsgApp implements App {
     // Looked at beside the others, and posted behind those that came before.
     const checked = this.#check(recipients, content)
     checked.catch(() => {})
+    let unseen: ReadonlySet<string>
     try {
-      await registration.posts.run(() => checked)
+      unseen = await registration.posts.run(() => checked)
       // Its link has ended meanwhile: nothing that it asked for is begun any more.
       if (this.#registrations.get(caller.node) !== registration) throw new OspError('not-registered')
       await this.#mailroom.post({ sender: caller.user, id, content }, recipients)
@@ -221,15 +222,18 @@ export class MsgApp implements App {
       void caller.close(new OspError('internal'))
       throw why
     }
-    const { online, stored } = deliveryStatus
-    const statusOf = (recipient: string) => (this.#listening.has(recipient) ? online : stored)
+    const statusOf = (recipient: string) => {
+      if (this.#listening.has(recipient)) return deliveryStatus.online
+      return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
+    }
     return {
       event: 'PostMsgAck',
       recipients: recipients.map((recipient) => ({ recipient, status: statusOf(recipient) })),
     }
   }
 
-  async #check(recipients: readonly string[], content: Uint8Array): Promise<void> {
+  /** Resolves with the recipients of whom no user has come in yet. */
+  async #check(recipients: readonly string[], content: Uint8Array): Promise<ReadonlySet<string>> {
     if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
     const most = this.#limits.recipients
     if (recipients.length > most) {
@@ -246,5 +250,6 @@ export class MsgApp implements App {
     const known = await Promise.all(recipients.map((recipient) => this.#authenticator.knows(recipient)))
     const strangers = recipients.filter((_, at) => !known[at])
     if (strangers.length > 0) throw new OspError('unknown-user', undefined, { recipients: strangers })
+    return new Set(recipients.filter((_, at) => known[at] === 'unseen'))
   }
 }

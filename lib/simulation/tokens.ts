@@ -17,6 +17,8 @@ export class Tokens {
   readonly #time: VirtualTime
   readonly #lookingMs: number
   readonly #tokens = new Map<string, Token>()
+  /** Users who were let in by some server. */
+  readonly #seen = new Set<string>()
   /** How often everybody may have had another token. */
   #changesOfAll = 0
   readonly #watchers = new Map<(user: string | undefined) => void, SimulatedProcess>()
@@ -79,10 +81,14 @@ export class Tokens {
     return {
       authenticate: ({ user, token }) =>
         process.effect(this.#lookingMs, 'time to look at a token', () => {
-          if (token === this.#of(user).now) return { user }
+          if (token === this.#of(user).now) {
+            this.#seen.add(user)
+            return { user }
+          }
           throw new OspError('unauthorized', `this is not the token of ${user}`)
         }),
-      knows: () => process.effect(this.#lookingMs, 'time to know a user', () => true),
+      knows: (user) =>
+        process.effect(this.#lookingMs, 'time to know a user', () => (this.#seen.has(user) ? 'unlisted' : 'unseen')),
       watch: (changed) => {
         this.#watchers.set(changed, process)
         return { [Symbol.dispose]: () => this.#watchers.delete(changed) }

@@ -36,8 +36,8 @@ export const registFlags = { listening: 1 } as const
 export const rosterKind = { whole: 0, changes: 1 } as const
 export const rosterChange = { gone: 0, here: 1 } as const
 
-/** What has become of a message for a recipient. */
-export const deliveryStatus = { online: 0, stored: 1 } as const
+/** What has become of a message for a recipient; `unseen` is stored too, for a name under which no user has come in yet. */
+export const deliveryStatus = { online: 0, stored: 1, unseen: 2 } as const
 
 /** Which side sends an event. */
 export type From = 'client' | 'server' | 'both'

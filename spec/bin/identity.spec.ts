@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { checkExposure, type Exposure } from '../../bin/serve/identity.ts'
+import { checkExposure, type Exposure, identityOf } from '../../bin/serve/identity.ts'
+import { here } from '../../lib/contract/authenticator.ts'
+import { place } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 
 const bare: Exposure = { host: '127.0.0.1', isTls: false, hasClientCa: false, hasUsers: false, insecure: false }
@@ -67,4 +69,19 @@ spec('a server that listens at', (it) => {
       }
     }
   })
+})
+
+spec('a data directory without a list of users', (it) => {
+  for (const hasClientCa of [false, true]) {
+    it(`keeps the names that have come in${hasClientCa ? ' by a certificate' : ''}`, async () => {
+      await using at = await place()
+      const open = async () => (await identityOf(at.path, { hasClientCa, insecure: false }, () => {})).authenticator
+      const first = await open()
+      const peer = hasClientCa ? { ...here, certificateName: 'bob' } : here
+      await first.authenticate({ user: 'bob', token: '', peer })
+      assert.deepEqual([await first.knows('bob'), await first.knows('lunch')], [true, 'unseen'])
+      const second = await open()
+      assert.deepEqual([await second.knows('bob'), await second.knows('lunch')], [true, 'unseen'])
+    })
+  }
 })

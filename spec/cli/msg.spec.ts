@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Message } from 'ospd'
+import { localOnly, rememberNames } from 'ospd/node'
 import { msgEvents } from '../../bin/msg/events.ts'
 import { type Chatter, chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
@@ -28,6 +29,17 @@ spec('osp msg', (it) => {
     assert.deepEqual(outcome, { code: 0, stdout: 'bob online\ncarol stored\n', stderr: '' })
     const [message] = await received(chat, 'carol', 1)
     assert.deepEqual([message?.from, message?.text()], ['alice', 'hi'])
+  })
+
+  it('says that no user of a name has come in yet: perhaps a text has no quotes', async () => {
+    await using chat = await chatter({ authenticator: rememberNames(localOnly()) })
+    await chat.client('bob').then((bob) => bob.online())
+    const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'lunch', 'today?'])
+    assert.deepEqual([code, stdout], [0, 'bob stored\nlunch stored\n'])
+    const yet = 'no user lunch has come in to this server yet: the message waits until one does'
+    assert.equal(stderr, `osp: ${yet}; put a text of several words in quotes\n`)
+    const sent = published((await chat.osp('alice', ['msg', 'lunch', 'hi', '--json'])).stdout, msgEvents).at(-1)
+    assert.deepEqual([sent?.recipient, sent?.status], ['lunch', 'unseen'])
   })
 
   it('sends one message to somebody who is named twice', async () => {

@@ -18,11 +18,11 @@ spec('a message that is sent', (it) => {
     assert.equal(asked.frame.instance, 7)
     const states = [
       { recipient: 'bob', status: 1 },
-      { recipient: 'carol', status: 0 },
+      { recipient: 'carol', status: 2 },
     ]
     link.reply(asked, { event: 'PostMsgAck', recipients: states })
     assert.deepEqual(await sending, [
-      { recipient: 'carol', status: 'online' },
+      { recipient: 'carol', status: 'unseen' },
       { recipient: 'bob', status: 'stored' },
     ])
   })
@@ -106,7 +106,7 @@ spec('a message that is sent', (it) => {
     ],
     'a status that there is not': [
       { recipient: 'bob', status: 0 },
-      { recipient: 'carol', status: 2 },
+      { recipient: 'carol', status: 3 },
     ],
   })) {
     it(`that is acknowledged with ${how} rejects, and ends the link`, async () => {

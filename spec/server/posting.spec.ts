@@ -89,6 +89,17 @@ spec('POST_MSG', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
+  it('tells of a recipient under whose name no user has come in yet, and stores the message for it', async () => {
+    const names = { bob: true, carol: 'unlisted', lunch: 'unseen', alice: 'unseen' } as const
+    const knows = async (user: string) => names[user as keyof typeof names]
+    await using rig = await heldRig({}, { authenticator: { authenticate: async ({ user }) => ({ user }), knows } })
+    const alice = await listen(rig, 'alice')
+    const statuses = await alice.post(1, ['bob', 'carol', 'lunch', 'alice'], 'today?')
+    assert.deepEqual(statuses, ['bob stored', 'carol stored', 'lunch unseen', 'alice online'])
+    const lunch = await listen(rig, 'lunch')
+    assert.equal(textOf((await lunch.delivery()).content), 'today?')
+  })
+
   it("goes to the seed's sixteen recipients at once", async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')

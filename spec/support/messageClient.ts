@@ -96,12 +96,11 @@ export class MessageClient {
     return this.raw.send('PostMsgReq', { messageId: idOf(number), recipients, content: bytesOf(content) }, at)
   }
 
-  /** What the ACK says of each recipient: `bob online`, `bob stored`. */
+  /** What the ACK says of each recipient: `bob online`, `bob stored`, `bob unseen`. */
   async posted(): Promise<string[]> {
     const { recipients } = await this.#upTo('PostMsgAck')
-    return recipients.map(
-      ({ recipient, status }) => `${recipient} ${status === deliveryStatus.online ? 'online' : 'stored'}`,
-    )
+    const words = new Map<number, string>(Object.entries(deliveryStatus).map(([word, status]) => [status, word]))
+    return recipients.map(({ recipient, status }) => `${recipient} ${words.get(status)}`)
   }
 
   post(number: number, recipients: readonly string[], content: string | Uint8Array): Promise<string[]> {

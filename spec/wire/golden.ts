@@ -145,9 +145,10 @@ export const vectors: readonly (readonly [Message, frame: string])[] = [
       recipients: [
         { recipient: 'bob', status: 0 },
         { recipient: 'carol', status: 1 },
+        { recipient: 'dave', status: 2 },
       ],
     },
-    '00000010 01 00 0016 00000003 0002 000c b4eae7dc  0002 0003 626f62 00 0005 6361726f6c 01',
+    '00000017 01 00 0016 00000003 0002 000c 93e335be  0003 0003 626f62 00 0005 6361726f6c 01 0004 64617665 02',
   ],
   [
     { event: 'PostMsgNack', code: 26, retryAfter: 0, text: 'no such user', recipients: ['carol'] },
