@@ -1,6 +1,7 @@
 import type { Program } from './common/program.ts'
 import { serveCommand } from './serve/serve.ts'
 import { statusCommand } from './status/status.ts'
+import { uploadsCommand } from './uploads/uploads.ts'
 import { userCommand } from './user/user.ts'
 
 /** The program `ospd`. */
@@ -8,5 +9,5 @@ export const program: Program = {
   name: 'ospd',
   describe: 'The daemon that takes in files and messages.',
   prefix: 'OSPD',
-  commands: [serveCommand, statusCommand, userCommand],
+  commands: [serveCommand, statusCommand, uploadsCommand, userCommand],
 }

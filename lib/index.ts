@@ -64,6 +64,7 @@ export type {
 export type { Member } from './server/roster.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerStatus } from './server/status.ts'
+export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/unfinished.ts'
 export type { Frame } from './wire/frame.ts'
 
 /** What this package calls itself in HELLO_REQ. */

@@ -2,15 +2,20 @@ import { type Limits, type MailboxLevel, OspError, type Server } from 'ospd'
 import { type ControlSocket, serveControl } from 'ospd/node'
 import { z } from 'zod'
 import type { Status } from '../status/events.ts'
+import type { uploadsAnswer } from '../uploads/events.ts'
 
 /** What other commands can ask a daemon through the control socket of its data directory. */
-const requests = z.strictObject({ ask: z.literal('status') })
+const requests = z.discriminatedUnion('ask', [
+  z.strictObject({ ask: z.literal('status') }),
+  z.strictObject({ ask: z.literal('uploads') }),
+  z.strictObject({ ask: z.literal('remove-upload'), user: z.string(), name: z.string(), idleMs: z.number().min(0) }),
+])
 
 /** What is told at once at most. */
-const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000 } as const
+const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000, unfinished: 1_000 } as const
 
 /** What of a server is told. */
-export type ToldServer = Pick<Server, 'addresses' | 'status' | 'mailboxes'>
+export type ToldServer = Pick<Server, 'addresses' | 'status' | 'mailboxes' | 'unfinished' | 'removeUnfinished'>
 
 export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
@@ -23,10 +28,21 @@ export function openControl(
 ): Promise<ControlSocket> {
   const since = performance.now()
   return serveControl(data, async (request, reply) => {
-    const { success } = requests.safeParse(request)
+    const { success, data: asked } = requests.safeParse(request)
     if (!success) throw new OspError('malformed', 'this ospd does not know what it is asked; is it of another version?')
+    if (asked.ask === 'uploads') return reply(await unfinishedOf(server))
+    if (asked.ask === 'remove-upload') {
+      const { user, name, idleMs } = asked
+      return reply({ removed: await server.removeUnfinished(user, name, idleMs) })
+    }
     reply({ ...(await statusOf(server, limits, performance.now() - since)), fingerprint: fingerprint() })
   })
+}
+
+async function unfinishedOf(server: ToldServer): Promise<z.infer<typeof uploadsAnswer>> {
+  const all = await server.unfinished()
+  const uploads = all.slice(0, most.unfinished).map((upload) => ({ ...upload, idleMs: Math.round(upload.idleMs) }))
+  return { uploads, more: beyond(all, most.unfinished) }
 }
 
 async function statusOf(server: ToldServer, limits: MailboxLimits, uptimeMs: number): Promise<Status> {

@@ -51,8 +51,12 @@ async function ask(data: string): Promise<Status> {
 
 /** That nobody is there is no more than that, whatever the system calls it; other errors are thrown on. */
 function noDaemon(error: unknown): undefined {
-  const absent = error instanceof OspError && error.code === 'unreachable' && absences.has(errnoOf(error.cause))
-  if (!absent) throw error
+  if (!isAbsence(error)) throw error
+}
+
+/** Whether an error of `askControl` says that no daemon is there. */
+export function isAbsence(error: unknown): boolean {
+  return error instanceof OspError && error.code === 'unreachable' && absences.has(errnoOf(error.cause))
 }
 
 const absences = new Set(['ENOENT', 'ENOTDIR', 'ECONNREFUSED'])

@@ -12,6 +12,7 @@ import { OldUploads } from './oldUploads.ts'
 import { rollForward, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
 import { linkOf } from './serverLog.ts'
+import { UnfinishedUploads } from './unfinished.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
@@ -82,6 +83,11 @@ export class FileApp implements App {
   /** The uploads that are open, and what waits to be. */
   get uploads(): Uploads {
     return this.#uploads
+  }
+
+  /** The uploads that are not stored yet, as the operator sees them. */
+  get unfinished(): UnfinishedUploads {
+    return new UnfinishedUploads(this.#options, this.#uploads)
   }
 
   async handle(caller: Caller, request: Request): Promise<Message> {

@@ -75,6 +75,13 @@ export const logEvents = {
   ),
   'upload-damaged': line('error', 'A partial file was damaged; it is received again from there.', ...ofUpload()),
   'upload-expired': line('warn', 'Nobody went on with an upload; it was removed.', 'user', 'name', 'bytes'),
+  'upload-removed': line(
+    'info',
+    'The operator removed an unfinished upload; `bytes` of it were durable.',
+    'user',
+    'name',
+    'bytes',
+  ),
   'upload-not-expired': line('error', 'An old upload could not be removed.', ...ofUpload()),
   'uploads-not-swept': line('error', 'Old uploads could not be looked for.', 'text'),
   'upload-without-record': line(

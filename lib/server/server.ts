@@ -22,6 +22,7 @@ import { serverLog } from './serverLog.ts'
 import { Session } from './session.ts'
 import type { SessionHost } from './sessionHost.ts'
 import { type ServerStatus, shown } from './status.ts'
+import type { UnfinishedUpload } from './unfinished.ts'
 import { UserPaces } from './userPaces.ts'
 
 export interface ServeOptions {
@@ -60,6 +61,13 @@ export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
   status(): ServerStatus
   /** Every mailbox in which something waits. Rejects with OspError `closed` when the server is. */
   mailboxes(): Promise<readonly MailboxLevel[]>
+  /** The uploads that are not stored yet, the longest idle first. */
+  unfinished(): Promise<readonly UnfinishedUpload[]>
+  /**
+   * Removes an unfinished upload and what the disk holds of it; a client that is sending it is told `cancelled`. One that was
+   * idle for less than `idleMs` stays. Resolves with whether there was one.
+   */
+  removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean>
   /** Ends cleanly: nobody new, what is written is flushed, clients hear GOODBYE. Idempotent. */
   close(): Promise<void>
 }
@@ -211,6 +219,14 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   mailboxes(): Promise<readonly MailboxLevel[]> {
     return this.#options.storage.mailboxes.levels()
+  }
+
+  unfinished(): Promise<readonly UnfinishedUpload[]> {
+    return this.#fileApp.unfinished.list()
+  }
+
+  removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean> {
+    return this.#fileApp.unfinished.remove(user, name, idleMs)
   }
 
   close(): Promise<void> {

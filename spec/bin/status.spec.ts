@@ -23,6 +23,8 @@ const crowded: ToldServer = {
       .slice(0, 1_003)
       .map((user, n) => ({ user, name: nameOf(n, 1_024), size: 9, instance: n, node: n, progress: 2, durable: 1 })),
   }),
+  unfinished: async () => [],
+  removeUnfinished: async () => false,
   mailboxes: async () => users.map((user, n) => ({ user, messages: 1, bytes: n })),
 }
 

@@ -10,6 +10,7 @@ spec('docs/cli.md', (it) => {
   for (const [program, command] of [
     ['ospd', 'serve'],
     ['ospd', 'status'],
+    ['ospd', 'uploads'],
     ['ospd', 'user'],
     ['osp', 'send'],
     ['osp', 'tasks'],

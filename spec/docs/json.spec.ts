@@ -7,6 +7,7 @@ import { sendEvents } from '../../bin/send/events.ts'
 import { serveEvents } from '../../bin/serve/events.ts'
 import { statusEvents } from '../../bin/status/events.ts'
 import { addEvents, taskEvents } from '../../bin/tasks/events.ts'
+import { uploadsEvents } from '../../bin/uploads/events.ts'
 import { userEvents } from '../../bin/user/events.ts'
 import { whoEvents } from '../../bin/who/events.ts'
 import { spec } from '../support/spec.ts'
@@ -49,6 +50,7 @@ const commands = {
   'osp logout': logoutEvents,
   'ospd serve': serveEvents,
   'ospd status': statusEvents,
+  'ospd uploads': uploadsEvents,
   'ospd user': userEvents,
 }
 

@@ -42,7 +42,10 @@ export async function controlTarget(): Promise<Target> {
   await mkdir(ospd)
   await mkdir(osp)
   const status = () => ({ links: 0, users: [], online: [], uploads: [] })
-  const server = { addresses: [], status, mailboxes: async () => [{ user: 'a', messages: 1, bytes: 2 }] }
+  const unfinished = async () => []
+  const removeUnfinished = async () => false
+  const mailboxes = async () => [{ user: 'a', messages: 1, bytes: 2 }]
+  const server = { addresses: [], status, mailboxes, unfinished, removeUnfinished }
   const daemon = await openControl(ospd, server, { mailboxMessages: 1, mailboxBytes: 1 }, () => undefined)
   let answering = noTask
   const sender = await serveControl(osp, (...asked) => answering(...asked))

@@ -1,0 +1,165 @@
+import { existsSync } from 'node:fs'
+import { OspError, removeUnfinished, unfinishedUploads } from 'ospd'
+import { askControl, disk, nodePlatform } from 'ospd/node'
+import type { z } from 'zod'
+import { exitCodes } from '../common/exitCodes.ts'
+import { unknownName } from '../common/nearest.ts'
+import { errorLine, results } from '../common/output.ts'
+import { printable } from '../common/printable.ts'
+import { command } from '../common/program.ts'
+import { duration, optional, path, setting, switched, type Values } from '../common/settings.ts'
+import { formatPart, formatSize, formatTime } from '../common/units.ts'
+import { UsageError } from '../common/usage.ts'
+import { fit, widthOf } from '../common/width.ts'
+import { isAbsence } from '../status/status.ts'
+import { type RemovedEvent, removedAnswer, type ShownUpload, uploadsAnswer } from './events.ts'
+
+const settings = {
+  data: setting(path, './ospd-data', { describe: 'the data directory of the daemon, which need not run' }),
+  'older-than': optional(duration, { describe: 'only uploads that no client went on with for so long' }),
+  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+} as const
+
+type UploadsValues = Values<typeof settings>
+
+/** `ospd uploads`: what is unfinished, and takes room. */
+export const uploadsCommand = command({
+  name: 'uploads',
+  operands: '[list|remove [USER/NAME...]]',
+  describe: 'List unfinished uploads, or remove some of them so that the disk has room again.',
+  settings,
+  examples: [
+    ['ospd uploads', 'those of ./ospd-data, the longest idle first'],
+    ['ospd uploads remove alice/movie.mp4', 'that one, also if it runs'],
+    ['ospd uploads remove --older-than 1d', 'all that no client went on with for a day'],
+  ],
+  run,
+})
+
+/** A way to the unfinished uploads: the daemon that has them, or the data directory itself. */
+interface Unfinished extends AsyncDisposable {
+  /** The longest idle first; perhaps not all at once. */
+  list(): Promise<{ readonly uploads: readonly ShownUpload[]; readonly more: number }>
+  remove(upload: Pick<ShownUpload, 'user' | 'name'>, idleMs: number): Promise<boolean>
+}
+
+async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly string[]): Promise<number> {
+  if (verb !== 'list' && verb !== 'remove') throw new UsageError(unknownName('verb', verb, ['list', 'remove']))
+  const { 'older-than': idleMs } = values
+  if (verb === 'list' && operands.length > 0)
+    throw new UsageError(`uploads list takes no operand such as ${operands[0]}`)
+  if (verb === 'remove' && operands.length > 0 === (idleMs !== undefined)) {
+    throw new UsageError('say which uploads to remove: USER/NAME, or --older-than and a duration')
+  }
+  const named = operands.map(uploadNamed)
+  await using unfinished = await reach(values.data)
+  if (verb === 'list') return await list(unfinished, values)
+  if (idleMs === undefined) return await removeNamed(unfinished, named, values)
+  await removeIdle(unfinished, idleMs, values)
+  return exitCodes.done
+}
+
+/** Throws UsageError for what names no upload. */
+function uploadNamed(operand: string): Pick<ShownUpload, 'user' | 'name'> {
+  const [user = '', ...parts] = operand.normalize('NFC').split('/')
+  if (user === '' || parts.length === 0) throw new UsageError(`${operand} names no upload; write USER/NAME`)
+  return { user, name: parts.join('/') }
+}
+
+async function list(unfinished: Unfinished, { 'older-than': idleMs = 0, json }: UploadsValues): Promise<number> {
+  const { uploads, more } = await unfinished.list()
+  const shown = uploads.filter((upload) => upload.idleMs >= idleMs)
+  if (json) for (const upload of shown) results.event({ event: 'upload', ...upload })
+  else for (const line of linesOf(shown)) results.line(line)
+  if (more > 0) errorLine(`ospd: and ${more} more`)
+  return exitCodes.done
+}
+
+function linesOf(uploads: readonly ShownUpload[]): readonly string[] {
+  const rows = uploads.map(({ user, name, size, durable, diskBytes, idleMs, running }) => [
+    printable(`${user}/${name}`),
+    formatPart(durable, size),
+    `${formatSize(diskBytes)} on disk`,
+    running ? 'running' : `idle for ${formatTime(idleMs)}`,
+  ])
+  const widths = [0, 1, 2, 3].map((at) => Math.max(0, ...rows.map((row) => widthOf(row[at] ?? ''))))
+  return rows.map((row) =>
+    row
+      .map((cell, at) => fit(cell, widths[at] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+async function removeNamed(
+  unfinished: Unfinished,
+  named: readonly Pick<ShownUpload, 'user' | 'name'>[],
+  values: UploadsValues,
+): Promise<number> {
+  let code: number = exitCodes.done
+  for (const upload of named) {
+    if (await removeOne(unfinished, upload, 0, values)) continue
+    errorLine(`ospd: there is no unfinished upload ${printable(`${upload.user}/${upload.name}`)}`)
+    code = exitCodes.failed
+  }
+  return code
+}
+
+async function removeIdle(unfinished: Unfinished, idleMs: number, values: UploadsValues): Promise<void> {
+  for (;;) {
+    const { uploads, more } = await unfinished.list()
+    let removed = 0
+    for (const upload of uploads) {
+      if (upload.idleMs >= idleMs && (await removeOne(unfinished, upload, Math.max(1, idleMs), values))) removed++
+    }
+    if (more === 0 || removed === 0) return
+  }
+}
+
+async function removeOne(
+  unfinished: Unfinished,
+  { user, name }: Pick<ShownUpload, 'user' | 'name'>,
+  idleMs: number,
+  { json }: UploadsValues,
+): Promise<boolean> {
+  if (!(await unfinished.remove({ user, name }, idleMs))) return false
+  const event: RemovedEvent = { event: 'removed', user, name }
+  if (json) results.event(event)
+  else results.line(`${printable(`${user}/${name}`)} removed`)
+  return true
+}
+
+/** Through the daemon, if one runs; else in the data directory, which is this program's meanwhile. */
+async function reach(data: string): Promise<Unfinished> {
+  const ask = async <T>(request: object, answer: z.ZodType<T>): Promise<T> => {
+    const parsed = answer.safeParse(await askControl(data, request))
+    if (parsed.success) return parsed.data
+    throw new OspError(
+      'malformed',
+      `the daemon that has ${printable(data)} is of another version; use its own "uploads"`,
+    )
+  }
+  try {
+    await ask({ ask: 'uploads' }, uploadsAnswer)
+  } catch (error) {
+    if (!isAbsence(error)) throw error
+    return await inDirectory(data)
+  }
+  return {
+    list: () => ask({ ask: 'uploads' }, uploadsAnswer),
+    remove: async (upload, idleMs) => (await ask({ ask: 'remove-upload', ...upload, idleMs }, removedAnswer)).removed,
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+async function inDirectory(data: string): Promise<Unfinished> {
+  if (!existsSync(data)) throw new OspError('usage', `there is no directory ${data}`)
+  const storage = disk(data)
+  const platform = nodePlatform()
+  await storage.open(platform)
+  return {
+    list: async () => ({ uploads: await unfinishedUploads(storage, platform), more: 0 }),
+    remove: (upload, idleMs) => removeUnfinished(storage, platform, upload, idleMs),
+    [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+  }
+}

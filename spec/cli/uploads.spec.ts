@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { openControl } from '../../bin/serve/control.ts'
+import { uploadsEvents } from '../../bin/uploads/events.ts'
+import { defaultLimits, KiB } from '../../lib/limits.ts'
+import { place, run } from '../support/commands.ts'
+import { patterned } from '../support/memorySource.ts'
+import { published } from '../support/published.ts'
+import { ServerRig } from '../support/serverRig.ts'
+import { spec } from '../support/spec.ts'
+
+const file = (name: string) => ({ name, bytes: patterned(8 * KiB) })
+
+/** A server on disk with unfinished uploads of these names, half of each there. */
+async function withUploads(...names: string[]) {
+  const rig = await ServerRig.onDisk()
+  const client = await rig.client()
+  for (const name of names) {
+    const { instance } = await client.start(file(name))
+    await client.chunk(instance, 0, file(name).bytes.subarray(0, 4 * KiB))
+    await client.pause(instance)
+  }
+  return { rig, client, data: rig.directory }
+}
+
+const uploads = (data: string, ...args: string[]) => run('ospd', ['uploads', ...args, '--data', data])
+
+spec('ospd uploads', (it) => {
+  it('asks the daemon that has the directory, which removes what runs as well', async () => {
+    const { rig, client, data } = await withUploads('x/a b', 'c')
+    await using _rig = rig
+    await using _control = await openControl(data, rig.server, defaultLimits, () => undefined)
+    const { instance } = await client.continue(file('c'))
+    const { stdout } = await uploads(data)
+    assert.match(stdout, /^alice\/x\/a b {2}4\.00 of 8\.00 KiB {2}4\.00 KiB on disk {2}idle for .+$/mu)
+    assert.match(stdout, /^alice\/c {6}4\.00 of 8\.00 KiB {2}4\.00 KiB on disk {2}running$/mu)
+    assert.deepEqual(await uploads(data, 'remove', '--older-than', '1h'), { code: 0, stdout: '', stderr: '' })
+    assert.deepEqual(await uploads(data, 'remove', 'alice/c', 'alice/no'), {
+      code: 1,
+      stdout: 'alice/c removed\n',
+      stderr: 'ospd: there is no unfinished upload alice/no\n',
+    })
+    await client.chunkRefused(instance, 4 * KiB, file('c').bytes.subarray(4 * KiB), 'cancelled')
+    assert.equal(readdirSync(join(data, 'partial')).length, 1)
+  })
+
+  it('works on the directory itself where no daemon runs', async () => {
+    const { rig, data } = await withUploads('a')
+    await using _rig = rig
+    await rig.server.close()
+    const { stdout } = await uploads(data, '--json')
+    const [{ v: _v, idleMs, ...upload } = { v: 1, idleMs: -1 }] = published(stdout, uploadsEvents)
+    assert.ok(Number(idleMs) >= 0)
+    const disk = { size: 8 * KiB, durable: 4 * KiB, diskBytes: 4 * KiB }
+    assert.deepEqual(upload, { event: 'upload', user: 'alice', name: 'a', ...disk, running: false })
+    assert.deepEqual(await uploads(data, 'remove', '--older-than', '0'), {
+      code: 0,
+      stdout: 'alice/a removed\n',
+      stderr: '',
+    })
+    assert.deepEqual(readdirSync(join(data, 'partial')), [])
+    await rig.restart()
+    assert.deepEqual(await rig.records(), [])
+  })
+
+  it('says what is wrong with how it is called, and where there is nothing', async () => {
+    await using at = await place()
+    const cases = [
+      [['remove'], 2, /say which uploads to remove: USER\/NAME, or --older-than and a duration/u],
+      [['remove', 'alice'], 2, /alice names no upload; write USER\/NAME/u],
+      [['list', 'alice/a'], 2, /uploads list takes no operand such as alice\/a/u],
+      [[], 2, /there is no directory .*none/u],
+    ] as const
+    const outcomes = cases.map(async ([args, code, text]) => {
+      const outcome = await uploads(join(at.path, 'none'), ...args)
+      assert.equal(outcome.code, code, outcome.stderr)
+      assert.match(outcome.stderr, text)
+    })
+    await Promise.all(outcomes)
+  })
+})
