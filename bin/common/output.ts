@@ -18,12 +18,16 @@ const mostWaitingBytes = 1024 * 1024
  */
 class Output {
   readonly #fd: 1 | 2
+  readonly #stream: NodeJS.WriteStream
   #unfinished = 0
   #ends: (() => void)[] = []
   #isTorn = false
 
   constructor(fd: 1 | 2) {
     this.#fd = fd
+    this.#stream = fd === 1 ? process.stdout : process.stderr
+    // Without a listener the event would end the process; the callback of a write has the error as well.
+    this.#stream.on('error', () => {})
   }
 
   get waitingBytes(): number {
@@ -45,13 +49,6 @@ class Output {
   /** Resolves when each write has been taken or has failed. */
   async drained(): Promise<void> {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
-  }
-
-  get #stream(): NodeJS.WriteStream {
-    const stream = this.#fd === 1 ? process.stdout : process.stderr
-    // Without a listener the event would end the process; the callback of the write has the error as well.
-    if (stream.listenerCount('error') === 0) stream.on('error', () => {})
-    return stream
   }
 
   #toFile(text: string | Buffer, ended: (error?: Error) => void): void {
