@@ -126,7 +126,7 @@ class DiskOfProcess implements Storage {
     const journal = new SimulatedJournal(this.#disk, this.#process, 'uploads')
     const log = await UploadLog.open(journal, platform, fixed.notes)
     await this.#book.open(log)
-    for (const { user, name } of log.takeRemoved()) this.#disk.partial.delete(recordKey(user, name))
+    for (const { user, name } of await log.takeRemoved()) this.#disk.partial.delete(recordKey(user, name))
     await this.mailboxes.open(this.#disk.journalOf(this.#process), platform)
   }
 

@@ -105,7 +105,7 @@ class DiskStorage implements Storage {
     const journal = await DiskJournal.open(uploads, segmentBytes, platform, undefined, this.#ballast)
     const log = await UploadLog.open(journal, platform, fixed.notes)
     await this.#book.open(log)
-    const removed = new Set(log.takeRemoved().map(({ user, name }) => this.#layout.partialName(user, name)))
+    const removed = new Set((await log.takeRemoved()).map(({ user, name }) => this.#layout.partialName(user, name)))
     const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
     for (const entry of entries) {
       const path = join(partial, entry)

@@ -28,6 +28,8 @@ interface Rows {
   readonly note: Note
   /** There is no record any more. */
   readonly removed: Subject
+  /** There may be a record all the same, which was damaged: its partial file is kept. */
+  readonly doubted: Subject
   /** The note was reported. */
   readonly reported: Subject
   /** There is no note any more. */
@@ -85,7 +87,7 @@ const subject = z.object({ user: userName, name: fileName })
 const row = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('record'), value: record }),
   z.object({ kind: z.enum(['completed', 'note']), value: note }),
-  z.object({ kind: z.enum(['removed', 'reported', 'forgotten']), value: subject }),
+  z.object({ kind: z.enum(['removed', 'doubted', 'reported', 'forgotten']), value: subject }),
 ])
 
 /** A row as the bytes that are kept of it. */

@@ -144,12 +144,14 @@ export class UploadLog implements Contents {
     return Array.from(this.names(user)).flatMap((name) => this.record(user, name) ?? [])
   }
 
-  /** Whose records the journal says were removed, and that did not come again since. Tells it once. */
-  takeRemoved(): readonly Subject[] {
-    // A later record can be what is damaged: nothing is known of its partial file then.
-    const removed = this.damages.length === 0 ? Array.from(this.#removed, subjectOf) : []
+  /** Whose records the journal says were removed, and that did not come again since. Tells it once, after it was opened. */
+  async takeRemoved(): Promise<readonly Subject[]> {
+    const removed = Array.from(this.#removed, subjectOf)
     this.#removed.clear()
-    return removed
+    if (this.damages.length === 0) return removed
+    // A later record can be what is damaged. Once a damaged end is cut off, only this tells of it.
+    await Promise.all(removed.map((value) => this.#add({ kind: 'doubted', value }, this.#notes, undefined, () => {})))
+    return []
   }
 
   note(user: string, name: string): Note | undefined {
@@ -278,9 +280,10 @@ export class UploadLog implements Contents {
     if (kind === 'completed') this.#enterRemoved(value.file)
   }
 
-  #enterEnd(kind: 'removed' | 'reported' | 'forgotten', subject: Subject): void {
+  #enterEnd(kind: 'removed' | 'doubted' | 'reported' | 'forgotten', subject: Subject): void {
     const entry = this.#notes.get(subject)
     if (kind === 'removed') this.#enterRemoved(subject)
+    else if (kind === 'doubted') this.#removed.delete(recordKey(subject.user, subject.name))
     else if (kind === 'forgotten') this.#notes.swap(subject, undefined)
     else if (entry) entry.value = { ...entry.value, reported: true }
   }

@@ -36,7 +36,7 @@ spec('what a journal says of uploads', (it) => {
     assert.equal(again.note('alice', 'f'), undefined)
     assert.deepEqual(again.damages, [])
     assert.deepEqual(
-      again.takeRemoved().map(({ name }) => name),
+      (await again.takeRemoved()).map(({ name }) => name),
       ['c', 'd'],
     )
   })
@@ -74,7 +74,13 @@ spec('what a journal says of uploads', (it) => {
     const journal = inMemory()
     await append(journal, writeRow({ kind: 'record', value: recordOf() }))
     await append(journal, writeRow({ kind: 'removed', value: { user: 'alice', name: 'a' } }), '{')
-    assert.deepEqual((await UploadLog.open(journal, platform, 10)).takeRemoved(), [])
+    const log = await UploadLog.open(journal, platform, 10)
+    assert.deepEqual(await log.takeRemoved(), [])
+    // Nor later, when what was damaged was cut off.
+    const cut = inMemory()
+    await append(cut, ...(journal.segments[0]?.records.toSpliced(2, 1) ?? []))
+    const again = await UploadLog.open(cut, platform, 10)
+    assert.deepEqual([again.damages, await again.takeRemoved()], [[], []])
   })
 
   it('is forgotten of the oldest notes beyond the bound, and of those that have run out', async () => {
