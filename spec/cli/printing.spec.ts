@@ -7,7 +7,7 @@ import { MessageClient } from '../support/messageClient.ts'
 import { RawClient } from '../support/rawClient.ts'
 import type { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
-import { startOnTerminal, terminals } from '../support/terminal.ts'
+import { ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
 import { fit, nasty, shown } from '../support/unfit.ts'
 
 const status = {
@@ -81,6 +81,10 @@ spec('a word that would steer a terminal', (it) => {
       await running.printed(/link-closed/u)
       assert.ok(shown(running))
       fit(running, where === 'a terminal')
+      if (where === 'a pipe') return
+      // A daemon outlives a terminal that hangs up.
+      running.child.stdin?.write(ctrlC)
+      assert.equal((await running.ended).code, 0)
     })
   }
 })
