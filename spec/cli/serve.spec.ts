@@ -84,7 +84,7 @@ spec('ospd serve', (it) => {
     assert.equal((await send('a')).code, 0)
     const { code, stderr } = await send('b')
     assert.equal(code, 1)
-    assert.match(stderr, /this server takes files of at most 1 KiB/u)
+    assert.match(stderr, /this server takes files of at most 1024 bytes/u)
   })
 
   it('that is told an age that makes no sense names it, and does not start', async () => {
