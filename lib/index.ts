@@ -11,7 +11,8 @@ import {
   connect as connectBound,
   createClient as createBound,
 } from './client/client.ts'
-import { type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
+import { checkConnectOptions } from './client/options.ts'
+import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
 
 export type { Client, ClientEvents, ConnectOptions } from './client/client.ts'
 export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/message.ts'
@@ -74,17 +75,19 @@ const software = 'ospd-js'
  * Opens the storage, takes up what a crash left, and listens. Resolves when clients can connect. Rejects with OspError
  * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
  */
-export function serve(options: ServeOptions): Promise<Server> {
+export async function serve(options: ServeOptions): Promise<Server> {
+  checkServeOptions(options)
   const { platform = nodePlatform(), authenticator = localOnly() } = options
-  return serveBound({ ...options, platform, authenticator })
+  return await serveBound({ ...options, platform, authenticator })
 }
 
 /**
  * A client that the server has let in. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the first
  * failure; nothing is left open then.
  */
-export function connect(options: ConnectOptions): Promise<Client> {
-  return connectBound(bound(options))
+export async function connect(options: ConnectOptions): Promise<Client> {
+  checkConnectOptions('connect', options)
+  return await connectBound(bound(options))
 }
 
 /**
@@ -92,6 +95,7 @@ export function connect(options: ConnectOptions): Promise<Client> {
  * `bad-name` for a user that can't be one.
  */
 export function createClient(options: ConnectOptions): Client {
+  checkConnectOptions('createClient', options)
   return createBound(bound(options))
 }
 

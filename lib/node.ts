@@ -2,6 +2,7 @@
  * What Node gives: TCP and TLS, a directory as storage, files as sources, who may come in, a control socket, and for several
  * programs the tasks and the token of a state directory.
  */
+
 import { directoryControl } from './adapters/directoryControl.ts'
 import { file } from './adapters/fileSource.ts'
 import { nodePlatform } from './adapters/nodePlatform.ts'
@@ -14,6 +15,7 @@ import type { ServedTasks } from './client/steering/serveTasks.ts'
 import { Steering } from './client/steering/steerTasks.ts'
 import type { TaskSteering } from './client/steering/taskSteering.ts'
 import type { Uploads } from './client/uploads.ts'
+import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
 
 export { anybody } from './adapters/anybody.ts'
@@ -54,6 +56,8 @@ export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './c
  * spooled for no task is removed. Rejects with OspError `data-locked` where neither is possible for long.
  */
 export async function openTasks(uploads: Uploads, directory: string): Promise<ServedTasks | JoinedTasks> {
+  checkArgument('openTasks', 'the first argument', having('the uploads of a client', 'add', 'restore', 'on'), uploads)
+  checkArgument('openTasks', 'the directory', kinds.path, directory)
   const { clock } = nodePlatform()
   const opened = await openBound({ uploads, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
   if (opened.joined) return opened
@@ -79,6 +83,8 @@ export interface SteerOptions {
 
 /** Steers the tasks of a state directory: by the program that has them, or in what is kept of them. */
 export function steerTasks(directory: string, options: SteerOptions = {}): TaskSteering {
+  checkArgument('steerTasks', 'the directory', kinds.path, directory)
+  checkOptions('steerTasks', { client: optional(kinds.function), log: optional(kinds.function) }, options)
   const { clock } = nodePlatform()
   const control = directoryControl(directory)
   return new Steering({ control, clock, open: () => stateDirectory(directory).tasks, ...options })

@@ -1,4 +1,5 @@
 import { OspError } from '../errors.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../options.ts'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
 import { nobody } from './nobody.ts'
 
@@ -15,8 +16,11 @@ export interface CertificateNamesOptions {
  */
 export function certificateNames(
   otherwise: Authenticator = nobody(),
-  { users }: CertificateNamesOptions = {},
+  options: CertificateNamesOptions = {},
 ): Authenticator {
+  checkArgument('certificateNames', 'the argument', kinds.authenticator, otherwise)
+  checkOptions('certificateNames', { users: optional(kinds.authenticator) }, options)
+  const { users } = options
   return {
     async authenticate(credentials) {
       const { user, peer } = credentials

@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { OspError } from '../errors.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../options.ts'
 import { controlBounds } from './controlSocket/bounds.ts'
 import { ControlConnection, type HandleControl } from './controlSocket/connection.ts'
 import { listenAt } from './controlSocket/listening.ts'
@@ -29,8 +30,12 @@ export interface ControlSocket extends AsyncDisposable {
 export async function serveControl(
   directory: string,
   handle: HandleControl,
-  { silenceMs = controlBounds.silenceMs }: ControlOptions = {},
+  options: ControlOptions = {},
 ): Promise<ControlSocket> {
+  checkArgument('serveControl', 'the directory', kinds.path, directory)
+  checkArgument('serveControl', 'the handler', kinds.function, handle)
+  checkOptions('serveControl', { silenceMs: optional(kinds.delay) }, options)
+  const { silenceMs = controlBounds.silenceMs } = options
   const place = await attempt(`looking at ${directory}`, () => controlPlace(directory))
   const server = createServer()
   const control = new RunningControl(server, handle, silenceMs)

@@ -6,6 +6,7 @@ import { basename, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../errors.ts'
 import { clientLimits, fixed, MiB } from '../limits.ts'
+import { checkArgument, checkOptions, type Kind, kinds, optional } from '../options.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 import { systemErrorOf } from './disk/faults.ts'
 import { absolutePath, pathBytes, pathText } from './pathText.ts'
@@ -16,11 +17,19 @@ export interface FileOptions {
   readonly name?: string
 }
 
+const pathKind: Kind = {
+  takes: 'a path, as a string or bytes that are not empty',
+  holds: (value) => (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0,
+  advice: (value) => (value instanceof URL ? 'give fileURLToPath(url)' : undefined),
+}
+
 /**
  * A regular file of this machine as something to upload; `path` counts from the present working directory. A path whose bytes are
  * not UTF-8 is given as bytes, or as `pathText` writes it; it needs a `name`.
  */
 export function file(path: string | Uint8Array, options: FileOptions = {}): FileSource {
+  checkArgument('file', 'the path', pathKind, path)
+  checkOptions('file', { name: optional(kinds.text) }, options)
   const ref = absolutePath(typeof path === 'string' ? path : pathText(path))
   return {
     name: options.name ?? basename(ref).normalize('NFC'),

@@ -1,6 +1,7 @@
 import { open, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { OspError } from '../errors.ts'
+import { checkArgument, checkOptions, type Kind, kinds, optional } from '../options.ts'
 import { makePath, syncDirectory } from './disk/directories.ts'
 import { errnoOf } from './disk/faults.ts'
 import type { SeenServer, TrustServer } from './tls/seenServer.ts'
@@ -12,6 +13,11 @@ export interface KnownServersOptions {
   /** Neither makes nor heeds a pin: for whom no root vouches is refused. */
   readonly pinsNobody?: boolean
 }
+
+const pinning = {
+  pinned: optional(kinds.function),
+  pinsNobody: optional(kinds.flag),
+} as const satisfies { readonly [K in keyof KnownServersOptions]-?: Kind }
 
 interface Pin {
   /** `HOST:PORT`, as `hostKeyOf` spells it. */
@@ -30,6 +36,8 @@ interface Pin {
  * line of it, can't be read, or the file not be written.
  */
 export function knownServers(path: string, options: KnownServersOptions = {}): TrustServer {
+  checkArgument('knownServers', 'the path', kinds.path, path)
+  checkOptions('knownServers', pinning, options)
   return async (server) => {
     if (options.pinsNobody) return checkVerified(server)
     const pin = await pinOf(path, server)

@@ -1,6 +1,7 @@
 import { OspError } from '../errors.ts'
 import { fixed, MiB } from '../limits.ts'
 import { checkFileName, checkUserName } from '../names.ts'
+import { checkOptions, type Kind, kinds, optional } from '../options.ts'
 import type { Platform, Random } from '../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../ports/storage.ts'
 import { Mailboxes } from './mailboxes/mailboxes.ts'
@@ -39,8 +40,16 @@ export interface MemoryStorage extends Storage {
 
 /** Everything in this process' memory. Closed and opened again it still has what was durable: as after a restart. */
 export function memory(options: MemoryOptions = {}): MemoryStorage {
+  checkOptions('memory', memoryOptions, options)
   return new InMemory(options)
 }
+
+const memoryOptions = {
+  capacityBytes: optional(kinds.capacity),
+  flushFails: optional(kinds.function),
+  segmentBytes: optional(kinds.count),
+  operationMs: optional(kinds.delay),
+} as const satisfies { readonly [K in keyof MemoryOptions]-?: Kind }
 
 class InMemory implements MemoryStorage {
   readonly transfers: TransferStore

@@ -1,4 +1,5 @@
 import { OspError } from '../errors.ts'
+import { checkArgument, kinds } from '../options.ts'
 import type { Listener, PeerAddress, Socket, SocketOptions, Transport } from '../ports/socket.ts'
 import { MemorySocket } from './memorySocket.ts'
 
@@ -7,6 +8,7 @@ import { MemorySocket } from './memorySocket.ts'
  * encoded; frames arrive in microtasks, so two ends that always have an answer ready leave timers no turn.
  */
 export function memoryTransport(name = 'memory'): Transport {
+  checkArgument('memoryTransport', 'the name', kinds.text, name)
   const address: PeerAddress = { host: name, port: 0, local: true }
   let open: MemoryListener | undefined
   return {

@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path'
+import { checkArgument, kinds } from '../options.ts'
 import type { ClientState } from '../ports/clientState.ts'
 import { file } from './fileSource.ts'
 import { ReceiptFile } from './stateDirectory/receiptFile.ts'
@@ -10,6 +11,7 @@ import { TaskFile } from './stateDirectory/taskFile.ts'
  * time uses it for messages, and one for uploads.
  */
 export function stateDirectory(path: string): Required<ClientState> {
+  checkArgument('stateDirectory', 'the path', kinds.path, path)
   const directory = resolve(path)
   return {
     receipts: new ReceiptFile(join(directory, 'receipts')),

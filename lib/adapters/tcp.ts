@@ -1,5 +1,5 @@
 import { type Socket as ByteStream, createServer } from 'node:net'
-import { OspError } from '../errors.ts'
+import { checkOptions, kinds, optional } from '../options.ts'
 import type { SocketOptions, Transport } from '../ports/socket.ts'
 import { ByteListener } from './byteListener.ts'
 import { ByteSocket } from './byteSocket.ts'
@@ -14,9 +14,13 @@ export interface TcpOptions {
   readonly port: number
 }
 
-/** Plain TCP. Throws OspError `usage` for a port that is none. */
-export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
-  checkPort(port)
+/** What both of TCP and TLS take. */
+export const addressOptions = { host: optional(kinds.text), port: kinds.port } as const
+
+/** Plain TCP. Throws OspError `usage` for options that cannot be. */
+export function tcp(options: TcpOptions): Transport {
+  checkOptions('tcp', addressOptions, options)
+  const { host = '127.0.0.1', port } = options
   const socketOf = (stream: ByteStream, options: SocketOptions) =>
     new ByteSocket(stream, { peer: peerOf(stream), guarded: false, reset: () => reset(stream) }, options)
   return {
@@ -32,10 +36,4 @@ export function tcp({ host = '127.0.0.1', port }: TcpOptions): Transport {
       return dialTcp({ host, port, clock, signal }, (stream) => socketOf(stream, options))
     },
   }
-}
-
-/** Throws OspError `usage` for a port that is none. */
-export function checkPort(port: number): void {
-  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return
-  throw new OspError('usage', `${port} is not a TCP port; give a whole number from 0 to 65535`)
 }

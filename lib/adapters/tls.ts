@@ -1,6 +1,7 @@
 import { OspError } from '../errors.ts'
+import { checkOptions, kinds, optional } from '../options.ts'
 import type { Transport } from '../ports/socket.ts'
-import { checkPort, type TcpOptions } from './tcp.ts'
+import { addressOptions, type TcpOptions } from './tcp.ts'
 import { dialTls } from './tls/dialling.ts'
 import {
   checkIdentity,
@@ -33,14 +34,28 @@ export interface TlsTransport extends Transport {
   setSecureContext(identity: ServerIdentity): void
 }
 
+const pem = optional({
+  takes: 'a PEM, as a string or bytes',
+  holds: (value) => (typeof value === 'string' && value !== '') || value instanceof Uint8Array,
+})
+
+const tlsOptions = {
+  ...addressOptions,
+  cert: pem,
+  key: pem,
+  clientCa: pem,
+  ca: pem,
+  trust: optional(kinds.function),
+} as const
+
 /**
  * TLS 1.3 over TCP. `cert` and `key` are a side's own: a server must have them before it listens, a client may. A client's
  * certificate that leads to `clientCa` gives `peer.certificateName` its common name; any other one, or none, gives no name,
  * and it is the authenticator's to refuse. Throws OspError `usage` for what can't be used.
  */
 export function tls(options: TlsOptions): TlsTransport {
+  checkOptions('tls', tlsOptions, options)
   const { host = '127.0.0.1', port, cert, key, clientCa, ca, trust = trustVerified } = options
-  checkPort(port)
   if (ca !== undefined) checkRoots(ca)
   if ((cert === undefined) !== (key === undefined))
     throw new OspError('usage', 'give the certificate and its key, or neither')

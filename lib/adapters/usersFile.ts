@@ -1,6 +1,7 @@
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 import { checkUserName } from '../names.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../options.ts'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
 import { nobody } from './nobody.ts'
 import { SeenUsers, type UsersNews } from './usersFile/seen.ts'
@@ -51,8 +52,12 @@ export interface UsersFileOptions {
 export function usersFile(
   directory: string,
   otherwise: Authenticator = nobody(),
-  { noticed }: UsersFileOptions = {},
+  options: UsersFileOptions = {},
 ): UsersFile {
+  checkArgument('usersFile', 'the directory', kinds.path, directory)
+  checkArgument('usersFile', 'the second argument', kinds.authenticator, otherwise)
+  checkOptions('usersFile', { noticed: optional(kinds.function) }, options)
+  const { noticed } = options
   return new FileOfUsers(new StoredUsers(directory), otherwise, noticed)
 }
 

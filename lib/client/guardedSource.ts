@@ -1,20 +1,26 @@
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
+import { having, shown } from '../options.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 
 /**
  * Opens `source`. What it throws, then and later, becomes an OspError: `source-unreadable` unless it is one already. A size,
- * a time or a count of bytes that cannot be is OspError `usage`, a size that the protocol cannot carry is `too-large`. A source that has a byte after its end is changed.
+ * a time or a count of bytes that cannot be is OspError `usage`, a size that the protocol cannot carry is `too-large`. A source
+ * that has a byte after its end is changed.
  */
 export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
   const { name } = source
   const open = await guarded(name, () => source.open(signal))
+  if (!openSource.holds(open)) {
+    const text = `open() resolved with ${shown(open)}, which must be ${openSource.takes}`
+    throw new OspError('usage', `the source of ${name} is not valid: ${text}`)
+  }
   try {
     checkWhole(name, 'size', open.size, 'bytes')
     if (open.size > fixed.mostFileBytes) throw tooLarge(name)
     checkWhole(name, 'modifiedAt', open.modifiedAt, 'milliseconds')
   } catch (error) {
-    await open?.[Symbol.asyncDispose]?.()
+    await open[Symbol.asyncDispose]?.()
     throw error
   }
   const read = async (into: Uint8Array, offset: number) => {
@@ -31,9 +37,11 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
     read,
     unchanged: async () =>
       (await guarded(name, () => open.unchanged())) && (await read(new Uint8Array(1), open.size)) === 0,
-    [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => await open[Symbol.asyncDispose]?.(),
   }
 }
+
+const openSource = having('an object with the methods read and unchanged', 'read', 'unchanged')
 
 function checkWhole(name: string, field: 'size' | 'modifiedAt', value: unknown, unit: string): void {
   const isWhole = field === 'size' ? Number.isInteger(value) : Number.isSafeInteger(value)
@@ -47,8 +55,6 @@ const tooLarge = (name: string) =>
     'too-large',
     `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the most that can be sent as one file`,
   )
-
-const shown = (value: unknown) => (typeof value === 'number' ? String(value) : typeof value)
 
 async function guarded<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -1,82 +1,92 @@
-import { z } from 'zod'
-import { OspError } from '../errors.ts'
-import type { DigestName } from '../ports/platform.ts'
+import { checkArgument, checkOptions, having, type Kind, kinds, oneOf, optional } from '../options.ts'
 import { digestNumbers } from '../wire/protocol.ts'
+import type { ConnectOptions } from './client.ts'
 
-const digestNames = Object.keys(digestNumbers) as [DigestName, ...DigestName[]]
-
-const number = (least: (value: number) => boolean, must: string) =>
-  z.custom<number>((value) => typeof value === 'number' && least(value), must)
-
-const withMethod = (name: string, must: string) =>
-  z.custom((value) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function', must)
-
-const callable = z.custom((value) => typeof value === 'function', 'it must be a function').optional()
-
-const signal = withMethod('addEventListener', 'it must be an AbortSignal').optional()
-
-const connecting = z.object({
-  to: withMethod('dial', 'it must be a transport, such as tcp({ port })'),
-  user: z.string('it must be a string'),
-  token: callable,
-  insecure: z.boolean('it must be true or false').optional(),
-  retryForMs: number((ms) => ms >= 0, 'it must be a number of milliseconds, 0 or more, or Infinity').optional(),
-  uploadsAtOnce: number(
-    (count) => Number.isSafeInteger(count) && count > 0,
-    'it must be a whole number, 1 or more',
-  ).optional(),
-  limitRate: number((rate) => rate > 0, 'it must be more than 0 bytes a second').optional(),
-  log: callable,
-  state: z
-    .object(
-      {
-        receipts: withMethod('load', 'it must keep receipts'),
-        tasks: withMethod('put', 'it must keep tasks').optional(),
-      },
-      'it must be a client state',
-    )
-    .optional(),
-  signal,
+const bytes = (length?: number): Kind => ({
+  takes: length === undefined ? 'a string or a Uint8Array' : `a Uint8Array of ${length} bytes`,
+  holds: (value) => value instanceof Uint8Array && (length === undefined || value.length === length),
 })
 
-const adding = z.object({
-  source: withMethod('open', 'it must be a source, such as file(path)'),
-  name: z.string('it must be a string'),
-  digest: z.enum(digestNames, `it must be one of ${digestNames.join(', ')}`).optional(),
-})
+const state: Kind = {
+  takes: 'a client state, such as stateDirectory(path)',
+  holds: (value) => {
+    const { receipts, tasks } = (value ?? {}) as Record<string, unknown>
+    const isStore = (store: unknown) => having('', 'load', 'put').holds(store)
+    return isStore(receipts) && (tasks === undefined || isStore(tasks))
+  },
+}
 
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array)
+const connecting: { readonly [K in keyof ConnectOptions]-?: Kind } = {
+  to: having('a transport, such as tcp({ port })', 'dial'),
+  user: kinds.text,
+  token: optional(kinds.function),
+  insecure: optional(kinds.flag),
+  retryForMs: optional(kinds.duration),
+  state: optional(state),
+  uploadsAtOnce: optional(kinds.count),
+  limitRate: optional(kinds.rate),
+  log: optional(kinds.function),
+  platform: optional(kinds.platform),
+  signal: optional(kinds.signal),
+}
 
-const sending = z.object({
-  to: z.array(z.string('it must be a user name')).refine(({ length }) => length > 0, 'it must name a recipient'),
-  content: z.union([z.string(), bytes], 'it must be a string or a Uint8Array'),
-  id: bytes.refine(({ length }) => length === 16, 'it must be 16 bytes').optional(),
-  signal,
-})
+/** How to send what is no source. */
+function adviceAbout(source: unknown): string | undefined {
+  if (typeof source === 'string') return 'write file(path) for the file of a path'
+  if (source instanceof URL) return 'write file(fileURLToPath(url)) for the file of a URL'
+  const { pipe, stream } = (source ?? {}) as Record<string, unknown>
+  const isStream = typeof pipe === 'function' || typeof stream === 'function'
+  if (isStream || source instanceof Uint8Array || Symbol.asyncIterator in Object(source))
+    return 'write it to a file, and add file(path): an interrupted upload reads it again'
+  return undefined
+}
+
+const source: Kind = {
+  takes: 'a source, such as file(path)',
+  holds: (value) => having('', 'open').holds(value) && typeof (value as Record<string, unknown>).name === 'string',
+  advice: adviceAbout,
+}
+
+const adding = { name: optional(kinds.text), digest: optional(oneOf(...Object.keys(digestNumbers))) } as const
+
+const recipients: Kind = {
+  takes: 'an array of user names, one or more',
+  holds: (value) => Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
+}
+
+const content: Kind = { ...bytes(), holds: (value) => typeof value === 'string' || value instanceof Uint8Array }
+
+const sending = { id: optional(bytes(16)), signal: optional(kinds.signal) } as const
+
+const ids: Kind = {
+  takes: 'an array of ids of uploads',
+  holds: (value) => Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0),
+}
 
 /** Throws OspError `usage` that names the first option of a client that can't be. */
-export function checkConnectOptions(options: unknown): void {
-  check(connecting, options)
+export function checkConnectOptions(where: string, options: unknown): void {
+  checkOptions(where, connecting, options)
 }
 
 /** Throws OspError `usage` that names the first of these that can't be. */
-export function checkAddOptions(options: unknown): void {
-  check(adding, options)
+export function checkAddOptions(from: unknown, options: unknown): void {
+  checkArgument('uploads.add', 'the source', source, from)
+  checkOptions('uploads.add', adding, options)
 }
 
 /** Throws OspError `usage` that names the first of these that can't be sent. */
-export function checkSending(options: unknown): void {
-  check(sending, options)
+export function checkSending(to: unknown, text: unknown, options: unknown): void {
+  checkArgument('client.send', 'the recipients', recipients, to)
+  checkArgument('client.send', 'the content', content, text)
+  checkOptions('client.send', sending, options)
+}
+
+/** Throws OspError `usage` where these are no ids of uploads. */
+export function checkIds(where: string, value: unknown, kind: 'all or some' | 'some'): void {
+  checkArgument(`uploads.${where}`, 'the argument', kind === 'some' ? ids : optional(ids), value)
 }
 
 /** Throws OspError `usage` where a handler is none. */
 export function checkHandler(handler: unknown): void {
-  if (typeof handler !== 'function') throw new OspError('usage', 'the handler of messages must be a function')
-}
-
-function check(schema: z.ZodType, options: unknown): void {
-  const result = schema.safeParse(options)
-  if (result.success) return
-  const [issue] = result.error.issues
-  throw new OspError('usage', `the option ${issue?.path.join('.') || 'object'} is not valid: ${issue?.message}`)
+  checkArgument('client.receive', 'the handler', kinds.function, handler)
 }

@@ -32,7 +32,7 @@ export function outgoing(
   options: SendOptions,
   newId: () => Uint8Array,
 ): Outgoing {
-  checkSending({ to, content, ...options })
+  checkSending(to, content, options)
   const recipients = [...new Set(to)].map(checkUserName)
   // The caller may go on to use its bytes, and a repetition must be the same.
   const bytes = typeof content === 'string' ? encoder.encode(content) : content.slice()

@@ -9,7 +9,6 @@ import type { TellHeld } from './held.ts'
 import { memoryState } from './memoryState.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
 import { Messenger } from './messenger.ts'
-import { checkConnectOptions } from './options.ts'
 import type { Roster } from './roster.ts'
 import { ClientSession, type ClientStatus } from './session.ts'
 import { togetherOf } from './togetherOf.ts'
@@ -31,7 +30,6 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   #told: ClientStatus | undefined
 
   constructor(options: BoundOptions) {
-    checkConnectOptions(options)
     super(options.log)
     const { to, platform, software, insecure = false, log: listenerLog } = options
     const log = safeLog(listenerLog)

@@ -8,7 +8,7 @@ import type { FileSource } from '../ports/source.ts'
 import { Emitter } from '../runtime/emitter.ts'
 import { ClientUpload } from './clientUpload.ts'
 import { checkRoom, isUnfinished, KeptTasks } from './keptTasks.ts'
-import { checkAddOptions } from './options.ts'
+import { checkAddOptions, checkIds } from './options.ts'
 import { Task } from './task.ts'
 import { keptStatus, type TaskStatus } from './taskStatus.ts'
 import type { Upload } from './upload.ts'
@@ -43,8 +43,8 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
-    const { name = source?.name, digest = 'sha256' } = options
-    checkAddOptions({ source, name, digest })
+    checkAddOptions(source, options)
+    const { name = source.name, digest = 'sha256' } = options
     const normal = checkFileName(name.normalize('NFC'))
     if (this.#kept) await this.#kept.open()
     this.#checkOpen()
@@ -60,6 +60,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async restore(ids?: readonly number[]): Promise<readonly Upload[]> {
+    checkIds('restore', ids, 'all or some')
     if (!this.#kept) return []
     await this.#kept.open()
     this.#checkOpen()
@@ -78,6 +79,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async pause(ids?: readonly number[]): Promise<void> {
+    checkIds('pause', ids, 'all or some')
     await this.#each(ids, async (id, task) => {
       await task?.pause()
       const kept = this.#kept?.get(id)
@@ -86,6 +88,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async resume(ids?: readonly number[]): Promise<void> {
+    checkIds('resume', ids, 'all or some')
     await this.#each(ids, async (id, task) => {
       const kept = this.#kept?.get(id)
       if (task && !task.upload.over) {
@@ -103,6 +106,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async cancel(ids: readonly number[]): Promise<void> {
+    checkIds('cancel', ids, 'some')
     await this.#each(ids, async (id, task) => {
       const kept = this.#kept?.get(id)
       if (!kept || kept.state === 'done') return await task?.cancel()

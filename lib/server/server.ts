@@ -2,6 +2,7 @@ import type { EventEmitter } from 'eventemitter3'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
+import { checkOptions, having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
@@ -40,6 +41,26 @@ export interface ServeOptions {
   readonly platform?: Platform
   /** Closes the server when it aborts. */
   readonly signal?: AbortSignal
+}
+
+const serving = {
+  listen: having('a transport, such as tcp({ port })', 'listen'),
+  storage: {
+    ...madeOf('a storage, such as disk(directory)', { transfers: ['claim'], files: ['open'], mailboxes: ['open'] }),
+    advice: (value: unknown) => (typeof value === 'string' ? 'write disk(directory) for a directory' : undefined),
+  },
+  authenticator: optional(kinds.authenticator),
+  insecure: optional(kinds.flag),
+  limits: optional(kinds.object),
+  onConflict: optional(oneOf('replace', 'rename', 'reject')),
+  log: optional(kinds.function),
+  platform: optional(kinds.platform),
+  signal: optional(kinds.signal),
+} as const satisfies { readonly [K in keyof ServeOptions]-?: Kind }
+
+/** Throws OspError `usage` that names the first option of a server that cannot be. */
+export function checkServeOptions(options: unknown): void {
+  checkOptions('serve', serving, options)
 }
 
 /** What `serve` of a platform's door has filled in. */

@@ -35,7 +35,7 @@ spec('an option of a client', (it) => {
       const options = { to, user: 'alice', [name]: value } as ConnectOptions
       assert.throws(() => createClient(options), {
         code: 'usage',
-        message: new RegExp(`the option ${name} is not`, 'u'),
+        message: new RegExp(`^createClient: the option ${name} must be .*, not `, 'u'),
       })
     })
   }
@@ -56,9 +56,18 @@ spec('an upload', (it) => {
     const add = client.uploads.add.bind(client.uploads)
     const source = memorySource('a', patterned(9))
     await assert.rejects(add(source, { digest: 'sha1' as 'md5' }), { code: 'usage', message: /digest .*md5, sha256/u })
-    await assert.rejects(add(source, { name: 7 as never }), { code: 'usage', message: /the option name/u })
-    await assert.rejects(add(undefined as never), { code: 'usage', message: /the option source/u })
-    await assert.rejects(add('a.txt' as never), { code: 'usage', message: /the option source/u })
+    await assert.rejects(add(source, { name: 7 as never }), {
+      code: 'usage',
+      message: /^uploads\.add: the option name must be a string, not 7$/u,
+    })
+    await assert.rejects(add(undefined as never), {
+      code: 'usage',
+      message: /^uploads\.add: the source must be a source, such as file\(path\), not undefined$/u,
+    })
+    await assert.rejects(add('a.txt' as never), {
+      code: 'usage',
+      message: /not "a\.txt"; write file\(path\) for the file of a path$/u,
+    })
   })
 })
 

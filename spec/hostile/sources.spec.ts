@@ -230,6 +230,12 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       ))
   }
 
+  it('where it opens nothing', () =>
+    failsAlone(async () => ({ name: 'movie.bin', open: async () => undefined as never }), {
+      code: 'usage',
+      message: /^the source of movie\.bin is not valid: open\(\) resolved with undefined, which must be an object/u,
+    }))
+
   it('where its read resolves with no count of bytes', () =>
     failsAlone(
       async () => ({

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { OspError } from '../../errors.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import { unreachable } from '../unreachable.ts'
 import { controlBounds } from './bounds.ts'
 import { Lines, lineOf, readError, replyOf } from './lines.ts'
@@ -22,8 +23,13 @@ export async function askControl(
   directory: string,
   request: object,
   onAnswer: (answer: unknown) => void = () => {},
-  { signal, silenceMs = controlBounds.silenceMs }: AskOptions = {},
+  options: AskOptions = {},
 ): Promise<unknown> {
+  checkArgument('askControl', 'the directory', kinds.path, directory)
+  checkArgument('askControl', 'the request', kinds.object, request)
+  checkArgument('askControl', 'the handler of answers', kinds.function, onAnswer)
+  checkOptions('askControl', { signal: optional(kinds.signal), silenceMs: optional(kinds.delay) }, options)
+  const { signal, silenceMs = controlBounds.silenceMs } = options
   const line = lineOf(request)
   if (Buffer.byteLength(line) > controlBounds.requestBytes) throw new OspError('too-large', 'the request is too long')
   const path = await pathOf(directory)

@@ -2,6 +2,7 @@ import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../mailboxes/mailboxes.ts'
@@ -29,7 +30,10 @@ export interface DiskOptions {
 }
 
 /** Everything in one directory of this machine, which one process at a time may have open; made if it is not there. */
-export function disk(directory: string, { segmentBytes = 16 * MiB }: DiskOptions = {}): Storage {
+export function disk(directory: string, options: DiskOptions = {}): Storage {
+  checkArgument('disk', 'the directory', kinds.path, directory)
+  checkOptions('disk', { segmentBytes: optional(kinds.count) }, options)
+  const { segmentBytes = 16 * MiB } = options
   return new DiskStorage(new Layout(directory), segmentBytes)
 }
 

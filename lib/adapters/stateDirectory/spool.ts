@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { open, readdir, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { checkArgument, type Kind, kinds } from '../../options.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
@@ -23,6 +24,9 @@ export interface Spooled {
  * another error of the stream; nothing is left then.
  */
 export async function spool(directory: string, stream: AsyncIterable<Uint8Array>, name: string): Promise<Spooled> {
+  checkArgument('spool', 'the directory', kinds.path, directory)
+  checkArgument('spool', 'the stream', streamKind, stream)
+  checkArgument('spool', 'the name', kinds.text, name)
   const folder = folderOf(directory)
   await makePath(folder)
   const path = join(folder, `${process.pid}.${randomBytes(8).toString('hex')}`)
@@ -58,6 +62,11 @@ export async function sweepSpool(directory: string, wanted: Iterable<string>): P
     const path = join(folder, name)
     if (!kept.has(path) && !isAlive(Number(/^\d+(?=\.)/u.exec(basename(name))?.[0]))) await remove(path)
   }
+}
+
+const streamKind: Kind = {
+  takes: 'a stream of bytes',
+  holds: (value) => typeof value === 'object' && value !== null && Symbol.asyncIterator in value,
 }
 
 const folderOf = (directory: string) => join(resolve(directory), 'spool')

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { checkArgument, kinds } from '../../options.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { checkToken, tokenIn } from './tokenText.ts'
@@ -26,6 +27,7 @@ const left = /^token\.[0-9a-f]{16}\.new$/u
 
 /** The token in a state directory, in a file that its owner alone can read; the directory is made when one is kept. */
 export function keptToken(directory: string): KeptToken {
+  checkArgument('keptToken', 'the directory', kinds.path, directory)
   const folder = resolve(directory)
   const path = join(folder, name)
   return {

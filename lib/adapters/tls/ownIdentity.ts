@@ -2,6 +2,7 @@ import { createPrivateKey } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { checkArgument, kinds } from '../../options.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { checkIdentity, type TlsIdentity } from './identity.ts'
@@ -14,6 +15,7 @@ import { makeKey, selfSign } from './selfSigned.ts'
  * to do, `internal` or `disk-full`.
  */
 export async function ownIdentity(directory: string): Promise<TlsIdentity> {
+  checkArgument('ownIdentity', 'the directory', kinds.path, directory)
   const [keyPath, certPath] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
   const key = (await read(keyPath)) ?? (await write(directory, keyPath, makeKey()))
   try {

@@ -1,0 +1,106 @@
+import { OspError } from './errors.ts'
+
+/** What an option, or an argument, can be. */
+export interface Kind {
+  /** Goes on from "must be". */
+  readonly takes: string
+  holds(value: unknown): boolean
+  /** It can be left out, or `undefined`. */
+  readonly optional?: true
+  /** What to do about this value, if there is something to say. */
+  readonly advice?: (value: unknown) => string | undefined
+}
+
+/** The options of a function by their names. */
+export type Options = Readonly<Record<string, Kind>>
+
+/** An option that can be left out. */
+export const optional = (kind: Kind): Kind => ({ ...kind, optional: true })
+
+const isText = (value: unknown): value is string => typeof value === 'string'
+
+/** Whether a value is an object with a method of each of these names. */
+const hasMethods = (value: unknown, methods: readonly string[]) =>
+  methods.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
+
+/** An object with these methods. */
+export const having = (takes: string, ...methods: readonly string[]): Kind => ({
+  takes,
+  holds: (value) => hasMethods(value, methods),
+})
+
+/** An object whose parts have these methods, which is named by what it is for. */
+export const madeOf = (takes: string, parts: Readonly<Record<string, readonly string[]>>): Kind => ({
+  takes,
+  holds: (value) =>
+    Object.entries(parts).every(([part, methods]) =>
+      hasMethods((value as Record<string, unknown> | null | undefined)?.[part], methods),
+    ),
+})
+
+const ofNumber = (takes: string, holds: (value: number) => boolean): Kind => ({
+  takes,
+  holds: (value) => typeof value === 'number' && holds(value),
+})
+
+export const kinds = {
+  text: { takes: 'a string', holds: isText },
+  path: { takes: 'a path, as a string that is not empty', holds: (value) => isText(value) && value !== '' },
+  flag: { takes: 'true or false', holds: (value) => typeof value === 'boolean' },
+  function: { takes: 'a function', holds: (value) => typeof value === 'function' },
+  object: { takes: 'an object', holds: (value) => typeof value === 'object' && value !== null },
+  signal: having('an AbortSignal', 'addEventListener', 'throwIfAborted'),
+  authenticator: having('an authenticator, such as usersFile(directory)', 'authenticate', 'knows'),
+  platform: madeOf('a platform, such as nodePlatform()', {
+    clock: ['now', 'wallTime', 'alarm'],
+    random: ['bytes', 'fraction'],
+    digests: ['load', 'create'],
+  }),
+  port: ofNumber('a whole number from 0 to 65535', (port) => Number.isInteger(port) && port >= 0 && port <= 65_535),
+  count: ofNumber('a whole number, 1 or more', (count) => Number.isSafeInteger(count) && count > 0),
+  /** An amount of bytes that can be without a bound. */
+  capacity: ofNumber('a number of bytes, 0 or more, or Infinity', (bytes) => bytes >= 0),
+  rate: ofNumber('more than 0 bytes a second', (rate) => rate > 0),
+  /** A time that can be without a bound. */
+  duration: ofNumber('a number of milliseconds, 0 or more, or Infinity', (ms) => ms >= 0),
+  delay: ofNumber('a number of milliseconds, 0 or more', (ms) => ms >= 0 && ms < Number.POSITIVE_INFINITY),
+} as const satisfies Readonly<Record<string, Kind>>
+
+/** One of these words. */
+export const oneOf = (...words: readonly string[]): Kind => ({
+  takes: `one of ${words.join(', ')}`,
+  holds: (value) => words.includes(value as string),
+})
+
+/** Throws OspError `usage` for an argument of the function `where` that is not of this kind. */
+export function checkArgument(where: string, name: string, kind: Kind, value: unknown): void {
+  if (kind.holds(value) || (kind.optional && value === undefined)) return
+  const advice = kind.advice?.(value)
+  const more = advice === undefined ? '' : `; ${advice}`
+  throw new OspError('usage', `${where}: ${name} must be ${kind.takes}, not ${shown(value)}${more}`)
+}
+
+/** Throws OspError `usage` that names the first option of the function `where` that cannot be, or is not known. */
+export function checkOptions(where: string, options: Options, values: unknown): void {
+  checkArgument(where, 'the argument', { ...kinds.object, takes: 'an object of options' }, values)
+  for (const [name, kind] of Object.entries(options)) {
+    checkArgument(where, `the option ${name}`, kind, (values as Record<string, unknown>)[name])
+  }
+  const known = Object.keys(options)
+  const unknown = Object.keys(values as object).find((name) => !known.includes(name))
+  if (unknown === undefined) return
+  const text = `there is no option ${unknown}; the options are ${known.join(', ')}`
+  throw new OspError('usage', `${where}: ${text}`)
+}
+
+/** A value as a sentence shows it. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string')
+    return JSON.stringify(value.length > 40 ? `${value.slice(0, 40).toWellFormed()}…` : value)
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'symbol') return 'a symbol'
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
+  const name: unknown = value.constructor?.name
+  return isText(name) && name !== 'Object' && name !== '' ? `an object of ${name}` : 'an object'
+}

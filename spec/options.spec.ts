@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict'
+import { Readable } from 'node:stream'
+import { connect, createClient, serve } from '../lib/index.ts'
+import { memory, memoryTransport } from '../lib/memory.ts'
+import {
+  askControl,
+  certificateNames,
+  disk,
+  file,
+  keptToken,
+  knownServers,
+  openTasks,
+  ownIdentity,
+  serveControl,
+  spool,
+  stateDirectory,
+  steerTasks,
+  tcp,
+  tls,
+  usersFile,
+} from '../lib/node.ts'
+import { checkOptions, kinds, optional } from '../lib/options.ts'
+import { memorySource } from './support/memorySource.ts'
+import { spec } from './support/spec.ts'
+
+type Call = (...args: never[]) => unknown
+
+/** Proves that a call fails with `usage`, in words of this package that begin with `where`. */
+async function refused(where: string, call: () => unknown, message = /./u): Promise<void> {
+  await assert.rejects(
+    async () => await call(),
+    (error: unknown) => {
+      const { code, message: text } = error as { code: string; message: string }
+      assert.equal(code, 'usage', text)
+      assert.ok(text.startsWith(`${where}: `), text)
+      assert.match(text, message)
+      assert.doesNotMatch(text, /Invalid input|expected|Cannot read|is not a function|ERR_/u)
+      return true
+    },
+  )
+}
+
+const odd = [null, 5, Number.NaN, 'x', true, [], () => {}, new Map(), Symbol('s'), 1n]
+const nameOf = (value: unknown) =>
+  `${typeof value} ${String(typeof value === 'object' ? JSON.stringify(value) : String(value))}`
+
+spec('options that cannot be', (it) => {
+  const server = () => ({ listen: memoryTransport(), storage: memory() })
+  const client = () => ({ to: memoryTransport(), user: 'alice' })
+  const calls: readonly (readonly [where: string, call: Call, good: object | undefined, wrong: object])[] = [
+    [
+      'serve',
+      serve,
+      server(),
+      {
+        listen: [undefined, ...odd, {}],
+        storage: [undefined, ...odd, {}, './data'],
+        authenticator: [...odd, {}],
+        insecure: [null, 'yes', 0],
+        limits: [null, 5, 'x'],
+        onConflict: [null, 'keep', 5],
+        log: [null, 5, {}],
+        platform: [...odd, {}, { clock: {} }],
+        signal: [...odd, {}],
+      },
+    ],
+    [
+      'createClient',
+      createClient,
+      client(),
+      {
+        to: [undefined, ...odd, {}],
+        user: [undefined, null, 5, {}],
+        token: [null, 'secret'],
+        retryForMs: [null, '5', Number.NaN, -1, 1n],
+        state: [...odd, './state', {}, { receipts: {} }],
+        uploadsAtOnce: [0, 1.5, '2', Number.NaN, Number.POSITIVE_INFINITY],
+        limitRate: [0, -1, '2M', Number.NaN],
+        platform: [...odd, {}],
+        signal: [...odd, {}],
+      },
+    ],
+    ['connect', connect, client(), { to: [undefined, 'localhost'], retryForMs: [Number.NaN] }],
+    ['tcp', tcp, { port: 1 }, { port: [undefined, null, '80', Number.NaN, -1, 65_536, 1.5], host: [null, 5, {}] }],
+    ['tls', tls, { port: 1 }, { port: [undefined, '80'], host: [5], cert: [null, 5, '', {}], trust: [true] }],
+    [
+      'memory',
+      memory,
+      {},
+      {
+        capacityBytes: [null, 'x', Number.NaN, -1],
+        segmentBytes: [0, '1'],
+        operationMs: [-1, Number.POSITIVE_INFINITY],
+      },
+    ],
+  ]
+  for (const [where, call, good, wrong] of calls) {
+    it(`of ${where} are named, with what they take`, async () => {
+      const run = call as (options: unknown) => unknown
+      for (const value of [undefined, ...odd]) {
+        if (where === 'memory' && (value === undefined || typeof value === 'object')) continue
+        await refused(where, () => run(value))
+      }
+      for (const [name, values] of Object.entries(wrong)) {
+        for (const value of values as unknown[]) {
+          await refused(
+            where,
+            () => run({ ...good, [name]: value }),
+            new RegExp(`the option ${name} must be .*, not `, 'u'),
+          )
+        }
+      }
+      await refused(where, () => run({ ...good, colour: 1 }), /there is no option colour; the options are /u)
+    })
+  }
+
+  it('of a server need no more than what is missing to be named', () =>
+    refused(
+      'serve',
+      () => serve({} as never),
+      /the option listen must be a transport, such as tcp\(\{ port \}\), not undefined$/u,
+    ))
+
+  it('that are undefined have their defaults', () => {
+    checkOptions('f', { a: optional(kinds.count) }, { a: undefined })
+    tcp({ port: 1, host: undefined as never })
+  })
+})
+
+spec('arguments that cannot be', (it) => {
+  const paths: Record<string, Call> = {
+    disk,
+    stateDirectory,
+    usersFile,
+    keptToken,
+    ownIdentity,
+    knownServers,
+    steerTasks,
+    serveControl,
+    askControl,
+    spool,
+    file,
+  }
+  for (const [where, call] of Object.entries(paths)) {
+    it(`of ${where} are named`, async () => {
+      for (const value of [undefined, null, 5, '', {}, [], Number.NaN])
+        await refused(where, () => (call as (path: unknown) => unknown)(value))
+    })
+  }
+
+  it('are named also behind the first one', async () => {
+    await refused('disk', () => disk('x', { segmentBytes: Number.NaN }), /the option segmentBytes must be/u)
+    await refused('disk', () => disk('x', null as never))
+    await refused('file', () => file('x', { name: 5 as never }), /the option name must be a string, not 5/u)
+    await refused('file', () => file(new URL('file:///x') as never), /give fileURLToPath\(url\)/u)
+    await refused('usersFile', () => usersFile('x', {} as never))
+    await refused('certificateNames', () => certificateNames({} as never))
+    await refused(
+      'knownServers',
+      () => knownServers('x', { pinned: 5 as never }),
+      /the option pinned must be a function/u,
+    )
+    await refused('openTasks', () => openTasks(undefined as never, 'x'))
+    await refused('steerTasks', () => steerTasks('x', { client: 5 as never }), /the option client must be a function/u)
+    await refused('spool', () => spool('x', undefined as never, 'a'), /the stream must be a stream of bytes/u)
+  })
+})
+
+spec('what is given to a client that it cannot take', (it) => {
+  const client = createClient({ to: memoryTransport(), user: 'alice' })
+  const add = client.uploads.add.bind(client.uploads) as (source: unknown, options?: unknown) => Promise<unknown>
+  const again = /write it to a file, and add file\(path\): an interrupted upload reads it again$/u
+
+  const sources: readonly (readonly [what: string, value: unknown, message: RegExp])[] = [
+    ['a path', './movie.mp4', /not "\.\/movie\.mp4"; write file\(path\) for the file of a path$/u],
+    ['a Buffer', Buffer.from('x'), again],
+    ['a Readable', Readable.from(['x']), again],
+    ['a stream of the web', new Blob(['x']).stream(), again],
+    ['a Blob', new Blob(['x']), again],
+    ['a generator', (async function* () {})(), again],
+    ['a URL', new URL('file:///x'), /write file\(fileURLToPath\(url\)\) for the file of a URL$/u],
+    ...[undefined, ...odd, { open: 5 }, { open() {} }].map(
+      (value) => [nameOf(value), value, /such as file\(path\), not /u] as const,
+    ),
+  ]
+  for (const [what, value, message] of sources) {
+    it(`as a source: ${what}`, () => refused('uploads.add', () => add(value), message))
+  }
+
+  it('with a source', async () => {
+    const source = memorySource('a', new Uint8Array())
+    for (const value of [null, 5, 'x', { name: 5 }, { digest: 'sha1' }, { nmae: 'b' }])
+      await refused('uploads.add', () => add(source, value))
+  })
+
+  it('as a message', async () => {
+    const send = client.send.bind(client) as (...args: unknown[]) => Promise<unknown>
+    for (const to of [undefined, 'bob', [], [5]])
+      await refused('client.send', () => send(to, 'x'), /the recipients must be/u)
+    for (const content of [undefined, 5, {}])
+      await refused('client.send', () => send(['bob'], content), /the content must be/u)
+    for (const options of [null, 5, { id: 'x' }, { id: new Uint8Array(3) }, { signal: 5 }, { colour: 1 }])
+      await refused('client.send', () => send(['bob'], 'x', options))
+    await refused('client.receive', () => client.receive(5 as never))
+  })
+
+  it('as ids of uploads', async () => {
+    for (const name of ['pause', 'resume', 'cancel', 'restore'] as const) {
+      for (const ids of [5, 'x', ['1'], [Number.NaN], [1.5], null, ...(name === 'cancel' ? [undefined] : [])])
+        await refused(`uploads.${name}`, () => (client.uploads[name] as (ids: unknown) => unknown)(ids))
+    }
+  })
+})
