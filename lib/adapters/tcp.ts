@@ -14,8 +14,8 @@ export interface TcpOptions {
   readonly port: number
 }
 
-/** What both of TCP and TLS take. */
-export const addressOptions = { host: optional(kinds.text), port: kinds.port } as const
+/** What both of TCP and TLS take. The address of a listener, which has `local` too, can be given as it is. */
+export const addressOptions = { host: optional(kinds.text), port: kinds.port, local: optional(kinds.flag) } as const
 
 /** Plain TCP. Throws OspError `usage` for options that cannot be. */
 export function tcp(options: TcpOptions): Transport {

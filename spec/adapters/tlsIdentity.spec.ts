@@ -83,7 +83,8 @@ spec('a certificate and a key that can’t be used', (it) => {
     assert.throws(() => tls({ port: 1, key: own.key }), usage(/give the certificate and its key/u))
   })
 
-  it('say that a port is none', () => assert.throws(() => tls({ port: -1 }), usage(/is not a TCP port/u)))
+  it('say that a port is none', () =>
+    assert.throws(() => tls({ port: -1 }), usage(/the option port must be a whole number from 0 to 65535, not -1$/u)))
 })
 
 spec('the identity that a directory keeps', (it) => {
