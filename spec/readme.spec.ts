@@ -17,7 +17,7 @@ spec('the README', (it) => {
       'npm ci && npm test',
       'ospd serve --data ./ospd-data',
       'osp send movie.mp4 notes.txt',
-      'osp tasks --why',
+      'osp tasks --all',
       'osp msg alice bob "hi"',
       'osp listen --count 1 --user alice',
       'osp who',
