@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, type Source, sourceOf, sourcesOf } from './support/source.ts'
 import { spec } from './support/spec.ts'
@@ -171,6 +171,20 @@ spec('the repository', (it) => {
 
   it('has a CHANGELOG that is open for what is not released', () => {
     assert.match(readFileSync(join(root, 'CHANGELOG.md'), 'utf8'), /^## \[Unreleased\]$/mu)
+  })
+
+  it('ships the licenses of the packages that are compiled into its commands', () => {
+    const parts = readdirSync(join(root, 'dist/bin/parts')).map((name) => join(root, 'dist/bin/parts', name))
+    const compiled = parts.flatMap((path) => [
+      ...readFileSync(path, 'utf8').matchAll(/^\s*\/\/ node_modules\/([^/\n]+)\//gmu),
+    ])
+    const licenses = readFileSync(join(root, 'dist/bin/LICENSES.txt'), 'utf8')
+    const names = new Set(compiled.map(([, name = '']) => name))
+    assert.ok(names.has('yargs'), 'the compiled packages are not found')
+    assert.deepEqual(
+      [...names].filter((name) => !licenses.includes(`\n${name}\n\n`) && !licenses.startsWith(`${name}\n\n`)),
+      [],
+    )
   })
 
   it('names no place that a package was downloaded from', () => {
