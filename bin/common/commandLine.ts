@@ -6,34 +6,36 @@ import type { Command, Program } from './program.ts'
 import { optional, path, type Settings } from './settings.ts'
 import { UsageError } from './usage.ts'
 
-/** What the arguments of a program ask for. */
+/** The action that the arguments of a program request. */
 export type Request =
   | { readonly asks: 'version' }
   | { readonly asks: 'completion' }
-  /** The help of a command, or of the whole program. */
+  /** Help for `command`, or for the whole program. */
   | { readonly asks: 'help'; readonly command?: Command }
   | {
       readonly asks: 'run'
       readonly command: Command
-      /** What each flag was set to, the last time if it was repeated: `true` or `false` for a switch without a value. */
+      /**
+       * The value of each flag, and the last value of a repeated flag. A switch without a value is `true` or `false`.
+       */
       readonly flags: Readonly<Record<string, string | boolean>>
       readonly operands: readonly string[]
     }
 
 const config = optional(path, { describe: 'a JSON file with settings under the names of their flags' })
 
-/** The settings that a command takes, `--config` included. */
+/** Returns the settings that a command accepts, including `--config`. */
 export const settingsOf = (command: Command): Settings => ({ ...command.settings, config })
 
-/** Flags that every command takes besides its settings. */
+/** Flags that every command accepts in addition to its settings. */
 const common = { help: { alias: 'h' }, version: {} } as const
 
-/** Commands that every program has besides its own. */
+/** Commands that every program has in addition to its own. */
 const extra = ['completion', 'help']
 
 /**
- * The arguments of this process, as `pathText` writes them. Node puts U+FFFD in the place of bytes that are not UTF-8: as the name of
- * a file that would be another file's. Throws UsageError where it cannot be told what was typed.
+ * Returns the arguments of this process, encoded as by `pathText`. Node replaces bytes that are not UTF-8 with U+FFFD,
+ * and the result can be the name of another file. Throws UsageError if the original bytes cannot be read.
  */
 export function typedArguments(): readonly string[] {
   const args = process.argv.slice(2)
@@ -42,7 +44,7 @@ export function typedArguments(): readonly string[] {
   const bytes = bytesOfArguments(args.length)
   if (bytes?.every((arg, at) => arg.toString() === args[at])) return bytes.map(pathText)
   const arg = args.find((arg) => arg.includes('\uFFFD'))
-  throw new UsageError(`the bytes of the argument ${arg} cannot be read, since /proc is not there; write it in UTF-8`)
+  throw new UsageError(`cannot read the bytes of the argument ${arg}: /proc is not available; write it in UTF-8`)
 }
 
 function bytesOfArguments(count: number): readonly Buffer[] | undefined {
@@ -61,7 +63,7 @@ function bytesOfArguments(count: number): readonly Buffer[] | undefined {
   }
 }
 
-/** Throws UsageError for an argument that is not UTF-8 where text is wanted. */
+/** Throws UsageError if an argument that must be text is not UTF-8. */
 function checkText(command: Command, flags: Readonly<Record<string, string | boolean>>, operands: readonly string[]) {
   const values = Object.entries(flags).map(([name, value]) => [`--${name}`, value] as const)
   const words = command.takesPaths ? [] : operands.map((operand) => ['the argument', operand] as const)
@@ -71,8 +73,8 @@ function checkText(command: Command, flags: Readonly<Record<string, string | boo
 }
 
 /**
- * Reads the arguments of a program. Every operand and every value is a string, exactly as it was typed. A word that begins with a
- * dash is a flag, except `-` alone and everything after `--`. Throws UsageError.
+ * Parses the arguments of a program. Every operand and every value is a string, exactly as typed. A word that begins
+ * with a dash is a flag, except `-` itself and every word after `--`. Throws UsageError.
  */
 export function readCommandLine({ commands }: Program, args: readonly string[]): Request {
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))
@@ -98,7 +100,7 @@ export function readCommandLine({ commands }: Program, args: readonly string[]):
   throw new UsageError(unknownName('command', word, [...names, '--version']))
 }
 
-/** The command that `help NAME` asks about; none for `help` alone. */
+/** Returns the command that `help NAME` names; none for `help` alone. */
 function helped(commands: readonly Command[], [name, more]: readonly string[]): { readonly command?: Command } {
   if (more !== undefined) throw new UsageError(`help takes one COMMAND, not ${more} as well`)
   if (name === undefined || extra.includes(name)) return {}
@@ -113,7 +115,7 @@ function tokensOf(args: readonly string[], settings: Settings) {
     name,
     { type: placeholder === undefined ? 'boolean' : 'string', ...(alias !== undefined && { short: alias }) } as const,
   ])
-  // Not strict, since its messages are not for users; what is wrong is found in the tokens.
+  // Not strict: the messages of parseArgs are not written for users. `flagOf` rejects invalid tokens.
   const how = { options: Object.fromEntries(options), strict: false, allowPositionals: true, tokens: true } as const
   return parseArgs({ args: [...args], ...how }).tokens
 }
@@ -146,13 +148,13 @@ function flagOf({ name, rawName, value, inlineValue }: OptionToken, settings: Se
   if (!flag) {
     const switched = name.startsWith('no-') && value === undefined ? shapeOf(name.slice(3), settings) : undefined
     if (switched && switched.placeholder === undefined) return [name.slice(3), false]
-    const hint = /^--?\p{L}/u.test(rawName) ? '' : '; a word that begins with a dash goes after --'
+    const hint = /^--?\p{L}/u.test(rawName) ? '' : '; put an operand that begins with a dash after --'
     throw new UsageError(unknownFlag(rawName, settings) + hint)
   }
   if (flag.placeholder === undefined) return [name, value ?? true]
   if (value === undefined) throw new UsageError(`${rawName} takes ${flag.takes}`)
   if (inlineValue || value === '-' || !value.startsWith('-')) return [name, value]
-  throw new UsageError(`${rawName} takes ${flag.takes}; if that begins with a dash, write --${name}=${value}`)
+  throw new UsageError(`${rawName} takes ${flag.takes}; if the value begins with a dash, write --${name}=${value}`)
 }
 
 function shapeOf(name: string, settings: Settings): Shape | undefined {

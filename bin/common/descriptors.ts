@@ -1,9 +1,12 @@
 import { closeSync, openSync, readFileSync } from 'node:fs'
 
-/** File descriptors that a program needs to read its own modules, and to work. */
+/** The minimum number of file descriptors that a program needs to load its modules and to run. */
 export const leastDescriptors = 128
 
-/** How many file descriptors this process may have; `undefined` if the system does not tell. Node raises the soft limit to the hard one. */
+/**
+ * Returns the maximum number of file descriptors of this process, or `undefined` if the system does not report it. Node
+ * raises the soft limit to the hard limit.
+ */
 export function descriptorLimit(): number | undefined {
   const text = limitText()
   const limit = Number(text)
@@ -21,13 +24,13 @@ function limitText(): string | undefined {
   }
 }
 
-/** Whether an error says that no file descriptor is left to this process, or to the system. */
+/** Returns whether an error means that this process or the system has run out of file descriptors. */
 export function isOutOfDescriptors(error: unknown): boolean {
   const { code } = (error ?? {}) as NodeJS.ErrnoException
   return code === 'EMFILE' || code === 'ENFILE'
 }
 
-/** Whether a file can be opened now: if not, no connection can be accepted either. */
+/** Returns whether a file descriptor is available. Without one, no connection can be accepted either. */
 export function hasDescriptors(): boolean {
   try {
     closeSync(openSync('/dev/null', 'r'))

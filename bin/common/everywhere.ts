@@ -1,10 +1,10 @@
 import { duration, optional, path, pem, place, setting, switched, text, type Values } from './settings.ts'
 
-/** How long a command goes on without a server that takes what it has to do. */
+/** Defines `--retry-for`: how long a command retries while no server accepts its work. */
 export const retryFor = (fallback: string) =>
-  setting(duration, fallback, { describe: 'how long an unreachable or refusing server is tried' })
+  setting(duration, fallback, { describe: 'how long to retry if the server is unreachable or refuses' })
 
-/** What a command has somebody wait for who looks on. */
+/** The default of `--retry-for` for a command whose user waits for the result. */
 export const interactiveRetryFor = '10s'
 
 /** The settings that every command of `osp` takes. */

@@ -7,14 +7,14 @@ import { OspError } from 'ospd'
 
 /** Content that a command reads from stdin. */
 export interface Input extends AsyncIterable<Buffer> {
-  /** Ends the reading. */
+  /** Stops reading. */
   destroy(): void
 }
 
 /**
- * stdin as content to be sent. Reading rejects with OspError `source-unreadable` if stdin is closed or cannot be read to its end,
- * or if the terminal hangs up meanwhile: the hang-up ends the program that writes to the pipe as well, perhaps before its last
- * byte.
+ * Returns stdin as content to send. Reading rejects with OspError `source-unreadable` if stdin is closed, if it cannot
+ * be read to its end, or if the terminal hangs up meanwhile. The hang-up also ends the program that writes to the pipe,
+ * possibly before its last byte.
  */
 export function readInput(): Input {
   let stream: Readable | undefined
@@ -27,7 +27,7 @@ export function readInput(): Input {
     async *[Symbol.asyncIterator]() {
       if (isEnded) return
       if (isClosed(0)) {
-        throw unreadable('it is closed, or is /dev/null opened for writing; to send nothing, give "< /dev/null"')
+        throw unreadable('it is closed, or is /dev/null opened for writing; to send empty content, use "< /dev/null"')
       }
       stream = streamOf()
       let isHungUp = false
@@ -38,19 +38,22 @@ export function readInput(): Input {
       if (isatty(2)) process.once('SIGHUP', hangUp)
       try {
         for await (const part of stream) yield part as Buffer
-        // A signal that came together with the end is told after it.
+        // Node delivers a signal that arrives together with the end of the stream after that end.
         await setImmediate()
       } catch (error) {
         if (!isHungUp) throw unreadable((error as Error).message)
       } finally {
         process.off('SIGHUP', hangUp)
       }
-      if (isHungUp) throw unreadable('the terminal has hung up, and its end may be missing')
+      if (isHungUp) throw unreadable('the terminal hung up, and the end of the input may be missing')
     },
   }
 }
 
-/** Node has an empty stream in the place of what it does not know, such as a directory or a block device. */
+/**
+ * Opens stdin. Node provides an empty stream for a file of a type that it does not support, such as a directory or a
+ * block device.
+ */
 function streamOf(): Readable {
   const { stdin } = process
   const isKnown = stdin instanceof Socket || (stdin as unknown) instanceof ReadStream
@@ -62,14 +65,15 @@ function unreadable(reason: string): OspError {
 }
 
 /**
- * Whether stdin or stdout was closed when the process began. Node opens /dev/null for reading and writing in its place; a shell
- * opens it for one of the two. (Some programs start others with such a /dev/null: Python with DEVNULL, Node with `ignore`.)
+ * Returns whether stdin or stdout was closed when the process started. Node replaces a closed descriptor with
+ * /dev/null, opened for reading and writing. A shell opens /dev/null for one of the two. (Some programs start others
+ * with a read-write /dev/null as well: Python with DEVNULL, Node with `ignore`.)
  */
 export function isClosed(fd: 0 | 1): boolean {
   try {
     const { rdev } = fstatSync(fd)
     if (rdev === 0 || rdev !== statSync('/dev/null').rdev) return false
-    // It can do what the other one is for.
+    // Succeeds only on a descriptor that is open for both reading and writing.
     const byte = Buffer.alloc(1)
     if (fd === 0) writeSync(fd, byte)
     else readSync(fd, byte)

@@ -1,18 +1,21 @@
 import { isatty } from 'node:tty'
 import { exitCodes } from './exitCodes.ts'
 
-/** Whether this process goes on after SIGHUP: no terminal that hangs up is the user's way to it. */
+/** Returns whether this process continues after SIGHUP: neither stdin nor stdout is a terminal. */
 const outlivesTerminal = () => !isatty(0) && !isatty(1)
 
 /**
- * Ignores SIGHUP if neither stdin nor stdout is a terminal. `nohup` sets the signal to be ignored and redirects both, but Node
- * resets each ignored signal when it starts.
+ * Ignores SIGHUP if neither stdin nor stdout is a terminal. `nohup` ignores the signal and redirects both, but Node
+ * resets ignored signals when it starts.
  */
 export function ignoreHangup(): void {
   if (outlivesTerminal()) process.on('SIGHUP', () => {})
 }
 
-/** The first Ctrl-C interrupts; a second one ends the process at once. So does SIGTERM, and SIGHUP of a terminal. */
+/**
+ * Calls `interrupt` at the first Ctrl-C, and ends the process at the second one. SIGTERM counts as Ctrl-C, and so does
+ * SIGHUP on a terminal.
+ */
 export function onInterrupt(interrupt: () => void): Disposable {
   let times = 0
   const interrupted = () => {

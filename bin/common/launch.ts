@@ -3,13 +3,13 @@ import { descriptorLimit, isOutOfDescriptors, leastDescriptors } from './descrip
 import type { Program } from './program.ts'
 
 /**
- * Runs a program. Its modules are read only if there are file descriptors for that: Node reads many of them at once, and
- * ends with a stack trace where it cannot.
+ * Runs a program. Loads its modules only if there are enough file descriptors: Node opens many modules at once, and
+ * ends with a stack trace if that fails.
  */
 export async function launch(name: string, load: () => Promise<{ readonly program: Program }>): Promise<void> {
   const limit = descriptorLimit()
   if (limit !== undefined && limit < leastDescriptors) {
-    return fail(name, `this process may have ${limit} files open and needs ${leastDescriptors} or more`)
+    return fail(name, `this process can open ${limit} files and needs at least ${leastDescriptors}`)
   }
   try {
     const { main } = await import('./program.ts')
@@ -17,7 +17,7 @@ export async function launch(name: string, load: () => Promise<{ readonly progra
     await main(program)
   } catch (error) {
     if (!isOutOfDescriptors(error)) throw error
-    fail(name, 'no file descriptor is left to this process')
+    fail(name, 'this process has no file descriptor left')
   }
 }
 
@@ -26,6 +26,6 @@ function fail(name: string, what: string): void {
   try {
     writeSync(2, `${name}: ${what}; raise the limit (ulimit -n 1024)\n`)
   } catch {
-    // The exit code says it.
+    // The exit code reports the failure.
   }
 }

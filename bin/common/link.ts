@@ -1,27 +1,27 @@
 import type { Client, OspError } from 'ospd'
 import type { TokenSource } from './token.ts'
 
-/** Tells the user how the link to the server fares. */
+/** Reports the state of the link to the user. */
 export interface LinkReporter {
-  /** The first try to connect has neither led to a link nor failed for a while. */
+  /** The first attempt to connect has neither succeeded nor failed for a while. */
   connecting(): void
-  /** There is no link; the next try is in `retryMs`. */
+  /** There is no link; the next attempt is in `retryMs`. */
   waiting(why: OspError, retryMs: number): void
   online(): void
   /** The server has refused this client for good, or was tried for long enough; `advice` says what helps, if it can. */
   gaveUp(why: OspError, advice?: string): void
 }
 
-/** How long a client may connect before its user is told what it waits for. */
+/** How long a client connects before its user sees what it waits for. */
 const silentMs = 1_500
 
-/** Calls `tell` unless what is done has ended by then. */
+/** Calls `tell` after `soonMs`, unless the returned object is disposed of before. */
 export function unlessSoon(tell: () => unknown, soonMs: number = silentMs): Disposable {
   const timer = setTimeout(tell, soonMs)
   return { [Symbol.dispose]: () => clearTimeout(timer) }
 }
 
-/** `token` is what the client lets itself in by. */
+/** Reports the link of a client that logs in with `token`. */
 export function watchLink(
   client: Pick<Client, 'on'>,
   token: TokenSource,

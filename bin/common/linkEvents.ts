@@ -39,7 +39,7 @@ export class LinkEvents implements LinkReporter {
     this.#emit = emit
   }
 
-  /** A program that wants to know earlier than by `waiting` has a clock. */
+  /** Does nothing: a program that must know before `waiting` can set a timer. */
   connecting(): void {}
 
   waiting({ code, message: text }: OspError, retryMs: number): void {

@@ -10,21 +10,23 @@ export interface LinkLinesOptions {
   readonly say: Say
   /** The server's address. */
   readonly server: string
-  /** How long it is tried. */
+  /** How long the client retries. */
   readonly retryForMs: number
-  /** Say nothing but that it is given up. */
+  /** Print only that the client gave up. */
   readonly quiet: boolean
 }
 
-/** What a command waits for, why, how long it goes on, and how to change that. */
+/** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */
 export function waitsFor({ server, retryForMs }: Pick<LinkLinesOptions, 'server' | 'retryForMs'>, why: string): string {
   return `waiting for ${server}: ${why}; gives up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
-/** Tells in lines for people how the link fares. */
+/** Prints the state of the link as lines for people. */
 export class LinkLines implements LinkReporter {
   readonly #options: LinkLinesOptions
-  /** What was said last about a missing link: it is said once, however often it is tried. */
+  /**
+   * The kind of the last line about a missing link. Each kind is printed once, regardless of the number of attempts.
+   */
   #waitingSince: 'answer' | 'link' | 'refusal' | undefined
 
   constructor(options: LinkLinesOptions) {
@@ -37,7 +39,7 @@ export class LinkLines implements LinkReporter {
   }
 
   waiting(why: OspError, retryMs: number): void {
-    // It was said already that there is no answer.
+    // A line has already reported the missing answer.
     if (this.#waitingSince === 'answer' && why.code === 'timed-out') return
     const about = away.includes(why.code) ? 'link' : 'refusal'
     if (this.#waitingSince === about) return
@@ -46,7 +48,7 @@ export class LinkLines implements LinkReporter {
   }
 
   online(): void {
-    // What a slow link prints next says as much.
+    // After a slow answer the next output of the command shows that it is connected.
     if (this.#waitingSince && this.#waitingSince !== 'answer') this.#hint(`connected to ${this.#options.server}`)
     this.#waitingSince = undefined
   }
@@ -61,9 +63,9 @@ export class LinkLines implements LinkReporter {
     if (!this.#options.quiet) this.#options.say(text, 'yellow')
   }
 
-  /** What the line begins with already is not said twice. */
+  /** Removes the start of the message, which the line already contains. */
   #reason({ code, message }: OspError): string {
     const reason = message.replace(`cannot connect to ${this.#options.server}: `, '')
-    return code === 'malformed' ? `${reason}; perhaps another program than ospd listens there` : reason
+    return code === 'malformed' ? `${reason}; a program other than ospd may be listening there` : reason
   }
 }

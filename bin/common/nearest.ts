@@ -1,10 +1,15 @@
-/** A sentence that says that `name` is unknown, with the known name if one is so near that it was probably meant. */
+/**
+ * Returns a sentence that says that `name` is unknown. Suggests the most similar known name if it was probably meant.
+ */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
   const meant = nearest(name, known)
   return `unknown ${what} ${name}${meant === undefined ? '' : `; did you mean ${meant}?`}`
 }
 
-/** The known name that takes the fewest changes, if these are at most a third of its letters. Dashes in front do not count. */
+/**
+ * Returns the known name with the fewest differences, if these are at most a third of its letters. Ignores leading
+ * dashes.
+ */
 function nearest(name: string, known: readonly string[]): string | undefined {
   const typed = bare(name)
   const near = known.flatMap((candidate) => {
@@ -18,8 +23,8 @@ function nearest(name: string, known: readonly string[]): string | undefined {
 const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
 
 /**
- * Letters to add, remove, replace, or to swap with their neighbour (optimal string alignment distance). A missing end costs
- * little, since flags are often shortened.
+ * Returns the number of letters to insert, delete, replace or transpose (optimal string alignment distance). A missing
+ * end costs little, since flags are often abbreviated.
  */
 function changesBetween(from: string, to: string): number {
   if (from.length > 1 && to.startsWith(from)) return (to.length - from.length) / 100

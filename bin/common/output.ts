@@ -6,15 +6,15 @@ import { printable } from './printable.ts'
 import type { Styles } from './style.ts'
 import { UsageError } from './usage.ts'
 
-/** How long the end of a process waits for a reader of its log, or of results after an interruption. */
+/** How long an ending process waits for the reader of its log and, after an interrupt, of its results. */
 export const readerMs = 1_000
 
-/** Bytes that may wait for a slow reader of stderr. Further lines are dropped and counted. */
+/** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
 /**
- * stdout or stderr. An error of a write reaches its callback and nothing else: it ends no process. A write to a file is
- * complete or has failed, while Node's own streams pass over a write that the disk took in part.
+ * Writes to stdout or stderr. A write error goes to its callback only and never ends the process. A write to a file
+ * either completes or fails, whereas Node's streams ignore a partial write.
  */
 class Output {
   readonly #fd: 1 | 2
@@ -34,7 +34,7 @@ class Output {
     return this.#stream.writableLength
   }
 
-  /** Calls `done` when the system has taken the whole text, or with the reason why not. */
+  /** Calls `done` when the system has accepted the whole text, or with the error. */
   write(text: string | Buffer, done: (error?: NodeJS.ErrnoException) => void): void {
     const stream = this.#stream
     this.#unfinished++
@@ -46,7 +46,7 @@ class Output {
     else this.#toFile(text, ended)
   }
 
-  /** Resolves when each write has been taken or has failed. */
+  /** Resolves when every write has completed or failed. */
   async drained(): Promise<void> {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }
@@ -65,19 +65,23 @@ class Output {
   }
 }
 
-/** Lines on stderr. A line that cannot be written is dropped and counted, and the next one that can be says how many. */
+/**
+ * Writes lines to stderr. A line that cannot be written is dropped and counted. The next line that can be written says
+ * how many.
+ */
 class ErrorLines {
   readonly #output = new Output(2)
   #dropped = 0
-  /** A line that says how many lines were dropped before it. */
-  describeDropped = (count: number) => `${count === 1 ? '1 line' : `${count} lines`} before this could not be written`
+  /** Returns the line that reports how many lines were dropped before it. */
+  describeDropped = (count: number) =>
+    `${count === 1 ? '1 line' : `${count} lines`} before this one could not be written`
 
   write(line: string): void {
     if (this.#output.waitingBytes > mostWaitingBytes) this.#dropped++
     else this.#put([line])
   }
 
-  /** Resolves when each line has been written or was dropped. */
+  /** Resolves when every line has been written or dropped. */
   drained(): Promise<void> {
     return this.#output.drained()
   }
@@ -95,7 +99,7 @@ class ErrorLines {
 
 export const stderr = new ErrorLines()
 
-/** Resolves when that is done or the time is over, with whether it is done. */
+/** Resolves with true when `done` resolves, or with false after `mostMs`. */
 export async function within(mostMs: number, done: Promise<void>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<boolean>((resolve) => {
@@ -121,9 +125,9 @@ export function sayer(note: (line: string) => void, styles: Styles): Say {
   return (text, colour) => note(`${styles[colour]('osp:')} ${printable(text)}`)
 }
 
-/** Writes results to stdout. After the first one that cannot be written it writes none. */
+/** Writes results to stdout. Stops after the first write that fails. */
 export class Results {
-  /** Resolves when nothing can be printed any more. */
+  /** Resolves when a write has failed. */
   readonly broken: Promise<void>
   readonly #output = new Output(1)
   #failure: NodeJS.ErrnoException | undefined
@@ -135,20 +139,20 @@ export class Results {
     })
   }
 
-  /** Why not everything was printed; `undefined` if it was, or still can be. */
+  /** The reason why results are missing, or `undefined`. */
   get failure(): string | undefined {
     if (!this.#failure) return undefined
     const { code, message } = this.#failure
     const isGone = code === 'EPIPE' || code === 'ECONNRESET'
-    return `not all results could be printed: ${isGone ? 'their reader is gone' : message}`
+    return `not all results could be printed: ${isGone ? 'the reader closed the pipe' : message}`
   }
 
-  /** Whether the reader has yet to take some of it. */
+  /** Whether some results still wait for the reader. */
   get pending(): boolean {
     return this.#output.waitingBytes > 0
   }
 
-  /** A path in it has its own bytes again. */
+  /** Writes a line, with the original bytes of the paths in it. */
   line(line: string): void {
     void this.#put(pathBytes(`${line}\n`))
   }
@@ -158,7 +162,7 @@ export class Results {
     this.line(jsonLine(event))
   }
 
-  /** Resolves when the system has taken the line, with whether it has. */
+  /** Writes a line. Resolves with whether the system has accepted it. */
   written(line: string): Promise<boolean> {
     return this.#put(`${line}\n`)
   }
@@ -173,7 +177,7 @@ export class Results {
     })
   }
 
-  /** Resolves when each line has been written or has failed. */
+  /** Resolves when every line has been written or has failed. */
   drained(): Promise<void> {
     return this.#output.drained()
   }
@@ -184,13 +188,15 @@ export class Results {
   }
 }
 
-/** Throws UsageError if stdout is closed, for a command whose results are `lost` for good if they are not printed. */
+/** Throws UsageError if stdout is closed. `lost` names the results that would be lost. */
 export function checkStdout(lost: string): void {
   if (!isClosed(1)) return
-  throw new UsageError(`stdout is closed, or is /dev/null opened for reading: ${lost} cannot be printed; open it`)
+  throw new UsageError(
+    `stdout is closed, or is /dev/null opened for reading: ${lost} cannot be printed; redirect it to a file or a pipe`,
+  )
 }
 
-/** What every command prints its results by. */
+/** The output of results, shared by all commands. */
 export const results = new Results()
 
 /** An event as a JSON object. JSON leaves some characters raw that could steer a terminal. */

@@ -16,7 +16,7 @@ export interface Command<S extends Settings = Settings> {
   readonly name: string
   /** What stands behind the name in the help, as `FILE...`. */
   readonly operands: string
-  /** Operands are paths, which need not be UTF-8. */
+  /** Set if the operands are paths, which need not be UTF-8. */
   readonly takesPaths?: true
   readonly describe: string
   readonly settings: S
@@ -47,11 +47,11 @@ export async function main(program: Program): Promise<void> {
   await leave(program, code)
 }
 
-/** Ends the process when what it has printed is written. Results that could not be written are a failure. */
+/** Ends the process after its output is written. Results that cannot be written make the command fail. */
 async function leave({ name }: Program, code: number): Promise<void> {
   process.exitCode = code
   const isHurried = code === exitCodes.interrupted
-  // Without a limit, as a reader such as `less` takes its time; a signal ends the process meanwhile.
+  // No time limit, since a reader such as `less` can take long. A signal still ends the process.
   const printed = isHurried ? await within(readerMs, results.drained()) : await results.drained().then(() => true)
   if (results.failure !== undefined) {
     errorLine(`${name}: ${results.failure}`)
@@ -63,7 +63,7 @@ async function leave({ name }: Program, code: number): Promise<void> {
 
 async function start(program: Program): Promise<number> {
   const args = typedArguments()
-  // The completion script asks so, with the words that were typed so far.
+  // The completion script passes this flag and the words typed so far.
   if (args[0] === '--get-yargs-completions') return print(await completions(program, args.slice(1)))
   const request = readCommandLine(program, args)
   if (request.asks === 'version') return print(version())
@@ -75,13 +75,16 @@ async function start(program: Program): Promise<number> {
   return await command.run(values, operands)
 }
 
-/** Prints a text and a line end to stdout; returns the exit code. */
+/** Prints a text and a newline to stdout. Returns the exit code. */
 function print(text: string): number {
   results.line(text)
   return exitCodes.done
 }
 
-/** yargs prints the help and completes words; `readCommandLine` reads what was typed. With `command`, only about that one. */
+/**
+ * Returns the yargs parser that prints help and completes words, for `command` or for the whole program.
+ * `readCommandLine` parses the arguments.
+ */
 function parserOf(program: Program, command?: Command): Argv {
   const { name, describe, commands } = program
   const parser = yargs([])
@@ -103,13 +106,13 @@ function parserOf(program: Program, command?: Command): Argv {
     .epilogue(`${name} COMMAND --help tells more about a command.`)
 }
 
-/** The words that can come next, one a line, after those that were typed. */
+/** Returns the possible next words after `words`, one on each line. */
 async function completions(program: Program, words: readonly string[]): Promise<string> {
   const command = program.commands.find(({ name }) => words.includes(name))
   return (await parserOf(program, command).getCompletion([...words])).join('\n')
 }
 
-/** The script that makes a shell ask for completions. */
+/** Returns the completion script for the shell. */
 function completionScript(program: Program): Promise<string> {
   const parser = parserOf(program)
   return new Promise((resolve) => void parser.parse(['completion'], {}, (_error, _argv, output) => resolve(output)))
@@ -155,16 +158,21 @@ function report({ name, prefix, commands }: Program, first: string | undefined, 
     return exitCodes.failed
   }
   const variable = `${prefix}_DEBUG`
-  errorLine(`${name}: this is a bug in ${name} ${version()}: ${printable(message)} (${variable}=1 prints where)`)
+  errorLine(
+    `${name}: this is a bug in ${name} ${version()}: ${printable(message)} (${variable}=1 prints the stack trace)`,
+  )
   if (process.env[variable]) errorLine(stackOf(cause).split('\n').map(printable).join('\n'))
   return exitCodes.failed
 }
 
-/** What has caused an error first. */
+/** Returns the root cause of an error. */
 const rootOf = (error: unknown): unknown =>
   error instanceof OspError && error.cause !== undefined ? rootOf(error.cause) : error
 
-/** Errors of the operating system and of the database have a code; those of Node that begin so are about wrong calls. */
+/**
+ * Returns whether an error is a bug. Errors of the operating system and of the database have a code. Node's codes that
+ * begin with ERR_ report wrong calls.
+ */
 function isBug(cause: unknown): boolean {
   if (cause instanceof OspError) return false
   const { code = 'ERR_' } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {}

@@ -6,7 +6,7 @@ import { UsageError } from './usage.ts'
 
 /** Where values come from besides the defaults. */
 export interface Given {
-  /** What the flags were set to. */
+  /** The values of the flags. */
   readonly flags: Readonly<Record<string, string | boolean>>
   readonly env: Readonly<Record<string, string | undefined>>
   /** What stands before the names of the program's environment variables, as `OSP`. */

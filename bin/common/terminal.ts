@@ -1,20 +1,20 @@
 import { readFileSync } from 'node:fs'
 import type { ReadStream } from 'node:tty'
 
-/** What a program makes of its terminal while it has it. */
+/** How a program sets up and restores its terminal. */
 export interface TerminalUse {
-  /** Takes the terminal, at first and whenever the program comes to the foreground again. */
+  /** Sets up the terminal, initially and whenever the program returns to the foreground. */
   readonly take: () => void
-  /** Leaves the terminal as it was. */
+  /** Restores the terminal. */
   readonly restore: () => void
 }
 
-/** How often a program looks whether it has come to the foreground; a shell does not always say so. */
+/** How often a program checks whether it is in the foreground; a shell does not always send a signal. */
 const lookMs = 500
 
 /**
- * Uses the terminal while this program is in the foreground, until it is disposed of. Whatever stops or ends the program
- * (Ctrl-Z, a signal, a crash; not SIGKILL), the terminal is restored before.
+ * Uses the terminal while this program is in the foreground, until the returned object is disposed of. Restores the
+ * terminal before the program stops or ends (Ctrl-Z, a signal, a crash), except by SIGKILL.
  */
 export function useTerminal({ take, restore }: TerminalUse): Disposable {
   let isTaken = false
@@ -30,7 +30,8 @@ export function useTerminal({ take, restore }: TerminalUse): Disposable {
     isTaken = true
     take()
   }
-  // The last of several uses lets the signal do what it does by itself. A process that no shell watches is not stopped.
+  // The last listener raises the signal again for its default action. The system does not stop a process without a
+  // job-control shell.
   const leaveFor = (signal: NodeJS.Signals, listener: () => void) => {
     leave()
     process.off(signal, listener)
@@ -50,22 +51,28 @@ export function useTerminal({ take, restore }: TerminalUse): Disposable {
   }
 }
 
-/** Reads each key of a terminal as it is typed, or leaves the terminal to others. In the background either would stop this program. */
+/**
+ * Starts or stops reading single keys from the terminal. In the background, changing the mode would stop this program.
+ */
 export function readKeys(stdin: ReadStream, yes: boolean): void {
   if (isForeground()) stdin.setRawMode(yes)
   if (yes) stdin.resume()
   else stdin.pause()
 }
 
-/** Does what a terminal does at Ctrl-C or Ctrl-Z, unless it is raw: signals every program of this command line. */
+/** Signals every program of this command line, as a terminal outside raw mode does at Ctrl-C or Ctrl-Z. */
 export function signalAll(signal: 'SIGINT' | 'SIGTSTP'): void {
   process.kill(0, signal)
 }
 
-/** Whether the terminal is this process's: its group is the one that the terminal belongs to. Only Linux tells. */
+/**
+ * Returns whether this process is in the foreground process group of its terminal. Returns true on systems other than
+ * Linux.
+ */
 function isForeground(): boolean {
   try {
-    // After the name in brackets: state, parent, group, session, terminal, and the group that the terminal belongs to.
+    // Fields after the name in parentheses: state, parent, group, session, terminal, and the foreground group of the
+    // terminal.
     const text = readFileSync('/proc/self/stat', 'utf8')
     const [, , group, , , owner] = text.slice(text.lastIndexOf(')') + 2).split(' ')
     return group === owner

@@ -75,18 +75,21 @@ export class SetToken implements TokenSource {
     this.#reached = true
   }
 
-  /** Only what this side knows: the reason is the server's, and may have nothing to do with the token. */
+  /** Describes the token that was sent. The server gives the reason, which may have nothing to do with the token. */
   advice({ code }: OspError): string | undefined {
     if (code !== 'unauthorized' || !this.#reached || this.#from === undefined) return undefined
     const { 'tls-cert': certificate } = this.#values
-    const name = certificate === undefined ? '' : `; ${certificate} counts only for the user that it names, as --user`
+    const name =
+      certificate === undefined
+        ? ''
+        : `; ${certificate} is valid only for the user that it names; give that user as --user`
     return this.#tokenAdvice(this.#from) + name
   }
 
   #tokenAdvice(from: From): string {
-    if (from === 'variable') return `the token was that of ${tokenVariable}`
-    if (from === 'file') return `the token was that in ${this.#values['token-file']}`
-    if (from === 'kept') return `the token was the kept one; if another one is right, run ${loginLine(this.#values)}`
+    if (from === 'variable') return `the token came from ${tokenVariable}`
+    if (from === 'file') return `the token came from ${this.#values['token-file']}`
+    if (from === 'kept') return `the token was the stored one; to store another one, run ${loginLine(this.#values)}`
     const others = this.#values.user === undefined ? usersWithToken(this.#values) : []
     if (others.length > 0)
       return `no token was sent; you are logged in there as ${others.join(', ')}: give --user ${others[0]}`

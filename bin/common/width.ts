@@ -20,14 +20,14 @@ function widthOfGrapheme(grapheme: string): number {
   return width
 }
 
-/** The text in exactly `columns` columns: filled up with spaces, or with an ellipsis in the place of what is not kept. */
+/** Returns the text in exactly `columns` columns: padded with spaces, or truncated with an ellipsis. */
 export function fit(text: string, columns: number, keep: 'start' | 'end' = 'start'): string {
   const width = widthOf(text)
   const shown = width <= columns ? text : cut(text, columns, keep)
   return shown + ' '.repeat(Math.max(0, columns - Math.min(width, widthOf(shown))))
 }
 
-/** Of paths, the end is what tells them apart. */
+/** Truncates a text. A path keeps its end, which distinguishes it from others. */
 function cut(text: string, columns: number, keep: 'start' | 'end'): string {
   if (columns < 1) return ''
   const all = [...graphemes.segment(text)].map(({ segment }) => segment)
@@ -37,7 +37,7 @@ function cut(text: string, columns: number, keep: 'start' | 'end'): string {
     .join('')}`
 }
 
-/** The leading graphemes that take at most `columns` columns. */
+/** Returns the leading graphemes that fit into `columns` columns. */
 function begin(all: readonly string[], columns: number): string[] {
   let width = 0
   let count = 0

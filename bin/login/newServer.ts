@@ -9,7 +9,7 @@ import { stylesFor } from '../common/style.ts'
 import { checkWay } from '../common/tokenWay.ts'
 import { knownServersPath, transportOf, trustOf } from '../common/transport.ts'
 
-/** How long a server may take at least to show itself before a token is asked for. */
+/** The minimum time to wait for the server before the command asks for a token. */
 const leastShowMs = 10_000
 
 /**
@@ -58,7 +58,7 @@ async function isNew(values: Everywhere, server: SeenServer): Promise<boolean> {
   try {
     return (await pinnedFingerprint(knownServersPath(values), server)) === undefined
   } catch {
-    // The list cannot be read. Trusting by it says so.
+    // The list cannot be read; the trust check reports that.
     return false
   }
 }

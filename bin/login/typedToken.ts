@@ -54,7 +54,7 @@ async function typed(stdin: ReadStream, prompt: string, stop: AbortController, i
   stdin.setEncoding('utf8')
   const terminal = useTerminal({
     take() {
-      // Otherwise the terminal itself would show what is typed; also what is typed ahead of the question.
+      // Otherwise the terminal would echo the input, including input typed before the prompt.
       readKeys(stdin, true)
       process.stderr.write(isShown ? prompt + line.text : prompt)
     },
@@ -94,7 +94,7 @@ class TypedLine {
   }
 }
 
-/** The first line of stdin, of which no more is read than is needed. */
+/** Returns the first line of stdin. Reads no more than necessary. */
 async function firstLine(stdin: Input, signal: AbortSignal): Promise<string> {
   signal.addEventListener('abort', () => stdin.destroy(), { once: true })
   const decoder = new TextDecoder()

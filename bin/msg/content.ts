@@ -5,8 +5,8 @@ import { pathBytes } from 'ospd/node'
 const mostBytes = 64 * 1024
 
 /**
- * The content of a message from the operand TEXT, where `-` stands for all of stdin. Throws OspError `too-large`, and what reading
- * stdin throws.
+ * Returns the content of a message from the operand TEXT; `-` means all of stdin. Throws OspError `too-large`, and
+ * errors of reading stdin.
  */
 export async function contentOf(text: string, stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const content = text === '-' ? await readAll(stdin) : Buffer.from(pathBytes(text))
@@ -20,7 +20,7 @@ async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   for await (const part of stdin) {
     parts.push(part)
     bytes += part.length
-    // What is too much need not be read to its end.
+    // Content that is too long need not be read to its end.
     if (bytes > mostBytes) break
   }
   return Buffer.concat(parts)

@@ -45,7 +45,7 @@ export function barLine(state: BarState, columns: number, styles: Styles): strin
   return parts.filter((part) => part !== false).join(' '.repeat(gap))
 }
 
-/** What a bar shows, as a sentence. */
+/** Returns the state of a bar as a sentence. */
 export function progressLine({ title, done, size, bytesPerSecond, note }: BarState, { yellow }: Styles): string {
   const parts = [`${Math.floor(100 * fraction({ done, size }))}%`, formatPart(done, size)]
   if (note !== undefined) parts.push(note)

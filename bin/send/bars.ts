@@ -16,12 +16,12 @@ const clearBelow = '\u001B[J'
 const wrapOn = '\u001B[?7h'
 const wrapOff = '\u001B[?7l'
 
-/** How often a line tells how far all files are. */
+/** Interval of the progress lines. */
 const lineMs = 5_000
 
 /**
- * A line on stderr every five seconds that tells how far all files are. It takes the place of bars where another program may
- * write to the same terminal, as in `osp send a | sha256sum -c`: whole lines stay whole.
+ * Prints the progress of all files on stderr, a line every five seconds. Replaces the bars if another program may write
+ * to the same terminal, as in `osp send a | sha256sum -c`: whole lines do not overwrite each other.
  */
 export class ProgressLines implements Lines, Disposable {
   readonly #results: Results
@@ -47,7 +47,7 @@ export class ProgressLines implements Lines, Disposable {
   }
 }
 
-/** The bars on stderr, which has to be a terminal, with lines written above them. */
+/** Draws bars on stderr, which must be a terminal, and writes lines above them. */
 export class Bars implements Lines, Disposable {
   readonly #overview: Overview
   readonly #results: Results
@@ -91,28 +91,28 @@ export class Bars implements Lines, Disposable {
     for (const write of this.#above.splice(0)) write()
   }
 
-  /** Bars of the library, of which none is drawn yet. */
+  /** Creates the bars of the library without drawing them. */
   #createMulti(): MultiBar {
     const multi = new MultiBar({
       stream: process.stderr,
       format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
       clearOnComplete: true,
-      // Whatever ends the process, the cursor is there.
+      // The cursor stays visible even if the process is killed.
       hideCursor: false,
       linewrap: false,
       forceRedraw: true,
       gracefulExit: false,
-      // This class redraws; the library's own timer only has to stay out of the way.
+      // This class redraws; the timer of the library must not interfere.
       fps: 0.5,
     })
-    // Long lines are cut while bars are drawn, and at no other time: whatever ends the process, the terminal is as it was.
+    // Line wrapping is off only while bars are drawn, so that it is on however the process ends.
     multi.on('update-pre', () => process.stderr.write(wrapOff))
     multi.on('redraw-pre', () => this.#writeAbove())
     multi.on('update-post', () => process.stderr.write(wrapOn))
     return multi
   }
 
-  /** Removes the bars from the terminal, for as long as another program has it. */
+  /** Removes the bars while another program uses the terminal. */
   #clear(): void {
     this.#multi?.stop()
     this.#multi = undefined

@@ -12,7 +12,7 @@ export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pic
 
 /** What a command was asked to send. */
 export interface Candidates extends AsyncIterable<Found> {
-  /** Where names, or what is to be sent, come from while others are sent. */
+  /** The stream of names or content that is still being read while files are sent. */
   readonly input: Input | undefined
 }
 
@@ -27,7 +27,7 @@ export async function candidatesOf(
 ): Promise<Candidates> {
   const { recursive, as, 'files-from': from, from0 = false } = values
   if (as !== undefined && (files.length !== 1 || from !== undefined)) throw new UsageError('--as is for one FILE alone')
-  if (from0 && from === undefined) throw new UsageError('--from0 is about the names of --files-from; give both')
+  if (from0 && from === undefined) throw new UsageError('--from0 requires --files-from; give both')
   const stdin = files.includes('-') ? readInput() : undefined
   if (stdin && as === undefined) throw new UsageError('give what is read from stdin a name on the server by --as')
   const names = new Names()
@@ -53,7 +53,7 @@ export async function candidatesOf(
   }
 }
 
-/** The files that are named in a list. One that cannot be read further fails itself, under the name `list`. */
+/** Yields the files that a list names. A list that cannot be read further yields a failure under the name `list`. */
 async function* listed(
   list: string,
   paths: AsyncIterable<string>,

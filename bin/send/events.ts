@@ -6,7 +6,7 @@ const file = z.string().describe('the path as it was given; of a task that was t
 const name = z.string().describe('the name that it was sent under')
 const transferred = z
   .int()
-  .describe('bytes of content that this process sent and the server acknowledged, repeated ones included')
+  .describe('content bytes that this process sent and the server acknowledged, including repeated ones')
 
 /** What `osp send --json` prints, without `v`; docs/json.md is checked against it. */
 export const sendEvents = {
@@ -17,8 +17,8 @@ export const sendEvents = {
       name,
       storedName: z
         .string()
-        .describe('the name that it lies under on the server: another one than `name` where the server renames'),
-      replaced: z.boolean().describe('whether it took the place of a file that was stored under this name before'),
+        .describe('the name under which the server stores it; differs from `name` if the server renamed it'),
+      replaced: z.boolean().describe('whether it replaced a file that was stored under this name'),
       size: z.int().describe('bytes'),
       algorithm: z.enum(['sha256', 'md5', 'xxh128']).describe('of the digest'),
       digest: z.string().describe('of the whole file, in hexadecimal'),
@@ -57,11 +57,14 @@ export const sendEvents = {
       durable: z.int().describe('leading bytes that would survive a crash of the server'),
       size: z.int().describe('bytes of the file'),
       bytesPerSecond: z.int().nullable().describe('the rate of the last five seconds; null until it is known'),
-      leftMs: z.int().nullable().describe('milliseconds that the rest takes at this rate; null if that is unknown'),
+      leftMs: z
+        .int()
+        .nullable()
+        .describe('estimated milliseconds until the file is sent at this rate; null if unknown'),
     })
     .describe(
-      'A file has got further: at most once a second for each file, and not for files that take less than that. Missing ' +
-        'where the reader is too slow for them, and after `joined`.',
+      'The progress of a file, at most once a second for each file. Omitted for files that take less than a second, if ' +
+        'the reader is too slow, and after `joined`.',
     ),
   skipped: z.strictObject({ file, text }).describe('Something in a folder is nothing to send.'),
   refused: z
@@ -75,10 +78,12 @@ export const sendEvents = {
       unfinished: z
         .int()
         .describe('files that stay tasks: under way or waiting when the command ended, or `failed` for now'),
-      replaced: z.int().describe('those of them that took the place of another file'),
-      renamed: z.int().describe('those of them that were stored under another name'),
+      replaced: z.int().describe('stored files that replaced another file'),
+      renamed: z.int().describe('stored files that the server renamed'),
       size: z.int().describe('bytes of the stored files'),
-      transferred: z.int().describe('the same, of all files together'),
+      transferred: z
+        .int()
+        .describe('content bytes that this process sent and the server acknowledged, of all files together'),
       seconds: z.number().describe('how long it took'),
       exitCode: z.int().describe('the exit code that follows'),
     })

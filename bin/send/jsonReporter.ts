@@ -10,7 +10,7 @@ import type { Tally } from './tally.ts'
 export class JsonReporter extends LinkEvents implements Reporter {
   readonly #emit: (event: SendEvent) => void
   readonly #overview = new Overview()
-  /** What the last `progress` of each file said. */
+  /** The last `progress` event of each file. */
   readonly #told = new WeakMap<Task, string>()
 
   constructor(server: string, emit: (event: SendEvent) => void) {
@@ -61,7 +61,7 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#overview.end(task)
   }
 
-  /** Reports each file that has got further since the last call. */
+  /** Reports each file that has progressed since the last call. */
   progress(nowMs: number): void {
     this.#overview.measure(nowMs)
     for (const task of this.#overview.shown(nowMs)) {

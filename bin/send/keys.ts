@@ -7,8 +7,8 @@ const ctrlC = '\u0003'
 const ctrlZ = '\u001A'
 
 /**
- * Takes keys from a terminal on stdin: p pauses all uploads, or lets them go on; c cancels them, which it asks first; q leaves
- * them for later. `undefined` where stdin is no terminal.
+ * Handles keys from a terminal on stdin: p pauses or resumes all uploads; c cancels them after a confirmation; q leaves
+ * them for later. Returns `undefined` if stdin is not a terminal.
  */
 export function takeKeys(uploads: Uploads, say: Say): Disposable | undefined {
   const { stdin } = process

@@ -17,22 +17,22 @@ export async function openList(path: string): Promise<Input> {
   throw new UsageError(`--files-from ${path} is a directory; give a file with a name on each line`)
 }
 
-/** The longest name that is read; no path is as long. */
+/** Maximum length of a name. No path is as long. */
 const mostBytes = 64 * 1024
 
 const ends = { line: 0x0a, nul: 0 } as const
 
 /**
- * The names in a list as they come, each as `pathText` writes it. Each ends with a line end (of Unix or Windows), or with `from0`
- * with a NUL. Empty ones, and a byte order mark at the beginning, are left out. Throws OspError `usage` if the list is of another kind, and
- * `source-unreadable` if it cannot be read.
+ * Yields the names in a list as they arrive, each encoded as by `pathText`. A name ends with a newline (Unix or
+ * Windows), or with NUL if `from0` is set. Skips empty names and a leading byte order mark. Throws OspError `usage` if
+ * the list has another format, and `source-unreadable` if it cannot be read.
  */
 export async function* namesIn(list: AsyncIterable<Uint8Array>, from0 = false): AsyncGenerator<string> {
   let isFirst = true
   for await (const bytes of partsOf(list, from0 ? ends.nul : ends.line)) {
     const name = isFirst ? withoutMark(bytes) : bytes
     isFirst = false
-    if (name.includes(0)) throw new OspError('usage', 'its names end with NUL and not with a line end; give --from0')
+    if (name.includes(0)) throw new OspError('usage', 'its names end with NUL; add --from0')
     const shown = !from0 && name.at(-1) === 0x0d ? name.subarray(0, -1) : name
     if (shown.length > 0) yield pathText(shown)
   }

@@ -9,7 +9,7 @@ import type { Reporter } from './reporter.ts'
 import type { SendValues } from './settings.ts'
 import { TextReporter } from './textReporter.ts'
 
-/** How often the progress of each file is reported in JSON. */
+/** Interval of the `progress` events in JSON. */
 const progressMs = 1_000
 
 /** A reporter, and what has to be done when it has reported the end. */
@@ -19,7 +19,7 @@ export interface OpenReporter extends Disposable {
   readonly say: Say
 }
 
-/** Whether a program that reads stdout may write to the terminal too. */
+/** Returns whether the program that reads stdout may also write to the terminal. */
 function sharesTerminal(): boolean {
   try {
     const stdout = fstatSync(process.stdout.fd)
@@ -29,7 +29,10 @@ function sharesTerminal(): boolean {
   }
 }
 
-/** The reporter that was asked for; with bars where stderr is a terminal that no other program of the line writes to. */
+/**
+ * Returns the requested reporter. It draws bars if stderr is a terminal that no other program of the command line
+ * writes to.
+ */
 export function openReporter(values: SendValues, results: Results): OpenReporter {
   const { server, json, quiet, 'retry-for': retryForMs } = values
   const place = placeText(server)

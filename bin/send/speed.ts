@@ -1,23 +1,23 @@
-/** Samples are at least this many milliseconds apart. */
+/** Minimum interval between samples. */
 const everyMs = 100
-/** The speed is that of the last five seconds, or of the last two steps where a step takes longer than that. */
+/** The speed covers the last five seconds, or the last two steps if a step takes longer. */
 const overMs = 5_000
 const leastSteps = 2
-/** Less tells nothing. */
+/** A shorter span gives no meaningful speed. */
 const leastMs = 400
 
-/** The speed at which a count of bytes rises, also where it rises by large steps that are seconds apart. */
+/** Measures the rate at which a byte count rises, even if it rises in large steps seconds apart. */
 export class Speed {
-  /** The first count, then each at which it had risen. */
+  /** The first sample, then each sample with a higher count. */
   readonly #samples: { atMs: number; bytes: number }[] = []
   #nowMs = 0
 
-  /** Takes the count at `nowMs`. */
+  /** Adds the count at `nowMs`. */
   note(bytes: number, nowMs: number): void {
     this.#nowMs = nowMs
     const last = this.#samples.at(-1)
     if (last && (bytes === last.bytes || nowMs - last.atMs < everyMs)) return
-    // After a pause it is measured anew.
+    // The measurement restarts after a pause.
     if (this.bytesPerSecond === 0) this.#samples.length = 0
     this.#samples.push({ atMs: nowMs, bytes })
     while (this.#samples.length > leastSteps + 1 && nowMs - (this.#samples[1]?.atMs ?? nowMs) > overMs) {
@@ -25,7 +25,7 @@ export class Speed {
     }
   }
 
-  /** Bytes a second, or `undefined` as long as that is not known; 0 where the next step is long overdue. */
+  /** Returns bytes a second, `undefined` until the speed is known, or 0 if the next step is long overdue. */
   get bytesPerSecond(): number | undefined {
     const [first] = this.#samples
     const last = this.#samples.at(-1)

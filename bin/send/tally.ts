@@ -4,7 +4,7 @@ import { exitCodeOf, exitCodes } from '../common/exitCodes.ts'
 /** Counts what has become of the files, and knows the exit code. */
 export class Tally {
   stored = 0
-  /** Of the stored ones, those that took the place of another file, and those that got another name. */
+  /** Stored files that replaced another file, and stored files that the server renamed. */
   replaced = 0
   renamed = 0
   failed = 0

@@ -23,7 +23,7 @@ export interface TextOptions {
   /** What the bars are drawn from, if there are any. */
   readonly overview?: Overview | undefined
   readonly styles: Styles
-  /** The server's address, and how long it is tried. */
+  /** The server's address, and how long the client retries. */
   readonly server: string
   readonly retryForMs: number
   /** Say nothing but results and failures. */
@@ -42,7 +42,7 @@ export class TextReporter implements Reporter {
   readonly #link: LinkLines
   #gaveUp: OspError | undefined
   #notSent = 0
-  /** Of these, those that stay tasks. */
+  /** Files of `#notSent` that stay tasks. */
   #notSentTasks = 0
   #joined = false
 
@@ -82,7 +82,7 @@ export class TextReporter implements Reporter {
     const { path } = task
     overview?.end(task)
     lines.result(checksumLine(digest, terminal.results ? printable(path) : path))
-    if (storedName !== name) this.#hint(`${path}: renamed to ${storedName} on the server, which has a file ${name}`)
+    if (storedName !== name) this.#hint(`${path}: stored as ${storedName}, since the server already has ${name}`)
     if (replaced) this.#hint(`${path}: replaced the file ${storedName} on the server`)
   }
 
@@ -162,7 +162,7 @@ export class TextReporter implements Reporter {
     const begun = unfinished.filter(({ upload }) => upload.progress.acknowledged > 0)
     for (const { path, upload } of begun.slice(0, listed)) {
       const { acknowledged, size } = upload.progress
-      this.#say(`  ${path}: ${Math.floor((100 * acknowledged) / Math.max(size, 1))} % are there`, 'yellow')
+      this.#say(`  ${path}: ${Math.floor((100 * acknowledged) / Math.max(size, 1))} % is on the server`, 'yellow')
     }
     const more = unfinished.length - Math.min(begun.length, listed)
     if (more > 0) this.#say(`  ${files(more)}${begun.length > 0 ? ' more' : ''}`, 'yellow')
@@ -175,7 +175,7 @@ export class TextReporter implements Reporter {
 
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
 
-/** Of the stored files, how many replaced another one or got another name. */
+/** Returns how many stored files replaced another file or were renamed. */
 function outcomes({ replaced, renamed }: Tally): string {
   const parts = [replaced > 0 && `${replaced} replaced another file`, renamed > 0 && `${renamed} renamed`].filter(
     Boolean,

@@ -59,7 +59,7 @@ async function inFolder(path: string, name: string, entry: Entry): Promise<Found
   return stats.isFile() ? fileOr(path, name, stats) : { path, skipped: 'it is no regular file' }
 }
 
-/** What is in a folder, with names as `pathText` writes them. */
+/** Lists the entries of a folder, with names encoded as by `pathText`. */
 async function entriesOf(folder: string): Promise<Entry[]> {
   const entries = await readdir(pathBytes(folder), { withFileTypes: true, encoding: 'buffer' })
   return entries.map((entry) => ({
@@ -72,9 +72,9 @@ async function entriesOf(folder: string): Promise<Entry[]> {
 
 type Entry = Pick<Dirent, 'name' | 'isDirectory' | 'isFile' | 'isSymbolicLink'>
 
-/** The error of a file whose name cannot go to the server, and a way to send it. */
+/** Returns the error for a file whose name is not UTF-8. `way` says how to send the file. */
 function notUtf8(way: string): OspError {
-  return new OspError('bad-name', `its name is not UTF-8, as names on the server are; ${way}`)
+  return new OspError('bad-name', `its name is not UTF-8, which the server requires; ${way}`)
 }
 
 /** The error of a file whose name is that of another one in the same command. */

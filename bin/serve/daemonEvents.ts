@@ -4,13 +4,13 @@ export const daemonEvents = {
   reloading: {
     level: 'info',
     fields: ['signal'],
-    says: 'SIGHUP: with TLS, certificate and key are read again. The list of users is read at each change without it.',
+    says: 'The daemon received SIGHUP. With TLS it reads certificate and key again. It reads the list of users after each change without a signal.',
   },
   stopped: { level: 'info', fields: [], says: 'The daemon has ended.' },
   'log-dropped': {
     level: 'warn',
     fields: ['lines'],
-    says: 'The log could not be written for a while: so many lines before this one are missing.',
+    says: 'The log could not be written for a while. `lines` is the number of lines that are missing before this one.',
   },
   'no-control': {
     level: 'warn',
@@ -21,15 +21,15 @@ export const daemonEvents = {
     level: 'warn',
     fields: ['descriptors', 'links', 'uploads', 'text'],
     says:
-      'The process may have so few files open that fewer links and uploads are taken than are set; `links` and `uploads` are ' +
-      'how many.',
+      'The process cannot open enough files for the configured links and uploads; `links` and `uploads` are the reduced ' +
+      'limits.',
   },
   'descriptors-used-up': {
     level: 'error',
     fields: ['text'],
-    says: 'No file descriptor is left: the system refuses connections. Looked at every second, and logged once.',
+    says: 'No file descriptor is left, and the system refuses connections. Checked every second, logged once.',
   },
-  'descriptors-free': { level: 'info', fields: [], says: 'There are file descriptors again.' },
+  'descriptors-free': { level: 'info', fields: [], says: 'File descriptors are available again.' },
   insecure: {
     level: 'warn',
     fields: ['text'],

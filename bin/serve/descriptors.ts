@@ -3,15 +3,15 @@ import { hasDescriptors } from '../common/descriptors.ts'
 
 type Log = (entry: LogEntry) => void
 
-/** Those of the process itself, of records and messages, and of files that are open for a moment. */
+/** Descriptors for the process itself, for records and messages, and for files that are open briefly. */
 const ownDescriptors = 64
 
-/** The limits each of whose units takes a descriptor, with the part of them that it may have; links have the rest. */
+/** Limits whose units take one descriptor each, with their shares of the descriptors. Links get the rest. */
 const parts = { fileInstances: 1 / 4, parkedUploads: 1 / 16, refusedLinks: 1 / 16, handshakes: 1 / 8 } as const
 
 type Counted = Pick<Limits, keyof typeof parts | 'links'>
 
-/** The limits that fit into so many file descriptors: those in `limits` where all fit, else lower ones. */
+/** Returns limits that fit into this number of file descriptors: `limits` if they fit, otherwise lower ones. */
 export function withinDescriptors(limits: Counted, descriptors: number): Counted {
   const names = Object.keys(parts) as (keyof typeof parts)[]
   const sum = (of: Counted) => names.reduce((total, name) => total + of[name], 0)
@@ -23,12 +23,12 @@ export function withinDescriptors(limits: Counted, descriptors: number): Counted
   return lower
 }
 
-/** How often is looked whether descriptors are left. */
+/** Interval of the check for free descriptors. */
 const lookMs = 1_000
 
 /**
- * Logs once when no file descriptor is left, and once when there are some again. The system refuses connections meanwhile,
- * and Node does not tell it.
+ * Logs once when no file descriptor is left, and once when descriptors are available again. Meanwhile the system
+ * refuses connections, which Node does not report.
  */
 export function watchDescriptors(log: Log): Disposable {
   let areLeft = true

@@ -78,6 +78,6 @@ loopback.addAddress('::1', 'ipv6')
 function isLoopbackOnly(host: string): boolean {
   const version = isIP(host)
   if (version === 0) return host.toLowerCase() === 'localhost'
-  // A list knows no zones.
+  // A BlockList does not support zones.
   return loopback.check(host.replace(/%.*$/u, ''), version === 4 ? 'ipv4' : 'ipv6')
 }

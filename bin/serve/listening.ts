@@ -13,7 +13,7 @@ export interface Listening {
   readonly isTls: boolean
   /** What clients know it by, once it listens; none without TLS. */
   readonly fingerprint?: string | undefined
-  /** With TLS, reads certificate and key again. If they cannot be used, that is logged, and those from before are kept. */
+  /** Reads certificate and key again, with TLS. If they are not valid, logs that and keeps the previous ones. */
   reload(): void
 }
 

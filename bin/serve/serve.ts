@@ -60,7 +60,7 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
     await server.close()
   }
   log({ level: 'info', event: 'stopped' })
-  // The line about the start may never find a reader.
+  // The line about the start may never be read.
   if (!(await within(readerMs, results.drained()))) {
     await within(readerMs, stderr.drained())
     process.exit(exitCodes.done)
@@ -87,7 +87,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   })
 }
 
-/** The limits that are set, or lower ones where the process may not have enough files open. */
+/** Returns the configured limits, or lower ones if the process cannot open enough files. */
 function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Limits {
   const limits = { ...defaultLimits, ...limitsOf(values) }
   const descriptors = descriptorLimit()
@@ -96,7 +96,7 @@ function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Lim
   const { links, fileInstances: uploads } = fitting
   if (links < limits.links || uploads < limits.fileInstances) {
     const text =
-      `this process may have ${descriptors} files open: it takes ${links} links and ${uploads} uploads at once; ` +
+      `this process can open ${descriptors} files, so it accepts ${links} links and ${uploads} uploads at once; ` +
       'raise the limit (ulimit -n 4096) for more'
     log({ level: 'warn', event: 'few-descriptors', descriptors, links, uploads, text })
   }

@@ -36,8 +36,7 @@ export const serveSettings = {
   'max-file-size': optional(size, { describe: 'the largest file that is taken; any, where it is not set' }),
   quota: optional(size, { describe: 'bytes of one user that are kept at most; any, where it is not set' }),
   reserve: optional(size, {
-    describe:
-      'bytes of the disk that uploads leave free for messages; where it is not set, 64M or 5 % of the disk, whichever is less',
+    describe: 'disk space that uploads leave free for messages [64M or 5 % of the disk, whichever is less]',
   }),
   'upload-age': setting(duration, '7d', { describe: 'how long an unfinished upload is kept that nobody goes on with' }),
   'keep-alive': setting(duration, '15s', { describe: 'silence after which a link is probed' }),

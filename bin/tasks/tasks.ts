@@ -6,7 +6,7 @@ import { tasksSettings } from './settings.ts'
 import { atTasks, listed } from './steering.ts'
 
 const settings = {
-  all: switched({ alias: 'a', describe: 'list also what is stored: the latest 1,000 of the last 24 hours' }),
+  all: switched({ alias: 'a', describe: 'also list stored files: the latest 1,000 of the last 24 hours' }),
   why: switched({ alias: 'w', describe: 'say below each task that does not go on why that is' }),
   ...tasksSettings,
 } as const
@@ -15,12 +15,12 @@ const settings = {
 export const tasksCommand = command({
   name: 'tasks',
   operands: '',
-  describe: 'List what is being sent, what waits, and what has failed in the last 24 hours.',
+  describe: 'List tasks that are being sent or are waiting, and those that failed in the last 24 hours.',
   settings,
   examples: [
     ['osp tasks', 'number, state, how far it is, name'],
     ['osp tasks --why', 'with a sentence for what does not go on'],
-    ['osp tasks --all', 'with what is stored'],
+    ['osp tasks --all', 'with stored files'],
     ['osp tasks --json | jq -r .file', 'for programs'],
   ],
   run,

@@ -13,7 +13,7 @@ const settings = {
   watch: switched({ alias: 'w', describe: 'go on to print who comes and who leaves, until Ctrl-C' }),
   ...everywhere,
   'retry-for': optional(duration, {
-    describe: 'how long an unreachable or refusing server is tried [10s; with --watch 5m]',
+    describe: 'how long to retry if the server is unreachable or refuses [10s; with --watch 5m]',
   }),
 } as const
 

@@ -15,14 +15,14 @@ import { spec } from '../support/spec.ts'
 const token = { advice: () => undefined } as unknown as TokenSource
 const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothing listens there')
 
-/** The lines that a command prints of its link. */
+/** Records the lines that a command prints about its link. */
 function lines(quiet = false) {
   const said: string[] = []
   const link = new LinkLines({ say: (text) => said.push(text), server: 'host:1', retryForMs: 10_000, quiet })
   return { said, link }
 }
 
-/** What is told of a client that goes through these statuses, then does nothing for as long as one waits for it. */
+/** Returns the lines about a client that passes through these statuses and then does nothing until the timer fires. */
 async function told(...statuses: readonly string[]): Promise<readonly string[]> {
   const client = new EventEmitter()
   const all: string[] = []
@@ -52,14 +52,14 @@ spec('the place of a server', (it) => {
 })
 
 spec('a command that connects', (it) => {
-  it('is told of while it has neither connected nor failed for a while, and not again later', async () => {
+  it('is reported once if it has neither connected nor failed for a while', async () => {
     assert.deepEqual(await told(), [])
     assert.deepEqual(await told('connecting'), ['connecting'])
     assert.deepEqual(await told('connecting', 'online'), ['online'])
     assert.deepEqual(await told('connecting', 'waiting', 'connecting'), ['waiting'])
   })
 
-  it('says what it waits for, why, how long, and how to change that', () => {
+  it('says what it waits for, why, for how long, and how to change that', () => {
     const { said, link } = lines()
     link.waiting(unreachable, 700)
     link.waiting(unreachable, 700)
@@ -68,7 +68,7 @@ spec('a command that connects', (it) => {
     ])
   })
 
-  it('says once that there is no answer, and then what else is wrong', () => {
+  it('reports a missing answer once, and then other errors', () => {
     const { said, link } = lines()
     link.connecting()
     link.waiting(new OspError('timed-out'), 700)
@@ -81,16 +81,16 @@ spec('a command that connects', (it) => {
     ])
   })
 
-  it('says that another program may listen there where the answer is none of this protocol', () => {
+  it('says that another program may be listening there if the answer is not of this protocol', () => {
     const { said, link } = lines(true)
     link.connecting()
     link.gaveUp(new OspError('malformed', 'a frame announces 1213486160 bytes'))
     assert.deepEqual(said, [
-      'gave up on host:1: a frame announces 1213486160 bytes; perhaps another program than ospd listens there',
+      'gave up on host:1: a frame announces 1213486160 bytes; a program other than ospd may be listening there',
     ])
   })
 
-  it('tries for ten seconds where somebody looks on, and for five minutes where it works by itself', () => {
+  it('retries for ten seconds if it is interactive, and otherwise for five minutes', () => {
     const times = [msgCommand, loginCommand, sendCommand, listenCommand].map(({ settings }) => {
       return resolve(settings, { flags: {}, env: {}, prefix: 'OSP', known: [] })['retry-for']
     })

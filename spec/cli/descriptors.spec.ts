@@ -20,7 +20,7 @@ spec('a program that may have few files open', (it) => {
     it(`says what it needs and exits with 1, without a stack trace: ${program} ${line[0]}`, async () => {
       for (const descriptors of [40, 110]) {
         const { code, stdout, stderr } = await run(program, line, limited(descriptors))
-        const text = `${program}: this process may have ${descriptors} files open and needs 128 or more; raise the limit (ulimit -n 1024)\n`
+        const text = `${program}: this process can open ${descriptors} files and needs at least 128; raise the limit (ulimit -n 1024)\n`
         assert.deepEqual([code, stdout, stderr], [1, '', text])
       }
     })

@@ -159,7 +159,7 @@ spec('osp listen ends', (it) => {
     listen.child.stdout?.destroy()
     await alice.send(['bob'], 'two')
     assert.equal((await listen.ended).code, 1)
-    assert.equal(listen.stderr, 'osp: not all results could be printed: their reader is gone\n')
+    assert.equal(listen.stderr, 'osp: not all results could be printed: the reader closed the pipe\n')
     await alice.send(['bob'], 'three')
     const { stdout } = await chat.osp('bob', ['listen', '--count', '2'])
     assert.match(withoutTimes(stdout), /^alice \(again\?\) two\nalice (?:\(again\?\) )?three\n$/u)

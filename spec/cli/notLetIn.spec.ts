@@ -75,13 +75,13 @@ spec('a command that a server lets in only with a token', (it) => {
     const kept = await at.osp(['who'])
     assert.match(
       kept.stderr,
-      /not the token of alice\nosp: the token was the kept one; if another one is right, run osp login /u,
+      /not the token of alice\nosp: the token was the stored one; to store another one, run osp login /u,
     )
     const variable = await at.osp(['who'], { env: { OSP_TOKEN: 'osp_other' } })
-    assert.match(variable.stderr, /not the token of alice\nosp: the token was that of OSP_TOKEN\n$/u)
+    assert.match(variable.stderr, /not the token of alice\nosp: the token came from OSP_TOKEN\n$/u)
     await at.at.write('t', 'osp_file')
     const file = await at.osp(['who', '--token-file', `${at.at.path}/t`])
-    assert.match(file.stderr, /not the token of alice\nosp: the token was that in \S+\/t\n$/u)
+    assert.match(file.stderr, /not the token of alice\nosp: the token came from \S+\/t\n$/u)
     assert.deepEqual([kept.code, variable.code, file.code], [4, 4, 4])
   })
 })

@@ -103,7 +103,7 @@ spec('osp send', (it) => {
   )
 
   it(
-    'says which file took the place of another one on the server',
+    'says which file replaced another one on the server',
     withServer(async ({ at, send }) => {
       const [a, b] = [await at.write('a/x', 'one'), await at.write('b/x', 'two!')]
       assert.equal((await send(a)).stderr, '')
@@ -116,7 +116,7 @@ spec('osp send', (it) => {
     }),
   )
 
-  it('says under which name the server stored a file whose own name was taken', async () => {
+  it('says under which name the server stored a file whose name was taken', async () => {
     await using at = await place()
     await using its = await served({ onConflict: 'rename' })
     const send = (...args: readonly string[]) =>
@@ -129,7 +129,7 @@ spec('osp send', (it) => {
       await at.write(name, content)
     await send('a/x.txt')
     const { code, stderr } = await send('b/x.txt')
-    const text = 'osp: b/x.txt: renamed to x (1).txt on the server, which has a file x.txt\n'
+    const text = 'osp: b/x.txt: stored as x (1).txt, since the server already has x.txt\n'
     assert.deepEqual({ code, stderr }, { code: 0, stderr: text })
     const told = checked(await send('c/x.txt', '--json'))
     const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')
@@ -299,7 +299,7 @@ spec('osp send of names that are not UTF-8', (it) => {
   it(
     'says what is wrong with the name, and sends no other file',
     withNames(async ({ at, send, stored }) => {
-      const text = 'its name is not UTF-8, as names on the server are'
+      const text = 'its name is not UTF-8, which the server requires'
       const { code, stdout, stderr } = await send('a\\351', [])
       assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
       assert.equal(stderr, `osp: a\\xe9: ${text}; give it another one with --as NAME\n`)

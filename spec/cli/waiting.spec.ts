@@ -84,7 +84,7 @@ spec('osp send that is interrupted', (it) => {
     await turns(() => (its.server.status().uploads[0]?.progress ?? 0) > 0)
     client.child.kill('SIGINT')
     assert.equal((await client.ended).code, 130)
-    assert.match(client.stderr, /^osp: interrupted; "osp send" continues .*\nosp: {3}big: \d+ % are there$/mu)
+    assert.match(client.stderr, /^osp: interrupted; "osp send" continues .*\nosp: {3}big: \d+ % is on the server$/mu)
     const [, stored] = events((await run('osp', [...send, '--json'], { cwd: at.path })).stdout)
     assert.equal(stored?.event, 'stored')
     assert.ok(Number(stored?.transferred) < 4_000_000, `${stored?.transferred}`)

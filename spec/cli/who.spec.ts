@@ -60,7 +60,7 @@ spec('osp who', (it) => {
   })
 })
 
-spec('osp who where nothing answers', (it) => {
+spec('osp who without an answer', (it) => {
   it('says so while it waits', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')
@@ -128,7 +128,7 @@ spec('osp who --watch', (it) => {
     watch.child.stdout?.destroy()
     ;(await chat.client('bob')).receive(() => {})
     assert.equal((await watch.ended).code, 1)
-    assert.equal(watch.stderr, 'osp: not all results could be printed: their reader is gone\n')
+    assert.equal(watch.stderr, 'osp: not all results could be printed: the reader closed the pipe\n')
   })
 
   it('has colours on a terminal', async () => {

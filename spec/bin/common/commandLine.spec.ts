@@ -194,10 +194,10 @@ spec('a command line that is wrong', (it) => {
   }
 
   it('is told how a word that begins with a dash is given', () => {
-    assert.equal(refused(osp, ['msg', 'bob', '-1']), 'unknown flag -1; a word that begins with a dash goes after --')
+    assert.equal(refused(osp, ['msg', 'bob', '-1']), 'unknown flag -1; put an operand that begins with a dash after --')
     assert.equal(
       refused(osp, ['send', 'x', '--as', '-x']),
-      '--as takes some text; if that begins with a dash, write --as=-x',
+      '--as takes some text; if the value begins with a dash, write --as=-x',
     )
     assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes some text')
     assert.equal(refused(osp, ['listen', '-n']), '-n takes a whole number from 1 up')
