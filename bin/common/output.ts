@@ -26,7 +26,7 @@ class Output {
   constructor(fd: 1 | 2) {
     this.#fd = fd
     this.#stream = fd === 1 ? process.stdout : process.stderr
-    // Without a listener the event would end the process; the callback of a write has the error as well.
+    // Without a listener the event would end the process. The callback of the write receives the same error.
     this.#stream.on('error', () => {})
   }
 
