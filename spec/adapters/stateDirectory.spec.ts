@@ -107,7 +107,10 @@ spec('a state directory', (it) => {
     await receipts.load()
     await rm(file)
     await mkdir(file)
-    await assert.rejects(receipts.put(receiptOf(2), 5), { code: 'internal', message: /writing .*receipts/u })
+    await assert.rejects(receipts.put(receiptOf(2), 5), {
+      code: 'storage-unusable',
+      message: /writing .*receipts failed: .*\(EISDIR\)$/u,
+    })
     await rm(file, { recursive: true })
     await receipts.put(receiptOf(3), 5)
     assert.deepEqual(await seqs(), [1, 3])

@@ -130,9 +130,10 @@ spec('a line of the log, and one alone, tells', (it) => {
   })
 
   it('what was refused on the way', async () => {
-    await using rig = await ServerRig.start({}, { authenticator, capacityBytes: 100 })
+    await using rig = await ServerRig.start({}, { authenticator })
     const client = await rig.client({ token })
     const instance = await begin(client, 'a')
+    rig.storage.fail('write', new OspError('disk-full'))
     await client.chunkRefused(instance, 10, bytes.subarray(10), 'disk-full')
     const [refused, ...more] = rig.log.filter(({ event }) => event === 'upload-refused')
     assert.deepEqual([refused?.name, refused?.node, refused?.code, more], ['a', client.node, 'disk-full', []])

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { OspError } from '../../lib/errors.ts'
 import { KiB } from '../../lib/limits.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
@@ -139,11 +140,11 @@ spec('CANCEL', (it) => {
 
 spec('a full disk', (it) => {
   it('refuses the chunk, frees the instance, keeps what was written, and asks to come back later', async () => {
-    await using rig = await ServerRig.start({ retryAfterMs: 700 }, { capacityBytes: 2_500 })
+    await using rig = await ServerRig.start({ retryAfterMs: 700 })
     const client = await rig.client()
-    await client.upload({ name: 'other', bytes: patterned(2_000) })
     const { instance } = await client.start(file)
     await client.chunk(instance, 0, piece(0, 400))
+    rig.storage.fail('write', new OspError('disk-full'))
     const { retryAfter, progress } = await client.chunkRefused(instance, 400, piece(400, 900), 'disk-full')
     assert.deepEqual([retryAfter, progress], [700, 400])
     assert.deepEqual(rig.server.status().uploads, [])
@@ -154,9 +155,10 @@ spec('a full disk', (it) => {
   })
 
   it('refuses every chunk that was to be written together', async () => {
-    await using rig = await ServerRig.start({}, { capacityBytes: 500 })
+    await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
+    rig.storage.fail('write', new OspError('disk-full'))
     for (const at of [0, 300, 600]) client.sendChunk(instance, at, piece(at, at + 300))
     for (const _ of [0, 300, 600]) await client.raw.refused('PostFileNack', 'disk-full')
     assert.deepEqual(rig.server.status().uploads, [])

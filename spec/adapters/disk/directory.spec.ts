@@ -129,7 +129,8 @@ spec('the lock of a data directory', (it) => {
       const storage = await opened(data)
       await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${process.pid}, since`) })
       await storage[Symbol.asyncDispose]()
-      assert.deepEqual((await readdir(data)).sort(), ['files', 'format', 'lock', 'mailboxes', 'partial', 'uploads'])
+      const names = ['ballast', 'files', 'format', 'lock', 'mailboxes', 'partial', 'uploads']
+      assert.deepEqual((await readdir(data)).sort(), names)
       await (await opened(data))[Symbol.asyncDispose]()
     }),
   )
