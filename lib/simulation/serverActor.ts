@@ -192,6 +192,7 @@ export class ServerActor {
     const [user, name, text] = [entry.user, entry.name, entry.text].map((field) => String(field ?? ''))
     const { uploads, disk } = this.#world
     uploads.reason(entry)
+    if (event === 'uploads-damaged') this.#damagesLogged++
     if (level !== 'error' || this.#failing) return
     this.#world.tell(`the server logs ${event} ${user}/${name}: ${text}`)
     const isRotten =
@@ -199,7 +200,6 @@ export class ServerActor {
       disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
-    if (event === 'uploads-damaged') this.#damagesLogged++
     if (event === 'uploads-damaged' && disk.rot.anyUpload) return
     const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
     if (!isRotten && !isLost && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
