@@ -49,17 +49,18 @@ spec('links of strangers', (it) => {
     const attack = async (port: number, report: () => Promise<Report>) => {
       await report()
       const codes = new Map<number, number>()
-      for (let count = 0; count < 1_000; count++) {
+      const began = performance.now()
+      for (let count = 0; count < 300; count++) {
         await using raw = await RawStream.connect(port)
         await raw.write(helloBytes('storm', `nobody-${count % 30}`))
         const { code } = await raw.until('HelloNack')
         codes.set(code, (codes.get(code) ?? 0) + 1)
       }
-      assert.deepEqual([...codes].sort(), [
-        [3, 60],
-        [4, 940],
-      ])
-      assert.ok(refusals(await report()).length <= 61)
+      const minutes = Math.ceil((performance.now() - began) / 60_000)
+      const [told = 0, untold = 0] = [codes.get(3), codes.get(4)]
+      assert.equal(told + untold, 300)
+      assert.ok(told >= 60 && told <= 60 * minutes, `${told} were told why in ${minutes} minutes`)
+      assert.ok(refusals(await report()).length <= told + minutes)
     }
     await withstood(40 * MiB, attack, { failedHellosPerAddress: 60 })
   })
