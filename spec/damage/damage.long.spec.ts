@@ -23,13 +23,13 @@ const seed = 1
 
 spec('what was acknowledged is there again, or is named in the log', (it) => {
   it('after one byte of any kind of file has changed', () =>
-    holds((print) => flips({ seed, runs: 15, daemonEvery: 15, print }), isBadFlip))
+    holds((print) => flips({ seed, runs: 6, daemonEvery: 6, print }), isBadFlip))
 
   it('after the daemon and its clients were killed at random', () =>
-    holds((print) => kills({ seed, runs: 15, print }), isBadKill))
+    holds((print) => kills({ seed, runs: 10, print }), isBadKill))
 
   if (canInject) {
     it('after a power cut, from the first start of a daemon on', () =>
-      holds((print) => cuts({ seed, runs: 25, print }), isBadCut))
+      holds((print) => cuts({ seed, runs: 12, print }), isBadCut))
   } else it.skip('after a power cut', 'strace is missing, or may not trace here')
 })
