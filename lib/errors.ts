@@ -52,7 +52,7 @@ export const errors = {
   'id-reused': onWire(28, 'no', 'this message id was already used for another message'),
   'slow-consumer': onWire(29, 'later', 'the peer takes what it is sent too slowly'),
   'timed-out': onWire(30, 'later', 'the peer has not answered in time'),
-  'storage-unusable': onWire(31, 'no', 'the storage of the server cannot take this: its operator has to mend it'),
+  'storage-unusable': onWire(31, 'no', 'the storage of the server cannot accept this; the operator must repair it'),
   overloaded: onWire(32, 'later', 'too few file descriptors or too little memory is left'),
   'link-replaced': onWire(33, 'later', 'a later link of the same client has replaced this one'),
   'link-lost': local('later', 'the link to the server broke'),
@@ -77,7 +77,7 @@ export interface ErrorDetails {
   readonly progress?: number
   /** The recipients whom a refused message concerns. */
   readonly recipients?: readonly string[]
-  /** The sentence for a peer, where the error's own names paths of this machine. */
+  /** The sentence for a peer, if the message contains paths of this machine. */
   readonly publicText?: string
   readonly cause?: unknown
 }
@@ -102,7 +102,7 @@ export class OspError extends Error {
     this.publicText = details.publicText
   }
 
-  /** The same error with other details; this one is its cause. */
+  /** Returns the same error with other details and with this one as its cause. */
   with(details: ErrorDetails): OspError {
     const { retryAfterMs, progress, recipients, publicText } = this
     const kept = { retryAfterMs, ...(progress !== undefined && { progress }), ...(recipients && { recipients }) }

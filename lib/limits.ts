@@ -84,7 +84,7 @@ export const defaultLimits = {
   deliveryMemoryBytes: 32 * MiB,
   /** A delivery that is not answered in this time is repeated when all others have had their turn. */
   deliveryMs: 10_000,
-  /** Bytes of the disk that uploads leave free for messages and records, or this part of the disk if that is less. */
+  /** Disk space that uploads leave free for messages and records, or this share of the disk if that is less. */
   reserveBytes: 64 * MiB,
   reservePercent: 5,
   /** How long a completed upload is remembered, so that a repeated FILE_MD5_REQ is answered. */
@@ -109,7 +109,7 @@ export const clientLimits = {
   bufferBytes: MiB,
   /** A chunk is no longer than this many milliseconds of the link … */
   chunkMs: 1_000,
-  /** … is no longer than this on a link that was not measured yet, and is never cut below `leastChunkBytes`. */
+  /** … is no longer than this on a link without a measured rate, and never shorter than `leastChunkBytes`. */
   firstChunkBytes: 32 * KiB,
   leastChunkBytes: KiB,
   /** Rates are measured over at least this long, or this many bytes. */
@@ -117,7 +117,7 @@ export const clientLimits = {
   sampleBytes: MiB,
   /** Where a rate is set, chunks are cut to this part of a second of it. */
   limitedChunkSeconds: 0.25,
-  /** Finished uploads that stay in the list; and failed tasks, which a state keeps for a day however many others are done. */
+  /** Finished uploads that stay in the list, and failed tasks that a state keeps for a day. */
   finishedUploads: 1_000,
   failedTasks: 10_000,
   /** Tasks that a state keeps, ended ones included; and uploads of a client that are not over. */
@@ -127,7 +127,9 @@ export const clientLimits = {
   /** How often an upload begins again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
-  /** Bytes that are read from a file whose size is not known. They are kept in a temporary file while they are sent. */
+  /**
+   * Maximum number of bytes read from a file of unknown size. They are kept in a temporary file while they are sent.
+   */
   unsizedBytes: 1_024 * MiB,
   /** Chunks of one upload that may be unanswered, whatever window the server grants. */
   unansweredChunks: 4_096,
@@ -142,7 +144,7 @@ export const clientLimits = {
   closeMs: 1_000,
   /** From dialling to HELLO_ACK. */
   handshakeMs: 10_000,
-  /** Addresses of one host name that are tried, and how long after one attempt the next one begins. */
+  /** Maximum number of addresses tried for one host name, and the delay between two attempts. */
   dialledAddresses: 8,
   attemptDelayMs: 250,
   /** Messages that wait to be sent or are unanswered, and bytes of their content. */
@@ -183,7 +185,7 @@ export const fixed = {
   reprieve: 1 / 8,
   /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
   leastFrameBytesPerSecond: 4 * KiB,
-  /** The size of a file: beyond it JavaScript has no exact numbers. */
+  /** Maximum size of a file. Above it JavaScript has no exact integers. */
   mostFileBytes: Number.MAX_SAFE_INTEGER,
   /** File and user names. */
   fileNameBytes: 1_024,
@@ -203,7 +205,10 @@ export const fixed = {
   clientsMost: 20_000,
   /** Users of one server. */
   users: 20_000,
-  /** Unfinished uploads of one user that are kept, and of all users; notes of completed ones, of which the oldest goes first. */
+  /**
+   * Maximum number of unfinished uploads of one user and of all users, and of notes of completed uploads. The oldest
+   * notes are dropped first.
+   */
   unfinishedPerUser: 2_000,
   unfinishedUploads: 10_000,
   notes: 100_000,

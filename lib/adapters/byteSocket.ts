@@ -17,7 +17,7 @@ export interface ByteSocketTraits {
   readonly peer: PeerAddress
   readonly guarded: boolean
   readonly connectedAtMs?: number
-  /** Ends the stream so that nothing of it is delivered any more; by default the stream is destroyed. */
+  /** Ends the stream so that nothing more of it is delivered. By default, destroys the stream. */
   readonly reset?: () => void
 }
 

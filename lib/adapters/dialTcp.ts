@@ -6,7 +6,7 @@ import { clientLimits } from '../limits.ts'
 import type { Clock } from '../ports/platform.ts'
 import { placeOf, reasonOf, unreachable } from './unreachable.ts'
 
-/** What a TCP connection is made with. */
+/** The options of a TCP connection. */
 export interface DialOptions {
   readonly host: string
   readonly port: number
@@ -14,9 +14,9 @@ export interface DialOptions {
   readonly signal: AbortSignal
 }
 
-/** The network, as far as dialling needs it. */
+/** The part of the network that dialling uses. */
 export interface Network {
-  /** The addresses of a host name, the preferred one first. */
+  /** Looks up the addresses of a host name, the preferred one first. */
   lookup(host: string): Promise<readonly string[]>
   connect(address: string, port: number): ByteStream
 }
@@ -30,10 +30,11 @@ const nodeNetwork: Network = {
 }
 
 /**
- * Connects to the addresses of a host in turn, as RFC 8305 says: the next attempt begins when the former one fails or
- * after `clientLimits.attemptDelayMs`, and ends no other attempt. Returns what `use` makes of the first stream that
- * connects, in the same turn, so that no event of the stream is missed; the other attempts are given up. Rejects with
- * OspError `unreachable` when all attempts have failed, or `closed` when `signal` aborts.
+ * Connects to the addresses of a host in turn, as RFC 8305 describes. The next attempt starts when the previous one
+ * fails or after `clientLimits.attemptDelayMs`, and does not end any other attempt. Calls `use` with the first stream
+ * that connects, in the same turn, so that no event of the stream is missed, and abandons the other attempts. Resolves
+ * with the result of `use`. Rejects with OspError `unreachable` when all attempts have failed, or `closed` when
+ * `signal` aborts.
  */
 export async function dialTcp<T>(
   options: DialOptions,
@@ -60,7 +61,7 @@ interface Outcome {
   readonly failed: (why: OspError) => void
 }
 
-/** Attempts to connect to several addresses, of which the first that succeeds is used. */
+/** Connects to several addresses and uses the first connection that succeeds. */
 class Race {
   readonly #options: DialOptions
   readonly #addresses: readonly string[]
@@ -132,7 +133,7 @@ class Race {
     this.#running.clear()
   }
 
-  /** What has become of the attempts so far; nothing where the caller has named the one address. */
+  /** Describes the attempts so far. Returns an empty text if the caller named the only address. */
   get #tried(): string {
     const tried = this.#addresses.slice(0, this.#begun).filter((address) => address !== this.#options.host)
     if (tried.length === 0) return ''
@@ -148,7 +149,7 @@ class Race {
   }
 }
 
-/** The addresses to try: each once, the families in turn, and a bounded number of them. */
+/** Returns the addresses to try: each once, with alternating families, up to a limit. */
 function inTurn(addresses: readonly string[]): readonly string[] {
   const [first = ''] = addresses
   const unique = [...new Set(addresses)]
@@ -165,7 +166,7 @@ function allFailed(
   errors: readonly { readonly address: string; readonly error: Error }[],
 ): OspError {
   const [first] = errors
-  if (!first) return new OspError('unreachable', `cannot connect to ${place}: no address is known for this name`)
+  if (!first) return new OspError('unreachable', `cannot connect to ${place}: the name has no address`)
   const told = unreachable('connect', place, first.error)
   if (errors.length === 1 && first.address === host) return told
   const reasons = errors.map(({ address, error }) => ({ address, reason: reasonOf(error) }))
@@ -178,9 +179,9 @@ function allFailed(
 }
 
 /**
- * Waits until a stream that is being secured tells `secureConnect`, and then returns what `use` makes of it in the same
- * turn, so that no event of it is missed. Rejects with what `fault` makes of an error, or `closed` if `signal` aborts
- * before; `giveUp` ends the stream then.
+ * Waits for `secureConnect` of a stream and calls `use` in the same turn, so that no event of the stream is missed.
+ * Resolves with the result of `use`. Rejects with the result of `fault` for an error. If `signal` aborts first, calls
+ * `giveUp` to end the stream and rejects with `closed`.
  */
 export function secured<T>(
   stream: ByteStream,
@@ -213,7 +214,7 @@ export interface Securing<T> {
   readonly fault: (error: Error) => OspError
 }
 
-/** `work`, or a rejection with OspError `closed` if `signal` aborts before. */
+/** Settles as `work` does, or rejects with OspError `closed` if `signal` aborts first. */
 export function unlessGivenUp<T>(work: Promise<T>, place: string, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const aborted = () => reject(givenUp(place))
@@ -223,14 +224,14 @@ export function unlessGivenUp<T>(work: Promise<T>, place: string, signal: AbortS
   })
 }
 
-const givenUp = (place: string) => new OspError('closed', `connecting to ${place} was given up`)
+const givenUp = (place: string) => new OspError('closed', `connecting to ${place} was aborted`)
 
 /**
- * Ends a TCP connection by a reset: the kernel does not deliver what it has taken and not sent yet. After a plain close
- * the kernel would go on sending it, for minutes where the link is bad.
+ * Resets a TCP connection: the kernel discards the bytes that it has not sent yet. After a plain close the kernel would
+ * continue to send them, for minutes on a bad link.
  */
 export function reset(stream: ByteStream): void {
-  // While it connects there is nothing to deliver, and a reset would wait until it has connected.
+  // A connecting socket has nothing to deliver, and a reset would wait until it has connected.
   if (stream.connecting || stream.destroyed) stream.destroy()
   else stream.resetAndDestroy()
 }

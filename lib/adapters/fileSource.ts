@@ -24,8 +24,8 @@ const pathKind: Kind = {
 }
 
 /**
- * A regular file of this machine as something to upload; `path` counts from the present working directory. A path whose bytes are
- * not UTF-8 is given as bytes, or as `pathText` writes it; it needs a `name`.
+ * Returns a regular file of this machine as a source to upload. `path` is relative to the current working directory. A
+ * path that is not UTF-8 is given as bytes, or as encoded by `pathText`, and needs a `name`.
  */
 export function file(path: string | Uint8Array, options: FileOptions = {}): FileSource {
   checkArgument('file', 'the path', pathKind, path)
@@ -52,9 +52,9 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
 
 async function openFile(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
   const stats = await settledStats(path, handle, signal)
-  // Nothing could be read at the end of a file that is too large to be sent.
+  // A file that is too large to send is not read at its end.
   if (stats.size > fixed.mostFileBytes || (await endsAt(handle, stats.size))) return new OpenFile(path, handle, stats)
-  // A file that grows has another change time by now; one that has not has a size that says nothing.
+  // A growing file has another change time by now. Otherwise its reported size is meaningless.
   if (!same(stats, await handle.stat({ bigint: true }))) throw beingWritten(path)
   const copy = await copyOf(path, handle, signal)
   await handle.close()
@@ -62,14 +62,14 @@ async function openFile(path: string, handle: FileHandle, signal: AbortSignal): 
 }
 
 /**
- * How long a change time must be past before a later write is certain to change it: the clock of most file systems moves
- * every 10 ms or faster, and that of those without parts of a second every 1 or 2 s.
+ * The minimum age of a change time for which every later write changes it. The clock of most file systems advances
+ * every 10 ms or faster; without fractions of a second it advances every 1 or 2 s.
  */
 const [fineMs, coarseMs] = [20, 2_000]
-/** How often a file that is being written is looked at before it is given up. */
+/** The number of attempts at a file that is being written. */
 const looks = 5
 
-/** The stats of a regular file, once every later write shows in its change time. */
+/** Resolves with the stats of a regular file when every later write will change its change time. */
 async function settledStats(path: string, handle: FileHandle, signal: AbortSignal): Promise<BigIntStats> {
   for (let look = 0; look < looks; look++) {
     const stats = await handle.stat({ bigint: true })
@@ -83,14 +83,14 @@ async function settledStats(path: string, handle: FileHandle, signal: AbortSigna
   throw beingWritten(path)
 }
 
-/** Whether the file has its last byte where its size says, and none after it. Files of the kernel often have not. */
+/** Returns whether the file ends where its size says. Kernel files often do not. */
 async function endsAt(handle: FileHandle, size: bigint): Promise<boolean> {
   const last = size > 0n ? 1 : 0
   const { bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, Number(size) - last)
   return bytesRead === last
 }
 
-/** What is in a file whose size is not known, read to its end. Each reading may find something else, so it is read once. */
+/** Copies a file of unknown size, read to its end. The content can differ at each reading, so it is read once. */
 async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
   const place = join(tmpdir(), `ospd-${randomBytes(8).toString('hex')}`)
   const failed = (cause: unknown) =>
@@ -111,7 +111,10 @@ async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Pr
       size += bytesRead
       if (size > clientLimits.unsizedBytes) {
         const most = `${clientLimits.unsizedBytes / MiB} MiB`
-        throw new OspError('source-unreadable', `${path} has no known size, and more than ${most}; send a copy of it`)
+        throw new OspError(
+          'source-unreadable',
+          `${path} has no known size and more than ${most} of content; send a copy of it`,
+        )
       }
       await copy.writeFile(buffer.subarray(0, bytesRead)).catch((error) => {
         throw failed(error)
@@ -188,7 +191,7 @@ class OpenCopy extends Opened {
 
 const modifiedAt = ({ mtimeNs }: BigIntStats) => Math.max(0, Number(mtimeNs / 1_000_000n))
 
-/** The change time tells also what sets the modification time back; no program can set it. */
+/** The change time also shows that a program has reset the modification time. No program can set the change time. */
 function same(a: BigIntStats, b: BigIntStats): boolean {
   return a.dev === b.dev && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs
 }
@@ -208,7 +211,7 @@ function unreadable(path: string, cause: unknown): OspError {
   }
   const known = systemErrorOf(cause)
   const text = known ? `${known.text} (${code})` : textOf(cause)
-  // Once others have closed theirs, there are file descriptors again.
+  // File descriptors become available again when other files are closed.
   const passes = known?.code === 'overloaded'
   return new OspError(passes ? 'overloaded' : 'source-unreadable', `${path} cannot be read: ${text}`, { cause })
 }

@@ -20,7 +20,7 @@ const pinning = {
 } as const satisfies { readonly [K in keyof KnownServersOptions]-?: Kind }
 
 interface Pin {
-  /** `HOST:PORT`, as `hostKeyOf` spells it. */
+  /** `HOST:PORT`, as normalized by `hostKeyOf`. */
   readonly place: string
   /** From 1 up, as editors count. */
   readonly line: number
@@ -53,8 +53,8 @@ export function knownServers(path: string, options: KnownServersOptions = {}): T
 }
 
 /**
- * The fingerprint that such a file has for a server; `undefined` if it has none. Rejects with OspError `unauthorized` if the file,
- * or a line of it, cannot be read.
+ * Resolves with the fingerprint of a server in the file, or `undefined` if it has none. Rejects with OspError
+ * `unauthorized` if the file, or a line of it, cannot be read.
  */
 export async function pinnedFingerprint(path: string, server: Place): Promise<string | undefined> {
   return (await pinOf(path, server))?.fingerprint

@@ -1,4 +1,4 @@
-/** An IPv6 address without the interface of this machine that leads to it: `fe80::1` of `fe80::1%eth0`. */
+/** Returns an IPv6 address without its zone: `fe80::1` for `fe80::1%eth0`. */
 export const withoutZone = (address: string): string => address.replace(/%.*$/u, '')
 
 /** Whether only this machine can be at the other end of an IP address: 127.0.0.0/8, ::1, ::ffff:127.0.0.0/104. */

@@ -17,9 +17,11 @@ import { UploadLog } from './records/uploadLog.ts'
 export interface MemoryOptions {
   /** Bytes of files, partial ones included, that it holds, and as many of messages; beyond that it is full. */
   readonly capacityBytes?: number
-  /** Asked at each flush of a partial file, of messages or of records; if it says so the flush fails, as that of a broken disk does. */
+  /** Called at each flush of a partial file, of messages or of records. The flush fails if this returns true. */
   readonly flushFails?: () => boolean
-  /** Bytes after which the journals of messages and of uploads begin another segment. Segments are what is dropped in the end. */
+  /**
+   * Bytes after which the journals of messages and of uploads start another segment. Compaction drops whole segments.
+   */
   readonly segmentBytes?: number
   /** The longest that anything durable takes, in ms of the platform that opens it; nothing unless told. */
   readonly operationMs?: number
@@ -29,7 +31,7 @@ export interface MemoryOptions {
 export interface MemoryStorage extends Storage {
   /** A copy of a published file's bytes, if there is one of this name; also while the storage is closed. */
   read(user: string, storedName: string): Uint8Array | undefined
-  /** Removes a published file, as an operator removes a plain file beside the server. */
+  /** Removes a published file, as an operator does outside the server. */
   remove(user: string, storedName: string): void
   /**
    * What is left when its process is killed: another storage, not opened yet, and this one is of no use any more. With

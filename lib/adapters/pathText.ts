@@ -3,14 +3,14 @@ import { readlinkSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { OspError } from '../errors.ts'
 
-/** Bytes that are not UTF-8, and no other text, have these characters: each byte from 0x80 on, as U+DC80 to U+DCFF. */
+/** The characters U+DC80 to U+DCFF encode the bytes 0x80 to 0xFF that are not UTF-8. No other text contains them. */
 const strayByte = 0xdc00
 const strayBytes = /([\uDC80-\uDCFF])/u
 
 /**
- * The path of a file as text. File systems of Unix take any bytes as a name: a byte that belongs to no UTF-8 character becomes one
- * of U+DC80 to U+DCFF, as in the `surrogateescape` of Python. Such a path is as good as any other here, also in JSON; two
- * different paths have different texts.
+ * Encodes the path of a file as text. Unix file systems accept any bytes as a name. A byte that is not part of a UTF-8
+ * character becomes one of U+DC80 to U+DCFF, as in Python's `surrogateescape`. Such a text works wherever a path does,
+ * also in JSON. Different paths have different texts.
  */
 export function pathText(bytes: Uint8Array): string {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -25,11 +25,11 @@ export function pathText(bytes: Uint8Array): string {
 }
 
 /**
- * What `node:fs` takes to reach the file of a path as `pathText` writes it. Node would write U+FFFD for a byte that is not UTF-8,
- * and find another file. Throws OspError `usage` for a text that is no path.
+ * Decodes the text of a path to a value that `node:fs` accepts. Node would replace a byte that is not UTF-8 with U+FFFD
+ * and open another file. Throws OspError `usage` for a text that is not a path.
  */
 export function pathBytes(path: string): string | Buffer {
-  // Windows has names of UTF-16, which Node passes on as they are.
+  // Windows names are UTF-16, which Node passes unchanged.
   if (path.isWellFormed() || process.platform === 'win32') return path
   return Buffer.concat(
     path.split(strayBytes).map((part) => {
@@ -40,7 +40,7 @@ export function pathBytes(path: string): string | Buffer {
   )
 }
 
-/** The absolute form of a path as `pathText` writes it; it counts from the present working directory. */
+/** Returns the absolute form of a path encoded by `pathText`, relative to the current working directory. */
 export function absolutePath(path: string): string {
   return resolve(workingDirectory(), path)
 }
@@ -51,12 +51,12 @@ function workingDirectory(): string {
   try {
     return pathText(readlinkSync('/proc/self/cwd', { encoding: 'buffer' }))
   } catch {
-    // Systems without /proc have file systems whose names are Unicode.
+    // On systems without /proc, names of files are Unicode.
     return lossy
   }
 }
 
-/** Bytes of the UTF-8 character that begins there; 0 if none does. */
+/** Returns the length of the UTF-8 character at this offset, or 0 if there is none. */
 function lengthOfCharacter(buffer: Buffer, at: number): number {
   const first = buffer[at] ?? 0
   const length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4

@@ -30,7 +30,7 @@ export function placeOf(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-/** A host, or `host:port`, in the one spelling by which it is remembered: case counts only in the zone of an IPv6 address. */
+/** Returns a host, or `host:port`, in normalized form. Only the zone of an IPv6 address is case-sensitive. */
 export function hostKeyOf(host: string): string {
   return host.replace(/^[^%]+/u, (address) => address.toLowerCase())
 }
@@ -41,7 +41,7 @@ export function unreachable(what: 'listen' | 'connect', place: string, error: un
   return new OspError('unreachable', `${begin}: ${reasonOf(error, what)}`, { cause: error })
 }
 
-/** Why a try to `listen` or `connect` has failed, and what can be done. */
+/** Returns why an attempt to `listen` or `connect` failed, and what to do. */
 export function reasonOf(error: unknown, what: 'listen' | 'connect' = 'connect'): string {
   const { code = '', message } = error as NodeJS.ErrnoException
   const reason = (what === 'listen' ? listening : connecting)[code] ?? message

@@ -16,10 +16,10 @@ export function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> 
   return welcome
 }
 
-/** Where a file lies on the server. */
+/** The place of a file on the server. */
 export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
 
-/** Where a file lies, which people and programs will be shown; or an OspError `malformed`. */
+/** Returns the place of a file. Throws OspError `malformed` if it is not safe to show to people and programs. */
 export function storedAs({ storedName, replaced = 0 }: Message<'FileMd5Ack'>): StoredAs {
   if (!fileName.safeParse(storedName).success) throw nonsense('the name of the stored file is not allowed')
   return { storedName, replaced: replaced !== 0 }

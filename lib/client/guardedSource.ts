@@ -4,9 +4,9 @@ import { having, shown } from '../options.ts'
 import type { FileSource, OpenSource } from '../ports/source.ts'
 
 /**
- * Opens `source`. What it throws, then and later, becomes an OspError: `source-unreadable` unless it is one already. A size,
- * a time or a count of bytes that cannot be is OspError `usage`, a size that the protocol cannot carry is `too-large`. A source
- * that has a byte after its end is changed.
+ * Opens `source`. Converts its errors, then and later, to OspError `source-unreadable` unless they are OspErrors. An
+ * invalid size, time or byte count is OspError `usage`, and a size that the protocol cannot carry is `too-large`. A
+ * source with a byte after its end counts as changed.
  */
 export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
   const { name } = source

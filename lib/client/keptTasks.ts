@@ -13,7 +13,7 @@ export class KeptTasks {
   readonly #tasks = new Map<number, KeptTask>()
   /** The unfinished ones by their names. */
   readonly #names = new Map<string, number>()
-  /** Ids of the ended ones, in the order in which they ended. */
+  /** Ids of ended tasks, in the order in which they ended. */
   readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
   readonly #writing = new Set<Promise<void>>()
   #opening: Promise<void> | undefined
@@ -123,7 +123,7 @@ export class KeptTasks {
     this.#tasks.delete(task.id)
   }
 
-  /** However many are done, what has failed stays until its user has had a day to see it. */
+  /** A failed task stays for a day, regardless of how many tasks are done after it. */
   #forgetOldest(): void {
     const most = { done: clientLimits.finishedUploads, failed: clientLimits.failedTasks }
     for (const state of ['done', 'failed'] as const) {

@@ -20,7 +20,7 @@ import { type AppEvents, ClientSession, type OnlineLink, type SessionOptions } f
 
 export interface MessengerOptions extends Omit<SessionOptions<OnlineLink>, 'equip' | 'opened'> {
   readonly state: ClientState
-  /** Where listeners that fail are logged, if anywhere. */
+  /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
 }
 

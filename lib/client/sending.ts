@@ -19,10 +19,10 @@ export class Sending {
   /** Whether the instance is still this sending's, as far as the server has said. */
   #held = true
   #asking = false
-  /** The socket has taken the question whether the file is right: the server will verify it. */
+  /** The socket has accepted the digest: the server will verify the file. */
   #hasAsked = false
   #isVerifying = false
-  /** The requests to the instance that are unanswered, with the bytes of content in each. */
+  /** Unanswered requests to the instance, with the content bytes of each. */
   readonly #unanswered = new Map<number, number>()
   #stored: StoredAs | undefined
   #wake: () => void = () => {}
@@ -32,7 +32,7 @@ export class Sending {
     this.#window = new Window(options.source.size, 0, 0)
   }
 
-  /** Resolves with where the file lies on the server; rejects with what ended the sending. */
+  /** Resolves with the place of the file on the server; rejects with the error that ended the upload. */
   async run(): Promise<StoredAs> {
     await this.#open()
     const { link, signal } = this.#options
@@ -157,7 +157,7 @@ export class Sending {
       (ack) => {
         this.#held = false
         this.#unanswered.delete(seq)
-        // The server has every byte, also where replies to chunks were lost or come later.
+        // The server has every byte, even if replies to chunks were lost or are late.
         for (const bytes of this.#unanswered.values()) this.#options.transferred(bytes)
         this.#tellVerifying(true)
         this.#judge(() => {
@@ -181,7 +181,9 @@ export class Sending {
     }
   }
 
-  /** The server verifies the file as soon as it has all of it; a question that waits behind chunks does not begin that. */
+  /**
+   * The server verifies the file only when it has all of it. A digest that is queued after chunks does not start that.
+   */
   #tellVerifying(verifying = this.#asking && this.#window.acknowledged === this.#options.source.size): void {
     if (verifying === this.#isVerifying) return
     this.#isVerifying = verifying

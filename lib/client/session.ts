@@ -67,7 +67,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   #over: OspError | undefined
   #running: Promise<void> | undefined
   #tries = 0
-  /** Counts the links that were dialled, so that the server knows which HELLO_REQ is the latest. */
+  /** The number of dialled links, so that the server knows which HELLO_REQ is the latest. */
   #attempt = 0
   #lastOnlineMs: number
   /** Why there is no link, while there is none. */
@@ -205,7 +205,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     } catch (error) {
       if (!late.signal.aborted || signal.aborted) throw error
       const asked = stage === 'token' ? 'the function that gives the token' : 'the server'
-      // A transport says which addresses it has tried.
+      // The transport's error names the addresses that it tried.
       const tried = stage === 'dialling' ? `: ${OspError.from(error).message}` : ''
       throw new OspError('timed-out', `${asked} has not answered in time${tried}`, { cause: error })
     } finally {
@@ -229,7 +229,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     } catch (error) {
       // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
       if (loss.happened && loss.happened === error) throw afterGoodbye(loss.happened)
-      // A HELLO_REQ that is still on its way must not be delivered after that of a later attempt.
+      // A HELLO_REQ in transit must not arrive after the HELLO_REQ of a later attempt.
       peer.reset(OspError.from(error))
       throw error
     }

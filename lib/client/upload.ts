@@ -19,9 +19,9 @@ export interface Progress {
 export interface SentFile {
   /** The name it was sent under. */
   readonly name: string
-  /** The name it lies under on the server: another one where the server keeps stored files by renaming new ones. */
+  /** The name under which the server stores the file. It differs from `name` if the server renamed the file. */
   readonly storedName: string
-  /** Whether it took the place of another file, which the server had stored under this name before. */
+  /** Whether it replaced another file that the server had stored under this name. */
   readonly replaced: boolean
   readonly size: number
   readonly algorithm: DigestName
@@ -44,7 +44,7 @@ export interface Upload extends EventEmitter<UploadEvents> {
   /** Why it waits, has failed or was cancelled, where there is something to say. */
   readonly why: OspError | undefined
   readonly progress: Progress
-  /** Bytes of content that this process has sent for it and the server has acknowledged, repeated ones included. */
+  /** Content bytes that this process sent for it and the server acknowledged, including repeated ones. */
   readonly transferred: number
   /**
    * Resolves when the server has stored it. Rejects when it has failed; with `cancelled` when it was cancelled; with

@@ -15,6 +15,6 @@ export interface UploadListOptions {
   readonly limitRate: number
   readonly retryForMs: number
   readonly log: Log
-  /** Where listeners that fail are logged, if anywhere. */
+  /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
 }

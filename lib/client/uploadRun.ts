@@ -181,7 +181,7 @@ export class UploadRun {
       return 0
     }
     if (link?.peer.ended) return 0
-    // A source that could not be opened for want of file descriptors is tried again.
+    // A source that could not be opened for lack of file descriptors is retried.
     if (why.again === 'no' || !(link || why.code === 'overloaded')) throw why
     return this.#patience.waitMs(why)
   }

@@ -30,8 +30,10 @@ export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
    * state: what is paused stays so, and what was being cancelled is cancelled.
    */
   restore(ids?: readonly number[]): Promise<readonly Upload[]>
-  /** All tasks by rising id: those of this program, and what its state keeps besides. Failed ones are kept
-   * for a day, and of the others that have ended the latest 1,000. */
+  /**
+   * All tasks by ascending id: those of this program, and others that its state keeps. Failed tasks are kept for a day.
+   * Of the other ended tasks, the latest 1,000 are kept.
+   */
   tasks(): Promise<readonly TaskStatus[]>
   /** Pauses uploads (all, if none is named): the server keeps what it has. Resolves when their instances are free. */
   pause(ids?: readonly number[]): Promise<void>

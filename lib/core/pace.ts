@@ -16,7 +16,7 @@ export class Pace {
   #firstBytes: number = clientLimits.firstChunkBytes
   /** … and of those that were sent on this link the longest. */
   #longest = 0
-  /** On this link: whether a chunk was acknowledged, and whether the rate was measured. */
+  /** Whether a chunk was acknowledged on this link, and whether its rate was measured. */
   #answered = false
   #sampled = false
   #inFlight = 0
@@ -39,7 +39,7 @@ export class Pace {
     return Math.min(granted, bufferBytes, Math.max(leastChunkBytes, Math.floor(wanted)))
   }
 
-  /** Bytes a second, as measured; less where what is in flight has taken longer than that. */
+  /** The measured bytes a second, or less if the bytes in flight have taken longer than that. */
   #rate(now: number): number {
     const { chunkMs } = clientLimits
     const waitedMs = this.#inFlight > 0 ? now - this.#busySince : 0
@@ -67,7 +67,7 @@ export class Pace {
     this.#landed(bytes, now)
     if (this.#sampleMs < clientLimits.sampleMs && this.#sampleBytes < clientLimits.sampleBytes) return
     const rate = (this.#sampleBytes / Math.max(1, this.#sampleMs)) * 1_000
-    // A slower link shows at once: else chunks would stay too long for as many of them as it takes to forget.
+    // A lower rate applies at once. Otherwise chunks would stay too long until the average adapts.
     const slower = this.#measured === undefined || !this.#sampled || rate < this.#measured
     this.#measured = slower ? rate : ((this.#measured ?? rate) + rate) / 2
     this.#sampled = true
@@ -80,7 +80,7 @@ export class Pace {
     this.#landed(bytes, now)
   }
 
-  /** A new link: nothing is in flight. What was measured stays, as the most of the first guess. */
+  /** Starts a new link, with nothing in flight. The measured rate stays as the upper bound of the first estimate. */
   reset(): void {
     const { firstChunkBytes, leastChunkBytes } = clientLimits
     if (this.#answered) this.#firstBytes = firstChunkBytes

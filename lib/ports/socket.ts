@@ -86,6 +86,6 @@ export interface Socket {
   resume(): void
   /** Sends what it took, then `last`, then closes; resolves when it is gone. A peer that does not read is not waited for. */
   close(last?: Frame): Promise<void>
-  /** Closes at once, by a reset where the transport has one; what was not sent is lost, and is not delivered later. */
+  /** Closes at once, with a reset if the transport supports it. Unsent bytes are lost and are not delivered later. */
   destroy(): void
 }

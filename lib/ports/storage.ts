@@ -12,7 +12,10 @@ export type OnConflict = 'replace' | 'rename' | 'reject'
  * somebody else has taken over with `superseded`, an unexpected fault with `internal`.
  */
 export interface Storage extends AsyncDisposable {
-  /** Opens it, or rejects with `data-locked` (naming the owner) or `data-format`. What belongs to a removed record is gone. */
+  /**
+   * Opens the storage, or rejects with `data-locked` (naming the owner) or `data-format`. Removes the files of removed
+   * records.
+   */
   open(platform: Platform): Promise<void>
   readonly transfers: TransferStore
   readonly files: FileStore
@@ -51,7 +54,7 @@ export interface StoredFile {
   readonly name: string
   /** The name it lies under: another one only where existing names are kept by renaming. */
   readonly storedName: string
-  /** Whether it took the place of a file that was stored under this name before. */
+  /** Whether it replaced a file that was stored under this name. */
   readonly replaced: boolean
   readonly size: number
   readonly algorithm: DigestName
@@ -120,9 +123,9 @@ export interface TransferStore {
   verified(claim: Claim, file: StoredFile): Promise<void>
   /** Replaces the verified record by a note that stands for `keepNoteMs` of the platform's wall clock: atomic and durable. */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
-  /** The file of a note was reported, where the server reports what is stored: durable. */
+  /** Marks the file of a note as reported by the server, durably. */
   reported(file: Pick<StoredFile, 'user' | 'name'>): Promise<void>
-  /** The files whose upload was completed, and that were not reported since. */
+  /** Returns the files whose upload was completed but not reported. */
   unreported(): Promise<readonly StoredFile[]>
   /** Removes a record: durable. True if there was one. Its claims are stale from then on. A note stays. */
   remove(user: string, name: string): Promise<boolean>
@@ -133,32 +136,32 @@ export interface TransferStore {
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
   /** Drops the note of a completed upload; the file stays. Durable. */
   forget(user: string, name: string): Promise<void>
-  /** Every record as it stands, or those of one user, in no particular order. */
+  /** Returns all present records, or those of one user, in no particular order. */
   records(user?: string): AsyncIterable<TransferRecord>
   /**
-   * The file that this upload has become, while a note says so and the file is there unchanged: with its size and its time of
-   * change, or else with its size and digest.
+   * Returns the stored file of this upload while there is a note of it and the file is unchanged: with the same size
+   * and modification time, or with the same size and digest.
    */
   completed(want: NewTransfer): Promise<StoredFile | undefined>
-  /** What could not be read since it was opened, the opening included. What it said holds no more, or not yet. */
+  /** Returns the damage found since, and while, the storage was opened. Damaged records do not apply. */
   damages(): Promise<readonly Damage[]>
 }
 
-/** A partial file that no record is about: the record was damaged. */
+/** A partial file without a record, because the record was damaged. */
 export interface Orphan {
-  /** Its path, or what stands for one. */
+  /** The path of the file, or an equivalent. */
   readonly file: string
   readonly bytes: number
   readonly removed: boolean
 }
 
-/** How full a file system is. */
+/** The free and total space of a file system. */
 export interface Space {
-  /** Bytes that can still be written. */
+  /** Bytes that are available for writing. */
   readonly free: number
-  /** Bytes that could be written if there were no file. */
+  /** Bytes that would be available without any file. */
   readonly total: number
-  /** A file takes whole blocks of this size. */
+  /** The block size. A file occupies whole blocks. */
   readonly blockBytes: number
 }
 
@@ -169,17 +172,17 @@ export interface FileStore {
   /** Removes a partial file, if there is one. Never a published one. */
   remove(user: string, name: string): Promise<void>
   /**
-   * Looks for partial files without a record, and removes those that are empty or were written last before `before` (ms of
-   * the wall clock); a claim takes up the others.
+   * Finds partial files without a record. Removes those that are empty or were last written before `before` (ms of the
+   * wall clock). A claim can continue the others.
    */
   sweep(before: number): Promise<readonly Orphan[]>
   /** Whether a published file lies under this name. */
   stored(user: string, name: string): Promise<boolean>
   /** Bytes of all published files of a user, or of the one of this name; 0 where there is none. */
   used(user: string, name?: string): Promise<number>
-  /** The file system that partial and published files lie on, measured now. */
+  /** Measures the file system of partial and published files. */
   space(): Promise<Space>
-  /** Bytes of the disk that a partial file takes; 0 if there is none. */
+  /** Returns the disk space of a partial file; 0 if there is none. */
   heldBytes(user: string, name: string): Promise<number>
 }
 

@@ -1,12 +1,12 @@
 import { KiB } from '../limits.ts'
 import type { DigestName, Digests } from '../ports/platform.ts'
 
-/** Bytes that are read at once. */
+/** Bytes of each read. */
 const readBytes = 256 * KiB
 
 /**
- * The digest of the first `length` bytes that `read` gives, which resolves with how many it has put into the buffer: with 0 at
- * the end. `undefined` where they end before.
+ * Resolves with the digest of the first `length` bytes from `read`, or with `undefined` if there are fewer. `read`
+ * resolves with the number of bytes that it has put into the buffer, and with 0 at the end.
  */
 export async function digestOf(
   digests: Digests,

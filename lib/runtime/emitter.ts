@@ -4,12 +4,12 @@ import type { Log } from '../ports/log.ts'
 type Listener = (...args: never[]) => unknown
 
 /**
- * An emitter whose listeners cannot break what they are called from, nor each other: what one throws, or rejects with, is
- * logged as `listener-failed`, and the next is called. Without a log it goes to the console, so that it is never lost.
+ * An emitter that isolates its listeners. If a listener throws or its promise rejects, the emitter logs
+ * `listener-failed` and calls the next one. Without a log it prints the error to the console.
  */
 export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitter<E> {
   readonly #log: Log | undefined
-  /** By event, what stands for each listener. */
+  /** The wrapper of each listener, by event. */
   readonly #guards = new Map<unknown, WeakMap<Listener, Listener>>()
   readonly #own = new WeakSet<Listener>()
 
@@ -60,9 +60,9 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
     return this.off(event, listener, context, once)
   }
 
-  /** The same for each listener of an event, so that it can be taken off. */
+  /** Returns the same wrapper for each listener of an event, so that it can be removed. */
   #guard<L extends Listener>(event: unknown, listener: L): L {
-    // One that is called once is taken off as what stands for it.
+    // EventEmitter removes a listener of `once` by its wrapper.
     if (this.#own.has(listener)) return listener
     const guards = this.#guards.get(event) ?? new WeakMap<Listener, Listener>()
     this.#guards.set(event, guards)
@@ -85,7 +85,7 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
   }
 }
 
-/** A log that throws costs its line, and nothing else; what it throws goes to the console. */
+/** Wraps a log. If it throws, only its line is lost, and the error is printed to the console. */
 export function safeLog(log?: Log): Log {
   return (entry) =>
     contained(
@@ -94,7 +94,7 @@ export function safeLog(log?: Log): Log {
     )
 }
 
-/** Calls what belongs to the application; `failed` gets what it throws, or what the promise that it returns rejects with. */
+/** Calls a function of the application. Passes its error, or the rejection of its promise, to `failed`. */
 function contained(call: () => unknown, failed: (error: unknown) => void): void {
   try {
     const result = call()

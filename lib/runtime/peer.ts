@@ -149,7 +149,7 @@ export class Peer {
     return this.socket.close()
   }
 
-  /** Ends the link at once: what was sent and has not arrived is lost. */
+  /** Ends the link at once. Data that has not arrived is lost. */
   reset(why: OspError): void {
     this.#end(why)
     this.socket.destroy()

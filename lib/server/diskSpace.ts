@@ -6,27 +6,28 @@ import { Serial } from '../runtime/serial.ts'
 import { sizeText } from './sizeText.ts'
 import type { Upload } from './upload.ts'
 
-/** What was measured counts for so long, and for so many bytes that are written. */
+/** A measurement is valid for this time, and for this number of written bytes. */
 const freshMs = 100
 const freshBytes = 4 * MiB
 
 /**
  * Shares the disk among uploads and messages. Free space is measured, and the last part of it is a reserve:
  *
- * - an upload is admitted if all that it needs fits beside what the running uploads need, and the whole reserve stays free;
- *   so an upload that runs can finish, and what does not fit is told so before it takes anything;
- * - a running upload stops if half of the reserve would not stay free, since other programs write to the disk too;
- * - messages leave a quarter, which is for records of uploads and for the removal of messages.
+ * - an upload is admitted if the whole of it fits beside the needs of the running uploads, and the whole reserve stays
+ *   free. So a running upload can finish, and an upload that does not fit is refused before it uses space;
+ * - a running upload stops if less than half of the reserve would stay free, since other programs also write to the
+ *   disk;
+ * - messages leave a quarter of the reserve free, for records of uploads and for the removal of messages.
  */
 export class DiskSpace {
   readonly #limits: Limits
   readonly #clock: Clock
   readonly #files: Pick<FileStore, 'space' | 'heldBytes'>
-  /** Admissions, one after another: each counts what those before it need. */
+  /** Serializes admissions: each one includes the needs of the earlier ones. */
   readonly #admissions = new Serial()
   #space: Space = { free: 0, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
   #measuredAtMs = Number.NEGATIVE_INFINITY
-  /** Bytes that were written since. */
+  /** Bytes written since the measurement. */
   #written = 0
   #measuring: Promise<Space> | undefined
 
@@ -36,12 +37,12 @@ export class DiskSpace {
     this.#files = files
   }
 
-  /** Bytes that messages leave free, by the size of the disk when it was measured last. */
+  /** Bytes that messages leave free, from the last measured size of the disk. */
   get messageReserveBytes(): number {
     return Math.floor(this.#reserve / 4)
   }
 
-  /** Asks the system; calls that meet share one answer. */
+  /** Measures the disk. Concurrent calls share one measurement. */
   measure(): Promise<Space> {
     this.#measuring ??= this.#files.space().then(
       (space) => {
@@ -60,8 +61,9 @@ export class DiskSpace {
   }
 
   /**
-   * Sets aside what an upload needs to be whole, while it has its instance. Resolves with why there is no room: `disk-full`, or
-   * `too-large` if the disk could not hold it even without any other file. `running` are the uploads that have instances.
+   * Reserves the space that an upload needs to complete, while it has its instance. Resolves with the error if there is
+   * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` are
+   * the uploads that have instances.
    */
   admit(
     upload: Upload,
@@ -70,7 +72,7 @@ export class DiskSpace {
   ): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
       const others = () => this.#neededBy(running(), upload)
-      // Counted before it is measured: what is written meanwhile is then counted twice, never not at all.
+      // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
       await this.measure()
       const needed = this.#wholly(size)
@@ -82,7 +84,7 @@ export class DiskSpace {
     })
   }
 
-  /** Nothing if the next bytes of a running upload may be written; otherwise rejects with `disk-full` if they may not. */
+  /** Rejects with `disk-full` if the next bytes of a running upload must not be written. */
   take(bytes: number): Promise<void> | undefined {
     if (this.#isFresh && this.#room(this.#reserve / 2) >= bytes) {
       this.#written += bytes
@@ -116,7 +118,7 @@ export class DiskSpace {
     return Math.floor(Math.min(reserveBytes, (this.#space.total * reservePercent) / 100))
   }
 
-  /** What a file of this size takes: whole blocks. */
+  /** Returns the disk space of a file of this size, in whole blocks. */
   #wholly(size: number): number {
     const { blockBytes } = this.#space
     return Math.ceil(size / blockBytes) * blockBytes

@@ -16,7 +16,7 @@ import { UnfinishedUploads } from './unfinished.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
-/** Faults of the storage that say nothing of this machine. */
+/** Storage errors whose text reveals nothing about this machine. */
 const failures: readonly ErrorCode[] = ['disk-full', 'internal']
 
 const failureSpanMs = 3_600_000
@@ -29,9 +29,9 @@ export class FileApp implements App {
   readonly #quota: Quota
   readonly #daemon: FileDaemon
   readonly #old: OldUploads
-  /** What was logged of uploads, each once in a while. */
+  /** Recent log entries about uploads, to limit repetition. */
   readonly #failures = new RecentCounts(failureSpanMs, fixed.rememberedUsers)
-  /** Notes of what was reported, which closing waits for. */
+  /** Pending writes of `reported`, which closing waits for. */
   readonly #underWay = new Set<Promise<void>>()
   #closing = false
 
@@ -72,9 +72,9 @@ export class FileApp implements App {
     return recovered
   }
 
-  /** A file was reported: in the log, and to who listens. */
+  /** Marks a file as reported, after the log and the listeners have received it. */
   reported(file: StoredFile): void {
-    // Where that cannot be noted, it is reported once more by the next start.
+    // If this fails, the next start reports the file once more.
     const noted = this.#storage.transfers.reported(file).catch(() => {})
     this.#underWay.add(noted)
     void noted.then(() => this.#underWay.delete(noted))
@@ -190,9 +190,12 @@ export class FileApp implements App {
     }
   }
 
-  /** Logs a fault of the storage, or a full one, once an hour for each upload and code. Resolves with what its client is told. */
+  /**
+   * Logs a storage error, including a full disk, once an hour for each upload and code. Resolves with the error for the
+   * client.
+   */
   #logged(by: Caller, name: string, error: unknown): OspError {
-    // Another error is a fault of this program: its stack is logged.
+    // Any other error is a bug, whose stack is logged.
     if (!(error instanceof OspError)) return OspError.from(error)
     const { code, message: text, publicText } = error
     if (publicText === undefined && !failures.includes(code)) return error
@@ -239,7 +242,7 @@ export class FileApp implements App {
     return why
   }
 
-  /** Removes what there is of an upload that can never be stored. */
+  /** Removes the record and the partial file of an upload that can never be stored. */
   async #remove({ user, name }: Upload): Promise<void> {
     await this.#storage.transfers.remove(user, name)
     await this.#storage.files.remove(user, name)
@@ -280,7 +283,7 @@ export class FileApp implements App {
       await this.#keep(upload)
       const { durable: progress } = upload.standing
       await this.#uploads.close(upload)
-      // It never fits: what is there of it would only take room.
+      // The file can never fit, and its partial file would only use space.
       if (why.code === 'too-large') await this.#remove(upload)
       return why.with({ progress })
     })

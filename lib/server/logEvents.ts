@@ -69,7 +69,7 @@ export const logEvents = {
   ),
   'upload-refused': line(
     'warn',
-    'The storage could not take an upload, or had no room for it. Once an hour for each upload and code.',
+    'The storage could not accept an upload, or had no room for it. Logged once an hour for each upload and code.',
     ...link,
     ...failedUpload(),
   ),
@@ -86,17 +86,17 @@ export const logEvents = {
   'uploads-not-swept': line('error', 'Old uploads could not be looked for.', 'text'),
   'upload-without-record': line(
     'warn',
-    'The record of an unfinished upload is lost, and its partial file is there: an upload of that name that goes on takes ' +
-      'it up if the digests agree. It is removed when nothing was written to it for as long as unfinished uploads are kept.',
+    'The record of an unfinished upload is lost, but its partial file exists. An upload that continues under that name uses ' +
+      'it if the digests match. The file is removed after the age limit of unfinished uploads without a write.',
     ...(['file', 'bytes', 'removed'] as const),
   ),
-  'uploads-cut': line('warn', 'The end of the records of uploads, which a crash had torn, was cut off.', ...ofDamage()),
-  'uploads-damaged': line('error', 'Some of what is kept of uploads cannot be read.', ...ofDamage()),
+  'uploads-cut': line('warn', 'The torn end of the records of uploads was cut off after a crash.', ...ofDamage()),
+  'uploads-damaged': line('error', 'Some records of uploads cannot be read.', ...ofDamage()),
   'upload-not-closed': line('warn', 'A partial file could not be closed.', ...ofUpload()),
   'upload-not-recovered': line('error', 'What a crash interrupted could not be finished.', ...ofUpload()),
   'checkpoint-failed': line(
     'error',
-    'Received bytes could not be made durable. Once an hour for each upload and code.',
+    'Received bytes could not be made durable. Logged once an hour for each upload and code.',
     ...ofUpload(),
   ),
 

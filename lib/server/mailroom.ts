@@ -20,7 +20,7 @@ export interface MailroomOptions {
   readonly platform: Platform
   readonly log: ServerLog
   readonly age: Pick<Age, 'now'>
-  /** Bytes of the disk that messages leave free, at present. */
+  /** Disk space that messages currently leave free. */
   readonly reserveBytes: () => number
 }
 

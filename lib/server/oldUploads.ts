@@ -29,7 +29,7 @@ export class OldUploads {
   #sweeping: Promise<void> = Promise.resolve()
   #closed = false
   #damagesTold = 0
-  /** Files of orphans, which are few: each took damage to a disk. */
+  /** Files of orphans. They are few, since each one results from damage to a disk. */
   readonly #orphansTold = new Set<string>()
 
   constructor(options: OldUploadsOptions, uploads: Uploads) {
@@ -54,7 +54,7 @@ export class OldUploads {
     return this.#sweeping
   }
 
-  /** Logs what was found damaged since this was last done. */
+  /** Logs the damage found since the last call. */
   async tellDamages(): Promise<void> {
     const { storage, log } = this.#options
     const damages = await storage.transfers.damages()
@@ -65,7 +65,7 @@ export class OldUploads {
     this.#damagesTold = Math.max(this.#damagesTold, damages.length)
   }
 
-  /** Removes partial files without a record that are old, and logs every one that was not logged before. */
+  /** Removes old partial files without a record, and logs each partial file without a record once. */
   async lookForOrphans(): Promise<void> {
     const { storage, log } = this.#options
     try {

@@ -63,7 +63,7 @@ export async function publish(
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
 }
 
-/** The line of the log about a stored file. */
+/** Returns the log entry of a stored file. */
 export function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Caller): ServerEntry {
   const renamed = storedName === name ? {} : { storedName }
   const { user, size, algorithm, digest } = file

@@ -59,19 +59,19 @@ export class Quota {
   }
 
   /**
-   * Sets aside room for an upload that has its instance: of its user and of the disk. Rejects with OspError `quota-exceeded`,
-   * `disk-full` or `too-large` if there is none.
+   * Reserves room in the quota of the user and on the disk for an upload that has its instance. Rejects with OspError
+   * `quota-exceeded`, `disk-full` or `too-large` if there is none.
    */
   async admit(upload: Upload, want: NewTransfer): Promise<void> {
     const refusal = (await this.#userRefusal(upload, want)) ?? (await this.#diskRefusal(upload, want))
-    // Stored already, only its client does not know.
+    // The file is already stored, but the client has not received the answer.
     if (refusal && !(await this.#options.storage.transfers.completed(want))) throw refusal
   }
 
   async #diskRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
     const refusal = await this.#disk.admit(upload, want, () => this.#uploads.receiving())
     if (!refusal) return undefined
-    // What was verified lies there whole, or in its place.
+    // A verified file is complete, or already published.
     const unfinished = await this.#unfinished(want.user)
     return unfinished.some(({ name, verified }) => name === want.name && verified) ? undefined : refusal
   }

@@ -68,8 +68,8 @@ export type BoundOptions = ServeOptions & { readonly platform: Platform; readonl
 
 export interface ServerEvents {
   /**
-   * A file was verified and lies under its name; the client is told after this. A server that was killed meanwhile emits it
-   * when it has started again: so it comes at least once.
+   * A file was verified and published; the client is informed afterwards. A server that was killed in between emits the
+   * event after its next start, so the event occurs at least once.
    */
   stored: [file: StoredFile]
 }
@@ -295,7 +295,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     void gone.finally(() => this.#leaving.delete(gone) && this.#door.left(session.origin))
   }
 
-  /** Of the links of one session the one with the highest attempt lives: a HELLO_REQ can arrive after a later one. */
+  /** Keeps the link with the highest attempt of a session: a HELLO_REQ can arrive after a later one. */
   async #replaces(session: Session): Promise<void> {
     const { user, session: id, attempt } = session
     const others = [...this.#sessions].filter((other) => {

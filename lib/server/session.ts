@@ -82,7 +82,7 @@ export class Session implements Caller {
     return this.#session
   }
 
-  /** Which of the client's links of this session it is: a later one has a higher number. */
+  /** The attempt number of this link in its session. A later link has a higher number. */
   get attempt(): number {
     return this.#attempt
   }

@@ -24,8 +24,8 @@ export interface SessionHost {
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number
   /**
-   * Ends the earlier link of the same user and session, if one still lives; resolves when its apps know. Rejects with
-   * OspError `link-replaced` if a later one lives.
+   * Ends the earlier link of the same user and session, if it is still open, and resolves when its apps have been
+   * informed. Rejects with OspError `link-replaced` if a later link is open.
    */
   replaces(session: Session): Promise<void>
   closed(session: Session): void

@@ -170,8 +170,8 @@ export class Transfer {
   }
 
   /**
-   * Nothing is known of what lies there, whose record was lost: the client is to hear its digest before it goes on, so that
-   * it begins anew at once where it has other bytes.
+   * Computes the digest of a partial file whose record was lost. The client compares it before it continues, and
+   * restarts at once if its bytes differ.
    */
   async #digestAll(): Promise<void> {
     await this.#digest.catchUp(this.#progress)

@@ -49,7 +49,7 @@ export class Upload {
   chunkBytes = 0
   /** By how many bytes the files of its user grow once it is stored, where these are bounded; counts while it has an instance. */
   growth = 0
-  /** Bytes of the disk that were set aside for it when it got its instance. */
+  /** Disk space reserved for it when it got its instance. */
   neededBytes = 0
   /** When it got its instance, or last got further since. */
   movedAtMs = 0

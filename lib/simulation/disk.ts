@@ -32,14 +32,14 @@ export interface Appended {
   readonly bytes: Uint8Array
 }
 
-/** So small that records come to lie in several segments. */
+/** Small enough to spread records over several segments. */
 const uploadSegmentBytes = 2 * KiB
 
 /** What lies on a simulated disk. It outlives the processes that use it. */
 export class SimulatedDisk {
-  /** The records of uploads that are durable, by `recordKey`, whatever bits of them have flipped since. */
+  /** Durable records of uploads by `recordKey`, regardless of bits that have flipped since. */
   readonly records = new Map<string, TransferRecord>()
-  /** Of them, those that were written since somebody has looked at it, and emptied it. */
+  /** Records written since a watcher last read and emptied this set. */
   readonly recorded: TransferRecord[] = []
   readonly partial = new Map<string, PartialImage>()
   /** By user, then by name. */
@@ -48,7 +48,7 @@ export class SimulatedDisk {
   publications = 0
   /** What is durable of the messages. */
   readonly journal: MemoryJournal
-  /** What is durable of the records of uploads. */
+  /** The durable records of uploads. */
   readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
   readonly troubles: DiskTroubles
   readonly rot = new JournalRot()
@@ -76,7 +76,7 @@ export class SimulatedDisk {
     return this.#segmentBytes === undefined ? this.journal : new SimulatedJournal(this, process, 'messages')
   }
 
-  /** These rows are durable. */
+  /** Marks these rows as durable. */
   record(rows: readonly Buffer[]): void {
     for (const bytes of rows) {
       const row = readRow(bytes)

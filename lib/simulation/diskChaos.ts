@@ -46,7 +46,7 @@ function rot(world: World): boolean {
   return true
 }
 
-/** What says it is lost when it is read again, unless it was replaced by then; and that is logged. */
+/** The flipped row is lost at the next read, unless it was replaced before. The server logs the loss. */
 function rotRecord(world: World): boolean {
   const key = world.disk.rot.flipRow(world.disk.uploads, world.dice)
   if (key !== undefined) world.tell(`a bit of a record of ${key.split('\0').join('/')} flips`)

@@ -6,7 +6,7 @@ import { events } from '../wire/protocol.ts'
 import type { Link } from './network.ts'
 import type { World } from './world.ts'
 
-/** That the latest link of a client lives on, in whichever order the HELLO_REQs of its attempts arrive. */
+/** Checks that the latest link of a client survives, in whichever order the HELLO_REQs of its attempts arrive. */
 export class HelloWatch {
   readonly #world: World
   /** By session, the highest attempt whose HELLO_REQ has arrived anywhere. */

@@ -24,7 +24,7 @@ export class Invariants {
   #publications = 0
   readonly #storedBytes = new Map<string, number>()
   readonly #publishedVersions = new Set<Version>()
-  /** By path, the bytes that were the first ones under their name. */
+  /** The first bytes under each name, by path. */
   readonly #firstPublished = new Map<string, Uint8Array>()
 
   constructor(world: World, limits: Limits) {
@@ -59,7 +59,7 @@ export class Invariants {
     }
   }
 
-  /** A client was told that its file is stored, and whether it replaced another one: so it is. */
+  /** Checks the answer that a client received: the file is stored, and has replaced another one or not. */
   finished(file: SimulatedFile, sent: SentFile): void {
     const { place, disk } = this.#world
     this.#toldReplaced(file, sent)
@@ -129,9 +129,9 @@ export class Invariants {
 
   #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
     const first = this.#firstPublished.get(file.path)
-    // One whose note was damaged is stored again, in its own place.
+    // A file whose note was damaged is stored again and replaces itself.
     if (this.#world.disk.rot.hasHitUpload(recordKey(file.user, file.name))) return
-    // Of versions with the same bytes it is not known which one was sent.
+    // Versions with the same bytes cannot be distinguished.
     if (!first || file.versions.filter(({ bytes }) => sameBytes(bytes, first)).length !== 1) return
     const own = this.#world.machine.digests.create(algorithm)
     own.update(first)

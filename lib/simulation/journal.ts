@@ -5,7 +5,10 @@ import type { Damage } from '../ports/mailboxes.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** The journal of messages or of uploads on a simulated disk, as one process sees it: everything takes its time, and some of it fails. */
+/**
+ * The journal of messages or of uploads on a simulated disk, as one process sees it. Operations take time, and some
+ * fail.
+ */
 export class SimulatedJournal implements Journal {
   readonly damages: Damage[] = []
   readonly #disk: SimulatedDisk
@@ -46,7 +49,7 @@ export class SimulatedJournal implements Journal {
     const disk = this.#disk
     if (this.#kind === 'uploads') {
       disk.troubles.reserve(1)
-      // What fails is cut off again.
+      // A failed append is cut off again.
       return disk.troubles.attempt('record', () => this.#append(records))
     }
     if (!disk.flushFails) return this.#append(records)

@@ -38,7 +38,7 @@ export class JournalRot {
     return key
   }
 
-  /** A bit of some row about an upload flips. Returns the `recordKey` of that, if there is any. */
+  /** Flips a bit of a random row of an upload. Returns its `recordKey`, or `undefined` without rows. */
   flipRow(journal: MemoryJournal, random: SeededRandom): string | undefined {
     const record = this.#flip(journal, random, () => true)
     const row = record && readRow(record)
@@ -72,7 +72,7 @@ export class JournalRot {
     return this.#places.has(`${user} ${place}`)
   }
 
-  /** Whether what was promised of this upload, by its `recordKey`, need not hold. */
+  /** Returns whether the record of this upload may be lost, by its `recordKey`. */
   hasHitUpload(key: string): boolean {
     return this.#uploads.has(key)
   }

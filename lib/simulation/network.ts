@@ -27,7 +27,7 @@ export type Heard = (frame: Frame) => Frame
 
 export const asSent: Heard = (frame) => frame
 
-/** When a system sends again, at the latest, what has not come through. */
+/** The longest time after which a system retransmits. */
 const mostRepeatMs = 10_000
 
 const address: Address = { host: 'server', port: 1, local: true }
@@ -41,13 +41,13 @@ export class SimulatedNetwork {
   layers: OwnLayers = {}
   /** Nothing passes while it is set. */
   down = false
-  /** Until then a connection is made, and nothing that is sent on it arrives. */
+  /** Until then connections succeed, but nothing sent on them arrives. */
   stalledUntilMs = 0
   /** Is told of each link before anything passes. */
   opened: (link: Link) => void = () => {}
   #accept: ((socket: Socket) => void) | undefined
   #listening: SimulatedProcess | undefined
-  /** Of links that are made and that the listener was not given yet. */
+  /** Connected links that the listener has not received yet. */
   readonly #unaccepted = new Set<SimulatedSocket>()
 
   constructor(machine: Machine, faults: NetworkFaults) {
@@ -137,7 +137,7 @@ export class SimulatedNetwork {
     })
   }
 
-  /** The listener gets its end: at once, or when the client's answer to its answer has come through. */
+  /** Passes the link to the listener: at once, or when the final packet of the handshake has arrived. */
   #admit(link: Link, server: SimulatedProcess, mostDelayMs: number): void {
     const { time } = this.machine
     const accept = () => {
@@ -152,7 +152,7 @@ export class SimulatedNetwork {
       return
     }
     this.#unaccepted.add(link.server)
-    // Each link tries again at its own time, so that a later one can come through first.
+    // Links retransmit at different times, so that a later link can arrive first.
     const untilMs = this.stalledUntilMs + this.random.fraction('time until bytes are sent again') * mostRepeatMs
     for (const end of [link.client, link.server]) end.muteUntilMs = untilMs
     time.alarm(untilMs + this.delayMs(mostDelayMs), accept)

@@ -48,8 +48,8 @@ function mute(world: World, which: 'one' | 'all'): boolean {
 }
 
 /**
- * All links break, and those that are made for a while carry nothing. What is sent on them arrives after that while: so
- * does a HELLO_REQ of an attempt that its client has given up, perhaps after that of a later one.
+ * Breaks all links. New links carry nothing for a while, and deliver their data afterwards. So the HELLO_REQ of an
+ * abandoned attempt can arrive after that of a later one.
  */
 function stall(world: World): boolean {
   const { network, machine, dice } = world

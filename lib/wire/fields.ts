@@ -26,7 +26,7 @@ export const u16 = unsigned('u16', 2, 0xffff)
 export const u32 = unsigned('u32', 4, 0xffff_ffff)
 /** Up to 2^53 - 1, the numbers that JavaScript holds exactly. */
 export const u64 = unsigned('u64', 8, Number.MAX_SAFE_INTEGER)
-/** A u64 of which each value above 2^53 - 1 is read as 2^53, so that a request can be refused for it and its link lives on. */
+/** A u64 that reads each value above 2^53 - 1 as 2^53, so that the request can be refused without ending the link. */
 export const boundedU64: Codec<number> = {
   ...unsigned('u64', 8, 2 ** 53),
   read: (from) => Math.min(from.unsigned(8), 2 ** 53),

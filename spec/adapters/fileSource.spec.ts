@@ -184,7 +184,7 @@ spec('a file as a source', (it) => {
       const { unsizedBytes } = clientLimits
       try {
         Object.assign(clientLimits, { unsizedBytes: 3 })
-        const message = /^\/proc\/version has no known size, and more than .* MiB; send a copy of it$/u
+        const message = /^\/proc\/version has no known size and more than .* MiB of content; send a copy of it$/u
         await assert.rejects(file('/proc/version').open(never), { code: 'source-unreadable', message })
       } finally {
         Object.assign(clientLimits, { unsizedBytes })

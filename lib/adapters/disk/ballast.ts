@@ -6,17 +6,17 @@ import { KiB, MiB } from '../../limits.ts'
 import { isFull, unless } from './faults.ts'
 import { makeOwnFile } from './ownFile.ts'
 
-/** This part of the disk, within these bounds. */
+/** The size of the ballast: a share of the disk, within a minimum and a maximum. */
 const part = 1 / 64
 const leastBytes = 64 * KiB
 const mostBytes = MiB
 
-/** It is made if so many times its size is free. */
+/** The ballast is created only if this multiple of its size is free. */
 const plenty = 8
 
 /**
- * A file that does nothing but take room. When another program has filled the disk it is removed, so that the journals have
- * room for what frees more: the removal of messages that were delivered, and of uploads that were cancelled.
+ * A file that only occupies space. It is removed when another program has filled the disk, so that the journals have
+ * room for records that free more: the removal of delivered messages and of cancelled uploads.
  */
 export class Ballast {
   readonly #path: string
@@ -27,7 +27,7 @@ export class Ballast {
     this.#path = path
   }
 
-  /** Makes it, if it is not there and the disk has plenty of room. What fails is tried the next time. */
+  /** Creates the ballast if it is missing and the disk has plenty of room. A failure is retried at the next call. */
   async make(): Promise<void> {
     if (this.#isThere) return
     this.#making ??= this.#make().finally(() => {
@@ -36,7 +36,7 @@ export class Ballast {
     await this.#making
   }
 
-  /** Does it, and where that finds no room once more without the ballast. */
+  /** Does `work`. If it finds no room, removes the ballast and does `work` once more. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()
@@ -53,7 +53,7 @@ export class Ballast {
       if (bavail * bsize < plenty * bytes) return
       const handle = await makeOwnFile(this.#path, constants.O_WRONLY)
       try {
-        // Zeros would take no room where a file system compresses them.
+        // A file system that compresses would store zeros without using space.
         await handle.writeFile(randomBytes(bytes))
       } finally {
         await handle.close()
@@ -64,7 +64,7 @@ export class Ballast {
     }
   }
 
-  /** Resolves with whether there was one. */
+  /** Removes the ballast. Resolves with whether it existed. */
   async #release(): Promise<boolean> {
     await this.#making
     this.#isThere = false

@@ -34,8 +34,9 @@ async function mkdirOrFind(directory: string): Promise<void> {
 }
 
 /**
- * Whether a file of one directory can be renamed into another one. The system says so also of a name that is not there: it
- * compares the mounts first, of which two can show the same file system. Parts of one file system can differ by device alone.
+ * Returns whether a file of one directory can be renamed into another one. A rename of a missing file shows it, since
+ * the system compares the mounts first. Two mounts can show the same file system, and parts of one file system can have
+ * different device numbers.
  */
 export async function canMove(from: string, to: string): Promise<boolean> {
   const [a, b] = await Promise.all(

@@ -25,7 +25,7 @@ import { Tree } from './tree.ts'
 
 /** Settings of a storage in a directory. */
 export interface DiskOptions {
-  /** Bytes after which the journals of messages and of uploads begin another file. Files are what is removed in the end. */
+  /** Bytes after which the journals of messages and of uploads start another file. Compaction removes whole files. */
   readonly segmentBytes?: number
 }
 
@@ -102,7 +102,7 @@ class DiskStorage implements Storage {
     return this.#platform
   }
 
-  /** Takes up the records, and removes the partial files of those that were removed. */
+  /** Loads the records, and removes the partial files of removed records. */
   async #openUploads(platform: Platform): Promise<void> {
     const { uploads, partial } = this.#layout
     const segmentBytes = Math.min(this.#segmentBytes, mostUploadSegment)
@@ -122,10 +122,13 @@ class DiskStorage implements Storage {
   }
 }
 
-/** What a journal of uploads begins another file after, at most: most of it is soon replaced. */
+/** Maximum size of a file in the journal of uploads. The file is small, since most records are soon replaced. */
 const mostUploadSegment = 4 * MiB
 
-/** Makes what is missing: durable. Resolves with whether the file `format` was damaged, and is written anew. */
+/**
+ * Creates missing directories and files, durably. Resolves with whether the file `format` was damaged and has been
+ * rewritten.
+ */
 async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promise<boolean> {
   const { directory, lock, uploads, partial, files, mailboxes } = layout
   await makePath(directory)
@@ -136,7 +139,10 @@ async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promis
   return isDamaged
 }
 
-/** A rename does not cross file systems: where `files` is a mount of its own, partial files are kept on it. */
+/**
+ * Returns the directory of partial files. If `files` is a separate mount, it is on that mount, since a rename does not
+ * cross file systems.
+ */
 async function choosePartial(layout: Layout): Promise<void> {
   const former = layout.partial
   if (await canMove(former, layout.files)) return
@@ -144,7 +150,7 @@ async function choosePartial(layout: Layout): Promise<void> {
   await makeDirectory(layout.partial)
   await syncDirectory(layout.files)
   await checkRights(layout)
-  // What was kept there before the mount came cannot be published any more.
+  // Partial files from before the mount can no longer be published.
   for (const entry of await attempt(`reading the directory ${former}`, () => readdir(former))) {
     const path = join(former, entry)
     await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))

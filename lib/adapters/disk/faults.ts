@@ -2,7 +2,7 @@ import { type ErrorCode, errors, OspError } from '../../errors.ts'
 
 interface SystemError {
   readonly code: ErrorCode
-  /** What has happened, after "writing /data/x failed: ". */
+  /** The reason, as in "writing /data/x failed: REASON". */
   readonly text: string
 }
 
@@ -11,28 +11,28 @@ const overloaded = (text: string): SystemError => ({ code: 'overloaded', text })
 const failing = (text: string): SystemError => ({ code: 'internal', text })
 
 /**
- * What the errors of the operating system mean to uploads, records and state: the code decides whether trying again can
- * help. An error that is not listed is `internal`, under the text of the system.
+ * Maps errors of the operating system to codes for uploads, records and state. The code decides whether a retry can
+ * help. An error that is not listed is `internal`, with the text of the system.
  */
 export const systemErrors: Readonly<Record<string, SystemError>> = {
   ENOSPC: { code: 'disk-full', text: 'the disk is full' },
-  EDQUOT: { code: 'quota-exceeded', text: 'the disk quota of the account that it runs under is used up' },
-  EMLINK: { code: 'disk-full', text: 'the directory has as many entries as the file system allows' },
+  EDQUOT: { code: 'quota-exceeded', text: 'the disk quota of the account of the process is used up' },
+  EMLINK: { code: 'disk-full', text: 'the directory has reached the maximum number of entries of the file system' },
   EFBIG: { code: 'too-large', text: 'the file is larger than the file system or the limit of the process allows' },
   ENAMETOOLONG: { code: 'bad-name', text: 'the name is too long for the file system' },
   EILSEQ: { code: 'bad-name', text: 'the file system cannot hold this name' },
   EROFS: unusable('the file system is mounted read-only; mount it for writing'),
   EACCES: unusable('permission denied; run as the owner of the directory, or change its permissions'),
-  EPERM: unusable('the system does not permit it; look for immutable files and for the rights of the process'),
-  EXDEV: unusable('the directory lies on another file system; mount one file system for both'),
-  ENOTDIR: unusable('a part of the path is not a directory; move it away'),
-  EISDIR: unusable('a directory lies in the place of the file; move it away'),
-  ELOOP: unusable('a symbolic link lies in the place of the file, or links lead in a circle; remove it'),
+  EPERM: unusable('the system does not permit it; check for immutable files and the permissions of the process'),
+  EXDEV: unusable('the directory is on another file system; mount one file system for both'),
+  ENOTDIR: unusable('a part of the path is not a directory; rename or remove it'),
+  EISDIR: unusable('a directory is in the place of the file; rename or remove it'),
+  ELOOP: unusable('a symbolic link is in the place of the file, or links form a loop; remove it'),
   ENOTSUP: unusable('the file system does not support it; use another file system'),
   EOPNOTSUPP: unusable('the file system does not support it; use another file system'),
   ENOSYS: unusable('the file system does not support it; use another file system'),
-  EMFILE: overloaded('the process has as many files open as it may; raise its limit (ulimit -n)'),
-  ENFILE: overloaded('the system has as many files open as it can'),
+  EMFILE: overloaded('the process has reached its limit of open files; raise it (ulimit -n)'),
+  ENFILE: overloaded('the system has reached its limit of open files'),
   ENOMEM: overloaded('the system has too little memory'),
   EAGAIN: overloaded('the system is short of a resource'),
   EBUSY: failing('the file or directory is in use by the system'),
@@ -43,7 +43,7 @@ export const systemErrors: Readonly<Record<string, SystemError>> = {
   ESTALE: failing('the network file system no longer has this file'),
 }
 
-/** What a peer is told of these codes; of others only the sentence of the code. */
+/** The sentence for a peer, by code. Other codes use the sentence of the code itself. */
 const publicTexts: Partial<Record<ErrorCode, string>> = {
   'disk-full': errors['disk-full'].text,
   'quota-exceeded': 'the disk quota of the server is used up',
@@ -62,13 +62,16 @@ export function errnoOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code
 }
 
-/** What the system says of an error that it has reported, if the table has it. */
+/** Returns the row of an error of the system, if the table has one. */
 export function systemErrorOf(error: unknown): SystemError | undefined {
   const errno = errnoOf(error)
   return errno !== undefined && Object.hasOwn(systemErrors, errno) ? systemErrors[errno] : undefined
 }
 
-/** An error of the system as the OspError of its row in `systemErrors`; `doing` names the act and the path, "writing /data/x". */
+/**
+ * Converts an error of the system to an OspError by `systemErrors`. `doing` names the operation and the path, "writing
+ * /data/x".
+ */
 export function fault(cause: unknown, doing: string): OspError {
   if (cause instanceof OspError) return cause
   const { code, text } = systemErrorOf(cause) ??

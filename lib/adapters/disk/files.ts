@@ -25,7 +25,10 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
 
-  /** `turn` resolves when bytes of uploads may go to the disk; `digests` are those of the platform that it is opened on. */
+  /**
+   * `turn` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
+   * storage.
+   */
   constructor(layout: Layout, tree: Tree, book: Book, turn: () => Promise<void>, digests: () => Digests) {
     this.#layout = layout
     this.#tree = tree
@@ -94,7 +97,7 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#book.checkOpen()
     const { partial } = this.#layout
     const { bavail, bfree, blocks, bsize } = await attempt(`looking at the disk of ${partial}`, () => statfs(partial))
-    // Some systems keep blocks for root, which are free and not available.
+    // Some systems reserve free blocks for root.
     return { free: bavail * bsize, total: (blocks - (bfree - bavail)) * bsize, blockBytes: bsize }
   }
 
@@ -102,7 +105,7 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#book.checkOpen()
     const path = this.#layout.partialOf(user, name)
     const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-    // Windows does not count blocks.
+    // Windows does not report blocks.
     return stats ? (stats.blocks ? stats.blocks * 512 : stats.size) : 0
   }
 
@@ -113,13 +116,13 @@ export class DiskFiles implements FileStore, StoredNames {
     return conflict
   }
 
-  /** Rejects where publishing in this directory would fail, after everything was sent. */
+  /** Rejects if publishing in this directory would fail after the whole upload. */
   async #checkMount(directory: string): Promise<void> {
     const { partial } = this.#layout
     if (await canMove(partial, directory)) return
     throw new OspError(
       'storage-unusable',
-      `${directory} lies on another mount than ${partial}, so that files cannot be moved there; ` +
+      `${directory} is on another mount than ${partial}, so files cannot be moved there; ` +
         `mount that file system at ${this.#layout.files} or at ${this.#layout.directory}`,
       {
         publicText:
@@ -178,7 +181,7 @@ export class DiskFiles implements FileStore, StoredNames {
       const file = join(partial, entry)
       const stats = await unless(['ENOENT'], `looking at ${file}`, () => lstat(file))
       if (!stats) continue
-      // An upload whose record came since then keeps its own.
+      // An upload whose record was created meanwhile keeps its partial file.
       const removed = stats.size === 0 || stats.mtimeMs < before
       if (removed) await unless(['ENOENT'], `removing ${file}`, () => unlink(file))
       orphans.push({ file, bytes: stats.size, removed })

@@ -20,9 +20,9 @@ const harmless = new Set([
 type Crc32 = Platform['crc32']
 
 /**
- * Makes sure that an existing directory is a data directory of this version, or makes an empty one such. Resolves with true
- * where the file was damaged, and everything else is as a data directory has it: it is written anew then. Rejects with
- * OspError `data-format` for anything else.
+ * Checks that an existing directory is a data directory of this version, or initializes an empty one. If only the file
+ * `format` is damaged and the rest is a data directory, rewrites the file and resolves with true. Rejects with OspError
+ * `data-format` for any other directory.
  */
 export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean> {
   const { directory, format } = layout
@@ -57,14 +57,14 @@ export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean
 const lineOf = (number: number) => `ospd ${number}`
 const sumOf = (line: string, crc32: Crc32) => crc32(Buffer.from(line)).toString(16).padStart(8, '0')
 
-/** The version that the text of the file says, unless that is damaged. Version 1 had no CRC. */
+/** Returns the version in the text of the file, or `undefined` if the text is damaged. Version 1 had no CRC. */
 function versionIn(text: string, crc32: Crc32): number | undefined {
   if (text === `${lineOf(1)}\n`) return 1
   const [, line = '', number, sum] = /^(ospd (\d+)) ([\da-f]{8})\n$/.exec(text) ?? []
   return sum !== undefined && sum === sumOf(line, crc32) ? Number(number) : undefined
 }
 
-/** Whether all directories of this version are there. */
+/** Returns whether all directories of this version exist. */
 async function isLaidOut({ directory, uploads, partial, files, mailboxes }: Layout): Promise<boolean> {
   const entries = await attempt(`reading the directory ${directory}`, () => readdir(directory))
   return [uploads, partial, files, mailboxes].every((path) => entries.includes(basename(path)))

@@ -43,8 +43,8 @@ export class DiskJournal implements Journal {
   }
 
   /**
-   * The directory is made if it is not there. What a crash has left unfinished at the end is cut off. An append that frees
-   * something and finds no room uses the ballast.
+   * Opens a journal. Creates the directory if it is missing, and cuts off an unfinished write that a crash has left at
+   * the end. An append that frees space and finds no room uses the ballast.
    */
   static async open(
     directory: string,

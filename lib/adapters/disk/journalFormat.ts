@@ -50,7 +50,7 @@ export class JournalFormat {
     return undefined
   }
 
-  /** The bytes of a group (or of more of one), and where each record begins in them. */
+  /** Encodes a group (or more of one). Returns its bytes and the offset of each record. */
   frame(
     records: readonly Buffer[],
     seed: number,
@@ -72,12 +72,12 @@ export class JournalFormat {
     return { bytes, offsets }
   }
 
-  /** A frame of so many bytes, in which no record is. */
+  /** Returns a frame of this length without a record. */
   filler(length: number, seed: number): Buffer {
     return this.frame([Buffer.alloc(length - frameBytes)], seed, false).bytes
   }
 
-  /** Whether the frame that begins there, and can be read, is a filler. No record begins with a zero. */
+  /** Returns whether the readable frame at this offset is a filler. No record begins with a zero. */
   isFiller(bytes: Buffer, at: number): boolean {
     return bytes[at + frameBytes] === 0
   }

@@ -52,8 +52,8 @@ export class JournalReader {
   }
 
   /**
-   * Looks where the last segment ends. What cannot be read since the last group began, a crash may have torn: at the end it
-   * is cut off; where a record follows that can be read, a filler takes its place.
+   * Finds the end of the last segment. A crash may have torn unreadable bytes after the start of the last group. At the
+   * end these are cut off; before a readable record a filler replaces them.
    */
   async end(segment: number, size: number): Promise<End> {
     const bytes = (await this.#files.use(segment, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)

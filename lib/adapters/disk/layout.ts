@@ -13,9 +13,9 @@ export class Layout {
   readonly lock: string
   /** The journal of unfinished uploads and of notes of completed ones. */
   readonly uploads: string
-  /** Takes room that is needed once the disk is full. */
+  /** The ballast: space to free when the disk is full. */
   readonly ballast: string
-  /** Partial files: on the file system of `files`, since publishing renames them. */
+  /** Partial files. They are on the file system of `files`, since publishing renames them. */
   partial: string
   readonly files: string
   /** The journal of messages. */
@@ -39,7 +39,10 @@ export class Layout {
     this.tls = join(this.directory, 'tls')
   }
 
-  /** Keeps partial files below `files`, under a name that no user can have: where that is the root of another file system. */
+  /**
+   * Places partial files below `files`, under a name that no user can have, if `files` is the root of another file
+   * system.
+   */
   keepPartialBelowFiles(): void {
     this.partial = join(this.files, ':partial')
   }

@@ -8,19 +8,20 @@ import { KiB } from '../../limits.ts'
 import { attempt, errnoOf, fault, isFull, unless } from './faults.ts'
 import { makeOwnFile } from './ownFile.ts'
 
-/** How often `exclusively` tries a lock that another holds, and how long it waits between: ten seconds in all. */
+/** The number of attempts of `exclusively` at a held lock, and the wait between them: ten seconds in all. */
 const tries = 500
 const pauseMs = 20
 
-/** How often a lock is tried that is torn: another process can be clearing it at the same time. */
+/** The number of attempts at a torn lock, which another process may be clearing at the same time. */
 const tornTries = 10
 
-/** Bytes that lie beside the database, so that it can be made anew on a disk that is full. */
+/** Bytes reserved beside the database, so that it can be recreated on a full disk. */
 const reserveBytes = 64 * KiB
 
 /**
- * A lock that dies with its owner, which Node has not. LevelDB has one, on every system: so an empty database is opened, for
- * its lock alone. Nothing in it is ever missed: where it is damaged, or the disk has no room for it, it is made anew.
+ * Acquires a lock that ends with its owner, which Node does not provide. LevelDB has such a lock on every system, so an
+ * empty database is opened for its lock only. The database holds no data: it is recreated if it is damaged or the disk
+ * has no room for it.
  */
 export async function lock(directory: string): Promise<AsyncDisposable> {
   const database = new ClassicLevel(directory)
@@ -36,7 +37,8 @@ export async function lock(directory: string): Promise<AsyncDisposable> {
         const text = `another process holds ${directory}; wait until it has ended, then try again`
         throw new OspError('data-locked', text, { cause })
       }
-      // Torn bytes can name any path as a file of the database: so what the system says of it may be anything, once.
+      // Torn bytes can name any path as a file of the database, so the first attempt can fail with any error of the
+      // system.
       if (left <= 0 || (isCleared && !isTorn(cause))) throw fault(error, `locking ${directory}`)
       await clear(directory)
       isCleared = true
@@ -46,8 +48,8 @@ export async function lock(directory: string): Promise<AsyncDisposable> {
 }
 
 /**
- * Does `work` while no other caller that names this directory does its own, in this process or another. Rejects with
- * OspError `data-locked` if that takes too long.
+ * Does `work` while holding the lock of this directory, exclusively among all processes. Rejects with OspError
+ * `data-locked` if the lock is held too long.
  */
 export async function exclusively<T>(directory: string, work: () => Promise<T>): Promise<T> {
   await using _ = await patiently(directory)
@@ -65,7 +67,7 @@ async function patiently(directory: string): Promise<AsyncDisposable> {
   }
 }
 
-/** At once, before others take the room; as much of it as there is. */
+/** Reserves the bytes at once, before others take the space; as many as are free. */
 async function reserve(directory: string): Promise<void> {
   const path = join(directory, 'reserve')
   try {
@@ -82,12 +84,15 @@ async function reserve(directory: string): Promise<void> {
   }
 }
 
-/** LevelDB says it of bytes that are wrong; a file that is missing is an error of the system's to it. */
+/**
+ * Returns whether the database is torn. LevelDB reports corruption for invalid bytes, and an error of the system for a
+ * missing file.
+ */
 function isTorn(cause: unknown): boolean {
   return errnoOf(cause) === 'LEVEL_CORRUPTION' || (cause instanceof Error && /no such file/iu.test(cause.message))
 }
 
-/** What the lock itself is on stays: another process can hold it by now. */
+/** Keeps the lock file, which another process may hold by now. */
 async function clear(directory: string): Promise<void> {
   await attempt(`clearing ${directory}`, async () => {
     const names = (await readdir(directory)).filter((name) => name !== 'LOCK')

@@ -28,8 +28,8 @@ export async function makeOwnFile(path: string, flags: number): Promise<FileHand
 
 /** Throws where this is no regular file, or has another name as well. */
 export function checkPlain(path: string, stats: Stats, linked = false): void {
-  if (!stats.isFile()) throw planted(`${path} is no regular file; remove it`)
-  if (stats.nlink > (linked ? 2 : 1)) throw planted(`${path} has another name too (a hard link); remove it`)
+  if (!stats.isFile()) throw planted(`${path} is not a regular file; remove it`)
+  if (stats.nlink > (linked ? 2 : 1)) throw planted(`${path} has another hard link; remove it`)
 }
 
 const planted = (text: string) =>

@@ -8,7 +8,7 @@ import { makeOwnFile } from './ownFile.ts'
 
 const owner = z.object({ pid: z.int(), startedAt: z.string() })
 
-/** Writes down that this process has the directory open. Only for people to read: it is no lock. */
+/** Records that this process has the directory open. The file informs people; it is not a lock. */
 export async function writeOwner({ owner: path }: Layout, wallTime: number): Promise<void> {
   const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
   try {
@@ -20,7 +20,7 @@ export async function writeOwner({ owner: path }: Layout, wallTime: number): Pro
     }
     await rename(`${path}.new`, path)
   } catch (error) {
-    // A full disk does not keep what lies there from being read.
+    // A full disk must not prevent reading the directory.
     if (!isFull(error)) throw fault(error, `writing ${path}`)
   }
 }

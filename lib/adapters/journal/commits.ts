@@ -8,7 +8,7 @@ export interface Step {
   readonly record?: Buffer
   /** Bytes of the disk that it must leave free; absent if it may use them. */
   readonly reserveBytes?: number
-  /** Something is freed by it: on a full disk it may use what is kept for that. */
+  /** The append frees space: on a full disk it may use the room reserved for that. */
   readonly frees?: boolean
   /** Its record is durable now, at this place. */
   durable(segment: number, offset: number): void
@@ -166,7 +166,7 @@ const noRoom: readonly string[] = ['disk-full', 'quota-exceeded']
 
 const isFull = (error: unknown) => error instanceof OspError && noRoom.includes(error.code)
 
-/** That there is no room is certain, and so nothing is stored; after any other error of the system nobody knows. */
+/** Without room nothing is stored for certain. After any other error of the system the result is unknown. */
 function told(error: unknown): unknown {
   if (!(error instanceof OspError) || error.publicText === undefined || isFull(error)) return error
   return new OspError('internal', error.message, { cause: error })

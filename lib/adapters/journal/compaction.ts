@@ -7,23 +7,24 @@ const slackSegments = 4
 /** Bytes that may be moved for one that is appended. */
 const movedPerAppended = 4
 
-/** Records that are to be appended again, since what they say still counts. */
+/** Records to append again, since they are still current. */
 export interface Moved {
   readonly records: readonly Buffer[]
-  /** They are durable; `placeOf` says where each of them lies now, by its index. */
+  /** Called when the records are durable. `placeOf` returns the new place of each record by its index. */
   moved(placeOf: (index: number) => Place): void
 }
 
-/** What is in a journal, as far as it is kept in memory. */
+/** The contents of a journal that are kept in memory. */
 export interface Contents {
-  /** Bytes that a journal of what still counts would have at least. */
+  /** The minimum size in bytes of a journal of the current records only. */
   readonly liveBytes: number
   /**
-   * Picks what still counts of these records of the oldest segment, `segment`; `isLast`: no others of that segment follow. It must know
-   * of all that is in the journal, and in the group in front of what it returns.
+   * Returns the current records among these of the oldest segment, `segment`. `isLast` means that no other records of
+   * that segment follow. The contents must include everything in the journal, and in the group before the returned
+   * records.
    */
   move(segment: number, records: readonly Found[], isLast: boolean): Moved
-  /** Forgets all that still lies in this segment: it cannot be read. */
+  /** Forgets all records of this segment, which cannot be read. */
   lose(segment: number): void
 }
 
@@ -37,7 +38,7 @@ interface Chunk {
 
 /**
  * Keeps the journal short, the oldest first: what still counts in its oldest segment is moved behind everything else,
- * then that segment is dropped. So what says that something is gone is never dropped before what says that it is there.
+ * then that segment is dropped. So the record of a removal is never dropped before the record that it removes.
  */
 export class Compaction {
   readonly #journal: Journal
@@ -63,7 +64,7 @@ export class Compaction {
     if (!this.#work && this.#isDue()) this.#work = this.#run()
   }
 
-  /** The next records to be moved, behind a group whose changes the contents know of. */
+  /** Returns the next records to move, after a group whose changes the contents already include. */
   rider(): Rider | undefined {
     const chunk = this.#chunk
     if (!chunk) return undefined

@@ -40,9 +40,10 @@ export interface Journal {
   readonly segments: readonly Segment[]
   readonly segmentBytes: number
   /**
-   * Appends records, durably and in their order; called again only when it has settled. A crash leaves any of them. None is
-   * empty or begins with a zero. Rejects with `disk-full` (not one of them is there) or `internal` (perhaps they are; as long as that is
-   * open, every further call rejects too). Where `frees` is set they may use what is kept for a full disk.
+   * Appends records, durably and in their order; called again only when it has settled. A crash leaves any of them.
+   * None is empty or begins with a zero. Rejects with `disk-full` (not one of them is there) or `internal` (perhaps
+   * they are; as long as that is open, every further call rejects too). With `frees` they may use the room reserved for
+   * a full disk.
    */
   append(records: readonly Buffer[], frees?: boolean): Promise<Appended>
   /** The records at these places, by rising place; `undefined` for one that can't be read, or whose segment was dropped. */
@@ -55,12 +56,12 @@ export interface Journal {
   free(): Promise<number>
   /** What could not be read since it was opened. */
   readonly damages: readonly Damage[]
-  /** Adds a record to these that can be read, but says nothing that makes sense. */
+  /** Counts a readable record without a valid content as damaged. */
   note(place: Place): void
   close(): Promise<void>
 }
 
-/** Every record of a journal that can be read, the oldest first. */
+/** Yields every readable record of a journal, the oldest first. */
 export async function* recordsOf(journal: Journal): AsyncGenerator<Found> {
   for (const { number } of journal.segments) {
     let from: number | undefined

@@ -5,7 +5,7 @@ import type { Ledger } from './ledger.ts'
 import { fingerprintOf, keyOf, recipientsOf, senderOf, seqOf, storedAtOf, withRecipients } from './messageRecord.ts'
 import { kinds, readIds, type SentId, writeIds, writeSeqs, writeTime } from './records.ts'
 
-/** What is in a journal of messages, by its ledger. */
+/** The contents of a journal of messages, by its ledger. */
 export function contentsOf(ledger: Ledger): Contents {
   return {
     get liveBytes() {

@@ -111,7 +111,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     return blocks.length
   }
 
-  /** What is in memory is not damaged, so that there are none. */
+  /** Does nothing: records in memory cannot be damaged. */
   async sweep(): Promise<readonly Orphan[]> {
     this.#book.checkOpen()
     return []

@@ -4,10 +4,12 @@ import type { TransferRecord } from '../../ports/storage.ts'
 import { Fences } from './fences.ts'
 import type { UploadLog } from './uploadLog.ts'
 
-/** What the records and the bytes of uploads share: the log while the storage is open, and who may write. */
+/**
+ * State shared by the records and the bytes of uploads: the log while the storage is open, and the tokens for writing.
+ */
 export class Book {
   readonly fences = new Fences()
-  /** What was found damaged while the storage was opened, besides what the log says. */
+  /** Damage found while the storage was opened, in addition to the damage in the log. */
   readonly damages: Damage[] = []
   #log: UploadLog | undefined
 
@@ -27,13 +29,13 @@ export class Book {
     return this.log.record(user, name)
   }
 
-  /** Takes up the tokens of all records. */
+  /** Loads the tokens of all records. */
   async open(log: UploadLog): Promise<void> {
     for (const { user, name, token } of log.records()) await this.fences.raise(user, name, token)
     this.#log = log
   }
 
-  /** From now on everything is refused. Resolves when what was asked before has ended. */
+  /** Refuses all further calls. Resolves when earlier calls have ended. */
   async close(): Promise<void> {
     const log = this.#log
     this.#log = undefined

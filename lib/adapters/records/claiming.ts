@@ -10,9 +10,9 @@ export interface ClaimFacts {
   stored(): Promise<boolean>
   /** The name of another file or record that leaves no room for this one. */
   conflict(): Promise<string | undefined>
-  /** Why no further record is kept, if so. */
+  /** The reason why no further record is kept, if any. */
   full(): OspError | undefined
-  /** Bytes that lie there of the upload although no record says so. */
+  /** Bytes of the upload that exist without a record. */
   left(): Promise<number>
 }
 

@@ -1,7 +1,7 @@
-/** One text for a user and a name: neither can hold a NUL. */
+/** Returns one text for a user and a name. Neither can contain a NUL. */
 export const recordKey = (user: string, name: string): string => `${user}\0${name}`
 
-/** The user and the name of a key. */
+/** Returns the user and the name of a key. */
 export function subjectOf(key: string): { user: string; name: string } {
   const [user = '', name = ''] = key.split('\0')
   return { user, name }

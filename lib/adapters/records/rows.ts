@@ -10,11 +10,11 @@ export interface Note {
   readonly until: number
   /** `StoredNames.stamp` of the published file. */
   readonly stamp: string
-  /** Whether the server has reported it: in its log and to its listeners. */
+  /** Whether the server has reported the file in its log and to its listeners. */
   readonly reported: boolean
 }
 
-/** An upload, by what identifies it. */
+/** The identity of an upload. */
 export interface Subject {
   readonly user: string
   readonly name: string
@@ -22,24 +22,24 @@ export interface Subject {
 
 interface Rows {
   readonly record: TransferRecord
-  /** A note in the place of the record. */
+  /** A note that replaces the record. */
   readonly completed: Note
-  /** A note, which says nothing of a record. */
+  /** A note that does not affect a record. */
   readonly note: Note
-  /** There is no record any more. */
+  /** The record was removed. */
   readonly removed: Subject
   /** There may be a record all the same, which was damaged: its partial file is kept. */
   readonly doubted: Subject
   /** The note was reported. */
   readonly reported: Subject
-  /** There is no note any more. */
+  /** The note was removed. */
   readonly forgotten: Subject
 }
 
-/** What a row says. */
+/** The content of a row. */
 export type Row = { readonly [K in keyof Rows]: { readonly kind: K; readonly value: Rows[K] } }[keyof Rows]
 
-/** No storage counts its tokens so far; above a higher one there would soon be none that a record can hold. */
+/** The highest valid token. No storage counts so far, and after a higher token a record could soon hold no other. */
 const mostToken = 2 ** 52
 
 const whole = z.int().nonnegative()
@@ -90,17 +90,17 @@ const row = z.discriminatedUnion('kind', [
   z.object({ kind: z.enum(['removed', 'doubted', 'reported', 'forgotten']), value: subject }),
 ])
 
-/** A row as the bytes that are kept of it. */
+/** Encodes a row as bytes. */
 export function writeRow({ kind, value }: Row): Buffer {
   return Buffer.from(JSON.stringify({ kind, value: kind === 'record' ? plain(value) : value }))
 }
 
-/** The row that these bytes were made of, or `undefined` if they make no sense. */
+/** Decodes a row, or returns `undefined` if the bytes are not a valid row. */
 export function readRow(bytes: Buffer): Row | undefined {
   return row.safeParse(parse(bytes.toString('utf8'))).data as Row | undefined
 }
 
-/** The user and the name that a row is about. */
+/** Returns the user and the name of a row. */
 export const subjectOfRow = (row: Row): Subject =>
   row.kind === 'completed' || row.kind === 'note' ? row.value.file : row.value
 

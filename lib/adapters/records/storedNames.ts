@@ -10,15 +10,18 @@ export interface StoredNames {
   /** The name of what is stored and leaves no room for a file of this name; a file of just this name does leave it. */
   conflict(user: string, name: string): Promise<string | undefined>
   /**
-   * Size and time of change of a published file, as a text; `undefined` if there is none. It stays the same where the whole
-   * place is copied with its times, so it holds no number of an inode.
+   * Resolves with the size and modification time of a published file as a text, or `undefined` if there is no file. The
+   * text survives a copy of the directory with its times, so it contains no inode number.
    */
   stamp(user: string, name: string): Promise<string | undefined>
-  /** Whether a published file has the size and the digest of this one. Reads it, unless the size differs. */
+  /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>
   /** Removes the partial file, if there is one. */
   dropPartial(user: string, name: string): Promise<void>
-  /** Bytes of the partial file of an upload, which it makes durable; 0 where there is none, or one longer than the upload. */
+  /**
+   * Makes the partial file of an upload durable and resolves with its length, or with 0 if it is missing or longer than
+   * the upload.
+   */
   partialBytes(want: NewTransfer): Promise<number>
 }
 

@@ -21,14 +21,14 @@ import { KeyedQueues } from './queue.ts'
 import type { Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 
-/** The transfer store over any journal, beside any store of published files. */
+/** The transfer store over any journal and any store of published files. */
 export class Transfers implements TransferStore {
   readonly #book: Book
   readonly #names: StoredNames
   readonly #wallTime: () => number
   /** Claims of names that collide go one after another, so that the later one finds the record of the earlier. */
   readonly #claims = new NameTurns()
-  /** What reads a record or a note and changes it, one after another for each upload. */
+  /** Serializes the operations that read and change a record or a note, for each upload. */
   readonly #changes = new KeyedQueues()
 
   constructor(book: Book, names: StoredNames, wallTime: () => number) {
@@ -45,7 +45,7 @@ export class Transfers implements TransferStore {
   }
 
   async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {
-    // Copies, since what is handed in may be part of a larger buffer.
+    // Copies the bytes, since they may be part of a larger buffer.
     const own = checkpoints.map(({ offset, digest }) => ({ offset, digest: Uint8Array.from(digest) }))
     await this.#rewrite(claim, (record) => ({ ...record, checkpoints: own, updatedAt: at }))
   }
@@ -59,7 +59,7 @@ export class Transfers implements TransferStore {
       await this.#book.fences.guard(claim, async () => {
         const { verified: file, modifiedAt } = this.#record(claim)
         if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
-        // A file that was taken away meanwhile leaves a note that answers nothing: it is still to be reported.
+        // A file that was removed meanwhile leaves a note that matches no file: the server must still report it.
         const stamp = (await this.#names.stamp(file.user, file.storedName)) ?? ''
         const now = this.#wallTime()
         await this.#book.log.complete({ file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }, now)
@@ -148,7 +148,7 @@ export class Transfers implements TransferStore {
     )
   }
 
-  /** What the note of the same upload says, if one stands and the stored file is still the one it was made of. */
+  /** Resolves with the note of the same upload, if there is one and the stored file has not changed since. */
   async #completed(want: NewTransfer): Promise<StoredFile | undefined> {
     const { log } = this.#book
     const note = log.note(want.user, want.name)
@@ -162,7 +162,7 @@ export class Transfers implements TransferStore {
     const present = await this.#names.stamp(file.user, file.storedName)
     if (present === undefined) return undefined
     if (present !== stamp) {
-      // The times can be those of a copy, or what a file system keeps of them: the bytes decide, once.
+      // A copy or a file system can change the times. The bytes decide, once.
       if (!(await this.#names.isIntact(file))) return undefined
       await log.rewrite({ ...note, stamp: present })
     }

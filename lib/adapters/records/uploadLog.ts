@@ -7,10 +7,10 @@ import { Room } from '../journal/room.ts'
 import { recordKey, subjectOf } from './keys.ts'
 import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
-/** What holds of a subject at present, and where in the journal that is said. */
+/** The present value of a subject, and its place in the journal. */
 class Entry<T> implements Place {
   value: T
-  /** -1 until it is durable, and `length` is 0 then. */
+  /** -1 until the entry is durable; `length` is 0 until then. */
   segment = -1
   offset = 0
   length = 0
@@ -25,9 +25,9 @@ class Entry<T> implements Place {
   }
 }
 
-/** The present entries by `recordKey`, those that were set last behind the others. */
+/** The present entries by `recordKey`, in the order in which they were set. */
 class Table<T> {
-  /** Of the rows that say what holds. */
+  /** Total bytes of the rows of present entries. */
   bytes = 0
   readonly #entries = new Map<string, Entry<T>>()
 
@@ -43,7 +43,7 @@ class Table<T> {
     return this.#entries.values()
   }
 
-  /** Puts an entry in the place of the former one, or only takes that away; returns it. */
+  /** Replaces the previous entry, or removes it. Returns the previous entry. */
   swap({ user, name }: Subject, next: Entry<T> | undefined): Entry<T> | undefined {
     const key = recordKey(user, name)
     const former = this.#entries.get(key)
@@ -60,7 +60,7 @@ class Table<T> {
     return former
   }
 
-  /** Says where an entry is durable. */
+  /** Sets the place at which an entry is durable. */
   locate(entry: Entry<T>, { segment, offset, length }: Place): void {
     if (entry.isCurrent) this.bytes += length - entry.length
     entry.segment = segment
@@ -70,9 +70,9 @@ class Table<T> {
 }
 
 /**
- * The records of unfinished uploads and the notes of completed ones: all in memory, and each change of them in a journal.
- * A change is seen at once, the call resolves when it is durable; if that fails it is taken back. Changes of one subject must
- * be asked for one after another.
+ * The records of unfinished uploads and the notes of completed ones: all in memory, with each change in a journal. A
+ * change is visible at once, and the call resolves when it is durable. If the append fails, the change is undone.
+ * Changes of one subject must be made one after another.
  */
 export class UploadLog implements Contents {
   readonly #journal: Journal
@@ -82,7 +82,7 @@ export class UploadLog implements Contents {
   readonly #notes = new Table<Note>()
   /** The names of the records of each user. */
   readonly #names = new Map<string, Set<string>>()
-  /** Keys of the records that the journal says were removed, while it is opened. */
+  /** Keys of the records that the journal removes, while it is opened. */
   readonly #removed = new Set<string>()
   readonly #mostNotes: number
 
@@ -96,7 +96,7 @@ export class UploadLog implements Contents {
     })
   }
 
-  /** Reads the journal, which is closed with the log, also if this rejects. */
+  /** Reads the journal. The log closes the journal, even if this rejects. */
   static async open(journal: Journal, platform: Platform, mostNotes: number): Promise<UploadLog> {
     const log = new UploadLog(journal, platform, mostNotes)
     try {
@@ -109,7 +109,7 @@ export class UploadLog implements Contents {
     return log
   }
 
-  /** Resolves when what was asked before has ended. */
+  /** Resolves when earlier calls have ended. */
   async close(): Promise<void> {
     await this.#compaction.stop()
     await this.#commits.idle()
@@ -124,7 +124,7 @@ export class UploadLog implements Contents {
     return this.#records.bytes + this.#notes.bytes
   }
 
-  /** How many records there are, in all or of one user. */
+  /** Returns the number of records, in all or of one user. */
   count(user?: string): number {
     return user === undefined ? this.#records.size : (this.#names.get(user)?.size ?? 0)
   }
@@ -133,12 +133,12 @@ export class UploadLog implements Contents {
     return this.#records.get({ user, name })?.value
   }
 
-  /** The names of the records of a user. */
+  /** Returns the names of the records of a user. */
   names(user: string): Iterable<string> {
     return this.#names.get(user) ?? []
   }
 
-  /** Every record, or those of one user, as they stand when this is called. */
+  /** Returns all present records, or those of one user. */
   records(user?: string): readonly TransferRecord[] {
     if (user === undefined) return Array.from(this.#records.values(), ({ value }) => value)
     return Array.from(this.names(user)).flatMap((name) => this.record(user, name) ?? [])
@@ -158,19 +158,19 @@ export class UploadLog implements Contents {
     return this.#notes.get({ user, name })?.value
   }
 
-  /** The notes that were not reported. */
+  /** Returns the notes that were not reported. */
   unreported(): readonly Note[] {
     return Array.from(this.#notes.values(), ({ value }) => value).filter(({ reported }) => !reported)
   }
 
-  /** Puts a record in place of the former one: durable. */
+  /** Replaces a record, durably. */
   put(record: TransferRecord): Promise<void> {
     const entry = new Entry(record)
     const former = this.#swapRecord(record, entry)
     return this.#add({ kind: 'record', value: record }, this.#records, entry, () => this.#swapRecord(record, former))
   }
 
-  /** Removes a record: durable. */
+  /** Removes a record, durably. */
   remove(user: string, name: string): Promise<void> {
     const subject = { user, name }
     const former = this.#swapRecord(subject, undefined)
@@ -179,7 +179,7 @@ export class UploadLog implements Contents {
     )
   }
 
-  /** Puts a note in place of a record, and of a former note: durable. Notes that ran out before `now` are forgotten. */
+  /** Replaces a record, and a previous note, with a note, durably. Removes the notes that expired before `now`. */
   complete(note: Note, now: number): Promise<void> {
     this.#forgetOld(now)
     const { file } = note
@@ -193,14 +193,14 @@ export class UploadLog implements Contents {
     })
   }
 
-  /** Puts a note in place of a former one: durable. */
+  /** Replaces a note, durably. */
   rewrite(note: Note): Promise<void> {
     const entry = new Entry(note)
     const former = this.#notes.swap(note.file, entry)
     return this.#add({ kind: 'note', value: note }, this.#notes, entry, () => this.#notes.swap(note.file, former))
   }
 
-  /** Removes a note: durable. */
+  /** Removes a note, durably. */
   forget(user: string, name: string): Promise<void> {
     const subject = { user, name }
     const former = this.#notes.swap(subject, undefined)
@@ -209,7 +209,7 @@ export class UploadLog implements Contents {
     )
   }
 
-  /** The note was reported: durable. */
+  /** Marks a note as reported, durably. */
   report(user: string, name: string): Promise<void> {
     const subject = { user, name }
     const entry = this.#notes.get(subject)
@@ -221,7 +221,7 @@ export class UploadLog implements Contents {
     })
   }
 
-  /** Takes up what a row says, where that is. */
+  /** Applies a row of the journal. */
   enter(found: Found): void {
     const row = readRow(found.record)
     if (!row) this.#journal.note(found)
@@ -251,7 +251,7 @@ export class UploadLog implements Contents {
       if (note?.isAt(found)) addNote(note)
     }
     if (isLast) {
-      // What the disk does not give back any more is still in memory.
+      // Entries that cannot be read from the disk are still in memory.
       for (const entry of this.#records.values()) if (entry.segment === segment) addRecord(entry)
       for (const entry of this.#notes.values()) if (entry.segment === segment) addNote(entry)
     }
@@ -319,7 +319,7 @@ export class UploadLog implements Contents {
     }
   }
 
-  /** Beyond the bound the oldest notes are forgotten. */
+  /** Removes the oldest notes beyond the limit. */
   #bound(): void {
     for (const { value } of this.#notes.values()) {
       if (this.#notes.size <= this.#mostNotes) break

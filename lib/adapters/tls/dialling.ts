@@ -25,7 +25,7 @@ export async function dialTls(
   // An address has no place in the handshake, but is compared with the certificate all the same.
   const name = isIP(host) ? { host: withoutZone(host) } : { host, servername: host }
   const stream = connectTls({ socket: raw, ...name, ...context, ...versions, rejectUnauthorized: false })
-  // The end of the connection ends the stream on it.
+  // Ending the connection ends the TLS stream on it.
   const giveUp = () => reset(raw)
   const use = () => new ByteSocket(stream, { peer: peerOf(stream), guarded: true, reset: giveUp }, options)
   const fault = (error: Error) => handshakeError(place, error)

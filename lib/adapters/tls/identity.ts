@@ -45,7 +45,9 @@ export function checkIdentity({ cert, key, clientCa }: ServerIdentity): void {
   }
 }
 
-/** Whether what the key signs is verified by the certificate: a damaged key can still hold the right public part. */
+/**
+ * Checks that the certificate verifies a signature of the key. A damaged key can still contain the right public part.
+ */
 function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
   const text = new Uint8Array(32)
   try {

@@ -17,7 +17,7 @@ const row = z.strictObject({
 
 const table = z.strictObject({
   version: z.literal(version),
-  /** CRC-32 of the users, in hexadecimal. A file that was written by hand, or by an older version, has none. */
+  /** CRC-32 of the users, in hexadecimal. A file from an editor or an older version has none. */
   crc32: z
     .string()
     .regex(/^[0-9a-f]{8}$/u)
@@ -44,7 +44,7 @@ export function usersIn(text: string, path: string): Users {
   }
   const { users, crc32: sum } = result.data
   if (sum !== undefined && sum !== sumOf(users)) {
-    throw damaged(path, 'its crc32 does not agree; if it was changed by hand, remove the line "crc32" as well')
+    throw damaged(path, 'its crc32 does not match; if you edited the file, remove the line "crc32"')
   }
   const names = new Map<string, string>()
   for (const { name } of users) {

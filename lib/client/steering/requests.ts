@@ -88,7 +88,7 @@ export const answers = {
   list: z.strictObject({ tasks: z.array(status), more: z.boolean() }),
   add: z.strictObject({ added: z.array(z.union([z.strictObject({ id }), failure])) }),
   cancel: z.strictObject({ tasks: z.array(status) }),
-  /** An upload that has ended: stored, or not; with the bytes that were transferred for it. */
+  /** An upload that has ended, stored or not, with the bytes transferred for it. */
   await: z.union([
     z.strictObject({ waiter: z.int() }),
     z.strictObject({ ended: id, transferred: bytes, file }),

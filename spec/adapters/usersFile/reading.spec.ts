@@ -72,7 +72,7 @@ spec('a users’ file that can’t be read', (it) => {
       await assertOut(users, 'alice', token, 'internal')
       await assert.rejects(users.list(), {
         code: 'data-format',
-        message: /users\.json .*its crc32 does not agree; .*"crc32"/u,
+        message: /users\.json .*its crc32 does not match; .*"crc32"/u,
       })
     }
   })
