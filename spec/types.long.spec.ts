@@ -7,7 +7,7 @@ import { place } from './support/commands.ts'
 import { root } from './support/source.ts'
 import { spec } from './support/spec.ts'
 
-/** Looks at every door of the package; types of the dependencies are looked at as well. */
+/** Checks every entry point of the package, including the types of its dependencies. */
 const program = `
 import { connect, OspError, type SentFile, serve, type Server, type Upload } from 'ospd'
 import { memory, memoryTransport } from 'ospd/memory'

@@ -9,7 +9,7 @@ import { VirtualClock } from '../support/virtualClock.ts'
 
 const { attemptDelayMs, dialledAddresses } = clientLimits
 
-/** A network in which nothing is decided before the spec says so. */
+/** A network in which each attempt waits for the spec to decide it. */
 class FakeNetwork implements Network {
   readonly attempts: { readonly address: string; readonly stream: FakeStream }[] = []
   readonly #addresses: readonly string[]
@@ -62,7 +62,7 @@ function dialling(addresses: readonly string[], host = 'example.org') {
 }
 
 spec('dialling a host with several addresses', (it) => {
-  it('begins the next attempt after a while and ends no earlier one: the first that connects is used', async () => {
+  it('starts the next attempt after a delay without ending earlier ones, and uses the first that connects', async () => {
     const { network, clock, dialled } = dialling(['192.0.2.1', '192.0.2.2', '192.0.2.3'])
     await turn()
     assert.deepEqual(network.tried, ['192.0.2.1'])
@@ -76,7 +76,7 @@ spec('dialling a host with several addresses', (it) => {
     assert.deepEqual(clock.set, [])
   })
 
-  it('gives an attempt all the time that the caller has', async () => {
+  it('lets an attempt run until the caller aborts', async () => {
     const { network, clock, dialled } = dialling(['192.0.2.1', '192.0.2.2'])
     await turn()
     clock.pass(600_000)
@@ -84,7 +84,7 @@ spec('dialling a host with several addresses', (it) => {
     assert.equal(await dialled, network.stream('192.0.2.1'))
   })
 
-  it('begins the next attempt at once when one fails', async () => {
+  it('starts the next attempt at once when one fails', async () => {
     const { network, dialled } = dialling(['192.0.2.1', '192.0.2.2'])
     await turn()
     await network.fails('192.0.2.1', 'EHOSTUNREACH')
@@ -101,7 +101,7 @@ spec('dialling a host with several addresses', (it) => {
     assert.equal(network.tried.length, dialledAddresses)
   })
 
-  it('names every address that it has tried when all fail', async () => {
+  it('names every address that it tried if all attempts fail', async () => {
     const { network, dialled } = dialling(['192.0.2.1', '192.0.2.2'])
     await turn()
     await network.fails('192.0.2.1', 'ETIMEDOUT')
@@ -114,7 +114,7 @@ spec('dialling a host with several addresses', (it) => {
     })
   })
 
-  it('says a reason that all have in common once', async () => {
+  it('states a common reason once', async () => {
     const { network, dialled } = dialling(['192.0.2.1', '192.0.2.2'])
     await turn()
     await network.fails('192.0.2.1', 'ECONNREFUSED')
@@ -126,7 +126,7 @@ spec('dialling a host with several addresses', (it) => {
     })
   })
 
-  it('ends all attempts when it is given up, and names them', async () => {
+  it('ends all attempts when it is aborted, and names them', async () => {
     const { network, clock, ending, dialled } = dialling(['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'])
     await turn()
     clock.pass(attemptDelayMs)
@@ -143,7 +143,7 @@ spec('dialling a host with several addresses', (it) => {
     assert.equal(network.tried.length, 3)
   })
 
-  it('can be given up while the name is looked up', async () => {
+  it('can be aborted during the lookup of the name', async () => {
     const ending = new AbortController()
     const network = { lookup: () => new Promise<never>(() => {}), connect: () => assert.fail('it dials') }
     const options = { host: 'example.org', port: 6682, clock: new VirtualClock(), signal: ending.signal }

@@ -19,7 +19,7 @@ const pieces = array(
 ).map((all) => Buffer.concat(all))
 
 spec('the text of a path', (it) => {
-  it('is the path itself where that is UTF-8', () => {
+  it('is the path itself if that is UTF-8', () => {
     for (const path of ['', '/a b/é', '电影📷.mp4', 'caf\uFFFD']) {
       assert.equal(pathText(Buffer.from(path)), path)
       assert.equal(pathBytes(path), path)
@@ -33,7 +33,7 @@ spec('the text of a path', (it) => {
     assert.equal(pathText(bytes(0xed, 0xb3, 0xa9)), '\uDCED\uDCB3\uDCA9')
   })
 
-  it('gives back the bytes, whatever they are', () => {
+  it('decodes to the original bytes', () => {
     const same = (path: Uint8Array) => assert.deepEqual(Buffer.from(pathBytes(pathText(path))), Buffer.from(path))
     check(property(oneof(pieces, uint8Array()), same))
   })
@@ -44,7 +44,7 @@ spec('the text of a path', (it) => {
     assert.equal(absolutePath(path), join(process.cwd(), 'caf\uDCE9'))
   })
 
-  it('that no file can have is refused', () => {
+  it('is refused if no file can have it', () => {
     assert.throws(() => pathBytes('a\uD800'), { code: 'usage', message: /no file can have the path "a\\ud800"/u })
   })
 

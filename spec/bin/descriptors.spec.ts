@@ -9,12 +9,12 @@ type Counted = ReturnType<typeof withinDescriptors>
 const sum = (of: Counted) => Object.values(of).reduce((total, each) => total + each, 0)
 
 spec('the limits that take file descriptors', (it) => {
-  it('stay as they are where the process may have enough', () => {
+  it('stay unchanged if the process can open enough files', () => {
     assert.deepEqual(withinDescriptors(limits, 64 + sum(limits)), limits)
     assert.deepEqual(withinDescriptors(limits, Number.MAX_SAFE_INTEGER), limits)
   })
 
-  it('are lowered where not, so that together they fit beside what the process itself needs', () => {
+  it('are reduced otherwise, so that they fit beside the needs of the process itself', () => {
     for (const descriptors of [128, 256, 1_024, 63 + sum(limits)]) {
       const lower = withinDescriptors(limits, descriptors)
       assert.ok(sum(lower) <= descriptors - 64, `${sum(lower)} of ${descriptors}`)

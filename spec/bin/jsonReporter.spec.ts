@@ -25,7 +25,7 @@ function reporting() {
 }
 
 spec('osp send --json', (it) => {
-  it('reports the progress of a file whenever it has got further, with its rate and the time that is left', () => {
+  it('reports the progress of a file whenever it advances, with its rate and the remaining time', () => {
     const { reporter, all, stands } = reporting()
     stands('sending', 0, 0)
     reporter.progress(0)
@@ -43,7 +43,7 @@ spec('osp send --json', (it) => {
     for (const { event: _, ...fields } of all()) sendEvents.progress.parse(fields)
   })
 
-  it('reports no progress of what is paused, waits or has ended', () => {
+  it('reports no progress of tasks that are paused, waiting or ended', () => {
     const { reporter, all, task, stands } = reporting()
     reporter.progress(0)
     stands('paused', 200, 100)

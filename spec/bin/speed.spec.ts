@@ -12,7 +12,7 @@ function after(everyMs: number, counts: readonly number[]): readonly (number | u
 }
 
 spec('the speed of a file', (it) => {
-  it('is not known before its bytes have risen for a while', () => {
+  it('is unknown until its bytes have risen for a while', () => {
     assert.deepEqual(after(1_000, [0, 0, 0]), [undefined, undefined, undefined])
     assert.deepEqual(after(100, [0, 10, 20, 30, 40]), [undefined, undefined, undefined, undefined, 100])
   })
@@ -25,7 +25,7 @@ spec('the speed of a file', (it) => {
     assert.equal(after(1_000, rising).at(-1), 300)
   })
 
-  it('is true where each step takes longer than that', () => {
+  it('is correct if each step takes longer than that', () => {
     const steps = [0, ...[14_000, 28_000, 42_000].flatMap((bytes) => [...Array(13).fill(bytes - 14_000), bytes])]
     assert.deepEqual(new Set(after(1_000, steps)), new Set([undefined, 1_000]))
   })
@@ -35,7 +35,7 @@ spec('the speed of a file', (it) => {
     assert.deepEqual(all.slice(-4), [0, undefined, 1_000, 1_000])
   })
 
-  it('falls to 0 where nothing more comes', () => {
+  it('falls to 0 if no more bytes come', () => {
     const all = after(1_000, [0, 1_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000])
     assert.deepEqual(all.slice(2), [1_000, 1_000, 2_000 / 3, 500, 400, 2_000 / 6, 0])
   })

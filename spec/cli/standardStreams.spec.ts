@@ -151,7 +151,7 @@ spec('a command whose stdout', (it) => {
     })
   }
 
-  it('takes nothing says so, with exit code 1 and no stack', async () => {
+  it('accepts no writes reports that with exit code 1 and without a stack trace', async () => {
     await using chat = await chatter()
     await chat.at.write('a', 'hello')
     await chat.osp('carol', ['add', join(chat.at.path, 'a')])
@@ -227,7 +227,7 @@ spec('a command whose stdin', (it) => {
 })
 
 spec('a bug in a command', (it) => {
-  it('is told in one sentence, and where it is if OSP_DEBUG is set', async () => {
+  it('is reported in one sentence, with a stack trace if OSP_DEBUG is set', async () => {
     // Throws as soon as the command has begun to heed signals.
     const bug =
       'process.on("newListener",(name)=>{if(name==="SIGHUP")setImmediate(()=>{throw(new(TypeError)("boom"))})})'

@@ -142,7 +142,7 @@ spec('a token', (it) => {
 })
 
 spec('HELLO', (it) => {
-  it('that is not answered in time is given up by a reset, so that it does not arrive late', async () => {
+  it('without an answer in time ends with a reset, so that it does not arrive late', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const online = client.online()
@@ -175,8 +175,8 @@ spec('HELLO', (it) => {
   })
 })
 
-spec('a client whose link a later one of its own has replaced', (it) => {
-  it('connects again, and is not over', async () => {
+spec('a client whose link was replaced by its own later one', (it) => {
+  it('reconnects and stays usable', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const online = client.online()

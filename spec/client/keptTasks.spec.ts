@@ -33,7 +33,7 @@ const ids = (store: MemoryTasks) => [...store.kept.keys()].sort((a, b) => a - b)
 const range = (first: number, count: number) => Array.from({ length: count }, (_, at) => first + at)
 
 spec('a task that has failed', (it) => {
-  it('is kept however many others are done after it', async () => {
+  it('is kept regardless of how many others are done after it', async () => {
     const store = new MemoryTasks()
     const tasks = await open(store)
     const last = finishedUploads + 6
@@ -68,7 +68,7 @@ spec('a task that has failed', (it) => {
     assert.deepEqual(ids(store), range(4, failedTasks))
   })
 
-  it('is no longer counted where it is tried again', async () => {
+  it('is no longer counted when it is retried', async () => {
     const store = storeOf(range(1, failedTasks).map((id) => ended(id, 'failed')))
     const tasks = await open(store)
     await tasks.change(1, { state: 'open' })

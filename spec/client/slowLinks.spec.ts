@@ -66,8 +66,8 @@ const cycle = (rate: number, up: number, down: number): readonly Phase[] => [
   { rate: 0, seconds: down },
 ]
 
-spec('an upload over links that break before a long chunk is through', (it) => {
-  it('gets further in each of them, and by most of what they carry', async () => {
+spec('an upload over links that break during a long chunk', (it) => {
+  it('progresses on each link, by most of the bytes that it carries', async () => {
     const standing = await acknowledged(
       Array(4)
         .fill(cycle(5 * KB, 45, 35))
@@ -79,7 +79,7 @@ spec('an upload over links that break before a long chunk is through', (it) => {
     assert.ok((standing.at(-1) ?? 0) > 600 * KB, `${standing}`)
   })
 
-  it('gets further at last where none carries a first chunk: each begins with half the length', async () => {
+  it('progresses in the end if no link carries a first chunk: each starts with half the length', async () => {
     const standing = await acknowledged(
       Array(6)
         .fill(cycle(300, 60, 5))
@@ -89,7 +89,7 @@ spec('an upload over links that break before a long chunk is through', (it) => {
     assert.ok((standing.at(-1) ?? 0) > 16 * KB, `${standing}`)
   })
 
-  it('gets further where a fast link has become slow', async () => {
+  it('progresses after a fast link has become slow', async () => {
     const fast = { rate: 4_000 * KB, seconds: 1.5 }
     const standing = await acknowledged([
       fast,

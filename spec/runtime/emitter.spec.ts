@@ -19,7 +19,7 @@ spec('an emitter', (it) => {
     assert.deepEqual(heard, ['first 1', 'second 1'])
   })
 
-  it('calls one that is added once once, and none that was taken off', () => {
+  it('calls a listener of once a single time, and no removed listener', () => {
     const emitter = new Emitter<Events>()
     const heard: number[] = []
     const listener = (number: number) => void heard.push(number)
@@ -36,7 +36,7 @@ spec('an emitter', (it) => {
     assert.equal(emitter.listenerCount('here'), 0)
   })
 
-  it('takes all off at once', () => {
+  it('removes all listeners at once', () => {
     const emitter = new Emitter<Events>()
     emitter.on('here', () => assert.fail())
     emitter.off('here')
@@ -45,7 +45,7 @@ spec('an emitter', (it) => {
     assert.equal(emitter.emit('here', 1), false)
   })
 
-  it('calls the next where one throws or rejects, and logs that', async () => {
+  it('calls the next listener after one throws or rejects, and logs the error', async () => {
     const log: LogEntry[] = []
     const emitter = new Emitter<Events>((entry) => log.push(entry))
     let heard = 0
@@ -68,7 +68,7 @@ spec('an emitter', (it) => {
     )
   })
 
-  it('prints what a listener throws where there is no log', () => {
+  it('prints the error of a listener if there is no log', () => {
     const { error } = console
     const printed: unknown[] = []
     console.error = (...what: unknown[]) => void printed.push(what)

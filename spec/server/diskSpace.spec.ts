@@ -20,7 +20,7 @@ async function begin(client: FileClient, name: string, size: number, bytes: numb
 }
 
 spec('the disk', (it) => {
-  it('is promised to one upload only: another one that would not fit beside it is told so at once', async () => {
+  it('is promised to one upload only: another one that would not fit beside it is refused at once', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     const instance = await begin(client, 'a', 40 * KiB, 10 * KiB)
@@ -58,7 +58,7 @@ spec('the disk', (it) => {
     }
   })
 
-  it('is given to the unfinished upload that fits, though another one holds a part of it', async () => {
+  it('is given to the unfinished upload that fits, even if another one occupies a part of it', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     await client.pause(await begin(client, 'a', 50 * KiB, 25 * KiB))
@@ -73,7 +73,7 @@ spec('the disk', (it) => {
     assert.equal((await client.continue(sized('a', 50 * KiB))).progress, 25 * KiB)
   })
 
-  it('has room again for what was cancelled, whole or in part', async () => {
+  it('has room again after a cancelled upload, complete or partial', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     await begin(client, 'a', 40 * KiB, 30 * KiB)
@@ -82,7 +82,7 @@ spec('the disk', (it) => {
     await client.upload(sized('b', 60 * KiB))
   })
 
-  it('that could never hold a file refuses it for good', async () => {
+  it('refuses a file permanently if it could never hold it', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     for (const refused of ['startRefused', 'continueRefused'] as const) {
@@ -109,7 +109,7 @@ spec('the disk', (it) => {
     await client.end(again.instance, sha256(whole.bytes))
   })
 
-  it('that something else fills stops a running upload before the reserve of messages is used', async () => {
+  it('stops a running upload before the reserve of messages is used when something else fills it', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start(limits, { ...small, platform })
     const client = await rig.client()

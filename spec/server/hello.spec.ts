@@ -172,7 +172,7 @@ spec('HELLO', (it) => {
     await client.continue(file)
   })
 
-  it('of an earlier attempt that arrives late ends no later link, and is told so', async () => {
+  it('of an earlier attempt that arrives late is refused and does not end the later link', async () => {
     await using rig = await ServerRig.start()
     const online = await rig.client({ session: 'same', attempt: 3 })
     await online.start(file)

@@ -57,7 +57,7 @@ spec('a stored file', (it) => {
     assert.deepEqual([await rig.storage.transfers.unreported(), logged(rig)], [[], []])
   })
 
-  it('is reported once more where the process ended before that was noted', async () => {
+  it('is reported once more if the process ended before the note', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const held = rig.storage.hold('reported')
@@ -103,7 +103,7 @@ spec('a listener of a server that fails', (it) => {
 })
 
 spec('a log that throws', (it) => {
-  it('costs its lines alone', async () => {
+  it('loses only its own lines', async () => {
     const error = console.error
     const printed: unknown[] = []
     console.error = (...what: unknown[]) => void printed.push(what.at(-1))

@@ -15,7 +15,7 @@ const record = Buffer.alloc(8 * KiB, 1)
 spec('the ballast of a data directory', (it) => {
   if (!canMount) return it.skip('makes room for what frees more', 'this process may not mount a small disk')
 
-  it('makes room on a full disk for a record that frees something, for no other, and comes back with room', async () => {
+  it('makes room on a full disk only for a record that frees space, and is recreated when there is room', async () => {
     await using disk = await smallDisk(8 * MiB)
     const path = join(disk.path, 'own')
     const ballast = new Ballast(path)
@@ -36,7 +36,7 @@ spec('the ballast of a data directory', (it) => {
     await journal.close()
   })
 
-  it('is not made where it would take much of what is free, and its failure fails nothing', async () => {
+  it('is not created if it would take much of the free space, and a failure to create it has no effect', async () => {
     await using disk = await smallDisk(MiB)
     const path = join(disk.path, 'own')
     using weight = fill(disk.path, 256 * KiB)

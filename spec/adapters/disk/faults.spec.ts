@@ -42,7 +42,7 @@ const expected: Readonly<Record<string, ErrorCode>> = {
 }
 
 spec('an error of the operating system', (it) => {
-  it('has the code of its row, names the act and the errno, and tells a peer no path', async () => {
+  it('has the code of its row, names the operation and the errno, and reveals no path to a peer', async () => {
     assert.deepEqual(Object.keys(systemErrors).sort(), Object.keys(expected).sort())
     for (const [errno, code] of Object.entries(expected)) {
       const cause = systemError(errno)
@@ -55,14 +55,14 @@ spec('an error of the operating system', (it) => {
     }
   })
 
-  it('is final where trying again cannot help', () => {
+  it('is permanent if a retry cannot help', () => {
     const final = Object.keys(expected).filter((errno) => errors[expected[errno] ?? 'internal'].again === 'no')
     const passing = ['ENOSPC', 'EDQUOT', 'EMLINK', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY', 'ETXTBSY']
     const disk = ['EIO', 'ENXIO', 'ENODEV', 'ESTALE']
     assert.deepEqual([...final, ...passing, ...disk].sort(), Object.keys(expected).sort())
   })
 
-  it('that has no row is internal, under the text of the system', async () => {
+  it('without a row is internal, with the text of the system', async () => {
     const { code, message } = await failed(systemError('EWHATEVER'))
     assert.deepEqual([code, message], ['internal', 'writing /data/x failed: EWHATEVER: some text, write'])
   })

@@ -6,7 +6,7 @@ import { fixed } from '../../../lib/limits.ts'
 import { spec } from '../../support/spec.ts'
 
 spec('unfinished uploads that are kept', (it) => {
-  it('are bounded for each user and in all; one that is there goes on, and one that ends makes room', async () => {
+  it('are limited for each user and in all; an existing one continues, and one that ends makes room', async () => {
     await using storage = memory()
     await storage.open(nodePlatform())
     const users = Math.ceil(fixed.unfinishedUploads / fixed.unfinishedPerUser)

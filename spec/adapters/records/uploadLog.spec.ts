@@ -15,8 +15,8 @@ const append = async (journal: MemoryJournal, ...texts: (string | Buffer)[]) => 
   for (const text of texts) await journal.append([Buffer.from(text)])
 }
 
-spec('what a journal says of uploads', (it) => {
-  it('is as it was when it is read again', async () => {
+spec('the upload records in a journal', (it) => {
+  it('are the same when the journal is read again', async () => {
     const journal = inMemory()
     const log = await UploadLog.open(journal, platform, 10)
     const checkpoints = [{ offset: 7, digest: Uint8Array.of(1, 255) }]
@@ -47,7 +47,7 @@ spec('what a journal says of uploads', (it) => {
     'has a token that leaves no room for later ones': { name: 'b', token: Number.MAX_SAFE_INTEGER },
   }
   for (const [what, change] of Object.entries(bad)) {
-    it(`costs only the row that ${what}, which is reported`, async () => {
+    it(`lose only the row that ${what}, which is reported`, async () => {
       const journal = inMemory()
       const rows = [recordOf({ name: 'a' }), recordOf(change), recordOf({ name: 'c', token: 2 ** 52 })]
       await append(journal, ...rows.map((value) => writeRow({ kind: 'record', value })))
@@ -61,7 +61,7 @@ spec('what a journal says of uploads', (it) => {
   }
 
   for (const text of ['{', '{}', 'null', '{"kind":"record","value":{}}', '{"kind":"later","value":{}}']) {
-    it(`costs only the row that is ${text}, which is reported`, async () => {
+    it(`lose only the row that is ${text}, which is reported`, async () => {
       const journal = inMemory()
       await append(journal, text, writeRow({ kind: 'record', value: recordOf() }))
       const log = await UploadLog.open(journal, platform, 10)
@@ -70,7 +70,7 @@ spec('what a journal says of uploads', (it) => {
     })
   }
 
-  it('does not say that a record was removed where another row is damaged, which may have brought it again', async () => {
+  it('do not report a record as removed if a damaged row may have added it again', async () => {
     const journal = inMemory()
     await append(journal, writeRow({ kind: 'record', value: recordOf() }))
     await append(journal, writeRow({ kind: 'removed', value: { user: 'alice', name: 'a' } }), '{')
@@ -83,7 +83,7 @@ spec('what a journal says of uploads', (it) => {
     assert.deepEqual([again.damages, await again.takeRemoved()], [[], []])
   })
 
-  it('is forgotten of the oldest notes beyond the bound, and of those that have run out', async () => {
+  it('lose the oldest notes beyond the limit, and expired ones', async () => {
     const journal = inMemory()
     const log = await UploadLog.open(journal, platform, 3)
     const left = (of: UploadLog) => ['a', 'b', 'c', 'd', 'e'].filter((name) => of.note('alice', name)).join('')
@@ -115,7 +115,7 @@ spec('a change of an upload that cannot be made durable', (it) => {
 })
 
 spec('a journal of uploads', (it) => {
-  it('stays short while a few records change, and keeps what stands', async () => {
+  it('stays short while a few records change, and keeps the present ones', async () => {
     const journal = inMemory(2_000)
     const log = await UploadLog.open(journal, platform, 10)
     await log.put(recordOf({ name: 'still' }))
@@ -130,7 +130,7 @@ spec('a journal of uploads', (it) => {
     assert.deepEqual(again.note('alice', 'noted'), { ...noteOf('noted'), reported: true })
   })
 
-  it('loses nothing that is in memory when what is dropped cannot be read any more', async () => {
+  it('loses no entry in memory when a dropped segment cannot be read', async () => {
     const journal = inMemory(2_000)
     const log = await UploadLog.open(journal, platform, 10)
     await log.put(recordOf({ name: 'still' }))

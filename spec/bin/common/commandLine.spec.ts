@@ -193,7 +193,7 @@ spec('a command line that is wrong', (it) => {
     return assert.fail(`${args.join(' ')} was taken`)
   }
 
-  it('is told how a word that begins with a dash is given', () => {
+  it('explains how to give a word that begins with a dash', () => {
     assert.equal(refused(osp, ['msg', 'bob', '-1']), 'unknown flag -1; put an operand that begins with a dash after --')
     assert.equal(
       refused(osp, ['send', 'x', '--as', '-x']),
@@ -203,7 +203,7 @@ spec('a command line that is wrong', (it) => {
     assert.equal(refused(osp, ['listen', '-n']), '-n takes a whole number from 1 up')
   })
 
-  it('is told only of names that are near', () => {
+  it('suggests only similar names', () => {
     const of = (word: string) => /did you mean (.*)\?$/u.exec(refused(osp, [word]))?.[1]
     const near = {
       sned: 'send',
