@@ -43,5 +43,5 @@ for (const [name, { columns, isBad, run }] of Object.entries(kinds)) {
   )
   if (rows.some(({ counts }) => [...counts.keys()].some(isBad))) process.exitCode = 1
 }
-// What hangs must not keep it.
+// A hanging handle must not keep the process alive.
 process.exit()

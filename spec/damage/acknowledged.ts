@@ -1,7 +1,7 @@
 import { accessSync } from 'node:fs'
 import type { Holdings, Item } from './holdings.ts'
 
-/** What a client of the recorded programs has done, or has been told. */
+/** An action of a client of the recorded programs, or an answer to it. */
 export type Fact =
   | { readonly kind: 'user'; readonly user: string; readonly token: string }
   | { readonly kind: 'identity'; readonly fingerprint: string }
@@ -11,12 +11,12 @@ export type Fact =
 
 const prefix = '/acknowledged/'
 
-/** Leaves a fact in the trace of this process, between the calls that came before it and those that follow. */
+/** Leaves a fact in the trace of this process, between the earlier and the later calls. */
 export function note(fact: Fact): void {
   try {
     accessSync(prefix + encodeURIComponent(JSON.stringify(fact)))
   } catch {
-    // There is no such file: the call is what counts.
+    // There is no such file: only the call matters.
   }
 }
 
@@ -25,7 +25,7 @@ export function factOf(path: string): Fact | undefined {
   return path.startsWith(prefix) ? (JSON.parse(decodeURIComponent(path.slice(prefix.length))) as Fact) : undefined
 }
 
-/** What must be there after all these facts, and the fingerprint by which the server is known. */
+/** Returns what must exist after all these facts, and the fingerprint of the server. */
 export function holdingsOf(facts: readonly Fact[]): Holdings & { readonly fingerprint: string | undefined } {
   const unfinished = new Map<string, Item>()
   const stored: Item[] = []

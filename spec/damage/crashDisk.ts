@@ -9,7 +9,7 @@ export const diskCalls = [
   ...['rename', 'link', 'unlink', 'mkdir', 'rmdir'],
 ]
 
-/** What is left of what was not flushed. */
+/** The remains of unflushed data. */
 export const remains = {
   'nothing that was not flushed': { names: 'none', contents: 'none' },
   everything: { names: 'all', contents: 'all' },
@@ -60,7 +60,7 @@ const nodeOf = (mode: number, isDirectory: boolean): Node => ({
   synchronous: false,
 })
 
-/** A disk below one directory that follows the calls of programs, and knows what a power cut may leave of it. */
+/** Models a disk below one directory: follows the calls of programs, and knows what a power cut may leave. */
 export class CrashDisk {
   readonly #top: string
   readonly #root = nodeOf(0o700, true)
@@ -73,7 +73,7 @@ export class CrashDisk {
     this.#top = top
   }
 
-  /** Takes a step; true if it has changed something here. */
+  /** Applies a step. Returns whether it changed the disk. */
   take(step: Step): boolean {
     const { at, call, id, descriptorPath } = step
     const [path] = [descriptorPath, step.strings[0]?.toString()].filter((one) => one !== undefined && this.#isHere(one))
@@ -88,7 +88,7 @@ export class CrashDisk {
     return true
   }
 
-  /** Makes in `directory` what a power cut now leaves. */
+  /** Writes to `directory` what a power cut would leave now. */
   cut(directory: string, kind: Remains, random: SeededRandom): void {
     const { names, contents } = remains[kind]
     const trees = new Map<Node, Map<string, Node>>([[this.#root, new Map()]])

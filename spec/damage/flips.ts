@@ -8,9 +8,12 @@ import { copyOf, fill, quickPlace } from './place.ts'
 import { fingerprintOf, type Start, startDaemon, startHere } from './started.ts'
 import type { Row } from './table.ts'
 
-/** What may become of a data directory in which one byte has changed. */
+/** Accepted outcomes for a data directory with one changed byte. */
 const good = ['held', 'lost and said', 'refused and said'] as const
-/** What must not. `lost too much`: more than one thing, though a byte belongs to one; `no advice`: it does not start, and does not name the file. */
+/**
+ * Rejected outcomes. `lost too much`: more than one thing, though a byte belongs to one; `no advice`: it does not
+ * start, and does not name the file.
+ */
 const bad = ['lost silently', 'lost too much', 'wrong', 'no advice', 'hung'] as const
 
 type Verdict = (typeof good)[number] | (typeof bad)[number]
@@ -24,7 +27,7 @@ export interface FlipOptions {
   readonly runs: number
   /** Each of how many is tried with a daemon in a process of its own, and the others in this process. */
   readonly daemonEvery: number
-  /** Is told each flip that does not hold. */
+  /** Called with each flip that has a rejected outcome. */
   print(line: string): void
 }
 
@@ -63,7 +66,7 @@ export async function flips({ seed, runs, daemonEvery, print }: FlipOptions): Pr
   return rows
 }
 
-/** What is lost of a copy in which nothing was changed. */
+/** Returns the losses of an unchanged copy. */
 async function controlOf(data: string, holdings: Holdings, directory: string): Promise<ReadonlySet<string>> {
   const copy = join(directory, 'control')
   await copyOf(data, copy)

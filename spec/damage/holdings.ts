@@ -18,7 +18,7 @@ export interface Item {
   readonly durable?: number
 }
 
-/** What was acknowledged to the users of a data directory. */
+/** The acknowledged files and messages of the users of a data directory. */
 export interface Holdings {
   /** By user. */
   readonly tokens: Map<string, string>
@@ -27,7 +27,7 @@ export interface Holdings {
   readonly unfinished: Item[]
   /** Texts that wait for each recipient, in order. */
   readonly waiting: Map<string, string[]>
-  /** Texts that may be handed over as well. */
+  /** Texts that may be delivered in addition. */
   readonly possible?: ReadonlySet<string>
 }
 
@@ -80,11 +80,11 @@ export async function say(client: Client, to: readonly string[], text: string, {
   for (const user of to) waiting.set(user, [...(waiting.get(user) ?? []), text])
 }
 
-/** What is not as it was acknowledged. */
+/** Differences from what was acknowledged. */
 export interface Differences {
-  /** Things that are gone, each named with its user and name. */
+  /** Lost items, each with its user and name. */
   readonly lost: string[]
-  /** What must not be in any case: other contents, things twice, things that nobody sent. */
+  /** Violations: other contents, duplicates, items that no client sent. */
   readonly wrong: string[]
 }
 

@@ -9,11 +9,11 @@ import { limitFlags } from './place.ts'
 /** A server that was started from a data directory. */
 export interface Started extends AsyncDisposable {
   readonly reach: Reach
-  /** Everything that it has logged of what is wrong, as text. */
+  /** All warnings and errors that it has logged, as text. */
   problems(): string
 }
 
-/** Starts a server; rejects with the text that says why it does not start. */
+/** Starts a server. Rejects with the reason if it does not start. */
 export type Start = (data: string) => Promise<Started>
 
 const limits = { chunkBytes: 4_096, windowBytes: 16_384, checkpointBytes: 8_192 }

@@ -1,11 +1,11 @@
-/** What came of many trials of one kind. */
+/** The outcomes of many trials of one kind. */
 export interface Row {
   readonly name: string
-  /** How many had each outcome. */
+  /** The number of trials by outcome. */
   readonly counts: ReadonlyMap<string, number>
 }
 
-/** A table with a line for each row, and a column for each outcome. */
+/** Formats a table with a line for each row and a column for each outcome. */
 export function tableOf(rows: readonly Row[], columns: readonly string[]): string {
   const cells = [
     ['', 'tried', ...columns],

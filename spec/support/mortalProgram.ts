@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Running } from './processes.ts'
 
-/** A program that is started again whenever it was killed. */
+/** A program that is restarted after each kill. */
 export class MortalProgram {
   readonly #start: () => Running
   running: Running
@@ -11,7 +11,7 @@ export class MortalProgram {
     this.running = start()
   }
 
-  /** Kills it, lets `between` pass, and starts it again. It may have ended by itself, if all was well. */
+  /** Kills the program, awaits `between`, and restarts it. The program may have ended by itself, with success. */
   async killed(between: () => Promise<unknown>): Promise<void> {
     const { code } = this.running.child.exitCode === null ? { code: 0 } : await this.running.ended
     assert.equal(code, 0, `it ended by itself: ${this.running.stderr}`)
