@@ -75,7 +75,10 @@ export class FileApp implements App {
   /** Marks a file as reported, after the log and the listeners have received it. */
   reported(file: StoredFile): void {
     // If this fails, the next start reports the file once more.
-    const noted = this.#storage.transfers.reported(file).catch(() => {})
+    const noted = this.#storage.transfers
+      .reported(file)
+      .then(() => this.#old.tellDamages())
+      .catch(() => {})
     this.#underWay.add(noted)
     void noted.then(() => this.#underWay.delete(noted))
   }

@@ -52,6 +52,8 @@ export class SimulatedDisk {
   readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
   readonly troubles: DiskTroubles
   readonly rot = new JournalRot()
+  /** How many records of uploads could not be read when the latest process has opened it. */
+  damagesAtOpening = 0
   layers: OwnLayers = {}
   /** The next flush of messages fails. */
   flushFails = false
@@ -125,6 +127,7 @@ class DiskOfProcess implements Storage {
   async open(platform: Platform): Promise<void> {
     const journal = new SimulatedJournal(this.#disk, this.#process, 'uploads')
     const log = await UploadLog.open(journal, platform, fixed.notes)
+    this.#disk.damagesAtOpening = log.damages.length
     await this.#book.open(log)
     for (const { user, name } of await log.takeRemoved()) this.#disk.partial.delete(recordKey(user, name))
     await this.mailboxes.open(this.#disk.journalOf(this.#process), platform)

@@ -3,9 +3,21 @@ import { keyOf, recipientsOf, senderOf, seqOf } from '../adapters/mailboxes/mess
 import { kinds } from '../adapters/mailboxes/records.ts'
 import type { MemoryJournal } from '../adapters/memory/memoryJournal.ts'
 import { recordKey } from '../adapters/records/keys.ts'
-import { readRow, subjectOfRow } from '../adapters/records/rows.ts'
+import { type Row, readRow, subjectOfRow } from '../adapters/records/rows.ts'
 import { keyOf as postKeyOf } from './post.ts'
 import type { SeededRandom } from './random.ts'
+
+/** A record of a journal in memory, and where it is. */
+interface RecordPlace {
+  readonly records: Buffer[]
+  readonly at: number
+  readonly record: Buffer
+}
+
+const keyOfRow = (row: Row): string => {
+  const { user, name } = subjectOfRow(row)
+  return recordKey(user, name)
+}
 
 /** Bits of a journal that flip, and the sums by which whoever reads it finds that. */
 export class JournalRot {
@@ -38,29 +50,43 @@ export class JournalRot {
     return key
   }
 
-  /** Flips a bit of a random row of an upload. Returns its `recordKey`, or `undefined` without rows. */
+  /** Flips a bit of a random row of an upload, or of each row of it. Returns its `recordKey`, or `undefined` without rows. */
   flipRow(journal: MemoryJournal, random: SeededRandom): string | undefined {
     const record = this.#flip(journal, random, () => true)
     const row = record && readRow(record)
     if (!row) return undefined
-    const { user, name } = subjectOfRow(row)
-    this.#uploads.add(recordKey(user, name))
-    return recordKey(user, name)
+    const key = keyOfRow(row)
+    this.#uploads.add(key)
+    if (random.chance(0.5, 'every row of an upload is hit')) {
+      for (const place of this.#readable(journal)) {
+        const other = readRow(place.record)
+        if (other && keyOfRow(other) === key) this.#damage(place, random)
+      }
+    }
+    return key
   }
 
   #flip(journal: MemoryJournal, random: SeededRandom, isMeant: (record: Buffer) => boolean): Buffer | undefined {
-    const meant = journal.segments.flatMap(({ records }) =>
-      records.flatMap((record, at) => (isMeant(record) && this.isReadable(record) ? [{ records, at, record }] : [])),
-    )
+    const meant = this.#readable(journal).filter(({ record }) => isMeant(record))
     meant.pop()
     if (meant.length === 0) return undefined
-    const { records, at, record } = random.pick(meant, 'a record')
+    const place = random.pick(meant, 'a record')
+    this.#damage(place, random)
+    return place.record
+  }
+
+  #readable(journal: MemoryJournal): RecordPlace[] {
+    return journal.segments.flatMap(({ records }) =>
+      records.flatMap((record, at) => (this.isReadable(record) ? [{ records, at, record }] : [])),
+    )
+  }
+
+  #damage({ records, at, record }: RecordPlace, random: SeededRandom): void {
     const damaged = Buffer.from(record)
     const byte = random.integer(0, damaged.length - 1, 'where a bit flips')
     damaged[byte] = (damaged[byte] ?? 0) ^ (1 << random.integer(0, 7, 'a bit'))
     this.#sums.set(damaged, this.#sums.get(record) ?? crc32(record))
     records[at] = damaged
-    return record
   }
 
   /** Whether what was promised of this post need not hold. */

@@ -2,7 +2,6 @@ import { recordKey } from '../adapters/records/keys.ts'
 import { defaultLimits, type Limits } from '../limits.ts'
 import type { LogEntry } from '../ports/log.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
-import type { Storage } from '../ports/storage.ts'
 import { type RunningServer, serve } from '../server/server.ts'
 import { SimulatedProcess } from './process.ts'
 import { watchedStorage } from './watchedMailboxes.ts'
@@ -89,7 +88,11 @@ export class ServerActor {
     }).then(
       (server) => {
         this.#server = server
-        void this.#checkDamages(process, storage)
+        const { damagesAtOpening } = disk
+        if (damagesAtOpening > 0 && this.#damagesLogged === 0)
+          this.#world.fail(
+            `${process.name} has found ${damagesAtOpening} damaged records of uploads, and does not log it`,
+          )
         server.on('stored', ({ user, name }) => this.#world.tell(`${process.name} stored ${user}/${name}`))
       },
       (error: unknown) => this.#notStarted(process, error),
@@ -171,12 +174,6 @@ export class ServerActor {
     this.start()
   }
 
-  async #checkDamages(process: SimulatedProcess, { transfers }: Storage): Promise<void> {
-    const { length } = await transfers.damages()
-    if (process.alive && length > 0 && this.#damagesLogged === 0)
-      this.#world.fail(`${process.name} has found ${length} damaged records of uploads, and does not log it`)
-  }
-
   /** A disk that fails can keep it from starting. */
   #notStarted(process: SimulatedProcess, error: unknown): void {
     if (!this.#world.disk.troubles.any) this.#world.fail(`the server did not start: ${error}`)
@@ -192,6 +189,7 @@ export class ServerActor {
     const [user, name, text] = [entry.user, entry.name, entry.text].map((field) => String(field ?? ''))
     const { uploads, disk } = this.#world
     uploads.reason(entry)
+    if (event === 'upload-without-record') this.#world.tell(`the server logs ${event} ${entry.removed} ${entry.bytes}`)
     if (event === 'uploads-damaged') this.#damagesLogged++
     if (level !== 'error' || this.#failing) return
     this.#world.tell(`the server logs ${event} ${user}/${name}: ${text}`)

@@ -116,7 +116,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
         },
       }),
     }),
-    found: /was never handed|and not refused: id-reused/u,
+    found: /was never handed|and not refused: id-reused|message ids of a sender: \d+, over/u,
   },
   'leaves a message where it was when it is removed': {
     kind: 'messages',
