@@ -4,6 +4,7 @@ import { until } from '../support/facts.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { MemoryTasks } from '../support/memoryTasks.ts'
 import { spec } from '../support/spec.ts'
+import { TroubledStorage } from '../support/troubledStorage.ts'
 import { UploadRig } from '../support/uploadRig.ts'
 
 const bytes = patterned(1_500_000)
@@ -35,7 +36,8 @@ spec('a task that does not go on', (it) => {
   })
 
   it('says that the quota is used up, or the disk of the server is full', async () => {
-    const full = memory({ capacityBytes: 1_000 })
+    const full = new TroubledStorage(memory({ capacityBytes: 2_000_000 }))
+    full.taken = 1_000_000
     for (const [code, limits, options] of [
       ['quota-exceeded', { userBytes: 1_000 }, {}],
       ['disk-full', {}, { storage: full }],
