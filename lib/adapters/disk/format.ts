@@ -11,8 +11,12 @@ import { makeOwnFile } from './ownFile.ts'
 /** The version of the layout that this code writes and understands. */
 const version = 2
 
-/** What may lie in a directory that is about to become a data directory. */
+/**
+ * What may lie in a directory that is about to become a data directory. A mount point can be at `files`, and `files` and
+ * `mailboxes` can be moved there from a data directory of an older version.
+ */
 const harmless = new Set([
+  ...['files', 'mailboxes'],
   ...['format.new', 'lost+found', 'daemon.json', 'control.sock'],
   ...['users.json', 'users.json.new', 'users.lock', 'tls'],
 ])

@@ -69,6 +69,23 @@ spec('a data directory', (it) => {
   )
 
   it(
+    'takes over the files and messages of another one',
+    withData(async (data) => {
+      const old = await opened(data)
+      const { claim } = await claimed(old)
+      await fill(old, claim)
+      await using file = await old.files.open(claim)
+      await file.publish('a', true)
+      await old[Symbol.asyncDispose]()
+      for (const name of await readdir(data)) {
+        if (name !== 'files' && name !== 'mailboxes') await rm(join(data, name), { recursive: true })
+      }
+      await using storage = await opened(data)
+      assert.equal(await storage.files.stored('alice', 'a'), true)
+    }),
+  )
+
+  it(
     'may have been made before, with users in it',
     withData(async (data) => {
       await mkdir(data)
