@@ -46,7 +46,7 @@ export interface ServeOptions {
 const serving = {
   listen: having('a transport, such as tcp({ port })', 'listen'),
   storage: {
-    ...madeOf('a storage, such as disk(directory)', { transfers: ['claim'], files: ['open'], mailboxes: ['open'] }),
+    ...madeOf('a storage, such as disk(directory)', { transfers: ['claim'], files: ['open'], mailboxes: ['append'] }),
     advice: (value: unknown) => (typeof value === 'string' ? 'write disk(directory) for a directory' : undefined),
   },
   authenticator: optional(kinds.authenticator),

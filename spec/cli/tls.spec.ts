@@ -57,7 +57,7 @@ spec('ospd serve --tls auto', (it) => {
       assert.equal(readFileSync(join(at.path, 'data/files/alice/a'), 'utf8'), 'hello')
       const known = readFileSync(join(at.path, 'state/known_servers'), 'utf8')
       assert.equal(known, `${server} ${fingerprint}\n`)
-      assert.deepEqual(await osp('msg', 'bob', 'hi', '--tls'), { code: 0, stdout: 'bob stored\n', stderr: '' })
+      assert.deepEqual(await osp('msg', 'alice', 'hi', '--tls'), { code: 0, stdout: 'alice stored\n', stderr: '' })
     }))
 
   it('takes nobody who speaks an older TLS', () =>

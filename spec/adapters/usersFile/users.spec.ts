@@ -106,7 +106,7 @@ spec('a server without a users’ file', (it) => {
     await assertOut(usersFile(place.path), 'alice', '')
     assert.equal(await usersFile(place.path).knows('alice'), false)
     await enter(usersFile(place.path, localOnly()), 'alice', '')
-    assert.equal(await usersFile(place.path, localOnly()).knows('alice'), true)
+    assert.equal(await usersFile(place.path, localOnly()).knows('alice'), 'unlisted')
   })
 
   it('asks for a token from the first user on, and tells that everybody’s right has changed', async () => {
