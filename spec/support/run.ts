@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { runSpecs } from './runner.ts'
 
 /**
- * Runs spec files: `run.ts [PATTERN]... [--long] [--at-once N] [--in DIRECTORY] [--limit-ms N]`. Without PATTERN (regular
+ * Runs spec files: `run.ts [PATTERN]... [--long] [--sources] [--at-once N] [--in DIRECTORY] [--limit-ms N]`. Without PATTERN (regular
  * expressions for paths) it runs all but the long ones, whose names end with `.long.spec.ts`; with PATTERN, all that
  * match. `--long` runs only the long ones. The exit code is 0 if facts were proved and none failed.
  */
@@ -12,6 +12,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     long: { type: 'boolean', default: false },
+    sources: { type: 'boolean', default: false },
     in: { type: 'string', default: resolve(import.meta.dirname, '..') },
     // Some files wait most of the time.
     'at-once': { type: 'string', default: `${availableParallelism() + 1}` },
@@ -26,6 +27,7 @@ process.exitCode = await runSpecs({
   directory: resolve(values.in),
   patterns: positionals,
   long: values.long,
+  sources: values.sources,
   atOnce: Number(values['at-once']),
   limitMs: Number(values['limit-ms']),
   signal: interrupted.signal,

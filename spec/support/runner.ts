@@ -10,6 +10,8 @@ export interface RunOptions {
   readonly patterns?: readonly string[]
   /** Whether only the long ones run. */
   readonly long?: boolean
+  /** Whether they run from their sources, slowly: coverage counts the lines of these. */
+  readonly sources?: boolean
   /** How many files run at the same time. */
   readonly atOnce?: number
   /** The longest that a file may take. */
@@ -27,7 +29,7 @@ export async function runSpecs(options: RunOptions): Promise<number> {
   const { atOnce = 2, limitMs = 600_000, signal = new AbortController().signal, print } = options
   const files = specFiles(options)
   if (files.length === 0) print(`no spec file in ${shown(options.directory)} matches ${options.patterns?.join(' ')}`)
-  using programs = await programsOf(files, print)
+  using programs = options.sources ? inPlace : await programsOf(files, print)
   const results: Result[] = []
   const waiting = files.values()
   const runWaiting = async () => {
@@ -46,13 +48,15 @@ export async function runSpecs(options: RunOptions): Promise<number> {
   return failed === 0 && passed > 0 && results.length === files.length ? 0 : 1
 }
 
+const inPlace: Compiled = { of: (source) => source, [Symbol.dispose]: () => {} }
+
 /** The compiled files. If one of them is broken, all run from their sources, so that only the broken one fails. */
 async function programsOf(files: readonly string[], print: (text: string) => void): Promise<Compiled> {
   try {
     return await compile(files)
   } catch (error) {
     print(`the specs are run without being compiled: ${error instanceof Error ? error.message : error}`)
-    return { of: (source) => source, [Symbol.dispose]: () => {} }
+    return inPlace
   }
 }
 
