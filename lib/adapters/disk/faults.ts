@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 
 interface SystemError {
@@ -57,9 +58,13 @@ const noRoom: readonly ErrorCode[] = ['disk-full', 'quota-exceeded']
 /** What LevelDB says instead of an errno. */
 const fullText = /no space left|quota exceeded/i
 
-/** The errno of an error from `node:fs`, such as `ENOENT`. */
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+
+/** The errno of an error from `node:fs`, such as `ENOENT`; also one that Node itself has no name for, such as `EDQUOT`. */
 export function errnoOf(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException | undefined)?.code
+  const { code, errno } = (error ?? {}) as NodeJS.ErrnoException
+  if (errno === undefined || code === undefined || /^E[A-Z0-9]+$/u.test(code)) return code
+  return errnoNames.get(-errno) ?? code
 }
 
 /** Returns the row of an error of the system, if the table has one. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { constants } from 'node:os'
 import { attempt, isFull, systemErrors } from '../../../lib/adapters/disk/faults.ts'
 import { type ErrorCode, errors, type OspError } from '../../../lib/errors.ts'
 import { spec } from '../../support/spec.ts'
@@ -53,6 +54,15 @@ spec('an error of the operating system', (it) => {
       assert.equal(error.publicText === undefined, code === 'internal', errno)
       assert.ok(!error.publicText?.includes('/'), errno)
     }
+  })
+
+  it('that Node has no name for is known by its number', async () => {
+    const errno = -constants.errno.EDQUOT
+    const code = `Unknown system error ${errno}`
+    const error = await failed(Object.assign(new Error(`${code}: ${code}, write`), { code, errno }))
+    assert.equal(error.code, 'quota-exceeded')
+    assert.match(error.message, /\(EDQUOT\)$/u)
+    assert.ok(isFull(error))
   })
 
   it('is permanent if a retry cannot help', () => {
