@@ -149,11 +149,15 @@ spec('a disk that is full', (it) => {
     const { place } = on
     const server = await place.serve({ limits })
     const client = place.client()
-    const upload = await client.uploads.add(memorySource('large', large))
+    const source = memorySource('large', large)
     let weight: Ballast | undefined
-    upload.on('progress', ({ durable }) => {
-      if (durable > 0) weight ??= on.fill()
-    })
+    // What is beyond is read only when something is durable, and the disk is full.
+    source.beforeRead = async (offset) => {
+      if (offset < 1_000_000) return
+      await until(upload, 'progress', () => upload.progress.durable > 0)
+      weight ??= on.fill()
+    }
+    const upload = await client.uploads.add(source)
     await isFull(upload)
     const { durable } = upload.progress
     assert.ok(durable > 0)
