@@ -77,13 +77,17 @@ export class TextReporter implements Reporter {
     this.#options.overview?.complete()
   }
 
-  stored(task: Task, { digest, name, storedName, replaced }: SentFile): void {
+  stored(task: Task, { digest, name, storedName, replaced, size }: SentFile): void {
     const { lines, terminal, overview } = this.#options
-    const { path } = task
+    const { path, upload } = task
     overview?.end(task)
     lines.result(checksumLine(digest, terminal.results ? printable(path) : path))
     if (storedName !== name) this.#hint(`${path}: stored as ${storedName}, since the server already has ${name}`)
-    if (replaced) this.#hint(`${path}: replaced the file ${storedName} on the server`)
+    if (!replaced) return
+    // The server repeats what it answered when the file was stored, which the sender may not have received then.
+    const wasSent = upload.transferred > 0 || size === 0
+    const which = wasSent ? 'replaced' : 'is stored already, nothing was sent; it replaced'
+    this.#hint(`${path}: ${which} the file ${storedName} on the server`)
   }
 
   failed(file: Task | Untaken, why: OspError): void {
