@@ -129,7 +129,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
         await symlink('loop', join(there.path, 'loop'))
         return file(join(there.path, 'loop'))
       },
-      { code: 'source-unreadable', message: /\/loop cannot be read: .*links lead in a circle.* \(ELOOP\)$/u },
+      { code: 'source-unreadable', message: /\/loop cannot be read: .*links form a loop.* \(ELOOP\)$/u },
     ))
 
   it('where it is a directory', () =>
