@@ -27,4 +27,5 @@ export const program: Program = {
     loginCommand,
     logoutCommand,
   ],
+  sibling: { name: 'ospd', commands: ['serve', 'status', 'uploads', 'user'] },
 }

@@ -10,4 +10,8 @@ export const program: Program = {
   describe: 'The daemon that takes in files and messages.',
   prefix: 'OSPD',
   commands: [serveCommand, statusCommand, uploadsCommand, userCommand],
+  sibling: {
+    name: 'osp',
+    commands: 'send tasks add pause continue cancel msg listen who login logout'.split(' '),
+  },
 }

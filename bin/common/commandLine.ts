@@ -3,8 +3,8 @@ import { parseArgs } from 'node:util'
 import { pathText } from 'ospd/node'
 import { unknownName } from './nearest.ts'
 import type { Command, Program } from './program.ts'
-import { optional, path, type Settings } from './settings.ts'
-import { UsageError } from './usage.ts'
+import { optional, path, type Setting, type Settings } from './settings.ts'
+import { shown, surplus, UsageError } from './usage.ts'
 
 /** The action that the arguments of a program request. */
 export type Request =
@@ -76,7 +76,7 @@ function checkText(command: Command, flags: Readonly<Record<string, string | boo
  * Parses the arguments of a program. Every operand and every value is a string, exactly as typed. A word that begins
  * with a dash is a flag, except `-` itself and every word after `--`. Throws UsageError.
  */
-export function readCommandLine({ commands }: Program, args: readonly string[]): Request {
+export function readCommandLine({ commands, sibling }: Program, args: readonly string[]): Request {
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))
   const first = tokensOf(args, everything).find(({ kind }) => kind === 'positional')
   const word = first === undefined ? undefined : args[first.index]
@@ -92,22 +92,32 @@ export function readCommandLine({ commands }: Program, args: readonly string[]):
     checkText(command, flags, operands)
     return { asks: 'run', command, flags, operands }
   }
-  if (word === 'help') return { asks: 'help', ...helped(commands, operands) }
+  if (word === 'help') return { asks: 'help', ...helped({ commands, sibling }, operands) }
   if (word === 'completion' && operands.length === 0) return { asks: 'completion' }
   const names = [...commands.map(({ name }) => name), ...extra]
   if (word === undefined) throw new UsageError(`name a command: ${names.join(', ')}`)
-  if (word === 'completion') throw new UsageError(`completion takes no operand such as ${operands[0]}`)
-  throw new UsageError(unknownName('command', word, [...names, '--version']))
+  if (word === 'completion') throw surplus('completion', operands[0] ?? '')
+  throw new UsageError(unknownCommand(word, [...names, '--version'], sibling))
 }
 
 /** Returns the command that `help NAME` names; none for `help` alone. */
-function helped(commands: readonly Command[], [name, more]: readonly string[]): { readonly command?: Command } {
-  if (more !== undefined) throw new UsageError(`help takes one COMMAND, not ${more} as well`)
+function helped(
+  { commands, sibling }: Pick<Program, 'commands' | 'sibling'>,
+  [name, more]: readonly string[],
+): { readonly command?: Command } {
+  if (more !== undefined) throw new UsageError(`help takes one COMMAND, not ${shown(more)} as well`)
   if (name === undefined || extra.includes(name)) return {}
   const command = commands.find((each) => each.name === name)
   if (command) return { command }
   const names = commands.map((each) => each.name)
-  throw new UsageError(unknownName('command', name, names))
+  throw new UsageError(unknownCommand(name, names, sibling))
+}
+
+/** Returns the sentence about a word that is no command here. It can be one of the other program. */
+function unknownCommand(word: string, known: readonly string[], { name, commands }: Program['sibling']): string {
+  return commands.includes(word)
+    ? `unknown command ${word}; did you mean "${name} ${word}"?`
+    : unknownName('command', word, known)
 }
 
 function tokensOf(args: readonly string[], settings: Settings) {
@@ -124,6 +134,7 @@ interface Shape {
   readonly alias?: string
   readonly placeholder?: string
   readonly takes?: string
+  readonly schema?: Setting<unknown>['schema']
 }
 
 function readFlags(args: readonly string[], settings: Settings) {
@@ -154,7 +165,9 @@ function flagOf({ name, rawName, value, inlineValue }: OptionToken, settings: Se
   if (flag.placeholder === undefined) return [name, value ?? true]
   if (value === undefined) throw new UsageError(`${rawName} takes ${flag.takes}`)
   if (inlineValue || value === '-' || !value.startsWith('-')) return [name, value]
-  throw new UsageError(`${rawName} takes ${flag.takes}; if the value begins with a dash, write --${name}=${value}`)
+  const isValue = flag.schema?.safeParse(value).success ?? false
+  const hint = isValue ? `; if the value begins with a dash, write --${name}=${value}` : `, not ${value}`
+  throw new UsageError(`${rawName} takes ${flag.takes}${hint}`)
 }
 
 function shapeOf(name: string, settings: Settings): Shape | undefined {

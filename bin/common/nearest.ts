@@ -1,9 +1,11 @@
+import { shown } from './usage.ts'
+
 /**
  * Returns a sentence that says that `name` is unknown. Suggests the most similar known name if it was probably meant.
  */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
   const meant = nearest(name, known)
-  return `unknown ${what} ${name}${meant === undefined ? '' : `; did you mean ${meant}?`}`
+  return `unknown ${what} ${shown(name)}${meant === undefined ? '' : `; did you mean ${meant}?`}`
 }
 
 /**

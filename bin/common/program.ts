@@ -31,6 +31,8 @@ export interface Program {
   /** What stands before the names of its environment variables. */
   readonly prefix: string
   readonly commands: readonly Command[]
+  /** The other program of the package, and the names of its commands. */
+  readonly sibling: { readonly name: string; readonly commands: readonly string[] }
 }
 
 /** A command for the list of a program, which knows nothing of its settings' types. */

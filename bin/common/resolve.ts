@@ -38,7 +38,11 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
     ]
     const [value, from] = sources.find(([value]) => value !== undefined) ?? [undefined, '']
     const result = setting.schema.safeParse(value)
-    if (!result.success) throw new UsageError(`${from} cannot be ${JSON.stringify(value)}: it takes ${setting.takes}`)
+    if (!result.success) {
+      const why = typeof value === 'string' ? setting.why?.(value) : undefined
+      const takes = `${why === undefined ? '' : `${why}; `}it takes ${setting.takes}`
+      throw new UsageError(`${from} cannot be ${JSON.stringify(value)}: ${takes}`)
+    }
     return [name, result.data] as const
   })
   return Object.fromEntries(values) as Values<S>

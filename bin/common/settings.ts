@@ -7,6 +7,8 @@ export interface Setting<T> {
   readonly schema: z.ZodType<T>
   /** What it takes, to go on from "it takes". */
   readonly takes: string
+  /** Says what is wrong with a value that `schema` refuses, if that is known. */
+  readonly why?: (value: string) => string | undefined
   /** What stands for its value in the help; none for a switch. */
   readonly placeholder?: string
   readonly describe: string
@@ -24,6 +26,7 @@ export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends
 interface Kind<T> {
   readonly schema: z.ZodType<T>
   readonly takes: string
+  readonly why?: (value: string) => string | undefined
   readonly placeholder?: string
 }
 
@@ -125,13 +128,34 @@ export function place(defaultPort: number): Kind<Place> {
   return {
     schema: read((text) => {
       const [, bracketed, plain, port = String(defaultPort)] =
-        /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
+        /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
       const host = bracketed ?? plain
-      return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) }
+      return host === undefined || !isPort(port) ? undefined : { host, port: Number(port) }
     }),
     takes: 'HOST:PORT, with an IPv6 address in brackets',
+    why: whyNoPlace,
     placeholder: 'HOST:PORT',
   }
+}
+
+const isPort = (port: string) => /^\d{1,5}$/u.test(port) && Number(port) > 0 && Number(port) <= 65_535
+
+/** Says why a text is no `Place`; `undefined` if nothing more than its form is known to be wrong. */
+function whyNoPlace(text: string): string | undefined {
+  const [scheme] = /^[a-z][a-z\d+.-]*:\/\//iu.exec(text) ?? []
+  if (scheme !== undefined) return `leave out ${scheme}`
+  if (text.includes('/')) return 'it has a path; leave that out'
+  const [, host, port] = /^(\[.*\]|[^:]*):([^:\]]*)$/u.exec(text) ?? []
+  if (port === undefined) {
+    return /:.*:/u.test(text) && !text.includes('[')
+      ? 'an IPv6 address must be in brackets, such as [::1]:6682'
+      : undefined
+  }
+  if (host === '') return 'the host is missing'
+  if (port === '') return 'the port is missing after the colon'
+  if (!/^\d+$/u.test(port)) return `the port ${port} is not a number`
+  if (isPort(port)) return undefined
+  return Number(port) === 0 ? 'a server cannot be reached at port 0' : `the port ${port} is above 65535`
 }
 
 /** `HOST:PORT` as people write it: an IPv6 address stands in brackets. */

@@ -1,7 +1,7 @@
 import { runErrand } from '../common/errand.ts'
 import { checkStdout } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { UsageError } from '../common/usage.ts'
+import { surplus } from '../common/usage.ts'
 import { Listening } from './listening.ts'
 import { type ListenValues, listenSettings } from './settings.ts'
 
@@ -20,7 +20,8 @@ export const listenCommand = command({
 })
 
 async function run(values: ListenValues, operands: readonly string[]): Promise<number> {
-  if (operands.length > 0) throw new UsageError(`listen takes no operand such as ${operands[0]}`)
+  const [operand] = operands
+  if (operand !== undefined) throw surplus('listen', operand)
   checkStdout('messages')
   const listening = new Listening(values)
   const state = await listening.openState()

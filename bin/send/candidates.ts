@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import { checkFileName, OspError } from 'ospd'
 import { absolutePath, spool } from 'ospd/node'
 import { type Input, readInput } from '../common/input.ts'
-import { UsageError } from '../common/usage.ts'
+import { shown, UsageError } from '../common/usage.ts'
 import { namesIn, openList } from './lines.ts'
 import type { SendValues } from './settings.ts'
 import { type Found, find, sameName } from './walk.ts'
@@ -34,6 +34,9 @@ export async function candidatesOf(
   const named = files.map((path) => ({ path, name: serverName(path, as) }))
   for (const { path, name } of named) {
     const other = names.take(name, path)
+    if (other !== undefined && absolutePath(other) === absolutePath(path)) {
+      throw new UsageError(`${shown(path)} is named twice; name it once`)
+    }
     if (other !== undefined) {
       throw new UsageError(
         `${other} and ${path} would both be ${JSON.stringify(name)} on the server; send one with --as`,
@@ -65,7 +68,7 @@ async function* listed(
       const name = serverName(path)
       const other = names.take(name, path)
       if (other === undefined) yield* find(path, name, recursive)
-      else yield { path, failure: sameName(other, name) }
+      else yield { path, failure: sameName(path, other) }
     }
   } catch (error) {
     yield { path: list, failure: OspError.from(error) }

@@ -4,6 +4,7 @@ import { type Say, sayer } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import type { Styles } from '../common/style.ts'
 import { formatSize, formatTime } from '../common/units.ts'
+import { shown } from '../common/usage.ts'
 import { checksumLine } from './checksumLine.ts'
 import { canPass } from './isRefusal.ts'
 import type { Overview } from './overview.ts'
@@ -63,7 +64,7 @@ export class TextReporter implements Reporter {
   }
 
   paused(tasks: readonly Task[]): void {
-    const names = tasks.slice(0, listed).map(({ path }) => path)
+    const names = tasks.slice(0, listed).map(({ path }) => shown(path))
     const more = tasks.length - names.length
     const all = names.join(', ') + (more > 0 ? ` and ${files(more)} more` : '')
     this.#hint(`paused, and not taken up: ${all}; "osp continue" lets ${tasks.length === 1 ? 'it' : 'them'} go on`)
@@ -95,7 +96,7 @@ export class TextReporter implements Reporter {
     if (this.#gaveUp && why.code === this.#gaveUp.code) {
       this.#notSent++
       if (file.upload && canPass(why)) this.#notSentTasks++
-    } else this.#say(`${file.path}: ${why.message}`, 'red')
+    } else this.#say(`${shown(file.path)}: ${why.message}`, 'red')
   }
 
   cancelled(task: Task): void {
@@ -137,7 +138,10 @@ export class TextReporter implements Reporter {
   end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {
     const { stored, failed, size } = tally
     if (unfinished.length > 0) this.#unfinished(unfinished)
-    if (tally.paused > 0) this.#say(`${files(tally.paused)} of these paused: "osp continue" first`, 'yellow')
+    if (tally.paused > 0) {
+      const are = tally.paused === 1 ? 'is' : 'are'
+      this.#say(`${tally.paused} of these files ${are} paused; run "osp continue" first`, 'yellow')
+    }
     if (this.#gaveUp && this.#notSent > 0) this.#say(this.#notSentText(this.#gaveUp), 'red')
     else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
     else if (this.#options.terminal.notes && stored > 1) {

@@ -1,7 +1,7 @@
 import type { Dirent, Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { OspError } from 'ospd'
-import { pathBytes, pathText, type Spooled } from 'ospd/node'
+import { absolutePath, pathBytes, pathText, type Spooled } from 'ospd/node'
 
 /** A file to send. `path` is what the user sees: as it was given, with what is below a folder behind it. */
 export interface Candidate {
@@ -44,7 +44,7 @@ async function* walk(folder: string, name: string): AsyncGenerator<Found> {
         ? 'nothing in it is sent; rename it'
         : 'rename it, or send it by itself with --as NAME'
       yield failed(path, notUtf8(way))
-    } else if (twin !== undefined) yield failed(path, sameName(twin, `${name}/${part}`))
+    } else if (twin !== undefined) yield failed(path, sameName(path, twin))
     else if (entry.isDirectory()) yield* walk(path, `${name}/${part}`)
     else yield await inFolder(path, `${name}/${part}`, entry)
     names.set(part, path)
@@ -77,9 +77,13 @@ function notUtf8(way: string): OspError {
   return new OspError('bad-name', `its name is not UTF-8, which the server requires; ${way}`)
 }
 
-/** The error of a file whose name is that of another one in the same command. */
-export function sameName(other: string, name: string): OspError {
-  return new OspError('usage', `its name on the server would be ${JSON.stringify(name)}, as that of ${other}`)
+/** Returns the error of a file that would have the name of another one of the same command, or that is that file. */
+export function sameName(path: string, other: string): OspError {
+  const isSame = absolutePath(path) === absolutePath(other)
+  return new OspError(
+    'usage',
+    isSame ? 'it is named twice; name it once' : `it would have the same name on the server as ${other}`,
+  )
 }
 
 function fileOr(path: string, name: string, stats: Stats): Found {

@@ -7,7 +7,7 @@ import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { placeText } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
-import { UsageError } from '../common/usage.ts'
+import { surplus } from '../common/usage.ts'
 import { openControl } from './control.ts'
 import { watchDescriptors, withinDescriptors } from './descriptors.ts'
 import type { ReadyEvent } from './events.ts'
@@ -31,7 +31,8 @@ export const serveCommand = command({
 })
 
 async function run(values: ServeValues, operands: readonly string[]): Promise<number> {
-  if (operands.length > 0) throw new UsageError(`serve takes no operand such as ${operands[0]}`)
+  const [operand] = operands
+  if (operand !== undefined) throw surplus('serve', operand)
   const { host, port, data, json } = values
   const log = logger(values)
   const stop = stopSignal(log)

@@ -6,7 +6,7 @@ import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { path, setting, switched, type Values } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
-import { UsageError } from '../common/usage.ts'
+import { surplus } from '../common/usage.ts'
 import { type Status, type StatusEvent, statusEvents } from './events.ts'
 import { statusLines } from './lines.ts'
 
@@ -31,7 +31,8 @@ export const statusCommand = command({
 })
 
 async function run({ data, json }: StatusValues, operands: readonly string[]): Promise<number> {
-  if (operands.length > 0) throw new UsageError(`status takes no operand such as ${operands[0]}`)
+  const [operand] = operands
+  if (operand !== undefined) throw surplus('status', operand)
   const status = await ask(data).catch(noDaemon)
   if (!status) {
     errorLine(`ospd: no ospd is running with its data in ${printable(data)}`)

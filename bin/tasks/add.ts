@@ -3,7 +3,7 @@ import { absolutePath, type NewTask } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
-import { UsageError } from '../common/usage.ts'
+import { shown, UsageError } from '../common/usage.ts'
 import { candidatesOf } from '../send/candidates.ts'
 import { sendSettings } from '../send/settings.ts'
 import { Tally } from '../send/tally.ts'
@@ -87,7 +87,7 @@ function fail({ results, say }: AtTasks, { json }: AddValues, tally: Tally, file
   tally.isFailed(why)
   const event: AddEvent = { event: 'failed', file, code, text, again }
   if (json) results.event(event)
-  else say(`${file}: ${text}`, 'red')
+  else say(`${shown(file)}: ${text}`, 'red')
 }
 
 function skip({ results, hint }: AtTasks, { json }: AddValues, file: string, text: string): void {

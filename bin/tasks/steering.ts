@@ -9,7 +9,7 @@ import { placeText } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { stylesFor } from '../common/style.ts'
 import { SetToken } from '../common/token.ts'
-import { UsageError } from '../common/usage.ts'
+import { shown, UsageError } from '../common/usage.ts'
 import type { TasksValues } from './settings.ts'
 import { taskEvent, taskLines } from './taskLines.ts'
 
@@ -62,7 +62,7 @@ export async function atTasks(
 export function numbersOf(operands: readonly string[]): readonly number[] {
   const wrong = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
   if (wrong.length > 0) {
-    throw new UsageError(`TASK is a number that "osp tasks" prints, not ${wrong.join(', ')}`)
+    throw new UsageError(`TASK is a number that "osp tasks" prints, not ${wrong.map(shown).join(', ')}`)
   }
   return [...new Set(operands.map(Number))]
 }
@@ -76,7 +76,7 @@ export function tasksOf<T extends { readonly id: number }>(
   const wrong = numbers.filter((number) => !byNumber.has(number))
   if (wrong.length > 0) {
     const what = wrong.length === 1 ? 'there is no task' : 'there are no tasks'
-    throw new UsageError(`${what} ${wrong.join(', ')}; "osp tasks" lists those that there are`)
+    throw new UsageError(`${what} ${wrong.join(', ')}; run "osp tasks" to list tasks`)
   }
   return numbers.flatMap((number) => byNumber.get(number) ?? [])
 }

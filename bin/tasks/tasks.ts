@@ -1,7 +1,7 @@
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
-import { UsageError } from '../common/usage.ts'
+import { surplus } from '../common/usage.ts'
 import { tasksSettings } from './settings.ts'
 import { atTasks, listed } from './steering.ts'
 
@@ -27,7 +27,8 @@ export const tasksCommand = command({
 })
 
 async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
-  if (operands.length > 0) throw new UsageError(`tasks takes no operand such as ${operands[0]}`)
+  const [operand] = operands
+  if (operand !== undefined) throw surplus('tasks', operand)
   return await atTasks(values, async ({ tasks, hint, print }) => {
     const all = await listed(tasks)
     const shown = values.all ? all : all.filter(({ state }) => state !== 'done')

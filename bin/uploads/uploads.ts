@@ -9,7 +9,7 @@ import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { duration, optional, path, setting, switched, type Values } from '../common/settings.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
-import { UsageError } from '../common/usage.ts'
+import { shown, surplus, UsageError } from '../common/usage.ts'
 import { fit, widthOf } from '../common/width.ts'
 import { isAbsence } from '../status/status.ts'
 import { type RemovedEvent, removedAnswer, type ShownUpload, uploadsAnswer } from './events.ts'
@@ -46,8 +46,8 @@ interface Unfinished extends AsyncDisposable {
 async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly string[]): Promise<number> {
   if (verb !== 'list' && verb !== 'remove') throw new UsageError(unknownName('verb', verb, ['list', 'remove']))
   const { 'older-than': idleMs } = values
-  if (verb === 'list' && operands.length > 0)
-    throw new UsageError(`uploads list takes no operand such as ${operands[0]}`)
+  const [operand] = operands
+  if (verb === 'list' && operand !== undefined) throw surplus('uploads list', operand)
   if (verb === 'remove' && operands.length > 0 === (idleMs !== undefined)) {
     throw new UsageError('say which uploads to remove: USER/NAME, or --older-than and a duration')
   }
@@ -62,7 +62,7 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
 /** Throws UsageError for what names no upload. */
 function uploadNamed(operand: string): Pick<ShownUpload, 'user' | 'name'> {
   const [user = '', ...parts] = operand.normalize('NFC').split('/')
-  if (user === '' || parts.length === 0) throw new UsageError(`${operand} names no upload; write USER/NAME`)
+  if (user === '' || parts.length === 0) throw new UsageError(`${shown(operand)} names no upload; write USER/NAME`)
   return { user, name: parts.join('/') }
 }
 

@@ -4,7 +4,7 @@ import { unknownName } from '../common/nearest.ts'
 import { checkStdout, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { path, setting, switched, type Values } from '../common/settings.ts'
-import { UsageError } from '../common/usage.ts'
+import { surplus, UsageError } from '../common/usage.ts'
 import { userNamed } from '../common/userOf.ts'
 import { add, list, remove, rotate, type Work } from './verbs.ts'
 
@@ -43,8 +43,8 @@ async function run({ data, json }: UserValues, operands: readonly string[]): Pro
 async function carryOut(work: Work, [verb, name, more]: readonly string[]): Promise<void> {
   if (verb === undefined) throw new UsageError(`say what to do: ${names.join(', ')}`)
   if (!names.includes(verb)) throw new UsageError(unknownName('verb', verb, names))
-  const surplus = verb === 'list' ? name : more
-  if (surplus !== undefined) throw new UsageError(`user ${verb} takes no operand such as ${surplus}`)
+  const operand = verb === 'list' ? name : more
+  if (operand !== undefined) throw surplus(`user ${verb}`, operand)
   if (verb === 'list') return await list(work)
   if (name === undefined) throw new UsageError(`user ${verb} takes the NAME of a user`)
   if (verb !== 'remove') checkStdout('the token')

@@ -6,7 +6,7 @@ import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { duration, optional, switched, type Values } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
-import { UsageError } from '../common/usage.ts'
+import { surplus } from '../common/usage.ts'
 import type { WhoEvent } from './events.ts'
 
 const settings = {
@@ -33,7 +33,8 @@ export const whoCommand = command({
 })
 
 async function run(values: WhoValues, operands: readonly string[]): Promise<number> {
-  if (operands.length > 0) throw new UsageError(`who takes no operand such as ${operands[0]}`)
+  const [operand] = operands
+  if (operand !== undefined) throw surplus('who', operand)
   const { 'retry-for': retryForMs = values.watch ? 300_000 : 10_000 } = values
   return await runErrand({ ...values, 'retry-for': retryForMs }, { run: (errand) => look(values, errand) })
 }

@@ -78,8 +78,10 @@ class FileOfUsers implements UsersFile {
     const { user, token } = credentials
     if (holds(users.get(user)?.tokenSha256, token)) return { user }
     const why =
-      token === '' ? 'comes in only with a token; who runs the server gives one' : 'does not come in by this token'
-    throw new OspError('unauthorized', `${user} ${why}`)
+      token === ''
+        ? `the server accepts ${user} only with a token; ask its operator for one`
+        : `the server does not accept this token for ${user}`
+    throw new OspError('unauthorized', why)
   }
 
   async knows(user: string): ReturnType<Authenticator['knows']> {

@@ -37,7 +37,7 @@ export function outgoing(
   // The caller may go on to use its bytes, and a repetition must be the same.
   const bytes = typeof content === 'string' ? encoder.encode(content) : content.slice()
   if (bytes.length > fixed.messageBytes) {
-    throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes, this one ${bytes.length}`)
+    throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes; this one has ${bytes.length}`)
   }
   const messageId = options.id?.slice() ?? newId()
   if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
@@ -58,7 +58,7 @@ export function misfit({ request, bytes }: Outgoing, { welcome }: Pick<OnlineLin
 }
 
 function tooMany({ length }: readonly string[], most: number): OspError {
-  return new OspError('too-many-recipients', `a message has at most ${most} recipients, this one ${length}`)
+  return new OspError('too-many-recipients', `a message has at most ${most} recipients; this one has ${length}`)
 }
 
 /** `why`, and that nobody knows whether the message was stored. */

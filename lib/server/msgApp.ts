@@ -239,13 +239,16 @@ export class MsgApp implements App {
     if (recipients.length > most) {
       throw new OspError(
         'too-many-recipients',
-        `a message has at most ${most} recipients, this one ${recipients.length}`,
+        `a message has at most ${most} recipients; this one has ${recipients.length}`,
       )
     }
     const bad = recipients.filter((recipient) => !isUserName(recipient))
     if (bad.length > 0) throw new OspError('bad-name', 'a recipient is no user name', { recipients: bad })
     if (content.length > fixed.messageBytes) {
-      throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes, this one ${content.length}`)
+      throw new OspError(
+        'too-large',
+        `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`,
+      )
     }
     const known = await Promise.all(recipients.map((recipient) => this.#authenticator.knows(recipient)))
     const strangers = recipients.filter((_, at) => !known[at])

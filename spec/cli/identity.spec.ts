@@ -42,12 +42,15 @@ spec('ospd serve with users', (it) => {
     const client = await letIn(server, { user: 'alice', token: alice })
     assert.equal(
       await refused(server, { user: 'alice' }),
-      'alice comes in only with a token; who runs the server gives one',
+      'the server accepts alice only with a token; ask its operator for one',
     )
     const text = await refused(server, { user: 'alice', token: bob })
-    assert.equal(text, 'alice does not come in by this token')
-    assert.equal(await refused(server, { user: 'bob', token: alice }), 'bob does not come in by this token')
-    assert.equal(await refused(server, { user: 'carol', token: alice }), 'carol does not come in by this token')
+    assert.equal(text, 'the server does not accept this token for alice')
+    assert.equal(await refused(server, { user: 'bob', token: alice }), 'the server does not accept this token for bob')
+    assert.equal(
+      await refused(server, { user: 'carol', token: alice }),
+      'the server does not accept this token for carol',
+    )
     await client.vanish()
     await server.kill('SIGTERM')
     assert.match(server.stderr, / warn {2}link-refused user=alice node=\d+ from=127\.0\.0\.1 code=unauthorized /u)

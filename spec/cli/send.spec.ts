@@ -245,6 +245,8 @@ spec('osp send is used wrongly', (it) => {
   it('with two files of one name, which it names', () =>
     usage(['a/x.bin', 'b', 'c/x.bin'], /^osp: a\/x\.bin and c\/x\.bin would both be "x\.bin" on the server/mu))
 
+  it('with one file twice, which it says', () => usage(['x', '', './x'], /^osp: \.\/x is named twice; name it once$/mu))
+
   it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as is for one FILE alone/u))
 
   it('with a name that cannot be one', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
@@ -253,7 +255,10 @@ spec('osp send is used wrongly', (it) => {
     usage(['a', '--user', 'a/b'], /--user: the user name "a\/b" is not allowed/u))
 
   it('to a place that is none', () =>
-    usage(['a', '--server', 'host:port'], /--server cannot be "host:port": it takes HOST:PORT/u))
+    usage(
+      ['a', '--server', 'host:port'],
+      /--server cannot be "host:port": the port port is not a number; it takes HOST:PORT/u,
+    ))
 
   it('with a list that is not there', () =>
     usage(['--files-from', '/nowhere/list'], /--files-from \/nowhere\/list cannot be read/u))

@@ -115,7 +115,7 @@ spec('an osp send that is running', (it) => {
       for (const verb of ['pause', 'continue', 'cancel']) {
         const { code, stderr } = await bench.run(verb, '1', '7', '8')
         assert.equal(code, 2)
-        assert.match(stderr, /^osp: there are no tasks 7, 8; "osp tasks" lists those that there are$/mu)
+        assert.match(stderr, /^osp: there are no tasks 7, 8; run "osp tasks" to list tasks$/mu)
       }
       assert.deepEqual(states(await bench.tasks('tasks', '--all')), ['big paused'])
       assert.equal(sender.child.exitCode, null)

@@ -142,6 +142,6 @@ spec('osp send --files-from', (it) => {
         .sort(),
       ['', 'a/x', 'y'],
     )
-    assert.match(outcome.stderr, /^osp: b\/x: its name on the server would be "x", as that of a\/x$/mu)
+    assert.match(outcome.stderr, /^osp: b\/x: it would have the same name on the server as a\/x$/mu)
   })
 })

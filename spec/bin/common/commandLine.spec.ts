@@ -3,29 +3,11 @@ import { readCommandLine, settingsOf } from '../../../bin/common/commandLine.ts'
 import type { Command, Program } from '../../../bin/common/program.ts'
 import { resolve } from '../../../bin/common/resolve.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
-import { listenCommand } from '../../../bin/listen/listen.ts'
-import { loginCommand } from '../../../bin/login/login.ts'
-import { logoutCommand } from '../../../bin/login/logout.ts'
-import { msgCommand } from '../../../bin/msg/msg.ts'
-import { sendCommand } from '../../../bin/send/send.ts'
+import { program as ospd } from '../../../bin/ospdProgram.ts'
+import { program as osp } from '../../../bin/ospProgram.ts'
 import { serveCommand } from '../../../bin/serve/serve.ts'
-import { statusCommand } from '../../../bin/status/status.ts'
-import { addCommand } from '../../../bin/tasks/add.ts'
-import { cancelCommand, continueCommand, pauseCommand } from '../../../bin/tasks/steer.ts'
-import { tasksCommand } from '../../../bin/tasks/tasks.ts'
-import { userCommand } from '../../../bin/user/user.ts'
 import { whoCommand } from '../../../bin/who/who.ts'
 import { spec } from '../../support/spec.ts'
-
-const ofTasks = [tasksCommand, addCommand, pauseCommand, continueCommand, cancelCommand]
-const osp: Program = {
-  ...{ name: 'osp', describe: '', prefix: 'OSP' },
-  commands: [sendCommand, ...ofTasks, msgCommand, listenCommand, whoCommand, loginCommand, logoutCommand],
-}
-const ospd: Program = {
-  ...{ name: 'ospd', describe: '', prefix: 'OSPD' },
-  commands: [serveCommand, statusCommand, userCommand],
-}
 
 /** Words that look like numbers, switches, quotes, paths of objects, commands. */
 const words = [
@@ -200,6 +182,10 @@ spec('a command line that is wrong', (it) => {
       '--as takes some text; if the value begins with a dash, write --as=-x',
     )
     assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes some text')
+    assert.equal(
+      refused(osp, ['send', 'x', '--limit-rate', '-1']),
+      '--limit-rate takes a size above 0 such as 500k, 10M or 2G, not -1',
+    )
     assert.equal(refused(osp, ['listen', '-n']), '-n takes a whole number from 1 up')
   })
 
@@ -216,11 +202,48 @@ spec('a command line that is wrong', (it) => {
     }
     for (const [word, meant] of Object.entries(near)) assert.equal(of(word), meant, word)
     assert.equal(of('version'), '--version')
-    for (const word of ['frobnicate', 'ls', 'upload', 'x', '', 'foo', 'delete', 'status'])
-      assert.equal(of(word), undefined)
+    for (const word of ['frobnicate', 'ls', 'upload', 'x', '', 'foo', 'delete']) assert.equal(of(word), undefined)
     assert.equal(refused(osp, ['who', '--josn']), 'unknown flag --josn; did you mean --json?')
     assert.equal(refused(osp, ['who', '--colour']), 'unknown flag --colour')
     assert.equal(refused(osp, ['who', '--no-user']), 'unknown flag --no-user')
+  })
+
+  it('suggests the command of the other program', () => {
+    for (const { name, sibling } of [osp, ospd]) {
+      const other = name === 'osp' ? ospd : osp
+      const program = name === 'osp' ? osp : ospd
+      assert.deepEqual([sibling.name, sibling.commands], [other.name, other.commands.map((each) => each.name)])
+      for (const word of sibling.commands) {
+        const text = `unknown command ${word}; did you mean "${other.name} ${word}"?`
+        assert.equal(refused(program, [word]), text)
+        assert.equal(refused(program, ['help', word]), text)
+      }
+    }
+  })
+
+  it('shows an empty word in quotes', () => {
+    assert.equal(refused(osp, ['']), 'unknown command ""')
+    assert.equal(refused(osp, ['help', 'send', '']), 'help takes one COMMAND, not "" as well')
+    assert.equal(refused(ospd, ['completion', '']), 'completion takes no operand such as ""')
+  })
+
+  it('says what is wrong with the address of a server', () => {
+    const wrong = {
+      'h:99999': 'the port 99999 is above 65535',
+      'h:0': 'a server cannot be reached at port 0',
+      'h:x': 'the port x is not a number',
+      'h:': 'the port is missing after the colon',
+      ':1': 'the host is missing',
+      'http://h:1': 'leave out http://',
+      'h:1/x': 'it has a path; leave that out',
+      '::1': 'an IPv6 address must be in brackets, such as [::1]:6682',
+      'fe80::1:6682': 'an IPv6 address must be in brackets, such as [::1]:6682',
+    }
+    for (const [server, why] of Object.entries(wrong)) {
+      const given = { flags: { server }, env: {}, prefix: 'OSP', known: [] }
+      const message = `--server cannot be "${server}": ${why}; it takes HOST:PORT, with an IPv6 address in brackets`
+      assert.throws(() => resolve(whoCommand.settings, given), { message })
+    }
   })
 
   it('has one command, and help for one', () => {
