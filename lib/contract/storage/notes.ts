@@ -63,7 +63,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
     )
 
     it(
-      'still counts when other bytes came in the place of the file, and the same ones after them',
+      'does not count once other bytes are in the place of the file; it may count again when the same bytes are there',
       trying(async ({ storage }) => {
         const stored = await upload(storage)
         for (const [name, text] of [
@@ -74,7 +74,11 @@ export function* stateNotes(kind: string, trying: Try): Facts {
           await fill(storage, claim, new TextEncoder().encode(text))
           await using file = await storage.files.open(claim)
           await file.publish('a', true)
-          assert.deepEqual(await storage.transfers.completed(wanted), text === 'hello' ? stored : undefined)
+          const completed = await storage.transfers.completed(wanted)
+          // A storage that has no digest of what lies there cannot know them again: then the file is sent once more.
+          if (text !== 'hello' || completed !== undefined) {
+            assert.deepEqual(completed, text === 'hello' ? stored : undefined)
+          }
         }
       }),
     )
