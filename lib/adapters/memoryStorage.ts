@@ -86,7 +86,7 @@ class InMemory implements MemoryStorage {
     this.#platform = platform
     const log = await UploadLog.open(this.#uploads, platform, fixed.notes)
     await this.#book.open(log)
-    for (const { user, name } of await log.takeRemoved()) await this.#files.dropPartial(user, name)
+    this.#files.dropOrphans()
     await this.mailboxes.open(this.#journal, platform)
   }
 

@@ -12,10 +12,7 @@ export type OnConflict = 'replace' | 'rename' | 'reject'
  * somebody else has taken over with `superseded`, an unexpected fault with `internal`.
  */
 export interface Storage extends AsyncDisposable {
-  /**
-   * Opens the storage, or rejects with `data-locked` (naming the owner) or `data-format`. Removes the files of removed
-   * records.
-   */
+  /** Opens the storage, or rejects with `data-locked` (naming the owner) or `data-format`. */
   open(platform: Platform): Promise<void>
   readonly transfers: TransferStore
   readonly files: FileStore
@@ -147,7 +144,7 @@ export interface TransferStore {
   damages(): Promise<readonly Damage[]>
 }
 
-/** A partial file without a record, because the record was damaged. */
+/** A partial file without a record: the record was damaged, or a crash came between the removals of record and file. */
 export interface Orphan {
   /** The path of the file, or an equivalent. */
   readonly file: string
@@ -173,7 +170,7 @@ export interface FileStore {
   remove(user: string, name: string): Promise<void>
   /**
    * Finds partial files without a record. Removes those that are empty or were last written before `before` (ms of the
-   * wall clock). A claim can continue the others.
+   * wall clock), and what is no partial file. A claim can continue the others.
    */
   sweep(before: number): Promise<readonly Orphan[]>
   /** Whether a published file lies under this name. */

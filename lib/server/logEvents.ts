@@ -86,8 +86,9 @@ export const logEvents = {
   'uploads-not-swept': line('error', 'Old uploads could not be looked for.', 'text'),
   'upload-without-record': line(
     'warn',
-    'The record of an unfinished upload is lost, but its partial file exists. An upload that continues under that name uses ' +
-      'it if the digests match. The file is removed after the age limit of unfinished uploads without a write.',
+    'A partial file exists without a record: the record is lost, or a crash interrupted the removal of the upload. An ' +
+      'upload that continues under that name uses the file if the digests match. The file is removed after the age limit ' +
+      'of unfinished uploads without a write; at once if it is no partial file, empty, or published.',
     ...(['file', 'bytes', 'removed'] as const),
   ),
   'uploads-cut': line('warn', 'The torn end of the records of uploads was cut off after a crash.', ...ofDamage()),

@@ -42,6 +42,8 @@ export class SimulatedDisk {
   /** Records written since a watcher last read and emptied this set. */
   readonly recorded: TransferRecord[] = []
   readonly partial = new Map<string, PartialImage>()
+  /** Keys of the partial files that had no record when the latest process opened the disk, and have got none since. */
+  readonly orphans = new Set<string>()
   /** By user, then by name. */
   readonly published = new Map<string, Map<string, PublishedImage>>()
   /** How many files were ever moved into place. */
@@ -87,9 +89,16 @@ export class SimulatedDisk {
       const key = recordKey(user, name)
       if (row.kind === 'record') {
         this.records.set(key, row.value)
+        this.orphans.delete(key)
         this.recorded.push(row.value)
       } else if (row.kind === 'completed' || row.kind === 'removed') this.records.delete(key)
     }
+  }
+
+  /** A process opens the disk: a partial file without a record is what a crash left between the removals of both. */
+  findOrphans(): void {
+    this.orphans.clear()
+    for (const key of this.partial.keys()) if (!this.records.has(key)) this.orphans.add(key)
   }
 
   /** The power fails. */
@@ -129,7 +138,7 @@ class DiskOfProcess implements Storage {
     const log = await UploadLog.open(journal, platform, fixed.notes)
     this.#disk.damagesAtOpening = log.damages.length
     await this.#book.open(log)
-    for (const { user, name } of await log.takeRemoved()) this.#disk.partial.delete(recordKey(user, name))
+    this.#disk.findOrphans()
     await this.mailboxes.open(this.#disk.journalOf(this.#process), platform)
   }
 

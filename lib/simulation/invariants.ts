@@ -75,7 +75,7 @@ export class Invariants {
         this.#world.fail(`${name} has not sent ${file.path}: ${open.find((u) => u.name === file.name)?.phase}`)
     }
     for (const key of disk.partial.keys()) {
-      if (!disk.records.has(key) && !disk.rot.hasHitUpload(key))
+      if (!disk.records.has(key) && !disk.orphans.has(key) && !disk.rot.hasHitUpload(key))
         this.#world.fail(`a partial file without a record is left: ${JSON.stringify(key)}`)
     }
     const uploads = this.#world.server.server?.status().uploads ?? []

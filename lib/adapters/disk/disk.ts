@@ -1,4 +1,4 @@
-import { lstat, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
@@ -102,23 +102,12 @@ class DiskStorage implements Storage {
     return this.#platform
   }
 
-  /** Loads the records, and removes the partial files of removed records. */
+  /** Loads the records. */
   async #openUploads(platform: Platform): Promise<void> {
-    const { uploads, partial } = this.#layout
+    const { uploads } = this.#layout
     const segmentBytes = Math.min(this.#segmentBytes, mostUploadSegment)
     const journal = await DiskJournal.open(uploads, segmentBytes, platform, undefined, this.#ballast)
-    const log = await UploadLog.open(journal, platform, fixed.notes)
-    await this.#book.open(log)
-    const removed = new Set((await log.takeRemoved()).map(({ user, name }) => this.#layout.partialName(user, name)))
-    const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
-    for (const entry of entries) {
-      const path = join(partial, entry)
-      const isFile =
-        /^[\da-f]{32}\.part$/.test(entry) && (await attempt(`looking at ${path}`, () => lstat(path))).isFile()
-      if (!isFile || removed.has(entry)) {
-        await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
-      }
-    }
+    await this.#book.open(await UploadLog.open(journal, platform, fixed.notes))
   }
 }
 

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { lstat, open, readdir, statfs, unlink } from 'node:fs/promises'
+import { lstat, open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import type { Digests } from '../../ports/platform.ts'
@@ -173,17 +173,19 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async sweep(before: number): Promise<readonly Orphan[]> {
-    const wanted = new Set(this.#book.log.records().map(({ user, name }) => this.#layout.partialName(user, name)))
     const { partial } = this.#layout
+    const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
+    // Read after the directory: a partial file is created after its record.
+    const wanted = new Set(this.#book.log.records().map(({ user, name }) => this.#layout.partialName(user, name)))
     const orphans: Orphan[] = []
-    for (const entry of await attempt(`reading the directory ${partial}`, () => readdir(partial))) {
-      if (wanted.has(entry)) continue
+    for (const entry of entries) {
       const file = join(partial, entry)
       const stats = await unless(['ENOENT'], `looking at ${file}`, () => lstat(file))
-      if (!stats) continue
-      // An upload whose record was created meanwhile keeps its partial file.
-      const removed = stats.size === 0 || stats.mtimeMs < before
-      if (removed) await unless(['ENOENT'], `removing ${file}`, () => unlink(file))
+      if (!stats || (wanted.has(entry) && stats.isFile())) continue
+      // A file with another name is a published one, and keeps that name. A claim continues none of these.
+      const useless = !stats.isFile() || !isPartialName.test(entry) || stats.size === 0 || stats.nlink > 1
+      const removed = useless || stats.mtimeMs < before
+      if (removed) await attempt(`removing ${file}`, () => rm(file, { force: true, recursive: true }))
       orphans.push({ file, bytes: stats.size, removed })
     }
     return orphans
@@ -199,5 +201,7 @@ export class DiskFiles implements FileStore, StoredNames {
     await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
   }
 }
+
+const isPartialName = /^[\da-f]{32}\.part$/
 
 const flags = (create: boolean) => constants.O_RDWR | (create ? constants.O_CREAT : 0)

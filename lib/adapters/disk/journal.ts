@@ -44,7 +44,7 @@ export class DiskJournal implements Journal {
 
   /**
    * Opens a journal. Creates the directory if it is missing, and cuts off an unfinished write that a crash has left at
-   * the end. An append that frees space and finds no room uses the ballast.
+   * the end. That, and an append that frees space, uses the ballast if there is no room.
    */
   static async open(
     directory: string,
@@ -72,7 +72,12 @@ export class DiskJournal implements Journal {
   }
 
   append(records: readonly Buffer[], frees = false): Promise<Appended> {
-    return this.#ballast && frees ? this.#ballast.during(() => this.#append(records)) : this.#append(records)
+    return frees ? this.#inRoom(() => this.#append(records)) : this.#append(records)
+  }
+
+  /** Does `work`, with the room of the ballast if there is no other. */
+  #inRoom<T>(work: () => Promise<T>): Promise<T> {
+    return this.#ballast ? this.#ballast.during(work) : work()
   }
 
   async #append(records: readonly Buffer[]): Promise<Appended> {
@@ -167,10 +172,13 @@ export class DiskJournal implements Journal {
     const end = await this.#reader.end(last.number, last.bytes)
     await attempt(`recovering ${path}`, async () => {
       const handle = await openTail(path, false)
-      this.#tail = new JournalTail(last.number, path, seed, handle, last.bytes)
-      if (end.length < last.bytes) await this.#tail.cut(end.length)
+      const tail = new JournalTail(last.number, path, seed, handle, last.bytes)
+      this.#tail = tail
+      await this.#inRoom(async () => {
+        if (end.length < last.bytes) await tail.cut(end.length)
+        await tail.renew(end.lastGroup)
+      })
       last.bytes = end.length
-      await this.#tail.renew(end.lastGroup)
     })
   }
 }

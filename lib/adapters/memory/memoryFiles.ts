@@ -5,7 +5,7 @@ import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredF
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
-import { ancestorsOf, recordKey } from '../records/keys.ts'
+import { ancestorsOf, recordKey, subjectOf } from '../records/keys.ts'
 import type { StoredNames } from '../records/storedNames.ts'
 import { Blocks } from './blocks.ts'
 import { MemoryPartialFile } from './memoryPartialFile.ts'
@@ -111,7 +111,15 @@ export class MemoryFiles implements FileStore, StoredNames {
     return blocks.length
   }
 
-  /** Does nothing: records in memory cannot be damaged. */
+  /** Removes partial files without a record. Records in memory cannot be damaged, so these records were removed. */
+  dropOrphans(): void {
+    for (const key of this.#partial.keys()) {
+      const { user, name } = subjectOf(key)
+      if (!this.#book.record(user, name)) this.#partial.delete(key)
+    }
+  }
+
+  /** Finds nothing: `dropOrphans` removes what a crash has left. */
   async sweep(): Promise<readonly Orphan[]> {
     this.#book.checkOpen()
     return []

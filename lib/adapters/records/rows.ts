@@ -28,8 +28,6 @@ interface Rows {
   readonly note: Note
   /** The record was removed. */
   readonly removed: Subject
-  /** There may be a record all the same, which was damaged: its partial file is kept. */
-  readonly doubted: Subject
   /** The note was reported. */
   readonly reported: Subject
   /** The note was removed. */
@@ -87,7 +85,7 @@ const subject = z.object({ user: userName, name: fileName })
 const row = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('record'), value: record }),
   z.object({ kind: z.enum(['completed', 'note']), value: note }),
-  z.object({ kind: z.enum(['removed', 'doubted', 'reported', 'forgotten']), value: subject }),
+  z.object({ kind: z.enum(['removed', 'reported', 'forgotten']), value: subject }),
 ])
 
 /** Encodes a row as bytes. */

@@ -4,7 +4,7 @@ import { Commits } from '../journal/commits.ts'
 import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
 import { Room } from '../journal/room.ts'
-import { recordKey, subjectOf } from './keys.ts'
+import { recordKey } from './keys.ts'
 import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
 /** The present value of a subject, and its place in the journal. */
@@ -82,8 +82,6 @@ export class UploadLog implements Contents {
   readonly #notes = new Table<Note>()
   /** The names of the records of each user. */
   readonly #names = new Map<string, Set<string>>()
-  /** Keys of the records that the journal removes, while it is opened. */
-  readonly #removed = new Set<string>()
   readonly #mostNotes: number
 
   private constructor(journal: Journal, platform: Platform, mostNotes: number) {
@@ -142,16 +140,6 @@ export class UploadLog implements Contents {
   records(user?: string): readonly TransferRecord[] {
     if (user === undefined) return Array.from(this.#records.values(), ({ value }) => value)
     return Array.from(this.names(user)).flatMap((name) => this.record(user, name) ?? [])
-  }
-
-  /** Whose records the journal says were removed, and that did not come again since. Tells it once, after it was opened. */
-  async takeRemoved(): Promise<readonly Subject[]> {
-    const removed = Array.from(this.#removed, subjectOf)
-    this.#removed.clear()
-    if (this.damages.length === 0) return removed
-    // A later record can be what is damaged. Once a damaged end is cut off, only this tells of it.
-    await Promise.all(removed.map((value) => this.#add({ kind: 'doubted', value }, this.#notes, undefined, () => {})))
-    return []
   }
 
   note(user: string, name: string): Note | undefined {
@@ -269,7 +257,6 @@ export class UploadLog implements Contents {
     const entry = new Entry(value)
     this.#records.locate(entry, found)
     this.#swapRecord(value, entry)
-    this.#removed.delete(recordKey(value.user, value.name))
   }
 
   #enterNote(kind: 'completed' | 'note', value: Note, found: Found): void {
@@ -277,19 +264,14 @@ export class UploadLog implements Contents {
     this.#notes.locate(entry, found)
     this.#notes.swap(value.file, entry)
     this.#bound()
-    if (kind === 'completed') this.#enterRemoved(value.file)
+    if (kind === 'completed') this.#swapRecord(value.file, undefined)
   }
 
-  #enterEnd(kind: 'removed' | 'doubted' | 'reported' | 'forgotten', subject: Subject): void {
+  #enterEnd(kind: 'removed' | 'reported' | 'forgotten', subject: Subject): void {
     const entry = this.#notes.get(subject)
-    if (kind === 'removed') this.#enterRemoved(subject)
-    else if (kind === 'doubted') this.#removed.delete(recordKey(subject.user, subject.name))
+    if (kind === 'removed') this.#swapRecord(subject, undefined)
     else if (kind === 'forgotten') this.#notes.swap(subject, undefined)
     else if (entry) entry.value = { ...entry.value, reported: true }
-  }
-
-  #enterRemoved(subject: Subject): void {
-    if (this.#swapRecord(subject, undefined)) this.#removed.add(recordKey(subject.user, subject.name))
   }
 
   #swapRecord(subject: Subject, next: Entry<TransferRecord> | undefined): Entry<TransferRecord> | undefined {

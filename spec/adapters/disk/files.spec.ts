@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
@@ -69,7 +69,7 @@ spec('the published files of a data directory', (it) => {
 
 spec('the partial files of a data directory', (it) => {
   it(
-    'stay at the start where no record says that they are removed, and what is no such file goes',
+    'stay at the start without a record, and what is no such file is removed and told with the old ones',
     withData(async (data) => {
       const storage = await opened(data)
       const { claim } = await claimed(storage)
@@ -80,7 +80,9 @@ spec('the partial files of a data directory', (it) => {
       await writeFile(join(data, 'partial', orphan), 'left over')
       await writeFile(join(data, 'partial', 'other.part'), 'left over')
       await mkdir(join(data, 'partial', 'directory'))
-      await using _again = await opened(data)
+      await using again = await opened(data)
+      const removed = (await again.files.sweep(0)).filter((found) => found.removed).map(({ file }) => basename(file))
+      assert.deepEqual(removed.sort(), ['directory', 'other.part'])
       assert.deepEqual((await readdir(join(data, 'partial'))).sort(), [orphan, kept])
     }),
   )

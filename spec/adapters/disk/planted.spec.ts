@@ -49,11 +49,15 @@ for (const [what, act] of facts) {
     )
 
     it(
-      'that lies in "partial" under any name is gone after a start, and what it leads to is not',
+      'that lies in "partial" under any name is gone after old partial files are removed, and what it leads to is not',
       withData(async (data) => {
         await (await opened(data))[Symbol.asyncDispose]()
         const foreign = await plant(act, data, 'partial/0123.part')
-        await using _ = await opened(data)
+        await using storage = await opened(data)
+        assert.deepEqual(
+          (await storage.files.sweep(0)).map(({ removed }) => removed),
+          [true],
+        )
         assert.deepEqual(await readdir(join(data, 'partial')), [])
         await untouched(foreign)
       }),

@@ -115,6 +115,25 @@ spec('records that are damaged', (it) => {
     }
   })
 
+  it('at the end of the journal cost no partial file of an upload that was removed and began again, also when the start that cuts them is killed', async () => {
+    await using directory = await temporaryDirectory()
+    const before = await opened(directory.path)
+    await claimed(before)
+    await before.transfers.remove('alice', 'a')
+    await before[Symbol.asyncDispose]()
+    const removed = await readFile(rowsIn(directory.path))
+    const again = await opened(directory.path)
+    await fill(again, (await claimed(again)).claim)
+    await again[Symbol.asyncDispose]()
+    // What a start leaves that has cut the damaged end and is killed then.
+    await writeFile(rowsIn(directory.path), removed)
+    await using storage = await opened(directory.path)
+    assert.deepEqual(await storage.transfers.damages(), [])
+    const { claim, record } = await claimed(storage)
+    assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
+    assert.equal(await contentOf(storage, claim), 'hello')
+  })
+
   it('leave partial files that are kept, and removed when they are old or empty', async () => {
     await using directory = await temporaryDirectory()
     const before = await opened(directory.path)
@@ -136,14 +155,14 @@ spec('records that are damaged', (it) => {
 })
 
 spec('a partial file whose record is lost', (it) => {
-  const lost = (proof: (storage: Storage) => Promise<void>) => async () => {
+  const lost = (proof: (storage: Storage, data: string) => Promise<void>) => async () => {
     await using directory = await temporaryDirectory()
     const before = await opened(directory.path)
     await fill(before, (await claimed(before)).claim)
     await before[Symbol.asyncDispose]()
     await rm(join(directory.path, 'uploads'), { recursive: true })
     await using storage = await opened(directory.path)
-    await proof(storage)
+    await proof(storage, directory.path)
   }
 
   it(
@@ -152,6 +171,20 @@ spec('a partial file whose record is lost', (it) => {
       const { claim, record } = await claimed(storage)
       assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
       assert.equal(await contentOf(storage, claim), 'hello')
+    }),
+  )
+
+  it(
+    'is removed at once if it is the second name of a published file',
+    lost(async (storage, data) => {
+      const [name = ''] = await readdir(join(data, 'partial'))
+      await link(join(data, 'partial', name), join(data, 'files', 'a'))
+      assert.deepEqual(
+        (await storage.files.sweep(0)).map(({ removed }) => removed),
+        [true],
+      )
+      assert.deepEqual((await claimed(storage)).record.checkpoints, [])
+      assert.equal(await readFile(join(data, 'files', 'a'), 'utf8'), 'hello')
     }),
   )
 
@@ -225,5 +258,22 @@ spec('records on a full disk', (it) => {
     await using storage = await opened(data)
     assert.deepEqual(await recordsOf(storage), [record])
     assert.ok(await storage.transfers.completed({ ...wanted, name: 'b' }))
+  })
+
+  it('do not keep a directory from opening whose damaged end is cut, after many uploads were removed', async () => {
+    await using directory = await smallDisk(3_000_000)
+    const data = join(directory.path, 'data')
+    const before = await opened(data)
+    const names = Array.from({ length: 100 }, (_, index) => `removed ${index}`)
+    await Promise.all(names.map((name) => claimed(before, { name })))
+    await Promise.all(names.map((name) => before.transfers.remove('alice', name)))
+    await fill(before, (await claimed(before)).claim)
+    await before[Symbol.asyncDispose]()
+    const rows = await readFile(rowsIn(data))
+    await writeFile(rowsIn(data), rows.fill(1, rows.length - 4))
+    using _ = ballast(directory.path, 0)
+    await using storage = await opened(data)
+    assert.equal((await storage.transfers.damages()).length, 1)
+    assert.equal((await storage.files.sweep(0))[0]?.bytes, 5)
   })
 })

@@ -42,7 +42,7 @@ function make(draw: Draw): Pieces {
     const row = draw.pick<() => Row>([
       () => ({ kind: 'record', value: draw.pick([record, unfinished].map((each) => ({ ...each, name }))) }),
       () => ({ kind: draw.pick(['completed', 'note'] as const), value: { ...note, file: { ...note.file, name } } }),
-      () => ({ kind: draw.pick(['removed', 'doubted', 'reported', 'forgotten'] as const), value: subject }),
+      () => ({ kind: draw.pick(['removed', 'reported', 'forgotten'] as const), value: subject }),
     ])
     const bytes = writeRow(row())
     return draw.once(6) ? mutated(bytes, draw) : jsonLike(JSON.parse(bytes.toString()), draw)
@@ -63,7 +63,7 @@ async function run(pieces: Pieces): Promise<void> {
   const log = await UploadLog.open(journal, platform, 3)
   await book.open(log)
   // The disk looks for the partial file of each.
-  for (const { user, name } of [...log.records(), ...(await log.takeRemoved())]) layout.partialName(user, name)
+  for (const { user, name } of log.records()) layout.partialName(user, name)
   const listed = await listedBy(transfers)
   for (const { user, name } of listed) await coded(() => transfers.expire(user, name, at + 1), 'bad-name')
   await coded(() => transfers.completed(wanted))
