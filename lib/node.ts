@@ -29,6 +29,7 @@ export {
   serveControl,
 } from './adapters/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
+export { pathReason } from './adapters/disk/faults.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
 export { type KnownServersOptions, knownServers, pinnedFingerprint } from './adapters/knownServers.ts'
 export { localOnly } from './adapters/localOnly.ts'

@@ -22,3 +22,8 @@ export function printable(text: string): string {
 function* units(char: string): Generator<string> {
   for (let at = 0; at < char.length; at++) yield `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`
 }
+
+/** Returns a word as a shell must be given it. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./[\]-]+$/u.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { readText } from './files.ts'
 import { unknownName } from './nearest.ts'
 import type { Settings, Values } from './settings.ts'
 import { UsageError } from './usage.ts'
@@ -28,7 +28,8 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
   const { flags, env, prefix, known } = given
   const variable = (name: string) => env[variableOf(prefix, name)] || undefined
   const configPath = flags.config ?? variable('config')
-  const config = configPath === undefined ? {} : readConfig(String(configPath), known)
+  const configFrom = flags.config === undefined ? variableOf(prefix, 'config') : '--config'
+  const config = configPath === undefined ? {} : readConfig(configFrom, String(configPath), known)
   const values = Object.entries(settings).map(([name, setting]) => {
     const sources: readonly (readonly [unknown, string])[] = [
       [flags[name], `--${name}`],
@@ -48,15 +49,16 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
   return Object.fromEntries(values) as Values<S>
 }
 
-function readConfig(path: string, known: readonly string[]): Readonly<Record<string, unknown>> {
+function readConfig(from: string, path: string, known: readonly string[]): Readonly<Record<string, unknown>> {
+  const text = readText(from, path)
   let json: unknown
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'))
+    json = JSON.parse(text)
   } catch (error) {
-    throw new UsageError(`the configuration ${path} cannot be read: ${(error as Error).message}`)
+    throw new UsageError(`${from} ${path} is not JSON: ${(error as Error).message}`)
   }
   const result = z.record(z.string(), z.unknown()).safeParse(json)
-  if (!result.success) throw new UsageError(`the configuration ${path} is not a JSON object`)
+  if (!result.success) throw new UsageError(`${from} ${path} is not a JSON object`)
   for (const key of Object.keys(result.data)) {
     if (!known.includes(key)) throw new UsageError(`in ${path}: ${unknownName('setting', key, known)}`)
   }

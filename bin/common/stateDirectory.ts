@@ -1,10 +1,9 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { access, constants, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { dirname, join, posix, resolve, win32 } from 'node:path'
+import { dirname, join, posix, win32 } from 'node:path'
 import { hostKeyOf } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
-import { UsageError } from './usage.ts'
+import { checkDirectory } from './files.ts'
 import { userOf } from './userOf.ts'
 
 /** What decides where a program keeps its state. */
@@ -45,23 +44,14 @@ export function usersWithToken(values: Pick<Everywhere, 'state' | 'server'>): re
 /** The state directory of whoever runs a command. Throws UsageError where it can't be used. */
 export async function openStateDirectory(values: Pick<Everywhere, 'state' | 'server' | 'user'>): Promise<string> {
   const path = stateDirectoryOf(values, userOf(values))
-  await checkStateDirectory(path)
+  const { state } = values
+  await checkDirectory(
+    state === undefined ? 'the state directory' : '--state',
+    state ?? platformState(),
+    'make-and-write',
+  )
+  await checkDirectory('the state directory', path, 'make-and-write')
   return path
-}
-
-/** Throws UsageError where the directory can't be written to, or can't be made. It is left to the library to make it. */
-async function checkStateDirectory(path: string): Promise<void> {
-  for (let at = resolve(path); ; at = dirname(at)) {
-    try {
-      await access(at, constants.W_OK | constants.X_OK)
-      if ((await stat(at)).isDirectory()) return
-      throw new Error(`${at} is no directory`)
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      if (code === 'ENOENT' && dirname(at) !== at) continue
-      throw new UsageError(`the state directory ${path} cannot be used, name another one by --state: ${message}`)
-    }
-  }
 }
 
 const utf8 = new TextEncoder()

@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { OspError } from 'ospd'
 import { checkToken, keptToken, readToken } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
+import { checkReadable } from './files.ts'
+import { shellWord } from './printable.ts'
 import { placeText } from './settings.ts'
 import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
 import { UsageError } from './usage.ts'
@@ -52,8 +53,7 @@ export class SetToken implements TokenSource {
     if (file !== undefined && token.test(file)) {
       throw new UsageError('--token-file takes the path of a file that holds the token, never the token itself')
     }
-    if (file !== undefined && !existsSync(file))
-      throw new UsageError(`--token-file ${file} cannot be read: it is not there`)
+    if (file !== undefined) checkReadable('--token-file', file)
   }
 
   readonly give = async (): Promise<string> => {
@@ -118,7 +118,7 @@ function loginLine(values: TokenValues): string {
   for (const name of ['tls-ca', 'tls-cert', 'tls-key'] as const) words.push(...flag(name, values[name]))
   words.push('--user', userOf(values))
   words.push(...flag('state', state))
-  return words.map(quoted).join(' ')
+  return words.map(shellWord).join(' ')
 }
 
 const flag = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}`, value])
@@ -141,6 +141,3 @@ export class GivenToken implements TokenSource {
     return code === 'unauthorized' && this.#reached ? 'this token is not kept' : undefined
   }
 }
-
-/** A word as a shell takes it for one. */
-const quoted = (word: string) => (/^[\w@%+=:,./[\]-]+$/u.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)

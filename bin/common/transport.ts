@@ -1,8 +1,8 @@
 import { OspError, type Transport } from 'ospd'
 import { knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
+import { pemsOf, readPem } from './files.ts'
 import { errorLine, sayer } from './output.ts'
-import { pemsOf, readPem } from './pems.ts'
 import { placeText } from './settings.ts'
 import { platformState } from './stateDirectory.ts'
 import { stylesFor } from './style.ts'
@@ -19,7 +19,7 @@ export function transportOf(values: Way, trust: TrustServer = trustOf(values)): 
     return tcp(server)
   }
   const caPath = values['tls-ca']
-  const ca = caPath === undefined ? {} : { ca: readPem(caPath, '--tls-ca') }
+  const ca = caPath === undefined ? {} : { ca: readPem('--tls-ca', caPath) }
   try {
     return tls({ ...server, ...pemsOf(values), ...ca, trust })
   } catch (error) {

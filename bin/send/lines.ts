@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises'
 import { OspError } from 'ospd'
 import { pathBytes, pathText } from 'ospd/node'
+import { unreadable } from '../common/files.ts'
 import { type Input, readInput } from '../common/input.ts'
 import { UsageError } from '../common/usage.ts'
 
@@ -12,7 +13,7 @@ export async function openList(path: string): Promise<Input> {
     if (!(await file.stat()).isDirectory()) return file.createReadStream()
     await file.close()
   } catch (error) {
-    throw new UsageError(`--files-from ${path} cannot be read: ${(error as Error).message}`)
+    throw unreadable('--files-from', path, error)
   }
   throw new UsageError(`--files-from ${path} is a directory; give a file with a name on each line`)
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Listener, LogEntry, SocketOptions, Transport } from 'ospd'
 import { OspError } from 'ospd'
 import { fingerprintOf, ownIdentity, type ServerIdentity, type TlsTransport, tcp, tls } from 'ospd/node'
-import { pemsOf, readPem } from '../common/pems.ts'
+import { pemsOf, readPem } from '../common/files.ts'
 import { UsageError } from '../common/usage.ts'
 import { expiryOf } from './expiry.ts'
 import type { ServeValues } from './settings.ts'
@@ -46,7 +46,7 @@ function identityReader(values: Wanted): ReadIdentity | undefined {
   }
   return async () => {
     const identity = pemsOf(values) ?? (await ownIdentity(join(data, 'tls')))
-    return { ...identity, ...(clientCa !== undefined && { clientCa: readPem(clientCa, '--tls-client-ca') }) }
+    return { ...identity, ...(clientCa !== undefined && { clientCa: readPem('--tls-client-ca', clientCa) }) }
   }
 }
 

@@ -2,6 +2,7 @@ import { defaultLimits, type Limits, type LogEntry, OspError, type Server, serve
 import { disk } from 'ospd/node'
 import { descriptorLimit } from '../common/descriptors.ts'
 import { exitCodes } from '../common/exitCodes.ts'
+import { checkDirectory } from '../common/files.ts'
 import { errorLine, readerMs, results, stderr, within } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
@@ -34,6 +35,7 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const [operand] = operands
   if (operand !== undefined) throw surplus('serve', operand)
   const { host, port, data, json } = values
+  await checkDirectory('--data', data, 'make')
   const log = logger(values)
   const stop = stopSignal(log)
   let listening: Listening | undefined

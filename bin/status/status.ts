@@ -1,6 +1,7 @@
 import { OspError } from 'ospd'
 import { askControl } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
+import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
@@ -33,6 +34,7 @@ export const statusCommand = command({
 async function run({ data, json }: StatusValues, operands: readonly string[]): Promise<number> {
   const [operand] = operands
   if (operand !== undefined) throw surplus('status', operand)
+  await checkDirectory('--data', data, 'exists')
   const status = await ask(data).catch(noDaemon)
   if (!status) {
     errorLine(`ospd: no ospd is running with its data in ${printable(data)}`)

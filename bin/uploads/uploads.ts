@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs'
 import { OspError, removeUnfinished, unfinishedUploads } from 'ospd'
 import { askControl, disk, nodePlatform } from 'ospd/node'
 import type { z } from 'zod'
 import { exitCodes } from '../common/exitCodes.ts'
+import { checkDirectory } from '../common/files.ts'
 import { unknownName } from '../common/nearest.ts'
 import { errorLine, results } from '../common/output.ts'
 import { printable } from '../common/printable.ts'
@@ -52,6 +52,7 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
     throw new UsageError('say which uploads to remove: USER/NAME, or --older-than and a duration')
   }
   const named = operands.map(uploadNamed)
+  await checkDirectory('--data', values.data, 'exists')
   await using unfinished = await reach(values.data)
   if (verb === 'list') return await list(unfinished, values)
   if (idleMs === undefined) return await removeNamed(unfinished, named, values)
@@ -153,7 +154,6 @@ async function reach(data: string): Promise<Unfinished> {
 }
 
 async function inDirectory(data: string): Promise<Unfinished> {
-  if (!existsSync(data)) throw new OspError('usage', `there is no directory ${data}`)
   const storage = disk(data)
   const platform = nodePlatform()
   await storage.open(platform)

@@ -1,5 +1,6 @@
 import { usersFile } from 'ospd/node'
 import { exitCodes } from '../common/exitCodes.ts'
+import { checkDirectory } from '../common/files.ts'
 import { unknownName } from '../common/nearest.ts'
 import { checkStdout, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
@@ -45,6 +46,7 @@ async function carryOut(work: Work, [verb, name, more]: readonly string[]): Prom
   if (!names.includes(verb)) throw new UsageError(unknownName('verb', verb, names))
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw surplus(`user ${verb}`, operand)
+  await checkDirectory('--data', work.data, verb === 'add' ? 'make' : 'exists')
   if (verb === 'list') return await list(work)
   if (name === undefined) throw new UsageError(`user ${verb} takes the NAME of a user`)
   if (verb !== 'remove') checkStdout('the token')

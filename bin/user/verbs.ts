@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { UsersFile } from 'ospd/node'
 import { errorLine, jsonLine, type Results } from '../common/output.ts'
-import { printable } from '../common/printable.ts'
+import { printable, shellWord } from '../common/printable.ts'
 import { fit, widthOf } from '../common/width.ts'
 import type { UserEvent } from './events.ts'
 
@@ -19,7 +20,11 @@ export async function add(work: Work, name: string): Promise<void> {
   const isFirst = !(await work.users.exists())
   const token = await work.users.add(name)
   await tellToken(work, { event: 'added', user: name, token })
-  errorLine(`ospd: for them to log in: osp login --server HOST:6682 --tls --user ${printable(name)}`)
+  const isTls = existsSync(join(work.data, 'tls'))
+  const login = ['osp', 'login', '--server', 'HOST:6682', ...(isTls ? ['--tls'] : []), '--user', shellWord(name)]
+  errorLine(
+    `ospd: for them to log in: ${printable(login.join(' '))}${isTls ? '' : '; add --tls if the server uses TLS'}`,
+  )
   if (isFirst) errorLine(`ospd: from now on only the users of ${printable(work.data)} come in, each by their token`)
 }
 
@@ -53,7 +58,7 @@ export async function list(work: Work): Promise<void> {
 async function whyNone({ users, data }: Work): Promise<string> {
   const at = printable(data)
   if (await users.exists()) return `the list of users in ${at} is empty: nobody comes in`
-  return existsSync(data) ? `${at} has no list of users; "ospd user add" begins one` : `there is no directory ${at}`
+  return `${at} has no list of users; "ospd user add" begins one`
 }
 
 async function tellToken(work: Work, event: Extract<UserEvent, { token: string }>): Promise<void> {

@@ -97,7 +97,7 @@ spec('osp listen', (it) => {
     await (await chat.client('alice')).send(['bob'], 'hi')
     const { code, stdout, stderr } = await chat.osp('bob', ['listen', '--state', `${chat.at.path}/file`])
     assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
-    assert.match(stderr, /^osp: the state directory .* cannot be used, name another one by --state: ENOTDIR: /u)
+    assert.match(stderr, /^osp: --state .* is a file, not a directory; name a directory$/mu)
   })
 
   it('acknowledges no message that it cannot note, and says so', async () => {

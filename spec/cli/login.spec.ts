@@ -197,7 +197,11 @@ spec('the token of a command', (it) => {
     const empty = await at.osp(['who', '--token-file', join(at.at.path, 'empty')])
     assert.deepEqual([empty.code, /the token file \S+\/empty is empty/u.test(empty.stderr)], [4, true], empty.stderr)
     const gone = await at.osp(['who', '--token-file', '/nowhere/token'])
-    assert.deepEqual([gone.code, /\/nowhere\/token cannot be read/u.test(gone.stderr)], [2, true], gone.stderr)
+    assert.deepEqual(
+      [gone.code, /--token-file \/nowhere\/token cannot be read: it does not exist; check the path/u.test(gone.stderr)],
+      [2, true],
+      gone.stderr,
+    )
     const odd = await at.osp(['who'], { env: { OSP_TOKEN: 'two words' } })
     assert.deepEqual([odd.code, /OSP_TOKEN holds spaces/u.test(odd.stderr)], [4, true], odd.stderr)
   })

@@ -261,7 +261,10 @@ spec('osp send is used wrongly', (it) => {
     ))
 
   it('with a list that is not there', () =>
-    usage(['--files-from', '/nowhere/list'], /--files-from \/nowhere\/list cannot be read/u))
+    usage(
+      ['--files-from', '/nowhere/list'],
+      /--files-from \/nowhere\/list cannot be read: it does not exist; check the path$/mu,
+    ))
 })
 
 spec('osp send of names that are not UTF-8', (it) => {

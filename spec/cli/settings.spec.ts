@@ -69,8 +69,11 @@ spec('settings', (it) => {
     await at.write('config.json', '{"host": {"length": {"toString": 1}}}')
     assert.match(await refused(['serve', '--config', path]), /"host" in .*config\.json cannot be \{.*: it takes/u)
     await at.write('config.json', '{')
-    assert.match(await refused(['serve', '--config', path]), /the configuration .*config\.json cannot be read/u)
-    assert.match(await refused(['serve', '--config', `${path}.none`]), /cannot be read: ENOENT/u)
+    assert.match(await refused(['serve', '--config', path]), /--config .*config\.json is not JSON: /u)
+    assert.match(
+      await refused(['serve', '--config', `${path}.none`]),
+      /--config .*none cannot be read: it does not exist; check the path/u,
+    )
   })
 
   it('that are none are refused with what they take', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, lstatSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { serveControl } from 'ospd/node'
 import { type Status, statusEvents } from '../../bin/status/events.ts'
@@ -82,9 +82,20 @@ spec('ospd status', (it) => {
   it('finds no daemon where none is, with exit code 3', async () => {
     await using at = await place()
     await absent(at.path)
-    await absent(join(at.path, 'none'), ['--json'])
-    writeFileSync(join(at.path, 'file'), '')
-    await absent(join(at.path, 'file'))
+    await absent(at.path, ['--json'])
+  })
+
+  it('refuses a directory that does not exist, and a file, with exit code 2', async () => {
+    await using at = await place()
+    await at.write('file', '')
+    for (const [name, text] of [
+      ['none', 'does not exist; name the data directory of the daemon'],
+      ['file', 'is a file, not a directory; name a directory'],
+    ] as const) {
+      const path = join(at.path, name)
+      const { code, stdout, stderr } = await run('ospd', ['status', '--data', path])
+      assert.deepEqual([code, stdout, stderr.split('\n')[0]], [2, '', `ospd: --data ${path} ${text}`])
+    }
   })
 
   it('finds a daemon again that was killed and started anew', async () => {

@@ -130,7 +130,7 @@ spec('osp --tls', (it) => {
 
   for (const [what, flags, message] of [
     ['--tls-ca without --tls', ['--tls-ca', 'x'], /--tls-ca needs --tls; without it nothing is encrypted/u],
-    ['an authority that is not there', ['--tls', '--tls-ca', 'x'], /--tls-ca x cannot be read: ENOENT/u],
+    ['an authority that is not there', ['--tls', '--tls-ca', 'x'], /--tls-ca x cannot be read: it does not exist/u],
     ['a certificate without its key', ['--tls', '--tls-cert', 'x'], /--tls-cert needs --tls-key/u],
   ] as const) {
     it(`does not begin with ${what}`, async () => {
@@ -176,14 +176,19 @@ spec('ospd serve with a certificate', (it) => {
     ['one without its key', ['--tls-cert', 'cert'], /--tls-cert needs --tls-key, the key/u],
     ['a key alone', ['--tls-key', 'key'], /--tls-key needs --tls-cert, the cert/u],
     ['another one’s key', ['--tls-cert', 'cert', '--tls-key', 'other'], /the key is not that of the certificate/u],
-    ['one that is not there', ['--tls-cert', 'no', '--tls-key', 'key'], /--tls-cert no cannot be read: ENOENT/u],
-    ['one that is none', ['--tls-cert', 'key', '--tls-key', 'key'], /the certificate cannot be read: .* in PEM/u],
+    [
+      'one that is not there',
+      ['--tls-cert', 'no', '--tls-key', 'key'],
+      /--tls-cert no cannot be read: it does not exist/u,
+    ],
+    ['one that is none', ['--tls-cert', 'key', '--tls-key', 'key'], /--tls-cert key is not a PEM certificate; /u],
+    ['a key that is none', ['--tls-cert', 'cert', '--tls-key', 'cert'], /--tls-key cert is not a PEM private key; /u],
     ['both this and auto', ['--tls', 'auto', '--tls-cert', 'cert'], /leave out --tls-cert and --tls-key/u],
     ['an authority of clients alone', ['--tls-client-ca', 'cert'], /--tls-client-ca needs TLS/u],
     [
       'an authority of clients that is none',
       ['--tls', 'auto', '--tls-client-ca', 'key'],
-      /the certificate of the authority cannot be read/u,
+      /--tls-client-ca key is not a PEM certificate; /u,
     ],
   ] as const) {
     it(`does not start with ${what}`, async () => {

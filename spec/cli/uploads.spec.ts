@@ -70,7 +70,7 @@ spec('ospd uploads', (it) => {
       [['remove'], 2, /say which uploads to remove: USER\/NAME, or --older-than and a duration/u],
       [['remove', 'alice'], 2, /alice names no upload; write USER\/NAME/u],
       [['list', 'alice/a'], 2, /uploads list takes no operand such as alice\/a/u],
-      [[], 2, /there is no directory .*none/u],
+      [[], 2, /--data .*none does not exist; name the data directory of the daemon/u],
     ] as const
     const outcomes = cases.map(async ([args, code, text]) => {
       const outcome = await uploads(join(at.path, 'none'), ...args)

@@ -18,7 +18,8 @@ spec('ospd user', (it) => {
     const first = await user(data, 'add', 'alice')
     assert.equal(first.code, 0)
     assert.match(first.stdout, aToken)
-    const logsIn = (name: string) => `ospd: for them to log in: osp login --server HOST:6682 --tls --user ${name}\n`
+    const logsIn = (name: string) =>
+      `ospd: for them to log in: osp login --server HOST:6682 --user ${name}; add --tls if the server uses TLS\n`
     assert.equal(
       first.stderr,
       `${logsIn('alice')}ospd: from now on only the users of ${data} come in, each by their token\n`,
@@ -27,6 +28,9 @@ spec('ospd user', (it) => {
     assert.match(second.stdout, aToken)
     assert.deepEqual([second.code, second.stderr], [0, logsIn('bob')])
     assert.notEqual(first.stdout, second.stdout)
+    await at.write('new/data/tls/cert.pem', '')
+    const third = await user(data, 'add', 'a b')
+    assert.equal(third.stderr, "ospd: for them to log in: osp login --server HOST:6682 --tls --user 'a b'\n")
     assert.equal(lstatSync(data).mode & 0o777, 0o700)
     assert.equal(lstatSync(join(data, 'users.json')).mode & 0o777, 0o600)
   })
@@ -89,8 +93,14 @@ spec('ospd user', (it) => {
     await using at = await place()
     const none = join(at.path, 'none')
     const saying = (stderr: string) => ({ code: 0, stdout: '', stderr: `ospd: ${stderr}\n` })
-    assert.deepEqual(await user(none, 'list'), saying(`there is no directory ${none}`))
-    assert.equal((await user(none, 'remove', 'alice')).code, 1)
+    for (const line of [['list'], ['remove', 'alice'], ['rotate', 'alice']]) {
+      const { code, stderr } = await user(none, ...line)
+      assert.equal(code, 2)
+      assert.ok(
+        stderr.startsWith(`ospd: --data ${none} does not exist; name the data directory of the daemon\n`),
+        stderr,
+      )
+    }
     assert.deepEqual(readdirSync(at.path), [])
     assert.deepEqual(await user(at.path, 'list'), saying(`${at.path} has no list of users; "ospd user add" begins one`))
     await user(at.path, 'add', 'alice')

@@ -1,6 +1,6 @@
 import { mkdir, open, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import type { OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 
 /** Makes a directory that only its owner can enter; resolves with whether it was not there. */
@@ -28,7 +28,13 @@ async function mkdirOrFind(directory: string): Promise<void> {
   try {
     await mkdir(directory, { mode: 0o700 })
   } catch (error) {
-    const isThere = errnoOf(error) === 'EEXIST' && (await stat(directory)).isDirectory()
+    const errno = errnoOf(error)
+    // The directory above it is there. /proc and its like answer so.
+    if (errno === 'ENOENT') {
+      const text = `cannot make the directory ${directory}: its file system takes no new directories; name another one`
+      throw new OspError('storage-unusable', text, { cause: error })
+    }
+    const isThere = errno === 'EEXIST' && (await stat(directory)).isDirectory()
     if (!isThere) throw error
   }
 }

@@ -73,6 +73,19 @@ export function systemErrorOf(error: unknown): SystemError | undefined {
   return errno !== undefined && Object.hasOwn(systemErrors, errno) ? systemErrors[errno] : undefined
 }
 
+/** Reasons for a path that a person named, where `systemErrors` has none or advises what to do inside a data directory. */
+const pathReasons: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist; check the path',
+  ENOTDIR: 'a part of the path is not a directory; check the path',
+  EISDIR: 'it is a directory; name a file',
+  EACCES: 'permission denied; change its permissions, or run as its owner',
+}
+
+/** Returns the reason why a path that a person named cannot be used, and what to do, as in "--config x cannot be read: REASON". */
+export function pathReason(error: unknown): string {
+  return pathReasons[errnoOf(error) ?? ''] ?? systemErrorOf(error)?.text ?? textOf(error)
+}
+
 /**
  * Converts an error of the system to an OspError by `systemErrors`. `doing` names the operation and the path, "writing
  * /data/x".

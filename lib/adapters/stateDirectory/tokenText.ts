@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
-import { attempt } from '../disk/faults.ts'
+import { attempt, pathReason } from '../disk/faults.ts'
 
 /** Longer ones are no tokens: far below what fits a HELLO_REQ, far above what `ospd user` gives out. */
 const tokenBytes = 1_024
@@ -27,7 +27,7 @@ export function checkToken(text: string, from: string): string {
 /** The token that stands alone in a file. Rejects as `checkToken` throws, and with OspError `usage` where it can't be read. */
 export async function readToken(path: string): Promise<string> {
   const file = await open(path, 'r').catch((cause: Error) => {
-    throw new OspError('usage', `the token file ${path} cannot be read: ${cause.message}`, { cause })
+    throw new OspError('usage', `the token file ${path} cannot be read: ${pathReason(cause)}`, { cause })
   })
   try {
     return await tokenIn(file, path)

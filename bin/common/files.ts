@@ -1,0 +1,93 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { pathReason } from 'ospd/node'
+import { shown, UsageError } from './usage.ts'
+
+/** Returns the error of a path, given as `what`, that cannot be read. */
+export function unreadable(what: string, path: string, error: unknown): UsageError {
+  return new UsageError(`${what} ${shown(path)} cannot be read: ${pathReason(error)}`)
+}
+
+/** Returns the text of a file that was given as `what`. Throws UsageError if it cannot be read. */
+export function readText(what: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw unreadable(what, path, error)
+  }
+}
+
+/** Throws UsageError if the file that was given as `what` cannot be read. Does not open it, since it can be a pipe. */
+export function checkReadable(what: string, path: string): void {
+  try {
+    if (statSync(path).isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' })
+    accessSync(path, constants.R_OK)
+  } catch (error) {
+    throw unreadable(what, path, error)
+  }
+}
+
+/** What a directory must be: there already, or there or possible to make, perhaps with the right to write to it. */
+type DirectoryUse = 'exists' | 'make' | 'make-and-write'
+
+/** Throws UsageError if the directory that was given as `what` cannot be used so. Makes nothing. */
+export async function checkDirectory(what: string, path: string, use: DirectoryUse): Promise<void> {
+  const named = `${what} ${shown(path)}`
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      const isDirectory = (await stat(at)).isDirectory()
+      if (!isDirectory && at === resolve(path)) {
+        throw new UsageError(`${named} is a file, not a directory; name a directory`)
+      }
+      if (!isDirectory)
+        throw new UsageError(`${named} cannot be used: ${at} is a file, not a directory; name another one`)
+      if (use === 'make-and-write') await access(at, constants.W_OK | constants.X_OK)
+      return
+    } catch (error) {
+      if (error instanceof UsageError) throw error
+      const { code } = error as NodeJS.ErrnoException
+      const isMissing = code === 'ENOENT' || code === 'ENOTDIR'
+      if (code === 'ENOENT' && use === 'exists') {
+        throw new UsageError(`${named} does not exist; name the data directory of the daemon`)
+      }
+      if (!isMissing || dirname(at) === at) throw new UsageError(`${named} cannot be used: ${pathReason(error)}`)
+    }
+  }
+}
+
+/** A certificate and its key, as they lie in files. */
+export interface Pems {
+  readonly cert: string
+  readonly key: string
+}
+
+/**
+ * Returns what `--tls-cert` and `--tls-key` name, or `undefined` for neither. Throws UsageError for one alone, and for a
+ * file that cannot be read or is not of its kind.
+ */
+export function pemsOf(values: {
+  readonly 'tls-cert'?: string | undefined
+  readonly 'tls-key'?: string | undefined
+}): Pems | undefined {
+  const { 'tls-cert': cert, 'tls-key': key } = values
+  if (cert === undefined && key === undefined) return undefined
+  if (cert === undefined) throw new UsageError('--tls-key needs --tls-cert, the certificate of the key')
+  if (key === undefined) throw new UsageError('--tls-cert needs --tls-key, the key of the certificate')
+  return { cert: readPem('--tls-cert', cert), key: readPem('--tls-key', key, 'private key') }
+}
+
+/** Returns the text of a PEM file that was given as `what`. Throws UsageError if it cannot be read or is not of this kind. */
+export function readPem(what: string, path: string, kind: 'certificate' | 'private key' = 'certificate'): string {
+  const text = readText(what, path)
+  try {
+    if (kind === 'certificate') new X509Certificate(text)
+    // The library refuses an encrypted key with a sentence of its own.
+    else if (!text.includes('ENCRYPTED')) createPrivateKey(text)
+  } catch {
+    const begin = kind === 'certificate' ? 'CERTIFICATE' : 'PRIVATE KEY'
+    throw new UsageError(`${what} ${path} is not a PEM ${kind}; name a file with a whole "BEGIN ${begin}" block`)
+  }
+  return text
+}
