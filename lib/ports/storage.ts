@@ -201,7 +201,8 @@ export interface PartialFile extends AsyncDisposable {
   /**
    * Moves the flushed file into place as `storedName`, and flushes the directories: durable. Resolves with false,
    * and nothing is changed, if a file of that name is stored already and `replace` is not set. Called again after a
-   * crash it finishes what was begun. Afterwards the partial file is gone.
+   * crash it finishes what was begun. Afterwards the partial file is gone. Rejects with `digest-mismatch` if the partial
+   * file is missing and the stored file does not have the size and digest of the verified record.
    */
   publish(storedName: string, replace: boolean): Promise<boolean>
 }

@@ -180,7 +180,13 @@ export class FileDaemon {
       const { length } = partial
       await partial[Symbol.asyncDispose]()
       if (length > 0) return transfers.remove(user, name)
-      await this.#completed(claimed, by)
+      try {
+        await this.#completed(claimed, by)
+      } catch (error) {
+        // Neither its partial file nor its file was there, so rolling it forward has removed the record.
+        if (OspError.from(error).code === 'digest-mismatch') return true
+        throw error
+      }
     }
     return false
   }

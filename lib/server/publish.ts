@@ -95,10 +95,13 @@ export async function rollForward(
   const { transfers, files } = options.storage
   const partial = await files.open(claim)
   try {
-    await checkIntact(options, partial, file)
+    await checkIntact(options.platform, partial, file)
     return await publish(options, { claim, partial, file, begun: true, by })
   } catch (error) {
-    if (removing.includes(OspError.from(error).code)) {
+    const { code, message: text } = OspError.from(error)
+    const { user, name } = claim
+    if (code === 'digest-mismatch') options.log({ level: 'error', event: 'upload-damaged', user, name, text })
+    if (removing.includes(code)) {
       await transfers.remove(claim.user, claim.name)
       await files.remove(claim.user, claim.name)
     }
@@ -108,15 +111,18 @@ export async function rollForward(
   }
 }
 
-/** Nobody has looked at the bytes since the program that has verified them ended. Where they were moved already, there are none. */
-async function checkIntact({ platform, log }: RollOptions, partial: PartialFile, file: StoredFile): Promise<void> {
+/** Checks the bytes that an earlier process verified. A partial file that is missing is left to publishing. */
+async function checkIntact(
+  { digests }: RollOptions['platform'],
+  partial: PartialFile,
+  file: StoredFile,
+): Promise<void> {
   if (partial.length === 0) return
-  const { user, name, size, algorithm } = file
+  const { size, algorithm } = file
   const digest =
-    partial.length === size && (await digestOf(platform.digests, algorithm, size, (into, at) => partial.read(into, at)))
+    partial.length === size && (await digestOf(digests, algorithm, size, (into, at) => partial.read(into, at)))
   if (digest && hex(digest) === file.digest) return
   const text = 'the partial file was damaged after it had been verified: its upload begins anew'
-  log({ level: 'error', event: 'upload-damaged', user, name, text })
   throw new OspError('digest-mismatch', text, { progress: 0 })
 }
 

@@ -1,7 +1,9 @@
 import type { Book } from '../adapters/records/book.ts'
 import { recordKey } from '../adapters/records/keys.ts'
+import { lostFile } from '../adapters/records/storedNames.ts'
 import { OspError } from '../errors.ts'
 import type { Claim, PartialFile } from '../ports/storage.ts'
+import { hex } from '../runtime/hex.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import type { Operation } from './diskTroubles.ts'
 import { joined, type PartialImage } from './partialImage.ts'
@@ -89,7 +91,10 @@ export class DiskPartialFile implements PartialFile {
       const { user } = this.#claim
       const names = this.#disk.published.get(user) ?? new Map<string, PublishedImage>()
       const image = this.#disk.partial.get(this.#key)
-      if (!image) return names.has(storedName)
+      if (!image) {
+        if (this.#isVerified(names.get(storedName)?.bytes)) return true
+        throw lostFile('neither the partial file nor the published one has the verified bytes')
+      }
       if (names.has(storedName) && !replace) return false
       const { written, flushed } = image
       if (flushed.length !== written.length) this.#disk.faults.push(`${user}/${storedName} was published unflushed`)
@@ -115,6 +120,14 @@ export class DiskPartialFile implements PartialFile {
       this.#check()
       return this.#process.effect(this.#disk.operationMs, reason, effect, partly)
     })
+  }
+
+  #isVerified(bytes: Uint8Array | undefined): boolean {
+    const file = this.#book.record(this.#claim.user, this.#claim.name)?.verified
+    if (!bytes || bytes.length !== file?.size) return false
+    const digest = this.#process.platform.digests.create(file.algorithm)
+    digest.update(bytes)
+    return hex(digest.digest()) === file.digest
   }
 
   #image(): PartialImage {

@@ -64,7 +64,11 @@ export class DiskFiles implements FileStore, StoredNames {
             guard,
             turn: this.#turn,
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
-            publish: (to, replace) => publish(this.#tree, path, this.#layout.partsOf(user, to), replace),
+            publish: (to, replace) =>
+              publish(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
+                const file = this.#book.record(user, name)?.verified
+                return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
+              }),
             closed: (closed) => this.#open.delete(closed),
           },
           handle,

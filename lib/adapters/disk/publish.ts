@@ -1,6 +1,6 @@
 import { link, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { OspError } from '../../errors.ts'
+import { lostFile } from '../records/storedNames.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { conflictError, look, type Tree } from './tree.ts'
 
@@ -9,13 +9,15 @@ const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLIN
 
 /**
  * Moves a flushed partial file to its place in the tree: durable. Resolves with false, and nothing is changed,
- * if a file lies there already and `replace` is not set. Safe to repeat after a crash at any of its steps.
+ * if a file lies there already and `replace` is not set. Safe to repeat after a crash at any of its steps. `isIntact` tells
+ * whether the file in that place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
  */
 export async function publish(
   tree: Tree,
   partial: string,
   parts: readonly string[],
   replace: boolean,
+  isIntact: () => Promise<boolean>,
 ): Promise<boolean> {
   const place = await tree.find(parts)
   if (place.conflict !== undefined) throw conflictError(place.conflict)
@@ -24,9 +26,9 @@ export async function publish(
   // Else it is a directory without any file, which makes room.
   const there = place.found?.isFile() ? place.found : undefined
   if (!bytes) {
-    // Renamed already, and the process died before it could say so.
-    if (there) await tree.flushes.flush(dirname(target))
-    else throw new OspError('internal', `publishing ${target} failed: the partial file ${partial} is gone`)
+    // The process may have ended after it renamed the file. Any other file under this name is not the one that was verified.
+    if (!there || !(await isIntact())) throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
+    await tree.flushes.flush(dirname(target))
     return true
   }
   if (there && there.ino === bytes.ino && there.dev === bytes.dev) {

@@ -6,7 +6,7 @@ import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
 import { ancestorsOf, recordKey, subjectOf } from '../records/keys.ts'
-import type { StoredNames } from '../records/storedNames.ts'
+import { lostFile, type StoredNames } from '../records/storedNames.ts'
 import { Blocks } from './blocks.ts'
 import { MemoryPartialFile } from './memoryPartialFile.ts'
 import { Pace } from './pace.ts'
@@ -48,7 +48,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       // A verified file that isn't there is published already: an empty one must not replace it.
       const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
       if (blocks) this.#partial.set(key, blocks)
-      const publish = async (to: string, replace: boolean) => this.#publish(key, user, to, replace)
+      const publish = async (to: string, replace: boolean) => this.#publish(claim, to, replace)
       const reserve = (bytes: number) => this.#reserve(bytes)
       const closed = (closed: PartialFile) => this.#open.delete(closed)
       const file = new MemoryPartialFile({ guard, publish, reserve, closed, flushFails: this.#flushFails }, blocks)
@@ -162,14 +162,16 @@ export class MemoryFiles implements FileStore, StoredNames {
     await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
   }
 
-  async #publish(key: string, user: string, storedName: string, replace: boolean): Promise<boolean> {
+  async #publish({ user, name }: Claim, storedName: string, replace: boolean): Promise<boolean> {
     const conflict = await this.conflict(user, checkFileName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user) ?? new Map<string, Published>()
+    const key = recordKey(user, name)
     const blocks = this.#partial.get(key)
     if (!blocks) {
-      if (published.has(storedName)) return true
-      throw new OspError('internal', `the partial file of ${storedName} is gone`)
+      const file = this.#book.record(user, name)?.verified
+      if (file && (await this.isIntact({ ...file, storedName }))) return true
+      throw lostFile(`the partial file of ${name} is missing, and ${storedName} is not the verified file`)
     }
     if (published.has(storedName) && !replace) return false
     this.#published.set(user, published.set(storedName, { blocks, serial: ++this.#serial }))

@@ -1,3 +1,4 @@
+import { OspError } from '../../errors.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import { ancestorsOf } from './keys.ts'
 import type { UploadLog } from './uploadLog.ts'
@@ -23,6 +24,11 @@ export interface StoredNames {
    * the upload.
    */
   partialBytes(want: NewTransfer): Promise<number>
+}
+
+/** Returns the error of a verified upload whose bytes are neither in its partial file nor under its name: it begins anew. */
+export function lostFile(text: string): OspError {
+  return new OspError('digest-mismatch', text, { progress: 0 })
 }
 
 /** The name of a record that leaves no room for another one of this name. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Facts, factsOf } from '../facts.ts'
-import { claimed, contentOf, fileOf, fill, hello, upload } from './steps.ts'
+import { claimed, contentOf, fileOf, fill, hello, start, upload } from './steps.ts'
 import type { Try } from './trial.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -85,16 +85,26 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       }),
     )
 
-    it(
-      'says so if neither the partial nor the published file is there',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await trial.storage.transfers.verified(claim, fileOf())
-        await trial.storage.files.remove('alice', 'a')
-        await using file = await trial.storage.files.open(claim)
-        await assert.rejects(file.publish('a', true), { code: 'internal' })
-      }),
-    )
+    for (const [what, older] of [
+      ['no file is', undefined],
+      ['an older file of another size is', 'old'],
+      ['an older file of the same size is', 'jello'],
+    ] as const) {
+      it(
+        `is a digest mismatch if the partial file is missing and ${what} under the name`,
+        trying(async (trial) => {
+          if (older !== undefined) await upload(trial.storage, { size: older.length, modifiedAt: 1 }, bytes(older))
+          const { claim } = await claimed(trial.storage, {}, start)
+          await fill(trial.storage, claim)
+          await trial.storage.transfers.verified(claim, fileOf())
+          await trial.storage.files.remove('alice', 'a')
+          await trial.restart()
+          await using file = await trial.storage.files.open(claim)
+          await assert.rejects(file.publish('a', true), { code: 'digest-mismatch' })
+          assert.deepEqual(await trial.place.read('alice', 'a'), older && bytes(older))
+        }),
+      )
+    }
 
     it(
       'refuses names that have no room beside stored ones, or that could lead out of their place',

@@ -20,7 +20,7 @@ spec('a file that is moved into its place', (it) => {
           flushed.push(path)
         }
         const tree = new Tree(data, new DirectoryFlushes(sync))
-        assert.equal(await publish(tree, join(data, 'partial'), ['alice', 'a'], replace), true)
+        assert.equal(await publish(tree, join(data, 'partial'), ['alice', 'a'], replace, async () => false), true)
         assert.equal(flushed.at(-1), join(data, 'alice'))
       }),
     )
