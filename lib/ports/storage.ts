@@ -70,6 +70,8 @@ export interface TransferRecord extends NewTransfer {
   readonly checkpoints: readonly Checkpoint[]
   /** Set once the digests agreed: from then on the upload is only ever rolled forward. */
   readonly verified?: StoredFile
+  /** The size and modification time of the partial file when it was verified, by which a storage knows the file again. */
+  readonly verifiedStamp?: string
   /** When it was claimed or got checkpoints last, by the clock of whoever did so (`at`). */
   readonly updatedAt: number
 }

@@ -22,6 +22,8 @@ import type { SeededRandom } from './random.ts'
 export interface PublishedImage {
   readonly bytes: Uint8Array
   readonly serial: number
+  /** What was verified: size, modification time of the source and digest. */
+  readonly verified: string | undefined
 }
 
 /** Bytes that were appended to a partial file. */

@@ -3,7 +3,6 @@ import { recordKey } from '../adapters/records/keys.ts'
 import { lostFile } from '../adapters/records/storedNames.ts'
 import { OspError } from '../errors.ts'
 import type { Claim, PartialFile } from '../ports/storage.ts'
-import { hex } from '../runtime/hex.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import type { Operation } from './diskTroubles.ts'
 import { joined, type PartialImage } from './partialImage.ts'
@@ -91,14 +90,16 @@ export class DiskPartialFile implements PartialFile {
       const { user } = this.#claim
       const names = this.#disk.published.get(user) ?? new Map<string, PublishedImage>()
       const image = this.#disk.partial.get(this.#key)
+      const verified = this.#verified()
       if (!image) {
-        if (this.#isVerified(names.get(storedName)?.bytes)) return true
+        if (verified !== undefined && names.get(storedName)?.verified === verified) return true
         throw lostFile('neither the partial file nor the published one has the verified bytes')
       }
       if (names.has(storedName) && !replace) return false
       const { written, flushed } = image
       if (flushed.length !== written.length) this.#disk.faults.push(`${user}/${storedName} was published unflushed`)
-      this.#disk.published.set(user, names.set(storedName, { bytes: written, serial: ++this.#disk.publications }))
+      const serial = ++this.#disk.publications
+      this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, verified }))
       this.#disk.partial.delete(this.#key)
       return true
     })
@@ -122,12 +123,10 @@ export class DiskPartialFile implements PartialFile {
     })
   }
 
-  #isVerified(bytes: Uint8Array | undefined): boolean {
-    const file = this.#book.record(this.#claim.user, this.#claim.name)?.verified
-    if (!bytes || bytes.length !== file?.size) return false
-    const digest = this.#process.platform.digests.create(file.algorithm)
-    digest.update(bytes)
-    return hex(digest.digest()) === file.digest
+  /** The same text for the same verified upload, also in another process. */
+  #verified(): string | undefined {
+    const record = this.#book.record(this.#claim.user, this.#claim.name)
+    return record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
   }
 
   #image(): PartialImage {

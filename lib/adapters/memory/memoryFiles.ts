@@ -15,6 +15,8 @@ interface Published {
   readonly blocks: Blocks
   /** Another number for each file that was ever published. */
   readonly serial: number
+  /** What was verified: size, modification time of the source and digest. */
+  readonly verified: string | undefined
 }
 
 /** Partial and published files in memory. */
@@ -147,10 +149,10 @@ export class MemoryFiles implements FileStore, StoredNames {
   takeFrom(other: MemoryFiles, left: (blocks: Blocks) => number): void {
     for (const [key, blocks] of other.#partial) this.#partial.set(key, blocks.copy(left(blocks)))
     for (const [user, names] of other.#published) {
-      const copies = Array.from(names, ([name, { blocks, serial }]) => {
+      const copies = Array.from(names, ([name, { blocks, ...rest }]) => {
         const bytes = left(blocks)
         // Nobody writes to a published file: one that is whole needs no copy.
-        return [name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), serial }] as const
+        return [name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), ...rest }] as const
       })
       this.#published.set(user, new Map(copies))
     }
@@ -166,15 +168,16 @@ export class MemoryFiles implements FileStore, StoredNames {
     const conflict = await this.conflict(user, checkFileName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user) ?? new Map<string, Published>()
+    const record = this.#book.record(user, name)
+    const verified = record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
     const key = recordKey(user, name)
     const blocks = this.#partial.get(key)
     if (!blocks) {
-      const file = this.#book.record(user, name)?.verified
-      if (file && (await this.isIntact({ ...file, storedName }))) return true
+      if (verified !== undefined && published.get(storedName)?.verified === verified) return true
       throw lostFile(`the partial file of ${name} is missing, and ${storedName} is not the verified file`)
     }
     if (published.has(storedName) && !replace) return false
-    this.#published.set(user, published.set(storedName, { blocks, serial: ++this.#serial }))
+    this.#published.set(user, published.set(storedName, { blocks, serial: ++this.#serial, verified }))
     this.#partial.delete(key)
     return true
   }

@@ -69,6 +69,7 @@ const record = z.object({
   superseded: z.array(z.string()),
   checkpoints: z.array(checkpoint),
   verified: storedFile.exactOptional(),
+  verifiedStamp: z.string().exactOptional(),
   updatedAt: z.number(),
 })
 

@@ -15,6 +15,8 @@ export interface StoredNames {
    * text survives a copy of the directory with its times, so it contains no inode number.
    */
   stamp(user: string, name: string): Promise<string | undefined>
+  /** Resolves with the `stamp` that the partial file will have once it is published, or `undefined` if it is missing. */
+  partialStamp?(user: string, name: string): Promise<string | undefined>
   /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>
   /** Removes the partial file, if there is one. */

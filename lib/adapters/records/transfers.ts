@@ -51,7 +51,12 @@ export class Transfers implements TransferStore {
   }
 
   async verified(claim: Claim, file: StoredFile): Promise<void> {
-    await this.#rewrite(claim, (record) => ({ ...record, verified: file }))
+    const verifiedStamp = await this.#names.partialStamp?.(claim.user, claim.name)
+    await this.#rewrite(claim, ({ verifiedStamp: _, ...record }) => ({
+      ...record,
+      verified: file,
+      ...(verifiedStamp !== undefined && { verifiedStamp }),
+    }))
   }
 
   complete(claim: Claim, keepNoteMs: number): Promise<void> {
