@@ -28,6 +28,8 @@ export class LinkLines implements LinkReporter {
    * The kind of the last line about a missing link. Each kind is printed once, regardless of the number of attempts.
    */
   #waitingSince: 'answer' | 'link' | 'refusal' | undefined
+  /** Whether the server has spoken the protocol. */
+  #wasOnline = false
 
   constructor(options: LinkLinesOptions) {
     this.#options = options
@@ -48,6 +50,7 @@ export class LinkLines implements LinkReporter {
   }
 
   online(): void {
+    this.#wasOnline = true
     // After a slow answer the next output of the command shows that it is connected.
     if (this.#waitingSince && this.#waitingSince !== 'answer') this.#hint(`connected to ${this.#options.server}`)
     this.#waitingSince = undefined
@@ -63,9 +66,13 @@ export class LinkLines implements LinkReporter {
     if (!this.#options.quiet) this.#options.say(text, 'yellow')
   }
 
-  /** Removes the start of the message, which the line already contains. */
+  /**
+   * Removes the start of the message, which the line already contains. A first answer that is not valid comes from
+   * another program; later ones do not.
+   */
   #reason({ code, message }: OspError): string {
     const reason = message.replace(`cannot connect to ${this.#options.server}: `, '')
-    return code === 'malformed' ? `${reason}; a program other than ospd may be listening there` : reason
+    if (code !== 'malformed' || this.#wasOnline) return reason
+    return `the program there does not speak the protocol of ospd; check the port (${reason})`
   }
 }

@@ -132,6 +132,8 @@ export class Results {
   readonly #output = new Output(1)
   #failure: NodeJS.ErrnoException | undefined
   #break: () => void = () => {}
+  /** Whether the command only lists, so that results which the reader of a pipe leaves unread are not lost. */
+  onlyLists = false
 
   constructor() {
     this.broken = new Promise((resolve) => {
@@ -139,11 +141,17 @@ export class Results {
     })
   }
 
-  /** The reason why results are missing, or `undefined`. */
+  /** Whether results are missing. */
+  get isIncomplete(): boolean {
+    return this.#failure !== undefined
+  }
+
+  /** The reason to report why results are missing, or `undefined`. */
   get failure(): string | undefined {
     if (!this.#failure) return undefined
     const { code, message } = this.#failure
     const isGone = code === 'EPIPE' || code === 'ECONNRESET'
+    if (isGone && this.onlyLists) return undefined
     return `not all results could be printed: ${isGone ? 'the reader closed the pipe' : message}`
   }
 

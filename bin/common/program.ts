@@ -22,6 +22,8 @@ export interface Command<S extends Settings = Settings> {
   readonly settings: S
   /** Command lines, and what they do. */
   readonly examples: readonly (readonly [line: string, does: string])[]
+  /** Returns whether it only lists with these operands. Such a command says nothing if the reader of a pipe goes. */
+  readonly onlyLists?: (operands: readonly string[]) => boolean
   run(values: Values<S>, operands: readonly string[]): Promise<number>
 }
 
@@ -55,10 +57,8 @@ async function leave({ name }: Program, code: number): Promise<void> {
   const isHurried = code === exitCodes.interrupted
   // No time limit, since a reader such as `less` can take long. A signal still ends the process.
   const printed = isHurried ? await within(readerMs, results.drained()) : await results.drained().then(() => true)
-  if (results.failure !== undefined) {
-    errorLine(`${name}: ${results.failure}`)
-    process.exitCode = code || exitCodes.failed
-  }
+  if (results.failure !== undefined) errorLine(`${name}: ${results.failure}`)
+  if (results.isIncomplete) process.exitCode = code || exitCodes.failed
   const logged = await within(readerMs, stderr.drained())
   if (!printed || !logged) process.exit()
 }
@@ -74,11 +74,13 @@ async function start(program: Program): Promise<number> {
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
+  results.onlyLists = command.onlyLists?.(operands) ?? false
   return await command.run(values, operands)
 }
 
 /** Prints a text and a newline to stdout. Returns the exit code. */
 function print(text: string): number {
+  results.onlyLists = true
   results.line(text)
   return exitCodes.done
 }

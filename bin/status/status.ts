@@ -28,6 +28,7 @@ export const statusCommand = command({
     ['ospd status', 'of the daemon that has ./ospd-data'],
     ['ospd status --data /srv/ospd --json | jq .uploads', 'for programs'],
   ],
+  onlyLists: () => true,
   run,
 })
 

@@ -23,6 +23,7 @@ export const tasksCommand = command({
     ['osp tasks --all', 'with stored files'],
     ['osp tasks --json | jq -r .file', 'for programs'],
   ],
+  onlyLists: () => true,
   run,
 })
 

@@ -33,6 +33,7 @@ export const uploadsCommand = command({
     ['ospd uploads remove alice/movie.mp4', 'that one, also if it runs'],
     ['ospd uploads remove --older-than 1d', 'all that no client went on with for a day'],
   ],
+  onlyLists: ([verb = 'list']) => verb === 'list',
   run,
 })
 

@@ -33,6 +33,7 @@ export const userCommand = command({
     ['ospd user remove alice', 'ends the links of alice, who does not come in again'],
     ['ospd user list --data /srv/ospd', 'a line a user'],
   ],
+  onlyLists: ([verb]) => verb === 'list',
   run,
 })
 

@@ -29,6 +29,7 @@ export const whoCommand = command({
     ['osp who', 'a name a line'],
     ['osp who --watch', 'then + NAME and - NAME as they come and leave'],
   ],
+  onlyLists: () => true,
   run,
 })
 

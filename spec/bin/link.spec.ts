@@ -81,13 +81,16 @@ spec('a command that connects', (it) => {
     ])
   })
 
-  it('says that another program may be listening there if the answer is not of this protocol', () => {
+  it('says first that another program listens there if the first answer is not of this protocol', () => {
     const { said, link } = lines(true)
     link.connecting()
     link.gaveUp(new OspError('malformed', 'a frame announces 1213486160 bytes'))
     assert.deepEqual(said, [
-      'gave up on host:1: a frame announces 1213486160 bytes; a program other than ospd may be listening there',
+      'gave up on host:1: the program there does not speak the protocol of ospd; check the port (a frame announces 1213486160 bytes)',
     ])
+    link.online()
+    link.gaveUp(new OspError('malformed', 'a frame arrived damaged'))
+    assert.equal(said.at(-1), 'gave up on host:1: a frame arrived damaged')
   })
 
   it('retries for ten seconds if it is interactive, and otherwise for five minutes', () => {

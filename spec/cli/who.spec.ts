@@ -121,14 +121,14 @@ spec('osp who --watch', (it) => {
     assert.match(watch.stdout, /^(?:\+ )?bob\n- bob\n$/u)
   })
 
-  it('ends when nobody reads it any more', async () => {
+  it('ends without a word when nobody reads it any more', async () => {
     await using chat = await chatter()
     await using watch = chat.begin('alice', ['who', '--watch', '--json'])
     await watch.printed(/"list"/u)
     watch.child.stdout?.destroy()
     ;(await chat.client('bob')).receive(() => {})
     assert.equal((await watch.ended).code, 1)
-    assert.equal(watch.stderr, 'osp: not all results could be printed: the reader closed the pipe\n')
+    assert.equal(watch.stderr, '')
   })
 
   it('has colours on a terminal', async () => {
