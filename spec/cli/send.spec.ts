@@ -247,6 +247,12 @@ spec('osp send is used wrongly', (it) => {
 
   it('with one file twice, which it says', () => usage(['x', '', './x'], /^osp: \.\/x is named twice; name it once$/mu))
 
+  it('with an empty path, which it shows in quotes', async () => {
+    await using at = await place()
+    const { code, stderr } = await run('osp', ['send', '', '--state', at.path])
+    assert.deepEqual([code, stderr], [1, 'osp: "": it does not exist; check the path\n'])
+  })
+
   it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as is for one FILE alone/u))
 
   it('with a name that cannot be one', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { constants } from 'node:os'
-import { attempt, isFull, systemErrors } from '../../../lib/adapters/disk/faults.ts'
+import { makePath } from '../../../lib/adapters/disk/directories.ts'
+import { attempt, isFull, pathReason, systemErrors } from '../../../lib/adapters/disk/faults.ts'
 import { type ErrorCode, errors, type OspError } from '../../../lib/errors.ts'
 import { spec } from '../../support/spec.ts'
 
@@ -86,4 +87,29 @@ spec('an error of the operating system', (it) => {
     assert.equal((await failed(said)).code, 'disk-full')
     assert.ok(!isFull(systemError('EFBIG')))
   })
+})
+
+spec('a path that a person named', (it) => {
+  it('cannot be used for a reason without the text of the system', () => {
+    for (const [code, reason] of [
+      ['ENOENT', 'it does not exist; check the path'],
+      ['ENOTDIR', 'a part of the path is not a directory; check the path'],
+      ['EISDIR', 'it is a directory; name a file'],
+      ['EACCES', 'permission denied; change its permissions, or run as its owner'],
+      ['EROFS', 'the file system is mounted read-only; mount it for writing'],
+    ] as const) {
+      assert.equal(pathReason(systemError(code)), reason)
+    }
+    assert.equal(pathReason(new Error('odd')), 'odd')
+  })
+
+  if (process.platform !== 'linux') it.skip('is refused on a file system without new directories', 'it needs /proc')
+  else {
+    it('is refused on a file system without new directories', () =>
+      assert.rejects(makePath('/proc/ospd-none'), {
+        code: 'storage-unusable',
+        message:
+          'cannot make the directory /proc/ospd-none: its file system takes no new directories; name another one',
+      }))
+  }
 })
