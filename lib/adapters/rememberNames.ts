@@ -4,8 +4,8 @@ import type { Authenticator } from '../ports/authenticator.ts'
 import { openOwnFile } from './disk/ownFile.ts'
 
 /**
- * An authenticator that remembers whom it has let in: of a name without a list (`unlisted`) it tells whether a user of that name
- * has come in before, or is `unseen`. With a `path` that outlives the process: the file there has a line for each name. A name
+ * An authenticator that remembers the users it has admitted. For a name without a list (`unlisted`) it reports whether a user
+ * of that name was admitted before, or is `unseen`. With a `path` that outlives the process: the file there has a line for each name. A name
  * that cannot be written down is remembered until the process ends. After 20,000 names, and with a file that cannot be read, no
  * name is `unseen`.
  */

@@ -232,7 +232,7 @@ export class MsgApp implements App {
     }
   }
 
-  /** Resolves with the recipients of whom no user has come in yet. */
+  /** Resolves with the recipients whose names no user has logged in with yet. */
   async #check(recipients: readonly string[], content: Uint8Array): Promise<ReadonlySet<string>> {
     if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
     const most = this.#limits.recipients
