@@ -189,10 +189,11 @@ for (const where of ['memory', 'disk'] as const) {
       await finish(rig, await rig.client(), 400)
     })
 
-    it('after the server crashed and lost the record: a new upload begins', async () => {
+    it('after the server crashed and lost the record and the bytes: a new upload begins', async () => {
       await using rig = await start()
       await begin(rig)
       await rig.storage.transfers.remove('alice', file.name)
+      await rig.storage.files.remove('alice', file.name)
       await rig.crash()
       await rig.restart()
       await finish(rig, await rig.client(), 0)
