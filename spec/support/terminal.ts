@@ -29,8 +29,8 @@ export function startOnTerminal(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
 ): Running {
-  // What the shell gets behind the line is of no use to it.
-  const under = ['sh', '-c', `exec ${terminal} -qefc "$0" /dev/null`, commandLine(program, args)]
+  // The shell ignores the arguments after the line. With `exec` no shell is left that Ctrl-C could end first.
+  const under = ['sh', '-c', `exec ${terminal} -qefc "exec $0" /dev/null`, commandLine(program, args)]
   return startNode(`dist/bin/${program}.js`, [], {
     env: { TERM: 'xterm', NO_COLOR: '', OSP_STATE: ownState, ...env },
     under,
