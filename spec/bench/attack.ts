@@ -1,97 +1,223 @@
 /**
- * `npm run bench:attack`: the resident memory of the built `ospd serve` before, in and after each attack, and how long the
- * small uploads of an honest client take meanwhile. The attackers are a process of their own. Linux only.
+ * `npm run bench:attack [-- TEXT]`: what each attack of `spec/support/attacks.ts` (or each whose name has TEXT) does to an
+ * honest client of the built `ospd serve`, its memory and its log. `SECONDS=` sets the time of each attack. Linux only.
+ *
+ * All attacks on one kind of server run one after another on the same daemon. Each has four spans: before; the same attack
+ * against another daemon like it, the twin, so that the machine is as busy; the attack; and after. The attackers are a
+ * process of their own. They and the twin run at a lower priority than the daemon and this process, so that they do not
+ * take its CPU time where two cores are too few. Exits with 1 if a bound was broken.
  */
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpus, getPriority, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { connect } from '../../lib/index.ts'
-import { KiB } from '../../lib/limits.ts'
-import { tcp, usersFile } from '../../lib/node.ts'
-import { attacks, knownUsers } from '../support/attacks.ts'
-import { memorySource, patterned } from '../support/memorySource.ts'
+import { usersFile } from '../../lib/node.ts'
+import { type Attack, attacks, knownUsers, serverKinds, usualBounds } from '../support/attacks.ts'
+import type { Target } from '../support/bareLink.ts'
+import { HonestClient, honestUsers, type Met } from '../support/honestClient.ts'
 import { type Running, startNode } from '../support/processes.ts'
 
-const attackMs = Number(process.env.SECONDS ?? 20) * 1_000
+const attackMs = Number(process.env.SECONDS ?? 10) * 1_000
+const quietMs = Math.max(2_000, attackMs / 2)
+/** How many steps of `nice` the attackers stand below the rest. */
+const below = 10
 
-type Attack = keyof typeof attacks
+type Kind = keyof typeof serverKinds
 
-/** Those on a server with a list of users; to the others anybody of this machine comes in. */
-const onTokens: readonly (Attack | undefined)[] = ['a storm of wrong tokens for names that are known']
+/** A daemon that runs. */
+interface Daemon extends AsyncDisposable {
+  readonly target: Target
+  readonly running: Running
+  /** Lines of the log so far that do not name an honest user. */
+  readonly lines: () => number
+}
 
-/** In MiB. */
-function resident({ child }: Running): number {
+async function daemon(kind: Kind, under: readonly string[] = []): Promise<Daemon> {
+  const { users, flags } = serverKinds[kind]
+  const data = mkdtempSync(join(tmpdir(), 'ospd-attack-'))
+  const tokens: Record<string, string> = {}
+  const file = usersFile(data)
+  if (users) for (const name of [...knownUsers, ...honestUsers]) tokens[name] = await file.add(name)
+  const running = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', data, ...flags], { under })
+  let lines = 0
+  let rest = ''
+  const honest = new RegExp(`\\b(?:${honestUsers.join('|')})\\b`, 'u')
+  running.child.stderr?.on('data', (text: string) => {
+    const whole = (rest + text).split('\n')
+    rest = whole.pop() ?? ''
+    lines += whole.filter((line) => !honest.test(line)).length
+  })
+  const [, port = ''] = await running.printed(/ready on [^:]+:(\d+)/u)
+  return {
+    target: { port: Number(port), tokens },
+    running,
+    lines: () => lines,
+    async [Symbol.asyncDispose]() {
+      await running.kill('SIGTERM')
+      rmSync(data, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Resident memory, in MiB. */
+function resident({ running: { child } }: Daemon): number {
   const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
   return Number(/VmRSS:\s+(\d+) kB/u.exec(status)?.[1] ?? 0) / 1024
 }
 
-/** How long uploads of 1 KiB take, one about every 50 ms, until `signal` aborts: sorted. */
-async function uploads(port: number, token: string | undefined, signal: AbortSignal): Promise<number[]> {
-  const client = await connect({
-    to: tcp({ port }),
-    user: 'honest',
-    ...(token !== undefined && { token: async () => token }),
-  })
-  const content = patterned(KiB)
-  const times: number[] = []
-  while (!signal.aborted) {
-    const began = performance.now()
-    const { finished } = await client.uploads.add(memorySource(`${times.length % 100}`, content))
-    await finished
-    times.push(performance.now() - began)
-    await pause(50)
+/** What a process has had of the CPUs, in ms: time on one, and time in which its main thread waited for one. */
+function cpuOf({ pid }: ChildProcess): { readonly usedMs: number; readonly waitedMs: number } {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')
+  const [user = 0, system = 0] = fields.split(' ').slice(11, 13).map(Number)
+  const [, waitedNs = 0] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ').map(Number)
+  return { usedMs: 10 * (user + system), waitedMs: waitedNs / 1e6 }
+}
+
+/** Looks at what a process has of the CPUs from now on; the function that it returns says it, in percent of a core. */
+function watchCpu(child: ChildProcess): () => string {
+  const from = cpuOf(child)
+  const began = performance.now()
+  return () => {
+    const to = cpuOf(child)
+    const part = (ms: number) => ((100 * ms) / (performance.now() - began)).toFixed(0)
+    return `${part(to.usedMs - from.usedMs)} % (waited ${part(to.waitedMs - from.waitedMs)} %)`
   }
-  await client.close()
-  return times.sort((a, b) => a - b)
 }
 
-/** Makes a list of users in a data directory; resolves with the token of the honest one. */
-async function register(data: string): Promise<string> {
-  const users = usersFile(data)
-  for (const name of knownUsers) await users.add(name)
-  return await users.add('honest')
+const at = (times: readonly number[], part: number) =>
+  [...times].sort((a, b) => a - b)[Math.max(0, Math.ceil(part * times.length) - 1)] ?? Number.NaN
+
+/** Attackers in a process of their own, from when they begin. */
+async function attackers(attack: Attack, target: Target): Promise<ChildProcess> {
+  const child = fork(import.meta.filename, ['--attack', attack.name, JSON.stringify(target)], {
+    execArgv: ['--import', 'tsx'],
+  })
+  if (child.pid !== undefined) setPriority(child.pid, Math.min(19, getPriority() + below))
+  await once(child, 'message')
+  return child
 }
 
-/** An attack from another process, or none, on a daemon of its own. */
-async function measure(attack: Attack | undefined): Promise<void> {
-  const data = mkdtempSync(join(tmpdir(), 'ospd-attack-'))
-  const token = onTokens.includes(attack) ? await register(data) : undefined
-  const server = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', data, '--quiet'])
-  const [, port = ''] = await server.printed(/ready on [^:]+:(\d+)/u)
-  const over = new AbortController()
-  const honest = uploads(Number(port), token, over.signal)
-  await pause(3_000)
-  const before = resident(server)
-  let most = before
+async function ended(child: ChildProcess): Promise<void> {
+  const exit = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exit
+}
+
+/** Attacks `target` for `attackMs`; resolves with what the attackers had of the CPUs. */
+async function attacked(attack: Attack, target: Target): Promise<string> {
+  const child = await attackers(attack, target)
+  if (child.exitCode !== null) throw new Error(`the attackers of "${attack.name}" have ended by themselves`)
+  const had = watchCpu(child)
+  await pause(attackMs)
+  const used = had()
+  await ended(child)
+  return used
+}
+
+interface Span {
+  readonly name: string
+  readonly met: Met
+}
+
+const line = ({ name, met: { pings, uploads, messages, logins } }: Span) => {
+  const ms = (times: readonly number[], part: number) => at(times, part).toFixed(0).padStart(5)
+  const others = Object.entries({ uploads, messages, logins }).map(
+    ([what, times]) => `${String(times.length).padStart(4)} ${what} ${ms(times, 0.5)} / ${ms(times, 1)}`,
+  )
+  return `    ${name.padEnd(8)} ${ms(pings, 0.5)} / ${ms(pings, 0.99)} / ${ms(pings, 1)}  ${others.join('  ')}`
+}
+
+/** Runs one attack; returns which bounds it has broken. */
+async function measure(attack: Attack, server: Daemon, twin: Daemon, honest: HonestClient): Promise<readonly string[]> {
+  const bounds = { ...usualBounds, ...attack.bounds }
+  const spans: Span[] = []
+  const span = async <T>(name: string, run: () => Promise<T>): Promise<T> => {
+    honest.take()
+    const result = await run()
+    spans.push({ name, met: honest.take() })
+    return result
+  }
+  await span('before', () => pause(quietMs))
+  await span('twin', () => attacked(attack, twin.target))
+  const memory = resident(server)
+  const lines = server.lines()
+  const had = watchCpu(server.running.child)
+  let most = memory
   const look = setInterval(() => {
     most = Math.max(most, resident(server))
-  }, 50)
-  const attacker = attack && fork(import.meta.filename, [attack, port], { execArgv: ['--import', 'tsx'] })
-  await pause(attackMs)
-  if (attacker) {
-    const ended = once(attacker, 'exit')
-    attacker.kill('SIGKILL')
-    await ended
-  }
-  over.abort()
-  const times = await honest
-  await pause(5_000)
+  }, 100)
+  const attackersCpu = await span('attack', () => attacked(attack, server.target))
+  const serverCpu = had()
+  const linesPerSecond = ((server.lines() - lines) * 1_000) / attackMs
+  await span('after', () => pause(quietMs))
   clearInterval(look)
-  const after = resident(server)
-  await server.kill('SIGTERM')
-  const lines = server.stderr.split('\n').length - 1
-  rmSync(data, { recursive: true, force: true })
-  const [half = 0, late = 0, last = 0] = [0.5, 0.99, 1].map((part) => times[Math.ceil(part * times.length) - 1])
+  const p99 = (name: string) => at(spans.find((one) => one.name === name)?.met.pings ?? [], 0.99)
+  const usual = Math.max(p99('before'), p99('twin'))
+  const broken: string[] = []
+  for (const name of ['attack', 'after']) {
+    const more = p99(name) - usual
+    // With no ping at all it is not a number.
+    if (!(more <= bounds.pingMs)) broken.push(`pings ${name}: p99 +${more.toFixed(0)} ms, at most +${bounds.pingMs}`)
+  }
+  const growth = most - memory
+  if (growth > bounds.memoryMiB) broken.push(`memory: +${growth.toFixed(0)} MiB, at most +${bounds.memoryMiB}`)
+  if (linesPerSecond > bounds.linesPerSecond) {
+    broken.push(`log: ${linesPerSecond.toFixed(0)} lines a second, at most ${bounds.linesPerSecond}`)
+  }
+  for (const { name, met } of spans) broken.push(...new Set(met.failures.map((failure) => `${name}: ${failure}`)))
+  console.log(`${broken.length > 0 ? 'BROKEN' : 'ok    '} ${attack.name}`)
+  for (const one of spans) console.log(line(one))
   console.log(
-    `${attack ?? 'no attack'}: ${before.toFixed(0)} MiB before, ${most.toFixed(0)} at most, ${after.toFixed(0)} after; ` +
-      `${times.length} uploads of 1 KiB: p50 ${half.toFixed(1)} ms, p99 ${late.toFixed(1)} ms, at most ${last.toFixed(1)} ms; ` +
-      `${lines} log lines`,
+    `    pings +${(p99('attack') - usual).toFixed(0)} ms (at most +${bounds.pingMs}); ` +
+      `memory ${memory.toFixed(0)} MiB, +${growth.toFixed(0)} (at most +${bounds.memoryMiB}); ` +
+      `log ${linesPerSecond.toFixed(0)} lines/s (at most ${bounds.linesPerSecond}); ` +
+      `of a core: server ${serverCpu}, attackers ${attackersCpu}`,
   )
+  for (const what of broken) console.log(`    BROKEN ${what}`)
+  return broken
 }
 
-const [named, at] = process.argv.slice(2)
-if (named !== undefined && named in attacks) await attacks[named as Attack](Number(at), new AbortController().signal)
-else for (const attack of [undefined, ...(Object.keys(attacks) as Attack[])]) await measure(attack)
+/** Runs attacks on one kind of server; returns the names of those that have broken a bound. */
+async function measureAll(kind: Kind, chosen: readonly Attack[]): Promise<readonly string[]> {
+  if (chosen.length === 0) return []
+  await using server = await daemon(kind)
+  await using twin = await daemon(kind, ['nice', '-n', `${below}`])
+  const failed: string[] = []
+  await using honest = await HonestClient.begin(server.target)
+  for (const attack of chosen) if ((await measure(attack, server, twin, honest)).length > 0) failed.push(attack.name)
+  return failed
+}
+
+async function main(text: string): Promise<void> {
+  const wanted = attacks.filter(({ name }) => name.includes(text))
+  console.log(
+    `${wanted.length} attacks of ${attackMs / 1_000} s each, on ${cpus().length} cores. Attackers are ${below} steps of nice ` +
+      'below the server and its honest client.\n' +
+      'twin: the same attack on another daemon, at the priority of the attackers. A bound for pings is on p99 in the attack and\n' +
+      'after it, less the greater of p99 before and p99 with the twin attacked: so it is what the attack costs in the server.\n' +
+      'waited: how long the main thread was ready to run and had no core, in percent of the time: if that of the server is more\n' +
+      'than a few percent, the machine is too busy for these figures.\n' +
+      'Columns: pings p50 / p99 / most; uploads, messages and logins of the honest client, p50 / most; all in ms.\n',
+  )
+  const failed: string[] = []
+  for (const kind of Object.keys(serverKinds) as Kind[]) {
+    failed.push(
+      ...(await measureAll(
+        kind,
+        wanted.filter(({ server = 'open' }) => server === kind),
+      )),
+    )
+  }
+  console.log(failed.length > 0 ? `\n${failed.length} of ${wanted.length} broke a bound:` : '\nAll bounds were kept.')
+  for (const name of failed) console.log(`  ${name}`)
+  if (failed.length > 0) process.exitCode = 1
+}
+
+const [first = '', name, target] = process.argv.slice(2)
+if (first === '--attack' && target !== undefined) {
+  const attack = attacks.find((one) => one.name === name)
+  process.send?.('begun')
+  await attack?.run(JSON.parse(target), new AbortController().signal)
+} else await main(first)
