@@ -30,6 +30,7 @@ export {
 } from './adapters/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
+export { checkNamedFile } from './adapters/disk/rights.ts'
 export { type FileOptions, file } from './adapters/fileSource.ts'
 export { type KnownServersOptions, knownServers, pinnedFingerprint } from './adapters/knownServers.ts'
 export { localOnly } from './adapters/localOnly.ts'

@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { pathReason } from 'ospd/node'
+import { checkNamedFile, pathReason } from 'ospd/node'
 import { shown, UsageError } from './usage.ts'
 
 /** Returns the error of a path, given as `what`, that cannot be read. */
@@ -10,9 +10,10 @@ export function unreadable(what: string, path: string, error: unknown): UsageErr
   return new UsageError(`${what} ${shown(path)} cannot be read: ${pathReason(error)}`)
 }
 
-/** Returns the text of a file that was given as `what`. Throws UsageError if it cannot be read. */
+/** Returns the text of a file that was given as `what`. Throws UsageError if it cannot be read, or others can change it. */
 export function readText(what: string, path: string): string {
   try {
+    checkNamedFile(path)
     return readFileSync(path, 'utf8')
   } catch (error) {
     throw unreadable(what, path, error)

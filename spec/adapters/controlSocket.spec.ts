@@ -76,7 +76,7 @@ spec('a control socket', (it) => {
 
   it('is its owner’s alone, at every moment', async () => {
     await using at = await place()
-    await chmod(at.path, 0o777)
+    await chmod(at.path, 0o755)
     const former = process.umask(0)
     let isOpen = false
     let looks = 0

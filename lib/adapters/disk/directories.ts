@@ -2,6 +2,7 @@ import { mkdir, open, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
+import { checkDirectoryRights } from './rights.ts'
 
 /** Makes a directory that only its owner can enter; resolves with whether it was not there. */
 export async function makeDirectory(path: string): Promise<boolean> {
@@ -12,13 +13,24 @@ export async function makeDirectory(path: string): Promise<boolean> {
   return made ?? false
 }
 
-/** Makes a directory and those above it that are missing: durable. (Node's own way of doing so never ends below /proc.) */
+/**
+ * Makes a directory and those above it that are missing: durable. Rejects with OspError `data-format` if another user could
+ * change or replace the directory, and makes nothing then. (Node's own way of making them never ends below /proc.)
+ */
 export async function makePath(path: string): Promise<void> {
   const directory = resolve(path)
+  const check = () => attempt(`looking at ${directory}`, async () => checkDirectoryRights(directory))
+  await check()
+  await makeParts(directory)
+  // Where others may make directories too, as in /tmp, one of them can have come first.
+  await check()
+}
+
+async function makeParts(directory: string): Promise<void> {
   const there = await unless(['ENOENT'], `looking at ${directory}`, () => stat(directory))
   if (there?.isDirectory()) return
   const parent = dirname(directory)
-  await makePath(parent)
+  await makeParts(parent)
   await attempt(`making the directory ${directory}`, () => mkdirOrFind(directory))
   await syncDirectory(parent)
 }

@@ -20,7 +20,7 @@ import { Layout } from './layout.ts'
 import { lock } from './lock.ts'
 import { MessagesFirst } from './messagesFirst.ts'
 import { lockedBy, removeOwner, writeOwner } from './owner.ts'
-import { checkLock, checkRights } from './rights.ts'
+import { checkRights } from './rights.ts'
 import { Tree } from './tree.ts'
 
 /** Settings of a storage in a directory. */
@@ -147,7 +147,6 @@ async function choosePartial(layout: Layout): Promise<void> {
 }
 
 async function lockOf(layout: Layout): Promise<AsyncDisposable> {
-  await checkLock(layout)
   try {
     return await lock(layout.lock)
   } catch (error) {

@@ -22,6 +22,8 @@ export class Layout {
   readonly mailboxes: string
   /** Who may come in: written by `ospd user`. */
   readonly users: string
+  /** The lock of that list. */
+  readonly usersLock: string
   /** Key and certificate of `ospd serve --tls auto`. */
   readonly tls: string
 
@@ -36,6 +38,7 @@ export class Layout {
     this.files = join(this.directory, 'files')
     this.mailboxes = join(this.directory, 'mailboxes')
     this.users = join(this.directory, 'users.json')
+    this.usersLock = join(this.directory, 'users.lock')
     this.tls = join(this.directory, 'tls')
   }
 

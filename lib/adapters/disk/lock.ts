@@ -6,7 +6,8 @@ import { ClassicLevel } from 'classic-level'
 import { OspError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
 import { attempt, errnoOf, fault, isFull, unless } from './faults.ts'
-import { makeOwnFile } from './ownFile.ts'
+import { checkPlain, makeOwnFile } from './ownFile.ts'
+import { checkPart } from './rights.ts'
 
 /** The number of attempts of `exclusively` at a held lock, and the wait between them: ten seconds in all. */
 const tries = 500
@@ -21,9 +22,10 @@ const reserveBytes = 64 * KiB
 /**
  * Acquires a lock that ends with its owner, which Node does not provide. LevelDB has such a lock on every system, so an
  * empty database is opened for its lock only. The database holds no data: it is recreated if it is damaged or the disk
- * has no room for it.
+ * has no room for it. Rejects with OspError `data-format` if the directory is a link or another user can change it.
  */
 export async function lock(directory: string): Promise<AsyncDisposable> {
+  await checkLock(directory)
   const database = new ClassicLevel(directory)
   let isCleared = false
   for (let left = tornTries; ; left--) {
@@ -67,6 +69,17 @@ async function patiently(directory: string): Promise<AsyncDisposable> {
   }
 }
 
+/** What LevelDB opens, it opens by name: rejects if the directory, or a name in it, leads elsewhere. */
+async function checkLock(directory: string): Promise<void> {
+  await checkPart(directory, 'directory')
+  const entries = await unless(['ENOENT'], `reading the directory ${directory}`, () => readdir(directory))
+  for (const entry of entries ?? []) {
+    const path = join(directory, entry)
+    const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+    if (stats && !stats.isDirectory()) await attempt(`opening ${directory}`, async () => checkPlain(path, stats))
+  }
+}
+
 /** Reserves the bytes at once, before others take the space; as many as are free. */
 async function reserve(directory: string): Promise<void> {
   const path = join(directory, 'reserve')
@@ -92,10 +105,13 @@ function isTorn(cause: unknown): boolean {
   return errnoOf(cause) === 'LEVEL_CORRUPTION' || (cause instanceof Error && /no such file/iu.test(cause.message))
 }
 
-/** Keeps the lock file, which another process may hold by now. */
+/** The files that LevelDB makes, except the lock file, which another process may hold by now. */
+const own = /^(?:CURRENT|MANIFEST-\d+|LOG|LOG\.old|\d+\.(?:log|ldb|sst|dbtmp)|reserve)$/u
+
+/** Removes the files of the database, and nothing else. */
 async function clear(directory: string): Promise<void> {
   await attempt(`clearing ${directory}`, async () => {
-    const names = (await readdir(directory)).filter((name) => name !== 'LOCK')
-    await Promise.all(names.map((name) => rm(join(directory, name), { force: true, recursive: true })))
+    const names = (await readdir(directory)).filter((name) => own.test(name))
+    await Promise.all(names.map((name) => rm(join(directory, name), { force: true })))
   })
 }

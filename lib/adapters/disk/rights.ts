@@ -1,61 +1,213 @@
-import type { Stats } from 'node:fs'
-import { lstat, readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { constants, lstatSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs'
+import { type FileHandle, lstat, open } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { checkPlain } from './ownFile.ts'
+
+/*
+ * The rule for everything that a program keeps or is told to trust: only root and the user of this process may be able to
+ * change it, or to put something else in its place. A directory on the way from / passes if it belongs to one of the two
+ * and no other user can write to it, or if it is sticky: there, users can replace only what is their own. Each symbolic link
+ * on the way must belong to one of the two as well. So no other user can change what lies at a path between the check of
+ * the path and its use, and a path that was checked once needs no second check while the program runs, except where the
+ * rights themselves may have been changed since.
+ *
+ * Write permission of a group counts as one of others, as in OpenSSH, unless the group is private: distributions that give
+ * every user a group of the same name make directories with 0775.
+ *
+ * The looks are synchronous: each takes microseconds, and they happen when a program starts or a file has changed.
+ */
 
 const writableByOthers = 0o022
+const writableByGroup = 0o020
+const sticky = 0o1000
 const root = 0
 
+/** Maximum number of symbolic links on one path, as in Linux. */
+const mostLinks = 40
+
+/** Throws OspError `data-format` that says what to do if another user could change or replace a directory. It may be missing. */
+export function checkDirectoryRights(directory: string): void {
+  walk(directory, { last: checkOwned })
+}
+
 /**
- * Makes sure that nobody but this user (and root) can change what lies in a data directory, nor lead it elsewhere: rejects
- * with OspError `data-format` that says what to do. The directory itself may be reached by a symbolic link, its parts may not.
+ * Opens a file that only root and this user can change or replace. Symbolic links of the two are followed. Rejects with
+ * OspError `data-format` for any other file, and with the error of the system if it cannot be opened.
+ */
+export async function openTrusted(path: string, flags: number): Promise<FileHandle> {
+  const real = walk(path, { last: checkOwned })
+  const handle = await open(real, flags | (constants.O_NOFOLLOW ?? 0), 0o600)
+  try {
+    checkOwned(real, await handle.stat())
+    return handle
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+/**
+ * Throws OspError `data-format` if others than root, this user and the owner of the file could change a file that a person
+ * has named: to name a file is to trust its owner. Devices and pipes pass. The file may be missing.
+ */
+export function checkNamedFile(path: string): void {
+  const found = process.geteuid && statSync(path, { throwIfNoEntry: false })
+  if (!found?.isFile()) return
+  walk(path, { last: checkMode, alsoTrusted: found.uid })
+}
+
+/**
+ * Makes sure that only this user and root can change what lies in a data directory, or lead it elsewhere: rejects with
+ * OspError `data-format` that says what to do. The directory itself may be reached by a symbolic link, its parts may not.
  */
 export async function checkRights(layout: Layout): Promise<void> {
-  const { directory } = layout
-  await attempt(`looking at ${directory}`, async () => checkOwned(directory, await stat(directory)))
-  for (const path of [layout.files, layout.partial, layout.lock, layout.uploads, layout.mailboxes, layout.tls]) {
-    await checkPart(path, (stats) => stats.isDirectory(), 'directory')
-  }
-  for (const path of [layout.format, layout.owner, layout.users]) {
-    await checkPart(path, (stats) => stats.isFile(), 'regular file')
-  }
+  await attempt(`looking at ${layout.directory}`, async () => checkDirectoryRights(layout.directory))
+  const { files, partial, lock, uploads, mailboxes, tls, usersLock } = layout
+  for (const path of [files, partial, lock, uploads, mailboxes, tls, usersLock]) await checkPart(path, 'directory')
+  for (const path of [layout.format, layout.owner, layout.users]) await checkPart(path, 'regular file')
 }
 
-/** What LevelDB opens, it opens by name: rejects where a name in its directory leads elsewhere. */
-export async function checkLock({ lock }: Layout): Promise<void> {
-  const doing = `reading the directory ${lock}`
-  for (const entry of await attempt(doing, () => readdir(lock))) {
-    const path = join(lock, entry)
-    const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-    if (stats && !stats.isDirectory()) await attempt(`opening ${lock}`, async () => checkPlain(path, stats))
-  }
-}
-
-async function checkPart(path: string, isRight: (stats: Stats) => boolean, what: string): Promise<void> {
+/** Checks a file or directory that lies in a checked directory and must not be a link. It may be missing. */
+export async function checkPart(path: string, what: 'directory' | 'regular file'): Promise<void> {
   const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
   if (!stats) return
   if (stats.isSymbolicLink()) {
-    throw new OspError('data-format', `${path} is a symbolic link, and has to be a ${what} itself; put it in its place`)
+    throw refused(`${path} is a symbolic link, and has to be a ${what} itself; put it in its place`)
   }
-  if (!isRight(stats)) throw new OspError('data-format', `${path} is no ${what}; move it away`)
+  const isRight = what === 'directory' ? stats.isDirectory() : stats.isFile()
+  if (!isRight) throw refused(`${path} is no ${what}; move it away`)
   checkOwned(path, stats)
 }
 
-function checkOwned(path: string, { uid, mode }: Stats): void {
+/** Throws OspError `data-format` if a file or directory belongs to another user, or others can write to it. */
+export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
   // Windows has lists of rights instead.
   const own = process.geteuid?.()
   if (own === undefined) return
-  if (uid !== own && uid !== root) {
-    const text = `${path} belongs to another user (uid ${uid}), who could change what lies in it; `
-    throw new OspError('data-format', `${text}name another data directory, or run "chown -R ${own} ${shown(path)}"`)
+  if (stats.uid !== own && stats.uid !== root) {
+    const owner = `${path} belongs to another user (${userText(stats.uid)}), who could change what lies in it`
+    const sudo = `run it as that user by "sudo -u ${sudoName(stats.uid)} ..."`
+    throw refused(`${owner}; ${sudo}, name another directory, or run "chown -R ${own} ${shown(path)}"`)
   }
-  if ((mode & writableByOthers) === 0) return
-  const text = `${path} can be written to by other users; run "chmod go-w ${shown(path)}"`
-  throw new OspError('data-format', `${text} when you are sure that nobody has`)
+  checkMode(path, stats)
 }
+
+function checkMode(path: string, stats: Pick<Stats, 'gid' | 'mode'>): void {
+  if (!othersWrite(stats)) return
+  throw refused(
+    `${path} can be written to by other users; run "chmod go-w ${shown(path)}" when you are sure that nobody has`,
+  )
+}
+
+/** What a walk looks for, besides the rule. */
+interface Walk {
+  /** A user whose directories and links pass too, except where others can write. */
+  readonly alsoTrusted?: number
+  /** Checks what the path leads to. */
+  readonly last: (path: string, stats: Stats) => void
+}
+
+/**
+ * Walks from / to a path, and checks each directory and link on the way. Returns its real path. What is missing ends the
+ * walk. Throws OspError `data-format`, and errors of the system.
+ */
+function walk(path: string, { alsoTrusted, last }: Walk): string {
+  const own = process.geteuid?.()
+  if (own === undefined) return path
+  // Where the user root is unknown, as in some containers, root is shown as the owner of the root directory.
+  const trusted = [root, own, lstatSync('/').uid]
+  let left = namesOf(resolve(path))
+  let at = '/'
+  let isShared = false
+  for (let links = 0; ; ) {
+    const stats = lstatSync(at, { throwIfNoEntry: false })
+    if (!stats) return join(at, ...left)
+    const isTrusted = trusted.includes(stats.uid) || (stats.uid === alsoTrusted && !isShared)
+    const isLink = stats.isSymbolicLink()
+    if (left.length === 0 && !isLink) {
+      last(at, stats)
+      if (isTrusted) return at
+    }
+    if (!isTrusted) throw foreignWay(at, stats.uid, path)
+    if (isLink) {
+      if (++links > mostLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
+      const link = readlinkSync(at)
+      left = [...namesOf(link), ...left]
+      at = link.startsWith('/') ? '/' : dirname(at)
+    } else {
+      isShared = othersWrite(stats)
+      if (isShared && (stats.mode & sticky) === 0) throw openWay(at, path)
+    }
+    at = join(at, left.shift() ?? '')
+  }
+}
+
+const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')
+
+function foreignWay(at: string, uid: number, path: string): OspError {
+  const text = `${at} belongs to another user (${userText(uid)}), who could replace ${resolve(path)}`
+  return refused(`${text}; run it as that user by "sudo -u ${sudoName(uid)} ...", or name another path`)
+}
+
+function openWay(at: string, path: string): OspError {
+  const text = `${at} can be written to by other users, who could replace ${resolve(path)}`
+  return refused(`${text}; run "chmod go-w ${shown(at)}" when you are sure that nobody has, or name another path`)
+}
+
+/** Returns whether others than the owner can write: everybody, or a group with other members. */
+function othersWrite({ mode, gid }: Pick<Stats, 'gid' | 'mode'>): boolean {
+  if ((mode & writableByOthers) === writableByGroup) return !isPrivateGroup(gid)
+  return (mode & writableByOthers) !== 0
+}
+
+/**
+ * Returns whether no account but root and that of this user is in a group. A group of this process that the files of the
+ * machine do not list, such as that of a volume in a container, has no other member if they are the only source of accounts.
+ */
+function isPrivateGroup(gid: number): boolean {
+  // macOS has its accounts elsewhere.
+  if (process.platform === 'darwin') return false
+  const accounts = rowsOf('/etc/passwd')
+  const groups = rowsOf('/etc/group').filter(([, , id]) => Number(id) === gid)
+  if (groups.length === 0 && !(process.getgroups?.().includes(gid) && hasLocalAccountsOnly())) return false
+  const own = process.geteuid?.()
+  const others = accounts.filter(([, , uid]) => Number(uid) !== own && Number(uid) !== root)
+  if (others.some(([, , , primary]) => Number(primary) === gid)) return false
+  const names = new Set(accounts.filter((account) => !others.includes(account)).map(([name]) => name))
+  return groups.every(([, , , members = '']) => members.split(',').every((name) => name === '' || names.has(name)))
+}
+
+/** Returns whether the accounts of this machine come from its files alone, and not from a directory service. */
+function hasLocalAccountsOnly(): boolean {
+  const sources = textOf('/etc/nsswitch.conf').matchAll(/^\s*(?:passwd|group|initgroups):([^#\n]*)/gmu)
+  return [...sources].every(([, names = '']) =>
+    names.split(/\s+/u).every((name) => ['', 'files', 'systemd'].includes(name)),
+  )
+}
+
+const rowsOf = (path: string) =>
+  textOf(path)
+    .split('\n')
+    .map((row) => row.split(':'))
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+const nameOf = (uid: number) => rowsOf('/etc/passwd').find(([, , id]) => id === String(uid))?.[0]
+
+/** A user as sudo takes it. */
+const sudoName = (uid: number) => nameOf(uid) ?? `'#${uid}'`
+
+const userText = (uid: number) => [nameOf(uid), `uid ${uid}`].filter(Boolean).join(', ')
+
+const refused = (text: string) => new OspError('data-format', text)
 
 /** A path as a shell takes it. */
 const shown = (path: string) => (/^[\w./-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`)

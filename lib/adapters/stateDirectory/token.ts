@@ -1,17 +1,19 @@
 import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
 import { open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkArgument, kinds } from '../../options.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
+import { openTrusted } from '../disk/rights.ts'
 import { checkToken, tokenIn } from './tokenText.ts'
 
 /** The token that a state directory has of its user at its server. */
 export interface KeptToken {
   /**
-   * The token, or `undefined` where none is kept. Rejects with OspError `usage` where others can get at the file, or what it
-   * holds is no token; with `internal` where it can't be read.
+   * The token, or `undefined` if none is kept. Rejects with OspError `usage` if others can read the file, or it holds no token;
+   * with `data-format` if another user could change or replace it; with `internal` if it cannot be read.
    */
   load(): Promise<string | undefined>
   /** Keeps it in the place of any other: durable, whole or not at all. Rejects with OspError `usage` for what is no token. */
@@ -56,7 +58,7 @@ export function keptToken(directory: string): KeptToken {
 }
 
 async function load(path: string): Promise<string | undefined> {
-  const file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => open(path, 'r'))
+  const file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => openTrusted(path, constants.O_RDONLY))
   if (!file) return undefined
   try {
     const { mode } = await attempt(`looking at ${path}`, () => file.stat())

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import { attempt, pathReason } from '../disk/faults.ts'
+import { checkNamedFile } from '../disk/rights.ts'
 
 /** Longer ones are no tokens: far below what fits a HELLO_REQ, far above what `ospd user` gives out. */
 const tokenBytes = 1_024
@@ -24,12 +25,17 @@ export function checkToken(text: string, from: string): string {
   return token
 }
 
-/** The token that stands alone in a file. Rejects as `checkToken` throws, and with OspError `usage` where it can't be read. */
+/**
+ * The token that stands alone in a file. Rejects as `checkToken` throws, and with OspError `usage` if the file cannot be read,
+ * or others than its owner and root can change or replace it.
+ */
 export async function readToken(path: string): Promise<string> {
-  const file = await open(path, 'r').catch((cause: Error) => {
+  const cannot = (cause: Error): never => {
     throw new OspError('usage', `the token file ${path} cannot be read: ${pathReason(cause)}`, { cause })
-  })
+  }
+  const file = await open(path, 'r').catch(cannot)
   try {
+    await attempt(`looking at ${path}`, async () => checkNamedFile(path)).catch(cannot)
     return await tokenIn(file, path)
   } finally {
     await file.close()

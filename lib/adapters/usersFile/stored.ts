@@ -1,10 +1,12 @@
-import { type BigIntStats, statSync } from 'node:fs'
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { type BigIntStats, constants, lstatSync, statSync } from 'node:fs'
+import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { exclusively } from '../disk/lock.ts'
+import { openOwnFile } from '../disk/ownFile.ts'
+import { checkDirectoryRights, checkPart } from '../disk/rights.ts'
 import { damaged, mostFileBytes, textOf, type Users, usersIn } from './table.ts'
 
 /** The users as the file had them once. */
@@ -14,11 +16,17 @@ export interface Found {
   readonly users: Users
 }
 
-/** The file of a directory's users. Whatever reads it sees one whole version of it. */
+/**
+ * The file of a directory's users. Whatever reads it sees one whole version of it, and none that another user could have
+ * written: the rights of the file and of all directories above it are checked whenever it is read. The directory must stay
+ * the one that was found first.
+ */
 export class StoredUsers {
   readonly path: string
   readonly #directory: string
   readonly #lock: string
+  /** Device and inode of the directory. */
+  #place: string | undefined
 
   constructor(directory: string) {
     this.#directory = resolve(directory)
@@ -28,10 +36,11 @@ export class StoredUsers {
 
   /** The stamp of the version that is there now; `undefined` where there is no file. */
   async stamp(): Promise<string | undefined> {
-    // Each message and each link asks: a hop to another thread, behind the writes of uploads, costs far more than the call.
-    const there = await attempt(`looking at ${this.path}`, async () =>
-      statSync(this.path, { bigint: true, throwIfNoEntry: false }),
-    )
+    // Each message and each link asks: a hop to another thread, behind the writes of uploads, costs far more than the calls.
+    const there = await attempt(`looking at ${this.path}`, async () => {
+      this.#checkPlace()
+      return lstatSync(this.path, { bigint: true, throwIfNoEntry: false })
+    })
     return there && stampOf(there)
   }
 
@@ -43,9 +52,16 @@ export class StoredUsers {
     )
   }
 
-  /** `undefined` where there is no file. Rejects with OspError `data-format` for a damaged one. */
+  /**
+   * `undefined` where there is no file. Rejects with OspError `data-format` for a damaged one, and for one that another user
+   * could have written.
+   */
   async read(): Promise<Found | undefined> {
-    return await unless(['ENOENT'], `reading ${this.path}`, () => using(this.path, 'r', (file) => this.#read(file)))
+    return await unless(['ENOENT'], `reading ${this.path}`, async () => {
+      checkDirectoryRights(this.#directory)
+      this.#checkPlace()
+      return await using(await openOwnFile(this.path, constants.O_RDONLY), (file) => this.#read(file))
+    })
   }
 
   /**
@@ -54,11 +70,23 @@ export class StoredUsers {
    */
   async change(edit: (users: Users) => Users): Promise<void> {
     await makePath(this.#directory)
+    await checkPart(this.path, 'regular file')
     await makeDirectory(this.#lock)
     await exclusively(this.#lock, async () => {
       const { users = new Map() } = (await this.read()) ?? {}
       await this.#replace(edit(users))
     })
+  }
+
+  /** Throws OspError `data-format` if another directory is in the place of the one that was there before. */
+  #checkPlace(): void {
+    const there = statSync(this.#directory, { bigint: true, throwIfNoEntry: false })
+    const place = there && `${there.dev} ${there.ino}`
+    if (this.#place !== undefined && this.#place !== place) {
+      const text = `${this.#directory} is not the directory that it was when the server started, and nobody comes in by another one`
+      throw new OspError('data-format', `${text}; put it back, or start the server anew`)
+    }
+    this.#place = place
   }
 
   async #read(file: FileHandle): Promise<Found> {
@@ -70,10 +98,10 @@ export class StoredUsers {
   async #replace(users: Users): Promise<void> {
     const fresh = `${this.path}.new`
     await attempt(`writing ${fresh}`, async () => {
-      const former = await unless(['ENOENT'], `looking at ${this.path}`, () => stat(this.path))
+      const former = await unless(['ENOENT'], `looking at ${this.path}`, () => lstat(this.path))
       // What a crash left may have other rights.
       await rm(fresh, { force: true })
-      await using(fresh, 'wx', async (file) => {
+      await using(await open(fresh, 'wx', 0o600), async (file) => {
         await file.writeFile(textOf(users))
         if (former) await follow(file, former.mtimeMs)
         await file.sync()
@@ -97,8 +125,7 @@ async function follow(file: FileHandle, formerMs: number): Promise<void> {
 
 const stampOf = ({ ino, mtimeNs, ctimeNs, size }: BigIntStats) => `${ino} ${mtimeNs} ${ctimeNs} ${size}`
 
-async function using<T>(path: string, flags: 'r' | 'wx', act: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path, flags, 0o600)
+async function using<T>(file: FileHandle, act: (file: FileHandle) => Promise<T>): Promise<T> {
   try {
     return await act(file)
   } finally {

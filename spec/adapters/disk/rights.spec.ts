@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmod, chown, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, lchown, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
@@ -25,11 +25,11 @@ spec('a data directory that others can change', (it) => {
 
   for (const path of ['.', ...directories, ...files]) {
     it(
-      `is refused, with what to run, where group or others can write to ${path}`,
+      `is refused, with what to run, where others can write to ${path}`,
       withParts(async (data) => {
         const part = join(data, path)
         const mode = (await stat(part)).mode & 0o777
-        for (const more of [0o020, 0o002, 0o022]) {
+        for (const more of [0o002, 0o022]) {
           await chmod(part, mode | more)
           await refused(data, new RegExp(`${part} can be written to by other users; run "chmod go-w ${part}"`))
         }
@@ -123,4 +123,92 @@ spec('a part of a data directory', (it) => {
       await refused(data, /data\/users\.json is no regular file/)
     }),
   )
+})
+
+/** Runs `proof` with an open directory of this user below a temporary one, and the path of a data directory in it. */
+const withUpper = (proof: (upper: string, data: string) => Promise<void>) =>
+  withData(async (at) => {
+    await mkdir(at, { mode: 0o755 })
+    await proof(at, join(at, 'between', 'data'))
+  })
+
+spec('a directory above a data directory', (it) => {
+  if (process.platform === 'win32') return it.skip('has to be safe', 'Windows has lists of rights instead')
+
+  it(
+    'that others can write to is refused by its name, with what to run, and nothing is made in it',
+    withUpper(async (upper, data) => {
+      await chmod(upper, 0o777)
+      await refused(data, new RegExp(`^${upper} can be written to by other users, .*run "chmod go-w ${upper}"`))
+      await assert.rejects(stat(dirname(data)), { code: 'ENOENT' })
+      await chmod(upper, 0o755)
+      await (await opened(data))[Symbol.asyncDispose]()
+      await chmod(upper, 0o777)
+      await refused(data, new RegExp(`^${upper} can be written to`))
+    }),
+  )
+
+  it(
+    'that others can write to and that is sticky, as /tmp is, takes one',
+    withUpper(async (upper, data) => {
+      await chmod(upper, 0o1777)
+      await (await opened(data))[Symbol.asyncDispose]()
+    }),
+  )
+
+  it(
+    'that a link leads to is checked where the link leads, and where the link is',
+    withUpper(async (upper, data) => {
+      const [links, target] = [join(upper, 'links'), join(upper, 'target')]
+      await mkdir(links)
+      await mkdir(target)
+      await symlink('../target', join(links, 'to'))
+      const through = join(links, 'to', 'data')
+      await (await opened(through))[Symbol.asyncDispose]()
+      for (const open of [links, target]) {
+        await chmod(open, 0o777)
+        await refused(through, new RegExp(`^${open} can be written to`))
+        await chmod(open, 0o755)
+      }
+      await symlink('loop', join(links, 'loop'))
+      await assert.rejects(opened(join(links, 'loop')), { message: /links form a loop/ })
+      assert.notEqual(data, through)
+    }),
+  )
+
+  const fact = 'that is another user’s is refused by its name, and so is a link of another user'
+  if (process.geteuid?.() !== 0) it.skip(fact, 'only root can give files away')
+  else {
+    it(
+      fact,
+      withUpper(async (upper, data) => {
+        await (await opened(data))[Symbol.asyncDispose]()
+        await chown(upper, 12_345, 12_345)
+        await refused(data, new RegExp(`^${upper} belongs to another user \\(uid 12345\\).*sudo -u '#12345'`))
+        await chown(upper, 0, 0)
+        await symlink(data, join(upper, 'link'))
+        await lchown(join(upper, 'link'), 12_345, 12_345)
+        await refused(join(upper, 'link'), /link belongs to another user/)
+      }),
+    )
+
+    it(
+      'that its group can write to is refused if the group has other members, else it is a private group',
+      withUpper(async (upper, data) => {
+        await chmod(upper, 0o775)
+        await (await opened(data))[Symbol.asyncDispose]()
+        // The group of an account that is not root, and one that is listed nowhere.
+        for (const group of [1, 12_345]) {
+          await chown(upper, 0, group)
+          await refused(data, new RegExp(`^${upper} can be written to`))
+          await refused(join(data, '..'), new RegExp(`^${upper} can be written to`))
+        }
+        await chown(data, 0, 1)
+        await chown(upper, 0, 0)
+        await chmod(data, 0o770)
+        await refused(data, /can be written to by other users; run "chmod go-w/)
+        await rm(data, { recursive: true })
+      }),
+    )
+  }
 })

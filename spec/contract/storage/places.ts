@@ -21,7 +21,7 @@ export async function temporaryDirectory(): Promise<TemporaryDirectory> {
 export async function smallDisk(bytes: number): Promise<TemporaryDirectory> {
   const directory = await temporaryDirectory()
   try {
-    run('mount', '-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', directory.path)
+    run('mount', '-t', 'tmpfs', '-o', `size=${bytes},mode=700`, 'tmpfs', directory.path)
   } catch (error) {
     await directory[Symbol.asyncDispose]()
     throw error
