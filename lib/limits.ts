@@ -72,6 +72,11 @@ export const defaultLimits = {
   mailboxBytes: 64 * MiB,
   /** Messages that wait in all mailboxes together. */
   waitingMessages: 1_000_000,
+  /**
+   * What one sender may have of what waits in a mailbox, of what waits in all, of the message ids and of the free disk, in
+   * percent, when no other has anything there (`fitsShare` in lib/runtime/share.ts); 100 is no bound.
+   */
+  senderSharePercent: 50,
   /** How long a message waits for its recipient. */
   messageAgeMs: 30 * 24 * 3_600_000,
   /** Message ids that are remembered of one sender, and of all. */

@@ -16,6 +16,7 @@ const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: nu
   bytesPerSecond: [64 * KiB, Number.MAX_SAFE_INTEGER],
   reserveBytes: [0, Number.MAX_SAFE_INTEGER],
   reservePercent: [0, 100],
+  senderSharePercent: [1, 100],
   messageIdMs: [1, 0xffff_ffff * 1_000],
   uploadAgeMs: [1_000, Number.MAX_SAFE_INTEGER],
   retryAfterMs: [1, 0xffff_ffff],

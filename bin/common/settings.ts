@@ -91,6 +91,12 @@ export const count: Kind<number> = {
   placeholder: 'N',
 }
 
+export const percent: Kind<number> = {
+  schema: read((text) => (/^(?:[1-9]\d?|100)$/u.test(text) ? Number(text) : undefined)),
+  takes: 'a whole number from 1 to 100',
+  placeholder: 'PERCENT',
+}
+
 export const port: Kind<number> = {
   schema: read((text) => (/^\d{1,5}$/u.test(text) && Number(text) < 65_536 ? Number(text) : undefined)),
   takes: 'a port from 0 to 65535; 0 is any free one',

@@ -1,5 +1,5 @@
 import type { Limits } from 'ospd'
-import { count, duration, setting, size, type Values } from '../common/settings.ts'
+import { count, duration, percent, setting, size, type Values } from '../common/settings.ts'
 
 /** The settings of `ospd serve` by which it withstands those who want too much of it. */
 export const limitSettings = {
@@ -22,6 +22,13 @@ export const limitSettings = {
   'registrations-per-user': setting(count, '20', { describe: 'clients for messages at once of one user at most' }),
   'mailbox-messages': setting(count, '10000', { describe: 'messages that wait for one user at most' }),
   'mailbox-size': setting(size, '64M', { describe: 'bytes of messages that wait for one user at most' }),
+  'waiting-messages': setting(count, '1000000', { describe: 'maximum number of messages that wait for all users' }),
+  'message-ids': setting(count, '2000000', { describe: 'maximum number of message ids remembered of all senders' }),
+  'message-ids-per-user': setting(count, '500000', { describe: 'maximum number of message ids remembered of one' }),
+  'sender-share': setting(percent, '50', {
+    describe:
+      'the part of a mailbox, of all waiting messages, of message ids and of the free disk that one sender can fill',
+  }),
   'message-age': setting(duration, '30d', { describe: 'how long a message waits for its recipient' }),
 } as const
 
@@ -41,6 +48,10 @@ export function limitsOfSettings(values: Values<typeof limitSettings>): Partial<
     registrationsPerUser: values['registrations-per-user'],
     mailboxMessages: values['mailbox-messages'],
     mailboxBytes: values['mailbox-size'],
+    waitingMessages: values['waiting-messages'],
+    messageIds: values['message-ids'],
+    senderIds: values['message-ids-per-user'],
+    senderSharePercent: values['sender-share'],
     messageAgeMs: values['message-age'],
   }
 }

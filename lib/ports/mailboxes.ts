@@ -30,6 +30,11 @@ export interface MailboxBounds {
   /** Ids that are remembered of one sender, and of all. */
   readonly senderIds: number
   readonly allIds: number
+  /**
+   * What one sender may have of each of these, and of the free disk, in percent: alone so much, beside others as much less as
+   * keeps the rest in the same proportion to what is left free (`fitsShare`). 100: no shares.
+   */
+  readonly sharePercent: number
   /** Bytes of the disk that messages leave free. */
   readonly reserveBytes: number
 }
@@ -67,9 +72,10 @@ export interface MailboxStore {
    * Puts a message into the mailboxes of `recipients` (each named once): all or none, durable. The first of these that holds:
    * - the sender has used this id: with the same recipients and content it resolves once that message is durable, and
    *   nothing is stored again (if that append fails, this one does); with others it rejects `id-reused`;
-   * - too many ids are remembered: rejects `rate-limited`;
-   * - a mailbox, or all together, would hold too much: rejects `mailbox-full` that names the recipients concerned;
-   * - fewer than `reserveBytes` would be left: rejects `disk-full`.
+   * - too many ids are remembered, of the sender or beyond its share: rejects `rate-limited`;
+   * - a mailbox, or all together, would hold too much, or too much of this sender: rejects `mailbox-full` that names the
+   *   recipients concerned;
+   * - fewer than `reserveBytes` would be left, or of the rest less than the sender's share leaves: rejects `disk-full`.
    * A rejected append leaves nothing behind, and its id is forgotten.
    */
   append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void>

@@ -62,6 +62,7 @@ export class Mailroom {
       allMessages: limits.waitingMessages,
       senderIds: limits.senderIds,
       allIds: limits.messageIds,
+      sharePercent: limits.senderSharePercent,
       get reserveBytes() {
         return options.reserveBytes()
       },

@@ -86,5 +86,6 @@ export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
     links: own.pick([16, links], 'links'),
     refusedLinks: own.pick([1, 3, refusedLinks], 'links that are turned away'),
     framesPerSecond: own.pick([50, framesPerSecond, framesPerSecond], 'frames of a user'),
+    senderSharePercent: own.pick([10, 50, 100], 'share of a sender'),
   }
 }

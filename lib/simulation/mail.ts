@@ -28,6 +28,7 @@ const noBounds = {
   allMessages: Number.POSITIVE_INFINITY,
   senderIds: Number.POSITIVE_INFINITY,
   allIds: Number.POSITIVE_INFINITY,
+  sharePercent: 100,
   reserveBytes: 0,
 }
 

@@ -15,6 +15,7 @@ const bounds = {
   allMessages: 10,
   senderIds: 10,
   allIds: 10,
+  sharePercent: 100,
   reserveBytes: 0,
 }
 const bytesOf = (text: string) => [new TextEncoder().encode(text)]

@@ -21,6 +21,7 @@ const bounds: MailboxBounds = {
   allMessages: Number.MAX_SAFE_INTEGER,
   senderIds: Number.MAX_SAFE_INTEGER,
   allIds: Number.MAX_SAFE_INTEGER,
+  sharePercent: 100,
   reserveBytes: 0,
 }
 

@@ -10,7 +10,7 @@ import { turns } from '../support/turns.ts'
 
 spec('osp msg that is refused', (it) => {
   it('by a full mailbox names its owner, sends nothing to anybody, and exits with 5', async () => {
-    await using chat = await chatter({ limits: { mailboxMessages: 1 } })
+    await using chat = await chatter({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
@@ -27,6 +27,16 @@ spec('osp msg that is refused', (it) => {
       },
     )
     assert.equal((await chat.osp('alice', ['msg', 'carol', 'two'])).code, 0)
+  })
+
+  it('by the share of one sender says so, and others still send', async () => {
+    await using chat = await chatter({ limits: { mailboxMessages: 2 } })
+    await chat.osp('alice', ['msg', 'bob', 'one'])
+    const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'two'])
+    assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
+    const why = 'the messages of alice that wait fill the share of one sender; try again after some are received'
+    assert.equal(stderr, `osp: the message was not sent: ${why}: no more fit for bob\n`)
+    assert.equal((await chat.osp('eve', ['msg', 'bob', 'two'])).code, 0)
   })
 
   it('because nobody has such a name names them, and exits with 1', async () => {

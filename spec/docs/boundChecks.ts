@@ -46,6 +46,7 @@ export const boundChecks: {
   mailboxMessages: { files: ['lib/simulation/watchedMailboxes.ts'] },
   mailboxBytes: { files: ['lib/simulation/watchedMailboxes.ts'] },
   waitingMessages: { files: ['lib/simulation/watchedMailboxes.ts'] },
+  senderSharePercent: { files: ['lib/contract/storage/mailBounds.ts'] },
   messageAgeMs: {},
   senderIds: { rows: ['message ids of a sender'] },
   messageIds: { rows: ['message ids'] },

@@ -112,7 +112,7 @@ spec('DELIVER_MSG_ACK', (it) => {
 
 spec('DELIVER_MSG_NACK', (it) => {
   it('sets the message aside, logs it, and what is behind it goes on', async () => {
-    await using rig = await heldRig({ deliveryWindow: 1, mailboxMessages: 2 })
+    await using rig = await heldRig({ deliveryWindow: 1, mailboxMessages: 2, senderSharePercent: 100 })
     const alice = await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
     const first = await bob.delivery()

@@ -98,7 +98,7 @@ spec('POST_MSG is refused', (it) => {
   })
 
   it('as mailbox-full, with the recipients that are full, and nothing is stored for the others', async () => {
-    await using rig = await heldRig({ mailboxMessages: 1 })
+    await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob'], 'first')
     const full = await alice.postRefused(2, ['carol', 'bob'], 'second', 'mailbox-full')
@@ -110,7 +110,7 @@ spec('POST_MSG is refused', (it) => {
   })
 
   it('as mailbox-full also by bytes', async () => {
-    await using rig = await heldRig({ mailboxBytes: 10 })
+    await using rig = await heldRig({ mailboxBytes: 10, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob'], '123456')
     assert.deepEqual((await alice.postRefused(2, ['bob'], '12345', 'mailbox-full')).recipients, ['bob'])
@@ -118,11 +118,56 @@ spec('POST_MSG is refused', (it) => {
   })
 
   it('as mailbox-full where all mailboxes together hold as much as they may', async () => {
-    await using rig = await heldRig({ waitingMessages: 3 })
+    await using rig = await heldRig({ waitingMessages: 3, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob', 'carol'], 'hello')
     await alice.postRefused(2, ['dave', 'bob'], 'hello', 'mailbox-full')
     await alice.post(3, ['dave'], 'hello')
+  })
+
+  it('where one user has taken their share of what waits for all, and others still send, also after a restart', async () => {
+    await using rig = await heldRig({ waitingMessages: 200, retryAfterMs: 700 })
+    let mallory = await listen(rig, 'mallory')
+    const sixteen = (from: number) => Array.from({ length: 16 }, (_, at) => `user ${from + at}`)
+    for (let number = 1; number <= 6; number++) await mallory.post(number, sixteen(number), '')
+    const refused = await mallory.postRefused(7, sixteen(100), '', 'mailbox-full')
+    assert.deepEqual([refused.recipients, refused.retryAfter], [sixteen(100), 700])
+    assert.match(refused.text, /^the messages of mallory that wait fill the share of one sender; try again after/u)
+    await rig.crash()
+    await rig.restart()
+    mallory = await listen(rig, 'mallory')
+    await mallory.postRefused(7, sixteen(100), '', 'mailbox-full')
+    const bob = await listen(rig, 'bob')
+    for (let number = 1; number <= 50; number++) await bob.post(number, [`empty ${number}`], 'hello')
+    // Half of what is left: 200 - 96 are free, and he has 52 then.
+    for (let number = 51; number <= 52; number++) await bob.post(number, ['dave'], 'hello')
+    await bob.postRefused(53, ['dave'], 'hello', 'mailbox-full')
+    await (await listen(rig, 'carol')).post(1, ['bob'], 'hello')
+  })
+
+  it('where one user has taken their share of a mailbox, and others still send to it', async () => {
+    await using rig = await heldRig({ mailboxMessages: 10 })
+    const mallory = await listen(rig, 'mallory')
+    for (let number = 1; number <= 5; number++) await mallory.post(number, ['bob'], '')
+    assert.deepEqual((await mallory.postRefused(6, ['carol', 'bob'], '', 'mailbox-full')).recipients, ['bob'])
+    await mallory.post(7, ['carol'], '')
+    const dave = await listen(rig, 'dave')
+    for (let number = 1; number <= 2; number++) await dave.post(number, ['bob'], 'hello')
+  })
+
+  it('as rate-limited where four users have taken their shares of the message ids, and a fifth still sends', async () => {
+    await using rig = await heldRig({ messageIds: 100 })
+    const most = [50, 25, 12, 6]
+    for (const [at, count] of most.entries()) {
+      const greedy = await listen(rig, `greedy ${at}`)
+      for (let number = 1; number <= count; number++) await greedy.post(number, ['bob'], '')
+      await greedy.postRefused(count + 1, ['bob'], '', 'rate-limited')
+      if (at !== 1) continue
+      await rig.crash()
+      await rig.restart()
+    }
+    const fifth = await listen(rig, 'fifth')
+    for (let number = 1; number <= 3; number++) await fifth.post(number, ['bob'], 'hello')
   })
 
   it('as disk-full where the reserve would be used up, before anything is stored', async () => {
@@ -163,7 +208,7 @@ spec('POST_MSG is refused', (it) => {
   })
 
   it('and its id is forgotten: another message may have it', async () => {
-    await using rig = await heldRig({ mailboxMessages: 1 })
+    await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob'], 'first')
     await alice.postRefused(2, ['bob'], 'second', 'mailbox-full')

@@ -121,14 +121,14 @@ export const queueMutations: readonly Mutation[] = [
   {
     fault: 'the ids of one sender are not bounded',
     file: 'lib/adapters/mailboxes/posting.ts',
-    before: '(own ? own.count + own.pending.size : 0) >= bounds.senderIds || ',
+    before: 'own >= bounds.senderIds || ',
     after: '',
     shownBy: messages(25),
   },
   {
     fault: 'the ids of all senders are not bounded',
     file: 'lib/adapters/mailboxes/posting.ts',
-    before: ' || ids.count >= bounds.allIds',
+    before: ' || !fitsShare({ most: bounds.allIds, held: ids.count }, own, 1, sharePercent)',
     after: '',
     shownBy: messages(6),
   },

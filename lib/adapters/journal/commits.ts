@@ -8,6 +8,8 @@ export interface Step {
   readonly record?: Buffer
   /** Bytes of the disk that it must leave free; absent if it may use them. */
   readonly reserveBytes?: number
+  /** Bytes that it must leave free beside those, to others. */
+  readonly shareBytes?: number
   /** The append frees space: on a full disk it may use the room reserved for that. */
   readonly frees?: boolean
   /** Its record is durable now, at this place. */
@@ -107,11 +109,12 @@ export class Commits {
     if (this.#doubt) return group
     let refused = false
     const admitted = group.filter(({ step, reject }) => {
-      const { record, reserveBytes } = step
-      if (reserveBytes !== undefined && record && !this.#room.has(record.length, reserveBytes)) {
+      const { record, reserveBytes, shareBytes = 0 } = step
+      if (reserveBytes !== undefined && record && !this.#room.has(record.length, reserveBytes + shareBytes)) {
         refused = true
         step.undo()
-        reject(new OspError('disk-full', 'the disk of the server has no room left'))
+        const isShare = this.#room.has(record.length, reserveBytes)
+        reject(new OspError('disk-full', isShare ? shareText : noRoomText, isShare ? { publicText: shareText } : {}))
         return false
       }
       if (record) this.#room.take(record.length)
@@ -161,6 +164,10 @@ export class Commits {
     for (const { reject } of failed) reject(error)
   }
 }
+
+const noRoomText = 'the disk of the server has no room left'
+const shareText =
+  'what waits of one sender may take no more of the disk of the server than is left for others; try again later'
 
 const noRoom: readonly string[] = ['disk-full', 'quota-exceeded']
 

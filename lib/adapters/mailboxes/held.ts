@@ -3,6 +3,7 @@ import type { Place } from '../journal/journal.ts'
 /** What is known of a message that waits in one or more mailboxes; its content is in the journal. */
 export class Held implements Place {
   readonly seq: number
+  readonly sender: string
   /** ms of the age clock. */
   readonly storedAt: number
   /** Of the content. */
@@ -17,8 +18,9 @@ export class Held implements Place {
   /** Its record, while that is kept at hand. */
   record: Buffer | undefined = undefined
 
-  constructor(seq: number, storedAt: number, bytes: number, length: number) {
+  constructor(seq: number, sender: string, storedAt: number, bytes: number, length: number) {
     this.seq = seq
+    this.sender = sender
     this.storedAt = storedAt
     this.bytes = bytes
     this.length = length

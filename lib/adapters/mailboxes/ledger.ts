@@ -4,8 +4,17 @@ import type { Held } from './held.ts'
 import { Mailbox } from './mailbox.ts'
 import { SentIds } from './sentIds.ts'
 
+const nothing = { messages: 0, bytes: 0 }
+
 /** Bytes of the journal that a remembered id takes at least. */
 const idBytes = 28
+
+/** What of one sender waits: messages, each as often as it waits, and the bytes that the journal has of them. */
+interface Waiting {
+  readonly sender: string
+  messages: number
+  bytes: number
+}
 
 /** What is in the journal, as far as it is kept in memory: which message waits for whom, ids, and how far time has come. */
 export class Ledger {
@@ -19,6 +28,7 @@ export class Ledger {
   messagesBefore = 0
   idsBefore = 0
   readonly #mailboxes = new Map<string, Mailbox>()
+  readonly #senders = new Map<string, Waiting>()
   /** Of each segment, the bytes of the messages in it that wait for somebody. */
   readonly #liveIn = new Map<number, number>()
   #live = 0
@@ -31,6 +41,16 @@ export class Ledger {
   /** The mailbox of a user, if anything is in it. */
   mailbox(user: string): Mailbox | undefined {
     return this.#mailboxes.get(user)
+  }
+
+  /** What of a sender waits. */
+  waitingOf(sender: string): { readonly messages: number; readonly bytes: number } {
+    return this.#senders.get(sender) ?? nothing
+  }
+
+  /** The name of a sender as the messages have it that wait already: a string of its own for each would take memory. */
+  nameOf(sender: string): string {
+    return this.#senders.get(sender)?.sender ?? sender
   }
 
   get(user: string, seq: number): Held | undefined {
@@ -46,7 +66,9 @@ export class Ledger {
     }
     if (!mailbox.put(held)) return
     this.waiting++
-    if (held.waiting++ === 0 && held.isDurable) this.#count(held, held.length)
+    const bytes = held.waiting++ === 0 ? held.length : 0
+    this.#addWaiting(held.sender, 1, bytes)
+    if (bytes > 0 && held.isDurable) this.#count(held, bytes)
   }
 
   /** Takes a message out of a mailbox, if it is there. */
@@ -56,16 +78,18 @@ export class Ledger {
     if (!mailbox || !held) return undefined
     if (mailbox.messages === 0) this.#mailboxes.delete(user)
     this.waiting--
-    if (--held.waiting === 0) {
-      held.record = undefined
-      if (held.isDurable) this.#count(held, -held.length)
-    }
+    const bytes = --held.waiting === 0 ? held.length : 0
+    this.#addWaiting(held.sender, -1, -bytes)
+    if (held.waiting > 0) return held
+    held.record = undefined
+    if (held.isDurable) this.#count(held, -bytes)
     return held
   }
 
   /** Says where a message lies now, durably. */
   locate(held: Held, { segment, offset, length }: Place): void {
     if (held.waiting > 0 && held.isDurable) this.#count(held, -held.length)
+    if (held.waiting > 0) this.#addWaiting(held.sender, 0, length - held.length)
     held.segment = segment
     held.offset = offset
     held.length = length
@@ -98,6 +122,17 @@ export class Ledger {
   levels(): readonly MailboxLevel[] {
     const levels = Array.from(this.#mailboxes, ([user, { messages, bytes }]) => ({ user, messages, bytes }))
     return levels.sort((a, b) => (a.user < b.user ? -1 : 1))
+  }
+
+  #addWaiting(sender: string, messages: number, bytes: number): void {
+    const waiting = this.#senders.get(sender)
+    if (!waiting) {
+      this.#senders.set(sender, { sender, messages, bytes })
+      return
+    }
+    waiting.messages += messages
+    waiting.bytes += bytes
+    if (waiting.messages === 0) this.#senders.delete(sender)
   }
 
   #count(held: Held, bytes: number): void {

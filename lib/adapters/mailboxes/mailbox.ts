@@ -3,6 +3,14 @@ import type { Held } from './held.ts'
 /** Gaps that are left where they are, however short a mailbox is. */
 const fewGaps = 32
 
+/** How many messages there are, and the bytes of their content. */
+export interface Amount {
+  messages: number
+  bytes: number
+}
+
+const none: Readonly<Amount> = { messages: 0, bytes: 0 }
+
 /** The messages of one user, by rising seq. */
 export class Mailbox {
   /** How many there are, and the bytes of their content. What is not durable yet and what was set aside count. */
@@ -12,6 +20,9 @@ export class Mailbox {
   #seqs: number[] = []
   #held: (Held | undefined)[] = []
   #aside: Set<number> | undefined
+  /** The sender of all, or what each of several has sent: most mailboxes have few senders, and a Map takes memory. */
+  #sender = ''
+  #senders: Map<string, Amount> | undefined
 
   /** The message of this seq. */
   get(seq: number): Held | undefined {
@@ -30,8 +41,7 @@ export class Mailbox {
       this.#held.splice(at, 0, held)
     } else if (this.#held[at]) return false
     else this.#held[at] = held
-    this.messages++
-    this.bytes += held.bytes
+    this.#add(held, 1)
     return true
   }
 
@@ -42,10 +52,15 @@ export class Mailbox {
     if (!held) return undefined
     this.#held[at] = undefined
     this.#aside?.delete(seq)
-    this.messages--
-    this.bytes -= held.bytes
+    this.#add(held, -1)
     if (this.#seqs.length - this.messages > this.messages + fewGaps) this.#close()
     return held
+  }
+
+  /** What of it one sender has sent. */
+  of(sender: string): Readonly<Amount> {
+    if (this.#senders) return this.#senders.get(sender) ?? none
+    return sender === this.#sender ? this : none
   }
 
   /** Whether a message that is there was set aside. */
@@ -72,6 +87,17 @@ export class Mailbox {
     }
   }
 
+  /** Counts a message that comes (1) or goes (-1). */
+  #add({ sender, bytes }: Held, sign: 1 | -1): void {
+    if (!this.#senders && sender !== this.#sender) {
+      if (this.messages > 0) this.#senders = new Map([[this.#sender, { messages: this.messages, bytes: this.bytes }]])
+      else this.#sender = sender
+    }
+    this.messages += sign
+    this.bytes += sign * bytes
+    if (this.#senders) addTo(this.#senders, sender, sign, bytes)
+  }
+
   // New arrays, so that whoever goes through the former ones is not disturbed.
   #close(): void {
     const there = this.#held.filter((held) => held !== undefined)
@@ -92,4 +118,15 @@ export class Mailbox {
     }
     return from
   }
+}
+
+function addTo(senders: Map<string, Amount>, sender: string, sign: 1 | -1, bytes: number): void {
+  const amount = senders.get(sender)
+  if (!amount) {
+    senders.set(sender, { messages: sign, bytes: sign * bytes })
+    return
+  }
+  amount.messages += sign
+  amount.bytes += sign * bytes
+  if (amount.messages === 0) senders.delete(sender)
 }

@@ -1,10 +1,14 @@
 import { OspError } from '../../errors.ts'
 import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
+import { fitsShare, shareReserve } from '../../runtime/share.ts'
 import type { Commits } from '../journal/commits.ts'
 import { Held } from './held.ts'
 import type { Ledger } from './ledger.ts'
+import { Mailbox } from './mailbox.ts'
 import { bodyOf, keyOf, setFingerprint, writeMessage } from './messageRecord.ts'
 import type { Recent } from './recent.ts'
+
+const empty = new Mailbox()
 
 type Crc32 = (bytes: Uint8Array, start?: number) => number
 
@@ -43,11 +47,12 @@ export class Posting {
       throw this.#commits.doubt ?? refusal
     }
     this.#lastSeq = seq
-    const held = new Held(seq, storedAt, content.length, record.length)
+    const held = new Held(seq, this.#ledger.nameOf(sender), storedAt, content.length, record.length)
     for (const user of recipients) this.#ledger.put(user, held)
     const done = this.#commits.add({
       record,
       reserveBytes: bounds.reserveBytes,
+      shareBytes: shareReserve(this.#ledger.waitingOf(sender).bytes, bounds.sharePercent),
       durable: (segment, offset) => {
         ids.confirm(sender, key, fingerprint, storedAt)
         this.#durable(held, segment, offset, record)
@@ -79,23 +84,35 @@ export class Posting {
     return pending?.done ?? Promise.resolve()
   }
 
+  /** Throws OspError for the first bound that a message would pass, or share of a bound (`fitsShare`). */
   #checkBounds(sender: string, recipients: readonly string[], bytes: number, bounds: MailboxBounds): void {
     const { ids, waiting } = this.#ledger
-    const own = ids.of(sender)
-    if ((own ? own.count + own.pending.size : 0) >= bounds.senderIds || ids.count >= bounds.allIds) {
-      throw new OspError('rate-limited', 'too many messages were sent lately; try again later')
+    const { sharePercent } = bounds
+    const own = ids.countOf(sender)
+    if (own >= bounds.senderIds || !fitsShare({ most: bounds.allIds, held: ids.count }, own, 1, sharePercent)) {
+      throw new OspError('rate-limited', `too many messages of ${sender} were sent lately; try again later`)
     }
-    const full =
-      waiting + recipients.length > bounds.allMessages
-        ? recipients
-        : recipients.filter((user) => {
-            const mailbox = this.#ledger.mailbox(user)
-            const messages = mailbox?.messages ?? 0
-            return messages + 1 > bounds.messages || (mailbox?.bytes ?? 0) + bytes > bounds.bytes
-          })
-    if (full.length > 0) {
-      throw new OspError('mailbox-full', `no more messages fit for ${full.join(', ')}`, { recipients: full })
+    const pool = { most: bounds.allMessages, held: waiting }
+    const { messages } = this.#ledger.waitingOf(sender)
+    if (!fitsShare(pool, messages, recipients.length, sharePercent)) {
+      throw fullMailbox(sender, recipients, waiting + recipients.length <= pool.most)
     }
+    const full = recipients.filter((user) => !this.#hasRoom(user, sender, bytes, bounds, sharePercent))
+    if (full.length === 0) return
+    throw fullMailbox(
+      sender,
+      full,
+      full.every((user) => this.#hasRoom(user, sender, bytes, bounds, 100)),
+    )
+  }
+
+  #hasRoom(user: string, sender: string, bytes: number, bounds: MailboxBounds, sharePercent: number): boolean {
+    const mailbox = this.#ledger.mailbox(user) ?? empty
+    const own = mailbox.of(sender)
+    return (
+      fitsShare({ most: bounds.messages, held: mailbox.messages }, own.messages, 1, sharePercent) &&
+      fitsShare({ most: bounds.bytes, held: mailbox.bytes }, own.bytes, bytes, sharePercent)
+    )
   }
 
   #durable(held: Held, segment: number, offset: number, record: Buffer): void {
@@ -105,4 +122,13 @@ export class Posting {
     ledger.locate(held, { segment, offset, length: record.length })
     this.#recent.add(held, record)
   }
+}
+
+/** `hasRoom`: there is some, but not for this sender. */
+function fullMailbox(sender: string, recipients: readonly string[], hasRoom: boolean): OspError {
+  const names = recipients.join(', ')
+  const text = hasRoom
+    ? `the messages of ${sender} that wait fill the share of one sender; try again after some are received: no more fit for ${names}`
+    : `no more messages fit for ${names}`
+  return new OspError('mailbox-full', text, { recipients })
 }

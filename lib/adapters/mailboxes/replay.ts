@@ -50,11 +50,12 @@ function enterMessage(found: Found, ledger: Ledger): void {
   checkMessage(record)
   const seq = seqOf(record)
   const storedAt = storedAtOf(record)
+  const sender = ledger.nameOf(senderOf(record))
   ledger.lastSeq = Math.max(ledger.lastSeq, seq)
   ledger.lastTime = Math.max(ledger.lastTime, storedAt)
-  enterId(ledger, senderOf(record), { key: keyOf(record), fingerprint: fingerprintOf(record), storedAt })
+  enterId(ledger, sender, { key: keyOf(record), fingerprint: fingerprintOf(record), storedAt })
   if (storedAt < ledger.messagesBefore) return
-  const held = new Held(seq, storedAt, contentBytesOf(record), length)
+  const held = new Held(seq, sender, storedAt, contentBytesOf(record), length)
   for (const user of recipientsOf(record)) {
     const wasAside = ledger.mailbox(user)?.isAside(seq) ?? false
     ledger.take(user, seq)

@@ -18,6 +18,12 @@ export class SentIds {
     return this.#senders.get(sender)
   }
 
+  /** How many of a sender are remembered, with those whose message is not durable yet. */
+  countOf(sender: string): number {
+    const ids = this.of(sender)
+    return ids ? ids.count + ids.pending.size : 0
+  }
+
   /** Whether a durable message of this id is remembered. */
   has(sender: string, key: string): boolean {
     return this.of(sender)?.find(key) !== undefined

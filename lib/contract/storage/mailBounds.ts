@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
+import { type Facts, factsOf, type It } from '../facts.ts'
 import { long, message, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
 import type { Try } from './trial.ts'
 
@@ -106,6 +107,8 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
     )
   })
 
+  yield* factsOf(`the share of one sender in the mailboxes of a ${kind} storage`, (it) => stateShares(it, trying))
+
   yield* factsOf(
     `mailboxes in a ${kind} storage that fills up`,
     (it) => {
@@ -129,6 +132,24 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       )
 
       it(
+        'keep as much free of what is left of the disk as one sender has, to others',
+        trying(async (trial) => {
+          const { mailboxes } = trial.storage
+          const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], halves))
+          const outcomes = await Promise.allSettled(given)
+          const stored = outcomes.filter(({ status }) => status === 'fulfilled').length
+          assert.ok(stored > 5 && stored < 28, `${stored} of 60 messages were stored`)
+          await trial.restart()
+          const again = trial.storage.mailboxes
+          await assert.rejects(again.append(long(61, 60_000), ['bob'], halves), {
+            code: 'disk-full',
+            publicText: /^what waits of one sender may take no more of the disk/u,
+          })
+          await again.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
+        }, 3_000_000),
+      )
+
+      it(
         'refuse what does not fit, keep what they have, and take in more when there is room again',
         trying(async (trial) => {
           const stored: number[] = []
@@ -147,5 +168,132 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       )
     },
     unfilled,
+  )
+}
+
+/** Half of what is there, for a sender that is alone. */
+const halves: MailboxBounds = { ...roomy, sharePercent: 50 }
+
+/** Appends messages of a sender, numbered from `from`, until one is refused. Resolves with how many were accepted. */
+async function fill(
+  mailboxes: MailboxStore,
+  sender: string,
+  bounds: MailboxBounds,
+  recipientsOf: (number: number) => readonly string[],
+  code: string,
+  from = 1,
+): Promise<number> {
+  for (let number = from; ; number++) {
+    try {
+      await mailboxes.append(message(number, { sender }), recipientsOf(number), bounds)
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, code)
+      return number - from
+    }
+  }
+}
+
+/** Four users, each of whom takes all that it can, and how much that is of a hundred. */
+const greedy = ['ann', 'ben', 'cem', 'dan']
+const shares = [50, 25, 12, 6]
+
+function stateShares(it: It, trying: Try): void {
+  it(
+    'is what is left free: of all messages a sender to many recipients leaves room for others, also after a restart',
+    trying(async (trial) => {
+      const bounds = { ...halves, allMessages: 100 }
+      const sixteen = upTo(16).map((number) => `user ${number}`)
+      const { mailboxes } = trial.storage
+      assert.equal(await fill(mailboxes, 'alice', bounds, () => sixteen, 'mailbox-full'), 3)
+      await assert.rejects(mailboxes.append(message(4), ['bob', ...sixteen.slice(1)], bounds), {
+        code: 'mailbox-full',
+        recipients: ['bob', ...sixteen.slice(1)],
+        message:
+          /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob, user 2, /u,
+      })
+      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+      await trial.restart()
+      const again = trial.storage.mailboxes
+      await assert.rejects(again.append(message(4), sixteen, bounds), { code: 'mailbox-full' })
+      assert.equal(await fill(again, 'eve', bounds, () => ['bob'], 'mailbox-full', 2), 25)
+    }),
+  )
+
+  it(
+    'is as much of all messages for each of several, and as much is left',
+    trying(async ({ storage: { mailboxes } }) => {
+      const bounds = { ...halves, allMessages: 100 }
+      const taken: number[] = []
+      for (const sender of greedy) taken.push(await fill(mailboxes, sender, bounds, () => ['bob'], 'mailbox-full'))
+      assert.deepEqual(taken, shares)
+      for (const sender of ['eve', 'fay', 'gus']) await mailboxes.append(message(1, { sender }), ['bob'], bounds)
+    }),
+  )
+
+  it(
+    'is the same of one mailbox, by messages and by bytes',
+    trying(async ({ storage: { mailboxes } }) => {
+      const bounds = { ...halves, messages: 10 }
+      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 5)
+      await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), {
+        recipients: ['bob'],
+        message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob$/u,
+      })
+      assert.equal(await fill(mailboxes, 'eve', bounds, () => ['bob'], 'mailbox-full'), 2)
+      const narrow = { ...halves, bytes: 1_000 }
+      await mailboxes.append(long(11, 500), ['dave'], narrow)
+      await assert.rejects(mailboxes.append(long(12, 1), ['dave'], narrow), { code: 'mailbox-full' })
+      await mailboxes.append({ ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
+    }),
+  )
+
+  it(
+    'is the same of message ids, also after a restart',
+    trying(async (trial) => {
+      const bounds = { ...halves, allIds: 100 }
+      const taken: number[] = []
+      for (const sender of greedy.slice(0, 2)) {
+        taken.push(await fill(trial.storage.mailboxes, sender, bounds, () => [sender], 'rate-limited'))
+      }
+      for (const user of greedy.slice(0, 2)) {
+        const { mailboxes } = trial.storage
+        await mailboxes.remove(user, await seqsOf(mailboxes, user))
+      }
+      await trial.restart()
+      const { mailboxes } = trial.storage
+      for (const sender of greedy.slice(2)) {
+        taken.push(await fill(mailboxes, sender, bounds, () => [sender], 'rate-limited'))
+      }
+      assert.deepEqual(taken, shares)
+      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+    }),
+  )
+
+  it(
+    'counts what was set aside, and no more what was removed or has expired',
+    trying(async ({ storage: { mailboxes } }) => {
+      const bounds = { ...halves, allMessages: 8, messages: 8 }
+      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 4)
+      const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
+      await mailboxes.setAside('bob', [first])
+      await assert.rejects(mailboxes.append(message(5), ['bob'], bounds), { code: 'mailbox-full' })
+      await mailboxes.remove('bob', [first, second])
+      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 5), 2)
+      await mailboxes.expire(100, 5, 0)
+      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 7), 2)
+    }),
+  )
+
+  it(
+    'lets a sender that has nothing take what is free, and nobody more than there is',
+    trying(async ({ storage: { mailboxes } }) => {
+      const bounds = { ...halves, messages: 2 }
+      await mailboxes.append(message(1), ['bob'], bounds)
+      await assert.rejects(mailboxes.append(message(2), ['bob'], bounds), { code: 'mailbox-full' })
+      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+      await assert.rejects(mailboxes.append(message(1, { sender: 'fay' }), ['bob'], bounds), {
+        message: 'no more messages fit for bob',
+      })
+    }),
   )
 }

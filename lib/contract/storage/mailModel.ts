@@ -9,6 +9,7 @@ const tight: MailboxBounds = {
   allMessages: 12,
   senderIds: 14,
   allIds: 20,
+  sharePercent: 60,
   reserveBytes: 0,
 }
 
@@ -49,7 +50,7 @@ export function drawCall(draw: Draw): Call {
       number: draw.from(1, 60),
       bytes: draw.pick([0, 1, 100, 700, 2_000]),
       to: [...to],
-      bounds: draw.pick([roomy, roomy, tight]),
+      bounds: draw.pick([roomy, roomy, tight, { ...tight, sharePercent: 100 }]),
     }
   }
   if (does === 'expire') return { does, messageAge: draw.from(5, 60), idAge: draw.from(0, 40) }
@@ -145,14 +146,28 @@ export class MailModel {
   }
 
   #refusal({ sender, content }: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const own = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `))
-    if (own.length >= bounds.senderIds || this.#ids.size >= bounds.allIds) return 'rate-limited'
-    const waiting = users.reduce((sum, user) => sum + this.#box(user).length, 0)
-    const isFull = (box: readonly Entry[]) =>
-      waiting + to.length > bounds.allMessages ||
-      box.length + 1 > bounds.messages ||
-      box.reduce((sum, { message }) => sum + message.content.length, content.length) > bounds.bytes
-    return to.some((user) => isFull(this.#box(user))) ? 'mailbox-full' : undefined
+    const own = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `)).length
+    const fits = (most: number, held: number, its: number, more: number) => {
+      const free = most - held - more
+      return free >= 0 && (its === 0 || (its + more) * (100 - bounds.sharePercent) <= free * bounds.sharePercent)
+    }
+    if (own >= bounds.senderIds || !fits(bounds.allIds, this.#ids.size, own, 1)) return 'rate-limited'
+    const fitsAmong = (entries: readonly Entry[], most: number, more: number, sizeOf: (entry: Entry) => number) => {
+      const sum = (some: readonly Entry[]) => some.reduce((total, entry) => total + sizeOf(entry), 0)
+      return fits(most, sum(entries), sum(entries.filter(({ message }) => message.sender === sender)), more)
+    }
+    const one = () => 1
+    const bytesOf = ({ message }: Entry) => message.content.length
+    const fit =
+      fitsAmong(
+        users.flatMap((user) => this.#box(user)),
+        bounds.allMessages,
+        to.length,
+        one,
+      ) &&
+      to.every((user) => fitsAmong(this.#box(user), bounds.messages, 1, one)) &&
+      to.every((user) => fitsAmong(this.#box(user), bounds.bytes, content.length, bytesOf))
+    return fit ? undefined : 'mailbox-full'
   }
 
   #expire(messagesBefore: number, idsBefore: number): unknown {

@@ -7,6 +7,7 @@ export const roomy: MailboxBounds = {
   allMessages: 1_000_000,
   senderIds: 1_000_000,
   allIds: 1_000_000,
+  sharePercent: 100,
   reserveBytes: 0,
 }
 
