@@ -23,9 +23,10 @@ export interface ControlSocket extends AsyncDisposable {
 
 /**
  * Serves requests of other programs of the same user on this machine, which find it by the directory: at
- * `DIRECTORY/control.sock`, with rights 0600. Where that path is too long for a socket, it is in a directory of
- * `os.tmpdir()`; on Windows it is a named pipe. `handle` has to check what it is asked. Rejects with OspError
- * `data-locked` if another process serves this directory, `disk-full` or `internal` if the socket can't be made.
+ * `DIRECTORY/control.sock`, with rights 0600; on Windows it is a named pipe. If that path is too long for a socket and the
+ * system has no shorter one, a file there names a socket in a private directory of `os.tmpdir()`. `handle` has to check what
+ * it is asked. Rejects with OspError `data-locked` if another process serves this directory, `data-format` if another user
+ * could replace the directory, `disk-full` or `internal` if the socket can't be made.
  */
 export async function serveControl(
   directory: string,

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { linkSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
-import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
+import { listenElsewhere } from '../../lib/adapters/controlSocket/listening.ts'
 import { askControl, type HandleControl, serveControl } from '../../lib/adapters/controlSocket.ts'
 import { type ErrorCode, OspError } from '../../lib/errors.ts'
 import { place } from '../support/commands.ts'
@@ -175,41 +177,109 @@ spec('a control socket', (it) => {
 })
 
 spec('a control socket of a directory with a long path', (it) => {
-  it('lies in a directory of its owner alone, and is found by any path that leads to it', async () => {
+  if (process.platform === 'win32') return it.skip('has a place', 'Windows has named pipes instead')
+
+  it('is found by any path that leads to the directory, and leaves nothing', async () => {
     await using at = await deep()
     const { directory, temporary } = at
     const control = await serveControl(join(directory, '..', basename(directory)), echo)
-    const [name = '', ...others] = readdirSync(temporary)
-    assert.equal(others.length, 0)
-    assert.equal(modeOf(join(temporary, name)), 0o700)
-    assert.equal(modeOf(join(temporary, name, 'control.sock')), 0o600)
+    assert.equal(modeOf(join(directory, 'control.sock')), 0o600)
     assert.deepEqual(await askControl(directory, { a: 1 }), { a: 1 })
     await assert.rejects(serveControl(directory, echo), coded('data-locked'))
     await control.close()
-    assert.deepEqual(readdirSync(temporary), [])
+    assert.deepEqual([...readdirSync(temporary), ...readdirSync(directory)], [])
     await assert.rejects(askControl(directory, {}), coded('unreachable'))
   })
 
-  it('takes the place of one whose process was killed', async () => {
-    await using at = await deep()
-    const { directory, temporary } = at
-    const control = await serveControl(directory, echo)
-    const short = join(temporary, readdirSync(temporary)[0] ?? '')
-    await control.close()
-    await mkdir(short, { mode: 0o700 })
-    await deadSocket(short)
-    await using _again = await serveControl(directory, echo)
-    assert.deepEqual(await askControl(directory, { a: 1 }), { a: 1 })
-    assert.deepEqual(readdirSync(short), ['control.sock'])
+  const inside =
+    'lies in the directory, and nothing in the one for temporary files, where another user could come first'
+  if (process.platform !== 'linux') it.skip(inside, 'only Linux has short paths through a descriptor')
+  else {
+    it(inside, async () => {
+      await using at = await deep()
+      await using _control = await serveControl(at.directory, echo)
+      assert.ok(lstatSync(join(at.directory, 'control.sock')).isSocket())
+      assert.deepEqual([readdirSync(at.directory), readdirSync(at.temporary)], [['control.sock'], []])
+    })
+
+    it('removes no other file when it is closed and its descriptor is used again', async () => {
+      await using at = await deep()
+      const control = await serveControl(at.directory, echo)
+      await writeFile(join(at.temporary, 's'), '')
+      await control.close()
+      assert.deepEqual(readdirSync(at.temporary), ['s'])
+    })
+  }
+})
+
+/** Serves as a system does that has no short path: the socket lies elsewhere. */
+async function servedElsewhere() {
+  const at = await deep()
+  const server = createServer()
+  const stop = await listenElsewhere(server, join(at.directory, 'control.sock'))
+  const [name = ''] = readdirSync(at.temporary)
+  return { ...at, folder: join(at.temporary, name), server, stop }
+}
+
+spec('a control socket that a file in the directory names', (it) => {
+  if (process.platform === 'win32') return it.skip('has a place', 'Windows has named pipes instead')
+
+  it('lies in a directory of a random name that is its owner’s alone, and is found; nothing is left of it', async () => {
+    await using at = await servedElsewhere()
+    assert.equal(modeOf(at.folder), 0o700)
+    assert.equal(modeOf(join(at.folder, 'control.sock')), 0o600)
+    assert.match(basename(at.folder), /^ospd-\w{6}$/u)
+    at.server.on('connection', (socket) =>
+      socket.on('error', () => {}).end('{"taken":true}\n{"answer":"here"}\n{"done":true}\n'),
+    )
+    assert.equal(await askControl(at.directory, {}), 'here')
+    await assert.rejects(serveControl(at.directory, echo), coded('data-locked'))
+    await at.stop()
+    assert.deepEqual(readdirSync(at.temporary), [])
   })
 
-  it('is neither made nor asked where others can enter', async () => {
-    await using at = await deep()
-    const { directory, temporary } = at
-    await using _control = await serveControl(directory, echo)
-    await chmod(join(temporary, readdirSync(temporary)[0] ?? ''), 0o755)
-    await assert.rejects(askControl(directory, {}), /is not a directory of this user alone/u)
-    await assert.rejects(serveControl(directory, echo), /is not a directory of this user alone/u)
+  it('is replaced, with its directory, if its process was killed', async () => {
+    await using at = await servedElsewhere()
+    const text = readFileSync(join(at.directory, 'control.sock'))
+    await at.stop()
+    await mkdir(at.folder, { mode: 0o700 })
+    await deadSocket(at.folder)
+    await writeFile(join(at.directory, 'control.sock'), text, { mode: 0o600 })
+    await assert.rejects(askControl(at.directory, {}), coded('unreachable'))
+    await using _again = await serveControl(at.directory, echo)
+    assert.deepEqual(await askControl(at.directory, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(at.temporary), [])
+  })
+
+  it('is not asked if others can enter its directory, and neither is one of another user', async () => {
+    await using at = await servedElsewhere()
+    await chmod(at.folder, 0o755)
+    await assert.rejects(askControl(at.directory, {}), /is not a directory of this user alone/u)
+    await assert.rejects(serveControl(at.directory, echo), /is not a directory of this user alone/u)
+    await chmod(at.folder, 0o700)
+    await chmod(at.temporary, 0o777)
+    await assert.rejects(askControl(at.directory, {}), coded('data-format'))
+    await chmod(at.temporary, 0o755)
+    if (process.geteuid?.() === 0) {
+      await chown(at.folder, 12_345, 12_345)
+      await assert.rejects(askControl(at.directory, {}), coded('data-format'))
+      await chown(at.folder, 0, 0)
+    }
+    await at.stop()
+  })
+})
+
+spec('a directory of a control socket', (it) => {
+  if (process.platform === 'win32') return it.skip('is checked', 'Windows has lists of rights instead')
+
+  it('that others can write to is refused, by the server and by who asks', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, echo)
+    await chmod(at.path, 0o777)
+    await assert.rejects(askControl(at.path, {}), coded('data-format'))
+    await assert.rejects(serveControl(at.path, echo), coded('data-format'))
+    await chmod(at.path, 0o755)
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
   })
 })
 

@@ -4,7 +4,7 @@ import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import { unreachable } from '../unreachable.ts'
 import { controlBounds } from './bounds.ts'
 import { Lines, lineOf, readError, replyOf } from './lines.ts'
-import { checkShortPlace, controlPlace } from './place.ts'
+import { controlPlace, type SocketPath, socketAt } from './place.ts'
 
 export interface AskOptions {
   /** Gives up, which the other side sees. */
@@ -32,9 +32,9 @@ export async function askControl(
   const { signal, silenceMs = controlBounds.silenceMs } = options
   const line = lineOf(request)
   if (Buffer.byteLength(line) > controlBounds.requestBytes) throw new OspError('too-large', 'the request is too long')
-  const path = await pathOf(directory)
+  using at = await socketOf(directory)
   if (signal?.aborted) throw new OspError('closed', 'the request was given up')
-  const socket = connect({ path })
+  const socket = connect({ path: at.path })
   socket.write(line)
   const silence = setTimeout(() => socket.destroy(silent(directory)), silenceMs)
   const giveUp = () => socket.destroy(new OspError('closed', 'the request was given up'))
@@ -53,11 +53,10 @@ export async function askControl(
   }
 }
 
-async function pathOf(directory: string): Promise<string> {
+async function socketOf(directory: string): Promise<SocketPath> {
   try {
-    const { path, folder, isShort } = await controlPlace(directory)
-    if (isShort && folder !== undefined) await checkShortPlace(folder)
-    return path
+    const { path, folder } = await controlPlace(directory)
+    return folder === undefined ? { path, [Symbol.dispose]() {} } : await socketAt(path)
   } catch (error) {
     throw error instanceof OspError ? error : unreachable('connect', directory, error)
   }

@@ -1,8 +1,8 @@
 import { link, lstat, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
-import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from '../disk/faults.ts'
+import { pointedAt, removePrivate, socketAt } from './place.ts'
 
 /** A program that is still removing a dead socket after so long has died itself. */
 const removingMs = 10_000
@@ -17,13 +17,14 @@ const removingMs = 10_000
 export async function removeDead(path: string): Promise<'free' | 'alive' | 'busy'> {
   const there = await look(path)
   if (!there) return 'free'
-  if (!there.isSocket()) throw new OspError('internal', `${path} is no socket, but stands in its place; move it away`)
   if (await isAlive(path)) return 'alive'
+  const elsewhere = there.isFile() ? await pointedAt(path) : undefined
   const claim = join(dirname(path), `control.${there.ino}`)
   if (!(await claimed(path, claim))) return 'busy'
   try {
     const own = await look(claim)
     if (own?.ino !== there.ino || (await isAlive(claim))) return 'busy'
+    if (elsewhere !== undefined) await removePrivate(dirname(elsewhere))
     await attempt(`removing ${path}`, () => rm(path, { force: true }))
     return 'free'
   } finally {
@@ -43,10 +44,12 @@ async function claimed(path: string, claim: string): Promise<boolean> {
 
 const look = (path: string) => unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
 
-/** Whether somebody listens there: everything but a refusal means so. */
-function isAlive(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path })
+/** Whether a program listens there: everything but a refusal means so. Rejects if no socket is there. */
+async function isAlive(path: string): Promise<boolean> {
+  using at = await unless(['ENOENT'], `looking at ${path}`, () => socketAt(path))
+  if (!at) return false
+  return await new Promise((resolve) => {
+    const socket = connect({ path: at.path })
     socket.on('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error) ?? '')))
     socket.on('connect', () => {
       resolve(true)

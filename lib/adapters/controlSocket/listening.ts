@@ -1,12 +1,13 @@
 import { once } from 'node:events'
-import { chmod, link, lstat, mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises'
+import { chmod, link, lstat, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from '../disk/faults.ts'
 import { removeDead } from './dead.ts'
-import { type ControlPlace, checkShortPlace } from './place.ts'
+import { type ControlPlace, checkPrivate, pointer, removePrivate, socketPath } from './place.ts'
 
 /** How often a place is tried that another program is freeing, and how long is waited between. */
 const tries = 200
@@ -14,59 +15,90 @@ const pauseMs = 5
 
 /**
  * Lets a server listen at the place, for the owner alone; resolves with what ends that and removes the socket's file.
- * Rejects with OspError `data-locked` if somebody else listens there.
+ * Rejects with OspError `data-locked` if another program listens there.
  */
-export async function listenAt(server: Server, place: ControlPlace): Promise<() => Promise<void>> {
-  const { path, folder, isShort } = place
-  if (folder !== undefined) return await (isShort ? listenInside : listenAside)(server, path, folder)
-  if (!(await placed(['EADDRINUSE'], () => listening(server, path)))) throw locked(path)
+export async function listenAt(server: Server, { path, folder }: ControlPlace): Promise<() => Promise<void>> {
+  if (folder !== undefined) return await listenInside(server, path, folder)
+  if (!(await placed(['EADDRINUSE'], () => listening(server, { path })))) throw locked(path)
   return async () => void server.close()
-}
-
-/** Nobody else can enter the short place, so the socket is made in it at once. */
-async function listenInside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
-  await exclusively(path, async () => {
-    await unless(['EEXIST'], `making ${folder}`, () => mkdir(folder, { mode: 0o700 }))
-    await checkShortPlace(folder)
-    // A program that ends removes the folder.
-    return await placed(['EADDRINUSE', 'ENOENT'], () => listening(server, path))
-  })
-  await attempt(`setting the rights of ${path}`, () => chmod(path, 0o600))
-  return async () => {
-    // This removes the file too, since it was made under that name.
-    server.close()
-    // Another program can have made its socket there.
-    await unless(['ENOENT', 'ENOTEMPTY'], `removing ${folder}`, () => rmdir(folder))
-  }
 }
 
 /**
  * Others can perhaps enter the directory, and a new socket has the rights that the system chooses: so it is made in a
  * directory of its own, which they can't enter, and linked to its place when its rights are set.
  */
-async function listenAside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
+async function listenInside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
   const aside = await attempt(`making a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
-  const first = join(aside, 's')
   try {
-    await attempt(`listening at ${first}`, () => listening(server, first))
-    await attempt(`setting the rights of ${first}`, () => chmod(first, 0o600))
-    const { ino } = await attempt(`looking at ${first}`, () => lstat(first))
-    await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
-    return async () => {
-      try {
-        // Somebody may have moved the directory, and another be at work there now.
-        const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-        if (there?.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
-      } finally {
-        server.close()
+    const first = join(aside, 's')
+    const stop = await listenFirst(server, aside, first)
+    try {
+      const { ino } = await attempt(`looking at ${first}`, () => lstat(first))
+      await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
+      return async () => {
+        try {
+          // Somebody may have moved the directory, and another be at work there now.
+          const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+          if (there?.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
+        } finally {
+          await stop()
+        }
       }
+    } catch (error) {
+      await stop()
+      throw error
     }
   } finally {
     await attempt(`removing ${aside}`, () => rm(aside, { recursive: true, force: true }))
   }
 }
 
-async function listening(server: Server, path: string): Promise<void> {
+/** Makes what is linked to its place; resolves with what ends listening. */
+async function listenFirst(server: Server, aside: string, first: string): Promise<() => Promise<void>> {
+  const socket = await attempt(`listening at ${first}`, async () => socketPath(aside, 's'))
+  if (!socket) return await listenElsewhere(server, first)
+  const stop = async () => {
+    // The system removes the file by this path, which has to lead to the same directory until then.
+    server.close()
+    socket[Symbol.dispose]()
+  }
+  try {
+    await attempt(`listening at ${first}`, () => listening(server, socket))
+    await attempt(`setting the rights of ${first}`, () => chmod(first, 0o600))
+    return stop
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/**
+ * Listens in a directory of the temporary one, and makes a file that says where. The name of the directory is random, so
+ * that no other user can make it first.
+ */
+export async function listenElsewhere(server: Server, first: string): Promise<() => Promise<void>> {
+  const base = await attempt(`looking at ${tmpdir()}`, () => realpath(tmpdir()))
+  const folder = await attempt(`making a directory in ${base}`, () => mkdtemp(join(base, 'ospd-')))
+  const stop = async () => {
+    server.close()
+    await removePrivate(folder)
+  }
+  try {
+    const socket = socketPath(folder, 'control.sock')
+    if (!socket) throw new OspError('internal', `the path ${folder} is too long for a socket; set a shorter TMPDIR`)
+    await attempt(`looking at ${folder}`, () => checkPrivate(folder))
+    await attempt(`listening at ${socket.path}`, () => listening(server, socket))
+    await attempt(`setting the rights of ${socket.path}`, () => chmod(socket.path, 0o600))
+    const text = pointer(socket.path)
+    await attempt(`writing ${first}`, () => writeFile(first, text, { flag: 'wx', mode: 0o600 }))
+    return stop
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function listening(server: Server, { path }: { readonly path: string }): Promise<void> {
   await once(server.listen({ path, exclusive: true }), 'listening')
 }
 
