@@ -45,6 +45,7 @@ export type {
   SocketEvents,
   SocketOptions,
   Transport,
+  Verification,
 } from './ports/socket.ts'
 export type { FileSource, OpenSource } from './ports/source.ts'
 export type {
@@ -62,6 +63,13 @@ export type {
   TransferRecord,
   TransferStore,
 } from './ports/storage.ts'
+export {
+  assertTokenAllowed,
+  type BoundToken,
+  bindingOf,
+  type GivenToken,
+  type TokenBinding,
+} from './runtime/tokenBinding.ts'
 export type { Member } from './server/roster.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerStatus } from './server/status.ts'

@@ -17,7 +17,7 @@ export function openClient(
 ): Client {
   const { insecure, 'retry-for': retryForMs } = values
   return createClient({
-    to: tokenWay(to, token, insecure),
+    to: tokenWay(to, token),
     user: userOf(values),
     token: token.give,
     insecure,

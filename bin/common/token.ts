@@ -1,11 +1,12 @@
 import { stat } from 'node:fs/promises'
-import type { OspError } from 'ospd'
-import { checkToken, keptToken, readToken } from 'ospd/node'
+import { type BoundToken, bindingOf, OspError, type Socket, type TokenBinding } from 'ospd'
+import { checkToken, keptToken, knownServer, readToken } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
 import { checkReadable } from './files.ts'
 import { shellWord } from './printable.ts'
 import { placeText } from './settings.ts'
 import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
+import { knownServersPath } from './transport.ts'
 import { UsageError } from './usage.ts'
 import { userOf } from './userOf.ts'
 
@@ -22,11 +23,9 @@ type TokenValues = Pick<
 /** What a command lets itself in by. */
 export interface TokenSource {
   /** The token, empty where there is none. Rejects with OspError where what there is can't be used. */
-  readonly give: () => Promise<string>
-  /** Whether the latest one is a token. */
-  readonly isGiven: boolean
-  /** The server has the latest one from now on, and what refuses the user is the server. */
-  reached(): void
+  readonly give: () => Promise<BoundToken>
+  /** The latest one may be sent over this connection, and what refuses the user from now on is the server. */
+  reached(socket: Socket): void
   /** What somebody can do about it whom the server does not let in; nothing where it was not the server that refused. */
   advice(why: OspError): string | undefined
 }
@@ -42,7 +41,7 @@ const token = /osp_[\w-]{43}/u
 export class SetToken implements TokenSource {
   readonly #values: TokenValues
   /** What a pipe says: it says it once. */
-  #piped: Promise<string> | undefined
+  #piped: Promise<BoundToken> | undefined
   /** Where the latest one was from; `undefined` where there was none to be had. */
   #from: From | undefined
   #reached = false
@@ -56,19 +55,25 @@ export class SetToken implements TokenSource {
     if (file !== undefined) checkReadable('--token-file', file)
   }
 
-  readonly give = async (): Promise<string> => {
+  readonly give = async (): Promise<BoundToken> => {
     this.#from = undefined
     this.#reached = false
     const { 'token-file': file } = this.#values
     const variable = process.env[tokenVariable]
-    if (file !== undefined) return this.#is('file', await this.#read(file))
-    if (variable) return this.#is('variable', checkToken(variable, tokenVariable))
-    const kept = await keptToken(stateDirectoryOf(this.#values, userOf(this.#values))).load()
-    return kept === undefined ? this.#is('nowhere', '') : this.#is('kept', kept)
+    const [from, given] = await this.#find(file, variable)
+    this.#from = from
+    if (given.token !== '') await assertNotDowngraded(this.#values)
+    return given
   }
 
-  get isGiven(): boolean {
-    return this.#from !== undefined && this.#from !== 'nowhere'
+  async #find(file: string | undefined, variable: string | undefined): Promise<[From, BoundToken]> {
+    if (file !== undefined) return ['file', unlessBound(await this.#read(file), 'open')]
+    if (variable) return ['variable', { token: checkToken(variable, tokenVariable), boundTo: 'open' }]
+    const kept = await keptToken(stateDirectoryOf(this.#values, userOf(this.#values))).load()
+    if (kept === undefined) return ['nowhere', { token: '', boundTo: 'open' }]
+    const known = await knownServer(knownServersPath(this.#values), this.#values.server)
+    const former = known?.pin?.isFormer ? (known.pin.fingerprint as TokenBinding) : 'unrecorded'
+    return ['kept', unlessBound(kept, former)]
   }
 
   reached(): void {
@@ -96,18 +101,36 @@ export class SetToken implements TokenSource {
     return `no token was sent; if you have one for this server, run ${loginLine(this.#values)}`
   }
 
-  #is(from: From, token: string): string {
-    this.#from = from
-    return token
-  }
-
-  async #read(path: string): Promise<string> {
+  async #read(path: string): Promise<BoundToken> {
     // Reading tells what is wrong with a path that leads nowhere.
     const found = await stat(path).catch(() => undefined)
     if (found?.isFile() ?? true) return await readToken(path)
     this.#piped ??= readToken(path)
     return await this.#piped
   }
+}
+
+/** The token with this binding if it was stored without one. */
+const unlessBound = ({ token, boundTo }: BoundToken, other: TokenBinding): BoundToken => ({
+  token,
+  boundTo: boundTo === 'unrecorded' ? other : boundTo,
+})
+
+/** Rejects with OspError `unauthorized` if a token would go without TLS to a server that was verified by TLS before. */
+export async function assertNotDowngraded(values: Pick<Everywhere, 'server' | 'tls' | 'state'>): Promise<void> {
+  if (values.tls) return
+  const path = knownServersPath(values)
+  const known = await knownServer(path, values.server)
+  if (!known) return
+  const { pin, authorityLine } = known
+  const lines = [pin?.line, authorityLine].filter((line) => line !== undefined)
+  const how = authorityLine === undefined ? `its key ${pin?.fingerprint}` : 'the certificate of an authority'
+  throw new OspError(
+    'unauthorized',
+    `the token was not sent to ${placeText(values.server)}: the server there was verified by ${how} before, and without TLS ` +
+      'another program can pose as it; give --tls. Only if the operator confirms that it has no TLS any more, remove ' +
+      `line ${lines.join(' and ')} of ${path} and log in again (osp login)`,
+  )
 }
 
 /** How this user logs in at this server. */
@@ -125,19 +148,23 @@ const flag = (name: string, value: string | undefined) => (value === undefined ?
 
 /** A token that is to be kept if the server lets the user in by it. */
 export class GivenToken implements TokenSource {
-  readonly isGiven = true
-  readonly give: () => Promise<string>
-  #reached = false
+  readonly give: () => Promise<BoundToken>
+  #boundTo: TokenBinding | undefined
 
   constructor(token: string) {
-    this.give = async () => token
+    this.give = async () => ({ token, boundTo: 'open' })
   }
 
-  reached(): void {
-    this.#reached = true
+  /** The binding of the token to the connection that it was sent over; `undefined` if it was not sent. */
+  get boundTo(): TokenBinding | undefined {
+    return this.#boundTo
+  }
+
+  reached(socket: Socket): void {
+    this.#boundTo = bindingOf(socket)
   }
 
   advice({ code }: OspError): string | undefined {
-    return code === 'unauthorized' && this.#reached ? 'this token is not kept' : undefined
+    return code === 'unauthorized' && this.#boundTo !== undefined ? 'this token is not kept' : undefined
   }
 }

@@ -8,7 +8,7 @@ import { platformState } from './stateDirectory.ts'
 import { stylesFor } from './style.ts'
 import { UsageError } from './usage.ts'
 
-type Way = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'state' | 'quiet'>
+type Way = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'state'>
 
 /** The way to the server, where `trust` goes on with it. Throws UsageError where it can't be gone. */
 export function transportOf(values: Way, trust: TrustServer = trustOf(values)): Transport {
@@ -28,17 +28,17 @@ export function transportOf(values: Way, trust: TrustServer = trustOf(values)): 
   }
 }
 
-/** The file with a line for each server that was pinned. */
+/** The file with a line for each server that was verified. */
 export const knownServersPath = ({ state }: Pick<Way, 'state'>) => `${state ?? platformState()}/known_servers`
 
 /**
- * Trusts who is known by that file, or vouched for, and pins who is new. Who names an authority wants nobody trusted whom it
- * does not vouch for.
+ * Trusts a server by that file, or by an authority, and pins a new server: says so, unless the user has `confirmed` its key.
+ * With `--tls-ca` only that authority is trusted.
  */
-export function trustOf(values: Way): TrustServer {
-  const { quiet, 'tls-ca': ca } = values
+export function trustOf(values: Way, { confirmed = false } = {}): TrustServer {
+  const { 'tls-ca': ca } = values
   const pinned = ({ host, port, fingerprint }: SeenServer) => {
-    if (quiet) return
+    if (confirmed) return
     const server = placeText({ host, port })
     const say = sayer(errorLine, stylesFor(process.stderr))
     say(`${server} is known from now on by ${fingerprint}; compare that with what its daemon has printed`, 'yellow')

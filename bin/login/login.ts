@@ -7,7 +7,7 @@ import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { fingerprint, optional, placeText, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
-import { GivenToken, tokenVariable } from '../common/token.ts'
+import { assertNotDowngraded, GivenToken, tokenVariable } from '../common/token.ts'
 import { UsageError } from '../common/usage.ts'
 import { userOf } from '../common/userOf.ts'
 import type { LoginEvent } from './events.ts'
@@ -49,21 +49,23 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
   const user = userOf(values)
   const server = placeText(values.server)
   const everything = { ...values, 'token-file': undefined }
-  // Before somebody types in vain, or to whom it should not be.
+  // Before a token is typed in vain, or for the wrong server.
+  await assertNotDowngraded(values)
   const confirmed = process.stdin.isTTY ? await confirmedOf(everything) : values
   if (!confirmed) return exitCodes.interrupted
   const to = wayToKnown(everything, confirmed.fingerprint)
   const token = await typedToken(`token of ${printable(user)} at ${server}: `)
   if (token === undefined) return exitCodes.interrupted
+  const given = new GivenToken(token)
   const login = async ({ client, results, say }: Errand) => {
     await client.online()
-    await keptToken(directory).keep(token)
+    await keptToken(directory).keep(token, given.boundTo)
     const event: LoginEvent = { event: 'logged-in', server, user }
     if (values.json) results.event(event)
     else results.line(`logged in to ${server} as ${printable(user)}`)
     if (process.env[tokenVariable]) say(`${tokenVariable} is set, and goes before the token that is kept`, 'yellow')
   }
-  return await runErrand(everything, { token: new GivenToken(token), to, run: login })
+  return await runErrand(everything, { token: given, to, run: login })
 }
 
 /**

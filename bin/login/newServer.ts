@@ -1,12 +1,11 @@
-import { OspError, type Transport } from 'ospd'
-import { nodePlatform, pinnedFingerprint, type SeenServer, type TrustServer } from 'ospd/node'
+import { assertTokenAllowed, OspError, type Transport } from 'ospd'
+import { knownServer, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import type { Everywhere } from '../common/everywhere.ts'
 import { unlessSoon } from '../common/link.ts'
 import { waitsFor } from '../common/linkLines.ts'
 import { errorLine, sayer } from '../common/output.ts'
 import { placeText } from '../common/settings.ts'
 import { stylesFor } from '../common/style.ts'
-import { checkWay } from '../common/tokenWay.ts'
 import { knownServersPath, transportOf, trustOf } from '../common/transport.ts'
 
 /** The minimum time to wait for the server before the command asks for a token. */
@@ -17,8 +16,7 @@ const leastShowMs = 10_000
  * nobody else is sent the token.
  */
 export function wayToKnown(values: Everywhere, fingerprint: string | undefined): Transport {
-  const { quiet } = values
-  const known = trustOf({ ...values, quiet: quiet || fingerprint !== undefined })
+  const known = trustOf(values, { confirmed: fingerprint !== undefined })
   return transportOf(values, async (server) => {
     if (fingerprint === undefined && (await isNew(values, server))) throw unknown(server)
     if (fingerprint !== undefined && fingerprint !== server.fingerprint) throw another(server, fingerprint)
@@ -44,7 +42,7 @@ export async function newServer(values: Everywhere): Promise<SeenServer | undefi
   const signal = AbortSignal.timeout(retryForMs)
   try {
     const socket = await transportOf(values, trust).dial({ platform: nodePlatform(), maxPayload: 0 }, signal)
-    if (!values.insecure) checkWay(socket)
+    assertTokenAllowed('a token', socket, values.insecure)
     socket.destroy()
   } catch (error) {
     if (signal.aborted) throw new OspError('timed-out', `${server} has not answered in time`)
@@ -56,7 +54,7 @@ export async function newServer(values: Everywhere): Promise<SeenServer | undefi
 async function isNew(values: Everywhere, server: SeenServer): Promise<boolean> {
   if (server.verified || values['tls-ca'] !== undefined) return false
   try {
-    return (await pinnedFingerprint(knownServersPath(values), server)) === undefined
+    return (await knownServer(knownServersPath(values), server)) === undefined
   } catch {
     // The list cannot be read; the trust check reports that.
     return false

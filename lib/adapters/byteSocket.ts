@@ -29,7 +29,7 @@ export interface ByteSocketTraits {
 export class ByteSocket implements Socket {
   readonly reliable = true
   readonly guarded: boolean
-  readonly peer: PeerAddress
+  peer: PeerAddress
   readonly connectedAtMs: number
   readonly #stream: Duplex
   readonly #reset: () => void

@@ -5,6 +5,7 @@ import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import { deferred } from '../runtime/deferred.ts'
+import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
 import type { Roster } from './roster.ts'
 import { RunningClient } from './runningClient.ts'
@@ -15,8 +16,12 @@ import type { Uploads } from './uploads.ts'
 export interface ConnectOptions {
   readonly to: Transport
   readonly user: string
-  /** Gives the token that the server knows this user by. What it throws is final: the client is `refused` then. */
-  readonly token?: (() => Promise<string>) | undefined
+  /**
+   * Returns the token that the server knows this user by. A `BoundToken`, such as `keptToken(directory).load()` resolves
+   * with, is sent over no connection that is weaker than the one it is bound to. What it throws is final: the client is
+   * `refused` then.
+   */
+  readonly token?: (() => Promise<GivenToken>) | undefined
   /** Sends the token also to other machines over links that anybody on the way can read. */
   readonly insecure?: boolean | undefined
   /**

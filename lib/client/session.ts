@@ -6,13 +6,14 @@ import type { Transport } from '../ports/socket.ts'
 import { type Deferred, deferred } from '../runtime/deferred.ts'
 import { Peer } from '../runtime/peer.ts'
 import type { PeerEvents } from '../runtime/peerOptions.ts'
+import { assertTokenAllowed, type GivenToken } from '../runtime/tokenBinding.ts'
 import { unlessAborted, wait } from '../runtime/wait.ts'
 import type { Message } from '../wire/message.ts'
 import { version } from '../wire/protocol.ts'
 import { checkWelcome } from './answers.ts'
 import { Loss } from './loss.ts'
 import type { Trouble } from './taskStatus.ts'
-import { keepToken, tokenOf } from './token.ts'
+import { tokenOf } from './token.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
@@ -33,7 +34,7 @@ export interface SessionOptions<L extends OnlineLink> {
   readonly to: Transport
   readonly platform: Platform
   readonly user: string
-  readonly token: () => Promise<string>
+  readonly token: () => Promise<GivenToken>
   /** The token may go where others can read it on the way. */
   readonly insecure: boolean
   /** How long an unreachable server is tried before the session gives up. */
@@ -182,12 +183,13 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     try {
       const either = AbortSignal.any([signal, late.signal])
       // Before dialling: the server waits for HELLO only so long.
-      const token = await tokenOf(this.#options.token, either)
+      const given = await tokenOf(this.#options.token, either)
       stage = 'dialling'
       const attempt = ++this.#attempt
       const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
       stage = 'hello'
-      keepToken(token, socket, this.#options.insecure)
+      assertTokenAllowed(given, socket, this.#options.insecure)
+      const { token } = given
       const { keepAliveMs } = defaultLimits
       const peer = new Peer(
         { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },

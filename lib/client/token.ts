@@ -1,29 +1,20 @@
 import { OspError } from '../errors.ts'
-import type { Socket } from '../ports/socket.ts'
-import { isOpenWay } from '../runtime/openWay.ts'
+import type { BoundToken, GivenToken } from '../runtime/tokenBinding.ts'
 import { unlessAborted } from '../runtime/wait.ts'
 
 /**
- * What the application's `token` gives. Rejects with OspError `unauthorized` where it throws, or gives something else
- * than a string: the server cannot be asked then; with `closed` when `signal` aborts before.
+ * Calls the application's `token`. Rejects with OspError `unauthorized` if it throws, or returns something else: the server
+ * cannot be asked then; with `closed` if `signal` aborts before.
  */
-export async function tokenOf(token: () => Promise<string>, signal: AbortSignal): Promise<string> {
+export async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): Promise<BoundToken> {
   const given = await unlessAborted(attempt(token), signal)
-  if (typeof given === 'string') return given
+  if (typeof given === 'string') return { token: given, boundTo: 'open' }
+  const { token: text, boundTo } = (given ?? {}) as Partial<BoundToken>
+  if (typeof text === 'string' && typeof boundTo === 'string') return { token: text, boundTo }
   throw new OspError('unauthorized', `the token for the server must be a string, and is of type ${typeof given}`)
 }
 
-/** Ends a fresh socket and throws OspError `unauthorized` where others could read the token on its way; no token may go. */
-export function keepToken(token: string, socket: Socket, insecure: boolean): void {
-  if (token === '' || insecure || !isOpenWay(socket)) return
-  socket.destroy()
-  throw new OspError(
-    'unauthorized',
-    `the token was not sent to ${socket.peer.host}: others could read it on the way; use TLS, or the option insecure`,
-  )
-}
-
-async function attempt(token: () => Promise<string>): Promise<unknown> {
+async function attempt(token: () => Promise<unknown>): Promise<unknown> {
   try {
     return await token()
   } catch (cause) {

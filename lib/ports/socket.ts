@@ -12,8 +12,18 @@ export interface Address {
   readonly local: boolean
 }
 
+/** How a server of TLS was verified before anything was sent to it. */
+export interface Verification {
+  /** `authority`: a root vouches for its certificate. `key`: none does, and its public key is trusted. */
+  readonly by: 'authority' | 'key'
+  /** The fingerprint of its public key, as `fingerprintOf` returns it. */
+  readonly fingerprint: string
+}
+
 /** The other end of a socket. */
 export interface PeerAddress extends Address {
+  /** How the server at the other end was verified, on sockets that verify one. */
+  readonly verification?: Verification
   /** The name in the certificate that the peer has proved to hold, on sockets that check one. */
   readonly certificateName?: string
   /** Why the certificate that the peer has shown gives no name. */

@@ -25,7 +25,7 @@ spec('a kept token', (it) => {
     await using at = await fresh()
     assert.equal(await at.kept.load(), undefined)
     await at.kept.keep('osp_one')
-    assert.equal(await keptToken(at.directory).load(), 'osp_one')
+    assert.equal((await keptToken(at.directory).load())?.token, 'osp_one')
     assert.equal(await at.kept.forget(), true)
     assert.equal(await at.kept.load(), undefined)
     assert.equal(await at.kept.forget(), false)
@@ -48,7 +48,7 @@ spec('a kept token', (it) => {
     await at.kept.keep('osp_one')
     await chmod(at.path, 0o644)
     await at.kept.keep('osp_two')
-    assert.equal(await at.kept.load(), 'osp_two')
+    assert.equal((await at.kept.load())?.token, 'osp_two')
     assert.equal(await rightsOf(at.path), '600')
     assert.deepEqual(await readdir(at.directory), ['token'])
   })
@@ -57,7 +57,7 @@ spec('a kept token', (it) => {
     await using at = await fresh()
     const tokens = Array.from({ length: 20 }, (_, number) => `osp_${number}`)
     await Promise.all(tokens.map((token) => keptToken(at.directory).keep(token)))
-    assert.ok(tokens.includes((await at.kept.load()) ?? ''))
+    assert.ok(tokens.includes((await at.kept.load())?.token ?? ''))
     assert.deepEqual(await readdir(at.directory), ['token'])
   })
 
@@ -72,9 +72,34 @@ spec('a kept token', (it) => {
         return true
       })
       await chmod(at.path, 0o600)
-      assert.equal(await at.kept.load(), 'osp_one')
+      assert.equal((await at.kept.load())?.token, 'osp_one')
     })
   }
+
+  for (const boundTo of ['authority', 'local', 'open', `SHA256:${'A'.repeat(43)}`] as const) {
+    it(`has the connections that it may be sent over beside it: ${boundTo.slice(0, 9)}`, async () => {
+      await using at = await fresh()
+      await at.kept.keep('osp_one', boundTo)
+      assert.deepEqual(await at.kept.load(), { token: 'osp_one', boundTo })
+      assert.equal(await readFile(at.path, 'utf8'), `osp_one\n${boundTo}\n`)
+    })
+  }
+
+  it('of a former version has no record of its connection', async () => {
+    await using at = await fresh()
+    await mkdir(at.directory, { recursive: true })
+    await writeFile(at.path, 'osp_one\n', { mode: 0o600 })
+    assert.deepEqual(await at.kept.load(), { token: 'osp_one', boundTo: 'unrecorded' })
+  })
+
+  it('with a damaged record of its connection is refused', async () => {
+    await using at = await fresh()
+    for (const record of ['authorit', 'SHA256:A', 'open\nopen', 'unrecorded', ' open']) {
+      await at.kept.keep('osp_one')
+      await writeFile(at.path, `osp_one\n${record}\n`)
+      await assert.rejects(at.kept.load(), { code: 'usage' })
+    }
+  })
 
   it('that is none is not kept, and what was kept stays', async () => {
     await using at = await fresh()
@@ -82,7 +107,7 @@ spec('a kept token', (it) => {
     for (const wrong of ['', 'two words', 'two\nlines', 'x'.repeat(1_025)]) {
       await assert.rejects(at.kept.keep(wrong), { code: 'usage' })
     }
-    assert.equal(await at.kept.load(), 'osp_one')
+    assert.equal((await at.kept.load())?.token, 'osp_one')
   })
 
   it('is forgotten with what a killed program has left of keeping one', async () => {
@@ -110,7 +135,7 @@ spec('a token file', (it) => {
     await using at = await place()
     for (const end of ['', '\n', '\r\n']) {
       await at.write('t', `osp_one${end}`)
-      assert.equal(await readToken(join(at.path, 't')), 'osp_one')
+      assert.deepEqual(await readToken(join(at.path, 't')), { token: 'osp_one', boundTo: 'unrecorded' })
     }
   })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type KnownServersOptions, knownServers, pinnedFingerprint } from '../../lib/adapters/knownServers.ts'
+import { type KnownServersOptions, knownServer, knownServers } from '../../lib/adapters/knownServers.ts'
 import type { SeenServer } from '../../lib/adapters/tls/seenServer.ts'
 import { place } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
@@ -14,6 +14,7 @@ const server: SeenServer = {
   why: 'self-signed',
 }
 const other = { ...server, fingerprint: 'SHA256:other' }
+const head = '# known_servers, version 2\n'
 
 interface List {
   readonly path: string
@@ -37,7 +38,7 @@ spec('a known server', (it) => {
       await trust(server)
       await trust(server)
       assert.deepEqual(pinned, [server])
-      assert.equal(readFileSync(path, 'utf8'), 'example.org:6682 SHA256:one\n')
+      assert.equal(readFileSync(path, 'utf8'), `${head}example.org:6682 SHA256:one\n`)
       assert.deepEqual([statSync(path).mode & 0o777, statSync(join(path, '..')).mode & 0o777], [0o600, 0o700])
     }))
 
@@ -50,7 +51,7 @@ spec('a known server', (it) => {
         refusal(
           new RegExp(
             '^the server at example\\.org:6682 shows another key than before: SHA256:other, not SHA256:one\\. Either it was ' +
-              `given a new key, or somebody in between .*nothing was sent\\..* remove line 2 of ${path} and try again$`,
+              `given a new key, or another program in between .*nothing was sent\\..* remove line 3 of ${path} and try again$`,
             'u',
           ),
         ),
@@ -64,7 +65,7 @@ spec('a known server', (it) => {
       await trust({ ...other, host: 'fe80::ab%ETH0' })
       assert.equal(pinned.length, 2)
       const lines = ['[fe80::ab%eth0]:6682 SHA256:one', '[fe80::ab%ETH0]:6682 SHA256:other']
-      assert.equal(readFileSync(path, 'utf8'), `${lines.join('\n')}\n`)
+      assert.equal(readFileSync(path, 'utf8'), `${head}${lines.join('\n')}\n`)
     }))
 
   it('that shows another key is refused, though a root vouches for that', () =>
@@ -78,14 +79,91 @@ spec('a known server', (it) => {
       await trust(server)
       writeFileSync(path, '')
       await trust(other)
-      assert.equal(readFileSync(path, 'utf8'), 'example.org:6682 SHA256:other\n')
+      assert.equal(readFileSync(path, 'utf8'), `${head}example.org:6682 SHA256:other\n`)
     }))
 
-  it('needs no pin where a root vouches for it', () =>
+  it('that a root vouches for is no pin, and is remembered once; another certificate of a root is no change', () =>
     withList(async ({ path, trust, pinned }) => {
       await trust({ ...server, verified: true })
+      await trust({ ...other, verified: true })
       assert.deepEqual(pinned, [])
-      assert.throws(() => statSync(path), { code: 'ENOENT' })
+      assert.equal(readFileSync(path, 'utf8'), `${head}example.org:6682 authority\n`)
+    }))
+
+  it('that a root vouched for is refused when no root does any more, and neither pinned nor told', () =>
+    withList(async ({ path, trust, pinned }) => {
+      await trust({ ...server, verified: true })
+      await trust({ ...other, port: 1 })
+      const message = new RegExp(
+        '^an authority vouched for the certificate of the server at example\\.org:6682 before, and .* no trusted authority does: ' +
+          `self-signed \\(its key is SHA256:other\\)\\. .*nothing was sent\\. .*--tls-ca FILE.* remove line 2 of ${path} and try again$`,
+        'u',
+      )
+      await assert.rejects(trust(other), refusal(message))
+      await trust({ ...server, verified: true })
+      assert.deepEqual(pinned.length, 1)
+      assert.deepEqual(readFileSync(path, 'utf8').split('\n').slice(1), [
+        'example.org:6682 authority',
+        'example.org:1 SHA256:other',
+        '',
+      ])
+    }))
+
+  it('that an authority of one’s own vouched for is refused without it, also by its pin', () =>
+    withList(async ({ path, trust }) => {
+      await trust(server)
+      await knownServers(path, { pinsNobody: true })({ ...other, verified: true })
+      await assert.rejects(trust(server), refusal(/an authority vouched .* remove line 3 of/u))
+    }))
+
+  it('that a root vouched for is not locked out by a pin that a man in the middle gets later', () =>
+    withList(async ({ path, trust }) => {
+      await trust({ ...server, verified: true })
+      writeFileSync(path, `${readFileSync(path, 'utf8')}example.org:6682 SHA256:other\n`)
+      await trust({ ...server, verified: true })
+      await assert.rejects(trust(other), refusal(/an authority vouched/u))
+    }))
+
+  it('that a root vouches for is trusted where nothing can be written', () =>
+    withList(async ({ path, trust }) => {
+      writeFileSync(join(path, '../..', 'state'), '')
+      await assert.rejects(trust(server), refusal(/cannot be/u))
+      const below = knownServers(join(path, '../../none/known_servers'))
+      mkdirSync(join(path, '../../none'), { mode: 0o500 })
+      await below({ ...server, verified: true })
+    }))
+
+  it('is found in a list of a former version, and its pin is told apart from later ones', () =>
+    withList(async ({ path, trust }) => {
+      mkdirSync(join(path, '..'))
+      writeFileSync(path, 'example.org:6682 SHA256:one\n')
+      await trust({ ...other, port: 1 })
+      const pins = [await knownServer(path, server), await knownServer(path, { ...other, port: 1 })]
+      assert.deepEqual(
+        pins.map((known) => known?.pin),
+        [
+          { fingerprint: 'SHA256:one', line: 1, isFormer: true },
+          { fingerprint: 'SHA256:other', line: 3, isFormer: false },
+        ],
+      )
+    }))
+
+  it('is not trusted by a list that others can write to, or replace: what to run', () =>
+    withList(async ({ path, trust }) => {
+      if (process.platform === 'win32') return
+      await trust(server)
+      for (const [mode, directory] of [
+        [0o602, 0o700],
+        [0o606, 0o700],
+        [0o600, 0o777],
+      ] as const) {
+        chmodSync(path, mode)
+        chmodSync(join(path, '..'), directory)
+        await assert.rejects(trust(server), refusal(/can be written to by other users.* run "chmod go-w \//u))
+        await assert.rejects(trust({ ...server, verified: true }), refusal(/chmod go-w/u))
+      }
+      chmodSync(join(path, '..'), 0o700)
+      await trust(server)
     }))
 
   it('is one for each host and port, whatever its capitals', () =>
@@ -111,7 +189,7 @@ spec('a known server', (it) => {
       writeFileSync(path, '# mine\n\nexample.org:6682  SHA256:one \r\nexample.org:66821 SHA256:x')
       await trust(server)
       await trust({ ...server, host: 'b.example' })
-      assert.match(readFileSync(path, 'utf8'), /SHA256:x\nb\.example:6682 SHA256:one\n$/u)
+      assert.match(readFileSync(path, 'utf8'), /SHA256:x\n# known_servers, version 2\nb\.example:6682 SHA256:one\n$/u)
     }))
 
   for (const [what, line] of [
@@ -125,7 +203,7 @@ spec('a known server', (it) => {
         mkdirSync(join(path, '..'))
         writeFileSync(path, `${line}\r\n`)
         await trust(server)
-        assert.equal(await pinnedFingerprint(path, server), server.fingerprint)
+        assert.equal((await knownServer(path, server))?.pin?.fingerprint, server.fingerprint)
         await assert.rejects(trust(other), refusal(/remove line 1 of/u))
         assert.deepEqual(pinned, [])
       }))
@@ -136,7 +214,10 @@ spec('a known server', (it) => {
       withList(async ({ path, trust }) => {
         mkdirSync(join(path, '..'))
         writeFileSync(path, `# mine\n\n${line}\n`)
-        await assert.rejects(trust(server), refusal(/^line 3 of .*known_servers is no "HOST:PORT SHA256:…".*mend or/u))
+        await assert.rejects(
+          trust(server),
+          refusal(/^line 3 of .*known_servers is no "HOST:PORT SHA256:…".*correct or/u),
+        )
       }))
   }
 
@@ -186,7 +267,7 @@ spec('a known server', (it) => {
       mkdirSync(path, { recursive: true })
       await assert.rejects(
         trust(server),
-        refusal(/known_servers cannot be read, so that nobody can be trusted by it: /u),
+        refusal(/known_servers cannot be read, so that no server can be trusted by it: /u),
       )
       const below = knownServers(join(path, '../file/known_servers'))
       writeFileSync(join(path, '../file'), '')

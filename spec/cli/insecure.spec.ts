@@ -43,7 +43,10 @@ spec('osp with a token and a server on another machine', (it) => {
     await using far = await faraway('insecure')
     const { code, stderr } = await far.who([], env)
     assert.equal(code, 4)
-    assert.match(stderr, /^osp: gave up on .* not sent to 203\.0\.113\.1: .* give --tls, or --insecure .*safe\n$/u)
+    assert.match(
+      stderr,
+      /^osp: gave up on .* not sent to 203\.0\.113\.1: .* use TLS \(--tls\), or .* \(--insecure\) .*safe\n$/u,
+    )
     assert.ok(!stderr.includes('marked'))
   })
 

@@ -33,7 +33,7 @@ spec('osp login on a terminal', (it) => {
     assert.equal((await on.login.ended).code, 0)
     const { address } = on.at.its
     assert.equal(on.login.stdout, `token of alice at ${address}: \r\nlogged in to ${address} as alice\r\n`)
-    assert.equal(await readFile(on.at.kept, 'utf8'), 'osp_marked\n')
+    assert.equal(await readFile(on.at.kept, 'utf8'), 'osp_marked\nlocal\n')
   })
 
   it('asks first whether a new server of TLS is the right one, and for no token where it is not', async () => {

@@ -56,7 +56,7 @@ spec('ospd serve --tls auto', (it) => {
       assert.deepEqual([sent.code, sent.stderr], [0, told])
       assert.equal(readFileSync(join(at.path, 'data/files/alice/a'), 'utf8'), 'hello')
       const known = readFileSync(join(at.path, 'state/known_servers'), 'utf8')
-      assert.equal(known, `${server} ${fingerprint}\n`)
+      assert.equal(known, `# known_servers, version 2\n${server} ${fingerprint}\n`)
       assert.deepEqual(await osp('msg', 'alice', 'hi', '--tls'), { code: 0, stdout: 'alice stored\n', stderr: '' })
     }))
 
@@ -91,7 +91,7 @@ spec('osp --tls', (it) => {
         assert.ok(stderr.includes(`shows another key than before: ${other}, not ${fingerprint}.`), stderr)
         assert.match(
           stderr,
-          /somebody in between.*nothing was sent.*remove line 1 of state\/known_servers and try again/u,
+          /another program in between.*nothing was sent.*remove line 2 of state\/known_servers and try again/u,
         )
         assert.doesNotMatch(stderr, /token|osp login/u)
       }

@@ -4,20 +4,25 @@ import { open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkArgument, kinds } from '../../options.ts'
+import type { BoundToken, TokenBinding } from '../../runtime/tokenBinding.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { openTrusted } from '../disk/rights.ts'
-import { checkToken, tokenIn } from './tokenText.ts'
+import { checkToken, textOf, tokenIn } from './tokenText.ts'
 
 /** The token that a state directory has of its user at its server. */
 export interface KeptToken {
   /**
-   * The token, or `undefined` if none is kept. Rejects with OspError `usage` if others can read the file, or it holds no token;
-   * with `data-format` if another user could change or replace it; with `internal` if it cannot be read.
+   * The token, or `undefined` if none is kept; one of a former version is bound to `unrecorded`. Rejects with OspError `usage`
+   * if others can read the file, or it holds no token; with `data-format` if another user could change or replace it; with
+   * `internal` if it cannot be read.
    */
-  load(): Promise<string | undefined>
-  /** Keeps it in the place of any other: durable, whole or not at all. Rejects with OspError `usage` for what is no token. */
-  keep(token: string): Promise<void>
+  load(): Promise<BoundToken | undefined>
+  /**
+   * Keeps it in the place of any other, with the connections that it may be sent over (`bindingOf` that of its login):
+   * durable, whole or not at all. Rejects with OspError `usage` for what is no token.
+   */
+  keep(token: string, boundTo?: TokenBinding): Promise<void>
   /** Removes it: durable. Resolves with whether there was one. */
   forget(): Promise<boolean>
 }
@@ -34,8 +39,8 @@ export function keptToken(directory: string): KeptToken {
   const path = join(folder, name)
   return {
     load: () => load(path),
-    async keep(token) {
-      const text = `${checkToken(token, 'the token')}\n`
+    async keep(token, boundTo = 'unrecorded') {
+      const text = textOf({ token: checkToken(token, 'the token'), boundTo })
       await makePath(folder)
       const fresh = `${path}.${randomBytes(8).toString('hex')}.new`
       try {
@@ -57,7 +62,7 @@ export function keptToken(directory: string): KeptToken {
   }
 }
 
-async function load(path: string): Promise<string | undefined> {
+async function load(path: string): Promise<BoundToken | undefined> {
   const file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => openTrusted(path, constants.O_RDONLY))
   if (!file) return undefined
   try {

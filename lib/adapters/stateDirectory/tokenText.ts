@@ -1,10 +1,13 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
+import type { BoundToken, TokenBinding } from '../../runtime/tokenBinding.ts'
 import { attempt, pathReason } from '../disk/faults.ts'
 import { checkNamedFile } from '../disk/rights.ts'
 
 /** Longer ones are no tokens: far below what fits a HELLO_REQ, far above what `ospd user` gives out. */
 const tokenBytes = 1_024
+/** No binding is longer. */
+const bindingBytes = 64
 
 /** White space and what is not printed, also what stands for bytes that are no UTF-8. */
 const unfit = /[\s\p{Cc}\p{Cf}\p{Cs}\uFFFD]/u
@@ -25,11 +28,19 @@ export function checkToken(text: string, from: string): string {
   return token
 }
 
+/** The second line of a token file: the connections that the token may be sent over. */
+const binding = /^(?:authority|local|open|SHA256:[A-Za-z\d+/]{43})$/u
+
+/** Returns the text of a token file. */
+export function textOf({ token, boundTo }: BoundToken): string {
+  return boundTo === 'unrecorded' ? `${token}\n` : `${token}\n${boundTo}\n`
+}
+
 /**
- * The token that stands alone in a file. Rejects as `checkToken` throws, and with OspError `usage` if the file cannot be read,
- * or others than its owner and root can change or replace it.
+ * The token in a file that has nothing else but, perhaps, the line of its binding. Rejects as `checkToken` throws, and with
+ * OspError `usage` if the file cannot be read, or others than its owner and root can change or replace it.
  */
-export async function readToken(path: string): Promise<string> {
+export async function readToken(path: string): Promise<BoundToken> {
   const cannot = (cause: Error): never => {
     throw new OspError('usage', `the token file ${path} cannot be read: ${pathReason(cause)}`, { cause })
   }
@@ -42,15 +53,19 @@ export async function readToken(path: string): Promise<string> {
   }
 }
 
-/** The token that stands alone in an open file, of which no more is read than a token can have. */
-export async function tokenIn(file: FileHandle, path: string): Promise<string> {
-  // With its line's end, and one byte that says that there is more.
-  const bytes = Buffer.alloc(tokenBytes + 3)
+/** As `readToken`, of an open file, of which no more is read than a token and its binding can have. */
+export async function tokenIn(file: FileHandle, path: string): Promise<BoundToken> {
+  // With the ends of the lines, and one byte that says that there is more.
+  const bytes = Buffer.alloc(tokenBytes + bindingBytes + 5)
   let length = 0
   while (length < bytes.length) {
     const { bytesRead } = await attempt(`reading ${path}`, () => file.read(bytes, length, bytes.length - length))
     if (bytesRead === 0) break
     length += bytesRead
   }
-  return checkToken(bytes.toString('utf8', 0, length), `the token file ${path}`)
+  const text = bytes.toString('utf8', 0, length)
+  const [first = '', second = '', ...more] = text.split(/\r?\n/u)
+  const isBound = binding.test(second) && more.join('') === ''
+  const boundTo = isBound ? (second as TokenBinding) : 'unrecorded'
+  return { token: checkToken(isBound ? first : text, `the token file ${path}`), boundTo }
 }

@@ -31,7 +31,10 @@ export async function dialTls(
   const fault = (error: Error) => handshakeError(place, error)
   const socket = await secured(stream, signal, { place, use, giveUp, fault })
   try {
-    await unlessGivenUp(Promise.resolve(trust(seenServer(stream, host, port))), place, signal)
+    const server = seenServer(stream, host, port)
+    await unlessGivenUp(Promise.resolve(trust(server)), place, signal)
+    const { verified, fingerprint } = server
+    socket.peer = { ...socket.peer, verification: { by: verified ? 'authority' : 'key', fingerprint } }
     return socket
   } catch (error) {
     socket.destroy()

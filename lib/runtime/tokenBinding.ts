@@ -1,0 +1,70 @@
+import { OspError } from '../errors.ts'
+import type { Socket } from '../ports/socket.ts'
+import { isOpenWay } from './openWay.ts'
+
+/**
+ * The weakest connection that a token may be sent over, from strong to weak:
+ * - `authority`: to a server whose certificate a root vouches for, whatever root and certificate that is.
+ * - `SHA256:…`: to the server with this public key, or to one that a root vouches for.
+ * - `local`: within this machine, or to a server that a root vouches for.
+ * - `unrecorded`: the token was stored without its connection. To a server that a root vouches for, and over connections
+ *   without TLS where the option `insecure` or this machine allows them; never to a server that is known only by its key.
+ * - `open`: over every connection.
+ */
+export type TokenBinding = 'authority' | `SHA256:${string}` | 'local' | 'unrecorded' | 'open'
+
+/** A token and the connections that it may be sent over. */
+export interface BoundToken {
+  readonly token: string
+  readonly boundTo: TokenBinding
+}
+
+/** What the `token` option of a client returns: a string is as good as a token that is bound to `open`. */
+export type GivenToken = string | BoundToken
+
+/** Returns the binding of a token that was accepted over this connection. */
+export function bindingOf({ peer }: Pick<Socket, 'peer'>): TokenBinding {
+  const { verification, local } = peer
+  if (verification?.by === 'authority') return 'authority'
+  if (verification) return verification.fingerprint as TokenBinding
+  return local ? 'local' : 'open'
+}
+
+/**
+ * Ends a fresh socket and throws OspError `unauthorized` if the token must not be sent over it: others could read it, or the
+ * connection is weaker than the one that the token is bound to.
+ */
+export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: boolean): void {
+  const { token, boundTo } = typeof given === 'string' ? ({ token: given, boundTo: 'open' } as const) : given
+  if (token === '') return
+  const reason = isOpenWay(socket) && !insecure ? openWayReason : weakerReason(boundTo, socket)
+  if (reason === undefined) return
+  socket.destroy()
+  throw new OspError('unauthorized', `the token was not sent to ${socket.peer.host}: ${reason}`)
+}
+
+const openWayReason =
+  'others could read it on the way; use TLS (--tls), or the option insecure (--insecure) if the way is safe'
+
+function weakerReason(boundTo: TokenBinding, { peer, guarded }: Socket): string | undefined {
+  const { verification, local } = peer
+  if (boundTo === 'open' || verification?.by === 'authority') return undefined
+  if (verification?.fingerprint === boundTo) return undefined
+  if (boundTo === 'local' && local) return undefined
+  // Whether others can read it was checked before.
+  if (boundTo === 'unrecorded' && !verification && (local || !guarded)) return undefined
+  const now = verification
+    ? `this one is known only by its key ${verification.fingerprint}`
+    : 'this one is not verified'
+  return (
+    `${formerly(boundTo)}, and ${now}; another program may be posing as the server. ` +
+    'If its operator confirms the change, log in again (osp login)'
+  )
+}
+
+function formerly(boundTo: TokenBinding): string {
+  if (boundTo === 'authority') return 'it was stored for a server whose certificate an authority vouched for'
+  if (boundTo === 'local') return 'it was stored for a server on this machine'
+  if (boundTo === 'unrecorded') return 'it was stored without a record of how its server was verified'
+  return `it was stored for the server with the key ${boundTo}`
+}

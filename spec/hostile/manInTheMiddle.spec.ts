@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict'
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { bindingOf, createClient, type GivenToken, type Server, serve, type TokenBinding, type Transport } from 'ospd'
+import { memory } from 'ospd/memory'
+import { fingerprintOf, knownServers, type TlsIdentity, tcp, tls } from 'ospd/node'
+import { authority } from '../support/authority.ts'
+import { place, run } from '../support/commands.ts'
+import { selfSigned } from '../support/selfSigned.ts'
+import { spec } from '../support/spec.ts'
+
+const token = 'osp_marked'
+const root = authority()
+
+/** An identity that the root vouches for. */
+const vouched = () => root.issue({ hosts: ['localhost'] })
+
+/** A place where servers listen at one port, one after another, and the tokens that each is sent. */
+async function address() {
+  const at = await place()
+  await at.write('root.pem', root.cert)
+  let server: Server | undefined
+  let port = 0
+  let received: string[] = []
+  const state = join(at.path, 'state')
+  return {
+    at,
+    list: join(state, 'known_servers'),
+    get port() {
+      return port
+    },
+    get tokenFile() {
+      return join(state, `localhost_${port}`, 'alice', 'token')
+    },
+    /** A server with this identity, or without TLS, is there instead of the one before. */
+    async listen(identity?: TlsIdentity) {
+      await server?.close()
+      received = []
+      server = await serve({
+        listen: identity ? tls({ port, ...identity }) : tcp({ port }),
+        storage: memory(),
+        authenticator: {
+          async authenticate({ user, token }) {
+            received.push(token)
+            return { user }
+          },
+          knows: async () => true,
+        },
+      })
+      port = server.addresses[0]?.port ?? 0
+    },
+    /** The tokens that the latest server was sent. */
+    received: () => received,
+    /** Runs `osp`, whose system trusts the root. */
+    osp: (args: readonly string[], input = '', env: NodeJS.ProcessEnv = {}) => {
+      const [command = '', ...more] = args
+      const flags = ['--server', `localhost:${port}`, '--user', 'alice', '--state', state]
+      return run('osp', [command, ...flags, ...more], {
+        input,
+        env: { NODE_EXTRA_CA_CERTS: join(at.path, 'root.pem'), ...env },
+      })
+    },
+    async [Symbol.asyncDispose]() {
+      await server?.close()
+      await at[Symbol.asyncDispose]()
+    },
+  }
+}
+
+type At = Awaited<ReturnType<typeof address>>
+
+/** How a client of the library connects, whose system trusts the root. */
+const byTls = (at: At, more: { ca?: string } = { ca: root.cert }): Transport =>
+  tls({ host: 'localhost', port: at.port, ...more, trust: knownServers(at.list) })
+
+const byTcp = (at: At): Transport => tcp({ host: 'localhost', port: at.port })
+
+/** Logs in by the library; resolves with the binding of the connection, or with why there was none. */
+async function login(to: Transport, given: GivenToken = token): Promise<{ binding?: TokenBinding; text?: string }> {
+  let binding: TokenBinding | undefined
+  const watched: Transport = {
+    ...to,
+    async dial(options, signal) {
+      const socket = await to.dial(options, signal)
+      binding = bindingOf(socket)
+      return socket
+    },
+  }
+  await using client = createClient({ to: watched, user: 'alice', token: async () => given })
+  try {
+    await client.online()
+    return { ...(binding !== undefined && { binding }) }
+  } catch (error) {
+    assert.equal((error as { code: string }).code, 'unauthorized')
+    return { text: (error as Error).message }
+  }
+}
+
+spec('a man in the middle of a client of the library', (it) => {
+  it('obtains no token where an authority vouched for the server, and locks out nothing', async () => {
+    await using at = await address()
+    await at.listen(vouched())
+    assert.deepEqual(await login(byTls(at)), { binding: 'authority' })
+    await at.listen(selfSigned())
+    assert.match((await login(byTls(at))).text ?? '', /an authority vouched for the certificate of .* before/u)
+    assert.deepEqual(at.received(), [])
+    await at.listen(vouched())
+    assert.deepEqual(await login(byTls(at)), { binding: 'authority' })
+    assert.deepEqual(at.received(), [token])
+  })
+
+  it('obtains no bound token after the list of known servers is gone', async () => {
+    await using at = await address()
+    const own = selfSigned()
+    for (const [identity, boundTo] of [
+      [vouched(), 'authority'],
+      [own, fingerprintOf(own.cert)],
+    ] as const) {
+      await at.listen(identity)
+      await rm(at.list, { force: true })
+      assert.deepEqual(await login(byTls(at)), { binding: boundTo })
+      await rm(at.list)
+      await at.listen(selfSigned())
+      const bound = { token, boundTo: boundTo as TokenBinding }
+      assert.match((await login(byTls(at), bound)).text ?? '', /the token was not sent .* known only by its key/u)
+      assert.match((await login(byTcp(at), bound)).text ?? '', /not sent|speaks TLS/u)
+      await at.listen()
+      assert.match((await login(byTcp(at), bound)).text ?? '', /the token was not sent .* is not verified/u)
+      assert.deepEqual(at.received(), [])
+      await rm(at.list)
+      await at.listen(identity)
+      assert.deepEqual(await login(byTls(at), bound), { binding: boundTo })
+    }
+  })
+
+  it('takes the place of the server between two connections of one client, and obtains nothing', async () => {
+    await using at = await address()
+    await at.listen(vouched())
+    await using client = createClient({ to: byTls(at), user: 'alice', token: async () => token })
+    await client.online()
+    const refused = new Promise<string>((resolve) =>
+      client.on('status', (status, why) => status === 'refused' && resolve(why?.message ?? '')),
+    )
+    await at.listen(selfSigned())
+    assert.match(await refused, /an authority vouched/u)
+    assert.deepEqual(at.received(), [])
+  })
+
+  it('is refused by the one of two programs that the authority vouches to, if both begin at once', async () => {
+    await using at = await address()
+    await at.listen(vouched())
+    // The other program has just pinned the man in the middle.
+    await mkdir(dirname(at.list), { recursive: true, mode: 0o700 })
+    await writeFile(at.list, `localhost:${at.port} ${fingerprintOf(selfSigned().cert)}\n`)
+    assert.match((await login(byTls(at))).text ?? '', /shows another key than before/u)
+    assert.deepEqual(at.received(), [])
+  })
+})
+
+spec('a man in the middle of osp', (it) => {
+  it('obtains no kept token, with or without TLS, and the error names both servers and what to do', async () => {
+    await using at = await address()
+    await at.listen(vouched())
+    assert.equal((await at.osp(['login', '--tls'], token)).code, 0)
+    assert.equal(await readFile(at.tokenFile, 'utf8'), `${token}\nauthority\n`)
+    const trap = selfSigned()
+    await at.listen(trap)
+    const refused = await at.osp(['who', '--tls'])
+    assert.equal(refused.code, 4)
+    const place = `localhost:${at.port}`
+    for (const part of [place, 'an authority vouched', fingerprintOf(trap.cert), `remove line 2 of ${at.list}`]) {
+      assert.ok(refused.stderr.includes(part), refused.stderr)
+    }
+    // As the error says, but with the key of the man in the middle.
+    await writeFile(at.list, '')
+    const bound = await at.osp(['who', '--tls'])
+    assert.deepEqual([bound.code, /the token was not sent .*log in again/u.test(bound.stderr)], [4, true], bound.stderr)
+    await at.listen()
+    const plain = await at.osp(['who'])
+    assert.deepEqual([plain.code, /without TLS .* give --tls/u.test(plain.stderr)], [4, true], plain.stderr)
+    assert.deepEqual(at.received(), [])
+    await writeFile(at.list, '')
+    await at.listen(vouched())
+    assert.deepEqual(await at.osp(['who', '--tls']), { code: 0, stdout: '', stderr: '' })
+    assert.deepEqual(at.received(), [token])
+  })
+
+  it('obtains no token of a variable, and osp login gives none without TLS, once the server was verified', async () => {
+    await using at = await address()
+    await at.listen(vouched())
+    const env = { OSP_TOKEN: token }
+    assert.equal((await at.osp(['who', '--tls'], '', env)).code, 0)
+    await at.listen(selfSigned())
+    assert.equal((await at.osp(['who', '--tls'], '', env)).code, 4)
+    const named = ['--fingerprint', `SHA256:${'A'.repeat(43)}`]
+    assert.equal((await at.osp(['login', '--tls', ...named], token)).code, 4)
+    await at.listen()
+    for (const [command, input] of [
+      ['who', ''],
+      ['login', token],
+    ] as const) {
+      const { code, stderr } = await at.osp([command], input, env)
+      assert.deepEqual(
+        [code, /was verified by the certificate of an authority before/u.test(stderr)],
+        [4, true],
+        stderr,
+      )
+    }
+    assert.deepEqual(at.received(), [])
+  })
+
+  it('obtains no token that a former version has kept, which goes on to the server of a former pin', async () => {
+    await using at = await address()
+    const own = selfSigned()
+    await at.listen(own)
+    await mkdir(dirname(at.tokenFile), { recursive: true, mode: 0o700 })
+    await writeFile(at.tokenFile, `${token}\n`, { mode: 0o600 })
+    await writeFile(at.list, `localhost:${at.port} ${fingerprintOf(own.cert)}\n`)
+    await chmod(dirname(at.list), 0o700)
+    assert.deepEqual(await at.osp(['who', '--tls']), { code: 0, stdout: '', stderr: '' })
+    assert.deepEqual(at.received(), [token])
+    // A token of a server that an authority vouched for: the former version has written no line.
+    await rm(at.list)
+    await at.listen(selfSigned())
+    for (let times = 0; times < 2; times++) {
+      const { code, stderr } = await at.osp(['who', '--tls'])
+      assert.deepEqual([code, /without a record .* log in again/u.test(stderr)], [4, true], stderr)
+    }
+    assert.deepEqual(at.received(), [])
+  })
+})
