@@ -42,10 +42,14 @@ export const defaultLimits = {
   /** Largest file that is taken, and most bytes of one user's files; the greatest number is no bound. */
   fileBytes: Number.MAX_SAFE_INTEGER,
   userBytes: Number.MAX_SAFE_INTEGER,
-  /** Links at once, before and after HELLO. */
+  /** Links at once after HELLO. */
   links: 2_000,
-  /** Of them from one address; the addresses of one IPv6 network (/64) count as one. */
+  /** … of one user, over all addresses. */
+  linksPerUser: 200,
+  /** … from one address; the addresses of one IPv6 network (/64) count as one. */
   linksPerAddress: 500,
+  /** Links at once before HELLO is answered, besides those; at one more, the longest silent one of the fullest address ends. */
+  pendingLinks: 500,
   /** Links that are turned away at one time and told why; further ones are closed without a word. */
   refusedLinks: 200,
   /** A link that holds no upload and does not listen for messages, and asks nothing but pings, is closed after so long. */
@@ -55,7 +59,10 @@ export const defaultLimits = {
   /** Registered clients, and of them of one user. */
   clients: 100,
   registrationsPerUser: 20,
-  /** HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. */
+  /**
+   * HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. Half as many
+   * again are for addresses that send many, or wrong ones.
+   */
   hellosPerSecond: 200,
   /** HELLO_REQs of a minute that are told why they fail, from one address, and of one user from there; what holds is let in. */
   failedHellosPerAddress: 60,

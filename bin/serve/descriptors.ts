@@ -7,7 +7,13 @@ type Log = (entry: LogEntry) => void
 const ownDescriptors = 64
 
 /** Limits whose units take one descriptor each, with their shares of the descriptors. Links get the rest. */
-const parts = { fileInstances: 1 / 4, parkedUploads: 1 / 16, refusedLinks: 1 / 16, handshakes: 1 / 8 } as const
+const parts = {
+  fileInstances: 1 / 4,
+  parkedUploads: 1 / 16,
+  refusedLinks: 1 / 16,
+  handshakes: 1 / 16,
+  pendingLinks: 1 / 16,
+} as const
 
 type Counted = Pick<Limits, keyof typeof parts | 'links'>
 

@@ -3,8 +3,12 @@ import { count, duration, percent, setting, size, type Values } from '../common/
 
 /** The settings of `ospd serve` by which it withstands those who want too much of it. */
 export const limitSettings = {
-  'max-links': setting(count, '2000', { describe: 'links at once at most' }),
-  'links-per-address': setting(count, '500', { describe: 'links at once from one address (IPv6: one /64) at most' }),
+  'max-links': setting(count, '2000', { describe: 'maximum number of links that are logged in' }),
+  'links-per-address': setting(count, '500', {
+    describe: 'maximum number of them from one address (IPv6: one /64)',
+  }),
+  'links-per-user': setting(count, '200', { describe: 'maximum number of them of one user' }),
+  'pending-links': setting(count, '500', { describe: 'maximum number of links that have not logged in yet' }),
   'handshake-time': setting(duration, '10s', { describe: 'how long a new link may take to say who it is' }),
   'idle-time': setting(duration, '1h', { describe: 'a link that does nothing is closed after it' }),
   'failed-hellos-per-address': setting(count, '60', {
@@ -37,6 +41,8 @@ export function limitsOfSettings(values: Values<typeof limitSettings>): Partial<
   return {
     links: values['max-links'],
     linksPerAddress: values['links-per-address'],
+    linksPerUser: values['links-per-user'],
+    pendingLinks: values['pending-links'],
     handshakeMs: values['handshake-time'],
     idleMs: values['idle-time'],
     failedHellosPerAddress: values['failed-hellos-per-address'],

@@ -29,6 +29,11 @@ export class FailedHellos {
     return Math.max(this.#byOrigin.size, this.#byUser.size)
   }
 
+  /** Whether a HELLO from this origin has failed lately. */
+  hasFailed(origin: string): boolean {
+    return this.#byOrigin.of(origin, this.#clock.now()).number > 0
+  }
+
   /** What a HELLO that was refused for `why` is told: that, or `rate-limited` where too many have failed. */
   answer(origin: string, user: string, why: OspError): OspError {
     // What passes by itself is no failure of who came.

@@ -4,6 +4,7 @@ import type { LinkQueue, Tell } from '../core/held.ts'
 export type ServerQueue =
   | LinkQueue
   | 'links'
+  | 'links before HELLO'
   | 'links that are turned away'
   | 'addresses that are remembered'
   | 'users who have left and are remembered'

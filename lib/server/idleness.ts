@@ -23,6 +23,11 @@ export class Idleness {
     this.#alarm.by(this.#endMs)
   }
 
+  /** When the link last asked for something, or was answered. */
+  get askedAtMs(): number {
+    return this.#askedAt
+  }
+
   /** The link has asked for something, or been answered. */
   asked(): void {
     this.#askedAt = this.#clock.now()

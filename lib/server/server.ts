@@ -12,10 +12,10 @@ import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
 import type { App as AppName } from '../wire/protocol.ts'
+import { Admission } from './admission.ts'
 import { Age } from './age.ts'
 import type { App } from './app.ts'
 import { DiskSpace } from './diskSpace.ts'
-import { Door } from './door.ts'
 import { FileApp } from './fileApp.ts'
 import type { TellHeld } from './held.ts'
 import { MsgApp } from './msgApp.ts'
@@ -130,7 +130,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #limits: Limits
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
-  readonly #door: Door
+  readonly #admission: Admission
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
   /** Sockets that are being closed, whose sessions are over. */
@@ -168,7 +168,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       authenticator,
       reserveBytes: () => this.#disk.messageReserveBytes,
     })
-    this.#door = new Door(limits, platform.clock, log)
+    this.#admission = new Admission(limits, platform.clock, log)
     this.#host = {
       platform,
       limits,
@@ -180,12 +180,12 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       ]),
       bootId: platform.random.bytes(16, 'boot id'),
       log,
-      door: this.#door,
+      admission: this.#admission,
       paces: new UserPaces(limits, platform.clock, log),
       listVersion: () => this.#msgApp.roster.toldVersion,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
-      unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#sessions.size),
+      unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#admission.open),
     }
   }
 
@@ -232,9 +232,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   held(tell: TellHeld): void {
-    tell('links', this.#sessions.size + this.#leaving.size)
     tell('users who have left and are remembered', this.#host.paces.gone)
-    for (const part of [this.#door, this.#msgApp, this.#fileApp.uploads]) part.held(tell)
+    for (const part of [this.#admission, this.#msgApp, this.#fileApp.uploads]) part.held(tell)
     for (const session of this.#sessions) session.held(tell)
   }
 
@@ -266,7 +265,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const { retryAfterMs } = this.#limits
     this.#watching?.[Symbol.dispose]()
     await this.#listener?.close()
-    this.#door.close()
+    this.#admission.close()
     const ended = [...this.#sessions].map((session) =>
       session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
     )
@@ -280,9 +279,10 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   #accept(socket: Socket): void {
-    if (!this.#door.enter(socket)) return
+    if (!this.#admission.enter(socket)) return
     const session = new Session(this.#host, socket, ++this.#node)
     this.#sessions.add(session)
+    this.#admission.add(session)
     const { retryAfterMs } = this.#limits
     if (this.#closing) void session.close(new OspError('shutting-down', undefined, { retryAfterMs }))
   }
@@ -292,7 +292,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     // Once it has said its last word; until then its socket takes the place of a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
-    void gone.finally(() => this.#leaving.delete(gone) && this.#door.left(session.origin))
+    void gone.finally(() => this.#leaving.delete(gone) && this.#admission.left(session))
   }
 
   /** Keeps the link with the highest attempt of a session: a HELLO_REQ can arrive after a later one. */

@@ -10,6 +10,7 @@ import type { Asked } from '../runtime/peerOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
 import { events, version } from '../wire/protocol.ts'
 import type { Caller } from './app.ts'
+import type { Connection } from './connectionCounts.ts'
 import type { TellHeld } from './held.ts'
 import { Idleness } from './idleness.ts'
 import { Reading } from './reading.ts'
@@ -23,11 +24,14 @@ import { welcome } from './welcome.ts'
 /** What a request that waits takes of memory, besides its payload. */
 const requestBytes = KiB
 
+const stages = { silent: 'waiting', greeting: 'judged', open: 'open', closed: 'ended' } as const
+
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
-export class Session implements Caller {
+export class Session implements Caller, Connection {
   readonly node: number
   /** What it is counted by. */
   readonly origin: string
+  readonly connectedAtMs: number
   readonly #host: SessionHost
   readonly #peer: Peer
   readonly #reading: Reading
@@ -36,6 +40,7 @@ export class Session implements Caller {
   #idleness: Idleness | undefined
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
+  #proven = false
   #session = ''
   #attempt = 0
   /** How often somebody's right to come in has changed. */
@@ -46,9 +51,8 @@ export class Session implements Caller {
     this.node = node
     this.origin = originOf(socket.peer.host)
     const { platform, limits } = host
-    this.#greeting = platform.clock.alarm((socket.connectedAtMs ?? platform.clock.now()) + limits.handshakeMs, () =>
-      this.#late(),
-    )
+    this.connectedAtMs = socket.connectedAtMs ?? platform.clock.now()
+    this.#greeting = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => this.#late())
     const { keepAliveMs, unsentBytes } = limits
     this.#peer = new Peer(
       {
@@ -96,6 +100,22 @@ export class Session implements Caller {
     return this.#state === 'open'
   }
 
+  get stage(): Connection['stage'] {
+    return stages[this.#state]
+  }
+
+  get proven(): boolean {
+    return this.#proven
+  }
+
+  get holds(): boolean {
+    return [...this.#host.apps.values()].some((app) => app.holds(this))
+  }
+
+  get askedAtMs(): number {
+    return this.#idleness?.askedAtMs ?? this.connectedAtMs
+  }
+
   reply(to: Request, message: Message | Encoded): void {
     this.#peer.reply(to, message)
   }
@@ -114,6 +134,10 @@ export class Session implements Caller {
 
   close(why: OspError): Promise<void> {
     return this.#peer.close(why)
+  }
+
+  reset(why: OspError): void {
+    this.#peer.reset(why)
   }
 
   /** Ends the link if it is this user's; with `undefined`, everybody's right to come in has changed. */
@@ -147,11 +171,11 @@ export class Session implements Caller {
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
-    const { door, limits, bootId } = this.#host
+    const { admission, limits, bootId } = this.#host
     try {
       // What can't come in anyhow takes nobody's place.
       this.#check(hello)
-      door.admit(this.origin)
+      admission.checkRate(this.origin)
       let changes: number
       do {
         changes = this.#changes
@@ -159,6 +183,7 @@ export class Session implements Caller {
         if (this.#state !== 'greeting') return
         // The answer may be older than what has changed: then it is asked for again.
       } while (changes !== this.#changes)
+      admission.letIn(this)
       const ack = welcome(limits, bootId, this.node)
       this.#peer.socket.maxPayload = ack.maxFrame
       this.#peer.reply(request, ack)
@@ -166,7 +191,7 @@ export class Session implements Caller {
       this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
     } catch (error) {
       const { from, node, origin } = this
-      const why = door.refusal(origin, { user: hello.userName, node, from }, this.#refusalOf(error, request))
+      const why = admission.refusal(origin, { user: hello.userName, node, from }, this.#refusalOf(error, request))
       this.#peer.refuse(request, why)
       await this.#peer.closeQuietly(why)
     }
@@ -185,20 +210,25 @@ export class Session implements Caller {
     const { peer } = this.#peer.socket
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
     this.#user = admitted.user
+    this.#proven = token !== '' || peer.certificateName !== undefined
     this.#session = hex(session)
     this.#attempt = attempt
     await this.#host.replaces(this)
   }
 
   #open(): void {
-    const { platform, limits, apps, paces } = this.#host
+    const { platform, limits, paces } = this.#host
     this.#state = 'open'
     this.#pace = paces.enter(this.#user)
-    const holds = () => [...apps.values()].some((app) => app.holds(this))
-    this.#idleness = new Idleness(platform.clock, limits.idleMs, holds, () => {
-      const idleS = limits.idleMs / 1_000
-      void this.close(new OspError('timed-out', `nothing was asked for ${idleS} s, and nothing was under way`))
-    })
+    this.#idleness = new Idleness(
+      platform.clock,
+      limits.idleMs,
+      () => this.holds,
+      () => {
+        const idleS = limits.idleMs / 1_000
+        void this.close(new OspError('timed-out', `nothing was asked for ${idleS} s, and nothing was under way`))
+      },
+    )
   }
 
   async #serve(request: Request): Promise<void> {

@@ -2,8 +2,8 @@ import type { Limits } from '../limits.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { App as AppName } from '../wire/protocol.ts'
+import type { Admission } from './admission.ts'
 import type { App } from './app.ts'
-import type { Door } from './door.ts'
 import type { ServerLog } from './logEvents.ts'
 import type { Session } from './session.ts'
 import type { UserPaces } from './userPaces.ts'
@@ -19,7 +19,7 @@ export interface SessionHost {
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
   readonly log: ServerLog
-  readonly door: Door
+  readonly admission: Admission
   readonly paces: UserPaces
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number

@@ -78,7 +78,8 @@ export function drawLimits(
 /** Narrow limits of what waits and is remembered: from randomness of their own, so that nothing else hangs on it. */
 export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
   const own = random.fork('narrow queues')
-  const { unsentBytes, rememberedAddresses, messageIds, links, refusedLinks, framesPerSecond } = defaultLimits
+  const { unsentBytes, rememberedAddresses, messageIds, links, pendingLinks, refusedLinks, framesPerSecond } =
+    defaultLimits
   return {
     unsentBytes: own.pick([2 * KiB, 8 * KiB, unsentBytes], 'unsent bytes of a link'),
     rememberedAddresses: own.pick([1, 2, rememberedAddresses], 'addresses that are remembered'),
@@ -87,5 +88,6 @@ export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
     refusedLinks: own.pick([1, 3, refusedLinks], 'links that are turned away'),
     framesPerSecond: own.pick([50, framesPerSecond, framesPerSecond], 'frames of a user'),
     senderSharePercent: own.pick([10, 50, 100], 'share of a sender'),
+    pendingLinks: own.pick([16, pendingLinks], 'links before HELLO'),
   }
 }

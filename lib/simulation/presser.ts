@@ -68,11 +68,12 @@ function askingMuch(visit: Visit): void {
   visit.dial(1, (link) => link.ask({ event: 'CancelFileReq', fileName: 'nothing' }, fixed.replies + 100))
 }
 
-/** More links than the server takes, all of which say nothing. */
+/** More links than the server takes, some of which say HELLO and some nothing. */
 function crowding(visit: Visit): void {
-  const { links, refusedLinks } = visit.world.limits
-  if (links <= mostLinks) visit.dial(links + Math.min(refusedLinks, mostLinks) + 5)
-  else visit.leave()
+  const { links, pendingLinks, refusedLinks } = visit.world.limits
+  if (Math.min(links, pendingLinks) > mostLinks) visit.leave()
+  if (links <= mostLinks) visit.dial(links + 5, () => {})
+  if (pendingLinks <= mostLinks) visit.dial(pendingLinks + Math.min(refusedLinks, mostLinks) + 5)
 }
 
 /** A program that sends more messages than may wait. */

@@ -25,6 +25,7 @@ export function serverBounds(limits: Limits): { readonly [Q in ServerQueue | See
   const { chunkMemoryBytes, deliveryMemoryBytes, deliveryBytes, clients, rememberedAddresses } = limits
   return {
     links: limits.links,
+    'links before HELLO': limits.pendingLinks,
     'links that are turned away': limits.refusedLinks,
     'addresses that are remembered': rememberedAddresses,
     'users who have left and are remembered': rememberedAddresses,

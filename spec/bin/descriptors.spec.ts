@@ -3,8 +3,8 @@ import { withinDescriptors } from '../../bin/serve/descriptors.ts'
 import { defaultLimits } from '../../lib/limits.ts'
 import { spec } from '../support/spec.ts'
 
-const { links, fileInstances, parkedUploads, refusedLinks, handshakes } = defaultLimits
-const limits = { links, fileInstances, parkedUploads, refusedLinks, handshakes }
+const { links, fileInstances, parkedUploads, refusedLinks, handshakes, pendingLinks } = defaultLimits
+const limits = { links, fileInstances, parkedUploads, refusedLinks, handshakes, pendingLinks }
 type Counted = ReturnType<typeof withinDescriptors>
 const sum = (of: Counted) => Object.values(of).reduce((total, each) => total + each, 0)
 
@@ -26,7 +26,7 @@ spec('the limits that take file descriptors', (it) => {
   })
 
   it('are never raised', () => {
-    const few = { links: 3, fileInstances: 1, parkedUploads: 1, refusedLinks: 1, handshakes: 1 }
+    const few = { links: 3, fileInstances: 1, parkedUploads: 1, refusedLinks: 1, handshakes: 1, pendingLinks: 1 }
     assert.deepEqual(withinDescriptors(few, 128), few)
     assert.deepEqual(withinDescriptors({ ...limits, links: 3 }, 256).links, 3)
   })

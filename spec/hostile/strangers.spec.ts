@@ -10,14 +10,27 @@ import { withstood } from '../support/withstood.ts'
 const refusals = ({ log }: Report) => log.filter(({ event }) => event === 'link-refused')
 
 spec('links of strangers', (it) => {
-  it('of which there are too many from one address keep nobody out who comes from another one', async () => {
+  it('of which there are too many, from four addresses, keep nobody out', async () => {
     const attack = async (port: number) => {
-      const links = await Promise.all(Array.from({ length: 400 }, () => RawStream.connect(port, '127.0.0.2')))
+      const from = (at: number) => RawStream.connect(port, `127.0.0.${2 + (at % 4)}`)
+      const links = await Promise.all(Array.from({ length: 400 }, (_, at) => from(at)))
       await turns(() => links.filter(({ over }) => over).length >= 300)
       await using _other = await RawStream.letIn(port, 'other')
       for (const raw of links) await raw[Symbol.asyncDispose]()
     }
-    await withstood(40 * MiB, attack, { linksPerAddress: 100 })
+    await withstood(40 * MiB, attack, { pendingLinks: 100 })
+  })
+
+  it('that say HELLO as one user from four addresses keep no other user out', async () => {
+    const attack = async (port: number) => {
+      const from = (at: number) => RawStream.connect(port, `127.0.0.${2 + (at % 4)}`)
+      const links = await Promise.all(Array.from({ length: 80 }, (_, at) => from(at)))
+      await Promise.all(links.map((raw, at) => raw.write(helloBytes(`${at}`))))
+      await turns(() => links.every(({ came }) => came.length > 0))
+      await using _other = await RawStream.letIn(port, 'other', 'bob')
+      for (const raw of links) await raw[Symbol.asyncDispose]()
+    }
+    await withstood(40 * MiB, attack, { links: 40, linksPerUser: 60 })
   })
 
   it('that send HELLO_REQ byte by byte are ended when their time is up', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import { OspError } from '../../lib/errors.ts'
 import type { Credentials } from '../../lib/ports/authenticator.ts'
 import { fromAfar } from '../support/fromAfar.ts'
 import { heldRig } from '../support/messageClient.ts'
@@ -80,6 +81,40 @@ spec('a crowd of clients', (it) => {
     assert.deepEqual(await crowd(rig, 3), [0, 0, 500])
     address = '192.0.2.3'
     assert.deepEqual(await crowd(rig, 1), [250])
+  })
+
+  it('of two busy addresses leaves room for one that seldom comes', async () => {
+    let address = '192.0.2.1'
+    const listen = fromAfar(memoryTransport(), () => address)
+    const authenticator = { authenticate: async ({ user }: Credentials) => ({ user }), knows: async () => true }
+    await using rig = await heldRig({ hellosPerSecond: 40 }, { listen, authenticator })
+    const letIn = (told: readonly number[]) => told.filter((retryAfter) => retryAfter === 0).length
+    assert.equal(letIn(await crowd(rig, 30)), 20)
+    address = '192.0.2.2'
+    assert.equal(letIn(await crowd(rig, 30)), 20)
+    address = '192.0.2.3'
+    assert.deepEqual(await crowd(rig, 3), [0, 0, 0])
+  })
+
+  it('that fails leaves room for those that do not', async () => {
+    let address = ''
+    const listen = fromAfar(memoryTransport(), () => address)
+    const authenticate = async ({ user }: Credentials) => {
+      if (address === '192.0.2.9') return { user }
+      throw new OspError('unauthorized')
+    }
+    await using rig = await heldRig(
+      { hellosPerSecond: 8 },
+      { listen, authenticator: { authenticate, knows: async () => true } },
+    )
+    for (let at = 0; at < 30; at++) {
+      address = `192.0.2.${at % 3}`
+      const raw = await rig.dial()
+      raw.hello({ session: `${at}` })
+      await raw.closed
+    }
+    address = '192.0.2.9'
+    assert.deepEqual(await crowd(rig, 2), [0, 0])
   })
 
   it('of a hundred a second from one address is let in at once where nothing else is set', async () => {

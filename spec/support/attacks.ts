@@ -154,6 +154,11 @@ const startsWhileTaken: Run = (target, signal) =>
 /** What `npm run bench:attack` does to a daemon, one after another. */
 export const attacks: readonly Attack[] = [
   { name: '2,000 links that never speak', run: keepingOpen(2_000) },
+  {
+    name: '2,000 links of one user from four addresses',
+    server: 'users',
+    run: byLinks(['user-0'], 2_000, (link) => link.gone),
+  },
   { name: '400 links that say a byte a second', run: keepingOpen(400, byteBySecond) },
   { name: '20 links that announce 4 GiB, again and again', run: keepingOpen(20, announcing) },
   { name: 'a link that asks and never reads', run: neverReading },
