@@ -3,6 +3,7 @@ import { Socket } from 'node:net'
 import { pathBytes } from 'ospd/node'
 import { isClosed } from './input.ts'
 import { printable } from './printable.ts'
+import { secrets } from './secrets.ts'
 import type { Styles } from './style.ts'
 import { UsageError } from './usage.ts'
 
@@ -78,7 +79,7 @@ class ErrorLines {
 
   write(line: string): void {
     if (this.#output.waitingBytes > mostWaitingBytes) this.#dropped++
-    else this.#put([line])
+    else this.#put([secrets.hide(line)])
   }
 
   /** Resolves when every line has been written or dropped. */
@@ -122,7 +123,7 @@ export type Say = (text: string, colour: 'red' | 'yellow') => void
 
 /** Says sentences by `note`, which writes a line to stderr. */
 export function sayer(note: (line: string) => void, styles: Styles): Say {
-  return (text, colour) => note(`${styles[colour]('osp:')} ${printable(text)}`)
+  return (text, colour) => note(`${styles[colour]('osp:')} ${printable(secrets.hide(text))}`)
 }
 
 /** Writes results to stdout. Stops after the first write that fails. */
@@ -162,7 +163,7 @@ export class Results {
 
   /** Writes a line, with the original bytes of the paths in it. */
   line(line: string): void {
-    void this.#put(pathBytes(`${line}\n`))
+    void this.#put(pathBytes(`${secrets.hide(line)}\n`))
   }
 
   /** One event as a JSON object. */
@@ -170,7 +171,7 @@ export class Results {
     this.line(jsonLine(event))
   }
 
-  /** Writes a line. Resolves with whether the system has accepted it. */
+  /** Writes a line as it is, also with a token in it. Resolves with whether the system has accepted it. */
   written(line: string): Promise<boolean> {
     return this.#put(`${line}\n`)
   }

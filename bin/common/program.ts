@@ -8,6 +8,7 @@ import { ignoreHangup } from './interrupts.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
 import { printable } from './printable.ts'
 import { resolve, variableOf } from './resolve.ts'
+import { refuseToken } from './secrets.ts'
 import type { Setting, Settings, Values } from './settings.ts'
 import { UsageError } from './usage.ts'
 
@@ -74,6 +75,7 @@ async function start(program: Program): Promise<number> {
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
+  for (const operand of operands) refuseToken('an argument', operand, true)
   results.onlyLists = command.onlyLists?.(operands) ?? false
   return await command.run(values, operands)
 }

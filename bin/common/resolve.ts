@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { readText } from './files.ts'
 import { unknownName } from './nearest.ts'
+import { refuseToken } from './secrets.ts'
 import type { Settings, Values } from './settings.ts'
 import { UsageError } from './usage.ts'
 
@@ -38,11 +39,13 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
       [setting.fallback, `the default of --${name}`],
     ]
     const [value, from] = sources.find(([value]) => value !== undefined) ?? [undefined, '']
+    refuseToken(`the value of ${from}`, value)
     const result = setting.schema.safeParse(value)
     if (!result.success) {
       const why = typeof value === 'string' ? setting.why?.(value) : undefined
       const takes = `${why === undefined ? '' : `${why}; `}it takes ${setting.takes}`
-      throw new UsageError(`${from} cannot be ${JSON.stringify(value)}: ${takes}`)
+      const shown = setting.isSecret ? 'that value' : JSON.stringify(value)
+      throw new UsageError(`${from} cannot be ${shown}: ${takes}`)
     }
     return [name, result.data] as const
   })
@@ -55,7 +58,9 @@ function readConfig(from: string, path: string, known: readonly string[]): Reado
   try {
     json = JSON.parse(text)
   } catch (error) {
-    throw new UsageError(`${from} ${path} is not JSON: ${(error as Error).message}`)
+    // The message can repeat the beginning of the file, which can be a token.
+    const [where = ''] = / at position \d+(?: \(line \d+ column \d+\))?/u.exec((error as Error).message) ?? []
+    throw new UsageError(`${from} ${path} is not JSON${where && `: there is an error${where}`}`)
   }
   const result = z.record(z.string(), z.unknown()).safeParse(json)
   if (!result.success) throw new UsageError(`${from} ${path} is not a JSON object`)

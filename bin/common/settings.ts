@@ -11,6 +11,8 @@ export interface Setting<T> {
   readonly why?: (value: string) => string | undefined
   /** What stands for its value in the help; none for a switch. */
   readonly placeholder?: string
+  /** A value that is refused can be a token, and is not repeated. */
+  readonly isSecret?: true
   readonly describe: string
   /** As one would write it; without one, the setting can be absent. */
   readonly fallback?: string | boolean
@@ -28,6 +30,7 @@ interface Kind<T> {
   readonly takes: string
   readonly why?: (value: string) => string | undefined
   readonly placeholder?: string
+  readonly isSecret?: true
 }
 
 interface Wording {
@@ -83,6 +86,7 @@ export const fingerprint: Kind<string> = {
   schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
   takes: 'what ospd prints when it starts, SHA256: and 43 characters',
   placeholder: 'SHA256:…',
+  isSecret: true,
 }
 
 export const count: Kind<number> = {

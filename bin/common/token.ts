@@ -4,10 +4,10 @@ import { checkToken, keptToken, knownServer, readToken } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
 import { checkReadable } from './files.ts'
 import { shellWord } from './printable.ts'
+import { secrets } from './secrets.ts'
 import { placeText } from './settings.ts'
 import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
 import { knownServersPath } from './transport.ts'
-import { UsageError } from './usage.ts'
 import { userOf } from './userOf.ts'
 
 /** Where the token of a command can come from instead of what `osp login` has kept. */
@@ -30,13 +30,9 @@ export interface TokenSource {
   advice(why: OspError): string | undefined
 }
 
-/** A token as `ospd user` gives it out. */
-const token = /osp_[\w-]{43}/u
-
 /**
  * Gives a command's token, read anew for each link, so that one which was replaced meanwhile is taken: from the file of
  * `--token-file`, else from `OSP_TOKEN`, else the one that `osp login` has kept for this user at this server, else none.
- * Throws UsageError where a token itself was given in the place of the file.
  */
 export class SetToken implements TokenSource {
   readonly #values: TokenValues
@@ -49,9 +45,6 @@ export class SetToken implements TokenSource {
   constructor(values: TokenValues) {
     this.#values = values
     const { 'token-file': file } = values
-    if (file !== undefined && token.test(file)) {
-      throw new UsageError('--token-file takes the path of a file that holds the token, never the token itself')
-    }
     if (file !== undefined) checkReadable('--token-file', file)
   }
 
@@ -62,6 +55,7 @@ export class SetToken implements TokenSource {
     const variable = process.env[tokenVariable]
     const [from, given] = await this.#find(file, variable)
     this.#from = from
+    secrets.add(given.token)
     if (given.token !== '') await assertNotDowngraded(this.#values)
     return given
   }
@@ -152,6 +146,7 @@ export class GivenToken implements TokenSource {
   #boundTo: TokenBinding | undefined
 
   constructor(token: string) {
+    secrets.add(token)
     this.give = async () => ({ token, boundTo: 'open' })
   }
 

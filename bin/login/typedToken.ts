@@ -7,6 +7,9 @@ import { readKeys, signalAll, useTerminal } from '../common/terminal.ts'
 /** Characters that are read at most; no token is that long. */
 const mostCharacters = 4_096
 
+/** Characters that the longest answer has. */
+const shownCharacters = 3
+
 /** Where a line ends. */
 const lineEnd = /[\r\n]/u
 
@@ -56,7 +59,7 @@ async function typed(stdin: ReadStream, prompt: string, stop: AbortController, i
     take() {
       // Otherwise the terminal would echo the input, including input typed before the prompt.
       readKeys(stdin, true)
-      process.stderr.write(isShown ? prompt + line.text : prompt)
+      process.stderr.write(isShown ? prompt + line.shown : prompt)
     },
     restore: () => readKeys(stdin, false),
   })
@@ -67,7 +70,7 @@ async function typed(stdin: ReadStream, prompt: string, stop: AbortController, i
         if (text.includes(keys.ctrlC)) stop.abort()
         else if (text.includes(keys.ctrlZ)) signalAll('SIGTSTP')
         else if (line.take(text)) resolve()
-        else if (isShown) process.stderr.write(text.replace(/[^\w ]/gu, ''))
+        else if (isShown && line.text.length <= shownCharacters) process.stderr.write(text.replace(/[^\w ]/gu, ''))
       })
     })
   } finally {
@@ -81,6 +84,11 @@ async function typed(stdin: ReadStream, prompt: string, stop: AbortController, i
 /** A line that is being typed. */
 class TypedLine {
   text = ''
+
+  /** What an answer shows: what is longer can be a token that was pasted too early. */
+  get shown(): string {
+    return this.text.slice(0, shownCharacters)
+  }
 
   /** Returns whether the line is complete. */
   take(typed: string): boolean {

@@ -43,7 +43,7 @@ spec('osp login on a terminal', (it) => {
     await using its = await daemon(data, ['--tls', 'auto'])
     const [, fingerprint = ''] = await its.printed(/fingerprint (\S+), data in/u)
     for (const [answer, code] of [
-      ['\r', 4],
+      [`${token.trim()}\r`, 4],
       ['y\r', 0],
     ] as const) {
       const flags = ['--tls', '--server', its.server, '--state', join(at.path, 'state'), '--user', 'alice']
@@ -56,6 +56,7 @@ spec('osp login on a terminal', (it) => {
         login.child.stdin?.write(`  ${token.trim()} \r`)
       }
       assert.equal((await login.ended).code, code, login.stdout)
+      assert.ok(!login.stdout.includes(token.slice(0, 8)), login.stdout)
       assert.equal(login.stdout.includes('token of'), code === 0)
     }
   })

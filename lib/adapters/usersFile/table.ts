@@ -93,6 +93,8 @@ function jsonOf(text: string, path: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw damaged(path, (error as Error).message)
+    // The message of the parser can repeat what is in the file.
+    const [where = ''] = / at position \d+/u.exec((error as Error).message) ?? []
+    throw damaged(path, `it is not JSON${where}`)
   }
 }
