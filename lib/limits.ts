@@ -17,7 +17,10 @@ export const defaultLimits = {
   chunkBytes: MiB,
   /** Most bytes of one upload that may be unacknowledged. */
   windowBytes: 8 * MiB,
-  /** Chunks of all links that wait to be written, but for one of each link; the chunk that is granted shrinks as instances fill. */
+  /**
+   * Chunks of all links that wait to be written, but for one of each link; the chunk that is granted shrinks as instances fill.
+   * Frames that have begun and are not complete have as much again.
+   */
   chunkMemoryBytes: 16 * MiB,
   /** A checkpoint is due after so many bytes … */
   checkpointBytes: 8 * MiB,
@@ -197,6 +200,8 @@ export const fixed = {
   reprieve: 1 / 8,
   /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
   leastFrameBytesPerSecond: 4 * KiB,
+  /** … and within this time where begun frames take more memory than chunks may. A client's chunk is a second of its link. */
+  contendedFrameMs: 5_000,
   /** Maximum size of a file. Above it JavaScript has no exact integers. */
   mostFileBytes: Number.MAX_SAFE_INTEGER,
   /** File and user names. */

@@ -174,7 +174,7 @@ export class ByteSocket implements Socket {
       if (!frame) break
       this.#to?.frame(frame)
     }
-    if (this.#phase === 'open' && !this.#reader.between) this.#to?.begun(this.#reader.announced)
+    if (this.#phase === 'open' && !this.#reader.between) this.#to?.begun(this.#reader.announced, this.#reader.held)
   }
 
   #next(frames: Iterator<Frame, void>): Frame | undefined {
@@ -202,6 +202,7 @@ export class ByteSocket implements Socket {
    */
   #leave(): void {
     this.#phase = 'closing'
+    this.#reader.clear()
     this.#handBlock()
     this.#stream.end()
     this.#stream.resume()

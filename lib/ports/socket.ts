@@ -63,9 +63,9 @@ export interface SocketEvents {
   frame(frame: Frame): void
   /**
    * Bytes arrived that end within a frame: `payloadBytes` is the length it announces, 0 while its header
-   * is not complete.
+   * is not complete. `heldBytes` is the memory that it takes so far; absent, it is not known.
    */
-  begun(payloadBytes: number): void
+  begun(payloadBytes: number, heldBytes?: number): void
   /** The peer's bytes are not frames (OspError `malformed`). Nothing more is read; the owner closes. */
   fault(why: OspError): void
   /** After `send` has returned false: there is room again. */

@@ -23,6 +23,7 @@ export class Peer {
   readonly #events: PeerEvents
   readonly #unsentBytes: number
   readonly #arrived: PeerOptions['arrived']
+  readonly #begunFrame: PeerOptions['begun']
   readonly #waiting = new Set<Waiting>()
   #writable = true
   readonly #alarm: Alarm
@@ -36,12 +37,13 @@ export class Peer {
     this.#events = events
     this.#unsentBytes = options.unsentBytes
     this.#arrived = options.arrived
+    this.#begunFrame = options.begun
     const fraction = () => platform.random.fraction('request jitter')
     this.#link = new Link({ ...options, reliable: socket.reliable, fraction }, platform.clock.now())
     this.#alarm = new Alarm(platform.clock, () => this.#guarded(() => this.#advance()))
     socket.start({
       frame: (frame) => this.#guarded(() => this.#receive(frame)),
-      begun: (payloadBytes) => this.#guarded(() => this.#link.keepAlive.begun(payloadBytes, this.#now())),
+      begun: (payloadBytes, heldBytes = 0) => this.#guarded(() => this.#begun(payloadBytes, heldBytes)),
       fault: (why) => void this.close(why),
       drained: () => this.#guarded(() => this.#drained()),
       closed: (why) => this.#end(why ?? new OspError('link-lost', 'the other side closed the link')),
@@ -153,6 +155,11 @@ export class Peer {
   reset(why: OspError): void {
     this.#end(why)
     this.socket.destroy()
+  }
+
+  #begun(payloadBytes: number, heldBytes: number): void {
+    this.#link.keepAlive.begun(payloadBytes, this.#now())
+    this.#begunFrame?.(heldBytes)
   }
 
   #receive(frame: Frame): void {

@@ -22,6 +22,8 @@ export interface PeerOptions extends Pick<LinkOptions, 'side' | 'first' | 'keepA
   readonly unsentBytes: number
   /** Hears of each whole frame that arrives, with its length, before it is looked at. */
   readonly arrived?: (bytes: number) => void
+  /** Hears how many bytes of memory a begun frame takes, whenever more of it has arrived. */
+  readonly begun?: (heldBytes: number) => void
 }
 
 /** A REQ that was sent: its seq at once, its reply later. */

@@ -1,11 +1,12 @@
 import type { Peer } from '../runtime/peer.ts'
 
-/** Whether a link is read: not while too much of what it has asked waits to be done, nor while its user is slowed. */
+/** Whether a link is read: not while too much of what it has asked waits to be done, nor while its user is slowed or its begun frame waits. */
 export class Reading {
   readonly #peer: Pick<Peer, 'pause' | 'resume'>
   readonly #mostWaiting: () => number
   #waitingBytes = 0
   #slowed = false
+  #frameWaits = false
   #paused = false
 
   constructor(peer: Pick<Peer, 'pause' | 'resume'>, mostWaiting: () => number) {
@@ -24,8 +25,14 @@ export class Reading {
     this.#decide()
   }
 
+  /** Whether its begun frame waits for memory. */
+  pauseFrame(yes: boolean): void {
+    this.#frameWaits = yes
+    this.#decide()
+  }
+
   #decide(): void {
-    const pause = this.#slowed || this.#waitingBytes > this.#mostWaiting()
+    const pause = this.#slowed || this.#frameWaits || this.#waitingBytes > this.#mostWaiting()
     if (pause === this.#paused) return
     this.#paused = pause
     if (pause) this.#peer.pause()

@@ -15,6 +15,7 @@ import type { App as AppName } from '../wire/protocol.ts'
 import { Admission } from './admission.ts'
 import { Age } from './age.ts'
 import type { App } from './app.ts'
+import { BegunFrames } from './begunFrames.ts'
 import { DiskSpace } from './diskSpace.ts'
 import { FileApp } from './fileApp.ts'
 import type { TellHeld } from './held.ts'
@@ -181,6 +182,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       bootId: platform.random.bytes(16, 'boot id'),
       log,
       admission: this.#admission,
+      begunFrames: new BegunFrames(limits, platform.clock),
       paces: new UserPaces(limits, platform.clock, log),
       listVersion: () => this.#msgApp.roster.toldVersion,
       replaces: (session) => this.#replaces(session),
@@ -266,6 +268,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     this.#watching?.[Symbol.dispose]()
     await this.#listener?.close()
     this.#admission.close()
+    this.#host.begunFrames.stop()
     const ended = [...this.#sessions].map((session) =>
       session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
     )

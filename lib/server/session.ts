@@ -63,7 +63,12 @@ export class Session implements Caller, Connection {
         keepAliveMs,
         unsentBytes,
         listVersion: () => host.listVersion(),
-        arrived: (bytes) => this.#pace?.took(bytes, this.#reading),
+        arrived: (bytes) => {
+          host.begunFrames.holds(this, 0)
+          this.#pace?.took(bytes, this.#reading)
+        },
+        // Before HELLO_ACK a frame is short.
+        begun: (bytes) => this.open && host.begunFrames.holds(this, bytes),
       },
       {
         request: (request) => this.#request(request),
@@ -134,6 +139,10 @@ export class Session implements Caller, Connection {
 
   close(why: OspError): Promise<void> {
     return this.#peer.close(why)
+  }
+
+  pauseFrame(yes: boolean): void {
+    this.#reading.pauseFrame(yes)
   }
 
   reset(why: OspError): void {
@@ -269,6 +278,7 @@ export class Session implements Caller, Connection {
     const greeted = this.#state === 'open'
     this.#state = 'closed'
     this.#greeting[Symbol.dispose]()
+    this.#host.begunFrames.holds(this, 0)
     if (greeted) {
       this.#idleness?.stop()
       this.#host.paces.leave(this.#user, this.#reading)

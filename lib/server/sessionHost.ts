@@ -4,6 +4,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { App as AppName } from '../wire/protocol.ts'
 import type { Admission } from './admission.ts'
 import type { App } from './app.ts'
+import type { BegunFrames } from './begunFrames.ts'
 import type { ServerLog } from './logEvents.ts'
 import type { Session } from './session.ts'
 import type { UserPaces } from './userPaces.ts'
@@ -21,6 +22,7 @@ export interface SessionHost {
   readonly log: ServerLog
   readonly admission: Admission
   readonly paces: UserPaces
+  readonly begunFrames: BegunFrames
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number
   /**

@@ -70,6 +70,7 @@ export class FrameReader {
   readonly #view = new DataView(this.#header.buffer)
   #headerFilled = 0
   #payload: Uint8Array[] = []
+  #held = 0
   #missing = 0
   /** Where small pieces are gathered: the last part of the payload is the filled part of it, if it is not `none`. */
   #block = none
@@ -88,6 +89,18 @@ export class FrameReader {
   /** The length that the begun frame's payload announces; 0 while its header is not complete. */
   get announced(): number {
     return this.#headerFilled === headerBytes ? this.#view.getUint32(0) : 0
+  }
+
+  /** Bytes of memory that the begun frame's payload takes. */
+  get held(): number {
+    return this.#held
+  }
+
+  /** Forgets the begun frame. The reader is of no use after that. */
+  clear(): void {
+    this.#payload = []
+    this.#held = 0
+    this.#closeBlock()
   }
 
   /**
@@ -129,16 +142,23 @@ export class FrameReader {
 
   #pass(piece: Uint8Array): void {
     this.#payload.push(piece)
+    // All that arrived together stays in memory with it.
+    this.#held += Math.min(piece.buffer.byteLength, piece.length + blockBytes)
     this.#closeBlock()
   }
 
   /**
    * A peer that sends single bytes must not make us keep an object for each, and one that sends them between
-   * longer pieces no block for each: what fits into an open block goes there, however long it is.
+   * longer pieces no block for each: what fits into an open block goes there, however long it is. One that announces much
+   * and sends little must not make us keep much: a block is as long as what has arrived, from a small one on.
    */
   #gather(piece: Uint8Array): void {
     if (piece.length > this.#block.length - this.#filled) {
-      this.#block = new Uint8Array(Math.min(blockBytes, this.#missing))
+      const announced = this.#view.getUint32(0)
+      const arrived = announced - this.#missing
+      const most = announced < shortPayload ? shortPayload : Math.max(smallPiece, piece.length, arrived)
+      this.#block = new Uint8Array(Math.min(blockBytes, this.#missing, most))
+      this.#held += this.#block.length
       this.#filled = 0
       this.#payload.push(this.#block)
     }
@@ -160,6 +180,7 @@ export class FrameReader {
       throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
     }
     this.#payload = []
+    this.#held = 0
     this.#closeBlock()
     this.#headerFilled = 0
     return {

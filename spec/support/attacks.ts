@@ -129,6 +129,21 @@ function byLinks(
     })
 }
 
+/** A chunk of 1 MiB, all but its last byte, which is nobody's: it is never answered. */
+function begunChunk(): Buffer {
+  const chunk = bytesOf({ event: 'PostFileReq', progress: 0, content: [new Uint8Array(1024 * 1024)] }, 2, 1)
+  return chunk.subarray(0, chunk.length - 1)
+}
+
+/** Begins a chunk on each of 400 links, and does not complete it. */
+const begunChunks: Run = (target, signal) => {
+  const chunk = begunChunk()
+  return byLinks(knownUsers, 20, async ({ stream, gone }) => {
+    stream.write(chunk)
+    await gone
+  })(target, signal)
+}
+
 /** One kind of request from one link of a user, as fast as the server takes it. */
 const flooding = (make: Make, most?: number): Run =>
   byLinks(knownUsers.slice(0, 1), 1, (link, signal) => link.flood(make, signal, most))
@@ -159,6 +174,7 @@ export const attacks: readonly Attack[] = [
     server: 'users',
     run: byLinks(['user-0'], 2_000, (link) => link.gone),
   },
+  { name: '400 links that begin a chunk and do not complete it', server: 'users', run: begunChunks },
   { name: '400 links that say a byte a second', run: keepingOpen(400, byteBySecond) },
   { name: '20 links that announce 4 GiB, again and again', run: keepingOpen(20, announcing) },
   { name: 'a link that asks and never reads', run: neverReading },

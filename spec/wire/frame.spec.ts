@@ -93,7 +93,7 @@ spec('a frame reader', (it) => {
     const [frame] = read(cut(bytesOf(frameOf(counting(300_000))), [1]))
     assert.deepEqual(
       frame?.payload.map((part) => part.length),
-      [65_536, 65_536, 65_536, 65_536, 37_856],
+      [4_096, 4_096, 8_192, 16_384, 32_768, 65_536, 65_536, 65_536, 37_856],
     )
   })
 
@@ -111,6 +111,21 @@ spec('a frame reader', (it) => {
       const kept = [...blocks].reduce((total, block) => total + block.byteLength, 0)
       assert.ok(kept <= 2_000_000 + 65_536, `${kept} bytes are kept beside the stream for pieces of ${lengths}`)
       assert.ok((frame?.payload.length ?? 0) < 1_100)
+    }
+  })
+
+  it('takes no more memory for a begun payload than little over twice what has arrived, whatever it announces', () => {
+    const stream = bytesOf(frameOf(counting(200_000)))
+    for (const length of [7, 100, 5_000, 65_536]) {
+      const from = reader()
+      let arrived = -headerBytes
+      for (const piece of cut(stream.slice(0, 199_999), [length])) {
+        read([piece.slice()], from)
+        arrived += piece.length
+        assert.ok(from.held >= arrived && from.held <= Math.max(4_096, 2.1 * arrived) + headerBytes, `${from.held}`)
+      }
+      read([stream.slice(199_999)], from)
+      assert.equal(from.held, 0)
     }
   })
 
