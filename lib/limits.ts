@@ -45,6 +45,10 @@ export const defaultLimits = {
   /** Largest file that is taken, and most bytes of one user's files; the greatest number is no bound. */
   fileBytes: Number.MAX_SAFE_INTEGER,
   userBytes: Number.MAX_SAFE_INTEGER,
+  /** Bytes that each file and each folder counts for in `userBytes`, in addition to the bytes of the file. */
+  entryBytes: 4 * KiB,
+  /** Maximum number of files and folders of one user, unfinished uploads included. */
+  userFiles: 1_000_000,
   /** Links at once after HELLO. */
   links: 2_000,
   /** … of one user, over all addresses. */
@@ -207,6 +211,7 @@ export const fixed = {
   /** File and user names. */
   fileNameBytes: 1_024,
   namePartBytes: 255,
+  nameParts: 32,
   userNameBytes: 64,
   /** A field of a line in the log; longer ones are cut. */
   logFieldCharacters: 2_048,
@@ -231,6 +236,8 @@ export const fixed = {
   notes: 100_000,
   /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
   waitingUploads: 10_000,
+  /** Minimum time between two counts of a user's files; a count that takes long is repeated less often. */
+  recountMs: 300_000,
   /** Users whose stored bytes, or superseded sessions, are remembered; the longest known is forgotten for a new one. */
   rememberedUsers: 10_000,
 } as const

@@ -6,6 +6,7 @@ import { defaultLimits, fixed, KiB, type Limits, MiB } from './limits.ts'
 const ranges: { readonly [K in keyof Limits]?: readonly [least: number, most: number] } = {
   keepAliveMs: [fixed.leastKeepAliveMs, fixed.mostKeepAliveMs],
   chunkBytes: [1, 256 * MiB],
+  entryBytes: [0, 256 * MiB],
   windowBytes: [1, 0xffff_ffff],
   fileInstances: [1, 0xffff],
   uploadsPerLink: [1, 0xffff],

@@ -31,6 +31,13 @@ function faultOfPart(part: string): string | undefined {
 }
 
 function faultOfFileName(name: string): string | undefined {
+  const fault = faultOfStoredName(name)
+  if (fault) return fault
+  const parts = name.split('/').length
+  return parts > fixed.nameParts ? `it has ${parts} parts; a name has at most ${fixed.nameParts}` : undefined
+}
+
+function faultOfStoredName(name: string): string | undefined {
   if (name === '') return 'it is empty'
   if (utf8.encode(name).length > fixed.fileNameBytes) return `it is over ${fixed.fileNameBytes} bytes`
   for (const part of name.split('/')) {
@@ -62,6 +69,8 @@ const named = (fault: (name: string) => string | undefined) =>
 
 /** The name of a file on the server: parts joined by `/`, in NFC. */
 export const fileName = named(faultOfFileName)
+/** As `fileName`, with any number of parts: what an earlier version has stored stays readable. */
+export const storedFileName = named(faultOfStoredName)
 /** The name of a user: one part of at most 64 bytes. */
 export const userName = named(faultOfUserName)
 
@@ -82,6 +91,11 @@ export function userKey(name: string): string {
 /** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
 export function checkFileName(name: string): string {
   return check(fileName, name, 'file')
+}
+
+/** `name`, or an OspError `bad-name`, as `checkFileName` does; the name may have any number of parts. */
+export function checkStoredName(name: string): string {
+  return check(storedFileName, name, 'file')
 }
 
 /** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { checkFileName, checkUserName, fileName, userKey, userName } from '../lib/names.ts'
+import { checkFileName, checkStoredName, checkUserName, fileName, userKey, userName } from '../lib/names.ts'
 import { spec } from './support/spec.ts'
 
 const refused = { name: 'OspError', code: 'bad-name' }
@@ -18,9 +18,17 @@ spec('a file name', (it) => {
     fileNamesAre(true, ['a', 'a b.txt', 'fotos/2024/ä.jpg', '…', '.hidden', 'a/...b', '😀']))
 
   it('has at most 1024 bytes, and 1 to 255 in each part', () => {
-    const long = 'abc/'.repeat(255)
+    const long = `${'a'.repeat(203)}/`.repeat(5)
     fileNamesAre(true, ['a'.repeat(255), 'ä'.repeat(127), `${long}abcd`])
     fileNamesAre(false, ['', 'a'.repeat(256), 'ä'.repeat(128), `${long}abcde`, `${long}abcä`])
+  })
+
+  it('has at most 32 parts; one that an earlier version has stored may have more', () => {
+    fileNamesAre(true, [`${'a/'.repeat(31)}a`])
+    const deep = `${'a/'.repeat(32)}a`
+    assert.throws(() => checkFileName(deep), { code: 'bad-name', message: /it has 33 parts; a name has at most 32/u })
+    assert.equal(checkStoredName(deep), deep)
+    assert.throws(() => checkStoredName('a//b'), refused)
   })
 
   it('has no empty part', () => fileNamesAre(false, ['/a', 'a/', 'a//b', '/']))

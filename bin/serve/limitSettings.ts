@@ -20,6 +20,10 @@ export const limitSettings = {
   }),
   'bytes-per-second': setting(size, '2G', { describe: 'bytes of one user that are read a second, 64k or more' }),
   'uploads-per-user': setting(count, '100', { describe: 'uploads at once of one user at most' }),
+  'user-files': setting(count, '1000000', { describe: "maximum number of one user's files and folders" }),
+  'entry-size': setting(size, '4k', {
+    describe: 'size that each file and folder counts for in --quota, in addition to its content',
+  }),
   'stalled-time': setting(duration, '1m', {
     describe: 'an upload that gets no further leaves its place after it to who waits with fewer',
   }),
@@ -50,6 +54,8 @@ export function limitsOfSettings(values: Values<typeof limitSettings>): Partial<
     framesPerSecond: values['frames-per-second'],
     bytesPerSecond: values['bytes-per-second'],
     uploadsPerUser: values['uploads-per-user'],
+    userFiles: values['user-files'],
+    entryBytes: values['entry-size'],
     stalledMs: values['stalled-time'],
     registrationsPerUser: values['registrations-per-user'],
     mailboxMessages: values['mailbox-messages'],

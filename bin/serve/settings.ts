@@ -34,7 +34,9 @@ export const serveSettings = {
   'uploads-per-link': setting(count, '5', { describe: 'uploads at once on one link at most' }),
   'max-recipients': setting(count, '16', { describe: 'recipients of one message at most' }),
   'max-file-size': optional(size, { describe: 'the largest file that is taken; any, where it is not set' }),
-  quota: optional(size, { describe: 'bytes of one user that are kept at most; any, where it is not set' }),
+  quota: optional(size, {
+    describe: "maximum size of one user's files, with --entry-size for each file and folder [no limit]",
+  }),
   reserve: optional(size, {
     describe: 'disk space that uploads leave free for messages [64M or 5 % of the disk, whichever is less]',
   }),

@@ -1,6 +1,6 @@
 import { OspError } from '../errors.ts'
 import { fixed, MiB } from '../limits.ts'
-import { checkFileName, checkUserName } from '../names.ts'
+import { checkStoredName, checkUserName } from '../names.ts'
 import { checkOptions, type Kind, kinds, optional } from '../options.ts'
 import type { Platform, Random } from '../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../ports/storage.ts'
@@ -91,11 +91,11 @@ class InMemory implements MemoryStorage {
   }
 
   read(user: string, storedName: string): Uint8Array | undefined {
-    return this.#files.read(checkUserName(user), checkFileName(storedName))
+    return this.#files.read(checkUserName(user), checkStoredName(storedName))
   }
 
   remove(user: string, storedName: string): void {
-    this.#files.drop(checkUserName(user), checkFileName(storedName))
+    this.#files.drop(checkUserName(user), checkStoredName(storedName))
   }
 
   crashed(unflushed?: Random): MemoryStorage {

@@ -76,6 +76,13 @@ export interface TransferRecord extends NewTransfer {
   readonly updatedAt: number
 }
 
+/** Totals of a user's records. */
+export interface UnfinishedTotals {
+  readonly uploads: number
+  /** Sum of the offsets of the last checkpoints. */
+  readonly bytes: number
+}
+
 /** The right to write an upload's bytes and record, until somebody claims it anew. */
 export interface Claim {
   readonly user: string
@@ -138,6 +145,16 @@ export interface TransferStore {
   /** Returns all present records, or those of one user, in no particular order. */
   records(user?: string): AsyncIterable<TransferRecord>
   /**
+   * Returns one record, at a cost that does not grow with the number of records. Where a storage lacks this method, the
+   * server searches `records(user)`.
+   */
+  record?(user: string, name: string): Promise<TransferRecord | undefined>
+  /**
+   * Returns the totals of a user's records, at a cost that does not grow with their number: the server asks at each START
+   * where there is a quota. Where a storage lacks this method, the server adds up `records(user)`.
+   */
+  unfinished?(user: string): Promise<UnfinishedTotals>
+  /**
    * Returns the stored file of this upload while there is a note of it and the file is unchanged: with the same size
    * and modification time, or with the same size and digest.
    */
@@ -164,6 +181,15 @@ export interface Space {
   readonly blockBytes: number
 }
 
+/** Totals of the published files of a user. */
+export interface Usage {
+  /** Bytes of the files. */
+  readonly bytes: number
+  readonly files: number
+  /** Folders below the user's folder; 0 in a store without folders. */
+  readonly folders: number
+}
+
 /** The bytes of uploads, and the published files. */
 export interface FileStore {
   /** The partial file of a claimed upload, made if it is not there. */
@@ -179,6 +205,13 @@ export interface FileStore {
   stored(user: string, name: string): Promise<boolean>
   /** Bytes of all published files of a user, or of the one of this name; 0 where there is none. */
   used(user: string, name?: string): Promise<number>
+  /**
+   * Returns the totals of a user's published files, at a cost that does not grow with their number: the server asks at each
+   * START. The first call, and one with `recount`, may count them all, in steps that do not hold up other work; the totals
+   * then follow each `publish`. Files that other programs add or remove change the totals at the next recount. Where a
+   * storage lacks this method, the server calls `used(user)`, and counts no files and no folders.
+   */
+  usage?(user: string, recount?: boolean): Promise<Usage>
   /** Measures the file system of partial and published files. */
   space(): Promise<Space>
   /** Returns the disk space of a partial file; 0 if there is none. */

@@ -224,9 +224,8 @@ export class FileApp implements App {
   async #verify(by: Caller, upload: Upload, digest: Uint8Array): Promise<Message> {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
     try {
-      const file = await upload.transfer?.finish(digest, by)
+      const file = await upload.transfer?.finish(digest, by, () => this.#quota.published(upload))
       if (!file) throw new OspError('instance-lost')
-      this.#quota.stored(upload)
       this.#uploads.free(upload, 'FileMd5Req', undefined, by)
       await this.#uploads.close(upload)
       this.#options.stored(file)

@@ -1,5 +1,5 @@
 import { OspError } from '../errors.ts'
-import { checkFileName } from '../names.ts'
+import { checkFileName, checkStoredName } from '../names.ts'
 import type { DigestName } from '../ports/platform.ts'
 import type { Claimed, NewTransfer, StoredFile } from '../ports/storage.ts'
 import type { Message } from '../wire/message.ts'
@@ -9,6 +9,7 @@ import type { DiskSpace } from './diskSpace.ts'
 import { rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { linkOf } from './serverLog.ts'
+import { recordOf } from './totals.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
@@ -48,7 +49,8 @@ export class FileDaemon {
 
   /** CANCEL: removes what is unfinished; never a published file. */
   async cancel(caller: Caller, fileName: string): Promise<Message> {
-    const name = checkFileName(fileName)
+    // Of an upload that an earlier version has begun, also a name with more parts than are allowed now.
+    const name = checkStoredName(fileName)
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
@@ -57,6 +59,7 @@ export class FileDaemon {
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { files } = this.#options.storage
+      checkOpen(caller)
       const removed = await this.#remove(user, name, caller)
       await files.remove(user, name)
       if (removed) {
@@ -118,6 +121,7 @@ export class FileDaemon {
     const instance = await this.#assign(upload, caller, event)
     try {
       await this.#quota.admit(upload, want)
+      checkOpen(caller)
       await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
       this.#uploads.free(upload, 'refused', undefined, caller)
@@ -171,24 +175,23 @@ export class FileDaemon {
     const { storage, onConflict, age } = this.#options
     const { transfers, files } = storage
     if (await transfers.expire(user, name, Number.POSITIVE_INFINITY)) return true
-    for await (const record of transfers.records(user)) {
-      if (record.name !== name) continue
-      const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
-      const claimed = await transfers.claim(record, record.owner, how)
-      if ('completed' in claimed) return false
-      const partial = await files.open(claimed.claim)
-      const { length } = partial
-      await partial[Symbol.asyncDispose]()
-      if (length > 0) return transfers.remove(user, name)
-      try {
-        await this.#completed(claimed, by)
-      } catch (error) {
-        // Neither its partial file nor its file was there, so rolling it forward has removed the record.
-        if (OspError.from(error).code === 'digest-mismatch') return true
-        throw error
-      }
+    const record = await recordOf(storage, user, name)
+    if (!record) return false
+    const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
+    const claimed = await transfers.claim(record, record.owner, how)
+    if ('completed' in claimed) return false
+    const partial = await files.open(claimed.claim)
+    const { length } = partial
+    await partial[Symbol.asyncDispose]()
+    if (length > 0) return transfers.remove(user, name)
+    try {
+      await this.#completed(claimed, by)
+      return false
+    } catch (error) {
+      // Neither its partial file nor its file was there, so rolling it forward has removed the record.
+      if (OspError.from(error).code === 'digest-mismatch') return true
+      throw error
     }
-    return false
   }
 
   /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
@@ -196,7 +199,6 @@ export class FileDaemon {
     if ('completed' in claimed) return claimed.completed
     if (!claimed.record.verified) return undefined
     const file = await rollForward(this.#options, claimed.claim, claimed.record.verified, by)
-    this.#quota.forget(file.user)
     this.#options.stored(file)
     return file
   }

@@ -5,6 +5,7 @@ import type { Storage, TransferRecord } from '../ports/storage.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import type { Age } from './age.ts'
 import type { ServerLog } from './logEvents.ts'
+import { durableOf } from './totals.ts'
 import type { Uploads } from './uploads.ts'
 
 /** How often old uploads are looked for, unless they grow old sooner. */
@@ -99,7 +100,7 @@ export class OldUploads {
     const removed = await storage.transfers.expire(user, name, this.#before())
     if (!removed) return
     await storage.files.remove(user, name)
-    log({ level: 'warn', event: 'upload-expired', user, name, bytes: removed.checkpoints.at(-1)?.offset ?? 0 })
+    log({ level: 'warn', event: 'upload-expired', user, name, bytes: durableOf(removed) })
   }
 
   async #sweep(): Promise<void> {

@@ -1,5 +1,5 @@
 import { type ErrorCode, OspError } from '../errors.ts'
-import { fileName } from '../names.ts'
+import { storedFileName } from '../names.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../ports/storage.ts'
 import { digestOf } from '../runtime/digestOf.ts'
@@ -31,6 +31,8 @@ export interface Verified {
   readonly begun: boolean
   /** Whose request that is, if it is anybody's. */
   readonly by?: Caller | undefined
+  /** The file counts among the published ones of its user from here on. */
+  readonly published?: () => void
 }
 
 export interface RollOptions extends PublishOptions {
@@ -44,7 +46,7 @@ export interface RollOptions extends PublishOptions {
  */
 export async function publish(
   { storage, onConflict, noteMs, log }: PublishOptions,
-  { claim, partial, file, begun, by }: Verified,
+  { claim, partial, file, begun, by, published }: Verified,
 ): Promise<StoredFile> {
   for (const storedName of candidates(file, onConflict, begun)) {
     const again = begun && storedName === file.storedName
@@ -54,6 +56,7 @@ export async function publish(
     if (replaced && onConflict !== 'replace') continue
     if (!again) await storage.transfers.verified(claim, candidate)
     if (!(await take(partial, storedName, onConflict))) continue
+    published?.()
     await storage.transfers.complete(claim, noteMs)
     log(storedLine(candidate, by))
     return candidate
@@ -135,7 +138,7 @@ function* candidates(file: StoredFile, onConflict: OnConflict, begun: boolean): 
   const stemEnd = dot > slash ? dot : file.name.length
   for (let number = 1; number <= mostNames; number++) {
     const name = `${file.name.slice(0, stemEnd)} (${number})${file.name.slice(stemEnd)}`
-    if (!fileName.safeParse(name).success) return
+    if (!storedFileName.safeParse(name).success) return
     yield name
   }
 }

@@ -131,9 +131,10 @@ export class Transfer {
   /**
    * Verifies the whole file against `digest` and publishes it. Rejects with OspError `wrong-offset` if bytes are
    * missing (nothing has changed, but the progress may have fallen where damage was found), or `digest-mismatch` (the
-   * progress is cleared); both carry the progress. `by` is whose request that is.
+   * progress is cleared); both carry the progress. `by` is whose request that is; `published` is called as soon as the file
+   * counts among the published ones.
    */
-  async finish(digest: Uint8Array, by: Caller): Promise<StoredFile> {
+  async finish(digest: Uint8Array, by: Caller, published: () => void): Promise<StoredFile> {
     this.#check()
     using _ = await this.#checkpointer.hold()
     const { user, name, size, algorithm } = this.#record
@@ -148,7 +149,7 @@ export class Transfer {
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
-    return publish(this.#options, { claim: this.#claim, partial: this.#partial, file, begun: false, by })
+    return publish(this.#options, { claim: this.#claim, partial: this.#partial, file, begun: false, by, published })
   }
 
   /** Lets go of it; the record stays at its last checkpoint. */

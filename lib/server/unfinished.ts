@@ -2,6 +2,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { Storage, TransferRecord } from '../ports/storage.ts'
 import { Age } from './age.ts'
 import type { OldUploadsOptions } from './oldUploads.ts'
+import { durableOf, recordOf } from './totals.ts'
 import type { Uploads } from './uploads.ts'
 
 /** An upload that is not stored yet. */
@@ -100,11 +101,6 @@ async function removeFrom({ transfers, files }: Storage, user: string, name: str
   return removed !== undefined
 }
 
-async function recordOf({ transfers }: Storage, user: string, name: string): Promise<TransferRecord | undefined> {
-  for await (const record of transfers.records(user)) if (record.name === name) return record
-  return undefined
-}
-
 async function ageOf(storage: Storage, { clock }: Platform): Promise<number> {
   const age = new Age(clock, storage.mailboxes)
   await age.open()
@@ -112,5 +108,3 @@ async function ageOf(storage: Storage, { clock }: Platform): Promise<number> {
 }
 
 const isIdle = ({ updatedAt }: TransferRecord, now: number, idleMs: number) => now - updatedAt >= idleMs
-
-const durableOf = ({ checkpoints }: TransferRecord) => checkpoints.at(-1)?.offset ?? 0

@@ -47,8 +47,10 @@ export class Upload {
   completed: StoredFile | undefined
   /** Largest chunk that was granted to its holder, in bytes; 0 before. */
   chunkBytes = 0
-  /** By how many bytes the files of its user grow once it is stored, where these are bounded; counts while it has an instance. */
+  /** What it adds to the quota of its user once it is published; counts while it has an instance. */
   growth = 0
+  /** Files and folders that it adds, at most. */
+  entries = 0
   /** Disk space reserved for it when it got its instance. */
   neededBytes = 0
   /** When it got its instance, or last got further since. */

@@ -124,6 +124,7 @@ export class Uploads {
     upload.instance = instance
     upload.chunkBytes = 0
     upload.growth = 0
+    upload.entries = 0
     upload.neededBytes = 0
     upload.movedAtMs = now
     return instance

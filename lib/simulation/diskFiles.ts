@@ -1,7 +1,7 @@
 import type { Book } from '../adapters/records/book.ts'
 import { ancestorsOf, recordKey, subjectOf } from '../adapters/records/keys.ts'
 import type { StoredNames } from '../adapters/records/storedNames.ts'
-import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile } from '../ports/storage.ts'
+import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile, Usage } from '../ports/storage.ts'
 import { digestOf } from '../runtime/digestOf.ts'
 import { hex } from '../runtime/hex.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
@@ -51,6 +51,10 @@ export class DiskFiles implements FileStore, StoredNames {
         0,
       )
     })
+  }
+
+  async usage(user: string): Promise<Usage> {
+    return { bytes: await this.used(user), files: this.#disk.published.get(user)?.size ?? 0, folders: 0 }
   }
 
   async space(): Promise<Space> {

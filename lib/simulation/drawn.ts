@@ -55,7 +55,10 @@ export function drawLimits(
   troubles: Troubles,
 ): Partial<Limits> & { readonly chunkBytes: number } {
   const chunkBytes = random.pick([256, 1024, 2048], 'chunk')
-  const { fileBytes, userBytes, uploadAgeMs } = defaultLimits
+  const { fileBytes, uploadAgeMs } = defaultLimits
+  const userBytes = troubles.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], defaultLimits.userBytes)
+  const own = random.fork('narrow quotas')
+  const fewFiles = own.pick([defaultLimits.userFiles, 3, 12], 'files of a user')
   return {
     chunkBytes,
     windowBytes: chunkBytes * random.integer(1, 8, 'window'),
@@ -67,7 +70,10 @@ export function drawLimits(
     parkedUploads: random.integer(1, 4, 'parked uploads'),
     parkedMs: random.pick([10, 5_000], 'time to park'),
     fileBytes: troubles.lasts('a bound for files', [chunkBytes, 4 * chunkBytes], fileBytes),
-    userBytes: troubles.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], userBytes),
+    userBytes,
+    entryBytes: own.pick([0, 1, chunkBytes / 8], 'bytes of an entry'),
+    // Without a quota the number of files has no bound while they are counted for the first time.
+    userFiles: userBytes < defaultLimits.userBytes ? fewFiles : defaultLimits.userFiles,
     uploadAgeMs: troubles.lasts('a short age of uploads', [1_000, 20_000], uploadAgeMs),
     chunkMemoryBytes: random.pick([4 * chunkBytes, 16 * chunkBytes, 16 * MiB], 'memory for chunks'),
     retryAfterMs: random.pick([1, 20, 1_000], 'time until a refused upload is tried again'),

@@ -22,7 +22,7 @@ export class Invariants {
   readonly #world: World
   readonly #limits: Limits
   #publications = 0
-  readonly #storedBytes = new Map<string, number>()
+  readonly #stored = new Map<string, { readonly bytes: number; readonly files: number }>()
   readonly #publishedVersions = new Set<Version>()
   /** The first bytes under each name, by path. */
   readonly #firstPublished = new Map<string, Uint8Array>()
@@ -140,16 +140,21 @@ export class Invariants {
       this.#world.fail(`the sender of ${file.path} was told ${replaced ? '' : 'not '}to have replaced another file`)
   }
 
-  /** No file is larger than any may be, and the bytes of a user do not grow beyond their quota while there is one. */
+  /** No file is larger than any may be, and what a user keeps does not grow beyond the quota while there is one. */
   quota(user: string, lengths: readonly number[]): void {
     for (const length of lengths) {
       if (length > this.#limits.fileBytes) this.#world.fail(`${user} has stored a file of ${length} bytes`)
     }
-    const bytes = lengths.reduce((sum, length) => sum + length, 0)
-    const before = this.#storedBytes.get(user) ?? 0
-    this.#storedBytes.set(user, bytes)
-    if (!this.#world.healed && bytes > before && bytes > this.#limits.userBytes)
+    const { userBytes, userFiles, entryBytes } = this.#limits
+    const files = lengths.length
+    const bytes = lengths.reduce((sum, length) => sum + length + entryBytes, 0)
+    const before = this.#stored.get(user) ?? { bytes: 0, files: 0 }
+    this.#stored.set(user, { bytes, files })
+    if (this.#world.healed) return
+    if (bytes > before.bytes && bytes > userBytes)
       this.#world.fail(`${user} has stored ${bytes} bytes, more than the quota`)
+    if (files > before.files && files > userFiles)
+      this.#world.fail(`${user} has stored ${files} files, more than the quota`)
   }
 
   /** Each upload has one instance, and there are no more of them than is allowed. */

@@ -170,7 +170,7 @@ export class ServerActor {
     this.#process?.thaw()
     const hasQuota = (this.#limits.userBytes ?? defaultLimits.userBytes) < defaultLimits.userBytes
     if (this.#stopping || this.#failing || hasQuota || this.#world.disk.troubles.any) this.kill(false)
-    this.#limits = { ...this.#limits, userBytes: defaultLimits.userBytes }
+    this.#limits = { ...this.#limits, userBytes: defaultLimits.userBytes, userFiles: defaultLimits.userFiles }
     this.start()
   }
 

@@ -76,7 +76,7 @@ spec('ospd serve', (it) => {
 
   it('takes no file that is larger than it was told, and says how large one may be', async () => {
     await using at = await place()
-    await using running = await daemon(join(at.path, 'data'), ['--max-file-size', '1k', '--quota', '1500'])
+    await using running = await daemon(join(at.path, 'data'), ['--max-file-size', '1k', '--quota', '6k'])
     await at.write('a', 'x'.repeat(1_024))
     await at.write('b', 'x'.repeat(1_025))
     const send = (name: string) =>

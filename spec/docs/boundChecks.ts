@@ -32,6 +32,8 @@ export const boundChecks: {
   uploadAgeMs: {},
   fileBytes: { files: ['lib/simulation/invariants.ts'] },
   userBytes: { files: ['lib/simulation/invariants.ts'] },
+  entryBytes: {},
+  userFiles: { files: ['lib/simulation/invariants.ts'] },
   links: { rows: ['links'] },
   linksPerUser: { files: ['spec/server/connectionCounts.spec.ts'] },
   linksPerAddress: { files: ['spec/server/connectionCounts.spec.ts'] },
@@ -130,6 +132,7 @@ export const boundChecks: {
   mostFileBytes: { files: ['spec/hostile/sources.spec.ts'] },
   fileNameBytes: {},
   namePartBytes: {},
+  nameParts: {},
   userNameBytes: {},
   logFieldCharacters: {},
   supersededSessions: { files: ['lib/simulation/bounds.ts', 'spec/server/superseded.spec.ts'] },
@@ -145,5 +148,6 @@ export const boundChecks: {
   unfinishedPerUser: { files: ['spec/adapters/records/transfers.spec.ts'] },
   unfinishedUploads: { files: ['spec/adapters/records/transfers.spec.ts'] },
   notes: { files: ['spec/adapters/records/uploadLog.spec.ts'] },
+  recountMs: {},
   rememberedUsers: { files: ['spec/server/superseded.spec.ts'] },
 }

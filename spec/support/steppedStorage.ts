@@ -14,6 +14,7 @@ export type Step =
   | 'flush'
   | 'truncate'
   | 'publish'
+  | 'count files'
   | 'close'
   | 'append message'
   | 'read messages'
@@ -42,6 +43,8 @@ export function stepped(storage: Storage, around: Around): Storage {
       forget: transfers.forget.bind(transfers),
       completed: transfers.completed.bind(transfers),
       records: transfers.records.bind(transfers),
+      ...(transfers.record && { record: transfers.record.bind(transfers) }),
+      ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),
       reported: step('reported', transfers.reported.bind(transfers)),
       unreported: transfers.unreported.bind(transfers),
       damages: transfers.damages.bind(transfers),
@@ -52,6 +55,7 @@ export function stepped(storage: Storage, around: Around): Storage {
       sweep: files.sweep.bind(files),
       stored: files.stored.bind(files),
       used: files.used.bind(files),
+      ...(files.usage && { usage: step('count files', files.usage.bind(files)) }),
       space: files.space.bind(files),
       heldBytes: files.heldBytes.bind(files),
     },

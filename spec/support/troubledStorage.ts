@@ -21,8 +21,13 @@ export class TroubledStorage implements Storage {
   readonly takenNames = new Set<string>()
   /** Changes what is read of partial files. */
   damage: (read: Uint8Array, offset: number) => void = () => {}
-  /** Bytes of files that somebody else has put into every user's folder. */
+  /** Bytes of files that another program has put into every user's folder; a count of the files finds them. */
   besides = 0
+  #found = 0
+  /** How often files were counted again, and records were listed. */
+  recounts = 0
+  listings = 0
+  readonly #counted = new Set<string>()
   /** Bytes of the disk that something else has taken. */
   taken = 0
   /** How many partial files are open. */
@@ -33,7 +38,13 @@ export class TroubledStorage implements Storage {
   constructor(storage: Storage) {
     this.#storage = stepped(storage, (step, run) => this.#step(step, run))
     const { transfers, files, mailboxes } = this.#storage
-    this.transfers = transfers
+    this.transfers = {
+      ...transfers,
+      records: (user) => {
+        this.listings++
+        return transfers.records(user)
+      },
+    }
     this.mailboxes = mailboxes
     this.files = {
       open: async (claim) => this.#troubled(await files.open(claim)),
@@ -41,6 +52,15 @@ export class TroubledStorage implements Storage {
       sweep: files.sweep,
       stored: async (user, name) => this.takenNames.has(name) || files.stored(user, name),
       used: (user, name) => files.used(user, name).then((bytes) => bytes + (name === undefined ? this.besides : 0)),
+      ...(files.usage && {
+        usage: async (user, recount) => {
+          if (recount) this.recounts++
+          if (recount || !this.#counted.has(user)) this.#found = this.besides
+          this.#counted.add(user)
+          const usage = await files.usage?.(user, recount)
+          return { files: 0, folders: 0, ...usage, bytes: (usage?.bytes ?? 0) + this.#found }
+        },
+      }),
       space: async () => {
         const space = await files.space()
         return { ...space, free: space.free - this.taken }
@@ -55,6 +75,13 @@ export class TroubledStorage implements Storage {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#storage[Symbol.asyncDispose]()
+  }
+
+  /** From now on it has no totals, and looks no record up. */
+  forgetTotals(): void {
+    const { record: _, unfinished: __, ...transfers } = this.transfers
+    const { usage: ___, ...files } = this.files
+    Object.assign(this, { transfers, files })
   }
 
   /** The next time that this step is begun it waits: before it is done, or after. */

@@ -2,8 +2,18 @@ import { type BigIntStats, constants } from 'node:fs'
 import { lstat, open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { checkUserName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
-import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile } from '../../ports/storage.ts'
+import type {
+  Claim,
+  FileStore,
+  NewTransfer,
+  Orphan,
+  PartialFile,
+  Space,
+  StoredFile,
+  Usage,
+} from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
@@ -96,9 +106,14 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async used(user: string, name?: string): Promise<number> {
     this.#book.checkOpen()
-    if (name === undefined) return this.#tree.bytesBelow(this.#layout.folderOf(user))
+    if (name === undefined) return (await this.usage(user)).bytes
     const stats = await this.#tree.file(this.#layout.partsOf(user, name))
     return Number(stats?.size ?? 0)
+  }
+
+  async usage(user: string, recount = false): Promise<Usage> {
+    this.#book.checkOpen()
+    return this.#tree.usages.of(checkUserName(user), recount)
   }
 
   async space(): Promise<Space> {

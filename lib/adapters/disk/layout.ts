@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
-import { checkFileName, checkUserName } from '../../names.ts'
+import { checkStoredName, checkUserName } from '../../names.ts'
 
 /** Where things are in a data directory. Paths of names are made of checked names only. */
 export class Layout {
@@ -52,7 +52,7 @@ export class Layout {
 
   /** The name of an upload's partial file: a hash, since a long name with its user's might not fit. */
   partialName(user: string, name: string): string {
-    const subject = `${checkUserName(user)}/${checkFileName(name)}`
+    const subject = `${checkUserName(user)}/${checkStoredName(name)}`
     return `${createHash('sha256').update(subject).digest('hex').slice(0, 32)}.part`
   }
 
@@ -60,13 +60,8 @@ export class Layout {
     return join(this.partial, this.partialName(user, name))
   }
 
-  /** The parts of the path of a user's folder below `files`. */
-  folderOf(user: string): readonly string[] {
-    return [checkUserName(user)]
-  }
-
   /** The parts of a published file's path below `files`. */
   partsOf(user: string, storedName: string): readonly string[] {
-    return [...this.folderOf(user), ...checkFileName(storedName).split('/')]
+    return [checkUserName(user), ...checkStoredName(storedName).split('/')]
   }
 }

@@ -1,5 +1,6 @@
 import { link, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import type { Usage } from '../../ports/storage.ts'
 import { lostFile } from '../records/storedNames.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { conflictError, look, type Tree } from './tree.ts'
@@ -19,6 +20,26 @@ export async function publish(
   replace: boolean,
   isIntact: () => Promise<boolean>,
 ): Promise<boolean> {
+  const change = { bytes: 0, files: 0, folders: 0 }
+  try {
+    return await put(tree, partial, parts, replace, isIntact, change)
+  } finally {
+    // Also if it fails later: what is in its place counts.
+    tree.usages.change(parts[0] ?? '', change)
+  }
+}
+
+/** What publishing adds to the totals of the user. */
+type Change = { -readonly [K in keyof Usage]: Usage[K] }
+
+async function put(
+  tree: Tree,
+  partial: string,
+  parts: readonly string[],
+  replace: boolean,
+  isIntact: () => Promise<boolean>,
+  change: Change,
+): Promise<boolean> {
   const place = await tree.find(parts)
   if (place.conflict !== undefined) throw conflictError(place.conflict)
   const target = tree.pathOf(parts)
@@ -36,30 +57,37 @@ export async function publish(
     await attempt(`removing ${partial}`, () => unlink(partial))
   } else {
     if (there && !replace) return false
-    await tree.makeRoom(parts, place)
-    if (!(await attempt(`publishing ${target}`, () => (replace ? move(partial, target) : add(partial, target))))) {
-      return false
+    await tree.makeRoom(parts, place, (folders) => {
+      change.folders += folders
+    })
+    const moved = () => {
+      change.bytes += Number(bytes.size - (there?.size ?? 0n))
+      change.files += there ? 0 : 1
     }
+    const moving = () => (replace ? move(partial, target, moved) : add(partial, target, moved))
+    if (!(await attempt(`publishing ${target}`, moving))) return false
   }
   await tree.flushes.flush(dirname(target))
   return true
 }
 
-async function move(partial: string, target: string): Promise<boolean> {
+async function move(partial: string, target: string, moved: () => void): Promise<boolean> {
   await rename(partial, target)
+  moved()
   return true
 }
 
-/** Unlike renaming, linking never replaces a file that has come there since we looked. */
-async function add(partial: string, target: string): Promise<boolean> {
+/** Unlike renaming, linking never replaces a file that has come there since we looked: then it resolves with false. */
+async function add(partial: string, target: string, moved: () => void): Promise<boolean> {
   try {
     await link(partial, target)
   } catch (error) {
     const errno = errnoOf(error) ?? ''
     if (errno === 'EEXIST') return false
     if (!withoutLinks.has(errno)) throw error
-    return (await look(target)) ? false : move(partial, target)
+    return (await look(target)) ? false : move(partial, target, moved)
   }
+  moved()
   await unlink(partial)
   return true
 }

@@ -1,16 +1,21 @@
-import type { BigIntStats } from 'node:fs'
-import { lstat, readdir, rmdir } from 'node:fs/promises'
+import type { BigIntStats, Dirent } from 'node:fs'
+import { lstat, opendir, rmdir } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
+import type { Usage } from '../../ports/storage.ts'
 import { makeDirectory } from './directories.ts'
 import type { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt, unless } from './faults.ts'
+import { Usages } from './usages.ts'
 
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
 const remembered = 4_096
 
-/** Files whose sizes are asked for at once. */
-const lookedAtOnce = 64
+/** Entries of a directory that are read at once, and files whose sizes are asked for at once. */
+const lookedAtOnce = 16
+
+/** Directories in an empty directory that are looked at before it counts as one with files. */
+const mostHollow = 64
 
 /** What lies at the place of a file, and on the way there. */
 export interface Place {
@@ -28,6 +33,7 @@ export interface Place {
  */
 export class Tree {
   readonly flushes: DirectoryFlushes
+  readonly usages = new Usages((user) => this.#count(user))
   readonly #root: string
   readonly #durable = new Set<string>()
   foldsCase = false
@@ -48,24 +54,6 @@ export class Tree {
     return found?.isFile() ? found : undefined
   }
 
-  /** Bytes of the regular files in a directory and below it; 0 if it is not there. */
-  async bytesBelow(parts: readonly string[]): Promise<number> {
-    const path = this.pathOf(parts)
-    const doing = `reading the directory ${path}`
-    const entries = await unless(['ENOENT', 'ENOTDIR'], doing, () => readdir(path, { withFileTypes: true }))
-    let bytes = 0
-    for (let from = 0; entries && from < entries.length; from += lookedAtOnce) {
-      const sizes = entries.slice(from, from + lookedAtOnce).map(async (entry) => {
-        if (entry.isDirectory()) return 0
-        const stats = await look(join(path, entry.name))
-        return stats?.isFile() ? Number(stats.size) : 0
-      })
-      for (const size of await Promise.all(sizes)) bytes += size
-    }
-    for (const entry of entries ?? []) if (entry.isDirectory()) bytes += await this.bytesBelow([...parts, entry.name])
-    return bytes
-  }
-
   /** Looks along the way to a place, once at each part. */
   async find(parts: readonly string[]): Promise<Place> {
     for (const [index, part] of parts.entries()) {
@@ -84,17 +72,40 @@ export class Tree {
     return { above: 0 }
   }
 
-  /** Makes the directories above a file, durably, and removes a directory without any file from its place. */
-  async makeRoom(parts: readonly string[], { above, found }: Place): Promise<void> {
+  /**
+   * Makes the directories above a file, durably, and removes a directory without any file from its place. `made` is called
+   * with 1 for each folder made below the user's, and with -1 for each one removed.
+   */
+  async makeRoom(parts: readonly string[], { above, found }: Place, made: (folders: number) => void): Promise<void> {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
-      const made = depth > above && (await makeDirectory(path))
-      if (depth > above && !made) await this.#checkTaken(parts.slice(0, depth))
-      if (made || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
+      const isNew = depth > above && (await makeDirectory(path))
+      if (isNew && depth > 1) made(1)
+      if (depth > above && !isNew) await this.#checkTaken(parts.slice(0, depth))
+      if (isNew || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
       if (this.#durable.size >= remembered) this.#durable.clear()
       this.#durable.add(path)
     }
-    if (found?.isDirectory()) await removeHollow(this.pathOf(parts))
+    if (found?.isDirectory()) await removeHollow(this.pathOf(parts), () => made(-1))
+  }
+
+  /** Counts the files and folders below the folder of a user, a few at a time. */
+  async #count(user: string): Promise<Usage> {
+    const usage = { bytes: 0, files: 0, folders: -1 }
+    const folders = [this.pathOf([user])]
+    for (let path = folders.pop(); path !== undefined; path = folders.pop()) {
+      usage.folders++
+      for await (const entries of entriesOf(path)) {
+        const others = entries.filter((entry) => !entry.isDirectory())
+        for (const entry of entries) if (entry.isDirectory()) folders.push([path, entry.name].join(sep))
+        for (const stats of await Promise.all(others.map(({ name }) => look([path, name].join(sep))))) {
+          if (!stats?.isFile()) continue
+          usage.files++
+          usage.bytes += Number(stats.size)
+        }
+      }
+    }
+    return usage
   }
 
   /** Throws where what has come to lie there meanwhile is no directory of just this name. */
@@ -107,10 +118,15 @@ export class Tree {
   // Where case is folded, `lstat` finds a file under names that are not its own.
   async #otherSpelling(upper: readonly string[], part: string): Promise<string | undefined> {
     if (!this.foldsCase) return undefined
-    const path = this.pathOf(upper)
-    const entries = await attempt(`reading the directory ${path}`, () => readdir(path))
-    if (entries.some((entry) => entry.normalize('NFC') === part)) return undefined
-    return entries.find((entry) => entry.normalize('NFC').toLowerCase() === part.toLowerCase()) ?? part
+    let other = part
+    for await (const entries of entriesOf(this.pathOf(upper))) {
+      for (const { name } of entries) {
+        const found = name.normalize('NFC')
+        if (found === part) return undefined
+        if (found.toLowerCase() === part.toLowerCase()) other = name
+      }
+    }
+    return other
   }
 }
 
@@ -127,17 +143,48 @@ export function look(path: string): Promise<BigIntStats | undefined> {
   return unless(['ENOENT', 'ENOTDIR'], `looking at ${path}`, () => lstat(path, { bigint: true }))
 }
 
-/** Whether a directory holds nothing but such directories: a crash, or an upload given up, can leave them. */
+/** The entries of a directory, a few at a time; none if it is not there. */
+async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
+  const doing = `reading the directory ${path}`
+  const directory = await unless(['ENOENT', 'ENOTDIR'], doing, () => opendir(path, { bufferSize: lookedAtOnce }))
+  if (!directory) return
+  try {
+    for (;;) {
+      const entries: Dirent[] = []
+      await attempt(doing, async () => {
+        for (let entry = await directory.read(); entry; entry = await directory.read()) {
+          if (entries.push(entry) === lookedAtOnce) break
+        }
+      })
+      if (entries.length > 0) yield entries
+      if (entries.length < lookedAtOnce) return
+    }
+  } finally {
+    await directory.close()
+  }
+}
+
+/**
+ * Returns whether a directory holds nothing but such directories: a crash, or an upload given up, can leave them. Reads at
+ * most `mostHollow` directories: one with more counts as one with files.
+ */
 async function isHollow(path: string): Promise<boolean> {
-  const entries = await attempt(`reading the directory ${path}`, () => readdir(path, { withFileTypes: true }))
-  for (const entry of entries) {
-    if (!entry.isDirectory() || !(await isHollow(join(path, entry.name)))) return false
+  const folders = [path]
+  for (const folder of folders) {
+    for await (const entries of entriesOf(folder)) {
+      if (entries.some((entry) => !entry.isDirectory())) return false
+      folders.push(...entries.map(({ name }) => join(folder, name)))
+      if (folders.length > mostHollow) return false
+    }
   }
   return true
 }
 
-async function removeHollow(path: string): Promise<void> {
-  const entries = await attempt(`reading the directory ${path}`, () => readdir(path, { withFileTypes: true }))
-  for (const entry of entries) if (entry.isDirectory()) await removeHollow(join(path, entry.name))
+/** Removes a directory that is hollow; `removed` is called for each directory. */
+async function removeHollow(path: string, removed: () => void): Promise<void> {
+  const folders: string[] = []
+  for await (const entries of entriesOf(path)) folders.push(...entries.map(({ name }) => join(path, name)))
+  for (const folder of folders) await removeHollow(folder, removed)
   await attempt(`removing the directory ${path}`, () => rmdir(path))
+  removed()
 }

@@ -1,7 +1,16 @@
 import { OspError } from '../../errors.ts'
-import { checkFileName } from '../../names.ts'
+import { checkStoredName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
-import type { Claim, FileStore, NewTransfer, Orphan, PartialFile, Space, StoredFile } from '../../ports/storage.ts'
+import type {
+  Claim,
+  FileStore,
+  NewTransfer,
+  Orphan,
+  PartialFile,
+  Space,
+  StoredFile,
+  Usage,
+} from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Book } from '../records/book.ts'
@@ -30,6 +39,8 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #partial = new Map<string, Blocks>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
+  /** Bytes of the published files of each user. */
+  readonly #bytes = new Map<string, number>()
   #serial = 0
 
   constructor(book: Book, capacity: number, flushFails: () => boolean, digests: () => Digests, pace = new Pace()) {
@@ -71,11 +82,12 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   async used(user: string, name?: string): Promise<number> {
     this.#book.checkOpen()
-    const files = Array.from(this.#published.get(user) ?? [])
-    return files.reduce(
-      (sum, [other, { blocks }]) => sum + (name === undefined || name === other ? blocks.length : 0),
-      0,
-    )
+    if (name === undefined) return this.#bytes.get(user) ?? 0
+    return this.#published.get(user)?.get(name)?.blocks.length ?? 0
+  }
+
+  async usage(user: string): Promise<Usage> {
+    return { bytes: await this.used(user), files: this.#published.get(user)?.size ?? 0, folders: 0 }
   }
 
   async space(): Promise<Space> {
@@ -142,19 +154,18 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   /** Removes a published file. */
   drop(user: string, name: string): void {
-    this.#published.get(user)?.delete(name)
+    this.#put(user, name, undefined)
   }
 
   /** Takes what another one has kept, of each file as many bytes as `left` says. */
   takeFrom(other: MemoryFiles, left: (blocks: Blocks) => number): void {
     for (const [key, blocks] of other.#partial) this.#partial.set(key, blocks.copy(left(blocks)))
     for (const [user, names] of other.#published) {
-      const copies = Array.from(names, ([name, { blocks, ...rest }]) => {
+      for (const [name, { blocks, ...rest }] of names) {
         const bytes = left(blocks)
-        // Nobody writes to a published file: one that is whole needs no copy.
-        return [name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), ...rest }] as const
-      })
-      this.#published.set(user, new Map(copies))
+        // A published file does not change, so one that is whole needs no copy.
+        this.#put(user, name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), ...rest })
+      }
     }
     this.#serial = other.#serial
   }
@@ -165,21 +176,31 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   async #publish({ user, name }: Claim, storedName: string, replace: boolean): Promise<boolean> {
-    const conflict = await this.conflict(user, checkFileName(storedName))
+    const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
-    const published = this.#published.get(user) ?? new Map<string, Published>()
+    const published = this.#published.get(user)
     const record = this.#book.record(user, name)
     const verified = record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
     const key = recordKey(user, name)
     const blocks = this.#partial.get(key)
     if (!blocks) {
-      if (verified !== undefined && published.get(storedName)?.verified === verified) return true
+      if (verified !== undefined && published?.get(storedName)?.verified === verified) return true
       throw lostFile(`the partial file of ${name} is missing, and ${storedName} is not the verified file`)
     }
-    if (published.has(storedName) && !replace) return false
-    this.#published.set(user, published.set(storedName, { blocks, serial: ++this.#serial, verified }))
+    if (published?.has(storedName) && !replace) return false
+    this.#put(user, storedName, { blocks, serial: ++this.#serial, verified })
     this.#partial.delete(key)
     return true
+  }
+
+  /** Puts a published file in place of an older one, or removes it. */
+  #put(user: string, name: string, file: Published | undefined): void {
+    const files = this.#published.get(user) ?? new Map<string, Published>()
+    const growth = (file?.blocks.length ?? 0) - (files.get(name)?.blocks.length ?? 0)
+    this.#bytes.set(user, (this.#bytes.get(user) ?? 0) + growth)
+    this.#published.set(user, files)
+    if (file) files.set(name, file)
+    else files.delete(name)
   }
 
   #reserve(bytes: number): void {

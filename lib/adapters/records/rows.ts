@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { fileName, userName } from '../../names.ts'
+import { storedFileName, userName } from '../../names.ts'
 import type { Checkpoint, StoredFile, TransferRecord } from '../../ports/storage.ts'
 
 /** What is kept of a completed upload. */
@@ -50,8 +50,8 @@ const checkpoint = z
 
 const storedFile = z.object({
   user: userName,
-  name: fileName,
-  storedName: fileName,
+  name: storedFileName,
+  storedName: storedFileName,
   replaced: z.boolean().default(false),
   size: whole,
   algorithm,
@@ -60,7 +60,7 @@ const storedFile = z.object({
 
 const record = z.object({
   user: userName,
-  name: fileName,
+  name: storedFileName,
   size: whole,
   modifiedAt: whole,
   algorithm,
@@ -81,7 +81,7 @@ const note = z.object({
   reported: z.boolean(),
 })
 
-const subject = z.object({ user: userName, name: fileName })
+const subject = z.object({ user: userName, name: storedFileName })
 
 const row = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('record'), value: record }),

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import { checkFileName, checkUserName } from '../../names.ts'
+import { checkStoredName, checkUserName } from '../../names.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
   Checkpoint,
@@ -12,6 +12,7 @@ import type {
   StoredFile,
   TransferRecord,
   TransferStore,
+  UnfinishedTotals,
 } from '../../ports/storage.ts'
 import type { Book } from './book.ts'
 import { decideClaim, sameUpload } from './claiming.ts'
@@ -106,13 +107,21 @@ export class Transfers implements TransferStore {
     yield* this.#book.log.records(user === undefined ? user : checkUserName(user))
   }
 
+  async record(user: string, name: string): Promise<TransferRecord | undefined> {
+    return this.#book.record(user, name)
+  }
+
+  async unfinished(user: string): Promise<UnfinishedTotals> {
+    return this.#book.log.totals(user)
+  }
+
   async damages(): Promise<readonly Damage[]> {
     return [...this.#book.damages, ...this.#book.log.damages]
   }
 
   async #claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
     const user = checkUserName(want.user)
-    const name = checkFileName(want.name)
+    const name = checkStoredName(want.name)
     const decision = await decideClaim(
       want,
       owner,

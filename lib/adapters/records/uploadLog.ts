@@ -1,5 +1,5 @@
 import type { Platform } from '../../ports/platform.ts'
-import type { TransferRecord } from '../../ports/storage.ts'
+import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import { Commits } from '../journal/commits.ts'
 import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
@@ -69,6 +69,15 @@ class Table<T> {
   }
 }
 
+/** The records of one user. */
+interface UserRecords {
+  readonly names: Set<string>
+  /** Sum of the offsets of their last checkpoints. */
+  bytes: number
+}
+
+const durableOf = (entry: Entry<TransferRecord> | undefined) => entry?.value.checkpoints.at(-1)?.offset ?? 0
+
 /**
  * The records of unfinished uploads and the notes of completed ones: all in memory, with each change in a journal. A
  * change is visible at once, and the call resolves when it is durable. If the append fails, the change is undone.
@@ -80,8 +89,7 @@ export class UploadLog implements Contents {
   readonly #compaction: Compaction
   readonly #records = new Table<TransferRecord>()
   readonly #notes = new Table<Note>()
-  /** The names of the records of each user. */
-  readonly #names = new Map<string, Set<string>>()
+  readonly #users = new Map<string, UserRecords>()
   readonly #mostNotes: number
 
   private constructor(journal: Journal, platform: Platform, mostNotes: number) {
@@ -124,7 +132,7 @@ export class UploadLog implements Contents {
 
   /** Returns the number of records, in all or of one user. */
   count(user?: string): number {
-    return user === undefined ? this.#records.size : (this.#names.get(user)?.size ?? 0)
+    return user === undefined ? this.#records.size : (this.#users.get(user)?.names.size ?? 0)
   }
 
   record(user: string, name: string): TransferRecord | undefined {
@@ -133,7 +141,12 @@ export class UploadLog implements Contents {
 
   /** Returns the names of the records of a user. */
   names(user: string): Iterable<string> {
-    return this.#names.get(user) ?? []
+    return this.#users.get(user)?.names ?? []
+  }
+
+  /** Returns the number of a user's records, and the sum of the offsets of their last checkpoints. */
+  totals(user: string): UnfinishedTotals {
+    return { uploads: this.count(user), bytes: this.#users.get(user)?.bytes ?? 0 }
   }
 
   /** Returns all present records, or those of one user. */
@@ -276,10 +289,13 @@ export class UploadLog implements Contents {
 
   #swapRecord(subject: Subject, next: Entry<TransferRecord> | undefined): Entry<TransferRecord> | undefined {
     const { user, name } = subject
-    const names = this.#names.get(user) ?? new Set<string>()
-    if (next) this.#names.set(user, names.add(name))
-    else if (names.delete(name) && names.size === 0) this.#names.delete(user)
-    return this.#records.swap(subject, next)
+    const former = this.#records.swap(subject, next)
+    const own = this.#users.get(user) ?? { names: new Set<string>(), bytes: 0 }
+    own.bytes += durableOf(next) - durableOf(former)
+    if (next) this.#users.set(user, own)
+    if (next) own.names.add(name)
+    else if (own.names.delete(name) && own.names.size === 0) this.#users.delete(user)
+    return former
   }
 
   #add<T>(row: Row, table: Table<T>, entry: Entry<T> | undefined, undo: () => unknown): Promise<void> {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type ErrorCode, errors } from '../../errors.ts'
-import { fileName } from '../../names.ts'
+import { storedFileName } from '../../names.ts'
 import type { KeptTask, TaskStore } from '../../ports/clientState.ts'
 import { LineFile } from './lineFile.ts'
 
@@ -11,7 +11,7 @@ const leastLines = 1_024
 const task = z.object({
   id: z.int().min(1),
   ref: z.string(),
-  name: fileName,
+  name: storedFileName,
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
   size: z.int().min(0),

@@ -52,6 +52,74 @@ export function* stateUsage(kind: string, trying: Try): Facts {
     )
 
     it(
+      'are told together with the number of files and folders, and follow each publication, where there are totals',
+      trying(async (trial) => {
+        const usage = async (recount?: boolean) => {
+          const { folders, ...totals } = (await trial.storage.files.usage?.('alice', recount)) ?? { folders: 0 }
+          return [totals, folders] as const
+        }
+        const check = async (files: number, bytes: number, folders: number) => {
+          if (!trial.storage.files.usage) return
+          for (const recount of [false, true]) {
+            const [totals, found] = await usage(recount)
+            assert.deepEqual(totals, { bytes, files })
+            // A store without folders has none to count.
+            assert.ok(found === folders || found === 0, `${found} folders, and not ${folders}`)
+          }
+        }
+        await check(0, 0, 0)
+        await upload(trial.storage, { name: 'x' })
+        await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
+        await upload(trial.storage, { user: 'bob', name: 'x' })
+        await check(2, hello.length + 3, 2)
+        await upload(trial.storage, { name: 'x', size: 3 }, new Uint8Array(3))
+        await upload(trial.storage, { name: 'y/x', size: 0 }, new Uint8Array(0))
+        await check(3, 6, 2)
+        const { claim } = await claimed(trial.storage, { name: 'u', size: 9 }, start)
+        await fill(trial.storage, claim, new Uint8Array(9))
+        await check(3, 6, 2)
+        await trial.restart()
+        await check(3, 6, 2)
+      }),
+    )
+
+    it(
+      'lie beside the totals of unfinished uploads, which follow each change, where there are totals',
+      trying(async (trial) => {
+        const check = async (uploads: number, bytes: number) => {
+          const totals = await trial.storage.transfers.unfinished?.('alice')
+          if (totals) assert.deepEqual(totals, { uploads, bytes })
+        }
+        await check(0, 0)
+        const { claim } = await claimed(trial.storage, { size: 9 })
+        await claimed(trial.storage, { user: 'bob' })
+        await fill(trial.storage, claim, new Uint8Array(9))
+        await trial.storage.transfers.checkpoint(claim, [{ offset: 4, digest: new Uint8Array() }], 1)
+        await trial.storage.transfers.checkpoint(claim, [{ offset: 9, digest: new Uint8Array() }], 1)
+        await check(1, 9)
+        await claimed(trial.storage, { name: 'b' })
+        await check(2, 9)
+        await trial.restart()
+        await check(2, 9)
+        await trial.storage.transfers.remove('alice', 'a')
+        await check(1, 0)
+        await upload(trial.storage, { name: 'b' })
+        await check(0, 0)
+      }),
+    )
+
+    it(
+      'lie beside records that are found by their names, where there is a way to',
+      trying(async ({ storage }) => {
+        const { record } = await claimed(storage)
+        if (!storage.transfers.record) return
+        assert.deepEqual(await storage.transfers.record('alice', 'a'), record)
+        assert.equal(await storage.transfers.record('alice', 'b'), undefined)
+        assert.equal(await storage.transfers.record('bob', 'a'), undefined)
+      }),
+    )
+
+    it(
       'lie beside records that can be had for one user',
       trying(async ({ storage }) => {
         const { record } = await claimed(storage)
