@@ -74,6 +74,14 @@ export const defaultLimits = {
   /** HELLO_REQs of a minute that are told why they fail, from one address, and of one user from there; what holds is let in. */
   failedHellosPerAddress: 60,
   failedHellosPerUser: 10,
+  /**
+   * Lines of the log in a second, averaged over ten, that one user can cause (of each event at most as many as are left), and all
+   * users of one address. Refused links from all addresses have as many as an address, averaged over a minute.
+   */
+  logLinesPerUser: 10,
+  logLinesPerAddress: 30,
+  /** Lines about refused links from one address in a minute. */
+  refusalLinesPerAddress: 60,
   /** Addresses, and users of addresses, of which that is remembered; the longest remembered is forgotten for a new one. */
   rememberedAddresses: 4_096,
   /** Frames, and bytes of frames, that are read in a second from all links of one user together. */

@@ -15,6 +15,15 @@ export const limitSettings = {
     describe: 'refused HELLOs in a minute from one address that are told why',
   }),
   'failed-hellos-per-user': setting(count, '10', { describe: 'wrong tokens of one user from one address, the same' }),
+  'log-lines-per-user': setting(count, '10', {
+    describe: 'maximum number of log lines a second about what one user does, averaged over ten',
+  }),
+  'log-lines-per-address': setting(count, '30', {
+    describe: 'the same for all users of one address, and for refused links of all',
+  }),
+  'refusal-lines-per-address': setting(count, '60', {
+    describe: 'maximum number of log lines in a minute about refused links of one address',
+  }),
   'frames-per-second': setting(count, '100000', {
     describe: 'requests and answers of one user that are read a second',
   }),
@@ -51,6 +60,9 @@ export function limitsOfSettings(values: Values<typeof limitSettings>): Partial<
     idleMs: values['idle-time'],
     failedHellosPerAddress: values['failed-hellos-per-address'],
     failedHellosPerUser: values['failed-hellos-per-user'],
+    logLinesPerUser: values['log-lines-per-user'],
+    logLinesPerAddress: values['log-lines-per-address'],
+    refusalLinesPerAddress: values['refusal-lines-per-address'],
     framesPerSecond: values['frames-per-second'],
     bytesPerSecond: values['bytes-per-second'],
     uploadsPerUser: values['uploads-per-user'],

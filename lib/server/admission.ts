@@ -12,9 +12,8 @@ import { apps, events, version } from '../wire/protocol.ts'
 import { type Connection, ConnectionCounts } from './connectionCounts.ts'
 import { FailedHellos } from './failedHellos.ts'
 import type { TellHeld } from './held.ts'
-import type { ServerLog } from './logEvents.ts'
-import { RefusalLog, type Refused } from './refusalLog.ts'
 import { RejectedConnections } from './rejectedConnections.ts'
+import type { BoundedLog, Refused } from './serverLog.ts'
 
 /** An origin is busy if it sends more HELLOs in this time than this part of those that are judged in a second. */
 const recentMs = 60_000
@@ -34,9 +33,9 @@ export class Admission {
   /** Of each origin: half of what comes in, so that none keeps the others out. */
   readonly #byOrigin: Turnstiles
   readonly #failed: FailedHellos
-  readonly #refusals: RefusalLog
+  readonly #log: BoundedLog
 
-  constructor(limits: Limits, clock: Clock, log: ServerLog) {
+  constructor(limits: Limits, clock: Clock, log: BoundedLog) {
     this.#clock = clock
     this.#limits = limits
     this.#counts = new ConnectionCounts(limits)
@@ -49,7 +48,7 @@ export class Admission {
     this.#byOrigin = new Turnstiles(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
     this.#recent = new RecentCounts(recentMs, rememberedAddresses)
     this.#failed = new FailedHellos(limits, clock)
-    this.#refusals = new RefusalLog(log, clock, limits.rememberedAddresses)
+    this.#log = log
   }
 
   /** Connections that have been let in. */
@@ -63,7 +62,7 @@ export class Admission {
     const origin = originOf(from)
     const room = this.#counts.roomBefore(origin, this.#clock.now())
     if (room instanceof OspError) {
-      this.#refusals.tell(origin, { from }, room)
+      this.#log.refused(origin, { from }, room)
       void this.#rejected.add({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
       return false
     }
@@ -101,7 +100,7 @@ export class Admission {
   /** What a HELLO_REQ is told that was refused for `why`. It is logged, unless there were many from there. */
   refusal(origin: string, refused: Required<Refused>, why: OspError): OspError {
     const told = this.#failed.answer(origin, refused.user, why)
-    this.#refusals.tell(origin, refused, told)
+    this.#log.refused(origin, refused, told)
     return told
   }
 
@@ -109,7 +108,7 @@ export class Admission {
     tell('links', this.#counts.open)
     tell('links before HELLO', this.#counts.pending)
     tell('links that are turned away', this.#rejected.size)
-    const remembered = [this.#byOrigin.size, this.#recent.size, this.#failed.remembered, this.#refusals.remembered]
+    const remembered = [this.#byOrigin.size, this.#recent.size, this.#failed.remembered, this.#log.remembered]
     tell('addresses that are remembered', Math.max(...remembered))
   }
 
@@ -127,7 +126,7 @@ export class Admission {
     // One that has ended only waits for its peer to close the socket.
     if (stage === 'ended') destroy()
     else void this.#rejected.add({ close: () => connection.close(why), destroy })
-    if (stage === 'waiting' || stage === 'judged') this.#refusals.tell(origin, { from: origin }, why)
+    if (stage === 'waiting' || stage === 'judged') this.#log.refused(origin, { from: origin }, why)
   }
 }
 

@@ -20,7 +20,7 @@ import { DiskSpace } from './diskSpace.ts'
 import { FileApp } from './fileApp.ts'
 import type { TellHeld } from './held.ts'
 import { MsgApp } from './msgApp.ts'
-import { serverLog } from './serverLog.ts'
+import { BoundedLog } from './serverLog.ts'
 import { Session } from './session.ts'
 import type { SessionHost } from './sessionHost.ts'
 import { type ServerStatus, shown } from './status.ts'
@@ -131,6 +131,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #limits: Limits
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
+  readonly #log: BoundedLog
   readonly #admission: Admission
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
@@ -141,8 +142,10 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   #node = 0
 
   constructor(options: BoundOptions, limits: Limits, age: Age) {
-    const log = serverLog(options.log)
+    const bounded = new BoundedLog(options.log, limits, options.platform.clock)
+    const log = bounded.write
     super(options.log && (log as Log))
+    this.#log = bounded
     this.#options = options
     this.#limits = limits
     const { platform, storage, onConflict = 'replace' } = options
@@ -169,7 +172,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       authenticator,
       reserveBytes: () => this.#disk.messageReserveBytes,
     })
-    this.#admission = new Admission(limits, platform.clock, log)
+    this.#admission = new Admission(limits, platform.clock, bounded)
     this.#host = {
       platform,
       limits,
@@ -277,6 +280,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       await Promise.all(ended)
       await Promise.all(this.#leaving)
     } finally {
+      this.#log.close()
       await this.#options.storage[Symbol.asyncDispose]()
     }
   }

@@ -157,6 +157,17 @@ function alternating(user: string): Make {
   return (seq) => (seq % 2 ? on : off)?.(seq) ?? Buffer.alloc(0)
 }
 
+/** Programs of one user from four addresses that come in and listen, each in place of another one. */
+const superseding: Run = (target, signal) => {
+  let program = 0
+  return again(16, signal, async (at) => {
+    const link = await BareLink.letIn(target, 'user-0', { from: 1 + (at % 4), session: `program ${program++}` })
+    link?.ask(same({ event: 'RegistReq', userName: 'user-0', flags: 1 }))
+    if (link) await link.gone
+    else await pause(100)
+  })
+}
+
 /** Takes all instances by uploads that send nothing, then asks for more. */
 const startsWhileTaken: Run = (target, signal) =>
   byLinks(knownUsers, 10, async (link, _, at) => {
@@ -191,5 +202,6 @@ export const attacks: readonly Attack[] = [
     server: 'users',
     run: byLinks(['user-0'], 1, (link, signal) => link.flood(alternating('user-0'), signal)),
   },
+  { name: 'programs of one user that supersede each other', server: 'users', run: superseding },
   { name: 'STARTs while all instances are taken', server: 'users', run: startsWhileTaken },
 ]
