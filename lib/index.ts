@@ -23,7 +23,7 @@ export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './cl
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads.ts'
 export { type Again, type ErrorCode, type ErrorDetails, errors, OspError } from './errors.ts'
 export { defaultLimits, type Limits } from './limits.ts'
-export { checkFileName, checkUserName, fileName, userKey, userName } from './names.ts'
+export { checkFileName, checkUserName, fileName, nameKey, userName } from './names.ts'
 export type { Authenticator, Credentials } from './ports/authenticator.ts'
 export type { ClientState, KeptTask, Receipt, ReceiptStore, TaskState, TaskStore } from './ports/clientState.ts'
 export type { Log, LogEntry } from './ports/log.ts'

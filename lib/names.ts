@@ -80,13 +80,20 @@ export function isUserName(name: string): boolean {
 }
 
 /**
- * What two names of users have in common that people, or file systems, take for one: `Bob`, `bob` and `ｂｏｂ`. Who registers
- * users refuses a name whose key another one has.
+ * Returns what the names of users have in common that people, or file systems, take for one: `Bob`, `bob` and `ｂｏｂ`. A list
+ * of users refuses a name whose key another one has.
  */
-export function userKey(name: string): string {
-  // Folding can undo what the first normalising did, and the other way round.
-  return name.normalize('NFKC').toLowerCase().normalize('NFKC')
+export function nameKey(name: string): string {
+  return foldedCase(name.normalize('NFKC')).normalize('NFKC')
 }
+
+/** Returns what the names of files have in common that a file system without upper and lower case takes for one. */
+export function fileNameKey(name: string): string {
+  return foldedCase(name).normalize('NFC')
+}
+
+/** Both ways, since some letters meet only in the upper case and some only in the lower one. */
+const foldedCase = (text: string) => text.toUpperCase().toLowerCase()
 
 /** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
 export function checkFileName(name: string): string {

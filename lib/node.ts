@@ -47,7 +47,13 @@ export { ownIdentity } from './adapters/tls/ownIdentity.ts'
 export type { SeenServer, TrustServer } from './adapters/tls/seenServer.ts'
 export { type TlsOptions, type TlsTransport, tls } from './adapters/tls.ts'
 export type { UserChange, UsersNews } from './adapters/usersFile/seen.ts'
-export { type KnownUser, type UsersFile, type UsersFileOptions, usersFile } from './adapters/usersFile.ts'
+export {
+  type AddUserOptions,
+  type KnownUser,
+  type UsersFile,
+  type UsersFileOptions,
+  usersFile,
+} from './adapters/usersFile.ts'
 export type { JoinedTasks } from './client/steering/joinTasks.ts'
 export type { ServedTasks } from './client/steering/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/steering/taskSteering.ts'

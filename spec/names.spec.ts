@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { checkFileName, checkStoredName, checkUserName, fileName, userKey, userName } from '../lib/names.ts'
+import { checkFileName, checkStoredName, checkUserName, fileName, nameKey, userName } from '../lib/names.ts'
 import { spec } from './support/spec.ts'
 
 const refused = { name: 'OspError', code: 'bad-name' }
@@ -159,14 +159,14 @@ spec('a user name', (it) => {
       ['Ärger', 'ärger'],
       ['K', '\u212a'],
     ] as const) {
-      assert.equal(userKey(one), userKey(other))
+      assert.equal(nameKey(one), nameKey(other))
     }
-    assert.notEqual(userKey('bob'), userKey('rob'))
+    assert.notEqual(nameKey('bob'), nameKey('rob'))
   })
 
   it('has a key that is its own key', () => {
     const property = fc.property(fc.string({ unit: 'binary' }), (name) => {
-      assert.equal(userKey(userKey(name)), userKey(name))
+      assert.equal(nameKey(nameKey(name)), nameKey(name))
     })
     fc.assert(property, { numRuns: 2_000 })
   })

@@ -11,6 +11,7 @@ import { add, list, remove, rotate, type Work } from './verbs.ts'
 
 const settings = {
   data: setting(path, './ospd-data', { describe: 'the data directory of the daemon, which need not run' }),
+  force: switched({ describe: 'with add: add a name also if people could take it for another one' }),
   json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
 } as const
 
@@ -37,8 +38,8 @@ export const userCommand = command({
   run,
 })
 
-async function run({ data, json }: UserValues, operands: readonly string[]): Promise<number> {
-  await carryOut({ users: usersFile(data), data, results, json }, operands)
+async function run({ data, force, json }: UserValues, operands: readonly string[]): Promise<number> {
+  await carryOut({ users: usersFile(data), data, results, json, force }, operands)
   return exitCodes.done
 }
 
@@ -47,6 +48,7 @@ async function carryOut(work: Work, [verb, name, more]: readonly string[]): Prom
   if (!names.includes(verb)) throw new UsageError(unknownName('verb', verb, names))
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw surplus(`user ${verb}`, operand)
+  if (work.force && verb !== 'add') throw new UsageError(`user ${verb} takes no --force`)
   await checkDirectory('--data', work.data, verb === 'add' ? 'make' : 'exists')
   if (verb === 'list') return await list(work)
   if (name === undefined) throw new UsageError(`user ${verb} takes the NAME of a user`)

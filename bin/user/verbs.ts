@@ -13,12 +13,14 @@ export interface Work {
   readonly data: string
   readonly results: Results
   readonly json: boolean
+  /** Whether to add a name that people could take for another one. */
+  readonly force: boolean
 }
 
 /** Adds a user, and tells the token. */
 export async function add(work: Work, name: string): Promise<void> {
   const isFirst = !(await work.users.exists())
-  const token = await work.users.add(name)
+  const token = await addName(work, name)
   await tellToken(work, { event: 'added', user: name, token })
   const isTls = existsSync(join(work.data, 'tls'))
   const login = ['osp', 'login', '--server', 'HOST:6682', ...(isTls ? ['--tls'] : []), '--user', shellWord(name)]
@@ -26,6 +28,18 @@ export async function add(work: Work, name: string): Promise<void> {
     `ospd: for them to log in: ${printable(login.join(' '))}${isTls ? '' : '; add --tls if the server uses TLS'}`,
   )
   if (isFirst) errorLine(`ospd: from now on only the users of ${printable(work.data)} come in, each by their token`)
+}
+
+/** Adds a user. With `--force`, warns of a name that is refused without. */
+async function addName({ users, force }: Work, name: string): Promise<string> {
+  try {
+    return await users.add(name)
+  } catch (error) {
+    if (!force) throw error
+    const token = await users.add(name, { force })
+    errorLine(`ospd: ${printable((error as Error).message)}`)
+    return token
+  }
 }
 
 /** Gives a user a new token, and tells it. */

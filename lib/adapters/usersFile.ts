@@ -4,9 +4,10 @@ import { checkUserName } from '../names.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../options.ts'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
 import { nobody } from './nobody.ts'
+import { mixedScripts } from './usersFile/lookalikes.ts'
 import { SeenUsers, type UsersNews } from './usersFile/seen.ts'
 import { StoredUsers } from './usersFile/stored.ts'
-import { alike, sorted, type Users } from './usersFile/table.ts'
+import { alike, lookalike, sorted, type Users } from './usersFile/table.ts'
 import { hashOf, holds, newToken } from './usersFile/token.ts'
 
 /** A user as `UsersFile.list` tells of them. */
@@ -26,9 +27,11 @@ export interface UsersFile extends Authenticator {
   exists(): Promise<boolean>
   /**
    * Adds a user; resolves with the token. Makes the directory where there is none. Rejects with OspError `bad-name`,
-   * `name-conflict` for a name that is known or too much like one that is, and `too-large` if there are as many as can be.
+   * `name-conflict` for a name that is known or equal to one that is but for case, and `too-large` if there are as many as can
+   * be. Unless `force` is set, also with `name-conflict` for a name that looks like a known one, and with `bad-name` for one
+   * that mixes scripts (UTS 39).
    */
-  add(name: string): Promise<string>
+  add(name: string, options?: AddUserOptions): Promise<string>
   /** Gives a user a new token in place of the former; resolves with it. Rejects with OspError `unknown-user`. */
   rotate(name: string): Promise<string>
   /** Rejects with OspError `unknown-user`. The user's files and the messages that wait are not touched. */
@@ -36,6 +39,11 @@ export interface UsersFile extends Authenticator {
   /** All users, by name. Rejects with OspError `data-format` where the file is damaged. */
   list(): Promise<readonly KnownUser[]>
   watch(changed: (user: string | undefined) => void): Disposable
+}
+
+export interface AddUserOptions {
+  /** Adds a name also if people could take it for another one. */
+  readonly force?: boolean
 }
 
 export interface UsersFileOptions {
@@ -109,13 +117,22 @@ class FileOfUsers implements UsersFile {
     return isThere
   }
 
-  async add(name: string): Promise<string> {
+  async add(name: string, { force = false }: AddUserOptions = {}): Promise<string> {
     checkUserName(name)
+    const mixed = force ? undefined : mixedScripts(name)
+    if (mixed !== undefined) {
+      const text = `${name} has characters of different scripts (${mixed}), so that people could take it for another name`
+      throw new OspError('bad-name', `${text}; ${orForce}`)
+    }
     const token = newToken()
     await this.#stored.change((users) => {
       const other = alike(users, name)
       if (other === name) throw new OspError('name-conflict', `${name} is a user already; "rotate" gives a new token`)
       if (other !== undefined) throw new OspError('name-conflict', `${name} is too much like the user ${other}`)
+      const looks = force ? undefined : lookalike(users, name)
+      if (looks !== undefined) {
+        throw new OspError('name-conflict', `people could take ${name} for the user ${looks}; ${orForce}`)
+      }
       if (users.size >= fixed.users)
         throw new OspError('too-large', `there are ${fixed.users} users, as many as can be`)
       return granted(users, name, token)
@@ -157,6 +174,8 @@ class FileOfUsers implements UsersFile {
     })
   }
 }
+
+const orForce = 'choose another one, or add it all the same (--force)'
 
 /** The users, with this one by this token. */
 function granted(users: Users, name: string, token: string): Users {

@@ -132,12 +132,15 @@ spec('ospd user', (it) => {
     const refusals: readonly [readonly string[], number, RegExp][] = [
       [['add', 'alice'], 1, /^ospd: alice is a user already; "rotate" gives a new token$/mu],
       [['add', 'ALICE'], 1, /^ospd: ALICE is too much like the user alice$/mu],
+      [['add', 'аlice'], 1, /^ospd: аlice has .* \(Latin and Cyrillic\), .* \(--force\)$/mu],
+      [['add', 'a1ice'], 1, /^ospd: people could take a1ice for the user alice; .* \(--force\)$/mu],
       [['rotate', 'bob'], 1, /^ospd: there is no user bob in .*users\.json$/mu],
       [['remove', 'bob'], 1, /^ospd: there is no user bob in/mu],
       [['add', 'a/b'], 2, /^ospd: NAME: the user name "a\/b" is not allowed/mu],
       [['add'], 2, /^ospd: user add takes the NAME of a user$/mu],
       [['add', 'bob', 'carol'], 2, /^ospd: user add takes no operand such as carol$/mu],
       [['list', 'bob'], 2, /^ospd: user list takes no operand such as bob$/mu],
+      [['rotate', 'alice', '--force'], 2, /^ospd: user rotate takes no --force$/mu],
       [['ad', 'bob'], 2, /^ospd: unknown verb ad; did you mean add\?$/mu],
       [[], 2, /^ospd: say what to do: add, list, remove, rotate$/mu],
     ]
@@ -146,6 +149,16 @@ spec('ospd user', (it) => {
       assert.deepEqual([outcome.code, outcome.stdout], [code, ''], line.join(' '))
       assert.match(outcome.stderr, text)
     }
+  })
+
+  it('adds with --force a name that people could take for another one, and warns of it', async () => {
+    await using at = await place()
+    await user(at.path, 'add', 'alice')
+    const { code, stdout, stderr } = await user(at.path, 'add', 'a1ice', '--force')
+    assert.deepEqual([code, /^osp_\S{43}\n$/u.test(stdout)], [0, true])
+    assert.match(stderr, /^ospd: people could take a1ice for the user alice; /mu)
+    const fine = await user(at.path, 'add', 'bob', '--force')
+    assert.doesNotMatch(fine.stderr, /people/u)
   })
 
   it('does not write over a list that is damaged', async () => {

@@ -2,6 +2,7 @@ import type { BigIntStats, Dirent } from 'node:fs'
 import { lstat, opendir, rmdir } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
 import { makeDirectory } from './directories.ts'
 import type { DirectoryFlushes } from './directoryFlushes.ts'
@@ -119,11 +120,11 @@ export class Tree {
   async #otherSpelling(upper: readonly string[], part: string): Promise<string | undefined> {
     if (!this.foldsCase) return undefined
     let other = part
+    const key = fileNameKey(part)
     for await (const entries of entriesOf(this.pathOf(upper))) {
       for (const { name } of entries) {
-        const found = name.normalize('NFC')
-        if (found === part) return undefined
-        if (found.toLowerCase() === part.toLowerCase()) other = name
+        if (name.normalize('NFC') === part) return undefined
+        if (fileNameKey(name) === key) other = name
       }
     }
     return other

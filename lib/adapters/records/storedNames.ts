@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import { fileNameKey } from '../../names.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import { ancestorsOf } from './keys.ts'
 import type { UploadLog } from './uploadLog.ts'
@@ -42,16 +43,10 @@ export function conflictingRecord(log: UploadLog, user: string, name: string, fo
   return undefined
 }
 
-/** A form that names have in common which a store that folds case can't tell apart. */
-function folded(name: string): string {
-  // Both ways, since some letters meet only in the upper case and some only in the lower one.
-  return name.toUpperCase().toLowerCase().normalize('NFC')
-}
-
 function foldedConflict(log: UploadLog, user: string, name: string): string | undefined {
-  const wanted = folded(name)
+  const wanted = fileNameKey(name)
   for (const other of log.names(user)) {
-    if (other !== name && (overlaps(wanted, folded(other)) || overlaps(folded(other), wanted))) return other
+    if (other !== name && (overlaps(wanted, fileNameKey(other)) || overlaps(fileNameKey(other), wanted))) return other
   }
   return undefined
 }

@@ -2,7 +2,8 @@ import { crc32 } from 'node:zlib'
 import { z } from 'zod'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import { userName } from '../../names.ts'
+import { nameKey, userName } from '../../names.ts'
+import { skeletonsOf } from './lookalikes.ts'
 
 /** The version of the file that this code writes and understands. */
 const version = 1
@@ -48,9 +49,9 @@ export function usersIn(text: string, path: string): Users {
   }
   const names = new Map<string, string>()
   for (const { name } of users) {
-    const other = names.get(folded(name))
+    const other = names.get(nameKey(name))
     if (other !== undefined) throw damaged(path, `${other} and ${name} are too much alike`)
-    names.set(folded(name), name)
+    names.set(nameKey(name), name)
   }
   return new Map(users.map((user) => [user.name, user]))
 }
@@ -71,10 +72,17 @@ export function sorted(users: Users): readonly UserRow[] {
   return [...users.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** The known name that people, or a file system, could take for this one; none, if there is no such. */
+/** The known name that a file system could take for this one; none, if there is no such. */
 export function alike(users: Users, name: string): string | undefined {
-  const wanted = folded(name)
-  for (const other of users.keys()) if (folded(other) === wanted) return other
+  const wanted = nameKey(name)
+  for (const other of users.keys()) if (nameKey(other) === wanted) return other
+  return undefined
+}
+
+/** The known name that people could take for this one; none, if there is no such. */
+export function lookalike(users: Users, name: string): string | undefined {
+  const wanted = skeletonsOf(name)
+  for (const other of users.keys()) if ([...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton))) return other
   return undefined
 }
 
@@ -85,9 +93,6 @@ export function damaged(path: string, why: string): OspError {
     `${path} is no list of users that this ospd can read (${why}); put back a good copy`,
   )
 }
-
-/** Compatible characters count as one, and cases too: both ways, since some letters meet only in one of them. */
-const folded = (name: string) => name.normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC')
 
 function jsonOf(text: string, path: string): unknown {
   try {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type UsersFile, usersFile } from '../../../lib/adapters/usersFile.ts'
 import { here } from '../../../lib/contract/authenticator.ts'
 import { fixed } from '../../../lib/limits.ts'
-import { isUserName, userKey } from '../../../lib/names.ts'
+import { isUserName, nameKey } from '../../../lib/names.ts'
 import { temporaryDirectory } from '../../contract/storage/places.ts'
 import { coded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
@@ -98,7 +98,7 @@ async function run(data: string, kind: number, file: Uint8Array, lock: Pieces): 
   const rows = (JSON.parse(String(text)) as { users: Row[] }).users
   assert.deepEqual(listed.map(({ name }) => name).sort(), rows.map(({ name }) => name).sort())
   assert.ok(rows.length <= fixed.users && rows.every(({ name }) => isUserName(name)))
-  assert.equal(new Set(rows.map(({ name }) => userKey(name))).size, rows.length)
+  assert.equal(new Set(rows.map(({ name }) => nameKey(name))).size, rows.length)
   await assertLetsIn(users, rows)
   if (kind === kinds.change || kind === kinds.tornLock) await change(data, users, rows)
 }
