@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { closeSync, constants, existsSync, openSync } from 'node:fs'
 import { lstat, realpath, rm, rmdir } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkDirectoryRights, checkOwned, openTrusted } from '../disk/rights.ts'
 
@@ -18,9 +18,10 @@ export interface ControlPlace {
  * change or replace it: the socket in it could be that of another user.
  */
 export async function controlPlace(directory: string): Promise<ControlPlace> {
-  const folder = await realpath(directory)
+  const absolute = resolve(directory)
+  const folder = await realpath(absolute)
   if (process.platform === 'win32') return { path: `\\\\.\\pipe\\ospd-${hashOf(folder.toLowerCase())}` }
-  checkDirectoryRights(directory)
+  checkDirectoryRights(absolute)
   return { path: join(folder, 'control.sock'), folder }
 }
 

@@ -2,7 +2,7 @@ import { mkdir, open, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
-import { checkDirectoryRights } from './rights.ts'
+import { checkDirectoryRights, checkWay } from './rights.ts'
 
 /** Makes a directory that only its owner can enter; resolves with whether it was not there. */
 export async function makeDirectory(path: string): Promise<boolean> {
@@ -22,16 +22,19 @@ export async function makePath(path: string): Promise<void> {
   const check = () => attempt(`looking at ${directory}`, async () => checkDirectoryRights(directory))
   await check()
   await makeParts(directory)
-  // Where others may make directories too, as in /tmp, one of them can have come first.
   await check()
 }
 
 async function makeParts(directory: string): Promise<void> {
+  // Others may make directories in a shared one, such as /tmp, at any time.
+  const check = () => attempt(`looking at ${directory}`, async () => checkWay(directory))
+  await check()
   const there = await unless(['ENOENT'], `looking at ${directory}`, () => stat(directory))
   if (there?.isDirectory()) return
   const parent = dirname(directory)
   await makeParts(parent)
   await attempt(`making the directory ${directory}`, () => mkdirOrFind(directory))
+  await check()
   await syncDirectory(parent)
 }
 

@@ -69,6 +69,7 @@ class DiskStorage implements Storage {
       this.#platform = platform
       await writeOwner(this.#layout, platform.clock.wallTime())
       await choosePartial(this.#layout)
+      this.#files.fix()
       this.#tree.foldsCase = await foldsCase(this.#layout)
       if (isDamaged) this.#book.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
       await this.#openUploads(platform)

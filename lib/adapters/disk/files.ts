@@ -21,7 +21,7 @@ import type { StoredNames } from '../records/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { careful, openOwnFile } from './ownFile.ts'
+import { careful, FixedDirectory, openOwnFile } from './ownFile.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
 import type { Tree } from './tree.ts'
@@ -36,6 +36,7 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #turn: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
+  #directories: readonly FixedDirectory[] = []
 
   /**
    * `turn` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
@@ -49,6 +50,17 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#digests = digests
   }
 
+  /** Remembers the directories of this storage; from then on no upload is opened or published in others. */
+  fix(): void {
+    const { partial, files } = this.#layout
+    this.#directories = [partial, files].map((path) => new FixedDirectory(path))
+    this.#checkDirectories()
+  }
+
+  #checkDirectories(): void {
+    for (const directory of this.#directories) directory.check()
+  }
+
   get foldsCase(): boolean {
     return this.#tree.foldsCase
   }
@@ -60,6 +72,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, work)
     return guard(() =>
       attempt(`opening ${path}`, async () => {
+        this.#checkDirectories()
         const record = this.#book.record(user, name)
         // A verified file that isn't there is in its place already: an empty one must not replace it.
         const verified = record?.verified !== undefined
@@ -76,13 +89,15 @@ export class DiskFiles implements FileStore, StoredNames {
             guard,
             turn: this.#turn,
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
-            publish: (to, replace) =>
-              publish(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
+            publish: async (to, replace) => {
+              this.#checkDirectories()
+              return await publish(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
                 const { verified: file, verifiedStamp } = this.#book.record(user, name) ?? {}
                 // The content of a storage that wraps this one may have another digest.
                 if (verifiedStamp !== undefined && (await this.stamp(user, to)) === verifiedStamp) return true
                 return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
-              }),
+              })
+            },
             closed: (closed) => this.#open.delete(closed),
           },
           handle,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import { openTail } from './journalTail.ts'
-import { openOwnFile } from './ownFile.ts'
+import { FixedDirectory, openOwnFile } from './ownFile.ts'
 
 /** Handles for reading that are kept while nobody uses them. */
 const mostHandles = 8
@@ -19,11 +19,13 @@ interface Reader {
 /** The files of a journal's segments, `00000001.log` and so on in one directory. */
 export class JournalFiles {
   readonly #directory: string
+  readonly #fixed: FixedDirectory
   /** Those that are kept, in the order in which they were used last. */
   readonly #readers = new Map<number, Reader>()
 
   constructor(directory: string) {
     this.#directory = directory
+    this.#fixed = new FixedDirectory(directory)
   }
 
   pathOf(number: number): string {
@@ -34,6 +36,7 @@ export class JournalFiles {
   async list(): Promise<number[]> {
     await makeDirectory(this.#directory)
     await this.sync()
+    this.#fixed.check()
     const doing = `reading the directory ${this.#directory}`
     const entries = await attempt(doing, () => readdir(this.#directory))
     const numbers = entries.flatMap((entry) => /^(\d{8,})\.log$/.exec(entry)?.[1] ?? []).map(Number)
@@ -44,6 +47,7 @@ export class JournalFiles {
   async create(number: number, bytes: Buffer): Promise<FileHandle> {
     const path = this.pathOf(number)
     return attempt(`making ${path}`, async () => {
+      this.#fixed.check()
       // One of this number is the rest of an attempt that failed.
       const handle = await openTail(path, true)
       try {

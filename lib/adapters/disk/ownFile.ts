@@ -1,4 +1,4 @@
-import { constants, type Stats } from 'node:fs'
+import { type BigIntStats, constants, type Stats, statSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { errors, OspError } from '../../errors.ts'
 import { checkOwned } from './rights.ts'
@@ -16,7 +16,7 @@ export async function openOwnFile(path: string, flags: number, { linked = false 
   try {
     const stats = await handle.stat()
     checkPlain(path, stats, linked)
-    checkOwned(path, stats)
+    checkOwn(path, stats)
     return handle
   } catch (error) {
     await handle.close()
@@ -34,6 +34,41 @@ export async function makeOwnFile(path: string, flags: number): Promise<FileHand
 export function checkPlain(path: string, stats: Stats, linked = false): void {
   if (!stats.isFile()) throw planted(`${path} is not a regular file; remove it`)
   if (stats.nlink > (linked ? 2 : 1)) throw planted(`${path} has another hard link; remove it`)
+}
+
+/** Throws if a file or directory belongs to another user, or others can write to it. */
+export function checkOwn(path: string, { uid, gid, mode }: Stats | BigIntStats): void {
+  try {
+    checkOwned(path, { uid: Number(uid), gid: Number(gid), mode: Number(mode) })
+  } catch (error) {
+    throw planted((error as Error).message)
+  }
+}
+
+/** A directory that must stay the same one while a program runs: its rights are checked only at the start. */
+export class FixedDirectory {
+  readonly #path: string
+  /** Device and inode. */
+  #place: string | undefined
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /**
+   * Throws OspError `storage-unusable` if another directory, or none, is in the place of the one that the first call found.
+   * Synchronous: a hop to another thread, behind the writes of uploads, costs far more than the call.
+   */
+  check(): void {
+    const there = statSync(this.#path, { bigint: true, throwIfNoEntry: false })
+    const place = there && `${there.dev} ${there.ino}`
+    if (this.#place !== undefined && this.#place !== place) {
+      throw planted(
+        `${this.#path} is not the directory that it was at the start; put it back, or start the server anew`,
+      )
+    }
+    this.#place = place
+  }
 }
 
 const planted = (text: string) =>

@@ -1,6 +1,6 @@
 import { constants, lstatSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs'
 import { type FileHandle, lstat, open } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
@@ -30,6 +30,11 @@ const mostLinks = 40
 /** Throws OspError `data-format` that says what to do if another user could change or replace a directory. It may be missing. */
 export function checkDirectoryRights(directory: string): void {
   walk(directory, { last: checkOwned })
+}
+
+/** Throws OspError `data-format` if another user could replace what is to be made in a directory, which may be as shared as /tmp. */
+export function checkWay(directory: string): void {
+  walk(directory, { last: (at, stats) => checkShared(at, stats, directory) })
 }
 
 /**
@@ -118,7 +123,8 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
   if (own === undefined) return path
   // Where the user root is unknown, as in some containers, root is shown as the owner of the root directory.
   const trusted = [root, own, lstatSync('/').uid]
-  let left = namesOf(resolve(path))
+  // Links are followed before "..", as the system does it.
+  let left = namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`)
   let at = '/'
   let isShared = false
   for (let links = 0; ; ) {
@@ -137,14 +143,20 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
       left = [...namesOf(link), ...left]
       at = link.startsWith('/') ? '/' : dirname(at)
     } else {
-      isShared = othersWrite(stats)
-      if (isShared && (stats.mode & sticky) === 0) throw openWay(at, path)
+      isShared = checkShared(at, stats, path)
     }
     at = join(at, left.shift() ?? '')
   }
 }
 
 const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')
+
+/** Returns whether others can write to a directory that leads to `path`. Throws if they can replace what they do not own. */
+function checkShared(at: string, stats: Stats, path: string): boolean {
+  const isShared = othersWrite(stats)
+  if (isShared && (stats.mode & sticky) === 0) throw openWay(at, path)
+  return isShared
+}
 
 function foreignWay(at: string, uid: number, path: string): OspError {
   const text = `${at} belongs to another user (${userText(uid)}), who could replace ${resolve(path)}`

@@ -7,6 +7,7 @@ import type { Usage } from '../../ports/storage.ts'
 import { makeDirectory } from './directories.ts'
 import type { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt, unless } from './faults.ts'
+import { checkOwn } from './ownFile.ts'
 import { Usages } from './usages.ts'
 
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
@@ -55,7 +56,10 @@ export class Tree {
     return found?.isFile() ? found : undefined
   }
 
-  /** Looks along the way to a place, once at each part. */
+  /**
+   * Looks along the way to a place, once at each part. Rejects with OspError `storage-unusable` for a directory of another
+   * user, or one that others can write to: they could lead the way elsewhere.
+   */
   async find(parts: readonly string[]): Promise<Place> {
     for (const [index, part] of parts.entries()) {
       const upper = parts.slice(0, index)
@@ -65,6 +69,7 @@ export class Tree {
       const other = await this.#otherSpelling(upper, part)
       if (other !== undefined) return { above: index, conflict: nameOf([...upper, other]) }
       const last = index === parts.length - 1
+      if (stats.isDirectory()) checkOwn(this.pathOf(here), stats)
       const fits = last ? stats.isFile() : stats.isDirectory()
       const hollow = last && stats.isDirectory() && (await isHollow(this.pathOf(here)))
       if (!fits && !hollow) return { above: index, conflict: nameOf(here) }

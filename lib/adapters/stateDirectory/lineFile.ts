@@ -1,8 +1,11 @@
-import { type FileHandle, open, readFile, rename } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
+import { makeOwnFile } from '../disk/ownFile.ts'
+import { openTrusted } from '../disk/rights.ts'
 
 /** Eight hexadecimal digits of a CRC-32, a space, JSON. */
 const line = /^([0-9a-f]{8}) (.*)$/su
@@ -32,7 +35,9 @@ export class LineFile {
 
   /** What its lines hold. */
   async load(): Promise<readonly unknown[]> {
-    const text = await unless(['ENOENT'], `reading ${this.#path}`, () => readFile(this.#path, 'utf8'))
+    const text = await unless(['ENOENT'], `reading ${this.#path}`, () =>
+      using(openTrusted(this.#path, constants.O_RDONLY), (file) => file.readFile('utf8')),
+    )
     const lines = text?.split('\n') ?? []
     const values = lines.map(readLine).filter((value) => value !== undefined)
     this.#lines = Math.max(0, lines.length - 1)
@@ -45,7 +50,7 @@ export class LineFile {
   async append(values: readonly unknown[]): Promise<void> {
     this.#isSound = false
     await attempt(`writing ${this.#path}`, () =>
-      using(this.#path, 'a', async (file) => {
+      using(openTrusted(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT), async (file) => {
         await file.writeFile(textOf(values))
         await file.datasync()
       }),
@@ -61,7 +66,7 @@ export class LineFile {
     await makePath(directory)
     const fresh = `${this.#path}.new`
     await attempt(`writing ${fresh}`, async () => {
-      await using(fresh, 'w', async (file) => {
+      await using(makeOwnFile(fresh, constants.O_WRONLY), async (file) => {
         await file.writeFile(textOf(values))
         await file.sync()
       })
@@ -94,10 +99,10 @@ function readLine(text: string): unknown {
 
 const sumOf = (text: string) => crc32(text).toString(16).padStart(8, '0')
 
-async function using(path: string, flags: 'a' | 'w', act: (file: FileHandle) => Promise<void>): Promise<void> {
-  const file = await open(path, flags, 0o600)
+async function using<T>(opening: Promise<FileHandle>, act: (file: FileHandle) => Promise<T>): Promise<T> {
+  const file = await opening
   try {
-    await act(file)
+    return await act(file)
   } finally {
     await file.close()
   }

@@ -7,7 +7,7 @@ import { checkArgument, kinds } from '../../options.ts'
 import type { BoundToken, TokenBinding } from '../../runtime/tokenBinding.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
-import { openTrusted } from '../disk/rights.ts'
+import { checkDirectoryRights, openTrusted } from '../disk/rights.ts'
 import { checkToken, textOf, tokenIn } from './tokenText.ts'
 
 /** The token that a state directory has of its user at its server. */
@@ -53,6 +53,7 @@ export function keptToken(directory: string): KeptToken {
       await syncDirectory(folder)
     },
     async forget() {
+      await attempt(`looking at ${folder}`, async () => checkDirectoryRights(folder))
       const names = (await unless(['ENOENT', 'ENOTDIR'], `reading ${folder}`, () => readdir(folder))) ?? []
       const found = names.filter((each) => each === name || left.test(each))
       for (const each of found) await attempt(`removing ${join(folder, each)}`, () => rm(join(folder, each)))

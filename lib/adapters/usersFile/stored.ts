@@ -1,11 +1,11 @@
-import { type BigIntStats, constants, lstatSync, statSync } from 'node:fs'
+import { type BigIntStats, constants, lstatSync } from 'node:fs'
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { exclusively } from '../disk/lock.ts'
-import { openOwnFile } from '../disk/ownFile.ts'
+import { FixedDirectory, openOwnFile } from '../disk/ownFile.ts'
 import { checkDirectoryRights, checkPart } from '../disk/rights.ts'
 import { damaged, mostFileBytes, textOf, type Users, usersIn } from './table.ts'
 
@@ -25,20 +25,20 @@ export class StoredUsers {
   readonly path: string
   readonly #directory: string
   readonly #lock: string
-  /** Device and inode of the directory. */
-  #place: string | undefined
+  readonly #place: FixedDirectory
 
   constructor(directory: string) {
     this.#directory = resolve(directory)
     this.path = join(this.#directory, 'users.json')
     this.#lock = join(this.#directory, 'users.lock')
+    this.#place = new FixedDirectory(this.#directory)
   }
 
   /** The stamp of the version that is there now; `undefined` where there is no file. */
   async stamp(): Promise<string | undefined> {
     // Each message and each link asks: a hop to another thread, behind the writes of uploads, costs far more than the calls.
     const there = await attempt(`looking at ${this.path}`, async () => {
-      this.#checkPlace()
+      this.#place.check()
       return lstatSync(this.path, { bigint: true, throwIfNoEntry: false })
     })
     return there && stampOf(there)
@@ -59,7 +59,7 @@ export class StoredUsers {
   async read(): Promise<Found | undefined> {
     return await unless(['ENOENT'], `reading ${this.path}`, async () => {
       checkDirectoryRights(this.#directory)
-      this.#checkPlace()
+      this.#place.check()
       return await using(await openOwnFile(this.path, constants.O_RDONLY), (file) => this.#read(file))
     })
   }
@@ -76,17 +76,6 @@ export class StoredUsers {
       const { users = new Map() } = (await this.read()) ?? {}
       await this.#replace(edit(users))
     })
-  }
-
-  /** Throws OspError `data-format` if another directory is in the place of the one that was there before. */
-  #checkPlace(): void {
-    const there = statSync(this.#directory, { bigint: true, throwIfNoEntry: false })
-    const place = there && `${there.dev} ${there.ino}`
-    if (this.#place !== undefined && this.#place !== place) {
-      const text = `${this.#directory} is not the directory that it was when the server started, and nobody comes in by another one`
-      throw new OspError('data-format', `${text}; put it back, or start the server anew`)
-    }
-    this.#place = place
   }
 
   async #read(file: FileHandle): Promise<Found> {
