@@ -1,4 +1,4 @@
-import { duration, optional, path, pem, place, setting, switched, text, type Values } from './settings.ts'
+import { duration, fingerprint, optional, path, pem, place, setting, switched, text, type Values } from './settings.ts'
 
 /** Defines `--retry-for`: how long a command retries while no server accepts its work. */
 export const retryFor = (fallback: string) =>
@@ -14,6 +14,7 @@ export const everywhere = {
   'tls-ca': optional(pem, {
     describe: 'with --tls: the authority that the server is known by [those that Node knows]',
   }),
+  fingerprint: optional(fingerprint, { describe: 'with --tls: the key that the server must show, as ospd prints it' }),
   'tls-cert': optional(pem, { describe: 'with --tls: a certificate to show the server …' }),
   'tls-key': optional(pem, { describe: '… and its key' }),
   user: optional({ ...text, placeholder: 'NAME' }, { describe: "who you are [the system's user name]" }),

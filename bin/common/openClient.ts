@@ -2,7 +2,7 @@ import { type Client, type ConnectOptions, createClient, type Transport } from '
 import type { Everywhere } from './everywhere.ts'
 import type { TokenSource } from './token.ts'
 import { tokenWay } from './tokenWay.ts'
-import { transportOf } from './transport.ts'
+import { transportOf, trustOf } from './transport.ts'
 import { userOf } from './userOf.ts'
 
 /**
@@ -13,7 +13,7 @@ export function openClient(
   values: Everywhere,
   token: TokenSource,
   more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'limitRate'> = {},
-  to: Transport = transportOf(values),
+  to: Transport = transportOf(values, trustOf(values, token)),
 ): Client {
   const { insecure, 'retry-for': retryForMs } = values
   return createClient({

@@ -8,7 +8,7 @@ import { ignoreHangup } from './interrupts.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
 import { printable } from './printable.ts'
 import { resolve, variableOf } from './resolve.ts'
-import { refuseToken } from './secrets.ts'
+import { refuseToken, secrets } from './secrets.ts'
 import type { Setting, Settings, Values } from './settings.ts'
 import { UsageError } from './usage.ts'
 
@@ -46,6 +46,7 @@ export function command<S extends Settings>(definition: Command<S>): Command {
 /** Runs the program on this process's arguments, and sets its exit code. */
 export async function main(program: Program): Promise<void> {
   const [first] = process.argv.slice(2)
+  secrets.add(process.env.OSP_TOKEN ?? '')
   process.on('uncaughtException', (error) => process.exit(report(program, first, error)))
   ignoreHangup()
   const code = await start(program).catch((error: unknown) => report(program, first, error))

@@ -24,6 +24,8 @@ type TokenValues = Pick<
 export interface TokenSource {
   /** The token, empty where there is none. Rejects with OspError where what there is can't be used. */
   readonly give: () => Promise<BoundToken>
+  /** Whether the latest one is a token, or may become one. */
+  readonly isGiven: boolean
   /** The latest one may be sent over this connection, and what refuses the user from now on is the server. */
   reached(socket: Socket): void
   /** What somebody can do about it whom the server does not let in; nothing where it was not the server that refused. */
@@ -58,6 +60,10 @@ export class SetToken implements TokenSource {
     secrets.add(given.token)
     if (given.token !== '') await assertNotDowngraded(this.#values)
     return given
+  }
+
+  get isGiven(): boolean {
+    return this.#from !== 'nowhere'
   }
 
   async #find(file: string | undefined, variable: string | undefined): Promise<[From, BoundToken]> {
@@ -142,6 +148,7 @@ const flag = (name: string, value: string | undefined) => (value === undefined ?
 
 /** A token that is to be kept if the server lets the user in by it. */
 export class GivenToken implements TokenSource {
+  readonly isGiven = true
   readonly give: () => Promise<BoundToken>
   #boundTo: TokenBinding | undefined
 

@@ -1,20 +1,21 @@
 import { OspError, type Transport } from 'ospd'
-import { knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
+import { knownServer, knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
 import type { Everywhere } from './everywhere.ts'
 import { pemsOf, readPem } from './files.ts'
 import { errorLine, sayer } from './output.ts'
 import { placeText } from './settings.ts'
 import { platformState } from './stateDirectory.ts'
 import { stylesFor } from './style.ts'
+import type { TokenSource } from './token.ts'
 import { UsageError } from './usage.ts'
 
-type Way = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'state'>
+type Way = Pick<Everywhere, 'server' | 'tls' | 'tls-ca' | 'fingerprint' | 'tls-cert' | 'tls-key' | 'state'>
 
 /** The way to the server, where `trust` goes on with it. Throws UsageError where it can't be gone. */
-export function transportOf(values: Way, trust: TrustServer = trustOf(values)): Transport {
+export function transportOf(values: Way, trust: TrustServer): Transport {
   const { server } = values
   if (!values.tls) {
-    const stray = (['tls-ca', 'tls-cert', 'tls-key'] as const).find((name) => values[name] !== undefined)
+    const stray = (['tls-ca', 'fingerprint', 'tls-cert', 'tls-key'] as const).find((name) => values[name] !== undefined)
     if (stray) throw new UsageError(`--${stray} needs --tls; without it nothing is encrypted`)
     return tcp(server)
   }
@@ -32,16 +33,49 @@ export function transportOf(values: Way, trust: TrustServer = trustOf(values)): 
 export const knownServersPath = ({ state }: Pick<Way, 'state'>) => `${state ?? platformState()}/known_servers`
 
 /**
- * Trusts a server by that file, or by an authority, and pins a new server: says so, unless the user has `confirmed` its key.
- * With `--tls-ca` only that authority is trusted.
+ * Trusts a server by that file, or by an authority, and pins a new server: says so, unless `--fingerprint` names its key. With
+ * `--tls-ca` only that authority is trusted. A new server that only its key is known of is sent no token unless
+ * `--fingerprint` names that key.
  */
-export function trustOf(values: Way, { confirmed = false } = {}): TrustServer {
-  const { 'tls-ca': ca } = values
-  const pinned = ({ host, port, fingerprint }: SeenServer) => {
-    if (confirmed) return
-    const server = placeText({ host, port })
-    const say = sayer(errorLine, stylesFor(process.stderr))
-    say(`${server} is known from now on by ${fingerprint}; compare that with what its daemon has printed`, 'yellow')
+export function trustOf(values: Way, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
+  const { 'tls-ca': ca, fingerprint } = values
+  const pinned = fingerprint === undefined ? { pinned: tellPinned } : {}
+  const known = knownServers(knownServersPath(values), { ...pinned, pinsNobody: ca !== undefined })
+  return async (server) => {
+    if (fingerprint !== undefined && fingerprint !== server.fingerprint) throw another(server, fingerprint)
+    if (fingerprint === undefined && token?.isGiven && (await isNewServer(values, server))) throw unknown(server)
+    await known(server)
   }
-  return knownServers(knownServersPath(values), { pinned, pinsNobody: ca !== undefined })
+}
+
+/** Resolves with whether only the key of a server is known, and that since now. */
+export async function isNewServer(values: Way, server: SeenServer): Promise<boolean> {
+  if (server.verified || values['tls-ca'] !== undefined) return false
+  try {
+    return (await knownServer(knownServersPath(values), server)) === undefined
+  } catch {
+    // The list cannot be read; the trust check reports that.
+    return false
+  }
+}
+
+function tellPinned({ host, port, fingerprint }: SeenServer): void {
+  const server = placeText({ host, port })
+  const say = sayer(errorLine, stylesFor(process.stderr))
+  say(`${server} is known from now on by ${fingerprint}; compare that with what its daemon has printed`, 'yellow')
+}
+
+function unknown({ host, port, fingerprint }: SeenServer): OspError {
+  return new OspError(
+    'unauthorized',
+    `the server at ${placeText({ host, port })} is not known yet, and no token was sent; if ${fingerprint} is what its ` +
+      `daemon has printed, give --fingerprint ${fingerprint}`,
+  )
+}
+
+function another({ host, port, fingerprint }: SeenServer, wanted: string): OspError {
+  return new OspError(
+    'unauthorized',
+    `the server at ${placeText({ host, port })} shows the key ${fingerprint}, not ${wanted}; no token was sent`,
+  )
 }

@@ -5,22 +5,20 @@ import { type Everywhere, everywhere, interactiveRetryFor, retryFor } from '../c
 import { exitCodes } from '../common/exitCodes.ts'
 import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
-import { fingerprint, optional, placeText, type Values } from '../common/settings.ts'
+import { placeText, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { assertNotDowngraded, GivenToken, tokenVariable } from '../common/token.ts'
+import { transportOf, trustOf } from '../common/transport.ts'
 import { UsageError } from '../common/usage.ts'
 import { userOf } from '../common/userOf.ts'
 import type { LoginEvent } from './events.ts'
-import { newServer, wayToKnown } from './newServer.ts'
+import { newServer } from './newServer.ts'
 import { typedAnswer, typedToken } from './typedToken.ts'
 
 /** This is the command that asks for the token. */
 const { 'token-file': _, ...others } = everywhere
 
 const settings = {
-  fingerprint: optional(fingerprint, {
-    describe: 'with --tls: what a server is known by that is new, as ospd prints it',
-  }),
   ...others,
   'retry-for': retryFor(interactiveRetryFor),
 } as const
@@ -53,7 +51,8 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
   await assertNotDowngraded(values)
   const confirmed = process.stdin.isTTY ? await confirmedOf(everything) : values
   if (!confirmed) return exitCodes.interrupted
-  const to = wayToKnown(everything, confirmed.fingerprint)
+  const way = { ...everything, fingerprint: confirmed.fingerprint }
+  const to = transportOf(way, trustOf(way, { isGiven: true }))
   const token = await typedToken(`token of ${printable(user)} at ${server}: `)
   if (token === undefined) return exitCodes.interrupted
   const given = new GivenToken(token)

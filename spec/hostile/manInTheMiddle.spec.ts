@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { bindingOf, createClient, type GivenToken, type Server, serve, type TokenBinding, type Transport } from 'ospd'
@@ -173,7 +174,7 @@ spec('a man in the middle of osp', (it) => {
     }
     // As the error says, but with the key of the man in the middle.
     await writeFile(at.list, '')
-    const bound = await at.osp(['who', '--tls'])
+    const bound = await at.osp(['who', '--tls', '--fingerprint', fingerprintOf(trap.cert)])
     assert.deepEqual([bound.code, /the token was not sent .*log in again/u.test(bound.stderr)], [4, true], bound.stderr)
     await at.listen()
     const plain = await at.osp(['who'])
@@ -182,6 +183,22 @@ spec('a man in the middle of osp', (it) => {
     await writeFile(at.list, '')
     await at.listen(vouched())
     assert.deepEqual(await at.osp(['who', '--tls']), { code: 0, stdout: '', stderr: '' })
+    assert.deepEqual(at.received(), [token])
+  })
+
+  it('obtains no token of a variable at the first connection, unless its key is named', async () => {
+    await using at = await address()
+    const trap = selfSigned()
+    await at.listen(trap)
+    const env = { OSP_TOKEN: token }
+    const { code, stderr } = await at.osp(['who', '--tls'], '', env)
+    assert.deepEqual(
+      [code, /is not known yet, and no token was sent; .* --fingerprint SHA256/u.test(stderr)],
+      [4, true],
+    )
+    assert.deepEqual([at.received(), existsSync(at.list)], [[], false])
+    const named = ['--fingerprint', fingerprintOf(trap.cert)]
+    assert.deepEqual(await at.osp(['who', '--tls', ...named], '', env), { code: 0, stdout: '', stderr: '' })
     assert.deepEqual(at.received(), [token])
   })
 
@@ -221,9 +238,12 @@ spec('a man in the middle of osp', (it) => {
     assert.deepEqual(at.received(), [token])
     // A token of a server that an authority vouched for: the former version has written no line.
     await rm(at.list)
-    await at.listen(selfSigned())
-    for (let times = 0; times < 2; times++) {
-      const { code, stderr } = await at.osp(['who', '--tls'])
+    const trap = selfSigned()
+    await at.listen(trap)
+    assert.match((await at.osp(['who', '--tls'])).stderr, /is not known yet, and no token was sent/u)
+    const named = ['--fingerprint', fingerprintOf(trap.cert)]
+    for (const more of [named, []]) {
+      const { code, stderr } = await at.osp(['who', '--tls', ...more])
       assert.deepEqual([code, /without a record .* log in again/u.test(stderr)], [4, true], stderr)
     }
     assert.deepEqual(at.received(), [])
