@@ -136,7 +136,7 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
       last(at, stats)
       if (isTrusted) return at
     }
-    if (!isTrusted) throw foreignWay(at, stats.uid, path)
+    if (!isTrusted) throw foreignWay(at, stats, path)
     if (isLink) {
       if (++links > mostLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
       const link = readlinkSync(at)
@@ -158,8 +158,10 @@ function checkShared(at: string, stats: Stats, path: string): boolean {
   return isShared
 }
 
-function foreignWay(at: string, uid: number, path: string): OspError {
+function foreignWay(at: string, stats: Stats, path: string): OspError {
+  const { uid } = stats
   const text = `${at} belongs to another user (${userText(uid)}), who could replace ${resolve(path)}`
+  if (stats.isSymbolicLink()) return refused(`${text}; name the path that the link leads to, or another one`)
   return refused(`${text}; run it as that user by "sudo -u ${sudoName(uid)} ...", or name another path`)
 }
 
@@ -175,16 +177,19 @@ function othersWrite({ mode, gid }: Pick<Stats, 'gid' | 'mode'>): boolean {
 }
 
 /**
- * Returns whether no account but root and that of this user is in a group. A group of this process that the files of the
- * machine do not list, such as that of a volume in a container, has no other member if they are the only source of accounts.
+ * Returns whether no account but root and that of this user is in a group, as far as the files of the machine tell. If they
+ * are not the only source of accounts, the group must have the name of this user. A group that they do not list, such as
+ * that of a volume in a container, must be one of this process.
  */
 function isPrivateGroup(gid: number): boolean {
   // macOS has its accounts elsewhere.
   if (process.platform === 'darwin') return false
   const accounts = rowsOf('/etc/passwd')
   const groups = rowsOf('/etc/group').filter(([, , id]) => Number(id) === gid)
-  if (groups.length === 0 && !(process.getgroups?.().includes(gid) && hasLocalAccountsOnly())) return false
+  if (groups.length === 0 && !process.getgroups?.().includes(gid)) return false
   const own = process.geteuid?.()
+  const ownName = accounts.find(([, , uid]) => Number(uid) === own)?.[0]
+  if (!hasLocalAccountsOnly() && !groups.some(([name]) => name === ownName)) return false
   const others = accounts.filter(([, , uid]) => Number(uid) !== own && Number(uid) !== root)
   if (others.some(([, , , primary]) => Number(primary) === gid)) return false
   const names = new Set(accounts.filter((account) => !others.includes(account)).map(([name]) => name))
