@@ -144,6 +144,7 @@ function check(
   throw new OspError(
     'unauthorized',
     `the server at ${nameOf(server)} shows another key than before: ${server.fingerprint}, not ${fingerprint}. ` +
+      (server.verified ? 'A trusted authority vouches for the new one. ' : '') +
       'Either it was given a new key, or another program in between poses as it; nothing was sent. ' +
       'Compare the new fingerprint with the one that the daemon prints when it starts; ' +
       `only if they are the same, remove line ${line} of ${path} and try again`,

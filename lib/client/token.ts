@@ -18,6 +18,7 @@ async function attempt(token: () => Promise<unknown>): Promise<unknown> {
   try {
     return await token()
   } catch (cause) {
+    if (cause instanceof OspError && cause.code === 'unauthorized') throw cause
     const text = cause instanceof Error ? cause.message : String(cause)
     throw new OspError('unauthorized', `there is no token for the server: ${text}`, { cause })
   }
