@@ -62,6 +62,13 @@ export const mailboxMutations: readonly Mutation[] = [
     shownBy: messages(11),
   },
   {
+    fault: 'one sender fills what all have in common',
+    file: 'lib/runtime/share.ts',
+    before: '(own === 0 || shareReserve(own + more, percent) <= free)',
+    after: 'true',
+    shownBy: 'spec/contract/storage.spec.ts',
+  },
+  {
     fault: 'messages expire when the wall clock jumps',
     file: 'lib/core/ageClock.ts',
     before: 'Math.min(jump, mostJumpMs)',

@@ -123,7 +123,7 @@ export const queueMutations: readonly Mutation[] = [
     file: 'lib/adapters/mailboxes/posting.ts',
     before: 'own >= bounds.senderIds || ',
     after: '',
-    shownBy: messages(25),
+    shownBy: messages(4),
   },
   {
     fault: 'the ids of all senders are not bounded',

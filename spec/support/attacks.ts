@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { BareLink, type Make, same, type Target } from './bareLink.ts'
@@ -157,6 +158,26 @@ function alternating(user: string): Make {
   return (seq) => (seq % 2 ? on : off)?.(seq) ?? Buffer.alloc(0)
 }
 
+/** Empty messages of one user, each to 16 of 160 names, until the server refuses them and beyond. */
+const fillingMailboxes: Run = (target, signal) =>
+  byLinks(['user-0'], 1, async (link) => {
+    const registered = link.next('RegistAck')
+    link.ask(same({ event: 'RegistReq', userName: 'user-0', flags: 0 }))
+    const ack = (await registered)?.message()
+    const instance = ack?.event === 'RegistAck' ? ack.instance : 0
+    let first = 0
+    const post: Make = (seq) => {
+      const recipients = Array.from({ length: 16 }, (_, at) => `name-${(first + at) % 160}`)
+      first += 16
+      return bytesOf(
+        { event: 'PostMsgReq', messageId: randomBytes(16), recipients, content: Buffer.alloc(0) },
+        seq,
+        instance,
+      )
+    }
+    await link.flood(post, signal, 200)
+  })(target, signal)
+
 /** Programs of one user from four addresses that come in and listen, each in place of another one. */
 const superseding: Run = (target, signal) => {
   let program = 0
@@ -202,6 +223,7 @@ export const attacks: readonly Attack[] = [
     server: 'users',
     run: byLinks(['user-0'], 1, (link, signal) => link.flood(alternating('user-0'), signal)),
   },
+  { name: 'messages of one user to 16 recipients each, until they are refused', run: fillingMailboxes },
   { name: 'programs of one user that supersede each other', server: 'users', run: superseding },
   { name: 'STARTs while all instances are taken', server: 'users', run: startsWhileTaken },
 ]
