@@ -8,8 +8,8 @@ import type { Caller } from './app.ts'
 import type { ServerEntry, ServerLog } from './logEvents.ts'
 import { linkOf } from './serverLog.ts'
 
-/** How many other names are tried where existing files are kept by renaming. */
-const mostNames = 10_000
+/** The highest number in a name where existing files are kept by renaming. */
+const mostNumber = 1_000_000
 
 /** What an upload that was verified can end with for good: record and bytes are removed. */
 const removing: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
@@ -48,7 +48,8 @@ export async function publish(
   { storage, onConflict, noteMs, log }: PublishOptions,
   { claim, partial, file, begun, by, published }: Verified,
 ): Promise<StoredFile> {
-  for (const storedName of candidates(file, onConflict, begun)) {
+  const isTaken = (name: string) => storage.files.stored(file.user, name)
+  for await (const storedName of candidates(file, onConflict, begun, isTaken)) {
     const again = begun && storedName === file.storedName
     // Looking first saves a durable write for each name that is taken anyway; publishing has the last word.
     const replaced = again ? file.replaced : await storage.files.stored(file.user, storedName)
@@ -129,16 +130,37 @@ async function checkIntact(
   throw new OspError('digest-mismatch', text, { progress: 0 })
 }
 
-function* candidates(file: StoredFile, onConflict: OnConflict, begun: boolean): Generator<string> {
+/** The names to try, the next one where the one before could not be used. */
+async function* candidates(
+  file: StoredFile,
+  onConflict: OnConflict,
+  begun: boolean,
+  isTaken: (name: string) => Promise<boolean>,
+): AsyncGenerator<string> {
   if (begun) yield file.storedName
   yield file.name
   if (onConflict !== 'rename') return
   const slash = file.name.lastIndexOf('/') + 1
   const dot = file.name.lastIndexOf('.')
   const stemEnd = dot > slash ? dot : file.name.length
-  for (let number = 1; number <= mostNames; number++) {
-    const name = `${file.name.slice(0, stemEnd)} (${number})${file.name.slice(stemEnd)}`
-    if (!storedFileName.safeParse(name).success) return
-    yield name
+  const numbered = (number: number) => `${file.name.slice(0, stemEnd)} (${number})${file.name.slice(stemEnd)}`
+  for (let least = 1; least <= mostNumber; ) {
+    const number = await freeNumber(least, (at) => isTaken(numbered(at)))
+    if (!storedFileName.safeParse(numbered(number)).success) return
+    yield numbered(number)
+    // Doubled, since a row of folders may have these names, which only publishing finds out.
+    least = 2 * number
   }
+}
+
+/** Returns a free number from `least` on, after few looks: the first one if the taken numbers have no gap. */
+async function freeNumber(least: number, isTaken: (number: number) => Promise<boolean>): Promise<number> {
+  let [taken, free] = [least - 1, least]
+  while (free <= mostNumber && (await isTaken(free))) [taken, free] = [free, 2 * free]
+  while (free - taken > 1) {
+    const middle = Math.floor((taken + free) / 2)
+    if (await isTaken(middle)) taken = middle
+    else free = middle
+  }
+  return free
 }

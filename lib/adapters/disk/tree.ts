@@ -8,7 +8,7 @@ import { makeDirectory } from './directories.ts'
 import type { DirectoryFlushes } from './directoryFlushes.ts'
 import { attempt, unless } from './faults.ts'
 import { checkOwn } from './ownFile.ts'
-import { Usages } from './usages.ts'
+import { type Turn, Usages } from './usages.ts'
 
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
 const remembered = 4_096
@@ -35,7 +35,7 @@ export interface Place {
  */
 export class Tree {
   readonly flushes: DirectoryFlushes
-  readonly usages = new Usages((user) => this.#count(user))
+  readonly usages = new Usages((user, turn) => this.#count(user, turn))
   readonly #root: string
   readonly #durable = new Set<string>()
   foldsCase = false
@@ -96,7 +96,7 @@ export class Tree {
   }
 
   /** Counts the files and folders below the folder of a user, a few at a time. */
-  async #count(user: string): Promise<Usage> {
+  async #count(user: string, turn: Turn): Promise<Usage> {
     const usage = { bytes: 0, files: 0, folders: -1 }
     const folders = [this.pathOf([user])]
     for (let path = folders.pop(); path !== undefined; path = folders.pop()) {
@@ -104,7 +104,8 @@ export class Tree {
       for await (const entries of entriesOf(path)) {
         const others = entries.filter((entry) => !entry.isDirectory())
         for (const entry of entries) if (entry.isDirectory()) folders.push([path, entry.name].join(sep))
-        for (const stats of await Promise.all(others.map(({ name }) => look([path, name].join(sep))))) {
+        const looking = () => Promise.all(others.map(({ name }) => look([path, name].join(sep))))
+        for (const stats of await turn(looking)) {
           if (!stats?.isFile()) continue
           usage.files++
           usage.bytes += Number(stats.size)

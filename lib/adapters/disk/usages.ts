@@ -1,8 +1,12 @@
 import { fixed } from '../../limits.ts'
 import type { Usage } from '../../ports/storage.ts'
+import { Queue } from '../records/queue.ts'
 
-/** Users whose files are counted at the same time. */
-const countsAtOnce = 2
+/** Users whose files are counted at the same time: each count holds a directory open. */
+const countsAtOnce = 16
+
+/** Carries out one step of a count. */
+export type Turn = <T>(work: () => Promise<T>) => Promise<T>
 
 interface Count {
   /** What was published since the count began. */
@@ -15,15 +19,17 @@ interface Count {
  * by this process. They are kept in memory alone: after a crash they are counted anew.
  */
 export class Usages {
-  readonly #count: (user: string) => Promise<Usage>
+  readonly #count: (user: string, turn: Turn) => Promise<Usage>
+  /** Counts take turns, so that one that is long holds up neither other counts nor other work. */
+  readonly #turns = new Queue()
   /** By user, the longest unasked first. */
   readonly #known = new Map<string, Usage>()
   readonly #counting = new Map<string, Count>()
   readonly #waiting: (() => void)[] = []
   #running = 0
 
-  /** `count` reads the files of a user. */
-  constructor(count: (user: string) => Promise<Usage>) {
+  /** `count` reads the files of a user, a few in each turn. */
+  constructor(count: (user: string, turn: Turn) => Promise<Usage>) {
     this.#count = count
   }
 
@@ -54,7 +60,7 @@ export class Usages {
     if (this.#running >= countsAtOnce) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      const found = await this.#count(user)
+      const found = await this.#count(user, (work) => this.#turns.run(work))
       // The count may have met it or not. Until the next count the totals are too high where it has.
       const usage = added.reduce((total, by) => sum(total, rise(by)), found)
       this.#keep(user, usage)

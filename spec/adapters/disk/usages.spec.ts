@@ -93,7 +93,7 @@ spec('the totals of a user on a disk', (it) => {
     assert.deepEqual(await on.usage(), usageOf(0))
   })
 
-  it('are counted once for all who ask meanwhile, of two users at a time', async () => {
+  it('are counted once for all who ask meanwhile, of sixteen users at a time', async () => {
     const counts = new Map<string, Deferred<Usage>>()
     const usages = new Usages((user) => {
       assert.ok(!counts.has(user))
@@ -101,20 +101,23 @@ spec('the totals of a user on a disk', (it) => {
       counts.set(user, count)
       return count.promise
     })
+    const others = Array.from({ length: 14 }, (_, at) => usages.of(`other-${at}`, false))
     const asked = ['a', 'b', 'c', 'a', 'c'].map((user) => usages.of(user, false))
     await Promise.resolve()
-    assert.deepEqual([...counts.keys()], ['a', 'b'])
+    assert.deepEqual([...counts.keys()].slice(14), ['a', 'b'])
     usages.change('a', usageOf(10))
     usages.change('a', usageOf(-3, -1))
     counts.get('a')?.resolve(usageOf(100, 7))
     // What was published meanwhile may have been met, so that only what adds to the totals counts.
     assert.deepEqual(await asked[0], usageOf(110, 8))
     assert.deepEqual(await asked[3], usageOf(110, 8))
-    assert.deepEqual([...counts.keys()], ['a', 'b', 'c'])
+    assert.deepEqual([...counts.keys()].slice(14), ['a', 'b', 'c'])
     counts.get('c')?.resolve(usageOf(1))
     counts.get('b')?.reject(new Error('unreadable'))
     await assert.rejects(async () => asked[1], /unreadable/u)
     assert.deepEqual(await asked[4], usageOf(1))
+    for (const [user, count] of counts) if (user.startsWith('other')) count.resolve(usageOf(0, 0))
+    await Promise.all(others)
     counts.clear()
     const again = usages.of('b', false)
     await Promise.resolve()
