@@ -242,6 +242,8 @@ export const fixed = {
   unfinishedPerUser: 2_000,
   unfinishedUploads: 10_000,
   notes: 100_000,
+  /** Maximum number of START, CONTINUE and CANCEL requests of one link that are carried out at the same time. */
+  requestsAtOnce: 16,
   /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
   waitingUploads: 10_000,
   /** Minimum time between two counts of a user's files; a count that takes long is repeated less often. */

@@ -7,6 +7,7 @@ import { hex } from '../runtime/hex.ts'
 import type { Message } from '../wire/message.ts'
 import type { App, Caller } from './app.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
+import { LinkTurns } from './linkTurns.ts'
 import type { ServerEntry } from './logEvents.ts'
 import { OldUploads } from './oldUploads.ts'
 import { rollForward, storedLine } from './publish.ts'
@@ -27,6 +28,7 @@ export class FileApp implements App {
   readonly #storage: Storage
   readonly #uploads: Uploads
   readonly #quota: Quota
+  readonly #turns = new LinkTurns()
   readonly #daemon: FileDaemon
   readonly #old: OldUploads
   /** Recent log entries about uploads, to limit repetition. */
@@ -99,9 +101,9 @@ export class FileApp implements App {
     switch (message.event) {
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
-        return this.#open(caller, message)
+        return this.#turns.run(caller, () => this.#open(caller, message))
       case 'CancelFileReq':
-        return this.#daemon.cancel(caller, message.fileName)
+        return this.#turns.run(caller, () => this.#daemon.cancel(caller, message.fileName))
       case 'PostFileReq':
         return await this.#post(caller, request.instance, message)
       case 'FileMd5Req':
@@ -118,6 +120,7 @@ export class FileApp implements App {
   }
 
   lost(caller: Caller): void {
+    this.#turns.lost(caller)
     this.#uploads.lost(caller)
     for (const upload of [...this.#uploads.receiving()]) {
       if (upload.heldBy(caller)) this.#leave(upload, 'linkLost')

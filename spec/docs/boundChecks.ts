@@ -147,6 +147,7 @@ export const boundChecks: {
     files: ['spec/server/rosterList.spec.ts', 'spec/client/roster.spec.ts'],
   },
   users: { files: ['spec/adapters/usersFile/users.spec.ts'] },
+  requestsAtOnce: { files: ['spec/server/linkTurns.spec.ts'] },
   waitingUploads: { rows: ['uploads that wait for an instance'], files: ['spec/server/fairShare.spec.ts'] },
   unfinishedPerUser: { files: ['spec/adapters/records/transfers.spec.ts'] },
   unfinishedUploads: { files: ['spec/adapters/records/transfers.spec.ts'] },

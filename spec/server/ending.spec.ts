@@ -194,6 +194,29 @@ spec('a file whose name is stored already', (it) => {
     }
   })
 
+  it('gets a number in few looks where many names are taken, and a gap is as good as the end', async () => {
+    await using rig = await ServerRig.start({}, { onConflict: 'rename' })
+    const client = await rig.client()
+    const send = (name: string, modifiedAt = 1) => client.upload({ ...other, name, modifiedAt })
+    await send('a')
+    for (let at = 1; at <= 300; at++) await send(`a (${at})`)
+    const before = rig.storage.looks
+    assert.equal(await send('a', 2), 'a (301)')
+    const looks = rig.storage.looks - before
+    assert.ok(looks < 25, `${looks} looks`)
+    for (const at of [2, 5, 300]) rig.remove(`a (${at})`)
+    const names = [await send('a', 3), await send('a', 4), await send('a', 5)]
+    assert.equal(new Set([...names, 'a (301)']).size, 4)
+  })
+
+  it('gets a number after those of folders, by few attempts', async () => {
+    await using rig = await ServerRig.start({}, { onConflict: 'rename' })
+    const client = await rig.client()
+    for (let at = 1; at <= 20; at++) await client.upload({ ...other, name: `a (${at})/x` })
+    await client.upload({ ...other, name: 'a' })
+    assert.equal(await client.upload({ ...other, name: 'a', modifiedAt: 7 }), 'a (32)')
+  })
+
   it('that appeared meanwhile is refused where names are; record and partial file go', async () => {
     await using rig = await ServerRig.start({}, { onConflict: 'reject' })
     const client = await rig.client()

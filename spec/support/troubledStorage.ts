@@ -24,8 +24,9 @@ export class TroubledStorage implements Storage {
   /** Bytes of files that another program has put into every user's folder; a count of the files finds them. */
   besides = 0
   #found = 0
-  /** How often files were counted again, and records were listed. */
+  /** How often files were counted again, records were listed, and a published file was looked for. */
   recounts = 0
+  looks = 0
   listings = 0
   readonly #counted = new Set<string>()
   /** Bytes of the disk that something else has taken. */
@@ -50,7 +51,10 @@ export class TroubledStorage implements Storage {
       open: async (claim) => this.#troubled(await files.open(claim)),
       remove: files.remove,
       sweep: files.sweep,
-      stored: async (user, name) => this.takenNames.has(name) || files.stored(user, name),
+      stored: async (user, name) => {
+        this.looks++
+        return this.takenNames.has(name) || files.stored(user, name)
+      },
       used: (user, name) => files.used(user, name).then((bytes) => bytes + (name === undefined ? this.besides : 0)),
       ...(files.usage && {
         usage: async (user, recount) => {
