@@ -87,6 +87,10 @@ export const defaultLimits = {
   /** Frames, and bytes of frames, that are read in a second from all links of one user together. */
   framesPerSecond: 100_000,
   bytesPerSecond: 2 * 1024 * MiB,
+  /** Time, in ms, that the requests of one user may take in a second by `requestCost`; of several busy users each gets an equal part. */
+  workMsPerSecond: 1_000,
+  /** REGIST_REQs of one user that are read in a second. */
+  registrationsPerSecond: 50,
   /** Changes of the online list are gathered for so long. */
   gatherMs: 50,
   /** Messages that wait in one mailbox, and bytes of their content. */

@@ -28,6 +28,12 @@ export const limitSettings = {
     describe: 'requests and answers of one user that are read a second',
   }),
   'bytes-per-second': setting(size, '2G', { describe: 'bytes of one user that are read a second, 64k or more' }),
+  'work-per-second': setting(duration, '1s', {
+    describe: "time that one user's requests may take in a second; of several busy users each gets an equal part",
+  }),
+  'registrations-per-second': setting(count, '50', {
+    describe: 'requests of one user to be listed, or not, that are read a second',
+  }),
   'uploads-per-user': setting(count, '100', { describe: 'uploads at once of one user at most' }),
   'user-files': setting(count, '1000000', { describe: "maximum number of one user's files and folders" }),
   'entry-size': setting(size, '4k', {
@@ -65,6 +71,8 @@ export function limitsOfSettings(values: Values<typeof limitSettings>): Partial<
     refusalLinesPerAddress: values['refusal-lines-per-address'],
     framesPerSecond: values['frames-per-second'],
     bytesPerSecond: values['bytes-per-second'],
+    workMsPerSecond: values['work-per-second'],
+    registrationsPerSecond: values['registrations-per-second'],
     uploadsPerUser: values['uploads-per-user'],
     userFiles: values['user-files'],
     entryBytes: values['entry-size'],

@@ -41,6 +41,10 @@ export class ByteSocket implements Socket {
   #to: SocketEvents | undefined
   #why: OspError | undefined
   #paused = false
+  /** Frames of what the stream has delivered that were not told yet, since reading was paused. */
+  #untold: Iterator<Frame, void> | undefined
+  /** The stream has ended, which is dealt with after them. */
+  #endWaits = false
   #full = false
   #linger: Disposable | undefined
   /** Where short frames are gathered within one turn: from `#blockFrom` to `#blockTo` they were not handed to the stream yet. */
@@ -97,12 +101,16 @@ export class ByteSocket implements Socket {
 
   resume(): void {
     this.#paused = false
-    if (this.#phase === 'open' && this.#to) this.#stream.resume()
+    if (this.#phase !== 'open' || !this.#to) return
+    // In a turn of its own, so that other links are read in between.
+    if (this.#untold) setImmediate(() => this.#goOn())
+    else this.#stream.resume()
   }
 
   close(last?: Frame): Promise<void> {
     if (this.#phase === 'open' || this.#phase === 'faulted') {
       if (last) this.#write(last)
+      if (this.#stream.closed) process.nextTick(() => this.#gone())
       this.#leave()
     }
     return this.#whenGone
@@ -110,6 +118,7 @@ export class ByteSocket implements Socket {
 
   destroy(): void {
     if (this.#phase === 'gone') return
+    if (this.#stream.closed) process.nextTick(() => this.#gone())
     this.#phase = 'closing'
     this.#reset()
   }
@@ -168,13 +177,33 @@ export class ByteSocket implements Socket {
   }
 
   #read(bytes: Uint8Array): void {
-    const frames = this.#reader.push(bytes)
+    // A stream that was paused before can still deliver: it is told in its order.
+    this.#tell(this.#untold ? following(this.#untold, () => this.#reader.push(bytes)) : this.#reader.push(bytes))
+  }
+
+  /** Tells frames until there is none left or reading is paused. */
+  #tell(frames: Iterator<Frame, void>): void {
+    this.#untold = undefined
     while (this.#phase === 'open') {
+      if (this.#paused) {
+        this.#untold = frames
+        return
+      }
       const frame = this.#next(frames)
       if (!frame) break
       this.#to?.frame(frame)
     }
     if (this.#phase === 'open' && !this.#reader.between) this.#to?.begun(this.#reader.announced, this.#reader.held)
+  }
+
+  #goOn(): void {
+    const frames = this.#untold
+    if (this.#paused || !frames || this.#phase !== 'open') return
+    this.#tell(frames)
+    if (this.#untold || this.#phase !== 'open') return
+    if (this.#stream.closed) this.#gone()
+    else if (this.#endWaits) this.#ended()
+    else if (!this.#paused) this.#stream.resume()
   }
 
   #next(frames: Iterator<Frame, void>): Frame | undefined {
@@ -192,6 +221,8 @@ export class ByteSocket implements Socket {
   /** The peer has said all that it will: an end between two frames is answered with our own. */
   #ended(): void {
     if (this.#phase !== 'open') return
+    this.#endWaits = this.#untold !== undefined
+    if (this.#endWaits) return
     if (this.#reader.between) this.#leave()
     else this.#stream.destroy(new Error('it ended within a frame'))
   }
@@ -226,8 +257,15 @@ export class ByteSocket implements Socket {
   }
 
   #gone(): void {
+    // The stream has ended well, and its last frames are still to be told.
+    if (this.#phase === 'gone' || (this.#phase === 'open' && this.#untold)) return
     this.#phase = 'gone'
     this.#linger?.[Symbol.dispose]()
     this.#to?.closed(this.#why)
   }
+}
+
+function* following(first: Iterator<Frame, void>, then: () => Iterable<Frame>): Generator<Frame, void> {
+  for (let next = first.next(); next.value; next = first.next()) yield next.value
+  yield* then()
 }

@@ -1,41 +1,47 @@
-/** As much as this may come at once … */
-const burstMs = 1_000
-
-/** … and after more than that nothing is to be read for this long at least: not a moment after each frame. */
-const restMs = 100
+export interface AllowanceOptions {
+  /** No rest is longer, so that no link seems dead meanwhile: what was taken beyond that is forgiven. */
+  readonly mostRestMs: number
+  /** As much as this may come at once; by default a second's worth. */
+  readonly burstMs?: number
+  /** After more than that nothing is taken for this long at least: not a moment after each frame. */
+  readonly restMs?: number
+}
 
 /**
- * What may be read in a second, in frames and in bytes. Reading is not exact, since what has arrived is there: what was read
- * beyond the allowance is waited out, but never for longer than `mostRestMs`, so that no link seems dead meanwhile.
+ * How much may be taken in a second. Taking is not exact, since what has arrived is there: what was taken beyond the allowance
+ * is waited out.
  */
 export class Allowance {
-  readonly #frameMs: number
-  readonly #byteMs: number
+  readonly #unitMs: number
   readonly #mostRestMs: number
-  /** Until when what was read takes at the allowed rates. */
-  #framesUntil = Number.NEGATIVE_INFINITY
-  #bytesUntil = Number.NEGATIVE_INFINITY
+  readonly #burstMs: number
+  readonly #restMs: number
+  /** Until when what was taken lasts at the allowed rate. */
+  #untilMs = Number.NEGATIVE_INFINITY
 
-  constructor(framesPerSecond: number, bytesPerSecond: number, mostRestMs: number) {
-    this.#frameMs = 1_000 / framesPerSecond
-    this.#byteMs = 1_000 / bytesPerSecond
+  constructor(perSecond: number, { mostRestMs, burstMs = 1_000, restMs = 100 }: AllowanceOptions) {
+    this.#unitMs = 1_000 / perSecond
     this.#mostRestMs = mostRestMs
+    this.#burstMs = burstMs
+    this.#restMs = restMs
   }
 
-  /** A frame was read. Returns for how many ms nothing more is to be read; 0: go on. */
-  take(bytes: number, now: number): number {
-    this.#framesUntil = Math.max(this.#framesUntil, now) + this.#frameMs
-    this.#bytesUntil = Math.max(this.#bytesUntil, now) + bytes * this.#byteMs
-    const aheadMs = Math.max(this.#framesUntil, this.#bytesUntil) - now
-    if (aheadMs <= burstMs) return 0
-    const most = now + this.#mostRestMs + burstMs
-    this.#framesUntil = Math.min(this.#framesUntil, most)
-    this.#bytesUntil = Math.min(this.#bytesUntil, most)
-    return Math.min(this.#mostRestMs, aheadMs - burstMs + restMs)
+  /** Takes an amount. Returns for how many ms nothing more is to be taken; 0: go on. */
+  take(amount: number, now: number): number {
+    this.#untilMs = Math.max(this.#untilMs, now) + amount * this.#unitMs
+    const aheadMs = this.#untilMs - now
+    if (aheadMs <= this.#burstMs) return 0
+    this.#untilMs = Math.min(this.#untilMs, now + this.#mostRestMs + this.#burstMs)
+    return Math.min(this.#mostRestMs, aheadMs - this.#burstMs + this.#restMs)
   }
 
-  /** Whether it stands as if nothing had ever been read. */
+  /** Gives back an amount that was taken lately. */
+  giveBack(amount: number): void {
+    this.#untilMs -= amount * this.#unitMs
+  }
+
+  /** Whether it stands as if nothing had ever been taken. */
   whole(now: number): boolean {
-    return Math.max(this.#framesUntil, this.#bytesUntil) <= now
+    return this.#untilMs <= now
   }
 }

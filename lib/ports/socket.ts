@@ -91,7 +91,7 @@ export interface Socket {
    * left this process' memory (they may be overwritten then), or never if the socket closes first.
    */
   send(frame: Frame, left?: () => void): boolean
-  /** Reads nothing until `resume`; what was read already may still be told. */
+  /** Reads nothing until `resume`; a frame that was read already may still be told. */
   pause(): void
   resume(): void
   /** Sends what it took, then `last`, then closes; resolves when it is gone. A peer that does not read is not waited for. */

@@ -36,6 +36,10 @@ export class Roster {
     this.#alarm = new Alarm(clock, () => this.#tell())
   }
 
+  get size(): number {
+    return this.#members.size
+  }
+
   /** What the list stands at. */
   get version(): number {
     return this.#version

@@ -188,6 +188,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       begunFrames: new BegunFrames(limits, platform.clock),
       paces: new UserPaces(limits, platform.clock, log),
       listVersion: () => this.#msgApp.roster.toldVersion,
+      members: () => this.#msgApp.roster.size,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
       unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#admission.open),

@@ -15,6 +15,7 @@ import type { TellHeld } from './held.ts'
 import { Idleness } from './idleness.ts'
 import { Reading } from './reading.ts'
 import { refusalOf } from './refusalOf.ts'
+import { costs } from './requestCost.ts'
 import { linkOf } from './serverLog.ts'
 import type { SessionHost } from './sessionHost.ts'
 import { checkTokenWay } from './tokenWay.ts'
@@ -171,12 +172,19 @@ export class Session implements Caller, Connection {
       this.#greeting[Symbol.dispose]()
       void this.#greet(request, message)
     } else if (this.#state === 'open' && message.event !== 'HelloReq') {
+      this.#charge(message)
       void this.#serve(request)
     } else {
       void this.#peer.close(
         new OspError('malformed', `${message.event} came at the wrong time: one HELLO_REQ is first`),
       )
     }
+  }
+
+  /** A request that costs much is carried out at once; what follows it is read later. */
+  #charge(message: Message<RequestName>): void {
+    this.#pace?.works(costs.request(message, this.#host.members()), this.#reading)
+    if (message.event === 'RegistReq') this.#pace?.registers(this.#reading)
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
@@ -229,6 +237,7 @@ export class Session implements Caller, Connection {
     const { platform, limits, paces } = this.#host
     this.#state = 'open'
     this.#pace = paces.enter(this.#user)
+    this.#pace.works(costs.link, this.#reading)
     this.#idleness = new Idleness(
       platform.clock,
       limits.idleMs,
@@ -251,6 +260,7 @@ export class Session implements Caller, Connection {
     this.#reading.hold(bytes)
     try {
       const reply = await app.handle(this, request)
+      this.#pace?.spares(costs.refusal)
       if (reply) this.#peer.reply(request, reply)
     } catch (error) {
       const why = this.#refusalOf(error, request)

@@ -25,6 +25,8 @@ export interface SessionHost {
   readonly begunFrames: BegunFrames
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number
+  /** How many are in the online list. */
+  members(): number
   /**
    * Ends the earlier link of the same user and session, if it is still open, and resolves when its apps have been
    * informed. Rejects with OspError `link-replaced` if a later link is open.

@@ -1,14 +1,19 @@
+import { Tally } from '../core/tally.ts'
 import { type ErrorCode, OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import type { Random } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
 import type { Upload } from './upload.ts'
 
-/** How many instances each link and each user holds, and may hold. */
+/** How many instances each link and each user holds, and may hold; counted as it changes. */
 export class UploadBounds {
   readonly #limits: Limits
   readonly #random: Random
   readonly #receiving: () => Iterable<Upload>
+  readonly #byUser = new Tally()
+  readonly #byNode = new Tally()
+  /** Before it no upload is stalled. */
+  #noneStalledBeforeMs = Number.NEGATIVE_INFINITY
   /** Links that are about to get an instance by a take-over, once for each. */
   readonly #reserved: Caller[] = []
 
@@ -18,17 +23,24 @@ export class UploadBounds {
     this.#receiving = receiving
   }
 
-  /** By user. */
-  held(): ReadonlyMap<string, number> {
-    const held = new Map<string, number>()
-    for (const { user } of this.#receiving()) held.set(user, (held.get(user) ?? 0) + 1)
-    return held
+  /** A link of `user` has got an instance. */
+  took(user: string, node: number): void {
+    this.#byUser.add(user)
+    this.#byNode.add(`${node}`)
+  }
+
+  /** It holds one no more. */
+  left(user: string, node: number): void {
+    this.#byUser.remove(user)
+    this.#byNode.remove(`${node}`)
+  }
+
+  held(user: string): number {
+    return this.#byUser.of(user)
   }
 
   heldBy(node: number): number {
-    let count = 0
-    for (const { instance } of this.#receiving()) if (instance?.holder?.node === node) count++
-    return count
+    return this.#byNode.of(`${node}`)
   }
 
   /**
@@ -36,13 +48,17 @@ export class UploadBounds {
    * more, one of who holds the most.
    */
   stalled(user: string, now: number): Upload | undefined {
-    const held = this.held()
-    const count = (of: string) => held.get(of) ?? 0
+    if (now < this.#noneStalledBeforeMs) return undefined
     let found: Upload | undefined
+    let earliestMs = now + this.#limits.stalledMs
     for (const upload of this.#receiving()) {
-      const isStalled = upload.movedAtMs + this.#limits.stalledMs <= now && upload.queue.waiting === 0
-      if (isStalled && count(upload.user) > count(found?.user ?? user)) found = upload
+      const stalledAtMs = upload.movedAtMs + this.#limits.stalledMs
+      earliestMs = Math.min(earliestMs, stalledAtMs)
+      const isStalled = stalledAtMs <= now && upload.queue.waiting === 0
+      if (isStalled && this.held(upload.user) > this.held(found?.user ?? user)) found = upload
     }
+    // What gets an instance or gets further later is stalled later.
+    this.#noneStalledBeforeMs = earliestMs
     return found
   }
 
@@ -50,7 +66,7 @@ export class UploadBounds {
   check(caller: Caller): void {
     this.#checkLink(caller)
     const { user } = caller
-    const count = this.held().get(user) ?? 0
+    const count = this.held(user)
     if (count < this.#limits.uploadsPerUser) return
     throw this.#full('too-many-uploads', `${user} sends ${count} files already, as many as the server allows one user`)
   }

@@ -31,6 +31,7 @@ export class Uploads {
   /** By the time at which they are closed, the longest parked first. */
   readonly #parked = new Map<Upload, number>()
   readonly #resting = new RestingInstances()
+  readonly #held = (user: string) => this.#bounds.held(user)
   #alarm: Disposable | undefined
 
   /** `stalled` frees the instance of an upload for another one. */
@@ -111,7 +112,7 @@ export class Uploads {
       if (stalled) this.#stalled(stalled)
     }
     const idle = this.#idle
-    const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#bounds.held(), now)
+    const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#held, now)
     const instance = mayTake ? this.#pool.assign(caller, event, (number) => !this.#rests(number, caller)) : undefined
     if (!instance) {
       // What only rests for this link is idle for others: nobody has to be kept from it.
@@ -120,6 +121,7 @@ export class Uploads {
     }
     this.#share.took(user, name)
     this.#byInstance.set(instance.number, upload)
+    this.#bounds.took(user, caller.node)
     this.#parked.delete(upload)
     upload.instance = instance
     upload.chunkBytes = 0
@@ -152,7 +154,9 @@ export class Uploads {
       return
     }
     this.#rest(instance)
+    this.#left(upload, instance)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
+    this.#bounds.took(upload.user, to.node)
     upload.chunkBytes = 0
   }
 
@@ -175,6 +179,7 @@ export class Uploads {
     if (!instance) return
     this.#byInstance.delete(instance.number)
     if (by === undefined || by !== instance.holder || !by.reliable) this.#rest(instance)
+    this.#left(upload, instance)
     this.#pool.release(instance, event, why)
     upload.instance = undefined
   }
@@ -217,6 +222,11 @@ export class Uploads {
 
   get #idle(): number {
     return this.#pool.size - this.#pool.busy
+  }
+
+  /** Its holder is about to lose it. */
+  #left({ user }: Upload, { holder }: Instance<FileState>): void {
+    if (holder) this.#bounds.left(user, holder.node)
   }
 
   #rest({ number, holder }: Instance<FileState>): void {

@@ -84,7 +84,7 @@ export function drawLimits(
 /** Narrow limits of what waits and is remembered: from randomness of their own, so that nothing else hangs on it. */
 export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
   const own = random.fork('narrow queues')
-  const { unsentBytes, rememberedAddresses, messageIds, links, pendingLinks, refusedLinks, framesPerSecond } =
+  const { unsentBytes, rememberedAddresses, messageIds, links, pendingLinks, refusedLinks, framesPerSecond, workMsPerSecond } =
     defaultLimits
   return {
     unsentBytes: own.pick([2 * KiB, 8 * KiB, unsentBytes], 'unsent bytes of a link'),
@@ -95,5 +95,6 @@ export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
     framesPerSecond: own.pick([50, framesPerSecond, framesPerSecond], 'frames of a user'),
     senderSharePercent: own.pick([10, 50, 100], 'share of a sender'),
     pendingLinks: own.pick([16, pendingLinks], 'links before HELLO'),
+    workMsPerSecond: own.pick([20, workMsPerSecond, workMsPerSecond], 'work of a user'),
   }
 }

@@ -63,13 +63,31 @@ spec('frames over TCP', (it) => {
       assert.deepEqual(heard.begunBytes.slice(0, 3), [0, 50_000, 50_000])
     }))
 
-  it('that came in one piece are told in one turn, even if the first one pauses', () =>
+  it('that came in one piece are told in one turn', () =>
     withRaw(async ({ raw, socket, heard }) => {
-      heard.onFrame = () => socket.pause()
       socket.start(heard)
       raw.write(Buffer.concat([wire(1), wire(2), wire(3).subarray(0, 10)]))
       await heard.times('begun')
       assert.deepEqual(heard.order, ['frame', 'frame', 'begun'])
+    }))
+
+  it('that came in one piece are told one by one to a side that pauses after each, and what came later after them', () =>
+    withRaw(async ({ raw, socket, heard }) => {
+      heard.onFrame = () => socket.pause()
+      socket.start(heard)
+      raw.resume()
+      raw.write(Buffer.concat([wire(1), wire(2), wire(3).subarray(0, 10)]))
+      for (let count = 1; count <= 3; count++) {
+        await heard.times('frame', count)
+        if (count === 1) raw.end(Buffer.concat([wire(3).subarray(10), wire(4)]))
+        for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate)
+        assert.equal(heard.seqs.length, count)
+        socket.resume()
+      }
+      await heard.times('frame', 4)
+      assert.deepEqual(heard.seqs, [1, 2, 3, 4])
+      socket.resume()
+      await heard.times('closed')
     }))
 
   it('that are sent within one turn leave in one piece', () =>

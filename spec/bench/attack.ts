@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { usersFile } from '../../lib/node.ts'
 import { type Attack, attacks, knownUsers, serverKinds, usualBounds } from '../support/attacks.ts'
-import type { Target } from '../support/bareLink.ts'
+import { BareLink, type Target } from '../support/bareLink.ts'
 import { HonestClient, honestUsers, type Met } from '../support/honestClient.ts'
 import { type Running, startNode } from '../support/processes.ts'
 
@@ -110,8 +110,16 @@ async function attacked(attack: Attack, target: Target): Promise<string> {
   const child = await attackers(attack, target)
   if (child.exitCode !== null) throw new Error(`the attackers of "${attack.name}" have ended by themselves`)
   const had = watchCpu(child)
+  let answered = 0
+  const began = performance.now()
+  let last = began
+  child.on('message', (count: number) => {
+    answered = count
+    last = performance.now()
+  })
   await pause(attackMs)
-  const used = had()
+  const perSecond = (1_000 * answered) / Math.max(1, last - began)
+  const used = `${had()}, ${perSecond.toFixed(0)} answers/s`
   await ended(child)
   return used
 }
@@ -218,6 +226,7 @@ async function main(text: string): Promise<void> {
 const [first = '', name, target] = process.argv.slice(2)
 if (first === '--attack' && target !== undefined) {
   const attack = attacks.find((one) => one.name === name)
-  process.send?.('begun')
+  process.send?.(0)
+  setInterval(() => process.send?.(BareLink.answered), 500)
   await attack?.run(JSON.parse(target), new AbortController().signal)
 } else await main(first)

@@ -52,6 +52,8 @@ export const boundChecks: {
   rememberedAddresses: { rows: ['addresses that are remembered', 'users who have left and are remembered'] },
   framesPerSecond: { rows: ['frames of a user that are read ahead'] },
   bytesPerSecond: { files: ['spec/server/slowing.spec.ts'] },
+  workMsPerSecond: { files: ['spec/server/slowing.spec.ts'] },
+  registrationsPerSecond: { files: ['spec/server/slowing.spec.ts'] },
   gatherMs: { rows: ['ms for which changes of the online list are not told'] },
   mailboxMessages: { files: ['lib/simulation/watchedMailboxes.ts'] },
   mailboxBytes: { files: ['lib/simulation/watchedMailboxes.ts'] },

@@ -17,7 +17,7 @@ function share(...waiting: readonly string[]): FairShare {
   return fairShare
 }
 
-const held = (counts: Readonly<Record<string, number>>) => new Map(Object.entries(counts))
+const held = (counts: Readonly<Record<string, number>>) => (user: string) => counts[user] ?? 0
 
 spec('an idle instance', (it) => {
   it('is for whoever asks where nobody waits', () => {
@@ -92,6 +92,31 @@ spec('an upload waits for an instance', (it) => {
     assert.ok(!one.mayTake('alice', 1, counts, now))
     for (let at = 9_999; at < 20_000; at++) one.wait('carol', `${at}`, 1, now)
     assert.equal(one.waiting, 10_000)
+  })
+})
+
+spec('with many uploads that wait', (it) => {
+  it('who asks while no instance is idle is refused without a look at any user', () => {
+    const many = share()
+    for (let at = 0; at < 10_000; at++) many.wait(`user ${at}`, 'file', at, now)
+    let looks = 0
+    const looked = (user: string) => {
+      looks++
+      return user === 'alice' ? 5 : 0
+    }
+    assert.ok(!many.mayTake('alice', 0, looked, now))
+    assert.ok(!many.mayTake('alice', 3, looked, now))
+    assert.ok(looks <= 5, `${looks} looks`)
+  })
+
+  it('those of a link that ends are forgotten, and of a user whose last one is', () => {
+    const many = share()
+    for (let at = 0; at < 100; at++) many.wait('bob', `${at}`, at % 2, now)
+    many.lost(0)
+    assert.equal(many.waiting, 50)
+    assert.ok(!many.mayTake('alice', 1, held({ alice: 1 }), now))
+    many.lost(1)
+    assert.ok(many.mayTake('alice', 1, held({ alice: 1 }), now))
   })
 })
 

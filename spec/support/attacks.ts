@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { BareLink, type Make, same, type Target } from './bareLink.ts'
@@ -145,12 +145,73 @@ const begunChunks: Run = (target, signal) => {
   })(target, signal)
 }
 
+/** The user of attacks by one. */
+const mallory = 'user-0'
+
 /** One kind of request from one link of a user, as fast as the server takes it. */
 const flooding = (make: Make, most?: number): Run =>
-  byLinks(knownUsers.slice(0, 1), 1, (link, signal) => link.flood(make, signal, most))
+  byLinks([mallory], 1, (link, signal) => link.flood(make, signal, most))
 
-const start = (name: string) =>
-  ({ event: 'StartPostFileReq', fileName: name, size: 1_000, modifiedAt: 1, digest: 2 }) as const
+/** The same from a link that has registered; `make` is told its instance. */
+const registered = (make: (instance: number) => Make): Run =>
+  byLinks([mallory], 1, async (link, signal) => {
+    const came = await link.reply(same({ event: 'RegistReq', userName: mallory, flags: 0 }))
+    const ack = came?.message()
+    if (ack?.event === 'RegistAck') await link.flood(make(ack.instance), signal)
+  })
+
+const start = (fileName: string, size = 1_000) =>
+  ({ event: 'StartPostFileReq', fileName, size, modifiedAt: 1, digest: 2 }) as const
+
+/** An upload that has begun: its instance, or `undefined` where the server refused it. */
+async function begun(link: BareLink, fileName: string, size?: number): Promise<number | undefined> {
+  const ack = (await link.reply(same(start(fileName, size))))?.message()
+  if (ack?.event === 'StartPostFileAck') return ack.instance
+  await pause(10)
+  return undefined
+}
+
+/** Requests to the instance of an upload of one link. */
+const toUpload = (make: (instance: number) => Make): Run =>
+  byLinks([mallory], 1, async (link, signal) => {
+    const instance = await begun(link, 'held')
+    if (instance !== undefined) await link.flood(make(instance), signal)
+  })
+
+/** What five uploads of each of `links` links of each user do, one step after another. */
+const uploading = (
+  users: readonly string[],
+  links: number,
+  step: (link: BareLink, name: string) => Promise<unknown>,
+): Run =>
+  byLinks(users, links, async (link, signal, at) => {
+    const five = Array.from({ length: 5 }, (_, upload) => `upload-${at}-${upload}`)
+    await Promise.all(
+      five.map(async (name) => {
+        while (!link.over && !signal.aborted) await step(link, name)
+      }),
+    )
+  })
+
+/** SHA-256 of nothing. */
+const ofNothing = createHash('sha256').digest()
+
+/** A whole upload of an empty file. */
+async function empty(link: BareLink, name: string): Promise<void> {
+  const instance = await begun(link, name, 0)
+  if (instance !== undefined) await link.reply(same({ event: 'FileMd5Req', digest: ofNothing }, instance))
+}
+
+/** START, PAUSE and CONTINUE. */
+async function pausing(link: BareLink, name: string): Promise<void> {
+  let instance = await begun(link, name)
+  for (let count = 0; count < 100 && instance !== undefined && !link.over; count++) {
+    await link.reply(same({ event: 'PauseFileReq' }, instance))
+    const again = await link.reply(same({ ...start(name), event: 'ContinuePostFileReq', progress: 0 }))
+    const ack = again?.message()
+    instance = ack?.event === 'ContinuePostFileAck' ? ack.instance : undefined
+  }
+}
 
 /** Listening and not listening, in turn. */
 function alternating(user: string): Make {
@@ -190,16 +251,74 @@ const superseding: Run = (target, signal) => {
 }
 
 /** Takes all instances by uploads that send nothing, then asks for more. */
-const startsWhileTaken: Run = (target, signal) =>
-  byLinks(knownUsers, 10, async (link, _, at) => {
-    if (at < 100) {
-      for (let count = 0; count < 5; count++) link.ask(same(start(`held-${at}-${count}`)))
-      await link.gone
-    } else await link.flood((seq) => bytesOf(start(`wanted-${seq % 2_000}`), seq), signal)
-  })(target, signal)
+const startsWhileTaken: Run = byLinks(knownUsers, 10, async (link, signal, at) => {
+  if (at < 100) {
+    for (let count = 0; count < 5; count++) link.ask(same(start(`held-${at}-${count}`)))
+    await link.gone
+  } else await link.flood((seq) => bytesOf(start(`wanted-${seq % 2_000}`), seq), signal)
+})
 
-/** What `npm run bench:attack` does to a daemon, one after another. */
-export const attacks: readonly Attack[] = [
+/** Logs in and leaves, again and again, by `atOnce` links; `use` is what it does in between. */
+function comingAndGoing(
+  users: readonly string[],
+  atOnce: number,
+  use?: (link: BareLink, user: string) => Promise<unknown>,
+): Run {
+  let count = 0
+  return (target, signal) =>
+    again(atOnce, signal, async (at) => {
+      const user = users[at % users.length] ?? ''
+      const link = await BareLink.letIn(target, user, { session: `${count++}` })
+      if (!link) return pause(20)
+      await use?.(link, user)
+      link.stream.destroy()
+      await link.gone
+    })
+}
+
+const listening = (link: BareLink, user: string) => link.reply(same({ event: 'RegistReq', userName: user, flags: 1 }))
+
+/** A message of another id each time. */
+function posts(instance: number, recipients: readonly string[], bytes = 0): Make {
+  const content = new Uint8Array(bytes)
+  return (seq) => {
+    const messageId = new Uint8Array(16)
+    new DataView(messageId.buffer).setUint32(0, seq)
+    new DataView(messageId.buffer).setFloat64(8, Math.random())
+    return bytesOf({ event: 'PostMsgReq', messageId, recipients, content }, seq, instance)
+  }
+}
+
+const sixteen = (name: string) => Array.from({ length: 16 }, (_, at) => `${name}-${at}`)
+
+/** Many users at once; each of their links floods with `make`. */
+const crowd = (make: (user: string) => Make, links = 5): Run =>
+  byLinks(knownUsers, links, (link, signal, at) => link.flood(make(knownUsers[at % knownUsers.length] ?? ''), signal))
+
+/** Ninety listeners, and a link that does `use` beside them. Needs a server that takes users at their word. */
+const amongListeners = (use: (link: BareLink, signal: AbortSignal) => Promise<void>): Run =>
+  byLinks([...Array.from({ length: 90 }, (_, at) => `listener-${at}`), mallory], 1, async (link, signal, at) => {
+    if (at === 90) return use(link, signal)
+    await listening(link, `listener-${at}`)
+    await link.gone
+  })
+
+/** Frames that need no reply and get none, or one that is not counted. */
+const unheard = (bytes: Buffer): Run =>
+  byLinks([mallory], 1, async (link, signal) => {
+    const many = Buffer.concat(Array.from({ length: 500 }, () => bytes))
+    while (!link.over && !signal.aborted) {
+      if (!link.stream.write(many)) await Promise.race([once(link.stream, 'drain').catch(() => {}), link.gone])
+      else await pause(0)
+    }
+  })
+
+const longName = `${'d'.repeat(50)}/`.repeat(20).slice(0, 1_019)
+
+const cancel = (fileName: string): Make => same({ event: 'CancelFileReq', fileName })
+
+/** What strangers can do. */
+const ofStrangers: readonly Attack[] = [
   { name: '2,000 links that never speak', run: keepingOpen(2_000) },
   {
     name: '2,000 links of one user from four addresses',
@@ -211,19 +330,157 @@ export const attacks: readonly Attack[] = [
   { name: '20 links that announce 4 GiB, again and again', run: keepingOpen(20, announcing) },
   { name: 'a link that asks and never reads', run: neverReading },
   { name: 'a storm of HELLO_REQs with a bad name', run: failing(['..']) },
+  { name: 'a storm of HELLO_REQs of four kilobytes', run: failing(['u'.repeat(1_900)], 't'.repeat(1_900)) },
   {
     name: 'a storm of wrong tokens for names that are known',
     server: 'users',
     run: failing(knownUsers, `osp_${'a'.repeat(43)}`),
   },
-  { name: 'PING_REQs of one link', run: flooding(same({ event: 'PingReq' }), 5_000) },
-  { name: 'LIST_REQs of one link', run: flooding(same({ event: 'ListReq' }), 5_000) },
   {
-    name: 'registrations that alternate, of one link',
-    server: 'users',
-    run: byLinks(['user-0'], 1, (link, signal) => link.flood(alternating('user-0'), signal)),
+    name: 'connections that are closed at once',
+    run: ({ port }, signal) =>
+      again(50, signal, async (at) => {
+        const link = await connection(port, 1 + (at % 4))
+        link.stream.destroy()
+        await link.gone
+      }),
   },
   { name: 'messages of one user to 16 recipients each, until they are refused', run: fillingMailboxes },
   { name: 'programs of one user that supersede each other', server: 'users', run: superseding },
-  { name: 'STARTs while all instances are taken', server: 'users', run: startsWhileTaken },
 ]
+
+const users = { server: 'users' } as const
+
+/** What one user can do by requests that are allowed. */
+const ofOneUser: readonly Attack[] = [
+  { ...users, name: 'PING_REQs of one link', run: flooding(same({ event: 'PingReq' }), 5_000) },
+  {
+    ...users,
+    name: 'PING_REQs of twenty links',
+    run: byLinks([mallory], 20, (link, signal) => link.flood(same({ event: 'PingReq' }), signal, 5_000)),
+  },
+  { ...users, name: 'LIST_REQs of one link', run: flooding(same({ event: 'ListReq' }), 5_000) },
+  {
+    ...users,
+    name: 'a request that is repeated under one seq',
+    run: unheard(bytesOf({ event: 'CancelFileReq', fileName: 'x' }, 2)),
+  },
+  { ...users, name: 'replies to nothing', run: unheard(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: 1 }, 9)) },
+  {
+    ...users,
+    name: 'REGIST_REQs that change nothing',
+    run: flooding(same({ event: 'RegistReq', userName: mallory, flags: 1 })),
+  },
+  {
+    ...users,
+    name: 'REGIST_REQs for another user',
+    run: flooding(same({ event: 'RegistReq', userName: 'honest', flags: 1 })),
+  },
+  { ...users, name: 'registrations that alternate, of one link', run: flooding(alternating(mallory)) },
+  { ...users, name: 'links that take a registration from each other', run: comingAndGoing([mallory], 10, listening) },
+  { ...users, name: 'links that come and go', run: comingAndGoing([mallory], 50) },
+  { ...users, name: 'STARTs of one name', run: flooding(same(start('same'))) },
+  {
+    ...users,
+    name: 'STARTs of more names than are allowed',
+    run: flooding((seq) => bytesOf(start(`name-${seq % 10_000}`), seq)),
+  },
+  { ...users, name: 'STARTs of a long bad name', run: flooding(same(start(`${longName}/..`))) },
+  {
+    ...users,
+    name: 'CONTINUEs of one name',
+    run: flooding(same({ ...start('same'), event: 'ContinuePostFileReq', progress: 0 })),
+  },
+  { ...users, name: 'CANCELs of a missing name', run: flooding(cancel('missing')) },
+  {
+    ...users,
+    name: 'CANCELs of a missing name of a hundred folders',
+    run: flooding(cancel('d/'.repeat(500).concat('d'))),
+  },
+  {
+    ...users,
+    name: 'STARTs and CANCELs in turn',
+    run: flooding((seq) => (seq % 2 ? same(start('same')) : cancel('same'))(seq)),
+  },
+  { ...users, name: 'uploads that are paused and continued', run: uploading([mallory], 4, pausing) },
+  { ...users, name: 'empty files, twenty links', run: uploading([mallory], 20, empty) },
+  { ...users, name: 'FILE_MD5s to no instance', run: flooding(same({ event: 'FileMd5Req', digest: ofNothing }, 199)) },
+  {
+    ...users,
+    name: 'FILE_MD5s that are a megabyte long',
+    run: flooding(same({ event: 'FileMd5Req', digest: new Uint8Array(1_000_000) }, 199)),
+  },
+  {
+    ...users,
+    name: 'chunks to no instance',
+    run: flooding(same({ event: 'PostFileReq', progress: 0, content: [new Uint8Array(1)] }, 199), 5_000),
+  },
+  {
+    ...users,
+    name: 'empty chunks',
+    run: toUpload((instance) => same({ event: 'PostFileReq', progress: 0, content: [] }, instance)),
+  },
+  {
+    ...users,
+    name: 'chunks at a wrong offset',
+    run: toUpload((instance) =>
+      same({ event: 'PostFileReq', progress: 9, content: [new Uint8Array(1_000)] }, instance),
+    ),
+  },
+  { ...users, name: 'messages of a link that has not registered', run: flooding(posts(7, sixteen('user'))) },
+  {
+    ...users,
+    name: 'messages to sixteen who are unknown',
+    run: registered((instance) => posts(instance, sixteen('unknown'))),
+  },
+  {
+    ...users,
+    name: 'messages to sixteen who are offline',
+    run: registered((instance) => posts(instance, sixteen('user').slice(1))),
+  },
+  {
+    ...users,
+    name: 'messages of 64 KiB to sixteen',
+    run: registered((instance) => posts(instance, sixteen('user').slice(1), 65_536)),
+  },
+  {
+    ...users,
+    name: 'one message again and again',
+    run: registered((instance) =>
+      same(
+        {
+          event: 'PostMsgReq',
+          messageId: new Uint8Array(16).fill(7),
+          recipients: ['user-1'],
+          content: new Uint8Array(10),
+        },
+        instance,
+      ),
+    ),
+  },
+  {
+    name: 'registrations that alternate among ninety listeners',
+    run: amongListeners((link, signal) => link.flood(alternating(mallory), signal)),
+  },
+  {
+    name: 'LIST_REQs among ninety listeners',
+    run: amongListeners((link, signal) => link.flood(same({ event: 'ListReq' }), signal, 5_000)),
+  },
+]
+
+/** What many users can do together. */
+const ofUsers: readonly Attack[] = [
+  { ...users, name: 'STARTs while all instances are taken', run: startsWhileTaken },
+  { ...users, name: 'PING_REQs of twenty users', run: crowd(() => same({ event: 'PingReq' })) },
+  { ...users, name: 'registrations that alternate, of twenty users', run: crowd(alternating, 1) },
+  { ...users, name: 'CANCELs of twenty users', run: crowd(() => cancel('missing')) },
+  {
+    ...users,
+    name: 'STARTs and CANCELs of twenty users',
+    run: crowd(() => (seq) => (seq % 2 ? same(start('same')) : cancel('same'))(seq)),
+  },
+  { ...users, name: 'empty files of twenty users', run: uploading(knownUsers, 2, empty) },
+]
+
+/** What `npm run bench:attack` does to a daemon, one after another. */
+export const attacks: readonly Attack[] = [...ofStrangers, ...ofOneUser, ...ofUsers]

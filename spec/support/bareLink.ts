@@ -39,6 +39,8 @@ export class BareLink {
   /** Resolves when the link has ended. */
   readonly gone: Promise<void>
   over = false
+  /** Replies that all links of this process have read. */
+  static answered = 0
   /** Requests without a reply. */
   unanswered = 0
   seq = 1
@@ -97,6 +99,16 @@ export class BareLink {
     this.stream.write(make(++this.seq))
   }
 
+  /** Sends one request; resolves with its reply, or `undefined` when the link has ended. */
+  async reply(make: Make): Promise<Came | undefined> {
+    this.ask(make)
+    const { seq } = this
+    for (;;) {
+      const came = await this.next()
+      if (!came || (came.seq === seq && !requests.has(came.event))) return came
+    }
+  }
+
   /** Sends requests as fast as the server reads and answers, with up to `most` unanswered, until the link or `signal` ends. */
   async flood(make: Make, signal: AbortSignal, most = 480): Promise<void> {
     while (!this.over && !this.stream.destroyed && !signal.aborted) {
@@ -133,7 +145,10 @@ export class BareLink {
     const event = bytes.readUInt16BE(6)
     const seq = bytes.readUInt32BE(8)
     const message = () => decode({ event, app: bytes.readUInt16BE(12), payload: [bytes.subarray(headerBytes)] })
-    if (seq > 0 && !requests.has(event)) this.unanswered--
+    if (seq > 0 && !requests.has(event)) {
+      this.unanswered--
+      BareLink.answered++
+    }
     const came = { event, seq, message }
     for (const look of this.#waiting) look(came)
     this.took(came)
