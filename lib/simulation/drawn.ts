@@ -84,8 +84,16 @@ export function drawLimits(
 /** Narrow limits of what waits and is remembered: from randomness of their own, so that nothing else hangs on it. */
 export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
   const own = random.fork('narrow queues')
-  const { unsentBytes, rememberedAddresses, messageIds, links, pendingLinks, refusedLinks, framesPerSecond, workMsPerSecond } =
-    defaultLimits
+  const {
+    unsentBytes,
+    rememberedAddresses,
+    messageIds,
+    links,
+    pendingLinks,
+    refusedLinks,
+    framesPerSecond,
+    workMsPerSecond,
+  } = defaultLimits
   return {
     unsentBytes: own.pick([2 * KiB, 8 * KiB, unsentBytes], 'unsent bytes of a link'),
     rememberedAddresses: own.pick([1, 2, rememberedAddresses], 'addresses that are remembered'),

@@ -12,7 +12,7 @@ const bug = () => {
 /** A log, and how many listeners of an event it says have failed. */
 function listenerLog() {
   const entries: LogEntry[] = []
-  const failed = (event: string) => entries.filter((e) => e.event === 'listener-failed' && e['of'] === event).length
+  const failed = (event: string) => entries.filter((e) => e.event === 'listener-failed' && e.of === event).length
   return { log: (entry: LogEntry) => void entries.push(entry), failed }
 }
 
