@@ -245,6 +245,8 @@ export const fixed = {
    */
   unfinishedPerUser: 2_000,
   unfinishedUploads: 10_000,
+  /** What one user alone may have of `unfinishedUploads`, as `senderSharePercent`: so they do not keep the others out. */
+  unfinishedSharePercent: 50,
   notes: 100_000,
   /** Maximum number of START, CONTINUE and CANCEL requests of one link that are carried out at the same time. */
   requestsAtOnce: 16,

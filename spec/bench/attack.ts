@@ -14,7 +14,8 @@ import { cpus, getPriority, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { usersFile } from '../../lib/node.ts'
-import { type Attack, attacks, knownUsers, serverKinds, usualBounds } from '../support/attacks.ts'
+import { knownUsers, type ServerKind, serverKinds } from '../support/attackedServers.ts'
+import { type Attack, attacks, usualBounds } from '../support/attacks.ts'
 import { BareLink, type Target } from '../support/bareLink.ts'
 import { HonestClient, honestUsers, type Met } from '../support/honestClient.ts'
 import { type Running, startNode } from '../support/processes.ts'
@@ -35,8 +36,9 @@ interface Daemon extends AsyncDisposable {
 }
 
 async function daemon(kind: Kind, under: readonly string[] = []): Promise<Daemon> {
-  const { users, flags } = serverKinds[kind]
+  const { users, flags, fill }: ServerKind = serverKinds[kind]
   const data = mkdtempSync(join(tmpdir(), 'ospd-attack-'))
+  await fill?.(data)
   const tokens: Record<string, string> = {}
   const file = usersFile(data)
   if (users) for (const name of [...knownUsers, ...honestUsers]) tokens[name] = await file.add(name)

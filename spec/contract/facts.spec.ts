@@ -62,6 +62,7 @@ spec('a contract', (it) => {
         'a flush that fails in a wrong storage',
         'mailboxes in a wrong storage that fills up',
         'mailboxes in a wrong storage that fills up',
+        'mailboxes in a wrong storage that fills up',
         'a flush of messages that fails in a wrong storage',
       ],
     )

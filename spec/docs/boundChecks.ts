@@ -152,6 +152,7 @@ export const boundChecks: {
   requestsAtOnce: { files: ['spec/server/linkTurns.spec.ts'] },
   waitingUploads: { rows: ['uploads that wait for an instance'], files: ['spec/server/fairShare.spec.ts'] },
   unfinishedPerUser: { files: ['spec/adapters/records/transfers.spec.ts'] },
+  unfinishedSharePercent: { files: ['spec/adapters/records/transfers.spec.ts'] },
   unfinishedUploads: { files: ['spec/adapters/records/transfers.spec.ts'] },
   notes: { files: ['spec/adapters/records/uploadLog.spec.ts'] },
   recountMs: {},

@@ -15,6 +15,9 @@ import { readToken } from '../../lib/adapters/stateDirectory/tokenText.ts'
 import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
 import { ownIdentity } from '../../lib/adapters/tls/ownIdentity.ts'
 import { usersFile } from '../../lib/adapters/usersFile.ts'
+import { claimed, fill } from '../../lib/contract/storage/steps.ts'
+import { OspError } from '../../lib/errors.ts'
+import { opened } from '../adapters/disk/data.ts'
 import { enter } from '../adapters/usersFile/entering.ts'
 import { daemon, place, run } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
@@ -94,13 +97,12 @@ spec('another user of the machine', (it) => {
     asMallory('mv "$1" "$2" && mkdir -m 755 "$1" && printf %s "$3" > "$1/users.json"', data, aside, usersText('osp_x'))
     await server.printed(/users-unreadable.*is not the directory that it was/u)
     await assert.rejects(enter(users, 'alice', 'osp_x'), { code: 'internal' })
-    const who = (secret: string) =>
-      run('osp', ['who', '--server', server.server, '--user', 'alice'], { env: { OSP_TOKEN: secret } })
-    assert.notEqual((await who('osp_x')).code, 0)
-    assert.notEqual((await who(token)).code, 0)
+    const env = { OSP_TOKEN: 'osp_x' }
+    assert.notEqual((await run('osp', ['who', '--server', server.server, '--user', 'alice'], { env })).code, 0)
+    await assert.rejects(enter(users, 'alice', token), { code: 'internal' })
     asMallory('rm -r "$1" && mv "$2" "$1"', data, aside)
     await chmod(upper, 0o755)
-    assert.equal((await who(token)).code, 0)
+    assert.deepEqual(await enter(users, 'alice', token), { user: 'alice' })
   })
 
   it('whose file is put in the place of the list of users is let in by no token', async () => {
@@ -121,20 +123,28 @@ spec('another user of the machine', (it) => {
     }
   })
 
-  it('whose directory lies on the way of an upload gets no file through it', async () => {
+  it('whose directory lies on the way of an upload gets no file through it, and no client is told the path', async () => {
     await using at = await openPlace()
     const data = join(at.path, 'data')
-    await using server = await daemon(data)
-    const send = () =>
-      run('osp', ['send', 'x', '--as', 'sub/x', '--server', server.server, '--user', 'alice'], { cwd: at.path })
-    await at.write('x', 'text')
-    assert.equal((await send()).code, 0)
-    await chown(join(data, 'files/alice'), mallory, mallory)
-    const { code, stderr } = await send()
-    assert.equal(code, 1)
-    assert.doesNotMatch(stderr, new RegExp(data, 'u'))
-    await chown(join(data, 'files/alice'), 0, 0)
-    assert.equal((await send()).code, 0)
+    await using storage = await opened(data)
+    const { claim } = await claimed(storage)
+    await fill(storage, claim)
+    await using file = await storage.files.open(claim)
+    const folder = join(data, 'files/alice')
+    await mkdir(folder, { mode: 0o700 })
+    await chown(folder, mallory, mallory)
+    const isRefused = (error: unknown) => {
+      const { code, message, publicText } = OspError.from(error)
+      assert.equal(code, 'storage-unusable')
+      assert.match(message, /files\/alice belongs to another user/u)
+      assert.doesNotMatch(publicText ?? message, /files/u)
+      return true
+    }
+    await assert.rejects(file.publish('sub/x', true), isRefused)
+    await assert.rejects(storage.files.stored('alice', 'sub/x'), isRefused)
+    assert.deepEqual(await readdir(folder), [])
+    await chown(folder, 0, 0)
+    assert.equal(await file.publish('sub/x', true), true)
   })
 
   it('is not believed in the state directory of "osp": its token is not sent, and no state is kept there', async () => {
@@ -158,9 +168,6 @@ spec('another user of the machine', (it) => {
     ]
     for (const use of uses) await assert.rejects(use(), foreign, String(use))
     assert.deepEqual(await readdir(own), ['token'])
-    const who = await run('osp', ['who', '--server', '127.0.0.1:1', '--user', 'alice', '--state', state])
-    assert.match(who.stderr, /there is no token for the server: .*state belongs to another user \(uid 12345\)/u)
-    assert.equal(who.code, 4)
   })
 
   it('cannot change a file that a flag names, but may own it where others cannot write', async () => {

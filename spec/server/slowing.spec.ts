@@ -140,3 +140,35 @@ spec('a link that is slowed and has too much to be carried out', (it) => {
     }
   })
 })
+
+spec('a user whose requests take more time than the user may have', (it) => {
+  const cancel = async (raw: RawClient, count: number) => {
+    for (let at = 0; at < count; at++) raw.send('CancelFileReq', { fileName: `missing-${at}` })
+    await turn()
+  }
+  const done = (raw: RawClient) => raw.unread.filter((event) => event === 'CancelFileAck').length
+
+  it('waits, and every request is answered; the requests of another user do not wait', async () => {
+    await using rig = await heldRig({ workMsPerSecond: 100 })
+    const [alice, bob] = [await rig.client(), await rig.client({ user: 'bob' })]
+    await cancel(alice.raw, 200)
+    const atOnce = done(alice.raw)
+    assert.ok(atOnce < 200, `${atOnce} answers at once`)
+    await ask(bob.raw, 5)
+    assert.equal(answered(bob.raw), 5)
+    for (let second = 0; second < 60 && done(alice.raw) < 200; second++) await pass(rig.clock, 1_000)
+    assert.equal(done(alice.raw), 200)
+  })
+
+  it('waits for registrations beyond those of a second, whatever they cost', async () => {
+    await using rig = await heldRig({ registrationsPerSecond: 5 })
+    const { raw } = await rig.client()
+    const registrations = () => raw.unread.filter((event) => event === 'RegistAck').length
+    for (let at = 0; at < 20; at++) raw.send('RegistReq', { userName: 'alice', flags: at % 2 })
+    await turn()
+    const atOnce = registrations()
+    assert.ok(atOnce < 20, `${atOnce} answers at once`)
+    for (let second = 0; second < 10 && registrations() < 20; second++) await pass(rig.clock, 1_000)
+    assert.equal(registrations(), 20)
+  })
+})

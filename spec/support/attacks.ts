@@ -1,22 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Message } from '../../lib/wire/message.ts'
+import { knownUsers, type serverKinds } from './attackedServers.ts'
 import { BareLink, type Make, same, type Target } from './bareLink.ts'
 import { bytesOf, helloBytes, RawStream } from './rawStream.ts'
-
-/** A daemon that attacks need. */
-interface ServerKind {
-  /** Whether it has a list of users: then all of `knownUsers` have tokens, which the attackers know. */
-  readonly users: boolean
-  /** Flags of `ospd serve`. */
-  readonly flags: readonly string[]
-}
-
-/** The daemons: all attacks that name one run one after another on the same daemon. */
-export const serverKinds = {
-  open: { users: false, flags: [] },
-  users: { users: true, flags: [] },
-} as const satisfies Record<string, ServerKind>
 
 /** What an attack may do to a server and its honest client. */
 export interface AttackBounds {
@@ -39,9 +27,6 @@ export interface Attack {
   /** Attacks until its process is killed, or `signal` aborts. */
   readonly run: (target: Target, signal: AbortSignal) => Promise<void>
 }
-
-/** Whose names, and on a server with users whose tokens, the attackers know. */
-export const knownUsers = Array.from({ length: 20 }, (_, at) => `user-${at}`)
 
 /** A connection of a stranger, 127.0.0.`from`; what comes is thrown away. */
 async function connection(port: number, from: number): Promise<BareLink> {
@@ -212,6 +197,10 @@ async function pausing(link: BareLink, name: string): Promise<void> {
     instance = ack?.event === 'ContinuePostFileAck' ? ack.instance : undefined
   }
 }
+
+/** One kind of request from five users who keep much, as fast as the server takes it. */
+const floodingByKeepers = (message: (seq: number) => Message): Run =>
+  byLinks(knownUsers.slice(0, 5), 1, (link, signal) => link.flood((seq) => bytesOf(message(seq), seq), signal))
 
 /** Listening and not listening, in turn. */
 function alternating(user: string): Make {
@@ -480,6 +469,21 @@ const ofUsers: readonly Attack[] = [
     run: crowd(() => (seq) => (seq % 2 ? same(start('same')) : cancel('same'))(seq)),
   },
   { ...users, name: 'empty files of twenty users', run: uploading(knownUsers, 2, empty) },
+  {
+    name: 'CANCELs of missing names by users with 2,000 unfinished uploads',
+    server: 'keeping',
+    run: floodingByKeepers((seq) => ({ event: 'CancelFileReq', fileName: `missing-${seq}` })),
+  },
+  {
+    name: 'STARTs that a quota refuses, of users who keep much',
+    server: 'keeping',
+    run: floodingByKeepers((seq) => start(`new-${seq % 5}`, 2 ** 33)),
+  },
+  {
+    name: 'STARTs with the name of a full folder',
+    server: 'keeping',
+    run: flooding((seq) => bytesOf(start('folder'), seq)),
+  },
 ]
 
 /** What `npm run bench:attack` does to a daemon, one after another. */

@@ -14,6 +14,7 @@ import type {
   TransferStore,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
+import { fitsShare } from '../../runtime/share.ts'
 import type { Book } from './book.ts'
 import { decideClaim, sameUpload } from './claiming.ts'
 import { recordKey } from './keys.ts'
@@ -154,11 +155,15 @@ export class Transfers implements TransferStore {
   #full(user: string): OspError | undefined {
     const { log } = this.#book
     const [own, all] = [log.count(user), log.count()]
-    if (own < fixed.unfinishedPerUser && all < fixed.unfinishedUploads) return undefined
-    const whose = own < fixed.unfinishedPerUser ? `there are ${all}` : `${user} has ${own}`
+    const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed
+    const fits = fitsShare({ most: unfinishedUploads, held: all }, own, 1, unfinishedSharePercent)
+    if (own < unfinishedPerUser && fits) return undefined
+    const isShare = own < unfinishedPerUser && all < unfinishedUploads
+    const whose = own < unfinishedPerUser && !isShare ? `there are ${all}` : `${user} has ${own}`
+    const why = isShare ? `as many as one user may have while there are ${all} in all` : 'as many as it keeps'
     return new OspError(
       'too-many-uploads',
-      `${whose} unfinished uploads on the server, as many as it keeps; finish or cancel some of them`,
+      `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`,
     )
   }
 

@@ -3,7 +3,7 @@ import { nameKey } from '../../names.ts'
 /*
  * Which names of users look like others, after UTS 39 (Unicode Security Mechanisms). Two names look alike if their skeletons
  * are equal: each character is replaced by the first of its class of look-alikes, as in the confusables.txt of Unicode. The
- * table has the letters and digits that look like an ASCII one, and those of Latin, Greek, Cyrillic, Armenian, Coptic,
+ * table has what looks like an ASCII character, and the letters of Latin, Greek, Cyrillic, Armenian, Coptic,
  * Cherokee and Georgian that look like one of another of these scripts. Compatible characters, such as those of
  * mathematics, are resolved by NFKC before. A name that mixes scripts can look like a name that is added later.
  */
@@ -20,6 +20,9 @@ const classes = `
   ƫᎿ ǝəә ǶԊ ȝʒӡჳⳍꝫ ȷյ ɁʔᎮ ɂꭾ ɅΛЛ ɔͻᴐↄ ɛεєԑⲉꞓꮛ ɜзᴈ ɢԍᏻꮐ ɰպ ɸφфⲫ ʀꭱꮢ ʌᴧ ʍмᴍꮇ ʘꙨ ʙвᏼ ʜнꮋ ʟⳑꮮ ͰᎨᎰⱵ ͶИ ͷиᴎ
   ͽꜿ ΓГᎱⲄ ΔⲆ ΠПⲠ ΦФՓⲪ ΨѰⲮ δծẟ λⲖ πпᴨ τтᴛꭲ χⲭꭓꭕ ψѱ ωⲱꙍꞷ ϗⳤ ϿꜾ ЄⲈꞒ ШⲼ шⲽ яᴙ љꭠ ѠᏇ ႠꞆ ᴀꭺ ᴅꭰ ᴇꭼ ᴊꭻ ᴘᴩꮲ ⱶꮀ
   ꙌꞶ
+  l|∣⏽\u{5c0} a⍺ e℮ E⋿ i⍳ p⍴ T⟙⊤ U⋃∪ v⋁∨ x×⤬⨯⤫᙮ X╳᙭ !ǃⵑ &ꝸ (❨❲〔 )❩❳〕 *⁎∗\u{66d} +➕᛭ ,‚ꓹ\u{60d}\u{66b} -˗‐‒–⁃−➖Ⲻ\u{6d4}
+  .ꓸ꘎\u{660}۰\u{701}\u{702} /⁁⁄∕╱⟋⧸ <˂‹❮ᐸ >˃›❯ᐳ =⹀゠꓿ ^˄ˆ _\u{7fa} {❴ }❵ ~⁓∼ ?ʔॽꛫ
+  '\u{60}ʹʻʼʽʾˈˊˋ˴՚՝‘’‛′‵ꞌ\u{5d9}\u{5f3}\u{7f4}\u{7f5}
 `
 
 const prototypes = new Map(
@@ -36,8 +39,13 @@ export function skeletonsOf(name: string): ReadonlySet<string> {
 
 function skeletonOf(name: string): string {
   const letters = [...name.normalize('NFKC').normalize('NFD')].map((letter) => prototypes.get(letter) ?? letter)
+  // A second dot cannot be seen, nor a second space.
+  const text = letters
+    .join('')
+    .replace(/(?<=[ij])\u0307/giu, '')
+    .replace(/ +/gu, ' ')
   // A pair that is drawn as one letter.
-  return nameKey(letters.join('')).replaceAll('rn', 'm').replaceAll('vv', 'w')
+  return nameKey(text).replaceAll('rn', 'm').replaceAll('vv', 'w')
 }
 
 /** The scripts in use (UAX 31, Tables 5 and 7), as Unicode names them. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { link, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { link, lstat, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
@@ -111,3 +111,30 @@ for (const [what, act] of facts) {
     }
   })
 }
+
+spec('a data directory that was replaced while it is open', (it) => {
+  if (process.platform === 'win32') return it.skip('takes nothing', 'Windows renames no directory that is in use')
+
+  it(
+    'has no file opened, published or begun in the other one, and is used again once it is back',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await fill(storage, claim)
+      const other = await claimed(storage, { name: 'other' })
+      await rename(data, `${data}-aside`)
+      for (const path of ['partial', 'files', 'mailboxes', 'uploads'])
+        await mkdir(join(data, path), { recursive: true })
+      const refused = { code: 'storage-unusable', message: /is not the directory that it was at the start/ }
+      await assert.rejects(file.publish('name', true), refused)
+      await assert.rejects(storage.files.open(other.claim), refused)
+      const left = await readdir(data, { recursive: true })
+      assert.deepEqual(left.sort(), ['files', 'mailboxes', 'partial', 'uploads'])
+      await rm(data, { recursive: true })
+      await rename(`${data}-aside`, data)
+      assert.equal(await file.publish('name', true), true)
+      await (await storage.files.open(other.claim))[Symbol.asyncDispose]()
+    }),
+  )
+})

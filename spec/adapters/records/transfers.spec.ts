@@ -6,14 +6,22 @@ import { fixed } from '../../../lib/limits.ts'
 import { spec } from '../../support/spec.ts'
 
 spec('unfinished uploads that are kept', (it) => {
-  it('are limited for each user and in all; an existing one continues, and one that ends makes room', async () => {
+  it('are limited for each user, by a share of what is left, and in all; an existing one continues, and one that ends makes room', async () => {
     await using storage = memory()
     await storage.open(nodePlatform())
-    const users = Math.ceil(fixed.unfinishedUploads / fixed.unfinishedPerUser)
-    for (let user = 0; user < users; user++) {
-      const names = Array.from({ length: fixed.unfinishedPerUser }, (_, name) => `${name}`)
-      await Promise.all(names.map((name) => claimed(storage, { user: `u${user}`, name })))
+    const fill = async (user: string, many: number) => {
+      for (let name = 0; name < many; name++) await claimed(storage, { user, name: `${name}` })
     }
+    for (const user of ['u0', 'u1', 'u2', 'u3']) await fill(user, fixed.unfinishedPerUser)
+    // A user has at most as many as are free.
+    await fill('u4', 1_000)
+    await assert.rejects(claimed(storage, { user: 'u4', name: 'more' }), {
+      code: 'too-many-uploads',
+      message: /^u4 has 1000 .*, as many as one user may have while there are 9000 in all; finish or cancel/u,
+    })
+    await fill('u5', 500)
+    await assert.rejects(fill('u5', 501), { code: 'too-many-uploads' })
+    for (let user = 0; user < 500; user++) await claimed(storage, { user: `new-${user}` })
     const one = { user: 'u0', name: 'one more' }
     await assert.rejects(claimed(storage, one), {
       code: 'too-many-uploads',
@@ -23,6 +31,11 @@ spec('unfinished uploads that are kept', (it) => {
     await claimed(storage, { user: 'u0', name: '7' })
     await claimed(storage, { user: 'u0', name: '7', size: 9 })
     await storage.transfers.remove('u0', '7')
+    await assert.rejects(claimed(storage, one), { code: 'too-many-uploads' })
+    await claimed(storage, { user: 'new' })
+    // With one more, this user has as many as are left free.
+    for (let name = 0; name < fixed.unfinishedPerUser; name++) await storage.transfers.remove('u1', `${name}`)
+    await storage.transfers.remove('u2', '0')
     await claimed(storage, one)
   })
 })

@@ -22,6 +22,11 @@ spec('a name that looks like another one', (it) => {
     ['will', 'vvill', 'it has two v in the place of a w'],
     ['ПФ', 'ΠΦ', 'its Greek letters look like Cyrillic ones'],
     ['paypal', '𝐩𝐚𝐲𝐩𝐚𝐥', 'its letters are mathematical'],
+    ['bob smith', 'bob  smith', 'it has a second space'],
+    ['ana-maria', 'ana‐maria', 'its hyphen is another one'],
+    ["o'neil", 'o’neil', 'its apostrophe is another one'],
+    ['ian', 'i\u0307an', 'it has a second dot'],
+    ['max', 'ma×', 'it has the sign of multiplication'],
     ['noël', 'nоёl', 'the letter below its accent is Cyrillic'],
   ] as const) {
     it(`is found where ${what}: ${other} and ${one}`, () => {
