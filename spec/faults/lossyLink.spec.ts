@@ -31,8 +31,8 @@ async function ground(): Promise<Ground> {
   const link = await lossyLink()
   const flags = ['--port', '0', '--data', data, '--tls', 'auto', '--keep-alive', '600ms']
   const server = start('ospd', ['serve', '--host', link.host, ...flags], { under: link.under('server') })
-  const [, port] = await server.printed(/ready on [\d.]+:(\d+)/u)
-  const way = ['--server', `${link.host}:${port}`, '--tls']
+  const [, port, fingerprint = ''] = await server.printed(/ready on [\d.]+:(\d+) with TLS, fingerprint (\S+),/u)
+  const way = ['--server', `${link.host}:${port}`, '--tls', '--fingerprint', fingerprint]
   const programs: Running[] = []
   return {
     at,
