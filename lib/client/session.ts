@@ -159,8 +159,11 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       this.#options.opened(link)
       this.#set('online')
       const why = await link.loss.why
-      this.#lastOnlineMs = this.#now()
-      if (this.#lastOnlineMs - since >= clientLimits.goodLinkMs) this.#tries = 0
+      const now = this.#now()
+      const wasGood = now - since >= clientLimits.goodLinkMs
+      if (wasGood) this.#tries = 0
+      // A server that breaks the protocol again and again is as good as none.
+      if (wasGood || why.code !== 'malformed') this.#lastOnlineMs = now
       return afterGoodbye(why)
     } catch (error) {
       return OspError.from(error)

@@ -147,13 +147,14 @@ export class Invariants {
     }
     const { userBytes, userFiles, entryBytes } = this.#limits
     const files = lengths.length
-    const bytes = lengths.reduce((sum, length) => sum + length + entryBytes, 0)
+    const { countsFiles } = this.#world
+    const bytes = lengths.reduce((sum, length) => sum + length + (countsFiles ? entryBytes : 0), 0)
     const before = this.#stored.get(user) ?? { bytes: 0, files: 0 }
     this.#stored.set(user, { bytes, files })
     if (this.#world.healed) return
     if (bytes > before.bytes && bytes > userBytes)
       this.#world.fail(`${user} has stored ${bytes} bytes, more than the quota`)
-    if (files > before.files && files > userFiles)
+    if (countsFiles && files > before.files && files > userFiles)
       this.#world.fail(`${user} has stored ${files} files, more than the quota`)
   }
 

@@ -10,6 +10,8 @@ const mostLinks = 60
 const calmMs = 2_000
 
 const unreadPings = 1_800
+/** They come in parts, so that what waits for a link grows step by step and is seen below its bound. */
+const pingsAtOnce = 25
 
 /** A way to bring queues to their bounds, by somebody who keeps to none of his own. */
 interface Press {
@@ -22,7 +24,7 @@ interface Press {
 }
 
 const presses: readonly Press[] = [
-  { name: 'somebody does not read', weight: 3, again: true, press: notReading },
+  { name: 'somebody does not read', weight: 6, again: true, press: notReading },
   { name: 'somebody asks without end', weight: 3, again: true, press: asking },
   { name: 'somebody asks for much', weight: 3, again: true, press: askingMuch },
   { name: 'many links come', weight: 4, again: true, press: crowding },
@@ -53,7 +55,9 @@ function comeAt(ms: number, world: World, { name, press }: Press): void {
 function notReading(visit: Visit): void {
   visit.dial(1, (link, pause) => {
     pause()
-    link.ask({ event: 'PingReq' }, unreadPings)
+    for (let part = 0; part * pingsAtOnce < unreadPings; part++) {
+      visit.process.within(part, () => link.ask({ event: 'PingReq' }, pingsAtOnce))
+    }
   })
 }
 

@@ -78,6 +78,7 @@ export class ServerActor {
     this.#world.tell(`${process.name} starts`)
     const storage = (place ?? disk).storageOf(process)
     this.#mailboxes = storage.mailboxes
+    this.#world.countsFiles = storage.files.usage !== undefined
     serve({
       platform: process.platform,
       listen: network.transportOf(process),

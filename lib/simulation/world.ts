@@ -99,6 +99,8 @@ export class World {
   dice: SeededRandom
   /** Nothing is done to it any more. */
   healed = false
+  /** Whether the storage counts files and folders, so that the server bounds their number. */
+  countsFiles = true
   readonly #seed: number
   readonly #part: Part
   readonly #watches: Watches

@@ -85,7 +85,7 @@ function resolved<T>(read: () => T): T | undefined {
 
 async function checkLimits(chosen: unknown): Promise<void> {
   const limits = await coded(() => limitsWith(chosen as Partial<Limits>), 'usage')
-  for (const value of Object.values(limits ?? {})) assert.ok(Number.isSafeInteger(value) && value > 0)
+  for (const value of Object.values(limits ?? {})) assert.ok(Number.isSafeInteger(value) && value >= 0)
 }
 
 /** What was taken can be used. */
