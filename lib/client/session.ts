@@ -162,8 +162,9 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       const now = this.#now()
       const wasGood = now - since >= clientLimits.goodLinkMs
       if (wasGood) this.#tries = 0
-      // A server that breaks the protocol again and again is as good as none.
-      if (wasGood || why.code !== 'malformed') this.#lastOnlineMs = now
+      // HELLO_REQ alone does not count: a server can let the client in again and again and then break the protocol or the link.
+      const isUseful = link.peer.answered > 1 && why.code !== 'malformed'
+      if (wasGood || isUseful) this.#lastOnlineMs = now
       return afterGoodbye(why)
     } catch (error) {
       return OspError.from(error)

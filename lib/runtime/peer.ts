@@ -30,6 +30,9 @@ export class Peer {
   #ended: OspError | undefined
   #pumping = false
 
+  /** The number of REQs that the other side has answered. */
+  answered = 0
+
   constructor(options: PeerOptions, events: PeerEvents) {
     const { socket, platform } = options
     this.socket = socket
@@ -173,6 +176,7 @@ export class Peer {
   }
 
   #settle(waiting: Waiting, message: Message): void {
+    this.answered++
     this.#waiting.delete(waiting)
     if (events[message.event].kind === 'nack') waiting.reject(errorOf(message as Message<NackName>))
     else waiting.resolve(message)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { clientLimits, fixed } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
+import { until } from '../support/facts.ts'
 import { type Act, hostileServer, nack, welcome } from '../support/hostileServer.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { drive, patient } from '../support/patience.ts'
@@ -150,6 +151,46 @@ spec('a server', (it) => {
       const [code, text] = await seen
       assert.equal(code, text.includes('ended within') ? 'link-lost' : 'malformed')
       assert.match(text, message)
+    })
+  }
+
+  const breaches: readonly [string, string, Act][] = [
+    [
+      'breaks the protocol',
+      'malformed',
+      ({ message: { event }, write }) => {
+        if (event !== 'PostFileReq') return true
+        write(bytesOf({ event: 'PingReq' }).fill(1, 16))
+        return false
+      },
+    ],
+    [
+      'cuts the link',
+      'link-lost',
+      ({ message: { event }, stream }) => {
+        if (event === 'HelloReq') return true
+        stream.destroy()
+        return false
+      },
+    ],
+  ]
+  for (const [what, code, act] of breaches) {
+    it(`that lets the client in again and again and then ${what} is given up after the time for an unreachable one`, async () => {
+      const { clock, options } = patient(60_000)
+      await using server = await hostileServer(act)
+      const client = server.client(options)
+      let given: string | undefined
+      client.on('status', (status, why) => {
+        if (status === 'refused') given = why?.code
+      })
+      await client.uploads.add(source())
+      while (given === undefined) {
+        await until(client, 'status', () => client.status !== 'connecting' && client.status !== 'online')
+        if (client.status === 'waiting') clock.pass(1_000)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      assert.equal(given, code)
+      assert.ok(server.dialled > 2 && server.dialled < 100, `${server.dialled} links`)
     })
   }
 
