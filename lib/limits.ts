@@ -34,7 +34,10 @@ export const defaultLimits = {
   uploadsPerLink: 5,
   /** Uploads at once of one user, over all links. */
   uploadsPerUser: 100,
-  /** An upload that has not got further for so long loses its instance where somebody waits for one who holds fewer. */
+  /**
+   * An upload that has not got further for this time, divided by the number of instances that its user holds, loses its
+   * instance if another user waits for one and holds fewer. Not before a second has passed.
+   */
   stalledMs: 60_000,
   /** Uploads whose link was lost and that are kept open for their client to come back. */
   parkedUploads: 200,

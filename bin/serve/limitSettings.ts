@@ -40,7 +40,8 @@ export const limitSettings = {
     describe: 'size that each file and folder counts for in --quota, in addition to its content',
   }),
   'stalled-time': setting(duration, '1m', {
-    describe: 'an upload that gets no further leaves its place after it to who waits with fewer',
+    describe:
+      'an upload without progress for this time, divided by the uploads of its user, yields to a user with fewer',
   }),
   'registrations-per-user': setting(count, '20', { describe: 'clients for messages at once of one user at most' }),
   'mailbox-messages': setting(count, '10000', { describe: 'messages that wait for one user at most' }),

@@ -5,6 +5,8 @@ import type { Random } from '../ports/platform.ts'
 import type { Caller } from './app.ts'
 import type { Upload } from './upload.ts'
 
+const stalledAtLeastMs = 1_000
+
 /** How many instances each link and each user holds, and may hold; counted as it changes. */
 export class UploadBounds {
   readonly #limits: Limits
@@ -45,19 +47,19 @@ export class UploadBounds {
 
   /**
    * The upload that is to leave its instance to one of `user`: of those that have long not got further, and whose users hold
-   * more, one of who holds the most.
+   * more, one of the user who holds the most. The more instances a user holds, the sooner: `stalledMs` divided by their number,
+   * but not before a second has passed.
    */
   stalled(user: string, now: number): Upload | undefined {
     if (now < this.#noneStalledBeforeMs) return undefined
     let found: Upload | undefined
-    let earliestMs = now + this.#limits.stalledMs
+    let earliestMs = now + stalledAtLeastMs
     for (const upload of this.#receiving()) {
-      const stalledAtMs = upload.movedAtMs + this.#limits.stalledMs
+      const stalledAtMs = upload.movedAtMs + Math.max(stalledAtLeastMs, this.#limits.stalledMs / this.held(upload.user))
       earliestMs = Math.min(earliestMs, stalledAtMs)
       const isStalled = stalledAtMs <= now && upload.queue.waiting === 0
       if (isStalled && this.held(upload.user) > this.held(found?.user ?? user)) found = upload
     }
-    // What gets an instance or gets further later is stalled later.
     this.#noneStalledBeforeMs = earliestMs
     return found
   }

@@ -9,11 +9,12 @@ import { costs } from './requestCost.ts'
 /** A user who is slowed is told of in the log once in so long. */
 const toldMs = 60_000
 
-/**
- * Work is done in pieces of this length at most, and after one the user's links are not read for half as long: so those of
- * others are read in between.
- */
-const pieceMs = 10
+/** Work is done in pieces of this length at most: after one, the user's links wait until those of others have been read. */
+const pieceMs = 5
+/** Other links are read at least once in so long, if there is time for it. */
+const turnMs = 1
+/** So much work may be ahead of its allowance. */
+const workBurstMs = 10
 /** A user who had to rest for the work of its requests counts as busy for this long. */
 const busyMs = 1_000
 /** A user whose requests had to wait for so long within `toldMs` is told of in the log. */
@@ -31,6 +32,12 @@ export class UserPace {
   readonly #limits: Limits
   readonly #resting = new Set<Reading>()
   readonly #alarm: Alarm
+  readonly #turn: Alarm
+  /**
+   * Work since links of others were read last, which is when an alarm has rung. It can't be compared with the clock: that moves
+   * on while the work is done.
+   */
+  #pieceMs = 0
   #untilMs = Number.NEGATIVE_INFINITY
   #toldAt = Number.NEGATIVE_INFINITY
   /** How long it rested for its work since `#workedFrom`. */
@@ -51,11 +58,14 @@ export class UserPace {
     const mostRestMs = limits.keepAliveMs
     this.#frames = new Allowance(limits.framesPerSecond, { mostRestMs })
     this.#bytes = new Allowance(limits.bytesPerSecond, { mostRestMs })
-    this.#work = new Allowance(limits.workMsPerSecond, { mostRestMs, burstMs: pieceMs, restMs: pieceMs / 2 })
+    this.#work = new Allowance(limits.workMsPerSecond, { mostRestMs, burstMs: workBurstMs, restMs: turnMs })
     this.#registrations = new Allowance(limits.registrationsPerSecond, { mostRestMs })
     this.#sharers = sharers
     this.#slowed = slowed
     this.#alarm = new Alarm(clock, () => this.#rested())
+    this.#turn = new Alarm(clock, () => {
+      this.#pieceMs = 0
+    })
   }
 
   /** A frame has come by one of the links. */
@@ -76,7 +86,8 @@ export class UserPace {
   /** What has come by one of the links causes work of so many ms. */
   works(costMs: number, by: Reading): void {
     const now = this.#clock.now()
-    const restMs = this.#work.take(costMs * this.#sharers(this, false), now)
+    const shareMs = costMs * this.#sharers(this, false)
+    const restMs = Math.max(this.#work.take(shareMs, now), this.#addToPiece(shareMs, now))
     if (restMs === 0) return
     this.#sharers(this, true)
     this.#rest(restMs, by, now)
@@ -115,6 +126,13 @@ export class UserPace {
     const now = this.#clock.now()
     const allowances = [this.#frames, this.#bytes, this.#work, this.#registrations]
     return this.links === 0 && allowances.every((one) => one.whole(now)) && now - this.#toldAt >= toldMs
+  }
+
+  /** Returns for how long the user's links are not to be read. */
+  #addToPiece(costMs: number, now: number): number {
+    if (this.#pieceMs === 0) this.#turn.by(now + turnMs)
+    this.#pieceMs += costMs
+    return this.#pieceMs > pieceMs ? turnMs : 0
   }
 
   #rest(restMs: number, by: Reading, now: number): void {

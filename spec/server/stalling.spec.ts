@@ -8,7 +8,7 @@ import { pass } from '../support/turn.ts'
 
 const bytes = patterned(100)
 const named = (name: string) => ({ name, bytes })
-const limits = { fileInstances: 2, stalledMs: 4_000 }
+const limits = { fileInstances: 2, stalledMs: 8_000 }
 
 type Rig = Awaited<ReturnType<typeof heldRig>>
 
@@ -63,6 +63,17 @@ spec('an upload that gets no further', (it) => {
     await bob.start(named('b'))
     await pass(rig.clock, 12_000)
     await bob.startRefused(named('c'), 'no-idle-instance')
+    assert.equal(stalled(rig).length, 1)
+  })
+
+  it('leaves it the sooner the more instances its user holds', async () => {
+    await using rig = await heldRig({ fileInstances: 10, stalledMs: 20_000 })
+    const [alice, bob] = [await rig.client(), await rig.client({ user: 'bob', session: 'two' })]
+    for (let at = 0; at < 10; at++) await alice.start(named(`held ${at}`))
+    await pass(rig.clock, 1_999)
+    await bob.startRefused(named('b'), 'no-idle-instance')
+    await pass(rig.clock, 1)
+    await bob.start(named('b'))
     assert.equal(stalled(rig).length, 1)
   })
 

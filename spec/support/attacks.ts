@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
+import { defaultLimits } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { knownUsers, type serverKinds } from './attackedServers.ts'
 import { BareLink, type Make, same, type Target } from './bareLink.ts'
@@ -12,11 +13,15 @@ export interface AttackBounds {
   readonly pingMs: number
   /** How much more memory the server takes. */
   readonly memoryMiB: number
-  /** Lines in the log a second, those about the honest client excepted. */
-  readonly linesPerSecond: number
+  /** Lines in the log in each span of ten seconds, those about the honest client excepted. */
+  readonly lines: number
 }
 
-export const usualBounds: AttackBounds = { pingMs: 50, memoryMiB: 200, linesPerSecond: 20 }
+const linesPerUser = 10 * defaultLimits.logLinesPerUser
+/** The attackers come from four addresses. */
+const linesOfMany = 4 * 10 * defaultLimits.logLinesPerAddress
+
+export const usualBounds: AttackBounds = { pingMs: 50, memoryMiB: 200, lines: linesPerUser }
 
 export interface Attack {
   readonly name: string
@@ -306,6 +311,10 @@ const longName = `${'d'.repeat(50)}/`.repeat(20).slice(0, 1_019)
 
 const cancel = (fileName: string): Make => same({ event: 'CancelFileReq', fileName })
 
+const users = { server: 'users' } as const
+/** What more than one user does writes more lines. */
+const many = { bounds: { lines: linesOfMany } } as const
+
 /** What strangers can do. */
 const ofStrangers: readonly Attack[] = [
   { name: '2,000 links that never speak', run: keepingOpen(2_000) },
@@ -314,7 +323,7 @@ const ofStrangers: readonly Attack[] = [
     server: 'users',
     run: byLinks(['user-0'], 2_000, (link) => link.gone),
   },
-  { name: '400 links that begin a chunk and do not complete it', server: 'users', run: begunChunks },
+  { ...many, name: '400 links that begin a chunk and do not complete it', server: 'users', run: begunChunks },
   { name: '400 links that say a byte a second', run: keepingOpen(400, byteBySecond) },
   { name: '20 links that announce 4 GiB, again and again', run: keepingOpen(20, announcing) },
   { name: 'a link that asks and never reads', run: neverReading },
@@ -337,8 +346,6 @@ const ofStrangers: readonly Attack[] = [
   { name: 'messages of one user to 16 recipients each, until they are refused', run: fillingMailboxes },
   { name: 'programs of one user that supersede each other', server: 'users', run: superseding },
 ]
-
-const users = { server: 'users' } as const
 
 /** What one user can do by requests that are allowed. */
 const ofOneUser: readonly Attack[] = [
@@ -449,34 +456,39 @@ const ofOneUser: readonly Attack[] = [
   },
   {
     name: 'registrations that alternate among ninety listeners',
+    ...many,
     run: amongListeners((link, signal) => link.flood(alternating(mallory), signal)),
   },
   {
     name: 'LIST_REQs among ninety listeners',
+    ...many,
     run: amongListeners((link, signal) => link.flood(same({ event: 'ListReq' }), signal, 5_000)),
   },
 ]
 
 /** What many users can do together. */
 const ofUsers: readonly Attack[] = [
-  { ...users, name: 'STARTs while all instances are taken', run: startsWhileTaken },
-  { ...users, name: 'PING_REQs of twenty users', run: crowd(() => same({ event: 'PingReq' })) },
-  { ...users, name: 'registrations that alternate, of twenty users', run: crowd(alternating, 1) },
-  { ...users, name: 'CANCELs of twenty users', run: crowd(() => cancel('missing')) },
+  { ...users, ...many, name: 'STARTs while all instances are taken', run: startsWhileTaken },
+  { ...users, ...many, name: 'PING_REQs of twenty users', run: crowd(() => same({ event: 'PingReq' })) },
+  { ...users, ...many, name: 'registrations that alternate, of twenty users', run: crowd(alternating, 1) },
+  { ...users, ...many, name: 'CANCELs of twenty users', run: crowd(() => cancel('missing')) },
   {
     ...users,
+    ...many,
     name: 'STARTs and CANCELs of twenty users',
     run: crowd(() => (seq) => (seq % 2 ? same(start('same')) : cancel('same'))(seq)),
   },
-  { ...users, name: 'empty files of twenty users', run: uploading(knownUsers, 2, empty) },
+  { ...users, ...many, name: 'empty files of twenty users', run: uploading(knownUsers, 2, empty) },
   {
     name: 'CANCELs of missing names by users with 2,000 unfinished uploads',
     server: 'keeping',
+    ...many,
     run: floodingByKeepers((seq) => ({ event: 'CancelFileReq', fileName: `missing-${seq}` })),
   },
   {
     name: 'STARTs that a quota refuses, of users who keep much',
     server: 'keeping',
+    ...many,
     run: floodingByKeepers((seq) => start(`new-${seq % 5}`, 2 ** 33)),
   },
   {
