@@ -67,7 +67,7 @@ spec('an upload that gets no further', (it) => {
   })
 
   it('leaves it the sooner the more instances its user holds', async () => {
-    await using rig = await heldRig({ fileInstances: 10, stalledMs: 20_000 })
+    await using rig = await heldRig({ fileInstances: 10, uploadsPerLink: 10, stalledMs: 20_000 })
     const [alice, bob] = [await rig.client(), await rig.client({ user: 'bob', session: 'two' })]
     for (let at = 0; at < 10; at++) await alice.start(named(`held ${at}`))
     await pass(rig.clock, 1_999)
