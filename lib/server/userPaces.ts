@@ -119,6 +119,9 @@ export class UserPace {
     this.links--
     this.#resting.delete(by)
     if (this.#resting.size === 0) this.#alarm.stop()
+    if (this.links > 0) return
+    this.#turn.stop()
+    this.#pieceMs = 0
   }
 
   /** Whether it says nothing that a new one would not: no link, nothing to wait out, and nothing told lately. */
