@@ -1,9 +1,9 @@
-// An authenticator of one's own, through the contract of its port: `node ownAuthenticator.ts`.
+// An authenticator of your own, tested by the suite of its port: `node ownAuthenticator.ts`.
 import { test } from 'node:test'
 import { type Authenticator, OspError } from 'ospd'
-import { authenticatorContract } from 'ospd/simulation'
+import { authenticatorContract } from 'ospd/testing'
 
-/** Lets in who has a token of this table, for as long as it stands there. */
+/** Admits the users of this table with their tokens. */
 class Table implements Authenticator {
   readonly #tokens: Map<string, string>
   readonly #watching = new Set<{ readonly changed: (user: string | undefined) => void }>()

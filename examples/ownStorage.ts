@@ -1,21 +1,57 @@
-// A storage that stands on nothing simulated, through the contract of its port and through worlds in which it is killed.
-import assert from 'node:assert/strict'
+// A storage adapter of your own, tested by the suite of its port: `node ownStorage.ts`.
 import { test } from 'node:test'
-import type { Platform, Random } from 'ospd'
+import type { PartialFile, Storage } from 'ospd'
 import { type MemoryOptions, memory } from 'ospd/memory'
-import { type MortalPlace, shrink, simulate, storageContract } from 'ospd/simulation'
+import { storageContract } from 'ospd/testing'
 
-/**
- * Where a storage keeps things: here in memory, which tells what was flushed from what was not, and can be crashed. An
- * embedded database or an object store stands here with a simulator of its own. `random` draws what a power cut leaves.
- */
-function placeOf(options: MemoryOptions = {}, random?: Random) {
-  let kept = memory(options)
+/** Stands for a cipher: what it has made of bytes it makes bytes of again. */
+const seal = (bytes: Uint8Array, offset: number) => bytes.map((byte, at) => byte ^ 0x5a ^ ((offset + at) & 0xff))
+
+/** A storage in which files lie sealed. */
+function sealed(storage: Storage): Storage {
+  const { transfers, mailboxes, files } = storage
   return {
-    storage: () => kept,
-    read: async (user: string, storedName: string) => kept.read(user, storedName),
-    killed(power: boolean) {
-      kept = kept.crashed(power ? random : undefined)
+    transfers,
+    mailboxes,
+    files: {
+      open: async (claim) => sealedFile(await files.open(claim)),
+      remove: (user, name) => files.remove(user, name),
+      sweep: (before) => files.sweep(before),
+      stored: (user, name) => files.stored(user, name),
+      used: (user, name) => files.used(user, name),
+      space: () => files.space(),
+      heldBytes: (user, name) => files.heldBytes(user, name),
+    },
+    open: (platform) => storage.open(platform),
+    [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+  }
+}
+
+function sealedFile(file: PartialFile): PartialFile {
+  return {
+    get length() {
+      return file.length
+    },
+    write: (offset, parts) => file.write(offset, [seal(Buffer.concat(parts), offset)]),
+    async read(into, offset) {
+      const length = await file.read(into, offset)
+      into.set(seal(into.subarray(0, length), offset))
+      return length
+    },
+    flush: () => file.flush(),
+    truncate: (length) => file.truncate(length),
+    publish: (storedName, replace) => file.publish(storedName, replace),
+    [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+  }
+}
+
+function placeOf(options: MemoryOptions = {}) {
+  const below = memory(options)
+  return {
+    storage: () => sealed(below),
+    async read(user: string, name: string) {
+      const bytes = below.read(user, name)
+      return bytes && Uint8Array.from(seal(bytes, 0))
     },
     async [Symbol.asyncDispose]() {},
   }
@@ -32,24 +68,11 @@ async function brittlePlace() {
 }
 
 const kind = {
-  name: 'own',
+  name: 'sealed',
   place: async () => placeOf(),
   smallPlace: async (capacityBytes: number) => placeOf({ capacityBytes }),
   brittlePlace,
 }
 for (const { subject, fact, prove, limitMs, skipped } of storageContract(kind)) {
   test(`${subject} ${fact}`, { timeout: limitMs, skip: skipped ?? false }, prove)
-}
-
-for (const kind of ['files', 'both'] as const) {
-  test(`it holds in twenty worlds of ${kind}`, async () => {
-    // Whatever is durable takes up to 4 ms of virtual time, so that a kill finds it half done.
-    const place = ({ random }: Platform): MortalPlace => placeOf({ operationMs: 4 }, random)
-    for (let seed = 1; seed <= 20; seed++) {
-      const run = await simulate(seed, { kind, place })
-      if (run.failure === undefined) continue
-      const { part, report } = await shrink(run, { kind, place })
-      assert.fail(`seed ${seed} with ${JSON.stringify(part)}: ${report.failure}\n${report.trace.join('\n')}`)
-    }
-  })
 }

@@ -1,9 +1,8 @@
-// A transport of one's own, through the contract of its port and through simulated worlds: `node ownTransport.ts`.
-import assert from 'node:assert/strict'
+// A transport adapter of your own, tested by the suite of its port: `node ownTransport.ts`.
 import { test } from 'node:test'
 import type { Frame, Listener, Socket, SocketEvents, Transport } from 'ospd'
 import { memoryTransport } from 'ospd/memory'
-import { simulate, transportContract } from 'ospd/simulation'
+import { transportContract } from 'ospd/testing'
 
 /** Stands for a cipher: what it has made of a frame it makes a frame of again. */
 const seal = (frame: Frame): Frame => ({
@@ -88,10 +87,3 @@ const ways = () => {
 for (const { subject, fact, prove, limitMs } of transportContract('sealed', ways)) {
   test(`${subject} ${fact}`, { timeout: limitMs }, prove)
 }
-
-test('a sealed transport holds in twenty worlds', async () => {
-  for (let seed = 1; seed <= 20; seed++) {
-    const { failure, trace } = await simulate(seed, { transport: sealed, plainFrame: seal })
-    assert.equal(failure, undefined, `seed ${seed}: ${failure}\n${trace.join('\n')}`)
-  }
-})

@@ -2,8 +2,8 @@
  * The package's main door: a server, a client, errors and types, bound to the Node platform. Transports, storages and
  * sources come from `ospd/node` and `ospd/memory`.
  */
-import { localOnly } from './adapters/localOnly.ts'
-import { nodePlatform } from './adapters/nodePlatform.ts'
+import { localOnly } from './adapters/auth/localOnly.ts'
+import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import {
   type BoundOptions,
   type Client,
@@ -15,12 +15,12 @@ import { checkConnectOptions } from './client/options.ts'
 import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
 
 export type { Client, ClientEvents, ConnectOptions } from './client/client.ts'
-export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/message.ts'
-export type { Roster, RosterEvents } from './client/roster.ts'
-export type { ClientStatus } from './client/session.ts'
-export type { TaskReason, TaskStatus } from './client/taskStatus.ts'
-export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/upload.ts'
-export type { AddOptions, Uploads, UploadsEvents } from './client/uploads.ts'
+export type { ClientStatus } from './client/connection/session.ts'
+export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/messages/message.ts'
+export type { Roster, RosterEvents } from './client/messages/roster.ts'
+export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
+export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
+export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploads.ts'
 export { type Again, type ErrorCode, type ErrorDetails, errors, OspError } from './errors.ts'
 export { defaultLimits, type Limits } from './limits.ts'
 export { checkFileName, checkUserName, fileName, nameKey, userName } from './names.ts'
@@ -70,10 +70,10 @@ export {
   type GivenToken,
   type TokenBinding,
 } from './runtime/tokenBinding.ts'
-export type { Member } from './server/roster.ts'
+export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinished.ts'
+export type { Member } from './server/messages/roster.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerStatus } from './server/status.ts'
-export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/unfinished.ts'
 export type { Frame } from './wire/frame.ts'
 
 /** What this package calls itself in HELLO_REQ. */

@@ -3,23 +3,34 @@
  * programs the tasks and the token of a state directory.
  */
 
-import { directoryControl } from './adapters/directoryControl.ts'
-import { file } from './adapters/fileSource.ts'
-import { nodePlatform } from './adapters/nodePlatform.ts'
+import { directoryControl } from './adapters/controlSocket/directoryControl.ts'
+import { file } from './adapters/node/fileSource.ts'
+import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { sweepSpool } from './adapters/stateDirectory/spool.ts'
-import { stateDirectory } from './adapters/stateDirectory.ts'
+import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
-import type { JoinedTasks } from './client/steering/joinTasks.ts'
-import { openTasks as openBound } from './client/steering/openTasks.ts'
-import type { ServedTasks } from './client/steering/serveTasks.ts'
-import { Steering } from './client/steering/steerTasks.ts'
-import type { TaskSteering } from './client/steering/taskSteering.ts'
-import type { Uploads } from './client/uploads.ts'
+import type { JoinedTasks } from './client/tasks/joinTasks.ts'
+import { openTasks as openBound } from './client/tasks/openTasks.ts'
+import type { ServedTasks } from './client/tasks/serveTasks.ts'
+import { Steering } from './client/tasks/steerTasks.ts'
+import type { TaskSteering } from './client/tasks/taskSteering.ts'
+import type { Uploads } from './client/uploads/uploads.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
 
-export { anybody } from './adapters/anybody.ts'
-export { type CertificateNamesOptions, certificateNames } from './adapters/certificateNames.ts'
+export { anybody } from './adapters/auth/anybody.ts'
+export { type CertificateNamesOptions, certificateNames } from './adapters/auth/certificateNames.ts'
+export { type KnownServer, type KnownServersOptions, knownServer, knownServers } from './adapters/auth/knownServers.ts'
+export { localOnly } from './adapters/auth/localOnly.ts'
+export { rememberNames } from './adapters/auth/rememberNames.ts'
+export type { UserChange, UsersNews } from './adapters/auth/usersFile/seen.ts'
+export {
+  type AddUserOptions,
+  type KnownUser,
+  type UsersFile,
+  type UsersFileOptions,
+  usersFile,
+} from './adapters/auth/usersFile.ts'
 export {
   type AskOptions,
   askControl,
@@ -27,36 +38,25 @@ export {
   type ControlSocket,
   type HandleControl,
   serveControl,
-} from './adapters/controlSocket.ts'
+} from './adapters/controlSocket/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
-export { type FileOptions, file } from './adapters/fileSource.ts'
-export { type KnownServer, type KnownServersOptions, knownServer, knownServers } from './adapters/knownServers.ts'
-export { localOnly } from './adapters/localOnly.ts'
-export { nodePlatform } from './adapters/nodePlatform.ts'
-export { absolutePath, pathBytes, pathText } from './adapters/pathText.ts'
-export { rememberNames } from './adapters/rememberNames.ts'
+export { type TcpOptions, tcp } from './adapters/net/tcp.ts'
+export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/net/tls/identity.ts'
+export { ownIdentity } from './adapters/net/tls/ownIdentity.ts'
+export type { SeenServer, TrustServer } from './adapters/net/tls/seenServer.ts'
+export { type TlsOptions, type TlsTransport, tls } from './adapters/net/tls.ts'
+export { type FileOptions, file } from './adapters/node/fileSource.ts'
+export { nodePlatform } from './adapters/node/nodePlatform.ts'
+export { absolutePath, pathBytes, pathText } from './adapters/node/pathText.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
+export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { type KeptToken, keptToken } from './adapters/stateDirectory/token.ts'
 export { checkToken, readToken } from './adapters/stateDirectory/tokenText.ts'
-export { stateDirectory } from './adapters/stateDirectory.ts'
-export { type TcpOptions, tcp } from './adapters/tcp.ts'
-export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/tls/identity.ts'
-export { ownIdentity } from './adapters/tls/ownIdentity.ts'
-export type { SeenServer, TrustServer } from './adapters/tls/seenServer.ts'
-export { type TlsOptions, type TlsTransport, tls } from './adapters/tls.ts'
-export type { UserChange, UsersNews } from './adapters/usersFile/seen.ts'
-export {
-  type AddUserOptions,
-  type KnownUser,
-  type UsersFile,
-  type UsersFileOptions,
-  usersFile,
-} from './adapters/usersFile.ts'
-export type { JoinedTasks } from './client/steering/joinTasks.ts'
-export type { ServedTasks } from './client/steering/serveTasks.ts'
-export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/steering/taskSteering.ts'
+export type { JoinedTasks } from './client/tasks/joinTasks.ts'
+export type { ServedTasks } from './client/tasks/serveTasks.ts'
+export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/tasks/taskSteering.ts'
 
 /**
  * Has the tasks of a state directory for the client with these uploads, and lets other programs steer them; or, where
@@ -97,4 +97,4 @@ export function steerTasks(directory: string, options: SteerOptions = {}): TaskS
   const control = directoryControl(directory)
   return new Steering({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
 }
-export { hostKeyOf } from './adapters/unreachable.ts'
+export { hostKeyOf } from './adapters/net/unreachable.ts'

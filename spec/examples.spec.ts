@@ -56,7 +56,6 @@ spec('the examples', (it) => {
     ['README.md', 'examples/serve.ts'],
     ['README.md', 'examples/upload.ts'],
     ['README.md', 'examples/messages.ts'],
-    ['docs/simulation.md', 'examples/contract.ts'],
     ['docs/simulation.md', 'examples/ownStorage.ts'],
     ['docs/simulation.md', 'examples/ownTransport.ts'],
     ['docs/simulation.md', 'examples/ownAuthenticator.ts'],

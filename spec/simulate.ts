@@ -5,9 +5,9 @@
  */
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { nodeDigests } from '../lib/adapters/nodeDigests.ts'
-import { shrink } from '../lib/simulation/shrink.ts'
-import { type Part, type RunReport, simulate, type WorldKind } from '../lib/simulation/simulate.ts'
+import { nodeDigests } from '../lib/adapters/node/nodeDigests.ts'
+import { shrink } from './simulation/shrink.ts'
+import { type Part, type RunReport, simulate, type WorldKind } from './simulation/simulate.ts'
 
 const { values } = parseArgs({
   options: {

@@ -14,10 +14,10 @@ const rooms = {
   runtime: ['base', 'wire', 'core', 'ports', 'eventemitter3'],
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
-  adapters: ['base', 'wire', 'ports', 'runtime', 'node:', 'classic-level', 'hash-wasm', 'zod'],
-  contract: ['base', 'wire', 'ports', 'node:'],
-  simulation: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'eventemitter3', 'node:'],
-  doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'contract', 'simulation'],
+  storage: ['base', 'wire', 'ports', 'runtime', 'zod'],
+  adapters: ['base', 'wire', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod'],
+  testing: ['base', 'wire', 'ports', 'node:'],
+  doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'testing'],
 } as const
 
 type Room = keyof typeof rooms

@@ -12,13 +12,13 @@ const program = `
 import { connect, OspError, type SentFile, serve, type Server, type Upload } from 'ospd'
 import { memory, memoryTransport } from 'ospd/memory'
 NODE import { disk, file, openTasks, stateDirectory, tcp, tls, usersFile } from 'ospd/node'
-NODE import { simulate, storageContract } from 'ospd/simulation'
+NODE import { storageContract } from 'ospd/testing'
 const server: Server = await serve({ listen: memoryTransport(), storage: memory() })
 server.on('stored', ({ user, replaced }) => [user.length, replaced === true])
 const client = await connect({ to: memoryTransport(), user: 'alice', signal: new AbortController().signal })
 NODE const upload: Upload = await client.uploads.add(file('movie.mp4'))
 NODE const stored: SentFile = await upload.finished
-NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, simulate, storageContract, stored.digest]
+NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, storageContract, stored.digest]
 for await (const message of client.messages()) if (message.text() === '') throw new OspError('closed')
 export type More = [SentFile, Upload]
 await client[Symbol.asyncDispose]()

@@ -6,11 +6,11 @@ import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import { deferred } from '../runtime/deferred.ts'
 import type { GivenToken } from '../runtime/tokenBinding.ts'
-import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
-import type { Roster } from './roster.ts'
+import type { ClientStatus } from './connection/session.ts'
+import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
+import type { Roster } from './messages/roster.ts'
 import { RunningClient } from './runningClient.ts'
-import type { ClientStatus } from './session.ts'
-import type { Uploads } from './uploads.ts'
+import type { Uploads } from './uploads/uploads.ts'
 
 /** An option that is `undefined` has its default. */
 export interface ConnectOptions {

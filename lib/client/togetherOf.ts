@@ -1,4 +1,4 @@
-import type { ClientStatus } from './session.ts'
+import type { ClientStatus } from './connection/session.ts'
 
 const order: readonly ClientStatus[] = ['waiting', 'connecting', 'online', 'closed', 'refused']
 

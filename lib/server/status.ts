@@ -1,5 +1,5 @@
-import type { Member } from './roster.ts'
-import type { Upload } from './upload.ts'
+import type { Upload } from './files/upload.ts'
+import type { Member } from './messages/roster.ts'
 
 /** An upload as `Server.status` shows it. */
 export interface ReceivingUpload {

@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { MailboxBounds, MailboxStore } from '../../lib/ports/mailboxes.ts'
 
 const base = mkdtempSync(join(process.argv[2] ?? tmpdir(), 'ospd-bench-'))

@@ -2,11 +2,11 @@
  * `npm run bench:presence`: what the online list costs with many registered peers that only count frames: 10,000 over the
  * memory socket (server and peers in one process), 2,000 over TCP (the server in a process of its own).
  */
-import { localOnly } from '../../lib/adapters/localOnly.ts'
-import { memory } from '../../lib/adapters/memoryStorage.ts'
-import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { localOnly } from '../../lib/adapters/auth/localOnly.ts'
+import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
+import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import { serve } from '../../lib/server/server.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { checkExposure, type Exposure, identityOf } from '../../bin/serve/identity.ts'
-import { here } from '../../lib/contract/authenticator.ts'
+import { here } from '../../lib/testing/authenticator.ts'
 import { place } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 

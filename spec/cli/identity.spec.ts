@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { type Daemon, daemon, place, run, start } from '../support/commands.ts'
 import { idOf } from '../support/messageClient.ts'
 import { type Greeting, RawClient } from '../support/rawClient.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { serveControl } from 'ospd/node'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { place, run, start } from '../support/commands.ts'
 import { MessageClient } from '../support/messageClient.ts'
 import { RawClient } from '../support/rawClient.ts'

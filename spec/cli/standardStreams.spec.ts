@@ -3,7 +3,6 @@ import { spawnSync } from 'node:child_process'
 import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { askControl } from 'ospd/node'
-import { canMount, smallDisk } from '../contract/storage/places.ts'
 import { ballast } from '../support/ballast.ts'
 import { type Chatter, chatter } from '../support/chatter.ts'
 import { type Outcome, type Place, place, readsStdin, run, start } from '../support/commands.ts'
@@ -11,6 +10,7 @@ import { startCommand } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
 import { commandLine, terminals } from '../support/terminal.ts'
 import { turns } from '../support/turns.ts'
+import { canMount, smallDisk } from '../testing/storage/places.ts'
 
 /** Runs Node in a shell with these redirections. */
 const redirected = (redirections: string) => ['sh', '-c', `exec "$@" ${redirections}`, 'sh']

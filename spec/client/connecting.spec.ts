@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
-import { memoryTransport } from '../../lib/adapters/memoryTransport.ts'
+import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import type { ConnectOptions } from '../../lib/client/client.ts'
 import { connect as connectBound } from '../../lib/client/client.ts'
 import { connect, createClient, type OspError } from '../../lib/index.ts'

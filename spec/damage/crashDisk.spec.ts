@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SeededRandom } from '../../lib/simulation/random.ts'
+import { SeededRandom } from '../../lib/testing/random.ts'
 import { place } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 import { CrashDisk, type Remains } from './crashDisk.ts'

@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import type { SeededRandom } from '../../lib/simulation/random.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { Step } from './trace.ts'
 
 /** The calls that a `CrashDisk` must see. */

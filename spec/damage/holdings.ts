@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Upload } from '../../lib/client/upload.ts'
+import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { type Client, createClient, OspError } from '../../lib/index.ts'
 import { tcp } from '../../lib/node.ts'
 import type { Transport } from '../../lib/ports/socket.ts'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { fingerprintOf } from '../../lib/adapters/tls/identity.ts'
+import { fingerprintOf } from '../../lib/adapters/net/tls/identity.ts'
 import { type LogEntry, OspError, serve } from '../../lib/index.ts'
 import { disk, ownIdentity, tcp, tls, usersFile } from '../../lib/node.ts'
 import { start } from '../support/commands.ts'

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { daemonEvents } from '../../bin/serve/daemonEvents.ts'
 import { fixed } from '../../lib/limits.ts'
 import { logEvents } from '../../lib/server/logEvents.ts'
-import { root } from '../support/source.ts'
+import { root, sourcesOf } from '../support/source.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
 
@@ -28,8 +28,7 @@ function described(events: Events): string {
 
 /** What the sources of folders log: events and levels, as they stand side by side. */
 function logged(folders: readonly string[]): readonly string[] {
-  const files = folders.flatMap((folder) => readdirSync(join(root, folder)).map((file) => join(root, folder, file)))
-  const texts = files.map((file) => readFileSync(file, 'utf8'))
+  const texts = folders.flatMap((folder) => sourcesOf(folder)).map(({ text }) => text)
   const found = texts.flatMap((text) => [...text.matchAll(/level: '(\w+)',\s+event: '([\w-]+)'/gu)])
   return [...new Set(found.map(([, level, event]) => `${event} ${level}`))].sort()
 }

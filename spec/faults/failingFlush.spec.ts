@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { Layout } from '../../lib/adapters/disk/layout.ts'
-import type { Progress, Upload } from '../../lib/client/upload.ts'
+import type { Progress, Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
 import { until } from '../support/facts.ts'
 import { type ForgetfulDisk, forgetfulDisk } from '../support/forgetfulDisk.ts'

@@ -3,9 +3,8 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import { Layout } from '../../lib/adapters/disk/layout.ts'
-import type { Upload } from '../../lib/client/upload.ts'
+import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
-import { canMount, smallDisk, type TemporaryDirectory } from '../contract/storage/places.ts'
 import { type Ballast, ballast } from '../support/ballast.ts'
 import { run, place as sourceFiles, start } from '../support/commands.ts'
 import { until } from '../support/facts.ts'
@@ -15,6 +14,7 @@ import { spec } from '../support/spec.ts'
 import type { Step } from '../support/steppedStorage.ts'
 import { canInject, injecting } from '../support/strace.ts'
 import { TroubledStorage } from '../support/troubledStorage.ts'
+import { canMount, smallDisk, type TemporaryDirectory } from '../testing/storage/places.ts'
 
 const diskBytes = 4_000_000
 const limits = { chunkBytes: 64 * KiB, windowBytes: 512 * KiB, checkpointBytes: 256 * KiB, retryAfterMs: 20 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { usersFile } from '../../lib/adapters/usersFile.ts'
+import { usersFile } from '../../lib/adapters/auth/usersFile.ts'
 import { type Place, place, start } from '../support/commands.ts'
 import { canLink, type End, type LossyLink, lossyLink } from '../support/lossyLink.ts'
 import { patterned } from '../support/memorySource.ts'

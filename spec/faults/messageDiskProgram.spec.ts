@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { KiB, MiB } from '../../lib/limits.ts'
-import { canMount, smallDisk } from '../contract/storage/places.ts'
 import { ballast } from '../support/ballast.ts'
 import { daemon, place, run } from '../support/commands.ts'
 import { segmentIn } from '../support/messageSurvival.ts'
@@ -9,6 +8,7 @@ import { MortalServer } from '../support/mortalServer.ts'
 import { Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 import { canInject, injecting } from '../support/strace.ts'
+import { canMount, smallDisk } from '../testing/storage/places.ts'
 
 spec('osp msg to a server whose disk is full', (it) => {
   if (!canMount) return it.skip('says so, and stores nothing', 'this process may not mount a small disk')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { createClient } from '../../lib/index.ts'
 import { KiB, MiB } from '../../lib/limits.ts'
 import { registFlags } from '../../lib/wire/protocol.ts'

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import { until } from '../support/facts.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { usersFile } from '../../lib/adapters/usersFile.ts'
+import { usersFile } from '../../lib/adapters/auth/usersFile.ts'
 import { place } from '../support/commands.ts'
 import { startNode } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'

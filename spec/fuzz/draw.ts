@@ -1,4 +1,4 @@
-import { SeededRandom } from '../../lib/simulation/random.ts'
+import { SeededRandom } from '../../lib/testing/random.ts'
 
 /** Choices that a seed determines. */
 export class Draw {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomFillSync } from 'node:crypto'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { codeOf } from '../../lib/errors.ts'
 import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'

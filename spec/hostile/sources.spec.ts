@@ -15,7 +15,7 @@ import {
   writeFile,
 } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { file } from '../../lib/adapters/fileSource.ts'
+import { file } from '../../lib/adapters/node/fileSource.ts'
 import { clientLimits, KiB, MiB } from '../../lib/limits.ts'
 import type { FileSource, OpenSource } from '../../lib/ports/source.ts'
 import { type Place, place } from '../support/commands.ts'

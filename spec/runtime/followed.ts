@@ -1,4 +1,4 @@
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { FollowingDigest, type Mark } from '../../lib/runtime/followingDigest.ts'
 

@@ -7,10 +7,10 @@ const messages = (seed: number) => ({ world: 'messages', seed }) as const
 export const brokenPromises: readonly Mutation[] = [
   {
     fault: 'a file is published that was damaged after it had been verified',
-    file: 'lib/server/publish.ts',
+    file: 'lib/server/files/publish.ts',
     before: '    await checkIntact(options, partial, file)\n',
     after: '',
-    shownBy: 'spec/server/ending.spec.ts',
+    shownBy: 'spec/server/files/ending.spec.ts',
   },
   {
     fault: 'a server has closed while it still ends links that it has refused',
@@ -21,31 +21,31 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'a file is acknowledged before it is flushed',
-    file: 'lib/server/transfer.ts',
+    file: 'lib/server/files/transfer.ts',
     before: '    await this.#partial.flush()\n    const file',
     after: '    const file',
     shownBy: files(3),
   },
   {
     fault: 'a checkpoint is recorded before its bytes are flushed',
-    file: 'lib/server/transfer.ts',
+    file: 'lib/server/files/transfer.ts',
     before: '    await this.#partial.flush()\n    await storage',
     after: '    await storage',
     shownBy: files(147),
   },
   {
     fault: 'a flush is trusted after one that failed',
-    file: 'lib/server/checkpointer.ts',
+    file: 'lib/server/files/checkpointer.ts',
     before: '    this.#failure ??= OspError.from(error)\n',
     after: '    void error\n',
     shownBy: files(69),
   },
   {
     fault: 'a file is published whatever its digest is',
-    file: 'lib/server/transfer.ts',
+    file: 'lib/server/files/transfer.ts',
     before: 'if (!same(own, digest)) {',
     after: 'if (own.length !== digest.length) {',
-    shownBy: 'spec/server/ending.spec.ts',
+    shownBy: 'spec/server/files/ending.spec.ts',
   },
   {
     fault: 'the reply of a request is forgotten, and it is carried out again',
@@ -56,7 +56,7 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'the record of an upload is dropped before its file is in its place',
-    file: 'lib/server/publish.ts',
+    file: 'lib/server/files/publish.ts',
     before:
       '    if (!(await take(partial, storedName, onConflict))) continue\n    await storage.transfers.complete(claim, noteMs)\n',
     after:
@@ -65,7 +65,7 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'nobody notes that an upload is completed',
-    file: 'lib/adapters/records/transfers.ts',
+    file: 'lib/storage/transfers/transfers.ts',
     before: 'await this.#book.shelf.write([{ key }, ...note])',
     after: 'await this.#book.shelf.write([{ key }, ...note.slice(0, 0)])',
     shownBy: files(1),
@@ -79,21 +79,21 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'one message more is delivered than the window has',
-    file: 'lib/server/sentMessages.ts',
+    file: 'lib/server/messages/sentMessages.ts',
     before: 'const messages = this.#most - this.#sent.length',
     after: 'const messages = this.#most + 1 - this.#sent.length',
     shownBy: messages(3),
   },
   {
     fault: 'a chunk of a link that has lost the upload is written',
-    file: 'lib/server/upload.ts',
+    file: 'lib/server/files/upload.ts',
     before: 'if (!this.heldBy(by)) answer.reject(denied())\n    else if (length',
     after: 'if (length',
     shownBy: files(38),
   },
   {
     fault: 'somebody is let in with a wrong token',
-    file: 'lib/server/session.ts',
+    file: 'lib/server/connections/session.ts',
     before: 'const admitted = await this.#host.authenticator.authenticate({ user, token, peer })',
     after:
       'const admitted = await this.#host.authenticator.authenticate({ user, token, peer }).catch(() => ({ user }))',
@@ -101,21 +101,21 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'a link sends more files at once than it may',
-    file: 'lib/server/uploadBounds.ts',
+    file: 'lib/server/files/uploadBounds.ts',
     before: 'if (count < this.#limits.uploadsPerLink) return',
     after: 'if (count >= 0) return',
     shownBy: files(17),
   },
   {
     fault: 'uploads are parked without a bound',
-    file: 'lib/server/uploads.ts',
+    file: 'lib/server/files/uploads.ts',
     before: ' && this.#parked.size <= this.#limits.parkedUploads',
     after: '',
     shownBy: files(391),
   },
   {
     fault: 'a record keeps every checkpoint',
-    file: 'lib/server/transfer.ts',
+    file: 'lib/server/files/transfer.ts',
     before: 'withCheckpoint(known, { offset, digest }, limits.checkpoints)',
     after: 'withCheckpoint(known, { offset, digest }, Number.MAX_SAFE_INTEGER)',
     shownBy: files(7),
@@ -129,21 +129,21 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'a task is accepted before it is kept',
-    file: 'lib/client/keptTasks.ts',
+    file: 'lib/client/uploads/keptTasks.ts',
     before: '      await this.#write(this.#store.put(task))\n    } catch',
     after: '      void this.#write(this.#store.put(task))\n    } catch',
     shownBy: files(25),
   },
   {
     fault: 'a file is taken that is larger than any may be',
-    file: 'lib/server/quota.ts',
+    file: 'lib/server/files/quota.ts',
     before: 'if (size <= fileBytes) return',
     after: 'if (size >= 0 || fileBytes > 0) return',
     shownBy: files(1),
   },
   {
     fault: 'who asks what makes no sense waits for nothing',
-    file: 'lib/server/session.ts',
+    file: 'lib/server/connections/session.ts',
     before: "if (why.code === 'malformed') await this.#peer.close(why)\n      else this.#peer.refuse(request, why)",
     after: "if (why.code !== 'malformed') this.#peer.refuse(request, why)",
     shownBy: files(65),

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
-import { simulate } from '../../lib/simulation/simulate.ts'
+import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { spec } from '../support/spec.ts'
 import { mutations, nameOf } from './mutations.ts'
+import { simulate } from './simulate.ts'
 
 const digests = nodeDigests()
 

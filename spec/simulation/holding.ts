@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
-import { simulate, type WorldKind } from '../../lib/simulation/simulate.ts'
+import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { spec } from '../support/spec.ts'
+import { simulate, type WorldKind } from './simulate.ts'
 
 /** Worlds in one fact. */
 const together = 50

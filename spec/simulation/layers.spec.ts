@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { type RunReport, type SimulateOptions, simulate } from '../../lib/simulation.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { type StorageChanges, storageLayer, type TransportChanges, transportLayer } from '../support/layers.ts'
 import { spec } from '../support/spec.ts'
+import { type RunReport, type SimulateOptions, simulate } from './index.ts'
 
 const around = (changes: StorageChanges): SimulateOptions => ({ storage: (below) => storageLayer(below, changes) })
 const over = (changes: TransportChanges): SimulateOptions => ({ transport: (below) => transportLayer(below, changes) })

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { WorldKind } from '../../lib/simulation/simulate.ts'
 import { root } from '../support/source.ts'
 import { brokenPromises } from './brokenPromises.ts'
 import { mailboxMutations } from './mailboxMutations.ts'
 import { messageMutations } from './messageMutations.ts'
 import { queueMutations } from './queueMutations.ts'
+import type { WorldKind } from './simulate.ts'
 
 /** A mend of the sources, how it is taken out, and what fails then. */
 export interface Mutation {
@@ -35,45 +35,45 @@ const files = (seed: number): Seed => ({ world: 'files', seed })
 const fileMutations: readonly Mutation[] = [
   {
     fault: 'a chunk under way for an upload that was taken over is taken for another upload of its link',
-    file: 'lib/server/uploads.ts',
+    file: 'lib/server/files/uploads.ts',
     before: 'this.#pool.assign(caller, event, (number) => !this.#rests(number, caller))',
     after: 'this.#pool.assign(caller, event)',
     shownBy: files(109),
   },
   {
     fault: 'a take-over gives a link the instance that rests for it',
-    file: 'lib/server/uploads.ts',
+    file: 'lib/server/files/uploads.ts',
     before: 'if (this.#rests(instance.number, to)) {',
     after: 'if (Number.isNaN(instance.number)) {',
-    shownBy: 'spec/server/resting.spec.ts',
+    shownBy: 'spec/server/files/resting.spec.ts',
   },
   {
     fault: 'a link takes over more uploads at once than it is allowed',
-    file: 'lib/server/uploadBounds.ts',
+    file: 'lib/server/files/uploadBounds.ts',
     before: 'for (const reserved of this.#reserved) if (reserved.node === node) count++',
     after: '',
     shownBy: files(17),
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another one',
-    file: 'lib/adapters/records/claiming.ts',
+    file: 'lib/storage/transfers/claiming.ts',
     before: 'if (options.fresh || !same) {',
     after: 'if (options.fresh || !record) {',
     shownBy: files(18),
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
-    file: 'lib/adapters/records/claiming.ts',
+    file: 'lib/storage/transfers/claiming.ts',
     before: 'if (options.fresh || !same) {',
     after: 'if (!options.fresh && !same) {',
-    shownBy: 'spec/contract/storage.spec.ts',
+    shownBy: 'spec/testing/storage.spec.ts',
   },
   {
     fault: 'what a sending has asked reaches another upload after it has ended',
-    file: 'lib/client/sending.ts',
+    file: 'lib/client/uploads/sending.ts',
     before: 'for (const seq of left) this.#options.link.peer.abandon(seq)',
     after: 'left.length = 0',
-    shownBy: 'spec/client/abandoning.spec.ts',
+    shownBy: 'spec/client/uploads/abandoning.spec.ts',
   },
   {
     fault: 'a repetition leaves with other bytes, since its buffer is free once the first copy is answered',
@@ -84,17 +84,17 @@ const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
-    file: 'lib/client/uploadRun.ts',
+    file: 'lib/client/uploads/uploadRun.ts',
     before: 'const stored = await sending.run()',
     after: 'this.#fresh = false\n    const stored = await sending.run()',
-    shownBy: 'spec/client/startingAgain.spec.ts',
+    shownBy: 'spec/client/uploads/startingAgain.spec.ts',
   },
   {
     fault: 'a HELLO that arrives late ends the later link of its own client',
     file: 'lib/server/server.ts',
     before: "if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')",
     after: '',
-    shownBy: 'spec/server/hello.spec.ts',
+    shownBy: 'spec/server/connections/hello.spec.ts',
   },
 ]
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { memory } from '../../lib/memory.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
-import { type MortalPlace, type RunReport, type SimulateOptions, shrink, simulate } from '../../lib/simulation.ts'
 import { type StorageChanges, storageLayer } from '../support/layers.ts'
 import { spec } from '../support/spec.ts'
+import { type MortalPlace, type RunReport, type SimulateOptions, shrink, simulate } from './index.ts'
 
 /** A storage in memory, with `changes`; `loses`: everything at a power cut. */
 const placeWith =

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
-import { World } from '../../lib/simulation/world.ts'
+import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { spec } from '../support/spec.ts'
+import { World } from './world.ts'
 
 /** Queues that no world brings near their bounds: the table in docs/simulation.md names the specs that do. */
 const distant: readonly string[] = [

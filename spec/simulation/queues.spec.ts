@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { defaultLimits } from '../../lib/limits.ts'
-import { Queues } from '../../lib/simulation/queues.ts'
-import type { World } from '../../lib/simulation/world.ts'
 import { spec } from '../support/spec.ts'
+import { Queues } from './queues.ts'
+import type { World } from './world.ts'
 
 spec('the queues of simulated worlds', (it) => {
   it('are named where they go beyond, with what they hold and their bounds', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { nodeDigests } from '../../lib/adapters/nodeDigests.ts'
-import { type RunReport, simulate } from '../../lib/simulation/simulate.ts'
+import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { spec } from '../support/spec.ts'
 import { firstSeeds } from './holding.ts'
+import { type RunReport, simulate } from './simulate.ts'
 
 const digests = nodeDigests()
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { shrink } from '../../lib/simulation/shrink.ts'
-import type { Part, RunReport } from '../../lib/simulation/simulate.ts'
 import { spec } from '../support/spec.ts'
+import { shrink } from './shrink.ts'
+import type { Part, RunReport } from './simulate.ts'
 
 const names = ['loss', 'client-1', 'client-2', 'alice/file-1']
 

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 
 /** The users whose names, and on a server with users whose tokens, the attackers know. */
 export const knownUsers = Array.from({ length: 20 }, (_, at) => `user-${at}`)

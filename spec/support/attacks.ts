@@ -17,11 +17,10 @@ export interface AttackBounds {
   readonly lines: number
 }
 
-const linesPerUser = 10 * defaultLimits.logLinesPerUser
 /** The attackers come from four addresses. */
 const linesOfMany = 4 * 10 * defaultLimits.logLinesPerAddress
 
-export const usualBounds: AttackBounds = { pingMs: 50, memoryMiB: 200, lines: linesPerUser }
+export const usualBounds: AttackBounds = { pingMs: 50, memoryMiB: 200, lines: 10 * defaultLimits.logLinesPerUser }
 
 export interface Attack {
   readonly name: string
@@ -498,5 +497,4 @@ const ofUsers: readonly Attack[] = [
   },
 ]
 
-/** What `npm run bench:attack` does to a daemon, one after another. */
 export const attacks: readonly Attack[] = [...ofStrangers, ...ofOneUser, ...ofUsers]

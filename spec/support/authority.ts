@@ -11,9 +11,9 @@ import {
   time,
   utf8,
   yes,
-} from '../../lib/adapters/tls/der.ts'
-import type { TlsIdentity } from '../../lib/adapters/tls/identity.ts'
-import { makeKey } from '../../lib/adapters/tls/selfSigned.ts'
+} from '../../lib/adapters/net/tls/der.ts'
+import type { TlsIdentity } from '../../lib/adapters/net/tls/identity.ts'
+import { makeKey } from '../../lib/adapters/net/tls/selfSigned.ts'
 
 interface Wanted {
   /** The common names of the subject; several are possible. */

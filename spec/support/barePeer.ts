@@ -1,4 +1,4 @@
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { fixed } from '../../lib/limits.ts'
 import type { Socket, Transport } from '../../lib/ports/socket.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'

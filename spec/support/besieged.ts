@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { getActiveResourcesInfo } from 'node:process'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import { bystander } from './bystander.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { createClient } from '../../lib/client/client.ts'
 import { memorySource, patterned } from './memorySource.ts'
 

@@ -1,7 +1,7 @@
 import { link, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import type { HandleControl } from '../../lib/adapters/controlSocket.ts'
+import type { HandleControl } from '../../lib/adapters/controlSocket/controlSocket.ts'
 
 /** A client of a control socket that keeps to no rule. */
 export interface ControlClient extends Disposable {

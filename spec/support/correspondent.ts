@@ -1,5 +1,5 @@
 /** A program that sends messages and prints what it is handed: `correspondent.ts ORDERS`, as JSON. */
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { createClient } from '../../lib/index.ts'
 import { stateDirectory } from '../../lib/node.ts'
 import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'

@@ -1,5 +1,5 @@
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { type Limits, serve } from '../../lib/index.ts'
 import type { Socket, Transport } from '../../lib/ports/socket.ts'
 import type { OnConflict } from '../../lib/ports/storage.ts'

@@ -1,6 +1,6 @@
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
-import type { Upload } from '../../lib/client/upload.ts'
+import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { until } from './facts.ts'
 import { VirtualClock } from './virtualClock.ts'
 

@@ -1,4 +1,4 @@
-import type { Fact } from '../../lib/contract/facts.ts'
+import type { Fact } from '../../lib/testing/facts.ts'
 import { spec } from './spec.ts'
 
 /** Has the facts of a contract proved here, each under its subject. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { codeOf, type ErrorCode, type OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { codeOf, type ErrorCode } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../lib/wire/frame.ts'

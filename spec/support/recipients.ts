@@ -1,6 +1,6 @@
 import { EventEmitter } from 'eventemitter3'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
 import { until } from './facts.ts'

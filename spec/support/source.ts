@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, posix } from 'node:path'
 
 /** The top of the repository. */
@@ -15,9 +15,9 @@ export interface Source {
   readonly imports: readonly string[]
 }
 
-/** Every TypeScript file in a folder at the top; none if there is no such folder. */
+/** Returns every TypeScript file in a folder of the repository; none if the folder does not exist. */
 export function sourcesOf(folder: string): Source[] {
-  if (!readdirSync(root).includes(folder)) return []
+  if (!existsSync(join(root, folder))) return []
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .map((name) => posix.join(folder, name.replaceAll('\\', '/')))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Client } from '../../lib/client/client.ts'
-import type { Upload } from '../../lib/client/upload.ts'
+import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
 import type { OnConflict } from '../../lib/ports/storage.ts'
 import type { Kill } from './killableServer.ts'

@@ -3,10 +3,10 @@
  * kills itself before or after the WRITEth write of the list, and prints a line for each step that was confirmed.
  */
 import { join } from 'node:path'
-import { file } from '../../lib/adapters/fileSource.ts'
-import { nodePlatform } from '../../lib/adapters/nodePlatform.ts'
-import { stateDirectory } from '../../lib/adapters/stateDirectory.ts'
-import { tcp } from '../../lib/adapters/tcp.ts'
+import { tcp } from '../../lib/adapters/net/tcp.ts'
+import { file } from '../../lib/adapters/node/fileSource.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
+import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
 import { createClient } from '../../lib/client/client.ts'
 import type { TaskStore } from '../../lib/ports/clientState.ts'
 import { until } from './facts.ts'

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
-import { unreachable } from '../unreachable.ts'
+import { unreachable } from '../net/unreachable.ts'
 import { controlBounds } from './bounds.ts'
 import { Lines, lineOf, readError, replyOf } from './lines.ts'
 import { controlPlace, type SocketPath, socketAt } from './place.ts'

@@ -1,5 +1,5 @@
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Found, Piece, Place } from '../journal/journal.ts'
+import type { Found, Piece, Place } from '../../storage/journal/journal.ts'
 import type { JournalFiles } from './journalFiles.ts'
 import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journalFormat.ts'
 import { readAt } from './readAt.ts'

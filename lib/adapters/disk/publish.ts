@@ -1,7 +1,7 @@
 import { link, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Usage } from '../../ports/storage.ts'
-import { lostFile } from '../records/storedNames.ts'
+import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { conflictError, look, type Tree } from './tree.ts'
 

@@ -1,6 +1,6 @@
 import { fixed } from '../../limits.ts'
 import type { Usage } from '../../ports/storage.ts'
-import { Queue } from '../records/queue.ts'
+import { Queue } from '../../storage/transfers/queue.ts'
 
 /** Users whose files are counted at the same time: each count holds a directory open. */
 const countsAtOnce = 16

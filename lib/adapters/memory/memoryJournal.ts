@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Appended, Found, Journal, Piece, Place } from '../journal/journal.ts'
+import type { Appended, Found, Journal, Piece, Place } from '../../storage/journal/journal.ts'
 import { Pace } from './pace.ts'
 
 interface MemorySegment {

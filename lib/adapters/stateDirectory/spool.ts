@@ -6,7 +6,7 @@ import { checkArgument, type Kind, kinds } from '../../options.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
-import { file } from '../fileSource.ts'
+import { file } from '../node/fileSource.ts'
 
 /** What was read from a stream, kept in a state directory so that it can be sent, and sent again. */
 export interface Spooled {

@@ -3,11 +3,11 @@ import { existsSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ballast } from '../../../lib/adapters/disk/ballast.ts'
 import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
-import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { KiB, MiB } from '../../../lib/limits.ts'
-import { canMount, smallDisk } from '../../contract/storage/places.ts'
 import { ballast as fill } from '../../support/ballast.ts'
 import { spec } from '../../support/spec.ts'
+import { canMount, smallDisk } from '../../testing/storage/places.ts'
 
 /** More than what is left of a page. */
 const record = Buffer.alloc(8 * KiB, 1)

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
-import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Storage } from '../../../lib/ports/storage.ts'
-import { temporaryDirectory } from '../../contract/storage/places.ts'
+import { temporaryDirectory } from '../../testing/storage/places.ts'
 
 /** An open storage in this directory. */
 export async function opened(data: string): Promise<Storage> {

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
+import { claimed, fill } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
 
@@ -157,7 +157,7 @@ spec('the lock of a data directory', (it) => {
     withData(async (data) => {
       const code = `
         import { disk } from ${JSON.stringify(new URL('../../../lib/adapters/disk/disk.ts', import.meta.url).href)}
-        import { nodePlatform } from ${JSON.stringify(new URL('../../../lib/adapters/nodePlatform.ts', import.meta.url).href)}
+        import { nodePlatform } from ${JSON.stringify(new URL('../../../lib/adapters/node/nodePlatform.ts', import.meta.url).href)}
         await disk(${JSON.stringify(data)}).open(nodePlatform())
         console.log('open')
         setInterval(() => {}, 1_000)`

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
+import { claimed, fill } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
 

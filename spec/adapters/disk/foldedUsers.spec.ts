@@ -3,12 +3,12 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { codeOf } from '../../../lib/errors.ts'
-import { temporaryDirectory } from '../../contract/storage/places.ts'
 import { type DiskServer, diskServer } from '../../support/diskServer.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { foldedCase } from '../../support/foldedCase.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
+import { temporaryDirectory } from '../../testing/storage/places.ts'
 
 const his = { name: 'a', bytes: patterned(100, 1) }
 const hers = { name: 'b', bytes: patterned(100, 2) }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { long, message, roomy, upTo, waiting } from '../../../lib/contract/storage/mailSteps.ts'
-import { canMount, smallDisk } from '../../contract/storage/places.ts'
+import { long, message, roomy, upTo, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { ballast } from '../../support/ballast.ts'
 import { failingFlushes } from '../../support/failingFlushes.ts'
 import { spec } from '../../support/spec.ts'
+import { canMount, smallDisk } from '../../testing/storage/places.ts'
 import { opened, withData } from './data.ts'
 import { format, found, journalOf, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
 

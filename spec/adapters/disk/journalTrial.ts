@@ -2,11 +2,11 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
 import { type Frame, headerBytes, JournalFormat } from '../../../lib/adapters/disk/journalFormat.ts'
-import { Mailboxes } from '../../../lib/adapters/mailboxes/mailboxes.ts'
-import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { waiting } from '../../../lib/contract/storage/mailSteps.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Damage } from '../../../lib/ports/mailboxes.ts'
-import { temporaryDirectory } from '../../contract/storage/places.ts'
+import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
+import { waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { temporaryDirectory } from '../../testing/storage/places.ts'
 
 export const format = new JournalFormat(nodePlatform().crc32)
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
-import { canMount, temporaryDirectory } from '../../contract/storage/places.ts'
+import { claimed, fill } from '../../../lib/testing/storage/steps.ts'
 import { run as command, daemon, place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
+import { canMount, temporaryDirectory } from '../../testing/storage/places.ts'
 import { opened } from './data.ts'
 
 function run(...[name = '', ...args]: string[]): void {

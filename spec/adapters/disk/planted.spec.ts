@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { link, lstat, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { claimed, fill } from '../../../lib/contract/storage/steps.ts'
+import { claimed, fill } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
 

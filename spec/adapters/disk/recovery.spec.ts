@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { cp, link, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { headerBytes } from '../../../lib/adapters/disk/journalFormat.ts'
+import type { Claim, Storage } from '../../../lib/ports/storage.ts'
 import {
   claimed,
   contentOf,
@@ -13,11 +14,10 @@ import {
   start,
   upload,
   wanted,
-} from '../../../lib/contract/storage/steps.ts'
-import type { Claim, Storage } from '../../../lib/ports/storage.ts'
-import { canMount, smallDisk, temporaryDirectory } from '../../contract/storage/places.ts'
+} from '../../../lib/testing/storage/steps.ts'
 import { ballast } from '../../support/ballast.ts'
 import { spec } from '../../support/spec.ts'
+import { canMount, smallDisk, temporaryDirectory } from '../../testing/storage/places.ts'
 import { opened } from './data.ts'
 
 /** Leaves a verified upload behind as a crash would, changed on the disk by `crash`; then finishes it. */

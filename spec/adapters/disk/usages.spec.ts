@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { Usages } from '../../../lib/adapters/disk/usages.ts'
-import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
-import { claimed, start, upload } from '../../../lib/contract/storage/steps.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Storage, Usage } from '../../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
+import { claimed, start, upload } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 
 const usageOf = (bytes: number, files = 1, folders = 0): Usage => ({ bytes, files, folders })

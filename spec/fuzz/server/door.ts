@@ -1,9 +1,9 @@
 import { duplexPair } from 'node:stream'
-import { ByteSocket } from '../../../lib/adapters/byteSocket.ts'
-import { nodePlatform } from '../../../lib/adapters/nodePlatform.ts'
+import { ByteSocket } from '../../../lib/adapters/net/byteSocket.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import type { PeerAddress, Socket, SocketOptions, Transport } from '../../../lib/ports/socket.ts'
-import { SeededRandom } from '../../../lib/simulation/random.ts'
+import { SeededRandom } from '../../../lib/testing/random.ts'
 import { FakeStream } from '../../support/fakeStream.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 

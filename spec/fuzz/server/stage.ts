@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { localOnly } from '../../../lib/adapters/localOnly.ts'
-import { type MemoryStorage, memory } from '../../../lib/adapters/memoryStorage.ts'
+import { localOnly } from '../../../lib/adapters/auth/localOnly.ts'
+import { type MemoryStorage, memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { codeOf } from '../../../lib/errors.ts'
 import { fixed } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'

@@ -1,0 +1,105 @@
+import { crc32 } from 'node:zlib'
+import { z } from 'zod'
+import { OspError } from '../../../errors.ts'
+import { fixed } from '../../../limits.ts'
+import { nameKey, userName } from '../../../names.ts'
+import { skeletonsOf } from './lookalikes.ts'
+
+/** The version of the file that this code writes and understands. */
+const version = 1
+
+const row = z.strictObject({
+  name: userName,
+  /** SHA-256 of the token, in hexadecimal. */
+  tokenSha256: z.string().regex(/^[0-9a-f]{64}$/u),
+  /** When the user was added, or given a new token. */
+  since: z.iso.datetime(),
+})
+
+const table = z.strictObject({
+  version: z.literal(version),
+  /** CRC-32 of the users, in hexadecimal. A file from an editor or an older version has none. */
+  crc32: z
+    .string()
+    .regex(/^[0-9a-f]{8}$/u)
+    .optional(),
+  // Not by `max`: that of zod asks for the length of what is no list too, and throws where it has a strange one.
+  users: z.array(row).refine(({ length }) => length <= fixed.users, `there are more than ${fixed.users}`),
+})
+
+/** What is kept of a user. */
+export type UserRow = Readonly<z.infer<typeof row>>
+
+/** The users by their names. */
+export type Users = ReadonlyMap<string, UserRow>
+
+/** No users' file is longer: a user takes less than this, whatever the name is. */
+export const mostFileBytes = fixed.users * 512
+
+/** The users that the text of the file at `path` holds. Throws OspError `data-format` where it is damaged. */
+export function usersIn(text: string, path: string): Users {
+  const result = table.safeParse(jsonOf(text, path))
+  if (!result.success) {
+    const [issue] = result.error.issues
+    throw damaged(path, [issue?.path.join('.'), issue?.message].filter(Boolean).join(': '))
+  }
+  const { users, crc32: sum } = result.data
+  if (sum !== undefined && sum !== sumOf(users)) {
+    throw damaged(path, 'its crc32 does not match; if you edited the file, remove the line "crc32"')
+  }
+  const names = new Map<string, string>()
+  for (const { name } of users) {
+    const other = names.get(nameKey(name))
+    if (other !== undefined) throw damaged(path, `${other} and ${name} are too much alike`)
+    names.set(nameKey(name), name)
+  }
+  return new Map(users.map((user) => [user.name, user]))
+}
+
+/** The text of a file with these users, by name. */
+export function textOf(users: Users): string {
+  const rows = sorted(users)
+  return `${JSON.stringify({ version, crc32: sumOf(rows), users: rows }, undefined, 2)}\n`
+}
+
+function sumOf(users: readonly UserRow[]): string {
+  const values = users.map(({ name, tokenSha256, since }) => [name, tokenSha256, since])
+  return crc32(JSON.stringify(values)).toString(16).padStart(8, '0')
+}
+
+/** The users in the order of their names' characters. */
+export function sorted(users: Users): readonly UserRow[] {
+  return [...users.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** The known name that a file system could take for this one; none, if there is no such. */
+export function alike(users: Users, name: string): string | undefined {
+  const wanted = nameKey(name)
+  for (const other of users.keys()) if (nameKey(other) === wanted) return other
+  return undefined
+}
+
+/** The known name that people could take for this one; none, if there is no such. */
+export function lookalike(users: Users, name: string): string | undefined {
+  const wanted = skeletonsOf(name)
+  for (const other of users.keys()) if ([...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton))) return other
+  return undefined
+}
+
+/** The error of a users' file that can't be understood. */
+export function damaged(path: string, why: string): OspError {
+  return new OspError(
+    'data-format',
+    `${path} is no list of users that this ospd can read (${why}); put back a good copy`,
+  )
+}
+
+function jsonOf(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    // The message of the parser can repeat what is in the file.
+    const [where = ''] = / at position \d+/u.exec((error as Error).message) ?? []
+    throw damaged(path, `it is not JSON${where}`)
+  }
+}

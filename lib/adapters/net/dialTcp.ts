@@ -1,0 +1,237 @@
+import { ADDRCONFIG } from 'node:dns'
+import { lookup } from 'node:dns/promises'
+import { type Socket as ByteStream, connect, isIP } from 'node:net'
+import { OspError } from '../../errors.ts'
+import { clientLimits } from '../../limits.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { placeOf, reasonOf, unreachable } from './unreachable.ts'
+
+/** The options of a TCP connection. */
+export interface DialOptions {
+  readonly host: string
+  readonly port: number
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
+/** The part of the network that dialling uses. */
+export interface Network {
+  /** Looks up the addresses of a host name, the preferred one first. */
+  lookup(host: string): Promise<readonly string[]>
+  connect(address: string, port: number): ByteStream
+}
+
+const nodeNetwork: Network = {
+  async lookup(host) {
+    const found = await lookup(host, { all: true, verbatim: true, hints: ADDRCONFIG })
+    return found.map(({ address }) => address)
+  },
+  connect: (host, port) => connect({ host, port, noDelay: true, autoSelectFamily: false }),
+}
+
+/**
+ * Connects to the addresses of a host in turn, as RFC 8305 describes. The next attempt starts when the previous one
+ * fails or after `clientLimits.attemptDelayMs`, and does not end any other attempt. Calls `use` with the first stream
+ * that connects, in the same turn, so that no event of the stream is missed, and abandons the other attempts. Resolves
+ * with the result of `use`. Rejects with OspError `unreachable` when all attempts have failed, or `closed` when
+ * `signal` aborts.
+ */
+export async function dialTcp<T>(
+  options: DialOptions,
+  use: (stream: ByteStream) => T,
+  network: Network = nodeNetwork,
+): Promise<T> {
+  const { host, port, signal } = options
+  const place = placeOf(host, port)
+  const lookedUp = isIP(host) ? Promise.resolve([host]) : network.lookup(host)
+  const addresses = await unlessGivenUp(lookedUp, place, signal).catch((error: unknown) => {
+    throw error instanceof OspError ? error : unreachable('connect', place, error)
+  })
+  return await new Promise((resolve, reject) => {
+    const race = new Race(options, inTurn(addresses), network, {
+      connected: (stream) => resolve(use(stream)),
+      failed: reject,
+    })
+    race.start()
+  })
+}
+
+interface Outcome {
+  readonly connected: (stream: ByteStream) => void
+  readonly failed: (why: OspError) => void
+}
+
+/** Connects to several addresses and uses the first connection that succeeds. */
+class Race {
+  readonly #options: DialOptions
+  readonly #addresses: readonly string[]
+  readonly #network: Network
+  readonly #outcome: Outcome
+  readonly #running = new Set<ByteStream>()
+  readonly #errors: { readonly address: string; readonly error: Error }[] = []
+  #begun = 0
+  #over = false
+  #delay: Disposable | undefined
+  readonly #aborted = () => {
+    this.#end()
+    this.#outcome.failed(new OspError('closed', `there was no connection to ${this.#place} yet${this.#tried}`))
+  }
+
+  constructor(options: DialOptions, addresses: readonly string[], network: Network, outcome: Outcome) {
+    this.#options = options
+    this.#addresses = addresses
+    this.#network = network
+    this.#outcome = outcome
+  }
+
+  start(): void {
+    const { signal } = this.#options
+    if (signal.aborted) this.#aborted()
+    else {
+      signal.addEventListener('abort', this.#aborted, { once: true })
+      this.#next()
+    }
+  }
+
+  #next(): void {
+    this.#delay?.[Symbol.dispose]()
+    const { port, clock } = this.#options
+    const address = this.#addresses[this.#begun]
+    if (address === undefined) {
+      if (this.#running.size === 0) this.#fail()
+      return
+    }
+    this.#begun++
+    const stream = this.#network.connect(address, port)
+    this.#running.add(stream)
+    // The listener stays: an error after the race must not be unhandled.
+    stream.on('error', (error) => {
+      if (this.#over) return
+      this.#running.delete(stream)
+      this.#errors.push({ address, error })
+      this.#next()
+    })
+    stream.once('connect', () => {
+      if (this.#over) return
+      this.#running.delete(stream)
+      this.#end()
+      this.#outcome.connected(stream)
+    })
+    this.#delay = clock.alarm(clock.now() + clientLimits.attemptDelayMs, () => this.#next())
+  }
+
+  #fail(): void {
+    this.#end()
+    this.#outcome.failed(allFailed(this.#place, this.#options.host, this.#errors))
+  }
+
+  #end(): void {
+    this.#over = true
+    this.#delay?.[Symbol.dispose]()
+    this.#options.signal.removeEventListener('abort', this.#aborted)
+    for (const stream of this.#running) reset(stream)
+    this.#running.clear()
+  }
+
+  /** Describes the attempts so far. Returns an empty text if the caller named the only address. */
+  get #tried(): string {
+    const tried = this.#addresses.slice(0, this.#begun).filter((address) => address !== this.#options.host)
+    if (tried.length === 0) return ''
+    const each = tried.map((address) => {
+      const failed = this.#errors.find((other) => other.address === address)
+      return `${address}: ${failed ? reasonOf(failed.error) : 'no answer'}`
+    })
+    return ` (${each.join('; ')})`
+  }
+
+  get #place(): string {
+    return placeOf(this.#options.host, this.#options.port)
+  }
+}
+
+/** Returns the addresses to try: each once, with alternating families, up to a limit. */
+function inTurn(addresses: readonly string[]): readonly string[] {
+  const [first = ''] = addresses
+  const unique = [...new Set(addresses)]
+  const preferred = unique.filter((address) => isIP(address) === isIP(first))
+  const others = unique.filter((address) => isIP(address) !== isIP(first))
+  const longest = Math.max(preferred.length, others.length)
+  const mixed = Array.from({ length: longest }, (_, at) => [preferred[at], others[at]]).flat()
+  return mixed.filter((address) => address !== undefined).slice(0, clientLimits.dialledAddresses)
+}
+
+function allFailed(
+  place: string,
+  host: string,
+  errors: readonly { readonly address: string; readonly error: Error }[],
+): OspError {
+  const [first] = errors
+  if (!first) return new OspError('unreachable', `cannot connect to ${place}: the name has no address`)
+  const told = unreachable('connect', place, first.error)
+  if (errors.length === 1 && first.address === host) return told
+  const reasons = errors.map(({ address, error }) => ({ address, reason: reasonOf(error) }))
+  const addresses = reasons.map(({ address }) => address).join(', ')
+  if (new Set(reasons.map(({ reason }) => reason)).size === 1) {
+    return new OspError('unreachable', `${told.message}; tried ${addresses}`, { cause: first.error })
+  }
+  const each = reasons.map(({ address, reason }) => `${address}: ${reason}`).join('; ')
+  return new OspError('unreachable', `cannot connect to ${place}: ${each}`, { cause: first.error })
+}
+
+/**
+ * Waits for `secureConnect` of a stream and calls `use` in the same turn, so that no event of the stream is missed.
+ * Resolves with the result of `use`. Rejects with the result of `fault` for an error. If `signal` aborts first, calls
+ * `giveUp` to end the stream and rejects with `closed`.
+ */
+export function secured<T>(
+  stream: ByteStream,
+  signal: AbortSignal,
+  { use, giveUp, fault, place }: Securing<T>,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => {
+      reject(givenUp(place))
+      giveUp()
+    }
+    // The listener stays: a second error must not be unhandled.
+    stream.on('error', (error) => {
+      signal.removeEventListener('abort', aborted)
+      reject(fault(error))
+    })
+    stream.once('secureConnect', () => {
+      signal.removeEventListener('abort', aborted)
+      resolve(use())
+    })
+    if (signal.aborted) aborted()
+    else signal.addEventListener('abort', aborted, { once: true })
+  })
+}
+
+export interface Securing<T> {
+  readonly place: string
+  readonly use: () => T
+  readonly giveUp: () => void
+  readonly fault: (error: Error) => OspError
+}
+
+/** Settles as `work` does, or rejects with OspError `closed` if `signal` aborts first. */
+export function unlessGivenUp<T>(work: Promise<T>, place: string, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(givenUp(place))
+    if (signal.aborted) aborted()
+    signal.addEventListener('abort', aborted, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
+  })
+}
+
+const givenUp = (place: string) => new OspError('closed', `connecting to ${place} was aborted`)
+
+/**
+ * Resets a TCP connection: the kernel discards the bytes that it has not sent yet. After a plain close the kernel would
+ * continue to send them, for minutes on a bad link.
+ */
+export function reset(stream: ByteStream): void {
+  // A connecting socket has nothing to deliver, and a reset would wait until it has connected.
+  if (stream.connecting || stream.destroyed) stream.destroy()
+  else stream.resetAndDestroy()
+}

@@ -1,0 +1,217 @@
+import { randomBytes } from 'node:crypto'
+import { type BigIntStats, constants } from 'node:fs'
+import { type FileHandle, open, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { OspError } from '../../errors.ts'
+import { clientLimits, fixed, MiB } from '../../limits.ts'
+import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
+import type { FileSource, OpenSource } from '../../ports/source.ts'
+import { systemErrorOf } from '../disk/faults.ts'
+import { absolutePath, pathBytes, pathText } from './pathText.ts'
+
+/** Settings of a file to upload. */
+export interface FileOptions {
+  /** The name on the server; by default the last part of the path, in the Unicode form NFC. */
+  readonly name?: string
+}
+
+const pathKind: Kind = {
+  takes: 'a path, as a string or bytes that are not empty',
+  holds: (value) => (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0,
+  advice: (value) => (value instanceof URL ? 'give fileURLToPath(url)' : undefined),
+}
+
+/**
+ * Returns a regular file of this machine as a source to upload. `path` is relative to the current working directory. A
+ * path that is not UTF-8 is given as bytes, or as encoded by `pathText`, and needs a `name`.
+ */
+export function file(path: string | Uint8Array, options: FileOptions = {}): FileSource {
+  checkArgument('file', 'the path', pathKind, path)
+  checkOptions('file', { name: optional(kinds.text) }, options)
+  const ref = absolutePath(typeof path === 'string' ? path : pathText(path))
+  return {
+    name: options.name ?? basename(ref).normalize('NFC'),
+    ref,
+    async open(signal) {
+      signal.throwIfAborted()
+      // Without O_NONBLOCK opening a named pipe would wait for a writer.
+      const handle = await open(pathBytes(ref), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((error) => {
+        throw unreadable(ref, error)
+      })
+      try {
+        return await openFile(ref, handle, signal)
+      } catch (error) {
+        await handle.close()
+        throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
+      }
+    },
+  }
+}
+
+async function openFile(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
+  const stats = await settledStats(path, handle, signal)
+  // A file that is too large to send is not read at its end.
+  if (stats.size > fixed.mostFileBytes || (await endsAt(handle, stats.size))) return new OpenFile(path, handle, stats)
+  // A growing file has another change time by now. Otherwise its reported size is meaningless.
+  if (!same(stats, await handle.stat({ bigint: true }))) throw beingWritten(path)
+  const copy = await copyOf(path, handle, signal)
+  await handle.close()
+  return copy
+}
+
+/**
+ * The minimum age of a change time for which every later write changes it. The clock of most file systems advances
+ * every 10 ms or faster; without fractions of a second it advances every 1 or 2 s.
+ */
+const [fineMs, coarseMs] = [20, 2_000]
+/** The number of attempts at a file that is being written. */
+const looks = 5
+
+/** Resolves with the stats of a regular file when every later write will change its change time. */
+async function settledStats(path: string, handle: FileHandle, signal: AbortSignal): Promise<BigIntStats> {
+  for (let look = 0; look < looks; look++) {
+    const stats = await handle.stat({ bigint: true })
+    if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; name a file to send`)
+    signal.throwIfAborted()
+    const ageMs = Date.now() - Number(stats.ctimeNs / 1_000_000n)
+    const leastMs = stats.ctimeNs % 1_000_000_000n === 0n ? coarseMs : fineMs
+    if (ageMs < 0 || ageMs >= leastMs) return stats
+    await setTimeout(leastMs - ageMs, undefined, { signal })
+  }
+  throw beingWritten(path)
+}
+
+/** Returns whether the file ends where its size says. Kernel files often do not. */
+async function endsAt(handle: FileHandle, size: bigint): Promise<boolean> {
+  const last = size > 0n ? 1 : 0
+  const { bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, Number(size) - last)
+  return bytesRead === last
+}
+
+/** Copies a file of unknown size, read to its end. The content can differ at each reading, so it is read once. */
+async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
+  const place = join(tmpdir(), `ospd-${randomBytes(8).toString('hex')}`)
+  const failed = (cause: unknown) =>
+    new OspError('source-unreadable', `${path} has no known size, and cannot be copied to ${place}: ${textOf(cause)}`, {
+      cause,
+    })
+  const copy = await open(place, 'wx+', 0o600).catch((error) => {
+    throw failed(error)
+  })
+  try {
+    await rm(place)
+    const buffer = Buffer.allocUnsafe(MiB)
+    let size = 0
+    for (;;) {
+      signal.throwIfAborted()
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, size)
+      if (bytesRead === 0) break
+      size += bytesRead
+      if (size > clientLimits.unsizedBytes) {
+        const most = `${clientLimits.unsizedBytes / MiB} MiB`
+        throw new OspError(
+          'source-unreadable',
+          `${path} has no known size and more than ${most} of content; send a copy of it`,
+        )
+      }
+      await copy.writeFile(buffer.subarray(0, bytesRead)).catch((error) => {
+        throw failed(error)
+      })
+    }
+    return new OpenCopy(path, copy, size, modifiedAt(await handle.stat({ bigint: true })))
+  } catch (error) {
+    await copy.close()
+    throw error
+  }
+}
+
+abstract class Opened implements OpenSource {
+  readonly size: number
+  readonly modifiedAt: number
+  protected readonly path: string
+  protected readonly handle: FileHandle
+
+  constructor(path: string, handle: FileHandle, size: number, modifiedAt: number) {
+    this.path = path
+    this.handle = handle
+    this.size = size
+    this.modifiedAt = modifiedAt
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<number> {
+    let done = 0
+    try {
+      while (done < into.length) {
+        const { bytesRead } = await this.handle.read(into, done, into.length - done, offset + done)
+        if (bytesRead === 0) break
+        done += bytesRead
+      }
+    } catch (error) {
+      throw unreadable(this.path, error)
+    }
+    return done
+  }
+
+  abstract unchanged(): Promise<boolean>
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.handle.close()
+  }
+}
+
+class OpenFile extends Opened {
+  readonly #stats: BigIntStats
+
+  constructor(path: string, handle: FileHandle, stats: BigIntStats) {
+    super(path, handle, Number(stats.size), modifiedAt(stats))
+    this.#stats = stats
+  }
+
+  async unchanged(): Promise<boolean> {
+    try {
+      const [held, named] = await Promise.all([
+        this.handle.stat({ bigint: true }),
+        // The path may lead to another file by now, while the handle still holds the old one.
+        stat(pathBytes(this.path), { bigint: true }),
+      ])
+      return same(held, this.#stats) && same(named, this.#stats)
+    } catch (error) {
+      throw unreadable(this.path, error)
+    }
+  }
+}
+
+class OpenCopy extends Opened {
+  async unchanged(): Promise<boolean> {
+    return true
+  }
+}
+
+const modifiedAt = ({ mtimeNs }: BigIntStats) => Math.max(0, Number(mtimeNs / 1_000_000n))
+
+/** The change time also shows that a program has reset the modification time. No program can set the change time. */
+function same(a: BigIntStats, b: BigIntStats): boolean {
+  return a.dev === b.dev && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs
+}
+
+const beingWritten = (path: string) =>
+  new OspError('source-changed', `${path} is being written to; send it when nothing writes to it`)
+
+const textOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
+
+function unreadable(path: string, cause: unknown): OspError {
+  const { code } = cause as NodeJS.ErrnoException
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new OspError('source-missing', `${path} does not exist; check the path`, { cause })
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new OspError('source-unreadable', `${path} may not be read by this user; change its permissions`, { cause })
+  }
+  const known = systemErrorOf(cause)
+  const text = known ? `${known.text} (${code})` : textOf(cause)
+  // File descriptors become available again when other files are closed.
+  const passes = known?.code === 'overloaded'
+  return new OspError(passes ? 'overloaded' : 'source-unreadable', `${path} cannot be read: ${text}`, { cause })
+}

@@ -1,0 +1,57 @@
+import { createHash, type Hash } from 'node:crypto'
+import { createXXHash128 } from 'hash-wasm'
+import { OspError } from '../../errors.ts'
+import type { Digest, DigestName, Digests } from '../../ports/platform.ts'
+import { SharedHasher, Xxh128 } from './xxh128.ts'
+
+class NodeDigest implements Digest {
+  readonly #hash: Hash
+
+  constructor(hash: Hash) {
+    this.#hash = hash
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes)
+  }
+
+  copy(): Digest {
+    return new NodeDigest(this.#hash.copy())
+  }
+
+  digest(): Uint8Array {
+    return this.#hash.digest()
+  }
+}
+
+/** Resolves with what makes digests of this name; rejects with OspError `unsupported-digest` where Node lacks it. */
+async function makerOf(name: DigestName): Promise<() => Digest> {
+  try {
+    if (name === 'xxh128') {
+      const shared = new SharedHasher(await createXXHash128())
+      return () => new Xxh128(shared)
+    }
+    createHash(name)
+    return () => new NodeDigest(createHash(name))
+  } catch (cause) {
+    throw new OspError('unsupported-digest', `this Node cannot make ${name} digests`, { cause })
+  }
+}
+
+/** MD5 and SHA-256 by node:crypto, XXH128 by one WebAssembly instance that all its digests share. */
+export function nodeDigests(): Digests {
+  const makers = new Map<DigestName, Promise<() => Digest>>()
+  const loaded = new Map<DigestName, () => Digest>()
+  return {
+    async load(name) {
+      const making = makers.get(name) ?? makerOf(name)
+      makers.set(name, making)
+      loaded.set(name, await making)
+    },
+    create(name) {
+      const make = loaded.get(name)
+      if (!make) throw new Error(`the digest ${name} must be loaded before one is created`)
+      return make()
+    },
+  }
+}

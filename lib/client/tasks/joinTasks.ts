@@ -1,0 +1,166 @@
+import { OspError } from '../../errors.ts'
+import type { Control } from '../../ports/control.ts'
+import type { FileSource } from '../../ports/source.ts'
+import { deferred } from '../../runtime/deferred.ts'
+import { ClientUpload } from '../uploads/clientUpload.ts'
+import type { Upload } from '../uploads/upload.ts'
+import type { AddOptions } from '../uploads/uploads.ts'
+import { isAbsent } from './absence.ts'
+import { RemoteTasks } from './remoteTasks.ts'
+import { answers, type Ended, readAnswer, readFailure, requestBounds } from './requests.ts'
+import type { NewTask } from './taskSteering.ts'
+
+/** The tasks of a program that sends, to which this one adds its files. */
+export interface JoinedTasks extends AsyncDisposable {
+  readonly joined: true
+  /**
+   * Adds a file to what the other program sends. The upload that it resolves with tells its end alone; it fails with
+   * `closed` if the other program ends before, or this one goes. Rejects as `Uploads.add` does.
+   */
+  add(source: FileSource, options?: AddOptions): Promise<Upload>
+  /** Leaves what was added to the other program. Idempotent. */
+  close(): Promise<void>
+}
+
+/** Joins the program that serves the tasks. Rejects as `Control.ask` does where there is none. */
+export async function joinTasks(control: Control): Promise<JoinedTasks> {
+  const joined = new Joined(control)
+  await joined.open()
+  return joined
+}
+
+interface Adding {
+  readonly task: NewTask
+  readonly resolve: (id: number) => void
+  readonly reject: (why: OspError) => void
+}
+
+class Joined implements JoinedTasks {
+  readonly joined = true
+  readonly #control: Control
+  readonly #remote: RemoteTasks
+  readonly #leaving = new AbortController()
+  readonly #uploads = new Map<number, ClientUpload>()
+  /** Of uploads that have ended before it was known that they are this program's. */
+  readonly #ends = new Map<number, Ended>()
+  #waiting: Adding[] = []
+  /** Calls of `add` that have not resolved. */
+  #pending = 0
+  #isAdding = false
+  #waiter = 0
+  #lost: OspError | undefined
+
+  constructor(control: Control) {
+    this.#control = control
+    this.#remote = new RemoteTasks(control)
+  }
+
+  async open(): Promise<void> {
+    const numbered = deferred<number>()
+    const take = (answer: unknown) => {
+      const read = readAnswer(answers.await, answer)
+      if ('waiter' in read) numbered.resolve(read.waiter)
+      else this.#ended(read)
+    }
+    const ending = this.#control.ask({ do: 'await' }, take, this.#leaving.signal)
+    const lost = (why: unknown) => {
+      this.#lose()
+      numbered.reject(why)
+    }
+    ending.then(() => lost(new OspError('link-lost')), lost)
+    this.#waiter = await numbered.promise
+  }
+
+  async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
+    this.#pending++
+    try {
+      return await this.#add(source, options)
+    } finally {
+      if (--this.#pending === 0) this.#ends.clear()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#leaving.abort()
+    this.#lose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #add(source: FileSource, { name = source.name, digest }: AddOptions): Promise<Upload> {
+    const { ref } = source
+    if (ref === undefined) throw new OspError('usage', `${name} cannot be found by another program`)
+    const id = await new Promise<number>((resolve, reject) => {
+      this.#waiting.push({ task: { ref, name, ...(digest && { digest }) }, resolve, reject })
+      if (!this.#isAdding) void this.#addAll()
+    })
+    const known = this.#uploads.get(id)
+    if (known) return known
+    const upload = new ClientUpload(id, name, () => {}, ref)
+    this.#uploads.set(id, upload)
+    const end = this.#ends.get(id)
+    if (end) this.#ended(end)
+    else if (this.#lost) upload.move('close', this.#lost)
+    return upload
+  }
+
+  /** What comes while a request is under way goes together in the next one. */
+  async #addAll(): Promise<void> {
+    this.#isAdding = true
+    // Others are added in the same turn.
+    await Promise.resolve()
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting.splice(0, requestBounds.added)
+      try {
+        if (this.#lost) throw this.#gone()
+        const added = await this.#remote.add(
+          group.map(({ task }) => task),
+          this.#waiter,
+        )
+        for (const [at, one] of group.entries()) {
+          const each = added[at]
+          if (each && 'id' in each) one.resolve(each.id)
+          else one.reject(each?.failure ?? new OspError('malformed', 'an answer is missing'))
+        }
+      } catch (error) {
+        const why = isAbsent(error) ? this.#gone() : OspError.from(error)
+        for (const { reject } of group) reject(why)
+      }
+    }
+    this.#isAdding = false
+  }
+
+  #ended(end: Ended): void {
+    const upload = this.#uploads.get(end.ended)
+    if (!upload) {
+      if (this.#pending > 0) this.#ends.set(end.ended, end)
+      return
+    }
+    this.#ends.delete(end.ended)
+    if (upload.over) return
+    upload.count(end.transferred)
+    if ('file' in end) {
+      upload.move('turn')
+      upload.move('verify')
+      upload.stored(end.file)
+      return
+    }
+    const why = readFailure(end.why)
+    if (why.code === 'cancelled') upload.move('cancel')
+    upload.move(why.code === 'cancelled' ? 'cancelled' : why.code === 'closed' ? 'close' : 'fail', why)
+  }
+
+  /** Why nothing can be added any more. */
+  #gone(): OspError {
+    if (this.#leaving.signal.aborted) return new OspError('closed')
+    return new OspError('shutting-down', 'the program that sends has ended; the same command sends what is missing')
+  }
+
+  /** Nothing more is heard from the other program. */
+  #lose(): void {
+    this.#lost ??= new OspError('closed', 'the program that sends it has ended')
+    for (const upload of this.#uploads.values()) if (!upload.over) upload.move('close', this.#lost)
+  }
+}

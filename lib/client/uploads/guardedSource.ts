@@ -1,0 +1,67 @@
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import { having, shown } from '../../options.ts'
+import type { FileSource, OpenSource } from '../../ports/source.ts'
+
+/**
+ * Opens `source`. Converts its errors, then and later, to OspError `source-unreadable` unless they are OspErrors. An
+ * invalid size, time or byte count is OspError `usage`, and a size that the protocol cannot carry is `too-large`. A
+ * source with a byte after its end counts as changed.
+ */
+export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
+  const { name } = source
+  const open = await guarded(name, () => source.open(signal))
+  if (!openSource.holds(open)) {
+    const text = `open() resolved with ${shown(open)}, which must be ${openSource.takes}`
+    throw new OspError('usage', `the source of ${name} is not valid: ${text}`)
+  }
+  try {
+    checkWhole(name, 'size', open.size, 'bytes')
+    if (open.size > fixed.mostFileBytes) throw tooLarge(name)
+    checkWhole(name, 'modifiedAt', open.modifiedAt, 'milliseconds')
+  } catch (error) {
+    await open[Symbol.asyncDispose]?.()
+    throw error
+  }
+  const read = async (into: Uint8Array, offset: number) => {
+    const bytes = await guarded(name, () => open.read(into, offset))
+    if (Number.isInteger(bytes) && bytes >= 0 && bytes <= into.length) return bytes
+    throw new OspError(
+      'usage',
+      `the source of ${name} is not valid: read() resolved with ${shown(bytes)} for ${into.length} bytes`,
+    )
+  }
+  return {
+    size: open.size,
+    modifiedAt: open.modifiedAt,
+    read,
+    unchanged: async () =>
+      (await guarded(name, () => open.unchanged())) && (await read(new Uint8Array(1), open.size)) === 0,
+    [Symbol.asyncDispose]: async () => await open[Symbol.asyncDispose]?.(),
+  }
+}
+
+const openSource = having('an object with the methods read and unchanged', 'read', 'unchanged')
+
+function checkWhole(name: string, field: 'size' | 'modifiedAt', value: unknown, unit: string): void {
+  const isWhole = field === 'size' ? Number.isInteger(value) : Number.isSafeInteger(value)
+  if (isWhole && (value as number) >= 0) return
+  const must = `it must be a whole number of ${unit}, 0 or more`
+  throw new OspError('usage', `the source of ${name} is not valid: its ${field} is ${shown(value)}; ${must}`)
+}
+
+const tooLarge = (name: string) =>
+  new OspError(
+    'too-large',
+    `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the most that can be sent as one file`,
+  )
+
+async function guarded<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof OspError) throw error
+    const text = error instanceof Error ? error.message : String(error)
+    throw new OspError('source-unreadable', `${name} cannot be read: ${text}`, { cause: error })
+  }
+}

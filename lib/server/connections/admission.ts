@@ -1,0 +1,136 @@
+import { RecentCounts } from '../../core/recentCounts.ts'
+import { Turnstile } from '../../core/turnstile.ts'
+import { Turnstiles } from '../../core/turnstiles.ts'
+import { OspError } from '../../errors.ts'
+import { clientLimits, type Limits } from '../../limits.ts'
+import { originOf } from '../../origins.ts'
+import type { Clock } from '../../ports/platform.ts'
+import type { Socket } from '../../ports/socket.ts'
+import { goodbyeOf } from '../../runtime/refusal.ts'
+import { encode } from '../../wire/message.ts'
+import { apps, events, version } from '../../wire/protocol.ts'
+import type { TellHeld } from '../held.ts'
+import type { BoundedLog, Refused } from '../serverLog.ts'
+import { type Connection, ConnectionCounts } from './connectionCounts.ts'
+import { FailedHellos } from './failedHellos.ts'
+import { RejectedConnections } from './rejectedConnections.ts'
+
+/** An origin is busy if it sends more HELLOs in this time than this part of those that are judged in a second. */
+const recentMs = 60_000
+const busyPart = 8
+const leastBusy = 10
+
+/** Decides which connections the server keeps, and how often a client may try to log in. */
+export class Admission {
+  readonly #clock: Clock
+  readonly #limits: Limits
+  readonly #counts: ConnectionCounts
+  readonly #rejected: RejectedConnections
+  readonly #turnstile: Turnstile
+  /** For origins that send many HELLOs, or wrong ones, so that they take no turns of the others. */
+  readonly #busyOrigins: Turnstile
+  readonly #recent: RecentCounts
+  /** Of each origin: half of what comes in, so that none keeps the others out. */
+  readonly #byOrigin: Turnstiles
+  readonly #failed: FailedHellos
+  readonly #log: BoundedLog
+
+  constructor(limits: Limits, clock: Clock, log: BoundedLog) {
+    this.#clock = clock
+    this.#limits = limits
+    this.#counts = new ConnectionCounts(limits)
+    this.#rejected = new RejectedConnections(limits.refusedLinks)
+    const { hellosPerSecond, rememberedAddresses } = limits
+    // Nobody is told to stay away for longer than a client waits by itself.
+    const { reconnectMostMs: mostMs } = clientLimits
+    this.#turnstile = new Turnstile(hellosPerSecond, mostMs, clock.now())
+    this.#busyOrigins = new Turnstile(Math.max(1, hellosPerSecond / 2), mostMs, clock.now())
+    this.#byOrigin = new Turnstiles(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
+    this.#recent = new RecentCounts(recentMs, rememberedAddresses)
+    this.#failed = new FailedHellos(limits, clock)
+    this.#log = log
+  }
+
+  /** Connections that have been let in. */
+  get open(): number {
+    return this.#counts.open
+  }
+
+  /** Makes room for a new connection. Returns false if there is none: the socket is closed then. */
+  enter(socket: Socket): boolean {
+    const { host: from } = socket.peer
+    const origin = originOf(from)
+    const room = this.#counts.roomBefore(origin, this.#clock.now())
+    if (room instanceof OspError) {
+      this.#log.refused(origin, { from }, room)
+      void this.#rejected.add({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
+      return false
+    }
+    if (room) this.#dismiss(room, 'the link has not said HELLO, and the server needs its place for another one')
+    return true
+  }
+
+  /** Counts a connection for which `enter` made room. */
+  add(connection: Connection): void {
+    this.#counts.add(connection)
+  }
+
+  /** Counts a connection as one of its user. Throws OspError `rate-limited` if there is no room for it. */
+  letIn(connection: Connection): void {
+    const room = this.#counts.roomAfter(connection)
+    if (room instanceof OspError) throw room
+    if (room) this.#dismiss(room, `${room.user} has most of the links, and the server needs one for another user`)
+    this.#counts.opened(connection)
+  }
+
+  /** The socket of a connection is gone. */
+  left(connection: Connection): void {
+    this.#counts.remove(connection)
+  }
+
+  /** Throws OspError `rate-limited` where a HELLO_REQ comes too early. */
+  checkRate(origin: string): void {
+    const now = this.#clock.now()
+    const isBusy = this.#recent.add(origin, now) > Math.max(leastBusy, this.#limits.hellosPerSecond / busyPart)
+    const common = isBusy || this.#failed.hasFailed(origin) ? this.#busyOrigins : this.#turnstile
+    const retryAfterMs = this.#byOrigin.enter(origin, now) || common.enter(now)
+    if (retryAfterMs > 0) throw new OspError('rate-limited', 'too many clients come at once', { retryAfterMs })
+  }
+
+  /** What a HELLO_REQ is told that was refused for `why`. It is logged, unless there were many from there. */
+  refusal(origin: string, refused: Required<Refused>, why: OspError): OspError {
+    const told = this.#failed.answer(origin, refused.user, why)
+    this.#log.refused(origin, refused, told)
+    return told
+  }
+
+  held(tell: TellHeld): void {
+    tell('links', this.#counts.open)
+    tell('links before HELLO', this.#counts.pending)
+    tell('links that are turned away', this.#rejected.size)
+    const remembered = [this.#byOrigin.size, this.#recent.size, this.#failed.remembered, this.#log.remembered]
+    tell('addresses that are remembered', Math.max(...remembered))
+  }
+
+  /** Waits no more for rejected connections. */
+  close(): void {
+    this.#rejected.end()
+  }
+
+  /** Ends a connection in favour of another one. */
+  #dismiss(connection: Connection, text: string): void {
+    this.#counts.remove(connection)
+    const why = new OspError('rate-limited', text, { retryAfterMs: this.#limits.retryAfterMs })
+    const { origin, stage } = connection
+    const destroy = () => connection.reset(why)
+    // One that has ended only waits for its peer to close the socket.
+    if (stage === 'ended') destroy()
+    else void this.#rejected.add({ close: () => connection.close(why), destroy })
+    if (stage === 'waiting' || stage === 'judged') this.#log.refused(origin, { from: origin }, why)
+  }
+}
+
+function goodbyeFrame(why: OspError) {
+  const { number: event, app } = events.GoodbyeNtf
+  return { version, flags: 0, event, seq: 0, app: apps[app], instance: 0, payload: encode(goodbyeOf(why)) }
+}

@@ -1,0 +1,152 @@
+import { OspError } from '../../errors.ts'
+import { type Limits, MiB } from '../../limits.ts'
+import type { Clock } from '../../ports/platform.ts'
+import type { FileStore, NewTransfer, Space } from '../../ports/storage.ts'
+import { Serial } from '../../runtime/serial.ts'
+import { sizeText } from './sizeText.ts'
+import type { Upload } from './upload.ts'
+
+/** A measurement is valid for this time, and for this number of written bytes. */
+const freshMs = 100
+const freshBytes = 4 * MiB
+
+/**
+ * Shares the disk among uploads and messages. Free space is measured, and the last part of it is a reserve:
+ *
+ * - an upload is admitted if the whole of it fits beside the needs of the running uploads, and the whole reserve stays
+ *   free. So a running upload can finish, and an upload that does not fit is refused before it uses space;
+ * - a running upload stops if less than half of the reserve would stay free, since other programs also write to the
+ *   disk;
+ * - messages leave a quarter of the reserve free, for records of uploads and for the removal of messages.
+ */
+export class DiskSpace {
+  readonly #limits: Limits
+  readonly #clock: Clock
+  readonly #files: Pick<FileStore, 'space' | 'heldBytes'>
+  /** Serializes admissions: each one includes the needs of the earlier ones. */
+  readonly #admissions = new Serial()
+  #space: Space = { free: 0, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
+  #measuredAtMs = Number.NEGATIVE_INFINITY
+  /** Bytes written since the measurement. */
+  #written = 0
+  #measuring: Promise<Space> | undefined
+
+  constructor(limits: Limits, clock: Clock, files: Pick<FileStore, 'space' | 'heldBytes'>) {
+    this.#limits = limits
+    this.#clock = clock
+    this.#files = files
+  }
+
+  /** Bytes that messages leave free, from the last measured size of the disk. */
+  get messageReserveBytes(): number {
+    return Math.floor(this.#reserve / 4)
+  }
+
+  /** Measures the disk. Concurrent calls share one measurement. */
+  measure(): Promise<Space> {
+    this.#measuring ??= this.#files.space().then(
+      (space) => {
+        this.#measuring = undefined
+        this.#space = space
+        this.#measuredAtMs = this.#clock.now()
+        this.#written = 0
+        return space
+      },
+      (error) => {
+        this.#measuring = undefined
+        throw error
+      },
+    )
+    return this.#measuring
+  }
+
+  /**
+   * Reserves the space that an upload needs to complete, while it has its instance. Resolves with the error if there is
+   * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` are
+   * the uploads that have instances.
+   */
+  admit(
+    upload: Upload,
+    { size, user, name }: NewTransfer,
+    running: () => Iterable<Upload>,
+  ): Promise<OspError | undefined> {
+    return this.#admissions.run(async () => {
+      const others = () => this.#neededBy(running(), upload)
+      // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
+      let promised = others()
+      await this.measure()
+      const needed = this.#wholly(size)
+      if (this.#admits(upload, needed, promised)) return undefined
+      const held = await this.#files.heldBytes(user, name)
+      promised = Math.max(promised, others())
+      if (this.#admits(upload, Math.max(0, needed - held), promised)) return undefined
+      return this.#refusal(size, promised)
+    })
+  }
+
+  /** Rejects with `disk-full` if the next bytes of a running upload must not be written. */
+  take(bytes: number): Promise<void> | undefined {
+    if (this.#isFresh && this.#room(this.#reserve / 2) >= bytes) {
+      this.#written += bytes
+      return undefined
+    }
+    return this.#take(bytes)
+  }
+
+  async #take(bytes: number): Promise<void> {
+    await this.measure()
+    if (this.#room(this.#reserve / 2) < bytes) throw new OspError('disk-full')
+    this.#written += bytes
+  }
+
+  #admits(upload: Upload, needed: number, promised: number): boolean {
+    if (needed > 0 && this.#room(this.#reserve) - promised < needed) return false
+    upload.neededBytes = needed
+    return true
+  }
+
+  get #isFresh(): boolean {
+    return this.#written < freshBytes && this.#clock.now() - this.#measuredAtMs <= freshMs
+  }
+
+  #room(reserve: number): number {
+    return this.#space.free - this.#written - reserve
+  }
+
+  get #reserve(): number {
+    const { reserveBytes, reservePercent } = this.#limits
+    return Math.floor(Math.min(reserveBytes, (this.#space.total * reservePercent) / 100))
+  }
+
+  /** Returns the disk space of a file of this size, in whole blocks. */
+  #wholly(size: number): number {
+    const { blockBytes } = this.#space
+    return Math.ceil(size / blockBytes) * blockBytes
+  }
+
+  #neededBy(running: Iterable<Upload>, except: Upload): number {
+    let bytes = 0
+    for (const upload of running) {
+      if (upload === except) continue
+      const { transfer, neededBytes, size } = upload
+      bytes += transfer ? this.#wholly(size) - transfer.progress : neededBytes
+    }
+    return Math.max(0, bytes)
+  }
+
+  #refusal(size: number, promised: number): OspError {
+    const { free, total } = this.#space
+    const reserve = this.#reserve
+    if (this.#wholly(size) > total - reserve) {
+      const text =
+        `the file has ${sizeText(size)}, and the disk of the server holds at most ${sizeText(total - reserve)}: ` +
+        'ask the operator of the server for a larger one'
+      return new OspError('too-large', text, { publicText: text })
+    }
+    const text =
+      `the disk of the server has no room for the ${sizeText(size)} of this file: ${sizeText(free)} are free, of which ` +
+      `${sizeText(promised)} are promised to running uploads and ${sizeText(reserve)} are reserved; cancel unfinished ` +
+      'uploads, or have files removed'
+    return new OspError('disk-full', text, { publicText: text })
+  }
+}

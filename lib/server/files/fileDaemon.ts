@@ -1,0 +1,237 @@
+import { OspError } from '../../errors.ts'
+import { checkFileName, checkStoredName } from '../../names.ts'
+import type { DigestName } from '../../ports/platform.ts'
+import type { Claimed, NewTransfer, StoredFile } from '../../ports/storage.ts'
+import type { Message } from '../../wire/message.ts'
+import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
+import type { Caller } from '../app.ts'
+import { linkOf } from '../serverLog.ts'
+import type { DiskSpace } from './diskSpace.ts'
+import { rollForward } from './publish.ts'
+import type { Quota } from './quota.ts'
+import { recordOf } from './totals.ts'
+import { Transfer, type TransferOptions } from './transfer.ts'
+import type { Upload } from './upload.ts'
+import type { Uploads } from './uploads.ts'
+
+export interface FileDaemonOptions extends TransferOptions {
+  /** A file was verified and published. */
+  readonly stored: (file: StoredFile) => void
+  readonly disk: DiskSpace
+}
+
+type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
+
+/** Instance 0 of FileApp: assigns idle instances and owns the records (docs/protocol.md, "Files"). */
+export class FileDaemon {
+  readonly #options: FileDaemonOptions
+  readonly #uploads: Uploads
+  readonly #quota: Quota
+
+  constructor(options: FileDaemonOptions, uploads: Uploads, quota: Quota) {
+    this.#options = options
+    this.#uploads = uploads
+    this.#quota = quota
+  }
+
+  /** START and CONTINUE: gives the upload an instance, and says where it stands. */
+  async open(caller: Caller, message: Opening): Promise<Message> {
+    const want = wanted(caller.user, message)
+    this.#quota.checkSize(want)
+    return this.#uploads.run(want.user, want.name, async (upload) => {
+      checkOpen(caller)
+      const fresh = message.event === 'StartPostFileReq'
+      if (upload.instance) await this.#openHeld(upload, caller, want, fresh)
+      if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
+      return this.#granted(upload, message.event)
+    })
+  }
+
+  /** CANCEL: removes what is unfinished; never a published file. */
+  async cancel(caller: Caller, fileName: string): Promise<Message> {
+    // Of an upload that an earlier version has begun, also a name with more parts than are allowed now.
+    const name = checkStoredName(fileName)
+    const { user } = caller
+    return this.#uploads.run(user, name, async (upload) => {
+      checkOpen(caller)
+      this.#uploads.waived(upload)
+      const open = upload.want && { progress: upload.standing.progress, size: upload.size }
+      this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
+      await this.#uploads.close(upload)
+      const { files } = this.#options.storage
+      checkOpen(caller)
+      const removed = await this.#remove(user, name, caller)
+      await files.remove(user, name)
+      if (removed) {
+        this.#options.log({ level: 'info', event: 'upload-cancelled', ...linkOf(caller), name, ...open })
+      }
+      const { nothing, removed: gone, published } = cancelOutcomes
+      const outcome = removed ? gone : (await files.stored(user, name)) ? published : nothing
+      return { event: 'CancelFileAck', outcome }
+    })
+  }
+
+  /** A link that still lives holds it: this one, or another of the same user. */
+  async #openHeld(upload: Upload, caller: Caller, want: NewTransfer, fresh: boolean): Promise<void> {
+    const mine = upload.heldBy(caller)
+    if (mine && fresh) {
+      this.#uploads.free(upload, 'restarted', undefined, caller)
+      return
+    }
+    if (fresh || !upload.isOf(want)) throw new OspError('file-busy')
+    if (!mine) await this.#takeOver(upload, caller, want)
+  }
+
+  async #takeOver(upload: Upload, caller: Caller, want: NewTransfer): Promise<void> {
+    using _place = this.#uploads.reserve(caller)
+    const { instance } = upload
+    if (!instance) return
+    const former = instance.holder?.node
+    try {
+      await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })
+    } catch (error) {
+      const why = OspError.from(error)
+      // What was refused has changed nothing, and the former holder goes on; a fault has left it without a claim.
+      if (why.again !== 'no' || why.publicText !== undefined) {
+        this.#uploads.free(upload, 'refused', why.code)
+        await this.#uploads.close(upload)
+      }
+      throw error
+    }
+    // The former holder's link may have been lost meanwhile: then the instance is idle, and another one is assigned; so it
+    // is where the instance rests for this link.
+    if (upload.instance) {
+      this.#options.log({ level: 'info', event: 'upload-taken-over', ...linkOf(caller), name: upload.name, former })
+    }
+    this.#uploads.move(upload, caller)
+    if (caller.open) return
+    this.#uploads.free(upload, 'linkLost')
+    await this.#letGo(upload)
+    checkOpen(caller)
+  }
+
+  /** Without an instance an upload is parked, if there is anything of it to go on with. */
+  async #letGo(upload: Upload): Promise<void> {
+    if (upload.transfer) this.#uploads.park(upload)
+    else await this.#uploads.close(upload)
+  }
+
+  /** Nobody holds it: it gets an idle instance. */
+  async #openFree(upload: Upload, caller: Caller, want: NewTransfer, event: Opening['event']): Promise<void> {
+    const instance = await this.#assign(upload, caller, event)
+    try {
+      await this.#quota.admit(upload, want)
+      checkOpen(caller)
+      await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
+    } catch (error) {
+      this.#uploads.free(upload, 'refused', undefined, caller)
+      // Another session that is refused must not cost the one that it is parked for what is not durable yet.
+      if (OspError.from(error).again === 'no') await this.#letGo(upload)
+      else await this.#uploads.close(upload)
+      throw error
+    }
+  }
+
+  async #assign(upload: Upload, caller: Caller, event: Opening['event']): Promise<number> {
+    try {
+      return this.#uploads.assign(upload, caller, event).number
+    } catch (error) {
+      await this.#letGo(upload)
+      throw error
+    }
+  }
+
+  async #claim(
+    upload: Upload,
+    caller: Caller,
+    want: NewTransfer,
+    { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
+  ): Promise<void> {
+    const { storage, onConflict, age } = this.#options
+    const { node, session } = caller
+    if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
+    const claim = () =>
+      storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
+    if (upload.transfer) return upload.transfer.reclaim(claim)
+    const claimed = await claim()
+    upload.want = want
+    upload.completed = await this.#completed(claimed, caller)
+    if ('completed' in claimed || upload.completed) return
+    if (onConflict === 'reject') await this.#checkNotStored(want)
+    upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
+  }
+
+  /** A name that was taken since the record was made ends the upload. */
+  async #checkNotStored({ user, name }: NewTransfer): Promise<void> {
+    const { transfers, files } = this.#options.storage
+    if (!(await files.stored(user, name))) return
+    await transfers.remove(user, name)
+    await files.remove(user, name)
+    throw new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
+  }
+
+  /** Removes a record; false where there is none, or where its file lies in its place already and only the note was missing. */
+  async #remove(user: string, name: string, by: Caller): Promise<boolean> {
+    const { storage, onConflict, age } = this.#options
+    const { transfers, files } = storage
+    if (await transfers.expire(user, name, Number.POSITIVE_INFINITY)) return true
+    const record = await recordOf(storage, user, name)
+    if (!record) return false
+    const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
+    const claimed = await transfers.claim(record, record.owner, how)
+    if ('completed' in claimed) return false
+    const partial = await files.open(claimed.claim)
+    const { length } = partial
+    await partial[Symbol.asyncDispose]()
+    if (length > 0) return transfers.remove(user, name)
+    try {
+      await this.#completed(claimed, by)
+      return false
+    } catch (error) {
+      // Neither its partial file nor its file was there, so rolling it forward has removed the record.
+      if (OspError.from(error).code === 'digest-mismatch') return true
+      throw error
+    }
+  }
+
+  /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
+  async #completed(claimed: Claimed, by: Caller): Promise<StoredFile | undefined> {
+    if ('completed' in claimed) return claimed.completed
+    if (!claimed.record.verified) return undefined
+    const file = await rollForward(this.#options, claimed.claim, claimed.record.verified, by)
+    this.#options.stored(file)
+    return file
+  }
+
+  #granted(upload: Upload, event: Opening['event']): Message {
+    const { instance, transfer } = upload
+    if (!instance) throw new OspError('instance-lost')
+    // What was granted once stands: longer chunks may be under way.
+    upload.chunkBytes ||= this.#uploads.grantedChunk()
+    const granted = {
+      instance: instance.number,
+      progress: upload.standing.progress,
+      chunk: upload.chunkBytes,
+      window: this.#options.limits.windowBytes,
+    }
+    if (event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...granted }
+    const { offset = 0, digest = new Uint8Array() } = transfer?.checkpoint ?? {}
+    return { event: 'ContinuePostFileAck', ...granted, checkpoint: offset, checkpointDigest: digest }
+  }
+}
+
+/** What a link asked for is not begun once it is lost: nobody would ever free what it got. */
+function checkOpen(caller: Caller): void {
+  if (!caller.open) throw new OspError('link-lost')
+}
+
+const algorithms = new Map<number, DigestName>(
+  (Object.entries(digestNumbers) as [DigestName, number][]).map(([name, number]) => [number, name]),
+)
+
+/** What an opening request wants; throws OspError `bad-name` or `unsupported-digest`. */
+function wanted(user: string, { fileName, size, modifiedAt, digest }: Opening): NewTransfer {
+  const algorithm = algorithms.get(digest)
+  if (!algorithm) throw new OspError('unsupported-digest', `the server knows no digest algorithm ${digest}`)
+  return { user, name: checkFileName(fileName), size, modifiedAt, algorithm }
+}

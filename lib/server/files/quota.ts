@@ -1,0 +1,339 @@
+import { OspError } from '../../errors.ts'
+import { fixed, type Limits } from '../../limits.ts'
+import type { Platform } from '../../ports/platform.ts'
+import type { NewTransfer, OnConflict, Storage, TransferRecord, UnfinishedTotals, Usage } from '../../ports/storage.ts'
+import type { DiskSpace } from './diskSpace.ts'
+import { sizeText } from './sizeText.ts'
+import { durableOf, recordOf, unfinishedOf, usageOf } from './totals.ts'
+import type { Upload } from './upload.ts'
+import type { Uploads } from './uploads.ts'
+
+/** Counting the files of a user takes at most this part of the time. */
+const countShare = 1 / 50
+
+export interface QuotaOptions {
+  readonly limits: Limits
+  readonly platform: Platform
+  readonly storage: Storage
+  readonly onConflict: OnConflict
+  readonly disk: DiskSpace
+}
+
+/** The last count of a user's files. */
+interface Count {
+  readonly atMs: number
+  /** When the files may be counted again. */
+  readonly againAtMs: number
+}
+
+/** What an upload adds to the quota of its user. */
+type Adds = Pick<Upload, 'growth' | 'entries'>
+
+/** What a user has beside one upload. */
+interface Held {
+  /** Bytes, with `entryBytes` for each entry, of published files and of other uploads. */
+  readonly stored: number
+  readonly others: number
+  /** Files and folders, the same. */
+  readonly storedEntries: number
+  readonly otherEntries: number
+  readonly usage: Usage
+}
+
+/**
+ * Bounds the size of a file, what it takes of the disk, and what a user may keep: published files, what the uploads that
+ * instances receive will add, and what lies there of other unfinished ones. Each file and folder counts `entryBytes` besides.
+ *
+ * The sums are running totals, so that a request costs the same however much a user keeps. The storage counts the files
+ * again, rarely, since other programs can add and remove files: before a refusal, if a count is due by then, or after an
+ * upload was admitted.
+ */
+export class Quota {
+  readonly #options: QuotaOptions
+  readonly #uploads: Uploads
+  readonly #disk: DiskSpace
+  /** Without a bound of bytes no upload waits for the first count of its user's files. */
+  readonly #bounded: boolean
+  /** By user, the longest uncounted first. */
+  readonly #counts = new Map<string, Count>()
+  /** Users whose files are being counted for the first time, while no upload waits for that. */
+  readonly #uncounted = new Set<string>()
+  /** What was published while an upload is judged, whose totals may be older. */
+  readonly #judging = new Set<Adds & { readonly user: string }>()
+  /** Users whose running uploads do not fit any more: files have come beside the server. */
+  readonly #over = new Set<string>()
+
+  constructor(options: QuotaOptions, uploads: Uploads) {
+    this.#options = options
+    this.#uploads = uploads
+    this.#disk = options.disk
+    this.#bounded = options.limits.userBytes < Number.MAX_SAFE_INTEGER
+  }
+
+  /** Throws OspError `too-large` for a file that is larger than any may be. */
+  checkSize({ size }: NewTransfer): void {
+    const { fileBytes } = this.#options.limits
+    if (size <= fileBytes) return
+    const text = sizeText(size) === sizeText(fileBytes) ? (bytes: number) => `${bytes} bytes` : sizeText
+    const has = size > fixed.mostFileBytes ? `more than ${fixed.mostFileBytes} bytes` : text(size)
+    const advice = fileBytes < fixed.mostFileBytes ? ', or ask for a higher limit' : ''
+    throw new OspError(
+      'too-large',
+      `the file has ${has}, and this server takes files of at most ${text(fileBytes)}: send it in smaller parts${advice}`,
+    )
+  }
+
+  /**
+   * Reserves room in the quota of the user and on the disk for an upload that has its instance. Rejects with OspError
+   * `quota-exceeded`, `disk-full` or `too-large` if there is none.
+   */
+  async admit(upload: Upload, want: NewTransfer): Promise<void> {
+    const refusal = (await this.#userRefusal(upload, want)) ?? (await this.#diskRefusal(upload, want))
+    // The file is already stored, but the client has not received the answer.
+    if (refusal && !(await this.#options.storage.transfers.completed(want))) throw refusal
+  }
+
+  /**
+   * Nothing if what an admitted upload writes has its room, as far as is known; otherwise rejects with OspError
+   * `quota-exceeded` or `disk-full` if it has none: files have come beside the server.
+   */
+  recheck(upload: Upload, bytes: number): Promise<void> | undefined {
+    return upload.growth > 0 && this.#over.has(upload.user) ? this.#recheck(upload, bytes) : this.#disk.take(bytes)
+  }
+
+  /** The file of an admitted upload counts among the published ones from now on. */
+  published(upload: Upload): void {
+    const { user, growth, entries } = upload
+    for (const judging of this.#judging) {
+      if (judging.user !== user) continue
+      judging.growth += Math.max(0, growth)
+      judging.entries += entries
+    }
+    upload.growth = 0
+    upload.entries = 0
+  }
+
+  async #diskRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
+    const refusal = await this.#disk.admit(upload, want, () => this.#uploads.receiving())
+    // A verified file is complete, or already published.
+    return refusal && !(await this.#isVerified(want)) ? refusal : undefined
+  }
+
+  async #userRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
+    const { user, name } = want
+    const ready = await this.#ready(user)
+    // Far from all bounds, which is usual without a quota, the place of the file does not matter.
+    const rough = this.#adds(want.size, name.split('/').length)
+    if (!ready || (!this.#bounded && !(await this.#judge(upload, rough)))) {
+      Object.assign(upload, rough)
+      return undefined
+    }
+    const adds = await this.#added(want)
+    let refusal = await this.#judge(upload, adds)
+    if (this.#isDue(user)) {
+      const recount = this.#recount(user)
+      // A fault of the storage shows itself at the next upload that does not fit.
+      if (!refusal) recount.catch(() => {})
+      else refusal = await recount.then(() => this.#judge(upload, adds))
+    }
+    if (refusal && !(await this.#isVerified(want))) return refusal
+    Object.assign(upload, adds)
+    return undefined
+  }
+
+  /** What an upload adds to the quota: with its folders, unless it replaces a file. */
+  async #added({ user, name, size }: NewTransfer): Promise<Adds> {
+    const { storage, onConflict } = this.#options
+    const replaced = onConflict === 'replace' ? await storage.files.used(user, name) : 0
+    const replaces = replaced > 0 || (onConflict === 'replace' && (await storage.files.stored(user, name)))
+    return this.#adds(size - replaced, replaces ? 0 : name.split('/').length)
+  }
+
+  #adds(bytes: number, entries: number): Adds {
+    return { growth: bytes + entries * this.#options.limits.entryBytes, entries }
+  }
+
+  /** Returns the refusal of an upload that adds this, or reserves room for it. */
+  async #judge(upload: Upload, adds: Adds): Promise<OspError | undefined> {
+    const { storage, limits } = this.#options
+    const { user } = upload
+    const judging = { user, growth: 0, entries: 0 }
+    this.#judging.add(judging)
+    try {
+      const resting = await this.#resting(upload)
+      const usage = await usageOf(storage, user, false)
+      const held = this.#held(upload, usage, resting())
+      const { growth, entries } = adds
+      const bytes = held.stored + held.others + judging.growth + growth
+      // An upload that takes no more room than before is always let in.
+      if (this.#bounded && growth > 0 && bytes > limits.userBytes) return this.#noBytes(user, held, growth)
+      const all = held.storedEntries + held.otherEntries + judging.entries + entries
+      if (entries > 0 && all > limits.userFiles) return this.#noEntries(user, held, entries)
+      // In the same step, so that the next upload finds it.
+      Object.assign(upload, adds)
+      return undefined
+    } finally {
+      this.#judging.delete(judging)
+    }
+  }
+
+  async #recheck(upload: Upload, bytes: number): Promise<void> {
+    const { user, growth } = upload
+    if (this.#isDue(user)) await this.#recount(user)
+    const usage = await usageOf(this.#options.storage, user, false)
+    if (this.#isOver(user, usage))
+      throw this.#noBytes(user, this.#held(upload, usage, { uploads: 0, bytes: 0 }), growth)
+    this.#over.delete(user)
+    await this.#disk.take(bytes)
+  }
+
+  #isOver(user: string, usage: Usage): boolean {
+    return this.#bounded && this.#charge(usage) + this.#received(user).growth > this.#options.limits.userBytes
+  }
+
+  /** What a user has beside `upload`, of which `resting` are unfinished and not received now. */
+  #held(upload: Upload, usage: Usage, resting: UnfinishedTotals): Held {
+    const { entryBytes } = this.#options.limits
+    const received = this.#received(upload.user, upload)
+    return {
+      stored: this.#charge(usage),
+      others: received.growth + resting.bytes + resting.uploads * entryBytes,
+      storedEntries: usage.files + usage.folders,
+      otherEntries: received.entries + resting.uploads,
+      usage,
+    }
+  }
+
+  /** What the uploads that instances receive will add, but for one. */
+  #received(user: string, but?: Upload): { growth: number; entries: number } {
+    let [growth, entries] = [0, 0]
+    for (const upload of this.#uploads.receiving()) {
+      if (upload.user !== user || upload === but) continue
+      growth += Math.max(0, upload.growth)
+      entries += upload.entries
+    }
+    return { growth, entries }
+  }
+
+  /**
+   * Resolves with a function that returns the totals of the unfinished uploads of a user that no instance receives by then,
+   * but for one.
+   */
+  async #resting(but: Upload): Promise<() => UnfinishedTotals> {
+    const { storage } = this.#options
+    const { user } = but
+    const names = () => {
+      const received = new Set([but.name])
+      for (const upload of this.#uploads.receiving()) if (upload.user === user) received.add(upload.name)
+      return received
+    }
+    const records = new Map<string, TransferRecord>()
+    for (const name of names()) {
+      const record = await recordOf(storage, user, name)
+      if (record) records.set(name, record)
+    }
+    const totals = await unfinishedOf(storage, user)
+    return () => {
+      let { uploads, bytes } = totals
+      for (const name of names()) {
+        const record = records.get(name)
+        if (!record) continue
+        uploads--
+        bytes -= durableOf(record)
+      }
+      return { uploads: Math.max(0, uploads), bytes: Math.max(0, bytes) }
+    }
+  }
+
+  async #isVerified({ user, name }: NewTransfer): Promise<boolean> {
+    const record = await recordOf(this.#options.storage, user, name)
+    return record?.verified !== undefined
+  }
+
+  #charge({ bytes, files, folders }: Usage): number {
+    return bytes + (files + folders) * this.#options.limits.entryBytes
+  }
+
+  /**
+   * Counts the files of a user if that was not done yet. Resolves with false, without waiting for the count, if there is no
+   * quota: the number of files alone is then bounded from the end of the count on.
+   */
+  async #ready(user: string): Promise<boolean> {
+    if (this.#uncounted.has(user)) return false
+    if (this.#counts.has(user)) return true
+    const counted = this.#counted(user, false)
+    if (!this.#bounded) {
+      this.#uncounted.add(user)
+      const ended = () => this.#uncounted.delete(user)
+      counted.then(ended, ended)
+      return false
+    }
+    await counted
+    return true
+  }
+
+  /** Counts the files of a user again. */
+  async #recount(user: string): Promise<Usage> {
+    const usage = await this.#counted(user, true)
+    if (this.#isOver(user, usage)) this.#over.add(user)
+    else this.#over.delete(user)
+    return usage
+  }
+
+  #isDue(user: string): boolean {
+    const count = this.#counts.get(user)
+    return count !== undefined && this.#options.platform.clock.now() >= count.againAtMs
+  }
+
+  async #counted(user: string, recount: boolean): Promise<Usage> {
+    const { storage, platform } = this.#options
+    const atMs = platform.clock.now()
+    // At once, so that a crowd of refusals makes one count.
+    this.#remember(user, { atMs, againAtMs: Number.POSITIVE_INFINITY })
+    try {
+      return await usageOf(storage, user, recount)
+    } finally {
+      const tookMs = platform.clock.now() - atMs
+      this.#remember(user, { atMs, againAtMs: atMs + Math.max(fixed.recountMs, tookMs / countShare) })
+    }
+  }
+
+  #remember(user: string, count: Count): void {
+    this.#counts.delete(user)
+    this.#counts.set(user, count)
+    const [oldest] = this.#counts.keys()
+    if (this.#counts.size <= fixed.rememberedUsers || oldest === undefined) return
+    this.#counts.delete(oldest)
+    this.#over.delete(oldest)
+  }
+
+  #noBytes(user: string, { stored, others, usage }: Held, growth: number): OspError {
+    const { userBytes, entryBytes } = this.#options.limits
+    const each = entryBytes > 0 ? `, where each file and folder counts ${sizeText(entryBytes)} besides its content` : ''
+    return new OspError(
+      'quota-exceeded',
+      `your quota on this server is ${sizeText(userBytes)}${each}: ${sizeText(stored)} are stored ` +
+        `(${this.#entriesOf(user, usage)}) and ${sizeText(others)} belong to other unfinished uploads, so that ` +
+        `${sizeText(growth)} more do not fit; cancel unfinished uploads, or have files removed`,
+    )
+  }
+
+  #noEntries(user: string, { otherEntries, usage }: Held, entries: number): OspError {
+    return new OspError(
+      'quota-exceeded',
+      `you may keep ${this.#options.limits.userFiles} files and folders on this server: ${this.#entriesOf(user, usage)} are ` +
+        `stored and ${otherEntries} belong to other unfinished uploads, so that ${entries} more do not fit; cancel ` +
+        'unfinished uploads, or have files removed',
+    )
+  }
+
+  /** The number of files and folders, and how old that number is. */
+  #entriesOf(user: string, { files, folders }: Usage): string {
+    const { atMs } = this.#counts.get(user) ?? {}
+    const minutes = atMs === undefined ? 0 : Math.floor((this.#options.platform.clock.now() - atMs) / 60_000)
+    const age = minutes > 0 ? `, last counted on the disk ${minutes} min ago` : ''
+    return `${count(files, 'file')} and ${count(folders, 'folder')}${age}`
+  }
+}
+
+const count = (many: number, what: string) => `${many} ${what}${many === 1 ? '' : 's'}`

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { askControl, type HandleControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { type ErrorCode, OspError } from '../../../lib/errors.ts'
+import { place } from '../../support/commands.ts'
+import { deadSocket, endless, strangeServer } from '../../support/controlClient.ts'
+import { spec } from '../../support/spec.ts'
+
+const echo: HandleControl = (request, reply) => reply(request)
+
+const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
+
+spec('asking a control socket', (it) => {
+  it('fails as unreachable where nobody listens', async () => {
+    await using at = await place()
+    await assert.rejects(askControl(join(at.path, 'none'), {}), coded('unreachable'))
+    await assert.rejects(askControl(at.path, {}), coded('unreachable'))
+    await deadSocket(at.path)
+    await assert.rejects(askControl(at.path, {}), coded('unreachable'))
+    await at.write('file', '')
+    await assert.rejects(askControl(join(at.path, 'file'), {}), coded('unreachable'))
+  })
+
+  it('fails if the other side goes away before it is done', async () => {
+    await using at = await place()
+    await using _server = await strangeServer(at.path, '{"taken":true}\n{"answer":1}\n', true)
+    const answers: unknown[] = []
+    await assert.rejects(
+      askControl(at.path, {}, (answer) => answers.push(answer)),
+      coded('link-lost'),
+    )
+    assert.deepEqual(answers, [1])
+  })
+
+  for (const text of ['what?\n', '{"taken":true}\n{"done":false}\n', '[]\n', '{"error":"no"}\n']) {
+    it(`fails if the other side answers ${JSON.stringify(text)}`, async () => {
+      await using at = await place()
+      await using _server = await strangeServer(at.path, text, false)
+      await assert.rejects(askControl(at.path, {}), coded('malformed'))
+    })
+  }
+
+  it('reads an unknown code as internal', async () => {
+    await using at = await place()
+    await using _server = await strangeServer(at.path, '{"error":{"code":"constructor","text":"new"}}\n', false)
+    await assert.rejects(askControl(at.path, {}), { code: 'internal', message: 'new' })
+  })
+
+  it('fails if nobody takes the request', async () => {
+    await using at = await place()
+    await using _server = await strangeServer(at.path, '', false)
+    await assert.rejects(askControl(at.path, {}, undefined, { silenceMs: 20 }), coded('timed-out'))
+  })
+
+  it('can be given up', async () => {
+    await using at = await place()
+    const { handle, until } = endless()
+    await using _control = await serveControl(at.path, handle)
+    const stop = new AbortController()
+    const asked = assert.rejects(askControl(at.path, {}, undefined, { signal: stop.signal }), coded('closed'))
+    await until(({ begun }) => begun === 1)
+    stop.abort()
+    await asked
+    await until(({ ended }) => ended === 1)
+    await assert.rejects(askControl(at.path, {}, undefined, { signal: stop.signal }), coded('closed'))
+  })
+
+  it('refuses a request that is too long', async () => {
+    await using at = await place()
+    await assert.rejects(askControl(at.path, { text: 'x'.repeat(70_000) }), coded('too-large'))
+  })
+
+  it('fails with what a listener for answers throws', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, echo)
+    const thrower = () => {
+      throw new Error('a bug')
+    }
+    await assert.rejects(askControl(at.path, {}, thrower), /a bug/u)
+  })
+})

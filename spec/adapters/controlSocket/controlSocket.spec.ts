@@ -1,0 +1,292 @@
+import assert from 'node:assert/strict'
+import { linkSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { basename, join } from 'node:path'
+import { askControl, type HandleControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { listenElsewhere } from '../../../lib/adapters/controlSocket/listening.ts'
+import { type ErrorCode, OspError } from '../../../lib/errors.ts'
+import { place } from '../../support/commands.ts'
+import { deadSocket } from '../../support/controlClient.ts'
+import { spec } from '../../support/spec.ts'
+
+const echo: HandleControl = (request, reply) => reply(request)
+
+const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
+
+const modeOf = (path: string) => lstatSync(path).mode & 0o777
+
+/** A directory whose path no socket's address holds, and the one for temporary files meanwhile. */
+async function deep() {
+  const at = await place()
+  const directory = join(at.path, ...Array.from({ length: 10 }, () => 'a-rather-long-name'))
+  const temporary = join(at.path, 't')
+  await mkdir(directory, { recursive: true })
+  await mkdir(temporary)
+  const former = process.env.TMPDIR
+  process.env.TMPDIR = temporary
+  return {
+    directory,
+    temporary,
+    async [Symbol.asyncDispose]() {
+      if (former === undefined) delete process.env.TMPDIR
+      else process.env.TMPDIR = former
+      await at[Symbol.asyncDispose]()
+    },
+  }
+}
+
+spec('a control socket', (it) => {
+  it('hands a request over and its answers back, in order', async () => {
+    await using at = await place()
+    const asked: unknown[] = []
+    await using _control = await serveControl(at.path, async (request, reply) => {
+      asked.push(request)
+      for (const n of [1, 2, 3]) reply({ n, text: 'é\n文' })
+    })
+    const answers: unknown[] = []
+    const last = await askControl(at.path, { ask: 'é\n文' }, (answer) => answers.push(answer))
+    assert.deepEqual(asked, [{ ask: 'é\n文' }])
+    assert.deepEqual(
+      answers,
+      [1, 2, 3].map((n) => ({ n, text: 'é\n文' })),
+    )
+    assert.deepEqual(last, { n: 3, text: 'é\n文' })
+  })
+
+  it('gives no answer where there is none', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, () => {})
+    assert.equal(await askControl(at.path, {}), undefined)
+  })
+
+  it('carries an answer of megabytes', async () => {
+    await using at = await place()
+    const large = 'x'.repeat(6_000_000)
+    await using _control = await serveControl(at.path, (_request, reply) => reply(large))
+    assert.equal(await askControl(at.path, {}), large)
+  })
+
+  it('tells the error of its handler by its code, and one that has none as internal', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, async (request) => {
+      throw (request as { coded: boolean }).coded ? new OspError('file-busy', 'not now') : new Error('a bug')
+    })
+    await assert.rejects(askControl(at.path, { coded: true }), { code: 'file-busy', message: 'not now' })
+    await assert.rejects(askControl(at.path, { coded: false }), { code: 'internal', message: 'a bug' })
+  })
+
+  it('is its owner’s alone, at every moment', async () => {
+    await using at = await place()
+    await chmod(at.path, 0o755)
+    const former = process.umask(0)
+    let isOpen = false
+    let looks = 0
+    const wrong: string[] = []
+    const watched = (async () => {
+      while (!isOpen) {
+        await new Promise((resolve) => setImmediate(resolve))
+        looks++
+        for (const name of readdirSync(at.path)) {
+          const mode = modeIfThere(join(at.path, name))
+          if (mode !== undefined && mode !== (name === 'control.sock' ? 0o600 : 0o700)) wrong.push(`${name} ${mode}`)
+        }
+      }
+    })()
+    try {
+      await using _control = await serveControl(at.path, echo)
+      isOpen = true
+      await watched
+      assert.ok(looks > 0)
+      assert.deepEqual(wrong, [])
+      assert.equal(modeOf(join(at.path, 'control.sock')), 0o600)
+      assert.deepEqual(readdirSync(at.path), ['control.sock'])
+    } finally {
+      isOpen = true
+      process.umask(former)
+    }
+  })
+
+  it('leaves nothing when it is closed, and can be closed twice', async () => {
+    await using at = await place()
+    const control = await serveControl(at.path, echo)
+    await Promise.all([control.close(), control.close()])
+    assert.deepEqual(readdirSync(at.path), [])
+    await using _again = await serveControl(at.path, echo)
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+  })
+
+  it('takes the place of one whose process was killed', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    await using _control = await serveControl(at.path, echo)
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(at.path), ['control.sock'])
+  })
+
+  it('does not take the place of a living one, which goes on', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, echo)
+    await assert.rejects(serveControl(at.path, echo), coded('data-locked'))
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(at.path), ['control.sock'])
+  })
+
+  it('is one program’s where several come upon a dead one at once', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    const all = await Promise.allSettled(
+      Array.from({ length: 8 }, (_, n) => serveControl(at.path, (_r, reply) => reply(n))),
+    )
+    const served = all.flatMap((each, n) => (each.status === 'fulfilled' ? [{ n, control: each.value }] : []))
+    assert.equal(served.length, 1)
+    for (const each of all)
+      if (each.status === 'rejected') assert.ok(coded('data-locked')(each.reason), String(each.reason))
+    assert.equal(await askControl(at.path, {}), served[0]?.n)
+    await served[0]?.control.close()
+  })
+
+  it('takes the place of a dead one that another program has died removing', async () => {
+    await using at = await place()
+    await deadSocket(at.path)
+    const path = join(at.path, 'control.sock')
+    // What it leaves is a second link; a program that is still at work has made it in the last seconds.
+    linkSync(path, join(at.path, `control.${lstatSync(path).ino}`))
+    const now = Date.now
+    Date.now = () => now() + 60_000
+    try {
+      await using _control = await serveControl(at.path, echo)
+      assert.deepEqual(readdirSync(at.path), ['control.sock'])
+    } finally {
+      Date.now = now
+    }
+  })
+
+  it('removes nothing that is no socket', async () => {
+    await using at = await place()
+    await writeFile(join(at.path, 'control.sock'), 'precious')
+    await assert.rejects(serveControl(at.path, echo), /is no socket.*move it away/u)
+    assert.equal(readFileSync(join(at.path, 'control.sock'), 'utf8'), 'precious')
+    assert.deepEqual(readdirSync(at.path), ['control.sock'])
+  })
+
+  it('needs a directory', async () => {
+    await using at = await place()
+    await assert.rejects(serveControl(join(at.path, 'none'), echo), coded('internal'))
+  })
+})
+
+spec('a control socket of a directory with a long path', (it) => {
+  if (process.platform === 'win32') return it.skip('has a place', 'Windows has named pipes instead')
+
+  it('is found by any path that leads to the directory, and leaves nothing', async () => {
+    await using at = await deep()
+    const { directory, temporary } = at
+    const control = await serveControl(join(directory, '..', basename(directory)), echo)
+    assert.equal(modeOf(join(directory, 'control.sock')), 0o600)
+    assert.deepEqual(await askControl(directory, { a: 1 }), { a: 1 })
+    await assert.rejects(serveControl(directory, echo), coded('data-locked'))
+    await control.close()
+    assert.deepEqual([...readdirSync(temporary), ...readdirSync(directory)], [])
+    await assert.rejects(askControl(directory, {}), coded('unreachable'))
+  })
+
+  const inside =
+    'lies in the directory, and nothing in the one for temporary files, where another user could come first'
+  if (process.platform !== 'linux') it.skip(inside, 'only Linux has short paths through a descriptor')
+  else {
+    it(inside, async () => {
+      await using at = await deep()
+      await using _control = await serveControl(at.directory, echo)
+      assert.ok(lstatSync(join(at.directory, 'control.sock')).isSocket())
+      assert.deepEqual([readdirSync(at.directory), readdirSync(at.temporary)], [['control.sock'], []])
+    })
+
+    it('removes no other file when it is closed and its descriptor is used again', async () => {
+      await using at = await deep()
+      const control = await serveControl(at.directory, echo)
+      await writeFile(join(at.temporary, 's'), '')
+      await control.close()
+      assert.deepEqual(readdirSync(at.temporary), ['s'])
+    })
+  }
+})
+
+/** Serves as a system does that has no short path: the socket lies elsewhere. */
+async function servedElsewhere() {
+  const at = await deep()
+  const server = createServer()
+  const stop = await listenElsewhere(server, join(at.directory, 'control.sock'))
+  const [name = ''] = readdirSync(at.temporary)
+  return { ...at, folder: join(at.temporary, name), server, stop }
+}
+
+spec('a control socket that a file in the directory names', (it) => {
+  if (process.platform === 'win32') return it.skip('has a place', 'Windows has named pipes instead')
+
+  it('lies in a directory of a random name that is its owner’s alone, and is found; nothing is left of it', async () => {
+    await using at = await servedElsewhere()
+    assert.equal(modeOf(at.folder), 0o700)
+    assert.equal(modeOf(join(at.folder, 'control.sock')), 0o600)
+    assert.match(basename(at.folder), /^ospd-\w{6}$/u)
+    at.server.on('connection', (socket) =>
+      socket.on('error', () => {}).end('{"taken":true}\n{"answer":"here"}\n{"done":true}\n'),
+    )
+    assert.equal(await askControl(at.directory, {}), 'here')
+    await assert.rejects(serveControl(at.directory, echo), coded('data-locked'))
+    await at.stop()
+    assert.deepEqual(readdirSync(at.temporary), [])
+  })
+
+  it('is replaced, with its directory, if its process was killed', async () => {
+    await using at = await servedElsewhere()
+    const text = readFileSync(join(at.directory, 'control.sock'))
+    await at.stop()
+    await mkdir(at.folder, { mode: 0o700 })
+    await deadSocket(at.folder)
+    await writeFile(join(at.directory, 'control.sock'), text, { mode: 0o600 })
+    await assert.rejects(askControl(at.directory, {}), coded('unreachable'))
+    await using _again = await serveControl(at.directory, echo)
+    assert.deepEqual(await askControl(at.directory, { a: 1 }), { a: 1 })
+    assert.deepEqual(readdirSync(at.temporary), [])
+  })
+
+  it('is not asked if others can enter its directory, and neither is one of another user', async () => {
+    await using at = await servedElsewhere()
+    await chmod(at.folder, 0o755)
+    await assert.rejects(askControl(at.directory, {}), /is not a directory of this user alone/u)
+    await assert.rejects(serveControl(at.directory, echo), /is not a directory of this user alone/u)
+    await chmod(at.folder, 0o700)
+    await chmod(at.temporary, 0o777)
+    await assert.rejects(askControl(at.directory, {}), coded('data-format'))
+    await chmod(at.temporary, 0o755)
+    if (process.geteuid?.() === 0) {
+      await chown(at.folder, 12_345, 12_345)
+      await assert.rejects(askControl(at.directory, {}), coded('data-format'))
+      await chown(at.folder, 0, 0)
+    }
+    await at.stop()
+  })
+})
+
+spec('a directory of a control socket', (it) => {
+  if (process.platform === 'win32') return it.skip('is checked', 'Windows has lists of rights instead')
+
+  it('that others can write to is refused, by the server and by who asks', async () => {
+    await using at = await place()
+    await using _control = await serveControl(at.path, echo)
+    await chmod(at.path, 0o777)
+    await assert.rejects(askControl(at.path, {}), coded('data-format'))
+    await assert.rejects(serveControl(at.path, echo), coded('data-format'))
+    await chmod(at.path, 0o755)
+    assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
+  })
+})
+
+function modeIfThere(path: string): number | undefined {
+  try {
+    return modeOf(path)
+  } catch {
+    return undefined
+  }
+}

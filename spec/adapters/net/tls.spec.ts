@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict'
+import { networkInterfaces } from 'node:os'
+import { fingerprintOf } from '../../../lib/adapters/net/tls/identity.ts'
+import type { SeenServer } from '../../../lib/adapters/net/tls/seenServer.ts'
+import { type TlsOptions, tls } from '../../../lib/adapters/net/tls.ts'
+import { OspError } from '../../../lib/errors.ts'
+import type { Socket } from '../../../lib/ports/socket.ts'
+import { frameOf, Heard, HeldClock, socketOptions } from '../../../lib/testing/transport/ends.ts'
+import { authority } from '../../support/authority.ts'
+import { selfSigned } from '../../support/selfSigned.ts'
+import { spec } from '../../support/spec.ts'
+
+const root = authority()
+const own = selfSigned()
+const forHere = root.issue({ hosts: ['localhost'] })
+const never = () => new AbortController().signal
+
+interface Attempt {
+  readonly server?: Partial<TlsOptions>
+  readonly client: Partial<TlsOptions>
+  readonly signal?: AbortSignal
+}
+
+/** Connects a client to a server, and lets `use` have both ends. */
+async function withLink(
+  { server = forHere, client, signal = never() }: Attempt,
+  use: (near: Socket, far: Socket) => Promise<void> | void = () => {},
+): Promise<void> {
+  await using listener = await tls({ port: 0, ...server }).listen(socketOptions())
+  const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
+  const near = await tls({ host: 'localhost', port: listener.address.port, ...client }).dial(socketOptions(), signal)
+  const far = await accepted
+  try {
+    await use(near, far)
+  } finally {
+    near.destroy()
+    far.destroy()
+    await Promise.all([near.close(), far.close()])
+  }
+}
+
+/** Why a client does not go on with a server, which has heard nothing of it then but that it went away. */
+async function refused({ server = forHere, client, signal = never() }: Attempt): Promise<OspError> {
+  const clock = new HeldClock()
+  const options = { ...socketOptions({ clock }), handshakeMs: 10_000 }
+  await using listener = await tls({ port: 0, ...server }).listen(options)
+  const heards: Heard[] = []
+  listener.start((far) => {
+    const heard = new Heard()
+    heards.push(heard)
+    far.start(heard)
+  })
+  const dialled = tls({ host: 'localhost', port: listener.address.port, ...client }).dial(socketOptions(), signal)
+  const why = await dialled.then(
+    () => assert.fail('it went on'),
+    (error: unknown) => error,
+  )
+  // It may go before its side of the handshake has left.
+  while (clock.set.length > 0) await new Promise(setImmediate)
+  await Promise.all(heards.map((heard) => heard.times('closed')))
+  for (const { order } of heards) assert.deepEqual(order, ['closed'])
+  assert.ok(why instanceof OspError, String(why))
+  return why
+}
+
+spec('a server of TLS', (it) => {
+  it('is trusted where its certificate leads to a given root and is made for the host', () =>
+    withLink({ client: { ca: root.cert } }, (near, far) => {
+      assert.deepEqual([near.guarded, far.guarded], [true, true])
+    }))
+
+  it('sees a link reset that its client destroys: nothing of it is delivered later', () =>
+    withLink({ client: { ca: root.cert } }, async (near, far) => {
+      const [here, there] = [new Heard(), new Heard()]
+      near.start(here)
+      far.start(there)
+      near.send(frameOf(1))
+      await there.times('frame')
+      far.send(frameOf(2))
+      await here.times('frame')
+      near.destroy()
+      await there.times('closed')
+      assert.match(there.ends[0]?.message ?? '', /ECONNRESET/u)
+    }))
+
+  it('whose certificate leads to no known root is refused by name, and is sent nothing', async () => {
+    const why = await refused({ client: {} })
+    assert.equal(why.code, 'unauthorized')
+    assert.match(
+      why.message,
+      /^the server at localhost:\d+ is not trusted: .+ \(its key is SHA256:\S{43}\); name the auth/u,
+    )
+  })
+
+  const zone = Object.entries(networkInterfaces()).find(([, all]) => all?.some(({ address }) => address === '::1'))?.[0]
+  if (zone === undefined) it.skip('at an address with a zone', 'this machine has no ::1')
+  else {
+    it('at an address with a zone is trusted by a certificate for the address alone', () => {
+      const forAddress = root.issue({ hosts: ['::1'] })
+      return withLink({ server: { ...forAddress, host: '::1' }, client: { ca: root.cert, host: `::1%${zone}` } })
+    })
+  }
+
+  it('whose certificate is made for another host is refused', async () => {
+    const why = await refused({ server: root.issue({ hosts: ['elsewhere.example'] }), client: { ca: root.cert } })
+    assert.equal(why.code, 'unauthorized')
+    assert.match(why.message, /localhost/u)
+  })
+
+  it('whose certificate has expired is refused', async () => {
+    const expired = root.issue({ hosts: ['localhost'], notAfter: '200101000000Z' })
+    const why = await refused({ server: expired, client: { ca: root.cert } })
+    assert.match(why.message, /is not trusted: .*CERT_HAS_EXPIRED/u)
+  })
+
+  it('is judged by what a client is told of it, before anything is sent', async () => {
+    const seen: SeenServer[] = []
+    const trust = (server: SeenServer) => void seen.push(server)
+    await withLink({ server: own, client: { trust } })
+    await withLink({ server: own, client: { trust, ca: own.cert } })
+    const [stranger, known] = seen
+    assert.deepEqual(
+      { host: stranger?.host, verified: stranger?.verified, fingerprint: stranger?.fingerprint },
+      { host: 'localhost', verified: false, fingerprint: fingerprintOf(own.cert) },
+    )
+    assert.match(stranger?.why ?? '', /SELF_SIGNED/u)
+    assert.deepEqual([known?.verified, known?.why], [true, undefined])
+  })
+
+  it('that a client does not want is told nothing', async () => {
+    const trust = async () => {
+      throw new OspError('unauthorized', 'not this one')
+    }
+    const why = await refused({ client: { trust } })
+    assert.equal(why.message, 'not this one')
+  })
+
+  it('is given up while a client still thinks about it', async () => {
+    const abort = new AbortController()
+    const trust = () => new Promise<void>(() => abort.abort())
+    const why = await refused({ client: { trust }, signal: abort.signal })
+    assert.equal(why.code, 'closed')
+  })
+
+  it('loses nothing that it says while a client thinks about it', async () => {
+    await using listener = await tls({ port: 0, ...own }).listen(socketOptions())
+    const gone = new Promise<void>((resolve) => {
+      listener.start((far) => {
+        far.send(frameOf(7))
+        void far.close().then(resolve)
+      })
+    })
+    const trust = async () => {
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    const near = await tls({ ...listener.address, trust }).dial(socketOptions(), never())
+    const heard = new Heard()
+    near.start(heard)
+    await heard.times('closed')
+    await gone
+    assert.deepEqual(heard.seqs, [7])
+  })
+})
+
+spec('a client of TLS', (it) => {
+  const nameOf = async (
+    client: Partial<TlsOptions>,
+    server: Partial<TlsOptions> = { ...forHere, clientCa: root.cert },
+  ) => {
+    let name: string | undefined
+    await withLink({ server, client: { ca: root.cert, ...client } }, (_near, far) => {
+      name = far.peer.certificateName
+    })
+    return name
+  }
+
+  it('has the common name of its certificate, where that leads to the given authority', async () => {
+    assert.equal(await nameOf(root.issue({ names: ['alice'] })), 'alice')
+  })
+
+  it('without a certificate comes in without a name', async () => {
+    assert.equal(await nameOf({}), undefined)
+  })
+
+  for (const [which, identity] of [
+    ['of another authority', authority().issue({ names: ['alice'] })],
+    ['of another authority with the same name', authority('a root').issue({ names: ['alice'] })],
+    ['that is self-signed', own],
+    ['that has expired', root.issue({ names: ['alice'], notAfter: '200101000000Z' })],
+    ['with two names', root.issue({ names: ['alice', 'bob'] })],
+    ['without a name', root.issue({ names: [] })],
+  ] as const) {
+    it(`with a certificate ${which} has no name`, async () => {
+      assert.equal(await nameOf(identity), undefined)
+    })
+  }
+
+  it('has no name at a server that asks for none', async () => {
+    assert.equal(await nameOf(root.issue({ names: ['alice'] }), forHere), undefined)
+  })
+})
+
+spec('the certificate of a server', (it) => {
+  it('can be renewed: who comes then sees the new one, and links that there are live on', async () => {
+    const transport = tls({ port: 0, ...own })
+    await using listener = await transport.listen(socketOptions())
+    const [sockets, heard]: [Socket[], Heard] = [[], new Heard()]
+    listener.start((far) => {
+      sockets.push(far)
+      far.start(heard)
+    })
+    const seen: string[] = []
+    const trust = ({ fingerprint }: SeenServer) => void seen.push(fingerprint)
+    const dial = async () => {
+      const near = await tls({ ...listener.address, trust }).dial(socketOptions(), never())
+      sockets.push(near)
+      return near
+    }
+    const first = await dial()
+    const next = selfSigned()
+    transport.setSecureContext(next)
+    await dial()
+    assert.throws(() => transport.setSecureContext({ ...next, key: own.key }), { code: 'usage' })
+    await dial()
+    const [before, after] = [fingerprintOf(own.cert), fingerprintOf(next.cert)]
+    assert.deepEqual(seen, [before, after, after])
+    first.send(frameOf(3))
+    await heard.times('frame')
+    for (const socket of sockets) socket.destroy()
+    await Promise.all(sockets.map((socket) => socket.close()))
+  })
+
+  it('can be renewed together with the authority of its clients', async () => {
+    const transport = tls({ port: 0, ...forHere })
+    await using listener = await transport.listen(socketOptions())
+    transport.setSecureContext({ ...forHere, clientCa: root.cert })
+    const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
+    const client = {
+      port: listener.address.port,
+      host: 'localhost',
+      ca: root.cert,
+      ...root.issue({ names: ['alice'] }),
+    }
+    const near = await tls(client).dial(socketOptions(), never())
+    const far = await accepted
+    assert.equal(far.peer.certificateName, 'alice')
+    near.destroy()
+    await far.close()
+  })
+
+  it('is needed before it listens', () =>
+    assert.rejects(tls({ port: 0 }).listen(socketOptions()), { code: 'usage', message: /needs a certificate/u }))
+})

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import { createHash, createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { checkIdentity, fingerprintOf } from '../../../../lib/adapters/net/tls/identity.ts'
+import { ownIdentity } from '../../../../lib/adapters/net/tls/ownIdentity.ts'
+import { tls } from '../../../../lib/adapters/net/tls.ts'
+import { place } from '../../../support/commands.ts'
+import { selfSigned } from '../../../support/selfSigned.ts'
+import { spec } from '../../../support/spec.ts'
+
+const own = selfSigned()
+const usage = (message: RegExp) => ({ code: 'usage', message })
+
+spec('a self-signed certificate', (it) => {
+  it('is signed by its own key, for this machine, and for no other certificate', () => {
+    const certificate = new X509Certificate(own.cert)
+    assert.ok(certificate.verify(certificate.publicKey))
+    assert.ok(certificate.checkPrivateKey(createPrivateKey(own.key)))
+    assert.equal(certificate.subjectAltName, 'DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1')
+    assert.deepEqual([certificate.ca, certificate.subject, certificate.issuer], [false, 'CN=ospd', 'CN=ospd'])
+  })
+
+  it('is of the curve P-256, and holds whatever day a clock says it is', () => {
+    const { publicKey, validFrom, validTo } = new X509Certificate(own.cert)
+    assert.equal(publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1')
+    assert.deepEqual([validFrom, validTo], ['Jan  1 00:00:00 2000 GMT', 'Dec 31 23:59:59 9999 GMT'])
+  })
+
+  it('differs from every other one by its number and its key', () => {
+    const [one, other] = [new X509Certificate(own.cert), new X509Certificate(selfSigned().cert)]
+    assert.notEqual(one.serialNumber, other.serialNumber)
+    assert.notEqual(fingerprintOf(own.cert), fingerprintOf(other.toString()))
+    assert.match(one.serialNumber, /^[4-7][0-9A-F]{31}$/u)
+  })
+})
+
+spec('a fingerprint', (it) => {
+  it('is that of the public key, as ssh prints it', () => {
+    const spki = new X509Certificate(own.cert).publicKey.export({ type: 'spki', format: 'der' })
+    const base64 = createHash('sha256').update(spki).digest('base64')
+    assert.equal(`${fingerprintOf(own.cert)}=`, `SHA256:${base64}`)
+  })
+})
+
+spec('a certificate and a key that can’t be used', (it) => {
+  it('say so where they do not belong together', () =>
+    assert.throws(
+      () => checkIdentity({ cert: own.cert, key: selfSigned().key }),
+      usage(/^the key is not that of the certificate; /u),
+    ))
+
+  it('say so where the key is damaged, and still holds the public part of the certificate', () => {
+    const der = createPrivateKey(own.key).export({ type: 'pkcs8', format: 'der' })
+    // The private number of a P-256 key begins there.
+    der[40] = (der[40] ?? 0) ^ 1
+    const key = `-----BEGIN PRIVATE KEY-----\n${der.toString('base64')}\n-----END PRIVATE KEY-----\n`
+    assert.ok(new X509Certificate(own.cert).checkPrivateKey(createPrivateKey(key)))
+    assert.throws(() => checkIdentity({ cert: own.cert, key }), usage(/^the key is not that of the certificate; /u))
+  })
+
+  it('say which of them is not PEM', () => {
+    assert.throws(
+      () => checkIdentity({ ...own, cert: 'x' }),
+      usage(/^the certificate cannot be read: .*; it has to be in/u),
+    )
+    assert.throws(() => checkIdentity({ ...own, key: 'x' }), usage(/^the key cannot be read: /u))
+    assert.throws(
+      () => checkIdentity({ ...own, clientCa: 'x' }),
+      usage(/^the certificate of the authority cannot be read: /u),
+    )
+    assert.throws(() => tls({ port: 1, ca: 'x' }), usage(/^the certificate of the authority cannot be read: /u))
+  })
+
+  it('say that the key is encrypted', () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' }).toString()
+    assert.throws(() => checkIdentity({ ...own, key }), usage(/^the key is encrypted; /u))
+  })
+
+  it('say that the other one is missing', () => {
+    assert.throws(() => tls({ port: 1, cert: own.cert }), usage(/give the certificate and its key/u))
+    assert.throws(() => tls({ port: 1, key: own.key }), usage(/give the certificate and its key/u))
+  })
+
+  it('say that a port is none', () =>
+    assert.throws(() => tls({ port: -1 }), usage(/the option port must be a whole number from 0 to 65535, not -1$/u)))
+})
+
+spec('the identity that a directory keeps', (it) => {
+  it('is made once, for its owner alone', async () => {
+    await using at = await place()
+    const directory = join(at.path, 'data/tls')
+    const made = await ownIdentity(directory)
+    assert.deepEqual(await ownIdentity(directory), made)
+    const modes = ['', 'key.pem', 'cert.pem'].map((name) => statSync(join(directory, name)).mode & 0o777)
+    assert.deepEqual(modes, [0o700, 0o600, 0o600])
+  })
+
+  it('keeps its key where a crash came before the certificate', async () => {
+    await using at = await place()
+    const made = await ownIdentity(at.path)
+    rmSync(join(at.path, 'cert.pem'))
+    const again = await ownIdentity(at.path)
+    assert.equal(fingerprintOf(again.cert), fingerprintOf(made.cert))
+    assert.equal(again.key, made.key)
+  })
+
+  it('is not harmed by what a crash left half written', async () => {
+    await using at = await place()
+    writeFileSync(join(at.path, 'key.pem.new'), '-----BEGIN')
+    const made = await ownIdentity(at.path)
+    checkIdentity(made)
+    assert.equal(readFileSync(join(at.path, 'key.pem'), 'utf8'), made.key)
+  })
+
+  for (const [what, name] of [
+    ['a damaged key', 'key.pem'],
+    ['a damaged certificate', 'cert.pem'],
+  ] as const) {
+    it(`is not replaced for ${what}: it says what to do`, async () => {
+      await using at = await place()
+      await ownIdentity(at.path)
+      writeFileSync(join(at.path, name), 'x')
+      await assert.rejects(ownIdentity(at.path), usage(/key\.pem and cert\.pem can't be used: .*; remove both/u))
+    })
+  }
+})

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { appendFile, mkdtemp, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { file } from '../../../lib/adapters/node/fileSource.ts'
+import { clientLimits } from '../../../lib/limits.ts'
+import type { OpenSource } from '../../../lib/ports/source.ts'
+import { spec } from '../../support/spec.ts'
+
+const never = new AbortController().signal
+
+/** Runs `proof` with a directory in which a file `movie` holds `hello`. */
+const within = (proof: (directory: string, path: string) => Promise<void>) => async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'ospd-spec-'))
+  try {
+    const path = join(directory, 'movie')
+    await writeFile(path, 'hello')
+    await utimes(path, 1_000, 1_000.5)
+    await proof(directory, path)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+spec('a file as a source', (it) => {
+  it('is named by the last part of its path, in NFC, or as one likes', () => {
+    assert.equal(file('a/b/cafe\u0301').name, 'caf\u00e9')
+    assert.equal(file('a/b/').name, 'b')
+    assert.equal(file('a/b', { name: 'x/y' }).name, 'x/y')
+  })
+
+  const huge = 'of more than 2^53 - 1 bytes is opened, and not taken for one whose size is not known'
+  const path = join(mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'ospd-spec-')), 'huge')
+  const { status } = spawnSync('truncate', ['-s', '9007199254740993', path])
+  if (status !== 0) it.skip(huge, 'the file system holds no such file')
+  else {
+    it(huge, async () => {
+      await using open = await file(path).open(never)
+      assert.ok(open.size > Number.MAX_SAFE_INTEGER)
+      assert.equal(await open.unchanged(), true)
+    })
+  }
+  process.once('exit', () => rmSync(dirname(path), { recursive: true, force: true }))
+
+  it(
+    'is found again by its absolute path',
+    within(async (_directory, path) => {
+      assert.equal(file(relative(process.cwd(), path)).ref, path)
+    }),
+  )
+
+  it(
+    'has the size and the time of its file',
+    within(async (_directory, path) => {
+      await using source = await file(path).open(never)
+      assert.equal(source.size, 5)
+      assert.equal(source.modifiedAt, 1_000_500)
+    }),
+  )
+
+  it(
+    'tells whole milliseconds that are not negative',
+    within(async (_directory, path) => {
+      await utimes(path, new Date(-5_250), new Date(-5_250))
+      await using source = await file(path).open(never)
+      assert.equal(source.modifiedAt, 0)
+    }),
+  )
+
+  it(
+    'is read anywhere, with fewer bytes only at the end',
+    within(async (_directory, path) => {
+      await using source = await file(path).open(never)
+      const into = new Uint8Array(3)
+      assert.equal(await source.read(into, 1), 3)
+      assert.equal(Buffer.from(into).toString(), 'ell')
+      assert.equal(await source.read(into, 3), 2)
+      assert.equal(await source.read(into, 5), 0)
+    }),
+  )
+
+  it(
+    'that is not there says so by its path',
+    within(async (directory) => {
+      const missing = { code: 'source-missing', message: /none does not exist/ }
+      await assert.rejects(file(join(directory, 'none')).open(never), missing)
+      await assert.rejects(file(join(directory, 'movie', 'none')).open(never), missing)
+    }),
+  )
+
+  it(
+    'that is a directory or a pipe cannot be read',
+    within(async (directory) => {
+      await assert.rejects(file(directory).open(never), { code: 'source-unreadable' })
+      spawnSync('mkfifo', [join(directory, 'pipe')])
+      await assert.rejects(file(join(directory, 'pipe')).open(never), { code: 'source-unreadable' })
+    }),
+  )
+
+  it(
+    'is not opened for somebody who does not want it any more',
+    within(async (_directory, path) => {
+      await assert.rejects(file(path).open(AbortSignal.abort()), { name: 'AbortError' })
+    }),
+  )
+
+  const changes: Record<string, (directory: string, path: string) => Promise<void>> = {
+    'it has grown': (_directory, path) => appendFile(path, '!'),
+    'it was written to, with the same size': (_directory, path) => writeFile(path, 'HELLO'),
+    'it was written to, with the same size, and its modification time was set back': async (_directory, path) => {
+      await writeFile(path, 'HELLO')
+      await utimes(path, 1_000, 1_000.5)
+    },
+    'another file has taken its place': async (directory, path) => {
+      await writeFile(join(directory, 'new'), 'HELLO')
+      await utimes(join(directory, 'new'), 1_000, 1_000.5)
+      await rename(join(directory, 'new'), path)
+    },
+    'its path leads elsewhere now': async (directory, path) => {
+      await rename(path, join(directory, 'old'))
+      await writeFile(join(directory, 'new'), 'HELLO')
+      await symlink('new', path)
+    },
+  }
+  for (const [what, change] of Object.entries(changes)) {
+    it(
+      `is changed if ${what}`,
+      within(async (directory, path) => {
+        await using source = await file(path).open(never)
+        await change(directory, path)
+        assert.equal(await source.unchanged(), false)
+      }),
+    )
+  }
+
+  it(
+    'is unchanged as long as nobody writes to it',
+    within(async (_directory, path) => {
+      await using source = await file(path).open(never)
+      await source.read(new Uint8Array(5), 0)
+      assert.equal(await source.unchanged(), true)
+    }),
+  )
+
+  it(
+    'shows a write that follows its opening at once in the change time, however coarse the clock of the disk',
+    within(async (_directory, path) => {
+      for (let round = 0; round < 20; round++) {
+        await writeFile(path, 'hello')
+        await utimes(path, 1_000, 1_000)
+        await using source = await file(path).open(never)
+        await writeFile(path, 'HELLO')
+        await utimes(path, 1_000, 1_000)
+        assert.equal(await source.unchanged(), false, `round ${round}`)
+      }
+    }),
+  )
+
+  for (const path of ['/proc/version', '/sys/devices/system/cpu/possible']) {
+    if (!existsSync(path)) it.skip(`${path} is read to its real end`, 'this system has no such file')
+    else {
+      it(`${path} is read to its real end, though the size that is told for it is ${path.startsWith('/sys') ? 'longer' : '0'}`, async () => {
+        const content = readFileSync(path)
+        assert.notEqual((await stat(path)).size, content.length)
+        await using source = await file(path).open(never)
+        assert.equal(source.size, content.length)
+        const into = Buffer.alloc(source.size + 1)
+        assert.equal(await source.read(into, 0), source.size)
+        assert.deepEqual(into.subarray(0, source.size), content)
+        assert.equal(await source.unchanged(), true)
+        assert.deepEqual(
+          readdirSync(tmpdir()).filter((name) => /^ospd-[0-9a-f]{16}$/u.test(name)),
+          [],
+        )
+      })
+    }
+  }
+
+  if (!existsSync('/proc/version')) it.skip('of unknown size is copied up to a bound', 'this system has no such file')
+  else {
+    it('of unknown size is copied up to a bound', async () => {
+      const { unsizedBytes } = clientLimits
+      try {
+        Object.assign(clientLimits, { unsizedBytes: 3 })
+        const message = /^\/proc\/version has no known size and more than .* MiB of content; send a copy of it$/u
+        await assert.rejects(file('/proc/version').open(never), { code: 'source-unreadable', message })
+      } finally {
+        Object.assign(clientLimits, { unsizedBytes })
+      }
+    })
+  }
+
+  it(
+    'of a size that is true is not copied, be it empty or with a hole at its end',
+    within(async (_directory, path) => {
+      for (const size of [0, 1, 100_000]) {
+        await truncate(path, 0)
+        await truncate(path, size)
+        await using source = await file(path).open(never)
+        assert.equal(source.size, size)
+        await appendFile(path, 'x')
+        assert.equal(await source.unchanged(), false)
+      }
+    }),
+  )
+
+  it(
+    'is missing when its path is gone, though it can still be read',
+    within(async (_directory, path) => {
+      await using source: OpenSource = await file(path).open(never)
+      await rm(path)
+      await assert.rejects(source.unchanged(), { code: 'source-missing' })
+      assert.equal(await source.read(new Uint8Array(5), 0), 5)
+    }),
+  )
+})

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { DigestName } from '../../../lib/ports/platform.ts'
+import { spec } from '../../support/spec.ts'
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+const toHex = (digest: Uint8Array) => Buffer.from(digest).toString('hex')
+
+/** Of no bytes, and of `abc` (RFC 1321, FIPS 180-4, xxHash's own test values). */
+const vectors: Record<DigestName, readonly [empty: string, abc: string]> = {
+  md5: ['d41d8cd98f00b204e9800998ecf8427e', '900150983cd24fb0d6963f7d28e17f72'],
+  sha256: [
+    'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+    'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
+  ],
+  xxh128: ['99aa06d3014798d86001c324468d497f', '06b05ab6733a618578af5f94892f3950'],
+}
+
+spec('the digests of Node', (it) => {
+  for (const [name, [empty, abc]] of Object.entries(vectors) as [DigestName, readonly [string, string]][]) {
+    it(`make the known ${name} values`, async () => {
+      const { digests } = nodePlatform()
+      await digests.load(name)
+      assert.equal(toHex(digests.create(name).digest()), empty)
+      const digest = digests.create(name)
+      digest.update(bytes('a'))
+      digest.update(bytes(''))
+      digest.update(bytes('bc'))
+      assert.equal(toHex(digest.digest()), abc)
+    })
+
+    it(`go on apart when ${name} is copied`, async () => {
+      const { digests } = nodePlatform()
+      await digests.load(name)
+      const whole = digests.create(name)
+      const long = new Uint8Array(100_000).fill(7)
+      whole.update(long)
+      const copy = whole.copy()
+      whole.update(bytes('x'))
+      copy.update(bytes('y'))
+      const fresh = (last: string) => {
+        const digest = digests.create(name)
+        digest.update(long)
+        digest.update(bytes(last))
+        return toHex(digest.digest())
+      }
+      assert.equal(toHex(copy.copy().digest()), fresh('y'))
+      assert.equal(toHex(copy.digest()), fresh('y'))
+      assert.equal(toHex(whole.digest()), fresh('x'))
+    })
+
+    it(`are not mixed up when several ${name} run in turn`, async () => {
+      const { digests } = nodePlatform()
+      await digests.load(name)
+      const running = [1, 2, 3].map((fill) => ({ fill, digest: digests.create(name) }))
+      for (const length of [1, 300, 20_000, 5]) {
+        for (const { fill, digest } of running) digest.update(new Uint8Array(length).fill(fill))
+      }
+      for (const { fill, digest } of running) {
+        const alone = digests.create(name)
+        alone.update(new Uint8Array(20_306).fill(fill))
+        assert.equal(toHex(digest.digest()), toHex(alone.digest()))
+      }
+    })
+
+    it(`refuse to take ${name} further once it was taken`, async () => {
+      const { digests } = nodePlatform()
+      await digests.load(name)
+      const digest = digests.create(name)
+      digest.digest()
+      assert.throws(() => digest.update(bytes('a')))
+      assert.throws(() => digest.digest())
+    })
+
+    it(`must be loaded before one of ${name} is created`, () => {
+      assert.throws(() => nodePlatform().digests.create(name), /must be loaded/)
+    })
+  }
+
+  it('may be loaded several times at once', async () => {
+    const { digests } = nodePlatform()
+    await Promise.all([digests.load('xxh128'), digests.load('xxh128')])
+    const early = digests.create('xxh128')
+    early.update(bytes('a'))
+    await digests.load('xxh128')
+    early.update(bytes('bc'))
+    assert.equal(toHex(early.digest()), vectors.xxh128[1])
+  })
+})
+
+spec('the CRC-32 of Node', (it) => {
+  const { crc32 } = nodePlatform()
+
+  it('makes the check value of IEEE 802.3', () => {
+    assert.equal(crc32(bytes('123456789')), 0xcbf43926)
+  })
+
+  it('goes on from where another one ended', () => {
+    assert.equal(crc32(bytes('56789'), crc32(bytes('1234'))), 0xcbf43926)
+    assert.equal(crc32(bytes('')), 0)
+  })
+})
+
+spec('the random of Node', (it) => {
+  const { random } = nodePlatform()
+
+  it('gives as many bytes as it is asked for, others each time', () => {
+    assert.equal(random.bytes(16, 'a session').length, 16)
+    assert.notDeepEqual(random.bytes(16, 'a session'), random.bytes(16, 'a session'))
+  })
+
+  it('gives fractions from 0 to below 1', () => {
+    const fractions = Array.from({ length: 1_000 }, () => random.fraction('a wait'))
+    assert.ok(fractions.every((fraction) => fraction >= 0 && fraction < 1))
+    assert.ok(Math.max(...fractions) - Math.min(...fractions) > 0.5)
+  })
+})
+
+spec('the alarm of Node', (it) => {
+  const { clock } = nodePlatform()
+
+  it('never rings before its time', async () => {
+    const early = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => {
+        const atMs = clock.now() + index / 7
+        return new Promise<boolean>((resolve) => clock.alarm(atMs, () => resolve(clock.now() < atMs)))
+      }),
+    )
+    assert.ok(!early.includes(true))
+  })
+
+  it('rings after the call, even for a time that is past', async () => {
+    let returned = false
+    const rang = new Promise<boolean>((resolve) => clock.alarm(clock.now() - 1_000, () => resolve(returned)))
+    returned = true
+    assert.equal(await rang, true)
+  })
+
+  it('does not ring when it is disposed', async () => {
+    let rang = false
+    const atMs = clock.now() + 2
+    const alarm = clock.alarm(atMs, () => {
+      rang = true
+    })
+    alarm[Symbol.dispose]()
+    await new Promise<void>((resolve) => clock.alarm(atMs + 5, resolve))
+    assert.equal(rang, false)
+  })
+
+  it('waits for times that are further away than a timer can count', async () => {
+    let rang = false
+    const alarms = [2 ** 31 + 1_000, 2 ** 40, Number.POSITIVE_INFINITY].map((delayMs) =>
+      clock.alarm(clock.now() + delayMs, () => {
+        rang = true
+      }),
+    )
+    await new Promise<void>((resolve) => clock.alarm(clock.now() + 10, resolve))
+    for (const alarm of alarms) alarm[Symbol.dispose]()
+    assert.equal(rang, false)
+  })
+})
+
+spec('the clock of Node', (it) => {
+  it('tells the wall time in milliseconds since 1970', () => {
+    assert.ok(Math.abs(nodePlatform().clock.wallTime() - Date.now()) < 1_000)
+  })
+})

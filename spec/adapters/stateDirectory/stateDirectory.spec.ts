@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { stateDirectory } from '../../../lib/adapters/stateDirectory/stateDirectory.ts'
+import { receiptOf, taskOf } from '../../../lib/testing/clientState.ts'
+import { spec } from '../../support/spec.ts'
+
+/** A directory for a state that is not there yet. */
+async function place() {
+  const above = await mkdtemp(join(tmpdir(), 'ospd-state-'))
+  const directory = join(above, 'state')
+  const file = join(directory, 'receipts')
+  const put = (seq: number) => stateDirectory(directory).receipts.put(receiptOf(seq), 100)
+  const seqs = async () => (await stateDirectory(directory).receipts.load()).map(({ seq }) => seq)
+  return { directory, file, put, seqs, [Symbol.asyncDispose]: () => rm(above, { recursive: true }) }
+}
+
+const modeOf = async (path: string) => ((await stat(path)).mode & 0o777).toString(8)
+
+spec('a state directory', (it) => {
+  it('is made when something is kept, for its owner alone', async () => {
+    await using here = await place()
+    const { directory, file, put, seqs } = here
+    assert.deepEqual(await seqs(), [])
+    await assert.rejects(stat(directory), { code: 'ENOENT' })
+    await put(1)
+    assert.deepEqual([await modeOf(directory), await modeOf(file)], ['700', '600'])
+    assert.deepEqual(await readdir(directory), ['receipts'])
+  })
+
+  it('has one line for each receipt, behind its CRC', async () => {
+    await using here = await place()
+    const { file, put } = here
+    await put(1)
+    assert.match(await readFile(file, 'utf8'), /^[0-9a-f]{8} \{"seq":1,"sender":"bob 1 \\"ä\\"","id":"0{31}1"\}\n$/u)
+  })
+
+  it('ignores a line that was not written to its end, and goes on behind the last whole one', async () => {
+    await using here = await place()
+    const { file, put, seqs } = here
+    await put(1)
+    await put(2)
+    const text = await readFile(file, 'utf8')
+    for (let length = text.indexOf('\n') + 2; length < text.length; length++) {
+      await writeFile(file, text.slice(0, length))
+      // A line that lacks nothing but its end is whole.
+      const whole = length === text.length - 1 ? [1, 2] : [1]
+      assert.deepEqual(await seqs(), whole)
+      await put(3)
+      assert.deepEqual(await seqs(), [...whole, 3])
+    }
+  })
+
+  it('ignores a damaged line, and keeps those around it', async () => {
+    await using here = await place()
+    const { file, put, seqs } = here
+    for (const seq of [1, 2, 3]) await put(seq)
+    const text = await readFile(file, 'utf8')
+    await writeFile(file, text.replace('"seq":2', '"seq":7'))
+    assert.deepEqual(await seqs(), [1, 3])
+    await put(4)
+    assert.deepEqual(await seqs(), [1, 3, 4])
+    assert.equal((await readFile(file, 'utf8')).split('\n').length, 4)
+  })
+
+  it('ignores what is no receipt at all', async () => {
+    await using here = await place()
+    const { directory, file, put, seqs } = here
+    await mkdir(directory)
+    await writeFile(file, '\n\n00000000 \nhello\n')
+    assert.deepEqual(await seqs(), [])
+    await put(1)
+    await appendFile(file, Uint8Array.of(0xff, 0xfe, 0, 10))
+    assert.deepEqual(await seqs(), [1])
+  })
+
+  it('takes no notice of a file that was about to take the place of the other', async () => {
+    await using here = await place()
+    const { directory, file, put, seqs } = here
+    await put(1)
+    await writeFile(`${file}.new`, 'half')
+    assert.deepEqual(await seqs(), [1])
+    await writeFile(file, 'torn', { flag: 'a' })
+    await put(2)
+    assert.deepEqual([await seqs(), await readdir(directory)], [[1, 2], ['receipts']])
+  })
+
+  it('grows to a multiple of what is kept and no further', async () => {
+    await using here = await place()
+    const { directory, file } = here
+    const { receipts } = stateDirectory(directory)
+    let most = 0
+    for (let seq = 1; seq <= 500; seq++) {
+      await receipts.put(receiptOf(seq), 50)
+      most = Math.max(most, (await readFile(file, 'utf8')).split('\n').length - 1)
+    }
+    assert.equal(most, 400)
+  })
+
+  it('says which file could not be written, and keeps what it had', async () => {
+    await using here = await place()
+    const { directory, file, put, seqs } = here
+    await put(1)
+    const { receipts } = stateDirectory(directory)
+    await receipts.load()
+    await rm(file)
+    await mkdir(file)
+    await assert.rejects(receipts.put(receiptOf(2), 5), {
+      code: 'storage-unusable',
+      message: /writing .*receipts failed: .*\(EISDIR\)$/u,
+    })
+    await rm(file, { recursive: true })
+    await receipts.put(receiptOf(3), 5)
+    assert.deepEqual(await seqs(), [1, 3])
+  })
+
+  it('ignores a task that says to have failed with what is no code, though every object has it', async () => {
+    await using here = await place()
+    const { directory } = here
+    const why = { code: 'constructor', text: '' }
+    const json = JSON.stringify({ ...taskOf(1), state: 'failed', why })
+    await mkdir(directory)
+    await writeFile(join(directory, 'tasks'), `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`)
+    assert.deepEqual(await stateDirectory(directory).tasks.load(), [])
+  })
+})

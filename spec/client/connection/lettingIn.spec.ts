@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { OspError } from '../../../lib/errors.ts'
+import { until } from '../../support/facts.ts'
+import { memorySource, patterned } from '../../support/memorySource.ts'
+import { MemoryTasks } from '../../support/memoryTasks.ts'
+import { ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { spec } from '../../support/spec.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
+
+/** A server that lets everybody in while its door is open. */
+function rigBehind(door: { readonly isOpen: boolean }): Promise<UploadRig> {
+  const authenticator = {
+    async authenticate({ user }: { user: string }) {
+      if (door.isOpen) return { user }
+      throw new OspError('unauthorized', `${user} may not come in`)
+    },
+    knows: async () => true,
+  }
+  return UploadRig.start({}, { authenticator })
+}
+
+spec('a client whose link the server ends since its right to come in has changed', (it) => {
+  it('says HELLO again, with the token of then', async () => {
+    await using server = new ScriptedServer()
+    const tokens = ['one', 'two']
+    const client = server.client({ token: async () => tokens.shift() ?? '' })
+    const ready = unheard(client.roster.ready())
+    const first = await server.link()
+    first.goodbye('unauthorized')
+    const second = await server.registered()
+    await ready
+    assert.deepEqual([client.status, second.token], ['online', 'two'])
+  })
+
+  it('is refused for good where it is not let in again', async () => {
+    const door = { isOpen: true }
+    await using rig = await rigBehind(door)
+    const client = rig.client()
+    await client.online()
+    door.isOpen = false
+    rig.transport.cut()
+    await until(client, 'status', () => client.status === 'refused')
+    await assert.rejects(client.online(), { code: 'unauthorized' })
+  })
+})
+
+spec('an upload of a client that is not let in', (it) => {
+  it('fails, and stays in the list for a client that is', async () => {
+    const door = { isOpen: false }
+    await using rig = await rigBehind(door)
+    const tasks = new MemoryTasks()
+    const client = rig.client({ state: tasks.state })
+    const upload = await client.uploads.add(tasks.source(memorySource('a', patterned(1_000))))
+    await assert.rejects(upload.finished, { code: 'unauthorized' })
+    await client.close()
+    assert.deepEqual(tasks.list, ['1 a open'])
+    door.isOpen = true
+    const later = rig.client({ state: tasks.state })
+    const [again] = await later.uploads.restore()
+    await again?.finished
+    await later.close()
+    assert.deepEqual(tasks.list, ['1 a done'])
+  })
+})

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
+import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { type BoundOptions, type Client, createClient } from '../../../lib/client/client.ts'
+import type { OspError } from '../../../lib/errors.ts'
+import { serve } from '../../../lib/server/server.ts'
+import { breakable } from '../../support/breakable.ts'
+import { openWay, type Way } from '../../support/openWay.ts'
+import { spec } from '../../support/spec.ts'
+
+/** A client over such a way, and the events of the frames that left it. */
+async function over(way: Way, options: Partial<BoundOptions>) {
+  const platform = nodePlatform()
+  const wire = memoryTransport()
+  const authenticator = {
+    authenticate: async ({ user }: { user: string }) => ({ user }),
+    knows: async () => true,
+  }
+  const server = await serve({ platform, authenticator, storage: memory(), listen: wire })
+  const to = breakable(openWay(wire, way))
+  let frames = 0
+  to.inspect = () => ++frames > 0
+  const client = createClient({
+    to,
+    user: 'alice',
+    platform,
+    software: 'spec',
+    token: async () => 'secret',
+    ...options,
+  })
+  return {
+    client,
+    server,
+    frames: () => frames,
+    async [Symbol.asyncDispose]() {
+      await client.close()
+      await server.close()
+    },
+  }
+}
+
+const uses: readonly (readonly [string, (client: Client) => Promise<unknown>])[] = [
+  ['for uploads', (client) => client.online()],
+  ['for messages', (client) => client.send(['bob'], 'hi')],
+]
+
+spec('the token of a client', (it) => {
+  for (const [what, use] of uses) {
+    it(`${what} does not go where others could read it, nor does anything else: that is final`, async () => {
+      await using at = await over({}, {})
+      await assert.rejects(use(at.client), (error: OspError) => {
+        assert.equal(error.code, 'unauthorized')
+        assert.match(
+          error.message,
+          /not sent to 192\.0\.2\.1: others could read it .* use TLS \(--tls\), or the option insecure \(--insecure\)/u,
+        )
+        assert.ok(!error.message.includes('secret'))
+        return true
+      })
+      assert.deepEqual([at.client.status, at.frames(), at.server.status().links], ['refused', 0, 0])
+    })
+  }
+
+  for (const [what, way] of [
+    ['over a guarded link', { guarded: true }],
+    ['within this machine', { local: true }],
+  ] as const) {
+    it(`goes ${what}`, async () => {
+      await using at = await over(way, {})
+      await at.client.online()
+    })
+  }
+
+  it('goes anywhere if it is told to be insecure', async () => {
+    await using at = await over({}, { insecure: true })
+    await at.client.online()
+  })
+
+  it('that is empty is no token, and keeps nobody from connecting', async () => {
+    await using at = await over({}, { token: async () => '' })
+    await at.client.online()
+  })
+})

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { Arrivals } from '../../../lib/client/messages/arrivals.ts'
+import { fixed } from '../../../lib/limits.ts'
+import type { Message } from '../../../lib/wire/message.ts'
+import { delivery, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+/** A client that listens where frames are lost and overtake each other, and the messages that it has handed over. */
+async function lossy(window = 32) {
+  const server = new ScriptedServer({ reliable: false })
+  const client = server.client()
+  const came: number[] = []
+  const receiver = client.receive(({ seq }) => void came.push(seq))
+  const link = await server.listening({ window })
+  return { server, client, receiver, came, link, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
+}
+
+const seqsOf = (link: ScriptedLink) =>
+  link.socket.messages.flatMap((message) => (message.event === 'DeliverMsgAck' ? [message.mailboxSeq] : []))
+
+spec('messages on a link that loses and reorders frames', (it) => {
+  it('are handed over in the order in which they were sent, whatever comes first', async () => {
+    await using rig = await lossy()
+    rig.link.ask(delivery(30), 3)
+    rig.link.ask(delivery(20), 2)
+    await turn()
+    assert.deepEqual(rig.came, [])
+    rig.link.ask(delivery(10), 1)
+    await rig.server.pass(0)
+    assert.deepEqual(rig.came, [10, 20, 30])
+    assert.deepEqual(seqsOf(rig.link), [10, 20, 30])
+  })
+
+  it('wait for a ping that was sent before, since it might be a message', async () => {
+    await using rig = await lossy()
+    rig.link.ask(delivery(10), 2)
+    await turn()
+    assert.deepEqual(rig.came, [])
+    rig.link.ask({ event: 'PingReq' }, 1)
+    await turn()
+    assert.deepEqual(rig.came, [10])
+  })
+
+  it('wait no longer for what comes no more, since something was sent that could not be before it was answered', async () => {
+    await using rig = await lossy()
+    rig.link.ask(delivery(10), 2)
+    await turn()
+    rig.link.ask({ event: 'PingReq' }, fixed.replies + 1)
+    await turn()
+    assert.deepEqual(rig.came, [10])
+  })
+
+  it('are handed over once, however often they come', async () => {
+    await using rig = await lossy()
+    for (const seq of [2, 2, 1, 1, 2]) rig.link.ask(delivery(seq * 10), seq)
+    await turn()
+    assert.deepEqual(rig.came, [10, 20])
+  })
+
+  it('of a listener that begins again come on a new link: of the former ones some may be lost', async () => {
+    await using rig = await lossy()
+    rig.link.ask(delivery(20), 2)
+    await rig.receiver[Symbol.asyncDispose]()
+    await rig.link.register(0)
+    rig.client.receive(({ seq }) => void rig.came.push(seq))
+    await rig.link.dismissed('shutting-down')
+    const next = await rig.server.listening()
+    next.ask(delivery(10))
+    next.ask(delivery(20))
+    await turn()
+    assert.deepEqual(rig.came, [10, 20])
+  })
+
+  it('keep the order of the mailbox in whatever order requests arrive', async () => {
+    const requests = fc
+      .array(fc.boolean(), { minLength: 1, maxLength: 30 })
+      .chain((pings) =>
+        fc.tuple(fc.constant(pings), fc.shuffledSubarray([...pings.keys()], { minLength: pings.length })),
+      )
+    await fc.assert(
+      fc.asyncProperty(requests, async ([pings, order]) => {
+        await using rig = await lossy()
+        const messages: Message<'PingReq' | 'DeliverMsgReq'>[] = pings.map((ping, at) =>
+          ping ? { event: 'PingReq' } : delivery(at * 10),
+        )
+        for (const at of order) {
+          rig.link.ask(messages[at] as Message<'PingReq' | 'DeliverMsgReq'>, at + 1)
+          if (at % 3 === 0) await turn()
+        }
+        await turn()
+        assert.deepEqual(
+          rig.came,
+          [...pings.keys()].filter((at) => !pings[at]).map((at) => at * 10),
+        )
+      }),
+      { numRuns: 30 },
+    )
+  })
+})
+
+spec('the requests that have come', (it) => {
+  it('are complete up to the first one that is missing', () => {
+    const arrivals = new Arrivals()
+    for (const [seq, complete] of [
+      [2, 0],
+      [1, 2],
+      [1, 2],
+      [5, 2],
+      [4, 2],
+      [3, 5],
+    ] as const) {
+      arrivals.take(seq)
+      assert.equal(arrivals.complete, complete)
+    }
+  })
+
+  it('are complete as far as nothing behind them could have been sent else, and take bounded memory', () => {
+    const arrivals = new Arrivals()
+    for (let seq = 2; seq <= 10_000; seq++) arrivals.take(seq)
+    assert.equal(arrivals.complete, 10_000)
+    arrivals.take(0xffff_ffff)
+    assert.equal(arrivals.complete, 0xffff_ffff - fixed.replies)
+  })
+})

@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict'
+import type { Message } from '../../../lib/client/messages/message.ts'
+import { clientLimits, fixed } from '../../../lib/limits.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
+import type { Message as Event } from '../../../lib/wire/message.ts'
+import { idOf } from '../../support/messageClient.ts'
+import { delivery, ScriptedServer } from '../../support/scriptedServer.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+const bug = () => {
+  throw new Error('a handler has a bug')
+}
+
+spec('a message that is delivered', (it) => {
+  it('is handed over as it was sent, and acknowledged when the handler has returned', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    const came: Message[] = []
+    server.client().receive((message) => {
+      came.push(message)
+      return handled.promise
+    })
+    const link = await server.listening()
+    const content = new TextEncoder().encode('\uFEFFgrüß dich')
+    const seq = link.ask(delivery(5, { content, attempt: 2 }))
+    await link.quiet()
+    const [message] = came
+    assert.deepEqual(
+      [message?.id, message?.seq, message?.from, message?.sentAt, message?.content, message?.text(), message?.attempt],
+      [idOf(5), 5, 'bob', new Date(1_000), content, '\uFEFFgrüß dich', 2],
+    )
+    handled.resolve()
+    const { message: ack, frame } = await link.expect('DeliverMsgAck')
+    assert.deepEqual([ack.mailboxSeq, frame.seq], [5, seq])
+  })
+
+  it('is text also where it is not UTF-8', async () => {
+    await using server = new ScriptedServer()
+    const texts: string[] = []
+    server.client().receive((message) => void texts.push(message.text()))
+    const link = await server.listening()
+    link.ask(delivery(1, { content: Uint8Array.of(0x61, 0xff) }))
+    await link.expect('DeliverMsgAck')
+    assert.deepEqual(texts, ['a\uFFFD'])
+  })
+
+  it('waits until the one before was dealt with', async () => {
+    await using server = new ScriptedServer()
+    const handled = [deferred<void>(), deferred<void>()]
+    const came: number[] = []
+    server.client().receive(({ seq }) => {
+      came.push(seq)
+      return handled[seq - 1]?.promise
+    })
+    const link = await server.listening()
+    link.ask(delivery(1))
+    link.ask(delivery(2))
+    await link.quiet()
+    assert.deepEqual(came, [1])
+    handled[0]?.resolve()
+    assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 1)
+    await turn()
+    assert.deepEqual(came, [1, 2])
+    handled[1]?.resolve()
+    assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 2)
+  })
+
+  it('and then again on the same link is handed over once, and both requests are answered', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    let came = 0
+    server.client().receive(() => {
+      came++
+      return handled.promise
+    })
+    const link = await server.listening()
+    const first = link.ask(delivery(1))
+    await turn()
+    const second = link.ask(delivery(1, { attempt: 2 }))
+    handled.resolve()
+    const seqs = [(await link.expect('DeliverMsgAck')).frame.seq, (await link.expect('DeliverMsgAck')).frame.seq]
+    assert.deepEqual([seqs, came], [[first, second], 1])
+  })
+})
+
+spec('a message whose link is lost while it is handed over', (it) => {
+  it('stays with the handler, and is acknowledged where it comes again meanwhile', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    const came: number[] = []
+    server.client().receive(({ seq }) => {
+      came.push(seq)
+      return handled.promise
+    })
+    const first = await server.listening()
+    first.ask(delivery(1))
+    first.ask(delivery(2))
+    await turn()
+    first.break()
+    const second = await server.listening()
+    const again = second.ask(delivery(1, { attempt: 2 }))
+    await second.quiet()
+    handled.resolve()
+    assert.equal((await second.expect('DeliverMsgAck')).frame.seq, again)
+    second.ask(delivery(2))
+    await second.expect('DeliverMsgAck')
+    assert.deepEqual(came, [1, 2])
+  })
+
+  it('is acknowledged from its receipt where it comes again later, but another one of its place is handed over', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    const came: string[] = []
+    server.client().receive((message) => {
+      came.push(`${message.from} ${message.text()}`)
+      return handled.promise
+    })
+    const first = await server.listening()
+    first.ask(delivery(1))
+    await turn()
+    first.break()
+    handled.resolve()
+    const second = await server.listening()
+    second.ask(delivery(1, { attempt: 2 }))
+    await second.expect('DeliverMsgAck')
+    assert.equal(came.length, 1)
+    const content = new Uint8Array()
+    second.ask(delivery(1, { messageId: idOf(2), content }))
+    second.ask(delivery(1, { sender: 'carol', content }))
+    await second.expect('DeliverMsgAck')
+    await second.expect('DeliverMsgAck')
+    assert.deepEqual(came, ['bob 1', 'bob ', 'carol '])
+  })
+})
+
+spec('a handler that throws', (it) => {
+  it('gets the same message again, after longer and longer, before anything later', async () => {
+    await using server = new ScriptedServer()
+    const came: number[] = []
+    server.client().receive(({ seq }) => {
+      came.push(seq)
+      if (came.length < 4) bug()
+    })
+    const link = await server.listening()
+    link.ask(delivery(1))
+    link.ask(delivery(2))
+    await link.quiet()
+    for (const waitMs of [100, 200, 400]) {
+      const before = came.length
+      await server.pass(waitMs - 1)
+      assert.equal(came.length, before)
+      await server.pass(1)
+    }
+    await link.expect('DeliverMsgAck')
+    await link.expect('DeliverMsgAck')
+    assert.deepEqual(came, [1, 1, 1, 1, 2])
+  })
+
+  it('16 times gives the message up, which is logged, and goes on with the next', async () => {
+    await using server = new ScriptedServer()
+    let tries = 0
+    server.client().receive(({ seq }) => {
+      if (seq === 2) return
+      tries++
+      return Promise.reject(new Error('a handler has a bug'))
+    })
+    const link = await server.listening()
+    const seq = link.ask(delivery(1))
+    link.ask(delivery(2))
+    for (let tried = 1; tried < clientLimits.handlerTries; tried++) {
+      await link.quiet()
+      await server.pass(clientLimits.handlerMostMs)
+    }
+    const { message, frame } = await link.expect('DeliverMsgNack')
+    assert.deepEqual([tries, message.code, message.text, frame.seq], [16, 6, 'a handler has a bug', seq])
+    await link.expect('DeliverMsgAck')
+    const fields = { level: 'error', event: 'message-given-up', seq: 1, from: 'bob', text: 'a handler has a bug' }
+    const failures = server.log.filter(({ event }) => event === 'handler-failed')
+    assert.deepEqual([failures.length, server.log.slice(failures.length)], [16, [fields]])
+    link.break()
+    const next = await server.listening()
+    next.ask(delivery(1, { attempt: 2 }))
+    await next.expect('DeliverMsgNack')
+    assert.equal(tries, 16)
+  })
+})
+
+spec('what a server delivers', (it) => {
+  const wrong: readonly [string, Partial<Event<'DeliverMsgReq'>>][] = [
+    ['of over 64 KiB', { content: new Uint8Array(fixed.messageBytes + 1) }],
+    ['from a sender who cannot be', { sender: 'b\u001b[2J' }],
+    ['of no time', { sentAt: 8.64e15 + 1 }],
+    ['that was never sent', { attempt: 0 }],
+  ]
+  for (const [what, more] of wrong) {
+    it(`${what} ends the link`, async () => {
+      await using server = new ScriptedServer()
+      server.client().receive(() => assert.fail('it was handed over'))
+      const link = await server.listening()
+      link.ask(delivery(1, more))
+      await link.dismissed('malformed')
+    })
+  }
+
+  it('beyond its window ends the link', async () => {
+    await using server = new ScriptedServer()
+    server.client().receive(() => new Promise(() => {}))
+    const link = await server.listening({ window: 3 })
+    for (const seq of [1, 2, 3]) link.ask(delivery(seq))
+    await link.quiet()
+    link.ask(delivery(4))
+    await link.dismissed('malformed')
+  })
+
+  it('to a client that does not listen ends the link', async () => {
+    await using server = new ScriptedServer()
+    assert.equal(server.client().roster.size, 0)
+    const link = await server.registered(0)
+    link.ask(delivery(1))
+    await link.dismissed('malformed')
+  })
+})

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { nackOf, ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+const nothing = () => {}
+
+spec('a client registers', (it) => {
+  it('on a link of its own, with a session of its own, once it sends, receives or wants the list', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    void unheard(client.online())
+    const uploads = await server.link()
+    void client.roster
+    const messages = await server.registered(0)
+    assert.notDeepEqual(uploads.socket.messages[0], messages.socket.messages[0])
+    await uploads.quiet()
+    void unheard(client.send(['bob'], 'hi'))
+    client.receive(nothing)
+    await messages.expect('PostMsgReq')
+    await messages.expect('RegistReq')
+    assert.equal(server.links.length, 2)
+  })
+
+  it('as a listener only while there is a receiver, on the link that there is and on later ones', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    void client.roster
+    const first = await server.registered(0)
+    const receiver = client.receive(nothing)
+    await first.register(1)
+    await receiver[Symbol.asyncDispose]()
+    await first.register(0)
+    client.receive(nothing)
+    await first.register(1)
+    first.break()
+    await (await server.registered(1)).quiet()
+  })
+
+  it('one REGIST at a time', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    void client.roster
+    const link = await server.link()
+    const first = await link.expect('RegistReq')
+    const receiver = client.receive(nothing)
+    await link.quiet()
+    await receiver[Symbol.asyncDispose]()
+    client.receive(nothing)
+    link.reply(first, { event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 1 })
+    await link.register(1)
+    await link.quiet()
+  })
+
+  it('again after a refusal that passes, when the server says and a random time later, and sends then', async () => {
+    await using server = new ScriptedServer()
+    const { random, ...platform } = nodePlatform()
+    const halves = { ...platform, clock: server.clock, random: { ...random, fraction: () => 0.5 } }
+    const client = server.client({ platform: halves })
+    void unheard(client.send(['bob'], 'hi'))
+    const link = await server.link()
+    link.reply(await link.expect('RegistReq'), nackOf('RegistNack', 'clients-full', { retryAfter: 1_000 }))
+    await server.pass(1_249)
+    await link.quiet()
+    await server.pass(1)
+    link.reply(await link.expect('RegistReq'), nackOf('RegistNack', 'rate-limited'))
+    await server.pass(499)
+    await link.quiet()
+    await server.pass(1)
+    await link.register(0)
+    await link.expect('PostMsgReq')
+  })
+
+  it('no longer than it was told to try; then all that waits for it rejects', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client({ retryForMs: 1_000 })
+    const receiver = client.receive(nothing)
+    const code = 'clients-full'
+    const waiting: readonly Promise<unknown>[] = [client.send(['bob'], 'hi'), client.roster.ready(), receiver.finished]
+    const rejected = waiting.map((promise) => assert.rejects(promise, { code }))
+    const link = await server.link()
+    link.reply(await link.expect('RegistReq'), nackOf('RegistNack', code, { retryAfter: 5_000 }))
+    await server.pass(1_000)
+    link.reply(await link.expect('RegistReq'), nackOf('RegistNack', code))
+    await Promise.all(rejected)
+    assert.equal(client.status, 'refused')
+    await assert.rejects(client.send(['bob'], 'hi'), { code })
+    await assert.rejects(client.online(), { code })
+    assert.throws(() => client.receive(nothing), { code })
+  })
+
+  it('not again where it may not', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const rejected = assert.rejects(client.send(['bob'], 'hi'), { code: 'unauthorized' })
+    const link = await server.link()
+    link.reply(await link.expect('RegistReq'), nackOf('RegistNack', 'unauthorized'))
+    await rejected
+    await link.dismissed('shutting-down')
+    assert.equal(server.links.length, 1)
+  })
+
+  for (const [what, granted] of Object.entries({
+    'no instance': { instance: 0, deliveryWindow: 1 },
+    'a window of nothing': { instance: 1, deliveryWindow: 0 },
+  })) {
+    it(`anew on another link where it is granted ${what}`, async () => {
+      await using server = new ScriptedServer()
+      void server.client().roster
+      const link = await server.link()
+      link.reply(await link.expect('RegistReq'), { event: 'RegistAck', listVersion: 1, ...granted })
+      await link.dismissed('malformed')
+      await server.registered(0)
+    })
+  }
+})
+
+spec('a registration that is granted just before its link ends', (it) => {
+  it('is worth nothing on the next one', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sending = unheard(client.send(['bob'], 'hi'))
+    const first = await server.link()
+    first.reply(await first.expect('RegistReq'), { event: 'RegistAck', instance: 7, listVersion: 1, deliveryWindow: 1 })
+    first.break()
+    const second = await server.registered(0, { instance: 8 })
+    const asked = await second.expect('PostMsgReq')
+    assert.equal(asked.frame.instance, 8)
+    second.acknowledge(asked)
+    await sending
+  })
+})
+
+spec('a listener whose place another program of the user takes', (it) => {
+  it('by a GOODBYE ends with that, and everything about messages, but not the uploads', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    void unheard(client.online())
+    const uploads = await server.link()
+    const receiver = client.receive(nothing)
+    const link = await server.listening()
+    const code = 'superseded'
+    const rejected = [
+      assert.rejects(client.send(['bob'], 'hi'), { code, message: /unknown/u }),
+      assert.rejects(receiver.finished, { code }),
+    ]
+    await link.expect('PostMsgReq')
+    link.goodbye(code)
+    await Promise.all(rejected)
+    await server.pass(60_000)
+    assert.equal(server.links.length, 2)
+    assert.equal(client.status, 'online')
+    await client.online()
+    await assert.rejects(client.send(['bob'], 'hi'), { code })
+    assert.throws(() => client.receive(nothing), { code })
+    await uploads.quiet()
+  })
+
+  it('by a refusal ends with that, and goes on to send without listening', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const receiver = client.receive(nothing)
+    const ended = assert.rejects(receiver.finished, { code: 'superseded' })
+    const sending = client.send(['bob'], 'hi')
+    const link = await server.link()
+    link.reply(await link.expect('RegistReq'), nackOf('RegistNack', 'superseded'))
+    await ended
+    await link.register(0)
+    link.acknowledge(await link.expect('PostMsgReq'))
+    await sending
+    await receiver[Symbol.asyncDispose]()
+    await link.quiet()
+  })
+})
+
+spec('the status of a client with two links', (it) => {
+  it('is that of the one which is not online, and tells why', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client({ retryForMs: 10_000 })
+    const told: unknown[] = []
+    client.on('status', (status, why, retryMs) => told.push([status, why?.code, retryMs]))
+    const online = client.online()
+    await server.link()
+    await online
+    void client.roster
+    const messages = await server.registered(0)
+    await client.online()
+    messages.break()
+    await turn()
+    assert.equal(client.status, 'waiting')
+    await server.registered(0)
+    await client.close()
+    assert.deepEqual(told, [
+      ['connecting', undefined, undefined],
+      ['online', undefined, undefined],
+      ['connecting', undefined, undefined],
+      ['online', undefined, undefined],
+      ['waiting', 'link-lost', 0],
+      ['connecting', undefined, undefined],
+      ['online', undefined, undefined],
+      ['closed', 'closed', undefined],
+    ])
+  })
+
+  it('of which only that for messages was begun is that one’s', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    void client.roster
+    const online = client.online()
+    await server.link()
+    await online
+    assert.deepEqual([client.status, server.links.length], ['online', 1])
+  })
+})

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { OspError } from '../../../lib/errors.ts'
+import { type Asked, nackOf, type ScriptedLink, ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { spec } from '../../support/spec.ts'
+
+const textOf = ({ message }: Asked<'PostMsgReq'>) => new TextDecoder().decode(message.content)
+
+/** The next so many messages that are posted. */
+async function posted(link: ScriptedLink, count: number): Promise<Asked<'PostMsgReq'>[]> {
+  const asked: Asked<'PostMsgReq'>[] = []
+  while (asked.length < count) asked.push(await link.expect('PostMsgReq'))
+  return asked
+}
+
+spec('what a lost link leaves unanswered', (it) => {
+  it('is sent again on the next one after REGIST, in order, under the same ids, before what was not sent', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sendings = ['a', 'b', 'c'].map((content) => unheard(client.send(['bob'], content)))
+    const first = await server.registered()
+    const before = await posted(first, 3)
+    first.acknowledge(before[1] as Asked<'PostMsgReq'>)
+    await sendings[1]
+    first.break()
+    sendings.push(unheard(client.send(['bob'], 'd')))
+    const second = await server.registered(0, { instance: 9 })
+    const after = await posted(second, 3)
+    assert.deepEqual(after.map(textOf), ['a', 'c', 'd'])
+    assert.ok(after.every(({ frame }) => frame.instance === 9))
+    assert.deepEqual(after[0]?.message.messageId, before[0]?.message.messageId)
+    assert.deepEqual(after[1]?.message.messageId, before[2]?.message.messageId)
+    for (const asked of after) second.acknowledge(asked)
+    await Promise.all(sendings)
+  })
+
+  it('counts as acknowledged if the ACK came just before', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sending = unheard(client.send(['bob'], 'a'))
+    const first = await server.registered()
+    first.acknowledge(await first.expect('PostMsgReq'))
+    first.break()
+    await sending
+    await (await server.registered()).quiet()
+  })
+
+  it('is not sent again once the server may have forgotten its id: the outcome is unknown', async () => {
+    await using server = new ScriptedServer()
+    server.welcome = { ...server.welcome, messageIdFor: 10 }
+    const client = server.client()
+    const sending = unheard(client.send(['bob'], 'a'))
+    const unknown = assert.rejects(sending, { code: 'timed-out', message: /unknown/u })
+    const first = await server.registered()
+    await first.expect('PostMsgReq')
+    await server.pass(6_000)
+    first.break()
+    const second = await server.link()
+    const next = unheard(client.send(['bob'], 'b'))
+    await server.pass(4_000)
+    await unknown
+    await second.register(0)
+    const asked = await second.expect('PostMsgReq')
+    assert.equal(textOf(asked), 'b')
+    second.acknowledge(asked)
+    await next
+  })
+
+  it('is told to be unknown where it waits for a link until then', async () => {
+    await using server = new ScriptedServer()
+    server.welcome = { ...server.welcome, messageIdFor: 10 }
+    const client = server.client()
+    const unknown = assert.rejects(client.send(['bob'], 'a'), { code: 'timed-out', message: /unknown/u })
+    const first = await server.registered()
+    await first.expect('PostMsgReq')
+    await server.pass(1_000)
+    server.transport.dial = () => Promise.reject(new OspError('unreachable'))
+    first.break()
+    void unheard(client.send(['bob'], 'was not sent'))
+    await server.pass(8_999)
+    assert.equal(await Promise.race([unknown.then(() => 'rejected'), server.pass(0)]), undefined)
+    await server.pass(1)
+    await unknown
+  })
+})
+
+spec('a message whose outcome nobody waits for any more', (it) => {
+  it('is not sent where it was not, and frees its place', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const giving = new AbortController()
+    const given = assert.rejects(client.send(['bob'], 'a', { signal: giving.signal }), {
+      code: 'closed',
+      message: /before it was sent/u,
+    })
+    void unheard(client.send(['bob'], 'b'))
+    giving.abort()
+    await given
+    const link = await server.registered()
+    assert.equal(textOf(await link.expect('PostMsgReq')), 'b')
+    const early = client.send(['bob'], 'c', { signal: AbortSignal.abort() })
+    await assert.rejects(early, { code: 'closed', message: /before it was sent/u })
+    await link.quiet()
+  })
+
+  it('is unknown where it was sent, and is not sent again', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const giving = new AbortController()
+    const given = assert.rejects(client.send(['bob'], 'a', { signal: giving.signal }), {
+      code: 'closed',
+      message: /unknown/u,
+    })
+    void unheard(client.send(['bob'], 'b'))
+    const first = await server.registered()
+    await posted(first, 2)
+    giving.abort()
+    await given
+    first.break()
+    assert.equal(textOf(await (await server.registered()).expect('PostMsgReq')), 'b')
+  })
+
+  it('is not overtaken by the next one where frames can overtake each other', async () => {
+    await using server = new ScriptedServer({ reliable: false })
+    const client = server.client()
+    const giving = new AbortController()
+    void unheard(client.send(['bob'], 'a', { signal: giving.signal }))
+    void unheard(client.send(['bob'], 'b'))
+    const link = await server.registered()
+    const asked = await link.expect('PostMsgReq')
+    giving.abort()
+    await link.quiet()
+    link.acknowledge(asked)
+    assert.equal(textOf(await link.expect('PostMsgReq')), 'b')
+  })
+})
+
+spec('an instance that is lost', (it) => {
+  it('is registered anew once everything is answered, and what it has not taken is sent again in order', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sendings = ['a', 'b', 'c', 'd'].map((content) => unheard(client.send(['bob'], content)))
+    const link = await server.registered()
+    const [a, b, c, d] = (await posted(link, 4)) as [Asked<'PostMsgReq'>, ...Asked<'PostMsgReq'>[]]
+    if (!b || !c || !d) throw new Error('four were posted')
+    link.acknowledge(a)
+    link.reply(b, nackOf('PostMsgNack', 'not-registered'))
+    await link.quiet()
+    sendings.push(unheard(client.send(['bob'], 'e')))
+    await link.quiet()
+    link.reply(d, nackOf('PostMsgNack', 'wrong-node'))
+    await link.quiet()
+    link.reply(c, nackOf('PostMsgNack', 'not-registered'))
+    await link.register(0, { instance: 8 })
+    const again = await posted(link, 4)
+    assert.deepEqual(again.map(textOf), ['b', 'c', 'd', 'e'])
+    assert.deepEqual(again[0]?.message.messageId, b.message.messageId)
+    assert.ok(again.every(({ frame }) => frame.instance === 8))
+    for (const asked of again) link.acknowledge(asked)
+    await Promise.all(sendings)
+  })
+
+  it('again and again is asked for after longer and longer, and given up when the time is up', async () => {
+    await using server = new ScriptedServer()
+    const { random, ...platform } = nodePlatform()
+    const halves = { ...platform, clock: server.clock, random: { ...random, fraction: () => 0.5 } }
+    const client = server.client({ platform: halves, retryForMs: 2_000 })
+    const failed = assert.rejects(client.send(['bob'], 'a'), { code: 'not-registered' })
+    const link = await server.registered()
+    let waits = 0
+    for (const waitMs of [0, 500, 1_000, 500]) {
+      link.reply(await link.expect('PostMsgReq'), nackOf('PostMsgNack', 'not-registered'))
+      if (waitMs > 0) {
+        await server.pass(waitMs - 1)
+        await link.quiet()
+        await server.pass(1)
+        waits++
+      }
+      await link.register(0)
+    }
+    assert.equal(waits, 3)
+    link.reply(await link.expect('PostMsgReq'), nackOf('PostMsgNack', 'not-registered'))
+    await failed
+    assert.equal(client.status, 'refused')
+  })
+})
+
+spec('a closed client', (it) => {
+  it('rejects what waits and what is unanswered', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sent = client.send(['bob'], 'a')
+    const link = await server.registered()
+    await link.expect('PostMsgReq')
+    const unsent = server.client().send(['bob'], 'b')
+    const rejected = [
+      assert.rejects(sent, { code: 'closed', message: /unknown/u }),
+      assert.rejects(unsent, { code: 'closed', message: 'the client was closed' }),
+    ]
+    await server[Symbol.asyncDispose]()
+    await Promise.all(rejected)
+    await assert.rejects(client.send(['bob'], 'c'), { code: 'closed' })
+    assert.throws(() => client.receive(() => {}), { code: 'closed' })
+    assert.throws(() => client.messages(), { code: 'closed' })
+  })
+
+  it('that has never been used for messages has no list either', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    await client.close()
+    await assert.rejects(client.roster.ready(), { code: 'closed' })
+    assert.deepEqual([[...client.roster], server.links], [[], []])
+  })
+})

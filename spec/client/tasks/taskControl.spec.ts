@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { type Client, createClient, OspError } from 'ospd'
+import { type JoinedTasks, openTasks, type ServedTasks, stateDirectory, steerTasks, tcp } from 'ospd/node'
+import { askControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { type Place, place } from '../../support/commands.ts'
+import { served } from '../../support/served.ts'
+import { spec } from '../../support/spec.ts'
+
+interface Bench {
+  readonly at: Place
+  readonly state: string
+  /** A client with the state. */
+  client(): Client
+}
+
+/** A proof with clients of one state directory, and a server that they find, or none. */
+function within(prove: (bench: Bench) => Promise<void>, hasServer = true): () => Promise<void> {
+  return async () => {
+    await using at = await place()
+    await using its = await served()
+    if (!hasServer) await its.server.close()
+    const state = `${at.path}/state`
+    const clients: Client[] = []
+    const client = () => {
+      const one = createClient({ to: tcp({ port: its.port }), user: 'alice', state: stateDirectory(state) })
+      clients.push(one)
+      return one
+    }
+    await prove({ at, state, client })
+    for (const one of clients) await one.close()
+  }
+}
+
+function assertServed(tasks: ServedTasks | JoinedTasks): asserts tasks is ServedTasks {
+  assert.equal(tasks.joined, false)
+}
+
+function assertJoined(tasks: ServedTasks | JoinedTasks): asserts tasks is JoinedTasks {
+  assert.equal(tasks.joined, true)
+}
+
+const files = (count: number) => Array.from({ length: count }, (_, at) => ({ ref: `/nowhere/${at}`, name: `${at}` }))
+
+spec('the control of a list of tasks', (it) => {
+  it(
+    'has as many tasks added and listed as there are, also by a program that sends',
+    within(async ({ at, state, client }) => {
+      const ref = `${at.path}/${await at.write('a', 'a')}`
+      const steering = steerTasks(state)
+      assert.equal(steering.sending, undefined)
+      const stored = await steering.add(files(2_500))
+      assert.equal(steering.sending, false)
+      assert.deepEqual(
+        stored.map((each) => 'id' in each && each.id),
+        Array.from({ length: 2_500 }, (_, at) => at + 1),
+      )
+      await using tasks = await openTasks(client().uploads, state)
+      assertServed(tasks)
+      const names = Array.from({ length: 250 }, (_, at) => `${'long'.repeat(50)}${at}`)
+      const added = await steering.add(names.map((name) => ({ ref, name })))
+      assert.equal(steering.sending, true)
+      assert.deepEqual(added.at(-1), { id: 2_750 })
+      const listed = await steering.list()
+      assert.deepEqual(
+        listed.slice(-250).map(({ name }) => name),
+        names,
+      )
+      assert.equal(listed.length, 2_750)
+    }, false),
+  )
+
+  it(
+    'refuses what it does not understand',
+    within(async ({ state, client }) => {
+      await using _ = await openTasks(client().uploads, state)
+      const refused = [
+        { do: 'pause', ids: [0] },
+        { do: 'pause', ids: '1' },
+        { do: 'pause', ids: { length: { toString: 1 } } },
+        { do: 'remove' },
+        {},
+        { do: 'add', tasks: [{ ref: 'relative', name: 'a' }] },
+        { do: 'cancel' },
+      ]
+      for (const request of refused) await assert.rejects(askControl(state, request), { code: 'malformed' })
+      const unknown = { code: 'usage', message: 'there is no upload 7' }
+      await assert.rejects(steerTasks(state).cancel([7]), unknown)
+      await assert.rejects(steerTasks(state).pause([7]), unknown)
+    }),
+  )
+
+  it(
+    'lets many programs change the list at once, and loses nothing',
+    within(async ({ state }) => {
+      const all = files(20)
+      await Promise.all(all.map((file) => steerTasks(state).add([file])))
+      const tasks = await steerTasks(state).list()
+      assert.deepEqual(tasks.map(({ name }) => name).sort(), all.map(({ name }) => name).sort())
+    }, false),
+  )
+
+  it(
+    'hands nothing to a program that has said that it ends',
+    within(async ({ state, client }) => {
+      const one = client()
+      const tasks = await openTasks(one.uploads, state)
+      assertServed(tasks)
+      assert.equal(tasks.end(), true)
+      await assert.rejects(askControl(state, { do: 'list', after: 0 }), { code: 'shutting-down' })
+      const added = steerTasks(state).add(files(1))
+      await one.close()
+      await tasks.close()
+      assert.deepEqual(await added, [{ id: 1 }])
+    }, false),
+  )
+})
+
+spec('a program that has joined another one', (it) => {
+  it(
+    'hears of the ends of what it has added, which the other one knows',
+    within(async ({ at, state, client }) => {
+      await at.write('a', 'hello')
+      const { uploads } = client()
+      await using first = await openTasks(uploads, state)
+      await using second = await openTasks(client().uploads, state)
+      assertServed(first)
+      assertJoined(second)
+      const source = (name: string) => stateDirectory(state).reopen(`${at.path}/${name}`)
+      const [a, missing] = await Promise.all([second.add(source('a')), second.add(source('missing'))])
+      await assert.rejects(second.add(source('x'), { name: 'a:b' }), { code: 'bad-name' })
+      const { size, storedName } = await a.finished
+      assert.deepEqual(
+        { size, storedName, transferred: a.transferred, phase: a.phase },
+        {
+          size: 5,
+          storedName: 'a',
+          transferred: 5,
+          phase: 'done',
+        },
+      )
+      await assert.rejects(missing.finished, { code: 'source-missing' })
+      assert.equal(first.isAwaited(a.id), true)
+    }),
+  )
+
+  it(
+    'is not awaited any more when it has gone, and its uploads are `closed` to it',
+    within(async ({ at, state, client }) => {
+      await at.write('a', 'hello')
+      const { uploads } = client()
+      await using first = await openTasks(uploads, state)
+      assertServed(first)
+      const second = await openTasks(client().uploads, state)
+      assertJoined(second)
+      const upload = await second.add(stateDirectory(state).reopen(`${at.path}/a`))
+      await second.close()
+      await assert.rejects(upload.finished, { code: 'closed' })
+      while (first.isAwaited(upload.id)) await new Promise((resolve) => setImmediate(resolve))
+      assert.equal((await uploads.tasks())[0]?.state, 'waiting')
+    }, false),
+  )
+
+  it(
+    'keeps nothing for itself when the other one ends',
+    within(async ({ at, state, client }) => {
+      await at.write('a', 'hello')
+      const one = client()
+      const first = await openTasks(one.uploads, state)
+      const second = await openTasks(client().uploads, state)
+      assertJoined(second)
+      const source = stateDirectory(state).reopen(`${at.path}/a`)
+      const upload = await second.add(source)
+      await one.close()
+      await first.close()
+      await assert.rejects(upload.finished, { code: 'closed' })
+      await assert.rejects(second.add(source), (error) => error instanceof OspError && error.again === 'later')
+      assert.deepEqual(
+        (await steerTasks(state).list()).map(({ name, state }) => `${name} ${state}`),
+        ['a waiting'],
+      )
+    }, false),
+  )
+})

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { Loss } from '../../../lib/client/connection/loss.ts'
+import { Buffers } from '../../../lib/client/uploads/buffers.ts'
+import { Sending } from '../../../lib/client/uploads/sending.ts'
+import type { UploadLink } from '../../../lib/client/uploads/uploadLink.ts'
+import { Pace } from '../../../lib/core/pace.ts'
+import { clientLimits, fixed } from '../../../lib/limits.ts'
+import type { OpenSource } from '../../../lib/ports/source.ts'
+import { FollowingDigest } from '../../../lib/runtime/followingDigest.ts'
+import { Rig } from '../../runtime/peerRig.ts'
+import { named } from '../../support/frames.ts'
+import { spec } from '../../support/spec.ts'
+
+const { digests } = nodePlatform()
+await digests.load('md5')
+
+const chunkBytes = 20
+
+const source = {
+  size: 10 * chunkBytes,
+  modifiedAt: 1,
+  read: async (into: Uint8Array) => into.length,
+  unchanged: async () => true,
+} as unknown as OpenSource
+
+/** A file of ten chunks, five of which fit its window, sent to a server that the spec plays, until `stop` is called. */
+function sending() {
+  const rig = new Rig()
+  const stopping = new AbortController()
+  const link = {
+    peer: rig.peer,
+    buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
+    welcome: { maxFrame: 1_000_000 },
+    loss: new Loss(),
+  } as unknown as UploadLink
+  const run = new Sending({
+    link,
+    clock: rig.clock,
+    pace: new Pace(),
+    source,
+    name: 'a',
+    algorithm: 'md5',
+    digest: new FollowingDigest({ digests, algorithm: 'md5', read: source.read }),
+    fresh: false,
+    progress: 0,
+    signal: stopping.signal,
+    granted: () => {},
+    standing: () => {},
+    transferred: () => {},
+    verifying: () => {},
+  }).run()
+  return { rig, run, stop: () => stopping.abort() }
+}
+
+const turns = async () => {
+  for (let n = 0; n < 100; n++) await new Promise((go) => setImmediate(go))
+}
+
+spec('what a sending has asked', (it) => {
+  it('does not leave once it has ended: its instance may be another upload’s by then', async () => {
+    const { rig, run, stop } = sending()
+    const { socket } = rig
+    const chunks = () => named(socket.sent).filter((event) => event === 'PostFileReq').length
+    const ended = assert.rejects(run, { code: 'closed' })
+    await turns()
+    const grant = { instance: 3, progress: 0, chunk: chunkBytes, window: 5 * chunkBytes }
+    const checkpoint = { checkpoint: 0, checkpointDigest: new Uint8Array(16) }
+    socket.hear({ event: 'ContinuePostFileAck', ...grant, ...checkpoint }, 1)
+    await turns()
+    assert.equal(chunks(), fixed.chunksHanded)
+    stop()
+    await turns()
+    const pause = socket.sent[named(socket.sent).indexOf('PauseFileReq')]
+    socket.hear({ event: 'PauseFileAck', progress: 0, durable: 0 }, pause?.seq ?? 0, 3)
+    await ended
+    socket.leave()
+    await turns()
+    assert.equal(chunks(), fixed.chunksHanded)
+  })
+})

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { createClient } from '../../../lib/client/client.ts'
+import { clientLimits } from '../../../lib/limits.ts'
+import type { Transport } from '../../../lib/ports/socket.ts'
+import { memorySource } from '../../support/memorySource.ts'
+import { spec } from '../../support/spec.ts'
+
+/** Reaches nobody, and says so to nobody. */
+const nowhere: Transport = {
+  listen: () => new Promise(() => {}),
+  dial: (_options, signal) =>
+    new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('given up')), { once: true })),
+}
+
+const lonelyClient = () =>
+  createClient({ to: nowhere, user: 'alice', platform: nodePlatform(), software: 'spec', uploadsAtOnce: 1 })
+
+/** Adds so many uploads. */
+async function addAll({ uploads }: ReturnType<typeof lonelyClient>, count: number): Promise<void> {
+  const bytes = new Uint8Array(1)
+  for (let n = 0; n < count; n++) (await uploads.add(memorySource(`${n}`, bytes))).finished.catch(() => {})
+}
+
+spec('the uploads of a client', (it) => {
+  it('are bounded, whether its state keeps them or not', async () => {
+    await using client = lonelyClient()
+    await addAll(client, clientLimits.keptTasks)
+    await assert.rejects(client.uploads.add(memorySource('one more', new Uint8Array(1))), {
+      code: 'usage',
+      message: `there are ${clientLimits.keptTasks} tasks already, as many as are kept; let some end first`,
+    })
+  })
+
+  it('that are over stay in the list while there is room, the latest of them', async () => {
+    const client = lonelyClient()
+    await addAll(client, clientLimits.finishedUploads + 5)
+    await client.close()
+    const left = [...client.uploads].map(({ name }) => name)
+    assert.equal(left.length, clientLimits.finishedUploads)
+    assert.equal(left.at(-1), `${clientLimits.finishedUploads + 4}`)
+  })
+})

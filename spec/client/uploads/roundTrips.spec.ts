@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { type Journey, journey } from '../../support/journey.ts'
+import { memorySource, patterned } from '../../support/memorySource.ts'
+import { spec } from '../../support/spec.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
+
+/** A rig whose links are written down from HELLO on. */
+async function travelled(prove: (rig: UploadRig, way: Journey) => Promise<void>): Promise<void> {
+  await using rig = await UploadRig.start()
+  await prove(rig, journey(rig.transport))
+}
+
+const files = (way: Journey) => way.steps.filter((step) => /File|Pause|Cancel/u.test(step))
+
+spec('a file of one chunk travels in two round trips', (it) => {
+  it('of which the second carries the chunk and the digest, neither waiting for the reply to the other', () =>
+    travelled(async (rig, way) => {
+      // The reply to the chunk comes only once the digest is sent: a client that waited for it would wait for ever.
+      way.keepBack = new Set(['PostFileAck'])
+      way.sent = (event) => {
+        if (event === 'FileMd5Req') setImmediate(() => way.release())
+      }
+      const client = rig.client({ to: way })
+      const upload = await client.uploads.add(memorySource('a', patterned(1_024)))
+      await upload.finished
+      assert.deepEqual(
+        files(way).filter((step) => step.startsWith('>')),
+        ['> ContinuePostFileReq', '> PostFileReq', '> FileMd5Req'],
+      )
+      assert.deepEqual(files(way).slice(0, 4), [
+        '> ContinuePostFileReq',
+        '< ContinuePostFileAck',
+        '> PostFileReq',
+        '> FileMd5Req',
+      ])
+      assert.deepEqual(rig.stored('alice', 'a'), patterned(1_024))
+    }))
+
+  it('each, however many there are, and nothing is asked again', () =>
+    travelled(async (rig, way) => {
+      const client = rig.client({ to: way })
+      const names = Array.from({ length: 60 }, (_, at) => `folder/${at}`)
+      const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, patterned(1_024)))))
+      await Promise.all(uploads.map(({ finished }) => finished))
+      const counts = new Map<string, number>()
+      for (const step of files(way)) counts.set(step, (counts.get(step) ?? 0) + 1)
+      assert.deepEqual(Object.fromEntries(counts), {
+        '> ContinuePostFileReq': 60,
+        '< ContinuePostFileAck': 60,
+        '> PostFileReq': 60,
+        '> FileMd5Req': 60,
+        '< PostFileAck': 60,
+        '< FileMd5Ack': 60,
+      })
+    }))
+
+  it('or in one and the digest alone, where it is empty', () =>
+    travelled(async (rig, way) => {
+      const client = rig.client({ to: way })
+      const upload = await client.uploads.add(memorySource('a', new Uint8Array()))
+      await upload.finished
+      assert.deepEqual(files(way), ['> ContinuePostFileReq', '< ContinuePostFileAck', '> FileMd5Req', '< FileMd5Ack'])
+    }))
+})

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { StoredTasks } from '../../../lib/client/uploads/storedTasks.ts'
+import type { KeptTask, TaskStore } from '../../../lib/ports/clientState.ts'
+import { taskOf } from '../../../lib/testing/clientState.ts'
+import { spec } from '../../support/spec.ts'
+
+/** A store in memory. */
+function memoryTasks(...tasks: readonly KeptTask[]): TaskStore & { readonly kept: Map<number, KeptTask> } {
+  const kept = new Map(tasks.map((task) => [task.id, task]))
+  return {
+    kept,
+    load: async () => [...kept.values()],
+    put: async (task) => void kept.set(task.id, task),
+    remove: async (id) => void kept.delete(id),
+  }
+}
+
+const open = (store: TaskStore) =>
+  StoredTasks.open(
+    store,
+    () => 1_000,
+    () => {},
+  )
+
+const taskIn = (id: number, state: KeptTask['state']): KeptTask => ({ ...taskOf(id), state })
+
+const all = () =>
+  (['open', 'paused', 'cancelling', 'failed', 'done'] as const).map((state, at) => taskIn(at + 1, state))
+
+const statesOf = ({ kept }: { kept: ReadonlyMap<number, KeptTask> }) => [...kept.values()].map(({ state }) => state)
+
+spec('a list of tasks that no client has taken up', (it) => {
+  it('is paused and resumed where that is possible', async () => {
+    const store = memoryTasks(...all())
+    const tasks = await open(store)
+    await tasks.pause()
+    assert.deepEqual(statesOf(store), ['paused', 'paused', 'cancelling', 'failed', 'done'])
+    await tasks.resume()
+    assert.deepEqual(statesOf(store), ['open', 'open', 'cancelling', 'failed', 'done'])
+    await tasks.resume([4, 5])
+    assert.deepEqual(statesOf(store), ['open', 'open', 'cancelling', 'open', 'done'])
+  })
+
+  it('keeps that tasks are to be cancelled, and nothing of what is done', async () => {
+    const store = memoryTasks(...all())
+    const tasks = await open(store)
+    const cancelled = await tasks.cancel([1, 2, 4, 5])
+    assert.deepEqual(
+      cancelled.map(({ id, state }) => `${id} ${state}`),
+      ['1 cancelling', '2 cancelling', '4 cancelling', '5 done'],
+    )
+    assert.deepEqual(statesOf(store), ['cancelling', 'cancelling', 'cancelling', 'cancelling', 'done'])
+  })
+
+  it('takes what is added, each file by itself', async () => {
+    const store = memoryTasks(taskIn(1, 'paused'), taskIn(2, 'cancelling'))
+    const tasks = await open(store)
+    const added = await tasks.add([
+      { ref: '/home/a', name: 'a', digest: 'md5' },
+      { ref: '/home/b', name: 'a' },
+      { ref: taskOf(1).ref, name: taskOf(1).name },
+      { ref: taskOf(2).ref, name: taskOf(2).name },
+      { ref: '/home/c', name: 'c:c' },
+    ])
+    assert.deepEqual(
+      added.map((each) => ('id' in each ? each.id : each.failure.code)),
+      [3, 'usage', 1, 'usage', 'bad-name'],
+    )
+    const { algorithm, state, size } = store.kept.get(3) ?? assert.fail()
+    assert.deepEqual([algorithm, state, size], ['md5', 'open', 0])
+    assert.equal(store.kept.get(1)?.state, 'open')
+  })
+
+  it('is told of numbers that no task has', async () => {
+    const tasks = await open(memoryTasks(taskIn(1, 'open')))
+    for (const verb of ['pause', 'resume', 'cancel'] as const) {
+      await assert.rejects(tasks[verb]([1, 7]), { code: 'usage', message: 'there is no upload 7' })
+    }
+    assert.equal((await tasks.list())[0]?.state, 'waiting')
+  })
+})

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
+import { until } from '../../support/facts.ts'
+import { memorySource, patterned } from '../../support/memorySource.ts'
+import { MemoryTasks } from '../../support/memoryTasks.ts'
+import { spec } from '../../support/spec.ts'
+import { TroubledStorage } from '../../support/troubledStorage.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
+
+const bytes = patterned(1_500_000)
+const slowly = { limitRate: 1_000_000 }
+
+spec('a task that does not go on', (it) => {
+  it('says that it is only kept, paused, or waits for its turn', async () => {
+    await using rig = await UploadRig.start({ uploadsPerLink: 1 })
+    const tasks = new MemoryTasks()
+    await tasks.put({ id: 1, ref: 'z', name: 'z', algorithm: 'md5', state: 'open', size: 0, durable: 0 })
+    const client = rig.client({ state: tasks.state, ...slowly })
+    await client.online()
+    for (const name of ['a', 'b', 'c']) await client.uploads.add(tasks.source(memorySource(name, bytes)))
+    await client.uploads.pause([4])
+    const reasons = (await client.uploads.tasks()).map(({ id, state, why }) => `${id} ${state} ${why?.code}`)
+    assert.deepEqual(reasons, ['1 waiting not-begun', '2 sending undefined', '3 waiting turn', '4 paused paused'])
+  })
+
+  it('says what the link waits for, and how long', async () => {
+    await using rig = await UploadRig.start()
+    const client = rig.client({ ...slowly })
+    await rig.server.close()
+    await client.uploads.add(memorySource('a', bytes))
+    await until(client, 'status', () => client.status === 'waiting')
+    const [task] = await client.uploads.tasks()
+    assert.deepEqual([task?.state, task?.why?.code, task?.why?.retryMs !== undefined], ['waiting', 'unreachable', true])
+    await client.close()
+    await rig.startServer()
+  })
+
+  it('says that the quota is used up, or the disk of the server is full', async () => {
+    const full = new TroubledStorage(memory({ capacityBytes: 2_000_000 }))
+    full.taken = 1_000_000
+    for (const [code, limits, options] of [
+      ['quota-exceeded', { userBytes: 1_000 }, {}],
+      ['disk-full', {}, { storage: full }],
+    ] as const) {
+      await using rig = await UploadRig.start({ retryAfterMs: 5_000, ...limits }, options)
+      const client = rig.client()
+      const upload = await client.uploads.add(memorySource('a', bytes))
+      await until(upload, 'phase', () => upload.phase === 'waiting' && upload.why !== undefined)
+      const [task] = await client.uploads.tasks()
+      assert.deepEqual([task?.state, task?.why?.code], ['waiting', code])
+      await client.close()
+    }
+  })
+
+  it('says what the server refuses it with', async () => {
+    await using rig = await UploadRig.start({ fileInstances: 1, retryAfterMs: 5_000 })
+    const other = rig.client({ user: 'bob', ...slowly })
+    const busy = await other.uploads.add(memorySource('a', bytes))
+    await until(busy, 'phase', () => busy.progress.size > 0 && rig.server.status().uploads.length === 1)
+    const client = rig.client()
+    const upload = await client.uploads.add(memorySource('b', bytes))
+    await until(upload, 'phase', () => upload.why?.code === 'no-idle-instance')
+    const [task] = await client.uploads.tasks()
+    assert.deepEqual([task?.state, task?.why?.code], ['waiting', 'no-idle-instance'])
+    assert.ok((task?.why?.retryMs ?? 0) > 0)
+  })
+})

@@ -1,6 +1,0 @@
-import { storageContract } from '../../lib/simulation.ts'
-import { proved } from '../support/proved.ts'
-import { diskKind, memoryKind } from './storage/places.ts'
-
-proved(storageContract(memoryKind))
-proved(storageContract(diskKind))

@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict'
+import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
+import { defaultLimits, type Limits } from '../../../lib/limits.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
+import { fromAfar } from '../../support/fromAfar.ts'
+import type { RawClient } from '../../support/rawClient.ts'
+import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+const anybody = { authenticate: async ({ user }: { user: string }) => ({ user }), knows: async () => true }
+
+/** A server, and links to it that seem to come from any address. Its clock stands still. */
+async function addressed(limits: Partial<Limits>, gone?: Promise<void>) {
+  let address = ''
+  let count = 0
+  const platform = heldPlatform()
+  const listen = fromAfar(memoryTransport(), () => address, gone)
+  const rig = await ServerRig.start(limits, { listen, authenticator: anybody, platform })
+  return Object.assign(rig, {
+    clock: platform.clock,
+    /** A link that says nothing. */
+    async from(host: string): Promise<RawClient> {
+      address = host
+      const raw = await rig.dial()
+      await turn()
+      return raw
+    },
+    /** A link that is let in; with a token its user is proven. */
+    async letIn(host: string, user = 'alice', token = ''): Promise<RawClient> {
+      const raw = await this.from(host)
+      raw.hello({ session: `${++count}`, user, token })
+      await raw.expect('HelloAck')
+      return raw
+    },
+    /** Why a link is not let in. */
+    async refused(host: string, user = 'alice', token = ''): Promise<string> {
+      const raw = await this.from(host)
+      raw.hello({ session: `${++count}`, user, token })
+      const { text, retryAfter } = await raw.refused('HelloNack', 'rate-limited')
+      assert.equal(retryAfter, defaultLimits.retryAfterMs)
+      await raw.closed
+      return text
+    },
+  })
+}
+
+spec('links from one address', (it) => {
+  it('are refused beyond the bound, with a reason, and none from elsewhere is', async () => {
+    await using rig = await addressed({ linksPerAddress: 2 })
+    for (let count = 0; count < 2; count++) await rig.letIn('192.0.2.1')
+    assert.match(await rig.refused('192.0.2.1'), /2 links from 192\.0\.2\.1, as many as it takes from one address/u)
+    await rig.refused('::ffff:192.0.2.1')
+    await rig.letIn('192.0.2.2')
+  })
+
+  it('are those of one network in IPv6', async () => {
+    await using rig = await addressed({ linksPerAddress: 1 })
+    await rig.letIn('2001:db8::1')
+    await rig.refused('2001:db8::2')
+    await rig.letIn('2001:db8:0:1::1')
+  })
+
+  it('count until they end, and those that are refused never do', async () => {
+    await using rig = await addressed({ linksPerAddress: 1, links: 2 })
+    const first = await rig.letIn('192.0.2.1')
+    for (let count = 0; count < 5; count++) await rig.refused('192.0.2.1')
+    await rig.letIn('192.0.2.2', 'bob')
+    await rig.refused('192.0.2.3', 'carol')
+    await first.vanish()
+    await turn()
+    await rig.letIn('192.0.2.1')
+    assert.equal(rig.server.status().links, 2)
+  })
+
+  it('of which one has ended give way at once, also while its socket waits for the peer', async () => {
+    const gone = deferred<void>()
+    await using rig = await addressed({ linksPerAddress: 1 }, gone.promise)
+    const first = await rig.letIn('192.0.2.1')
+    first.send('HelloReq', {
+      versions: [],
+      userName: '',
+      token: '',
+      session: new Uint8Array(16),
+      software: '',
+      features: 0,
+      attempt: undefined,
+    })
+    await first.dismissed('malformed')
+    await rig.letIn('192.0.2.1')
+    gone.resolve()
+    await turn()
+    await rig.refused('192.0.2.1')
+  })
+
+  it('are logged once when they begin to be refused, and not for each', async () => {
+    await using rig = await addressed({ linksPerAddress: 1 })
+    await rig.letIn('192.0.2.1')
+    for (let count = 0; count < 20; count++) await rig.refused('192.0.2.1')
+    await rig.letIn('192.0.2.2')
+    await rig.refused('192.0.2.2')
+    assert.deepEqual(
+      rig.log.filter(({ event }) => event !== 'link-open').map(({ event, code, from }) => [event, code, from]),
+      ['192.0.2.1', '192.0.2.2'].map((from) => ['link-refused', 'rate-limited', from]),
+    )
+  })
+
+  it('of several users: the user with the most links gives way to one with fewer', async () => {
+    await using rig = await addressed({ linksPerAddress: 3 })
+    const many = [await rig.letIn('192.0.2.1', 'mallory'), await rig.letIn('192.0.2.1', 'mallory')]
+    await rig.letIn('192.0.2.1', 'mallory')
+    await rig.letIn('192.0.2.1', 'bob')
+    const { text } = await (many[0] as RawClient).dismissed('rate-limited')
+    assert.equal(text, 'mallory has most of the links, and the server needs one for another user')
+    assert.match(await rig.refused('192.0.2.1', 'mallory'), /3 links from/u)
+  })
+})
+
+spec('links before HELLO', (it) => {
+  it('never keep a newcomer out: the one that has waited longest gives way, and is told why', async () => {
+    await using rig = await addressed({ pendingLinks: 3 })
+    const silent: RawClient[] = []
+    for (let at = 0; at < 4; at++) silent.push(await rig.from('192.0.2.1'))
+    const { text } = await (silent[0] as RawClient).dismissed('rate-limited')
+    assert.equal(text, 'the link has not said HELLO, and the server needs its place for another one')
+    await rig.letIn('192.0.2.2')
+    assert.deepEqual(
+      silent.map(({ unread }) => unread),
+      [[], ['GoodbyeNtf'], [], []],
+    )
+  })
+
+  it('give way where their address has the most', async () => {
+    await using rig = await addressed({ pendingLinks: 4 })
+    const honest = await rig.from('192.0.2.9')
+    for (let at = 0; at < 20; at++) await rig.from(`192.0.2.${1 + (at % 2)}`)
+    honest.hello()
+    await honest.expect('HelloAck')
+  })
+
+  it('give way first where they have been silent for a second, however few their address has', async () => {
+    await using rig = await addressed({ pendingLinks: 4 })
+    for (let at = 1; at <= 2; at++) await rig.from(`192.0.2.${at}`)
+    rig.clock.pass(1_000)
+    const behindOne = [await rig.from('192.0.2.9'), await rig.from('192.0.2.9')]
+    for (let at = 3; at <= 4; at++) await rig.from(`192.0.2.${at}`)
+    for (const [at, raw] of behindOne.entries()) {
+      raw.hello({ session: `${at}` })
+      await raw.expect('HelloAck')
+    }
+  })
+
+  it('take no place of links after it, and those take none of theirs', async () => {
+    await using rig = await addressed({ pendingLinks: 2, links: 2 })
+    for (let at = 0; at < 2; at++) await rig.letIn('192.0.2.1', `user-${at}`, 'token')
+    for (let at = 0; at < 5; at++) await rig.from('192.0.2.1')
+    assert.equal(rig.server.status().links, 2)
+    assert.match(await rig.refused('192.0.2.2', 'bob', 'token'), /2 links, as many as it takes/u)
+  })
+
+  it('that are being judged stay, and a newcomer of the same address is told to come back', async () => {
+    const gate = deferred<void>()
+    const authenticate = async ({ user }: { user: string }) => {
+      await gate.promise
+      return { user }
+    }
+    const listen = fromAfar(memoryTransport())
+    await using rig = await ServerRig.start(
+      { pendingLinks: 1 },
+      { listen, authenticator: { ...anybody, authenticate } },
+    )
+    const first = await rig.dial()
+    first.hello()
+    await turn()
+    const second = await rig.dial()
+    assert.match((await second.dismissed('rate-limited')).text, /1 links that have not said HELLO/u)
+    gate.resolve()
+    await first.expect('HelloAck')
+  })
+})
+
+spec('links of one user', (it) => {
+  it('are bounded over all addresses, and other users still come in', async () => {
+    await using rig = await addressed({ linksPerUser: 2 })
+    await rig.letIn('192.0.2.1')
+    const second = await rig.letIn('192.0.2.2')
+    assert.equal(await rig.refused('192.0.2.3'), 'alice has 2 links, as many as the server allows one user')
+    await rig.letIn('192.0.2.3', 'bob')
+    await second.vanish()
+    await turn()
+    await rig.letIn('192.0.2.3')
+  })
+
+  it('give way to users with fewer where all are taken, those first that do nothing for the longest time', async () => {
+    await using rig = await addressed({ links: 4 })
+    const busy = await rig.letIn('192.0.2.1', 'mallory', 'token')
+    busy.send('RegistReq', { userName: 'mallory', flags: 1 })
+    await busy.expect('RegistAck')
+    const idle = await rig.letIn('192.0.2.2', 'mallory', 'token')
+    rig.clock.pass(10)
+    const later = await rig.letIn('192.0.2.3', 'mallory', 'token')
+    await rig.letIn('192.0.2.4', 'bob', 'token')
+    await rig.letIn('192.0.2.5', 'carol', 'token')
+    await idle.dismissed('rate-limited')
+    // Now mallory has two, and dave none.
+    await rig.letIn('192.0.2.6', 'dave', 'token')
+    await later.dismissed('rate-limited')
+    assert.match(await rig.refused('192.0.2.7', 'erin', 'token'), /4 links, as many as it takes/u)
+    assert.match(await rig.refused('192.0.2.2', 'mallory', 'token'), /4 links/u)
+    busy.send('PingReq', {})
+  })
+
+  it('without tokens can be of any name, so their addresses count as well', async () => {
+    await using rig = await addressed({ links: 4 })
+    const many: RawClient[] = []
+    for (let at = 0; at < 4; at++) many.push(await rig.letIn('192.0.2.1', `name-${at}`))
+    await rig.letIn('192.0.2.2', 'bob')
+    await (many[0] as RawClient).dismissed('rate-limited')
+    await rig.letIn('192.0.2.2', 'carol')
+    assert.match(await rig.refused('192.0.2.2', 'dave'), /4 links, as many as it takes/u)
+  })
+})

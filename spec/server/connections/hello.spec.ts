@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict'
+import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
+import { defaultLimits, fixed, MiB } from '../../../lib/limits.ts'
+import { fromAfar } from '../../support/fromAfar.ts'
+import { patterned } from '../../support/memorySource.ts'
+import type { RawClient } from '../../support/rawClient.ts'
+import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { pass, turn } from '../../support/turn.ts'
+
+const file = { name: 'a', bytes: patterned(10) }
+
+spec('HELLO', (it) => {
+  it('tells the limits', async () => {
+    await using rig = await ServerRig.start({
+      keepAliveMs: 7_000,
+      uploadsPerLink: 3,
+      recipients: 9,
+      chunkBytes: 2 * MiB,
+    })
+    const client = await rig.dial()
+    client.hello()
+    const { bootId, node, ...told } = await client.expect('HelloAck')
+    assert.deepEqual(told, {
+      event: 'HelloAck',
+      version: 1,
+      maxFrame: 2 * MiB + 8,
+      keepAlive: 7_000,
+      maxUploads: 3,
+      maxRecipients: 9,
+      features: 0,
+      messageIdFor: defaultLimits.messageIdMs / 1_000,
+    })
+    assert.equal(bootId.length, 16)
+    assert.ok(node > 0)
+  })
+
+  it('gives every link a node of its own, and every start of the server a boot id', async () => {
+    await using rig = await ServerRig.start()
+    const greet = async () => {
+      const client = await rig.dial()
+      client.hello({ session: `${Math.random()}` })
+      return client.expect('HelloAck')
+    }
+    const [first, second] = [await greet(), await greet()]
+    assert.notEqual(first.node, second.node)
+    assert.deepEqual(first.bootId, second.bootId)
+    await rig.server.close()
+    await rig.restart()
+    assert.notDeepEqual((await greet()).bootId, first.bootId)
+  })
+
+  it('is answered whatever version its header has, and no other frame after it is', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.dial()
+    const fields = {
+      versions: [9, 1],
+      userName: 'alice',
+      token: '',
+      session: new Uint8Array(16),
+      software: '',
+      features: 0,
+      attempt: undefined,
+    }
+    client.send('HelloReq', fields, 0, { version: 9 })
+    assert.equal((await client.expect('HelloAck')).version, 1)
+    client.send('PingReq', {}, 0, { version: 9 })
+    await client.dismissed('malformed')
+  })
+
+  const wrongFirst: readonly [string, (client: RawClient) => void][] = [
+    ['another request', (client) => client.send('CancelFileReq', { fileName: 'a' })],
+    ['a PING_REQ', (client) => client.send('PingReq', {})],
+    ['a reply', (client) => client.send('PingAck', { listVersion: undefined })],
+    ['GOODBYE', (client) => client.send('GoodbyeNtf', { code: 0, retryAfter: 0, text: '' })],
+    ['an event that only servers send', (client) => client.send('PostFileAck', { progress: 0, durable: 0 })],
+    ['an unknown event', (client) => client.send('PingReq', {}, 0, { event: 999 })],
+    ['of another app', (client) => client.send('PingReq', {}, 0, { app: 1 })],
+  ]
+  for (const [what, send] of wrongFirst) {
+    it(`is first: a first frame that is ${what} ends the link`, async () => {
+      await using rig = await ServerRig.start()
+      const client = await rig.dial()
+      send(client)
+      await client.dismissed('malformed')
+    })
+  }
+
+  it('is sent once: a second one ends the link', async () => {
+    await using rig = await ServerRig.start()
+    const { raw } = await rig.client()
+    raw.hello()
+    await raw.dismissed('malformed')
+  })
+
+  it('is awaited: a request before its answer ends the link', async () => {
+    await using rig = await ServerRig.start(
+      {},
+      { authenticator: { ...anybody, authenticate: () => new Promise(() => {}) } },
+    )
+    const client = await rig.dial()
+    client.hello()
+    client.send('CancelFileReq', { fileName: 'a' })
+    await client.dismissed('malformed')
+  })
+
+  it('without a version that the server speaks is refused, and the link ends', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.dial()
+    client.hello({ versions: [2, 3] })
+    await client.refused('HelloNack', 'unsupported-version')
+    await client.closed
+  })
+
+  for (const user of ['', 'a/b', '..', 'a\u0000', 'cafe\u0301', 'x'.repeat(fixed.userNameBytes + 1)]) {
+    it(`with ${JSON.stringify(user.slice(0, 8))}${user.length > 8 ? '…' : ''} as the user is refused`, async () => {
+      await using rig = await ServerRig.start()
+      const client = await rig.dial()
+      client.hello({ user })
+      await client.refused('HelloNack', 'bad-name')
+      await client.closed
+    })
+  }
+
+  it('from another machine is refused where nobody vouches for the user', async () => {
+    await using rig = await ServerRig.start({}, { listen: fromAfar(memoryTransport()) })
+    const client = await rig.dial()
+    client.hello()
+    await client.refused('HelloNack', 'unauthorized')
+    await client.closed
+  })
+
+  it('is shown to the authenticator, whose user the link then belongs to', async () => {
+    const authenticator = {
+      ...anybody,
+      authenticate: async ({ user, token }: { user: string; token: string }) => ({ user: `${user}-${token}` }),
+    }
+    await using rig = await ServerRig.start({}, { authenticator })
+    const raw = await rig.dial()
+    raw.hello({ user: 'alice', token: 'secret' })
+    await raw.expect('HelloAck')
+    assert.deepEqual(rig.server.status().users, ['alice-secret'])
+    assert.ok(!JSON.stringify(rig.log).includes('token'))
+  })
+
+  it('is complete within the time for it, or the link ends', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.start({}, { platform })
+    const client = await rig.dial()
+    await pass(platform.clock, defaultLimits.handshakeMs - 1)
+    assert.deepEqual(client.unread, [])
+    await pass(platform.clock, 1)
+    await client.dismissed('timed-out')
+  })
+
+  it('is not held against a link later', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.start({}, { platform })
+    const { raw } = await rig.client()
+    await pass(platform.clock, defaultLimits.handshakeMs + 1)
+    assert.deepEqual(raw.unread, [])
+  })
+
+  it('with the session of a link that lives ends that link first', async () => {
+    await using rig = await ServerRig.start()
+    const former = await rig.client({ session: 'same' })
+    await former.start(file)
+    const client = await rig.client({ session: 'same' })
+    await former.raw.dismissed('link-replaced')
+    assert.deepEqual(rig.server.status().uploads, [])
+    assert.equal(rig.server.status().links, 1)
+    await client.continue(file)
+  })
+
+  it('of an earlier attempt that arrives late is refused and does not end the later link', async () => {
+    await using rig = await ServerRig.start()
+    const online = await rig.client({ session: 'same', attempt: 3 })
+    await online.start(file)
+    for (const attempt of [1, 2, undefined]) {
+      const late = await rig.dial()
+      late.hello({ session: 'same', ...(attempt !== undefined && { attempt }) })
+      const { retryAfter } = await late.refused('HelloNack', 'link-replaced')
+      assert.equal(retryAfter, defaultLimits.retryAfterMs)
+      await late.closed
+    }
+    assert.equal(rig.server.status().uploads.length, 1)
+    assert.deepEqual(online.raw.unread, [])
+    await rig.client({ session: 'same', attempt: 4 })
+    await online.raw.dismissed('link-replaced')
+  })
+
+  it('of an earlier attempt is told so also where the later one is let in before it', async () => {
+    const gates: (() => void)[] = []
+    const authenticate = async ({ user }: { user: string }) => {
+      await new Promise<void>((resolve) => gates.push(resolve))
+      return { user }
+    }
+    await using rig = await ServerRig.start({}, { authenticator: { ...anybody, authenticate } })
+    const [early, later] = [await rig.dial(), await rig.dial()]
+    early.hello({ session: 'same', attempt: 1 })
+    later.hello({ session: 'same', attempt: 2 })
+    await turn()
+    gates[1]?.()
+    await later.expect('HelloAck')
+    gates[0]?.()
+    await early.refused('HelloNack', 'link-replaced')
+    assert.deepEqual(later.unread, [])
+  })
+
+  it('of the same session on two links at once lets one of them in', async () => {
+    let open: () => void = () => {}
+    const gate = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    const authenticate = async ({ user }: { user: string }) => {
+      await gate
+      return { user }
+    }
+    await using rig = await ServerRig.start({}, { authenticator: { ...anybody, authenticate } })
+    const clients = [await rig.dial(), await rig.dial()]
+    for (const client of clients) client.hello({ session: 'same' })
+    await turn()
+    open()
+    await turn()
+    assert.equal(rig.server.status().links, 1)
+  })
+
+  it('with the session of another user ends nothing', async () => {
+    await using rig = await ServerRig.start()
+    await rig.client({ session: 'same', user: 'alice' })
+    await rig.client({ session: 'same', user: 'bob' })
+    assert.equal(rig.server.status().links, 2)
+  })
+
+  it('is refused by a server that has as many links as it takes', async () => {
+    await using rig = await ServerRig.start({ links: 1 })
+    await rig.client({ session: 'one' })
+    const second = await rig.dial()
+    second.hello({ session: 'two' })
+    const { retryAfter } = await second.refused('HelloNack', 'rate-limited')
+    assert.equal(retryAfter, defaultLimits.retryAfterMs)
+  })
+})
+
+const anybody = {
+  authenticate: async ({ user }: { user: string }) => ({ user }),
+  knows: async () => true,
+}

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { fixed } from '../../../lib/limits.ts'
+import { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+import { turns } from '../../support/turns.ts'
+
+spec('requests of a link to the daemon of files', (it) => {
+  it('are carried out a few at once, in their order, and those of other links beside them', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const held = Array.from({ length: fixed.requestsAtOnce + 2 }, () => rig.storage.hold('remove'))
+    const answers = held.map((_, at) => client.sendCancel(`${at}`))
+    await held[fixed.requestsAtOnce - 1]?.reached
+    await turn()
+    assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce)
+    const other = await rig.client({ user: 'bob', session: 'other' })
+    other.sendCancel('0')
+    await held[fixed.requestsAtOnce]?.reached
+    for (const one of held) one.go()
+    for (const _ of answers) await client.raw.expect('CancelFileAck')
+    await other.raw.expect('CancelFileAck')
+    assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce + 3)
+  })
+
+  it('are dropped when the link ends, but for those that have begun', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    const held = Array.from({ length: fixed.requestsAtOnce }, () => rig.storage.hold('remove'))
+    for (let at = 0; at < 300; at++) client.sendCancel(`${at}`)
+    await held.at(-1)?.reached
+    await client.vanish()
+    await turns(() => rig.log.some(({ event }) => event === 'link-closed'))
+    for (const one of held) one.go()
+    const after = await rig.client({ session: 'after' })
+    await after.cancel('x')
+    assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce + 1)
+  })
+})

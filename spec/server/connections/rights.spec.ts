@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { deferred } from '../../../lib/runtime/deferred.ts'
+import { Gatekeeper } from '../../support/gatekeeper.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { MessageClient } from '../../support/messageClient.ts'
+import { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+const file = { name: 'a', bytes: patterned(1_000) }
+
+/** A server with somebody at its door. */
+async function guarded(limits: Parameters<typeof ServerRig.start>[0] = {}) {
+  const gate = new Gatekeeper()
+  const rig = await ServerRig.start(limits, { authenticator: gate })
+  return { gate, rig, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }
+}
+
+spec('a user whose right to come in has changed', (it) => {
+  it('is told so, and every link that the user has ends; those of others live on', async () => {
+    await using here = await guarded()
+    const [one, two] = [await here.rig.client({ session: 'one' }), await here.rig.client({ session: 'two' })]
+    const bob = await here.rig.client({ session: 'three', user: 'bob' })
+    here.gate.tell('alice')
+    for (const { raw } of [one, two]) {
+      const { text, retryAfter } = await raw.dismissed('unauthorized')
+      assert.equal(text, 'alice was removed from the server, or has a new token')
+      assert.equal(retryAfter, 0)
+    }
+    bob.raw.send('PingReq', {})
+    await bob.raw.expect('PingAck')
+    assert.deepEqual(here.rig.server.status().users, ['bob'])
+  })
+
+  it('leaves the online list, and messages wait', async () => {
+    await using here = await guarded()
+    const { rig } = here
+    const [bob, alice] = [await MessageClient.listen(rig, 'bob'), await MessageClient.listen(rig, 'alice')]
+    assert.deepEqual(await bob.post(1, ['alice'], 'hello'), ['alice online'])
+    here.gate.tell('alice')
+    await turn()
+    assert.deepEqual(
+      rig.server.status().online.map(({ user }) => user),
+      ['bob'],
+    )
+    assert.deepEqual(await bob.post(2, ['alice'], 'hello'), ['alice stored'])
+    assert.deepEqual(
+      (await rig.server.mailboxes()).map(({ user }) => user),
+      ['alice'],
+    )
+    assert.ok(alice.raw.unread.includes('GoodbyeNtf'))
+  })
+
+  it('gives back the instance of an upload, which goes on where it stood when the user is let in again', async () => {
+    await using here = await guarded({ fileInstances: 1 })
+    const alice = await here.rig.client()
+    const { instance } = await alice.start(file)
+    await alice.chunk(instance, 0, file.bytes.subarray(0, 400))
+    here.gate.tell('alice')
+    await alice.raw.dismissed('unauthorized')
+    assert.deepEqual(here.rig.server.status().uploads, [])
+    const bob = await here.rig.client({ user: 'bob' })
+    await bob.upload({ name: 'b', bytes: file.bytes })
+    const again = await here.rig.client()
+    assert.equal((await again.continue(file)).progress, 400)
+  })
+
+  it('is everybody where that is told', async () => {
+    await using here = await guarded()
+    const clients = [await here.rig.client({ user: 'alice' }), await here.rig.client({ user: 'bob' })]
+    here.gate.tell(undefined)
+    for (const { raw } of clients) {
+      assert.match((await raw.dismissed('unauthorized')).text, /^who may come in has changed/u)
+    }
+    assert.equal(here.rig.server.status().links, 0)
+  })
+})
+
+spec('a link that is being let in while a right changes', (it) => {
+  it('is not let in by what was true before', async () => {
+    await using here = await guarded()
+    const [asked, answer] = [deferred<void>(), deferred<void>()]
+    here.gate.decided = () => {
+      here.gate.decided = () => {}
+      // Between the answer and the server that hears it.
+      here.gate.barred.add('alice')
+      here.gate.tell('alice')
+    }
+    here.gate.asked = () => {
+      asked.resolve()
+      return answer.promise
+    }
+    const raw = await here.rig.dial()
+    raw.hello()
+    await asked.promise
+    answer.resolve()
+    await raw.refused('HelloNack', 'unauthorized')
+    await raw.closed
+    assert.equal(here.rig.server.status().links, 0)
+  })
+
+  for (let turns = 0; turns < 12; turns++) {
+    it(`is in or out ${turns} turns after the answer, but not in when it is known to be out`, async () => {
+      await using here = await guarded()
+      here.gate.decided = async () => {
+        here.gate.decided = () => {}
+        for (let turn = 0; turn < turns; turn++) await undefined
+        here.gate.barred.add('alice')
+        here.gate.tell('alice')
+      }
+      const raw = await here.rig.dial()
+      raw.hello()
+      await raw.closed
+      assert.equal(here.rig.server.status().links, 0)
+      assert.ok(raw.unread.some((event) => event === 'HelloNack' || event === 'GoodbyeNtf'))
+    })
+  }
+
+  it('is let in by what is true now', async () => {
+    await using here = await guarded()
+    let asked = 0
+    here.gate.asked = (user) => {
+      asked++
+      // An authenticator tells of what it finds changed before it answers by it.
+      if (asked === 1) here.gate.tell(user)
+    }
+    const raw = await here.rig.dial()
+    raw.hello()
+    await raw.expect('HelloAck')
+    assert.equal(asked, 2)
+    assert.equal(here.rig.server.status().links, 1)
+  })
+
+  it('is let in though it is somebody else’s right', async () => {
+    await using here = await guarded()
+    here.gate.decided = () => {
+      here.gate.decided = () => {}
+      here.gate.tell('bob')
+    }
+    const raw = await here.rig.dial()
+    raw.hello()
+    await raw.expect('HelloAck')
+  })
+})
+
+spec('a server', (it) => {
+  it('watches whom it asks who may come in, until it is closed', async () => {
+    await using here = await guarded()
+    assert.equal(here.gate.watchers.size, 1)
+    await here.rig.server.close()
+    assert.equal(here.gate.watchers.size, 0)
+  })
+})

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
+import type { ServeOptions } from '../../../lib/server/server.ts'
+import { openWay, type Way } from '../../support/openWay.ts'
+import type { Greeting } from '../../support/rawClient.ts'
+import { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+
+/** A link over such a way that has said HELLO; the tokens that the authenticator has seen come into `asked`. */
+async function greeted(way: Way, greeting: Greeting, options: Partial<ServeOptions> = {}) {
+  const asked: string[] = []
+  const authenticator = {
+    authenticate: async ({ user, token }: { user: string; token: string }) => {
+      asked.push(token)
+      return { user }
+    },
+    knows: async () => true,
+  }
+  const rig = await ServerRig.start({}, { authenticator, listen: openWay(memoryTransport(), way), ...options })
+  const raw = await rig.dial()
+  raw.hello(greeting)
+  return { rig, raw, asked, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }
+}
+
+spec('a token that comes to the server', (it) => {
+  it('where others can read it on the way is refused, and nobody is asked whether it holds', async () => {
+    await using at = await greeted({}, { token: 'secret' })
+    const { text } = await at.raw.refused('HelloNack', 'unauthorized')
+    assert.match(text, /not taken over a link that others can read: use TLS/u)
+    await at.raw.closed
+    assert.deepEqual(at.asked, [])
+    assert.match(JSON.stringify(at.rig.log), /link-refused/u)
+    assert.ok(!JSON.stringify(at.rig.log).includes('secret'))
+  })
+
+  for (const [what, way] of [
+    ['over a guarded link', { guarded: true }],
+    ['from this machine', { local: true }],
+  ] as const) {
+    it(`${what} is shown to the authenticator`, async () => {
+      await using at = await greeted(way, { token: 'secret' })
+      await at.raw.expect('HelloAck')
+      assert.deepEqual(at.asked, ['secret'])
+    })
+  }
+
+  it('from anywhere is taken by a server that is told to be insecure', async () => {
+    await using at = await greeted({}, { token: 'secret' }, { insecure: true })
+    await at.raw.expect('HelloAck')
+    assert.deepEqual(at.asked, ['secret'])
+  })
+
+  it('and is none leaves the decision to the authenticator, on any way', async () => {
+    await using at = await greeted({}, { token: '' })
+    await at.raw.expect('HelloAck')
+    assert.deepEqual(at.asked, [''])
+  })
+})

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { KiB, MiB } from '../../../lib/limits.ts'
+import { type FileClient, sha256 } from '../../support/fileClient.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { pass } from '../../support/turn.ts'
+
+/** A disk of 64 KiB, of which 4 KiB are reserved. */
+const small = { capacityBytes: 64 * KiB }
+const limits = { chunkBytes: 64 * KiB, reserveBytes: 4 * KiB, reservePercent: 100, retryAfterMs: 300 }
+
+const sized = (name: string, size: number) => ({ name, bytes: patterned(size) })
+
+/** Starts an upload, and sends its first bytes. */
+async function begin(client: FileClient, name: string, size: number, bytes: number): Promise<number> {
+  const { instance } = await client.start(sized(name, size))
+  await client.chunk(instance, 0, patterned(size).subarray(0, bytes))
+  return instance
+}
+
+spec('the disk', (it) => {
+  it('is promised to one upload only: another one that would not fit beside it is refused at once', async () => {
+    await using rig = await ServerRig.start(limits, small)
+    const client = await rig.client()
+    const instance = await begin(client, 'a', 40 * KiB, 10 * KiB)
+    for (const refused of ['startRefused', 'continueRefused'] as const) {
+      const { text, retryAfter } = await client[refused](sized('b', 40 * KiB), 'disk-full')
+      assert.equal(retryAfter, 300)
+      assert.equal(
+        text,
+        'the disk of the server has no room for the 40 KiB of this file: 54 KiB are free, of which 30 KiB are promised ' +
+          'to running uploads and 4 KiB are reserved; cancel unfinished uploads, or have files removed',
+      )
+    }
+    await client.upload(sized('c', 20 * KiB))
+    await client.chunk(instance, 10 * KiB, patterned(40 * KiB).subarray(10 * KiB))
+    await client.end(instance, sha256(patterned(40 * KiB)))
+    assert.deepEqual(
+      rig.log.filter(({ level }) => level !== 'info').map(({ event, name, code }) => [event, name, code]),
+      [['upload-refused', 'b', 'disk-full']],
+    )
+  })
+
+  it('lets three uploads that fit only one at a time finish one after another as room is made', async () => {
+    await using rig = await ServerRig.start(limits, small)
+    const client = await rig.client()
+    const sizes = { a: 40 * KiB, b: 40 * KiB, c: 30 * KiB }
+    for (const [name, size] of Object.entries(sizes)) {
+      const instance = await begin(client, name, size, 10 * KiB)
+      for (const [other, bytes] of Object.entries(sizes)) {
+        if (other > name) await client.startRefused(sized(other, bytes), 'disk-full')
+      }
+      await client.chunk(instance, 10 * KiB, patterned(size).subarray(10 * KiB))
+      await client.end(instance, sha256(patterned(size)))
+      await rig.assertStored(name, patterned(size))
+      rig.remove(name)
+    }
+  })
+
+  it('is given to the unfinished upload that fits, even if another one occupies a part of it', async () => {
+    await using rig = await ServerRig.start(limits, small)
+    const client = await rig.client()
+    await client.pause(await begin(client, 'a', 50 * KiB, 25 * KiB))
+    await client.pause(await begin(client, 'b', 30 * KiB, 20 * KiB))
+    // 19 KiB are free, less the reserve of 4.
+    await client.continueRefused(sized('a', 50 * KiB), 'disk-full')
+    const { instance, progress } = await client.continue(sized('b', 30 * KiB))
+    assert.equal(progress, 20 * KiB)
+    await client.chunk(instance, progress, patterned(30 * KiB).subarray(progress))
+    await client.end(instance, sha256(patterned(30 * KiB)))
+    rig.remove('b')
+    assert.equal((await client.continue(sized('a', 50 * KiB))).progress, 25 * KiB)
+  })
+
+  it('has room again after a cancelled upload, complete or partial', async () => {
+    await using rig = await ServerRig.start(limits, small)
+    const client = await rig.client()
+    await begin(client, 'a', 40 * KiB, 30 * KiB)
+    await client.startRefused(sized('b', 60 * KiB), 'disk-full')
+    await client.cancel('a')
+    await client.upload(sized('b', 60 * KiB))
+  })
+
+  it('refuses a file permanently if it could never hold it', async () => {
+    await using rig = await ServerRig.start(limits, small)
+    const client = await rig.client()
+    for (const refused of ['startRefused', 'continueRefused'] as const) {
+      const { text } = await client[refused](sized('a', 60 * KiB + 1), 'too-large')
+      assert.match(text, /^the file has 60 KiB, and the disk of the server holds at most 60 KiB: ask the operator/u)
+    }
+    assert.deepEqual(await rig.records(), [])
+  })
+
+  it('that is full takes an upload that needs nothing of it: an empty one, and one that is stored or whole already', async () => {
+    await using rig = await ServerRig.start(limits, small)
+    const client = await rig.client()
+    const whole = sized('whole', 30 * KiB)
+    await client.pause(await begin(client, 'whole', 30 * KiB, 30 * KiB))
+    const stored = sized('stored', 30 * KiB)
+    await client.upload(stored)
+    await client.startRefused(sized('a', 1), 'disk-full')
+    await client.upload(sized('empty', 0))
+    const { instance, progress } = await client.continue(stored)
+    assert.equal(progress, 30 * KiB)
+    await client.end(instance, sha256(stored.bytes))
+    const again = await client.continue(whole)
+    assert.equal(again.progress, 30 * KiB)
+    await client.end(again.instance, sha256(whole.bytes))
+  })
+
+  it('stops a running upload before the reserve of messages is used when something else fills it', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.start(limits, { ...small, platform })
+    const client = await rig.client()
+    const instance = await begin(client, 'a', 40 * KiB, 10 * KiB)
+    rig.storage.taken = 50 * KiB
+    await pass(platform.clock, 200)
+    const bytes = patterned(40 * KiB)
+    // 4 KiB are free.
+    await client.chunk(instance, 10 * KiB, bytes.subarray(10 * KiB, 12 * KiB))
+    const { progress } = await client.chunkRefused(instance, 12 * KiB, bytes.subarray(12 * KiB, 13 * KiB), 'disk-full')
+    assert.equal(progress, 12 * KiB)
+    rig.storage.taken = 0
+    const again = await client.continue(sized('a', 40 * KiB))
+    await client.chunk(again.instance, again.progress, bytes.subarray(again.progress))
+    await client.end(again.instance, sha256(bytes))
+  })
+
+  it('has a reserve of 64 MiB, or of 5 % of the disk where that is less', async () => {
+    const rooms = [
+      [60 * MiB, 57 * MiB],
+      [100 * 1024 * MiB, 100 * 1024 * MiB - 64 * MiB],
+    ] as const
+    for (const [capacityBytes, most] of rooms) {
+      await using rig = await ServerRig.start({}, { capacityBytes })
+      const client = await rig.client()
+      await client.startRefused({ ...sized('a', 0), size: most + 1 }, 'too-large')
+      await client.start({ ...sized('a', 0), size: most })
+    }
+  })
+})

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { fault } from '../../../lib/adapters/disk/faults.ts'
+import type { ErrorCode } from '../../../lib/errors.ts'
+import { KiB } from '../../../lib/limits.ts'
+import { run, place as sourceFiles } from '../../support/commands.ts'
+import { sha256 } from '../../support/fileClient.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { MortalServer } from '../../support/mortalServer.ts'
+import { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import type { Step } from '../../support/steppedStorage.ts'
+import { turn } from '../../support/turn.ts'
+import { canMount } from '../../testing/storage/places.ts'
+
+const file = { name: 'a', bytes: patterned(4 * KiB) }
+
+const systemFault = (errno: string) =>
+  fault(Object.assign(new Error(`${errno}: write`), { code: errno }), 'writing /data/partial/x.part')
+
+const logged = (rig: ServerRig) =>
+  rig.log.filter(({ level }) => level !== 'info').map(({ event, code }) => [event, code].filter(Boolean).join(' '))
+
+/** Errno, and the code that the client is told. */
+const rows: readonly (readonly [errno: string, code: ErrorCode])[] = [
+  ['EFBIG', 'too-large'],
+  ['EDQUOT', 'quota-exceeded'],
+  ['EROFS', 'storage-unusable'],
+  ['EMFILE', 'overloaded'],
+  ['EIO', 'internal'],
+]
+
+spec('a fault of the storage', (it) => {
+  for (const [errno, code] of rows) {
+    it(`${errno} while chunks are written is told as ${code}, without a path, and logged once`, async () => {
+      await using rig = await ServerRig.start({ chunkBytes: KiB, windowBytes: 4 * KiB })
+      const client = await rig.client()
+      for (let round = 0; round < 3; round++) {
+        const { instance } = await client.start(file)
+        const held = rig.storage.hold('write')
+        for (let at = 0; at < 4; at++) client.sendChunk(instance, at * KiB, file.bytes.subarray(0, KiB))
+        await held.reached
+        held.fail(systemFault(errno))
+        const { text } = await client.raw.expect('PostFileNack')
+        assert.ok(!text.includes('/'), text)
+        for (let at = 1; at < 4; at++) await client.raw.expect('PostFileNack')
+      }
+      assert.deepEqual(logged(rig), [`upload-refused ${code}`])
+      const [entry] = rig.log.filter(({ event }) => event === 'upload-refused')
+      assert.match(String(entry?.text), new RegExp(`/data/partial/x\\.part failed: .*${errno}`, 'u'))
+      await client.start(file)
+    })
+  }
+
+  it('that no upload of its size can pass removes what there is of it', async () => {
+    await using rig = await ServerRig.start({ chunkBytes: KiB })
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, file.bytes.subarray(0, KiB))
+    rig.storage.fail('write', systemFault('EFBIG'))
+    await client.chunkRefused(instance, KiB, file.bytes.subarray(KiB, 2 * KiB), 'too-large')
+    assert.deepEqual(await rig.records(), [])
+  })
+
+  for (const step of ['claim', 'open', 'publish'] as const satisfies Step[]) {
+    it(`is final at ${step} where trying again cannot help, and leaves the name free for another try`, async () => {
+      await using rig = await ServerRig.start()
+      const client = await rig.client()
+      rig.storage.fail(step, systemFault('EROFS'))
+      if (step === 'publish') {
+        const { instance } = await client.start(file)
+        await client.chunk(instance, 0, file.bytes)
+        await client.endRefused(instance, sha256(file.bytes), 'storage-unusable')
+      } else await client.startRefused(file, 'storage-unusable')
+      assert.deepEqual(logged(rig), ['upload-refused storage-unusable'])
+      await client.start(file)
+    })
+  }
+})
+
+spec('a limit on the size of files that the system sets', (it) => {
+  if (!canMount) return it.skip('is told as too-large', 'this system may have no prlimit')
+
+  it('is told as too-large, once, and nothing is kept of the upload', async () => {
+    await using at = await MortalServer.in()
+    await using server = await at.daemon([], { under: ['prlimit', '--fsize=1000000'] })
+    const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
+    await using files = await sourceFiles()
+    await files.write('large', patterned(2_000_000))
+    const flags = ['--server', `127.0.0.1:${port}`, '--user', 'alice']
+    const { code, stderr } = await run('osp', ['send', 'large', ...flags], { cwd: files.path })
+    assert.equal(code, 1, stderr)
+    assert.match(stderr, /the file is larger than the disk of the server can hold as one file/u)
+    assert.equal(server.stderr.match(/upload-refused/gu)?.length, 1, server.stderr)
+    // The client ends at the first refusal, perhaps before the server has removed it.
+    while ((await at.files('partial')).size > 0) await turn()
+  })
+})

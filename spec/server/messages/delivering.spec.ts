@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { patterned } from '../../support/memorySource.ts'
+import { heldRig, MessageClient, textOf } from '../../support/messageClient.ts'
+import type { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+const { enter, listen } = MessageClient
+
+/** Stores messages for Bob, named by their number; resolves with their sender. */
+async function store(rig: ServerRig, ...numbers: number[]): Promise<MessageClient> {
+  const alice = await listen(rig, 'alice')
+  for (const number of numbers) await alice.post(number, ['bob'], `${number}`)
+  return alice
+}
+
+const texts = (deliveries: readonly { readonly content: Uint8Array }[]) =>
+  deliveries.map(({ content }) => textOf(content))
+
+spec('deliveries', (it) => {
+  it('come in the order in which their messages were stored, whoever sent them', async () => {
+    await using rig = await heldRig()
+    const senders = [await listen(rig, 'alice'), await listen(rig, 'carol')]
+    for (const number of [1, 2, 3, 4]) await senders[number % 2]?.post(number, ['bob'], `${number}`)
+    const bob = await listen(rig, 'bob')
+    const all = await bob.deliveries(4)
+    assert.deepEqual(texts(all), ['1', '2', '3', '4'])
+    const seqs = all.map(({ mailboxSeq }) => mailboxSeq)
+    assert.deepEqual(
+      seqs.toSorted((a, b) => a - b),
+      seqs,
+    )
+    assert.equal(new Set(all.map(({ seqOfReq }) => seqOfReq)).size, 4)
+  })
+
+  it('are as many at most as the window that REGIST_ACK tells', async () => {
+    await using rig = await heldRig({ deliveryWindow: 3 })
+    await store(rig, 1, 2, 3, 4, 5)
+    const bob = await listen(rig, 'bob')
+    await turn()
+    assert.equal(bob.unread.length, 3)
+  })
+
+  it('are counted from the oldest unanswered one, also where later ones were answered first', async () => {
+    await using rig = await heldRig({ deliveryWindow: 3 })
+    await store(rig, 1, 2, 3, 4, 5, 6)
+    const bob = await listen(rig, 'bob')
+    const [first, second, third] = await bob.deliveries(3)
+    assert.ok(first && second && third)
+    await bob.take(second, third)
+    assert.deepEqual(bob.unread, [])
+    await bob.take(first)
+    assert.deepEqual(texts(await bob.deliveries(3)), ['4', '5', '6'])
+  })
+
+  it('make room one by one where the oldest is answered first', async () => {
+    await using rig = await heldRig({ deliveryWindow: 2 })
+    await store(rig, 1, 2, 3)
+    const bob = await listen(rig, 'bob')
+    const [first, second] = await bob.deliveries(2)
+    assert.ok(first && second)
+    await bob.take(first)
+    assert.deepEqual(texts([await bob.delivery()]), ['3'])
+  })
+
+  it('are bounded by the bytes of their content as well', async () => {
+    await using rig = await heldRig({ deliveryBytes: 100 })
+    const alice = await listen(rig, 'alice')
+    for (const number of [1, 2, 3]) await alice.post(number, ['bob'], patterned(50, number))
+    const bob = await listen(rig, 'bob')
+    const [first] = await bob.deliveries(2)
+    assert.ok(first)
+    await turn()
+    assert.deepEqual(bob.unread, [])
+    await bob.take(first)
+    assert.equal((await bob.delivery()).content.length, 50)
+  })
+
+  it('are one at least, however large it is', async () => {
+    await using rig = await heldRig({ deliveryBytes: 1 })
+    const alice = await listen(rig, 'alice')
+    for (const number of [1, 2]) await alice.post(number, ['bob'], patterned(1_000))
+    const bob = await listen(rig, 'bob')
+    const first = await bob.delivery()
+    await turn()
+    assert.deepEqual(bob.unread, [])
+    await bob.take(first)
+    await bob.delivery()
+  })
+
+  it('miss nothing that is stored while the mailbox is being read', async () => {
+    await using rig = await heldRig()
+    const alice = await store(rig, 1)
+    const reads = [rig.storage.hold('read messages'), rig.storage.hold('read messages')]
+    const bob = await listen(rig, 'bob')
+    for (const [at, read] of reads.entries()) {
+      await read.reached
+      await alice.post(2 + at, ['bob'], `${2 + at}`)
+      read.go()
+    }
+    assert.deepEqual(texts(await bob.deliveries(3)), ['1', '2', '3'])
+    await turn()
+    assert.deepEqual(bob.unread, [])
+  })
+
+  it('end the link where the mailbox cannot be read, and come on the next one', async () => {
+    await using rig = await heldRig()
+    await store(rig, 1)
+    rig.storage.fail('read messages', new Error('EIO /some/path'))
+    const bob = await listen(rig, 'bob')
+    assert.ok(!(await bob.raw.dismissed('internal')).text.includes('path'))
+    assert.ok(
+      rig.log.some(
+        ({ event, user, text }) => event === 'mailbox-failed' && user === 'bob' && `${text}`.includes('EIO'),
+      ),
+    )
+    assert.deepEqual(texts([await (await listen(rig, 'bob')).delivery()]), ['1'])
+  })
+})
+
+spec('a message', (it) => {
+  it('waits in its mailbox until its recipient listens', async () => {
+    await using rig = await heldRig()
+    await store(rig, 1)
+    const bob = await enter(rig, 'bob')
+    await bob.list()
+    assert.deepEqual(bob.unread, [])
+    await bob.regist()
+    assert.deepEqual(texts([await bob.delivery()]), ['1'])
+  })
+})

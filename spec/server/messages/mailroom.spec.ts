@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict'
+import { defaultLimits, KiB } from '../../../lib/limits.ts'
+import { type Handed, type Recipient, roomWith } from '../../support/mailroomRig.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { textOf } from '../../support/messageClient.ts'
+import { spec } from '../../support/spec.ts'
+import { pass, turn } from '../../support/turn.ts'
+
+const { deliveryMs } = defaultLimits
+const users = (count: number) => Array.from({ length: count }, (_, at) => `user ${at}`)
+const bytesIn = (handed: readonly Handed[]) => handed.reduce((sum, { message }) => sum + message.content.length, 0)
+
+spec('the sending work', (it) => {
+  it('goes round among recipients: what is not answered in time goes to its tail, one message for each turn', async () => {
+    const { post, listen, order, clock } = await roomWith()
+    for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
+    await listen('alice', { takes: true })
+    await listen('bob', { takes: true })
+    order.length = 0
+    await pass(clock, deliveryMs)
+    await pass(clock, 0)
+    await pass(clock, 0)
+    assert.deepEqual(order, ['alice 1', 'bob 1', 'alice 2', 'bob 2', 'alice 3', 'bob 3'])
+  })
+
+  it('within a mailbox repeats the earlier message first', async () => {
+    const { post, listen, order, clock } = await roomWith()
+    for (const text of ['1', '2', '3', '4']) await post(['alice'], text)
+    await listen('alice', { takes: true })
+    for (let times = 0; times < 4; times++) await pass(clock, times === 0 ? deliveryMs : 0)
+    assert.deepEqual(
+      order,
+      ['1', '2', '3', '4', '1', '2', '3', '4'].map((text) => `alice ${text}`),
+    )
+  })
+
+  it('sends nothing again that the socket has not taken, and waits for its answer from then on', async () => {
+    const { post, listen, clock } = await roomWith()
+    await post(['alice'], '1')
+    const alice = await listen('alice')
+    await pass(clock, 10 * deliveryMs)
+    assert.equal(alice.handed.length, 1)
+    alice.handed[0]?.left()
+    await pass(clock, deliveryMs - 1)
+    assert.equal(alice.handed.length, 1)
+    await pass(clock, 1)
+    assert.equal(alice.handed.length, 2)
+  })
+
+  it('counts attempts up to what the field can say', async () => {
+    const { post, listen, clock } = await roomWith()
+    await post(['alice'], '1')
+    const alice = await listen('alice', { takes: true })
+    for (let times = 0; times < 300; times++) await pass(clock, 30_000)
+    assert.equal(alice.handed.length, 301)
+    assert.equal(alice.handed.at(-1)?.message.attempt, 255)
+  })
+
+  it('remembers no attempts of what has left the mailbox while nobody listened', async () => {
+    const { room, post, listen, clock } = await roomWith({ deliveryWindow: 2, messageAgeMs: 1_800_000 })
+    await post(['alice'], '1')
+    await pass(clock, 3_000_000)
+    for (const text of ['2', '3']) await post(['alice'], text)
+    const remembered: number[] = []
+    for (let links = 0; links < 2; links++) {
+      const alice = await listen('alice', { takes: true })
+      assert.deepEqual(
+        alice.handed.map(({ message }) => [textOf(message.content), message.attempt]),
+        links === 0
+          ? [
+              ['1', 1],
+              ['2', 1],
+            ]
+          : [
+              ['2', 2],
+              ['3', 1],
+            ],
+      )
+      room.stop('alice')
+      room.held((queue, count) => queue === 'attempts of a user that are remembered' && remembered.push(count))
+      await pass(clock, 600_000)
+    }
+    assert.deepEqual(remembered, [2, 2])
+  })
+})
+
+spec('the memory of deliveries', (it) => {
+  const piece = patterned(64 * KiB)
+  const limits = { deliveryMemoryBytes: 512 * KiB, deliveryBytes: 128 * KiB }
+
+  it('is bounded while no socket takes anything, but for one message each, and all get all once they do', async () => {
+    const { post, listen } = await roomWith(limits)
+    const names = users(20)
+    for (let times = 0; times < 3; times++) for (const name of names) await post([name], piece)
+    const recipients: Recipient[] = []
+    for (const name of names) recipients.push(await listen(name))
+    const held = () => bytesIn(recipients.flatMap(({ handed }) => handed))
+    const most = limits.deliveryMemoryBytes / limits.deliveryBytes
+    assert.deepEqual(
+      recipients.map(({ handed }) => handed.length),
+      names.map((_, at) => (at < most ? 2 : 1)),
+    )
+    assert.equal(held(), limits.deliveryMemoryBytes + (names.length - most) * piece.length)
+    for (const recipient of recipients.concat(recipients)) {
+      for (const { left, answer } of recipient.handed.slice()) {
+        left()
+        answer()
+      }
+      await turn()
+    }
+    for (const recipient of recipients) {
+      for (const { left, answer } of recipient.handed) {
+        left()
+        answer()
+      }
+    }
+    await turn()
+    assert.deepEqual(
+      recipients.map(({ handed }) => handed.length),
+      names.map(() => 3),
+    )
+  })
+
+  it('is set aside before it is read: not all mailboxes are read at once', async () => {
+    const { post, listen, reads, state } = await roomWith(limits)
+    const names = users(20)
+    await post(names.slice(0, 16), piece)
+    await post(names.slice(16), piece)
+    state.holdsReads = true
+    const recipients: Recipient[] = []
+    for (const name of names) recipients.push(await listen(name))
+    // Eight more read one message each.
+    assert.equal(reads.length, limits.deliveryMemoryBytes / limits.deliveryBytes + 8)
+    while (reads.length > 0) {
+      const begun = reads.reduce((sum, { bytes }) => sum + bytes, 0)
+      assert.ok(begun < limits.deliveryMemoryBytes + limits.deliveryBytes)
+      reads.shift()?.go()
+      await turn()
+      for (const { left } of recipients.flatMap(({ handed }) => handed)) left()
+      await turn()
+    }
+    for (const { handed } of recipients) assert.equal(handed.length, 1)
+  })
+
+  it('is not held by recipients who take what they are sent and never answer', async () => {
+    const { post, listen } = await roomWith(limits)
+    const names = users(20)
+    for (let times = 0; times < 5; times++) for (const name of names) await post([name], piece)
+    for (const name of names) {
+      const recipient = await listen(name)
+      for (const { left } of recipient.handed) left()
+      assert.equal(bytesIn(recipient.handed), limits.deliveryBytes)
+    }
+    await post(['last'], 'hello')
+    assert.equal((await listen('last')).handed.length, 1)
+  })
+
+  it('can be held by any number of recipients that take nothing: another one gets one message after another', async () => {
+    const { post, listen } = await roomWith(limits)
+    for (const name of users(50)) {
+      for (let times = 0; times < 2; times++) await post([name], piece)
+      await listen(name)
+    }
+    for (let times = 0; times < 5; times++) await post(['last'], piece)
+    const last = await listen('last')
+    for (let count = 1; count <= 5; count++) {
+      assert.equal(last.handed.length, count)
+      last.handed.at(-1)?.left()
+      last.handed.at(-1)?.answer()
+      await turn()
+    }
+  })
+
+  it('is free again of a recipient whose link has ended', async () => {
+    const { room, post, listen } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
+    for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
+    const alice = await listen('alice')
+    const bob = await listen('bob')
+    assert.deepEqual([alice.handed.length, bob.handed.length], [2, 1])
+    room.stop('alice')
+    await turn()
+    assert.equal(bob.handed.length, 2)
+  })
+
+  it('is free again of a recipient whose link ends by what it is sent, and no alarm of it is left', async () => {
+    const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 64 * KiB })
+    for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
+    const alarms = clock.set
+    const alice = await listen('alice', { asked: () => room.stop('alice') })
+    assert.deepEqual([alice.handed.length, clock.set], [1, alarms])
+    assert.equal((await listen('bob')).handed.length, 2)
+  })
+
+  it('bounds repetitions as well', async () => {
+    const { post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
+    for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
+    const alice = await listen('alice')
+    for (const { left } of alice.handed) left()
+    await turn()
+    const bob = await listen('bob')
+    await pass(clock, deliveryMs)
+    // One message for her who holds none, though memory is full.
+    assert.deepEqual([alice.handed.length, bob.handed.length], [3, 2])
+    for (const { left } of bob.handed) left()
+    await turn()
+    assert.equal(alice.handed.length + bob.handed.length, 6)
+  })
+})

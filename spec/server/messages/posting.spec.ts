@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict'
+import { defaultLimits, fixed } from '../../../lib/limits.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { heldRig, idOf, MessageClient, textOf } from '../../support/messageClient.ts'
+import type { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+
+const { enter, listen } = MessageClient
+
+/** An authenticator that knows everybody once it is told to say so, each name's turn by itself. */
+function slowAuthenticator() {
+  const asked: { readonly user: string; readonly answer: () => void }[] = []
+  return {
+    authenticate: async ({ user }: { user: string }) => ({ user }),
+    knows: (user: string) => new Promise<boolean>((resolve) => asked.push({ user, answer: () => resolve(true) })),
+    /** Says of whom was asked for first that they are known. */
+    answer(user: string): void {
+      const at = asked.findIndex((question) => question.user === user)
+      const [question] = asked.splice(at, 1)
+      assert.equal(question?.user, user)
+      question?.answer()
+    },
+    /** Who is asked for, in that order. */
+    get users(): readonly string[] {
+      return asked.map(({ user }) => user)
+    },
+  }
+}
+
+/** Alice and Bob, both registered. */
+async function two(rig: ServerRig): Promise<[alice: MessageClient, bob: MessageClient]> {
+  return [await listen(rig, 'alice'), await listen(rig, 'bob')]
+}
+
+spec('POST_MSG', (it) => {
+  it('is acknowledged only when the message is durable, and delivered only then', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = await two(rig)
+    const append = rig.storage.hold('append message')
+    alice.sendPost(1, ['bob'], 'hello')
+    await append.reached
+    await turn()
+    assert.deepEqual([alice.unread, bob.unread], [[], []])
+    append.go()
+    assert.deepEqual(await alice.posted(), ['bob online'])
+    const { seqOfReq, mailboxSeq, ...delivered } = await bob.delivery()
+    assert.deepEqual(delivered, {
+      event: 'DeliverMsgReq',
+      messageId: idOf(1),
+      sender: 'alice',
+      sentAt: rig.clock.wallTime(),
+      content: new TextEncoder().encode('hello'),
+      attempt: 1,
+    })
+    assert.ok(seqOfReq > 0 && mailboxSeq > 0)
+  })
+
+  it('tells of each recipient, in their order, whether it listens or what is stored for it waits', async () => {
+    await using rig = await heldRig()
+    const [alice] = await two(rig)
+    await (await enter(rig, 'carol')).regist(0)
+    const statuses = await alice.post(1, ['dave', 'bob', 'carol', 'alice'], 'hello')
+    assert.deepEqual(statuses, ['dave stored', 'bob online', 'carol stored', 'alice online'])
+  })
+
+  it('goes to each of its recipients, oneself too', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = await two(rig)
+    await alice.post(1, ['bob', 'alice'], 'hello')
+    for (const client of [alice, bob]) assert.equal(textOf((await client.delivery()).content), 'hello')
+  })
+
+  it('may come from who does not listen', async () => {
+    await using rig = await heldRig()
+    const bob = await listen(rig, 'bob')
+    const alice = await enter(rig, 'alice')
+    await alice.regist(0)
+    await alice.post(1, ['bob'], 'hello')
+    assert.equal((await bob.delivery()).sender, 'alice')
+  })
+
+  it('with a recipient named twice counts it once', async () => {
+    await using rig = await heldRig({ recipients: 2 })
+    const [alice, bob] = await two(rig)
+    const statuses = await alice.post(1, ['bob', 'carol', 'bob', 'bob'], 'hello')
+    assert.deepEqual(statuses, ['bob online', 'carol stored'])
+    await bob.take(await bob.delivery())
+    assert.deepEqual(bob.unread, [])
+  })
+
+  it('tells of a recipient under whose name no user has come in yet, and stores the message for it', async () => {
+    const names = { bob: true, carol: 'unlisted', lunch: 'unseen', alice: 'unseen' } as const
+    const knows = async (user: string) => names[user as keyof typeof names]
+    await using rig = await heldRig({}, { authenticator: { authenticate: async ({ user }) => ({ user }), knows } })
+    const alice = await listen(rig, 'alice')
+    const statuses = await alice.post(1, ['bob', 'carol', 'lunch', 'alice'], 'today?')
+    assert.deepEqual(statuses, ['bob stored', 'carol stored', 'lunch unseen', 'alice online'])
+    const lunch = await listen(rig, 'lunch')
+    assert.equal(textOf((await lunch.delivery()).content), 'today?')
+  })
+
+  it("goes to the seed's sixteen recipients at once", async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const recipients = Array.from({ length: 16 }, (_, at) => `user ${at}`)
+    assert.equal(defaultLimits.recipients, 16)
+    assert.equal((await alice.post(1, recipients, 'hello')).length, 16)
+  })
+
+  it('takes any bytes, up to 64 KiB of them, and none as well', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = await two(rig)
+    for (const [at, length] of [0, 1, fixed.messageBytes].entries()) {
+      await alice.post(at, ['bob'], patterned(length))
+      const delivery = await bob.delivery()
+      assert.deepEqual(delivery.content, patterned(length))
+      await bob.take(delivery)
+    }
+  })
+
+  it('of one sender are looked at beside each other, and keep their order', async () => {
+    const authenticator = slowAuthenticator()
+    await using rig = await heldRig({}, { authenticator })
+    const [alice, bob] = await two(rig)
+    alice.sendPost(1, ['slow', 'bob'], 'first')
+    alice.sendPost(2, ['quick', 'bob'], 'second')
+    alice.sendPost(3, [], 'bad')
+    await turn()
+    assert.deepEqual(authenticator.users, ['slow', 'bob', 'quick', 'bob'])
+    for (const user of ['quick', 'bob', 'bob']) authenticator.answer(user)
+    await turn()
+    assert.deepEqual([alice.unread, bob.unread], [[], []])
+    authenticator.answer('slow')
+    const texts = (await bob.deliveries(2)).map(({ content }) => textOf(content))
+    assert.deepEqual(texts, ['first', 'second'])
+  })
+
+  it('of one sender does not wait for another one', async () => {
+    const authenticator = slowAuthenticator()
+    await using rig = await heldRig({}, { authenticator })
+    const [alice, bob] = await two(rig)
+    alice.sendPost(1, ['slow'], 'first')
+    bob.sendPost(1, ['alice'], 'second')
+    await turn()
+    authenticator.answer('alice')
+    assert.deepEqual(await bob.posted(), ['alice online'])
+    assert.deepEqual(await alice.delivery().then(({ content }) => textOf(content)), 'second')
+  })
+})
+
+spec('a repeated POST_MSG', (it) => {
+  it('joins the one that is being stored: both are acknowledged, and it is stored once', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = await two(rig)
+    const appends = [rig.storage.hold('append message'), rig.storage.hold('append message')]
+    for (const append of appends) {
+      alice.sendPost(1, ['bob'], 'hello')
+      await append.reached
+    }
+    for (const append of appends) append.go()
+    assert.deepEqual([await alice.posted(), await alice.posted()], [['bob online'], ['bob online']])
+    await bob.take(await bob.delivery())
+    assert.deepEqual(bob.unread, [])
+  })
+
+  it('after the ACK is acknowledged with the statuses of now, and not delivered again', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
+    const bob = await listen(rig, 'bob')
+    await bob.take(await bob.delivery())
+    assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob online'])
+    await bob.vanish()
+    assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
+    await listen(rig, 'bob').then(async (back) => {
+      await turn()
+      assert.deepEqual(back.unread, [])
+    })
+  })
+
+  it('is known on another link of its sender, and after a restart of the server', async () => {
+    await using rig = await heldRig()
+    await (await listen(rig, 'alice')).post(1, ['bob'], 'hello')
+    await rig.crash()
+    await rig.restart()
+    const alice = await listen(rig, 'alice', { session: 'new' })
+    assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
+    const bob = await listen(rig, 'bob')
+    await bob.take(await bob.delivery())
+    assert.deepEqual(bob.unread, [])
+  })
+
+  it('with another body or other recipients is refused as id-reused', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = await two(rig)
+    await alice.post(1, ['bob'], 'hello')
+    await alice.postRefused(1, ['bob'], 'other', 'id-reused')
+    await alice.postRefused(1, ['bob', 'carol'], 'hello', 'id-reused')
+    await bob.take(await bob.delivery())
+    assert.deepEqual(bob.unread, [])
+  })
+
+  it('is one of its sender: another one may use the same id', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = await two(rig)
+    await alice.post(1, ['carol'], 'from Alice')
+    assert.deepEqual(await bob.post(1, ['carol'], 'from Bob'), ['carol stored'])
+    const carol = await listen(rig, 'carol')
+    assert.deepEqual(
+      (await carol.deliveries(2)).map(({ sender }) => sender),
+      ['alice', 'bob'],
+    )
+  })
+})
+
+spec('a POST_MSG whose link ends', (it) => {
+  it('before it was looked at stores nothing', async () => {
+    const authenticator = slowAuthenticator()
+    await using rig = await heldRig({}, { authenticator })
+    const alice = await listen(rig, 'alice')
+    alice.sendPost(1, ['bob'], 'hello')
+    await turn()
+    await alice.vanish()
+    authenticator.answer('bob')
+    await turn()
+    assert.equal(rig.storage.count.get('append message'), undefined)
+  })
+
+  it('while it is being stored is stored, and the server closes only afterwards', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const append = rig.storage.hold('append message')
+    alice.sendPost(1, ['bob'], 'hello')
+    await append.reached
+    let closed = false
+    const closing = rig.server.close().then(() => {
+      closed = true
+    })
+    await alice.raw.dismissed('shutting-down')
+    await turn()
+    assert.ok(!closed)
+    append.go()
+    await closing
+    await rig.restart()
+    const bob = await listen(rig, 'bob')
+    assert.equal(textOf((await bob.delivery()).content), 'hello')
+  })
+})

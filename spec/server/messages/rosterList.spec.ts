@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { fixed } from '../../../lib/limits.ts'
+import { Roster } from '../../../lib/server/messages/roster.ts'
+import { lengthOf } from '../../../lib/wire/codec.ts'
+import { decode, type Encoded, type Message } from '../../../lib/wire/message.ts'
+import { apps, events, rosterChange, rosterKind } from '../../../lib/wire/protocol.ts'
+import { heldRig, MessageClient, words } from '../../support/messageClient.ts'
+import { spec } from '../../support/spec.ts'
+import { pass } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
+
+const { enter, listen } = MessageClient
+
+type List = Message<'RegistListNtf'>
+
+const decoded = <K extends 'RegistListNtf' | 'ListAck'>({ event, payload }: Encoded<K>): Message<K> =>
+  decode({ event: events[event].number, app: apps.message, payload }) as Message<K>
+
+/** A frame of the list in short: from which version to which, and what it says. */
+const shown = (list: List) => [list.listVersion - list.members.length + 1, list.listVersion, words(list).join(' ')]
+
+spec('the online list', (it) => {
+  it('is told to whoever asks after HELLO, registered or not', async () => {
+    await using rig = await heldRig()
+    const stranger = await enter(rig, 'carol')
+    assert.deepEqual(await stranger.list(), { event: 'ListAck', listVersion: 0, kind: rosterKind.whole, members: [] })
+    const alice = await listen(rig, 'alice')
+    const list = await stranger.list()
+    assert.deepEqual(list, {
+      event: 'ListAck',
+      listVersion: 1,
+      kind: rosterKind.whole,
+      members: [{ change: rosterChange.here, node: alice.node, userName: 'alice' }],
+    })
+  })
+
+  it('tells its changes to nobody who has not registered', async () => {
+    await using rig = await heldRig()
+    const stranger = await enter(rig, 'carol')
+    await listen(rig, 'alice')
+    await pass(rig.clock, 1_000)
+    assert.deepEqual(stranger.raw.unread, [])
+  })
+
+  it('tells a lone change at once', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    await pass(rig.clock, 0)
+    assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [1, 1, '+alice'])
+  })
+
+  it('gathers the changes of 50 ms after the latest frame into one, of consecutive versions', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    await pass(rig.clock, 0)
+    await alice.raw.expect('RegistListNtf')
+    const bob = await listen(rig, 'bob')
+    await pass(rig.clock, 20)
+    await listen(rig, 'carol')
+    await bob.vanish()
+    await pass(rig.clock, 29)
+    assert.deepEqual(alice.raw.unread, [])
+    await pass(rig.clock, 1)
+    const list = await alice.raw.expect('RegistListNtf')
+    assert.deepEqual([list.kind, ...shown(list)], [rosterKind.changes, 2, 4, '+bob +carol -bob'])
+  })
+
+  it('tells a change after a quiet time at once again', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    await pass(rig.clock, 50)
+    await alice.raw.expect('RegistListNtf')
+    const bob = await listen(rig, 'bob')
+    await pass(rig.clock, 0)
+    assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [2, 2, '+bob'])
+    await bob.vanish()
+    await pass(rig.clock, 49)
+    assert.deepEqual(alice.raw.unread, [])
+    await pass(rig.clock, 1)
+    assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [3, 3, '-bob'])
+  })
+
+  it('tells a newcomer changes that its whole list held already, under the versions that it knows', async () => {
+    await using rig = await heldRig()
+    await listen(rig, 'alice')
+    const bob = await enter(rig, 'bob')
+    assert.equal((await bob.regist()).list.listVersion, 2)
+    await listen(rig, 'carol')
+    await pass(rig.clock, 0)
+    assert.deepEqual(shown(await bob.raw.expect('RegistListNtf')), [1, 3, '+alice +bob +carol'])
+  })
+
+  it('is told to all in the same bytes', async () => {
+    await using rig = await heldRig()
+    const clients = [await listen(rig, 'alice'), await listen(rig, 'bob')]
+    await pass(rig.clock, 0)
+    for (const { raw } of clients) await raw.expect('RegistListNtf')
+    const [first, second] = clients.map(({ raw }) => raw.last)
+    assert.deepEqual(first, second)
+  })
+
+  it('is told before the PING_ACK that names its version', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const stranger = await enter(rig, 'carol')
+    assert.equal(await alice.toldVersion(), 0)
+    await pass(rig.clock, 0)
+    alice.raw.send('PingReq', {})
+    assert.equal((await alice.raw.expect('RegistListNtf')).listVersion, 1)
+    assert.equal((await alice.raw.expect('PingAck')).listVersion, 1)
+    await listen(rig, 'bob')
+    assert.equal(await alice.toldVersion(), 1)
+    await pass(rig.clock, 50)
+    assert.equal(await stranger.toldVersion(), 2)
+  })
+
+  it('is what the status of the server shows', async () => {
+    await using rig = await heldRig()
+    const { node } = await listen(rig, 'alice')
+    await (await enter(rig, 'bob')).regist(0)
+    assert.deepEqual(rig.server.status().online, [{ node, user: 'alice' }])
+  })
+
+  it('begins anew with the server', async () => {
+    await using rig = await heldRig()
+    await listen(rig, 'alice')
+    await rig.crash()
+    await rig.restart()
+    assert.equal((await (await enter(rig, 'bob')).list()).listVersion, 0)
+  })
+})
+
+/** A roster on a clock that is moved by hand, and the frames that it told. */
+function rosterOf(clock = new VirtualClock()): {
+  roster: Roster
+  clock: VirtualClock
+  told: Encoded<'RegistListNtf'>[]
+} {
+  const told: Encoded<'RegistListNtf'>[] = []
+  return { roster: new Roster(50, clock, (notice) => told.push(notice)), clock, told }
+}
+
+const longName = (node: number) => `${node}`.padEnd(fixed.userNameBytes, 'x')
+
+spec('a roster', (it) => {
+  it('encodes a frame once for all, and the whole list once for each version', () => {
+    const { roster, clock, told } = rosterOf()
+    roster.enter({ node: 1, user: 'alice' })
+    clock.pass(0)
+    assert.equal(told.length, 1)
+    const { payload } = roster.whole('RegistListNtf')
+    assert.equal(roster.whole('ListAck').payload, payload)
+    roster.enter({ node: 2, user: 'bob' })
+    assert.notEqual(roster.whole('ListAck').payload, payload)
+  })
+
+  it('with as many clients as there may be fits a frame, and so do as many changes at once', () => {
+    const { roster, clock, told } = rosterOf()
+    for (let node = 1; node <= fixed.clientsMost; node++) roster.enter({ node, user: longName(node) })
+    assert.ok(lengthOf(roster.whole('ListAck').payload) <= fixed.clientFrameBytes)
+    assert.equal(decoded(roster.whole('ListAck')).members.length, fixed.clientsMost)
+    for (let node = 1; node <= fixed.clientsMost; node++) roster.leave({ node, user: longName(node) })
+    clock.pass(50)
+    assert.deepEqual(
+      told.map((frame) => [lengthOf(frame.payload) <= fixed.clientFrameBytes, decoded(frame).listVersion]),
+      [
+        [true, fixed.clientsMost],
+        [true, 2 * fixed.clientsMost],
+      ],
+    )
+  })
+
+  it('tells nothing once it was stopped', () => {
+    const { roster, clock, told } = rosterOf()
+    roster.enter({ node: 1, user: 'alice' })
+    roster.stop()
+    clock.pass(1_000)
+    assert.deepEqual(told, [])
+  })
+
+  it('is the same to all who follow its frames, whenever they began', () => {
+    const step = fc.oneof(
+      fc.record({ enter: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({ leave: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({ pass: fc.integer({ min: 0, max: 120 }) }),
+      fc.constant({ join: true }),
+    )
+    const property = fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const clock = new VirtualClock()
+      const followers: Follower[] = []
+      const frames: number[] = []
+      const roster: Roster = new Roster(50, clock, (notice) => {
+        frames.push(clock.now())
+        for (const follower of followers) follower.hear(decoded(notice))
+      })
+      for (const one of steps) {
+        if ('enter' in one) roster.enter({ node: one.enter, user: `u${one.enter}` })
+        else if ('leave' in one) roster.leave({ node: one.leave, user: `u${one.leave}` })
+        else if ('pass' in one) clock.pass(one.pass)
+        else followers.push(new Follower(decoded(roster.whole('RegistListNtf'))))
+        for (const { version } of followers) assert.ok(version >= roster.toldVersion)
+      }
+      clock.pass(50)
+      assert.equal(roster.toldVersion, roster.version)
+      const nodes = [...roster].map(({ node }) => node).sort()
+      for (const follower of followers) {
+        assert.deepEqual([follower.version, [...follower.nodes].sort()], [roster.version, nodes])
+      }
+      assert.ok(frames.every((at, index) => index === 0 || at - (frames[index - 1] ?? 0) >= 50))
+    })
+    fc.assert(property, { numRuns: 300 })
+  })
+})
+
+/** A client's copy of the list. */
+class Follower {
+  readonly nodes: Set<number>
+  version: number
+
+  constructor(whole: List) {
+    assert.equal(whole.kind, rosterKind.whole)
+    this.version = whole.listVersion
+    this.nodes = new Set(whole.members.map(({ node }) => node))
+  }
+
+  hear({ kind, listVersion, members }: List): void {
+    assert.equal(kind, rosterKind.changes)
+    const first = listVersion - members.length + 1
+    assert.ok(first <= this.version + 1, 'a gap')
+    members.forEach(({ change, node }, at) => {
+      if (first + at <= this.version) return
+      if (change === rosterChange.here) this.nodes.add(node)
+      else this.nodes.delete(node)
+    })
+    this.version = Math.max(this.version, listVersion)
+  }
+}

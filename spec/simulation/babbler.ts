@@ -1,0 +1,93 @@
+import { OspError } from '../../lib/errors.ts'
+import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
+import { Peer } from '../../lib/runtime/peer.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Message, RequestName } from '../../lib/wire/message.ts'
+import { registFlags, version } from '../../lib/wire/protocol.ts'
+import { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** Who babbles: none of the users whose files and messages are looked at. */
+const user = 'mallory'
+
+/** How long a babbler stays. */
+const stayMs = 90_000
+
+/** Somebody is let in and asks what nobody can want; the server must answer that, and nobody else be worse off. */
+export async function babble(world: World, dice: SeededRandom): Promise<void> {
+  const process = new SimulatedProcess(`babbler ${world.visitors.size + 1}`, world.machine)
+  world.tell(`${process.name} comes`)
+  const leaving = new AbortController()
+  const visitor = { process, client: { close: async () => leaving.abort() }, gone: false }
+  world.visitors.add(visitor)
+  process.within(stayMs, () => leaving.abort())
+  const asked = Array.from({ length: dice.integer(1, 12, 'requests of a babbler') }, () => nonsense(dice))
+  try {
+    await talk(world, process, asked, leaving.signal)
+  } catch (error) {
+    world.tell(`${process.name} is turned away: ${OspError.from(error).code}`)
+  }
+  if (!process.alive) return
+  world.bounds.ended(process)
+  visitor.gone = true
+}
+
+/** Registers, asks all at once, and leaves when it has its answers, the link has ended, or `signal` says so. */
+async function talk(
+  world: World,
+  process: SimulatedProcess,
+  asked: readonly Nonsense[],
+  signal: AbortSignal,
+): Promise<void> {
+  const { platform } = process
+  const socket = await world.network.transportOf(process).dial({ platform, maxPayload: fixed.clientFrameBytes }, signal)
+  const { keepAliveMs } = defaultLimits
+  const peer = new Peer(
+    { socket, platform, side: 'client', keepAliveMs, unsentBytes: MiB },
+    { request: (request) => peer.refuse(request, new OspError('malformed')), notice() {}, closed() {} },
+  )
+  const stop = () => void peer.closeQuietly(new OspError('closed'))
+  signal.addEventListener('abort', stop)
+  try {
+    const session = new Uint8Array(16).fill(world.visitors.size)
+    const who = { userName: user, token: world.tokens.said(user), session, software: 'simulation' }
+    await peer.ask({ event: 'HelloReq', versions: [version], ...who, features: 0, attempt: undefined }).reply
+    const { instance: own } = await peer.ask({ event: 'RegistReq', userName: user, flags: 0 }).reply
+    await Promise.allSettled(asked.map(({ message, instance = own }) => peer.ask(message, instance).reply))
+  } finally {
+    signal.removeEventListener('abort', stop)
+    await peer.closeQuietly(new OspError('closed'))
+  }
+}
+
+/** A request that is well formed, and that no server can do anything for. */
+interface Nonsense {
+  readonly message: Message<RequestName>
+  /** By default the one that was granted. */
+  readonly instance?: number
+}
+
+function nonsense(dice: SeededRandom): Nonsense {
+  const { recipients } = defaultLimits
+  const instance = dice.pick([-1, -1, 0, 1, 3, 65_535], 'instance of nonsense')
+  const fileName = dice.pick(['', '..', '/a', 'a//b', 'a\0b'], 'name of nonsense')
+  const many = Array.from({ length: recipients + 1 }, (_, at) => `nobody-${at}`)
+  const upload = { fileName, size: dice.pick([0, 2 ** 50], 'size of nonsense'), modifiedAt: 0, digest: 99 }
+  const message = dice.pick<Message<RequestName>>(
+    [
+      { event: 'StartPostFileReq', ...upload },
+      { event: 'ContinuePostFileReq', ...upload, progress: 2 ** 51 },
+      { event: 'FileMd5Req', digest: new Uint8Array(3) },
+      { event: 'PauseFileReq' },
+      { event: 'CancelFileReq', fileName },
+      { event: 'RegistReq', userName: 'nobody', flags: registFlags.listening },
+      { event: 'PostMsgReq', messageId: new Uint8Array(16), recipients: [], content: new Uint8Array(1) },
+      { event: 'PostMsgReq', messageId: new Uint8Array(16), recipients: many, content: new Uint8Array(1) },
+      { event: 'PostMsgReq', messageId: new Uint8Array(16), recipients: ['..'], content: new Uint8Array(1) },
+      { event: 'ListReq' },
+      { event: 'PingReq' },
+    ],
+    'nonsense',
+  )
+  return instance < 0 ? { message } : { message, instance }
+}

@@ -1,0 +1,199 @@
+import type { Upload } from '../../lib/client/uploads/upload.ts'
+import { ClientRun } from './clientRun.ts'
+import type { SimulatedFile } from './files.ts'
+import { SimulatedProcess } from './process.ts'
+import { SimulatedTasks } from './tasks.ts'
+import type { Program, World } from './world.ts'
+
+export interface ClientActorOptions {
+  readonly name: string
+  readonly user: string
+  /** It sends as many files at once as it likes, whatever the server says. */
+  readonly heedless: boolean
+  /** Its list of tasks outlives its processes. */
+  readonly keeps: boolean
+}
+
+/** How long a program stays that only changes the list of tasks. */
+const steeringMs = 5_000
+
+/**
+ * A user's program that sends files. Killed and started again it sends those that it has not seen done: from its list of
+ * tasks, if it keeps one. While it does not run another program may change that list.
+ */
+export class ClientActor implements Program {
+  readonly name: string
+  readonly user: string
+  /** It sends as many files at once as it likes, whatever the server says. */
+  readonly heedless: boolean
+  /** Its list of tasks, if it keeps one. */
+  readonly tasks: SimulatedTasks | undefined
+  /** What it has still to send. */
+  readonly wanted = new Set<SimulatedFile>()
+  /** What its list has accepted, which is not over and which nobody has cancelled. */
+  readonly accepted = new Set<SimulatedFile>()
+  readonly #world: World
+  readonly #runs: ClientRun[] = []
+  #run: ClientRun | undefined
+  /** That run is another program's, which only changes the list, or it is ending. */
+  #isAside = false
+
+  constructor(world: World, { name, user, heedless, keeps }: ClientActorOptions) {
+    this.#world = world
+    this.heedless = heedless
+    this.tasks = keeps ? new SimulatedTasks() : undefined
+    this.name = name
+    this.user = user
+  }
+
+  get running(): boolean {
+    return this.#run !== undefined
+  }
+
+  /** The present run, also where that only changes the list. */
+  get run(): ClientRun | undefined {
+    return this.#run
+  }
+
+  get process(): SimulatedProcess | undefined {
+    return this.#run?.process
+  }
+
+  /** Its uploads that are not over. */
+  get open(): Upload[] {
+    return (!this.process?.frozen && this.#own?.open) || []
+  }
+
+  /** Healed, it has sent all. */
+  get isSettled(): boolean {
+    return this.wanted.size === 0 && this.#own !== undefined
+  }
+
+  /** Ids of the tasks that are unfinished in its list, while it does not run. */
+  get left(): readonly number[] {
+    if (this.#run) return []
+    return [...(this.tasks?.kept.values() ?? [])].flatMap(({ id, state }) =>
+      state === 'done' || state === 'failed' ? [] : [id],
+    )
+  }
+
+  start(): void {
+    if (this.#run) return
+    const run = this.#begin(this.name)
+    this.#world.tell(`${run.process.name} starts`)
+    if (this.tasks) run.restore()
+    else for (const file of this.wanted) run.send(file)
+  }
+
+  /** Nothing is the matter with it: it runs, and pauses nothing. */
+  heal(): void {
+    this.process?.thaw()
+    this.start()
+    this.resume()
+  }
+
+  freeze(ms: number): void {
+    if (!this.process) return
+    this.#world.tell(`${this.process.name} freezes: ${ms} ms`)
+    this.process.freezeFor(ms)
+  }
+
+  kill(): void {
+    if (!this.process) return
+    this.#world.tell(`${this.process.name} is killed`)
+    this.#gone()
+  }
+
+  end(): void {
+    const run = this.#own
+    if (!run) return
+    this.#isAside = true
+    run.end(() => this.#gone())
+  }
+
+  /** Another program does something with a task of its list, and ends. */
+  steer(id: number, how: 'pause' | 'resume' | 'cancel'): void {
+    if (this.#run) return
+    const name = this.tasks?.kept.get(id)?.name
+    const run = this.#begin(`${this.name} steerer`)
+    this.#isAside = true
+    if (how === 'cancel') for (const file of this.accepted) if (file.name === name) this.accepted.delete(file)
+    run.steer(`${how}s ${name}`, (uploads) => uploads[how]([id]))
+    run.process.within(steeringMs, () =>
+      run.end(() => {
+        this.#gone()
+        if (this.#world.healed) this.heal()
+      }),
+    )
+  }
+
+  /**
+   * The world is at its end. Node keeps a signal of signals that somebody hears for good, so that what a killed process
+   * has waited for would keep its whole world in memory.
+   */
+  letGo(): void {
+    this.process?.kill()
+    for (const { client } of this.#runs) client.close().catch(() => {})
+  }
+
+  send(file: SimulatedFile): void {
+    if (this.wanted.has(file)) return
+    this.wanted.add(file)
+    this.#own?.send(file)
+  }
+
+  /** Pauses an upload, or all. */
+  pause(upload?: Upload): void {
+    this.#own?.steer(`pauses ${upload?.name ?? 'all'}`, (uploads) => uploads.pause(upload && [upload.id]))
+  }
+
+  resume(): void {
+    this.#own?.steer('resumes', (uploads) => uploads.resume())
+  }
+
+  cancel(upload: Upload): void {
+    for (const file of this.accepted) if (file.name === upload.name) this.accepted.delete(file)
+    this.#own?.steer(`cancels ${upload.name}`, (uploads) => uploads.cancel([upload.id]))
+  }
+
+  /** Nothing more becomes of it: it need not be listed for ever. */
+  over(file: SimulatedFile, isStillWanted = false): void {
+    if (!isStillWanted) this.wanted.delete(file)
+    this.accepted.delete(file)
+  }
+
+  isLeaving(run: ClientRun): boolean {
+    return run === this.#run && this.#isAside
+  }
+
+  /** The token of a run was changed, and it did not know: it has to start anew. */
+  refused(run: ClientRun): void {
+    const { time } = this.#world.machine
+    time.alarm(time.now(), () => {
+      if (this.#run !== run) return
+      this.kill()
+      if (this.#world.healed) this.heal()
+    })
+  }
+
+  get #own(): ClientRun | undefined {
+    return this.#isAside ? undefined : this.#run
+  }
+
+  #begin(name: string): ClientRun {
+    const process = new SimulatedProcess(`${name} ${this.#runs.length + 1}`, this.#world.machine)
+    const run = new ClientRun(this.#world, this, process)
+    this.#run = run
+    this.#runs.push(run)
+    return run
+  }
+
+  #gone(): void {
+    const { process } = this
+    if (!process) return
+    process.kill()
+    this.#world.network.cut((link) => link.of(process))
+    this.#run = undefined
+    this.#isAside = false
+  }
+}

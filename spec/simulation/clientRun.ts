@@ -1,0 +1,156 @@
+import { RunningClient } from '../../lib/client/runningClient.ts'
+import type { Upload } from '../../lib/client/uploads/upload.ts'
+import { OspError } from '../../lib/errors.ts'
+import { clientLimits } from '../../lib/limits.ts'
+import { decode, encode, type Message } from '../../lib/wire/message.ts'
+import { events } from '../../lib/wire/protocol.ts'
+import type { ClientActor } from './clientActor.ts'
+import type { SimulatedFile } from './files.ts'
+import { asSent, type Heard } from './network.ts'
+import type { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** What a client may be told for good without a fault of anybody. */
+const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
+
+/** How long a program may take to end by itself. */
+const endingMs = 120_000
+
+/** One run of a program that sends files. */
+export class ClientRun {
+  readonly process: SimulatedProcess
+  readonly client: RunningClient
+  readonly #world: World
+  readonly #actor: ClientActor
+  readonly #followed = new WeakSet<Upload>()
+
+  constructor(world: World, actor: ClientActor, process: SimulatedProcess) {
+    const { network, files, tokens } = world
+    this.#world = world
+    this.#actor = actor
+    this.process = process
+    this.client = new RunningClient({
+      to: network.transportOf(process, actor.heedless ? withoutBound : asSent),
+      user: actor.user,
+      token: async () => tokens.said(actor.user),
+      platform: process.platform,
+      software: 'simulation',
+      state: actor.tasks?.stateOf(
+        process,
+        files.filter(({ user }) => user === actor.user),
+      ),
+    })
+  }
+
+  /** Its uploads that are not over. */
+  get open(): Upload[] {
+    return [...this.client.uploads].filter(({ phase }) => !['done', 'failed', 'cancelled'].includes(phase))
+  }
+
+  /** Takes up its list, which has all that it has accepted, and sends what it has not. */
+  restore(): void {
+    this.#restore().catch((error: unknown) => this.#ended('takes up its list', error))
+  }
+
+  async #restore(): Promise<void> {
+    const { accepted, name, wanted } = this.#actor
+    const uploads = await this.client.uploads.restore()
+    const listed = new Set((await this.client.uploads.tasks()).map((task) => task.name))
+    for (const file of accepted) {
+      if (!listed.has(file.name)) this.#world.fail(`${name} has forgotten the task of ${file.path}`)
+    }
+    for (const upload of uploads) this.#followNamed(upload)
+    const names = new Set(uploads.map((upload) => upload.name))
+    for (const file of wanted) if (!names.has(file.name)) this.send(file)
+  }
+
+  send(file: SimulatedFile): void {
+    this.process.awake(() => this.#send(file))
+  }
+
+  #send(file: SimulatedFile): void {
+    this.client.uploads.add(file.sourceFor(this.process), { digest: file.algorithm }).then(
+      (upload) => {
+        // It can be over by now, where another call for it has come first.
+        if (this.#actor.tasks && this.open.includes(upload)) this.#actor.accepted.add(file)
+        this.#follow(upload, file)
+      },
+      (error: unknown) => this.#ended(`adds ${file.path}`, error),
+    )
+  }
+
+  /** Does something with its uploads. */
+  steer(what: string, act: (uploads: RunningClient['uploads']) => Promise<void>): void {
+    this.process.awake(() => {
+      this.#world.tell(`${this.process.name} ${what}`)
+      act(this.client.uploads).then(
+        () => {
+          if (this.#actor.isLeaving(this)) for (const upload of this.open) this.#followNamed(upload)
+        },
+        (error: unknown) => this.#ended(what, error),
+      )
+    })
+  }
+
+  /** Closes all that it has, and then calls `gone`. */
+  end(gone: () => void): void {
+    const { process, client } = this
+    this.#world.tell(`${process.name} ends`)
+    process.within(endingMs, () => this.#world.fail(`${process.name} does not end`))
+    client.close().then(
+      () => {
+        if (!process.alive) return
+        this.#world.tell(`${process.name} has ended`)
+        this.#world.bounds.ended(process)
+        gone()
+      },
+      (error: unknown) => this.#world.fail(`${process.name} could not end: ${error}`),
+    )
+  }
+
+  #followNamed(upload: Upload): void {
+    const { user, name, wanted } = this.#actor
+    const file = this.#world.files.find((other) => other.user === user && other.name === upload.name)
+    if (file) {
+      wanted.add(file)
+      this.#follow(upload, file)
+    } else this.#world.fail(`${name} has a task that nobody gave it: ${upload.name}`)
+  }
+
+  #follow(upload: Upload, file: SimulatedFile): void {
+    if (this.#followed.has(upload)) return
+    this.#followed.add(upload)
+    const { name } = this.process
+    upload.on('phase', (phase) => this.#world.tell(`${name} ${phase} ${file.path} ${upload.why?.code ?? ''}`.trimEnd()))
+    upload.finished.then(
+      (sent) => {
+        this.#actor.over(file)
+        this.#world.invariants.finished(file, sent)
+      },
+      (error: unknown) => {
+        const { code } = OspError.from(error)
+        if (code !== 'closed') this.#actor.over(file, code === 'unauthorized')
+        this.#ended(`sends ${file.path}`, error, file)
+      },
+    )
+  }
+
+  #ended(what: string, error: unknown, file?: SimulatedFile): void {
+    const { code, message } = OspError.from(error)
+    const { tokens, limits } = this.#world
+    const { name, alive } = this.process
+    this.#world.tell(`${name} ${what}: ${code}`)
+    if (code === 'unauthorized' && tokens.mayFail(this.#actor.user)) {
+      this.#actor.refused(this)
+      return
+    }
+    const isTooLarge = code === 'too-large' && file?.versions.some(({ bytes }) => bytes.length > limits.fileBytes)
+    const isClosed = code === 'closed' && (!alive || this.#actor.isLeaving(this))
+    if (!fair.includes(code) && !isTooLarge && !isClosed) this.#world.fail(`${name} ${what}: ${code}: ${message}`)
+  }
+}
+
+const withoutBound: Heard = (frame) => {
+  if (frame.event !== events.HelloAck.number) return frame
+  return { ...frame, payload: encode({ ...(decode(frame) as Message<'HelloAck'>), maxUploads: clientLimits.uploads }) }
+}

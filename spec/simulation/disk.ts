@@ -1,0 +1,151 @@
+import { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
+import { fixed, KiB, MiB } from '../../lib/limits.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
+import type { Journal } from '../../lib/storage/journal/journal.ts'
+import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
+import { Book } from '../../lib/storage/transfers/book.ts'
+import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import { readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
+import { Transfers } from '../../lib/storage/transfers/transfers.ts'
+import { UploadLog } from '../../lib/storage/transfers/uploadLog.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import { DiskFiles } from './diskFiles.ts'
+import { DiskTroubles } from './diskTroubles.ts'
+import { SimulatedJournal } from './journal.ts'
+import { JournalRot } from './journalRot.ts'
+import type { OwnLayers } from './layers.ts'
+import type { PartialImage } from './partialImage.ts'
+import type { SimulatedProcess } from './process.ts'
+
+/** A published file; `serial` differs for each one that was ever published. */
+export interface PublishedImage {
+  readonly bytes: Uint8Array
+  readonly serial: number
+  /** What was verified: size, modification time of the source and digest. */
+  readonly verified: string | undefined
+}
+
+/** Bytes that were appended to a partial file. */
+export interface Appended {
+  /** `recordKey` of its user and name. */
+  readonly key: string
+  readonly offset: number
+  readonly bytes: Uint8Array
+}
+
+/** Small enough to spread records over several segments. */
+const uploadSegmentBytes = 2 * KiB
+
+/** What lies on a simulated disk. It outlives the processes that use it. */
+export class SimulatedDisk {
+  /** Durable records of uploads by `recordKey`, regardless of bits that have flipped since. */
+  readonly records = new Map<string, TransferRecord>()
+  /** Records written since a watcher last read and emptied this set. */
+  readonly recorded: TransferRecord[] = []
+  readonly partial = new Map<string, PartialImage>()
+  /** Keys of the partial files that had no record when the latest process opened the disk, and have got none since. */
+  readonly orphans = new Set<string>()
+  /** By user, then by name. */
+  readonly published = new Map<string, Map<string, PublishedImage>>()
+  /** How many files were ever moved into place. */
+  publications = 0
+  /** What is durable of the messages. */
+  readonly journal: MemoryJournal
+  /** The durable records of uploads. */
+  readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
+  readonly troubles: DiskTroubles
+  readonly rot = new JournalRot()
+  /** How many records of uploads could not be read when the latest process has opened it. */
+  damagesAtOpening = 0
+  layers: OwnLayers = {}
+  /** The next flush of messages fails. */
+  flushFails = false
+  /** What a process has done that no process may. */
+  readonly faults: string[] = []
+  /** What was written since somebody has looked at it, and emptied it. */
+  readonly appended: Appended[] = []
+  /** The longest that an operation takes. */
+  readonly operationMs: number
+  readonly #segmentBytes: number | undefined
+
+  /** Without `segmentBytes` no messages are sent, and looking after them takes no time. */
+  constructor(random: SeededRandom, operationMs: number, segmentBytes?: number) {
+    this.troubles = new DiskTroubles(random)
+    this.operationMs = operationMs
+    this.#segmentBytes = segmentBytes
+    this.journal = new MemoryJournal(segmentBytes ?? MiB, Number.POSITIVE_INFINITY, () => false)
+  }
+
+  /** The messages as a process sees them. */
+  journalOf(process: SimulatedProcess): Journal {
+    return this.#segmentBytes === undefined ? this.journal : new SimulatedJournal(this, process, 'messages')
+  }
+
+  /** Marks these rows as durable. */
+  record(rows: readonly Buffer[]): void {
+    for (const bytes of rows) {
+      const row = readRow(bytes)
+      if (!row) continue
+      const { user, name } = subjectOfRow(row)
+      const key = recordKey(user, name)
+      if (row.kind === 'record') {
+        this.records.set(key, row.value)
+        this.orphans.delete(key)
+        this.recorded.push(row.value)
+      } else if (row.kind === 'completed' || row.kind === 'removed') this.records.delete(key)
+    }
+  }
+
+  /** A process opens the disk: a partial file without a record is what a crash left between the removals of both. */
+  findOrphans(): void {
+    this.orphans.clear()
+    for (const key of this.partial.keys()) if (!this.records.has(key)) this.orphans.add(key)
+  }
+
+  /** The power fails. */
+  crash(random: SeededRandom): void {
+    for (const image of this.partial.values()) image.crash(random)
+  }
+
+  /** A published file, or `undefined`. */
+  read(user: string, name: string): Uint8Array | undefined {
+    return this.published.get(user)?.get(name)?.bytes
+  }
+
+  /** This disk as a process sees it. */
+  storageOf(process: SimulatedProcess): Storage {
+    const storage = new DiskOfProcess(this, process)
+    return this.layers.storage?.(storage) ?? storage
+  }
+}
+
+class DiskOfProcess implements Storage {
+  readonly transfers: Transfers
+  readonly files: DiskFiles
+  readonly mailboxes = new Mailboxes()
+  readonly #disk: SimulatedDisk
+  readonly #process: SimulatedProcess
+  readonly #book = new Book()
+
+  constructor(disk: SimulatedDisk, process: SimulatedProcess) {
+    this.#disk = disk
+    this.#process = process
+    this.files = new DiskFiles(disk, process, this.#book)
+    this.transfers = new Transfers(this.#book, this.files, () => process.platform.clock.wallTime())
+  }
+
+  async open(platform: Platform): Promise<void> {
+    const journal = new SimulatedJournal(this.#disk, this.#process, 'uploads')
+    const log = await UploadLog.open(journal, platform, fixed.notes)
+    this.#disk.damagesAtOpening = log.damages.length
+    await this.#book.open(log)
+    this.#disk.findOrphans()
+    await this.mailboxes.open(this.#disk.journalOf(this.#process), platform)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.mailboxes.close()
+    await this.#book.close()
+  }
+}

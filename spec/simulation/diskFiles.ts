@@ -1,0 +1,126 @@
+import type {
+  Claim,
+  FileStore,
+  NewTransfer,
+  Orphan,
+  PartialFile,
+  Space,
+  StoredFile,
+  Usage,
+} from '../../lib/ports/storage.ts'
+import { digestOf } from '../../lib/runtime/digestOf.ts'
+import { hex } from '../../lib/runtime/hex.ts'
+import type { Book } from '../../lib/storage/transfers/book.ts'
+import { ancestorsOf, recordKey, subjectOf } from '../../lib/storage/transfers/keys.ts'
+import type { StoredNames } from '../../lib/storage/transfers/storedNames.ts'
+import type { PublishedImage, SimulatedDisk } from './disk.ts'
+import { DiskPartialFile } from './diskPartialFile.ts'
+import { PartialImage } from './partialImage.ts'
+import type { SimulatedProcess } from './process.ts'
+
+/** Partial and published files on a simulated disk: what is written is durable only once it was flushed. */
+export class DiskFiles implements FileStore, StoredNames {
+  readonly foldsCase = false
+  readonly #disk: SimulatedDisk
+  readonly #process: SimulatedProcess
+  readonly #book: Book
+
+  constructor(disk: SimulatedDisk, process: SimulatedProcess, book: Book) {
+    this.#disk = disk
+    this.#process = process
+    this.#book = book
+  }
+
+  open(claim: Claim): Promise<PartialFile> {
+    return this.#book.fences.guard(claim, async () => {
+      const verified = this.#book.record(claim.user, claim.name)?.verified !== undefined
+      const key = recordKey(claim.user, claim.name)
+      await this.#take('time to open', () => {
+        if (!verified && !this.#disk.partial.has(key)) {
+          this.#disk.partial.set(key, new PartialImage())
+        }
+      })
+      return new DiskPartialFile(this.#disk, this.#process, this.#book, claim)
+    })
+  }
+
+  remove(user: string, name: string): Promise<void> {
+    return this.dropPartial(user, name)
+  }
+
+  stored(user: string, name: string): Promise<boolean> {
+    return this.#take('time of a look', () => this.#disk.published.get(user)?.has(name) ?? false)
+  }
+
+  used(user: string, name?: string): Promise<number> {
+    return this.#take('time of a count', () => {
+      const files = Array.from(this.#disk.published.get(user) ?? [])
+      return files.reduce(
+        (sum, [other, { bytes }]) => sum + (name === undefined || name === other ? bytes.length : 0),
+        0,
+      )
+    })
+  }
+
+  async usage(user: string): Promise<Usage> {
+    return { bytes: await this.used(user), files: this.#disk.published.get(user)?.size ?? 0, folders: 0 }
+  }
+
+  async space(): Promise<Space> {
+    return { free: this.#disk.troubles.freeBytes, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
+  }
+
+  async heldBytes(user: string, name: string): Promise<number> {
+    return this.#disk.partial.get(recordKey(user, name))?.written.length ?? 0
+  }
+
+  async conflict(user: string, name: string): Promise<string | undefined> {
+    const names = this.#disk.published.get(user) ?? new Map<string, PublishedImage>()
+    const ancestor = ancestorsOf(name).find((folder) => names.has(folder))
+    return ancestor ?? Array.from(names.keys()).find((other) => other.startsWith(`${name}/`))
+  }
+
+  async stamp(user: string, name: string): Promise<string | undefined> {
+    return this.#disk.published.get(user)?.get(name)?.serial.toString()
+  }
+
+  async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
+    const bytes = this.#disk.published.get(user)?.get(storedName)?.bytes
+    if (bytes?.length !== size) return false
+    const read = async (into: Uint8Array, at: number) => {
+      const piece = bytes.subarray(at, at + into.length)
+      into.set(piece)
+      return piece.length
+    }
+    const found = await digestOf(this.#process.platform.digests, algorithm, size, read)
+    return found !== undefined && hex(found) === digest
+  }
+
+  async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
+    const image = this.#disk.partial.get(recordKey(user, name))
+    const bytes = image?.written
+    if (!image || !bytes || bytes.length > size) return 0
+    await this.#take('time of a flush', () => image.flush(bytes))
+    return bytes.length
+  }
+
+  async sweep(before: number): Promise<readonly Orphan[]> {
+    return this.#take('time of a look', () =>
+      Array.from(this.#disk.partial).flatMap(([key, { written, writtenAt }]) => {
+        const { user, name } = subjectOf(key)
+        if (this.#book.record(user, name)) return []
+        const removed = written.length === 0 || writtenAt < before
+        if (removed) this.#disk.partial.delete(key)
+        return [{ file: key, bytes: written.length, removed }]
+      }),
+    )
+  }
+
+  async dropPartial(user: string, name: string): Promise<void> {
+    await this.#take('time of a removal', () => this.#disk.partial.delete(recordKey(user, name)))
+  }
+
+  #take<T>(reason: string, effect: () => T): Promise<T> {
+    return this.#process.effect(this.#disk.operationMs, reason, effect)
+  }
+}

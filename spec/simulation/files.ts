@@ -1,0 +1,88 @@
+import type { DigestName } from '../../lib/ports/platform.ts'
+import type { FileSource } from '../../lib/ports/source.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SimulatedProcess } from './process.ts'
+
+/** What a file has been at some time. */
+export interface Version {
+  readonly bytes: Uint8Array
+  readonly modifiedAt: number
+}
+
+/** A file of a user, that every client of theirs can send, and that may be written to meanwhile. */
+export class SimulatedFile {
+  readonly user: string
+  readonly name: string
+  readonly algorithm: DigestName
+  /** The present one last. */
+  readonly versions: Version[] = []
+
+  constructor(user: string, name: string, algorithm: DigestName, bytes: Uint8Array) {
+    this.user = user
+    this.name = name
+    this.algorithm = algorithm
+    this.write(bytes)
+  }
+
+  /** Names it among those of all users: each user has files of the same names. */
+  get path(): string {
+    return `${this.user}/${this.name}`
+  }
+
+  get now(): Version {
+    const version = this.versions.at(-1)
+    if (!version) throw new RangeError(`${this.name} has no version`)
+    return version
+  }
+
+  write(bytes: Uint8Array): void {
+    this.versions.push({ bytes, modifiedAt: this.versions.length + 1 })
+  }
+
+  /** The file as a process reads it. */
+  sourceFor(process: SimulatedProcess): FileSource {
+    return {
+      name: this.name,
+      ref: this.name,
+      open: async () => {
+        const { bytes, modifiedAt } = await process.effect(2, 'time to open a source', () => this.now)
+        return {
+          size: bytes.length,
+          modifiedAt,
+          read: (into, offset) =>
+            process.effect(2, 'time to read a source', () => {
+              const piece = this.now.bytes.subarray(offset, offset + into.length)
+              into.set(piece)
+              return piece.length
+            }),
+          unchanged: () => process.effect(2, 'time to look at a source', () => this.now.modifiedAt === modifiedAt),
+          [Symbol.asyncDispose]: async () => {},
+        }
+      },
+    }
+  }
+}
+
+/** Bytes of a file: mostly short, now and then one chunk exactly, one byte more, or several chunks. */
+export function drawBytes(random: SeededRandom, chunkBytes: number): Uint8Array {
+  const lengths = [
+    0,
+    1,
+    chunkBytes - 1,
+    chunkBytes,
+    chunkBytes + 1,
+    chunkBytes * random.integer(2, 12, 'chunks of a file'),
+    random.integer(2, 12 * chunkBytes, 'length of a file'),
+  ]
+  const bytes = new Uint8Array(random.pick(lengths, 'kind of a file'))
+  let state = random.integer(1, 0x7fffffff, 'content of a file')
+  for (let at = 0; at < bytes.length; at++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    bytes[at] = state >>> 24
+  }
+  return bytes
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at])
+}

@@ -1,0 +1,113 @@
+import { crc32 } from 'node:zlib'
+import type { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
+import { keyOf, recipientsOf, senderOf, seqOf } from '../../lib/storage/mailboxes/messageRecord.ts'
+import { kinds } from '../../lib/storage/mailboxes/records.ts'
+import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import { type Row, readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import { keyOf as postKeyOf } from './post.ts'
+
+/** A record of a journal in memory, and where it is. */
+interface RecordPlace {
+  readonly records: Buffer[]
+  readonly at: number
+  readonly record: Buffer
+}
+
+const keyOfRow = (row: Row): string => {
+  const { user, name } = subjectOfRow(row)
+  return recordKey(user, name)
+}
+
+/** Bits of a journal that flip, and the sums by which whoever reads it finds that. */
+export class JournalRot {
+  /** Of each record, the sum of what was written. */
+  readonly #sums = new WeakMap<Buffer, number>()
+  /** Keys of the posts whose record is damaged. */
+  readonly #posts = new Set<string>()
+  /** `recordKey` of the uploads of which a row is damaged. */
+  readonly #uploads = new Set<string>()
+  /** `user place` of these. */
+  readonly #places = new Set<string>()
+
+  written(records: readonly Buffer[]): void {
+    for (const record of records) this.#sums.set(record, crc32(record))
+  }
+
+  /** Whether a record is as it was written. */
+  isReadable(record: Buffer): boolean {
+    const sum = this.#sums.get(record)
+    return sum === undefined || sum === crc32(record)
+  }
+
+  /** A bit of some message flips, but not of the latest, whose place would be given again. Returns which, if there is any. */
+  flipMessage(journal: MemoryJournal, random: SeededRandom): string | undefined {
+    const record = this.#flip(journal, random, (record) => record[0] === kinds.message)
+    if (!record) return undefined
+    const key = postKeyOf(senderOf(record), Buffer.from(keyOf(record), 'latin1'))
+    this.#posts.add(key)
+    for (const user of recipientsOf(record)) this.#places.add(`${user} ${seqOf(record)}`)
+    return key
+  }
+
+  /** Flips a bit of a random row of an upload, or of each row of it. Returns its `recordKey`, or `undefined` without rows. */
+  flipRow(journal: MemoryJournal, random: SeededRandom): string | undefined {
+    const record = this.#flip(journal, random, () => true)
+    const row = record && readRow(record)
+    if (!row) return undefined
+    const key = keyOfRow(row)
+    this.#uploads.add(key)
+    if (random.chance(0.5, 'every row of an upload is hit')) {
+      for (const place of this.#readable(journal)) {
+        const other = readRow(place.record)
+        if (other && keyOfRow(other) === key) this.#damage(place, random)
+      }
+    }
+    return key
+  }
+
+  #flip(journal: MemoryJournal, random: SeededRandom, isMeant: (record: Buffer) => boolean): Buffer | undefined {
+    const meant = this.#readable(journal).filter(({ record }) => isMeant(record))
+    meant.pop()
+    if (meant.length === 0) return undefined
+    const place = random.pick(meant, 'a record')
+    this.#damage(place, random)
+    return place.record
+  }
+
+  #readable(journal: MemoryJournal): RecordPlace[] {
+    return journal.segments.flatMap(({ records }) =>
+      records.flatMap((record, at) => (this.isReadable(record) ? [{ records, at, record }] : [])),
+    )
+  }
+
+  #damage({ records, at, record }: RecordPlace, random: SeededRandom): void {
+    const damaged = Buffer.from(record)
+    const byte = random.integer(0, damaged.length - 1, 'where a bit flips')
+    damaged[byte] = (damaged[byte] ?? 0) ^ (1 << random.integer(0, 7, 'a bit'))
+    this.#sums.set(damaged, this.#sums.get(record) ?? crc32(record))
+    records[at] = damaged
+  }
+
+  /** Whether what was promised of this post need not hold. */
+  hasHit(key: string): boolean {
+    return this.#posts.has(key)
+  }
+
+  hasHitPlace(user: string, place: number): boolean {
+    return this.#places.has(`${user} ${place}`)
+  }
+
+  /** Returns whether the record of this upload may be lost, by its `recordKey`. */
+  hasHitUpload(key: string): boolean {
+    return this.#uploads.has(key)
+  }
+
+  get anyUpload(): boolean {
+    return this.#uploads.size > 0
+  }
+
+  get any(): boolean {
+    return this.#posts.size > 0
+  }
+}

@@ -1,0 +1,163 @@
+import { numberOf } from '../../lib/errors.ts'
+import type { Frame } from '../../lib/wire/frame.ts'
+import { decode, type Message } from '../../lib/wire/message.ts'
+import { events, registFlags, rosterKind } from '../../lib/wire/protocol.ts'
+import { ListHistory, sameList } from './listHistory.ts'
+import type { MessageActor } from './messageActor.ts'
+import type { Link } from './network.ts'
+import type { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** What is known of a program's link. */
+interface Watched {
+  readonly link: Link
+  readonly program: MessageActor
+  /** How many messages had left their mailboxes when it was opened. */
+  readonly openedAt: number
+  /** What it has asked for last, and what it was granted. */
+  flags: number
+  isListening: boolean
+  instance: number | undefined
+  /** Seqs of the REQs that have delivered something. */
+  readonly requests: Set<number>
+  /** Bytes by the place in the mailbox, of what was delivered and is not behind an earlier one that is still there. */
+  readonly delivered: Map<number, number>
+}
+
+/** Looks at what arrives at both ends of the links of a world: at deliveries, instances and the online list. */
+export class LinkWatch {
+  readonly #world: World
+  readonly #links = new Map<Link, Watched>()
+  /** `user place` of what has left its mailbox, durably, with how many had before. */
+  readonly #gone = new Map<string, number>()
+  /** Processes that were superseded, each by the run of the server that did. */
+  readonly #superseded = new Map<SimulatedProcess, SimulatedProcess>()
+  readonly #histories = new Map<SimulatedProcess, ListHistory>()
+  /** Of a program's process, the history that its list is part of, and the version that was looked at. */
+  readonly #listed = new Map<SimulatedProcess, { readonly history: ListHistory; version: number }>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  watch(link: Link): void {
+    const { clientProcess, client, server } = link
+    const program = this.#world.mail.programs.find(({ run }) => run?.process === clientProcess)
+    if (!program) return
+    const openedAt = this.#gone.size
+    const common = { link, program, openedAt, requests: new Set<number>(), delivered: new Map<number, number>() }
+    const watched: Watched = { ...common, flags: 0, isListening: false, instance: undefined }
+    this.#links.set(link, watched)
+    const { heard: byClient } = client
+    const { heard: byServer } = server
+    client.heard = (frame) => {
+      if (!client.over) this.#told(watched, frame)
+      return byClient(frame)
+    }
+    const { sent } = server
+    server.sent = (frame) => {
+      sent(frame)
+      this.#left(watched, frame)
+    }
+    server.heard = (frame) => {
+      this.#asked(watched, frame)
+      return byServer(frame)
+    }
+  }
+
+  /** These are durably out of a mailbox, or set aside: they are not delivered on a link that is opened from now on. */
+  gone(user: string, places: readonly number[]): void {
+    for (const place of places) this.#gone.set(`${user} ${place}`, this.#gone.size)
+  }
+
+  /** After every step: each program's list is that of the server, as it was at that version. */
+  check(): void {
+    for (const { run } of this.#world.mail.programs) {
+      const listed = run && this.#listed.get(run.process)
+      if (!run || !listed || listed.version === run.client.roster.version) continue
+      const { roster } = run.client
+      listed.version = roster.version
+      const list = listed.history.at(roster.version)
+      const own = new Map([...roster].map(({ node, user }) => [node, user]))
+      if (own.size !== roster.size) this.#world.fail(`${run.process.name} lists a node twice`)
+      if (list && !sameList(list, own))
+        this.#world.fail(`${run.process.name} has another list of version ${roster.version} than the server`)
+    }
+  }
+
+  #told(watched: Watched, frame: Frame): void {
+    const { DeliverMsgReq, RegistAck, RegistListNtf, ListAck } = events
+    if (frame.event === DeliverMsgReq.number) this.#delivered(watched, frame)
+    if (frame.event === RegistAck.number) this.#granted(watched, decode(frame) as Message<'RegistAck'>)
+    if (frame.event === RegistListNtf.number || frame.event === ListAck.number)
+      this.#listedTo(watched, decode(frame) as Message<'RegistListNtf' | 'ListAck'>)
+  }
+
+  /** Whoever was superseded does not listen again. */
+  #left({ link, flags }: Watched, frame: Frame): void {
+    const { clientProcess, serverProcess } = link
+    const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
+    if (isListening && this.#superseded.get(clientProcess) === serverProcess)
+      this.#world.fail(`${clientProcess.name} listens again, and was superseded`)
+    if (frame.event !== events.GoodbyeNtf.number) return
+    const { code } = decode(frame) as Message<'GoodbyeNtf'>
+    if (code === numberOf('superseded')) this.#superseded.set(clientProcess, serverProcess)
+  }
+
+  #asked(watched: Watched, frame: Frame): void {
+    if (frame.event === events.RegistReq.number) watched.flags = (decode(frame) as Message<'RegistReq'>).flags
+    if (frame.event !== events.DeliverMsgAck.number) return
+    const { mailboxSeq } = decode(frame) as Message<'DeliverMsgAck'>
+    const { user } = watched.program
+    if (!this.#world.mail.invariants.isKept(user, mailboxSeq))
+      this.#world.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not kept`)
+  }
+
+  /** No more than the window has, counted from the oldest that is not durably gone; the last may exceed its bytes. */
+  #delivered(watched: Watched, frame: Frame): void {
+    const { link, program, requests, delivered, openedAt } = watched
+    const { mailboxSeq: place, content } = decode(frame) as Message<'DeliverMsgReq'>
+    const { deliveryWindow, deliveryBytes } = this.#world.limits
+    // One that comes again says nothing.
+    if (requests.has(frame.seq)) return
+    requests.add(frame.seq)
+    if (link.client.reliable && !watched.isListening)
+      this.#world.fail(`message ${place} is delivered to ${program.user}, who does not listen`)
+    if (this.#world.disk.rot.hasHitPlace(program.user, place)) return
+    if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
+      this.#world.fail(`message ${place} is delivered to ${program.user}, and was dealt with before`)
+    delivered.set(place, content.length)
+    for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
+      if (!this.#gone.has(`${program.user} ${first}`) && !this.#world.disk.rot.hasHitPlace(program.user, first)) break
+      delivered.delete(first)
+    }
+    const bytes = [...delivered].sort(([a], [b]) => a - b).slice(0, -1)
+    const before = bytes.reduce((sum, [, length]) => sum + length, 0)
+    if (delivered.size > deliveryWindow)
+      this.#world.fail(`${delivered.size} deliveries to ${program.user} are under way`)
+    if (delivered.size > 1 && before >= deliveryBytes)
+      this.#world.fail(`deliveries of ${before} bytes, and one more, to ${program.user} are under way`)
+  }
+
+  /** An instance has one holder: whoever had it before hears nothing on its link any more. */
+  #granted(watched: Watched, { instance }: Message<'RegistAck'>): void {
+    if (instance < 1 || instance > this.#world.limits.clients) this.#world.fail(`instance ${instance} is granted`)
+    watched.instance = instance
+    watched.isListening = (watched.flags & registFlags.listening) !== 0
+    if (watched.link.server.over) return
+    for (const [link, { instance: held }] of this.#links) {
+      if (!this.#world.network.links.has(link)) this.#links.delete(link)
+      else if (link !== watched.link && held === instance && !link.server.over)
+        this.#world.fail(`two links hold instance ${instance}`)
+    }
+  }
+
+  #listedTo({ link }: Watched, told: Message<'RegistListNtf' | 'ListAck'>): void {
+    const { clientProcess, serverProcess } = link
+    const history = this.#histories.get(serverProcess) ?? new ListHistory()
+    this.#histories.set(serverProcess, history)
+    if (!history.take(told)) this.#world.fail(`there are two lists of version ${told.listVersion}`)
+    const isNew = this.#listed.get(clientProcess)?.history !== history
+    if (isNew && told.kind === rosterKind.whole) this.#listed.set(clientProcess, { history, version: -1 })
+  }
+}

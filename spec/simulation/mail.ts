@@ -1,0 +1,227 @@
+import type { Limits } from '../../lib/limits.ts'
+import type { MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
+import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import { SimulatedJournal } from './journal.ts'
+import { LinkWatch } from './linkWatch.ts'
+import { MessageActor } from './messageActor.ts'
+import { MessageInvariants } from './messageInvariants.ts'
+import { SimulatedProcess } from './process.ts'
+import { SentIds } from './sentIds.ts'
+import type { World } from './world.ts'
+
+/** How the handlers of a world's programs behave. */
+export interface Temper {
+  /** The longest that one takes. */
+  readonly handlerMs: number
+  /** Probabilities that one throws, and that its program is killed in it. */
+  readonly throwing: number
+  readonly dying: number
+}
+
+/** How often the programs are looked after once everything has healed. */
+const tendingMs = 500
+
+const noBounds = {
+  messages: Number.POSITIVE_INFINITY,
+  bytes: Number.POSITIVE_INFINITY,
+  allMessages: Number.POSITIVE_INFINITY,
+  senderIds: Number.POSITIVE_INFINITY,
+  allIds: Number.POSITIVE_INFINITY,
+  sharePercent: 100,
+  reserveBytes: 0,
+}
+
+/** The part of a world that sends messages: its users, their programs, and what they send. */
+export class Mail {
+  /** Who may send and receive; nobody in a world of files. */
+  readonly users: readonly string[]
+  readonly programs: readonly MessageActor[]
+  readonly invariants: MessageInvariants
+  readonly watch: LinkWatch
+  readonly sentIds: SentIds
+  temper: Temper
+  /** Messages that handlers always throw at, as many as a world has. */
+  poison: number
+  /** Ids that were given to messages. */
+  ids = 0
+  readonly #world: World
+  #left = false
+  /** What waits when all has come to its end. */
+  #waiting = textOf([])
+
+  constructor(world: World, any: boolean) {
+    this.#world = world
+    const { random } = world.machine
+    this.invariants = new MessageInvariants(world)
+    this.watch = new LinkWatch(world)
+    this.sentIds = new SentIds(world)
+    const users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
+    const lateFrom = any && random.chance(0.3, 'somebody comes late') ? users.length - 1 : users.length
+    const others = any ? random.integer(0, 5 - users.length, 'more programs for messages') : 0
+    const owners = [...users]
+    for (let n = 0; n < others; n++) owners.push(random.pick(users, 'user of a program'))
+    const programs = owners.map((user, at) => {
+      const [sends, listens] = random.pick(
+        [
+          [true, true],
+          [true, true],
+          [true, false],
+          [false, true],
+        ] as const,
+        'use',
+      )
+      const isLate = users.indexOf(user) >= lateFrom
+      return new MessageActor(world, { name: `program-${at + 1}`, user, sends, listens, isLate })
+    })
+    this.programs = programs.filter(({ name }) => world.troubles.takesPart(name))
+    this.users = users.filter((user) => this.programs.some((program) => program.user === user))
+    this.temper = {
+      handlerMs: any ? random.pick([1, 50, 2_000], 'time of handlers') : 0,
+      throwing: any ? random.pick([0, 0, 0.1, 0.3], 'handlers throw') : 0,
+      dying: any ? random.pick([0, 0, 0.1], 'programs are killed in handlers') : 0,
+    }
+    this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
+  }
+
+  /** Everything heals: one program of each user listens, the others end when they have sent what they have to. */
+  heal(): void {
+    this.temper = { ...this.temper, dying: 0 }
+    const listening = new Set(this.users.map((user) => this.#listenerOf(user)))
+    for (const program of this.programs) {
+      program.isLate = false
+      program.listens = listening.has(program)
+      const { run } = program
+      run?.process.thaw()
+      // A run that was superseded, or that is ending, is of no use any more.
+      if (!run || run.over || (program.listens && run.superseded)) program.kill()
+      else if (program.listens) run.receive()
+      else run.hush()
+      program.start()
+    }
+    this.#tend()
+  }
+
+  /** Everything has come to its end: it begins anew, and nothing comes of that. */
+  shake(): void {
+    this.#world.tell('everything begins anew')
+    this.#world.server.kill(true)
+    for (const program of this.programs) program.kill()
+    this.#world.server.start()
+  }
+
+  /** Healed, all has come to its end. */
+  get isSettled(): boolean {
+    const isRest = this.programs.every(
+      ({ listens, running, run }) => listens === running && listens === (run !== undefined),
+    )
+    return this.invariants.areSettled && isRest && this.#agree
+  }
+
+  /** Healed, and time has passed: the mailboxes hold what they must, also when they are read anew. */
+  async settled(): Promise<void> {
+    const { server, disk, place, machine } = this.#world
+    this.invariants.settled()
+    for (const { user, run } of this.programs) {
+      const list = [...(run?.client.roster ?? [])].map((member) => `${member.user} ${member.node}`)
+      if (run) this.#world.tell(`${user} lists ${list.sort().join(', ')}`)
+    }
+    const { size: lost } = this.invariants.lost
+    if (lost > 0 && !server.hasReportedLoss) this.#world.fail(`${lost} messages are lost, and nobody was told`)
+    if (!this.#agree) this.#world.fail(`online are ${this.#online.join(', ')}, and that is not what all programs list`)
+    const levels = (await server.mailboxes?.levels()) ?? []
+    this.#waiting = textOf(levels)
+    for (const user of this.users) {
+      const { messages = 0 } = levels.find((level) => level.user === user) ?? {}
+      const givenUp = this.invariants.givenUpOf(user)
+      if (messages !== givenUp && !disk.rot.any)
+        this.#world.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
+    }
+    // What is read below a layer is no fault of its own; and what has a place of its own is read when the server has ended.
+    if (disk.layers.storage || place) return
+    const process = new SimulatedProcess('a look at the end', machine)
+    const mailboxes = new Mailboxes()
+    await mailboxes.open(new SimulatedJournal(disk, process, 'messages', true), process.platform)
+    await this.readAnew(mailboxes)
+    await mailboxes.close()
+  }
+
+  /** They hold what they did when all had come to its end, and nothing that was acknowledged is stored again. */
+  async readAnew(mailboxes: MailboxStore): Promise<void> {
+    const found = textOf(await mailboxes.levels())
+    if (found !== this.#waiting) this.#world.fail(`read anew the mailboxes hold ${found}`)
+    for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
+      if (outcome !== 'acknowledged' || this.#world.disk.rot.hasHit(key)) continue
+      await mailboxes.append({ sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
+    }
+    const after = textOf(await mailboxes.levels())
+    if (after !== found) this.#world.fail(`of what was sent before something was stored again: ${after}`)
+  }
+
+  /** Nobody looks after the programs any more. */
+  leave(): void {
+    this.#left = true
+  }
+
+  /** From time to time: lets those end who have nothing left to do, and those begin again who have. */
+  #tend(): void {
+    if (this.#left) return
+    for (const program of this.programs) {
+      const { listens, wanted, run } = program
+      if (run?.over || (listens && run?.superseded)) program.kill()
+      if (listens || wanted.size > 0) program.start()
+      else program.end()
+      if (listens && run?.receiving === false) run.receive()
+    }
+    const { time } = this.#world.machine
+    time.alarm(time.now() + tendingMs, () => this.#tend())
+  }
+
+  get #online(): readonly string[] {
+    const online = this.#world.server.server?.status().online ?? []
+    return online.map(({ user, node }) => `${user} ${node}`).sort()
+  }
+
+  /** Whether each user is online once, and every program that runs knows it. */
+  get #agree(): boolean {
+    const online = this.#online
+    if (online.length !== this.users.length) return false
+    return this.programs.every(({ run }) => {
+      const list = [...(run?.client.roster ?? [])].map(({ user, node }) => `${user} ${node}`)
+      return !run || list.sort().join() === online.join()
+    })
+  }
+
+  /** The program that receives what is left for a user: one that does so already, if there is one. */
+  #listenerOf(user: string): MessageActor {
+    const own = this.programs.filter((program) => program.user === user)
+    const chosen = own.find(({ run }) => run?.receiving && !run.superseded) ?? own[0]
+    if (!chosen) throw new RangeError(`${user} has no program`)
+    return chosen
+  }
+}
+
+const textOf = (levels: readonly MailboxLevel[]): string =>
+  JSON.stringify(levels.map(({ user, messages, bytes }) => `${user}: ${messages} of ${bytes} bytes`).sort())
+
+/**
+ * Limits of messages: small, so that they are reached, and room for as many clients as listen. Beside files, which may take
+ * minutes, no keep-alive is so short that most of what happens are pings.
+ */
+export function drawMailLimits(random: SeededRandom, { users, programs }: Mail, besideFiles: boolean): Partial<Limits> {
+  const many = Number.MAX_SAFE_INTEGER
+  return {
+    keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
+    recipients: random.pick([2, 3, 16], 'recipients of a message'),
+    clients: random.integer(Math.max(1, Math.min(users.length + 1, programs.length)), programs.length + 1, 'clients'),
+    gatherMs: random.pick([1, 50], 'time to gather changes'),
+    mailboxMessages: random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox'),
+    mailboxBytes: random.pick([500, many, many], 'bytes of a mailbox'),
+    waitingMessages: random.pick([10, many, many], 'messages of all mailboxes'),
+    senderIds: random.pick([20, many, many], 'ids of a sender'),
+    deliveryWindow: random.integer(1, 8, 'window of deliveries'),
+    deliveryBytes: random.pick([1, 300, many], 'bytes of deliveries'),
+    deliveryMemoryBytes: random.pick([1, 500, many], 'memory for deliveries'),
+    deliveryMs: random.pick([300, 2_000, 10_000], 'time of a delivery'),
+  }
+}

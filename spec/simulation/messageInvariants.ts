@@ -1,0 +1,250 @@
+import type { Message, RecipientState } from '../../lib/client/messages/message.ts'
+import type { Member } from '../../lib/client/messages/roster.ts'
+import type { OspError } from '../../lib/errors.ts'
+import { clientLimits } from '../../lib/limits.ts'
+import type { Receipt } from '../../lib/ports/clientState.ts'
+import type { ServerStatus } from '../../lib/server/status.ts'
+import { sameBytes } from './files.ts'
+import type { MessageActor } from './messageActor.ts'
+import type { MessageRun } from './messageRun.ts'
+import { keyOf, type Post } from './post.ts'
+import type { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** Refusals that depend on what the server holds at that time. */
+const passing: readonly string[] = ['mailbox-full', 'rate-limited', 'disk-full']
+
+/** That a message was handed over to a program: by which run, and how often that has thrown since. */
+interface Handed {
+  readonly run: MessageRun
+  readonly throws: number
+}
+
+/** What must hold of messages whatever happens. */
+export class MessageInvariants {
+  /** Messages that were handed over to a user for the first time. */
+  delivered = 0
+  readonly #world: World
+  /** By key. */
+  readonly #posts = new Map<string, Post>()
+  /** Not known to have been sent, or not. */
+  readonly #open = new Set<Post>()
+  /** Of what was acknowledged, the `user key` that no handler has dealt with. */
+  readonly #missing = new Set<string>()
+  /** `user key` of what a handler has dealt with, and of what was given up. */
+  readonly #handled = new Set<string>()
+  readonly #givenUp = new Set<string>()
+  /** `user key` of what was handed over; and to which program. */
+  readonly #reached = new Set<string>()
+  readonly #handed = new Map<MessageActor, Map<string, Handed>>()
+  /** Keys whose receipts a program has kept. */
+  readonly #kept = new Map<MessageActor, Set<string>>()
+  /** `user place` of what any program of a user has kept a receipt of. */
+  readonly #keptPlaces = new Set<string>()
+  /** Of each sending program and recipient, the number of the latest message that has reached it. */
+  readonly #latest = new Map<string, number>()
+  /** Keys that the storage has, and those that it has refused for a time: behind them others may have overtaken. */
+  readonly #stored = new Set<string>()
+  readonly #refusedForNow = new Set<string>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  /** Messages of a user that were given up. */
+  givenUpOf(user: string): number {
+    return [...this.#givenUp].filter((name) => name.startsWith(`${user} `)).length
+  }
+
+  get posts(): Iterable<Post> {
+    return this.#posts.values()
+  }
+
+  /** All that was sent has come to its end. */
+  get areSettled(): boolean {
+    return this.#open.size === 0 && this.lost.size === this.#missing.size
+  }
+
+  /** `user key` of what nobody has dealt with and nobody can, since its record was damaged. */
+  get lost(): ReadonlySet<string> {
+    return new Set([...this.#missing].filter((name) => this.#isDamaged(name.slice(name.indexOf(' ') + 1))))
+  }
+
+  /** A program is about to send it for the first time. */
+  added(post: Post): void {
+    this.#open.add(post)
+    if (!post.forged) this.#posts.set(post.key, post)
+  }
+
+  /** A program of the simulated storage has stored it, or refused it for now. */
+  stored(sender: string, id: Uint8Array): void {
+    this.#stored.add(keyOf(sender, id))
+  }
+
+  refusedForNow(sender: string, id: Uint8Array): void {
+    this.#refusedForNow.add(keyOf(sender, id))
+  }
+
+  acknowledged(post: Post, states: readonly RecipientState[]): void {
+    const why = this.#mustFail(post)
+    if (why) this.#fail(`${post.name} was sent, and not refused: ${why}`)
+    if (!this.#stored.has(post.key)) this.#fail(`${post.name} is acknowledged and not stored`)
+    const named = states.map(({ recipient }) => recipient)
+    if (named.join() !== post.recipients.join()) this.#fail(`${post.name} was acknowledged for ${named.join()}`)
+    this.#settle(post, 'acknowledged')
+    for (const user of this.#users(post)) {
+      const name = `${user} ${post.key}`
+      if (!this.#handled.has(name)) this.#missing.add(name)
+    }
+  }
+
+  /** Its program was told that nobody gets it. */
+  refused(post: Post, why: OspError): void {
+    const { code, recipients = [] } = why
+    const must = this.#mustFail(post)
+    const isTaken = code === 'id-reused' && this.#isDamaged(post.key)
+    if (code !== must && !isTaken && (must || !passing.includes(code)))
+      this.#fail(`${post.name} was refused: ${code}: ${why.message}`)
+    if (recipients.some((user) => !post.to.includes(user)))
+      this.#fail(`${post.name} was refused for ${recipients.join()}`)
+    if (!post.forged && !this.#isDamaged(post.key)) this.#neverStored(post, code)
+    this.#settle(post, 'refused')
+  }
+
+  /** Its program was told that it was not sent, or that nobody knows; it sends it again, unless it has given it up. */
+  unsent(post: Post, isUnknown: boolean): void {
+    if (!isUnknown && !post.forged && post.calls === 1) this.#neverStored(post, 'unsent')
+    if (post.givenUp) this.#settle(post, isUnknown || post.calls > 1 ? 'unknown' : 'refused')
+  }
+
+  /** A message is handed to the handler of a program. Returns which one. */
+  handedOver(actor: MessageActor, run: MessageRun, { from, id, content, attempt }: Message): Post {
+    const key = keyOf(from, id)
+    const post = this.#posts.get(key)
+    if (!post) throw this.#fail(`${run.process.name} is handed what nobody has sent: ${key}`)
+    // Its id was forgotten, and may stand for another message now.
+    if (this.#isDamaged(key)) return this.#again(actor, run, post)
+    const { name } = post
+    if (!post.to.includes(actor.user)) this.#fail(`${actor.user} is handed ${name}, which was not sent to them`)
+    if (!sameBytes(post.content, content)) this.#fail(`${name} is handed over with another content`)
+    if (post.outcome === 'refused') this.#fail(`${name} is handed over, and was refused`)
+    if (run.busy) this.#fail(`${run.process.name} is handed ${name} while its handler is at work`)
+    run.busy = true
+    if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} is handed ${name}, whose receipt it keeps`)
+    const before = this.#handedTo(actor).get(key)
+    const isRetried = before?.run === run && before.throws > 0
+    if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} is handed ${name} once more as attempt 1`)
+    this.#handedTo(actor).set(key, { run, throws: isRetried ? before.throws : 0 })
+    this.#reach(post, actor.user)
+    return post
+  }
+
+  /** Its handler has returned, or thrown. */
+  handled(actor: MessageActor, run: MessageRun, post: Post, thrown: boolean): void {
+    run.busy = false
+    const name = `${actor.user} ${post.key}`
+    const throws = (this.#handedTo(actor).get(post.key)?.throws ?? 0) + (thrown ? 1 : 0)
+    this.#handedTo(actor).set(post.key, { run, throws })
+    if (thrown && throws % clientLimits.handlerTries !== 0) return
+    if (thrown) this.#givenUp.add(name)
+    this.#handled.add(name)
+    this.#missing.delete(name)
+  }
+
+  /** The receipt of a message is durable. */
+  kept(actor: MessageActor, { seq, sender, id }: Receipt): void {
+    this.#keptPlaces.add(`${actor.user} ${seq}`)
+    const kept = this.#kept.get(actor) ?? new Set()
+    this.#kept.set(actor, kept.add(`${sender} ${id}`))
+  }
+
+  /** Whether any program of a user has kept a receipt of the message of this place in their mailbox. */
+  isKept(user: string, place: number): boolean {
+    return this.#keptPlaces.has(`${user} ${place}`)
+  }
+
+  /** The online list of a program names somebody. */
+  listed({ name }: SimulatedProcess, { user }: Member): void {
+    if (!this.#world.mail.users.includes(user)) this.#fail(`the list of ${name} has ${user}, who does not exist`)
+  }
+
+  listedWhole(process: SimulatedProcess, members: readonly Member[]): void {
+    for (const member of members) this.listed(process, member)
+    if (new Set(members.map(({ node }) => node)).size !== members.length)
+      this.#fail(`${process.name} lists a node twice`)
+  }
+
+  /** After every step: nobody is online twice, and no more than may be. */
+  check({ online }: Pick<ServerStatus, 'online'> = { online: [] }): void {
+    if (online.length > this.#world.limits.clients) this.#fail(`${online.length} clients are registered`)
+    if (new Set(online.map(({ user }) => user)).size !== online.length) this.#fail('a user is online twice')
+  }
+
+  /** Healed, and time has passed: everything has come to its end. */
+  settled(): void {
+    for (const { name } of this.#open) this.#fail(`${name} is neither sent nor refused`)
+    const { lost } = this
+    for (const name of this.#missing) {
+      if (lost.has(name)) continue
+      const [user, ...key] = name.split(' ')
+      this.#fail(`${user} was never handed ${this.#posts.get(key.join(' '))?.name}, which was acknowledged`)
+    }
+  }
+
+  /** The first hand-overs to a user are in the order in which a program has sent the messages. */
+  #reach(post: Post, user: string): void {
+    const name = `${user} ${post.key}`
+    if (this.#reached.has(name)) return
+    this.#reached.add(name)
+    this.delivered++
+    if (this.#refusedForNow.has(post.key)) return
+    const way = `${post.program} ${user}`
+    const latest = this.#latest.get(way) ?? 0
+    if (post.number < latest) this.#fail(`${user} is handed ${post.name} behind number ${latest}`)
+    this.#latest.set(way, Math.max(latest, post.number))
+  }
+
+  #handedTo(actor: MessageActor): Map<string, Handed> {
+    const handed = this.#handed.get(actor) ?? new Map<string, Handed>()
+    this.#handed.set(actor, handed)
+    return handed
+  }
+
+  #again(actor: MessageActor, run: MessageRun, post: Post): Post {
+    run.busy = true
+    this.#handedTo(actor).set(post.key, { run, throws: 0 })
+    return post
+  }
+
+  /** What a post must be refused with; an id is forgotten with its record. */
+  #mustFail(post: Post): string | undefined {
+    const why = post.mustFail(this.#world.limits.recipients)
+    return why === 'id-reused' && this.#isDamaged(post.key) ? undefined : why
+  }
+
+  #isDamaged(key: string): boolean {
+    return this.#world.disk.rot.hasHit(key)
+  }
+
+  #neverStored(post: Post, code: string): void {
+    if (this.#stored.has(post.key)) this.#fail(`${post.name} is stored, and its program was told: ${code}`)
+    for (const user of this.#users(post)) {
+      if (this.#reached.has(`${user} ${post.key}`)) this.#fail(`${post.name} has reached ${user}, and was refused`)
+    }
+  }
+
+  #settle(post: Post, outcome: Post['outcome']): void {
+    if (post.outcome === 'acknowledged') return
+    post.outcome = outcome
+    this.#open.delete(post)
+  }
+
+  #users({ to }: Post): readonly string[] {
+    return this.#world.mail.users.filter((user) => to.includes(user))
+  }
+
+  #fail(what: string): Error {
+    this.#world.fail(what)
+    return new Error(what)
+  }
+}

@@ -1,0 +1,170 @@
+import type { ClientStatus } from '../../lib/client/connection/session.ts'
+import type { Message, Receiver } from '../../lib/client/messages/message.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
+import { OspError } from '../../lib/errors.ts'
+import type { MessageActor } from './messageActor.ts'
+import type { Post } from './post.ts'
+import type { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** After these a message was not sent, or perhaps was: the program sends it again when it runs again. */
+const over: readonly string[] = ['closed', 'superseded', 'unauthorized']
+
+/** One run of a program that sends and receives messages. */
+export class MessageRun {
+  readonly process: SimulatedProcess
+  readonly client: RunningClient
+  /** Another program of the user listens. */
+  superseded = false
+  /** A handler is at work. */
+  busy = false
+  readonly #world: World
+  readonly #actor: MessageActor
+  /** How many calls for a message are under way. */
+  readonly #calls = new Map<Post, number>()
+  #receiver: Receiver | undefined
+
+  constructor(world: World, actor: MessageActor, process: SimulatedProcess) {
+    this.#world = world
+    this.#actor = actor
+    this.process = process
+    this.client = new RunningClient({
+      to: world.network.transportOf(process),
+      user: actor.user,
+      token: async () => world.tokens.said(actor.user),
+      platform: process.platform,
+      software: 'simulation',
+      state: actor.receipts.stateOf(process),
+    })
+    this.client.on('status', (status, why) => this.#status(status, why))
+    const { invariants } = world.mail
+    this.client.roster.on('change', (member) => invariants.listed(this.process, member))
+    this.client.roster.on('whole', (members) => invariants.listedWhole(this.process, members))
+  }
+
+  /** Whether it can't go on: its client was refused for good. */
+  get over(): boolean {
+    return this.client.status === 'refused'
+  }
+
+  get receiving(): boolean {
+    return this.#receiver !== undefined
+  }
+
+  receive(): void {
+    if (this.#receiver || this.superseded || this.over) return
+    this.#tell('receives')
+    const receiver = this.client.receive((message) => this.#handle(message))
+    this.#receiver = receiver
+    receiver.finished.then(
+      () => this.#left(receiver),
+      (error: unknown) => this.#ended(receiver, OspError.from(error)),
+    )
+  }
+
+  /** Takes no further message, for now. */
+  hush(): void {
+    const receiver = this.#receiver
+    if (!receiver) return
+    this.#tell('stops receiving')
+    receiver[Symbol.asyncDispose]().catch((error: unknown) => this.#world.fail(`${this.process.name} stops: ${error}`))
+  }
+
+  send(post: Post): void {
+    this.process.awake(() => this.#send(post))
+  }
+
+  #send(post: Post): void {
+    post.calls++
+    post.giveUp = new AbortController()
+    this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
+    const { id, to, content } = post
+    this.#tell(`sends ${post.name} to ${to.length > 4 ? `${to.length} users` : to.join(', ')}`)
+    this.client.send(to, content, { id, signal: post.giveUp.signal }).then(
+      (states) => {
+        if (!this.process.alive) return
+        this.#answered(post)
+        this.#tell(`has sent ${post.name}: ${states.map(({ status }) => status).join(', ')}`)
+        this.#actor.wanted.delete(post)
+        this.#world.mail.invariants.acknowledged(post, states)
+      },
+      (error: unknown) => this.process.alive && this.#unsent(post, OspError.from(error)),
+    )
+  }
+
+  #unsent(post: Post, why: OspError): void {
+    const { invariants } = this.#world.mail
+    const isUnknown = why.message.includes('is unknown')
+    this.#tell(`has not sent ${post.name}: ${why.code}${isUnknown ? ', perhaps' : ''}`)
+    // Another call for it decides.
+    if (this.#answered(post) > 0) return
+    if (!over.includes(why.code) || post.givenUp) this.#actor.wanted.delete(post)
+    if (over.includes(why.code)) invariants.unsent(post, isUnknown)
+    else invariants.refused(post, why)
+  }
+
+  /** Returns how many calls for it are still under way. */
+  #answered(post: Post): number {
+    const left = (this.#calls.get(post) ?? 1) - 1
+    this.#calls.set(post, left)
+    return left
+  }
+
+  /** Whether more than one call for it is under way. */
+  isRepeating(post: Post): boolean {
+    return (this.#calls.get(post) ?? 0) > 1
+  }
+
+  async #handle(message: Message): Promise<void> {
+    const { machine, mail } = this.#world
+    const { invariants, temper } = mail
+    const { random, time } = machine
+    const hand = invariants.handedOver(this.#actor, this, message)
+    this.#tell(`is handed ${hand.name} (${message.attempt})`)
+    const throws = hand.poison || random.chance(temper.throwing, 'a handler throws')
+    if (random.chance(temper.dying, 'a program is killed in its handler')) {
+      const atMs = time.now() + random.fraction('time until a handler is killed') * temper.handlerMs
+      time.alarm(atMs, () => this.#actor.kill(this))
+    }
+    await this.process.effect(temper.handlerMs, 'time of a handler', () => {})
+    invariants.handled(this.#actor, this, hand, throws)
+    if (throws) throw new Error('the handler throws')
+  }
+
+  #left(receiver: Receiver): void {
+    if (this.#receiver === receiver) this.#receiver = undefined
+  }
+
+  /** Another program listens: this one ends, unless it has still something to send and may. */
+  #ended(receiver: Receiver, why: OspError): void {
+    this.#left(receiver)
+    if (!this.process.alive) return
+    this.#tell(`receives no more: ${why.code}`)
+    if (why.code === 'unauthorized' && this.#mayBeRefused) return
+    if (why.code !== 'superseded') this.#world.fail(`${this.process.name} receives no more: ${why.code}`)
+    this.superseded = true
+    const { time } = this.#world.machine
+    const { random } = this.process.machine
+    if (random.chance(0.3, 'a program stays that was superseded')) return
+    const atMs = time.now() + random.fraction('time until a program ends that was superseded') * 5_000
+    time.alarm(atMs, () => this.#actor.end(this))
+  }
+
+  #status(status: ClientStatus, why: OspError | undefined): void {
+    if (!why || !this.process.alive) return
+    this.#tell(`is ${status}: ${why.code}`)
+    const isFault = why.code === 'malformed' || (why.code === 'internal' && !this.#world.server.hasFailed)
+    const isRefused = why.code === 'unauthorized' && this.#mayBeRefused
+    const isFair = status !== 'refused' || why.code === 'superseded' || isRefused
+    if (isFault || !isFair) this.#world.fail(`${this.process.name} is ${status}: ${why.code}: ${why.message}`)
+  }
+
+  /** It may have said a token that was changed. */
+  get #mayBeRefused(): boolean {
+    return this.#world.tokens.mayFail(this.#actor.user)
+  }
+
+  #tell(what: string): void {
+    if (this.process.alive) this.#world.tell(`${this.process.name} ${what}`)
+  }
+}

@@ -1,0 +1,121 @@
+import { crc32 } from 'node:zlib'
+import type { SentFile } from '../../lib/client/uploads/upload.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import type { Storage } from '../../lib/ports/storage.ts'
+import { recordKey, subjectOf } from '../../lib/storage/transfers/keys.ts'
+import { type SimulatedFile, sameBytes } from './files.ts'
+import type { MortalPlace } from './mortalPlace.ts'
+import { type Machine, SimulatedProcess } from './process.ts'
+import { PromisedRecords } from './promisedRecords.ts'
+import { watchedFiles } from './watchedFiles.ts'
+import type { World } from './world.ts'
+
+/** Looks at a storage that does not stand on the simulated disk: through its port, and at what it has published. */
+export class PlaceWatch {
+  /** How many files it has published. */
+  publications = 0
+  readonly records: PromisedRecords
+  readonly #world: World
+  readonly #place: MortalPlace
+  /** Bytes of published files, by user and then by name. */
+  readonly #published = new Map<string, Map<string, Uint8Array>>()
+  /** `recordKey` of user and stored name of what is being published: after a kill it may be there or not. */
+  readonly #publishing = new Set<string>()
+
+  constructor(world: World, place: MortalPlace) {
+    this.records = new PromisedRecords(world)
+    this.#world = world
+    this.#place = place
+  }
+
+  /** Its storage for a run of the server. */
+  storageOf(process: SimulatedProcess): Storage {
+    return watchedFiles(this.#place.storage(), process, this.#world, this)
+  }
+
+  /** The server was killed. */
+  killed(power: boolean): void {
+    this.#place.killed(power)
+  }
+
+  /** It was opened: what it has said to be durable is there. */
+  async opened(storage: Storage): Promise<void> {
+    await this.records.opened(storage)
+    for (const [user, names] of this.#published) {
+      for (const [name, bytes] of names) await this.#stillThere(user, name, bytes)
+    }
+    for (const key of this.#publishing) {
+      const { user, name } = subjectOf(key)
+      const bytes = await this.#place.read(user, name)
+      if (bytes) this.#keep(user, name, bytes, false)
+    }
+    this.#publishing.clear()
+  }
+
+  publishing(user: string, storedName: string): void {
+    this.#publishing.add(recordKey(user, storedName))
+  }
+
+  /** A file was published, or was so before. `length`: that of its partial file, which is gone if it was so before. */
+  async published(user: string, storedName: string, length: number): Promise<void> {
+    const bytes = await this.#place.read(user, storedName)
+    this.#publishing.delete(recordKey(user, storedName))
+    if (!bytes) return this.#world.fail(`${user}/${storedName} was published, and is not there`)
+    this.#keep(user, storedName, bytes, length > 0)
+  }
+
+  /** Nothing was published, since a file of this name was there. */
+  notPublished(user: string, storedName: string): void {
+    this.#publishing.delete(recordKey(user, storedName))
+  }
+
+  /** A client was told that its file is stored: so it is. */
+  finished(file: SimulatedFile, { storedName }: SentFile): void {
+    this.#place.read(file.user, storedName).then(
+      (bytes) => bytes ?? this.#world.fail(`${file.path} is acknowledged, but not stored`),
+      (error: unknown) => this.#world.fail(`${file.user}/${storedName} can't be read: ${error}`),
+    )
+  }
+
+  /** The server has ended, and the power fails: opened once more it has all that it had. */
+  async atTheEnd(): Promise<void> {
+    const { machine, mail } = this.#world
+    const { time } = machine
+    this.#place.killed(true)
+    const process = new SimulatedProcess('a look at the end', machine)
+    await new Promise<void>((resolve) => time.alarm(time.now(), resolve))
+    const storage = this.#place.storage()
+    await storage.open(process.platform)
+    await this.opened(storage)
+    if (mail.users.length > 0) await mail.readAnew(storage.mailboxes)
+    await storage[Symbol.asyncDispose]()
+  }
+
+  async #stillThere(user: string, name: string, bytes: Uint8Array): Promise<void> {
+    const left = await this.#place.read(user, name)
+    if (left && (sameBytes(left, bytes) || this.#publishing.has(recordKey(user, name)))) return
+    this.#world.fail(`${user}/${name} was published, and ${left ? 'has other bytes now' : 'is gone'}`)
+  }
+
+  #keep(user: string, name: string, bytes: Uint8Array, isAnew: boolean): void {
+    const { invariants } = this.#world
+    const names = this.#published.get(user) ?? new Map<string, Uint8Array>()
+    if (isAnew || !names.has(name)) this.publications++
+    this.#published.set(user, names.set(name, bytes))
+    invariants.publishedAs(user, name, bytes, isAnew)
+    invariants.quota(
+      user,
+      Array.from(names.values(), ({ length }) => length),
+    )
+  }
+}
+
+/** What a place of one's own is made with: it outlives the runs of the server. */
+export function platformOf({ time, random, digests }: Machine): Platform {
+  return {
+    clock: time,
+    random: random.fork('a place of its own'),
+    digests,
+    crc32: (bytes, start = 0) => crc32(bytes, start),
+  }
+}

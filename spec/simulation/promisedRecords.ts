@@ -1,0 +1,106 @@
+import { OspError } from '../../lib/errors.ts'
+import type { Checkpoint, Claim, Storage, TransferRecord } from '../../lib/ports/storage.ts'
+import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import type { World } from './world.ts'
+
+/** What a storage has said of its records: each is as it was said to be, also after a kill. */
+export class PromisedRecords {
+  readonly #world: World
+  /** By `recordKey`, what was said last. */
+  readonly #said = new Map<string, TransferRecord>()
+  /** Of these, bytes before a checkpoint were written anew or cut off. */
+  readonly #rewritten = new Set<string>()
+  /** How many changes of a record are under way: after a kill it may be as before, or not. */
+  readonly #changing = new Map<string, number>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  /** A record is as it was claimed, or changed. */
+  claimed(record: TransferRecord): void {
+    this.#world.bounds.kept(record)
+    const key = recordKey(record.user, record.name)
+    this.#said.set(key, record)
+    this.#rewritten.delete(key)
+  }
+
+  /** There is none of this name any more. */
+  gone({ user, name }: Pick<Claim, 'user' | 'name'>): void {
+    this.#said.delete(recordKey(user, name))
+  }
+
+  /** The version that a claim is about, as far as it still stands. */
+  of({ user, name, token }: Claim): TransferRecord | undefined {
+    const record = this.#said.get(recordKey(user, name))
+    return record?.token === token ? record : undefined
+  }
+
+  /** Carries out what changes a record, which then is `after` what it was, or gone. */
+  async changed<T>(
+    { user, name }: Pick<Claim, 'user' | 'name'>,
+    change: () => Promise<T>,
+    after: (before: TransferRecord, result: T) => TransferRecord | undefined,
+  ): Promise<T> {
+    const key = recordKey(user, name)
+    this.#changing.set(key, (this.#changing.get(key) ?? 0) + 1)
+    try {
+      const result = await change()
+      const before = this.#said.get(key)
+      const record = before && after(before, result)
+      if (record) this.claimed(record)
+      else this.#said.delete(key)
+      return result
+    } catch (error) {
+      if (OspError.from(error).code !== 'superseded') this.#said.delete(key)
+      throw error
+    } finally {
+      this.#changing.set(key, (this.#changing.get(key) ?? 1) - 1)
+    }
+  }
+
+  /** Bytes from `offset` on are other ones from now on: no checkpoint behind it counts, until the next. */
+  rewritten({ user, name }: Claim, offset: number): void {
+    const key = recordKey(user, name)
+    if (offset < lastOf(this.#said.get(key)?.checkpoints ?? [])) this.#rewritten.add(key)
+  }
+
+  /** The storage was opened. */
+  async opened(storage: Storage): Promise<void> {
+    const found = new Map<string, TransferRecord>()
+    for await (const record of storage.transfers.records()) found.set(recordKey(record.user, record.name), record)
+    for (const [key, said] of this.#said) {
+      if (!this.#changing.get(key) && !this.#rewritten.has(key)) await this.#isThere(storage, said, found.get(key))
+    }
+    this.#changing.clear()
+    this.#rewritten.clear()
+    this.#said.clear()
+    for (const [key, record] of found) this.#said.set(key, record)
+  }
+
+  async #isThere(storage: Storage, said: TransferRecord, found: TransferRecord | undefined): Promise<void> {
+    const { user, name, token, verified, checkpoints } = said
+    const what = `the record of ${user}/${name}`
+    const durable = lastOf(checkpoints)
+    if (!found) return this.#world.fail(`${what} is gone`)
+    if (found.token !== token) return this.#world.fail(`${what} has another token`)
+    if (lastOf(found.checkpoints) !== durable)
+      return this.#world.fail(`${what} goes to ${lastOf(found.checkpoints)}, and went to ${durable}`)
+    if (verified && !found.verified) return this.#world.fail(`${what} is not verified any more`)
+    // What is verified may have been published.
+    if (durable === 0 || found.verified) return
+    const bytes = await leading(storage, said, durable)
+    if (bytes.length < durable) this.#world.fail(`${user}/${name} has ${bytes.length} bytes, ${durable} were durable`)
+    else if (!this.#world.invariants.wasSentOf(said, { offset: 0, bytes }))
+      this.#world.fail(`${user}/${name} has other bytes than those that were durable`)
+  }
+}
+
+const lastOf = (checkpoints: readonly Checkpoint[]): number => checkpoints.at(-1)?.offset ?? 0
+
+/** The first `most` bytes of a partial file, as far as they are there. */
+async function leading(storage: Storage, { user, name, token }: TransferRecord, most: number): Promise<Uint8Array> {
+  await using file = await storage.files.open({ user, name, token })
+  const bytes = new Uint8Array(Math.min(most, file.length))
+  return bytes.subarray(0, await file.read(bytes, 0))
+}

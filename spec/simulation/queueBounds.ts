@@ -1,0 +1,77 @@
+import type { ClientQueue } from '../../lib/client/held.ts'
+import { clientLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
+import type { ServerQueue } from '../../lib/server/held.ts'
+
+/** What is seen of a server from outside. */
+export type SeenQueue =
+  | 'ms for which changes of the online list are not told'
+  | 'bytes of requests of a link that wait while it is read'
+  | 'frames of a user that are read ahead'
+  | 'message ids of a sender'
+  | 'message ids'
+
+/** The longest content of a message in a world. */
+const longestContent = 330
+
+/** More links than this does no user of a world have. */
+const linksOfUser = 16
+
+/** Bytes of small frames that a client may have unsent, and windows of receipts that it keeps. */
+const clientUnsentBytes = 64 * MiB
+const receiptWindows = 8
+
+/** The most that a server of these limits may hold. */
+export function serverBounds(limits: Limits): { readonly [Q in ServerQueue | SeenQueue]: number } {
+  const { chunkMemoryBytes, deliveryMemoryBytes, deliveryBytes, clients, rememberedAddresses } = limits
+  return {
+    links: limits.links,
+    'links before HELLO': limits.pendingLinks,
+    'links that are turned away': limits.refusedLinks,
+    'addresses that are remembered': rememberedAddresses,
+    'users who have left and are remembered': rememberedAddresses,
+    'bytes unsent on a link': limits.unsentBytes,
+    'replies unsent on a link': fixed.unsentReplies,
+    'requests of a link that are carried out': fixed.replies,
+    'replies of a link that are remembered': fixed.replies,
+    'changes of the online list that are not told': fixed.clientsMost,
+    'ms for which changes of the online list are not told': limits.gatherMs,
+    // What is read at once may go beyond it, and then each recipient may have one message.
+    'bytes of deliveries': deliveryMemoryBytes + Math.max(deliveryBytes, longestContent) + clients * longestContent,
+    'attempts of a user that are remembered': limits.deliveryWindow,
+    'parked uploads': limits.parkedUploads,
+    'uploads that wait for an instance': fixed.waitingUploads,
+    'uploads that are known for nothing': 0,
+    'bytes of granted chunks': grantedBytes(limits),
+    'bytes of requests of a link that wait while it is read': chunkMemoryBytes / 4,
+    // As many as may come at once, and of each link one that was read already.
+    'frames of a user that are read ahead': limits.framesPerSecond + linksOfUser,
+    'message ids of a sender': limits.senderIds,
+    'message ids': limits.messageIds,
+  }
+}
+
+/** The most that a client may hold where the server has these limits. */
+export function clientBounds({ deliveryWindow }: Limits): { readonly [Q in ClientQueue]: number } {
+  const { sends, sendBytes, buffers, uploads } = clientLimits
+  return {
+    'bytes unsent on a link': clientUnsentBytes,
+    'replies unsent on a link': fixed.unsentReplies,
+    'requests of a link that are carried out': fixed.replies,
+    'replies of a link that are remembered': fixed.replies,
+    'messages to be sent': sends,
+    'bytes of messages to be sent': sendBytes,
+    'messages to be handed over': deliveryWindow,
+    'requests that came before an earlier one': fixed.replies,
+    receipts: receiptWindows * deliveryWindow,
+    'messages that were given up': deliveryWindow,
+    'buffers of chunks': buffers,
+    'chunks that wait for a buffer': uploads,
+  }
+}
+
+/** Each instance is granted no more than an even share of the memory among those that were busy then, itself included. */
+function grantedBytes({ chunkBytes, chunkMemoryBytes, fileInstances }: Limits): number {
+  let bytes = 0
+  for (let busy = 1; busy <= fileInstances; busy++) bytes += Math.min(chunkBytes, chunkMemoryBytes / busy)
+  return bytes
+}

@@ -1,0 +1,89 @@
+import { fixed, KiB } from '../../lib/limits.ts'
+import { lengthOf } from '../../lib/wire/codec.ts'
+import type { Frame } from '../../lib/wire/frame.ts'
+import { decode, type Message } from '../../lib/wire/message.ts'
+import { events } from '../../lib/wire/protocol.ts'
+import type { Link } from './network.ts'
+import type { SimulatedProcess } from './process.ts'
+import type { World } from './world.ts'
+
+/** What a request takes of memory besides its payload. */
+const requestBytes = KiB
+
+/** What is answered each time that it comes. */
+const idempotent: readonly number[] = [events.PostFileReq.number, events.ListReq.number]
+
+/** What the apps of a server are asked. */
+const requests: ReadonlySet<number> = new Set(
+  Object.values(events).flatMap(({ kind, app, number }) => (kind === 'request' && app !== 'link' ? [number] : [])),
+)
+const replies: ReadonlySet<number> = new Set(
+  Object.values(events).flatMap(({ kind, number }) => (kind === 'ack' || kind === 'nack' ? [number] : [])),
+)
+
+/** What waits of a link: bytes by seq, of each copy that is answered. */
+interface Waiting {
+  readonly bytes: Map<number, number[]>
+  readonly seen: Set<number>
+  newest: number
+  sum: number
+}
+
+/** Looks at what arrives at a server: how much of it waits to be carried out, and how fast the links of a user are read. */
+export class QueueWatch {
+  readonly #world: World
+  /** By server and user, until when what was read takes at the rate that is allowed. */
+  readonly #untilMs = new WeakMap<SimulatedProcess, Map<string, number>>()
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  watch(link: Link): void {
+    const { server } = link
+    const { heard, sent } = server
+    const waiting: Waiting = { bytes: new Map(), seen: new Set(), newest: 0, sum: 0 }
+    let user = ''
+    let isOpen = false
+    server.heard = (frame) => {
+      if (frame.event === events.HelloReq.number) user = (decode(frame) as Message<'HelloReq'>).userName
+      if (isOpen && !server.over) this.#read(link, user)
+      // What was answered while its socket took nothing can't be told from what waits.
+      if (!server.isFull && !server.over)
+        this.#world.queues.saw('bytes of requests of a link that wait while it is read', waiting.sum)
+      this.#come(waiting, frame)
+      return heard(frame)
+    }
+    server.sent = (frame) => {
+      sent(frame)
+      if (frame.event === events.HelloAck.number) isOpen = true
+      if (replies.has(frame.event)) this.#answered(waiting, frame)
+    }
+  }
+
+  /** What needs a memory of its reply is dropped where it comes again, or so late that nobody remembers. */
+  #come(waiting: Waiting, { event, seq, payload }: Frame): void {
+    waiting.newest = Math.max(waiting.newest, seq)
+    const isDropped = waiting.seen.has(seq) || seq + fixed.replies <= waiting.newest
+    if (!requests.has(event) || (isDropped && !idempotent.includes(event))) return
+    waiting.seen.add(seq)
+    const bytes = requestBytes + lengthOf(payload)
+    waiting.bytes.set(seq, [...(waiting.bytes.get(seq) ?? []), bytes])
+    waiting.sum += bytes
+  }
+
+  #answered(waiting: Waiting, { seq }: Frame): void {
+    waiting.sum -= waiting.bytes.get(seq)?.shift() ?? 0
+  }
+
+  /** A frame of a user's link is read. */
+  #read({ serverProcess }: Link, user: string): void {
+    const untilMs = this.#untilMs.get(serverProcess) ?? new Map<string, number>()
+    this.#untilMs.set(serverProcess, untilMs)
+    const now = this.#world.machine.time.now()
+    const frameMs = 1_000 / this.#world.limits.framesPerSecond
+    const until = Math.max(untilMs.get(user) ?? now, now) + frameMs
+    untilMs.set(user, until)
+    this.#world.queues.saw('frames of a user that are read ahead', Math.floor((until - now) / frameMs + 1e-6))
+  }
+}

@@ -1,0 +1,83 @@
+import type { RunningClient } from '../../lib/client/runningClient.ts'
+import type { SimulatedProcess } from './process.ts'
+import { clientBounds, type SeenQueue, serverBounds } from './queueBounds.ts'
+import type { World } from './world.ts'
+
+/** A client in a process of its own. */
+export interface Running {
+  readonly process: SimulatedProcess
+  readonly client: Pick<RunningClient, 'held'>
+}
+
+/** One kind of thing that grows. */
+interface Row {
+  readonly most: number
+  highest: number
+}
+
+type Rows<Q extends string> = { readonly [K in Q]: Row }
+
+/** That nothing which waits or is remembered grows beyond its bound, in a server or in a client. */
+export class Queues {
+  readonly #world: World
+  readonly #server: Rows<keyof ReturnType<typeof serverBounds>>
+  readonly #client: Rows<keyof ReturnType<typeof clientBounds>>
+  /** Since when changes of the list wait to be told, and in which process. */
+  #untold: { readonly process: SimulatedProcess; readonly sinceMs: number } | undefined
+
+  constructor(world: World) {
+    this.#world = world
+    this.#server = rowsOf(serverBounds(world.limits))
+    this.#client = rowsOf(clientBounds(world.limits))
+  }
+
+  /** After every step. */
+  check(): void {
+    const { server, clients, mail, visitors } = this.#world
+    const { process } = server
+    let untold = 0
+    server.server?.held((queue, count) => {
+      this.#look(this.#server[queue], queue, count, 'the server')
+      if (queue === 'changes of the online list that are not told') untold = count
+    })
+    if (process) this.#told(process, server.isOpen ? untold : 0)
+    for (const { run } of clients) if (run) this.#running(run)
+    for (const { run } of mail.programs) if (run) this.#running(run)
+    for (const { running } of visitors) if (running) this.#running(running)
+  }
+
+  /** So much was seen of something that the server holds. */
+  saw(queue: SeenQueue, count: number): void {
+    this.#look(this.#server[queue], queue, count, 'the server')
+  }
+
+  /** Of each queue that may hold anything: the part of its bound that it has come to. */
+  get reached(): ReadonlyMap<string, number> {
+    const all = [...named('server', this.#server), ...named('client', this.#client)]
+    return new Map(all.flatMap(([name, { highest, most }]) => (most > 0 ? [[name, highest / most] as const] : [])))
+  }
+
+  #running({ process, client }: Running): void {
+    client.held((queue, count) => this.#look(this.#client[queue], queue, count, process.name))
+  }
+
+  #look(row: Row, queue: string, count: number, who: string): void {
+    if (count <= row.highest) return
+    row.highest = count
+    if (count > row.most) this.#world.fail(`${who} holds more than it may: ${queue}: ${count}, over ${row.most}`)
+  }
+
+  /** Time in which the process stands still does not count. */
+  #told(process: SimulatedProcess, changes: number): void {
+    const { time } = this.#world.machine
+    if (changes === 0 || process.frozen) this.#untold = undefined
+    else if (this.#untold?.process !== process) this.#untold = { process, sinceMs: time.now() }
+    else this.saw('ms for which changes of the online list are not told', time.now() - this.#untold.sinceMs)
+  }
+}
+
+const rowsOf = <Q extends string>(bounds: { readonly [K in Q]: number }): Rows<Q> =>
+  Object.fromEntries(Object.entries<number>(bounds).map(([name, most]) => [name, { most, highest: 0 }])) as Rows<Q>
+
+const named = (of: string, rows: Readonly<Record<string, Row>>) =>
+  Object.entries(rows).map(([name, row]) => [`${of}: ${name}`, row] as const)

@@ -1,0 +1,215 @@
+import { defaultLimits, type Limits } from '../../lib/limits.ts'
+import type { LogEntry } from '../../lib/ports/log.ts'
+import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
+import { type RunningServer, serve } from '../../lib/server/server.ts'
+import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import { SimulatedProcess } from './process.ts'
+import { watchedStorage } from './watchedMailboxes.ts'
+import type { World } from './world.ts'
+
+/** How long the server may take to stop. */
+const stoppingMs = 120_000
+
+/** The server's program: it is started, killed, and started again. */
+export class ServerActor {
+  readonly #world: World
+  #limits: Partial<Limits>
+  #runs = 0
+  #process: SimulatedProcess | undefined
+  #server: RunningServer | undefined
+  #mailboxes: MailboxStore | undefined
+  #stopping = false
+  #failing = false
+  #hasFailed = false
+  #hasReportedLoss = false
+  /** Of the records of uploads, by the process that runs. */
+  #damagesLogged = 0
+
+  constructor(world: World, limits: Partial<Limits>) {
+    this.#world = world
+    this.#limits = limits
+  }
+
+  /** The running server, once it listens. */
+  get server(): RunningServer | undefined {
+    return this.#server
+  }
+
+  /** The mailboxes of the running server. */
+  get mailboxes(): MailboxStore | undefined {
+    return this.#mailboxes
+  }
+
+  /** A flush of messages has failed, or is to: what the server then says of itself is no fault. */
+  get failing(): boolean {
+    return this.#failing
+  }
+
+  /** Some run of the server was failing: what it said then may still be on its way. */
+  get hasFailed(): boolean {
+    return this.#hasFailed
+  }
+
+  /** Some run of it has said that messages can't be read. */
+  get hasReportedLoss(): boolean {
+    return this.#hasReportedLoss
+  }
+
+  get running(): boolean {
+    return this.#process !== undefined
+  }
+
+  /** It runs, and is to go on. */
+  get isOpen(): boolean {
+    return this.#server !== undefined && !this.#stopping
+  }
+
+  get process(): SimulatedProcess | undefined {
+    return this.#process
+  }
+
+  /** False: it runs already. */
+  start(): boolean {
+    if (this.#process) return false
+    const { machine, network, disk, place, mail, tokens } = this.#world
+    const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
+    this.#process = process
+    this.#damagesLogged = 0
+    this.#world.tell(`${process.name} starts`)
+    const storage = (place ?? disk).storageOf(process)
+    this.#mailboxes = storage.mailboxes
+    this.#world.countsFiles = storage.files.usage !== undefined
+    serve({
+      platform: process.platform,
+      listen: network.transportOf(process),
+      storage: mail.users.length > 0 ? watchedStorage(storage, this.#world) : storage,
+      authenticator: tokens.authenticatorOf(process),
+      limits: this.#limits,
+      log: (entry) => process.alive && this.#logged(entry),
+    }).then(
+      (server) => {
+        this.#server = server
+        const { damagesAtOpening } = disk
+        if (damagesAtOpening > 0 && this.#damagesLogged === 0)
+          this.#world.fail(
+            `${process.name} has found ${damagesAtOpening} damaged records of uploads, and does not log it`,
+          )
+        server.on('stored', ({ user, name }) => this.#world.tell(`${process.name} stored ${user}/${name}`))
+      },
+      (error: unknown) => this.#notStarted(process, error),
+    )
+    return true
+  }
+
+  /** `power`: what was not flushed is lost too. False: it does not run. */
+  kill(power: boolean): boolean {
+    const process = this.#process
+    if (!process) return false
+    this.#world.tell(`${process.name} ${power ? 'loses its power' : 'is killed'}`)
+    const before = this.#server?.status().uploads ?? []
+    process.kill()
+    this.#world.network.cut((link) => link.of(process))
+    const { disk, place, dice, invariants } = this.#world
+    if (power) disk.crash(dice)
+    this.#gone()
+    if (place) place.killed(power)
+    else invariants.survived(before)
+    return true
+  }
+
+  /** It closes and ends. False: it does not run, is frozen, or ends already. */
+  stop(): boolean {
+    const process = this.#process
+    if (!process || !this.#server || this.#stopping || process.frozen) return false
+    this.#world.tell(`${process.name} is stopped`)
+    this.#stopping = true
+    process.within(stoppingMs, () => this.#world.fail(`${process.name} does not stop`))
+    this.#server.close().then(
+      () => {
+        if (!process.alive) return
+        this.#world.tell(`${process.name} has stopped`)
+        this.#world.bounds.ended(process)
+        process.kill()
+        this.#gone()
+      },
+      (error: unknown) => this.#world.fail(`the server could not stop: ${error}`),
+    )
+    return true
+  }
+
+  /** False: it does not run, or is frozen already. */
+  freeze(ms: number): boolean {
+    const process = this.#process
+    if (!process || process.frozen) return false
+    this.#world.tell(`${process.name} freezes: ${ms} ms`)
+    process.freezeFor(ms)
+    return true
+  }
+
+  /** The next flush of messages fails; after a while the server is started anew, which is what settles it. */
+  failFlush(): boolean {
+    const process = this.#process
+    if (!process || this.#failing || this.#stopping) return false
+    this.#world.tell('a flush fails')
+    this.#failing = true
+    this.#hasFailed = true
+    this.#world.disk.flushFails = true
+    const { dice, machine } = this.#world
+    const { time } = machine
+    const atMs = time.now() + dice.integer(100, 20_000, 'time until a server with a broken journal is started anew')
+    time.alarm(atMs, () => {
+      if (process.alive && this.kill(false)) this.start()
+    })
+    return true
+  }
+
+  /**
+   * It runs, and nothing is the matter with it: there is no quota, and what a disk that failed has kept it from removing is
+   * removed when it starts anew.
+   */
+  heal(): void {
+    this.#process?.thaw()
+    const hasQuota = (this.#limits.userBytes ?? defaultLimits.userBytes) < defaultLimits.userBytes
+    if (this.#stopping || this.#failing || hasQuota || this.#world.disk.troubles.any) this.kill(false)
+    this.#limits = { ...this.#limits, userBytes: defaultLimits.userBytes, userFiles: defaultLimits.userFiles }
+    this.start()
+  }
+
+  /** A disk that fails can keep it from starting. */
+  #notStarted(process: SimulatedProcess, error: unknown): void {
+    if (!this.#world.disk.troubles.any) this.#world.fail(`the server did not start: ${error}`)
+    if (this.#process !== process) return
+    this.#world.tell(`${process.name} does not start: ${error}`)
+    this.#world.bounds.ended(process)
+    process.kill()
+    this.#gone()
+  }
+
+  #logged(entry: LogEntry): void {
+    const { level, event } = entry
+    const [user, name, text] = [entry.user, entry.name, entry.text].map((field) => String(field ?? ''))
+    const { uploads, disk } = this.#world
+    uploads.reason(entry)
+    if (event === 'upload-without-record') this.#world.tell(`the server logs ${event} ${entry.removed} ${entry.bytes}`)
+    if (event === 'uploads-damaged') this.#damagesLogged++
+    if (level !== 'error' || this.#failing) return
+    this.#world.tell(`the server logs ${event} ${user}/${name}: ${text}`)
+    const isRotten =
+      ['upload-damaged', 'upload-not-recovered'].includes(event) &&
+      disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
+    const isLost = event === 'mailboxes-damaged' && disk.rot.any
+    if (isLost) this.#hasReportedLoss = true
+    if (event === 'uploads-damaged' && disk.rot.anyUpload) return
+    const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
+    if (!isRotten && !isLost && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
+  }
+
+  #gone(): void {
+    this.#process = undefined
+    this.#server = undefined
+    this.#mailboxes = undefined
+    this.#stopping = false
+    this.#failing = false
+    this.#world.disk.flushFails = false
+  }
+}

@@ -1,0 +1,93 @@
+import { RunningClient } from '../../lib/client/runningClient.ts'
+import { fixed } from '../../lib/limits.ts'
+import type { Socket } from '../../lib/ports/socket.ts'
+import { version } from '../../lib/wire/protocol.ts'
+import { SimulatedProcess } from './process.ts'
+import { RawLink } from './rawLink.ts'
+import type { Visitor, World } from './world.ts'
+
+/** Who visits: none of the users whose files and messages are looked at. */
+const user = 'mallory'
+
+/** How long somebody stays who asks or says nothing, and who only sends. */
+const stayMs = 60_000
+const sendMs = 1
+
+/** Somebody in a process of his own, who keeps to none of his bounds, until he leaves. */
+export class Visit implements Visitor {
+  readonly process: SimulatedProcess
+  readonly unruly = true
+  readonly client = { close: async () => this.#end() }
+  running: Visitor['running']
+  gone = false
+  readonly world: World
+  /** What is dialled, until it is over. */
+  readonly #dialled = new Set<AbortController>()
+
+  constructor(world: World, name: string) {
+    this.world = world
+    this.process = new SimulatedProcess(name, world.machine)
+    world.visitors.add(this)
+  }
+
+  /** Dials so often, and says HELLO where `use` is given, which may then use the link. */
+  dial(times: number, use?: (link: RawLink, pause: () => void) => void): void {
+    this.process.within(stayMs, () => this.#end())
+    for (let n = 0; n < times; n++) this.#dial(use)
+  }
+
+  /** Sends so many messages of so many bytes by a client that never comes online, and closes it. */
+  send(messages: number, bytes: number): void {
+    const { process } = this
+    const client = new RunningClient({
+      to: this.world.network.transportOf(process),
+      user,
+      token: () => new Promise<string>(() => {}),
+      platform: process.platform,
+      software: 'simulation',
+    })
+    this.running = { process, client }
+    const content = new Uint8Array(bytes)
+    for (let n = 0; n < messages; n++) client.send([user], content).catch(() => {})
+    process.within(sendMs, () => {
+      client.close().then(
+        () => this.leave(),
+        (error: unknown) => this.world.fail(`${process.name} could not end: ${error}`),
+      )
+    })
+  }
+
+  /** Nothing is left to be done. */
+  leave(): void {
+    if (!this.process.alive || this.gone) return
+    this.world.bounds.ended(this.process)
+    this.gone = true
+  }
+
+  #dial(use?: (link: RawLink, pause: () => void) => void): void {
+    const { platform } = this.process
+    const ending = new AbortController()
+    this.#dialled.add(ending)
+    const over = () => {
+      this.#dialled.delete(ending)
+      if (this.#dialled.size === 0) this.leave()
+    }
+    const dialled = (socket: Socket) => {
+      ending.signal.addEventListener('abort', () => socket.destroy())
+      const link = new RawLink(socket, () => use?.(link, () => socket.pause()), over)
+      if (use) this.#greet(link)
+    }
+    const options = { platform, maxPayload: fixed.clientFrameBytes }
+    this.world.network.transportOf(this.process).dial(options, ending.signal).then(dialled, over)
+  }
+
+  #greet(link: RawLink): void {
+    const session = this.process.platform.random.bytes(16, 'session')
+    const who = { userName: user, token: this.world.tokens.said(user), session, software: 'simulation' }
+    link.ask({ event: 'HelloReq', versions: [version], ...who, features: 0, attempt: undefined })
+  }
+
+  #end(): void {
+    for (const ending of this.#dialled) ending.abort()
+  }
+}

@@ -1,0 +1,56 @@
+import { OspError } from '../../lib/errors.ts'
+import type { MailboxBounds, MailboxStore, NewMessage } from '../../lib/ports/mailboxes.ts'
+import type { Storage } from '../../lib/ports/storage.ts'
+import type { World } from './world.ts'
+
+/** A storage whose mailboxes are looked at by the invariants of a world. */
+export function watchedStorage(storage: Storage, world: World): Storage {
+  const { transfers, files, mailboxes } = storage
+  return {
+    transfers,
+    files,
+    mailboxes: watchedMailboxes(mailboxes, world),
+    open: (platform) => storage.open(platform),
+    [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+  }
+}
+
+/** Tells what becomes of each append, and that no mailbox grows over its bounds. */
+function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
+  const { invariants, watch, sentIds } = world.mail
+  return {
+    async append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
+      const { sender, id } = message
+      try {
+        await mailboxes.append(message, recipients, bounds)
+      } catch (error) {
+        if (OspError.from(error).code !== 'id-reused') invariants.refusedForNow(sender, id)
+        throw error
+      }
+      invariants.stored(sender, id)
+      sentIds.add(sender, id)
+      const levels = await mailboxes.levels()
+      for (const { user, messages, bytes } of levels) {
+        const isFull = messages > bounds.messages || bytes > bounds.bytes
+        if (isFull) world.fail(`the mailbox of ${user} has ${messages} messages of ${bytes} bytes`)
+      }
+      const all = levels.reduce((sum, { messages }) => sum + messages, 0)
+      if (all > bounds.allMessages) world.fail(`${all} messages wait`)
+    },
+    read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
+    async remove(user, seqs) {
+      await mailboxes.remove(user, seqs)
+      watch.gone(user, seqs)
+    },
+    async setAside(user, seqs) {
+      await mailboxes.setAside(user, seqs)
+      watch.gone(user, seqs)
+    },
+    expire: (now, messagesBefore, idsBefore) => mailboxes.expire(now, messagesBefore, idsBefore),
+    lastSeq: () => mailboxes.lastSeq(),
+    lastTime: () => mailboxes.lastTime(),
+    levels: () => mailboxes.levels(),
+    damages: () => mailboxes.damages(),
+    watch: (appended) => mailboxes.watch(appended),
+  }
+}

@@ -1,0 +1,98 @@
+import { setImmediate } from 'node:timers/promises'
+import type { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { OspError } from '../../../lib/errors.ts'
+import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
+import type { Appended, Journal, Piece, Place, Segment } from '../../../lib/storage/journal/journal.ts'
+
+/**
+ * What becomes of an append: it is durable; the disk is full; a flush fails and so many records are kept all the same, of
+ * which nobody hears; or the process dies when so many are written.
+ */
+export type Fate = 'durable' | 'full' | { readonly fails: number } | { readonly dies: number }
+
+/** A journal that keeps its records in `disk`, fails when it is told to, and takes its time. */
+export class BrittleJournal implements Journal {
+  /** What becomes of the next appends; then all are durable. */
+  readonly fates: Fate[] = []
+  /** How many segments may be dropped before the process dies at the next. */
+  drops = Number.POSITIVE_INFINITY
+  readonly damages = []
+  /** Resolves when the process dies. */
+  readonly death: Promise<void>
+  readonly #disk: MemoryJournal
+  readonly #died: Deferred<void> = deferred()
+  #broken: OspError | undefined
+  #isDead = false
+
+  constructor(disk: MemoryJournal) {
+    this.#disk = disk
+    this.death = this.#died.promise
+  }
+
+  get segments(): readonly Segment[] {
+    return this.#disk.segments
+  }
+
+  get segmentBytes(): number {
+    return this.#disk.segmentBytes
+  }
+
+  /** Whether the process has died: nothing that was asked comes to an end any more. */
+  get isDead(): boolean {
+    return this.#isDead
+  }
+
+  /** From now on the process is dead. */
+  die(): void {
+    this.#isDead = true
+    this.#died.resolve()
+  }
+
+  async append(records: readonly Buffer[]): Promise<Appended> {
+    await this.#step()
+    if (this.#broken) throw this.#broken
+    const fate = this.fates.shift() ?? 'durable'
+    if (fate === 'durable') return this.#disk.append(records)
+    if (fate === 'full') throw new OspError('disk-full')
+    const kept = 'fails' in fate ? fate.fails : fate.dies
+    if (kept > 0) await this.#disk.append(records.slice(0, kept))
+    if ('dies' in fate) {
+      this.die()
+      await this.#step()
+    }
+    this.#broken = new OspError('internal')
+    throw this.#broken
+  }
+
+  async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
+    await this.#step()
+    return this.#disk.read(places)
+  }
+
+  async load(segment: number, from?: number): Promise<Piece> {
+    await this.#step()
+    return this.#disk.load(segment, from)
+  }
+
+  async drop(): Promise<void> {
+    await this.#step()
+    if (this.drops-- <= 0) {
+      this.die()
+      await this.#step()
+    }
+    await this.#disk.drop()
+  }
+
+  note(): void {}
+
+  free(): Promise<number> {
+    return this.#disk.free()
+  }
+
+  async close(): Promise<void> {}
+
+  async #step(): Promise<void> {
+    await setImmediate()
+    if (this.#isDead) await new Promise(() => {})
+  }
+}

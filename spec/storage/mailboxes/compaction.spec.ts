@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { setImmediate } from 'node:timers/promises'
+import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { Journal } from '../../../lib/storage/journal/journal.ts'
+import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
+import { all, long, message, roomy, upTo, waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { spec } from '../../support/spec.ts'
+import { BrittleJournal } from './brittleJournal.ts'
+
+const segmentBytes = 1_000
+
+const newDisk = () => new MemoryJournal(segmentBytes, Number.POSITIVE_INFINITY, () => false)
+const bytesOf = ({ segments }: Journal) => segments.reduce((sum, { bytes }) => sum + bytes, 0)
+
+async function opened(journal: Journal): Promise<Mailboxes> {
+  const mailboxes = new Mailboxes()
+  await mailboxes.open(journal, nodePlatform())
+  return mailboxes
+}
+
+/** Puts messages from this number on, and removes each: 300 bytes of journal or so for each. */
+async function churn(mailboxes: Mailboxes, from: number, count: number): Promise<void> {
+  for (let number = from; number < from + count; number++) {
+    await mailboxes.append(long(number, 200), ['churn'], roomy)
+    await mailboxes.remove('churn', [await mailboxes.lastSeq()])
+    // What is moved goes with later groups.
+    await setImmediate()
+  }
+}
+
+spec('the journal of mailboxes', (it) => {
+  it('stays short, however much comes and goes, and keeps what waits in it', async () => {
+    const disk = newDisk()
+    const mailboxes = await opened(disk)
+    for (const number of upTo(5)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
+    for (let round = 1; round < 20; round++) {
+      await churn(mailboxes, round * 100, 20)
+      await mailboxes.expire(round * 100 + 20, 0, round * 100)
+      await mailboxes.remove('bob', [round])
+      assert.ok(bytesOf(disk) < 8 * segmentBytes, `${bytesOf(disk)} bytes`)
+    }
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [])
+    await mailboxes.close()
+    const again = await opened(disk)
+    assert.deepEqual(await waiting(again, 'eve'), upTo(5))
+    assert.deepEqual(await waiting(again, 'bob'), [])
+  })
+
+  it('remembers ids whose messages are gone, however often they were moved', async () => {
+    const disk = newDisk()
+    const mailboxes = await opened(disk)
+    for (const number of upTo(5)) await mailboxes.append(message(number), ['bob'], roomy)
+    await mailboxes.remove('bob', upTo(5))
+    await churn(mailboxes, 1_000, 300)
+    assert.ok((disk.segments[0]?.number ?? 0) > 20)
+    await mailboxes.close()
+    const again = await opened(disk)
+    for (const number of upTo(5)) await again.append(message(number), ['bob'], roomy)
+    await assert.rejects(again.append(message(1), ['eve'], roomy), { code: 'id-reused' })
+    assert.deepEqual(await waiting(again, 'bob'), [])
+  })
+
+  it('keeps set aside what was, and what was set aside counts', async () => {
+    const disk = newDisk()
+    const mailboxes = await opened(disk)
+    for (const number of upTo(3)) await mailboxes.append(message(number), ['bob'], roomy)
+    await mailboxes.setAside('bob', [2])
+    await churn(mailboxes, 1_000, 100)
+    await mailboxes.close()
+    const again = await opened(disk)
+    assert.deepEqual(await waiting(again, 'bob'), [1, 3])
+    assert.equal((await again.levels())[0]?.messages, 3)
+  })
+
+  it('is the same after a death between moving and dropping', async () => {
+    const disk = newDisk()
+    const first = await opened(disk)
+    for (const number of upTo(3)) await first.append(message(number), ['bob', 'eve'], roomy)
+    await first.setAside('bob', [2])
+    await first.remove('eve', [1])
+    await first.close()
+    for (let death = 0; death < 5; death++) {
+      const journal = new BrittleJournal(disk)
+      journal.drops = death % 2
+      const mailboxes = await opened(journal)
+      void churn(mailboxes, 1_000 * (death + 1), 100)
+      await journal.death
+      const again = await opened(disk)
+      assert.deepEqual(await waiting(again, 'bob'), [1, 3])
+      assert.deepEqual(await waiting(again, 'eve'), [2, 3])
+      const contents = (await all(again, 'eve')).map(({ content }) => new TextDecoder().decode(content))
+      assert.deepEqual(contents, ['message 2', 'message 3'])
+      await again.close()
+    }
+  })
+})

@@ -1,0 +1,23 @@
+import type { TransferRecord } from '../../../lib/ports/storage.ts'
+import type { Note } from '../../../lib/storage/transfers/rows.ts'
+import { fileOf, owner, wanted } from '../../../lib/testing/storage/steps.ts'
+
+/** A record of alice's upload `a`, but for `change`. */
+export const recordOf = (change: Partial<TransferRecord> = {}): TransferRecord => ({
+  ...wanted,
+  token: 3,
+  owner: owner(1),
+  superseded: [],
+  checkpoints: [],
+  updatedAt: 1,
+  ...change,
+})
+
+/** The note of alice's upload of this name, which stands until `until`. */
+export const noteOf = (name: string, until = 1_000): Note => ({
+  file: fileOf({ name }),
+  modifiedAt: wanted.modifiedAt,
+  until,
+  stamp: '5:1',
+  reported: false,
+})

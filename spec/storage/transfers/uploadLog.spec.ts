@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { TransferRecord } from '../../../lib/ports/storage.ts'
+import { writeRow } from '../../../lib/storage/transfers/rows.ts'
+import { UploadLog } from '../../../lib/storage/transfers/uploadLog.ts'
+import { spec } from '../../support/spec.ts'
+import { BrittleJournal } from '../mailboxes/brittleJournal.ts'
+import { noteOf, recordOf } from './rowsOf.ts'
+
+const platform = nodePlatform()
+const inMemory = (segmentBytes = 1_000_000) => new MemoryJournal(segmentBytes, Number.POSITIVE_INFINITY, () => false)
+const namesOf = (log: UploadLog) => log.records().map(({ name }) => name)
+const append = async (journal: MemoryJournal, ...texts: (string | Buffer)[]) => {
+  for (const text of texts) await journal.append([Buffer.from(text)])
+}
+
+spec('the upload records in a journal', (it) => {
+  it('are the same when the journal is read again', async () => {
+    const journal = inMemory()
+    const log = await UploadLog.open(journal, platform, 10)
+    const checkpoints = [{ offset: 7, digest: Uint8Array.of(1, 255) }]
+    await log.put(recordOf({ name: 'b', checkpoints }))
+    await log.put(recordOf({ name: 'c', verified: noteOf('c').file }))
+    await log.complete(noteOf('c'), 0)
+    await log.report('alice', 'c')
+    await log.put(recordOf({ name: 'd' }))
+    await log.remove('alice', 'd')
+    await log.complete(noteOf('e'), 0)
+    await log.complete(noteOf('f'), 0)
+    await log.forget('alice', 'f')
+    const again = await UploadLog.open(journal, platform, 10)
+    assert.deepEqual(again.records(), [recordOf({ name: 'b', checkpoints })])
+    assert.deepEqual(again.note('alice', 'c'), { ...noteOf('c'), reported: true })
+    assert.deepEqual(again.unreported(), [noteOf('e')])
+    assert.equal(again.note('alice', 'f'), undefined)
+    assert.deepEqual(again.damages, [])
+  })
+
+  const bad: Record<string, Partial<TransferRecord>> = {
+    'names nobody': { name: 'b', user: '..' },
+    'names a place elsewhere': { name: '../b' },
+    'has a token that leaves no room for later ones': { name: 'b', token: Number.MAX_SAFE_INTEGER },
+  }
+  for (const [what, change] of Object.entries(bad)) {
+    it(`lose only the row that ${what}, which is reported`, async () => {
+      const journal = inMemory()
+      const rows = [recordOf({ name: 'a' }), recordOf(change), recordOf({ name: 'c', token: 2 ** 52 })]
+      await append(journal, ...rows.map((value) => writeRow({ kind: 'record', value })))
+      const log = await UploadLog.open(journal, platform, 10)
+      assert.deepEqual(namesOf(log), ['a', 'c'])
+      assert.deepEqual(
+        log.damages.map(({ offset }) => offset),
+        [1],
+      )
+    })
+  }
+
+  for (const text of ['{', '{}', 'null', '{"kind":"record","value":{}}', '{"kind":"later","value":{}}']) {
+    it(`lose only the row that is ${text}, which is reported`, async () => {
+      const journal = inMemory()
+      await append(journal, text, writeRow({ kind: 'record', value: recordOf() }))
+      const log = await UploadLog.open(journal, platform, 10)
+      assert.deepEqual(namesOf(log), ['a'])
+      assert.equal(log.damages.length, 1)
+    })
+  }
+
+  it('lose the oldest notes beyond the limit, and expired ones', async () => {
+    const journal = inMemory()
+    const log = await UploadLog.open(journal, platform, 3)
+    const left = (of: UploadLog) => ['a', 'b', 'c', 'd', 'e'].filter((name) => of.note('alice', name)).join('')
+    for (const name of ['a', 'b', 'c', 'd']) await log.complete(noteOf(name, name === 'b' ? 10 : 1_000), 0)
+    assert.equal(left(log), 'bcd')
+    assert.equal(left(await UploadLog.open(journal, platform, 3)), 'bcd')
+    await log.complete(noteOf('e'), 11)
+    assert.equal(left(log), 'cde')
+  })
+})
+
+spec('a change of an upload that cannot be made durable', (it) => {
+  for (const fate of ['full', { fails: 0 }] as const) {
+    it(`is taken back: ${JSON.stringify(fate)}`, async () => {
+      const journal = new BrittleJournal(inMemory())
+      const log = await UploadLog.open(journal, platform, 10)
+      await log.put(recordOf({ token: 1 }))
+      await log.complete(noteOf('n'), 0)
+      journal.fates.push(fate, fate, fate, fate)
+      await assert.rejects(log.put(recordOf({ token: 2 })))
+      await assert.rejects(log.put(recordOf({ name: 'b' })))
+      await assert.rejects(log.remove('alice', 'a'))
+      await assert.rejects(log.report('alice', 'n'))
+      assert.deepEqual(log.records(), [recordOf({ token: 1 })])
+      assert.deepEqual([...log.names('alice')], ['a'])
+      assert.deepEqual(log.unreported(), [noteOf('n')])
+    })
+  }
+})
+
+spec('a journal of uploads', (it) => {
+  it('stays short while a few records change, and keeps the present ones', async () => {
+    const journal = inMemory(2_000)
+    const log = await UploadLog.open(journal, platform, 10)
+    await log.put(recordOf({ name: 'still' }))
+    await log.complete(noteOf('noted'), 0)
+    await log.report('alice', 'noted')
+    for (let token = 1; token <= 500; token++) await log.put(recordOf({ name: 'busy', token }))
+    await log.close()
+    assert.ok(journal.segments.length < 12, `${journal.segments.length} segments are left`)
+    const again = await UploadLog.open(journal, platform, 10)
+    const token = new Map(again.records().map(({ name, token }) => [name, token]))
+    assert.deepEqual(Object.fromEntries(token), { still: 3, busy: 500 })
+    assert.deepEqual(again.note('alice', 'noted'), { ...noteOf('noted'), reported: true })
+  })
+
+  it('loses no entry in memory when a dropped segment cannot be read', async () => {
+    const journal = inMemory(2_000)
+    const log = await UploadLog.open(journal, platform, 10)
+    await log.put(recordOf({ name: 'still' }))
+    journal.segments[0]?.records.fill(Buffer.from('damaged'))
+    for (let token = 1; token <= 500; token++) await log.put(recordOf({ name: 'busy', token }))
+    await log.close()
+    const again = await UploadLog.open(journal, platform, 10)
+    assert.deepEqual(namesOf(again).sort(), ['busy', 'still'])
+  })
+})

@@ -1,0 +1,26 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
+import { memoryState } from '../../lib/client/memoryState.ts'
+import { receiptsContract, tasksContract } from '../../lib/testing.ts'
+import { proved } from '../support/proved.ts'
+
+proved(
+  receiptsContract('memory', async () => {
+    const state = memoryState()
+    return { state: () => state, async [Symbol.asyncDispose]() {} }
+  }),
+)
+
+for (const contract of [receiptsContract, tasksContract]) {
+  proved(
+    contract('directory', async () => {
+      const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
+      return {
+        state: () => stateDirectory(join(directory, 'alice', 'at', 'home')),
+        [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
+      }
+    }),
+  )
+}
