@@ -51,6 +51,6 @@ const gate = async () => {
     async [Symbol.asyncDispose]() {},
   }
 }
-for (const { subject, fact, prove, limitMs } of authenticatorContract('table', gate, { changing: true })) {
-  test(`${subject} ${fact}`, { timeout: limitMs }, prove)
+for (const { subject, fact, run, limitMs } of authenticatorContract('table', gate, { changing: true })) {
+  test(`${subject} ${fact}`, { timeout: limitMs }, run)
 }

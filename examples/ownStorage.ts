@@ -73,6 +73,6 @@ const kind = {
   smallPlace: async (capacityBytes: number) => placeOf({ capacityBytes }),
   brittlePlace,
 }
-for (const { subject, fact, prove, limitMs, skipped } of storageContract(kind)) {
-  test(`${subject} ${fact}`, { timeout: limitMs, skip: skipped ?? false }, prove)
+for (const { subject, fact, run, limitMs, skipped } of storageContract(kind)) {
+  test(`${subject} ${fact}`, { timeout: limitMs, skip: skipped ?? false }, run)
 }

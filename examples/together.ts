@@ -8,7 +8,7 @@ const server = await serve({ listen: transport, storage })
 const client = await connect({ to: transport, user: 'alice' })
 
 const upload = await client.uploads.add(textFile('greeting.txt', 'Hello!\n'))
-const { storedName, digest } = await upload.finished
+const { storedName, digest } = await upload.done
 console.log(storedName, digest, storage.read('alice', storedName))
 
 await client.close()

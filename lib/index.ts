@@ -2,7 +2,7 @@
  * The package's main door: a server, a client, errors and types, bound to the Node platform. Transports, storages and
  * sources come from `ospd/node` and `ospd/memory`.
  */
-import { localOnly } from './adapters/auth/localOnly.ts'
+import { loopbackOnly } from './adapters/auth/loopbackOnly.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import {
   type BoundOptions,
@@ -21,11 +21,18 @@ export type { Roster, RosterEvents } from './client/messages/roster.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploads.ts'
-export { type Again, type ErrorCode, type ErrorDetails, errors, OspError } from './errors.ts'
+export { type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limits } from './limits.ts'
 export { checkFileName, checkUserName, fileName, nameKey, userName } from './names.ts'
 export type { Authenticator, Credentials } from './ports/authenticator.ts'
-export type { ClientState, KeptTask, Receipt, ReceiptStore, TaskState, TaskStore } from './ports/clientState.ts'
+export type {
+  ClientState,
+  Receipt,
+  ReceiptStore,
+  StoredTask,
+  TaskState,
+  TaskStore,
+} from './ports/clientState.ts'
 export type { Log, LogEntry } from './ports/log.ts'
 export type {
   Damage,
@@ -85,7 +92,7 @@ const software = 'ospd-js'
  */
 export async function serve(options: ServeOptions): Promise<Server> {
   checkServeOptions(options)
-  const { platform = nodePlatform(), authenticator = localOnly() } = options
+  const { platform = nodePlatform(), authenticator = loopbackOnly() } = options
   return await serveBound({ ...options, platform, authenticator })
 }
 

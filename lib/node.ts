@@ -12,16 +12,16 @@ import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/joinTasks.ts'
 import { openTasks as openBound } from './client/tasks/openTasks.ts'
 import type { ServedTasks } from './client/tasks/serveTasks.ts'
-import { Steering } from './client/tasks/steerTasks.ts'
+import { TaskControl } from './client/tasks/steerTasks.ts'
 import type { TaskSteering } from './client/tasks/taskSteering.ts'
 import type { Uploads } from './client/uploads/uploads.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
 
-export { anybody } from './adapters/auth/anybody.ts'
+export { allowAll } from './adapters/auth/allowAll.ts'
 export { type CertificateNamesOptions, certificateNames } from './adapters/auth/certificateNames.ts'
 export { type KnownServer, type KnownServersOptions, knownServer, knownServers } from './adapters/auth/knownServers.ts'
-export { localOnly } from './adapters/auth/localOnly.ts'
+export { loopbackOnly } from './adapters/auth/loopbackOnly.ts'
 export { rememberNames } from './adapters/auth/rememberNames.ts'
 export type { UserChange, UsersNews } from './adapters/auth/usersFile/seen.ts'
 export {
@@ -95,6 +95,6 @@ export function steerTasks(directory: string, options: SteerOptions = {}): TaskS
   checkOptions('steerTasks', { client: optional(kinds.function), log: optional(kinds.function) }, options)
   const { clock } = nodePlatform()
   const control = directoryControl(directory)
-  return new Steering({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
+  return new TaskControl({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
 }
 export { hostKeyOf } from './adapters/net/unreachable.ts'

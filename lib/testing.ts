@@ -2,16 +2,16 @@
  * Test suites for the authors of adapters: the promises of each port as test cases that any test runner can run.
  */
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
-import type { Fact } from './testing/facts.ts'
 import { SeededRandom } from './testing/random.ts'
-import type { StorageKind } from './testing/storage/trial.ts'
+import type { StorageKind } from './testing/storage/fixture.ts'
 import { storageContract as storageFacts } from './testing/storage.ts'
+import type { TestCase } from './testing/testCases.ts'
 
 export { authenticatorContract, type Gate } from './testing/authenticator.ts'
 export { receiptsContract, type StatePlace, tasksContract } from './testing/clientState.ts'
-export type { Fact } from './testing/facts.ts'
-export type { BrittlePlace, StorageKind, StoragePlace } from './testing/storage/trial.ts'
-export type { Ways } from './testing/transport/ends.ts'
+export type { BrittlePlace, StorageKind, StoragePlace } from './testing/storage/fixture.ts'
+export type { TestCase } from './testing/testCases.ts'
+export type { TransportFactory } from './testing/transport/ends.ts'
 export { transportContract } from './testing/transport.ts'
 
 export interface ContractOptions {
@@ -23,7 +23,7 @@ export interface ContractOptions {
  * Returns the promises of a storage as test cases. Two of them do random operations; when one fails, its error names the seed,
  * which repeats the same operations when it is passed here.
  */
-export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly Fact[] {
+export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly TestCase[] {
   const platform = nodePlatform()
   const { seed = Math.floor(platform.random.fraction('the first seed of a contract') * 1e9) } = options
   return storageFacts(kind, platform, { seed, seeded: (seed) => new SeededRandom(seed) })

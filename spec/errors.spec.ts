@@ -1,40 +1,40 @@
 import assert from 'node:assert/strict'
-import { type Again, codeOf, type ErrorCode, errors, numberOf, OspError } from '../lib/errors.ts'
+import { codeOf, type ErrorCode, errors, numberOf, OspError, type Retry } from '../lib/errors.ts'
 import { spec } from './support/spec.ts'
 
 /** The codes as docs/protocol.md gives them; what helps besides waiting is `recover`. */
-const onWire: readonly [number, ErrorCode, Again][] = [
-  [1, 'malformed', 'no'],
-  [2, 'unsupported-version', 'no'],
-  [3, 'unauthorized', 'no'],
+const onWire: readonly [number, ErrorCode, Retry][] = [
+  [1, 'malformed', 'never'],
+  [2, 'unsupported-version', 'never'],
+  [3, 'unauthorized', 'never'],
   [4, 'rate-limited', 'later'],
   [5, 'shutting-down', 'later'],
   [6, 'internal', 'later'],
   [7, 'no-idle-instance', 'later'],
   [8, 'too-many-uploads', 'later'],
   [9, 'file-busy', 'later'],
-  [10, 'superseded', 'no'],
-  [11, 'instance-lost', 'recover'],
-  [12, 'wrong-offset', 'recover'],
-  [13, 'digest-mismatch', 'recover'],
+  [10, 'superseded', 'never'],
+  [11, 'instance-lost', 'automatic'],
+  [12, 'wrong-offset', 'automatic'],
+  [13, 'digest-mismatch', 'automatic'],
   [14, 'disk-full', 'later'],
   [15, 'quota-exceeded', 'later'],
-  [16, 'too-large', 'no'],
-  [17, 'bad-name', 'no'],
-  [18, 'name-conflict', 'no'],
-  [19, 'file-exists', 'no'],
-  [20, 'cancelled', 'no'],
-  [21, 'unsupported-digest', 'no'],
+  [16, 'too-large', 'never'],
+  [17, 'bad-name', 'never'],
+  [18, 'name-conflict', 'never'],
+  [19, 'file-exists', 'never'],
+  [20, 'cancelled', 'never'],
+  [21, 'unsupported-digest', 'never'],
   [22, 'clients-full', 'later'],
-  [23, 'not-registered', 'recover'],
-  [24, 'wrong-node', 'no'],
-  [25, 'too-many-recipients', 'no'],
-  [26, 'unknown-user', 'no'],
+  [23, 'not-registered', 'automatic'],
+  [24, 'wrong-node', 'never'],
+  [25, 'too-many-recipients', 'never'],
+  [26, 'unknown-user', 'never'],
   [27, 'mailbox-full', 'later'],
-  [28, 'id-reused', 'no'],
+  [28, 'id-reused', 'never'],
   [29, 'slow-consumer', 'later'],
   [30, 'timed-out', 'later'],
-  [31, 'storage-unusable', 'no'],
+  [31, 'storage-unusable', 'never'],
   [32, 'overloaded', 'later'],
   [33, 'link-replaced', 'later'],
 ]
@@ -45,7 +45,7 @@ spec('the error codes', (it) => {
   it('that travel have the numbers of the protocol, and say whether trying again helps', () => {
     const travelling = codes.filter((code) => errors[code].number !== undefined)
     assert.deepEqual(
-      travelling.map((code) => [errors[code].number, code, errors[code].again]),
+      travelling.map((code) => [errors[code].number, code, errors[code].retry]),
       onWire,
     )
   })
@@ -76,7 +76,7 @@ spec('an OspError', (it) => {
     const error = new OspError('disk-full')
     assert.equal(error.code, 'disk-full')
     assert.equal(error.message, errors['disk-full'].text)
-    assert.equal(error.again, 'later')
+    assert.equal(error.retry, 'later')
     assert.equal(error.retryAfterMs, 0)
     assert.equal(error.progress, undefined)
     assert.equal(error.cause, undefined)

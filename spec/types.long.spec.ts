@@ -17,7 +17,7 @@ const server: Server = await serve({ listen: memoryTransport(), storage: memory(
 server.on('stored', ({ user, replaced }) => [user.length, replaced === true])
 const client = await connect({ to: memoryTransport(), user: 'alice', signal: new AbortController().signal })
 NODE const upload: Upload = await client.uploads.add(file('movie.mp4'))
-NODE const stored: SentFile = await upload.finished
+NODE const stored: SentFile = await upload.done
 NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, storageContract, stored.digest]
 for await (const message of client.messages()) if (message.text() === '') throw new OspError('closed')
 export type More = [SentFile, Upload]

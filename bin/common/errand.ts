@@ -87,8 +87,8 @@ function reportLink({ client, token, results, say }: Linked, values: Everywhere)
 /** Tells why a command has failed; nothing where somebody has interrupted it, who knows. */
 function tellFailure({ json }: Everywhere, { why, interrupted, gaveUp }: Failure, { results, say }: Errand): void {
   if (interrupted) return
-  const { code, message: text, again } = why
-  const event: EventOf<typeof failedEvent> = { event: 'failed', code, text, again }
+  const { code, message: text, retry } = why
+  const event: EventOf<typeof failedEvent> = { event: 'failed', code, text, retry }
   if (json) results.event(event)
   else if (!gaveUp) say(text, 'red')
 }

@@ -12,9 +12,9 @@ export const exitCodes = {
 } as const
 
 /** The exit code of a program that one error has ended. */
-export function exitCodeOf({ code, again }: OspError): number {
+export function exitCodeOf({ code, retry }: OspError): number {
   if (code === 'unauthorized') return exitCodes.notLetIn
   if (code === 'unreachable' || code === 'link-lost' || code === 'link-replaced' || code === 'timed-out')
     return exitCodes.unreachable
-  return again === 'no' ? exitCodes.failed : exitCodes.later
+  return retry === 'never' ? exitCodes.failed : exitCodes.later
 }

@@ -9,7 +9,7 @@ const server = z.string().describe('`HOST:PORT`')
 /** Fields of an event that tells of an error. */
 export const code = z.string().describe("the error's code, which is stable")
 export const text = z.string().describe('a sentence for people')
-export const again = z.enum(['no', 'later', 'recover']).describe('whether the same command can help later')
+export const retry = z.enum(['never', 'later', 'automatic']).describe('whether the same command can help later')
 
 /** What every command of `osp` prints of its link with `--json`, without `v`. */
 export const linkEvents = {
@@ -21,7 +21,7 @@ export const linkEvents = {
 
 /** What a command prints that has failed as a whole. */
 export const failedEvent = {
-  failed: z.strictObject({ code, text, again }).describe('The command ends, for this reason.'),
+  failed: z.strictObject({ code, text, retry }).describe('The command ends, for this reason.'),
 } as const
 
 /** One of the events that a table describes. */

@@ -20,7 +20,7 @@ export function openClient(
     to: tokenWay(to, token),
     user: userOf(values),
     token: token.give,
-    insecure,
+    allowPlaintext: insecure,
     retryForMs,
     ...more,
   })

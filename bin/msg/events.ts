@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { again, code, type EventOf, linkEvents, text } from '../common/linkEvents.ts'
+import { code, type EventOf, linkEvents, retry, text } from '../common/linkEvents.ts'
 
 /** What `osp msg --json` prints, without `v`; docs/json.md is checked against it. */
 export const msgEvents = {
@@ -18,7 +18,7 @@ export const msgEvents = {
     .strictObject({
       code,
       text,
-      again,
+      retry,
       recipients: z.array(z.string()).describe('the recipients whom a refusal concerns; empty if it concerns all'),
       outcome: z
         .enum(['not-sent', 'unknown'])

@@ -79,10 +79,10 @@ function tell(
   { results, say }: Errand,
 ): void {
   const { why, interrupted, gaveUp, wasOnline } = failure
-  const { code, message, again, recipients = [] } = why
+  const { code, message, retry, recipients = [] } = why
   const unknown = wasOnline && open.includes(code)
   const outcome = unknown ? 'unknown' : 'not-sent'
-  const event: MsgEvent = { event: 'failed', code, text: message, again, recipients: [...recipients], outcome }
+  const event: MsgEvent = { event: 'failed', code, text: message, retry, recipients: [...recipients], outcome }
   const left = unknown ? 'whether the message was stored is unknown' : 'the message was not sent'
   const unnamed = recipients.filter((recipient) => !message.includes(recipient))
   const names = unnamed.length > 0 ? `: ${unnamed.join(', ')}` : ''

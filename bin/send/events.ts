@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { again, code, type EventOf, linkEvents, text } from '../common/linkEvents.ts'
+import { code, type EventOf, linkEvents, retry, text } from '../common/linkEvents.ts'
 
 const task = z.int().describe('its number, as `osp tasks` has it')
 const file = z.string().describe('the path as it was given; of a task that was taken up, the whole path')
@@ -32,10 +32,10 @@ export const sendEvents = {
       name: name.nullable().describe('the name that it was sent under; null if it never had one'),
       code,
       text,
-      again,
+      retry,
       transferred,
     })
-    .describe('This file was not sent; the others go on. With a `task`, and `again` not `no`, it stays a task.'),
+    .describe('This file was not sent; the others go on. With a `task`, and `retry` not `never`, it stays a task.'),
   cancelled: z
     .strictObject({ task, file, name })
     .describe('A task that this command was not given was cancelled; it is not counted.'),

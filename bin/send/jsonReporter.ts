@@ -1,7 +1,7 @@
 import type { OspError, SentFile } from 'ospd'
 import { LinkEvents } from '../common/linkEvents.ts'
 import type { SendEvent } from './events.ts'
-import { againOf } from './isRefusal.ts'
+import { retryOf } from './isRefusal.ts'
 import { Overview } from './overview.ts'
 import type { Reporter, Task, Untaken } from './reporter.ts'
 import type { Tally } from './tally.ts'
@@ -49,7 +49,7 @@ export class JsonReporter extends LinkEvents implements Reporter {
     const task = upload?.id ?? null
     const transferred = upload?.transferred ?? 0
     const name = upload?.name ?? null
-    this.#emit({ event: 'failed', task, file: path, name, code, text, again: againOf(why), transferred })
+    this.#emit({ event: 'failed', task, file: path, name, code, text, retry: retryOf(why), transferred })
   }
 
   cancelled(task: Task): void {

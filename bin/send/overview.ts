@@ -114,7 +114,7 @@ export class Overview {
 }
 
 function isActive({ upload }: Task): boolean {
-  const { phase, why, progress } = upload
+  const { phase, error: why, progress } = upload
   if (phase === 'paused') return progress.acknowledged > 0
   return (
     phase === 'sending' || phase === 'verifying' || phase === 'cancelling' || (phase === 'waiting' && why !== undefined)
@@ -122,7 +122,7 @@ function isActive({ upload }: Task): boolean {
 }
 
 /** What it does in place of being sent. */
-function noteOf({ upload: { phase, why } }: Task): string | undefined {
+function noteOf({ upload: { phase, error: why } }: Task): string | undefined {
   if (phase === 'sending') return undefined
   if (phase !== 'waiting') return phase
   return (why && places[why.code]) ?? 'waiting'

@@ -204,7 +204,7 @@ export class Sending {
   #watchRefusals(task: Task): void {
     const said = new Set<string>()
     task.upload.on('phase', (phase) => {
-      const { why } = task.upload
+      const { error: why } = task.upload
       if (phase !== 'waiting' || !why || !isRefusal(why) || said.has(why.code)) return
       said.add(why.code)
       this.#options.reporter.refused(task, why)
@@ -214,7 +214,7 @@ export class Sending {
 
 type End = { readonly file: SentFile } | { readonly why: OspError }
 
-function endOf({ finished }: Upload): Promise<End> {
+function endOf({ done: finished }: Upload): Promise<End> {
   return finished.then(
     (file) => ({ file }),
     (error: unknown) => ({ why: OspError.from(error) }),

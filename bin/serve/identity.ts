@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net'
 import { join } from 'node:path'
 import type { Authenticator, LogEntry } from 'ospd'
-import { anybody, certificateNames, localOnly, rememberNames, usersFile } from 'ospd/node'
+import { allowAll, certificateNames, loopbackOnly, rememberNames, usersFile } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
 import { usersLog } from './usersLog.ts'
 
@@ -35,7 +35,7 @@ export async function identityOf(
   log: (entry: LogEntry) => void,
 ): Promise<Identity> {
   const { hasClientCa, insecure } = exposure
-  const unlisted = insecure ? anybody() : localOnly()
+  const unlisted = insecure ? allowAll() : loopbackOnly()
   const users = usersFile(data, hasClientCa ? certificateNames() : unlisted, { noticed: usersLog(log) })
   const hasUsers = await users.exists()
   const authenticator = hasClientCa ? certificateNames(users, { users }) : users

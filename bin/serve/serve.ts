@@ -122,7 +122,7 @@ async function open(
     listen,
     storage: disk(data),
     authenticator,
-    insecure,
+    allowPlaintext: insecure,
     limits,
     onConflict,
     log,

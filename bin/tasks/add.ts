@@ -83,9 +83,9 @@ async function addAll(
 }
 
 function fail({ results, say }: AtTasks, { json }: AddValues, tally: Tally, file: string, why: OspError): void {
-  const { code, message: text, again } = why
+  const { code, message: text, retry } = why
   tally.isFailed(why)
-  const event: AddEvent = { event: 'failed', file, code, text, again }
+  const event: AddEvent = { event: 'failed', file, code, text, retry }
   if (json) results.event(event)
   else say(`${shown(file)}: ${text}`, 'red')
 }

@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { again, code, type EventOf, text } from '../common/linkEvents.ts'
+import { code, type EventOf, retry, text } from '../common/linkEvents.ts'
 
 const bytes = z.int().min(0)
 
 const failed = z
-  .strictObject({ file: z.string().describe('the path as it was given'), code, text, again })
+  .strictObject({ file: z.string().describe('the path as it was given'), code, text, retry })
   .describe('This file did not become a task.')
 
 const skipped = z

@@ -23,7 +23,7 @@ export interface ConnectOptions {
    */
   readonly token?: (() => Promise<GivenToken>) | undefined
   /** Sends the token also to other machines over links that anybody on the way can read. */
-  readonly insecure?: boolean | undefined
+  readonly allowPlaintext?: boolean | undefined
   /**
    * How long an unreachable server, or a refusal that can pass, is waited for. By default for ever, except by `connect`,
    * which gives up at the first failure; once it is connected the client waits for ever as well.

@@ -20,7 +20,7 @@ const connecting: { readonly [K in keyof ConnectOptions]-?: Kind } = {
   to: having('a transport, such as tcp({ port })', 'dial'),
   user: kinds.text,
   token: optional(kinds.function),
-  insecure: optional(kinds.flag),
+  allowPlaintext: optional(kinds.flag),
   retryForMs: optional(kinds.duration),
   state: optional(state),
   uploadsAtOnce: optional(kinds.count),

@@ -5,13 +5,13 @@ import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { wait } from '../runtime/wait.ts'
 import type { BoundOptions, Client, ClientEvents } from './client.ts'
+import { combinedStatus } from './combinedStatus.ts'
 import { ClientSession, type ClientStatus } from './connection/session.ts'
-import type { TellHeld } from './held.ts'
+import type { ClientGaugeSink } from './gauges.ts'
 import { memoryState } from './memoryState.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import { Messenger } from './messages/messenger.ts'
 import type { Roster } from './messages/roster.ts'
-import { togetherOf } from './togetherOf.ts'
 import { type UploadLink, uploadLink } from './uploads/uploadLink.ts'
 import { UploadList } from './uploads/uploadList.ts'
 
@@ -31,7 +31,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
 
   constructor(options: BoundOptions) {
     super(options.log)
-    const { to, platform, software, insecure = false, log: listenerLog } = options
+    const { to, platform, software, allowPlaintext: insecure = false, log: listenerLog } = options
     const log = safeLog(listenerLog)
     const { retryForMs = Number.POSITIVE_INFINITY } = options
     this.#platform = platform
@@ -73,7 +73,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   get status(): ClientStatus {
-    return togetherOf(this.#sessions.map(({ status }) => status))
+    return combinedStatus(this.#sessions.map(({ status }) => status))
   }
 
   get roster(): Roster {
@@ -108,7 +108,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   /** Those of its links, once they are online. */
-  held(tell: TellHeld): void {
+  held(tell: ClientGaugeSink): void {
     this.#link?.peer.held(tell)
     if (!this.#link?.peer.ended) this.#link?.buffers.held(tell)
     this.#messenger.held(tell)

@@ -12,9 +12,9 @@ import {
 } from '../wire/message.ts'
 import { apps, events, version } from '../wire/protocol.ts'
 import { KeepAlive } from './keepAlive.ts'
-import { type Lane, Lanes } from './lanes.ts'
 import { Replies } from './replies.ts'
 import { Requests, type Timing } from './requests.ts'
+import { type SendPriority, SendQueues } from './sendQueues.ts'
 
 /** A REQ of the peer, to be answered exactly once with `Link.reply`. */
 export interface Request<K extends RequestName = RequestName> {
@@ -66,7 +66,7 @@ export class Link<C> {
   readonly replies = new Replies()
   readonly #options: LinkOptions
   readonly #requests: Requests<C | 'ping'>
-  readonly #lanes = new Lanes()
+  readonly #lanes = new SendQueues()
   #seq = 0
   /** The peer's first frame has come. */
   #begun = false
@@ -92,7 +92,7 @@ export class Link<C> {
     message: Message<RequestName>,
     instance: number,
     context: C,
-    lane: Lane = 'requests',
+    lane: SendPriority = 'requests',
     left?: () => void,
   ): number {
     return this.#ask(message, instance, context, lane, left)
@@ -191,7 +191,13 @@ export class Link<C> {
     this.#begun = true
   }
 
-  #ask(message: Message<RequestName>, instance: number, context: C | 'ping', lane: Lane, left?: () => void): number {
+  #ask(
+    message: Message<RequestName>,
+    instance: number,
+    context: C | 'ping',
+    lane: SendPriority,
+    left?: () => void,
+  ): number {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = this.#frame(message, ++this.#seq, instance)
     const copy = this.#requests.add(frame, context, timings[message.event], left)

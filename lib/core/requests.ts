@@ -1,7 +1,7 @@
 import { fixed } from '../limits.ts'
 import { type Frame, repetition } from '../wire/frame.ts'
-import type { Turn } from './lanes.ts'
 import { RoundTrip } from './roundTrip.ts'
+import type { SendDecision } from './sendQueues.ts'
 
 /**
  * How a REQ is repeated: by its timer; as a `chunk`, which no timer repeats where nothing is lost, and which is not counted
@@ -77,7 +77,7 @@ export class Requests<C> {
   }
 
   /** When a REQ may be sent: chunks not counted, at most 511 follow the oldest unanswered one. */
-  turn(seq: number): Turn {
+  turn(seq: number): SendDecision {
     const pending = this.#pending.get(seq)
     if (!pending) return 'never'
     return pending.timing === 'chunk' || this.#follows(pending.ordinal) ? 'now' : 'later'

@@ -23,7 +23,7 @@ export interface ReceiptStore {
 export type TaskState = 'open' | 'paused' | 'cancelling' | 'failed' | 'done'
 
 /** An upload that a client has accepted, as it is kept. */
-export interface KeptTask {
+export interface StoredTask {
   /** From 1 on; no two tasks of a store have the same. */
   readonly id: number
   /** How the source is found again: `FileSource.ref`. */
@@ -44,12 +44,12 @@ export interface KeptTask {
 /** The tasks of one user at one server. */
 export interface TaskStore {
   /** What was kept, by rising id. */
-  load(): Promise<readonly KeptTask[]>
+  load(): Promise<readonly StoredTask[]>
   /**
    * Adds a task, or puts it in the place of the one with its id: durable. Calls take effect in their order. After a
    * rejection it is perhaps there all the same.
    */
-  put(task: KeptTask): Promise<void>
+  put(task: StoredTask): Promise<void>
   /** Removes a task, if it is there: durable. */
   remove(id: number): Promise<void>
 }

@@ -1,6 +1,6 @@
 import { OspError } from '../errors.ts'
 import type { Socket } from '../ports/socket.ts'
-import { isOpenWay } from './openWay.ts'
+import { isInsecure } from './isInsecure.ts'
 
 /**
  * The weakest connection that a token may be sent over, from strong to weak:
@@ -8,7 +8,7 @@ import { isOpenWay } from './openWay.ts'
  * - `SHA256:…`: to the server with this public key, or to one that a root vouches for.
  * - `local`: within this machine, or to a server that a root vouches for.
  * - `unrecorded`: the token was stored without its connection. To a server that a root vouches for, and over connections
- *   without TLS where the option `insecure` or this machine allows them; never to a server that is known only by its key.
+ *   without TLS where the option `allowPlaintext` or this machine allows them; never to a server that is known only by its key.
  * - `open`: over every connection.
  */
 export type TokenBinding = 'authority' | `SHA256:${string}` | 'local' | 'unrecorded' | 'open'
@@ -37,14 +37,14 @@ export function bindingOf({ peer }: Pick<Socket, 'peer'>): TokenBinding {
 export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: boolean): void {
   const { token, boundTo } = typeof given === 'string' ? ({ token: given, boundTo: 'open' } as const) : given
   if (token === '') return
-  const reason = isOpenWay(socket) && !insecure ? openWayReason : weakerReason(boundTo, socket)
+  const reason = isInsecure(socket) && !insecure ? openWayReason : weakerReason(boundTo, socket)
   if (reason === undefined) return
   socket.destroy()
   throw new OspError('unauthorized', `the token was not sent to ${socket.peer.host}: ${reason}`)
 }
 
 const openWayReason =
-  'others could read it on the way; use TLS (--tls), or the option insecure (--insecure) if the way is safe'
+  'others could read it on the way; use TLS (--tls), or the option allowPlaintext (--insecure) if the way is safe'
 
 function weakerReason(boundTo: TokenBinding, { peer, guarded }: Socket): string | undefined {
   const { verification, local } = peer

@@ -1,11 +1,11 @@
 import type { Request } from '../core/link.ts'
 import type { Holder } from '../core/pool.ts'
 import type { OspError } from '../errors.ts'
-import type { Asked } from '../runtime/peerOptions.ts'
+import type { Asked } from '../runtime/linkDriverOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
 
 /** The client at the other end of a link, as an app sees it. */
-export interface Caller extends Holder {
+export interface Connection extends Holder {
   /** The user whom the link belongs to. */
   readonly user: string
   /** The address that the link comes from. */
@@ -27,11 +27,11 @@ export interface Caller extends Holder {
 /** A service of the server: it answers the requests that carry its number. */
 export interface App {
   /** The reply to a request, or `undefined` where the app has replied by itself; rejects with the OspError that its NACK tells. */
-  handle(caller: Caller, request: Request): Promise<Message | Encoded | undefined>
+  handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined>
   /** Whether the caller holds something here that it need not ask for again and again: an upload, a registration. */
-  holds(caller: Caller): boolean
+  holds(caller: Connection): boolean
   /** The caller's link has ended. Nothing that it asked for and that has not begun is begun any more. */
-  lost(caller: Caller): void
+  lost(caller: Connection): void
   /** Ends the work under way, keeping what was received. Resolves when nothing is left to do. */
   close(): Promise<void>
 }

@@ -12,18 +12,18 @@ import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
 import type { App as AppName } from '../wire/protocol.ts'
-import { Age } from './age.ts'
 import type { App } from './app.ts'
 import { Admission } from './connections/admission.ts'
 import { BegunFrames } from './connections/begunFrames.ts'
 import { Session } from './connections/session.ts'
 import type { SessionHost } from './connections/sessionHost.ts'
-import { UserPaces } from './connections/userPaces.ts'
+import { UserRateLimiters } from './connections/userRateLimiters.ts'
 import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
 import type { UnfinishedUpload } from './files/unfinished.ts'
-import type { TellHeld } from './held.ts'
+import type { ServerGaugeSink } from './gauges.ts'
 import { MsgApp } from './messages/msgApp.ts'
+import { RetentionClock } from './retentionClock.ts'
 import { BoundedLog } from './serverLog.ts'
 import { type ServerStatus, shown } from './status.ts'
 
@@ -33,7 +33,7 @@ export interface ServeOptions {
   /** Decides who may come in, also while the server runs; by default anybody who is on this machine. */
   readonly authenticator?: Authenticator
   /** Takes tokens also from other machines over links that anybody on the way can read. */
-  readonly insecure?: boolean
+  readonly allowPlaintext?: boolean
   readonly limits?: Partial<Limits>
   /** What happens to a stored file of the same name; by default it is replaced. */
   readonly onConflict?: OnConflict
@@ -51,7 +51,7 @@ const serving = {
     advice: (value: unknown) => (typeof value === 'string' ? 'write disk(directory) for a directory' : undefined),
   },
   authenticator: optional(kinds.authenticator),
-  insecure: optional(kinds.flag),
+  allowPlaintext: optional(kinds.flag),
   limits: optional(kinds.object),
   onConflict: optional(oneOf('replace', 'rename', 'reject')),
   log: optional(kinds.function),
@@ -101,7 +101,7 @@ export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
 export async function serve(options: BoundOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
-  const age = new Age(platform.clock, storage.mailboxes)
+  const age = new RetentionClock(platform.clock, storage.mailboxes)
   // Its notes age by the clock of age limits: a wall clock that jumps makes nobody send a stored file again.
   await storage.open({ ...platform, clock: age.clock })
   const server = new RunningServer(options, limits, age)
@@ -125,7 +125,7 @@ export async function serve(options: BoundOptions): Promise<RunningServer> {
 export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
-  readonly #age: Age
+  readonly #age: RetentionClock
   readonly #disk: DiskSpace
   readonly #options: BoundOptions
   readonly #limits: Limits
@@ -141,7 +141,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   #closing = false
   #node = 0
 
-  constructor(options: BoundOptions, limits: Limits, age: Age) {
+  constructor(options: BoundOptions, limits: Limits, age: RetentionClock) {
     const bounded = new BoundedLog(options.log, limits, options.platform.clock)
     const log = bounded.write
     super(options.log && (log as Log))
@@ -177,7 +177,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       platform,
       limits,
       authenticator,
-      insecure: options.insecure === true,
+      insecure: options.allowPlaintext === true,
       apps: new Map<AppName, App>([
         ['file', this.#fileApp],
         ['message', this.#msgApp],
@@ -186,7 +186,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       log,
       admission: this.#admission,
       begunFrames: new BegunFrames(limits, platform.clock),
-      paces: new UserPaces(limits, platform.clock, log),
+      paces: new UserRateLimiters(limits, platform.clock, log),
       listVersion: () => this.#msgApp.roster.toldVersion,
       members: () => this.#msgApp.roster.size,
       replaces: (session) => this.#replaces(session),
@@ -237,7 +237,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     }
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ServerGaugeSink): void {
     tell('users who have left and are remembered', this.#host.paces.gone)
     for (const part of [this.#admission, this.#msgApp, this.#fileApp.uploads]) part.held(tell)
     for (const session of this.#sessions) session.held(tell)

@@ -6,7 +6,7 @@ import type { Clock } from '../ports/platform.ts'
 import { Alarm } from '../runtime/alarm.ts'
 import { safeLog } from '../runtime/emitter.ts'
 import { fitsShare } from '../runtime/share.ts'
-import type { Caller } from './app.ts'
+import type { Connection } from './app.ts'
 import { type Budget, logEvents, type ServerEntry } from './logEvents.ts'
 
 /** Lines about users are counted in spans of ten seconds, those about refused links by the minute. */
@@ -212,6 +212,6 @@ function bounded<T>(value: T): T | string {
 }
 
 /** The fields that say whose request it was. */
-export function linkOf({ user, node, from }: Caller): Pick<Caller, 'user' | 'node' | 'from'> {
+export function linkOf({ user, node, from }: Connection): Pick<Connection, 'user' | 'node' | 'from'> {
   return { user, node, from }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
-import { type Fact, factsOf, type It } from './facts.ts'
+import { factsOf, type It, type TestCase } from './testCases.ts'
 
 /** An authenticator of one kind, for one fact, and what is true of it. */
 export interface Gate extends AsyncDisposable {
@@ -23,7 +23,7 @@ export function authenticatorContract(
   name: string,
   open: () => Promise<Gate>,
   { changing }: { changing: boolean },
-): readonly Fact[] {
+): readonly TestCase[] {
   return factsOf(`the authenticator ${name}`, (it) => {
     it('lets in who belongs, as often as they come, under the name that they give', async () => {
       await using gate = await open()

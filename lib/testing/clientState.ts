@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { ClientState, KeptTask, Receipt, TaskStore } from '../ports/clientState.ts'
-import { type Fact, factsOf } from './facts.ts'
+import type { ClientState, Receipt, StoredTask, TaskStore } from '../ports/clientState.ts'
+import { factsOf, type TestCase } from './testCases.ts'
 
 /** A place where client states of one kind keep things, for one fact. */
 export interface StatePlace extends AsyncDisposable {
@@ -17,7 +17,7 @@ const range = (first: number, last: number) =>
   Array.from({ length: last - first + 1 }, (_, at) => receiptOf(first + at))
 
 /** Every promise of a client state about receipts, as facts. */
-export function receiptsContract(name: string, place: () => Promise<StatePlace>): readonly Fact[] {
+export function receiptsContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
   return factsOf(`the receipts of a ${name} state`, (it) => {
     it('are none at first', async () => {
       await using here = await place()
@@ -60,7 +60,7 @@ export function receiptsContract(name: string, place: () => Promise<StatePlace>)
 }
 
 /** Every promise of a client state about tasks, as facts. */
-export function tasksContract(name: string, place: () => Promise<StatePlace>): readonly Fact[] {
+export function tasksContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
   return factsOf(`the tasks of a ${name} state`, (it) => {
     it('are none at first', async () => {
       await using here = await place()
@@ -113,7 +113,7 @@ function tasksOf(here: StatePlace): TaskStore {
 }
 
 /** A task that can be told from others. */
-export function taskOf(id: number): KeptTask {
+export function taskOf(id: number): StoredTask {
   const name = `folder/${id} "ä" \u200d`
   // A path can hold what a name can't.
   return { id, ref: `/home/${name}\u2028`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }

@@ -1,8 +1,8 @@
 import type { Platform } from '../ports/platform.ts'
 import type { Chance } from './chance.ts'
-import type { Fact } from './facts.ts'
 import { stateClaimRandom } from './storage/claimRandom.ts'
 import { stateClaims } from './storage/claims.ts'
+import { type BrittlePlace, type StorageKind, tryingOf } from './storage/fixture.ts'
 import { stateFlushing } from './storage/flushing.ts'
 import { stateLife } from './storage/life.ts'
 import { stateMailBounds } from './storage/mailBounds.ts'
@@ -16,11 +16,11 @@ import { statePartialFiles } from './storage/partialFiles.ts'
 import { statePublishing } from './storage/publishing.ts'
 import { stateRecords } from './storage/records.ts'
 import { stateRoom } from './storage/room.ts'
-import { type BrittlePlace, type StorageKind, tryingOf } from './storage/trial.ts'
 import { stateUsage } from './storage/usage.ts'
+import type { TestCase } from './testCases.ts'
 
 /** Every promise of `lib/ports/storage.ts` and `mailboxes.ts`, as facts about one kind of storage. */
-export function storageContract(kind: StorageKind, platform: Platform, chance: Chance): readonly Fact[] {
+export function storageContract(kind: StorageKind, platform: Platform, chance: Chance): readonly TestCase[] {
   const { name, place, smallPlace, brittlePlace } = kind
   const trying = tryingOf(platform, () => place())
   const filling = tryingOf(platform, (bytes) => (bytes === undefined || !smallPlace ? place() : smallPlace(bytes)))

@@ -81,7 +81,7 @@ async function fullServer(links: number, uploadsPerLink: number, bytes: number):
       }),
     ),
   )
-  await Promise.all(uploads.map(({ finished }) => finished))
+  await Promise.all(uploads.map(({ done: finished }) => finished))
   const most = mostResident(server)
   console.log(
     `ospd serve, ${uploads.length} x ${bytes / MiB} MiB on ${links} links, ${atOnce} at once: ${most.toFixed(0)} MiB`,

@@ -99,7 +99,7 @@ async function byOspd(paths: readonly string[], digest: (typeof digests)[number]
   const client = await connect({ to, user: 'bench' })
   const started = performance.now()
   const uploads = await Promise.all(paths.map((path) => client.uploads.add(file(path), { digest })))
-  await Promise.all(uploads.map(({ finished }) => finished))
+  await Promise.all(uploads.map(({ done: finished }) => finished))
   const ms = performance.now() - started
   await client.close()
   await ended(child)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Message } from 'ospd'
-import { localOnly, rememberNames } from 'ospd/node'
+import { loopbackOnly, rememberNames } from 'ospd/node'
 import { msgEvents } from '../../bin/msg/events.ts'
 import { type Chatter, chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
@@ -32,7 +32,7 @@ spec('osp msg', (it) => {
   })
 
   it('says that no user of a name has come in yet: perhaps a text has no quotes', async () => {
-    await using chat = await chatter({ authenticator: rememberNames(localOnly()) })
+    await using chat = await chatter({ authenticator: rememberNames(loopbackOnly()) })
     await chat.client('bob').then((bob) => bob.online())
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'lunch', 'today?'])
     assert.deepEqual([code, stdout], [0, 'bob stored\nlunch stored\n'])

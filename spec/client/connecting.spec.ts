@@ -46,7 +46,7 @@ spec('an option of a client', (it) => {
     const chosen = { token: none, retryForMs: none, uploadsAtOnce: none, limitRate: none, log: none, platform: none }
     await using client = await connect({ to: rig.transport, user: 'alice', ...chosen, signal: none })
     const upload = await client.uploads.add(memorySource('a', patterned(9)), { name: none, digest: none })
-    assert.equal((await upload.finished).algorithm, 'sha256')
+    assert.equal((await upload.done).algorithm, 'sha256')
   })
 })
 

@@ -23,7 +23,7 @@ spec('a listener that throws', (it) => {
       await using rig = await UploadRig.start()
       const upload = await rig.client({ log }).uploads.add(memorySource('a', patterned(3_000_000)))
       upload.on(event, bug)
-      assert.equal((await upload.finished).size, 3_000_000)
+      assert.equal((await upload.done).size, 3_000_000)
       assert.equal(upload.phase, 'done')
       assert.ok(failed(event) > 1)
     })
@@ -34,7 +34,7 @@ spec('a listener that throws', (it) => {
     await using rig = await UploadRig.start()
     const { uploads } = rig.client({ log })
     uploads.on('change', bug)
-    await (await uploads.add(memorySource('a', patterned(1_000)))).finished
+    await (await uploads.add(memorySource('a', patterned(1_000)))).done
     assert.ok(failed('change') > 1)
   })
 
@@ -44,7 +44,7 @@ spec('a listener that throws', (it) => {
     const client = rig.client({ log })
     client.on('status', bug)
     await client.online()
-    await (await client.uploads.add(memorySource('a', patterned(1_000)))).finished
+    await (await client.uploads.add(memorySource('a', patterned(1_000)))).done
     assert.equal(client.status, 'online')
     assert.equal(rig.transport.dialled, 1)
     assert.ok(failed('status') > 0)
@@ -56,7 +56,7 @@ spec('whoever is told that an upload is over', (it) => {
     await using rig = await UploadRig.start()
     const upload = await rig.client().uploads.add(memorySource('a', patterned(1_000)))
     let settled = false
-    upload.finished.then(() => {
+    upload.done.then(() => {
       settled = true
     })
     const told = until(upload, 'phase', () => upload.phase === 'done')

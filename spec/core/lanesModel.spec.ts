@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { type Lane, Lanes, type Turn } from '../../lib/core/lanes.ts'
+import { type SendDecision, type SendPriority, SendQueues } from '../../lib/core/sendQueues.ts'
 import { chunkFrame, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 
 /** What waits in each lane, first to last, and the chunks that were handed over and have not left. */
 class Model {
-  readonly waiting: Record<Lane, number[]> = { replies: [], requests: [], chunks: [] }
+  readonly waiting: Record<SendPriority, number[]> = { replies: [], requests: [], chunks: [] }
   handed: number[] = []
   last = 0
   /** Those whose bytes have left, or need not. */
   readonly left: number[] = []
 
   /** The next one that is sent, where `turn` says of each whether it may. */
-  next(turn: (seq: number) => Turn): number | undefined {
+  next(turn: (seq: number) => SendDecision): number | undefined {
     for (const lane of ['replies', 'requests', 'chunks'] as const) {
       const waiting = this.waiting[lane]
       for (let [first] = waiting; first !== undefined; [first] = waiting) {
@@ -30,7 +30,7 @@ class Model {
 }
 
 interface Real {
-  readonly lanes: Lanes
+  readonly lanes: SendQueues
   readonly left: number[]
   /** What runs when the bytes of those that were sent have left. */
   readonly leaving: { readonly seq: number; readonly left: (() => void) | undefined }[]
@@ -50,14 +50,14 @@ const step = (text: string, run: (model: Model, real: Real) => void): Step => ({
   toString: () => text,
 })
 
-const add = (lane: Lane) =>
+const add = (lane: SendPriority) =>
   step(`add to ${lane}`, (model, { lanes, left }) => {
     const seq = ++model.last
     model.waiting[lane].push(seq)
     lanes.add(lane, lane === 'chunks' ? chunkFrame(seq) : pauseFrame(seq), () => left.push(seq))
   })
 
-const turnOf = (seq: number, choice: number): Turn =>
+const turnOf = (seq: number, choice: number): SendDecision =>
   (['now', 'now', 'later', 'never'] as const)[(seq * 7 + choice) % 4] ?? 'now'
 
 const take = (choice: number) =>
@@ -81,7 +81,7 @@ spec('lanes, whatever goes into them,', (it) => {
   it('give what their model gives', () => {
     const steps = fc.commands(
       [
-        fc.constantFrom<Lane[]>('replies', 'requests', 'chunks').map(add),
+        fc.constantFrom<SendPriority[]>('replies', 'requests', 'chunks').map(add),
         fc.constant(add('chunks')),
         fc.nat({ max: 3 }).map(take),
         fc.nat({ max: 3 }).map(take),
@@ -90,7 +90,7 @@ spec('lanes, whatever goes into them,', (it) => {
       { maxCommands: 80, size: 'max' },
     )
     const property = fc.property(steps, (commands) => {
-      fc.modelRun(() => ({ model: new Model(), real: { lanes: new Lanes(), left: [], leaving: [] } }), commands)
+      fc.modelRun(() => ({ model: new Model(), real: { lanes: new SendQueues(), left: [], leaving: [] } }), commands)
     })
     fc.assert(property, { numRuns: 300 })
   })

@@ -68,7 +68,7 @@ async function send(client: ReturnType<typeof createClient>, item: Item): Promis
   upload.on('progress', ({ durable }) => {
     if (durable > 0) note({ kind: 'durable', item, bytes: durable })
   })
-  await upload.finished
+  await upload.done
   note({ kind: 'stored', item })
 }
 

@@ -51,7 +51,7 @@ export function clientOf({ tokens }: Holdings, user: string, { port, to = tcp({ 
 /** Sends a file, and remembers it as stored once that is acknowledged. */
 export async function store(client: Client, item: Item, holdings: Holdings): Promise<void> {
   const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
-  await upload.finished
+  await upload.done
   holdings.stored.push(item)
 }
 
@@ -63,7 +63,7 @@ export async function storePartly(client: Client, item: Item, holdings: Holdings
   })
   const source = memorySource(item.name, contentOf(item))
   const upload = await client.uploads.add(source)
-  upload.finished.catch(() => {})
+  upload.done.catch(() => {})
   // The server says how much is durable when it acknowledges the next chunk.
   source.beforeRead = async (offset) => {
     if (upload.progress.durable > 0) await ended
@@ -130,7 +130,7 @@ function refusalOf(client: Client): Promise<string | undefined> {
 
 async function sent(item: Item, client: Client): Promise<Upload> {
   const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
-  await upload.finished
+  await upload.done
   return upload
 }
 

@@ -55,10 +55,10 @@ const recovery: Readonly<Record<string, string>> = {
 function codeTable(): string {
   const codes = (Object.keys(errors) as ErrorCode[]).filter((code) => errors[code].number !== undefined)
   const rows = codes.map((code) => {
-    const { number, again, text } = errors[code]
-    return [number ?? '', `\`${code}\``, text, again === 'recover' ? (recovery[code] ?? '?') : again]
+    const { number, retry, text } = errors[code]
+    return [number ?? '', `\`${code}\``, text, retry === 'automatic' ? (recovery[code] ?? '?') : retry]
   })
-  return table(['no', 'code', 'meaning', 'again?'], rows)
+  return table(['no', 'code', 'meaning', 'retry'], rows)
 }
 
 function chart(name: string, states: Readonly<Record<string, Readonly<Record<string, string | undefined>>>>): string {
@@ -76,7 +76,7 @@ spec('the protocol page', (it) => {
   it('has the code table of the code, with a way out of every refusal that has one', async () => {
     assert.equal(await section(page, 'codes', codeTable()), codeTable())
     assert.ok(!codeTable().includes('?  |'))
-    const recoverable = (Object.keys(errors) as ErrorCode[]).filter((code) => errors[code].again === 'recover')
+    const recoverable = (Object.keys(errors) as ErrorCode[]).filter((code) => errors[code].retry === 'automatic')
     assert.deepEqual(recoverable.sort(), Object.keys(recovery).sort())
   })
 

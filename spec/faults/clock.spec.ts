@@ -57,7 +57,7 @@ async function halfSent(client: Client, name: string): Promise<Disposable & { up
 
 async function sendsNothing(client: Client, name: string): Promise<void> {
   const upload = await client.uploads.add(memorySource(name, stored))
-  assert.equal((await upload.finished).storedName, name)
+  assert.equal((await upload.done).storedName, name)
   assert.equal(upload.transferred, 0)
 }
 
@@ -99,7 +99,7 @@ spec('a server whose wall clock jumps forward by a year, and back to the day bef
       received.set(message.text(), message.sentAt.getTime())
     })
     await areOnline(alice, ['bob'])
-    await (await alice.uploads.add(memorySource('stored', stored))).finished
+    await (await alice.uploads.add(memorySource('stored', stored))).done
     using running = await halfSent(alice, 'running')
     const setbacks: unknown[] = []
     for (const client of [alice, bob]) client.on('status', (status, why) => status === 'waiting' && setbacks.push(why))
@@ -110,9 +110,9 @@ spec('a server whose wall clock jumps forward by a year, and back to the day bef
       await sendsNothing(alice, 'stored')
     }
     running.go()
-    await running.upload.finished
+    await running.upload.done
     const half = await bob.uploads.add(memorySource('half', long))
-    await half.finished
+    await half.done
     assert.ok(half.transferred <= long.length / 2 + 32 * KiB, `${half.transferred} bytes were sent again`)
     const dave = new Recipient(place.client({ user: 'dave' }))
     await dave.got('waits')
@@ -145,7 +145,7 @@ spec('a server that is started when its wall clock has jumped forward by a year'
     const { place, clock } = on
     let server = await on.start()
     await leaveBehind(on)
-    await (await place.client().uploads.add(memorySource('stored', stored))).finished
+    await (await place.client().uploads.add(memorySource('stored', stored))).done
     for (const years of [1, 2]) {
       await server.kill('SIGTERM')
       clock.set(years * yearMs)

@@ -42,7 +42,7 @@ async function send(place: MortalServer, bytes: Uint8Array, told: (progress: Pro
     told(progress)
   })
   upload.on('phase', (phase) => {
-    if (phase === 'waiting') whys.add(upload.why?.code)
+    if (phase === 'waiting') whys.add(upload.error?.code)
     if (phase === 'done') successes++
   })
   const watched: Watched = { upload, seen, whys, successes: () => successes }
@@ -75,7 +75,7 @@ const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async
       errors.push(error)
     }
   })
-  await sending.upload.finished
+  await sending.upload.done
   await sending.client.close()
   await server.close()
   assert.deepEqual(errors, [])
@@ -132,7 +132,7 @@ spec('a flush that fails, and loses what it was to cover, costs only that', (it)
     assert.ok(disk.failures > 0 && disk.flushed < 20 * KiB, 'the stop has flushed nothing')
     const restarted = await place.serve({ limits })
     stopped()
-    await upload.finished
+    await upload.done
     await client.close()
     await restarted.close()
     await assertStored(place, long)
@@ -144,7 +144,7 @@ spec('a flush that fails, and loses what it was to cover, costs only that', (it)
     const server = await place.serve({ storage: disk.storage, limits })
     const client = place.client({ retryForMs: 200 })
     const upload = await client.uploads.add(memorySource('a', short))
-    await assert.rejects(upload.finished, { code: 'internal' })
+    await assert.rejects(upload.done, { code: 'internal' })
     assert.equal(upload.progress.durable, 0)
     await client.close()
     await server.close()
@@ -161,7 +161,7 @@ const failing =
     const fault = { calls, fault: 'error=EIO', when, paths: paths(place.data) }
     const server = await place.daemon(flags, injecting(fault))
     const sending = await send(place, bytes)
-    await sending.upload.finished
+    await sending.upload.done
     await sending.client.close()
     await server.kill('SIGTERM')
     assert.equal(sending.successes(), 1)
@@ -200,7 +200,7 @@ spec('a system call that fails while an upload is flushed is waited for', (it) =
     upload.on('progress', (progress) => {
       durable = Math.max(durable, progress.durable)
     })
-    await assert.rejects(upload.finished, { code: 'internal' })
+    await assert.rejects(upload.done, { code: 'internal' })
     assert.equal(durable, 0)
     await client.close()
     await server.kill('SIGTERM')

@@ -57,7 +57,7 @@ spec('a server that is frozen for longer than the keep-alive allows', (it) => {
     await cutOff
     sending.push(alice.send(['bob', 'dave'], '4'))
     thaw(server)
-    await Promise.all([...sending, upload.finished])
+    await Promise.all([...sending, upload.done])
     const dave = new Recipient(place.client({ user: 'dave' }))
     for (const recipient of [bob, dave]) {
       await recipient.got('4')
@@ -92,7 +92,7 @@ spec('osp send that is frozen for longer than the keep-alive allows', (it) => {
     await freeze(sending)
     await turns(() => /link-closed user=alice .*code=timed-out/u.test(server.stderr.slice(told)))
     const bob = place.client({ user: 'bob' })
-    await (await bob.uploads.add(memorySource('b', small))).finished
+    await (await bob.uploads.add(memorySource('b', small))).done
     assert.equal(sending.stdout.includes('"stored"'), false)
 
     thaw(sending)

@@ -25,7 +25,7 @@ const small = patterned(1_000, 3)
 const longName = (letter: string) => Array.from({ length: 10 }, () => letter.repeat(99)).join('/')
 
 const isFull = (upload: Upload) =>
-  until(upload, 'phase', () => upload.phase === 'waiting' && upload.why?.code === 'disk-full')
+  until(upload, 'phase', () => upload.phase === 'waiting' && upload.error?.code === 'disk-full')
 
 interface Ground extends AsyncDisposable {
   readonly place: MortalServer
@@ -49,7 +49,7 @@ async function assertHealthy(place: MortalServer, expected: Record<string, Uint8
   for (const name of ['next', 'after a restart']) {
     const server = await place.serve({ limits })
     const client = place.client()
-    await (await client.uploads.add(memorySource(name, small))).finished
+    await (await client.uploads.add(memorySource(name, small))).done
     await client.close()
     await server.close()
   }
@@ -86,7 +86,7 @@ const fullAt = (step: Step) => async () => {
   held.go()
   await isFull(upload)
   weight.throwOff()
-  await upload.finished
+  await upload.done
   await client.close()
   await server.close()
   await assertHealthy(place, { [`alice/${longName('a')}`]: small })
@@ -100,20 +100,20 @@ spec('a disk that is full', (it) => {
     const { place } = on
     const server = await place.serve({ limits })
     const [alice, bob] = [place.client(), place.client({ user: 'bob' })]
-    await (await alice.uploads.add(memorySource('kept', kept))).finished
+    await (await alice.uploads.add(memorySource('kept', kept))).done
     const statuses: string[] = []
     alice.on('status', (status) => statuses.push(status))
     const weight = on.fill(1_000_000)
     const waiting = await alice.uploads.add(memorySource('large', large))
     await isFull(waiting)
     assert.equal(waiting.transferred, 0)
-    await (await bob.uploads.add(memorySource('small', small))).finished
-    await (await alice.uploads.add(memorySource('small', small))).finished
+    await (await bob.uploads.add(memorySource('small', small))).done
+    await (await alice.uploads.add(memorySource('small', small))).done
     await isFull(waiting)
     const stored = { 'alice/kept': kept, 'bob/small': small, 'alice/small': small }
     assert.deepEqual(Object.fromEntries(await place.files()), stored)
     weight.throwOff()
-    await waiting.finished
+    await waiting.done
     assert.deepEqual(statuses, [], 'the link was lost')
     await alice.close()
     await bob.close()
@@ -126,14 +126,14 @@ spec('a disk that is full', (it) => {
     const { place } = on
     const server = await place.serve({ limits })
     const client = place.client()
-    await (await client.uploads.add(memorySource('kept', kept))).finished
+    await (await client.uploads.add(memorySource('kept', kept))).done
     const weight = on.fill()
     const names = ['a', 'b', 'c', 'd', 'e'].map(longName)
     const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, small))))
     // What slack the journal has is not enough for the records of all of them, and none for their bytes.
     await Promise.all(uploads.map(isFull))
     weight.throwOff()
-    await Promise.all(uploads.map(({ finished }) => finished))
+    await Promise.all(uploads.map(({ done: finished }) => finished))
     await client.close()
     await server.close()
     const stored = Object.fromEntries(names.map((name) => [`alice/${name}`, small]))
@@ -169,7 +169,7 @@ spec('a disk that is full', (it) => {
     const again = await other.uploads.add(memorySource('large', large))
     await isFull(again)
     weight?.throwOff()
-    await again.finished
+    await again.done
     assert.ok(again.transferred <= large.length - durable, `${again.transferred} bytes were sent again`)
     await other.close()
     await restarted.close()
@@ -225,7 +225,7 @@ spec('a disk that says only when it is flushed that it is full', (it) => {
     const client = place.client()
     const upload = await client.uploads.add(memorySource('a', small))
     await isFull(upload)
-    await upload.finished
+    await upload.done
     assert.deepEqual(await place.files(), new Map([['alice/a', small]]))
   })
 })

@@ -27,7 +27,7 @@ spec('a HELLO_ACK', (it) => {
       const client = server.client()
       await assert.rejects(client.online(), { code: 'malformed', message })
       const upload = await client.uploads.add(source())
-      await assert.rejects(upload.finished, { code: 'malformed', message })
+      await assert.rejects(upload.done, { code: 'malformed', message })
     })
   }
 
@@ -57,7 +57,7 @@ spec('a HELLO_ACK', (it) => {
     const client = server.client(options)
     const upload = await client.uploads.add(source())
     await drive(client, upload, clock)
-    await assert.rejects(upload.finished, { code: 'link-lost' })
+    await assert.rejects(upload.done, { code: 'link-lost' })
     assert.ok(server.dialled < 60, `${server.dialled} tries in ten minutes`)
   })
 
@@ -88,8 +88,8 @@ spec('a grant', (it) => {
       })
       const { uploads } = server.client()
       const [bad, good] = [await uploads.add(source('bad')), await uploads.add(source('good'))]
-      await assert.rejects(bad.finished, { code: 'malformed', message })
-      await good.finished
+      await assert.rejects(bad.done, { code: 'malformed', message })
+      await good.done
     })
   }
 
@@ -104,7 +104,7 @@ spec('a grant', (it) => {
       }
       return false
     })
-    await (await server.client().uploads.add(source())).finished
+    await (await server.client().uploads.add(source())).done
     assert.equal(Math.max(...longest), 5_000)
   })
 

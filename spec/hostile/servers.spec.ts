@@ -18,7 +18,7 @@ spec('a reply to a chunk', (it) => {
       return event !== 'PostFileReq' && event !== 'FileMd5Req'
     })
     const upload = await server.client().uploads.add(source())
-    await assert.rejects(upload.finished, { code: 'malformed', message: /more progress than the file has bytes/u })
+    await assert.rejects(upload.done, { code: 'malformed', message: /more progress than the file has bytes/u })
     assert.ok(upload.progress.acknowledged <= size)
   })
 
@@ -28,7 +28,7 @@ spec('a reply to a chunk', (it) => {
       reply({ event: 'PostFileAck', progress: size, durable: size })
       return false
     })
-    const { digest } = await (await server.client().uploads.add(source())).finished
+    const { digest } = await (await server.client().uploads.add(source())).done
     assert.equal(digest.length, 64)
   })
 
@@ -64,7 +64,7 @@ spec('a reply to a chunk', (it) => {
       const client = server.client(options)
       const upload = await client.uploads.add(source())
       await drive(client, upload, clock)
-      await assert.rejects(upload.finished, { code: 'wrong-offset', message: /stays at \d+ of 50000 bytes/u })
+      await assert.rejects(upload.done, { code: 'wrong-offset', message: /stays at \d+ of 50000 bytes/u })
       const tries = server.count('ContinuePostFileReq')
       assert.ok(tries > 3 && tries < 30, `${tries} tries in a minute`)
       assert.ok(server.count('PostFileReq') <= tries * (clientLimits.setbacks + 1) * (size / 10_000 + 1))
@@ -84,7 +84,7 @@ spec('refusals without an end', (it) => {
       const client = server.client(options)
       const upload = await client.uploads.add(source())
       await drive(client, upload, clock)
-      await assert.rejects(upload.finished, { code })
+      await assert.rejects(upload.done, { code })
       const tries = server.count('ContinuePostFileReq')
       assert.ok(tries > 5 && tries < 100, `${tries} tries in ten minutes`)
     })
@@ -97,7 +97,7 @@ spec('refusals without an end', (it) => {
       return false
     })
     const upload = await server.client().uploads.add(source())
-    await assert.rejects(upload.finished, { code: 'digest-mismatch' })
+    await assert.rejects(upload.done, { code: 'digest-mismatch' })
     assert.equal(server.count('FileMd5Req'), clientLimits.digestTries + 1)
   })
 })
@@ -112,7 +112,7 @@ spec('a server', (it) => {
       }
       return true
     })
-    await (await server.client().uploads.add(source())).finished
+    await (await server.client().uploads.add(source())).done
   })
 
   it('that answers for another instance than it was asked is found by the seq', async () => {
@@ -122,7 +122,7 @@ spec('a server', (it) => {
       reply({ event: 'PostFileAck', progress, durable: 0 }, { instance: 4_711 })
       return false
     })
-    await (await server.client().uploads.add(source())).finished
+    await (await server.client().uploads.add(source())).done
   })
 
   const faults: readonly [string, Uint8Array | Message, RegExp][] = [
@@ -232,7 +232,7 @@ spec('a server', (it) => {
       return false
     })
     const upload = await server.client().uploads.add(source())
-    await assert.rejects(upload.finished, { code: 'malformed', message: /the name of the stored file/u })
+    await assert.rejects(upload.done, { code: 'malformed', message: /the name of the stored file/u })
   })
 })
 

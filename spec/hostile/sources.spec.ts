@@ -79,9 +79,9 @@ async function failsAlone(
   const before = await uploads.add(memorySource('before', other))
   const failing = await uploads.add(source, { name: 'movie.bin' })
   const after = await uploads.add(memorySource('after', other))
-  await assert.rejects(failing.finished, fault)
+  await assert.rejects(failing.done, fault)
   assert.equal(failing.phase, 'failed')
-  await Promise.all([before.finished, after.finished])
+  await Promise.all([before.done, after.done])
   assert.deepEqual(rig.server.status().uploads, [], 'an instance is not free')
   assert.deepEqual(await handlesBelow(there.path), [], 'a handle is open')
   assert.equal(rig.stored('alice', 'movie.bin'), undefined)
@@ -95,7 +95,7 @@ async function beginsAgain(meddle: (path: string) => Promise<void>, end: Uint8Ar
   await writeFile(path, bytes)
   await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
   const source = meddled(file(path), () => meddle(path))
-  await (await rig.client().uploads.add(source)).finished
+  await (await rig.client().uploads.add(source)).done
   assert.equal(source.opened, 2)
   assert.deepEqual(rig.stored('alice', 'movie.bin'), end)
   assert.deepEqual(await handlesBelow(there.path), [])
@@ -289,11 +289,11 @@ spec('a source that changes while it is sent', (it) => {
     await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
     const first = rig.client()
     const begun = await first.uploads.add(meddled(file(path), async () => void first.close()))
-    await assert.rejects(begun.finished, { code: 'closed' })
+    await assert.rejects(begun.done, { code: 'closed' })
     assert.ok(begun.progress.acknowledged > 0, 'nothing was sent before')
     await first.close()
     await edit(path)
-    await (await rig.client().uploads.add(file(path))).finished
+    await (await rig.client().uploads.add(file(path))).done
     assert.deepEqual(rig.stored('alice', 'movie.bin'), edited)
   })
 

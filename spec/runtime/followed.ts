@@ -1,6 +1,6 @@
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
-import { FollowingDigest, type Mark } from '../../lib/runtime/followingDigest.ts'
+import { type DigestCheckpoint, IncrementalDigest } from '../../lib/runtime/incrementalDigest.ts'
 
 export const { digests } = nodePlatform()
 export const algorithm = 'sha256'
@@ -12,7 +12,7 @@ export function digestOf(bytes: Uint8Array): Uint8Array {
 }
 
 export const bytesOf = (length: number, seed = 0) => Uint8Array.from({ length }, (_, at) => (at * 7 + seed) & 0xff)
-export const markAt = (file: Uint8Array, offset: number): Mark => ({
+export const markAt = (file: Uint8Array, offset: number): DigestCheckpoint => ({
   offset,
   digest: digestOf(file.subarray(0, offset)),
 })
@@ -45,11 +45,11 @@ export class SlowFile {
 }
 
 /** A digest of a file whose reads end at once. */
-export function following(file: Uint8Array, marks: readonly Mark[] = []): FollowingDigest {
+export function following(file: Uint8Array, marks: readonly DigestCheckpoint[] = []): IncrementalDigest {
   const read = async (into: Uint8Array, offset: number) => {
     const piece = file.subarray(offset, offset + into.length)
     into.set(piece)
     return piece.length
   }
-  return new FollowingDigest({ digests, algorithm, read, marks })
+  return new IncrementalDigest({ digests, algorithm, read, marks })
 }

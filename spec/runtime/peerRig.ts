@@ -1,6 +1,6 @@
 import type { Request } from '../../lib/core/link.ts'
 import type { OspError } from '../../lib/errors.ts'
-import { Peer } from '../../lib/runtime/peer.ts'
+import { LinkDriver } from '../../lib/runtime/linkDriver.ts'
 import type { Message, NoticeName } from '../../lib/wire/message.ts'
 import { FakeSocket } from '../support/fakeSocket.ts'
 import { VirtualClock } from '../support/virtualClock.ts'
@@ -9,7 +9,7 @@ import { VirtualClock } from '../support/virtualClock.ts'
 export class Rig {
   readonly clock = new VirtualClock()
   readonly socket: FakeSocket
-  readonly peer: Peer
+  readonly peer: LinkDriver
   readonly requests: Request[] = []
   readonly notices: Message<NoticeName>[] = []
   readonly ends: OspError[] = []
@@ -19,7 +19,7 @@ export class Rig {
     this.socket = new FakeSocket({ reliable })
     const random = { bytes: (length: number) => new Uint8Array(length), fraction: () => 0 }
     const platform = { clock: this.clock, random }
-    this.peer = new Peer(
+    this.peer = new LinkDriver(
       { socket: this.socket, platform, side, keepAliveMs: 16_000, unsentBytes },
       {
         request: (request) => {

@@ -27,8 +27,8 @@ spec('a refusal', (it) => {
     const why = new OspError('wrong-offset', 'stand at 7', { progress: 7, retryAfterMs: 1_500 })
     const back = errorOf(nack('FileMd5Req', why))
     assert.deepEqual(
-      [back.code, back.message, back.progress, back.retryAfterMs, back.again],
-      ['wrong-offset', 'stand at 7', 7, 1_500, 'recover'],
+      [back.code, back.message, back.progress, back.retryAfterMs, back.retry],
+      ['wrong-offset', 'stand at 7', 7, 1_500, 'automatic'],
     )
   })
 

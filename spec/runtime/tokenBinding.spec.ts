@@ -56,7 +56,7 @@ spec('a token that is bound to a connection', (it) => {
     })
   }
 
-  it('goes without TLS to another machine only with the option insecure, and if it was stored so', () => {
+  it('goes without TLS to another machine only with the option allowPlaintext, and if it was stored so', () => {
     const [connection] = connections['another machine without TLS'] ?? []
     assert.ok(connection)
     const found = bindings.filter((binding) => allows(connection, binding, true))

@@ -1,6 +1,6 @@
 import { OspError } from '../../lib/errors.ts'
 import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
-import { Peer } from '../../lib/runtime/peer.ts'
+import { LinkDriver } from '../../lib/runtime/linkDriver.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { Message, RequestName } from '../../lib/wire/message.ts'
 import { registFlags, version } from '../../lib/wire/protocol.ts'
@@ -42,7 +42,7 @@ async function talk(
   const { platform } = process
   const socket = await world.network.transportOf(process).dial({ platform, maxPayload: fixed.clientFrameBytes }, signal)
   const { keepAliveMs } = defaultLimits
-  const peer = new Peer(
+  const peer = new LinkDriver(
     { socket, platform, side: 'client', keepAliveMs, unsentBytes: MiB },
     { request: (request) => peer.refuse(request, new OspError('malformed')), notice() {}, closed() {} },
   )

@@ -79,7 +79,7 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'one message more is delivered than the window has',
-    file: 'lib/server/messages/sentMessages.ts',
+    file: 'lib/server/messages/inFlightWindow.ts',
     before: 'const messages = this.#most - this.#sent.length',
     after: 'const messages = this.#most + 1 - this.#sent.length',
     shownBy: messages(3),
@@ -129,7 +129,7 @@ export const brokenPromises: readonly Mutation[] = [
   },
   {
     fault: 'a task is accepted before it is kept',
-    file: 'lib/client/uploads/keptTasks.ts',
+    file: 'lib/client/uploads/taskRegistry.ts',
     before: '      await this.#write(this.#store.put(task))\n    } catch',
     after: '      void this.#write(this.#store.put(task))\n    } catch',
     shownBy: files(25),

@@ -121,8 +121,10 @@ export class ClientRun {
     if (this.#followed.has(upload)) return
     this.#followed.add(upload)
     const { name } = this.process
-    upload.on('phase', (phase) => this.#world.tell(`${name} ${phase} ${file.path} ${upload.why?.code ?? ''}`.trimEnd()))
-    upload.finished.then(
+    upload.on('phase', (phase) =>
+      this.#world.tell(`${name} ${phase} ${file.path} ${upload.error?.code ?? ''}`.trimEnd()),
+    )
+    upload.done.then(
       (sent) => {
         this.#actor.over(file)
         this.#world.invariants.finished(file, sent)

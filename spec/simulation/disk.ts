@@ -4,8 +4,8 @@ import type { Platform } from '../../lib/ports/platform.ts'
 import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
 import type { Journal } from '../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
-import { Book } from '../../lib/storage/transfers/book.ts'
 import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
 import { readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
 import { Transfers } from '../../lib/storage/transfers/transfers.ts'
 import { UploadLog } from '../../lib/storage/transfers/uploadLog.ts'
@@ -126,7 +126,7 @@ class DiskOfProcess implements Storage {
   readonly mailboxes = new Mailboxes()
   readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
-  readonly #book = new Book()
+  readonly #book = new RecordStore()
 
   constructor(disk: SimulatedDisk, process: SimulatedProcess) {
     this.#disk = disk

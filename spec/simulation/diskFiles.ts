@@ -10,8 +10,8 @@ import type {
 } from '../../lib/ports/storage.ts'
 import { digestOf } from '../../lib/runtime/digestOf.ts'
 import { hex } from '../../lib/runtime/hex.ts'
-import type { Book } from '../../lib/storage/transfers/book.ts'
 import { ancestorsOf, recordKey, subjectOf } from '../../lib/storage/transfers/keys.ts'
+import type { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import { DiskPartialFile } from './diskPartialFile.ts'
@@ -23,9 +23,9 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly foldsCase = false
   readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
-  readonly #book: Book
+  readonly #book: RecordStore
 
-  constructor(disk: SimulatedDisk, process: SimulatedProcess, book: Book) {
+  constructor(disk: SimulatedDisk, process: SimulatedProcess, book: RecordStore) {
     this.#disk = disk
     this.#process = process
     this.#book = book

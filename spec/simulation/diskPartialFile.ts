@@ -1,7 +1,7 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Claim, PartialFile } from '../../lib/ports/storage.ts'
-import type { Book } from '../../lib/storage/transfers/book.ts'
 import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import type { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
 import { lostFile } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import type { Operation } from './diskTroubles.ts'
@@ -12,13 +12,13 @@ import type { SimulatedProcess } from './process.ts'
 export class DiskPartialFile implements PartialFile {
   readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
-  readonly #book: Book
+  readonly #book: RecordStore
   readonly #claim: Claim
   readonly #key: string
   readonly #opened: PartialImage | undefined
   #closed = false
 
-  constructor(disk: SimulatedDisk, process: SimulatedProcess, book: Book, claim: Claim) {
+  constructor(disk: SimulatedDisk, process: SimulatedProcess, book: RecordStore, claim: Claim) {
     this.#disk = disk
     this.#process = process
     this.#book = book

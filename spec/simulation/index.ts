@@ -5,6 +5,10 @@ import { type Least, shrink as shrinkRun } from './shrink.ts'
 import { type Part, type RunReport, simulate as simulateBound, type WorldKind } from './simulate.ts'
 import { whole } from './troubles.ts'
 
+export type { MortalPlace } from './mortalPlace.ts'
+export type { Least } from './shrink.ts'
+export type { Part, RunReport, WorldKind } from './simulate.ts'
+
 /** What a world is about, `both` unless told; and what of it is one's own. */
 export interface SimulateOptions extends OwnLayers {
   readonly kind?: WorldKind | undefined

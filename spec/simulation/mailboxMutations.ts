@@ -28,14 +28,14 @@ export const mailboxMutations: readonly Mutation[] = [
   },
   {
     fault: 'moving what counts forgets ids',
-    file: 'lib/storage/mailboxes/moving.ts',
+    file: 'lib/storage/mailboxes/segmentCopier.ts',
     before: 'if (id.storedAt < this.#ledger.idsBefore ||',
     after: 'if (id.storedAt > 0 ||',
     shownBy: messages(1),
   },
   {
     fault: 'moving what counts forgets what was set aside',
-    file: 'lib/storage/mailboxes/moving.ts',
+    file: 'lib/storage/mailboxes/segmentCopier.ts',
     before: 'if (this.#ledger.mailbox(user)?.isAside(seq)) add(',
     after: 'if (Number.isNaN(seq)) add(',
     shownBy: messages(61),
@@ -49,14 +49,14 @@ export const mailboxMutations: readonly Mutation[] = [
   },
   {
     fault: 'a message is read before it is durable',
-    file: 'lib/storage/mailboxes/reading.ts',
+    file: 'lib/storage/mailboxes/messageReader.ts',
     before: 'if (!held.isDurable) break',
     after: '',
     shownBy: messages(2),
   },
   {
     fault: 'an id is used for two messages',
-    file: 'lib/storage/mailboxes/posting.ts',
+    file: 'lib/storage/mailboxes/messageAppender.ts',
     before: "if (former !== fingerprint) throw new OspError('id-reused')",
     after: '',
     shownBy: messages(11),

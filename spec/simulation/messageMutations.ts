@@ -10,7 +10,7 @@ const messages = (seed: number) => ({ world: 'messages', seed }) as const
 export const messageMutations: readonly Mutation[] = [
   {
     fault: 'a message that a failed flush has perhaps stored is refused for want of room',
-    file: 'lib/storage/journal/commits.ts',
+    file: 'lib/storage/journal/groupCommit.ts',
     before: 'if (this.#doubt) return group',
     after: '',
     shownBy: messages(757),
@@ -80,10 +80,10 @@ export const messageMutations: readonly Mutation[] = [
   },
   {
     fault: 'a delivery that no memory was left for is forgotten',
-    file: 'lib/server/messages/deliveryMemory.ts',
+    file: 'lib/server/messages/deliveryBudget.ts',
     before: 'for (const each of starved) this.#ready(each)',
     after: '',
-    shownBy: 'spec/server/messages/mailroom.spec.ts',
+    shownBy: 'spec/server/messages/deliveryService.spec.ts',
   },
   {
     fault: 'a message is acknowledged to the server before its receipt is kept',
@@ -150,14 +150,14 @@ export const messageMutations: readonly Mutation[] = [
   },
   {
     fault: 'changes of the online list are taken in spite of a gap before them',
-    file: 'lib/client/messages/memberList.ts',
+    file: 'lib/client/messages/rosterView.ts',
     before: 'this.#known === undefined || before > this.#known',
     after: 'this.#known === undefined',
     shownBy: messages(11),
   },
   {
     fault: 'a change of the online list that was lost is never asked for',
-    file: 'lib/client/messages/memberList.ts',
+    file: 'lib/client/messages/rosterView.ts',
     before: 'if (this.#known === undefined || this.#known < listVersion)',
     after: 'if (this.#known === undefined)',
     shownBy: messages(84),

@@ -70,7 +70,7 @@ const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'what a sending has asked reaches another upload after it has ended',
-    file: 'lib/client/uploads/sending.ts',
+    file: 'lib/client/uploads/uploadAttempt.ts',
     before: 'for (const seq of left) this.#options.link.peer.abandon(seq)',
     after: 'left.length = 0',
     shownBy: 'spec/client/uploads/abandoning.spec.ts',
@@ -84,7 +84,7 @@ const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a START that is refused for now is forgotten, and its upload fails for good',
-    file: 'lib/client/uploads/uploadRun.ts',
+    file: 'lib/client/uploads/uploadJob.ts',
     before: 'const stored = await sending.run()',
     after: 'this.#fresh = false\n    const stored = await sending.run()',
     shownBy: 'spec/client/uploads/startingAgain.spec.ts',

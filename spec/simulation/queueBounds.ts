@@ -1,6 +1,6 @@
-import type { ClientQueue } from '../../lib/client/held.ts'
+import type { ClientQueue } from '../../lib/client/gauges.ts'
 import { clientLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
-import type { ServerQueue } from '../../lib/server/held.ts'
+import type { ServerQueue } from '../../lib/server/gauges.ts'
 
 /** What is seen of a server from outside. */
 export type SeenQueue =

@@ -1,5 +1,5 @@
 import { memoryState } from '../../lib/client/memoryState.ts'
-import type { ClientState, KeptTask, TaskStore } from '../../lib/ports/clientState.ts'
+import type { ClientState, StoredTask, TaskStore } from '../../lib/ports/clientState.ts'
 import type { SimulatedFile } from './files.ts'
 import type { SimulatedProcess } from './process.ts'
 
@@ -8,7 +8,7 @@ const mostMs = 4
 
 /** The list of tasks of one program, durable: it outlives its processes. */
 export class SimulatedTasks {
-  readonly kept = new Map<number, KeptTask>()
+  readonly kept = new Map<number, StoredTask>()
 
   /** What a process sees of it; `files` are those that it can find again. */
   stateOf(process: SimulatedProcess, files: readonly SimulatedFile[]): ClientState {

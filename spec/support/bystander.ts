@@ -21,7 +21,7 @@ export function bystander(port: number, bytes = 300_000): Bystander {
   // Each of the two that upload has names of its own: one may be through with eight files while the other sends one.
   const upload = async (who: 'always' | 'asked') => {
     const source = memorySource(`good/${who}/${count++ % 8}`, patterned(bytes, count))
-    const { finished } = await client.uploads.add(source)
+    const { done: finished } = await client.uploads.add(source)
     await finished
   }
   const going = (async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { localOnly } from '../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
@@ -34,7 +34,7 @@ export async function diskServer(options: Partial<ServeOptions> = {}): Promise<D
   const server = await serve({
     platform,
     listen,
-    authenticator: localOnly(),
+    authenticator: loopbackOnly(),
     storage: disk(data),
     log: (entry) => log.push(entry),
     ...options,

@@ -9,5 +9,5 @@ const authenticator = {
   knows: async () => true,
 }
 const listen = tcp({ host, port: 0 })
-const server = await serve({ listen, storage: memory(), authenticator, insecure: insecure === 'insecure' })
+const server = await serve({ listen, storage: memory(), authenticator, allowPlaintext: insecure === 'insecure' })
 console.log(`ready on ${server.addresses[0]?.port}`)

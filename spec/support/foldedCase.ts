@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
-import { Serial } from '../../lib/runtime/serial.ts'
+import { Mutex } from '../../lib/runtime/mutex.ts'
 
 type Call = (...args: unknown[]) => Promise<unknown>
 
@@ -26,7 +26,7 @@ const all = [...calls, 'statfs', 'unlink'] as const
  */
 export function foldedCase(directory: string): Disposable {
   const own = Object.fromEntries(all.map((name) => [name, fs[name]])) as unknown as Record<string, Call>
-  const calling = new Serial()
+  const calling = new Mutex()
   const entries = async (path: string) => (await own.readdir?.(path).catch(() => [])) as string[]
   const found = async (path: unknown) => {
     if (typeof path !== 'string' || !path.startsWith(directory + sep)) return path

@@ -93,7 +93,7 @@ export class HonestClient implements AsyncDisposable {
     friend.receive((message) => this.#received.get(message.text())?.())
     const content = patterned(KiB)
     const upload = async () => {
-      const { finished } = await honest.uploads.add(memorySource(`${this.#count++ % 50}`, content))
+      const { done: finished } = await honest.uploads.add(memorySource(`${this.#count++ % 50}`, content))
       await finished
     }
     const send = async () => {

@@ -2,9 +2,9 @@ import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import type { OspError } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import { limitsWith } from '../../lib/limitsWith.ts'
-import type { Asked } from '../../lib/runtime/peerOptions.ts'
-import type { Caller } from '../../lib/server/app.ts'
-import { Mailroom } from '../../lib/server/messages/mailroom.ts'
+import type { Asked } from '../../lib/runtime/linkDriverOptions.ts'
+import type { Connection } from '../../lib/server/app.ts'
+import { DeliveryService } from '../../lib/server/messages/deliveryService.ts'
 import type { Message, RequestName } from '../../lib/wire/message.ts'
 import { idOf, textOf, WallClock } from './messageClient.ts'
 import { heldPlatform } from './serverRig.ts'
@@ -21,7 +21,7 @@ export interface Handed {
 }
 
 /** A recipient whose socket takes what the fact says. */
-export class Recipient implements Caller {
+export class Recipient implements Connection {
   readonly session = ''
   readonly reliable = true
   readonly node = 1
@@ -89,7 +89,7 @@ export async function roomWith(limits: Partial<Limits> = {}) {
     if (state.holdsReads) await new Promise<void>((go) => reads.push({ bytes: args[3], go }))
     return mailboxes.read(...args)
   }
-  const room = new Mailroom({ mailboxes: { ...mailboxes, read }, reserveBytes: () => 0, ...others })
+  const room = new DeliveryService({ mailboxes: { ...mailboxes, read }, reserveBytes: () => 0, ...others })
   await room.open()
   /** What was handed over to whom, in order. */
   const order: string[] = []

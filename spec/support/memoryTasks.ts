@@ -1,13 +1,13 @@
 import { memoryState } from '../../lib/client/memoryState.ts'
-import type { ClientState, KeptTask, TaskStore } from '../../lib/ports/clientState.ts'
+import type { ClientState, StoredTask, TaskStore } from '../../lib/ports/clientState.ts'
 import type { FileSource } from '../../lib/ports/source.ts'
 
 /** A client state whose tasks outlive its clients, for sources that lie in memory. */
 export class MemoryTasks implements TaskStore {
-  readonly kept = new Map<number, KeptTask>()
+  readonly kept = new Map<number, StoredTask>()
   readonly sources = new Map<string, FileSource>()
   /** Is awaited before a change takes effect. */
-  before: (change: KeptTask | number) => Promise<void> | void = () => {}
+  before: (change: StoredTask | number) => Promise<void> | void = () => {}
 
   /** A state as a program that was started anew finds it. */
   get state(): ClientState {
@@ -27,11 +27,11 @@ export class MemoryTasks implements TaskStore {
     return [...this.kept.values()].map(({ id, name, state }) => `${id} ${name} ${state}`)
   }
 
-  async load(): Promise<readonly KeptTask[]> {
+  async load(): Promise<readonly StoredTask[]> {
     return [...this.kept.values()].sort((a, b) => a.id - b.id)
   }
 
-  async put(task: KeptTask): Promise<void> {
+  async put(task: StoredTask): Promise<void> {
     await this.before(task)
     this.kept.set(task.id, task)
   }

@@ -14,7 +14,7 @@ export function patient(retryForMs: number) {
 /** Lets time pass whenever the client waits, until the upload is over. */
 export async function drive(client: Client, upload: Upload, clock: VirtualClock): Promise<void> {
   for (;;) {
-    const waits = () => client.status === 'waiting' || (upload.phase === 'waiting' && upload.why !== undefined)
+    const waits = () => client.status === 'waiting' || (upload.phase === 'waiting' && upload.error !== undefined)
     const over = () => upload.phase === 'failed' || upload.phase === 'done'
     await Promise.race([
       until(client, 'status', () => waits() || over()),

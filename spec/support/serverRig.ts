@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { localOnly } from '../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
@@ -77,7 +77,7 @@ export class ServerRig implements AsyncDisposable {
     this.storage = new TroubledStorage(this.#ground.storage())
     this.trouble(this.storage)
     this.server = await serve({
-      authenticator: localOnly(),
+      authenticator: loopbackOnly(),
       listen: this.#ground.listen,
       log: (entry) => this.log.push(entry),
       ...this.#options,

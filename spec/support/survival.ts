@@ -72,7 +72,7 @@ export const survives =
       task = await send(place, bytes)
     }
     const server = await place.serve({ limits, onConflict })
-    const { storedName } = await task.upload.finished
+    const { storedName } = await task.upload.done
     expected.set(`alice/${storedName}`, bytes)
     await assertRemembered(place, bytes, storedName)
     await task.client.close()
@@ -104,7 +104,7 @@ async function send(place: MortalServer, bytes: Uint8Array, modifiedAt?: number)
 async function storeOlder(place: MortalServer, expected: Map<string, Uint8Array>): Promise<void> {
   const server = await place.serve()
   const { client, upload } = await send(place, older, 1)
-  await upload.finished
+  await upload.done
   await client.close()
   await server.close()
   expected.set('alice/folder/a', older)
@@ -124,7 +124,7 @@ async function assertWhole(place: MortalServer, before: ReadonlyMap<string, Uint
 /** Sent once more, the file costs no bytes, and is not stored a second time. */
 async function assertRemembered(place: MortalServer, bytes: Uint8Array, storedName: string): Promise<void> {
   const { client, upload } = await send(place, bytes)
-  assert.equal((await upload.finished).storedName, storedName)
+  assert.equal((await upload.done).storedName, storedName)
   assert.equal(upload.transferred, 0)
   await client.close()
 }

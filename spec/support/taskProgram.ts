@@ -40,7 +40,7 @@ const [kept, gone, missing] = [
   await uploads.add(file(join(folder, 'missing'))),
 ]
 done('added')
-await missing.finished.catch(() => {})
+await missing.done.catch(() => {})
 for (const upload of [kept, gone]) await until(upload, 'progress', () => upload.progress.acknowledged > 0)
 await uploads.pause([kept.id, gone.id])
 done('paused')
@@ -48,6 +48,6 @@ await uploads.cancel([gone.id])
 done('cancelled')
 await uploads.resume([kept.id])
 done('resumed')
-await kept.finished
+await kept.done
 await client.close()
 done('ended')

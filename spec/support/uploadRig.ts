@@ -1,4 +1,4 @@
-import { localOnly } from '../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
 import { type MemoryStorage, memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
@@ -29,7 +29,7 @@ export class UploadRig implements AsyncDisposable {
     const { storage, transport: listen } = this
     this.server = await serve({
       platform: nodePlatform(),
-      authenticator: localOnly(),
+      authenticator: loopbackOnly(),
       storage,
       listen,
       ...this.#options,

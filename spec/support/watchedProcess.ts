@@ -3,7 +3,7 @@
  * each message. Users are let in at their word, unless their name begins with `nobody`.
  */
 import { getActiveResourcesInfo } from 'node:process'
-import { localOnly } from '../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
 import { OspError, serve } from '../../lib/index.ts'
 import { disk, tcp } from '../../lib/node.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
@@ -27,7 +27,7 @@ function watchPeaks(): void {
 }
 if (peaks === 'true') watchPeaks()
 
-const { authenticate, knows } = localOnly()
+const { authenticate, knows } = loopbackOnly()
 
 const server = await serve({
   listen: tcp({ port: 0 }),

@@ -1,6 +1,6 @@
-import { anybody } from '../../lib/adapters/auth/anybody.ts'
+import { allowAll } from '../../lib/adapters/auth/allowAll.ts'
 import { certificateNames } from '../../lib/adapters/auth/certificateNames.ts'
-import { localOnly } from '../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
 import { usersFile } from '../../lib/adapters/auth/usersFile.ts'
 import { afar, here } from '../../lib/testing/authenticator.ts'
 import { authenticatorContract, type Gate } from '../../lib/testing.ts'
@@ -13,10 +13,10 @@ const shown = (certificateName: string) => ({ ...afar, certificateName })
 
 proved(
   authenticatorContract(
-    'localOnly',
+    'loopbackOnly',
     async () => ({
       ...lasting,
-      authenticator: localOnly(),
+      authenticator: loopbackOnly(),
       known: alice,
       strangers: [
         { ...alice, peer: afar },
@@ -29,8 +29,8 @@ proved(
 
 proved(
   authenticatorContract(
-    'anybody',
-    async () => ({ ...lasting, authenticator: anybody(), known: { ...alice, peer: afar }, strangers: [] }),
+    'allowAll',
+    async () => ({ ...lasting, authenticator: allowAll(), known: { ...alice, peer: afar }, strangers: [] }),
     { changing: false },
   ),
 )

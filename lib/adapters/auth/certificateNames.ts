@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Authenticator, Credentials } from '../../ports/authenticator.ts'
-import { nobody } from './nobody.ts'
+import { denyAll } from './denyAll.ts'
 
 export interface CertificateNamesOptions {
   /** Whose names certificates can have, as `knows` tells; by default any. */
@@ -15,7 +15,7 @@ export interface CertificateNamesOptions {
  * that has signed, or by `users`: `otherwise` has to tell who watches of those whom `users` knows no more.
  */
 export function certificateNames(
-  otherwise: Authenticator = nobody(),
+  otherwise: Authenticator = denyAll(),
   options: CertificateNamesOptions = {},
 ): Authenticator {
   checkArgument('certificateNames', 'the argument', kinds.authenticator, otherwise)

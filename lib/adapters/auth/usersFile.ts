@@ -3,7 +3,7 @@ import { fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Authenticator, Credentials } from '../../ports/authenticator.ts'
-import { nobody } from './nobody.ts'
+import { denyAll } from './denyAll.ts'
 import { mixedScripts } from './usersFile/lookalikes.ts'
 import { SeenUsers, type UsersNews } from './usersFile/seen.ts'
 import { StoredUsers } from './usersFile/stored.ts'
@@ -59,7 +59,7 @@ export interface UsersFileOptions {
  */
 export function usersFile(
   directory: string,
-  otherwise: Authenticator = nobody(),
+  otherwise: Authenticator = denyAll(),
   options: UsersFileOptions = {},
 ): UsersFile {
   checkArgument('usersFile', 'the directory', kinds.path, directory)

@@ -6,7 +6,7 @@ import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
-import { Book } from '../../storage/transfers/book.ts'
+import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
 import { UploadLog } from '../../storage/transfers/uploadLog.ts'
 import { Ballast } from './ballast.ts'
@@ -18,10 +18,10 @@ import { checkFormat, foldsCase } from './format.ts'
 import { DiskJournal } from './journal.ts'
 import { Layout } from './layout.ts'
 import { lock } from './lock.ts'
-import { MessagesFirst } from './messagesFirst.ts'
 import { lockedBy, removeOwner, writeOwner } from './owner.ts'
+import { PublishedTree } from './publishedTree.ts'
 import { checkRights } from './rights.ts'
-import { Tree } from './tree.ts'
+import { WritePriority } from './writePriority.ts'
 
 /** Settings of a storage in a directory. */
 export interface DiskOptions {
@@ -43,18 +43,18 @@ class DiskStorage implements Storage {
   readonly mailboxes = new Mailboxes()
   readonly #layout: Layout
   readonly #segmentBytes: number
-  readonly #tree: Tree
-  readonly #book = new Book()
+  readonly #tree: PublishedTree
+  readonly #book = new RecordStore()
   readonly #files: DiskFiles
   readonly #ballast: Ballast
   #lock: AsyncDisposable | undefined
-  #messagesFirst: MessagesFirst | undefined
+  #messagesFirst: WritePriority | undefined
   #platform: Platform | undefined
 
   constructor(layout: Layout, segmentBytes: number) {
     this.#layout = layout
     this.#segmentBytes = segmentBytes
-    this.#tree = new Tree(layout.files, new DirectoryFlushes())
+    this.#tree = new PublishedTree(layout.files, new DirectoryFlushes())
     this.#ballast = new Ballast(layout.ballast)
     const turn = async () => this.#messagesFirst?.turn()
     this.#files = new DiskFiles(layout, this.#tree, this.#book, turn, () => this.#opened.digests)
@@ -73,7 +73,7 @@ class DiskStorage implements Storage {
       this.#tree.foldsCase = await foldsCase(this.#layout)
       if (isDamaged) this.#book.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
       await this.#openUploads(platform)
-      const first = new MessagesFirst(platform.clock)
+      const first = new WritePriority(platform.clock)
       this.#messagesFirst = first
       const { mailboxes } = this.#layout
       const journal = await DiskJournal.open(mailboxes, this.#segmentBytes, platform, first, this.#ballast)

@@ -16,7 +16,7 @@ import type {
 } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { Book } from '../../storage/transfers/book.ts'
+import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
@@ -24,15 +24,15 @@ import type { Layout } from './layout.ts'
 import { careful, FixedDirectory, openOwnFile } from './ownFile.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
-import type { Tree } from './tree.ts'
+import type { PublishedTree } from './publishedTree.ts'
 
 const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
 
 /** Partial and published files in a data directory. */
 export class DiskFiles implements FileStore, StoredNames {
   readonly #layout: Layout
-  readonly #tree: Tree
-  readonly #book: Book
+  readonly #tree: PublishedTree
+  readonly #book: RecordStore
   readonly #turn: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
@@ -42,7 +42,13 @@ export class DiskFiles implements FileStore, StoredNames {
    * `turn` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
    * storage.
    */
-  constructor(layout: Layout, tree: Tree, book: Book, turn: () => Promise<void>, digests: () => Digests) {
+  constructor(
+    layout: Layout,
+    tree: PublishedTree,
+    book: RecordStore,
+    turn: () => Promise<void>,
+    digests: () => Digests,
+  ) {
     this.#layout = layout
     this.#tree = tree
     this.#book = book

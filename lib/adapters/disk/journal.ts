@@ -9,14 +9,14 @@ import { JournalFiles } from './journalFiles.ts'
 import { frameBytes, headerBytes, JournalFormat } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
 import { JournalTail, openTail } from './journalTail.ts'
-import { MessagesFirst } from './messagesFirst.ts'
+import { WritePriority } from './writePriority.ts'
 
 /** A journal in a directory: a file for each segment. One process at a time may have it open. */
 export class DiskJournal implements Journal {
   readonly segmentBytes: number
   readonly #directory: string
   readonly #platform: Platform
-  readonly #first: MessagesFirst
+  readonly #first: WritePriority
   readonly #ballast: Ballast | undefined
   readonly #files: JournalFiles
   readonly #format: JournalFormat
@@ -29,7 +29,7 @@ export class DiskJournal implements Journal {
     directory: string,
     segmentBytes: number,
     platform: Platform,
-    first: MessagesFirst,
+    first: WritePriority,
     ballast: Ballast | undefined,
   ) {
     this.#directory = directory
@@ -50,7 +50,7 @@ export class DiskJournal implements Journal {
     directory: string,
     segmentBytes: number,
     platform: Platform,
-    first = new MessagesFirst(platform.clock),
+    first = new WritePriority(platform.clock),
     ballast?: Ballast,
   ): Promise<DiskJournal> {
     const journal = new DiskJournal(directory, segmentBytes, platform, first, ballast)

@@ -7,7 +7,7 @@ import { attempt } from './faults.ts'
 const mostBuffers = 1_024
 
 /** What a partial file needs from the store that opened it. */
-export interface Keeper {
+export interface PartialFileHost {
   /** Runs `work` if the claim still stands. */
   guard<T>(work: () => Promise<T>): Promise<T>
   /** Resolves when bytes may go to the disk. */
@@ -24,13 +24,13 @@ export interface Keeper {
  */
 export class DiskPartialFile implements PartialFile {
   readonly #path: string
-  readonly #keeper: Keeper
+  readonly #keeper: PartialFileHost
   #handle: FileHandle | undefined
   #length: number
   #entryDurable = false
   #isClosed = false
 
-  constructor(path: string, keeper: Keeper, handle: FileHandle | undefined, length: number) {
+  constructor(path: string, keeper: PartialFileHost, handle: FileHandle | undefined, length: number) {
     this.#path = path
     this.#keeper = keeper
     this.#handle = handle

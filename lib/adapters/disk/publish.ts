@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import type { Usage } from '../../ports/storage.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { attempt, errnoOf } from './faults.ts'
-import { conflictError, look, type Tree } from './tree.ts'
+import { conflictError, look, type PublishedTree } from './publishedTree.ts'
 
 /** What a file system without hard links answers to link(2). */
 const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
@@ -14,7 +14,7 @@ const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLIN
  * whether the file in that place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
  */
 export async function publish(
-  tree: Tree,
+  tree: PublishedTree,
   partial: string,
   parts: readonly string[],
   replace: boolean,
@@ -33,7 +33,7 @@ export async function publish(
 type Change = { -readonly [K in keyof Usage]: Usage[K] }
 
 async function put(
-  tree: Tree,
+  tree: PublishedTree,
   partial: string,
   parts: readonly string[],
   replace: boolean,

@@ -13,12 +13,12 @@ import type {
 } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { Book } from '../../storage/transfers/book.ts'
 import { ancestorsOf, recordKey, subjectOf } from '../../storage/transfers/keys.ts'
+import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { lostFile, type StoredNames } from '../../storage/transfers/storedNames.ts'
 import { Blocks } from './blocks.ts'
 import { MemoryPartialFile } from './memoryPartialFile.ts'
-import { Pace } from './pace.ts'
+import { SimulatedLatency } from './pace.ts'
 
 interface Published {
   readonly blocks: Blocks
@@ -31,11 +31,11 @@ interface Published {
 /** Partial and published files in memory. */
 export class MemoryFiles implements FileStore, StoredNames {
   readonly foldsCase = false
-  readonly #book: Book
+  readonly #book: RecordStore
   readonly #capacity: number
   readonly #flushFails: () => boolean
   readonly #digests: () => Digests
-  readonly #pace: Pace
+  readonly #pace: SimulatedLatency
   readonly #partial = new Map<string, Blocks>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
@@ -43,7 +43,13 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #bytes = new Map<string, number>()
   #serial = 0
 
-  constructor(book: Book, capacity: number, flushFails: () => boolean, digests: () => Digests, pace = new Pace()) {
+  constructor(
+    book: RecordStore,
+    capacity: number,
+    flushFails: () => boolean,
+    digests: () => Digests,
+    pace = new SimulatedLatency(),
+  ) {
     this.#book = book
     this.#capacity = capacity
     this.#flushFails = flushFails

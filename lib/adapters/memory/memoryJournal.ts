@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Appended, Found, Journal, Piece, Place } from '../../storage/journal/journal.ts'
-import { Pace } from './pace.ts'
+import { SimulatedLatency } from './pace.ts'
 
 interface MemorySegment {
   readonly number: number
@@ -19,10 +19,10 @@ export class MemoryJournal implements Journal {
   readonly segmentBytes: number
   readonly #capacity: number
   readonly #flushFails: () => boolean
-  readonly #pace: Pace
+  readonly #pace: SimulatedLatency
   #last = 0
 
-  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean, pace = new Pace()) {
+  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean, pace = new SimulatedLatency()) {
     this.segmentBytes = segmentBytes
     this.#capacity = capacity
     this.#flushFails = flushFails
@@ -30,7 +30,7 @@ export class MemoryJournal implements Journal {
   }
 
   /** Another one of the same records, which goes its own way from then on. */
-  copy(pace: Pace): MemoryJournal {
+  copy(pace: SimulatedLatency): MemoryJournal {
     const copy = new MemoryJournal(this.segmentBytes, this.#capacity, this.#flushFails, pace)
     copy.segments.push(...this.segments.map((segment) => ({ ...segment, records: [...segment.records] })))
     copy.#last = this.#last

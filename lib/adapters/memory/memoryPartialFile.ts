@@ -3,7 +3,7 @@ import type { PartialFile } from '../../ports/storage.ts'
 import type { Blocks } from './blocks.ts'
 
 /** What a partial file needs from the store that opened it. */
-export interface Keeper {
+export interface MemoryFileHost {
   /** Runs `work` if the storage is open and the claim still stands. */
   guard<T>(work: () => Promise<T>): Promise<T>
   /** Throws OspError `disk-full` if there is no room for so many more bytes. */
@@ -15,11 +15,11 @@ export interface Keeper {
 
 /** Bytes in memory. Without blocks it is a file that was published: publishing it again confirms that. */
 export class MemoryPartialFile implements PartialFile {
-  readonly #keeper: Keeper
+  readonly #keeper: MemoryFileHost
   #blocks: Blocks | undefined
   #isClosed = false
 
-  constructor(keeper: Keeper, blocks: Blocks | undefined) {
+  constructor(keeper: MemoryFileHost, blocks: Blocks | undefined) {
     this.#keeper = keeper
     this.#blocks = blocks
   }

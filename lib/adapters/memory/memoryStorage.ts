@@ -5,13 +5,13 @@ import { checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { Platform, Random } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
-import { Book } from '../../storage/transfers/book.ts'
+import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
 import { UploadLog } from '../../storage/transfers/uploadLog.ts'
 import type { Blocks } from './blocks.ts'
 import { MemoryFiles } from './memoryFiles.ts'
 import { MemoryJournal } from './memoryJournal.ts'
-import { Pace } from './pace.ts'
+import { SimulatedLatency } from './pace.ts'
 
 /** Settings of a storage in memory. */
 export interface MemoryOptions {
@@ -58,10 +58,10 @@ class InMemory implements MemoryStorage {
   readonly files: FileStore
   readonly mailboxes = new Mailboxes()
   readonly #options: MemoryOptions
-  readonly #pace: Pace
+  readonly #pace: SimulatedLatency
   readonly #journal: MemoryJournal
   readonly #uploads: MemoryJournal
-  readonly #book = new Book()
+  readonly #book = new RecordStore()
   readonly #files: MemoryFiles
   #isOpen = false
   #platform: Platform | undefined
@@ -70,7 +70,7 @@ class InMemory implements MemoryStorage {
   constructor(options: MemoryOptions, left?: InMemory) {
     const { capacityBytes = Number.POSITIVE_INFINITY, flushFails = () => false, segmentBytes = 16 * MiB } = options
     this.#options = options
-    this.#pace = new Pace(options.operationMs)
+    this.#pace = new SimulatedLatency(options.operationMs)
     const journal = (bytes: number) => new MemoryJournal(segmentBytes, bytes, flushFails, this.#pace)
     this.#uploads = left ? left.#uploads.copy(this.#pace) : journal(Number.POSITIVE_INFINITY)
     this.#journal = left ? left.#journal.copy(this.#pace) : journal(capacityBytes)

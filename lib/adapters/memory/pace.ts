@@ -1,7 +1,7 @@
 import type { Platform } from '../../ports/platform.ts'
 
 /** How long things in memory take, by the clock of who has opened the storage: nothing, unless told. */
-export class Pace {
+export class SimulatedLatency {
   readonly #mostMs: number
   #platform: Platform | undefined
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type ErrorCode, errors } from '../../errors.ts'
 import { storedFileName } from '../../names.ts'
-import type { KeptTask, TaskStore } from '../../ports/clientState.ts'
+import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import { LineFile } from './lineFile.ts'
 
 /** The file is written anew when it has so many times the lines of its tasks, and when it has this many. */
@@ -28,7 +28,7 @@ const task = z.object({
 const removal = z.object({ removed: z.int().min(1) })
 
 /** What a line says: a task as it then stood, or that one was removed. */
-type Change = KeptTask | z.infer<typeof removal>
+type Change = StoredTask | z.infer<typeof removal>
 
 interface Waiting {
   readonly change: Change
@@ -40,7 +40,7 @@ interface Waiting {
 export class TaskFile implements TaskStore {
   readonly #file: LineFile
   /** As the file has them. */
-  readonly #tasks = new Map<number, KeptTask>()
+  readonly #tasks = new Map<number, StoredTask>()
   #reading: Promise<void> | undefined
   #waiting: Waiting[] = []
   #isWriting = false
@@ -49,12 +49,12 @@ export class TaskFile implements TaskStore {
     this.#file = new LineFile(path)
   }
 
-  async load(): Promise<readonly KeptTask[]> {
+  async load(): Promise<readonly StoredTask[]> {
     await this.#read()
     return [...this.#tasks.values()].sort((a, b) => a.id - b.id)
   }
 
-  put(kept: KeptTask): Promise<void> {
+  put(kept: StoredTask): Promise<void> {
     return this.#write(kept)
   }
 
@@ -116,7 +116,7 @@ export class TaskFile implements TaskStore {
   }
 }
 
-function apply(change: Change, tasks: Map<number, KeptTask>): void {
+function apply(change: Change, tasks: Map<number, StoredTask>): void {
   if ('removed' in change) tasks.delete(change.removed)
   else tasks.set(change.id, change)
 }

@@ -4,8 +4,8 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Transport } from '../../ports/socket.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import { Peer } from '../../runtime/peer.ts'
-import type { PeerEvents } from '../../runtime/peerOptions.ts'
+import { LinkDriver } from '../../runtime/linkDriver.ts'
+import type { LinkDriverEvents } from '../../runtime/linkDriverOptions.ts'
 import { assertTokenAllowed, type GivenToken } from '../../runtime/tokenBinding.ts'
 import { unlessAborted, wait } from '../../runtime/wait.ts'
 import type { Message } from '../../wire/message.ts'
@@ -18,11 +18,11 @@ import { tokenOf } from './token.ts'
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
 /** What an app hears on its link. What it throws ends the link. */
-export type AppEvents = Required<Omit<PeerEvents, 'closed'>>
+export type AppEvents = Required<Omit<LinkDriverEvents, 'closed'>>
 
 /** A link that has been let in. */
 export interface OnlineLink {
-  readonly peer: Peer
+  readonly peer: LinkDriver
   readonly welcome: Message<'HelloAck'>
   readonly loss: Loss
   /** Where the server has requests and news of its own; without it a request is a fault, and news is nobody's. */
@@ -195,7 +195,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       assertTokenAllowed(given, socket, this.#options.insecure)
       const { token } = given
       const { keepAliveMs } = defaultLimits
-      const peer = new Peer(
+      const peer = new LinkDriver(
         { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },
         {
           request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
@@ -220,7 +220,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   }
 
   async #greet(
-    peer: Peer,
+    peer: LinkDriver,
     loss: Loss,
     { token, attempt }: { readonly token: string; readonly attempt: number },
     signal: AbortSignal,

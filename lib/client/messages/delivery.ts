@@ -4,7 +4,7 @@ import { isUserName } from '../../names.ts'
 import type { Receipt } from '../../ports/clientState.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { nonsense } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/answers.ts'
 import type { Message } from './message.ts'
 
 /** A message that a server delivers, and the requests to answer once something has become of it. */
@@ -25,10 +25,10 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 /** What a DELIVER_MSG_REQ delivers. Throws OspError `malformed` for what nobody could be shown. */
 export function deliveryOf(request: Request, told: Event<'DeliverMsgReq'>): Delivery {
   const { messageId: id, mailboxSeq: seq, sender, sentAt, content, attempt } = told
-  if (!isUserName(sender)) throw nonsense('the name of a sender is not allowed')
-  if (content.length > fixed.messageBytes) throw nonsense(`it delivers a message of ${content.length} bytes`)
-  if (sentAt > latestMs) throw nonsense('it delivers a message of no time')
-  if (attempt === 0) throw nonsense('it delivers a message that it has never sent')
+  if (!isUserName(sender)) throw protocolViolation('the name of a sender is not allowed')
+  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivers a message of ${content.length} bytes`)
+  if (sentAt > latestMs) throw protocolViolation('it delivers a message of no time')
+  if (attempt === 0) throw protocolViolation('it delivers a message that it has never sent')
   const receipt = { seq, sender, id: hex(id) }
   const message = {
     id,

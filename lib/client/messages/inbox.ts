@@ -5,15 +5,15 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { nonsense } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/answers.ts'
 import type { OnlineLink } from '../connection/session.ts'
-import type { TellHeld } from '../held.ts'
+import type { ClientGaugeSink } from '../gauges.ts'
+import { ActiveReceiver } from './activeReceiver.ts'
 import { type Delivery, deliveryOf } from './delivery.ts'
-import { FollowedSocket } from './followedSocket.ts'
 import type { MessageHandler } from './message.ts'
 import type { Receipts } from './receipts.ts'
-import { Receiving } from './receiving.ts'
 import type { Registered } from './registration.ts'
+import { SequenceTrackingSocket } from './sequenceTrackingSocket.ts'
 
 export interface InboxOptions {
   readonly platform: Pick<Platform, 'clock'>
@@ -34,7 +34,7 @@ export class Inbox {
   /** Came on this link and are not handed over yet, in the order in which the server has sent them. */
   #waiting: Delivery[] = []
   #inHand: Delivery | undefined
-  #receiving: Receiving | undefined
+  #receiving: ActiveReceiver | undefined
   #running: Promise<void> | undefined
 
   constructor(options: InboxOptions) {
@@ -47,9 +47,9 @@ export class Inbox {
   }
 
   /** Hands messages to `handler`. Throws OspError `usage` where that is done already. */
-  receive(handler: MessageHandler): Receiving {
+  receive(handler: MessageHandler): ActiveReceiver {
     if (this.#receiving) throw new OspError('usage', 'this client has a receiver already; dispose it first')
-    this.#receiving = new Receiving(handler, (receiving) => this.#stopped(receiving))
+    this.#receiving = new ActiveReceiver(handler, (receiving) => this.#stopped(receiving))
     this.#options.changed()
     this.#pump()
     return this.#receiving
@@ -59,7 +59,7 @@ export class Inbox {
     this.#link = link
     this.#window = fixed.replies
     const { socket } = link.peer
-    if (socket instanceof FollowedSocket) socket.arrived = () => this.#pump()
+    if (socket instanceof SequenceTrackingSocket) socket.arrived = () => this.#pump()
   }
 
   registered({ deliveryWindow }: Registered): void {
@@ -69,10 +69,11 @@ export class Inbox {
     this.#pump()
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ClientGaugeSink): void {
     tell('messages to be handed over', this.#unhandled)
     const socket = this.#link?.peer.socket
-    if (socket instanceof FollowedSocket) tell('requests that came before an earlier one', socket.arrivals.beyond)
+    if (socket instanceof SequenceTrackingSocket)
+      tell('requests that came before an earlier one', socket.arrivals.beyond)
   }
 
   /** The link has ended: what was not handed over comes again. */
@@ -122,7 +123,7 @@ export class Inbox {
   }
 
   #checkWindow(): void {
-    if (this.#unhandled > this.#window) throw nonsense(`it delivers over ${this.#window} messages at once`)
+    if (this.#unhandled > this.#window) throw protocolViolation(`it delivers over ${this.#window} messages at once`)
   }
 
   #pump(): void {
@@ -147,19 +148,19 @@ export class Inbox {
   }
 
   /** What is to be handed over next, and to whom; `undefined` where there is nothing, or nobody. */
-  #next(): { delivery: Delivery; receiving: Receiving } | undefined {
+  #next(): { delivery: Delivery; receiving: ActiveReceiver } | undefined {
     const receiving = this.#receiving
     const [delivery] = this.#waiting
     const [request] = delivery?.requests ?? []
     if (!delivery || !request || !receiving || receiving.signal.aborted || !this.#granted) return undefined
     const socket = this.#link?.peer.socket
     // One that was sent before may still be on its way.
-    if (socket instanceof FollowedSocket && socket.arrivals.complete < request.seq) return undefined
+    if (socket instanceof SequenceTrackingSocket && socket.arrivals.complete < request.seq) return undefined
     return { delivery, receiving }
   }
 
   /** Resolves with false where nothing has become of it yet. */
-  async #handOver(delivery: Delivery, { handler, signal }: Receiving): Promise<boolean> {
+  async #handOver(delivery: Delivery, { handler, signal }: ActiveReceiver): Promise<boolean> {
     const { log, receipts } = this.#options
     const { seq, from } = delivery.message
     const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => {
@@ -236,7 +237,7 @@ export class Inbox {
     for (const request of requests.splice(0)) this.#link?.peer.refuse(request, why)
   }
 
-  async #stopped(receiving: Receiving): Promise<void> {
+  async #stopped(receiving: ActiveReceiver): Promise<void> {
     await this.#running
     if (this.#receiving !== receiving) return
     this.#receiving = undefined

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import type { ActiveReceiver } from './activeReceiver.ts'
 import type { Message, MessageHandler } from './message.ts'
-import type { Receiving } from './receiving.ts'
 
 type Next = IteratorResult<Message, undefined>
 
@@ -13,7 +13,7 @@ interface Handed {
 
 /** The messages of a receiver, one after another: asking for the next one acknowledges the one before. */
 export class MessageIterator implements AsyncIterableIterator<Message> {
-  readonly #receiving: Receiving
+  readonly #receiving: ActiveReceiver
   readonly #wanted: Deferred<Next>[] = []
   /** Nobody has asked for it yet. */
   #ready: Handed | undefined
@@ -22,7 +22,7 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
   #over = false
   #why: unknown
 
-  constructor(receive: (handler: MessageHandler) => Receiving) {
+  constructor(receive: (handler: MessageHandler) => ActiveReceiver) {
     this.#receiving = receive((message) => this.#take({ message, handled: deferred() }))
     const { signal, finished } = this.#receiving
     signal.addEventListener('abort', () => this.#leave(), { once: true })

@@ -2,21 +2,21 @@ import { OspError } from '../../errors.ts'
 import type { ClientState } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { nonsense } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/answers.ts'
 import { type AppEvents, ClientSession, type OnlineLink, type SessionOptions } from '../connection/session.ts'
-import type { TellHeld } from '../held.ts'
+import type { ClientGaugeSink } from '../gauges.ts'
 import { checkHandler } from '../options.ts'
-import { followed } from './followedSocket.ts'
+import type { ActiveReceiver } from './activeReceiver.ts'
 import { Inbox } from './inbox.ts'
-import { MemberList } from './memberList.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
 import { MessageIterator } from './messageIterator.ts'
 import { Outbox } from './outbox.ts'
 import { outgoing } from './outgoing.ts'
 import { Receipts } from './receipts.ts'
-import type { Receiving } from './receiving.ts'
 import { type Registered, Registration } from './registration.ts'
 import type { Roster } from './roster.ts'
+import { RosterView } from './rosterView.ts'
+import { followed } from './sequenceTrackingSocket.ts'
 
 export interface MessengerOptions extends Omit<SessionOptions<OnlineLink>, 'equip' | 'opened'> {
   readonly state: ClientState
@@ -31,7 +31,7 @@ export class Messenger {
   readonly #registration: Registration
   readonly #outbox: Outbox
   readonly #inbox: Inbox
-  readonly #roster: MemberList
+  readonly #roster: RosterView
   #session: ClientSession | undefined
   /** Of the latest link. */
   #peer: OnlineLink['peer'] | undefined
@@ -40,7 +40,7 @@ export class Messenger {
   constructor(options: MessengerOptions) {
     const { platform, user, retryForMs, log, state } = options
     this.#options = options
-    this.#roster = new MemberList(options.listenerLog)
+    this.#roster = new RosterView(options.listenerLog)
     const failed = (why: OspError) => void this.#session?.refuse(why)
     const common = { platform, retryForMs, failed }
     this.#receipts = new Receipts(state.receipts)
@@ -61,7 +61,7 @@ export class Messenger {
     return this.#session
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ClientGaugeSink): void {
     this.#receipts.held(tell)
     this.#outbox.held(tell)
     this.#inbox.held(tell)
@@ -108,7 +108,7 @@ export class Messenger {
     this.#over(closedError())
   }
 
-  #receive(handler: MessageHandler): Receiving {
+  #receive(handler: MessageHandler): ActiveReceiver {
     this.#use()
     return this.#inbox.receive(handler)
   }
@@ -156,7 +156,7 @@ export class Messenger {
       request: (request) => {
         const { message } = request
         if (message.event !== 'DeliverMsgReq' || !this.#registration.listened) {
-          throw nonsense(`it sends ${message.event}, which it was not asked for`)
+          throw protocolViolation(`it sends ${message.event}, which it was not asked for`)
         }
         this.#inbox.take(request, message)
       },

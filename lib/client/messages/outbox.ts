@@ -3,8 +3,8 @@ import { clientLimits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { Patience } from '../connection/patience.ts'
-import type { TellHeld } from '../held.ts'
+import { Backoff } from '../connection/backoff.ts'
+import type { ClientGaugeSink } from '../gauges.ts'
 import type { RecipientState } from './message.ts'
 import { misfit, type Outgoing, outcomeUnknown } from './outgoing.ts'
 import { recipientStates, refusalFor } from './recipientStates.ts'
@@ -28,7 +28,7 @@ export interface OutboxOptions {
  */
 export class Outbox {
   readonly #options: OutboxOptions
-  readonly #setbacks: Patience
+  readonly #setbacks: Backoff
   readonly #expiry: Alarm
   #at: Registered | undefined
   /** Not sent on this link, in order; those that were sent on earlier ones first. */
@@ -41,7 +41,7 @@ export class Outbox {
 
   constructor(options: OutboxOptions) {
     this.#options = options
-    this.#setbacks = new Patience(options.platform, options.retryForMs)
+    this.#setbacks = new Backoff(options.platform, options.retryForMs)
     this.#expiry = new Alarm(options.platform.clock, () => this.#expire())
   }
 
@@ -66,7 +66,7 @@ export class Outbox {
     }
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ClientGaugeSink): void {
     tell('messages to be sent', this.#waiting.size + this.#unanswered.size)
     tell('bytes of messages to be sent', this.#bytes)
   }
@@ -124,7 +124,7 @@ export class Outbox {
       const states = recipientStates(outgoing.request.recipients, ack)
       this.#settle(outgoing)
       outgoing.states.resolve(states)
-      this.#setbacks.renew()
+      this.#setbacks.reset()
     } catch (error) {
       const why = OspError.from(error)
       this.#reject(outgoing, outcomeUnknown(why))
@@ -138,7 +138,7 @@ export class Outbox {
       if (this.#at?.link === link && this.#unanswered.has(outgoing)) this.#turnedAway.add(outgoing)
     } else {
       this.#reject(outgoing, refusalFor(outgoing.request.recipients, why))
-      this.#setbacks.renew()
+      this.#setbacks.reset()
     }
     this.#goOn()
   }
@@ -152,7 +152,7 @@ export class Outbox {
     this.#at = undefined
     this.#takeBack()
     try {
-      this.#options.renew(this.#setbacks.waitMs(new OspError('not-registered')))
+      this.#options.renew(this.#setbacks.next(new OspError('not-registered')))
     } catch (why) {
       this.#options.failed(OspError.from(why))
     }

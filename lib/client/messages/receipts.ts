@@ -1,7 +1,7 @@
 import type { OspError } from '../../errors.ts'
 import type { ReceiptStore } from '../../ports/clientState.ts'
-import { Serial } from '../../runtime/serial.ts'
-import type { TellHeld } from '../held.ts'
+import { Mutex } from '../../runtime/mutex.ts'
+import type { ClientGaugeSink } from '../gauges.ts'
 import { type Delivery, keyOf } from './delivery.ts'
 
 /**
@@ -13,7 +13,7 @@ const windows = 8
 /** What a client remembers of the latest messages: that they were handed over, durably, and that they were given up. */
 export class Receipts {
   readonly #store: ReceiptStore
-  readonly #puts = new Serial()
+  readonly #puts = new Mutex()
   /** By key, the number of the receipt; the latest last. */
   readonly #kept = new Map<string, number>()
   #count = 0
@@ -24,7 +24,7 @@ export class Receipts {
     this.#store = store
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ClientGaugeSink): void {
     tell('receipts', this.#kept.size)
     tell('messages that were given up', this.#givenUp.size)
   }

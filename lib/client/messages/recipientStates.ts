@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Message as Event } from '../../wire/message.ts'
 import { deliveryStatus } from '../../wire/protocol.ts'
-import { nonsense } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/answers.ts'
 import type { RecipientState } from './message.ts'
 
 const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
@@ -16,11 +16,11 @@ const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
  */
 export function recipientStates(asked: readonly string[], ack: Event<'PostMsgAck'>): readonly RecipientState[] {
   const told = new Map(ack.recipients.map(({ recipient, status }) => [recipient, statuses.get(status)]))
-  if (ack.recipients.length !== asked.length) throw nonsense('it acknowledges a message for other recipients')
+  if (ack.recipients.length !== asked.length) throw protocolViolation('it acknowledges a message for other recipients')
   return asked.map((recipient) => {
     const status = told.get(recipient)
     if (status === undefined)
-      throw nonsense('it acknowledges a message for other recipients, or with an unknown status')
+      throw protocolViolation('it acknowledges a message for other recipients, or with an unknown status')
     return { recipient, status }
   })
 }

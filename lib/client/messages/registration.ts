@@ -2,8 +2,8 @@ import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { wait } from '../../runtime/wait.ts'
 import { registFlags } from '../../wire/protocol.ts'
-import { nonsense } from '../connection/answers.ts'
-import { Patience } from '../connection/patience.ts'
+import { protocolViolation } from '../connection/answers.ts'
+import { Backoff } from '../connection/backoff.ts'
 import type { OnlineLink } from '../connection/session.ts'
 
 /** What REGIST was granted on a link. */
@@ -31,7 +31,7 @@ export interface RegistrationOptions {
 /** Registers each link of a session, and anew where something has changed: one REGIST at a time. */
 export class Registration {
   readonly #options: RegistrationOptions
-  readonly #patience: Patience
+  readonly #patience: Backoff
   #link: OnlineLink | undefined
   /** Those that were granted on this link. */
   #flags: number | undefined
@@ -45,7 +45,7 @@ export class Registration {
 
   constructor(options: RegistrationOptions) {
     this.#options = options
-    this.#patience = new Patience(options.platform, options.retryForMs)
+    this.#patience = new Backoff(options.platform, options.retryForMs)
   }
 
   /** Whether the server has ever been asked for messages on this link. */
@@ -124,10 +124,10 @@ export class Registration {
     const granted = await link.peer.ask(request).reply
     // It can have ended between the reply and now.
     if (link !== this.#link) return
-    this.#patience.renew()
+    this.#patience.reset()
     try {
-      if (granted.instance === 0) throw nonsense('it names no instance')
-      if (granted.deliveryWindow === 0) throw nonsense('it grants a window of no messages')
+      if (granted.instance === 0) throw protocolViolation('it names no instance')
+      if (granted.deliveryWindow === 0) throw protocolViolation('it grants a window of no messages')
       this.#options.granted({ link, ...granted })
     } catch (error) {
       await link.peer.close(OspError.from(error))
@@ -137,8 +137,8 @@ export class Registration {
   #refused(why: OspError, flags: number): void {
     this.#flags = undefined
     if (why.code === 'superseded' && flags !== 0) this.#options.superseded(why)
-    else if (why.again === 'no') throw why
-    else this.#notBeforeMs = this.#options.platform.clock.now() + this.#patience.waitMs(why)
+    else if (why.retry === 'never') throw why
+    else this.#notBeforeMs = this.#options.platform.clock.now() + this.#patience.next(why)
   }
 
   /**

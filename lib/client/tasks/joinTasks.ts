@@ -5,9 +5,9 @@ import { deferred } from '../../runtime/deferred.ts'
 import { ClientUpload } from '../uploads/clientUpload.ts'
 import type { Upload } from '../uploads/upload.ts'
 import type { AddOptions } from '../uploads/uploads.ts'
-import { isAbsent } from './absence.ts'
 import { RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure, requestBounds } from './requests.ts'
+import { isAbsent } from './serverAbsence.ts'
 import type { NewTask } from './taskSteering.ts'
 
 /** The tasks of a program that sends, to which this one adds its files. */

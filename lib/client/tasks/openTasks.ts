@@ -1,9 +1,9 @@
 import { OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import { wait } from '../../runtime/wait.ts'
-import { absence, isAbsent } from './absence.ts'
 import { type JoinedTasks, joinTasks } from './joinTasks.ts'
 import type { LiveTasksOptions } from './liveTasks.ts'
+import { isAbsent, serverAbsence } from './serverAbsence.ts'
 import { type ServedTasks, serveTasks } from './serveTasks.ts'
 
 /**
@@ -12,7 +12,7 @@ import { type ServedTasks, serveTasks } from './serveTasks.ts'
  */
 export async function openTasks(options: LiveTasksOptions, control: Control): Promise<ServedTasks | JoinedTasks> {
   const { clock } = options
-  const until = clock.now() + absence.mostMs
+  const until = clock.now() + serverAbsence.mostMs
   for (;;) {
     try {
       return await serveTasks(options, control)
@@ -25,6 +25,6 @@ export async function openTasks(options: LiveTasksOptions, control: Control): Pr
     } catch (error) {
       if (!isAbsent(error)) throw error
     }
-    await wait(clock, absence.everyMs, new AbortController().signal)
+    await wait(clock, serverAbsence.everyMs, new AbortController().signal)
   }
 }

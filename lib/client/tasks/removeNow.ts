@@ -21,7 +21,7 @@ export async function removeNow(
   client.on('status', stop)
   try {
     const uploads = await client.uploads.restore(tasks.map(({ id }) => id))
-    const ended = Promise.allSettled(uploads.map(({ finished }) => finished))
+    const ended = Promise.allSettled(uploads.map(({ done: finished }) => finished))
     await Promise.race([ended, wait(clock, cancelWaitMs, over.signal).catch(() => {})])
     over.abort()
     const now = new Map((await client.uploads.tasks()).map((task) => [task.id, task]))

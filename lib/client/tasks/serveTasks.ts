@@ -1,9 +1,9 @@
 import { OspError } from '../../errors.ts'
 import type { Control, Served } from '../../ports/control.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
+import { CompletionSubscribers } from './completionSubscribers.ts'
 import { LiveTasks, type LiveTasksOptions } from './liveTasks.ts'
 import { readRequest, requestBounds, type TaskRequest, toldFailure } from './requests.ts'
-import { Waiters } from './waiters.ts'
 
 /** A client's tasks, which other programs steer. */
 export interface ServedTasks extends AsyncDisposable {
@@ -38,14 +38,14 @@ class Serving implements ServedTasks {
   served: Served | undefined
   readonly #options: LiveTasksOptions
   readonly #live: LiveTasks
-  readonly #waiters: Waiters
+  readonly #waiters: CompletionSubscribers
   readonly #running = new Set<Promise<unknown>>()
   #ended = false
 
   constructor(options: LiveTasksOptions) {
     this.#options = options
     this.#live = new LiveTasks(options)
-    this.#waiters = new Waiters(options.uploads)
+    this.#waiters = new CompletionSubscribers(options.uploads)
   }
 
   async answer(value: unknown, reply: (answer: unknown) => void, signal: AbortSignal): Promise<void> {

@@ -7,12 +7,12 @@ import { wait } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
 import { StoredTasks } from '../uploads/storedTasks.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { absence, isAbsent } from './absence.ts'
 import { RemoteTasks } from './remoteTasks.ts'
 import { removeNow } from './removeNow.ts'
+import { isAbsent, serverAbsence } from './serverAbsence.ts'
 import type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './taskSteering.ts'
 
-export interface SteeringOptions {
+export interface TaskControlOptions {
   readonly control: Control
   readonly clock: Clock
   /** The list, opened anew. */
@@ -23,12 +23,12 @@ export interface SteeringOptions {
 }
 
 /** The tasks of a user, steered from outside of the program that sends them, if there is one. */
-export class Steering implements TaskSteering {
-  readonly #options: SteeringOptions
+export class TaskControl implements TaskSteering {
+  readonly #options: TaskControlOptions
   readonly #remote: RemoteTasks
   sending: boolean | undefined
 
-  constructor(options: SteeringOptions) {
+  constructor(options: TaskControlOptions) {
     this.#options = options
     this.#remote = new RemoteTasks(options.control)
   }
@@ -63,7 +63,7 @@ export class Steering implements TaskSteering {
   /** By the program that serves the list; or by this one, which lets nobody else have it meanwhile. */
   async #carryOut<T>(act: (tasks: TaskVerbs) => Promise<T>): Promise<T> {
     const { control, clock } = this.#options
-    const until = clock.now() + absence.mostMs
+    const until = clock.now() + serverAbsence.mostMs
     for (;;) {
       try {
         const done = await act(this.#remote)
@@ -80,7 +80,7 @@ export class Steering implements TaskSteering {
         const isTaken = error instanceof OspError && error.code === 'data-locked'
         if (!isTaken || clock.now() > until) throw error
       }
-      await wait(clock, absence.everyMs, new AbortController().signal)
+      await wait(clock, serverAbsence.everyMs, new AbortController().signal)
     }
   }
 

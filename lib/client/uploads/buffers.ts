@@ -1,6 +1,6 @@
 import type { OspError } from '../../errors.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import type { TellHeld } from '../held.ts'
+import type { ClientGaugeSink } from '../gauges.ts'
 
 /** The buffers for chunks of one link: a bounded number, made when first needed, handed out in turn. */
 export class Buffers {
@@ -16,7 +16,7 @@ export class Buffers {
     this.#bytes = bytes
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ClientGaugeSink): void {
     tell('buffers of chunks', this.#made)
     tell('chunks that wait for a buffer', this.#waiting.length)
   }

@@ -30,7 +30,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     return this.#phase
   }
 
-  get why(): OspError | undefined {
+  get error(): OspError | undefined {
     return this.#why
   }
 
@@ -42,7 +42,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     return this.#transferred
   }
 
-  get finished(): Promise<SentFile> {
+  get done(): Promise<SentFile> {
     return this.#finished.promise
   }
 

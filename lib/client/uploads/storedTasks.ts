@@ -1,22 +1,22 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
-import type { KeptTask, TaskStore } from '../../ports/clientState.ts'
+import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Added, CancelledTask, NewTask, TaskVerbs } from '../tasks/taskSteering.ts'
-import { isUnfinished, KeptTasks } from './keptTasks.ts'
+import { isUnfinished, TaskRegistry } from './taskRegistry.ts'
 import { keptStatus, type TaskStatus } from './taskStatus.ts'
 
 /** A list of tasks that no client has taken up: what is done about it is kept, and nothing is sent. */
 export class StoredTasks implements TaskVerbs {
-  readonly #kept: KeptTasks
+  readonly #kept: TaskRegistry
 
-  private constructor(kept: KeptTasks) {
+  private constructor(kept: TaskRegistry) {
     this.#kept = kept
   }
 
   /** Nobody else may change the store as long as it is used. */
   static async open(store: TaskStore, wallTime: () => number, log: Log): Promise<StoredTasks> {
-    const kept = new KeptTasks(store, wallTime, log)
+    const kept = new TaskRegistry(store, wallTime, log)
     await kept.open()
     return new StoredTasks(kept)
   }
@@ -77,14 +77,14 @@ export class StoredTasks implements TaskVerbs {
 
   async #change(
     ids: readonly number[] | undefined,
-    state: KeptTask['state'],
-    applies: (task: KeptTask) => boolean,
+    state: StoredTask['state'],
+    applies: (task: StoredTask) => boolean,
   ): Promise<void> {
     const tasks = ids ? ids.map((id) => this.#named(id)) : [...this.#kept].filter(isUnfinished)
     await Promise.all(tasks.filter(applies).map(({ id }) => this.#kept.change(id, { state })))
   }
 
-  #named(id: number): KeptTask {
+  #named(id: number): StoredTask {
     const task = this.#kept.get(id)
     if (!task) throw new OspError('usage', `there is no upload ${id}`)
     return task

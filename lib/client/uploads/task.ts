@@ -1,16 +1,16 @@
 import { OspError } from '../../errors.ts'
 import { wait } from '../../runtime/wait.ts'
 import { cancelOutcomes } from '../../wire/protocol.ts'
-import { Patience } from '../connection/patience.ts'
+import { Backoff } from '../connection/backoff.ts'
 import type { ClientUpload } from './clientUpload.ts'
 import { statusOf, type TaskStatus, type Trouble } from './taskStatus.ts'
-import { UploadRun, type UploadRunOptions } from './uploadRun.ts'
+import { UploadJob, type UploadJobOptions } from './uploadJob.ts'
 
 /** One upload in the list of a client, and what is being done about it: sending it, or cancelling it. */
 export class Task {
   readonly upload: ClientUpload
-  readonly #options: UploadRunOptions
-  readonly #run: UploadRun
+  readonly #options: UploadJobOptions
+  readonly #run: UploadJob
   /** Set while it is one of those that are being sent. */
   #active: AbortController | undefined
   #running: Promise<void> = Promise.resolve()
@@ -19,10 +19,10 @@ export class Task {
   /** The list of tasks holds it: it may begin. */
   accepted = false
 
-  constructor(options: UploadRunOptions) {
+  constructor(options: UploadJobOptions) {
     this.upload = options.upload
     this.#options = options
-    this.#run = new UploadRun(options)
+    this.#run = new UploadJob(options)
   }
 
   get id(): number {
@@ -104,15 +104,15 @@ export class Task {
   /** Asks until the server has answered, on this link or the next one. What can pass is waited for. */
   async #askToCancel(signal: AbortSignal): Promise<void> {
     const { session, platform, retryForMs } = this.#options
-    const patience = new Patience(platform, retryForMs)
+    const patience = new Backoff(platform, retryForMs)
     session.start()
     while (this.upload.phase === 'cancelling') {
       const { peer, loss } = await session.online(signal)
       const answer = await peer.ask({ event: 'CancelFileReq', fileName: this.upload.name }).reply.catch(OspError.from)
       if (!(answer instanceof OspError)) this.upload.move('cancelled', cancelledWith(answer.outcome))
       else if (peer.ended) await loss.why
-      else if (answer.again === 'no') throw answer
-      else await wait(platform.clock, patience.waitMs(answer), signal)
+      else if (answer.retry === 'never') throw answer
+      else await wait(platform.clock, patience.next(answer), signal)
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { OspError } from '../../errors.ts'
-import type { KeptTask } from '../../ports/clientState.ts'
+import type { StoredTask } from '../../ports/clientState.ts'
 import type { Upload, UploadPhase } from './upload.ts'
 
 /** Why a session has no link; when it tries again, by the clock of its platform. */
@@ -52,17 +52,17 @@ export function statusOf(
   const { id, name, phase: state, progress } = upload
   const reason = () => {
     if (state === 'paused') return { code: 'paused', text: 'it is paused; continue it' }
-    if (state === 'failed') return upload.why && reasonOf(upload.why)
+    if (state === 'failed') return upload.error && reasonOf(upload.error)
     if (state !== 'waiting' && state !== 'cancelling') return undefined
     if (link) return reasonOf(link.why, link.retryAtMs, now)
-    if (upload.why) return reasonOf(upload.why, retryAtMs, now)
+    if (upload.error) return reasonOf(upload.error, retryAtMs, now)
     return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it waits for its turn behind others' }
   }
   return { id, ref, name, state, ...progress, why: reason() }
 }
 
 /** Of a task that is only kept. */
-export function keptStatus({ id, ref, name, state, size, durable, why }: KeptTask): TaskStatus {
+export function keptStatus({ id, ref, name, state, size, durable, why }: StoredTask): TaskStatus {
   const acknowledged = state === 'done' ? size : durable
   if (state === 'open')
     return { id, ref, name, state: 'waiting', acknowledged, durable, size, why: why ? notLetIn(why) : notBegun }

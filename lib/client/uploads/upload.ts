@@ -42,7 +42,7 @@ export interface Upload extends EventEmitter<UploadEvents> {
   readonly ref: string | undefined
   readonly phase: UploadPhase
   /** Why it waits, has failed or was cancelled, where there is something to say. */
-  readonly why: OspError | undefined
+  readonly error: OspError | undefined
   readonly progress: Progress
   /** Content bytes that this process sent for it and the server acknowledged, including repeated ones. */
   readonly transferred: number
@@ -50,5 +50,5 @@ export interface Upload extends EventEmitter<UploadEvents> {
    * Resolves when the server has stored it. Rejects when it has failed; with `cancelled` when it was cancelled; with
    * `closed` when its client was. An unheard rejection is silent.
    */
-  readonly finished: Promise<SentFile>
+  readonly done: Promise<SentFile>
 }

@@ -1,15 +1,15 @@
-import { Pace } from '../../core/pace.ts'
+import { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { checkFileName } from '../../names.ts'
-import type { KeptTask } from '../../ports/clientState.ts'
+import type { StoredTask } from '../../ports/clientState.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import { checkAddOptions, checkIds } from '../options.ts'
 import { ClientUpload } from './clientUpload.ts'
-import { checkRoom, isUnfinished, KeptTasks } from './keptTasks.ts'
 import { Task } from './task.ts'
+import { checkRoom, isUnfinished, TaskRegistry } from './taskRegistry.ts'
 import { keptStatus, type TaskStatus } from './taskStatus.ts'
 import type { Upload } from './upload.ts'
 import type { UploadListOptions } from './uploadListOptions.ts'
@@ -18,12 +18,12 @@ import type { AddOptions, Uploads, UploadsEvents } from './uploads.ts'
 /** The uploads of a client as the client drives them. */
 export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #options: UploadListOptions
-  readonly #pace: Pace
+  readonly #pace: Pacer
   readonly #tasks = new Map<number, Task>()
   /** Those that are not over, by their names, in the order in which they were added. */
   readonly #open = new Map<string, Task>()
   #active = 0
-  readonly #kept: KeptTasks | undefined
+  readonly #kept: TaskRegistry | undefined
   readonly #over: number[] = []
   #lastId = 0
   /** One, until the server has told how many it takes. */
@@ -33,9 +33,9 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   constructor(options: UploadListOptions) {
     super(options.listenerLog)
     this.#options = options
-    this.#pace = new Pace(options.limitRate)
+    this.#pace = new Pacer(options.limitRate)
     const { state, platform, log } = options
-    if (state.tasks) this.#kept = new KeptTasks(state.tasks, () => platform.clock.wallTime(), log, state)
+    if (state.tasks) this.#kept = new TaskRegistry(state.tasks, () => platform.clock.wallTime(), log, state)
   }
 
   [Symbol.iterator](): Iterator<Upload> {
@@ -157,7 +157,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   /** Takes up a kept task. */
-  #revive({ id, ref, name, algorithm, state }: KeptTask): Task {
+  #revive({ id, ref, name, algorithm, state }: StoredTask): Task {
     const source = this.#options.state.reopen?.(ref)
     if (!source) throw new OspError('usage', 'the state of this client does not tell how a source is found again')
     const task = this.#create(id, name, source, algorithm)
@@ -173,7 +173,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
     this.#tasks.set(id, task)
     this.#open.set(name, task)
-    const { finished } = upload
+    const { done: finished } = upload
     finished.then(
       ({ size }) => this.#ended(task, { state: 'done', size, durable: size }),
       (why: OspError) => this.#failed(task, why),
@@ -185,7 +185,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const { code, message: text } = why
     // What the client's end or a refusal that can pass has ended is still to be sent; and whom the server does not let in can
     // come with another token.
-    const isOpen = code === 'closed' || code === 'unauthorized' || why.again !== 'no'
+    const isOpen = code === 'closed' || code === 'unauthorized' || why.retry !== 'never'
     // Where somebody else has cancelled it, that is worth a place in the list.
     const isCancelled = task.upload.phase === 'cancelled'
     if (isCancelled) this.#kept?.note(this.#kept.forget(task.id))
@@ -194,7 +194,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   /** Nothing more becomes of it; `change` is what is kept of that. */
-  #ended(task: Task, change?: Partial<KeptTask>): void {
+  #ended(task: Task, change?: Partial<StoredTask>): void {
     if (this.#open.get(task.upload.name) === task) this.#open.delete(task.upload.name)
     if (change) this.#kept?.note(this.#keep(task.id, change))
     this.#over.push(task.id)
@@ -205,7 +205,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   /** Keeps a change of a task, and how far it is. */
-  async #keep(id: number, change: Partial<KeptTask>): Promise<void> {
+  async #keep(id: number, change: Partial<StoredTask>): Promise<void> {
     const { size = 0, durable = 0 } = this.#tasks.get(id)?.upload.progress ?? {}
     await this.#kept?.change(id, { ...(size > 0 && { size, durable }), ...change })
   }

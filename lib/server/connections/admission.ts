@@ -1,6 +1,6 @@
-import { RecentCounts } from '../../core/recentCounts.ts'
-import { Turnstile } from '../../core/turnstile.ts'
-import { Turnstiles } from '../../core/turnstiles.ts'
+import { KeyedTokenBuckets } from '../../core/keyedTokenBuckets.ts'
+import { TokenBucket } from '../../core/tokenBucket.ts'
+import { WindowCounter } from '../../core/windowCounter.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, type Limits } from '../../limits.ts'
 import { originOf } from '../../origins.ts'
@@ -9,10 +9,10 @@ import type { Socket } from '../../ports/socket.ts'
 import { goodbyeOf } from '../../runtime/refusal.ts'
 import { encode } from '../../wire/message.ts'
 import { apps, events, version } from '../../wire/protocol.ts'
-import type { TellHeld } from '../held.ts'
+import type { ServerGaugeSink } from '../gauges.ts'
 import type { BoundedLog, Refused } from '../serverLog.ts'
-import { type Connection, ConnectionCounts } from './connectionCounts.ts'
-import { FailedHellos } from './failedHellos.ts'
+import { ConnectionCounts, type CountedConnection } from './connectionCounts.ts'
+import { FailedLoginLimiter } from './failedLoginLimiter.ts'
 import { RejectedConnections } from './rejectedConnections.ts'
 
 /** An origin is busy if it sends more HELLOs in this time than this part of those that are judged in a second. */
@@ -26,13 +26,13 @@ export class Admission {
   readonly #limits: Limits
   readonly #counts: ConnectionCounts
   readonly #rejected: RejectedConnections
-  readonly #turnstile: Turnstile
+  readonly #turnstile: TokenBucket
   /** For origins that send many HELLOs, or wrong ones, so that they take no turns of the others. */
-  readonly #busyOrigins: Turnstile
-  readonly #recent: RecentCounts
+  readonly #busyOrigins: TokenBucket
+  readonly #recent: WindowCounter
   /** Of each origin: half of what comes in, so that none keeps the others out. */
-  readonly #byOrigin: Turnstiles
-  readonly #failed: FailedHellos
+  readonly #byOrigin: KeyedTokenBuckets
+  readonly #failed: FailedLoginLimiter
   readonly #log: BoundedLog
 
   constructor(limits: Limits, clock: Clock, log: BoundedLog) {
@@ -43,11 +43,11 @@ export class Admission {
     const { hellosPerSecond, rememberedAddresses } = limits
     // Nobody is told to stay away for longer than a client waits by itself.
     const { reconnectMostMs: mostMs } = clientLimits
-    this.#turnstile = new Turnstile(hellosPerSecond, mostMs, clock.now())
-    this.#busyOrigins = new Turnstile(Math.max(1, hellosPerSecond / 2), mostMs, clock.now())
-    this.#byOrigin = new Turnstiles(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
-    this.#recent = new RecentCounts(recentMs, rememberedAddresses)
-    this.#failed = new FailedHellos(limits, clock)
+    this.#turnstile = new TokenBucket(hellosPerSecond, mostMs, clock.now())
+    this.#busyOrigins = new TokenBucket(Math.max(1, hellosPerSecond / 2), mostMs, clock.now())
+    this.#byOrigin = new KeyedTokenBuckets(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
+    this.#recent = new WindowCounter(recentMs, rememberedAddresses)
+    this.#failed = new FailedLoginLimiter(limits, clock)
     this.#log = log
   }
 
@@ -71,12 +71,12 @@ export class Admission {
   }
 
   /** Counts a connection for which `enter` made room. */
-  add(connection: Connection): void {
+  add(connection: CountedConnection): void {
     this.#counts.add(connection)
   }
 
   /** Counts a connection as one of its user. Throws OspError `rate-limited` if there is no room for it. */
-  letIn(connection: Connection): void {
+  letIn(connection: CountedConnection): void {
     const room = this.#counts.roomAfter(connection)
     if (room instanceof OspError) throw room
     if (room) this.#dismiss(room, `${room.user} has most of the links, and the server needs one for another user`)
@@ -84,7 +84,7 @@ export class Admission {
   }
 
   /** The socket of a connection is gone. */
-  left(connection: Connection): void {
+  left(connection: CountedConnection): void {
     this.#counts.remove(connection)
   }
 
@@ -93,7 +93,7 @@ export class Admission {
     const now = this.#clock.now()
     const isBusy = this.#recent.add(origin, now) > Math.max(leastBusy, this.#limits.hellosPerSecond / busyPart)
     const common = isBusy || this.#failed.hasFailed(origin) ? this.#busyOrigins : this.#turnstile
-    const retryAfterMs = this.#byOrigin.enter(origin, now) || common.enter(now)
+    const retryAfterMs = this.#byOrigin.take(origin, now) || common.take(now)
     if (retryAfterMs > 0) throw new OspError('rate-limited', 'too many clients come at once', { retryAfterMs })
   }
 
@@ -104,7 +104,7 @@ export class Admission {
     return told
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ServerGaugeSink): void {
     tell('links', this.#counts.open)
     tell('links before HELLO', this.#counts.pending)
     tell('links that are turned away', this.#rejected.size)
@@ -118,7 +118,7 @@ export class Admission {
   }
 
   /** Ends a connection in favour of another one. */
-  #dismiss(connection: Connection, text: string): void {
+  #dismiss(connection: CountedConnection, text: string): void {
     this.#counts.remove(connection)
     const why = new OspError('rate-limited', text, { retryAfterMs: this.#limits.retryAfterMs })
     const { origin, stage } = connection

@@ -1,9 +1,9 @@
-import { Tally } from '../../core/tally.ts'
+import { Multiset } from '../../core/multiset.ts'
 import { OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
 
 /** A connection as the rules of admission see it. */
-export interface Connection {
+export interface CountedConnection {
   /** The address or network that it is counted by. */
   readonly origin: string
   readonly connectedAtMs: number
@@ -36,11 +36,11 @@ const promptMs = 1_000
 export class ConnectionCounts {
   readonly #limits: Bounds
   /** Before HELLO_ACK. Those that connected first come first. */
-  readonly #pending = new Set<Connection>()
-  readonly #pendingByOrigin = new Tally()
-  readonly #open = new Set<Connection>()
-  readonly #openByOrigin = new Tally()
-  readonly #openByUser = new Tally()
+  readonly #pending = new Set<CountedConnection>()
+  readonly #pendingByOrigin = new Multiset()
+  readonly #open = new Set<CountedConnection>()
+  readonly #openByOrigin = new Multiset()
+  readonly #openByUser = new Multiset()
 
   constructor(limits: Bounds) {
     this.#limits = limits
@@ -55,13 +55,13 @@ export class ConnectionCounts {
   }
 
   /** Counts a connection that has not sent HELLO_REQ. */
-  add(connection: Connection): void {
+  add(connection: CountedConnection): void {
     this.#pending.add(connection)
     this.#pendingByOrigin.add(connection.origin)
   }
 
   /** Counts a connection as one of its user. */
-  opened(connection: Connection): void {
+  opened(connection: CountedConnection): void {
     this.remove(connection)
     this.#open.add(connection)
     this.#openByOrigin.add(connection.origin)
@@ -69,7 +69,7 @@ export class ConnectionCounts {
   }
 
   /** Idempotent. */
-  remove(connection: Connection): void {
+  remove(connection: CountedConnection): void {
     const { origin, user } = connection
     if (this.#pending.delete(connection)) this.#pendingByOrigin.remove(origin)
     if (!this.#open.delete(connection)) return
@@ -78,7 +78,7 @@ export class ConnectionCounts {
   }
 
   /** For a newcomer of this origin, before its HELLO. */
-  roomBefore(origin: string, now: number): Connection | OspError | undefined {
+  roomBefore(origin: string, now: number): CountedConnection | OspError | undefined {
     const { pendingLinks } = this.#limits
     if (this.#pending.size < pendingLinks) return undefined
     const ended = findEnded(this.#pending)
@@ -93,7 +93,7 @@ export class ConnectionCounts {
   }
 
   /** For a connection whose HELLO_REQ is valid. */
-  roomAfter(newcomer: Connection): Connection | OspError | undefined {
+  roomAfter(newcomer: CountedConnection): CountedConnection | OspError | undefined {
     const { links, linksPerAddress, linksPerUser } = this.#limits
     const { user, origin } = newcomer
     if (this.#openByUser.of(user) >= linksPerUser) {
@@ -110,8 +110,8 @@ export class ConnectionCounts {
   }
 
   /** The first of `connections` from the origin that has the most connections before HELLO, if that has `least` or more. */
-  #ofFullestOrigin(connections: Iterable<Connection>, least: number): Connection | undefined {
-    let fullest: Connection | undefined
+  #ofFullestOrigin(connections: Iterable<CountedConnection>, least: number): CountedConnection | undefined {
+    let fullest: CountedConnection | undefined
     let most = Math.max(0, least - 1)
     for (const connection of connections) {
       const count = this.#pendingByOrigin.of(connection.origin)
@@ -127,7 +127,7 @@ export class ConnectionCounts {
   }
 }
 
-function findEnded(connections: Iterable<Connection>): Connection | undefined {
+function findEnded(connections: Iterable<CountedConnection>): CountedConnection | undefined {
   for (const connection of connections) if (connection.stage === 'ended') return connection
   return undefined
 }
@@ -137,7 +137,7 @@ function findEnded(connections: Iterable<Connection>): Connection | undefined {
  * the newcomer's user has fewer even with the newcomer. Names that were not proven can be chosen at will, so among those the
  * origin counts as well.
  */
-function unfair(connections: readonly Connection[], newcomer: Connection): Connection | undefined {
+function unfair(connections: readonly CountedConnection[], newcomer: CountedConnection): CountedConnection | undefined {
   const ended = findEnded(connections)
   if (ended) return ended
   const ofUser = ofFullest(connections, ({ user }) => user, newcomer.user)
@@ -149,18 +149,18 @@ function unfair(connections: readonly Connection[], newcomer: Connection): Conne
 
 /** Those of the key that has the most, if that is at least two more than the newcomer's key has. */
 function ofFullest(
-  connections: readonly Connection[],
-  keyOf: (connection: Connection) => string,
+  connections: readonly CountedConnection[],
+  keyOf: (connection: CountedConnection) => string,
   own: string | undefined,
-): readonly Connection[] | undefined {
-  const groups = new Map<string, Connection[]>()
+): readonly CountedConnection[] | undefined {
+  const groups = new Map<string, CountedConnection[]>()
   for (const connection of connections) {
     const group = groups.get(keyOf(connection))
     if (group) group.push(connection)
     else groups.set(keyOf(connection), [connection])
   }
   const least = (own === undefined ? 0 : (groups.get(own)?.length ?? 0)) + 2
-  let fullest: Connection[] | undefined
+  let fullest: CountedConnection[] | undefined
   for (const group of groups.values()) {
     if (group.length >= Math.max(least, (fullest?.length ?? 0) + 1)) fullest = group
   }
@@ -168,8 +168,8 @@ function ofFullest(
 }
 
 /** One that holds nothing before one that does; of those the one that has asked nothing for the longest time. */
-function leastUsed(connections: readonly Connection[]): Connection | undefined {
-  let least: Connection | undefined
+function leastUsed(connections: readonly CountedConnection[]): CountedConnection | undefined {
+  let least: CountedConnection | undefined
   for (const connection of connections) {
     const isLess =
       !least ||

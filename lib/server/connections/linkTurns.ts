@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
 
 interface Link {
   running: number
@@ -17,7 +17,7 @@ export class LinkTurns {
   readonly #links = new Map<number, Link>()
 
   /** Resolves or rejects as `job` does. Rejects with OspError `link-lost` if the link ends before `job` is begun. */
-  run<T>({ node }: Caller, job: () => Promise<T>): Promise<T> {
+  run<T>({ node }: Connection, job: () => Promise<T>): Promise<T> {
     const link = this.#links.get(node) ?? { running: 0, waiting: [] }
     this.#links.set(node, link)
     if (link.running < fixed.requestsAtOnce) {
@@ -30,7 +30,7 @@ export class LinkTurns {
   }
 
   /** The link has ended: what waits is dropped. */
-  lost({ node }: Caller): void {
+  lost({ node }: Connection): void {
     for (const turn of this.#links.get(node)?.waiting.splice(0) ?? []) turn.reject(new OspError('link-lost'))
   }
   #begin<T>(node: number, link: Link, job: () => Promise<T>): Promise<T> {

@@ -20,7 +20,7 @@ export function refusalOf(
   const { code, progress, recipients, publicText } = why
   return new OspError(code, publicText ?? (ours || code === 'disk-full' ? errors[code].text : why.message), {
     cause: why,
-    retryAfterMs: why.again === 'later' ? why.retryAfterMs || retryAfterMs : 0,
+    retryAfterMs: why.retry === 'later' ? why.retryAfterMs || retryAfterMs : 0,
     ...(progress !== undefined && { progress }),
     ...(recipients && { recipients }),
   })

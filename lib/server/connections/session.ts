@@ -5,21 +5,21 @@ import { checkUserName } from '../../names.ts'
 import { originOf } from '../../origins.ts'
 import type { Socket } from '../../ports/socket.ts'
 import { hex } from '../../runtime/hex.ts'
-import { Peer } from '../../runtime/peer.ts'
-import type { Asked } from '../../runtime/peerOptions.ts'
+import { LinkDriver } from '../../runtime/linkDriver.ts'
+import type { Asked } from '../../runtime/linkDriverOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../../wire/message.ts'
 import { events, version } from '../../wire/protocol.ts'
-import type { Caller } from '../app.ts'
-import type { TellHeld } from '../held.ts'
+import type { Connection } from '../app.ts'
+import type { ServerGaugeSink } from '../gauges.ts'
 import { linkOf } from '../serverLog.ts'
-import type { Connection } from './connectionCounts.ts'
-import { Idleness } from './idleness.ts'
-import { Reading } from './reading.ts'
+import type { CountedConnection } from './connectionCounts.ts'
+import { IdleTimer } from './idleTimer.ts'
+import { ReadGate } from './readGate.ts'
 import { refusalOf } from './refusalOf.ts'
 import { costs } from './requestCost.ts'
 import type { SessionHost } from './sessionHost.ts'
 import { checkTokenWay } from './tokenWay.ts'
-import type { UserPace } from './userPaces.ts'
+import type { UserRateLimiter } from './userRateLimiters.ts'
 import { welcome } from './welcome.ts'
 
 /** What a request that waits takes of memory, besides its payload. */
@@ -28,17 +28,17 @@ const requestBytes = KiB
 const stages = { silent: 'waiting', greeting: 'judged', open: 'open', closed: 'ended' } as const
 
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
-export class Session implements Caller, Connection {
+export class Session implements Connection, CountedConnection {
   readonly node: number
   /** What it is counted by. */
   readonly origin: string
   readonly connectedAtMs: number
   readonly #host: SessionHost
-  readonly #peer: Peer
-  readonly #reading: Reading
+  readonly #peer: LinkDriver
+  readonly #reading: ReadGate
   readonly #greeting: Disposable
-  #pace: UserPace | undefined
-  #idleness: Idleness | undefined
+  #pace: UserRateLimiter | undefined
+  #idleness: IdleTimer | undefined
   #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
   #user = ''
   #proven = false
@@ -55,7 +55,7 @@ export class Session implements Caller, Connection {
     this.connectedAtMs = socket.connectedAtMs ?? platform.clock.now()
     this.#greeting = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => this.#late())
     const { keepAliveMs, unsentBytes } = limits
-    this.#peer = new Peer(
+    this.#peer = new LinkDriver(
       {
         socket,
         platform,
@@ -77,7 +77,7 @@ export class Session implements Caller, Connection {
         closed: (why) => this.#closed(why),
       },
     )
-    this.#reading = new Reading(this.#peer, () => host.unwrittenBytes())
+    this.#reading = new ReadGate(this.#peer, () => host.unwrittenBytes())
   }
 
   get user(): string {
@@ -106,7 +106,7 @@ export class Session implements Caller, Connection {
     return this.#state === 'open'
   }
 
-  get stage(): Connection['stage'] {
+  get stage(): CountedConnection['stage'] {
     return stages[this.#state]
   }
 
@@ -161,7 +161,7 @@ export class Session implements Caller, Connection {
     void this.close(new OspError('unauthorized', why))
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ServerGaugeSink): void {
     this.#peer.held(tell)
   }
 
@@ -238,7 +238,7 @@ export class Session implements Caller, Connection {
     this.#state = 'open'
     this.#pace = paces.enter(this.#user)
     this.#pace.works(costs.link, this.#reading)
-    this.#idleness = new Idleness(
+    this.#idleness = new IdleTimer(
       platform.clock,
       limits.idleMs,
       () => this.holds,

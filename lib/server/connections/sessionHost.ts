@@ -7,7 +7,7 @@ import type { ServerLog } from '../logEvents.ts'
 import type { Admission } from './admission.ts'
 import type { BegunFrames } from './begunFrames.ts'
 import type { Session } from './session.ts'
-import type { UserPaces } from './userPaces.ts'
+import type { UserRateLimiters } from './userRateLimiters.ts'
 
 /** What a session needs of its server. */
 export interface SessionHost {
@@ -21,7 +21,7 @@ export interface SessionHost {
   readonly bootId: Uint8Array
   readonly log: ServerLog
   readonly admission: Admission
-  readonly paces: UserPaces
+  readonly paces: UserRateLimiters
   readonly begunFrames: BegunFrames
   /** Up to which version of the online list everybody has been sent the changes. */
   listVersion(): number

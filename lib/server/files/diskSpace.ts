@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import { type Limits, MiB } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { FileStore, NewTransfer, Space } from '../../ports/storage.ts'
-import { Serial } from '../../runtime/serial.ts'
+import { Mutex } from '../../runtime/mutex.ts'
 import { sizeText } from './sizeText.ts'
 import type { Upload } from './upload.ts'
 
@@ -24,7 +24,7 @@ export class DiskSpace {
   readonly #clock: Clock
   readonly #files: Pick<FileStore, 'space' | 'heldBytes'>
   /** Serializes admissions: each one includes the needs of the earlier ones. */
-  readonly #admissions = new Serial()
+  readonly #admissions = new Mutex()
   #space: Space = { free: 0, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
   #measuredAtMs = Number.NEGATIVE_INFINITY
   /** Bytes written since the measurement. */

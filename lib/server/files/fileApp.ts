@@ -1,11 +1,11 @@
 import type { Request } from '../../core/link.ts'
-import { RecentCounts } from '../../core/recentCounts.ts'
+import { WindowCounter } from '../../core/windowCounter.ts'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { Storage, StoredFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Message } from '../../wire/message.ts'
-import type { App, Caller } from '../app.ts'
+import type { App, Connection } from '../app.ts'
 import { LinkTurns } from '../connections/linkTurns.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
@@ -32,7 +32,7 @@ export class FileApp implements App {
   readonly #daemon: FileDaemon
   readonly #old: OldUploads
   /** Recent log entries about uploads, to limit repetition. */
-  readonly #failures = new RecentCounts(failureSpanMs, fixed.rememberedUsers)
+  readonly #failures = new WindowCounter(failureSpanMs, fixed.rememberedUsers)
   /** Pending writes of `reported`, which closing waits for. */
   readonly #underWay = new Set<Promise<void>>()
   #closing = false
@@ -95,7 +95,7 @@ export class FileApp implements App {
     return new UnfinishedUploads(this.#options, this.#uploads)
   }
 
-  async handle(caller: Caller, request: Request): Promise<Message> {
+  async handle(caller: Connection, request: Request): Promise<Message> {
     const { message } = request
     if (this.#closing) throw new OspError('shutting-down')
     switch (message.event) {
@@ -115,11 +115,11 @@ export class FileApp implements App {
     }
   }
 
-  holds(caller: Caller): boolean {
+  holds(caller: Connection): boolean {
     return this.#uploads.isHolder(caller)
   }
 
-  lost(caller: Caller): void {
+  lost(caller: Connection): void {
     this.#turns.lost(caller)
     this.#uploads.lost(caller)
     for (const upload of [...this.#uploads.receiving()]) {
@@ -169,7 +169,7 @@ export class FileApp implements App {
     }
   }
 
-  async #open(by: Caller, message: Message<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<Message> {
+  async #open(by: Connection, message: Message<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<Message> {
     try {
       return await this.#daemon.open(by, message)
     } catch (error) {
@@ -177,7 +177,7 @@ export class FileApp implements App {
     }
   }
 
-  async #post(by: Caller, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
+  async #post(by: Connection, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
     const upload = this.#uploads.heldBy(by, instance)
     const { progress: before } = upload.standing
     try {
@@ -200,7 +200,7 @@ export class FileApp implements App {
    * Logs a storage error, including a full disk, once an hour for each upload and code. Resolves with the error for the
    * client.
    */
-  #logged(by: Caller, name: string, error: unknown): OspError {
+  #logged(by: Connection, name: string, error: unknown): OspError {
     // Any other error is a bug, whose stack is logged.
     if (!(error instanceof OspError)) return OspError.from(error)
     const { code, message: text, publicText } = error
@@ -216,7 +216,7 @@ export class FileApp implements App {
   }
 
   /** Carries out a request to an instance that the caller holds by the time it is its turn. */
-  async #atInstance(caller: Caller, instance: number, job: (upload: Upload) => Promise<Message>): Promise<Message> {
+  async #atInstance(caller: Connection, instance: number, job: (upload: Upload) => Promise<Message>): Promise<Message> {
     const { user, name } = this.#uploads.heldBy(caller, instance)
     return this.#uploads.run(user, name, async (upload) => {
       if (upload !== this.#uploads.heldBy(caller, instance)) throw new OspError('instance-lost')
@@ -224,7 +224,7 @@ export class FileApp implements App {
     })
   }
 
-  async #verify(by: Caller, upload: Upload, digest: Uint8Array): Promise<Message> {
+  async #verify(by: Connection, upload: Upload, digest: Uint8Array): Promise<Message> {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
     try {
       const file = await upload.transfer?.finish(digest, by, () => this.#quota.published(upload))
@@ -238,9 +238,9 @@ export class FileApp implements App {
     }
   }
 
-  async #notVerified(by: Caller, upload: Upload, why: OspError): Promise<OspError> {
+  async #notVerified(by: Connection, upload: Upload, why: OspError): Promise<OspError> {
     if (why.code === 'wrong-offset') return why
-    if (why.again === 'later') this.#uploads.free(upload, 'refused', why, by)
+    if (why.retry === 'later') this.#uploads.free(upload, 'refused', why, by)
     else this.#uploads.free(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
     if (why.code === 'file-exists') await this.#remove(upload)
@@ -254,7 +254,7 @@ export class FileApp implements App {
   }
 
   /** The file is stored already: the noted digest ends it, another one drops the note. */
-  async #verifyCompleted(by: Caller, upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
+  async #verifyCompleted(by: Connection, upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
     this.#uploads.free(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
     if (hex(digest) === file.digest) return storedAck(file)
@@ -262,7 +262,7 @@ export class FileApp implements App {
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  async #pause(by: Caller, upload: Upload): Promise<Message> {
+  async #pause(by: Connection, upload: Upload): Promise<Message> {
     try {
       await upload.transfer?.flush()
     } catch (error) {

@@ -4,7 +4,7 @@ import type { DigestName } from '../../ports/platform.ts'
 import type { Claimed, NewTransfer, StoredFile } from '../../ports/storage.ts'
 import type { Message } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import type { DiskSpace } from './diskSpace.ts'
 import { rollForward } from './publish.ts'
@@ -35,7 +35,7 @@ export class FileDaemon {
   }
 
   /** START and CONTINUE: gives the upload an instance, and says where it stands. */
-  async open(caller: Caller, message: Opening): Promise<Message> {
+  async open(caller: Connection, message: Opening): Promise<Message> {
     const want = wanted(caller.user, message)
     this.#quota.checkSize(want)
     return this.#uploads.run(want.user, want.name, async (upload) => {
@@ -48,7 +48,7 @@ export class FileDaemon {
   }
 
   /** CANCEL: removes what is unfinished; never a published file. */
-  async cancel(caller: Caller, fileName: string): Promise<Message> {
+  async cancel(caller: Connection, fileName: string): Promise<Message> {
     // Of an upload that an earlier version has begun, also a name with more parts than are allowed now.
     const name = checkStoredName(fileName)
     const { user } = caller
@@ -72,7 +72,7 @@ export class FileDaemon {
   }
 
   /** A link that still lives holds it: this one, or another of the same user. */
-  async #openHeld(upload: Upload, caller: Caller, want: NewTransfer, fresh: boolean): Promise<void> {
+  async #openHeld(upload: Upload, caller: Connection, want: NewTransfer, fresh: boolean): Promise<void> {
     const mine = upload.heldBy(caller)
     if (mine && fresh) {
       this.#uploads.free(upload, 'restarted', undefined, caller)
@@ -82,7 +82,7 @@ export class FileDaemon {
     if (!mine) await this.#takeOver(upload, caller, want)
   }
 
-  async #takeOver(upload: Upload, caller: Caller, want: NewTransfer): Promise<void> {
+  async #takeOver(upload: Upload, caller: Connection, want: NewTransfer): Promise<void> {
     using _place = this.#uploads.reserve(caller)
     const { instance } = upload
     if (!instance) return
@@ -92,7 +92,7 @@ export class FileDaemon {
     } catch (error) {
       const why = OspError.from(error)
       // What was refused has changed nothing, and the former holder goes on; a fault has left it without a claim.
-      if (why.again !== 'no' || why.publicText !== undefined) {
+      if (why.retry !== 'never' || why.publicText !== undefined) {
         this.#uploads.free(upload, 'refused', why.code)
         await this.#uploads.close(upload)
       }
@@ -117,7 +117,7 @@ export class FileDaemon {
   }
 
   /** Nobody holds it: it gets an idle instance. */
-  async #openFree(upload: Upload, caller: Caller, want: NewTransfer, event: Opening['event']): Promise<void> {
+  async #openFree(upload: Upload, caller: Connection, want: NewTransfer, event: Opening['event']): Promise<void> {
     const instance = await this.#assign(upload, caller, event)
     try {
       await this.#quota.admit(upload, want)
@@ -126,13 +126,13 @@ export class FileDaemon {
     } catch (error) {
       this.#uploads.free(upload, 'refused', undefined, caller)
       // Another session that is refused must not cost the one that it is parked for what is not durable yet.
-      if (OspError.from(error).again === 'no') await this.#letGo(upload)
+      if (OspError.from(error).retry === 'never') await this.#letGo(upload)
       else await this.#uploads.close(upload)
       throw error
     }
   }
 
-  async #assign(upload: Upload, caller: Caller, event: Opening['event']): Promise<number> {
+  async #assign(upload: Upload, caller: Connection, event: Opening['event']): Promise<number> {
     try {
       return this.#uploads.assign(upload, caller, event).number
     } catch (error) {
@@ -143,7 +143,7 @@ export class FileDaemon {
 
   async #claim(
     upload: Upload,
-    caller: Caller,
+    caller: Connection,
     want: NewTransfer,
     { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
   ): Promise<void> {
@@ -171,7 +171,7 @@ export class FileDaemon {
   }
 
   /** Removes a record; false where there is none, or where its file lies in its place already and only the note was missing. */
-  async #remove(user: string, name: string, by: Caller): Promise<boolean> {
+  async #remove(user: string, name: string, by: Connection): Promise<boolean> {
     const { storage, onConflict, age } = this.#options
     const { transfers, files } = storage
     if (await transfers.expire(user, name, Number.POSITIVE_INFINITY)) return true
@@ -195,7 +195,7 @@ export class FileDaemon {
   }
 
   /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
-  async #completed(claimed: Claimed, by: Caller): Promise<StoredFile | undefined> {
+  async #completed(claimed: Claimed, by: Connection): Promise<StoredFile | undefined> {
     if ('completed' in claimed) return claimed.completed
     if (!claimed.record.verified) return undefined
     const file = await rollForward(this.#options, claimed.claim, claimed.record.verified, by)
@@ -221,7 +221,7 @@ export class FileDaemon {
 }
 
 /** What a link asked for is not begun once it is lost: nobody would ever free what it got. */
-function checkOpen(caller: Caller): void {
+function checkOpen(caller: Connection): void {
   if (!caller.open) throw new OspError('link-lost')
 }
 

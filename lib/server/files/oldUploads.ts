@@ -3,8 +3,8 @@ import type { Limits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage, TransferRecord } from '../../ports/storage.ts'
 import { Alarm } from '../../runtime/alarm.ts'
-import type { Age } from '../age.ts'
 import type { ServerLog } from '../logEvents.ts'
+import type { RetentionClock } from '../retentionClock.ts'
 import { durableOf } from './totals.ts'
 import type { Uploads } from './uploads.ts'
 
@@ -16,7 +16,7 @@ export interface OldUploadsOptions {
   readonly limits: Limits
   readonly storage: Storage
   readonly log: ServerLog
-  readonly age: Pick<Age, 'now'>
+  readonly age: Pick<RetentionClock, 'now'>
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Platform } from '../../ports/platform.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
 import type { ServerEntry, ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 
@@ -29,8 +29,8 @@ export interface Verified {
   readonly file: StoredFile
   /** It was marked as verified before, and this goes on with what was interrupted. */
   readonly begun: boolean
-  /** Whose request that is, if it is anybody's. */
-  readonly by?: Caller | undefined
+  /** Whose request that is, if it is allowAll's. */
+  readonly by?: Connection | undefined
   /** The file counts among the published ones of its user from here on. */
   readonly published?: () => void
 }
@@ -68,7 +68,7 @@ export async function publish(
 }
 
 /** Returns the log entry of a stored file. */
-export function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Caller): ServerEntry {
+export function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Connection): ServerEntry {
   const renamed = storedName === name ? {} : { storedName }
   const { user, size, algorithm, digest } = file
   const line = { user, ...(by && linkOf(by)), name, ...renamed, ...(replaced && { replaced }), size, algorithm, digest }
@@ -94,7 +94,7 @@ export async function rollForward(
   options: RollOptions,
   claim: Claim,
   file: StoredFile,
-  by?: Caller,
+  by?: Connection,
 ): Promise<StoredFile> {
   const { transfers, files } = options.storage
   const partial = await files.open(claim)

@@ -10,13 +10,13 @@ import type {
   StoredFile,
   TransferRecord,
 } from '../../ports/storage.ts'
-import { FollowingDigest, same } from '../../runtime/followingDigest.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { Serial } from '../../runtime/serial.ts'
+import { IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
+import type { Mutex } from '../../runtime/mutex.ts'
 import type { Parts } from '../../wire/codec.ts'
 import { lengthOf } from '../../wire/codec.ts'
-import type { Age } from '../age.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
+import type { RetentionClock } from '../retentionClock.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { withCheckpoint } from './checkpoints.ts'
 import { type PublishOptions, publish } from './publish.ts'
@@ -25,7 +25,7 @@ export interface TransferOptions extends PublishOptions {
   readonly platform: Platform
   readonly limits: Limits
   readonly storage: Storage
-  readonly age: Pick<Age, 'now'>
+  readonly age: Pick<RetentionClock, 'now'>
 }
 
 /**
@@ -34,16 +34,16 @@ export interface TransferOptions extends PublishOptions {
  */
 export class Transfer {
   readonly #options: TransferOptions
-  readonly #queue: Serial
+  readonly #queue: Mutex
   readonly #record: TransferRecord
-  readonly #digest: FollowingDigest
+  readonly #digest: IncrementalDigest
   #claim: Claim
   #partial: PartialFile
   #checkpoints: readonly Checkpoint[]
   #progress: number
   readonly #checkpointer: Checkpointer
 
-  private constructor(options: TransferOptions, queue: Serial, claimed: Taken, partial: PartialFile) {
+  private constructor(options: TransferOptions, queue: Mutex, claimed: Taken, partial: PartialFile) {
     this.#options = options
     this.#queue = queue
     this.#claim = claimed.claim
@@ -52,7 +52,7 @@ export class Transfer {
     const { size, algorithm } = claimed.record
     this.#checkpoints = claimed.record.checkpoints.filter(({ offset }) => offset <= Math.min(size, partial.length))
     this.#progress = this.durable
-    this.#digest = new FollowingDigest({
+    this.#digest = new IncrementalDigest({
       digests: options.platform.digests,
       algorithm,
       marks: this.#checkpoints.filter(({ digest }) => digest.length > 0),
@@ -67,7 +67,7 @@ export class Transfer {
   }
 
   /** Takes up a claimed upload where its last checkpoint stands. */
-  static async open(options: TransferOptions, queue: Serial, claimed: Taken): Promise<Transfer> {
+  static async open(options: TransferOptions, queue: Mutex, claimed: Taken): Promise<Transfer> {
     await options.platform.digests.load(claimed.record.algorithm)
     const partial = await options.storage.files.open(claimed.claim)
     try {
@@ -142,7 +142,7 @@ export class Transfer {
    * progress is cleared); both carry the progress. `by` is whose request that is; `published` is called as soon as the file
    * counts among the published ones.
    */
-  async finish(digest: Uint8Array, by: Caller, published: () => void): Promise<StoredFile> {
+  async finish(digest: Uint8Array, by: Connection, published: () => void): Promise<StoredFile> {
     this.#check()
     using _ = await this.#checkpointer.hold()
     const { user, name, size, algorithm } = this.#record

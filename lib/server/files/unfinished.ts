@@ -1,6 +1,6 @@
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage, TransferRecord } from '../../ports/storage.ts'
-import { Age } from '../age.ts'
+import { RetentionClock } from '../retentionClock.ts'
 import type { OldUploadsOptions } from './oldUploads.ts'
 import { durableOf, recordOf } from './totals.ts'
 import type { Uploads } from './uploads.ts'
@@ -102,7 +102,7 @@ async function removeFrom({ transfers, files }: Storage, user: string, name: str
 }
 
 async function ageOf(storage: Storage, { clock }: Platform): Promise<number> {
-  const age = new Age(clock, storage.mailboxes)
+  const age = new RetentionClock(clock, storage.mailboxes)
   await age.open()
   return age.now()
 }

@@ -2,10 +2,10 @@ import type { Instance } from '../../core/pool.ts'
 import { OspError } from '../../errors.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import { Serial } from '../../runtime/serial.ts'
+import { Mutex } from '../../runtime/mutex.ts'
 import type { Parts } from '../../wire/codec.ts'
 import { lengthOf } from '../../wire/codec.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
 import type { Transfer } from './transfer.ts'
 
 export type FileState = 'IDLE' | 'RECEIVE_FILE'
@@ -25,7 +25,7 @@ export interface Gate {
 }
 
 interface Chunk {
-  readonly by: Caller
+  readonly by: Connection
   readonly offset: number
   readonly content: Parts
   readonly answer: Deferred<Standing>
@@ -36,7 +36,7 @@ interface Chunk {
  * instance while a link sends it, and a transfer (or the completed file) while it is open; without an instance it is parked.
  */
 export class Upload {
-  readonly queue = new Serial()
+  readonly queue = new Mutex()
   readonly user: string
   readonly name: string
   /** What it is open for; `undefined` while it is not open. */
@@ -78,7 +78,7 @@ export class Upload {
     return open?.size === want.size && open.modifiedAt === want.modifiedAt && open.algorithm === want.algorithm
   }
 
-  heldBy(caller: Caller): boolean {
+  heldBy(caller: Connection): boolean {
     return this.instance?.holder?.node === caller.node
   }
 

@@ -1,8 +1,8 @@
-import { Tally } from '../../core/tally.ts'
+import { Multiset } from '../../core/multiset.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
 import type { Random } from '../../ports/platform.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
 import type { Upload } from './upload.ts'
 
 const stalledAtLeastMs = 1_000
@@ -12,12 +12,12 @@ export class UploadBounds {
   readonly #limits: Limits
   readonly #random: Random
   readonly #receiving: () => Iterable<Upload>
-  readonly #byUser = new Tally()
-  readonly #byNode = new Tally()
+  readonly #byUser = new Multiset()
+  readonly #byNode = new Multiset()
   /** Before it no upload is stalled. */
   #noneStalledBeforeMs = Number.NEGATIVE_INFINITY
   /** Links that are about to get an instance by a take-over, once for each. */
-  readonly #reserved: Caller[] = []
+  readonly #reserved: Connection[] = []
 
   constructor(limits: Limits, random: Random, receiving: () => Iterable<Upload>) {
     this.#limits = limits
@@ -65,7 +65,7 @@ export class UploadBounds {
   }
 
   /** Throws OspError `too-many-uploads` where the caller can't have another instance. */
-  check(caller: Caller): void {
+  check(caller: Connection): void {
     this.#checkLink(caller)
     const { user } = caller
     const count = this.held(user)
@@ -77,7 +77,7 @@ export class UploadBounds {
    * Keeps a place among the caller's uploads, for one that the user holds already, until it is disposed. Throws OspError
    * `too-many-uploads`.
    */
-  reserve(caller: Caller): Disposable {
+  reserve(caller: Connection): Disposable {
     this.#checkLink(caller)
     this.#reserved.push(caller)
     return {
@@ -101,7 +101,7 @@ export class UploadBounds {
     return new OspError(code, text, { retryAfterMs: retryAfterMs * spread })
   }
 
-  #checkLink({ node }: Caller): void {
+  #checkLink({ node }: Connection): void {
     let count = this.heldBy(node)
     for (const reserved of this.#reserved) if (reserved.node === node) count++
     if (count < this.#limits.uploadsPerLink) return

@@ -3,11 +3,11 @@ import { type Instance, Pool } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Caller } from '../app.ts'
-import type { TellHeld } from '../held.ts'
+import type { Connection } from '../app.ts'
+import type { ServerGaugeSink } from '../gauges.ts'
 import type { ServerLog } from '../logEvents.ts'
-import { FairShare } from './fairShare.ts'
-import { RestingInstances } from './restingInstances.ts'
+import { FairScheduler } from './fairScheduler.ts'
+import { QuarantinedInstances } from './quarantinedInstances.ts'
 import { type FileState, Upload } from './upload.ts'
 import { UploadBounds } from './uploadBounds.ts'
 
@@ -23,14 +23,14 @@ export class Uploads {
   readonly #clock: Platform['clock']
   readonly #log: ServerLog
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
-  readonly #share: FairShare
+  readonly #share: FairScheduler
   readonly #bounds: UploadBounds
   readonly #stalled: (upload: Upload) => void
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
   /** By the time at which they are closed, the longest parked first. */
   readonly #parked = new Map<Upload, number>()
-  readonly #resting = new RestingInstances()
+  readonly #resting = new QuarantinedInstances()
   readonly #held = (user: string) => this.#bounds.held(user)
   #alarm: Disposable | undefined
 
@@ -47,7 +47,7 @@ export class Uploads {
     this.#bounds = new UploadBounds(limits, random, () => this.receiving())
     this.#log = log
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
-    this.#share = new FairShare(2 * limits.retryAfterMs)
+    this.#share = new FairScheduler(2 * limits.retryAfterMs)
   }
 
   /** Those that an instance receives at present. */
@@ -64,7 +64,7 @@ export class Uploads {
     return [...this.#known.values()]
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ServerGaugeSink): void {
     let bytes = 0
     for (const { chunkBytes } of this.receiving()) bytes += chunkBytes
     const isIdle = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
@@ -87,23 +87,23 @@ export class Uploads {
   }
 
   /** The upload whose instance `caller` holds under this number; throws what it is told otherwise. */
-  heldBy(caller: Caller, instance: number): Upload {
+  heldBy(caller: Connection, instance: number): Upload {
     const upload = this.#byInstance.get(this.#pool.held(instance, caller).number)
     if (!upload) throw new OspError('internal', `instance ${instance} is busy without an upload`)
     return upload
   }
 
   /** Whether a link holds an instance. */
-  isHolder({ node }: Caller): boolean {
+  isHolder({ node }: Connection): boolean {
     return this.#bounds.heldBy(node) > 0
   }
 
-  denial(caller: Caller, instance: number): OspError {
+  denial(caller: Connection, instance: number): OspError {
     return this.#pool.denial(instance, caller)
   }
 
   /** Gives the upload an instance. Throws OspError `too-many-uploads` or `no-idle-instance`. */
-  assign(upload: Upload, caller: Caller, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
+  assign(upload: Upload, caller: Connection, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
     this.#bounds.check(caller)
     const { user, name } = upload
     const now = this.#clock.now()
@@ -112,14 +112,14 @@ export class Uploads {
       if (stalled) this.#stalled(stalled)
     }
     const idle = this.#idle
-    const mayTake = this.#share.waiting === 0 || this.#share.mayTake(user, idle, this.#held, now)
+    const mayTake = this.#share.waiting === 0 || this.#share.mayAssign(user, idle, this.#held, now)
     const instance = mayTake ? this.#pool.assign(caller, event, (number) => !this.#rests(number, caller)) : undefined
     if (!instance) {
       // What only rests for this link is idle for others: nobody has to be kept from it.
       if (idle === 0 || !mayTake) this.#share.wait(user, name, caller.node, now)
       throw this.#bounds.noInstance(idle, mayTake)
     }
-    this.#share.took(user, name)
+    this.#share.assigned(user, name)
     this.#byInstance.set(instance.number, upload)
     this.#bounds.took(user, caller.node)
     this.#parked.delete(upload)
@@ -138,7 +138,7 @@ export class Uploads {
   }
 
   /** Keeps a place among the caller's uploads until it is disposed. Throws OspError `too-many-uploads`. */
-  reserve(caller: Caller): Disposable {
+  reserve(caller: Connection): Disposable {
     return this.#bounds.reserve(caller)
   }
 
@@ -146,7 +146,7 @@ export class Uploads {
    * Moves the upload's instance to another link of the user, or makes it idle where it rests for that link; the former
    * one is told `superseded`.
    */
-  move(upload: Upload, to: Caller): void {
+  move(upload: Upload, to: Connection): void {
     const { instance } = upload
     if (!instance) return
     if (this.#rests(instance.number, to)) {
@@ -162,11 +162,11 @@ export class Uploads {
 
   /** An upload that may have waited for an instance wants none any more. */
   waived({ user, name }: Upload): void {
-    this.#share.took(user, name)
+    this.#share.assigned(user, name)
   }
 
   /** A link has ended: nothing of it waits any more. */
-  lost({ node }: Caller): void {
+  lost({ node }: Connection): void {
     this.#share.lost(node)
   }
 
@@ -174,7 +174,7 @@ export class Uploads {
    * Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. `by` is the link
    * whose own request that is, if it is one: it knows that it has left the instance.
    */
-  free(upload: Upload, event: Leaving, why?: ErrorCode | OspError, by?: Caller): void {
+  free(upload: Upload, event: Leaving, why?: ErrorCode | OspError, by?: Connection): void {
     const { instance } = upload
     if (!instance) return
     this.#byInstance.delete(instance.number)
@@ -233,7 +233,7 @@ export class Uploads {
     this.#resting.add(number, holder, this.#clock.now())
   }
 
-  #rests(number: number, caller: Caller): boolean {
+  #rests(number: number, caller: Connection): boolean {
     return this.#resting.has(number, caller, this.#clock.now())
   }
 

@@ -3,11 +3,11 @@ import { OspError } from '../../errors.ts'
 import type { StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Message } from '../../wire/message.ts'
-import type { Caller } from '../app.ts'
+import type { Connection } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import type { DeliveryHost } from './deliveryHost.ts'
 import { deliveryRequest } from './deliveryRequest.ts'
-import { answerMs, type Sent, SentMessages } from './sentMessages.ts'
+import { answerMs, InFlightWindow, type Sent } from './inFlightWindow.ts'
 
 const longestAttempt = 0xff
 
@@ -17,13 +17,13 @@ const longestAttempt = 0xff
  */
 export class Delivery {
   readonly user: string
-  readonly #caller: Caller
+  readonly #caller: Connection
   readonly #host: DeliveryHost
   /** How often a message was sent on earlier links of the user, where it was and is unanswered. */
   readonly #attempts: Map<number, number>
   /** Read and not sent. */
   readonly #read = new Queue<StoredMessage>()
-  readonly #sent: SentMessages
+  readonly #sent: InFlightWindow
   /** Bytes of content in memory that the socket has not taken. */
   heldBytes = 0
   #lastRead = 0
@@ -36,12 +36,12 @@ export class Delivery {
   #ended = false
   readonly #alarm: Alarm
 
-  constructor(caller: Caller, attempts: Map<number, number>, host: DeliveryHost) {
+  constructor(caller: Connection, attempts: Map<number, number>, host: DeliveryHost) {
     this.user = caller.user
     this.#caller = caller
     this.#attempts = attempts
     this.#host = host
-    this.#sent = new SentMessages(host.limits.deliveryWindow, host.limits.deliveryBytes)
+    this.#sent = new InFlightWindow(host.limits.deliveryWindow, host.limits.deliveryBytes)
     this.#alarm = new Alarm(host.clock, () => host.ready(this))
   }
 

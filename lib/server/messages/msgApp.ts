@@ -1,23 +1,23 @@
 import { messageInstance } from '../../core/instance.ts'
 import type { Request } from '../../core/link.ts'
+import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
-import { Tally } from '../../core/tally.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, type Limits } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
-import { Serial } from '../../runtime/serial.ts'
+import { Mutex } from '../../runtime/mutex.ts'
 import type { Encoded, Message } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
-import type { App, Caller } from '../app.ts'
-import type { TellHeld } from '../held.ts'
+import type { App, Connection } from '../app.ts'
+import type { ServerGaugeSink } from '../gauges.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
-import { Mailroom, type MailroomOptions } from './mailroom.ts'
+import { DeliveryService, type DeliveryServiceOptions } from './deliveryService.ts'
 import { Roster } from './roster.ts'
 import { Superseded } from './superseded.ts'
 
-export interface MsgAppOptions extends MailroomOptions {
+export interface MsgAppOptions extends DeliveryServiceOptions {
   readonly authenticator: Authenticator
 }
 
@@ -25,12 +25,12 @@ type State = 'IDLE' | 'RECEIVE_MSG'
 
 /** A link that has registered; the instance holds its node. */
 interface Registration {
-  readonly caller: Caller
+  readonly caller: Connection
   readonly instance: Instance<State>
   /** In the list, and receiving messages. */
   listening: boolean
   /** What it posts is looked at in the order in which it came. */
-  readonly posts: Serial
+  readonly posts: Mutex
 }
 
 /** App 2: relays messages and keeps the online list. Its daemon registers clients; an instance takes one client's messages. */
@@ -38,12 +38,12 @@ export class MsgApp implements App {
   readonly #limits: Limits
   readonly #authenticator: Authenticator
   readonly #pool: Pool<State, Parameters<typeof messageInstance.next>[1]>
-  readonly #mailroom: Mailroom
+  readonly #mailroom: DeliveryService
   readonly #log: ServerLog
   readonly #roster: Roster
   readonly #registrations = new Map<number, Registration>()
   /** How many of them each user has. */
-  readonly #tally = new Tally()
+  readonly #tally = new Multiset()
   /** By user. */
   readonly #listening = new Map<string, Registration>()
   readonly #superseded = new Superseded()
@@ -55,7 +55,7 @@ export class MsgApp implements App {
     this.#authenticator = options.authenticator
     this.#log = options.log
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
-    this.#mailroom = new Mailroom(options)
+    this.#mailroom = new DeliveryService(options)
     this.#roster = new Roster(limits.gatherMs, platform.clock, (notice) => {
       for (const { caller } of this.#registrations.values()) caller.notify(notice)
     })
@@ -71,12 +71,12 @@ export class MsgApp implements App {
     return this.#roster
   }
 
-  held(tell: TellHeld): void {
+  held(tell: ServerGaugeSink): void {
     tell('changes of the online list that are not told', this.#roster.untold)
     this.#mailroom.held(tell)
   }
 
-  async handle(caller: Caller, request: Request): Promise<Message | Encoded | undefined> {
+  async handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined> {
     const { message } = request
     if (this.#closing) throw new OspError('shutting-down')
     switch (message.event) {
@@ -92,11 +92,11 @@ export class MsgApp implements App {
   }
 
   /** One that does not listen only asks: it has no more to wait for than a link without a registration. */
-  holds({ node }: Caller): boolean {
+  holds({ node }: Connection): boolean {
     return this.#registrations.get(node)?.listening === true
   }
 
-  lost(caller: Caller): void {
+  lost(caller: Connection): void {
     const registration = this.#registrations.get(caller.node)
     if (registration) this.#end(registration, 'linkLost')
   }
@@ -109,7 +109,7 @@ export class MsgApp implements App {
   }
 
   /** Replies by itself, since the whole list follows the reply at once. */
-  #regist(caller: Caller, request: Request, { userName: user, flags }: Message<'RegistReq'>): undefined {
+  #regist(caller: Connection, request: Request, { userName: user, flags }: Message<'RegistReq'>): undefined {
     if (user !== caller.user) throw new OspError('unauthorized', `this link belongs to ${caller.user}, not to ${user}`)
     const listening = (flags & registFlags.listening) !== 0
     if (listening && this.#superseded.has(user, caller.session)) throw new OspError('superseded')
@@ -128,7 +128,7 @@ export class MsgApp implements App {
   }
 
   /** With an instance of its own, or with the one of the registration that it will take the place of. */
-  #register(caller: Caller, listening: boolean): Registration {
+  #register(caller: Connection, listening: boolean): Registration {
     const former = listening ? this.#listening.get(caller.user) : undefined
     let instance: Instance<State> | undefined
     if (former) {
@@ -143,7 +143,7 @@ export class MsgApp implements App {
       const { clients } = this.#limits
       throw new OspError('clients-full', `the server has ${clients} registered clients, as many as it takes`)
     }
-    const registration = { caller, instance, listening: false, posts: new Serial() }
+    const registration = { caller, instance, listening: false, posts: new Mutex() }
     this.#registrations.set(caller.node, registration)
     this.#tally.add(caller.user)
     return registration
@@ -180,7 +180,7 @@ export class MsgApp implements App {
   }
 
   /** Its instance is another's already: only the link is left to be ended. */
-  #supersede(former: Registration, by: Caller): void {
+  #supersede(former: Registration, by: Connection): void {
     const { caller } = former
     this.#log({ level: 'info', event: 'registration-superseded', ...linkOf(by), former: caller.node })
     this.#superseded.add(caller.user, caller.session)
@@ -199,7 +199,7 @@ export class MsgApp implements App {
     if (this.#registrations.delete(caller.node)) this.#tally.remove(caller.user)
   }
 
-  async #post(caller: Caller, instance: number, message: Message<'PostMsgReq'>): Promise<Message | undefined> {
+  async #post(caller: Connection, instance: number, message: Message<'PostMsgReq'>): Promise<Message | undefined> {
     const registration = this.#registrations.get(caller.node)
     if (registration?.instance.number !== instance) {
       throw new OspError(this.#pool.holderOf(instance) ? 'wrong-node' : 'not-registered')

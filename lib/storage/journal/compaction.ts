@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Rider } from './commits.ts'
+import type { Piggyback } from './groupCommit.ts'
 import type { Found, Journal, Place } from './journal.ts'
 
 /** A journal may have so many segments more than twice what lives in it. */
@@ -65,7 +65,7 @@ export class Compaction {
   }
 
   /** Returns the next records to move, after a group whose changes the contents already include. */
-  rider(): Rider | undefined {
+  rider(): Piggyback | undefined {
     const chunk = this.#chunk
     if (!chunk) return undefined
     this.#chunk = undefined

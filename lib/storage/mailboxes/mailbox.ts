@@ -1,4 +1,4 @@
-import type { Held } from './held.ts'
+import type { IndexEntry } from './indexEntry.ts'
 
 /** Gaps that are left where they are, however short a mailbox is. */
 const fewGaps = 32
@@ -18,20 +18,20 @@ export class Mailbox {
   bytes = 0
   // Two arrays of the same length: what was taken out leaves a gap in the second one.
   #seqs: number[] = []
-  #held: (Held | undefined)[] = []
+  #held: (IndexEntry | undefined)[] = []
   #aside: Set<number> | undefined
   /** The sender of all, or what each of several has sent: most mailboxes have few senders, and a Map takes memory. */
   #sender = ''
   #senders: Map<string, Amount> | undefined
 
   /** The message of this seq. */
-  get(seq: number): Held | undefined {
+  get(seq: number): IndexEntry | undefined {
     const at = this.#indexOf(seq)
     return this.#seqs[at] === seq ? this.#held[at] : undefined
   }
 
   /** Puts a message in its place, if it is not there. */
-  put(held: Held): boolean {
+  put(held: IndexEntry): boolean {
     const at = this.#indexOf(held.seq)
     if (at === this.#seqs.length) {
       this.#seqs.push(held.seq)
@@ -46,7 +46,7 @@ export class Mailbox {
   }
 
   /** Takes a message out, if it is there. It does not stay set aside. */
-  take(seq: number): Held | undefined {
+  take(seq: number): IndexEntry | undefined {
     const at = this.#indexOf(seq)
     const held = this.#seqs[at] === seq ? this.#held[at] : undefined
     if (!held) return undefined
@@ -78,7 +78,7 @@ export class Mailbox {
   }
 
   /** Every message behind `afterSeq`. None may be put or taken before the next one is asked for, but the one at hand. */
-  *behind(afterSeq: number): Iterable<Held> {
+  *behind(afterSeq: number): Iterable<IndexEntry> {
     const seqs = this.#seqs
     const all = this.#held
     for (let at = this.#indexOf(afterSeq + 1); at < seqs.length; at++) {
@@ -88,7 +88,7 @@ export class Mailbox {
   }
 
   /** Counts a message that comes (1) or goes (-1). */
-  #add({ sender, bytes }: Held, sign: 1 | -1): void {
+  #add({ sender, bytes }: IndexEntry, sign: 1 | -1): void {
     if (!this.#senders && sender !== this.#sender) {
       if (this.messages > 0) this.#senders = new Map([[this.#sender, { messages: this.messages, bytes: this.bytes }]])
       else this.#sender = sender

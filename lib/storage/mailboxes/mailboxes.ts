@@ -9,17 +9,17 @@ import type {
   StoredMessage,
 } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { Commits } from '../journal/commits.ts'
 import { Compaction } from '../journal/compaction.ts'
+import { FreeSpace } from '../journal/freeSpace.ts'
+import { GroupCommit } from '../journal/groupCommit.ts'
 import type { Journal } from '../journal/journal.ts'
-import { Room } from '../journal/room.ts'
-import { Ledger } from './ledger.ts'
-import { contentsOf } from './moving.ts'
-import { Posting } from './posting.ts'
-import { Reading } from './reading.ts'
-import { Recent } from './recent.ts'
+import { MailboxIndex } from './mailboxIndex.ts'
+import { MessageAppender } from './messageAppender.ts'
+import { MessageReader } from './messageReader.ts'
+import { RecentRecords } from './recentRecords.ts'
 import { writeSeqs, writeTime } from './records.ts'
 import { replay } from './replay.ts'
+import { contentsOf } from './segmentCopier.ts'
 
 /** Records of the latest messages that are kept at hand. */
 const recentBytes = 4 * 1024 * 1024
@@ -27,11 +27,11 @@ const recentBytes = 4 * 1024 * 1024
 /** What there is while it is open. */
 interface Open {
   readonly journal: Journal
-  readonly ledger: Ledger
-  readonly commits: Commits
+  readonly ledger: MailboxIndex
+  readonly commits: GroupCommit
   readonly compaction: Compaction
-  readonly posting: Posting
-  readonly reading: Reading
+  readonly posting: MessageAppender
+  readonly reading: MessageReader
 }
 
 /**
@@ -44,7 +44,7 @@ export class Mailboxes implements MailboxStore {
 
   /** Reads the journal, which is closed with the mailboxes, also if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
-    const ledger = new Ledger()
+    const ledger = new MailboxIndex()
     try {
       await replay(journal, ledger)
     } catch (error) {
@@ -52,15 +52,15 @@ export class Mailboxes implements MailboxStore {
       throw error
     }
     const compaction = new Compaction(journal, contentsOf(ledger), () => commits.wake())
-    const commits = new Commits(journal, new Room(journal, () => platform.clock.now()), {
+    const commits = new GroupCommit(journal, new FreeSpace(journal, () => platform.clock.now()), {
       rider: () => compaction.rider(),
       committed: (bytes) => {
         compaction.consider(bytes)
         for (const user of posting.arrived()) for (const appended of this.#watchers) appended(user)
       },
     })
-    const posting = new Posting(ledger, commits, new Recent(recentBytes), platform.crc32)
-    this.#open = { journal, ledger, commits, compaction, posting, reading: new Reading(journal, ledger) }
+    const posting = new MessageAppender(ledger, commits, new RecentRecords(recentBytes), platform.crc32)
+    this.#open = { journal, ledger, commits, compaction, posting, reading: new MessageReader(journal, ledger) }
     compaction.consider(0)
   }
 

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { type Found, type Journal, recordsOf } from '../journal/journal.ts'
-import { Held } from './held.ts'
-import type { Ledger } from './ledger.ts'
+import { IndexEntry } from './indexEntry.ts'
+import type { MailboxIndex } from './mailboxIndex.ts'
 import {
   checkMessage,
   contentBytesOf,
@@ -18,13 +18,13 @@ import { kinds, readIds, readSeqs, readTime, type SentId, type Seqs, type Time }
  * Enters into an empty ledger all that a journal says. A message that was moved is there twice if a crash kept its old
  * segment from being dropped: the later one counts. What is said about messages that are not there says nothing.
  */
-export async function replay(journal: Journal, ledger: Ledger): Promise<void> {
+export async function replay(journal: Journal, ledger: MailboxIndex): Promise<void> {
   for await (const found of recordsOf(journal)) enterWhole(found, ledger)
   ledger.ids.order()
 }
 
 /** What is not as long as it says, though its CRC is right, was not written by this version. */
-function enterWhole(found: Found, ledger: Ledger): void {
+function enterWhole(found: Found, ledger: MailboxIndex): void {
   try {
     enter(found, ledger)
   } catch (cause) {
@@ -35,7 +35,7 @@ function enterWhole(found: Found, ledger: Ledger): void {
   }
 }
 
-function enter(found: Found, ledger: Ledger): void {
+function enter(found: Found, ledger: MailboxIndex): void {
   const { record } = found
   if (record[0] === kinds.message) enterMessage(found, ledger)
   else if (record[0] === kinds.removed) enterRemoved(readSeqs(record), ledger)
@@ -45,7 +45,7 @@ function enter(found: Found, ledger: Ledger): void {
   else throw new OspError('data-format', `the journal of messages has a record of an unknown kind, ${record[0]}`)
 }
 
-function enterMessage(found: Found, ledger: Ledger): void {
+function enterMessage(found: Found, ledger: MailboxIndex): void {
   const { record, length } = found
   checkMessage(record)
   const seq = seqOf(record)
@@ -55,7 +55,7 @@ function enterMessage(found: Found, ledger: Ledger): void {
   ledger.lastTime = Math.max(ledger.lastTime, storedAt)
   enterId(ledger, sender, { key: keyOf(record), fingerprint: fingerprintOf(record), storedAt })
   if (storedAt < ledger.messagesBefore) return
-  const held = new Held(seq, sender, storedAt, contentBytesOf(record), length)
+  const held = new IndexEntry(seq, sender, storedAt, contentBytesOf(record), length)
   for (const user of recipientsOf(record)) {
     const wasAside = ledger.mailbox(user)?.isAside(seq) ?? false
     ledger.take(user, seq)
@@ -65,24 +65,24 @@ function enterMessage(found: Found, ledger: Ledger): void {
   ledger.locate(held, found)
 }
 
-function enterRemoved({ user, seqs }: Seqs, ledger: Ledger): void {
+function enterRemoved({ user, seqs }: Seqs, ledger: MailboxIndex): void {
   for (const seq of seqs) ledger.take(user, seq)
 }
 
-function enterAside({ user, seqs }: Seqs, ledger: Ledger): void {
+function enterAside({ user, seqs }: Seqs, ledger: MailboxIndex): void {
   for (const seq of seqs) if (ledger.get(user, seq)) ledger.mailbox(user)?.setAside(seq)
 }
 
-function enterIds(record: Buffer, ledger: Ledger): void {
+function enterIds(record: Buffer, ledger: MailboxIndex): void {
   const { sender, ids } = readIds(record)
   for (const id of ids) enterId(ledger, sender, id)
 }
 
-function enterId(ledger: Ledger, sender: string, { key, fingerprint, storedAt }: SentId): void {
+function enterId(ledger: MailboxIndex, sender: string, { key, fingerprint, storedAt }: SentId): void {
   if (storedAt >= ledger.idsBefore) ledger.ids.remember(sender, key, fingerprint, storedAt)
 }
 
-function enterTime({ now, lastSeq, messagesBefore, idsBefore }: Time, ledger: Ledger): void {
+function enterTime({ now, lastSeq, messagesBefore, idsBefore }: Time, ledger: MailboxIndex): void {
   ledger.lastTime = Math.max(ledger.lastTime, now)
   ledger.lastSeq = Math.max(ledger.lastSeq, lastSeq)
   if (messagesBefore > ledger.messagesBefore) {

@@ -15,25 +15,25 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { fitsShare } from '../../runtime/share.ts'
-import type { Book } from './book.ts'
 import { decideClaim, sameUpload } from './claiming.ts'
 import { recordKey } from './keys.ts'
-import { NameTurns } from './nameTurns.ts'
+import { NameLocks } from './nameLocks.ts'
 import { KeyedQueues } from './queue.ts'
+import type { RecordStore } from './recordStore.ts'
 import type { Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 
 /** The transfer store over any journal and any store of published files. */
 export class Transfers implements TransferStore {
-  readonly #book: Book
+  readonly #book: RecordStore
   readonly #names: StoredNames
   readonly #wallTime: () => number
   /** Claims of names that collide go one after another, so that the later one finds the record of the earlier. */
-  readonly #claims = new NameTurns()
+  readonly #claims = new NameLocks()
   /** Serializes the operations that read and change a record or a note, for each upload. */
   readonly #changes = new KeyedQueues()
 
-  constructor(book: Book, names: StoredNames, wallTime: () => number) {
+  constructor(book: RecordStore, names: StoredNames, wallTime: () => number) {
     this.#book = book
     this.#names = names
     this.#wallTime = wallTime

@@ -1,9 +1,9 @@
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
-import { Commits } from '../journal/commits.ts'
 import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
+import { FreeSpace } from '../journal/freeSpace.ts'
+import { GroupCommit } from '../journal/groupCommit.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
-import { Room } from '../journal/room.ts'
 import { recordKey } from './keys.ts'
 import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
@@ -85,7 +85,7 @@ const durableOf = (entry: Entry<TransferRecord> | undefined) => entry?.value.che
  */
 export class UploadLog implements Contents {
   readonly #journal: Journal
-  readonly #commits: Commits
+  readonly #commits: GroupCommit
   readonly #compaction: Compaction
   readonly #records = new Table<TransferRecord>()
   readonly #notes = new Table<Note>()
@@ -96,7 +96,7 @@ export class UploadLog implements Contents {
     this.#journal = journal
     this.#mostNotes = mostNotes
     this.#compaction = new Compaction(journal, this, () => this.#commits.wake())
-    this.#commits = new Commits(journal, new Room(journal, () => platform.clock.now()), {
+    this.#commits = new GroupCommit(journal, new FreeSpace(journal, () => platform.clock.now()), {
       rider: () => this.#compaction.rider(),
       committed: (bytes) => this.#compaction.consider(bytes),
     })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Claim } from '../../ports/storage.ts'
+import type { Fixture } from './fixture.ts'
 import { contentOf, fileOf, owner, recordsOf, wanted } from './steps.ts'
-import type { Trial } from './trial.ts'
 
 interface Kept {
   readonly size: number
@@ -41,11 +41,11 @@ export class ClaimModel {
 
 export interface Step {
   readonly text: string
-  run(model: ClaimModel, trial: Trial): Promise<void>
+  run(model: ClaimModel, trial: Fixture): Promise<void>
 }
 
 /** A step, after which the storage is as the model says. */
-function step(text: string, run: (model: ClaimModel, trial: Trial) => Promise<void>): Step {
+function step(text: string, run: (model: ClaimModel, trial: Fixture) => Promise<void>): Step {
   return {
     text,
     async run(model, trial) {
@@ -107,7 +107,7 @@ export const claim = (wish: Wish) =>
 const under = (
   text: string,
   choice: number,
-  run: (given: Given, trial: Trial, kept: Kept) => Promise<void>,
+  run: (given: Given, trial: Fixture, kept: Kept) => Promise<void>,
   then: (model: ClaimModel, name: string, kept: Kept) => void,
 ) =>
   step(`${text} under claim ${choice}`, async (model, trial) => {
@@ -125,7 +125,7 @@ const under = (
 const anything: Kept = { size: 5, session: 1, superseded: [], checkpoint: undefined, verified: false, content: '' }
 const bytesOf = (size: number) => new TextEncoder().encode('hello!'.slice(0, size))
 
-async function write({ claim }: Given, { storage }: Trial, { size, verified }: Kept): Promise<void> {
+async function write({ claim }: Given, { storage }: Fixture, { size, verified }: Kept): Promise<void> {
   if (verified) return
   await using file = await storage.files.open(claim)
   await file.truncate(0)

@@ -1,5 +1,5 @@
 import { type Chance, type Draw, proveDrawn } from '../chance.ts'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
 import {
   ClaimModel,
   checkpoint,
@@ -14,7 +14,7 @@ import {
   type Wish,
   writeOnly,
 } from './claimModel.ts'
-import type { Try } from './trial.ts'
+import type { Try } from './fixture.ts'
 
 /** Claims of all kinds, and what is done under them. */
 function drawSteps(draw: Draw): readonly Step[] {

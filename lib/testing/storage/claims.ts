@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, contentOf, fill, owner, recordsOf, resume, start, takeOver, wanted } from './steps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of `TransferStore.claim`. */
 export function* stateClaims(kind: string, trying: Try): Facts {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { BrittlePlace, Try } from './fixture.ts'
 import { claimed, hello, resume, wanted } from './steps.ts'
-import type { BrittlePlace, Try } from './trial.ts'
 
 const more = new TextEncoder().encode(' and more')
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
-import type { Try } from './trial.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 
 /** The promises of opening and closing. */
 export function* stateLife(kind: string, trying: Try): Facts {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
-import { type Facts, factsOf, type It } from '../facts.ts'
+import { type Facts, factsOf, type It } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { long, message, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
-import type { Try } from './trial.ts'
 
 /** The bounds of `MailboxStore.append`. */
 export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): Facts {

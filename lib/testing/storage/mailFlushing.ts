@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { BrittlePlace, Try } from './fixture.ts'
 import { message, roomy, upTo, waiting } from './mailSteps.ts'
-import type { BrittlePlace, Try } from './trial.ts'
 
 /** The promises of mailboxes whose flush fails. */
 export function* stateMailFlushing(kind: string, trying: Try<BrittlePlace>, skipped?: string): Facts {

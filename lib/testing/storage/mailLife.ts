@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { all, long, message, numbersOf, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of reading, removing, setting aside and expiring. */
 export function* stateMailLife(kind: string, trying: Try): Facts {

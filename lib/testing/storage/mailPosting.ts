@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds } from '../../ports/mailboxes.ts'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { all, long, message, roomy, upTo, waiting } from './mailSteps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of `MailboxStore.append`, bounds excepted. */
 export function* stateMailPosting(kind: string, trying: Try): Facts {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { type Chance, type Draw, proveDrawn } from '../chance.ts'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Fixture, Try } from './fixture.ts'
 import { burstOf, type Call, drawCall, MailModel, shownBy } from './mailModel.ts'
-import type { Trial, Try } from './trial.ts'
 
 /** Calls that are made at once, and whether the storage is closed and opened anew after them. */
 interface Turn {
@@ -23,7 +23,7 @@ export function* stateMailRandom(kind: string, trying: Try, chance: Chance): Fac
   })
 }
 
-async function proveTurns(trial: Trial, turns: readonly Turn[]): Promise<void> {
+async function proveTurns(trial: Fixture, turns: readonly Turn[]): Promise<void> {
   const model = new MailModel()
   for (const { calls, restart } of turns) {
     const made = calls.map((call) => model.make(call, trial.storage.mailboxes))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, fill, recordsOf, resume, upload } from './steps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of `TransferStore.claim` about names that are taken. */
 export function* stateNames(kind: string, trying: Try): Facts {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, owner, recordsOf, resume, upload, wanted } from './steps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of the transfer store about notes of completed uploads. */
 export function* stateNotes(kind: string, trying: Try): Facts {

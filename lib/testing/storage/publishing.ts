@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, start, upload } from './steps.ts'
-import type { Try } from './trial.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { Checkpoint } from '../../ports/storage.ts'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, fileOf, fill, owner, recordsOf, resume } from './steps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of the transfer store about records and notes. */
 export function* stateRecords(kind: string, trying: Try): Facts {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, contentOf, fill, hello } from './steps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of a storage that can be full. */
 export function* stateRoom(kind: string, trying: Try, skipped?: string): Facts {

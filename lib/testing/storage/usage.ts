@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import type { Try } from './fixture.ts'
 import { claimed, fill, hello, recordsOf, start, upload, wanted } from './steps.ts'
-import type { Try } from './trial.ts'
 
 /** The promises of `FileStore.used`, and of what else a quota is told by. */
 export function* stateUsage(kind: string, trying: Try): Facts {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { MiB } from '../../limits.ts'
-import { type Facts, factsOf } from '../facts.ts'
-import { aWhile, bytesOf, frameOf, Heard, type Ways, withEnds } from './ends.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import { aWhile, bytesOf, frameOf, Heard, type TransportFactory, withEnds } from './ends.ts'
 
 const megabyte = bytesOf(MiB)
 
 /** What the contract says about an orderly end. */
-export function* closeFacts(name: string, open: () => Ways): Facts {
+export function* closeFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: closing`, (it) => {
     it('sends what was taken, then the last frame, and is an orderly end on both sides', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { MiB } from '../../limits.ts'
-import { type Facts, factsOf } from '../facts.ts'
-import { aWhile, bytesOf, frameOf, type Ways, withEnds } from './ends.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import { aWhile, bytesOf, frameOf, type TransportFactory, withEnds } from './ends.ts'
 
 const megabyte = bytesOf(MiB)
 
 /** What the contract says about an end without waiting. */
-export function* destroyFacts(name: string, open: () => Ways): Facts {
+export function* destroyFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: destroying`, (it) => {
     it('is told once on each side, and not within the call', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {

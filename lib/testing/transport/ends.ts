@@ -6,7 +6,7 @@ import type { Address, Socket, SocketEvents, SocketOptions, Transport } from '..
 import type { Frame } from '../../wire/frame.ts'
 
 /** A way to listen at a free place, and to reach the place where a listener is. */
-export interface Ways {
+export interface TransportFactory {
   readonly listening: Transport
   reaching(address: Address): Transport
 }
@@ -126,7 +126,11 @@ export interface Ends {
 }
 
 /** Connects two ends, lets `use` have them, and leaves nothing behind. */
-export async function withEnds(ways: Ways, use: (ends: Ends) => Promise<void>, maxPayload = 2 * MiB): Promise<void> {
+export async function withEnds(
+  ways: TransportFactory,
+  use: (ends: Ends) => Promise<void>,
+  maxPayload = 2 * MiB,
+): Promise<void> {
   const clock = new HeldClock()
   const options = socketOptions({ maxPayload, clock })
   await using listener = await ways.listening.listen(options)
@@ -148,7 +152,7 @@ export async function withEnds(ways: Ways, use: (ends: Ends) => Promise<void>, m
 }
 
 /** Time in which something could have happened that must not: twenty round trips on a connection of its own. */
-export async function aWhile(ways: Ways): Promise<void> {
+export async function aWhile(ways: TransportFactory): Promise<void> {
   await withEnds(ways, async ({ near, far, nearHeard, farHeard, start }) => {
     farHeard.onFrame = (frame) => far.send(frame)
     start()

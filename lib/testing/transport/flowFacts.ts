@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { MiB } from '../../limits.ts'
-import { type Facts, factsOf } from '../facts.ts'
-import { aWhile, bytesOf, type Ends, frameOf, type Ways, withEnds } from './ends.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import { aWhile, bytesOf, type Ends, frameOf, type TransportFactory, withEnds } from './ends.ts'
 
 const megabyte = bytesOf(MiB)
 
@@ -12,7 +12,7 @@ function fill(near: Ends['near'], left?: () => void): number {
 }
 
 /** What the contract says about a side that is faster than the other. */
-export function* flowFacts(name: string, open: () => Ways): Facts {
+export function* flowFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: the flow`, (it) => {
     it('is full after about two of the longest chunks', () =>
       withEnds(open(), async ({ near }) => {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { KiB, MiB } from '../../limits.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
-import { type Facts, factsOf } from '../facts.ts'
-import { bytesOf, frameOf, type Ways, withEnds } from './ends.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import { bytesOf, frameOf, type TransportFactory, withEnds } from './ends.ts'
 
 const sameBytes = (got: Parts, expected: Parts) => assert.ok(Buffer.concat(got).equals(Buffer.concat(expected)))
 const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1)
 
 /** What the contract says about frames on their way. */
-export function* frameFacts(name: string, open: () => Ways): Facts {
+export function* frameFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: a frame`, (it) => {
     it('arrives with every field', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../facts.ts'
-import { aWhile, frameOf, Heard, socketOptions, type Ways, withEnds } from './ends.ts'
+import { type Facts, factsOf } from '../testCases.ts'
+import { aWhile, frameOf, Heard, socketOptions, type TransportFactory, withEnds } from './ends.ts'
 
 const never = () => new AbortController().signal
 
 /** What the contract says about listening and dialling. */
-export function* transportFacts(name: string, open: () => Ways): Facts {
+export function* transportFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: a transport`, (it) => {
     it('connects at the address that its listener tells, in both directions', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {

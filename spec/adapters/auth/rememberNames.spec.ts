@@ -1,21 +1,21 @@
 import assert from 'node:assert/strict'
 import { appendFile, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { anybody } from '../../../lib/adapters/auth/anybody.ts'
+import { allowAll } from '../../../lib/adapters/auth/allowAll.ts'
 import { rememberNames } from '../../../lib/adapters/auth/rememberNames.ts'
 import { fixed } from '../../../lib/limits.ts'
 import { here } from '../../../lib/testing/authenticator.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 
-const comesIn = (authenticator: ReturnType<typeof anybody>, user: string, host = here.host) =>
+const comesIn = (authenticator: ReturnType<typeof allowAll>, user: string, host = here.host) =>
   authenticator.authenticate({ user, token: '', peer: { ...here, host } })
 
 const lineOf = (user: string) => `${user}\t${here.host}\n`
 
 spec('names that have come in', (it) => {
   it('are told from those that have not, of a server that has no list', async () => {
-    const authenticator = rememberNames(anybody())
+    const authenticator = rememberNames(allowAll())
     assert.equal(await authenticator.knows('alice'), 'unseen')
     await comesIn(authenticator, 'alice')
     assert.deepEqual([await authenticator.knows('alice'), await authenticator.knows('bob')], [true, 'unseen'])
@@ -23,11 +23,11 @@ spec('names that have come in', (it) => {
 
   it('do not matter where there is a list, and who was refused has not come in', async () => {
     for (const known of [true, false]) {
-      const listed = { ...anybody(), knows: async () => known }
+      const listed = { ...allowAll(), knows: async () => known }
       assert.equal(await rememberNames(listed).knows('alice'), known)
     }
     const refusing = {
-      ...anybody(),
+      ...allowAll(),
       authenticate: async () => {
         throw new Error('no')
       },
@@ -40,7 +40,7 @@ spec('names that have come in', (it) => {
   it('are remembered in a file of its owner alone, each once, also after a line that a crash has torn', async () => {
     await using at = await place()
     const path = join(at.path, 'names')
-    const again = () => rememberNames(anybody(), path)
+    const again = () => rememberNames(allowAll(), path)
     const first = again()
     for (const user of ['alice', '丁 二', 'alice']) await comesIn(first, user)
     await first.knows('alice')
@@ -56,7 +56,7 @@ spec('names that have come in', (it) => {
 
   it('are remembered until the end where no file can be written', async () => {
     await using at = await place()
-    const authenticator = rememberNames(anybody(), join(at.path, 'none', 'names'))
+    const authenticator = rememberNames(allowAll(), join(at.path, 'none', 'names'))
     await comesIn(authenticator, 'alice')
     assert.deepEqual([await authenticator.knows('alice'), await authenticator.knows('bob')], [true, 'unseen'])
   })
@@ -67,7 +67,7 @@ spec('names that have come in', (it) => {
     await writeFile(join(at.path, 'huge'), '')
     await truncate(join(at.path, 'huge'), 10_000_000_000)
     for (const name of ['folder', 'huge']) {
-      const authenticator = rememberNames(anybody(), join(at.path, name))
+      const authenticator = rememberNames(allowAll(), join(at.path, name))
       await comesIn(authenticator, 'alice')
       assert.equal(await authenticator.knows('bob'), true, name)
     }
@@ -77,7 +77,7 @@ spec('names that have come in', (it) => {
     await using at = await place()
     const path = join(at.path, 'names')
     await writeFile(path, Array.from({ length: fixed.users }, (_, each) => `user ${each}\n`).join(''))
-    const authenticator = rememberNames(anybody(), path)
+    const authenticator = rememberNames(allowAll(), path)
     assert.deepEqual([await authenticator.knows('user 0'), await authenticator.knows('bob')], [true, 'unseen'])
     await comesIn(authenticator, 'bob')
     const known = await Promise.all(['user 0', 'user 1', 'bob'].map((user) => authenticator.knows(user)))
@@ -87,14 +87,14 @@ spec('names that have come in', (it) => {
   it('from one address are forgotten for new ones from there beyond its share, not those of others, also after a restart', async () => {
     await using at = await place()
     const path = join(at.path, 'names')
-    const former = rememberNames(anybody(), path)
+    const former = rememberNames(allowAll(), path)
     for (const user of ['alice', 'bob']) await comesIn(former, user, '192.0.2.1')
     await former.knows('bob')
     // Nine of them more than the share of the address.
     const share = (fixed.users - 2) / 2
     const made = (number: number) => `made up ${number}`
     await appendFile(path, Array.from({ length: share + 9 }, (_, each) => `${made(each)}\t192.0.2.2\n`).join(''))
-    const authenticator = rememberNames(anybody(), path)
+    const authenticator = rememberNames(allowAll(), path)
     const known = (...users: string[]) => Promise.all(users.map((user) => authenticator.knows(user)))
     assert.deepEqual(await known('alice', 'bob', made(8), made(9)), [true, true, 'unseen', true])
     for (const number of [9, 100_000, 100_001]) await comesIn(authenticator, made(number), '192.0.2.2')
@@ -108,7 +108,7 @@ spec('names that have come in', (it) => {
     const path = join(at.path, 'names')
     const lines = Array.from({ length: 2 * fixed.users }, (_, number) => `made up ${number}\t192.0.2.2\n`)
     await writeFile(path, `alice\t192.0.2.1\n${lines.join('')}`)
-    const authenticator = rememberNames(anybody(), path)
+    const authenticator = rememberNames(allowAll(), path)
     await comesIn(authenticator, 'bob')
     assert.equal(await authenticator.knows('alice'), true)
     const written = (await readFile(path, 'utf8')).split('\n')

@@ -67,7 +67,7 @@ spec('an error of the operating system', (it) => {
   })
 
   it('is permanent if a retry cannot help', () => {
-    const final = Object.keys(expected).filter((errno) => errors[expected[errno] ?? 'internal'].again === 'no')
+    const final = Object.keys(expected).filter((errno) => errors[expected[errno] ?? 'internal'].retry === 'never')
     const passing = ['ENOSPC', 'EDQUOT', 'EMLINK', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY', 'ETXTBSY']
     const disk = ['EIO', 'ENXIO', 'ENODEV', 'ESTALE']
     assert.deepEqual([...final, ...passing, ...disk].sort(), Object.keys(expected).sort())

@@ -3,7 +3,7 @@ import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DirectoryFlushes } from '../../../lib/adapters/disk/directoryFlushes.ts'
 import { publish } from '../../../lib/adapters/disk/publish.ts'
-import { Tree } from '../../../lib/adapters/disk/tree.ts'
+import { PublishedTree } from '../../../lib/adapters/disk/publishedTree.ts'
 import { spec } from '../../support/spec.ts'
 import { withData } from './data.ts'
 
@@ -19,7 +19,7 @@ spec('a file that is moved into its place', (it) => {
           if (path === join(data, 'alice')) await access(join(data, 'alice', 'a'))
           flushed.push(path)
         }
-        const tree = new Tree(data, new DirectoryFlushes(sync))
+        const tree = new PublishedTree(data, new DirectoryFlushes(sync))
         assert.equal(await publish(tree, join(data, 'partial'), ['alice', 'a'], replace, async () => false), true)
         assert.equal(flushed.at(-1), join(data, 'alice'))
       }),

@@ -51,13 +51,13 @@ spec('an upload of a client that is not let in', (it) => {
     const tasks = new MemoryTasks()
     const client = rig.client({ state: tasks.state })
     const upload = await client.uploads.add(tasks.source(memorySource('a', patterned(1_000))))
-    await assert.rejects(upload.finished, { code: 'unauthorized' })
+    await assert.rejects(upload.done, { code: 'unauthorized' })
     await client.close()
     assert.deepEqual(tasks.list, ['1 a open'])
     door.isOpen = true
     const later = rig.client({ state: tasks.state })
     const [again] = await later.uploads.restore()
-    await again?.finished
+    await again?.done
     await later.close()
     assert.deepEqual(tasks.list, ['1 a done'])
   })

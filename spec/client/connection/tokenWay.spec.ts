@@ -53,7 +53,7 @@ spec('the token of a client', (it) => {
         assert.equal(error.code, 'unauthorized')
         assert.match(
           error.message,
-          /not sent to 192\.0\.2\.1: others could read it .* use TLS \(--tls\), or the option insecure \(--insecure\)/u,
+          /not sent to 192\.0\.2\.1: others could read it .* use TLS \(--tls\), or the option allowPlaintext \(--insecure\)/u,
         )
         assert.ok(!error.message.includes('secret'))
         return true
@@ -73,7 +73,7 @@ spec('the token of a client', (it) => {
   }
 
   it('goes anywhere if it is told to be insecure', async () => {
-    await using at = await over({}, { insecure: true })
+    await using at = await over({}, { allowPlaintext: true })
     await at.client.online()
   })
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { Arrivals } from '../../../lib/client/messages/arrivals.ts'
+import { ReceivedSequences } from '../../../lib/client/messages/receivedSequences.ts'
 import { fixed } from '../../../lib/limits.ts'
 import type { Message } from '../../../lib/wire/message.ts'
 import { delivery, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
@@ -102,7 +102,7 @@ spec('messages on a link that loses and reorders frames', (it) => {
 
 spec('the requests that have come', (it) => {
   it('are complete up to the first one that is missing', () => {
-    const arrivals = new Arrivals()
+    const arrivals = new ReceivedSequences()
     for (const [seq, complete] of [
       [2, 0],
       [1, 2],
@@ -117,7 +117,7 @@ spec('the requests that have come', (it) => {
   })
 
   it('are complete as far as nothing behind them could have been sent else, and take bounded memory', () => {
-    const arrivals = new Arrivals()
+    const arrivals = new ReceivedSequences()
     for (let seq = 2; seq <= 10_000; seq++) arrivals.take(seq)
     assert.equal(arrivals.complete, 10_000)
     arrivals.take(0xffff_ffff)

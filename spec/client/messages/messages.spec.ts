@@ -125,7 +125,7 @@ spec('messages between clients', (it) => {
     const other = clientOf(rig, 'bob').messages()
     await alice.send(['bob'], 'hi')
     assert.equal((await other.next()).value?.text(), 'hi')
-    assert.equal((await upload.finished).name, 'a')
+    assert.equal((await upload.done).name, 'a')
     assert.throws(() => bob.client.messages(), /already|superseded|another/u)
   })
 })

@@ -26,7 +26,7 @@ spec('pausing', (it) => {
     await client.uploads.resume([upload.id])
     await paused
     assert.notEqual(upload.phase, 'done')
-    await upload.finished
+    await upload.done
     assert.deepEqual(rig.stored('alice', 'a'), patterned(size))
   })
 
@@ -50,7 +50,7 @@ spec('pausing', (it) => {
       least = Math.min(least, progress.acknowledged)
     })
     await client.uploads.resume()
-    await upload.finished
+    await upload.done
     assert.equal(least, acknowledged)
   })
 
@@ -61,7 +61,7 @@ spec('pausing', (it) => {
     await until(upload, 'phase', () => upload.phase === 'verifying')
     await client.uploads.pause()
     assert.equal(upload.phase, 'done')
-    await upload.finished
+    await upload.done
   })
 })
 
@@ -72,7 +72,7 @@ spec('cancelling', (it) => {
     await Promise.all([client.uploads.cancel([upload.id]), client.uploads.cancel([upload.id])])
     assert.equal(upload.phase, 'cancelled')
     await client.uploads.cancel([upload.id])
-    await assert.rejects(upload.finished, { code: 'cancelled' })
+    await assert.rejects(upload.done, { code: 'cancelled' })
   })
 
   it('that is refused for now is asked for again', async () => {
@@ -100,7 +100,7 @@ spec('cancelling', (it) => {
     await until(upload, 'phase', () => upload.phase === 'sending')
     await assert.rejects(uploads.cancel([upload.id]), { code: 'unauthorized' })
     assert.equal(upload.phase, 'failed')
-    await assert.rejects(upload.finished, { code: 'unauthorized' })
+    await assert.rejects(upload.done, { code: 'unauthorized' })
   })
 
   it('says where a file of that name was stored before', async () => {
@@ -112,7 +112,7 @@ spec('cancelling', (it) => {
     const upload = await uploads.add(memorySource('a', patterned(1_000)))
     await uploads.cancel([upload.id])
     assert.equal(upload.phase, 'cancelled')
-    await assert.rejects(upload.finished, { code: 'cancelled', message: /a file of this name was stored before/u })
+    await assert.rejects(upload.done, { code: 'cancelled', message: /a file of this name was stored before/u })
   })
 
   it('of many while there is no server warns of nothing', async () => {
@@ -133,7 +133,7 @@ spec('cancelling', (it) => {
     assert.ok((await online).every(({ status }) => status === 'rejected'))
     process.off('warning', warned)
     assert.deepEqual(warnings, [])
-    for (const { phase, why } of all) assert.deepEqual([phase, why?.code], ['failed', 'closed'])
+    for (const { phase, error: why } of all) assert.deepEqual([phase, why?.code], ['failed', 'closed'])
   })
 })
 
@@ -145,7 +145,7 @@ spec('closing the client', (it) => {
     const paused = await client.uploads.add(memorySource('c', patterned(9)))
     await client.uploads.pause([paused.id])
     await client.close()
-    for (const { phase, why, finished } of [upload, waiting, paused]) {
+    for (const { phase, error: why, done: finished } of [upload, waiting, paused]) {
       assert.deepEqual([phase, why?.code], ['failed', 'closed'])
       await assert.rejects(finished, { code: 'closed' })
     }
@@ -165,7 +165,7 @@ spec('a source that cannot be closed', (it) => {
         return { ...(await source.open(signal)), [Symbol.asyncDispose]: dispose }
       },
     })
-    assert.equal((await upload.finished).size, 100)
+    assert.equal((await upload.done).size, 100)
     assert.deepEqual(logged, ['source-not-closed: EIO'])
   })
 })

@@ -128,7 +128,7 @@ spec('a program that has joined another one', (it) => {
       const source = (name: string) => stateDirectory(state).reopen(`${at.path}/${name}`)
       const [a, missing] = await Promise.all([second.add(source('a')), second.add(source('missing'))])
       await assert.rejects(second.add(source('x'), { name: 'a:b' }), { code: 'bad-name' })
-      const { size, storedName } = await a.finished
+      const { size, storedName } = await a.done
       assert.deepEqual(
         { size, storedName, transferred: a.transferred, phase: a.phase },
         {
@@ -138,7 +138,7 @@ spec('a program that has joined another one', (it) => {
           phase: 'done',
         },
       )
-      await assert.rejects(missing.finished, { code: 'source-missing' })
+      await assert.rejects(missing.done, { code: 'source-missing' })
       assert.equal(first.isAwaited(a.id), true)
     }),
   )
@@ -154,7 +154,7 @@ spec('a program that has joined another one', (it) => {
       assertJoined(second)
       const upload = await second.add(stateDirectory(state).reopen(`${at.path}/a`))
       await second.close()
-      await assert.rejects(upload.finished, { code: 'closed' })
+      await assert.rejects(upload.done, { code: 'closed' })
       while (first.isAwaited(upload.id)) await new Promise((resolve) => setImmediate(resolve))
       assert.equal((await uploads.tasks())[0]?.state, 'waiting')
     }, false),
@@ -172,8 +172,8 @@ spec('a program that has joined another one', (it) => {
       const upload = await second.add(source)
       await one.close()
       await first.close()
-      await assert.rejects(upload.finished, { code: 'closed' })
-      await assert.rejects(second.add(source), (error) => error instanceof OspError && error.again === 'later')
+      await assert.rejects(upload.done, { code: 'closed' })
+      await assert.rejects(second.add(source), (error) => error instanceof OspError && error.retry === 'later')
       assert.deepEqual(
         (await steerTasks(state).list()).map(({ name, state }) => `${name} ${state}`),
         ['a waiting'],

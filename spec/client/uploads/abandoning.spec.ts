@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { Loss } from '../../../lib/client/connection/loss.ts'
 import { Buffers } from '../../../lib/client/uploads/buffers.ts'
-import { Sending } from '../../../lib/client/uploads/sending.ts'
+import { UploadAttempt } from '../../../lib/client/uploads/uploadAttempt.ts'
 import type { UploadLink } from '../../../lib/client/uploads/uploadLink.ts'
-import { Pace } from '../../../lib/core/pace.ts'
+import { Pacer } from '../../../lib/core/pacer.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import type { OpenSource } from '../../../lib/ports/source.ts'
-import { FollowingDigest } from '../../../lib/runtime/followingDigest.ts'
+import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
 import { Rig } from '../../runtime/peerRig.ts'
 import { named } from '../../support/frames.ts'
 import { spec } from '../../support/spec.ts'
@@ -34,14 +34,14 @@ function sending() {
     welcome: { maxFrame: 1_000_000 },
     loss: new Loss(),
   } as unknown as UploadLink
-  const run = new Sending({
+  const run = new UploadAttempt({
     link,
     clock: rig.clock,
-    pace: new Pace(),
+    pace: new Pacer(),
     source,
     name: 'a',
     algorithm: 'md5',
-    digest: new FollowingDigest({ digests, algorithm: 'md5', read: source.read }),
+    digest: new IncrementalDigest({ digests, algorithm: 'md5', read: source.read }),
     fresh: false,
     progress: 0,
     signal: stopping.signal,

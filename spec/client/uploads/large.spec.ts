@@ -62,7 +62,7 @@ spec('a file of 5 GiB', (it) => {
       await leaveBehind(data, opened.modifiedAt)
       await using rig = await UploadRig.start({}, { storage: disk(data) })
       const upload = await rig.client().uploads.add(source, { digest: 'xxh128' })
-      assert.equal((await upload.finished).size, whole)
+      assert.equal((await upload.done).size, whole)
       assert.equal(rig.transport.contentBytes, whole - checkpoint)
       const stored = await open(join(data, 'files', 'alice', 'large.bin'))
       const end = new Uint8Array(tail.length)

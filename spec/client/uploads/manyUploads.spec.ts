@@ -19,7 +19,7 @@ const lonelyClient = () =>
 /** Adds so many uploads. */
 async function addAll({ uploads }: ReturnType<typeof lonelyClient>, count: number): Promise<void> {
   const bytes = new Uint8Array(1)
-  for (let n = 0; n < count; n++) (await uploads.add(memorySource(`${n}`, bytes))).finished.catch(() => {})
+  for (let n = 0; n < count; n++) (await uploads.add(memorySource(`${n}`, bytes))).done.catch(() => {})
 }
 
 spec('the uploads of a client', (it) => {

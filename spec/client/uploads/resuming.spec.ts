@@ -28,7 +28,7 @@ spec('an upload is continued', (it) => {
     await using rig = await UploadRig.start({ chunkBytes })
     cutAtChunk(rig, 10)
     const upload = await rig.client().uploads.add(memorySource('a', bytes))
-    await upload.finished
+    await upload.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     assert.equal(rig.transport.dialled, 2)
     assert.ok(rig.transport.contentBytes <= size + 10 * chunkBytes, `${rig.transport.contentBytes} bytes were sent`)
@@ -38,7 +38,7 @@ spec('an upload is continued', (it) => {
     await using rig = await UploadRig.start({ chunkBytes })
     let chunks = 0
     rig.transport.inspect = ({ event }) => event !== chunk || ++chunks % 7 !== 0
-    await (await rig.client().uploads.add(memorySource('a', bytes))).finished
+    await (await rig.client().uploads.add(memorySource('a', bytes))).done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
@@ -50,11 +50,11 @@ spec('an upload is continued', (it) => {
     await half
     rig.transport.inspect = () => false
     void killed.close()
-    await assert.rejects(first.finished)
+    await assert.rejects(first.done)
     rig.transport.inspect = () => true
     const before = rig.transport.contentBytes
     const again = await rig.client().uploads.add(memorySource('a', bytes))
-    await again.finished
+    await again.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     assert.ok(rig.transport.contentBytes - before < size, 'it began at zero')
     assert.equal(again.transferred, rig.transport.contentBytes - before)
@@ -67,7 +67,7 @@ spec('an upload is continued', (it) => {
     await half
     await rig.server.close()
     await rig.startServer()
-    await upload.finished
+    await upload.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     assert.ok(rig.transport.contentBytes < 2 * size - 2 * MiB)
   })
@@ -75,7 +75,7 @@ spec('an upload is continued', (it) => {
   it('without an end, when only the reply to its last request was lost', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     rig.server.on('stored', () => rig.transport.cut())
-    await (await rig.client().uploads.add(memorySource('a', bytes))).finished
+    await (await rig.client().uploads.add(memorySource('a', bytes))).done
     assert.equal(rig.transport.contentBytes, size)
     assert.equal(rig.transport.dialled, 2)
   })
@@ -84,7 +84,7 @@ spec('an upload is continued', (it) => {
     await using rig = await UploadRig.start({ fileInstances: 1 })
     const sources = [1, 2, 3, 4].map((n) => memorySource(`${n}`, patterned(2 * MiB, n)))
     const all = await Promise.all(sources.map((source) => rig.client().uploads.add(source)))
-    await Promise.all(all.map(({ finished }) => finished))
+    await Promise.all(all.map(({ done: finished }) => finished))
   })
 })
 
@@ -100,7 +100,7 @@ spec('an upload begins again', (it) => {
     rig.transport.inspect = () => true
     const edited = bytes.slice()
     edited[5] = (edited[5] ?? 0) ^ 1
-    await (await rig.client().uploads.add(memorySource('a', edited))).finished
+    await (await rig.client().uploads.add(memorySource('a', edited))).done
     assert.deepEqual(rig.stored('alice', 'a'), edited)
   })
 
@@ -113,7 +113,7 @@ spec('an upload begins again', (it) => {
       source.bytes = other
       source.modifiedAt++
     }
-    await (await rig.client().uploads.add(source)).finished
+    await (await rig.client().uploads.add(source)).done
     assert.deepEqual(rig.stored('alice', 'a'), other)
     assert.equal(source.opened, 2)
     assert.equal(source.notClosed, 0)
@@ -128,7 +128,7 @@ spec('an upload begins again', (it) => {
     const client = rig.client()
     const upload = await client.uploads.add(source)
     await assert.rejects(
-      upload.finished,
+      upload.done,
       /^OspError: a was written to while it was being sent; send it again when nothing writes to it/,
     )
     assert.equal(source.opened, 4)
@@ -149,11 +149,11 @@ spec('an upload begins again', (it) => {
       }
       return true
     }
-    await (await rig.client().uploads.add(source)).finished
+    await (await rig.client().uploads.add(source)).done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     damages = Number.POSITIVE_INFINITY
     const hopeless = await rig.client().uploads.add(memorySource('b', bytes))
-    await assert.rejects(hopeless.finished, /digest/)
+    await assert.rejects(hopeless.done, /digest/)
     assert.equal(rig.stored('alice', 'b'), undefined)
   })
 })
@@ -166,7 +166,7 @@ spec('a client', (it) => {
     const upload = await client.uploads.add(memorySource('a', bytes))
     await until(client, 'status', () => client.status === 'waiting')
     await rig.startServer()
-    await upload.finished
+    await upload.done
   })
 
   it('gives up after the time that it was given', async () => {
@@ -174,7 +174,7 @@ spec('a client', (it) => {
     await rig.server.close()
     const client = rig.client({ retryForMs: 0 })
     const upload = await client.uploads.add(memorySource('a', bytes))
-    await assert.rejects(upload.finished, { code: 'unreachable' })
+    await assert.rejects(upload.done, { code: 'unreachable' })
     assert.equal(client.status, 'refused')
     await assert.rejects(client.online(), { code: 'unreachable' })
   })
@@ -206,11 +206,11 @@ spec('a client', (it) => {
     const upload = await client.uploads.add(memorySource('a', bytes))
     await half
     await client.close()
-    await assert.rejects(upload.finished, { code: 'closed' })
+    await assert.rejects(upload.done, { code: 'closed' })
     await assert.rejects(client.uploads.add(memorySource('b', bytes)), { code: 'closed' })
     await client.close()
     const before = rig.transport.contentBytes
-    await (await rig.client().uploads.add(memorySource('a', bytes))).finished
+    await (await rig.client().uploads.add(memorySource('a', bytes))).done
     assert.ok(rig.transport.contentBytes - before < size)
   })
 })

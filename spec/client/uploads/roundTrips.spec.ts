@@ -22,7 +22,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
       }
       const client = rig.client({ to: way })
       const upload = await client.uploads.add(memorySource('a', patterned(1_024)))
-      await upload.finished
+      await upload.done
       assert.deepEqual(
         files(way).filter((step) => step.startsWith('>')),
         ['> ContinuePostFileReq', '> PostFileReq', '> FileMd5Req'],
@@ -41,7 +41,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
       const client = rig.client({ to: way })
       const names = Array.from({ length: 60 }, (_, at) => `folder/${at}`)
       const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, patterned(1_024)))))
-      await Promise.all(uploads.map(({ finished }) => finished))
+      await Promise.all(uploads.map(({ done: finished }) => finished))
       const counts = new Map<string, number>()
       for (const step of files(way)) counts.set(step, (counts.get(step) ?? 0) + 1)
       assert.deepEqual(Object.fromEntries(counts), {
@@ -58,7 +58,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
     travelled(async (rig, way) => {
       const client = rig.client({ to: way })
       const upload = await client.uploads.add(memorySource('a', new Uint8Array()))
-      await upload.finished
+      await upload.done
       assert.deepEqual(files(way), ['> ContinuePostFileReq', '< ContinuePostFileAck', '> FileMd5Req', '< FileMd5Ack'])
     }))
 })

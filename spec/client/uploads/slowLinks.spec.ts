@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { localOnly } from '../../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../../lib/adapters/auth/loopbackOnly.ts'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { nodeDigests } from '../../../lib/adapters/node/nodeDigests.ts'
 import { createClient } from '../../../lib/client/client.ts'
@@ -30,7 +30,7 @@ async function acknowledged(phases: readonly Phase[], bytes = 16_000 * KB): Prom
   const [atServer, atClient] = [new SimulatedProcess('server', machine), new SimulatedProcess('client', machine)]
   const server = await serve({
     platform: atServer.platform,
-    authenticator: localOnly(),
+    authenticator: loopbackOnly(),
     storage: memory(),
     listen: network.transportOf(atServer),
   })
@@ -39,7 +39,7 @@ async function acknowledged(phases: readonly Phase[], bytes = 16_000 * KB): Prom
   let upload: Upload | undefined
   client.uploads.add(memorySource('a', patterned(bytes))).then((added) => {
     upload = added
-    added.finished.catch(() => {})
+    added.done.catch(() => {})
   })
   const standing: number[] = []
   for (const { rate, seconds } of phases) {

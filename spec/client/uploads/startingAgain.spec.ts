@@ -34,7 +34,7 @@ spec('an upload of which the server has other bytes', (it) => {
     assert.equal(chunk.message.progress, 0)
     link.reply(chunk, { event: 'PostFileAck', progress: 100, durable: 100 })
     link.reply(await link.expect('FileMd5Req'), { event: 'FileMd5Ack', storedName: 'a', replaced: 0 })
-    assert.equal((await upload.finished).storedName, 'a')
+    assert.equal((await upload.done).storedName, 'a')
   })
 
   it('asks to CONTINUE where START was granted and the link is lost', async () => {

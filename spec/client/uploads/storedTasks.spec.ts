@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { StoredTasks } from '../../../lib/client/uploads/storedTasks.ts'
-import type { KeptTask, TaskStore } from '../../../lib/ports/clientState.ts'
+import type { StoredTask, TaskStore } from '../../../lib/ports/clientState.ts'
 import { taskOf } from '../../../lib/testing/clientState.ts'
 import { spec } from '../../support/spec.ts'
 
 /** A store in memory. */
-function memoryTasks(...tasks: readonly KeptTask[]): TaskStore & { readonly kept: Map<number, KeptTask> } {
+function memoryTasks(...tasks: readonly StoredTask[]): TaskStore & { readonly kept: Map<number, StoredTask> } {
   const kept = new Map(tasks.map((task) => [task.id, task]))
   return {
     kept,
@@ -22,12 +22,12 @@ const open = (store: TaskStore) =>
     () => {},
   )
 
-const taskIn = (id: number, state: KeptTask['state']): KeptTask => ({ ...taskOf(id), state })
+const taskIn = (id: number, state: StoredTask['state']): StoredTask => ({ ...taskOf(id), state })
 
 const all = () =>
   (['open', 'paused', 'cancelling', 'failed', 'done'] as const).map((state, at) => taskIn(at + 1, state))
 
-const statesOf = ({ kept }: { kept: ReadonlyMap<number, KeptTask> }) => [...kept.values()].map(({ state }) => state)
+const statesOf = ({ kept }: { kept: ReadonlyMap<number, StoredTask> }) => [...kept.values()].map(({ state }) => state)
 
 spec('a list of tasks that no client has taken up', (it) => {
   it('is paused and resumed where that is possible', async () => {

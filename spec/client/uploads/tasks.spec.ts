@@ -31,7 +31,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual([isAccepted, [...client.uploads].length, rig.transport.dialled], [false, 0, 0])
     tasks.before = () => {}
     letGo()
-    await (await adding).finished
+    await (await adding).done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
@@ -44,7 +44,7 @@ spec('the list of tasks', (it) => {
     await assert.rejects(client.uploads.add(source), { code: 'disk-full' })
     assert.deepEqual([...client.uploads], [])
     tasks.before = () => {}
-    await (await client.uploads.add(source)).finished
+    await (await client.uploads.add(source)).done
   })
 
   it('is taken up by the next program, where the server stands', async () => {
@@ -63,7 +63,7 @@ spec('the list of tasks', (it) => {
       taken.map(({ id, name }) => `${id} ${name}`),
       ['1 a', '2 b'],
     )
-    const [a, b] = await Promise.all(taken.map(({ finished }) => finished))
+    const [a, b] = await Promise.all(taken.map(({ done: finished }) => finished))
     assert.deepEqual([a?.algorithm, b?.algorithm], ['sha256', 'md5'])
     assert.ok((taken[0]?.transferred ?? 0) < bytes.length)
     await next.close()
@@ -84,7 +84,7 @@ spec('the list of tasks', (it) => {
     await assert.rejects(next.uploads.add({ ...source, ref: 'another' }), { code: 'usage' })
     const again = await next.uploads.add(source)
     assert.equal(again.id, upload.id)
-    await again.finished
+    await again.done
   })
 
   it('keeps what is paused, and goes on with it when it is resumed', async () => {
@@ -102,7 +102,7 @@ spec('the list of tasks', (it) => {
     assert.equal(paused?.phase, 'paused')
     assert.equal(rig.server.status().uploads.length, 0)
     await next.uploads.resume([1])
-    await paused?.finished
+    await paused?.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
@@ -112,7 +112,7 @@ spec('the list of tasks', (it) => {
     const first = rig.client({ state: tasks.state })
     const missing = { ...memorySource('a', bytes), open: () => Promise.reject(new OspError('source-missing')) }
     const upload = await first.uploads.add(tasks.source(missing))
-    await assert.rejects(upload.finished, { code: 'source-missing' })
+    await assert.rejects(upload.done, { code: 'source-missing' })
     await first.close()
     assert.deepEqual(tasks.list, ['1 a failed'])
     tasks.source(memorySource('a', bytes))
@@ -122,7 +122,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual([...next.uploads], [])
     await next.uploads.resume([1])
     const [again] = [...next.uploads]
-    await again?.finished
+    await again?.done
     await next.close()
     assert.deepEqual(tasks.list, ['1 a done'])
   })
@@ -132,13 +132,13 @@ spec('the list of tasks', (it) => {
     const tasks = new MemoryTasks()
     const client = rig.client({ state: tasks.state, ...slowly })
     const missing = { ...memorySource('a', bytes), open: () => Promise.reject(new OspError('source-missing')) }
-    await assert.rejects((await client.uploads.add(tasks.source(missing))).finished, { code: 'source-missing' })
+    await assert.rejects((await client.uploads.add(tasks.source(missing))).done, { code: 'source-missing' })
     const upload = await client.uploads.add({ ...memorySource('a', bytes), ref: 'another' })
     await until(upload, 'progress', () => upload.progress.acknowledged > 0)
     await assert.rejects(client.uploads.resume([1]), { code: 'usage' })
     await client.uploads.cancel([1])
     assert.deepEqual(tasks.list, ['2 a open'])
-    await upload.finished
+    await upload.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
@@ -158,7 +158,7 @@ spec('the list of tasks', (it) => {
     rig.transport.inspect = () => true
     const next = rig.client({ state: tasks.state })
     const [gone] = await next.uploads.restore()
-    await assert.rejects(gone?.finished ?? assert.fail(), { code: 'cancelled' })
+    await assert.rejects(gone?.done ?? assert.fail(), { code: 'cancelled' })
     await next.close()
     assert.deepEqual(tasks.list, [])
     assert.equal(await rig.records(), 0)

@@ -14,7 +14,7 @@ spec('uploads', (it) => {
       await using rig = await UploadRig.start()
       const bytes = patterned(size)
       const upload = await rig.client().uploads.add(memorySource('a.bin', bytes))
-      const file = await upload.finished
+      const file = await upload.done
       assert.deepEqual(rig.stored('alice', 'a.bin'), bytes)
       assert.equal(file.digest, createHash('sha256').update(bytes).digest('hex'))
       assert.deepEqual(upload.progress, { acknowledged: size, durable: size, size })
@@ -27,7 +27,7 @@ spec('uploads', (it) => {
     it(`are verified by ${digest}`, async () => {
       await using rig = await UploadRig.start()
       const upload = await rig.client().uploads.add(memorySource('a', patterned(100_000)), { digest })
-      assert.equal((await upload.finished).algorithm, digest)
+      assert.equal((await upload.done).algorithm, digest)
     })
   }
 
@@ -36,7 +36,7 @@ spec('uploads', (it) => {
     const { uploads } = rig.client()
     for (const name of ['文件/季度报告.txt', 'smile 😀.txt', 'cafe\u0301.txt']) {
       const upload = await uploads.add(memorySource(name, patterned(10)))
-      await upload.finished
+      await upload.done
       assert.ok(rig.stored('alice', name.normalize('NFC')))
     }
   })
@@ -45,7 +45,7 @@ spec('uploads', (it) => {
     await using rig = await UploadRig.start()
     const ours = await rig.client({ user: 'alice' }).uploads.add(memorySource('same', patterned(1000, 1)))
     const theirs = await rig.client({ user: 'bob' }).uploads.add(memorySource('same', patterned(1000, 2)))
-    await Promise.all([ours.finished, theirs.finished])
+    await Promise.all([ours.done, theirs.done])
     assert.deepEqual(rig.stored('alice', 'same'), patterned(1000, 1))
     assert.deepEqual(rig.stored('bob', 'same'), patterned(1000, 2))
   })
@@ -68,7 +68,7 @@ spec('uploads', (it) => {
     assert.equal(sources[5]?.opened, 0)
     for (const source of sources.slice(8)) all.push(await uploads.add(source))
     open()
-    await Promise.all(all.map(({ finished }) => finished))
+    await Promise.all(all.map(({ done: finished }) => finished))
     assert.equal([...uploads].length, 12)
     for (const source of sources) assert.equal(source.notClosed, 0)
   })
@@ -77,7 +77,7 @@ spec('uploads', (it) => {
     await using rig = await UploadRig.start({ uploadsPerLink: 2 })
     const { uploads } = rig.client()
     const all = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => uploads.add(memorySource(`${n}`, patterned(5000, n)))))
-    await Promise.all(all.map(({ finished }) => finished))
+    await Promise.all(all.map(({ done: finished }) => finished))
   })
 
   it('with a name that is forbidden are refused before anything is sent', async () => {
@@ -91,8 +91,8 @@ spec('uploads', (it) => {
     const { uploads } = rig.client()
     const first = await uploads.add(memorySource('a', patterned(10)))
     await assert.rejects(uploads.add(memorySource('a', patterned(10))), codeOf('usage'))
-    await first.finished
-    await (await uploads.add(memorySource('a', patterned(20)))).finished
+    await first.done
+    await (await uploads.add(memorySource('a', patterned(20)))).done
     assert.deepEqual(rig.stored('alice', 'a'), patterned(20))
   })
 
@@ -102,9 +102,9 @@ spec('uploads', (it) => {
     const bad = { name: 'bad', open: async () => Promise.reject(new Error('no such thing')) }
     const failing = await uploads.add(bad)
     const good = await uploads.add(memorySource('good', patterned(10)))
-    await assert.rejects(failing.finished, /no such thing/)
+    await assert.rejects(failing.done, /no such thing/)
     assert.equal(failing.phase, 'failed')
-    await good.finished
+    await good.done
   })
 })
 
@@ -141,7 +141,7 @@ spec('pausing, resuming and cancelling', (it) => {
     assert.equal(upload.progress.acknowledged, upload.progress.durable)
     assert.ok(upload.progress.acknowledged > 0)
     await uploads.resume()
-    await upload.finished
+    await upload.done
     assert.deepEqual(rig.stored('alice', 'big'), patterned(4 * MiB))
     assert.ok(rig.transport.contentBytes < 5 * MiB)
   })
@@ -153,7 +153,7 @@ spec('pausing, resuming and cancelling', (it) => {
     assert.equal(upload.phase, 'cancelling')
     open()
     await cancelling
-    await assert.rejects(upload.finished, codeOf('cancelled'))
+    await assert.rejects(upload.done, codeOf('cancelled'))
     for await (const record of rig.storage.transfers.records()) assert.fail(`a record is left: ${record.name}`)
     assert.equal(rig.stored('alice', 'big'), undefined)
   })
@@ -176,9 +176,9 @@ spec('pausing, resuming and cancelling', (it) => {
     await uploads.pause([second.id])
     assert.equal(second.phase, 'paused')
     open()
-    await upload.finished
+    await upload.done
     assert.equal(second.phase, 'paused')
     await uploads.resume([second.id])
-    await second.finished
+    await second.done
   })
 })

@@ -84,7 +84,7 @@ const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
       ['b/c', 0, 'md5'],
       ['b/d', 500, 'sha256'],
     ] as const) {
-      const { finished } = await uploads.add(memorySource(name, bytes.subarray(0, size)), { digest })
+      const { done: finished } = await uploads.add(memorySource(name, bytes.subarray(0, size)), { digest })
       await recorder.during(finished)
     }
   },
@@ -94,22 +94,22 @@ const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
     const paused = sourceAt('a', () => void uploads.pause([1]).then(() => uploads.resume([1])))
     const cancelled = sourceAt('b', () => void uploads.cancel([2]))
     const added = [await uploads.add(paused), await uploads.add(cancelled)]
-    await recorder.during(Promise.allSettled(added.map(({ finished }) => finished)))
+    await recorder.during(Promise.allSettled(added.map(({ done: finished }) => finished)))
   },
 
   async function takeOver(recorder) {
     const second = recorder.client('alice')
     let taken: Promise<unknown> = Promise.resolve()
     const take = () => {
-      taken = second.uploads.add(memorySource('a', bytes)).then(({ finished }) => finished)
+      taken = second.uploads.add(memorySource('a', bytes)).then(({ done: finished }) => finished)
     }
-    const { finished } = await recorder.client('alice').uploads.add(sourceAt('a', take))
+    const { done: finished } = await recorder.client('alice').uploads.add(sourceAt('a', take))
     await recorder.during(finished.catch(() => {}))
     await recorder.during(taken)
   },
 
   async function lostLink(recorder) {
-    const { finished } = await recorder.client('alice').uploads.add(sourceAt('a', () => recorder.cut(0)))
+    const { done: finished } = await recorder.client('alice').uploads.add(sourceAt('a', () => recorder.cut(0)))
     await recorder.during(finished)
   },
 

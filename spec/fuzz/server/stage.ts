@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { localOnly } from '../../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../../lib/adapters/auth/loopbackOnly.ts'
 import { type MemoryStorage, memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { codeOf } from '../../../lib/errors.ts'
 import { fixed } from '../../../lib/limits.ts'
@@ -45,7 +45,14 @@ export class Stage {
     const stage = new Stage()
     const { platform, door: listen } = stage
     const log = (entry: LogEntry) => void stage.log.push(entry)
-    stage.#server = await serve({ listen, storage: stage.#storage, authenticator: localOnly(), limits, log, platform })
+    stage.#server = await serve({
+      listen,
+      storage: stage.#storage,
+      authenticator: loopbackOnly(),
+      limits,
+      log,
+      platform,
+    })
     stage.#witness = await Witness.enter(stage.door.enter(), platform, until)
     return stage
   }

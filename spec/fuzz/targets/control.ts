@@ -112,10 +112,10 @@ async function withTasks(control: Control, work: () => Promise<void>): Promise<v
   const reopen = (ref: string) => memorySource(ref, patterned(10))
   const { uploads } = client
   const served = await serveTasks({ uploads, clock: platform.clock, reopen }, control)
-  for (const name of ['a', 'b']) (await uploads.add(memorySource(name, patterned(10)))).finished.catch(() => {})
+  for (const name of ['a', 'b']) (await uploads.add(memorySource(name, patterned(10)))).done.catch(() => {})
   await work()
   await client.close()
-  for (const { finished } of uploads) finished.catch(() => {})
+  for (const { done: finished } of uploads) finished.catch(() => {})
   await served.idle()
   await served.close()
   assert.deepEqual(platform.clock.set, [], 'an alarm is left')

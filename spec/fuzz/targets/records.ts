@@ -4,7 +4,7 @@ import { MemoryFiles } from '../../../lib/adapters/memory/memoryFiles.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Claimed, StoredFile, TransferRecord } from '../../../lib/ports/storage.ts'
-import { Book } from '../../../lib/storage/transfers/book.ts'
+import { RecordStore } from '../../../lib/storage/transfers/recordStore.ts'
 import { type Note, type Row, writeRow } from '../../../lib/storage/transfers/rows.ts'
 import { Transfers } from '../../../lib/storage/transfers/transfers.ts'
 import { UploadLog } from '../../../lib/storage/transfers/uploadLog.ts'
@@ -52,7 +52,7 @@ function make(draw: Draw): Pieces {
 async function run(pieces: Pieces): Promise<void> {
   const journal = new MemoryJournal(400, 1_000_000, () => false)
   for (const piece of pieces) if (piece.length > 0) await journal.append([Buffer.from(piece)])
-  const book = new Book()
+  const book = new RecordStore()
   const files = new MemoryFiles(
     book,
     1_000,

@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib'
 import { stateDirectory } from '../../../lib/adapters/stateDirectory/stateDirectory.ts'
 import { OspError } from '../../../lib/errors.ts'
 import { fileName, isUserName } from '../../../lib/names.ts'
-import type { KeptTask } from '../../../lib/ports/clientState.ts'
+import type { StoredTask } from '../../../lib/ports/clientState.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 import { assertCoded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
@@ -13,8 +13,8 @@ import { jsonLike } from '../json.ts'
 import { mutated } from '../mutate.ts'
 import type { Pieces, Target } from '../target.ts'
 
-const task: KeptTask = { id: 1, ref: '/a', name: 'a', algorithm: 'sha256', state: 'open', size: 5, durable: 3 }
-const failed: KeptTask = { ...task, state: 'failed', why: { code: 'closed', text: 'x' }, endedAt: 5 }
+const task: StoredTask = { id: 1, ref: '/a', name: 'a', algorithm: 'sha256', state: 'open', size: 5, durable: 3 }
+const failed: StoredTask = { ...task, state: 'failed', why: { code: 'closed', text: 'x' }, endedAt: 5 }
 const receipt = { seq: 3, sender: 'bob', id: '0'.repeat(32) }
 
 /** A state directory with any bytes as its tasks and its receipts: it gives what is whole, and takes what comes. */

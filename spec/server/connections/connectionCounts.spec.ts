@@ -8,7 +8,7 @@ import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
-const anybody = { authenticate: async ({ user }: { user: string }) => ({ user }), knows: async () => true }
+const allowAll = { authenticate: async ({ user }: { user: string }) => ({ user }), knows: async () => true }
 
 /** A server, and links to it that seem to come from any address. Its clock stands still. */
 async function addressed(limits: Partial<Limits>, gone?: Promise<void>) {
@@ -16,7 +16,7 @@ async function addressed(limits: Partial<Limits>, gone?: Promise<void>) {
   let count = 0
   const platform = heldPlatform()
   const listen = fromAfar(memoryTransport(), () => address, gone)
-  const rig = await ServerRig.start(limits, { listen, authenticator: anybody, platform })
+  const rig = await ServerRig.start(limits, { listen, authenticator: allowAll, platform })
   return Object.assign(rig, {
     clock: platform.clock,
     /** A link that says nothing. */
@@ -167,7 +167,7 @@ spec('links before HELLO', (it) => {
     const listen = fromAfar(memoryTransport())
     await using rig = await ServerRig.start(
       { pendingLinks: 1 },
-      { listen, authenticator: { ...anybody, authenticate } },
+      { listen, authenticator: { ...allowAll, authenticate } },
     )
     const first = await rig.dial()
     first.hello()

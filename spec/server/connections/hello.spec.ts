@@ -96,7 +96,7 @@ spec('HELLO', (it) => {
   it('is awaited: a request before its answer ends the link', async () => {
     await using rig = await ServerRig.start(
       {},
-      { authenticator: { ...anybody, authenticate: () => new Promise(() => {}) } },
+      { authenticator: { ...allowAll, authenticate: () => new Promise(() => {}) } },
     )
     const client = await rig.dial()
     client.hello()
@@ -132,7 +132,7 @@ spec('HELLO', (it) => {
 
   it('is shown to the authenticator, whose user the link then belongs to', async () => {
     const authenticator = {
-      ...anybody,
+      ...allowAll,
       authenticate: async ({ user, token }: { user: string; token: string }) => ({ user: `${user}-${token}` }),
     }
     await using rig = await ServerRig.start({}, { authenticator })
@@ -195,7 +195,7 @@ spec('HELLO', (it) => {
       await new Promise<void>((resolve) => gates.push(resolve))
       return { user }
     }
-    await using rig = await ServerRig.start({}, { authenticator: { ...anybody, authenticate } })
+    await using rig = await ServerRig.start({}, { authenticator: { ...allowAll, authenticate } })
     const [early, later] = [await rig.dial(), await rig.dial()]
     early.hello({ session: 'same', attempt: 1 })
     later.hello({ session: 'same', attempt: 2 })
@@ -216,7 +216,7 @@ spec('HELLO', (it) => {
       await gate
       return { user }
     }
-    await using rig = await ServerRig.start({}, { authenticator: { ...anybody, authenticate } })
+    await using rig = await ServerRig.start({}, { authenticator: { ...allowAll, authenticate } })
     const clients = [await rig.dial(), await rig.dial()]
     for (const client of clients) client.hello({ session: 'same' })
     await turn()
@@ -242,7 +242,7 @@ spec('HELLO', (it) => {
   })
 })
 
-const anybody = {
+const allowAll = {
   authenticate: async ({ user }: { user: string }) => ({ user }),
   knows: async () => true,
 }

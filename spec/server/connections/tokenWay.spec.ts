@@ -45,7 +45,7 @@ spec('a token that comes to the server', (it) => {
   }
 
   it('from anywhere is taken by a server that is told to be insecure', async () => {
-    await using at = await greeted({}, { token: 'secret' }, { insecure: true })
+    await using at = await greeted({}, { token: 'secret' }, { allowPlaintext: true })
     await at.raw.expect('HelloAck')
     assert.deepEqual(at.asked, ['secret'])
   })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { lstat, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
-import { localOnly } from '../../../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../../../lib/adapters/auth/loopbackOnly.ts'
 import type { UsersNews } from '../../../../lib/adapters/auth/usersFile/seen.ts'
 import { usersFile } from '../../../../lib/adapters/auth/usersFile.ts'
 import { fixed } from '../../../../lib/limits.ts'
@@ -41,7 +41,7 @@ spec('a users’ file that can’t be read', (it) => {
     it(`since it ${what} lets nobody in, and is not written over`, async () => {
       await using place = await temporaryDirectory()
       await writeFile(fileOf(place.path), text)
-      const users = usersFile(place.path, localOnly())
+      const users = usersFile(place.path, loopbackOnly())
       for (let time = 0; time < 2; time++) await assertOut(users, 'alice', '', 'internal')
       await assert.rejects(users.knows('alice'), { code: 'internal' })
       const uses = [
@@ -96,7 +96,7 @@ spec('a users’ file that can’t be read', (it) => {
 
   it('since it is gone lets nobody in, and ends no link; put back, it lets in as before', async () => {
     await using place = await temporaryDirectory()
-    const users = usersFile(place.path, localOnly())
+    const users = usersFile(place.path, loopbackOnly())
     const token = await users.add('alice')
     const told = await watching(users)
     await rename(fileOf(place.path), `${fileOf(place.path)}.away`)
@@ -111,7 +111,7 @@ spec('a users’ file that can’t be read', (it) => {
   it('since it is gone lets nobody in either where it was damaged before', async () => {
     await using place = await temporaryDirectory()
     await writeFile(fileOf(place.path), 'nonsense')
-    const users = usersFile(place.path, localOnly())
+    const users = usersFile(place.path, loopbackOnly())
     assert.equal(await users.exists(), true)
     await rm(fileOf(place.path))
     await assertOut(users, 'alice', '', 'internal')
@@ -124,7 +124,7 @@ spec('a users’ file that can’t be read', (it) => {
       news.push(
         each.what === 'read' ? [each.users, ...each.changes.map(({ user, how }) => `${user} ${how}`)] : each.what,
       )
-    const users = usersFile(place.path, localOnly(), { noticed })
+    const users = usersFile(place.path, loopbackOnly(), { noticed })
     for (const name of ['alice', 'bob']) await users.add(name)
     await assertOut(users, 'alice', '')
     await rm(fileOf(place.path))

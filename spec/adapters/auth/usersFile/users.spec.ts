@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { lstat, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { localOnly } from '../../../../lib/adapters/auth/localOnly.ts'
+import { loopbackOnly } from '../../../../lib/adapters/auth/loopbackOnly.ts'
 import { usersFile } from '../../../../lib/adapters/auth/usersFile.ts'
 import { fixed } from '../../../../lib/limits.ts'
 import { Gatekeeper } from '../../../support/gatekeeper.ts'
@@ -105,13 +105,13 @@ spec('a server without a users’ file', (it) => {
     await using place = await temporaryDirectory()
     await assertOut(usersFile(place.path), 'alice', '')
     assert.equal(await usersFile(place.path).knows('alice'), false)
-    await enter(usersFile(place.path, localOnly()), 'alice', '')
-    assert.equal(await usersFile(place.path, localOnly()).knows('alice'), 'unlisted')
+    await enter(usersFile(place.path, loopbackOnly()), 'alice', '')
+    assert.equal(await usersFile(place.path, loopbackOnly()).knows('alice'), 'unlisted')
   })
 
   it('asks for a token from the first user on, and tells that everybody’s right has changed', async () => {
     await using place = await temporaryDirectory()
-    const users = usersFile(place.path, localOnly())
+    const users = usersFile(place.path, loopbackOnly())
     const told: (string | undefined)[] = []
     users.watch((user) => told.push(user))
     await enter(users, 'alice', '')
@@ -123,7 +123,7 @@ spec('a server without a users’ file', (it) => {
 
   it('asks for one also when all users were removed again', async () => {
     await using place = await temporaryDirectory()
-    const users = usersFile(place.path, localOnly())
+    const users = usersFile(place.path, loopbackOnly())
     await users.add('alice')
     await users.remove('alice')
     assert.equal(await users.exists(), true)

@@ -1,0 +1,179 @@
+import { OspError } from '../../errors.ts'
+import { clientLimits } from '../../limits.ts'
+import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
+import type { Log } from '../../ports/log.ts'
+
+/** The tasks that a client's state keeps, also those that this program has not taken up. */
+export class TaskRegistry {
+  readonly #store: TaskStore
+  readonly #wallTime: () => number
+  readonly #log: Log
+  /** Frees what a source needs that no task sends any more. */
+  readonly #sources: Pick<ClientState, 'discard'>
+  readonly #tasks = new Map<number, StoredTask>()
+  /** The unfinished ones by their names. */
+  readonly #names = new Map<string, number>()
+  /** Ids of ended tasks, in the order in which they ended. */
+  readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
+  readonly #writing = new Set<Promise<void>>()
+  #opening: Promise<void> | undefined
+  #lastId = 0
+
+  constructor(store: TaskStore, wallTime: () => number, log: Log, sources: Pick<ClientState, 'discard'> = {}) {
+    this.#store = store
+    this.#wallTime = wallTime
+    this.#log = log
+    this.#sources = sources
+  }
+
+  /** Reads what is kept, once; those that ended long ago go. */
+  open(): Promise<void> {
+    this.#opening ??= this.#load().catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  /** By rising id. */
+  [Symbol.iterator](): Iterator<StoredTask> {
+    return [...this.#tasks.values()][Symbol.iterator]()
+  }
+
+  get(id: number): StoredTask | undefined {
+    return this.#tasks.get(id)
+  }
+
+  /** The unfinished task that sends something under this name. */
+  named(name: string): StoredTask | undefined {
+    const id = this.#names.get(name)
+    return id === undefined ? undefined : this.#tasks.get(id)
+  }
+
+  /** Whether another unfinished task has the name of this one. */
+  isReplaced({ id, name }: StoredTask): boolean {
+    return (this.#names.get(name) ?? id) !== id
+  }
+
+  /** Throws OspError `usage` where another unfinished task has the name of this one. */
+  checkName(task: StoredTask): void {
+    if (!this.isReplaced(task)) return
+    const { id } = this.named(task.name) ?? task
+    throw new OspError('usage', `task ${id} sends ${JSON.stringify(task.name)} now; ${task.id} cannot go on beside it`)
+  }
+
+  /** The id of the next task, which is then taken. */
+  nextId(): number {
+    return ++this.#lastId
+  }
+
+  /** Keeps a task: durable. Rejects with OspError `usage` where there are too many. */
+  async accept(task: StoredTask): Promise<void> {
+    checkRoom(this.#tasks.size)
+    this.#set(task)
+    try {
+      await this.#write(this.#store.put(task))
+    } catch (error) {
+      this.#delete(task)
+      throw error
+    }
+  }
+
+  /** Keeps what has become of a task: durable. */
+  async change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
+    const task = this.#tasks.get(id)
+    if (!task) return
+    const { endedAt: _, why: __, ...rest } = task
+    const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#wallTime() }) }
+    this.#set(changed)
+    await this.#write(this.#store.put(changed))
+    if (hasEnded(change.state)) this.#forgetOldest()
+    if (changed.state === 'done') await this.#sources.discard?.(changed.ref)
+  }
+
+  async forget(id: number): Promise<void> {
+    const task = this.#tasks.get(id)
+    if (!task) return
+    this.#delete(task)
+    await this.#write(this.#store.remove(id))
+    await this.#sources.discard?.(task.ref)
+  }
+
+  /** What is only noted: where it can't be kept, a later program does it once more. */
+  note(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      this.#log({ level: 'warn', event: 'task-not-kept', text: OspError.from(error).message })
+    })
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#writing)
+  }
+
+  #set(task: StoredTask): void {
+    this.#unlist(task)
+    this.#tasks.set(task.id, task)
+    if (task.state === 'done' || task.state === 'failed') this.#ended[task.state].add(task.id)
+    else this.#names.set(task.name, task.id)
+  }
+
+  #delete(task: StoredTask): void {
+    this.#unlist(task)
+    this.#tasks.delete(task.id)
+  }
+
+  /** A failed task stays for a day, regardless of how many tasks are done after it. */
+  #forgetOldest(): void {
+    const most = { done: clientLimits.finishedUploads, failed: clientLimits.failedTasks }
+    for (const state of ['done', 'failed'] as const) {
+      const ids = this.#ended[state]
+      for (const id of ids) {
+        if (ids.size <= most[state]) break
+        this.note(this.forget(id))
+      }
+    }
+  }
+
+  #unlist({ id, name }: StoredTask): void {
+    for (const ids of Object.values(this.#ended)) ids.delete(id)
+    if (this.#names.get(name) === id) this.#names.delete(name)
+  }
+
+  async #load(): Promise<void> {
+    const tasks = await this.#store.load()
+    for (const task of tasks) {
+      this.#lastId = Math.max(this.#lastId, task.id)
+      this.#set(task)
+    }
+    const ended = tasks.filter((task) => !isUnfinished(task)).sort((a, b) => endOf(a) - endOf(b))
+    for (const task of ended) this.#set(task)
+    const before = this.#wallTime() - clientLimits.endedTaskMs
+    for (const task of ended) if (endOf(task) < before) this.note(this.forget(task.id))
+    this.#forgetOldest()
+  }
+
+  async #write(writing: Promise<void>): Promise<void> {
+    this.#writing.add(writing)
+    try {
+      await writing
+    } finally {
+      this.#writing.delete(writing)
+    }
+  }
+}
+
+/** Throws OspError `usage` where there are as many tasks as there may be. */
+export function checkRoom(tasks: number): void {
+  if (tasks < clientLimits.keptTasks) return
+  throw new OspError('usage', `there are ${tasks} tasks already, as many as are kept; let some end first`)
+}
+
+/** Whether something is still to be done about it. */
+export function isUnfinished({ state }: StoredTask): boolean {
+  return !hasEnded(state)
+}
+
+const endOf = ({ endedAt = 0 }: StoredTask) => endedAt
+
+const hasEnded = (state: StoredTask['state'] | undefined) => state === 'failed' || state === 'done'

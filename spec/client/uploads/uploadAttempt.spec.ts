@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { Loss } from '../../../lib/client/connection/loss.ts'
+import { Buffers } from '../../../lib/client/uploads/buffers.ts'
+import { UploadAttempt } from '../../../lib/client/uploads/uploadAttempt.ts'
+import type { UploadLink } from '../../../lib/client/uploads/uploadLink.ts'
+import { Pacer } from '../../../lib/core/pacer.ts'
+import { OspError } from '../../../lib/errors.ts'
+import { clientLimits } from '../../../lib/limits.ts'
+import type { OpenSource } from '../../../lib/ports/source.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
+import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
+import type { Message } from '../../../lib/wire/message.ts'
+import { Rig } from '../../runtime/peerRig.ts'
+import { named } from '../../support/frames.ts'
+import { spec } from '../../support/spec.ts'
+
+const { digests } = nodePlatform()
+await digests.load('md5')
+
+const file = Uint8Array.from({ length: 100 }, (_, at) => at)
+
+const source = {
+  size: file.length,
+  modifiedAt: 1,
+  async read(into: Uint8Array, offset: number) {
+    const piece = file.subarray(offset, offset + into.length)
+    into.set(piece)
+    return piece.length
+  },
+  unchanged: async () => true,
+} as unknown as OpenSource
+
+const digestOf = (read: OpenSource['read']) => new IncrementalDigest({ digests, algorithm: 'md5', read })
+
+/** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier sending. */
+function sending(followed = 0, digest = digestOf(source.read), pace = new Pacer()) {
+  const rig = new Rig()
+  const loss = new Loss()
+  const stopping = new AbortController()
+  const said: (string | number)[] = []
+  if (followed > 0) digest.follow(0, [file.subarray(0, followed)])
+  const link = {
+    peer: rig.peer,
+    buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
+    welcome: { maxFrame: 1_000_000 },
+    loss,
+  } as unknown as UploadLink
+  const run = new UploadAttempt({
+    link,
+    clock: rig.clock,
+    pace,
+    source,
+    name: 'a',
+    algorithm: 'md5',
+    digest,
+    fresh: false,
+    progress: followed,
+    signal: stopping.signal,
+    granted: () => {},
+    standing: () => {},
+    transferred: (bytes) => said.push(bytes),
+    verifying: (yes) => said.push(yes ? 'verifying' : 'not verifying'),
+  }).run()
+  return { rig, run, loss, said, stop: () => stopping.abort() }
+}
+
+const granted = (
+  progress: number,
+  checkpoint: number,
+  checkpointDigest: Uint8Array = new Uint8Array(16),
+  chunk = 1_000,
+): Message => ({
+  event: 'ContinuePostFileAck',
+  instance: 3,
+  progress,
+  chunk,
+  window: 1_000,
+  checkpoint,
+  checkpointDigest,
+})
+
+const turn = () => new Promise((go) => setImmediate(go))
+
+/** Waits until the client has sent this event, and tells its seq. */
+async function asked(rig: Rig, event: string): Promise<number> {
+  for (let turns = 0; turns < 100; turns++) {
+    const at = named(rig.socket.sent).lastIndexOf(event)
+    if (at >= 0) return rig.socket.sent[at]?.seq ?? 0
+    await new Promise((go) => setImmediate(go))
+  }
+  return assert.fail(`${event} was not sent, but ${named(rig.socket.sent)}`)
+}
+
+spec('the sending of a file', (it) => {
+  it('ends where the server tells a progress beyond the end in reply to the digest', async () => {
+    const { rig, run } = sending()
+    const ended = assert.rejects(run, { code: 'malformed' })
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, await asked(rig, 'PostFileReq'), 3)
+    const seq = await asked(rig, 'FileMd5Req')
+    rig.socket.hear({ event: 'FileMd5Nack', code: 12, retryAfter: 0, text: '', progress: 1_000 }, seq, 3)
+    rig.socket.hear({ event: 'PauseFileAck', progress: 100, durable: 100 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+
+  it('ends where the digest stands at the checkpoint of the server and disagrees, though one chunk is left', async () => {
+    const { rig, run } = sending(60)
+    const ended = assert.rejects(run, { code: 'digest-mismatch' })
+    rig.socket.hear(granted(60, 60), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PauseFileAck', progress: 60, durable: 60 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+
+  it('is verified once every byte is acknowledged, not when the digest is queued behind them', async () => {
+    const { rig, run, said } = sending()
+    const open = await asked(rig, 'ContinuePostFileReq')
+    rig.socket.hear(granted(0, 0, undefined, 50), open)
+    await asked(rig, 'PostFileReq')
+    for (let turns = 0; turns < 20; turns++) await turn()
+    const first = open + 1
+    rig.socket.leave()
+    const seq = await asked(rig, 'FileMd5Req')
+    assert.deepEqual(said, [], 'nothing was acknowledged')
+    rig.socket.hear({ event: 'PostFileAck', progress: 50, durable: 0 }, first, 3)
+    await turn()
+    assert.deepEqual(said, [50])
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, first + 1, 3)
+    await turn()
+    assert.deepEqual(said, [50, 50, 'verifying'])
+    rig.socket.hear({ event: 'FileMd5Nack', code: 12, retryAfter: 0, text: '', progress: 50 }, seq, 3)
+    await turn()
+    assert.deepEqual(said, [50, 50, 'verifying', 'not verifying'])
+    rig.socket.leave()
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 0 }, (await asked(rig, 'PostFileReq')) + 1, 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: false })
+    assert.deepEqual(said.slice(4), [50, 'verifying'], 'the answer to the digest says that every byte has come')
+  })
+
+  it('ends when it is stopped while the digest waits behind chunks', async () => {
+    const { rig, run, stop } = sending()
+    const ended = assert.rejects(run, { code: 'closed' })
+    rig.socket.hear(granted(0, 0, undefined, 30), await asked(rig, 'ContinuePostFileReq'))
+    await asked(rig, 'PostFileReq')
+    for (let turns = 0; turns < 20; turns++) await turn()
+    assert.deepEqual(named(rig.socket.sent), ['ContinuePostFileReq', 'PostFileReq', 'PostFileReq'])
+    stop()
+    rig.socket.hear({ event: 'PauseFileAck', progress: 60, durable: 0 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+    rig.socket.leave()
+    assert.ok(!named(rig.socket.sent).includes('FileMd5Req'))
+  })
+
+  it('goes on when it is stopped while the server can verify it', async () => {
+    const { rig, run, stop } = sending()
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    const seq = await asked(rig, 'FileMd5Req')
+    rig.socket.leave()
+    stop()
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 0 }, seq, 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: false })
+  })
+
+  it('goes on where they agree', async () => {
+    const { rig, run } = sending(60)
+    const own = digests.create('md5')
+    own.update(file.subarray(0, 60))
+    rig.socket.hear(granted(60, 60, own.digest()), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 60 }, await asked(rig, 'PostFileReq'), 3)
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: undefined }, await asked(rig, 'FileMd5Req'), 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: false })
+  })
+
+  it('waits also for what an earlier one has begun to read for the digest', async () => {
+    const slow = deferred<void>()
+    const digest = digestOf(async (into, offset) => {
+      await slow.promise
+      return source.read(into, offset)
+    })
+    void digest.catchUp(60)
+    const { rig, run } = sending(0, digest)
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    rig.socket.hear({ event: 'PostFileAck', progress: 100, durable: 0 }, await asked(rig, 'PostFileReq'), 3)
+    slow.resolve()
+    rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 1 }, await asked(rig, 'FileMd5Req'), 3)
+    assert.deepEqual(await run, { storedName: 'a', replaced: true })
+  })
+
+  it('ends with its link also while nothing is unanswered', async () => {
+    const { rig, run, loss } = sending(
+      0,
+      digestOf(() => new Promise(() => {})),
+    )
+    const ended = assert.rejects(run, { code: 'link-lost' })
+    rig.socket.hear(granted(100, 0), await asked(rig, 'ContinuePostFileReq'))
+    await new Promise((go) => setImmediate(go))
+    loss.happen(new OspError('link-lost'))
+    rig.socket.hear({ event: 'PauseFileAck', progress: 100, durable: 100 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+
+  it('ends with its link also while it waits for its rate', async () => {
+    const pace = new Pacer(1)
+    pace.delayMs(1_000, 1_000_000)
+    const { rig, run, loss } = sending(0, digestOf(source.read), pace)
+    const ended = assert.rejects(run, { code: 'link-lost' })
+    rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
+    await new Promise((go) => setImmediate(go))
+    loss.happen(new OspError('link-lost'))
+    rig.socket.hear({ event: 'PauseFileAck', progress: 0, durable: 0 }, await asked(rig, 'PauseFileReq'), 3)
+    await ended
+  })
+})
+
+spec('the buffers of a link', (it) => {
+  it('are awaited no longer than the link lives', async () => {
+    const buffers = new Buffers(1, 10)
+    await buffers.take()
+    const waits = assert.rejects(buffers.take(), { code: 'link-lost' })
+    buffers.end(new OspError('link-lost'))
+    await waits
+    await assert.rejects(buffers.take(), { code: 'link-lost' })
+  })
+
+  it('go to who waits', async () => {
+    const buffers = new Buffers(1, 10)
+    const buffer = await buffers.take()
+    const next = buffers.take()
+    buffers.put(buffer)
+    assert.equal(await next, buffer)
+  })
+})

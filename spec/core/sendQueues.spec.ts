@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import { type SendDecision, SendQueues } from '../../lib/core/sendQueues.ts'
+import type { Frame } from '../../lib/wire/frame.ts'
+import { chunkFrame, frameFor, pauseFrame } from '../support/frames.ts'
+import { spec } from '../support/spec.ts'
+
+const ackFrame = (seq: number) => frameFor({ event: 'PingAck', listVersion: 1 }, seq)
+const always = (): SendDecision => 'now'
+
+/** Takes what may be sent; nothing leaves meanwhile. */
+function taken(lanes: SendQueues, turn: (frame: Frame) => SendDecision = always): number[] {
+  const seqs: number[] = []
+  for (let next = lanes.next(turn); next; next = lanes.next(turn)) seqs.push(next.frame.seq)
+  return seqs
+}
+
+spec('lanes', (it) => {
+  it('let replies overtake REQs, and both of them chunks', () => {
+    const lanes = new SendQueues()
+    lanes.add('chunks', chunkFrame(1))
+    lanes.add('requests', pauseFrame(2))
+    lanes.add('replies', ackFrame(3))
+    lanes.add('replies', ackFrame(4))
+    assert.deepEqual(taken(lanes), [3, 4, 2, 1])
+  })
+
+  it('keep the order within a lane, and what must not pass the chunks behind them', () => {
+    const lanes = new SendQueues()
+    lanes.add('chunks', chunkFrame(1))
+    lanes.add('chunks', pauseFrame(2))
+    lanes.add('requests', pauseFrame(3))
+    lanes.add('requests', pauseFrame(4))
+    assert.deepEqual(taken(lanes), [3, 4, 1, 2])
+  })
+
+  it('have at most two chunks handed over and unsent', () => {
+    const lanes = new SendQueues()
+    const left: number[] = []
+    for (const seq of [1, 2, 3, 4]) lanes.add('chunks', chunkFrame(seq), () => left.push(seq))
+    const first = lanes.next(always)
+    assert.deepEqual(taken(lanes), [2])
+    lanes.add('requests', pauseFrame(5))
+    assert.deepEqual(taken(lanes), [5])
+    first?.left?.()
+    assert.deepEqual([left, taken(lanes)], [[1], [3]])
+  })
+
+  it('are held up, one by one, by a frame whose turn is later', () => {
+    const lanes = new SendQueues()
+    for (const seq of [1, 2]) lanes.add('requests', pauseFrame(seq))
+    for (const seq of [3, 4]) lanes.add('chunks', chunkFrame(seq))
+    lanes.add('replies', ackFrame(5))
+    assert.deepEqual(
+      taken(lanes, ({ seq }) => (seq === 1 ? 'later' : 'now')),
+      [5, 3, 4],
+    )
+    assert.deepEqual(taken(lanes), [1, 2])
+  })
+
+  it('throw away what need not be sent any more, which then is not among the chunks that are handed over', () => {
+    const lanes = new SendQueues()
+    for (const seq of [1, 2, 3, 4, 5]) lanes.add('chunks', chunkFrame(seq))
+    for (const seq of [6, 7]) lanes.add('requests', pauseFrame(seq))
+    lanes.add('replies', pauseFrame(8))
+    const odd = ({ seq }: Frame): SendDecision => (seq % 2 === 1 ? 'now' : 'never')
+    assert.deepEqual(taken(lanes, odd), [7, 1, 3])
+    assert.equal(lanes.smallBytes, 0)
+  })
+
+  it('count the bytes of the small frames that wait', () => {
+    const lanes = new SendQueues()
+    lanes.add('chunks', chunkFrame(1, 1_000))
+    assert.equal(lanes.smallBytes, 0)
+    lanes.add('replies', ackFrame(2))
+    lanes.add('requests', pauseFrame(3))
+    assert.equal(lanes.smallBytes, 24 + 20)
+    lanes.next(always)
+    assert.equal(lanes.smallBytes, 20)
+  })
+})

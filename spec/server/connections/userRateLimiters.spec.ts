@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict'
+import { defaultLimits } from '../../../lib/limits.ts'
+import { ReadGate } from '../../../lib/server/connections/readGate.ts'
+import { UserRateLimiters } from '../../../lib/server/connections/userRateLimiters.ts'
+import { spec } from '../../support/spec.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
+
+/** A link that is read, and whether it is at present. */
+function reading() {
+  const link = { read: true }
+  const peer = {
+    pause: () => {
+      link.read = false
+    },
+    resume: () => {
+      link.read = true
+    },
+  }
+  return { link, reading: new ReadGate(peer, () => Number.POSITIVE_INFINITY) }
+}
+
+spec('the work of a user who asks without end', (it) => {
+  it('is interrupted for the links of others, although the clock moves on as fast as the work is done', () => {
+    const clock = new VirtualClock()
+    const pace = new UserRateLimiters(defaultLimits, clock, () => {}).enter('alice')
+    const one = reading()
+    let requests = 0
+    for (; one.link.read && requests < 1_000; requests++) {
+      clock.freeze(0.1)
+      pace.works(0.1, one.reading)
+    }
+    assert.equal(requests, 51)
+    clock.pass(1)
+    assert.ok(one.link.read)
+  })
+})

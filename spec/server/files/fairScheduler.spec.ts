@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict'
+import { clientLimits } from '../../../lib/limits.ts'
+import { FairScheduler } from '../../../lib/server/files/fairScheduler.ts'
+import { sha256 } from '../../support/fileClient.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+
+const retryMs = 2_000
+/** How long an upload counts as waiting after it was refused. */
+const waitMs = retryMs + clientLimits.reconnectMostMs
+const now = 0
+
+function share(...waiting: readonly string[]): FairScheduler {
+  const fairShare = new FairScheduler(retryMs)
+  for (const [at, user] of waiting.entries()) fairShare.wait(user, `file ${at}`, 1, now)
+  return fairShare
+}
+
+const held = (counts: Readonly<Record<string, number>>) => (user: string) => counts[user] ?? 0
+
+spec('an idle instance', (it) => {
+  it('is for whoever asks where nobody waits', () => {
+    assert.ok(share().mayAssign('alice', 1, held({ alice: 199 }), now))
+  })
+
+  it('is kept from who holds more than somebody who waits', () => {
+    assert.ok(!share('bob').mayAssign('alice', 1, held({ alice: 1 }), now))
+    assert.ok(!share('bob').mayAssign('alice', 1, held({ alice: 3, bob: 2 }), now))
+  })
+
+  it('is for either where both hold as many', () => {
+    const both = share('alice', 'bob')
+    for (const user of ['alice', 'bob']) assert.ok(both.mayAssign(user, 1, held({ alice: 2, bob: 2 }), now))
+  })
+
+  it('is for who waits with the fewest', () => {
+    const three = share('alice', 'bob', 'carol')
+    const counts = held({ alice: 4, bob: 2, carol: 1 })
+    const may = ['alice', 'bob', 'carol', 'dan'].map((user) => three.mayAssign(user, 1, counts, now))
+    assert.deepEqual(may, [false, false, true, true])
+  })
+
+  it('is not kept from anybody by his own other uploads that wait', () => {
+    assert.ok(share('alice', 'alice').mayAssign('alice', 1, held({ alice: 5 }), now))
+  })
+
+  it('is for who holds more too, as far as there are more of them than uploads that wait', () => {
+    const counts = held({ alice: 10 })
+    assert.ok(!share('bob', 'bob').mayAssign('alice', 2, counts, now))
+    assert.ok(share('bob', 'bob').mayAssign('alice', 3, counts, now))
+  })
+
+  it('is kept for nobody who would hold more than the other then', () => {
+    const many = share('bob', 'bob', 'bob')
+    assert.ok(many.mayAssign('alice', 2, held({ alice: 5, bob: 4 }), now))
+    assert.ok(!many.mayAssign('alice', 1, held({ alice: 5, bob: 4 }), now))
+  })
+})
+
+spec('an upload waits for an instance', (it) => {
+  const counts = held({ alice: 1 })
+
+  it('until it has one', () => {
+    const one = share('bob')
+    one.assigned('bob', 'file 0')
+    assert.ok(one.mayAssign('alice', 1, counts, now))
+  })
+
+  it('until its link ends, and no other link with it', () => {
+    const two = share('bob')
+    two.wait('bob', 'another', 2, now)
+    two.lost(1)
+    assert.equal(two.waiting, 1)
+    two.lost(2)
+    assert.ok(two.mayAssign('alice', 1, counts, now))
+  })
+
+  it('for as long as a client may take to ask again, counted anew each time', () => {
+    const one = share('bob')
+    assert.ok(!one.mayAssign('alice', 1, counts, waitMs - 1))
+    one.wait('bob', 'file 0', 1, waitMs - 1)
+    assert.ok(!one.mayAssign('alice', 1, counts, 2 * waitMs - 2))
+    assert.equal(one.waiting, 1)
+    assert.ok(one.mayAssign('alice', 1, counts, 2 * waitMs - 1))
+    assert.equal(one.waiting, 0)
+  })
+
+  it('only while there are not too many that wait', () => {
+    const one = share('bob')
+    for (let at = 0; at < 9_999; at++) one.wait('carol', `${at}`, 1, now)
+    assert.ok(!one.mayAssign('alice', 1, counts, now))
+    for (let at = 9_999; at < 20_000; at++) one.wait('carol', `${at}`, 1, now)
+    assert.equal(one.waiting, 10_000)
+  })
+})
+
+spec('with many uploads that wait', (it) => {
+  it('who asks while no instance is idle is refused without a look at any user', () => {
+    const many = share()
+    for (let at = 0; at < 10_000; at++) many.wait(`user ${at}`, 'file', at, now)
+    let looks = 0
+    const looked = (user: string) => {
+      looks++
+      return user === 'alice' ? 5 : 0
+    }
+    assert.ok(!many.mayAssign('alice', 0, looked, now))
+    assert.ok(!many.mayAssign('alice', 3, looked, now))
+    assert.ok(looks <= 5, `${looks} looks`)
+  })
+
+  it('those of a link that ends are forgotten, and of a user whose last one is', () => {
+    const many = share()
+    for (let at = 0; at < 100; at++) many.wait('bob', `${at}`, at % 2, now)
+    many.lost(0)
+    assert.equal(many.waiting, 50)
+    assert.ok(!many.mayAssign('alice', 1, held({ alice: 1 }), now))
+    many.lost(1)
+    assert.ok(many.mayAssign('alice', 1, held({ alice: 1 }), now))
+  })
+})
+
+const bytes = patterned(100)
+const named = (name: string) => ({ name, bytes })
+
+spec("a user's one file", (it) => {
+  it('waits for no more than one upload of another user who always sends more', async () => {
+    const platform = heldPlatform()
+    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform })
+    const alice = await rig.client({ user: 'alice', session: 'one' })
+    const bob = await rig.client({ user: 'bob', session: 'two' })
+    const names = Array.from({ length: 20 }, (_, at) => `${at}`)
+    const [first, second, ...more] = names
+    const { instance } = await alice.start(named(`${first}`))
+    await alice.start(named(`${second}`))
+    for (const name of more) await alice.startRefused(named(name), 'no-idle-instance')
+    await bob.continueRefused(named('b'), 'no-idle-instance')
+    await alice.chunk(instance, 0, bytes)
+    await alice.end(instance, sha256(bytes))
+    for (const name of more) await alice.continueRefused(named(name), 'no-idle-instance')
+    const own = await bob.continue(named('b'))
+    await bob.chunk(own.instance, 0, bytes)
+    for (const name of more) await alice.startRefused(named(name), 'no-idle-instance')
+    await bob.end(own.instance, sha256(bytes))
+    await rig.assertStored('b', bytes, 'bob')
+    await alice.start(named('2'))
+  })
+
+  it('that is refused is told that others come first only where an instance is kept for them', async () => {
+    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
+    const alice = await rig.client({ user: 'alice', session: 'one' })
+    const bob = await rig.client({ user: 'bob', session: 'two' })
+    const [{ instance }] = [await alice.start(named('1')), await alice.start(named('2'))]
+    const told = async (user: typeof alice, name: string) =>
+      (await user.continueRefused(named(name), 'no-idle-instance')).text
+    const full = 'the server receives as many files as it can'
+    // However often: the first time nobody waits, then she does herself, then also somebody who sends fewer.
+    for (let time = 0; time < 2; time++) assert.equal(await told(alice, '3'), full)
+    for (let time = 0; time < 2; time++) assert.equal(await told(bob, 'b'), full)
+    assert.equal(await told(alice, '3'), full)
+    await alice.pause(instance)
+    assert.equal(await told(alice, '3'), 'users who send fewer files come first')
+    await bob.continue(named('b'))
+    assert.equal(await told(alice, '3'), full)
+  })
+
+  it('that is cancelled, or whose link ends, keeps nobody from an instance', async () => {
+    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
+    const alice = await rig.client({ user: 'alice', session: 'one' })
+    for (const how of ['cancel', 'vanish'] as const) {
+      const [first, second] = [await alice.start(named('1')), await alice.start(named('2'))]
+      const bob = await rig.client({ user: 'bob', session: how })
+      await bob.startRefused(named('b'), 'no-idle-instance')
+      await alice.pause(first.instance)
+      await alice.continueRefused(named('3'), 'no-idle-instance')
+      await (how === 'cancel' ? bob.cancel('b') : bob.vanish())
+      const { instance } = await alice.continue(named('3'))
+      for (const held of [second.instance, instance]) await alice.pause(held)
+    }
+  })
+})

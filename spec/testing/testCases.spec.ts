@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
+import { type Chance, type DrawnRuns, proveDrawn } from '../../lib/testing/chance.ts'
+import { SeededRandom } from '../../lib/testing/random.ts'
+import { type StorageKind, storageContract } from '../../lib/testing.ts'
+import { storageLayer } from '../support/layers.ts'
+import { spec } from '../support/spec.ts'
+
+const chance: Chance = { seed: 1, seeded: (seed) => new SeededRandom(seed) }
+
+/** Runs of numbers, which hold unless they have 3 and, behind it, 7. */
+const numbers: DrawnRuns<number> = {
+  runs: 50,
+  draw: (draw) => draw.some(1, 40, () => draw.from(1, 9)),
+  async prove(steps) {
+    if (steps.indexOf(7, Math.max(0, steps.indexOf(3))) > 0 && steps.includes(3)) throw new Error('7 is behind 3')
+  },
+  textOf: (step) => `number ${step}`,
+}
+
+const kindOf = (layer: (storage: ReturnType<typeof memory>) => ReturnType<typeof storageLayer>): StorageKind => ({
+  name: 'wrong',
+  async place() {
+    const below = memory()
+    return {
+      storage: () => layer(below),
+      read: async (user, name) => below.read(user, name),
+      async [Symbol.asyncDispose]() {},
+    }
+  },
+})
+
+/** A storage that keeps a message which is removed beside others. */
+const forgetful = kindOf((below) =>
+  storageLayer(below, {
+    mailboxes: (mailboxes) => ({ remove: (user, seqs) => mailboxes.remove(user, seqs.slice(0, 2)) }),
+  }),
+)
+
+const drawnFact = (seed?: number) =>
+  storageContract(forgetful, { seed }).find(({ subject }) => subject.startsWith('the mailboxes of')) ??
+  assert.fail('there is no such fact')
+
+spec('a contract', (it) => {
+  it('is data: facts that are proved in any order, as often as one likes', async () => {
+    const facts = storageContract(forgetful)
+    assert.ok(facts.length > 100)
+    const [first] = facts
+    await first?.run()
+    await first?.run()
+    assert.equal(new Set(facts.map(({ subject, fact }) => `${subject} ${fact}`)).size, facts.length)
+    assert.ok(facts.every(({ limitMs }) => limitMs > 0))
+  })
+
+  it('says what it cannot show, which is not taken for proved', async () => {
+    const skipped = storageContract(forgetful).filter(({ skipped }) => skipped !== undefined)
+    assert.deepEqual(
+      skipped.map(({ subject }) => subject),
+      [
+        'a full wrong storage',
+        'a full wrong storage',
+        'a flush that fails in a wrong storage',
+        'mailboxes in a wrong storage that fills up',
+        'mailboxes in a wrong storage that fills up',
+        'mailboxes in a wrong storage that fills up',
+        'a flush of messages that fails in a wrong storage',
+      ],
+    )
+    for (const { run } of skipped) await assert.rejects(run(), { message: /^it can't be shown: / })
+  })
+
+  it('names the seed at which what is drawn does not hold, and the least steps', async () => {
+    await assert.rejects(proveDrawn(chance, numbers), ({ message }: Error) => {
+      assert.match(message, /^with seed \d+ it fails after these steps:\n- number 3\n- number 7\n7 is behind 3$/u)
+      return true
+    })
+  })
+
+  it('draws the same again from a seed that it has named', async () => {
+    const seedOf = (error: Error) => Number(/^with seed (\d+) /u.exec(error.message)?.[1])
+    const first: Error = await drawnFact()
+      .run()
+      .then(
+        () => assert.fail('it holds'),
+        (error) => error,
+      )
+    const second: Error = await drawnFact(seedOf(first))
+      .run()
+      .then(
+        () => assert.fail('it holds'),
+        (error) => error,
+      )
+    assert.ok(seedOf(first) >= 0, first.message)
+    assert.equal(second.message, first.message)
+    assert.match(first.message, /"does":"remove"/u)
+  })
+})
