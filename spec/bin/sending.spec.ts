@@ -39,7 +39,7 @@ function slowClient() {
     return {
       id: added.length,
       name,
-      finished,
+      done: finished,
       transferred: 1,
       progress: { acknowledged: 0, durable: 0, size: 1 },
       on() {},
@@ -100,7 +100,7 @@ spec('sending', (it) => {
     const finished = new Promise((resolve) => {
       finish = () => resolve({ size: 1 })
     })
-    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', finished, transferred: 0, on() {} }
+    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', done: finished, transferred: 0, on() {} }
     const upload = fields as unknown as Upload
     sending.adopt(upload)
     assert.deepEqual(

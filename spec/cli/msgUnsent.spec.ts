@@ -9,7 +9,7 @@ import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 
 spec('osp msg that is refused', (it) => {
-  it('by a full mailbox names its owner, sends nothing to allowAll, and exits with 5', async () => {
+  it('by a full mailbox names its owner, sends nothing to anyone, and exits with 5', async () => {
     await using chat = await chatter({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])

@@ -47,7 +47,7 @@ spec('a command that a server lets in only with a token', (it) => {
     assert.match(list, /^1 +waiting .*a\.txt\n +osp send was not let in: this server wants a token$/mu)
     const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, sendEvents)
     assert.deepEqual(
-      [failed?.code, failed?.again, summary?.failed, summary?.unfinished],
+      [failed?.code, failed?.retry, summary?.failed, summary?.unfinished],
       ['unauthorized', 'later', 0, 1],
     )
     await at.osp(['login'], { input: 'osp_alices' })

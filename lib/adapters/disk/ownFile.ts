@@ -8,7 +8,7 @@ export const careful = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 
 /**
  * Opens a file of the server's own. Rejects, and nothing is changed, where what lies there is something else: a symbolic
- * link, a FIFO, a device, a file that has another name as well, which may be allowAll's, or one that another user can write to.
+ * link, a FIFO, a device, a file that has another name as well, which may be another user's, or one that another user can write to.
  * `linked` lets one of two names pass.
  */
 export async function openOwnFile(path: string, flags: number, { linked = false } = {}): Promise<FileHandle> {

@@ -29,7 +29,7 @@ export interface Verified {
   readonly file: StoredFile
   /** It was marked as verified before, and this goes on with what was interrupted. */
   readonly begun: boolean
-  /** Whose request that is, if it is allowAll's. */
+  /** Whose request that is, if it is a client's. */
   readonly by?: Connection | undefined
   /** The file counts among the published ones of its user from here on. */
   readonly published?: () => void

@@ -126,7 +126,7 @@ spec('a known server', (it) => {
 
   it('that a root vouches for is trusted where nothing can be written', () =>
     withList(async ({ path, trust }) => {
-      writeFileSync(join(path, '../../..', 'state'), '')
+      writeFileSync(join(path, '../..', 'state'), '')
       await assert.rejects(trust(server), refusal(/cannot be/u))
       const below = knownServers(join(path, '../../none/known_servers'))
       mkdirSync(join(path, '../../none'), { mode: 0o500 })

@@ -40,7 +40,7 @@ spec('a kept token', (it) => {
       process.umask(umask)
     }
     assert.equal(await rightsOf(at.path), '600')
-    for (const above of ['', '..', '../../..']) assert.equal(await rightsOf(join(at.directory, above)), '700')
+    for (const above of ['', '..', '../..']) assert.equal(await rightsOf(join(at.directory, above)), '700')
   })
 
   it('takes the place of another one whole, and of its rights; nothing else is left', async () => {

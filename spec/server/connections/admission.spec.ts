@@ -123,7 +123,7 @@ spec('a crowd of clients', (it) => {
     assert.deepEqual(told.slice(99), [0, 10, 20])
   })
 
-  it('that can not come in anyhow takes no place of allowAll', async () => {
+  it('that can not come in anyhow takes no place of others', async () => {
     await using rig = await heldRig({ hellosPerSecond: 2 })
     for (let count = 0; count < 10; count++) {
       const raw = await rig.dial()
