@@ -56,7 +56,7 @@ spec('options that cannot be', (it) => {
         listen: [undefined, ...odd, {}],
         storage: [undefined, ...odd, {}, './data'],
         authenticator: [...odd, {}],
-        insecure: [null, 'yes', 0],
+        allowPlaintext: [null, 'yes', 0],
         limits: [null, 5, 'x'],
         onConflict: [null, 'keep', 5],
         log: [null, 5, {}],

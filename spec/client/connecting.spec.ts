@@ -27,7 +27,7 @@ spec('an option of a client', (it) => {
     ['user', 7],
     ['to', 'localhost'],
     ['token', 'secret'],
-    ['insecure', 'yes'],
+    ['allowPlaintext', 'yes'],
     ['signal', {}],
   ]
   for (const [name, value] of wrong) {

@@ -9,7 +9,10 @@ import { costs } from './requestCost.ts'
 /** A user who is slowed is told of in the log once in so long. */
 const toldMs = 60_000
 
-/** Work is done in pieces of this length at most: after one, the user's links wait until those of others have been read. */
+/**
+ * Work is done in pieces of this length at most, for each 1,000 ms of work that are allowed in a second: after one, the user's
+ * links wait until those of others have been read.
+ */
 const pieceMs = 5
 /** Other links are read at least once in so long, if there is time for it. */
 const turnMs = 1
@@ -135,7 +138,7 @@ export class UserRateLimiter {
   #addToPiece(costMs: number, now: number): number {
     if (this.#pieceMs === 0) this.#turn.by(now + turnMs)
     this.#pieceMs += costMs
-    return this.#pieceMs > pieceMs ? turnMs : 0
+    return this.#pieceMs > (pieceMs * this.#limits.workMsPerSecond) / 1_000 ? turnMs : 0
   }
 
   #rest(restMs: number, by: ReadGate, now: number): void {

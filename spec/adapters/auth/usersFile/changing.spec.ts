@@ -20,7 +20,7 @@ async function removeAll(directory: string, pattern: RegExp): Promise<void> {
 
 /** A process that changes the users of a directory and never ends that; resolves when it is at it. */
 async function changeForEver(directory: string) {
-  const url = (path: string) => JSON.stringify(new URL(`../../../lib/adapters/${path}`, import.meta.url).href)
+  const url = (path: string) => JSON.stringify(new URL(`../../../../lib/adapters/${path}`, import.meta.url).href)
   const code = `
     import { exclusively } from ${url('disk/lock.ts')}
     await exclusively(${JSON.stringify(join(directory, 'users.lock'))}, () => {
