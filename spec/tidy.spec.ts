@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, type Source, sourceOf, sourcesOf } from './support/source.ts'
 import { spec } from './support/spec.ts'
+import { wordingFaults } from './support/wording.ts'
 
 /** The rooms of lib/, with what each may import besides its own files; `base` is errors, limits, names and origins. */
 const rooms = {
@@ -189,6 +190,44 @@ spec('the repository', (it) => {
 
   it('names no place that a package was downloaded from', () => {
     assert.ok(!readFileSync(join(root, 'package-lock.json'), 'utf8').includes('"resolved"'))
+  })
+})
+
+/** Folders that still have phrases to avoid. */
+const notYetPlain = [
+  'bin/',
+  'lib/adapters/',
+  'lib/client/',
+  'lib/core/',
+  'lib/errors.ts',
+  'lib/limits.ts',
+  'lib/names.ts',
+  'lib/node.ts',
+  'lib/origins.ts',
+  'lib/ports/',
+  'lib/runtime/',
+  'lib/server/',
+  'lib/storage/',
+  'lib/testing/',
+  'lib/wire/',
+]
+
+spec('comments and sentences', (it) => {
+  it('name their subject', () => {
+    const plain = [...lib, ...bin].filter(({ path }) => !notYetPlain.some((folder) => path.startsWith(folder)))
+    assert.deepEqual(wordingFaults(plain), [])
+  })
+
+  it('are searched in comments, sentences and templates, but not in code', () => {
+    const text = [
+      '/** Tells whoever',
+      ' * has not been told. */',
+      "const a = { who: 'who' } // the users who are online, as `osp who` shows",
+      "const b = 'nobody is here'",
+      `const c = \`\${told} somebody\n\${nobody}\``,
+    ].join('\n')
+    const places = wordingFaults([sourceOf('x.ts', text)]).map((fault) => fault.split(': ').slice(0, 2).join(' '))
+    assert.deepEqual(places, ['x.ts:1 whoever', 'x.ts:2 told', 'x.ts:4 nobody', 'x.ts:5 somebody'])
   })
 })
 
