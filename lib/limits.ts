@@ -36,7 +36,8 @@ export const defaultLimits = {
   uploadsPerUser: 100,
   /**
    * An upload that has not got further for this time, divided by the number of instances that its user holds, loses its
-   * instance if another user waits for one and holds fewer. Not before a second has passed.
+   * instance if another user waits for one and holds fewer; one that has had its instance for so long does if that user holds at
+   * least two fewer. Not before a second has passed.
    */
   stalledMs: 60_000,
   /** Uploads whose link was lost and that are kept open for their client to come back. */

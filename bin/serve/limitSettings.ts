@@ -41,7 +41,7 @@ export const limitSettings = {
   }),
   'stalled-time': setting(duration, '1m', {
     describe:
-      'an upload without progress for this time, divided by the uploads of its user, yields to a user with fewer',
+      'an upload without progress for this time, divided by the uploads of its user, yields to a user with fewer, and any upload to a user with two fewer',
   }),
   'registrations-per-user': setting(count, '20', { describe: 'clients for messages at once of one user at most' }),
   'mailbox-messages': setting(count, '10000', { describe: 'messages that wait for one user at most' }),

@@ -85,7 +85,7 @@ export const logEvents = {
   ),
   'upload-stalled': userLine(
     'info',
-    'An upload that had long not got further left its instance to a user who holds fewer; it waits for its client.',
+    'An upload that had long not got further, or had long had its instance, left it to a user who holds fewer; it waits for its client.',
     ...(['user', 'name', 'progress', 'size'] as const),
   ),
   'upload-refused': userLine(

@@ -40,7 +40,7 @@ export class FileApp implements App {
   constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform, options.log, (upload) => this.#stalled(upload))
+    this.#uploads = new Uploads(options.limits, options.platform, options.log, (upload) => this.#yields(upload))
     this.#quota = new Quota(options, this.#uploads)
     this.#daemon = new FileDaemon(options, this.#uploads, this.#quota)
     this.#old = new OldUploads(options, this.#uploads)
@@ -150,7 +150,7 @@ export class FileApp implements App {
   }
 
   /** Its client, when it goes on, is told `instance-lost` and asks for an instance again. */
-  #stalled(upload: Upload): void {
+  #yields(upload: Upload): void {
     const { size, standing } = upload
     const { progress } = standing
     this.#options.log({ level: 'info', event: 'upload-stalled', ...this.#nameOf(upload), progress, size })

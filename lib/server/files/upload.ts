@@ -53,6 +53,8 @@ export class Upload {
   entries = 0
   /** Disk space reserved for it when it got its instance. */
   neededBytes = 0
+  /** When it got its instance. */
+  heldSinceMs = 0
   /** When it got its instance, or last got further since. */
   movedAtMs = 0
   #gathering: Chunk[] | undefined

@@ -5,7 +5,7 @@ import type { Random } from '../../ports/platform.ts'
 import type { Connection } from '../app.ts'
 import type { Upload } from './upload.ts'
 
-const stalledAtLeastMs = 1_000
+const termAtLeastMs = 1_000
 
 /** How many instances each link and each user holds, and may hold; counted as it changes. */
 export class UploadBounds {
@@ -14,8 +14,8 @@ export class UploadBounds {
   readonly #receiving: () => Iterable<Upload>
   readonly #byUser = new Multiset()
   readonly #byNode = new Multiset()
-  /** Before it no upload is stalled. */
-  #noneStalledBeforeMs = Number.NEGATIVE_INFINITY
+  /** Before it no upload has to leave its instance. */
+  #noneYieldsBeforeMs = Number.NEGATIVE_INFINITY
   /** Links that are about to get an instance by a take-over, once for each. */
   readonly #reserved: Connection[] = []
 
@@ -46,22 +46,28 @@ export class UploadBounds {
   }
 
   /**
-   * The upload that is to leave its instance to one of `user`: of those that have long not got further, and whose users hold
-   * more, one of the user who holds the most. The more instances a user holds, the sooner: `stalledMs` divided by their number,
-   * but not before a second has passed.
+   * The upload that is to leave its instance to one of `user`, if there is one: of the user who holds the most. That is one that
+   * has long not got further, if its user holds more than `user`, or else one that has long had its instance, if its user holds
+   * two more: bytes that trickle in keep no instance from a user who holds fewer. The more instances a user holds, the sooner:
+   * `stalledMs` divided by their number, but not before a second has passed.
    */
-  stalled(user: string, now: number): Upload | undefined {
-    if (now < this.#noneStalledBeforeMs) return undefined
-    let found: Upload | undefined
-    let earliestMs = now + stalledAtLeastMs
+  yielding(user: string, now: number): Upload | undefined {
+    if (now < this.#noneYieldsBeforeMs) return undefined
+    const own = this.held(user)
+    let found: { readonly upload: Upload; readonly isStalled: boolean } | undefined
+    let earliestMs = now + termAtLeastMs
     for (const upload of this.#receiving()) {
-      const stalledAtMs = upload.movedAtMs + Math.max(stalledAtLeastMs, this.#limits.stalledMs / this.held(upload.user))
-      earliestMs = Math.min(earliestMs, stalledAtMs)
-      const isStalled = stalledAtMs <= now && upload.queue.waiting === 0
-      if (isStalled && this.held(upload.user) > this.held(found?.user ?? user)) found = upload
+      const held = this.held(upload.user)
+      const termMs = Math.max(termAtLeastMs, this.#limits.stalledMs / held)
+      earliestMs = Math.min(earliestMs, upload.heldSinceMs + termMs)
+      const isStalled = upload.movedAtMs + termMs <= now && upload.queue.waiting === 0 && held > own
+      const hasHadItsTerm = upload.heldSinceMs + termMs <= now && held > own + 1
+      if (!isStalled && !hasHadItsTerm) continue
+      const most = found ? this.held(found.upload.user) : 0
+      if (held > most || (held === most && isStalled && !found?.isStalled)) found = { upload, isStalled }
     }
-    this.#noneStalledBeforeMs = earliestMs
-    return found
+    this.#noneYieldsBeforeMs = earliestMs
+    return found?.upload
   }
 
   /** Throws OspError `too-many-uploads` where the caller can't have another instance. */

@@ -25,7 +25,7 @@ export class Uploads {
   readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #share: FairScheduler
   readonly #bounds: UploadBounds
-  readonly #stalled: (upload: Upload) => void
+  readonly #yields: (upload: Upload) => void
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
   /** By the time at which they are closed, the longest parked first. */
@@ -34,15 +34,15 @@ export class Uploads {
   readonly #held = (user: string) => this.#bounds.held(user)
   #alarm: Disposable | undefined
 
-  /** `stalled` frees the instance of an upload for another one. */
+  /** `yields` frees the instance of an upload for another one. */
   constructor(
     limits: Limits,
     { clock, random }: Pick<Platform, 'clock' | 'random'>,
     log: ServerLog,
-    stalled: (upload: Upload) => void,
+    yields: (upload: Upload) => void,
   ) {
     this.#limits = limits
-    this.#stalled = stalled
+    this.#yields = yields
     this.#clock = clock
     this.#bounds = new UploadBounds(limits, random, () => this.receiving())
     this.#log = log
@@ -108,8 +108,8 @@ export class Uploads {
     const { user, name } = upload
     const now = this.#clock.now()
     if (this.#idle === 0) {
-      const stalled = this.#bounds.stalled(user, now)
-      if (stalled) this.#stalled(stalled)
+      const yielding = this.#bounds.yielding(user, now)
+      if (yielding) this.#yields(yielding)
     }
     const idle = this.#idle
     const mayTake = this.#share.waiting === 0 || this.#share.mayAssign(user, idle, this.#held, now)
@@ -128,6 +128,7 @@ export class Uploads {
     upload.growth = 0
     upload.entries = 0
     upload.neededBytes = 0
+    upload.heldSinceMs = now
     upload.movedAtMs = now
     return instance
   }

@@ -77,6 +77,23 @@ spec('an upload that gets no further', (it) => {
     assert.equal(stalled(rig).length, 1)
   })
 
+  it('leaves it also if a byte of it comes now and then, and one that is quick, to a user who holds two fewer', async () => {
+    await using rig = await heldRig(limits)
+    const { alice, quick, slow } = await taken(rig)
+    const bob = await rig.client({ user: 'bob', session: 'two' })
+    for (let at = 0; at < 4; at++) {
+      await bob.startRefused(named('b'), 'no-idle-instance')
+      await pass(rig.clock, 1_000)
+      await alice.chunk(quick, 10 * at, bytes.subarray(10 * at, 10 * (at + 1)))
+      await alice.chunk(slow, at, bytes.subarray(at, at + 1))
+    }
+    await bob.start(named('b'))
+    assert.equal(stalled(rig).length, 1)
+    await pass(rig.clock, 12_000)
+    await bob.startRefused(named('c'), 'no-idle-instance')
+    assert.equal(stalled(rig).length, 1)
+  })
+
   it('has a minute where nothing else is set', () => {
     assert.equal(defaultLimits.stalledMs, 60_000)
   })
