@@ -24,7 +24,7 @@ export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/upload
 export { type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limits } from './limits.ts'
 export { checkFileName, checkUserName, fileName, nameKey, userName } from './names.ts'
-export type { Authenticator, Credentials } from './ports/authenticator.ts'
+export type { Admitted, Authenticator, Credentials } from './ports/authenticator.ts'
 export type {
   ClientState,
   Receipt,

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
-import type { Authenticator, Credentials } from '../../ports/authenticator.ts'
+import type { Admitted, Authenticator, Credentials } from '../../ports/authenticator.ts'
 import { denyAll } from './denyAll.ts'
 
 export interface CertificateNamesOptions {
@@ -39,7 +39,7 @@ export function certificateNames(
 }
 
 /** Who is not let in otherwise, and has shown a certificate, learns why that does not count. */
-async function without(credentials: Credentials, otherwise: Authenticator): Promise<{ user: string }> {
+async function without(credentials: Credentials, otherwise: Authenticator): Promise<Admitted> {
   try {
     return await otherwise.authenticate(credentials)
   } catch (error) {

@@ -5,7 +5,7 @@ import type { Authenticator } from '../../ports/authenticator.ts'
 export function loopbackOnly(): Authenticator {
   return {
     async authenticate({ user, peer }) {
-      if (peer.local) return { user }
+      if (peer.local) return { user, unproven: true }
       throw new OspError('unauthorized', `without an authenticator only this machine is let in, not ${peer.host}`)
     },
     async knows() {

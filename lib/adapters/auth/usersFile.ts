@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
-import type { Authenticator, Credentials } from '../../ports/authenticator.ts'
+import type { Admitted, Authenticator, Credentials } from '../../ports/authenticator.ts'
 import { denyAll } from './denyAll.ts'
 import { mixedScripts } from './usersFile/lookalikes.ts'
 import { SeenUsers, type UsersNews } from './usersFile/seen.ts'
@@ -80,7 +80,7 @@ class FileOfUsers implements UsersFile {
     this.#otherwise = otherwise
   }
 
-  async authenticate(credentials: Credentials): Promise<{ user: string }> {
+  async authenticate(credentials: Credentials): Promise<Admitted> {
     const users = await this.#users()
     if (!users) return await this.#otherwise.authenticate(credentials)
     const { user, token } = credentials

@@ -227,7 +227,7 @@ export class Session implements Connection, CountedConnection {
     const { peer } = this.#peer.socket
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
     this.#user = admitted.user
-    this.#proven = token !== '' || peer.certificateName !== undefined
+    this.#proven = admitted.unproven !== true && (token !== '' || peer.certificateName !== undefined)
     this.#session = hex(session)
     this.#attempt = attempt
     await this.#host.replaces(this)

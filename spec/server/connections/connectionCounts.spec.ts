@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
+import { allowAll as takenAtTheirWord } from '../../../lib/adapters/auth/allowAll.ts'
+import { loopbackOnly } from '../../../lib/adapters/auth/loopbackOnly.ts'
+import { rememberNames } from '../../../lib/adapters/auth/rememberNames.ts'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { defaultLimits, type Limits } from '../../../lib/limits.ts'
+import type { Authenticator } from '../../../lib/ports/authenticator.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { fromAfar } from '../../support/fromAfar.ts'
 import type { RawClient } from '../../support/rawClient.ts'
@@ -11,12 +15,12 @@ import { turn } from '../../support/turn.ts'
 const allowAll = { authenticate: async ({ user }: { user: string }) => ({ user }), knows: async () => true }
 
 /** A server, and links to it that seem to come from any address. Its clock stands still. */
-async function addressed(limits: Partial<Limits>, gone?: Promise<void>) {
+async function addressed(limits: Partial<Limits>, gone?: Promise<void>, authenticator: Authenticator = allowAll) {
   let address = ''
   let count = 0
   const platform = heldPlatform()
   const listen = fromAfar(memoryTransport(), () => address, gone)
-  const rig = await ServerRig.start(limits, { listen, authenticator: allowAll, platform })
+  const rig = await ServerRig.start(limits, { listen, authenticator, platform })
   return Object.assign(rig, {
     clock: platform.clock,
     /** A link that says nothing. */
@@ -218,5 +222,17 @@ spec('links of one user', (it) => {
     await (many[0] as RawClient).dismissed('rate-limited')
     await rig.letIn('192.0.2.2', 'carol')
     assert.match(await rig.refused('192.0.2.2', 'dave'), /4 links, as many as it takes/u)
+  })
+
+  it('with tokens that the server does not look at can be of any name just as well', async () => {
+    const credentials = { user: 'alice', token: 'made up', peer: { host: '127.0.0.1', port: 1, local: true } }
+    assert.deepEqual(await loopbackOnly().authenticate(credentials), { user: 'alice', unproven: true })
+    for (const authenticator of [takenAtTheirWord(), rememberNames(takenAtTheirWord())]) {
+      await using rig = await addressed({ links: 4 }, undefined, authenticator)
+      const many: RawClient[] = []
+      for (let at = 0; at < 4; at++) many.push(await rig.letIn('192.0.2.1', `name-${at}`, 'made up'))
+      await rig.letIn('192.0.2.2', 'bob')
+      await (many[0] as RawClient).dismissed('rate-limited')
+    }
   })
 })
