@@ -252,8 +252,9 @@ export const fixed = {
   /** What one user alone may have of `unfinishedUploads`, as `senderSharePercent`: so they do not keep the others out. */
   unfinishedSharePercent: 50,
   notes: 100_000,
-  /** Maximum number of START, CONTINUE and CANCEL requests of one link that are carried out at the same time. */
+  /** Maximum number of START, CONTINUE and CANCEL requests of one link, and of one user, that are carried out at the same time. */
   requestsAtOnce: 16,
+  requestsPerUserAtOnce: 32,
   /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
   waitingUploads: 10_000,
   /** Minimum time between two counts of a user's files; a count that takes long is repeated less often. */

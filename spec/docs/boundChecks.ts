@@ -149,6 +149,7 @@ export const boundChecks: {
     files: ['spec/server/messages/rosterList.spec.ts', 'spec/client/messages/roster.spec.ts'],
   },
   users: { files: ['spec/adapters/auth/usersFile/users.spec.ts'] },
+  requestsPerUserAtOnce: { files: ['spec/server/connections/linkTurns.spec.ts'] },
   requestsAtOnce: { files: ['spec/server/connections/linkTurns.spec.ts'] },
   waitingUploads: { rows: ['uploads that wait for an instance'], files: ['spec/server/files/fairScheduler.spec.ts'] },
   unfinishedPerUser: { files: ['spec/storage/transfers/transfers.spec.ts'] },

@@ -477,6 +477,16 @@ const ofUsers: readonly Attack[] = [
     name: 'STARTs and CANCELs of twenty users',
     run: crowd(() => (seq) => (seq % 2 ? same(start('same')) : cancel('same'))(seq)),
   },
+  {
+    ...users,
+    name: 'CANCELs in deep folders by 190 links of one user',
+    run: byLinks([mallory], 190, async (link, signal, at) => {
+      const folder = 'd/'.repeat(31)
+      // The folders have to be there: the server looks along the way to a file.
+      if (at === 0) await empty(link, `${folder}stored`)
+      await link.flood(cancel(`${folder}${at}`), signal)
+    }),
+  },
   { ...users, ...many, name: 'empty files of twenty users', run: uploading(knownUsers, 2, empty) },
   {
     name: 'CANCELs of missing names by users with 2,000 unfinished uploads',

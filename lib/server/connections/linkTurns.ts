@@ -8,41 +8,76 @@ interface Link {
   readonly waiting: Deferred<void>[]
 }
 
+interface User {
+  running: number
+  /** By node; those that have requests, the one whose turn is next first. */
+  readonly links: Map<number, Link>
+}
+
 /**
- * Carries out a few requests of each link at once, in the order in which they came. The others wait, and are dropped when
- * the link ends.
+ * Carries out a few requests of each link, and of each user, at once: those of a link in the order in which they came, and links
+ * of a user in turn. The others wait, and are dropped when the link ends. All that is carried out at once can become due in one
+ * turn of the event loop, in which no other link is served.
  */
 export class LinkTurns {
-  /** By node; the links that have requests. */
-  readonly #links = new Map<number, Link>()
+  readonly #users = new Map<string, User>()
 
   /** Resolves or rejects as `job` does. Rejects with OspError `link-lost` if the link ends before `job` is begun. */
-  run<T>({ node }: Connection, job: () => Promise<T>): Promise<T> {
-    const link = this.#links.get(node) ?? { running: 0, waiting: [] }
-    this.#links.set(node, link)
-    if (link.running < fixed.requestsAtOnce) {
+  run<T>({ user: name, node }: Connection, job: () => Promise<T>): Promise<T> {
+    const user = this.#users.get(name) ?? { running: 0, links: new Map() }
+    this.#users.set(name, user)
+    const link = user.links.get(node) ?? { running: 0, waiting: [] }
+    user.links.set(node, link)
+    const begin = () => {
+      const done = job()
+      const ended = () => this.#ended(name, user, node, link)
+      // The answer is not held up by this.
+      done.then(ended, ended)
+      return done
+    }
+    if (user.running < fixed.requestsPerUserAtOnce && link.running < fixed.requestsAtOnce) {
+      user.running++
       link.running++
-      return this.#begin(node, link, job)
+      return begin()
     }
     const turn = deferred<void>()
     link.waiting.push(turn)
-    return turn.promise.then(() => this.#begin(node, link, job))
+    return turn.promise.then(begin)
   }
 
   /** The link has ended: what waits is dropped. */
-  lost({ node }: Connection): void {
-    for (const turn of this.#links.get(node)?.waiting.splice(0) ?? []) turn.reject(new OspError('link-lost'))
+  lost({ user: name, node }: Connection): void {
+    const user = this.#users.get(name)
+    const link = user?.links.get(node)
+    if (!user || !link) return
+    for (const turn of link.waiting.splice(0)) turn.reject(new OspError('link-lost'))
+    this.#forget(name, user, node, link)
   }
-  #begin<T>(node: number, link: Link, job: () => Promise<T>): Promise<T> {
-    const done = job()
-    const ended = () => {
-      const next = link.waiting.shift()
-      // The next one takes this place.
-      if (next) next.resolve()
-      else if (--link.running === 0) this.#links.delete(node)
+
+  #ended(name: string, user: User, node: number, link: Link): void {
+    user.running--
+    link.running--
+    this.#next(user)
+    this.#forget(name, user, node, link)
+  }
+
+  /** Begins the next request that waits, of the link that has not had a turn for longest. */
+  #next(user: User): void {
+    for (const [node, link] of user.links) {
+      if (link.running >= fixed.requestsAtOnce) continue
+      const turn = link.waiting.shift()
+      if (!turn) continue
+      user.running++
+      link.running++
+      user.links.delete(node)
+      user.links.set(node, link)
+      turn.resolve()
+      return
     }
-    // The answer is not held up by this.
-    done.then(ended, ended)
-    return done
+  }
+
+  #forget(name: string, user: User, node: number, link: Link): void {
+    if (link.running === 0 && link.waiting.length === 0 && user.links.get(node) === link) user.links.delete(node)
+    if (user.links.size === 0 && this.#users.get(name) === user) this.#users.delete(name)
   }
 }

@@ -21,7 +21,7 @@ const requestUs: { readonly [K in RequestName]?: number } = {
 const frameUs = 3
 const kibibyteUs = 0.5
 /** Of a folder in a file name, and of a recipient. */
-const folderUs = 1
+const folderUs = 12
 const recipientUs = 3
 /** Of an entry in the online list that is sent to the client. */
 const memberUs = 0.01

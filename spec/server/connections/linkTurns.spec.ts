@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { fixed } from '../../../lib/limits.ts'
+import type { FileClient } from '../../support/fileClient.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
@@ -35,5 +36,23 @@ spec('requests of a link to the daemon of files', (it) => {
     const after = await rig.client({ session: 'after' })
     await after.cancel('x')
     assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce + 1)
+  })
+
+  it('are bounded for all links of a user together, which take turns, and those of other users do not wait', async () => {
+    await using rig = await ServerRig.start()
+    const links: FileClient[] = []
+    for (let at = 0; at < 4; at++) links.push(await rig.client({ session: `${at}` }))
+    const held = Array.from({ length: fixed.requestsPerUserAtOnce + 1 }, () => rig.storage.hold('remove'))
+    for (let at = 0; at < 20; at++) links[0]?.sendCancel(`0-${at}`)
+    for (const [link, client] of links.entries()) for (let at = 0; at < 20; at++) client.sendCancel(`${link}-${at}`)
+    await held[fixed.requestsPerUserAtOnce - 1]?.reached
+    await turn()
+    assert.equal(rig.storage.count.get('remove'), fixed.requestsPerUserAtOnce)
+    const other = await rig.client({ user: 'bob', session: 'other' })
+    other.sendCancel('0')
+    await held[fixed.requestsPerUserAtOnce]?.reached
+    for (const one of held) one.go()
+    await other.raw.expect('CancelFileAck')
+    for (const client of links) for (let at = 0; at < 20; at++) await client.raw.expect('CancelFileAck')
   })
 })
