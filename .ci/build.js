@@ -1,9 +1,10 @@
-// Compiles lib/ to dist/lib/, and the commands of bin/ with all of ours that they need to a few files of dist/bin/, which
-// Node loads in half the time of three hundred. Packages are compiled into them as well, with their licenses beside them, unless
-// they have more than JavaScript. A module that is imported dynamically begins a file of its own: nothing
-// of it, nor of the packages it needs, is read before. With --if-possible it does nothing where the compilers are not installed,
-// as under `npm ci --omit=dev`. A running program never misses a file of dist/: what no source stands for any more is
-// removed afterwards, not everything before.
+// Compiles lib/ to dist/lib/, and bundles each command of bin/ with its modules into a few files of dist/bin/, which Node
+// loads in half the time of three hundred. The bundles contain the npm packages too, with their licenses in LICENSES.txt,
+// except packages that load files of their own. A dynamic import starts a separate bundle, which is read on first use.
+// A file of an earlier build is removed after the new ones are written, so that a running program never misses one.
+//
+// With --in-clone, as `npm ci` runs it, does nothing if the compilers are missing (`npm ci --omit=dev`), or while npm
+// packs, when `prepack` has built already.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -12,10 +13,12 @@ const root = resolve(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 const compiler = join(root, 'node_modules/typescript/bin/tsc')
 
-// These packages load what is no JavaScript from their own directories.
+// These packages load files other than JavaScript from their own directories.
 const external = ['classic-level', 'hash-wasm']
 
-if (existsSync(compiler) || !process.argv.includes('--if-possible')) await build()
+const isPacking = ['pack', 'publish'].includes(process.env.npm_command)
+const isInClone = process.argv.includes('--in-clone')
+if (!isInClone || (existsSync(compiler) && !isPacking)) await build()
 
 async function build() {
   const began = Date.now()
@@ -29,7 +32,7 @@ async function build() {
   for (const path of outputs()) if (statSync(path).mtimeMs < began - 1000) rmSync(path)
 }
 
-// Before TypeScript 5.7 the type has no parameter; where it is inferred the compiler writes one.
+// TypeScript before 5.7 does not know the type parameter, which the compiler writes for inferred types.
 function forOlderCompilers(path) {
   const types = readFileSync(path, 'utf8')
   const plain = types.replaceAll('Uint8Array<ArrayBufferLike>', 'Uint8Array')
@@ -46,7 +49,7 @@ async function bundle(commands) {
     splitting: true,
     chunkNames: 'parts/[name]-[hash]',
     external,
-    // Packages of CommonJS require modules of Node.
+    // CommonJS packages call require() for modules of Node.
     banner: {
       js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
     },
@@ -59,7 +62,7 @@ async function bundle(commands) {
   writeFileSync(join(dist, 'bin/LICENSES.txt'), licensesOf(Object.keys(metafile.inputs)))
 }
 
-// The packages that are compiled into the commands want their licenses to go with them.
+// Returns the licenses of the packages that are part of the bundles.
 function licensesOf(paths) {
   const packages = new Set(paths.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/u.exec(path) ?? []))
   const texts = [...packages].sort().map((path) => {

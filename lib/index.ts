@@ -23,7 +23,7 @@ export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './cl
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploads.ts'
 export { type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limits } from './limits.ts'
-export { checkFileName, checkUserName, fileName, nameKey, userName } from './names.ts'
+export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
 export type { Admitted, Authenticator, Credentials } from './ports/authenticator.ts'
 export type {
   ClientState,

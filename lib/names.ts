@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import { OspError } from './errors.ts'
 import { fixed } from './limits.ts'
 
@@ -47,7 +46,8 @@ function faultOfStoredName(name: string): string | undefined {
   return undefined
 }
 
-function faultOfUserName(name: string): string | undefined {
+/** Returns the fault of a user name, or `undefined` for a valid one. */
+export function faultOfUserName(name: string): string | undefined {
   if (name === '') return 'it is empty'
   if (name.includes('/')) return 'it has a "/"'
   if (utf8.encode(name).length > fixed.userNameBytes) return `it is over ${fixed.userNameBytes} bytes`
@@ -61,20 +61,17 @@ function faultOfUserName(name: string): string | undefined {
 /** A character as Unicode names it, `U+200B`. */
 const codeOf = (char: string) => `U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}`
 
-const named = (fault: (name: string) => string | undefined) =>
-  z.string().superRefine((name, context) => {
-    const message = fault(name)
-    if (message) context.addIssue({ code: 'custom', message })
-  })
+/** Returns whether this can be the name of a file: parts joined by `/`, in NFC. */
+export function isFileName(name: string): boolean {
+  return faultOfFileName(name) === undefined
+}
 
-/** The name of a file on the server: parts joined by `/`, in NFC. */
-export const fileName = named(faultOfFileName)
-/** As `fileName`, with any number of parts: what an earlier version has stored stays readable. */
-export const storedFileName = named(faultOfStoredName)
-/** The name of a user: one part of at most 64 bytes. */
-export const userName = named(faultOfUserName)
+/** Returns whether this can be the name of a stored file: as `isFileName`, but with any number of parts. */
+export function isStoredFileName(name: string): boolean {
+  return faultOfStoredName(name) === undefined
+}
 
-/** Whether this can be the name of a user. */
+/** Returns whether this can be the name of a user: one part of at most 64 bytes. */
 export function isUserName(name: string): boolean {
   return faultOfUserName(name) === undefined
 }
@@ -95,24 +92,23 @@ export function fileNameKey(name: string): string {
 /** Both ways, since some letters meet only in the upper case and some only in the lower one. */
 const foldedCase = (text: string) => text.toUpperCase().toLowerCase()
 
-/** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
+/** Returns `name`. Throws OspError `bad-name` with the name and its fault. */
 export function checkFileName(name: string): string {
-  return check(fileName, name, 'file')
+  return check(faultOfFileName(name), name, 'file')
 }
 
-/** `name`, or an OspError `bad-name`, as `checkFileName` does; the name may have any number of parts. */
+/** Returns `name`, which may have any number of parts. Throws OspError `bad-name` as `checkFileName` does. */
 export function checkStoredName(name: string): string {
-  return check(storedFileName, name, 'file')
+  return check(faultOfStoredName(name), name, 'file')
 }
 
-/** `name`, or an OspError `bad-name` that says which name it is and what is wrong with it. */
+/** Returns `name`. Throws OspError `bad-name` with the name and its fault. */
 export function checkUserName(name: string): string {
-  return check(userName, name, 'user')
+  return check(faultOfUserName(name), name, 'user')
 }
 
-function check(schema: typeof fileName, name: string, what: string): string {
-  const result = schema.safeParse(name)
-  if (result.success) return name
+function check(fault: string | undefined, name: string, what: string): string {
+  if (fault === undefined) return name
   const shown = JSON.stringify(name.length > 80 ? `${name.slice(0, 80).toWellFormed()}…` : name)
-  throw new OspError('bad-name', `the ${what} name ${shown} is not allowed: ${result.error.issues[0]?.message}`)
+  throw new OspError('bad-name', `the ${what} name ${shown} is not allowed: ${fault}`)
 }

@@ -1,8 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
-import { createXXHash128 } from 'hash-wasm'
 import { OspError } from '../../errors.ts'
 import type { Digest, DigestName, Digests } from '../../ports/platform.ts'
-import { SharedHasher, Xxh128 } from './xxh128.ts'
 
 class NodeDigest implements Digest {
   readonly #hash: Hash
@@ -28,8 +26,9 @@ class NodeDigest implements Digest {
 async function makerOf(name: DigestName): Promise<() => Digest> {
   try {
     if (name === 'xxh128') {
-      const shared = new SharedHasher(await createXXHash128())
-      return () => new Xxh128(shared)
+      // A bundle of a client is half as large without it.
+      const { loadXxh128 } = await import('./xxh128.ts')
+      return await loadXxh128()
     }
     createHash(name)
     return () => new NodeDigest(createHash(name))

@@ -1,11 +1,11 @@
-import type { IHasher } from 'hash-wasm'
+import { createXXHash128, type IHasher } from 'hash-wasm'
 import type { Digest } from '../../ports/platform.ts'
 
 /**
  * One WebAssembly hasher lent to one digest at a time. An instance of its own for each digest would cost
  * megabytes and could only be made asynchronously.
  */
-export class SharedHasher {
+class SharedHasher {
   readonly #hasher: IHasher
   #holder: Xxh128 | undefined
 
@@ -30,7 +30,7 @@ export class SharedHasher {
 }
 
 /** XXH128 with seed 0; its digest is in the canonical form, big-endian. */
-export class Xxh128 implements Digest {
+class Xxh128 implements Digest {
   /** What the hasher must be given to go on; current only while this digest does not hold the hasher. */
   state: Uint8Array | undefined
   readonly #shared: SharedHasher
@@ -60,4 +60,10 @@ export class Xxh128 implements Digest {
     if (this.#used) throw new Error('this digest was taken already')
     return this.#shared.lend(this)
   }
+}
+
+/** Resolves with a function that makes XXH128 digests, which share one WebAssembly instance. */
+export async function loadXxh128(): Promise<() => Digest> {
+  const shared = new SharedHasher(await createXXHash128())
+  return () => new Xxh128(shared)
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { userName } from '../../names.ts'
+import { userName } from '../../nameSchemas.ts'
 import type { Receipt, ReceiptStore } from '../../ports/clientState.ts'
 import { LineFile } from './lineFile.ts'
 

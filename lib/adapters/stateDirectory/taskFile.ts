@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type ErrorCode, errors } from '../../errors.ts'
-import { storedFileName } from '../../names.ts'
+import { storedFileName } from '../../nameSchemas.ts'
 import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import { LineFile } from './lineFile.ts'
 

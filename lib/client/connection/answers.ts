@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import { storedFileName } from '../../names.ts'
+import { isStoredFileName } from '../../names.ts'
 import type { Message } from '../../wire/message.ts'
 import { version } from '../../wire/protocol.ts'
 import type { SentFile } from '../uploads/upload.ts'
@@ -23,8 +23,7 @@ export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
 
 /** Returns the place of a file. Throws OspError `malformed` if it is not safe to show to people and programs. */
 export function storedAs({ storedName, replaced = 0 }: Message<'FileMd5Ack'>): StoredAs {
-  if (!storedFileName.safeParse(storedName).success)
-    throw protocolViolation('the name of the stored file is not allowed')
+  if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
   return { storedName, replaced: replaced !== 0 }
 }
 

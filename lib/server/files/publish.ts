@@ -1,5 +1,5 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
-import { storedFileName } from '../../names.ts'
+import { isStoredFileName } from '../../names.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
@@ -146,7 +146,7 @@ async function* candidates(
   const numbered = (number: number) => `${file.name.slice(0, stemEnd)} (${number})${file.name.slice(stemEnd)}`
   for (let least = 1; least <= mostNumber; ) {
     const number = await freeNumber(least, (at) => isTaken(numbered(at)))
-    if (!storedFileName.safeParse(numbered(number)).success) return
+    if (!isStoredFileName(numbered(number))) return
     yield numbered(number)
     // Doubled, since a row of folders may have these names, which only publishing finds out.
     least = 2 * number

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { storedFileName, userName } from '../../names.ts'
+import { storedFileName, userName } from '../../nameSchemas.ts'
 import type { Checkpoint, StoredFile, TransferRecord } from '../../ports/storage.ts'
 
 /** What is kept of a completed upload. */

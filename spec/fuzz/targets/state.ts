@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { stateDirectory } from '../../../lib/adapters/stateDirectory/stateDirectory.ts'
 import { OspError } from '../../../lib/errors.ts'
-import { fileName, isUserName } from '../../../lib/names.ts'
+import { isFileName, isUserName } from '../../../lib/names.ts'
 import type { StoredTask } from '../../../lib/ports/clientState.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 import { assertCoded } from '../codes.ts'
@@ -52,7 +52,7 @@ async function run(path: string, [tasks = new Uint8Array(0), receipts = new Uint
     const state = stateDirectory(path)
     const kept = await state.tasks.load()
     for (const { id, name, why } of kept) {
-      assert.ok(Number.isSafeInteger(id) && id > 0 && fileName.safeParse(name).success)
+      assert.ok(Number.isSafeInteger(id) && id > 0 && isFileName(name))
       if (why) assertCoded(new OspError(why.code, why.text), why.code)
     }
     for (const { seq, sender, id } of await state.receipts.load()) {

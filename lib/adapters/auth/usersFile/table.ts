@@ -2,7 +2,8 @@ import { crc32 } from 'node:zlib'
 import { z } from 'zod'
 import { OspError } from '../../../errors.ts'
 import { fixed } from '../../../limits.ts'
-import { nameKey, userName } from '../../../names.ts'
+import { userName } from '../../../nameSchemas.ts'
+import { nameKey } from '../../../names.ts'
 import { skeletonsOf } from './lookalikes.ts'
 
 /** The version of the file that this code writes and understands. */

@@ -1,0 +1,8 @@
+import { z } from 'zod'
+import { faultOfUserName, isStoredFileName, isUserName } from './names.ts'
+
+/** The name of a stored file, in a record that is read back. */
+export const storedFileName = z.string().refine(isStoredFileName)
+
+/** The name of a user, in a record that is read back. The message of a fault is the one of `checkUserName`. */
+export const userName = z.string().refine(isUserName, { error: ({ input }) => faultOfUserName(input as string) })
