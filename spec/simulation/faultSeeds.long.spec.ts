@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
+import { nameOf } from '../mutate/mutation.ts'
+import { mutations } from '../mutate/mutations.ts'
 import { spec } from '../support/spec.ts'
-import { mutations, nameOf } from './mutations.ts'
 import { simulate } from './simulate.ts'
 
 const digests = nodeDigests()
@@ -9,7 +10,7 @@ const digests = nodeDigests()
 spec('a simulated world', (it) => {
   for (const { shownBy, fault } of mutations) {
     if (typeof shownBy === 'string') continue
-    it(`holds where ${fault}, unless that happens: ${nameOf(shownBy)}`, async () => {
+    it(`holds without this fault: ${fault}: ${nameOf(shownBy)}`, async () => {
       assert.equal((await simulate(shownBy.seed, digests, shownBy.world)).failure, undefined)
     })
   }
