@@ -3,34 +3,13 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { defaultLimits } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
-import { knownUsers, type serverKinds } from './attackedServers.ts'
-import { BareLink, type Make, same, type Target } from './bareLink.ts'
+import type { Attack } from './attack.ts'
+import { knownUsers } from './attackedServers.ts'
+import { BareLink, type Make, same } from './bareLink.ts'
 import { bytesOf, helloBytes, RawStream } from './rawStream.ts'
-
-/** What an attack may do to a server and its honest client. */
-export interface AttackBounds {
-  /** How much longer pings of the honest client take at p99, in ms, than without the attack. */
-  readonly pingMs: number
-  /** How much more memory the server takes. */
-  readonly memoryMiB: number
-  /** Lines in the log in each span of ten seconds, those about the honest client excepted. */
-  readonly lines: number
-}
 
 /** The attackers come from four addresses. */
 const linesOfMany = 4 * 10 * defaultLimits.logLinesPerAddress
-
-export const usualBounds: AttackBounds = { pingMs: 50, memoryMiB: 200, lines: 10 * defaultLimits.logLinesPerUser }
-
-export interface Attack {
-  readonly name: string
-  /** `open` unless told otherwise. */
-  readonly server?: keyof typeof serverKinds
-  /** What differs from `usualBounds`. */
-  readonly bounds?: Partial<AttackBounds>
-  /** Attacks until its process is killed, or `signal` aborts. */
-  readonly run: (target: Target, signal: AbortSignal) => Promise<void>
-}
 
 /** A connection of a stranger, 127.0.0.`from`; what comes is thrown away. */
 async function connection(port: number, from: number): Promise<BareLink> {
