@@ -23,7 +23,7 @@ import type { UserRateLimiter } from './userRateLimiters.ts'
 import { welcome } from './welcome.ts'
 
 /** What a request that waits takes of memory, besides its payload. */
-const requestBytes = KiB
+const requestBytes = 4 * KiB
 
 const stages = { silent: 'waiting', greeting: 'judged', open: 'open', closed: 'ended' } as const
 
