@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { pathText } from 'ospd/node'
-import { unknownName } from './nearest.ts'
 import type { Command, Program } from './program.ts'
 import { optional, path, type Setting, type Settings } from './settings.ts'
-import { shown, surplus, UsageError } from './usage.ts'
+import { shown, UsageError, unexpectedOperand, unknownName } from './usage.ts'
 
 /** The action that the arguments of a program request. */
-export type Request =
+export type ParsedCommandLine =
   | { readonly asks: 'version' }
   | { readonly asks: 'completion' }
   /** Help for `command`, or for the whole program. */
@@ -76,7 +75,7 @@ function checkText(command: Command, flags: Readonly<Record<string, string | boo
  * Parses the arguments of a program. Every operand and every value is a string, exactly as typed. A word that begins
  * with a dash is a flag, except `-` itself and every word after `--`. Throws UsageError.
  */
-export function readCommandLine({ commands, sibling }: Program, args: readonly string[]): Request {
+export function readCommandLine({ commands, sibling }: Program, args: readonly string[]): ParsedCommandLine {
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))
   const first = tokensOf(args, everything).find(({ kind }) => kind === 'positional')
   const word = first === undefined ? undefined : args[first.index]
@@ -96,7 +95,7 @@ export function readCommandLine({ commands, sibling }: Program, args: readonly s
   if (word === 'completion' && operands.length === 0) return { asks: 'completion' }
   const names = [...commands.map(({ name }) => name), ...extra]
   if (word === undefined) throw new UsageError(`name a command: ${names.join(', ')}`)
-  if (word === 'completion') throw surplus('completion', operands[0] ?? '')
+  if (word === 'completion') throw unexpectedOperand('completion', operands[0] ?? '')
   throw new UsageError(unknownCommand(word, [...names, '--version'], sibling))
 }
 
@@ -121,16 +120,18 @@ function unknownCommand(word: string, known: readonly string[], { name, commands
 }
 
 function tokensOf(args: readonly string[], settings: Settings) {
-  const options = Object.entries({ ...settings, ...common }).map(([name, { alias, placeholder }]: [string, Shape]) => [
-    name,
-    { type: placeholder === undefined ? 'boolean' : 'string', ...(alias !== undefined && { short: alias }) } as const,
-  ])
+  const options = Object.entries({ ...settings, ...common }).map(
+    ([name, { alias, placeholder }]: [string, FlagShape]) => [
+      name,
+      { type: placeholder === undefined ? 'boolean' : 'string', ...(alias !== undefined && { short: alias }) } as const,
+    ],
+  )
   // Not strict: the messages of parseArgs are not written for users. `flagOf` rejects invalid tokens.
   const how = { options: Object.fromEntries(options), strict: false, allowPositionals: true, tokens: true } as const
   return parseArgs({ args: [...args], ...how }).tokens
 }
 
-interface Shape {
+interface FlagShape {
   readonly alias?: string
   readonly placeholder?: string
   readonly takes?: string
@@ -170,8 +171,8 @@ function flagOf({ name, rawName, value, inlineValue }: OptionToken, settings: Se
   throw new UsageError(`${rawName} takes ${flag.takes}${hint}`)
 }
 
-function shapeOf(name: string, settings: Settings): Shape | undefined {
-  const known: Readonly<Record<string, Shape>> = { ...settings, ...common }
+function shapeOf(name: string, settings: Settings): FlagShape | undefined {
+  const known: Readonly<Record<string, FlagShape>> = { ...settings, ...common }
   return Object.hasOwn(known, name) ? known[name] : undefined
 }
 

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync } from 'node:fs'
+import type { Limits, LogEntry } from 'ospd'
 
 /** The minimum number of file descriptors that a program needs to load its modules and to run. */
 export const leastDescriptors = 128
@@ -31,11 +32,61 @@ export function isOutOfDescriptors(error: unknown): boolean {
 }
 
 /** Returns whether a file descriptor is available. Without one, no connection can be accepted either. */
-export function hasDescriptors(): boolean {
+function hasDescriptors(): boolean {
   try {
     closeSync(openSync('/dev/null', 'r'))
     return true
   } catch (error) {
     return !isOutOfDescriptors(error)
   }
+}
+
+type Log = (entry: LogEntry) => void
+
+/** Descriptors for the process itself, for records and messages, and for files that are open briefly. */
+const ownDescriptors = 64
+
+/** Limits whose units take one descriptor each, with their shares of the descriptors. Links get the rest. */
+const parts = {
+  fileInstances: 1 / 4,
+  parkedUploads: 1 / 16,
+  refusedLinks: 1 / 16,
+  handshakes: 1 / 16,
+  pendingLinks: 1 / 16,
+} as const
+
+type Counted = Pick<Limits, keyof typeof parts | 'links'>
+
+/** Returns limits that fit into this number of file descriptors: `limits` if they fit, otherwise lower ones. */
+export function withinDescriptors(limits: Counted, descriptors: number): Counted {
+  const names = Object.keys(parts) as (keyof typeof parts)[]
+  const sum = (of: Counted) => names.reduce((total, name) => total + of[name], 0)
+  const there = Math.max(0, descriptors - ownDescriptors)
+  if (limits.links + sum(limits) <= there) return limits
+  const lower = { ...limits }
+  for (const name of names) lower[name] = Math.max(1, Math.min(limits[name], Math.floor(there * parts[name])))
+  lower.links = Math.max(1, Math.min(limits.links, there - sum(lower)))
+  return lower
+}
+
+/** Interval of the check for free descriptors. */
+const lookMs = 1_000
+
+/**
+ * Logs once when no file descriptor is left, and once when descriptors are available again. Meanwhile the system
+ * refuses connections, which Node does not report.
+ */
+export function watchDescriptors(log: Log): Disposable {
+  let areLeft = true
+  const timer = setInterval(() => {
+    if (hasDescriptors() === areLeft) return
+    areLeft = !areLeft
+    if (areLeft) log({ level: 'info', event: 'descriptors-free' })
+    else {
+      const text = 'connections are refused and files cannot be opened; raise the limit (ulimit -n)'
+      log({ level: 'error', event: 'descriptors-used-up', text })
+    }
+  }, lookMs)
+  timer.unref()
+  return { [Symbol.dispose]: () => clearInterval(timer) }
 }

@@ -2,9 +2,9 @@ import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { pathBytes } from 'ospd/node'
 import { isClosed } from './input.ts'
-import { printable } from './printable.ts'
 import { secrets } from './secrets.ts'
-import type { Styles } from './style.ts'
+import type { Styles } from './text.ts'
+import { printable } from './text.ts'
 import { UsageError } from './usage.ts'
 
 /** How long an ending process waits for the reader of its log and, after an interrupt, of its results. */
@@ -119,15 +119,15 @@ export function errorLine(line: string): void {
 }
 
 /** Says a sentence of this program; what could steer a terminal is made visible in it. */
-export type Say = (text: string, colour: 'red' | 'yellow') => void
+export type StatusPrinter = (text: string, colour: 'red' | 'yellow') => void
 
 /** Says sentences by `note`, which writes a line to stderr. */
-export function sayer(note: (line: string) => void, styles: Styles): Say {
+export function statusPrinter(note: (line: string) => void, styles: Styles): StatusPrinter {
   return (text, colour) => note(`${styles[colour]('osp:')} ${printable(secrets.hide(text))}`)
 }
 
 /** Writes results to stdout. Stops after the first write that fails. */
-export class Results {
+export class ResultOutput {
   /** Resolves when a write has failed. */
   readonly broken: Promise<void>
   readonly #output = new Output(1)
@@ -206,7 +206,7 @@ export function checkStdout(lost: string): void {
 }
 
 /** The output of results, shared by all commands. */
-export const results = new Results()
+export const results = new ResultOutput()
 
 /** An event as a JSON object. JSON leaves some characters raw that could steer a terminal. */
 export function jsonLine(event: { readonly event: string }): string {

@@ -1,9 +1,8 @@
 import { z } from 'zod'
 import { readText } from './files.ts'
-import { unknownName } from './nearest.ts'
 import { refuseToken } from './secrets.ts'
 import type { Settings, Values } from './settings.ts'
-import { UsageError } from './usage.ts'
+import { UsageError, unknownName } from './usage.ts'
 
 /** Where values come from besides the defaults. */
 export interface Given {

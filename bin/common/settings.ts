@@ -128,13 +128,13 @@ export function oneOf<const T extends string>(...choices: readonly [T, ...T[]]):
 }
 
 /** The address of a server. */
-export interface Place {
+export interface ServerAddress {
   readonly host: string
   readonly port: number
 }
 
 /** `HOST:PORT`, `HOST`, or `[IPv6 address]:PORT`, where the address can have a zone: `[fe80::1%eth0]:6682`. */
-export function place(defaultPort: number): Kind<Place> {
+export function serverAddress(defaultPort: number): Kind<ServerAddress> {
   return {
     schema: read((text) => {
       const [, bracketed, plain, port = String(defaultPort)] =
@@ -169,6 +169,6 @@ function whyNoPlace(text: string): string | undefined {
 }
 
 /** `HOST:PORT` as people write it: an IPv6 address stands in brackets. */
-export function placeText({ host, port }: Place): string {
+export function addressText({ host, port }: ServerAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

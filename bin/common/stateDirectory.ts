@@ -2,9 +2,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, posix, win32 } from 'node:path'
 import { hostKeyOf } from 'ospd/node'
-import type { Everywhere } from './everywhere.ts'
+import type { CommonOptions } from './commonOptions.ts'
+import { userOf } from './commonOptions.ts'
 import { checkDirectory } from './files.ts'
-import { userOf } from './userOf.ts'
 
 /** What decides where a program keeps its state. */
 export interface Surroundings {
@@ -25,13 +25,13 @@ export function platformState({ platform, env, home }: Surroundings = here()): s
 }
 
 /** The directory for what is remembered of one user at one server: `STATE/HOST_PORT/USER`. */
-export function stateDirectoryOf({ state, server }: Pick<Everywhere, 'state' | 'server'>, user: string): string {
+export function stateDirectoryOf({ state, server }: Pick<CommonOptions, 'state' | 'server'>, user: string): string {
   const parts = [`${escaped(hostKeyOf(server.host))}_${server.port}`, escaped(user)]
   return [state ?? platformState(), ...parts].join('/')
 }
 
 /** The users whose tokens are kept for this server; none where that can't be seen. */
-export function usersWithToken(values: Pick<Everywhere, 'state' | 'server'>): readonly string[] {
+export function usersWithToken(values: Pick<CommonOptions, 'state' | 'server'>): readonly string[] {
   const path = dirname(stateDirectoryOf(values, '-'))
   try {
     const found = readdirSync(path).filter((name) => existsSync(join(path, name, 'token')))
@@ -42,7 +42,7 @@ export function usersWithToken(values: Pick<Everywhere, 'state' | 'server'>): re
 }
 
 /** The state directory of whoever runs a command. Throws UsageError where it can't be used. */
-export async function openStateDirectory(values: Pick<Everywhere, 'state' | 'server' | 'user'>): Promise<string> {
+export async function openStateDirectory(values: Pick<CommonOptions, 'state' | 'server' | 'user'>): Promise<string> {
   const path = stateDirectoryOf(values, userOf(values))
   const { state } = values
   await checkDirectory(

@@ -1,22 +1,22 @@
 import { stat } from 'node:fs/promises'
 import { type BoundToken, bindingOf, OspError, type Socket, type TokenBinding } from 'ospd'
 import { checkToken, keptToken, knownServer, readToken } from 'ospd/node'
-import type { Everywhere } from './everywhere.ts'
+import { knownServersPath } from './client.ts'
+import type { CommonOptions } from './commonOptions.ts'
+import { userOf } from './commonOptions.ts'
 import { checkReadable } from './files.ts'
-import { shellWord } from './printable.ts'
 import { secrets } from './secrets.ts'
-import { placeText } from './settings.ts'
+import { addressText } from './settings.ts'
 import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
-import { knownServersPath } from './transport.ts'
-import { userOf } from './userOf.ts'
+import { shellWord } from './text.ts'
 
 /** Where the token of a command can come from instead of what `osp login` has kept. */
 export const tokenVariable = 'OSP_TOKEN'
 
-type From = 'file' | 'variable' | 'kept' | 'nowhere'
+type TokenOrigin = 'file' | 'variable' | 'kept' | 'nowhere'
 
 type TokenValues = Pick<
-  Everywhere,
+  CommonOptions,
   'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'user' | 'state' | 'token-file'
 >
 
@@ -36,12 +36,12 @@ export interface TokenSource {
  * Gives a command's token, read anew for each link, so that one which was replaced meanwhile is taken: from the file of
  * `--token-file`, else from `OSP_TOKEN`, else the one that `osp login` has kept for this user at this server, else none.
  */
-export class SetToken implements TokenSource {
+export class ConfiguredToken implements TokenSource {
   readonly #values: TokenValues
   /** What a pipe says: it says it once. */
   #piped: Promise<BoundToken> | undefined
   /** Where the latest one was from; `undefined` where there was none to be had. */
-  #from: From | undefined
+  #from: TokenOrigin | undefined
   #reached = false
 
   constructor(values: TokenValues) {
@@ -66,7 +66,7 @@ export class SetToken implements TokenSource {
     return this.#from !== 'nowhere'
   }
 
-  async #find(file: string | undefined, variable: string | undefined): Promise<[From, BoundToken]> {
+  async #find(file: string | undefined, variable: string | undefined): Promise<[TokenOrigin, BoundToken]> {
     if (file !== undefined) return ['file', unlessBound(await this.#read(file), 'open')]
     if (variable) return ['variable', { token: checkToken(variable, tokenVariable), boundTo: 'open' }]
     const kept = await keptToken(stateDirectoryOf(this.#values, userOf(this.#values))).load()
@@ -91,7 +91,7 @@ export class SetToken implements TokenSource {
     return this.#tokenAdvice(this.#from) + name
   }
 
-  #tokenAdvice(from: From): string {
+  #tokenAdvice(from: TokenOrigin): string {
     if (from === 'variable') return `the token came from ${tokenVariable}`
     if (from === 'file') return `the token came from ${this.#values['token-file']}`
     if (from === 'kept') return `the token was the stored one; to store another one, run ${loginLine(this.#values)}`
@@ -117,7 +117,7 @@ const unlessBound = ({ token, boundTo }: BoundToken, other: TokenBinding): Bound
 })
 
 /** Rejects with OspError `unauthorized` if a token would go without TLS to a server that was verified by TLS before. */
-export async function assertNotDowngraded(values: Pick<Everywhere, 'server' | 'tls' | 'state'>): Promise<void> {
+export async function assertNotDowngraded(values: Pick<CommonOptions, 'server' | 'tls' | 'state'>): Promise<void> {
   if (values.tls) return
   const path = knownServersPath(values)
   const known = await knownServer(path, values.server)
@@ -127,7 +127,7 @@ export async function assertNotDowngraded(values: Pick<Everywhere, 'server' | 't
   const how = authorityLine === undefined ? `its key ${pin?.fingerprint}` : 'the certificate of an authority'
   throw new OspError(
     'unauthorized',
-    `the token was not sent to ${placeText(values.server)}: the server there was verified by ${how} before, and without TLS ` +
+    `the token was not sent to ${addressText(values.server)}: the server there was verified by ${how} before, and without TLS ` +
       'another program can pose as it; give --tls. Only if the operator confirms that it has no TLS any more, remove ' +
       `line ${lines.join(' and ')} of ${path} and log in again (osp login)`,
   )
@@ -136,7 +136,7 @@ export async function assertNotDowngraded(values: Pick<Everywhere, 'server' | 't
 /** How this user logs in at this server. */
 function loginLine(values: TokenValues): string {
   const { server, tls, state } = values
-  const words = ['osp', 'login', '--server', placeText(server)]
+  const words = ['osp', 'login', '--server', addressText(server)]
   if (tls) words.push('--tls')
   for (const name of ['tls-ca', 'tls-cert', 'tls-key'] as const) words.push(...flag(name, values[name]))
   words.push('--user', userOf(values))
@@ -147,7 +147,7 @@ function loginLine(values: TokenValues): string {
 const flag = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}`, value])
 
 /** A token that is to be kept if the server lets the user in by it. */
-export class GivenToken implements TokenSource {
+export class NewToken implements TokenSource {
   readonly isGiven = true
   readonly give: () => Promise<BoundToken>
   #boundTo: TokenBinding | undefined

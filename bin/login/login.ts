@@ -1,22 +1,22 @@
-import { OspError } from 'ospd'
-import { keptToken } from 'ospd/node'
-import { type Errand, runErrand } from '../common/errand.ts'
-import { type Everywhere, everywhere, interactiveRetryFor, retryFor } from '../common/everywhere.ts'
+import { assertTokenAllowed, OspError } from 'ospd'
+import { keptToken, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
+import { clientTransport, isNewServer, trustFor } from '../common/client.ts'
+import { type CommandContext, runWithClient } from '../common/commandContext.ts'
+import { type CommonOptions, commonOptions, interactiveRetryFor, retryFor, userOf } from '../common/commonOptions.ts'
+import type { LoginEvent } from '../common/events.ts'
 import { exitCodes } from '../common/exitCodes.ts'
-import { printable } from '../common/printable.ts'
+import { afterDelay, waitingText } from '../common/link.ts'
+import { errorLine, statusPrinter } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { placeText, type Values } from '../common/settings.ts'
+import { addressText, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
-import { assertNotDowngraded, GivenToken, tokenVariable } from '../common/token.ts'
-import { transportOf, trustOf } from '../common/transport.ts'
+import { printable, stylesFor } from '../common/text.ts'
+import { assertNotDowngraded, NewToken, tokenVariable } from '../common/token.ts'
 import { UsageError } from '../common/usage.ts'
-import { userOf } from '../common/userOf.ts'
-import type { LoginEvent } from './events.ts'
-import { newServer } from './newServer.ts'
-import { typedAnswer, typedToken } from './typedToken.ts'
+import { promptConfirmation, promptToken } from './prompt.ts'
 
 /** This is the command that asks for the token. */
-const { 'token-file': _, ...others } = everywhere
+const { 'token-file': _, ...others } = commonOptions
 
 const settings = {
   ...others,
@@ -45,18 +45,18 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
     throw new UsageError('login takes no operand: type the token when it asks, or write it to stdin')
   const directory = await openStateDirectory(values)
   const user = userOf(values)
-  const server = placeText(values.server)
+  const server = addressText(values.server)
   const everything = { ...values, 'token-file': undefined }
   // Before a token is typed in vain, or for the wrong server.
   await assertNotDowngraded(values)
   const confirmed = process.stdin.isTTY ? await confirmedOf(everything) : values
   if (!confirmed) return exitCodes.interrupted
   const way = { ...everything, fingerprint: confirmed.fingerprint }
-  const to = transportOf(way, trustOf(way, { isGiven: true }))
-  const token = await typedToken(`token of ${printable(user)} at ${server}: `)
+  const to = clientTransport(way, trustFor(way, { isGiven: true }))
+  const token = await promptToken(`token of ${printable(user)} at ${server}: `)
   if (token === undefined) return exitCodes.interrupted
-  const given = new GivenToken(token)
-  const login = async ({ client, results, say }: Errand) => {
+  const given = new NewToken(token)
+  const login = async ({ client, results, say }: CommandContext) => {
     await client.online()
     await keptToken(directory).keep(token, given.boundTo)
     const event: LoginEvent = { event: 'logged-in', server, user }
@@ -64,22 +64,52 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
     else results.line(`logged in to ${server} as ${printable(user)}`)
     if (process.env[tokenVariable]) say(`${tokenVariable} is set, and goes before the token that is kept`, 'yellow')
   }
-  return await runErrand(everything, { token: given, to, run: login })
+  return await runWithClient(everything, { token: given, to, run: login })
 }
 
 /**
  * What a server is to be known by that is new, as somebody at the terminal says, unless the settings do; `undefined` if somebody
  * has interrupted it. Rejects with OspError where no token should go there.
  */
-async function confirmedOf(values: LoginValues & Everywhere): Promise<Pick<LoginValues, 'fingerprint'> | undefined> {
+async function confirmedOf(values: LoginValues & CommonOptions): Promise<Pick<LoginValues, 'fingerprint'> | undefined> {
   const server = await newServer(values)
   if (!server || values.fingerprint !== undefined) return values
   const { host, port, fingerprint } = server
-  const place = placeText({ host, port })
-  const answer = await typedAnswer(
+  const place = addressText({ host, port })
+  const answer = await promptConfirmation(
     `${place} is not known yet. It shows ${fingerprint}\nis this the fingerprint that ospd printed? [y/N] `,
   )
   if (answer === undefined) return undefined
   if (answer) return { fingerprint }
   throw new OspError('unauthorized', `${place} is not taken for the right server, and no token was sent`)
+}
+
+/** The minimum time to wait for the server before the command asks for a token. */
+const leastShowMs = 10_000
+
+/**
+ * Connects, and says nothing to the server. Resolves with it where it is new: somebody has to say whether it is the right one.
+ * Rejects with OspError where it can't be reached, is not to be trusted, or is no place to send a token to.
+ */
+async function newServer(values: CommonOptions): Promise<SeenServer | undefined> {
+  let found: SeenServer | undefined
+  const known = trustFor(values)
+  const trust: TrustServer = async (server) => {
+    if (values.fingerprint === undefined && (await isNewServer(values, server))) found = server
+    else await known(server)
+  }
+  const server = addressText(values.server)
+  const retryForMs = Math.max(leastShowMs, values['retry-for'])
+  const say = statusPrinter(errorLine, stylesFor(process.stderr))
+  using _ = afterDelay(() => values.quiet || say(waitingText({ server, retryForMs }, 'no answer yet'), 'yellow'))
+  const signal = AbortSignal.timeout(retryForMs)
+  try {
+    const socket = await clientTransport(values, trust).dial({ platform: nodePlatform(), maxPayload: 0 }, signal)
+    assertTokenAllowed('a token', socket, values.insecure)
+    socket.destroy()
+  } catch (error) {
+    if (signal.aborted) throw new OspError('timed-out', `${server} has not answered in time`)
+    throw error
+  }
+  return found
 }

@@ -1,16 +1,15 @@
-import type { ErrorCode } from 'ospd'
-import { type Errand, type Failure, runErrand } from '../common/errand.ts'
-import { everywhere, interactiveRetryFor, retryFor } from '../common/everywhere.ts'
+import { type ErrorCode, OspError } from 'ospd'
+import { pathBytes } from 'ospd/node'
+import { type CommandContext, type CommandFailure, runWithClient } from '../common/commandContext.ts'
+import { commonOptions, interactiveRetryFor, retryFor, userNamed } from '../common/commonOptions.ts'
+import type { MsgEvent } from '../common/events.ts'
 import { readInput } from '../common/input.ts'
-import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
+import { printable } from '../common/text.ts'
 import { UsageError } from '../common/usage.ts'
-import { userNamed } from '../common/userOf.ts'
-import { contentOf } from './content.ts'
-import type { MsgEvent } from './events.ts'
 
-const settings = { ...everywhere, 'retry-for': retryFor(interactiveRetryFor) } as const
+const settings = { ...commonOptions, 'retry-for': retryFor(interactiveRetryFor) } as const
 
 /** `osp msg`: sends a message. */
 export const msgCommand = command({
@@ -34,7 +33,7 @@ async function run(values: Values<typeof settings>, operands: readonly string[])
     throw new UsageError('give a TEXT behind the RECIPIENT, or - to read it from stdin')
   }
   const recipients = names.reverse().map((name) => userNamed(name, 'RECIPIENT'))
-  return await runErrand(values, {
+  return await runWithClient(values, {
     run: (errand) => send(values, recipients, text, errand),
     failed: (failure, errand) => tell(values, recipients, failure, errand),
   })
@@ -46,7 +45,7 @@ async function send(
   { json, quiet }: Values<typeof settings>,
   recipients: readonly string[],
   text: string,
-  { client, results, say, interrupted }: Errand,
+  { client, results, say, interrupted }: CommandContext,
 ): Promise<void> {
   const stdin = readInput()
   interrupted.addEventListener('abort', () => stdin.destroy(), { once: true })
@@ -75,8 +74,8 @@ const open: readonly ErrorCode[] = [
 function tell(
   { json }: Values<typeof settings>,
   sent: readonly string[],
-  failure: Failure,
-  { results, say }: Errand,
+  failure: CommandFailure,
+  { results, say }: CommandContext,
 ): void {
   const { why, interrupted, gaveUp, wasOnline } = failure
   const { code, message, retry, recipients = [] } = why
@@ -90,4 +89,33 @@ function tell(
   const reason = interrupted ? 'interrupted' : message + names + advice
   if (json) results.event(event)
   else say(gaveUp ? left : `${left}: ${reason}`, interrupted ? 'yellow' : 'red')
+}
+
+/** The longest content that a message can have, in bytes. */
+const mostBytes = 64 * 1024
+
+/**
+ * Returns the content of a message from the operand TEXT; `-` means all of stdin. Throws OspError `too-large`, and
+ * errors of reading stdin.
+ */
+async function contentOf(text: string, stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const content = text === '-' ? await readAll(stdin) : Buffer.from(pathBytes(text))
+  if (content.length > mostBytes) throw tooLarge()
+  return content
+}
+
+async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of stdin) {
+    parts.push(part)
+    bytes += part.length
+    // Content that is too long need not be read to its end.
+    if (bytes > mostBytes) break
+  }
+  return Buffer.concat(parts)
+}
+
+function tooLarge(): OspError {
+  return new OspError('too-large', 'a message has at most 64 KiB; send a file with "osp send"')
 }

@@ -1,7 +1,6 @@
-import { printable } from '../common/printable.ts'
-import type { Styles } from '../common/style.ts'
+import type { Styles } from '../common/text.ts'
+import { fit, printable, widthOf } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
-import { fit, widthOf } from '../common/width.ts'
 
 /** What one bar shows. */
 export interface BarState {

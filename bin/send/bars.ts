@@ -1,12 +1,11 @@
 import { moveCursor } from 'node:readline'
 import { MultiBar, type SingleBar } from 'cli-progress'
-import { errorLine, type Results } from '../common/output.ts'
-import { stylesFor } from '../common/style.ts'
+import { errorLine, type ResultOutput } from '../common/output.ts'
 import { useTerminal } from '../common/terminal.ts'
-import { widthOf } from '../common/width.ts'
+import { stylesFor, widthOf } from '../common/text.ts'
 import { type BarState, barLine, progressLine } from './barLine.ts'
 import type { Overview } from './overview.ts'
-import type { Task } from './reporter.ts'
+import type { ReportedFile } from './reporter.ts'
 import type { Lines } from './textReporter.ts'
 
 const redrawMs = 100
@@ -24,10 +23,10 @@ const lineMs = 5_000
  * to the same terminal, as in `osp send a | sha256sum -c`: whole lines do not overwrite each other.
  */
 export class ProgressLines implements Lines, Disposable {
-  readonly #results: Results
+  readonly #results: ResultOutput
   readonly #timers: readonly NodeJS.Timeout[]
 
-  constructor(overview: Overview, results: Results) {
+  constructor(overview: Overview, results: ResultOutput) {
     this.#results = results
     const measure = () => overview.measure(performance.now())
     const tell = () => this.note(progressLine(overview.total(performance.now()), stylesFor(process.stderr)))
@@ -50,11 +49,11 @@ export class ProgressLines implements Lines, Disposable {
 /** Draws bars on stderr, which must be a terminal, and writes lines above them. */
 export class Bars implements Lines, Disposable {
   readonly #overview: Overview
-  readonly #results: Results
+  readonly #results: ResultOutput
   readonly #styles = stylesFor(process.stderr)
   #multi: MultiBar | undefined
   readonly #terminal: Disposable
-  readonly #bars = new Map<Task, SingleBar>()
+  readonly #bars = new Map<ReportedFile, SingleBar>()
   /** Always the last one. */
   #total: SingleBar | undefined
   #above: (() => void)[] = []
@@ -63,7 +62,7 @@ export class Bars implements Lines, Disposable {
   readonly #timer: NodeJS.Timeout
   readonly #resized = () => this.#reflow()
 
-  constructor(overview: Overview, results: Results) {
+  constructor(overview: Overview, results: ResultOutput) {
     this.#overview = overview
     this.#results = results
     this.#timer = setInterval(() => this.#redraw(), redrawMs)
@@ -146,13 +145,13 @@ export class Bars implements Lines, Disposable {
     this.#update()
   }
 
-  #remove(task: Task): void {
+  #remove(task: ReportedFile): void {
     const bar = this.#bars.get(task)
     if (bar) this.#multi?.remove(bar)
     this.#bars.delete(task)
   }
 
-  #create(multi: MultiBar, task: Task): void {
+  #create(multi: MultiBar, task: ReportedFile): void {
     const state = () => this.#overview.stateOf(task)
     this.#bars.set(task, multi.create(1, 0, { state }))
   }

@@ -1,17 +1,17 @@
 import type { OspError, SentFile } from 'ospd'
-import { LinkEvents } from '../common/linkEvents.ts'
-import type { SendEvent } from './events.ts'
-import { retryOf } from './isRefusal.ts'
+import type { SendEvent } from '../common/events.ts'
+import { LinkJsonReporter } from '../common/link.ts'
 import { Overview } from './overview.ts'
-import type { Reporter, Task, Untaken } from './reporter.ts'
-import type { Tally } from './tally.ts'
+import type { RejectedPath, ReportedFile, SendReporter } from './reporter.ts'
+import { retryOf } from './reporter.ts'
+import type { SendSummary } from './sendSummary.ts'
 
 /** Reports events as docs/json.md describes them. */
-export class JsonReporter extends LinkEvents implements Reporter {
+export class JsonReporter extends LinkJsonReporter implements SendReporter {
   readonly #emit: (event: SendEvent) => void
   readonly #overview = new Overview()
   /** The last `progress` event of each file. */
-  readonly #told = new WeakMap<Task, string>()
+  readonly #told = new WeakMap<ReportedFile, string>()
 
   constructor(server: string, emit: (event: SendEvent) => void) {
     super(server, emit)
@@ -24,17 +24,17 @@ export class JsonReporter extends LinkEvents implements Reporter {
 
   nothing(): void {}
 
-  paused(tasks: readonly Task[]): void {
+  paused(tasks: readonly ReportedFile[]): void {
     for (const task of tasks) this.#emit({ event: 'paused', ...named(task) })
   }
 
-  added(task: Task): void {
+  added(task: ReportedFile): void {
     this.#overview.add(task)
   }
 
   complete(): void {}
 
-  stored(task: Task, stored: SentFile): void {
+  stored(task: ReportedFile, stored: SentFile): void {
     this.#overview.end(task)
     const { path, upload } = task
     const { name, storedName, replaced, size, algorithm, digest } = stored
@@ -42,7 +42,7 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'stored', ...which, size, algorithm, digest, transferred: upload.transferred })
   }
 
-  failed(file: Task | Untaken, why: OspError): void {
+  failed(file: ReportedFile | RejectedPath, why: OspError): void {
     if (file.upload) this.#overview.end(file)
     const { path, upload } = file
     const { code, message: text } = why
@@ -52,12 +52,12 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'failed', task, file: path, name, code, text, retry: retryOf(why), transferred })
   }
 
-  cancelled(task: Task): void {
+  cancelled(task: ReportedFile): void {
     this.#overview.end(task)
     this.#emit({ event: 'cancelled', ...named(task) })
   }
 
-  passed(task: Task): void {
+  passed(task: ReportedFile): void {
     this.#overview.end(task)
   }
 
@@ -82,11 +82,11 @@ export class JsonReporter extends LinkEvents implements Reporter {
     this.#emit({ event: 'skipped', file, text })
   }
 
-  refused({ path, upload }: Task, { code, message: text }: OspError): void {
+  refused({ path, upload }: ReportedFile, { code, message: text }: OspError): void {
     this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
   }
 
-  end(tally: Tally, seconds: number): void {
+  end(tally: SendSummary, seconds: number): void {
     const { stored, replaced, renamed, failed, left, unfinished, size, transferred, exitCode } = tally
     const rounded = Math.round(seconds * 1_000) / 1_000
     const counts = { stored, replaced, renamed, failed: failed - left, unfinished: unfinished + left }
@@ -94,4 +94,4 @@ export class JsonReporter extends LinkEvents implements Reporter {
   }
 }
 
-const named = ({ path, upload }: Task) => ({ task: upload.id, file: path, name: upload.name })
+const named = ({ path, upload }: ReportedFile) => ({ task: upload.id, file: path, name: upload.name })

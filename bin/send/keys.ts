@@ -1,7 +1,7 @@
 import { OspError, type Upload, type Uploads } from 'ospd'
-import type { Say } from '../common/output.ts'
+import type { StatusPrinter } from '../common/output.ts'
 import { readKeys, signalAll, useTerminal } from '../common/terminal.ts'
-import { isUnfinished } from '../tasks/steering.ts'
+import { isUnfinished } from '../tasks/tasksContext.ts'
 
 const ctrlC = '\u0003'
 const ctrlZ = '\u001A'
@@ -10,7 +10,7 @@ const ctrlZ = '\u001A'
  * Handles keys from a terminal on stdin: p pauses or resumes all uploads; c cancels them after a confirmation; q leaves
  * them for later. Returns `undefined` if stdin is not a terminal.
  */
-export function takeKeys(uploads: Uploads, say: Say): Disposable | undefined {
+export function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined {
   const { stdin } = process
   if (!stdin.isTTY) return undefined
   const keys = new Keys(uploads, say)
@@ -29,10 +29,10 @@ export function takeKeys(uploads: Uploads, say: Say): Disposable | undefined {
 
 class Keys {
   readonly #uploads: Uploads
-  readonly #say: Say
+  readonly #say: StatusPrinter
   #isAsking = false
 
-  constructor(uploads: Uploads, say: Say) {
+  constructor(uploads: Uploads, say: StatusPrinter) {
     this.#uploads = uploads
     this.#say = say
   }

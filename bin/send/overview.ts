@@ -1,10 +1,9 @@
 import type { ErrorCode } from 'ospd'
 import type { BarState } from './barLine.ts'
-import type { Task } from './reporter.ts'
-import { Speed } from './speed.ts'
+import type { ReportedFile } from './reporter.ts'
 
 interface Row {
-  readonly task: Task
+  readonly task: ReportedFile
   readonly speed: Speed
   activeSinceMs?: number
 }
@@ -14,7 +13,7 @@ const leastActiveMs = 250
 
 /** How far the files and all of them together are. */
 export class Overview {
-  readonly #rows = new Map<Task, Row>()
+  readonly #rows = new Map<ReportedFile, Row>()
   readonly #speed = new Speed()
   #files = 0
   #size = 0
@@ -29,14 +28,14 @@ export class Overview {
     return this.#files
   }
 
-  add(task: Task): void {
+  add(task: ReportedFile): void {
     this.#rows.set(task, { task, speed: new Speed() })
     this.#files++
     this.#size += task.size
   }
 
   /** It was stored or has failed: either way nothing more is to be sent for it. */
-  end(task: Task): void {
+  end(task: ReportedFile): void {
     if (!this.#rows.delete(task)) return
     this.#endedFiles++
     this.#endedBytes += task.size
@@ -53,7 +52,7 @@ export class Overview {
   }
 
   /** The files that have a bar: those that are being sent, or were when the link broke or the server refused them. */
-  *shown(nowMs: number): Generator<Task> {
+  *shown(nowMs: number): Generator<ReportedFile> {
     for (const { task, activeSinceMs = nowMs } of this.#rows.values()) {
       if (isActive(task) && nowMs - activeSinceMs >= leastActiveMs) yield task
     }
@@ -72,7 +71,7 @@ export class Overview {
     this.#speed.note(all, nowMs)
   }
 
-  stateOf(task: Task): BarState {
+  stateOf(task: ReportedFile): BarState {
     const { upload, path, size } = task
     const { acknowledged, durable, size: opened } = upload.progress
     const bytesPerSecond = this.#rows.get(task)?.speed.bytesPerSecond
@@ -113,7 +112,7 @@ export class Overview {
   }
 }
 
-function isActive({ upload }: Task): boolean {
+function isActive({ upload }: ReportedFile): boolean {
   const { phase, error: why, progress } = upload
   if (phase === 'paused') return progress.acknowledged > 0
   return (
@@ -122,7 +121,7 @@ function isActive({ upload }: Task): boolean {
 }
 
 /** What it does in place of being sent. */
-function noteOf({ upload: { phase, error: why } }: Task): string | undefined {
+function noteOf({ upload: { phase, error: why } }: ReportedFile): string | undefined {
   if (phase === 'sending') return undefined
   if (phase !== 'waiting') return phase
   return (why && places[why.code]) ?? 'waiting'
@@ -134,4 +133,44 @@ const places: { readonly [K in ErrorCode]?: string } = {
   'disk-full': 'disk full there',
   'quota-exceeded': 'quota used up',
   'file-busy': 'sent by another',
+}
+
+/** Minimum interval between samples. */
+const everyMs = 100
+/** The speed covers the last five seconds, or the last two steps if a step takes longer. */
+const overMs = 5_000
+const leastSteps = 2
+/** A shorter span gives no meaningful speed. */
+const leastMs = 400
+
+/** Measures the rate at which a byte count rises, even if it rises in large steps seconds apart. */
+export class Speed {
+  /** The first sample, then each sample with a higher count. */
+  readonly #samples: { atMs: number; bytes: number }[] = []
+  #nowMs = 0
+
+  /** Adds the count at `nowMs`. */
+  note(bytes: number, nowMs: number): void {
+    this.#nowMs = nowMs
+    const last = this.#samples.at(-1)
+    if (last && (bytes === last.bytes || nowMs - last.atMs < everyMs)) return
+    // The measurement restarts after a pause.
+    if (this.bytesPerSecond === 0) this.#samples.length = 0
+    this.#samples.push({ atMs: nowMs, bytes })
+    while (this.#samples.length > leastSteps + 1 && nowMs - (this.#samples[1]?.atMs ?? nowMs) > overMs) {
+      this.#samples.shift()
+    }
+  }
+
+  /** Returns bytes a second, `undefined` until the speed is known, or 0 if the next step is long overdue. */
+  get bytesPerSecond(): number | undefined {
+    const [first] = this.#samples
+    const last = this.#samples.at(-1)
+    if (!first || !last || last.atMs - first.atMs < leastMs) return undefined
+    const elapsedMs = last.atMs - first.atMs
+    const stepMs = elapsedMs / (this.#samples.length - 1)
+    const sinceMs = this.#nowMs - last.atMs
+    if (sinceMs > Math.max(overMs, 3 * stepMs)) return 0
+    return ((last.bytes - first.bytes) / (elapsedMs + Math.max(0, sinceMs - stepMs))) * 1_000
+  }
 }

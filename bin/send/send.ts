@@ -1,22 +1,51 @@
+import { fstatSync } from 'node:fs'
 import type { Client, LogEntry } from 'ospd'
 import { openTasks, type ServedTasks, stateDirectory, steerTasks } from 'ospd/node'
-import { onInterrupt } from '../common/interrupts.ts'
+import { openClient } from '../common/client.ts'
+import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
-import { openClient } from '../common/openClient.ts'
-import { errorLine, results, sayer } from '../common/output.ts'
+import { errorLine, type ResultOutput, results, type StatusPrinter, statusPrinter } from '../common/output.ts'
 import { command } from '../common/program.ts'
+import {
+  addressText,
+  count,
+  oneOf,
+  optional,
+  path,
+  setting,
+  size,
+  switched,
+  text,
+  type Values,
+} from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
-import { stylesFor } from '../common/style.ts'
-import { SetToken } from '../common/token.ts'
-import { shownRef } from '../tasks/shownRef.ts'
-import { candidatesOf } from './candidates.ts'
+import { onInterrupt } from '../common/terminal.ts'
+import { isTerminal, stylesFor } from '../common/text.ts'
+import { ConfiguredToken } from '../common/token.ts'
+import { shownRef } from '../tasks/taskLines.ts'
+import { Bars, ProgressLines } from './bars.ts'
+import { candidatesOf, type Found } from './candidates.ts'
+import { FileSender } from './fileSender.ts'
+import { JsonReporter } from './jsonReporter.ts'
 import { takeKeys } from './keys.ts'
-import { openReporter } from './openReporter.ts'
-import type { Reporter } from './reporter.ts'
-import { Sending } from './sending.ts'
-import { type SendValues, sendSettings } from './settings.ts'
-import { Tally } from './tally.ts'
-import type { Found } from './walk.ts'
+import { Overview } from './overview.ts'
+import type { SendReporter } from './reporter.ts'
+import { SendSummary } from './sendSummary.ts'
+import { TextReporter } from './textReporter.ts'
+
+/** The settings of `osp send`. */
+export const sendSettings = {
+  recursive: switched({ alias: 'r', describe: 'send what is in folders too' }),
+  jobs: setting(count, '5', { alias: 'j', describe: 'files at once at most' }),
+  as: optional({ ...text, placeholder: 'NAME' }, { describe: 'the name on the server, for one FILE' }),
+  'files-from': optional(path, { describe: 'read names, one on each line, from this file as they arrive; - is stdin' }),
+  from0: switched({ alias: '0', describe: 'names in --files-from end with NUL, as find -print0 writes them' }),
+  digest: setting(oneOf('sha256', 'md5', 'xxh128'), 'sha256', { describe: 'what files are verified by' }),
+  'limit-rate': optional(size, { describe: 'bytes a second for the whole command at most' }),
+  ...commonOptions,
+} as const
+
+export type SendValues = Values<typeof sendSettings>
 
 /** `osp send`: uploads files. */
 export const sendCommand = command({
@@ -42,20 +71,20 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const directory = await openStateDirectory(values)
   const candidates = await candidatesOf(values, operands, directory)
   const began = performance.now()
-  const tally = new Tally()
+  const tally = new SendSummary()
   const stop = new AbortController()
   stop.signal.addEventListener('abort', () => candidates.input?.destroy(), { once: true })
   const { jobs, 'limit-rate': limitRate, digest } = values
   const state = stateDirectory(directory)
-  const token = new SetToken(values)
+  const token = new ConfiguredToken(values)
   const client = openClient(values, token, { uploadsAtOnce: jobs, limitRate, state, log: onceNotKept() })
   await using tasks = await openTasks(client.uploads, directory)
   const report = openReporter(values, results)
   const { reporter } = report
-  const sending = new Sending({
+  const sending = new FileSender({
     uploads: tasks.joined ? tasks : client.uploads,
     reporter,
-    tally,
+    summary: tally,
     digest,
     stop: stop.signal,
     refusal: () => tally.refusal,
@@ -90,7 +119,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   return tally.exitCode
 }
 
-const exitsEarly = ({ signal }: AbortController, { refusal }: Tally) => signal.aborted || refusal !== undefined
+const exitsEarly = ({ signal }: AbortController, { refusal }: SendSummary) => signal.aborted || refusal !== undefined
 
 /** Says once that the list can't be written any more: what is done is done again then. */
 function onceNotKept(): (entry: LogEntry) => void {
@@ -98,7 +127,7 @@ function onceNotKept(): (entry: LogEntry) => void {
   return ({ event, text }) => {
     if (event !== 'task-not-kept' || isSaid) return
     isSaid = true
-    sayer(errorLine, stylesFor(process.stderr))(`the list of tasks is not true any more: ${text}`, 'yellow')
+    statusPrinter(errorLine, stylesFor(process.stderr))(`the list of tasks is not true any more: ${text}`, 'yellow')
   }
 }
 
@@ -115,8 +144,8 @@ async function* unfinishedOf(directory: string): AsyncGenerator<Found> {
 interface Serving {
   readonly client: Client
   readonly tasks: ServedTasks
-  readonly sending: Sending
-  readonly reporter: Reporter
+  readonly sending: FileSender
+  readonly reporter: SendReporter
   /** Every unfinished task is taken up; otherwise those alone that are being cancelled. */
   readonly all: boolean
   readonly candidates: AsyncIterable<Found>
@@ -143,3 +172,54 @@ async function serve({ client, tasks, sending, reporter, all, candidates, isOver
 
 const cancelling = (tasks: Awaited<ReturnType<Client['uploads']['tasks']>>) =>
   tasks.filter(({ state }) => state === 'cancelling').map(({ id }) => id)
+
+/** Interval of the `progress` events in JSON. */
+const progressMs = 1_000
+
+/** A reporter, and what has to be done when it has reported the end. */
+export interface OpenReporter extends Disposable {
+  readonly reporter: SendReporter
+  /** Tells somebody at a terminal something. */
+  readonly say: StatusPrinter
+}
+
+/** Returns whether the program that reads stdout may also write to the terminal. */
+function sharesTerminal(): boolean {
+  try {
+    const stdout = fstatSync(process.stdout.fd)
+    return stdout.isFIFO() || stdout.isSocket()
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Returns the requested reporter. It draws bars if stderr is a terminal that no other program of the command line
+ * writes to.
+ */
+function openReporter(values: SendValues, results: ResultOutput): OpenReporter {
+  const { server, json, quiet, 'retry-for': retryForMs } = values
+  const place = addressText(server)
+  if (json) {
+    const reporter = new JsonReporter(place, (event) => results.event(event))
+    const timer = setInterval(() => {
+      if (!results.pending) reporter.progress(performance.now())
+    }, progressMs)
+    const say = statusPrinter(errorLine, stylesFor(process.stderr))
+    return { reporter, say, [Symbol.dispose]: () => clearInterval(timer) }
+  }
+  const terminal = { results: isTerminal(process.stdout), notes: isTerminal(process.stderr) }
+  const options = { styles: stylesFor(process.stderr), server: place, retryForMs, quiet, terminal }
+  if (!terminal.notes || quiet) {
+    const lines = { result: (line: string) => results.line(line), note: errorLine }
+    const say = statusPrinter(errorLine, options.styles)
+    return { reporter: new TextReporter({ ...options, lines }), say, [Symbol.dispose]() {} }
+  }
+  const overview = new Overview()
+  const bars = new (sharesTerminal() ? ProgressLines : Bars)(overview, results)
+  return {
+    reporter: new TextReporter({ ...options, lines: bars, overview }),
+    say: statusPrinter((line) => bars.note(line), options.styles),
+    [Symbol.dispose]: () => bars[Symbol.dispose](),
+  }
+}

@@ -1,15 +1,12 @@
 import type { OspError, SentFile } from 'ospd'
-import { LinkLines } from '../common/linkLines.ts'
-import { type Say, sayer } from '../common/output.ts'
-import { printable } from '../common/printable.ts'
-import type { Styles } from '../common/style.ts'
+import { LinkTextReporter } from '../common/link.ts'
+import { type StatusPrinter, statusPrinter } from '../common/output.ts'
+import { printable, type Styles } from '../common/text.ts'
 import { formatSize, formatTime } from '../common/units.ts'
 import { shown } from '../common/usage.ts'
-import { checksumLine } from './checksumLine.ts'
-import { canPass } from './isRefusal.ts'
 import type { Overview } from './overview.ts'
-import type { Reporter, Task, Untaken } from './reporter.ts'
-import type { Tally } from './tally.ts'
+import { canPass, type RejectedPath, type ReportedFile, type SendReporter } from './reporter.ts'
+import type { SendSummary } from './sendSummary.ts'
 
 /** Where lines go: above the bars, if there are any. */
 export interface Lines {
@@ -37,10 +34,10 @@ export interface TextOptions {
 const listed = 5
 
 /** Reports in lines for people, and in checksum lines for stored files. */
-export class TextReporter implements Reporter {
+export class TextReporter implements SendReporter {
   readonly #options: TextOptions
-  readonly #say: Say
-  readonly #link: LinkLines
+  readonly #say: StatusPrinter
+  readonly #link: LinkTextReporter
   #gaveUp: OspError | undefined
   #notSent = 0
   /** Files of `#notSent` that stay tasks. */
@@ -50,8 +47,8 @@ export class TextReporter implements Reporter {
   constructor(options: TextOptions) {
     const { lines, styles, server, retryForMs, quiet } = options
     this.#options = options
-    this.#say = sayer((line) => lines.note(line), styles)
-    this.#link = new LinkLines({ say: this.#say, server, retryForMs, quiet })
+    this.#say = statusPrinter((line) => lines.note(line), styles)
+    this.#link = new LinkTextReporter({ say: this.#say, server, retryForMs, quiet })
   }
 
   joined(text: string): void {
@@ -63,14 +60,14 @@ export class TextReporter implements Reporter {
     this.#hint('there is nothing left to send')
   }
 
-  paused(tasks: readonly Task[]): void {
+  paused(tasks: readonly ReportedFile[]): void {
     const names = tasks.slice(0, listed).map(({ path }) => shown(path))
     const more = tasks.length - names.length
     const all = names.join(', ') + (more > 0 ? ` and ${files(more)} more` : '')
     this.#hint(`paused, and not taken up: ${all}; "osp continue" lets ${tasks.length === 1 ? 'it' : 'them'} go on`)
   }
 
-  added(task: Task): void {
+  added(task: ReportedFile): void {
     this.#options.overview?.add(task)
   }
 
@@ -78,7 +75,7 @@ export class TextReporter implements Reporter {
     this.#options.overview?.complete()
   }
 
-  stored(task: Task, { digest, name, storedName, replaced, size }: SentFile): void {
+  stored(task: ReportedFile, { digest, name, storedName, replaced, size }: SentFile): void {
     const { lines, terminal, overview } = this.#options
     const { path, upload } = task
     overview?.end(task)
@@ -91,7 +88,7 @@ export class TextReporter implements Reporter {
     this.#hint(`${path}: ${which} the file ${storedName} on the server`)
   }
 
-  failed(file: Task | Untaken, why: OspError): void {
+  failed(file: ReportedFile | RejectedPath, why: OspError): void {
     if (file.upload) this.#options.overview?.end(file)
     if (this.#gaveUp && why.code === this.#gaveUp.code) {
       this.#notSent++
@@ -99,12 +96,12 @@ export class TextReporter implements Reporter {
     } else this.#say(`${shown(file.path)}: ${why.message}`, 'red')
   }
 
-  cancelled(task: Task): void {
+  cancelled(task: ReportedFile): void {
     this.#options.overview?.end(task)
     this.#hint(`${task.path}: cancelled`)
   }
 
-  passed(task: Task): void {
+  passed(task: ReportedFile): void {
     this.#options.overview?.end(task)
   }
 
@@ -112,7 +109,7 @@ export class TextReporter implements Reporter {
     this.#hint(`${path} is left out: ${why}`)
   }
 
-  refused({ path }: Task, why: OspError): void {
+  refused({ path }: ReportedFile, why: OspError): void {
     this.#hint(`${path} waits: ${why.message}`)
   }
 
@@ -135,7 +132,7 @@ export class TextReporter implements Reporter {
     this.#link.gaveUp(why, advice)
   }
 
-  end(tally: Tally, seconds: number, unfinished: readonly Task[]): void {
+  end(tally: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void {
     const { stored, failed, size } = tally
     if (unfinished.length > 0) this.#unfinished(unfinished)
     if (tally.paused > 0) {
@@ -161,7 +158,7 @@ export class TextReporter implements Reporter {
     return `${files(all)} not sent${left}${rest}`
   }
 
-  #unfinished(unfinished: readonly Task[]): void {
+  #unfinished(unfinished: readonly ReportedFile[]): void {
     if (this.#joined) {
       this.#say(`${files(unfinished.length)} left to the osp send that was joined; see "osp tasks"`, 'yellow')
       return
@@ -184,9 +181,18 @@ export class TextReporter implements Reporter {
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
 
 /** Returns how many stored files replaced another file or were renamed. */
-function outcomes({ replaced, renamed }: Tally): string {
+function outcomes({ replaced, renamed }: SendSummary): string {
   const parts = [replaced > 0 && `${replaced} replaced another file`, renamed > 0 && `${renamed} renamed`].filter(
     Boolean,
   )
   return parts.length > 0 ? ` (${parts.join(', ')})` : ''
+}
+
+/**
+ * The line that `sha256sum` (and its like) prints for a file, so that `sha256sum -c` takes it: where the path has a
+ * backslash, a newline or a carriage return, these are escaped, and the line begins with a backslash.
+ */
+function checksumLine(digest: string, path: string): string {
+  const escaped = path.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
+  return `${escaped === path ? '' : '\\'}${digest}  ${escaped}`
 }

@@ -1,8 +1,7 @@
 import { type Limits, type MailboxLevel, OspError, type Server } from 'ospd'
 import { type ControlSocket, serveControl } from 'ospd/node'
 import { z } from 'zod'
-import type { Status } from '../status/events.ts'
-import type { uploadsAnswer } from '../uploads/events.ts'
+import type { Status, uploadsAnswer } from '../common/events.ts'
 
 /** What other commands can ask a daemon through the control socket of its data directory. */
 const requests = z.discriminatedUnion('ask', [
@@ -15,14 +14,14 @@ const requests = z.discriminatedUnion('ask', [
 const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000, unfinished: 1_000 } as const
 
 /** What of a server is told. */
-export type ToldServer = Pick<Server, 'addresses' | 'status' | 'mailboxes' | 'unfinished' | 'removeUnfinished'>
+export type ReportedServer = Pick<Server, 'addresses' | 'status' | 'mailboxes' | 'unfinished' | 'removeUnfinished'>
 
 export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
 /** Opens the control socket of a daemon; `fingerprint` is what clients know it by, with TLS. Rejects as `serveControl` does. */
 export function openControl(
   data: string,
-  server: ToldServer,
+  server: ReportedServer,
   limits: MailboxLimits,
   fingerprint: () => string | undefined,
 ): Promise<ControlSocket> {
@@ -39,13 +38,13 @@ export function openControl(
   })
 }
 
-async function unfinishedOf(server: ToldServer): Promise<z.infer<typeof uploadsAnswer>> {
+async function unfinishedOf(server: ReportedServer): Promise<z.infer<typeof uploadsAnswer>> {
   const all = await server.unfinished()
   const uploads = all.slice(0, most.unfinished).map((upload) => ({ ...upload, idleMs: Math.round(upload.idleMs) }))
   return { uploads, more: beyond(all, most.unfinished) }
 }
 
-async function statusOf(server: ToldServer, limits: MailboxLimits, uptimeMs: number): Promise<Status> {
+async function statusOf(server: ReportedServer, limits: MailboxLimits, uptimeMs: number): Promise<Status> {
   const mailboxes = [...(await server.mailboxes())].sort((a, b) => fullness(b, limits) - fullness(a, limits))
   const { links, online, uploads } = server.status()
   const { host = '', port = 0 } = server.addresses[0] ?? {}

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Authenticator, LogEntry } from 'ospd'
 import { allowAll, certificateNames, loopbackOnly, rememberNames, usersFile } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
-import { usersLog } from './usersLog.ts'
+import { userChangeLogger } from './log.ts'
 
 /** What decides who may come in. */
 export interface Identity {
@@ -36,7 +36,7 @@ export async function identityOf(
 ): Promise<Identity> {
   const { hasClientCa, insecure } = exposure
   const unlisted = insecure ? allowAll() : loopbackOnly()
-  const users = usersFile(data, hasClientCa ? certificateNames() : unlisted, { noticed: usersLog(log) })
+  const users = usersFile(data, hasClientCa ? certificateNames() : unlisted, { noticed: userChangeLogger(log) })
   const hasUsers = await users.exists()
   const authenticator = hasClientCa ? certificateNames(users, { users }) : users
   return { hasUsers, authenticator: rememberNames(authenticator, join(data, 'names')) }

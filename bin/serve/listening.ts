@@ -1,14 +1,13 @@
+import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
-import type { Listener, LogEntry, SocketOptions, Transport } from 'ospd'
-import { OspError } from 'ospd'
+import { type Listener, type LogEntry, OspError, type SocketOptions, type Transport } from 'ospd'
 import { fingerprintOf, ownIdentity, type ServerIdentity, type TlsTransport, tcp, tls } from 'ospd/node'
 import { pemsOf, readPem } from '../common/files.ts'
 import { UsageError } from '../common/usage.ts'
-import { expiryOf } from './expiry.ts'
 import type { ServeValues } from './settings.ts'
 
 /** How a daemon listens. */
-export interface Listening {
+export interface DaemonTransport {
   readonly transport: Transport
   readonly isTls: boolean
   /** What clients know it by, once it listens; none without TLS. */
@@ -25,11 +24,11 @@ type ReadIdentity = () => Promise<ServerIdentity>
 /**
  * How the settings say that it listens. Throws UsageError for files that cannot be used, and for a certificate or a key alone.
  */
-export async function listeningOf(values: Wanted, log: (entry: LogEntry) => void): Promise<Listening> {
+export async function daemonTransport(values: Wanted, log: (entry: LogEntry) => void): Promise<DaemonTransport> {
   const { host, port } = values
   const read = identityReader(values)
   if (!read) return { transport: tcp({ host, port }), isTls: false, reload() {} }
-  const secure = new SecureListening(tls({ host, port }), read, log)
+  const secure = new TlsDaemonTransport(tls({ host, port }), read, log)
   // What lies in the data directory is made there, which has to belong to this daemon first.
   if (!values.tls) await secure.load().catch(asUsage)
   return secure
@@ -50,7 +49,7 @@ function identityReader(values: Wanted): ReadIdentity | undefined {
   }
 }
 
-class SecureListening implements Listening {
+class TlsDaemonTransport implements DaemonTransport {
   readonly transport: Transport
   readonly isTls = true
   fingerprint: string | undefined
@@ -100,4 +99,21 @@ function asUsage(error: unknown): never {
   if (error instanceof OspError && error.code === 'usage')
     throw new UsageError(`--tls-cert, --tls-key: ${error.message}`)
   throw error
+}
+
+const dayMs = 86_400_000
+/** Time enough to get a new one. */
+const warnedMs = 14 * dayMs
+
+/** What to warn of, if a certificate in PEM has expired at this time, or does so soon. */
+function expiryOf(cert: string | Uint8Array, nowMs: number): { expires: string; text: string } | undefined {
+  const expiresMs = Date.parse(new X509Certificate(cert).validTo)
+  const leftMs = expiresMs - nowMs
+  if (!(leftMs <= warnedMs)) return undefined
+  const advice = 'put a new one in its place, then send SIGHUP'
+  const text =
+    leftMs <= 0
+      ? `the certificate has expired: clients that go by its authority refuse it; ${advice}`
+      : `the certificate expires within ${Math.ceil(leftMs / dayMs)} days; ${advice}`
+  return { expires: new Date(expiresMs).toISOString(), text }
 }

@@ -1,20 +1,18 @@
 import { defaultLimits, type Limits, type LogEntry, OspError, type Server, serve } from 'ospd'
 import { disk } from 'ospd/node'
-import { descriptorLimit } from '../common/descriptors.ts'
+import { descriptorLimit, watchDescriptors, withinDescriptors } from '../common/descriptors.ts'
+import type { ReadyEvent } from '../common/events.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, readerMs, results, stderr, within } from '../common/output.ts'
-import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
-import { placeText } from '../common/settings.ts'
-import { stylesFor } from '../common/style.ts'
-import { surplus } from '../common/usage.ts'
+import { addressText } from '../common/settings.ts'
+import { printable, stylesFor } from '../common/text.ts'
+import { unexpectedOperand } from '../common/usage.ts'
 import { openControl } from './control.ts'
-import { watchDescriptors, withinDescriptors } from './descriptors.ts'
-import type { ReadyEvent } from './events.ts'
 import { checkExposure, identityOf } from './identity.ts'
-import { type Listening, listeningOf } from './listening.ts'
-import { logLine } from './logLine.ts'
+import { type DaemonTransport, daemonTransport } from './listening.ts'
+import { formatLogEntry } from './log.ts'
 import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
 
 /** `ospd serve`: the daemon. */
@@ -33,17 +31,17 @@ export const serveCommand = command({
 
 async function run(values: ServeValues, operands: readonly string[]): Promise<number> {
   const [operand] = operands
-  if (operand !== undefined) throw surplus('serve', operand)
+  if (operand !== undefined) throw unexpectedOperand('serve', operand)
   const { host, port, data, json } = values
   await checkDirectory('--data', data, 'make')
   const log = logger(values)
   const stop = stopSignal(log)
-  let listening: Listening | undefined
+  let listening: DaemonTransport | undefined
   process.on('SIGHUP', () => {
     log({ level: 'info', event: 'reloading', signal: 'SIGHUP' })
     listening?.reload()
   })
-  listening = await listeningOf(values, log)
+  listening = await daemonTransport(values, log)
   const limits = fittingLimits(values, log)
   const server = await open(values, limits, listening, log).catch(failedToOpen)
   if (!server) return exitCodes.failed
@@ -54,7 +52,7 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data, fingerprint }
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
   if (json) results.event(ready)
-  else results.line(`ospd ready on ${placeText(ready)}${secured}, data in ${printable(data)}`)
+  else results.line(`ospd ready on ${addressText(ready)}${secured}, data in ${printable(data)}`)
   await Promise.race([aborted(stop), server.closed])
   try {
     // Before the data directory can be another daemon's.
@@ -109,7 +107,7 @@ function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Lim
 async function open(
   values: ServeValues,
   limits: Limits,
-  listening: Listening,
+  listening: DaemonTransport,
   log: (entry: LogEntry) => void,
 ): Promise<Server> {
   const { host, data, 'on-conflict': onConflict, 'tls-client-ca': clientCa, insecure } = values
@@ -145,7 +143,7 @@ function failedToOpen(error: unknown): undefined {
 
 function logger({ quiet }: ServeValues): (entry: LogEntry) => void {
   const styles = stylesFor(process.stderr)
-  const lineOf = (entry: LogEntry) => logLine(entry, new Date(), styles)
+  const lineOf = (entry: LogEntry) => formatLogEntry(entry, new Date(), styles)
   stderr.describeDropped = (lines) => lineOf({ level: 'warn', event: 'log-dropped', lines })
   return (entry) => {
     if (quiet && (entry.level === 'info' || entry.level === 'debug')) return

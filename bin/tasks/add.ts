@@ -1,16 +1,15 @@
 import { OspError } from 'ospd'
 import { absolutePath, type NewTask } from 'ospd/node'
+import type { AddEvent } from '../common/events.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
 import { shown, UsageError } from '../common/usage.ts'
+import type { Candidate } from '../send/candidates.ts'
 import { candidatesOf } from '../send/candidates.ts'
-import { sendSettings } from '../send/settings.ts'
-import { Tally } from '../send/tally.ts'
-import type { Candidate } from '../send/walk.ts'
-import type { AddEvent } from './events.ts'
-import { tasksSettings } from './settings.ts'
-import { type AtTasks, atTasks, listed } from './steering.ts'
+import { sendSettings } from '../send/send.ts'
+import { SendSummary } from '../send/sendSummary.ts'
+import { listed, type TaskContext, tasksSettings, withTasks } from './tasksContext.ts'
 
 const { recursive, as, digest } = sendSettings
 const settings = { recursive, as, digest, ...tasksSettings } as const
@@ -37,8 +36,8 @@ export const addCommand = command({
 
 async function run(values: AddValues, operands: readonly string[]): Promise<number> {
   if (operands.length === 0) throw new UsageError('name a FILE to add')
-  return await atTasks(values, async (at) => {
-    const tally = new Tally()
+  return await withTasks(values, async (at) => {
+    const tally = new SendSummary()
     const failed = (file: string, why: OspError) => fail(at, values, tally, file, why)
     const added = new Set<number>()
     let group: Candidate[] = []
@@ -60,7 +59,7 @@ async function run(values: AddValues, operands: readonly string[]): Promise<numb
 
 /** Resolves with the numbers of the tasks. */
 async function addAll(
-  { tasks }: AtTasks,
+  { tasks }: TaskContext,
   { digest }: AddValues,
   group: readonly Candidate[],
   failed: (file: string, why: OspError) => void,
@@ -82,15 +81,21 @@ async function addAll(
   })
 }
 
-function fail({ results, say }: AtTasks, { json }: AddValues, tally: Tally, file: string, why: OspError): void {
+function fail(
+  { results, say }: TaskContext,
+  { json }: AddValues,
+  tally: SendSummary,
+  file: string,
+  why: OspError,
+): void {
   const { code, message: text, retry } = why
-  tally.isFailed(why)
+  tally.addFailed(why)
   const event: AddEvent = { event: 'failed', file, code, text, retry }
   if (json) results.event(event)
   else say(`${shown(file)}: ${text}`, 'red')
 }
 
-function skip({ results, hint }: AtTasks, { json }: AddValues, file: string, text: string): void {
+function skip({ results, hint }: TaskContext, { json }: AddValues, file: string, text: string): void {
   const event: AddEvent = { event: 'skipped', file, text }
   if (json) results.event(event)
   else hint(`${file} is left out: ${text}`)

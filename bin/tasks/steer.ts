@@ -1,11 +1,19 @@
 import type { CancelledTask } from 'ospd/node'
-import { everywhere } from '../common/everywhere.ts'
+import { commonOptions } from '../common/commonOptions.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import { switched } from '../common/settings.ts'
 import { UsageError } from '../common/usage.ts'
-import { tasksSettings } from './settings.ts'
-import { type AtTasks, asUsage, atTasks, isUnfinished, listed, numbersOf, tasksOf } from './steering.ts'
+import {
+  asUsage,
+  isUnfinished,
+  listed,
+  numbersOf,
+  type TaskContext,
+  tasksOf,
+  tasksSettings,
+  withTasks,
+} from './tasksContext.ts'
 
 /** `osp pause`: pauses tasks. */
 export const pauseCommand = command({
@@ -18,7 +26,7 @@ export const pauseCommand = command({
     ['osp pause 3 4', 'two; "osp tasks" prints the numbers'],
   ],
   run: (values, operands) =>
-    atTasks(values, async (at) => {
+    withTasks(values, async (at) => {
       const tasks = await steered(at, operands, (ids) => at.tasks.pause(ids))
       if (tasks.length === 0) at.hint('there is nothing to pause')
       return exitCodes.done
@@ -36,7 +44,7 @@ export const continueCommand = command({
     ['osp continue 3', 'one'],
   ],
   run: (values, operands) =>
-    atTasks(values, async (at) => {
+    withTasks(values, async (at) => {
       const tasks = await steered(at, operands, (ids) => at.tasks.resume(ids))
       if (tasks.length === 0) at.hint('there is nothing to continue')
       else if (!at.tasks.sending && tasks.some(({ state }) => state === 'waiting')) {
@@ -48,7 +56,7 @@ export const continueCommand = command({
 
 const cancelSettings = {
   all: switched({ alias: 'a', describe: 'all unfinished tasks' }),
-  ...everywhere,
+  ...commonOptions,
 } as const
 
 /** `osp cancel`: cancels tasks. */
@@ -62,7 +70,7 @@ export const cancelCommand = command({
     ['osp cancel --all', 'everything that is unfinished'],
   ],
   run: (values, operands) =>
-    atTasks(
+    withTasks(
       values,
       async ({ tasks, hint, print }) => {
         const numbers = numbersOf(operands)
@@ -84,7 +92,7 @@ export const cancelCommand = command({
 
 /** Does something about the tasks of these numbers, or all; prints and returns them as they stand then. */
 async function steered(
-  { tasks, hint, print }: AtTasks,
+  { tasks, hint, print }: TaskContext,
   operands: readonly string[],
   act: (ids: readonly number[] | undefined) => Promise<void>,
 ): Promise<readonly CancelledTask[]> {
@@ -99,7 +107,7 @@ async function steered(
 }
 
 /** Names those to which nothing can be done any more. */
-function tellStored(tasks: readonly CancelledTask[], hint: AtTasks['hint']): void {
+function tellStored(tasks: readonly CancelledTask[], hint: TaskContext['hint']): void {
   const stored = tasks.filter(({ state }) => state === 'done').map(({ id }) => id)
   if (stored.length > 0) hint(`stored already, and left as it is: ${stored.join(', ')}`)
 }

@@ -1,10 +1,7 @@
-import type { CancelledTask } from 'ospd/node'
-import { printable } from '../common/printable.ts'
-import type { Styles } from '../common/style.ts'
+import { type CancelledTask, isSpooled } from 'ospd/node'
+import type { TaskEvent } from '../common/events.ts'
+import { fit, printable, type Styles, widthOf } from '../common/text.ts'
 import { formatPart, formatTime, percent } from '../common/units.ts'
-import { fit, widthOf } from '../common/width.ts'
-import type { TaskEvent } from './events.ts'
-import { shownRef } from './shownRef.ts'
 
 /** Tasks for people: number, state, percent, bytes, name; with `why` a sentence below each that does not go on. */
 export function taskLines(tasks: readonly CancelledTask[], why: boolean, styles: Styles): readonly string[] {
@@ -48,3 +45,6 @@ function reasonOf({ why }: CancelledTask): string | undefined {
   if (!why) return undefined
   return why.retryMs === undefined ? why.text : `${why.text}; next try in ${formatTime(why.retryMs)}`
 }
+
+/** What people are shown of where a task's content is: its path, or `-` where it was read from stdin. */
+export const shownRef = (directory: string, ref: string): string => (isSpooled(directory, ref) ? '-' : ref)

@@ -1,9 +1,8 @@
 import { exitCodes } from '../common/exitCodes.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
-import { surplus } from '../common/usage.ts'
-import { tasksSettings } from './settings.ts'
-import { atTasks, listed } from './steering.ts'
+import { unexpectedOperand } from '../common/usage.ts'
+import { listed, tasksSettings, withTasks } from './tasksContext.ts'
 
 const settings = {
   all: switched({ alias: 'a', describe: 'also list stored files: the latest 1,000 of the last 24 hours' }),
@@ -29,8 +28,8 @@ export const tasksCommand = command({
 
 async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
   const [operand] = operands
-  if (operand !== undefined) throw surplus('tasks', operand)
-  return await atTasks(values, async ({ tasks, hint, print }) => {
+  if (operand !== undefined) throw unexpectedOperand('tasks', operand)
+  return await withTasks(values, async ({ tasks, hint, print }) => {
     const all = await listed(tasks)
     const shown = values.all ? all : all.filter(({ state }) => state !== 'done')
     print(shown, values.why)

@@ -1,18 +1,16 @@
 import { OspError, removeUnfinished, unfinishedUploads } from 'ospd'
 import { askControl, disk, nodePlatform } from 'ospd/node'
 import type { z } from 'zod'
+import { type RemovedEvent, removedAnswer, type ShownUpload, uploadsAnswer } from '../common/events.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { checkDirectory } from '../common/files.ts'
-import { unknownName } from '../common/nearest.ts'
 import { errorLine, results } from '../common/output.ts'
-import { printable } from '../common/printable.ts'
 import { command } from '../common/program.ts'
 import { duration, optional, path, setting, switched, type Values } from '../common/settings.ts'
+import { fit, printable, widthOf } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
-import { shown, surplus, UsageError } from '../common/usage.ts'
-import { fit, widthOf } from '../common/width.ts'
+import { shown, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 import { isAbsence } from '../status/status.ts'
-import { type RemovedEvent, removedAnswer, type ShownUpload, uploadsAnswer } from './events.ts'
 
 const settings = {
   data: setting(path, './ospd-data', { describe: 'the data directory of the daemon, which need not run' }),
@@ -48,7 +46,7 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
   if (verb !== 'list' && verb !== 'remove') throw new UsageError(unknownName('verb', verb, ['list', 'remove']))
   const { 'older-than': idleMs } = values
   const [operand] = operands
-  if (verb === 'list' && operand !== undefined) throw surplus('uploads list', operand)
+  if (verb === 'list' && operand !== undefined) throw unexpectedOperand('uploads list', operand)
   if (verb === 'remove' && operands.length > 0 === (idleMs !== undefined)) {
     throw new UsageError('say which uploads to remove: USER/NAME, or --older-than and a duration')
   }

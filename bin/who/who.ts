@@ -1,17 +1,16 @@
 import { type Client, type ClientStatus, type Member, OspError } from 'ospd'
-import { type Errand, runErrand } from '../common/errand.ts'
-import { everywhere } from '../common/everywhere.ts'
-import type { Results } from '../common/output.ts'
-import { printable } from '../common/printable.ts'
+import { type CommandContext, runWithClient } from '../common/commandContext.ts'
+import { commonOptions } from '../common/commonOptions.ts'
+import type { WhoEvent } from '../common/events.ts'
+import type { ResultOutput } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { duration, optional, switched, type Values } from '../common/settings.ts'
-import { stylesFor } from '../common/style.ts'
-import { surplus } from '../common/usage.ts'
-import type { WhoEvent } from './events.ts'
+import { printable, stylesFor } from '../common/text.ts'
+import { unexpectedOperand } from '../common/usage.ts'
 
 const settings = {
   watch: switched({ alias: 'w', describe: 'go on to print who comes and who leaves, until Ctrl-C' }),
-  ...everywhere,
+  ...commonOptions,
   'retry-for': optional(duration, {
     describe: 'how long to retry if the server is unreachable or refuses [10s; with --watch 5m]',
   }),
@@ -35,12 +34,12 @@ export const whoCommand = command({
 
 async function run(values: WhoValues, operands: readonly string[]): Promise<number> {
   const [operand] = operands
-  if (operand !== undefined) throw surplus('who', operand)
+  if (operand !== undefined) throw unexpectedOperand('who', operand)
   const { 'retry-for': retryForMs = values.watch ? 300_000 : 10_000 } = values
-  return await runErrand({ ...values, 'retry-for': retryForMs }, { run: (errand) => look(values, errand) })
+  return await runWithClient({ ...values, 'retry-for': retryForMs }, { run: (errand) => look(values, errand) })
 }
 
-async function look(values: WhoValues, { client, results }: Errand): Promise<void> {
+async function look(values: WhoValues, { client, results }: CommandContext): Promise<void> {
   await client.roster.ready()
   const members = sorted(client.roster)
   const list: WhoEvent = { event: 'list', members: members.map(({ user, node }) => ({ user, node })) }
@@ -68,7 +67,7 @@ function sorted(members: Iterable<Member>): readonly Member[] {
 }
 
 /** Prints who comes and who leaves. */
-function teller({ json }: WhoValues, results: Results) {
+function teller({ json }: WhoValues, results: ResultOutput) {
   const styles = stylesFor(process.stdout)
   return ({ user, node }: Member, change: 'here' | 'gone') => {
     const event: WhoEvent = { event: change, user, node }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { listenEvents } from '../../bin/listen/events.ts'
+import { listenEvents } from '../../bin/common/events.ts'
 import { chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
 import { published } from '../support/published.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Message } from 'ospd'
 import { loopbackOnly, rememberNames } from 'ospd/node'
-import { msgEvents } from '../../bin/msg/events.ts'
+import { msgEvents } from '../../bin/common/events.ts'
 import { type Chatter, chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
 import { published } from '../support/published.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { OspError } from 'ospd'
 import { memory } from 'ospd/memory'
-import { msgEvents } from '../../bin/msg/events.ts'
+import { msgEvents } from '../../bin/common/events.ts'
 import { chatter } from '../support/chatter.ts'
 import { feed, readsStdin } from '../support/commands.ts'
 import { published } from '../support/published.ts'

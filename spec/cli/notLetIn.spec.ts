@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { listenEvents } from '../../bin/listen/events.ts'
-import { sendEvents } from '../../bin/send/events.ts'
+import { listenEvents, sendEvents } from '../../bin/common/events.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { type TokenServer, tokenServer } from '../support/tokenServer.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { serveEvents } from '../../bin/serve/events.ts'
+import { serveEvents } from '../../bin/common/events.ts'
 import { daemon, events, place, run, start } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 

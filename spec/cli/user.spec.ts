@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { userEvents } from '../../bin/user/events.ts'
+import { userEvents } from '../../bin/common/events.ts'
 import { daemon, type Outcome, place, run, start } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'

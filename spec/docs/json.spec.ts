@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict'
 import { z } from 'zod'
-import { listenEvents } from '../../bin/listen/events.ts'
-import { loginEvents, logoutEvents } from '../../bin/login/events.ts'
-import { msgEvents } from '../../bin/msg/events.ts'
-import { sendEvents } from '../../bin/send/events.ts'
-import { serveEvents } from '../../bin/serve/events.ts'
-import { statusEvents } from '../../bin/status/events.ts'
-import { addEvents, taskEvents } from '../../bin/tasks/events.ts'
-import { uploadsEvents } from '../../bin/uploads/events.ts'
-import { userEvents } from '../../bin/user/events.ts'
-import { whoEvents } from '../../bin/who/events.ts'
+import {
+  addEvents,
+  listenEvents,
+  loginEvents,
+  logoutEvents,
+  msgEvents,
+  sendEvents,
+  serveEvents,
+  statusEvents,
+  taskEvents,
+  uploadsEvents,
+  userEvents,
+  whoEvents,
+} from '../../bin/common/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { daemonEvents } from '../../bin/serve/daemonEvents.ts'
+import { daemonEvents } from '../../bin/serve/log.ts'
 import { fixed } from '../../lib/limits.ts'
 import { logEvents } from '../../lib/server/logEvents.ts'
 import { root } from '../support/source.ts'

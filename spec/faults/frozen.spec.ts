@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { sendEvents } from '../../bin/send/events.ts'
+import { sendEvents } from '../../bin/common/events.ts'
 import { Layout } from '../../lib/adapters/disk/layout.ts'
 import type { Client } from '../../lib/client/client.ts'
 import { KiB } from '../../lib/limits.ts'

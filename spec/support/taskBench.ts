@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { addEvents } from '../../bin/tasks/events.ts'
+import { addEvents } from '../../bin/common/events.ts'
 import { type Daemon, daemon, type Outcome, type Place, place, run, start } from './commands.ts'
 import type { Running } from './processes.ts'
 import { published } from './published.ts'

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { everywhere } from '../../../bin/common/everywhere.ts'
+import { commonOptions } from '../../../bin/common/commonOptions.ts'
 import { resolve, variableOf } from '../../../bin/common/resolve.ts'
 import { stateDirectoryOf } from '../../../bin/common/stateDirectory.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
-import { listenSettings } from '../../../bin/listen/settings.ts'
-import { sendSettings } from '../../../bin/send/settings.ts'
+import { listenSettings } from '../../../bin/listen/listen.ts'
+import { sendSettings } from '../../../bin/send/send.ts'
 import { limitsOf, serveSettings } from '../../../bin/serve/settings.ts'
 import { checkConnectOptions } from '../../../lib/client/options.ts'
 import { defaultLimits, type Limits } from '../../../lib/limits.ts'
@@ -20,8 +20,8 @@ import type { Pieces, Target } from '../target.ts'
 
 const programs = [
   { ...serveSettings, config: serveSettings.data },
-  { ...sendSettings, config: everywhere.state },
-  { ...listenSettings, config: everywhere.state },
+  { ...sendSettings, config: commonOptions.state },
+  { ...listenSettings, config: commonOptions.state },
 ]
 const texts = ['0', '1', '-1', '5', '1.5', '1e9', '9'.repeat(9), '9'.repeat(400), '10M', '500ms', '7d', '0.1ms', 'true']
 const words = ['yes', 'reject', 'a', ' ', '::1', '[::1]:80', 'h:99999', 'ü:1', '999999T', `${'9'.repeat(310)}d`, 'NaN']

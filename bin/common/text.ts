@@ -1,0 +1,109 @@
+import type { WriteStream } from 'node:tty'
+
+/**
+ * What could steer a terminal, turn the direction of writing, or hide. Joiners and variation selectors are left alone where
+ * they can do what they are for: behind a character that is neither ASCII nor Latin, and a digit's before its keycap; a
+ * selector can stand between. So are the tags of a flag, as Scotland's.
+ */
+const raw =
+  /(?<flag>\u{1F3F4}[\u{E0030}-\u{E0039}\u{E0061}-\u{E007A}]{1,6}\u{E007F})|(?<=[^\p{ASCII}\p{Script=Latin}\p{DI}\p{Z}\p{C}])(?<joined>\p{Variation_Selector}?[\u200C\u200D]|\p{Variation_Selector})|(?<=[#*0-9])(?<keycap>\uFE0F\u20E3)|[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{DI}\uFFF9-\uFFFB]/gu
+
+/**
+ * Returns the text with these characters escaped, as `\u001b`, and bytes of a path that are not UTF-8 as `\xe9`. The
+ * value of JSON text does not change.
+ */
+export function printable(text: string): string {
+  return text.replace(raw, (found, flag?: string, joined?: string, keycap?: string) => {
+    if (flag ?? joined ?? keycap) return found
+    if (/[\uDC80-\uDCFF]/u.test(found)) return `\\x${(found.charCodeAt(0) - 0xdc00).toString(16)}`
+    return found === '\n' ? '\\n' : [...units(found)].join('')
+  })
+}
+
+/** JSON knows no other way to write a character beyond U+FFFF. */
+function* units(char: string): Generator<string> {
+  for (let at = 0; at < char.length; at++) yield `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`
+}
+
+/** Returns a word as a shell must be given it. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./[\]-]+$/u.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+
+const picture = /\p{Emoji_Presentation}|\uFE0F|\u200D|^\p{Regional_Indicator}{2}/u
+const nothing = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]$/u
+/** East Asian wide and full-width characters (Unicode Standard Annex 11). */
+const wide =
+  /^[\u1100-\u115F\u2E80-\u303E\u3041-\u33FF\u3400-\u4DBF\u4E00-\uA4CF\uA960-\uA97F\uAC00-\uD7A3\uF900-\uFAFF\uFE10-\uFE19\uFE30-\uFE6F\uFF01-\uFF60\uFFE0-\uFFE6\u{16FE0}-\u{18CFF}\u{1AFF0}-\u{1B2FF}\u{1F200}-\u{1F2FF}\u{20000}-\u{3FFFD}]$/u
+
+/** How many columns of a terminal the text takes. */
+export function widthOf(text: string): number {
+  let width = 0
+  for (const { segment } of graphemes.segment(text)) width += widthOfGrapheme(segment)
+  return width
+}
+
+function widthOfGrapheme(grapheme: string): number {
+  if (picture.test(grapheme)) return 2
+  let width = 0
+  for (const char of grapheme) width += nothing.test(char) ? 0 : wide.test(char) ? 2 : 1
+  return width
+}
+
+/** Returns the text in exactly `columns` columns: padded with spaces, or truncated with an ellipsis. */
+export function fit(text: string, columns: number, keep: 'start' | 'end' = 'start'): string {
+  const width = widthOf(text)
+  const shown = width <= columns ? text : cut(text, columns, keep)
+  return shown + ' '.repeat(Math.max(0, columns - Math.min(width, widthOf(shown))))
+}
+
+/** Truncates a text. A path keeps its end, which distinguishes it from others. */
+function cut(text: string, columns: number, keep: 'start' | 'end'): string {
+  if (columns < 1) return ''
+  const all = [...graphemes.segment(text)].map(({ segment }) => segment)
+  if (keep === 'start') return `${begin(all, columns - 1).join('')}…`
+  return `…${begin(all.reverse(), columns - 1)
+    .reverse()
+    .join('')}`
+}
+
+/** Returns the leading graphemes that fit into `columns` columns. */
+function begin(all: readonly string[], columns: number): string[] {
+  let width = 0
+  let count = 0
+  for (const grapheme of all) {
+    width += widthOfGrapheme(grapheme)
+    if (width > columns) break
+    count++
+  }
+  return all.slice(0, count)
+}
+
+/** Whether a stream is a terminal that moves its cursor. */
+export function isTerminal(stream: NodeJS.WriteStream): stream is WriteStream {
+  return stream.isTTY === true && process.env.TERM !== 'dumb'
+}
+
+const codes = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yellow: [33, 39], cyan: [36, 39] } as const
+
+export type Style = (text: string) => string
+export type Styles = Readonly<Record<keyof typeof codes, Style>>
+
+/** Ways to write on a stream: colours on a terminal, unless NO_COLOR is set (no-color.org); nothing elsewhere. */
+export function stylesFor(stream: NodeJS.WriteStream): Styles {
+  const colours = isTerminal(stream) && !process.env.NO_COLOR
+  const style =
+    (name: keyof typeof codes): Style =>
+    (text) =>
+      colours && text !== '' ? `\u001B[${codes[name][0]}m${text}\u001B[${codes[name][1]}m` : text
+  return {
+    bold: style('bold'),
+    dim: style('dim'),
+    red: style('red'),
+    green: style('green'),
+    yellow: style('yellow'),
+    cyan: style('cyan'),
+  }
+}

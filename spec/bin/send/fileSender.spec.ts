@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { type Client, OspError, type Upload } from 'ospd'
+import type { Found } from '../../../bin/send/candidates.ts'
+import { FileSender, unfinishedMost } from '../../../bin/send/fileSender.ts'
+import type { SendReporter } from '../../../bin/send/reporter.ts'
+import { SendSummary } from '../../../bin/send/sendSummary.ts'
+import { spec } from '../../support/spec.ts'
+
+const silent: SendReporter = {
+  added() {},
+  complete() {},
+  stored() {},
+  joined() {},
+  nothing() {},
+  paused() {},
+  cancelled() {},
+  passed() {},
+  failed() {},
+  skipped() {},
+  refused() {},
+  connecting() {},
+  waiting() {},
+  online() {},
+  gaveUp() {},
+  end() {},
+}
+
+/** A client whose uploads end when they are told to. */
+function slowClient() {
+  const added: string[] = []
+  const failing: ((why: OspError) => void)[] = []
+  const finishing: (() => void)[] = []
+  const add = async ({ name }: { name: string }) => {
+    added.push(name)
+    const finished = new Promise((resolve, reject) => {
+      finishing.push(() => resolve({ size: 1 }))
+      failing.push(reject)
+    })
+    return {
+      id: added.length,
+      name,
+      done: finished,
+      transferred: 1,
+      progress: { acknowledged: 0, durable: 0, size: 1 },
+      on() {},
+    }
+  }
+  const uploads = { add } as unknown as Client['uploads']
+  const failAll = (why: OspError) => {
+    for (const fail of failing) fail(why)
+  }
+  return { uploads, added, finishOne: () => finishing.shift()?.(), failAll }
+}
+
+async function* files(count: number): AsyncGenerator<Found> {
+  for (let index = 0; index < count; index++) yield { path: `${index}`, name: `${index}`, size: 1 }
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+spec('sending', (it) => {
+  it('holds a bounded number of unfinished files, and takes the next as one is finished', async () => {
+    const { uploads, added, finishOne } = slowClient()
+    const stop = new AbortController()
+    const tally = new SendSummary()
+    const sending = new FileSender({
+      uploads,
+      reporter: silent,
+      summary: tally,
+      digest: 'sha256',
+      stop: stop.signal,
+      refusal: () => undefined,
+    })
+    const sent = sending.send(files(Number.POSITIVE_INFINITY))
+    while (added.length < unfinishedMost) await turn()
+    for (let i = 0; i < 500; i++) await turn()
+    assert.equal(added.length, unfinishedMost)
+    finishOne()
+    for (let i = 0; i < 5; i++) await turn()
+    assert.equal(added.length, unfinishedMost + 1)
+    assert.equal(tally.stored, 1)
+    stop.abort()
+    await sent
+    assert.equal(sending.unfinished.length, unfinishedMost)
+  })
+
+  it('does not wait for what is paused, until that goes on', async () => {
+    const { uploads } = slowClient()
+    const { signal } = new AbortController()
+    const tally = new SendSummary()
+    const sending = new FileSender({
+      uploads,
+      reporter: silent,
+      summary: tally,
+      digest: 'sha256',
+      stop: signal,
+      refusal: () => undefined,
+    })
+    let finish = () => {}
+    const finished = new Promise((resolve) => {
+      finish = () => resolve({ size: 1 })
+    })
+    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', done: finished, transferred: 0, on() {} }
+    const upload = fields as unknown as Upload
+    sending.adopt(upload)
+    assert.deepEqual(
+      sending.park([upload]).map(({ path }) => path),
+      ['/nowhere/a'],
+    )
+    await sending.rest()
+    assert.deepEqual(sending.unfinished, [])
+    fields.phase = 'waiting'
+    sending.adopt(upload)
+    let rested = false
+    const resting = sending.rest().then(() => {
+      rested = true
+    })
+    for (let i = 0; i < 5; i++) await turn()
+    assert.equal(rested, false)
+    finish()
+    await resting
+    assert.equal(tally.stored, 1)
+  })
+
+  it('fails every file with the reason where the server was given up, also those that were not begun', async () => {
+    const failed: string[] = []
+    const reporter = {
+      ...silent,
+      failed: ({ path }: { path: string }, { code }: OspError) => failed.push(`${path} ${code}`),
+    }
+    const tally = new SendSummary()
+    const { uploads, failAll } = slowClient()
+    const { signal } = new AbortController()
+    const sending = new FileSender({
+      uploads,
+      reporter,
+      summary: tally,
+      digest: 'sha256',
+      stop: signal,
+      refusal: () => tally.refusal,
+    })
+    const sent = sending.send(files(250))
+    for (let i = 0; i < 500; i++) await turn()
+    const why = new OspError('unreachable')
+    tally.refused(why)
+    failAll(why)
+    await sent
+    assert.equal(tally.failed, 250)
+    assert.deepEqual([...new Set(failed)].length, 250)
+    assert.equal(failed.at(-1), '249 unreachable')
+  })
+})
+
+spec('the exit code', (it) => {
+  const after = (change: (tally: SendSummary) => void) => {
+    const tally = new SendSummary()
+    change(tally)
+    return tally.exitCode
+  }
+
+  it('is that of the worst file, and of the whole command before that', () => {
+    assert.equal(
+      after(() => {}),
+      0,
+    )
+    assert.equal(
+      after((tally) => tally.addFailed(new OspError('disk-full'))),
+      5,
+    )
+    const two = (tally: SendSummary) => {
+      tally.addFailed(new OspError('disk-full'))
+      tally.addFailed(new OspError('source-missing'))
+    }
+    assert.equal(after(two), 1)
+    assert.equal(
+      after((tally) => [two(tally), tally.addFailed(new OspError('usage'))]),
+      2,
+    )
+    assert.equal(
+      after((tally) => [two(tally), tally.refused(new OspError('unreachable'))]),
+      3,
+    )
+    assert.equal(
+      after((tally) => [two(tally), tally.refused(new OspError('unauthorized'))]),
+      4,
+    )
+    assert.equal(
+      after((tally) => [two(tally), tally.refused(new OspError('clients-full'))]),
+      5,
+    )
+    assert.equal(
+      after((tally) => [two(tally), tally.interrupted(0)]),
+      130,
+    )
+  })
+})

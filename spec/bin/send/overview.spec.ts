@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { Speed } from '../../../bin/send/overview.ts'
+import { spec } from '../../support/spec.ts'
+
+/** The speed after each of these counts, which are so many milliseconds apart. */
+function after(everyMs: number, counts: readonly number[]): readonly (number | undefined)[] {
+  const speed = new Speed()
+  return counts.map((bytes, at) => {
+    speed.note(bytes, at * everyMs)
+    return speed.bytesPerSecond
+  })
+}
+
+spec('the speed of a file', (it) => {
+  it('is unknown until its bytes have risen for a while', () => {
+    assert.deepEqual(after(1_000, [0, 0, 0]), [undefined, undefined, undefined])
+    assert.deepEqual(after(100, [0, 10, 20, 30, 40]), [undefined, undefined, undefined, undefined, 100])
+  })
+
+  it('is that of the last five seconds', () => {
+    const rising = Array.from(
+      { length: 20 },
+      (_, second) => Math.min(second, 10) * 100 + Math.max(0, second - 10) * 300,
+    )
+    assert.equal(after(1_000, rising).at(-1), 300)
+  })
+
+  it('is correct if each step takes longer than that', () => {
+    const steps = [0, ...[14_000, 28_000, 42_000].flatMap((bytes) => [...Array(13).fill(bytes - 14_000), bytes])]
+    assert.deepEqual(new Set(after(1_000, steps)), new Set([undefined, 1_000]))
+  })
+
+  it('counts no pause', () => {
+    const all = after(1_000, [0, 1_000, 2_000, ...Array(20).fill(2_000), 2_500, 3_500, 4_500])
+    assert.deepEqual(all.slice(-4), [0, undefined, 1_000, 1_000])
+  })
+
+  it('falls to 0 if no more bytes come', () => {
+    const all = after(1_000, [0, 1_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000])
+    assert.deepEqual(all.slice(2), [1_000, 1_000, 2_000 / 3, 500, 400, 2_000 / 6, 0])
+  })
+})

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { askControl } from 'ospd/node'
+import { statusEvents } from '../../../bin/common/events.ts'
+import { openControl, type ReportedServer } from '../../../bin/serve/control.ts'
+import { place } from '../../support/commands.ts'
+import { spec } from '../../support/spec.ts'
+
+const limits = { mailboxMessages: 100, mailboxBytes: 1_000 }
+
+/** Names as long as they can be in JSON. */
+const nameOf = (n: number, bytes: number) => `${n}`.padEnd(bytes, '"')
+
+const users = Array.from({ length: 10_005 }, (_, n) => nameOf(n, 64))
+
+/** A server of which there is more to tell than may be. */
+const crowded: ReportedServer = {
+  addresses: [{ host: '127.0.0.1', port: 1, local: true }],
+  status: () => ({
+    links: 20_000,
+    users,
+    online: users.map((user, node) => ({ user, node })),
+    uploads: users
+      .slice(0, 1_003)
+      .map((user, n) => ({ user, name: nameOf(n, 1_024), size: 9, instance: n, node: n, progress: 2, durable: 1 })),
+  }),
+  unfinished: async () => [],
+  removeUnfinished: async () => false,
+  mailboxes: async () => users.map((user, n) => ({ user, messages: 1, bytes: n })),
+}
+
+async function statusOf(server: ReportedServer) {
+  await using at = await place()
+  await using _control = await openControl(at.path, server, limits, () => undefined)
+  return statusEvents.status.parse(await askControl(at.path, { ask: 'status' }))
+}
+
+spec('what a daemon tells of itself', (it) => {
+  it('is bounded, and says how much more there is', async () => {
+    const { online, uploads, mailboxes, ...more } = await statusOf(crowded)
+    assert.deepEqual([online.length, uploads.length, mailboxes.length], [10_000, 1_000, 10_000])
+    assert.deepEqual([more.moreOnline, more.moreUploads, more.moreMailboxes], [5, 3, 5])
+  })
+
+  it('names the fullest mailboxes first, by messages or by bytes', async () => {
+    const levels = [
+      { user: 'a', messages: 10, bytes: 10 },
+      { user: 'b', messages: 90, bytes: 100 },
+      { user: 'c', messages: 20, bytes: 950 },
+    ]
+    const { mailboxes } = await statusOf({ ...crowded, mailboxes: async () => levels })
+    assert.deepEqual(
+      mailboxes.map(({ user }) => user),
+      ['c', 'b', 'a'],
+    )
+  })
+
+  it('is nothing else than what is known to it', async () => {
+    await using at = await place()
+    await using _control = await openControl(at.path, crowded, limits, () => undefined)
+    for (const request of [{}, { ask: 'stop' }, { ask: 'status', more: 1 }]) {
+      await assert.rejects(askControl(at.path, request), { code: 'malformed' })
+    }
+  })
+})

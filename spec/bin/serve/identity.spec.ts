@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { checkExposure, type Exposure, identityOf } from '../../../bin/serve/identity.ts'
+import { here } from '../../../lib/testing/authenticator.ts'
+import { place } from '../../support/commands.ts'
+import { spec } from '../../support/spec.ts'
+
+const bare: Exposure = { host: '127.0.0.1', isTls: false, hasClientCa: false, hasUsers: false, insecure: false }
+
+const local = [
+  '127.0.0.1',
+  '127.8.9.10',
+  '::1',
+  '::1%lo',
+  '0:0:0:0:0:0:0:1',
+  '::ffff:127.0.0.1',
+  'localhost',
+  'LocalHost',
+]
+const open = [
+  '0.0.0.0',
+  '::',
+  '192.0.2.1',
+  '2001:db8::1',
+  '::ffff:192.0.2.1',
+  'example.org',
+  '127.example.org',
+  '127.1',
+]
+
+const known = [
+  { hasUsers: true },
+  { hasClientCa: true, isTls: true },
+  { hasUsers: true, hasClientCa: true, isTls: true },
+] as const
+
+spec('a server that listens at', (it) => {
+  for (const host of local) {
+    it(`${host} is this machine's alone, and may know nobody`, () => {
+      assert.equal(checkExposure({ ...bare, host }), undefined)
+      assert.equal(checkExposure({ ...bare, host, hasUsers: true }), undefined)
+    })
+  }
+
+  for (const host of open) {
+    it(`${host} can be reached by others, and must know whom to let in`, () => {
+      for (const isTls of [false, true]) {
+        const exposure = { ...bare, host, isTls }
+        assert.throws(() => checkExposure(exposure), {
+          name: 'UsageError',
+          message: /nobody is known who may come in.*: add users by "ospd user add NAME".*--insecure/u,
+        })
+        const both = /may come in, and without TLS .*: add users .* first and give --tls auto, or listen/u
+        if (!isTls) assert.throws(() => checkExposure(exposure), { message: both })
+        assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /everybody comes in under any name/u)
+      }
+    })
+  }
+
+  it('an address that others reach takes tokens by TLS alone', () => {
+    const exposure = { ...bare, host: '0.0.0.0', hasUsers: true }
+    assert.throws(() => checkExposure(exposure), { name: 'UsageError', message: /without TLS tokens could be read/u })
+    assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /without TLS: tokens and contents can be read/u)
+  })
+
+  it('an address that others reach, and knows whom it lets in by TLS, has nothing to be warned of', () => {
+    for (const knows of known) {
+      for (const insecure of [false, true]) {
+        assert.equal(checkExposure({ ...bare, host: '0.0.0.0', isTls: true, ...knows, insecure }), undefined)
+      }
+    }
+  })
+})
+
+spec('a data directory without a list of users', (it) => {
+  for (const hasClientCa of [false, true]) {
+    it(`keeps the names that have come in${hasClientCa ? ' by a certificate' : ''}`, async () => {
+      await using at = await place()
+      const open = async () => (await identityOf(at.path, { hasClientCa, insecure: false }, () => {})).authenticator
+      const first = await open()
+      const peer = hasClientCa ? { ...here, certificateName: 'bob' } : here
+      await first.authenticate({ user: 'bob', token: '', peer })
+      assert.deepEqual([await first.knows('bob'), await first.knows('lunch')], [true, 'unseen'])
+      const second = await open()
+      assert.deepEqual([await second.knows('bob'), await second.knows('lunch')], [true, 'unseen'])
+    })
+  }
+})
