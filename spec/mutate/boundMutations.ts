@@ -121,8 +121,8 @@ export const boundMutations: readonly Mutation[] = [
   {
     fault: 'the memory of deliveries is not counted',
     file: 'lib/server/messages/deliveryBudget.ts',
-    within: 'hold',
-    pattern: 'this.#bytes += bytes',
+    within: 'add',
+    pattern: 'this.#usedBytes += bytes',
     replacement: '',
     shownBy: both(76),
   },

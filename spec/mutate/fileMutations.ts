@@ -163,9 +163,9 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'one message more is delivered than the window allows',
     file: 'lib/server/messages/inFlightWindow.ts',
-    within: 'room',
-    pattern: 'const messages = this.#most - this.#sent.length',
-    replacement: 'const messages = this.#most + 1 - this.#sent.length',
+    within: 'free',
+    pattern: 'const messages = this.#maxMessages - this.#sent.length',
+    replacement: 'const messages = this.#maxMessages + 1 - this.#sent.length',
     shownBy: messages(3),
   },
   {

@@ -56,7 +56,7 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'deliveries of an earlier run of the server are repeated as if for the first time',
     file: 'lib/server/messages/delivery.ts',
     within: '#attemptOf',
-    pattern: '(seq <= this.#host.oldSeq ? 1 : 0)',
+    pattern: '(seq <= this.#options.oldSeq ? 1 : 0)',
     replacement: '0',
     shownBy: messages(23),
   },
@@ -73,7 +73,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/server/messages/delivery.ts',
     within: '#answered',
     pattern: 'this.#acknowledged.push(sent)',
-    replacement: 'this.#acknowledged.push(sent)\n    this.#gone([sent])',
+    replacement: 'this.#acknowledged.push(sent)\n    this.#removed([sent])',
     shownBy: messages(3),
   },
   {
@@ -87,8 +87,8 @@ export const messageMutations: readonly Mutation[] = [
   {
     fault: 'a delivery that waits for memory is forgotten',
     file: 'lib/server/messages/deliveryBudget.ts',
-    within: 'hold',
-    pattern: 'for (const each of starved) this.#ready(each)',
+    within: 'add',
+    pattern: 'for (const each of waiting) this.#scheduler.schedule(each)',
     replacement: '',
     shownBy: 'spec/server/messages/deliveryService.spec.ts',
   },

@@ -1,85 +1,115 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
-import type { StoredMessage } from '../../ports/mailboxes.ts'
+import type { Limits } from '../../limits.ts'
+import type { MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
+import type { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Message } from '../../wire/message.ts'
 import type { Connection } from '../app.ts'
+import type { DamageReporter } from '../damageReporter.ts'
+import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
-import type { DeliveryHost } from './deliveryHost.ts'
-import { deliveryRequest } from './deliveryRequest.ts'
+import type { DeliveryBudget } from './deliveryBudget.ts'
 import { answerMs, InFlightWindow, type Sent } from './inFlightWindow.ts'
+import type { RoundRobin } from './roundRobin.ts'
 
-const longestAttempt = 0xff
+const maxAttempt = 0xff
+
+export interface DeliveryOptions {
+  readonly mailboxes: MailboxStore
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly log: ServerLog
+  /** Calls `step` of each delivery in turn. */
+  readonly scheduler: RoundRobin
+  /** Limits the memory of all deliveries. */
+  readonly budget: DeliveryBudget
+  readonly damages: DamageReporter
+  /** Removals that closing waits for. */
+  readonly pending: PendingWork
+  /** The last message that was stored when the server started. Messages up to it may have been delivered before. */
+  readonly oldSeq: number
+}
 
 /**
- * The way of one mailbox's messages to the one who has registered for them: in order, at most so many counted from the oldest
- * unanswered one, each removed when it was acknowledged (docs/protocol.md, "Messages", Receiving).
+ * Sends the messages of one mailbox to the client that has registered for it (docs/protocol.md, "Messages", Receiving): in
+ * order, within a window that begins at the oldest unanswered message. A message is removed when it is acknowledged.
  */
 export class Delivery {
-  readonly user: string
   readonly #caller: Connection
-  readonly #host: DeliveryHost
-  /** How often a message was sent on earlier links of the user, where it was and is unanswered. */
+  readonly #options: DeliveryOptions
+  /** By seq, how often an unanswered message was sent on earlier links of the user. */
   readonly #attempts: Map<number, number>
-  /** Read and not sent. */
+  /** Messages that were read and not sent. */
   readonly #read = new Queue<StoredMessage>()
-  readonly #sent: InFlightWindow
-  /** Bytes of content in memory that the socket has not taken. */
-  heldBytes = 0
+  readonly #window: InFlightWindow
+  #bufferedBytes = 0
   #lastRead = 0
-  /** There may be more in the mailbox than was read. */
+  /** The mailbox may contain messages that were not read. */
   #more = true
   #reading = false
-  /** Acknowledged, to be removed together. */
+  /** Acknowledged messages that are removed together. */
   #acknowledged: Sent[] = []
   #removing = false
   #ended = false
   readonly #alarm: Alarm
 
-  constructor(caller: Connection, attempts: Map<number, number>, host: DeliveryHost) {
-    this.user = caller.user
+  constructor(caller: Connection, attempts: Map<number, number>, options: DeliveryOptions) {
+    const { limits, clock } = options
     this.#caller = caller
     this.#attempts = attempts
-    this.#host = host
-    this.#sent = new InFlightWindow(host.limits.deliveryWindow, host.limits.deliveryBytes)
-    this.#alarm = new Alarm(host.clock, () => host.ready(this))
+    this.#options = options
+    this.#window = new InFlightWindow(limits.deliveryWindow, limits.deliveryBytes)
+    this.#alarm = new Alarm(clock, () => this.#schedule())
   }
 
-  /** Something was put into the mailbox. */
+  /** Bytes of content in memory that the socket has not taken, and bytes set aside for content that is being read. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes
+  }
+
+  /** Continues after a message was appended to the mailbox. */
   appended(): void {
     if (this.#more) return
     this.#more = true
-    this.#host.ready(this)
+    this.#schedule()
   }
 
-  /** Sends one message, or sends one again. Returns whether there is another one to send at once. */
-  turn(): boolean {
+  /** Sends one message, or repeats one. Returns whether another one can be sent at once. */
+  step(): boolean {
     if (this.#ended) return false
-    const overdue = this.#sent.overdue(this.#host.clock.now())
-    const starved = overdue !== undefined && this.#host.mayRead(this) === 'none'
-    if (overdue && !starved) void this.#repeat(overdue)
-    else if (this.#sent.room.messages > 0) this.#sendNext()
-    if (!starved && !this.#ended) this.#alarm.by(this.#sent.dueAt)
+    const { clock, budget } = this.#options
+    const overdue = this.#window.overdue(clock.now())
+    const lacksMemory = overdue !== undefined && budget.allowance(this) === 'none'
+    if (overdue && !lacksMemory) void this.#repeat(overdue)
+    else if (this.#window.free.messages > 0) this.#sendNext()
+    if (!lacksMemory && !this.#ended) this.#alarm.by(this.#window.dueAt)
     if (this.#read.length === 0) void this.#fill()
-    return this.#sent.room.messages > 0 && this.#read.length > 0
+    return this.#window.free.messages > 0 && this.#read.length > 0
   }
 
-  /** The link has ended. Returns how often what is unanswered was sent. */
+  /** Ends the delivery with its link. Returns the attempts of unanswered messages, for the next delivery of the user. */
   end(): Map<number, number> {
     this.#ended = true
     this.#alarm.stop()
     const unsent = new Set<number>()
     for (let next = this.#read.shift(); next; next = this.#read.shift()) {
       unsent.add(next.seq)
-      this.#hold(-next.content.length)
+      this.#buffer(-next.content.length)
     }
-    // What was passed by and not read has left the mailbox: it is damaged, or has expired.
+    // A message that reading has skipped has left the mailbox: it is damaged, or has expired.
     for (const seq of this.#attempts.keys()) if (seq <= this.#lastRead && !unsent.has(seq)) this.#attempts.delete(seq)
-    for (const sent of this.#sent) {
-      this.#left(sent)
+    for (const sent of this.#window) {
+      this.#flushed(sent)
       if (!sent.removed) this.#attempts.set(sent.seq, sent.attempt)
     }
+    this.#options.budget.forget(this)
     return this.#attempts
+  }
+
+  #schedule(): void {
+    this.#options.scheduler.schedule(this)
   }
 
   #sendNext(): void {
@@ -87,61 +117,56 @@ export class Delivery {
     if (!message) return
     const { seq, content } = message
     const attempt = this.#attemptOf(seq)
-    const sent = this.#sent.add(seq, content.length, attempt)
-    this.#hand(sent, (left) => {
-      const asked = this.#caller.ask(deliveryRequest(message, attempt), left)
-      sent.request = asked.seq
-      asked.reply.then(
-        (ack) => this.#answered(sent, ack),
-        (why: unknown) => this.#refused(sent, OspError.from(why)),
-      )
-      return true
-    })
+    const sent = this.#window.add(seq, content.length, attempt)
+    const asked = this.#caller.ask(requestFor(message, attempt), () => this.#onFlushed(sent))
+    sent.request = asked.seq
+    asked.reply.then(
+      (ack) => this.#answered(sent, ack),
+      (error: unknown) => this.#refused(sent, OspError.from(error)),
+    )
   }
 
-  /** What was sent before, on an earlier link or by an earlier run of the server, was perhaps seen. */
+  /** Counts a message that was sent on an earlier link, or in an earlier run of the server, as a repetition. */
   #attemptOf(seq: number): number {
-    const before = this.#attempts.get(seq) ?? (seq <= this.#host.oldSeq ? 1 : 0)
-    return Math.min(before + 1, longestAttempt)
+    const before = this.#attempts.get(seq) ?? (seq <= this.#options.oldSeq ? 1 : 0)
+    return Math.min(before + 1, maxAttempt)
   }
 
   async #repeat(sent: Sent): Promise<void> {
-    // Until it has left: another turn must not do the same.
+    // Until the socket has taken it, so that the next step does not repeat it as well.
     sent.dueAt = Number.POSITIVE_INFINITY
-    sent.held = sent.bytes
-    this.#hold(sent.held)
+    sent.bufferedBytes = sent.bytes
+    this.#buffer(sent.bufferedBytes)
     const [message] = await this.#readFrom(sent.seq - 1, 1, sent.bytes)
     if (this.#ended || sent.answered) return
-    // It has expired, and must not hold up the window.
+    // An expired message must not block the window.
     if (message?.seq !== sent.seq) {
       this.#settle(sent)
-      this.#gone([sent])
+      this.#removed([sent])
       return
     }
-    sent.attempt = Math.min(sent.attempt + 1, longestAttempt)
-    this.#hand(sent, (left) => this.#caller.repeat(sent.request, deliveryRequest(message, sent.attempt), left))
+    sent.attempt = Math.min(sent.attempt + 1, maxAttempt)
+    const request = requestFor(message, sent.attempt)
+    if (!this.#caller.repeat(sent.request, request, () => this.#onFlushed(sent))) this.#flushed(sent)
   }
 
-  /** Its time begins when its bytes have left: what the socket has not taken is not sent again. */
-  #hand(sent: Sent, send: (left: () => void) => boolean): void {
-    const { limits, clock } = this.#host
-    const left = () => {
-      this.#left(sent)
-      if (sent.answered || this.#ended) return
-      sent.dueAt = clock.now() + answerMs(sent.attempt, limits.deliveryMs)
-      this.#alarm.by(sent.dueAt)
-    }
-    if (!send(left)) this.#left(sent)
+  /** Starts the time for the answer when the socket has taken the message. */
+  #onFlushed(sent: Sent): void {
+    this.#flushed(sent)
+    if (sent.answered || this.#ended) return
+    const { limits, clock } = this.#options
+    sent.dueAt = clock.now() + answerMs(sent.attempt, limits.deliveryMs)
+    this.#alarm.by(sent.dueAt)
   }
 
-  #left(sent: Sent): void {
-    this.#hold(-sent.held)
-    sent.held = 0
+  #flushed(sent: Sent): void {
+    this.#buffer(-sent.bufferedBytes)
+    sent.bufferedBytes = 0
   }
 
-  #hold(bytes: number): void {
-    this.heldBytes += bytes
-    this.#host.hold(this, bytes)
+  #buffer(bytes: number): void {
+    this.#bufferedBytes += bytes
+    this.#options.budget.add(this, bytes)
   }
 
   #answered(sent: Sent, { mailboxSeq }: Message<'DeliverMsgAck'>): void {
@@ -151,74 +176,73 @@ export class Delivery {
     }
     this.#settle(sent)
     this.#acknowledged.push(sent)
-    this.#host.underWay(this.#remove())
+    this.#options.pending.track(this.#remove())
   }
 
-  #refused(sent: Sent, why: OspError): void {
-    // No refusal: the link has ended.
+  #refused(sent: Sent, error: OspError): void {
+    // The end of the link also rejects the reply, but refuses nothing.
     if (!this.#caller.open) return
     this.#settle(sent)
-    const { log, mailboxes } = this.#host
-    log({ level: 'warn', event: 'message-given-up', ...linkOf(this.#caller), seq: sent.seq, text: why.message })
-    const setAside = () => mailboxes.setAside(this.user, [sent.seq])
-    this.#host.underWay(this.#durably('setting a message aside', setAside, [sent]))
+    const { log, mailboxes, pending } = this.#options
+    const { user } = this.#caller
+    log({ level: 'warn', event: 'message-given-up', ...linkOf(this.#caller), seq: sent.seq, text: error.message })
+    const setAside = () => mailboxes.setAside(user, [sent.seq])
+    pending.track(this.#durably('setting a message aside', setAside, [sent]))
   }
 
   #settle(sent: Sent): void {
     sent.answered = true
     sent.dueAt = Number.POSITIVE_INFINITY
-    this.#left(sent)
+    this.#flushed(sent)
   }
 
-  /** Removes what was acknowledged, all that came meanwhile at once. */
+  /** Removes the acknowledged messages, including those that are acknowledged meanwhile. */
   async #remove(): Promise<void> {
     if (this.#removing) return
     this.#removing = true
-    // What arrives together is acknowledged together.
+    // Acknowledgements that arrived together are removed together.
     await Promise.resolve()
     while (this.#acknowledged.length > 0) {
       const group = this.#acknowledged
       this.#acknowledged = []
       const seqs = group.map(({ seq }) => seq)
-      await this.#durably('removing messages', () => this.#host.mailboxes.remove(this.user, seqs), group)
+      const remove = () => this.#options.mailboxes.remove(this.#caller.user, seqs)
+      await this.#durably('removing messages', remove, group)
     }
     this.#removing = false
   }
 
-  /** Only what is durably gone makes room in the window: so a client need not remember more than the window. */
-  async #durably(doing: string, act: () => Promise<void>, group: readonly Sent[]): Promise<void> {
+  /** Frees the window after the removal is durable. So a client needs to remember no more messages than the window. */
+  async #durably(action: string, remove: () => Promise<void>, group: readonly Sent[]): Promise<void> {
     try {
-      await act()
+      await remove()
     } catch (error) {
-      // They stay in the mailbox, and in the window: whoever registers next is sent them again.
-      const { message: text } = OspError.from(error)
-      this.#host.log({ level: 'error', event: 'mailbox-failed', user: this.user, text: `${doing}: ${text}` })
-      await this.#caller.close(new OspError('internal'))
+      // The messages stay in the mailbox and in the window: the next registration receives them again.
+      await this.#failed(action, error)
       return
     }
-    this.#gone(group)
+    this.#removed(group)
   }
 
-  /** They are in the mailbox no more. */
-  #gone(group: readonly Sent[]): void {
+  #removed(group: readonly Sent[]): void {
     for (const sent of group) sent.removed = true
-    this.#sent.settle()
-    if (!this.#ended) this.#host.ready(this)
+    this.#window.settle()
+    if (!this.#ended) this.#schedule()
   }
 
-  /** Reads what the window has room for: it is sent at once, and held only until the socket has taken it. */
+  /** Reads what fits the window: it is sent at once, and stays in memory until the socket has taken it. */
   async #fill(): Promise<void> {
-    const { room } = this.#sent
-    if (room.messages === 0 || this.#reading || !this.#more) return
-    const may = this.#host.mayRead(this)
-    if (may === 'none') return
-    // At least one message is read, however few the bytes.
-    const { messages: most, bytes } = may === 'window' ? room : { messages: 1, bytes: 1 }
+    const { free } = this.#window
+    if (free.messages === 0 || this.#reading || !this.#more) return
+    const allowance = this.#options.budget.allowance(this)
+    if (allowance === 'none') return
+    // The mailbox returns at least one message, whatever its length.
+    const { messages: maxMessages, bytes } = allowance === 'window' ? free : { messages: 1, bytes: 1 }
     this.#reading = true
     this.#more = false
-    // Counted before it is there: many may read at once.
-    this.#hold(bytes)
-    const messages = await this.#readFrom(this.#lastRead, most, bytes)
+    // Counted before it is read, since many deliveries may read at once.
+    this.#buffer(bytes)
+    const messages = await this.#readFrom(this.#lastRead, maxMessages, bytes)
     this.#reading = false
     let unsent = 0
     for (const message of this.#ended ? [] : messages) {
@@ -227,21 +251,32 @@ export class Delivery {
       this.#lastRead = message.seq
       this.#more = true
     }
-    this.#hold(unsent - bytes)
-    if (this.#more && !this.#ended) this.#host.ready(this)
+    this.#buffer(unsent - bytes)
+    if (this.#more && !this.#ended) this.#schedule()
   }
 
-  async #readFrom(afterSeq: number, most: number, bytes: number): Promise<readonly StoredMessage[]> {
+  async #readFrom(afterSeq: number, maxMessages: number, bytes: number): Promise<readonly StoredMessage[]> {
+    const { mailboxes, budget, damages } = this.#options
     try {
-      const messages = await this.#host.mailboxes.read(this.user, afterSeq, most, bytes)
-      await this.#host.looked(this)
+      const messages = await mailboxes.read(this.#caller.user, afterSeq, maxMessages, bytes)
+      budget.finishRead(this)
+      await damages.report()
       return messages
     } catch (error) {
-      if (this.#ended) return []
-      const { message: text } = OspError.from(error)
-      this.#host.log({ level: 'error', event: 'mailbox-failed', user: this.user, text: `reading: ${text}` })
-      await this.#caller.close(new OspError('internal'))
+      if (!this.#ended) await this.#failed('reading', error)
       return []
     }
   }
+
+  /** Closes the link after a fault of the storage. */
+  async #failed(action: string, error: unknown): Promise<void> {
+    const text = `${action}: ${OspError.from(error).message}`
+    this.#options.log({ level: 'error', event: 'mailbox-failed', user: this.#caller.user, text })
+    await this.#caller.close(new OspError('internal'))
+  }
+}
+
+function requestFor(message: StoredMessage, attempt: number): Message<'DeliverMsgReq'> {
+  const { id: messageId, seq: mailboxSeq, sender, sentAt, content } = message
+  return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender, sentAt, content, attempt }
 }

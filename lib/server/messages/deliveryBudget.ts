@@ -1,73 +1,79 @@
 import type { Delivery } from './delivery.ts'
+import type { RoundRobin } from './roundRobin.ts'
 
-/** While memory is full, so many read at once the one message that each may have all the same. */
-const readAtOnce = 8
+/** Number of deliveries that may read at once while the budget is used up. */
+const readsWhenFull = 8
 
 /**
- * Bytes of deliveries that no socket has taken yet: bounded for all together, so that a crowd of recipients is served one
- * after another. Where it is full, a recipient of whom it holds nothing may have one message all the same: those whose
- * sockets take nothing hold up nobody else, and take one message each beyond the bound.
+ * Bounds the memory of all deliveries together: the content that was read, or is being read, and that no socket has taken. A
+ * delivery that is refused memory is scheduled again when there is some.
+ *
+ * While the budget is used up, a delivery that holds no content may still read one message. So recipients whose sockets take
+ * nothing do not block the others: each of them holds one message beyond the budget.
  */
 export class DeliveryBudget {
-  readonly #mostBytes: number
-  readonly #ready: (delivery: Delivery) => void
-  #bytes = 0
-  /** Those that wait until it is not full. */
-  readonly #starved = new Set<Delivery>()
-  /** Those that are reading the one message … */
+  readonly #totalBytes: number
+  readonly #scheduler: RoundRobin
+  #usedBytes = 0
+  /** Deliveries that were refused memory for the whole window. */
+  readonly #waiting = new Set<Delivery>()
+  /** Deliveries that read one message beyond the budget. */
   readonly #reading = new Set<Delivery>()
-  /** … and those that wait for their turn to do so. */
-  readonly #hungry = new Set<Delivery>()
+  /** Deliveries that wait until one of `#reading` has finished. */
+  readonly #waitingToRead = new Set<Delivery>()
 
-  /** `ready` is told who may have more. */
-  constructor(mostBytes: number, ready: (delivery: Delivery) => void) {
-    this.#mostBytes = mostBytes
-    this.#ready = ready
+  constructor(totalBytes: number, scheduler: RoundRobin) {
+    this.#totalBytes = totalBytes
+    this.#scheduler = scheduler
   }
 
-  /** The delivery's `heldBytes` have changed by so many. */
-  hold(delivery: Delivery, bytes: number): void {
-    this.#bytes += bytes
-    if (bytes >= 0 || this.#starved.size === 0) return
-    if (this.#full) {
-      if (delivery.heldBytes === 0 && this.#starved.has(delivery)) this.#ready(delivery)
+  /** Counts bytes that a delivery now holds, or, if negative, holds no longer. Its `bufferedBytes` includes them already. */
+  add(delivery: Delivery, bytes: number): void {
+    this.#usedBytes += bytes
+    if (bytes >= 0 || this.#waiting.size === 0) return
+    if (this.#isFull) {
+      if (delivery.bufferedBytes === 0 && this.#waiting.has(delivery)) this.#scheduler.schedule(delivery)
       return
     }
-    const starved = [...this.#starved]
-    this.#starved.clear()
-    this.#hungry.clear()
-    for (const each of starved) this.#ready(each)
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    this.#waitingToRead.clear()
+    for (const each of waiting) this.#scheduler.schedule(each)
   }
 
-  mayRead(delivery: Delivery): 'window' | 'one' | 'none' {
-    if (!this.#full) return 'window'
-    this.#starved.add(delivery)
-    if (delivery.heldBytes > 0) return 'none'
-    if (this.#reading.size >= readAtOnce) {
-      this.#hungry.add(delivery)
+  /**
+   * Returns what a delivery may read into memory now: what fits its window, one message, or nothing. Unless it is the window,
+   * the delivery is scheduled when it may read more. After reading one message it calls `finishRead`.
+   */
+  allowance(delivery: Delivery): 'window' | 'one' | 'none' {
+    if (!this.#isFull) return 'window'
+    this.#waiting.add(delivery)
+    if (delivery.bufferedBytes > 0) return 'none'
+    if (this.#reading.size >= readsWhenFull) {
+      this.#waitingToRead.add(delivery)
       return 'none'
     }
     this.#reading.add(delivery)
     return 'one'
   }
 
-  /** The delivery has read what it was allowed to. */
-  read(delivery: Delivery): void {
+  /** Lets the next delivery read, if this one has read beyond the budget. */
+  finishRead(delivery: Delivery): void {
     if (!this.#reading.delete(delivery)) return
-    const [next] = this.#hungry
+    const [next] = this.#waitingToRead
     if (!next) return
-    this.#hungry.delete(next)
-    this.#ready(next)
+    this.#waitingToRead.delete(next)
+    this.#scheduler.schedule(next)
   }
 
-  /** The delivery has ended. */
+  /** Forgets a delivery that has ended. */
   forget(delivery: Delivery): void {
-    this.#starved.delete(delivery)
-    this.#hungry.delete(delivery)
-    this.read(delivery)
+    this.#waiting.delete(delivery)
+    this.#waitingToRead.delete(delivery)
+    this.finishRead(delivery)
   }
 
-  get #full(): boolean {
-    return this.#bytes >= this.#mostBytes
+  get #isFull(): boolean {
+    return this.#usedBytes >= this.#totalBytes
   }
 }

@@ -3,70 +3,73 @@ import { fixed } from '../../limits.ts'
 /** A message that was sent to its recipient, until its removal from the mailbox is durable. */
 export interface Sent {
   readonly seq: number
-  /** Of its content. */
+  /** Length of its content. */
   readonly bytes: number
-  /** The seq of the REQ, on this link. */
+  /** The seq of its REQ on this link. */
   request: number
   attempt: number
-  /** Bytes that are held in memory until they have left. */
-  held: number
-  /** When it is to be sent again; Infinity before it has left, and once it was answered. */
+  /** Bytes of content in memory that the socket has not taken. */
+  bufferedBytes: number
+  /** When the message is sent again: Infinity until the socket has taken it, and after its answer. */
   dueAt: number
   answered: boolean
   removed: boolean
 }
 
-/** What was sent on one link, in the order of the mailbox. What is removed behind an unanswered message still counts. */
+/**
+ * The messages sent on one link, in mailbox order. A message that was removed from the mailbox keeps its place until all before
+ * it are removed.
+ */
 export class InFlightWindow {
-  readonly #most: number
-  readonly #mostBytes: number
+  readonly #maxMessages: number
+  readonly #maxBytes: number
   readonly #sent: Sent[] = []
   #bytes = 0
 
-  constructor(most: number, mostBytes: number) {
-    this.#most = most
-    this.#mostBytes = mostBytes
+  constructor(maxMessages: number, maxBytes: number) {
+    this.#maxMessages = maxMessages
+    this.#maxBytes = maxBytes
   }
 
   [Symbol.iterator](): Iterator<Sent> {
     return this.#sent[Symbol.iterator]()
   }
 
-  /** How many more may be sent. One always may, and the last one may go beyond the bytes. */
-  get room(): { readonly messages: number; readonly bytes: number } {
-    const messages = this.#most - this.#sent.length
-    const bytes = this.#mostBytes - this.#bytes
+  /** How much more may be sent. The last message may exceed the bytes, so that a large message can be sent at all. */
+  get free(): { readonly messages: number; readonly bytes: number } {
+    const messages = this.#maxMessages - this.#sent.length
+    const bytes = this.#maxBytes - this.#bytes
     return messages > 0 && bytes > 0 ? { messages, bytes } : { messages: 0, bytes: 0 }
   }
 
-  /** The first that is to be sent again. */
+  /** Returns the first message that is due to be sent again. */
   overdue(now: number): Sent | undefined {
     return this.#sent.find(({ dueAt }) => dueAt <= now)
   }
 
-  /** When one is to be sent again; Infinity: none. */
+  /** When the next message is due to be sent again, or Infinity. */
   get dueAt(): number {
     let earliest = Number.POSITIVE_INFINITY
     for (const { dueAt } of this.#sent) earliest = Math.min(earliest, dueAt)
     return earliest
   }
 
-  /** A message is on its way; its bytes are held. */
+  /** Adds a message that the socket has not taken yet. */
   add(seq: number, bytes: number, attempt: number): Sent {
     const dueAt = Number.POSITIVE_INFINITY
-    const sent: Sent = { seq, bytes, request: 0, attempt, held: bytes, dueAt, answered: false, removed: false }
+    const sent: Sent = { seq, bytes, request: 0, attempt, bufferedBytes: bytes, dueAt, answered: false, removed: false }
     this.#sent.push(sent)
     this.#bytes += bytes
     return sent
   }
 
-  /** Forgets what is removed up to the first that is not. */
+  /** Forgets removed messages up to the first that is not removed. */
   settle(): void {
     while (this.#sent[0]?.removed) this.#bytes -= this.#sent.shift()?.bytes ?? 0
   }
 }
 
-/** How long the answer to this attempt is waited for, where that to the first is for `deliveryMs`: longer each time. */
+/** Returns how long to wait for the answer to an attempt: `deliveryMs` for the first, and twice as long for each next one. */
 export function answerMs(attempt: number, deliveryMs: number): number {
   return Math.max(deliveryMs, Math.min(deliveryMs * 2 ** (attempt - 1), fixed.mostTimeoutMs))
 }
