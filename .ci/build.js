@@ -3,8 +3,7 @@
 // except packages that load files of their own. A dynamic import starts a separate bundle, which is read on first use.
 // A file of an earlier build is removed after the new ones are written, so that a running program never misses one.
 //
-// With --in-clone, as `npm ci` runs it, does nothing if the compilers are missing (`npm ci --omit=dev`), or while npm
-// packs, when `prepack` has built already.
+// With --if-possible does nothing if the compilers are missing, as under `npm ci --omit=dev`.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -16,9 +15,7 @@ const compiler = join(root, 'node_modules/typescript/bin/tsc')
 // These packages load files other than JavaScript from their own directories.
 const external = ['classic-level', 'hash-wasm']
 
-const isPacking = ['pack', 'publish'].includes(process.env.npm_command)
-const isInClone = process.argv.includes('--in-clone')
-if (!isInClone || (existsSync(compiler) && !isPacking)) await build()
+if (existsSync(compiler) || !process.argv.includes('--if-possible')) await build()
 
 async function build() {
   const began = Date.now()
