@@ -1,4 +1,4 @@
-// Two users: a message waits for bob until he listens; then it is handed to him, once.
+// Two users: a message to bob waits until bob listens, and is then delivered once.
 import { connect } from 'ospd'
 import { stateDirectory, tcp } from 'ospd/node'
 
@@ -13,8 +13,6 @@ await new Promise<void>((resolve) => {
     resolve()
   })
 })
-console.log(
-  'online:',
-  [...bob.roster].map(({ user }) => user),
-)
+const online = [...bob.roster].map(({ user }) => user)
+console.log('online:', online)
 await Promise.all([alice.close(), bob.close()])

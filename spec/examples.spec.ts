@@ -62,7 +62,7 @@ spec('the examples', (it) => {
   ] as const) {
     it(`stand in ${page} as they are run (${name})`, async () => {
       const text = readFileSync(join(root, name), 'utf8').replace(/^\/\/.*\n/u, '')
-      const printed = `\n\`\`\`ts\n${text}\`\`\`\n\n`
+      const printed = `\`\`\`ts\n${text}\`\`\`\n`
       assert.equal(await section(page, name, printed), printed)
     })
   }

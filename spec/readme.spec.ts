@@ -14,7 +14,7 @@ spec('the README', (it) => {
   it('has the commands that are run here and elsewhere, and no others', () => {
     assert.deepEqual(lines, [
       'npm ci && npm run demo',
-      'npm ci && npm test',
+      'npm install --global "$(npm pack --silent)"',
       'ospd serve --data ./ospd-data',
       'osp send movie.mp4 notes.txt',
       'osp tasks --all',
@@ -80,6 +80,8 @@ spec('the README', (it) => {
     assert.match((await run('osp', ['send', 'a.txt'], { cwd: at.path, env })).stdout, /a\.txt\n$/u)
     assert.equal((await run('osp', ['send', 'a.txt', '--user', 'bob'], { cwd: at.path, env })).code, 4)
   })
+
+  it('has at most 150 lines', () => assert.ok(page.trimEnd().split('\n').length <= 150))
 
   it('leads to pages that are there', () => {
     const links = [...page.matchAll(/\]\((?!https:)([^)]+)\)/gu)].map(([, link = '']) => link)
