@@ -16,7 +16,7 @@ const rooms = {
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   storage: ['base', 'wire', 'ports', 'runtime', 'zod'],
-  adapters: ['base', 'wire', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod'],
+  adapters: ['base', 'wire', 'core', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod'],
   testing: ['base', 'wire', 'ports', 'node:'],
   doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'testing'],
 } as const

@@ -1,14 +1,14 @@
-/** Runs jobs one after another, in the order in which they came. A job that fails does not hold up the next. */
+/** Runs jobs one after another, in the order of the calls. A job that fails does not stop the next one. */
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
-  /** Jobs that have not ended. */
+  /** The number of jobs that have not ended. */
   get waiting(): number {
     return this.#waiting
   }
 
-  /** Resolves or rejects as `job` does, once it is its turn. */
+  /** Runs `job` after all earlier jobs have ended, and settles as `job` does. */
   run<T>(job: () => Promise<T> | T): Promise<T> {
     this.#waiting++
     const result = this.#last.then(job)
@@ -19,8 +19,42 @@ export class Mutex {
     return result
   }
 
-  /** Resolves when every job that has been handed in so far has ended. */
+  /** Resolves when all earlier jobs have ended. */
   idle(): Promise<unknown> {
     return this.#last
+  }
+}
+
+interface KeyedJob {
+  readonly name: string
+  readonly ended: Promise<unknown>
+}
+
+/** Runs the jobs of one key one after another, and jobs of different keys at the same time. */
+export class KeyedMutex {
+  readonly #jobs = new Map<string, Set<KeyedJob>>()
+
+  /**
+   * Runs `job` after the earlier jobs of `key` have ended, and settles as `job` does. With `conflicts`, waits only for
+   * the jobs for whose `name` it returns true.
+   */
+  async run<T>(
+    key: string,
+    job: () => Promise<T>,
+    name = '',
+    conflicts: (other: string) => boolean = () => true,
+  ): Promise<T> {
+    const jobs = this.#jobs.get(key) ?? new Set<KeyedJob>()
+    this.#jobs.set(key, jobs)
+    const earlier = [...jobs].filter((other) => conflicts(other.name)).map(({ ended }) => ended)
+    const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()
+    const own = { name, ended }
+    jobs.add(own)
+    try {
+      return await ended
+    } finally {
+      jobs.delete(own)
+      if (jobs.size === 0 && this.#jobs.get(key) === jobs) this.#jobs.delete(key)
+    }
   }
 }

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
 import { deferred } from '../../lib/runtime/deferred.ts'
 import { hex } from '../../lib/runtime/hex.ts'
-import { Mutex } from '../../lib/runtime/mutex.ts'
+import { KeyedMutex, Mutex } from '../../lib/runtime/mutex.ts'
 import { spec } from '../support/spec.ts'
 
 spec('jobs one after another', (it) => {
-  it('run in the order in which they came, each after the end of the one before', async () => {
-    const serial = new Mutex()
+  it('run in the order of the calls, each after the end of the previous one', async () => {
+    const mutex = new Mutex()
     const order: string[] = []
     const gates = [deferred<void>(), deferred<void>()]
     const jobs = gates.map(({ promise }, at) =>
-      serial.run(async () => {
+      mutex.run(async () => {
         order.push(`begin ${at}`)
         await promise
         order.push(`end ${at}`)
@@ -24,40 +24,76 @@ spec('jobs one after another', (it) => {
     assert.deepEqual(order, ['begin 0', 'end 0', 'begin 1', 'end 1'])
   })
 
-  it('give what they return, or why they failed, and hold nobody up', async () => {
-    const serial = new Mutex()
-    const failed = serial.run(() => Promise.reject(new Error('why')))
-    const thrown = serial.run(() => {
+  it('settle as the job does; a failed job does not stop the next one', async () => {
+    const mutex = new Mutex()
+    const failed = mutex.run(() => Promise.reject(new Error('why')))
+    const thrown = mutex.run(() => {
       throw new Error('at once')
     })
-    const plain = serial.run(() => 5)
+    const plain = mutex.run(() => 5)
     await assert.rejects(failed, /why/u)
     await assert.rejects(thrown, /at once/u)
     assert.equal(await plain, 5)
   })
 
   it('are counted until they have ended', async () => {
-    const serial = new Mutex()
-    assert.equal(serial.waiting, 0)
-    const jobs = [serial.run(() => 1), serial.run(() => Promise.reject(new Error('why')))]
-    assert.equal(serial.waiting, 2)
+    const mutex = new Mutex()
+    assert.equal(mutex.waiting, 0)
+    const jobs = [mutex.run(() => 1), mutex.run(() => Promise.reject(new Error('why')))]
+    assert.equal(mutex.waiting, 2)
     await Promise.allSettled(jobs)
-    assert.equal(serial.waiting, 0)
+    assert.equal(mutex.waiting, 0)
   })
 
-  it('are waited for where it is asked to be idle, failed ones too', async () => {
-    const serial = new Mutex()
+  it('have ended when idle() resolves, failed ones too', async () => {
+    const mutex = new Mutex()
     const gate = deferred<void>()
     let ended = false
-    const job = serial.run(async () => {
+    const job = mutex.run(async () => {
       await gate.promise
       ended = true
       throw new Error('why')
     })
     gate.resolve()
-    await serial.idle()
+    await mutex.idle()
     assert.equal(ended, true)
     await assert.rejects(job)
+  })
+})
+
+const turn = () => new Promise((go) => setImmediate(go))
+
+spec('jobs with a key', (it) => {
+  it('run at once if the key differs or the names do not conflict', async () => {
+    const mutex = new KeyedMutex()
+    const gate = deferred<void>()
+    const first = mutex.run('alice', () => gate.promise, 'a')
+    const job = async () => {}
+    await mutex.run('alice', job, 'b', () => false)
+    await mutex.run('bob', job, 'a')
+    gate.resolve()
+    await first
+  })
+
+  it('run one after another if the names conflict, also after a failed one', async () => {
+    const mutex = new KeyedMutex()
+    const log: string[] = []
+    const gate = deferred<void>()
+    const conflicts = (other: string) => other.startsWith('a')
+    const failing = async () => {
+      await gate.promise
+      log.push('a')
+      throw new Error('disk full')
+    }
+    const first = mutex.run('alice', failing, 'a', conflicts)
+    const second = mutex.run('alice', async () => log.push('a/b'), 'a/b', conflicts)
+    const third = mutex.run('alice', async () => log.push('a/b/c'), 'a/b/c', conflicts)
+    await turn()
+    assert.deepEqual(log, [])
+    gate.resolve()
+    await assert.rejects(first, /disk full/u)
+    await Promise.all([second, third])
+    assert.deepEqual(log, ['a', 'a/b', 'a/b/c'])
   })
 })
 
@@ -68,7 +104,7 @@ spec('a deferred promise', (it) => {
     assert.equal(await one.promise, 1)
   })
 
-  it('may be rejected without anybody listening', async () => {
+  it('may be rejected without a listener', async () => {
     const one = deferred<number>()
     one.reject(new Error('why'))
     await new Promise((go) => setImmediate(go))

@@ -1,6 +1,7 @@
 import { mkdir, open, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import { checkDirectoryRights, checkWay } from './rights.ts'
 
@@ -86,4 +87,34 @@ export async function syncDirectory(path: string): Promise<void> {
       await handle.close()
     }
   })
+}
+
+/** Shares flushes of directories: the calls that arrive during a flush of a directory share the next one. */
+export class DirectoryFlushes {
+  readonly #sync: (path: string) => Promise<void>
+  readonly #flushes = new Map<string, { readonly commits: GroupCommit<void>; calls: number }>()
+
+  constructor(sync: (path: string) => Promise<void> = syncDirectory) {
+    this.#sync = sync
+  }
+
+  /** Resolves when a flush that began after this call has succeeded: the entries are durable. */
+  async flush(path: string): Promise<void> {
+    const flush = this.#flushes.get(path) ?? { commits: this.#commitsOf(path), calls: 0 }
+    this.#flushes.set(path, flush)
+    flush.calls++
+    try {
+      await flush.commits.add()
+    } finally {
+      if (--flush.calls === 0) this.#flushes.delete(path)
+    }
+  }
+
+  #commitsOf(path: string): GroupCommit<void> {
+    return new GroupCommit({
+      commit: () => this.#sync(path),
+      // A failed flush may have lost the changes of the waiting calls, and the next flush would not report it.
+      undo: () => {},
+    })
+  }
 }

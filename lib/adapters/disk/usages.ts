@@ -1,6 +1,7 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { fixed } from '../../limits.ts'
 import type { Usage } from '../../ports/storage.ts'
-import { Queue } from '../../storage/transfers/queue.ts'
+import { Mutex } from '../../runtime/mutex.ts'
 
 /** Users whose files are counted at the same time: each count holds a directory open. */
 const countsAtOnce = 16
@@ -21,9 +22,9 @@ interface Count {
 export class Usages {
   readonly #count: (user: string, turn: Turn) => Promise<Usage>
   /** Counts take turns, so that one that is long holds up neither other counts nor other work. */
-  readonly #turns = new Queue()
-  /** By user, the longest unasked first. */
-  readonly #known = new Map<string, Usage>()
+  readonly #turns = new Mutex()
+  /** By user, the least recently used first. */
+  readonly #known = new BoundedMap<string, Usage>(fixed.rememberedUsers)
   readonly #counting = new Map<string, Count>()
   readonly #waiting: (() => void)[] = []
   #running = 0
@@ -38,7 +39,7 @@ export class Usages {
     const counting = this.#counting.get(user)
     const known = this.#known.get(user)
     if (!known || recount) return counting?.done ?? this.#begin(user)
-    this.#keep(user, known)
+    this.#known.set(user, known)
     return Promise.resolve(known)
   }
 
@@ -63,19 +64,12 @@ export class Usages {
       const found = await this.#count(user, (work) => this.#turns.run(work))
       // The count may have met it or not. Until the next count the totals are too high where it has.
       const usage = added.reduce((total, by) => sum(total, rise(by)), found)
-      this.#keep(user, usage)
+      this.#known.set(user, usage)
       return usage
     } finally {
       this.#running--
       this.#waiting.shift()?.()
     }
-  }
-
-  #keep(user: string, usage: Usage): void {
-    this.#known.delete(user)
-    this.#known.set(user, usage)
-    const [oldest] = this.#known.keys()
-    if (this.#known.size > fixed.rememberedUsers && oldest !== undefined) this.#known.delete(oldest)
   }
 }
 

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { type ErrorCode, errors } from '../../errors.ts'
 import { storedFileName } from '../../nameSchemas.ts'
 import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
+import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { LineFile } from './lineFile.ts'
 
 /** The file is written anew when it has so many times the lines of its tasks, and when it has this many. */
@@ -30,20 +31,18 @@ const removal = z.object({ removed: z.int().min(1) })
 /** What a line says: a task as it then stood, or that one was removed. */
 type Change = StoredTask | z.infer<typeof removal>
 
-interface Waiting {
-  readonly change: Change
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-}
-
 /** Tasks in a file. What comes while a line is written goes out together. */
 export class TaskFile implements TaskStore {
   readonly #file: LineFile
   /** As the file has them. */
   readonly #tasks = new Map<number, StoredTask>()
+  readonly #commits = new GroupCommit<Change>({
+    commit: async (group) => {
+      await this.#read()
+      await this.#store(group.map(({ item }) => item))
+    },
+  })
   #reading: Promise<void> | undefined
-  #waiting: Waiting[] = []
-  #isWriting = false
 
   constructor(path: string) {
     this.#file = new LineFile(path)
@@ -55,11 +54,11 @@ export class TaskFile implements TaskStore {
   }
 
   put(kept: StoredTask): Promise<void> {
-    return this.#write(kept)
+    return this.#commits.add(kept)
   }
 
   remove(id: number): Promise<void> {
-    return this.#write({ removed: id })
+    return this.#commits.add({ removed: id })
   }
 
   #read(): Promise<void> {
@@ -76,29 +75,6 @@ export class TaskFile implements TaskStore {
       },
     )
     return this.#reading
-  }
-
-  #write(change: Change): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ change, resolve, reject })
-      if (!this.#isWriting) void this.#writeAll()
-    })
-  }
-
-  async #writeAll(): Promise<void> {
-    this.#isWriting = true
-    while (this.#waiting.length > 0) {
-      const group = this.#waiting
-      this.#waiting = []
-      try {
-        await this.#read()
-        await this.#store(group.map(({ change }) => change))
-        for (const { resolve } of group) resolve()
-      } catch (error) {
-        for (const { reject } of group) reject(error)
-      }
-    }
-    this.#isWriting = false
   }
 
   /** Where adding lines has failed the next ones replace the file, and with it what was left of those. */

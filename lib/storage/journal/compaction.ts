@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
-import type { Piggyback } from './groupCommit.ts'
 import type { Found, Journal, Place } from './journal.ts'
+import type { Piggyback } from './journalWriter.ts'
 
 /** A journal may have so many segments more than twice what lives in it. */
 const slackSegments = 4
@@ -65,7 +65,7 @@ export class Compaction {
   }
 
   /** Returns the next records to move, after a group whose changes the contents already include. */
-  rider(): Piggyback | undefined {
+  piggyback(): Piggyback | undefined {
     const chunk = this.#chunk
     if (!chunk) return undefined
     this.#chunk = undefined

@@ -10,9 +10,8 @@ import type {
 } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Compaction } from '../journal/compaction.ts'
-import { FreeSpace } from '../journal/freeSpace.ts'
-import { GroupCommit } from '../journal/groupCommit.ts'
 import type { Journal } from '../journal/journal.ts'
+import { JournalWriter } from '../journal/journalWriter.ts'
 import { MailboxIndex } from './mailboxIndex.ts'
 import { MessageAppender } from './messageAppender.ts'
 import { MessageReader } from './messageReader.ts'
@@ -28,10 +27,10 @@ const recentBytes = 4 * 1024 * 1024
 interface Open {
   readonly journal: Journal
   readonly ledger: MailboxIndex
-  readonly commits: GroupCommit
+  readonly writer: JournalWriter
   readonly compaction: Compaction
-  readonly posting: MessageAppender
-  readonly reading: MessageReader
+  readonly appender: MessageAppender
+  readonly reader: MessageReader
 }
 
 /**
@@ -51,16 +50,16 @@ export class Mailboxes implements MailboxStore {
       await journal.close()
       throw error
     }
-    const compaction = new Compaction(journal, contentsOf(ledger), () => commits.wake())
-    const commits = new GroupCommit(journal, new FreeSpace(journal, () => platform.clock.now()), {
-      rider: () => compaction.rider(),
+    const compaction = new Compaction(journal, contentsOf(ledger), () => writer.wake())
+    const writer = new JournalWriter(journal, () => platform.clock.now(), {
+      piggyback: () => compaction.piggyback(),
       committed: (bytes) => {
         compaction.consider(bytes)
-        for (const user of posting.arrived()) for (const appended of this.#watchers) appended(user)
+        for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
       },
     })
-    const posting = new MessageAppender(ledger, commits, new RecentRecords(recentBytes), platform.crc32)
-    this.#open = { journal, ledger, commits, compaction, posting, reading: new MessageReader(journal, ledger) }
+    const appender = new MessageAppender(ledger, writer, new RecentRecords(recentBytes), platform.crc32)
+    this.#open = { journal, ledger, writer, compaction, appender, reader: new MessageReader(journal, ledger) }
     compaction.consider(0)
   }
 
@@ -70,29 +69,29 @@ export class Mailboxes implements MailboxStore {
     if (!open) return
     this.#open = undefined
     await open.compaction.stop()
-    await open.commits.idle()
+    await open.writer.idle()
     await open.journal.close()
   }
 
   append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
     try {
-      return this.#opened.posting.append(message, recipients, bounds)
+      return this.#opened.appender.append(message, recipients, bounds)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
-    return this.#opened.reading.read(user, afterSeq, most, mostBytes)
+    return this.#opened.reader.read(user, afterSeq, most, mostBytes)
   }
 
   async remove(user: string, seqs: readonly number[]): Promise<void> {
-    const { commits, ledger } = this.#opened
+    const { writer, ledger } = this.#opened
     const mailbox = ledger.mailbox(user)
     const aside = seqs.filter((seq) => mailbox?.isAside(seq))
     const taken = seqs.flatMap((seq) => ledger.take(user, seq) ?? [])
     const record = taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined
-    await commits.add({
+    await writer.add({
       frees: true,
       ...(record ? { record } : {}),
       durable() {},
@@ -104,12 +103,12 @@ export class Mailboxes implements MailboxStore {
   }
 
   async setAside(user: string, seqs: readonly number[]): Promise<void> {
-    const { commits, ledger } = this.#opened
+    const { writer, ledger } = this.#opened
     const mailbox = ledger.mailbox(user)
     const there = seqs.filter((seq) => mailbox?.get(seq) && !mailbox.isAside(seq))
     for (const seq of there) mailbox?.setAside(seq)
     const record = there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined
-    await commits.add({
+    await writer.add({
       frees: true,
       ...(record ? { record } : {}),
       durable() {},
@@ -121,14 +120,14 @@ export class Mailboxes implements MailboxStore {
 
   // Unlike what the other calls do, this is done when it is durable: going back would take much memory.
   async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
-    const { commits, ledger } = this.#opened
+    const { writer, ledger } = this.#opened
     const former = { messagesBefore: ledger.messagesBefore, idsBefore: ledger.idsBefore }
     // What is about to go is not moved any more.
     ledger.messagesBefore = Math.max(former.messagesBefore, messagesBefore)
     ledger.idsBefore = Math.max(former.idsBefore, idsBefore)
     const time = { now: Math.max(now, ledger.lastTime), lastSeq: ledger.lastSeq, messagesBefore, idsBefore }
     let expired: readonly Expired[] = []
-    await commits.add({
+    await writer.add({
       frees: true,
       record: writeTime(time),
       durable() {

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
 import { fitsShare, shareReserve } from '../../runtime/share.ts'
-import type { GroupCommit } from '../journal/groupCommit.ts'
+import type { JournalWriter } from '../journal/journalWriter.ts'
 import { IndexEntry } from './indexEntry.ts'
 import { Mailbox } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
@@ -15,16 +15,16 @@ type Crc32 = (bytes: Uint8Array, start?: number) => number
 /** The rules of `MailboxStore.append`. */
 export class MessageAppender {
   readonly #ledger: MailboxIndex
-  readonly #commits: GroupCommit
+  readonly #writer: JournalWriter
   readonly #recent: RecentRecords
   readonly #crc32: Crc32
   /** Higher than that of the latest durable message while one is on its way; a seq whose append failed is not used again. */
   #lastSeq: number
   #arrived = new Set<string>()
 
-  constructor(ledger: MailboxIndex, commits: GroupCommit, recent: RecentRecords, crc32: Crc32) {
+  constructor(ledger: MailboxIndex, writer: JournalWriter, recent: RecentRecords, crc32: Crc32) {
     this.#ledger = ledger
-    this.#commits = commits
+    this.#writer = writer
     this.#recent = recent
     this.#crc32 = crc32
     this.#lastSeq = ledger.lastSeq
@@ -44,12 +44,12 @@ export class MessageAppender {
     try {
       this.#checkBounds(sender, recipients, content.length, bounds)
     } catch (refusal) {
-      throw this.#commits.doubt ?? refusal
+      throw this.#writer.uncertainty ?? refusal
     }
     this.#lastSeq = seq
     const held = new IndexEntry(seq, this.#ledger.nameOf(sender), storedAt, content.length, record.length)
     for (const user of recipients) this.#ledger.put(user, held)
-    const done = this.#commits.add({
+    const done = this.#writer.add({
       record,
       reserveBytes: bounds.reserveBytes,
       shareBytes: shareReserve(this.#ledger.waitingOf(sender).bytes, bounds.sharePercent),

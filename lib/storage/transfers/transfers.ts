@@ -14,11 +14,10 @@ import type {
   TransferStore,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
 import { fitsShare } from '../../runtime/share.ts'
 import { decideClaim, sameUpload } from './claiming.ts'
 import { recordKey } from './keys.ts'
-import { NameLocks } from './nameLocks.ts'
-import { KeyedQueues } from './queue.ts'
 import type { RecordStore } from './recordStore.ts'
 import type { Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
@@ -29,9 +28,9 @@ export class Transfers implements TransferStore {
   readonly #names: StoredNames
   readonly #wallTime: () => number
   /** Claims of names that collide go one after another, so that the later one finds the record of the earlier. */
-  readonly #claims = new NameLocks()
+  readonly #claims = new KeyedMutex()
   /** Serializes the operations that read and change a record or a note, for each upload. */
-  readonly #changes = new KeyedQueues()
+  readonly #changes = new KeyedMutex()
 
   constructor(book: RecordStore, names: StoredNames, wallTime: () => number) {
     this.#book = book
@@ -43,7 +42,7 @@ export class Transfers implements TransferStore {
     const { user, name } = want
     const collides = (other: string) => this.#names.foldsCase || overlaps(name, other) || overlaps(other, name)
     const claim = () => this.#claim(want, owner, options)
-    return this.#change(want, () => this.#claims.run(user, name, collides, claim))
+    return this.#change(want, () => this.#claims.run(user, claim, name, collides))
   }
 
   async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {

@@ -1,9 +1,8 @@
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
-import { FreeSpace } from '../journal/freeSpace.ts'
-import { GroupCommit } from '../journal/groupCommit.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
+import { JournalWriter } from '../journal/journalWriter.ts'
 import { recordKey } from './keys.ts'
 import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
@@ -85,7 +84,7 @@ const durableOf = (entry: Entry<TransferRecord> | undefined) => entry?.value.che
  */
 export class UploadLog implements Contents {
   readonly #journal: Journal
-  readonly #commits: GroupCommit
+  readonly #writer: JournalWriter
   readonly #compaction: Compaction
   readonly #records = new Table<TransferRecord>()
   readonly #notes = new Table<Note>()
@@ -95,9 +94,9 @@ export class UploadLog implements Contents {
   private constructor(journal: Journal, platform: Platform, mostNotes: number) {
     this.#journal = journal
     this.#mostNotes = mostNotes
-    this.#compaction = new Compaction(journal, this, () => this.#commits.wake())
-    this.#commits = new GroupCommit(journal, new FreeSpace(journal, () => platform.clock.now()), {
-      rider: () => this.#compaction.rider(),
+    this.#compaction = new Compaction(journal, this, () => this.#writer.wake())
+    this.#writer = new JournalWriter(journal, () => platform.clock.now(), {
+      piggyback: () => this.#compaction.piggyback(),
       committed: (bytes) => this.#compaction.consider(bytes),
     })
   }
@@ -118,7 +117,7 @@ export class UploadLog implements Contents {
   /** Resolves when earlier calls have ended. */
   async close(): Promise<void> {
     await this.#compaction.stop()
-    await this.#commits.idle()
+    await this.#writer.idle()
     await this.#journal.close()
   }
 
@@ -300,7 +299,7 @@ export class UploadLog implements Contents {
 
   #add<T>(row: Row, table: Table<T>, entry: Entry<T> | undefined, undo: () => unknown): Promise<void> {
     const record = writeRow(row)
-    return this.#commits.add({
+    return this.#writer.add({
       record,
       frees: row.kind === 'removed',
       durable: (segment, offset) => {

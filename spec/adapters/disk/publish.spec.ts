@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DirectoryFlushes } from '../../../lib/adapters/disk/directoryFlushes.ts'
+import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
 import { publish } from '../../../lib/adapters/disk/publish.ts'
 import { PublishedTree } from '../../../lib/adapters/disk/publishedTree.ts'
 import { spec } from '../../support/spec.ts'

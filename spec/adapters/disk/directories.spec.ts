@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { DirectoryFlushes } from '../../../lib/adapters/disk/directoryFlushes.ts'
+import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
 import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
 import { isOver } from '../../support/isOver.ts'
 import { spec } from '../../support/spec.ts'
 
-/** Flushes that end when the spec says so. */
+const turn = () => new Promise((go) => setImmediate(go))
+
+/** Returns flushes that the spec ends. */
 function held() {
   const begun: { readonly path: string; readonly end: Deferred<void> }[] = []
   const flushes = new DirectoryFlushes((path) => {
@@ -16,16 +18,19 @@ function held() {
 }
 
 spec('flushes of a directory', (it) => {
-  it('that are asked for while one is under way share one that begins behind it', async () => {
+  it('requested during a flush share the next one', async () => {
     const { flushes, begun } = held()
     const first = flushes.flush('a')
+    await turn()
     const later = [flushes.flush('a'), flushes.flush('a'), flushes.flush('a')]
+    await turn()
     assert.equal(begun.length, 1)
     begun[0]?.end.resolve()
     await first
     assert.deepEqual(await Promise.all(later.map(isOver)), [false, false, false])
     assert.equal(begun.length, 2)
     const last = flushes.flush('a')
+    await turn()
     begun[1]?.end.resolve()
     await Promise.all(later)
     assert.equal(await isOver(last), false)
@@ -34,10 +39,11 @@ spec('flushes of a directory', (it) => {
     await last
   })
 
-  it('do not wait for those of another', async () => {
+  it('do not wait for a flush of another directory', async () => {
     const { flushes, begun } = held()
     void flushes.flush('a')
     const other = flushes.flush('b')
+    await turn()
     assert.deepEqual(
       begun.map(({ path }) => path),
       ['a', 'b'],
@@ -46,14 +52,17 @@ spec('flushes of a directory', (it) => {
     await other
   })
 
-  it('fail with the one that they wait for, and the next one is tried anew', async () => {
+  it('fail with the flush that they wait for; the next call tries again', async () => {
     const { flushes, begun } = held()
-    const both = [flushes.flush('a'), flushes.flush('a')]
+    const first = flushes.flush('a')
+    await turn()
+    const both = [first, flushes.flush('a')]
     const fault = new Error('EIO')
     begun[0]?.end.reject(fault)
     for (const flush of both) await assert.rejects(flush, fault)
     assert.equal(begun.length, 1)
     const again = flushes.flush('a')
+    await turn()
     begun[1]?.end.resolve()
     await again
   })
