@@ -6,10 +6,10 @@ const messages = (seed: number): Seed => ({ world: 'messages', seed })
 export const messageMutations: readonly Mutation[] = [
   {
     fault: 'a message that a failed flush may have stored is refused for lack of space',
-    file: 'lib/storage/journal/groupCommit.ts',
+    file: 'lib/storage/journal/journalWriter.ts',
     within: '#admitted',
-    pattern: 'if (this.#doubt) return group',
-    replacement: '',
+    pattern: 'this.#uncertainty ? undefined : this.#refusalOf',
+    replacement: 'this.#refusalOf',
     shownBy: messages(757),
   },
   {
