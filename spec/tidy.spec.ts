@@ -15,7 +15,7 @@ const rooms = {
   runtime: ['base', 'wire', 'core', 'ports', 'eventemitter3'],
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod'],
-  storage: ['base', 'wire', 'ports', 'runtime', 'zod'],
+  storage: ['base', 'wire', 'core', 'ports', 'runtime', 'zod'],
   adapters: ['base', 'wire', 'core', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod'],
   testing: ['base', 'wire', 'ports', 'node:'],
   doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'testing'],

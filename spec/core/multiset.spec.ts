@@ -14,4 +14,19 @@ spec('a tally', (it) => {
       [1, 0, 0],
     )
   })
+
+  it('knows a key that occurs most, as keys are added and removed', () => {
+    const set = new Multiset()
+    const counts = new Map<string, number>()
+    let state = 7
+    for (let step = 0; step < 2_000; step++) {
+      state = (state * 1_103_515_245 + 12_345) % 2 ** 31
+      const key = `${(state >> 8) % 5}`
+      if ((state >> 16) % 2 === 0) set.add(key)
+      else set.remove(key)
+      counts.set(key, set.of(key))
+      const most = Math.max(...counts.values())
+      assert.equal(most === 0 ? set.largest : set.of(set.largest ?? ''), most === 0 ? undefined : most)
+    }
+  })
 })

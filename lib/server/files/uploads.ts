@@ -1,4 +1,5 @@
 import { fileInstance } from '../../core/instance.ts'
+import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
@@ -238,20 +239,33 @@ export class Uploads {
     return this.#resting.has(number, caller, this.#clock.now())
   }
 
-  /** Closes what was parked too long, or beyond the bound. */
+  /** Closes the parked uploads whose time is over, and those beyond the bound: of the user who has the most, the oldest. */
   #sweep(): void {
     this.stop()
     const now = this.#clock.now()
     for (const [upload, untilMs] of this.#parked) {
-      if (untilMs > now && this.#parked.size <= this.#limits.parkedUploads) {
+      if (untilMs > now) {
         this.#alarm = this.#clock.alarm(untilMs, () => this.#sweep())
-        return
+        break
       }
-      this.#parked.delete(upload)
-      void this.run(upload.user, upload.name, async () => {
-        if (!upload.instance && !this.#parked.has(upload)) await this.close(upload)
-      })
+      this.#closeParked(upload)
     }
+    if (this.#parked.size <= this.#limits.parkedUploads) return
+    const counts = new Multiset()
+    for (const { user } of this.#parked.keys()) counts.add(user)
+    for (const upload of this.#parked.keys()) {
+      if (this.#parked.size <= this.#limits.parkedUploads) return
+      if (upload.user !== counts.largest) continue
+      counts.remove(upload.user)
+      this.#closeParked(upload)
+    }
+  }
+
+  #closeParked(upload: Upload): void {
+    this.#parked.delete(upload)
+    void this.run(upload.user, upload.name, async () => {
+      if (!upload.instance && !this.#parked.has(upload)) await this.close(upload)
+    })
   }
 
   #forget(upload: Upload): void {

@@ -1,3 +1,4 @@
+import { Multiset } from '../../core/multiset.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
@@ -90,6 +91,9 @@ export class UploadLog implements Contents {
   readonly #notes = new Table<Note>()
   readonly #users = new Map<string, UserRecords>()
   readonly #mostNotes: number
+  /** The names of each user's notes, the oldest first. */
+  readonly #noteNames = new Map<string, Set<string>>()
+  readonly #noteCounts = new Multiset()
 
   private constructor(journal: Journal, platform: Platform, mostNotes: number) {
     this.#journal = journal
@@ -185,10 +189,10 @@ export class UploadLog implements Contents {
     const { file } = note
     const entry = new Entry(note)
     const formerRecord = this.#swapRecord(file, undefined)
-    const formerNote = this.#notes.swap(file, entry)
+    const formerNote = this.#swapNote(file, entry)
     this.#bound()
     return this.#add({ kind: 'completed', value: note }, this.#notes, entry, () => {
-      this.#notes.swap(file, formerNote)
+      this.#swapNote(file, formerNote)
       this.#swapRecord(file, formerRecord)
     })
   }
@@ -196,16 +200,16 @@ export class UploadLog implements Contents {
   /** Replaces a note, durably. */
   rewrite(note: Note): Promise<void> {
     const entry = new Entry(note)
-    const former = this.#notes.swap(note.file, entry)
-    return this.#add({ kind: 'note', value: note }, this.#notes, entry, () => this.#notes.swap(note.file, former))
+    const former = this.#swapNote(note.file, entry)
+    return this.#add({ kind: 'note', value: note }, this.#notes, entry, () => this.#swapNote(note.file, former))
   }
 
   /** Removes a note, durably. */
   forget(user: string, name: string): Promise<void> {
     const subject = { user, name }
-    const former = this.#notes.swap(subject, undefined)
+    const former = this.#swapNote(subject, undefined)
     return this.#add({ kind: 'forgotten', value: subject }, this.#notes, undefined, () =>
-      this.#notes.swap(subject, former),
+      this.#swapNote(subject, former),
     )
   }
 
@@ -274,7 +278,7 @@ export class UploadLog implements Contents {
   #enterNote(kind: 'completed' | 'note', value: Note, found: Found): void {
     const entry = new Entry(value)
     this.#notes.locate(entry, found)
-    this.#notes.swap(value.file, entry)
+    this.#swapNote(value.file, entry)
     this.#bound()
     if (kind === 'completed') this.#swapRecord(value.file, undefined)
   }
@@ -282,7 +286,7 @@ export class UploadLog implements Contents {
   #enterEnd(kind: 'removed' | 'reported' | 'forgotten', subject: Subject): void {
     const entry = this.#notes.get(subject)
     if (kind === 'removed') this.#swapRecord(subject, undefined)
-    else if (kind === 'forgotten') this.#notes.swap(subject, undefined)
+    else if (kind === 'forgotten') this.#swapNote(subject, undefined)
     else if (entry) entry.value = { ...entry.value, reported: true }
   }
 
@@ -294,6 +298,18 @@ export class UploadLog implements Contents {
     if (next) this.#users.set(user, own)
     if (next) own.names.add(name)
     else if (own.names.delete(name) && own.names.size === 0) this.#users.delete(user)
+    return former
+  }
+
+  #swapNote(subject: Subject, next: Entry<Note> | undefined): Entry<Note> | undefined {
+    const { user, name } = subject
+    const former = this.#notes.swap(subject, next)
+    const names = this.#noteNames.get(user) ?? new Set<string>()
+    if (names.delete(name)) this.#noteCounts.remove(user)
+    if (next) {
+      this.#noteNames.set(user, names.add(name))
+      this.#noteCounts.add(user)
+    } else if (names.size === 0) this.#noteNames.delete(user)
     return former
   }
 
@@ -312,15 +328,16 @@ export class UploadLog implements Contents {
   #forgetOld(now: number): void {
     for (const { value } of this.#notes.values()) {
       if (value.until >= now) break
-      this.#notes.swap(value.file, undefined)
+      this.#swapNote(value.file, undefined)
     }
   }
 
-  /** Removes the oldest notes beyond the limit. */
+  /** Removes notes beyond the limit: the oldest of the user who has the most, so that no user displaces those of others. */
   #bound(): void {
-    for (const { value } of this.#notes.values()) {
-      if (this.#notes.size <= this.#mostNotes) break
-      this.#notes.swap(value.file, undefined)
+    while (this.#notes.size > this.#mostNotes) {
+      const user = this.#noteCounts.largest ?? ''
+      const [name = ''] = this.#noteNames.get(user) ?? []
+      this.#swapNote({ user, name }, undefined)
     }
   }
 }

@@ -236,4 +236,21 @@ spec('a lost link', (it) => {
     await turn()
     assert.equal((rig.storage.count.get('read') ?? 0) - opened, 2)
   })
+
+  it('closes an upload of the user with the most parked uploads, so that no user displaces those of others', async () => {
+    await using rig = await ServerRig.start({ parkedUploads: 2, chunkBytes: KiB })
+    let count = 0
+    for (const user of ['alice', 'bob', 'bob', 'bob']) {
+      const client = await rig.client({ user, session: `${count++}` })
+      const { instance } = await client.start({ name: `${count}`, bytes })
+      await client.chunk(instance, 0, piece(0, 400))
+      await client.vanish()
+      await turn()
+    }
+    const opened = rig.storage.count.get('read') ?? 0
+    const client = await rig.client({ user: 'alice' })
+    assert.equal((await client.continue({ name: '1', bytes })).progress, 400)
+    await turn()
+    assert.equal((rig.storage.count.get('read') ?? 0) - opened, 0)
+  })
 })

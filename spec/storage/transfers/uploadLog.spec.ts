@@ -76,6 +76,21 @@ spec('the upload records in a journal', (it) => {
     await log.complete(noteOf('e'), 11)
     assert.equal(left(log), 'cde')
   })
+
+  it('lose the oldest notes of the user who has the most, so that no user displaces those of others', async () => {
+    const log = await UploadLog.open(inMemory(), platform, 4)
+    const add = async (user: string, name: string) => {
+      const note = noteOf(name)
+      await log.complete({ ...note, file: { ...note.file, user } }, 0)
+    }
+    await add('bob', 'a')
+    for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) await add('alice', name)
+    assert.ok(log.note('bob', 'a'))
+    assert.deepEqual(
+      ['a', 'b', 'c', 'd', 'e', 'f'].filter((name) => log.note('alice', name)),
+      ['d', 'e', 'f'],
+    )
+  })
 })
 
 spec('a change of an upload that cannot be made durable', (it) => {
