@@ -14,7 +14,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     runs: { type: 'string', default: '1' },
     world: { type: 'string', default: 'both' },
-    /** Only these happenings take place, by their numbers; and these programs, files and troubles are left out. */
+    /** Only these actions take place, by their numbers; and these programs, files and faults are left out. */
     only: { type: 'string' },
     without: { type: 'string', default: '' },
     trace: { type: 'boolean' },
@@ -27,7 +27,7 @@ const kinds: readonly string[] = ['files', 'messages', 'both'] satisfies WorldKi
 if (!kinds.includes(values.world)) throw new RangeError(`--world is one of ${kinds.join(', ')}, not ${values.world}`)
 const kind = values.world as WorldKind
 const part: Part = {
-  happenings: values.only === undefined ? undefined : values.only.split(',').filter(Boolean).map(Number),
+  actions: values.only === undefined ? undefined : values.only.split(',').filter(Boolean).map(Number),
   without: values.without.split(',').filter(Boolean),
 }
 const digests = nodeDigests()
@@ -57,7 +57,7 @@ async function explain(report: RunReport): Promise<void> {
   const least = await shrink(report, part, (smaller) => simulate(seed, digests, kind, smaller))
   console.log(`\n${least.report.trace.join('\n')}\n`)
   console.log(`${least.runs} runs have made it smaller: ${lineOf(least.report)}`)
-  const { happenings = [], without } = least.part
+  const { actions = [], without } = least.part
   const left = without.length > 0 ? ` --without '${without.join(',')}'` : ''
-  console.log(`npm run simulate -- --world ${kind} --seed ${seed} --only '${happenings.join(',')}'${left}\n`)
+  console.log(`npm run simulate -- --world ${kind} --seed ${seed} --only '${actions.join(',')}'${left}\n`)
 }

@@ -8,12 +8,12 @@ import { KiB } from '../../lib/limits.ts'
 import { type Ballast, ballast } from '../support/ballast.ts'
 import { run, place as sourceFiles, start } from '../support/commands.ts'
 import { until } from '../support/facts.ts'
+import { FaultyStorage } from '../support/faultyStorage.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { spec } from '../support/spec.ts'
 import type { Step } from '../support/steppedStorage.ts'
 import { canInject, injecting } from '../support/strace.ts'
-import { TroubledStorage } from '../support/troubledStorage.ts'
 import { canMount, smallDisk, type TemporaryDirectory } from '../testing/storage/places.ts'
 
 const diskBytes = 4_000_000
@@ -60,7 +60,7 @@ async function assertHealthy(place: MortalServer, expected: Record<string, Uint8
 }
 
 /** Leaves less of the last page of the journal of uploads than the next row of that upload takes. */
-async function fillPage({ transfers }: TroubledStorage, data: string): Promise<void> {
+async function fillPage({ transfers }: FaultyStorage, data: string): Promise<void> {
   const pageBytes = 4 * KiB
   const left = async () => pageBytes - ((await stat(join(data, 'uploads/00000001.log'))).size % pageBytes)
   const want = { user: 'carol', name: 'a', size: 1, modifiedAt: 1, algorithm: 'sha256' } as const
@@ -75,7 +75,7 @@ async function fillPage({ transfers }: TroubledStorage, data: string): Promise<v
 const fullAt = (step: Step) => async () => {
   await using on = await ground()
   const { place } = on
-  const storage = new TroubledStorage(disk(place.data))
+  const storage = new FaultyStorage(disk(place.data))
   const server = await place.serve({ storage, limits })
   const client = place.client()
   const held = storage.hold(step)

@@ -1,7 +1,8 @@
 import { events } from '../../lib/wire/protocol.ts'
 import type { Link } from './network.ts'
 import { fullBytes } from './socket.ts'
-import type { World } from './world.ts'
+import type { VirtualTime } from './time.ts'
+import type { Trace } from './trace.ts'
 
 /** Requests that come to a server, chunks excepted: one answer can be for many of these. */
 const requests: ReadonlySet<number> = new Set(
@@ -22,11 +23,13 @@ interface Owed {
 
 /** That a server answers each request, or ends its link: whoever asks is never left to wait for nothing. */
 export class AnswerWatch {
-  readonly #world: World
+  readonly #trace: Trace
+  readonly #time: VirtualTime
   readonly #links = new Set<Owed>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(trace: Trace, time: VirtualTime) {
+    this.#trace = trace
+    this.#time = time
   }
 
   watch(link: Link): void {
@@ -63,10 +66,10 @@ export class AnswerWatch {
     const [seq] = oldest
     // What a process that stood still, or a socket that takes nothing, holds up begins to count anew.
     if (serverProcess.frozen || server.bytesUnderWay > fullBytes / 2) since.set(seq, this.#now)
-    else this.#world.fail(`request ${seq} of ${clientProcess.name} has been neither answered nor refused`)
+    else this.#trace.fail(`request ${seq} of ${clientProcess.name} has been neither answered nor refused`)
   }
 
   get #now(): number {
-    return this.#world.machine.time.now()
+    return this.#time.now()
   }
 }

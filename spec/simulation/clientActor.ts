@@ -1,9 +1,9 @@
 import type { Upload } from '../../lib/client/uploads/upload.ts'
-import { ClientRun } from './clientRun.ts'
+import { type ClientParts, ClientRun } from './clientRun.ts'
 import type { SimulatedFile } from './files.ts'
 import { SimulatedProcess } from './process.ts'
+import type { Program } from './program.ts'
 import { SimulatedTasks } from './tasks.ts'
-import type { Program, World } from './world.ts'
 
 export interface ClientActorOptions {
   readonly name: string
@@ -15,7 +15,7 @@ export interface ClientActorOptions {
 }
 
 /** How long a program stays that only changes the list of tasks. */
-const steeringMs = 5_000
+const editingMs = 5_000
 
 /**
  * A user's program that sends files. Killed and started again it sends those that it has not seen done: from its list of
@@ -32,14 +32,14 @@ export class ClientActor implements Program {
   readonly wanted = new Set<SimulatedFile>()
   /** What its list has accepted, which is not over and which nobody has cancelled. */
   readonly accepted = new Set<SimulatedFile>()
-  readonly #world: World
+  readonly #parts: ClientParts
   readonly #runs: ClientRun[] = []
   #run: ClientRun | undefined
   /** That run is another program's, which only changes the list, or it is ending. */
   #isAside = false
 
-  constructor(world: World, { name, user, heedless, keeps }: ClientActorOptions) {
-    this.#world = world
+  constructor(parts: ClientParts, { name, user, heedless, keeps }: ClientActorOptions) {
+    this.#parts = parts
     this.heedless = heedless
     this.tasks = keeps ? new SimulatedTasks() : undefined
     this.name = name
@@ -80,7 +80,7 @@ export class ClientActor implements Program {
   start(): void {
     if (this.#run) return
     const run = this.#begin(this.name)
-    this.#world.tell(`${run.process.name} starts`)
+    this.#parts.trace.tell(`${run.process.name} starts`)
     if (this.tasks) run.restore()
     else for (const file of this.wanted) run.send(file)
   }
@@ -94,13 +94,13 @@ export class ClientActor implements Program {
 
   freeze(ms: number): void {
     if (!this.process) return
-    this.#world.tell(`${this.process.name} freezes: ${ms} ms`)
+    this.#parts.trace.tell(`${this.process.name} freezes: ${ms} ms`)
     this.process.freezeFor(ms)
   }
 
   kill(): void {
     if (!this.process) return
-    this.#world.tell(`${this.process.name} is killed`)
+    this.#parts.trace.tell(`${this.process.name} is killed`)
     this.#gone()
   }
 
@@ -112,17 +112,17 @@ export class ClientActor implements Program {
   }
 
   /** Another program does something with a task of its list, and ends. */
-  steer(id: number, how: 'pause' | 'resume' | 'cancel'): void {
+  editTasks(id: number, how: 'pause' | 'resume' | 'cancel'): void {
     if (this.#run) return
     const name = this.tasks?.kept.get(id)?.name
-    const run = this.#begin(`${this.name} steerer`)
+    const run = this.#begin(`${this.name} task editor`)
     this.#isAside = true
     if (how === 'cancel') for (const file of this.accepted) if (file.name === name) this.accepted.delete(file)
-    run.steer(`${how}s ${name}`, (uploads) => uploads[how]([id]))
-    run.process.within(steeringMs, () =>
+    run.editTasks(`${how}s ${name}`, (uploads) => uploads[how]([id]))
+    run.process.within(editingMs, () =>
       run.end(() => {
         this.#gone()
-        if (this.#world.healed) this.heal()
+        if (this.#parts.healed) this.heal()
       }),
     )
   }
@@ -144,16 +144,16 @@ export class ClientActor implements Program {
 
   /** Pauses an upload, or all. */
   pause(upload?: Upload): void {
-    this.#own?.steer(`pauses ${upload?.name ?? 'all'}`, (uploads) => uploads.pause(upload && [upload.id]))
+    this.#own?.editTasks(`pauses ${upload?.name ?? 'all'}`, (uploads) => uploads.pause(upload && [upload.id]))
   }
 
   resume(): void {
-    this.#own?.steer('resumes', (uploads) => uploads.resume())
+    this.#own?.editTasks('resumes', (uploads) => uploads.resume())
   }
 
   cancel(upload: Upload): void {
     for (const file of this.accepted) if (file.name === upload.name) this.accepted.delete(file)
-    this.#own?.steer(`cancels ${upload.name}`, (uploads) => uploads.cancel([upload.id]))
+    this.#own?.editTasks(`cancels ${upload.name}`, (uploads) => uploads.cancel([upload.id]))
   }
 
   /** Nothing more becomes of it: it need not be listed for ever. */
@@ -168,11 +168,11 @@ export class ClientActor implements Program {
 
   /** The token of a run was changed, and it did not know: it has to start anew. */
   refused(run: ClientRun): void {
-    const { time } = this.#world.machine
+    const { time } = this.#parts.machine
     time.alarm(time.now(), () => {
       if (this.#run !== run) return
       this.kill()
-      if (this.#world.healed) this.heal()
+      if (this.#parts.healed) this.heal()
     })
   }
 
@@ -181,8 +181,8 @@ export class ClientActor implements Program {
   }
 
   #begin(name: string): ClientRun {
-    const process = new SimulatedProcess(`${name} ${this.#runs.length + 1}`, this.#world.machine)
-    const run = new ClientRun(this.#world, this, process)
+    const process = new SimulatedProcess(`${name} ${this.#runs.length + 1}`, this.#parts.machine)
+    const run = new ClientRun(this.#parts, this, process)
     this.#run = run
     this.#runs.push(run)
     return run
@@ -192,7 +192,7 @@ export class ClientActor implements Program {
     const { process } = this
     if (!process) return
     process.kill()
-    this.#world.network.cut((link) => link.of(process))
+    this.#parts.network.cut((link) => link.of(process))
     this.#run = undefined
     this.#isAside = false
   }

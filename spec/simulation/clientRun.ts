@@ -1,14 +1,17 @@
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { OspError } from '../../lib/errors.ts'
-import { clientLimits } from '../../lib/limits.ts'
+import { clientLimits, type Limits } from '../../lib/limits.ts'
 import { decode, encode, type Message } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
+import type { Bounds } from './bounds.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { SimulatedFile } from './files.ts'
-import { asSent, type Heard } from './network.ts'
-import type { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { Invariants } from './invariants.ts'
+import { asSent, type Heard, type SimulatedNetwork } from './network.ts'
+import type { Machine, SimulatedProcess } from './process.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
 
 /** What a client may be told for good without a fault of anybody. */
 const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
@@ -16,17 +19,30 @@ const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
 /** How long a program may take to end by itself. */
 const endingMs = 120_000
 
+/** The parts of a world that a program which sends files uses, and what checks it. */
+export interface ClientParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly network: SimulatedNetwork
+  readonly tokens: Tokens
+  readonly limits: Limits
+  readonly files: readonly SimulatedFile[]
+  readonly bounds: Bounds
+  readonly invariants: Invariants
+  readonly healed: boolean
+}
+
 /** One run of a program that sends files. */
 export class ClientRun {
   readonly process: SimulatedProcess
   readonly client: RunningClient
-  readonly #world: World
+  readonly #parts: ClientParts
   readonly #actor: ClientActor
   readonly #followed = new WeakSet<Upload>()
 
-  constructor(world: World, actor: ClientActor, process: SimulatedProcess) {
-    const { network, files, tokens } = world
-    this.#world = world
+  constructor(parts: ClientParts, actor: ClientActor, process: SimulatedProcess) {
+    const { network, files, tokens } = parts
+    this.#parts = parts
     this.#actor = actor
     this.process = process
     this.client = new RunningClient({
@@ -57,7 +73,7 @@ export class ClientRun {
     const uploads = await this.client.uploads.restore()
     const listed = new Set((await this.client.uploads.tasks()).map((task) => task.name))
     for (const file of accepted) {
-      if (!listed.has(file.name)) this.#world.fail(`${name} has forgotten the task of ${file.path}`)
+      if (!listed.has(file.name)) this.#parts.trace.fail(`${name} has forgotten the task of ${file.path}`)
     }
     for (const upload of uploads) this.#followNamed(upload)
     const names = new Set(uploads.map((upload) => upload.name))
@@ -80,9 +96,9 @@ export class ClientRun {
   }
 
   /** Does something with its uploads. */
-  steer(what: string, act: (uploads: RunningClient['uploads']) => Promise<void>): void {
+  editTasks(what: string, act: (uploads: RunningClient['uploads']) => Promise<void>): void {
     this.process.awake(() => {
-      this.#world.tell(`${this.process.name} ${what}`)
+      this.#parts.trace.tell(`${this.process.name} ${what}`)
       act(this.client.uploads).then(
         () => {
           if (this.#actor.isLeaving(this)) for (const upload of this.open) this.#followNamed(upload)
@@ -95,26 +111,26 @@ export class ClientRun {
   /** Closes all that it has, and then calls `gone`. */
   end(gone: () => void): void {
     const { process, client } = this
-    this.#world.tell(`${process.name} ends`)
-    process.within(endingMs, () => this.#world.fail(`${process.name} does not end`))
+    this.#parts.trace.tell(`${process.name} ends`)
+    process.within(endingMs, () => this.#parts.trace.fail(`${process.name} does not end`))
     client.close().then(
       () => {
         if (!process.alive) return
-        this.#world.tell(`${process.name} has ended`)
-        this.#world.bounds.ended(process)
+        this.#parts.trace.tell(`${process.name} has ended`)
+        this.#parts.bounds.ended(process)
         gone()
       },
-      (error: unknown) => this.#world.fail(`${process.name} could not end: ${error}`),
+      (error: unknown) => this.#parts.trace.fail(`${process.name} could not end: ${error}`),
     )
   }
 
   #followNamed(upload: Upload): void {
     const { user, name, wanted } = this.#actor
-    const file = this.#world.files.find((other) => other.user === user && other.name === upload.name)
+    const file = this.#parts.files.find((other) => other.user === user && other.name === upload.name)
     if (file) {
       wanted.add(file)
       this.#follow(upload, file)
-    } else this.#world.fail(`${name} has a task that nobody gave it: ${upload.name}`)
+    } else this.#parts.trace.fail(`${name} has a task that nobody gave it: ${upload.name}`)
   }
 
   #follow(upload: Upload, file: SimulatedFile): void {
@@ -122,12 +138,12 @@ export class ClientRun {
     this.#followed.add(upload)
     const { name } = this.process
     upload.on('phase', (phase) =>
-      this.#world.tell(`${name} ${phase} ${file.path} ${upload.error?.code ?? ''}`.trimEnd()),
+      this.#parts.trace.tell(`${name} ${phase} ${file.path} ${upload.error?.code ?? ''}`.trimEnd()),
     )
     upload.done.then(
       (sent) => {
         this.#actor.over(file)
-        this.#world.invariants.finished(file, sent)
+        this.#parts.invariants.finished(file, sent)
       },
       (error: unknown) => {
         const { code } = OspError.from(error)
@@ -139,16 +155,16 @@ export class ClientRun {
 
   #ended(what: string, error: unknown, file?: SimulatedFile): void {
     const { code, message } = OspError.from(error)
-    const { tokens, limits } = this.#world
+    const { tokens, limits } = this.#parts
     const { name, alive } = this.process
-    this.#world.tell(`${name} ${what}: ${code}`)
+    this.#parts.trace.tell(`${name} ${what}: ${code}`)
     if (code === 'unauthorized' && tokens.mayFail(this.#actor.user)) {
       this.#actor.refused(this)
       return
     }
     const isTooLarge = code === 'too-large' && file?.versions.some(({ bytes }) => bytes.length > limits.fileBytes)
     const isClosed = code === 'closed' && (!alive || this.#actor.isLeaving(this))
-    if (!fair.includes(code) && !isTooLarge && !isClosed) this.#world.fail(`${name} ${what}: ${code}: ${message}`)
+    if (!fair.includes(code) && !isTooLarge && !isClosed) this.#parts.trace.fail(`${name} ${what}: ${code}: ${message}`)
   }
 }
 

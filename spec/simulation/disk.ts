@@ -10,8 +10,8 @@ import { readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
 import { Transfers } from '../../lib/storage/transfers/transfers.ts'
 import { UploadLog } from '../../lib/storage/transfers/uploadLog.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
+import { DiskFaults } from './diskFaults.ts'
 import { DiskFiles } from './diskFiles.ts'
-import { DiskTroubles } from './diskTroubles.ts'
 import { SimulatedJournal } from './journal.ts'
 import { JournalRot } from './journalRot.ts'
 import type { OwnLayers } from './layers.ts'
@@ -54,7 +54,7 @@ export class SimulatedDisk {
   readonly journal: MemoryJournal
   /** The durable records of uploads. */
   readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
-  readonly troubles: DiskTroubles
+  readonly faults: DiskFaults
   readonly rot = new JournalRot()
   /** How many records of uploads could not be read when the latest process has opened it. */
   damagesAtOpening = 0
@@ -62,7 +62,7 @@ export class SimulatedDisk {
   /** The next flush of messages fails. */
   flushFails = false
   /** What a process has done that no process may. */
-  readonly faults: string[] = []
+  readonly violations: string[] = []
   /** What was written since somebody has looked at it, and emptied it. */
   readonly appended: Appended[] = []
   /** The longest that an operation takes. */
@@ -71,7 +71,7 @@ export class SimulatedDisk {
 
   /** Without `segmentBytes` no messages are sent, and looking after them takes no time. */
   constructor(random: SeededRandom, operationMs: number, segmentBytes?: number) {
-    this.troubles = new DiskTroubles(random)
+    this.faults = new DiskFaults(random)
     this.operationMs = operationMs
     this.#segmentBytes = segmentBytes
     this.journal = new MemoryJournal(segmentBytes ?? MiB, Number.POSITIVE_INFINITY, () => false)

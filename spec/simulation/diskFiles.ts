@@ -67,7 +67,7 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async space(): Promise<Space> {
-    return { free: this.#disk.troubles.freeBytes, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
+    return { free: this.#disk.faults.freeBytes, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
   }
 
   async heldBytes(user: string, name: string): Promise<number> {

@@ -4,7 +4,7 @@ import { recordKey } from '../../lib/storage/transfers/keys.ts'
 import type { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
 import { lostFile } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
-import type { Operation } from './diskTroubles.ts'
+import type { Operation } from './diskFaults.ts'
 import { joined, type PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 
@@ -45,12 +45,12 @@ export class DiskPartialFile implements PartialFile {
       image.writtenAt = this.#process.platform.clock.wallTime()
       this.#disk.appended.push({ key: this.#key, offset, bytes })
     }
-    const { troubles } = this.#disk
+    const { faults } = this.#disk
     return this.#guard(
       'time of a write',
       () => {
-        troubles.reserve(bytes.length)
-        troubles.attempt('write', () => write(bytes.length))
+        faults.reserve(bytes.length)
+        faults.attempt('write', () => write(bytes.length))
       },
       // A process that is killed has written any part of it.
       () => write(this.#process.platform.random.fraction('bytes of a write that a kill has torn') * bytes.length),
@@ -97,7 +97,7 @@ export class DiskPartialFile implements PartialFile {
       }
       if (names.has(storedName) && !replace) return false
       const { written, flushed } = image
-      if (flushed.length !== written.length) this.#disk.faults.push(`${user}/${storedName} was published unflushed`)
+      if (flushed.length !== written.length) this.#disk.violations.push(`${user}/${storedName} was published unflushed`)
       const serial = ++this.#disk.publications
       this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, verified }))
       this.#disk.partial.delete(this.#key)
@@ -113,7 +113,7 @@ export class DiskPartialFile implements PartialFile {
   }
 
   #attempt<T>(operation: Operation, act: () => T, partly?: () => unknown): T {
-    return this.#disk.troubles.attempt(operation, act, partly)
+    return this.#disk.faults.attempt(operation, act, partly)
   }
 
   #guard<T>(reason: string, effect: () => T, partly?: () => unknown): Promise<T> {

@@ -1,91 +1,125 @@
-import type { World } from './world.ts'
+import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { ClientActor } from './clientActor.ts'
+import type { SimulatedDisk } from './disk.ts'
+import type { Invariants } from './invariants.ts'
+import type { Mail } from './mail.ts'
+import type { SimulatedNetwork } from './network.ts'
+import type { PlaceWatch } from './placeWatch.ts'
+import type { Machine } from './process.ts'
+import type { Program, Visitor } from './program.ts'
+import type { ServerActor } from './serverActor.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
 
 /** How long all may take to come to its end once everything is mended. */
 const settlingMs = 1_800_000
 const waningMs = 20_000
 
+/** The parts of a world that its ending uses. */
+interface EndingParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly network: SimulatedNetwork
+  readonly disk: SimulatedDisk
+  readonly place: PlaceWatch | undefined
+  readonly tokens: Tokens
+  readonly invariants: Invariants
+  readonly server: ServerActor
+  readonly clients: readonly ClientActor[]
+  readonly programs: readonly Program[]
+  readonly mail: Mail
+  readonly visitors: ReadonlySet<Visitor>
+  readonly dice: SeededRandom
+  healed: boolean
+  until(endMs: number, done: () => boolean): Promise<void>
+}
+
 /** The last part of a run: everything is mended and must come to its end, and then be closed without leaving anything. */
 export class Ending {
-  readonly #world: World
+  readonly #parts: EndingParts
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(parts: EndingParts) {
+    this.#parts = parts
   }
 
   async run(): Promise<void> {
     await this.#settle()
-    if (!this.#world.failed) await this.#close()
+    if (!this.#parts.trace.failed) await this.#close()
   }
 
   async #settle(): Promise<void> {
-    const { machine, network, disk, tokens, server, clients, visitors, mail, invariants } = this.#world
-    this.#world.tell('everything heals')
-    this.#world.healed = true
+    const { machine, network, disk, tokens, server, clients, visitors, mail, invariants } = this.#parts
+    this.#parts.trace.tell('everything heals')
+    this.#parts.healed = true
     network.heal()
-    disk.troubles.heal()
+    disk.faults.heal()
     tokens.settle()
     for (const { process } of visitors) process.thaw()
-    server.heal()
+    server.heal(this.#parts.dice)
     for (const client of clients) client.heal()
     const hasMail = mail.users.length > 0
     if (hasMail) mail.heal()
     const { time } = machine
     const sent = () => clients.every(({ isSettled }) => isSettled)
-    await this.#world.until(time.now() + settlingMs, () => sent() && mail.isSettled)
+    await this.#parts.until(time.now() + settlingMs, () => sent() && mail.isSettled)
     if (hasMail) await this.#wane()
-    if (!this.#world.failed) invariants.settled()
-    if (!this.#world.failed && hasMail) await mail.settled()
+    if (!this.#parts.trace.failed) invariants.settled()
+    if (!this.#parts.trace.failed && hasMail) await mail.settled()
   }
 
   /** What is answered is not all done yet, and what comes too much comes late, if only when all begin anew. */
   async #wane(): Promise<void> {
-    const { mail } = this.#world
+    const { mail } = this.#parts
     await this.#calm()
-    if (this.#world.failed || !mail.isSettled) return
+    if (this.#parts.trace.failed || !mail.isSettled) return
     mail.shake()
     await this.#calm()
   }
 
   /** A while passes, and all has come to its end again: an end that did not know of a broken link may have looked settled. */
   async #calm(): Promise<void> {
-    const { time } = this.#world.machine
-    await this.#world.until(time.now() + waningMs, () => false)
-    await this.#world.until(time.now() + settlingMs, () => this.#world.mail.isSettled)
+    const { time } = this.#parts.machine
+    await this.#parts.until(time.now() + waningMs, () => false)
+    await this.#parts.until(time.now() + settlingMs, () => this.#parts.mail.isSettled)
   }
 
   /** Where things have a place of their own: they are there also when it is opened once more. */
   async #lookAtPlace(): Promise<void> {
-    const { place, machine } = this.#world
+    const { place, machine, mail } = this.#parts
     if (!place) return
     let isOver = false
     const over = () => {
       isOver = true
     }
-    place.atTheEnd().then(over, (error: unknown) => {
+    const readMailboxes = async (mailboxes: MailboxStore) => {
+      if (mail.users.length > 0) await mail.readAnew(mailboxes)
+    }
+    place.atTheEnd(readMailboxes).then(over, (error: unknown) => {
       over()
-      this.#world.fail(`what was kept can't be looked at any more: ${error}`)
+      this.#parts.trace.fail(`what was kept can't be looked at any more: ${error}`)
     })
-    await this.#world.until(machine.time.now() + settlingMs, () => isOver)
-    if (!isOver && !this.#world.failed) this.#world.fail('what was kept does not open any more')
+    await this.#parts.until(machine.time.now() + settlingMs, () => isOver)
+    if (!isOver && !this.#parts.trace.failed) this.#parts.trace.fail('what was kept does not open any more')
   }
 
   /** Everybody ends, the server last: nothing is left of them. */
   async #close(): Promise<void> {
-    const { machine, programs, server, mail, network, disk, visitors } = this.#world
+    const { machine, programs, server, mail, network, disk, visitors } = this.#parts
     const { time } = machine
     mail.leave()
     for (const program of programs) program.end()
     const ended = () => programs.every(({ running }) => !running) && [...visitors].every(({ gone }) => gone)
-    await this.#world.until(time.now() + settlingMs, ended)
-    await this.#world.until(time.now() + settlingMs, () => server.server !== undefined)
+    await this.#parts.until(time.now() + settlingMs, ended)
+    await this.#parts.until(time.now() + settlingMs, () => server.server !== undefined)
     server.stop()
     // Somebody may have come meanwhile.
-    await this.#world.until(time.now() + settlingMs, () => !server.running && ended())
-    if (this.#world.failed) return
-    if (server.running || !ended()) this.#world.fail('not everybody has ended')
-    await this.#world.until(time.now() + settlingMs, () => network.links.size === 0)
-    if (network.links.size > 0) this.#world.fail(`${network.links.size} links are left`)
+    await this.#parts.until(time.now() + settlingMs, () => !server.running && ended())
+    if (this.#parts.trace.failed) return
+    if (server.running || !ended()) this.#parts.trace.fail('not everybody has ended')
+    await this.#parts.until(time.now() + settlingMs, () => network.links.size === 0)
+    if (network.links.size > 0) this.#parts.trace.fail(`${network.links.size} links are left`)
     await this.#lookAtPlace()
-    for (const [key, { isOpen }] of disk.partial) if (isOpen) this.#world.fail(`${key} is still open`)
+    for (const [key, { isOpen }] of disk.partial) if (isOpen) this.#parts.trace.fail(`${key} is still open`)
   }
 }

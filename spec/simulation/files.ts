@@ -64,7 +64,7 @@ export class SimulatedFile {
 }
 
 /** Bytes of a file: mostly short, now and then one chunk exactly, one byte more, or several chunks. */
-export function drawBytes(random: SeededRandom, chunkBytes: number): Uint8Array {
+export function generateBytes(random: SeededRandom, chunkBytes: number): Uint8Array {
   const lengths = [
     0,
     1,

@@ -4,16 +4,16 @@ import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { Link } from './network.ts'
-import type { World } from './world.ts'
+import type { Trace } from './trace.ts'
 
 /** Checks that the latest link of a client survives, in whichever order the HELLO_REQs of its attempts arrive. */
 export class HelloWatch {
-  readonly #world: World
+  readonly #trace: Trace
   /** By session, the highest attempt whose HELLO_REQ has arrived anywhere. */
   readonly #latest = new Map<string, number>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(trace: Trace) {
+    this.#trace = trace
   }
 
   watch({ server, clientProcess }: Link): void {
@@ -26,7 +26,7 @@ export class HelloWatch {
     server.sent = (frame) => {
       sent(frame)
       if (replaces(frame) && own.attempt > 0 && own.attempt === this.#latest.get(own.session))
-        this.#world.fail(`${clientProcess.name} loses its latest link to an earlier one`)
+        this.#trace.fail(`${clientProcess.name} loses its latest link to an earlier one`)
     }
   }
 
@@ -34,7 +34,7 @@ export class HelloWatch {
     const message = decode(frame) as Message<'HelloReq'>
     const [session, attempt] = [hex(message.session), message.attempt ?? 0]
     const latest = this.#latest.get(session) ?? 0
-    if (attempt < latest) this.#world.tell(`a HELLO of ${message.userName} arrives late`)
+    if (attempt < latest) this.#trace.tell(`a HELLO of ${message.userName} arrives late`)
     this.#latest.set(session, Math.max(latest, attempt))
     return { session, attempt }
   }

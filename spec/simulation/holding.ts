@@ -10,7 +10,7 @@ const together = 50
 export const firstSeeds = 40
 
 /** What happens in some of the worlds; part of a line of their traces. */
-const happenings: { readonly [K in WorldKind]: readonly string[] } = {
+const actions: { readonly [K in WorldKind]: readonly string[] } = {
   files: [
     'is killed',
     'loses its power',
@@ -25,7 +25,7 @@ const happenings: { readonly [K in WorldKind]: readonly string[] } = {
     'the wall clock',
     'the token of',
     'is turned away: unauthorized',
-    'steerer',
+    'task editor',
     'superseded',
     'pauses',
     'cancels',
@@ -55,7 +55,7 @@ const happenings: { readonly [K in WorldKind]: readonly string[] } = {
 /** States that the worlds after those of `npm test` hold, up to the seed `last`, and that much happens in them. */
 export function holding(world: WorldKind, last: number): void {
   const digests = nodeDigests()
-  const missing = new Set(happenings[world])
+  const missing = new Set(actions[world])
   spec(`a simulated world of ${world}`, (it) => {
     for (let from = firstSeeds + 1; from <= last; from += together) {
       const to = Math.min(last, from + together - 1)

@@ -1,9 +1,9 @@
 /** The simulated world: a real server and real clients in virtual time, on a faulty network and a disk that crashes. */
 import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
+import { whole } from './faults.ts'
 import type { OwnLayers } from './layers.ts'
 import { type Least, shrink as shrinkRun } from './shrink.ts'
 import { type Part, type RunReport, simulate as simulateBound, type WorldKind } from './simulate.ts'
-import { whole } from './troubles.ts'
 
 export type { MortalPlace } from './mortalPlace.ts'
 export type { Least } from './shrink.ts'

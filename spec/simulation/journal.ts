@@ -48,9 +48,9 @@ export class SimulatedJournal implements Journal {
   #tryAppend(records: readonly Buffer[]): Promise<Appended> {
     const disk = this.#disk
     if (this.#kind === 'uploads') {
-      disk.troubles.reserve(1)
+      disk.faults.reserve(1)
       // A failed append is cut off again.
-      return disk.troubles.attempt('record', () => this.#append(records))
+      return disk.faults.attempt('record', () => this.#append(records))
     }
     if (!disk.flushFails) return this.#append(records)
     disk.flushFails = false
@@ -73,7 +73,7 @@ export class SimulatedJournal implements Journal {
 
   load(segment: number, from?: number): Promise<Piece> {
     return this.#take('time to load records', async () => {
-      if (this.#kind === 'uploads') this.#disk.troubles.attempt('look', () => {})
+      if (this.#kind === 'uploads') this.#disk.faults.attempt('look', () => {})
       const { records, next } = await this.#journal.load(segment, from)
       return { records: records.filter((found) => this.#isReadable(found.record, found)), next }
     })
@@ -84,7 +84,7 @@ export class SimulatedJournal implements Journal {
   }
 
   free(): Promise<number> {
-    return this.#take('time to look for room', async () => this.#disk.troubles.freeBytes)
+    return this.#take('time to look for room', async () => this.#disk.faults.freeBytes)
   }
 
   async close(): Promise<void> {}

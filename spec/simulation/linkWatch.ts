@@ -1,12 +1,15 @@
 import { numberOf } from '../../lib/errors.ts'
+import type { Limits } from '../../lib/limits.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
 import { events, registFlags, rosterKind } from '../../lib/wire/protocol.ts'
+import type { SimulatedDisk } from './disk.ts'
 import { ListHistory, sameList } from './listHistory.ts'
 import type { MessageActor } from './messageActor.ts'
-import type { Link } from './network.ts'
+import type { MessageInvariants } from './messageInvariants.ts'
+import type { Link, SimulatedNetwork } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { Trace } from './trace.ts'
 
 /** What is known of a program's link. */
 interface Watched {
@@ -24,9 +27,18 @@ interface Watched {
   readonly delivered: Map<number, number>
 }
 
+/** The parts of a world that links of messages are checked against. */
+interface LinkParts {
+  readonly trace: Trace
+  readonly disk: Pick<SimulatedDisk, 'rot'>
+  readonly network: Pick<SimulatedNetwork, 'links'>
+  readonly limits: Limits
+  readonly mail: { readonly programs: readonly MessageActor[]; readonly invariants: MessageInvariants }
+}
+
 /** Looks at what arrives at both ends of the links of a world: at deliveries, instances and the online list. */
 export class LinkWatch {
-  readonly #world: World
+  readonly #parts: LinkParts
   readonly #links = new Map<Link, Watched>()
   /** `user place` of what has left its mailbox, durably, with how many had before. */
   readonly #gone = new Map<string, number>()
@@ -36,13 +48,13 @@ export class LinkWatch {
   /** Of a program's process, the history that its list is part of, and the version that was looked at. */
   readonly #listed = new Map<SimulatedProcess, { readonly history: ListHistory; version: number }>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(parts: LinkParts) {
+    this.#parts = parts
   }
 
   watch(link: Link): void {
     const { clientProcess, client, server } = link
-    const program = this.#world.mail.programs.find(({ run }) => run?.process === clientProcess)
+    const program = this.#parts.mail.programs.find(({ run }) => run?.process === clientProcess)
     if (!program) return
     const openedAt = this.#gone.size
     const common = { link, program, openedAt, requests: new Set<number>(), delivered: new Map<number, number>() }
@@ -72,16 +84,16 @@ export class LinkWatch {
 
   /** After every step: each program's list is that of the server, as it was at that version. */
   check(): void {
-    for (const { run } of this.#world.mail.programs) {
+    for (const { run } of this.#parts.mail.programs) {
       const listed = run && this.#listed.get(run.process)
       if (!run || !listed || listed.version === run.client.roster.version) continue
       const { roster } = run.client
       listed.version = roster.version
       const list = listed.history.at(roster.version)
       const own = new Map([...roster].map(({ node, user }) => [node, user]))
-      if (own.size !== roster.size) this.#world.fail(`${run.process.name} lists a node twice`)
+      if (own.size !== roster.size) this.#parts.trace.fail(`${run.process.name} lists a node twice`)
       if (list && !sameList(list, own))
-        this.#world.fail(`${run.process.name} has another list of version ${roster.version} than the server`)
+        this.#parts.trace.fail(`${run.process.name} has another list of version ${roster.version} than the server`)
     }
   }
 
@@ -98,7 +110,7 @@ export class LinkWatch {
     const { clientProcess, serverProcess } = link
     const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
     if (isListening && this.#superseded.get(clientProcess) === serverProcess)
-      this.#world.fail(`${clientProcess.name} listens again, and was superseded`)
+      this.#parts.trace.fail(`${clientProcess.name} listens again, and was superseded`)
     if (frame.event !== events.GoodbyeNtf.number) return
     const { code } = decode(frame) as Message<'GoodbyeNtf'>
     if (code === numberOf('superseded')) this.#superseded.set(clientProcess, serverProcess)
@@ -109,46 +121,46 @@ export class LinkWatch {
     if (frame.event !== events.DeliverMsgAck.number) return
     const { mailboxSeq } = decode(frame) as Message<'DeliverMsgAck'>
     const { user } = watched.program
-    if (!this.#world.mail.invariants.isKept(user, mailboxSeq))
-      this.#world.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not kept`)
+    if (!this.#parts.mail.invariants.isKept(user, mailboxSeq))
+      this.#parts.trace.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not kept`)
   }
 
   /** No more than the window has, counted from the oldest that is not durably gone; the last may exceed its bytes. */
   #delivered(watched: Watched, frame: Frame): void {
     const { link, program, requests, delivered, openedAt } = watched
     const { mailboxSeq: place, content } = decode(frame) as Message<'DeliverMsgReq'>
-    const { deliveryWindow, deliveryBytes } = this.#world.limits
+    const { deliveryWindow, deliveryBytes } = this.#parts.limits
     // One that comes again says nothing.
     if (requests.has(frame.seq)) return
     requests.add(frame.seq)
     if (link.client.reliable && !watched.isListening)
-      this.#world.fail(`message ${place} is delivered to ${program.user}, who does not listen`)
-    if (this.#world.disk.rot.hasHitPlace(program.user, place)) return
+      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, who does not listen`)
+    if (this.#parts.disk.rot.hasHitPlace(program.user, place)) return
     if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
-      this.#world.fail(`message ${place} is delivered to ${program.user}, and was dealt with before`)
+      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was dealt with before`)
     delivered.set(place, content.length)
     for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
-      if (!this.#gone.has(`${program.user} ${first}`) && !this.#world.disk.rot.hasHitPlace(program.user, first)) break
+      if (!this.#gone.has(`${program.user} ${first}`) && !this.#parts.disk.rot.hasHitPlace(program.user, first)) break
       delivered.delete(first)
     }
     const bytes = [...delivered].sort(([a], [b]) => a - b).slice(0, -1)
     const before = bytes.reduce((sum, [, length]) => sum + length, 0)
     if (delivered.size > deliveryWindow)
-      this.#world.fail(`${delivered.size} deliveries to ${program.user} are under way`)
+      this.#parts.trace.fail(`${delivered.size} deliveries to ${program.user} are under way`)
     if (delivered.size > 1 && before >= deliveryBytes)
-      this.#world.fail(`deliveries of ${before} bytes, and one more, to ${program.user} are under way`)
+      this.#parts.trace.fail(`deliveries of ${before} bytes, and one more, to ${program.user} are under way`)
   }
 
   /** An instance has one holder: whoever had it before hears nothing on its link any more. */
   #granted(watched: Watched, { instance }: Message<'RegistAck'>): void {
-    if (instance < 1 || instance > this.#world.limits.clients) this.#world.fail(`instance ${instance} is granted`)
+    if (instance < 1 || instance > this.#parts.limits.clients) this.#parts.trace.fail(`instance ${instance} is granted`)
     watched.instance = instance
     watched.isListening = (watched.flags & registFlags.listening) !== 0
     if (watched.link.server.over) return
     for (const [link, { instance: held }] of this.#links) {
-      if (!this.#world.network.links.has(link)) this.#links.delete(link)
+      if (!this.#parts.network.links.has(link)) this.#links.delete(link)
       else if (link !== watched.link && held === instance && !link.server.over)
-        this.#world.fail(`two links hold instance ${instance}`)
+        this.#parts.trace.fail(`two links hold instance ${instance}`)
     }
   }
 
@@ -156,7 +168,7 @@ export class LinkWatch {
     const { clientProcess, serverProcess } = link
     const history = this.#histories.get(serverProcess) ?? new ListHistory()
     this.#histories.set(serverProcess, history)
-    if (!history.take(told)) this.#world.fail(`there are two lists of version ${told.listVersion}`)
+    if (!history.take(told)) this.#parts.trace.fail(`there are two lists of version ${told.listVersion}`)
     const isNew = this.#listed.get(clientProcess)?.history !== history
     if (isNew && told.kind === rosterKind.whole) this.#listed.set(clientProcess, { history, version: -1 })
   }

@@ -2,22 +2,21 @@ import type { Limits } from '../../lib/limits.ts'
 import type { MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Bounds } from './bounds.ts'
+import type { SimulatedDisk } from './disk.ts'
+import type { Faults } from './faults.ts'
 import { SimulatedJournal } from './journal.ts'
 import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
 import { MessageInvariants } from './messageInvariants.ts'
-import { SimulatedProcess } from './process.ts'
+import type { Temper } from './messageRun.ts'
+import type { SimulatedNetwork } from './network.ts'
+import { type Machine, SimulatedProcess } from './process.ts'
+import type { Queues } from './queues.ts'
 import { SentIds } from './sentIds.ts'
-import type { World } from './world.ts'
-
-/** How the handlers of a world's programs behave. */
-export interface Temper {
-  /** The longest that one takes. */
-  readonly handlerMs: number
-  /** Probabilities that one throws, and that its program is killed in it. */
-  readonly throwing: number
-  readonly dying: number
-}
+import type { ServerActor } from './serverActor.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
 
 /** How often the programs are looked after once everything has healed. */
 const tendingMs = 500
@@ -30,6 +29,23 @@ const noBounds = {
   allIds: Number.POSITIVE_INFINITY,
   sharePercent: 100,
   reserveBytes: 0,
+}
+
+/** The parts of a world that its messages use. */
+interface MailParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly faults: Faults
+  readonly network: SimulatedNetwork
+  readonly disk: SimulatedDisk
+  readonly place: object | undefined
+  readonly tokens: Tokens
+  readonly limits: Limits
+  readonly bounds: Bounds
+  readonly queues: Queues
+  readonly server: ServerActor
+  readonly mail: Mail
+  readonly dice: SeededRandom
 }
 
 /** The part of a world that sends messages: its users, their programs, and what they send. */
@@ -45,17 +61,17 @@ export class Mail {
   poison: number
   /** Ids that were given to messages. */
   ids = 0
-  readonly #world: World
+  readonly #parts: MailParts
   #left = false
   /** What waits when all has come to its end. */
   #waiting = textOf([])
 
-  constructor(world: World, any: boolean) {
-    this.#world = world
-    const { random } = world.machine
-    this.invariants = new MessageInvariants(world)
-    this.watch = new LinkWatch(world)
-    this.sentIds = new SentIds(world)
+  constructor(parts: MailParts, any: boolean) {
+    this.#parts = parts
+    const { random } = parts.machine
+    this.invariants = new MessageInvariants(parts)
+    this.watch = new LinkWatch(parts)
+    this.sentIds = new SentIds(parts)
     const users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
     const lateFrom = any && random.chance(0.3, 'somebody comes late') ? users.length - 1 : users.length
     const others = any ? random.integer(0, 5 - users.length, 'more programs for messages') : 0
@@ -72,9 +88,9 @@ export class Mail {
         'use',
       )
       const isLate = users.indexOf(user) >= lateFrom
-      return new MessageActor(world, { name: `program-${at + 1}`, user, sends, listens, isLate })
+      return new MessageActor(parts, { name: `program-${at + 1}`, user, sends, listens, isLate })
     })
-    this.programs = programs.filter(({ name }) => world.troubles.takesPart(name))
+    this.programs = programs.filter(({ name }) => parts.faults.takesPart(name))
     this.users = users.filter((user) => this.programs.some((program) => program.user === user))
     this.temper = {
       handlerMs: any ? random.pick([1, 50, 2_000], 'time of handlers') : 0,
@@ -104,10 +120,10 @@ export class Mail {
 
   /** Everything has come to its end: it begins anew, and nothing comes of that. */
   shake(): void {
-    this.#world.tell('everything begins anew')
-    this.#world.server.kill(true)
+    this.#parts.trace.tell('everything begins anew')
+    this.#parts.server.kill(true, this.#parts.dice)
     for (const program of this.programs) program.kill()
-    this.#world.server.start()
+    this.#parts.server.start()
   }
 
   /** Healed, all has come to its end. */
@@ -120,22 +136,23 @@ export class Mail {
 
   /** Healed, and time has passed: the mailboxes hold what they must, also when they are read anew. */
   async settled(): Promise<void> {
-    const { server, disk, place, machine } = this.#world
+    const { server, disk, place, machine } = this.#parts
     this.invariants.settled()
     for (const { user, run } of this.programs) {
       const list = [...(run?.client.roster ?? [])].map((member) => `${member.user} ${member.node}`)
-      if (run) this.#world.tell(`${user} lists ${list.sort().join(', ')}`)
+      if (run) this.#parts.trace.tell(`${user} lists ${list.sort().join(', ')}`)
     }
     const { size: lost } = this.invariants.lost
-    if (lost > 0 && !server.hasReportedLoss) this.#world.fail(`${lost} messages are lost, and nobody was told`)
-    if (!this.#agree) this.#world.fail(`online are ${this.#online.join(', ')}, and that is not what all programs list`)
+    if (lost > 0 && !server.hasReportedLoss) this.#parts.trace.fail(`${lost} messages are lost, and nobody was told`)
+    if (!this.#agree)
+      this.#parts.trace.fail(`online are ${this.#online.join(', ')}, and that is not what all programs list`)
     const levels = (await server.mailboxes?.levels()) ?? []
     this.#waiting = textOf(levels)
     for (const user of this.users) {
       const { messages = 0 } = levels.find((level) => level.user === user) ?? {}
       const givenUp = this.invariants.givenUpOf(user)
       if (messages !== givenUp && !disk.rot.any)
-        this.#world.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
+        this.#parts.trace.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
     }
     // What is read below a layer is no fault of its own; and what has a place of its own is read when the server has ended.
     if (disk.layers.storage || place) return
@@ -149,13 +166,13 @@ export class Mail {
   /** They hold what they did when all had come to its end, and nothing that was acknowledged is stored again. */
   async readAnew(mailboxes: MailboxStore): Promise<void> {
     const found = textOf(await mailboxes.levels())
-    if (found !== this.#waiting) this.#world.fail(`read anew the mailboxes hold ${found}`)
+    if (found !== this.#waiting) this.#parts.trace.fail(`read anew the mailboxes hold ${found}`)
     for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
-      if (outcome !== 'acknowledged' || this.#world.disk.rot.hasHit(key)) continue
+      if (outcome !== 'acknowledged' || this.#parts.disk.rot.hasHit(key)) continue
       await mailboxes.append({ sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
     const after = textOf(await mailboxes.levels())
-    if (after !== found) this.#world.fail(`of what was sent before something was stored again: ${after}`)
+    if (after !== found) this.#parts.trace.fail(`of what was sent before something was stored again: ${after}`)
   }
 
   /** Nobody looks after the programs any more. */
@@ -173,12 +190,12 @@ export class Mail {
       else program.end()
       if (listens && run?.receiving === false) run.receive()
     }
-    const { time } = this.#world.machine
+    const { time } = this.#parts.machine
     time.alarm(time.now() + tendingMs, () => this.#tend())
   }
 
   get #online(): readonly string[] {
-    const online = this.#world.server.server?.status().online ?? []
+    const online = this.#parts.server.server?.status().online ?? []
     return online.map(({ user, node }) => `${user} ${node}`).sort()
   }
 
@@ -208,7 +225,11 @@ const textOf = (levels: readonly MailboxLevel[]): string =>
  * Limits of messages: small, so that they are reached, and room for as many clients as listen. Beside files, which may take
  * minutes, no keep-alive is so short that most of what happens are pings.
  */
-export function drawMailLimits(random: SeededRandom, { users, programs }: Mail, besideFiles: boolean): Partial<Limits> {
+export function generateMailLimits(
+  random: SeededRandom,
+  { users, programs }: Mail,
+  besideFiles: boolean,
+): Partial<Limits> {
   const many = Number.MAX_SAFE_INTEGER
   return {
     keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),

@@ -1,8 +1,8 @@
-import { MessageRun } from './messageRun.ts'
+import { MessageRun, type MessageRunParts } from './messageRun.ts'
 import type { Post } from './post.ts'
 import { SimulatedProcess } from './process.ts'
+import type { Program } from './program.ts'
 import { SimulatedReceipts } from './receipts.ts'
-import type { Program, World } from './world.ts'
 
 /** How long a program may take to end by itself. */
 const endingMs = 120_000
@@ -21,19 +21,19 @@ export class MessageActor implements Program {
   readonly receipts: SimulatedReceipts
   /** Messages that it ever meant to send. */
   posts = 0
-  readonly #world: World
+  readonly #parts: MessageRunParts
   readonly #runs: MessageRun[] = []
   #run: MessageRun | undefined
   #ending = false
 
-  constructor(world: World, options: Pick<MessageActor, 'name' | 'user' | 'sends' | 'listens' | 'isLate'>) {
-    this.#world = world
+  constructor(parts: MessageRunParts, options: Pick<MessageActor, 'name' | 'user' | 'sends' | 'listens' | 'isLate'>) {
+    this.#parts = parts
     this.name = options.name
     this.user = options.user
     this.sends = options.sends
     this.listens = options.listens
     this.isLate = options.isLate
-    this.receipts = new SimulatedReceipts((receipt) => world.mail.invariants.kept(this, receipt))
+    this.receipts = new SimulatedReceipts((receipt) => parts.mail.invariants.kept(this, receipt))
   }
 
   get running(): boolean {
@@ -47,10 +47,10 @@ export class MessageActor implements Program {
 
   start(): void {
     if (this.#run || this.isLate) return
-    const { machine } = this.#world
+    const { machine } = this.#parts
     const process = new SimulatedProcess(`${this.name} ${this.#runs.length + 1}`, machine)
-    this.#world.tell(`${process.name} starts`)
-    const run = new MessageRun(this.#world, this, process)
+    this.#parts.trace.tell(`${process.name} starts`)
+    const run = new MessageRun(this.#parts, this, process)
     this.#run = run
     this.#runs.push(run)
     if (this.listens) run.receive()
@@ -61,16 +61,16 @@ export class MessageActor implements Program {
   kill(only?: MessageRun): void {
     const run = this.#run
     if (!run || (only && run !== only)) return
-    this.#world.tell(`${run.process.name} is killed`)
+    this.#parts.trace.tell(`${run.process.name} is killed`)
     run.process.kill()
-    this.#world.network.cut((link) => link.of(run.process))
+    this.#parts.network.cut((link) => link.of(run.process))
     this.#gone()
   }
 
   freeze(ms: number): void {
     const run = this.#run
     if (!run) return
-    this.#world.tell(`${run.process.name} freezes: ${ms} ms`)
+    this.#parts.trace.tell(`${run.process.name} freezes: ${ms} ms`)
     run.process.freezeFor(ms)
   }
 
@@ -82,18 +82,18 @@ export class MessageActor implements Program {
       run.process.awake(() => this.end(run))
       return
     }
-    this.#world.tell(`${run.process.name} ends`)
+    this.#parts.trace.tell(`${run.process.name} ends`)
     this.#ending = true
-    run.process.within(endingMs, () => this.#world.fail(`${run.process.name} does not end`))
+    run.process.within(endingMs, () => this.#parts.trace.fail(`${run.process.name} does not end`))
     run.client.close().then(
       () => {
         if (!run.process.alive) return
-        this.#world.tell(`${run.process.name} has ended`)
-        this.#world.bounds.ended(run.process)
+        this.#parts.trace.tell(`${run.process.name} has ended`)
+        this.#parts.bounds.ended(run.process)
         run.process.kill()
         this.#gone()
       },
-      (error: unknown) => this.#world.fail(`${run.process.name} could not end: ${error}`),
+      (error: unknown) => this.#parts.trace.fail(`${run.process.name} could not end: ${error}`),
     )
   }
 

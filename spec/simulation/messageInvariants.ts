@@ -1,15 +1,16 @@
 import type { Message, RecipientState } from '../../lib/client/messages/message.ts'
 import type { Member } from '../../lib/client/messages/roster.ts'
 import type { OspError } from '../../lib/errors.ts'
-import { clientLimits } from '../../lib/limits.ts'
+import { clientLimits, type Limits } from '../../lib/limits.ts'
 import type { Receipt } from '../../lib/ports/clientState.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
+import type { SimulatedDisk } from './disk.ts'
 import { sameBytes } from './files.ts'
 import type { MessageActor } from './messageActor.ts'
 import type { MessageRun } from './messageRun.ts'
 import { keyOf, type Post } from './post.ts'
 import type { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { Trace } from './trace.ts'
 
 /** Refusals that depend on what the server holds at that time. */
 const passing: readonly string[] = ['mailbox-full', 'rate-limited', 'disk-full']
@@ -20,11 +21,19 @@ interface Handed {
   readonly throws: number
 }
 
+/** The parts of a world that messages are checked against. */
+interface MessageParts {
+  readonly trace: Trace
+  readonly disk: Pick<SimulatedDisk, 'rot'>
+  readonly limits: Limits
+  readonly mail: { readonly users: readonly string[] }
+}
+
 /** What must hold of messages whatever happens. */
 export class MessageInvariants {
   /** Messages that were handed over to a user for the first time. */
   delivered = 0
-  readonly #world: World
+  readonly #parts: MessageParts
   /** By key. */
   readonly #posts = new Map<string, Post>()
   /** Not known to have been sent, or not. */
@@ -47,8 +56,8 @@ export class MessageInvariants {
   readonly #stored = new Set<string>()
   readonly #refusedForNow = new Set<string>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(parts: MessageParts) {
+    this.#parts = parts
   }
 
   /** Messages of a user that were given up. */
@@ -165,7 +174,7 @@ export class MessageInvariants {
 
   /** The online list of a program names somebody. */
   listed({ name }: SimulatedProcess, { user }: Member): void {
-    if (!this.#world.mail.users.includes(user)) this.#fail(`the list of ${name} has ${user}, who does not exist`)
+    if (!this.#parts.mail.users.includes(user)) this.#fail(`the list of ${name} has ${user}, who does not exist`)
   }
 
   listedWhole(process: SimulatedProcess, members: readonly Member[]): void {
@@ -176,7 +185,7 @@ export class MessageInvariants {
 
   /** After every step: nobody is online twice, and no more than may be. */
   check({ online }: Pick<ServerStatus, 'online'> = { online: [] }): void {
-    if (online.length > this.#world.limits.clients) this.#fail(`${online.length} clients are registered`)
+    if (online.length > this.#parts.limits.clients) this.#fail(`${online.length} clients are registered`)
     if (new Set(online.map(({ user }) => user)).size !== online.length) this.#fail('a user is online twice')
   }
 
@@ -218,12 +227,12 @@ export class MessageInvariants {
 
   /** What a post must be refused with; an id is forgotten with its record. */
   #mustFail(post: Post): string | undefined {
-    const why = post.mustFail(this.#world.limits.recipients)
+    const why = post.mustFail(this.#parts.limits.recipients)
     return why === 'id-reused' && this.#isDamaged(post.key) ? undefined : why
   }
 
   #isDamaged(key: string): boolean {
-    return this.#world.disk.rot.hasHit(key)
+    return this.#parts.disk.rot.hasHit(key)
   }
 
   #neverStored(post: Post, code: string): void {
@@ -240,11 +249,11 @@ export class MessageInvariants {
   }
 
   #users({ to }: Post): readonly string[] {
-    return this.#world.mail.users.filter((user) => to.includes(user))
+    return this.#parts.mail.users.filter((user) => to.includes(user))
   }
 
   #fail(what: string): Error {
-    this.#world.fail(what)
+    this.#parts.trace.fail(what)
     return new Error(what)
   }
 }

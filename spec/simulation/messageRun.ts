@@ -2,13 +2,38 @@ import type { ClientStatus } from '../../lib/client/connection/session.ts'
 import type { Message, Receiver } from '../../lib/client/messages/message.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import { OspError } from '../../lib/errors.ts'
+import type { Bounds } from './bounds.ts'
 import type { MessageActor } from './messageActor.ts'
+import type { MessageInvariants } from './messageInvariants.ts'
+import type { SimulatedNetwork } from './network.ts'
 import type { Post } from './post.ts'
-import type { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { Machine, SimulatedProcess } from './process.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
 
 /** After these a message was not sent, or perhaps was: the program sends it again when it runs again. */
 const over: readonly string[] = ['closed', 'superseded', 'unauthorized']
+
+/** How the handlers of a world's programs behave. */
+export interface Temper {
+  /** The longest time that a handler takes. */
+  readonly handlerMs: number
+  /** Probability that a handler throws. */
+  readonly throwing: number
+  /** Probability that the program is killed during a handler. */
+  readonly dying: number
+}
+
+/** The parts of a world that a program for messages uses, and what checks it. */
+export interface MessageRunParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly network: SimulatedNetwork
+  readonly tokens: Tokens
+  readonly bounds: Bounds
+  readonly server: { readonly hasFailed: boolean }
+  readonly mail: { readonly invariants: MessageInvariants; readonly temper: Temper }
+}
 
 /** One run of a program that sends and receives messages. */
 export class MessageRun {
@@ -18,26 +43,26 @@ export class MessageRun {
   superseded = false
   /** A handler is at work. */
   busy = false
-  readonly #world: World
+  readonly #parts: MessageRunParts
   readonly #actor: MessageActor
   /** How many calls for a message are under way. */
   readonly #calls = new Map<Post, number>()
   #receiver: Receiver | undefined
 
-  constructor(world: World, actor: MessageActor, process: SimulatedProcess) {
-    this.#world = world
+  constructor(parts: MessageRunParts, actor: MessageActor, process: SimulatedProcess) {
+    this.#parts = parts
     this.#actor = actor
     this.process = process
     this.client = new RunningClient({
-      to: world.network.transportOf(process),
+      to: parts.network.transportOf(process),
       user: actor.user,
-      token: async () => world.tokens.said(actor.user),
+      token: async () => parts.tokens.said(actor.user),
       platform: process.platform,
       software: 'simulation',
       state: actor.receipts.stateOf(process),
     })
     this.client.on('status', (status, why) => this.#status(status, why))
-    const { invariants } = world.mail
+    const { invariants } = parts.mail
     this.client.roster.on('change', (member) => invariants.listed(this.process, member))
     this.client.roster.on('whole', (members) => invariants.listedWhole(this.process, members))
   }
@@ -67,7 +92,9 @@ export class MessageRun {
     const receiver = this.#receiver
     if (!receiver) return
     this.#tell('stops receiving')
-    receiver[Symbol.asyncDispose]().catch((error: unknown) => this.#world.fail(`${this.process.name} stops: ${error}`))
+    receiver[Symbol.asyncDispose]().catch((error: unknown) =>
+      this.#parts.trace.fail(`${this.process.name} stops: ${error}`),
+    )
   }
 
   send(post: Post): void {
@@ -86,14 +113,14 @@ export class MessageRun {
         this.#answered(post)
         this.#tell(`has sent ${post.name}: ${states.map(({ status }) => status).join(', ')}`)
         this.#actor.wanted.delete(post)
-        this.#world.mail.invariants.acknowledged(post, states)
+        this.#parts.mail.invariants.acknowledged(post, states)
       },
       (error: unknown) => this.process.alive && this.#unsent(post, OspError.from(error)),
     )
   }
 
   #unsent(post: Post, why: OspError): void {
-    const { invariants } = this.#world.mail
+    const { invariants } = this.#parts.mail
     const isUnknown = why.message.includes('is unknown')
     this.#tell(`has not sent ${post.name}: ${why.code}${isUnknown ? ', perhaps' : ''}`)
     // Another call for it decides.
@@ -116,7 +143,7 @@ export class MessageRun {
   }
 
   async #handle(message: Message): Promise<void> {
-    const { machine, mail } = this.#world
+    const { machine, mail } = this.#parts
     const { invariants, temper } = mail
     const { random, time } = machine
     const hand = invariants.handedOver(this.#actor, this, message)
@@ -141,9 +168,9 @@ export class MessageRun {
     if (!this.process.alive) return
     this.#tell(`receives no more: ${why.code}`)
     if (why.code === 'unauthorized' && this.#mayBeRefused) return
-    if (why.code !== 'superseded') this.#world.fail(`${this.process.name} receives no more: ${why.code}`)
+    if (why.code !== 'superseded') this.#parts.trace.fail(`${this.process.name} receives no more: ${why.code}`)
     this.superseded = true
-    const { time } = this.#world.machine
+    const { time } = this.#parts.machine
     const { random } = this.process.machine
     if (random.chance(0.3, 'a program stays that was superseded')) return
     const atMs = time.now() + random.fraction('time until a program ends that was superseded') * 5_000
@@ -153,18 +180,18 @@ export class MessageRun {
   #status(status: ClientStatus, why: OspError | undefined): void {
     if (!why || !this.process.alive) return
     this.#tell(`is ${status}: ${why.code}`)
-    const isFault = why.code === 'malformed' || (why.code === 'internal' && !this.#world.server.hasFailed)
+    const isFault = why.code === 'malformed' || (why.code === 'internal' && !this.#parts.server.hasFailed)
     const isRefused = why.code === 'unauthorized' && this.#mayBeRefused
     const isFair = status !== 'refused' || why.code === 'superseded' || isRefused
-    if (isFault || !isFair) this.#world.fail(`${this.process.name} is ${status}: ${why.code}: ${why.message}`)
+    if (isFault || !isFair) this.#parts.trace.fail(`${this.process.name} is ${status}: ${why.code}: ${why.message}`)
   }
 
   /** It may have said a token that was changed. */
   get #mayBeRefused(): boolean {
-    return this.#world.tokens.mayFail(this.#actor.user)
+    return this.#parts.tokens.mayFail(this.#actor.user)
   }
 
   #tell(what: string): void {
-    if (this.process.alive) this.#world.tell(`${this.process.name} ${what}`)
+    if (this.process.alive) this.#parts.trace.tell(`${this.process.name} ${what}`)
   }
 }

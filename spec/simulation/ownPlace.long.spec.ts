@@ -181,7 +181,7 @@ spec('a failing world of one’s own', (it) => {
     const options = { kind: 'files', place: placeWith({ file: () => ({ flush: async () => {} }) }) } as const
     const failed = await firstFailure(options)
     const { part, report } = await shrink(failed, options)
-    assert.ok(report.happenings.length < failed.happenings.length, `${report.happenings.length} happenings`)
+    assert.ok(report.actions.length < failed.actions.length, `${report.actions.length} actions`)
     assert.match(report.failure ?? '', /was published, and has other bytes now/u)
     assert.deepEqual(await simulate(failed.seed, { ...options, part }), report)
   })

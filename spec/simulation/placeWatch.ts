@@ -1,36 +1,47 @@
 import { crc32 } from 'node:zlib'
 import type { SentFile } from '../../lib/client/uploads/upload.ts'
+import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
 import { recordKey, subjectOf } from '../../lib/storage/transfers/keys.ts'
+import type { Bounds } from './bounds.ts'
 import { type SimulatedFile, sameBytes } from './files.ts'
+import type { Invariants } from './invariants.ts'
 import type { MortalPlace } from './mortalPlace.ts'
 import { type Machine, SimulatedProcess } from './process.ts'
 import { PromisedRecords } from './promisedRecords.ts'
+import type { Trace } from './trace.ts'
 import { watchedFiles } from './watchedFiles.ts'
-import type { World } from './world.ts'
+
+/** The parts of a world that a place is checked against. */
+interface PlaceParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly bounds: Bounds
+  readonly invariants: Invariants
+}
 
 /** Looks at a storage that does not stand on the simulated disk: through its port, and at what it has published. */
 export class PlaceWatch {
   /** How many files it has published. */
   publications = 0
   readonly records: PromisedRecords
-  readonly #world: World
+  readonly #parts: PlaceParts
   readonly #place: MortalPlace
   /** Bytes of published files, by user and then by name. */
   readonly #published = new Map<string, Map<string, Uint8Array>>()
   /** `recordKey` of user and stored name of what is being published: after a kill it may be there or not. */
   readonly #publishing = new Set<string>()
 
-  constructor(world: World, place: MortalPlace) {
-    this.records = new PromisedRecords(world)
-    this.#world = world
+  constructor(parts: PlaceParts, place: MortalPlace) {
+    this.records = new PromisedRecords(parts)
+    this.#parts = parts
     this.#place = place
   }
 
   /** Its storage for a run of the server. */
   storageOf(process: SimulatedProcess): Storage {
-    return watchedFiles(this.#place.storage(), process, this.#world, this)
+    return watchedFiles(this.#place.storage(), process, this.#parts.invariants, this)
   }
 
   /** The server was killed. */
@@ -60,7 +71,7 @@ export class PlaceWatch {
   async published(user: string, storedName: string, length: number): Promise<void> {
     const bytes = await this.#place.read(user, storedName)
     this.#publishing.delete(recordKey(user, storedName))
-    if (!bytes) return this.#world.fail(`${user}/${storedName} was published, and is not there`)
+    if (!bytes) return this.#parts.trace.fail(`${user}/${storedName} was published, and is not there`)
     this.#keep(user, storedName, bytes, length > 0)
   }
 
@@ -72,14 +83,14 @@ export class PlaceWatch {
   /** A client was told that its file is stored: so it is. */
   finished(file: SimulatedFile, { storedName }: SentFile): void {
     this.#place.read(file.user, storedName).then(
-      (bytes) => bytes ?? this.#world.fail(`${file.path} is acknowledged, but not stored`),
-      (error: unknown) => this.#world.fail(`${file.user}/${storedName} can't be read: ${error}`),
+      (bytes) => bytes ?? this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`),
+      (error: unknown) => this.#parts.trace.fail(`${file.user}/${storedName} can't be read: ${error}`),
     )
   }
 
   /** The server has ended, and the power fails: opened once more it has all that it had. */
-  async atTheEnd(): Promise<void> {
-    const { machine, mail } = this.#world
+  async atTheEnd(readMailboxes: (mailboxes: MailboxStore) => Promise<void>): Promise<void> {
+    const { machine } = this.#parts
     const { time } = machine
     this.#place.killed(true)
     const process = new SimulatedProcess('a look at the end', machine)
@@ -87,18 +98,18 @@ export class PlaceWatch {
     const storage = this.#place.storage()
     await storage.open(process.platform)
     await this.opened(storage)
-    if (mail.users.length > 0) await mail.readAnew(storage.mailboxes)
+    await readMailboxes(storage.mailboxes)
     await storage[Symbol.asyncDispose]()
   }
 
   async #stillThere(user: string, name: string, bytes: Uint8Array): Promise<void> {
     const left = await this.#place.read(user, name)
     if (left && (sameBytes(left, bytes) || this.#publishing.has(recordKey(user, name)))) return
-    this.#world.fail(`${user}/${name} was published, and ${left ? 'has other bytes now' : 'is gone'}`)
+    this.#parts.trace.fail(`${user}/${name} was published, and ${left ? 'has other bytes now' : 'is gone'}`)
   }
 
   #keep(user: string, name: string, bytes: Uint8Array, isAnew: boolean): void {
-    const { invariants } = this.#world
+    const { invariants } = this.#parts
     const names = this.#published.get(user) ?? new Map<string, Uint8Array>()
     if (isAnew || !names.has(name)) this.publications++
     this.#published.set(user, names.set(name, bytes))

@@ -1,11 +1,20 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Checkpoint, Claim, Storage, TransferRecord } from '../../lib/ports/storage.ts'
 import { recordKey } from '../../lib/storage/transfers/keys.ts'
-import type { World } from './world.ts'
+import type { Bounds } from './bounds.ts'
+import type { Invariants } from './invariants.ts'
+import type { Trace } from './trace.ts'
+
+/** What checks the records of a storage. */
+interface RecordParts {
+  readonly trace: Trace
+  readonly bounds: Bounds
+  readonly invariants: Invariants
+}
 
 /** What a storage has said of its records: each is as it was said to be, also after a kill. */
 export class PromisedRecords {
-  readonly #world: World
+  readonly #parts: RecordParts
   /** By `recordKey`, what was said last. */
   readonly #said = new Map<string, TransferRecord>()
   /** Of these, bytes before a checkpoint were written anew or cut off. */
@@ -13,13 +22,13 @@ export class PromisedRecords {
   /** How many changes of a record are under way: after a kill it may be as before, or not. */
   readonly #changing = new Map<string, number>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(parts: RecordParts) {
+    this.#parts = parts
   }
 
   /** A record is as it was claimed, or changed. */
   claimed(record: TransferRecord): void {
-    this.#world.bounds.kept(record)
+    this.#parts.bounds.kept(record)
     const key = recordKey(record.user, record.name)
     this.#said.set(key, record)
     this.#rewritten.delete(key)
@@ -82,17 +91,18 @@ export class PromisedRecords {
     const { user, name, token, verified, checkpoints } = said
     const what = `the record of ${user}/${name}`
     const durable = lastOf(checkpoints)
-    if (!found) return this.#world.fail(`${what} is gone`)
-    if (found.token !== token) return this.#world.fail(`${what} has another token`)
+    if (!found) return this.#parts.trace.fail(`${what} is gone`)
+    if (found.token !== token) return this.#parts.trace.fail(`${what} has another token`)
     if (lastOf(found.checkpoints) !== durable)
-      return this.#world.fail(`${what} goes to ${lastOf(found.checkpoints)}, and went to ${durable}`)
-    if (verified && !found.verified) return this.#world.fail(`${what} is not verified any more`)
+      return this.#parts.trace.fail(`${what} goes to ${lastOf(found.checkpoints)}, and went to ${durable}`)
+    if (verified && !found.verified) return this.#parts.trace.fail(`${what} is not verified any more`)
     // What is verified may have been published.
     if (durable === 0 || found.verified) return
     const bytes = await leading(storage, said, durable)
-    if (bytes.length < durable) this.#world.fail(`${user}/${name} has ${bytes.length} bytes, ${durable} were durable`)
-    else if (!this.#world.invariants.wasSentOf(said, { offset: 0, bytes }))
-      this.#world.fail(`${user}/${name} has other bytes than those that were durable`)
+    if (bytes.length < durable)
+      this.#parts.trace.fail(`${user}/${name} has ${bytes.length} bytes, ${durable} were durable`)
+    else if (!this.#parts.invariants.wasSentOf(said, { offset: 0, bytes }))
+      this.#parts.trace.fail(`${user}/${name} has other bytes than those that were durable`)
   }
 }
 

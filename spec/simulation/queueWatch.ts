@@ -5,7 +5,8 @@ import { decode, type Message } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { Link } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { Queues } from './queues.ts'
+import type { VirtualTime } from './time.ts'
 
 /** What a request takes of memory besides its payload. */
 const requestBytes = KiB
@@ -31,12 +32,16 @@ interface Waiting {
 
 /** Looks at what arrives at a server: how much of it waits to be carried out, and how fast the links of a user are read. */
 export class QueueWatch {
-  readonly #world: World
+  readonly #queues: Queues
+  readonly #time: VirtualTime
+  readonly #framesPerSecond: number
   /** By server and user, until when what was read takes at the rate that is allowed. */
   readonly #untilMs = new WeakMap<SimulatedProcess, Map<string, number>>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(queues: Queues, time: VirtualTime, framesPerSecond: number) {
+    this.#queues = queues
+    this.#time = time
+    this.#framesPerSecond = framesPerSecond
   }
 
   watch(link: Link): void {
@@ -50,7 +55,7 @@ export class QueueWatch {
       if (isOpen && !server.over) this.#read(link, user)
       // What was answered while its socket took nothing can't be told from what waits.
       if (!server.isFull && !server.over)
-        this.#world.queues.saw('bytes of requests of a link that wait while it is read', waiting.sum)
+        this.#queues.saw('bytes of requests of a link that wait while it is read', waiting.sum)
       this.#come(waiting, frame)
       return heard(frame)
     }
@@ -80,10 +85,10 @@ export class QueueWatch {
   #read({ serverProcess }: Link, user: string): void {
     const untilMs = this.#untilMs.get(serverProcess) ?? new Map<string, number>()
     this.#untilMs.set(serverProcess, untilMs)
-    const now = this.#world.machine.time.now()
-    const frameMs = 1_000 / this.#world.limits.framesPerSecond
+    const now = this.#time.now()
+    const frameMs = 1_000 / this.#framesPerSecond
     const until = Math.max(untilMs.get(user) ?? now, now) + frameMs
     untilMs.set(user, until)
-    this.#world.queues.saw('frames of a user that are read ahead', Math.floor((until - now) / frameMs + 1e-6))
+    this.#queues.saw('frames of a user that are read ahead', Math.floor((until - now) / frameMs + 1e-6))
   }
 }

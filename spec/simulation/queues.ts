@@ -1,12 +1,27 @@
 import type { RunningClient } from '../../lib/client/runningClient.ts'
+import type { Limits } from '../../lib/limits.ts'
+import type { RunningServer } from '../../lib/server/server.ts'
 import type { SimulatedProcess } from './process.ts'
 import { clientBounds, type SeenQueue, serverBounds } from './queueBounds.ts'
-import type { World } from './world.ts'
+import type { VirtualTime } from './time.ts'
+import type { Trace } from './trace.ts'
 
 /** A client in a process of its own. */
 export interface Running {
   readonly process: SimulatedProcess
   readonly client: Pick<RunningClient, 'held'>
+}
+
+/** The processes of a world whose queues are checked. */
+interface QueueActors {
+  readonly server: {
+    readonly process: SimulatedProcess | undefined
+    readonly server: Pick<RunningServer, 'held'> | undefined
+    readonly isOpen: boolean
+  }
+  readonly clients: Iterable<{ readonly run: Running | undefined }>
+  readonly mail: { readonly programs: Iterable<{ readonly run: Running | undefined }> }
+  readonly visitors: Iterable<{ readonly running?: Running | undefined }>
 }
 
 /** One kind of thing that grows. */
@@ -19,21 +34,22 @@ type Rows<Q extends string> = { readonly [K in Q]: Row }
 
 /** That nothing which waits or is remembered grows beyond its bound, in a server or in a client. */
 export class Queues {
-  readonly #world: World
+  readonly #trace: Pick<Trace, 'fail'>
+  readonly #time: Pick<VirtualTime, 'now'>
   readonly #server: Rows<keyof ReturnType<typeof serverBounds>>
   readonly #client: Rows<keyof ReturnType<typeof clientBounds>>
   /** Since when changes of the list wait to be told, and in which process. */
   #untold: { readonly process: SimulatedProcess; readonly sinceMs: number } | undefined
 
-  constructor(world: World) {
-    this.#world = world
-    this.#server = rowsOf(serverBounds(world.limits))
-    this.#client = rowsOf(clientBounds(world.limits))
+  constructor(trace: Pick<Trace, 'fail'>, time: Pick<VirtualTime, 'now'>, limits: Limits) {
+    this.#trace = trace
+    this.#time = time
+    this.#server = rowsOf(serverBounds(limits))
+    this.#client = rowsOf(clientBounds(limits))
   }
 
   /** After every step. */
-  check(): void {
-    const { server, clients, mail, visitors } = this.#world
+  check({ server, clients, mail, visitors }: QueueActors): void {
     const { process } = server
     let untold = 0
     server.server?.held((queue, count) => {
@@ -64,15 +80,14 @@ export class Queues {
   #look(row: Row, queue: string, count: number, who: string): void {
     if (count <= row.highest) return
     row.highest = count
-    if (count > row.most) this.#world.fail(`${who} holds more than it may: ${queue}: ${count}, over ${row.most}`)
+    if (count > row.most) this.#trace.fail(`${who} holds more than it may: ${queue}: ${count}, over ${row.most}`)
   }
 
   /** Time in which the process stands still does not count. */
   #told(process: SimulatedProcess, changes: number): void {
-    const { time } = this.#world.machine
     if (changes === 0 || process.frozen) this.#untold = undefined
-    else if (this.#untold?.process !== process) this.#untold = { process, sinceMs: time.now() }
-    else this.saw('ms for which changes of the online list are not told', time.now() - this.#untold.sinceMs)
+    else if (this.#untold?.process !== process) this.#untold = { process, sinceMs: this.#time.now() }
+    else this.saw('ms for which changes of the online list are not told', this.#time.now() - this.#untold.sinceMs)
   }
 }
 

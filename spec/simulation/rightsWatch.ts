@@ -1,7 +1,9 @@
 import { decode } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { Link } from './network.ts'
-import type { World } from './world.ts'
+import type { VirtualTime } from './time.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
 
 /** The longest that a link is left to whoever's right has changed. */
 const endingMs = 1_000
@@ -18,11 +20,15 @@ interface LetIn {
 
 /** That the links end which a token has let in that holds no more. */
 export class RightsWatch {
-  readonly #world: World
+  readonly #trace: Trace
+  readonly #time: VirtualTime
+  readonly #tokens: Tokens
   readonly #letIn = new Set<LetIn>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(trace: Trace, time: VirtualTime, tokens: Tokens) {
+    this.#trace = trace
+    this.#time = time
+    this.#tokens = tokens
   }
 
   watch(link: Link): void {
@@ -40,9 +46,8 @@ export class RightsWatch {
       sent(frame)
       if (frame.event !== events.HelloAck.number || server.over) return
       const { user, token } = said
-      const { tokens } = this.#world
       // One that stood still can have its answer from before the change, and is told of that now.
-      const changes = token === tokens.now(user) ? tokens.changes(user) : -1
+      const changes = token === this.#tokens.now(user) ? this.#tokens.changes(user) : -1
       this.#letIn.add({ link, user, changes, overdueSince: undefined })
     }
   }
@@ -59,11 +64,10 @@ export class RightsWatch {
       this.#letIn.delete(letIn)
       return
     }
-    const { tokens, machine } = this.#world
-    if (serverProcess.frozen || tokens.changes(user) === changes) return
-    const now = machine.time.now()
+    if (serverProcess.frozen || this.#tokens.changes(user) === changes) return
+    const now = this.#time.now()
     letIn.overdueSince ??= now
     if (now - letIn.overdueSince > endingMs)
-      this.#world.fail(`${clientProcess.name} keeps its link, and the right of ${user} has changed`)
+      this.#trace.fail(`${clientProcess.name} keeps its link, and the right of ${user} has changed`)
   }
 }

@@ -1,27 +1,32 @@
+import type { SimulatedDisk } from './disk.ts'
 import { keyOf } from './post.ts'
-import type { World } from './world.ts'
+import type { Queues } from './queues.ts'
+
+interface IdParts {
+  readonly queues: Queues
+  readonly disk: Pick<SimulatedDisk, 'rot'>
+}
 
 /** The ids that mailboxes have to remember: none is so old in any world that it may be forgotten. */
 export class SentIds {
-  readonly #world: World
+  readonly #parts: IdParts
   /** By sender, the keys of what was durably stored. */
   readonly #senders = new Map<string, Set<string>>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(parts: IdParts) {
+    this.#parts = parts
   }
 
   /** A message is durable, perhaps one that was before. Those whose record was damaged are forgotten. */
   add(sender: string, id: Uint8Array): void {
-    const { queues, disk } = this.#world
     const own = this.#senders.get(sender) ?? new Set()
     this.#senders.set(sender, own.add(keyOf(sender, id)))
     let all = 0
     for (const keys of this.#senders.values()) {
-      const known = [...keys].filter((key) => !disk.rot.hasHit(key)).length
-      queues.saw('message ids of a sender', known)
+      const known = [...keys].filter((key) => !this.#parts.disk.rot.hasHit(key)).length
+      this.#parts.queues.saw('message ids of a sender', known)
       all += known
     }
-    queues.saw('message ids', all)
+    this.#parts.queues.saw('message ids', all)
   }
 }

@@ -3,16 +3,41 @@ import type { LogEntry } from '../../lib/ports/log.ts'
 import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import { type RunningServer, serve } from '../../lib/server/server.ts'
 import { recordKey } from '../../lib/storage/transfers/keys.ts'
-import { SimulatedProcess } from './process.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Bounds } from './bounds.ts'
+import type { SimulatedDisk } from './disk.ts'
+import type { Invariants } from './invariants.ts'
+import type { Mail } from './mail.ts'
+import type { SimulatedNetwork } from './network.ts'
+import type { PlaceWatch } from './placeWatch.ts'
+import { type Machine, SimulatedProcess } from './process.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
+import type { UploadWatch } from './uploadWatch.ts'
 import { watchedStorage } from './watchedMailboxes.ts'
-import type { World } from './world.ts'
 
 /** How long the server may take to stop. */
 const stoppingMs = 120_000
 
+/** The parts of a world that its server uses, and what checks it. */
+interface ServerParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly network: SimulatedNetwork
+  readonly disk: SimulatedDisk
+  readonly place: PlaceWatch | undefined
+  readonly tokens: Tokens
+  readonly bounds: Bounds
+  readonly invariants: Invariants
+  readonly uploads: UploadWatch
+  readonly mail: Pick<Mail, 'users' | 'invariants' | 'watch' | 'sentIds'>
+}
+
 /** The server's program: it is started, killed, and started again. */
 export class ServerActor {
-  readonly #world: World
+  /** Whether the storage counts files and folders, so that the server limits their number. */
+  countsFiles = true
+  readonly #parts: ServerParts
   #limits: Partial<Limits>
   #runs = 0
   #process: SimulatedProcess | undefined
@@ -25,8 +50,8 @@ export class ServerActor {
   /** Of the records of uploads, by the process that runs. */
   #damagesLogged = 0
 
-  constructor(world: World, limits: Partial<Limits>) {
-    this.#world = world
+  constructor(parts: ServerParts, limits: Partial<Limits>) {
+    this.#parts = parts
     this.#limits = limits
   }
 
@@ -71,18 +96,20 @@ export class ServerActor {
   /** False: it runs already. */
   start(): boolean {
     if (this.#process) return false
-    const { machine, network, disk, place, mail, tokens } = this.#world
+    const { machine, network, disk, place, mail, tokens } = this.#parts
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
     this.#damagesLogged = 0
-    this.#world.tell(`${process.name} starts`)
+    this.#parts.trace.tell(`${process.name} starts`)
     const storage = (place ?? disk).storageOf(process)
     this.#mailboxes = storage.mailboxes
-    this.#world.countsFiles = storage.files.usage !== undefined
+    this.countsFiles = storage.files.usage !== undefined
+    const { invariants, watch, sentIds } = mail
+    const checks = { invariants, watch, sentIds }
     serve({
       platform: process.platform,
       listen: network.transportOf(process),
-      storage: mail.users.length > 0 ? watchedStorage(storage, this.#world) : storage,
+      storage: mail.users.length > 0 ? watchedStorage(storage, { trace: this.#parts.trace, ...checks }) : storage,
       authenticator: tokens.authenticatorOf(process),
       limits: this.#limits,
       log: (entry) => process.alive && this.#logged(entry),
@@ -91,10 +118,10 @@ export class ServerActor {
         this.#server = server
         const { damagesAtOpening } = disk
         if (damagesAtOpening > 0 && this.#damagesLogged === 0)
-          this.#world.fail(
+          this.#parts.trace.fail(
             `${process.name} has found ${damagesAtOpening} damaged records of uploads, and does not log it`,
           )
-        server.on('stored', ({ user, name }) => this.#world.tell(`${process.name} stored ${user}/${name}`))
+        server.on('stored', ({ user, name }) => this.#parts.trace.tell(`${process.name} stored ${user}/${name}`))
       },
       (error: unknown) => this.#notStarted(process, error),
     )
@@ -102,14 +129,14 @@ export class ServerActor {
   }
 
   /** `power`: what was not flushed is lost too. False: it does not run. */
-  kill(power: boolean): boolean {
+  kill(power: boolean, dice: SeededRandom): boolean {
     const process = this.#process
     if (!process) return false
-    this.#world.tell(`${process.name} ${power ? 'loses its power' : 'is killed'}`)
+    this.#parts.trace.tell(`${process.name} ${power ? 'loses its power' : 'is killed'}`)
     const before = this.#server?.status().uploads ?? []
     process.kill()
-    this.#world.network.cut((link) => link.of(process))
-    const { disk, place, dice, invariants } = this.#world
+    this.#parts.network.cut((link) => link.of(process))
+    const { disk, place, invariants } = this.#parts
     if (power) disk.crash(dice)
     this.#gone()
     if (place) place.killed(power)
@@ -121,18 +148,18 @@ export class ServerActor {
   stop(): boolean {
     const process = this.#process
     if (!process || !this.#server || this.#stopping || process.frozen) return false
-    this.#world.tell(`${process.name} is stopped`)
+    this.#parts.trace.tell(`${process.name} is stopped`)
     this.#stopping = true
-    process.within(stoppingMs, () => this.#world.fail(`${process.name} does not stop`))
+    process.within(stoppingMs, () => this.#parts.trace.fail(`${process.name} does not stop`))
     this.#server.close().then(
       () => {
         if (!process.alive) return
-        this.#world.tell(`${process.name} has stopped`)
-        this.#world.bounds.ended(process)
+        this.#parts.trace.tell(`${process.name} has stopped`)
+        this.#parts.bounds.ended(process, true)
         process.kill()
         this.#gone()
       },
-      (error: unknown) => this.#world.fail(`the server could not stop: ${error}`),
+      (error: unknown) => this.#parts.trace.fail(`the server could not stop: ${error}`),
     )
     return true
   }
@@ -141,24 +168,23 @@ export class ServerActor {
   freeze(ms: number): boolean {
     const process = this.#process
     if (!process || process.frozen) return false
-    this.#world.tell(`${process.name} freezes: ${ms} ms`)
+    this.#parts.trace.tell(`${process.name} freezes: ${ms} ms`)
     process.freezeFor(ms)
     return true
   }
 
   /** The next flush of messages fails; after a while the server is started anew, which is what settles it. */
-  failFlush(): boolean {
+  failFlush(dice: SeededRandom): boolean {
     const process = this.#process
     if (!process || this.#failing || this.#stopping) return false
-    this.#world.tell('a flush fails')
+    this.#parts.trace.tell('a flush fails')
     this.#failing = true
     this.#hasFailed = true
-    this.#world.disk.flushFails = true
-    const { dice, machine } = this.#world
-    const { time } = machine
+    this.#parts.disk.flushFails = true
+    const { time } = this.#parts.machine
     const atMs = time.now() + dice.integer(100, 20_000, 'time until a server with a broken journal is started anew')
     time.alarm(atMs, () => {
-      if (process.alive && this.kill(false)) this.start()
+      if (process.alive && this.kill(false, dice)) this.start()
     })
     return true
   }
@@ -167,20 +193,20 @@ export class ServerActor {
    * It runs, and nothing is the matter with it: there is no quota, and what a disk that failed has kept it from removing is
    * removed when it starts anew.
    */
-  heal(): void {
+  heal(dice: SeededRandom): void {
     this.#process?.thaw()
     const hasQuota = (this.#limits.userBytes ?? defaultLimits.userBytes) < defaultLimits.userBytes
-    if (this.#stopping || this.#failing || hasQuota || this.#world.disk.troubles.any) this.kill(false)
+    if (this.#stopping || this.#failing || hasQuota || this.#parts.disk.faults.any) this.kill(false, dice)
     this.#limits = { ...this.#limits, userBytes: defaultLimits.userBytes, userFiles: defaultLimits.userFiles }
     this.start()
   }
 
   /** A disk that fails can keep it from starting. */
   #notStarted(process: SimulatedProcess, error: unknown): void {
-    if (!this.#world.disk.troubles.any) this.#world.fail(`the server did not start: ${error}`)
+    if (!this.#parts.disk.faults.any) this.#parts.trace.fail(`the server did not start: ${error}`)
     if (this.#process !== process) return
-    this.#world.tell(`${process.name} does not start: ${error}`)
-    this.#world.bounds.ended(process)
+    this.#parts.trace.tell(`${process.name} does not start: ${error}`)
+    this.#parts.bounds.ended(process, true)
     process.kill()
     this.#gone()
   }
@@ -188,20 +214,21 @@ export class ServerActor {
   #logged(entry: LogEntry): void {
     const { level, event } = entry
     const [user, name, text] = [entry.user, entry.name, entry.text].map((field) => String(field ?? ''))
-    const { uploads, disk } = this.#world
+    const { uploads, disk } = this.#parts
     uploads.reason(entry)
-    if (event === 'upload-without-record') this.#world.tell(`the server logs ${event} ${entry.removed} ${entry.bytes}`)
+    if (event === 'upload-without-record')
+      this.#parts.trace.tell(`the server logs ${event} ${entry.removed} ${entry.bytes}`)
     if (event === 'uploads-damaged') this.#damagesLogged++
     if (level !== 'error' || this.#failing) return
-    this.#world.tell(`the server logs ${event} ${user}/${name}: ${text}`)
+    this.#parts.trace.tell(`the server logs ${event} ${user}/${name}: ${text}`)
     const isRotten =
       ['upload-damaged', 'upload-not-recovered'].includes(event) &&
-      disk.troubles.rotten.has(recordKey(`${user}`, `${name}`))
+      disk.faults.rotten.has(recordKey(`${user}`, `${name}`))
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
     if (event === 'uploads-damaged' && disk.rot.anyUpload) return
-    const hasFailed = disk.troubles.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
-    if (!isRotten && !isLost && !hasFailed) this.#world.fail(`the server logged ${JSON.stringify(entry)}`)
+    const hasFailed = disk.faults.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
+    if (!isRotten && !isLost && !hasFailed) this.#parts.trace.fail(`the server logged ${JSON.stringify(entry)}`)
   }
 
   #gone(): void {
@@ -210,6 +237,6 @@ export class ServerActor {
     this.#mailboxes = undefined
     this.#stopping = false
     this.#failing = false
-    this.#world.disk.flushFails = false
+    this.#parts.disk.flushFails = false
   }
 }

@@ -6,44 +6,44 @@ import type { Part, RunReport } from './simulate.ts'
 const names = ['loss', 'client-1', 'client-2', 'alice/file-1']
 
 /** A run that fails as long as `fails` says so. */
-function runs(fails: (happenings: readonly number[], names: readonly string[]) => string | undefined) {
-  return async ({ happenings, without }: Part): Promise<RunReport> => {
-    const happened = happenings ?? Array.from({ length: 80 }, (_, at) => at + 1)
+function runs(fails: (actions: readonly number[], names: readonly string[]) => string | undefined) {
+  return async ({ actions, without }: Part): Promise<RunReport> => {
+    const happened = actions ?? Array.from({ length: 80 }, (_, at) => at + 1)
     const failure = fails(
       happened,
       names.filter((name) => !without.includes(name)),
     )
     const nothing = { seed: 1, steps: 0, virtualMs: 0, published: 0, delivered: 0, trace: [] }
-    return { ...nothing, failure, happenings: happened, names }
+    return { ...nothing, failure, actions: happened, names }
   }
 }
 
 spec('a run that fails', (it) => {
   it('is made smaller until nothing can be left out', async () => {
-    const run = runs((happenings, left) =>
-      happenings.includes(7) && happenings.includes(61) && left.includes('client-2') ? 'it fails' : undefined,
+    const run = runs((actions, left) =>
+      actions.includes(7) && actions.includes(61) && left.includes('client-2') ? 'it fails' : undefined,
     )
     const { part, runs: count } = await shrink(await run({ without: [] }), { without: [] }, run)
-    assert.deepEqual(part.happenings, [7, 61])
+    assert.deepEqual(part.actions, [7, 61])
     assert.deepEqual(part.without, ['loss', 'client-1', 'alice/file-1'])
     assert.ok(count < 100, `${count} runs`)
   })
 
   it('is not made into one that fails otherwise', async () => {
-    const run = runs((happenings) => {
-      if (happenings.length === 80) return 'server 3 forgets client-1'
-      return happenings.includes(5) ? 'server 1 forgets client-2' : 'another fault'
+    const run = runs((actions) => {
+      if (actions.length === 80) return 'server 3 forgets client-1'
+      return actions.includes(5) ? 'server 1 forgets client-2' : 'another fault'
     })
     const { part, report } = await shrink(await run({ without: [] }), { without: [] }, run)
-    assert.deepEqual(part.happenings, [5])
+    assert.deepEqual(part.actions, [5])
     assert.equal(report.failure, 'server 1 forgets client-2')
   })
 
   it('keeps what was left out before', async () => {
-    const run = runs((happenings) => (happenings.includes(3) ? 'it fails' : undefined))
-    const from = { happenings: [3, 4], without: ['loss'] }
+    const run = runs((actions) => (actions.includes(3) ? 'it fails' : undefined))
+    const from = { actions: [3, 4], without: ['loss'] }
     const { part } = await shrink(await run(from), from, run)
-    assert.deepEqual(part.happenings, [3])
+    assert.deepEqual(part.actions, [3])
     assert.ok(part.without.includes('loss'))
   })
 })

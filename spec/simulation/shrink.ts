@@ -11,12 +11,12 @@ export interface Least {
 const mostRuns = 400
 
 /**
- * Makes a failing run smaller: leaves out happenings, then programs, files and lasting troubles, for as long as what is
+ * Makes a failing run smaller: leaves out actions, then programs, files and lasting faults, for as long as what is
  * left fails as it did, names and numbers aside. Nothing that is left then can be left out alone, unless `mostRuns` are
  * used up.
  */
 export async function shrink(failed: RunReport, from: Part, run: (part: Part) => Promise<RunReport>): Promise<Least> {
-  let least: Least = { part: { ...from, happenings: failed.happenings }, report: failed, runs: 0 }
+  let least: Least = { part: { ...from, actions: failed.actions }, report: failed, runs: 0 }
   let runs = 0
   const holdsWith = async (part: Part): Promise<boolean> => {
     if (runs >= mostRuns) return true
@@ -29,7 +29,7 @@ export async function shrink(failed: RunReport, from: Part, run: (part: Part) =>
   for (let before = Number.POSITIVE_INFINITY; runs < before && runs < mostRuns; ) {
     before = runs
     const { part } = least
-    await drop(part.happenings ?? [], (happenings) => holdsWith({ ...least.part, happenings }))
+    await drop(part.actions ?? [], (actions) => holdsWith({ ...least.part, actions }))
     const names = failed.names.filter((name) => !least.part.without.includes(name))
     const { without } = least.part
     await drop(names, (kept) => {

@@ -1,10 +1,12 @@
 import type { Digests } from '../../lib/ports/platform.ts'
+import type { WorldKind } from './actions.ts'
+import type { Part } from './faults.ts'
 import type { OwnLayers } from './layers.ts'
-import type { Part } from './troubles.ts'
-import { type RunReport, World, type WorldKind } from './world.ts'
+import { type RunReport, World } from './world.ts'
 
-export type { Part } from './troubles.ts'
-export type { RunReport, WorldKind } from './world.ts'
+export type { WorldKind } from './actions.ts'
+export type { Part } from './faults.ts'
+export type { RunReport } from './world.ts'
 
 /**
  * Runs the real server and clients of one seed in virtual time. The same seed gives the same run, to the last line of

@@ -4,8 +4,10 @@ import { recordKey } from '../../lib/storage/transfers/keys.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
-import type { Link } from './network.ts'
-import type { World } from './world.ts'
+import type { SimulatedDisk } from './disk.ts'
+import type { Link, SimulatedNetwork } from './network.ts'
+import type { VirtualTime } from './time.ts'
+import type { Trace } from './trace.ts'
 
 /** How far an upload of one version of a file was said to be. */
 interface Standing {
@@ -31,17 +33,26 @@ interface Asked {
 
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 
+/** The parts of a world that uploads are checked against. */
+interface UploadParts {
+  readonly trace: Trace
+  readonly time: VirtualTime
+  readonly network: Pick<SimulatedNetwork, 'links'>
+  readonly disk: Pick<SimulatedDisk, 'rot'>
+  readonly windowBytes: number
+}
+
 /** Looks at what the server says of uploads: how far they are never falls without a reason that has a name. */
 export class UploadWatch {
-  readonly #world: World
+  readonly #parts: UploadParts
   /** By user and name. */
   readonly #standings = new Map<string, Standing>()
   readonly #holdings = new Map<Link, Map<number, Holding>>()
   /** By user and name, when the server last named a reason. */
   readonly #namedAtMs = new Map<string, number>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(parts: UploadParts) {
+    this.#parts = parts
   }
 
   watch(link: Link): void {
@@ -74,9 +85,9 @@ export class UploadWatch {
     // One that could not be removed whole may have lost its bytes.
     if (event !== 'upload-damaged' && event !== 'upload-expired' && event !== 'upload-not-expired') return
     this.#clear(`${user}/${name}`)
-    this.#namedAtMs.set(`${user}/${name}`, this.#world.machine.time.now())
+    this.#namedAtMs.set(`${user}/${name}`, this.#parts.time.now())
     for (const [link, holdings] of this.#holdings) {
-      if (!this.#world.network.links.has(link)) this.#holdings.delete(link)
+      if (!this.#parts.network.links.has(link)) this.#holdings.delete(link)
       for (const holding of holdings.values()) if (holding.key === `${user}/${name}`) holding.progress = 0
     }
   }
@@ -102,10 +113,10 @@ export class UploadWatch {
 
   /** A chunk is sent: no more is under way than the window has. */
   #sent(holding: Holding | undefined, { progress, content }: Message<'PostFileReq'>): void {
-    const { windowBytes } = this.#world.limits
+    const { windowBytes } = this.#parts
     const end = progress + lengthOf(content)
     if (holding && end > holding.most + windowBytes)
-      this.#world.fail(`${holding.key}: ${end} bytes are sent where ${holding.most} are acknowledged`)
+      this.#parts.trace.fail(`${holding.key}: ${end} bytes are sent where ${holding.most} are acknowledged`)
   }
 
   /** What begins anew owes nothing to what was. */
@@ -118,25 +129,25 @@ export class UploadWatch {
 
   #opened(key: string, version: string, progress: number): Holding {
     const standing = this.#standings.get(key)
-    const isLost = this.#world.disk.rot.hasHitUpload(recordKey(...userAndName(key)))
+    const isLost = this.#parts.disk.rot.hasHitUpload(recordKey(...userAndName(key)))
     if (standing?.version === version && progress < standing.durable && !standing.verifying && !isLost)
-      this.#world.fail(`${key}: ${standing.durable} bytes were durable, and it goes on at ${progress}`)
+      this.#parts.trace.fail(`${key}: ${standing.durable} bytes were durable, and it goes on at ${progress}`)
     this.#standings.set(key, {
       version,
       durable: progress < (standing?.durable ?? 0) ? 0 : (standing?.durable ?? 0),
       verifying: false,
     })
     // What is granted in the turn in which the reason was named can have been said before it, and arrive behind it.
-    const isNamed = this.#namedAtMs.get(key) === this.#world.machine.time.now()
+    const isNamed = this.#namedAtMs.get(key) === this.#parts.time.now()
     return { key, progress: isNamed ? 0 : progress, most: progress }
   }
 
   #acknowledged(holding: Holding, { progress, durable }: Message<'PostFileAck'>): void {
     const { key, progress: before } = holding
     const standing = this.#standings.get(key)
-    if (progress < before) this.#world.fail(`${key}: the progress falls from ${before} to ${progress}`)
+    if (progress < before) this.#parts.trace.fail(`${key}: the progress falls from ${before} to ${progress}`)
     if (durable < (standing?.durable ?? 0))
-      this.#world.fail(`${key}: what is durable falls from ${standing?.durable} to ${durable}`)
+      this.#parts.trace.fail(`${key}: what is durable falls from ${standing?.durable} to ${durable}`)
     holding.progress = progress
     holding.most = Math.max(holding.most, progress)
     if (standing) standing.durable = durable

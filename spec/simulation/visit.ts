@@ -1,10 +1,25 @@
 import { RunningClient } from '../../lib/client/runningClient.ts'
-import { fixed } from '../../lib/limits.ts'
+import { fixed, type Limits } from '../../lib/limits.ts'
 import type { Socket } from '../../lib/ports/socket.ts'
 import { version } from '../../lib/wire/protocol.ts'
-import { SimulatedProcess } from './process.ts'
+import type { Bounds } from './bounds.ts'
+import type { SimulatedNetwork } from './network.ts'
+import { type Machine, SimulatedProcess } from './process.ts'
+import type { Visitor } from './program.ts'
 import { RawLink } from './rawLink.ts'
-import type { Visitor, World } from './world.ts'
+import type { Tokens } from './tokens.ts'
+import type { Trace } from './trace.ts'
+
+/** The parts of a world that a visiting client uses, and what checks it. */
+export interface VisitParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly network: SimulatedNetwork
+  readonly tokens: Tokens
+  readonly limits: Limits
+  readonly bounds: Bounds
+  readonly visitors: Set<Visitor>
+}
 
 /** Who visits: none of the users whose files and messages are looked at. */
 const user = 'mallory'
@@ -20,14 +35,14 @@ export class Visit implements Visitor {
   readonly client = { close: async () => this.#end() }
   running: Visitor['running']
   gone = false
-  readonly world: World
+  readonly #parts: VisitParts
   /** What is dialled, until it is over. */
   readonly #dialled = new Set<AbortController>()
 
-  constructor(world: World, name: string) {
-    this.world = world
-    this.process = new SimulatedProcess(name, world.machine)
-    world.visitors.add(this)
+  constructor(parts: VisitParts, name: string) {
+    this.#parts = parts
+    this.process = new SimulatedProcess(name, parts.machine)
+    parts.visitors.add(this)
   }
 
   /** Dials so often, and says HELLO where `use` is given, which may then use the link. */
@@ -40,7 +55,7 @@ export class Visit implements Visitor {
   send(messages: number, bytes: number): void {
     const { process } = this
     const client = new RunningClient({
-      to: this.world.network.transportOf(process),
+      to: this.#parts.network.transportOf(process),
       user,
       token: () => new Promise<string>(() => {}),
       platform: process.platform,
@@ -52,7 +67,7 @@ export class Visit implements Visitor {
     process.within(sendMs, () => {
       client.close().then(
         () => this.leave(),
-        (error: unknown) => this.world.fail(`${process.name} could not end: ${error}`),
+        (error: unknown) => this.#parts.trace.fail(`${process.name} could not end: ${error}`),
       )
     })
   }
@@ -60,7 +75,7 @@ export class Visit implements Visitor {
   /** Nothing is left to be done. */
   leave(): void {
     if (!this.process.alive || this.gone) return
-    this.world.bounds.ended(this.process)
+    this.#parts.bounds.ended(this.process)
     this.gone = true
   }
 
@@ -78,12 +93,12 @@ export class Visit implements Visitor {
       if (use) this.#greet(link)
     }
     const options = { platform, maxPayload: fixed.clientFrameBytes }
-    this.world.network.transportOf(this.process).dial(options, ending.signal).then(dialled, over)
+    this.#parts.network.transportOf(this.process).dial(options, ending.signal).then(dialled, over)
   }
 
   #greet(link: RawLink): void {
     const session = this.process.platform.random.bytes(16, 'session')
-    const who = { userName: user, token: this.world.tokens.said(user), session, software: 'simulation' }
+    const who = { userName: user, token: this.#parts.tokens.said(user), session, software: 'simulation' }
     link.ask({ event: 'HelloReq', versions: [version], ...who, features: 0, attempt: undefined })
   }
 

@@ -1,16 +1,21 @@
 import type { Claim, FileStore, PartialFile, Storage, TransferStore } from '../../lib/ports/storage.ts'
+import type { Invariants } from './invariants.ts'
 import { joined } from './partialImage.ts'
 import type { PlaceWatch } from './placeWatch.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { PromisedRecords } from './promisedRecords.ts'
-import type { World } from './world.ts'
 
 /** A storage whose uploads and files are looked at by the invariants of a world, as one run of the server uses it. */
-export function watchedFiles(storage: Storage, process: SimulatedProcess, world: World, watch: PlaceWatch): Storage {
+export function watchedFiles(
+  storage: Storage,
+  process: SimulatedProcess,
+  invariants: Invariants,
+  watch: PlaceWatch,
+): Storage {
   return {
     transfers: watchedTransfers(storage.transfers, watch.records),
     files: watchedStore(storage.files, async (claim) => {
-      return watchedFile(await storage.files.open(claim), { claim, process, world, watch })
+      return watchedFile(await storage.files.open(claim), { claim, process, invariants, watch })
     }),
     mailboxes: storage.mailboxes,
     async open(platform) {
@@ -75,11 +80,11 @@ function watchedStore(files: FileStore, open: FileStore['open']): FileStore {
 interface Opened {
   readonly claim: Claim
   readonly process: SimulatedProcess
-  readonly world: World
+  readonly invariants: Invariants
   readonly watch: PlaceWatch
 }
 
-function watchedFile(file: PartialFile, { claim, process, world, watch }: Opened): PartialFile {
+function watchedFile(file: PartialFile, { claim, process, invariants, watch }: Opened): PartialFile {
   let isOpen = true
   process.handles++
   return {
@@ -90,7 +95,7 @@ function watchedFile(file: PartialFile, { claim, process, world, watch }: Opened
       const record = watch.records.of(claim)
       watch.records.rewritten(claim, offset)
       await file.write(offset, parts)
-      if (record) world.invariants.wrote(record, { offset, bytes: joined(parts) })
+      if (record) invariants.wrote(record, { offset, bytes: joined(parts) })
     },
     read: (into, offset) => file.read(into, offset),
     flush: () => file.flush(),

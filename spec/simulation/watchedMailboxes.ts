@@ -1,23 +1,34 @@
 import { OspError } from '../../lib/errors.ts'
 import type { MailboxBounds, MailboxStore, NewMessage } from '../../lib/ports/mailboxes.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
-import type { World } from './world.ts'
+import type { LinkWatch } from './linkWatch.ts'
+import type { MessageInvariants } from './messageInvariants.ts'
+import type { SentIds } from './sentIds.ts'
+import type { Trace } from './trace.ts'
+
+/** What checks mailboxes. */
+interface MailboxChecks {
+  readonly trace: Trace
+  readonly invariants: MessageInvariants
+  readonly watch: LinkWatch
+  readonly sentIds: SentIds
+}
 
 /** A storage whose mailboxes are looked at by the invariants of a world. */
-export function watchedStorage(storage: Storage, world: World): Storage {
+export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage {
   const { transfers, files, mailboxes } = storage
   return {
     transfers,
     files,
-    mailboxes: watchedMailboxes(mailboxes, world),
+    mailboxes: watchedMailboxes(mailboxes, checks),
     open: (platform) => storage.open(platform),
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
   }
 }
 
 /** Tells what becomes of each append, and that no mailbox grows over its bounds. */
-function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
-  const { invariants, watch, sentIds } = world.mail
+function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): MailboxStore {
+  const { trace, invariants, watch, sentIds } = checks
   return {
     async append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
       const { sender, id } = message
@@ -32,10 +43,10 @@ function watchedMailboxes(mailboxes: MailboxStore, world: World): MailboxStore {
       const levels = await mailboxes.levels()
       for (const { user, messages, bytes } of levels) {
         const isFull = messages > bounds.messages || bytes > bounds.bytes
-        if (isFull) world.fail(`the mailbox of ${user} has ${messages} messages of ${bytes} bytes`)
+        if (isFull) trace.fail(`the mailbox of ${user} has ${messages} messages of ${bytes} bytes`)
       }
       const all = levels.reduce((sum, { messages }) => sum + messages, 0)
-      if (all > bounds.allMessages) world.fail(`${all} messages wait`)
+      if (all > bounds.allMessages) trace.fail(`${all} messages wait`)
     },
     read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
     async remove(user, seqs) {

@@ -1,57 +1,34 @@
-import type { Client } from '../../lib/client/client.ts'
 import type { Limits } from '../../lib/limits.ts'
 import { limitsWith } from '../../lib/limitsWith.ts'
 import type { DigestName, Digests } from '../../lib/ports/platform.ts'
 import { SeededRandom } from '../../lib/testing/random.ts'
 import { digestNumbers } from '../../lib/wire/protocol.ts'
+import { ActionMix, type ActionParts, type WorldKind } from './actions.ts'
+import { AnswerWatch } from './answerWatch.ts'
 import { Bounds } from './bounds.ts'
-import { Chaos } from './chaos.ts'
 import type { ClientActor } from './clientActor.ts'
 import { SimulatedDisk } from './disk.ts'
-import { drawFaults, drawLimits, drawQueueLimits, drawSenders } from './drawn.ts'
 import { Ending } from './ending.ts'
+import { Faults, type Part, whole } from './faults.ts'
 import type { SimulatedFile } from './files.ts'
+import { generateLimits, generateNetworkFaults, generateQueueLimits, generateSenders } from './generated.ts'
+import { HelloWatch } from './helloWatch.ts'
 import { Invariants } from './invariants.ts'
 import type { OwnLayers } from './layers.ts'
-import { drawMailLimits, Mail } from './mail.ts'
-import { SimulatedNetwork } from './network.ts'
+import { scheduleLoad } from './loadGenerator.ts'
+import { generateMailLimits, Mail } from './mail.ts'
+import { type Link, SimulatedNetwork } from './network.ts'
 import { PlaceWatch, platformOf } from './placeWatch.ts'
-import { drawPress } from './presser.ts'
-import type { Machine, SimulatedProcess } from './process.ts'
-import { Queues, type Running } from './queues.ts'
+import type { Machine } from './process.ts'
+import type { Program, Visitor } from './program.ts'
+import { Queues } from './queues.ts'
+import { QueueWatch } from './queueWatch.ts'
+import { RightsWatch } from './rightsWatch.ts'
 import { ServerActor } from './serverActor.ts'
 import { VirtualTime } from './time.ts'
 import { Tokens } from './tokens.ts'
-import { type Part, Troubles, whole } from './troubles.ts'
+import { Trace } from './trace.ts'
 import { UploadWatch } from './uploadWatch.ts'
-import { Watches } from './watches.ts'
-
-/** What a world is about: sending files, messages, or both at once. */
-export type WorldKind = 'files' | 'messages' | 'both'
-
-/** A user's program. It starts, is killed, and starts again. */
-export interface Program {
-  readonly name: string
-  readonly running: boolean
-  start(): void
-  kill(): void
-  freeze(ms: number): void
-  /** It closes what it has and ends, unless it does not run. */
-  end(): void
-  /** The world is at its end: what it has left to do is forgotten. */
-  letGo(): void
-}
-
-/** Somebody who comes once, and goes. */
-export interface Visitor {
-  readonly process: SimulatedProcess
-  readonly client: Pick<Client, 'close'>
-  /** What holds something there, where anything does. */
-  readonly running?: Running | undefined
-  /** It keeps to no bound of the protocol. */
-  readonly unruly?: boolean
-  readonly gone: boolean
-}
 
 /** How a run has ended. */
 export interface RunReport {
@@ -62,26 +39,30 @@ export interface RunReport {
   readonly published: number
   /** Messages that have reached a recipient. */
   readonly delivered: number
-  /** Everything that was told, one line each, with its virtual time. */
+  /** What happened, one line each, with its virtual time. */
   readonly trace: readonly string[]
-  /** What did not hold; the run ends at the first. */
+  /** The first invariant that did not hold, which ended the run. */
   readonly failure: string | undefined
-  /** Numbers of what has happened, and the names that could be left out. */
-  readonly happenings: readonly number[]
+  /** Numbers of the actions that happened, and the names of what could be left out. */
+  readonly actions: readonly number[]
   readonly names: readonly string[]
 }
 
-/** How many things happen. */
-const happenings = 80
+/** Actions in a run. */
+const actionCount = 80
 const mostSteps = 400_000
 
-/** A server, some clients, a network and a disk, all drawn from a seed, and everything that happens to them. */
-export class World {
+/**
+ * A server, some clients, a network and a disk, generated from a seed, and the actions on them. Builds the parts of a run:
+ * each part declares which of the others it uses.
+ */
+export class World implements ActionParts {
+  readonly trace: Trace
   readonly machine: Machine
-  readonly troubles: Troubles
+  readonly faults: Faults
   readonly network: SimulatedNetwork
   readonly disk: SimulatedDisk
-  /** What stands in the stead of the disk, on which nothing lies then. */
+  /** Storage of a user's own. The disk stays empty then. */
   readonly place: PlaceWatch | undefined
   readonly limits: Limits
   readonly tokens: Tokens
@@ -93,58 +74,61 @@ export class World {
   readonly clients: readonly ClientActor[]
   readonly files: readonly SimulatedFile[]
   readonly mail: Mail
-  /** Processes that come and go beside the programs. */
+  /** Clients that come and go beside the programs. */
   readonly visitors = new Set<Visitor>()
-  /** Randomness of what happens at present: to leave a happening out changes nothing about what the others are. */
+  /** Randomness of the present action: leaving one action out changes nothing about the others. */
   dice: SeededRandom
-  /** Nothing is done to it any more. */
+  /** No more actions happen. */
   healed = false
-  /** Whether the storage counts files and folders, so that the server bounds their number. */
-  countsFiles = true
   readonly #seed: number
   readonly #part: Part
-  readonly #watches: Watches
-  /** What waits or is remembered has narrow bounds, and somebody presses against them. */
+  readonly #answers: AnswerWatch
+  readonly #rights: RightsWatch
+  /** The limits of queues are narrow, and a load generator fills them. */
   readonly #isNarrow: boolean
-  readonly #chaos: Chaos
-  readonly #trace: string[] = []
-  readonly #happened: number[] = []
-  #failure: string | undefined
+  readonly #actions: ActionMix
+  readonly #applied: number[] = []
   #steps = 0
 
   constructor(seed: number, digests: Digests, kind: WorldKind, part: Part = whole, own: OwnLayers = {}) {
     const random = new SeededRandom(seed)
+    const time = new VirtualTime()
     const sendsFiles = kind !== 'messages'
     const sendsMessages = kind !== 'files'
     this.#seed = seed
     this.#part = part
     this.dice = random
-    this.machine = { time: new VirtualTime(), random, digests }
-    this.troubles = new Troubles(random, part.without)
-    this.#isNarrow = this.troubles.comes('narrow queues', 0.25)
-    this.network = new SimulatedNetwork(this.machine, drawFaults(random, this.troubles))
+    this.trace = new Trace(time)
+    this.machine = { time, random, digests }
+    this.faults = new Faults(random, part.without)
+    this.#isNarrow = this.faults.comes('narrow queues', 0.25)
+    this.network = new SimulatedNetwork(this.machine, generateNetworkFaults(random, this.faults))
     const operationMs = random.pick([1, 4, 40], 'time of the disk')
     const segmentBytes = sendsMessages ? random.pick([100, 500, 3_000], 'segments of the journal') : undefined
     this.disk = new SimulatedDisk(random, operationMs, segmentBytes)
     this.network.layers = own
     this.disk.layers = own
     this.place = own.place && new PlaceWatch(this, own.place(platformOf(this.machine)))
-    this.#chaos = new Chaos(random, kind, this.troubles, !this.place)
-    this.tokens = new Tokens(this.machine.time, random.pick([0, 40], 'time to know users'))
-    const forFiles = sendsFiles ? drawLimits(random, this.troubles) : { chunkBytes: 1_024, windowBytes: 1_024 }
+    this.#actions = new ActionMix(random, kind, this.faults, !this.place)
+    this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
+    const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
-    const forMail = sendsMessages ? drawMailLimits(random, this.mail, sendsFiles) : {}
-    const chosen = { ...forFiles, ...forMail, ...(this.#isNarrow ? drawQueueLimits(random) : {}) }
+    const forMail = sendsMessages ? generateMailLimits(random, this.mail, sendsFiles) : {}
+    const chosen = { ...forFiles, ...forMail, ...(this.#isNarrow ? generateQueueLimits(random) : {}) }
     if (this.#isNarrow && sendsMessages) this.mail.poison += random.fork('poison').pick([0, 4], 'more poison')
     this.limits = limitsWith(chosen)
-    this.invariants = new Invariants(this, this.limits)
-    this.bounds = new Bounds(this)
-    this.queues = new Queues(this)
-    this.uploads = new UploadWatch(this)
-    this.#watches = new Watches(this)
-    this.network.opened = (link) => this.#watches.watch(link)
+    const { trace, limits, network, disk, tokens } = this
+    this.invariants = new Invariants(this)
+    this.bounds = new Bounds({ trace, time, limits, network, disk })
+    this.queues = new Queues(trace, time, limits)
+    this.uploads = new UploadWatch({ trace, time, network, disk, windowBytes: limits.windowBytes })
+    this.#answers = new AnswerWatch(trace, time)
+    this.#rights = new RightsWatch(trace, time, tokens)
+    const watchQueues = new QueueWatch(this.queues, time, limits.framesPerSecond)
+    const hellos = new HelloWatch(trace)
+    network.opened = (link) => this.#watch(link, watchQueues, hellos)
     this.server = new ServerActor(this, chosen)
-    const { clients, files } = drawSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
+    const { clients, files } = generateSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
     this.clients = clients
     this.files = files
   }
@@ -157,21 +141,6 @@ export class World {
     return [...new Set([...this.clients, ...this.mail.programs].map(({ user }) => user))]
   }
 
-  /** Writes a line of the trace. */
-  tell(line: string): void {
-    this.#trace.push(`${this.machine.time.now().toFixed(3).padStart(11)} ${line}`)
-  }
-
-  /** Something that must hold does not. */
-  fail(what: string): void {
-    this.tell(`FAULT: ${what}`)
-    this.#failure ??= what
-  }
-
-  get failed(): boolean {
-    return this.#failure !== undefined
-  }
-
   async run(): Promise<RunReport> {
     // Loading takes real time, in which virtual time would pass.
     for (const name of Object.keys(digestNumbers) as DigestName[]) await this.machine.digests.load(name)
@@ -181,27 +150,12 @@ export class World {
       for (const file of this.files) if (file.user === client.user) client.send(file)
     }
     for (const program of this.mail.programs) program.start()
-    const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two happenings')
+    const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two actions')
     const endMs = this.#schedule(gapMs)
-    if (this.#isNarrow) drawPress(this, endMs)
+    if (this.#isNarrow) scheduleLoad(this, endMs)
     await this.until(endMs, () => false)
-    if (!this.failed) await new Ending(this).run()
-    const { time } = this.machine
-    const report = {
-      seed: this.#seed,
-      steps: this.#steps,
-      virtualMs: time.now(),
-      published: (this.place ?? this.disk).publications,
-      delivered: this.mail.invariants.delivered,
-      trace: [...this.#trace],
-      failure: this.#failure,
-      happenings: this.#happened,
-      names: [
-        ...this.troubles.lasting,
-        ...this.programs.map(({ name }) => name),
-        ...this.files.map(({ path }) => path),
-      ],
-    }
+    if (!this.trace.failed) await new Ending(this).run()
+    const report = this.#report()
     for (const { process, client } of this.visitors) {
       process.kill()
       client.close().catch(() => {})
@@ -211,38 +165,72 @@ export class World {
     return report
   }
 
-  /** Lets time pass until `done`, but not beyond `endMs`, or something does not hold. */
+  /** Lets time pass until `done` or `endMs`, or until an invariant does not hold. */
   async until(endMs: number, done: () => boolean): Promise<void> {
-    while (!this.failed && !done() && this.machine.time.step(endMs)) {
+    while (!this.trace.failed && !done() && this.machine.time.step(endMs)) {
       await microtasks()
-      this.#watches.check()
-      if (++this.#steps > mostSteps) this.fail(`it takes more than ${mostSteps} steps`)
+      this.#check()
+      if (++this.#steps > mostSteps) this.trace.fail(`it takes more than ${mostSteps} steps`)
     }
   }
 
-  /** Returns when the last thing happens. */
+  #report(): RunReport {
+    const { lines, failure } = this.trace
+    return {
+      seed: this.#seed,
+      steps: this.#steps,
+      virtualMs: this.machine.time.now(),
+      published: (this.place ?? this.disk).publications,
+      delivered: this.mail.invariants.delivered,
+      trace: [...lines],
+      failure,
+      actions: this.#applied,
+      names: [...this.faults.lasting, ...this.programs.map(({ name }) => name), ...this.files.map(({ path }) => path)],
+    }
+  }
+
+  /** Has every watcher see a link before anything passes on it. */
+  #watch(link: Link, watchQueues: QueueWatch, hellos: HelloWatch): void {
+    const isUnruly = [...this.visitors].some(({ process, unruly }) => unruly && process === link.clientProcess)
+    this.mail.watch.watch(link)
+    this.uploads.watch(link)
+    this.bounds.watch(link, isUnruly)
+    for (const watcher of [watchQueues, this.#answers, this.#rights, hellos]) watcher.watch(link)
+  }
+
+  /** Checks what must hold after every step. */
+  #check(): void {
+    const status = this.server.server?.status()
+    this.invariants.check(status)
+    this.bounds.check(this, status)
+    this.queues.check(this)
+    this.#answers.check()
+    this.#rights.check()
+    this.mail.invariants.check(status)
+    this.mail.watch.check()
+  }
+
+  /** Returns when the last action happens. */
   #schedule(gapMs: number): number {
     const { time, random } = this.machine
-    const { happenings: chosen } = this.#part
+    const { actions: chosen } = this.#part
     let atMs = 0
-    for (let number = 1; number <= happenings; number++) {
-      const dice = random.fork(`happening ${number}`)
-      atMs += dice.fraction('time until something happens') * 2 * gapMs
-      if (chosen?.includes(number) ?? true) time.alarm(atMs, () => this.#happen(number, dice))
+    for (let number = 1; number <= actionCount; number++) {
+      const dice = random.fork(`action ${number}`)
+      atMs += dice.fraction('time until the action') * 2 * gapMs
+      if (chosen?.includes(number) ?? true) time.alarm(atMs, () => this.#apply(number, dice))
     }
     return atMs
   }
 
-  /** What is told meanwhile stands below a line that says what it is. */
-  #happen(number: number, dice: SeededRandom): void {
+  #apply(number: number, dice: SeededRandom): void {
     this.dice = dice
-    const at = this.#trace.length
-    const name = this.#chaos.happen(this)
-    if (name === undefined) return
-    this.#happened.push(number)
-    const told = this.#trace.splice(at)
-    this.tell(`${number}: ${name}`)
-    this.#trace.push(...told)
+    this.trace.headed(() => {
+      const name = this.#actions.apply(this)
+      if (name === undefined) return undefined
+      this.#applied.push(number)
+      return `${number}: ${name}`
+    })
   }
 }
 

@@ -15,9 +15,9 @@ import type { Platform } from '../../lib/ports/platform.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
 import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
+import { FaultyStorage } from './faultyStorage.ts'
 import { FileClient } from './fileClient.ts'
 import { type Greeting, RawClient } from './rawClient.ts'
-import { TroubledStorage } from './troubledStorage.ts'
 import { VirtualClock } from './virtualClock.ts'
 
 interface RigOptions extends Partial<Omit<ServeOptions, 'limits' | 'storage'>> {
@@ -40,10 +40,10 @@ interface Ground {
 export class ServerRig implements AsyncDisposable {
   readonly log: LogEntry[] = []
   readonly platform: Platform
-  storage!: TroubledStorage
+  storage!: FaultyStorage
   server!: Server
   /** What to do to the storage before the server opens it. */
-  trouble: (storage: TroubledStorage) => void = () => {}
+  trouble: (storage: FaultyStorage) => void = () => {}
   readonly #ground: Ground
   readonly #limits: Partial<Limits>
   readonly #options: RigOptions
@@ -74,7 +74,7 @@ export class ServerRig implements AsyncDisposable {
 
   /** Serves what was stored before. */
   async restart(options: RigOptions = {}, limits: Partial<Limits> = {}): Promise<void> {
-    this.storage = new TroubledStorage(this.#ground.storage())
+    this.storage = new FaultyStorage(this.#ground.storage())
     this.trouble(this.storage)
     this.server = await serve({
       authenticator: loopbackOnly(),

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { until } from '../../support/facts.ts'
+import { FaultyStorage } from '../../support/faultyStorage.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { spec } from '../../support/spec.ts'
-import { TroubledStorage } from '../../support/troubledStorage.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 const bytes = patterned(1_500_000)
@@ -36,7 +36,7 @@ spec('a task that does not go on', (it) => {
   })
 
   it('says that the quota is used up, or the disk of the server is full', async () => {
-    const full = new TroubledStorage(memory({ capacityBytes: 2_000_000 }))
+    const full = new FaultyStorage(memory({ capacityBytes: 2_000_000 }))
     full.taken = 1_000_000
     for (const [code, limits, options] of [
       ['quota-exceeded', { userBytes: 1_000 }, {}],

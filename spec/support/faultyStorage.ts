@@ -11,7 +11,7 @@ export interface Held {
 }
 
 /** A storage whose steps a fact can hold up or let fail. */
-export class TroubledStorage implements Storage {
+export class FaultyStorage implements Storage {
   readonly transfers: Storage['transfers']
   readonly files: Storage['files']
   readonly mailboxes: Storage['mailboxes']
@@ -48,7 +48,7 @@ export class TroubledStorage implements Storage {
     }
     this.mailboxes = mailboxes
     this.files = {
-      open: async (claim) => this.#troubled(await files.open(claim)),
+      open: async (claim) => this.#faulty(await files.open(claim)),
       remove: files.remove,
       sweep: files.sweep,
       stored: async (user, name) => {
@@ -113,7 +113,7 @@ export class TroubledStorage implements Storage {
     return held?.when === 'after' ? (result as T) : run()
   }
 
-  #troubled(file: PartialFile): PartialFile {
+  #faulty(file: PartialFile): PartialFile {
     this.partials++
     let closed = false
     return {

@@ -7,7 +7,7 @@ export const operations = ['read', 'write', 'flush', 'record', 'look'] as const
 export type Operation = (typeof operations)[number]
 
 /** What is the matter with a disk. */
-export class DiskTroubles {
+export class DiskFaults {
   /** Bytes that can still be written. */
   freeBytes = Number.MAX_SAFE_INTEGER
   /** Something of it has failed at some time: what a server then says of itself may be late. */

@@ -1,62 +1,62 @@
 import { defaultLimits, KiB, type Limits, MiB } from '../../lib/limits.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import { ClientActor } from './clientActor.ts'
-import { drawBytes, SimulatedFile } from './files.ts'
+import type { ClientParts } from './clientRun.ts'
+import type { Faults } from './faults.ts'
+import { generateBytes, SimulatedFile } from './files.ts'
 import type { NetworkFaults } from './network.ts'
-import type { Troubles } from './troubles.ts'
-import type { World } from './world.ts'
 
 /** The network of a world. */
-export function drawFaults(random: SeededRandom, troubles: Troubles): NetworkFaults {
+export function generateNetworkFaults(random: SeededRandom, faults: Faults): NetworkFaults {
   const reliable = random.chance(0.4, 'kind of the network')
   return {
     reliable,
     mostDelaysMs: random.pick([[1], [20], [200], [1, 200], [1, 20, 200]], 'delays of the network'),
     bytesPerMs: random.pick([Number.POSITIVE_INFINITY, 100, 10], 'width of the network'),
-    loss: reliable ? 0 : troubles.lasts('loss', [0.02, 0.2], 0),
-    duplication: reliable ? 0 : troubles.lasts('duplication', [0.05, 0.2], 0),
-    straying: troubles.lasts('straying', [0.1, 0.4], 0),
+    loss: reliable ? 0 : faults.lasts('loss', [0.02, 0.2], 0),
+    duplication: reliable ? 0 : faults.lasts('duplication', [0.05, 0.2], 0),
+    straying: faults.lasts('straying', [0.1, 0.4], 0),
     strayFactor: random.pick([5, 25], 'time of a frame that strays'),
   }
 }
 
 /** Who sends files, and which; `keep`: their lists of tasks outlive their programs, which they perhaps do else too. */
-export function drawSenders(
-  world: World,
+export function generateSenders(
+  parts: ClientParts & { readonly faults: Faults },
   any: boolean,
   chunkBytes: number,
   keep: boolean,
 ): { readonly clients: readonly ClientActor[]; readonly files: readonly SimulatedFile[] } {
   if (!any) return { clients: [], files: [] }
-  const { random } = world.machine
+  const { random } = parts.machine
   const users = ['alice', 'bob'].slice(0, random.pick([1, 1, 2], 'users'))
   const heedless = random.chance(0.3, 'clients heed no bound')
   const keeps = random.chance(0.4, 'lists of tasks outlive programs') || keep
   const clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
     const user = users[at] ?? random.pick(users, 'user of a client')
-    return new ClientActor(world, { name: `client-${at + 1}`, user, heedless, keeps })
+    return new ClientActor(parts, { name: `client-${at + 1}`, user, heedless, keeps })
   })
   const files = users.flatMap((user) =>
     Array.from({ length: random.integer(1, 6, 'files of a user') }, (_, at) => {
       const algorithm = random.pick(['sha256', 'md5'] as const, 'digest of a file')
-      return new SimulatedFile(user, `file-${at + 1}`, algorithm, drawBytes(random, chunkBytes))
+      return new SimulatedFile(user, `file-${at + 1}`, algorithm, generateBytes(random, chunkBytes))
     }),
   )
-  const own = files.filter(({ path }) => world.troubles.takesPart(path))
+  const own = files.filter(({ path }) => parts.faults.takesPart(path))
   const senders = clients.filter(({ name, user }) => {
-    return world.troubles.takesPart(name) && own.some((file) => file.user === user)
+    return parts.faults.takesPart(name) && own.some((file) => file.user === user)
   })
   return { clients: senders, files: own }
 }
 
 /** The limits of a world: small, so that they are reached, and few instances, so that they change hands. */
-export function drawLimits(
+export function generateLimits(
   random: SeededRandom,
-  troubles: Troubles,
+  faults: Faults,
 ): Partial<Limits> & { readonly chunkBytes: number } {
   const chunkBytes = random.pick([256, 1024, 2048], 'chunk')
   const { fileBytes, uploadAgeMs } = defaultLimits
-  const userBytes = troubles.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], defaultLimits.userBytes)
+  const userBytes = faults.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], defaultLimits.userBytes)
   const own = random.fork('narrow quotas')
   const fewFiles = own.pick([defaultLimits.userFiles, 3, 12], 'files of a user')
   return {
@@ -69,12 +69,12 @@ export function drawLimits(
     uploadsPerLink: random.pick([1, 2, 3, 5], 'uploads of a link'),
     parkedUploads: random.integer(1, 4, 'parked uploads'),
     parkedMs: random.pick([10, 5_000], 'time to park'),
-    fileBytes: troubles.lasts('a bound for files', [chunkBytes, 4 * chunkBytes], fileBytes),
+    fileBytes: faults.lasts('a bound for files', [chunkBytes, 4 * chunkBytes], fileBytes),
     userBytes,
     entryBytes: own.pick([0, 1, chunkBytes / 8], 'bytes of an entry'),
     // Without a quota the number of files has no bound while they are counted for the first time.
     userFiles: userBytes < defaultLimits.userBytes ? fewFiles : defaultLimits.userFiles,
-    uploadAgeMs: troubles.lasts('a short age of uploads', [1_000, 20_000], uploadAgeMs),
+    uploadAgeMs: faults.lasts('a short age of uploads', [1_000, 20_000], uploadAgeMs),
     chunkMemoryBytes: random.pick([4 * chunkBytes, 16 * chunkBytes, 16 * MiB], 'memory for chunks'),
     retryAfterMs: random.pick([1, 20, 1_000], 'time until a refused upload is tried again'),
     stalledMs: random.pick([200, 5_000, 60_000], 'time until an upload has stalled'),
@@ -82,7 +82,7 @@ export function drawLimits(
 }
 
 /** Narrow limits of what waits and is remembered: from randomness of their own, so that nothing else hangs on it. */
-export function drawQueueLimits(random: SeededRandom): Partial<Limits> {
+export function generateQueueLimits(random: SeededRandom): Partial<Limits> {
   const own = random.fork('narrow queues')
   const {
     unsentBytes,

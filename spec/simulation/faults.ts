@@ -2,19 +2,19 @@ import type { SeededRandom } from '../../lib/testing/random.ts'
 
 /** What of a run takes place: a failing one is made smaller by leaving out what it fails without. */
 export interface Part {
-  /** Numbers of the happenings that take place; all where it is absent. */
-  readonly happenings?: readonly number[] | undefined
-  /** Names of programs, files and lasting troubles that are left out. */
+  /** Numbers of the actions that take place; all where it is absent. */
+  readonly actions?: readonly number[] | undefined
+  /** Names of programs, files and lasting faults that are left out. */
   readonly without: readonly string[]
 }
 
 export const whole: Part = { without: [] }
 
 /**
- * Which troubles exist in a world at all. Each world has only some, since many at once hide what a few of them show; which,
+ * Which faults exist in a world at all. Each world has only some, since many at once hide what a few of them show; which,
  * depends on the seed and their names alone.
  */
-export class Troubles {
+export class Faults {
   /** Those that last, and were drawn. */
   readonly lasting: string[] = []
   readonly #random: SeededRandom
@@ -22,8 +22,8 @@ export class Troubles {
   readonly #without: ReadonlySet<string>
 
   constructor(random: SeededRandom, without: readonly string[]) {
-    this.#random = random.fork('troubles')
-    this.#share = this.#random.pick([0.3, 0.6, 0.6, 0.9], 'troubles of a world')
+    this.#random = random.fork('faults')
+    this.#share = this.#random.pick([0.3, 0.6, 0.6, 0.9], 'faults of a world')
     this.#without = new Set(without)
   }
 

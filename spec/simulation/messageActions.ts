@@ -1,94 +1,108 @@
-import { fixed } from '../../lib/limits.ts'
-import type { Happening } from './chaos.ts'
+import { fixed, type Limits } from '../../lib/limits.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Action } from './action.ts'
+import type { SimulatedDisk } from './disk.ts'
+import type { Mail } from './mail.ts'
 import type { MessageActor } from './messageActor.ts'
 import type { MessageRun } from './messageRun.ts'
 import { Post } from './post.ts'
-import type { World } from './world.ts'
+import type { ServerActor } from './serverActor.ts'
+import type { Trace } from './trace.ts'
 
-/** What may happen to those who send messages, and to where messages are kept. */
-export const messageHappenings: readonly Happening[] = [
-  { name: 'a message is sent', weight: 14, happen: (world) => send(world, 1) },
-  { name: 'many messages are sent', weight: 8, happen: (world) => send(world, 8) },
-  { name: 'all programs send', weight: 4, happen: sendFromAll },
-  { name: 'a message is sent again', weight: 4, happen: sendAgain },
-  { name: 'an id is used again', weight: 2, happen: reuse },
-  { name: 'a message is given up', weight: 2, happen: giveUp },
-  { name: 'a program stops receiving', weight: 4, happen: hush },
-  { name: 'a program receives', weight: 6, happen: receive },
-  { name: 'a program takes over', weight: 5, happen: takeOver },
-  { name: 'a program ends', weight: 3, happen: end },
-  { name: 'a flush fails', weight: 1.5, toDisk: true, happen: (world) => world.server.failFlush() },
-  { name: 'bits of a journal flip', weight: 2, toDisk: true, happen: rot },
+/** The parts of a parts that these actions use. */
+export interface MessageParts {
+  readonly trace: Trace
+  readonly limits: Limits
+  readonly disk: SimulatedDisk
+  readonly server: ServerActor
+  readonly mail: Mail
+  readonly dice: SeededRandom
+}
+
+/** Actions of programs that send and receive messages, and on the storage of messages. */
+export const messageActions: readonly Action<MessageParts>[] = [
+  { name: 'a message is sent', weight: 14, apply: (parts) => send(parts, 1) },
+  { name: 'many messages are sent', weight: 8, apply: (parts) => send(parts, 8) },
+  { name: 'all programs send', weight: 4, apply: sendFromAll },
+  { name: 'a message is sent again', weight: 4, apply: sendAgain },
+  { name: 'an id is used again', weight: 2, apply: reuse },
+  { name: 'a message is given up', weight: 2, apply: giveUp },
+  { name: 'a program stops receiving', weight: 4, apply: hush },
+  { name: 'a program receives', weight: 6, apply: receive },
+  { name: 'a program takes over', weight: 5, apply: takeOver },
+  { name: 'a program ends', weight: 3, apply: end },
+  { name: 'a flush fails', weight: 1.5, toDisk: true, apply: ({ server, dice }) => server.failFlush(dice) },
+  { name: 'bits of a journal flip', weight: 2, toDisk: true, apply: rot },
 ]
 
 /** Longest contents, in bytes: most are short. */
 const contents = [0, 10, 10, 100, 300]
 
-function send(world: World, most: number): boolean {
-  return withProgram(world, sending, (program) => {
-    const count = world.dice.integer(1, most, 'messages at once')
-    for (let n = 0; n < count; n++) post(world, program)
+function send(parts: MessageParts, most: number): boolean {
+  return withProgram(parts, sending, (program) => {
+    const count = parts.dice.integer(1, most, 'messages at once')
+    for (let n = 0; n < count; n++) post(parts, program)
   })
 }
 
-function sendFromAll(world: World): boolean {
-  for (const program of world.mail.programs) if (sending(program)) post(world, program)
+function sendFromAll(parts: MessageParts): boolean {
+  for (const program of parts.mail.programs) if (sending(program)) post(parts, program)
   return true
 }
 
 /** With the same id: it is stored once. */
-function sendAgain(world: World): boolean {
+function sendAgain(parts: MessageParts): boolean {
   return withPost(
-    world,
+    parts,
     ({ outcome, givenUp }) => !givenUp && (outcome === 'acknowledged' || outcome === 'open'),
     (_, run, post) => run.send(post),
   )
 }
 
 /** What was acknowledged is known by its id, so that another message of this id is refused. */
-function reuse(world: World): boolean {
+function reuse(parts: MessageParts): boolean {
   return withPost(
-    world,
+    parts,
     ({ outcome }) => outcome === 'acknowledged',
-    (program, _, { id }) => post(world, program, id),
+    (program, _, { id }) => post(parts, program, id),
   )
 }
 
-function giveUp(world: World): boolean {
+function giveUp(parts: MessageParts): boolean {
   return withPost(
-    world,
+    parts,
     ({ outcome, givenUp }) => outcome === 'open' && !givenUp,
     (_, run, post) => {
       if (run.isRepeating(post)) return
-      world.tell(`${run.process.name} gives ${post.name} up`)
+      parts.trace.tell(`${run.process.name} gives ${post.name} up`)
       post.givenUp = true
       post.giveUp?.abort()
     },
   )
 }
 
-function hush(world: World): boolean {
+function hush(parts: MessageParts): boolean {
   return withProgram(
-    world,
+    parts,
     ({ run }) => run?.receiving === true,
     ({ run }) => run?.hush(),
   )
 }
 
-function receive(world: World): boolean {
+function receive(parts: MessageParts): boolean {
   return withProgram(
-    world,
+    parts,
     ({ run }) => run?.receiving === false && !run.superseded && !run.over,
     ({ run }) => run?.receive(),
   )
 }
 
 /** A program that does not listen now starts anew and does. */
-function takeOver(world: World): boolean {
+function takeOver(parts: MessageParts): boolean {
   return withProgram(
-    world,
+    parts,
     ({ user, run }) =>
-      !run?.receiving && world.mail.programs.some((other) => other.user === user && other.run?.receiving),
+      !run?.receiving && parts.mail.programs.some((other) => other.user === user && other.run?.receiving),
     (program) => {
       program.kill()
       program.start()
@@ -97,58 +111,58 @@ function takeOver(world: World): boolean {
   )
 }
 
-function end(world: World): boolean {
+function end(parts: MessageParts): boolean {
   return withProgram(
-    world,
+    parts,
     ({ running }) => running,
     (program) => program.end(),
   )
 }
 
 /** Of a message that was stored: it is lost, and whoever reads it says so. */
-function rot(world: World): boolean {
-  const key = world.disk.rot.flipMessage(world.disk.journal, world.dice)
-  if (key !== undefined) world.tell(`a bit of the message ${key} flips`)
+function rot(parts: MessageParts): boolean {
+  const key = parts.disk.rot.flipMessage(parts.disk.journal, parts.dice)
+  if (key !== undefined) parts.trace.tell(`a bit of the message ${key} flips`)
   return key !== undefined
 }
 
 const sending = ({ running, sends }: MessageActor) => running && sends
 
 function withProgram(
-  world: World,
+  parts: MessageParts,
   fits: (program: MessageActor) => boolean,
   act: (program: MessageActor) => void,
 ): boolean {
-  const fitting = world.mail.programs.filter(
+  const fitting = parts.mail.programs.filter(
     (program) => !program.isLate && !program.run?.process.frozen && fits(program),
   )
   if (fitting.length === 0) return false
-  act(world.dice.pick(fitting, 'a program'))
+  act(parts.dice.pick(fitting, 'a program'))
   return true
 }
 
 /** A message of a program that runs. */
 function withPost(
-  world: World,
+  parts: MessageParts,
   fits: (post: Post) => boolean,
   act: (program: MessageActor, run: MessageRun, post: Post) => void,
 ): boolean {
-  const posts = [...world.mail.invariants.posts].filter(fits)
+  const posts = [...parts.mail.invariants.posts].filter(fits)
   const fitting = posts.flatMap((post) =>
-    world.mail.programs.flatMap((program) =>
+    parts.mail.programs.flatMap((program) =>
       program.name === post.program && program.run?.process.frozen === false
         ? [[program, program.run, post] as const]
         : [],
     ),
   )
   if (fitting.length === 0) return false
-  act(...world.dice.pick(fitting, 'a message'))
+  act(...parts.dice.pick(fitting, 'a message'))
   return true
 }
 
 /** A program sends a new message; with an id that was used before if one is given. */
-function post(world: World, program: MessageActor, used?: Uint8Array): void {
-  const { mail, dice: random } = world
+function post(parts: MessageParts, program: MessageActor, used?: Uint8Array): void {
+  const { mail, dice: random } = parts
   const number = ++program.posts
   const isPoison = mail.poison > 0 && !used && random.chance(0.1, 'handlers always throw at a message')
   if (isPoison) mail.poison--
@@ -160,7 +174,7 @@ function post(world: World, program: MessageActor, used?: Uint8Array): void {
     sender: program.user,
     program: program.name,
     number,
-    to: kind < 0.02 ? ['ann', 'x/y'] : recipients(world, kind < 0.05),
+    to: kind < 0.02 ? ['ann', 'x/y'] : recipients(parts, kind < 0.05),
     content: kind > 0.05 && kind < 0.07 ? new Uint8Array(fixed.messageBytes + 1) : contentOf(text, length),
     forged: used !== undefined,
     poison: isPoison,
@@ -170,8 +184,8 @@ function post(world: World, program: MessageActor, used?: Uint8Array): void {
 }
 
 /** Some users, oneself perhaps, somebody twice, or somebody who never comes. */
-function recipients(world: World, tooMany: boolean): readonly string[] {
-  const { mail, limits, dice: random } = world
+function recipients(parts: MessageParts, tooMany: boolean): readonly string[] {
+  const { mail, limits, dice: random } = parts
   if (tooMany) return Array.from({ length: limits.recipients + 1 }, (_, at) => `nobody-${at}`)
   const count = random.integer(1, random.pick([1, 1, mail.users.length], 'most recipients'), 'recipients')
   const named = Array.from({ length: count }, () => random.pick(mail.users, 'a recipient'))

@@ -5,7 +5,7 @@ import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { Message, RequestName } from '../../lib/wire/message.ts'
 import { registFlags, version } from '../../lib/wire/protocol.ts'
 import { SimulatedProcess } from './process.ts'
-import type { World } from './world.ts'
+import type { VisitParts } from './visit.ts'
 
 /** Who babbles: none of the users whose files and messages are looked at. */
 const user = 'mallory'
@@ -14,33 +14,33 @@ const user = 'mallory'
 const stayMs = 90_000
 
 /** Somebody is let in and asks what nobody can want; the server must answer that, and nobody else be worse off. */
-export async function babble(world: World, dice: SeededRandom): Promise<void> {
-  const process = new SimulatedProcess(`babbler ${world.visitors.size + 1}`, world.machine)
-  world.tell(`${process.name} comes`)
+export async function sendGarbage(parts: VisitParts, dice: SeededRandom): Promise<void> {
+  const process = new SimulatedProcess(`garbage sender ${parts.visitors.size + 1}`, parts.machine)
+  parts.trace.tell(`${process.name} comes`)
   const leaving = new AbortController()
   const visitor = { process, client: { close: async () => leaving.abort() }, gone: false }
-  world.visitors.add(visitor)
+  parts.visitors.add(visitor)
   process.within(stayMs, () => leaving.abort())
   const asked = Array.from({ length: dice.integer(1, 12, 'requests of a babbler') }, () => nonsense(dice))
   try {
-    await talk(world, process, asked, leaving.signal)
+    await talk(parts, process, asked, leaving.signal)
   } catch (error) {
-    world.tell(`${process.name} is turned away: ${OspError.from(error).code}`)
+    parts.trace.tell(`${process.name} is turned away: ${OspError.from(error).code}`)
   }
   if (!process.alive) return
-  world.bounds.ended(process)
+  parts.bounds.ended(process)
   visitor.gone = true
 }
 
 /** Registers, asks all at once, and leaves when it has its answers, the link has ended, or `signal` says so. */
 async function talk(
-  world: World,
+  parts: VisitParts,
   process: SimulatedProcess,
   asked: readonly Nonsense[],
   signal: AbortSignal,
 ): Promise<void> {
   const { platform } = process
-  const socket = await world.network.transportOf(process).dial({ platform, maxPayload: fixed.clientFrameBytes }, signal)
+  const socket = await parts.network.transportOf(process).dial({ platform, maxPayload: fixed.clientFrameBytes }, signal)
   const { keepAliveMs } = defaultLimits
   const peer = new LinkDriver(
     { socket, platform, side: 'client', keepAliveMs, unsentBytes: MiB },
@@ -49,8 +49,8 @@ async function talk(
   const stop = () => void peer.closeQuietly(new OspError('closed'))
   signal.addEventListener('abort', stop)
   try {
-    const session = new Uint8Array(16).fill(world.visitors.size)
-    const who = { userName: user, token: world.tokens.said(user), session, software: 'simulation' }
+    const session = new Uint8Array(16).fill(parts.visitors.size)
+    const who = { userName: user, token: parts.tokens.said(user), session, software: 'simulation' }
     await peer.ask({ event: 'HelloReq', versions: [version], ...who, features: 0, attempt: undefined }).reply
     const { instance: own } = await peer.ask({ event: 'RegistReq', userName: user, flags: 0 }).reply
     await Promise.allSettled(asked.map(({ message, instance = own }) => peer.ask(message, instance).reply))

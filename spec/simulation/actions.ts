@@ -1,0 +1,61 @@
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Action } from './action.ts'
+import { type DiskParts, diskActions } from './diskActions.ts'
+import type { Faults } from './faults.ts'
+import { type FileParts, fileActions } from './fileActions.ts'
+import { type MessageParts, messageActions } from './messageActions.ts'
+import { type NetworkParts, networkActions } from './networkActions.ts'
+import { type ProcessParts, processActions, processFixes } from './processActions.ts'
+import { type UserParts, userActions } from './userActions.ts'
+
+/** What a world is about: sending files, messages, or both at once. */
+export type WorldKind = 'files' | 'messages' | 'both'
+
+/** The parts of a world that its actions use. */
+export type ActionParts = ProcessParts & NetworkParts & DiskParts & UserParts & FileParts & MessageParts
+
+/** How many actions are tried until one can happen. */
+const mostTries = 8
+
+/** Actions of every kind of world. */
+const common = [...processActions, ...networkActions, ...diskActions, ...userActions]
+
+const actions: { readonly [K in WorldKind]: readonly Action<ActionParts>[] } = {
+  files: [...common, ...fileActions],
+  messages: [...common, ...messageActions],
+  both: [...common, ...fileActions, ...messageActions],
+}
+
+/** The actions of one world, and how often each happens. */
+export class ActionMix {
+  readonly #weighed: readonly (readonly [weight: number, action: Action<ActionParts>])[]
+
+  /** Each world has only some actions, with weights of its own: an action that is rare in most worlds is frequent in some. */
+  constructor(random: SeededRandom, kind: WorldKind, faults: Faults, hasDisk: boolean) {
+    const weighed = actions[kind].map((action) => {
+      const { name, weight, toDisk = false } = action
+      const scale = random.pick([1, 1, 5], `how often ${name}`)
+      return [faults.has(name) && (hasDisk || !toDisk) ? weight * scale : 0, action] as const
+    })
+    this.#weighed = [...weighed, ...processFixes.map((action) => [action.weight, action] as const)]
+  }
+
+  /** Applies an action that can happen, chosen by weight. Returns its name. */
+  apply(parts: ActionParts): string | undefined {
+    for (let tries = 0; tries < mostTries; tries++) {
+      const { name, apply } = this.#choose(parts.dice)
+      if (apply(parts)) return name
+    }
+    return undefined
+  }
+
+  #choose(random: SeededRandom): Action<ActionParts> {
+    const all = this.#weighed.reduce((sum, [weight]) => sum + weight, 0)
+    let left = random.fraction('what happens') * all
+    for (const [weight, action] of this.#weighed) {
+      left -= weight
+      if (left < 0) return action
+    }
+    throw new RangeError('the weights do not add up')
+  }
+}

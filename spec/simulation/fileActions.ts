@@ -1,0 +1,126 @@
+import type { Upload } from '../../lib/client/uploads/upload.ts'
+import type { Limits } from '../../lib/limits.ts'
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Action } from './action.ts'
+import type { ClientActor } from './clientActor.ts'
+import { generateBytes, type SimulatedFile } from './files.ts'
+import type { Machine } from './process.ts'
+import type { Trace } from './trace.ts'
+
+/** The parts of a parts that these actions use. */
+export interface FileParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly limits: Limits
+  readonly clients: readonly ClientActor[]
+  readonly files: readonly SimulatedFile[]
+  readonly dice: SeededRandom
+}
+
+/** Actions of clients that send files. */
+export const fileActions: readonly Action<FileParts>[] = [
+  { name: 'a file is sent', weight: 14, apply: sendFile },
+  { name: 'a client sends all files', weight: 4, apply: sendAllFiles },
+  { name: 'all clients send a file', weight: 4, apply: sendFileFromAll },
+  { name: 'an upload is paused', weight: 5, apply: pause },
+  { name: 'uploads are resumed', weight: 8, apply: resume },
+  { name: 'all uploads of a client are paused', weight: 5, apply: pauseAll },
+  { name: 'an upload is cancelled', weight: 1, apply: cancel },
+  { name: 'another program changes a list of tasks', weight: 5, apply: editTasks },
+  { name: 'a file is written to', weight: 4, apply: writeToFile },
+]
+
+function sendFile(parts: FileParts): boolean {
+  return withClient(parts, (client) => client.send(someFile(parts, client.user)))
+}
+
+/** Much of it is being sent by others, from whom it is taken over. */
+function sendAllFiles(parts: FileParts): boolean {
+  return withClient(parts, (client) => {
+    for (const file of parts.files) if (file.user === client.user) client.send(file)
+  })
+}
+
+/** All of a user at once, so that they take it from each other. */
+function sendFileFromAll(parts: FileParts): boolean {
+  return withClient(parts, ({ user }) => {
+    const file = someFile(parts, user)
+    for (const client of parts.clients) if (client.user === user) client.send(file)
+  })
+}
+
+function pause(parts: FileParts): boolean {
+  return withUpload(
+    parts,
+    (phase) => phase !== 'paused',
+    (client, upload) => client.pause(upload),
+  )
+}
+
+/** For a moment: it goes on before what is under way has arrived. */
+function pauseAll(parts: FileParts): boolean {
+  return withClient(parts, (client) => {
+    const { dice, machine } = parts
+    const { time } = machine
+    client.pause()
+    time.alarm(time.now() + dice.fraction('time of a pause') * 1_000, () => client.resume())
+  })
+}
+
+function resume(parts: FileParts): boolean {
+  return withUpload(
+    parts,
+    (phase) => phase === 'paused',
+    (client) => client.resume(),
+  )
+}
+
+function cancel(parts: FileParts): boolean {
+  return withUpload(
+    parts,
+    () => true,
+    (client, upload) => client.cancel(upload),
+  )
+}
+
+/** Of a program that does not run. */
+function editTasks(parts: FileParts): boolean {
+  const fitting = parts.clients.flatMap((client) => client.left.map((id) => [client, id] as const))
+  if (fitting.length === 0) return false
+  const [client, id] = parts.dice.pick(fitting, 'a task')
+  client.editTasks(id, parts.dice.pick(['pause', 'resume', 'cancel'] as const, 'what is done with a task'))
+  return true
+}
+
+function writeToFile(parts: FileParts): boolean {
+  if (parts.files.length === 0) return false
+  const file = parts.dice.pick(parts.files, 'a file to write to')
+  parts.trace.tell(`${file.path} is written to`)
+  file.write(generateBytes(parts.dice, parts.limits.chunkBytes))
+  return true
+}
+
+function someFile(parts: FileParts, user: string): SimulatedFile {
+  const own = parts.files.filter((file) => file.user === user)
+  return parts.dice.pick(own, 'a file')
+}
+
+function withClient(parts: FileParts, act: (client: ClientActor) => void): boolean {
+  const fitting = parts.clients.filter(({ process }) => process?.frozen === false)
+  if (fitting.length === 0) return false
+  act(parts.dice.pick(fitting, 'a client'))
+  return true
+}
+
+function withUpload(
+  parts: FileParts,
+  fits: (phase: Upload['phase']) => boolean,
+  act: (client: ClientActor, upload: Upload) => void,
+): boolean {
+  const fitting = parts.clients.flatMap((client) =>
+    client.open.filter(({ phase }) => phase !== 'cancelling' && fits(phase)).map((upload) => [client, upload] as const),
+  )
+  if (fitting.length === 0) return false
+  act(...parts.dice.pick(fitting, 'an upload'))
+  return true
+}

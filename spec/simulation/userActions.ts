@@ -1,0 +1,58 @@
+import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { Action } from './action.ts'
+import type { SimulatedFile } from './files.ts'
+import { sendGarbage } from './garbageSender.ts'
+import { visit } from './staleTokenClient.ts'
+import type { VisitParts } from './visit.ts'
+
+/** The parts of a world that these actions use. */
+export interface UserParts extends VisitParts {
+  readonly users: readonly string[]
+  readonly files: readonly SimulatedFile[]
+  readonly dice: SeededRandom
+}
+
+/** Actions on users and their clocks. */
+export const userActions: readonly Action<UserParts>[] = [
+  { name: 'a token changes', weight: 2, apply: changeToken },
+  { name: 'a client with a stale token connects', weight: 2, apply: connectWithStaleToken },
+  { name: 'a client sends garbage', weight: 1, apply: admitGarbageSender },
+  { name: 'the wall clock jumps', weight: 2, apply: jump },
+]
+
+const dayMs = 24 * 3_600_000
+const mostJumpMs = 400 * dayMs
+/** Beside files: their notes go by the wall clock, and one that is forgotten too early lets a file be stored twice. */
+const notedJumpMs = 3 * dayMs
+
+function changeToken(parts: UserParts): boolean {
+  const { dice, tokens, users } = parts
+  if (users.length === 0) return false
+  const user = dice.pick(users, 'a user')
+  const knownMs = dice.pick([0, 0, 50, 10_000], 'time until programs know a token')
+  parts.trace.tell(`the token of ${user} changes, known in ${knownMs} ms`)
+  tokens.change(user, knownMs, dice.chance(0.2, 'everybody may have another token'))
+  return true
+}
+
+function connectWithStaleToken(parts: UserParts): boolean {
+  if (parts.users.length === 0) return false
+  visit(parts, parts.dice.pick(parts.users, 'a user'))
+  return true
+}
+
+function admitGarbageSender(parts: UserParts): boolean {
+  sendGarbage(parts, parts.dice).catch((error: unknown) =>
+    parts.trace.fail(`the garbage sender could not leave: ${error}`),
+  )
+  return true
+}
+
+/** No message expires by that: a jump counts as an hour. */
+function jump(parts: UserParts): boolean {
+  const mostMs = parts.files.length > 0 ? notedJumpMs : mostJumpMs
+  const leadMs = parts.dice.integer(-mostMs, mostMs, 'jump of the wall clock')
+  parts.trace.tell(`the wall clock is ${leadMs} ms ahead`)
+  parts.machine.time.wallLeadMs = leadMs
+  return true
+}
