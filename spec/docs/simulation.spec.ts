@@ -50,6 +50,6 @@ spec('docs/simulation.md', (it) => {
       { cwd: root, encoding: 'utf8' },
     )
     assert.deepEqual([status, stderr], [0, ''])
-    assert.match(stdout, /FAULT: .*\nin \d+ runs: seed 3, part \{.*"happenings":\[[\d,]*\].*\}\ntrue\n$/u)
+    assert.match(stdout, /FAULT: .*\nin \d+ runs: seed 3, part \{.*"actions":\[[\d,]*\].*\}\ntrue\n$/u)
   })
 })
