@@ -78,7 +78,7 @@ export {
   type TokenBinding,
 } from './runtime/tokenBinding.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinished.ts'
-export type { Member } from './server/messages/roster.ts'
+export type { Member } from './server/messages/presenceList.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'

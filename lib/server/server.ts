@@ -187,8 +187,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       admission: this.#admission,
       begunFrames: new BegunFrames(limits, platform.clock),
       paces: new UserRateLimiters(limits, platform.clock, log),
-      listVersion: () => this.#msgApp.roster.toldVersion,
-      members: () => this.#msgApp.roster.size,
+      listVersion: () => this.#msgApp.presence.sentVersion,
+      members: () => this.#msgApp.presence.size,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
       unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#admission.open),
@@ -232,7 +232,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     return {
       links: open.length,
       users: [...new Set(open.map(({ user }) => user))].sort(),
-      online: [...this.#msgApp.roster],
+      online: [...this.#msgApp.presence],
       uploads: [...this.#fileApp.uploads.receiving()].map(shown),
     }
   }

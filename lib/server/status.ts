@@ -1,5 +1,5 @@
 import type { Upload } from './files/upload.ts'
-import type { Member } from './messages/roster.ts'
+import type { Member } from './messages/presenceList.ts'
 
 /** An upload as `Server.status` shows it. */
 export interface ReceivingUpload {

@@ -140,13 +140,13 @@ export const boundChecks: {
   nameParts: {},
   userNameBytes: {},
   logFieldCharacters: {},
-  supersededSessions: { files: ['spec/simulation/bounds.ts', 'spec/server/messages/superseded.spec.ts'] },
+  supersededSessions: { files: ['spec/simulation/bounds.ts', 'spec/server/messages/supersededSessions.spec.ts'] },
   instanceHolders: { files: ['spec/core/pool.spec.ts'] },
   deliveriesMost: {},
   messageBytes: {},
   clientsMost: {
     rows: ['changes of the online list that are not told'],
-    files: ['spec/server/messages/rosterList.spec.ts', 'spec/client/messages/roster.spec.ts'],
+    files: ['spec/server/messages/presenceList.spec.ts', 'spec/client/messages/roster.spec.ts'],
   },
   users: { files: ['spec/adapters/auth/usersFile/users.spec.ts'] },
   requestsPerUserAtOnce: { files: ['spec/server/connections/linkTurns.spec.ts'] },
@@ -157,5 +157,5 @@ export const boundChecks: {
   unfinishedUploads: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   notes: { files: ['spec/storage/transfers/uploadLog.spec.ts'] },
   recountMs: {},
-  rememberedUsers: { files: ['spec/server/messages/superseded.spec.ts'] },
+  rememberedUsers: { files: ['spec/server/messages/supersededSessions.spec.ts'] },
 }

@@ -112,10 +112,10 @@ export const boundMutations: readonly Mutation[] = [
   },
   {
     fault: 'changes of the presence list are collected for longer than configured',
-    file: 'lib/server/messages/roster.ts',
+    file: 'lib/server/messages/presenceList.ts',
     within: '#changed',
-    pattern: 'this.#toldAt + this.#gatherMs',
-    replacement: 'this.#toldAt + 2 * this.#gatherMs',
+    pattern: 'this.#sentAt + this.#gatherMs',
+    replacement: 'this.#sentAt + 2 * this.#gatherMs',
     shownBy: messages(4),
   },
   {

@@ -14,8 +14,7 @@ import type { ServerGaugeSink } from '../gauges.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import { DeliveryService, type DeliveryServiceOptions } from './deliveryService.ts'
-import { Roster } from './roster.ts'
-import { Superseded } from './superseded.ts'
+import { PresenceList } from './presenceList.ts'
 
 export interface MsgAppOptions extends DeliveryServiceOptions {
   readonly authenticator: Authenticator
@@ -23,30 +22,33 @@ export interface MsgAppOptions extends DeliveryServiceOptions {
 
 type State = 'IDLE' | 'RECEIVE_MSG'
 
-/** A link that has registered; the instance holds its node. */
+/** A link that has registered. Its node holds the instance. */
 interface Registration {
   readonly caller: Connection
   readonly instance: Instance<State>
-  /** In the list, and receiving messages. */
+  /** The client is in the presence list and receives messages. */
   listening: boolean
-  /** What it posts is looked at in the order in which it came. */
+  /** Posts the messages of this link in the order in which they arrived. */
   readonly posts: Mutex
 }
 
-/** App 2: relays messages and keeps the online list. Its daemon registers clients; an instance takes one client's messages. */
+/**
+ * App 2: relays messages and keeps the presence list. Its daemon registers clients. Each ordinary instance receives the messages
+ * of one client.
+ */
 export class MsgApp implements App {
   readonly #limits: Limits
   readonly #authenticator: Authenticator
   readonly #pool: Pool<State, Parameters<typeof messageInstance.next>[1]>
-  readonly #mailroom: DeliveryService
+  readonly #deliveries: DeliveryService
   readonly #log: ServerLog
-  readonly #roster: Roster
+  readonly #presence: PresenceList
   readonly #registrations = new Map<number, Registration>()
-  /** How many of them each user has. */
-  readonly #tally = new Multiset()
-  /** By user. */
+  /** Number of registrations by user. */
+  readonly #registrationCounts = new Multiset()
+  /** The listening registrations by user. */
   readonly #listening = new Map<string, Registration>()
-  readonly #superseded = new Superseded()
+  readonly #superseded = new SupersededSessions()
   #closing = false
 
   constructor(options: MsgAppOptions) {
@@ -55,25 +57,24 @@ export class MsgApp implements App {
     this.#authenticator = options.authenticator
     this.#log = options.log
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
-    this.#mailroom = new DeliveryService(options)
-    this.#roster = new Roster(limits.gatherMs, platform.clock, (notice) => {
+    this.#deliveries = new DeliveryService(options)
+    this.#presence = new PresenceList(limits.gatherMs, platform.clock, (notice) => {
       for (const { caller } of this.#registrations.values()) caller.notify(notice)
     })
   }
 
-  /** Takes up the mailboxes as the storage has them. */
+  /** Starts with the mailboxes of an open storage. */
   open(): Promise<void> {
-    return this.#mailroom.open()
+    return this.#deliveries.open()
   }
 
-  /** Who is online. */
-  get roster(): Roster {
-    return this.#roster
+  get presence(): PresenceList {
+    return this.#presence
   }
 
   held(tell: ServerGaugeSink): void {
-    tell('changes of the online list that are not told', this.#roster.untold)
-    this.#mailroom.held(tell)
+    tell('changes of the online list that are not told', this.#presence.unsent)
+    this.#deliveries.held(tell)
   }
 
   async handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined> {
@@ -81,9 +82,9 @@ export class MsgApp implements App {
     if (this.#closing) throw new OspError('shutting-down')
     switch (message.event) {
       case 'RegistReq':
-        return this.#regist(caller, request, message)
+        return this.#register(caller, request, message)
       case 'ListReq':
-        return this.#roster.whole('ListAck')
+        return this.#presence.whole('ListAck')
       case 'PostMsgReq':
         return this.#post(caller, request.instance, message)
       default:
@@ -91,7 +92,7 @@ export class MsgApp implements App {
     }
   }
 
-  /** One that does not listen only asks: it has no more to wait for than a link without a registration. */
+  /** Returns whether the caller listens. A registration that does not listen never receives deliveries, so it counts as idle. */
   holds({ node }: Connection): boolean {
     return this.#registrations.get(node)?.listening === true
   }
@@ -104,31 +105,31 @@ export class MsgApp implements App {
   async close(): Promise<void> {
     this.#closing = true
     for (const registration of [...this.#registrations.values()]) this.#end(registration, 'shutDown')
-    this.#roster.stop()
-    await this.#mailroom.close()
+    this.#presence.stop()
+    await this.#deliveries.close()
   }
 
-  /** Replies by itself, since the whole list follows the reply at once. */
-  #regist(caller: Connection, request: Request, { userName: user, flags }: Message<'RegistReq'>): undefined {
+  /** Sends the reply itself, because the whole presence list follows it immediately. */
+  #register(caller: Connection, request: Request, { userName: user, flags }: Message<'RegistReq'>): undefined {
     if (user !== caller.user) throw new OspError('unauthorized', `this link belongs to ${caller.user}, not to ${user}`)
     const listening = (flags & registFlags.listening) !== 0
     if (listening && this.#superseded.has(user, caller.session)) throw new OspError('superseded')
-    const registration = this.#registrations.get(caller.node) ?? this.#register(caller, listening)
+    const registration = this.#registrations.get(caller.node) ?? this.#createRegistration(caller, listening)
     const begins = listening && !registration.listening
-    if (listening) this.#listen(registration)
-    else this.#hush(registration)
+    if (listening) this.#startListening(registration)
+    else this.#stopListening(registration)
     caller.reply(request, {
       event: 'RegistAck',
       instance: registration.instance.number,
-      listVersion: this.#roster.version,
+      listVersion: this.#presence.version,
       deliveryWindow: this.#limits.deliveryWindow,
     })
-    caller.notify(this.#roster.whole('RegistListNtf'))
-    if (begins) this.#mailroom.deliver(caller)
+    caller.notify(this.#presence.whole('RegistListNtf'))
+    if (begins) this.#deliveries.deliver(caller)
   }
 
-  /** With an instance of its own, or with the one of the registration that it will take the place of. */
-  #register(caller: Connection, listening: boolean): Registration {
+  /** Uses the instance of the registration that the new one supersedes, or an idle instance. */
+  #createRegistration(caller: Connection, listening: boolean): Registration {
     const former = listening ? this.#listening.get(caller.user) : undefined
     let instance: Instance<State> | undefined
     if (former) {
@@ -136,26 +137,27 @@ export class MsgApp implements App {
       this.#pool.move(instance, 'takenOver', caller, 'superseded')
       this.#supersede(former, caller)
     } else {
-      this.#checkOwn(caller.user)
+      this.#checkUserLimit(caller.user)
       instance = this.#pool.assign(caller, 'RegistReq')
     }
     if (!instance) {
       const { clients } = this.#limits
-      throw new OspError('clients-full', `the server has ${clients} registered clients, as many as it takes`)
+      throw new OspError('clients-full', `the server has ${clients} registered clients, its maximum`)
     }
     const registration = { caller, instance, listening: false, posts: new Mutex() }
     this.#registrations.set(caller.node, registration)
-    this.#tally.add(caller.user)
+    this.#registrationCounts.add(caller.user)
     return registration
   }
 
-  #checkOwn(user: string): void {
-    const { registrationsPerUser: most } = this.#limits
-    if (this.#tally.of(user) < most) return
-    throw new OspError('clients-full', `${user} has ${most} registered clients, as many as the server allows one user`)
+  #checkUserLimit(user: string): void {
+    const { registrationsPerUser } = this.#limits
+    if (this.#registrationCounts.of(user) < registrationsPerUser) return
+    const text = `${user} has ${registrationsPerUser} registered clients, the maximum for one user`
+    throw new OspError('clients-full', text)
   }
 
-  #listen(registration: Registration): void {
+  #startListening(registration: Registration): void {
     const { caller } = registration
     const { user, node } = caller
     const former = this.#listening.get(user)
@@ -166,37 +168,36 @@ export class MsgApp implements App {
     }
     registration.listening = true
     this.#listening.set(user, registration)
-    this.#roster.enter({ user, node })
+    this.#presence.enter({ user, node })
   }
 
-  /** Out of the list, if it was in it. */
-  #hush(registration: Registration): void {
+  #stopListening(registration: Registration): void {
     if (!registration.listening) return
     const { user, node } = registration.caller
     registration.listening = false
     this.#listening.delete(user)
-    this.#mailroom.stop(user)
-    this.#roster.leave({ user, node })
+    this.#deliveries.stop(user)
+    this.#presence.leave({ user, node })
   }
 
-  /** Its instance is another's already: only the link is left to be ended. */
+  /** Ends a registration and its link after its instance was released or moved to the new registration. */
   #supersede(former: Registration, by: Connection): void {
     const { caller } = former
     this.#log({ level: 'info', event: 'registration-superseded', ...linkOf(by), former: caller.node })
     this.#superseded.add(caller.user, caller.session)
-    this.#hush(former)
+    this.#stopListening(former)
     this.#forget(former)
     void caller.close(new OspError('superseded', 'another program of the same user listens now'))
   }
 
   #end(registration: Registration, event: 'linkLost' | 'shutDown'): void {
-    this.#hush(registration)
+    this.#stopListening(registration)
     this.#forget(registration)
     this.#pool.release(registration.instance, event)
   }
 
   #forget({ caller }: Registration): void {
-    if (this.#registrations.delete(caller.node)) this.#tally.remove(caller.user)
+    if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
   async #post(caller: Connection, instance: number, message: Message<'PostMsgReq'>): Promise<Message | undefined> {
@@ -206,21 +207,20 @@ export class MsgApp implements App {
     }
     const { messageId: id, content } = message
     const recipients = [...new Set(message.recipients)]
-    // Looked at beside the others, and posted behind those that came before.
+    // Messages are checked concurrently, and posted in the order in which they arrived.
     const checked = this.#check(recipients, content)
     checked.catch(() => {})
     let unseen: ReadonlySet<string>
     try {
       unseen = await registration.posts.run(() => checked)
-      // Its link has ended meanwhile: nothing that it asked for is begun any more.
+      // No request of a link is started after the link has ended.
       if (this.#registrations.get(caller.node) !== registration) throw new OspError('not-registered')
-      await this.#mailroom.post({ sender: caller.user, id, content }, recipients)
-    } catch (error) {
-      const why = OspError.from(error)
-      if (why.code !== 'internal') throw why
-      // Perhaps it is stored: neither an ACK nor a NACK would be true. Opening the storage anew settles it.
-      void caller.close(new OspError('internal'))
-      throw why
+      await this.#deliveries.post({ sender: caller.user, id, content }, recipients)
+    } catch (reason) {
+      const error = OspError.from(reason)
+      // The message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
+      if (error.code === 'internal') void caller.close(new OspError('internal'))
+      throw error
     }
     const statusOf = (recipient: string) => {
       if (this.#listening.has(recipient)) return deliveryStatus.online
@@ -232,27 +232,41 @@ export class MsgApp implements App {
     }
   }
 
-  /** Resolves with the recipients whose names no user has logged in with yet. */
+  /** Resolves with the recipients that are known users and have never logged in. */
   async #check(recipients: readonly string[], content: Uint8Array): Promise<ReadonlySet<string>> {
     if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
     const most = this.#limits.recipients
     if (recipients.length > most) {
-      throw new OspError(
-        'too-many-recipients',
-        `a message has at most ${most} recipients; this one has ${recipients.length}`,
-      )
+      const text = `a message has at most ${most} recipients; this one has ${recipients.length}`
+      throw new OspError('too-many-recipients', text)
     }
     const bad = recipients.filter((recipient) => !isUserName(recipient))
-    if (bad.length > 0) throw new OspError('bad-name', 'a recipient is no user name', { recipients: bad })
+    if (bad.length > 0) throw new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
     if (content.length > fixed.messageBytes) {
-      throw new OspError(
-        'too-large',
-        `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`,
-      )
+      const text = `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`
+      throw new OspError('too-large', text)
     }
     const known = await Promise.all(recipients.map((recipient) => this.#authenticator.knows(recipient)))
-    const strangers = recipients.filter((_, at) => !known[at])
-    if (strangers.length > 0) throw new OspError('unknown-user', undefined, { recipients: strangers })
+    const unknown = recipients.filter((_, at) => !known[at])
+    if (unknown.length > 0) throw new OspError('unknown-user', undefined, { recipients: unknown })
     return new Set(recipients.filter((_, at) => known[at] === 'unseen'))
+  }
+}
+
+/** Remembers sessions whose registration was superseded by another of the same user, so that they do not take it back. */
+export class SupersededSessions {
+  /** By user: the users, and the sessions of each, least recently superseded first. */
+  readonly #sessions = new Map<string, readonly string[]>()
+
+  add(user: string, session: string): void {
+    const others = (this.#sessions.get(user) ?? []).filter((other) => other !== session)
+    this.#sessions.delete(user)
+    this.#sessions.set(user, [...others, session].slice(-fixed.supersededSessions))
+    const [oldest] = this.#sessions.keys()
+    if (this.#sessions.size > fixed.rememberedUsers && oldest !== undefined) this.#sessions.delete(oldest)
+  }
+
+  has(user: string, session: string): boolean {
+    return this.#sessions.get(user)?.includes(session) ?? false
   }
 }

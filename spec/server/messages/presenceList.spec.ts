@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { fixed } from '../../../lib/limits.ts'
-import { Roster } from '../../../lib/server/messages/roster.ts'
+import { PresenceList } from '../../../lib/server/messages/presenceList.ts'
 import { lengthOf } from '../../../lib/wire/codec.ts'
 import { decode, type Encoded, type Message } from '../../../lib/wire/message.ts'
 import { apps, events, rosterChange, rosterKind } from '../../../lib/wire/protocol.ts'
@@ -131,36 +131,36 @@ spec('the online list', (it) => {
   })
 })
 
-/** A roster on a clock that is moved by hand, and the frames that it told. */
-function rosterOf(clock = new VirtualClock()): {
-  roster: Roster
+/** A presence list on a clock that is moved by hand, and the frames that it told. */
+function presenceList(clock = new VirtualClock()): {
+  list: PresenceList
   clock: VirtualClock
   told: Encoded<'RegistListNtf'>[]
 } {
   const told: Encoded<'RegistListNtf'>[] = []
-  return { roster: new Roster(50, clock, (notice) => told.push(notice)), clock, told }
+  return { list: new PresenceList(50, clock, (notice) => told.push(notice)), clock, told }
 }
 
 const longName = (node: number) => `${node}`.padEnd(fixed.userNameBytes, 'x')
 
-spec('a roster', (it) => {
+spec('a presence list', (it) => {
   it('encodes a frame once for all, and the whole list once for each version', () => {
-    const { roster, clock, told } = rosterOf()
-    roster.enter({ node: 1, user: 'alice' })
+    const { list, clock, told } = presenceList()
+    list.enter({ node: 1, user: 'alice' })
     clock.pass(0)
     assert.equal(told.length, 1)
-    const { payload } = roster.whole('RegistListNtf')
-    assert.equal(roster.whole('ListAck').payload, payload)
-    roster.enter({ node: 2, user: 'bob' })
-    assert.notEqual(roster.whole('ListAck').payload, payload)
+    const { payload } = list.whole('RegistListNtf')
+    assert.equal(list.whole('ListAck').payload, payload)
+    list.enter({ node: 2, user: 'bob' })
+    assert.notEqual(list.whole('ListAck').payload, payload)
   })
 
   it('with as many clients as there may be fits a frame, and so do as many changes at once', () => {
-    const { roster, clock, told } = rosterOf()
-    for (let node = 1; node <= fixed.clientsMost; node++) roster.enter({ node, user: longName(node) })
-    assert.ok(lengthOf(roster.whole('ListAck').payload) <= fixed.clientFrameBytes)
-    assert.equal(decoded(roster.whole('ListAck')).members.length, fixed.clientsMost)
-    for (let node = 1; node <= fixed.clientsMost; node++) roster.leave({ node, user: longName(node) })
+    const { list, clock, told } = presenceList()
+    for (let node = 1; node <= fixed.clientsMost; node++) list.enter({ node, user: longName(node) })
+    assert.ok(lengthOf(list.whole('ListAck').payload) <= fixed.clientFrameBytes)
+    assert.equal(decoded(list.whole('ListAck')).members.length, fixed.clientsMost)
+    for (let node = 1; node <= fixed.clientsMost; node++) list.leave({ node, user: longName(node) })
     clock.pass(50)
     assert.deepEqual(
       told.map((frame) => [lengthOf(frame.payload) <= fixed.clientFrameBytes, decoded(frame).listVersion]),
@@ -172,9 +172,9 @@ spec('a roster', (it) => {
   })
 
   it('tells nothing once it was stopped', () => {
-    const { roster, clock, told } = rosterOf()
-    roster.enter({ node: 1, user: 'alice' })
-    roster.stop()
+    const { list, clock, told } = presenceList()
+    list.enter({ node: 1, user: 'alice' })
+    list.stop()
     clock.pass(1_000)
     assert.deepEqual(told, [])
   })
@@ -190,22 +190,22 @@ spec('a roster', (it) => {
       const clock = new VirtualClock()
       const followers: Follower[] = []
       const frames: number[] = []
-      const roster: Roster = new Roster(50, clock, (notice) => {
+      const list: PresenceList = new PresenceList(50, clock, (notice) => {
         frames.push(clock.now())
         for (const follower of followers) follower.hear(decoded(notice))
       })
       for (const one of steps) {
-        if ('enter' in one) roster.enter({ node: one.enter, user: `u${one.enter}` })
-        else if ('leave' in one) roster.leave({ node: one.leave, user: `u${one.leave}` })
+        if ('enter' in one) list.enter({ node: one.enter, user: `u${one.enter}` })
+        else if ('leave' in one) list.leave({ node: one.leave, user: `u${one.leave}` })
         else if ('pass' in one) clock.pass(one.pass)
-        else followers.push(new Follower(decoded(roster.whole('RegistListNtf'))))
-        for (const { version } of followers) assert.ok(version >= roster.toldVersion)
+        else followers.push(new Follower(decoded(list.whole('RegistListNtf'))))
+        for (const { version } of followers) assert.ok(version >= list.sentVersion)
       }
       clock.pass(50)
-      assert.equal(roster.toldVersion, roster.version)
-      const nodes = [...roster].map(({ node }) => node).sort()
+      assert.equal(list.sentVersion, list.version)
+      const nodes = [...list].map(({ node }) => node).sort()
       for (const follower of followers) {
-        assert.deepEqual([follower.version, [...follower.nodes].sort()], [roster.version, nodes])
+        assert.deepEqual([follower.version, [...follower.nodes].sort()], [list.version, nodes])
       }
       assert.ok(frames.every((at, index) => index === 0 || at - (frames[index - 1] ?? 0) >= 50))
     })
