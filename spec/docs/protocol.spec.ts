@@ -47,7 +47,7 @@ function eventTable(): string {
 /** The step that helps where waiting alone does not. */
 const recovery: Readonly<Record<string, string>> = {
   'instance-lost': 'after CONTINUE',
-  'wrong-offset': 'at the progress told',
+  'wrong-offset': 'at the returned progress',
   'digest-mismatch': 'after START',
   'not-registered': 'after REGIST',
 }
