@@ -80,7 +80,7 @@ export {
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinished.ts'
 export type { Member } from './server/messages/presenceList.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
-export type { ReceivingUpload, ServerStatus } from './server/status.ts'
+export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'
 
 /** What this package calls itself in HELLO_REQ. */

@@ -1,4 +1,4 @@
-import { type Limits, type MailboxLevel, OspError, type Server } from 'ospd'
+import { type Limits, type MailboxLevel, OspError, type Server, type ServerStatus } from 'ospd'
 import { type ControlSocket, serveControl } from 'ospd/node'
 import { z } from 'zod'
 import type { Status, uploadsAnswer } from '../common/events.ts'
@@ -13,8 +13,10 @@ const requests = z.discriminatedUnion('ask', [
 /** What is told at once at most. */
 const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000, unfinished: 1_000 } as const
 
-/** What of a server is told. */
-export type ReportedServer = Pick<Server, 'addresses' | 'status' | 'mailboxes' | 'unfinished' | 'removeUnfinished'>
+/** The part of a server that the control socket reads. */
+export interface ReportedServer extends Pick<Server, 'addresses' | 'mailboxes' | 'unfinished' | 'removeUnfinished'> {
+  status(): Omit<ServerStatus, 'gauges'>
+}
 
 export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 

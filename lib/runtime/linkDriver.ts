@@ -1,4 +1,4 @@
-import type { GaugeSink, LinkQueue } from '../core/gauges.ts'
+import type { GaugeSink, LinkGauges, LinkQueue } from '../core/gauges.ts'
 import { Link, type Received, type Request } from '../core/link.ts'
 import type { SendPriority } from '../core/sendQueues.ts'
 import { OspError } from '../errors.ts'
@@ -122,14 +122,26 @@ export class LinkDriver {
     this.#pump()
   }
 
+  /** Returns what its link holds, or `undefined` after the end of the link. */
+  get gauges(): LinkGauges | undefined {
+    if (this.#ended) return undefined
+    const { unsentBytes, unsentReplies, replies } = this.#link
+    return {
+      unsentBytes,
+      unsentReplies,
+      runningRequests: replies.unanswered,
+      rememberedReplies: replies.remembered,
+    }
+  }
+
   /** Tells what its link holds. */
   held(tell: GaugeSink<LinkQueue>): void {
-    if (this.#ended) return
-    const { unsentBytes, unsentReplies, replies } = this.#link
-    tell('bytes unsent on a link', unsentBytes)
-    tell('replies unsent on a link', unsentReplies)
-    tell('requests of a link that are carried out', replies.unanswered)
-    tell('replies of a link that are remembered', replies.remembered)
+    const { gauges } = this
+    if (!gauges) return
+    tell('bytes unsent on a link', gauges.unsentBytes)
+    tell('replies unsent on a link', gauges.unsentReplies)
+    tell('requests of a link that are carried out', gauges.runningRequests)
+    tell('replies of a link that are remembered', gauges.rememberedReplies)
   }
 
   /** Reads nothing until `resume`. */

@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'eventemitter3'
+import type { LinkGauges } from '../core/gauges.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import { limitsWith } from '../limitsWith.ts'
@@ -21,11 +22,10 @@ import { UserRateLimiters } from './connections/userRateLimiters.ts'
 import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
 import type { UnfinishedUpload } from './files/unfinished.ts'
-import type { ServerGaugeSink } from './gauges.ts'
 import { MsgApp } from './messages/msgApp.ts'
 import { RetentionClock } from './retentionClock.ts'
 import { BoundedLog } from './serverLog.ts'
-import { type ServerStatus, shown } from './status.ts'
+import { type ServerGauges, type ServerStatus, shown } from './status.ts'
 
 export interface ServeOptions {
   readonly listen: Transport
@@ -234,13 +234,23 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       users: [...new Set(open.map(({ user }) => user))].sort(),
       online: [...this.#msgApp.presence],
       uploads: [...this.#fileApp.uploads.receiving()].map(shown),
+      gauges: this.#gauges,
     }
   }
 
-  held(tell: ServerGaugeSink): void {
-    tell('users who have left and are remembered', this.#host.paces.gone)
-    for (const part of [this.#admission, this.#msgApp, this.#fileApp.uploads]) part.held(tell)
-    for (const session of this.#sessions) session.held(tell)
+  get #gauges(): ServerGauges {
+    const links = [...this.#sessions].flatMap(({ gauges }) => gauges ?? [])
+    const highest = (gauge: keyof LinkGauges) => links.reduce((most, link) => Math.max(most, link[gauge]), 0)
+    return {
+      ...this.#admission.gauges,
+      ...this.#msgApp.gauges,
+      ...this.#fileApp.uploads.gauges,
+      rememberedUsers: this.#host.paces.gone,
+      unsentBytesPerLink: highest('unsentBytes'),
+      unsentRepliesPerLink: highest('unsentReplies'),
+      runningRequestsPerLink: highest('runningRequests'),
+      rememberedRepliesPerLink: highest('rememberedReplies'),
+    }
   }
 
   mailboxes(): Promise<readonly MailboxLevel[]> {

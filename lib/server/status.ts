@@ -14,6 +14,43 @@ export interface ReceivingUpload {
   readonly durable: number
 }
 
+/**
+ * What a server holds in memory at present, as numbers for monitoring. The limits of the server bound each of them. A gauge of a
+ * link or of a user is the highest among all links or users.
+ */
+export interface ServerGauges {
+  /** Links after HELLO. */
+  readonly links: number
+  /** Links that have not sent a valid HELLO yet. */
+  readonly pendingLinks: number
+  /** Rejected connections that are still told the reason. */
+  readonly rejectedLinks: number
+  /** Addresses whose recent HELLOs or log lines are counted. */
+  readonly rememberedAddresses: number
+  /** Users without a link whose rates are remembered. */
+  readonly rememberedUsers: number
+  /** Bytes that one link has not sent yet. */
+  readonly unsentBytesPerLink: number
+  readonly unsentRepliesPerLink: number
+  /** Requests of one link that are not answered yet. */
+  readonly runningRequestsPerLink: number
+  /** Replies of one link that are kept to answer repeated requests. */
+  readonly rememberedRepliesPerLink: number
+  /** Changes of the presence list that are not sent yet. */
+  readonly pendingPresenceChanges: number
+  /** Bytes of messages that are read for delivery. */
+  readonly deliveryBytes: number
+  /** Messages of one recipient without a link whose delivery attempts are remembered. */
+  readonly rememberedAttemptsPerUser: number
+  readonly parkedUploads: number
+  /** Uploads that wait for an instance. */
+  readonly waitingUploads: number
+  /** Entries of the upload table that are neither open nor in use; always 0. */
+  readonly orphanedUploads: number
+  /** Bytes of the chunks that clients may send at present. */
+  readonly grantedChunkBytes: number
+}
+
 export interface ServerStatus {
   readonly links: number
   /** Users with at least one link, sorted. */
@@ -21,6 +58,7 @@ export interface ServerStatus {
   /** Who has registered and is in the online list. */
   readonly online: readonly Member[]
   readonly uploads: readonly ReceivingUpload[]
+  readonly gauges: ServerGauges
 }
 
 /** An upload as it is shown. */

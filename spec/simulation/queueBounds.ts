@@ -1,6 +1,6 @@
 import type { ClientQueue } from '../../lib/client/gauges.ts'
 import { clientLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
-import type { ServerQueue } from '../../lib/server/gauges.ts'
+import type { ServerGauges } from '../../lib/server/status.ts'
 
 /** What is seen of a server from outside. */
 export type SeenQueue =
@@ -21,27 +21,27 @@ const clientUnsentBytes = 64 * MiB
 const receiptWindows = 8
 
 /** The most that a server of these limits may hold. */
-export function serverBounds(limits: Limits): { readonly [Q in ServerQueue | SeenQueue]: number } {
+export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauges | SeenQueue]: number } {
   const { chunkMemoryBytes, deliveryMemoryBytes, deliveryBytes, clients, rememberedAddresses } = limits
   return {
     links: limits.links,
-    'links before HELLO': limits.pendingLinks,
-    'links that are turned away': limits.refusedLinks,
-    'addresses that are remembered': rememberedAddresses,
-    'users who have left and are remembered': rememberedAddresses,
-    'bytes unsent on a link': limits.unsentBytes,
-    'replies unsent on a link': fixed.unsentReplies,
-    'requests of a link that are carried out': fixed.replies,
-    'replies of a link that are remembered': fixed.replies,
-    'changes of the online list that are not told': fixed.clientsMost,
+    pendingLinks: limits.pendingLinks,
+    rejectedLinks: limits.refusedLinks,
+    rememberedAddresses: rememberedAddresses,
+    rememberedUsers: rememberedAddresses,
+    unsentBytesPerLink: limits.unsentBytes,
+    unsentRepliesPerLink: fixed.unsentReplies,
+    runningRequestsPerLink: fixed.replies,
+    rememberedRepliesPerLink: fixed.replies,
+    pendingPresenceChanges: fixed.clientsMost,
     'ms for which changes of the online list are not told': limits.gatherMs,
     // What is read at once may go beyond it, and then each recipient may have one message.
-    'bytes of deliveries': deliveryMemoryBytes + Math.max(deliveryBytes, longestContent) + clients * longestContent,
-    'attempts of a user that are remembered': limits.deliveryWindow,
-    'parked uploads': limits.parkedUploads,
-    'uploads that wait for an instance': fixed.waitingUploads,
-    'uploads that are known for nothing': 0,
-    'bytes of granted chunks': grantedBytes(limits),
+    deliveryBytes: deliveryMemoryBytes + Math.max(deliveryBytes, longestContent) + clients * longestContent,
+    rememberedAttemptsPerUser: limits.deliveryWindow,
+    parkedUploads: limits.parkedUploads,
+    waitingUploads: fixed.waitingUploads,
+    orphanedUploads: 0,
+    grantedChunkBytes: grantedBytes(limits),
     'bytes of requests of a link that wait while it is read': chunkMemoryBytes / 4,
     // As many as may come at once, and of each link one that was read already.
     'frames of a user that are read ahead': limits.framesPerSecond + linksOfUser,

@@ -5,9 +5,9 @@ import { World } from './world.ts'
 
 /** Queues that no world brings near their bounds: the table in docs/simulation.md names the specs that do. */
 const distant: readonly string[] = [
-  'server: replies unsent on a link',
-  'server: changes of the online list that are not told',
-  'server: uploads that wait for an instance',
+  'server: unsentRepliesPerLink',
+  'server: pendingPresenceChanges',
+  'server: waitingUploads',
   'client: bytes unsent on a link',
   'client: replies unsent on a link',
   'client: requests of a link that are carried out',

@@ -1,6 +1,6 @@
 import type { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Limits } from '../../lib/limits.ts'
-import type { RunningServer } from '../../lib/server/server.ts'
+import type { ServerGauges, ServerStatus } from '../../lib/server/status.ts'
 import type { SimulatedProcess } from './process.ts'
 import { clientBounds, type SeenQueue, serverBounds } from './queueBounds.ts'
 import type { VirtualTime } from './time.ts'
@@ -16,7 +16,6 @@ export interface Running {
 interface QueueActors {
   readonly server: {
     readonly process: SimulatedProcess | undefined
-    readonly server: Pick<RunningServer, 'held'> | undefined
     readonly isOpen: boolean
   }
   readonly clients: Iterable<{ readonly run: Running | undefined }>
@@ -49,14 +48,11 @@ export class Queues {
   }
 
   /** After every step. */
-  check({ server, clients, mail, visitors }: QueueActors): void {
+  check({ server, clients, mail, visitors }: QueueActors, status: ServerStatus | undefined): void {
     const { process } = server
-    let untold = 0
-    server.server?.held((queue, count) => {
-      this.#look(this.#server[queue], queue, count, 'the server')
-      if (queue === 'changes of the online list that are not told') untold = count
-    })
-    if (process) this.#told(process, server.isOpen ? untold : 0)
+    const gauges = Object.entries(status?.gauges ?? {}) as [keyof ServerGauges, number][]
+    for (const [name, value] of gauges) this.#look(this.#server[name], name, value, 'the server')
+    if (process) this.#told(process, server.isOpen ? (status?.gauges.pendingPresenceChanges ?? 0) : 0)
     for (const { run } of clients) if (run) this.#running(run)
     for (const { run } of mail.programs) if (run) this.#running(run)
     for (const { running } of visitors) if (running) this.#running(running)

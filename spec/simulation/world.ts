@@ -203,7 +203,7 @@ export class World implements ActionParts {
     const status = this.server.server?.status()
     this.invariants.check(status)
     this.bounds.check(this, status)
-    this.queues.check(this)
+    this.queues.check(this, status)
     this.#answers.check()
     this.#rights.check()
     this.mail.invariants.check(status)

@@ -9,8 +9,8 @@ import type { Socket } from '../../ports/socket.ts'
 import { goodbyeOf } from '../../runtime/refusal.ts'
 import { encode } from '../../wire/message.ts'
 import { apps, events, version } from '../../wire/protocol.ts'
-import type { ServerGaugeSink } from '../gauges.ts'
 import type { BoundedLog, Refused } from '../serverLog.ts'
+import type { ServerGauges } from '../status.ts'
 import { ConnectionCounts, type CountedConnection } from './connectionCounts.ts'
 import { FailedLoginLimiter } from './failedLoginLimiter.ts'
 import { RejectedConnections } from './rejectedConnections.ts'
@@ -104,12 +104,14 @@ export class Admission {
     return told
   }
 
-  held(tell: ServerGaugeSink): void {
-    tell('links', this.#counts.open)
-    tell('links before HELLO', this.#counts.pending)
-    tell('links that are turned away', this.#rejected.size)
+  get gauges(): Pick<ServerGauges, 'links' | 'pendingLinks' | 'rejectedLinks' | 'rememberedAddresses'> {
     const remembered = [this.#byOrigin.size, this.#recent.size, this.#failed.remembered, this.#log.remembered]
-    tell('addresses that are remembered', Math.max(...remembered))
+    return {
+      links: this.#counts.open,
+      pendingLinks: this.#counts.pending,
+      rejectedLinks: this.#rejected.size,
+      rememberedAddresses: Math.max(...remembered),
+    }
   }
 
   /** Waits no more for rejected connections. */

@@ -1,3 +1,4 @@
+import type { LinkGauges } from '../../core/gauges.ts'
 import type { Request } from '../../core/link.ts'
 import { OspError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
@@ -10,7 +11,6 @@ import type { Asked } from '../../runtime/linkDriverOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../../wire/message.ts'
 import { events, version } from '../../wire/protocol.ts'
 import type { Connection } from '../app.ts'
-import type { ServerGaugeSink } from '../gauges.ts'
 import { linkOf } from '../serverLog.ts'
 import type { CountedConnection } from './connectionCounts.ts'
 import { IdleTimer } from './idleTimer.ts'
@@ -161,8 +161,8 @@ export class Session implements Connection, CountedConnection {
     void this.close(new OspError('unauthorized', why))
   }
 
-  held(tell: ServerGaugeSink): void {
-    this.#peer.held(tell)
+  get gauges(): LinkGauges | undefined {
+    return this.#peer.gauges
   }
 
   #request(request: Request): void {

@@ -5,8 +5,8 @@ import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Connection } from '../app.ts'
-import type { ServerGaugeSink } from '../gauges.ts'
 import type { ServerLog } from '../logEvents.ts'
+import type { ServerGauges } from '../status.ts'
 import { FairScheduler } from './fairScheduler.ts'
 import { QuarantinedInstances } from './quarantinedInstances.ts'
 import { type FileState, Upload } from './upload.ts'
@@ -65,14 +65,16 @@ export class Uploads {
     return [...this.#known.values()]
   }
 
-  held(tell: ServerGaugeSink): void {
-    let bytes = 0
-    for (const { chunkBytes } of this.receiving()) bytes += chunkBytes
-    const isIdle = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
-    tell('bytes of granted chunks', bytes)
-    tell('parked uploads', this.#parked.size)
-    tell('uploads that wait for an instance', this.#share.waiting)
-    tell('uploads that are known for nothing', this.open().filter(isIdle).length)
+  get gauges(): Pick<ServerGauges, 'grantedChunkBytes' | 'parkedUploads' | 'waitingUploads' | 'orphanedUploads'> {
+    let grantedChunkBytes = 0
+    for (const { chunkBytes } of this.receiving()) grantedChunkBytes += chunkBytes
+    const isOrphaned = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
+    return {
+      grantedChunkBytes,
+      parkedUploads: this.#parked.size,
+      waitingUploads: this.#share.waiting,
+      orphanedUploads: this.open().filter(isOrphaned).length,
+    }
   }
 
   /** Carries `job` out for (user, name), after what was asked about it before. */

@@ -6,9 +6,9 @@ import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Connection } from '../app.ts'
 import { DamageReporter } from '../damageReporter.ts'
-import type { ServerGaugeSink } from '../gauges.ts'
 import type { ServerLog } from '../logEvents.ts'
 import type { RetentionClock } from '../retentionClock.ts'
+import type { ServerGauges } from '../status.ts'
 import { Delivery } from './delivery.ts'
 import { DeliveryBudget } from './deliveryBudget.ts'
 import { RoundRobin } from './roundRobin.ts'
@@ -116,11 +116,14 @@ export class DeliveryService {
     this.#attempts.set(user, delivery.end())
   }
 
-  held(tell: ServerGaugeSink): void {
-    let bytes = 0
-    for (const { bufferedBytes } of this.#deliveries.values()) bytes += bufferedBytes
-    tell('bytes of deliveries', bytes)
-    for (const { size } of this.#attempts.values()) tell('attempts of a user that are remembered', size)
+  get gauges(): Pick<ServerGauges, 'deliveryBytes' | 'rememberedAttemptsPerUser'> {
+    let deliveryBytes = 0
+    for (const { bufferedBytes } of this.#deliveries.values()) deliveryBytes += bufferedBytes
+    let rememberedAttemptsPerUser = 0
+    for (const { size } of this.#attempts.values()) {
+      rememberedAttemptsPerUser = Math.max(rememberedAttemptsPerUser, size)
+    }
+    return { deliveryBytes, rememberedAttemptsPerUser }
   }
 
   /** Stops all deliveries. Resolves when no work on the mailboxes is pending. */

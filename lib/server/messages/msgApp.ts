@@ -10,9 +10,9 @@ import { Mutex } from '../../runtime/mutex.ts'
 import type { Encoded, Message } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
 import type { App, Connection } from '../app.ts'
-import type { ServerGaugeSink } from '../gauges.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
+import type { ServerGauges } from '../status.ts'
 import { DeliveryService, type DeliveryServiceOptions } from './deliveryService.ts'
 import { PresenceList } from './presenceList.ts'
 
@@ -72,9 +72,8 @@ export class MsgApp implements App {
     return this.#presence
   }
 
-  held(tell: ServerGaugeSink): void {
-    tell('changes of the online list that are not told', this.#presence.unsent)
-    this.#deliveries.held(tell)
+  get gauges(): Pick<ServerGauges, 'pendingPresenceChanges' | 'deliveryBytes' | 'rememberedAttemptsPerUser'> {
+    return { pendingPresenceChanges: this.#presence.unsent, ...this.#deliveries.gauges }
   }
 
   async handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined> {
