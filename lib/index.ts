@@ -2,7 +2,7 @@
  * The package's main door: a server, a client, errors and types, bound to the Node platform. Transports, storages and
  * sources come from `ospd/node` and `ospd/memory`.
  */
-import { loopbackOnly } from './adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import {
   type BoundOptions,

@@ -3,7 +3,7 @@
  * programs the tasks and the token of a state directory.
  */
 
-import { directoryControl } from './adapters/controlSocket/directoryControl.ts'
+import { directoryControl } from './adapters/controlSocket/controlSocket.ts'
 import { file } from './adapters/node/fileSource.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { sweepSpool } from './adapters/stateDirectory/spool.ts'
@@ -18,11 +18,10 @@ import type { Uploads } from './client/uploads/uploads.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
 
-export { allowAll } from './adapters/auth/allowAll.ts'
 export { type CertificateNamesOptions, certificateNames } from './adapters/auth/certificateNames.ts'
 export { type KnownServer, type KnownServersOptions, knownServer, knownServers } from './adapters/auth/knownServers.ts'
-export { loopbackOnly } from './adapters/auth/loopbackOnly.ts'
 export { rememberNames } from './adapters/auth/rememberNames.ts'
+export { allowAll, loopbackOnly } from './adapters/auth/unverified.ts'
 export type { UserChange, UsersNews } from './adapters/auth/usersFile/seen.ts'
 export {
   type AddUserOptions,
@@ -31,9 +30,8 @@ export {
   type UsersFileOptions,
   usersFile,
 } from './adapters/auth/usersFile.ts'
+export { type AskOptions, askControl } from './adapters/controlSocket/asking.ts'
 export {
-  type AskOptions,
-  askControl,
   type ControlOptions,
   type ControlSocket,
   type HandleControl,
@@ -43,17 +41,16 @@ export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
 export { type TcpOptions, tcp } from './adapters/net/tcp.ts'
+export type { SeenServer, TrustServer } from './adapters/net/tls/dialling.ts'
 export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/net/tls/identity.ts'
 export { ownIdentity } from './adapters/net/tls/ownIdentity.ts'
-export type { SeenServer, TrustServer } from './adapters/net/tls/seenServer.ts'
 export { type TlsOptions, type TlsTransport, tls } from './adapters/net/tls.ts'
 export { type FileOptions, file } from './adapters/node/fileSource.ts'
 export { nodePlatform } from './adapters/node/nodePlatform.ts'
 export { absolutePath, pathBytes, pathText } from './adapters/node/pathText.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
-export { type KeptToken, keptToken } from './adapters/stateDirectory/token.ts'
-export { checkToken, readToken } from './adapters/stateDirectory/tokenText.ts'
+export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
 export type { JoinedTasks } from './client/tasks/joinTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/tasks/taskSteering.ts'
@@ -97,4 +94,4 @@ export function steerTasks(directory: string, options: SteerOptions = {}): TaskS
   const control = directoryControl(directory)
   return new TaskControl({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
 }
-export { hostKeyOf } from './adapters/net/unreachable.ts'
+export { hostKeyOf } from './adapters/net/addresses.ts'

@@ -2,7 +2,7 @@
  * `npm run bench:presence`: what the online list costs with many registered peers that only count frames: 10,000 over the
  * memory socket (server and peers in one process), 2,000 over TCP (the server in a process of its own).
  */
-import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { tcp } from '../../lib/adapters/net/tcp.ts'

@@ -1,9 +1,11 @@
 import { createPrivateKey, createPublicKey, randomBytes, sign } from 'node:crypto'
 import { isIP } from 'node:net'
+import type { TlsIdentity } from '../../lib/adapters/net/tls/identity.ts'
 import {
   bits,
   identifier,
   integer,
+  makeKey,
   octets,
   sequence,
   set,
@@ -11,9 +13,7 @@ import {
   time,
   utf8,
   yes,
-} from '../../lib/adapters/net/tls/der.ts'
-import type { TlsIdentity } from '../../lib/adapters/net/tls/identity.ts'
-import { makeKey } from '../../lib/adapters/net/tls/selfSigned.ts'
+} from '../../lib/adapters/net/tls/selfSigned.ts'
 
 interface Wanted {
   /** The common names of the subject; several are possible. */

@@ -1,4 +1,4 @@
-import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { type MemoryStorage, memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'

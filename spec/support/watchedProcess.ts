@@ -3,7 +3,7 @@
  * each message. Users are let in at their word, unless their name begins with `nobody`.
  */
 import { getActiveResourcesInfo } from 'node:process'
-import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { OspError, serve } from '../../lib/index.ts'
 import { disk, tcp } from '../../lib/node.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'

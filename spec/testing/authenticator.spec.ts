@@ -1,6 +1,5 @@
-import { allowAll } from '../../lib/adapters/auth/allowAll.ts'
 import { certificateNames } from '../../lib/adapters/auth/certificateNames.ts'
-import { loopbackOnly } from '../../lib/adapters/auth/loopbackOnly.ts'
+import { allowAll, loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { usersFile } from '../../lib/adapters/auth/usersFile.ts'
 import { afar, here } from '../../lib/testing/authenticator.ts'
 import { authenticatorContract, type Gate } from '../../lib/testing.ts'

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Admitted, Authenticator, Credentials } from '../../ports/authenticator.ts'
-import { denyAll } from './denyAll.ts'
+import { denyAll } from './unverified.ts'
 
 export interface CertificateNamesOptions {
   /** Whose names certificates can have, as `knows` tells; by default any. */

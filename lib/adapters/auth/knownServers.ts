@@ -5,8 +5,8 @@ import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../o
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { errnoOf } from '../disk/faults.ts'
 import { openTrusted } from '../disk/rights.ts'
-import type { SeenServer, TrustServer } from '../net/tls/seenServer.ts'
-import { hostKeyOf, placeOf } from '../net/unreachable.ts'
+import { hostKeyOf, placeOf } from '../net/addresses.ts'
+import type { SeenServer, TrustServer } from '../net/tls/dialling.ts'
 
 export interface KnownServersOptions {
   /** A server was pinned at its first use. */

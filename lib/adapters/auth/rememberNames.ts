@@ -14,7 +14,7 @@ import { makeOwnFile, openOwnFile } from '../disk/ownFile.ts'
  * of the one of this address that has not come in for longest. With a file that cannot be read no name is `unseen`.
  */
 export function rememberNames(authenticator: Authenticator, path?: string): Authenticator {
-  const seen = new SeenNames(path)
+  const seen = new RememberedNames(path)
   return {
     async authenticate(credentials) {
       const admitted = await authenticator.authenticate(credentials)
@@ -40,7 +40,7 @@ const addressBytes = 128
 const mostLines = 2 * fixed.users
 const mostFileBytes = mostLines * (fixed.userNameBytes + addressBytes + 2)
 
-class SeenNames {
+class RememberedNames {
   readonly #path: string | undefined
   /** The address of each name. */
   readonly #names = new Map<string, string>()

@@ -1,14 +1,14 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Admitted, Authenticator, Credentials } from '../../ports/authenticator.ts'
-import { denyAll } from './denyAll.ts'
+import { denyAll } from './unverified.ts'
 import { mixedScripts } from './usersFile/lookalikes.ts'
-import { SeenUsers, type UsersNews } from './usersFile/seen.ts'
-import { StoredUsers } from './usersFile/stored.ts'
-import { alike, lookalike, sorted, type Users } from './usersFile/table.ts'
-import { hashOf, holds, newToken } from './usersFile/token.ts'
+import { type UsersNews, UsersWatcher } from './usersFile/seen.ts'
+import { StoredUsersFile } from './usersFile/stored.ts'
+import { lookalikeUser, sameKeyUser, sorted, type Users } from './usersFile/table.ts'
 
 /** A user as `UsersFile.list` tells of them. */
 export interface KnownUser {
@@ -66,17 +66,17 @@ export function usersFile(
   checkArgument('usersFile', 'the second argument', kinds.authenticator, otherwise)
   checkOptions('usersFile', { noticed: optional(kinds.function) }, options)
   const { noticed } = options
-  return new FileOfUsers(new StoredUsers(directory), otherwise, noticed)
+  return new FileOfUsers(new StoredUsersFile(directory), otherwise, noticed)
 }
 
 class FileOfUsers implements UsersFile {
-  readonly #stored: StoredUsers
-  readonly #seen: SeenUsers
+  readonly #stored: StoredUsersFile
+  readonly #seen: UsersWatcher
   readonly #otherwise: Authenticator
 
-  constructor(stored: StoredUsers, otherwise: Authenticator, noticed?: (news: UsersNews) => void) {
+  constructor(stored: StoredUsersFile, otherwise: Authenticator, noticed?: (news: UsersNews) => void) {
     this.#stored = stored
-    this.#seen = new SeenUsers(stored, noticed)
+    this.#seen = new UsersWatcher(stored, noticed)
     this.#otherwise = otherwise
   }
 
@@ -84,7 +84,7 @@ class FileOfUsers implements UsersFile {
     const users = await this.#users()
     if (!users) return await this.#otherwise.authenticate(credentials)
     const { user, token } = credentials
-    if (holds(users.get(user)?.tokenSha256, token)) return { user }
+    if (tokenMatches(users.get(user)?.tokenSha256, token)) return { user }
     const why =
       token === ''
         ? `the server accepts ${user} only with a token; ask its operator for one`
@@ -126,10 +126,10 @@ class FileOfUsers implements UsersFile {
     }
     const token = newToken()
     await this.#stored.change((users) => {
-      const other = alike(users, name)
+      const other = sameKeyUser(users, name)
       if (other === name) throw new OspError('name-conflict', `${name} is a user already; "rotate" gives a new token`)
       if (other !== undefined) throw new OspError('name-conflict', `${name} is too much like the user ${other}`)
-      const looks = force ? undefined : lookalike(users, name)
+      const looks = force ? undefined : lookalikeUser(users, name)
       if (looks !== undefined) {
         throw new OspError('name-conflict', `people could take ${name} for the user ${looks}; ${orForce}`)
       }
@@ -179,5 +179,34 @@ const orForce = 'choose another one, or add it all the same (--force)'
 
 /** The users, with this one by this token. */
 function granted(users: Users, name: string, token: string): Users {
-  return new Map(users).set(name, { name, tokenSha256: hashOf(token), since: new Date().toISOString() })
+  return new Map(users).set(name, { name, tokenSha256: hashToken(token), since: new Date().toISOString() })
 }
+
+/** What every token begins with, so that one is known for what it is wherever it turns up. */
+const prefix = 'osp_'
+
+const tokenBytes = 32
+
+/** What the token of somebody who is not known is compared with. */
+const nobodys = Buffer.alloc(32)
+
+/** A new token: 256 random bits. */
+export function newToken(): string {
+  return prefix + randomBytes(tokenBytes).toString('base64url')
+}
+
+/**
+ * What is kept of a token: its SHA-256, in hexadecimal. A slow hash would add nothing: it makes guessing dear where people
+ * choose a secret, while nobody guesses 256 random bits.
+ */
+function hashToken(token: string): string {
+  return digestOf(token).toString('hex')
+}
+
+/** Whether this is the token of that hash, found out in the same time for every token, also where there is no hash. */
+function tokenMatches(hash: string | undefined, token: string): boolean {
+  const isSame = timingSafeEqual(hash === undefined ? nobodys : Buffer.from(hash, 'hex'), digestOf(token))
+  return isSame && hash !== undefined
+}
+
+const digestOf = (token: string) => createHash('sha256').update(token).digest()

@@ -1,9 +1,8 @@
 import { connect, type Socket } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
-import { unreachable } from '../net/unreachable.ts'
-import { controlBounds } from './bounds.ts'
-import { Lines, lineOf, readError, replyOf } from './lines.ts'
+import { unreachable } from '../net/addresses.ts'
+import { controlBounds, formatLine, LineSplitter, readError, replyOf } from './lines.ts'
 import { controlPlace, type SocketPath, socketAt } from './place.ts'
 
 export interface AskOptions {
@@ -30,7 +29,7 @@ export async function askControl(
   checkArgument('askControl', 'the handler of answers', kinds.function, onAnswer)
   checkOptions('askControl', { signal: optional(kinds.signal), silenceMs: optional(kinds.delay) }, options)
   const { signal, silenceMs = controlBounds.silenceMs } = options
-  const line = lineOf(request)
+  const line = formatLine(request)
   if (Buffer.byteLength(line) > controlBounds.requestBytes) throw new OspError('too-large', 'the request is too long')
   using at = await socketOf(directory)
   if (signal?.aborted) throw new OspError('closed', 'the request was given up')
@@ -70,7 +69,7 @@ function answersOf(
   onTaken: () => void,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const lines = new Lines(controlBounds.unsentBytes)
+    const lines = new LineSplitter(controlBounds.unsentBytes)
     let last: unknown
     let isConnected = false
     const read = (line: string) => {

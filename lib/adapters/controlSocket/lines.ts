@@ -1,5 +1,20 @@
 import { z } from 'zod'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
+import { KiB, MiB } from '../../limits.ts'
+
+/** What both ends of a control socket keep to. */
+export const controlBounds = {
+  /** A request's line. */
+  requestBytes: 64 * KiB,
+  /** An answer's line, and what may wait for one client that has not taken it yet. */
+  unsentBytes: 8 * MiB,
+  /** Clients at once that are served … */
+  connections: 32,
+  /** … and those that are told that it is one too many. Others are cut off at once. */
+  refused: 32,
+  /** How long either side waits for the other: for its request, to take an answer, to close. */
+  silenceMs: 10_000,
+} as const
 
 /** A line from the side that is asked. It takes a request, gives any number of answers, and ends with `done` or `error`. */
 const replySchema = z.union([
@@ -12,7 +27,7 @@ const replySchema = z.union([
 export type Reply = z.infer<typeof replySchema>
 
 /** Puts bytes together to lines of at most `mostBytes`. */
-export class Lines {
+export class LineSplitter {
   readonly #mostBytes: number
   #parts: Uint8Array[] = []
   #bytes = 0
@@ -56,11 +71,11 @@ export function replyOf(line: string): Reply {
 }
 
 /** An error as it is told, and as it is read; a code of another version reads as `internal`. */
-export const toldError = ({ code, message: text }: OspError): Reply => ({ error: { code, text } })
+export const errorReply = ({ code, message: text }: OspError): Reply => ({ error: { code, text } })
 export const readError = ({ code, text }: { readonly code: string; readonly text: string }): OspError =>
   new OspError(Object.hasOwn(errors, code) ? (code as ErrorCode) : 'internal', text)
 
-export const lineOf = (value: unknown): string => `${JSON.stringify(value)}\n`
+export const formatLine = (value: unknown): string => `${JSON.stringify(value)}\n`
 
 /** `undefined` for what is no JSON, which no schema here takes. */
 function jsonOf(line: string): unknown {

@@ -1,8 +1,7 @@
 import { once } from 'node:events'
 import type { ListenOptions, Server } from 'node:net'
 import type { Address, Listener, Socket } from '../../ports/socket.ts'
-import { isLoopback } from './loopback.ts'
-import { placeOf, unreachable } from './unreachable.ts'
+import { isLoopback, placeOf, unreachable } from './addresses.ts'
 
 /** A server of node:net or node:tls as a `Listener`; its maker hands each new socket to `admit`. */
 export class ByteListener implements Listener {

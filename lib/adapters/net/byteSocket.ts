@@ -3,8 +3,8 @@ import { OspError } from '../../errors.ts'
 import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../../ports/socket.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
+import { placeOf } from './addresses.ts'
 import { socketBounds } from './socketBounds.ts'
-import { placeOf } from './unreachable.ts'
 
 /** Below it a frame is copied, behind others, into a block of `blockBytes`, rather than written in pieces. */
 const shortBytes = 1_024

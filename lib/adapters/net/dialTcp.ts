@@ -4,7 +4,7 @@ import { type Socket as ByteStream, connect, isIP } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
-import { placeOf, reasonOf, unreachable } from './unreachable.ts'
+import { placeOf, reasonOf, unreachable } from './addresses.ts'
 
 /** The options of a TCP connection. */
 export interface DialOptions {
@@ -44,7 +44,7 @@ export async function dialTcp<T>(
   const { host, port, signal } = options
   const place = placeOf(host, port)
   const lookedUp = isIP(host) ? Promise.resolve([host]) : network.lookup(host)
-  const addresses = await unlessGivenUp(lookedUp, place, signal).catch((error: unknown) => {
+  const addresses = await abortable(lookedUp, place, signal).catch((error: unknown) => {
     throw error instanceof OspError ? error : unreachable('connect', place, error)
   })
   return await new Promise((resolve, reject) => {
@@ -186,11 +186,11 @@ function allFailed(
 export function secured<T>(
   stream: ByteStream,
   signal: AbortSignal,
-  { use, giveUp, fault, place }: Securing<T>,
+  { use, giveUp, fault, place }: SecureHandlers<T>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const aborted = () => {
-      reject(givenUp(place))
+      reject(abortError(place))
       giveUp()
     }
     // The listener stays: a second error must not be unhandled.
@@ -207,7 +207,7 @@ export function secured<T>(
   })
 }
 
-export interface Securing<T> {
+export interface SecureHandlers<T> {
   readonly place: string
   readonly use: () => T
   readonly giveUp: () => void
@@ -215,16 +215,16 @@ export interface Securing<T> {
 }
 
 /** Settles as `work` does, or rejects with OspError `closed` if `signal` aborts first. */
-export function unlessGivenUp<T>(work: Promise<T>, place: string, signal: AbortSignal): Promise<T> {
+export function abortable<T>(work: Promise<T>, place: string, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const aborted = () => reject(givenUp(place))
+    const aborted = () => reject(abortError(place))
     if (signal.aborted) aborted()
     signal.addEventListener('abort', aborted, { once: true })
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
   })
 }
 
-const givenUp = (place: string) => new OspError('closed', `connecting to ${place} was aborted`)
+const abortError = (place: string) => new OspError('closed', `connecting to ${place} was aborted`)
 
 /**
  * Resets a TCP connection: the kernel discards the bytes that it has not sent yet. After a plain close the kernel would

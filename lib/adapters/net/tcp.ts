@@ -1,10 +1,10 @@
 import { type Socket as ByteStream, createServer } from 'node:net'
 import { checkOptions, kinds, optional } from '../../options.ts'
 import type { SocketOptions, Transport } from '../../ports/socket.ts'
+import { peerOf } from './addresses.ts'
 import { ByteListener } from './byteListener.ts'
 import { ByteSocket } from './byteSocket.ts'
 import { dialTcp, reset } from './dialTcp.ts'
-import { peerOf } from './peerOf.ts'
 
 /** Where a TCP transport listens or connects. */
 export interface TcpOptions {

@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import { checkOptions, kinds, optional } from '../../options.ts'
 import type { Transport } from '../../ports/socket.ts'
 import { addressOptions, type TcpOptions } from './tcp.ts'
-import { dialTls } from './tls/dialling.ts'
+import { dialTls, type TrustServer, trustVerified } from './tls/dialling.ts'
 import {
   checkIdentity,
   checkRoots,
@@ -13,7 +13,6 @@ import {
   textOf,
 } from './tls/identity.ts'
 import { listenTls } from './tls/listening.ts'
-import { type TrustServer, trustVerified } from './tls/seenServer.ts'
 
 /** Where a TLS transport listens or connects, and by what the two sides know each other. */
 export interface TlsOptions extends TcpOptions, Partial<TlsIdentity> {

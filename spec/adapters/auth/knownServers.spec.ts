@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type KnownServersOptions, knownServer, knownServers } from '../../../lib/adapters/auth/knownServers.ts'
-import type { SeenServer } from '../../../lib/adapters/net/tls/seenServer.ts'
+import type { SeenServer } from '../../../lib/adapters/net/tls/dialling.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 

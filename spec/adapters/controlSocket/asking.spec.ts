@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { askControl, type HandleControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { askControl } from '../../../lib/adapters/controlSocket/asking.ts'
+import { type HandleControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
 import { type ErrorCode, OspError } from '../../../lib/errors.ts'
 import { place } from '../../support/commands.ts'
 import { deadSocket, endless, strangeServer } from '../../support/controlClient.ts'

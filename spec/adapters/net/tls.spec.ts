@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { networkInterfaces } from 'node:os'
+import type { SeenServer } from '../../../lib/adapters/net/tls/dialling.ts'
 import { fingerprintOf } from '../../../lib/adapters/net/tls/identity.ts'
-import type { SeenServer } from '../../../lib/adapters/net/tls/seenServer.ts'
 import { type TlsOptions, tls } from '../../../lib/adapters/net/tls.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { Socket } from '../../../lib/ports/socket.ts'

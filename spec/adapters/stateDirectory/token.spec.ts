@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { keptToken } from '../../../lib/adapters/stateDirectory/token.ts'
-import { checkToken, readToken } from '../../../lib/adapters/stateDirectory/tokenText.ts'
+import { checkToken, keptToken, readToken } from '../../../lib/adapters/stateDirectory/token.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 

@@ -5,7 +5,7 @@ import { secrets } from '../../../bin/common/secrets.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
 import { program as ospd } from '../../../bin/ospdProgram.ts'
 import { program as osp } from '../../../bin/ospProgram.ts'
-import { newToken } from '../../../lib/adapters/auth/usersFile/token.ts'
+import { newToken } from '../../../lib/adapters/auth/usersFile.ts'
 import { place, run } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { loopbackOnly } from '../../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../../lib/adapters/auth/unverified.ts'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { nodeDigests } from '../../../lib/adapters/node/nodeDigests.ts'
 import { createClient } from '../../../lib/client/client.ts'

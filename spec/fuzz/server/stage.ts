@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { loopbackOnly } from '../../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../../lib/adapters/auth/unverified.ts'
 import { type MemoryStorage, memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { codeOf } from '../../../lib/errors.ts'
 import { fixed } from '../../../lib/limits.ts'

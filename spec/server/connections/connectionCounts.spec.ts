@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { allowAll as takenAtTheirWord } from '../../../lib/adapters/auth/allowAll.ts'
-import { loopbackOnly } from '../../../lib/adapters/auth/loopbackOnly.ts'
 import { rememberNames } from '../../../lib/adapters/auth/rememberNames.ts'
+import { loopbackOnly, allowAll as takenAtTheirWord } from '../../../lib/adapters/auth/unverified.ts'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { defaultLimits, type Limits } from '../../../lib/limits.ts'
 import type { Authenticator } from '../../../lib/ports/authenticator.ts'

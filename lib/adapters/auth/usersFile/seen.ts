@@ -1,5 +1,5 @@
 import { OspError } from '../../../errors.ts'
-import type { StoredUsers } from './stored.ts'
+import type { StoredUsersFile } from './stored.ts'
 import type { Users } from './table.ts'
 
 /** How often the file is looked at while somebody watches. */
@@ -28,8 +28,8 @@ export type UsersNews =
   | { readonly what: 'unreadable'; readonly why: OspError }
 
 /** What was seen of a users' file, and who is told when it has changed. */
-export class SeenUsers {
-  readonly #stored: StoredUsers
+export class UsersWatcher {
+  readonly #stored: StoredUsersFile
   readonly #noticed: (news: UsersNews) => void
   readonly #watchers = new Set<{ readonly changed: Changed }>()
   #seen: { readonly stamp: string | undefined; readonly users: Users | undefined } | undefined
@@ -44,7 +44,7 @@ export class SeenUsers {
   #timer: NodeJS.Timeout | undefined
   #looking = false
 
-  constructor(stored: StoredUsers, noticed: (news: UsersNews) => void = () => {}) {
+  constructor(stored: StoredUsersFile, noticed: (news: UsersNews) => void = () => {}) {
     this.#stored = stored
     this.#noticed = noticed
   }

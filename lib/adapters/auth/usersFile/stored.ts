@@ -7,7 +7,7 @@ import { attempt, unless } from '../../disk/faults.ts'
 import { exclusively } from '../../disk/lock.ts'
 import { FixedDirectory, openOwnFile } from '../../disk/ownFile.ts'
 import { checkDirectoryRights, checkPart } from '../../disk/rights.ts'
-import { damaged, mostFileBytes, textOf, type Users, usersIn } from './table.ts'
+import { damaged, formatUsers, mostFileBytes, parseUsers, type Users } from './table.ts'
 
 /** The users as the file had them once. */
 export interface Found {
@@ -21,7 +21,7 @@ export interface Found {
  * written: the rights of the file and of all directories above it are checked whenever it is read. The directory must stay
  * the one that was found first.
  */
-export class StoredUsers {
+export class StoredUsersFile {
   readonly path: string
   readonly #directory: string
   readonly #lock: string
@@ -81,7 +81,7 @@ export class StoredUsers {
   async #read(file: FileHandle): Promise<Found> {
     const there = await file.stat({ bigint: true })
     if (there.size > mostFileBytes) throw damaged(this.path, `it has more than ${mostFileBytes} bytes`)
-    return { stamp: stampOf(there), users: usersIn(await file.readFile('utf8'), this.path) }
+    return { stamp: stampOf(there), users: parseUsers(await file.readFile('utf8'), this.path) }
   }
 
   async #replace(users: Users): Promise<void> {
@@ -91,7 +91,7 @@ export class StoredUsers {
       // What a crash left may have other rights.
       await rm(fresh, { force: true })
       await using(await open(fresh, 'wx', 0o600), async (file) => {
-        await file.writeFile(textOf(users))
+        await file.writeFile(formatUsers(users))
         if (former) await follow(file, former.mtimeMs)
         await file.sync()
       })

@@ -38,7 +38,7 @@ export type Users = ReadonlyMap<string, UserRow>
 export const mostFileBytes = fixed.users * 512
 
 /** The users that the text of the file at `path` holds. Throws OspError `data-format` where it is damaged. */
-export function usersIn(text: string, path: string): Users {
+export function parseUsers(text: string, path: string): Users {
   const result = table.safeParse(jsonOf(text, path))
   if (!result.success) {
     const [issue] = result.error.issues
@@ -58,7 +58,7 @@ export function usersIn(text: string, path: string): Users {
 }
 
 /** The text of a file with these users, by name. */
-export function textOf(users: Users): string {
+export function formatUsers(users: Users): string {
   const rows = sorted(users)
   return `${JSON.stringify({ version, crc32: sumOf(rows), users: rows }, undefined, 2)}\n`
 }
@@ -74,14 +74,14 @@ export function sorted(users: Users): readonly UserRow[] {
 }
 
 /** The known name that a file system could take for this one; none, if there is no such. */
-export function alike(users: Users, name: string): string | undefined {
+export function sameKeyUser(users: Users, name: string): string | undefined {
   const wanted = nameKey(name)
   for (const other of users.keys()) if (nameKey(other) === wanted) return other
   return undefined
 }
 
 /** The known name that people could take for this one; none, if there is no such. */
-export function lookalike(users: Users, name: string): string | undefined {
+export function lookalikeUser(users: Users, name: string): string | undefined {
   const wanted = skeletonsOf(name)
   for (const other of users.keys()) if ([...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton))) return other
   return undefined

@@ -27,7 +27,7 @@ const handshakeRecord = 0x16
  * is silent. Who is not done in time is closed. There is a most of them; at one more, of the origin that has the most
  * the one that has waited longest is closed, so that nobody is kept out by those who hold places and do nothing.
  */
-export class Handshakes {
+export class PendingHandshakes {
   readonly #options: SocketOptions
   readonly #uses: HandshakeUses
   /** The one that has waited longest comes first. */

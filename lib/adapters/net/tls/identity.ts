@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, type KeyObject, sign, verify, X509Certificate } from 'node:crypto'
+import { constants, createHash, createPrivateKey, type KeyObject, sign, verify, X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { OspError } from '../../../errors.ts'
 
@@ -93,3 +93,6 @@ function unusable(what: string, error: unknown): OspError {
   const { message } = error as Error
   return new OspError('usage', `the ${what} cannot be read: ${message}; it has to be in PEM`, { cause: error })
 }
+
+/** TLS 1.3 and nothing older. Early data Node neither sends nor takes; no session is resumed, so that each link is checked anew. */
+export const versions = { minVersion: 'TLSv1.3', secureOptions: constants.SSL_OP_NO_TICKET } as const

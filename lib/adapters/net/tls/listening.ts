@@ -1,14 +1,13 @@
 import { type Socket as ByteStream, createServer } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import type { Listener, PeerAddress, SocketOptions } from '../../../ports/socket.ts'
+import { peerOf } from '../addresses.ts'
 import { ByteListener } from '../byteListener.ts'
 import { ByteSocket } from '../byteSocket.ts'
-import { peerOf } from '../peerOf.ts'
 import type { TcpOptions } from '../tcp.ts'
-import { Handshakes } from './handshakes.ts'
-import { pems, type ServerIdentity, textOf } from './identity.ts'
-import { speakTls } from './troubles.ts'
-import { versions } from './versions.ts'
+import { speakTls } from './dialling.ts'
+import { PendingHandshakes } from './handshakes.ts'
+import { pems, type ServerIdentity, textOf, versions } from './identity.ts'
 
 /** Listens for peers that speak TLS, and shows each the identity that there is when it comes. */
 export async function listenTls(
@@ -30,7 +29,7 @@ export async function listenTls(
     if (connectedAtMs === undefined) stream.destroy()
     else listener.admit(new ByteSocket(stream, { peer: securePeerOf(stream), guarded: true, connectedAtMs }, options))
   }
-  const handshakes = new Handshakes(options, {
+  const handshakes = new PendingHandshakes(options, {
     secure: (stream) => guardNow().emit('connection', stream),
     plain: (stream) => tellPlain(stream, options),
   })

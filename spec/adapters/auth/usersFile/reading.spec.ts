@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { lstat, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
-import { loopbackOnly } from '../../../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../../../lib/adapters/auth/unverified.ts'
 import type { UsersNews } from '../../../../lib/adapters/auth/usersFile/seen.ts'
 import { usersFile } from '../../../../lib/adapters/auth/usersFile.ts'
 import { fixed } from '../../../../lib/limits.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { lstat, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { loopbackOnly } from '../../../../lib/adapters/auth/loopbackOnly.ts'
+import { loopbackOnly } from '../../../../lib/adapters/auth/unverified.ts'
 import { usersFile } from '../../../../lib/adapters/auth/usersFile.ts'
 import { fixed } from '../../../../lib/limits.ts'
 import { Gatekeeper } from '../../../support/gatekeeper.ts'

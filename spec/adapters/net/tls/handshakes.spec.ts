@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, Socket as RawSocket } from 'node:net'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { tcp } from '../../../../lib/adapters/net/tcp.ts'
-import { Handshakes } from '../../../../lib/adapters/net/tls/handshakes.ts'
+import { PendingHandshakes } from '../../../../lib/adapters/net/tls/handshakes.ts'
 import { tls } from '../../../../lib/adapters/net/tls.ts'
 import { OspError } from '../../../../lib/errors.ts'
 import type { Listener, Socket } from '../../../../lib/ports/socket.ts'
@@ -137,7 +137,7 @@ spec('a handshake of TLS', (it) => {
     }, 3))
 
   it('finds it at the cost of an IPv6 network, whose addresses count as one', () => {
-    const handshakes = new Handshakes({ ...socketOptions(), handshakes: 3 }, { secure() {}, plain() {} })
+    const handshakes = new PendingHandshakes({ ...socketOptions(), handshakes: 3 }, { secure() {}, plain() {} })
     const hosts = ['::ffff:192.0.2.1', '2001:db8::1', '2001:db8::2', '192.0.2.2']
     const streams = hosts.map((remoteAddress) =>
       Object.defineProperty(new RawSocket(), 'remoteAddress', { value: remoteAddress }),

@@ -1,4 +1,19 @@
+import type { Socket as ByteStream } from 'node:net'
 import { OspError } from '../../errors.ts'
+import type { PeerAddress } from '../../ports/socket.ts'
+
+/** Returns an IPv6 address without its zone: `fe80::1` for `fe80::1%eth0`. */
+export const withoutZone = (address: string): string => address.replace(/%.*$/u, '')
+
+/** Whether only this machine can be at the other end of an IP address: 127.0.0.0/8, ::1, ::ffff:127.0.0.0/104. */
+export function isLoopback(address: string): boolean {
+  return /^(::ffff:)?127\.|^::1$/i.test(withoutZone(address))
+}
+
+/** The other end of a stream. A peer that is gone already has no address any more. */
+export function peerOf({ remoteAddress: host = '', remotePort: port = 0 }: ByteStream): PeerAddress {
+  return { host, port, local: isLoopback(host) }
+}
 
 const noInterface = 'an address that begins with fe80 needs an interface of this machine, as fe80::1%eth0'
 
