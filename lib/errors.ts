@@ -5,10 +5,10 @@
 export type Retry = 'never' | 'later' | 'automatic'
 
 interface ErrorRow {
-  /** The number on the wire (docs/protocol.md, "Codes"); `undefined` where the code never travels. */
+  /** The number on the wire (docs/protocol.md, "Codes"); `undefined` if the code never travels. */
   readonly number: number | undefined
   readonly retry: Retry
-  /** A sentence for a person who has seen nothing but this. */
+  /** A sentence for people that needs no context. */
   readonly text: string
 }
 
@@ -19,69 +19,72 @@ const onWire = (number: number, retry: Retry, text: string): ErrorRow & { readon
 })
 const local = (retry: Retry, text: string): ErrorRow => ({ number: undefined, retry, text })
 
-/** Every error that a peer or the library can report. The single source for codes, numbers and sentences. */
+/** All errors that a peer or the library can report: codes, numbers and sentences are defined here only. */
 export const errors = {
-  malformed: onWire(1, 'never', 'what was received is not valid in this protocol'),
-  'unsupported-version': onWire(2, 'never', 'the two sides share no protocol version'),
-  unauthorized: onWire(3, 'never', 'the server does not let this user in'),
-  'rate-limited': onWire(4, 'later', 'too much was asked in a short time'),
+  malformed: onWire(1, 'never', 'the peer sent data that violates the protocol'),
+  'unsupported-version': onWire(2, 'never', 'client and server have no protocol version in common'),
+  unauthorized: onWire(3, 'never', 'the server did not accept the user name and token'),
+  'rate-limited': onWire(4, 'later', 'too many requests in a short time'),
   'shutting-down': onWire(5, 'later', 'the server is shutting down'),
-  internal: onWire(6, 'later', 'the server met a fault of its own'),
-  'no-idle-instance': onWire(7, 'later', 'the server receives as many files as it can'),
-  'too-many-uploads': onWire(8, 'later', 'this link or this user sends as many files as the server allows'),
-  'file-busy': onWire(9, 'later', 'another upload of this name is under way'),
+  internal: onWire(6, 'later', 'an internal error occurred'),
+  'no-idle-instance': onWire(7, 'later', 'the server is already receiving as many files as it can'),
+  'too-many-uploads': onWire(8, 'later', 'this link or user is already sending as many files as the server allows'),
+  'file-busy': onWire(9, 'later', 'another upload with this name is in progress'),
   superseded: onWire(10, 'never', 'another program of the same user has taken over'),
-  'instance-lost': onWire(11, 'automatic', 'the server no longer holds this upload open'),
-  'wrong-offset': onWire(12, 'automatic', 'the server stands at another progress'),
-  'digest-mismatch': onWire(13, 'automatic', 'the received bytes have another digest than the sent ones'),
+  'instance-lost': onWire(11, 'automatic', 'the server no longer has this upload open'),
+  'wrong-offset': onWire(12, 'automatic', 'the offset differs from the progress on the server'),
+  'digest-mismatch': onWire(13, 'automatic', 'the digest of the received bytes differs from that of the file'),
   'disk-full': onWire(14, 'later', 'the disk of the server is full'),
-  'quota-exceeded': onWire(15, 'later', 'the quota of this user on the server is used up'),
-  'too-large': onWire(16, 'never', 'it is larger than the server allows'),
+  'quota-exceeded': onWire(15, 'later', 'the quota of this user is used up'),
+  'too-large': onWire(16, 'never', 'the file or message is larger than the server allows'),
   'bad-name': onWire(17, 'never', 'the name is not allowed'),
-  'name-conflict': onWire(18, 'never', 'the name collides with another one on the server'),
-  'file-exists': onWire(19, 'never', 'a file of this name is already on the server'),
+  'name-conflict': onWire(18, 'never', 'the name conflicts with another name on the server'),
+  'file-exists': onWire(19, 'never', 'a file with this name already exists on the server'),
   cancelled: onWire(20, 'never', 'the upload was cancelled'),
-  'unsupported-digest': onWire(21, 'never', 'the server does not know this digest algorithm'),
-  'clients-full': onWire(22, 'later', 'the server has as many clients as it can'),
+  'unsupported-digest': onWire(21, 'never', 'the server does not support this digest algorithm'),
+  'clients-full': onWire(22, 'later', 'the maximum number of clients is already registered'),
   'not-registered': onWire(23, 'automatic', 'this link is not registered for messages'),
   'wrong-node': onWire(24, 'never', 'this instance serves another node'),
-  'too-many-recipients': onWire(25, 'never', 'a message has at most sixteen recipients'),
-  'unknown-user': onWire(26, 'never', 'the server knows no such user'),
+  'too-many-recipients': onWire(25, 'never', 'the message has more recipients than the server allows'),
+  'unknown-user': onWire(26, 'never', 'unknown user'),
   'mailbox-full': onWire(27, 'later', 'the mailbox of a recipient is full'),
   'id-reused': onWire(28, 'never', 'this message id was already used for another message'),
-  'slow-consumer': onWire(29, 'later', 'the peer takes what it is sent too slowly'),
-  'timed-out': onWire(30, 'later', 'the peer has not answered in time'),
-  'storage-unusable': onWire(31, 'never', 'the storage of the server cannot accept this; the operator must repair it'),
-  overloaded: onWire(32, 'later', 'too few file descriptors or too little memory is left'),
-  'link-replaced': onWire(33, 'later', 'a later link of the same client has replaced this one'),
-  'link-lost': local('later', 'the link to the server broke'),
+  'slow-consumer': onWire(29, 'later', 'the peer reads too slowly'),
+  'timed-out': onWire(30, 'later', 'the peer did not answer in time'),
+  'storage-unusable': onWire(31, 'never', 'the storage of the server cannot store this; the operator must repair it'),
+  overloaded: onWire(32, 'later', 'too few file descriptors or too little memory is available'),
+  'link-replaced': onWire(33, 'later', 'a newer link of the same client has replaced this one'),
+  'link-lost': local('later', 'the connection to the server was lost'),
   unreachable: local('later', 'the server cannot be reached'),
-  closed: local('never', 'it is closed'),
-  usage: local('never', 'it was called with something that it cannot take'),
-  'source-missing': local('never', 'the source does not exist'),
-  'source-unreadable': local('never', 'the source cannot be read'),
-  'source-changed': local('never', 'the source keeps changing while it is being sent'),
-  'data-locked': local('never', 'the data directory belongs to another process'),
-  'data-format': local('never', 'the data directory was written by another version of ospd, or others could change it'),
+  closed: local('never', 'already closed'),
+  usage: local('never', 'invalid argument'),
+  'source-missing': local('never', 'the source file does not exist'),
+  'source-unreadable': local('never', 'the source file cannot be read'),
+  'source-changed': local('never', 'the source file keeps changing while it is sent'),
+  'data-locked': local('never', 'another process is using the data directory'),
+  'data-format': local(
+    'never',
+    'the data directory was written by another version of ospd, or other users can change it',
+  ),
 } as const satisfies Record<string, ErrorRow>
 
-/** The stable name of an error. */
+/** The stable code of an error. */
 export type ErrorCode = keyof typeof errors
 
-/** What an error may carry besides its code and sentence. */
+/** Details of an error beside its code and sentence. */
 export interface ErrorDetails {
-  /** The peer's wish: milliseconds until trying again can help; 0 or absent if it did not say. */
+  /** Milliseconds after which the peer suggests a retry; 0 or absent if it suggests none. */
   readonly retryAfterMs?: number
-  /** The true progress, in bytes, where the refused request was about a file's bytes. */
+  /** The progress on the server in bytes, if the refused request was about the bytes of a file. */
   readonly progress?: number
-  /** The recipients whom a refused message concerns. */
+  /** The recipients that caused the refusal of a message. */
   readonly recipients?: readonly string[]
-  /** The sentence for a peer, if the message contains paths of this machine. */
+  /** The sentence for the peer, if the message contains paths of this machine. */
   readonly publicText?: string
   readonly cause?: unknown
 }
 
-/** The only error class that this package throws on purpose; `code` is stable, `message` is a sentence for people. */
+/** The error class of this package: `code` is stable, `message` is a sentence for people. */
 export class OspError extends Error {
   override readonly name = 'OspError'
   readonly code: ErrorCode
@@ -113,14 +116,14 @@ export class OspError extends Error {
     })
   }
 
-  /** `error` itself if it is an OspError, else an `internal` one that carries it as its cause. */
+  /** Returns `error` if it is an OspError, and otherwise an `internal` error with it as the cause. */
   static from(error: unknown): OspError {
     if (error instanceof OspError) return error
     return new OspError('internal', error instanceof Error ? error.message : String(error), { cause: error })
   }
 }
 
-/** The number that stands for a code on the wire; a code that never travels becomes `internal`. */
+/** Returns the number of a code on the wire: that of `internal` for a code that never travels. */
 export function numberOf(code: ErrorCode): number {
   return (errors[code] as ErrorRow).number ?? errors.internal.number
 }
@@ -132,7 +135,7 @@ const byNumber: ReadonlyMap<number, ErrorCode> = new Map(
   }),
 )
 
-/** The code of a number from the wire; one of a later version reads as `internal`. */
+/** Returns the code of a number from the wire: `internal` for a number of a later version. */
 export function codeOf(number: number): ErrorCode {
   return byNumber.get(number) ?? 'internal'
 }

@@ -115,7 +115,7 @@ spec('ospd serve with users', (it) => {
     await using server = await daemon(at.path)
     await at.write('users.json', '{"version": 1, "users": [')
     const text = await refused(server, { user: 'alice', token }, 'internal')
-    assert.equal(text, 'the server met a fault of its own')
+    assert.equal(text, 'an internal error occurred')
     await refused(server, { user: 'alice' }, 'internal')
     await server.printed(/ error request-failed .*nobody can be let in: .*users\.json is no list of users/u)
   })

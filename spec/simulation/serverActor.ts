@@ -227,7 +227,7 @@ export class ServerActor {
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
     if (event === 'uploads-damaged' && disk.rot.anyUpload) return
-    const hasFailed = disk.faults.any && /the disk has failed|simulated disk|met a fault of its own/u.test(`${text}`)
+    const hasFailed = disk.faults.any && /the disk has failed|simulated disk|internal error occurred/u.test(`${text}`)
     if (!isRotten && !isLost && !hasFailed) this.#parts.trace.fail(`the server logged ${JSON.stringify(entry)}`)
   }
 
