@@ -1,7 +1,6 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Claim, PartialFile } from '../../lib/ports/storage.ts'
-import { recordKey } from '../../lib/storage/transfers/keys.ts'
-import type { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
+import { type RecordStore, recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import { lostFile } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import type { Operation } from './diskFaults.ts'

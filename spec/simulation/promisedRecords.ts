@@ -1,6 +1,6 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Checkpoint, Claim, Storage, TransferRecord } from '../../lib/ports/storage.ts'
-import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import type { Bounds } from './bounds.ts'
 import type { Invariants } from './invariants.ts'
 import type { Trace } from './trace.ts'

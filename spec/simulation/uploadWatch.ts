@@ -1,6 +1,6 @@
 import { codeOf } from '../../lib/errors.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
-import { recordKey } from '../../lib/storage/transfers/keys.ts'
+import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'

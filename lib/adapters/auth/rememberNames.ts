@@ -4,7 +4,7 @@ import { fixed } from '../../limits.ts'
 import { originOf } from '../../origins.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import { fitsShare } from '../../runtime/share.ts'
-import { makeOwnFile, openOwnFile } from '../disk/ownFile.ts'
+import { makeOwnFile, openOwnFile } from '../disk/rights.ts'
 
 /**
  * An authenticator that remembers the users it has admitted. For a name without a list (`unlisted`) it reports whether a user

@@ -4,7 +4,7 @@ import { rm, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { KiB, MiB } from '../../limits.ts'
 import { isFull, unless } from './faults.ts'
-import { makeOwnFile } from './ownFile.ts'
+import { makeOwnFile } from './rights.ts'
 
 /** The size of the ballast: a share of the disk, within a minimum and a maximum. */
 const part = 1 / 64

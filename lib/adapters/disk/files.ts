@@ -21,10 +21,10 @@ import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { careful, FixedDirectory, openOwnFile } from './ownFile.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
 import type { PublishedTree } from './publishedTree.ts'
+import { careful, FixedDirectory, openOwnFile } from './rights.ts'
 
 const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
 

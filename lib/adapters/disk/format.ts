@@ -6,7 +6,7 @@ import type { Platform } from '../../ports/platform.ts'
 import { syncDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { makeOwnFile } from './ownFile.ts'
+import { makeOwnFile } from './rights.ts'
 
 /** The version of the layout that this code writes and understands. */
 const version = 2

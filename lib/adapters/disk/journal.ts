@@ -5,10 +5,9 @@ import type { Platform } from '../../ports/platform.ts'
 import type { Appended, Journal, Piece, Place, Segment } from '../../storage/journal/journal.ts'
 import type { Ballast } from './ballast.ts'
 import { attempt } from './faults.ts'
-import { JournalFiles } from './journalFiles.ts'
+import { JournalFiles, JournalTail, openTail } from './journalFiles.ts'
 import { frameBytes, headerBytes, JournalFormat } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
-import { JournalTail, openTail } from './journalTail.ts'
 import { WritePriority } from './writePriority.ts'
 
 /** A journal in a directory: a file for each segment. One process at a time may have it open. */

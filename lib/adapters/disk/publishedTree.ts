@@ -6,7 +6,7 @@ import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
 import { type DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
-import { checkOwn } from './ownFile.ts'
+import { checkOwn } from './rights.ts'
 import { type Turn, Usages } from './usages.ts'
 
 /** Directories whose entries are remembered as durable; forgotten all at once beyond that. */

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Appended, Found, Journal, Piece, Place } from '../../storage/journal/journal.ts'
-import { SimulatedLatency } from './pace.ts'
+import { SimulatedLatency } from './simulatedLatency.ts'
 
 interface MemorySegment {
   readonly number: number

@@ -11,7 +11,7 @@ import { UploadLog } from '../../storage/transfers/uploadLog.ts'
 import type { Blocks } from './blocks.ts'
 import { MemoryFiles } from './memoryFiles.ts'
 import { MemoryJournal } from './memoryJournal.ts'
-import { SimulatedLatency } from './pace.ts'
+import { SimulatedLatency } from './simulatedLatency.ts'
 
 /** Settings of a storage in memory. */
 export interface MemoryOptions {

@@ -1,7 +1,9 @@
 import { OspError } from '../../errors.ts'
 import { checkArgument, kinds } from '../../options.ts'
-import type { Listener, PeerAddress, Socket, SocketOptions, Transport } from '../../ports/socket.ts'
-import { MemorySocket } from './memorySocket.ts'
+import type { Listener, PeerAddress, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
+import { lengthOf } from '../../wire/codec.ts'
+import { type Frame, headerBytes } from '../../wire/frame.ts'
+import { socketBounds } from '../net/socketBounds.ts'
 
 /**
  * A transport within one process: its `listen` and its `dial` meet in this object and nowhere else. Nothing is
@@ -70,5 +72,175 @@ class MemoryListener implements Listener {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+}
+
+/** A frame that was sent and that the other end has not taken yet. */
+interface Sent {
+  readonly frame: Frame
+  readonly left: (() => void) | undefined
+}
+
+const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)
+
+/**
+ * One end of a connection within a process. Frames go to the other end in microtasks, in order, with their
+ * payload copied at that moment; what a paused end does not take stays with its sender, which is how that one
+ * becomes full. It ends as a TCP connection does: an end that closes takes everything and tells nothing.
+ */
+class MemorySocket implements Socket {
+  readonly reliable = true
+  readonly guarded = true
+  readonly peer: PeerAddress
+  maxPayload: number
+  readonly #clock: SocketOptions['platform']['clock']
+  readonly #whenGone: Promise<void>
+  #resolveGone: () => void = () => {}
+  #other: MemorySocket = this
+  #to: SocketEvents | undefined
+  #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
+  #why: OspError | undefined
+  #paused = false
+  #sent: Sent[] = []
+  #unsentBytes = 0
+  #full = false
+  #scheduled = false
+  #linger: Disposable | undefined
+
+  private constructor(peer: PeerAddress, options: SocketOptions) {
+    this.peer = peer
+    this.maxPayload = options.maxPayload
+    this.#clock = options.platform.clock
+    this.#whenGone = new Promise((resolve) => {
+      this.#resolveGone = resolve
+    })
+  }
+
+  /** The two ends of a new connection; each sees `address` at the other one. */
+  static pair(address: PeerAddress, one: SocketOptions, other: SocketOptions): [MemorySocket, MemorySocket] {
+    const ends: [MemorySocket, MemorySocket] = [new MemorySocket(address, one), new MemorySocket(address, other)]
+    ends[0].#other = ends[1]
+    ends[1].#other = ends[0]
+    return ends
+  }
+
+  start(to: SocketEvents): void {
+    this.#to = to
+    if (this.#phase === 'gone') queueMicrotask(() => to.closed(this.#why))
+    else this.#other.#schedule()
+  }
+
+  send(frame: Frame, left?: () => void): boolean {
+    if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
+    this.#take(frame, left)
+    if (this.#unsentBytes > socketBounds.fullBytes) this.#full = true
+    return !this.#full
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#other.#schedule()
+  }
+
+  close(last?: Frame): Promise<void> {
+    if (this.#phase === 'open' || this.#phase === 'faulted') {
+      if (last) this.#take(last)
+      this.#leave()
+    }
+    return this.#whenGone
+  }
+
+  destroy(): void {
+    if (this.#phase === 'gone') return
+    const other = this.#other
+    const lost = this.#unsentBytes > 0 || other.#unsentBytes > 0
+    this.#go()
+    other.#go(lost ? new OspError('link-lost', `the link to ${this.peer.host} broke: it was destroyed`) : undefined)
+  }
+
+  #take(frame: Frame, left?: () => void): void {
+    this.#sent.push({ frame, left })
+    this.#unsentBytes += sizeOf(frame)
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#handOver()
+    })
+  }
+
+  /** What is sent while frames are handed over waits for the next turn, so that both ends have theirs. */
+  #handOver(): void {
+    const batch = this.#sent.length
+    let taken = 0
+    for (; taken < batch && this.#other.#reads; taken++) {
+      const next = this.#sent[taken]
+      if (!next) break
+      this.#unsentBytes -= sizeOf(next.frame)
+      this.#other.#receive(next.frame)
+      if (this.#alive) next.left?.()
+    }
+    this.#sent.splice(0, taken)
+    if (this.#alive && this.#sent.length === 0) this.#emptied()
+  }
+
+  get #alive(): boolean {
+    return this.#phase !== 'gone'
+  }
+
+  get #reads(): boolean {
+    return this.#phase === 'closing' || (this.#phase === 'open' && this.#to !== undefined && !this.#paused)
+  }
+
+  /** The sender may overwrite its payload once it has left: the receiver gets one of its own. */
+  #receive(frame: Frame): void {
+    if (this.#phase !== 'open') return
+    const length = lengthOf(frame.payload)
+    if (length <= this.maxPayload) {
+      this.#to?.frame({ ...frame, payload: frame.payload.map((part) => new Uint8Array(part)) })
+      return
+    }
+    this.#phase = 'faulted'
+    const text = `a frame announces ${length} bytes, over the limit of ${this.maxPayload}`
+    this.#to?.fault(new OspError('malformed', text))
+  }
+
+  /** When a closing end has sent all, both go: what the other one still sends would be told to nobody. */
+  #emptied(): void {
+    if (this.#phase === 'closing') {
+      this.#go()
+      this.#other.#go()
+    } else if (this.#full) {
+      this.#full = false
+      this.#to?.drained()
+    }
+  }
+
+  /** Nothing more is taken from the owner or told; what was taken arrives, if the other end reads it in time. */
+  #leave(): void {
+    this.#phase = 'closing'
+    this.#linger = this.#clock.alarm(this.#clock.now() + socketBounds.lingerMs, () => this.destroy())
+    this.#schedule()
+    this.#other.#schedule()
+  }
+
+  #go(why?: OspError): void {
+    if (this.#phase === 'gone') return
+    if (this.#phase !== 'closing') this.#why = why
+    this.#phase = 'gone'
+    this.#sent = []
+    this.#linger?.[Symbol.dispose]()
+    queueMicrotask(() => {
+      this.#to?.closed(this.#why)
+      this.#resolveGone()
+    })
   }
 }

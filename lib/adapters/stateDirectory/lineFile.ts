@@ -4,8 +4,7 @@ import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
-import { makeOwnFile } from '../disk/ownFile.ts'
-import { openTrusted } from '../disk/rights.ts'
+import { makeOwnFile, openTrusted } from '../disk/rights.ts'
 
 /** Eight hexadecimal digits of a CRC-32, a space, JSON. */
 const line = /^([0-9a-f]{8}) (.*)$/su

@@ -1,7 +1,6 @@
 import type { Expired, MailboxLevel } from '../../ports/mailboxes.ts'
 import type { Place } from '../journal/journal.ts'
-import type { IndexEntry } from './indexEntry.ts'
-import { Mailbox } from './mailbox.ts'
+import { type IndexEntry, Mailbox } from './mailbox.ts'
 import { SentIds } from './sentIds.ts'
 
 const nothing = { messages: 0, bytes: 0 }

@@ -2,11 +2,9 @@ import { OspError } from '../../errors.ts'
 import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
 import { fitsShare, shareReserve } from '../../runtime/share.ts'
 import type { JournalWriter } from '../journal/journalWriter.ts'
-import { IndexEntry } from './indexEntry.ts'
-import { Mailbox } from './mailbox.ts'
+import { IndexEntry, Mailbox } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
-import { bodyOf, keyOf, setFingerprint, writeMessage } from './messageRecord.ts'
-import type { RecentRecords } from './recentRecords.ts'
+import { bodyOf, keyOf, setFingerprint, writeMessage } from './records.ts'
 
 const empty = new Mailbox()
 
@@ -131,4 +129,36 @@ function fullMailbox(sender: string, recipients: readonly string[], hasRoom: boo
     ? `the messages of ${sender} that wait fill the share of one sender; try again after some are received: no more fit for ${names}`
     : `no more messages fit for ${names}`
   return new OspError('mailbox-full', text, { recipients })
+}
+
+/** What the memory of a message at hand takes besides its record. */
+const overheadBytes = 64
+
+/** Keeps the records of the latest messages at hand, so that recipients who are there get them without a look at the disk. */
+export class RecentRecords {
+  readonly #mostBytes: number
+  #queue: IndexEntry[] = []
+  #first = 0
+  #bytes = 0
+
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes
+  }
+
+  add(held: IndexEntry, record: Buffer): void {
+    held.record = record
+    this.#queue.push(held)
+    this.#bytes += held.length + overheadBytes
+    while (this.#bytes > this.#mostBytes) this.#letGo()
+  }
+
+  #letGo(): void {
+    const held = this.#queue[this.#first++]
+    if (!held) return
+    held.record = undefined
+    this.#bytes -= held.length + overheadBytes
+    if (this.#first <= this.#queue.length / 2) return
+    this.#queue = this.#queue.slice(this.#first)
+    this.#first = 0
+  }
 }

@@ -1,8 +1,8 @@
 import type { StoredMessage } from '../../ports/mailboxes.ts'
 import type { Journal, Place } from '../journal/journal.ts'
-import type { IndexEntry } from './indexEntry.ts'
+import type { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
-import { storedMessage } from './messageRecord.ts'
+import { storedMessage } from './records.ts'
 
 /** Reads mailboxes: contents that are not at hand come from the journal. */
 export class MessageReader {

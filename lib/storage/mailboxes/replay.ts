@@ -1,18 +1,24 @@
 import { OspError } from '../../errors.ts'
 import { type Found, type Journal, recordsOf } from '../journal/journal.ts'
-import { IndexEntry } from './indexEntry.ts'
+import { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import {
   checkMessage,
   contentBytesOf,
   fingerprintOf,
   keyOf,
+  kinds,
+  readIds,
+  readSeqs,
+  readTime,
   recipientsOf,
+  type SentId,
+  type Seqs,
   senderOf,
   seqOf,
   storedAtOf,
-} from './messageRecord.ts'
-import { kinds, readIds, readSeqs, readTime, type SentId, type Seqs, type Time } from './records.ts'
+  type Time,
+} from './records.ts'
 
 /**
  * Enters into an empty ledger all that a journal says. A message that was moved is there twice if a crash kept its old

@@ -1,9 +1,22 @@
 import type { Contents } from '../journal/compaction.ts'
 import type { Found } from '../journal/journal.ts'
-import type { IndexEntry } from './indexEntry.ts'
+import type { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
-import { fingerprintOf, keyOf, recipientsOf, senderOf, seqOf, storedAtOf, withRecipients } from './messageRecord.ts'
-import { kinds, readIds, type SentId, writeIds, writeSeqs, writeTime } from './records.ts'
+import {
+  fingerprintOf,
+  keyOf,
+  kinds,
+  readIds,
+  recipientsOf,
+  type SentId,
+  senderOf,
+  seqOf,
+  storedAtOf,
+  withRecipients,
+  writeIds,
+  writeSeqs,
+  writeTime,
+} from './records.ts'
 
 /** The contents of a journal of messages, by its ledger. */
 export function contentsOf(ledger: MailboxIndex): Contents {

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
-import { ancestorsOf } from './keys.ts'
+import { ancestorsOf } from './recordStore.ts'
 import type { UploadLog } from './uploadLog.ts'
 
 /** What the transfer store must know about the published files, and about partial ones. */

@@ -17,8 +17,7 @@ import type {
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { fitsShare } from '../../runtime/share.ts'
 import { decideClaim, sameUpload } from './claiming.ts'
-import { recordKey } from './keys.ts'
-import type { RecordStore } from './recordStore.ts'
+import { type RecordStore, recordKey } from './recordStore.ts'
 import type { Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 

@@ -4,7 +4,7 @@ import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
 import { JournalWriter } from '../journal/journalWriter.ts'
-import { recordKey } from './keys.ts'
+import { recordKey } from './recordStore.ts'
 import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
 /** The present value of a subject, and its place in the journal. */

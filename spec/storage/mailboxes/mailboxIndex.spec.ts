@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { IndexEntry } from '../../../lib/storage/mailboxes/indexEntry.ts'
+import { IndexEntry } from '../../../lib/storage/mailboxes/mailbox.ts'
 import { MailboxIndex } from '../../../lib/storage/mailboxes/mailboxIndex.ts'
 import { spec } from '../../support/spec.ts'
 

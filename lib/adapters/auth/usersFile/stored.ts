@@ -5,8 +5,7 @@ import { OspError } from '../../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../../disk/directories.ts'
 import { attempt, unless } from '../../disk/faults.ts'
 import { exclusively } from '../../disk/lock.ts'
-import { FixedDirectory, openOwnFile } from '../../disk/ownFile.ts'
-import { checkDirectoryRights, checkPart } from '../../disk/rights.ts'
+import { checkDirectoryRights, checkPart, FixedDirectory, openOwnFile } from '../../disk/rights.ts'
 import { damaged, formatUsers, mostFileBytes, parseUsers, type Users } from './table.ts'
 
 /** The users as the file had them once. */
