@@ -13,6 +13,6 @@ await new Promise<void>((resolve) => {
     resolve()
   })
 })
-const online = [...bob.roster].map(({ user }) => user)
+const online = [...bob.presence].map(({ user }) => user)
 console.log('online:', online)
 await Promise.all([alice.close(), bob.close()])

@@ -1,23 +1,18 @@
 /**
- * The package's main door: a server, a client, errors and types, bound to the Node platform. Transports, storages and
+ * The main entry point of the package: server, client, errors and types, bound to the Node platform. Transports, storages and
  * sources come from `ospd/node` and `ospd/memory`.
  */
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
-import {
-  type BoundOptions,
-  type Client,
-  type ConnectOptions,
-  connect as connectBound,
-  createClient as createBound,
-} from './client/client.ts'
+import type { BoundOptions, Client, ConnectOptions } from './client/client.ts'
+import { connect as connectBound, createClient as createBound } from './client/connect.ts'
 import { checkConnectOptions } from './client/options.ts'
 import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
 
 export type { Client, ClientEvents, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
 export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/messages/message.ts'
-export type { Roster, RosterEvents } from './client/messages/roster.ts'
+export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploads.ts'
@@ -44,6 +39,7 @@ export type {
   StoredMessage,
 } from './ports/mailboxes.ts'
 export type { Clock, Digest, DigestName, Digests, Platform, Random } from './ports/platform.ts'
+export type { PresenceMember } from './ports/presence.ts'
 export type {
   Address,
   Listener,
@@ -78,17 +74,16 @@ export {
   type TokenBinding,
 } from './runtime/tokenBinding.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinished.ts'
-export type { Member } from './server/messages/presenceList.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'
 
-/** What this package calls itself in HELLO_REQ. */
+/** The name of this package in HELLO_REQ. */
 const software = 'ospd-js'
 
 /**
- * Opens the storage, takes up what a crash left, and listens. Resolves when clients can connect. Rejects with OspError
- * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
+ * Opens the storage, recovers after a crash, and listens. Resolves when clients can connect. Rejects with OspError `usage`,
+ * `data-locked`, `data-format` or `unreachable` (the address cannot be used); nothing is left open then.
  */
 export async function serve(options: ServeOptions): Promise<Server> {
   checkServeOptions(options)
@@ -97,8 +92,8 @@ export async function serve(options: ServeOptions): Promise<Server> {
 }
 
 /**
- * A client that the server has let in. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the first
- * failure; nothing is left open then.
+ * Resolves with a client that the server has accepted. Rejects as `Client.online` does, and, unless `retryForMs` is given, at
+ * the first failure; nothing is left open then.
  */
 export async function connect(options: ConnectOptions): Promise<Client> {
   checkConnectOptions('connect', options)
@@ -106,8 +101,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
 }
 
 /**
- * A client, at once; it connects when it is first used. Throws OspError `usage` for an option that can't be, and
- * `bad-name` for a user that can't be one.
+ * Creates a client. It connects when it is first used. Throws OspError `usage` for an invalid option, and `bad-name` for an
+ * invalid user.
  */
 export function createClient(options: ConnectOptions): Client {
   checkConnectOptions('createClient', options)

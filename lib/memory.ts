@@ -1,3 +1,3 @@
-/** Everything in memory: for tests, and for programs that are server and client in one. */
+/** The adapters in memory, for tests and for programs that contain both server and client. */
 export { type MemoryOptions, type MemoryStorage, memory } from './adapters/memory/memoryStorage.ts'
 export { memoryTransport } from './adapters/memory/memoryTransport.ts'

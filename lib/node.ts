@@ -1,6 +1,6 @@
 /**
- * What Node gives: TCP and TLS, a directory as storage, files as sources, who may come in, a control socket, and for several
- * programs the tasks and the token of a state directory.
+ * The adapters for Node: TCP and TLS, a directory as storage, files as sources, authenticators, a control socket, and the
+ * state directory that several programs share.
  */
 
 import { directoryControl } from './adapters/controlSocket/controlSocket.ts'
@@ -10,9 +10,8 @@ import { sweepSpool } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/joinTasks.ts'
-import { openTasks as openBound } from './client/tasks/openTasks.ts'
-import type { ServedTasks } from './client/tasks/serveTasks.ts'
-import { TaskControl } from './client/tasks/steerTasks.ts'
+import { openTasks as openBound, type ServedTasks } from './client/tasks/serveTasks.ts'
+import { TaskControl } from './client/tasks/taskControl.ts'
 import type { TaskSteering } from './client/tasks/taskSteering.ts'
 import type { Uploads } from './client/uploads/uploads.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
@@ -56,9 +55,9 @@ export type { ServedTasks } from './client/tasks/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/tasks/taskSteering.ts'
 
 /**
- * Has the tasks of a state directory for the client with these uploads, and lets other programs steer them; or, where
- * another program has them, joins that one. Call it before the client is used, with the state of that directory. What was
- * spooled for no task is removed. Rejects with OspError `data-locked` where neither is possible for long.
+ * Serves the tasks of a state directory with the uploads of this client, so that other programs can control them; or, if
+ * another program serves them, joins that program. Call it before the client is used, with the state of that directory.
+ * Removes spooled files without a task. Rejects with OspError `data-locked` if neither is possible for long.
  */
 export async function openTasks(uploads: Uploads, directory: string): Promise<ServedTasks | JoinedTasks> {
   checkArgument('openTasks', 'the first argument', having('the uploads of a client', 'add', 'restore', 'on'), uploads)
@@ -81,12 +80,12 @@ export async function openTasks(uploads: Uploads, directory: string): Promise<Se
 }
 
 export interface SteerOptions {
-  /** A client with the state of that directory, by which what is cancelled is removed at once if nobody sends. */
+  /** Creates a client with the state of that directory. It removes cancelled tasks from the server if no program sends. */
   readonly client?: (() => Client) | undefined
   readonly log?: Log | undefined
 }
 
-/** Steers the tasks of a state directory: by the program that has them, or in what is kept of them. */
+/** Controls the tasks of a state directory: by the program that serves them, or in the stored list. */
 export function steerTasks(directory: string, options: SteerOptions = {}): TaskSteering {
   checkArgument('steerTasks', 'the directory', kinds.path, directory)
   checkOptions('steerTasks', { client: optional(kinds.function), log: optional(kinds.function) }, options)

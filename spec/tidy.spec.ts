@@ -198,12 +198,10 @@ spec('the repository', (it) => {
 const notYetPlain = [
   'bin/',
   'lib/adapters/',
-  'lib/client/',
   'lib/core/',
   'lib/errors.ts',
   'lib/limits.ts',
   'lib/names.ts',
-  'lib/node.ts',
   'lib/origins.ts',
   'lib/ports/',
   'lib/runtime/',

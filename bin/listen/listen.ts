@@ -77,7 +77,7 @@ class MessagePrinter {
       this.#stop()
       throw new Error('the message was not printed')
     })
-    await this.#receiver.finished
+    await this.#receiver.done
     if (interrupted.aborted && this.#noted !== count) throw new OspError('closed', 'it was interrupted')
   }
 

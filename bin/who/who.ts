@@ -1,4 +1,4 @@
-import { type Client, type ClientStatus, type Member, OspError } from 'ospd'
+import { type Client, type ClientStatus, OspError, type PresenceMember } from 'ospd'
 import { type CommandContext, runWithClient } from '../common/commandContext.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import type { WhoEvent } from '../common/events.ts'
@@ -40,13 +40,13 @@ async function run(values: WhoValues, operands: readonly string[]): Promise<numb
 }
 
 async function look(values: WhoValues, { client, results }: CommandContext): Promise<void> {
-  await client.roster.ready()
-  const members = sorted(client.roster)
+  await client.presence.ready()
+  const members = sorted(client.presence)
   const list: WhoEvent = { event: 'list', members: members.map(({ user, node }) => ({ user, node })) }
   if (values.json) results.event(list)
   else for (const { user } of members) results.line(printable(user))
   if (!values.watch) return
-  client.roster.on('change', teller(values, results))
+  client.presence.on('change', teller(values, results))
   await Promise.race([ended(client), results.broken])
 }
 
@@ -62,14 +62,14 @@ function ended(client: Client): Promise<never> {
 }
 
 /** By name, in the order of the characters' numbers. */
-function sorted(members: Iterable<Member>): readonly Member[] {
+function sorted(members: Iterable<PresenceMember>): readonly PresenceMember[] {
   return [...members].sort((a, b) => (a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node))
 }
 
 /** Prints who comes and who leaves. */
 function teller({ json }: WhoValues, results: ResultOutput) {
   const styles = stylesFor(process.stdout)
-  return ({ user, node }: Member, change: 'here' | 'gone') => {
+  return ({ user, node }: PresenceMember, change: 'here' | 'gone') => {
     const event: WhoEvent = { event: change, user, node }
     if (json) results.event(event)
     else if (change === 'here') results.line(styles.green(`+ ${printable(user)}`))

@@ -4,12 +4,10 @@ import type { ClientState } from '../ports/clientState.ts'
 import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
-import { deferred } from '../runtime/deferred.ts'
 import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
-import type { Roster } from './messages/roster.ts'
-import { RunningClient } from './runningClient.ts'
+import type { Presence } from './messages/presence.ts'
 import type { Uploads } from './uploads/uploads.ts'
 
 /** An option that is `undefined` has its default. */
@@ -17,120 +15,81 @@ export interface ConnectOptions {
   readonly to: Transport
   readonly user: string
   /**
-   * Returns the token that the server knows this user by. A `BoundToken`, such as `keptToken(directory).load()` resolves
-   * with, is sent over no connection that is weaker than the one it is bound to. What it throws is final: the client is
-   * `refused` then.
+   * Returns the user's token for the server. A `BoundToken`, such as `keptToken(directory).load()` resolves with, is sent only
+   * over connections at least as secure as the one that it is bound to. If the function throws, the client is `refused`.
    */
   readonly token?: (() => Promise<GivenToken>) | undefined
-  /** Sends the token also to other machines over links that anybody on the way can read. */
+  /** Sends the token to other machines also over connections that can be read on the way. */
   readonly allowPlaintext?: boolean | undefined
   /**
-   * How long an unreachable server, or a refusal that can pass, is waited for. By default for ever, except by `connect`,
-   * which gives up at the first failure; once it is connected the client waits for ever as well.
+   * Time for retries while the server is unreachable or refuses for a limited time; by default unlimited. `connect` rejects at
+   * the first failure by default; after that the client retries without a limit as well.
    */
   readonly retryForMs?: number | undefined
   /**
-   * What outlives the program, for this user at this server: so that a message is not handed over again. By default it
-   * lasts as long as the client.
+   * The durable state of this user at this server: receipts, so that a message is not handed over again, and tasks. By default
+   * the state is in memory and ends with the client.
    */
   readonly state?: ClientState | undefined
-  /** Uploads at once, where the server allows as many; 5 by default. */
+  /** The number of uploads that are sent at once, if the server allows it; 5 by default. */
   readonly uploadsAtOnce?: number | undefined
-  /** Bytes a second for all uploads together; by default there is no bound. */
+  /** Bytes a second for all uploads together; unlimited by default. */
   readonly limitRate?: number | undefined
   readonly log?: Log | undefined
-  /** Clock, randomness and digests; by default Node's. */
+  /** Clock, randomness and digests; Node's by default. */
   readonly platform?: Platform | undefined
   /** Closes the client when it aborts. */
   readonly signal?: AbortSignal | undefined
 }
 
+/** The options of a client after the defaults of a platform. */
+export type BoundOptions = Omit<ConnectOptions, 'platform'> & { readonly platform: Platform; readonly software: string }
+
 export interface ClientEvents {
-  /** `why` it is waiting or refused; when it is waiting, the next try is in `retryMs`. */
-  status: [status: ClientStatus, why: OspError | undefined, retryMs: number | undefined]
+  /** `error`: why it waits or is refused. `retryMs`: milliseconds until the next try, while it waits. */
+  status: [status: ClientStatus, error: OspError | undefined, retryMs: number | undefined]
 }
 
 /**
- * A user's connection to a server: one link for uploads and one for messages and the online list, each begun when it is
- * first needed. Closing it is its owner's: `close()`, or the signal that it was given.
+ * A user's connection to a server: one link for uploads, and one for messages and presence. Each begins when it is first
+ * needed. The owner of the client ends it by `close()` or by the signal in its options.
  */
 export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
-  /** Of the links that have been begun; that of one which waits or connects goes before. */
+  /** The status of the links that have begun. The status of a link that waits or connects has priority. */
   readonly status: ClientStatus
   readonly uploads: Uploads
-  /** Who is online, once its first list has come. */
-  readonly roster: Roster
-  /** Resolves when it has been closed. */
+  /** The users who are online, after the first list has arrived. */
+  readonly presence: Presence
+  /** Resolves when the client is closed. */
   readonly closed: Promise<void>
   /**
-   * Resolves when the server has let it in, on every link that was begun; rejects when the server refuses it, or could not be
+   * Resolves when the server has accepted the client on every link that has begun; rejects when the server refuses it, or is not
    * reached in time.
    */
   online(): Promise<void>
   /**
    * Sends a message to 1 to 16 users. Resolves, with one state for each recipient in the order of `to`, when the server has
-   * stored it for all of them: it is not lost any more then. Messages go out in the order of the calls, and again where a
-   * link was lost. Rejects with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`,
-   * `rate-limited` (too much waits already), or with what the server refuses it with, which can name `recipients`: nothing
-   * was stored for anybody then. Where the outcome is unknown (`timed-out`, or `closed` for what was given up) the error
-   * says so.
+   * stored it durably for all of them. Messages are sent in the order of the calls, and sent again after a lost link. Rejects
+   * with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`, `rate-limited` (too many messages
+   * wait already), or with the server's refusal, which can name `recipients`; nothing was stored for any recipient then. If
+   * the outcome is unknown (`timed-out`, or `closed` after the message was given up), the text of the error says so.
    */
   send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): Promise<readonly RecipientState[]>
   /**
-   * Hands every message to `handler`, one at a time in the order of the mailbox, and acknowledges it when that has
-   * returned. Where it throws, the same message is handed over again, before anything later, up to 16 times; then the server
-   * puts the message aside. A message is handed over once for each `state`, unless the program ends within the handler.
-   * Throws OspError `usage` while there is another receiver, and why there can't be one any more.
+   * Calls `handler` for each message, one at a time in the order of the mailbox, and acknowledges the message when the handler
+   * has returned. If the handler throws, it is called for the same message again before any later one, up to 16 times; then the
+   * server sets the message aside. A message is handed over once for each `state`, unless the program ends within the
+   * handler. Throws OspError `usage` while there is another receiver, and the final error of a client that has ended.
    */
   receive(handler: MessageHandler): Receiver
   /**
-   * The messages, one after another: `next()` acknowledges the one before; leaving the loop does not. The iterator ends
-   * when the client is closed, and rejects as `Receiver.finished` does. Throws as `receive`.
+   * Iterates over the messages. `next()` acknowledges the message before; leaving the loop does not. The iterator ends when the
+   * client is closed, and rejects as `Receiver.done` does. Throws as `receive`.
    */
   messages(): AsyncIterableIterator<Message>
   /**
-   * Ends the links; what is unfinished can be continued by another client of the user. A handler that is under way is
-   * waited for, for a moment; messages that wait to be sent are rejected with `closed`. Idempotent.
+   * Ends the links. Another client of the user can continue unfinished uploads. Waits a short time for a handler that is at
+   * work. Messages that wait to be sent are rejected with `closed`. Idempotent.
    */
   close(): Promise<void>
-}
-
-/** What a platform's door has filled in. */
-export type BoundOptions = Omit<ConnectOptions, 'platform'> & { readonly platform: Platform; readonly software: string }
-
-/**
- * A client, at once; it connects when it is first used. Throws OspError `usage` for an option that can't be, and
- * `bad-name` for a user that can't be one.
- */
-export function createClient(options: BoundOptions): Client {
-  return new RunningClient(options)
-}
-
-/**
- * A client that the server has let in. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the first
- * failure; nothing is left open then.
- */
-export async function connect(options: BoundOptions): Promise<Client> {
-  const client = createClient(options)
-  try {
-    await (options.retryForMs === undefined ? firstTry(client) : client.online())
-    return client
-  } catch (error) {
-    await client.close()
-    throw error
-  }
-}
-
-/** Resolves when the client is online; rejects when its first try has failed. */
-async function firstTry(client: Client): Promise<void> {
-  const failed = deferred<never>()
-  const look = (status: ClientStatus, why?: OspError) => {
-    if (status === 'waiting') failed.reject(why)
-  }
-  client.on('status', look)
-  try {
-    await Promise.race([client.online(), failed.promise])
-  } finally {
-    client.off('status', look)
-  }
 }

@@ -1,6 +1,6 @@
 import type { GaugeSink, LinkQueue } from '../core/gauges.ts'
 
-/** What a client holds, besides what it was given to keep. */
+/** The counts of a client that grow with what its users and its server do. */
 export type ClientQueue =
   | LinkQueue
   | 'messages to be sent'
@@ -12,5 +12,5 @@ export type ClientQueue =
   | 'buffers of chunks'
   | 'chunks that wait for a buffer'
 
-/** Is told how much there is at present; of what each link, or each user, has: of each. */
+/** Receives each present count; a count of a link or of a user for each of them. */
 export type ClientGaugeSink = GaugeSink<ClientQueue>

@@ -30,7 +30,7 @@ const connecting: { readonly [K in keyof ConnectOptions]-?: Kind } = {
   signal: optional(kinds.signal),
 }
 
-/** How to send what is no source. */
+/** Returns how to send a value that is not a source. */
 function adviceAbout(source: unknown): string | undefined {
   if (typeof source === 'string') return 'write file(path) for the file of a path'
   if (source instanceof URL) return 'write file(fileURLToPath(url)) for the file of a URL'
@@ -63,30 +63,30 @@ const ids: Kind = {
   holds: (value) => Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0),
 }
 
-/** Throws OspError `usage` that names the first option of a client that can't be. */
+/** Throws OspError `usage` that names the first invalid option of a client. */
 export function checkConnectOptions(where: string, options: unknown): void {
   checkOptions(where, connecting, options)
 }
 
-/** Throws OspError `usage` that names the first of these that can't be. */
+/** Throws OspError `usage` that names the first invalid argument of `uploads.add`. */
 export function checkAddOptions(from: unknown, options: unknown): void {
   checkArgument('uploads.add', 'the source', source, from)
   checkOptions('uploads.add', adding, options)
 }
 
-/** Throws OspError `usage` that names the first of these that can't be sent. */
+/** Throws OspError `usage` that names the first invalid argument of `client.send`. */
 export function checkSending(to: unknown, text: unknown, options: unknown): void {
   checkArgument('client.send', 'the recipients', recipients, to)
   checkArgument('client.send', 'the content', content, text)
   checkOptions('client.send', sending, options)
 }
 
-/** Throws OspError `usage` where these are no ids of uploads. */
+/** Throws OspError `usage` if `value` is not an array of upload ids. */
 export function checkIds(where: string, value: unknown, kind: 'all or some' | 'some'): void {
   checkArgument(`uploads.${where}`, 'the argument', kind === 'some' ? ids : optional(ids), value)
 }
 
-/** Throws OspError `usage` where a handler is none. */
+/** Throws OspError `usage` if `handler` is not a function. */
 export function checkHandler(handler: unknown): void {
   checkArgument('client.receive', 'the handler', kinds.function, handler)
 }

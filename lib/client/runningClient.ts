@@ -1,21 +1,23 @@
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
+import type { ClientState, Receipt } from '../ports/clientState.ts'
 import type { Platform } from '../ports/platform.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { wait } from '../runtime/wait.ts'
 import type { BoundOptions, Client, ClientEvents } from './client.ts'
-import { combinedStatus } from './combinedStatus.ts'
 import { ClientSession, type ClientStatus } from './connection/session.ts'
 import type { ClientGaugeSink } from './gauges.ts'
-import { memoryState } from './memoryState.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import { Messenger } from './messages/messenger.ts'
-import type { Roster } from './messages/roster.ts'
-import { type UploadLink, uploadLink } from './uploads/uploadLink.ts'
+import type { Presence } from './messages/presence.ts'
+import { type UploadLink, uploadLink } from './uploads/buffers.ts'
 import { UploadList } from './uploads/uploadList.ts'
 
-/** A client, as its two links and what is done on them. */
+/** The status with the highest priority stands for a client of several links. */
+const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online', 'closed', 'refused']
+
+/** A client: its two links, and the uploads and messages on them. */
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
   readonly #session: ClientSession<UploadLink>
@@ -24,14 +26,14 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly #signal: AbortSignal | undefined
   readonly #aborted = () => void this.close()
   readonly #closed = deferred<void>()
-  /** The latest one for uploads. */
+  /** The latest link for uploads. */
   #link: UploadLink | undefined
   #closing = false
-  #told: ClientStatus | undefined
+  #emitted: ClientStatus | undefined
 
   constructor(options: BoundOptions) {
     super(options.log)
-    const { to, platform, software, allowPlaintext: insecure = false, log: listenerLog } = options
+    const { to, platform, software, allowPlaintext = false, log: listenerLog } = options
     const log = safeLog(listenerLog)
     const { retryForMs = Number.POSITIVE_INFINITY } = options
     this.#platform = platform
@@ -42,7 +44,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       retryForMs,
       user: checkUserName(options.user),
       token: options.token ?? (async () => ''),
-      insecure,
+      allowPlaintext,
       log,
       changed: (...change: ClientEvents['status']) => this.#changed(...change),
     }
@@ -73,11 +75,12 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   get status(): ClientStatus {
-    return combinedStatus(this.#sessions.map(({ status }) => status))
+    const statuses = this.#sessions.map(({ status }) => status)
+    return statusOrder.find((status) => statuses.includes(status)) ?? 'connecting'
   }
 
-  get roster(): Roster {
-    return this.#messenger.roster
+  get presence(): Presence {
+    return this.#messenger.presence
   }
 
   get closed(): Promise<void> {
@@ -107,11 +110,11 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     return this.#messenger.messages()
   }
 
-  /** Those of its links, once they are online. */
-  held(tell: ClientGaugeSink): void {
-    this.#link?.peer.held(tell)
-    if (!this.#link?.peer.ended) this.#link?.buffers.held(tell)
-    this.#messenger.held(tell)
+  /** Reports the present counts of the client and of its links. */
+  gauges(report: ClientGaugeSink): void {
+    this.#link?.peer.held(report)
+    if (!this.#link?.peer.ended) this.#link?.buffers.gauges(report)
+    this.#messenger.gauges(report)
   }
 
   close(): Promise<void> {
@@ -131,29 +134,43 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const { clock } = this.#platform
     const ended = this.uploads.close()
     const handled = this.#messenger.stop()
-    // A server that answers keeps all that it has; one that doesn't is not waited for.
+    // Waits a bounded time for the server to answer.
     const late = new AbortController()
-    const patience = wait(clock, clientLimits.closeMs, late.signal).catch(() => {})
-    await Promise.race([Promise.all([ended, handled]), patience])
+    const timeout = wait(clock, clientLimits.closeMs, late.signal).catch(() => {})
+    await Promise.race([Promise.all([ended, handled]), timeout])
     // A pending alarm would keep the process alive.
     late.abort()
     await Promise.all([this.#session.close(), this.#messenger.close()])
     await ended
   }
 
-  /** Those of the links that were begun; that of the uploads where none was. */
+  /** The sessions that have begun, or the session of the uploads if none has. */
   get #sessions(): readonly Pick<ClientSession, 'status' | 'over' | 'online'>[] {
     const { session } = this.#messenger
     if (!session) return [this.#session]
     return this.#session.begun ? [this.#session, session] : [session]
   }
 
-  #changed(...[of, why, retryMs]: ClientEvents['status']): void {
+  #changed(...[of, error, retryMs]: ClientEvents['status']): void {
     const { status } = this
-    const before = this.#told
-    this.#told = status
-    // What happens to one link is not the client's where another one says more.
-    const details = status === of ? ([why, retryMs] as const) : ([undefined, undefined] as const)
+    const before = this.#emitted
+    this.#emitted = status
+    // The error of one link is not the client's if another link has priority.
+    const details = status === of ? ([error, retryMs] as const) : ([undefined, undefined] as const)
     if (status !== before || details[0]) this.emit('status', status, ...details)
+  }
+}
+
+/** Returns a client state in memory, without tasks. */
+export function memoryState(): ClientState {
+  const receipts: Receipt[] = []
+  return {
+    receipts: {
+      load: async () => [...receipts],
+      async put(receipt, most) {
+        receipts.push(receipt)
+        receipts.splice(0, receipts.length - most)
+      },
+    },
   }
 }

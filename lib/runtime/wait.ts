@@ -26,3 +26,16 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Prom
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
   })
 }
+
+/** Resolves with the reason of `signal` when it aborts. */
+export function whenAborted(signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve) => void onAbort(signal, resolve))
+}
+
+/** Calls `listener` with the reason of `signal` when it aborts; at once if it has aborted; never after the disposal. */
+export function onAbort(signal: AbortSignal, listener: (reason: unknown) => void): Disposable {
+  const aborted = () => listener(signal.reason)
+  if (signal.aborted) aborted()
+  else signal.addEventListener('abort', aborted, { once: true })
+  return { [Symbol.dispose]: () => signal.removeEventListener('abort', aborted) }
+}

@@ -1,5 +1,5 @@
+import type { PresenceMember } from '../ports/presence.ts'
 import type { Upload } from './files/upload.ts'
-import type { Member } from './messages/presenceList.ts'
 
 /** An upload as `Server.status` shows it. */
 export interface ReceivingUpload {
@@ -56,7 +56,7 @@ export interface ServerStatus {
   /** Users with at least one link, sorted. */
   readonly users: readonly string[]
   /** Who has registered and is in the online list. */
-  readonly online: readonly Member[]
+  readonly online: readonly PresenceMember[]
   readonly uploads: readonly ReceivingUpload[]
   readonly gauges: ServerGauges
 }

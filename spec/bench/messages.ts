@@ -112,7 +112,7 @@ async function latencies(port: number, count: number): Promise<number[]> {
   const times: number[] = []
   let came: () => void = () => {}
   bob.receive(() => came())
-  await bob.roster.ready()
+  await bob.presence.ready()
   for (let n = 0; n < count; n++) {
     const began = performance.now()
     const handed = new Promise<void>((resolve) => {

@@ -15,7 +15,7 @@ async function received(chat: Chatter, user: string, count: number): Promise<rea
     messages.push(message)
     if (messages.length === count) void receiver[Symbol.asyncDispose]()
   })
-  await receiver.finished
+  await receiver.done
   return messages
 }
 

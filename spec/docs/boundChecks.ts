@@ -146,7 +146,7 @@ export const boundChecks: {
   messageBytes: {},
   clientsMost: {
     rows: ['pendingPresenceChanges'],
-    files: ['spec/server/messages/presenceList.spec.ts', 'spec/client/messages/roster.spec.ts'],
+    files: ['spec/server/messages/presenceList.spec.ts', 'spec/client/messages/presence.spec.ts'],
   },
   users: { files: ['spec/adapters/auth/usersFile/users.spec.ts'] },
   requestsPerUserAtOnce: { files: ['spec/server/connections/linkTurns.spec.ts'] },

@@ -23,13 +23,13 @@ function hospitable(place: MortalServer) {
 }
 
 /** Resolves when its next whole list has come, and everybody who listens is in it. */
-async function seesAll({ roster }: Client): Promise<void> {
+async function seesAll({ presence }: Client): Promise<void> {
   let isListed = false
-  roster.once('whole', () => {
+  presence.once('whole', () => {
     isListed = true
   })
-  const sees = () => isListed && roster.size === listening
-  await Promise.race([until(roster, 'change', sees), until(roster, 'whole', sees)])
+  const sees = () => isListed && presence.size === listening
+  await Promise.race([until(presence, 'change', sees), until(presence, 'whole', sees)])
 }
 
 spec('a thousand clients that come back at once', (it) => {
@@ -43,7 +43,7 @@ spec('a thousand clients that come back at once', (it) => {
     const refusals: number[] = []
     for (const [at, client] of clients.entries()) {
       if (at < listening) client.receive(() => {})
-      else client.roster.once('whole', () => {})
+      else client.presence.once('whole', () => {})
       client.on('status', (_, why) => {
         if (why?.code === 'rate-limited') refusals.push(why.retryAfterMs)
       })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { connect } from '../../lib/client/client.ts'
+import { connect } from '../../lib/client/connect.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { granted, hostileServer, welcome } from '../support/hostileServer.ts'

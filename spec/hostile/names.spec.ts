@@ -3,7 +3,7 @@ import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/
 import { join } from 'node:path'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import { createClient } from '../../lib/client/client.ts'
+import { createClient } from '../../lib/client/connect.ts'
 import { diskServer } from '../support/diskServer.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'

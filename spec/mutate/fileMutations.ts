@@ -65,8 +65,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a START that is refused for a limited time is forgotten, and its upload fails for good',
     file: 'lib/client/uploads/uploadJob.ts',
     within: '#send',
-    pattern: 'const stored = await sending.run()',
-    replacement: 'this.#fresh = false\n    const stored = await sending.run()',
+    pattern: 'const stored = await attempt.run()',
+    replacement: 'this.#fresh = false\n    const stored = await attempt.run()',
     shownBy: 'spec/client/uploads/startingAgain.spec.ts',
   },
   {

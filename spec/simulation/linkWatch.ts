@@ -86,14 +86,14 @@ export class LinkWatch {
   check(): void {
     for (const { run } of this.#parts.mail.programs) {
       const listed = run && this.#listed.get(run.process)
-      if (!run || !listed || listed.version === run.client.roster.version) continue
-      const { roster } = run.client
-      listed.version = roster.version
-      const list = listed.history.at(roster.version)
-      const own = new Map([...roster].map(({ node, user }) => [node, user]))
-      if (own.size !== roster.size) this.#parts.trace.fail(`${run.process.name} lists a node twice`)
+      if (!run || !listed || listed.version === run.client.presence.version) continue
+      const { presence } = run.client
+      listed.version = presence.version
+      const list = listed.history.at(presence.version)
+      const own = new Map([...presence].map(({ node, user }) => [node, user]))
+      if (own.size !== presence.size) this.#parts.trace.fail(`${run.process.name} lists a node twice`)
       if (list && !sameList(list, own))
-        this.#parts.trace.fail(`${run.process.name} has another list of version ${roster.version} than the server`)
+        this.#parts.trace.fail(`${run.process.name} has another list of version ${presence.version} than the server`)
     }
   }
 

@@ -139,7 +139,7 @@ export class Mail {
     const { server, disk, place, machine } = this.#parts
     this.invariants.settled()
     for (const { user, run } of this.programs) {
-      const list = [...(run?.client.roster ?? [])].map((member) => `${member.user} ${member.node}`)
+      const list = [...(run?.client.presence ?? [])].map((member) => `${member.user} ${member.node}`)
       if (run) this.#parts.trace.tell(`${user} lists ${list.sort().join(', ')}`)
     }
     const { size: lost } = this.invariants.lost
@@ -204,7 +204,7 @@ export class Mail {
     const online = this.#online
     if (online.length !== this.users.length) return false
     return this.programs.every(({ run }) => {
-      const list = [...(run?.client.roster ?? [])].map(({ user, node }) => `${user} ${node}`)
+      const list = [...(run?.client.presence ?? [])].map(({ user, node }) => `${user} ${node}`)
       return !run || list.sort().join() === online.join()
     })
   }

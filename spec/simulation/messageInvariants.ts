@@ -1,8 +1,8 @@
 import type { Message, RecipientState } from '../../lib/client/messages/message.ts'
-import type { Member } from '../../lib/client/messages/roster.ts'
 import type { OspError } from '../../lib/errors.ts'
 import { clientLimits, type Limits } from '../../lib/limits.ts'
 import type { Receipt } from '../../lib/ports/clientState.ts'
+import type { PresenceMember } from '../../lib/ports/presence.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
 import type { SimulatedDisk } from './disk.ts'
 import { sameBytes } from './files.ts'
@@ -173,11 +173,11 @@ export class MessageInvariants {
   }
 
   /** The online list of a program names somebody. */
-  listed({ name }: SimulatedProcess, { user }: Member): void {
+  listed({ name }: SimulatedProcess, { user }: PresenceMember): void {
     if (!this.#parts.mail.users.includes(user)) this.#fail(`the list of ${name} has ${user}, who does not exist`)
   }
 
-  listedWhole(process: SimulatedProcess, members: readonly Member[]): void {
+  listedWhole(process: SimulatedProcess, members: readonly PresenceMember[]): void {
     for (const member of members) this.listed(process, member)
     if (new Set(members.map(({ node }) => node)).size !== members.length)
       this.#fail(`${process.name} lists a node twice`)

@@ -63,8 +63,8 @@ export class MessageRun {
     })
     this.client.on('status', (status, why) => this.#status(status, why))
     const { invariants } = parts.mail
-    this.client.roster.on('change', (member) => invariants.listed(this.process, member))
-    this.client.roster.on('whole', (members) => invariants.listedWhole(this.process, members))
+    this.client.presence.on('change', (member) => invariants.listed(this.process, member))
+    this.client.presence.on('whole', (members) => invariants.listedWhole(this.process, members))
   }
 
   /** Whether it can't go on: its client was refused for good. */
@@ -81,7 +81,7 @@ export class MessageRun {
     this.#tell('receives')
     const receiver = this.client.receive((message) => this.#handle(message))
     this.#receiver = receiver
-    receiver.finished.then(
+    receiver.done.then(
       () => this.#left(receiver),
       (error: unknown) => this.#ended(receiver, OspError.from(error)),
     )

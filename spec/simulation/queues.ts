@@ -9,7 +9,7 @@ import type { Trace } from './trace.ts'
 /** A client in a process of its own. */
 export interface Running {
   readonly process: SimulatedProcess
-  readonly client: Pick<RunningClient, 'held'>
+  readonly client: Pick<RunningClient, 'gauges'>
 }
 
 /** The processes of a world whose queues are checked. */
@@ -70,7 +70,7 @@ export class Queues {
   }
 
   #running({ process, client }: Running): void {
-    client.held((queue, count) => this.#look(this.#client[queue], queue, count, process.name))
+    client.gauges((queue, count) => this.#look(this.#client[queue], queue, count, process.name))
   }
 
   #look(row: Row, queue: string, count: number, who: string): void {

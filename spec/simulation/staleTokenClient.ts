@@ -1,4 +1,4 @@
-import { createClient } from '../../lib/client/client.ts'
+import { createClient } from '../../lib/client/connect.ts'
 import { OspError } from '../../lib/errors.ts'
 import { SimulatedProcess } from './process.ts'
 import type { VisitParts } from './visit.ts'

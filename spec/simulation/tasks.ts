@@ -1,4 +1,4 @@
-import { memoryState } from '../../lib/client/memoryState.ts'
+import { memoryState } from '../../lib/client/runningClient.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../lib/ports/clientState.ts'
 import type { SimulatedFile } from './files.ts'
 import type { SimulatedProcess } from './process.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import { createClient } from '../../lib/client/client.ts'
+import { createClient } from '../../lib/client/connect.ts'
 import { memorySource, patterned } from './memorySource.ts'
 
 /** A well-behaved client that uploads one file after another while others misbehave. */

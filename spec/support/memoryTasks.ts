@@ -1,4 +1,4 @@
-import { memoryState } from '../../lib/client/memoryState.ts'
+import { memoryState } from '../../lib/client/runningClient.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../lib/ports/clientState.ts'
 import type { FileSource } from '../../lib/ports/source.ts'
 

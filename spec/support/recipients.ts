@@ -40,9 +40,9 @@ export class Recipient extends EventEmitter<{ handed: [] }> {
 }
 
 /** Resolves when all of these users are in the online list that a client follows. */
-export async function areOnline({ roster }: Client, users: readonly string[]): Promise<void> {
-  const are = () => users.every((user) => roster.has(user))
-  await Promise.race([until(roster, 'change', are), until(roster, 'whole', are)])
+export async function areOnline({ presence }: Client, users: readonly string[]): Promise<void> {
+  const are = () => users.every((user) => presence.has(user))
+  await Promise.race([until(presence, 'change', are), until(presence, 'whole', are)])
 }
 
 /** What waits in a mailbox, in its order. */

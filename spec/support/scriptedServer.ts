@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import { type BoundOptions, type Client, createClient } from '../../lib/client/client.ts'
+import type { BoundOptions, Client } from '../../lib/client/client.ts'
+import { createClient } from '../../lib/client/connect.ts'
 import { type ErrorCode, numberOf, OspError } from '../../lib/errors.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Transport } from '../../lib/ports/socket.ts'

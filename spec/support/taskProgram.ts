@@ -7,7 +7,7 @@ import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { file } from '../../lib/adapters/node/fileSource.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
-import { createClient } from '../../lib/client/client.ts'
+import { createClient } from '../../lib/client/connect.ts'
 import type { TaskStore } from '../../lib/ports/clientState.ts'
 import { until } from './facts.ts'
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
-import { memoryState } from '../../lib/client/memoryState.ts'
+import { memoryState } from '../../lib/client/runningClient.ts'
 import { receiptsContract, tasksContract } from '../../lib/testing.ts'
 import { proved } from '../support/proved.ts'
 

@@ -3,81 +3,88 @@ import { clientLimits, defaultLimits, fixed, MiB } from '../../limits.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Transport } from '../../ports/socket.ts'
+import { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { LinkDriverEvents } from '../../runtime/linkDriverOptions.ts'
-import { assertTokenAllowed, type GivenToken } from '../../runtime/tokenBinding.ts'
-import { unlessAborted, wait } from '../../runtime/wait.ts'
+import { assertTokenAllowed, type BoundToken, type GivenToken } from '../../runtime/tokenBinding.ts'
+import { unlessAborted, wait, whenAborted } from '../../runtime/wait.ts'
 import type { Message } from '../../wire/message.ts'
 import { version } from '../../wire/protocol.ts'
-import type { Trouble } from '../uploads/taskStatus.ts'
-import { checkWelcome } from './answers.ts'
-import { Loss } from './loss.ts'
-import { tokenOf } from './token.ts'
+import { protocolViolation } from './protocolViolation.ts'
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
-/** What an app hears on its link. What it throws ends the link. */
+/** The handlers of requests and notices on a link. An error that one throws ends the link. */
 export type AppEvents = Required<Omit<LinkDriverEvents, 'closed'>>
 
-/** A link that has been let in. */
+/** A link after HELLO. */
 export interface OnlineLink {
   readonly peer: LinkDriver
   readonly welcome: Message<'HelloAck'>
-  readonly loss: Loss
-  /** Where the server has requests and news of its own; without it a request is a fault, and news is nobody's. */
+  /** Aborts when the link has ended; the reason is an OspError. */
+  readonly closed: AbortSignal
+  /** Handles the server's requests and notices. Without it a request is an error of the server, and a notice is ignored. */
   readonly app?: AppEvents
 }
 
-/** `L` is what the session's app makes of a link. */
+/** Why a session has no link, and when it connects again, by the clock of its platform. */
+export interface ConnectionFailure {
+  readonly error: OspError
+  readonly retryAtMs: number | undefined
+}
+
+/** `L` is the link as the session's app extends it. */
 export interface SessionOptions<L extends OnlineLink> {
   readonly to: Transport
   readonly platform: Platform
   readonly user: string
   readonly token: () => Promise<GivenToken>
-  /** The token may go where others can read it on the way. */
-  readonly insecure: boolean
-  /** How long an unreachable server is tried before the session gives up. */
+  /** Sends the token also over links that can be read on the way. */
+  readonly allowPlaintext: boolean
+  /** Time for retries while the server is unreachable. */
   readonly retryForMs: number
   readonly software: string
   readonly log: Log
-  /** Gives a link that was let in what the app needs on it. */
+  /** Extends a link after HELLO with what the app needs on it. */
   readonly equip: (link: OnlineLink) => L
-  /** It is online with this link. */
+  /** Called when the session is online with this link. */
   readonly opened: (link: L) => void
-  /** `why` it is waiting or refused, and in how many milliseconds the next try is. */
-  readonly changed: (status: ClientStatus, why?: OspError, retryMs?: number) => void
+  /** Called with the `error` for which it waits or is refused, and the milliseconds until the next try. */
+  readonly changed: (status: ClientStatus, error?: OspError, retryMs?: number) => void
 }
 
-/** After these the session does not come back by itself. */
+/** Errors after which the session does not connect again. */
 const final: readonly ErrorCode[] = ['unauthorized', 'unsupported-version', 'superseded', 'bad-name']
 
-/** Who may come in has changed since HELLO was answered: the next one tells whether this user still may. */
-function afterGoodbye(why: OspError): OspError {
-  return why.code === 'unauthorized' ? new OspError('link-lost', why.message) : why
+/** The users may have changed since HELLO: the next HELLO shows whether the server still accepts this user. */
+function afterGoodbye(error: OspError): OspError {
+  return error.code === 'unauthorized' ? new OspError('link-lost', error.message) : error
 }
 
-/** One logical link of a client: dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
+/** A logical link of a client. It dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
 export class ClientSession<L extends OnlineLink = OnlineLink> {
   readonly #options: SessionOptions<L>
   readonly #id: Uint8Array
   readonly #closing = new AbortController()
+  readonly #backoff: Backoff
   #status: ClientStatus = 'connecting'
   #online: Deferred<L> = deferred()
   #current: L | undefined
   #over: OspError | undefined
   #running: Promise<void> | undefined
-  #tries = 0
-  /** The number of dialled links, so that the server knows which HELLO_REQ is the latest. */
+  /** The number of dialled links, by which the server finds the latest HELLO_REQ. */
   #attempt = 0
-  #lastOnlineMs: number
-  /** Why there is no link, while there is none. */
-  trouble: Trouble | undefined
+  /** Set while there is no link. */
+  failure: ConnectionFailure | undefined
 
   constructor(options: SessionOptions<L>) {
+    const { platform, retryForMs } = options
+    const { reconnectFirstMs: firstMs, reconnectMostMs: mostMs } = clientLimits
+    const fraction = () => platform.random.fraction('reconnect')
     this.#options = options
-    this.#id = options.platform.random.bytes(16, 'session')
-    this.#lastOnlineMs = options.platform.clock.now()
+    this.#id = platform.random.bytes(16, 'session')
+    this.#backoff = new Backoff({ clock: platform.clock, firstMs, mostMs, retryForMs, fraction })
   }
 
   get status(): ClientStatus {
@@ -89,34 +96,34 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     return this.#running !== undefined
   }
 
-  /** Why it was refused for good, or closed. */
+  /** The error that ended it for good; code `closed` after `close`. */
   get over(): OspError | undefined {
     return this.#over
   }
 
-  /** Begins to connect, if it has not. */
+  /** Begins to connect. Idempotent. */
   start(): void {
     if (this.#running) return
-    this.#lastOnlineMs = this.#now()
+    this.#backoff.restartTime()
     this.#running = this.#run().catch((error: unknown) => this.#end('refused', OspError.from(error)))
     this.#options.changed(this.#status)
   }
 
-  /** Resolves with the link once there is one; rejects when the session has been refused or closed. */
+  /** Resolves with the link when it is online; rejects when the session is refused or closed. */
   async online(signal?: AbortSignal): Promise<L> {
     if (this.#over) throw this.#over
     return signal ? unlessAborted(this.#online.promise, signal) : this.#online.promise
   }
 
-  /** Says GOODBYE and stays away, since `why` can't be helped. */
-  async refuse(why: OspError): Promise<void> {
+  /** Says GOODBYE and does not connect again, because of `error`. */
+  async refuse(error: OspError): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
-    this.#end('refused', why)
+    this.#end('refused', error)
     await this.#leave()
   }
 
-  /** Says GOODBYE and stays away. Idempotent. */
+  /** Says GOODBYE and does not connect again. Idempotent. */
   async close(): Promise<void> {
     if (!this.#closing.signal.aborted) {
       this.#closing.abort()
@@ -126,46 +133,40 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     await this.#running
   }
 
-  async #leave(): Promise<void> {
-    await this.#current?.peer.close(new OspError('shutting-down', 'the client has ended'))
+  async #leave(link = this.#current): Promise<void> {
+    await link?.peer.close(new OspError('shutting-down', 'the client has ended'))
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#closing
     while (!signal.aborted) {
-      const why = await this.#once()
+      const error = await this.#once()
       if (signal.aborted) return
-      if (final.includes(why.code)) return this.#end('refused', why)
-      const offlineMs = this.#now() - this.#lastOnlineMs
-      if (offlineMs >= this.#options.retryForMs) return this.#end('refused', why)
-      // The last try is when the time is up, not a long wait later.
-      const waitMs = Math.min(this.#backoffMs(why), this.#options.retryForMs - offlineMs)
-      this.#tries++
-      this.#set('waiting', why, waitMs)
+      if (final.includes(error.code)) throw error
+      const waitMs = this.#backoff.next(error)
+      this.#set('waiting', error, waitMs)
       await wait(this.#options.platform.clock, waitMs, signal).catch(() => {})
     }
   }
 
-  /** Connects, and resolves with why that failed or why the link has ended. */
+  /** Connects. Resolves with the error that prevented it or that ended the link. */
   async #once(): Promise<OspError> {
     this.#set('connecting')
     try {
       const link = await this.#connect()
-      // Closed while it was let in: nobody else knows of this link.
-      if (this.#closing.signal.aborted) await link.peer.close(new OspError('shutting-down', 'the client has ended'))
+      // A session that was closed meanwhile did not know this link.
+      if (this.#closing.signal.aborted) await this.#leave(link)
       const since = this.#now()
       this.#current = link
       this.#online.resolve(link)
       this.#options.opened(link)
       this.#set('online')
-      const why = await link.loss.why
-      const now = this.#now()
-      const wasGood = now - since >= clientLimits.goodLinkMs
-      if (wasGood) this.#tries = 0
-      // HELLO_REQ alone does not count: a server can let the client in again and again and then break the protocol or the link.
-      const isUseful = link.peer.answered > 1 && why.code !== 'malformed'
-      if (wasGood || isUseful) this.#lastOnlineMs = now
-      return afterGoodbye(why)
+      const error = OspError.from(await whenAborted(link.closed))
+      // HELLO_REQ alone does not count: a server can accept the client again and again and then break the protocol or the link.
+      const isUseful = link.peer.answered > 1 && error.code !== 'malformed'
+      if (this.#now() - since >= clientLimits.goodLinkMs) this.#backoff.reset()
+      else if (isUseful) this.#backoff.restartTime()
+      return afterGoodbye(error)
     } catch (error) {
       return OspError.from(error)
     } finally {
@@ -177,23 +178,22 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   }
 
   async #connect(): Promise<L> {
-    const { to, platform } = this.#options
+    const { to, platform, equip, allowPlaintext } = this.#options
     const { signal } = this.#closing
     const late = new AbortController()
     const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
     let stage: 'token' | 'dialling' | 'hello' = 'token'
     let app: AppEvents | undefined
-    const loss = new Loss()
+    const closed = new AbortController()
     try {
       const either = AbortSignal.any([signal, late.signal])
-      // Before dialling: the server waits for HELLO only so long.
+      // Before dialling: the server waits for HELLO for a limited time only.
       const given = await tokenOf(this.#options.token, either)
       stage = 'dialling'
       const attempt = ++this.#attempt
       const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
       stage = 'hello'
-      assertTokenAllowed(given, socket, this.#options.insecure)
-      const { token } = given
+      assertTokenAllowed(given, socket, allowPlaintext)
       const { keepAliveMs } = defaultLimits
       const peer = new LinkDriver(
         { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },
@@ -201,11 +201,11 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
           request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
           notice: (message) => app?.notice(message),
           pong: (listVersion) => app?.pong(listVersion),
-          closed: (why) => loss.happen(why),
+          closed: (error) => closed.abort(error),
         },
       )
-      const welcome = await this.#greet(peer, loss, { token, attempt }, either)
-      const link = this.#options.equip({ peer, welcome, loss })
+      const welcome = await this.#greet(peer, { token: given.token, attempt }, either)
+      const link = equip({ peer, welcome, closed: closed.signal })
       app = link.app
       return link
     } catch (error) {
@@ -221,49 +221,76 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
 
   async #greet(
     peer: LinkDriver,
-    loss: Loss,
     { token, attempt }: { readonly token: string; readonly attempt: number },
     signal: AbortSignal,
   ): Promise<Message<'HelloAck'>> {
     const { user: userName, software } = this.#options
     try {
-      const who = { userName, token, session: this.#id, software }
-      const hello = { event: 'HelloReq', versions: [version], ...who, features: 0, attempt } as const
+      const identity = { userName, token, session: this.#id, software }
+      const hello = { event: 'HelloReq', versions: [version], ...identity, features: 0, attempt } as const
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       peer.keepAliveMs = welcome.keepAlive
       return welcome
     } catch (error) {
       // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
-      if (loss.happened && loss.happened === error) throw afterGoodbye(loss.happened)
+      if (peer.ended && peer.ended === error) throw afterGoodbye(peer.ended)
       // A HELLO_REQ in transit must not arrive after the HELLO_REQ of a later attempt.
       peer.reset(OspError.from(error))
       throw error
     }
   }
 
-  #backoffMs(why: OspError): number {
-    const { reconnectFirstMs, reconnectMostMs } = clientLimits
-    const most = Math.min(reconnectMostMs, reconnectFirstMs * 2 ** this.#tries)
-    // Behind what the server asks for, and not in its place: or all whom it has asked would come back at once.
-    return why.retryAfterMs + this.#options.platform.random.fraction('reconnect') * most
-  }
-
-  #end(status: 'refused' | 'closed', why: OspError): void {
+  #end(status: 'refused' | 'closed', error: OspError): void {
     if (this.#status === 'refused' || this.#status === 'closed') return
-    this.#over = why
-    this.#online.reject(why)
-    this.#set(status, why)
+    this.#over = error
+    this.#online.reject(error)
+    this.#set(status, error)
   }
 
-  #set(status: ClientStatus, why?: OspError, retryMs?: number): void {
-    if (this.#status === status && !why) return
+  #set(status: ClientStatus, error?: OspError, retryMs?: number): void {
+    if (this.#status === status && !error) return
     this.#status = status
-    if (why) this.trouble = { why, retryAtMs: retryMs && this.#now() + retryMs }
-    if (status === 'online') this.trouble = undefined
-    this.#options.changed(status, why, retryMs)
+    if (error) this.failure = { error, retryAtMs: retryMs && this.#now() + retryMs }
+    if (status === 'online') this.failure = undefined
+    this.#options.changed(status, error, retryMs)
   }
 
   #now(): number {
     return this.#options.platform.clock.now()
   }
+}
+
+/**
+ * Calls the application's `token`. Rejects with OspError `unauthorized` if it throws or returns an invalid value, because the
+ * server cannot be asked then; with `closed` if `signal` aborts before.
+ */
+async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): Promise<BoundToken> {
+  const given = await unlessAborted(callToken(token), signal)
+  if (typeof given === 'string') return { token: given, boundTo: 'open' }
+  const { token: text, boundTo } = (given ?? {}) as Partial<BoundToken>
+  if (typeof text === 'string' && typeof boundTo === 'string') return { token: text, boundTo }
+  throw new OspError('unauthorized', `the token for the server must be a string, and is of type ${typeof given}`)
+}
+
+async function callToken(token: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await token()
+  } catch (cause) {
+    if (cause instanceof OspError && cause.code === 'unauthorized') throw cause
+    const text = cause instanceof Error ? cause.message : String(cause)
+    throw new OspError('unauthorized', `there is no token for the server: ${text}`, { cause })
+  }
+}
+
+/** Returns `welcome`. Throws OspError `malformed` if a client cannot work with its values. */
+function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> {
+  const { leastKeepAliveMs, mostKeepAliveMs, helloFrameBytes } = fixed
+  const { maxFrame, keepAlive, maxUploads } = welcome
+  if (welcome.version !== version)
+    throw protocolViolation(`it has chosen version ${welcome.version}, which was not offered`)
+  if (maxFrame < helloFrameBytes) throw protocolViolation(`it takes payloads of at most ${maxFrame} bytes`)
+  if (keepAlive < leastKeepAliveMs || keepAlive > mostKeepAliveMs)
+    throw protocolViolation(`its keep-alive is ${keepAlive} ms`)
+  if (maxUploads === 0) throw protocolViolation('it takes no uploads')
+  return welcome
 }

@@ -3,14 +3,15 @@ import { OspError } from '../../errors.ts'
 import { clientLimits, fixed } from '../../limits.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
+import { Backoff } from '../../runtime/backoff.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { protocolViolation } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
 import type { OnlineLink } from '../connection/session.ts'
 import type { ClientGaugeSink } from '../gauges.ts'
-import { ActiveReceiver } from './activeReceiver.ts'
-import { type Delivery, deliveryOf } from './delivery.ts'
-import type { MessageHandler } from './message.ts'
+import { type Incoming, incoming } from './incoming.ts'
+import type { MessageHandler, Receiver } from './message.ts'
 import type { Receipts } from './receipts.ts'
 import type { Registered } from './registration.ts'
 import { SequenceTrackingSocket } from './sequenceTrackingSocket.ts'
@@ -19,40 +20,40 @@ export interface InboxOptions {
   readonly platform: Pick<Platform, 'clock'>
   readonly log: Log
   readonly receipts: Receipts
-  /** Whether messages are wanted may have changed. */
+  /** Called when the client may have begun or stopped listening. */
   readonly changed: () => void
 }
 
-/** The messages that are delivered, handed over one at a time in the order of the mailbox. */
+/** Hands delivered messages over, one at a time in the order of the mailbox. */
 export class Inbox {
   readonly #options: InboxOptions
   #link: OnlineLink | undefined
-  /** Deliveries of this link that may be unanswered, as far as is known. */
+  /** The number of deliveries on this link that may be unanswered, as far as the client knows. */
   #window: number = fixed.replies
-  /** The latest that a server has granted: by it receipts are kept, and nothing is handed over before. */
+  /** The latest window that a server has granted. It sets the number of stored receipts; without it nothing is handed over. */
   #granted: number | undefined
-  /** Came on this link and are not handed over yet, in the order in which the server has sent them. */
-  #waiting: Delivery[] = []
-  #inHand: Delivery | undefined
-  #receiving: ActiveReceiver | undefined
+  /** Messages of this link that are not handed over, in the order in which the server has sent them. */
+  #waiting: Incoming[] = []
+  #inHand: Incoming | undefined
+  #receiver: ActiveReceiver | undefined
   #running: Promise<void> | undefined
 
   constructor(options: InboxOptions) {
     this.#options = options
   }
 
-  /** Whether messages are wanted. */
+  /** Whether the client has a receiver. */
   get listening(): boolean {
-    return this.#receiving !== undefined
+    return this.#receiver !== undefined
   }
 
-  /** Hands messages to `handler`. Throws OspError `usage` where that is done already. */
+  /** Hands messages to `handler`. Throws OspError `usage` if there is a receiver already. */
   receive(handler: MessageHandler): ActiveReceiver {
-    if (this.#receiving) throw new OspError('usage', 'this client has a receiver already; dispose it first')
-    this.#receiving = new ActiveReceiver(handler, (receiving) => this.#stopped(receiving))
+    if (this.#receiver) throw new OspError('usage', 'this client has a receiver already; dispose it first')
+    this.#receiver = new ActiveReceiver(handler, (receiver) => this.#stopped(receiver))
     this.#options.changed()
     this.#pump()
-    return this.#receiving
+    return this.#receiver
   }
 
   open(link: OnlineLink): void {
@@ -69,39 +70,39 @@ export class Inbox {
     this.#pump()
   }
 
-  held(tell: ClientGaugeSink): void {
-    tell('messages to be handed over', this.#unhandled)
+  gauges(report: ClientGaugeSink): void {
+    report('messages to be handed over', this.#unhandled)
     const socket = this.#link?.peer.socket
     if (socket instanceof SequenceTrackingSocket)
-      tell('requests that came before an earlier one', socket.arrivals.beyond)
+      report('requests that came before an earlier one', socket.arrivals.beyond)
   }
 
-  /** The link has ended: what was not handed over comes again. */
+  /** Forgets the messages of a lost link, which the server delivers again. */
   lost(): void {
     this.#link = undefined
     this.#waiting = []
     this.#inHand?.requests.splice(0)
   }
 
-  /** The receiver, if there is one, can't go on because of `why`, or is not needed any more. */
-  end(why?: OspError): void {
-    const receiving = this.#receiving
-    this.#receiving = undefined
-    receiving?.end(why)
+  /** Ends the receiver, with `error` if it cannot continue. */
+  end(error?: OspError): void {
+    const receiver = this.#receiver
+    this.#receiver = undefined
+    receiver?.end(error)
   }
 
-  /** Takes no further message. Resolves when no handler is at work. */
+  /** Hands over no further message. Resolves when no handler is at work. */
   async stop(): Promise<void> {
-    this.#receiving?.stop()
+    this.#receiver?.stop()
     await this.#running
   }
 
   /** Takes a DELIVER_MSG_REQ of the present link. Throws OspError `malformed`. */
-  take(request: Request, told: Event<'DeliverMsgReq'>): void {
-    const delivery = deliveryOf(request, told)
+  take(request: Request, event: Event<'DeliverMsgReq'>): void {
+    const delivery = incoming(request, event)
     const { receipts } = this.#options
     const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)
-    const givenUp = receipts.whyGivenUp(delivery)
+    const givenUp = receipts.errorOf(delivery)
     if (known) known.requests.push(request)
     else if (receipts.has(delivery)) this.#again(delivery)
     else if (givenUp) this.#refuse(delivery, givenUp)
@@ -135,32 +136,32 @@ export class Inbox {
   }
 
   async #run(): Promise<void> {
-    // Whoever has called `receive` has its receiver before the handler is called.
+    // The caller of `receive` has its receiver before the handler is called.
     await undefined
     for (let next = this.#next(); next; next = this.#next()) {
       this.#waiting.shift()
       this.#inHand = next.delivery
-      const over = await this.#handOver(next.delivery, next.receiving)
+      const handled = await this.#handOver(next.delivery, next.receiver)
       this.#inHand = undefined
-      // A lost link leaves none: it comes again by itself then.
-      if (!over && next.delivery.requests.length > 0) this.#waiting.unshift(next.delivery)
+      // Without requests its link is lost, and the server delivers it again.
+      if (!handled && next.delivery.requests.length > 0) this.#waiting.unshift(next.delivery)
     }
   }
 
-  /** What is to be handed over next, and to whom; `undefined` where there is nothing, or nobody. */
-  #next(): { delivery: Delivery; receiving: ActiveReceiver } | undefined {
-    const receiving = this.#receiving
+  /** Returns the next message to hand over, and the receiver for it. */
+  #next(): { delivery: Incoming; receiver: ActiveReceiver } | undefined {
+    const receiver = this.#receiver
     const [delivery] = this.#waiting
     const [request] = delivery?.requests ?? []
-    if (!delivery || !request || !receiving || receiving.signal.aborted || !this.#granted) return undefined
+    if (!delivery || !request || !receiver || receiver.signal.aborted || !this.#granted) return undefined
     const socket = this.#link?.peer.socket
-    // One that was sent before may still be on its way.
+    // A delivery that was sent before may still be on its way.
     if (socket instanceof SequenceTrackingSocket && socket.arrivals.complete < request.seq) return undefined
-    return { delivery, receiving }
+    return { delivery, receiver }
   }
 
-  /** Resolves with false where nothing has become of it yet. */
-  async #handOver(delivery: Delivery, { handler, signal }: ActiveReceiver): Promise<boolean> {
+  /** Resolves with whether the message was handled or given up. */
+  async #handOver(delivery: Incoming, { handler, signal }: ActiveReceiver): Promise<boolean> {
     const { log, receipts } = this.#options
     const { seq, from } = delivery.message
     const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => {
@@ -174,31 +175,29 @@ export class Inbox {
     })
     if (tried === 'stopped') return false
     if (tried !== 'done') {
-      const why = new OspError('internal', tried.message, { cause: tried })
-      log({ level: 'error', event: 'message-given-up', seq, from, text: why.message })
-      receipts.giveUp(delivery, why, this.#receiptWindow)
-      this.#refuse(delivery, why)
+      const error = new OspError('internal', tried.message, { cause: tried })
+      log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
+      receipts.giveUp(delivery, error, this.#receiptWindow)
+      this.#refuse(delivery, error)
       return true
     }
-    const kept = await this.#repeatedly(signal, Number.POSITIVE_INFINITY, () => this.#keep(delivery))
-    if (kept !== 'done') return false
+    const stored = await this.#repeatedly(signal, Number.POSITIVE_INFINITY, () =>
+      this.#logged(delivery, receipts.keep(delivery, this.#receiptWindow)),
+    )
+    if (stored !== 'done') return false
     this.#acknowledge(delivery)
     return true
   }
 
-  /** It was handed over before, and its answer was lost. */
-  #again(delivery: Delivery): void {
+  /** Acknowledges a message that was handed over before. */
+  #again(delivery: Incoming): void {
     this.#acknowledge(delivery)
     this.#logged(delivery, this.#options.receipts.again(delivery, this.#receiptWindow)).catch(() => {})
   }
 
-  #keep(delivery: Delivery): Promise<void> {
-    return this.#logged(delivery, this.#options.receipts.keep(delivery, this.#receiptWindow))
-  }
-
-  async #logged({ message }: Delivery, kept: Promise<void>): Promise<void> {
+  async #logged({ message }: Incoming, storing: Promise<void>): Promise<void> {
     try {
-      await kept
+      await storing
     } catch (error) {
       const { message: text } = OspError.from(error)
       this.#options.log({ level: 'error', event: 'receipt-not-stored', seq: message.seq, text })
@@ -206,14 +205,15 @@ export class Inbox {
     }
   }
 
-  /** Tries `act`, waiting longer after each failure; what it failed with last, or that `signal` has stopped it. */
+  /** Calls `act` up to `tries` times, with longer waits. Resolves with the last error if all fail, or with `stopped` by `signal`. */
   async #repeatedly(
     signal: AbortSignal,
     tries: number,
     act: () => Promise<void>,
   ): Promise<'done' | 'stopped' | OspError> {
-    const { handlerFirstMs, handlerMostMs } = clientLimits
+    const { handlerFirstMs: firstMs, handlerMostMs: mostMs } = clientLimits
     const { clock } = this.#options.platform
+    const backoff = new Backoff({ clock, firstMs, mostMs })
     for (let tried = 1; ; tried++) {
       try {
         await act()
@@ -222,25 +222,66 @@ export class Inbox {
         if (signal.aborted) return 'stopped'
         if (tried >= tries) return OspError.from(error)
       }
-      await wait(clock, Math.min(handlerFirstMs * 2 ** (tried - 1), handlerMostMs), signal).catch(() => {})
+      await wait(clock, backoff.next(), signal).catch(() => {})
       if (signal.aborted) return 'stopped'
     }
   }
 
-  #acknowledge({ message, requests }: Delivery): void {
+  #acknowledge({ message, requests }: Incoming): void {
     for (const request of requests.splice(0)) {
       this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq: message.seq })
     }
   }
 
-  #refuse({ requests }: Delivery, why: OspError): void {
-    for (const request of requests.splice(0)) this.#link?.peer.refuse(request, why)
+  #refuse({ requests }: Incoming, error: OspError): void {
+    for (const request of requests.splice(0)) this.#link?.peer.refuse(request, error)
   }
 
-  async #stopped(receiving: ActiveReceiver): Promise<void> {
+  async #stopped(receiver: ActiveReceiver): Promise<void> {
     await this.#running
-    if (this.#receiving !== receiving) return
-    this.#receiving = undefined
+    if (this.#receiver !== receiver) return
+    this.#receiver = undefined
     this.#options.changed()
+  }
+}
+
+/** A receiver of an inbox. */
+export class ActiveReceiver implements Receiver {
+  readonly handler: MessageHandler
+  readonly #stopped: (receiver: ActiveReceiver) => Promise<void>
+  readonly #stopping = new AbortController()
+  readonly #done = deferred<void>()
+
+  /** `stopped` resolves when the handler is not at work any more. */
+  constructor(handler: MessageHandler, stopped: (receiver: ActiveReceiver) => Promise<void>) {
+    this.handler = handler
+    this.#stopped = stopped
+  }
+
+  get done(): Promise<void> {
+    return this.#done.promise
+  }
+
+  /** Aborts when it takes no further message; the reason is an OspError if it cannot continue. */
+  get signal(): AbortSignal {
+    return this.#stopping.signal
+  }
+
+  /** Takes no further message. */
+  stop(): void {
+    this.#stopping.abort()
+  }
+
+  /** Ends it, with `error` if it cannot continue. */
+  end(error?: OspError): void {
+    this.#stopping.abort(error)
+    if (error) this.#done.reject(error)
+    else this.#done.resolve()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop()
+    await this.#stopped(this)
+    this.end()
   }
 }

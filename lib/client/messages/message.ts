@@ -1,23 +1,23 @@
 /** A message that was received. */
 export interface Message {
-  /** 16 bytes. Together with the sender they name the message. */
+  /** 16 bytes that identify the message together with the sender. */
   readonly id: Uint8Array
-  /** Its place in the mailbox: later messages have higher ones. */
+  /** The position in the mailbox. Later messages have higher ones. */
   readonly seq: number
-  /** The user who has sent it. */
+  /** The sender. */
   readonly from: string
-  /** When the server took it in, by the server's clock. */
+  /** The time at which the server accepted it, by the server's clock. */
   readonly sentAt: Date
   readonly content: Uint8Array
-  /** The content read as UTF-8; what is not UTF-8 becomes U+FFFD. */
+  /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */
   text(): string
-  /** How often the server has sent it, this time included. Above 1 it was perhaps handed over before. */
+  /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
   readonly attempt: number
 }
 
 /**
- * What has become of a message for one of its recipients: `online` if it was sent on to a program that listens, `stored` if it is
- * kept for later, and `unseen` if it is kept although no user of this name has come in to the server yet: perhaps the name is wrong.
+ * The state of a message for one of its recipients: `online` if the server sends it to a program that listens, `stored` if it
+ * waits in the mailbox, and `unseen` if it waits and no user of this name has ever connected, so the name may be wrong.
  */
 export interface RecipientState {
   readonly recipient: string
@@ -26,27 +26,27 @@ export interface RecipientState {
 
 export interface SendOptions {
   /**
-   * 16 bytes that name the message; by default random ones. A message that is sent again with its id, by another process
-   * too, is stored once; the server remembers ids for some days.
+   * 16 bytes that identify the message; random by default. A message that is sent again with its id, also by another process,
+   * is stored once. The server remembers ids for some days.
    */
   readonly id?: Uint8Array | undefined
-  /** Gives the message up: rejects with OspError `closed`, which says whether it was perhaps sent already. */
+  /** Gives the message up. `send` rejects with OspError `closed`; its text says if the message may have been sent. */
   readonly signal?: AbortSignal | undefined
 }
 
-/** Takes a message. It is acknowledged when this has returned, and handed over again if it throws. */
+/** Handles a message. The message is acknowledged when the handler has returned, and handed over again if it throws. */
 export type MessageHandler = (message: Message) => void | Promise<void>
 
 /** A handler at work. */
 export interface Receiver extends AsyncDisposable {
   /**
-   * Resolves when it was disposed or its client closed. Rejects when it can't go on: with `superseded` when another
-   * program of the user listens. An unheard rejection is silent.
+   * Resolves when it was disposed or its client closed. Rejects when it cannot continue: with `superseded` when another
+   * program of the user listens. An unhandled rejection is silent.
    */
-  readonly finished: Promise<void>
+  readonly done: Promise<void>
   /**
-   * Takes no further message. Resolves when the handler that is under way has returned, and its message is acknowledged; so
-   * a handler must not wait for it. What was not handed over comes to whoever listens next.
+   * Takes no further message. Resolves when the present handler has returned and its message is acknowledged, so a handler
+   * must not wait for it. The next receiver of the user gets the messages that were not handed over.
    */
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -1,34 +1,34 @@
 import { OspError } from '../../errors.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import type { ActiveReceiver } from './activeReceiver.ts'
+import type { ActiveReceiver } from './inbox.ts'
 import type { Message, MessageHandler } from './message.ts'
 
 type Next = IteratorResult<Message, undefined>
 
 interface Handed {
   readonly message: Message
-  /** Resolves when the message has been dealt with; rejects where the loop was left before. */
+  /** Resolves when the caller has handled the message; rejects if it left the loop before. */
   readonly handled: Deferred<void>
 }
 
-/** The messages of a receiver, one after another: asking for the next one acknowledges the one before. */
+/** Iterates over the messages of a receiver. `next` acknowledges the message before. */
 export class MessageIterator implements AsyncIterableIterator<Message> {
-  readonly #receiving: ActiveReceiver
+  readonly #receiver: ActiveReceiver
   readonly #wanted: Deferred<Next>[] = []
-  /** Nobody has asked for it yet. */
+  /** A message that waits for a call of `next`. */
   #ready: Handed | undefined
-  /** Was given out, and is not dealt with yet. */
+  /** The message that was returned last, until it is handled. */
   #out: Handed | undefined
-  #over = false
-  #why: unknown
+  #ended = false
+  #error: unknown
 
   constructor(receive: (handler: MessageHandler) => ActiveReceiver) {
-    this.#receiving = receive((message) => this.#take({ message, handled: deferred() }))
-    const { signal, finished } = this.#receiving
+    this.#receiver = receive((message) => this.#take({ message, handled: deferred() }))
+    const { signal, done } = this.#receiver
     signal.addEventListener('abort', () => this.#leave(), { once: true })
-    finished.then(
+    done.then(
       () => this.#end(undefined),
-      (why: unknown) => this.#end(why),
+      (error: unknown) => this.#end(error),
     )
   }
 
@@ -36,16 +36,16 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     return this
   }
 
-  /** Rejects with why there are no more, once; afterwards there are none. */
+  /** Rejects once with the error that ended the receiver; after that the iteration has ended. */
   async next(): Promise<Next> {
     this.#out?.handled.resolve()
     this.#out = undefined
-    if (this.#why) {
-      const why = this.#why
-      this.#why = undefined
-      throw why
+    if (this.#error) {
+      const error = this.#error
+      this.#error = undefined
+      throw error
     }
-    if (this.#over) return { done: true, value: undefined }
+    if (this.#ended) return { done: true, value: undefined }
     const wanted = deferred<Next>()
     this.#wanted.push(wanted)
     this.#give()
@@ -53,7 +53,7 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
   }
 
   async return(): Promise<Next> {
-    await this.#receiving[Symbol.asyncDispose]()
+    await this.#receiver[Symbol.asyncDispose]()
     return { done: true, value: undefined }
   }
 
@@ -68,25 +68,25 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     const wanted = handed && this.#wanted.shift()
     if (!wanted) return
     this.#ready = undefined
-    // Who has asked for the next one already is done with this one.
+    // A caller that has asked for the next message already has handled this one.
     if (this.#wanted.length > 0) handed.handled.resolve()
     else this.#out = handed
     wanted.resolve({ done: false, value: handed.message })
   }
 
-  /** Where it can't go on, what is out is still dealt with; where it was left, it is not. */
+  /** Rejects the waiting message. The returned message is rejected only if the loop was left: after an error its caller still handles it. */
   #leave(): void {
     const left = new Error('the loop over the messages was left')
     this.#ready?.handled.reject(left)
-    if (!(this.#receiving.signal.reason instanceof OspError)) this.#out?.handled.reject(left)
+    if (!(this.#receiver.signal.reason instanceof OspError)) this.#out?.handled.reject(left)
   }
 
-  #end(why: unknown): void {
-    this.#over = true
+  #end(error: unknown): void {
+    this.#ended = true
     const [first, ...others] = this.#wanted.splice(0)
-    if (why && first) first.reject(why)
+    if (error && first) first.reject(error)
     else first?.resolve({ done: true, value: undefined })
-    if (!first) this.#why = why
+    if (!first) this.#error = error
     for (const wanted of others) wanted.resolve({ done: true, value: undefined })
   }
 }

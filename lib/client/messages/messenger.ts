@@ -1,22 +1,20 @@
 import { OspError } from '../../errors.ts'
 import type { ClientState } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
-import type { Message as Event } from '../../wire/message.ts'
-import { protocolViolation } from '../connection/answers.ts'
+import { onAbort } from '../../runtime/wait.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
 import { type AppEvents, ClientSession, type OnlineLink, type SessionOptions } from '../connection/session.ts'
 import type { ClientGaugeSink } from '../gauges.ts'
 import { checkHandler } from '../options.ts'
-import type { ActiveReceiver } from './activeReceiver.ts'
-import { Inbox } from './inbox.ts'
+import { type ActiveReceiver, Inbox } from './inbox.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
 import { MessageIterator } from './messageIterator.ts'
 import { Outbox } from './outbox.ts'
 import { outgoing } from './outgoing.ts'
+import { type Presence, PresenceView } from './presence.ts'
 import { Receipts } from './receipts.ts'
 import { type Registered, Registration } from './registration.ts'
-import type { Roster } from './roster.ts'
-import { RosterView } from './rosterView.ts'
-import { followed } from './sequenceTrackingSocket.ts'
+import { tracked } from './sequenceTrackingSocket.ts'
 
 export interface MessengerOptions extends Omit<SessionOptions<OnlineLink>, 'equip' | 'opened'> {
   readonly state: ClientState
@@ -24,24 +22,24 @@ export interface MessengerOptions extends Omit<SessionOptions<OnlineLink>, 'equi
   readonly listenerLog: Log | undefined
 }
 
-/** The message side of a client: a link of its own, begun when it is first needed, and what is sent, received and listed on it. */
+/** The messages of a client: the link for them, which begins when it is first needed, with the outbox, the inbox and presence. */
 export class Messenger {
   readonly #options: MessengerOptions
   readonly #receipts: Receipts
   readonly #registration: Registration
   readonly #outbox: Outbox
   readonly #inbox: Inbox
-  readonly #roster: RosterView
+  readonly #presence: PresenceView
   #session: ClientSession | undefined
-  /** Of the latest link. */
+  /** The driver of the latest link. */
   #peer: OnlineLink['peer'] | undefined
   #closed = false
 
   constructor(options: MessengerOptions) {
     const { platform, user, retryForMs, log, state } = options
     this.#options = options
-    this.#roster = new RosterView(options.listenerLog)
-    const failed = (why: OspError) => void this.#session?.refuse(why)
+    this.#presence = new PresenceView(options.listenerLog)
+    const failed = (error: OspError) => void this.#session?.refuse(error)
     const common = { platform, retryForMs, failed }
     this.#receipts = new Receipts(state.receipts)
     this.#registration = new Registration({
@@ -49,28 +47,28 @@ export class Messenger {
       user,
       listening: () => this.#listening(),
       granted: (registered) => this.#registered(registered),
-      superseded: (why) => this.#inbox.end(why),
+      superseded: (error) => this.#inbox.end(error),
     })
     this.#outbox = new Outbox({ ...common, renew: (afterMs) => this.#registration.renew(afterMs) })
     const changed = () => this.#registration.update()
     this.#inbox = new Inbox({ platform, log, receipts: this.#receipts, changed })
   }
 
-  /** Of its link, once that was begun. */
+  /** The session of the link, if it has begun. */
   get session(): ClientSession | undefined {
     return this.#session
   }
 
-  held(tell: ClientGaugeSink): void {
-    this.#receipts.held(tell)
-    this.#outbox.held(tell)
-    this.#inbox.held(tell)
-    this.#peer?.held(tell)
+  gauges(report: ClientGaugeSink): void {
+    this.#receipts.gauges(report)
+    this.#outbox.gauges(report)
+    this.#inbox.gauges(report)
+    this.#peer?.held(report)
   }
 
-  get roster(): Roster {
+  get presence(): Presence {
     if (!this.#closed) this.#begin()
-    return this.#roster
+    return this.#presence
   }
 
   /** As `Client.send`. */
@@ -96,12 +94,12 @@ export class Messenger {
     return new MessageIterator((handler) => this.#receive(handler))
   }
 
-  /** Hands nothing more over. Resolves when no handler is at work. */
+  /** Hands over no further message. Resolves when no handler is at work. */
   stop(): Promise<void> {
     return this.#inbox.stop()
   }
 
-  /** Says GOODBYE; what waits is rejected. */
+  /** Says GOODBYE, and rejects what waits. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#session?.close()
@@ -113,7 +111,7 @@ export class Messenger {
     return this.#inbox.receive(handler)
   }
 
-  /** Begins the link, if it has not begun. Throws why there can't be one any more. */
+  /** Begins the link, if it has not begun. Throws the final error of a session that has ended. */
   #use(): void {
     if (this.#closed) throw closedError()
     const { over } = this.#begin()
@@ -125,12 +123,12 @@ export class Messenger {
     const { to, changed, ...options } = this.#options
     const session = new ClientSession<OnlineLink>({
       ...options,
-      to: followed(to),
+      to: tracked(to),
       equip: (link) => ({ ...link, app: this.#app() }),
       opened: (link) => this.#opened(link),
-      changed: (status, why, retryMs) => {
-        if (why && (status === 'refused' || status === 'closed')) this.#over(why)
-        changed(status, why, retryMs)
+      changed: (status, error, retryMs) => {
+        if (error && (status === 'refused' || status === 'closed')) this.#over(error)
+        changed(status, error, retryMs)
       },
     })
     this.#session = session
@@ -141,13 +139,13 @@ export class Messenger {
   #opened(link: OnlineLink): void {
     this.#peer = link.peer
     this.#inbox.open(link)
-    this.#roster.open(link)
+    this.#presence.open(link)
     this.#registration.open(link)
-    link.loss.hear(() => {
+    onAbort(link.closed, () => {
       this.#registration.lost()
       this.#outbox.lost()
       this.#inbox.lost()
-      this.#roster.lost()
+      this.#presence.lost()
     })
   }
 
@@ -160,22 +158,20 @@ export class Messenger {
         }
         this.#inbox.take(request, message)
       },
-      notice: (message) => this.#notice(message),
-      pong: (listVersion) => this.#roster.announced(listVersion),
+      notice: (message) => {
+        if (message.event === 'RegistListNtf') this.#presence.take(message)
+      },
+      pong: (listVersion) => this.#presence.announced(listVersion),
     }
   }
 
-  #notice(message: Event): void {
-    if (message.event === 'RegistListNtf') this.#roster.take(message)
-  }
-
   #registered(registered: Registered): void {
-    this.#roster.registered(registered.listVersion)
+    this.#presence.registered(registered.listVersion)
     this.#inbox.registered(registered)
     this.#outbox.open(registered)
   }
 
-  /** Whether messages are wanted and what was received before is known. */
+  /** Resolves with whether the client listens, when the receipts are loaded. */
   async #listening(): Promise<boolean> {
     try {
       if (this.#inbox.listening) await this.#receipts.load()
@@ -185,10 +181,10 @@ export class Messenger {
     return this.#inbox.listening
   }
 
-  #over(why: OspError): void {
-    this.#outbox.fail(why)
-    this.#inbox.end(why.code === 'closed' ? undefined : why)
-    this.#roster.fail(why)
+  #over(error: OspError): void {
+    this.#outbox.fail(error)
+    this.#inbox.end(error.code === 'closed' ? undefined : error)
+    this.#presence.fail(error)
   }
 }
 

@@ -2,57 +2,57 @@ import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
+import type { Backoff } from '../../runtime/backoff.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { Backoff } from '../connection/backoff.ts'
+import { refusalBackoff } from '../connection/refusalBackoff.ts'
 import type { ClientGaugeSink } from '../gauges.ts'
 import type { RecipientState } from './message.ts'
-import { misfit, type Outgoing, outcomeUnknown } from './outgoing.ts'
-import { recipientStates, refusalFor } from './recipientStates.ts'
+import { misfit, type Outgoing, outcomeUnknown, recipientStates, refusalFor } from './outgoing.ts'
 import type { Registered } from './registration.ts'
 
-/** Messages that may be unanswered where nothing is lost or reordered; elsewhere it is one. */
+/** The number of messages that may be unanswered on a reliable link; on other links it is one. */
 const unansweredSends = 256
 
 export interface OutboxOptions {
   readonly platform: Pick<Platform, 'clock' | 'random'>
   readonly retryForMs: number
-  /** The instance of this link is lost: it is to be registered anew, in so many milliseconds. */
+  /** Registers the link again after `afterMs`, because its instance is lost. */
   readonly renew: (afterMs: number) => void
-  /** That has been so for too long. */
-  readonly failed: (why: OspError) => void
+  /** Called when the time for these retries is up. */
+  readonly failed: (error: OspError) => void
 }
 
 /**
- * The messages that are being sent, in the order of the calls. What a lost link leaves unanswered is sent again on the next
- * one, in that order and under the same ids, for as long as the server knows them.
+ * Sends messages in the order of the calls. Messages that a lost link leaves unanswered are sent again on the next link, in
+ * that order and with the same ids, for as long as the server remembers the ids.
  */
 export class Outbox {
   readonly #options: OutboxOptions
-  readonly #setbacks: Backoff
+  readonly #backoff: Backoff
   readonly #expiry: Alarm
-  #at: Registered | undefined
-  /** Not sent on this link, in order; those that were sent on earlier ones first. */
+  #registered: Registered | undefined
+  /** Messages not sent on this link, in order; those that were sent on earlier links first. */
   #waiting = new Set<Outgoing>()
-  /** Sent on this link, in order. */
+  /** Messages sent on this link, in order. */
   #unanswered = new Set<Outgoing>()
-  /** Those of `#unanswered` that were refused because the instance is lost. */
-  readonly #turnedAway = new Set<Outgoing>()
+  /** The messages of `#unanswered` that were refused because the instance is lost. */
+  readonly #rejected = new Set<Outgoing>()
   #bytes = 0
 
   constructor(options: OutboxOptions) {
     this.#options = options
-    this.#setbacks = new Backoff(options.platform, options.retryForMs)
+    this.#backoff = refusalBackoff(options.platform, options.retryForMs)
     this.#expiry = new Alarm(options.platform.clock, () => this.#expire())
   }
 
-  /** Rejects with what the server refuses it with; `rate-limited` beyond the bounds; `timed-out` where that is unknown. */
+  /** Rejects with the server's refusal; with `rate-limited` beyond the bounds; with `timed-out` if the outcome is unknown. */
   async send(outgoing: Outgoing, signal: AbortSignal | undefined): Promise<readonly RecipientState[]> {
     if (signal?.aborted) throw new OspError('closed', 'the message was given up before it was sent')
     const { sends, sendBytes } = clientLimits
     if (this.#waiting.size + this.#unanswered.size >= sends || this.#bytes + outgoing.bytes > sendBytes) {
       throw new OspError('rate-limited', 'too many messages wait to be sent; wait until some of them are acknowledged')
     }
-    const unfit = this.#at && misfit(outgoing, this.#at.link)
+    const unfit = this.#registered && misfit(outgoing, this.#registered.link)
     if (unfit) throw unfit
     this.#waiting.add(outgoing)
     this.#bytes += outgoing.bytes
@@ -66,43 +66,43 @@ export class Outbox {
     }
   }
 
-  held(tell: ClientGaugeSink): void {
-    tell('messages to be sent', this.#waiting.size + this.#unanswered.size)
-    tell('bytes of messages to be sent', this.#bytes)
+  gauges(report: ClientGaugeSink): void {
+    report('messages to be sent', this.#waiting.size + this.#unanswered.size)
+    report('bytes of messages to be sent', this.#bytes)
   }
 
-  /** A link is registered, for the first time or anew. */
+  /** Sends on a link that is registered, for the first time or again. */
   open(registered: Registered): void {
-    this.#at = registered
+    this.#registered = registered
     this.#expiry.stop()
     this.#pump()
   }
 
-  /** The link has ended. */
+  /** Keeps the unanswered messages for the next link. */
   lost(): void {
-    this.#at = undefined
+    this.#registered = undefined
     this.#takeBack()
     this.#awaitExpiry()
   }
 
-  /** Rejects all that waits or is unanswered. */
-  fail(why: OspError): void {
-    this.#at = undefined
+  /** Rejects all messages. */
+  fail(error: OspError): void {
+    this.#registered = undefined
     this.#expiry.stop()
     for (const outgoing of [...this.#unanswered, ...this.#waiting]) {
-      this.#reject(outgoing, outgoing.knownUntilMs === undefined ? why : outcomeUnknown(why))
+      this.#reject(outgoing, outgoing.knownUntilMs === undefined ? error : outcomeUnknown(error))
     }
   }
 
   #pump(): void {
-    const at = this.#at
-    if (!at || this.#turnedAway.size > 0) return
-    const most = at.link.peer.socket.reliable ? unansweredSends : 1
+    const registered = this.#registered
+    if (!registered || this.#rejected.size > 0) return
+    const most = registered.link.peer.socket.reliable ? unansweredSends : 1
     for (const outgoing of this.#waiting) {
-      if (this.#unanswered.size >= most || this.#at !== at) return
-      const unfit = this.#expired(outgoing) ?? misfit(outgoing, at.link)
+      if (this.#unanswered.size >= most || this.#registered !== registered) return
+      const unfit = this.#expired(outgoing) ?? misfit(outgoing, registered.link)
       if (unfit) this.#reject(outgoing, unfit)
-      else this.#ask(outgoing, at)
+      else this.#ask(outgoing, registered)
     }
   }
 
@@ -113,7 +113,7 @@ export class Outbox {
     link.peer.ask(outgoing.request, instance).reply.then(
       (ack) => this.#acknowledged(outgoing, ack, link),
       (error: unknown) => {
-        // Unanswered: the next link has it sent again.
+        // An unanswered message is sent again on the next link.
         if (error !== link.peer.ended) this.#refused(outgoing, OspError.from(error), link)
       },
     )
@@ -124,43 +124,43 @@ export class Outbox {
       const states = recipientStates(outgoing.request.recipients, ack)
       this.#settle(outgoing)
       outgoing.states.resolve(states)
-      this.#setbacks.reset()
+      this.#backoff.reset()
     } catch (error) {
-      const why = OspError.from(error)
-      this.#reject(outgoing, outcomeUnknown(why))
-      void link.peer.close(why)
+      const violation = OspError.from(error)
+      this.#reject(outgoing, outcomeUnknown(violation))
+      void link.peer.close(violation)
     }
-    this.#goOn()
+    this.#continue()
   }
 
-  #refused(outgoing: Outgoing, why: OspError, link: Registered['link']): void {
-    if (why.code === 'not-registered' || why.code === 'wrong-node') {
-      if (this.#at?.link === link && this.#unanswered.has(outgoing)) this.#turnedAway.add(outgoing)
+  #refused(outgoing: Outgoing, error: OspError, link: Registered['link']): void {
+    if (error.code === 'not-registered' || error.code === 'wrong-node') {
+      if (this.#registered?.link === link && this.#unanswered.has(outgoing)) this.#rejected.add(outgoing)
     } else {
-      this.#reject(outgoing, refusalFor(outgoing.request.recipients, why))
-      this.#setbacks.reset()
+      this.#reject(outgoing, refusalFor(outgoing.request.recipients, error))
+      this.#backoff.reset()
     }
-    this.#goOn()
+    this.#continue()
   }
 
-  /** Registers anew once nothing is under way to the instance that is lost. */
-  #goOn(): void {
-    if (this.#turnedAway.size < this.#unanswered.size || this.#turnedAway.size === 0) {
+  /** Sends more; or registers again when every request to a lost instance is answered. */
+  #continue(): void {
+    if (this.#rejected.size < this.#unanswered.size || this.#rejected.size === 0) {
       this.#pump()
       return
     }
-    this.#at = undefined
+    this.#registered = undefined
     this.#takeBack()
     try {
-      this.#options.renew(this.#setbacks.next(new OspError('not-registered')))
-    } catch (why) {
-      this.#options.failed(OspError.from(why))
+      this.#options.renew(this.#backoff.next(new OspError('not-registered')))
+    } catch (error) {
+      this.#options.failed(OspError.from(error))
     }
   }
 
-  /** What was sent waits again, before all that was not; nobody waits for what was given up. */
+  /** Moves the unanswered messages before the waiting ones, and drops those that their senders have given up. */
   #takeBack(): void {
-    this.#turnedAway.clear()
+    this.#rejected.clear()
     for (const outgoing of this.#unanswered) if (outgoing.abandoned) this.#settle(outgoing)
     this.#waiting = new Set([...this.#unanswered, ...this.#waiting])
     this.#unanswered = new Set()
@@ -169,12 +169,12 @@ export class Outbox {
   #abandon(outgoing: Outgoing): void {
     const tried = outgoing.knownUntilMs !== undefined
     const text = tried ? 'the message was given up' : 'the message was given up before it was sent'
-    const why = tried ? outcomeUnknown(new OspError('closed', text)) : new OspError('closed', text)
-    // What is under way stays so until it is answered, so that nothing overtakes it.
+    const error = tried ? outcomeUnknown(new OspError('closed', text)) : new OspError('closed', text)
+    // A message that was sent stays unanswered here, so that no later one overtakes it.
     if (this.#unanswered.has(outgoing)) {
       outgoing.abandoned = true
-      outgoing.states.reject(why)
-    } else this.#reject(outgoing, why)
+      outgoing.states.reject(error)
+    } else this.#reject(outgoing, error)
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
@@ -184,8 +184,8 @@ export class Outbox {
 
   #expire(): void {
     for (const outgoing of this.#waiting) {
-      const why = this.#expired(outgoing)
-      if (why) this.#reject(outgoing, why)
+      const error = this.#expired(outgoing)
+      if (error) this.#reject(outgoing, error)
     }
     this.#awaitExpiry()
   }
@@ -196,13 +196,13 @@ export class Outbox {
     this.#expiry.by(earliestMs)
   }
 
-  #reject(outgoing: Outgoing, why: OspError): void {
+  #reject(outgoing: Outgoing, error: OspError): void {
     this.#settle(outgoing)
-    outgoing.states.reject(why)
+    outgoing.states.reject(error)
   }
 
   #settle(outgoing: Outgoing): void {
-    this.#turnedAway.delete(outgoing)
+    this.#rejected.delete(outgoing)
     if (this.#waiting.delete(outgoing) || this.#unanswered.delete(outgoing)) this.#bytes -= outgoing.bytes
   }
 

@@ -3,28 +3,29 @@ import { fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { events } from '../../wire/protocol.ts'
+import { deliveryStatus, events } from '../../wire/protocol.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
 import type { OnlineLink } from '../connection/session.ts'
 import { checkSending } from '../options.ts'
 import type { RecipientState, SendOptions } from './message.ts'
 
 const encoder = new TextEncoder()
 
-/** A message on its way to the server, and what its sender waits for. */
+/** A message to send, and the promise of its sender. */
 export interface Outgoing {
   readonly request: Event<'PostMsgReq'>
-  /** Of its payload. */
+  /** Bytes of the payload. */
   readonly bytes: number
   readonly states: ReturnType<typeof deferred<readonly RecipientState[]>>
-  /** When the server may have forgotten its id, counted from the first try; until then it may be sent again. */
+  /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
   knownUntilMs: number | undefined
-  /** Its sender has given it up. */
+  /** Whether its sender has given it up. */
   abandoned: boolean
 }
 
 /**
- * A message to send. Throws OspError `usage` for what can't be sent at all, `bad-name` that names a recipient who can't be,
- * `too-large`. A recipient who is named twice counts once.
+ * Returns a message to send. Throws OspError `usage` for invalid arguments, `bad-name` for an invalid recipient,
+ * `too-many-recipients` or `too-large`. A recipient that is named twice counts once.
  */
 export function outgoing(
   to: readonly string[],
@@ -34,7 +35,7 @@ export function outgoing(
 ): Outgoing {
   checkSending(to, content, options)
   const recipients = [...new Set(to)].map(checkUserName)
-  // The caller may go on to use its bytes, and a repetition must be the same.
+  // The caller may change its bytes later, and a repetition must be identical.
   const bytes = typeof content === 'string' ? encoder.encode(content) : content.slice()
   if (bytes.length > fixed.messageBytes) {
     throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes; this one has ${bytes.length}`)
@@ -46,10 +47,10 @@ export function outgoing(
   return { request, bytes: size, states: deferred(), knownUntilMs: undefined, abandoned: false }
 }
 
-/** What the wire has room for. */
+/** The number that the wire format can hold. */
 const mostRecipients = 0xffff
 
-/** Why a message can't be sent on this link: `too-many-recipients` or `too-large`. */
+/** Returns `too-many-recipients` or `too-large` if the message exceeds what the server of this link accepts. */
 export function misfit({ request, bytes }: Outgoing, { welcome }: Pick<OnlineLink, 'welcome'>): OspError | undefined {
   const { maxFrame, maxRecipients } = welcome
   if (request.recipients.length > maxRecipients) return tooMany(request.recipients, maxRecipients)
@@ -61,8 +62,36 @@ function tooMany({ length }: readonly string[], most: number): OspError {
   return new OspError('too-many-recipients', `a message has at most ${most} recipients; this one has ${length}`)
 }
 
-/** `why`, and that nobody knows whether the message was stored. */
-export function outcomeUnknown(why: OspError): OspError {
-  const text = `${why.message}; whether the message was stored is unknown (sent again with its id it is stored once)`
-  return new OspError(why.code, text, { cause: why })
+/** Returns `error` with the addition that the message may have been stored. */
+export function outcomeUnknown(error: OspError): OspError {
+  const text = `${error.message}; whether the message was stored is unknown (sent again with its id it is stored once)`
+  return new OspError(error.code, text, { cause: error })
+}
+
+const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
+  [deliveryStatus.online, 'online'],
+  [deliveryStatus.stored, 'stored'],
+  [deliveryStatus.unseen, 'unseen'],
+])
+
+/**
+ * Returns the states in an ACK, in the order of the recipients in the request. Throws OspError `malformed` if the ACK does not
+ * name exactly these recipients, each once.
+ */
+export function recipientStates(recipients: readonly string[], ack: Event<'PostMsgAck'>): readonly RecipientState[] {
+  const byName = new Map(ack.recipients.map(({ recipient, status }) => [recipient, statuses.get(status)]))
+  if (ack.recipients.length !== recipients.length)
+    throw protocolViolation('it acknowledges a message for other recipients')
+  return recipients.map((recipient) => {
+    const status = byName.get(recipient)
+    if (status === undefined)
+      throw protocolViolation('it acknowledges a message for other recipients, or with an unknown status')
+    return { recipient, status }
+  })
+}
+
+/** Returns a refusal without the names that are not recipients of the request: they may not be safe to show. */
+export function refusalFor(asked: readonly string[], error: OspError): OspError {
+  const recipients = asked.filter((recipient) => error.recipients?.includes(recipient))
+  return new OspError(error.code, error.message, { retryAfterMs: error.retryAfterMs, recipients, cause: error })
 }

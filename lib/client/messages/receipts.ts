@@ -2,19 +2,20 @@ import type { OspError } from '../../errors.ts'
 import type { ReceiptStore } from '../../ports/clientState.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { ClientGaugeSink } from '../gauges.ts'
-import { type Delivery, keyOf } from './delivery.ts'
+import { type Incoming, keyOf } from './incoming.ts'
 
 /**
- * Receipts that are kept, in windows of deliveries. A message can stay in its mailbox while others come and go, a window of
- * them on each link, so one window is not enough: what comes again counts as new once half of these came after it.
+ * The number of stored receipts, in windows of deliveries. A message can stay in its mailbox while others arrive and are
+ * acknowledged, a window of them on each link, so one window is not enough. The receipt of a message that arrives again is
+ * stored anew after half of these windows.
  */
 const windows = 8
 
-/** What a client remembers of the latest messages: that they were handed over, durably, and that they were given up. */
+/** Records of the latest messages: durably, those that were handed over; in memory, those that were given up. */
 export class Receipts {
   readonly #store: ReceiptStore
   readonly #puts = new Mutex()
-  /** By key, the number of the receipt; the latest last. */
+  /** The number of each receipt, by key; the latest last. */
   readonly #kept = new Map<string, number>()
   #count = 0
   readonly #givenUp = new Map<string, OspError>()
@@ -24,29 +25,29 @@ export class Receipts {
     this.#store = store
   }
 
-  held(tell: ClientGaugeSink): void {
-    tell('receipts', this.#kept.size)
-    tell('messages that were given up', this.#givenUp.size)
+  gauges(report: ClientGaugeSink): void {
+    report('receipts', this.#kept.size)
+    report('messages that were given up', this.#givenUp.size)
   }
 
-  /** Resolves when what an earlier program has kept is known. */
+  /** Loads the receipts of earlier programs, once. */
   load(): Promise<void> {
     this.#loading ??= this.#load()
     return this.#loading
   }
 
-  /** Whether this very message was handed over. */
-  has({ key }: Delivery): boolean {
+  /** Whether this message was handed over. */
+  has({ key }: Incoming): boolean {
     return this.#kept.has(key)
   }
 
-  /** Why this very message was given up, if it was. */
-  whyGivenUp({ key }: Delivery): OspError | undefined {
+  /** Returns the error for which this message was given up, if it was. */
+  errorOf({ key }: Incoming): OspError | undefined {
     return this.#givenUp.get(key)
   }
 
-  /** Durable when it resolves, and behind all that were asked for before. `window` deliveries may be unanswered. */
-  keep({ key, receipt }: Delivery, window: number): Promise<void> {
+  /** Stores the receipt after all earlier ones; durable when it resolves. `window` deliveries may be unanswered. */
+  keep({ key, receipt }: Incoming, window: number): Promise<void> {
     return this.#puts.run(async () => {
       await this.#store.put(receipt, windows * window)
       this.#remember(key)
@@ -57,15 +58,15 @@ export class Receipts {
     })
   }
 
-  /** What was kept has come again: it is kept anew before so many others are that it would be forgotten. */
-  async again(delivery: Delivery, window: number): Promise<void> {
+  /** Stores the receipt of a message that has arrived again anew, before later receipts displace it. */
+  async again(delivery: Incoming, window: number): Promise<void> {
     const age = this.#count - (this.#kept.get(delivery.key) ?? 0)
     if (age >= (windows / 2) * window) await this.keep(delivery, window)
   }
 
-  /** Remembers it for as long as this program runs. */
-  giveUp({ key }: Delivery, why: OspError, window: number): void {
-    this.#givenUp.set(key, why)
+  /** Records that the message was given up, in memory. */
+  giveUp({ key }: Incoming, error: OspError, window: number): void {
+    this.#givenUp.set(key, error)
     for (const other of this.#givenUp.keys()) {
       if (this.#givenUp.size <= window) return
       this.#givenUp.delete(other)

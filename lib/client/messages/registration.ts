@@ -1,54 +1,55 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { wait } from '../../runtime/wait.ts'
+import type { Backoff } from '../../runtime/backoff.ts'
+import { wait, whenAborted } from '../../runtime/wait.ts'
 import { registFlags } from '../../wire/protocol.ts'
-import { protocolViolation } from '../connection/answers.ts'
-import { Backoff } from '../connection/backoff.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
+import { refusalBackoff } from '../connection/refusalBackoff.ts'
 import type { OnlineLink } from '../connection/session.ts'
 
-/** What REGIST was granted on a link. */
+/** The server's answer to REGIST on a link. */
 export interface Registered {
   readonly link: OnlineLink
   readonly instance: number
   readonly listVersion: number
-  /** Deliveries that may be unanswered. */
+  /** The number of deliveries that may be unanswered. */
   readonly deliveryWindow: number
 }
 
 export interface RegistrationOptions {
   readonly platform: Pick<Platform, 'clock' | 'random'>
   readonly user: string
-  /** How long refusals that can pass are waited for. */
+  /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
-  /** Whether messages are to be received; resolves once they could be. */
+  /** Resolves with whether the client listens, when it is ready to receive. */
   readonly listening: () => Promise<boolean>
   readonly granted: (registered: Registered) => void
-  /** Another program of the user listens. It is registered without listening next. */
-  readonly superseded: (why: OspError) => void
-  readonly failed: (why: OspError) => void
+  /** Called when another program of the user listens. The next REGIST is without listening. */
+  readonly superseded: (error: OspError) => void
+  readonly failed: (error: OspError) => void
 }
 
-/** Registers each link of a session, and anew where something has changed: one REGIST at a time. */
+/** Registers each link of a session, and again after a change; one REGIST at a time. */
 export class Registration {
   readonly #options: RegistrationOptions
-  readonly #patience: Backoff
+  readonly #backoff: Backoff
   #link: OnlineLink | undefined
-  /** Those that were granted on this link. */
+  /** The flags that were granted on this link. */
   #flags: number | undefined
-  /** Deliveries may come on this link. */
+  /** Whether deliveries may arrive on this link. */
   #listened = false
   #notBeforeMs = 0
   #running = false
-  /** Something may have changed since it was last looked at. */
+  /** Whether the flags may have changed since the last check. */
   #stale = false
   #lost = new AbortController()
 
   constructor(options: RegistrationOptions) {
     this.#options = options
-    this.#patience = new Backoff(options.platform, options.retryForMs)
+    this.#backoff = refusalBackoff(options.platform, options.retryForMs)
   }
 
-  /** Whether the server has ever been asked for messages on this link. */
+  /** Whether the client has asked for messages on this link. */
   get listened(): boolean {
     return this.#listened
   }
@@ -67,13 +68,13 @@ export class Registration {
     this.#lost.abort()
   }
 
-  /** Whether it listens may have changed. */
+  /** Registers again if the client has begun or stopped listening. */
   update(): void {
     this.#stale = true
     if (!this.#running) void this.#run()
   }
 
-  /** The instance is lost. */
+  /** Registers again after the instance was lost. */
   renew(afterMs: number): void {
     this.#flags = undefined
     this.#notBeforeMs = this.#options.platform.clock.now() + afterMs
@@ -113,7 +114,7 @@ export class Registration {
     try {
       await this.#ask(link, flags)
     } catch (error) {
-      if (link.peer.ended) await link.loss.why
+      if (link.peer.ended) await whenAborted(link.closed)
       else this.#refused(OspError.from(error), flags)
     }
     return true
@@ -122,9 +123,9 @@ export class Registration {
   async #ask(link: OnlineLink, flags: number): Promise<void> {
     const request = { event: 'RegistReq', userName: this.#options.user, flags } as const
     const granted = await link.peer.ask(request).reply
-    // It can have ended between the reply and now.
+    // The link can have ended after the reply.
     if (link !== this.#link) return
-    this.#patience.reset()
+    this.#backoff.reset()
     try {
       if (granted.instance === 0) throw protocolViolation('it names no instance')
       if (granted.deliveryWindow === 0) throw protocolViolation('it grants a window of no messages')
@@ -134,16 +135,16 @@ export class Registration {
     }
   }
 
-  #refused(why: OspError, flags: number): void {
+  #refused(error: OspError, flags: number): void {
     this.#flags = undefined
-    if (why.code === 'superseded' && flags !== 0) this.#options.superseded(why)
-    else if (why.retry === 'never') throw why
-    else this.#notBeforeMs = this.#options.platform.clock.now() + this.#patience.next(why)
+    if (error.code === 'superseded' && flags !== 0) this.#options.superseded(error)
+    else if (error.retry === 'never') throw error
+    else this.#notBeforeMs = this.#options.platform.clock.now() + this.#backoff.next(error)
   }
 
   /**
-   * The server begins its deliveries anew, with other requests; of the former ones some may have been lost, and where
-   * frames are reordered nobody could tell whether they still come. A new link is clear of them.
+   * Closes the link. The server repeats its deliveries in new requests. On a link that reorders frames the client cannot know
+   * whether the former requests are lost or still arrive; on a new link they cannot arrive.
    */
   async #leave(link: OnlineLink): Promise<boolean> {
     await link.peer.close(new OspError('shutting-down', 'the client connects anew'))

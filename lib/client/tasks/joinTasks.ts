@@ -5,49 +5,48 @@ import { deferred } from '../../runtime/deferred.ts'
 import { ClientUpload } from '../uploads/clientUpload.ts'
 import type { Upload } from '../uploads/upload.ts'
 import type { AddOptions } from '../uploads/uploads.ts'
-import { RemoteTasks } from './remoteTasks.ts'
+import { isAbsent, RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure, requestBounds } from './requests.ts'
-import { isAbsent } from './serverAbsence.ts'
 import type { NewTask } from './taskSteering.ts'
 
-/** The tasks of a program that sends, to which this one adds its files. */
+/** The tasks of another program that sends, to which this program adds its files. */
 export interface JoinedTasks extends AsyncDisposable {
   readonly joined: true
   /**
-   * Adds a file to what the other program sends. The upload that it resolves with tells its end alone; it fails with
-   * `closed` if the other program ends before, or this one goes. Rejects as `Uploads.add` does.
+   * Adds a file to the uploads of the other program. The upload that it resolves with reports only its end. It fails with
+   * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
    */
   add(source: FileSource, options?: AddOptions): Promise<Upload>
   /** Leaves what was added to the other program. Idempotent. */
   close(): Promise<void>
 }
 
-/** Joins the program that serves the tasks. Rejects as `Control.ask` does where there is none. */
+/** Joins the program that serves the tasks. Rejects as `Control.ask` does if there is none. */
 export async function joinTasks(control: Control): Promise<JoinedTasks> {
-  const joined = new Joined(control)
+  const joined = new JoiningTasks(control)
   await joined.open()
   return joined
 }
 
-interface Adding {
+interface Addition {
   readonly task: NewTask
   readonly resolve: (id: number) => void
-  readonly reject: (why: OspError) => void
+  readonly reject: (error: OspError) => void
 }
 
-class Joined implements JoinedTasks {
+class JoiningTasks implements JoinedTasks {
   readonly joined = true
   readonly #control: Control
   readonly #remote: RemoteTasks
   readonly #leaving = new AbortController()
   readonly #uploads = new Map<number, ClientUpload>()
-  /** Of uploads that have ended before it was known that they are this program's. */
+  /** The ends of uploads that may be this program's, while it adds files. */
   readonly #ends = new Map<number, Ended>()
-  #waiting: Adding[] = []
-  /** Calls of `add` that have not resolved. */
+  #waiting: Addition[] = []
+  /** The number of calls of `add` that have not settled. */
   #pending = 0
   #isAdding = false
-  #waiter = 0
+  #subscriber = 0
   #lost: OspError | undefined
 
   constructor(control: Control) {
@@ -63,12 +62,12 @@ class Joined implements JoinedTasks {
       else this.#ended(read)
     }
     const ending = this.#control.ask({ do: 'await' }, take, this.#leaving.signal)
-    const lost = (why: unknown) => {
+    const lost = (error: unknown) => {
       this.#lose()
-      numbered.reject(why)
+      numbered.reject(error)
     }
     ending.then(() => lost(new OspError('link-lost')), lost)
-    this.#waiter = await numbered.promise
+    this.#subscriber = await numbered.promise
   }
 
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
@@ -106,10 +105,10 @@ class Joined implements JoinedTasks {
     return upload
   }
 
-  /** What comes while a request is under way goes together in the next one. */
+  /** Sends the additions. Those made during a request are sent together in the next one. */
   async #addAll(): Promise<void> {
     this.#isAdding = true
-    // Others are added in the same turn.
+    // Other calls in the same turn join the first request.
     await Promise.resolve()
     while (this.#waiting.length > 0) {
       const group = this.#waiting.splice(0, requestBounds.added)
@@ -117,7 +116,7 @@ class Joined implements JoinedTasks {
         if (this.#lost) throw this.#gone()
         const added = await this.#remote.add(
           group.map(({ task }) => task),
-          this.#waiter,
+          this.#subscriber,
         )
         for (const [at, one] of group.entries()) {
           const each = added[at]
@@ -125,8 +124,8 @@ class Joined implements JoinedTasks {
           else one.reject(each?.failure ?? new OspError('malformed', 'an answer is missing'))
         }
       } catch (error) {
-        const why = isAbsent(error) ? this.#gone() : OspError.from(error)
-        for (const { reject } of group) reject(why)
+        const failure = isAbsent(error) ? this.#gone() : OspError.from(error)
+        for (const { reject } of group) reject(failure)
       }
     }
     this.#isAdding = false
@@ -140,25 +139,25 @@ class Joined implements JoinedTasks {
     }
     this.#ends.delete(end.ended)
     if (upload.over) return
-    upload.count(end.transferred)
+    upload.addTransferred(end.transferred)
     if ('file' in end) {
-      upload.move('turn')
+      upload.move('begin')
       upload.move('verify')
       upload.stored(end.file)
       return
     }
-    const why = readFailure(end.why)
-    if (why.code === 'cancelled') upload.move('cancel')
-    upload.move(why.code === 'cancelled' ? 'cancelled' : why.code === 'closed' ? 'close' : 'fail', why)
+    const error = readFailure(end.why)
+    if (error.code === 'cancelled') upload.move('cancel')
+    upload.move(error.code === 'cancelled' ? 'cancelled' : error.code === 'closed' ? 'close' : 'fail', error)
   }
 
-  /** Why nothing can be added any more. */
+  /** Returns the error for additions after the end. */
   #gone(): OspError {
     if (this.#leaving.signal.aborted) return new OspError('closed')
-    return new OspError('shutting-down', 'the program that sends has ended; the same command sends what is missing')
+    return new OspError('shutting-down', 'the program that sends has ended; the same command sends the missing files')
   }
 
-  /** Nothing more is heard from the other program. */
+  /** Ends the uploads when the connection to the other program has ended. */
   #lose(): void {
     this.#lost ??= new OspError('closed', 'the program that sends it has ended')
     for (const upload of this.#uploads.values()) if (!upload.over) upload.move('close', this.#lost)

@@ -1,12 +1,23 @@
+import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { answers, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
 import type { Added, CancelledTask, NewTask, TaskVerbs } from './taskSteering.ts'
 
-/** How long whoever cancels waits for the server. */
+/** The time for which a cancellation waits for the server. */
 export const cancelWaitMs = 5_000
 
-/** The tasks of the program that serves them. */
+/** The time for which a program waits while another one has the list of tasks for a moment, and the interval of its tries. */
+export const serverAbsence = { mostMs: 20_000, everyMs: 50 } as const
+
+const absenceCodes: readonly ErrorCode[] = ['unreachable', 'shutting-down', 'link-lost']
+
+/** Whether the error means that no program serves the tasks, or not for long. */
+export function isAbsent(error: unknown): boolean {
+  return error instanceof OspError && absenceCodes.includes(error.code)
+}
+
+/** The tasks of another program, which serves them. */
 export class RemoteTasks implements TaskVerbs {
   readonly #control: Control
 
@@ -24,7 +35,7 @@ export class RemoteTasks implements TaskVerbs {
     }
   }
 
-  /** `waiter`: the number under which this program awaits their ends. */
+  /** `waiter`: the number of this program as a subscriber to their ends. */
   async add(tasks: readonly NewTask[], waiter?: number): Promise<readonly Added[]> {
     const all: Added[] = []
     for (const group of groupsOf(tasks)) {
@@ -43,7 +54,7 @@ export class RemoteTasks implements TaskVerbs {
     for (const part of partsOf(ids)) await this.#ask({ do: 'continue', ...part })
   }
 
-  /** The first of many are waited for; by then the others are on their way. */
+  /** Waits only for the first request that has tasks not yet cancelled; the server works on the others meanwhile. */
   async cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
     const all: CancelledTask[] = []
     let waitMs = cancelWaitMs
@@ -65,7 +76,7 @@ function* partsOf(ids: readonly number[] | undefined): Generator<{ ids?: number[
   for (let at = 0; at < ids.length; at += requestBounds.ids) yield { ids: ids.slice(at, at + requestBounds.ids) }
 }
 
-/** As many at a time as one request holds, and one at least. */
+/** Yields groups that fit one request, each of at least one task. */
 function* groupsOf(tasks: readonly NewTask[]): Generator<readonly NewTask[]> {
   let group: NewTask[] = []
   let bytes = 0

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 
-/** What one request may hold, so that it and its answer stay well below what a control socket takes. */
+/** The bounds of one request, so that it and its answer stay well below the limits of a control socket. */
 export const requestBounds = {
-  /** Files in one request to add some, and bytes of their names and paths. */
+  /** Files in one `add` request, and bytes of their names and paths. */
   added: 100,
   addedBytes: 16 * 1024,
-  /** Numbers of tasks. */
+  /** Ids of tasks. */
   ids: 2_000,
   /** Tasks in one answer, and bytes of its JSON. */
   listed: 2_000,
@@ -14,12 +14,12 @@ export const requestBounds = {
 } as const
 
 const id = z.int().min(1)
-/** Not by `max`: that of zod asks for the length of what is no list too, and throws where it has a strange one. */
+/** Not by zod's `max`: it also reads the length of values that are not arrays, and throws if that is invalid. */
 const listOf = <T extends z.ZodType>(item: T, most: number) =>
   z.array(item).refine(({ length }) => length <= most, `at most ${most} at once`)
 const ids = listOf(id, requestBounds.ids)
-/** Of Unix or Windows. */
-const absolute = z.string().regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it has to be an absolute path')
+/** An absolute path of Unix or Windows. */
+const absolute = z.string().regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it must be an absolute path')
 
 const newTask = z.strictObject({
   ref: absolute,
@@ -27,11 +27,11 @@ const newTask = z.strictObject({
   digest: z.enum(['md5', 'sha256', 'xxh128']).optional(),
 })
 
-/** What a program that serves a list of tasks can be asked. */
+/** The requests to a program that serves a list of tasks. */
 const request = z.discriminatedUnion('do', [
-  /** Those whose number is above `after`. */
+  /** The tasks with ids above `after`. */
   z.strictObject({ do: z.literal('list'), after: z.int().min(0) }),
-  /** For the program that awaits their ends under this number, if one does. */
+  /** `waiter`: the number of the subscriber that awaits their ends. */
   z.strictObject({
     do: z.literal('add'),
     tasks: listOf(newTask, requestBounds.added),
@@ -39,9 +39,9 @@ const request = z.discriminatedUnion('do', [
   }),
   z.strictObject({ do: z.literal('pause'), ids: ids.optional() }),
   z.strictObject({ do: z.literal('continue'), ids: ids.optional() }),
-  /** Answered after this time at the latest. */
+  /** Answered after `waitMs` at the latest. */
   z.strictObject({ do: z.literal('cancel'), ids, waitMs: z.int().min(0).max(60_000) }),
-  /** Answered with the number of whoever waits, then with each upload that ends, as long as it is listened to. */
+  /** Answered with the number of the subscriber, then with each upload that ends, until the caller leaves. */
   z.strictObject({ do: z.literal('await') }),
 ])
 
@@ -88,7 +88,7 @@ export const answers = {
   list: z.strictObject({ tasks: z.array(status), more: z.boolean() }),
   add: z.strictObject({ added: z.array(z.union([z.strictObject({ id }), failure])) }),
   cancel: z.strictObject({ tasks: z.array(status) }),
-  /** An upload that has ended, stored or not, with the bytes transferred for it. */
+  /** The end of an upload, stored or not, with the bytes transferred for it. */
   await: z.union([
     z.strictObject({ waiter: z.int() }),
     z.strictObject({ ended: id, transferred: bytes, file }),
@@ -113,8 +113,8 @@ export function readAnswer<T>(schema: z.ZodType<T>, value: unknown): T {
   throw new OspError('malformed', 'the program that sends is of another version of ospd')
 }
 
-/** An error as it is told. */
-export const toldFailure = ({ code, message: text }: OspError) => ({ code, text })
+/** Returns an error as JSON. */
+export const failureOf = ({ code, message: text }: OspError) => ({ code, text })
 
-/** … and as it is read. */
+/** Returns the error of its JSON. */
 export const readFailure = ({ code, text }: z.infer<typeof failure>) => new OspError(code, text)

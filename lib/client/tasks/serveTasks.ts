@@ -1,29 +1,62 @@
 import { OspError } from '../../errors.ts'
 import type { Control, Served } from '../../ports/control.ts'
+import type { Clock } from '../../ports/platform.ts'
+import type { FileSource } from '../../ports/source.ts'
+import { wait, whenAborted } from '../../runtime/wait.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { CompletionSubscribers } from './completionSubscribers.ts'
-import { LiveTasks, type LiveTasksOptions } from './liveTasks.ts'
-import { readRequest, requestBounds, type TaskRequest, toldFailure } from './requests.ts'
+import type { Upload } from '../uploads/upload.ts'
+import type { Uploads } from '../uploads/uploads.ts'
+import { type JoinedTasks, joinTasks } from './joinTasks.ts'
+import { isAbsent, serverAbsence } from './remoteTasks.ts'
+import { type Ended, failureOf, readRequest, requestBounds, type TaskRequest } from './requests.ts'
+import type { CancelledTask, NewTask } from './taskSteering.ts'
 
-/** A client's tasks, which other programs steer. */
+/** The tasks of a client, which other programs control. */
 export interface ServedTasks extends AsyncDisposable {
   readonly joined: false
-  /** Whether another program has added the upload, and waits for its end to tell its user. */
+  /** Whether another program has added the upload, and waits for its end to report it. */
   isAwaited(id: number): boolean
-  /**
-   * Takes no further request: others find nobody then who sends. Returns whether that is so; not where a request is
-   * being carried out.
-   */
+  /** Takes no further request, so that other programs find no program that sends. Returns false while a request is carried out. */
   end(): boolean
-  /** Resolves when no request is being carried out. */
+  /** Resolves when no request is carried out. */
   idle(): Promise<void>
   /** Resolves when other programs can have the list of tasks. Close the client first. Idempotent. */
   close(): Promise<void>
 }
 
-/** Lets other programs steer a client's tasks. Rejects with OspError `data-locked` if another program does that. */
-export async function serveTasks(options: LiveTasksOptions, control: Control): Promise<ServedTasks> {
-  const serving = new Serving(options)
+export interface ServedTasksOptions {
+  readonly uploads: Uploads
+  readonly clock: Clock
+  /** Opens the source of a task that another program adds. */
+  readonly reopen: (ref: string) => FileSource
+}
+
+/**
+ * Serves the list of tasks of this client to other programs; or, if another program serves it, joins that program. Rejects
+ * with OspError `data-locked` if neither is possible for long.
+ */
+export async function openTasks(options: ServedTasksOptions, control: Control): Promise<ServedTasks | JoinedTasks> {
+  const { clock } = options
+  const until = clock.now() + serverAbsence.mostMs
+  for (;;) {
+    try {
+      return await serveTasks(options, control)
+    } catch (error) {
+      const isTaken = error instanceof OspError && error.code === 'data-locked'
+      if (!isTaken || clock.now() > until) throw error
+    }
+    try {
+      return await joinTasks(control)
+    } catch (error) {
+      if (!isAbsent(error)) throw error
+    }
+    await wait(clock, serverAbsence.everyMs, new AbortController().signal)
+  }
+}
+
+/** Lets other programs control a client's tasks. Rejects with OspError `data-locked` if another program serves them. */
+export async function serveTasks(options: ServedTasksOptions, control: Control): Promise<ServedTasks> {
+  const serving = new ServingTasks(options)
   try {
     serving.served = await control.serve((request, reply, signal) => serving.answer(request, reply, signal))
   } catch (error) {
@@ -33,26 +66,24 @@ export async function serveTasks(options: LiveTasksOptions, control: Control): P
   return serving
 }
 
-class Serving implements ServedTasks {
+class ServingTasks implements ServedTasks {
   readonly joined = false
   served: Served | undefined
-  readonly #options: LiveTasksOptions
-  readonly #live: LiveTasks
-  readonly #waiters: CompletionSubscribers
+  readonly #options: ServedTasksOptions
+  readonly #subscribers: CompletionSubscribers
   readonly #running = new Set<Promise<unknown>>()
   #ended = false
 
-  constructor(options: LiveTasksOptions) {
+  constructor(options: ServedTasksOptions) {
     this.#options = options
-    this.#live = new LiveTasks(options)
-    this.#waiters = new CompletionSubscribers(options.uploads)
+    this.#subscribers = new CompletionSubscribers(options.uploads)
   }
 
   async answer(value: unknown, reply: (answer: unknown) => void, signal: AbortSignal): Promise<void> {
     if (this.#ended) throw new OspError('shutting-down', 'the program that sends is about to end')
     const request = readRequest(value)
     if (request.do === 'await') {
-      return await this.#waiters.wait((waiter) => reply({ waiter }), reply, signal)
+      return await this.#subscribers.subscribe((waiter) => reply({ waiter }), reply, signal)
     }
     const running = this.#carryOut(request)
     const settled = running.catch(() => {})
@@ -63,7 +94,7 @@ class Serving implements ServedTasks {
   }
 
   isAwaited(id: number): boolean {
-    return this.#waiters.awaits(id)
+    return this.#subscribers.awaits(id)
   }
 
   end(): boolean {
@@ -78,7 +109,7 @@ class Serving implements ServedTasks {
   async close(): Promise<void> {
     this.#ended = true
     await this.served?.close()
-    this.#waiters.close()
+    this.#subscribers.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -93,7 +124,7 @@ class Serving implements ServedTasks {
       case 'add':
         return { added: await Promise.all(request.tasks.map((task) => this.#add(task, request.waiter))) }
       case 'cancel':
-        return { tasks: await this.#live.cancel(request.ids, request.waitMs) }
+        return { tasks: await this.#cancel(request.ids, request.waitMs) }
       case 'pause':
         await uploads.pause(request.ids)
         return undefined
@@ -103,18 +134,39 @@ class Serving implements ServedTasks {
     }
   }
 
-  async #add(task: Extract<TaskRequest, { do: 'add' }>['tasks'][number], waiter: number | undefined) {
+  async #add({ ref, name, digest }: NewTask, waiter: number | undefined) {
+    const { uploads, reopen } = this.#options
     try {
-      const { id } = await this.#live.add(task)
-      if (waiter !== undefined) this.#waiters.claim(waiter, id)
+      const { id } = await uploads.add(reopen(ref), { name, digest })
+      if (waiter !== undefined) this.#subscribers.claim(waiter, id)
       return { id }
     } catch (error) {
-      return toldFailure(OspError.from(error))
+      return failureOf(OspError.from(error))
     }
+  }
+
+  /** Resolves when the server has removed what it has of them or has refused to, and after `waitMs` at the latest. */
+  async #cancel(ids: readonly number[], waitMs: number): Promise<readonly CancelledTask[]> {
+    const { uploads, clock } = this.#options
+    const before = await uploads.tasks()
+    const known = new Map(before.map((task) => [task.id, task]))
+    for (const id of ids) if (!known.has(id)) throw new OspError('usage', `there is no upload ${id}`)
+    const over = new AbortController()
+    const cancelled = Promise.allSettled(ids.map((id) => uploads.cancel([id])))
+    const waited = wait(clock, waitMs, over.signal).catch(() => {})
+    await Promise.race([cancelled, waited])
+    over.abort()
+    const now = new Map((await uploads.tasks()).map((task) => [task.id, task]))
+    return ids.flatMap((id) => {
+      const task = now.get(id)
+      const was = known.get(id)
+      if (task) return [task]
+      return was ? [{ ...was, state: 'cancelled' as const, why: undefined }] : []
+    })
   }
 }
 
-/** As many of the tasks behind `after` as an answer holds. */
+/** Returns the tasks after the id `after`, up to the bounds of one answer. */
 function page(all: readonly TaskStatus[], after: number): { tasks: readonly TaskStatus[]; more: boolean } {
   const rest = all.filter(({ id }) => id > after)
   let bytes = 0
@@ -123,4 +175,68 @@ function page(all: readonly TaskStatus[], after: number): { tasks: readonly Task
     return at > 0 && (at >= requestBounds.listed || bytes > requestBounds.listedBytes)
   })
   return end < 0 ? { tasks: rest, more: false } : { tasks: rest.slice(0, end), more: true }
+}
+
+interface Subscriber {
+  readonly report: (ended: Ended) => void
+  /** The uploads that its program has added. */
+  readonly ids: Set<number>
+}
+
+/** The programs to which this program reports the ends of its uploads. */
+class CompletionSubscribers {
+  readonly #subscribers = new Map<number, Subscriber>()
+  readonly #reported = new WeakSet<Upload>()
+  readonly #uploads: Uploads
+  readonly #changed = (upload: Upload) => this.#look(upload)
+  #lastNumber = 0
+
+  constructor(uploads: Uploads) {
+    this.#uploads = uploads
+    uploads.on('change', this.#changed)
+  }
+
+  /** Calls `numbered` with the number of the new subscriber, then `report` with each end until `signal` aborts. */
+  async subscribe(
+    numbered: (subscriber: number) => void,
+    report: (ended: Ended) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const number = ++this.#lastNumber
+    this.#subscribers.set(number, { report, ids: new Set() })
+    numbered(number)
+    await whenAborted(signal)
+    this.#subscribers.delete(number)
+  }
+
+  /** Records that the program of this subscriber has added the upload. */
+  claim(subscriber: number, id: number): void {
+    this.#subscribers.get(subscriber)?.ids.add(id)
+  }
+
+  /** Whether a subscriber has added the upload. */
+  awaits(id: number): boolean {
+    for (const { ids } of this.#subscribers.values()) if (ids.has(id)) return true
+    return false
+  }
+
+  close(): void {
+    this.#uploads.off('change', this.#changed)
+  }
+
+  #look(upload: Upload): void {
+    const { phase, id } = upload
+    if (phase !== 'done' && phase !== 'failed' && phase !== 'cancelled') return
+    if (this.#reported.has(upload)) return
+    this.#reported.add(upload)
+    upload.done.then(
+      (file) => this.#report({ ended: id, transferred: upload.transferred, file }),
+      (error: unknown) =>
+        this.#report({ ended: id, transferred: upload.transferred, why: failureOf(OspError.from(error)) }),
+    )
+  }
+
+  #report(ended: Ended): void {
+    for (const { report } of this.#subscribers.values()) report(ended)
+  }
 }

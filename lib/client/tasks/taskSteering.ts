@@ -2,40 +2,41 @@ import type { OspError } from '../../errors.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 
-/** A file to send, which the program that has the list of tasks can find as well. */
+/** A file to send, which the program that serves the list of tasks can open as well. */
 export interface NewTask {
-  /** Of a file, its absolute path. */
+  /** The absolute path of the file. */
   readonly ref: string
-  /** On the server. */
+  /** The name on the server. */
   readonly name: string
-  /** The digest that it is verified by; by default SHA-256. */
+  /** The digest that verifies the file; `sha256` by default. */
   readonly digest?: DigestName | undefined
 }
 
-/** The number of a task that was added, or is there already; or why there is none. */
+/** The id of a task that was added or was in the list already; or the error for which there is none. */
 export type Added = { readonly id: number } | { readonly failure: OspError }
 
-/** A task that was to be cancelled, as it stands. */
+/** The status of a task after its cancellation. */
 export type CancelledTask = Omit<TaskStatus, 'state'> & { readonly state: TaskStatus['state'] | 'cancelled' }
 
-/** What can be done about a list of tasks. Numbers of no task reject with OspError `usage`, which names them. */
+/** The operations on a list of tasks. Unknown ids reject with OspError `usage`, which names them. */
 export interface TaskVerbs {
-  /** By rising number. */
+  /** Returns the tasks by ascending id. */
   list(): Promise<readonly TaskStatus[]>
-  /** In the order of `tasks`, when what was added is durable. What is an unfinished task already is that task, and goes on. */
+  /** Resolves in the order of `tasks` when the additions are durable. A file that belongs to an unfinished task continues that task. */
   add(tasks: readonly NewTask[]): Promise<readonly Added[]>
-  /** All, if none is named; so for `resume`. */
+  /** Pauses all tasks if no ids are given. */
   pause(ids?: readonly number[]): Promise<void>
+  /** Continues all paused tasks if no ids are given. */
   resume(ids?: readonly number[]): Promise<void>
   /**
-   * Resolves when the server has removed what it has of them, or a while has gone by; then they are `cancelling`, which
-   * is durable. A published file is never removed.
+   * Resolves when the server has removed what it has of them, or after a few seconds; they are `cancelling` then, which is
+   * durable. A published file is never removed.
    */
   cancel(ids: readonly number[]): Promise<readonly CancelledTask[]>
 }
 
-/** Steers the tasks of a user: by the program that sends them, or, where none does, in the list that is kept. */
+/** Controls the tasks of a user: by the program that sends them, or in the stored list if there is none. */
 export interface TaskSteering extends TaskVerbs {
-  /** Whether what was last done was done by a program that sends; `undefined` at first. */
+  /** Whether a program that sends carried out the last operation; `undefined` at first. */
   readonly sending: boolean | undefined
 }

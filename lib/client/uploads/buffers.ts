@@ -1,8 +1,25 @@
-import type { OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
+import { clientLimits } from '../../limits.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { onAbort } from '../../runtime/wait.ts'
+import type { OnlineLink } from '../connection/session.ts'
 import type { ClientGaugeSink } from '../gauges.ts'
 
-/** The buffers for chunks of one link: a bounded number, made when first needed, handed out in turn. */
+/** A link that carries uploads. */
+export interface UploadLink extends OnlineLink {
+  readonly buffers: Buffers
+}
+
+/** Adds the buffers for chunks to a link. They end with it. */
+export function uploadLink(link: OnlineLink): UploadLink {
+  // A chunk is at most as long as the longest frame that the server accepts.
+  const bytes = Math.min(clientLimits.bufferBytes, link.welcome.maxFrame)
+  const buffers = new Buffers(clientLimits.buffers, bytes)
+  onAbort(link.closed, (error) => buffers.end(OspError.from(error)))
+  return { ...link, buffers }
+}
+
+/** A pool of the buffers for chunks of one link: a bounded number, allocated when first needed. */
 export class Buffers {
   readonly #bytes: number
   readonly #most: number
@@ -16,12 +33,12 @@ export class Buffers {
     this.#bytes = bytes
   }
 
-  held(tell: ClientGaugeSink): void {
-    tell('buffers of chunks', this.#made)
-    tell('chunks that wait for a buffer', this.#waiting.length)
+  gauges(report: ClientGaugeSink): void {
+    report('buffers of chunks', this.#made)
+    report('chunks that wait for a buffer', this.#waiting.length)
   }
 
-  /** Resolves with a buffer that is nobody else's until it is given back; rejects once the link has ended. */
+  /** Resolves with a buffer for the caller alone until `put`; rejects when the link has ended. */
   async take(): Promise<Uint8Array> {
     if (this.#ended) throw this.#ended
     const free = this.#free.pop()
@@ -42,9 +59,9 @@ export class Buffers {
     else this.#free.push(buffer)
   }
 
-  /** The link has ended with `why`: who waits is rejected with it, since no buffer comes back from there. */
-  end(why: OspError): void {
-    this.#ended = why
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(why)
+  /** Rejects the waiting callers with `error`: no buffer comes back from a link that has ended. */
+  end(error: OspError): void {
+    this.#ended = error
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error)
   }
 }

@@ -2,22 +2,29 @@ import type { OspError } from '../../errors.ts'
 import type { Log } from '../../ports/log.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import { type UploadPhase, type UploadStep, uploadPhases } from './phases.ts'
-import type { Progress, SentFile, Upload, UploadEvents } from './upload.ts'
+import {
+  type Progress,
+  type SentFile,
+  type Upload,
+  type UploadEvents,
+  type UploadPhase,
+  type UploadStep,
+  uploadPhases,
+} from './upload.ts'
 
-/** An upload as its client drives it. Promises are settled before anybody is told. */
+/** An upload as its client changes it. `done` settles before the events are emitted. */
 export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly id: number
   readonly name: string
   readonly ref: string | undefined
   readonly #changed: (upload: Upload) => void
   #phase: UploadPhase = 'waiting'
-  #why: OspError | undefined
+  #error: OspError | undefined
   #progress: Progress = { acknowledged: 0, durable: 0, size: 0 }
   #transferred = 0
-  readonly #finished: Deferred<SentFile> = deferred()
+  readonly #done: Deferred<SentFile> = deferred()
 
-  /** `changed` is called behind every event. */
+  /** `changed` is called after each event. */
   constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string, log?: Log) {
     super(log)
     this.id = id
@@ -31,7 +38,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   }
 
   get error(): OspError | undefined {
-    return this.#why
+    return this.#error
   }
 
   get progress(): Progress {
@@ -43,49 +50,49 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   }
 
   get done(): Promise<SentFile> {
-    return this.#finished.promise
+    return this.#done.promise
   }
 
-  /** Whether nothing more becomes of it. */
+  /** Whether it has ended: done, failed or cancelled. */
   get over(): boolean {
     return this.#phase === 'done' || this.#phase === 'failed' || this.#phase === 'cancelled'
   }
 
-  /** Takes a step of the table; `why` is what `finished` rejects with where that ends it. */
-  move(step: Exclude<UploadStep, 'stored'>, why?: OspError): void {
+  /** Takes a step of the phases. `done` rejects with `error` if the step ends the upload. */
+  move(step: Exclude<UploadStep, 'stored'>, error?: OspError): void {
     this.#phase = uploadPhases.next(this.#phase, step)
-    this.#why = why
-    if (this.over) this.#finished.reject(why)
-    this.#tellPhase()
+    this.#error = error
+    if (this.over) this.#done.reject(error)
+    this.#emitPhase()
   }
 
   /** The server has stored it. */
   stored(file: SentFile): void {
     const { size } = file
     this.#phase = uploadPhases.next(this.#phase, 'stored')
-    this.#why = undefined
+    this.#error = undefined
     this.#progress = { acknowledged: size, durable: size, size }
-    this.#finished.resolve(file)
-    this.#tellProgress()
-    this.#tellPhase()
+    this.#done.resolve(file)
+    this.#emitProgress()
+    this.#emitPhase()
   }
 
-  stand(acknowledged: number, durable: number, size: number): void {
+  setProgress(acknowledged: number, durable: number, size: number): void {
     this.#progress = { acknowledged, durable, size }
-    this.#tellProgress()
+    this.#emitProgress()
   }
 
-  /** The server has acknowledged this many bytes of content that this process has sent. */
-  count(bytes: number): void {
+  /** Adds content bytes that this process has sent and the server has acknowledged. */
+  addTransferred(bytes: number): void {
     this.#transferred += bytes
   }
 
-  #tellPhase(): void {
+  #emitPhase(): void {
     this.emit('phase', this.#phase)
     this.#changed(this)
   }
 
-  #tellProgress(): void {
+  #emitProgress(): void {
     this.emit('progress', this.#progress)
     this.#changed(this)
   }

@@ -1,49 +1,50 @@
 import { OspError } from '../../errors.ts'
-import { wait } from '../../runtime/wait.ts'
+import { wait, whenAborted } from '../../runtime/wait.ts'
 import { cancelOutcomes } from '../../wire/protocol.ts'
-import { Backoff } from '../connection/backoff.ts'
+import { refusalBackoff } from '../connection/refusalBackoff.ts'
+import type { ConnectionFailure } from '../connection/session.ts'
 import type { ClientUpload } from './clientUpload.ts'
-import { statusOf, type TaskStatus, type Trouble } from './taskStatus.ts'
+import { liveStatus, type TaskStatus } from './taskStatus.ts'
 import { UploadJob, type UploadJobOptions } from './uploadJob.ts'
 
-/** One upload in the list of a client, and what is being done about it: sending it, or cancelling it. */
+/** An upload in the list of a client, and the work on it: sending or cancelling. */
 export class Task {
   readonly upload: ClientUpload
   readonly #options: UploadJobOptions
-  readonly #run: UploadJob
-  /** Set while it is one of those that are being sent. */
+  readonly #job: UploadJob
+  /** Set while it is being sent. */
   #active: AbortController | undefined
   #running: Promise<void> = Promise.resolve()
   readonly #closing = new AbortController()
   #cancelling: Promise<void> | undefined
-  /** The list of tasks holds it: it may begin. */
+  /** Whether the list of tasks has it: it may begin. */
   accepted = false
 
   constructor(options: UploadJobOptions) {
     this.upload = options.upload
     this.#options = options
-    this.#run = new UploadJob(options)
+    this.#job = new UploadJob(options)
   }
 
   get id(): number {
     return this.upload.id
   }
 
-  /** How its source is found again. */
+  /** The reference by which its source is opened again. */
   get ref(): string | undefined {
     return this.#options.source.ref
   }
 
-  status(link: Trouble | undefined, now: number): TaskStatus {
+  status(link: ConnectionFailure | undefined, now: number): TaskStatus {
     const { upload, ref, active } = this
-    return statusOf({ upload, ref, active, retryAtMs: this.#run.retryAtMs }, link, now)
+    return liveStatus({ upload, ref, active, retryAtMs: this.#job.retryAtMs }, link, now)
   }
 
   get active(): boolean {
     return this.#active !== undefined
   }
 
-  /** Sends it; resolves when that has ended, for now or for good. */
+  /** Sends it. Resolves when the sending has ended, finally or until it continues. */
   begin(): Promise<void> {
     const active = new AbortController()
     this.#active = active
@@ -60,13 +61,13 @@ export class Task {
     await this.#interrupt()
   }
 
-  /** Resolves when the server has said that it is cancelled; whoever asks meanwhile is answered with that. */
+  /** Resolves when the server has cancelled it. Later calls return the same promise. */
   cancel(): Promise<void> {
     this.#cancelling ??= this.#cancel()
     return this.#cancelling
   }
 
-  /** Resolves when nothing is done about it any more; it has failed then, if it was not over. */
+  /** Ends all work on it. An upload that has not ended fails. */
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#interrupt()
@@ -81,7 +82,7 @@ export class Task {
 
   async #drive(signal: AbortSignal): Promise<void> {
     try {
-      this.upload.stored(await this.#run.run(signal))
+      this.upload.stored(await this.#job.run(signal))
     } catch (error) {
       if (!signal.aborted && !this.upload.over) this.upload.move('fail', OspError.from(error))
     }
@@ -95,24 +96,24 @@ export class Task {
     try {
       await this.#askToCancel(signal)
     } catch (error) {
-      const why = signal.aborted ? closedEarly() : OspError.from(error)
-      this.upload.move(signal.aborted ? 'close' : 'fail', why)
-      throw why
+      const failure = signal.aborted ? closedEarly() : OspError.from(error)
+      this.upload.move(signal.aborted ? 'close' : 'fail', failure)
+      throw failure
     }
   }
 
-  /** Asks until the server has answered, on this link or the next one. What can pass is waited for. */
+  /** Asks until the server has answered, on this link or the next one. Retries after refusals that are not final. */
   async #askToCancel(signal: AbortSignal): Promise<void> {
     const { session, platform, retryForMs } = this.#options
-    const patience = new Backoff(platform, retryForMs)
+    const backoff = refusalBackoff(platform, retryForMs)
     session.start()
     while (this.upload.phase === 'cancelling') {
-      const { peer, loss } = await session.online(signal)
+      const { peer, closed } = await session.online(signal)
       const answer = await peer.ask({ event: 'CancelFileReq', fileName: this.upload.name }).reply.catch(OspError.from)
       if (!(answer instanceof OspError)) this.upload.move('cancelled', cancelledWith(answer.outcome))
-      else if (peer.ended) await loss.why
+      else if (peer.ended) await whenAborted(closed)
       else if (answer.retry === 'never') throw answer
-      else await wait(platform.clock, patience.next(answer), signal)
+      else await wait(platform.clock, backoff.next(answer), signal)
     }
   }
 }

@@ -3,17 +3,17 @@ import { clientLimits } from '../../limits.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 
-/** The tasks that a client's state keeps, also those that this program has not taken up. */
+/** The tasks in a client's state, including those that this program has not restored. */
 export class TaskRegistry {
   readonly #store: TaskStore
   readonly #wallTime: () => number
   readonly #log: Log
-  /** Frees what a source needs that no task sends any more. */
+  /** Frees the resources of sources that no task needs any more. */
   readonly #sources: Pick<ClientState, 'discard'>
   readonly #tasks = new Map<number, StoredTask>()
-  /** The unfinished ones by their names. */
+  /** The ids of unfinished tasks, by name. */
   readonly #names = new Map<string, number>()
-  /** Ids of ended tasks, in the order in which they ended. */
+  /** The ids of ended tasks, in the order in which they ended. */
   readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
   readonly #writing = new Set<Promise<void>>()
   #opening: Promise<void> | undefined
@@ -26,7 +26,7 @@ export class TaskRegistry {
     this.#sources = sources
   }
 
-  /** Reads what is kept, once; those that ended long ago go. */
+  /** Loads the stored tasks, once, and removes those that ended long ago. */
   open(): Promise<void> {
     this.#opening ??= this.#load().catch((error: unknown) => {
       this.#opening = undefined
@@ -35,7 +35,7 @@ export class TaskRegistry {
     return this.#opening
   }
 
-  /** By rising id. */
+  /** Iterates in ascending order of ids. */
   [Symbol.iterator](): Iterator<StoredTask> {
     return [...this.#tasks.values()][Symbol.iterator]()
   }
@@ -44,7 +44,7 @@ export class TaskRegistry {
     return this.#tasks.get(id)
   }
 
-  /** The unfinished task that sends something under this name. */
+  /** Returns the unfinished task that has this name. */
   named(name: string): StoredTask | undefined {
     const id = this.#names.get(name)
     return id === undefined ? undefined : this.#tasks.get(id)
@@ -55,19 +55,19 @@ export class TaskRegistry {
     return (this.#names.get(name) ?? id) !== id
   }
 
-  /** Throws OspError `usage` where another unfinished task has the name of this one. */
+  /** Throws OspError `usage` if another unfinished task has the name of this one. */
   checkName(task: StoredTask): void {
     if (!this.isReplaced(task)) return
     const { id } = this.named(task.name) ?? task
     throw new OspError('usage', `task ${id} sends ${JSON.stringify(task.name)} now; ${task.id} cannot go on beside it`)
   }
 
-  /** The id of the next task, which is then taken. */
+  /** Returns the id for a new task. */
   nextId(): number {
     return ++this.#lastId
   }
 
-  /** Keeps a task: durable. Rejects with OspError `usage` where there are too many. */
+  /** Stores a new task; durable when it resolves. Rejects with OspError `usage` if there are too many. */
   async accept(task: StoredTask): Promise<void> {
     checkRoom(this.#tasks.size)
     this.#set(task)
@@ -79,7 +79,7 @@ export class TaskRegistry {
     }
   }
 
-  /** Keeps what has become of a task: durable. */
+  /** Stores a change of a task; durable when it resolves. */
   async change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return
@@ -99,14 +99,14 @@ export class TaskRegistry {
     await this.#sources.discard?.(task.ref)
   }
 
-  /** What is only noted: where it can't be kept, a later program does it once more. */
-  note(work: Promise<void>): void {
+  /** Logs a failure of `work`. A later program repeats it. */
+  logFailure(work: Promise<void>): void {
     work.catch((error: unknown) => {
       this.#log({ level: 'warn', event: 'task-not-kept', text: OspError.from(error).message })
     })
   }
 
-  /** Resolves when nothing is being written any more. */
+  /** Resolves when no write is under way. */
   async idle(): Promise<void> {
     await Promise.allSettled(this.#writing)
   }
@@ -123,14 +123,14 @@ export class TaskRegistry {
     this.#tasks.delete(task.id)
   }
 
-  /** A failed task stays for a day, regardless of how many tasks are done after it. */
+  /** Removes the oldest ended tasks. Failed tasks have a limit of their own, so that tasks done after them do not displace them. */
   #forgetOldest(): void {
     const most = { done: clientLimits.finishedUploads, failed: clientLimits.failedTasks }
     for (const state of ['done', 'failed'] as const) {
       const ids = this.#ended[state]
       for (const id of ids) {
         if (ids.size <= most[state]) break
-        this.note(this.forget(id))
+        this.logFailure(this.forget(id))
       }
     }
   }
@@ -149,7 +149,7 @@ export class TaskRegistry {
     const ended = tasks.filter((task) => !isUnfinished(task)).sort((a, b) => endOf(a) - endOf(b))
     for (const task of ended) this.#set(task)
     const before = this.#wallTime() - clientLimits.endedTaskMs
-    for (const task of ended) if (endOf(task) < before) this.note(this.forget(task.id))
+    for (const task of ended) if (endOf(task) < before) this.logFailure(this.forget(task.id))
     this.#forgetOldest()
   }
 
@@ -163,13 +163,13 @@ export class TaskRegistry {
   }
 }
 
-/** Throws OspError `usage` where there are as many tasks as there may be. */
+/** Throws OspError `usage` if `tasks` has reached the limit. */
 export function checkRoom(tasks: number): void {
   if (tasks < clientLimits.keptTasks) return
   throw new OspError('usage', `there are ${tasks} tasks already, as many as are kept; let some end first`)
 }
 
-/** Whether something is still to be done about it. */
+/** Whether the task has not ended. */
 export function isUnfinished({ state }: StoredTask): boolean {
   return !hasEnded(state)
 }

@@ -1,72 +1,67 @@
 import type { OspError } from '../../errors.ts'
 import type { StoredTask } from '../../ports/clientState.ts'
+import type { ConnectionFailure } from '../connection/session.ts'
 import type { Upload, UploadPhase } from './upload.ts'
 
-/** Why a session has no link; when it tries again, by the clock of its platform. */
-export interface Trouble {
-  readonly why: OspError
-  readonly retryAtMs: number | undefined
-}
-
-/** A task as it stands at present. */
+/** The present status of a task. */
 export interface TaskStatus {
   readonly id: number
-  /** How its source is found again, if it can be: of a file, its path. */
+  /** The reference by which its source is opened again: the path of a file. */
   readonly ref: string | undefined
-  /** On the server. */
+  /** The name on the server. */
   readonly name: string
   readonly state: UploadPhase
-  /** Bytes: acknowledged, durable on the server, and of the source (0 until it was opened). */
+  /** Bytes: acknowledged by the server, durable on the server, and of the source (0 until it was opened). */
   readonly acknowledged: number
   readonly durable: number
   readonly size: number
   readonly why: TaskReason | undefined
 }
 
-/** Why a task does not go on. */
+/** The reason for which a task makes no progress. */
 export interface TaskReason {
-  /** An error code; `not-begun` where this program was not asked to send it, `paused`, or `turn` where others go first. */
+  /** An error code; `not-begun` if no program sends it, `paused`, or `turn` if other tasks are sent first. */
   readonly code: string
   /** A sentence. */
   readonly text: string
-  /** In how many milliseconds it is tried again, where that is known. */
+  /** Milliseconds until the next try, if known. */
   readonly retryMs?: number | undefined
 }
 
-/** What a status of a live upload is made of. */
+/** A task of this program. */
 export interface LiveTask {
   readonly upload: Upload
   readonly ref: string | undefined
-  /** It is one of those that are being sent. */
+  /** Whether it is being sent. */
   readonly active: boolean
-  /** When a refusal is tried again, by the clock. */
+  /** The time of the next try after a refusal, by the clock. */
   readonly retryAtMs: number | undefined
 }
 
-/** Of a task that is in the list of this program. */
-export function statusOf(
+/** Returns the status of a task of this program. */
+export function liveStatus(
   { upload, ref, active, retryAtMs }: LiveTask,
-  link: Trouble | undefined,
+  link: ConnectionFailure | undefined,
   now: number,
 ): TaskStatus {
   const { id, name, phase: state, progress } = upload
   const reason = () => {
-    if (state === 'paused') return { code: 'paused', text: 'it is paused; continue it' }
+    if (state === 'paused') return paused
     if (state === 'failed') return upload.error && reasonOf(upload.error)
     if (state !== 'waiting' && state !== 'cancelling') return undefined
-    if (link) return reasonOf(link.why, link.retryAtMs, now)
+    if (link) return reasonOf(link.error, link.retryAtMs, now)
     if (upload.error) return reasonOf(upload.error, retryAtMs, now)
-    return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it waits for its turn behind others' }
+    return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it waits for its turn after others' }
   }
   return { id, ref, name, state, ...progress, why: reason() }
 }
 
-/** Of a task that is only kept. */
-export function keptStatus({ id, ref, name, state, size, durable, why }: StoredTask): TaskStatus {
+/** Returns the status of a task that is only stored. */
+export function storedStatus({ id, ref, name, state, size, durable, why }: StoredTask): TaskStatus {
   const acknowledged = state === 'done' ? size : durable
   if (state === 'open')
     return { id, ref, name, state: 'waiting', acknowledged, durable, size, why: why ? notLetIn(why) : notBegun }
-  const reason = state === 'paused' ? { code: 'paused', text: 'it is paused; continue it' } : why
+  const reason = state === 'paused' ? paused : why
   return {
     id,
     ref,
@@ -79,14 +74,16 @@ export function keptStatus({ id, ref, name, state, size, durable, why }: StoredT
   }
 }
 
-const notBegun: TaskReason = { code: 'not-begun', text: 'nobody sends it at present; osp send takes it up' }
+const paused: TaskReason = { code: 'paused', text: 'it is paused; continue it' }
 
-/** A task that is open, and has a reason, was not let in the last time. */
+const notBegun: TaskReason = { code: 'not-begun', text: 'no program sends it at present; osp send takes it up' }
+
+/** An open task has a reason if the server refused the client at the last try. */
 const notLetIn = ({ code, text }: TaskReason): TaskReason => ({ code, text: `osp send was not let in: ${text}` })
 
 const notRemoved: TaskReason = {
   code: 'not-begun',
-  text: 'the server has still to remove what it has; osp send sees to that',
+  text: 'the server still has its bytes; osp send removes them',
 }
 
 function reasonOf({ code, message: text }: OspError, retryAtMs?: number, now = 0): TaskReason {

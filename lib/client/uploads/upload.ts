@@ -1,23 +1,55 @@
 import type { EventEmitter } from 'eventemitter3'
+import { machine } from '../../core/machine.ts'
 import type { OspError } from '../../errors.ts'
 import type { DigestName } from '../../ports/platform.ts'
-import type { UploadPhase } from './phases.ts'
 
-export type { UploadPhase } from './phases.ts'
+/**
+ * The phases of an upload on the client. It waits for other uploads, for the link, or for a refusal to pass. The server can
+ * have stored it already when it is paused or cancelled. Closing the client fails each upload that has not ended.
+ */
+export const uploadPhases = machine({
+  waiting: { begin: 'sending', pause: 'paused', cancel: 'cancelling', fail: 'failed', close: 'failed' },
+  sending: {
+    stall: 'waiting',
+    verify: 'verifying',
+    pause: 'paused',
+    cancel: 'cancelling',
+    fail: 'failed',
+    close: 'failed',
+  },
+  verifying: {
+    resend: 'sending',
+    stall: 'waiting',
+    stored: 'done',
+    pause: 'paused',
+    cancel: 'cancelling',
+    fail: 'failed',
+    close: 'failed',
+  },
+  paused: { resume: 'waiting', cancel: 'cancelling', stored: 'done', close: 'failed' },
+  cancelling: { cancelled: 'cancelled', stored: 'done', fail: 'failed', close: 'failed' },
+  cancelled: {},
+  failed: {},
+  done: {},
+})
 
-/** How far an upload is, in bytes. */
+export type UploadPhase = keyof typeof uploadPhases.table
+
+export type UploadStep = Parameters<typeof uploadPhases.next>[1]
+
+/** The progress of an upload, in bytes. */
 export interface Progress {
   /** Leading bytes that the server has acknowledged. */
   readonly acknowledged: number
-  /** Leading bytes that would survive a crash of the server. */
+  /** Leading bytes that survive a crash of the server. */
   readonly durable: number
-  /** Of the source, 0 until it was opened. */
+  /** The size of the source; 0 until it was opened. */
   readonly size: number
 }
 
-/** What a finished upload has led to. */
+/** The file that an upload has stored. */
 export interface SentFile {
-  /** The name it was sent under. */
+  /** The name under which it was sent. */
   readonly name: string
   /** The name under which the server stores the file. It differs from `name` if the server renamed the file. */
   readonly storedName: string
@@ -34,21 +66,21 @@ export interface UploadEvents {
   phase: [phase: UploadPhase]
 }
 
-/** One upload of a client. What listeners throw is thrown again outside of the client, and changes nothing in it. */
+/** One upload of a client. An error that a listener throws is thrown again outside of the client, and changes nothing in it. */
 export interface Upload extends EventEmitter<UploadEvents> {
   readonly id: number
   readonly name: string
-  /** How its source is found again, if it can be: of a file, its path. */
+  /** The reference by which the client's state opens its source again: the path of a file. */
   readonly ref: string | undefined
   readonly phase: UploadPhase
-  /** Why it waits, has failed or was cancelled, where there is something to say. */
+  /** The error for which it waits, has failed or was cancelled. */
   readonly error: OspError | undefined
   readonly progress: Progress
   /** Content bytes that this process sent for it and the server acknowledged, including repeated ones. */
   readonly transferred: number
   /**
-   * Resolves when the server has stored it. Rejects when it has failed; with `cancelled` when it was cancelled; with
-   * `closed` when its client was. An unheard rejection is silent.
+   * Resolves when the server has stored it. Rejects when it has failed, with code `cancelled` when it was cancelled, and with
+   * `closed` when its client was closed. An unhandled rejection is silent.
    */
   readonly done: Promise<SentFile>
 }

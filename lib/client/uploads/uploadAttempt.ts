@@ -1,25 +1,73 @@
+import type { Pacer } from '../../core/pacer.ts'
 import { type Span, Window } from '../../core/window.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
-import { wait } from '../../runtime/wait.ts'
+import { isStoredFileName } from '../../names.ts'
+import type { Clock, DigestName } from '../../ports/platform.ts'
+import type { OpenSource } from '../../ports/source.ts'
+import type { DigestCheckpoint, IncrementalDigest } from '../../runtime/incrementalDigest.ts'
+import { onAbort, wait } from '../../runtime/wait.ts'
 import type { Message } from '../../wire/message.ts'
-import { type StoredAs, storedAs } from '../connection/answers.ts'
-import { requestInstance } from './requestInstance.ts'
-import type { UploadAttemptOptions } from './uploadAttemptOptions.ts'
+import { digestNumbers } from '../../wire/protocol.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
+import type { UploadLink } from './buffers.ts'
+import type { SentFile } from './upload.ts'
+
+export interface UploadAttemptOptions {
+  readonly link: UploadLink
+  readonly clock: Clock
+  readonly pace: Pacer
+  readonly source: OpenSource
+  readonly name: string
+  readonly algorithm: DigestName
+  /** The digest of the source. It continues from what earlier attempts have digested. */
+  readonly digest: IncrementalDigest
+  /** Begin at zero, whatever the server has. */
+  readonly fresh: boolean
+  /** The progress that the server has last reported. */
+  readonly progress: number
+  /** Ends the attempt. The server keeps what it has. */
+  readonly signal: AbortSignal
+  /** Called when the server has granted an instance. */
+  readonly granted: () => void
+  /** Called with the leading bytes that the server has, and how many of them are durable. */
+  readonly standing: (progress: number, durable?: number) => void
+  /** Called with the number of content bytes sent on this link that the server has acknowledged. */
+  readonly transferred: (bytes: number) => void
+  /** Called with true when the server has acknowledged every byte and verifies the file; with false if a part must be sent again. */
+  readonly verifying: (yes: boolean) => void
+}
+
+/** The place of a file on the server. */
+export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
+
+/** The server's answer to START or CONTINUE. */
+interface Granted {
+  readonly instance: number
+  /** The longest content of a chunk that fits the server's frames. */
+  readonly chunkBytes: number
+  readonly windowBytes: number
+  readonly progress: number
+  /** The server's last checkpoint, to compare the source with. */
+  readonly checkpoint: DigestCheckpoint | undefined
+}
+
+/** Bytes of a POST_FILE_REQ's payload before the content. */
+const offsetBytes = 8
 
 /** Sends one file over one link, from START or CONTINUE to the reply to FILE_MD5_REQ. */
 export class UploadAttempt {
   readonly #options: UploadAttemptOptions
-  /** Aborts when there is a failure. */
+  /** Aborts when the attempt fails. */
   readonly #failing = new AbortController()
   #instance = 0
   #chunkBytes = 0
   #window: Window
   #failure: OspError | undefined
-  /** Whether the instance is still this sending's, as far as the server has said. */
-  #held = true
+  /** Whether the attempt still has its instance, as far as the server has reported. */
+  #hasInstance = true
   #asking = false
-  /** The socket has accepted the digest: the server will verify the file. */
+  /** Whether the socket has accepted the digest: the server will verify the file. */
   #hasAsked = false
   #isVerifying = false
   /** Unanswered requests to the instance, with the content bytes of each. */
@@ -36,24 +84,21 @@ export class UploadAttempt {
   async run(): Promise<StoredAs> {
     await this.#open()
     const { link, signal } = this.#options
-    // With nothing unanswered nothing else would tell.
-    using _ = link.loss.hear((why) => this.#fail(why))
-    // What the server is verifying is awaited: once begun that runs to its end.
-    const aborted = () => {
+    // If no request is unanswered, nothing else reports the end of the link.
+    using _lost = onAbort(link.closed, (error) => this.#fail(OspError.from(error)))
+    using _aborted = onAbort(signal, () => {
+      // The server verifies a file to the end once it has begun, so the attempt waits for the result.
       if (!this.#hasAsked) this.#fail(new OspError('closed'))
-    }
-    signal.addEventListener('abort', aborted, { once: true })
-    if (signal.aborted) aborted()
+    })
     try {
       return await this.#send()
     } catch (error) {
-      const why = this.#failure ?? error
+      const failure = this.#failure ?? error
       this.#abandon()
       await this.#release()
-      throw why
+      throw failure
     } finally {
       this.#abandon()
-      signal.removeEventListener('abort', aborted)
     }
   }
 
@@ -66,8 +111,8 @@ export class UploadAttempt {
     this.#window = new Window(source.size, progress, windowBytes)
     if (checkpoint) digest.expect(checkpoint)
     standing(progress, checkpoint?.offset ?? 0)
-    // Also where nothing is to be read: the digest may stand at the checkpoint, and disagree; or a reading that an
-    // earlier sending has begun may still be under way.
+    // Also if there is nothing to read: the digest may be at the checkpoint and disagree, or a read that an earlier attempt has
+    // begun may not have ended.
     this.#catchUp(progress)
   }
 
@@ -77,7 +122,7 @@ export class UploadAttempt {
       const changed = new Promise<void>((resolve) => {
         this.#wake = resolve
       })
-      const span = this.#take()
+      const span = this.#nextSpan()
       if (span) await this.#sendChunk(span)
       else if (this.#complete) await this.#askToVerify()
       else await changed
@@ -85,13 +130,13 @@ export class UploadAttempt {
     return this.#stored
   }
 
-  #take(): Span | undefined {
+  #nextSpan(): Span | undefined {
     if (this.#unanswered.size >= clientLimits.unansweredChunks) return undefined
     const { pace, clock } = this.#options
     return this.#window.take(pace.chunkBytes(this.#chunkBytes, clock.now()))
   }
 
-  /** Everything is sent and digested, and the server was not asked to verify it. */
+  /** Whether everything is sent and digested, and the server has not been asked to verify it. */
   get #complete(): boolean {
     const { size } = this.#options.source
     return !this.#asking && this.#window.taken === size && this.#options.digest.position === size
@@ -121,27 +166,27 @@ export class UploadAttempt {
     pace.sent(span.length, clock.now())
     reply.then(
       (ack) => this.#acknowledged(seq, span, ack),
-      (why: OspError) => {
+      (error: OspError) => {
         pace.refused(span.length, clock.now())
-        this.#refused(seq, why)
+        this.#refused(seq, error)
       },
     )
   }
 
   #acknowledged(seq: number, span: Span, ack: Message<'PostFileAck'>): void {
-    const { pace, clock, standing } = this.#options
+    const { pace, clock, standing, transferred } = this.#options
     pace.acknowledged(span.length, clock.now())
     if (!this.#unanswered.delete(seq)) return
-    this.#options.transferred(span.length)
+    transferred(span.length)
     const { taken } = this.#window
-    this.#judge(() => this.#window.reply(seq, span, ack.progress))
-    // Bytes that this process has not sent.
+    this.#guarded(() => this.#window.reply(seq, span, ack.progress))
+    // The server has bytes that this process has not sent.
     if (this.#window.taken > taken) this.#catchUp(this.#window.taken)
     standing(this.#window.acknowledged, ack.durable)
-    this.#tellVerifying()
+    this.#reportVerifying()
   }
 
-  /** Asks behind the last chunk, without waiting for its reply: where a chunk did not count, so the answer says. */
+  /** Sends the digest after the last chunk, without waiting for its reply. If a chunk is missing, the answer names the offset. */
   async #askToVerify(): Promise<void> {
     const { link, source, digest, name } = this.#options
     if (!(await source.unchanged())) throw changed(name, 'was written to')
@@ -152,55 +197,53 @@ export class UploadAttempt {
       this.#hasAsked = this.#asking
     })
     this.#asked(seq)
-    this.#tellVerifying()
+    this.#reportVerifying()
     reply.then(
       (ack) => {
-        this.#held = false
+        this.#hasInstance = false
         this.#unanswered.delete(seq)
         // The server has every byte, even if replies to chunks were lost or are late.
         for (const bytes of this.#unanswered.values()) this.#options.transferred(bytes)
-        this.#tellVerifying(true)
-        this.#judge(() => {
+        this.#reportVerifying(true)
+        this.#guarded(() => {
           this.#stored = storedAs(ack)
         })
       },
-      (why: OspError) => this.#notVerified(seq, why),
+      (error: OspError) => this.#notVerified(seq, error),
     )
   }
 
-  #notVerified(seq: number, why: OspError): void {
-    const { code, progress } = why
-    if (code !== 'wrong-offset' || progress === undefined) this.#refused(seq, why)
+  #notVerified(seq: number, error: OspError): void {
+    const { code, progress } = error
+    if (code !== 'wrong-offset' || progress === undefined) this.#refused(seq, error)
     else if (this.#unanswered.delete(seq)) {
       this.#asking = false
       this.#hasAsked = false
-      this.#tellVerifying()
+      this.#reportVerifying()
       if (this.#options.signal.aborted) this.#fail(new OspError('closed'))
-      this.#judge(() => this.#window.goBack(progress))
+      this.#guarded(() => this.#window.goBack(progress))
       this.#options.standing(this.#window.acknowledged)
     }
   }
 
-  /**
-   * The server verifies the file only when it has all of it. A digest that is queued after chunks does not start that.
-   */
-  #tellVerifying(verifying = this.#asking && this.#window.acknowledged === this.#options.source.size): void {
+  /** Reports a change. The server verifies a file only when it has all of it: a digest that waits after chunks does not start that. */
+  #reportVerifying(verifying = this.#asking && this.#window.acknowledged === this.#options.source.size): void {
     if (verifying === this.#isVerifying) return
     this.#isVerifying = verifying
     this.#options.verifying(verifying)
   }
 
-  /** An answer that does not keep to the protocol ends the sending. */
-  #judge(take: () => void): void {
+  /** Applies an answer. One that does not keep to the protocol ends the attempt. */
+  #guarded(apply: () => void): void {
     try {
-      take()
+      apply()
       this.#wake()
     } catch (error) {
       this.#fail(OspError.from(error))
     }
   }
 
-  /** Reads for the digest what this process has not sent itself, beside the sending. */
+  /** Reads for the digest what this process has not sent itself, in parallel with the upload. */
   #catchUp(end: number): void {
     const { digest, name } = this.#options
     digest.catchUp(end).then(
@@ -219,36 +262,62 @@ export class UploadAttempt {
     this.#unanswered.set(seq, bytes)
   }
 
-  /** What it has asked is not repeated once it has ended: it might reach another upload's instance. */
+  /** Stops repeating its requests: after the attempt they could reach another upload's instance. */
   #abandon(): void {
     const left = [...this.#unanswered.keys()]
     this.#unanswered.clear()
     for (const seq of left) this.#options.link.peer.abandon(seq)
   }
 
-  /** The server has ended it, and made the instance idle. */
-  #refused(seq: number, why: OspError): void {
+  /** The server has ended the upload, and made the instance idle. */
+  #refused(seq: number, error: OspError): void {
     if (!this.#unanswered.delete(seq)) return
-    this.#held = false
-    this.#fail(why)
+    this.#hasInstance = false
+    this.#fail(error)
   }
 
-  #fail(why: OspError): void {
-    this.#failure ??= why
+  #fail(error: OspError): void {
+    this.#failure ??= error
     this.#failing.abort()
     this.#wake()
   }
 
-  /** The sending ends on this side: frees the instance; the server keeps what it has. */
+  /** Frees the instance when the client ends the attempt. The server keeps what it has. */
   async #release(): Promise<void> {
     const { link, standing } = this.#options
-    if (!this.#held || link.peer.ended) return
+    if (!this.#hasInstance || link.peer.ended) return
     const pause = link.peer.ask({ event: 'PauseFileReq' }, this.#instance)
     await pause.reply.then(
       ({ progress, durable }) => standing(progress, durable),
       () => {},
     )
   }
+}
+
+/** Asks for an instance. Rejects with the server's refusal, or with `malformed` if the values that it grants cannot be used. */
+async function requestInstance(options: UploadAttemptOptions): Promise<Granted> {
+  const { link, source, name, algorithm, fresh, progress } = options
+  const { size, modifiedAt } = source
+  const upload = { fileName: name, size, modifiedAt, digest: digestNumbers[algorithm] }
+  const ack = fresh
+    ? await link.peer.ask({ event: 'StartPostFileReq', ...upload }).reply
+    : await link.peer.ask({ event: 'ContinuePostFileReq', ...upload, progress }).reply
+  if (ack.instance === 0) throw protocolViolation('it names no instance')
+  if (ack.chunk === 0 || ack.window === 0) throw protocolViolation('it grants chunks of no bytes')
+  const known = ack.event === 'ContinuePostFileAck' && ack.checkpoint > 0
+  return {
+    instance: ack.instance,
+    chunkBytes: Math.min(ack.chunk, link.welcome.maxFrame - offsetBytes),
+    windowBytes: ack.window,
+    progress: ack.progress,
+    checkpoint: known ? { offset: ack.checkpoint, digest: ack.checkpointDigest } : undefined,
+  }
+}
+
+/** Returns the place of a file. Throws OspError `malformed` if its name is not safe to show to people and programs. */
+function storedAs({ storedName, replaced = 0 }: Message<'FileMd5Ack'>): StoredAs {
+  if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
+  return { storedName, replaced: replaced !== 0 }
 }
 
 const changed = (name: string, how: string) =>

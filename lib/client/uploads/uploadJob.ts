@@ -4,16 +4,17 @@ import { clientLimits } from '../../limits.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
+import type { Backoff } from '../../runtime/backoff.ts'
 import { hex } from '../../runtime/hex.ts'
 import { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { wait } from '../../runtime/wait.ts'
-import { Backoff } from '../connection/backoff.ts'
+import { refusalBackoff } from '../connection/refusalBackoff.ts'
 import type { ClientSession } from '../connection/session.ts'
+import type { UploadLink } from './buffers.ts'
 import type { ClientUpload } from './clientUpload.ts'
 import { openGuarded } from './guardedSource.ts'
 import type { SentFile } from './upload.ts'
 import { UploadAttempt } from './uploadAttempt.ts'
-import type { UploadLink } from './uploadLink.ts'
 
 export interface UploadJobOptions {
   readonly upload: ClientUpload
@@ -22,14 +23,14 @@ export interface UploadJobOptions {
   readonly platform: Platform
   readonly session: ClientSession<UploadLink>
   readonly pace: Pacer
-  /** How long a refusal that can pass is waited for. */
+  /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
   readonly log: Log
 }
 
 /**
- * Carries one upload through: over links that break, refusals that pass, digests that differ, and a source that changes
- * meanwhile, each a bounded number of times or for a bounded time.
+ * Carries out one upload in several attempts. It retries after lost links, refusals, digests that differ, and changes of the
+ * source; each a bounded number of times or for a bounded time.
  */
 export class UploadJob {
   readonly #options: UploadJobOptions
@@ -38,22 +39,22 @@ export class UploadJob {
   #fresh = false
   #digestTries = 0
   #sourceTries = 0
-  /** With refusals between which there is no byte of progress. */
-  readonly #patience: Backoff
+  /** Counts refusals without a byte of progress between them. */
+  readonly #backoff: Backoff
   #best = 0
-  /** When it is tried again, by the clock, while it waits for that. */
+  /** The time of the next try, by the clock, while it waits. */
   retryAtMs: number | undefined
-  /** What the source was when it was opened last. */
+  /** The properties of the source when it was last opened. */
   #opened: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
 
   constructor(options: UploadJobOptions) {
     this.#options = options
-    this.#patience = new Backoff(options.platform, options.retryForMs)
+    this.#backoff = refusalBackoff(options.platform, options.retryForMs)
   }
 
   /**
-   * Resolves when the file is stored, which it can be although `signal` has aborted. Rejects with what ended it for good,
-   * or `closed` if `signal` has aborted; it can be run again then.
+   * Resolves when the file is stored, which can happen after `signal` has aborted. Rejects with a final error, or with
+   * `closed` if `signal` has aborted; it can be run again then.
    */
   async run(signal: AbortSignal): Promise<SentFile> {
     try {
@@ -66,7 +67,7 @@ export class UploadJob {
     }
   }
 
-  /** One try; `undefined` if another one is due. */
+  /** Makes one try. Resolves with `undefined` if another one is due. */
   async #try(signal: AbortSignal): Promise<SentFile | undefined> {
     let link: UploadLink | undefined
     try {
@@ -74,17 +75,17 @@ export class UploadJob {
       link = await this.#options.session.online(signal)
       return await this.#send(link, source, signal)
     } catch (error) {
-      const why = OspError.from(error)
-      if (signal.aborted) throw why
-      const waitMs = await this.#recover(why, link)
+      const failure = OspError.from(error)
+      if (signal.aborted) throw failure
+      const waitMs = await this.#recover(failure, link)
       const { phase } = this.#options.upload
-      if (phase === 'sending' || phase === 'verifying') this.#options.upload.move('stall', why)
-      await this.#rest(waitMs, signal)
+      if (phase === 'sending' || phase === 'verifying') this.#options.upload.move('stall', failure)
+      await this.#wait(waitMs, signal)
       return undefined
     }
   }
 
-  async #rest(ms: number, signal: AbortSignal): Promise<void> {
+  async #wait(ms: number, signal: AbortSignal): Promise<void> {
     if (ms <= 0) return
     const { clock } = this.#options.platform
     this.retryAtMs = clock.now() + ms
@@ -106,11 +107,11 @@ export class UploadJob {
     const { size, modifiedAt } = open
     const same = this.#opened?.size === size && this.#opened.modifiedAt === modifiedAt
     this.#opened = { size, modifiedAt }
-    if (!same) this.#stand(0, 0)
+    if (!same) this.#progressed(0, 0)
     return open
   }
 
-  /** That a source cannot be closed says nothing about what was read from it. */
+  /** Closes the source. A failure is only logged: it does not concern the bytes that were read. */
   async #close(): Promise<void> {
     const { upload, log } = this.#options
     const source = this.#source
@@ -127,8 +128,8 @@ export class UploadJob {
     const { upload, platform, pace, algorithm } = this.#options
     const digest = this.#digest
     if (!digest) throw new OspError('internal', 'an open source has no digest')
-    if (upload.phase === 'waiting') upload.move('turn')
-    const sending = new UploadAttempt({
+    if (upload.phase === 'waiting') upload.move('begin')
+    const attempt = new UploadAttempt({
       link,
       clock: platform.clock,
       pace,
@@ -142,39 +143,39 @@ export class UploadJob {
       granted: () => {
         this.#fresh = false
       },
-      standing: (progress, durable = upload.progress.durable) => this.#stand(progress, durable),
-      transferred: (bytes) => upload.count(bytes),
+      standing: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
+      transferred: (bytes) => upload.addTransferred(bytes),
       verifying: (yes) => this.#verifying(yes),
     })
-    const stored = await sending.run()
+    const stored = await attempt.run()
     return { name: upload.name, ...stored, size: source.size, algorithm, digest: hex(digest.now()) }
   }
 
-  /** It can have been paused or cancelled meanwhile. */
+  /** Does nothing if the upload was paused or cancelled meanwhile. */
   #verifying(yes: boolean): void {
     const { upload } = this.#options
-    if (upload.phase === (yes ? 'sending' : 'verifying')) upload.move(yes ? 'verify' : 'again')
+    if (upload.phase === (yes ? 'sending' : 'verifying')) upload.move(yes ? 'verify' : 'resend')
   }
 
-  #stand(progress: number, durable: number): void {
+  #progressed(progress: number, durable: number): void {
     const size = this.#source?.size ?? 0
     const acknowledged = Math.min(progress, size)
-    this.#options.upload.stand(acknowledged, Math.min(durable, acknowledged), size)
+    this.#options.upload.setProgress(acknowledged, Math.min(durable, acknowledged), size)
     if (progress <= this.#best) return
     this.#best = progress
-    this.#patience.reset()
+    this.#backoff.reset()
   }
 
-  /** What to do about `why`: returns how long to wait before the next try, or throws if there is none. */
-  async #recover(why: OspError, link: UploadLink | undefined): Promise<number> {
-    if (why.code === 'digest-mismatch') {
-      if (++this.#digestTries > clientLimits.digestTries) throw why
+  /** Prepares the next try and returns the milliseconds until it. Throws `error` if it is final. */
+  async #recover(error: OspError, link: UploadLink | undefined): Promise<number> {
+    if (error.code === 'digest-mismatch') {
+      if (++this.#digestTries > clientLimits.digestTries) throw error
       this.#fresh = true
       this.#best = 0
       return 0
     }
-    if (why.code === 'source-changed') {
-      if (++this.#sourceTries > clientLimits.sourceTries) throw why
+    if (error.code === 'source-changed') {
+      if (++this.#sourceTries > clientLimits.sourceTries) throw error
       await this.#close()
       this.#fresh = false
       this.#best = 0
@@ -182,7 +183,7 @@ export class UploadJob {
     }
     if (link?.peer.ended) return 0
     // A source that could not be opened for lack of file descriptors is retried.
-    if (why.retry === 'never' || !(link || why.code === 'overloaded')) throw why
-    return this.#patience.next(why)
+    if (error.retry === 'never' || !(link || error.code === 'overloaded')) throw error
+    return this.#backoff.next(error)
   }
 }

@@ -10,43 +10,43 @@ export interface UploadsEvents {
 }
 
 export interface AddOptions {
-  /** The name on the server; by default the source's. It is brought into NFC. */
+  /** The name on the server, by default the source's. It is normalized to NFC. */
   readonly name?: string | undefined
-  /** The digest that the file is verified by; by default SHA-256. */
+  /** The digest that verifies the file; `sha256` by default. */
   readonly digest?: DigestName | undefined
 }
 
-/** The uploads of a client: some are sent at once, the rest wait their turn in the order in which they were added. */
+/** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
 export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
   /**
-   * Adds an upload; it begins when it is its turn. Resolves when the client's state keeps it, if its source can be found
-   * again (`FileSource.ref`): it is not forgotten any more then, also where this program is killed. A source that is an
-   * unfinished task already is that task, which goes on. Rejects with OspError `bad-name`; `usage` if another unfinished
-   * upload has that name, or for options that can't be; `closed`; or with what the state can't be written with.
+   * Adds an upload. It begins when fewer than the limit are sent. If its source can be opened again (`FileSource.ref`),
+   * resolves when the client's state has stored it; the upload then survives a kill of this program. If the source belongs
+   * to an unfinished task, returns and continues that task. Rejects with OspError `bad-name`; `usage` if another unfinished
+   * upload has that name, or for invalid options; `closed`; or with the error of writing the state.
    */
   add(source: FileSource, options?: AddOptions): Promise<Upload>
   /**
-   * Takes up the unfinished tasks (those of these ids, if any are named) that a former program has left in the client's
-   * state: what is paused stays so, and what was being cancelled is cancelled.
+   * Restores the unfinished tasks (those with these ids, if any are given) that a former program has left in the client's
+   * state. Paused tasks stay paused; an interrupted cancellation is completed.
    */
   restore(ids?: readonly number[]): Promise<readonly Upload[]>
   /**
-   * All tasks by ascending id: those of this program, and others that its state keeps. Failed tasks are kept for a day.
+   * Returns all tasks by ascending id: those of this program, and others in its state. Failed tasks are kept for a day.
    * Of the other ended tasks, the latest 1,000 are kept.
    */
   tasks(): Promise<readonly TaskStatus[]>
-  /** Pauses uploads (all, if none is named): the server keeps what it has. Resolves when their instances are free. */
+  /** Pauses uploads (all, if no ids are given). The server keeps what it has. Resolves when their instances are free. */
   pause(ids?: readonly number[]): Promise<void>
   /**
-   * Lets paused uploads (all, if none is named) go on where the server stands, and takes up tasks that are only kept; one
-   * that has failed is tried again if it is named.
+   * Continues paused uploads (all, if no ids are given) from the server's progress, and restores tasks that are only stored.
+   * A failed task is tried again if its id is given.
    */
   resume(ids?: readonly number[]): Promise<void>
   /**
-   * Cancels uploads: what the server has of them is removed; never a published file. Resolves when the server has said
-   * so; until then their phase is `cancelling`. Rejects where it refuses for good, or for longer than refusals are
-   * waited for; the upload is `failed` then. What the server was verifying already becomes `done` if it was right; where
-   * a file of that name had been stored before, `why` says that it stays.
+   * Cancels uploads. The server removes what it has of them, but never a published file. Resolves when the server has
+   * confirmed it; until then their phase is `cancelling`. Rejects if the server's refusal is final, or lasts longer than
+   * `retryForMs`; the upload is `failed` then. An upload that the server is verifying already becomes `done` if its digest
+   * is right. If a file of that name had been stored before, the text of `error` says that it stays.
    */
   cancel(ids: readonly number[]): Promise<void>
 }

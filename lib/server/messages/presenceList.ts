@@ -1,16 +1,11 @@
 import { fixed } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
+import type { PresenceMember } from '../../ports/presence.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Parts, Writer } from '../../wire/codec.ts'
 import { list, struct, u8, u32 } from '../../wire/fields.ts'
 import { type Encoded, encode, type Message } from '../../wire/message.ts'
 import { rosterChange, rosterEntry, rosterKind } from '../../wire/protocol.ts'
-
-/** A client that is online. */
-export interface Member {
-  readonly node: number
-  readonly user: string
-}
 
 type Change = Message<'RegistListNtf'>['members'][number]
 
@@ -55,18 +50,18 @@ export class PresenceList {
     return this.#version - this.#unsent.length
   }
 
-  *[Symbol.iterator](): Iterator<Member> {
+  *[Symbol.iterator](): Iterator<PresenceMember> {
     for (const [node, user] of this.#members) yield { node, user }
   }
 
-  enter({ node, user }: Member): void {
+  enter({ node, user }: PresenceMember): void {
     if (this.#members.has(node)) return
     this.#members.set(node, user)
     this.#entries.add(node, user)
     this.#changed({ change: rosterChange.here, node, userName: user })
   }
 
-  leave({ node, user }: Member): void {
+  leave({ node, user }: PresenceMember): void {
     if (!this.#members.delete(node)) return
     this.#entries.remove(node)
     this.#changed({ change: rosterChange.gone, node, userName: user })

@@ -14,7 +14,7 @@ spec('a session that is closed as the server lets it in', (it) => {
         platform: { ...nodePlatform(), clock: server.clock },
         user: 'alice',
         token: async () => '',
-        insecure: false,
+        allowPlaintext: false,
         retryForMs: 0,
         software: 'spec',
         log: () => {},

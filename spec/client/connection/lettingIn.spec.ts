@@ -24,7 +24,7 @@ spec('a client whose link the server ends since its right to come in has changed
     await using server = new ScriptedServer()
     const tokens = ['one', 'two']
     const client = server.client({ token: async () => tokens.shift() ?? '' })
-    const ready = unheard(client.roster.ready())
+    const ready = unheard(client.presence.ready())
     const first = await server.link()
     first.goodbye('unauthorized')
     const second = await server.registered()

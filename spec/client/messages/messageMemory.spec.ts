@@ -68,7 +68,7 @@ spec('a client', (it) => {
     // What the server's end of the socket has still to let go of is in this process too.
     await turns(() => mib() - before < 6)
     assert.equal(server.count('GoodbyeNtf'), 0)
-    const refused = assert.rejects(receiver.finished, { code: 'malformed' })
+    const refused = assert.rejects(receiver.done, { code: 'malformed' })
     say(window + 1)
     await refused
     await turns(() => server.count('GoodbyeNtf') === 1)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { ReceivedSequences } from '../../../lib/client/messages/receivedSequences.ts'
+import { ReceivedSequences } from '../../../lib/client/messages/sequenceTrackingSocket.ts'
 import { fixed } from '../../../lib/limits.ts'
 import type { Message } from '../../../lib/wire/message.ts'
 import { delivery, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { BoundOptions, Client } from '../../../lib/client/client.ts'
-import { memoryState } from '../../../lib/client/memoryState.ts'
+import { memoryState } from '../../../lib/client/runningClient.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { events } from '../../../lib/wire/protocol.ts'
 import { until } from '../../support/facts.ts'
@@ -17,8 +17,8 @@ async function listener(rig: UploadRig, user: string, other: Client, options: Pa
   const client = clientOf(rig, user, options)
   const texts: string[] = []
   client.receive((message) => void texts.push(message.text()))
-  await other.roster.ready()
-  await until(other.roster, 'change', () => other.roster.has(user))
+  await other.presence.ready()
+  await until(other.presence, 'change', () => other.presence.has(user))
   return { client, texts }
 }
 
@@ -135,21 +135,21 @@ spec('the online list of clients', (it) => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const told: string[] = []
-    alice.roster.on('change', ({ user }, change) => told.push(`${user} ${change}`))
+    alice.presence.on('change', ({ user }, change) => told.push(`${user} ${change}`))
     const bob = await listener(rig, 'bob', alice)
     await bob.client.close()
-    await until(alice.roster, 'change', () => !alice.roster.has('bob'))
+    await until(alice.presence, 'change', () => !alice.presence.has('bob'))
     assert.deepEqual(told, ['bob here', 'bob gone'])
   })
 
   it('has a client only while it receives', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
-    await alice.roster.ready()
-    assert.deepEqual([...alice.roster], [])
+    await alice.presence.ready()
+    assert.deepEqual([...alice.presence], [])
     const receiver = alice.receive(() => {})
-    await until(alice.roster, 'change', () => alice.roster.has('alice'))
+    await until(alice.presence, 'change', () => alice.presence.has('alice'))
     await receiver[Symbol.asyncDispose]()
-    await until(alice.roster, 'change', () => !alice.roster.has('alice'))
+    await until(alice.presence, 'change', () => !alice.presence.has('alice'))
   })
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Client } from '../../../lib/client/client.ts'
-import { memoryState } from '../../../lib/client/memoryState.ts'
+import { memoryState } from '../../../lib/client/runningClient.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { ClientState, Receipt } from '../../../lib/ports/clientState.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
@@ -18,7 +18,7 @@ spec('a receiver', (it) => {
     assert.throws(() => client.receive(nothing), { code: 'usage' })
     assert.throws(() => client.messages(), { code: 'usage' })
     await receiver[Symbol.asyncDispose]()
-    await receiver.finished
+    await receiver.done
     await receiver[Symbol.asyncDispose]()
     const messages = client.messages()
     assert.throws(() => client.receive(nothing), { code: 'usage' })
@@ -100,7 +100,7 @@ spec('a receiver', (it) => {
         await closed
         await link.quiet()
       }
-      await receiver.finished
+      await receiver.done
     }
   })
 })
@@ -217,7 +217,7 @@ spec('the receipt of a message', (it) => {
     const state = new TroubledState()
     state.load = () => Promise.reject(new Error('the disk is broken'))
     const client = server.client({ state })
-    const ended = assert.rejects(client.receive(nothing).finished, { code: 'internal', message: 'the disk is broken' })
+    const ended = assert.rejects(client.receive(nothing).done, { code: 'internal', message: 'the disk is broken' })
     const link = await server.registered(0)
     await ended
     state.load = async () => []

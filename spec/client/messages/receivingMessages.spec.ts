@@ -215,7 +215,7 @@ spec('what a server delivers', (it) => {
 
   it('to a client that does not listen ends the link', async () => {
     await using server = new ScriptedServer()
-    assert.equal(server.client().roster.size, 0)
+    assert.equal(server.client().presence.size, 0)
     const link = await server.registered(0)
     link.ask(delivery(1))
     await link.dismissed('malformed')

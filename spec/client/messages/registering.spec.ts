@@ -12,7 +12,7 @@ spec('a client registers', (it) => {
     const client = server.client()
     void unheard(client.online())
     const uploads = await server.link()
-    void client.roster
+    void client.presence
     const messages = await server.registered(0)
     assert.notDeepEqual(uploads.socket.messages[0], messages.socket.messages[0])
     await uploads.quiet()
@@ -26,7 +26,7 @@ spec('a client registers', (it) => {
   it('as a listener only while there is a receiver, on the link that there is and on later ones', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    void client.roster
+    void client.presence
     const first = await server.registered(0)
     const receiver = client.receive(nothing)
     await first.register(1)
@@ -41,7 +41,7 @@ spec('a client registers', (it) => {
   it('one REGIST at a time', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    void client.roster
+    void client.presence
     const link = await server.link()
     const first = await link.expect('RegistReq')
     const receiver = client.receive(nothing)
@@ -77,7 +77,7 @@ spec('a client registers', (it) => {
     const client = server.client({ retryForMs: 1_000 })
     const receiver = client.receive(nothing)
     const code = 'clients-full'
-    const waiting: readonly Promise<unknown>[] = [client.send(['bob'], 'hi'), client.roster.ready(), receiver.finished]
+    const waiting: readonly Promise<unknown>[] = [client.send(['bob'], 'hi'), client.presence.ready(), receiver.done]
     const rejected = waiting.map((promise) => assert.rejects(promise, { code }))
     const link = await server.link()
     link.reply(await link.expect('RegistReq'), nackOf('RegistNack', code, { retryAfter: 5_000 }))
@@ -107,7 +107,7 @@ spec('a client registers', (it) => {
   })) {
     it(`anew on another link where it is granted ${what}`, async () => {
       await using server = new ScriptedServer()
-      void server.client().roster
+      void server.client().presence
       const link = await server.link()
       link.reply(await link.expect('RegistReq'), { event: 'RegistAck', listVersion: 1, ...granted })
       await link.dismissed('malformed')
@@ -143,7 +143,7 @@ spec('a listener whose place another program of the user takes', (it) => {
     const code = 'superseded'
     const rejected = [
       assert.rejects(client.send(['bob'], 'hi'), { code, message: /unknown/u }),
-      assert.rejects(receiver.finished, { code }),
+      assert.rejects(receiver.done, { code }),
     ]
     await link.expect('PostMsgReq')
     link.goodbye(code)
@@ -161,7 +161,7 @@ spec('a listener whose place another program of the user takes', (it) => {
     await using server = new ScriptedServer()
     const client = server.client()
     const receiver = client.receive(nothing)
-    const ended = assert.rejects(receiver.finished, { code: 'superseded' })
+    const ended = assert.rejects(receiver.done, { code: 'superseded' })
     const sending = client.send(['bob'], 'hi')
     const link = await server.link()
     link.reply(await link.expect('RegistReq'), nackOf('RegistNack', 'superseded'))
@@ -183,7 +183,7 @@ spec('the status of a client with two links', (it) => {
     const online = client.online()
     await server.link()
     await online
-    void client.roster
+    void client.presence
     const messages = await server.registered(0)
     await client.online()
     messages.break()
@@ -206,7 +206,7 @@ spec('the status of a client with two links', (it) => {
   it('of which only that for messages was begun is that one’s', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    void client.roster
+    void client.presence
     const online = client.online()
     await server.link()
     await online

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { Loss } from '../../../lib/client/connection/loss.ts'
+import type { UploadLink } from '../../../lib/client/uploads/buffers.ts'
 import { Buffers } from '../../../lib/client/uploads/buffers.ts'
 import { UploadAttempt } from '../../../lib/client/uploads/uploadAttempt.ts'
-import type { UploadLink } from '../../../lib/client/uploads/uploadLink.ts'
 import { Pacer } from '../../../lib/core/pacer.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import type { OpenSource } from '../../../lib/ports/source.ts'
@@ -32,7 +31,7 @@ function sending() {
     peer: rig.peer,
     buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
     welcome: { maxFrame: 1_000_000 },
-    loss: new Loss(),
+    closed: new AbortController().signal,
   } as unknown as UploadLink
   const run = new UploadAttempt({
     link,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { createClient } from '../../../lib/client/client.ts'
+import { createClient } from '../../../lib/client/connect.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { Transport } from '../../../lib/ports/socket.ts'
 import { memorySource } from '../../support/memorySource.ts'

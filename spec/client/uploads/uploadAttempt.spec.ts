@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { Loss } from '../../../lib/client/connection/loss.ts'
+import type { UploadLink } from '../../../lib/client/uploads/buffers.ts'
 import { Buffers } from '../../../lib/client/uploads/buffers.ts'
 import { UploadAttempt } from '../../../lib/client/uploads/uploadAttempt.ts'
-import type { UploadLink } from '../../../lib/client/uploads/uploadLink.ts'
 import { Pacer } from '../../../lib/core/pacer.ts'
 import { OspError } from '../../../lib/errors.ts'
 import { clientLimits } from '../../../lib/limits.ts'
@@ -36,7 +35,7 @@ const digestOf = (read: OpenSource['read']) => new IncrementalDigest({ digests, 
 /** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier sending. */
 function sending(followed = 0, digest = digestOf(source.read), pace = new Pacer()) {
   const rig = new Rig()
-  const loss = new Loss()
+  const closing = new AbortController()
   const stopping = new AbortController()
   const said: (string | number)[] = []
   if (followed > 0) digest.follow(0, [file.subarray(0, followed)])
@@ -44,7 +43,7 @@ function sending(followed = 0, digest = digestOf(source.read), pace = new Pacer(
     peer: rig.peer,
     buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
     welcome: { maxFrame: 1_000_000 },
-    loss,
+    closed: closing.signal,
   } as unknown as UploadLink
   const run = new UploadAttempt({
     link,
@@ -62,7 +61,7 @@ function sending(followed = 0, digest = digestOf(source.read), pace = new Pacer(
     transferred: (bytes) => said.push(bytes),
     verifying: (yes) => said.push(yes ? 'verifying' : 'not verifying'),
   }).run()
-  return { rig, run, loss, said, stop: () => stopping.abort() }
+  return { rig, run, closing, said, stop: () => stopping.abort() }
 }
 
 const granted = (
@@ -187,14 +186,14 @@ spec('the sending of a file', (it) => {
   })
 
   it('ends with its link also while nothing is unanswered', async () => {
-    const { rig, run, loss } = sending(
+    const { rig, run, closing } = sending(
       0,
       digestOf(() => new Promise(() => {})),
     )
     const ended = assert.rejects(run, { code: 'link-lost' })
     rig.socket.hear(granted(100, 0), await asked(rig, 'ContinuePostFileReq'))
     await new Promise((go) => setImmediate(go))
-    loss.happen(new OspError('link-lost'))
+    closing.abort(new OspError('link-lost'))
     rig.socket.hear({ event: 'PauseFileAck', progress: 100, durable: 100 }, await asked(rig, 'PauseFileReq'), 3)
     await ended
   })
@@ -202,11 +201,11 @@ spec('the sending of a file', (it) => {
   it('ends with its link also while it waits for its rate', async () => {
     const pace = new Pacer(1)
     pace.delayMs(1_000, 1_000_000)
-    const { rig, run, loss } = sending(0, digestOf(source.read), pace)
+    const { rig, run, closing } = sending(0, digestOf(source.read), pace)
     const ended = assert.rejects(run, { code: 'link-lost' })
     rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
     await new Promise((go) => setImmediate(go))
-    loss.happen(new OspError('link-lost'))
+    closing.abort(new OspError('link-lost'))
     rig.socket.hear({ event: 'PauseFileAck', progress: 0, durable: 0 }, await asked(rig, 'PauseFileReq'), 3)
     await ended
   })

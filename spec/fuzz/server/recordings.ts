@@ -1,4 +1,5 @@
-import { type Client, createClient } from '../../../lib/client/client.ts'
+import type { Client } from '../../../lib/client/client.ts'
+import { createClient } from '../../../lib/client/connect.ts'
 import type { Socket, Transport } from '../../../lib/ports/socket.ts'
 import type { Frame } from '../../../lib/wire/frame.ts'
 import { joined } from '../../support/bytes.ts'
@@ -117,7 +118,7 @@ const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
     const [alice, bob] = [recorder.client('alice'), recorder.client('bob')]
     alice.receive(() => {})
     bob.receive(() => {})
-    await recorder.during(Promise.all([alice.roster.ready(), bob.roster.ready()]))
+    await recorder.during(Promise.all([alice.presence.ready(), bob.presence.ready()]))
     for (const text of ['1', '2', 'x'.repeat(300)]) await recorder.during(alice.send(['bob', 'carol', 'alice'], text))
     await recorder.during(bob.send(['alice'], bytes.subarray(0, 2_000)))
     const carol = recorder.client('carol')

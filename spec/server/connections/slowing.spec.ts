@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
-import { createClient } from '../../../lib/client/client.ts'
+import { createClient } from '../../../lib/client/connect.ts'
 import { KiB } from '../../../lib/limits.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { heldRig } from '../../support/messageClient.ts'

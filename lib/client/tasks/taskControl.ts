@@ -5,24 +5,23 @@ import type { Log } from '../../ports/log.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
-import { StoredTasks } from '../uploads/storedTasks.ts'
+import type { ClientStatus } from '../connection/session.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { RemoteTasks } from './remoteTasks.ts'
-import { removeNow } from './removeNow.ts'
-import { isAbsent, serverAbsence } from './serverAbsence.ts'
+import { cancelWaitMs, isAbsent, RemoteTasks, serverAbsence } from './remoteTasks.ts'
+import { StoredTasks } from './storedTasks.ts'
 import type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './taskSteering.ts'
 
 export interface TaskControlOptions {
   readonly control: Control
   readonly clock: Clock
-  /** The list, opened anew. */
+  /** Opens the list again. */
   readonly open: () => TaskStore
-  /** A client with that list, so that the server is asked at once to remove what was cancelled; it is closed again. */
+  /** Creates a client with that list, which asks the server at once to remove cancelled tasks, and is closed again. */
   readonly client?: (() => Client) | undefined
   readonly log?: Log | undefined
 }
 
-/** The tasks of a user, steered from outside of the program that sends them, if there is one. */
+/** Controls the tasks of a user from outside of the program that sends them, if there is one. */
 export class TaskControl implements TaskSteering {
   readonly #options: TaskControlOptions
   readonly #remote: RemoteTasks
@@ -60,7 +59,7 @@ export class TaskControl implements TaskSteering {
     })
   }
 
-  /** By the program that serves the list; or by this one, which lets nobody else have it meanwhile. */
+  /** Calls `act` with the program that serves the list, or with the stored list, which is locked meanwhile. */
   async #carryOut<T>(act: (tasks: TaskVerbs) => Promise<T>): Promise<T> {
     const { control, clock } = this.#options
     const until = clock.now() + serverAbsence.mostMs
@@ -90,7 +89,40 @@ export class TaskControl implements TaskSteering {
   }
 }
 
-/** Another program asks again in a moment. */
+/** Refuses the requests of other programs during a change. They try again after a moment. */
 const inUse = () => {
   throw new OspError('shutting-down', 'the list of tasks is being changed')
+}
+
+/**
+ * Has a client remove what the server has of tasks that are `cancelling`, in one try of a few seconds at most, and closes it.
+ * Resolves with the status of the tasks after that.
+ */
+async function removeNow(
+  client: Client,
+  tasks: readonly CancelledTask[],
+  clock: Clock,
+): Promise<readonly CancelledTask[]> {
+  const over = new AbortController()
+  const stop = (status: ClientStatus) => {
+    if (status === 'waiting' || status === 'refused') over.abort()
+  }
+  client.on('status', stop)
+  try {
+    const uploads = await client.uploads.restore(tasks.map(({ id }) => id))
+    const ended = Promise.allSettled(uploads.map(({ done }) => done))
+    await Promise.race([ended, wait(clock, cancelWaitMs, over.signal).catch(() => {})])
+    over.abort()
+    const now = new Map((await client.uploads.tasks()).map((task) => [task.id, task]))
+    return tasks.map((task) => {
+      const found = now.get(task.id)
+      if (!found) return { ...task, state: 'cancelled' as const, why: undefined }
+      // A client that the server refused could not ask: the task stays `cancelling`.
+      return found.why?.code === 'unauthorized' ? { ...task, why: found.why } : found
+    })
+  } finally {
+    over.abort()
+    client.off('status', stop)
+    await client.close()
+  }
 }

@@ -4,27 +4,27 @@ import { isUserName } from '../../names.ts'
 import type { Receipt } from '../../ports/clientState.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { protocolViolation } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
 import type { Message } from './message.ts'
 
-/** A message that a server delivers, and the requests to answer once something has become of it. */
-export interface Delivery {
+/** A message that a server delivers, and the requests to answer after it was handled. */
+export interface Incoming {
   readonly message: Message
   readonly receipt: Receipt
-  /** Names the message among all of its mailbox. */
+  /** Identifies the message within its mailbox. */
   readonly key: string
-  /** Of the present link, the first one first: a server may deliver again what it has not seen answered. */
+  /** The requests of the present link, the earliest first. A server can deliver again what it has seen no answer to. */
   readonly requests: Request[]
 }
 
-/** The latest moment that a Date can hold. */
+/** The latest time that a Date can hold. */
 const latestMs = 8.64e15
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** What a DELIVER_MSG_REQ delivers. Throws OspError `malformed` for what nobody could be shown. */
-export function deliveryOf(request: Request, told: Event<'DeliverMsgReq'>): Delivery {
-  const { messageId: id, mailboxSeq: seq, sender, sentAt, content, attempt } = told
+/** Returns the message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
+export function incoming(request: Request, event: Event<'DeliverMsgReq'>): Incoming {
+  const { messageId: id, mailboxSeq: seq, sender, sentAt, content, attempt } = event
   if (!isUserName(sender)) throw protocolViolation('the name of a sender is not allowed')
   if (content.length > fixed.messageBytes) throw protocolViolation(`it delivers a message of ${content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivers a message of no time')
@@ -42,7 +42,7 @@ export function deliveryOf(request: Request, told: Event<'DeliverMsgReq'>): Deli
   return { message, receipt, key: keyOf(receipt), requests: [request] }
 }
 
-/** Equal for equal receipts only. */
+/** Returns a string that is equal for equal receipts only. */
 export function keyOf({ seq, sender, id }: Receipt): string {
   return `${seq} ${id} ${sender}`
 }

@@ -2,27 +2,27 @@ import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
 import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
-import type { Added, CancelledTask, NewTask, TaskVerbs } from '../tasks/taskSteering.ts'
-import { isUnfinished, TaskRegistry } from './taskRegistry.ts'
-import { keptStatus, type TaskStatus } from './taskStatus.ts'
+import { isUnfinished, TaskRegistry } from '../uploads/taskRegistry.ts'
+import { storedStatus, type TaskStatus } from '../uploads/taskStatus.ts'
+import type { Added, CancelledTask, NewTask, TaskVerbs } from './taskSteering.ts'
 
-/** A list of tasks that no client has taken up: what is done about it is kept, and nothing is sent. */
+/** A list of tasks that no client has restored. Changes are stored, and nothing is sent. */
 export class StoredTasks implements TaskVerbs {
-  readonly #kept: TaskRegistry
+  readonly #registry: TaskRegistry
 
-  private constructor(kept: TaskRegistry) {
-    this.#kept = kept
+  private constructor(registry: TaskRegistry) {
+    this.#registry = registry
   }
 
-  /** Nobody else may change the store as long as it is used. */
+  /** No other program may change the store during its use. */
   static async open(store: TaskStore, wallTime: () => number, log: Log): Promise<StoredTasks> {
-    const kept = new TaskRegistry(store, wallTime, log)
-    await kept.open()
-    return new StoredTasks(kept)
+    const registry = new TaskRegistry(store, wallTime, log)
+    await registry.open()
+    return new StoredTasks(registry)
   }
 
   async list(): Promise<readonly TaskStatus[]> {
-    return [...this.#kept].map(keptStatus).sort((a, b) => a.id - b.id)
+    return [...this.#registry].map(storedStatus).sort((a, b) => a.id - b.id)
   }
 
   add(tasks: readonly NewTask[]): Promise<readonly Added[]> {
@@ -40,38 +40,38 @@ export class StoredTasks implements TaskVerbs {
     await this.#change(ids, 'paused', ({ state }) => state === 'open')
   }
 
-  /** One that has failed is tried again if it is named. */
+  /** Tries a failed task again only if its id is given. */
   async resume(ids?: readonly number[]): Promise<void> {
-    for (const id of ids ?? []) this.#kept.checkName(this.#named(id))
+    for (const id of ids ?? []) this.#registry.checkName(this.#named(id))
     await this.#change(ids, 'open', ({ state }) => state === 'paused' || (ids !== undefined && state === 'failed'))
   }
 
-  /** What the server has of them is to be removed. */
+  /** Marks the tasks, so that the next program has the server remove what it has of them. */
   async cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
     const tasks = [...new Set(ids)].map((id) => this.#named(id))
-    // Of one whose name another has now there is nothing to remove.
-    const replaced = tasks.filter((task) => this.#kept.isReplaced(task))
-    await Promise.all(replaced.map(({ id }) => this.#kept.forget(id)))
+    // If another task has the name now, there is nothing to remove.
+    const replaced = tasks.filter((task) => this.#registry.isReplaced(task))
+    await Promise.all(replaced.map(({ id }) => this.#registry.forget(id)))
     const others = tasks.filter((task) => !replaced.includes(task)).map(({ id }) => id)
     await this.#change(others, 'cancelling', ({ state }) => state !== 'done')
-    const gone = replaced.map((task) => ({ ...keptStatus(task), state: 'cancelled' as const, why: undefined }))
-    return [...others.map((id) => keptStatus(this.#named(id))), ...gone]
+    const gone = replaced.map((task) => ({ ...storedStatus(task), state: 'cancelled' as const, why: undefined }))
+    return [...others.map((id) => storedStatus(this.#named(id))), ...gone]
   }
 
   async #add({ ref, name, digest: algorithm = 'sha256' }: NewTask): Promise<number> {
     const normal = checkFileName(name.normalize('NFC'))
-    const known = this.#kept.named(normal)
+    const known = this.#registry.named(normal)
     if (known) {
       if (known.ref !== ref || known.state === 'cancelling') {
         throw new OspError('usage', `an upload named ${JSON.stringify(normal)} is under way already`)
       }
-      // Also where another one is just adding it: what is answered is durable.
+      // Also if another call is just adding it: the answer means that it is durable.
       await this.resume([known.id])
-      await this.#kept.idle()
+      await this.#registry.idle()
       return known.id
     }
-    const id = this.#kept.nextId()
-    await this.#kept.accept({ id, ref, name: normal, algorithm, state: 'open', size: 0, durable: 0 })
+    const id = this.#registry.nextId()
+    await this.#registry.accept({ id, ref, name: normal, algorithm, state: 'open', size: 0, durable: 0 })
     return id
   }
 
@@ -80,12 +80,12 @@ export class StoredTasks implements TaskVerbs {
     state: StoredTask['state'],
     applies: (task: StoredTask) => boolean,
   ): Promise<void> {
-    const tasks = ids ? ids.map((id) => this.#named(id)) : [...this.#kept].filter(isUnfinished)
-    await Promise.all(tasks.filter(applies).map(({ id }) => this.#kept.change(id, { state })))
+    const tasks = ids ? ids.map((id) => this.#named(id)) : [...this.#registry].filter(isUnfinished)
+    await Promise.all(tasks.filter(applies).map(({ id }) => this.#registry.change(id, { state })))
   }
 
   #named(id: number): StoredTask {
-    const task = this.#kept.get(id)
+    const task = this.#registry.get(id)
     if (!task) throw new OspError('usage', `there is no upload ${id}`)
     return task
   }

@@ -1,28 +1,50 @@
+import type { EventEmitter } from 'eventemitter3'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
+import type { PresenceMember } from '../../ports/presence.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import type { Message as Event } from '../../wire/message.ts'
 import { rosterChange, rosterKind } from '../../wire/protocol.ts'
-import { protocolViolation } from '../connection/answers.ts'
+import { protocolViolation } from '../connection/protocolViolation.ts'
 import type { OnlineLink } from '../connection/session.ts'
-import type { Member, Roster, RosterEvents } from './roster.ts'
 
-type Told = Event<'RegistListNtf' | 'ListAck'>
+export interface PresenceEvents {
+  /** A member has come or gone. */
+  change: [member: PresenceMember, change: 'here' | 'gone']
+  /** The whole list has arrived; emitted after its differences to the former list. */
+  whole: [members: readonly PresenceMember[]]
+}
 
-/** The online list as a client follows it (docs/protocol.md, "Messages", The list). */
-export class RosterView extends Emitter<RosterEvents> implements Roster {
-  #members = new Map<number, Member>()
-  /** How often each user is in it. */
+/**
+ * The users who listen, the client itself included. While the client is offline the list stays as it was. The next link brings
+ * the whole list, and its differences are emitted as changes.
+ */
+export interface Presence extends EventEmitter<PresenceEvents>, Iterable<PresenceMember> {
+  /** The server's count of changes, 0 at first. Versions of different links cannot be compared. */
+  readonly version: number
+  readonly size: number
+  /** Whether this user listens. */
+  has(user: string): boolean
+  /** Resolves when the first whole list has arrived; rejects as `Client.online` does. */
+  ready(): Promise<void>
+}
+
+type PresenceList = Event<'RegistListNtf' | 'ListAck'>
+
+/** Follows the server's list of members (docs/protocol.md, "Messages", The list). */
+export class PresenceView extends Emitter<PresenceEvents> implements Presence {
+  #members = new Map<number, PresenceMember>()
+  /** The number of links of each user. */
   readonly #users = new Map<string, number>()
   readonly #ready = deferred<void>()
   #version = 0
   #link: OnlineLink | undefined
-  /** Of this link; `undefined` until its whole list has come. */
+  /** The version on this link; `undefined` until its whole list has arrived. */
   #known: number | undefined
-  /** There were changes up to it. */
-  #heardOf = 0
+  /** The latest version that the server has announced. */
+  #announced = 0
   #asking = false
 
   get version(): number {
@@ -37,7 +59,7 @@ export class RosterView extends Emitter<RosterEvents> implements Roster {
     return this.#users.has(user)
   }
 
-  [Symbol.iterator](): Iterator<Member> {
+  [Symbol.iterator](): Iterator<PresenceMember> {
     return [...this.#members.values()][Symbol.iterator]()
   }
 
@@ -48,7 +70,7 @@ export class RosterView extends Emitter<RosterEvents> implements Roster {
   open(link: OnlineLink): void {
     this.#link = link
     this.#known = undefined
-    this.#heardOf = 0
+    this.#announced = 0
     this.#asking = false
   }
 
@@ -56,39 +78,39 @@ export class RosterView extends Emitter<RosterEvents> implements Roster {
     this.#link = undefined
   }
 
-  /** There will be no list any more. */
-  fail(why: OspError): void {
-    this.#ready.reject(why)
+  /** Rejects `ready` if no list has arrived. */
+  fail(error: OspError): void {
+    this.#ready.reject(error)
   }
 
-  /** The link is registered; the whole list follows at once, unless it gets lost. */
+  /** Handles the registration of the link. The server sends the whole list next, but an unreliable link can lose it. */
   registered(listVersion: number): void {
     if (this.#link && !this.#link.peer.socket.reliable) this.announced(listVersion)
   }
 
-  /** The server has told all changes up to this version. */
+  /** Handles the server's word that it has sent all changes up to this version. */
   announced(listVersion: number): void {
-    this.#heardOf = Math.max(this.#heardOf, listVersion)
+    this.#announced = Math.max(this.#announced, listVersion)
     if (this.#known === undefined || this.#known < listVersion) void this.#askOnce()
   }
 
   /** Takes a whole list, or changes. Throws OspError `malformed`. */
-  take(told: Told): void {
-    const { kind, members } = told
+  take(list: PresenceList): void {
+    const { kind, members } = list
     for (const { userName: name } of members) {
       if (!this.#users.has(name) && !isUserName(name)) throw protocolViolation('a name in its list is not allowed')
     }
-    if (kind === rosterKind.whole) this.#takeWhole(told)
-    else if (kind === rosterKind.changes && told.event === 'RegistListNtf') this.#takeChanges(told)
+    if (kind === rosterKind.whole) this.#takeWhole(list)
+    else if (kind === rosterKind.changes && list.event === 'RegistListNtf') this.#takeChanges(list)
     else throw protocolViolation(`it sends a list of the unknown kind ${kind}`)
   }
 
-  #takeWhole({ listVersion, members }: Told): void {
+  #takeWhole({ listVersion, members }: PresenceList): void {
     if (this.#known !== undefined && listVersion < this.#known) return
-    const whole = new Map<number, Member>()
+    const whole = new Map<number, PresenceMember>()
     for (const { change, node, userName: user } of members) {
       if (change !== rosterChange.here || whole.has(node))
-        throw protocolViolation('its list names somebody twice, or as gone')
+        throw protocolViolation('its list names a member twice, or as gone')
       whole.set(node, { node, user })
     }
     this.#checkSize(whole.size)
@@ -101,7 +123,7 @@ export class RosterView extends Emitter<RosterEvents> implements Roster {
     this.#ready.resolve()
   }
 
-  #takeChanges({ listVersion, members }: Told): void {
+  #takeChanges({ listVersion, members }: PresenceList): void {
     const before = listVersion - members.length
     if (before < 0) throw protocolViolation('its list has had more changes than its version counts')
     if (this.#known === undefined || before > this.#known) {
@@ -120,7 +142,7 @@ export class RosterView extends Emitter<RosterEvents> implements Roster {
     this.#checkSize(this.#members.size)
   }
 
-  /** Asks for the whole list, if that is not being done; again where it is behind what was heard of, and gets on. */
+  /** Asks for the whole list, unless a request is under way. Repeats it while the list is older than announced and advances. */
   async #askOnce(): Promise<void> {
     const link = this.#link
     if (this.#asking || !link) return
@@ -139,20 +161,20 @@ export class RosterView extends Emitter<RosterEvents> implements Roster {
   }
 
   get #behind(): boolean {
-    return this.#known === undefined || this.#known < this.#heardOf
+    return this.#known === undefined || this.#known < this.#announced
   }
 
   #checkSize(members: number): void {
     if (members > fixed.clientsMost) throw protocolViolation(`its list has over ${fixed.clientsMost} members`)
   }
 
-  #add(member: Member): void {
+  #add(member: PresenceMember): void {
     this.#members.set(member.node, member)
     this.#users.set(member.user, (this.#users.get(member.user) ?? 0) + 1)
     this.emit('change', member, 'here')
   }
 
-  #remove(member: Member): void {
+  #remove(member: PresenceMember): void {
     const { node, user } = member
     this.#members.delete(node)
     const others = (this.#users.get(user) ?? 1) - 1

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { StoredTasks } from '../../../lib/client/uploads/storedTasks.ts'
+import { StoredTasks } from '../../../lib/client/tasks/storedTasks.ts'
 import type { StoredTask, TaskStore } from '../../../lib/ports/clientState.ts'
 import { taskOf } from '../../../lib/testing/clientState.ts'
 import { spec } from '../../support/spec.ts'

@@ -8,12 +8,12 @@ import { spec } from '../../support/spec.ts'
 /** What the list of a client tells: `+bob`, `-bob`, and `=` with how many are in a whole list. */
 function told(client: Client): string[] {
   const words: string[] = []
-  client.roster.on('change', ({ user }, change) => words.push(`${change === 'here' ? '+' : '-'}${user}`))
-  client.roster.on('whole', (members) => words.push(`=${members.length}`))
+  client.presence.on('change', ({ user }, change) => words.push(`${change === 'here' ? '+' : '-'}${user}`))
+  client.presence.on('whole', (members) => words.push(`=${members.length}`))
   return words
 }
 
-const users = (client: Client) => [...client.roster].map(({ user }) => user)
+const users = (client: Client) => [...client.presence].map(({ user }) => user)
 
 /** Answers the LIST_REQ that comes next. */
 async function answerList(link: ScriptedLink, version: number, words: readonly string[]): Promise<void> {
@@ -25,7 +25,7 @@ async function listed(words: readonly string[] = [], reliable = true) {
   const server = new ScriptedServer({ reliable })
   const client = server.client()
   const said = told(client)
-  const ready = client.roster.ready()
+  const ready = client.presence.ready()
   const link = await server.registered(0, { version: 5, list: [...words] })
   await ready
   return { server, client, said, link, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
@@ -34,25 +34,25 @@ async function listed(words: readonly string[] = [], reliable = true) {
 spec('the online list', (it) => {
   it('is the whole one at first', async () => {
     await using rig = await listed(['+bob', '+carol'])
-    const { roster } = rig.client
+    const { presence } = rig.client
     assert.deepEqual(
-      [...roster],
+      [...presence],
       [
         { node: nodeOf('bob'), user: 'bob' },
         { node: nodeOf('carol'), user: 'carol' },
       ],
     )
-    assert.deepEqual([roster.version, roster.size, roster.has('bob'), roster.has('dave')], [5, 2, true, false])
+    assert.deepEqual([presence.version, presence.size, presence.has('bob'), presence.has('dave')], [5, 2, true, false])
     assert.deepEqual(rig.said, ['+bob', '+carol', '=2'])
   })
 
   it('follows the changes, and skips those that it knows', async () => {
     await using rig = await listed(['+bob'])
     rig.link.list(7, ['+carol', '-bob'], 'changes')
-    assert.deepEqual([users(rig.client), rig.client.roster.version], [['carol'], 7])
+    assert.deepEqual([users(rig.client), rig.client.presence.version], [['carol'], 7])
     rig.link.list(8, ['+carol', '-bob', '+dave'], 'changes')
     rig.link.list(7, ['+carol', '-bob'], 'changes')
-    assert.deepEqual([users(rig.client), rig.client.roster.version], [['carol', 'dave'], 8])
+    assert.deepEqual([users(rig.client), rig.client.presence.version], [['carol', 'dave'], 8])
     assert.deepEqual(rig.said, ['+bob', '=1', '+carol', '-bob', '+dave'])
   })
 
@@ -97,7 +97,7 @@ spec('the online list', (it) => {
   it('is asked for where the one that follows REGIST_ACK got lost', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
-    const ready = client.roster.ready()
+    const ready = client.presence.ready()
     const link = await server.link()
     link.reply(await link.expect('RegistReq'), { event: 'RegistAck', instance: 1, listVersion: 0, deliveryWindow: 1 })
     await answerList(link, 0, [])
@@ -110,7 +110,7 @@ spec('the online list', (it) => {
     assert.deepEqual(users(rig.client), ['bob', 'carol'])
     await rig.server.registered(0, { version: 2, list: ['+carol', '+dave'] })
     assert.deepEqual(rig.said.slice(3), ['-bob', '+dave', '=2'])
-    assert.equal(rig.client.roster.version, 2)
+    assert.equal(rig.client.presence.version, 2)
   })
 
   it('takes no older one on the same link', async () => {
@@ -124,14 +124,14 @@ spec('the online list', (it) => {
     const second = { change: 1, node: 9, userName: 'bob' }
     rig.link.say({ event: 'RegistListNtf', listVersion: 6, kind: 1, members: [second] })
     rig.link.list(7, ['-bob'], 'changes')
-    assert.deepEqual([rig.client.roster.has('bob'), rig.client.roster.size], [true, 1])
+    assert.deepEqual([rig.client.presence.has('bob'), rig.client.presence.size], [true, 1])
     rig.link.say({ event: 'RegistListNtf', listVersion: 8, kind: 1, members: [{ ...second, change: 0 }] })
-    assert.deepEqual([rig.client.roster.has('bob'), rig.client.roster.size], [false, 0])
+    assert.deepEqual([rig.client.presence.has('bob'), rig.client.presence.size], [false, 0])
   })
 
   it('is not disturbed by a listener that throws', async () => {
     await using rig = await listed(['+bob'])
-    rig.client.roster.once('change', () => {
+    rig.client.presence.once('change', () => {
       throw new Error('a listener has a bug')
     })
     rig.link.list(7, ['+carol', '+dave'], 'changes')
@@ -142,7 +142,7 @@ spec('the online list', (it) => {
   it('never comes where the server has done with the client', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    const rejected = assert.rejects(client.roster.ready(), { code: 'superseded' })
+    const rejected = assert.rejects(client.presence.ready(), { code: 'superseded' })
     const link = await server.link()
     link.goodbye('superseded')
     await rejected
