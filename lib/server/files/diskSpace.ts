@@ -101,7 +101,7 @@ export class DiskSpace {
 
   #admits(upload: Upload, needed: number, promised: number): boolean {
     if (needed > 0 && this.#room(this.#reserve) - promised < needed) return false
-    upload.neededBytes = needed
+    upload.reserve({ diskBytes: needed })
     return true
   }
 
@@ -128,8 +128,8 @@ export class DiskSpace {
     let bytes = 0
     for (const upload of running) {
       if (upload === except) continue
-      const { transfer, neededBytes, size } = upload
-      bytes += transfer ? this.#wholly(size) - transfer.progress : neededBytes
+      const { transfer, reserved, size } = upload
+      bytes += transfer ? this.#wholly(size) - transfer.progress : reserved.diskBytes
     }
     return Math.max(0, bytes)
   }

@@ -184,9 +184,9 @@ export class FileApp implements App {
       const { progress: offset, content } = message
       const standing = await upload.post(
         { by, offset, content },
-        { denied: () => this.#uploads.denial(by, instance), room: (bytes) => this.#quota.recheck(upload, bytes) },
+        { denied: () => this.#uploads.denial(by, instance), checkSpace: (bytes) => this.#quota.recheck(upload, bytes) },
       )
-      if (standing.progress !== before) this.#uploads.moved(upload)
+      if (standing.progress !== before) upload.progressed(this.#options.platform.clock.now())
       return { event: 'PostFileAck', ...standing }
     } catch (error) {
       const why = this.#logged(by, upload.name, error)

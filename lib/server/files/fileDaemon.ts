@@ -55,7 +55,7 @@ export class FileDaemon {
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
       this.#uploads.waived(upload)
-      const open = upload.want && { progress: upload.standing.progress, size: upload.size }
+      const open = upload.isWanted && { progress: upload.standing.progress, size: upload.size }
       this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { files } = this.#options.storage
@@ -154,11 +154,11 @@ export class FileDaemon {
       storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
     if (upload.transfer) return upload.transfer.reclaim(claim)
     const claimed = await claim()
-    upload.want = want
-    upload.completed = await this.#completed(claimed, caller)
+    upload.open(want)
+    upload.complete(await this.#completed(claimed, caller))
     if ('completed' in claimed || upload.completed) return
     if (onConflict === 'reject') await this.#checkNotStored(want)
-    upload.transfer = await Transfer.open(this.#options, upload.queue, claimed)
+    upload.receive(await Transfer.open(this.#options, upload.queue, claimed))
   }
 
   /** A name that was taken since the record was made ends the upload. */
@@ -206,12 +206,10 @@ export class FileDaemon {
   #granted(upload: Upload, event: Opening['event']): Message {
     const { instance, transfer } = upload
     if (!instance) throw new OspError('instance-lost')
-    // What was granted once stands: longer chunks may be under way.
-    upload.chunkBytes ||= this.#uploads.grantedChunk()
     const granted = {
       instance: instance.number,
       progress: upload.standing.progress,
-      chunk: upload.chunkBytes,
+      chunk: upload.grant(this.#uploads.grantedChunk()),
       window: this.#options.limits.windowBytes,
     }
     if (event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...granted }

@@ -5,7 +5,7 @@ import type { NewTransfer, OnConflict, Storage, TransferRecord, UnfinishedTotals
 import type { DiskSpace } from './diskSpace.ts'
 import { sizeText } from './sizeText.ts'
 import { durableOf, recordOf, unfinishedOf, usageOf } from './totals.ts'
-import type { Upload } from './upload.ts'
+import type { Reservation, Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
 
 /** Counting the files of a user takes at most this part of the time. */
@@ -27,7 +27,7 @@ interface Count {
 }
 
 /** What an upload adds to the quota of its user. */
-type Adds = Pick<Upload, 'growth' | 'entries'>
+type Adds = Pick<Reservation, 'growth' | 'entries'>
 
 /** What a user has beside one upload. */
 interface Held {
@@ -59,7 +59,7 @@ export class Quota {
   /** Users whose files are being counted for the first time, while no upload waits for that. */
   readonly #uncounted = new Set<string>()
   /** What was published while an upload is judged, whose totals may be older. */
-  readonly #judging = new Set<Adds & { readonly user: string }>()
+  readonly #judging = new Set<{ readonly user: string; growth: number; entries: number }>()
   /** Users whose running uploads do not fit any more: files have come beside the server. */
   readonly #over = new Set<string>()
 
@@ -98,19 +98,20 @@ export class Quota {
    * `quota-exceeded` or `disk-full` if it has none: files have come beside the server.
    */
   recheck(upload: Upload, bytes: number): Promise<void> | undefined {
-    return upload.growth > 0 && this.#over.has(upload.user) ? this.#recheck(upload, bytes) : this.#disk.take(bytes)
+    return upload.reserved.growth > 0 && this.#over.has(upload.user)
+      ? this.#recheck(upload, bytes)
+      : this.#disk.take(bytes)
   }
 
   /** The file of an admitted upload counts among the published ones from now on. */
   published(upload: Upload): void {
-    const { user, growth, entries } = upload
+    const { user, reserved } = upload
     for (const judging of this.#judging) {
       if (judging.user !== user) continue
-      judging.growth += Math.max(0, growth)
-      judging.entries += entries
+      judging.growth += Math.max(0, reserved.growth)
+      judging.entries += reserved.entries
     }
-    upload.growth = 0
-    upload.entries = 0
+    upload.reserve({ growth: 0, entries: 0 })
   }
 
   async #diskRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
@@ -125,7 +126,7 @@ export class Quota {
     // Far from all bounds, which is usual without a quota, the place of the file does not matter.
     const rough = this.#adds(want.size, name.split('/').length)
     if (!ready || (!this.#bounded && !(await this.#judge(upload, rough)))) {
-      Object.assign(upload, rough)
+      upload.reserve(rough)
       return undefined
     }
     const adds = await this.#added(want)
@@ -137,7 +138,7 @@ export class Quota {
       else refusal = await recount.then(() => this.#judge(upload, adds))
     }
     if (refusal && !(await this.#isVerified(want))) return refusal
-    Object.assign(upload, adds)
+    upload.reserve(adds)
     return undefined
   }
 
@@ -170,7 +171,7 @@ export class Quota {
       const all = held.storedEntries + held.otherEntries + judging.entries + entries
       if (entries > 0 && all > limits.userFiles) return this.#noEntries(user, held, entries)
       // In the same step, so that the next upload finds it.
-      Object.assign(upload, adds)
+      upload.reserve(adds)
       return undefined
     } finally {
       this.#judging.delete(judging)
@@ -178,11 +179,11 @@ export class Quota {
   }
 
   async #recheck(upload: Upload, bytes: number): Promise<void> {
-    const { user, growth } = upload
+    const { user } = upload
     if (this.#isDue(user)) await this.#recount(user)
     const usage = await usageOf(this.#options.storage, user, false)
     if (this.#isOver(user, usage))
-      throw this.#noBytes(user, this.#held(upload, usage, { uploads: 0, bytes: 0 }), growth)
+      throw this.#noBytes(user, this.#held(upload, usage, { uploads: 0, bytes: 0 }), upload.reserved.growth)
     this.#over.delete(user)
     await this.#disk.take(bytes)
   }
@@ -209,8 +210,8 @@ export class Quota {
     let [growth, entries] = [0, 0]
     for (const upload of this.#uploads.receiving()) {
       if (upload.user !== user || upload === but) continue
-      growth += Math.max(0, upload.growth)
-      entries += upload.entries
+      growth += Math.max(0, upload.reserved.growth)
+      entries += upload.reserved.entries
     }
     return { growth, entries }
   }

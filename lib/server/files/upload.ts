@@ -10,18 +10,30 @@ import type { Transfer } from './transfer.ts'
 
 export type FileState = 'IDLE' | 'RECEIVE_FILE'
 
-/** How far an upload is: what every POST_FILE_ACK says. */
+/** How far an upload is. Each POST_FILE_ACK contains it. */
 export interface Standing {
   readonly progress: number
   readonly durable: number
 }
 
-/** What is asked when it is a chunk's turn. */
-export interface Gate {
-  /** What its sender is told who has lost the upload. */
+/** What is reserved for an upload while it has an instance. */
+export interface Reservation {
+  /** Bytes that it adds to the quota of its user when it is published. */
+  readonly growth: number
+  /** Files and folders that it adds, at most. */
+  readonly entries: number
+  /** Disk space that it needed when it got its instance. */
+  readonly diskBytes: number
+}
+
+const noReservation: Reservation = { growth: 0, entries: 0, diskBytes: 0 }
+
+/** Checks a chunk before it is written. */
+interface ChunkGate {
+  /** Returns the error for a sender that does not hold the instance. */
   denied(): OspError
-  /** Rejects where there is no room for more; nothing where there is. */
-  room(bytes: number): Promise<void> | undefined
+  /** Returns `undefined` if the bytes fit the quota and the disk, or a promise that rejects if they do not fit. */
+  checkSpace(bytes: number): Promise<void> | undefined
 }
 
 interface Chunk {
@@ -32,31 +44,23 @@ interface Chunk {
 }
 
 /**
- * One (user, name) at present: the requests about it wait in `queue`, and are carried out one after another. It has an
- * instance while a link sends it, and a transfer (or the completed file) while it is open; without an instance it is parked.
+ * The state of one (user, name) in memory. Requests about it wait in `queue` and run one at a time.
+ *
+ * An upload is open while it has a transfer, or the completed file that it has become. It has an instance while a link sends it;
+ * an open upload without an instance is parked. Only the methods below change this state.
  */
 export class Upload {
   readonly queue = new Mutex()
   readonly user: string
   readonly name: string
-  /** What it is open for; `undefined` while it is not open. */
-  want: NewTransfer | undefined
-  instance: Instance<FileState> | undefined
-  transfer: Transfer | undefined
-  /** Set where the file is stored already and its note stands: only its digest is still to be told. */
-  completed: StoredFile | undefined
-  /** Largest chunk that was granted to its holder, in bytes; 0 before. */
-  chunkBytes = 0
-  /** What it adds to the quota of its user once it is published; counts while it has an instance. */
-  growth = 0
-  /** Files and folders that it adds, at most. */
-  entries = 0
-  /** Disk space reserved for it when it got its instance. */
-  neededBytes = 0
-  /** When it got its instance. */
-  heldSinceMs = 0
-  /** When it got its instance, or last got further since. */
-  movedAtMs = 0
+  #want: NewTransfer | undefined
+  #transfer: Transfer | undefined
+  #completed: StoredFile | undefined
+  #instance: Instance<FileState> | undefined
+  #chunkBytes = 0
+  #reserved = noReservation
+  #assignedAtMs = 0
+  #progressedAtMs = 0
   #gathering: Chunk[] | undefined
 
   constructor(user: string, name: string) {
@@ -64,34 +68,124 @@ export class Upload {
     this.name = name
   }
 
+  get transfer(): Transfer | undefined {
+    return this.#transfer
+  }
+
+  /** The stored file that this upload has become. Its client only has to send the digest. */
+  get completed(): StoredFile | undefined {
+    return this.#completed
+  }
+
+  get instance(): Instance<FileState> | undefined {
+    return this.#instance
+  }
+
+  /** Largest chunk that was granted to the holder, in bytes; 0 before the grant. */
+  get chunkBytes(): number {
+    return this.#chunkBytes
+  }
+
+  get reserved(): Reservation {
+    return this.#reserved
+  }
+
+  get assignedAtMs(): number {
+    return this.#assignedAtMs
+  }
+
+  /** When the progress last rose, or the instance was assigned. */
+  get progressedAtMs(): number {
+    return this.#progressedAtMs
+  }
+
   get size(): number {
-    return this.want?.size ?? 0
+    return this.#want?.size ?? 0
   }
 
   get standing(): Standing {
-    if (this.transfer) return { progress: this.transfer.progress, durable: this.transfer.durable }
-    const stored = this.completed?.size ?? 0
+    if (this.#transfer) return { progress: this.#transfer.progress, durable: this.#transfer.durable }
+    const stored = this.#completed?.size ?? 0
     return { progress: stored, durable: stored }
   }
 
-  /** Whether it is open for this very upload. */
+  get isWanted(): boolean {
+    return this.#want !== undefined
+  }
+
+  /** Returns whether it is open for the same file version and digest algorithm. */
   isOf(want: NewTransfer): boolean {
-    const { want: open } = this
+    const open = this.#want
     return open?.size === want.size && open.modifiedAt === want.modifiedAt && open.algorithm === want.algorithm
   }
 
   heldBy(caller: Connection): boolean {
-    return this.instance?.holder?.node === caller.node
+    return this.#instance?.holder?.node === caller.node
   }
 
-  /** Queues a request that is not a chunk; later chunks do not pass it. */
+  /** Starts to open it for a file. `receive` or `complete` follows. */
+  open(want: NewTransfer): void {
+    this.#want = want
+  }
+
+  receive(transfer: Transfer): void {
+    this.#transfer = transfer
+  }
+
+  complete(file: StoredFile | undefined): void {
+    this.#completed = file
+  }
+
+  /** Closes the transfer, if there is one. The record keeps its last checkpoint. */
+  close(): Promise<void> | undefined {
+    const transfer = this.#transfer
+    this.#want = undefined
+    this.#transfer = undefined
+    this.#completed = undefined
+    return transfer?.close()
+  }
+
+  assign(instance: Instance<FileState>, now: number): void {
+    this.#instance = instance
+    this.#chunkBytes = 0
+    this.#reserved = noReservation
+    this.#assignedAtMs = now
+    this.#progressedAtMs = now
+  }
+
+  /** Grants the holder chunks of this size, unless a size was granted before: longer chunks may be on their way. */
+  grant(chunkBytes: number): number {
+    this.#chunkBytes ||= chunkBytes
+    return this.#chunkBytes
+  }
+
+  /** Forgets the chunk size that was granted to the former holder of the instance. */
+  revokeGrant(): void {
+    this.#chunkBytes = 0
+  }
+
+  /** Replaces parts of the reservation. */
+  reserve(parts: Partial<Reservation>): void {
+    this.#reserved = { ...this.#reserved, ...parts }
+  }
+
+  progressed(now: number): void {
+    this.#progressedAtMs = now
+  }
+
+  /** Takes the instance from it, after the instance was released to its pool. */
+  release(): void {
+    this.#instance = undefined
+  }
+
+  /** Runs a request that is not a chunk, after the requests before it. Later chunks do not overtake it. */
   run<T>(job: () => Promise<T>): Promise<T> {
     this.#gathering = undefined
     return this.queue.run(job)
   }
 
-  /** Queues a chunk. Chunks that wait together are written together. Rejects as `gate` says. */
-  post(chunk: Omit<Chunk, 'answer'>, gate: Gate): Promise<Standing> {
+  /** Writes a chunk, after the requests before it. Chunks that wait together are written together. */
+  post(chunk: Omit<Chunk, 'answer'>, gate: ChunkGate): Promise<Standing> {
     const answer = deferred<Standing>()
     if (!this.#gathering) {
       const gathered: Chunk[] = []
@@ -105,8 +199,8 @@ export class Upload {
     return answer.promise
   }
 
-  /** Writes those that go on where the progress stands; all others change nothing and learn the true progress. */
-  async #write(chunks: readonly Chunk[], gate: Gate): Promise<void> {
+  /** Writes the chunks that continue at the progress. All other chunks change nothing, and their answer has the progress. */
+  async #write(chunks: readonly Chunk[], gate: ChunkGate): Promise<void> {
     const due = chunks.filter((chunk) => this.#admit(chunk, gate))
     let end = this.standing.progress
     const parts: Uint8Array[] = []
@@ -116,21 +210,21 @@ export class Upload {
       end += lengthOf(content)
     }
     try {
-      const room = parts.length > 0 ? gate.room(end - this.standing.progress) : undefined
-      if (room) await room
-      if (parts.length > 0) await this.transfer?.write(parts)
+      const check = parts.length > 0 ? gate.checkSpace(end - this.standing.progress) : undefined
+      if (check) await check
+      if (parts.length > 0) await this.#transfer?.write(parts)
       for (const { answer } of due) answer.resolve(this.standing)
     } catch (error) {
       for (const { answer } of due) answer.reject(error)
     }
   }
 
-  /** What is judged before the offset. */
-  #admit({ by, offset, content, answer }: Chunk, { denied }: Gate): boolean {
+  /** Rejects a chunk that is not allowed, whatever its offset. */
+  #admit({ by, offset, content, answer }: Chunk, { denied }: ChunkGate): boolean {
     const length = lengthOf(content)
     if (!this.heldBy(by)) answer.reject(denied())
-    else if (length > this.chunkBytes)
-      answer.reject(new OspError('too-large', `a chunk has at most ${this.chunkBytes} bytes here`))
+    else if (length > this.#chunkBytes)
+      answer.reject(new OspError('too-large', `a chunk has at most ${this.#chunkBytes} bytes here`))
     else if (offset + length > this.size)
       answer.reject(new OspError('too-large', 'the chunk goes beyond the size of the file'))
     else return true

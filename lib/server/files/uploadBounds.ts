@@ -59,9 +59,9 @@ export class UploadBounds {
     for (const upload of this.#receiving()) {
       const held = this.held(upload.user)
       const termMs = Math.max(termAtLeastMs, this.#limits.stalledMs / held)
-      earliestMs = Math.min(earliestMs, upload.heldSinceMs + termMs)
-      const isStalled = upload.movedAtMs + termMs <= now && upload.queue.waiting === 0 && held > own
-      const hasHadItsTerm = upload.heldSinceMs + termMs <= now && held > own + 1
+      earliestMs = Math.min(earliestMs, upload.assignedAtMs + termMs)
+      const isStalled = upload.progressedAtMs + termMs <= now && upload.queue.waiting === 0 && held > own
+      const hasHadItsTerm = upload.assignedAtMs + termMs <= now && held > own + 1
       if (!isStalled && !hasHadItsTerm) continue
       const most = found ? this.held(found.upload.user) : 0
       if (held > most || (held === most && isStalled && !found?.isStalled)) found = { upload, isStalled }

@@ -56,10 +56,6 @@ export class Uploads {
     return this.#byInstance.values()
   }
 
-  get busy(): number {
-    return this.#pool.busy
-  }
-
   /** Those that are open, received or parked. */
   open(): readonly Upload[] {
     return [...this.#known.values()]
@@ -126,19 +122,8 @@ export class Uploads {
     this.#byInstance.set(instance.number, upload)
     this.#bounds.took(user, caller.node)
     this.#parked.delete(upload)
-    upload.instance = instance
-    upload.chunkBytes = 0
-    upload.growth = 0
-    upload.entries = 0
-    upload.neededBytes = 0
-    upload.heldSinceMs = now
-    upload.movedAtMs = now
+    upload.assign(instance, now)
     return instance
-  }
-
-  /** The upload has got further. */
-  moved(upload: Upload): void {
-    upload.movedAtMs = this.#clock.now()
   }
 
   /** Keeps a place among the caller's uploads until it is disposed. Throws OspError `too-many-uploads`. */
@@ -161,7 +146,7 @@ export class Uploads {
     this.#left(upload, instance)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
     this.#bounds.took(upload.user, to.node)
-    upload.chunkBytes = 0
+    upload.revokeGrant()
   }
 
   /** An upload that may have waited for an instance wants none any more. */
@@ -185,7 +170,7 @@ export class Uploads {
     if (by === undefined || by !== instance.holder || !by.reliable) this.#rest(instance)
     this.#left(upload, instance)
     this.#pool.release(instance, event, why)
-    upload.instance = undefined
+    upload.release()
   }
 
   /** Keeps an open upload without an instance for a while. */
@@ -198,13 +183,9 @@ export class Uploads {
 
   /** Closes what is open of an upload; its record stays as it is. Called from the upload's queue. */
   async close(upload: Upload): Promise<void> {
-    const { transfer } = upload
-    upload.transfer = undefined
-    upload.completed = undefined
-    upload.want = undefined
     if (this.#parked.delete(upload)) this.#sweep()
     try {
-      await transfer?.close()
+      await upload.close()
     } catch (error) {
       // Nothing hangs on it: what the record promises was durable before.
       const { user, name } = upload
