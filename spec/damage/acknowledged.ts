@@ -36,17 +36,33 @@ export function holdingsOf(facts: readonly Fact[]): Holdings & { readonly finger
   let fingerprint: string | undefined
   const keyOf = ({ user, name }: Item) => `${user}/${name}`
   for (const fact of facts) {
-    if (fact.kind === 'user') tokens.set(fact.user, fact.token)
-    if (fact.kind === 'identity') fingerprint = fact.fingerprint
-    if (fact.kind === 'begun') unfinished.set(keyOf(fact.item), { ...fact.item, durable: 0 })
-    if (fact.kind === 'durable') unfinished.set(keyOf(fact.item), { ...fact.item, durable: fact.bytes })
-    if (fact.kind === 'stored') {
-      unfinished.delete(keyOf(fact.item))
-      stored.push(fact.item)
+    switch (fact.kind) {
+      case 'user':
+        tokens.set(fact.user, fact.token)
+        break
+      case 'identity':
+        fingerprint = fact.fingerprint
+        break
+      case 'begun':
+        unfinished.set(keyOf(fact.item), { ...fact.item, durable: 0 })
+        break
+      case 'durable':
+        unfinished.set(keyOf(fact.item), { ...fact.item, durable: fact.bytes })
+        break
+      case 'stored':
+        unfinished.delete(keyOf(fact.item))
+        stored.push(fact.item)
+        break
+      case 'saying':
+        possible.add(fact.text)
+        break
+      case 'said':
+        for (const user of fact.to) waiting.set(user, [...(waiting.get(user) ?? []), fact.text])
+        break
+      case 'taken':
+        for (const user of fact.to) taken.add(`${user} ${fact.text}`)
+        break
     }
-    if (fact.kind === 'saying') possible.add(fact.text)
-    if (fact.kind === 'said') for (const user of fact.to) waiting.set(user, [...(waiting.get(user) ?? []), fact.text])
-    if (fact.kind === 'taken') for (const user of fact.to) taken.add(`${user} ${fact.text}`)
   }
   for (const [user, texts] of waiting) {
     waiting.set(

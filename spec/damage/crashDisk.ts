@@ -199,24 +199,25 @@ const blockBytes = 512
 /** What is left of a file's content: all that was flushed, and of each block written since then the new or the old one. */
 function contentOf(node: Node, contents: 'none' | 'all' | 'some', random: SeededRandom): Uint8Array {
   let content = Buffer.alloc(0)
-  const put = (offset: number, bytes: Uint8Array) => {
-    if (content.length < offset + bytes.length)
-      content = Buffer.concat([content, Buffer.alloc(offset + bytes.length - content.length)])
-    content.set(bytes, offset)
+  const grow = (length: number) => {
+    if (length > content.length) content = Buffer.concat([content, Buffer.alloc(length - content.length)])
+  }
+  const put = (offset: number, bytes: Uint8Array, isSure: boolean) => {
+    for (let from = 0; from < bytes.length; from += blockBytes) {
+      const block = bytes.subarray(from, from + blockBytes)
+      if (isSure || random.chance(0.5, 'a block is left')) {
+        grow(offset + from + block.length)
+        content.set(block, offset + from)
+      } else if (random.chance(0.3, 'the length is left')) grow(offset + from + 1)
+    }
   }
   for (const [at, { offset, bytes, length }] of node.writes.entries()) {
     const isSure = at < node.flushed || contents === 'all'
     if (!isSure && contents === 'none') break
-    if (length !== undefined) {
-      if (isSure || random.chance(0.5, 'a truncation is left'))
-        content = Buffer.concat([content, Buffer.alloc(Math.max(0, length - content.length))]).subarray(0, length)
-      continue
-    }
-    for (let from = 0; from < bytes.length; from += blockBytes) {
-      const isLeft = isSure || random.chance(0.5, 'a block is left')
-      if (isLeft) put(offset + from, bytes.subarray(from, from + blockBytes))
-      else if (random.chance(0.3, 'the length is left'))
-        put(content.length, new Uint8Array(Math.max(0, offset + from + 1 - content.length)))
+    if (length === undefined) put(offset, bytes, isSure)
+    else if (isSure || random.chance(0.5, 'a truncation is left')) {
+      grow(length)
+      content = content.subarray(0, length)
     }
   }
   return content

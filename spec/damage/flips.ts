@@ -39,27 +39,25 @@ export async function flips({ seed, runs, daemonEvery, print }: FlipOptions): Pr
   const fingerprint = fingerprintOf(readFileSync(join(data, 'tls/cert.pem')))
   const usual = await controlOf(data, holdings, place.path)
   const rows: Row[] = []
+  const flipOne = async (kind: string, paths: readonly string[], run: number, random: SeededRandom) => {
+    const path = random.pick(paths, 'file')
+    const at = random.integer(0, statSync(join(data, path)).size - 1, 'offset')
+    const flip = { kind, path, at, mask: random.integer(1, 255, 'mask') }
+    const isDaemon = run % daemonEvery === daemonEvery - 1
+    const secured = kind.startsWith('tls/') || isDaemon ? fingerprint : undefined
+    const start = isDaemon ? startDaemon(secured) : startHere(secured)
+    const copy = join(place.path, `${kind.replaceAll('/', '-')}-${run}`)
+    const { verdict, text } = await tried(flip, data, holdings, usual, start, copy)
+    if (isBadFlip(verdict))
+      print(`${path} byte ${at} xor ${flip.mask}${isDaemon ? ' (daemon)' : ''}: ${verdict}: ${text}`)
+    return verdict
+  }
   for (const [kind, paths] of kindsOf(data)) {
     const random = new SeededRandom(seed).fork(kind)
     const counts = new Map<string, number>()
     for (let run = 0; run < runs; run++) {
-      const path = random.pick(paths, 'file')
-      const at = random.integer(0, statSync(join(data, path)).size - 1, 'offset')
-      const flip = { kind, path, at, mask: random.integer(1, 255, 'mask') }
-      const isDaemon = run % daemonEvery === daemonEvery - 1
-      const secured = kind.startsWith('tls/') || isDaemon ? fingerprint : undefined
-      const start = isDaemon ? startDaemon(secured) : startHere(secured)
-      const { verdict, text } = await tried(
-        flip,
-        data,
-        holdings,
-        usual,
-        start,
-        join(place.path, `${kind.replaceAll('/', '-')}-${run}`),
-      )
+      const verdict = await flipOne(kind, paths, run, random)
       counts.set(verdict, (counts.get(verdict) ?? 0) + 1)
-      if (isBadFlip(verdict))
-        print(`${path} byte ${at} xor ${flip.mask}${isDaemon ? ' (daemon)' : ''}: ${verdict}: ${text}`)
     }
     rows.push({ name: kind, counts })
   }

@@ -186,18 +186,28 @@ async function checkMessages(
       const texts = await textsUntilLast(clients.get(user) as Client)
       const expected = waiting.get(user) ?? []
       for (const text of expected) if (!texts.includes(text)) found.lost.push(`the message "${text}" to ${user}`)
-      for (const [at, text] of texts.entries()) {
-        if (texts.indexOf(text) < at) found.wrong.push(`${user} is handed "${text}" twice`)
-        else if (!expected.includes(text) && !possible?.has(text)) found.wrong.push(`${user} is handed "${text}"`)
-      }
+      found.wrong.push(...surplusOf(user, texts, new Set([...expected, ...(possible ?? [])])))
       for (const from of clients.keys()) {
-        const [came, sent] = [texts, expected].map((all) => all.filter((text) => text.startsWith(`${from} `)))
-        const known = came?.filter((text) => sent?.includes(text)).join(', ')
-        const ordered = sent?.filter((text) => came?.includes(text)).join(', ')
-        if (known !== ordered) found.wrong.push(`${user} is handed ${known}, not ${ordered}`)
+        const [came, sent] = inOneOrder(`${from} `, texts, expected)
+        if (came !== sent) found.wrong.push(`${user} is handed ${came}, not ${sent}`)
       }
     }),
   )
+}
+
+/** Returns the texts that came twice, or that were not sent to this user. */
+function surplusOf(user: string, texts: readonly string[], sent: ReadonlySet<string>): string[] {
+  return texts.flatMap((text, at) => {
+    if (texts.indexOf(text) < at) return [`${user} is handed "${text}" twice`]
+    return sent.has(text) ? [] : [`${user} is handed "${text}"`]
+  })
+}
+
+/** Returns the texts with this prefix that are in both lists, in the order of each. */
+function inOneOrder(prefix: string, one: readonly string[], other: readonly string[]): readonly [string, string] {
+  const ordered = (texts: readonly string[], others: readonly string[]) =>
+    texts.filter((text) => text.startsWith(prefix) && others.includes(text)).join(', ')
+  return [ordered(one, other), ordered(other, one)]
 }
 
 function textsUntilLast(client: Client): Promise<string[]> {

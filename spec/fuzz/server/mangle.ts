@@ -98,14 +98,17 @@ function piecesOf(script: Script, draw: Draw): Pieces {
   const isCut = draw.once(4)
   for (const { link, frame } of script) {
     if (!frame) pieces.push(Uint8Array.of(steps.ended | link))
-    else {
-      const right = Buffer.concat(encodeFrame(frame, crc32))
-      const bytes = isWrong && draw.once(8) ? mutated(right, draw) : right
-      for (const piece of isCut ? cutUp(bytes, draw, 500) : [bytes]) pieces.push(said(link, piece))
-    }
+    else for (const piece of bytesOf(frame, isWrong, isCut, draw)) pieces.push(said(link, piece))
     if (draw.once(20)) pieces.push(Uint8Array.of(steps.passed, draw.pick([1, 5, 10, 50, 255])))
   }
   return draw.once(5) ? pieces.map((piece, at) => merged(piece, pieces[at + 1])) : pieces
+}
+
+/** The bytes of a frame, perhaps changed and perhaps cut. */
+function bytesOf(frame: Frame, isWrong: boolean, isCut: boolean, draw: Draw): readonly Uint8Array[] {
+  const right = Buffer.concat(encodeFrame(frame, crc32))
+  const bytes = isWrong && draw.once(8) ? mutated(right, draw) : right
+  return isCut ? cutUp(bytes, draw, 500) : [bytes]
 }
 
 function said(link: number, bytes: Uint8Array): Uint8Array {

@@ -43,19 +43,27 @@ export function faultsOf(
   const faults: string[] = []
   for (const [sender, lines] of senders) {
     const acked = new Set(lines.flatMap((line) => (isIntent(line) ? [] : [line.acked])))
-    for (const { n, id, to } of lines.filter(isIntent)) {
+    for (const intent of lines.filter(isIntent)) {
       for (const [listener, handed] of listeners) {
-        const got = handed.filter((one) => one.from === sender && one.n === n)
-        const what = `${sender} ${n} at ${listener}`
-        if (acked.has(n) && to.includes(listener) && got.length === 0) faults.push(`${what}: acknowledged and lost`)
-        if (!to.includes(listener) && got.length > 0) faults.push(`${what}: it was not sent there`)
-        if (got.some((one) => one.id !== id)) faults.push(`${what}: it has another id`)
-        if (got.slice(1).some(({ attempt }) => attempt < 2)) faults.push(`${what}: twice, and not marked`)
+        const got = handed.filter((one) => one.from === sender && one.n === intent.n)
+        const what = `${sender} ${intent.n} at ${listener}`
+        faults.push(...faultsOfMessage(intent, acked.has(intent.n), listener, got).map((fault) => `${what}: ${fault}`))
       }
     }
   }
   for (const [listener, handed] of listeners) faults.push(...disorders(listener, handed))
   return faults
+}
+
+/** Compares a message with the times that a listener was handed it. */
+function faultsOfMessage({ id, to }: Intent, isAcked: boolean, listener: string, got: readonly Handed[]): string[] {
+  const isFor = to.includes(listener)
+  return [
+    ...(isAcked && isFor && got.length === 0 ? ['acknowledged and lost'] : []),
+    ...(!isFor && got.length > 0 ? ['it was not sent there'] : []),
+    ...(got.some((one) => one.id !== id) ? ['it has another id'] : []),
+    ...(got.slice(1).some(({ attempt }) => attempt < 2) ? ['twice, and not marked'] : []),
+  ]
 }
 
 /** The first time that each message is handed over, the numbers of each sender rise. */
