@@ -1,10 +1,11 @@
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 
-/** Something that has to end in time; Infinity: it has not begun. */
+/** A wait that must end in time. */
 class Wait {
+  /** Infinity if it has not begun. */
   since = Number.POSITIVE_INFINITY
-  /** It was found overdue before, and given a moment more. */
+  /** Whether it was overdue before and was extended. */
   reprieved = false
 
   get begun(): boolean {
@@ -20,27 +21,27 @@ class Wait {
     this.since = Number.POSITIVE_INFINITY
   }
 
-  /** Time that does not count has passed. */
+  /** Extends the wait by time that does not count. */
   excuse(ms: number, now: number): void {
     if (this.begun) this.since = Math.min(now, this.since + ms)
   }
 }
 
 /**
- * When a link is silent, and when it is dead (docs/protocol.md, "Delivery", 4; "Frames"). Time in which this side does
- * not read does not count against the other, whether it was told not to read or was itself frozen.
+ * Determines when this side must send something and when the link is dead (docs/protocol.md, "The link"). Time in which this
+ * side does not read, because it is paused or frozen, does not count against the peer.
  */
 export class KeepAlive {
   intervalMs: number
-  /** We have something to say at the latest an interval after it. */
+  /** When this side last sent something. */
   #spokeAt: number
   #heardAt: number
-  /** The peer says something within two intervals. */
+  /** Until the peer sends something: two intervals. */
   readonly #silence = new Wait()
-  /** A begun frame is complete within two intervals and the time for its length. */
+  /** Until a begun frame is complete: two intervals and the time for its length. */
   readonly #frame = new Wait()
   #frameBytes = 0
-  /** A full socket takes something within two intervals. */
+  /** Until a full socket takes something: two intervals. */
   readonly #full = new Wait()
   #pausedSince: number | undefined
 
@@ -51,12 +52,12 @@ export class KeepAlive {
     this.#silence.begin(now)
   }
 
-  /** The peer's latest sign of life; while this side does not read there might be one at any time. */
+  /** Returns when the latest byte of the peer arrived; `now` while this side does not read. */
   heardAt(now: number): number {
     return this.#pausedSince === undefined ? this.#heardAt : now
   }
 
-  /** Bytes arrived that end within a frame of `payloadBytes` (0: not known yet). */
+  /** Bytes of an incomplete frame arrived. `payloadBytes` is 0 if its length is not known yet. */
   begun(payloadBytes: number, now: number): void {
     this.#heard(now)
     if (!this.#frame.begun) this.#frame.begin(now)
@@ -74,12 +75,12 @@ export class KeepAlive {
     this.#spokeAt = now
   }
 
-  /** The socket takes no more for the moment. */
+  /** The socket takes no more bytes for now. */
   full(now: number): void {
     if (!this.#full.begun) this.#full.begin(now)
   }
 
-  /** Bytes have left for the peer. */
+  /** The socket has sent bytes to the peer. */
   took(now: number): void {
     if (this.#full.begun) this.#full.begin(now)
   }
@@ -105,21 +106,21 @@ export class KeepAlive {
     return Math.min(this.#spokeAt + this.intervalMs, deadAt)
   }
 
-  /** True if it is time to say something. */
+  /** Returns whether this side must send something. */
   silent(now: number): boolean {
     return now >= this.#spokeAt + this.intervalMs
   }
 
-  /** Why the link is dead, if it is. */
+  /** Returns an error if the link is dead. */
   dead(now: number): OspError | undefined {
     if (this.#overdue(this.#full, now)) {
-      return new OspError('slow-consumer', 'the peer took nothing for two keep-alive intervals')
+      return new OspError('slow-consumer', 'the peer read nothing for two keep-alive intervals')
     }
     if (this.#overdue(this.#silence, now)) {
-      return new OspError('timed-out', `nothing came from the peer for ${(2 * this.intervalMs) / 1_000} s`)
+      return new OspError('timed-out', `the peer sent nothing for ${(2 * this.intervalMs) / 1_000} s`)
     }
     if (this.#overdue(this.#frame, now)) {
-      return new OspError('timed-out', 'the peer has begun a frame and did not complete it in time')
+      return new OspError('timed-out', 'the peer did not complete a frame in time')
     }
     return undefined
   }
@@ -136,8 +137,8 @@ export class KeepAlive {
   }
 
   /**
-   * Whether it is over with a wait. Alarms ring before what has arrived is read, so whoever was frozen finds everything
-   * overdue: the first time there is a moment more to read, and a whole interval where it rang much too late.
+   * Returns whether a wait has failed. Alarms ring before arrived bytes are read, so a process that was frozen finds every
+   * wait overdue. The first time, a wait is extended a little, and by a whole interval if the alarm rang much too late.
    */
   #overdue(wait: Wait, now: number): boolean {
     const lateMs = now - this.#endOf(wait)

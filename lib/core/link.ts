@@ -1,3 +1,39 @@
+/*
+ * How a link works.
+ *
+ * A link is one connection of a client and a server. Both sides run the code of this file: each sends requests (REQ) and
+ * replies to the requests of the other with exactly one ACK or NACK, and either may send notifications (NTF), which have no
+ * reply. `Link` holds the rules only. It opens no socket and reads no clock: `runtime/linkDriver.ts` passes the frames that
+ * arrived to `receive`, takes the frames to send from `next`, and calls `advance` at `deadline`.
+ *
+ * Sequence numbers. Each side numbers its requests from 1, independently of the other side. A reply carries the number of its
+ * request, so replies may arrive in any order. Notifications have the number 0. After 2^32 - 1 requests the link is used up and
+ * the client opens another one.
+ *
+ * Replies. A request is carried out at most once. `Replies` remembers the latest 512 replies: a request that was answered
+ * gets the same reply again, and one that is still running, or is older than the memory, is dropped. For that to be enough a
+ * side sends at most 511 requests after its oldest unanswered one; `Requests` makes the others wait. Chunks, pings and LIST_REQ
+ * are exempt: a repeated chunk is rejected because of its offset, and the others change nothing.
+ *
+ * Retransmission. A socket may lose and reorder frames (`reliable: false`). Then `Requests` sends an unanswered request again
+ * after the time-out of RFC 6298, which `RoundTrip` estimates from the replies: same number, flag bit 0 set, time-out doubled.
+ * On TCP and TLS nothing is lost, so chunks are never repeated and other requests only after 10 s, which detects a peer that
+ * does not answer. Deliveries wait for a person or a program, so their sender decides when to repeat them. A try counts only if
+ * not one byte arrived since it; after 8 such tries the link is dead. So a slow answer never ends a link.
+ *
+ * Keep-alive. `KeepAlive` makes each side send something in every interval, a ping if there is nothing else, and ends the link
+ * after two intervals without a byte from the peer. It also ends a link whose peer takes nothing for two intervals, or begins a
+ * frame and does not complete it. Time in which this side does not read, or its process is frozen, does not count.
+ *
+ * Priorities. `SendQueues` holds the frames that the socket has not taken. Replies, notifications and repetitions come first,
+ * then requests, then chunks, so that a message does not wait behind the bytes of a file. At most two chunks are in the socket
+ * at a time, because a frame cannot overtake a chunk that was handed over. The frames of one priority keep their order, and a
+ * request that must wait for a reply holds up only its own priority. `onFlushed` tells the owner of a buffer that the bytes of
+ * its frame have left and that no repetition needs them.
+ *
+ * Errors. What the protocol does not allow throws OspError `malformed` out of `receive`; the driver then sends GOODBYE_NTF and
+ * closes. A fault of our own is never hidden as a fault of the peer.
+ */
 import { OspError } from '../errors.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, repetition } from '../wire/frame.ts'
@@ -16,16 +52,16 @@ import { Replies } from './replies.ts'
 import { Requests, type Timing } from './requests.ts'
 import { type SendPriority, SendQueues } from './sendQueues.ts'
 
-/** A REQ of the peer, to be answered exactly once with `Link.reply`. */
+/** A request of the peer. Answer it exactly once with `Link.reply`. */
 export interface Request<K extends RequestName = RequestName> {
   readonly message: Message<K>
   readonly seq: number
   readonly instance: number
-  /** Of the payload, which the message may alias. */
+  /** The length of the payload, whose buffer the message may share. */
   readonly payloadBytes: number
 }
 
-/** What a frame of the peer was; `undefined` where the link has dealt with it by itself. */
+/** The contents of a frame of the peer; `undefined` if the link has handled it. */
 export type Received<C> =
   | { readonly kind: 'request'; readonly request: Request }
   | { readonly kind: 'reply'; readonly message: Message; readonly context: C; readonly instance: number }
@@ -35,40 +71,39 @@ export type Received<C> =
   | undefined
 
 export interface LinkOptions {
-  /** The socket loses and reorders nothing. */
+  /** Whether the socket neither loses nor reorders frames. */
   readonly reliable: boolean
   readonly keepAliveMs: number
   /** Which side this is. */
   readonly side: 'client' | 'server'
   /** 0 <= fraction < 1, for jitter. */
   readonly fraction: () => number
-  /** A server's version of the online list up to which all changes have been sent. */
+  /** On a server: the version of the online list up to which all changes have been sent. */
   readonly listVersion?: () => number
-  /** What the peer's first frame must be, if it matters. */
+  /** The event that the peer must send first, if any. */
   readonly first?: EventName
 }
 
-/** After it a link is renewed. */
+/** The last sequence number of a link. */
 const lastSeq = 0xffff_ffff
 
 const chunkEvent = events.PostFileReq.number
 
-/** How REQs are repeated where no timer does it (docs/protocol.md, "Messages"). */
+/** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */
 const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk', DeliverMsgReq: 'own' }
 
 /**
- * The rules of one link: REQs and their repetition, remembered replies, keep-alive, the sending lanes. `C` is what the
- * owner wants back with a reply. Every method that takes `now` wants milliseconds of one monotonic clock. A fault of the
- * peer is thrown as OspError: the owner then says GOODBYE and closes.
+ * The rules of one link. `C` is the context that the owner gives with a request and gets back with its reply. `now` is in
+ * milliseconds of one monotonic clock.
  */
 export class Link<C> {
   readonly keepAlive: KeepAlive
   readonly replies = new Replies()
   readonly #options: LinkOptions
   readonly #requests: Requests<C | 'ping'>
-  readonly #lanes = new SendQueues()
+  readonly #queues = new SendQueues()
   #seq = 0
-  /** The peer's first frame has come. */
+  /** Whether the first frame of the peer has arrived. */
   #begun = false
 
   constructor(options: LinkOptions, now: number) {
@@ -77,67 +112,67 @@ export class Link<C> {
     this.keepAlive = new KeepAlive(options.keepAliveMs, now)
   }
 
-  /** Bytes of small frames that wait for the socket. */
+  /** Bytes of replies and requests that wait for the socket. */
   get unsentBytes(): number {
-    return this.#lanes.smallBytes
+    return this.#queues.smallBytes
   }
 
   /** Replies and notifications that wait for the socket. */
   get unsentReplies(): number {
-    return this.#lanes.replies
+    return this.#queues.replies
   }
 
-  /** Queues a REQ; returns its seq. `left` runs when its bytes have left, or never. */
+  /** Queues a request. Returns its seq. `onFlushed` runs when its bytes may be overwritten, or never. */
   request(
     message: Message<RequestName>,
     instance: number,
     context: C,
-    lane: SendPriority = 'requests',
-    left?: () => void,
+    priority: SendPriority = 'requests',
+    onFlushed?: () => void,
   ): number {
-    return this.#ask(message, instance, context, lane, left)
+    return this.#ask(message, instance, context, priority, onFlushed)
   }
 
-  /** Gives up a REQ: it is not sent or repeated any more, and its reply is nobody's. Returns its context, if it was unanswered. */
+  /** Stops sending and repeating a request, and ignores its reply. Returns its context if it was unanswered. */
   abandon(seq: number): C | undefined {
     const context = this.#requests.abandon(seq)
     return context === 'ping' ? undefined : context
   }
 
-  /** Queues a REQ once more, under its seq, as `message` now says it. False: it is answered, or has not left yet. */
-  repeat(seq: number, message: Message<RequestName>, instance: number, left?: () => void): boolean {
+  /** Queues a request again with its seq and the current `message`. Returns false if it is answered or not sent yet. */
+  repeat(seq: number, message: Message<RequestName>, instance: number, onFlushed?: () => void): boolean {
     if (!this.#requests.underWay(seq)) return false
     const frame = this.#frame(message, seq, instance)
-    this.#lanes.add('requests', { ...frame, flags: frame.flags | repetition }, left)
+    this.#queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
     return true
   }
 
-  /** Queues the one reply of a REQ. */
+  /** Queues the reply to a request. */
   reply(to: Request, message: Message | Encoded): void {
     const frame = this.#frame(message, to.seq, to.instance)
     if (!idempotent(to.message.event)) this.replies.remember(to.seq, frame)
-    this.#lanes.add('replies', frame)
+    this.#queues.add('replies', frame)
   }
 
   notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
-    this.#lanes.add('replies', this.#frame(message, 0, 0))
+    this.#queues.add('replies', this.#frame(message, 0, 0))
   }
 
-  /** A frame for `Socket.close`, past all that waits. */
+  /** Returns a frame for `Socket.close`, which goes ahead of everything that waits. */
   last(message: Message<NoticeName>): Frame {
     return this.#frame(message, 0, 0)
   }
 
-  /** The next frame for the socket, if any, with what to run when its bytes have left. */
-  next(now: number): { frame: Frame; left: (() => void) | undefined } | undefined {
-    const next = this.#lanes.next(({ event, seq }) => (asked.has(event) ? this.#requests.turn(seq) : 'now'))
+  /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */
+  next(now: number): { frame: Frame; onFlushed: (() => void) | undefined } | undefined {
+    const next = this.#queues.next(({ event, seq }) => (requestRows.has(event) ? this.#requests.decide(seq) : 'now'))
     if (!next) return undefined
     this.keepAlive.spoke(now)
-    if (asked.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
+    if (requestRows.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
     return next
   }
 
-  /** Takes a frame of the peer. Throws OspError `malformed` for what the protocol does not allow. */
+  /** Handles a frame of the peer. Throws OspError `malformed` if the protocol does not allow it. */
   receive(frame: Frame, now: number): Received<C> {
     this.keepAlive.heard(now)
     const message = decode(frame)
@@ -153,41 +188,42 @@ export class Link<C> {
     return this.#settle(frame, message, now)
   }
 
-  /** When `advance` has something to do at the earliest. */
+  /** The earliest time at which `advance` has something to do. */
   get deadline(): number {
     return Math.min(this.keepAlive.deadline, this.#requests.deadline)
   }
 
-  /** Repeats what is due and pings a silent peer. Returns why the link is dead, if it is. */
+  /** Repeats the requests that are due and pings the peer if nothing was sent for an interval. Returns an error if the link is dead. */
   advance(now: number): OspError | undefined {
     const dead = this.keepAlive.dead(now)
     if (dead) return dead
     const due = this.#requests.due(now, this.keepAlive.heardAt(now))
-    if (due.dead) return new OspError('timed-out', 'the peer has not answered however often it was asked')
-    for (const { frame, left } of due.copies) {
-      this.#lanes.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame, left)
+    if (due.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
+    for (const { frame, onFlushed } of due.copies) {
+      this.#queues.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame, onFlushed)
     }
     if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined
   }
 
-  /** Whether no further REQ can be asked, since every number was given. */
+  /** Whether every sequence number is used. */
   get usedUp(): boolean {
     return this.#seq === lastSeq
   }
 
-  /** Pings the peer, or repeats a REQ where so many are unanswered that a ping would have to wait. */
+  /** Pings the peer, or repeats a request if a ping would have to wait for replies. */
   #speak(now: number): void {
     this.keepAlive.spoke(now)
-    if (this.#options.first && !this.#begun) return // The answer could overtake what must be first.
+    if (this.#options.first && !this.#begun) return // The ping could overtake the frame that must be first.
     const repetition = this.#requests.instead()
-    if (repetition) this.#lanes.add('replies', repetition.frame, repetition.left)
+    if (repetition) this.#queues.add('replies', repetition.frame, repetition.onFlushed)
     else this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
   }
 
   #checkFirst(event: EventName): void {
     const { first = event } = this.#options
-    if (!this.#begun && event !== first) throw new OspError('malformed', `${event} came where ${first} must be first`)
+    if (!this.#begun && event !== first)
+      throw new OspError('malformed', `the first frame must be ${first}, not ${event}`)
     this.#begun = true
   }
 
@@ -195,13 +231,13 @@ export class Link<C> {
     message: Message<RequestName>,
     instance: number,
     context: C | 'ping',
-    lane: SendPriority,
-    left?: () => void,
+    priority: SendPriority,
+    onFlushed?: () => void,
   ): number {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = this.#frame(message, ++this.#seq, instance)
-    const copy = this.#requests.add(frame, context, timings[message.event], left)
-    this.#lanes.add(lane, copy.frame, copy.left)
+    const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
+    this.#queues.add(priority, copy.frame, copy.onFlushed)
     return frame.seq
   }
 
@@ -221,7 +257,7 @@ export class Link<C> {
     const admitted = this.replies.admit(frame.seq)
     if (admitted === 'drop') return undefined
     if (admitted !== 'carry out') {
-      this.#lanes.add('replies', admitted)
+      this.#queues.add('replies', admitted)
       return undefined
     }
     return { kind: 'request', request }
@@ -230,9 +266,9 @@ export class Link<C> {
   #settle(frame: Frame, message: Message, now: number): Received<C> {
     const settled = this.#requests.settle(frame.seq, now)
     if (!settled) return undefined
-    const request = asked.get(settled.frame.event)
+    const request = requestRows.get(settled.frame.event)
     if (message.event !== request?.ack && message.event !== request?.nack) {
-      throw new OspError('malformed', `${message.event} is no reply to what was asked`)
+      throw new OspError('malformed', `${message.event} does not answer this request`)
     }
     if (settled.context === 'ping') {
       return { kind: 'pong', listVersion: message.event === 'PingAck' ? message.listVersion : undefined }
@@ -247,10 +283,10 @@ export class Link<C> {
   }
 }
 
-/** What may be carried out twice needs no memory of its replies: chunks by their offset, questions by nature. */
+/** Returns whether a request may be carried out twice: a chunk has an offset, and the others change nothing. */
 const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq' || event === 'ListReq'
 
-/** The requests by their number, with the names of their replies. */
-const asked: ReadonlyMap<number, { readonly ack: EventName; readonly nack: EventName | undefined }> = new Map(
+/** The requests by number, with their replies. */
+const requestRows: ReadonlyMap<number, { readonly ack: EventName; readonly nack: EventName | undefined }> = new Map(
   Object.values(events).flatMap((row) => (row.kind === 'request' ? [[row.number, row] as const] : [])),
 )

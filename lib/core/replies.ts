@@ -3,30 +3,30 @@ import { fixed } from '../limits.ts'
 import type { Frame } from '../wire/frame.ts'
 
 /**
- * The replies to a peer's latest REQs, so that a repeated one is answered again and not carried out again
- * (docs/protocol.md, "Delivery", 3). Chunks are not for it: their offset makes them idempotent.
+ * Remembers the replies to the latest requests of the peer, so that a repeated request gets its reply again and is not carried
+ * out again (docs/protocol.md, "Delivery"). Chunks do not need it: their offset makes them idempotent.
  */
 export class Replies {
-  /** By seq: its reply, or `undefined` while it is being carried out. */
+  /** The reply of each seq, or `undefined` while the request is running. */
   readonly #known = new Map<number, Frame | undefined>()
-  /** The answered ones, rising. */
+  /** The answered seqs in ascending order. */
   readonly #answered: number[] = []
-  /** Everything up to here is older than what is remembered. */
+  /** Every seq up to this one is forgotten. */
   #floor = 0
 
-  /** REQs that are being carried out. */
+  /** The number of running requests. */
   get unanswered(): number {
     return this.#known.size - this.#answered.length
   }
 
-  /** Replies that are kept. */
+  /** The number of remembered replies. */
   get remembered(): number {
     return this.#answered.length
   }
 
   /**
-   * What to do with a REQ: `carry out` a new one, `drop` one that is under way or too old, or send the reply that
-   * was given before. Throws OspError `malformed` if more REQs are unanswered than the protocol allows.
+   * Returns what to do with a request: `carry out` a new one, `drop` a running or forgotten one, or send the remembered
+   * reply. Throws OspError `malformed` if more requests are unanswered than the protocol allows.
    */
   admit(seq: number): 'carry out' | 'drop' | Frame {
     if (this.#known.has(seq)) return this.#known.get(seq) ?? 'drop'
@@ -38,7 +38,7 @@ export class Replies {
     return 'carry out'
   }
 
-  /** Keeps the reply of a REQ that was carried out, and forgets the one with the lowest seq beyond the bound. */
+  /** Remembers the reply to a request. Beyond the bound, forgets the reply with the lowest seq. */
   remember(seq: number, reply: Frame): void {
     if (!this.#known.has(seq)) return
     this.#known.set(seq, reply)

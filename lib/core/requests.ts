@@ -4,48 +4,50 @@ import { RoundTrip } from './roundTrip.ts'
 import type { SendDecision } from './sendQueues.ts'
 
 /**
- * How a REQ is repeated: by its timer; as a `chunk`, which no timer repeats where nothing is lost, and which is not counted
- * among the 511; or by its `own` sender alone, so that its bytes are not kept and its answer may take as long as it likes.
+ * How a request is repeated:
+ * - `timer`: after a time-out.
+ * - `chunk`: after a time-out, but never on a reliable socket. It does not count among the 511 requests.
+ * - `own`: by its sender only. Its bytes are not kept, and its reply may take any time.
  */
 export type Timing = 'timer' | 'chunk' | 'own'
 
-/** An unanswered REQ; `context` is whatever its sender wants back with the reply. */
+/** An unanswered request. Its sender gets `context` back with the reply. */
 interface Pending<C> {
   readonly frame: Frame
   readonly context: C
   readonly timing: Timing
   /** Runs once when its bytes may be overwritten. */
-  readonly left: (() => void) | undefined
-  /** Copies of it that have not left this process' memory. */
+  readonly onFlushed: (() => void) | undefined
+  /** Copies that have not left the memory of this process. */
   copies: number
-  /** It was answered or given up. */
+  /** It was answered or abandoned. */
   settled: boolean
   freed: boolean
-  /** Its place among the REQs that are no chunks. */
+  /** Its number among the requests other than chunks. */
   readonly ordinal: number
-  /** When it was handed to the socket the latest time. */
+  /** When it was last handed to the socket. */
   sentAt: number | undefined
   repeats: number
-  /** Tries in whose time not one byte arrived. */
+  /** Tries after which no byte arrived. */
   tries: number
-  /** Infinity: not sent yet, or never repeated by a timer. */
+  /** Infinity if it is not sent yet, or never repeated by a timer. */
   repeatAt: number
 }
 
-/** A frame for the lanes, with what to run when its bytes have left. */
+/** A frame to queue. Call `onFlushed` when its bytes have left. */
 export interface Copy {
   readonly frame: Frame
-  readonly left: (() => void) | undefined
+  readonly onFlushed: (() => void) | undefined
 }
 
 export interface RequestsOptions {
-  /** The socket loses and reorders nothing. */
+  /** Whether the socket neither loses nor reorders frames. */
   readonly reliable: boolean
   /** 0 <= fraction < 1, for jitter. */
   readonly fraction: () => number
 }
 
-/** A link's own unanswered REQs, and the timers that repeat them (docs/protocol.md, "Delivery", 2). */
+/** The unanswered requests of this side, and the timers that repeat them (docs/protocol.md, "Delivery"). */
 export class Requests<C> {
   readonly #options: RequestsOptions
   readonly #pending = new Map<number, Pending<C>>()
@@ -54,10 +56,10 @@ export class Requests<C> {
     leastMs: fixed.leastTimeoutMs,
     mostMs: fixed.mostTimeoutMs,
   })
-  /** Those that are no chunks, by their ordinal. */
+  /** The requests other than chunks, by ordinal. */
   readonly #ordered = new Map<number, Pending<C>>()
   #ordinal = 0
-  /** No ordinal below it is unanswered. */
+  /** Every lower ordinal is answered. */
   #oldest = 1
   #deadline = Number.POSITIVE_INFINITY
 
@@ -65,30 +67,40 @@ export class Requests<C> {
     this.#options = options
   }
 
-  /** Returns the frame to send; `left` runs once when no copy of it is needed, or under way, any more. */
-  add(frame: Frame, context: C, timing: Timing = 'timer', left?: () => void): Copy {
+  /** Adds a request. Returns the frame to send. `onFlushed` runs once when no copy of the frame is needed or queued. */
+  add(frame: Frame, context: C, timing: Timing = 'timer', onFlushed?: () => void): Copy {
     const ordinal = timing === 'chunk' ? this.#ordinal : ++this.#ordinal
     const timers = { sentAt: undefined, repeats: 0, tries: 0, repeatAt: Number.POSITIVE_INFINITY }
     const kept = timing === 'own' ? { ...frame, payload: [] } : frame
-    const pending = { frame: kept, context, timing, left, copies: 0, settled: false, freed: false, ordinal, ...timers }
+    const pending = {
+      frame: kept,
+      context,
+      timing,
+      onFlushed,
+      copies: 0,
+      settled: false,
+      freed: false,
+      ordinal,
+      ...timers,
+    }
     this.#pending.set(frame.seq, pending)
     if (timing !== 'chunk') this.#ordered.set(ordinal, pending)
     return this.#copy(pending, frame)
   }
 
-  /** When a REQ may be sent: chunks not counted, at most 511 follow the oldest unanswered one. */
-  turn(seq: number): SendDecision {
+  /** Returns whether a request may be sent: at most 511, chunks excluded, follow the oldest unanswered one. */
+  decide(seq: number): SendDecision {
     const pending = this.#pending.get(seq)
     if (!pending) return 'never'
     return pending.timing === 'chunk' || this.#follows(pending.ordinal) ? 'now' : 'later'
   }
 
-  /** Whether a REQ was handed to the socket and is unanswered. */
+  /** Returns whether a request was handed to the socket and is unanswered. */
   underWay(seq: number): boolean {
     return this.#pending.get(seq)?.sentAt !== undefined
   }
 
-  /** A REQ was handed to the socket: its timer starts. */
+  /** Starts the timer of a request that was handed to the socket. */
   sent(seq: number, now: number): void {
     const pending = this.#pending.get(seq)
     if (!pending) return
@@ -97,7 +109,7 @@ export class Requests<C> {
     this.#deadline = Math.min(this.#deadline, pending.repeatAt)
   }
 
-  /** Takes a reply to `seq`: the context of its REQ, or `undefined` if none is unanswered. */
+  /** Removes the request that a reply answers. Returns it, or `undefined` if no sent request has this seq. */
   settle(seq: number, now: number): { context: C; frame: Frame } | undefined {
     const pending = this.#pending.get(seq)
     if (pending?.sentAt === undefined) return undefined
@@ -106,7 +118,7 @@ export class Requests<C> {
     return pending
   }
 
-  /** Forgets an unanswered REQ: it is not sent or repeated any more. Returns its context, if it was unanswered. */
+  /** Stops sending and repeating a request. Returns its context if it was unanswered. */
   abandon(seq: number): C | undefined {
     const pending = this.#pending.get(seq)
     if (!pending) return undefined
@@ -114,14 +126,14 @@ export class Requests<C> {
     return pending.context
   }
 
-  /** When `due` may have something to say at the earliest; it may turn out to be nothing. */
+  /** The earliest time at which `due` may return something. */
   get deadline(): number {
     return this.#deadline
   }
 
   /**
-   * The frames whose time is up, marked as repetitions. `dead` is set once a REQ was tried the fixed number of times
-   * without a byte from the peer; `heardAt` is when the latest one arrived.
+   * Returns the frames to repeat. `dead` is true if a request was tried `fixed.tries` times without a byte from the peer, of
+   * which the latest arrived at `heardAt`.
    */
   due(now: number, heardAt: number): { copies: readonly Copy[]; dead: boolean } {
     const copies: Copy[] = []
@@ -140,7 +152,7 @@ export class Requests<C> {
     return { copies, dead }
   }
 
-  /** Where no further REQ may be sent for now, the oldest unanswered one, to be repeated if something has to be said. */
+  /** Returns a repetition of the oldest unanswered request if no new request may be sent now. */
   instead(): Copy | undefined {
     if (this.#follows(this.#ordinal + 1)) return undefined
     const oldest = this.#ordered.get(this.#oldest)
@@ -157,21 +169,21 @@ export class Requests<C> {
   }
 
   #copy(pending: Pending<C>, frame: Frame): Copy {
-    if (!pending.left) return { frame, left: undefined }
+    if (!pending.onFlushed) return { frame, onFlushed: undefined }
     pending.copies++
-    const left = () => {
+    const onFlushed = () => {
       pending.copies--
       this.#free(pending)
     }
-    return { frame, left }
+    return { frame, onFlushed }
   }
 
-  /** Where frames are lost a REQ may have to be sent again, so its bytes are free only once it is answered as well. */
+  /** On an unreliable socket the bytes are free only after the reply, since the request may have to be sent again. */
   #free(pending: Pending<C>): void {
     if (pending.freed || pending.copies > 0) return
     if (!pending.settled && !this.#options.reliable && pending.timing !== 'own') return
     pending.freed = true
-    pending.left?.()
+    pending.onFlushed?.()
   }
 
   #follows(ordinal: number): boolean {

@@ -6,22 +6,22 @@ export interface TimeoutBounds {
 }
 
 /**
- * The round-trip estimator of RFC 6298. Samples of repeated requests are not for it, and so a time-out that had to be
- * doubled stays doubled for all that follows until there is a sample: else a path slower than the estimate would have
- * every request repeated, and never be measured (Karn's rule, §3 and §5.5 to §5.7).
+ * Estimates the round-trip time by RFC 6298. Repeated requests give no samples, so a doubled time-out stays doubled for all
+ * later requests until there is a sample. Otherwise every request would be repeated on a path that is slower than the
+ * estimate, and the path would never be measured (Karn's rule, §3 and §5.5 to §5.7).
  */
 export class RoundTrip {
   readonly #bounds: TimeoutBounds
   #smoothedMs: number | undefined
   #variationMs = 0
-  /** How often the time-out was doubled since the latest sample. */
+  /** How often the time-out was doubled since the last sample. */
   #doublings = 0
 
   constructor(bounds: TimeoutBounds) {
     this.#bounds = bounds
   }
 
-  /** Takes in the time between a request and its reply. */
+  /** Adds the time between a request and its reply. */
   sample(ms: number): void {
     this.#doublings = 0
     if (this.#smoothedMs === undefined) {
@@ -33,12 +33,12 @@ export class RoundTrip {
     this.#smoothedMs = 0.875 * this.#smoothedMs + 0.125 * ms
   }
 
-  /** A request is about to be repeated for the `repeats`-th time. */
+  /** A request is repeated for the `repeats`-th time. */
   repeated(repeats: number): void {
     this.#doublings = Math.max(this.#doublings, repeats)
   }
 
-  /** The time-out of a request that was sent `repeats` times before: doubled for each (§5.5), within the bounds. */
+  /** Returns the time-out of a request that was sent `repeats` times before: doubled for each (§5.5), within the bounds. */
   timeoutMs(repeats: number): number {
     const { firstMs, leastMs, mostMs } = this.#bounds
     const base = this.#smoothedMs === undefined ? firstMs : this.#smoothedMs + 4 * this.#variationMs

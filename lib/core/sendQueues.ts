@@ -3,23 +3,23 @@ import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
 import { Queue } from './queue.ts'
 
-/** `replies`: replies, notifications and repetitions; `requests`: REQs; `chunks`: chunks and what must not pass them. */
+/** `replies`: replies, notifications and repetitions; `chunks`: chunks and requests that must not overtake them. */
 export type SendPriority = 'replies' | 'requests' | 'chunks'
 
-/** Whether a frame may be sent: `never` is a REQ that was answered, or given up, before it could leave. */
+/** Whether a frame may be sent. `never`: its request was answered or abandoned before it was sent. */
 export type SendDecision = 'now' | 'later' | 'never'
 
 interface Waiting {
   readonly frame: Frame
-  readonly left: (() => void) | undefined
+  readonly onFlushed: (() => void) | undefined
 }
 
 /**
- * The frames of one link that were not handed to the socket yet. Small frames overtake chunks, and at most two
- * chunks are handed over and unsent (docs/protocol.md, "Delivery", 5).
+ * The frames of one link that wait for the socket. Small frames overtake chunks, and the socket has at most two unsent chunks
+ * at a time (docs/protocol.md, "Delivery").
  */
 export class SendQueues {
-  readonly #lanes: Readonly<Record<SendPriority, Queue<Waiting>>> = {
+  readonly #queues: Readonly<Record<SendPriority, Queue<Waiting>>> = {
     replies: new Queue(),
     requests: new Queue(),
     chunks: new Queue(),
@@ -27,59 +27,59 @@ export class SendQueues {
   #handed = 0
   #smallBytes = 0
 
-  /** Bytes of the frames that wait in the lanes of small frames. */
+  /** Bytes of the waiting replies and requests. */
   get smallBytes(): number {
     return this.#smallBytes
   }
 
-  /** Frames that wait in the lane of replies. */
+  /** The number of waiting replies. */
   get replies(): number {
-    return this.#lanes.replies.length
+    return this.#queues.replies.length
   }
 
-  add(lane: SendPriority, frame: Frame, left?: () => void): void {
-    this.#lanes[lane].push({ frame, left })
-    if (lane !== 'chunks') this.#smallBytes += sizeOf(frame)
+  add(priority: SendPriority, frame: Frame, onFlushed?: () => void): void {
+    this.#queues[priority].push({ frame, onFlushed })
+    if (priority !== 'chunks') this.#smallBytes += sizeOf(frame)
   }
 
   /**
-   * The next frame for the socket, with what to run when its bytes have left. A frame whose turn is later holds up
-   * those behind it in its lane, and no other lane.
+   * Returns the next frame for the socket. Call its `onFlushed` when its bytes have left. A frame that `decide` defers holds up
+   * the later frames of its priority only.
    */
-  next(turn: (frame: Frame) => SendDecision): Waiting | undefined {
-    return this.#small('replies', turn) ?? this.#small('requests', turn) ?? this.#chunk(turn)
+  next(decide: (frame: Frame) => SendDecision): Waiting | undefined {
+    return this.#small('replies', decide) ?? this.#small('requests', decide) ?? this.#chunk(decide)
   }
 
-  #small(lane: 'replies' | 'requests', turn: (frame: Frame) => SendDecision): Waiting | undefined {
-    for (let first = this.#lanes[lane].first; first; first = this.#lanes[lane].first) {
-      const when = turn(first.frame)
-      if (when === 'later') return undefined
-      this.#lanes[lane].shift()
+  #small(priority: 'replies' | 'requests', decide: (frame: Frame) => SendDecision): Waiting | undefined {
+    for (let first = this.#queues[priority].first; first; first = this.#queues[priority].first) {
+      const decision = decide(first.frame)
+      if (decision === 'later') return undefined
+      this.#queues[priority].shift()
       this.#smallBytes -= sizeOf(first.frame)
-      if (when === 'now') return first
-      first.left?.()
+      if (decision === 'now') return first
+      first.onFlushed?.()
     }
     return undefined
   }
 
-  #chunk(turn: (frame: Frame) => SendDecision): Waiting | undefined {
-    for (let first = this.#lanes.chunks.first; first; first = this.#lanes.chunks.first) {
-      const when = turn(first.frame)
-      if (when === 'later' || this.#handed >= fixed.chunksHanded) return undefined
-      this.#lanes.chunks.shift()
-      if (when === 'now') return this.#hand(first)
-      first.left?.()
+  #chunk(decide: (frame: Frame) => SendDecision): Waiting | undefined {
+    for (let first = this.#queues.chunks.first; first; first = this.#queues.chunks.first) {
+      const decision = decide(first.frame)
+      if (decision === 'later' || this.#handed >= fixed.chunksHanded) return undefined
+      this.#queues.chunks.shift()
+      if (decision === 'now') return this.#hand(first)
+      first.onFlushed?.()
     }
     return undefined
   }
 
-  #hand({ frame, left }: Waiting): Waiting {
+  #hand({ frame, onFlushed }: Waiting): Waiting {
     this.#handed++
     return {
       frame,
-      left: () => {
+      onFlushed: () => {
         this.#handed--
-        left?.()
+        onFlushed?.()
       },
     }
   }

@@ -15,7 +15,7 @@ import { errorOf, goodbyeOf, nackOf } from './refusal.ts'
 
 type Waiting = Pick<Deferred<Message>, 'resolve' | 'reject'>
 
-/** A link's rules at work on a socket and a clock. */
+/** Runs a link on a socket and a clock. */
 export class LinkDriver {
   readonly socket: Socket
   readonly #platform: LinkDriverOptions['platform']
@@ -30,7 +30,7 @@ export class LinkDriver {
   #ended: OspError | undefined
   #pumping = false
 
-  /** The number of REQs that the other side has answered. */
+  /** The number of requests that the peer has answered. */
   answered = 0
 
   constructor(options: LinkDriverOptions, events: LinkDriverEvents) {
@@ -47,14 +47,14 @@ export class LinkDriver {
     socket.start({
       frame: (frame) => this.#guarded(() => this.#receive(frame)),
       begun: (payloadBytes, heldBytes = 0) => this.#guarded(() => this.#begun(payloadBytes, heldBytes)),
-      fault: (why) => void this.close(why),
+      fault: (error) => void this.close(error),
       drained: () => this.#guarded(() => this.#drained()),
-      closed: (why) => this.#end(why ?? new OspError('link-lost', 'the other side closed the link')),
+      closed: (error) => this.#end(error ?? new OspError('link-lost', 'the other side closed the link')),
     })
     this.#arm()
   }
 
-  /** Why the link has ended, once it has. */
+  /** The error that ended the link, if it has ended. */
   get ended(): OspError | undefined {
     return this.#ended
   }
@@ -64,12 +64,12 @@ export class LinkDriver {
     this.#arm()
   }
 
-  /** Sends a REQ. `left` runs once when its bytes may be overwritten, or never if the link ends first. */
+  /** Sends a request. `onFlushed` runs once when its bytes may be overwritten, or never if the link ends first. */
   ask<K extends RequestName>(
     message: Message<K>,
     instance = 0,
-    lane: SendPriority = 'requests',
-    left?: () => void,
+    priority: SendPriority = 'requests',
+    onFlushed?: () => void,
   ): Asked<K> {
     if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
     const waiting = deferred<Message>()
@@ -78,29 +78,29 @@ export class LinkDriver {
       waiting.reject(this.#ended)
       return asked
     }
-    asked.seq = this.#link.request(message, instance, waiting, lane, left)
+    asked.seq = this.#link.request(message, instance, waiting, priority, onFlushed)
     this.#waiting.add(waiting)
     this.#pump()
     return asked
   }
 
   /**
-   * Sends a REQ once more, under its seq, as `message` now says it. Returns false, and does nothing, where it is answered or
-   * still waits for the socket.
+   * Sends a request again with its seq and the current `message`. Returns false and sends nothing if the request is answered
+   * or still waits for the socket.
    */
-  repeat(seq: number, message: Message<RequestName>, instance = 0, left?: () => void): boolean {
+  repeat(seq: number, message: Message<RequestName>, instance = 0, onFlushed?: () => void): boolean {
     if (this.#ended) return false
-    const repeated = this.#link.repeat(seq, message, instance, left)
+    const repeated = this.#link.repeat(seq, message, instance, onFlushed)
     this.#pump()
     return repeated
   }
 
-  /** Gives up a REQ that was asked: it is not repeated any more, and its reply is nobody's. */
+  /** Rejects a request with OspError `closed`, stops repeating it, and ignores its reply. */
   abandon(seq: number): void {
     const waiting = this.#link.abandon(seq)
     if (!waiting) return
     this.#waiting.delete(waiting)
-    waiting.reject(new OspError('closed', 'the request was given up'))
+    waiting.reject(new OspError('closed', 'the request was abandoned'))
   }
 
   reply(to: Request, message: Message | Encoded): void {
@@ -109,11 +109,11 @@ export class LinkDriver {
     this.#pump()
   }
 
-  /** Answers a REQ with its NACK, or ends the link where the protocol has none for it or the peer's bytes are at fault. */
-  refuse(to: Request, why: OspError): void {
-    const nack = nackOf(to.message.event, why)
-    if (nack && why.code !== 'malformed') this.reply(to, nack)
-    else this.close(why)
+  /** Answers a request with its NACK, or ends the link if the request has no NACK or the error is `malformed`. */
+  refuse(to: Request, error: OspError): void {
+    const nack = nackOf(to.message.event, error)
+    if (nack && error.code !== 'malformed') this.reply(to, nack)
+    else this.close(error)
   }
 
   notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
@@ -144,7 +144,7 @@ export class LinkDriver {
     tell('replies of a link that are remembered', gauges.rememberedReplies)
   }
 
-  /** Reads nothing until `resume`. */
+  /** Stops reading until `resume`. */
   pause(): void {
     if (this.#ended) return
     this.#link.keepAlive.paused(this.#now())
@@ -158,22 +158,22 @@ export class LinkDriver {
     this.#arm()
   }
 
-  /** Says GOODBYE with `why` and ends the link. Resolves when the socket is gone. Idempotent. */
-  close(why: OspError): Promise<void> {
-    const last = this.#ended ? undefined : this.#link.last(goodbyeOf(why))
-    this.#end(why)
+  /** Sends GOODBYE with `error` and ends the link. Resolves when the socket is closed. Idempotent. */
+  close(error: OspError): Promise<void> {
+    const last = this.#ended ? undefined : this.#link.last(goodbyeOf(error))
+    this.#end(error)
     return this.socket.close(last)
   }
 
-  /** Ends the link after what waits was sent, without GOODBYE. */
-  closeQuietly(why: OspError): Promise<void> {
-    this.#end(why)
+  /** Ends the link without GOODBYE after the waiting frames were sent. */
+  closeQuietly(error: OspError): Promise<void> {
+    this.#end(error)
     return this.socket.close()
   }
 
   /** Ends the link at once. Data that has not arrived is lost. */
-  reset(why: OspError): void {
-    this.#end(why)
+  reset(error: OspError): void {
+    this.#end(error)
     this.socket.destroy()
   }
 
@@ -210,7 +210,7 @@ export class LinkDriver {
     this.#pump()
   }
 
-  /** Hands frames to the socket for as long as it takes them. */
+  /** Hands frames to the socket while it takes them. */
   #pump(): void {
     if (this.#pumping || this.#ended) return
     this.#pumping = true
@@ -221,7 +221,7 @@ export class LinkDriver {
     }
     if (!this.#writable) this.#link.keepAlive.full(this.#now())
     if (this.#link.unsentBytes > this.#unsentBytes || this.#link.unsentReplies > fixed.unsentReplies) {
-      void this.close(new OspError('slow-consumer', 'the peer does not take what it is sent'))
+      void this.close(new OspError('slow-consumer', 'the peer does not read what it is sent'))
     }
     this.#arm()
   }
@@ -230,13 +230,13 @@ export class LinkDriver {
     while (this.#writable && !this.#ended) {
       const next = this.#link.next(this.#now())
       if (!next) return
-      const { left } = next
-      this.#writable = this.socket.send(next.frame, left && (() => this.#left(left)))
+      const { onFlushed } = next
+      this.#writable = this.socket.send(next.frame, onFlushed && (() => this.#flushed(onFlushed)))
     }
   }
 
-  #left(left: () => void): void {
-    left()
+  #flushed(onFlushed: () => void): void {
+    onFlushed()
     this.#link.keepAlive.took(this.#now())
     this.#pump()
   }
@@ -251,7 +251,7 @@ export class LinkDriver {
     else this.#pump()
   }
 
-  /** Runs what may find a fault of the peer; such a fault ends the link. */
+  /** Runs code that throws on a fault of the peer, which ends the link. */
   #guarded(run: () => void): void {
     if (this.#ended) return
     try {
@@ -261,13 +261,13 @@ export class LinkDriver {
     }
   }
 
-  #end(why: OspError): void {
+  #end(error: OspError): void {
     if (this.#ended) return
-    this.#ended = why
+    this.#ended = error
     this.#alarm.stop()
-    for (const waiting of this.#waiting) waiting.reject(why)
+    for (const waiting of this.#waiting) waiting.reject(error)
     this.#waiting.clear()
-    this.#events.closed(why)
+    this.#events.closed(error)
   }
 
   #now(): number {

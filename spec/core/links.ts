@@ -13,7 +13,7 @@ export function handed(link: Link<string>, now = 0): Frame[] {
   const frames: Frame[] = []
   for (let next = link.next(now); next; next = link.next(now)) {
     frames.push(next.frame)
-    next.left?.()
+    next.onFlushed?.()
   }
   return frames
 }

@@ -63,7 +63,7 @@ export class LossyPair {
     for (const end of [this.client, this.server]) {
       for (let next = this.#next(end); next; next = this.#next(end)) {
         this.#carry(next.frame, end)
-        next.left?.()
+        next.onFlushed?.()
       }
       end.alarm?.[Symbol.dispose]()
       end.alarm = end.dead ? undefined : this.clock.alarm(end.link.deadline, () => this.#advance(end))

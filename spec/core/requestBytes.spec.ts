@@ -10,7 +10,7 @@ spec('the bytes of a REQ', (it) => {
     let freed = 0
     const copy = requests.add(chunkFrame(1), '', 'chunk', () => freed++)
     requests.sent(1, 0)
-    return { requests, left: () => copy.left?.(), freed: () => freed }
+    return { requests, left: () => copy.onFlushed?.(), freed: () => freed }
   }
 
   it('are free on a reliable socket when they have left', () => {
@@ -40,7 +40,7 @@ spec('the bytes of a REQ', (it) => {
     requests.sent(1, 5_000)
     requests.settle(1, 5_010)
     assert.equal(freed(), 0)
-    again?.left?.()
+    again?.onFlushed?.()
     assert.equal(freed(), 1)
   })
 

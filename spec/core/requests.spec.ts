@@ -112,7 +112,7 @@ spec('unanswered REQs', (it) => {
     const requests = requestsOn(false)
     const frame = ask(requests, 1, 0)
     assert.equal(frame.flags, 0)
-    assert.deepEqual(requests.due(1_000, 0).copies, [{ frame: { ...frame, flags: 1 }, left: undefined }])
+    assert.deepEqual(requests.due(1_000, 0).copies, [{ frame: { ...frame, flags: 1 }, onFlushed: undefined }])
     assert.equal(frame.flags, 0)
   })
 
@@ -188,13 +188,13 @@ spec('the rule of 511', (it) => {
   it('lets 511 REQs follow the oldest unanswered one', () => {
     const requests = requestsOn(true)
     many(requests, 1, 512)
-    assert.equal(requests.turn(512), 'now')
+    assert.equal(requests.decide(512), 'now')
     requests.add(pauseFrame(513), '', 'timer')
-    assert.equal(requests.turn(513), 'later')
+    assert.equal(requests.decide(513), 'later')
     requests.settle(400, 1)
-    assert.equal(requests.turn(513), 'later')
+    assert.equal(requests.decide(513), 'later')
     requests.settle(1, 1)
-    assert.equal(requests.turn(513), 'now')
+    assert.equal(requests.decide(513), 'now')
   })
 
   it('does not count chunks, and does not hold them up', () => {
@@ -202,18 +202,18 @@ spec('the rule of 511', (it) => {
     ask(requests, 1, 0)
     for (let seq = 2; seq < 2_000; seq++) ask(requests, seq, 0, true)
     many(requests, 2_000, 511)
-    assert.equal(requests.turn(2_510), 'now')
+    assert.equal(requests.decide(2_510), 'now')
     ask(requests, 3_000, 0, true)
-    assert.equal(requests.turn(3_000), 'now')
+    assert.equal(requests.decide(3_000), 'now')
     requests.add(pauseFrame(3_001), '', 'timer')
-    assert.equal(requests.turn(3_001), 'later')
+    assert.equal(requests.decide(3_001), 'later')
   })
 
   it('is no matter for one that is answered: it need not be sent any more', () => {
     const requests = requestsOn(true)
     ask(requests, 1, 0)
     requests.settle(1, 1)
-    assert.equal(requests.turn(1), 'never')
+    assert.equal(requests.decide(1), 'never')
   })
 
   it('offers the oldest REQ for repetition where a new one would have to wait, but not twice', () => {

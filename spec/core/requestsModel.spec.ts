@@ -75,7 +75,7 @@ class Model {
 class Real {
   readonly requests: Requests<number>
   readonly freed: number[] = []
-  readonly lefts: { readonly seq: number; readonly left: (() => void) | undefined }[] = []
+  readonly lefts: { readonly seq: number; readonly onFlushed: (() => void) | undefined }[] = []
 
   constructor(reliable: boolean) {
     this.requests = new Requests({ reliable, fraction: () => 0 })
@@ -97,10 +97,10 @@ function assertSame(model: Model, { requests, freed }: Real): void {
   const { unanswered } = model
   for (const req of [...unanswered.slice(0, 3), ...unanswered.slice(-3)]) {
     const isNow = req.timing === 'chunk' || model.mayFollow(req.ordinal)
-    assert.equal(requests.turn(req.seq), isNow ? 'now' : 'later', `the turn of ${req.seq}`)
+    assert.equal(requests.decide(req.seq), isNow ? 'now' : 'later', `the turn of ${req.seq}`)
     assert.equal(requests.underWay(req.seq), req.sentAt < never)
   }
-  assert.equal(requests.turn(model.all.length + 1), 'never')
+  assert.equal(requests.decide(model.all.length + 1), 'never')
   assert.ok(requests.deadline <= Math.min(never, ...unanswered.map(({ repeatAt }) => repeatAt)))
   const free = model.all.filter((req) => req.freed)
   const seqs = new Set(freed)
@@ -116,7 +116,7 @@ const add = (timing: Timing, count: number) =>
       model.all.push({ seq, timing, ordinal, ...timers, copies: 1, settled: false, freed: false })
       const copy = requests.add(pauseFrame(seq), seq, timing, () => freed.push(seq))
       assert.deepEqual([copy.frame.seq, copy.frame.flags], [seq, 0])
-      lefts.push({ seq, left: copy.left })
+      lefts.push({ seq, onFlushed: copy.onFlushed })
     }
   })
 
@@ -167,7 +167,7 @@ const leave = (choice: number) =>
     const req = model.all.find(({ seq }) => seq === copy?.seq)
     if (!copy || !req) return
     req.copies--
-    copy.left?.()
+    copy.onFlushed?.()
     model.free(req)
   })
 
@@ -176,7 +176,7 @@ function repeated(model: Model, req: Req, real: Real, left: (() => void) | undef
   req.copies++
   req.repeatAt = never
   model.doublings = Math.max(model.doublings, req.repeats)
-  real.lefts.push({ seq: req.seq, left })
+  real.lefts.push({ seq: req.seq, onFlushed: left })
 }
 
 const pass = (ms: number, isHeard: boolean) =>
@@ -191,7 +191,7 @@ const pass = (ms: number, isHeard: boolean) =>
     )
     for (const [at, req] of due.entries()) {
       if (model.heardAt <= req.sentAt) req.tries++
-      repeated(model, req, real, copies[at]?.left)
+      repeated(model, req, real, copies[at]?.onFlushed)
     }
     assert.equal(
       dead,
@@ -204,7 +204,7 @@ const instead = step('something in place of a new one', (model, real) => {
   const expected = model.mayFollow(model.asked + 1) || oldest?.repeatAt === never ? undefined : oldest
   const copy = real.requests.instead()
   assert.equal(copy?.frame.seq, expected?.seq)
-  if (expected) repeated(model, expected, real, copy?.left)
+  if (expected) repeated(model, expected, real, copy?.onFlushed)
 })
 
 spec('unanswered REQs, whatever happens to them,', (it) => {

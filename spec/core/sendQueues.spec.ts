@@ -41,7 +41,7 @@ spec('lanes', (it) => {
     assert.deepEqual(taken(lanes), [2])
     lanes.add('requests', pauseFrame(5))
     assert.deepEqual(taken(lanes), [5])
-    first?.left?.()
+    first?.onFlushed?.()
     assert.deepEqual([left, taken(lanes)], [[1], [3]])
   })
 

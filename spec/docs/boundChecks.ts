@@ -129,7 +129,7 @@ export const boundChecks: {
   chunksHanded: { files: ['spec/core/sendQueues.spec.ts'] },
   unsentReplies: {
     rows: ['unsentRepliesPerLink', 'replies unsent on a link'],
-    files: ['spec/runtime/peerFlow.spec.ts'],
+    files: ['spec/runtime/linkDriverFlow.spec.ts'],
   },
   reprieve: {},
   leastFrameBytesPerSecond: {},

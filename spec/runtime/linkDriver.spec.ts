@@ -3,7 +3,7 @@ import { OspError } from '../../lib/errors.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
 import { chunkFrame, frameFor, named, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
-import { Rig } from './peerRig.ts'
+import { Rig } from './linkDriverRig.ts'
 
 const pause = { event: 'PauseFileReq' } as const
 const paused: Message = { event: 'PauseFileAck', progress: 5, durable: 5 }

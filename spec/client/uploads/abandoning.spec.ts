@@ -7,7 +7,7 @@ import { Pacer } from '../../../lib/core/pacer.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import type { OpenSource } from '../../../lib/ports/source.ts'
 import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
-import { Rig } from '../../runtime/peerRig.ts'
+import { Rig } from '../../runtime/linkDriverRig.ts'
 import { named } from '../../support/frames.ts'
 import { spec } from '../../support/spec.ts'
 

@@ -10,7 +10,7 @@ import type { OpenSource } from '../../../lib/ports/source.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
 import type { Message } from '../../../lib/wire/message.ts'
-import { Rig } from '../../runtime/peerRig.ts'
+import { Rig } from '../../runtime/linkDriverRig.ts'
 import { named } from '../../support/frames.ts'
 import { spec } from '../../support/spec.ts'
 

@@ -4,7 +4,7 @@ import { fixed } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { named } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
-import { Rig } from './peerRig.ts'
+import { Rig } from './linkDriverRig.ts'
 
 const pause = { event: 'PauseFileReq' } as const
 const goodbye: Message<'GoodbyeNtf'> = { event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }

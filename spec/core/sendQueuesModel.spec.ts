@@ -33,7 +33,7 @@ interface Real {
   readonly lanes: SendQueues
   readonly left: number[]
   /** What runs when the bytes of those that were sent have left. */
-  readonly leaving: { readonly seq: number; readonly left: (() => void) | undefined }[]
+  readonly leaving: { readonly seq: number; readonly onFlushed: (() => void) | undefined }[]
 }
 
 type Step = fc.Command<Model, Real>
@@ -65,14 +65,14 @@ const take = (choice: number) =>
     const taken = lanes.next(({ seq }) => turnOf(seq, choice))
     const seq = model.next((seq) => turnOf(seq, choice))
     assert.equal(taken?.frame.seq, seq)
-    if (taken && seq !== undefined) leaving.push({ seq, left: taken.left })
+    if (taken && seq !== undefined) leaving.push({ seq, onFlushed: taken.onFlushed })
   })
 
 const leave = (choice: number) =>
   step(`bytes leave, of ${choice}`, (model, { leaving }) => {
     const [copy] = leaving.splice(choice % Math.max(1, leaving.length), 1)
     if (!copy) return
-    copy.left?.()
+    copy.onFlushed?.()
     model.left.push(copy.seq)
     model.handed = model.handed.filter((seq) => seq !== copy.seq)
   })
