@@ -94,14 +94,18 @@ export const claim = (wish: Wish) =>
     model.lastToken = answer.claim.token
     model.holding.set(name, answer.claim)
     model.given.push({ name, claim: answer.claim })
-    const former = before ? [...before.superseded, ...(takeOver ? [before.session] : [])] : []
-    const superseded = [...new Set(former.filter((session) => session !== by))].slice(-8)
-    const anew = { size, checkpoint: undefined, verified: false, content: '' }
-    model.kept.set(name, { ...(same && !fresh ? before : anew), session: by, superseded })
-    if (!model.kept.get(name)?.verified) {
-      assert.equal(await contentOf(storage, answer.claim), model.kept.get(name)?.content)
-    }
+    const kept = afterClaim(before, wish)
+    model.kept.set(name, kept)
+    if (!kept.verified) assert.equal(await contentOf(storage, answer.claim), kept.content)
   })
+
+/** The record after a claim that a storage has granted. */
+function afterClaim(before: Kept | undefined, { size, by, fresh, takeOver }: Wish): Kept {
+  const former = before ? [...before.superseded, ...(takeOver ? [before.session] : [])] : []
+  const superseded = [...new Set(former.filter((session) => session !== by))].slice(-8)
+  if (before?.size === size && !fresh) return { ...before, session: by, superseded }
+  return { size, checkpoint: undefined, verified: false, content: '', session: by, superseded }
+}
 
 /** Does something under a claim, which only the present one of its name may do. */
 const under = (

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { KiB, MiB } from '../../limits.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import { type Facts, factsOf } from '../testCases.ts'
-import { bytesOf, frameOf, type TransportFactory, withEnds } from './ends.ts'
+import { bytesOf, frameOf, type Heard, type TransportFactory, withEnds } from './ends.ts'
 
 const sameBytes = (got: Parts, expected: Parts) => assert.ok(Buffer.concat(got).equals(Buffer.concat(expected)))
 const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1)
@@ -148,13 +148,20 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         start()
         for (const seq of upTo(40)) near.send(frameOf(seq, bytesOf(seq * 7_001)))
         await farHeard.times('frame', 40)
-        const begun = farHeard.begunBytes.values()
-        const frames = farHeard.frames.values()
-        let next = frames.next().value
-        for (const told of farHeard.order) {
-          if (told === 'frame') next = frames.next().value
-          else assert.ok([0, lengthOf(next?.payload ?? [])].includes(begun.next().value ?? -1))
-        }
+        assert.ok(announcedLengths(farHeard).every(({ announced, actual }) => announced === 0 || announced === actual))
       }))
+  })
+}
+
+/** Returns each announced length of a payload, with the length of the next frame. */
+function announcedLengths({
+  order,
+  begunBytes,
+  frames,
+}: Heard): { readonly announced: number; readonly actual: number }[] {
+  const begun = order.flatMap((event, at) => (event === 'begun' ? [at] : []))
+  return begun.map((at, index) => {
+    const arrived = order.slice(0, at).filter((event) => event === 'frame').length
+    return { announced: begunBytes[index] ?? -1, actual: lengthOf(frames[arrived]?.payload ?? []) }
   })
 }
