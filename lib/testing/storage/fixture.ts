@@ -1,5 +1,6 @@
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage } from '../../ports/storage.ts'
+import { factsOf, type TestCase } from '../testCases.ts'
 
 /** A place where storages of one kind keep things, for one fact. */
 export interface StoragePlace extends AsyncDisposable {
@@ -66,4 +67,21 @@ export function tryingOf<P extends StoragePlace>(platform: Platform, open: (byte
       await trial.storage[Symbol.asyncDispose]()
     }
   }
+}
+
+/** States a test case of an open storage in a new place, small if `bytes` are given. */
+export type StorageIt<P extends StoragePlace = StoragePlace> = (
+  fact: string,
+  run: (trial: Fixture<P>) => Promise<void>,
+  bytes?: number,
+) => void
+
+/** Returns the test cases about a subject of a storage; with `skipped`, the reason why none of them can run. */
+export function storageCases<P extends StoragePlace>(
+  subject: string,
+  trying: Try<P>,
+  state: (it: StorageIt<P>) => void,
+  skipped?: string,
+): readonly TestCase[] {
+  return factsOf(subject, (it) => state((fact, run, bytes) => it(fact, trying(run, bytes))), skipped)
 }

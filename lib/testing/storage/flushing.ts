@@ -1,45 +1,39 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { BrittlePlace, Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { type BrittlePlace, storageCases, type Try } from './fixture.ts'
 import { claimed, hello, resume, wanted } from './steps.ts'
 
 const more = new TextEncoder().encode(' and more')
 
 /** The promises of a partial file whose flush fails. */
 export function* stateFlushing(kind: string, trying: Try<BrittlePlace>, skipped?: string): Facts {
-  yield* factsOf(
+  yield* storageCases(
     `a flush that fails in a ${kind} storage`,
+    trying,
     (it) => {
-      it(
-        'rejects, and takes nothing from what an earlier one has covered',
-        trying(async (trial) => {
-          const { claim } = await claimed(trial.storage, { size: hello.length + more.length })
-          const file = await trial.storage.files.open(claim)
-          await file.write(0, [hello])
-          await file.flush()
-          await trial.storage.transfers.checkpoint(
-            claim,
-            [{ offset: hello.length, digest: Uint8Array.of(1) }],
-            2_000_000,
-          )
-          await file.write(hello.length, [more])
-          {
-            using _ = await trial.place.failFlushes()
-            await assert.rejects(file.flush(), { code: 'internal' })
-          }
-          await file[Symbol.asyncDispose]()
-          await trial.restart()
-          const again = await claimed(trial.storage, { ...wanted, size: hello.length + more.length }, resume)
-          assert.deepEqual(
-            again.record.checkpoints.map(({ offset }) => offset),
-            [hello.length],
-          )
-          await using found = await trial.storage.files.open(again.claim)
-          const into = new Uint8Array(hello.length)
-          await found.read(into, 0)
-          assert.deepEqual(into, hello)
-        }),
-      )
+      it('rejects, and takes nothing from what an earlier one has covered', async (trial) => {
+        const { claim } = await claimed(trial.storage, { size: hello.length + more.length })
+        const file = await trial.storage.files.open(claim)
+        await file.write(0, [hello])
+        await file.flush()
+        await trial.storage.transfers.checkpoint(claim, [{ offset: hello.length, digest: Uint8Array.of(1) }], 2_000_000)
+        await file.write(hello.length, [more])
+        {
+          using _ = await trial.place.failFlushes()
+          await assert.rejects(file.flush(), { code: 'internal' })
+        }
+        await file[Symbol.asyncDispose]()
+        await trial.restart()
+        const again = await claimed(trial.storage, { ...wanted, size: hello.length + more.length }, resume)
+        assert.deepEqual(
+          again.record.checkpoints.map(({ offset }) => offset),
+          [hello.length],
+        )
+        await using found = await trial.storage.files.open(again.claim)
+        const into = new Uint8Array(hello.length)
+        await found.read(into, 0)
+        assert.deepEqual(into, hello)
+      })
     },
     skipped,
   )

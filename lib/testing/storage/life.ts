@@ -1,25 +1,19 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 
 /** The promises of opening and closing. */
 export function* stateLife(kind: string, trying: Try): Facts {
-  yield* factsOf(`the life of a ${kind} storage`, (it) => {
-    it(
-      'is closed as often as one likes',
-      trying(async ({ storage }) => {
-        await storage[Symbol.asyncDispose]()
-        await storage[Symbol.asyncDispose]()
-      }),
-    )
+  yield* storageCases(`the life of a ${kind} storage`, trying, (it) => {
+    it('is closed as often as one likes', async ({ storage }) => {
+      await storage[Symbol.asyncDispose]()
+      await storage[Symbol.asyncDispose]()
+    })
 
-    it(
-      'is open for one at a time',
-      trying(async ({ place, platform, storage }) => {
-        const second = place.storage()
-        await assert.rejects(second.open(platform), { code: 'data-locked' })
-        assert.equal(await storage.files.stored('alice', 'a'), false)
-      }),
-    )
+    it('is open for one at a time', async ({ place, platform, storage }) => {
+      const second = place.storage()
+      await assert.rejects(second.open(platform), { code: 'data-locked' })
+      assert.equal(await storage.files.stored('alice', 'a'), false)
+    })
   })
 }

@@ -1,171 +1,150 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
-import { type Facts, factsOf, type It } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { type StorageIt, storageCases, type Try } from './fixture.ts'
 import { long, message, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
 
 /** The bounds of `MailboxStore.append`. */
 export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): Facts {
   const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
-  yield* factsOf(`the bounds of mailboxes in a ${kind} storage`, (it) => {
-    it(
-      'are on messages of one mailbox, and name the full ones; nobody gets what is refused',
-      trying(async ({ storage: { mailboxes } }) => {
-        const bounds = { ...roomy, messages: 2 }
-        for (const number of [1, 2]) await mailboxes.append(message(number), ['bob', 'eve'], bounds)
-        const refused = mailboxes.append(message(3), ['carol', 'eve', 'dave', 'bob'], bounds)
-        await assert.rejects(refused, full('eve', 'bob'))
-        assert.deepEqual(await waiting(mailboxes, 'carol'), [])
-        await mailboxes.append(message(3), ['carol', 'dave'], bounds)
-        await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-        await mailboxes.append(message(4), ['bob'], bounds)
-      }),
-    )
+  yield* storageCases(`the bounds of mailboxes in a ${kind} storage`, trying, (it) => {
+    it('are on messages of one mailbox, and name the full ones; nobody gets what is refused', async ({
+      storage: { mailboxes },
+    }) => {
+      const bounds = { ...roomy, messages: 2 }
+      for (const number of [1, 2]) await mailboxes.append(message(number), ['bob', 'eve'], bounds)
+      const refused = mailboxes.append(message(3), ['carol', 'eve', 'dave', 'bob'], bounds)
+      await assert.rejects(refused, full('eve', 'bob'))
+      assert.deepEqual(await waiting(mailboxes, 'carol'), [])
+      await mailboxes.append(message(3), ['carol', 'dave'], bounds)
+      await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+      await mailboxes.append(message(4), ['bob'], bounds)
+    })
 
-    it(
-      'are on bytes of one mailbox',
-      trying(async ({ storage: { mailboxes } }) => {
-        const bounds = { ...roomy, bytes: 100 }
-        await mailboxes.append(long(1, 60), ['bob'], bounds)
-        await assert.rejects(mailboxes.append(long(2, 41), ['bob', 'eve'], bounds), full('bob'))
-        await mailboxes.append(long(3, 40), ['bob', 'eve'], bounds)
-      }),
-    )
+    it('are on bytes of one mailbox', async ({ storage: { mailboxes } }) => {
+      const bounds = { ...roomy, bytes: 100 }
+      await mailboxes.append(long(1, 60), ['bob'], bounds)
+      await assert.rejects(mailboxes.append(long(2, 41), ['bob', 'eve'], bounds), full('bob'))
+      await mailboxes.append(long(3, 40), ['bob', 'eve'], bounds)
+    })
 
-    it(
-      'are on messages of all, each as often as it waits, and concern every recipient then',
-      trying(async ({ storage: { mailboxes } }) => {
-        const bounds = { ...roomy, allMessages: 3 }
-        await mailboxes.append(message(1), ['bob', 'eve'], bounds)
-        await assert.rejects(mailboxes.append(message(2), ['carol', 'bob'], bounds), full('carol', 'bob'))
-        await mailboxes.append(message(3), ['carol'], bounds)
-      }),
-    )
+    it('are on messages of all, each as often as it waits, and concern every recipient then', async ({
+      storage: { mailboxes },
+    }) => {
+      const bounds = { ...roomy, allMessages: 3 }
+      await mailboxes.append(message(1), ['bob', 'eve'], bounds)
+      await assert.rejects(mailboxes.append(message(2), ['carol', 'bob'], bounds), full('carol', 'bob'))
+      await mailboxes.append(message(3), ['carol'], bounds)
+    })
 
-    it(
-      'count what is on its way, what was set aside, and what was there before a restart',
-      trying(async (trial) => {
-        const bounds = { ...roomy, messages: 2, bytes: 100 }
-        const { mailboxes } = trial.storage
-        const first = mailboxes.append(long(1, 50), ['bob'], bounds)
-        await assert.rejects(mailboxes.append(long(2, 51), ['bob'], bounds), full('bob'))
-        await first
-        await mailboxes.setAside('bob', await seqsOf(mailboxes, 'bob'))
-        await mailboxes.append(long(3, 50), ['bob'], bounds)
-        assert.deepEqual(await mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
-        await trial.restart()
-        assert.deepEqual(await trial.storage.mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
-        await assert.rejects(trial.storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
-      }),
-    )
+    it('count what is on its way, what was set aside, and what was there before a restart', async (trial) => {
+      const bounds = { ...roomy, messages: 2, bytes: 100 }
+      const { mailboxes } = trial.storage
+      const first = mailboxes.append(long(1, 50), ['bob'], bounds)
+      await assert.rejects(mailboxes.append(long(2, 51), ['bob'], bounds), full('bob'))
+      await first
+      await mailboxes.setAside('bob', await seqsOf(mailboxes, 'bob'))
+      await mailboxes.append(long(3, 50), ['bob'], bounds)
+      assert.deepEqual(await mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
+      await trial.restart()
+      assert.deepEqual(await trial.storage.mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
+      await assert.rejects(trial.storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
+    })
 
-    it(
-      'leave the room at once that a removal makes',
-      trying(async ({ storage: { mailboxes } }) => {
-        const bounds = { ...roomy, messages: 1 }
-        await mailboxes.append(message(1), ['bob'], bounds)
-        await Promise.all([mailboxes.remove('bob', [1]), mailboxes.append(message(2), ['bob'], bounds)])
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [2])
-      }),
-    )
+    it('leave the room at once that a removal makes', async ({ storage: { mailboxes } }) => {
+      const bounds = { ...roomy, messages: 1 }
+      await mailboxes.append(message(1), ['bob'], bounds)
+      await Promise.all([mailboxes.remove('bob', [1]), mailboxes.append(message(2), ['bob'], bounds)])
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [2])
+    })
 
-    it(
-      'are on ids of one sender and of all, with those on their way; a repetition is none',
-      trying(async ({ storage: { mailboxes } }) => {
-        const bounds = { ...roomy, senderIds: 2, allIds: 3 }
-        const limited = { code: 'rate-limited' }
-        const given = [1, 2, 3, 1].map((number) => mailboxes.append(message(number), ['bob'], bounds))
-        const outcomes = await Promise.allSettled(given)
-        assert.deepEqual(
-          outcomes.map(({ status }) => status),
-          ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'],
-        )
-        await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-        await assert.rejects(mailboxes.append(message(1, { sender: 'carol' }), ['bob'], bounds), limited)
-        await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-        await assert.rejects(mailboxes.append(message(3), ['bob'], bounds), limited)
-        await mailboxes.append(message(2), ['bob'], bounds)
-        await mailboxes.expire(100, 0, 2)
-        await mailboxes.append(message(3), ['bob'], bounds)
-      }),
-    )
+    it('are on ids of one sender and of all, with those on their way; a repetition is none', async ({
+      storage: { mailboxes },
+    }) => {
+      const bounds = { ...roomy, senderIds: 2, allIds: 3 }
+      const limited = { code: 'rate-limited' }
+      const given = [1, 2, 3, 1].map((number) => mailboxes.append(message(number), ['bob'], bounds))
+      const outcomes = await Promise.allSettled(given)
+      assert.deepEqual(
+        outcomes.map(({ status }) => status),
+        ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'],
+      )
+      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+      await assert.rejects(mailboxes.append(message(1, { sender: 'carol' }), ['bob'], bounds), limited)
+      await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+      await assert.rejects(mailboxes.append(message(3), ['bob'], bounds), limited)
+      await mailboxes.append(message(2), ['bob'], bounds)
+      await mailboxes.expire(100, 0, 2)
+      await mailboxes.append(message(3), ['bob'], bounds)
+    })
 
-    it(
-      'are asked in their order: the id, how many ids, the mailboxes, the disk',
-      trying(async ({ storage: { mailboxes } }) => {
-        const none = { ...roomy, messages: 0, senderIds: 0, reserveBytes: Number.MAX_SAFE_INTEGER }
-        await mailboxes.append(message(1), ['bob'], roomy)
-        await mailboxes.append(message(1), ['bob'], none)
-        await assert.rejects(mailboxes.append(message(1), ['eve'], none), { code: 'id-reused' })
-        await assert.rejects(mailboxes.append(message(2), ['bob'], none), { code: 'rate-limited' })
-        await assert.rejects(mailboxes.append(message(2), ['bob'], { ...none, senderIds: 9 }), full('bob'))
-        const reserving = { ...roomy, reserveBytes: Number.MAX_SAFE_INTEGER }
-        await assert.rejects(mailboxes.append(message(2), ['bob'], reserving), { code: 'disk-full' })
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
-      }),
-    )
+    it('are asked in their order: the id, how many ids, the mailboxes, the disk', async ({
+      storage: { mailboxes },
+    }) => {
+      const none = { ...roomy, messages: 0, senderIds: 0, reserveBytes: Number.MAX_SAFE_INTEGER }
+      await mailboxes.append(message(1), ['bob'], roomy)
+      await mailboxes.append(message(1), ['bob'], none)
+      await assert.rejects(mailboxes.append(message(1), ['eve'], none), { code: 'id-reused' })
+      await assert.rejects(mailboxes.append(message(2), ['bob'], none), { code: 'rate-limited' })
+      await assert.rejects(mailboxes.append(message(2), ['bob'], { ...none, senderIds: 9 }), full('bob'))
+      const reserving = { ...roomy, reserveBytes: Number.MAX_SAFE_INTEGER }
+      await assert.rejects(mailboxes.append(message(2), ['bob'], reserving), { code: 'disk-full' })
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
+    })
   })
 
-  yield* factsOf(`the share of one sender in the mailboxes of a ${kind} storage`, (it) => stateShares(it, trying))
+  yield* storageCases(`the share of one sender in the mailboxes of a ${kind} storage`, trying, (it) => stateShares(it))
 
-  yield* factsOf(
+  yield* storageCases(
     `mailboxes in a ${kind} storage that fills up`,
+    trying,
     (it) => {
-      it(
-        'leave the reserve free, in which messages are still removed',
-        trying(async (trial) => {
-          const { mailboxes } = trial.storage
-          const bounds = { ...roomy, reserveBytes: 1_000_000 }
-          const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], bounds))
-          const outcomes = await Promise.allSettled(given)
-          const stored = outcomes.filter(({ status }) => status === 'fulfilled').length
-          assert.ok(stored > 5 && stored < 55, `${stored} of 60 messages were stored`)
-          for (const outcome of outcomes.slice(stored)) {
-            assert.equal(outcome.status === 'rejected' && outcome.reason.code, 'disk-full')
-          }
-          assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(stored))
-          await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-          await trial.restart()
-          assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
-        }, 3_000_000),
-      )
+      it('leave the reserve free, in which messages are still removed', async (trial) => {
+        const { mailboxes } = trial.storage
+        const bounds = { ...roomy, reserveBytes: 1_000_000 }
+        const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], bounds))
+        const outcomes = await Promise.allSettled(given)
+        const stored = outcomes.filter(({ status }) => status === 'fulfilled').length
+        assert.ok(stored > 5 && stored < 55, `${stored} of 60 messages were stored`)
+        for (const outcome of outcomes.slice(stored)) {
+          assert.equal(outcome.status === 'rejected' && outcome.reason.code, 'disk-full')
+        }
+        assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(stored))
+        await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+        await trial.restart()
+        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
+      }, 3_000_000)
 
-      it(
-        'keep as much free of what is left of the disk as one sender has, to others',
-        trying(async (trial) => {
-          const { mailboxes } = trial.storage
-          const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], halves))
-          const outcomes = await Promise.allSettled(given)
-          const stored = outcomes.filter(({ status }) => status === 'fulfilled').length
-          assert.ok(stored > 5 && stored < 28, `${stored} of 60 messages were stored`)
-          await trial.restart()
-          const again = trial.storage.mailboxes
-          await assert.rejects(again.append(long(61, 60_000), ['bob'], halves), {
-            code: 'disk-full',
-            publicText: /^what waits of one sender may take no more of the disk/u,
-          })
-          await again.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
-        }, 3_000_000),
-      )
+      it('keep as much free of what is left of the disk as one sender has, to others', async (trial) => {
+        const { mailboxes } = trial.storage
+        const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], halves))
+        const outcomes = await Promise.allSettled(given)
+        const stored = outcomes.filter(({ status }) => status === 'fulfilled').length
+        assert.ok(stored > 5 && stored < 28, `${stored} of 60 messages were stored`)
+        await trial.restart()
+        const again = trial.storage.mailboxes
+        await assert.rejects(again.append(long(61, 60_000), ['bob'], halves), {
+          code: 'disk-full',
+          publicText: /^what waits of one sender may take no more of the disk/u,
+        })
+        await again.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
+      }, 3_000_000)
 
-      it(
-        'refuse what does not fit, keep what they have, and take in more when there is room again',
-        trying(async (trial) => {
-          const stored: number[] = []
-          const fill = async () => {
-            for (let number = 1; ; number++) {
-              await trial.storage.mailboxes.append(long(number, 50_000), ['bob'], roomy)
-              stored.push(number)
-            }
+      it('refuse what does not fit, keep what they have, and take in more when there is room again', async (trial) => {
+        const stored: number[] = []
+        const fill = async () => {
+          for (let number = 1; ; number++) {
+            await trial.storage.mailboxes.append(long(number, 50_000), ['bob'], roomy)
+            stored.push(number)
           }
-          await assert.rejects(fill(), { code: 'disk-full' })
-          assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), stored)
-          await trial.restart()
-          const { mailboxes } = trial.storage
-          assert.deepEqual(await waiting(mailboxes, 'bob'), stored)
-        }, 2_000_000),
-      )
+        }
+        await assert.rejects(fill(), { code: 'disk-full' })
+        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), stored)
+        await trial.restart()
+        const { mailboxes } = trial.storage
+        assert.deepEqual(await waiting(mailboxes, 'bob'), stored)
+      }, 2_000_000)
     },
     unfilled,
   )
@@ -197,103 +176,86 @@ async function fill(
 const greedy = ['ann', 'ben', 'cem', 'dan']
 const shares = [50, 25, 12, 6]
 
-function stateShares(it: It, trying: Try): void {
-  it(
-    'is what is left free: of all messages a sender to many recipients leaves room for others, also after a restart',
-    trying(async (trial) => {
-      const bounds = { ...halves, allMessages: 100 }
-      const sixteen = upTo(16).map((number) => `user ${number}`)
+function stateShares(it: StorageIt): void {
+  it('is what is left free: of all messages a sender to many recipients leaves room for others, also after a restart', async (trial) => {
+    const bounds = { ...halves, allMessages: 100 }
+    const sixteen = upTo(16).map((number) => `user ${number}`)
+    const { mailboxes } = trial.storage
+    assert.equal(await fill(mailboxes, 'alice', bounds, () => sixteen, 'mailbox-full'), 3)
+    await assert.rejects(mailboxes.append(message(4), ['bob', ...sixteen.slice(1)], bounds), {
+      code: 'mailbox-full',
+      recipients: ['bob', ...sixteen.slice(1)],
+      message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob, user 2, /u,
+    })
+    await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+    await trial.restart()
+    const again = trial.storage.mailboxes
+    await assert.rejects(again.append(message(4), sixteen, bounds), { code: 'mailbox-full' })
+    assert.equal(await fill(again, 'eve', bounds, () => ['bob'], 'mailbox-full', 2), 25)
+  })
+
+  it('is as much of all messages for each of several, and as much is left', async ({ storage: { mailboxes } }) => {
+    const bounds = { ...halves, allMessages: 100 }
+    const taken: number[] = []
+    for (const sender of greedy) taken.push(await fill(mailboxes, sender, bounds, () => ['bob'], 'mailbox-full'))
+    assert.deepEqual(taken, shares)
+    for (const sender of ['eve', 'fay', 'gus']) await mailboxes.append(message(1, { sender }), ['bob'], bounds)
+  })
+
+  it('is the same of one mailbox, by messages and by bytes', async ({ storage: { mailboxes } }) => {
+    const bounds = { ...halves, messages: 10 }
+    assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 5)
+    await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), {
+      recipients: ['bob'],
+      message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob$/u,
+    })
+    assert.equal(await fill(mailboxes, 'eve', bounds, () => ['bob'], 'mailbox-full'), 2)
+    const narrow = { ...halves, bytes: 1_000 }
+    await mailboxes.append(long(11, 500), ['dave'], narrow)
+    await assert.rejects(mailboxes.append(long(12, 1), ['dave'], narrow), { code: 'mailbox-full' })
+    await mailboxes.append({ ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
+  })
+
+  it('is the same of message ids, also after a restart', async (trial) => {
+    const bounds = { ...halves, allIds: 100 }
+    const taken: number[] = []
+    for (const sender of greedy.slice(0, 2)) {
+      taken.push(await fill(trial.storage.mailboxes, sender, bounds, () => [sender], 'rate-limited'))
+    }
+    for (const user of greedy.slice(0, 2)) {
       const { mailboxes } = trial.storage
-      assert.equal(await fill(mailboxes, 'alice', bounds, () => sixteen, 'mailbox-full'), 3)
-      await assert.rejects(mailboxes.append(message(4), ['bob', ...sixteen.slice(1)], bounds), {
-        code: 'mailbox-full',
-        recipients: ['bob', ...sixteen.slice(1)],
-        message:
-          /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob, user 2, /u,
-      })
-      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-      await trial.restart()
-      const again = trial.storage.mailboxes
-      await assert.rejects(again.append(message(4), sixteen, bounds), { code: 'mailbox-full' })
-      assert.equal(await fill(again, 'eve', bounds, () => ['bob'], 'mailbox-full', 2), 25)
-    }),
-  )
+      await mailboxes.remove(user, await seqsOf(mailboxes, user))
+    }
+    await trial.restart()
+    const { mailboxes } = trial.storage
+    for (const sender of greedy.slice(2)) {
+      taken.push(await fill(mailboxes, sender, bounds, () => [sender], 'rate-limited'))
+    }
+    assert.deepEqual(taken, shares)
+    await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+  })
 
-  it(
-    'is as much of all messages for each of several, and as much is left',
-    trying(async ({ storage: { mailboxes } }) => {
-      const bounds = { ...halves, allMessages: 100 }
-      const taken: number[] = []
-      for (const sender of greedy) taken.push(await fill(mailboxes, sender, bounds, () => ['bob'], 'mailbox-full'))
-      assert.deepEqual(taken, shares)
-      for (const sender of ['eve', 'fay', 'gus']) await mailboxes.append(message(1, { sender }), ['bob'], bounds)
-    }),
-  )
+  it('counts what was set aside, and no more what was removed or has expired', async ({ storage: { mailboxes } }) => {
+    const bounds = { ...halves, allMessages: 8, messages: 8 }
+    assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 4)
+    const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
+    await mailboxes.setAside('bob', [first])
+    await assert.rejects(mailboxes.append(message(5), ['bob'], bounds), { code: 'mailbox-full' })
+    await mailboxes.remove('bob', [first, second])
+    assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 5), 2)
+    await mailboxes.expire(100, 5, 0)
+    assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 7), 2)
+  })
 
-  it(
-    'is the same of one mailbox, by messages and by bytes',
-    trying(async ({ storage: { mailboxes } }) => {
-      const bounds = { ...halves, messages: 10 }
-      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 5)
-      await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), {
-        recipients: ['bob'],
-        message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob$/u,
-      })
-      assert.equal(await fill(mailboxes, 'eve', bounds, () => ['bob'], 'mailbox-full'), 2)
-      const narrow = { ...halves, bytes: 1_000 }
-      await mailboxes.append(long(11, 500), ['dave'], narrow)
-      await assert.rejects(mailboxes.append(long(12, 1), ['dave'], narrow), { code: 'mailbox-full' })
-      await mailboxes.append({ ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
-    }),
-  )
-
-  it(
-    'is the same of message ids, also after a restart',
-    trying(async (trial) => {
-      const bounds = { ...halves, allIds: 100 }
-      const taken: number[] = []
-      for (const sender of greedy.slice(0, 2)) {
-        taken.push(await fill(trial.storage.mailboxes, sender, bounds, () => [sender], 'rate-limited'))
-      }
-      for (const user of greedy.slice(0, 2)) {
-        const { mailboxes } = trial.storage
-        await mailboxes.remove(user, await seqsOf(mailboxes, user))
-      }
-      await trial.restart()
-      const { mailboxes } = trial.storage
-      for (const sender of greedy.slice(2)) {
-        taken.push(await fill(mailboxes, sender, bounds, () => [sender], 'rate-limited'))
-      }
-      assert.deepEqual(taken, shares)
-      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-    }),
-  )
-
-  it(
-    'counts what was set aside, and no more what was removed or has expired',
-    trying(async ({ storage: { mailboxes } }) => {
-      const bounds = { ...halves, allMessages: 8, messages: 8 }
-      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 4)
-      const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
-      await mailboxes.setAside('bob', [first])
-      await assert.rejects(mailboxes.append(message(5), ['bob'], bounds), { code: 'mailbox-full' })
-      await mailboxes.remove('bob', [first, second])
-      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 5), 2)
-      await mailboxes.expire(100, 5, 0)
-      assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 7), 2)
-    }),
-  )
-
-  it(
-    'lets a sender that has nothing take what is free, and nobody more than there is',
-    trying(async ({ storage: { mailboxes } }) => {
-      const bounds = { ...halves, messages: 2 }
-      await mailboxes.append(message(1), ['bob'], bounds)
-      await assert.rejects(mailboxes.append(message(2), ['bob'], bounds), { code: 'mailbox-full' })
-      await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-      await assert.rejects(mailboxes.append(message(1, { sender: 'fay' }), ['bob'], bounds), {
-        message: 'no more messages fit for bob',
-      })
-    }),
-  )
+  it('lets a sender that has nothing take what is free, and nobody more than there is', async ({
+    storage: { mailboxes },
+  }) => {
+    const bounds = { ...halves, messages: 2 }
+    await mailboxes.append(message(1), ['bob'], bounds)
+    await assert.rejects(mailboxes.append(message(2), ['bob'], bounds), { code: 'mailbox-full' })
+    await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+    await assert.rejects(mailboxes.append(message(1, { sender: 'fay' }), ['bob'], bounds), {
+      message: 'no more messages fit for bob',
+    })
+  })
 }

@@ -1,155 +1,133 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { all, long, message, numbersOf, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
 
 /** The promises of reading, removing, setting aside and expiring. */
 export function* stateMailLife(kind: string, trying: Try): Facts {
-  yield* factsOf(`reading a mailbox of a ${kind} storage`, (it) => {
-    it(
-      'goes by pages, of so many messages or so many bytes, but of one at least',
-      trying(async ({ storage: { mailboxes } }) => {
-        for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
-        const page = async (after: number, most: number, bytes: number) =>
-          numbersOf(await mailboxes.read('bob', after, most, bytes))
-        assert.deepEqual(await page(0, 2, 10_000), [1, 2])
-        assert.deepEqual(await page(2, 10, 700), [3, 4])
-        assert.deepEqual(await page(4, 10, 1), [5])
-        assert.deepEqual(await page(5, 10, 10_000), [6])
-        assert.deepEqual(await page(6, 10, 10_000), [])
-        assert.deepEqual(await page(0, 0, 10_000), [])
-        assert.deepEqual(numbersOf(await mailboxes.read('eve', 0, 10, 10_000)), [])
-      }),
-    )
+  yield* storageCases(`reading a mailbox of a ${kind} storage`, trying, (it) => {
+    it('goes by pages, of so many messages or so many bytes, but of one at least', async ({
+      storage: { mailboxes },
+    }) => {
+      for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
+      const page = async (after: number, most: number, bytes: number) =>
+        numbersOf(await mailboxes.read('bob', after, most, bytes))
+      assert.deepEqual(await page(0, 2, 10_000), [1, 2])
+      assert.deepEqual(await page(2, 10, 700), [3, 4])
+      assert.deepEqual(await page(4, 10, 1), [5])
+      assert.deepEqual(await page(5, 10, 10_000), [6])
+      assert.deepEqual(await page(6, 10, 10_000), [])
+      assert.deepEqual(await page(0, 0, 10_000), [])
+      assert.deepEqual(numbersOf(await mailboxes.read('eve', 0, 10, 10_000)), [])
+    })
 
-    it(
-      'finds what lies far apart, and what came long ago',
-      trying(async ({ storage: { mailboxes } }) => {
-        const users = ['bob', 'eve', 'carol']
-        const numbers = upTo(300)
-        await Promise.all(
-          numbers.map((number) => mailboxes.append(long(number, 30_000), [users[number % 3] ?? ''], roomy)),
-        )
-        for (const [rest, user] of users.entries()) {
-          const found = await all(mailboxes, user)
-          assert.deepEqual(
-            numbersOf(found),
-            numbers.filter((number) => number % 3 === rest),
-          )
-          for (const { content } of found) assert.equal(content.length, 30_000)
-        }
-      }),
-    )
-  })
-
-  yield* factsOf(`a message that is removed from a mailbox of a ${kind} storage`, (it) => {
-    it(
-      'is gone from that one only, now and after a restart',
-      trying(async (trial) => {
-        const { mailboxes } = trial.storage
-        for (const number of upTo(4)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
-        await mailboxes.remove('bob', [3, 1, 99, 3])
-        await mailboxes.remove('carol', [1])
-        for (const _ of ['now', 'after a restart']) {
-          assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [2, 4])
-          assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2, 3, 4])
-          await trial.restart()
-        }
-      }),
-    )
-
-    it(
-      'is not read any more as soon as that was asked',
-      trying(async ({ storage: { mailboxes } }) => {
-        for (const number of upTo(3)) await mailboxes.append(message(number), ['bob'], roomy)
-        const removing = mailboxes.remove('bob', [2])
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
-        await Promise.all([removing, mailboxes.remove('bob', [2])])
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
-      }),
-    )
-  })
-
-  yield* factsOf(`a message that is set aside in a ${kind} storage`, (it) => {
-    it(
-      'is not read, and stays until it expires or is removed',
-      trying(async (trial) => {
-        const { mailboxes } = trial.storage
-        for (const number of upTo(4)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
-        await mailboxes.setAside('bob', [2, 3, 99])
-        await mailboxes.setAside('carol', [1])
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 4])
-        await trial.restart()
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1, 4])
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2, 3, 4])
-        await trial.storage.mailboxes.remove('bob', [2])
-        const bytes = 3 * 'message 1'.length
-        assert.deepEqual((await trial.storage.mailboxes.levels())[0], { user: 'bob', messages: 3, bytes })
-        const expired = await trial.storage.mailboxes.expire(10, 4, 0)
+    it('finds what lies far apart, and what came long ago', async ({ storage: { mailboxes } }) => {
+      const users = ['bob', 'eve', 'carol']
+      const numbers = upTo(300)
+      await Promise.all(
+        numbers.map((number) => mailboxes.append(long(number, 30_000), [users[number % 3] ?? ''], roomy)),
+      )
+      for (const [rest, user] of users.entries()) {
+        const found = await all(mailboxes, user)
         assert.deepEqual(
-          expired.toSorted((a, b) => (a.user < b.user ? -1 : 1)),
-          [
-            { user: 'bob', messages: 2 },
-            { user: 'eve', messages: 3 },
-          ],
+          numbersOf(found),
+          numbers.filter((number) => number % 3 === rest),
         )
-      }),
-    )
+        for (const { content } of found) assert.equal(content.length, 30_000)
+      }
+    })
   })
 
-  yield* factsOf(`time in a ${kind} storage`, (it) => {
-    it(
-      'takes messages of their age and forgets ids of theirs, for good',
-      trying(async (trial) => {
+  yield* storageCases(`a message that is removed from a mailbox of a ${kind} storage`, trying, (it) => {
+    it('is gone from that one only, now and after a restart', async (trial) => {
+      const { mailboxes } = trial.storage
+      for (const number of upTo(4)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
+      await mailboxes.remove('bob', [3, 1, 99, 3])
+      await mailboxes.remove('carol', [1])
+      for (const _ of ['now', 'after a restart']) {
+        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [2, 4])
+        assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2, 3, 4])
+        await trial.restart()
+      }
+    })
+
+    it('is not read any more as soon as that was asked', async ({ storage: { mailboxes } }) => {
+      for (const number of upTo(3)) await mailboxes.append(message(number), ['bob'], roomy)
+      const removing = mailboxes.remove('bob', [2])
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+      await Promise.all([removing, mailboxes.remove('bob', [2])])
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+    })
+  })
+
+  yield* storageCases(`a message that is set aside in a ${kind} storage`, trying, (it) => {
+    it('is not read, and stays until it expires or is removed', async (trial) => {
+      const { mailboxes } = trial.storage
+      for (const number of upTo(4)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
+      await mailboxes.setAside('bob', [2, 3, 99])
+      await mailboxes.setAside('carol', [1])
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 4])
+      await trial.restart()
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1, 4])
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2, 3, 4])
+      await trial.storage.mailboxes.remove('bob', [2])
+      const bytes = 3 * 'message 1'.length
+      assert.deepEqual((await trial.storage.mailboxes.levels())[0], { user: 'bob', messages: 3, bytes })
+      const expired = await trial.storage.mailboxes.expire(10, 4, 0)
+      assert.deepEqual(
+        expired.toSorted((a, b) => (a.user < b.user ? -1 : 1)),
+        [
+          { user: 'bob', messages: 2 },
+          { user: 'eve', messages: 3 },
+        ],
+      )
+    })
+  })
+
+  yield* storageCases(`time in a ${kind} storage`, trying, (it) => {
+    it('takes messages of their age and forgets ids of theirs, for good', async (trial) => {
+      const { mailboxes } = trial.storage
+      for (const number of upTo(5)) await mailboxes.append(message(number), ['bob'], roomy)
+      await mailboxes.append(message(6), ['eve'], roomy)
+      assert.deepEqual(await mailboxes.expire(100, 4, 3), [{ user: 'bob', messages: 3 }])
+      assert.deepEqual(await mailboxes.expire(100, 4, 3), [])
+      await trial.restart()
+      const again = trial.storage.mailboxes
+      assert.deepEqual(await waiting(again, 'bob'), [4, 5])
+      assert.deepEqual(await again.expire(100, 4, 3), [])
+      await again.append(message(3, { storedAt: 100 }), ['bob'], roomy)
+      await again.append(message(2, { storedAt: 100 }), ['bob'], roomy)
+      assert.deepEqual(await waiting(again, 'bob'), [4, 5, 2])
+    })
+
+    it('is remembered, whether it came with a message or without one', async (trial) => {
+      assert.equal(await trial.storage.mailboxes.lastTime(), 0)
+      await trial.storage.mailboxes.append(message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)
+      assert.equal(await trial.storage.mailboxes.lastTime(), 1e12 + 0.5)
+      await trial.restart()
+      assert.equal(await trial.storage.mailboxes.lastTime(), 1e12 + 0.5)
+      await trial.storage.mailboxes.expire(2e12, 0, 0)
+      await trial.restart()
+      assert.equal(await trial.storage.mailboxes.lastTime(), 2e12)
+    })
+  })
+
+  yield* storageCases(`seqs in a ${kind} storage`, trying, (it) => {
+    it('rise on when every message is gone and the room was used for others', async (trial) => {
+      assert.equal(await trial.storage.mailboxes.lastSeq(), 0)
+      for (let round = 0; round < 20; round++) {
         const { mailboxes } = trial.storage
-        for (const number of upTo(5)) await mailboxes.append(message(number), ['bob'], roomy)
-        await mailboxes.append(message(6), ['eve'], roomy)
-        assert.deepEqual(await mailboxes.expire(100, 4, 3), [{ user: 'bob', messages: 3 }])
-        assert.deepEqual(await mailboxes.expire(100, 4, 3), [])
-        await trial.restart()
-        const again = trial.storage.mailboxes
-        assert.deepEqual(await waiting(again, 'bob'), [4, 5])
-        assert.deepEqual(await again.expire(100, 4, 3), [])
-        await again.append(message(3, { storedAt: 100 }), ['bob'], roomy)
-        await again.append(message(2, { storedAt: 100 }), ['bob'], roomy)
-        assert.deepEqual(await waiting(again, 'bob'), [4, 5, 2])
-      }),
-    )
-
-    it(
-      'is remembered, whether it came with a message or without one',
-      trying(async (trial) => {
-        assert.equal(await trial.storage.mailboxes.lastTime(), 0)
-        await trial.storage.mailboxes.append(message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)
-        assert.equal(await trial.storage.mailboxes.lastTime(), 1e12 + 0.5)
-        await trial.restart()
-        assert.equal(await trial.storage.mailboxes.lastTime(), 1e12 + 0.5)
-        await trial.storage.mailboxes.expire(2e12, 0, 0)
-        await trial.restart()
-        assert.equal(await trial.storage.mailboxes.lastTime(), 2e12)
-      }),
-    )
-  })
-
-  yield* factsOf(`seqs in a ${kind} storage`, (it) => {
-    it(
-      'rise on when every message is gone and the room was used for others',
-      trying(async (trial) => {
-        assert.equal(await trial.storage.mailboxes.lastSeq(), 0)
-        for (let round = 0; round < 20; round++) {
-          const { mailboxes } = trial.storage
-          const numbers = upTo(50).map((number) => round * 50 + number)
-          await Promise.all(numbers.map((number) => mailboxes.append(long(number, 100), ['bob'], roomy)))
-          await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-          await mailboxes.expire(round * 50 + 50, 0, round * 50 + 50)
-          assert.equal(await mailboxes.lastSeq(), (round + 1) * 50)
-          assert.deepEqual(await mailboxes.levels(), [])
-          if (round % 5 === 4) await trial.restart()
-        }
-        assert.equal(await trial.storage.mailboxes.lastSeq(), 1_000)
-        await trial.storage.mailboxes.append(message(2_000), ['bob'], roomy)
-        assert.deepEqual(await seqsOf(trial.storage.mailboxes, 'bob'), [1_001])
-      }),
-    )
+        const numbers = upTo(50).map((number) => round * 50 + number)
+        await Promise.all(numbers.map((number) => mailboxes.append(long(number, 100), ['bob'], roomy)))
+        await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+        await mailboxes.expire(round * 50 + 50, 0, round * 50 + 50)
+        assert.equal(await mailboxes.lastSeq(), (round + 1) * 50)
+        assert.deepEqual(await mailboxes.levels(), [])
+        if (round % 5 === 4) await trial.restart()
+      }
+      assert.equal(await trial.storage.mailboxes.lastSeq(), 1_000)
+      await trial.storage.mailboxes.append(message(2_000), ['bob'], roomy)
+      assert.deepEqual(await seqsOf(trial.storage.mailboxes, 'bob'), [1_001])
+    })
   })
 }

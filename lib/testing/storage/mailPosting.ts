@@ -1,165 +1,132 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds } from '../../ports/mailboxes.ts'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { all, long, message, roomy, upTo, waiting } from './mailSteps.ts'
 
 /** The promises of `MailboxStore.append`, bounds excepted. */
 export function* stateMailPosting(kind: string, trying: Try): Facts {
-  yield* factsOf(`a message that is put into the mailboxes of a ${kind} storage`, (it) => {
-    it(
-      'is read as it was given, now and after a restart',
-      trying(async (trial) => {
-        const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
-        await trial.storage.mailboxes.append(given, ['bob'], roomy)
-        for (const _ of ['at once', 'after a restart']) {
-          const [found, ...others] = await all(trial.storage.mailboxes, 'bob')
-          assert.ok(found)
-          const { seq, sender, sentAt, id, content } = found
-          assert.deepEqual([seq, sender, sentAt, others.length], [1, 'élise', given.sentAt, 0])
-          assert.deepEqual([Uint8Array.from(id), Uint8Array.from(content)], [given.id, given.content])
-          await trial.restart()
-        }
-      }),
-    )
-
-    it(
-      'comes to all of sixteen recipients, under one seq, and to nobody else',
-      trying(async (trial) => {
-        const users = upTo(16).map((number) => `user ${number}`)
-        await trial.storage.mailboxes.append(message(1), users, roomy)
+  yield* storageCases(`a message that is put into the mailboxes of a ${kind} storage`, trying, (it) => {
+    it('is read as it was given, now and after a restart', async (trial) => {
+      const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
+      await trial.storage.mailboxes.append(given, ['bob'], roomy)
+      for (const _ of ['at once', 'after a restart']) {
+        const [found, ...others] = await all(trial.storage.mailboxes, 'bob')
+        assert.ok(found)
+        const { seq, sender, sentAt, id, content } = found
+        assert.deepEqual([seq, sender, sentAt, others.length], [1, 'élise', given.sentAt, 0])
+        assert.deepEqual([Uint8Array.from(id), Uint8Array.from(content)], [given.id, given.content])
         await trial.restart()
-        const { mailboxes } = trial.storage
-        for (const user of users) {
-          assert.deepEqual(
-            (await all(mailboxes, user)).map(({ seq }) => seq),
-            [1],
-          )
-        }
+      }
+    })
+
+    it('comes to all of sixteen recipients, under one seq, and to nobody else', async (trial) => {
+      const users = upTo(16).map((number) => `user ${number}`)
+      await trial.storage.mailboxes.append(message(1), users, roomy)
+      await trial.restart()
+      const { mailboxes } = trial.storage
+      for (const user of users) {
         assert.deepEqual(
-          (await mailboxes.levels()).map(({ user }) => user),
-          users.toSorted(),
+          (await all(mailboxes, user)).map(({ seq }) => seq),
+          [1],
         )
-      }),
-    )
+      }
+      assert.deepEqual(
+        (await mailboxes.levels()).map(({ user }) => user),
+        users.toSorted(),
+      )
+    })
 
-    it(
-      'may be empty, and may have nobody for whom it waits',
-      trying(async ({ storage: { mailboxes } }) => {
-        await mailboxes.append(long(1, 0), ['bob'], roomy)
-        await mailboxes.append(message(2), [], roomy)
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
-      }),
-    )
+    it('may be empty, and may have nobody for whom it waits', async ({ storage: { mailboxes } }) => {
+      await mailboxes.append(long(1, 0), ['bob'], roomy)
+      await mailboxes.append(message(2), [], roomy)
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
+    })
 
-    it(
-      'follows all that were put before it, however many are put at once',
-      trying(async (trial) => {
-        const { mailboxes } = trial.storage
-        await Promise.all(upTo(500).map((number) => mailboxes.append(message(number), ['bob'], roomy)))
-        assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(500))
-        await trial.restart()
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), upTo(500))
-        const seqs = (await all(trial.storage.mailboxes, 'bob')).map(({ seq }) => seq)
-        assert.deepEqual(
-          seqs,
-          seqs.toSorted((a, b) => a - b),
-        )
-        assert.equal(new Set(seqs).size, 500)
-      }),
-    )
+    it('follows all that were put before it, however many are put at once', async (trial) => {
+      const { mailboxes } = trial.storage
+      await Promise.all(upTo(500).map((number) => mailboxes.append(message(number), ['bob'], roomy)))
+      assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(500))
+      await trial.restart()
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), upTo(500))
+      const seqs = (await all(trial.storage.mailboxes, 'bob')).map(({ seq }) => seq)
+      assert.deepEqual(
+        seqs,
+        seqs.toSorted((a, b) => a - b),
+      )
+      assert.equal(new Set(seqs).size, 500)
+    })
 
-    it(
-      'is announced to those who watch, when it can be read',
-      trying(async ({ storage: { mailboxes } }) => {
-        const seen: string[] = []
-        const reading: Promise<number[]>[] = []
-        {
-          using _ = mailboxes.watch((user) => {
-            seen.push(user)
-            reading.push(waiting(mailboxes, user))
-          })
-          await mailboxes.append(message(1), ['bob', 'eve'], roomy)
-        }
-        await mailboxes.append(message(2), ['bob'], roomy)
-        assert.deepEqual(seen.sort(), ['bob', 'eve'])
-        assert.deepEqual(await Promise.all(reading), [[1], [1]])
-      }),
-    )
+    it('is announced to those who watch, when it can be read', async ({ storage: { mailboxes } }) => {
+      const seen: string[] = []
+      const reading: Promise<number[]>[] = []
+      {
+        using _ = mailboxes.watch((user) => {
+          seen.push(user)
+          reading.push(waiting(mailboxes, user))
+        })
+        await mailboxes.append(message(1), ['bob', 'eve'], roomy)
+      }
+      await mailboxes.append(message(2), ['bob'], roomy)
+      assert.deepEqual(seen.sort(), ['bob', 'eve'])
+      assert.deepEqual(await Promise.all(reading), [[1], [1]])
+    })
 
-    it(
-      'is refused by a storage that is closed',
-      trying(async ({ storage }) => {
-        await storage[Symbol.asyncDispose]()
-        await assert.rejects(storage.mailboxes.append(message(1), ['bob'], roomy), { code: 'closed' })
-        await assert.rejects(storage.mailboxes.read('bob', 0, 1, 1), { code: 'closed' })
-      }),
-    )
+    it('is refused by a storage that is closed', async ({ storage }) => {
+      await storage[Symbol.asyncDispose]()
+      await assert.rejects(storage.mailboxes.append(message(1), ['bob'], roomy), { code: 'closed' })
+      await assert.rejects(storage.mailboxes.read('bob', 0, 1, 1), { code: 'closed' })
+    })
   })
 
-  yield* factsOf(`the repetition of a message to a ${kind} storage`, (it) => {
-    it(
-      'stores nothing, while it is on its way, later, and after a restart',
-      trying(async (trial) => {
+  yield* storageCases(`the repetition of a message to a ${kind} storage`, trying, (it) => {
+    it('stores nothing, while it is on its way, later, and after a restart', async (trial) => {
+      const { mailboxes } = trial.storage
+      await Promise.all([1, 1, 2, 1].map((number) => mailboxes.append(message(number), ['bob', 'eve'], roomy)))
+      await mailboxes.append(message(2), ['bob', 'eve'], roomy)
+      await trial.restart()
+      await trial.storage.mailboxes.append(message(1, { storedAt: 99 }), ['bob', 'eve'], roomy)
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1, 2])
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2])
+    })
+
+    it('stores nothing when the message was removed from every mailbox', async (trial) => {
+      await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
+      await trial.storage.mailboxes.remove('bob', [1])
+      await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
+      await trial.restart()
+      await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
+    })
+
+    it('with another content, or for others, is refused, also while the first is on its way', async (trial) => {
+      const first = trial.storage.mailboxes.append(message(1), ['bob', 'eve'], roomy)
+      for (const _ of ['on its way', 'durable', 'after a restart']) {
         const { mailboxes } = trial.storage
-        await Promise.all([1, 1, 2, 1].map((number) => mailboxes.append(message(number), ['bob', 'eve'], roomy)))
-        await mailboxes.append(message(2), ['bob', 'eve'], roomy)
+        const others = [
+          mailboxes.append(long(1, 9), ['bob', 'eve'], roomy),
+          mailboxes.append(message(1), ['eve', 'bob'], roomy),
+          mailboxes.append(message(1), ['bob'], roomy),
+        ]
+        for (const other of others) await assert.rejects(other, { code: 'id-reused' })
+        await first
         await trial.restart()
-        await trial.storage.mailboxes.append(message(1, { storedAt: 99 }), ['bob', 'eve'], roomy)
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1, 2])
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2])
-      }),
-    )
+      }
+      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1])
+    })
 
-    it(
-      'stores nothing when the message was removed from every mailbox',
-      trying(async (trial) => {
-        await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
-        await trial.storage.mailboxes.remove('bob', [1])
-        await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
-        await trial.restart()
-        await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
-      }),
-    )
+    it('is another message if somebody else sends it', async ({ storage: { mailboxes } }) => {
+      await mailboxes.append(message(1), ['bob'], roomy)
+      await mailboxes.append(message(1, { sender: 'eve', content: new Uint8Array(1) }), ['bob'], roomy)
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 1])
+    })
 
-    it(
-      'with another content, or for others, is refused, also while the first is on its way',
-      trying(async (trial) => {
-        const first = trial.storage.mailboxes.append(message(1), ['bob', 'eve'], roomy)
-        for (const _ of ['on its way', 'durable', 'after a restart']) {
-          const { mailboxes } = trial.storage
-          const others = [
-            mailboxes.append(long(1, 9), ['bob', 'eve'], roomy),
-            mailboxes.append(message(1), ['eve', 'bob'], roomy),
-            mailboxes.append(message(1), ['bob'], roomy),
-          ]
-          for (const other of others) await assert.rejects(other, { code: 'id-reused' })
-          await first
-          await trial.restart()
-        }
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1])
-      }),
-    )
-
-    it(
-      'is another message if somebody else sends it',
-      trying(async ({ storage: { mailboxes } }) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
-        await mailboxes.append(message(1, { sender: 'eve', content: new Uint8Array(1) }), ['bob'], roomy)
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 1])
-      }),
-    )
-
-    it(
-      'fails with the first one, and then is a first one itself',
-      trying(async ({ storage: { mailboxes } }) => {
-        const tight: MailboxBounds = { ...roomy, messages: 1 }
-        await mailboxes.append(message(1), ['bob'], roomy)
-        await assert.rejects(mailboxes.append(message(2), ['bob'], tight), { code: 'mailbox-full' })
-        await mailboxes.append(message(2, { content: new Uint8Array(3) }), ['bob', 'eve'], roomy)
-        assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 2])
-      }),
-    )
+    it('fails with the first one, and then is a first one itself', async ({ storage: { mailboxes } }) => {
+      const tight: MailboxBounds = { ...roomy, messages: 1 }
+      await mailboxes.append(message(1), ['bob'], roomy)
+      await assert.rejects(mailboxes.append(message(2), ['bob'], tight), { code: 'mailbox-full' })
+      await mailboxes.append(message(2, { content: new Uint8Array(3) }), ['bob', 'eve'], roomy)
+      assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 2])
+    })
   })
 }

@@ -1,183 +1,143 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, owner, recordsOf, resume, upload, wanted } from './steps.ts'
 
 /** The promises of the transfer store about notes of completed uploads. */
 export function* stateNotes(kind: string, trying: Try): Facts {
-  yield* factsOf(`the note of a completed upload in a ${kind} storage`, (it) => {
-    it(
-      'answers the same upload, also after a restart, and takes the place of the record',
-      trying(async (trial) => {
-        const stored = await upload(trial.storage)
-        await trial.restart()
-        assert.deepEqual(await trial.storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
-        assert.deepEqual(await recordsOf(trial.storage), [])
-      }),
-    )
+  yield* storageCases(`the note of a completed upload in a ${kind} storage`, trying, (it) => {
+    it('answers the same upload, also after a restart, and takes the place of the record', async (trial) => {
+      const stored = await upload(trial.storage)
+      await trial.restart()
+      assert.deepEqual(await trial.storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
+      assert.deepEqual(await recordsOf(trial.storage), [])
+    })
 
-    it(
-      'tells the name that the file lies under, and whether it replaced another one',
-      trying(async (trial) => {
-        const { storage } = trial
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        const stored = { ...fileOf({}, 'b'), replaced: true }
-        await storage.transfers.verified(claim, stored)
-        await trial.restart()
-        assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, stored)
-        const again = await claimed(trial.storage)
-        await using file = await trial.storage.files.open(again.claim)
-        await file.publish('b', true)
-        await trial.storage.transfers.complete(again.claim, 60_000)
-        assert.deepEqual(await trial.storage.transfers.completed(wanted), stored)
-      }),
-    )
+    it('tells the name that the file lies under, and whether it replaced another one', async (trial) => {
+      const { storage } = trial
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      const stored = { ...fileOf({}, 'b'), replaced: true }
+      await storage.transfers.verified(claim, stored)
+      await trial.restart()
+      assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, stored)
+      const again = await claimed(trial.storage)
+      await using file = await trial.storage.files.open(again.claim)
+      await file.publish('b', true)
+      await trial.storage.transfers.complete(again.claim, 60_000)
+      assert.deepEqual(await trial.storage.transfers.completed(wanted), stored)
+    })
 
-    it(
-      'answers also where existing names are rejected',
-      trying(async ({ storage }) => {
-        const stored = await upload(storage)
-        const answer = await storage.transfers.claim(wanted, owner(2), { ...resume, onConflict: 'reject' })
-        assert.deepEqual(answer, { completed: stored })
-      }),
-    )
+    it('answers also where existing names are rejected', async ({ storage }) => {
+      const stored = await upload(storage)
+      const answer = await storage.transfers.claim(wanted, owner(2), { ...resume, onConflict: 'reject' })
+      assert.deepEqual(answer, { completed: stored })
+    })
 
-    it(
-      'does not answer another upload',
-      trying(async ({ storage }) => {
-        await upload(storage)
-        await claimed(storage, { modifiedAt: 2_000 })
-      }),
-    )
+    it('does not answer another upload', async ({ storage }) => {
+      await upload(storage)
+      await claimed(storage, { modifiedAt: 2_000 })
+    })
 
-    it(
-      'answers a fresh one too, until it is forgotten',
-      trying(async ({ storage }) => {
-        const stored = await upload(storage)
-        const fresh = { ...resume, fresh: true }
-        assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed: stored })
-        await storage.transfers.forget('alice', 'a')
-        await claimed(storage, {}, fresh)
-      }),
-    )
+    it('answers a fresh one too, until it is forgotten', async ({ storage }) => {
+      const stored = await upload(storage)
+      const fresh = { ...resume, fresh: true }
+      assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed: stored })
+      await storage.transfers.forget('alice', 'a')
+      await claimed(storage, {}, fresh)
+    })
 
-    it(
-      'does not count once other bytes are in the place of the file; it may count again when the same bytes are there',
-      trying(async ({ storage }) => {
-        const stored = await upload(storage)
-        for (const [name, text] of [
-          ['b', 'HELLO'],
-          ['c', 'hello'],
-        ] as const) {
-          const { claim } = await claimed(storage, { name })
-          await fill(storage, claim, new TextEncoder().encode(text))
-          await using file = await storage.files.open(claim)
-          await file.publish('a', true)
-          const completed = await storage.transfers.completed(wanted)
-          // A storage that has no digest of what lies there cannot know them again: then the file is sent once more.
-          if (text !== 'hello' || completed !== undefined) {
-            assert.deepEqual(completed, text === 'hello' ? stored : undefined)
-          }
+    it('does not count once other bytes are in the place of the file; it may count again when the same bytes are there', async ({
+      storage,
+    }) => {
+      const stored = await upload(storage)
+      for (const [name, text] of [
+        ['b', 'HELLO'],
+        ['c', 'hello'],
+      ] as const) {
+        const { claim } = await claimed(storage, { name })
+        await fill(storage, claim, new TextEncoder().encode(text))
+        await using file = await storage.files.open(claim)
+        await file.publish('a', true)
+        const completed = await storage.transfers.completed(wanted)
+        // A storage that has no digest of what lies there cannot know them again: then the file is sent once more.
+        if (text !== 'hello' || completed !== undefined) {
+          assert.deepEqual(completed, text === 'hello' ? stored : undefined)
         }
-      }),
-    )
+      }
+    })
 
-    it(
-      'is not reported until that is said, also after a restart',
-      trying(async (trial) => {
-        const stored = await upload(trial.storage)
-        assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
-        await trial.restart()
-        assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
-        await trial.storage.transfers.reported(stored)
-        await trial.storage.transfers.reported({ user: 'bob', name: 'none' })
-        assert.deepEqual(await trial.storage.transfers.unreported(), [])
-        await trial.restart()
-        assert.deepEqual(await trial.storage.transfers.unreported(), [])
-        await upload(trial.storage, { size: 3 }, new TextEncoder().encode('new'))
-        assert.equal((await trial.storage.transfers.unreported()).length, 1)
-      }),
-    )
+    it('is not reported until that is said, also after a restart', async (trial) => {
+      const stored = await upload(trial.storage)
+      assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
+      await trial.restart()
+      assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
+      await trial.storage.transfers.reported(stored)
+      await trial.storage.transfers.reported({ user: 'bob', name: 'none' })
+      assert.deepEqual(await trial.storage.transfers.unreported(), [])
+      await trial.restart()
+      assert.deepEqual(await trial.storage.transfers.unreported(), [])
+      await upload(trial.storage, { size: 3 }, new TextEncoder().encode('new'))
+      assert.equal((await trial.storage.transfers.unreported()).length, 1)
+    })
 
-    it(
-      'stands until its time is over',
-      trying(async (trial) => {
-        await upload(trial.storage, {}, hello, 60_000)
-        trial.wallTime += 60_000
-        assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
-        trial.wallTime += 1
-        await claimed(trial.storage)
-      }),
-    )
+    it('stands until its time is over', async (trial) => {
+      await upload(trial.storage, {}, hello, 60_000)
+      trial.wallTime += 60_000
+      assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
+      trial.wallTime += 1
+      await claimed(trial.storage)
+    })
 
-    it(
-      'outlives the running out of others',
-      trying(async (trial) => {
-        for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(trial.storage, { name }, hello, 1_000)
-        trial.wallTime += 2_000
-        await upload(trial.storage)
-        assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
-        await claimed(trial.storage, { name: 'b' })
-        await claimed(trial.storage, { name: 'g' })
-      }),
-    )
+    it('outlives the running out of others', async (trial) => {
+      for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(trial.storage, { name }, hello, 1_000)
+      trial.wallTime += 2_000
+      await upload(trial.storage)
+      assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
+      await claimed(trial.storage, { name: 'b' })
+      await claimed(trial.storage, { name: 'g' })
+    })
 
-    it(
-      'no longer counts when the file was replaced',
-      trying(async ({ storage }) => {
-        await upload(storage, {}, hello)
-        const { claim } = await claimed(storage, { name: 'b' })
-        await fill(storage, claim, new TextEncoder().encode('HELLO'))
-        await using file = await storage.files.open(claim)
-        await file.publish('a', true)
-        await claimed(storage)
-      }),
-    )
+    it('no longer counts when the file was replaced', async ({ storage }) => {
+      await upload(storage, {}, hello)
+      const { claim } = await claimed(storage, { name: 'b' })
+      await fill(storage, claim, new TextEncoder().encode('HELLO'))
+      await using file = await storage.files.open(claim)
+      await file.publish('a', true)
+      await claimed(storage)
+    })
 
-    it(
-      'can be dropped, and the file stays',
-      trying(async ({ storage, place }) => {
-        await upload(storage)
-        await storage.transfers.forget('alice', 'a')
-        await storage.transfers.forget('alice', 'a')
-        await claimed(storage)
-        assert.deepEqual(await place.read('alice', 'a'), hello)
-      }),
-    )
+    it('can be dropped, and the file stays', async ({ storage, place }) => {
+      await upload(storage)
+      await storage.transfers.forget('alice', 'a')
+      await storage.transfers.forget('alice', 'a')
+      await claimed(storage)
+      assert.deepEqual(await place.read('alice', 'a'), hello)
+    })
 
-    it(
-      'stays when a later record of the name is removed',
-      trying(async ({ storage }) => {
-        await upload(storage)
-        await claimed(storage, { size: 9 })
-        await storage.transfers.remove('alice', 'a')
-        assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
-      }),
-    )
+    it('stays when a later record of the name is removed', async ({ storage }) => {
+      await upload(storage)
+      await claimed(storage, { size: 9 })
+      await storage.transfers.remove('alice', 'a')
+      assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+    })
 
-    it(
-      'is not made of an upload that is not verified',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'internal' })
-        assert.equal(await contentOf(storage, claim), 'hello')
-      }),
-    )
+    it('is not made of an upload that is not verified', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'internal' })
+      assert.equal(await contentOf(storage, claim), 'hello')
+    })
 
-    it(
-      'ends the claim that it was made under',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        await storage.transfers.verified(claim, fileOf())
-        await using file = await storage.files.open(claim)
-        await file.publish('a', true)
-        await storage.transfers.complete(claim, 1_000)
-        await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
-        await assert.rejects(storage.files.open(claim), { code: 'superseded' })
-      }),
-    )
+    it('ends the claim that it was made under', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await storage.transfers.verified(claim, fileOf())
+      await using file = await storage.files.open(claim)
+      await file.publish('a', true)
+      await storage.transfers.complete(claim, 1_000)
+      await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
+      await assert.rejects(storage.files.open(claim), { code: 'superseded' })
+    })
   })
 }

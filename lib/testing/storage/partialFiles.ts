@@ -1,213 +1,168 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fill, hello, owner, resume } from './steps.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 /** The promises of the file store about partial files. */
 export function* statePartialFiles(kind: string, trying: Try): Facts {
-  yield* factsOf(`a partial file in a ${kind} storage`, (it) => {
-    it(
-      'is made empty, and found again with what was written',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        assert.equal(await contentOf(trial.storage, claim), '')
-        await fill(trial.storage, claim)
-        await trial.restart()
-        assert.equal(await contentOf(trial.storage, claim), 'hello')
-      }),
-    )
+  yield* storageCases(`a partial file in a ${kind} storage`, trying, (it) => {
+    it('is made empty, and found again with what was written', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      assert.equal(await contentOf(trial.storage, claim), '')
+      await fill(trial.storage, claim)
+      await trial.restart()
+      assert.equal(await contentOf(trial.storage, claim), 'hello')
+    })
 
-    it(
-      'takes parts one after another, empty ones too',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await file.write(0, [bytes('ab'), bytes(''), bytes('c')])
-        await file.write(3, [])
-        await file.write(3, [bytes('de')])
-        assert.equal(file.length, 5)
-        assert.equal(await contentOf(storage, claim), 'abcde')
-      }),
-    )
+    it('takes parts one after another, empty ones too', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await file.write(0, [bytes('ab'), bytes(''), bytes('c')])
+      await file.write(3, [])
+      await file.write(3, [bytes('de')])
+      assert.equal(file.length, 5)
+      assert.equal(await contentOf(storage, claim), 'abcde')
+    })
 
-    it(
-      'takes more parts at once than one call to the system can',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        const parts = Array.from({ length: 3_000 }, (_, index) => bytes(String(index % 10)))
-        await file.write(0, parts)
-        assert.equal(await contentOf(storage, claim), '0123456789'.repeat(300))
-      }),
-    )
+    it('takes more parts at once than one call to the system can', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      const parts = Array.from({ length: 3_000 }, (_, index) => bytes(String(index % 10)))
+      await file.write(0, parts)
+      assert.equal(await contentOf(storage, claim), '0123456789'.repeat(300))
+    })
 
-    it(
-      'grows to megabytes and is read anywhere',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        const content = Uint8Array.from({ length: 3_000_001 }, (_, index) => (index * 7) % 251)
-        for (let offset = 0; offset < content.length; offset += 70_001) {
-          await file.write(offset, [content.subarray(offset, offset + 70_001)])
-        }
-        const into = new Uint8Array(1_100_000)
-        assert.equal(await file.read(into, 1_000_000), into.length)
-        assert.deepEqual(into, content.slice(1_000_000, 2_100_000))
-      }),
-    )
+    it('grows to megabytes and is read anywhere', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      const content = Uint8Array.from({ length: 3_000_001 }, (_, index) => (index * 7) % 251)
+      for (let offset = 0; offset < content.length; offset += 70_001) {
+        await file.write(offset, [content.subarray(offset, offset + 70_001)])
+      }
+      const into = new Uint8Array(1_100_000)
+      assert.equal(await file.read(into, 1_000_000), into.length)
+      assert.deepEqual(into, content.slice(1_000_000, 2_100_000))
+    })
 
-    it(
-      'keeps its own bytes when the buffer is used again',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        const buffer = bytes('abc')
-        await file.write(0, [buffer])
-        buffer.fill(0)
-        assert.equal(await contentOf(storage, claim), 'abc')
-      }),
-    )
+    it('keeps its own bytes when the buffer is used again', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      const buffer = bytes('abc')
+      await file.write(0, [buffer])
+      buffer.fill(0)
+      assert.equal(await contentOf(storage, claim), 'abc')
+    })
 
-    it(
-      'is written over where there are bytes already',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await file.write(0, [bytes('abcdef')])
-        await file.write(2, [bytes('XY')])
-        assert.equal(file.length, 6)
-        assert.equal(await contentOf(storage, claim), 'abXYef')
-      }),
-    )
+    it('is written over where there are bytes already', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await file.write(0, [bytes('abcdef')])
+      await file.write(2, [bytes('XY')])
+      assert.equal(file.length, 6)
+      assert.equal(await contentOf(storage, claim), 'abXYef')
+    })
 
-    it(
-      'refuses to leave a gap',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await assert.rejects(file.write(1, [bytes('a')]), { code: 'internal' })
-        assert.equal(file.length, 0)
-      }),
-    )
+    it('refuses to leave a gap', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await assert.rejects(file.write(1, [bytes('a')]), { code: 'internal' })
+      assert.equal(file.length, 0)
+    })
 
-    it(
-      'reads fewer bytes only at the end',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await file.write(0, [hello])
-        const into = new Uint8Array(4)
-        assert.equal(await file.read(into, 3), 2)
-        assert.deepEqual(into, Uint8Array.of(108, 111, 0, 0))
-        assert.equal(await file.read(into, 5), 0)
-        assert.equal(await file.read(into, 9), 0)
-      }),
-    )
+    it('reads fewer bytes only at the end', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await file.write(0, [hello])
+      const into = new Uint8Array(4)
+      assert.equal(await file.read(into, 3), 2)
+      assert.deepEqual(into, Uint8Array.of(108, 111, 0, 0))
+      assert.equal(await file.read(into, 5), 0)
+      assert.equal(await file.read(into, 9), 0)
+    })
 
-    it(
-      'goes on from where it was cut',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await file.write(0, [bytes('abcdef')])
-        await file.truncate(2)
-        assert.equal(file.length, 2)
-        await file.write(2, [bytes('X')])
-        await file.flush()
-        assert.equal(await contentOf(storage, claim), 'abX')
-      }),
-    )
+    it('goes on from where it was cut', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await file.write(0, [bytes('abcdef')])
+      await file.truncate(2)
+      assert.equal(file.length, 2)
+      await file.write(2, [bytes('X')])
+      await file.flush()
+      assert.equal(await contentOf(storage, claim), 'abX')
+    })
 
-    it(
-      'shows no old bytes behind a cut',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await file.write(0, [bytes('abcdef')])
-        await file.truncate(2)
-        await file.truncate(4)
-        assert.equal(file.length, 2)
-        assert.equal(await contentOf(storage, claim), 'ab')
-      }),
-    )
+    it('shows no old bytes behind a cut', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await file.write(0, [bytes('abcdef')])
+      await file.truncate(2)
+      await file.truncate(4)
+      assert.equal(file.length, 2)
+      assert.equal(await contentOf(storage, claim), 'ab')
+    })
 
-    it(
-      'refuses every change under an older claim',
-      trying(async ({ storage, place }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        await file.write(0, [hello])
-        const second = await claimed(storage, {}, resume, owner(2))
-        const superseded = { code: 'superseded' }
-        await assert.rejects(file.write(5, [hello]), superseded)
-        await assert.rejects(file.flush(), superseded)
-        await assert.rejects(file.truncate(0), superseded)
-        await assert.rejects(file.publish('a', true), superseded)
-        await assert.rejects(storage.files.open(claim), superseded)
-        assert.equal(await contentOf(storage, second.claim), 'hello')
-        assert.equal(await place.read('alice', 'a'), undefined)
-      }),
-    )
+    it('refuses every change under an older claim', async ({ storage, place }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      await file.write(0, [hello])
+      const second = await claimed(storage, {}, resume, owner(2))
+      const superseded = { code: 'superseded' }
+      await assert.rejects(file.write(5, [hello]), superseded)
+      await assert.rejects(file.flush(), superseded)
+      await assert.rejects(file.truncate(0), superseded)
+      await assert.rejects(file.publish('a', true), superseded)
+      await assert.rejects(storage.files.open(claim), superseded)
+      assert.equal(await contentOf(storage, second.claim), 'hello')
+      assert.equal(await place.read('alice', 'a'), undefined)
+    })
 
-    it(
-      'is not written any more when a later claim is granted',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await using file = await storage.files.open(claim)
-        const content = new Uint8Array(4_000_000)
-        let ended = false
-        const writing = file.write(0, [content]).finally(() => {
-          ended = true
-        })
-        await claimed(storage, {}, resume, owner(2))
-        assert.ok(ended)
-        await writing
-      }),
-    )
+    it('is not written any more when a later claim is granted', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await using file = await storage.files.open(claim)
+      const content = new Uint8Array(4_000_000)
+      let ended = false
+      const writing = file.write(0, [content]).finally(() => {
+        ended = true
+      })
+      await claimed(storage, {}, resume, owner(2))
+      assert.ok(ended)
+      await writing
+    })
 
-    it(
-      'is gone when it is removed',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        await storage.files.remove('alice', 'a')
-        await storage.files.remove('alice', 'a')
-        assert.equal(await contentOf(storage, claim), '')
-      }),
-    )
+    it('is gone when it is removed', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await storage.files.remove('alice', 'a')
+      await storage.files.remove('alice', 'a')
+      assert.equal(await contentOf(storage, claim), '')
+    })
 
-    it(
-      'is gone after a restart if its record is removed, when old partial files are removed',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await fill(trial.storage, claim)
-        await trial.storage.transfers.remove('alice', 'a')
-        await trial.restart()
-        await trial.storage.files.sweep(Number.POSITIVE_INFINITY)
-        assert.equal(await contentOf(trial.storage, (await claimed(trial.storage)).claim), '')
-      }),
-    )
+    it('is gone after a restart if its record is removed, when old partial files are removed', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      await fill(trial.storage, claim)
+      await trial.storage.transfers.remove('alice', 'a')
+      await trial.restart()
+      await trial.storage.files.sweep(Number.POSITIVE_INFINITY)
+      assert.equal(await contentOf(trial.storage, (await claimed(trial.storage)).claim), '')
+    })
 
-    it(
-      'refuses everything when it is closed, itself or with its storage',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        const one = await storage.files.open(claim)
-        await one[Symbol.asyncDispose]()
-        await one[Symbol.asyncDispose]()
-        await assert.rejects(one.write(0, [hello]), { code: 'closed' })
-        const other = await storage.files.open(claim)
-        await storage[Symbol.asyncDispose]()
-        await assert.rejects(other.read(new Uint8Array(1), 0), { code: 'closed' })
-        await assert.rejects(other.write(0, [hello]), { code: 'closed' })
-        await assert.rejects(other.publish('a', true), { code: 'closed' })
-        await assert.rejects(storage.files.open(claim), { code: 'closed' })
-        await assert.rejects(storage.files.stored('alice', 'a'), { code: 'closed' })
-        await assert.rejects(storage.files.remove('alice', 'a'), { code: 'closed' })
-        await assert.rejects(storage.files.space(), { code: 'closed' })
-      }),
-    )
+    it('refuses everything when it is closed, itself or with its storage', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      const one = await storage.files.open(claim)
+      await one[Symbol.asyncDispose]()
+      await one[Symbol.asyncDispose]()
+      await assert.rejects(one.write(0, [hello]), { code: 'closed' })
+      const other = await storage.files.open(claim)
+      await storage[Symbol.asyncDispose]()
+      await assert.rejects(other.read(new Uint8Array(1), 0), { code: 'closed' })
+      await assert.rejects(other.write(0, [hello]), { code: 'closed' })
+      await assert.rejects(other.publish('a', true), { code: 'closed' })
+      await assert.rejects(storage.files.open(claim), { code: 'closed' })
+      await assert.rejects(storage.files.stored('alice', 'a'), { code: 'closed' })
+      await assert.rejects(storage.files.remove('alice', 'a'), { code: 'closed' })
+      await assert.rejects(storage.files.space(), { code: 'closed' })
+    })
   })
 }

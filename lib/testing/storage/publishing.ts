@@ -1,136 +1,111 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, start, upload } from './steps.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 /** The promises of `PartialFile.publish`. */
 export function* statePublishing(kind: string, trying: Try): Facts {
-  yield* factsOf(`publishing in a ${kind} storage`, (it) => {
-    it(
-      'moves the file into place, in folders of its name, and keeps it over restarts',
-      trying(async (trial) => {
-        await upload(trial.storage, { name: 'x/y/z' })
-        assert.equal(await trial.storage.files.stored('alice', 'x/y/z'), true)
-        assert.equal(await trial.storage.files.stored('alice', 'x/y'), false)
-        assert.equal(await trial.storage.files.stored('bob', 'x/y/z'), false)
-        await trial.restart()
-        assert.deepEqual(await trial.place.read('alice', 'x/y/z'), hello)
-      }),
-    )
+  yield* storageCases(`publishing in a ${kind} storage`, trying, (it) => {
+    it('moves the file into place, in folders of its name, and keeps it over restarts', async (trial) => {
+      await upload(trial.storage, { name: 'x/y/z' })
+      assert.equal(await trial.storage.files.stored('alice', 'x/y/z'), true)
+      assert.equal(await trial.storage.files.stored('alice', 'x/y'), false)
+      assert.equal(await trial.storage.files.stored('bob', 'x/y/z'), false)
+      await trial.restart()
+      assert.deepEqual(await trial.place.read('alice', 'x/y/z'), hello)
+    })
 
-    it(
-      'takes an empty file',
-      trying(async ({ storage, place }) => {
-        await upload(storage, { size: 0 }, new Uint8Array(0))
-        assert.deepEqual(await place.read('alice', 'a'), new Uint8Array(0))
-      }),
-    )
+    it('takes an empty file', async ({ storage, place }) => {
+      await upload(storage, { size: 0 }, new Uint8Array(0))
+      assert.deepEqual(await place.read('alice', 'a'), new Uint8Array(0))
+    })
 
-    it(
-      'replaces a file of that name if it is told to',
-      trying(async ({ storage, place }) => {
-        await upload(storage)
-        await upload(storage, { size: 3 }, bytes('new'))
-        assert.deepEqual(await place.read('alice', 'a'), bytes('new'))
-      }),
-    )
+    it('replaces a file of that name if it is told to', async ({ storage, place }) => {
+      await upload(storage)
+      await upload(storage, { size: 3 }, bytes('new'))
+      assert.deepEqual(await place.read('alice', 'a'), bytes('new'))
+    })
 
-    it(
-      'changes nothing if the name is taken, and can then take another one',
-      trying(async ({ storage, place }) => {
-        await upload(storage)
-        const { claim } = await claimed(storage, { size: 3 })
-        await fill(storage, claim, bytes('new'))
-        await using file = await storage.files.open(claim)
-        assert.equal(await file.publish('a', false), false)
-        assert.deepEqual(await place.read('alice', 'a'), hello)
-        assert.equal(await contentOf(storage, claim), 'new')
-        assert.equal(await file.publish('a (1)', false), true)
-        assert.deepEqual(await place.read('alice', 'a (1)'), bytes('new'))
-        assert.deepEqual(await place.read('alice', 'a'), hello)
-      }),
-    )
+    it('changes nothing if the name is taken, and can then take another one', async ({ storage, place }) => {
+      await upload(storage)
+      const { claim } = await claimed(storage, { size: 3 })
+      await fill(storage, claim, bytes('new'))
+      await using file = await storage.files.open(claim)
+      assert.equal(await file.publish('a', false), false)
+      assert.deepEqual(await place.read('alice', 'a'), hello)
+      assert.equal(await contentOf(storage, claim), 'new')
+      assert.equal(await file.publish('a (1)', false), true)
+      assert.deepEqual(await place.read('alice', 'a (1)'), bytes('new'))
+      assert.deepEqual(await place.read('alice', 'a'), hello)
+    })
 
     for (const replace of [true, false]) {
-      it(
-        `is finished after a crash that left it in place but not completed, ${replace ? 'replacing' : 'not replacing'}`,
-        trying(async (trial) => {
-          const { claim } = await claimed(trial.storage)
-          await fill(trial.storage, claim)
-          await trial.storage.transfers.verified(claim, fileOf())
-          await (await trial.storage.files.open(claim)).publish('a', replace)
-          await trial.restart()
-          const file = await trial.storage.files.open(claim)
-          assert.equal(await file.publish('a', replace), true)
-          await trial.storage.transfers.complete(claim, 1_000)
-          assert.deepEqual(await trial.place.read('alice', 'a'), hello)
-        }),
-      )
+      it(`is finished after a crash that left it in place but not completed, ${replace ? 'replacing' : 'not replacing'}`, async (trial) => {
+        const { claim } = await claimed(trial.storage)
+        await fill(trial.storage, claim)
+        await trial.storage.transfers.verified(claim, fileOf())
+        await (await trial.storage.files.open(claim)).publish('a', replace)
+        await trial.restart()
+        const file = await trial.storage.files.open(claim)
+        assert.equal(await file.publish('a', replace), true)
+        await trial.storage.transfers.complete(claim, 1_000)
+        assert.deepEqual(await trial.place.read('alice', 'a'), hello)
+      })
     }
 
-    it(
-      'can be repeated at once, as when the record could not be completed',
-      trying(async ({ storage, place }) => {
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        await storage.transfers.verified(claim, fileOf())
-        await using file = await storage.files.open(claim)
-        assert.equal(await file.publish('a', true), true)
-        await file.flush()
-        assert.equal(await file.publish('a', true), true)
-        await storage.transfers.complete(claim, 1_000)
-        assert.deepEqual(await place.read('alice', 'a'), hello)
-      }),
-    )
+    it('can be repeated at once, as when the record could not be completed', async ({ storage, place }) => {
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await storage.transfers.verified(claim, fileOf())
+      await using file = await storage.files.open(claim)
+      assert.equal(await file.publish('a', true), true)
+      await file.flush()
+      assert.equal(await file.publish('a', true), true)
+      await storage.transfers.complete(claim, 1_000)
+      assert.deepEqual(await place.read('alice', 'a'), hello)
+    })
 
     for (const [what, older] of [
       ['no file is', undefined],
       ['an older file of another size is', 'old'],
       ['an older file of the same size is', 'jello'],
     ] as const) {
-      it(
-        `is a digest mismatch if the partial file is missing and ${what} under the name`,
-        trying(async (trial) => {
-          if (older !== undefined) await upload(trial.storage, { size: older.length, modifiedAt: 1 }, bytes(older))
-          const { claim } = await claimed(trial.storage, {}, start)
-          await fill(trial.storage, claim)
-          await trial.storage.transfers.verified(claim, fileOf())
-          await trial.storage.files.remove('alice', 'a')
-          await trial.restart()
-          await using file = await trial.storage.files.open(claim)
-          await assert.rejects(file.publish('a', true), { code: 'digest-mismatch' })
-          assert.deepEqual(await trial.place.read('alice', 'a'), older && bytes(older))
-        }),
-      )
+      it(`is a digest mismatch if the partial file is missing and ${what} under the name`, async (trial) => {
+        if (older !== undefined) await upload(trial.storage, { size: older.length, modifiedAt: 1 }, bytes(older))
+        const { claim } = await claimed(trial.storage, {}, start)
+        await fill(trial.storage, claim)
+        await trial.storage.transfers.verified(claim, fileOf())
+        await trial.storage.files.remove('alice', 'a')
+        await trial.restart()
+        await using file = await trial.storage.files.open(claim)
+        await assert.rejects(file.publish('a', true), { code: 'digest-mismatch' })
+        assert.deepEqual(await trial.place.read('alice', 'a'), older && bytes(older))
+      })
     }
 
-    it(
-      'refuses names that have no room beside stored ones, or that could lead out of their place',
-      trying(async ({ storage }) => {
-        await upload(storage, { name: 'x/y' })
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        await using file = await storage.files.open(claim)
-        await assert.rejects(file.publish('x', true), { code: 'name-conflict' })
-        await assert.rejects(file.publish('x/y/z', true), { code: 'name-conflict' })
-        await assert.rejects(file.publish('../bob/a', true), { code: 'bad-name' })
-        assert.equal(await contentOf(storage, claim), 'hello')
-      }),
-    )
+    it('refuses names that have no room beside stored ones, or that could lead out of their place', async ({
+      storage,
+    }) => {
+      await upload(storage, { name: 'x/y' })
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await using file = await storage.files.open(claim)
+      await assert.rejects(file.publish('x', true), { code: 'name-conflict' })
+      await assert.rejects(file.publish('x/y/z', true), { code: 'name-conflict' })
+      await assert.rejects(file.publish('../bob/a', true), { code: 'bad-name' })
+      assert.equal(await contentOf(storage, claim), 'hello')
+    })
 
-    it(
-      'ends the partial file, so that nothing can be written into the published one',
-      trying(async ({ storage, place }) => {
-        const { claim } = await claimed(storage)
-        await fill(storage, claim)
-        await using file = await storage.files.open(claim)
-        await file.publish('a', true)
-        await assert.rejects(file.write(0, [bytes('XXXXX')]), { code: 'closed' })
-        await storage.files.remove('alice', 'a')
-        assert.deepEqual(await place.read('alice', 'a'), hello)
-      }),
-    )
+    it('ends the partial file, so that nothing can be written into the published one', async ({ storage, place }) => {
+      const { claim } = await claimed(storage)
+      await fill(storage, claim)
+      await using file = await storage.files.open(claim)
+      await file.publish('a', true)
+      await assert.rejects(file.write(0, [bytes('XXXXX')]), { code: 'closed' })
+      await storage.files.remove('alice', 'a')
+      assert.deepEqual(await place.read('alice', 'a'), hello)
+    })
   })
 }

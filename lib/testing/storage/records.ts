@@ -1,147 +1,116 @@
 import assert from 'node:assert/strict'
 import type { Checkpoint } from '../../ports/storage.ts'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { claimed, fileOf, fill, owner, recordsOf, resume } from './steps.ts'
 
 /** The promises of the transfer store about records and notes. */
 export function* stateRecords(kind: string, trying: Try): Facts {
   const at = (offset: number): Checkpoint => ({ offset, digest: Uint8Array.of(1, 2, offset) })
 
-  yield* factsOf(`the record of an upload in a ${kind} storage`, (it) => {
-    it(
-      'has the checkpoints that were put in place last, also after a restart',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await fill(trial.storage, claim)
-        await trial.storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
-        await trial.storage.transfers.checkpoint(claim, [at(2), at(4)], 2_000_000)
-        await trial.restart()
-        const [record] = await recordsOf(trial.storage)
-        assert.deepEqual(record?.checkpoints, [at(2), at(4)])
-        assert.equal(record?.token, claim.token)
-      }),
-    )
+  yield* storageCases(`the record of an upload in a ${kind} storage`, trying, (it) => {
+    it('has the checkpoints that were put in place last, also after a restart', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      await fill(trial.storage, claim)
+      await trial.storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
+      await trial.storage.transfers.checkpoint(claim, [at(2), at(4)], 2_000_000)
+      await trial.restart()
+      const [record] = await recordsOf(trial.storage)
+      assert.deepEqual(record?.checkpoints, [at(2), at(4)])
+      assert.equal(record?.token, claim.token)
+    })
 
-    it(
-      'is verified after a restart if it was before',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await trial.storage.transfers.verified(claim, fileOf({}, 'a (1)'))
-        await trial.restart()
-        assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, fileOf({}, 'a (1)'))
-      }),
-    )
+    it('is verified after a restart if it was before', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      await trial.storage.transfers.verified(claim, fileOf({}, 'a (1)'))
+      await trial.restart()
+      assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, fileOf({}, 'a (1)'))
+    })
 
-    it(
-      'says when it was changed last',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await trial.storage.transfers.checkpoint(claim, [], 2_000_000)
-        assert.equal((await recordsOf(trial.storage))[0]?.updatedAt, 2_000_000)
-      }),
-    )
+    it('says when it was changed last', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      await trial.storage.transfers.checkpoint(claim, [], 2_000_000)
+      assert.equal((await recordsOf(trial.storage))[0]?.updatedAt, 2_000_000)
+    })
 
-    it(
-      'can still be written under its token after a restart',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await trial.restart()
-        await trial.storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
-        assert.deepEqual((await recordsOf(trial.storage))[0]?.checkpoints, [at(1)])
-      }),
-    )
+    it('can still be written under its token after a restart', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      await trial.restart()
+      await trial.storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
+      assert.deepEqual((await recordsOf(trial.storage))[0]?.checkpoints, [at(1)])
+    })
 
-    it(
-      'gets a higher token also after a restart',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await trial.restart()
-        assert.ok((await claimed(trial.storage)).claim.token > claim.token)
-      }),
-    )
+    it('gets a higher token also after a restart', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      await trial.restart()
+      assert.ok((await claimed(trial.storage)).claim.token > claim.token)
+    })
 
-    it(
-      'refuses every change under an older claim',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        const { record } = await claimed(storage, {}, resume, owner(2))
-        await assert.rejects(storage.transfers.checkpoint(claim, [at(1)], 2_000_000), { code: 'superseded' })
-        await assert.rejects(storage.transfers.verified(claim, fileOf()), { code: 'superseded' })
-        await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
-        assert.deepEqual(await recordsOf(storage), [record])
-      }),
-    )
+    it('refuses every change under an older claim', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      const { record } = await claimed(storage, {}, resume, owner(2))
+      await assert.rejects(storage.transfers.checkpoint(claim, [at(1)], 2_000_000), { code: 'superseded' })
+      await assert.rejects(storage.transfers.verified(claim, fileOf()), { code: 'superseded' })
+      await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
+      assert.deepEqual(await recordsOf(storage), [record])
+    })
 
-    it(
-      'is gone when it is removed, which is told once',
-      trying(async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        assert.equal(await trial.storage.transfers.remove('alice', 'a'), true)
-        assert.equal(await trial.storage.transfers.remove('alice', 'a'), false)
-        await assert.rejects(trial.storage.transfers.checkpoint(claim, [], 2_000_000), { code: 'superseded' })
-        await trial.restart()
-        assert.deepEqual(await recordsOf(trial.storage), [])
-      }),
-    )
+    it('is gone when it is removed, which is told once', async (trial) => {
+      const { claim } = await claimed(trial.storage)
+      assert.equal(await trial.storage.transfers.remove('alice', 'a'), true)
+      assert.equal(await trial.storage.transfers.remove('alice', 'a'), false)
+      await assert.rejects(trial.storage.transfers.checkpoint(claim, [], 2_000_000), { code: 'superseded' })
+      await trial.restart()
+      assert.deepEqual(await recordsOf(trial.storage), [])
+    })
 
-    it(
-      'keeps nothing of a claim that comes while it is being changed',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        const [checkpoint, second] = await Promise.all([
-          storage.transfers.checkpoint(claim, [at(1)], 2_000_000).then(() => 'stored'),
-          claimed(storage, {}, resume, owner(2)),
-        ])
-        assert.equal(checkpoint, 'stored')
-        assert.deepEqual(second.record.checkpoints, [at(1)])
-      }),
-    )
+    it('keeps nothing of a claim that comes while it is being changed', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      const [checkpoint, second] = await Promise.all([
+        storage.transfers.checkpoint(claim, [at(1)], 2_000_000).then(() => 'stored'),
+        claimed(storage, {}, resume, owner(2)),
+      ])
+      assert.equal(checkpoint, 'stored')
+      assert.deepEqual(second.record.checkpoints, [at(1)])
+    })
 
-    it(
-      'stands beside others of all users',
-      trying(async ({ storage }) => {
-        await claimed(storage, { name: 'c' })
-        await claimed(storage, { name: 'b', user: 'bob' })
-        assert.deepEqual(
-          (await recordsOf(storage)).map(({ user, name }) => `${user}/${name}`),
-          ['bob/b', 'alice/c'],
-        )
-      }),
-    )
+    it('stands beside others of all users', async ({ storage }) => {
+      await claimed(storage, { name: 'c' })
+      await claimed(storage, { name: 'b', user: 'bob' })
+      assert.deepEqual(
+        (await recordsOf(storage)).map(({ user, name }) => `${user}/${name}`),
+        ['bob/b', 'alice/c'],
+      )
+    })
 
-    it(
-      'that is old is removed when that is asked for, unless it is verified, and is told then',
-      trying(async ({ storage }) => {
-        const { claim, record } = await claimed(storage)
-        await claimed(storage, { name: 'b' })
-        const kept = await claimed(storage, { name: 'c' })
-        await storage.transfers.verified(kept.claim, fileOf({ name: 'c' }))
-        const { transfers } = storage
-        assert.equal(await transfers.expire('alice', 'a', resume.at), undefined)
-        assert.deepEqual(await transfers.expire('alice', 'a', resume.at + 1), record)
-        assert.equal(await transfers.expire('alice', 'a', resume.at + 1), undefined)
-        assert.equal(await transfers.expire('alice', 'c', resume.at + 1), undefined)
-        await assert.rejects(transfers.checkpoint(claim, [], resume.at), { code: 'superseded' })
-        assert.deepEqual(
-          (await recordsOf(storage)).map(({ name }) => name),
-          ['b', 'c'],
-        )
-      }),
-    )
+    it('that is old is removed when that is asked for, unless it is verified, and is told then', async ({
+      storage,
+    }) => {
+      const { claim, record } = await claimed(storage)
+      await claimed(storage, { name: 'b' })
+      const kept = await claimed(storage, { name: 'c' })
+      await storage.transfers.verified(kept.claim, fileOf({ name: 'c' }))
+      const { transfers } = storage
+      assert.equal(await transfers.expire('alice', 'a', resume.at), undefined)
+      assert.deepEqual(await transfers.expire('alice', 'a', resume.at + 1), record)
+      assert.equal(await transfers.expire('alice', 'a', resume.at + 1), undefined)
+      assert.equal(await transfers.expire('alice', 'c', resume.at + 1), undefined)
+      await assert.rejects(transfers.checkpoint(claim, [], resume.at), { code: 'superseded' })
+      assert.deepEqual(
+        (await recordsOf(storage)).map(({ name }) => name),
+        ['b', 'c'],
+      )
+    })
 
-    it(
-      'is refused to everybody while the storage is closed',
-      trying(async ({ storage }) => {
-        const { claim } = await claimed(storage)
-        await storage[Symbol.asyncDispose]()
-        const closed = { code: 'closed' }
-        await assert.rejects(claimed(storage), closed)
-        await assert.rejects(storage.transfers.checkpoint(claim, [], 2_000_000), closed)
-        await assert.rejects(storage.transfers.remove('alice', 'a'), closed)
-        await assert.rejects(storage.transfers.forget('alice', 'a'), closed)
-        await assert.rejects(recordsOf(storage), closed)
-      }),
-    )
+    it('is refused to everybody while the storage is closed', async ({ storage }) => {
+      const { claim } = await claimed(storage)
+      await storage[Symbol.asyncDispose]()
+      const closed = { code: 'closed' }
+      await assert.rejects(claimed(storage), closed)
+      await assert.rejects(storage.transfers.checkpoint(claim, [], 2_000_000), closed)
+      await assert.rejects(storage.transfers.remove('alice', 'a'), closed)
+      await assert.rejects(storage.transfers.forget('alice', 'a'), closed)
+      await assert.rejects(recordsOf(storage), closed)
+    })
   })
 }

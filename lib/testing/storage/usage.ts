@@ -1,151 +1,124 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
-import type { Try } from './fixture.ts'
+import type { Facts } from '../testCases.ts'
+import { storageCases, type Try } from './fixture.ts'
 import { claimed, fill, hello, recordsOf, start, upload, wanted } from './steps.ts'
 
 /** The promises of `FileStore.used`, and of what else a quota is told by. */
 export function* stateUsage(kind: string, trying: Try): Facts {
-  yield* factsOf(`the bytes of a user in a ${kind} storage`, (it) => {
-    it(
-      'are those of all published files, in folders too, and of no other user',
-      trying(async (trial) => {
-        assert.equal(await trial.storage.files.used('alice'), 0)
-        await upload(trial.storage, { name: 'x' })
-        await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
-        await upload(trial.storage, { name: 'empty', size: 0 }, new Uint8Array(0))
-        await upload(trial.storage, { user: 'bob', name: 'x' })
-        await trial.restart()
-        assert.equal(await trial.storage.files.used('alice'), hello.length + 3)
-        assert.equal(await trial.storage.files.used('bob'), hello.length)
-        assert.equal(await trial.storage.files.used('carol'), 0)
-      }),
-    )
+  yield* storageCases(`the bytes of a user in a ${kind} storage`, trying, (it) => {
+    it('are those of all published files, in folders too, and of no other user', async (trial) => {
+      assert.equal(await trial.storage.files.used('alice'), 0)
+      await upload(trial.storage, { name: 'x' })
+      await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
+      await upload(trial.storage, { name: 'empty', size: 0 }, new Uint8Array(0))
+      await upload(trial.storage, { user: 'bob', name: 'x' })
+      await trial.restart()
+      assert.equal(await trial.storage.files.used('alice'), hello.length + 3)
+      assert.equal(await trial.storage.files.used('bob'), hello.length)
+      assert.equal(await trial.storage.files.used('carol'), 0)
+    })
 
-    it(
-      'are counted for one name where that is asked for',
-      trying(async ({ storage }) => {
-        await upload(storage, { name: 'y/z', size: 3 }, new Uint8Array(3))
-        await upload(storage, { name: 'x' })
-        assert.equal(await storage.files.used('alice', 'y/z'), 3)
-        assert.equal(await storage.files.used('alice', 'y'), 0)
-        assert.equal(await storage.files.used('alice', 'none'), 0)
-      }),
-    )
+    it('are counted for one name where that is asked for', async ({ storage }) => {
+      await upload(storage, { name: 'y/z', size: 3 }, new Uint8Array(3))
+      await upload(storage, { name: 'x' })
+      assert.equal(await storage.files.used('alice', 'y/z'), 3)
+      assert.equal(await storage.files.used('alice', 'y'), 0)
+      assert.equal(await storage.files.used('alice', 'none'), 0)
+    })
 
-    it(
-      'are those of the file that has replaced another, and none of what is unfinished',
-      trying(async ({ storage }) => {
-        await upload(storage)
-        await upload(storage, { size: 3 }, new Uint8Array(3))
-        const { claim } = await claimed(storage, { size: 9 }, start)
-        await fill(storage, claim, new Uint8Array(9))
-        assert.equal(await storage.files.used('alice'), 3)
-      }),
-    )
+    it('are those of the file that has replaced another, and none of what is unfinished', async ({ storage }) => {
+      await upload(storage)
+      await upload(storage, { size: 3 }, new Uint8Array(3))
+      const { claim } = await claimed(storage, { size: 9 }, start)
+      await fill(storage, claim, new Uint8Array(9))
+      assert.equal(await storage.files.used('alice'), 3)
+    })
 
-    it(
-      'are those of more files than are looked at together',
-      trying(async ({ storage }) => {
-        for (let at = 0; at < 70; at++) await upload(storage, { name: `${at}` })
-        assert.equal(await storage.files.used('alice'), 70 * hello.length)
-      }),
-    )
+    it('are those of more files than are looked at together', async ({ storage }) => {
+      for (let at = 0; at < 70; at++) await upload(storage, { name: `${at}` })
+      assert.equal(await storage.files.used('alice'), 70 * hello.length)
+    })
 
-    it(
-      'are told together with the number of files and folders, and follow each publication, where there are totals',
-      trying(async (trial) => {
-        const usage = async (recount?: boolean) => {
-          const { folders, ...totals } = (await trial.storage.files.usage?.('alice', recount)) ?? { folders: 0 }
-          return [totals, folders] as const
+    it('are told together with the number of files and folders, and follow each publication, where there are totals', async (trial) => {
+      const usage = async (recount?: boolean) => {
+        const { folders, ...totals } = (await trial.storage.files.usage?.('alice', recount)) ?? { folders: 0 }
+        return [totals, folders] as const
+      }
+      const check = async (files: number, bytes: number, folders: number) => {
+        if (!trial.storage.files.usage) return
+        for (const recount of [false, true]) {
+          const [totals, found] = await usage(recount)
+          assert.deepEqual(totals, { bytes, files })
+          // A store without folders has none to count.
+          assert.ok(found === folders || found === 0, `${found} folders, and not ${folders}`)
         }
-        const check = async (files: number, bytes: number, folders: number) => {
-          if (!trial.storage.files.usage) return
-          for (const recount of [false, true]) {
-            const [totals, found] = await usage(recount)
-            assert.deepEqual(totals, { bytes, files })
-            // A store without folders has none to count.
-            assert.ok(found === folders || found === 0, `${found} folders, and not ${folders}`)
-          }
-        }
-        await check(0, 0, 0)
-        await upload(trial.storage, { name: 'x' })
-        await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
-        await upload(trial.storage, { user: 'bob', name: 'x' })
-        await check(2, hello.length + 3, 2)
-        await upload(trial.storage, { name: 'x', size: 3 }, new Uint8Array(3))
-        await upload(trial.storage, { name: 'y/x', size: 0 }, new Uint8Array(0))
-        await check(3, 6, 2)
-        const { claim } = await claimed(trial.storage, { name: 'u', size: 9 }, start)
-        await fill(trial.storage, claim, new Uint8Array(9))
-        await check(3, 6, 2)
-        await trial.restart()
-        await check(3, 6, 2)
-      }),
-    )
+      }
+      await check(0, 0, 0)
+      await upload(trial.storage, { name: 'x' })
+      await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
+      await upload(trial.storage, { user: 'bob', name: 'x' })
+      await check(2, hello.length + 3, 2)
+      await upload(trial.storage, { name: 'x', size: 3 }, new Uint8Array(3))
+      await upload(trial.storage, { name: 'y/x', size: 0 }, new Uint8Array(0))
+      await check(3, 6, 2)
+      const { claim } = await claimed(trial.storage, { name: 'u', size: 9 }, start)
+      await fill(trial.storage, claim, new Uint8Array(9))
+      await check(3, 6, 2)
+      await trial.restart()
+      await check(3, 6, 2)
+    })
 
-    it(
-      'lie beside the totals of unfinished uploads, which follow each change, where there are totals',
-      trying(async (trial) => {
-        const check = async (uploads: number, bytes: number) => {
-          const totals = await trial.storage.transfers.unfinished?.('alice')
-          if (totals) assert.deepEqual(totals, { uploads, bytes })
-        }
-        await check(0, 0)
-        const { claim } = await claimed(trial.storage, { size: 9 })
-        await claimed(trial.storage, { user: 'bob' })
-        await fill(trial.storage, claim, new Uint8Array(9))
-        await trial.storage.transfers.checkpoint(claim, [{ offset: 4, digest: new Uint8Array() }], 1)
-        await trial.storage.transfers.checkpoint(claim, [{ offset: 9, digest: new Uint8Array() }], 1)
-        await check(1, 9)
-        await claimed(trial.storage, { name: 'b' })
-        await check(2, 9)
-        await trial.restart()
-        await check(2, 9)
-        await trial.storage.transfers.remove('alice', 'a')
-        await check(1, 0)
-        await upload(trial.storage, { name: 'b' })
-        await check(0, 0)
-      }),
-    )
+    it('lie beside the totals of unfinished uploads, which follow each change, where there are totals', async (trial) => {
+      const check = async (uploads: number, bytes: number) => {
+        const totals = await trial.storage.transfers.unfinished?.('alice')
+        if (totals) assert.deepEqual(totals, { uploads, bytes })
+      }
+      await check(0, 0)
+      const { claim } = await claimed(trial.storage, { size: 9 })
+      await claimed(trial.storage, { user: 'bob' })
+      await fill(trial.storage, claim, new Uint8Array(9))
+      await trial.storage.transfers.checkpoint(claim, [{ offset: 4, digest: new Uint8Array() }], 1)
+      await trial.storage.transfers.checkpoint(claim, [{ offset: 9, digest: new Uint8Array() }], 1)
+      await check(1, 9)
+      await claimed(trial.storage, { name: 'b' })
+      await check(2, 9)
+      await trial.restart()
+      await check(2, 9)
+      await trial.storage.transfers.remove('alice', 'a')
+      await check(1, 0)
+      await upload(trial.storage, { name: 'b' })
+      await check(0, 0)
+    })
 
-    it(
-      'lie beside records that are found by their names, where there is a way to',
-      trying(async ({ storage }) => {
-        const { record } = await claimed(storage)
-        if (!storage.transfers.record) return
-        assert.deepEqual(await storage.transfers.record('alice', 'a'), record)
-        assert.equal(await storage.transfers.record('alice', 'b'), undefined)
-        assert.equal(await storage.transfers.record('bob', 'a'), undefined)
-      }),
-    )
+    it('lie beside records that are found by their names, where there is a way to', async ({ storage }) => {
+      const { record } = await claimed(storage)
+      if (!storage.transfers.record) return
+      assert.deepEqual(await storage.transfers.record('alice', 'a'), record)
+      assert.equal(await storage.transfers.record('alice', 'b'), undefined)
+      assert.equal(await storage.transfers.record('bob', 'a'), undefined)
+    })
 
-    it(
-      'lie beside records that can be had for one user',
-      trying(async ({ storage }) => {
-        const { record } = await claimed(storage)
-        await claimed(storage, { user: 'alice2' })
-        await claimed(storage, { user: 'bob' })
-        const records: unknown[] = []
-        for await (const one of storage.transfers.records('alice')) records.push(one)
-        assert.deepEqual(records, [record])
-        assert.equal((await recordsOf(storage)).length, 3)
-      }),
-    )
+    it('lie beside records that can be had for one user', async ({ storage }) => {
+      const { record } = await claimed(storage)
+      await claimed(storage, { user: 'alice2' })
+      await claimed(storage, { user: 'bob' })
+      const records: unknown[] = []
+      for await (const one of storage.transfers.records('alice')) records.push(one)
+      assert.deepEqual(records, [record])
+      assert.equal((await recordsOf(storage)).length, 3)
+    })
   })
 
-  yield* factsOf(`a completed upload in a ${kind} storage`, (it) => {
-    it(
-      'is told while its note stands, and no other is',
-      trying(async (trial) => {
-        const { transfers } = trial.storage
-        assert.equal(await transfers.completed(wanted), undefined)
-        const stored = await upload(trial.storage, {}, hello, 60_000)
-        assert.deepEqual(await transfers.completed(wanted), stored)
-        assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
-        assert.equal(await transfers.completed({ ...wanted, name: 'b' }), undefined)
-        trial.wallTime += 60_001
-        assert.equal(await transfers.completed(wanted), undefined)
-      }),
-    )
+  yield* storageCases(`a completed upload in a ${kind} storage`, trying, (it) => {
+    it('is told while its note stands, and no other is', async (trial) => {
+      const { transfers } = trial.storage
+      assert.equal(await transfers.completed(wanted), undefined)
+      const stored = await upload(trial.storage, {}, hello, 60_000)
+      assert.deepEqual(await transfers.completed(wanted), stored)
+      assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
+      assert.equal(await transfers.completed({ ...wanted, name: 'b' }), undefined)
+      trial.wallTime += 60_001
+      assert.equal(await transfers.completed(wanted), undefined)
+    })
   })
 }
