@@ -9,7 +9,7 @@ const bug = () => {
   throw new Error('a listener has a bug')
 }
 
-/** A log, and how many listeners of an event it says have failed. */
+/** A log, and the number of failed listeners of an event in it. */
 function listenerLog() {
   const entries: LogEntry[] = []
   const failed = (event: string) => entries.filter((e) => e.event === 'listener-failed' && e.of === event).length
@@ -18,7 +18,7 @@ function listenerLog() {
 
 spec('a listener that throws', (it) => {
   for (const event of ['phase', 'progress'] as const) {
-    it(`at every ${event} of an upload changes nothing in it`, async () => {
+    it(`at every ${event} of an upload does not affect it`, async () => {
       const { log, failed } = listenerLog()
       await using rig = await UploadRig.start()
       const upload = await rig.client({ log }).uploads.add(memorySource('a', patterned(3_000_000)))
@@ -29,7 +29,7 @@ spec('a listener that throws', (it) => {
     })
   }
 
-  it('at changes of the list changes nothing in it', async () => {
+  it('at changes of the presence list does not affect the list', async () => {
     const { log, failed } = listenerLog()
     await using rig = await UploadRig.start()
     const { uploads } = rig.client({ log })
@@ -38,7 +38,7 @@ spec('a listener that throws', (it) => {
     assert.ok(failed('change') > 1)
   })
 
-  it('at each status of a client does not cost it its link', async () => {
+  it('at each status of a client does not end its link', async () => {
     const { log, failed } = listenerLog()
     await using rig = await UploadRig.start()
     const client = rig.client({ log })
@@ -51,16 +51,16 @@ spec('a listener that throws', (it) => {
   })
 })
 
-spec('whoever is told that an upload is over', (it) => {
-  it('finds its promise settled', async () => {
+spec('a listener for the end of an upload', (it) => {
+  it('is called after the promise has settled', async () => {
     await using rig = await UploadRig.start()
     const upload = await rig.client().uploads.add(memorySource('a', patterned(1_000)))
     let settled = false
     upload.done.then(() => {
       settled = true
     })
-    const told = until(upload, 'phase', () => upload.phase === 'done')
-    await told
+    const isDone = until(upload, 'phase', () => upload.phase === 'done')
+    await isDone
     await Promise.resolve()
     assert.ok(settled)
   })

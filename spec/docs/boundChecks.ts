@@ -76,7 +76,7 @@ export const boundChecks: {
   unsentBytes: { rows: ['unsentBytesPerLink', 'bytes unsent on a link'] },
   retryAfterMs: {},
   // Of a client.
-  uploads: { rows: ['chunks that wait for a buffer'], files: ['spec/client/uploads/uploads.spec.ts'] },
+  uploads: { rows: ['chunks that wait for a buffer'], files: ['spec/client/uploads/uploadList.spec.ts'] },
   buffers: { rows: ['buffers of chunks'] },
   bufferBytes: {},
   chunkMs: {},

@@ -16,7 +16,7 @@ const mib = () => {
   return (heapUsed + arrayBuffers) / 2 ** 20
 }
 
-/** Registers whoever asks and acknowledges what is posted; whether it was one of these. */
+/** Answers REGIST and POST_MSG; returns whether the request was one of these. */
 function messages({ message, reply }: Heard, deliveryWindow: number): boolean {
   if (message.event === 'RegistReq') reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow })
   else if (message.event === 'PostMsgReq') {
@@ -26,7 +26,7 @@ function messages({ message, reply }: Heard, deliveryWindow: number): boolean {
 }
 
 spec('a client', (it) => {
-  it('keeps nothing of the messages that it has sent and handed over', async () => {
+  it('keeps no memory of messages that it has sent and handed over', async () => {
     let delivered = 0
     await using server = await hostileServer((heard) => {
       const { event } = heard.message
@@ -50,7 +50,7 @@ spec('a client', (it) => {
     assert.ok(more < 1, `${more.toFixed(1)} MiB stay`)
   })
 
-  it('with a slow handler takes memory for a window of messages, and ends the link of a server that sends more', async () => {
+  it('with a slow handler uses memory for one window of messages, and ends the link of a server that sends more', async () => {
     const window = 32
     const content = new Uint8Array(fixed.messageBytes)
     let say: (seq: number) => void = () => {}

@@ -12,7 +12,7 @@ import { UploadRig } from '../../support/uploadRig.ts'
 /** A client of `user`. */
 const clientOf = (rig: UploadRig, user: string, options: Partial<BoundOptions> = {}) => rig.client({ user, ...options })
 
-/** A client that listens and is in the list of `other` then, and the texts that it has been handed. */
+/** Starts a client that listens, and waits until `other` has it in its presence list. Returns the texts that it receives. */
 async function listener(rig: UploadRig, user: string, other: Client, options: Partial<BoundOptions> = {}) {
   const client = clientOf(rig, user, options)
   const texts: string[] = []
@@ -23,7 +23,7 @@ async function listener(rig: UploadRig, user: string, other: Client, options: Pa
 }
 
 spec('messages between clients', (it) => {
-  it('come to those who listen, and wait for those who do not', async () => {
+  it('arrive at users who listen, and wait for the others', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const bob = await listener(rig, 'bob', alice)
@@ -37,7 +37,7 @@ spec('messages between clients', (it) => {
     assert.deepEqual([value?.from, value?.text(), value?.attempt], ['alice', 'hi', 1])
   })
 
-  it('are refused by the server as it says', async () => {
+  it('are rejected with the refusal of the server', async () => {
     const authenticator = {
       authenticate: async ({ user }: { user: string }) => ({ user }),
       knows: async (user: string) => user !== 'mallory',
@@ -47,7 +47,7 @@ spec('messages between clients', (it) => {
     await assert.rejects(sending, { code: 'unknown-user', recipients: ['mallory'] })
   })
 
-  it('come once and in order, although links are cut again and again and the server is restarted', async () => {
+  it('arrive once and in order, although links are cut repeatedly and the server is restarted', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const bob = await listener(rig, 'bob', alice)
@@ -82,7 +82,7 @@ spec('messages between clients', (it) => {
     assert.equal(next.value?.text(), 'second')
   })
 
-  it('come once and in order to receivers that take one message each, though every one of them has the rest sent again', async () => {
+  it('arrive once and in order at receivers that take one message each, although the others are sent again for each receiver', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const bob = clientOf(rig, 'bob')
@@ -100,7 +100,7 @@ spec('messages between clients', (it) => {
     assert.deepEqual(texts, sent)
   })
 
-  it('wait for a slow handler, no more of them at the client than the window has', async () => {
+  it('wait for a slow handler, up to one window of them at the client', async () => {
     await using rig = await UploadRig.start({ deliveryWindow: 4 })
     const alice = clientOf(rig, 'alice')
     const bob = clientOf(rig, 'bob')
@@ -117,7 +117,7 @@ spec('messages between clients', (it) => {
     assert.deepEqual(texts, sent)
   })
 
-  it('go to the program that has begun to listen last, while the other one goes on with its uploads', async () => {
+  it('go to the program that has begun to listen last, while the other one continues its uploads', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const bob = await listener(rig, 'bob', alice)
@@ -130,16 +130,16 @@ spec('messages between clients', (it) => {
   })
 })
 
-spec('the online list of clients', (it) => {
-  it('tells who has come and gone', async () => {
+spec('the presence list of clients', (it) => {
+  it('reports users who come and go', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
-    const told: string[] = []
-    alice.presence.on('change', ({ user }, change) => told.push(`${user} ${change}`))
+    const changes: string[] = []
+    alice.presence.on('change', ({ user }, change) => changes.push(`${user} ${change}`))
     const bob = await listener(rig, 'bob', alice)
     await bob.client.close()
     await until(alice.presence, 'change', () => !alice.presence.has('bob'))
-    assert.deepEqual(told, ['bob here', 'bob gone'])
+    assert.deepEqual(changes, ['bob here', 'bob gone'])
   })
 
   it('has a client only while it receives', async () => {

@@ -5,8 +5,8 @@ import type { Message } from '../../../lib/wire/message.ts'
 import { listOf, nodeOf, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 
-/** What the list of a client tells: `+bob`, `-bob`, and `=` with how many are in a whole list. */
-function told(client: Client): string[] {
+/** Records the events of a client's presence: `+bob`, `-bob`, and `=` with the size of a whole list. */
+function record(client: Client): string[] {
   const words: string[] = []
   client.presence.on('change', ({ user }, change) => words.push(`${change === 'here' ? '+' : '-'}${user}`))
   client.presence.on('whole', (members) => words.push(`=${members.length}`))
@@ -15,7 +15,7 @@ function told(client: Client): string[] {
 
 const users = (client: Client) => [...client.presence].map(({ user }) => user)
 
-/** Answers the LIST_REQ that comes next. */
+/** Answers the next LIST_REQ. */
 async function answerList(link: ScriptedLink, version: number, words: readonly string[]): Promise<void> {
   link.reply(await link.expect('ListReq'), { event: 'ListAck', ...listOf(version, words) })
 }
@@ -24,15 +24,15 @@ async function answerList(link: ScriptedLink, version: number, words: readonly s
 async function listed(words: readonly string[] = [], reliable = true) {
   const server = new ScriptedServer({ reliable })
   const client = server.client()
-  const said = told(client)
+  const said = record(client)
   const ready = client.presence.ready()
   const link = await server.registered(0, { version: 5, list: [...words] })
   await ready
   return { server, client, said, link, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
 }
 
-spec('the online list', (it) => {
-  it('is the whole one at first', async () => {
+spec('the presence list', (it) => {
+  it('is complete at first', async () => {
     await using rig = await listed(['+bob', '+carol'])
     const { presence } = rig.client
     assert.deepEqual(
@@ -46,7 +46,7 @@ spec('the online list', (it) => {
     assert.deepEqual(rig.said, ['+bob', '+carol', '=2'])
   })
 
-  it('follows the changes, and skips those that it knows', async () => {
+  it('follows the changes, and skips known ones', async () => {
     await using rig = await listed(['+bob'])
     rig.link.list(7, ['+carol', '-bob'], 'changes')
     assert.deepEqual([users(rig.client), rig.client.presence.version], [['carol'], 7])
@@ -56,7 +56,7 @@ spec('the online list', (it) => {
     assert.deepEqual(rig.said, ['+bob', '=1', '+carol', '-bob', '+dave'])
   })
 
-  it('is asked for whole where there is a gap, once at a time', async () => {
+  it('is requested as a whole if a change is missing, one request at a time', async () => {
     await using rig = await listed(['+bob'])
     rig.link.list(7, ['+dave'], 'changes')
     rig.link.list(9, ['+erin'], 'changes')
@@ -69,7 +69,7 @@ spec('the online list', (it) => {
     assert.deepEqual(rig.said.slice(2), ['-bob', '+carol', '+dave', '+erin', '=3'])
   })
 
-  it('is asked for again where the answer is behind what came meanwhile, unless it does not get on', async () => {
+  it('is requested again if the answer is older than changes that arrived meanwhile, as long as it advances', async () => {
     await using rig = await listed(['+bob'])
     rig.link.list(7, ['+dave'], 'changes')
     const asked = await rig.link.expect('ListReq')
@@ -79,7 +79,7 @@ spec('the online list', (it) => {
     await rig.link.quiet()
   })
 
-  it('is asked for where a ping is answered with a later version', async () => {
+  it('is requested if a ping is answered with a later version', async () => {
     await using rig = await listed(['+bob'])
     const { keepAlive } = rig.server.welcome
     for (const [listVersion, words] of [
@@ -94,7 +94,7 @@ spec('the online list', (it) => {
     assert.deepEqual(users(rig.client), ['carol'])
   })
 
-  it('is asked for where the one that follows REGIST_ACK got lost', async () => {
+  it('is requested if the list after REGIST_ACK was lost', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
     const ready = client.presence.ready()
@@ -104,7 +104,7 @@ spec('the online list', (it) => {
     await ready
   })
 
-  it('stays as it was without a link, and is told anew on the next one, whatever its version', async () => {
+  it('stays unchanged without a link, and is replaced on the next one, whatever its version', async () => {
     await using rig = await listed(['+bob', '+carol'])
     rig.link.break()
     assert.deepEqual(users(rig.client), ['bob', 'carol'])
@@ -113,13 +113,13 @@ spec('the online list', (it) => {
     assert.equal(rig.client.presence.version, 2)
   })
 
-  it('takes no older one on the same link', async () => {
+  it('ignores an older list on the same link', async () => {
     await using rig = await listed(['+bob'], false)
     rig.link.list(4, ['+carol'])
     assert.deepEqual(users(rig.client), ['bob'])
   })
 
-  it('has a user for as long as any link of that user is there', async () => {
+  it('has a user as long as one link of that user is listed', async () => {
     await using rig = await listed(['+bob'])
     const second = { change: 1, node: 9, userName: 'bob' }
     rig.link.say({ event: 'RegistListNtf', listVersion: 6, kind: 1, members: [second] })
@@ -129,7 +129,7 @@ spec('the online list', (it) => {
     assert.deepEqual([rig.client.presence.has('bob'), rig.client.presence.size], [false, 0])
   })
 
-  it('is not disturbed by a listener that throws', async () => {
+  it('is not affected by a listener that throws', async () => {
     await using rig = await listed(['+bob'])
     rig.client.presence.once('change', () => {
       throw new Error('a listener has a bug')
@@ -139,7 +139,7 @@ spec('the online list', (it) => {
     assert.deepEqual(users(rig.client), ['bob', 'carol', 'dave'])
   })
 
-  it('never comes where the server has done with the client', async () => {
+  it('is rejected if the server ends the client finally', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const rejected = assert.rejects(client.presence.ready(), { code: 'superseded' })
@@ -149,14 +149,14 @@ spec('the online list', (it) => {
   })
 })
 
-spec('a list that makes no sense', (it) => {
+spec('an invalid presence list', (it) => {
   type List = Omit<Message<'RegistListNtf'>, 'event'>
   const member = { change: 1, node: 1, userName: 'bob' }
   const crowd = Array.from({ length: fixed.clientsMost + 1 }, (_, node) => ({ change: 1, node, userName: `u${node}` }))
   const wrong: readonly [string, List][] = [
     ['of an unknown kind', { listVersion: 6, kind: 2, members: [] }],
     ['with an unknown change', { listVersion: 6, kind: 1, members: [{ ...member, change: 2 }] }],
-    ['whole with somebody who is gone', { listVersion: 6, kind: 0, members: [{ ...member, change: 0 }] }],
+    ['whole with a member as gone', { listVersion: 6, kind: 0, members: [{ ...member, change: 0 }] }],
     ['with a link twice', { listVersion: 6, kind: 0, members: [member, member] }],
     ['with a name that cannot be', { listVersion: 6, kind: 0, members: [{ ...member, userName: 'b\u001b[2J' }] }],
     ['with more changes than its version counts', { listVersion: 1, kind: 1, members: [member, member] }],
@@ -171,7 +171,7 @@ spec('a list that makes no sense', (it) => {
     })
   }
 
-  it('because it is the changes that nobody asked for, ends the link', async () => {
+  it('with changes in the answer to a request for the whole list ends the link', async () => {
     await using rig = await listed([])
     rig.link.list(9, ['+bob'], 'changes')
     const asked = await rig.link.expect('ListReq')

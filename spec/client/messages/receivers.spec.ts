@@ -31,7 +31,7 @@ spec('a receiver', (it) => {
     assert.throws(() => server.client().receive('print' as never), { code: 'usage' })
   })
 
-  it('that is disposed lets the handler that is under way end, whose message is acknowledged, and no other', async () => {
+  it('that is disposed lets the present handler end and acknowledges its message only', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const handled = deferred<void>()
@@ -59,7 +59,7 @@ spec('a receiver', (it) => {
     assert.deepEqual(came, [1, 2])
   })
 
-  it('that is disposed while it waits to hand a message over again leaves that to the next one', async () => {
+  it('that is disposed while it waits to repeat a message leaves the message to the next receiver', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     let tries = 0
@@ -79,7 +79,7 @@ spec('a receiver', (it) => {
     await link.expect('DeliverMsgAck')
   })
 
-  it('ends when its client is closed, which waits for its handler, but not for long', async () => {
+  it('ends when its client is closed, which waits a short time for the handler', async () => {
     await using server = new ScriptedServer()
     const handled = deferred<void>()
     const clients: Client[] = [server.client(), server.client()]
@@ -105,7 +105,7 @@ spec('a receiver', (it) => {
   })
 })
 
-/** A state that keeps what it is told, and fails while it is told to. */
+/** A state in memory that fails on demand. */
 class TroubledState implements ClientState {
   readonly kept: (readonly [Receipt, number])[] = []
   why: Error | undefined
@@ -122,7 +122,7 @@ class TroubledState implements ClientState {
 spec('the receipt of a message', (it) => {
   const receipt = { seq: 1, sender: 'bob', id: `${'0'.repeat(31)}1` }
 
-  it('is kept before the message is acknowledged, the latest ones of eight windows', async () => {
+  it('is stored before the message is acknowledged; the latest eight windows are kept', async () => {
     await using server = new ScriptedServer()
     const state = new TroubledState()
     server.client({ state }).receive(nothing)
@@ -132,7 +132,7 @@ spec('the receipt of a message', (it) => {
     assert.deepEqual(state.kept, [[receipt, 8 * 5]])
   })
 
-  it('is kept among as many where its link was lost, and the next one has not granted a window', async () => {
+  it('is kept among as many after a lost link, before the next link has granted a window', async () => {
     await using server = new ScriptedServer()
     const state = new TroubledState()
     const handled = deferred<void>()
@@ -149,7 +149,7 @@ spec('the receipt of a message', (it) => {
     assert.deepEqual(state.kept, [[receipt, 8 * 5]])
   })
 
-  it('waits for the window: a message that comes before is handed over behind it', async () => {
+  it('waits for the window: a message that arrives before is handed over after it', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const state = new TroubledState()
     const came: number[] = []
@@ -165,7 +165,7 @@ spec('the receipt of a message', (it) => {
     assert.deepEqual([came, state.kept], [[1], [[receipt, 8 * 5]]])
   })
 
-  it('that cannot be kept is tried again, after longer and longer, and the message is not acknowledged before', async () => {
+  it('that cannot be stored is tried again, after longer and longer waits, and the message is not acknowledged before', async () => {
     await using server = new ScriptedServer()
     const state = new TroubledState()
     state.why = new Error('the disk is full')
@@ -186,7 +186,7 @@ spec('the receipt of a message', (it) => {
     assert.deepEqual(server.log, [fields, fields])
   })
 
-  it('that an earlier program has kept has the message acknowledged and not handed over', async () => {
+  it('of an earlier program has the message acknowledged and not handed over', async () => {
     await using server = new ScriptedServer()
     const state = memoryState()
     await state.receipts.put(receipt, 5)
@@ -198,7 +198,7 @@ spec('the receipt of a message', (it) => {
     }
   })
 
-  it('is known before the server is asked for messages', async () => {
+  it('is loaded before the client asks for messages', async () => {
     await using server = new ScriptedServer()
     const state = new TroubledState()
     const loaded = deferred<readonly Receipt[]>()
@@ -212,7 +212,7 @@ spec('the receipt of a message', (it) => {
     await link.expect('DeliverMsgAck')
   })
 
-  it('that cannot be read ends the receiver with the reason', async () => {
+  it('that cannot be read ends the receiver with the error', async () => {
     await using server = new ScriptedServer()
     const state = new TroubledState()
     state.load = () => Promise.reject(new Error('the disk is broken'))

@@ -6,15 +6,15 @@ import { spec } from '../../support/spec.ts'
 
 const textOf = ({ message }: Asked<'PostMsgReq'>) => new TextDecoder().decode(message.content)
 
-/** The next so many messages that are posted. */
+/** Returns the next `count` posted messages. */
 async function posted(link: ScriptedLink, count: number): Promise<Asked<'PostMsgReq'>[]> {
   const asked: Asked<'PostMsgReq'>[] = []
   while (asked.length < count) asked.push(await link.expect('PostMsgReq'))
   return asked
 }
 
-spec('what a lost link leaves unanswered', (it) => {
-  it('is sent again on the next one after REGIST, in order, under the same ids, before what was not sent', async () => {
+spec('a message that a lost link leaves unanswered', (it) => {
+  it('is sent again on the next link after REGIST, in order, with the same id, before messages that were not sent', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const sendings = ['a', 'b', 'c'].map((content) => unheard(client.send(['bob'], content)))
@@ -34,7 +34,7 @@ spec('what a lost link leaves unanswered', (it) => {
     await Promise.all(sendings)
   })
 
-  it('counts as acknowledged if the ACK came just before', async () => {
+  it('counts as acknowledged if the ACK arrived just before', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const sending = unheard(client.send(['bob'], 'a'))
@@ -45,7 +45,7 @@ spec('what a lost link leaves unanswered', (it) => {
     await (await server.registered()).quiet()
   })
 
-  it('is not sent again once the server may have forgotten its id: the outcome is unknown', async () => {
+  it('is not sent again after the server may have forgotten its id; its outcome is unknown', async () => {
     await using server = new ScriptedServer()
     server.welcome = { ...server.welcome, messageIdFor: 10 }
     const client = server.client()
@@ -66,7 +66,7 @@ spec('what a lost link leaves unanswered', (it) => {
     await next
   })
 
-  it('is told to be unknown where it waits for a link until then', async () => {
+  it('has an unknown outcome if it waits for a link until then', async () => {
     await using server = new ScriptedServer()
     server.welcome = { ...server.welcome, messageIdFor: 10 }
     const client = server.client()
@@ -84,8 +84,8 @@ spec('what a lost link leaves unanswered', (it) => {
   })
 })
 
-spec('a message whose outcome nobody waits for any more', (it) => {
-  it('is not sent where it was not, and frees its place', async () => {
+spec('a message that its sender has given up', (it) => {
+  it('is not sent if it was not before, and frees its place', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const giving = new AbortController()
@@ -103,7 +103,7 @@ spec('a message whose outcome nobody waits for any more', (it) => {
     await link.quiet()
   })
 
-  it('is unknown where it was sent, and is not sent again', async () => {
+  it('has an unknown outcome if it was sent, and is not sent again', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const giving = new AbortController()
@@ -120,7 +120,7 @@ spec('a message whose outcome nobody waits for any more', (it) => {
     assert.equal(textOf(await (await server.registered()).expect('PostMsgReq')), 'b')
   })
 
-  it('is not overtaken by the next one where frames can overtake each other', async () => {
+  it('is not overtaken by the next one on a link that reorders frames', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
     const giving = new AbortController()
@@ -135,8 +135,8 @@ spec('a message whose outcome nobody waits for any more', (it) => {
   })
 })
 
-spec('an instance that is lost', (it) => {
-  it('is registered anew once everything is answered, and what it has not taken is sent again in order', async () => {
+spec('a lost instance', (it) => {
+  it('is registered again after every answer, and the refused messages are sent again in order', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const sendings = ['a', 'b', 'c', 'd'].map((content) => unheard(client.send(['bob'], content)))
@@ -160,7 +160,7 @@ spec('an instance that is lost', (it) => {
     await Promise.all(sendings)
   })
 
-  it('again and again is asked for after longer and longer, and given up when the time is up', async () => {
+  it('is registered again after longer and longer waits, until the time is up', async () => {
     await using server = new ScriptedServer()
     const { random, ...platform } = nodePlatform()
     const halves = { ...platform, clock: server.clock, random: { ...random, fraction: () => 0.5 } }
@@ -186,7 +186,7 @@ spec('an instance that is lost', (it) => {
 })
 
 spec('a closed client', (it) => {
-  it('rejects what waits and what is unanswered', async () => {
+  it('rejects waiting and unanswered messages', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const sent = client.send(['bob'], 'a')
@@ -204,7 +204,7 @@ spec('a closed client', (it) => {
     assert.throws(() => client.messages(), { code: 'closed' })
   })
 
-  it('that has never been used for messages has no list either', async () => {
+  it('that was never used for messages has no presence list', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     await client.close()

@@ -29,8 +29,8 @@ const all = () =>
 
 const statesOf = ({ kept }: { kept: ReadonlyMap<number, StoredTask> }) => [...kept.values()].map(({ state }) => state)
 
-spec('a list of tasks that no client has taken up', (it) => {
-  it('is paused and resumed where that is possible', async () => {
+spec('a list of tasks that no client has restored', (it) => {
+  it('is paused and resumed if the state of each task allows it', async () => {
     const store = memoryTasks(...all())
     const tasks = await open(store)
     await tasks.pause()
@@ -41,7 +41,7 @@ spec('a list of tasks that no client has taken up', (it) => {
     assert.deepEqual(statesOf(store), ['open', 'open', 'cancelling', 'open', 'done'])
   })
 
-  it('keeps that tasks are to be cancelled, and nothing of what is done', async () => {
+  it('stores cancellations, except of tasks that are done', async () => {
     const store = memoryTasks(...all())
     const tasks = await open(store)
     const cancelled = await tasks.cancel([1, 2, 4, 5])
@@ -52,7 +52,7 @@ spec('a list of tasks that no client has taken up', (it) => {
     assert.deepEqual(statesOf(store), ['cancelling', 'cancelling', 'cancelling', 'cancelling', 'done'])
   })
 
-  it('takes what is added, each file by itself', async () => {
+  it('accepts or refuses each added file separately', async () => {
     const store = memoryTasks(taskIn(1, 'paused'), taskIn(2, 'cancelling'))
     const tasks = await open(store)
     const added = await tasks.add([
@@ -71,7 +71,7 @@ spec('a list of tasks that no client has taken up', (it) => {
     assert.equal(store.kept.get(1)?.state, 'open')
   })
 
-  it('is told of numbers that no task has', async () => {
+  it('rejects unknown ids', async () => {
     const tasks = await open(memoryTasks(taskIn(1, 'open')))
     for (const verb of ['pause', 'resume', 'cancel'] as const) {
       await assert.rejects(tasks[verb]([1, 7]), { code: 'usage', message: 'there is no upload 7' })

@@ -13,8 +13,8 @@ interface Bench {
   client(): Client
 }
 
-/** A proof with clients of one state directory, and a server that they find, or none. */
-function within(prove: (bench: Bench) => Promise<void>, hasServer = true): () => Promise<void> {
+/** Returns a spec with clients of one state directory, with or without a server. */
+function within(run: (bench: Bench) => Promise<void>, hasServer = true): () => Promise<void> {
   return async () => {
     await using at = await place()
     await using its = await served()
@@ -26,7 +26,7 @@ function within(prove: (bench: Bench) => Promise<void>, hasServer = true): () =>
       clients.push(one)
       return one
     }
-    await prove({ at, state, client })
+    await run({ at, state, client })
     for (const one of clients) await one.close()
   }
 }
@@ -43,7 +43,7 @@ const files = (count: number) => Array.from({ length: count }, (_, at) => ({ ref
 
 spec('the control of a list of tasks', (it) => {
   it(
-    'has as many tasks added and listed as there are, also by a program that sends',
+    'adds and lists any number of tasks, also in a program that sends',
     within(async ({ at, state, client }) => {
       const ref = `${at.path}/${await at.write('a', 'a')}`
       const steering = steerTasks(state)
@@ -70,7 +70,7 @@ spec('the control of a list of tasks', (it) => {
   )
 
   it(
-    'refuses what it does not understand',
+    'refuses invalid requests',
     within(async ({ state, client }) => {
       await using _ = await openTasks(client().uploads, state)
       const refused = [
@@ -90,7 +90,7 @@ spec('the control of a list of tasks', (it) => {
   )
 
   it(
-    'lets many programs change the list at once, and loses nothing',
+    'lets many programs change the list at once without losses',
     within(async ({ state }) => {
       const all = files(20)
       await Promise.all(all.map((file) => steerTasks(state).add([file])))
@@ -100,7 +100,7 @@ spec('the control of a list of tasks', (it) => {
   )
 
   it(
-    'hands nothing to a program that has said that it ends',
+    'passes no request to a program that is about to end',
     within(async ({ state, client }) => {
       const one = client()
       const tasks = await openTasks(one.uploads, state)
@@ -117,7 +117,7 @@ spec('the control of a list of tasks', (it) => {
 
 spec('a program that has joined another one', (it) => {
   it(
-    'hears of the ends of what it has added, which the other one knows',
+    'receives the ends of uploads that it has added, and the other program knows that',
     within(async ({ at, state, client }) => {
       await at.write('a', 'hello')
       const { uploads } = client()
@@ -144,7 +144,7 @@ spec('a program that has joined another one', (it) => {
   )
 
   it(
-    'is not awaited any more when it has gone, and its uploads are `closed` to it',
+    'does not await its uploads after it has left; they fail with `closed` there',
     within(async ({ at, state, client }) => {
       await at.write('a', 'hello')
       const { uploads } = client()
@@ -161,7 +161,7 @@ spec('a program that has joined another one', (it) => {
   )
 
   it(
-    'keeps nothing for itself when the other one ends',
+    'rejects additions when the other program has ended',
     within(async ({ at, state, client }) => {
       await at.write('a', 'hello')
       const one = client()

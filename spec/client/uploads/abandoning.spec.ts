@@ -56,8 +56,8 @@ const turns = async () => {
   for (let n = 0; n < 100; n++) await new Promise((go) => setImmediate(go))
 }
 
-spec('what a sending has asked', (it) => {
-  it('does not leave once it has ended: its instance may be another upload’s by then', async () => {
+spec('a request of an upload attempt', (it) => {
+  it('is not repeated after the attempt has ended, because another upload may have its instance', async () => {
     const { rig, run, stop } = sending()
     const { socket } = rig
     const chunks = () => named(socket.sent).filter((event) => event === 'PostFileReq').length

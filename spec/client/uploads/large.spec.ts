@@ -16,10 +16,10 @@ const whole = 5 * GiB
 const checkpoint = whole - 3 * MiB
 const tail = patterned(2 * MiB)
 
-/** Holes cost nothing to read in a file system in memory; elsewhere each is read into the page cache. */
+/** A file system in memory reads holes without cost; others read each into the page cache. */
 const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
-/** A file of 5 GiB that is nothing but a hole and its last two MiB. */
+/** Writes a file of 5 GiB: a hole and two MiB at its end. */
 async function sparse(path: string): Promise<void> {
   const handle = await open(path, 'w')
   await handle.truncate(whole)
@@ -27,7 +27,7 @@ async function sparse(path: string): Promise<void> {
   await handle.close()
 }
 
-/** Leaves a record and a partial file behind, as of a server that was killed at the checkpoint. */
+/** Writes the record and the partial file of a server that was killed at the checkpoint. */
 async function leaveBehind(data: string, modifiedAt: number): Promise<void> {
   const platform = nodePlatform()
   await platform.digests.load('xxh128')

@@ -6,7 +6,7 @@ import type { Transport } from '../../../lib/ports/socket.ts'
 import { memorySource } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 
-/** Reaches nobody, and says so to nobody. */
+/** A transport that reaches no server, and reports nothing. */
 const nowhere: Transport = {
   listen: () => new Promise(() => {}),
   dial: (_options, signal) =>
@@ -16,14 +16,14 @@ const nowhere: Transport = {
 const lonelyClient = () =>
   createClient({ to: nowhere, user: 'alice', platform: nodePlatform(), software: 'spec', uploadsAtOnce: 1 })
 
-/** Adds so many uploads. */
+/** Adds `count` uploads. */
 async function addAll({ uploads }: ReturnType<typeof lonelyClient>, count: number): Promise<void> {
   const bytes = new Uint8Array(1)
   for (let n = 0; n < count; n++) (await uploads.add(memorySource(`${n}`, bytes))).done.catch(() => {})
 }
 
 spec('the uploads of a client', (it) => {
-  it('are bounded, whether its state keeps them or not', async () => {
+  it('are limited in number, with and without stored tasks', async () => {
     await using client = lonelyClient()
     await addAll(client, clientLimits.keptTasks)
     await assert.rejects(client.uploads.add(memorySource('one more', new Uint8Array(1))), {
@@ -32,7 +32,7 @@ spec('the uploads of a client', (it) => {
     })
   })
 
-  it('that are over stay in the list while there is room, the latest of them', async () => {
+  it('stay in the list after their end, up to a number of the latest ones', async () => {
     const client = lonelyClient()
     await addAll(client, clientLimits.finishedUploads + 5)
     await client.close()

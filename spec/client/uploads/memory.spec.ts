@@ -10,7 +10,7 @@ setFlagsFromString('--expose-gc')
 const collect: () => void = runInNewContext('gc')
 
 spec('a client', (it) => {
-  it('keeps nothing of the chunks that were sent', async () => {
+  it('keeps no memory of sent chunks', async () => {
     await using server = await hostileServer(({ message: { event }, reply, frame }) => {
       if (event !== 'ContinuePostFileReq') return true
       const bounds = { chunk: 8, window: 8 * KiB, checkpoint: 0, checkpointDigest: new Uint8Array() }

@@ -4,7 +4,7 @@ import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
-/** A rig whose links are written down from HELLO on. */
+/** Runs a spec on a rig that records its links from HELLO on. */
 async function travelled(prove: (rig: UploadRig, way: Journey) => Promise<void>): Promise<void> {
   await using rig = await UploadRig.start()
   await prove(rig, journey(rig.transport))
@@ -13,7 +13,7 @@ async function travelled(prove: (rig: UploadRig, way: Journey) => Promise<void>)
 const files = (way: Journey) => way.steps.filter((step) => /File|Pause|Cancel/u.test(step))
 
 spec('a file of one chunk travels in two round trips', (it) => {
-  it('of which the second carries the chunk and the digest, neither waiting for the reply to the other', () =>
+  it('of which the second carries the chunk and the digest, without waiting between them', () =>
     travelled(async (rig, way) => {
       // The reply to the chunk comes only once the digest is sent: a client that waited for it would wait for ever.
       way.keepBack = new Set(['PostFileAck'])
@@ -36,7 +36,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
       assert.deepEqual(rig.stored('alice', 'a'), patterned(1_024))
     }))
 
-  it('each, however many there are, and nothing is asked again', () =>
+  it('each, for any number of files, without repeated requests', () =>
     travelled(async (rig, way) => {
       const client = rig.client({ to: way })
       const names = Array.from({ length: 60 }, (_, at) => `folder/${at}`)
@@ -54,7 +54,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
       })
     }))
 
-  it('or in one and the digest alone, where it is empty', () =>
+  it('or in one and the digest alone if it is empty', () =>
     travelled(async (rig, way) => {
       const client = rig.client({ to: way })
       const upload = await client.uploads.add(memorySource('a', new Uint8Array()))

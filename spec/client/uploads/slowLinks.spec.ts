@@ -16,12 +16,12 @@ import { turn } from '../../support/turn.ts'
 const KB = 1_000
 
 interface Phase {
-  /** Bytes a second, each way; 0: nothing comes through, and all links break. */
+  /** Bytes a second in each direction; with 0 nothing arrives, and all links break. */
   readonly rate: number
   readonly seconds: number
 }
 
-/** Sends a file over links that are as the phases say, one after another; what was acknowledged at the end of each. */
+/** Sends a file over the links of these phases. Returns the acknowledged bytes at the end of each. */
 async function acknowledged(phases: readonly Phase[], bytes = 16_000 * KB): Promise<readonly number[]> {
   const time = new VirtualTime()
   const machine = { time, random: new SeededRandom(1), digests: nodeDigests() }
@@ -60,14 +60,14 @@ async function acknowledged(phases: readonly Phase[], bytes = 16_000 * KB): Prom
 
 const gains = (standing: readonly number[]) => standing.map((now, at) => now - (standing[at - 1] ?? 0))
 
-/** A link that is up for so long and then down. */
+/** A link that is up for `up` seconds and then down for `down`. */
 const cycle = (rate: number, up: number, down: number): readonly Phase[] => [
   { rate, seconds: up },
   { rate: 0, seconds: down },
 ]
 
 spec('an upload over links that break during a long chunk', (it) => {
-  it('progresses on each link, by most of the bytes that it carries', async () => {
+  it('progresses on each link by most of the bytes that it carries', async () => {
     const standing = await acknowledged(
       Array(4)
         .fill(cycle(5 * KB, 45, 35))
@@ -79,7 +79,7 @@ spec('an upload over links that break during a long chunk', (it) => {
     assert.ok((standing.at(-1) ?? 0) > 600 * KB, `${standing}`)
   })
 
-  it('progresses in the end if no link carries a first chunk: each starts with half the length', async () => {
+  it('progresses finally if no link carries a first chunk: each starts with half the length', async () => {
     const standing = await acknowledged(
       Array(6)
         .fill(cycle(300, 60, 5))

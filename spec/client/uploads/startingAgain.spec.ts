@@ -6,7 +6,7 @@ import { spec } from '../../support/spec.ts'
 const bytes = new Uint8Array(100)
 const granted = { instance: 3, progress: 0, chunk: 1_000, window: 1_000 }
 
-/** Grants a CONTINUE with a checkpoint of other bytes; the client leaves the instance. */
+/** Grants CONTINUE with a checkpoint of other bytes, after which the client releases the instance. */
 async function disagree(link: ScriptedLink): Promise<void> {
   const asked = await link.expect('ContinuePostFileReq')
   const checkpoint = { checkpoint: 50, checkpointDigest: new Uint8Array(32) }
@@ -21,8 +21,8 @@ async function refuse(server: ScriptedServer, link: ScriptedLink): Promise<Asked
   return asked
 }
 
-spec('an upload of which the server has other bytes', (it) => {
-  it('asks to START until that is granted, however often it is refused for now', async () => {
+spec('an upload that the server has with other bytes', (it) => {
+  it('sends START until it is granted, after any number of refusals that are not final', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const upload = await client.uploads.add(memorySource('a', bytes))
@@ -37,7 +37,7 @@ spec('an upload of which the server has other bytes', (it) => {
     assert.equal((await upload.done).storedName, 'a')
   })
 
-  it('asks to CONTINUE where START was granted and the link is lost', async () => {
+  it('sends CONTINUE if START was granted and the link is lost', async () => {
     await using server = new ScriptedServer()
     await server.client().uploads.add(memorySource('a', bytes))
     const link = await server.link()

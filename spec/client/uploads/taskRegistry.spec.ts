@@ -32,8 +32,8 @@ const ids = (store: MemoryTasks) => [...store.kept.keys()].sort((a, b) => a - b)
 
 const range = (first: number, count: number) => Array.from({ length: count }, (_, at) => first + at)
 
-spec('a task that has failed', (it) => {
-  it('is kept regardless of how many others are done after it', async () => {
+spec('a failed task', (it) => {
+  it('is kept independently of the number of tasks that are done later', async () => {
     const store = new MemoryTasks()
     const tasks = await open(store)
     const last = finishedUploads + 6
@@ -44,7 +44,7 @@ spec('a task that has failed', (it) => {
     assert.deepEqual(ids(store), [1, ...range(last - finishedUploads + 1, finishedUploads)])
   })
 
-  it('is kept so by the next program too, in which order the tasks have ended', async () => {
+  it('is kept by the next program in the order in which the tasks have ended', async () => {
     const last = finishedUploads + 3
     const done = range(2, last - 1).map((id) => ended(id, 'done', id === last ? now - 10 : now))
     const store = storeOf([ended(1, 'failed'), ...done])
@@ -57,7 +57,7 @@ spec('a task that has failed', (it) => {
     )
   })
 
-  it('is forgotten after a day, or where more than 10,000 have failed after it', async () => {
+  it('is removed after a day, or if more than 10,000 tasks have failed later', async () => {
     const old = now - endedTaskMs - 1
     const store = storeOf([
       ended(1, 'failed', old),
@@ -68,7 +68,7 @@ spec('a task that has failed', (it) => {
     assert.deepEqual(ids(store), range(4, failedTasks))
   })
 
-  it('is no longer counted when it is retried', async () => {
+  it('is not counted any more when it is retried', async () => {
     const store = storeOf(range(1, failedTasks).map((id) => ended(id, 'failed')))
     const tasks = await open(store)
     await tasks.change(1, { state: 'open' })

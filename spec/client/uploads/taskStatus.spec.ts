@@ -10,8 +10,8 @@ import { UploadRig } from '../../support/uploadRig.ts'
 const bytes = patterned(1_500_000)
 const slowly = { limitRate: 1_000_000 }
 
-spec('a task that does not go on', (it) => {
-  it('says that it is only kept, paused, or waits for its turn', async () => {
+spec('the reason of a task that makes no progress', (it) => {
+  it('is that it is only stored, paused, or waits for others', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 1 })
     const tasks = new MemoryTasks()
     await tasks.put({ id: 1, ref: 'z', name: 'z', algorithm: 'md5', state: 'open', size: 0, durable: 0 })
@@ -23,7 +23,7 @@ spec('a task that does not go on', (it) => {
     assert.deepEqual(reasons, ['1 waiting not-begun', '2 sending undefined', '3 waiting turn', '4 paused paused'])
   })
 
-  it('says what the link waits for, and how long', async () => {
+  it('is the error of the link, with the time of the next try', async () => {
     await using rig = await UploadRig.start()
     const client = rig.client({ ...slowly })
     await rig.server.close()
@@ -35,7 +35,7 @@ spec('a task that does not go on', (it) => {
     await rig.startServer()
   })
 
-  it('says that the quota is used up, or the disk of the server is full', async () => {
+  it('is a used quota, or a full disk of the server', async () => {
     const full = new FaultyStorage(memory({ capacityBytes: 2_000_000 }))
     full.taken = 1_000_000
     for (const [code, limits, options] of [
@@ -52,7 +52,7 @@ spec('a task that does not go on', (it) => {
     }
   })
 
-  it('says what the server refuses it with', async () => {
+  it('is the refusal of the server', async () => {
     await using rig = await UploadRig.start({ fileInstances: 1, retryAfterMs: 5_000 })
     const other = rig.client({ user: 'bob', ...slowly })
     const busy = await other.uploads.add(memorySource('a', bytes))

@@ -13,7 +13,7 @@ const bytes = patterned(1_500_000)
 const slowly = { limitRate: 1_000_000 }
 
 spec('the list of tasks', (it) => {
-  it('holds a task before it is called accepted', async () => {
+  it('has stored a task before `add` resolves', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     let letGo: () => void = () => {}
@@ -35,7 +35,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
-  it('does not take what it can not keep', async () => {
+  it('refuses a task that cannot be stored', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     tasks.before = () => Promise.reject(new OspError('disk-full'))
@@ -47,7 +47,7 @@ spec('the list of tasks', (it) => {
     await (await client.uploads.add(source)).done
   })
 
-  it('is taken up by the next program, where the server stands', async () => {
+  it('is restored by the next program, from the progress of the server', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
@@ -70,7 +70,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(tasks.list, ['1 a done', '2 b done'])
   })
 
-  it('has an unfinished source once, whichever program adds it', async () => {
+  it('has one task for an unfinished source, whichever program adds it', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
@@ -87,7 +87,7 @@ spec('the list of tasks', (it) => {
     await again.done
   })
 
-  it('keeps what is paused, and goes on with it when it is resumed', async () => {
+  it('keeps tasks paused until they are resumed', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
@@ -106,7 +106,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
-  it('resumes by number also what was not taken up, and what has failed', async () => {
+  it('resumes by id also tasks that were not restored, and failed ones', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state })
@@ -127,7 +127,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(tasks.list, ['1 a done'])
   })
 
-  it('has one unfinished task of a name: a failed one neither goes on beside it nor takes what the server has of it', async () => {
+  it('has one unfinished task of a name: a failed task neither continues beside it nor removes its bytes on the server', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const client = rig.client({ state: tasks.state, ...slowly })
@@ -142,7 +142,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
-  it('goes on cancelling what was being cancelled, and forgets it then', async () => {
+  it('completes interrupted cancellations, and then removes the tasks', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
@@ -164,7 +164,7 @@ spec('the list of tasks', (it) => {
     assert.equal(await rig.records(), 0)
   })
 
-  it('cancels by number also what is only kept', async () => {
+  it('cancels by id also tasks that are only stored', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
@@ -178,7 +178,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual([tasks.list, await rig.records()], [[], 0])
   })
 
-  it('forgets what ended a day ago', async () => {
+  it('removes tasks that ended a day ago', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const common = { ref: 'a', name: 'a', algorithm: 'md5', size: 1, durable: 1 } as const

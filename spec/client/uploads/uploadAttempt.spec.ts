@@ -32,7 +32,7 @@ const source = {
 
 const digestOf = (read: OpenSource['read']) => new IncrementalDigest({ digests, algorithm: 'md5', read })
 
-/** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier sending. */
+/** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier attempt. */
 function sending(followed = 0, digest = digestOf(source.read), pace = new Pacer()) {
   const rig = new Rig()
   const closing = new AbortController()
@@ -81,7 +81,7 @@ const granted = (
 
 const turn = () => new Promise((go) => setImmediate(go))
 
-/** Waits until the client has sent this event, and tells its seq. */
+/** Waits until the client has sent this event, and returns its seq. */
 async function asked(rig: Rig, event: string): Promise<number> {
   for (let turns = 0; turns < 100; turns++) {
     const at = named(rig.socket.sent).lastIndexOf(event)
@@ -91,8 +91,8 @@ async function asked(rig: Rig, event: string): Promise<number> {
   return assert.fail(`${event} was not sent, but ${named(rig.socket.sent)}`)
 }
 
-spec('the sending of a file', (it) => {
-  it('ends where the server tells a progress beyond the end in reply to the digest', async () => {
+spec('an upload attempt', (it) => {
+  it('ends if the server answers the digest with a progress after the end', async () => {
     const { rig, run } = sending()
     const ended = assert.rejects(run, { code: 'malformed' })
     rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
@@ -103,7 +103,7 @@ spec('the sending of a file', (it) => {
     await ended
   })
 
-  it('ends where the digest stands at the checkpoint of the server and disagrees, though one chunk is left', async () => {
+  it('ends if the digest at the server’s checkpoint disagrees, although one chunk is left', async () => {
     const { rig, run } = sending(60)
     const ended = assert.rejects(run, { code: 'digest-mismatch' })
     rig.socket.hear(granted(60, 60), await asked(rig, 'ContinuePostFileReq'))
@@ -111,7 +111,7 @@ spec('the sending of a file', (it) => {
     await ended
   })
 
-  it('is verified once every byte is acknowledged, not when the digest is queued behind them', async () => {
+  it('reports verification when every byte is acknowledged, not when the digest is queued', async () => {
     const { rig, run, said } = sending()
     const open = await asked(rig, 'ContinuePostFileReq')
     rig.socket.hear(granted(0, 0, undefined, 50), open)
@@ -136,7 +136,7 @@ spec('the sending of a file', (it) => {
     assert.deepEqual(said.slice(4), [50, 'verifying'], 'the answer to the digest says that every byte has come')
   })
 
-  it('ends when it is stopped while the digest waits behind chunks', async () => {
+  it('ends when it is stopped while the digest waits after chunks', async () => {
     const { rig, run, stop } = sending()
     const ended = assert.rejects(run, { code: 'closed' })
     rig.socket.hear(granted(0, 0, undefined, 30), await asked(rig, 'ContinuePostFileReq'))
@@ -150,7 +150,7 @@ spec('the sending of a file', (it) => {
     assert.ok(!named(rig.socket.sent).includes('FileMd5Req'))
   })
 
-  it('goes on when it is stopped while the server can verify it', async () => {
+  it('continues when it is stopped while the server can verify the file', async () => {
     const { rig, run, stop } = sending()
     rig.socket.hear(granted(0, 0), await asked(rig, 'ContinuePostFileReq'))
     const seq = await asked(rig, 'FileMd5Req')
@@ -160,7 +160,7 @@ spec('the sending of a file', (it) => {
     assert.deepEqual(await run, { storedName: 'a', replaced: false })
   })
 
-  it('goes on where they agree', async () => {
+  it('continues if the digests agree', async () => {
     const { rig, run } = sending(60)
     const own = digests.create('md5')
     own.update(file.subarray(0, 60))
@@ -170,7 +170,7 @@ spec('the sending of a file', (it) => {
     assert.deepEqual(await run, { storedName: 'a', replaced: false })
   })
 
-  it('waits also for what an earlier one has begun to read for the digest', async () => {
+  it('waits for a read for the digest that an earlier attempt has begun', async () => {
     const slow = deferred<void>()
     const digest = digestOf(async (into, offset) => {
       await slow.promise
@@ -185,7 +185,7 @@ spec('the sending of a file', (it) => {
     assert.deepEqual(await run, { storedName: 'a', replaced: true })
   })
 
-  it('ends with its link also while nothing is unanswered', async () => {
+  it('ends with its link also if no request is unanswered', async () => {
     const { rig, run, closing } = sending(
       0,
       digestOf(() => new Promise(() => {})),
@@ -198,7 +198,7 @@ spec('the sending of a file', (it) => {
     await ended
   })
 
-  it('ends with its link also while it waits for its rate', async () => {
+  it('ends with its link also while it waits for the rate limit', async () => {
     const pace = new Pacer(1)
     pace.delayMs(1_000, 1_000_000)
     const { rig, run, closing } = sending(0, digestOf(source.read), pace)
@@ -212,7 +212,7 @@ spec('the sending of a file', (it) => {
 })
 
 spec('the buffers of a link', (it) => {
-  it('are awaited no longer than the link lives', async () => {
+  it('are not awaited after the end of the link', async () => {
     const buffers = new Buffers(1, 10)
     await buffers.take()
     const waits = assert.rejects(buffers.take(), { code: 'link-lost' })
@@ -221,7 +221,7 @@ spec('the buffers of a link', (it) => {
     await assert.rejects(buffers.take(), { code: 'link-lost' })
   })
 
-  it('go to who waits', async () => {
+  it('are passed to waiting callers', async () => {
     const buffers = new Buffers(1, 10)
     const buffer = await buffers.take()
     const next = buffers.take()

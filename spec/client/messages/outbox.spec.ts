@@ -6,8 +6,8 @@ import { turn } from '../../support/turn.ts'
 
 const text = (content: Uint8Array) => new TextDecoder().decode(content)
 
-spec('a message that is sent', (it) => {
-  it('is answered with a state for each recipient, in the order in which they were named', async () => {
+spec('a sent message', (it) => {
+  it('is answered with a state for each recipient, in the order of the call', async () => {
     await using server = new ScriptedServer()
     const sending = server.client().send(['carol', 'bob'], 'hi')
     const link = await server.registered()
@@ -27,7 +27,7 @@ spec('a message that is sent', (it) => {
     ])
   })
 
-  it('has the id that it was given, and the bytes that it had when it was given', async () => {
+  it('has the id of the call, and the bytes at the time of the call', async () => {
     await using server = new ScriptedServer()
     const id = new Uint8Array(16).fill(7)
     const content = Uint8Array.of(1, 2)
@@ -38,7 +38,7 @@ spec('a message that is sent', (it) => {
     assert.deepEqual([message.messageId, message.content], [new Uint8Array(16).fill(7), Uint8Array.of(1, 2)])
   })
 
-  it('goes to who is named twice once', async () => {
+  it('goes once to a recipient that is named twice', async () => {
     await using server = new ScriptedServer()
     const sending = server.client().send(['bob', 'carol', 'bob'], '')
     const link = await server.registered()
@@ -48,7 +48,7 @@ spec('a message that is sent', (it) => {
     assert.equal((await sending).length, 2)
   })
 
-  it('follows the one before without waiting for its answer where nothing is reordered, up to 256', async () => {
+  it('follows the one before without waiting for its answer on a reliable link, up to 256', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const sendings = Array.from({ length: 300 }, (_, n) => client.send(['bob'], `${n}`))
@@ -66,7 +66,7 @@ spec('a message that is sent', (it) => {
     await Promise.all(sendings)
   })
 
-  it('waits for the answer to the one before where frames can overtake each other', async () => {
+  it('waits for the answer to the one before on a link that reorders frames', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
     for (const n of ['1', '2', '3']) void unheard(client.send(['bob'], n))
@@ -79,7 +79,7 @@ spec('a message that is sent', (it) => {
     }
   })
 
-  it('that the server refuses rejects with its code, and names those of its recipients whom that concerns', async () => {
+  it('that the server refuses rejects with its code, and names the recipients that it concerns', async () => {
     await using server = new ScriptedServer()
     const sending = server.client().send(['bob', 'carol'], 'hi')
     const refused = assert.rejects(sending, {
@@ -96,7 +96,7 @@ spec('a message that is sent', (it) => {
 
   for (const [how, recipients] of Object.entries({
     'one recipient too few': [{ recipient: 'bob', status: 0 }],
-    'a recipient whom nobody named': [
+    'another recipient': [
       { recipient: 'bob', status: 0 },
       { recipient: 'dave', status: 0 },
     ],
@@ -145,13 +145,13 @@ spec('a message that cannot be sent', (it) => {
     })
   }
 
-  it('because of a name tells which', async () => {
+  it('because of a name reports the name', async () => {
     await using server = new ScriptedServer()
     const sending = server.client().send(['bob', 'b/ob'], 'hi')
     await assert.rejects(sending, { code: 'bad-name', message: /"b\/ob"/u })
   })
 
-  it('because it has more recipients than the server allows is told so once that is known', async () => {
+  it('because of too many recipients for the server is rejected when the limit is known', async () => {
     await using server = new ScriptedServer()
     server.welcome = { ...server.welcome, maxRecipients: 2 }
     const client = server.client()
@@ -166,7 +166,7 @@ spec('a message that cannot be sent', (it) => {
     await assert.rejects(client.send(['b', 'c', 'd'], 'hi'), { code: 'too-many-recipients' })
   })
 
-  it('because it fits none of the server’s frames is told so', async () => {
+  it('because it exceeds the server’s frames is rejected', async () => {
     await using server = new ScriptedServer()
     server.welcome = { ...server.welcome, maxFrame: fixed.helloFrameBytes }
     const sending = server.client().send(['bob'], new Uint8Array(fixed.helloFrameBytes))
@@ -175,7 +175,7 @@ spec('a message that cannot be sent', (it) => {
     await refused
   })
 
-  it('because too many wait, or too many bytes, is told so', async () => {
+  it('because too many messages or bytes wait is rejected', async () => {
     await using server = new ScriptedServer()
     const many = server.client()
     for (let n = 0; n < clientLimits.sends; n++) void unheard(many.send(['bob'], ''))

@@ -4,7 +4,7 @@ import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
 spec('a loop over messages', (it) => {
-  it('acknowledges each message when the next one is asked for', async () => {
+  it('acknowledges each message when the next one is requested', async () => {
     await using server = new ScriptedServer()
     const messages = server.client().messages()
     const link = await server.listening()
@@ -19,7 +19,7 @@ spec('a loop over messages', (it) => {
     assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 2)
   })
 
-  it('that is left does not acknowledge the last one, and listens no more', async () => {
+  it('that is left does not acknowledge the last message, and stops listening', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const looping = (async () => {
@@ -35,7 +35,7 @@ spec('a loop over messages', (it) => {
     assert.equal((await again.next()).value?.seq, 2)
   })
 
-  it('gives each of those who ask at once a message of their own, and acknowledges all but the last', async () => {
+  it('gives each of several waiting callers its own message, and acknowledges all but the last', async () => {
     await using server = new ScriptedServer()
     const messages = server.client().messages()
     const asked = [messages.next(), messages.next(), messages.next()]
@@ -47,7 +47,7 @@ spec('a loop over messages', (it) => {
     await link.quiet()
   })
 
-  it('ends when it was left, also for who still waits', async () => {
+  it('ends when it was left, also for waiting callers', async () => {
     await using server = new ScriptedServer()
     const messages = server.client().messages()
     const waiting = messages.next()
@@ -69,7 +69,7 @@ spec('a loop over messages', (it) => {
     await link.quiet()
   })
 
-  it('left before anybody has asked for the message that has come leaves that to the next one', async () => {
+  it('left before a call for an arrived message leaves the message to the next receiver', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const messages = client.messages()
@@ -82,7 +82,7 @@ spec('a loop over messages', (it) => {
   })
 
   for (const waits of [true, false]) {
-    it(`rejects once where it can’t go on, ${waits ? 'while' : 'though no'} message is waited for`, async () => {
+    it(`rejects once if it cannot continue, ${waits ? 'while a call waits' : 'without a waiting call'}`, async () => {
       await using server = new ScriptedServer()
       const messages = server.client().messages()
       const waiting = waits ? messages.next() : undefined

@@ -24,7 +24,7 @@ function cutAtChunk(rig: UploadRig, n: number, then: () => void = () => {}): voi
 }
 
 spec('an upload is continued', (it) => {
-  it('after its link broke, where the server stands', async () => {
+  it('after its link broke, from the progress of the server', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     cutAtChunk(rig, 10)
     const upload = await rig.client().uploads.add(memorySource('a', bytes))
@@ -34,7 +34,7 @@ spec('an upload is continued', (it) => {
     assert.ok(rig.transport.contentBytes <= size + 10 * chunkBytes, `${rig.transport.contentBytes} bytes were sent`)
   })
 
-  it('after its link broke again and again', async () => {
+  it('after its link broke repeatedly', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     let chunks = 0
     rig.transport.inspect = ({ event }) => event !== chunk || ++chunks % 7 !== 0
@@ -42,7 +42,7 @@ spec('an upload is continued', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
-  it('after the client was killed, by another one', async () => {
+  it('after the client was killed, by another client', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     const killed = rig.client()
     const half = new Promise<void>((resolve) => cutAtChunk(rig, 14, resolve))
@@ -72,7 +72,7 @@ spec('an upload is continued', (it) => {
     assert.ok(rig.transport.contentBytes < 2 * size - 2 * MiB)
   })
 
-  it('without an end, when only the reply to its last request was lost', async () => {
+  it('to its end if only the reply to its last request was lost', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     rig.server.on('stored', () => rig.transport.cut())
     await (await rig.client().uploads.add(memorySource('a', bytes))).done
@@ -80,7 +80,7 @@ spec('an upload is continued', (it) => {
     assert.equal(rig.transport.dialled, 2)
   })
 
-  it('when it waited for an idle instance', async () => {
+  it('after it waited for an idle instance', async () => {
     await using rig = await UploadRig.start({ fileInstances: 1 })
     const sources = [1, 2, 3, 4].map((n) => memorySource(`${n}`, patterned(2 * MiB, n)))
     const all = await Promise.all(sources.map((source) => rig.client().uploads.add(source)))
@@ -88,8 +88,8 @@ spec('an upload is continued', (it) => {
   })
 })
 
-spec('an upload begins again', (it) => {
-  it('when the server has other bytes of the same size and time', async () => {
+spec('an upload begins at zero again', (it) => {
+  it('if the server has other bytes of the same size and time', async () => {
     await using rig = await UploadRig.start({ chunkBytes, checkpointBytes: chunkBytes })
     const killed = rig.client()
     const half = new Promise<void>((resolve) => cutAtChunk(rig, 14, resolve))
@@ -104,7 +104,7 @@ spec('an upload begins again', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), edited)
   })
 
-  it('when its source has changed meanwhile', async () => {
+  it('if its source has changed meanwhile', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     const source = memorySource('a', bytes)
     const other = patterned(2 * MiB, 7)
@@ -119,7 +119,7 @@ spec('an upload begins again', (it) => {
     assert.equal(source.notClosed, 0)
   })
 
-  it('a bounded number of times when its source keeps changing; then it fails, and its instance is free', async () => {
+  it('a limited number of times if its source keeps changing; then it fails, and its instance is free', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     const source = memorySource('a', patterned(1000))
     source.beforeRead = () => {
@@ -137,7 +137,7 @@ spec('an upload begins again', (it) => {
     assert.equal(rig.stored('alice', 'a'), undefined)
   })
 
-  it('when the bytes were damaged on the way, a bounded number of times', async () => {
+  it('if bytes were damaged in transit, a limited number of times', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     let damages = 2
     const source = memorySource('a', bytes)
@@ -159,7 +159,7 @@ spec('an upload begins again', (it) => {
 })
 
 spec('a client', (it) => {
-  it('waits for a server that is not there yet, says so, and goes on by itself', async () => {
+  it('waits for an unreachable server, reports it, and continues by itself', async () => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const client = rig.client()
@@ -169,7 +169,7 @@ spec('a client', (it) => {
     await upload.done
   })
 
-  it('gives up after the time that it was given', async () => {
+  it('gives up after `retryForMs`', async () => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const client = rig.client({ retryForMs: 0 })
@@ -179,7 +179,7 @@ spec('a client', (it) => {
     await assert.rejects(client.online(), { code: 'unreachable' })
   })
 
-  it('that the server does not let in is refused for good', async () => {
+  it('with a final refusal of the server does not connect again', async () => {
     const authenticator: Authenticator = {
       async authenticate({ user }) {
         throw new OspError('unauthorized', `${user} may not come in`)
@@ -193,7 +193,7 @@ spec('a client', (it) => {
     assert.equal(rig.transport.dialled, 1)
   })
 
-  it('that is closed leaves its uploads for later, and its promises reject', async () => {
+  it('that is closed keeps its uploads for later, and rejects its promises', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     const client = rig.client()
     const half = new Promise<void>((resolve) => {

@@ -5,9 +5,9 @@ import { ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
-spec('a session that is closed as the server lets it in', (it) => {
+spec('a session that is closed while the server answers HELLO', (it) => {
   for (let steps = 1; steps < 16; steps++) {
-    it(`ends, and so does its link (${steps} steps later)`, async () => {
+    it(`ends with its link (${steps} steps later)`, async () => {
       await using server = new ScriptedServer()
       const session = new ClientSession({
         to: server.transport,

@@ -31,7 +31,7 @@ spec('an option of a client', (it) => {
     ['signal', {}],
   ]
   for (const [name, value] of wrong) {
-    it(`${name} cannot be ${String(value)}, and is named`, () => {
+    it(`${name} must not be ${String(value)}, and the error names it`, () => {
       const options = { to, user: 'alice', [name]: value } as ConnectOptions
       assert.throws(() => createClient(options), {
         code: 'usage',
@@ -51,7 +51,7 @@ spec('an option of a client', (it) => {
 })
 
 spec('an upload', (it) => {
-  it('cannot be added with a digest that there is not, or without a source', async () => {
+  it('cannot be added with an unknown digest or without a source', async () => {
     await using client = createClient({ to, user: 'alice' })
     const add = client.uploads.add.bind(client.uploads)
     const source = memorySource('a', patterned(9))
@@ -72,11 +72,11 @@ spec('an upload', (it) => {
 })
 
 spec('connect', (it) => {
-  it('rejects at once where no server is', async () => {
+  it('rejects at once without a server', async () => {
     await assert.rejects(connect({ to, user: 'alice' }), { code: 'unreachable' })
   })
 
-  it('waits for the server where it is told to', async () => {
+  it('waits for the server if `retryForMs` is given', async () => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const platform = { ...nodePlatform(), random: { ...nodePlatform().random, fraction: () => 0 } }
@@ -86,7 +86,7 @@ spec('connect', (it) => {
     assert.equal(client.status, 'online')
   })
 
-  it('gives a client that waits when its link is lost', async () => {
+  it('resolves with a client that retries after a lost link', async () => {
     await using rig = await UploadRig.start()
     await using client = await connect({ to: rig.transport, user: 'alice' })
     rig.transport.cut()
@@ -95,7 +95,7 @@ spec('connect', (it) => {
 })
 
 spec('a token', (it) => {
-  it('that never comes does not hold up closing', async () => {
+  it('that never resolves does not delay closing', async () => {
     await using rig = await UploadRig.start()
     const client = rig.client({ token: () => new Promise(() => {}) })
     const online = assert.rejects(client.online(), { code: 'closed' })
@@ -105,7 +105,7 @@ spec('a token', (it) => {
     assert.equal(rig.transport.dialled, 0)
   })
 
-  it('that does not come in the time for the handshake is tried again', async () => {
+  it('that does not resolve in the time for the handshake is tried again', async () => {
     const clock = new VirtualClock()
     await using rig = await UploadRig.start()
     let asked = 0
@@ -122,7 +122,7 @@ spec('a token', (it) => {
     assert.ok(reasons.includes('the function that gives the token has not answered in time'))
   })
 
-  it('that cannot be given is final, with the reason', async () => {
+  it('whose function throws is a final error with that text', async () => {
     await using rig = await UploadRig.start()
     const cause = new Error('the key ring is locked')
     const client = rig.client({ token: () => Promise.reject(cause) })
@@ -157,7 +157,7 @@ spec('HELLO', (it) => {
     await online
   })
 
-  it('carries a number that rises with each attempt, also after attempts that came to nothing', async () => {
+  it('carries a number that rises with each attempt, also after failed attempts', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     client.online().catch(() => {})
@@ -175,7 +175,7 @@ spec('HELLO', (it) => {
   })
 })
 
-spec('a client whose link was replaced by its own later one', (it) => {
+spec('a client whose link was replaced by its own later link', (it) => {
   it('reconnects and stays usable', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
@@ -192,7 +192,7 @@ spec('a client whose link was replaced by its own later one', (it) => {
 })
 
 spec('a signal', (it) => {
-  it('closes the client, and is let go of when the client was closed', async () => {
+  it('closes the client, and is not referenced after the client was closed', async () => {
     const { signal } = new AbortController()
     const client = createClient({ to, user: 'alice', signal })
     assert.equal(getEventListeners(signal, 'abort').length, 1)

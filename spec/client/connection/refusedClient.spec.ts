@@ -7,7 +7,7 @@ import { ScriptedServer, unheard } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
-/** A server that lets everybody in while its door is open. */
+/** A server that accepts every client while it is open. */
 function rigBehind(door: { readonly isOpen: boolean }): Promise<UploadRig> {
   const authenticator = {
     async authenticate({ user }: { user: string }) {
@@ -19,8 +19,8 @@ function rigBehind(door: { readonly isOpen: boolean }): Promise<UploadRig> {
   return UploadRig.start({}, { authenticator })
 }
 
-spec('a client whose link the server ends since its right to come in has changed', (it) => {
-  it('says HELLO again, with the token of then', async () => {
+spec('a client whose link the server ends because the users have changed', (it) => {
+  it('says HELLO again, with the present token', async () => {
     await using server = new ScriptedServer()
     const tokens = ['one', 'two']
     const client = server.client({ token: async () => tokens.shift() ?? '' })
@@ -32,7 +32,7 @@ spec('a client whose link the server ends since its right to come in has changed
     assert.deepEqual([client.status, second.token], ['online', 'two'])
   })
 
-  it('is refused for good where it is not let in again', async () => {
+  it('is refused finally if the server does not accept it again', async () => {
     const door = { isOpen: true }
     await using rig = await rigBehind(door)
     const client = rig.client()
@@ -44,8 +44,8 @@ spec('a client whose link the server ends since its right to come in has changed
   })
 })
 
-spec('an upload of a client that is not let in', (it) => {
-  it('fails, and stays in the list for a client that is', async () => {
+spec('an upload of a client that the server refuses', (it) => {
+  it('fails, and stays in the list for a client that is accepted', async () => {
     const door = { isOpen: false }
     await using rig = await rigBehind(door)
     const tasks = new MemoryTasks()

@@ -31,7 +31,7 @@ spec('uploads', (it) => {
     })
   }
 
-  it('keep names in Chinese and with emoji, and bring them into NFC', async () => {
+  it('keep names in Chinese and with emoji, normalized to NFC', async () => {
     await using rig = await UploadRig.start()
     const { uploads } = rig.client()
     for (const name of ['文件/季度报告.txt', 'smile 😀.txt', 'cafe\u0301.txt']) {
@@ -50,7 +50,7 @@ spec('uploads', (it) => {
     assert.deepEqual(rig.stored('bob', 'same'), patterned(1000, 2))
   })
 
-  it('are sent five at once; the rest wait, in order, and more can be added meanwhile', async () => {
+  it('are sent five at once; the others wait in order, and more can be added meanwhile', async () => {
     await using rig = await UploadRig.start()
     const { uploads } = rig.client()
     let open: () => void = () => {}
@@ -73,20 +73,20 @@ spec('uploads', (it) => {
     for (const source of sources) assert.equal(source.notClosed, 0)
   })
 
-  it('are at most as many at once as the server allows', async () => {
+  it('are sent at once up to the limit of the server', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 2 })
     const { uploads } = rig.client()
     const all = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => uploads.add(memorySource(`${n}`, patterned(5000, n)))))
     await Promise.all(all.map(({ done: finished }) => finished))
   })
 
-  it('with a name that is forbidden are refused before anything is sent', async () => {
+  it('with a forbidden name are refused before anything is sent', async () => {
     await using rig = await UploadRig.start()
     await assert.rejects(rig.client().uploads.add(memorySource('../up', patterned(1))), codeOf('bad-name'))
     assert.equal(rig.transport.dialled, 0)
   })
 
-  it('with the name of an unfinished one are refused', async () => {
+  it('with the name of an unfinished upload are refused', async () => {
     await using rig = await UploadRig.start()
     const { uploads } = rig.client()
     const first = await uploads.add(memorySource('a', patterned(10)))
@@ -96,7 +96,7 @@ spec('uploads', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), patterned(20))
   })
 
-  it('of a source that cannot be opened fail alone, with its reason', async () => {
+  it('whose source cannot be opened fail alone, with its error', async () => {
     await using rig = await UploadRig.start()
     const { uploads } = rig.client()
     const bad = { name: 'bad', open: async () => Promise.reject(new Error('no such thing')) }
@@ -130,7 +130,7 @@ spec('pausing, resuming and cancelling', (it) => {
     return { uploads, upload, source, open }
   }
 
-  it('a paused upload frees its instance and goes on where it was', async () => {
+  it('a paused upload frees its instance and later continues from its progress', async () => {
     await using rig = await UploadRig.start()
     const { uploads, upload, open } = await stalled(rig)
     const pausing = uploads.pause([upload.id])
@@ -169,7 +169,7 @@ spec('pausing, resuming and cancelling', (it) => {
     for await (const record of rig.storage.transfers.records()) assert.fail(`a record is left: ${record.name}`)
   })
 
-  it('an upload that waits for its turn can be paused, resumed and cancelled', async () => {
+  it('a waiting upload can be paused, resumed and cancelled', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 1 })
     const { uploads, upload, open } = await stalled(rig)
     const second = await uploads.add(memorySource('second', patterned(10)))

@@ -10,7 +10,7 @@ import { breakable } from '../../support/breakable.ts'
 import { openWay, type Way } from '../../support/openWay.ts'
 import { spec } from '../../support/spec.ts'
 
-/** A client over such a way, and the events of the frames that left it. */
+/** A client over such a connection, and the events of the frames that it has sent. */
 async function over(way: Way, options: Partial<BoundOptions>) {
   const platform = nodePlatform()
   const wire = memoryTransport()
@@ -48,7 +48,7 @@ const uses: readonly (readonly [string, (client: Client) => Promise<unknown>])[]
 
 spec('the token of a client', (it) => {
   for (const [what, use] of uses) {
-    it(`${what} does not go where others could read it, nor does anything else: that is final`, async () => {
+    it(`${what} is not sent over a connection that others can read, and the refusal is final`, async () => {
       await using at = await over({}, {})
       await assert.rejects(use(at.client), (error: OspError) => {
         assert.equal(error.code, 'unauthorized')
@@ -73,12 +73,12 @@ spec('the token of a client', (it) => {
     })
   }
 
-  it('goes anywhere if it is told to be insecure', async () => {
+  it('is sent over any connection with `allowPlaintext`', async () => {
     await using at = await over({}, { allowPlaintext: true })
     await at.client.online()
   })
 
-  it('that is empty is no token, and keeps nobody from connecting', async () => {
+  it('that is empty counts as no token, and does not prevent connecting', async () => {
     await using at = await over({}, { token: async () => '' })
     await at.client.online()
   })

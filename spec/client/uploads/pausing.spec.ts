@@ -10,7 +10,7 @@ import { UploadRig } from '../../support/uploadRig.ts'
 
 const size = 1_500_000
 
-/** An upload that is on its way, slowly. */
+/** Begins a slow upload. */
 async function slow(rig: UploadRig): Promise<{ client: Client; upload: Upload }> {
   const client = rig.client({ limitRate: 1_000_000 })
   const upload = await client.uploads.add(memorySource('a', patterned(size)))
@@ -19,7 +19,7 @@ async function slow(rig: UploadRig): Promise<{ client: Client; upload: Upload }>
 }
 
 spec('pausing', (it) => {
-  it('ends with the sending, also where the upload is resumed at once', async () => {
+  it('resolves when the sending has ended, also if the upload is resumed at once', async () => {
     await using rig = await UploadRig.start()
     const { client, upload } = await slow(rig)
     const paused = client.uploads.pause([upload.id])
@@ -30,7 +30,7 @@ spec('pausing', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), patterned(size))
   })
 
-  it('again resolves no sooner than the first time', async () => {
+  it('a second time resolves no earlier than the first', async () => {
     await using rig = await UploadRig.start()
     const { client, upload } = await slow(rig)
     void client.uploads.pause()
@@ -39,7 +39,7 @@ spec('pausing', (it) => {
     assert.deepEqual(rig.server.status().uploads, [])
   })
 
-  it('and resuming leaves the progress where it was', async () => {
+  it('and resuming keeps the progress', async () => {
     await using rig = await UploadRig.start()
     const { client, upload } = await slow(rig)
     await client.uploads.pause()
@@ -54,7 +54,7 @@ spec('pausing', (it) => {
     assert.equal(least, acknowledged)
   })
 
-  it('while the server verifies awaits its answer', async () => {
+  it('during verification waits for the answer of the server', async () => {
     await using rig = await UploadRig.start()
     const client = rig.client()
     const upload = await client.uploads.add(memorySource('a', patterned(1_000)))
@@ -75,7 +75,7 @@ spec('cancelling', (it) => {
     await assert.rejects(upload.done, { code: 'cancelled' })
   })
 
-  it('that is refused for now is asked for again', async () => {
+  it('is requested again after a refusal that is not final', async () => {
     await using rig = await UploadRig.start()
     const { client, upload } = await slow(rig)
     const { transfers } = rig.storage
@@ -90,7 +90,7 @@ spec('cancelling', (it) => {
     assert.equal(refusals, -1)
   })
 
-  it('that is refused for good fails the upload', async () => {
+  it('fails the upload if the refusal is final', async () => {
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event === 'CancelFileReq') reply(nack('CancelFileNack', 'unauthorized'))
       return event !== 'PostFileReq' && event !== 'CancelFileReq'
@@ -103,7 +103,7 @@ spec('cancelling', (it) => {
     await assert.rejects(upload.done, { code: 'unauthorized' })
   })
 
-  it('says where a file of that name was stored before', async () => {
+  it('reports if a file of that name was stored before', async () => {
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event === 'CancelFileReq') reply({ event: 'CancelFileAck', outcome: 2 })
       return event !== 'PostFileReq' && event !== 'CancelFileReq'
@@ -115,7 +115,7 @@ spec('cancelling', (it) => {
     await assert.rejects(upload.done, { code: 'cancelled', message: /a file of this name was stored before/u })
   })
 
-  it('of many while there is no server warns of nothing', async () => {
+  it('many uploads without a server causes no warnings', async () => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const warnings: string[] = []
@@ -138,7 +138,7 @@ spec('cancelling', (it) => {
 })
 
 spec('closing the client', (it) => {
-  it('fails what is under way, waits or is paused, with `closed`', async () => {
+  it('fails uploads that are sent, waiting or paused with `closed`', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 1 })
     const { client, upload } = await slow(rig)
     const waiting = await client.uploads.add(memorySource('b', patterned(9)))
@@ -153,7 +153,7 @@ spec('closing the client', (it) => {
 })
 
 spec('a source that cannot be closed', (it) => {
-  it('does not make a failure of a stored file, and is logged', async () => {
+  it('does not fail a stored file, and is logged', async () => {
     await using rig = await UploadRig.start()
     const source = memorySource('a', patterned(100))
     const logged: string[] = []

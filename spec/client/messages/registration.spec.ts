@@ -7,7 +7,7 @@ import { turn } from '../../support/turn.ts'
 const nothing = () => {}
 
 spec('a client registers', (it) => {
-  it('on a link of its own, with a session of its own, once it sends, receives or wants the list', async () => {
+  it('on a separate link with a separate session, when it sends, receives or needs the presence list', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     void unheard(client.online())
@@ -23,7 +23,7 @@ spec('a client registers', (it) => {
     assert.equal(server.links.length, 2)
   })
 
-  it('as a listener only while there is a receiver, on the link that there is and on later ones', async () => {
+  it('as a listener only while there is a receiver, on the present link and on later ones', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     void client.presence
@@ -38,7 +38,7 @@ spec('a client registers', (it) => {
     await (await server.registered(1)).quiet()
   })
 
-  it('one REGIST at a time', async () => {
+  it('with one REGIST at a time', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     void client.presence
@@ -53,7 +53,7 @@ spec('a client registers', (it) => {
     await link.quiet()
   })
 
-  it('again after a refusal that passes, when the server says and a random time later, and sends then', async () => {
+  it('again after a refusal that is not final, at the time that the server names and a random time later, and then sends', async () => {
     await using server = new ScriptedServer()
     const { random, ...platform } = nodePlatform()
     const halves = { ...platform, clock: server.clock, random: { ...random, fraction: () => 0.5 } }
@@ -72,7 +72,7 @@ spec('a client registers', (it) => {
     await link.expect('PostMsgReq')
   })
 
-  it('no longer than it was told to try; then all that waits for it rejects', async () => {
+  it('for the time of `retryForMs` only; then all waiting calls reject', async () => {
     await using server = new ScriptedServer()
     const client = server.client({ retryForMs: 1_000 })
     const receiver = client.receive(nothing)
@@ -90,7 +90,7 @@ spec('a client registers', (it) => {
     assert.throws(() => client.receive(nothing), { code })
   })
 
-  it('not again where it may not', async () => {
+  it('not again after a final refusal', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const rejected = assert.rejects(client.send(['bob'], 'hi'), { code: 'unauthorized' })
@@ -105,7 +105,7 @@ spec('a client registers', (it) => {
     'no instance': { instance: 0, deliveryWindow: 1 },
     'a window of nothing': { instance: 1, deliveryWindow: 0 },
   })) {
-    it(`anew on another link where it is granted ${what}`, async () => {
+    it(`again on another link if it is granted ${what}`, async () => {
       await using server = new ScriptedServer()
       void server.client().presence
       const link = await server.link()
@@ -117,7 +117,7 @@ spec('a client registers', (it) => {
 })
 
 spec('a registration that is granted just before its link ends', (it) => {
-  it('is worth nothing on the next one', async () => {
+  it('does not count on the next one', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const sending = unheard(client.send(['bob'], 'hi'))
@@ -132,8 +132,8 @@ spec('a registration that is granted just before its link ends', (it) => {
   })
 })
 
-spec('a listener whose place another program of the user takes', (it) => {
-  it('by a GOODBYE ends with that, and everything about messages, but not the uploads', async () => {
+spec('a listener that another program of the user supersedes', (it) => {
+  it('by a GOODBYE ends with that error, with all messages, but not the uploads', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     void unheard(client.online())
@@ -157,7 +157,7 @@ spec('a listener whose place another program of the user takes', (it) => {
     await uploads.quiet()
   })
 
-  it('by a refusal ends with that, and goes on to send without listening', async () => {
+  it('by a refusal ends with that error, and the client continues to send without listening', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const receiver = client.receive(nothing)
@@ -175,11 +175,11 @@ spec('a listener whose place another program of the user takes', (it) => {
 })
 
 spec('the status of a client with two links', (it) => {
-  it('is that of the one which is not online, and tells why', async () => {
+  it('is the status of the link that is not online, with its error', async () => {
     await using server = new ScriptedServer()
     const client = server.client({ retryForMs: 10_000 })
-    const told: unknown[] = []
-    client.on('status', (status, why, retryMs) => told.push([status, why?.code, retryMs]))
+    const statuses: unknown[] = []
+    client.on('status', (status, error, retryMs) => statuses.push([status, error?.code, retryMs]))
     const online = client.online()
     await server.link()
     await online
@@ -191,7 +191,7 @@ spec('the status of a client with two links', (it) => {
     assert.equal(client.status, 'waiting')
     await server.registered(0)
     await client.close()
-    assert.deepEqual(told, [
+    assert.deepEqual(statuses, [
       ['connecting', undefined, undefined],
       ['online', undefined, undefined],
       ['connecting', undefined, undefined],
@@ -203,7 +203,7 @@ spec('the status of a client with two links', (it) => {
     ])
   })
 
-  it('of which only that for messages was begun is that one’s', async () => {
+  it('of which only the link for messages has begun is the status of that link', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     void client.presence

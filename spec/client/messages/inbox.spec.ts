@@ -12,8 +12,8 @@ const bug = () => {
   throw new Error('a handler has a bug')
 }
 
-spec('a message that is delivered', (it) => {
-  it('is handed over as it was sent, and acknowledged when the handler has returned', async () => {
+spec('a delivered message', (it) => {
+  it('is handed over unchanged, and acknowledged when the handler has returned', async () => {
     await using server = new ScriptedServer()
     const handled = deferred<void>()
     const came: Message[] = []
@@ -35,7 +35,7 @@ spec('a message that is delivered', (it) => {
     assert.deepEqual([ack.mailboxSeq, frame.seq], [5, seq])
   })
 
-  it('is text also where it is not UTF-8', async () => {
+  it('has a text also if it is not UTF-8', async () => {
     await using server = new ScriptedServer()
     const texts: string[] = []
     server.client().receive((message) => void texts.push(message.text()))
@@ -45,7 +45,7 @@ spec('a message that is delivered', (it) => {
     assert.deepEqual(texts, ['a\uFFFD'])
   })
 
-  it('waits until the one before was dealt with', async () => {
+  it('waits until the message before was handled', async () => {
     await using server = new ScriptedServer()
     const handled = [deferred<void>(), deferred<void>()]
     const came: number[] = []
@@ -66,7 +66,7 @@ spec('a message that is delivered', (it) => {
     assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 2)
   })
 
-  it('and then again on the same link is handed over once, and both requests are answered', async () => {
+  it('twice on the same link is handed over once, and both requests are answered', async () => {
     await using server = new ScriptedServer()
     const handled = deferred<void>()
     let came = 0
@@ -85,7 +85,7 @@ spec('a message that is delivered', (it) => {
 })
 
 spec('a message whose link is lost while it is handed over', (it) => {
-  it('stays with the handler, and is acknowledged where it comes again meanwhile', async () => {
+  it('stays with the handler, and is acknowledged if it arrives again meanwhile', async () => {
     await using server = new ScriptedServer()
     const handled = deferred<void>()
     const came: number[] = []
@@ -108,7 +108,7 @@ spec('a message whose link is lost while it is handed over', (it) => {
     assert.deepEqual(came, [1, 2])
   })
 
-  it('is acknowledged from its receipt where it comes again later, but another one of its place is handed over', async () => {
+  it('is acknowledged by its receipt if it arrives again later, but another message at its position is handed over', async () => {
     await using server = new ScriptedServer()
     const handled = deferred<void>()
     const came: string[] = []
@@ -135,7 +135,7 @@ spec('a message whose link is lost while it is handed over', (it) => {
 })
 
 spec('a handler that throws', (it) => {
-  it('gets the same message again, after longer and longer, before anything later', async () => {
+  it('gets the same message again, after longer and longer waits, before any later message', async () => {
     await using server = new ScriptedServer()
     const came: number[] = []
     server.client().receive(({ seq }) => {
@@ -157,7 +157,7 @@ spec('a handler that throws', (it) => {
     assert.deepEqual(came, [1, 1, 1, 1, 2])
   })
 
-  it('16 times gives the message up, which is logged, and goes on with the next', async () => {
+  it('16 times gives the message up, which is logged, and continues with the next one', async () => {
     await using server = new ScriptedServer()
     let tries = 0
     server.client().receive(({ seq }) => {
@@ -186,10 +186,10 @@ spec('a handler that throws', (it) => {
   })
 })
 
-spec('what a server delivers', (it) => {
+spec('a delivery', (it) => {
   const wrong: readonly [string, Partial<Event<'DeliverMsgReq'>>][] = [
     ['of over 64 KiB', { content: new Uint8Array(fixed.messageBytes + 1) }],
-    ['from a sender who cannot be', { sender: 'b\u001b[2J' }],
+    ['from an invalid sender', { sender: 'b\u001b[2J' }],
     ['of no time', { sentAt: 8.64e15 + 1 }],
     ['that was never sent', { attempt: 0 }],
   ]
@@ -203,7 +203,7 @@ spec('what a server delivers', (it) => {
     })
   }
 
-  it('beyond its window ends the link', async () => {
+  it('above its window ends the link', async () => {
     await using server = new ScriptedServer()
     server.client().receive(() => new Promise(() => {}))
     const link = await server.listening({ window: 3 })

@@ -7,7 +7,7 @@ import { delivery, type ScriptedLink, ScriptedServer } from '../../support/scrip
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
-/** A client that listens where frames are lost and overtake each other, and the messages that it has handed over. */
+/** A client that listens on links that lose and reorder frames, and the messages that it has handed over. */
 async function lossy(window = 32) {
   const server = new ScriptedServer({ reliable: false })
   const client = server.client()
@@ -21,7 +21,7 @@ const seqsOf = (link: ScriptedLink) =>
   link.socket.messages.flatMap((message) => (message.event === 'DeliverMsgAck' ? [message.mailboxSeq] : []))
 
 spec('messages on a link that loses and reorders frames', (it) => {
-  it('are handed over in the order in which they were sent, whatever comes first', async () => {
+  it('are handed over in the order in which they were sent, whichever arrives first', async () => {
     await using rig = await lossy()
     rig.link.ask(delivery(30), 3)
     rig.link.ask(delivery(20), 2)
@@ -33,7 +33,7 @@ spec('messages on a link that loses and reorders frames', (it) => {
     assert.deepEqual(seqsOf(rig.link), [10, 20, 30])
   })
 
-  it('wait for a ping that was sent before, since it might be a message', async () => {
+  it('wait for an earlier ping, because it could be a message', async () => {
     await using rig = await lossy()
     rig.link.ask(delivery(10), 2)
     await turn()
@@ -43,7 +43,7 @@ spec('messages on a link that loses and reorders frames', (it) => {
     assert.deepEqual(rig.came, [10])
   })
 
-  it('wait no longer for what comes no more, since something was sent that could not be before it was answered', async () => {
+  it('do not wait for a request that cannot arrive any more, as the number of a later request shows', async () => {
     await using rig = await lossy()
     rig.link.ask(delivery(10), 2)
     await turn()
@@ -52,14 +52,14 @@ spec('messages on a link that loses and reorders frames', (it) => {
     assert.deepEqual(rig.came, [10])
   })
 
-  it('are handed over once, however often they come', async () => {
+  it('are handed over once, however often they arrive', async () => {
     await using rig = await lossy()
     for (const seq of [2, 2, 1, 1, 2]) rig.link.ask(delivery(seq * 10), seq)
     await turn()
     assert.deepEqual(rig.came, [10, 20])
   })
 
-  it('of a listener that begins again come on a new link: of the former ones some may be lost', async () => {
+  it('of a listener that begins again arrive on a new link, because some former requests may be lost', async () => {
     await using rig = await lossy()
     rig.link.ask(delivery(20), 2)
     await rig.receiver[Symbol.asyncDispose]()
@@ -73,7 +73,7 @@ spec('messages on a link that loses and reorders frames', (it) => {
     assert.deepEqual(rig.came, [10, 20])
   })
 
-  it('keep the order of the mailbox in whatever order requests arrive', async () => {
+  it('keep the order of the mailbox for any order of arrival', async () => {
     const requests = fc
       .array(fc.boolean(), { minLength: 1, maxLength: 30 })
       .chain((pings) =>
@@ -100,8 +100,8 @@ spec('messages on a link that loses and reorders frames', (it) => {
   })
 })
 
-spec('the requests that have come', (it) => {
-  it('are complete up to the first one that is missing', () => {
+spec('the received requests', (it) => {
+  it('are complete up to the first missing one', () => {
     const arrivals = new ReceivedSequences()
     for (const [seq, complete] of [
       [2, 0],
@@ -116,7 +116,7 @@ spec('the requests that have come', (it) => {
     }
   })
 
-  it('are complete as far as nothing behind them could have been sent else, and take bounded memory', () => {
+  it('are complete up to the highest one that must be answered before a later one is sent, and take bounded memory', () => {
     const arrivals = new ReceivedSequences()
     for (let seq = 2; seq <= 10_000; seq++) arrivals.take(seq)
     assert.equal(arrivals.complete, 10_000)
