@@ -207,7 +207,6 @@ const notYetPlain = [
   'lib/runtime/',
   'lib/server/',
   'lib/storage/',
-  'lib/testing/',
   'lib/wire/',
 ]
 

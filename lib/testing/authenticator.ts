@@ -2,30 +2,30 @@ import assert from 'node:assert/strict'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
 import { factsOf, type It, type TestCase } from './testCases.ts'
 
-/** An authenticator of one kind, for one fact, and what is true of it. */
+/** An authenticator for one test case, with credentials that it accepts and refuses. */
 export interface Gate extends AsyncDisposable {
   readonly authenticator: Authenticator
-  /** Who comes in. */
+  /** Credentials that it accepts. */
   readonly known: Credentials
-  /** Who don't. */
+  /** Credentials that it refuses. */
   readonly strangers: readonly Credentials[]
-  /** A name that no message can be addressed to. */
+  /** The name of a user that does not exist. */
   readonly unknown?: string
-  /** Takes away the right of `known`; needed of one that is `changing`. */
+  /** Revokes the right of `known`; required if the authenticator is `changing`. */
   revoke?(): Promise<void>
 }
 
 export const here = { host: '127.0.0.1', port: 1, local: true }
 export const afar = { host: '192.0.2.1', port: 1, local: false }
 
-/** Every promise of `lib/ports/authenticator.ts`; of one that is `changing`, also those about `watch`; as facts. */
+/** Returns the promises of `lib/ports/authenticator.ts` as test cases; those about `watch` only if `changing` is set. */
 export function authenticatorContract(
   name: string,
   open: () => Promise<Gate>,
   { changing }: { changing: boolean },
 ): readonly TestCase[] {
   return factsOf(`the authenticator ${name}`, (it) => {
-    it('lets in who belongs, as often as they come, under the name that they give', async () => {
+    it('accepts a known user each time, under the given name', async () => {
       await using gate = await open()
       const { authenticator, known } = gate
       for (let time = 0; time < 3; time++) {
@@ -33,7 +33,7 @@ export function authenticatorContract(
       }
     })
 
-    it('refuses everybody else as unauthorized, and tells none of their tokens', async () => {
+    it('refuses all others as unauthorized, and never repeats a token', async () => {
       await using gate = await open()
       for (const stranger of gate.strangers) {
         await assert.rejects(gate.authenticator.authenticate(stranger), (why: Error & { code?: string }) => {
@@ -43,13 +43,13 @@ export function authenticatorContract(
       }
     })
 
-    it('knows whom it lets in, and nobody who can’t be', async () => {
+    it('knows the users that it accepts, and no other user', async () => {
       await using gate = await open()
       assert.notEqual(await gate.authenticator.knows(gate.known.user), false)
       if (gate.unknown !== undefined) assert.equal(await gate.authenticator.knows(gate.unknown), false)
     })
 
-    it('tells of no change while there is none', async () => {
+    it('reports no change while nothing changes', async () => {
       await using gate = await open()
       const told = watched(gate)
       await gate.authenticator.authenticate(gate.known)
@@ -63,7 +63,7 @@ export function authenticatorContract(
 }
 
 function changeFacts(it: It, open: () => Promise<Gate>): void {
-  it('refuses whose right was taken away, and has told that before', async () => {
+  it('refuses a user whose right was revoked, after it has reported the change', async () => {
     await using gate = await open()
     const { authenticator, known } = gate
     const told = watched(gate)
@@ -73,7 +73,7 @@ function changeFacts(it: It, open: () => Promise<Gate>): void {
     assert.deepEqual(told, [known.user])
   })
 
-  it('tells whose right was taken away, though nobody asks', async () => {
+  it('reports a revoked user without being asked', async () => {
     await using gate = await open()
     await gate.authenticator.authenticate(gate.known)
     const told = new Promise((resolve) => gate.authenticator.watch?.(resolve))
@@ -81,7 +81,7 @@ function changeFacts(it: It, open: () => Promise<Gate>): void {
     assert.equal(await told, gate.known.user)
   })
 
-  it('tells nothing to who has stopped watching, and all to the others', async () => {
+  it('reports nothing to a disposed watcher, and every change to the others', async () => {
     await using gate = await open()
     const { authenticator, known } = gate
     const [told, stopped]: string[][] = [[], []]

@@ -1,10 +1,10 @@
 import type { Random } from '../ports/platform.ts'
 
-/** What facts about drawn steps are drawn from. */
+/** The randomness of test cases with random steps. */
 export interface Chance {
-  /** Randomness that a seed determines. */
+  /** Returns the random numbers of a seed. */
   seeded(seed: number): Random
-  /** The first seed; each run has one. */
+  /** The seed of the first run; later runs count up. */
   readonly seed: number
 }
 
@@ -21,34 +21,34 @@ export class Draw {
     return least + Math.floor(this.#random.fraction('a step of a contract') * (most - least + 1))
   }
 
-  /** True once in so many times. */
-  once(inSoMany: number): boolean {
-    return this.from(1, inSoMany) === 1
+  /** Returns true with the probability 1 / `times`. */
+  once(times: number): boolean {
+    return this.from(1, times) === 1
   }
 
-  /** One of them, of which there must be one. */
+  /** Returns one of the choices, which must not be empty. */
   pick<T>(choices: readonly T[]): T {
     return choices[this.from(0, choices.length - 1)] as T
   }
 
-  /** What `make` gives, from `least` to `most` times. */
+  /** Returns `least` to `most` results of `make`. */
   some<T>(least: number, most: number, make: () => T): T[] {
     return Array.from({ length: this.from(least, most) }, make)
   }
 }
 
-/** Runs of steps that are drawn, each with what `prove` makes of them. */
+/** Random runs of steps, each checked by `prove`. */
 export interface DrawnRuns<T> {
   readonly runs: number
   draw(draw: Draw): readonly T[]
-  /** Rejects where something does not hold. */
+  /** Rejects if an expectation fails. */
   prove(steps: readonly T[]): Promise<void>
   textOf(step: T): string
 }
 
 /**
- * Rejects if a run fails, and names its seed and its steps, without those that it fails without. A seed draws the same steps
- * always.
+ * Rejects if a run fails. The error names the seed and the shortest failing steps. A seed always generates the same
+ * steps.
  */
 export async function proveDrawn<T>({ seed: first, seeded }: Chance, drawn: DrawnRuns<T>): Promise<void> {
   for (let seed = first; seed < first + drawn.runs; seed++) {
@@ -67,7 +67,7 @@ interface Failing<T> {
   readonly failure: Error
 }
 
-/** Leaves out ever smaller stretches of the steps, as long as what is left fails. */
+/** Removes shorter and shorter sequences of steps while the rest still fails. */
 async function lessened<T>(drawn: DrawnRuns<T>, { steps, failure }: Failing<T>): Promise<Failing<T>> {
   let least: Failing<T> = { steps, failure }
   for (let length = Math.ceil(steps.length / 2); length >= 1; length = Math.floor(length / 2)) {

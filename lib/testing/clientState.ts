@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import type { ClientState, Receipt, StoredTask, TaskStore } from '../ports/clientState.ts'
 import { factsOf, type TestCase } from './testCases.ts'
 
-/** A place where client states of one kind keep things, for one fact. */
+/** The place of a client state, for one test case. */
 export interface StatePlace extends AsyncDisposable {
-  /** A state of this place. Called again: the program was started anew. */
+  /** Returns a state of this place. A second call stands for a restart of the program. */
   state(): ClientState
 }
 
-/** A receipt that can be told from others. */
+/** A receipt that differs from those of other numbers. */
 export function receiptOf(seq: number): Receipt {
   return { seq, sender: `bob ${seq} "ä"`, id: seq.toString(16).padStart(32, '0') }
 }
@@ -16,15 +16,15 @@ export function receiptOf(seq: number): Receipt {
 const range = (first: number, last: number) =>
   Array.from({ length: last - first + 1 }, (_, at) => receiptOf(first + at))
 
-/** Every promise of a client state about receipts, as facts. */
+/** Returns the promises of a client state about receipts as test cases. */
 export function receiptsContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
   return factsOf(`the receipts of a ${name} state`, (it) => {
-    it('are none at first', async () => {
+    it('are empty at first', async () => {
       await using here = await place()
       assert.deepEqual(await here.state().receipts.load(), [])
     })
 
-    it('are there again after a restart, the latest last', async () => {
+    it('are kept over a restart, the latest last', async () => {
       await using here = await place()
       const { receipts } = here.state()
       await receipts.load()
@@ -32,7 +32,7 @@ export function receiptsContract(name: string, place: () => Promise<StatePlace>)
       assert.deepEqual(await here.state().receipts.load(), range(1, 5))
     })
 
-    it('are the latest at least, and not many more, however many were put', async () => {
+    it('include the latest, and not many more', async () => {
       await using here = await place()
       const { receipts } = here.state()
       for (const receipt of range(1, 600)) await receipts.put(receipt, 3)
@@ -42,14 +42,14 @@ export function receiptsContract(name: string, place: () => Promise<StatePlace>)
       assert.ok(kept.length <= 300, `${kept.length} are kept`)
     })
 
-    it('stay where more are put by a program that has not loaded them', async () => {
+    it('stay when a program that has not loaded them adds more', async () => {
       await using here = await place()
       await here.state().receipts.put(receiptOf(1), 3)
       await here.state().receipts.put(receiptOf(2), 3)
       assert.deepEqual(await here.state().receipts.load(), range(1, 2))
     })
 
-    it('keep as many as are asked for now', async () => {
+    it('keep the number that was requested last', async () => {
       await using here = await place()
       const { receipts } = here.state()
       for (const receipt of range(1, 4)) await receipts.put(receipt, 2)
@@ -59,15 +59,15 @@ export function receiptsContract(name: string, place: () => Promise<StatePlace>)
   })
 }
 
-/** Every promise of a client state about tasks, as facts. */
+/** Returns the promises of a client state about tasks as test cases. */
 export function tasksContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
   return factsOf(`the tasks of a ${name} state`, (it) => {
-    it('are none at first', async () => {
+    it('are empty at first', async () => {
       await using here = await place()
       assert.deepEqual(await tasksOf(here).load(), [])
     })
 
-    it('are there again after a restart, by rising id, as they were put last', async () => {
+    it('are kept over a restart by rising id, in their last state', async () => {
       await using here = await place()
       const tasks = tasksOf(here)
       await Promise.all([3, 1, 2].map((id) => tasks.put(taskOf(id))))
@@ -76,21 +76,21 @@ export function tasksContract(name: string, place: () => Promise<StatePlace>): r
       assert.deepEqual(await tasksOf(here).load(), [taskOf(1), ended, taskOf(3)])
     })
 
-    it('are gone when they were removed', async () => {
+    it('are gone after they were removed', async () => {
       await using here = await place()
       const tasks = tasksOf(here)
       await Promise.all([tasks.put(taskOf(1)), tasks.put(taskOf(2)), tasks.remove(1), tasks.remove(7)])
       assert.deepEqual(await tasksOf(here).load(), [taskOf(2)])
     })
 
-    it('stay where more are put by a program that has not loaded them', async () => {
+    it('stay when a program that has not loaded them adds more', async () => {
       await using here = await place()
       await tasksOf(here).put(taskOf(1))
       await tasksOf(here).put(taskOf(2))
       assert.deepEqual(await tasksOf(here).load(), [taskOf(1), taskOf(2)])
     })
 
-    it('stay however often they change', async () => {
+    it('stay after any number of changes', async () => {
       await using here = await place()
       const tasks = tasksOf(here)
       const puts = Array.from({ length: 3_000 }, (_, at) => tasks.put({ ...taskOf(1 + (at % 3)), durable: at }))
@@ -112,9 +112,9 @@ function tasksOf(here: StatePlace): TaskStore {
   return here.state().tasks ?? assert.fail('it keeps no tasks')
 }
 
-/** A task that can be told from others. */
+/** A task that differs from those of other ids. */
 export function taskOf(id: number): StoredTask {
   const name = `folder/${id} "ä" \u200d`
-  // A path can hold what a name can't.
+  // A path may contain characters that a name may not.
   return { id, ref: `/home/${name}\u2028`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }
 }

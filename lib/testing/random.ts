@@ -1,6 +1,6 @@
 import type { Random } from '../ports/platform.ts'
 
-/** Randomness that a seed determines. Each draw says what for, so that a trace of draws can be read. */
+/** Random numbers of a seed. Each call names its purpose, for readable traces. */
 export class SeededRandom implements Random {
   readonly #seed: number
   #state: number
@@ -10,7 +10,7 @@ export class SeededRandom implements Random {
     this.#state = this.#seed
   }
 
-  /** Other randomness, which this seed and the name determine, and not what was drawn before. */
+  /** Returns independent random numbers that depend only on this seed and the name. */
   fork(name: string): SeededRandom {
     let mixed = this.#seed ^ 0x811c9dc5
     for (let at = 0; at < name.length; at++) mixed = Math.imul(mixed ^ name.charCodeAt(at), 0x01000193)

@@ -19,7 +19,7 @@ import { stateRoom } from './storage/room.ts'
 import { stateUsage } from './storage/usage.ts'
 import type { TestCase } from './testCases.ts'
 
-/** Every promise of `lib/ports/storage.ts` and `mailboxes.ts`, as facts about one kind of storage. */
+/** Returns the promises of `lib/ports/storage.ts` and `mailboxes.ts` as test cases of one kind of storage. */
 export function storageContract(kind: StorageKind, platform: Platform, chance: Chance): readonly TestCase[] {
   const { name, place, smallPlace, brittlePlace } = kind
   const trying = tryingOf(platform, () => place())
@@ -28,8 +28,8 @@ export function storageContract(kind: StorageKind, platform: Platform, chance: C
     if (!brittlePlace) throw new RangeError(`${name} has no brittle place`)
     return brittlePlace()
   })
-  const unfilled = smallPlace ? undefined : 'it cannot be made full here'
-  const unbroken = brittlePlace ? undefined : 'its flushes cannot be made to fail here'
+  const unfilled = smallPlace ? undefined : 'this kind of storage has no small place'
+  const unbroken = brittlePlace ? undefined : 'this kind of storage has no brittle place'
   return [
     ...stateLife(name, trying),
     ...stateClaims(name, trying),

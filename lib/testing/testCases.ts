@@ -1,30 +1,31 @@
-/** Something that is true of an adapter which keeps its port's promises, in a way that any test runner can run it. */
+/** One promise of a port, as a test that any test runner can run. */
 export interface TestCase {
   readonly subject: string
-  /** With the subject before it, a sentence. */
+  /** The promise; a sentence together with the subject. */
   readonly fact: string
-  /** Resolves if it holds, and rejects if it does not. */
+  /** Resolves if the adapter keeps the promise, and rejects if it does not. */
   readonly run: () => Promise<void>
-  /** It does not hold where proving it takes longer. */
+  /** The test case fails if it takes longer. */
   readonly limitMs: number
-  /** Why it can't be shown of this adapter; `prove` rejects with that. */
+  /** The reason why the case cannot run for this adapter; `run` rejects with it. */
   readonly skipped?: string
 }
 
 export type Facts = Iterable<TestCase>
 
-/** States a fact about a subject, proved within `limitMs`. */
+/** States a test case of a subject, with a time limit. */
 export type It = (fact: string, proof: () => Promise<void>, options?: { limitMs?: number }) => void
 
 const defaultLimitMs = 180_000
 
-/** The facts about a subject; with `skipped`, why none of them can be shown. */
+/** Returns the test cases of a subject; with `skipped`, the reason why none of them can run. */
 export function factsOf(subject: string, state: (it: It) => void, skipped?: string): readonly TestCase[] {
   const facts: TestCase[] = []
   const it: It = (fact, proof, { limitMs = defaultLimitMs } = {}) => {
     const stated = { subject, fact, limitMs }
     if (skipped === undefined) facts.push({ ...stated, run: () => proof() })
-    else facts.push({ ...stated, skipped, run: () => Promise.reject(new Error(`it can't be shown: ${skipped}`)) })
+    else
+      facts.push({ ...stated, skipped, run: () => Promise.reject(new Error(`the test case cannot run: ${skipped}`)) })
   }
   state(it)
   return facts

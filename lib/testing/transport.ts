@@ -7,8 +7,8 @@ import { frameFacts } from './transport/frameFacts.ts'
 import { transportFacts } from './transport/transportFacts.ts'
 
 /**
- * Every promise of `lib/ports/socket.ts`, as facts about the transport called `name`. `open` makes a fresh way
- * to listen, and to reach that place, for each fact.
+ * Returns the promises of `lib/ports/socket.ts` as test cases of the transport `name`. `open` returns a new transport
+ * to listen on, and one that reaches it, for each test case.
  */
 export function transportContract(name: string, open: () => TransportFactory): readonly TestCase[] {
   return [

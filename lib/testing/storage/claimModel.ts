@@ -17,7 +17,7 @@ interface Given {
   readonly claim: Claim
 }
 
-/** Uploads of two names, told simply: what is kept of each, what is stored and noted, and which claim holds each. */
+/** A simple model of uploads of two names: their records, stored files, completion markers and present claims. */
 export class ClaimModel {
   readonly kept = new Map<string, Kept>()
   readonly stored = new Map<string, number>()
@@ -44,7 +44,7 @@ export interface Step {
   run(model: ClaimModel, trial: Fixture): Promise<void>
 }
 
-/** A step, after which the storage is as the model says. */
+/** A step after which the storage must equal the model. */
 function step(text: string, run: (model: ClaimModel, trial: Fixture) => Promise<void>): Step {
   return {
     text,
@@ -107,7 +107,7 @@ function afterClaim(before: Kept | undefined, { size, by, fresh, takeOver }: Wis
   return { size, checkpoint: undefined, verified: false, content: '', session: by, superseded }
 }
 
-/** Does something under a claim, which only the present one of its name may do. */
+/** Returns a step under a claim, which only the present claim of its name may take. */
 const under = (
   text: string,
   choice: number,
@@ -200,7 +200,7 @@ export const look = (name: string, size: number) =>
     assert.equal(await storage.files.used(wanted.user, name), model.stored.get(name) ?? 0)
   })
 
-/** The claims of a process end with it. */
+/** Restarts the storage, which ends all claims. */
 export const restart = step('restart', async (model, trial) => {
   await trial.restart()
   model.given = []

@@ -16,7 +16,7 @@ import {
 } from './claimModel.ts'
 import type { Try } from './fixture.ts'
 
-/** Claims of all kinds, and what is done under them. */
+/** Random claims, and steps under them. */
 function drawSteps(draw: Draw): readonly Step[] {
   const name = () => draw.pick(['a', 'b'])
   const size = () => draw.pick([5, 5, 6])
@@ -46,7 +46,7 @@ function drawSteps(draw: Draw): readonly Step[] {
   return draw.some(1, 40, () => draw.pick(kinds)())
 }
 
-/** Whatever is claimed, and whatever is done under claims, the records are what a plain model of them is. */
+/** The promises of claims under random steps, compared with a model. */
 export function* stateClaimRandom(kind: string, trying: Try, chance: Chance): Facts {
   const prove = (steps: readonly Step[]) =>
     trying(async (trial) => {
@@ -54,7 +54,7 @@ export function* stateClaimRandom(kind: string, trying: Try, chance: Chance): Fa
       for (const { run } of steps) await run(model, trial)
     })()
   yield* factsOf(`the claims of a ${kind} storage`, (it) => {
-    it('are what a plain model says, whatever is done under them, and none writes that another has followed', () =>
+    it('equal a simple model after random steps, and a superseded claim writes nothing', () =>
       proveDrawn(chance, { runs: 15, draw: drawSteps, prove, textOf: ({ text }) => text }))
   })
 }

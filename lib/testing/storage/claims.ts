@@ -8,7 +8,7 @@ export function* stateClaims(kind: string, trying: Try): Facts {
   const at = (offset: number) => ({ offset, digest: Uint8Array.of(offset) })
 
   yield* storageCases(`claiming an upload in a ${kind} storage`, trying, (it) => {
-    it('makes a record without checkpoints where there is none', async ({ storage }) => {
+    it('makes a record without checkpoints if there is none', async ({ storage }) => {
       const { claim, record } = await claimed(storage)
       assert.deepEqual(record, {
         ...wanted,
@@ -21,7 +21,7 @@ export function* stateClaims(kind: string, trying: Try): Facts {
       assert.deepEqual(await recordsOf(storage), [record])
     })
 
-    it('takes up the record of the same upload with a higher token and the new owner', async ({ storage }) => {
+    it('continues the record of the same upload with a higher token and the new owner', async ({ storage }) => {
       const first = await claimed(storage)
       await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
       const second = await claimed(storage, {}, resume, owner(2))
@@ -31,7 +31,7 @@ export function* stateClaims(kind: string, trying: Try): Facts {
     })
 
     for (const other of [{ size: 6 }, { modifiedAt: 2_000 }, { algorithm: 'md5' }] as const) {
-      it(`begins at zero if ${Object.keys(other)} is another`, async ({ storage }) => {
+      it(`begins at zero if ${Object.keys(other)} differs`, async ({ storage }) => {
         const first = await claimed(storage)
         await fill(storage, first.claim)
         await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
@@ -57,13 +57,13 @@ export function* stateClaims(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, (await claimed(storage)).claim), 'hello')
     })
 
-    it('gives a removed upload a higher token when it comes again', async ({ storage }) => {
+    it('gives a higher token to an upload that was removed and starts again', async ({ storage }) => {
       const first = await claimed(storage)
       await storage.transfers.remove('alice', 'a')
       assert.ok((await claimed(storage)).claim.token > first.claim.token)
     })
 
-    it('is granted to one after another when many ask at once', async ({ storage }) => {
+    it('is granted one after another to concurrent callers', async ({ storage }) => {
       const all = await Promise.all([1, 2, 3, 4, 5].map((session) => claimed(storage, {}, resume, owner(session))))
       const tokens = all.map(({ claim }) => claim.token)
       assert.equal(new Set(tokens).size, tokens.length)
@@ -75,34 +75,34 @@ export function* stateClaims(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`taking over an upload in a ${kind} storage`, trying, (it) => {
-    it('refuses the session that it was taken from', async ({ storage }) => {
+    it('refuses the session that lost the upload', async ({ storage }) => {
       await claimed(storage)
       const { record } = await claimed(storage, {}, takeOver, owner(2))
       assert.deepEqual(record.superseded, [owner(1).session])
       await assert.rejects(claimed(storage, {}, takeOver, owner(1)), { code: 'superseded' })
     })
 
-    it('refuses that session also another upload of the name, and after a restart', async (trial) => {
+    it('refuses that session also for another upload of the name, and after a restart', async (trial) => {
       await claimed(trial.storage)
       await claimed(trial.storage, {}, takeOver, owner(2))
       await trial.restart()
       await assert.rejects(claimed(trial.storage, { size: 9 }), { code: 'superseded' })
     })
 
-    it('lets that session start afresh', async ({ storage }) => {
+    it('lets that session start from the beginning', async ({ storage }) => {
       await claimed(storage)
       await claimed(storage, {}, takeOver, owner(2))
       const { record } = await claimed(storage, {}, start)
       assert.deepEqual(record.superseded, [])
     })
 
-    it('lets a session come back to what it holds', async ({ storage }) => {
+    it('lets a session reclaim its own upload', async ({ storage }) => {
       await claimed(storage)
       const { record } = await claimed(storage, {}, takeOver)
       assert.deepEqual(record.superseded, [])
     })
 
-    it('supersedes nobody whose link is gone', async ({ storage }) => {
+    it('supersedes no session whose link has ended', async ({ storage }) => {
       await claimed(storage)
       await claimed(storage, {}, resume, owner(2))
       assert.deepEqual((await claimed(storage)).record.superseded, [])

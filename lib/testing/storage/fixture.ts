@@ -2,49 +2,49 @@ import type { Platform } from '../../ports/platform.ts'
 import type { Storage } from '../../ports/storage.ts'
 import { factsOf, type TestCase } from '../testCases.ts'
 
-/** A place where storages of one kind keep things, for one fact. */
+/** The place of a storage, for one test case. */
 export interface StoragePlace extends AsyncDisposable {
-  /** A storage of this place, not opened yet. Called again after the former one was closed: a restart. */
+  /** Returns a storage of this place, not opened yet. A call after the former storage was closed stands for a restart. */
   storage(): Storage
-  /** The bytes of a published file. */
+  /** Returns the bytes of a published file. */
   read(user: string, storedName: string): Promise<Uint8Array | undefined>
 }
 
-/** A place whose disk can be made to fail. */
+/** A place whose flushes can fail. */
 export interface BrittlePlace extends StoragePlace {
-  /** Lets every flush of a partial file, and of messages, fail until it is disposed. */
+  /** Makes every flush of partial files and of messages fail until the result is disposed. */
   failFlushes(): Promise<Disposable>
 }
 
-/** How a kind of storage is tried. */
+/** How to make places of a kind of storage. */
 export interface StorageKind {
   readonly name: string
-  /** A new, empty place. */
+  /** Returns a new, empty place. */
   place(): Promise<StoragePlace>
-  /** A place that takes at most about so many bytes; absent where that can't be had. */
+  /** Returns a place with a capacity of about `bytes`; absent if the kind cannot be limited. */
   readonly smallPlace?: (bytes: number) => Promise<StoragePlace>
-  /** A place whose flushes can fail; absent where that can't be had. */
+  /** Returns a place whose flushes can fail; absent if the kind cannot simulate that. */
   readonly brittlePlace?: () => Promise<BrittlePlace>
 }
 
-/** A storage that is open, and what a fact needs to try it. */
+/** An open storage, with its place and its clock. */
 export interface Fixture<P extends StoragePlace = StoragePlace> {
   storage: Storage
   readonly place: P
   readonly platform: Platform
-  /** The wall time that the storage is told; a fact may set it. */
+  /** The wall time of the storage's platform; a test case may set it. */
   wallTime: number
-  /** Closes the storage and opens it anew. */
+  /** Closes the storage and opens a new one. */
   restart(): Promise<void>
 }
 
-/** Proves a fact with an open storage in a new place, small where `bytes` are given; all of it is gone afterwards. */
+/** Returns a test that runs with an open storage in a new place, small if `bytes` are given, and removes it afterwards. */
 export type Try<P extends StoragePlace = StoragePlace> = (
   proof: (trial: Fixture<P>) => Promise<void>,
   bytes?: number,
 ) => () => Promise<void>
 
-/** How facts are proved in places that `open` makes. */
+/** Returns a `Try` for the places that `open` makes. */
 export function tryingOf<P extends StoragePlace>(platform: Platform, open: (bytes?: number) => Promise<P>): Try<P> {
   return (proof, bytes) => async () => {
     await using place = await open(bytes)

@@ -5,13 +5,13 @@ import { claimed, hello, resume, wanted } from './steps.ts'
 
 const more = new TextEncoder().encode(' and more')
 
-/** The promises of a partial file whose flush fails. */
+/** The promises of a partial file after a failed flush. */
 export function* stateFlushing(kind: string, trying: Try<BrittlePlace>, skipped?: string): Facts {
   yield* storageCases(
-    `a flush that fails in a ${kind} storage`,
+    `a failed flush in a ${kind} storage`,
     trying,
     (it) => {
-      it('rejects, and takes nothing from what an earlier one has covered', async (trial) => {
+      it('rejects, and keeps the bytes of earlier flushes', async (trial) => {
         const { claim } = await claimed(trial.storage, { size: hello.length + more.length })
         const file = await trial.storage.files.open(claim)
         await file.write(0, [hello])

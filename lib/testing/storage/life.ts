@@ -5,12 +5,12 @@ import { storageCases, type Try } from './fixture.ts'
 /** The promises of opening and closing. */
 export function* stateLife(kind: string, trying: Try): Facts {
   yield* storageCases(`the life of a ${kind} storage`, trying, (it) => {
-    it('is closed as often as one likes', async ({ storage }) => {
+    it('can be closed more than once', async ({ storage }) => {
       await storage[Symbol.asyncDispose]()
       await storage[Symbol.asyncDispose]()
     })
 
-    it('is open for one at a time', async ({ place, platform, storage }) => {
+    it('can be opened by one owner at a time', async ({ place, platform, storage }) => {
       const second = place.storage()
       await assert.rejects(second.open(platform), { code: 'data-locked' })
       assert.equal(await storage.files.stored('alice', 'a'), false)

@@ -4,12 +4,12 @@ import type { Facts } from '../testCases.ts'
 import { type StorageIt, storageCases, type Try } from './fixture.ts'
 import { long, message, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
 
-/** The bounds of `MailboxStore.append`. */
+/** The limits of `MailboxStore.append`. */
 export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): Facts {
   const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
-  yield* storageCases(`the bounds of mailboxes in a ${kind} storage`, trying, (it) => {
-    it('are on messages of one mailbox, and name the full ones; nobody gets what is refused', async ({
+  yield* storageCases(`the limits of mailboxes in a ${kind} storage`, trying, (it) => {
+    it('apply to the messages of one mailbox and name the full ones; a refused message reaches no recipient', async ({
       storage: { mailboxes },
     }) => {
       const bounds = { ...roomy, messages: 2 }
@@ -22,14 +22,14 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       await mailboxes.append(message(4), ['bob'], bounds)
     })
 
-    it('are on bytes of one mailbox', async ({ storage: { mailboxes } }) => {
+    it('apply to the bytes of one mailbox', async ({ storage: { mailboxes } }) => {
       const bounds = { ...roomy, bytes: 100 }
       await mailboxes.append(long(1, 60), ['bob'], bounds)
       await assert.rejects(mailboxes.append(long(2, 41), ['bob', 'eve'], bounds), full('bob'))
       await mailboxes.append(long(3, 40), ['bob', 'eve'], bounds)
     })
 
-    it('are on messages of all, each as often as it waits, and concern every recipient then', async ({
+    it('apply to the messages of all mailboxes, counted once for each recipient, and then affect every recipient', async ({
       storage: { mailboxes },
     }) => {
       const bounds = { ...roomy, allMessages: 3 }
@@ -38,7 +38,7 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       await mailboxes.append(message(3), ['carol'], bounds)
     })
 
-    it('count what is on its way, what was set aside, and what was there before a restart', async (trial) => {
+    it('count messages that are being stored, that were set aside, and that were stored before a restart', async (trial) => {
       const bounds = { ...roomy, messages: 2, bytes: 100 }
       const { mailboxes } = trial.storage
       const first = mailboxes.append(long(1, 50), ['bob'], bounds)
@@ -52,14 +52,14 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       await assert.rejects(trial.storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
     })
 
-    it('leave the room at once that a removal makes', async ({ storage: { mailboxes } }) => {
+    it('free space at once after a removal', async ({ storage: { mailboxes } }) => {
       const bounds = { ...roomy, messages: 1 }
       await mailboxes.append(message(1), ['bob'], bounds)
       await Promise.all([mailboxes.remove('bob', [1]), mailboxes.append(message(2), ['bob'], bounds)])
       assert.deepEqual(await waiting(mailboxes, 'bob'), [2])
     })
 
-    it('are on ids of one sender and of all, with those on their way; a repetition is none', async ({
+    it('apply to the ids of one sender and of all, including those being stored; a repetition does not count', async ({
       storage: { mailboxes },
     }) => {
       const bounds = { ...roomy, senderIds: 2, allIds: 3 }
@@ -79,7 +79,7 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       await mailboxes.append(message(3), ['bob'], bounds)
     })
 
-    it('are asked in their order: the id, how many ids, the mailboxes, the disk', async ({
+    it('are checked in this order: the id, the number of ids, the mailboxes, the disk', async ({
       storage: { mailboxes },
     }) => {
       const none = { ...roomy, messages: 0, senderIds: 0, reserveBytes: Number.MAX_SAFE_INTEGER }
@@ -97,10 +97,10 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
   yield* storageCases(`the share of one sender in the mailboxes of a ${kind} storage`, trying, (it) => stateShares(it))
 
   yield* storageCases(
-    `mailboxes in a ${kind} storage that fills up`,
+    `mailboxes in a ${kind} storage without free space`,
     trying,
     (it) => {
-      it('leave the reserve free, in which messages are still removed', async (trial) => {
+      it('leave the reserve free, so that messages can still be removed', async (trial) => {
         const { mailboxes } = trial.storage
         const bounds = { ...roomy, reserveBytes: 1_000_000 }
         const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], bounds))
@@ -116,7 +116,7 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
         assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
       }, 3_000_000)
 
-      it('keep as much free of what is left of the disk as one sender has, to others', async (trial) => {
+      it('leave other senders as much of the free disk as one sender uses', async (trial) => {
         const { mailboxes } = trial.storage
         const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], halves))
         const outcomes = await Promise.allSettled(given)
@@ -131,7 +131,7 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
         await again.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
       }, 3_000_000)
 
-      it('refuse what does not fit, keep what they have, and take in more when there is room again', async (trial) => {
+      it('refuse messages that do not fit, keep the others, and accept more when there is space again', async (trial) => {
         const stored: number[] = []
         const fill = async () => {
           for (let number = 1; ; number++) {
@@ -150,7 +150,7 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
   )
 }
 
-/** Half of what is there, for a sender that is alone. */
+/** A sender that is alone gets half. */
 const halves: MailboxBounds = { ...roomy, sharePercent: 50 }
 
 /** Appends messages of a sender, numbered from `from`, until one is refused. Resolves with how many were accepted. */
@@ -172,12 +172,12 @@ async function fill(
   }
 }
 
-/** Four users, each of whom takes all that it can, and how much that is of a hundred. */
+/** The number of messages out of a hundred that each of four users can store, one after another. */
 const greedy = ['ann', 'ben', 'cem', 'dan']
 const shares = [50, 25, 12, 6]
 
 function stateShares(it: StorageIt): void {
-  it('is what is left free: of all messages a sender to many recipients leaves room for others, also after a restart', async (trial) => {
+  it('equals the rest: a sender to many recipients leaves space for others, also after a restart', async (trial) => {
     const bounds = { ...halves, allMessages: 100 }
     const sixteen = upTo(16).map((number) => `user ${number}`)
     const { mailboxes } = trial.storage
@@ -194,7 +194,7 @@ function stateShares(it: StorageIt): void {
     assert.equal(await fill(again, 'eve', bounds, () => ['bob'], 'mailbox-full', 2), 25)
   })
 
-  it('is as much of all messages for each of several, and as much is left', async ({ storage: { mailboxes } }) => {
+  it('applies to each of several senders, and leaves as much free', async ({ storage: { mailboxes } }) => {
     const bounds = { ...halves, allMessages: 100 }
     const taken: number[] = []
     for (const sender of greedy) taken.push(await fill(mailboxes, sender, bounds, () => ['bob'], 'mailbox-full'))
@@ -202,7 +202,7 @@ function stateShares(it: StorageIt): void {
     for (const sender of ['eve', 'fay', 'gus']) await mailboxes.append(message(1, { sender }), ['bob'], bounds)
   })
 
-  it('is the same of one mailbox, by messages and by bytes', async ({ storage: { mailboxes } }) => {
+  it('applies to the messages and the bytes of one mailbox', async ({ storage: { mailboxes } }) => {
     const bounds = { ...halves, messages: 10 }
     assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 5)
     await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), {
@@ -216,7 +216,7 @@ function stateShares(it: StorageIt): void {
     await mailboxes.append({ ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
   })
 
-  it('is the same of message ids, also after a restart', async (trial) => {
+  it('applies to message ids, also after a restart', async (trial) => {
     const bounds = { ...halves, allIds: 100 }
     const taken: number[] = []
     for (const sender of greedy.slice(0, 2)) {
@@ -235,7 +235,9 @@ function stateShares(it: StorageIt): void {
     await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
   })
 
-  it('counts what was set aside, and no more what was removed or has expired', async ({ storage: { mailboxes } }) => {
+  it('counts messages that were set aside, but not those that were removed or have expired', async ({
+    storage: { mailboxes },
+  }) => {
     const bounds = { ...halves, allMessages: 8, messages: 8 }
     assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 4)
     const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
@@ -247,7 +249,7 @@ function stateShares(it: StorageIt): void {
     assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full', 7), 2)
   })
 
-  it('lets a sender that has nothing take what is free, and nobody more than there is', async ({
+  it('lets a sender without messages use the free space, and no sender more than that', async ({
     storage: { mailboxes },
   }) => {
     const bounds = { ...halves, messages: 2 }

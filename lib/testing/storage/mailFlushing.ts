@@ -3,13 +3,13 @@ import type { Facts } from '../testCases.ts'
 import { type BrittlePlace, storageCases, type Try } from './fixture.ts'
 import { message, roomy, upTo, waiting } from './mailSteps.ts'
 
-/** The promises of mailboxes whose flush fails. */
+/** The promises of mailboxes after a failed flush. */
 export function* stateMailFlushing(kind: string, trying: Try<BrittlePlace>, skipped?: string): Facts {
   yield* storageCases(
-    `a flush of messages that fails in a ${kind} storage`,
+    `a failed flush of messages in a ${kind} storage`,
     trying,
     (it) => {
-      it('acknowledges nothing, is visible to nobody, and leaves all that was durable', async (trial) => {
+      it('acknowledges nothing, shows nothing, and keeps all durable messages', async (trial) => {
         const { mailboxes } = trial.storage
         for (const number of upTo(3)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
         const seen: string[] = []
@@ -33,7 +33,7 @@ export function* stateMailFlushing(kind: string, trying: Try<BrittlePlace>, skip
           assert.deepEqual([await mailboxes.lastSeq(), await mailboxes.lastTime()], [3, 3])
         }
         await trial.restart()
-        // What failed with `internal` may be there, for both or for neither.
+        // A message that failed with `internal` may be stored, for both recipients or for neither.
         const again = trial.storage.mailboxes
         const [bob, eve] = [await waiting(again, 'bob'), await waiting(again, 'eve')]
         assert.equal(bob.includes(4), eve.includes(4))

@@ -6,9 +6,7 @@ import { all, long, message, numbersOf, roomy, seqsOf, upTo, waiting } from './m
 /** The promises of reading, removing, setting aside and expiring. */
 export function* stateMailLife(kind: string, trying: Try): Facts {
   yield* storageCases(`reading a mailbox of a ${kind} storage`, trying, (it) => {
-    it('goes by pages, of so many messages or so many bytes, but of one at least', async ({
-      storage: { mailboxes },
-    }) => {
+    it('returns pages of limited messages and bytes, but at least one message', async ({ storage: { mailboxes } }) => {
       for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
       const page = async (after: number, most: number, bytes: number) =>
         numbersOf(await mailboxes.read('bob', after, most, bytes))
@@ -21,7 +19,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
       assert.deepEqual(numbersOf(await mailboxes.read('eve', 0, 10, 10_000)), [])
     })
 
-    it('finds what lies far apart, and what came long ago', async ({ storage: { mailboxes } }) => {
+    it('finds messages that are far apart, and old ones', async ({ storage: { mailboxes } }) => {
       const users = ['bob', 'eve', 'carol']
       const numbers = upTo(300)
       await Promise.all(
@@ -39,7 +37,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`a message that is removed from a mailbox of a ${kind} storage`, trying, (it) => {
-    it('is gone from that one only, now and after a restart', async (trial) => {
+    it('is gone from that mailbox only, now and after a restart', async (trial) => {
       const { mailboxes } = trial.storage
       for (const number of upTo(4)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
       await mailboxes.remove('bob', [3, 1, 99, 3])
@@ -51,7 +49,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
       }
     })
 
-    it('is not read any more as soon as that was asked', async ({ storage: { mailboxes } }) => {
+    it('is not returned any more as soon as the removal was requested', async ({ storage: { mailboxes } }) => {
       for (const number of upTo(3)) await mailboxes.append(message(number), ['bob'], roomy)
       const removing = mailboxes.remove('bob', [2])
       assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
@@ -61,7 +59,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`a message that is set aside in a ${kind} storage`, trying, (it) => {
-    it('is not read, and stays until it expires or is removed', async (trial) => {
+    it('is not returned, and stays until it expires or is removed', async (trial) => {
       const { mailboxes } = trial.storage
       for (const number of upTo(4)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
       await mailboxes.setAside('bob', [2, 3, 99])
@@ -85,7 +83,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`time in a ${kind} storage`, trying, (it) => {
-    it('takes messages of their age and forgets ids of theirs, for good', async (trial) => {
+    it('expires messages by their age and ids by theirs, for good', async (trial) => {
       const { mailboxes } = trial.storage
       for (const number of upTo(5)) await mailboxes.append(message(number), ['bob'], roomy)
       await mailboxes.append(message(6), ['eve'], roomy)
@@ -100,7 +98,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
       assert.deepEqual(await waiting(again, 'bob'), [4, 5, 2])
     })
 
-    it('is remembered, whether it came with a message or without one', async (trial) => {
+    it('is remembered, with a message or without one', async (trial) => {
       assert.equal(await trial.storage.mailboxes.lastTime(), 0)
       await trial.storage.mailboxes.append(message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)
       assert.equal(await trial.storage.mailboxes.lastTime(), 1e12 + 0.5)
@@ -113,7 +111,7 @@ export function* stateMailLife(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`seqs in a ${kind} storage`, trying, (it) => {
-    it('rise on when every message is gone and the room was used for others', async (trial) => {
+    it('keep rising after every message was removed and its space was reused', async (trial) => {
       assert.equal(await trial.storage.mailboxes.lastSeq(), 0)
       for (let round = 0; round < 20; round++) {
         const { mailboxes } = trial.storage

@@ -2,7 +2,7 @@ import type { MailboxBounds, MailboxStore, NewMessage } from '../../ports/mailbo
 import type { Draw } from '../chance.ts'
 import { all, long, roomy } from './mailSteps.ts'
 
-/** Bounds that are soon reached. */
+/** Low limits. */
 const tight: MailboxBounds = {
   messages: 5,
   bytes: 4_000,
@@ -21,7 +21,7 @@ interface Entry {
   readonly aside: boolean
 }
 
-/** A call of a store, as data. `picks` choose among the seqs that were given out lately. */
+/** A call of a store, as data. `picks` choose among the latest seqs. */
 export type Call =
   | {
       readonly does: 'append'
@@ -34,7 +34,7 @@ export type Call =
   | { readonly does: 'remove' | 'setAside'; readonly user: string; readonly picks: readonly number[] }
   | { readonly does: 'expire'; readonly messageAge: number; readonly idAge: number }
 
-/** A call of any kind, an append most often; some repeat an id, with the same body or with another one. */
+/** Returns a random call, most often an append; some repeat an id, with the same body or another one. */
 export function drawCall(draw: Draw): Call {
   const does = draw.pick([
     ...Array(6).fill('append'),
@@ -57,24 +57,24 @@ export function drawCall(draw: Draw): Call {
   return { does, user: draw.pick(users), picks: draw.some(0, 12, () => draw.from(0, 30)) }
 }
 
-/** Calls that can be made at once: what expires does so in its time, so no call is made while that is awaited. */
+/** Returns calls that can run at the same time; an expiry runs alone. */
 export function burstOf(calls: readonly Call[]): readonly Call[] {
   return calls.slice(0, calls.findIndex(({ does }) => does === 'expire') + 1 || calls.length)
 }
 
-/** What a store of mailboxes does, as plainly as it can be said. */
+/** A simple model of a mailbox store. */
 export class MailModel {
   /** Rises with every call. */
   time = 0
-  /** The latest time that the store was told and keeps. */
+  /** The latest time that the store was given and keeps. */
   toldTime = 0
   lastSeq = 0
-  /** The highest seq that was given out, and perhaps lost again. */
+  /** The highest seq that was assigned, possibly to a message that was not stored. */
   givenSeq = 0
   #boxes = new Map<string, readonly Entry[]>()
   #ids = new Map<string, { readonly body: string; readonly storedAt: number }>()
 
-  /** A model that goes its own way from here on. */
+  /** Returns an independent copy of the model. */
   copy(): MailModel {
     const copy = new MailModel()
     Object.assign(copy, { time: this.time, toldTime: this.toldTime })
@@ -84,7 +84,7 @@ export class MailModel {
     return copy
   }
 
-  /** Makes a call of the store and of the model; says what must come of it. */
+  /** Makes a call of the store and of the model, and returns the expected result. */
   make(call: Call, store: MailboxStore): { readonly done: Promise<unknown>; readonly expected: unknown } {
     this.time++
     if (call.does === 'append') {
@@ -112,7 +112,7 @@ export class MailModel {
     return { done: store[call.does](call.user, seqs), expected: undefined }
   }
 
-  /** What the store must show. */
+  /** Returns the content that the store must show. */
   shown(): unknown {
     const boxes = users.map((user) => this.#box(user))
     return {
@@ -186,7 +186,7 @@ export class MailModel {
   }
 }
 
-/** What a store shows. */
+/** Returns the content that a store shows. */
 export async function shownBy(store: MailboxStore): Promise<unknown> {
   const textsOf = async (user: string) =>
     (await all(store, user)).map(({ seq, sender, id, content }) => textOf(seq, sender, id, content))

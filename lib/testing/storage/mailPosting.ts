@@ -4,10 +4,10 @@ import type { Facts } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { all, long, message, roomy, upTo, waiting } from './mailSteps.ts'
 
-/** The promises of `MailboxStore.append`, bounds excepted. */
+/** The promises of `MailboxStore.append`, except its limits. */
 export function* stateMailPosting(kind: string, trying: Try): Facts {
-  yield* storageCases(`a message that is put into the mailboxes of a ${kind} storage`, trying, (it) => {
-    it('is read as it was given, now and after a restart', async (trial) => {
+  yield* storageCases(`a message that is appended to the mailboxes of a ${kind} storage`, trying, (it) => {
+    it('is returned as it was appended, now and after a restart', async (trial) => {
       const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
       await trial.storage.mailboxes.append(given, ['bob'], roomy)
       for (const _ of ['at once', 'after a restart']) {
@@ -20,7 +20,7 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
       }
     })
 
-    it('comes to all of sixteen recipients, under one seq, and to nobody else', async (trial) => {
+    it('reaches all of sixteen recipients with one seq, and no other user', async (trial) => {
       const users = upTo(16).map((number) => `user ${number}`)
       await trial.storage.mailboxes.append(message(1), users, roomy)
       await trial.restart()
@@ -37,13 +37,13 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
       )
     })
 
-    it('may be empty, and may have nobody for whom it waits', async ({ storage: { mailboxes } }) => {
+    it('may be empty, and may have no recipient', async ({ storage: { mailboxes } }) => {
       await mailboxes.append(long(1, 0), ['bob'], roomy)
       await mailboxes.append(message(2), [], roomy)
       assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
     })
 
-    it('follows all that were put before it, however many are put at once', async (trial) => {
+    it('follows all messages that were appended before it, also under concurrent appends', async (trial) => {
       const { mailboxes } = trial.storage
       await Promise.all(upTo(500).map((number) => mailboxes.append(message(number), ['bob'], roomy)))
       assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(500))
@@ -57,7 +57,7 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
       assert.equal(new Set(seqs).size, 500)
     })
 
-    it('is announced to those who watch, when it can be read', async ({ storage: { mailboxes } }) => {
+    it('is announced to watchers when it can be read', async ({ storage: { mailboxes } }) => {
       const seen: string[] = []
       const reading: Promise<number[]>[] = []
       {
@@ -80,7 +80,7 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`the repetition of a message to a ${kind} storage`, trying, (it) => {
-    it('stores nothing, while it is on its way, later, and after a restart', async (trial) => {
+    it('stores nothing while the first is being stored, later, and after a restart', async (trial) => {
       const { mailboxes } = trial.storage
       await Promise.all([1, 1, 2, 1].map((number) => mailboxes.append(message(number), ['bob', 'eve'], roomy)))
       await mailboxes.append(message(2), ['bob', 'eve'], roomy)
@@ -99,7 +99,7 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
       assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
     })
 
-    it('with another content, or for others, is refused, also while the first is on its way', async (trial) => {
+    it('with another content or other recipients is refused, also while the first is being stored', async (trial) => {
       const first = trial.storage.mailboxes.append(message(1), ['bob', 'eve'], roomy)
       for (const _ of ['on its way', 'durable', 'after a restart']) {
         const { mailboxes } = trial.storage
@@ -115,13 +115,13 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
       assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1])
     })
 
-    it('is another message if somebody else sends it', async ({ storage: { mailboxes } }) => {
+    it('is a new message if another user sends it', async ({ storage: { mailboxes } }) => {
       await mailboxes.append(message(1), ['bob'], roomy)
       await mailboxes.append(message(1, { sender: 'eve', content: new Uint8Array(1) }), ['bob'], roomy)
       assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 1])
     })
 
-    it('fails with the first one, and then is a first one itself', async ({ storage: { mailboxes } }) => {
+    it('fails with the first one, and can then be stored itself', async ({ storage: { mailboxes } }) => {
       const tight: MailboxBounds = { ...roomy, messages: 1 }
       await mailboxes.append(message(1), ['bob'], roomy)
       await assert.rejects(mailboxes.append(message(2), ['bob'], tight), { code: 'mailbox-full' })

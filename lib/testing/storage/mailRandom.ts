@@ -4,7 +4,7 @@ import { type Facts, factsOf } from '../testCases.ts'
 import type { Fixture, Try } from './fixture.ts'
 import { burstOf, type Call, drawCall, MailModel, shownBy } from './mailModel.ts'
 
-/** Calls that are made at once, and whether the storage is closed and opened anew after them. */
+/** Concurrent calls, and whether the storage restarts after them. */
 interface Turn {
   readonly calls: readonly Call[]
   readonly restart: boolean
@@ -13,12 +13,12 @@ interface Turn {
 const drawTurns = (draw: Draw): readonly Turn[] =>
   draw.some(1, 50, () => ({ calls: burstOf(draw.some(1, 8, () => drawCall(draw))), restart: draw.once(10) }))
 
-/** Whatever is done to mailboxes, they are what a plain model of them is. */
+/** The promises of mailboxes under random calls, compared with a model. */
 export function* stateMailRandom(kind: string, trying: Try, chance: Chance): Facts {
   const prove = (turns: readonly Turn[]) => trying((trial) => proveTurns(trial, turns))()
   const textOf = ({ calls, restart }: Turn) => `${JSON.stringify(calls)}${restart ? ', then a restart' : ''}`
   yield* factsOf(`the mailboxes of a ${kind} storage`, (it) => {
-    it('are what a plain model says, whatever is done, and whenever they are opened anew', () =>
+    it('equal a simple model after random calls and restarts', () =>
       proveDrawn(chance, { runs: 12, draw: drawTurns, prove, textOf }))
   })
 }

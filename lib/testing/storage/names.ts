@@ -8,14 +8,14 @@ export function* stateNames(kind: string, trying: Try): Facts {
   yield* storageCases(`an upload whose name is taken in a ${kind} storage`, trying, (it) => {
     const reject = { ...resume, onConflict: 'reject' } as const
 
-    it('is refused where existing names are rejected', async ({ storage }) => {
+    it('is refused if existing names are rejected', async ({ storage }) => {
       await upload(storage)
       await assert.rejects(claimed(storage, { size: 9 }, reject), { code: 'file-exists' })
       await assert.rejects(claimed(storage, { size: 9 }, { ...reject, fresh: true }), { code: 'file-exists' })
       assert.deepEqual(await recordsOf(storage), [])
     })
 
-    it('goes on if it had begun before the name was taken', async ({ storage }) => {
+    it('continues if it began before the name was taken', async ({ storage }) => {
       const first = await claimed(storage, {}, reject)
       const other = await claimed(storage, { name: 'b' })
       await fill(storage, other.claim)
@@ -24,7 +24,7 @@ export function* stateNames(kind: string, trying: Try): Facts {
       assert.ok((await claimed(storage, {}, reject)).claim.token > first.claim.token)
     })
 
-    it('is granted where existing names are replaced or kept', async ({ storage }) => {
+    it('is granted if existing names are replaced or kept', async ({ storage }) => {
       await upload(storage)
       await claimed(storage, { size: 9 })
       await claimed(storage, { size: 9 }, { ...resume, onConflict: 'rename' })
@@ -36,7 +36,7 @@ export function* stateNames(kind: string, trying: Try): Facts {
       ['a/b', 'a/b/c/d'],
       ['a/b/c/d', 'a/b'],
     ] as const) {
-      it(`is refused as ${second} beside the record of ${first}, by its name`, async ({ storage }) => {
+      it(`is refused as ${second} next to the record of ${first}, by its name`, async ({ storage }) => {
         await claimed(storage, { name: first })
         await assert.rejects(claimed(storage, { name: second }), {
           code: 'name-conflict',
@@ -44,13 +44,13 @@ export function* stateNames(kind: string, trying: Try): Facts {
         })
       })
 
-      it(`is refused as ${second} beside the file ${first}`, async ({ storage }) => {
+      it(`is refused as ${second} next to the file ${first}`, async ({ storage }) => {
         await upload(storage, { name: first })
         await assert.rejects(claimed(storage, { name: second }), { code: 'name-conflict' })
       })
     }
 
-    it('is granted beside names that only begin alike, and beside those of other users', async ({ storage }) => {
+    it('is granted next to names with the same beginning, and next to those of other users', async ({ storage }) => {
       await upload(storage, { name: 'a/b' })
       await claimed(storage, { name: 'a.b' })
       await claimed(storage, { name: 'a/bc' })
@@ -58,7 +58,7 @@ export function* stateNames(kind: string, trying: Try): Facts {
       await claimed(storage, { user: 'bob' })
     })
 
-    it('is granted once when both names ask at the same time', async ({ storage }) => {
+    it('is granted once to concurrent claims of both names', async ({ storage }) => {
       const answers = await Promise.allSettled([claimed(storage), claimed(storage, { name: 'a/b' })])
       assert.deepEqual(
         answers.map(({ status }) => status),
@@ -66,7 +66,7 @@ export function* stateNames(kind: string, trying: Try): Facts {
       )
     })
 
-    it('is refused if it could lead out of its place', async ({ storage }) => {
+    it('is refused if its name could escape its folder', async ({ storage }) => {
       await assert.rejects(claimed(storage, { name: '../a' }), { code: 'bad-name' })
       await assert.rejects(claimed(storage, { user: '..' }), { code: 'bad-name' })
     })

@@ -3,17 +3,17 @@ import type { Facts } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, owner, recordsOf, resume, upload, wanted } from './steps.ts'
 
-/** The promises of the transfer store about notes of completed uploads. */
+/** The promises of the transfer store about completion markers. */
 export function* stateNotes(kind: string, trying: Try): Facts {
-  yield* storageCases(`the note of a completed upload in a ${kind} storage`, trying, (it) => {
-    it('answers the same upload, also after a restart, and takes the place of the record', async (trial) => {
+  yield* storageCases(`the completion marker of an upload in a ${kind} storage`, trying, (it) => {
+    it('answers the same upload, also after a restart, and replaces the record', async (trial) => {
       const stored = await upload(trial.storage)
       await trial.restart()
       assert.deepEqual(await trial.storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
       assert.deepEqual(await recordsOf(trial.storage), [])
     })
 
-    it('tells the name that the file lies under, and whether it replaced another one', async (trial) => {
+    it('has the name of the stored file, and whether it replaced another one', async (trial) => {
       const { storage } = trial
       const { claim } = await claimed(storage)
       await fill(storage, claim)
@@ -28,7 +28,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       assert.deepEqual(await trial.storage.transfers.completed(wanted), stored)
     })
 
-    it('answers also where existing names are rejected', async ({ storage }) => {
+    it('answers also if existing names are rejected', async ({ storage }) => {
       const stored = await upload(storage)
       const answer = await storage.transfers.claim(wanted, owner(2), { ...resume, onConflict: 'reject' })
       assert.deepEqual(answer, { completed: stored })
@@ -39,7 +39,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       await claimed(storage, { modifiedAt: 2_000 })
     })
 
-    it('answers a fresh one too, until it is forgotten', async ({ storage }) => {
+    it('answers a fresh claim too, until it is forgotten', async ({ storage }) => {
       const stored = await upload(storage)
       const fresh = { ...resume, fresh: true }
       assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed: stored })
@@ -47,7 +47,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       await claimed(storage, {}, fresh)
     })
 
-    it('does not count once other bytes are in the place of the file; it may count again when the same bytes are there', async ({
+    it('does not count after the file has changed; it may count again when the bytes are the same again', async ({
       storage,
     }) => {
       const stored = await upload(storage)
@@ -60,14 +60,14 @@ export function* stateNotes(kind: string, trying: Try): Facts {
         await using file = await storage.files.open(claim)
         await file.publish('a', true)
         const completed = await storage.transfers.completed(wanted)
-        // A storage that has no digest of what lies there cannot know them again: then the file is sent once more.
+        // A storage without a digest of the stored file cannot recognize it, and the file is sent again.
         if (text !== 'hello' || completed !== undefined) {
           assert.deepEqual(completed, text === 'hello' ? stored : undefined)
         }
       }
     })
 
-    it('is not reported until that is said, also after a restart', async (trial) => {
+    it('counts as not reported until the caller says so, also after a restart', async (trial) => {
       const stored = await upload(trial.storage)
       assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
       await trial.restart()
@@ -81,7 +81,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       assert.equal((await trial.storage.transfers.unreported()).length, 1)
     })
 
-    it('stands until its time is over', async (trial) => {
+    it('stays until its time is over', async (trial) => {
       await upload(trial.storage, {}, hello, 60_000)
       trial.wallTime += 60_000
       assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
@@ -89,7 +89,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       await claimed(trial.storage)
     })
 
-    it('outlives the running out of others', async (trial) => {
+    it('outlives others that expire', async (trial) => {
       for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(trial.storage, { name }, hello, 1_000)
       trial.wallTime += 2_000
       await upload(trial.storage)
@@ -98,7 +98,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       await claimed(trial.storage, { name: 'g' })
     })
 
-    it('no longer counts when the file was replaced', async ({ storage }) => {
+    it('no longer counts after the file was replaced', async ({ storage }) => {
       await upload(storage, {}, hello)
       const { claim } = await claimed(storage, { name: 'b' })
       await fill(storage, claim, new TextEncoder().encode('HELLO'))
@@ -107,7 +107,7 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       await claimed(storage)
     })
 
-    it('can be dropped, and the file stays', async ({ storage, place }) => {
+    it('can be removed, and the file stays', async ({ storage, place }) => {
       await upload(storage)
       await storage.transfers.forget('alice', 'a')
       await storage.transfers.forget('alice', 'a')
@@ -122,14 +122,14 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
     })
 
-    it('is not made of an upload that is not verified', async ({ storage }) => {
+    it('is not made for an upload that is not verified', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'internal' })
       assert.equal(await contentOf(storage, claim), 'hello')
     })
 
-    it('ends the claim that it was made under', async ({ storage }) => {
+    it('ends its claim', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       await storage.transfers.verified(claim, fileOf())

@@ -8,7 +8,7 @@ const bytes = (text: string) => new TextEncoder().encode(text)
 /** The promises of the file store about partial files. */
 export function* statePartialFiles(kind: string, trying: Try): Facts {
   yield* storageCases(`a partial file in a ${kind} storage`, trying, (it) => {
-    it('is made empty, and found again with what was written', async (trial) => {
+    it('is empty at first, and keeps the written bytes over a restart', async (trial) => {
       const { claim } = await claimed(trial.storage)
       assert.equal(await contentOf(trial.storage, claim), '')
       await fill(trial.storage, claim)
@@ -16,7 +16,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(trial.storage, claim), 'hello')
     })
 
-    it('takes parts one after another, empty ones too', async ({ storage }) => {
+    it('takes parts one after another, including empty ones', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       await file.write(0, [bytes('ab'), bytes(''), bytes('c')])
@@ -26,7 +26,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), 'abcde')
     })
 
-    it('takes more parts at once than one call to the system can', async ({ storage }) => {
+    it('takes more parts at once than one system call', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       const parts = Array.from({ length: 3_000 }, (_, index) => bytes(String(index % 10)))
@@ -34,7 +34,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), '0123456789'.repeat(300))
     })
 
-    it('grows to megabytes and is read anywhere', async ({ storage }) => {
+    it('grows to megabytes and can be read at any offset', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       const content = Uint8Array.from({ length: 3_000_001 }, (_, index) => (index * 7) % 251)
@@ -46,7 +46,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.deepEqual(into, content.slice(1_000_000, 2_100_000))
     })
 
-    it('keeps its own bytes when the buffer is used again', async ({ storage }) => {
+    it('keeps its bytes when the caller reuses the buffer', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       const buffer = bytes('abc')
@@ -55,7 +55,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), 'abc')
     })
 
-    it('is written over where there are bytes already', async ({ storage }) => {
+    it('can be overwritten', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       await file.write(0, [bytes('abcdef')])
@@ -82,7 +82,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await file.read(into, 9), 0)
     })
 
-    it('goes on from where it was cut', async ({ storage }) => {
+    it('continues at the length that it was truncated to', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       await file.write(0, [bytes('abcdef')])
@@ -93,7 +93,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), 'abX')
     })
 
-    it('shows no old bytes behind a cut', async ({ storage }) => {
+    it('shows no old bytes after a truncation', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       await file.write(0, [bytes('abcdef')])
@@ -118,7 +118,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await place.read('alice', 'a'), undefined)
     })
 
-    it('is not written any more when a later claim is granted', async ({ storage }) => {
+    it('is not written any more after a later claim is granted', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await using file = await storage.files.open(claim)
       const content = new Uint8Array(4_000_000)
@@ -131,7 +131,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       await writing
     })
 
-    it('is gone when it is removed', async ({ storage }) => {
+    it('is gone after it was removed', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       await storage.files.remove('alice', 'a')
@@ -139,7 +139,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), '')
     })
 
-    it('is gone after a restart if its record is removed, when old partial files are removed', async (trial) => {
+    it('is removed by a sweep after a restart if its record was removed', async (trial) => {
       const { claim } = await claimed(trial.storage)
       await fill(trial.storage, claim)
       await trial.storage.transfers.remove('alice', 'a')
@@ -148,7 +148,7 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(trial.storage, (await claimed(trial.storage)).claim), '')
     })
 
-    it('refuses everything when it is closed, itself or with its storage', async ({ storage }) => {
+    it('refuses every call after it or its storage is closed', async ({ storage }) => {
       const { claim } = await claimed(storage)
       const one = await storage.files.open(claim)
       await one[Symbol.asyncDispose]()

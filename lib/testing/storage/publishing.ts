@@ -8,7 +8,7 @@ const bytes = (text: string) => new TextEncoder().encode(text)
 /** The promises of `PartialFile.publish`. */
 export function* statePublishing(kind: string, trying: Try): Facts {
   yield* storageCases(`publishing in a ${kind} storage`, trying, (it) => {
-    it('moves the file into place, in folders of its name, and keeps it over restarts', async (trial) => {
+    it('moves the file into place, in the folders of its name, and keeps it over restarts', async (trial) => {
       await upload(trial.storage, { name: 'x/y/z' })
       assert.equal(await trial.storage.files.stored('alice', 'x/y/z'), true)
       assert.equal(await trial.storage.files.stored('alice', 'x/y'), false)
@@ -22,13 +22,13 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       assert.deepEqual(await place.read('alice', 'a'), new Uint8Array(0))
     })
 
-    it('replaces a file of that name if it is told to', async ({ storage, place }) => {
+    it('replaces a file of that name if `replace` is set', async ({ storage, place }) => {
       await upload(storage)
       await upload(storage, { size: 3 }, bytes('new'))
       assert.deepEqual(await place.read('alice', 'a'), bytes('new'))
     })
 
-    it('changes nothing if the name is taken, and can then take another one', async ({ storage, place }) => {
+    it('changes nothing if the name is taken, and can then use another one', async ({ storage, place }) => {
       await upload(storage)
       const { claim } = await claimed(storage, { size: 3 })
       await fill(storage, claim, bytes('new'))
@@ -42,7 +42,7 @@ export function* statePublishing(kind: string, trying: Try): Facts {
     })
 
     for (const replace of [true, false]) {
-      it(`is finished after a crash that left it in place but not completed, ${replace ? 'replacing' : 'not replacing'}`, async (trial) => {
+      it(`is finished after a crash between publishing and completing, ${replace ? 'replacing' : 'not replacing'}`, async (trial) => {
         const { claim } = await claimed(trial.storage)
         await fill(trial.storage, claim)
         await trial.storage.transfers.verified(claim, fileOf())
@@ -55,7 +55,7 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       })
     }
 
-    it('can be repeated at once, as when the record could not be completed', async ({ storage, place }) => {
+    it('can be repeated at once, as after a failed completion', async ({ storage, place }) => {
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       await storage.transfers.verified(claim, fileOf())
@@ -72,7 +72,7 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       ['an older file of another size is', 'old'],
       ['an older file of the same size is', 'jello'],
     ] as const) {
-      it(`is a digest mismatch if the partial file is missing and ${what} under the name`, async (trial) => {
+      it(`rejects with a digest mismatch if the partial file is missing and ${what} under the name`, async (trial) => {
         if (older !== undefined) await upload(trial.storage, { size: older.length, modifiedAt: 1 }, bytes(older))
         const { claim } = await claimed(trial.storage, {}, start)
         await fill(trial.storage, claim)
@@ -85,9 +85,7 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       })
     }
 
-    it('refuses names that have no room beside stored ones, or that could lead out of their place', async ({
-      storage,
-    }) => {
+    it('refuses names that conflict with stored ones, or that could escape their folder', async ({ storage }) => {
       await upload(storage, { name: 'x/y' })
       const { claim } = await claimed(storage)
       await fill(storage, claim)
@@ -98,7 +96,7 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), 'hello')
     })
 
-    it('ends the partial file, so that nothing can be written into the published one', async ({ storage, place }) => {
+    it('ends the partial file, so that the published one cannot be written', async ({ storage, place }) => {
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       await using file = await storage.files.open(claim)

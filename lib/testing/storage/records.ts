@@ -4,12 +4,12 @@ import type { Facts } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, fileOf, fill, owner, recordsOf, resume } from './steps.ts'
 
-/** The promises of the transfer store about records and notes. */
+/** The promises of the transfer store about records. */
 export function* stateRecords(kind: string, trying: Try): Facts {
   const at = (offset: number): Checkpoint => ({ offset, digest: Uint8Array.of(1, 2, offset) })
 
   yield* storageCases(`the record of an upload in a ${kind} storage`, trying, (it) => {
-    it('has the checkpoints that were put in place last, also after a restart', async (trial) => {
+    it('has the checkpoints that were set last, also after a restart', async (trial) => {
       const { claim } = await claimed(trial.storage)
       await fill(trial.storage, claim)
       await trial.storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
@@ -27,20 +27,20 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, fileOf({}, 'a (1)'))
     })
 
-    it('says when it was changed last', async (trial) => {
+    it('has the time of its last change', async (trial) => {
       const { claim } = await claimed(trial.storage)
       await trial.storage.transfers.checkpoint(claim, [], 2_000_000)
       assert.equal((await recordsOf(trial.storage))[0]?.updatedAt, 2_000_000)
     })
 
-    it('can still be written under its token after a restart', async (trial) => {
+    it('can be written with its token after a restart', async (trial) => {
       const { claim } = await claimed(trial.storage)
       await trial.restart()
       await trial.storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
       assert.deepEqual((await recordsOf(trial.storage))[0]?.checkpoints, [at(1)])
     })
 
-    it('gets a higher token also after a restart', async (trial) => {
+    it('gets a higher token after a restart', async (trial) => {
       const { claim } = await claimed(trial.storage)
       await trial.restart()
       assert.ok((await claimed(trial.storage)).claim.token > claim.token)
@@ -55,7 +55,7 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       assert.deepEqual(await recordsOf(storage), [record])
     })
 
-    it('is gone when it is removed, which is told once', async (trial) => {
+    it('is gone after it was removed, and only the first removal returns true', async (trial) => {
       const { claim } = await claimed(trial.storage)
       assert.equal(await trial.storage.transfers.remove('alice', 'a'), true)
       assert.equal(await trial.storage.transfers.remove('alice', 'a'), false)
@@ -64,7 +64,7 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       assert.deepEqual(await recordsOf(trial.storage), [])
     })
 
-    it('keeps nothing of a claim that comes while it is being changed', async ({ storage }) => {
+    it('keeps its changes if a claim comes while it is being changed', async ({ storage }) => {
       const { claim } = await claimed(storage)
       const [checkpoint, second] = await Promise.all([
         storage.transfers.checkpoint(claim, [at(1)], 2_000_000).then(() => 'stored'),
@@ -74,7 +74,7 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       assert.deepEqual(second.record.checkpoints, [at(1)])
     })
 
-    it('stands beside others of all users', async ({ storage }) => {
+    it('is listed with those of all users', async ({ storage }) => {
       await claimed(storage, { name: 'c' })
       await claimed(storage, { name: 'b', user: 'bob' })
       assert.deepEqual(
@@ -83,9 +83,7 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       )
     })
 
-    it('that is old is removed when that is asked for, unless it is verified, and is told then', async ({
-      storage,
-    }) => {
+    it('is removed by `expire` if it is old and not verified, and returned', async ({ storage }) => {
       const { claim, record } = await claimed(storage)
       await claimed(storage, { name: 'b' })
       const kept = await claimed(storage, { name: 'c' })
@@ -102,7 +100,7 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       )
     })
 
-    it('is refused to everybody while the storage is closed', async ({ storage }) => {
+    it('cannot be read or changed while the storage is closed', async ({ storage }) => {
       const { claim } = await claimed(storage)
       await storage[Symbol.asyncDispose]()
       const closed = { code: 'closed' }

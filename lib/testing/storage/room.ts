@@ -3,13 +3,15 @@ import type { Facts } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fill, hello } from './steps.ts'
 
-/** The promises of a storage that can be full. */
+/** The promises of a full storage. */
 export function* stateRoom(kind: string, trying: Try, skipped?: string): Facts {
   yield* storageCases(
     `a full ${kind} storage`,
     trying,
     (it) => {
-      it('refuses what does not fit, keeps what it has, and goes on when there is room again', async ({ storage }) => {
+      it('refuses bytes that do not fit, keeps the others, and continues when there is space again', async ({
+        storage,
+      }) => {
         const other = await claimed(storage, { name: 'b' })
         await fill(storage, other.claim, new Uint8Array(1_500_000))
         const { claim } = await claimed(storage)
@@ -26,7 +28,7 @@ export function* stateRoom(kind: string, trying: Try, skipped?: string): Facts {
         assert.equal((await contentOf(storage, claim)).slice(0, 7), 'hello!!')
       }, 4_000_000)
 
-      it('leaves less room the longer it is', async ({ storage }) => {
+      it('has less free space with each message', async ({ storage }) => {
         const before = await storage.files.space()
         assert.ok(before.free <= before.total && before.total <= 4_100_000)
         await fill(storage, (await claimed(storage)).claim, new Uint8Array(1_000_000))

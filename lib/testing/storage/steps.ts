@@ -21,14 +21,14 @@ export const owner = (session: number): Owner => ({
   session: session.toString(16).padStart(32, '0'),
 })
 
-/** CONTINUE of an upload that nobody holds. */
+/** CONTINUE of an upload that no link holds. */
 export const resume: ClaimOptions = { fresh: false, takeOver: false, onConflict: 'replace', at: 1_000_000 }
 /** START. */
 export const start: ClaimOptions = { ...resume, fresh: true }
-/** CONTINUE of an upload that another living link holds. */
+/** CONTINUE of an upload that another open link holds. */
 export const takeOver: ClaimOptions = { ...resume, takeOver: true }
 
-/** Claims what must not be completed already. */
+/** Claims an upload that must not be completed. */
 export async function claimed(
   storage: Storage,
   want: Partial<NewTransfer> = {},
@@ -40,7 +40,7 @@ export async function claimed(
   return answer
 }
 
-/** What an upload becomes. */
+/** Returns the stored file of an upload. */
 export const fileOf = (want: Partial<NewTransfer> = {}, storedName?: string): StoredFile => {
   const { user, name, size, algorithm } = { ...wanted, ...want }
   return { user, name, storedName: storedName ?? name, replaced: false, size, algorithm, digest: helloDigest }
@@ -53,7 +53,7 @@ export async function fill(storage: Storage, claim: Claim, content: Uint8Array =
   await file.flush()
 }
 
-/** Carries an upload through to its note. */
+/** Runs an upload to its completion marker. */
 export async function upload(
   storage: Storage,
   want: Partial<NewTransfer> = {},
@@ -70,14 +70,14 @@ export async function upload(
   return stored
 }
 
-/** All records, in the order of their names. */
+/** Returns all records, in the order of their names. */
 export async function recordsOf(storage: Storage): Promise<TransferRecord[]> {
   const records: TransferRecord[] = []
   for await (const record of storage.transfers.records()) records.push(record)
   return records.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** The whole of a partial file. */
+/** Returns the content of a partial file. */
 export async function contentOf(storage: Storage, claim: Claim): Promise<string> {
   await using file = await storage.files.open(claim)
   const bytes = new Uint8Array(file.length)

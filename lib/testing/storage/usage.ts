@@ -3,10 +3,10 @@ import type { Facts } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, fill, hello, recordsOf, start, upload, wanted } from './steps.ts'
 
-/** The promises of `FileStore.used`, and of what else a quota is told by. */
+/** The promises of `FileStore.used`, and of the other sums for a quota. */
 export function* stateUsage(kind: string, trying: Try): Facts {
   yield* storageCases(`the bytes of a user in a ${kind} storage`, trying, (it) => {
-    it('are those of all published files, in folders too, and of no other user', async (trial) => {
+    it('are those of all published files, including folders, and of no other user', async (trial) => {
       assert.equal(await trial.storage.files.used('alice'), 0)
       await upload(trial.storage, { name: 'x' })
       await upload(trial.storage, { name: 'y/z/x', size: 3 }, new Uint8Array(3))
@@ -18,7 +18,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
       assert.equal(await trial.storage.files.used('carol'), 0)
     })
 
-    it('are counted for one name where that is asked for', async ({ storage }) => {
+    it('are counted for one name on request', async ({ storage }) => {
       await upload(storage, { name: 'y/z', size: 3 }, new Uint8Array(3))
       await upload(storage, { name: 'x' })
       assert.equal(await storage.files.used('alice', 'y/z'), 3)
@@ -26,7 +26,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
       assert.equal(await storage.files.used('alice', 'none'), 0)
     })
 
-    it('are those of the file that has replaced another, and none of what is unfinished', async ({ storage }) => {
+    it('include a replacing file but not the replaced one, and no unfinished upload', async ({ storage }) => {
       await upload(storage)
       await upload(storage, { size: 3 }, new Uint8Array(3))
       const { claim } = await claimed(storage, { size: 9 }, start)
@@ -34,12 +34,12 @@ export function* stateUsage(kind: string, trying: Try): Facts {
       assert.equal(await storage.files.used('alice'), 3)
     })
 
-    it('are those of more files than are looked at together', async ({ storage }) => {
+    it('include more files than one step reads', async ({ storage }) => {
       for (let at = 0; at < 70; at++) await upload(storage, { name: `${at}` })
       assert.equal(await storage.files.used('alice'), 70 * hello.length)
     })
 
-    it('are told together with the number of files and folders, and follow each publication, where there are totals', async (trial) => {
+    it('are part of the totals of files and folders, if there are any, and follow each publication', async (trial) => {
       const usage = async (recount?: boolean) => {
         const { folders, ...totals } = (await trial.storage.files.usage?.('alice', recount)) ?? { folders: 0 }
         return [totals, folders] as const
@@ -49,7 +49,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
         for (const recount of [false, true]) {
           const [totals, found] = await usage(recount)
           assert.deepEqual(totals, { bytes, files })
-          // A store without folders has none to count.
+          // A store without folders counts none.
           assert.ok(found === folders || found === 0, `${found} folders, and not ${folders}`)
         }
       }
@@ -68,7 +68,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
       await check(3, 6, 2)
     })
 
-    it('lie beside the totals of unfinished uploads, which follow each change, where there are totals', async (trial) => {
+    it('are separate from the totals of unfinished uploads, if there are any, which follow each change', async (trial) => {
       const check = async (uploads: number, bytes: number) => {
         const totals = await trial.storage.transfers.unfinished?.('alice')
         if (totals) assert.deepEqual(totals, { uploads, bytes })
@@ -90,7 +90,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
       await check(0, 0)
     })
 
-    it('lie beside records that are found by their names, where there is a way to', async ({ storage }) => {
+    it('are separate from records, which are found by their names, if the store supports it', async ({ storage }) => {
       const { record } = await claimed(storage)
       if (!storage.transfers.record) return
       assert.deepEqual(await storage.transfers.record('alice', 'a'), record)
@@ -98,7 +98,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
       assert.equal(await storage.transfers.record('bob', 'a'), undefined)
     })
 
-    it('lie beside records that can be had for one user', async ({ storage }) => {
+    it('are separate from records, which can be listed for one user', async ({ storage }) => {
       const { record } = await claimed(storage)
       await claimed(storage, { user: 'alice2' })
       await claimed(storage, { user: 'bob' })
@@ -110,7 +110,7 @@ export function* stateUsage(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`a completed upload in a ${kind} storage`, trying, (it) => {
-    it('is told while its note stands, and no other is', async (trial) => {
+    it('is found while its completion marker exists, and no other is', async (trial) => {
       const { transfers } = trial.storage
       assert.equal(await transfers.completed(wanted), undefined)
       const stored = await upload(trial.storage, {}, hello, 60_000)

@@ -5,10 +5,10 @@ import { aWhile, bytesOf, frameOf, Heard, type TransportFactory, withEnds } from
 
 const megabyte = bytesOf(MiB)
 
-/** What the contract says about an orderly end. */
+/** The promises about closing a socket. */
 export function* closeFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: closing`, (it) => {
-    it('sends what was taken, then the last frame, and is an orderly end on both sides', () =>
+    it('sends the accepted frames, then the last frame, and ends both sides without an error', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
         for (let seq = 1; seq <= 6; seq++) near.send(frameOf(seq, megabyte))
@@ -18,7 +18,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual([nearHeard.ends, farHeard.ends], [[undefined], [undefined]])
       }))
 
-    it('delivers the last frame also while the peer sends without a pause', () =>
+    it('delivers the last frame also while the peer sends continuously', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()
         const pump = () => {
@@ -33,7 +33,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.ends, [undefined])
       }))
 
-    it('tells no frame more', () =>
+    it('reports no more frames', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()
         far.send(frameOf(1))
@@ -43,7 +43,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.order, ['closed'])
       }))
 
-    it('tells nothing of room either', () =>
+    it('reports no drain either', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
         for (let seq = 1; seq <= 8; seq++) near.send(frameOf(seq, megabyte))
@@ -52,7 +52,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.order, ['closed'])
       }))
 
-    it('takes from the peer what it sends, to tell nobody', () =>
+    it('reads and drops the frames of the peer', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         near.pause()
         start()
@@ -70,7 +70,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(farHeard.seqs, [99])
       }))
 
-    it('is seen by a side that has paused once it has been told all frames', () =>
+    it('is reported to a paused side after all frames', () =>
       withEnds(open(), async ({ near, far, farHeard, start }) => {
         start()
         near.send(frameOf(1))
@@ -79,7 +79,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         await Promise.all([near.close(), farHeard.times('closed')])
       }))
 
-    it('within a frame tells no frame more', () =>
+    it('within a frame event reports no more frames', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         farHeard.onFrame = () => void far.close(frameOf(9))
         start()
@@ -88,7 +88,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual([farHeard.seqs, nearHeard.seqs], [[1], [9]])
       }))
 
-    it('does not wait for a peer that never reads, beyond about two seconds', () =>
+    it('waits at most about two seconds for a peer that never reads', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, clock, start }) => {
         far.pause()
         start()
@@ -108,7 +108,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         )
       }))
 
-    it('leaves no alarm behind', () =>
+    it('leaves no alarm', () =>
       withEnds(open(), async ({ near, farHeard, clock, start }) => {
         start()
         await near.close()
@@ -116,7 +116,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(clock.set, [])
       }))
 
-    it('is possible for a side that has paused', () =>
+    it('works on a paused side', () =>
       withEnds(open(), async ({ near, far, nearHeard, start }) => {
         start()
         far.pause()
@@ -126,7 +126,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.seqs, [99])
       }))
 
-    it('is idempotent: the last frame is the first one’s', () =>
+    it('is idempotent: the first call sets the last frame', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {
         start()
         await Promise.all([near.close(frameOf(1)), near.close(frameOf(2)), near.close()])
@@ -135,7 +135,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(farHeard.seqs, [1])
       }))
 
-    it('by both sides at once is orderly on both', () =>
+    it('by both sides at once ends both without an error', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()
         await Promise.all([near.close(frameOf(1)), far.close(frameOf(2))])
@@ -143,7 +143,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual([nearHeard.ends, farHeard.ends], [[undefined], [undefined]])
       }))
 
-    it('can be hurried by destroying', () =>
+    it('can be cut short by destroying', () =>
       withEnds(open(), async ({ near, far, nearHeard, start }) => {
         far.pause()
         start()
@@ -154,7 +154,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.ends, [undefined])
       }))
 
-    it('leaves a socket on which every call does nothing and none throws', () =>
+    it('leaves a socket on which no call has an effect or throws', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
         const closed = near.close()
@@ -175,7 +175,7 @@ export function* closeFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual([nearHeard.order, farHeard.order], [['closed'], ['closed']])
       }))
 
-    it('before the start is told after it', () =>
+    it('before the start is reported after it', () =>
       withEnds(open(), async ({ near, far, farHeard }) => {
         far.start(farHeard)
         await near.close(frameOf(7))

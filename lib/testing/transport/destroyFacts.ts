@@ -5,10 +5,10 @@ import { aWhile, bytesOf, frameOf, type TransportFactory, withEnds } from './end
 
 const megabyte = bytesOf(MiB)
 
-/** What the contract says about an end without waiting. */
+/** The promises about destroying a socket. */
 export function* destroyFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: destroying`, (it) => {
-    it('is told once on each side, and not within the call', () =>
+    it('is reported once on each side, and not within the call', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
         near.destroy()
@@ -20,7 +20,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         assert.deepEqual(nearHeard.ends, [undefined])
       }))
 
-    it('tells the peer of frames cut off that the link was lost', () =>
+    it('reports a lost link to a peer with a frame cut off', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         far.pause()
         start()
@@ -34,7 +34,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         assert.ok(farHeard.ends[0]?.message.includes(far.peer.host), farHeard.ends[0]?.message)
       }))
 
-    it('lets no frame leave afterwards', () =>
+    it('sends no frame afterwards', () =>
       withEnds(open(), async ({ near, far, nearHeard, start }) => {
         far.pause()
         start()
@@ -49,7 +49,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         assert.deepEqual(nearHeard.order, ['closed'])
       }))
 
-    it('in the turn of sending lets no frame leave', () =>
+    it('in the same turn as sending sends no frame', () =>
       withEnds(open(), async ({ near, nearHeard, start }) => {
         start()
         near.send(frameOf(1, megabyte), () => assert.fail('it left'))
@@ -58,7 +58,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         await aWhile(open())
       }))
 
-    it('while the frame is being told lets it leave no more', () =>
+    it('within a frame event sends no more', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         let destroyed = false
         farHeard.onFrame = () => {
@@ -70,7 +70,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         await nearHeard.times('closed')
       }))
 
-    it('within a frame tells no frame more', () =>
+    it('within a frame event reports no more frames', () =>
       withEnds(open(), async ({ near, far, farHeard, start }) => {
         farHeard.onFrame = () => far.destroy()
         start()
@@ -79,7 +79,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         assert.deepEqual(farHeard.order, ['frame', 'closed'])
       }))
 
-    it('by the peer ends a side that is full: no call throws, and nothing is told after the end', () =>
+    it('by the peer ends a full side: no call throws, and no event follows the end', () =>
       withEnds(open(), async ({ near, far, nearHeard, start }) => {
         far.pause()
         start()
@@ -96,7 +96,7 @@ export function* destroyFacts(name: string, open: () => TransportFactory): Facts
         assert.equal(nearHeard.ends[0]?.code, 'link-lost')
       }))
 
-    it('resolves a close that waits', () =>
+    it('resolves a pending close', () =>
       withEnds(open(), async ({ near, far, nearHeard, start }) => {
         far.pause()
         start()

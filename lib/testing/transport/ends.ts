@@ -5,13 +5,13 @@ import type { Clock } from '../../ports/platform.ts'
 import type { Address, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
 import type { Frame } from '../../wire/frame.ts'
 
-/** A way to listen at a free place, and to reach the place where a listener is. */
+/** A transport to listen on, and transports that reach a listener. */
 export interface TransportFactory {
   readonly listening: Transport
   reaching(address: Address): Transport
 }
 
-/** A clock that stands still; its alarms ring when a fact says so. */
+/** A clock that stands still; its alarms ring when a test case calls `ring`. */
 export class HeldClock implements Clock {
   readonly #alarms = new Set<{ readonly atMs: number; readonly run: () => void }>()
 
@@ -29,7 +29,7 @@ export class HeldClock implements Clock {
     return { [Symbol.dispose]: () => this.#alarms.delete(alarm) }
   }
 
-  /** When the alarms ring that are set, in milliseconds. */
+  /** The times of the alarms, in milliseconds. */
   get set(): number[] {
     return [...this.#alarms].map(({ atMs }) => atMs)
   }
@@ -41,7 +41,7 @@ export class HeldClock implements Clock {
   }
 }
 
-/** What a socket needs; the clock stands still unless another one is given. */
+/** Returns options of a socket; the default clock stands still. */
 export function socketOptions({ maxPayload = 2 * MiB, clock = new HeldClock() as Clock } = {}): SocketOptions {
   return { platform: { clock, crc32: (bytes, start = 0) => crc32(bytes, start) }, maxPayload }
 }
@@ -56,7 +56,7 @@ export function bytesOf(length: number, seed = 0): Uint8Array {
   return Uint8Array.from({ length }, (_, at) => (at * 31 + seed * 17 + (at >> 8)) & 0xff)
 }
 
-/** All that a socket tells, in order, and a way to wait for it. */
+/** Records the events of a socket in order. */
 export class Heard implements SocketEvents {
   readonly order: (keyof SocketEvents)[] = []
   readonly frames: Frame[] = []
@@ -103,7 +103,7 @@ export class Heard implements SocketEvents {
     return this.order.filter((told) => told === event).length
   }
 
-  /** Resolves when `event` has been told so many times. */
+  /** Resolves when `event` has occurred `count` times. */
   async times(event: keyof SocketEvents, count = 1): Promise<void> {
     while (this.count(event) < count) await new Promise<void>((resolve) => this.#waiting.push(resolve))
   }
@@ -114,7 +114,7 @@ export class Heard implements SocketEvents {
   }
 }
 
-/** Both ends of a connection, not started, and what each is told once it is. */
+/** Both ends of a connection, not started, with recorders of their events. */
 export interface Ends {
   readonly near: Socket
   readonly far: Socket
@@ -125,7 +125,7 @@ export interface Ends {
   start(): void
 }
 
-/** Connects two ends, lets `use` have them, and leaves nothing behind. */
+/** Connects two ends for `use`, and closes them afterwards. */
 export async function withEnds(
   ways: TransportFactory,
   use: (ends: Ends) => Promise<void>,
@@ -151,7 +151,7 @@ export async function withEnds(
   }
 }
 
-/** Time in which something could have happened that must not: twenty round trips on a connection of its own. */
+/** Waits for twenty round trips on another connection, in which an unexpected event would have occurred. */
 export async function aWhile(ways: TransportFactory): Promise<void> {
   await withEnds(ways, async ({ near, far, nearHeard, farHeard, start }) => {
     farHeard.onFrame = (frame) => far.send(frame)

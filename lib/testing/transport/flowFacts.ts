@@ -5,13 +5,13 @@ import { aWhile, bytesOf, type Ends, frameOf, type TransportFactory, withEnds } 
 
 const megabyte = bytesOf(MiB)
 
-/** Sends until the socket says that it is full; the number of the last frame. */
+/** Sends until the socket is full. Returns the number of the last frame. */
 function fill(near: Ends['near'], left?: () => void): number {
   for (let seq = 1; seq < 100; seq++) if (!near.send(frameOf(seq, megabyte), left)) return seq
   return assert.fail('it took 100 MiB and was never full')
 }
 
-/** What the contract says about a side that is faster than the other. */
+/** The promises about flow control. */
 export function* flowFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: the flow`, (it) => {
     it('is full after about two of the longest chunks', () =>
@@ -20,7 +20,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         assert.ok(frames > 1 && frames < 5, `it was full after ${frames} MiB`)
       }))
 
-    it('takes frames also when it is full, and tells once that there is room again', () =>
+    it('accepts frames also when it is full, and reports once that it has drained', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
         const frames = fill(near)
@@ -35,7 +35,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.order, ['drained'])
       }))
 
-    it('that was never full tells nothing of room', () =>
+    it('that was never full reports no drain', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
         assert.equal(near.send(frameOf(1, megabyte)), true)
@@ -44,7 +44,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(nearHeard.order, [])
       }))
 
-    it('stays full until it is told that there is room, whatever else is sent', () =>
+    it('stays full until it has drained, regardless of other frames', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         farHeard.onFrame = () => far.pause()
         start()
@@ -67,7 +67,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         await farHeard.times('frame', sent)
       }))
 
-    it('tells nothing before the start, and all of it afterwards', () =>
+    it('reports nothing before the start, and everything afterwards', () =>
       withEnds(open(), async ({ near, far, farHeard }) => {
         near.send(frameOf(1))
         near.send(frameOf(2, megabyte))
@@ -78,7 +78,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         assert.deepEqual(farHeard.seqs, [1, 2])
       }))
 
-    it('of a paused side stands still until it resumes, and holds up its sender', () =>
+    it('of a paused side stops until it resumes, and stops its sender', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()
         far.pause()
@@ -115,7 +115,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         await farHeard.times('frame')
       }))
 
-    it('is not begun by a resume before the start', () =>
+    it('is not started by a resume before the start', () =>
       withEnds(open(), async ({ near, far, farHeard, start }) => {
         far.pause()
         far.resume()
@@ -125,7 +125,7 @@ export function* flowFacts(name: string, open: () => TransportFactory): Facts {
         await farHeard.times('frame')
       }))
 
-    it('stands still after a fault, whoever resumes it', () =>
+    it('stays stopped after a fault, also after a resume', () =>
       withEnds(
         open(),
         async ({ near, far, farHeard, start }) => {

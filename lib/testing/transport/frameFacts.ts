@@ -7,7 +7,7 @@ import { bytesOf, frameOf, type Heard, type TransportFactory, withEnds } from '.
 const sameBytes = (got: Parts, expected: Parts) => assert.ok(Buffer.concat(got).equals(Buffer.concat(expected)))
 const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1)
 
-/** What the contract says about frames on their way. */
+/** The promises about frames. */
 export function* frameFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: a frame`, (it) => {
     it('arrives with every field', () =>
@@ -21,7 +21,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         sameBytes(payload, [bytesOf(3)])
       }))
 
-    it('arrives without a payload, and with empty parts in it', () =>
+    it('arrives without a payload, and with empty parts', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {
         start()
         near.send(frameOf(1))
@@ -33,7 +33,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         )
       }))
 
-    it('keeps its place among others, in both directions at once', () =>
+    it('keeps its order, in both directions at once', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()
         for (const seq of upTo(1_000)) {
@@ -54,7 +54,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         for (const { payload } of farHeard.frames) sameBytes(payload, parts)
       }))
 
-    it('is the receiver’s to keep: its sender may overwrite the bytes once they have left', () =>
+    it('belongs to the receiver: the sender may overwrite the bytes after they have left', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {
         start()
         const buffer = bytesOf(200 * KiB)
@@ -64,7 +64,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         sameBytes(farHeard.frames[0]?.payload ?? [], [bytesOf(200 * KiB)])
       }))
 
-    it('says that it has left once, in order', () =>
+    it('reports once, in order, that it has left', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {
         start()
         const left: number[] = []
@@ -93,7 +93,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         1_000,
       ))
 
-    it('over maxPayload is a fault, told once, and nothing follows it', () =>
+    it('over maxPayload is a fault that is reported once, and no event follows', () =>
       withEnds(
         open(),
         async ({ near, far, farHeard, start }) => {
@@ -111,7 +111,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         1_000,
       ))
 
-    it('can follow a fault the other way: the last one says why', () =>
+    it('can follow a fault in the other direction: the last frame gives the reason', () =>
       withEnds(
         open(),
         async ({ near, far, nearHeard, farHeard, start }) => {
@@ -126,7 +126,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         1_000,
       ))
 
-    it('is judged by the maxPayload of the moment: raised within a frame it counts for the next', () =>
+    it('is checked against the current maxPayload: a change within a frame event applies to the next frame', () =>
       withEnds(
         open(),
         async ({ near, far, farHeard, start }) => {
@@ -143,7 +143,7 @@ export function* frameFacts(name: string, open: () => TransportFactory): Facts {
         1_000,
       ))
 
-    it('is announced, if at all, by its own length or by none', () =>
+    it('is announced, if at all, with its length or with 0', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {
         start()
         for (const seq of upTo(40)) near.send(frameOf(seq, bytesOf(seq * 7_001)))

@@ -4,10 +4,10 @@ import { aWhile, frameOf, Heard, socketOptions, type TransportFactory, withEnds 
 
 const never = () => new AbortController().signal
 
-/** What the contract says about listening and dialling. */
+/** The promises about listening and dialling. */
 export function* transportFacts(name: string, open: () => TransportFactory): Facts {
   yield* factsOf(`${name}: a transport`, (it) => {
-    it('connects at the address that its listener tells, in both directions', () =>
+    it('connects at the address of its listener, in both directions', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()
         near.send(frameOf(1))
@@ -16,7 +16,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
         assert.deepEqual([nearHeard.seqs, farHeard.seqs], [[2], [1]])
       }))
 
-    it('tells on both ends that the other one is on this machine', () =>
+    it('reports at both ends that the peer is on this machine', () =>
       withEnds(open(), async ({ near, far }) => {
         assert.deepEqual([near.peer.local, far.peer.local], [true, true])
       }))
@@ -35,7 +35,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
       await heard.times('closed')
     })
 
-    it('rejects a dial where nothing listens as unreachable, naming the place', async () => {
+    it('rejects a dial without a listener as unreachable, with the address', async () => {
       const ways = open()
       const listener = await ways.listening.listen(socketOptions())
       await listener.close()
@@ -54,7 +54,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
       })
     })
 
-    it('gives no meaning to an abort after the dial has succeeded', async () => {
+    it('ignores an abort after the dial has succeeded', async () => {
       const ways = open()
       const abort = new AbortController()
       await using listener = await ways.listening.listen(socketOptions())
@@ -68,7 +68,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
       await near.close()
     })
 
-    it('refuses a second listener at one place as unreachable, saying what to do', async () => {
+    it('refuses a second listener at one address as unreachable, with advice', async () => {
       const ways = open()
       await using listener = await ways.listening.listen(socketOptions())
       await assert.rejects(ways.reaching(listener.address).listen(socketOptions()), {
@@ -77,7 +77,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
       })
     })
 
-    it('can listen again where a listener was closed', async () => {
+    it('can listen again at the address of a closed listener', async () => {
       const ways = open()
       const first = await ways.listening.listen(socketOptions())
       await first.close()
@@ -85,7 +85,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
       assert.deepEqual(second.address, first.address)
     })
 
-    it('leaves the sockets alone that a closed listener has handed over', async () => {
+    it('keeps the accepted sockets of a closed listener open', async () => {
       const ways = open()
       const listener = await ways.listening.listen(socketOptions())
       const heard = new Heard()
@@ -105,7 +105,7 @@ export function* transportFacts(name: string, open: () => TransportFactory): Fac
       await near.close()
     })
 
-    it('closes the sockets that a closed listener has not handed over', async () => {
+    it('closes the sockets that a closed listener has not accepted', async () => {
       const ways = open()
       const listener = await ways.listening.listen(socketOptions())
       const near = await ways.reaching(listener.address).dial(socketOptions(), never())
