@@ -73,7 +73,7 @@ export {
   type GivenToken,
   type TokenBinding,
 } from './runtime/tokenBinding.ts'
-export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinished.ts'
+export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'

@@ -1,20 +1,21 @@
 import { OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
+import type { Checkpoint } from '../../ports/storage.ts'
 
 export interface CheckpointerOptions {
   readonly clock: Clock
   readonly limits: Limits
-  /** Bytes that a checkpoint made now would add to those that are durable. */
+  /** Returns the number of written bytes after the last checkpoint. */
   readonly pending: () => number
   /** Makes a checkpoint. */
   readonly record: () => Promise<void>
 }
 
-/** When a transfer makes its checkpoints: after so many bytes, or so long after the first byte that is not durable. */
+/** Makes the checkpoints of a transfer: after `checkpointBytes`, or `checkpointMs` after the first byte that is not durable. */
 export class Checkpointer {
   readonly #options: CheckpointerOptions
-  #underWay: Promise<void> | undefined
+  #recording: Promise<void> | undefined
   #alarm: Disposable | undefined
   #holds = 0
   #failure: OspError | undefined
@@ -23,7 +24,7 @@ export class Checkpointer {
     this.#options = options
   }
 
-  /** What a checkpoint that was made by itself has failed with. No further one is made then. */
+  /** The first error of a checkpoint. No further checkpoint is made after it. */
   get failure(): OspError | undefined {
     return this.#failure
   }
@@ -32,46 +33,66 @@ export class Checkpointer {
     this.#failure ??= OspError.from(error)
   }
 
-  /** Something may have become due. */
-  look(): void {
+  /** Makes a checkpoint or sets the alarm, if there are pending bytes. */
+  update(): void {
     const { clock, limits, pending } = this.#options
     if (this.#failure || this.#holds > 0 || pending() <= 0) return
     if (pending() >= limits.checkpointBytes) {
-      this.#silence()
-      this.#begin()
+      this.#stopAlarm()
+      this.#record()
     } else {
       this.#alarm ??= clock.alarm(clock.now() + limits.checkpointMs, () => {
         this.#alarm = undefined
-        this.#begin()
+        this.#record()
       })
     }
   }
 
-  /** Resolves when none is under way; none begins by itself until what it resolves with is disposed. */
+  /** Resolves when no checkpoint is being made. None is made until the result is disposed. */
   async hold(): Promise<Disposable> {
     this.#holds++
-    this.#silence()
-    await this.#underWay
+    this.#stopAlarm()
+    await this.#recording
     return {
       [Symbol.dispose]: () => {
         this.#holds--
-        this.look()
+        this.update()
       },
     }
   }
 
-  #begin(): void {
-    this.#underWay ??= this.#options
+  #record(): void {
+    this.#recording ??= this.#options
       .record()
       .catch((error: unknown) => this.fail(error))
       .finally(() => {
-        this.#underWay = undefined
-        this.look()
+        this.#recording = undefined
+        this.update()
       })
   }
 
-  #silence(): void {
+  #stopAlarm(): void {
     this.#alarm?.[Symbol.dispose]()
     this.#alarm = undefined
   }
+}
+
+/**
+ * Returns `checkpoints` with `latest` appended, up to `maxCount`. Beyond that, the checkpoint is dropped whose neighbours are
+ * closest to each other, relative to their distance from the latest. So the checkpoints cover the whole file, most densely at
+ * its end.
+ */
+export function withCheckpoint(
+  checkpoints: readonly Checkpoint[],
+  latest: Checkpoint,
+  maxCount: number,
+): readonly Checkpoint[] {
+  const all = [...checkpoints, latest]
+  if (all.length <= maxCount) return all
+  const gaps = checkpoints.map(({ offset }, at) => {
+    const [before = 0, after = 0] = [all[at - 1]?.offset, all[at + 1]?.offset]
+    return (after - before) / (latest.offset - offset)
+  })
+  const least = gaps.indexOf(Math.min(...gaps))
+  return all.filter((_, at) => at !== least)
 }

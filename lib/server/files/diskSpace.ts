@@ -3,7 +3,6 @@ import { type Limits, MiB } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { FileStore, NewTransfer, Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import { sizeText } from './sizeText.ts'
 import type { Upload } from './upload.ts'
 
 /** A measurement is valid for this time, and for this number of written bytes. */
@@ -149,4 +148,13 @@ export class DiskSpace {
       'uploads, or have files removed'
     return new OspError('disk-full', text, { publicText: text })
   }
+}
+
+const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+
+/** Returns a size for people, with up to three digits: `999 bytes`, `1.25 MiB`. */
+export function sizeText(bytes: number): string {
+  let power = 0
+  while (bytes / 1024 ** power >= 999.5 && power < units.length - 1) power++
+  return `${Number((bytes / 1024 ** power).toPrecision(3))} ${units[power]}`
 }

@@ -1,72 +1,71 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { clientLimits, fixed } from '../../limits.ts'
 
-interface Waiting {
+interface WaitingUpload {
   readonly user: string
   readonly node: number
-  /** When it counts as waiting no more, unless it asks again. */
+  /** When it stops waiting, unless its client asks again. */
   readonly untilMs: number
 }
 
 /**
- * Gives instances that become idle to the users who hold the fewest. An upload that found none waits: until it gets one, its
- * client leaves, or has not asked for longer than it would take to ask again. All of it is counted as it changes: a refusal
- * costs the same however many uploads wait.
+ * Assigns instances that become idle to the users who hold the fewest. An upload that was refused an instance waits until it gets
+ * one, its link ends, or its client does not ask again in time. The counts are kept up to date, so that a refusal takes the
+ * same time however many uploads wait.
  */
 export class FairScheduler {
   readonly #waitMs: number
-  /** By user and name, the longest unheard of first. */
-  readonly #waiting = new Map<string, Waiting>()
-  /** How many of them each user has. */
+  /** By user and name, in the order in which their clients last asked. */
+  readonly #waiting = new BoundedMap<string, WaitingUpload>(fixed.waitingUploads, (key) => this.#delete(key))
+  /** Number of waiting uploads of each user. */
   readonly #byUser = new Map<string, number>()
-  /** Keys of those that each link has. */
+  /** Keys of the waiting uploads of each link. */
   readonly #byNode = new Map<number, Set<string>>()
 
-  /** `mostRetryMs`: the longest time after which a refused client is asked to come back. */
-  constructor(mostRetryMs: number) {
-    // A client may wait longer than it was asked to: as long as this.
-    this.#waitMs = mostRetryMs + clientLimits.reconnectMostMs
+  /** `maxRetryMs`: the longest time after which a refused client is asked to come back. */
+  constructor(maxRetryMs: number) {
+    // A client may reconnect first.
+    this.#waitMs = maxRetryMs + clientLimits.reconnectMostMs
   }
 
-  /** Uploads that wait. */
+  /** Number of waiting uploads. */
   get waiting(): number {
     return this.#waiting.size
   }
 
   /**
-   * Whether `user` may take one of `idle` instances now: as many of them as others wait for who hold fewer are theirs, but none
-   * that would give them more than `user` has. `held` are the instances that a user holds.
+   * Returns whether `user` may take one of `idle` instances. Instances are kept for waiting uploads of users who hold fewer,
+   * until these users hold as many as `user`. `held` returns the number of instances that a user holds.
    */
   mayAssign(user: string, idle: number, held: (user: string) => number, now: number): boolean {
     this.#expire(now)
     const own = held(user)
     if (own === 0) return idle > 0
-    let theirs = 0
+    let kept = 0
     for (const [other, uploads] of this.#byUser) {
-      if (theirs >= idle) break
-      // The user's own count is no less than what it has.
-      theirs += Math.min(uploads, Math.max(0, own - held(other)))
+      if (kept >= idle) break
+      // This adds 0 for the user itself.
+      kept += Math.min(uploads, Math.max(0, own - held(other)))
     }
-    return idle > theirs
+    return idle > kept
   }
 
-  /** An upload has found no instance. */
+  /** Adds an upload that was refused an instance. */
   wait(user: string, name: string, node: number, now: number): void {
     const key = keyOf(user, name)
     this.#delete(key)
-    this.#waiting.set(key, { user, node, untilMs: now + this.#waitMs })
     this.#byUser.set(user, (this.#byUser.get(user) ?? 0) + 1)
     const keys = this.#byNode.get(node) ?? new Set()
     this.#byNode.set(node, keys.add(key))
-    const [oldest] = this.#waiting.keys()
-    if (this.#waiting.size > fixed.waitingUploads && oldest !== undefined) this.#delete(oldest)
+    this.#waiting.set(key, { user, node, untilMs: now + this.#waitMs })
   }
 
-  /** An upload has got an instance, or wants none any more. */
+  /** Removes an upload that got an instance, or that needs none. */
   assigned(user: string, name: string): void {
     this.#delete(keyOf(user, name))
   }
 
-  /** A link has ended. */
+  /** Removes the uploads of a link that has ended. */
   lost(node: number): void {
     for (const key of this.#byNode.get(node) ?? []) this.#delete(key)
   }

@@ -4,25 +4,68 @@ import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { Storage, StoredFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Message } from '../../wire/message.ts'
 import type { App, Connection } from '../app.ts'
 import { LinkTurns } from '../connections/linkTurns.ts'
+import { DamageReporter } from '../damageReporter.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
-import { OldUploads } from './oldUploads.ts'
 import { rollForward, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
-import { UnfinishedUploads } from './unfinished.ts'
+import { UnfinishedUploads } from './unfinishedUploads.ts'
 import type { Upload } from './upload.ts'
 import { Uploads } from './uploads.ts'
 
-/** Storage errors whose text reveals nothing about this machine. */
-const failures: readonly ErrorCode[] = ['disk-full', 'internal']
+/*
+ * How an upload reaches the disk
+ *
+ * Events. A client opens an upload with START_POST_FILE_REQ (a new file) or CONTINUE_POST_FILE_REQ (after a pause, a lost link or
+ * a restart). The reply grants an instance, and names the progress, the largest chunk and the window. Chunks follow as
+ * POST_FILE_REQ; each POST_FILE_ACK says how many leading bytes are written (`progress`) and how many survive a crash
+ * (`durable`). FILE_MD5_REQ carries the digest of the whole file and ends the upload. PAUSE_FILE_REQ leaves the instance and keeps
+ * the upload. CANCEL_FILE_REQ removes what is unfinished.
+ *
+ * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `Uploads` knows what is open,
+ * `Upload` is one of these and the owner of its state, `Transfer` has its bytes, and `publish` gives it its name.
+ *
+ * Queue. All requests about one (user, name) run one at a time, in the queue of its `Upload`. A chunk that arrives while another
+ * one is being written waits, and chunks that wait together are written together. A chunk whose offset is not the progress
+ * writes nothing, and its ACK tells the true progress, so a client can always resynchronize.
+ *
+ * Instances. An instance is a numbered slot of a fixed pool, held by one link. It bounds how many uploads run at once. `UploadBounds`
+ * limits the slots of a link and of a user; `FairScheduler` keeps idle slots for users who hold fewer; a stalled upload yields its
+ * slot. A lost or paused upload stays open without a slot for a while (parked). Another link of the same user can take a slot
+ * over, and the former link learns `superseded`. A link does not get a slot that it has lost until its old chunks can no
+ * longer arrive.
+ *
+ * Claims. Opening an upload claims its record in storage. A claim fences out the former owner: its writes fail from then on.
+ *
+ * Checkpoints. `Checkpointer` makes one after `checkpointBytes` or `checkpointMs`: it flushes the partial file, then records
+ * offset and digest. After a restart the upload continues at the last checkpoint, while the digest of the bytes before it
+ * is computed again. Where it disagrees with a recorded digest, the upload goes back to the last checkpoint that agrees.
+ *
+ * Verification. The digest is computed while chunks arrive. If it equals the client's, the file is flushed and published. If
+ * not, the upload starts again at 0. A flush that has failed once is never trusted: the transfer is closed and opened again.
+ *
+ * Publishing. The record is marked as verified under the final name, the partial file is moved there, the record becomes a
+ * completion marker, and the log gets a line. Only then is the client answered. Each step can be repeated: after a crash,
+ * `recover` finishes verified uploads, and a client that sends the digest again finds the marker.
+ *
+ * Space. `Quota` and `DiskSpace` admit an upload only if all of it fits, and count it as reserved while it runs.
+ *
+ * Durability. Written: after POST_FILE_ACK, up to `progress`; survives a lost link. Durable: up to `durable`; survives a
+ * crash. Stored: after FILE_MD5_ACK; flushed, renamed, its directory flushed, and reported to the application at least once.
+ */
 
-const failureSpanMs = 3_600_000
+/** Storage errors that are logged although their text reveals nothing about this machine. */
+const loggedFailures: readonly ErrorCode[] = ['disk-full', 'internal']
 
-/** App 1: receives files. Its daemon opens uploads and cancels them; an instance receives one. */
+/** Time in which the same failure of an upload is logged once. */
+const failureMs = 3_600_000
+
+/** App 1: receives files. Its daemon opens and cancels uploads. Each ordinary instance receives one upload. */
 export class FileApp implements App {
   readonly #options: FileDaemonOptions
   readonly #storage: Storage
@@ -30,35 +73,35 @@ export class FileApp implements App {
   readonly #quota: Quota
   readonly #turns = new LinkTurns()
   readonly #daemon: FileDaemon
-  readonly #old: OldUploads
-  /** Recent log entries about uploads, to limit repetition. */
-  readonly #failures = new WindowCounter(failureSpanMs, fixed.rememberedUsers)
-  /** Pending writes of `reported`, which closing waits for. */
-  readonly #underWay = new Set<Promise<void>>()
+  readonly #unfinished: UnfinishedUploads
+  readonly #damages: DamageReporter
+  readonly #failures = new WindowCounter(failureMs, fixed.rememberedUsers)
+  readonly #reports = new PendingWork()
   #closing = false
 
   constructor(options: FileDaemonOptions) {
     this.#options = options
     this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform, options.log, (upload) => this.#yields(upload))
+    this.#uploads = new Uploads(options.limits, options.platform, options.log, (upload) => this.#yield(upload))
     this.#quota = new Quota(options, this.#uploads)
     this.#daemon = new FileDaemon(options, this.#uploads, this.#quota)
-    this.#old = new OldUploads(options, this.#uploads)
+    this.#damages = new DamageReporter('uploads', this.#storage.transfers, options.log)
+    this.#unfinished = new UnfinishedUploads(options, this.#uploads, this.#damages)
   }
 
   /**
-   * Finishes what a crash interrupted between verifying and the end. What can't be finished now is left for its client,
-   * and the log says so. What is too old is removed. Resolves with what it has finished, and what was stored before and not
-   * reported: the log has it by then.
+   * Publishes the uploads that a crash interrupted after verification, and removes expired ones. Logs each file, and each upload
+   * that could not be published; its client can continue it. Resolves with the files that the application has not been informed
+   * about.
    */
   async recover(): Promise<readonly StoredFile[]> {
     const { log, onConflict, age } = this.#options
     const recovered = [...(await this.#storage.transfers.unreported())]
     for (const file of recovered) log(storedLine(file))
-    await this.#old.tellDamages()
-    await this.#old.lookForOrphans()
+    await this.#damages.report()
+    await this.#unfinished.sweepOrphans()
     for await (const record of this.#storage.transfers.records()) {
-      await this.#old.look(record)
+      await this.#unfinished.expire(record)
       if (!record.verified) continue
       try {
         const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
@@ -70,29 +113,26 @@ export class FileApp implements App {
         log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
       }
     }
-    this.#old.start()
+    this.#unfinished.start()
     return recovered
   }
 
   /** Marks a file as reported, after the log and the listeners have received it. */
   reported(file: StoredFile): void {
-    // If this fails, the next start reports the file once more.
-    const noted = this.#storage.transfers
+    // If this fails, the next start reports the file again.
+    const marked = this.#storage.transfers
       .reported(file)
-      .then(() => this.#old.tellDamages())
+      .then(() => this.#damages.report())
       .catch(() => {})
-    this.#underWay.add(noted)
-    void noted.then(() => this.#underWay.delete(noted))
+    this.#reports.track(marked)
   }
 
-  /** The uploads that are open, and what waits to be. */
   get uploads(): Uploads {
     return this.#uploads
   }
 
-  /** The uploads that are not stored yet, as the operator sees them. */
   get unfinished(): UnfinishedUploads {
-    return new UnfinishedUploads(this.#options, this.#uploads)
+    return this.#unfinished
   }
 
   async handle(caller: Connection, request: Request): Promise<Message> {
@@ -123,42 +163,42 @@ export class FileApp implements App {
     this.#turns.lost(caller)
     this.#uploads.lost(caller)
     for (const upload of [...this.#uploads.receiving()]) {
-      if (upload.heldBy(caller)) this.#leave(upload, 'linkLost')
+      if (upload.heldBy(caller)) this.#park(upload, 'linkLost')
     }
   }
 
   async close(): Promise<void> {
     this.#closing = true
-    const swept = this.#old.close()
+    const swept = this.#unfinished.close()
     const open = this.#uploads.open()
-    for (const upload of open) this.#uploads.free(upload, 'shutDown', 'shutting-down')
-    const keep = (upload: Upload) => this.#keep(upload).finally(() => this.#uploads.close(upload))
-    await Promise.all(open.map(({ user, name }) => this.#uploads.run(user, name, keep)))
+    for (const upload of open) this.#uploads.release(upload, 'shutDown', 'shutting-down')
+    const flushAndClose = (upload: Upload) => this.#flush(upload).finally(() => this.#uploads.close(upload))
+    await Promise.all(open.map(({ user, name }) => this.#uploads.run(user, name, flushAndClose)))
     this.#uploads.stop()
     await swept
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    await this.#reports.settled()
   }
 
-  /** Frees the instance at once, and then keeps the upload open for its client to come back. */
-  #leave(upload: Upload, event: 'linkLost' | 'stalled'): void {
-    this.#uploads.free(upload, event)
+  /** Releases the instance immediately, makes the written bytes durable, and parks the upload. */
+  #park(upload: Upload, event: 'linkLost' | 'stalled'): void {
+    this.#uploads.release(upload, event)
     void this.#uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return
-      if ((await this.#keep(upload)) && upload.transfer) this.#uploads.park(upload)
+      if ((await this.#flush(upload)) && upload.transfer) this.#uploads.park(upload)
       else await this.#uploads.close(upload)
     })
   }
 
-  /** Its client, when it goes on, is told `instance-lost` and asks for an instance again. */
-  #yields(upload: Upload): void {
+  /** Releases the instance for another user. The client's next chunk fails with `instance-lost`, and it asks for an instance. */
+  #yield(upload: Upload): void {
     const { size, standing } = upload
     const { progress } = standing
     this.#options.log({ level: 'info', event: 'upload-stalled', ...this.#nameOf(upload), progress, size })
-    this.#leave(upload, 'stalled')
+    this.#park(upload, 'stalled')
   }
 
-  /** Makes durable what there is. Resolves with false if that fails: the record stays at its last checkpoint then. */
-  async #keep(upload: Upload): Promise<boolean> {
+  /** Makes the written bytes durable. Resolves with false if that fails; the record then keeps its last checkpoint. */
+  async #flush(upload: Upload): Promise<boolean> {
     try {
       await upload.transfer?.flush()
       return true
@@ -188,11 +228,11 @@ export class FileApp implements App {
       )
       if (standing.progress !== before) upload.progressed(this.#options.platform.clock.now())
       return { event: 'PostFileAck', ...standing }
-    } catch (error) {
-      const why = this.#logged(by, upload.name, error)
-      const isMistaken = why.code === 'too-large' && why.publicText === undefined
-      const refused = upload.heldBy(by) && !isMistaken
-      throw this.#withProgress(upload, refused ? await this.#refused(upload, why) : why)
+    } catch (reason) {
+      const error = this.#logged(by, upload.name, reason)
+      const isMistakeOfClient = error.code === 'too-large' && error.publicText === undefined
+      const isRefused = upload.heldBy(by) && !isMistakeOfClient
+      throw this.#withProgress(upload, isRefused ? await this.#refused(upload, error) : error)
     }
   }
 
@@ -201,10 +241,10 @@ export class FileApp implements App {
    * client.
    */
   #logged(by: Connection, name: string, error: unknown): OspError {
-    // Any other error is a bug, whose stack is logged.
+    // Any other error is a bug. The session logs it with its stack.
     if (!(error instanceof OspError)) return OspError.from(error)
     const { code, message: text, publicText } = error
-    if (publicText === undefined && !failures.includes(code)) return error
+    if (publicText === undefined && !loggedFailures.includes(code)) return error
     this.#logOnce({ level: 'warn', event: 'upload-refused', ...linkOf(by), name, code, text })
     return error.with({ publicText: publicText ?? errors[code].text })
   }
@@ -215,7 +255,7 @@ export class FileApp implements App {
     if (this.#failures.add(key, platform.clock.now()) === 1) log(entry)
   }
 
-  /** Carries out a request to an instance that the caller holds by the time it is its turn. */
+  /** Runs a request to an instance, if the caller still holds it after the requests before it. */
   async #atInstance(caller: Connection, instance: number, job: (upload: Upload) => Promise<Message>): Promise<Message> {
     const { user, name } = this.#uploads.heldBy(caller, instance)
     return this.#uploads.run(user, name, async (upload) => {
@@ -229,7 +269,7 @@ export class FileApp implements App {
     try {
       const file = await upload.transfer?.finish(digest, by, () => this.#quota.published(upload))
       if (!file) throw new OspError('instance-lost')
-      this.#uploads.free(upload, 'FileMd5Req', undefined, by)
+      this.#uploads.release(upload, 'FileMd5Req', undefined, by)
       await this.#uploads.close(upload)
       this.#options.stored(file)
       return storedAck(file)
@@ -238,13 +278,13 @@ export class FileApp implements App {
     }
   }
 
-  async #notVerified(by: Connection, upload: Upload, why: OspError): Promise<OspError> {
-    if (why.code === 'wrong-offset') return why
-    if (why.retry === 'later') this.#uploads.free(upload, 'refused', why, by)
-    else this.#uploads.free(upload, 'FileMd5Req', undefined, by)
+  async #notVerified(by: Connection, upload: Upload, error: OspError): Promise<OspError> {
+    if (error.code === 'wrong-offset') return error
+    if (error.retry === 'later') this.#uploads.release(upload, 'refused', error, by)
+    else this.#uploads.release(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
-    if (why.code === 'file-exists') await this.#remove(upload)
-    return why
+    if (error.code === 'file-exists') await this.#remove(upload)
+    return error
   }
 
   /** Removes the record and the partial file of an upload that can never be stored. */
@@ -253,9 +293,9 @@ export class FileApp implements App {
     await this.#storage.files.remove(user, name)
   }
 
-  /** The file is stored already: the noted digest ends it, another one drops the note. */
+  /** Ends an upload whose file is stored already, or removes its completion marker if the digest differs. */
   async #verifyCompleted(by: Connection, upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
-    this.#uploads.free(upload, 'FileMd5Req', undefined, by)
+    this.#uploads.release(upload, 'FileMd5Req', undefined, by)
     await this.#uploads.close(upload)
     if (hex(digest) === file.digest) return storedAck(file)
     await this.#storage.transfers.forget(upload.user, upload.name)
@@ -265,37 +305,37 @@ export class FileApp implements App {
   async #pause(by: Connection, upload: Upload): Promise<Message> {
     try {
       await upload.transfer?.flush()
-    } catch (error) {
-      const why = this.#logged(by, upload.name, error)
-      this.#uploads.free(upload, 'refused', why, by)
+    } catch (reason) {
+      const error = this.#logged(by, upload.name, reason)
+      this.#uploads.release(upload, 'refused', error, by)
       await this.#uploads.close(upload)
-      throw why
+      throw error
     }
     const { standing, name, size } = upload
     const { progress } = standing
     this.#options.log({ level: 'info', event: 'upload-paused', ...linkOf(by), name, progress, size })
-    this.#uploads.free(upload, 'PauseFileReq', undefined, by)
+    this.#uploads.release(upload, 'PauseFileReq', undefined, by)
     if (upload.transfer) this.#uploads.park(upload)
     else await this.#uploads.close(upload)
     return { event: 'PauseFileAck', ...standing }
   }
 
-  /** Frees the instance of an upload that cannot be written; what was written before stays. */
-  async #refused(upload: Upload, why: OspError): Promise<OspError> {
-    this.#uploads.free(upload, 'refused', why)
+  /** Releases the instance of an upload that cannot be written, and keeps the bytes that were written before. */
+  async #refused(upload: Upload, error: OspError): Promise<OspError> {
+    this.#uploads.release(upload, 'refused', error)
     return this.#uploads.run(upload.user, upload.name, async () => {
-      if (upload.instance) return why
-      await this.#keep(upload)
+      if (upload.instance) return error
+      await this.#flush(upload)
       const { durable: progress } = upload.standing
       await this.#uploads.close(upload)
       // The file can never fit, and its partial file would only use space.
-      if (why.code === 'too-large') await this.#remove(upload)
-      return why.with({ progress })
+      if (error.code === 'too-large') await this.#remove(upload)
+      return error.with({ progress })
     })
   }
 
-  #withProgress(upload: Upload, why: OspError): OspError {
-    return why.with({ progress: why.progress ?? upload.standing.progress })
+  #withProgress(upload: Upload, error: OspError): OspError {
+    return error.with({ progress: error.progress ?? upload.standing.progress })
   }
 
   #nameOf(upload: Upload): { user: string; name: string } {

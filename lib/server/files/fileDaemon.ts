@@ -9,8 +9,8 @@ import { linkOf } from '../serverLog.ts'
 import type { DiskSpace } from './diskSpace.ts'
 import { rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
-import { recordOf } from './totals.ts'
 import { Transfer, type TransferOptions } from './transfer.ts'
+import { recordOf } from './unfinishedUploads.ts'
 import type { Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
 
@@ -54,9 +54,9 @@ export class FileDaemon {
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
-      this.#uploads.waived(upload)
+      this.#uploads.withdraw(upload)
       const open = upload.isWanted && { progress: upload.standing.progress, size: upload.size }
-      this.#uploads.free(upload, 'CancelFileReq', 'cancelled', caller)
+      this.#uploads.release(upload, 'CancelFileReq', 'cancelled', caller)
       await this.#uploads.close(upload)
       const { files } = this.#options.storage
       checkOpen(caller)
@@ -75,7 +75,7 @@ export class FileDaemon {
   async #openHeld(upload: Upload, caller: Connection, want: NewTransfer, fresh: boolean): Promise<void> {
     const mine = upload.heldBy(caller)
     if (mine && fresh) {
-      this.#uploads.free(upload, 'restarted', undefined, caller)
+      this.#uploads.release(upload, 'restarted', undefined, caller)
       return
     }
     if (fresh || !upload.isOf(want)) throw new OspError('file-busy')
@@ -93,7 +93,7 @@ export class FileDaemon {
       const why = OspError.from(error)
       // What was refused has changed nothing, and the former holder goes on; a fault has left it without a claim.
       if (why.retry !== 'never' || why.publicText !== undefined) {
-        this.#uploads.free(upload, 'refused', why.code)
+        this.#uploads.release(upload, 'refused', why.code)
         await this.#uploads.close(upload)
       }
       throw error
@@ -105,7 +105,7 @@ export class FileDaemon {
     }
     this.#uploads.move(upload, caller)
     if (caller.open) return
-    this.#uploads.free(upload, 'linkLost')
+    this.#uploads.release(upload, 'linkLost')
     await this.#letGo(upload)
     checkOpen(caller)
   }
@@ -124,7 +124,7 @@ export class FileDaemon {
       checkOpen(caller)
       await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
-      this.#uploads.free(upload, 'refused', undefined, caller)
+      this.#uploads.release(upload, 'refused', undefined, caller)
       // Another session that is refused must not cost the one that it is parked for what is not durable yet.
       if (OspError.from(error).retry === 'never') await this.#letGo(upload)
       else await this.#uploads.close(upload)

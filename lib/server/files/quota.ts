@@ -1,10 +1,10 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, type Limits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { NewTransfer, OnConflict, Storage, TransferRecord, UnfinishedTotals, Usage } from '../../ports/storage.ts'
-import type { DiskSpace } from './diskSpace.ts'
-import { sizeText } from './sizeText.ts'
-import { durableOf, recordOf, unfinishedOf, usageOf } from './totals.ts'
+import { type DiskSpace, sizeText } from './diskSpace.ts'
+import { durableOf, recordOf } from './unfinishedUploads.ts'
 import type { Reservation, Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
 
@@ -55,7 +55,10 @@ export class Quota {
   /** Without a bound of bytes no upload waits for the first count of its user's files. */
   readonly #bounded: boolean
   /** By user, the longest uncounted first. */
-  readonly #counts = new Map<string, Count>()
+  readonly #counts = new BoundedMap<string, Count>(fixed.rememberedUsers, (user) => {
+    this.#counts.delete(user)
+    this.#over.delete(user)
+  })
   /** Users whose files are being counted for the first time, while no upload waits for that. */
   readonly #uncounted = new Set<string>()
   /** What was published while an upload is judged, whose totals may be older. */
@@ -290,22 +293,13 @@ export class Quota {
     const { storage, platform } = this.#options
     const atMs = platform.clock.now()
     // At once, so that a crowd of refusals makes one count.
-    this.#remember(user, { atMs, againAtMs: Number.POSITIVE_INFINITY })
+    this.#counts.set(user, { atMs, againAtMs: Number.POSITIVE_INFINITY })
     try {
       return await usageOf(storage, user, recount)
     } finally {
       const tookMs = platform.clock.now() - atMs
-      this.#remember(user, { atMs, againAtMs: atMs + Math.max(fixed.recountMs, tookMs / countShare) })
+      this.#counts.set(user, { atMs, againAtMs: atMs + Math.max(fixed.recountMs, tookMs / countShare) })
     }
-  }
-
-  #remember(user: string, count: Count): void {
-    this.#counts.delete(user)
-    this.#counts.set(user, count)
-    const [oldest] = this.#counts.keys()
-    if (this.#counts.size <= fixed.rememberedUsers || oldest === undefined) return
-    this.#counts.delete(oldest)
-    this.#over.delete(oldest)
   }
 
   #noBytes(user: string, { stored, others, usage }: Held, growth: number): OspError {
@@ -338,3 +332,20 @@ export class Quota {
 }
 
 const count = (many: number, what: string) => `${many} ${what}${many === 1 ? '' : 's'}`
+
+/** Returns the totals of a user's unfinished uploads. */
+async function unfinishedOf({ transfers }: Storage, user: string): Promise<UnfinishedTotals> {
+  if (transfers.unfinished) return transfers.unfinished(user)
+  let [uploads, bytes] = [0, 0]
+  for await (const record of transfers.records(user)) {
+    uploads++
+    bytes += durableOf(record)
+  }
+  return { uploads, bytes }
+}
+
+/** Returns the totals of a user's published files. */
+async function usageOf({ files }: Storage, user: string, recount: boolean): Promise<Usage> {
+  if (files.usage) return files.usage(user, recount)
+  return { bytes: await files.used(user), files: 0, folders: 0 }
+}

@@ -17,8 +17,7 @@ import type { Parts } from '../../wire/codec.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import type { Connection } from '../app.ts'
 import type { RetentionClock } from '../retentionClock.ts'
-import { Checkpointer } from './checkpointer.ts'
-import { withCheckpoint } from './checkpoints.ts'
+import { Checkpointer, withCheckpoint } from './checkpointer.ts'
 import { type PublishOptions, publish } from './publish.ts'
 
 export interface TransferOptions extends PublishOptions {
@@ -127,7 +126,7 @@ export class Transfer {
     await this.#partial.write(offset, parts)
     this.#digest.follow(offset, parts)
     this.#progress += lengthOf(parts)
-    this.#checkpointer.look()
+    this.#checkpointer.update()
   }
 
   /** Makes durable what is written so far. */
@@ -193,7 +192,7 @@ export class Transfer {
       const agreed = await this.#digest.catchUp(this.#progress)
       // Asked again in its turn, since the end of the file may have found and mended it by then.
       if (agreed !== undefined) await this.#queue.run(() => (this.broken ? undefined : this.#catchUp()))
-      this.#checkpointer.look()
+      this.#checkpointer.update()
     } catch (error) {
       this.#checkpointer.fail(error)
     }

@@ -1,86 +1,108 @@
 import { Multiset } from '../../core/multiset.ts'
+import type { Holder } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
-import type { Limits } from '../../limits.ts'
-import type { Random } from '../../ports/platform.ts'
+import { fixed, type Limits } from '../../limits.ts'
+import type { Platform } from '../../ports/platform.ts'
 import type { Connection } from '../app.ts'
 import type { Upload } from './upload.ts'
 
-const termAtLeastMs = 1_000
+const minTermMs = 1_000
 
-/** How many instances each link and each user holds, and may hold; counted as it changes. */
+/** Decides which instances a link and a user may hold: counts those that they hold, and those that a link must not get again. */
 export class UploadBounds {
   readonly #limits: Limits
-  readonly #random: Random
+  readonly #platform: Pick<Platform, 'clock' | 'random'>
   readonly #receiving: () => Iterable<Upload>
   readonly #byUser = new Multiset()
   readonly #byNode = new Multiset()
-  /** Before it no upload has to leave its instance. */
+  /** No upload has to yield before this time. */
   #noneYieldsBeforeMs = Number.NEGATIVE_INFINITY
-  /** Links that are about to get an instance by a take-over, once for each. */
+  /** Links that are about to get an instance by a take-over, one entry for each instance. */
   readonly #reserved: Connection[] = []
+  /** By link and instance number, the end of the quarantine. */
+  readonly #quarantinedUntilMs = new WeakMap<Holder, Map<number, number>>()
 
-  constructor(limits: Limits, random: Random, receiving: () => Iterable<Upload>) {
+  constructor(limits: Limits, platform: Pick<Platform, 'clock' | 'random'>, receiving: () => Iterable<Upload>) {
     this.#limits = limits
-    this.#random = random
+    this.#platform = platform
     this.#receiving = receiving
   }
 
-  /** A link of `user` has got an instance. */
-  took(user: string, node: number): void {
+  /** Counts an instance that a link of the user has got. */
+  assigned(user: string, node: number): void {
     this.#byUser.add(user)
     this.#byNode.add(`${node}`)
   }
 
-  /** It holds one no more. */
-  left(user: string, node: number): void {
+  /** Counts an instance that a link of the user has lost or left. */
+  released(user: string, node: number): void {
     this.#byUser.remove(user)
     this.#byNode.remove(`${node}`)
   }
 
-  held(user: string): number {
+  /** Returns the number of instances that a user holds. */
+  ofUser(user: string): number {
     return this.#byUser.of(user)
   }
 
-  heldBy(node: number): number {
+  /** Returns the number of instances that a link holds. */
+  ofLink(node: number): number {
     return this.#byNode.of(`${node}`)
   }
 
   /**
-   * The upload that is to leave its instance to one of `user`, if there is one: of the user who holds the most. That is one that
-   * has long not got further, if its user holds more than `user`, or else one that has long had its instance, if its user holds
-   * two more: bytes that trickle in keep no instance from a user who holds fewer. The more instances a user holds, the sooner:
-   * `stalledMs` divided by their number, but not before a second has passed.
+   * Keeps an instance from the link that has lost it while chunks for it may be on their way: the server would take them for
+   * chunks of another upload.
    */
-  yielding(user: string, now: number): Upload | undefined {
+  quarantine(number: number, holder: Holder | undefined): void {
+    if (!holder) return
+    const own = this.#quarantinedUntilMs.get(holder) ?? new Map<number, number>()
+    const untilMs = this.#platform.clock.now() + fixed.frameLifetimeMs
+    this.#quarantinedUntilMs.set(holder, own.set(number, untilMs))
+  }
+
+  isQuarantined(number: number, holder: Holder): boolean {
+    return (this.#quarantinedUntilMs.get(holder)?.get(number) ?? 0) > this.#platform.clock.now()
+  }
+
+  /**
+   * Returns the upload that must yield its instance to an upload of `user`, if there is one. It is an upload of the user who
+   * holds the most instances, after its term: `stalledMs` divided by the number of these instances, and at least one second.
+   *
+   * A stalled upload, without progress for its term, yields to users who hold fewer. An upload that has held its instance
+   * for its term yields to users who hold at least two fewer, so that bytes that trickle in do not keep the instance.
+   */
+  yielding(user: string): Upload | undefined {
+    const now = this.#platform.clock.now()
     if (now < this.#noneYieldsBeforeMs) return undefined
-    const own = this.held(user)
+    const own = this.ofUser(user)
     let found: { readonly upload: Upload; readonly isStalled: boolean } | undefined
-    let earliestMs = now + termAtLeastMs
+    let earliestMs = now + minTermMs
     for (const upload of this.#receiving()) {
-      const held = this.held(upload.user)
-      const termMs = Math.max(termAtLeastMs, this.#limits.stalledMs / held)
+      const held = this.ofUser(upload.user)
+      const termMs = Math.max(minTermMs, this.#limits.stalledMs / held)
       earliestMs = Math.min(earliestMs, upload.assignedAtMs + termMs)
       const isStalled = upload.progressedAtMs + termMs <= now && upload.queue.waiting === 0 && held > own
-      const hasHadItsTerm = upload.assignedAtMs + termMs <= now && held > own + 1
-      if (!isStalled && !hasHadItsTerm) continue
-      const most = found ? this.held(found.upload.user) : 0
+      const isOverTerm = upload.assignedAtMs + termMs <= now && held > own + 1
+      if (!isStalled && !isOverTerm) continue
+      const most = found ? this.ofUser(found.upload.user) : 0
       if (held > most || (held === most && isStalled && !found?.isStalled)) found = { upload, isStalled }
     }
     this.#noneYieldsBeforeMs = earliestMs
     return found?.upload
   }
 
-  /** Throws OspError `too-many-uploads` where the caller can't have another instance. */
+  /** Throws OspError `too-many-uploads` if the caller must not have another instance. */
   check(caller: Connection): void {
     this.#checkLink(caller)
     const { user } = caller
-    const count = this.held(user)
+    const count = this.ofUser(user)
     if (count < this.#limits.uploadsPerUser) return
     throw this.#full('too-many-uploads', `${user} sends ${count} files already, as many as the server allows one user`)
   }
 
   /**
-   * Keeps a place among the caller's uploads, for one that the user holds already, until it is disposed. Throws OspError
+   * Counts an instance that the caller takes over from another link of its user, until the result is disposed. Throws OspError
    * `too-many-uploads`.
    */
   reserve(caller: Connection): Disposable {
@@ -93,22 +115,22 @@ export class UploadBounds {
     }
   }
 
-  /** That none of `idle` instances is given to who asks: where `mayTake` is false they are kept for others, else they rest. */
+  /** Returns the error for an upload that gets none of `idle` instances. `mayTake`: they are not kept for other users. */
   noInstance(idle: number, mayTake: boolean): OspError {
     if (idle === 0) return this.#full('no-idle-instance', undefined)
-    const resting = 'this link has lost what is idle within the last minute, and gets it again only after that'
-    return this.#full('no-idle-instance', mayTake ? resting : 'users who send fewer files come first')
+    const quarantined = 'this link has lost what is idle within the last minute, and gets it again only after that'
+    return this.#full('no-idle-instance', mayTake ? quarantined : 'users who send fewer files come first')
   }
 
-  /** A refusal that passes by itself. Those who were refused together come back one after another. */
+  /** Returns a refusal with a random `retryAfter`, so that clients that were refused together come back one after another. */
   #full(code: Extract<ErrorCode, 'no-idle-instance' | 'too-many-uploads'>, text: string | undefined): OspError {
     const { retryAfterMs } = this.#limits
-    const spread = 1 + this.#random.fraction('when a refused upload comes back')
+    const spread = 1 + this.#platform.random.fraction('when a refused upload comes back')
     return new OspError(code, text, { retryAfterMs: retryAfterMs * spread })
   }
 
   #checkLink({ node }: Connection): void {
-    let count = this.heldBy(node)
+    let count = this.ofLink(node)
     for (const reserved of this.#reserved) if (reserved.node === node) count++
     if (count < this.#limits.uploadsPerLink) return
     throw this.#full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)

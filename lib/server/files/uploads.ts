@@ -8,55 +8,52 @@ import type { Connection } from '../app.ts'
 import type { ServerLog } from '../logEvents.ts'
 import type { ServerGauges } from '../status.ts'
 import { FairScheduler } from './fairScheduler.ts'
-import { QuarantinedInstances } from './quarantinedInstances.ts'
 import { type FileState, Upload } from './upload.ts'
 import { UploadBounds } from './uploadBounds.ts'
 
-/** How an instance is left, by the events of its table. */
-export type Leaving = keyof (typeof fileInstance.table)['RECEIVE_FILE']
+/** The events by which an instance becomes idle. */
+export type ReleaseEvent = keyof (typeof fileInstance.table)['RECEIVE_FILE']
 
 /**
- * The uploads that a server has open, and the instances that receive them. An upload whose link was lost, or that was
- * paused, stays open for a while without an instance (parked), so that its client goes on where it was.
+ * The uploads that a server has open, and the instances that receive them. An upload that was paused, or whose link was lost,
+ * stays open without an instance for `parkedMs`, so that its client can continue at the progress.
  */
 export class Uploads {
   readonly #limits: Limits
   readonly #clock: Platform['clock']
   readonly #log: ServerLog
-  readonly #pool: Pool<FileState, Leaving | 'StartPostFileReq' | 'ContinuePostFileReq'>
-  readonly #share: FairScheduler
+  readonly #pool: Pool<FileState, ReleaseEvent | 'StartPostFileReq' | 'ContinuePostFileReq'>
+  readonly #scheduler: FairScheduler
   readonly #bounds: UploadBounds
-  readonly #yields: (upload: Upload) => void
+  readonly #yield: (upload: Upload) => void
   readonly #known = new Map<string, Upload>()
   readonly #byInstance = new Map<number, Upload>()
-  /** By the time at which they are closed, the longest parked first. */
+  /** The end of the time of each parked upload, earliest first. */
   readonly #parked = new Map<Upload, number>()
-  readonly #resting = new QuarantinedInstances()
-  readonly #held = (user: string) => this.#bounds.held(user)
   #alarm: Disposable | undefined
 
-  /** `yields` frees the instance of an upload for another one. */
+  /** `onYield` releases the instance of an upload for an upload of another user. */
   constructor(
     limits: Limits,
-    { clock, random }: Pick<Platform, 'clock' | 'random'>,
+    platform: Pick<Platform, 'clock' | 'random'>,
     log: ServerLog,
-    yields: (upload: Upload) => void,
+    onYield: (upload: Upload) => void,
   ) {
     this.#limits = limits
-    this.#yields = yields
-    this.#clock = clock
-    this.#bounds = new UploadBounds(limits, random, () => this.receiving())
+    this.#yield = onYield
+    this.#clock = platform.clock
+    this.#bounds = new UploadBounds(limits, platform, () => this.receiving())
     this.#log = log
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
-    this.#share = new FairScheduler(2 * limits.retryAfterMs)
+    this.#scheduler = new FairScheduler(2 * limits.retryAfterMs)
   }
 
-  /** Those that an instance receives at present. */
+  /** Returns the uploads that have an instance. */
   receiving(): Iterable<Upload> {
     return this.#byInstance.values()
   }
 
-  /** Those that are open, received or parked. */
+  /** Returns the uploads that are open, or that a request is running or waiting for. */
   open(): readonly Upload[] {
     return [...this.#known.values()]
   }
@@ -68,12 +65,12 @@ export class Uploads {
     return {
       grantedChunkBytes,
       parkedUploads: this.#parked.size,
-      waitingUploads: this.#share.waiting,
+      waitingUploads: this.#scheduler.waiting,
       orphanedUploads: this.open().filter(isOrphaned).length,
     }
   }
 
-  /** Carries `job` out for (user, name), after what was asked about it before. */
+  /** Runs `job` for (user, name), after the earlier requests about it. */
   async run<T>(user: string, name: string, job: (upload: Upload) => Promise<T>): Promise<T> {
     const key = `${user}/${name}`
     const upload = this.#known.get(key) ?? new Upload(user, name)
@@ -85,95 +82,99 @@ export class Uploads {
     }
   }
 
-  /** The upload whose instance `caller` holds under this number; throws what it is told otherwise. */
+  /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it. */
   heldBy(caller: Connection, instance: number): Upload {
     const upload = this.#byInstance.get(this.#pool.held(instance, caller).number)
     if (!upload) throw new OspError('internal', `instance ${instance} is busy without an upload`)
     return upload
   }
 
-  /** Whether a link holds an instance. */
+  /** Returns whether a link holds an instance. */
   isHolder({ node }: Connection): boolean {
-    return this.#bounds.heldBy(node) > 0
+    return this.#bounds.ofLink(node) > 0
   }
 
+  /** Returns the error for a caller that does not hold an instance: the reason why it lost it, as far as it is remembered. */
   denial(caller: Connection, instance: number): OspError {
     return this.#pool.denial(instance, caller)
   }
 
-  /** Gives the upload an instance. Throws OspError `too-many-uploads` or `no-idle-instance`. */
+  /** Assigns an instance to the upload. Throws OspError `too-many-uploads` or `no-idle-instance`. */
   assign(upload: Upload, caller: Connection, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
     this.#bounds.check(caller)
     const { user, name } = upload
     const now = this.#clock.now()
     if (this.#idle === 0) {
-      const yielding = this.#bounds.yielding(user, now)
-      if (yielding) this.#yields(yielding)
+      const yielding = this.#bounds.yielding(user)
+      if (yielding) this.#yield(yielding)
     }
     const idle = this.#idle
-    const mayTake = this.#share.waiting === 0 || this.#share.mayAssign(user, idle, this.#held, now)
-    const instance = mayTake ? this.#pool.assign(caller, event, (number) => !this.#rests(number, caller)) : undefined
+    const held = (other: string) => this.#bounds.ofUser(other)
+    const mayTake = this.#scheduler.waiting === 0 || this.#scheduler.mayAssign(user, idle, held, now)
+    const isFit = (number: number) => !this.#bounds.isQuarantined(number, caller)
+    const instance = mayTake ? this.#pool.assign(caller, event, isFit) : undefined
     if (!instance) {
-      // What only rests for this link is idle for others: nobody has to be kept from it.
-      if (idle === 0 || !mayTake) this.#share.wait(user, name, caller.node, now)
+      // If idle instances are only quarantined for this link, others can have them, and none must be kept for it.
+      if (idle === 0 || !mayTake) this.#scheduler.wait(user, name, caller.node, now)
       throw this.#bounds.noInstance(idle, mayTake)
     }
-    this.#share.assigned(user, name)
+    this.#scheduler.assigned(user, name)
     this.#byInstance.set(instance.number, upload)
-    this.#bounds.took(user, caller.node)
+    this.#bounds.assigned(user, caller.node)
     this.#parked.delete(upload)
     upload.assign(instance, now)
     return instance
   }
 
-  /** Keeps a place among the caller's uploads until it is disposed. Throws OspError `too-many-uploads`. */
+  /** Counts an instance that the caller takes over, until the result is disposed. Throws OspError `too-many-uploads`. */
   reserve(caller: Connection): Disposable {
     return this.#bounds.reserve(caller)
   }
 
   /**
-   * Moves the upload's instance to another link of the user, or makes it idle where it rests for that link; the former
-   * one is told `superseded`.
+   * Moves the upload's instance to another link of the user. The former holder's next request fails with `superseded`. If the
+   * instance is quarantined for that link, it is released instead.
    */
   move(upload: Upload, to: Connection): void {
     const { instance } = upload
     if (!instance) return
-    if (this.#rests(instance.number, to)) {
-      this.free(upload, 'restarted', 'superseded')
+    if (this.#bounds.isQuarantined(instance.number, to)) {
+      this.release(upload, 'restarted', 'superseded')
       return
     }
-    this.#rest(instance)
-    this.#left(upload, instance)
+    this.#bounds.quarantine(instance.number, instance.holder)
+    this.#countReleased(upload, instance)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
-    this.#bounds.took(upload.user, to.node)
+    this.#bounds.assigned(upload.user, to.node)
     upload.revokeGrant()
   }
 
-  /** An upload that may have waited for an instance wants none any more. */
-  waived({ user, name }: Upload): void {
-    this.#share.assigned(user, name)
+  /** Stops an upload from waiting for an instance. */
+  withdraw({ user, name }: Upload): void {
+    this.#scheduler.assigned(user, name)
   }
 
-  /** A link has ended: nothing of it waits any more. */
+  /** Stops the uploads of a link that has ended from waiting. */
   lost({ node }: Connection): void {
-    this.#share.lost(node)
+    this.#scheduler.lost(node)
   }
 
   /**
-   * Makes the upload's instance idle; `why` is what its holder is told when it asks for it once more. `by` is the link
-   * whose own request that is, if it is one: it knows that it has left the instance.
+   * Makes the upload's instance idle. The next request of its holder fails with `reason`. The instance is quarantined for the
+   * holder, unless the release is the holder's own request: `by` is the link of that request.
    */
-  free(upload: Upload, event: Leaving, why?: ErrorCode | OspError, by?: Connection): void {
+  release(upload: Upload, event: ReleaseEvent, reason?: ErrorCode | OspError, by?: Connection): void {
     const { instance } = upload
     if (!instance) return
     this.#byInstance.delete(instance.number)
-    if (by === undefined || by !== instance.holder || !by.reliable) this.#rest(instance)
-    this.#left(upload, instance)
-    this.#pool.release(instance, event, why)
+    const isOwnRequest = by !== undefined && by === instance.holder && by.reliable
+    if (!isOwnRequest) this.#bounds.quarantine(instance.number, instance.holder)
+    this.#countReleased(upload, instance)
+    this.#pool.release(instance, event, reason)
     upload.release()
   }
 
-  /** Keeps an open upload without an instance for a while. */
+  /** Keeps an open upload without an instance for `parkedMs`. */
   park(upload: Upload): void {
     if (!upload.transfer || upload.instance) return
     this.#parked.delete(upload)
@@ -181,25 +182,25 @@ export class Uploads {
     this.#sweep()
   }
 
-  /** Closes what is open of an upload; its record stays as it is. Called from the upload's queue. */
+  /** Closes an upload, from a job of its queue. The record stays as it is. */
   async close(upload: Upload): Promise<void> {
     if (this.#parked.delete(upload)) this.#sweep()
     try {
       await upload.close()
     } catch (error) {
-      // Nothing hangs on it: what the record promises was durable before.
+      // The bytes up to the last checkpoint are durable already.
       const { user, name } = upload
       this.#log({ level: 'warn', event: 'upload-not-closed', user, name, text: OspError.from(error).message })
     }
   }
 
-  /** Lets no parked upload be closed by its time any more. */
+  /** Stops closing parked uploads. */
   stop(): void {
     this.#alarm?.[Symbol.dispose]()
     this.#alarm = undefined
   }
 
-  /** Largest chunk that is granted now: an even share of the memory for chunks among the busy instances. */
+  /** Returns the largest chunk to grant now: an even share of the memory for chunks among the busy instances. */
   grantedChunk(): number {
     const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
     return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
@@ -209,20 +210,11 @@ export class Uploads {
     return this.#pool.size - this.#pool.busy
   }
 
-  /** Its holder is about to lose it. */
-  #left({ user }: Upload, { holder }: Instance<FileState>): void {
-    if (holder) this.#bounds.left(user, holder.node)
+  #countReleased({ user }: Upload, { holder }: Instance<FileState>): void {
+    if (holder) this.#bounds.released(user, holder.node)
   }
 
-  #rest({ number, holder }: Instance<FileState>): void {
-    this.#resting.add(number, holder, this.#clock.now())
-  }
-
-  #rests(number: number, caller: Connection): boolean {
-    return this.#resting.has(number, caller, this.#clock.now())
-  }
-
-  /** Closes the parked uploads whose time is over, and those beyond the bound: of the user who has the most, the oldest. */
+  /** Closes parked uploads after their time, and beyond `parkedUploads` the oldest ones of the user who has the most. */
   #sweep(): void {
     this.stop()
     const now = this.#clock.now()

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { messageInstance } from '../../core/instance.ts'
 import type { Request } from '../../core/link.ts'
 import { Multiset } from '../../core/multiset.ts'
@@ -254,15 +255,12 @@ export class MsgApp implements App {
 
 /** Remembers sessions whose registration was superseded by another of the same user, so that they do not take it back. */
 export class SupersededSessions {
-  /** By user: the users, and the sessions of each, least recently superseded first. */
-  readonly #sessions = new Map<string, readonly string[]>()
+  /** The sessions of each user, least recently superseded first. */
+  readonly #sessions = new BoundedMap<string, readonly string[]>(fixed.rememberedUsers)
 
   add(user: string, session: string): void {
     const others = (this.#sessions.get(user) ?? []).filter((other) => other !== session)
-    this.#sessions.delete(user)
     this.#sessions.set(user, [...others, session].slice(-fixed.supersededSessions))
-    const [oldest] = this.#sessions.keys()
-    if (this.#sessions.size > fixed.rememberedUsers && oldest !== undefined) this.#sessions.delete(oldest)
   }
 
   has(user: string, session: string): boolean {

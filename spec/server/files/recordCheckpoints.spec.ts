@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Checkpoint } from '../../../lib/ports/storage.ts'
-import { withCheckpoint } from '../../../lib/server/files/checkpoints.ts'
+import { withCheckpoint } from '../../../lib/server/files/checkpointer.ts'
 import { spec } from '../../support/spec.ts'
 
 const nothing = new Uint8Array()

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { KiB } from '../../../lib/limits.ts'
-import { removeUnfinished, unfinishedUploads } from '../../../lib/server/files/unfinished.ts'
+import { removeUnfinished, unfinishedUploads } from '../../../lib/server/files/unfinishedUploads.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
