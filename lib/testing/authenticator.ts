@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
-import { factsOf, type It, type TestCase } from './testCases.ts'
+import { type It, type TestCase, testCasesOf } from './testCases.ts'
 
 /** An authenticator for one test case, with credentials that it accepts and refuses. */
 export interface Gate extends AsyncDisposable {
@@ -24,7 +24,7 @@ export function authenticatorContract(
   open: () => Promise<Gate>,
   { changing }: { changing: boolean },
 ): readonly TestCase[] {
-  return factsOf(`the authenticator ${name}`, (it) => {
+  return testCasesOf(`the authenticator ${name}`, (it) => {
     it('accepts a known user each time, under the given name', async () => {
       await using gate = await open()
       const { authenticator, known } = gate
@@ -58,11 +58,11 @@ export function authenticatorContract(
       assert.deepEqual(told, [])
     })
 
-    if (changing) changeFacts(it, open)
+    if (changing) changeCases(it, open)
   })
 }
 
-function changeFacts(it: It, open: () => Promise<Gate>): void {
+function changeCases(it: It, open: () => Promise<Gate>): void {
   it('refuses a user whose right was revoked, after it has reported the change', async () => {
     await using gate = await open()
     const { authenticator, known } = gate

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { ClientState, Receipt, StoredTask, TaskStore } from '../ports/clientState.ts'
-import { factsOf, type TestCase } from './testCases.ts'
+import { type TestCase, testCasesOf } from './testCases.ts'
 
 /** The place of a client state, for one test case. */
 export interface StatePlace extends AsyncDisposable {
@@ -18,7 +18,7 @@ const range = (first: number, last: number) =>
 
 /** Returns the promises of a client state about receipts as test cases. */
 export function receiptsContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
-  return factsOf(`the receipts of a ${name} state`, (it) => {
+  return testCasesOf(`the receipts of a ${name} state`, (it) => {
     it('are empty at first', async () => {
       await using here = await place()
       assert.deepEqual(await here.state().receipts.load(), [])
@@ -61,7 +61,7 @@ export function receiptsContract(name: string, place: () => Promise<StatePlace>)
 
 /** Returns the promises of a client state about tasks as test cases. */
 export function tasksContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
-  return factsOf(`the tasks of a ${name} state`, (it) => {
+  return testCasesOf(`the tasks of a ${name} state`, (it) => {
     it('are empty at first', async () => {
       await using here = await place()
       assert.deepEqual(await tasksOf(here).load(), [])

@@ -1,22 +1,22 @@
 import type { Platform } from '../ports/platform.ts'
 import type { Chance } from './chance.ts'
-import { stateClaimRandom } from './storage/claimRandom.ts'
-import { stateClaims } from './storage/claims.ts'
+import { claimRandomCases } from './storage/claimRandom.ts'
+import { claimsCases } from './storage/claims.ts'
 import { type BrittlePlace, type StorageKind, tryingOf } from './storage/fixture.ts'
-import { stateFlushing } from './storage/flushing.ts'
-import { stateLife } from './storage/life.ts'
-import { stateMailBounds } from './storage/mailBounds.ts'
-import { stateMailFlushing } from './storage/mailFlushing.ts'
-import { stateMailLife } from './storage/mailLife.ts'
-import { stateMailPosting } from './storage/mailPosting.ts'
-import { stateMailRandom } from './storage/mailRandom.ts'
-import { stateNames } from './storage/names.ts'
-import { stateNotes } from './storage/notes.ts'
-import { statePartialFiles } from './storage/partialFiles.ts'
-import { statePublishing } from './storage/publishing.ts'
-import { stateRecords } from './storage/records.ts'
-import { stateRoom } from './storage/room.ts'
-import { stateUsage } from './storage/usage.ts'
+import { flushingCases } from './storage/flushing.ts'
+import { lifeCases } from './storage/life.ts'
+import { mailBoundsCases } from './storage/mailBounds.ts'
+import { mailFlushingCases } from './storage/mailFlushing.ts'
+import { mailLifeCases } from './storage/mailLife.ts'
+import { mailPostingCases } from './storage/mailPosting.ts'
+import { mailRandomCases } from './storage/mailRandom.ts'
+import { namesCases } from './storage/names.ts'
+import { notesCases } from './storage/notes.ts'
+import { partialFilesCases } from './storage/partialFiles.ts'
+import { publishingCases } from './storage/publishing.ts'
+import { recordsCases } from './storage/records.ts'
+import { roomCases } from './storage/room.ts'
+import { usageCases } from './storage/usage.ts'
 import type { TestCase } from './testCases.ts'
 
 /** Returns the promises of `lib/ports/storage.ts` and `mailboxes.ts` as test cases of one kind of storage. */
@@ -31,21 +31,21 @@ export function storageContract(kind: StorageKind, platform: Platform, chance: C
   const unfilled = smallPlace ? undefined : 'this kind of storage has no small place'
   const unbroken = brittlePlace ? undefined : 'this kind of storage has no brittle place'
   return [
-    ...stateLife(name, trying),
-    ...stateClaims(name, trying),
-    ...stateClaimRandom(name, trying, chance),
-    ...stateNames(name, trying),
-    ...stateRecords(name, trying),
-    ...stateNotes(name, trying),
-    ...statePartialFiles(name, trying),
-    ...stateRoom(name, filling, unfilled),
-    ...stateUsage(name, trying),
-    ...stateFlushing(name, failing, unbroken),
-    ...statePublishing(name, trying),
-    ...stateMailPosting(name, trying),
-    ...stateMailBounds(name, filling, unfilled),
-    ...stateMailLife(name, trying),
-    ...stateMailFlushing(name, failing, unbroken),
-    ...stateMailRandom(name, trying, chance),
+    ...lifeCases(name, trying),
+    ...claimsCases(name, trying),
+    ...claimRandomCases(name, trying, chance),
+    ...namesCases(name, trying),
+    ...recordsCases(name, trying),
+    ...notesCases(name, trying),
+    ...partialFilesCases(name, trying),
+    ...roomCases(name, filling, unfilled),
+    ...usageCases(name, trying),
+    ...flushingCases(name, failing, unbroken),
+    ...publishingCases(name, trying),
+    ...mailPostingCases(name, trying),
+    ...mailBoundsCases(name, filling, unfilled),
+    ...mailLifeCases(name, trying),
+    ...mailFlushingCases(name, failing, unbroken),
+    ...mailRandomCases(name, trying, chance),
   ]
 }

@@ -11,7 +11,7 @@ export interface TestCase {
   readonly skipped?: string
 }
 
-export type Facts = Iterable<TestCase>
+export type TestCases = Iterable<TestCase>
 
 /** States a test case of a subject, with a time limit. */
 export type It = (fact: string, proof: () => Promise<void>, options?: { limitMs?: number }) => void
@@ -19,14 +19,14 @@ export type It = (fact: string, proof: () => Promise<void>, options?: { limitMs?
 const defaultLimitMs = 180_000
 
 /** Returns the test cases of a subject; with `skipped`, the reason why none of them can run. */
-export function factsOf(subject: string, state: (it: It) => void, skipped?: string): readonly TestCase[] {
-  const facts: TestCase[] = []
+export function testCasesOf(subject: string, state: (it: It) => void, skipped?: string): readonly TestCase[] {
+  const cases: TestCase[] = []
   const it: It = (fact, proof, { limitMs = defaultLimitMs } = {}) => {
     const stated = { subject, fact, limitMs }
-    if (skipped === undefined) facts.push({ ...stated, run: () => proof() })
+    if (skipped === undefined) cases.push({ ...stated, run: () => proof() })
     else
-      facts.push({ ...stated, skipped, run: () => Promise.reject(new Error(`the test case cannot run: ${skipped}`)) })
+      cases.push({ ...stated, skipped, run: () => Promise.reject(new Error(`the test case cannot run: ${skipped}`)) })
   }
   state(it)
-  return facts
+  return cases
 }

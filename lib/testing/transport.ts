@@ -1,10 +1,10 @@
 import type { TestCase } from './testCases.ts'
-import { closeFacts } from './transport/closeFacts.ts'
-import { destroyFacts } from './transport/destroyFacts.ts'
+import { closeCases } from './transport/close.ts'
+import { destroyCases } from './transport/destroy.ts'
+import { diallingCases } from './transport/dialling.ts'
 import type { TransportFactory } from './transport/ends.ts'
-import { flowFacts } from './transport/flowFacts.ts'
-import { frameFacts } from './transport/frameFacts.ts'
-import { transportFacts } from './transport/transportFacts.ts'
+import { flowCases } from './transport/flow.ts'
+import { frameCases } from './transport/frames.ts'
 
 /**
  * Returns the promises of `lib/ports/socket.ts` as test cases of the transport `name`. `open` returns a new transport
@@ -12,10 +12,10 @@ import { transportFacts } from './transport/transportFacts.ts'
  */
 export function transportContract(name: string, open: () => TransportFactory): readonly TestCase[] {
   return [
-    ...transportFacts(name, open),
-    ...frameFacts(name, open),
-    ...flowFacts(name, open),
-    ...closeFacts(name, open),
-    ...destroyFacts(name, open),
+    ...diallingCases(name, open),
+    ...frameCases(name, open),
+    ...flowCases(name, open),
+    ...closeCases(name, open),
+    ...destroyCases(name, open),
   ]
 }

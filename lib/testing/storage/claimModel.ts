@@ -41,16 +41,16 @@ export class ClaimModel {
 
 export interface Step {
   readonly text: string
-  run(model: ClaimModel, trial: Fixture): Promise<void>
+  run(model: ClaimModel, fixture: Fixture): Promise<void>
 }
 
 /** A step after which the storage must equal the model. */
-function step(text: string, run: (model: ClaimModel, trial: Fixture) => Promise<void>): Step {
+function step(text: string, run: (model: ClaimModel, fixture: Fixture) => Promise<void>): Step {
   return {
     text,
-    async run(model, trial) {
-      await run(model, trial)
-      const records = (await recordsOf(trial.storage)).map(
+    async run(model, fixture) {
+      await run(model, fixture)
+      const records = (await recordsOf(fixture.storage)).map(
         ({ name, size, owner, superseded, checkpoints, ...rest }) => ({
           name,
           size,
@@ -111,18 +111,18 @@ function afterClaim(before: Kept | undefined, { size, by, fresh, takeOver }: Wis
 const under = (
   text: string,
   choice: number,
-  run: (given: Given, trial: Fixture, kept: Kept) => Promise<void>,
+  run: (given: Given, fixture: Fixture, kept: Kept) => Promise<void>,
   then: (model: ClaimModel, name: string, kept: Kept) => void,
 ) =>
-  step(`${text} under claim ${choice}`, async (model, trial) => {
+  step(`${text} under claim ${choice}`, async (model, fixture) => {
     const given = model.given[choice % Math.max(1, model.given.length)]
     if (!given) return
     const kept = model.kept.get(given.name)
     if (kept && model.holding.get(given.name) === given.claim) {
-      await run(given, trial, kept)
+      await run(given, fixture, kept)
       then(model, given.name, kept)
     } else {
-      await assert.rejects(run(given, trial, { ...anything, verified: false }), { code: 'superseded' })
+      await assert.rejects(run(given, fixture, { ...anything, verified: false }), { code: 'superseded' })
     }
   })
 
@@ -151,9 +151,9 @@ export const fillAndVerify = (choice: number) =>
   under(
     'all is verified',
     choice,
-    async (given, trial, kept) => {
-      await write(given, trial, kept)
-      await trial.storage.transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
+    async (given, fixture, kept) => {
+      await write(given, fixture, kept)
+      await fixture.storage.transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
     },
     (model, name, kept) => model.kept.set(name, { ...written(kept), verified: true }),
   )
@@ -162,9 +162,9 @@ export const complete = (choice: number) =>
   under(
     'it is completed',
     choice,
-    async (given, trial, kept) => {
-      const { transfers, files } = trial.storage
-      await write(given, trial, kept)
+    async (given, fixture, kept) => {
+      const { transfers, files } = fixture.storage
+      await write(given, fixture, kept)
       await transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
       await using file = await files.open(given.claim)
       assert.equal(await file.publish(given.name, true), true)
@@ -201,8 +201,8 @@ export const look = (name: string, size: number) =>
   })
 
 /** Restarts the storage, which ends all claims. */
-export const restart = step('restart', async (model, trial) => {
-  await trial.restart()
+export const restart = step('restart', async (model, fixture) => {
+  await fixture.restart()
   model.given = []
   model.lastToken = Math.max(0, ...[...model.holding.values()].map(({ token }) => token))
 })

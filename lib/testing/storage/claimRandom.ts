@@ -1,5 +1,5 @@
 import { type Chance, type Draw, proveDrawn } from '../chance.ts'
-import { type Facts, factsOf } from '../testCases.ts'
+import { type TestCases, testCasesOf } from '../testCases.ts'
 import {
   ClaimModel,
   checkpoint,
@@ -47,13 +47,13 @@ function drawSteps(draw: Draw): readonly Step[] {
 }
 
 /** The promises of claims under random steps, compared with a model. */
-export function* stateClaimRandom(kind: string, trying: Try, chance: Chance): Facts {
+export function claimRandomCases(kind: string, trying: Try, chance: Chance): TestCases {
   const prove = (steps: readonly Step[]) =>
-    trying(async (trial) => {
+    trying(async (fixture) => {
       const model = new ClaimModel()
-      for (const { run } of steps) await run(model, trial)
+      for (const { run } of steps) await run(model, fixture)
     })()
-  yield* factsOf(`the claims of a ${kind} storage`, (it) => {
+  return testCasesOf(`the claims of a ${kind} storage`, (it) => {
     it('equal a simple model after random steps, and a superseded claim writes nothing', () =>
       proveDrawn(chance, { runs: 15, draw: drawSteps, prove, textOf: ({ text }) => text }))
   })

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fill, owner, recordsOf, resume, start, takeOver, wanted } from './steps.ts'
 
 /** The promises of `TransferStore.claim`. */
-export function* stateClaims(kind: string, trying: Try): Facts {
+export function* claimsCases(kind: string, trying: Try): TestCases {
   const at = (offset: number) => ({ offset, digest: Uint8Array.of(offset) })
 
   yield* storageCases(`claiming an upload in a ${kind} storage`, trying, (it) => {
@@ -82,11 +82,11 @@ export function* stateClaims(kind: string, trying: Try): Facts {
       await assert.rejects(claimed(storage, {}, takeOver, owner(1)), { code: 'superseded' })
     })
 
-    it('refuses that session also for another upload of the name, and after a restart', async (trial) => {
-      await claimed(trial.storage)
-      await claimed(trial.storage, {}, takeOver, owner(2))
-      await trial.restart()
-      await assert.rejects(claimed(trial.storage, { size: 9 }), { code: 'superseded' })
+    it('refuses that session also for another upload of the name, and after a restart', async (fixture) => {
+      await claimed(fixture.storage)
+      await claimed(fixture.storage, {}, takeOver, owner(2))
+      await fixture.restart()
+      await assert.rejects(claimed(fixture.storage, { size: 9 }), { code: 'superseded' })
     })
 
     it('lets that session start from the beginning', async ({ storage }) => {

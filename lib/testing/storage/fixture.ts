@@ -1,6 +1,6 @@
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage } from '../../ports/storage.ts'
-import { factsOf, type TestCase } from '../testCases.ts'
+import { type TestCase, testCasesOf } from '../testCases.ts'
 
 /** The place of a storage, for one test case. */
 export interface StoragePlace extends AsyncDisposable {
@@ -40,7 +40,7 @@ export interface Fixture<P extends StoragePlace = StoragePlace> {
 
 /** Returns a test that runs with an open storage in a new place, small if `bytes` are given, and removes it afterwards. */
 export type Try<P extends StoragePlace = StoragePlace> = (
-  proof: (trial: Fixture<P>) => Promise<void>,
+  proof: (fixture: Fixture<P>) => Promise<void>,
   bytes?: number,
 ) => () => Promise<void>
 
@@ -49,10 +49,10 @@ export function tryingOf<P extends StoragePlace>(platform: Platform, open: (byte
   return (proof, bytes) => async () => {
     await using place = await open(bytes)
     const { clock, ...others } = platform
-    const trial: Fixture<P> = {
+    const fixture: Fixture<P> = {
       storage: place.storage(),
       place,
-      platform: { ...others, clock: { ...clock, wallTime: () => trial.wallTime } },
+      platform: { ...others, clock: { ...clock, wallTime: () => fixture.wallTime } },
       wallTime: Date.UTC(2026, 0, 1),
       async restart() {
         await this.storage[Symbol.asyncDispose]()
@@ -60,11 +60,11 @@ export function tryingOf<P extends StoragePlace>(platform: Platform, open: (byte
         await this.storage.open(this.platform)
       },
     }
-    await trial.storage.open(trial.platform)
+    await fixture.storage.open(fixture.platform)
     try {
-      await proof(trial)
+      await proof(fixture)
     } finally {
-      await trial.storage[Symbol.asyncDispose]()
+      await fixture.storage[Symbol.asyncDispose]()
     }
   }
 }
@@ -72,7 +72,7 @@ export function tryingOf<P extends StoragePlace>(platform: Platform, open: (byte
 /** States a test case of an open storage in a new place, small if `bytes` are given. */
 export type StorageIt<P extends StoragePlace = StoragePlace> = (
   fact: string,
-  run: (trial: Fixture<P>) => Promise<void>,
+  run: (fixture: Fixture<P>) => Promise<void>,
   bytes?: number,
 ) => void
 
@@ -83,5 +83,5 @@ export function storageCases<P extends StoragePlace>(
   state: (it: StorageIt<P>) => void,
   skipped?: string,
 ): readonly TestCase[] {
-  return factsOf(subject, (it) => state((fact, run, bytes) => it(fact, trying(run, bytes))), skipped)
+  return testCasesOf(subject, (it) => state((fact, run, bytes) => it(fact, trying(run, bytes))), skipped)
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 
 /** The promises of opening and closing. */
-export function* stateLife(kind: string, trying: Try): Facts {
-  yield* storageCases(`the life of a ${kind} storage`, trying, (it) => {
+export function lifeCases(kind: string, trying: Try): TestCases {
+  return storageCases(`the life of a ${kind} storage`, trying, (it) => {
     it('can be closed more than once', async ({ storage }) => {
       await storage[Symbol.asyncDispose]()
       await storage[Symbol.asyncDispose]()

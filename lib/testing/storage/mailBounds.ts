@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { type StorageIt, storageCases, type Try } from './fixture.ts'
 import { long, message, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
 
 /** The limits of `MailboxStore.append`. */
-export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): Facts {
+export function* mailBoundsCases(kind: string, trying: Try, unfilled?: string): TestCases {
   const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
   yield* storageCases(`the limits of mailboxes in a ${kind} storage`, trying, (it) => {
@@ -38,18 +38,18 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
       await mailboxes.append(message(3), ['carol'], bounds)
     })
 
-    it('count messages that are being stored, that were set aside, and that were stored before a restart', async (trial) => {
+    it('count messages that are being stored, that were set aside, and that were stored before a restart', async (fixture) => {
       const bounds = { ...roomy, messages: 2, bytes: 100 }
-      const { mailboxes } = trial.storage
+      const { mailboxes } = fixture.storage
       const first = mailboxes.append(long(1, 50), ['bob'], bounds)
       await assert.rejects(mailboxes.append(long(2, 51), ['bob'], bounds), full('bob'))
       await first
       await mailboxes.setAside('bob', await seqsOf(mailboxes, 'bob'))
       await mailboxes.append(long(3, 50), ['bob'], bounds)
       assert.deepEqual(await mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
-      await trial.restart()
-      assert.deepEqual(await trial.storage.mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
-      await assert.rejects(trial.storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
+      await fixture.restart()
+      assert.deepEqual(await fixture.storage.mailboxes.levels(), [{ user: 'bob', messages: 2, bytes: 100 }])
+      await assert.rejects(fixture.storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
     })
 
     it('free space at once after a removal', async ({ storage: { mailboxes } }) => {
@@ -94,14 +94,14 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
     })
   })
 
-  yield* storageCases(`the share of one sender in the mailboxes of a ${kind} storage`, trying, (it) => stateShares(it))
+  yield* storageCases(`the share of one sender in the mailboxes of a ${kind} storage`, trying, (it) => sharesCases(it))
 
   yield* storageCases(
     `mailboxes in a ${kind} storage without free space`,
     trying,
     (it) => {
-      it('leave the reserve free, so that messages can still be removed', async (trial) => {
-        const { mailboxes } = trial.storage
+      it('leave the reserve free, so that messages can still be removed', async (fixture) => {
+        const { mailboxes } = fixture.storage
         const bounds = { ...roomy, reserveBytes: 1_000_000 }
         const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], bounds))
         const outcomes = await Promise.allSettled(given)
@@ -112,18 +112,18 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
         }
         assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(stored))
         await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-        await trial.restart()
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
+        await fixture.restart()
+        assert.deepEqual(await waiting(fixture.storage.mailboxes, 'bob'), [])
       }, 3_000_000)
 
-      it('leave other senders as much of the free disk as one sender uses', async (trial) => {
-        const { mailboxes } = trial.storage
+      it('leave other senders as much of the free disk as one sender uses', async (fixture) => {
+        const { mailboxes } = fixture.storage
         const given = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], halves))
         const outcomes = await Promise.allSettled(given)
         const stored = outcomes.filter(({ status }) => status === 'fulfilled').length
         assert.ok(stored > 5 && stored < 28, `${stored} of 60 messages were stored`)
-        await trial.restart()
-        const again = trial.storage.mailboxes
+        await fixture.restart()
+        const again = fixture.storage.mailboxes
         await assert.rejects(again.append(long(61, 60_000), ['bob'], halves), {
           code: 'disk-full',
           publicText: /^what waits of one sender may take no more of the disk/u,
@@ -131,18 +131,18 @@ export function* stateMailBounds(kind: string, trying: Try, unfilled?: string): 
         await again.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
       }, 3_000_000)
 
-      it('refuse messages that do not fit, keep the others, and accept more when there is space again', async (trial) => {
+      it('refuse messages that do not fit, keep the others, and accept more when there is space again', async (fixture) => {
         const stored: number[] = []
         const fill = async () => {
           for (let number = 1; ; number++) {
-            await trial.storage.mailboxes.append(long(number, 50_000), ['bob'], roomy)
+            await fixture.storage.mailboxes.append(long(number, 50_000), ['bob'], roomy)
             stored.push(number)
           }
         }
         await assert.rejects(fill(), { code: 'disk-full' })
-        assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), stored)
-        await trial.restart()
-        const { mailboxes } = trial.storage
+        assert.deepEqual(await waiting(fixture.storage.mailboxes, 'bob'), stored)
+        await fixture.restart()
+        const { mailboxes } = fixture.storage
         assert.deepEqual(await waiting(mailboxes, 'bob'), stored)
       }, 2_000_000)
     },
@@ -176,11 +176,11 @@ async function fill(
 const greedy = ['ann', 'ben', 'cem', 'dan']
 const shares = [50, 25, 12, 6]
 
-function stateShares(it: StorageIt): void {
-  it('equals the rest: a sender to many recipients leaves space for others, also after a restart', async (trial) => {
+function sharesCases(it: StorageIt): void {
+  it('equals the rest: a sender to many recipients leaves space for others, also after a restart', async (fixture) => {
     const bounds = { ...halves, allMessages: 100 }
     const sixteen = upTo(16).map((number) => `user ${number}`)
-    const { mailboxes } = trial.storage
+    const { mailboxes } = fixture.storage
     assert.equal(await fill(mailboxes, 'alice', bounds, () => sixteen, 'mailbox-full'), 3)
     await assert.rejects(mailboxes.append(message(4), ['bob', ...sixteen.slice(1)], bounds), {
       code: 'mailbox-full',
@@ -188,8 +188,8 @@ function stateShares(it: StorageIt): void {
       message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob, user 2, /u,
     })
     await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-    await trial.restart()
-    const again = trial.storage.mailboxes
+    await fixture.restart()
+    const again = fixture.storage.mailboxes
     await assert.rejects(again.append(message(4), sixteen, bounds), { code: 'mailbox-full' })
     assert.equal(await fill(again, 'eve', bounds, () => ['bob'], 'mailbox-full', 2), 25)
   })
@@ -216,18 +216,18 @@ function stateShares(it: StorageIt): void {
     await mailboxes.append({ ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
   })
 
-  it('applies to message ids, also after a restart', async (trial) => {
+  it('applies to message ids, also after a restart', async (fixture) => {
     const bounds = { ...halves, allIds: 100 }
     const taken: number[] = []
     for (const sender of greedy.slice(0, 2)) {
-      taken.push(await fill(trial.storage.mailboxes, sender, bounds, () => [sender], 'rate-limited'))
+      taken.push(await fill(fixture.storage.mailboxes, sender, bounds, () => [sender], 'rate-limited'))
     }
     for (const user of greedy.slice(0, 2)) {
-      const { mailboxes } = trial.storage
+      const { mailboxes } = fixture.storage
       await mailboxes.remove(user, await seqsOf(mailboxes, user))
     }
-    await trial.restart()
-    const { mailboxes } = trial.storage
+    await fixture.restart()
+    const { mailboxes } = fixture.storage
     for (const sender of greedy.slice(2)) {
       taken.push(await fill(mailboxes, sender, bounds, () => [sender], 'rate-limited'))
     }

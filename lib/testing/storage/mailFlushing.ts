@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { type BrittlePlace, storageCases, type Try } from './fixture.ts'
 import { message, roomy, upTo, waiting } from './mailSteps.ts'
 
 /** The promises of mailboxes after a failed flush. */
-export function* stateMailFlushing(kind: string, trying: Try<BrittlePlace>, skipped?: string): Facts {
-  yield* storageCases(
+export function mailFlushingCases(kind: string, trying: Try<BrittlePlace>, skipped?: string): TestCases {
+  return storageCases(
     `a failed flush of messages in a ${kind} storage`,
     trying,
     (it) => {
-      it('acknowledges nothing, shows nothing, and keeps all durable messages', async (trial) => {
-        const { mailboxes } = trial.storage
+      it('acknowledges nothing, shows nothing, and keeps all durable messages', async (fixture) => {
+        const { mailboxes } = fixture.storage
         for (const number of upTo(3)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
         const seen: string[] = []
         {
-          using _ = await trial.place.failFlushes()
+          using _ = await fixture.place.failFlushes()
           using __ = mailboxes.watch((user) => seen.push(user))
           const broken = { code: 'internal' }
           const asked = [
@@ -32,9 +32,9 @@ export function* stateMailFlushing(kind: string, trying: Try<BrittlePlace>, skip
           assert.deepEqual(seen, [])
           assert.deepEqual([await mailboxes.lastSeq(), await mailboxes.lastTime()], [3, 3])
         }
-        await trial.restart()
+        await fixture.restart()
         // A message that failed with `internal` may be stored, for both recipients or for neither.
-        const again = trial.storage.mailboxes
+        const again = fixture.storage.mailboxes
         const [bob, eve] = [await waiting(again, 'bob'), await waiting(again, 'eve')]
         assert.equal(bob.includes(4), eve.includes(4))
         assert.ok(bob.includes(3) && eve.includes(3))

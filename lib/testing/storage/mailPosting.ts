@@ -1,30 +1,30 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds } from '../../ports/mailboxes.ts'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { all, long, message, roomy, upTo, waiting } from './mailSteps.ts'
 
 /** The promises of `MailboxStore.append`, except its limits. */
-export function* stateMailPosting(kind: string, trying: Try): Facts {
+export function* mailPostingCases(kind: string, trying: Try): TestCases {
   yield* storageCases(`a message that is appended to the mailboxes of a ${kind} storage`, trying, (it) => {
-    it('is returned as it was appended, now and after a restart', async (trial) => {
+    it('is returned as it was appended, now and after a restart', async (fixture) => {
       const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
-      await trial.storage.mailboxes.append(given, ['bob'], roomy)
+      await fixture.storage.mailboxes.append(given, ['bob'], roomy)
       for (const _ of ['at once', 'after a restart']) {
-        const [found, ...others] = await all(trial.storage.mailboxes, 'bob')
+        const [found, ...others] = await all(fixture.storage.mailboxes, 'bob')
         assert.ok(found)
         const { seq, sender, sentAt, id, content } = found
         assert.deepEqual([seq, sender, sentAt, others.length], [1, 'élise', given.sentAt, 0])
         assert.deepEqual([Uint8Array.from(id), Uint8Array.from(content)], [given.id, given.content])
-        await trial.restart()
+        await fixture.restart()
       }
     })
 
-    it('reaches all of sixteen recipients with one seq, and no other user', async (trial) => {
+    it('reaches all of sixteen recipients with one seq, and no other user', async (fixture) => {
       const users = upTo(16).map((number) => `user ${number}`)
-      await trial.storage.mailboxes.append(message(1), users, roomy)
-      await trial.restart()
-      const { mailboxes } = trial.storage
+      await fixture.storage.mailboxes.append(message(1), users, roomy)
+      await fixture.restart()
+      const { mailboxes } = fixture.storage
       for (const user of users) {
         assert.deepEqual(
           (await all(mailboxes, user)).map(({ seq }) => seq),
@@ -43,13 +43,13 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
       assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
     })
 
-    it('follows all messages that were appended before it, also under concurrent appends', async (trial) => {
-      const { mailboxes } = trial.storage
+    it('follows all messages that were appended before it, also under concurrent appends', async (fixture) => {
+      const { mailboxes } = fixture.storage
       await Promise.all(upTo(500).map((number) => mailboxes.append(message(number), ['bob'], roomy)))
       assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(500))
-      await trial.restart()
-      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), upTo(500))
-      const seqs = (await all(trial.storage.mailboxes, 'bob')).map(({ seq }) => seq)
+      await fixture.restart()
+      assert.deepEqual(await waiting(fixture.storage.mailboxes, 'bob'), upTo(500))
+      const seqs = (await all(fixture.storage.mailboxes, 'bob')).map(({ seq }) => seq)
       assert.deepEqual(
         seqs,
         seqs.toSorted((a, b) => a - b),
@@ -80,29 +80,29 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
   })
 
   yield* storageCases(`the repetition of a message to a ${kind} storage`, trying, (it) => {
-    it('stores nothing while the first is being stored, later, and after a restart', async (trial) => {
-      const { mailboxes } = trial.storage
+    it('stores nothing while the first is being stored, later, and after a restart', async (fixture) => {
+      const { mailboxes } = fixture.storage
       await Promise.all([1, 1, 2, 1].map((number) => mailboxes.append(message(number), ['bob', 'eve'], roomy)))
       await mailboxes.append(message(2), ['bob', 'eve'], roomy)
-      await trial.restart()
-      await trial.storage.mailboxes.append(message(1, { storedAt: 99 }), ['bob', 'eve'], roomy)
-      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1, 2])
-      assert.deepEqual(await waiting(trial.storage.mailboxes, 'eve'), [1, 2])
+      await fixture.restart()
+      await fixture.storage.mailboxes.append(message(1, { storedAt: 99 }), ['bob', 'eve'], roomy)
+      assert.deepEqual(await waiting(fixture.storage.mailboxes, 'bob'), [1, 2])
+      assert.deepEqual(await waiting(fixture.storage.mailboxes, 'eve'), [1, 2])
     })
 
-    it('stores nothing when the message was removed from every mailbox', async (trial) => {
-      await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
-      await trial.storage.mailboxes.remove('bob', [1])
-      await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
-      await trial.restart()
-      await trial.storage.mailboxes.append(message(1), ['bob'], roomy)
-      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [])
+    it('stores nothing when the message was removed from every mailbox', async (fixture) => {
+      await fixture.storage.mailboxes.append(message(1), ['bob'], roomy)
+      await fixture.storage.mailboxes.remove('bob', [1])
+      await fixture.storage.mailboxes.append(message(1), ['bob'], roomy)
+      await fixture.restart()
+      await fixture.storage.mailboxes.append(message(1), ['bob'], roomy)
+      assert.deepEqual(await waiting(fixture.storage.mailboxes, 'bob'), [])
     })
 
-    it('with another content or other recipients is refused, also while the first is being stored', async (trial) => {
-      const first = trial.storage.mailboxes.append(message(1), ['bob', 'eve'], roomy)
+    it('with another content or other recipients is refused, also while the first is being stored', async (fixture) => {
+      const first = fixture.storage.mailboxes.append(message(1), ['bob', 'eve'], roomy)
       for (const _ of ['on its way', 'durable', 'after a restart']) {
-        const { mailboxes } = trial.storage
+        const { mailboxes } = fixture.storage
         const others = [
           mailboxes.append(long(1, 9), ['bob', 'eve'], roomy),
           mailboxes.append(message(1), ['eve', 'bob'], roomy),
@@ -110,9 +110,9 @@ export function* stateMailPosting(kind: string, trying: Try): Facts {
         ]
         for (const other of others) await assert.rejects(other, { code: 'id-reused' })
         await first
-        await trial.restart()
+        await fixture.restart()
       }
-      assert.deepEqual(await waiting(trial.storage.mailboxes, 'bob'), [1])
+      assert.deepEqual(await waiting(fixture.storage.mailboxes, 'bob'), [1])
     })
 
     it('is a new message if another user sends it', async ({ storage: { mailboxes } }) => {

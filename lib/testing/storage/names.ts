@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, fill, recordsOf, resume, upload } from './steps.ts'
 
 /** The promises of `TransferStore.claim` about names that are taken. */
-export function* stateNames(kind: string, trying: Try): Facts {
-  yield* storageCases(`an upload whose name is taken in a ${kind} storage`, trying, (it) => {
+export function namesCases(kind: string, trying: Try): TestCases {
+  return storageCases(`an upload whose name is taken in a ${kind} storage`, trying, (it) => {
     const reject = { ...resume, onConflict: 'reject' } as const
 
     it('is refused if existing names are rejected', async ({ storage }) => {

@@ -1,31 +1,31 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, owner, recordsOf, resume, upload, wanted } from './steps.ts'
 
 /** The promises of the transfer store about completion markers. */
-export function* stateNotes(kind: string, trying: Try): Facts {
-  yield* storageCases(`the completion marker of an upload in a ${kind} storage`, trying, (it) => {
-    it('answers the same upload, also after a restart, and replaces the record', async (trial) => {
-      const stored = await upload(trial.storage)
-      await trial.restart()
-      assert.deepEqual(await trial.storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
-      assert.deepEqual(await recordsOf(trial.storage), [])
+export function notesCases(kind: string, trying: Try): TestCases {
+  return storageCases(`the completion marker of an upload in a ${kind} storage`, trying, (it) => {
+    it('answers the same upload, also after a restart, and replaces the record', async (fixture) => {
+      const stored = await upload(fixture.storage)
+      await fixture.restart()
+      assert.deepEqual(await fixture.storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
+      assert.deepEqual(await recordsOf(fixture.storage), [])
     })
 
-    it('has the name of the stored file, and whether it replaced another one', async (trial) => {
-      const { storage } = trial
+    it('has the name of the stored file, and whether it replaced another one', async (fixture) => {
+      const { storage } = fixture
       const { claim } = await claimed(storage)
       await fill(storage, claim)
       const stored = { ...fileOf({}, 'b'), replaced: true }
       await storage.transfers.verified(claim, stored)
-      await trial.restart()
-      assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, stored)
-      const again = await claimed(trial.storage)
-      await using file = await trial.storage.files.open(again.claim)
+      await fixture.restart()
+      assert.deepEqual((await recordsOf(fixture.storage))[0]?.verified, stored)
+      const again = await claimed(fixture.storage)
+      await using file = await fixture.storage.files.open(again.claim)
       await file.publish('b', true)
-      await trial.storage.transfers.complete(again.claim, 60_000)
-      assert.deepEqual(await trial.storage.transfers.completed(wanted), stored)
+      await fixture.storage.transfers.complete(again.claim, 60_000)
+      assert.deepEqual(await fixture.storage.transfers.completed(wanted), stored)
     })
 
     it('answers also if existing names are rejected', async ({ storage }) => {
@@ -67,35 +67,35 @@ export function* stateNotes(kind: string, trying: Try): Facts {
       }
     })
 
-    it('counts as not reported until the caller says so, also after a restart', async (trial) => {
-      const stored = await upload(trial.storage)
-      assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
-      await trial.restart()
-      assert.deepEqual(await trial.storage.transfers.unreported(), [stored])
-      await trial.storage.transfers.reported(stored)
-      await trial.storage.transfers.reported({ user: 'bob', name: 'none' })
-      assert.deepEqual(await trial.storage.transfers.unreported(), [])
-      await trial.restart()
-      assert.deepEqual(await trial.storage.transfers.unreported(), [])
-      await upload(trial.storage, { size: 3 }, new TextEncoder().encode('new'))
-      assert.equal((await trial.storage.transfers.unreported()).length, 1)
+    it('counts as not reported until the caller says so, also after a restart', async (fixture) => {
+      const stored = await upload(fixture.storage)
+      assert.deepEqual(await fixture.storage.transfers.unreported(), [stored])
+      await fixture.restart()
+      assert.deepEqual(await fixture.storage.transfers.unreported(), [stored])
+      await fixture.storage.transfers.reported(stored)
+      await fixture.storage.transfers.reported({ user: 'bob', name: 'none' })
+      assert.deepEqual(await fixture.storage.transfers.unreported(), [])
+      await fixture.restart()
+      assert.deepEqual(await fixture.storage.transfers.unreported(), [])
+      await upload(fixture.storage, { size: 3 }, new TextEncoder().encode('new'))
+      assert.equal((await fixture.storage.transfers.unreported()).length, 1)
     })
 
-    it('stays until its time is over', async (trial) => {
-      await upload(trial.storage, {}, hello, 60_000)
-      trial.wallTime += 60_000
-      assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
-      trial.wallTime += 1
-      await claimed(trial.storage)
+    it('stays until its time is over', async (fixture) => {
+      await upload(fixture.storage, {}, hello, 60_000)
+      fixture.wallTime += 60_000
+      assert.ok('completed' in (await fixture.storage.transfers.claim(wanted, owner(1), resume)))
+      fixture.wallTime += 1
+      await claimed(fixture.storage)
     })
 
-    it('outlives others that expire', async (trial) => {
-      for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(trial.storage, { name }, hello, 1_000)
-      trial.wallTime += 2_000
-      await upload(trial.storage)
-      assert.ok('completed' in (await trial.storage.transfers.claim(wanted, owner(1), resume)))
-      await claimed(trial.storage, { name: 'b' })
-      await claimed(trial.storage, { name: 'g' })
+    it('outlives others that expire', async (fixture) => {
+      for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(fixture.storage, { name }, hello, 1_000)
+      fixture.wallTime += 2_000
+      await upload(fixture.storage)
+      assert.ok('completed' in (await fixture.storage.transfers.claim(wanted, owner(1), resume)))
+      await claimed(fixture.storage, { name: 'b' })
+      await claimed(fixture.storage, { name: 'g' })
     })
 
     it('no longer counts after the file was replaced', async ({ storage }) => {

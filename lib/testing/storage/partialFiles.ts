@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fill, hello, owner, resume } from './steps.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 /** The promises of the file store about partial files. */
-export function* statePartialFiles(kind: string, trying: Try): Facts {
-  yield* storageCases(`a partial file in a ${kind} storage`, trying, (it) => {
-    it('is empty at first, and keeps the written bytes over a restart', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      assert.equal(await contentOf(trial.storage, claim), '')
-      await fill(trial.storage, claim)
-      await trial.restart()
-      assert.equal(await contentOf(trial.storage, claim), 'hello')
+export function partialFilesCases(kind: string, trying: Try): TestCases {
+  return storageCases(`a partial file in a ${kind} storage`, trying, (it) => {
+    it('is empty at first, and keeps the written bytes over a restart', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      assert.equal(await contentOf(fixture.storage, claim), '')
+      await fill(fixture.storage, claim)
+      await fixture.restart()
+      assert.equal(await contentOf(fixture.storage, claim), 'hello')
     })
 
     it('takes parts one after another, including empty ones', async ({ storage }) => {
@@ -139,13 +139,13 @@ export function* statePartialFiles(kind: string, trying: Try): Facts {
       assert.equal(await contentOf(storage, claim), '')
     })
 
-    it('is removed by a sweep after a restart if its record was removed', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      await fill(trial.storage, claim)
-      await trial.storage.transfers.remove('alice', 'a')
-      await trial.restart()
-      await trial.storage.files.sweep(Number.POSITIVE_INFINITY)
-      assert.equal(await contentOf(trial.storage, (await claimed(trial.storage)).claim), '')
+    it('is removed by a sweep after a restart if its record was removed', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      await fill(fixture.storage, claim)
+      await fixture.storage.transfers.remove('alice', 'a')
+      await fixture.restart()
+      await fixture.storage.files.sweep(Number.POSITIVE_INFINITY)
+      assert.equal(await contentOf(fixture.storage, (await claimed(fixture.storage)).claim), '')
     })
 
     it('refuses every call after it or its storage is closed', async ({ storage }) => {

@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fileOf, fill, hello, start, upload } from './steps.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 /** The promises of `PartialFile.publish`. */
-export function* statePublishing(kind: string, trying: Try): Facts {
-  yield* storageCases(`publishing in a ${kind} storage`, trying, (it) => {
-    it('moves the file into place, in the folders of its name, and keeps it over restarts', async (trial) => {
-      await upload(trial.storage, { name: 'x/y/z' })
-      assert.equal(await trial.storage.files.stored('alice', 'x/y/z'), true)
-      assert.equal(await trial.storage.files.stored('alice', 'x/y'), false)
-      assert.equal(await trial.storage.files.stored('bob', 'x/y/z'), false)
-      await trial.restart()
-      assert.deepEqual(await trial.place.read('alice', 'x/y/z'), hello)
+export function publishingCases(kind: string, trying: Try): TestCases {
+  return storageCases(`publishing in a ${kind} storage`, trying, (it) => {
+    it('moves the file into place, in the folders of its name, and keeps it over restarts', async (fixture) => {
+      await upload(fixture.storage, { name: 'x/y/z' })
+      assert.equal(await fixture.storage.files.stored('alice', 'x/y/z'), true)
+      assert.equal(await fixture.storage.files.stored('alice', 'x/y'), false)
+      assert.equal(await fixture.storage.files.stored('bob', 'x/y/z'), false)
+      await fixture.restart()
+      assert.deepEqual(await fixture.place.read('alice', 'x/y/z'), hello)
     })
 
     it('takes an empty file', async ({ storage, place }) => {
@@ -42,16 +42,16 @@ export function* statePublishing(kind: string, trying: Try): Facts {
     })
 
     for (const replace of [true, false]) {
-      it(`is finished after a crash between publishing and completing, ${replace ? 'replacing' : 'not replacing'}`, async (trial) => {
-        const { claim } = await claimed(trial.storage)
-        await fill(trial.storage, claim)
-        await trial.storage.transfers.verified(claim, fileOf())
-        await (await trial.storage.files.open(claim)).publish('a', replace)
-        await trial.restart()
-        const file = await trial.storage.files.open(claim)
+      it(`is finished after a crash between publishing and completing, ${replace ? 'replacing' : 'not replacing'}`, async (fixture) => {
+        const { claim } = await claimed(fixture.storage)
+        await fill(fixture.storage, claim)
+        await fixture.storage.transfers.verified(claim, fileOf())
+        await (await fixture.storage.files.open(claim)).publish('a', replace)
+        await fixture.restart()
+        const file = await fixture.storage.files.open(claim)
         assert.equal(await file.publish('a', replace), true)
-        await trial.storage.transfers.complete(claim, 1_000)
-        assert.deepEqual(await trial.place.read('alice', 'a'), hello)
+        await fixture.storage.transfers.complete(claim, 1_000)
+        assert.deepEqual(await fixture.place.read('alice', 'a'), hello)
       })
     }
 
@@ -72,16 +72,16 @@ export function* statePublishing(kind: string, trying: Try): Facts {
       ['an older file of another size is', 'old'],
       ['an older file of the same size is', 'jello'],
     ] as const) {
-      it(`rejects with a digest mismatch if the partial file is missing and ${what} under the name`, async (trial) => {
-        if (older !== undefined) await upload(trial.storage, { size: older.length, modifiedAt: 1 }, bytes(older))
-        const { claim } = await claimed(trial.storage, {}, start)
-        await fill(trial.storage, claim)
-        await trial.storage.transfers.verified(claim, fileOf())
-        await trial.storage.files.remove('alice', 'a')
-        await trial.restart()
-        await using file = await trial.storage.files.open(claim)
+      it(`rejects with a digest mismatch if the partial file is missing and ${what} under the name`, async (fixture) => {
+        if (older !== undefined) await upload(fixture.storage, { size: older.length, modifiedAt: 1 }, bytes(older))
+        const { claim } = await claimed(fixture.storage, {}, start)
+        await fill(fixture.storage, claim)
+        await fixture.storage.transfers.verified(claim, fileOf())
+        await fixture.storage.files.remove('alice', 'a')
+        await fixture.restart()
+        await using file = await fixture.storage.files.open(claim)
         await assert.rejects(file.publish('a', true), { code: 'digest-mismatch' })
-        assert.deepEqual(await trial.place.read('alice', 'a'), older && bytes(older))
+        assert.deepEqual(await fixture.place.read('alice', 'a'), older && bytes(older))
       })
     }
 

@@ -1,49 +1,49 @@
 import assert from 'node:assert/strict'
 import type { Checkpoint } from '../../ports/storage.ts'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, fileOf, fill, owner, recordsOf, resume } from './steps.ts'
 
 /** The promises of the transfer store about records. */
-export function* stateRecords(kind: string, trying: Try): Facts {
+export function recordsCases(kind: string, trying: Try): TestCases {
   const at = (offset: number): Checkpoint => ({ offset, digest: Uint8Array.of(1, 2, offset) })
 
-  yield* storageCases(`the record of an upload in a ${kind} storage`, trying, (it) => {
-    it('has the checkpoints that were set last, also after a restart', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      await fill(trial.storage, claim)
-      await trial.storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
-      await trial.storage.transfers.checkpoint(claim, [at(2), at(4)], 2_000_000)
-      await trial.restart()
-      const [record] = await recordsOf(trial.storage)
+  return storageCases(`the record of an upload in a ${kind} storage`, trying, (it) => {
+    it('has the checkpoints that were set last, also after a restart', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      await fill(fixture.storage, claim)
+      await fixture.storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
+      await fixture.storage.transfers.checkpoint(claim, [at(2), at(4)], 2_000_000)
+      await fixture.restart()
+      const [record] = await recordsOf(fixture.storage)
       assert.deepEqual(record?.checkpoints, [at(2), at(4)])
       assert.equal(record?.token, claim.token)
     })
 
-    it('is verified after a restart if it was before', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      await trial.storage.transfers.verified(claim, fileOf({}, 'a (1)'))
-      await trial.restart()
-      assert.deepEqual((await recordsOf(trial.storage))[0]?.verified, fileOf({}, 'a (1)'))
+    it('is verified after a restart if it was before', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      await fixture.storage.transfers.verified(claim, fileOf({}, 'a (1)'))
+      await fixture.restart()
+      assert.deepEqual((await recordsOf(fixture.storage))[0]?.verified, fileOf({}, 'a (1)'))
     })
 
-    it('has the time of its last change', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      await trial.storage.transfers.checkpoint(claim, [], 2_000_000)
-      assert.equal((await recordsOf(trial.storage))[0]?.updatedAt, 2_000_000)
+    it('has the time of its last change', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      await fixture.storage.transfers.checkpoint(claim, [], 2_000_000)
+      assert.equal((await recordsOf(fixture.storage))[0]?.updatedAt, 2_000_000)
     })
 
-    it('can be written with its token after a restart', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      await trial.restart()
-      await trial.storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
-      assert.deepEqual((await recordsOf(trial.storage))[0]?.checkpoints, [at(1)])
+    it('can be written with its token after a restart', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      await fixture.restart()
+      await fixture.storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
+      assert.deepEqual((await recordsOf(fixture.storage))[0]?.checkpoints, [at(1)])
     })
 
-    it('gets a higher token after a restart', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      await trial.restart()
-      assert.ok((await claimed(trial.storage)).claim.token > claim.token)
+    it('gets a higher token after a restart', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      await fixture.restart()
+      assert.ok((await claimed(fixture.storage)).claim.token > claim.token)
     })
 
     it('refuses every change under an older claim', async ({ storage }) => {
@@ -55,13 +55,13 @@ export function* stateRecords(kind: string, trying: Try): Facts {
       assert.deepEqual(await recordsOf(storage), [record])
     })
 
-    it('is gone after it was removed, and only the first removal returns true', async (trial) => {
-      const { claim } = await claimed(trial.storage)
-      assert.equal(await trial.storage.transfers.remove('alice', 'a'), true)
-      assert.equal(await trial.storage.transfers.remove('alice', 'a'), false)
-      await assert.rejects(trial.storage.transfers.checkpoint(claim, [], 2_000_000), { code: 'superseded' })
-      await trial.restart()
-      assert.deepEqual(await recordsOf(trial.storage), [])
+    it('is gone after it was removed, and only the first removal returns true', async (fixture) => {
+      const { claim } = await claimed(fixture.storage)
+      assert.equal(await fixture.storage.transfers.remove('alice', 'a'), true)
+      assert.equal(await fixture.storage.transfers.remove('alice', 'a'), false)
+      await assert.rejects(fixture.storage.transfers.checkpoint(claim, [], 2_000_000), { code: 'superseded' })
+      await fixture.restart()
+      assert.deepEqual(await recordsOf(fixture.storage), [])
     })
 
     it('keeps its changes if a claim comes while it is being changed', async ({ storage }) => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import type { Facts } from '../testCases.ts'
+import type { TestCases } from '../testCases.ts'
 import { storageCases, type Try } from './fixture.ts'
 import { claimed, contentOf, fill, hello } from './steps.ts'
 
 /** The promises of a full storage. */
-export function* stateRoom(kind: string, trying: Try, skipped?: string): Facts {
-  yield* storageCases(
+export function roomCases(kind: string, trying: Try, skipped?: string): TestCases {
+  return storageCases(
     `a full ${kind} storage`,
     trying,
     (it) => {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { MiB } from '../../limits.ts'
-import { type Facts, factsOf } from '../testCases.ts'
+import { type TestCases, testCasesOf } from '../testCases.ts'
 import { aWhile, bytesOf, frameOf, type TransportFactory, withEnds } from './ends.ts'
 
 const megabyte = bytesOf(MiB)
 
 /** The promises about destroying a socket. */
-export function* destroyFacts(name: string, open: () => TransportFactory): Facts {
-  yield* factsOf(`${name}: destroying`, (it) => {
+export function destroyCases(name: string, open: () => TransportFactory): TestCases {
+  return testCasesOf(`${name}: destroying`, (it) => {
     it('is reported once on each side, and not within the call', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { MiB } from '../../limits.ts'
-import { type Facts, factsOf } from '../testCases.ts'
+import { type TestCases, testCasesOf } from '../testCases.ts'
 import { aWhile, bytesOf, type Ends, frameOf, type TransportFactory, withEnds } from './ends.ts'
 
 const megabyte = bytesOf(MiB)
@@ -12,8 +12,8 @@ function fill(near: Ends['near'], left?: () => void): number {
 }
 
 /** The promises about flow control. */
-export function* flowFacts(name: string, open: () => TransportFactory): Facts {
-  yield* factsOf(`${name}: the flow`, (it) => {
+export function flowCases(name: string, open: () => TransportFactory): TestCases {
+  return testCasesOf(`${name}: the flow`, (it) => {
     it('is full after about two of the longest chunks', () =>
       withEnds(open(), async ({ near }) => {
         const frames = fill(near)

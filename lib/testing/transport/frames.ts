@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { KiB, MiB } from '../../limits.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
-import { type Facts, factsOf } from '../testCases.ts'
+import { type TestCases, testCasesOf } from '../testCases.ts'
 import { bytesOf, frameOf, type Heard, type TransportFactory, withEnds } from './ends.ts'
 
 const sameBytes = (got: Parts, expected: Parts) => assert.ok(Buffer.concat(got).equals(Buffer.concat(expected)))
 const upTo = (count: number) => Array.from({ length: count }, (_, at) => at + 1)
 
 /** The promises about frames. */
-export function* frameFacts(name: string, open: () => TransportFactory): Facts {
-  yield* factsOf(`${name}: a frame`, (it) => {
+export function frameCases(name: string, open: () => TransportFactory): TestCases {
+  return testCasesOf(`${name}: a frame`, (it) => {
     it('arrives with every field', () =>
       withEnds(open(), async ({ near, farHeard, start }) => {
         start()

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { type Facts, factsOf } from '../testCases.ts'
+import { type TestCases, testCasesOf } from '../testCases.ts'
 import { aWhile, frameOf, Heard, socketOptions, type TransportFactory, withEnds } from './ends.ts'
 
 const never = () => new AbortController().signal
 
 /** The promises about listening and dialling. */
-export function* transportFacts(name: string, open: () => TransportFactory): Facts {
-  yield* factsOf(`${name}: a transport`, (it) => {
+export function diallingCases(name: string, open: () => TransportFactory): TestCases {
+  return testCasesOf(`${name}: a transport`, (it) => {
     it('connects at the address of its listener, in both directions', () =>
       withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
         start()

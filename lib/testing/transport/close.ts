@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { MiB } from '../../limits.ts'
-import { type Facts, factsOf } from '../testCases.ts'
+import { type TestCases, testCasesOf } from '../testCases.ts'
 import { aWhile, bytesOf, frameOf, Heard, type TransportFactory, withEnds } from './ends.ts'
 
 const megabyte = bytesOf(MiB)
 
 /** The promises about closing a socket. */
-export function* closeFacts(name: string, open: () => TransportFactory): Facts {
-  yield* factsOf(`${name}: closing`, (it) => {
+export function closeCases(name: string, open: () => TransportFactory): TestCases {
+  return testCasesOf(`${name}: closing`, (it) => {
     it('sends the accepted frames, then the last frame, and ends both sides without an error', () =>
       withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
         start()
