@@ -14,7 +14,7 @@ spec('osp msg that is refused', (it) => {
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
-    assert.equal(stderr, 'osp: the message was not sent: no more messages fit for bob\n')
+    assert.equal(stderr, 'osp: the message was not sent: no space in the mailbox of bob\n')
     const json = published((await chat.osp('alice', ['msg', 'carol', 'bob', 'two', '--json'])).stdout, msgEvents)
     const { code: why, again, recipients, outcome } = json.at(-1) ?? {}
     assert.deepEqual(
@@ -34,8 +34,8 @@ spec('osp msg that is refused', (it) => {
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'two'])
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
-    const why = 'the messages of alice that wait fill the share of one sender; try again after some are received'
-    assert.equal(stderr, `osp: the message was not sent: ${why}: no more fit for bob\n`)
+    const why = 'the waiting messages of alice fill the share of one sender; try again after some are received'
+    assert.equal(stderr, `osp: the message was not sent: ${why}: no space in the mailbox of bob\n`)
     assert.equal((await chat.osp('eve', ['msg', 'bob', 'two'])).code, 0)
   })
 

@@ -147,9 +147,9 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'no completion marker is stored for an upload',
     file: 'lib/storage/transfers/uploadLog.ts',
     within: 'complete',
-    pattern: "return this.#add({ kind: 'completed', value: note }, this.#notes, entry,",
+    pattern: "return this.#add({ kind: 'completed', value: marker }, this.#markers, entry,",
     replacement:
-      "if (note) return Promise.resolve()\n    return this.#add({ kind: 'completed', value: note }, this.#notes, entry,",
+      "if (marker) return Promise.resolve()\n    return this.#add({ kind: 'completed', value: marker }, this.#markers, entry,",
     shownBy: files(1),
   },
   {

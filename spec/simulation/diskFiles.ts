@@ -79,7 +79,7 @@ export class DiskFiles implements FileStore, StoredNames {
     return ancestor ?? Array.from(names.keys()).find((other) => other.startsWith(`${name}/`))
   }
 
-  async stamp(user: string, name: string): Promise<string | undefined> {
+  async version(user: string, name: string): Promise<string | undefined> {
     return this.#disk.published.get(user)?.get(name)?.serial.toString()
   }
 

@@ -89,7 +89,7 @@ export class SimulatedJournal implements Journal {
 
   async close(): Promise<void> {}
 
-  note({ segment, offset, length }: Place): void {
+  reportDamage({ segment, offset, length }: Place): void {
     const file = `segment ${segment} of ${this.#kind}`
     if (!this.damages.some((known) => known.file === file && known.offset === offset))
       this.damages.push({ file, offset, bytes: length, atEnd: false })
@@ -99,7 +99,7 @@ export class SimulatedJournal implements Journal {
   #isReadable(record: Buffer, place: Place | undefined): boolean {
     if (this.#disk.rot.isReadable(record)) return true
     const { segment = 0, offset = 0 } = place ?? {}
-    this.note({ segment, offset, length: record.length })
+    this.reportDamage({ segment, offset, length: record.length })
     return false
   }
 

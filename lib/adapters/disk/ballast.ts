@@ -16,7 +16,7 @@ const plenty = 8
 
 /**
  * A file that only occupies space. It is removed when another program has filled the disk, so that the journals have
- * room for records that free more: the removal of delivered messages and of cancelled uploads.
+ * space for records that free more: the removal of delivered messages and of cancelled uploads.
  */
 export class Ballast {
   readonly #path: string
@@ -27,7 +27,7 @@ export class Ballast {
     this.#path = path
   }
 
-  /** Creates the ballast if it is missing and the disk has plenty of room. A failure is retried at the next call. */
+  /** Creates the ballast if it is missing and the disk has plenty of space. The next call retries a failure. */
   async make(): Promise<void> {
     if (this.#isThere) return
     this.#making ??= this.#make().finally(() => {
@@ -36,7 +36,7 @@ export class Ballast {
     await this.#making
   }
 
-  /** Does `work`. If it finds no room, removes the ballast and does `work` once more. */
+  /** Does `work`. If the disk is full, removes the ballast and does `work` once more. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()

@@ -3,11 +3,11 @@ import { dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
-import { checkDirectoryRights, checkWay } from './rights.ts'
+import { checkDirectoryRights, checkParentRights } from './rights.ts'
 
-/** Makes a directory that only its owner can enter; resolves with whether it was not there. */
+/** Creates a directory that only its owner can enter. Resolves with whether it was missing. */
 export async function makeDirectory(path: string): Promise<boolean> {
-  const made = await unless(['EEXIST'], `making the directory ${path}`, async () => {
+  const made = await unless(['EEXIST'], `creating the directory ${path}`, async () => {
     await mkdir(path, { mode: 0o700 })
     return true
   })
@@ -15,39 +15,39 @@ export async function makeDirectory(path: string): Promise<boolean> {
 }
 
 /**
- * Makes a directory and those above it that are missing: durable. Rejects with OspError `data-format` if another user could
- * change or replace the directory, and makes nothing then. (Node's own way of making them never ends below /proc.)
+ * Creates a directory and its missing parents, durably. Rejects with OspError `data-format`, without creating anything,
+ * if another user could change or replace the directory. (`mkdir` of Node with `recursive` never ends below /proc.)
  */
 export async function makePath(path: string): Promise<void> {
   const directory = resolve(path)
-  const check = () => attempt(`looking at ${directory}`, async () => checkDirectoryRights(directory))
+  const check = () => attempt(`checking ${directory}`, async () => checkDirectoryRights(directory))
   await check()
   await makeParts(directory)
   await check()
 }
 
 async function makeParts(directory: string): Promise<void> {
-  // Others may make directories in a shared one, such as /tmp, at any time.
-  const check = () => attempt(`looking at ${directory}`, async () => checkWay(directory))
+  // Other users may create directories in a shared one, such as /tmp, at any time.
+  const check = () => attempt(`checking ${directory}`, async () => checkParentRights(directory))
   await check()
-  const there = await unless(['ENOENT'], `looking at ${directory}`, () => stat(directory))
+  const there = await unless(['ENOENT'], `checking ${directory}`, () => stat(directory))
   if (there?.isDirectory()) return
   const parent = dirname(directory)
   await makeParts(parent)
-  await attempt(`making the directory ${directory}`, () => mkdirOrFind(directory))
+  await attempt(`creating the directory ${directory}`, () => mkdirOrFind(directory))
   await check()
   await syncDirectory(parent)
 }
 
-/** Another program can make it at the same time. */
+/** Creates a directory. Another program may create it at the same time. */
 async function mkdirOrFind(directory: string): Promise<void> {
   try {
     await mkdir(directory, { mode: 0o700 })
   } catch (error) {
     const errno = errnoOf(error)
-    // The directory above it is there. /proc and its like answer so.
+    // The parent exists. File systems such as /proc answer like this.
     if (errno === 'ENOENT') {
-      const text = `cannot make the directory ${directory}: its file system takes no new directories; name another one`
+      const text = `cannot create the directory ${directory}: its file system does not allow new directories; choose another one`
       throw new OspError('storage-unusable', text, { cause: error })
     }
     const isThere = errno === 'EEXIST' && (await stat(directory)).isDirectory()
@@ -62,7 +62,7 @@ async function mkdirOrFind(directory: string): Promise<void> {
  */
 export async function canMove(from: string, to: string): Promise<boolean> {
   const [a, b] = await Promise.all(
-    [from, to].map((path) => attempt(`looking at ${path}`, () => stat(path, { bigint: true }))),
+    [from, to].map((path) => attempt(`checking ${path}`, () => stat(path, { bigint: true }))),
   )
   if (a?.dev !== b?.dev) return false
   const name = ':moved'
@@ -77,7 +77,7 @@ export async function canMove(from: string, to: string): Promise<boolean> {
 
 /** Makes the entries of a directory durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  // Windows can't flush a directory; its file system keeps the order of such changes itself.
+  // Windows cannot flush a directory. Its file system keeps the order of such changes itself.
   if (process.platform === 'win32') return
   await attempt(`flushing the directory ${path}`, async () => {
     const handle = await open(path, 'r')

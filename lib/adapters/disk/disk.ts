@@ -27,7 +27,10 @@ export interface DiskOptions {
   readonly segmentBytes?: number
 }
 
-/** Everything in one directory of this machine, which one process at a time may have open; made if it is not there. */
+/**
+ * Returns a storage in a directory of this machine, which is created if it is missing. One process at a time can have
+ * it open.
+ */
 export function disk(directory: string, options: DiskOptions = {}): Storage {
   checkArgument('disk', 'the directory', kinds.path, directory)
   checkOptions('disk', { segmentBytes: optional(kinds.count) }, options)
@@ -42,11 +45,11 @@ class DiskStorage implements Storage {
   readonly #layout: Layout
   readonly #segmentBytes: number
   readonly #tree: PublishedTree
-  readonly #book = new RecordStore()
+  readonly #records = new RecordStore()
   readonly #files: DiskFiles
   readonly #ballast: Ballast
   #lock: AsyncDisposable | undefined
-  #messagesFirst: WritePriority | undefined
+  #priority: WritePriority | undefined
   #platform: Platform | undefined
 
   constructor(layout: Layout, segmentBytes: number) {
@@ -54,10 +57,10 @@ class DiskStorage implements Storage {
     this.#segmentBytes = segmentBytes
     this.#tree = new PublishedTree(layout.files, new DirectoryFlushes())
     this.#ballast = new Ballast(layout.ballast)
-    const turn = async () => this.#messagesFirst?.turn()
-    this.#files = new DiskFiles(layout, this.#tree, this.#book, turn, () => this.#opened.digests)
+    const ready = async () => this.#priority?.ready()
+    this.#files = new DiskFiles(layout, this.#tree, this.#records, ready, () => this.#opened.digests)
     this.files = this.#files
-    this.transfers = new Transfers(this.#book, this.#files, () => this.#opened.clock.wallTime())
+    this.transfers = new Transfers(this.#records, this.#files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
@@ -69,12 +72,12 @@ class DiskStorage implements Storage {
       await choosePartial(this.#layout)
       this.#files.fix()
       this.#tree.foldsCase = await foldsCase(this.#layout)
-      if (isDamaged) this.#book.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
+      if (isDamaged) this.#records.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
       await this.#openUploads(platform)
-      const first = new WritePriority(platform.clock)
-      this.#messagesFirst = first
+      const priority = new WritePriority(platform.clock)
+      this.#priority = priority
       const { mailboxes } = this.#layout
-      const journal = await DiskJournal.open(mailboxes, this.#segmentBytes, platform, first, this.#ballast)
+      const journal = await DiskJournal.open(mailboxes, this.#segmentBytes, platform, priority, this.#ballast)
       await this.mailboxes.open(journal, platform)
       await this.#ballast.make()
     } catch (error) {
@@ -87,11 +90,11 @@ class DiskStorage implements Storage {
     const held = this.#lock
     if (!held) return
     this.#lock = undefined
-    const closed = this.#book.close()
+    const closed = this.#records.close()
     await this.#files.close()
     await closed
     await this.mailboxes.close()
-    // Before the lock goes, or the next owner's would be removed.
+    // Before the lock is released. Otherwise this would remove the file of the next owner.
     await removeOwner(this.#layout)
     await held[Symbol.asyncDispose]()
   }
@@ -106,7 +109,7 @@ class DiskStorage implements Storage {
     const { uploads } = this.#layout
     const segmentBytes = Math.min(this.#segmentBytes, mostUploadSegment)
     const journal = await DiskJournal.open(uploads, segmentBytes, platform, undefined, this.#ballast)
-    await this.#book.open(await UploadLog.open(journal, platform, fixed.notes))
+    await this.#records.open(await UploadLog.open(journal, platform, fixed.notes))
   }
 }
 
@@ -128,8 +131,8 @@ async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promis
 }
 
 /**
- * Returns the directory of partial files. If `files` is a separate mount, it is on that mount, since a rename does not
- * cross file systems.
+ * Chooses the directory of partial files. If `files` is a separate mount, the directory is on that mount, since a
+ * rename does not cross file systems.
  */
 async function choosePartial(layout: Layout): Promise<void> {
   const former = layout.partial

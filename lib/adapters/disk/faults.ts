@@ -55,12 +55,12 @@ const publicTexts: Partial<Record<ErrorCode, string>> = {
 }
 
 const noRoom: readonly ErrorCode[] = ['disk-full', 'quota-exceeded']
-/** What LevelDB says instead of an errno. */
+/** The text of LevelDB for a full disk, since its errors have no errno. */
 const fullText = /no space left|quota exceeded/i
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
 
-/** The errno of an error from `node:fs`, such as `ENOENT`; also one that Node itself has no name for, such as `EDQUOT`. */
+/** Returns the errno of an error from `node:fs`, such as `ENOENT`, or one without a name in Node, such as `EDQUOT`. */
 export function errnoOf(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException
   if (errno === undefined || code === undefined || /^E[A-Z0-9]+$/u.test(code)) return code
@@ -73,7 +73,7 @@ export function systemErrorOf(error: unknown): SystemError | undefined {
   return errno !== undefined && Object.hasOwn(systemErrors, errno) ? systemErrors[errno] : undefined
 }
 
-/** Reasons for a path that a person named, where `systemErrors` has none or advises what to do inside a data directory. */
+/** The reasons for a path that the user named, if `systemErrors` has none or advises about a data directory. */
 const pathReasons: Readonly<Record<string, string>> = {
   ENOENT: 'it does not exist; check the path',
   ENOTDIR: 'a part of the path is not a directory; check the path',
@@ -81,7 +81,7 @@ const pathReasons: Readonly<Record<string, string>> = {
   EACCES: 'permission denied; change its permissions, or run as its owner',
 }
 
-/** Returns the reason why a path that a person named cannot be used, and what to do, as in "--config x cannot be read: REASON". */
+/** Returns the reason why a named path cannot be used, and what to do, as in "--config x cannot be read: REASON". */
 export function pathReason(error: unknown): string {
   return pathReasons[errnoOf(error) ?? ''] ?? systemErrorOf(error)?.text ?? textOf(error)
 }
@@ -103,7 +103,10 @@ export function fault(cause: unknown, doing: string): OspError {
   })
 }
 
-/** Whether it says that there is no room; what classic-level rejects with says so only in its cause. */
+/**
+ * Returns whether the error, or its cause, says that the disk is full. Errors of classic-level say so only in their
+ * cause.
+ */
 export function isFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   const { code } = systemErrorOf(error) ?? (error as Partial<OspError>)
@@ -116,7 +119,7 @@ function textOf(error: unknown): string {
   return error.cause instanceof Error ? `${error.message} (${textOf(error.cause)})` : error.message
 }
 
-/** What `work` resolves with, or `fault` of what it rejects with. */
+/** Resolves as `work` does. Converts a rejection by `fault`. */
 export async function attempt<T>(doing: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
@@ -125,7 +128,7 @@ export async function attempt<T>(doing: string, work: () => Promise<T>): Promise
   }
 }
 
-/** Like `attempt`, but resolves with `undefined` where the errno is one of `expected`. */
+/** Like `attempt`, but resolves with `undefined` if the errno is one of `expected`. */
 export async function unless<T>(
   expected: readonly string[],
   doing: string,

@@ -24,7 +24,7 @@ import type { Layout } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publish } from './publish.ts'
 import type { PublishedTree } from './publishedTree.ts'
-import { careful, FixedDirectory, openOwnFile } from './rights.ts'
+import { FixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
 const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
 
@@ -32,31 +32,31 @@ const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
 export class DiskFiles implements FileStore, StoredNames {
   readonly #layout: Layout
   readonly #tree: PublishedTree
-  readonly #book: RecordStore
-  readonly #turn: () => Promise<void>
+  readonly #records: RecordStore
+  readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
   #directories: readonly FixedDirectory[] = []
 
   /**
-   * `turn` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
+   * `ready` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
    * storage.
    */
   constructor(
     layout: Layout,
     tree: PublishedTree,
-    book: RecordStore,
-    turn: () => Promise<void>,
+    records: RecordStore,
+    ready: () => Promise<void>,
     digests: () => Digests,
   ) {
     this.#layout = layout
     this.#tree = tree
-    this.#book = book
-    this.#turn = turn
+    this.#records = records
+    this.#ready = ready
     this.#digests = digests
   }
 
-  /** Remembers the directories of this storage; from then on no upload is opened or published in others. */
+  /** Remembers the directories of this storage. From then on no upload is opened or published in others. */
   fix(): void {
     const { partial, files } = this.#layout
     this.#directories = [partial, files].map((path) => new FixedDirectory(path))
@@ -72,17 +72,17 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async open(claim: Claim): Promise<PartialFile> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     const { user, name } = claim
     const path = this.#layout.partialOf(user, name)
-    const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, work)
+    const guard = <T>(work: () => Promise<T>) => this.#records.fences.guard(claim, work)
     return guard(() =>
       attempt(`opening ${path}`, async () => {
         this.#checkDirectories()
-        const record = this.#book.record(user, name)
-        // A verified file that isn't there is in its place already: an empty one must not replace it.
+        const record = this.#records.record(user, name)
+        // The missing file of a verified upload is published already. An empty file must not replace it.
         const verified = record?.verified !== undefined
-        // Publishing, which a crash can interrupt, gives it a second name for a moment; then it is not written to any more.
+        // A crash during publishing leaves a second name. The file is then not written to any more.
         const opening = openOwnFile(path, flags(!verified), { linked: verified })
         const handle = await opening.catch((error) => {
           if (verified && errnoOf(error) === 'ENOENT') return undefined
@@ -93,14 +93,14 @@ export class DiskFiles implements FileStore, StoredNames {
           path,
           {
             guard,
-            turn: this.#turn,
+            ready: this.#ready,
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
             publish: async (to, replace) => {
               this.#checkDirectories()
               return await publish(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
-                const { verified: file, verifiedStamp } = this.#book.record(user, name) ?? {}
+                const { verified: file, verifiedStamp } = this.#records.record(user, name) ?? {}
                 // The content of a storage that wraps this one may have another digest.
-                if (verifiedStamp !== undefined && (await this.stamp(user, to)) === verifiedStamp) return true
+                if (verifiedStamp !== undefined && (await this.version(user, to)) === verifiedStamp) return true
                 return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
               })
             },
@@ -116,39 +116,39 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async remove(user: string, name: string): Promise<void> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     await this.dropPartial(user, name)
   }
 
   async stored(user: string, name: string): Promise<boolean> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     return (await this.#tree.file(this.#layout.partsOf(user, name))) !== undefined
   }
 
   async used(user: string, name?: string): Promise<number> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     if (name === undefined) return (await this.usage(user)).bytes
     const stats = await this.#tree.file(this.#layout.partsOf(user, name))
     return Number(stats?.size ?? 0)
   }
 
   async usage(user: string, recount = false): Promise<Usage> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     return this.#tree.usages.of(checkUserName(user), recount)
   }
 
   async space(): Promise<Space> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     const { partial } = this.#layout
-    const { bavail, bfree, blocks, bsize } = await attempt(`looking at the disk of ${partial}`, () => statfs(partial))
+    const { bavail, bfree, blocks, bsize } = await attempt(`checking the disk of ${partial}`, () => statfs(partial))
     // Some systems reserve free blocks for root.
     return { free: bavail * bsize, total: (blocks - (bfree - bavail)) * bsize, blockBytes: bsize }
   }
 
   async heldBytes(user: string, name: string): Promise<number> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     const path = this.#layout.partialOf(user, name)
-    const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+    const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
     // Windows does not report blocks.
     return stats ? (stats.blocks ? stats.blocks * 512 : stats.size) : 0
   }
@@ -170,20 +170,20 @@ export class DiskFiles implements FileStore, StoredNames {
         `mount that file system at ${this.#layout.files} or at ${this.#layout.directory}`,
       {
         publicText:
-          'the folder of this file on the server lies on another file system than unfinished uploads, so that it cannot be ' +
-          'stored there; the operator of the server has to change the mount',
+          'the folder of this file on the server is on another file system than unfinished uploads, so the file cannot be ' +
+          'stored there; the operator of the server must change the mount',
       },
     )
   }
 
-  async stamp(user: string, name: string): Promise<string | undefined> {
+  async version(user: string, name: string): Promise<string | undefined> {
     const stats = await this.#tree.file(this.#layout.partsOf(user, name))
     return stats && stampOf(stats)
   }
 
-  async partialStamp(user: string, name: string): Promise<string | undefined> {
+  async partialVersion(user: string, name: string): Promise<string | undefined> {
     const path = this.#layout.partialOf(user, name)
-    const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path, { bigint: true }))
+    const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path, { bigint: true }))
     return stats && stampOf(stats)
   }
 
@@ -193,7 +193,7 @@ export class DiskFiles implements FileStore, StoredNames {
     if (Number(stats?.size ?? -1) !== size) return false
     const path = this.#tree.pathOf(parts)
     const found = await unless(['ENOENT'], `reading ${path}`, async () => {
-      const handle = await open(path, constants.O_RDONLY | careful)
+      const handle = await open(path, constants.O_RDONLY | safeOpenFlags)
       try {
         return await digestOf(this.#digests(), algorithm, size, async (into, at) => {
           const { bytesRead } = await handle.read(into, 0, into.length, at)
@@ -226,11 +226,11 @@ export class DiskFiles implements FileStore, StoredNames {
     const { partial } = this.#layout
     const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
     // Read after the directory: a partial file is created after its record.
-    const wanted = new Set(this.#book.log.records().map(({ user, name }) => this.#layout.partialName(user, name)))
+    const wanted = new Set(this.#records.log.records().map(({ user, name }) => this.#layout.partialName(user, name)))
     const orphans: Orphan[] = []
     for (const entry of entries) {
       const file = join(partial, entry)
-      const stats = await unless(['ENOENT'], `looking at ${file}`, () => lstat(file))
+      const stats = await unless(['ENOENT'], `checking ${file}`, () => lstat(file))
       if (!stats || (wanted.has(entry) && stats.isFile())) continue
       // A file with another name is a published one, and keeps that name. A claim continues none of these.
       const useless = !stats.isFile() || !isPartialName.test(entry) || stats.size === 0 || stats.nlink > 1

@@ -12,8 +12,8 @@ import { makeOwnFile } from './rights.ts'
 const version = 2
 
 /**
- * What may lie in a directory that is about to become a data directory. A mount point can be at `files`, and `files` and
- * `mailboxes` can be moved there from a data directory of an older version.
+ * The entries that a directory may have before it becomes a data directory. A mount point can be at `files`, and
+ * `files` and `mailboxes` can be moved there from a data directory of an older version.
  */
 const harmless = new Set([
   ...['files', 'mailboxes'],
@@ -37,7 +37,7 @@ export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean
     if (strange !== undefined) {
       throw new OspError(
         'data-format',
-        `${directory} is not a data directory: it has no file "format" but holds "${strange}"; name an empty directory`,
+        `${directory} is not a data directory: it has no file "format" but contains "${strange}"; choose an empty directory`,
       )
     }
     await writeFormat(layout, crc32)
@@ -74,9 +74,9 @@ async function isLaidOut({ directory, uploads, partial, files, mailboxes }: Layo
   return [uploads, partial, files, mailboxes].every((path) => entries.includes(basename(path)))
 }
 
-/** Whether names in this directory that differ only in case lead to the same file. */
+/** Returns whether names in this directory that differ only in case lead to the same file. */
 export async function foldsCase({ directory, format }: Layout): Promise<boolean> {
-  const doing = `looking at ${format}`
+  const doing = `checking ${format}`
   const other = await unless(['ENOENT'], doing, () => lstat(join(directory, 'FORMAT'), { bigint: true }))
   const own = await attempt(doing, () => lstat(format, { bigint: true }))
   return other?.ino === own.ino

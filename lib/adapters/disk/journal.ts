@@ -10,12 +10,12 @@ import { frameBytes, headerBytes, JournalFormat } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
 import { WritePriority } from './writePriority.ts'
 
-/** A journal in a directory: a file for each segment. One process at a time may have it open. */
+/** A journal in a directory, with a file for each segment. One process at a time can have it open. */
 export class DiskJournal implements Journal {
   readonly segmentBytes: number
   readonly #directory: string
   readonly #platform: Platform
-  readonly #first: WritePriority
+  readonly #priority: WritePriority
   readonly #ballast: Ballast | undefined
   readonly #files: JournalFiles
   readonly #format: JournalFormat
@@ -28,13 +28,13 @@ export class DiskJournal implements Journal {
     directory: string,
     segmentBytes: number,
     platform: Platform,
-    first: WritePriority,
+    priority: WritePriority,
     ballast: Ballast | undefined,
   ) {
     this.#directory = directory
     this.segmentBytes = segmentBytes
     this.#platform = platform
-    this.#first = first
+    this.#priority = priority
     this.#ballast = ballast
     this.#files = new JournalFiles(directory)
     this.#format = new JournalFormat(platform.crc32)
@@ -43,16 +43,16 @@ export class DiskJournal implements Journal {
 
   /**
    * Opens a journal. Creates the directory if it is missing, and cuts off an unfinished write that a crash has left at
-   * the end. That, and an append that frees space, uses the ballast if there is no room.
+   * the end. The cut, and an append that frees space, use the ballast if the disk is full.
    */
   static async open(
     directory: string,
     segmentBytes: number,
     platform: Platform,
-    first = new WritePriority(platform.clock),
+    priority = new WritePriority(platform.clock),
     ballast?: Ballast,
   ): Promise<DiskJournal> {
-    const journal = new DiskJournal(directory, segmentBytes, platform, first, ballast)
+    const journal = new DiskJournal(directory, segmentBytes, platform, priority, ballast)
     try {
       await journal.#recover()
     } catch (error) {
@@ -74,7 +74,7 @@ export class DiskJournal implements Journal {
     return frees ? this.#inRoom(() => this.#append(records)) : this.#append(records)
   }
 
-  /** Does `work`, with the room of the ballast if there is no other. */
+  /** Does `work`, with the space of the ballast if the disk is full. */
   #inRoom<T>(work: () => Promise<T>): Promise<T> {
     return this.#ballast ? this.#ballast.during(work) : work()
   }
@@ -84,7 +84,7 @@ export class DiskJournal implements Journal {
     const tail = await this.#growing()
     const { bytes, offsets } = this.#format.frame(records, tail.seed)
     const start = tail.bytes
-    await this.#first.append(() => tail.append(bytes, (cause) => this.#break(cause)))
+    await this.#priority.append(() => tail.append(bytes, (cause) => this.#break(cause)))
     const segment = this.#segments.at(-1)
     if (segment) segment.bytes = tail.bytes
     return { segment: tail.number, offsets: offsets.map((offset) => start + offset) }
@@ -99,8 +99,8 @@ export class DiskJournal implements Journal {
     return this.#reader.load(segment, from, bytes)
   }
 
-  note({ segment, offset, length }: Place): void {
-    this.#reader.note(segment, offset, frameBytes + length, false)
+  reportDamage({ segment, offset, length }: Place): void {
+    this.#reader.reportDamage(segment, offset, frameBytes + length, false)
   }
 
   async drop(): Promise<void> {
@@ -112,7 +112,7 @@ export class DiskJournal implements Journal {
   }
 
   free(): Promise<number> {
-    return attempt(`looking at ${this.#directory}`, async () => {
+    return attempt(`checking ${this.#directory}`, async () => {
       await this.#ballast?.make()
       const { bavail, bsize } = await statfs(this.#directory)
       return bavail * bsize
@@ -127,7 +127,7 @@ export class DiskJournal implements Journal {
     await this.#files.close()
   }
 
-  /** The segment that takes what comes: another one if the last is full, or not to be trusted. */
+  /** Returns the tail to append to. Starts another segment if the last one is full or may be damaged. */
   async #growing(): Promise<JournalTail> {
     const former = this.#tail
     if (former?.isSound && former.bytes < this.segmentBytes) return former
@@ -145,8 +145,8 @@ export class DiskJournal implements Journal {
   #break(cause: unknown): OspError {
     this.#broken = new OspError(
       'internal',
-      `${this.#directory} takes no more records, since a write failed and what it left could not be removed; ` +
-        'check the disk and start the server again',
+      `${this.#directory} accepts no more records, since a write failed and its bytes could not be removed; ` +
+        'check the disk and restart the server',
       { cause },
     )
     return this.#broken
@@ -160,7 +160,7 @@ export class DiskJournal implements Journal {
     const last = this.#segments.at(-1)
     if (!last) return
     if (last.bytes < headerBytes) {
-      // Nothing was ever appended to it.
+      // The segment never had a record.
       await this.#files.remove(last.number)
       this.#segments.pop()
       return

@@ -6,13 +6,13 @@ import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, fault, isFull, unless } from './faults.ts'
 import { FixedDirectory, makeOwnFile, openOwnFile } from './rights.ts'
 
-/** Handles for reading that are kept while nobody uses them. */
+/** The number of unused handles for reading that stay open. */
 const mostHandles = 8
 
 interface Reader {
   readonly handle: Promise<FileHandle>
   users: number
-  /** It is closed when nobody uses it and it is not kept. */
+  /** False if the handle must be closed when it is no longer in use. */
   isKept: boolean
 }
 
@@ -20,7 +20,7 @@ interface Reader {
 export class JournalFiles {
   readonly #directory: string
   readonly #fixed: FixedDirectory
-  /** Those that are kept, in the order in which they were used last. */
+  /** The handles that stay open, the least recently used first. */
   readonly #readers = new Map<number, Reader>()
 
   constructor(directory: string) {
@@ -32,7 +32,7 @@ export class JournalFiles {
     return join(this.#directory, `${String(number).padStart(8, '0')}.log`)
   }
 
-  /** The numbers of all segments, rising. Whether they are there, or not any more, is durable. */
+  /** Returns the numbers of all segments, rising. Makes the entries of the directory durable first. */
   async list(): Promise<number[]> {
     await makeDirectory(this.#directory)
     await this.sync()
@@ -43,12 +43,12 @@ export class JournalFiles {
     return numbers.sort((a, b) => a - b)
   }
 
-  /** Makes the file of a segment with its first bytes, durable, and opens it for writing. */
+  /** Creates the file of a segment with its first bytes, durably, and opens it for writing. */
   async create(number: number, bytes: Buffer): Promise<FileHandle> {
     const path = this.pathOf(number)
-    return attempt(`making ${path}`, async () => {
+    return attempt(`creating ${path}`, async () => {
       this.#fixed.check()
-      // One of this number is the rest of an attempt that failed.
+      // A file with this number is left over from a failed attempt.
       const handle = await openTail(path, true)
       try {
         await handle.write(bytes, 0, bytes.length, 0)
@@ -63,7 +63,7 @@ export class JournalFiles {
     })
   }
 
-  /** Removes the file of a segment: durable. Whoever reads it ends undisturbed. */
+  /** Removes the file of a segment, durably. Present reads are not disturbed. */
   async remove(number: number): Promise<void> {
     const path = this.pathOf(number)
     await this.#letGo(number)
@@ -71,12 +71,12 @@ export class JournalFiles {
     await this.sync()
   }
 
-  /** The entries of the directory are durable. */
+  /** Makes the entries of the directory durable. */
   async sync(): Promise<void> {
     await syncDirectory(this.#directory)
   }
 
-  /** Reads from a segment; `undefined` if its file is not there. */
+  /** Runs `work` with a handle for reading a segment. Resolves with `undefined` if the file is missing. */
   async use<T>(number: number, work: (handle: FileHandle) => Promise<T>): Promise<T | undefined> {
     const path = this.pathOf(number)
     const reader = this.#readers.get(number) ?? {
@@ -117,15 +117,15 @@ async function closeUnused({ handle, users }: Reader): Promise<void> {
   if (users > 0) return
   await handle.then(
     (opened) => opened.close(),
-    // It never came to be open.
+    // The file could not be opened.
     () => {},
   )
 }
 
-/** On Linux a write can be durable when it ends: one way to the disk, where a write and a flush are two. */
+/** On Linux a write can be durable when it ends. That is faster than a write and a flush. */
 const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 
-/** Opens the file of a segment for a tail, or makes it anew. */
+/** Opens the file of a segment for a tail, or replaces it by a new file. */
 export function openTail(path: string, anew: boolean): Promise<FileHandle> {
   const flags = constants.O_RDWR | durableWrites
   return anew ? makeOwnFile(path, flags) : openOwnFile(path, flags)
@@ -148,19 +148,22 @@ export class JournalTail {
     this.#bytes = bytes
   }
 
-  /** Bytes that are there, all of them durable. */
+  /** The length of the segment. All of its bytes are durable. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** Whether more can be appended. After a flush that failed, by itself or in a write, nobody knows what pages are worth. */
+  /**
+   * Whether more can be appended. After a failed flush, also one within a write, the contents of the page cache are
+   * uncertain.
+   */
   get isSound(): boolean {
     return this.#isSound
   }
 
   /**
-   * Appends bytes: durable. After a rejection they are not there; if even that could not be had, `broken` is thrown in the
-   * place of the fault.
+   * Appends bytes durably. After a rejection they are not in the file. If they cannot be removed, the error of `broken`
+   * replaces the fault.
    */
   async append(bytes: Buffer, broken: (cause: unknown) => OspError): Promise<void> {
     try {
@@ -174,14 +177,14 @@ export class JournalTail {
     this.#bytes += bytes.length
   }
 
-  /** Writes the last bytes again, and makes all durable: a flush of an earlier process may have failed. */
+  /** Writes the last bytes again and makes all bytes durable, since a flush of an earlier process may have failed. */
   async renew(bytes: Buffer): Promise<void> {
     await this.#store(bytes, this.#bytes - bytes.length)
-    // Where nothing follows the header, nothing was written.
+    // If only the header exists, nothing was written.
     await this.#handle.datasync()
   }
 
-  /** Cuts it to a length: durable. */
+  /** Cuts the segment to a length, durably. */
   async cut(length: number): Promise<void> {
     this.#bytes = length
     await this.#cutBack()
@@ -196,7 +199,7 @@ export class JournalTail {
     await this.#handle.datasync()
   }
 
-  /** Writes bytes: durable. */
+  /** Writes bytes durably. */
   async #store(bytes: Buffer, at: number): Promise<void> {
     this.#isSound = false
     for (let done = 0; done < bytes.length; ) done += await this.#write(bytes.subarray(done), at + done)
@@ -204,16 +207,16 @@ export class JournalTail {
     this.#isSound = true
   }
 
-  /** Writes some of these bytes: resolves with how many. */
+  /** Writes some of these bytes. Resolves with their number. */
   async #write(bytes: Buffer, at: number): Promise<number> {
     try {
       const { bytesWritten } = await this.#handle.write(bytes, 0, bytes.length, at)
       if (bytesWritten > 0) return bytesWritten
     } catch (error) {
-      // What finds no room is not written. A flush can fail for want of room too, but then the file has become longer.
+      // A write without space writes nothing. A flush can fail for lack of space too, but then the file is longer.
       this.#isSound = isFull(error) && (await this.#handle.stat()).size === at
       throw error
     }
-    throw new OspError('internal', `${this.path} takes no more bytes`)
+    throw new OspError('internal', `no bytes could be written to ${this.path}`)
   }
 }

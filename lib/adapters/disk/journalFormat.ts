@@ -1,28 +1,31 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 
-/** What each segment begins with, twice: these eight bytes, the seed of its CRCs u32, and a CRC-32 of both u32. */
+/**
+ * The header of a segment, which is stored twice: these eight bytes, the seed of its CRCs u32, and a CRC-32 of both
+ * u32.
+ */
 const magic = 'ospdlog1'
 const halfBytes = magic.length + 8
 export const headerBytes = 2 * halfBytes
 
-/** In front of each record: a CRC-32 u32 of what follows, and the record's length u32, of which the highest bit is a flag. */
+/** The prefix of a record: a CRC-32 u32 of the rest, and the length of the record u32, whose highest bit is a flag. */
 export const frameBytes = 8
 const firstFlag = 0x8000_0000
 
-/** A record in a segment, or bytes that are none. */
+/** A record in a segment with its prefix, or unreadable bytes. */
 export interface Frame {
-  /** Where it begins, the eight bytes in front of a record included. */
+  /** The offset of the prefix. */
   readonly at: number
   readonly end: number
   readonly isReadable: boolean
-  /** It is the first of a group: when it was written, all before it was durable. */
+  /** The record is the first of a group. When it was written, everything before it was durable. */
   readonly isFirst: boolean
 }
 
 /**
- * The form of a segment. Its CRCs begin with a seed that nobody outside knows: so the content of a message is not taken for
- * a record where the search for the next readable one passes over it.
+ * The format of a segment. Its CRCs begin with a secret seed, so that the search for the next readable record after
+ * damage does not mistake the content of a message for a record.
  */
 export class JournalFormat {
   readonly #crc32: Platform['crc32']
@@ -39,13 +42,13 @@ export class JournalFormat {
     return Buffer.concat([half, half])
   }
 
-  /** The seed of a segment that begins with `header`, unless that is damaged. */
+  /** Returns the seed in the header of a segment, or `undefined` if the header is damaged. */
   seedOf(header: Buffer): number | undefined {
     for (const half of [header.subarray(0, halfBytes), header.subarray(halfBytes)]) {
       if (half.length < halfBytes) continue
       if (half.readUInt32BE(magic.length + 4) !== this.#crc32(half.subarray(0, magic.length + 4))) continue
       if (half.toString('latin1', 0, magic.length) === magic) return half.readUInt32BE(magic.length)
-      throw new OspError('data-format', 'a journal was written by another version of ospd; use that one')
+      throw new OspError('data-format', 'a journal was written by another version of ospd; use that version')
     }
     return undefined
   }
@@ -82,12 +85,12 @@ export class JournalFormat {
     return bytes[at + frameBytes] === 0
   }
 
-  /** The length of the record in the frame that begins there; it may be nonsense. Needs `frameBytes`. */
+  /** Returns the length of the record at this offset, which may be invalid. Needs `frameBytes` bytes. */
   lengthAt(bytes: Buffer, at: number): number {
     return (bytes.readUInt32BE(at + 4) & ~firstFlag) >>> 0
   }
 
-  /** The frame of a record that begins there, if one does. */
+  /** Returns the frame at this offset, if it is readable. */
   frameAt(bytes: Buffer, at: number, seed: number): Frame | undefined {
     if (at + frameBytes >= bytes.length) return undefined
     const length = this.lengthAt(bytes, at)
@@ -97,7 +100,7 @@ export class JournalFormat {
     return { at, end, isReadable: true, isFirst: bytes.readUInt8(at + 4) >= 0x80 }
   }
 
-  /** All that `bytes` hold from `start` on: behind damage it goes on with the next record that can be read. */
+  /** Yields the frames of `bytes` from `start` on. After damage it continues with the next readable record. */
   *frames(bytes: Buffer, start: number, seed: number): Generator<Frame> {
     for (let at = start; at < bytes.length; ) {
       const frame = this.frameAt(bytes, at, seed)

@@ -5,19 +5,19 @@ import { errnoOf } from './faults.ts'
 import type { JournalFiles } from './journalFiles.ts'
 import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journalFormat.ts'
 
-/** Bytes of a segment that are loaded at once. */
+/** The bytes of a segment that are loaded at once. */
 const pieceBytes = 256 * 1024
-/** Records are read together if they lie in so many bytes, and no gap between two is longer than this. */
+/** Records are read together if they fit in `spanBytes`, and no gap between two exceeds `gapBytes`. */
 const spanBytes = 1024 * 1024
 const gapBytes = 64 * 1024
 
-/** The end of the last segment: where what is to be kept ends, and the bytes of the group before that. */
+/** The end of the last segment: the length to keep, and the bytes of the last group before it. */
 interface End {
   readonly length: number
   readonly lastGroup: Buffer
 }
 
-/** Reads the records of a journal's segments, and notes what can't be read. */
+/** Reads the records of the segments of a journal, and reports unreadable ones as damage. */
 export class JournalReader {
   readonly damages: Damage[] = []
   readonly #files: JournalFiles
@@ -41,7 +41,7 @@ export class JournalReader {
     this.#seeds.delete(segment)
   }
 
-  /** Reads the header of a segment; resolves with the bytes that there are. */
+  /** Reads the header of a segment. Resolves with the length of the segment. */
   async examine(segment: number): Promise<number> {
     const size = await this.#files.use(segment, async (handle) => {
       const { size } = await handle.stat()
@@ -53,8 +53,8 @@ export class JournalReader {
   }
 
   /**
-   * Finds the end of the last segment. A crash may have torn unreadable bytes after the start of the last group. At the
-   * end these are cut off; before a readable record a filler replaces them.
+   * Finds the end of the last segment. A crash can leave unreadable bytes after the start of the last group. At the end
+   * they are cut off; before a readable record a filler replaces them.
    */
   async end(segment: number, size: number): Promise<End> {
     const bytes = (await this.#files.use(segment, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)
@@ -65,17 +65,17 @@ export class JournalReader {
     const first = frames.findLastIndex(({ isFirst }) => isFirst)
     for (const { at, end, isReadable } of frames.slice(first + 1)) {
       if (isReadable) continue
-      this.note(segment, at, end - at, true)
+      this.reportDamage(segment, at, end - at, true)
       if (end <= length && end - at > frameBytes) this.#format.filler(end - at, seed).copy(bytes, at)
     }
     return { length, lastGroup: bytes.subarray(frames[first]?.at ?? headerBytes, length) }
   }
 
-  /** Some of the records of a segment of `size` bytes. */
+  /** Returns some of the records of a segment of `size` bytes. */
   async load(segment: number, from: number, size: number): Promise<Piece> {
     const seed = this.#seeds.get(segment)
     if (seed === undefined) {
-      this.note(segment, 0, size, false)
+      this.reportDamage(segment, 0, size, false)
       return { records: [], next: undefined }
     }
     const piece = await this.#files.use(segment, async (handle): Promise<Piece> => {
@@ -87,7 +87,7 @@ export class JournalReader {
         at = frame.end
       }
       if (from + at === size) return { records: this.#found(segment, from, bytes, frames), next: undefined }
-      // What is not whole begins the next piece, or is longer than one; else it is damaged.
+      // An incomplete record begins the next piece, or it is longer than a piece, or damaged.
       if (at > 0) return { records: this.#found(segment, from, bytes, frames), next: from + at }
       const rest = await readAt(handle, from, size - from)
       const [record] = this.#format.frames(rest, 0, seed)
@@ -100,7 +100,7 @@ export class JournalReader {
     return piece ?? { records: [], next: undefined }
   }
 
-  /** The records at these places, by rising place. */
+  /** Returns the records at these places, which must rise. */
   async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
     const found: (Buffer | undefined)[] = []
     for (let at = 0; at < places.length; ) {
@@ -124,7 +124,7 @@ export class JournalReader {
       const at = place.offset - offset
       const end = at + frameBytes + place.length
       if (this.#format.frameAt(bytes, at, seed)?.end === end) return bytes.subarray(at + frameBytes, end)
-      this.note(segment, place.offset, frameBytes + place.length, false)
+      this.reportDamage(segment, place.offset, frameBytes + place.length, false)
       return undefined
     })
   }
@@ -133,22 +133,22 @@ export class JournalReader {
     const found: Found[] = []
     for (const { at, end, isReadable } of frames) {
       const start = at + frameBytes
-      if (!isReadable) this.note(segment, from + at, end - at, false)
+      if (!isReadable) this.reportDamage(segment, from + at, end - at, false)
       else if (!this.#format.isFiller(bytes, at))
         found.push({ segment, offset: from + at, length: end - start, record: bytes.subarray(start, end) })
     }
     return found
   }
 
-  /** Remembers what can't be read. */
-  note(segment: number, offset: number, bytes: number, atEnd: boolean): void {
+  /** Reports unreadable bytes, once. */
+  reportDamage(segment: number, offset: number, bytes: number, atEnd: boolean): void {
     const file = this.#files.pathOf(segment)
     if (this.damages.some((known) => known.file === file && known.offset === offset)) return
     this.damages.push({ file, offset, bytes, atEnd })
   }
 }
 
-/** Those from `at` on that are worth being read at once. */
+/** Returns the places from index `at` on that can be read together. */
 function neighbours(places: readonly Place[], at: number): Place[] {
   const near: Place[] = []
   for (let index = at; index < places.length; index++) {
@@ -166,10 +166,10 @@ function neighbours(places: readonly Place[], at: number): Place[] {
   return near
 }
 
-/** What is tried by itself where a disk can't read all that is asked for. */
+/** The size of a block that is read alone if the disk cannot read everything. */
 const blockBytes = 4_096
 
-/** The bytes that are there, at most `length`. Where the disk can't read a block there are zeros: its records count as damaged. */
+/** Reads up to `length` bytes. Unreadable blocks become zeros, so that their records count as damaged. */
 async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(Math.max(0, length))
   try {
@@ -179,7 +179,7 @@ async function readAt(handle: FileHandle, offset: number, length: number): Promi
   }
   const there = Math.min(bytes.length, Math.max(0, (await handle.stat()).size - offset))
   for (let at = 0, end = 0; at < there; at = end) {
-    // Always the same blocks, or what was readable in one reading would not be in another.
+    // Always the same blocks, so that each read finds the same bytes readable.
     end = Math.min(there, at + blockBytes - ((offset + at) % blockBytes))
     const block = bytes.subarray(at, end)
     try {

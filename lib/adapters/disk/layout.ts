@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { checkStoredName, checkUserName } from '../../names.ts'
 
-/** Where things are in a data directory. Paths of names are made of checked names only. */
+/** The paths in a data directory. Paths with names consist of checked names only. */
 export class Layout {
   readonly directory: string
   /** Text `ospd N CRC`: the version of this layout, and the CRC-32 of what precedes it. */
   readonly format: string
-  /** Who has it open: JSON { pid, startedAt }. */
+  /** The process that has the directory open: JSON { pid, startedAt }. */
   readonly owner: string
   /** The lock of the whole directory. */
   readonly lock: string
-  /** The journal of unfinished uploads and of notes of completed ones. */
+  /** The journal of unfinished uploads and of completion markers. */
   readonly uploads: string
   /** The ballast: space to free when the disk is full. */
   readonly ballast: string
@@ -20,9 +20,9 @@ export class Layout {
   readonly files: string
   /** The journal of messages. */
   readonly mailboxes: string
-  /** Who may come in: written by `ospd user`. */
+  /** The users of the server, written by `ospd user`. */
   readonly users: string
-  /** The lock of that list. */
+  /** The lock of the file of users. */
   readonly usersLock: string
   /** Key and certificate of `ospd serve --tls auto`. */
   readonly tls: string
@@ -50,7 +50,7 @@ export class Layout {
     this.partial = join(this.files, ':partial')
   }
 
-  /** The name of an upload's partial file: a hash, since a long name with its user's might not fit. */
+  /** Returns the name of the partial file of an upload: a hash, since a long name might not fit. */
   partialName(user: string, name: string): string {
     const subject = `${checkUserName(user)}/${checkStoredName(name)}`
     return `${createHash('sha256').update(subject).digest('hex').slice(0, 32)}.part`
@@ -60,7 +60,7 @@ export class Layout {
     return join(this.partial, this.partialName(user, name))
   }
 
-  /** The parts of a published file's path below `files`. */
+  /** Returns the parts of the path of a published file below `files`. */
   partsOf(user: string, storedName: string): readonly string[] {
     return [checkUserName(user), ...checkStoredName(storedName).split('/')]
   }

@@ -70,22 +70,22 @@ async function patiently(directory: string): Promise<AsyncDisposable> {
   }
 }
 
-/** What LevelDB opens, it opens by name: rejects if the directory, or a name in it, leads elsewhere. */
+/** Checks that the directory and its entries are no links. LevelDB opens its files by name. */
 async function checkLock(directory: string): Promise<void> {
   await checkPart(directory, 'directory')
   const entries = await unless(['ENOENT'], `reading the directory ${directory}`, () => readdir(directory))
   for (const entry of entries ?? []) {
     const path = join(directory, entry)
-    const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+    const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
     if (stats && !stats.isDirectory()) await attempt(`opening ${directory}`, async () => checkPlain(path, stats))
   }
 }
 
-/** Reserves the bytes at once, before others take the space; as many as are free. */
+/** Reserves the bytes at once, before other files take the space, as far as there is space. */
 async function reserve(directory: string): Promise<void> {
   const path = join(directory, 'reserve')
   try {
-    const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+    const there = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
     if (there?.isFile() && there.size === reserveBytes) return
     const handle = await makeOwnFile(path, constants.O_WRONLY)
     try {
@@ -119,7 +119,7 @@ async function clear(directory: string): Promise<void> {
 
 const owner = z.object({ pid: z.int(), startedAt: z.string() })
 
-/** Records that this process has the directory open. The file informs people; it is not a lock. */
+/** Records that this process has the directory open. The file is for information; it is not a lock. */
 export async function writeOwner({ owner: path }: Layout, wallTime: number): Promise<void> {
   const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
   try {
@@ -140,19 +140,21 @@ export async function removeOwner({ owner: path }: Layout): Promise<void> {
   await attempt(`removing ${path}`, () => rm(path, { force: true }))
 }
 
-/** The error of a directory that another process has open, naming that process as far as it is known. */
+/** Returns the error of a directory that another process has open. Names that process if it is known. */
 export async function lockedBy({ directory, owner: path }: Layout, cause: unknown): Promise<OspError> {
   const text = await readFile(path, 'utf8').catch(() => '')
   const known = owner.safeParse(jsonOf(text)).data
-  const who = known ? `process ${known.pid}, since ${known.startedAt}` : 'another process'
-  return new OspError('data-locked', `${directory} is in use by ${who}; stop it or name another directory`, { cause })
+  const holder = known ? `process ${known.pid}, since ${known.startedAt}` : 'another process'
+  return new OspError('data-locked', `${directory} is in use by ${holder}; stop it or choose another directory`, {
+    cause,
+  })
 }
 
 function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    // The owner is still writing it, or never came to.
+    // The owner is still writing the file, or has not written it.
     return undefined
   }
 }

@@ -3,36 +3,36 @@ import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
 import { attempt } from './faults.ts'
 
-/** Most buffers that one writev(2) takes: IOV_MAX of Linux and the BSDs. */
+/** The maximum number of buffers of one writev(2): IOV_MAX of Linux and the BSDs. */
 const mostBuffers = 1_024
 
-/** What a partial file needs from the store that opened it. */
+/** The functions of the store that a partial file needs. */
 export interface PartialFileHost {
-  /** Runs `work` if the claim still stands. */
+  /** Runs `work` if the claim is valid. */
   guard<T>(work: () => Promise<T>): Promise<T>
-  /** Resolves when bytes may go to the disk. */
-  turn(): Promise<void>
-  /** Makes the entries of the directory durable that it lies in. */
+  /** Resolves when bytes may be written to the disk. */
+  ready(): Promise<void>
+  /** Makes the entries of the directory of the file durable. */
   flushDirectory(): Promise<void>
   publish(storedName: string, replace: boolean): Promise<boolean>
   closed(file: PartialFile): void
 }
 
 /**
- * A file in `partial`. Without a handle it is one that was moved into place, now or before a crash: publishing it
- * again confirms that, so that what failed afterwards can be repeated.
+ * A file in `partial`. Without a handle it was published already, perhaps before a crash. Publishing it again confirms
+ * that, so that later steps can be repeated.
  */
 export class DiskPartialFile implements PartialFile {
   readonly #path: string
-  readonly #keeper: PartialFileHost
+  readonly #host: PartialFileHost
   #handle: FileHandle | undefined
   #length: number
   #entryDurable = false
   #isClosed = false
 
-  constructor(path: string, keeper: PartialFileHost, handle: FileHandle | undefined, length: number) {
+  constructor(path: string, host: PartialFileHost, handle: FileHandle | undefined, length: number) {
     this.#path = path
-    this.#keeper = keeper
+    this.#host = host
     this.#handle = handle
     this.#length = length
   }
@@ -43,13 +43,13 @@ export class DiskPartialFile implements PartialFile {
 
   write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     return this.#guard(`writing ${this.#path}`, async () => {
-      await this.#keeper.turn()
+      await this.#host.ready()
       const handle = this.#opened()
-      if (offset > this.#length) throw new Error(`byte ${offset} lies beyond the ${this.#length} that are there`)
+      if (offset > this.#length) throw new Error(`byte ${offset} is beyond the end at ${this.#length}`)
       try {
         this.#length = Math.max(this.#length, await writeAll(handle, offset, parts))
       } catch (error) {
-        // On a full disk the records and other uploads need the room. Where even this fails, the next opening cuts it.
+        // Frees the space for records and other uploads. If this fails too, the next opening cuts the file.
         await handle.truncate(this.#length).catch(() => {})
         throw error
       }
@@ -73,11 +73,11 @@ export class DiskPartialFile implements PartialFile {
 
   flush(): Promise<void> {
     return this.#guard(`flushing ${this.#path}`, async () => {
-      // What was published was flushed before.
+      // A published file was flushed before.
       if (!this.#handle) return
-      await this.#keeper.turn()
-      const entry = this.#entryDurable ? undefined : this.#keeper.flushDirectory()
-      // Both have ended before it is over: the handle may be closed then.
+      await this.#host.ready()
+      const entry = this.#entryDurable ? undefined : this.#host.flushDirectory()
+      // Waits for both, since the handle may be closed afterwards.
       const flushes = await Promise.allSettled([this.#opened().datasync(), entry])
       for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason
       this.#entryDurable = true
@@ -95,8 +95,8 @@ export class DiskPartialFile implements PartialFile {
 
   async publish(storedName: string, replace: boolean): Promise<boolean> {
     return this.#guard(`publishing ${this.#path}`, async () => {
-      const published = await this.#keeper.publish(storedName, replace)
-      // The handle leads to the published file now, which nobody may write to.
+      const published = await this.#host.publish(storedName, replace)
+      // The handle now leads to the published file, which must not be written to.
       if (published) await this.#letGo()
       return published
     })
@@ -104,7 +104,7 @@ export class DiskPartialFile implements PartialFile {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    this.#keeper.closed(this)
+    this.#host.closed(this)
     await this.#letGo()
   }
 
@@ -116,7 +116,7 @@ export class DiskPartialFile implements PartialFile {
 
   async #guard<T>(doing: string, work: () => Promise<T>): Promise<T> {
     this.#checkOpen()
-    return this.#keeper.guard(() => attempt(doing, work))
+    return this.#host.guard(() => attempt(doing, work))
   }
 
   #opened(): FileHandle {
@@ -130,19 +130,19 @@ export class DiskPartialFile implements PartialFile {
   }
 }
 
-/** Writes `parts` from `offset` on; resolves with where they end. */
+/** Writes `parts` from `offset` on. Resolves with the end of the written bytes. */
 async function writeAll(handle: FileHandle, offset: number, parts: readonly Uint8Array[]): Promise<number> {
   let at = offset
   for (let left = parts.filter((part) => part.length > 0); left.length > 0; ) {
     const { bytesWritten } = await handle.writev(left.slice(0, mostBuffers), at)
-    if (bytesWritten === 0) throw new Error('the file system takes no bytes')
+    if (bytesWritten === 0) throw new Error('the file system wrote no bytes')
     at += bytesWritten
     left = without(left, bytesWritten)
   }
   return at
 }
 
-/** The buffers that are left when `count` bytes of them are gone; the bytes are not copied. */
+/** Returns the rest of the buffers without the first `count` bytes. The bytes are not copied. */
 function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
   let rest = count
   const index = buffers.findIndex((buffer) => {

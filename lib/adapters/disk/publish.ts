@@ -3,15 +3,15 @@ import { dirname } from 'node:path'
 import type { Usage } from '../../ports/storage.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { attempt, errnoOf } from './faults.ts'
-import { conflictError, look, type PublishedTree } from './publishedTree.ts'
+import { conflictError, entryAt, type PublishedTree } from './publishedTree.ts'
 
-/** What a file system without hard links answers to link(2). */
+/** The errors of link(2) on a file system without hard links. */
 const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 
 /**
- * Moves a flushed partial file to its place in the tree: durable. Resolves with false, and nothing is changed,
- * if a file lies there already and `replace` is not set. Safe to repeat after a crash at any of its steps. `isIntact` tells
- * whether the file in that place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
+ * Moves a flushed partial file to its place in the tree, durably. If a file exists there and `replace` is false,
+ * resolves with false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the
+ * file in that place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
  */
 export async function publish(
   tree: PublishedTree,
@@ -24,12 +24,12 @@ export async function publish(
   try {
     return await put(tree, partial, parts, replace, isIntact, change)
   } finally {
-    // Also if it fails later: what is in its place counts.
+    // Also after a failure: a file that was moved counts.
     tree.usages.change(parts[0] ?? '', change)
   }
 }
 
-/** What publishing adds to the totals of the user. */
+/** The change of the totals of the user. */
 type Change = { -readonly [K in keyof Usage]: Usage[K] }
 
 async function put(
@@ -43,21 +43,21 @@ async function put(
   const place = await tree.find(parts)
   if (place.conflict !== undefined) throw conflictError(place.conflict)
   const target = tree.pathOf(parts)
-  const bytes = await look(partial)
-  // Else it is a directory without any file, which makes room.
+  const bytes = await entryAt(partial)
+  // Otherwise it is an empty directory, which will be removed.
   const there = place.found?.isFile() ? place.found : undefined
   if (!bytes) {
-    // The process may have ended after it renamed the file. Any other file under this name is not the one that was verified.
+    // The process may have ended after the rename. Any other file under this name is not the verified one.
     if (!there || !(await isIntact())) throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
     await tree.flushes.flush(dirname(target))
     return true
   }
   if (there && there.ino === bytes.ino && there.dev === bytes.dev) {
-    // Linked already; renaming would change nothing, since both names lead to the same file.
+    // A link exists already. A rename would change nothing, since both names lead to the same file.
     await attempt(`removing ${partial}`, () => unlink(partial))
   } else {
     if (there && !replace) return false
-    await tree.makeRoom(parts, place, (folders) => {
+    await tree.prepareTarget(parts, place, (folders) => {
       change.folders += folders
     })
     const moved = () => {
@@ -77,7 +77,10 @@ async function move(partial: string, target: string, moved: () => void): Promise
   return true
 }
 
-/** Unlike renaming, linking never replaces a file that has come there since we looked: then it resolves with false. */
+/**
+ * Links the file. Unlike a rename, a link never replaces a file that another program has created meanwhile: resolves
+ * with false then.
+ */
 async function add(partial: string, target: string, moved: () => void): Promise<boolean> {
   try {
     await link(partial, target)
@@ -85,7 +88,7 @@ async function add(partial: string, target: string, moved: () => void): Promise<
     const errno = errnoOf(error) ?? ''
     if (errno === 'EEXIST') return false
     if (!withoutLinks.has(errno)) throw error
-    return (await look(target)) ? false : move(partial, target, moved)
+    return (await entryAt(target)) ? false : move(partial, target, moved)
   }
   moved()
   await unlink(partial)

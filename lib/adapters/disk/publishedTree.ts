@@ -7,34 +7,34 @@ import type { Usage } from '../../ports/storage.ts'
 import { type DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import { checkOwn } from './rights.ts'
-import { type Turn, Usages } from './usages.ts'
+import { type RunStep, Usages } from './usages.ts'
 
-/** Directories whose entries are remembered as durable; forgotten all at once beyond that. */
-const remembered = 4_096
+/** The number of directories that are remembered as durable. All are removed beyond it. */
+const maxKnownDurable = 4_096
 
-/** Entries of a directory that are read at once, and files whose sizes are asked for at once. */
-const lookedAtOnce = 16
+/** The number of entries of a directory that are read at once, and of files whose sizes are read at once. */
+const entriesAtOnce = 16
 
-/** Directories in an empty directory that are looked at before it counts as one with files. */
-const mostHollow = 64
+/** The number of directories in an empty directory that are read. A directory with more counts as one with files. */
+const maxEmptyDirectories = 64
 
-/** What lies at the place of a file, and on the way there. */
-export interface Place {
-  /** How many of the directories above it are there. */
+/** The place of a file, and the path to it. */
+export interface TargetPlace {
+  /** The number of existing directories above the place. */
   readonly above: number
-  /** What lies just there and leaves room: a file, or a directory that holds none. */
+  /** The entry at the place, if it does not conflict: a file, or an empty directory. */
   readonly found?: BigIntStats
-  /** The name (or the user) of what leaves no room for a file there. */
+  /** The name (or the user) that conflicts with a file at the place. */
   readonly conflict?: string
 }
 
 /**
- * The directory tree of the published files, walked one part at a time without following a symbolic link, so
- * that no name leads out of it. `parts` are checked names: the user, then the parts of the file's name.
+ * The directory tree of the published files. Symbolic links are not followed, so that no name leads out of the tree.
+ * `parts` are checked names: the user, then the parts of the name of the file.
  */
 export class PublishedTree {
   readonly flushes: DirectoryFlushes
-  readonly usages = new Usages((user, turn) => this.#count(user, turn))
+  readonly usages = new Usages((user, runStep) => this.#count(user, runStep))
   readonly #root: string
   readonly #durable = new Set<string>()
   foldsCase = false
@@ -44,58 +44,62 @@ export class PublishedTree {
     this.flushes = flushes
   }
 
-  /** Checked names need no tidying: `join` would take the path apart again, for each look. */
+  /** Returns the path of checked names. They need no normalization, so this is faster than `join`. */
   pathOf(parts: readonly string[]): string {
     return [this.#root, ...parts].join(sep)
   }
 
-  /** The regular file that lies there, if one does. */
+  /** Returns the regular file at this place, if there is one. */
   async file(parts: readonly string[]): Promise<BigIntStats | undefined> {
     const { found } = await this.find(parts)
     return found?.isFile() ? found : undefined
   }
 
   /**
-   * Looks along the way to a place, once at each part. Rejects with OspError `storage-unusable` for a directory of another
-   * user, or one that others can write to: they could lead the way elsewhere.
+   * Reads each entry on the path to a place. Rejects with OspError `storage-unusable` if a directory belongs to another
+   * user, or if other users can write to it, since they could replace it.
    */
-  async find(parts: readonly string[]): Promise<Place> {
+  async find(parts: readonly string[]): Promise<TargetPlace> {
     for (const [index, part] of parts.entries()) {
       const upper = parts.slice(0, index)
       const here = [...upper, part]
-      const stats = await look(this.pathOf(here))
+      const stats = await entryAt(this.pathOf(here))
       if (!stats) return { above: index }
       const other = await this.#otherSpelling(upper, part)
       if (other !== undefined) return { above: index, conflict: nameOf([...upper, other]) }
       const last = index === parts.length - 1
       if (stats.isDirectory()) checkOwn(this.pathOf(here), stats)
       const fits = last ? stats.isFile() : stats.isDirectory()
-      const hollow = last && stats.isDirectory() && (await isHollow(this.pathOf(here)))
-      if (!fits && !hollow) return { above: index, conflict: nameOf(here) }
+      const isEmpty = last && stats.isDirectory() && (await isEmptyDirectory(this.pathOf(here)))
+      if (!fits && !isEmpty) return { above: index, conflict: nameOf(here) }
       if (last) return { above: index, found: stats }
     }
     return { above: 0 }
   }
 
   /**
-   * Makes the directories above a file, durably, and removes a directory without any file from its place. `made` is called
-   * with 1 for each folder made below the user's, and with -1 for each one removed.
+   * Creates the directories above a file, durably, and removes an empty directory from its place. `made` is called with
+   * 1 for each folder that is created below that of the user, and with -1 for each removed folder.
    */
-  async makeRoom(parts: readonly string[], { above, found }: Place, made: (folders: number) => void): Promise<void> {
+  async prepareTarget(
+    parts: readonly string[],
+    { above, found }: TargetPlace,
+    made: (folders: number) => void,
+  ): Promise<void> {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
       const isNew = depth > above && (await makeDirectory(path))
       if (isNew && depth > 1) made(1)
       if (depth > above && !isNew) await this.#checkTaken(parts.slice(0, depth))
       if (isNew || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
-      if (this.#durable.size >= remembered) this.#durable.clear()
+      if (this.#durable.size >= maxKnownDurable) this.#durable.clear()
       this.#durable.add(path)
     }
-    if (found?.isDirectory()) await removeHollow(this.pathOf(parts), () => made(-1))
+    if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), () => made(-1))
   }
 
   /** Counts the files and folders below the folder of a user, a few at a time. */
-  async #count(user: string, turn: Turn): Promise<Usage> {
+  async #count(user: string, runStep: RunStep): Promise<Usage> {
     const usage = { bytes: 0, files: 0, folders: -1 }
     const folders = [this.pathOf([user])]
     for (let path = folders.pop(); path !== undefined; path = folders.pop()) {
@@ -103,8 +107,8 @@ export class PublishedTree {
       for await (const entries of entriesOf(path)) {
         const others = entries.filter((entry) => !entry.isDirectory())
         for (const entry of entries) if (entry.isDirectory()) folders.push([path, entry.name].join(sep))
-        const looking = () => Promise.all(others.map(({ name }) => look([path, name].join(sep))))
-        for (const stats of await turn(looking)) {
+        const looking = () => Promise.all(others.map(({ name }) => entryAt([path, name].join(sep))))
+        for (const stats of await runStep(looking)) {
           if (!stats?.isFile()) continue
           usage.files++
           usage.bytes += Number(stats.size)
@@ -114,14 +118,14 @@ export class PublishedTree {
     return usage
   }
 
-  /** Throws where what has come to lie there meanwhile is no directory of just this name. */
+  /** Throws if the new entry at this place is not a directory of this exact name. */
   async #checkTaken(parts: readonly string[]): Promise<void> {
     const other = await this.#otherSpelling(parts.slice(0, -1), parts.at(-1) ?? '')
     if (other !== undefined) throw conflictError(nameOf([...parts.slice(0, -1), other]))
-    if (!(await look(this.pathOf(parts)))?.isDirectory()) throw conflictError(nameOf(parts))
+    if (!(await entryAt(this.pathOf(parts)))?.isDirectory()) throw conflictError(nameOf(parts))
   }
 
-  // Where case is folded, `lstat` finds a file under names that are not its own.
+  // If case is folded, `lstat` finds a file under other spellings of its name.
   async #otherSpelling(upper: readonly string[], part: string): Promise<string | undefined> {
     if (!this.foldsCase) return undefined
     let other = part
@@ -136,34 +140,34 @@ export class PublishedTree {
   }
 }
 
-/** That a file can't be published because of what lies at `where`. */
+/** Returns the error of a file that conflicts with the name `where`. */
 export function conflictError(where: string): OspError {
   return new OspError('name-conflict', `the name collides with ${where} on the server; choose another name`)
 }
 
-/** The name below the user's directory, or the user's if nothing is below. */
+/** Returns the name below the directory of the user, or the user if there is none. */
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
-/** What lies at a path itself, links not followed. */
-export function look(path: string): Promise<BigIntStats | undefined> {
-  return unless(['ENOENT', 'ENOTDIR'], `looking at ${path}`, () => lstat(path, { bigint: true }))
+/** Returns the entry at a path without following a link. */
+export function entryAt(path: string): Promise<BigIntStats | undefined> {
+  return unless(['ENOENT', 'ENOTDIR'], `checking ${path}`, () => lstat(path, { bigint: true }))
 }
 
-/** The entries of a directory, a few at a time; none if it is not there. */
+/** Yields the entries of a directory in groups. Yields nothing if the directory is missing. */
 async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
   const doing = `reading the directory ${path}`
-  const directory = await unless(['ENOENT', 'ENOTDIR'], doing, () => opendir(path, { bufferSize: lookedAtOnce }))
+  const directory = await unless(['ENOENT', 'ENOTDIR'], doing, () => opendir(path, { bufferSize: entriesAtOnce }))
   if (!directory) return
   try {
     for (;;) {
       const entries: Dirent[] = []
       await attempt(doing, async () => {
         for (let entry = await directory.read(); entry; entry = await directory.read()) {
-          if (entries.push(entry) === lookedAtOnce) break
+          if (entries.push(entry) === entriesAtOnce) break
         }
       })
       if (entries.length > 0) yield entries
-      if (entries.length < lookedAtOnce) return
+      if (entries.length < entriesAtOnce) return
     }
   } finally {
     await directory.close()
@@ -171,26 +175,26 @@ async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
 }
 
 /**
- * Returns whether a directory holds nothing but such directories: a crash, or an upload given up, can leave them. Reads at
- * most `mostHollow` directories: one with more counts as one with files.
+ * Returns whether a directory has no entries but empty directories, which a crash or an abandoned upload can leave.
+ * Reads up to `maxEmptyDirectories` directories: one with more counts as one with files.
  */
-async function isHollow(path: string): Promise<boolean> {
+async function isEmptyDirectory(path: string): Promise<boolean> {
   const folders = [path]
   for (const folder of folders) {
     for await (const entries of entriesOf(folder)) {
       if (entries.some((entry) => !entry.isDirectory())) return false
       folders.push(...entries.map(({ name }) => join(folder, name)))
-      if (folders.length > mostHollow) return false
+      if (folders.length > maxEmptyDirectories) return false
     }
   }
   return true
 }
 
-/** Removes a directory that is hollow; `removed` is called for each directory. */
-async function removeHollow(path: string, removed: () => void): Promise<void> {
+/** Removes an empty directory. `removed` is called for each removed directory. */
+async function removeEmptyDirectory(path: string, removed: () => void): Promise<void> {
   const folders: string[] = []
   for await (const entries of entriesOf(path)) folders.push(...entries.map(({ name }) => join(path, name)))
-  for (const folder of folders) await removeHollow(folder, removed)
+  for (const folder of folders) await removeEmptyDirectory(folder, removed)
   await attempt(`removing the directory ${path}`, () => rmdir(path))
   removed()
 }

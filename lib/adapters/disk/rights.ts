@@ -6,17 +6,16 @@ import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
 
 /*
- * The rule for everything that a program keeps or is told to trust: only root and the user of this process may be able to
- * change it, or to put something else in its place. A directory on the way from / passes if it belongs to one of the two
- * and no other user can write to it, or if it is sticky: there, users can replace only what is their own. Each symbolic link
- * on the way must belong to one of the two as well. So no other user can change what lies at a path between the check of
- * the path and its use, and a path that was checked once needs no second check while the program runs, except where the
- * rights themselves may have been changed since.
+ * The rule for all files that a program stores or must trust: only root and the user of this process may be able to change
+ * or replace them. Each directory on the path from / must belong to one of the two, and other users must not be able to
+ * write to it unless it is sticky: there, users can replace only their own entries. Each symbolic link on the path must
+ * belong to one of the two as well. So no other user can change the file between the check of its path and its use, and one
+ * check is enough while the program runs, except where the permissions themselves may have changed since.
  *
- * Write permission of a group counts as one of others, as in OpenSSH, unless the group is private: distributions that give
- * every user a group of the same name make directories with 0775.
+ * Write permission of a group counts as that of other users, as in OpenSSH, unless the group is private: distributions that
+ * give each user a group of the same name create directories with mode 0775.
  *
- * The looks are synchronous: each takes microseconds, and they happen when a program starts or a file has changed.
+ * The checks are synchronous: each takes microseconds, and they happen when a program starts or a file has changed.
  */
 
 const writableByOthers = 0o022
@@ -27,13 +26,19 @@ const root = 0
 /** Maximum number of symbolic links on one path, as in Linux. */
 const mostLinks = 40
 
-/** Throws OspError `data-format` that says what to do if another user could change or replace a directory. It may be missing. */
+/**
+ * Throws OspError `data-format`, which says what to do, if another user could change or replace a directory. It may be
+ * missing.
+ */
 export function checkDirectoryRights(directory: string): void {
   walk(directory, { last: checkOwned })
 }
 
-/** Throws OspError `data-format` if another user could replace what is to be made in a directory, which may be as shared as /tmp. */
-export function checkWay(directory: string): void {
+/**
+ * Throws OspError `data-format` if another user could replace an entry that is created in a directory, which may be as
+ * shared as /tmp.
+ */
+export function checkParentRights(directory: string): void {
   walk(directory, { last: (at, stats) => checkShared(at, stats, directory) })
 }
 
@@ -54,8 +59,8 @@ export async function openTrusted(path: string, flags: number): Promise<FileHand
 }
 
 /**
- * Throws OspError `data-format` if others than root, this user and the owner of the file could change a file that a person
- * has named: to name a file is to trust its owner. Devices and pipes pass. The file may be missing.
+ * Throws OspError `data-format` if users other than root, this user and the owner of the file could change a file that
+ * the user named. Naming a file means trusting its owner. Devices and pipes pass. The file may be missing.
  */
 export function checkNamedFile(path: string): void {
   const found = process.geteuid && statSync(path, { throwIfNoEntry: false })
@@ -64,11 +69,11 @@ export function checkNamedFile(path: string): void {
 }
 
 /**
- * Makes sure that only this user and root can change what lies in a data directory, or lead it elsewhere: rejects with
- * OspError `data-format` that says what to do. The directory itself may be reached by a symbolic link, its parts may not.
+ * Checks that only this user and root can change the contents of a data directory, or replace it. Rejects with OspError
+ * `data-format`, which says what to do. The directory itself may be reached by a symbolic link, its parts may not.
  */
 export async function checkRights(layout: Layout): Promise<void> {
-  await attempt(`looking at ${layout.directory}`, async () => checkDirectoryRights(layout.directory))
+  await attempt(`checking ${layout.directory}`, async () => checkDirectoryRights(layout.directory))
   const { files, partial, lock, uploads, mailboxes, tls, usersLock } = layout
   for (const path of [files, partial, lock, uploads, mailboxes, tls, usersLock]) await checkPart(path, 'directory')
   for (const path of [layout.format, layout.owner, layout.users]) await checkPart(path, 'regular file')
@@ -76,23 +81,23 @@ export async function checkRights(layout: Layout): Promise<void> {
 
 /** Checks a file or directory that lies in a checked directory and must not be a link. It may be missing. */
 export async function checkPart(path: string, what: 'directory' | 'regular file'): Promise<void> {
-  const stats = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+  const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
   if (!stats) return
   if (stats.isSymbolicLink()) {
-    throw refused(`${path} is a symbolic link, and has to be a ${what} itself; put it in its place`)
+    throw refused(`${path} is a symbolic link instead of a ${what}; replace it by its target`)
   }
   const isRight = what === 'directory' ? stats.isDirectory() : stats.isFile()
-  if (!isRight) throw refused(`${path} is no ${what}; move it away`)
+  if (!isRight) throw refused(`${path} is not a ${what}; remove it`)
   checkOwned(path, stats)
 }
 
 /** Throws OspError `data-format` if a file or directory belongs to another user, or others can write to it. */
 export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
-  // Windows has lists of rights instead.
+  // Windows has access control lists instead.
   const own = process.geteuid?.()
   if (own === undefined) return
   if (stats.uid !== own && stats.uid !== root) {
-    const owner = `${path} belongs to another user (${userText(stats.uid)}), who could change what lies in it`
+    const owner = `${path} belongs to another user (${userText(stats.uid)}), who could change its contents`
     const sudo = `run it as that user by "sudo -u ${sudoName(stats.uid)} ..."`
     throw refused(`${owner}; ${sudo}, name another directory, or run "chown -R ${own} ${shown(path)}"`)
   }
@@ -102,28 +107,28 @@ export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mod
 function checkMode(path: string, stats: Pick<Stats, 'gid' | 'mode'>): void {
   if (!othersWrite(stats)) return
   throw refused(
-    `${path} can be written to by other users; run "chmod go-w ${shown(path)}" when you are sure that nobody has`,
+    `${path} can be written to by other users; run "chmod go-w ${shown(path)}" after you have checked that no other user has changed it`,
   )
 }
 
-/** What a walk looks for, besides the rule. */
+/** The additional checks of a walk. */
 interface Walk {
-  /** A user whose directories and links pass too, except where others can write. */
+  /** A user whose directories and links pass too, unless other users can write to them. */
   readonly alsoTrusted?: number
-  /** Checks what the path leads to. */
+  /** Checks the entry at the end of the path. */
   readonly last: (path: string, stats: Stats) => void
 }
 
 /**
- * Walks from / to a path, and checks each directory and link on the way. Returns its real path. What is missing ends the
+ * Walks from / to a path, and checks each directory and link on it. Returns the real path. A missing entry ends the
  * walk. Throws OspError `data-format`, and errors of the system.
  */
 function walk(path: string, { alsoTrusted, last }: Walk): string {
   const own = process.geteuid?.()
   if (own === undefined) return path
-  // Where the user root is unknown, as in some containers, root is shown as the owner of the root directory.
+  // In a user namespace without root, such as some containers, the root directory shows the id that stands for root.
   const trusted = [root, own, lstatSync('/').uid]
-  // Links are followed before "..", as the system does it.
+  // Follows links before "..", as the system does.
   let left = namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`)
   let at = '/'
   let isShared = false
@@ -136,7 +141,7 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
       last(at, stats)
       if (isTrusted) return at
     }
-    if (!isTrusted) throw foreignWay(at, stats, path)
+    if (!isTrusted) throw foreignOwner(at, stats, path)
     if (isLink) {
       if (++links > mostLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
       const link = readlinkSync(at)
@@ -151,38 +156,43 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
 
 const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')
 
-/** Returns whether others can write to a directory that leads to `path`. Throws if they can replace what they do not own. */
+/**
+ * Returns whether other users can write to a directory on the way to `path`. Throws if they can replace entries of
+ * other owners.
+ */
 function checkShared(at: string, stats: Stats, path: string): boolean {
   const isShared = othersWrite(stats)
-  if (isShared && (stats.mode & sticky) === 0) throw openWay(at, path)
+  if (isShared && (stats.mode & sticky) === 0) throw replaceableByOthers(at, path)
   return isShared
 }
 
-function foreignWay(at: string, stats: Stats, path: string): OspError {
+function foreignOwner(at: string, stats: Stats, path: string): OspError {
   const { uid } = stats
   const text = `${at} belongs to another user (${userText(uid)}), who could replace ${resolve(path)}`
   if (stats.isSymbolicLink()) return refused(`${text}; name the path that the link leads to, or another one`)
   return refused(`${text}; run it as that user by "sudo -u ${sudoName(uid)} ...", or name another path`)
 }
 
-function openWay(at: string, path: string): OspError {
+function replaceableByOthers(at: string, path: string): OspError {
   const text = `${at} can be written to by other users, who could replace ${resolve(path)}`
-  return refused(`${text}; run "chmod go-w ${shown(at)}" when you are sure that nobody has, or name another path`)
+  return refused(
+    `${text}; run "chmod go-w ${shown(at)}" after you have checked that no other user has changed it, or name another path`,
+  )
 }
 
-/** Returns whether others than the owner can write: everybody, or a group with other members. */
+/** Returns whether users other than the owner can write: all users, or a group with other members. */
 function othersWrite({ mode, gid }: Pick<Stats, 'gid' | 'mode'>): boolean {
   if ((mode & writableByOthers) === writableByGroup) return !isPrivateGroup(gid)
   return (mode & writableByOthers) !== 0
 }
 
 /**
- * Returns whether no account but root and that of this user is in a group, as far as the files of the machine tell. If they
- * are not the only source of accounts, the group must have the name of this user. A group that they do not list, such as
- * that of a volume in a container, must be one of this process.
+ * Returns whether a group has no accounts but root and this user, by the files of the machine. If the accounts have
+ * other sources too, the group must have the name of this user. A group that is not listed, such as that of a volume in
+ * a container, must be one of this process.
  */
 function isPrivateGroup(gid: number): boolean {
-  // macOS has its accounts elsewhere.
+  // The accounts of macOS are not in these files.
   if (process.platform === 'darwin') return false
   const accounts = rowsOf('/etc/passwd')
   const groups = rowsOf('/etc/group').filter(([, , id]) => Number(id) === gid)
@@ -196,7 +206,7 @@ function isPrivateGroup(gid: number): boolean {
   return groups.every(([, , , members = '']) => members.split(',').every((name) => name === '' || names.has(name)))
 }
 
-/** Returns whether the accounts of this machine come from its files alone, and not from a directory service. */
+/** Returns whether the accounts of this machine come from its files only, not from a directory service. */
 function hasLocalAccountsOnly(): boolean {
   const sources = textOf('/etc/nsswitch.conf').matchAll(/^\s*(?:passwd|group|initgroups):([^#\n]*)/gmu)
   return [...sources].every(([, names = '']) =>
@@ -219,26 +229,25 @@ function textOf(path: string): string {
 
 const nameOf = (uid: number) => rowsOf('/etc/passwd').find(([, , id]) => id === String(uid))?.[0]
 
-/** A user as sudo takes it. */
+/** Returns a user as an argument of sudo. */
 const sudoName = (uid: number) => nameOf(uid) ?? `'#${uid}'`
 
 const userText = (uid: number) => [nameOf(uid), `uid ${uid}`].filter(Boolean).join(', ')
 
 const refused = (text: string) => new OspError('data-format', text)
 
-/** A path as a shell takes it. */
+/** Returns a path as an argument of a shell. */
 const shown = (path: string) => (/^[\w./-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`)
 
-/** A symbolic link is not followed, and a FIFO not waited for; Windows has neither flag. */
-export const careful = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+/** Symbolic links are not followed, and the open does not wait for a FIFO. Windows has neither flag. */
+export const safeOpenFlags = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 
 /**
- * Opens a file of the server's own. Rejects, and nothing is changed, where what lies there is something else: a symbolic
- * link, a FIFO, a device, a file that has another name as well, which may be another user's, or one that another user can write to.
- * `linked` lets one of two names pass.
+ * Opens a file of the server. Rejects, without changing anything, if it is not a regular file, if it has another name,
+ * which may belong to another user, or if another user can write to it. `linked` allows a second name.
  */
 export async function openOwnFile(path: string, flags: number, { linked = false } = {}): Promise<FileHandle> {
-  const handle = await open(path, flags | careful, 0o600)
+  const handle = await open(path, flags | safeOpenFlags, 0o600)
   try {
     const stats = await handle.stat()
     checkPlain(path, stats, linked)
@@ -250,28 +259,28 @@ export async function openOwnFile(path: string, flags: number, { linked = false 
   }
 }
 
-/** Makes a file anew. What lay there goes, and not what that led to. */
+/** Creates a new file. Removes an old entry of this name, but not the target of a link. */
 export async function makeOwnFile(path: string, flags: number): Promise<FileHandle> {
   await rm(path, { force: true })
   return open(path, flags | constants.O_CREAT | constants.O_EXCL, 0o600)
 }
 
-/** Throws where this is no regular file, or has another name as well. */
+/** Throws unless this is a regular file without another name. */
 export function checkPlain(path: string, stats: Stats, linked = false): void {
-  if (!stats.isFile()) throw planted(`${path} is not a regular file; remove it`)
-  if (stats.nlink > (linked ? 2 : 1)) throw planted(`${path} has another hard link; remove it`)
+  if (!stats.isFile()) throw unusableFile(`${path} is not a regular file; remove it`)
+  if (stats.nlink > (linked ? 2 : 1)) throw unusableFile(`${path} has another hard link; remove it`)
 }
 
-/** Throws if a file or directory belongs to another user, or others can write to it. */
+/** Throws if a file or directory belongs to another user, or if other users can write to it. */
 export function checkOwn(path: string, { uid, gid, mode }: Stats | BigIntStats): void {
   try {
     checkOwned(path, { uid: Number(uid), gid: Number(gid), mode: Number(mode) })
   } catch (error) {
-    throw planted((error as Error).message)
+    throw unusableFile((error as Error).message)
   }
 }
 
-/** A directory that must stay the same one while a program runs: its rights are checked only at the start. */
+/** A directory that must stay the same while a program runs, since its rights are checked only at the start. */
 export class FixedDirectory {
   readonly #path: string
   /** Device and inode. */
@@ -282,20 +291,20 @@ export class FixedDirectory {
   }
 
   /**
-   * Throws OspError `storage-unusable` if another directory, or none, is in the place of the one that the first call found.
-   * Synchronous: a hop to another thread, behind the writes of uploads, costs far more than the call.
+   * Throws OspError `storage-unusable` if the directory is missing, or is not the one that the first call found.
+   * Synchronous, since waiting for another thread after the writes of uploads costs far more than the call.
    */
   check(): void {
     const there = statSync(this.#path, { bigint: true, throwIfNoEntry: false })
     const place = there && `${there.dev} ${there.ino}`
     if (this.#place !== undefined && this.#place !== place) {
-      throw planted(
-        `${this.#path} is not the directory that it was at the start; put it back, or start the server anew`,
+      throw unusableFile(
+        `${this.#path} has been replaced since the start; restore the directory, or restart the server`,
       )
     }
     this.#place = place
   }
 }
 
-const planted = (text: string) =>
+const unusableFile = (text: string) =>
   new OspError('storage-unusable', text, { publicText: errors['storage-unusable'].text })

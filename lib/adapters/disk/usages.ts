@@ -3,38 +3,41 @@ import { fixed } from '../../limits.ts'
 import type { Usage } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 
-/** Users whose files are counted at the same time: each count holds a directory open. */
+/** The number of users whose files are counted at the same time. Each count holds a directory open. */
 const countsAtOnce = 16
 
-/** Carries out one step of a count. */
-export type Turn = <T>(work: () => Promise<T>) => Promise<T>
+/** Runs one step of a count. */
+export type RunStep = <T>(work: () => Promise<T>) => Promise<T>
 
 interface Count {
-  /** What was published since the count began. */
+  /** The changes since the count began. */
   readonly added: Usage[]
   readonly done: Promise<Usage>
 }
 
 /**
- * The totals of the published files of users. They are counted when they are asked for first, and then follow each change
- * by this process. They are kept in memory alone: after a crash they are counted anew.
+ * The totals of the published files of users. They are counted on the first request and then follow each change by this
+ * process. They are kept in memory only and counted again after a restart.
  */
 export class Usages {
-  readonly #count: (user: string, turn: Turn) => Promise<Usage>
-  /** Counts take turns, so that one that is long holds up neither other counts nor other work. */
-  readonly #turns = new Mutex()
+  readonly #count: (user: string, runStep: RunStep) => Promise<Usage>
+  /** Serializes the steps of all counts, so that a long count delays neither the others nor other operations. */
+  readonly #steps = new Mutex()
   /** By user, the least recently used first. */
   readonly #known = new BoundedMap<string, Usage>(fixed.rememberedUsers)
   readonly #counting = new Map<string, Count>()
   readonly #waiting: (() => void)[] = []
   #running = 0
 
-  /** `count` reads the files of a user, a few in each turn. */
-  constructor(count: (user: string, turn: Turn) => Promise<Usage>) {
+  /** `count` reads the files of a user, a few in each step. */
+  constructor(count: (user: string, runStep: RunStep) => Promise<Usage>) {
     this.#count = count
   }
 
-  /** Counts the files of a user if that was not done yet, or with `recount`. Each user is counted once at a time. */
+  /**
+   * Returns the totals of a user. Counts the files if they were not counted yet, or with `recount`; one count of a user
+   * runs at a time.
+   */
   of(user: string, recount: boolean): Promise<Usage> {
     const counting = this.#counting.get(user)
     const known = this.#known.get(user)
@@ -43,7 +46,7 @@ export class Usages {
     return Promise.resolve(known)
   }
 
-  /** The files of a user have changed by this. */
+  /** Adds a change of the files of a user. */
   change(user: string, by: Usage): void {
     const known = this.#known.get(user)
     if (known) this.#known.set(user, sum(known, by))
@@ -61,8 +64,8 @@ export class Usages {
     if (this.#running >= countsAtOnce) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      const found = await this.#count(user, (work) => this.#turns.run(work))
-      // The count may have met it or not. Until the next count the totals are too high where it has.
+      const found = await this.#count(user, (work) => this.#steps.run(work))
+      // The count may include the changes or not. If it does, the totals are too high until the next count.
       const usage = added.reduce((total, by) => sum(total, rise(by)), found)
       this.#known.set(user, usage)
       return usage

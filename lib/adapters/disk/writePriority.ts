@@ -1,32 +1,32 @@
 import type { Clock } from '../../ports/platform.ts'
 
-/** An append may take so much longer than usual before uploads give way to the next ones. */
+/** An append is slow if it takes this much longer than usual. */
 const slowMs = 4
 
-/** Uploads rest this many times what a slow append took longer than usual. */
-const restTimes = 2
+/** Uploads pause for this multiple of the time by which a slow append exceeded the usual one. */
+const cooldownFactor = 2
 
-/** No rest is longer, and no upload waits longer for its turn, whatever appends take. */
-const mostMs = 250
+/** The maximum cooldown, and the maximum wait of an upload. */
+const maxWaitMs = 250
 
-/** What is usual rises by this part of the difference with each append that takes longer, and falls at once. */
+/** The usual duration rises by this part of the difference with each append that takes longer, and falls at once. */
 const risePart = 1 / 100
 
 /**
- * Messages go first on a disk that uploads keep busy: somebody waits for each of them, while an upload has bytes enough
- * that wait anyway. A write or flush of an upload begins neither while an append is under way nor soon after one that
- * was slow. What is slow is told by what appends take when they are quick (as in RFC 6817, by the base delay), so a disk
- * that is slow by itself is no reason to rest, and one that keeps up with both is used in full.
+ * Gives messages priority on a busy disk, since a sender waits for each of them, while an upload has other bytes in
+ * flight. Writes and flushes of uploads do not begin during an append, nor soon after a slow append. The reference is
+ * the duration of fast appends, like the base delay of RFC 6817. So a slow disk causes no cooldown by itself, and a
+ * disk that keeps up with both is used in full.
  */
 export class WritePriority {
   readonly #clock: Clock
   #appends = 0
-  #restUntilMs = 0
-  /** What an append takes while nothing else keeps the disk busy. */
+  #cooldownUntilMs = 0
+  /** The duration of an append on an idle disk. */
   #usualMs = Number.POSITIVE_INFINITY
   #waiting: (() => void)[] = []
-  #rest: Disposable | undefined
-  #most: Disposable | undefined
+  #cooldown: Disposable | undefined
+  #deadline: Disposable | undefined
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -40,46 +40,46 @@ export class WritePriority {
       return await work()
     } finally {
       this.#appends--
-      this.#took(this.#clock.now() - beganMs)
-      this.#look()
+      this.#measure(this.#clock.now() - beganMs)
+      this.#resumeIfFree()
     }
   }
 
   /** Resolves when a write or flush of an upload may begin. */
-  turn(): Promise<void> {
+  ready(): Promise<void> {
     if (this.#isFree) return Promise.resolve()
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
-      this.#most ??= this.#clock.alarm(this.#clock.now() + mostMs, () => this.#go())
-      this.#look()
+      this.#deadline ??= this.#clock.alarm(this.#clock.now() + maxWaitMs, () => this.#resume())
+      this.#resumeIfFree()
     })
   }
 
   get #isFree(): boolean {
-    return this.#appends === 0 && this.#clock.now() >= this.#restUntilMs
+    return this.#appends === 0 && this.#clock.now() >= this.#cooldownUntilMs
   }
 
-  #took(ms: number): void {
+  #measure(ms: number): void {
     this.#usualMs = ms < this.#usualMs ? ms : this.#usualMs + (ms - this.#usualMs) * risePart
     const longer = ms - this.#usualMs
-    if (longer > slowMs) this.#restUntilMs = this.#clock.now() + Math.min(longer * restTimes, mostMs)
+    if (longer > slowMs) this.#cooldownUntilMs = this.#clock.now() + Math.min(longer * cooldownFactor, maxWaitMs)
   }
 
-  /** Lets those go that wait, or sees to it that they go when the rest is over. */
-  #look(): void {
+  /** Resumes the waiting uploads, now or when the cooldown is over. */
+  #resumeIfFree(): void {
     if (this.#waiting.length === 0 || this.#appends > 0) return
-    if (this.#isFree) this.#go()
+    if (this.#isFree) this.#resume()
     else {
-      this.#rest?.[Symbol.dispose]()
-      this.#rest = this.#clock.alarm(this.#restUntilMs, () => this.#look())
+      this.#cooldown?.[Symbol.dispose]()
+      this.#cooldown = this.#clock.alarm(this.#cooldownUntilMs, () => this.#resumeIfFree())
     }
   }
 
-  #go(): void {
-    this.#rest?.[Symbol.dispose]()
-    this.#most?.[Symbol.dispose]()
-    this.#rest = undefined
-    this.#most = undefined
-    for (const go of this.#waiting.splice(0)) go()
+  #resume(): void {
+    this.#cooldown?.[Symbol.dispose]()
+    this.#deadline?.[Symbol.dispose]()
+    this.#cooldown = undefined
+    this.#deadline = undefined
+    for (const resume of this.#waiting.splice(0)) resume()
   }
 }

@@ -5,7 +5,7 @@ interface Block {
   readonly bytes: Uint8Array
 }
 
-/** Bytes that grow at the end without being copied to a larger place. */
+/** Bytes that grow at the end without being copied. */
 export class Blocks {
   #blocks: Block[] = []
   #length = 0
@@ -15,17 +15,17 @@ export class Blocks {
     return this.#length
   }
 
-  /** Leading bytes that a power cut leaves. */
+  /** The number of leading bytes that survive a power failure. */
   get durable(): number {
     return this.#durable
   }
 
-  /** All that is there is durable from now on. */
+  /** Makes all bytes durable. */
   flush(): void {
     this.#durable = this.#length
   }
 
-  /** Another place with the first `length` of these bytes, and as if they had been flushed. */
+  /** Returns a copy of the first `length` bytes, which counts as flushed. */
   copy(length: number): Blocks {
     const bytes = new Uint8Array(length)
     this.read(bytes, 0)
@@ -35,7 +35,7 @@ export class Blocks {
     return copy
   }
 
-  /** Copies `bytes` to `offset`, which is at most `length`. */
+  /** Copies `bytes` to `offset`, which must not exceed `length`. */
   write(offset: number, bytes: Uint8Array): void {
     this.#durable = Math.min(this.#durable, offset)
     let done = 0
@@ -49,7 +49,7 @@ export class Blocks {
     this.#length = Math.max(this.#length, offset + bytes.length)
   }
 
-  /** Copies what lies from `offset` on to `into`; returns how many bytes there were. */
+  /** Copies the bytes from `offset` on to `into`. Returns the number of copied bytes. */
   read(into: Uint8Array, offset: number): number {
     const wanted = Math.min(into.length, Math.max(0, this.#length - offset))
     let done = 0

@@ -20,49 +20,49 @@ import { SimulatedLatency } from './simulatedLatency.ts'
 
 interface Published {
   readonly blocks: Blocks
-  /** Another number for each file that was ever published. */
+  /** A different number for each published file. */
   readonly serial: number
-  /** What was verified: size, modification time of the source and digest. */
+  /** Size, modification time of the source and digest of the verified upload. */
   readonly verified: string | undefined
 }
 
 /** Partial and published files in memory. */
 export class MemoryFiles implements FileStore, StoredNames {
   readonly foldsCase = false
-  readonly #book: RecordStore
+  readonly #records: RecordStore
   readonly #capacity: number
   readonly #flushFails: () => boolean
   readonly #digests: () => Digests
-  readonly #pace: SimulatedLatency
+  readonly #latency: SimulatedLatency
   readonly #partial = new Map<string, Blocks>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
-  /** Bytes of the published files of each user. */
+  /** Bytes of the published files by user. */
   readonly #bytes = new Map<string, number>()
   #serial = 0
 
   constructor(
-    book: RecordStore,
+    records: RecordStore,
     capacity: number,
     flushFails: () => boolean,
     digests: () => Digests,
-    pace = new SimulatedLatency(),
+    latency = new SimulatedLatency(),
   ) {
-    this.#book = book
+    this.#records = records
     this.#capacity = capacity
     this.#flushFails = flushFails
     this.#digests = digests
-    this.#pace = pace
+    this.#latency = latency
   }
 
   async open(claim: Claim): Promise<PartialFile> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     const { user, name } = claim
     const key = recordKey(user, name)
-    const guard = <T>(work: () => Promise<T>) => this.#book.fences.guard(claim, () => this.#pace.take(work))
+    const guard = <T>(work: () => Promise<T>) => this.#records.fences.guard(claim, () => this.#latency.run(work))
     return guard(async () => {
-      const verified = this.#book.record(user, name)?.verified !== undefined
-      // A verified file that isn't there is published already: an empty one must not replace it.
+      const verified = this.#records.record(user, name)?.verified !== undefined
+      // The missing file of a verified upload was published already. An empty file must not replace it.
       const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
       if (blocks) this.#partial.set(key, blocks)
       const publish = async (to: string, replace: boolean) => this.#publish(claim, to, replace)
@@ -75,17 +75,17 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   async remove(user: string, name: string): Promise<void> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     await this.dropPartial(user, name)
   }
 
   async stored(user: string, name: string): Promise<boolean> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     return this.#published.get(user)?.has(name) ?? false
   }
 
   async used(user: string, name?: string): Promise<number> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     if (name === undefined) return this.#bytes.get(user) ?? 0
     return this.#published.get(user)?.get(name)?.blocks.length ?? 0
   }
@@ -95,13 +95,13 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   async space(): Promise<Space> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     const total = this.#capacity
     return { free: total - (total === Number.POSITIVE_INFINITY ? 0 : this.#used()), total, blockBytes: 1 }
   }
 
   async heldBytes(user: string, name: string): Promise<number> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     return this.#partial.get(recordKey(user, name))?.length ?? 0
   }
 
@@ -111,7 +111,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     return ancestor ?? Array.from(names.keys()).find((other) => other.startsWith(`${name}/`))
   }
 
-  async stamp(user: string, name: string): Promise<string | undefined> {
+  async version(user: string, name: string): Promise<string | undefined> {
     return this.#published.get(user)?.get(name)?.serial.toString()
   }
 
@@ -133,13 +133,13 @@ export class MemoryFiles implements FileStore, StoredNames {
   dropOrphans(): void {
     for (const key of this.#partial.keys()) {
       const { user, name } = subjectOf(key)
-      if (!this.#book.record(user, name)) this.#partial.delete(key)
+      if (!this.#records.record(user, name)) this.#partial.delete(key)
     }
   }
 
-  /** Finds nothing: `dropOrphans` removes what a crash has left. */
+  /** Finds nothing, since `dropOrphans` removes the orphans of a crash. */
   async sweep(): Promise<readonly Orphan[]> {
-    this.#book.checkOpen()
+    this.#records.checkOpen()
     return []
   }
 
@@ -147,7 +147,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     this.#partial.delete(recordKey(user, name))
   }
 
-  /** The bytes of a published file. */
+  /** Returns the bytes of a published file. */
   read(user: string, name: string): Uint8Array | undefined {
     const blocks = this.#published.get(user)?.get(name)?.blocks
     if (!blocks) return undefined
@@ -157,17 +157,17 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   /** Removes a published file. */
-  drop(user: string, name: string): void {
+  removePublished(user: string, name: string): void {
     this.#put(user, name, undefined)
   }
 
-  /** Takes what another one has kept, of each file as many bytes as `left` says. */
-  takeFrom(other: MemoryFiles, left: (blocks: Blocks) => number): void {
+  /** Copies the files of another store. `left` returns the number of bytes to keep of each. */
+  copyFrom(other: MemoryFiles, left: (blocks: Blocks) => number): void {
     for (const [key, blocks] of other.#partial) this.#partial.set(key, blocks.copy(left(blocks)))
     for (const [user, names] of other.#published) {
       for (const [name, { blocks, ...rest }] of names) {
         const bytes = left(blocks)
-        // A published file does not change, so one that is whole needs no copy.
+        // A whole file needs no copy, since published files do not change.
         this.#put(user, name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), ...rest })
       }
     }
@@ -183,7 +183,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user)
-    const record = this.#book.record(user, name)
+    const record = this.#records.record(user, name)
     const verified = record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
     const key = recordKey(user, name)
     const blocks = this.#partial.get(key)
@@ -197,7 +197,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     return true
   }
 
-  /** Puts a published file in place of an older one, or removes it. */
+  /** Replaces a published file, or removes it. */
   #put(user: string, name: string, file: Published | undefined): void {
     const files = this.#published.get(user) ?? new Map<string, Published>()
     const growth = (file?.blocks.length ?? 0) - (files.get(name)?.blocks.length ?? 0)
@@ -208,7 +208,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   #reserve(bytes: number): void {
-    // Without a bound the sum isn't worth its time.
+    // Without a limit the sum is not worth its time.
     if (this.#capacity !== Number.POSITIVE_INFINITY && bytes > this.#capacity - this.#used()) {
       throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
     }
@@ -221,25 +221,25 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 }
 
-/** What a partial file needs from the store that opened it. */
+/** The functions of the store that a partial file needs. */
 export interface MemoryFileHost {
-  /** Runs `work` if the storage is open and the claim still stands. */
+  /** Runs `work` if the storage is open and the claim is still valid. */
   guard<T>(work: () => Promise<T>): Promise<T>
-  /** Throws OspError `disk-full` if there is no room for so many more bytes. */
+  /** Throws OspError `disk-full` if there is no space for these additional bytes. */
   reserve(bytes: number): void
   publish(storedName: string, replace: boolean): Promise<boolean>
   closed(file: PartialFile): void
   flushFails(): boolean
 }
 
-/** Bytes in memory. Without blocks it is a file that was published: publishing it again confirms that. */
+/** Bytes in memory. Without blocks, the file was published already, and publishing it again confirms that. */
 class MemoryPartialFile implements PartialFile {
-  readonly #keeper: MemoryFileHost
+  readonly #host: MemoryFileHost
   #blocks: Blocks | undefined
   #isClosed = false
 
-  constructor(keeper: MemoryFileHost, blocks: Blocks | undefined) {
-    this.#keeper = keeper
+  constructor(host: MemoryFileHost, blocks: Blocks | undefined) {
+    this.#host = host
     this.#blocks = blocks
   }
 
@@ -251,11 +251,11 @@ class MemoryPartialFile implements PartialFile {
     return this.#guard(async () => {
       const blocks = this.#opened()
       if (offset > blocks.length) {
-        throw new OspError('internal', `byte ${offset} lies beyond the ${blocks.length} that are there`)
+        throw new OspError('internal', `byte ${offset} is beyond the end at ${blocks.length}`)
       }
       let at = offset
       for (const part of parts) {
-        this.#keeper.reserve(at + part.length - blocks.length)
+        this.#host.reserve(at + part.length - blocks.length)
         blocks.write(at, part)
         at += part.length
       }
@@ -268,7 +268,7 @@ class MemoryPartialFile implements PartialFile {
 
   flush(): Promise<void> {
     return this.#guard(async () => {
-      if (this.#keeper.flushFails()) throw new OspError('internal', 'flushing the partial file failed')
+      if (this.#host.flushFails()) throw new OspError('internal', 'flushing the partial file failed')
       this.#blocks?.flush()
     })
   }
@@ -279,8 +279,8 @@ class MemoryPartialFile implements PartialFile {
 
   publish(storedName: string, replace: boolean): Promise<boolean> {
     return this.#guard(async () => {
-      const published = await this.#keeper.publish(storedName, replace)
-      // They are the published file's now, which nobody may write to.
+      const published = await this.#host.publish(storedName, replace)
+      // The blocks now belong to the published file, which must not be written to.
       if (published) this.#blocks = undefined
       return published
     })
@@ -288,12 +288,12 @@ class MemoryPartialFile implements PartialFile {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    this.#keeper.closed(this)
+    this.#host.closed(this)
   }
 
   async #guard<T>(work: () => Promise<T>): Promise<T> {
     this.#checkOpen()
-    return this.#keeper.guard(work)
+    return this.#host.guard(work)
   }
 
   #opened(): Blocks {

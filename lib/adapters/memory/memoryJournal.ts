@@ -9,36 +9,39 @@ interface MemorySegment {
   bytes: number
 }
 
-/** Records that are loaded at once. */
+/** The number of records in a piece. */
 const pieceRecords = 1_000
 
-/** A journal in memory, in which an offset is the number of a record; "durable" is what outlives the closing of its storage. */
+/**
+ * A journal in memory. An offset is the index of a record; durable means that a record survives the closing of its
+ * storage.
+ */
 export class MemoryJournal implements Journal {
   readonly segments: MemorySegment[] = []
   readonly damages: Damage[] = []
   readonly segmentBytes: number
   readonly #capacity: number
   readonly #flushFails: () => boolean
-  readonly #pace: SimulatedLatency
+  readonly #latency: SimulatedLatency
   #last = 0
 
-  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean, pace = new SimulatedLatency()) {
+  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean, latency = new SimulatedLatency()) {
     this.segmentBytes = segmentBytes
     this.#capacity = capacity
     this.#flushFails = flushFails
-    this.#pace = pace
+    this.#latency = latency
   }
 
-  /** Another one of the same records, which goes its own way from then on. */
-  copy(pace: SimulatedLatency): MemoryJournal {
-    const copy = new MemoryJournal(this.segmentBytes, this.#capacity, this.#flushFails, pace)
+  /** Returns an independent journal with the same records. */
+  copy(latency: SimulatedLatency): MemoryJournal {
+    const copy = new MemoryJournal(this.segmentBytes, this.#capacity, this.#flushFails, latency)
     copy.segments.push(...this.segments.map((segment) => ({ ...segment, records: [...segment.records] })))
     copy.#last = this.#last
     return copy
   }
 
   append(records: readonly Buffer[]): Promise<Appended> {
-    return this.#pace.take(() => this.#append(records))
+    return this.#latency.run(() => this.#append(records))
   }
 
   async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
@@ -54,12 +57,12 @@ export class MemoryJournal implements Journal {
     return { records, next: next < all.length ? next : undefined }
   }
 
-  note({ segment, offset, length }: Place): void {
+  reportDamage({ segment, offset, length }: Place): void {
     this.damages.push({ file: `segment ${segment}`, offset, bytes: length, atEnd: false })
   }
 
   drop(): Promise<void> {
-    return this.#pace.take(() => {
+    return this.#latency.run(() => {
       if (this.segments.length > 1) this.segments.shift()
     })
   }

@@ -15,7 +15,7 @@ import { SimulatedLatency } from './simulatedLatency.ts'
 
 /** Settings of a storage in memory. */
 export interface MemoryOptions {
-  /** Bytes of files, partial ones included, that it holds, and as many of messages; beyond that it is full. */
+  /** The maximum number of bytes of files, including partial ones, and of messages. A full storage refuses more. */
   readonly capacityBytes?: number
   /** Called at each flush of a partial file, of messages or of records. The flush fails if this returns true. */
   readonly flushFails?: () => boolean
@@ -23,24 +23,28 @@ export interface MemoryOptions {
    * Bytes after which the journals of messages and of uploads start another segment. Compaction drops whole segments.
    */
   readonly segmentBytes?: number
-  /** The longest that anything durable takes, in ms of the platform that opens it; nothing unless told. */
+  /** The maximum duration of a durable operation, in ms of the platform that opens the storage. Default: 0. */
   readonly operationMs?: number
 }
 
-/** A storage whose published files can be looked at, and whose crash can be tried. */
+/** A storage whose published files can be read, and that can simulate a crash. */
 export interface MemoryStorage extends Storage {
-  /** A copy of a published file's bytes, if there is one of this name; also while the storage is closed. */
+  /** Returns a copy of a published file, if there is one of this name. Works while the storage is closed. */
   read(user: string, storedName: string): Uint8Array | undefined
   /** Removes a published file, as an operator does outside the server. */
   remove(user: string, storedName: string): void
   /**
-   * What is left when its process is killed: another storage, not opened yet, and this one is of no use any more. With
-   * `unflushed` the power has failed: it draws how many bytes are left that were not flushed.
+   * Returns what is left after a crash of the process, as another storage that is not open. This storage must not be
+   * used any more. With `unflushed` the power has failed, and `unflushed` draws how many of the unflushed bytes are
+   * left.
    */
   crashed(unflushed?: Random): MemoryStorage
 }
 
-/** Everything in this process' memory. Closed and opened again it still has what was durable: as after a restart. */
+/**
+ * Returns a storage in the memory of this process. Closed and opened again, it has all that was durable, as after a
+ * restart.
+ */
 export function memory(options: MemoryOptions = {}): MemoryStorage {
   checkOptions('memory', memoryOptions, options)
   return new InMemory(options)
@@ -58,34 +62,34 @@ class InMemory implements MemoryStorage {
   readonly files: FileStore
   readonly mailboxes = new Mailboxes()
   readonly #options: MemoryOptions
-  readonly #pace: SimulatedLatency
+  readonly #latency: SimulatedLatency
   readonly #journal: MemoryJournal
   readonly #uploads: MemoryJournal
-  readonly #book = new RecordStore()
+  readonly #records = new RecordStore()
   readonly #files: MemoryFiles
   #isOpen = false
   #platform: Platform | undefined
 
-  /** `left`: with the records and messages of another one. */
+  /** `left` is a storage whose records and messages are copied. */
   constructor(options: MemoryOptions, left?: InMemory) {
     const { capacityBytes = Number.POSITIVE_INFINITY, flushFails = () => false, segmentBytes = 16 * MiB } = options
     this.#options = options
-    this.#pace = new SimulatedLatency(options.operationMs)
-    const journal = (bytes: number) => new MemoryJournal(segmentBytes, bytes, flushFails, this.#pace)
-    this.#uploads = left ? left.#uploads.copy(this.#pace) : journal(Number.POSITIVE_INFINITY)
-    this.#journal = left ? left.#journal.copy(this.#pace) : journal(capacityBytes)
-    this.#files = new MemoryFiles(this.#book, capacityBytes, flushFails, () => this.#opened.digests, this.#pace)
+    this.#latency = new SimulatedLatency(options.operationMs)
+    const journal = (bytes: number) => new MemoryJournal(segmentBytes, bytes, flushFails, this.#latency)
+    this.#uploads = left ? left.#uploads.copy(this.#latency) : journal(Number.POSITIVE_INFINITY)
+    this.#journal = left ? left.#journal.copy(this.#latency) : journal(capacityBytes)
+    this.#files = new MemoryFiles(this.#records, capacityBytes, flushFails, () => this.#opened.digests, this.#latency)
     this.files = this.#files
-    this.transfers = new Transfers(this.#book, this.#files, () => this.#opened.clock.wallTime())
+    this.transfers = new Transfers(this.#records, this.#files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
     if (this.#isOpen) throw new OspError('data-locked', 'this storage in memory is open already; close it first')
     this.#isOpen = true
-    this.#pace.goBy(platform)
+    this.#latency.start(platform)
     this.#platform = platform
     const log = await UploadLog.open(this.#uploads, platform, fixed.notes)
-    await this.#book.open(log)
+    await this.#records.open(log)
     this.#files.dropOrphans()
     await this.mailboxes.open(this.#journal, platform)
   }
@@ -95,7 +99,7 @@ class InMemory implements MemoryStorage {
   }
 
   remove(user: string, storedName: string): void {
-    this.#files.drop(checkUserName(user), checkStoredName(storedName))
+    this.#files.removePublished(checkUserName(user), checkStoredName(storedName))
   }
 
   crashed(unflushed?: Random): MemoryStorage {
@@ -104,13 +108,13 @@ class InMemory implements MemoryStorage {
       return durable + Math.ceil(fraction * (length - durable))
     }
     const storage = new InMemory(this.#options, this)
-    storage.#files.takeFrom(this.#files, left)
+    storage.#files.copyFrom(this.#files, left)
     return storage
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOpen = false
-    const closed = this.#book.close()
+    const closed = this.#records.close()
     await this.#files.close()
     await closed
     await this.mailboxes.close()

@@ -6,8 +6,8 @@ import { type Frame, headerBytes } from '../../wire/frame.ts'
 import { socketBounds } from '../net/socketBounds.ts'
 
 /**
- * A transport within one process: its `listen` and its `dial` meet in this object and nowhere else. Nothing is
- * encoded; frames arrive in microtasks, so two ends that always have an answer ready leave timers no turn.
+ * Returns a transport within one process: `dial` connects to the `listen` of the same object. Nothing is encoded.
+ * Frames arrive in microtasks, so two ends that always answer at once prevent timers from running.
  */
 export function memoryTransport(name = 'memory'): Transport {
   checkArgument('memoryTransport', 'the name', kinds.text, name)
@@ -47,7 +47,7 @@ class MemoryListener implements Listener {
     this.#whenClosed = whenClosed
   }
 
-  /** `accept` runs after the dial that led to it, as it does wherever there is a wire in between. */
+  /** `accept` runs after the dial, as over a network. */
   admit(socket: Socket): void {
     this.#waiting.push(socket)
     queueMicrotask(() => this.#handOver())
@@ -75,7 +75,7 @@ class MemoryListener implements Listener {
   }
 }
 
-/** A frame that was sent and that the other end has not taken yet. */
+/** A sent frame that the other end has not taken yet. */
 interface Sent {
   readonly frame: Frame
   readonly left: (() => void) | undefined
@@ -84,9 +84,9 @@ interface Sent {
 const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)
 
 /**
- * One end of a connection within a process. Frames go to the other end in microtasks, in order, with their
- * payload copied at that moment; what a paused end does not take stays with its sender, which is how that one
- * becomes full. It ends as a TCP connection does: an end that closes takes everything and tells nothing.
+ * One end of a connection within a process. Frames go to the other end in microtasks, in order. Their payload is copied
+ * at that moment. Frames that a paused end does not take stay with the sender, whose socket thus becomes full. It ends
+ * as a TCP connection does: a closing end accepts all frames and reports nothing.
  */
 class MemorySocket implements Socket {
   readonly reliable = true
@@ -116,7 +116,7 @@ class MemorySocket implements Socket {
     })
   }
 
-  /** The two ends of a new connection; each sees `address` at the other one. */
+  /** Returns the two ends of a new connection. Each has `address` as its peer. */
   static pair(address: PeerAddress, one: SocketOptions, other: SocketOptions): [MemorySocket, MemorySocket] {
     const ends: [MemorySocket, MemorySocket] = [new MemorySocket(address, one), new MemorySocket(address, other)]
     ends[0].#other = ends[1]
@@ -177,7 +177,7 @@ class MemorySocket implements Socket {
     })
   }
 
-  /** What is sent while frames are handed over waits for the next turn, so that both ends have theirs. */
+  /** Frames that are sent during this call wait for the next microtask, so that both ends make progress. */
   #handOver(): void {
     const batch = this.#sent.length
     let taken = 0
@@ -200,7 +200,7 @@ class MemorySocket implements Socket {
     return this.#phase === 'closing' || (this.#phase === 'open' && this.#to !== undefined && !this.#paused)
   }
 
-  /** The sender may overwrite its payload once it has left: the receiver gets one of its own. */
+  /** Copies the payload, since the sender may overwrite it once the frame has left. */
   #receive(frame: Frame): void {
     if (this.#phase !== 'open') return
     const length = lengthOf(frame.payload)
@@ -213,7 +213,10 @@ class MemorySocket implements Socket {
     this.#to?.fault(new OspError('malformed', text))
   }
 
-  /** When a closing end has sent all, both go: what the other one still sends would be told to nobody. */
+  /**
+   * After a closing end has sent everything, both ends go, since the closing end reports nothing that it still
+   * receives.
+   */
   #emptied(): void {
     if (this.#phase === 'closing') {
       this.#go()
@@ -224,7 +227,10 @@ class MemorySocket implements Socket {
     }
   }
 
-  /** Nothing more is taken from the owner or told; what was taken arrives, if the other end reads it in time. */
+  /**
+   * Accepts no more frames from the owner and reports nothing more. Accepted frames arrive if the other end reads them
+   * in time.
+   */
   #leave(): void {
     this.#phase = 'closing'
     this.#linger = this.#clock.alarm(this.#clock.now() + socketBounds.lingerMs, () => this.destroy())

@@ -1,21 +1,24 @@
 import type { Platform } from '../../ports/platform.ts'
 
-/** How long things in memory take, by the clock of who has opened the storage: nothing, unless told. */
+/**
+ * Simulates the duration of operations in memory, by the clock of the platform that has opened the storage. Default:
+ * none.
+ */
 export class SimulatedLatency {
   readonly #mostMs: number
   #platform: Platform | undefined
 
-  /** `mostMs`: the longest that anything takes. */
+  /** `mostMs` is the maximum duration of an operation. */
   constructor(mostMs = 0) {
     this.#mostMs = mostMs
   }
 
-  goBy(platform: Platform): void {
+  start(platform: Platform): void {
     this.#platform = platform
   }
 
-  /** Resolves with what `act` does, which it does in the middle of its time. */
-  async take<T>(act: () => T | Promise<T>): Promise<T> {
+  /** Resolves with the result of `act`, which runs in the middle of the duration. */
+  async run<T>(act: () => T | Promise<T>): Promise<T> {
     if (this.#mostMs === 0) return act()
     await this.#wait()
     const result = await act()

@@ -2,9 +2,9 @@ import { OspError } from '../../errors.ts'
 import type { Found, Journal, Place } from './journal.ts'
 import type { Piggyback } from './journalWriter.ts'
 
-/** A journal may have so many segments more than twice what lives in it. */
+/** The number of segments that a journal may have beyond twice the size of its live records. */
 const slackSegments = 4
-/** Bytes that may be moved for one that is appended. */
+/** The bytes that may be moved for each appended byte. */
 const movedPerAppended = 4
 
 /** Records to append again, since they are still current. */
@@ -25,7 +25,7 @@ export interface Contents {
    */
   move(segment: number, records: readonly Found[], isLast: boolean): Moved
   /** Forgets all records of this segment, which cannot be read. */
-  lose(segment: number): void
+  removeSegment(segment: number): void
 }
 
 interface Chunk {
@@ -37,20 +37,23 @@ interface Chunk {
 }
 
 /**
- * Keeps the journal short, the oldest first: what still counts in its oldest segment is moved behind everything else,
- * then that segment is dropped. So the record of a removal is never dropped before the record that it removes.
+ * Keeps the journal short. Appends the live records of the oldest segment again, then drops that segment. The oldest
+ * segment goes first, so the record of a removal is never dropped before the record that it removes.
  */
 export class Compaction {
   readonly #journal: Journal
   readonly #contents: Contents
   readonly #wake: () => void
-  /** Bytes that may be moved before more is appended: or copies of what was copied before could keep it busy forever. */
+  /**
+   * Bytes that may be moved before more is appended. Without this limit, copies of copies could keep the journal busy
+   * forever.
+   */
   #allowance: number
   #chunk: Chunk | undefined
   #work: Promise<void> | undefined
   #stopped = false
 
-  /** `wake` lets a group be committed, if only with what is moved. */
+  /** `wake` starts a commit, even if it consists of moved records only. */
   constructor(journal: Journal, contents: Contents, wake: () => void) {
     this.#journal = journal
     this.#contents = contents
@@ -58,7 +61,7 @@ export class Compaction {
     this.#allowance = totalBytes(journal)
   }
 
-  /** So many bytes were appended: perhaps there is something to do. */
+  /** Called after `appendedBytes` were appended. Starts a compaction if it is due. */
   consider(appendedBytes: number): void {
     this.#allowance = Math.min(this.#allowance + appendedBytes * movedPerAppended, totalBytes(this.#journal))
     if (!this.#work && this.#isDue()) this.#work = this.#run()
@@ -81,7 +84,7 @@ export class Compaction {
     }
   }
 
-  /** Moves no more; resolves when nothing is under way. */
+  /** Stops moving records. Resolves when nothing is under way. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#chunk?.failed(closed())
@@ -99,7 +102,7 @@ export class Compaction {
     try {
       while (this.#isDue()) await this.#dropOldest()
     } catch {
-      // It is tried again after the next group that succeeds; what has failed here fails for that group too.
+      // Retried after the next successful group. A fault of the journal fails that group too.
     }
     this.#work = undefined
   }
@@ -113,7 +116,7 @@ export class Compaction {
       await this.#move(oldest.number, records, next === undefined)
       from = next
     } while (from !== undefined)
-    this.#contents.lose(oldest.number)
+    this.#contents.removeSegment(oldest.number)
     await this.#journal.drop()
   }
 

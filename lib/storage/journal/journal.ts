@@ -1,6 +1,6 @@
 import type { Damage } from '../../ports/mailboxes.ts'
 
-/** Where a record lies: in which segment, where in it, and how many bytes the record itself has. */
+/** The place of a record: its segment, its offset there, and the length of the record itself. */
 export interface Place {
   readonly segment: number
   readonly offset: number
@@ -12,52 +12,58 @@ export interface Found extends Place {
   readonly record: Buffer
 }
 
-/** Some of a segment's records, in their order; `next` is where the following ones begin, absent after the last. */
+/**
+ * Some records of a segment, in their order. `next` is where the following records begin; it is absent after the last
+ * one.
+ */
 export interface Piece {
   readonly records: readonly Found[]
   readonly next: number | undefined
 }
 
-/** Part of a journal, in which it grows and is dropped; later ones have higher numbers. */
+/** A part of a journal. Later segments have higher numbers. */
 export interface Segment {
   readonly number: number
   readonly bytes: number
 }
 
-/** Where a group of records was put: all in one segment, each at its offset. */
+/** The place of a group of records: one segment, and the offset of each record. */
 export interface Appended {
   readonly segment: number
   readonly offsets: readonly number[]
 }
 
 /**
- * An append-only log of opaque records, in numbered segments. It is what mailboxes are kept in, rather than a key-value
- * store: a message would be three writes there (its id, its place in a mailbox, its removal), and LevelDB makes 37,000
- * durable ones a second where a log that is flushed once for a group makes 108,000.
+ * An append-only log of opaque records, in numbered segments. Mailboxes use it instead of a key-value store: a message
+ * would be three writes there (its id, its place in a mailbox, its removal), and LevelDB makes 37,000 durable writes a
+ * second, where a log that is flushed once for each group makes 108,000.
  */
 export interface Journal {
-  /** The oldest first. The last one grows; another is begun when it has reached `segmentBytes`. */
+  /** The oldest segment first. The last one grows, until it has reached `segmentBytes` and another one starts. */
   readonly segments: readonly Segment[]
   readonly segmentBytes: number
   /**
-   * Appends records, durably and in their order; called again only when it has settled. A crash leaves any of them.
-   * None is empty or begins with a zero. Rejects with `disk-full` (not one of them is there) or `internal` (perhaps
-   * they are; as long as that is open, every further call rejects too). With `frees` they may use the room reserved for
-   * a full disk.
+   * Appends records durably, in their order. Must not be called again before it has settled. A crash can leave any of
+   * the records. No record may be empty or begin with a zero. Rejects with `disk-full` if none of them is stored, or
+   * with `internal` if they may be stored; until that is resolved, all further calls reject too. With `frees`, the
+   * records may use the ballast of a full disk.
    */
   append(records: readonly Buffer[], frees?: boolean): Promise<Appended>
-  /** The records at these places, by rising place; `undefined` for one that can't be read, or whose segment was dropped. */
+  /**
+   * Returns the records at these places, which must rise. A record is `undefined` if it cannot be read or its segment
+   * was dropped.
+   */
   read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]>
-  /** Some of the records of a segment, from its beginning or from the `next` of an earlier piece on. */
+  /** Returns some of the records of a segment, from its start or from the `next` of an earlier piece. */
   load(segment: number, from?: number): Promise<Piece>
-  /** Drops the oldest segment, never the last one: durable. */
+  /** Drops the oldest segment durably, but never the last one. */
   drop(): Promise<void>
-  /** Bytes that can still be written. */
+  /** Returns the bytes that can still be written. */
   free(): Promise<number>
-  /** What could not be read since it was opened. */
+  /** The damage found since the journal was opened. */
   readonly damages: readonly Damage[]
-  /** Counts a readable record without a valid content as damaged. */
-  note(place: Place): void
+  /** Reports a readable record without valid content as damage. */
+  reportDamage(place: Place): void
   close(): Promise<void>
 }
 

@@ -164,9 +164,9 @@ export class JournalWriter {
   }
 }
 
-const fullText = 'the disk of the server has no room left'
+const fullText = 'the disk of the server is full'
 const shareText =
-  'what waits of one sender may take no more of the disk of the server than is left for others; try again later'
+  'the waiting messages of one sender must leave space on the disk of the server for other senders; try again later'
 
 const fullCodes: readonly string[] = ['disk-full', 'quota-exceeded']
 

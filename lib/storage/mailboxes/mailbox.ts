@@ -1,21 +1,21 @@
 import type { Place } from '../journal/journal.ts'
 
-/** What is known of a message that waits in one or more mailboxes; its content is in the journal. */
+/** The entry of a message that waits in one or more mailboxes. The content of the message is in the journal. */
 export class IndexEntry implements Place {
   readonly seq: number
   readonly sender: string
-  /** ms of the age clock. */
+  /** Milliseconds of the retention clock. */
   readonly storedAt: number
-  /** Of the content. */
+  /** Bytes of the content. */
   readonly bytes: number
-  /** Of its record. */
+  /** Bytes of the record. */
   length: number
-  /** -1 until it is durable. */
+  /** -1 until the message is durable. */
   segment = -1
   offset = 0
-  /** In how many mailboxes it is. */
+  /** The number of mailboxes that contain the message. */
   waiting = 0
-  /** Its record, while that is kept at hand. */
+  /** The record, while it is cached. */
   record: Buffer | undefined = undefined
 
   constructor(seq: number, sender: string, storedAt: number, bytes: number, length: number) {
@@ -30,16 +30,16 @@ export class IndexEntry implements Place {
     return this.segment >= 0
   }
 
-  /** Whether it lies there. */
+  /** Returns whether the message is stored at this place. */
   isAt(place: Place): boolean {
     return this.segment === place.segment && this.offset === place.offset
   }
 }
 
-/** Gaps that are left where they are, however short a mailbox is. */
+/** The number of gaps that a mailbox keeps, however short it is. */
 const fewGaps = 32
 
-/** How many messages there are, and the bytes of their content. */
+/** The number of messages, and the bytes of their content. */
 export interface Amount {
   messages: number
   bytes: number
@@ -49,57 +49,62 @@ const none: Readonly<Amount> = { messages: 0, bytes: 0 }
 
 /** The messages of one user, by rising seq. */
 export class Mailbox {
-  /** How many there are, and the bytes of their content. What is not durable yet and what was set aside count. */
+  /**
+   * The number of messages, and the bytes of their content. Messages that are not durable yet and messages that were
+   * set aside count.
+   */
   messages = 0
   bytes = 0
-  // Two arrays of the same length: what was taken out leaves a gap in the second one.
+  // Two arrays of the same length. A removed message leaves a gap in the second one.
   #seqs: number[] = []
-  #held: (IndexEntry | undefined)[] = []
+  #entries: (IndexEntry | undefined)[] = []
   #aside: Set<number> | undefined
-  /** The sender of all, or what each of several has sent: most mailboxes have few senders, and a Map takes memory. */
+  /**
+   * The only sender, or the amount of each of several senders. Most mailboxes have few senders, and a Map takes memory.
+   */
   #sender = ''
   #senders: Map<string, Amount> | undefined
 
-  /** The message of this seq. */
+  /** Returns the message with this seq. */
   get(seq: number): IndexEntry | undefined {
     const at = this.#indexOf(seq)
-    return this.#seqs[at] === seq ? this.#held[at] : undefined
+    return this.#seqs[at] === seq ? this.#entries[at] : undefined
   }
 
-  /** Puts a message in its place, if it is not there. */
-  put(held: IndexEntry): boolean {
-    const at = this.#indexOf(held.seq)
+  /** Adds a message and returns true, or returns false if the mailbox contains it. */
+  add(entry: IndexEntry): boolean {
+    const at = this.#indexOf(entry.seq)
     if (at === this.#seqs.length) {
-      this.#seqs.push(held.seq)
-      this.#held.push(held)
-    } else if (this.#seqs[at] !== held.seq) {
-      this.#seqs.splice(at, 0, held.seq)
-      this.#held.splice(at, 0, held)
-    } else if (this.#held[at]) return false
-    else this.#held[at] = held
-    this.#add(held, 1)
+      this.#seqs.push(entry.seq)
+      this.#entries.push(entry)
+    } else if (this.#seqs[at] !== entry.seq) {
+      this.#seqs.splice(at, 0, entry.seq)
+      this.#entries.splice(at, 0, entry)
+    } else if (this.#entries[at]) return false
+    else this.#entries[at] = entry
+    this.#add(entry, 1)
     return true
   }
 
-  /** Takes a message out, if it is there. It does not stay set aside. */
-  take(seq: number): IndexEntry | undefined {
+  /** Removes a message and returns it, if the mailbox contains it. The message is then no longer set aside. */
+  remove(seq: number): IndexEntry | undefined {
     const at = this.#indexOf(seq)
-    const held = this.#seqs[at] === seq ? this.#held[at] : undefined
-    if (!held) return undefined
-    this.#held[at] = undefined
+    const entry = this.#seqs[at] === seq ? this.#entries[at] : undefined
+    if (!entry) return undefined
+    this.#entries[at] = undefined
     this.#aside?.delete(seq)
-    this.#add(held, -1)
+    this.#add(entry, -1)
     if (this.#seqs.length - this.messages > this.messages + fewGaps) this.#close()
-    return held
+    return entry
   }
 
-  /** What of it one sender has sent. */
-  of(sender: string): Readonly<Amount> {
+  /** Returns the amount that one sender has in this mailbox. */
+  amountOf(sender: string): Readonly<Amount> {
     if (this.#senders) return this.#senders.get(sender) ?? none
     return sender === this.#sender ? this : none
   }
 
-  /** Whether a message that is there was set aside. */
+  /** Returns whether a message of this mailbox was set aside. */
   isAside(seq: number): boolean {
     return this.#aside?.has(seq) ?? false
   }
@@ -113,17 +118,17 @@ export class Mailbox {
     this.#aside?.delete(seq)
   }
 
-  /** Every message behind `afterSeq`. None may be put or taken before the next one is asked for, but the one at hand. */
-  *behind(afterSeq: number): Iterable<IndexEntry> {
+  /** Yields the messages after `afterSeq`. Until the next one is requested, only the yielded message may be removed. */
+  *after(afterSeq: number): Iterable<IndexEntry> {
     const seqs = this.#seqs
-    const all = this.#held
+    const all = this.#entries
     for (let at = this.#indexOf(afterSeq + 1); at < seqs.length; at++) {
-      const held = all[at]
-      if (held) yield held
+      const entry = all[at]
+      if (entry) yield entry
     }
   }
 
-  /** Counts a message that comes (1) or goes (-1). */
+  /** Counts a message that is added (1) or removed (-1). */
   #add({ sender, bytes }: IndexEntry, sign: 1 | -1): void {
     if (!this.#senders && sender !== this.#sender) {
       if (this.messages > 0) this.#senders = new Map([[this.#sender, { messages: this.messages, bytes: this.bytes }]])
@@ -134,14 +139,14 @@ export class Mailbox {
     if (this.#senders) addTo(this.#senders, sender, sign, bytes)
   }
 
-  // New arrays, so that whoever goes through the former ones is not disturbed.
+  // New arrays, so that iterations over the former ones continue undisturbed.
   #close(): void {
-    const there = this.#held.filter((held) => held !== undefined)
-    this.#held = there
+    const there = this.#entries.filter((entry) => entry !== undefined)
+    this.#entries = there
     this.#seqs = there.map(({ seq }) => seq)
   }
 
-  /** Where this seq is, or would be. */
+  /** Returns the index of this seq, or the index where it belongs. */
   #indexOf(seq: number): number {
     const seqs = this.#seqs
     let from = 0

@@ -5,49 +5,55 @@ import { SentIds } from './sentIds.ts'
 
 const nothing = { messages: 0, bytes: 0 }
 
-/** Bytes of the journal that a remembered id takes at least. */
+/** The minimum size of a remembered id in the journal, in bytes. */
 const idBytes = 28
 
-/** What of one sender waits: messages, each as often as it waits, and the bytes that the journal has of them. */
+/** The waiting messages of one sender, counted once for each mailbox, and the bytes of their records in the journal. */
 interface Waiting {
   readonly sender: string
   messages: number
   bytes: number
 }
 
-/** What is in the journal, as far as it is kept in memory: which message waits for whom, ids, and how far time has come. */
+/**
+ * The contents of the journal that are kept in memory: the messages of each mailbox, the remembered ids and the latest
+ * time.
+ */
 export class MailboxIndex {
   readonly ids = new SentIds()
-  /** Messages of all mailboxes, each as often as it waits. */
+  /** The messages of all mailboxes, counted once for each mailbox. */
   waiting = 0
-  /** Of a durable message. */
+  /** The highest seq of a durable message. */
   lastSeq = 0
   lastTime = 0
-  /** What was stored before these is gone, or is about to go. */
+  /** Messages and ids that were stored before these times are removed, or about to be removed. */
   messagesBefore = 0
   idsBefore = 0
   readonly #mailboxes = new Map<string, Mailbox>()
   readonly #senders = new Map<string, Waiting>()
-  /** Of each segment, the bytes of the messages in it that wait for somebody. */
+  /** By segment, the bytes of its messages that still wait. */
   readonly #liveIn = new Map<number, number>()
   #live = 0
 
-  /** Bytes that a journal of what is here would have at least. */
+  /** The minimum size in bytes of a journal of the current contents. */
   get liveBytes(): number {
     return this.#live + idBytes * this.ids.durable
   }
 
-  /** The mailbox of a user, if anything is in it. */
+  /** Returns the mailbox of a user, if it contains messages. */
   mailbox(user: string): Mailbox | undefined {
     return this.#mailboxes.get(user)
   }
 
-  /** What of a sender waits. */
+  /** Returns the waiting messages of a sender, and the bytes of their records. */
   waitingOf(sender: string): { readonly messages: number; readonly bytes: number } {
     return this.#senders.get(sender) ?? nothing
   }
 
-  /** The name of a sender as the messages have it that wait already: a string of its own for each would take memory. */
+  /**
+   * Returns the string that the waiting messages use for a sender. A separate string for each message would take
+   * memory.
+   */
   nameOf(sender: string): string {
     return this.#senders.get(sender)?.sender ?? sender
   }
@@ -56,53 +62,53 @@ export class MailboxIndex {
     return this.#mailboxes.get(user)?.get(seq)
   }
 
-  /** Puts a message into a mailbox. */
-  put(user: string, held: IndexEntry): void {
+  /** Adds a message to a mailbox. */
+  add(user: string, entry: IndexEntry): void {
     let mailbox = this.#mailboxes.get(user)
     if (!mailbox) {
       mailbox = new Mailbox()
       this.#mailboxes.set(user, mailbox)
     }
-    if (!mailbox.put(held)) return
+    if (!mailbox.add(entry)) return
     this.waiting++
-    const bytes = held.waiting++ === 0 ? held.length : 0
-    this.#addWaiting(held.sender, 1, bytes)
-    if (bytes > 0 && held.isDurable) this.#count(held, bytes)
+    const bytes = entry.waiting++ === 0 ? entry.length : 0
+    this.#addWaiting(entry.sender, 1, bytes)
+    if (bytes > 0 && entry.isDurable) this.#count(entry, bytes)
   }
 
-  /** Takes a message out of a mailbox, if it is there. */
-  take(user: string, seq: number): IndexEntry | undefined {
+  /** Removes a message from a mailbox and returns it, if the mailbox contains it. */
+  remove(user: string, seq: number): IndexEntry | undefined {
     const mailbox = this.#mailboxes.get(user)
-    const held = mailbox?.take(seq)
-    if (!mailbox || !held) return undefined
+    const entry = mailbox?.remove(seq)
+    if (!mailbox || !entry) return undefined
     if (mailbox.messages === 0) this.#mailboxes.delete(user)
     this.waiting--
-    const bytes = --held.waiting === 0 ? held.length : 0
-    this.#addWaiting(held.sender, -1, -bytes)
-    if (held.waiting > 0) return held
-    held.record = undefined
-    if (held.isDurable) this.#count(held, -bytes)
-    return held
+    const bytes = --entry.waiting === 0 ? entry.length : 0
+    this.#addWaiting(entry.sender, -1, -bytes)
+    if (entry.waiting > 0) return entry
+    entry.record = undefined
+    if (entry.isDurable) this.#count(entry, -bytes)
+    return entry
   }
 
-  /** Says where a message lies now, durably. */
-  locate(held: IndexEntry, { segment, offset, length }: Place): void {
-    if (held.waiting > 0 && held.isDurable) this.#count(held, -held.length)
-    if (held.waiting > 0) this.#addWaiting(held.sender, 0, length - held.length)
-    held.segment = segment
-    held.offset = offset
-    held.length = length
-    if (held.waiting > 0) this.#count(held, held.length)
+  /** Sets the place at which a message is durable. */
+  locate(entry: IndexEntry, { segment, offset, length }: Place): void {
+    if (entry.waiting > 0 && entry.isDurable) this.#count(entry, -entry.length)
+    if (entry.waiting > 0) this.#addWaiting(entry.sender, 0, length - entry.length)
+    entry.segment = segment
+    entry.offset = offset
+    entry.length = length
+    if (entry.waiting > 0) this.#count(entry, entry.length)
   }
 
-  /** Takes the messages out that were stored before `time`. */
+  /** Removes the messages that were stored before `time`. */
   expireMessages(time: number): readonly Expired[] {
     const expired: Expired[] = []
     for (const [user, mailbox] of this.#mailboxes) {
       let messages = 0
-      for (const held of mailbox.behind(0)) {
-        if (held.storedAt >= time || !held.isDurable) break
-        this.take(user, held.seq)
+      for (const entry of mailbox.after(0)) {
+        if (entry.storedAt >= time || !entry.isDurable) break
+        this.remove(user, entry.seq)
         messages++
       }
       if (messages > 0) expired.push({ user, messages })
@@ -110,11 +116,11 @@ export class MailboxIndex {
     return expired
   }
 
-  /** Takes all out that lies in a segment, for it can't be read. */
-  lose(segment: number): void {
+  /** Removes the messages of a segment that cannot be read. */
+  removeSegment(segment: number): void {
     if ((this.#liveIn.get(segment) ?? 0) === 0) return
     for (const [user, mailbox] of this.#mailboxes) {
-      for (const held of mailbox.behind(0)) if (held.segment === segment) this.take(user, held.seq)
+      for (const entry of mailbox.after(0)) if (entry.segment === segment) this.remove(user, entry.seq)
     }
   }
 
@@ -134,10 +140,10 @@ export class MailboxIndex {
     if (waiting.messages === 0) this.#senders.delete(sender)
   }
 
-  #count(held: IndexEntry, bytes: number): void {
+  #count(entry: IndexEntry, bytes: number): void {
     this.#live += bytes
-    const there = (this.#liveIn.get(held.segment) ?? 0) + bytes
-    if (there === 0) this.#liveIn.delete(held.segment)
-    else this.#liveIn.set(held.segment, there)
+    const there = (this.#liveIn.get(entry.segment) ?? 0) + bytes
+    if (there === 0) this.#liveIn.delete(entry.segment)
+    else this.#liveIn.set(entry.segment, there)
   }
 }

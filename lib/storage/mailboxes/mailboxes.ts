@@ -19,13 +19,13 @@ import { writeSeqs, writeTime } from './records.ts'
 import { replay } from './replay.ts'
 import { contentsOf } from './segmentCopier.ts'
 
-/** Records of the latest messages that are kept at hand. */
+/** The bytes of the latest messages that are cached. */
 const recentBytes = 4 * 1024 * 1024
 
-/** What there is while it is open. */
+/** The parts of open mailboxes. */
 interface Open {
   readonly journal: Journal
-  readonly ledger: MailboxIndex
+  readonly index: MailboxIndex
   readonly writer: JournalWriter
   readonly compaction: Compaction
   readonly appender: MessageAppender
@@ -33,23 +33,23 @@ interface Open {
 }
 
 /**
- * The rules of mailboxes, over any journal. The ledger in memory says at once what a call has changed; the call resolves
- * when its record is durable, and if that fails the ledger goes back. So every call finds what those before it have done.
+ * The rules of mailboxes, over any journal. A call changes the index in memory at once and resolves when its record is
+ * durable. If the append fails, the change is undone. So each call sees the changes of all earlier calls.
  */
 export class Mailboxes implements MailboxStore {
   readonly #watchers = new Set<(user: string) => void>()
   #open: Open | undefined
 
-  /** Reads the journal, which is closed with the mailboxes, also if this rejects. */
+  /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
-    const ledger = new MailboxIndex()
+    const index = new MailboxIndex()
     try {
-      await replay(journal, ledger)
+      await replay(journal, index)
     } catch (error) {
       await journal.close()
       throw error
     }
-    const compaction = new Compaction(journal, contentsOf(ledger), () => writer.wake())
+    const compaction = new Compaction(journal, contentsOf(index), () => writer.wake())
     const writer = new JournalWriter(journal, () => platform.clock.now(), {
       piggyback: () => compaction.piggyback(),
       committed: (bytes) => {
@@ -57,12 +57,12 @@ export class Mailboxes implements MailboxStore {
         for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
       },
     })
-    const appender = new MessageAppender(ledger, writer, new RecentRecords(recentBytes), platform.crc32)
-    this.#open = { journal, ledger, writer, compaction, appender, reader: new MessageReader(journal, ledger) }
+    const appender = new MessageAppender(index, writer, new RecentRecords(recentBytes), platform.crc32)
+    this.#open = { journal, index, writer, compaction, appender, reader: new MessageReader(journal, index) }
     compaction.consider(0)
   }
 
-  /** Refuses everything from now on, and resolves when what was asked before has ended. */
+  /** Refuses all further calls. Resolves when earlier calls have ended. */
   async close(): Promise<void> {
     const open = this.#open
     if (!open) return
@@ -85,25 +85,25 @@ export class Mailboxes implements MailboxStore {
   }
 
   async remove(user: string, seqs: readonly number[]): Promise<void> {
-    const { writer, ledger } = this.#opened
-    const mailbox = ledger.mailbox(user)
+    const { writer, index } = this.#opened
+    const mailbox = index.mailbox(user)
     const aside = seqs.filter((seq) => mailbox?.isAside(seq))
-    const taken = seqs.flatMap((seq) => ledger.take(user, seq) ?? [])
+    const taken = seqs.flatMap((seq) => index.remove(user, seq) ?? [])
     const record = taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined
     await writer.add({
       frees: true,
       ...(record ? { record } : {}),
       durable() {},
       undo() {
-        for (const held of taken) ledger.put(user, held)
-        for (const seq of aside) ledger.mailbox(user)?.setAside(seq)
+        for (const entry of taken) index.add(user, entry)
+        for (const seq of aside) index.mailbox(user)?.setAside(seq)
       },
     })
   }
 
   async setAside(user: string, seqs: readonly number[]): Promise<void> {
-    const { writer, ledger } = this.#opened
-    const mailbox = ledger.mailbox(user)
+    const { writer, index } = this.#opened
+    const mailbox = index.mailbox(user)
     const there = seqs.filter((seq) => mailbox?.get(seq) && !mailbox.isAside(seq))
     for (const seq of there) mailbox?.setAside(seq)
     const record = there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined
@@ -112,46 +112,46 @@ export class Mailboxes implements MailboxStore {
       ...(record ? { record } : {}),
       durable() {},
       undo() {
-        for (const seq of there) ledger.mailbox(user)?.unsetAside(seq)
+        for (const seq of there) index.mailbox(user)?.unsetAside(seq)
       },
     })
   }
 
-  // Unlike what the other calls do, this is done when it is durable: going back would take much memory.
+  // Unlike other changes, this one is made when its record is durable, since undoing it would take much memory.
   async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
-    const { writer, ledger } = this.#opened
-    const former = { messagesBefore: ledger.messagesBefore, idsBefore: ledger.idsBefore }
-    // What is about to go is not moved any more.
-    ledger.messagesBefore = Math.max(former.messagesBefore, messagesBefore)
-    ledger.idsBefore = Math.max(former.idsBefore, idsBefore)
-    const time = { now: Math.max(now, ledger.lastTime), lastSeq: ledger.lastSeq, messagesBefore, idsBefore }
+    const { writer, index } = this.#opened
+    const former = { messagesBefore: index.messagesBefore, idsBefore: index.idsBefore }
+    // Messages that are about to be removed are not moved by a compaction.
+    index.messagesBefore = Math.max(former.messagesBefore, messagesBefore)
+    index.idsBefore = Math.max(former.idsBefore, idsBefore)
+    const time = { now: Math.max(now, index.lastTime), lastSeq: index.lastSeq, messagesBefore, idsBefore }
     let expired: readonly Expired[] = []
     await writer.add({
       frees: true,
       record: writeTime(time),
       durable() {
-        ledger.lastTime = Math.max(now, ledger.lastTime)
-        expired = ledger.expireMessages(messagesBefore)
-        ledger.ids.forgetBefore(idsBefore)
+        index.lastTime = Math.max(now, index.lastTime)
+        expired = index.expireMessages(messagesBefore)
+        index.ids.forgetBefore(idsBefore)
       },
       undo() {
-        ledger.messagesBefore = former.messagesBefore
-        ledger.idsBefore = former.idsBefore
+        index.messagesBefore = former.messagesBefore
+        index.idsBefore = former.idsBefore
       },
     })
     return expired
   }
 
   async lastSeq(): Promise<number> {
-    return this.#opened.ledger.lastSeq
+    return this.#opened.index.lastSeq
   }
 
   async lastTime(): Promise<number> {
-    return this.#opened.ledger.lastTime
+    return this.#opened.index.lastTime
   }
 
   async levels(): Promise<readonly MailboxLevel[]> {
-    return this.#opened.ledger.levels()
+    return this.#opened.index.levels()
   }
 
   async damages(): Promise<readonly Damage[]> {
@@ -159,7 +159,7 @@ export class Mailboxes implements MailboxStore {
   }
 
   watch(appended: (user: string) => void): Disposable {
-    // A function of its own for each call: somebody may watch twice.
+    // A separate function for each call, since a caller may watch twice.
     const watcher = (user: string) => appended(user)
     this.#watchers.add(watcher)
     return { [Symbol.dispose]: () => this.#watchers.delete(watcher) }

@@ -12,26 +12,29 @@ type Crc32 = (bytes: Uint8Array, start?: number) => number
 
 /** The rules of `MailboxStore.append`. */
 export class MessageAppender {
-  readonly #ledger: MailboxIndex
+  readonly #index: MailboxIndex
   readonly #writer: JournalWriter
   readonly #recent: RecentRecords
   readonly #crc32: Crc32
-  /** Higher than that of the latest durable message while one is on its way; a seq whose append failed is not used again. */
+  /**
+   * The last assigned seq. It is higher than `MailboxIndex.lastSeq` during an append, and a failed append does not
+   * return its seq.
+   */
   #lastSeq: number
   #arrived = new Set<string>()
 
-  constructor(ledger: MailboxIndex, writer: JournalWriter, recent: RecentRecords, crc32: Crc32) {
-    this.#ledger = ledger
+  constructor(index: MailboxIndex, writer: JournalWriter, recent: RecentRecords, crc32: Crc32) {
+    this.#index = index
     this.#writer = writer
     this.#recent = recent
     this.#crc32 = crc32
-    this.#lastSeq = ledger.lastSeq
+    this.#lastSeq = index.lastSeq
   }
 
-  /** May throw what it would reject with. */
+  /** Throws an OspError if the message is refused at once. */
   append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
     const { sender, storedAt, content } = message
-    const { ids } = this.#ledger
+    const { ids } = this.#index
     const seq = this.#lastSeq + 1
     const record = writeMessage(seq, message, recipients)
     const key = keyOf(record)
@@ -45,36 +48,39 @@ export class MessageAppender {
       throw this.#writer.uncertainty ?? refusal
     }
     this.#lastSeq = seq
-    const held = new IndexEntry(seq, this.#ledger.nameOf(sender), storedAt, content.length, record.length)
-    for (const user of recipients) this.#ledger.put(user, held)
+    const entry = new IndexEntry(seq, this.#index.nameOf(sender), storedAt, content.length, record.length)
+    for (const user of recipients) this.#index.add(user, entry)
     const done = this.#writer.add({
       record,
       reserveBytes: bounds.reserveBytes,
-      shareBytes: shareReserve(this.#ledger.waitingOf(sender).bytes, bounds.sharePercent),
+      shareBytes: shareReserve(this.#index.waitingOf(sender).bytes, bounds.sharePercent),
       durable: (segment, offset) => {
         ids.confirm(sender, key, fingerprint, storedAt)
-        this.#durable(held, segment, offset, record)
+        this.#markDurable(entry, segment, offset, record)
         for (const user of recipients) this.#arrived.add(user)
       },
       undo: () => {
         ids.giveUp(sender, key)
-        for (const user of recipients) this.#ledger.take(user, seq)
+        for (const user of recipients) this.#index.remove(user, seq)
       },
     })
     ids.expect(sender, key, fingerprint, done)
     return done
   }
 
-  /** The users to whom messages have come since this was last asked. */
+  /** Returns the users for whom messages have become durable since the last call. */
   arrived(): ReadonlySet<string> {
     const arrived = this.#arrived
     if (arrived.size > 0) this.#arrived = new Set()
     return arrived
   }
 
-  /** What the repetition of a message comes to, if it is one. */
+  /**
+   * Returns the result of a repeated message, or `undefined` for a new one. Throws OspError `id-reused` for another
+   * message with a known id.
+   */
   #known(sender: string, key: string, fingerprint: number): Promise<void> | undefined {
-    const ids = this.#ledger.ids.of(sender)
+    const ids = this.#index.ids.of(sender)
     const pending = ids?.pending.get(key)
     const former = pending?.fingerprint ?? ids?.find(key)
     if (former === undefined) return undefined
@@ -82,59 +88,59 @@ export class MessageAppender {
     return pending?.done ?? Promise.resolve()
   }
 
-  /** Throws OspError for the first bound that a message would pass, or share of a bound (`fitsShare`). */
+  /** Throws an OspError for the first limit, or share of a limit (`fitsShare`), that the message would exceed. */
   #checkBounds(sender: string, recipients: readonly string[], bytes: number, bounds: MailboxBounds): void {
-    const { ids, waiting } = this.#ledger
+    const { ids, waiting } = this.#index
     const { sharePercent } = bounds
     const own = ids.countOf(sender)
     if (own >= bounds.senderIds || !fitsShare({ most: bounds.allIds, held: ids.count }, own, 1, sharePercent)) {
-      throw new OspError('rate-limited', `too many messages of ${sender} were sent lately; try again later`)
+      throw new OspError('rate-limited', `${sender} has sent too many messages recently; try again later`)
     }
     const pool = { most: bounds.allMessages, held: waiting }
-    const { messages } = this.#ledger.waitingOf(sender)
+    const { messages } = this.#index.waitingOf(sender)
     if (!fitsShare(pool, messages, recipients.length, sharePercent)) {
       throw fullMailbox(sender, recipients, waiting + recipients.length <= pool.most)
     }
-    const full = recipients.filter((user) => !this.#hasRoom(user, sender, bytes, bounds, sharePercent))
+    const full = recipients.filter((user) => !this.#hasSpace(user, sender, bytes, bounds, sharePercent))
     if (full.length === 0) return
     throw fullMailbox(
       sender,
       full,
-      full.every((user) => this.#hasRoom(user, sender, bytes, bounds, 100)),
+      full.every((user) => this.#hasSpace(user, sender, bytes, bounds, 100)),
     )
   }
 
-  #hasRoom(user: string, sender: string, bytes: number, bounds: MailboxBounds, sharePercent: number): boolean {
-    const mailbox = this.#ledger.mailbox(user) ?? empty
-    const own = mailbox.of(sender)
+  #hasSpace(user: string, sender: string, bytes: number, bounds: MailboxBounds, sharePercent: number): boolean {
+    const mailbox = this.#index.mailbox(user) ?? empty
+    const own = mailbox.amountOf(sender)
     return (
       fitsShare({ most: bounds.messages, held: mailbox.messages }, own.messages, 1, sharePercent) &&
       fitsShare({ most: bounds.bytes, held: mailbox.bytes }, own.bytes, bytes, sharePercent)
     )
   }
 
-  #durable(held: IndexEntry, segment: number, offset: number, record: Buffer): void {
-    const ledger = this.#ledger
-    ledger.lastSeq = Math.max(ledger.lastSeq, held.seq)
-    ledger.lastTime = Math.max(ledger.lastTime, held.storedAt)
-    ledger.locate(held, { segment, offset, length: record.length })
-    this.#recent.add(held, record)
+  #markDurable(entry: IndexEntry, segment: number, offset: number, record: Buffer): void {
+    const index = this.#index
+    index.lastSeq = Math.max(index.lastSeq, entry.seq)
+    index.lastTime = Math.max(index.lastTime, entry.storedAt)
+    index.locate(entry, { segment, offset, length: record.length })
+    this.#recent.add(entry, record)
   }
 }
 
-/** `hasRoom`: there is some, but not for this sender. */
-function fullMailbox(sender: string, recipients: readonly string[], hasRoom: boolean): OspError {
+/** `hasSpace` means that there is space, but not for this sender. */
+function fullMailbox(sender: string, recipients: readonly string[], hasSpace: boolean): OspError {
   const names = recipients.join(', ')
-  const text = hasRoom
-    ? `the messages of ${sender} that wait fill the share of one sender; try again after some are received: no more fit for ${names}`
-    : `no more messages fit for ${names}`
+  const text = hasSpace
+    ? `the waiting messages of ${sender} fill the share of one sender; try again after some are received: no space in the mailbox of ${names}`
+    : `no space in the mailbox of ${names}`
   return new OspError('mailbox-full', text, { recipients })
 }
 
-/** What the memory of a message at hand takes besides its record. */
+/** The memory of a cached message besides its record, in bytes. */
 const overheadBytes = 64
 
-/** Keeps the records of the latest messages at hand, so that recipients who are there get them without a look at the disk. */
+/** Caches the records of the latest messages, so that listening recipients get them without a read of the disk. */
 export class RecentRecords {
   readonly #mostBytes: number
   #queue: IndexEntry[] = []
@@ -145,18 +151,18 @@ export class RecentRecords {
     this.#mostBytes = mostBytes
   }
 
-  add(held: IndexEntry, record: Buffer): void {
-    held.record = record
-    this.#queue.push(held)
-    this.#bytes += held.length + overheadBytes
+  add(entry: IndexEntry, record: Buffer): void {
+    entry.record = record
+    this.#queue.push(entry)
+    this.#bytes += entry.length + overheadBytes
     while (this.#bytes > this.#mostBytes) this.#letGo()
   }
 
   #letGo(): void {
-    const held = this.#queue[this.#first++]
-    if (!held) return
-    held.record = undefined
-    this.#bytes -= held.length + overheadBytes
+    const entry = this.#queue[this.#first++]
+    if (!entry) return
+    entry.record = undefined
+    this.#bytes -= entry.length + overheadBytes
     if (this.#first <= this.#queue.length / 2) return
     this.#queue = this.#queue.slice(this.#first)
     this.#first = 0

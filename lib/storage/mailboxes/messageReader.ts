@@ -4,17 +4,17 @@ import type { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import { storedMessage } from './records.ts'
 
-/** Reads mailboxes: contents that are not at hand come from the journal. */
+/** Reads mailboxes. Contents that are not cached come from the journal. */
 export class MessageReader {
   readonly #journal: Journal
-  readonly #ledger: MailboxIndex
+  readonly #index: MailboxIndex
 
-  constructor(journal: Journal, ledger: MailboxIndex) {
+  constructor(journal: Journal, index: MailboxIndex) {
     this.#journal = journal
-    this.#ledger = ledger
+    this.#index = index
   }
 
-  /** `MailboxStore.read`. */
+  /** Implements `MailboxStore.read`. */
   async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
     for (let after = afterSeq; ; ) {
       const page = this.#page(user, after, most, mostBytes)
@@ -30,16 +30,16 @@ export class MessageReader {
 
   #page(user: string, afterSeq: number, most: number, mostBytes: number): IndexEntry[] {
     const page: IndexEntry[] = []
-    const mailbox = this.#ledger.mailbox(user)
+    const mailbox = this.#index.mailbox(user)
     if (!mailbox || most < 1) return page
     let bytes = 0
-    for (const held of mailbox.behind(afterSeq)) {
-      // What is not durable yet has higher seqs than all that is.
-      if (!held.isDurable) break
-      if (mailbox.isAside(held.seq)) continue
-      bytes += held.bytes
+    for (const entry of mailbox.after(afterSeq)) {
+      // Messages that are not durable yet have higher seqs than all durable ones.
+      if (!entry.isDurable) break
+      if (mailbox.isAside(entry.seq)) continue
+      bytes += entry.bytes
       if (page.length > 0 && bytes > mostBytes) break
-      if (page.push(held) >= most) break
+      if (page.push(entry) >= most) break
     }
     return page
   }
@@ -47,26 +47,26 @@ export class MessageReader {
   async #fetched(user: string, page: readonly IndexEntry[]): Promise<StoredMessage[]> {
     const records = new Map<IndexEntry, Buffer>()
     let missing: IndexEntry[] = []
-    for (const held of page) {
-      if (held.record) records.set(held, held.record)
-      else missing.push(held)
+    for (const entry of page) {
+      if (entry.record) records.set(entry, entry.record)
+      else missing.push(entry)
     }
     while (missing.length > 0) {
       const places = missing.map(({ segment, offset, length }): Place => ({ segment, offset, length }))
       const found = await this.#journal.read(places)
-      missing = missing.filter((held, at) => {
+      missing = missing.filter((entry, at) => {
         const record = found[at]
         const place = places[at]
-        if (record) records.set(held, record)
-        else if (place && !held.isAt(place)) return true
-        else this.#ledger.take(user, held.seq)
+        if (record) records.set(entry, record)
+        else if (place && !entry.isAt(place)) return true
+        else this.#index.remove(user, entry.seq)
         return false
       })
     }
-    return page.flatMap((held) => {
-      const record = records.get(held)
-      // It may have been removed in the meantime.
-      return record && this.#ledger.get(user, held.seq) ? [storedMessage(record)] : []
+    return page.flatMap((entry) => {
+      const record = records.get(entry)
+      // The message may have been removed in the meantime.
+      return record && this.#index.get(user, entry.seq) ? [storedMessage(record)] : []
     })
   }
 }

@@ -1,24 +1,26 @@
 import { OspError } from '../../errors.ts'
 import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 
-/** What a record says, by its first byte. `message` stands in messageRecord.ts. */
+/** The kind of a record, in its first byte. */
 export const kinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5 } as const
 
-/** That messages of a mailbox are gone, or were set aside. */
+/** Messages of a mailbox that were removed or set aside. */
 export interface Seqs {
   readonly user: string
   readonly seqs: readonly number[]
 }
 
-/** An id of a message that may be gone. */
+/** The id of a message that may have been removed. */
 export interface SentId {
-  /** The id as a text: one character for each byte. */
+  /** The id as a text with one character for each byte. */
   readonly key: string
   readonly fingerprint: number
   readonly storedAt: number
 }
 
-/** How far time has come. What was stored before `messagesBefore`, and ids before `idsBefore`, are gone. */
+/**
+ * The latest time and seq. Messages that were stored before `messagesBefore`, and ids before `idsBefore`, are removed.
+ */
 export interface Time {
   readonly now: number
   readonly lastSeq: number
@@ -43,7 +45,7 @@ export function readSeqs(record: Buffer): Seqs {
   return { user: readText(record, 1), seqs }
 }
 
-/** Ids of one sender. */
+/** Encodes ids of one sender. */
 export function writeIds(sender: string, ids: readonly SentId[]): Buffer {
   const record = Buffer.allocUnsafe(1 + textBytes(sender) + sentIdBytes * ids.length)
   record[0] = kinds.ids
@@ -81,38 +83,38 @@ export function readTime(record: Buffer): Time {
   return { now: now ?? 0, lastSeq: lastSeq ?? 0, messagesBefore: messagesBefore ?? 0, idsBefore: idsBefore ?? 0 }
 }
 
-/** Bytes of a text in a record: UTF-8 behind its u16 length. */
+/** Returns the size of a text in a record: its UTF-8 bytes after their u16 length. */
 function textBytes(text: string): number {
   return 2 + Buffer.byteLength(text)
 }
 
-/** Writes a text; returns where it ends. */
+/** Writes a text and returns its end. */
 function writeText(to: Buffer, at: number, text: string): number {
   const length = to.write(text, at + 2)
   to.writeUInt16BE(length, at)
   return at + 2 + length
 }
 
-/** The text that begins there; it ends `textBytes` of it later. */
+/** Reads the text at this offset. Its end is at `textEnd`. */
 function readText(from: Buffer, at: number): string {
   return from.toString('utf8', at + 2, textEnd(from, at))
 }
 
-/** Where the text that begins there ends. */
+/** Returns the end of the text at this offset. */
 function textEnd(from: Buffer, at: number): number {
   return at + 2 + from.readUInt16BE(at)
 }
 
-/** The number that is written there, at most 2^52 from 0: what counts on from it is exact. Throws RangeError for another one. */
+/** Reads a number from -2^52 to 2^52, so that sums with it are exact. Throws RangeError for any other number. */
 function readNumber(from: Buffer, at: number): number {
   const value = from.readDoubleBE(at)
   if (Math.abs(value) <= 2 ** 52) return value
-  throw new RangeError(`${value} is no number of a record`)
+  throw new RangeError(`${value} is not a valid number of a record`)
 }
 
-// kind u8, seq f64, sentAt f64, storedAt f64, fingerprint u32, id, bytes of the content u32, sender, recipients, content.
-// A text is UTF-8 behind its u16 length, the recipients are texts behind their u16 count. Big-endian; numbers that may be
-// over 2^32 are doubles, which hold every integer that JavaScript does.
+// kind u8, seq f64, sentAt f64, storedAt f64, fingerprint u32, id, bytes of the content u32, sender, recipients,
+// content. A text is UTF-8 after its u16 length; the recipients are texts after their u16 count. Big-endian. Numbers
+// that can exceed 2^32 are doubles, which represent all safe integers.
 const seqAt = 1
 const sentAt = 9
 const storedAt = 17
@@ -121,10 +123,10 @@ const idAt = 29
 const lengthAt = 45
 const senderAt = 49
 
-/** A message as a record; its fingerprint is not set yet. */
+/** Encodes a message as a record without its fingerprint. */
 export function writeMessage(seq: number, message: NewMessage, recipients: readonly string[]): Buffer {
   const { sender, id, content } = message
-  if (id.length !== idBytes) throw new OspError('usage', `a message id of ${id.length} bytes is not ${idBytes}`)
+  if (id.length !== idBytes) throw new OspError('usage', `a message id has ${id.length} bytes instead of ${idBytes}`)
   let length = senderAt + textBytes(sender) + 2 + content.length
   for (const recipient of recipients) length += textBytes(recipient)
   const record = Buffer.allocUnsafe(length)
@@ -139,12 +141,14 @@ export function writeMessage(seq: number, message: NewMessage, recipients: reado
   return record
 }
 
-/** The part of a record by which two messages of the same sender and id are compared: recipients and content. */
+/**
+ * Returns the part of a record in which two messages with the same sender and id must agree: recipients and content.
+ */
 export function bodyOf(record: Buffer): Buffer {
   return record.subarray(textEnd(record, senderAt))
 }
 
-/** What stands for the body: a CRC-32 of it, signed, which takes no memory of its own in a Map. */
+/** Returns the fingerprint of the body: its CRC-32, signed, which a Map stores without extra memory. */
 export const fingerprintOf = (record: Buffer): number => record.readInt32BE(fingerprintAt)
 
 export function setFingerprint(record: Buffer, fingerprint: number): void {
@@ -153,10 +157,10 @@ export function setFingerprint(record: Buffer, fingerprint: number): void {
 
 export const seqOf = (record: Buffer): number => record.readDoubleBE(seqAt)
 export const storedAtOf = (record: Buffer): number => record.readDoubleBE(storedAt)
-/** Bytes of the content. */
+/** Returns the bytes of the content. */
 export const contentBytesOf = (record: Buffer): number => record.readUInt32BE(lengthAt)
 export const senderOf = (record: Buffer): string => readText(record, senderAt)
-/** The id as a text: one character for each byte. */
+/** Returns the id as a text with one character for each byte. */
 export const keyOf = (record: Buffer): string => record.toString('latin1', idAt, idAt + idBytes)
 
 export function recipientsOf(record: Buffer): string[] {
@@ -171,7 +175,7 @@ export function recipientsOf(record: Buffer): string[] {
   return recipients
 }
 
-/** Throws RangeError unless its numbers are such and its parts are together as long as it is. */
+/** Throws RangeError unless the numbers are valid and the lengths of all parts add up to the length of the record. */
 export function checkMessage(record: Buffer): void {
   for (const at of [seqAt, sentAt, storedAt]) readNumber(record, at)
   let at = textEnd(record, senderAt)
@@ -179,10 +183,11 @@ export function checkMessage(record: Buffer): void {
   at += 2
   for (let index = 0; index < count; index++) at = textEnd(record, at)
   const bytes = at + contentBytesOf(record)
-  if (bytes !== record.length) throw new RangeError(`a message of ${bytes} bytes is in ${record.length}`)
+  if (bytes !== record.length)
+    throw new RangeError(`a message of ${bytes} bytes is in a record of ${record.length} bytes`)
 }
 
-/** The same message for fewer recipients. */
+/** Returns the record of the same message for fewer recipients. */
 export function withRecipients(record: Buffer, recipients: readonly string[]): Buffer {
   const before = textEnd(record, senderAt)
   const content = record.subarray(record.length - contentBytesOf(record))
@@ -194,7 +199,7 @@ export function withRecipients(record: Buffer, recipients: readonly string[]): B
   return fewer
 }
 
-/** What its recipients get; id and content alias the record. */
+/** Decodes the message for its recipients. The id and the content alias the record. */
 export function storedMessage(record: Buffer): StoredMessage {
   const contentBytes = contentBytesOf(record)
   return {
@@ -206,7 +211,7 @@ export function storedMessage(record: Buffer): StoredMessage {
   }
 }
 
-// A Buffer is a Uint8Array, but some of its methods do something else.
+// Some methods of a Buffer differ from those of a Uint8Array.
 const plain = (record: Buffer, at: number, length: number) =>
   new Uint8Array(record.buffer, record.byteOffset + at, length)
 

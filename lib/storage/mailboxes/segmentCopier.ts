@@ -18,37 +18,37 @@ import {
   writeTime,
 } from './records.ts'
 
-/** The contents of a journal of messages, by its ledger. */
-export function contentsOf(ledger: MailboxIndex): Contents {
+/** Returns the contents of a journal of messages, by its index. */
+export function contentsOf(index: MailboxIndex): Contents {
   return {
     get liveBytes() {
-      return ledger.liveBytes
+      return index.liveBytes
     },
     move(_segment, found, isLast) {
-      const moving = new Moving(ledger)
-      for (const each of found) moving.add(each)
-      const { records, held } = moving.end(isLast)
+      const copier = new SegmentCopier(index)
+      for (const each of found) copier.add(each)
+      const { records, messages } = copier.end(isLast)
       return {
         records,
         moved(placeOf) {
-          for (const [index, message] of held) ledger.locate(message, placeOf(index))
+          for (const [position, message] of messages) index.locate(message, placeOf(position))
         },
       }
     },
-    lose: (segment) => ledger.lose(segment),
+    removeSegment: (segment) => index.removeSegment(segment),
   }
 }
 
-/** Picks what still counts among the records of a segment. */
-class Moving {
-  readonly #ledger: MailboxIndex
+/** Selects the live records of a segment. */
+class SegmentCopier {
+  readonly #index: MailboxIndex
   readonly #records: Buffer[] = []
-  readonly #held: [index: number, held: IndexEntry][] = []
+  readonly #messages: [position: number, entry: IndexEntry][] = []
   readonly #aside = new Map<string, number[]>()
   readonly #ids = new Map<string, SentId[]>()
 
-  constructor(ledger: MailboxIndex) {
-    this.#ledger = ledger
+  constructor(index: MailboxIndex) {
+    this.#index = index
   }
 
   add(found: Found): void {
@@ -60,13 +60,16 @@ class Moving {
     }
   }
 
-  /** The records, and which of them are those of messages. Their end says how far time has come. */
-  end(isLast: boolean): { readonly records: readonly Buffer[]; readonly held: readonly [number, IndexEntry][] } {
-    const { lastTime, lastSeq, messagesBefore, idsBefore } = this.#ledger
+  /**
+   * Returns the records to append, with the positions of those that are messages. After the last records of a segment
+   * comes the time.
+   */
+  end(isLast: boolean): { readonly records: readonly Buffer[]; readonly messages: readonly [number, IndexEntry][] } {
+    const { lastTime, lastSeq, messagesBefore, idsBefore } = this.#index
     for (const [user, seqs] of this.#aside) this.#records.push(writeSeqs('aside', { user, seqs }))
     for (const [sender, ids] of this.#ids) this.#records.push(writeIds(sender, ids))
     if (isLast) this.#records.push(writeTime({ now: lastTime, lastSeq, messagesBefore, idsBefore }))
-    return { records: this.#records, held: this.#held }
+    return { records: this.#records, messages: this.#messages }
   }
 
   #addMessage(found: Found): void {
@@ -75,21 +78,21 @@ class Moving {
     const storedAt = storedAtOf(record)
     const all = recipientsOf(record)
     const left =
-      storedAt < this.#ledger.messagesBefore ? [] : all.filter((user) => this.#ledger.get(user, seq)?.isAt(found))
-    const held = left[0] === undefined ? undefined : this.#ledger.get(left[0], seq)
-    if (!held) {
+      storedAt < this.#index.messagesBefore ? [] : all.filter((user) => this.#index.get(user, seq)?.isAt(found))
+    const entry = left[0] === undefined ? undefined : this.#index.get(left[0], seq)
+    if (!entry) {
       this.#addId(senderOf(record), { key: keyOf(record), fingerprint: fingerprintOf(record), storedAt })
       return
     }
-    this.#held.push([this.#records.length, held])
+    this.#messages.push([this.#records.length, entry])
     this.#records.push(left.length === all.length ? record : withRecipients(record, left))
     for (const user of left) {
-      if (this.#ledger.mailbox(user)?.isAside(seq)) add(this.#aside, user, seq)
+      if (this.#index.mailbox(user)?.isAside(seq)) add(this.#aside, user, seq)
     }
   }
 
   #addId(sender: string, id: SentId): void {
-    if (id.storedAt < this.#ledger.idsBefore || !this.#ledger.ids.has(sender, id.key)) return
+    if (id.storedAt < this.#index.idsBefore || !this.#index.ids.has(sender, id.key)) return
     add(this.#ids, sender, id)
   }
 }

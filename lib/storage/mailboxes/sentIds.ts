@@ -1,15 +1,17 @@
 import type { SentId } from './records.ts'
 
-/** Ids of one generation: so many can be moved to a larger table in a few milliseconds. */
+/** The maximum number of ids in a generation. A Map of this size grows within a few milliseconds. */
 const generationIds = 65_536
 
 /** An append that is not durable yet. */
-export interface Pending {
+export interface PendingId {
   readonly fingerprint: number
   readonly done: Promise<void>
 }
 
-/** Ids in the order in which they were used; `times` has one for each, the first `forgotten` of which are gone. */
+/**
+ * Ids in the order of their use. `times` has the time of each id; the first `forgotten` of them belong to removed ids.
+ */
 interface Generation {
   readonly fingerprints: Map<string, number>
   readonly times: number[]
@@ -18,16 +20,16 @@ interface Generation {
 
 /** The ids that one sender has used. */
 export class SenderIds {
-  /** Durable ones that are remembered. */
+  /** The number of remembered ids of durable messages. */
   count = 0
-  readonly pending = new Map<string, Pending>()
+  readonly pending = new Map<string, PendingId>()
   #generations: Generation[] = []
   #inOrder = true
   #latest = 0
 
-  /** The fingerprint of a durable message of this id. */
+  /** Returns the fingerprint of the durable message with this id. */
   find(key: string): number | undefined {
-    // The latest first: what is repeated was sent lately.
+    // The latest generation first, since repeated messages are recent.
     for (let at = this.#generations.length - 1; at >= 0; at--) {
       const fingerprint = this.#generations[at]?.fingerprints.get(key)
       if (fingerprint !== undefined) return fingerprint
@@ -35,7 +37,7 @@ export class SenderIds {
     return undefined
   }
 
-  /** Adds an id that is not there. */
+  /** Adds an id, which must be new. */
   add(key: string, fingerprint: number, storedAt: number): void {
     let last = this.#generations.at(-1)
     if (!last || last.times.length >= generationIds) {
@@ -49,7 +51,7 @@ export class SenderIds {
     this.count++
   }
 
-  /** All that are remembered, in the order in which they were added. */
+  /** Yields all remembered ids, in the order in which they were added. */
   *[Symbol.iterator](): Generator<SentId> {
     for (const { fingerprints, times, forgotten } of this.#generations) {
       let at = forgotten
@@ -57,7 +59,7 @@ export class SenderIds {
     }
   }
 
-  /** Puts the ids in the order of their times, which a journal whose records were moved has not. */
+  /** Sorts the ids by time. In a journal with moved records they are not sorted. */
   order(): void {
     if (this.#inOrder) return
     const ids = [...this].sort((a, b) => a.storedAt - b.storedAt)
@@ -68,7 +70,7 @@ export class SenderIds {
     for (const { key, fingerprint, storedAt } of ids) this.add(key, fingerprint, storedAt)
   }
 
-  /** Forgets what was stored before `time`. */
+  /** Removes the ids that were stored before `time`. */
   forgetBefore(time: number): void {
     this.order()
     for (const generation of this.#generations) {
@@ -91,36 +93,36 @@ export class SenderIds {
   }
 }
 
-/** The ids of what was sent: by sender, as texts with one character for each byte. */
+/** The ids of sent messages by sender, as texts with one character for each byte. */
 export class SentIds {
   readonly #senders = new Map<string, SenderIds>()
 
-  /** Of durable messages. */
+  /** The number of ids of durable messages. */
   durable = 0
   #pending = 0
 
-  /** With those whose message is not durable yet. */
+  /** The number of ids, including those of messages that are not durable yet. */
   get count(): number {
     return this.durable + this.#pending
   }
 
-  /** The ids of a sender, if there are any. */
+  /** Returns the ids of a sender, if there are any. */
   of(sender: string): SenderIds | undefined {
     return this.#senders.get(sender)
   }
 
-  /** How many of a sender are remembered, with those whose message is not durable yet. */
+  /** Returns the number of ids of a sender, including those of messages that are not durable yet. */
   countOf(sender: string): number {
     const ids = this.of(sender)
     return ids ? ids.count + ids.pending.size : 0
   }
 
-  /** Whether a durable message of this id is remembered. */
+  /** Returns whether the id of a durable message is remembered. */
   has(sender: string, key: string): boolean {
     return this.of(sender)?.find(key) !== undefined
   }
 
-  /** Remembers the id of a durable message that was not expected, if it is not remembered. */
+  /** Adds the id of a durable message, unless it is remembered. */
   remember(sender: string, key: string, fingerprint: number, storedAt: number): void {
     const ids = this.#make(sender)
     if (ids.find(key) !== undefined) return
@@ -128,13 +130,13 @@ export class SentIds {
     this.durable++
   }
 
-  /** Remembers the id of a message that is about to be appended. */
+  /** Adds the id of a message whose append begins. */
   expect(sender: string, key: string, fingerprint: number, done: Promise<void>): void {
     this.#make(sender).pending.set(key, { fingerprint, done })
     this.#pending++
   }
 
-  /** The message of an expected id is durable. */
+  /** Marks an expected id as durable. */
   confirm(sender: string, key: string, fingerprint: number, storedAt: number): void {
     const ids = this.#make(sender)
     ids.pending.delete(key)
@@ -143,14 +145,14 @@ export class SentIds {
     this.durable++
   }
 
-  /** The message of an expected id is not stored. */
+  /** Removes an expected id, since its message was not stored. */
   giveUp(sender: string, key: string): void {
     this.of(sender)?.pending.delete(key)
     this.#pending--
     this.#clear(sender)
   }
 
-  /** Forgets what was stored before `time`. */
+  /** Removes the ids that were stored before `time`. */
   forgetBefore(time: number): void {
     for (const [sender, ids] of this.#senders) {
       const before = ids.count
@@ -160,7 +162,7 @@ export class SentIds {
     }
   }
 
-  /** To be called when a journal was read. */
+  /** Sorts all ids; must be called after a journal was read. */
   order(): void {
     for (const ids of this.#senders.values()) ids.order()
   }

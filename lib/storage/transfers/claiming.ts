@@ -2,26 +2,28 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { ClaimOptions, NewTransfer, Owner, StoredFile, TransferRecord } from '../../ports/storage.ts'
 
-/** What a store knows about a name; the later questions are asked only if the earlier ones leave it open. */
+/** The facts about a name that decide a claim. Later functions are called only if the earlier facts do not decide. */
 export interface ClaimFacts {
   readonly record: TransferRecord | undefined
-  /** What a note of the same upload says, while it stands and the stored file is unchanged. */
+  /**
+   * Resolves with the file of a completion marker of the same upload, if the marker is valid and the file unchanged.
+   */
   completed(): Promise<StoredFile | undefined>
   stored(): Promise<boolean>
-  /** The name of another file or record that leaves no room for this one. */
+  /** Resolves with the name of another file or record that conflicts with this name. */
   conflict(): Promise<string | undefined>
-  /** The reason why no further record is kept, if any. */
+  /** Returns the error if no further record can be stored. */
   full(): OspError | undefined
-  /** Bytes of the upload that exist without a record. */
-  left(): Promise<number>
+  /** Resolves with the bytes of the upload that exist without a record. */
+  partialBytes(): Promise<number>
 }
 
 export type ClaimDecision =
   | { readonly completed: StoredFile }
-  /** `anew`: it begins at zero, in place of the older record if there is one. */
+  /** `anew` means that the upload begins at zero and replaces an older record. */
   | { readonly record: TransferRecord; readonly anew: boolean }
 
-/** The rules of `TransferStore.claim`, in its order; `stamp` is what a granted record gets. */
+/** The rules of `TransferStore.claim`, in its order. `stamp` has the token and the time of a granted record. */
 export async function decideClaim(
   want: NewTransfer,
   owner: Owner,
@@ -50,7 +52,7 @@ export async function decideClaim(
   const superseded = supersededBy(owner, record, options.takeOver)
   if (same && !options.fresh) return { record: { ...record, ...stamp, owner, superseded }, anew: false }
   const { user, name, size, modifiedAt, algorithm } = want
-  const left = options.fresh || record ? 0 : await facts.left()
+  const left = options.fresh || record ? 0 : await facts.partialBytes()
   const checkpoints = left > 0 ? [{ offset: left, digest: new Uint8Array() }] : []
   return {
     record: { user, name, size, modifiedAt, algorithm, owner, superseded, checkpoints, ...stamp },
@@ -58,12 +60,12 @@ export async function decideClaim(
   }
 }
 
-/** Whether both are the same upload, given that user and name agree. */
+/** Returns whether both are the same upload, given that user and name agree. */
 export function sameUpload(a: Omit<NewTransfer, 'user' | 'name'>, b: Omit<NewTransfer, 'user' | 'name'>): boolean {
   return a.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
 }
 
-// A record in place of an older one keeps its list: or a session that lost the upload could take it back.
+// A record that replaces an older one keeps its list. Otherwise a session that lost the upload could take it back.
 function supersededBy(owner: Owner, record: TransferRecord | undefined, takeOver: boolean): readonly string[] {
   if (!record) return []
   const former = takeOver ? [record.owner.session] : []

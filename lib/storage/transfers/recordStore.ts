@@ -12,7 +12,7 @@ export function subjectOf(key: string): { user: string; name: string } {
   return { user, name }
 }
 
-/** The names that are folders of `name`: `a` and `a/b` for `a/b/c`. */
+/** Returns the names of the folders of `name`: `a` and `a/b` for `a/b/c`. */
 export function ancestorsOf(name: string): string[] {
   const parts = name.split('/')
   return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'))
@@ -23,17 +23,17 @@ interface Fence {
   readonly running: Set<Promise<unknown>>
 }
 
-/** Knows the present token of each record, and lets nobody write under another one. */
+/** The valid token of each record. Refuses writes with any other token. */
 class Fences {
   readonly #fences = new Map<string, Fence>()
   #highest = 0
 
-  /** A token above all that were ever seen here. */
+  /** Returns a token above all earlier ones. */
   next(): number {
     return this.#highest + 1
   }
 
-  /** Runs `work` if the claim still stands, else rejects with OspError `superseded`. */
+  /** Runs `work` if the claim is valid, else rejects with OspError `superseded`. */
   async guard<T>(claim: Claim, work: () => Promise<T>): Promise<T> {
     const fence = this.#fences.get(recordKey(claim.user, claim.name))
     if (fence?.token !== claim.token) {
@@ -48,7 +48,7 @@ class Fences {
     }
   }
 
-  /** Lets only `token` write from now on; resolves when what runs under an older one has ended. */
+  /** Allows writes with `token` only. Resolves when the writes with an older token have ended. */
   async raise(user: string, name: string, token: number): Promise<void> {
     const key = recordKey(user, name)
     const fence = this.#fences.get(key) ?? { token, running: new Set() }
@@ -58,7 +58,7 @@ class Fences {
     await Promise.allSettled(fence.running)
   }
 
-  /** Lets nobody write; resolves when what runs has ended. */
+  /** Refuses all writes. Resolves when the present ones have ended. */
   async drop(user: string, name: string): Promise<void> {
     const key = recordKey(user, name)
     const fence = this.#fences.get(key)
@@ -66,14 +66,15 @@ class Fences {
     await Promise.allSettled(fence?.running ?? [])
   }
 
-  /** Forgets every claim, but not how high the tokens were. */
+  /** Removes all claims, but keeps the highest token. */
   clear(): void {
     this.#fences.clear()
   }
 }
 
 /**
- * State shared by the records and the bytes of uploads: the log while the storage is open, and the tokens for writing.
+ * The state that the records and the bytes of uploads share: the log while the storage is open, and the tokens for
+ * writing.
  */
 export class RecordStore {
   readonly fences = new Fences()
@@ -81,7 +82,7 @@ export class RecordStore {
   readonly damages: Damage[] = []
   #log: UploadLog | undefined
 
-  /** Throws OspError `closed` while the storage is not open. */
+  /** Returns the log. Throws OspError `closed` while the storage is not open. */
   get log(): UploadLog {
     if (!this.#log) throw new OspError('closed', 'the storage is closed; open it first')
     return this.#log
@@ -92,7 +93,7 @@ export class RecordStore {
     void this.log
   }
 
-  /** The record of an upload. */
+  /** Returns the record of an upload. */
   record(user: string, name: string): TransferRecord | undefined {
     return this.log.record(user, name)
   }

@@ -2,13 +2,13 @@ import { z } from 'zod'
 import { storedFileName, userName } from '../../nameSchemas.ts'
 import type { Checkpoint, StoredFile, TransferRecord } from '../../ports/storage.ts'
 
-/** What is kept of a completed upload. */
-export interface Note {
+/** The record of a completed upload. */
+export interface CompletionMarker {
   readonly file: StoredFile
   readonly modifiedAt: number
-  /** Wall time in ms after which it no longer counts. */
+  /** Wall time in ms after which the marker is no longer valid. */
   readonly until: number
-  /** `StoredNames.stamp` of the published file. */
+  /** `StoredNames.version` of the published file. */
   readonly stamp: string
   /** Whether the server has reported the file in its log and to its listeners. */
   readonly reported: boolean
@@ -22,22 +22,22 @@ export interface Subject {
 
 interface Rows {
   readonly record: TransferRecord
-  /** A note that replaces the record. */
-  readonly completed: Note
-  /** A note that does not affect a record. */
-  readonly note: Note
+  /** A completion marker that replaces the record. */
+  readonly completed: CompletionMarker
+  /** A completion marker that does not affect a record. */
+  readonly note: CompletionMarker
   /** The record was removed. */
   readonly removed: Subject
-  /** The note was reported. */
+  /** The completion marker was reported. */
   readonly reported: Subject
-  /** The note was removed. */
+  /** The completion marker was removed. */
   readonly forgotten: Subject
 }
 
 /** The content of a row. */
 export type Row = { readonly [K in keyof Rows]: { readonly kind: K; readonly value: Rows[K] } }[keyof Rows]
 
-/** The highest valid token. No storage counts so far, and after a higher token a record could soon hold no other. */
+/** The highest valid token. No storage counts to it, and soon after a higher token a record could hold no other. */
 const mostToken = 2 ** 52
 
 const whole = z.int().nonnegative()

@@ -4,20 +4,24 @@ import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import { ancestorsOf } from './recordStore.ts'
 import type { UploadLog } from './uploadLog.ts'
 
-/** What the transfer store must know about the published files, and about partial ones. */
+/** The functions of a store of files that the transfer store needs. */
 export interface StoredNames {
-  /** Names that differ only in case lead to the same file. */
+  /** Whether names that differ only in case lead to the same file. */
   readonly foldsCase: boolean
   stored(user: string, name: string): Promise<boolean>
-  /** The name of what is stored and leaves no room for a file of this name; a file of just this name does leave it. */
+  /**
+   * Resolves with the stored name that conflicts with a file of this name. A file of the same name does not conflict.
+   */
   conflict(user: string, name: string): Promise<string | undefined>
   /**
    * Resolves with the size and modification time of a published file as a text, or `undefined` if there is no file. The
    * text survives a copy of the directory with its times, so it contains no inode number.
    */
-  stamp(user: string, name: string): Promise<string | undefined>
-  /** Resolves with the `stamp` that the partial file will have once it is published, or `undefined` if it is missing. */
-  partialStamp?(user: string, name: string): Promise<string | undefined>
+  version(user: string, name: string): Promise<string | undefined>
+  /**
+   * Resolves with the `version` that the partial file will have once it is published, or `undefined` if it is missing.
+   */
+  partialVersion?(user: string, name: string): Promise<string | undefined>
   /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>
   /** Removes the partial file, if there is one. */
@@ -29,12 +33,15 @@ export interface StoredNames {
   partialBytes(want: NewTransfer): Promise<number>
 }
 
-/** Returns the error of a verified upload whose bytes are neither in its partial file nor under its name: it begins anew. */
+/**
+ * Returns the error of a verified upload whose bytes are neither in its partial file nor under its name. The upload
+ * begins anew.
+ */
 export function lostFile(text: string): OspError {
   return new OspError('digest-mismatch', text, { progress: 0 })
 }
 
-/** The name of a record that leaves no room for another one of this name. */
+/** Returns the name of a record that conflicts with this name. */
 export function conflictingRecord(log: UploadLog, user: string, name: string, foldsCase: boolean): string | undefined {
   if (foldsCase) return foldedConflict(log, user, name)
   const ancestor = ancestorsOf(name).find((folder) => log.record(user, folder))
@@ -51,5 +58,5 @@ function foldedConflict(log: UploadLog, user: string, name: string): string | un
   return undefined
 }
 
-/** Whether a name is `folder`, or below it. */
+/** Returns whether a name is `folder` or below it. */
 export const overlaps = (folder: string, name: string): boolean => name === folder || name.startsWith(`${folder}/`)

@@ -23,16 +23,16 @@ import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 
 /** The transfer store over any journal and any store of published files. */
 export class Transfers implements TransferStore {
-  readonly #book: RecordStore
+  readonly #records: RecordStore
   readonly #names: StoredNames
   readonly #wallTime: () => number
-  /** Claims of names that collide go one after another, so that the later one finds the record of the earlier. */
+  /** Serializes claims of conflicting names, so that the later claim finds the record of the earlier. */
   readonly #claims = new KeyedMutex()
-  /** Serializes the operations that read and change a record or a note, for each upload. */
+  /** Serializes the operations that read and change a record or a completion marker, for each upload. */
   readonly #changes = new KeyedMutex()
 
-  constructor(book: RecordStore, names: StoredNames, wallTime: () => number) {
-    this.#book = book
+  constructor(records: RecordStore, names: StoredNames, wallTime: () => number) {
+    this.#records = records
     this.#names = names
     this.#wallTime = wallTime
   }
@@ -51,7 +51,7 @@ export class Transfers implements TransferStore {
   }
 
   async verified(claim: Claim, file: StoredFile): Promise<void> {
-    const verifiedStamp = await this.#names.partialStamp?.(claim.user, claim.name)
+    const verifiedStamp = await this.#names.partialVersion?.(claim.user, claim.name)
     await this.#rewrite(claim, ({ verifiedStamp: _, ...record }) => ({
       ...record,
       verified: file,
@@ -61,24 +61,24 @@ export class Transfers implements TransferStore {
 
   complete(claim: Claim, keepNoteMs: number): Promise<void> {
     return this.#change(claim, async () => {
-      await this.#book.fences.guard(claim, async () => {
+      await this.#records.fences.guard(claim, async () => {
         const { verified: file, modifiedAt } = this.#record(claim)
         if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
-        // A file that was removed meanwhile leaves a note that matches no file: the server must still report it.
-        const stamp = (await this.#names.stamp(file.user, file.storedName)) ?? ''
+        // A file that was removed meanwhile leaves a marker that matches no file: the server must still report it.
+        const stamp = (await this.#names.version(file.user, file.storedName)) ?? ''
         const now = this.#wallTime()
-        await this.#book.log.complete({ file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }, now)
+        await this.#records.log.complete({ file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }, now)
       })
-      await this.#book.fences.drop(claim.user, claim.name)
+      await this.#records.fences.drop(claim.user, claim.name)
     })
   }
 
   reported({ user, name }: StoredFile): Promise<void> {
-    return this.#change({ user, name }, () => this.#book.log.report(user, name))
+    return this.#change({ user, name }, () => this.#records.log.report(user, name))
   }
 
   async unreported(): Promise<readonly StoredFile[]> {
-    return this.#book.log.unreported().map(({ file }) => file)
+    return this.#records.log.unreported().map(({ file }) => file)
   }
 
   remove(user: string, name: string): Promise<boolean> {
@@ -87,7 +87,7 @@ export class Transfers implements TransferStore {
 
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {
     return this.#change({ user, name }, async () => {
-      const record = this.#book.record(user, name)
+      const record = this.#records.record(user, name)
       if (!record || record.verified || record.updatedAt >= before) return undefined
       await this.#drop(user, name)
       return record
@@ -103,19 +103,19 @@ export class Transfers implements TransferStore {
   }
 
   async *records(user?: string): AsyncIterable<TransferRecord> {
-    yield* this.#book.log.records(user === undefined ? user : checkUserName(user))
+    yield* this.#records.log.records(user === undefined ? user : checkUserName(user))
   }
 
   async record(user: string, name: string): Promise<TransferRecord | undefined> {
-    return this.#book.record(user, name)
+    return this.#records.record(user, name)
   }
 
   async unfinished(user: string): Promise<UnfinishedTotals> {
-    return this.#book.log.totals(user)
+    return this.#records.log.totals(user)
   }
 
   async damages(): Promise<readonly Damage[]> {
-    return [...this.#book.damages, ...this.#book.log.damages]
+    return [...this.#records.damages, ...this.#records.log.damages]
   }
 
   async #claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
@@ -126,16 +126,16 @@ export class Transfers implements TransferStore {
       owner,
       options,
       {
-        record: this.#book.record(user, name),
+        record: this.#records.record(user, name),
         completed: () => this.#completed(want),
         stored: () => this.#names.stored(user, name),
         conflict: async () =>
           (await this.#names.conflict(user, name)) ??
-          conflictingRecord(this.#book.log, user, name, this.#names.foldsCase),
+          conflictingRecord(this.#records.log, user, name, this.#names.foldsCase),
         full: () => this.#full(user),
-        left: () => this.#names.partialBytes(want),
+        partialBytes: () => this.#names.partialBytes(want),
       },
-      { token: this.#book.fences.next(), updatedAt: options.at },
+      { token: this.#records.fences.next(), updatedAt: options.at },
     )
     if ('completed' in decision) {
       if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
@@ -143,75 +143,75 @@ export class Transfers implements TransferStore {
     }
     const { record, anew } = decision
     // Before the record, so that no write of the older claim can end after this one is granted.
-    await this.#book.fences.raise(user, name, record.token)
-    await this.#book.log.put(record)
+    await this.#records.fences.raise(user, name, record.token)
+    await this.#records.log.put(record)
     // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
     if (anew) await this.#names.dropPartial(user, name)
     return { claim: { user, name, token: record.token }, record }
   }
 
   #full(user: string): OspError | undefined {
-    const { log } = this.#book
+    const { log } = this.#records
     const [own, all] = [log.count(user), log.count()]
     const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed
     const fits = fitsShare({ most: unfinishedUploads, held: all }, own, 1, unfinishedSharePercent)
     if (own < unfinishedPerUser && fits) return undefined
     const isShare = own < unfinishedPerUser && all < unfinishedUploads
     const whose = own < unfinishedPerUser && !isShare ? `there are ${all}` : `${user} has ${own}`
-    const why = isShare ? `as many as one user may have while there are ${all} in all` : 'as many as it keeps'
+    const why = isShare ? `the maximum for one user while there are ${all} in all` : 'which is the maximum'
     return new OspError(
       'too-many-uploads',
       `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`,
     )
   }
 
-  /** Resolves with the note of the same upload, if there is one and the stored file has not changed since. */
+  /** Resolves with the marker of the same upload, if there is one and the stored file has not changed since. */
   async #completed(want: NewTransfer): Promise<StoredFile | undefined> {
-    const { log } = this.#book
-    const note = log.note(want.user, want.name)
-    if (!note) return undefined
-    const { file, until, stamp, modifiedAt } = note
+    const { log } = this.#records
+    const marker = log.marker(want.user, want.name)
+    if (!marker) return undefined
+    const { file, until, stamp, modifiedAt } = marker
     if (until < this.#wallTime()) {
-      if (note.reported) await this.#forget(want.user, want.name)
+      if (marker.reported) await this.#forget(want.user, want.name)
       return undefined
     }
     if (!sameUpload({ ...file, modifiedAt }, want)) return undefined
-    const present = await this.#names.stamp(file.user, file.storedName)
+    const present = await this.#names.version(file.user, file.storedName)
     if (present === undefined) return undefined
     if (present !== stamp) {
       // A copy or a file system can change the times. The bytes decide, once.
       if (!(await this.#names.isIntact(file))) return undefined
-      await log.rewrite({ ...note, stamp: present })
+      await log.rewrite({ ...marker, stamp: present })
     }
     return file
   }
 
   async #forget(user: string, name: string): Promise<void> {
-    if (this.#book.log.note(user, name)) await this.#book.log.forget(user, name)
+    if (this.#records.log.marker(user, name)) await this.#records.log.forget(user, name)
   }
 
   async #drop(user: string, name: string): Promise<boolean> {
-    await this.#book.fences.drop(user, name)
-    const isThere = this.#book.record(user, name) !== undefined
-    if (isThere) await this.#book.log.remove(user, name)
+    await this.#records.fences.drop(user, name)
+    const isThere = this.#records.record(user, name) !== undefined
+    if (isThere) await this.#records.log.remove(user, name)
     return isThere
   }
 
   #rewrite(claim: Claim, next: (record: TransferRecord) => TransferRecord): Promise<void> {
     return this.#change(claim, () =>
-      this.#book.fences.guard(claim, () => this.#book.log.put(next(this.#record(claim)))),
+      this.#records.fences.guard(claim, () => this.#records.log.put(next(this.#record(claim)))),
     )
   }
 
   #record({ user, name }: Claim): TransferRecord {
-    const record = this.#book.record(user, name)
-    if (!record) throw new OspError('internal', `the record of the upload ${name} of ${user} is gone`)
+    const record = this.#records.record(user, name)
+    if (!record) throw new OspError('internal', `the record of the upload ${name} of ${user} is missing`)
     return record
   }
 
   #change<T>({ user, name }: Subject, work: () => Promise<T>): Promise<T> {
     return this.#changes.run(recordKey(user, name), async () => {
-      this.#book.checkOpen()
+      this.#records.checkOpen()
       return work()
     })
   }

@@ -5,7 +5,7 @@ import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
 import { JournalWriter } from '../journal/journalWriter.ts'
 import { recordKey } from './recordStore.ts'
-import { type Note, type Row, readRow, type Subject, writeRow } from './rows.ts'
+import { type CompletionMarker, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
 /** The present value of a subject, and its place in the journal. */
 class Entry<T> implements Place {
@@ -79,25 +79,25 @@ interface UserRecords {
 const durableOf = (entry: Entry<TransferRecord> | undefined) => entry?.value.checkpoints.at(-1)?.offset ?? 0
 
 /**
- * The records of unfinished uploads and the notes of completed ones: all in memory, with each change in a journal. A
- * change is visible at once, and the call resolves when it is durable. If the append fails, the change is undone.
- * Changes of one subject must be made one after another.
+ * The records of unfinished uploads and the completion markers: all in memory, with each change in a journal. A change
+ * is visible at once, and the call resolves when it is durable. If the append fails, the change is undone. Changes of
+ * one subject must be made one after another.
  */
 export class UploadLog implements Contents {
   readonly #journal: Journal
   readonly #writer: JournalWriter
   readonly #compaction: Compaction
   readonly #records = new Table<TransferRecord>()
-  readonly #notes = new Table<Note>()
+  readonly #markers = new Table<CompletionMarker>()
   readonly #users = new Map<string, UserRecords>()
-  readonly #mostNotes: number
-  /** The names of each user's notes, the oldest first. */
+  readonly #maxMarkers: number
+  /** The names of the completion markers of each user, the oldest first. */
   readonly #noteNames = new Map<string, Set<string>>()
   readonly #noteCounts = new Multiset()
 
-  private constructor(journal: Journal, platform: Platform, mostNotes: number) {
+  private constructor(journal: Journal, platform: Platform, maxMarkers: number) {
     this.#journal = journal
-    this.#mostNotes = mostNotes
+    this.#maxMarkers = maxMarkers
     this.#compaction = new Compaction(journal, this, () => this.#writer.wake())
     this.#writer = new JournalWriter(journal, () => platform.clock.now(), {
       piggyback: () => this.#compaction.piggyback(),
@@ -106,8 +106,8 @@ export class UploadLog implements Contents {
   }
 
   /** Reads the journal. The log closes the journal, even if this rejects. */
-  static async open(journal: Journal, platform: Platform, mostNotes: number): Promise<UploadLog> {
-    const log = new UploadLog(journal, platform, mostNotes)
+  static async open(journal: Journal, platform: Platform, maxMarkers: number): Promise<UploadLog> {
+    const log = new UploadLog(journal, platform, maxMarkers)
     try {
       for await (const found of recordsOf(journal)) log.enter(found)
     } catch (error) {
@@ -130,7 +130,7 @@ export class UploadLog implements Contents {
   }
 
   get liveBytes(): number {
-    return this.#records.bytes + this.#notes.bytes
+    return this.#records.bytes + this.#markers.bytes
   }
 
   /** Returns the number of records, in all or of one user. */
@@ -158,13 +158,13 @@ export class UploadLog implements Contents {
     return Array.from(this.names(user)).flatMap((name) => this.record(user, name) ?? [])
   }
 
-  note(user: string, name: string): Note | undefined {
-    return this.#notes.get({ user, name })?.value
+  marker(user: string, name: string): CompletionMarker | undefined {
+    return this.#markers.get({ user, name })?.value
   }
 
-  /** Returns the notes that were not reported. */
-  unreported(): readonly Note[] {
-    return Array.from(this.#notes.values(), ({ value }) => value).filter(({ reported }) => !reported)
+  /** Returns the completion markers that were not reported. */
+  unreported(): readonly CompletionMarker[] {
+    return Array.from(this.#markers.values(), ({ value }) => value).filter(({ reported }) => !reported)
   }
 
   /** Replaces a record, durably. */
@@ -183,44 +183,47 @@ export class UploadLog implements Contents {
     )
   }
 
-  /** Replaces a record, and a previous note, with a note, durably. Removes the notes that expired before `now`. */
-  complete(note: Note, now: number): Promise<void> {
+  /**
+   * Replaces a record, and a previous completion marker, with a marker, durably. Removes the markers that expired
+   * before `now`.
+   */
+  complete(marker: CompletionMarker, now: number): Promise<void> {
     this.#forgetOld(now)
-    const { file } = note
-    const entry = new Entry(note)
+    const { file } = marker
+    const entry = new Entry(marker)
     const formerRecord = this.#swapRecord(file, undefined)
-    const formerNote = this.#swapNote(file, entry)
+    const formerMarker = this.#swapMarker(file, entry)
     this.#bound()
-    return this.#add({ kind: 'completed', value: note }, this.#notes, entry, () => {
-      this.#swapNote(file, formerNote)
+    return this.#add({ kind: 'completed', value: marker }, this.#markers, entry, () => {
+      this.#swapMarker(file, formerMarker)
       this.#swapRecord(file, formerRecord)
     })
   }
 
-  /** Replaces a note, durably. */
-  rewrite(note: Note): Promise<void> {
-    const entry = new Entry(note)
-    const former = this.#swapNote(note.file, entry)
-    return this.#add({ kind: 'note', value: note }, this.#notes, entry, () => this.#swapNote(note.file, former))
+  /** Replaces a completion marker, durably. */
+  rewrite(marker: CompletionMarker): Promise<void> {
+    const entry = new Entry(marker)
+    const former = this.#swapMarker(marker.file, entry)
+    return this.#add({ kind: 'note', value: marker }, this.#markers, entry, () => this.#swapMarker(marker.file, former))
   }
 
-  /** Removes a note, durably. */
+  /** Removes a completion marker, durably. */
   forget(user: string, name: string): Promise<void> {
     const subject = { user, name }
-    const former = this.#swapNote(subject, undefined)
-    return this.#add({ kind: 'forgotten', value: subject }, this.#notes, undefined, () =>
-      this.#swapNote(subject, former),
+    const former = this.#swapMarker(subject, undefined)
+    return this.#add({ kind: 'forgotten', value: subject }, this.#markers, undefined, () =>
+      this.#swapMarker(subject, former),
     )
   }
 
-  /** Marks a note as reported, durably. */
+  /** Marks a completion marker as reported, durably. */
   report(user: string, name: string): Promise<void> {
     const subject = { user, name }
-    const entry = this.#notes.get(subject)
+    const entry = this.#markers.get(subject)
     if (!entry) return Promise.resolve()
     const former = entry.value
     entry.value = { ...former, reported: true }
-    return this.#add({ kind: 'reported', value: subject }, this.#notes, undefined, () => {
+    return this.#add({ kind: 'reported', value: subject }, this.#markers, undefined, () => {
       entry.value = former
     })
   }
@@ -228,9 +231,9 @@ export class UploadLog implements Contents {
   /** Applies a row of the journal. */
   enter(found: Found): void {
     const row = readRow(found.record)
-    if (!row) this.#journal.note(found)
+    if (!row) this.#journal.reportDamage(found)
     else if (row.kind === 'record') this.#enterRecord(row.value, found)
-    else if (row.kind === 'completed' || row.kind === 'note') this.#enterNote(row.kind, row.value, found)
+    else if (row.kind === 'completed' || row.kind === 'note') this.#enterMarker(row.kind, row.value, found)
     else this.#enterEnd(row.kind, row.value)
   }
 
@@ -246,18 +249,19 @@ export class UploadLog implements Contents {
     }
     const addRecord = (entry: Entry<TransferRecord>) =>
       add(this.#records, entry, { kind: 'record', value: entry.value })
-    const addNote = (entry: Entry<Note>) => add(this.#notes, entry, { kind: 'note', value: entry.value })
+    const addMarker = (entry: Entry<CompletionMarker>) =>
+      add(this.#markers, entry, { kind: 'note', value: entry.value })
     for (const found of records) {
       const row = readRow(found.record)
       const record = row?.kind === 'record' ? this.#records.get(row.value) : undefined
       if (record?.isAt(found)) addRecord(record)
-      const note = row?.kind === 'completed' || row?.kind === 'note' ? this.#notes.get(row.value.file) : undefined
-      if (note?.isAt(found)) addNote(note)
+      const marker = row?.kind === 'completed' || row?.kind === 'note' ? this.#markers.get(row.value.file) : undefined
+      if (marker?.isAt(found)) addMarker(marker)
     }
     if (isLast) {
       // Entries that cannot be read from the disk are still in memory.
       for (const entry of this.#records.values()) if (entry.segment === segment) addRecord(entry)
-      for (const entry of this.#notes.values()) if (entry.segment === segment) addNote(entry)
+      for (const entry of this.#markers.values()) if (entry.segment === segment) addMarker(entry)
     }
     return {
       records: rows,
@@ -267,7 +271,7 @@ export class UploadLog implements Contents {
     }
   }
 
-  lose(): void {}
+  removeSegment(): void {}
 
   #enterRecord(value: TransferRecord, found: Found): void {
     const entry = new Entry(value)
@@ -275,18 +279,18 @@ export class UploadLog implements Contents {
     this.#swapRecord(value, entry)
   }
 
-  #enterNote(kind: 'completed' | 'note', value: Note, found: Found): void {
+  #enterMarker(kind: 'completed' | 'note', value: CompletionMarker, found: Found): void {
     const entry = new Entry(value)
-    this.#notes.locate(entry, found)
-    this.#swapNote(value.file, entry)
+    this.#markers.locate(entry, found)
+    this.#swapMarker(value.file, entry)
     this.#bound()
     if (kind === 'completed') this.#swapRecord(value.file, undefined)
   }
 
   #enterEnd(kind: 'removed' | 'reported' | 'forgotten', subject: Subject): void {
-    const entry = this.#notes.get(subject)
+    const entry = this.#markers.get(subject)
     if (kind === 'removed') this.#swapRecord(subject, undefined)
-    else if (kind === 'forgotten') this.#swapNote(subject, undefined)
+    else if (kind === 'forgotten') this.#swapMarker(subject, undefined)
     else if (entry) entry.value = { ...entry.value, reported: true }
   }
 
@@ -301,9 +305,9 @@ export class UploadLog implements Contents {
     return former
   }
 
-  #swapNote(subject: Subject, next: Entry<Note> | undefined): Entry<Note> | undefined {
+  #swapMarker(subject: Subject, next: Entry<CompletionMarker> | undefined): Entry<CompletionMarker> | undefined {
     const { user, name } = subject
-    const former = this.#notes.swap(subject, next)
+    const former = this.#markers.swap(subject, next)
     const names = this.#noteNames.get(user) ?? new Set<string>()
     if (names.delete(name)) this.#noteCounts.remove(user)
     if (next) {
@@ -326,18 +330,21 @@ export class UploadLog implements Contents {
   }
 
   #forgetOld(now: number): void {
-    for (const { value } of this.#notes.values()) {
+    for (const { value } of this.#markers.values()) {
       if (value.until >= now) break
-      this.#swapNote(value.file, undefined)
+      this.#swapMarker(value.file, undefined)
     }
   }
 
-  /** Removes notes beyond the limit: the oldest of the user who has the most, so that no user displaces those of others. */
+  /**
+   * Removes completion markers beyond the limit: the oldest of the user with the most, so that no user displaces those
+   * of others.
+   */
   #bound(): void {
-    while (this.#notes.size > this.#mostNotes) {
+    while (this.#markers.size > this.#maxMarkers) {
       const user = this.#noteCounts.largest ?? ''
       const [name = ''] = this.#noteNames.get(user) ?? []
-      this.#swapNote({ user, name }, undefined)
+      this.#swapMarker({ user, name }, undefined)
     }
   }
 }

@@ -126,7 +126,7 @@ export function* mailBoundsCases(kind: string, trying: Try, unfilled?: string): 
         const again = fixture.storage.mailboxes
         await assert.rejects(again.append(long(61, 60_000), ['bob'], halves), {
           code: 'disk-full',
-          publicText: /^what waits of one sender may take no more of the disk/u,
+          publicText: /^the waiting messages of one sender must leave space on the disk/u,
         })
         await again.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
       }, 3_000_000)
@@ -185,7 +185,8 @@ function sharesCases(it: StorageIt): void {
     await assert.rejects(mailboxes.append(message(4), ['bob', ...sixteen.slice(1)], bounds), {
       code: 'mailbox-full',
       recipients: ['bob', ...sixteen.slice(1)],
-      message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob, user 2, /u,
+      message:
+        /^the waiting messages of alice .* the share of one sender; try again after .*: no space in the mailbox of bob, user 2, /u,
     })
     await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
     await fixture.restart()
@@ -207,7 +208,8 @@ function sharesCases(it: StorageIt): void {
     assert.equal(await fill(mailboxes, 'alice', bounds, () => ['bob'], 'mailbox-full'), 5)
     await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), {
       recipients: ['bob'],
-      message: /^the messages of alice .* the share of one sender; try again after .*: no more fit for bob$/u,
+      message:
+        /^the waiting messages of alice .* the share of one sender; try again after .*: no space in the mailbox of bob$/u,
     })
     assert.equal(await fill(mailboxes, 'eve', bounds, () => ['bob'], 'mailbox-full'), 2)
     const narrow = { ...halves, bytes: 1_000 }
@@ -257,7 +259,7 @@ function sharesCases(it: StorageIt): void {
     await assert.rejects(mailboxes.append(message(2), ['bob'], bounds), { code: 'mailbox-full' })
     await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
     await assert.rejects(mailboxes.append(message(1, { sender: 'fay' }), ['bob'], bounds), {
-      message: 'no more messages fit for bob',
+      message: 'no space in the mailbox of bob',
     })
   })
 }

@@ -59,11 +59,11 @@ spec('a data directory', (it) => {
   }
 
   it(
-    'is left alone if it holds strange things',
+    'is not used if it contains other files',
     withData(async (data) => {
       await mkdir(data)
       await writeFile(join(data, 'holiday.jpg'), '')
-      await assert.rejects(opened(data), { code: 'data-format', message: /holiday\.jpg.*name an empty directory/ })
+      await assert.rejects(opened(data), { code: 'data-format', message: /holiday\.jpg.*choose an empty directory/ })
       assert.deepEqual(await readdir(data), ['holiday.jpg'])
     }),
   )

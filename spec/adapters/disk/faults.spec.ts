@@ -109,7 +109,7 @@ spec('a path that a person named', (it) => {
       assert.rejects(makePath('/proc/ospd-none'), {
         code: 'storage-unusable',
         message:
-          'cannot make the directory /proc/ospd-none: its file system takes no new directories; name another one',
+          'cannot create the directory /proc/ospd-none: its file system does not allow new directories; choose another one',
       }))
   }
 })

@@ -126,7 +126,7 @@ spec('a data directory that was replaced while it is open', (it) => {
       await rename(data, `${data}-aside`)
       for (const path of ['partial', 'files', 'mailboxes', 'uploads'])
         await mkdir(join(data, path), { recursive: true })
-      const refused = { code: 'storage-unusable', message: /is not the directory that it was at the start/ }
+      const refused = { code: 'storage-unusable', message: /has been replaced since the start/ }
       await assert.rejects(file.publish('name', true), refused)
       await assert.rejects(storage.files.open(other.claim), refused)
       const left = await readdir(data, { recursive: true })

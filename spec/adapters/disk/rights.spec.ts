@@ -116,11 +116,11 @@ spec('a part of a data directory', (it) => {
     withParts(async (data) => {
       await rename(join(data, 'tls'), join(data, 'aside'))
       await writeFile(join(data, 'tls'), '')
-      await refused(data, /data\/tls is no directory/)
+      await refused(data, /data\/tls is not a directory/)
       await rename(join(data, 'tls'), join(data, 'aside2'))
       await rename(join(data, 'users.json'), join(data, 'aside3'))
       await mkdir(join(data, 'users.json'))
-      await refused(data, /data\/users\.json is no regular file/)
+      await refused(data, /data\/users\.json is not a regular file/)
     }),
   )
 })

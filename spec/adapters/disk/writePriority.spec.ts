@@ -42,15 +42,15 @@ function begun() {
 spec('uploads beside messages on one disk', (it) => {
   it('have their turn at once while nothing is appended', async () => {
     const { first, append } = begun()
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
     await append(1)
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
   })
 
   it('wait for the end of an append that is under way', async () => {
     const { first, hold } = begun()
     const { end, done } = hold()
-    const turns = [first.turn(), first.turn()]
+    const turns = [first.ready(), first.ready()]
     assert.deepEqual(await Promise.all(turns.map(isOver)), [false, false])
     end()
     await Promise.all([done, ...turns])
@@ -61,19 +61,19 @@ spec('uploads beside messages on one disk', (it) => {
     await append(1)
     await append(21)
     // 20 ms longer, of which a hundredth is usual from now on.
-    const turn = first.turn()
+    const turn = first.ready()
     clock.pass(39)
     assert.equal(await isOver(turn), false)
     clock.pass(1)
     await turn
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
   })
 
   it('wait for one that is under way when their rest is over', async () => {
     const { clock, first, append, hold } = begun()
     await append(1)
     await append(21)
-    const turn = first.turn()
+    const turn = first.ready()
     const { end, done } = hold()
     clock.pass(40)
     assert.equal(await isOver(turn), false)
@@ -88,9 +88,9 @@ spec('uploads beside messages on one disk', (it) => {
   it('wait 250 ms at most, however long an append takes', async () => {
     const { clock, first, hold } = begun()
     const { end, done } = hold()
-    const turn = first.turn()
+    const turn = first.ready()
     clock.pass(100)
-    const later = first.turn()
+    const later = first.ready()
     clock.pass(149)
     assert.deepEqual(await Promise.all([turn, later].map(isOver)), [false, false])
     clock.pass(1)
@@ -103,20 +103,20 @@ spec('uploads beside messages on one disk', (it) => {
     const { clock, first, append } = begun()
     await append(1)
     await append(60_000)
-    const turn = first.turn()
+    const turn = first.ready()
     clock.pass(249)
     assert.equal(await isOver(turn), false)
     clock.pass(1)
     await turn
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
   })
 
   it('do not rest on a disk where every append takes as long', async () => {
     const { first, append } = begun()
     await append(30)
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
     await append(33)
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
   })
 
   it('rest no more when what was slow has become usual', async () => {
@@ -125,7 +125,7 @@ spec('uploads beside messages on one disk', (it) => {
     for (let n = 0; n < 300; n++) await append(30)
     clock.pass(250)
     await append(30)
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
   })
 
   it('have their turn again after an append that failed', async () => {
@@ -134,14 +134,14 @@ spec('uploads beside messages on one disk', (it) => {
       first.append(() => Promise.reject(new Error('EIO'))),
       /EIO/u,
     )
-    assert.equal(await isOver(first.turn()), true)
+    assert.equal(await isOver(first.ready()), true)
   })
 
   it('leave no alarm behind', async () => {
     const { clock, first, append } = begun()
     await append(1)
     await append(11)
-    const turn = first.turn()
+    const turn = first.ready()
     assert.equal(clock.set.length, 2)
     clock.pass(20)
     await turn

@@ -5,7 +5,7 @@ import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Claimed, StoredFile, TransferRecord } from '../../../lib/ports/storage.ts'
 import { RecordStore } from '../../../lib/storage/transfers/recordStore.ts'
-import { type Note, type Row, writeRow } from '../../../lib/storage/transfers/rows.ts'
+import { type CompletionMarker, type Row, writeRow } from '../../../lib/storage/transfers/rows.ts'
 import { Transfers } from '../../../lib/storage/transfers/transfers.ts'
 import { UploadLog } from '../../../lib/storage/transfers/uploadLog.ts'
 import { fileOf, hello, owner, resume, start, takeOver, wanted } from '../../../lib/testing/storage/steps.ts'
@@ -29,7 +29,13 @@ const record: TransferRecord = {
   updatedAt: at,
 }
 const { verified: _, ...unfinished } = record
-const note: Note = { file: fileOf(), modifiedAt: wanted.modifiedAt, until: at + 5, stamp: '1', reported: false }
+const note: CompletionMarker = {
+  file: fileOf(),
+  modifiedAt: wanted.modifiedAt,
+  until: at + 5,
+  stamp: '1',
+  reported: false,
+}
 
 /** What a store of records finds: whatever lies there, it opens, and every call ends as it says. */
 export const recordsTarget = plainTarget({ make, run })

@@ -132,7 +132,7 @@ spec('POST_MSG is refused', (it) => {
     for (let number = 1; number <= 6; number++) await mallory.post(number, sixteen(number), '')
     const refused = await mallory.postRefused(7, sixteen(100), '', 'mailbox-full')
     assert.deepEqual([refused.recipients, refused.retryAfter], [sixteen(100), 700])
-    assert.match(refused.text, /^the messages of mallory that wait fill the share of one sender; try again after/u)
+    assert.match(refused.text, /^the waiting messages of mallory fill the share of one sender; try again after/u)
     await rig.crash()
     await rig.restart()
     mallory = await listen(rig, 'mallory')

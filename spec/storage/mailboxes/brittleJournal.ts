@@ -83,7 +83,7 @@ export class BrittleJournal implements Journal {
     await this.#disk.drop()
   }
 
-  note(): void {}
+  reportDamage(): void {}
 
   free(): Promise<number> {
     return this.#disk.free()

@@ -31,18 +31,18 @@ spec('what each sender has in the mailboxes', (it) => {
             const seq = given.length + 1
             const added = new IndexEntry(seq, sender, seq, bytes, 60 + bytes)
             given.push(added)
-            for (const user of to) ledger.put(user, added)
+            for (const user of to) ledger.add(user, added)
             ledger.locate(added, { segment: 1, offset: seq, length: 60 + bytes })
           } else if (does === 'expire') ledger.expireMessages(at)
           else if (!held) continue
-          else if (does === 'take') for (const user of to) ledger.take(user, held.seq)
+          else if (does === 'take') for (const user of to) ledger.remove(user, held.seq)
           else if (does === 'setAside') for (const user of to) ledger.mailbox(user)?.setAside(held.seq)
           // Moved with fewer recipients, it is shorter.
           else if (does === 'move') ledger.locate(held, { segment: 2, offset: at, length: 50 + bytes })
           else
             for (const user of to) {
-              const taken = ledger.take(user, held.seq)
-              if (taken) ledger.put(user, taken)
+              const taken = ledger.remove(user, held.seq)
+              if (taken) ledger.add(user, taken)
             }
         }
         for (const sender of senders) {
@@ -57,7 +57,7 @@ spec('what each sender has in the mailboxes', (it) => {
           )
           for (const user of users) {
             const waiting = own.filter(({ seq }) => ledger.get(user, seq))
-            const { messages, bytes } = ledger.mailbox(user)?.of(sender) ?? { messages: 0, bytes: 0 }
+            const { messages, bytes } = ledger.mailbox(user)?.amountOf(sender) ?? { messages: 0, bytes: 0 }
             assert.deepEqual([messages, bytes], [waiting.length, waiting.reduce((sum, held) => sum + held.bytes, 0)])
           }
         }

@@ -27,7 +27,7 @@ spec('a record of a journal whose CRC is right', (it) => {
   })
 
   it('is told as one of another version if it is shorter or longer than it says', async () => {
-    const strange = { code: 'data-format', message: /a record that is none, at 1 of segment 1/u }
+    const strange = { code: 'data-format', message: /an invalid record at 1 of segment 1/u }
     for (let length = 1; length < post.length; length++) {
       await assert.rejects(opened(post, post.subarray(0, length)), strange, `${length} bytes`)
     }

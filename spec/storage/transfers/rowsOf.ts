@@ -1,5 +1,5 @@
 import type { TransferRecord } from '../../../lib/ports/storage.ts'
-import type { Note } from '../../../lib/storage/transfers/rows.ts'
+import type { CompletionMarker } from '../../../lib/storage/transfers/rows.ts'
 import { fileOf, owner, wanted } from '../../../lib/testing/storage/steps.ts'
 
 /** A record of alice's upload `a`, but for `change`. */
@@ -14,7 +14,7 @@ export const recordOf = (change: Partial<TransferRecord> = {}): TransferRecord =
 })
 
 /** The note of alice's upload of this name, which stands until `until`. */
-export const noteOf = (name: string, until = 1_000): Note => ({
+export const noteOf = (name: string, until = 1_000): CompletionMarker => ({
   file: fileOf({ name }),
   modifiedAt: wanted.modifiedAt,
   until,

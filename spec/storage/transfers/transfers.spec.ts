@@ -17,7 +17,7 @@ spec('unfinished uploads that are kept', (it) => {
     await fill('u4', 1_000)
     await assert.rejects(claimed(storage, { user: 'u4', name: 'more' }), {
       code: 'too-many-uploads',
-      message: /^u4 has 1000 .*, as many as one user may have while there are 9000 in all; finish or cancel/u,
+      message: /^u4 has 1000 .*, the maximum for one user while there are 9000 in all; finish or cancel/u,
     })
     await fill('u5', 500)
     await assert.rejects(fill('u5', 501), { code: 'too-many-uploads' })

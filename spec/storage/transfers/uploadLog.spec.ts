@@ -31,9 +31,9 @@ spec('the upload records in a journal', (it) => {
     await log.forget('alice', 'f')
     const again = await UploadLog.open(journal, platform, 10)
     assert.deepEqual(again.records(), [recordOf({ name: 'b', checkpoints })])
-    assert.deepEqual(again.note('alice', 'c'), { ...noteOf('c'), reported: true })
+    assert.deepEqual(again.marker('alice', 'c'), { ...noteOf('c'), reported: true })
     assert.deepEqual(again.unreported(), [noteOf('e')])
-    assert.equal(again.note('alice', 'f'), undefined)
+    assert.equal(again.marker('alice', 'f'), undefined)
     assert.deepEqual(again.damages, [])
   })
 
@@ -69,7 +69,7 @@ spec('the upload records in a journal', (it) => {
   it('lose the oldest notes beyond the limit, and expired ones', async () => {
     const journal = inMemory()
     const log = await UploadLog.open(journal, platform, 3)
-    const left = (of: UploadLog) => ['a', 'b', 'c', 'd', 'e'].filter((name) => of.note('alice', name)).join('')
+    const left = (of: UploadLog) => ['a', 'b', 'c', 'd', 'e'].filter((name) => of.marker('alice', name)).join('')
     for (const name of ['a', 'b', 'c', 'd']) await log.complete(noteOf(name, name === 'b' ? 10 : 1_000), 0)
     assert.equal(left(log), 'bcd')
     assert.equal(left(await UploadLog.open(journal, platform, 3)), 'bcd')
@@ -85,9 +85,9 @@ spec('the upload records in a journal', (it) => {
     }
     await add('bob', 'a')
     for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) await add('alice', name)
-    assert.ok(log.note('bob', 'a'))
+    assert.ok(log.marker('bob', 'a'))
     assert.deepEqual(
-      ['a', 'b', 'c', 'd', 'e', 'f'].filter((name) => log.note('alice', name)),
+      ['a', 'b', 'c', 'd', 'e', 'f'].filter((name) => log.marker('alice', name)),
       ['d', 'e', 'f'],
     )
   })
@@ -125,7 +125,7 @@ spec('a journal of uploads', (it) => {
     const again = await UploadLog.open(journal, platform, 10)
     const token = new Map(again.records().map(({ name, token }) => [name, token]))
     assert.deepEqual(Object.fromEntries(token), { still: 3, busy: 500 })
-    assert.deepEqual(again.note('alice', 'noted'), { ...noteOf('noted'), reported: true })
+    assert.deepEqual(again.marker('alice', 'noted'), { ...noteOf('noted'), reported: true })
   })
 
   it('loses no entry in memory when a dropped segment cannot be read', async () => {
