@@ -3,16 +3,16 @@ import { fixed } from './limits.ts'
 
 const controls = /\p{Cc}/u
 const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/u
-/** Nobody sees them in a file name. Joiners and variation selectors stay: languages and emoji are written with them. */
+/** Characters that are invisible in a file name. Joiners and variation selectors are allowed: languages and emoji need them. */
 const invisible = /[\u00AD\u180E\u200B\u2028\u2029\u2060-\u2064\uFEFF]/u
-/** In a user name nothing may be hidden, nor look like a plain space: two users would look the same. */
+/** Characters of a user name that are invisible or look like a space: with them two users could look the same. */
 const deceiving = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Zl}\p{Zp}\u2800]|(?! )\p{Zs}/u
 const separators = /[\\:]/u
 const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
 const utf8 = new TextEncoder()
 
-/** Why `part` cannot be one part of a name, or `undefined` if it can (docs/protocol.md, "Names"). */
+/** Returns the fault of one part of a name, or `undefined` for a valid part (docs/protocol.md, "Names"). */
 function faultOfPart(part: string): string | undefined {
   if (part === '') return 'it has an empty part'
   if (part === '.' || part === '..') return `it has "${part}" as a part`
@@ -20,7 +20,7 @@ function faultOfPart(part: string): string | undefined {
   if (part !== part.normalize('NFC')) return 'it is not in the Unicode form NFC'
   if (utf8.encode(part).length > fixed.namePartBytes) return `a part is over ${fixed.namePartBytes} bytes`
   if (controls.test(part)) return 'it has a control character'
-  if (bidirectional.test(part)) return 'it has a character that turns the direction of writing'
+  if (bidirectional.test(part)) return 'it has a character that changes the direction of writing'
   const hidden = invisible.exec(part)
   if (hidden) return `it has the invisible character ${codeOf(hidden[0])}`
   if (separators.test(part)) return 'it has a "\\" or ":"'
@@ -54,11 +54,11 @@ export function faultOfUserName(name: string): string | undefined {
   const fault = faultOfPart(name)
   if (fault) return fault
   const hidden = deceiving.exec(name)
-  if (hidden) return `it has the character ${codeOf(hidden[0])}, which cannot be seen or looks like a space`
+  if (hidden) return `it has the character ${codeOf(hidden[0])}, which is invisible or looks like a space`
   return name.startsWith(' ') ? 'it begins with a space' : undefined
 }
 
-/** A character as Unicode names it, `U+200B`. */
+/** Returns the code of a character in the notation of Unicode, `U+200B`. */
 const codeOf = (char: string) => `U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}`
 
 /** Returns whether this can be the name of a file: parts joined by `/`, in NFC. */
@@ -77,19 +77,19 @@ export function isUserName(name: string): boolean {
 }
 
 /**
- * Returns what the names of users have in common that people, or file systems, take for one: `Bob`, `bob` and `ｂｏｂ`. A list
- * of users refuses a name whose key another one has.
+ * Returns a key that is equal for user names that people or file systems confuse: `Bob`, `bob` and `ｂｏｂ`. A list of users
+ * refuses a name whose key is taken.
  */
 export function nameKey(name: string): string {
   return foldedCase(name.normalize('NFKC')).normalize('NFKC')
 }
 
-/** Returns what the names of files have in common that a file system without upper and lower case takes for one. */
+/** Returns a key that is equal for file names that a case-insensitive file system treats as one. */
 export function fileNameKey(name: string): string {
   return foldedCase(name).normalize('NFC')
 }
 
-/** Both ways, since some letters meet only in the upper case and some only in the lower one. */
+/** Converts to both cases, because some letters become equal only in upper case, and some only in lower case. */
 const foldedCase = (text: string) => text.toUpperCase().toLowerCase()
 
 /** Returns `name`. Throws OspError `bad-name` with the name and its fault. */

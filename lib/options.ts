@@ -1,35 +1,35 @@
 import { OspError } from './errors.ts'
 
-/** What an option, or an argument, can be. */
+/** The valid values of an option or an argument. */
 export interface Kind {
-  /** Goes on from "must be". */
+  /** The valid values, to follow "must be". */
   readonly takes: string
   holds(value: unknown): boolean
-  /** It can be left out, or `undefined`. */
+  /** The option may be absent or `undefined`. */
   readonly optional?: true
-  /** What to do about this value, if there is something to say. */
+  /** Returns advice about an invalid value, if there is any. */
   readonly advice?: (value: unknown) => string | undefined
 }
 
-/** The options of a function by their names. */
+/** The options of a function, by name. */
 export type Options = Readonly<Record<string, Kind>>
 
-/** An option that can be left out. */
+/** Makes a kind optional. */
 export const optional = (kind: Kind): Kind => ({ ...kind, optional: true })
 
 const isText = (value: unknown): value is string => typeof value === 'string'
 
-/** Whether a value is an object with a method of each of these names. */
+/** Returns whether a value is an object with these methods. */
 const hasMethods = (value: unknown, methods: readonly string[]) =>
   methods.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
 
-/** An object with these methods. */
+/** Returns the kind of objects with these methods. */
 export const having = (takes: string, ...methods: readonly string[]): Kind => ({
   takes,
   holds: (value) => hasMethods(value, methods),
 })
 
-/** An object whose parts have these methods, which is named by what it is for. */
+/** Returns the kind of objects whose properties have these methods. */
 export const madeOf = (takes: string, parts: Readonly<Record<string, readonly string[]>>): Kind => ({
   takes,
   holds: (value) =>
@@ -58,21 +58,21 @@ export const kinds = {
   }),
   port: ofNumber('a whole number from 0 to 65535', (port) => Number.isInteger(port) && port >= 0 && port <= 65_535),
   count: ofNumber('a whole number, 1 or more', (count) => Number.isSafeInteger(count) && count > 0),
-  /** An amount of bytes that can be without a bound. */
+  /** A number of bytes; Infinity means no limit. */
   capacity: ofNumber('a number of bytes, 0 or more, or Infinity', (bytes) => bytes >= 0),
   rate: ofNumber('more than 0 bytes a second', (rate) => rate > 0),
-  /** A time that can be without a bound. */
+  /** A time; Infinity means no limit. */
   duration: ofNumber('a number of milliseconds, 0 or more, or Infinity', (ms) => ms >= 0),
   delay: ofNumber('a number of milliseconds, 0 or more', (ms) => ms >= 0 && ms < Number.POSITIVE_INFINITY),
 } as const satisfies Readonly<Record<string, Kind>>
 
-/** One of these words. */
+/** Returns the kind of these words. */
 export const oneOf = (...words: readonly string[]): Kind => ({
   takes: `one of ${words.join(', ')}`,
   holds: (value) => words.includes(value as string),
 })
 
-/** Throws OspError `usage` for an argument of the function `where` that is not of this kind. */
+/** Throws OspError `usage` if an argument of the function `where` is not of this kind. */
 export function checkArgument(where: string, name: string, kind: Kind, value: unknown): void {
   if (kind.holds(value) || (kind.optional && value === undefined)) return
   const advice = kind.advice?.(value)
@@ -80,7 +80,7 @@ export function checkArgument(where: string, name: string, kind: Kind, value: un
   throw new OspError('usage', `${where}: ${name} must be ${kind.takes}, not ${shown(value)}${more}`)
 }
 
-/** Throws OspError `usage` that names the first option of the function `where` that cannot be, or is not known. */
+/** Throws OspError `usage` for the first invalid or unknown option of the function `where`. */
 export function checkOptions(where: string, options: Options, values: unknown): void {
   checkArgument(where, 'the argument', { ...kinds.object, takes: 'an object of options' }, values)
   for (const [name, kind] of Object.entries(options)) {
@@ -93,7 +93,7 @@ export function checkOptions(where: string, options: Options, values: unknown): 
   throw new OspError('usage', `${where}: ${text}`)
 }
 
-/** A value as a sentence shows it. */
+/** Returns a value in the form for an error message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > 40 ? `${value.slice(0, 40).toWellFormed()}…` : value)

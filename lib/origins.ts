@@ -1,8 +1,8 @@
 const groups = 8
 
 /**
- * What the links of one peer are counted by: an IPv6 address by its network (/64), since whoever has one address has all of
- * these; an IPv4 address that is mapped into IPv6 as what it is; anything else by itself.
+ * Returns the key by which the links of an address are counted: the network (/64) of an IPv6 address, because its owner
+ * usually has the whole network; the IPv4 address of an address that is mapped into IPv6; otherwise the address itself.
  */
 export function originOf(host: string): string {
   const [address = ''] = host.split('%')
@@ -13,7 +13,7 @@ export function originOf(host: string): string {
   return `${[a, b, c, d].map((group) => group.toString(16)).join(':')}::/64`
 }
 
-/** The eight groups of an IPv6 address; `undefined` if it is none. */
+/** Returns the eight groups of an IPv6 address, or `undefined` for any other text. */
 function groupsOf(address: string): readonly number[] | undefined {
   const halves = address.split('::').map((half) => half.split(':').filter(Boolean).flatMap(numbersOf))
   const [left = [], right] = halves
@@ -22,7 +22,7 @@ function groupsOf(address: string): readonly number[] | undefined {
   return halves.length <= 2 && all.length === groups && all.every(Number.isInteger) ? all : undefined
 }
 
-/** Of one group, or of the two that an IPv4 address at the end is. */
+/** Returns the number of a group, or the two numbers of an IPv4 address at the end. */
 function numbersOf(text: string): readonly number[] {
   const quad = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/u.exec(text)?.slice(1).map(Number)
   if (!quad) return [/^[\da-f]{1,4}$/iu.test(text) ? Number.parseInt(text, 16) : Number.NaN]

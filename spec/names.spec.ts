@@ -148,7 +148,7 @@ spec('a user name', (it) => {
       }
     }
     assert.throws(() => checkUserName(' bob'), /it begins with a space/u)
-    assert.throws(() => checkUserName('bob\u3164'), /U\+3164, which cannot be seen/u)
+    assert.throws(() => checkUserName('bob\u3164'), /U\+3164, which is invisible/u)
   })
 
   it('has a key, which those have in common that look the same but for case and width', () => {
