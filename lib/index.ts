@@ -9,7 +9,7 @@ import { connect as connectBound, createClient as createBound } from './client/c
 import { checkConnectOptions } from './client/options.ts'
 import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
 
-export type { Client, ClientEvents, ConnectOptions } from './client/client.ts'
+export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
 export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/messages/message.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'

@@ -50,6 +50,29 @@ export interface ClientEvents {
   status: [status: ClientStatus, error: OspError | undefined, retryMs: number | undefined]
 }
 
+/** The present counts of what a client holds. Each has a bound. Values per link are the highest of its links. */
+export interface ClientGauges {
+  readonly unsentBytesPerLink: number
+  readonly unsentRepliesPerLink: number
+  /** Requests of the server on one link that are not answered yet. */
+  readonly runningRequestsPerLink: number
+  /** Replies on one link that are kept to answer repeated requests. */
+  readonly rememberedRepliesPerLink: number
+  /** Messages to send that are not acknowledged yet. */
+  readonly unsentMessages: number
+  readonly unsentMessageBytes: number
+  /** Delivered messages that are not handed over yet. */
+  readonly unhandledMessages: number
+  /** Requests of the server that arrived before an earlier one. */
+  readonly outOfOrderRequests: number
+  readonly receipts: number
+  /** Messages that were given up after their handler had thrown too often. */
+  readonly givenUpMessages: number
+  readonly chunkBuffers: number
+  /** Chunks that wait for a buffer. */
+  readonly waitingChunks: number
+}
+
 /**
  * A user's connection to a server: one link for uploads, and one for messages and presence. Each begins when it is first
  * needed. The owner of the client ends it by `close()` or by the signal in its options.
@@ -57,6 +80,8 @@ export interface ClientEvents {
 export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
   /** The status of the links that have begun. The status of a link that waits or connects has priority. */
   readonly status: ClientStatus
+  /** What the client holds at present. */
+  readonly gauges: ClientGauges
   readonly uploads: Uploads
   /** The users who are online, after the first list has arrived. */
   readonly presence: Presence

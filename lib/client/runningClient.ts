@@ -1,3 +1,4 @@
+import type { LinkGauges } from '../core/gauges.ts'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { ClientState, Receipt } from '../ports/clientState.ts'
@@ -5,9 +6,8 @@ import type { Platform } from '../ports/platform.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { wait } from '../runtime/wait.ts'
-import type { BoundOptions, Client, ClientEvents } from './client.ts'
+import type { BoundOptions, Client, ClientEvents, ClientGauges } from './client.ts'
 import { ClientSession, type ClientStatus } from './connection/session.ts'
-import type { ClientGaugeSink } from './gauges.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import { Messenger } from './messages/messenger.ts'
 import type { Presence } from './messages/presence.ts'
@@ -110,11 +110,19 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     return this.#messenger.messages()
   }
 
-  /** Reports the present counts of the client and of its links. */
-  gauges(report: ClientGaugeSink): void {
-    this.#link?.peer.held(report)
-    if (!this.#link?.peer.ended) this.#link?.buffers.gauges(report)
-    this.#messenger.gauges(report)
+  get gauges(): ClientGauges {
+    const link = this.#link?.peer.gauges
+    const links = [link, this.#messenger.linkGauges].filter((gauges) => gauges !== undefined)
+    const highest = (gauge: keyof LinkGauges) => Math.max(0, ...links.map((gauges) => gauges[gauge]))
+    const buffers = link && this.#link?.buffers.gauges
+    return {
+      ...this.#messenger.gauges,
+      ...(buffers ?? { chunkBuffers: 0, waitingChunks: 0 }),
+      unsentBytesPerLink: highest('unsentBytes'),
+      unsentRepliesPerLink: highest('unsentReplies'),
+      runningRequestsPerLink: highest('runningRequests'),
+      rememberedRepliesPerLink: highest('rememberedReplies'),
+    }
   }
 
   close(): Promise<void> {

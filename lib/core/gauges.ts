@@ -6,13 +6,3 @@ export interface LinkGauges {
   readonly runningRequests: number
   readonly rememberedReplies: number
 }
-
-/** Is told how much there is of something that grows with what peers do: each kind has a name, and a bound. */
-export type GaugeSink<Q extends string> = (queue: Q, count: number) => void
-
-/** What every link holds. */
-export type LinkQueue =
-  | 'bytes unsent on a link'
-  | 'replies unsent on a link'
-  | 'requests of a link that are carried out'
-  | 'replies of a link that are remembered'

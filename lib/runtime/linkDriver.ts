@@ -1,4 +1,4 @@
-import type { GaugeSink, LinkGauges, LinkQueue } from '../core/gauges.ts'
+import type { LinkGauges } from '../core/gauges.ts'
 import { Link, type Received, type Request } from '../core/link.ts'
 import type { SendPriority } from '../core/sendQueues.ts'
 import { OspError } from '../errors.ts'
@@ -132,16 +132,6 @@ export class LinkDriver {
       runningRequests: replies.unanswered,
       rememberedReplies: replies.remembered,
     }
-  }
-
-  /** Tells what its link holds. */
-  held(tell: GaugeSink<LinkQueue>): void {
-    const { gauges } = this
-    if (!gauges) return
-    tell('bytes unsent on a link', gauges.unsentBytes)
-    tell('replies unsent on a link', gauges.unsentReplies)
-    tell('requests of a link that are carried out', gauges.runningRequests)
-    tell('replies of a link that are remembered', gauges.rememberedReplies)
   }
 
   /** Stops reading until `resume`. */

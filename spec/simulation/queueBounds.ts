@@ -1,4 +1,4 @@
-import type { ClientQueue } from '../../lib/client/gauges.ts'
+import type { ClientGauges } from '../../lib/client/client.ts'
 import { clientLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
 import type { ServerGauges } from '../../lib/server/status.ts'
 
@@ -51,21 +51,21 @@ export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauge
 }
 
 /** The most that a client may hold where the server has these limits. */
-export function clientBounds({ deliveryWindow }: Limits): { readonly [Q in ClientQueue]: number } {
+export function clientBounds({ deliveryWindow }: Limits): { readonly [Q in keyof ClientGauges]: number } {
   const { sends, sendBytes, buffers, uploads } = clientLimits
   return {
-    'bytes unsent on a link': clientUnsentBytes,
-    'replies unsent on a link': fixed.unsentReplies,
-    'requests of a link that are carried out': fixed.replies,
-    'replies of a link that are remembered': fixed.replies,
-    'messages to be sent': sends,
-    'bytes of messages to be sent': sendBytes,
-    'messages to be handed over': deliveryWindow,
-    'requests that came before an earlier one': fixed.replies,
+    unsentBytesPerLink: clientUnsentBytes,
+    unsentRepliesPerLink: fixed.unsentReplies,
+    runningRequestsPerLink: fixed.replies,
+    rememberedRepliesPerLink: fixed.replies,
+    unsentMessages: sends,
+    unsentMessageBytes: sendBytes,
+    unhandledMessages: deliveryWindow,
+    outOfOrderRequests: fixed.replies,
     receipts: receiptWindows * deliveryWindow,
-    'messages that were given up': deliveryWindow,
-    'buffers of chunks': buffers,
-    'chunks that wait for a buffer': uploads,
+    givenUpMessages: deliveryWindow,
+    chunkBuffers: buffers,
+    waitingChunks: uploads,
   }
 }
 

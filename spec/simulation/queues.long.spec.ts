@@ -8,12 +8,12 @@ const distant: readonly string[] = [
   'server: unsentRepliesPerLink',
   'server: pendingPresenceChanges',
   'server: waitingUploads',
-  'client: bytes unsent on a link',
-  'client: replies unsent on a link',
-  'client: requests of a link that are carried out',
-  'client: replies of a link that are remembered',
-  'client: requests that came before an earlier one',
-  'client: chunks that wait for a buffer',
+  'client: unsentBytesPerLink',
+  'client: unsentRepliesPerLink',
+  'client: runningRequestsPerLink',
+  'client: rememberedRepliesPerLink',
+  'client: outOfOrderRequests',
+  'client: waitingChunks',
 ]
 
 spec('the queues of simulated worlds', (it) => {

@@ -1,3 +1,4 @@
+import type { ClientGauges } from '../../lib/client/client.ts'
 import type { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { ServerGauges, ServerStatus } from '../../lib/server/status.ts'
@@ -70,7 +71,8 @@ export class Queues {
   }
 
   #running({ process, client }: Running): void {
-    client.gauges((queue, count) => this.#look(this.#client[queue], queue, count, process.name))
+    const gauges = Object.entries(client.gauges) as [keyof ClientGauges, number][]
+    for (const [name, value] of gauges) this.#look(this.#client[name], name, value, process.name)
   }
 
   #look(row: Row, queue: string, count: number, who: string): void {

@@ -9,7 +9,6 @@ import { wait } from '../../runtime/wait.ts'
 import type { Message as Event } from '../../wire/message.ts'
 import { protocolViolation } from '../connection/protocolViolation.ts'
 import type { OnlineLink } from '../connection/session.ts'
-import type { ClientGaugeSink } from '../gauges.ts'
 import { type Incoming, incoming } from './incoming.ts'
 import type { MessageHandler, Receiver } from './message.ts'
 import type { Receipts } from './receipts.ts'
@@ -70,11 +69,10 @@ export class Inbox {
     this.#pump()
   }
 
-  gauges(report: ClientGaugeSink): void {
-    report('messages to be handed over', this.#unhandled)
+  get gauges() {
     const socket = this.#link?.peer.socket
-    if (socket instanceof SequenceTrackingSocket)
-      report('requests that came before an earlier one', socket.arrivals.beyond)
+    const outOfOrderRequests = socket instanceof SequenceTrackingSocket ? socket.arrivals.beyond : 0
+    return { unhandledMessages: this.#unhandled, outOfOrderRequests }
   }
 
   /** Forgets the messages of a lost link, which the server delivers again. */

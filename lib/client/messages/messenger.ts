@@ -1,10 +1,10 @@
+import type { LinkGauges } from '../../core/gauges.ts'
 import { OspError } from '../../errors.ts'
 import type { ClientState } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import { protocolViolation } from '../connection/protocolViolation.ts'
 import { type AppEvents, ClientSession, type OnlineLink, type SessionOptions } from '../connection/session.ts'
-import type { ClientGaugeSink } from '../gauges.ts'
 import { checkHandler } from '../options.ts'
 import { type ActiveReceiver, Inbox } from './inbox.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
@@ -59,11 +59,13 @@ export class Messenger {
     return this.#session
   }
 
-  gauges(report: ClientGaugeSink): void {
-    this.#receipts.gauges(report)
-    this.#outbox.gauges(report)
-    this.#inbox.gauges(report)
-    this.#peer?.held(report)
+  get gauges() {
+    return { ...this.#receipts.gauges, ...this.#outbox.gauges, ...this.#inbox.gauges }
+  }
+
+  /** The counts of its link, while there is one. */
+  get linkGauges(): LinkGauges | undefined {
+    return this.#peer?.gauges
   }
 
   get presence(): Presence {

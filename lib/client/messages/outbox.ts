@@ -5,7 +5,6 @@ import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import type { Message as Event } from '../../wire/message.ts'
 import { refusalBackoff } from '../connection/refusalBackoff.ts'
-import type { ClientGaugeSink } from '../gauges.ts'
 import type { RecipientState } from './message.ts'
 import { misfit, type Outgoing, outcomeUnknown, recipientStates, refusalFor } from './outgoing.ts'
 import type { Registered } from './registration.ts'
@@ -66,9 +65,8 @@ export class Outbox {
     }
   }
 
-  gauges(report: ClientGaugeSink): void {
-    report('messages to be sent', this.#waiting.size + this.#unanswered.size)
-    report('bytes of messages to be sent', this.#bytes)
+  get gauges() {
+    return { unsentMessages: this.#waiting.size + this.#unanswered.size, unsentMessageBytes: this.#bytes }
   }
 
   /** Sends on a link that is registered, for the first time or again. */

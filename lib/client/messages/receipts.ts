@@ -1,7 +1,6 @@
 import type { OspError } from '../../errors.ts'
 import type { ReceiptStore } from '../../ports/clientState.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import type { ClientGaugeSink } from '../gauges.ts'
 import { type Incoming, keyOf } from './incoming.ts'
 
 /**
@@ -25,9 +24,8 @@ export class Receipts {
     this.#store = store
   }
 
-  gauges(report: ClientGaugeSink): void {
-    report('receipts', this.#kept.size)
-    report('messages that were given up', this.#givenUp.size)
+  get gauges() {
+    return { receipts: this.#kept.size, givenUpMessages: this.#givenUp.size }
   }
 
   /** Loads the receipts of earlier programs, once. */

@@ -3,7 +3,6 @@ import { clientLimits } from '../../limits.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { OnlineLink } from '../connection/session.ts'
-import type { ClientGaugeSink } from '../gauges.ts'
 
 /** A link that carries uploads. */
 export interface UploadLink extends OnlineLink {
@@ -33,9 +32,8 @@ export class Buffers {
     this.#bytes = bytes
   }
 
-  gauges(report: ClientGaugeSink): void {
-    report('buffers of chunks', this.#made)
-    report('chunks that wait for a buffer', this.#waiting.length)
+  get gauges() {
+    return { chunkBuffers: this.#made, waitingChunks: this.#waiting.length }
   }
 
   /** Resolves with a buffer for the caller alone until `put`; rejects when the link has ended. */
