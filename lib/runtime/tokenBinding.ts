@@ -1,6 +1,5 @@
 import { OspError } from '../errors.ts'
 import type { Socket } from '../ports/socket.ts'
-import { isInsecure } from './isInsecure.ts'
 
 /**
  * The weakest connection that a token may be sent over, from strong to weak:
@@ -30,6 +29,15 @@ export function bindingOf({ peer }: Pick<Socket, 'peer'>): TokenBinding {
   return local ? 'local' : 'open'
 }
 
+/** Returns whether others could read this token on the socket and `allowPlaintext` does not permit that. */
+export function isTokenExposed(
+  token: string,
+  { guarded, peer }: Pick<Socket, 'guarded' | 'peer'>,
+  allowPlaintext: boolean,
+): boolean {
+  return token !== '' && !allowPlaintext && !guarded && !peer.local
+}
+
 /**
  * Ends a fresh socket and throws OspError `unauthorized` if the token must not be sent over it: others could read it, or the
  * connection is weaker than the one that the token is bound to.
@@ -37,13 +45,13 @@ export function bindingOf({ peer }: Pick<Socket, 'peer'>): TokenBinding {
 export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: boolean): void {
   const { token, boundTo } = typeof given === 'string' ? ({ token: given, boundTo: 'open' } as const) : given
   if (token === '') return
-  const reason = isInsecure(socket) && !insecure ? openWayReason : weakerReason(boundTo, socket)
+  const reason = isTokenExposed(token, socket, insecure) ? exposedReason : weakerReason(boundTo, socket)
   if (reason === undefined) return
   socket.destroy()
   throw new OspError('unauthorized', `the token was not sent to ${socket.peer.host}: ${reason}`)
 }
 
-const openWayReason =
+const exposedReason =
   'others could read it on the way; use TLS (--tls), or the option allowPlaintext (--insecure) if the way is safe'
 
 function weakerReason(boundTo: TokenBinding, { peer, guarded }: Socket): string | undefined {

@@ -16,8 +16,7 @@ import type { App as AppName } from '../wire/protocol.ts'
 import type { App } from './app.ts'
 import { Admission } from './connections/admission.ts'
 import { BegunFrames } from './connections/begunFrames.ts'
-import { Session } from './connections/session.ts'
-import type { SessionHost } from './connections/sessionHost.ts'
+import { Session, type SessionHost } from './connections/session.ts'
 import { UserRateLimiters } from './connections/userRateLimiters.ts'
 import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
@@ -177,7 +176,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       platform,
       limits,
       authenticator,
-      insecure: options.allowPlaintext === true,
+      allowPlaintext: options.allowPlaintext === true,
       apps: new Map<AppName, App>([
         ['file', this.#fileApp],
         ['message', this.#msgApp],
@@ -186,12 +185,12 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       log,
       admission: this.#admission,
       begunFrames: new BegunFrames(limits, platform.clock),
-      paces: new UserRateLimiters(limits, platform.clock, log),
+      rateLimiters: new UserRateLimiters(limits, platform.clock, log),
       listVersion: () => this.#msgApp.presence.sentVersion,
       members: () => this.#msgApp.presence.size,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
-      unwrittenBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#admission.open),
+      maxPendingBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#admission.open),
     }
   }
 
@@ -206,7 +205,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   listen(listener: Listener): void {
     this.#listener = listener
     this.#watching = this.#options.authenticator.watch?.((user) => {
-      for (const session of this.#sessions) session.rightChanged(user)
+      for (const session of this.#sessions) session.accessChanged(user)
     })
     listener.start((socket) => this.#accept(socket))
     const { signal } = this.#options
@@ -245,7 +244,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       ...this.#admission.gauges,
       ...this.#msgApp.gauges,
       ...this.#fileApp.uploads.gauges,
-      rememberedUsers: this.#host.paces.gone,
+      rememberedUsers: this.#host.rateLimiters.gone,
       unsentBytesPerLink: highest('unsentBytes'),
       unsentRepliesPerLink: highest('unsentReplies'),
       runningRequestsPerLink: highest('runningRequests'),

@@ -81,7 +81,7 @@ spec('ospd serve with users', (it) => {
     await using server = await daemon(at.path)
     const alice = await letIn(server, { user: 'alice' })
     const token = await user(at.path, 'add', 'alice')
-    assert.match((await alice.dismissed('unauthorized')).text, /^who may come in has changed/u)
+    assert.match((await alice.dismissed('unauthorized')).text, /^access to this server has changed/u)
     await refused(server, { user: 'alice' })
     await (await letIn(server, { user: 'alice', token })).vanish()
   })

@@ -60,7 +60,7 @@ spec('osp with a token and a server on another machine', (it) => {
     await using far = await faraway()
     const { code, stderr } = await far.who(['--insecure'], env)
     assert.equal(code, 4)
-    assert.match(stderr, /a token is not taken over a link that others can read: use TLS/u)
+    assert.match(stderr, /the server accepts no token over a connection that others can read: use TLS/u)
   })
 
   it('connects without a token', async () => {

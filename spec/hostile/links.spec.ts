@@ -167,7 +167,7 @@ spec('a link without a sign of life', (it) => {
       await heard
       platform.clock.pass(1_000)
     }
-    assert.match(await raw.dismissed('timed-out'), /begun a frame and did not complete it/u)
+    assert.match(await raw.dismissed('timed-out'), /did not complete a frame in time/u)
     assert.equal(rig.server.status().links, 0)
   })
 })

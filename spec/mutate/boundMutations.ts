@@ -24,7 +24,7 @@ export const boundMutations: readonly Mutation[] = [
   },
   {
     fault: 'rejected connections that are told the reason have no limit',
-    file: 'lib/server/connections/rejectedConnections.ts',
+    file: 'lib/server/connections/admission.ts',
     within: 'add',
     pattern: 'if (this.#leaving.size >= this.#most) return connection.destroy()',
     replacement: '',
@@ -80,7 +80,7 @@ export const boundMutations: readonly Mutation[] = [
   },
   {
     fault: 'a link is read although too many bytes of it wait to be carried out',
-    file: 'lib/server/connections/readGate.ts',
+    file: 'lib/server/connections/userRateLimiters.ts',
     within: '#decide',
     pattern: '|| this.#waitingBytes > this.#mostWaiting()',
     replacement: '',
@@ -90,7 +90,7 @@ export const boundMutations: readonly Mutation[] = [
     fault: 'requests that wait to be carried out are not counted',
     file: 'lib/server/connections/session.ts',
     within: '#serve',
-    pattern: 'this.#reading.hold(bytes)',
+    pattern: 'this.#readGate.hold(bytes)',
     replacement: '',
     shownBy: files(1),
   },

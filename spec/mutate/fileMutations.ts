@@ -245,7 +245,7 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a link stays open after its token was revoked',
     file: 'lib/server/server.ts',
     within: 'listen',
-    pattern: 'for (const session of this.#sessions) session.rightChanged(user)',
+    pattern: 'for (const session of this.#sessions) session.accessChanged(user)',
     replacement: 'void user',
     shownBy: files(8),
   },

@@ -56,6 +56,9 @@ export async function besieged(
     [],
   )
   await turns(() => rig.server.status().links === 0 && connections() === 0 && platform.alarms.size === alarms)
-  assert.deepEqual(rig.server.status(), { links: 0, users: [], online: [], uploads: [] })
+  const { gauges, ...status } = rig.server.status()
+  assert.deepEqual(status, { links: 0, users: [], online: [], uploads: [] })
+  const left = Object.entries(gauges).filter(([name, value]) => value > 0 && !name.startsWith('remembered'))
+  assert.deepEqual(left, [])
   return rig.log.filter(({ event, user }) => event === 'link-closed' && user !== 'alice').map(({ code }) => code)
 }

@@ -42,7 +42,10 @@ export async function withstood(
   }
   let last = await report()
   while (last.connections > 0 || last.timers > timers + logTimers) last = await report()
-  assert.deepEqual(last.status, { links: 0, users: [], online: [], uploads: [] })
+  const { gauges, ...status } = last.status
+  assert.deepEqual(status, { links: 0, users: [], online: [], uploads: [] })
+  const left = Object.entries(gauges).filter(([name, value]) => value > 0 && !name.startsWith('remembered'))
+  assert.deepEqual(left, [])
   assert.deepEqual(
     log.filter(({ level }) => level === 'error'),
     [],

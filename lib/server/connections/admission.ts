@@ -12,8 +12,6 @@ import { apps, events, version } from '../../wire/protocol.ts'
 import type { BoundedLog, Refused } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
 import { ConnectionCounts, type CountedConnection } from './connectionCounts.ts'
-import { FailedLoginLimiter } from './failedLoginLimiter.ts'
-import { RejectedConnections } from './rejectedConnections.ts'
 
 /** An origin is busy if it sends more HELLOs in this time than this part of those that are judged in a second. */
 const recentMs = 60_000
@@ -126,13 +124,112 @@ export class Admission {
     const { origin, stage } = connection
     const destroy = () => connection.reset(why)
     // One that has ended only waits for its peer to close the socket.
-    if (stage === 'ended') destroy()
+    if (stage === 'closed') destroy()
     else void this.#rejected.add({ close: () => connection.close(why), destroy })
-    if (stage === 'waiting' || stage === 'judged') this.#log.refused(origin, { from: origin }, why)
+    if (stage === 'silent' || stage === 'authenticating') this.#log.refused(origin, { from: origin }, why)
   }
 }
 
 function goodbyeFrame(why: OspError) {
   const { number: event, app } = events.GoodbyeNtf
   return { version, flags: 0, event, seq: 0, app: apps[app], instance: 0, payload: encode(goodbyeOf(why)) }
+}
+
+/** A connection that the server does not keep. */
+export interface Rejected {
+  /** Tells it why and closes it. Resolves when it is gone. */
+  close(): Promise<void>
+  /** Closes it at once. */
+  destroy(): void
+}
+
+/** Connections that are told why the server does not keep them, up to a bound; further ones are closed without a word. */
+export class RejectedConnections {
+  readonly #most: number
+  readonly #leaving = new Set<Rejected>()
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Those that have not gone yet. */
+  get size(): number {
+    return this.#leaving.size
+  }
+
+  async add(connection: Rejected): Promise<void> {
+    if (this.#leaving.size >= this.#most) return connection.destroy()
+    this.#leaving.add(connection)
+    await connection.close()
+    this.#leaving.delete(connection)
+  }
+
+  /** Waits for none of them any more. */
+  end(): void {
+    for (const connection of this.#leaving) connection.destroy()
+  }
+}
+
+const spanMs = 60_000
+
+type Bounds = Pick<Limits, 'failedHellosPerAddress' | 'failedHellosPerUser' | 'rememberedAddresses'>
+
+/**
+ * Bounds how often HELLOs that fail are told why: from one origin, and as one user from one origin. It keeps out nobody who
+ * comes with what holds: by such a bound strangers, or a program of the user's own, could lock that user out.
+ */
+export class FailedLoginLimiter {
+  readonly #limits: Bounds
+  readonly #clock: Clock
+  readonly #byOrigin: WindowCounter
+  readonly #byUser: WindowCounter
+
+  constructor(limits: Bounds, clock: Clock) {
+    this.#limits = limits
+    this.#clock = clock
+    this.#byOrigin = new WindowCounter(spanMs, limits.rememberedAddresses)
+    this.#byUser = new WindowCounter(spanMs, limits.rememberedAddresses)
+  }
+
+  /** Addresses, or users of addresses, that are remembered: whichever are more. */
+  get remembered(): number {
+    return Math.max(this.#byOrigin.size, this.#byUser.size)
+  }
+
+  /** Whether a HELLO from this origin has failed lately. */
+  hasFailed(origin: string): boolean {
+    return this.#byOrigin.of(origin, this.#clock.now()).number > 0
+  }
+
+  /** What a HELLO that was refused for `why` is told: that, or `rate-limited` where too many have failed. */
+  answer(origin: string, user: string, why: OspError): OspError {
+    // What passes by itself is no failure of who came.
+    if (why.retry !== 'never') return why
+    const now = this.#clock.now()
+    const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
+    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, who: 'too many have' }]
+    // No user name that is looked up has a slash.
+    if (why.code === 'unauthorized') {
+      counts.push({
+        recent: this.#byUser,
+        key: `${user}/${origin}`,
+        most: failedHellosPerUser,
+        who: `${user} has too often`,
+      })
+    }
+    let longest = { who: '', leftMs: 0 }
+    for (const { recent, key, most, who } of counts) {
+      const { number, leftMs } = recent.of(key, now)
+      if (number >= most && leftMs > longest.leftMs) longest = { who, leftMs }
+    }
+    if (longest.leftMs > 0) return tooMany(longest.who, origin, longest.leftMs)
+    for (const { recent, key } of counts) recent.add(key, now)
+    return why
+  }
+}
+
+/** Is told to who came, and logged: so it names the address, and says how long it lasts. */
+function tooMany(who: string, origin: string, retryAfterMs: number): OspError {
+  const text = `${who} failed to come in from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
+  return new OspError('rate-limited', text, { retryAfterMs })
 }

@@ -8,7 +8,7 @@ export interface CountedConnection {
   readonly origin: string
   readonly connectedAtMs: number
   /** `waiting`: HELLO_REQ has not come; `judged`: its answer is not known; `ended`: only its socket is left. */
-  readonly stage: 'waiting' | 'judged' | 'open' | 'ended'
+  readonly stage: 'silent' | 'authenticating' | 'open' | 'closed'
   /** Empty until the user is authenticated. */
   readonly user: string
   /** The user has shown a token or a certificate. */
@@ -84,7 +84,7 @@ export class ConnectionCounts {
     const ended = findEnded(this.#pending)
     if (ended) return ended
     const own = this.#pendingByOrigin.of(origin)
-    const silent = [...this.#pending].filter(({ stage }) => stage === 'waiting')
+    const silent = [...this.#pending].filter(({ stage }) => stage === 'silent')
     const late = silent.filter(({ connectedAtMs }) => connectedAtMs + promptMs <= now)
     const victim = this.#ofFullestOrigin(late, 0) ?? this.#ofFullestOrigin(silent, own)
     // A HELLO_REQ that is being judged gives way only to an origin that has clearly fewer connections.
@@ -128,7 +128,7 @@ export class ConnectionCounts {
 }
 
 function findEnded(connections: Iterable<CountedConnection>): CountedConnection | undefined {
-  for (const connection of connections) if (connection.stage === 'ended') return connection
+  for (const connection of connections) if (connection.stage === 'closed') return connection
   return undefined
 }
 

@@ -1,51 +1,80 @@
 import type { LinkGauges } from '../../core/gauges.ts'
 import type { Request } from '../../core/link.ts'
-import { OspError } from '../../errors.ts'
-import { KiB } from '../../limits.ts'
+import { errors, OspError } from '../../errors.ts'
+import { fixed, KiB, type Limits } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { originOf } from '../../origins.ts'
+import type { Authenticator } from '../../ports/authenticator.ts'
+import type { Clock, Platform } from '../../ports/platform.ts'
 import type { Socket } from '../../ports/socket.ts'
+import { Alarm } from '../../runtime/alarm.ts'
 import { hex } from '../../runtime/hex.ts'
 import { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { Asked } from '../../runtime/linkDriverOptions.ts'
+import { isTokenExposed } from '../../runtime/tokenBinding.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../../wire/message.ts'
-import { events, version } from '../../wire/protocol.ts'
-import type { Connection } from '../app.ts'
+import { type App as AppName, events, version } from '../../wire/protocol.ts'
+import type { App, Connection } from '../app.ts'
+import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
+import type { Admission } from './admission.ts'
+import type { BegunFrames } from './begunFrames.ts'
 import type { CountedConnection } from './connectionCounts.ts'
-import { IdleTimer } from './idleTimer.ts'
-import { ReadGate } from './readGate.ts'
-import { refusalOf } from './refusalOf.ts'
 import { costs } from './requestCost.ts'
-import type { SessionHost } from './sessionHost.ts'
-import { checkTokenWay } from './tokenWay.ts'
-import type { UserRateLimiter } from './userRateLimiters.ts'
-import { welcome } from './welcome.ts'
+import { ReadGate, type UserRateLimiter, type UserRateLimiters } from './userRateLimiters.ts'
 
-/** What a request that waits takes of memory, besides its payload. */
+/** Memory that a running request takes in addition to its payload. */
 const requestBytes = 4 * KiB
 
-const stages = { silent: 'waiting', greeting: 'judged', open: 'open', closed: 'ended' } as const
+/** A payload that every request except a chunk fits in. */
+const leastFrameBytes = fixed.messageBytes + 4 * KiB
+
+/** What a session needs of its server. */
+export interface SessionHost {
+  readonly platform: Platform
+  readonly limits: Limits
+  readonly authenticator: Authenticator
+  /** Accept tokens also over connections that others can read. */
+  readonly allowPlaintext: boolean
+  readonly apps: ReadonlyMap<AppName, App>
+  /** 16 bytes that name this run of the server. */
+  readonly bootId: Uint8Array
+  readonly log: ServerLog
+  readonly admission: Admission
+  readonly rateLimiters: UserRateLimiters
+  readonly begunFrames: BegunFrames
+  /** Returns the version of the presence list whose changes every client has been sent. */
+  listVersion(): number
+  /** Returns the number of entries of the presence list. */
+  members(): number
+  /**
+   * Ends the earlier link of the same user and session, if it is still open, and resolves when its apps have been
+   * informed. Rejects with OspError `link-replaced` if a later link is open.
+   */
+  replaces(session: Session): Promise<void>
+  closed(session: Session): void
+  /** Returns how many bytes of requests, mostly chunks, one link may have in progress. */
+  maxPendingBytes(): number
+}
 
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. */
 export class Session implements Connection, CountedConnection {
   readonly node: number
-  /** What it is counted by. */
   readonly origin: string
   readonly connectedAtMs: number
   readonly #host: SessionHost
-  readonly #peer: LinkDriver
-  readonly #reading: ReadGate
-  readonly #greeting: Disposable
-  #pace: UserRateLimiter | undefined
-  #idleness: IdleTimer | undefined
-  #state: 'silent' | 'greeting' | 'open' | 'closed' = 'silent'
+  readonly #driver: LinkDriver
+  readonly #readGate: ReadGate
+  readonly #helloTimeout: Disposable
+  #rateLimiter: UserRateLimiter | undefined
+  #idleTimer: IdleTimer | undefined
+  #stage: CountedConnection['stage'] = 'silent'
   #user = ''
   #proven = false
   #session = ''
   #attempt = 0
-  /** How often somebody's right to come in has changed. */
-  #changes = 0
+  /** Number of calls of `accessChanged`. */
+  #accessChanges = 0
 
   constructor(host: SessionHost, socket: Socket, node: number) {
     this.#host = host
@@ -53,9 +82,9 @@ export class Session implements Connection, CountedConnection {
     this.origin = originOf(socket.peer.host)
     const { platform, limits } = host
     this.connectedAtMs = socket.connectedAtMs ?? platform.clock.now()
-    this.#greeting = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => this.#late())
+    this.#helloTimeout = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => this.#helloTimedOut())
     const { keepAliveMs, unsentBytes } = limits
-    this.#peer = new LinkDriver(
+    this.#driver = new LinkDriver(
       {
         socket,
         platform,
@@ -66,9 +95,9 @@ export class Session implements Connection, CountedConnection {
         listVersion: () => host.listVersion(),
         arrived: (bytes) => {
           host.begunFrames.holds(this, 0)
-          this.#pace?.took(bytes, this.#reading)
+          this.#rateLimiter?.took(bytes, this.#readGate)
         },
-        // Before HELLO_ACK a frame is short.
+        // Frames before HELLO_ACK are short.
         begun: (bytes) => this.open && host.begunFrames.holds(this, bytes),
       },
       {
@@ -77,7 +106,7 @@ export class Session implements Connection, CountedConnection {
         closed: (why) => this.#closed(why),
       },
     )
-    this.#reading = new ReadGate(this.#peer, () => host.unwrittenBytes())
+    this.#readGate = new ReadGate(this.#driver, () => host.maxPendingBytes())
   }
 
   get user(): string {
@@ -85,7 +114,7 @@ export class Session implements Connection, CountedConnection {
   }
 
   get from(): string {
-    return this.#peer.socket.peer.host
+    return this.#driver.socket.peer.host
   }
 
   get session(): string {
@@ -98,16 +127,16 @@ export class Session implements Connection, CountedConnection {
   }
 
   get reliable(): boolean {
-    return this.#peer.socket.reliable
+    return this.#driver.socket.reliable
   }
 
   /** Whether HELLO has been answered and the link lives. */
   get open(): boolean {
-    return this.#state === 'open'
+    return this.#stage === 'open'
   }
 
   get stage(): CountedConnection['stage'] {
-    return stages[this.#state]
+    return this.#stage
   }
 
   get proven(): boolean {
@@ -119,112 +148,117 @@ export class Session implements Connection, CountedConnection {
   }
 
   get askedAtMs(): number {
-    return this.#idleness?.askedAtMs ?? this.connectedAtMs
+    return this.#idleTimer?.restartedAtMs ?? this.connectedAtMs
   }
 
   reply(to: Request, message: Message | Encoded): void {
-    this.#peer.reply(to, message)
+    this.#driver.reply(to, message)
   }
 
   notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
-    this.#peer.notify(message)
+    this.#driver.notify(message)
   }
 
-  ask<K extends RequestName>(message: Message<K>, left?: () => void): Asked<K> {
-    return this.#peer.ask(message, 0, 'requests', left)
+  ask<K extends RequestName>(message: Message<K>, onFlushed?: () => void): Asked<K> {
+    return this.#driver.ask(message, 0, 'requests', onFlushed)
   }
 
-  repeat(seq: number, message: Message<RequestName>, left?: () => void): boolean {
-    return this.#peer.repeat(seq, message, 0, left)
+  repeat(seq: number, message: Message<RequestName>, onFlushed?: () => void): boolean {
+    return this.#driver.repeat(seq, message, 0, onFlushed)
   }
 
   close(why: OspError): Promise<void> {
-    return this.#peer.close(why)
+    return this.#driver.close(why)
   }
 
-  pauseFrame(yes: boolean): void {
-    this.#reading.pauseFrame(yes)
+  pauseFrame(isPaused: boolean): void {
+    this.#readGate.pauseFrame(isPaused)
   }
 
   reset(why: OspError): void {
-    this.#peer.reset(why)
+    this.#driver.reset(why)
   }
 
-  /** Ends the link if it is this user's; with `undefined`, everybody's right to come in has changed. */
-  rightChanged(user: string | undefined): void {
-    this.#changes++
+  /** Ends the link if `user` is its user or `undefined`: the access of that user, or of all users, has changed. */
+  accessChanged(user: string | undefined): void {
+    this.#accessChanges++
     if (!this.open || (user !== undefined && user !== this.#user)) return
-    const why =
+    const text =
       user === undefined
-        ? 'who may come in has changed: this server asks for other credentials now'
+        ? 'access to this server has changed: it asks for other credentials now'
         : `${user} was removed from the server, or has a new token`
-    void this.close(new OspError('unauthorized', why))
+    void this.close(new OspError('unauthorized', text))
   }
 
   get gauges(): LinkGauges | undefined {
-    return this.#peer.gauges
+    return this.#driver.gauges
   }
 
   #request(request: Request): void {
     const { message } = request
-    if (this.#state === 'silent' && message.event === 'HelloReq') {
-      this.#state = 'greeting'
-      this.#greeting[Symbol.dispose]()
+    if (this.#stage === 'silent' && message.event === 'HelloReq') {
+      this.#stage = 'authenticating'
+      this.#helloTimeout[Symbol.dispose]()
       void this.#greet(request, message)
-    } else if (this.#state === 'open' && message.event !== 'HelloReq') {
+    } else if (this.#stage === 'open' && message.event !== 'HelloReq') {
       this.#charge(message)
       void this.#serve(request)
     } else {
-      void this.#peer.close(
-        new OspError('malformed', `${message.event} came at the wrong time: one HELLO_REQ is first`),
+      void this.#driver.close(
+        new OspError('malformed', `${message.event} came at the wrong time: a link begins with one HELLO_REQ`),
       )
     }
   }
 
-  /** A request that costs much is carried out at once; what follows it is read later. */
+  /** Charges the user with the request. It is carried out at once, and the frames after it may be read later. */
   #charge(message: Message<RequestName>): void {
-    this.#pace?.works(costs.request(message, this.#host.members()), this.#reading)
-    if (message.event === 'RegistReq') this.#pace?.registers(this.#reading)
+    this.#rateLimiter?.works(costs.request(message, this.#host.members()), this.#readGate)
+    if (message.event === 'RegistReq') this.#rateLimiter?.registers(this.#readGate)
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
     const { admission, limits, bootId } = this.#host
     try {
-      // What can't come in anyhow takes nobody's place.
+      // A HELLO that cannot succeed takes no place.
       this.#check(hello)
       admission.checkRate(this.origin)
       let changes: number
       do {
-        changes = this.#changes
+        changes = this.#accessChanges
         await this.#admit(hello)
-        if (this.#state !== 'greeting') return
-        // The answer may be older than what has changed: then it is asked for again.
-      } while (changes !== this.#changes)
+        if (this.#stage !== 'authenticating') return
+        // Ask again if the access changed in the meantime.
+      } while (changes !== this.#accessChanges)
       admission.letIn(this)
-      const ack = welcome(limits, bootId, this.node)
-      this.#peer.socket.maxPayload = ack.maxFrame
-      this.#peer.reply(request, ack)
+      const ack = helloAck(limits, bootId, this.node)
+      this.#driver.socket.maxPayload = ack.maxFrame
+      this.#driver.reply(request, ack)
       this.#open()
       this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
     } catch (error) {
       const { from, node, origin } = this
       const why = admission.refusal(origin, { user: hello.userName, node, from }, this.#refusalOf(error, request))
-      this.#peer.refuse(request, why)
-      await this.#peer.closeQuietly(why)
+      this.#driver.refuse(request, why)
+      await this.#driver.closeQuietly(why)
     }
   }
 
-  /** Throws OspError `unsupported-version`, `bad-name` or `unauthorized` for what is wrong whoever it is. */
+  /** Throws OspError `unsupported-version`, `bad-name` or `unauthorized` for a HELLO that no authenticator can make valid. */
   #check({ versions, userName, token }: Message<'HelloReq'>): void {
     if (!versions.includes(version)) {
       throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
     }
     checkUserName(userName)
-    checkTokenWay(token, this.#peer.socket, this.#host.insecure)
+    if (isTokenExposed(token, this.#driver.socket, this.#host.allowPlaintext)) {
+      throw new OspError(
+        'unauthorized',
+        'the server accepts no token over a connection that others can read: use TLS, and replace this token by a new one',
+      )
+    }
   }
 
   async #admit({ userName: user, token, session, attempt = 0 }: Message<'HelloReq'>): Promise<void> {
-    const { peer } = this.#peer.socket
+    const { peer } = this.#driver.socket
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
     this.#user = admitted.user
     this.#proven = admitted.unproven !== true && (token !== '' || peer.certificateName !== undefined)
@@ -234,11 +268,11 @@ export class Session implements Connection, CountedConnection {
   }
 
   #open(): void {
-    const { platform, limits, paces } = this.#host
-    this.#state = 'open'
-    this.#pace = paces.enter(this.#user)
-    this.#pace.works(costs.link, this.#reading)
-    this.#idleness = new IdleTimer(
+    const { platform, limits, rateLimiters } = this.#host
+    this.#stage = 'open'
+    this.#rateLimiter = rateLimiters.enter(this.#user)
+    this.#rateLimiter.works(costs.link, this.#readGate)
+    this.#idleTimer = new IdleTimer(
       platform.clock,
       limits.idleMs,
       () => this.holds,
@@ -253,48 +287,119 @@ export class Session implements Connection, CountedConnection {
     const { message } = request
     const app = this.#host.apps.get(events[message.event].app)
     if (!app) {
-      return this.#peer.close(new OspError('malformed', `this server has no app for ${message.event}`))
+      return this.#driver.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
     const bytes = requestBytes + request.payloadBytes
-    this.#idleness?.asked()
-    this.#reading.hold(bytes)
+    this.#idleTimer?.restart()
+    this.#readGate.hold(bytes)
     try {
       const reply = await app.handle(this, request)
-      this.#pace?.spares(costs.refusal)
-      if (reply) this.#peer.reply(request, reply)
+      this.#rateLimiter?.spares(costs.refusal)
+      if (reply) this.#driver.reply(request, reply)
     } catch (error) {
       const why = this.#refusalOf(error, request)
-      if (why.code === 'malformed') await this.#peer.close(why)
-      else this.#peer.refuse(request, why)
+      if (why.code === 'malformed') await this.#driver.close(why)
+      else this.#driver.refuse(request, why)
     } finally {
-      this.#reading.hold(-bytes)
-      this.#idleness?.asked()
+      this.#readGate.hold(-bytes)
+      this.#idleTimer?.restart()
     }
   }
 
-  #refusalOf(error: unknown, { message }: Request): OspError {
+  /**
+   * Returns the refusal of a request for its client. A fault of the server is logged, unless its public text says that it is
+   * logged already, and the client receives only a general text, since the details may name paths.
+   */
+  #refusalOf(error: unknown, { message: { event } }: Request): OspError {
     const { log, limits } = this.#host
-    return refusalOf(error, message.event, limits.retryAfterMs, (fault) =>
-      log({ level: 'error', event: 'request-failed', ...linkOf(this), ...fault }),
-    )
+    const reason = OspError.from(error)
+    const { code, progress, recipients, publicText } = reason
+    const isInternal = code === 'internal'
+    if (isInternal && publicText === undefined) {
+      const stack = error instanceof OspError ? undefined : (error as Error).stack
+      log({ level: 'error', event: 'request-failed', ...linkOf(this), text: `${event}: ${reason.message}`, stack })
+    }
+    const text = publicText ?? (isInternal || code === 'disk-full' ? errors[code].text : reason.message)
+    return new OspError(code, text, {
+      cause: reason,
+      retryAfterMs: reason.retry === 'later' ? reason.retryAfterMs || limits.retryAfterMs : 0,
+      ...(progress !== undefined && { progress }),
+      ...(recipients && { recipients }),
+    })
   }
 
-  #late(): void {
-    void this.#peer.close(new OspError('timed-out', 'no HELLO_REQ came in time'))
+  #helloTimedOut(): void {
+    void this.#driver.close(new OspError('timed-out', 'no HELLO_REQ came in time'))
   }
 
   #closed(why: OspError): void {
-    if (this.#state === 'closed') return
-    const greeted = this.#state === 'open'
-    this.#state = 'closed'
-    this.#greeting[Symbol.dispose]()
+    if (this.#stage === 'closed') return
+    const greeted = this.#stage === 'open'
+    this.#stage = 'closed'
+    this.#helloTimeout[Symbol.dispose]()
     this.#host.begunFrames.holds(this, 0)
     if (greeted) {
-      this.#idleness?.stop()
-      this.#host.paces.leave(this.#user, this.#reading)
+      this.#idleTimer?.stop()
+      this.#host.rateLimiters.leave(this.#user, this.#readGate)
       for (const app of this.#host.apps.values()) app.lost(this)
       this.#host.log({ level: 'info', event: 'link-closed', ...linkOf(this), code: why.code, text: why.message })
     }
     this.#host.closed(this)
+  }
+}
+
+/** Returns the answer to a valid HELLO_REQ. */
+function helloAck(limits: Limits, bootId: Uint8Array, node: number): Message<'HelloAck'> {
+  return {
+    event: 'HelloAck',
+    version,
+    node,
+    bootId,
+    maxFrame: Math.max(leastFrameBytes, limits.chunkBytes + 8),
+    keepAlive: limits.keepAliveMs,
+    maxUploads: limits.uploadsPerLink,
+    maxRecipients: limits.recipients,
+    features: 0,
+    messageIdFor: Math.floor(limits.messageIdMs / 1_000),
+  }
+}
+
+/** Ends a link that has sent no request for `idleMs` and holds nothing. */
+class IdleTimer {
+  readonly #clock: Clock
+  readonly #idleMs: number
+  readonly #holds: () => boolean
+  readonly #alarm: Alarm
+  #restartedAtMs: number
+
+  /** `holds` returns whether the link holds an upload or a registration; `expired` runs once. */
+  constructor(clock: Clock, idleMs: number, holds: () => boolean, expired: () => void) {
+    this.#clock = clock
+    this.#idleMs = idleMs
+    this.#holds = holds
+    this.#restartedAtMs = clock.now()
+    this.#alarm = new Alarm(clock, () => {
+      if (this.#holds()) this.restart()
+      if (this.#endMs > clock.now()) this.#alarm.by(this.#endMs)
+      else expired()
+    })
+    this.#alarm.by(this.#endMs)
+  }
+
+  /** When the link last sent a request or was answered. */
+  get restartedAtMs(): number {
+    return this.#restartedAtMs
+  }
+
+  restart(): void {
+    this.#restartedAtMs = this.#clock.now()
+  }
+
+  stop(): void {
+    this.#alarm.stop()
+  }
+
+  get #endMs(): number {
+    return this.#restartedAtMs + this.#idleMs
   }
 }

@@ -2,8 +2,8 @@ import { LeakyBucket } from '../../core/leakyBucket.ts'
 import type { Limits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
+import type { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { ServerLog } from '../logEvents.ts'
-import type { ReadGate } from './readGate.ts'
 import { costs } from './requestCost.ts'
 
 /** A user who is slowed is told of in the log once in so long. */
@@ -223,5 +223,45 @@ export class UserRateLimiters {
       this.#busy.delete(other)
     }
     return this.#busy.size + (this.#busy.has(pace) ? 0 : 1)
+  }
+}
+
+/** Whether a link is read: not while too much of what it has asked waits to be done, nor while its user is slowed or its begun frame waits. */
+export class ReadGate {
+  readonly #peer: Pick<LinkDriver, 'pause' | 'resume'>
+  readonly #mostWaiting: () => number
+  #waitingBytes = 0
+  #slowed = false
+  #frameWaits = false
+  #paused = false
+
+  constructor(peer: Pick<LinkDriver, 'pause' | 'resume'>, mostWaiting: () => number) {
+    this.#peer = peer
+    this.#mostWaiting = mostWaiting
+  }
+
+  /** So many bytes wait to be carried out; negative: no more. */
+  hold(bytes: number): void {
+    this.#waitingBytes += bytes
+    this.#decide()
+  }
+
+  slow(yes: boolean): void {
+    this.#slowed = yes
+    this.#decide()
+  }
+
+  /** Whether its begun frame waits for memory. */
+  pauseFrame(yes: boolean): void {
+    this.#frameWaits = yes
+    this.#decide()
+  }
+
+  #decide(): void {
+    const pause = this.#slowed || this.#frameWaits || this.#waitingBytes > this.#mostWaiting()
+    if (pause === this.#paused) return
+    this.#paused = pause
+    if (pause) this.#peer.pause()
+    else this.#peer.resume()
   }
 }

@@ -7,7 +7,7 @@ import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Message } from '../../wire/message.ts'
 import type { App, Connection } from '../app.ts'
-import { LinkTurns } from '../connections/linkTurns.ts'
+import { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { DamageReporter } from '../damageReporter.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
@@ -71,7 +71,7 @@ export class FileApp implements App {
   readonly #storage: Storage
   readonly #uploads: Uploads
   readonly #quota: Quota
-  readonly #turns = new LinkTurns()
+  readonly #turns = new ConcurrencyLimiter()
   readonly #daemon: FileDaemon
   readonly #unfinished: UnfinishedUploads
   readonly #damages: DamageReporter

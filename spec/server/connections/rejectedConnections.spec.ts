@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { RejectedConnections } from '../../../lib/server/connections/rejectedConnections.ts'
+import { RejectedConnections } from '../../../lib/server/connections/admission.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 

@@ -70,7 +70,7 @@ spec('a user whose right to come in has changed', (it) => {
     const clients = [await here.rig.client({ user: 'alice' }), await here.rig.client({ user: 'bob' })]
     here.gate.tell(undefined)
     for (const { raw } of clients) {
-      assert.match((await raw.dismissed('unauthorized')).text, /^who may come in has changed/u)
+      assert.match((await raw.dismissed('unauthorized')).text, /^access to this server has changed/u)
     }
     assert.equal(here.rig.server.status().links, 0)
   })

@@ -26,7 +26,7 @@ spec('a token that comes to the server', (it) => {
   it('where others can read it on the way is refused, and nobody is asked whether it holds', async () => {
     await using at = await greeted({}, { token: 'secret' })
     const { text } = await at.raw.refused('HelloNack', 'unauthorized')
-    assert.match(text, /not taken over a link that others can read: use TLS/u)
+    assert.match(text, /accepts no token over a connection that others can read: use TLS/u)
     await at.raw.closed
     assert.deepEqual(at.asked, [])
     assert.match(JSON.stringify(at.rig.log), /link-refused/u)

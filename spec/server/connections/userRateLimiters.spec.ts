@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultLimits } from '../../../lib/limits.ts'
-import { ReadGate } from '../../../lib/server/connections/readGate.ts'
-import { UserRateLimiters } from '../../../lib/server/connections/userRateLimiters.ts'
+import { ReadGate, UserRateLimiters } from '../../../lib/server/connections/userRateLimiters.ts'
 import { spec } from '../../support/spec.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 

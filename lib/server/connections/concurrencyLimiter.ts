@@ -19,7 +19,7 @@ interface User {
  * of a user in turn. The others wait, and are dropped when the link ends. All that is carried out at once can become due in one
  * turn of the event loop, in which no other link is served.
  */
-export class LinkTurns {
+export class ConcurrencyLimiter {
   readonly #users = new Map<string, User>()
 
   /** Resolves or rejects as `job` does. Rejects with OspError `link-lost` if the link ends before `job` is begun. */
