@@ -16,9 +16,9 @@ spec('osp msg that is refused', (it) => {
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
     assert.equal(stderr, 'osp: the message was not sent: no space in the mailbox of bob\n')
     const json = published((await chat.osp('alice', ['msg', 'carol', 'bob', 'two', '--json'])).stdout, msgEvents)
-    const { code: why, again, recipients, outcome } = json.at(-1) ?? {}
+    const { code: why, retry, recipients, outcome } = json.at(-1) ?? {}
     assert.deepEqual(
-      { why, again, recipients, outcome },
+      { why, retry, recipients, outcome },
       {
         why: 'mailbox-full',
         retry: 'later',

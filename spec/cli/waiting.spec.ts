@@ -44,7 +44,7 @@ spec('osp send without a server', (it) => {
     assert.match(stderr, /^osp: 2 files not sent; "osp send" sends them when the server can be reached$/mu)
     const json = events((await run('osp', ['send', 'a', '--json', ...flags], { cwd: at.path })).stdout)
     const failed = json.find(({ event }) => event === 'failed')
-    assert.deepEqual({ code: failed?.code, again: failed?.retry }, { code: 'unreachable', retry: 'later' })
+    assert.deepEqual({ code: failed?.code, retry: failed?.retry }, { code: 'unreachable', retry: 'later' })
     assert.equal(json.at(-1)?.exitCode, 3)
   })
 })
