@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { importCycles } from './support/cycles.ts'
 import { root, type Source, sourceOf, sourcesOf } from './support/source.ts'
 import { spec } from './support/spec.ts'
 import { wordingFaults } from './support/wording.ts'
@@ -191,6 +192,26 @@ spec('the repository', (it) => {
 
   it('names no place that a package was downloaded from', () => {
     assert.ok(!readFileSync(join(root, 'package-lock.json'), 'utf8').includes('"resolved"'))
+  })
+})
+
+spec('imports', (it) => {
+  it('have no cycle, except type-only ones within a folder', () => {
+    assert.deepEqual(importCycles([...lib, ...bin, ...examples, ...specs]), [])
+  })
+
+  it('are followed over folders, and within a folder unless they are type-only', () => {
+    const sources = [
+      sourceOf('lib/a/a.ts', "import type { b } from './b.ts'\nimport { type C, type D } from '../c/c.ts'"),
+      sourceOf('lib/a/b.ts', "import { a } from './a.ts'\nimport { e } from './e.ts'"),
+      sourceOf('lib/a/e.ts', "export { b } from './b.ts'"),
+      sourceOf('lib/c/c.ts', "import type { A } from '../a/a.ts'"),
+    ]
+    const cycles = [
+      ['lib/a/a.ts', 'lib/c/c.ts'],
+      ['lib/a/b.ts', 'lib/a/e.ts'],
+    ]
+    assert.deepEqual(importCycles(sources), cycles)
   })
 })
 

@@ -1,10 +1,9 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Address, Listener, Socket, Transport } from '../../lib/ports/socket.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
-import type { Frame } from '../../lib/wire/frame.ts'
 import { type OwnLayers, unveil } from './layers.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
-import { SimulatedSocket } from './socket.ts'
+import { asSent, type Heard, SimulatedSocket } from './socket.ts'
 
 /** How a network treats what it carries. */
 export interface NetworkFaults {
@@ -21,11 +20,6 @@ export interface NetworkFaults {
   readonly straying: number
   readonly strayFactor: number
 }
-
-/** How a process understands what arrives. */
-export type Heard = (frame: Frame) => Frame
-
-export const asSent: Heard = (frame) => frame
 
 /** The longest time after which a system retransmits. */
 const mostRepeatMs = 10_000

@@ -2,8 +2,14 @@ import type { OspError } from '../../lib/errors.ts'
 import type { PeerAddress, Socket, SocketEvents } from '../../lib/ports/socket.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import { type Frame, headerBytes } from '../../lib/wire/frame.ts'
-import { asSent, type Heard, type Link, type SimulatedNetwork } from './network.ts'
+import type { Link, SimulatedNetwork } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
+
+/** How a process reads an arriving frame. */
+export type Heard = (frame: Frame) => Frame
+
+/** Reads a frame unchanged. */
+export const asSent: Heard = (frame) => frame
 
 /** Bytes on their way, beyond which a socket says that it is full. */
 export const fullBytes = 32 * 1024
