@@ -197,8 +197,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'parked uploads have no bound',
     file: 'lib/server/files/uploads.ts',
     within: '#sweep',
-    pattern: '&& this.#parked.size <= this.#limits.parkedUploads',
-    replacement: '',
+    pattern: 'if (this.#parked.size <= this.#limits.parkedUploads) return const counts',
+    replacement: 'return\n    const counts',
     shownBy: files(391),
   },
   {

@@ -5,15 +5,15 @@ import type { FileStore, NewTransfer, Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { Upload } from './upload.ts'
 
-/** A measurement is valid for this time, and for this number of written bytes. */
+/** How long, and for how many written bytes, a measurement is valid. */
 const freshMs = 100
 const freshBytes = 4 * MiB
 
 /**
  * Shares the disk among uploads and messages. Free space is measured, and the last part of it is a reserve:
  *
- * - an upload is admitted if the whole of it fits beside the needs of the running uploads, and the whole reserve stays
- *   free. So a running upload can finish, and an upload that does not fit is refused before it uses space;
+ * - an upload is admitted if all of it fits besides the needs of the running uploads, and the whole reserve stays free. So a
+ *   running upload can finish, and an upload that does not fit is refused before it uses space;
  * - a running upload stops if less than half of the reserve would stay free, since other programs also write to the
  *   disk;
  * - messages leave a quarter of the reserve free, for records of uploads and for the removal of messages.
@@ -74,7 +74,7 @@ export class DiskSpace {
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
       await this.measure()
-      const needed = this.#wholly(size)
+      const needed = this.#wholeBlocks(size)
       if (this.#admits(upload, needed, promised)) return undefined
       const held = await this.#files.heldBytes(user, name)
       promised = Math.max(promised, others())
@@ -85,7 +85,7 @@ export class DiskSpace {
 
   /** Rejects with `disk-full` if the next bytes of a running upload must not be written. */
   take(bytes: number): Promise<void> | undefined {
-    if (this.#isFresh && this.#room(this.#reserve / 2) >= bytes) {
+    if (this.#isFresh && this.#available(this.#reserve / 2) >= bytes) {
       this.#written += bytes
       return undefined
     }
@@ -94,12 +94,12 @@ export class DiskSpace {
 
   async #take(bytes: number): Promise<void> {
     await this.measure()
-    if (this.#room(this.#reserve / 2) < bytes) throw new OspError('disk-full')
+    if (this.#available(this.#reserve / 2) < bytes) throw new OspError('disk-full')
     this.#written += bytes
   }
 
   #admits(upload: Upload, needed: number, promised: number): boolean {
-    if (needed > 0 && this.#room(this.#reserve) - promised < needed) return false
+    if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
     upload.reserve({ diskBytes: needed })
     return true
   }
@@ -108,7 +108,7 @@ export class DiskSpace {
     return this.#written < freshBytes && this.#clock.now() - this.#measuredAtMs <= freshMs
   }
 
-  #room(reserve: number): number {
+  #available(reserve: number): number {
     return this.#space.free - this.#written - reserve
   }
 
@@ -118,7 +118,7 @@ export class DiskSpace {
   }
 
   /** Returns the disk space of a file of this size, in whole blocks. */
-  #wholly(size: number): number {
+  #wholeBlocks(size: number): number {
     const { blockBytes } = this.#space
     return Math.ceil(size / blockBytes) * blockBytes
   }
@@ -128,7 +128,7 @@ export class DiskSpace {
     for (const upload of running) {
       if (upload === except) continue
       const { transfer, reserved, size } = upload
-      bytes += transfer ? this.#wholly(size) - transfer.progress : reserved.diskBytes
+      bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : reserved.diskBytes
     }
     return Math.max(0, bytes)
   }
@@ -136,7 +136,7 @@ export class DiskSpace {
   #refusal(size: number, promised: number): OspError {
     const { free, total } = this.#space
     const reserve = this.#reserve
-    if (this.#wholly(size) > total - reserve) {
+    if (this.#wholeBlocks(size) > total - reserve) {
       const text =
         `the file has ${sizeText(size)}, and the disk of the server holds at most ${sizeText(total - reserve)}: ` +
         'ask the operator of the server for a larger one'

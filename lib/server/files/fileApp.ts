@@ -25,10 +25,10 @@ import { Uploads } from './uploads.ts'
  * a restart). The reply grants an instance, and names the progress, the largest chunk and the window. Chunks follow as
  * POST_FILE_REQ; each POST_FILE_ACK says how many leading bytes are written (`progress`) and how many survive a crash
  * (`durable`). FILE_MD5_REQ carries the digest of the whole file and ends the upload. PAUSE_FILE_REQ leaves the instance and keeps
- * the upload. CANCEL_FILE_REQ removes what is unfinished.
+ * the upload. CANCEL_FILE_REQ removes the record and the partial file.
  *
- * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `Uploads` knows what is open,
- * `Upload` is one of these and the owner of its state, `Transfer` has its bytes, and `publish` gives it its name.
+ * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `Uploads` has the open uploads and
+ * assigns instances. `Upload` owns the state of one upload, `Transfer` its bytes, and `publish` gives the file its name.
  *
  * Queue. All requests about one (user, name) run one at a time, in the queue of its `Upload`. A chunk that arrives while another
  * one is being written waits, and chunks that wait together are written together. A chunk whose offset is not the progress

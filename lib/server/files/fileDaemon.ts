@@ -22,7 +22,7 @@ export interface FileDaemonOptions extends TransferOptions {
 
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 
-/** Instance 0 of FileApp: assigns idle instances and owns the records (docs/protocol.md, "Files"). */
+/** Instance 0 of FileApp: opens uploads and cancels them (docs/protocol.md, "Files"). */
 export class FileDaemon {
   readonly #options: FileDaemonOptions
   readonly #uploads: Uploads
@@ -34,9 +34,9 @@ export class FileDaemon {
     this.#quota = quota
   }
 
-  /** START and CONTINUE: gives the upload an instance, and says where it stands. */
+  /** Answers START and CONTINUE: assigns an instance to the upload. The reply has the progress. */
   async open(caller: Connection, message: Opening): Promise<Message> {
-    const want = wanted(caller.user, message)
+    const want = transferOf(caller.user, message)
     this.#quota.checkSize(want)
     return this.#uploads.run(want.user, want.name, async (upload) => {
       checkOpen(caller)
@@ -47,9 +47,9 @@ export class FileDaemon {
     })
   }
 
-  /** CANCEL: removes what is unfinished; never a published file. */
+  /** Answers CANCEL: removes the record and the partial file of an upload. A published file stays. */
   async cancel(caller: Connection, fileName: string): Promise<Message> {
-    // Of an upload that an earlier version has begun, also a name with more parts than are allowed now.
+    // An earlier version may have started an upload whose name has more parts than are allowed now.
     const name = checkStoredName(fileName)
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
@@ -71,7 +71,7 @@ export class FileDaemon {
     })
   }
 
-  /** A link that still lives holds it: this one, or another of the same user. */
+  /** Opens an upload whose instance is held by this link or by another link of the same user. */
   async #openHeld(upload: Upload, caller: Connection, want: NewTransfer, fresh: boolean): Promise<void> {
     const mine = upload.heldBy(caller)
     if (mine && fresh) {
@@ -90,33 +90,32 @@ export class FileDaemon {
     try {
       await this.#claim(upload, caller, want, { instance: instance.number, fresh: false, takeOver: true })
     } catch (error) {
-      const why = OspError.from(error)
-      // What was refused has changed nothing, and the former holder goes on; a fault has left it without a claim.
-      if (why.retry !== 'never' || why.publicText !== undefined) {
-        this.#uploads.release(upload, 'refused', why.code)
+      const { retry, publicText, code } = OspError.from(error)
+      // After a refusal the former holder continues. After a fault it may have lost its claim.
+      if (retry !== 'never' || publicText !== undefined) {
+        this.#uploads.release(upload, 'refused', code)
         await this.#uploads.close(upload)
       }
       throw error
     }
-    // The former holder's link may have been lost meanwhile: then the instance is idle, and another one is assigned; so it
-    // is where the instance rests for this link.
+    // The upload has no instance any more if the former holder's link was lost meanwhile. `open` then assigns another one.
     if (upload.instance) {
       this.#options.log({ level: 'info', event: 'upload-taken-over', ...linkOf(caller), name: upload.name, former })
     }
     this.#uploads.move(upload, caller)
     if (caller.open) return
     this.#uploads.release(upload, 'linkLost')
-    await this.#letGo(upload)
+    await this.#parkOrClose(upload)
     checkOpen(caller)
   }
 
-  /** Without an instance an upload is parked, if there is anything of it to go on with. */
-  async #letGo(upload: Upload): Promise<void> {
+  /** Parks an upload that has a transfer, and closes any other. */
+  async #parkOrClose(upload: Upload): Promise<void> {
     if (upload.transfer) this.#uploads.park(upload)
     else await this.#uploads.close(upload)
   }
 
-  /** Nobody holds it: it gets an idle instance. */
+  /** Opens an upload that has no instance: assigns an idle one. */
   async #openFree(upload: Upload, caller: Connection, want: NewTransfer, event: Opening['event']): Promise<void> {
     const instance = await this.#assign(upload, caller, event)
     try {
@@ -125,8 +124,8 @@ export class FileDaemon {
       await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
       this.#uploads.release(upload, 'refused', undefined, caller)
-      // Another session that is refused must not cost the one that it is parked for what is not durable yet.
-      if (OspError.from(error).retry === 'never') await this.#letGo(upload)
+      // After a refusal the upload stays parked, so that its former session keeps the bytes that are not durable yet.
+      if (OspError.from(error).retry === 'never') await this.#parkOrClose(upload)
       else await this.#uploads.close(upload)
       throw error
     }
@@ -136,7 +135,7 @@ export class FileDaemon {
     try {
       return this.#uploads.assign(upload, caller, event).number
     } catch (error) {
-      await this.#letGo(upload)
+      await this.#parkOrClose(upload)
       throw error
     }
   }
@@ -161,7 +160,7 @@ export class FileDaemon {
     upload.receive(await Transfer.open(this.#options, upload.queue, claimed))
   }
 
-  /** A name that was taken since the record was made ends the upload. */
+  /** Removes the upload and throws `file-exists` if a file of its name was stored since the record was made. */
   async #checkNotStored({ user, name }: NewTransfer): Promise<void> {
     const { transfers, files } = this.#options.storage
     if (!(await files.stored(user, name))) return
@@ -170,7 +169,10 @@ export class FileDaemon {
     throw new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
   }
 
-  /** Removes a record; false where there is none, or where its file lies in its place already and only the note was missing. */
+  /**
+   * Removes the record of an upload. Resolves with false if there is no record, or if its file was published already and only the
+   * completion marker was missing.
+   */
   async #remove(user: string, name: string, by: Connection): Promise<boolean> {
     const { storage, onConflict, age } = this.#options
     const { transfers, files } = storage
@@ -188,13 +190,13 @@ export class FileDaemon {
       await this.#completed(claimed, by)
       return false
     } catch (error) {
-      // Neither its partial file nor its file was there, so rolling it forward has removed the record.
+      // Both the partial file and the published file are missing, so `rollForward` has removed the record.
       if (OspError.from(error).code === 'digest-mismatch') return true
       throw error
     }
   }
 
-  /** The file that this upload has become already: by its note, or by a record that is rolled forward now. */
+  /** Resolves with the file that this upload has become: by its completion marker, or by rolling its verified record forward. */
   async #completed(claimed: Claimed, by: Connection): Promise<StoredFile | undefined> {
     if ('completed' in claimed) return claimed.completed
     if (!claimed.record.verified) return undefined
@@ -218,7 +220,7 @@ export class FileDaemon {
   }
 }
 
-/** What a link asked for is not begun once it is lost: nobody would ever free what it got. */
+/** Throws `link-lost` for a link that has ended. Nothing would release an instance that it gets now. */
 function checkOpen(caller: Connection): void {
   if (!caller.open) throw new OspError('link-lost')
 }
@@ -227,9 +229,9 @@ const algorithms = new Map<number, DigestName>(
   (Object.entries(digestNumbers) as [DigestName, number][]).map(([name, number]) => [number, name]),
 )
 
-/** What an opening request wants; throws OspError `bad-name` or `unsupported-digest`. */
-function wanted(user: string, { fileName, size, modifiedAt, digest }: Opening): NewTransfer {
+/** Returns the transfer that an opening request describes. Throws OspError `bad-name` or `unsupported-digest`. */
+function transferOf(user: string, { fileName, size, modifiedAt, digest }: Opening): NewTransfer {
   const algorithm = algorithms.get(digest)
-  if (!algorithm) throw new OspError('unsupported-digest', `the server knows no digest algorithm ${digest}`)
+  if (!algorithm) throw new OspError('unsupported-digest', `the server does not support digest algorithm ${digest}`)
   return { user, name: checkFileName(fileName), size, modifiedAt, algorithm }
 }

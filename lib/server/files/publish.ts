@@ -8,11 +8,11 @@ import type { Connection } from '../app.ts'
 import type { ServerEntry, ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 
-/** The highest number in a name where existing files are kept by renaming. */
-const mostNumber = 1_000_000
+/** The highest number that a name gets if existing files are kept. */
+const maxNumber = 1_000_000
 
-/** What an upload that was verified can end with for good: record and bytes are removed. */
-const removing: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
+/** Errors that end a verified upload: its record and its partial file are removed. */
+const finalErrors: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
 
 export interface PublishOptions {
   readonly storage: Pick<Storage, 'transfers' | 'files'>
@@ -25,13 +25,13 @@ export interface PublishOptions {
 export interface Verified {
   readonly claim: Claim
   readonly partial: PartialFile
-  /** Where `begun`, as the record has it. */
+  /** If `begun`, as in the record. */
   readonly file: StoredFile
-  /** It was marked as verified before, and this goes on with what was interrupted. */
+  /** The record was marked as verified before, and publishing was interrupted. */
   readonly begun: boolean
-  /** Whose request that is, if it is a client's. */
+  /** The client whose request this is, if any. */
   readonly by?: Connection | undefined
-  /** The file counts among the published ones of its user from here on. */
+  /** Is called when the file is in its place. */
   readonly published?: () => void
 }
 
@@ -40,9 +40,9 @@ export interface RollOptions extends PublishOptions {
 }
 
 /**
- * Brings a verified, flushed upload to its end: the record is marked as verified under the name that it gets, the file
- * is moved there, the record becomes a note, the log has a line. Every step may be done again after a crash.
- * Rejects with OspError `file-exists` where existing names are refused; record and partial file are the caller's to remove then.
+ * Publishes a verified, flushed upload: marks the record as verified under the final name, moves the file there, turns the record
+ * into a completion marker, and logs the file. Each step can be repeated after a crash. Rejects with OspError `file-exists` if
+ * `onConflict` is `reject` and the name is taken; the caller then removes the record and the partial file.
  */
 export async function publish(
   { storage, onConflict, noteMs, log }: PublishOptions,
@@ -51,7 +51,7 @@ export async function publish(
   const isTaken = (name: string) => storage.files.stored(file.user, name)
   for await (const storedName of candidates(file, onConflict, begun, isTaken)) {
     const again = begun && storedName === file.storedName
-    // Looking first saves a durable write for each name that is taken anyway; publishing has the last word.
+    // This check saves a durable write for each name that is taken. Only publishing decides.
     const replaced = again ? file.replaced : await storage.files.stored(file.user, storedName)
     const candidate = { ...file, storedName, replaced }
     if (replaced && onConflict !== 'replace') continue
@@ -75,7 +75,7 @@ export function storedLine({ name, storedName, replaced, ...file }: StoredFile, 
   return { level: 'info', event: 'upload-stored', ...line }
 }
 
-/** Whether the file lies under this name now. Where files are kept under other names, one with no room is as good as taken. */
+/** Moves the file to this name. Resolves with false if the name is taken or, with `rename`, cannot be used. */
 async function take(partial: PartialFile, storedName: string, onConflict: OnConflict): Promise<boolean> {
   try {
     return await partial.publish(storedName, onConflict === 'replace')
@@ -86,9 +86,9 @@ async function take(partial: PartialFile, storedName: string, onConflict: OnConf
 }
 
 /**
- * Finishes an upload whose record is marked as verified already: what a crash, or a fault of the disk, interrupted. Where
- * existing names are refused and the name was taken meanwhile, the upload ends with OspError `file-exists`; where its bytes
- * are not those that were verified, with `digest-mismatch`, so that its client begins anew.
+ * Publishes an upload whose record is marked as verified, after a crash or a fault of the disk. Removes the upload and rejects
+ * with OspError `file-exists` if `onConflict` is `reject` and the name was taken meanwhile, or with `digest-mismatch` if its
+ * bytes have changed since, so that its client starts again.
  */
 export async function rollForward(
   options: RollOptions,
@@ -105,7 +105,7 @@ export async function rollForward(
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
     if (code === 'digest-mismatch') options.log({ level: 'error', event: 'upload-damaged', user, name, text })
-    if (removing.includes(code)) {
+    if (finalErrors.includes(code)) {
       await transfers.remove(claim.user, claim.name)
       await files.remove(claim.user, claim.name)
     }
@@ -115,7 +115,7 @@ export async function rollForward(
   }
 }
 
-/** Checks the bytes that an earlier process verified. A partial file that is missing is left to publishing. */
+/** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */
 async function checkIntact(
   { digests }: RollOptions['platform'],
   partial: PartialFile,
@@ -126,11 +126,11 @@ async function checkIntact(
   const digest =
     partial.length === size && (await digestOf(digests, algorithm, size, (into, at) => partial.read(into, at)))
   if (digest && hex(digest) === file.digest) return
-  const text = 'the partial file was damaged after it had been verified: its upload begins anew'
+  const text = 'the partial file was damaged after its verification; the upload starts again'
   throw new OspError('digest-mismatch', text, { progress: 0 })
 }
 
-/** The names to try, the next one where the one before could not be used. */
+/** Yields the names to try, each after the one before could not be used. */
 async function* candidates(
   file: StoredFile,
   onConflict: OnConflict,
@@ -144,19 +144,19 @@ async function* candidates(
   const dot = file.name.lastIndexOf('.')
   const stemEnd = dot > slash ? dot : file.name.length
   const numbered = (number: number) => `${file.name.slice(0, stemEnd)} (${number})${file.name.slice(stemEnd)}`
-  for (let least = 1; least <= mostNumber; ) {
+  for (let least = 1; least <= maxNumber; ) {
     const number = await freeNumber(least, (at) => isTaken(numbered(at)))
     if (!isStoredFileName(numbered(number))) return
     yield numbered(number)
-    // Doubled, since a row of folders may have these names, which only publishing finds out.
+    // Doubled, since many folders may have these names, which only publishing detects.
     least = 2 * number
   }
 }
 
-/** Returns a free number from `least` on, after few looks: the first one if the taken numbers have no gap. */
+/** Returns a free number, at least `least`, after few checks. It is the lowest one if the taken numbers have no gap. */
 async function freeNumber(least: number, isTaken: (number: number) => Promise<boolean>): Promise<number> {
   let [taken, free] = [least - 1, least]
-  while (free <= mostNumber && (await isTaken(free))) [taken, free] = [free, 2 * free]
+  while (free <= maxNumber && (await isTaken(free))) [taken, free] = [free, 2 * free]
   while (free - taken > 1) {
     const middle = Math.floor((taken + free) / 2)
     if (await isTaken(middle)) taken = middle

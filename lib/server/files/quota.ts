@@ -8,7 +8,7 @@ import { durableOf, recordOf } from './unfinishedUploads.ts'
 import type { Reservation, Upload } from './upload.ts'
 import type { Uploads } from './uploads.ts'
 
-/** Counting the files of a user takes at most this part of the time. */
+/** The largest part of the time that counting the files of one user may take. */
 const countShare = 1 / 50
 
 export interface QuotaOptions {
@@ -29,51 +29,51 @@ interface Count {
 /** What an upload adds to the quota of its user. */
 type Adds = Pick<Reservation, 'growth' | 'entries'>
 
-/** What a user has beside one upload. */
-interface Held {
-  /** Bytes, with `entryBytes` for each entry, of published files and of other uploads. */
+/** What a user has besides one upload. */
+interface UserTotals {
+  /** Bytes of published files and of other uploads, including `entryBytes` for each entry. */
   readonly stored: number
   readonly others: number
-  /** Files and folders, the same. */
+  /** Files and folders that are published, and those of other uploads. */
   readonly storedEntries: number
   readonly otherEntries: number
   readonly usage: Usage
 }
 
 /**
- * Bounds the size of a file, what it takes of the disk, and what a user may keep: published files, what the uploads that
- * instances receive will add, and what lies there of other unfinished ones. Each file and folder counts `entryBytes` besides.
+ * Limits the size of a file, the disk space, and the quota of a user. The quota contains published files, running uploads with
+ * their full size, and other unfinished uploads with their durable bytes. Each file and folder counts `entryBytes` in addition.
  *
- * The sums are running totals, so that a request costs the same however much a user keeps. The storage counts the files
- * again, rarely, since other programs can add and remove files: before a refusal, if a count is due by then, or after an
- * upload was admitted.
+ * The storage keeps running totals, so that a request takes the same time however much a user has stored. It counts the files
+ * again from time to time, since other programs can add and remove files: before a refusal or after an admission, if the last
+ * count is old enough.
  */
 export class Quota {
   readonly #options: QuotaOptions
   readonly #uploads: Uploads
   readonly #disk: DiskSpace
-  /** Without a bound of bytes no upload waits for the first count of its user's files. */
-  readonly #bounded: boolean
-  /** By user, the longest uncounted first. */
+  /** There is a quota of bytes. Without it, no upload waits for the first count of its user's files. */
+  readonly #hasQuota: boolean
+  /** The last count of each user, the oldest first. */
   readonly #counts = new BoundedMap<string, Count>(fixed.rememberedUsers, (user) => {
     this.#counts.delete(user)
     this.#over.delete(user)
   })
-  /** Users whose files are being counted for the first time, while no upload waits for that. */
-  readonly #uncounted = new Set<string>()
-  /** What was published while an upload is judged, whose totals may be older. */
+  /** Users whose files are being counted for the first time, without an upload that waits. */
+  readonly #firstCounts = new Set<string>()
+  /** What was published while uploads are being judged, since their totals may be older. */
   readonly #judging = new Set<{ readonly user: string; growth: number; entries: number }>()
-  /** Users whose running uploads do not fit any more: files have come beside the server. */
+  /** Users whose running uploads no longer fit, because other programs have added files. */
   readonly #over = new Set<string>()
 
   constructor(options: QuotaOptions, uploads: Uploads) {
     this.#options = options
     this.#uploads = uploads
     this.#disk = options.disk
-    this.#bounded = options.limits.userBytes < Number.MAX_SAFE_INTEGER
+    this.#hasQuota = options.limits.userBytes < Number.MAX_SAFE_INTEGER
   }
 
-  /** Throws OspError `too-large` for a file that is larger than any may be. */
+  /** Throws OspError `too-large` for a file larger than `fileBytes`. */
   checkSize({ size }: NewTransfer): void {
     const { fileBytes } = this.#options.limits
     if (size <= fileBytes) return
@@ -87,18 +87,18 @@ export class Quota {
   }
 
   /**
-   * Reserves room in the quota of the user and on the disk for an upload that has its instance. Rejects with OspError
-   * `quota-exceeded`, `disk-full` or `too-large` if there is none.
+   * Reserves space in the quota of the user and on the disk for an upload that has got its instance. Rejects with OspError
+   * `quota-exceeded`, `disk-full` or `too-large` if it does not fit.
    */
   async admit(upload: Upload, want: NewTransfer): Promise<void> {
     const refusal = (await this.#userRefusal(upload, want)) ?? (await this.#diskRefusal(upload, want))
-    // The file is already stored, but the client has not received the answer.
+    // If the file is already stored, the client has not received the answer and repeats the upload.
     if (refusal && !(await this.#options.storage.transfers.completed(want))) throw refusal
   }
 
   /**
-   * Nothing if what an admitted upload writes has its room, as far as is known; otherwise rejects with OspError
-   * `quota-exceeded` or `disk-full` if it has none: files have come beside the server.
+   * Checks the next bytes of an admitted upload, since other programs may have added files. Returns `undefined` if they fit as
+   * far as known. Otherwise measures again, and rejects with OspError `quota-exceeded` or `disk-full` if they do not fit.
    */
   recheck(upload: Upload, bytes: number): Promise<void> | undefined {
     return upload.reserved.growth > 0 && this.#over.has(upload.user)
@@ -106,7 +106,7 @@ export class Quota {
       : this.#disk.take(bytes)
   }
 
-  /** The file of an admitted upload counts among the published ones from now on. */
+  /** Counts the file of an admitted upload as published, and no longer as reserved. */
   published(upload: Upload): void {
     const { user, reserved } = upload
     for (const judging of this.#judging) {
@@ -119,16 +119,16 @@ export class Quota {
 
   async #diskRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
     const refusal = await this.#disk.admit(upload, want, () => this.#uploads.receiving())
-    // A verified file is complete, or already published.
+    // A verified upload needs no further space.
     return refusal && !(await this.#isVerified(want)) ? refusal : undefined
   }
 
   async #userRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
     const { user, name } = want
     const ready = await this.#ready(user)
-    // Far from all bounds, which is usual without a quota, the place of the file does not matter.
+    // Far from all limits, which is usual without a quota, a rough estimate avoids looking for a replaced file.
     const rough = this.#adds(want.size, name.split('/').length)
-    if (!ready || (!this.#bounded && !(await this.#judge(upload, rough)))) {
+    if (!ready || (!this.#hasQuota && !(await this.#judge(upload, rough)))) {
       upload.reserve(rough)
       return undefined
     }
@@ -136,7 +136,7 @@ export class Quota {
     let refusal = await this.#judge(upload, adds)
     if (this.#isDue(user)) {
       const recount = this.#recount(user)
-      // A fault of the storage shows itself at the next upload that does not fit.
+      // A fault of the storage is reported to the next upload that does not fit.
       if (!refusal) recount.catch(() => {})
       else refusal = await recount.then(() => this.#judge(upload, adds))
     }
@@ -145,7 +145,7 @@ export class Quota {
     return undefined
   }
 
-  /** What an upload adds to the quota: with its folders, unless it replaces a file. */
+  /** Resolves with what an upload adds to the quota. It adds its folders, unless it replaces a file. */
   async #added({ user, name, size }: NewTransfer): Promise<Adds> {
     const { storage, onConflict } = this.#options
     const replaced = onConflict === 'replace' ? await storage.files.used(user, name) : 0
@@ -157,23 +157,23 @@ export class Quota {
     return { growth: bytes + entries * this.#options.limits.entryBytes, entries }
   }
 
-  /** Returns the refusal of an upload that adds this, or reserves room for it. */
+  /** Reserves space for an upload, or resolves with its refusal. */
   async #judge(upload: Upload, adds: Adds): Promise<OspError | undefined> {
     const { storage, limits } = this.#options
     const { user } = upload
     const judging = { user, growth: 0, entries: 0 }
     this.#judging.add(judging)
     try {
-      const resting = await this.#resting(upload)
+      const unreceived = await this.#unreceived(upload)
       const usage = await usageOf(storage, user, false)
-      const held = this.#held(upload, usage, resting())
+      const totals = this.#totals(upload, usage, unreceived())
       const { growth, entries } = adds
-      const bytes = held.stored + held.others + judging.growth + growth
-      // An upload that takes no more room than before is always let in.
-      if (this.#bounded && growth > 0 && bytes > limits.userBytes) return this.#noBytes(user, held, growth)
-      const all = held.storedEntries + held.otherEntries + judging.entries + entries
-      if (entries > 0 && all > limits.userFiles) return this.#noEntries(user, held, entries)
-      // In the same step, so that the next upload finds it.
+      const bytes = totals.stored + totals.others + judging.growth + growth
+      // An upload that adds no bytes is always admitted.
+      if (this.#hasQuota && growth > 0 && bytes > limits.userBytes) return this.#noBytes(user, totals, growth)
+      const all = totals.storedEntries + totals.otherEntries + judging.entries + entries
+      if (entries > 0 && all > limits.userFiles) return this.#noEntries(user, totals, entries)
+      // In the same step as the check, so that the next upload sees it.
       upload.reserve(adds)
       return undefined
     } finally {
@@ -186,29 +186,29 @@ export class Quota {
     if (this.#isDue(user)) await this.#recount(user)
     const usage = await usageOf(this.#options.storage, user, false)
     if (this.#isOver(user, usage))
-      throw this.#noBytes(user, this.#held(upload, usage, { uploads: 0, bytes: 0 }), upload.reserved.growth)
+      throw this.#noBytes(user, this.#totals(upload, usage, { uploads: 0, bytes: 0 }), upload.reserved.growth)
     this.#over.delete(user)
     await this.#disk.take(bytes)
   }
 
   #isOver(user: string, usage: Usage): boolean {
-    return this.#bounded && this.#charge(usage) + this.#received(user).growth > this.#options.limits.userBytes
+    return this.#hasQuota && this.#charge(usage) + this.#received(user).growth > this.#options.limits.userBytes
   }
 
-  /** What a user has beside `upload`, of which `resting` are unfinished and not received now. */
-  #held(upload: Upload, usage: Usage, resting: UnfinishedTotals): Held {
+  /** Returns what a user has besides `upload`. `unreceived`: the unfinished uploads without an instance. */
+  #totals(upload: Upload, usage: Usage, unreceived: UnfinishedTotals): UserTotals {
     const { entryBytes } = this.#options.limits
     const received = this.#received(upload.user, upload)
     return {
       stored: this.#charge(usage),
-      others: received.growth + resting.bytes + resting.uploads * entryBytes,
+      others: received.growth + unreceived.bytes + unreceived.uploads * entryBytes,
       storedEntries: usage.files + usage.folders,
-      otherEntries: received.entries + resting.uploads,
+      otherEntries: received.entries + unreceived.uploads,
       usage,
     }
   }
 
-  /** What the uploads that instances receive will add, but for one. */
+  /** Returns what the uploads of a user that have an instance will add, except one. */
   #received(user: string, but?: Upload): { growth: number; entries: number } {
     let [growth, entries] = [0, 0]
     for (const upload of this.#uploads.receiving()) {
@@ -220,10 +220,10 @@ export class Quota {
   }
 
   /**
-   * Resolves with a function that returns the totals of the unfinished uploads of a user that no instance receives by then,
-   * but for one.
+   * Resolves with a function that returns the totals of the user's other unfinished uploads that have no instance at the time of
+   * its call.
    */
-  async #resting(but: Upload): Promise<() => UnfinishedTotals> {
+  async #unreceived(but: Upload): Promise<() => UnfinishedTotals> {
     const { storage } = this.#options
     const { user } = but
     const names = () => {
@@ -259,16 +259,16 @@ export class Quota {
   }
 
   /**
-   * Counts the files of a user if that was not done yet. Resolves with false, without waiting for the count, if there is no
-   * quota: the number of files alone is then bounded from the end of the count on.
+   * Counts the files of a user if this was not done before. Without a quota, resolves with false and does not wait for the count:
+   * the number of files is then limited after the count.
    */
   async #ready(user: string): Promise<boolean> {
-    if (this.#uncounted.has(user)) return false
+    if (this.#firstCounts.has(user)) return false
     if (this.#counts.has(user)) return true
     const counted = this.#counted(user, false)
-    if (!this.#bounded) {
-      this.#uncounted.add(user)
-      const ended = () => this.#uncounted.delete(user)
+    if (!this.#hasQuota) {
+      this.#firstCounts.add(user)
+      const ended = () => this.#firstCounts.delete(user)
       counted.then(ended, ended)
       return false
     }
@@ -292,7 +292,7 @@ export class Quota {
   async #counted(user: string, recount: boolean): Promise<Usage> {
     const { storage, platform } = this.#options
     const atMs = platform.clock.now()
-    // At once, so that a crowd of refusals makes one count.
+    // Set before the count, so that concurrent refusals start only one.
     this.#counts.set(user, { atMs, againAtMs: Number.POSITIVE_INFINITY })
     try {
       return await usageOf(storage, user, recount)
@@ -302,7 +302,7 @@ export class Quota {
     }
   }
 
-  #noBytes(user: string, { stored, others, usage }: Held, growth: number): OspError {
+  #noBytes(user: string, { stored, others, usage }: UserTotals, growth: number): OspError {
     const { userBytes, entryBytes } = this.#options.limits
     const each = entryBytes > 0 ? `, where each file and folder counts ${sizeText(entryBytes)} besides its content` : ''
     return new OspError(
@@ -313,7 +313,7 @@ export class Quota {
     )
   }
 
-  #noEntries(user: string, { otherEntries, usage }: Held, entries: number): OspError {
+  #noEntries(user: string, { otherEntries, usage }: UserTotals, entries: number): OspError {
     return new OspError(
       'quota-exceeded',
       `you may keep ${this.#options.limits.userFiles} files and folders on this server: ${this.#entriesOf(user, usage)} are ` +
@@ -322,7 +322,7 @@ export class Quota {
     )
   }
 
-  /** The number of files and folders, and how old that number is. */
+  /** Returns the number of files and folders, and how old the count is. */
   #entriesOf(user: string, { files, folders }: Usage): string {
     const { atMs } = this.#counts.get(user) ?? {}
     const minutes = atMs === undefined ? 0 : Math.floor((this.#options.platform.clock.now() - atMs) / 60_000)

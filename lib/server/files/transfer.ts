@@ -28,8 +28,8 @@ export interface TransferOptions extends PublishOptions {
 }
 
 /**
- * The bytes of one upload on the server: written, digested, made durable at checkpoints, verified and published. Its
- * methods that change something are called one after another, from `queue`; checkpoints run beside them.
+ * The bytes of one upload on the server: writes and digests them, makes them durable at checkpoints, verifies and publishes them.
+ * Jobs of `queue` call the methods that change something, one at a time. Checkpoints run concurrently.
  */
 export class Transfer {
   readonly #options: TransferOptions
@@ -65,7 +65,7 @@ export class Transfer {
     })
   }
 
-  /** Takes up a claimed upload where its last checkpoint stands. */
+  /** Opens a claimed upload at its last checkpoint. */
   static async open(options: TransferOptions, queue: Mutex, claimed: Taken): Promise<Transfer> {
     await options.platform.digests.load(claimed.record.algorithm)
     const partial = await options.storage.files.open(claimed.claim)
@@ -73,7 +73,7 @@ export class Transfer {
       const transfer = new Transfer(options, queue, claimed, partial)
       if (partial.length > transfer.#progress) await partial.truncate(transfer.#progress)
       if (transfer.durable > 0 && !transfer.checkpoint) await transfer.#digestAll()
-      void transfer.#followUp()
+      void transfer.#catchUpInBackground()
       return transfer
     } catch (error) {
       await partial[Symbol.asyncDispose]()
@@ -81,12 +81,12 @@ export class Transfer {
     }
   }
 
-  /** Leading bytes that were written. */
+  /** Number of leading bytes that were written. */
   get progress(): number {
     return this.#progress
   }
 
-  /** Leading bytes that a restarted server will take up: those before the last recorded checkpoint. */
+  /** Number of leading bytes before the last recorded checkpoint. A restarted server continues there. */
   get durable(): number {
     return this.#checkpoints.at(-1)?.offset ?? 0
   }
@@ -96,25 +96,25 @@ export class Transfer {
     return this.#checkpoints.findLast(({ digest }) => digest.length > 0)
   }
 
-  /** Whether something has failed that only opening it anew can mend. */
+  /** Whether a checkpoint has failed. The transfer must then be closed and opened again. */
   get broken(): boolean {
     return this.#checkpointer.failure !== undefined
   }
 
   /**
-   * Goes on, as it stands, under the claim that `claiming` makes; where that rejects, it goes on under the former one. No
-   * checkpoint runs meanwhile: under the former claim it would fail.
+   * Continues under a new claim, or under the former one if `claim` rejects. No checkpoint runs meanwhile, since it would fail
+   * under the former claim.
    */
-  async reclaim(claiming: () => Promise<Claimed>): Promise<void> {
+  async reclaim(claim: () => Promise<Claimed>): Promise<void> {
     using _ = await this.#checkpointer.hold()
-    // First, so that a fault on the way costs nothing that was written.
+    // First, so that a fault loses no written bytes.
     await this.#recordNow()
-    const claimed = await claiming()
+    const claimed = await claim()
     if ('completed' in claimed) throw new OspError('internal', `the record of ${this.#record.name} is gone`)
     const partial = await this.#options.storage.files.open(claimed.claim)
     const former = this.#partial
     this.#claim = claimed.claim
-    // At once, since the digest may be reading what it has to catch up with.
+    // Replaced before the former one is closed, since the digest may be reading from it.
     this.#partial = partial
     await former[Symbol.asyncDispose]()
   }
@@ -129,17 +129,16 @@ export class Transfer {
     this.#checkpointer.update()
   }
 
-  /** Makes durable what is written so far. */
+  /** Makes the written bytes durable. */
   async flush(): Promise<void> {
     using _ = await this.#checkpointer.hold()
     await this.#recordNow()
   }
 
   /**
-   * Verifies the whole file against `digest` and publishes it. Rejects with OspError `wrong-offset` if bytes are
-   * missing (nothing has changed, but the progress may have fallen where damage was found), or `digest-mismatch` (the
-   * progress is cleared); both carry the progress. `by` is whose request that is; `published` is called as soon as the file
-   * counts among the published ones.
+   * Verifies the whole file against `digest` and publishes it. `published` is called when the file is in its place. Rejects with
+   * OspError `wrong-offset` if bytes are missing, also because damage was found, or with `digest-mismatch`, which resets the
+   * progress to 0. Both errors contain the progress.
    */
   async finish(digest: Uint8Array, by: Connection, published: () => void): Promise<StoredFile> {
     this.#check()
@@ -152,14 +151,14 @@ export class Transfer {
       await this.#goBack(0)
       throw new OspError('digest-mismatch', undefined, { progress: 0 })
     }
-    // A flush that failed once is not to be trusted the second time: what it was to write may be gone.
+    // After a failed flush, a second one proves nothing: the system may have dropped the bytes.
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
     return publish(this.#options, { claim: this.#claim, partial: this.#partial, file, begun: false, by, published })
   }
 
-  /** Lets go of it; the record stays at its last checkpoint. */
+  /** Closes the partial file. The record keeps its last checkpoint. */
   async close(): Promise<void> {
     this.#checkpointer.fail(new OspError('closed'))
     await this.#checkpointer.hold()
@@ -172,7 +171,7 @@ export class Transfer {
       return await partial.read(into, offset)
     } catch (error) {
       if (partial === this.#partial) throw error
-      // It was closed, because the upload goes on under a new claim.
+      // `reclaim` has closed it.
       return this.#read(into, offset)
     }
   }
@@ -186,11 +185,11 @@ export class Transfer {
     this.#checkpoints = [{ offset: this.#progress, digest: this.#digest.now() }]
   }
 
-  /** Lets the digest catch up with a partial file that this process has not written, and goes back if it is damaged. */
-  async #followUp(): Promise<void> {
+  /** Digests a partial file that an earlier process has written, while new chunks arrive. */
+  async #catchUpInBackground(): Promise<void> {
     try {
       const agreed = await this.#digest.catchUp(this.#progress)
-      // Asked again in its turn, since the end of the file may have found and mended it by then.
+      // Checked again in the queue, since `finish` may have found the damage before.
       if (agreed !== undefined) await this.#queue.run(() => (this.broken ? undefined : this.#catchUp()))
       this.#checkpointer.update()
     } catch (error) {
@@ -198,16 +197,17 @@ export class Transfer {
     }
   }
 
+  /** Completes the digest. If the partial file is damaged, goes back to the last checkpoint that agrees with it. */
   async #catchUp(): Promise<void> {
     const agreed = await this.#digest.catchUp(this.#progress)
     if (agreed === undefined) return
     const { user, name } = this.#record
-    const text = `the partial file is damaged: of ${this.#progress} bytes it goes back to ${agreed}`
+    const text = `the partial file is damaged: the upload goes back from ${this.#progress} to ${agreed} bytes`
     this.#options.log({ level: 'error', event: 'upload-damaged', user, name, text })
     await this.#goBack(agreed)
   }
 
-  /** Begins again at a checkpoint that holds (0: at none). */
+  /** Goes back to a checkpoint, or to 0. */
   async #goBack(offset: number): Promise<void> {
     using _ = await this.#checkpointer.hold()
     this.#checkpoints = this.#checkpoints.filter((checkpoint) => checkpoint.offset <= offset)
@@ -232,7 +232,7 @@ export class Transfer {
     const { storage, limits, age } = this.#options
     const offset = this.#progress
     if (offset <= this.durable || this.broken) return
-    // While the digest is behind, a checkpoint is without one: what lies before it is durable all the same.
+    // While the digest has to catch up, a checkpoint has none. The bytes before it are durable nevertheless.
     const digest = this.#digest.position === offset ? this.#digest.now() : new Uint8Array()
     const known = this.#checkpoints.filter((checkpoint) => checkpoint.digest.length > 0)
     const checkpoints = withCheckpoint(known, { offset, digest }, limits.checkpoints)

@@ -16,7 +16,7 @@ export interface Standing {
   readonly durable: number
 }
 
-/** What is reserved for an upload while it has an instance. */
+/** Space reserved for an upload while it has an instance. */
 export interface Reservation {
   /** Bytes that it adds to the quota of its user when it is published. */
   readonly growth: number

@@ -98,7 +98,7 @@ export class UploadBounds {
     const { user } = caller
     const count = this.ofUser(user)
     if (count < this.#limits.uploadsPerUser) return
-    throw this.#full('too-many-uploads', `${user} sends ${count} files already, as many as the server allows one user`)
+    throw this.#full('too-many-uploads', `${user} already sends ${count} files, the maximum for one user`)
   }
 
   /**
@@ -118,8 +118,11 @@ export class UploadBounds {
   /** Returns the error for an upload that gets none of `idle` instances. `mayTake`: they are not kept for other users. */
   noInstance(idle: number, mayTake: boolean): OspError {
     if (idle === 0) return this.#full('no-idle-instance', undefined)
-    const quarantined = 'this link has lost what is idle within the last minute, and gets it again only after that'
-    return this.#full('no-idle-instance', mayTake ? quarantined : 'users who send fewer files come first')
+    const quarantined = 'this link lost the idle instances within the last minute and cannot use them yet'
+    return this.#full(
+      'no-idle-instance',
+      mayTake ? quarantined : 'the idle instances are kept for users who send fewer files',
+    )
   }
 
   /** Returns a refusal with a random `retryAfter`, so that clients that were refused together come back one after another. */
@@ -133,6 +136,6 @@ export class UploadBounds {
     let count = this.ofLink(node)
     for (const reserved of this.#reserved) if (reserved.node === node) count++
     if (count < this.#limits.uploadsPerLink) return
-    throw this.#full('too-many-uploads', `this link sends ${count} files already, as many as the server allows`)
+    throw this.#full('too-many-uploads', `this link already sends ${count} files, the maximum for one link`)
   }
 }

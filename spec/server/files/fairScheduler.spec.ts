@@ -159,7 +159,7 @@ spec("a user's one file", (it) => {
     for (let time = 0; time < 2; time++) assert.equal(await told(bob, 'b'), full)
     assert.equal(await told(alice, '3'), full)
     await alice.pause(instance)
-    assert.equal(await told(alice, '3'), 'users who send fewer files come first')
+    assert.equal(await told(alice, '3'), 'the idle instances are kept for users who send fewer files')
     await bob.continue(named('b'))
     assert.equal(await told(alice, '3'), full)
   })

@@ -30,7 +30,7 @@ spec('an instance that a link has lost', (it) => {
     await theirs.continue(one)
     await theirs.pause(instance)
     const { text } = await mine.startRefused(two, 'no-idle-instance')
-    assert.equal(text, 'this link has lost what is idle within the last minute, and gets it again only after that')
+    assert.equal(text, 'this link lost the idle instances within the last minute and cannot use them yet')
     assert.equal((await theirs.start(two)).instance, instance)
     await theirs.pause(instance)
     await pass(platform.clock, fixed.frameLifetimeMs)

@@ -28,7 +28,7 @@ spec('the uploads of one user', (it) => {
       told.push(await third?.startRefused({ name: 'more', bytes }, 'too-many-uploads'))
     }
     for (const nack of told) {
-      assert.match(nack?.text ?? '', /alice sends 4 files already, as many as the server allows one user/u)
+      assert.match(nack?.text ?? '', /alice already sends 4 files, the maximum for one user/u)
       assert.ok(nack && nack.retryAfter >= retryAfterMs && nack.retryAfter <= 2 * retryAfterMs)
     }
     assert.equal(new Set(told.map((nack) => nack?.retryAfter)).size, 3)
