@@ -105,14 +105,13 @@ export class PublishedTree {
     for (let path = folders.pop(); path !== undefined; path = folders.pop()) {
       usage.folders++
       for await (const entries of entriesOf(path)) {
-        const others = entries.filter((entry) => !entry.isDirectory())
-        for (const entry of entries) if (entry.isDirectory()) folders.push([path, entry.name].join(sep))
-        const looking = () => Promise.all(others.map(({ name }) => entryAt([path, name].join(sep))))
-        for (const stats of await runStep(looking)) {
-          if (!stats?.isFile()) continue
-          usage.files++
-          usage.bytes += Number(stats.size)
-        }
+        const pathsOf = (found: readonly Dirent[]) => found.map(({ name }) => [path, name].join(sep))
+        folders.push(...pathsOf(entries.filter((entry) => entry.isDirectory())))
+        const others = pathsOf(entries.filter((entry) => !entry.isDirectory()))
+        const found = await runStep(() => Promise.all(others.map(entryAt)))
+        const files = found.flatMap((stats) => (stats?.isFile() ? [Number(stats.size)] : []))
+        usage.files += files.length
+        usage.bytes += files.reduce((sum, bytes) => sum + bytes, 0)
       }
     }
     return usage

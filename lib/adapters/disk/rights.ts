@@ -24,7 +24,7 @@ const sticky = 0o1000
 const root = 0
 
 /** Maximum number of symbolic links on one path, as in Linux. */
-const mostLinks = 40
+const maxLinks = 40
 
 /**
  * Throws OspError `data-format`, which says what to do, if another user could change or replace a directory. It may be
@@ -127,31 +127,37 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
   const own = process.geteuid?.()
   if (own === undefined) return path
   // In a user namespace without root, such as some containers, the root directory shows the id that stands for root.
-  const trusted = [root, own, lstatSync('/').uid]
-  // Follows links before "..", as the system does.
-  let left = namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`)
-  let at = '/'
-  let isShared = false
-  for (let links = 0; ; ) {
+  const always = [root, own, lstatSync('/').uid]
+  let trusted: readonly (number | undefined)[] = [...always, alsoTrusted]
+  let position: Position = { at: '/', left: namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`), links: 0 }
+  for (;;) {
+    const { at, left } = position
     const stats = lstatSync(at, { throwIfNoEntry: false })
     if (!stats) return join(at, ...left)
-    const isTrusted = trusted.includes(stats.uid) || (stats.uid === alsoTrusted && !isShared)
     const isLink = stats.isSymbolicLink()
-    if (left.length === 0 && !isLink) {
-      last(at, stats)
-      if (isTrusted) return at
-    }
-    if (!isTrusted) throw foreignOwner(at, stats, path)
-    if (isLink) {
-      if (++links > mostLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
-      const link = readlinkSync(at)
-      left = [...namesOf(link), ...left]
-      at = link.startsWith('/') ? '/' : dirname(at)
-    } else {
-      isShared = checkShared(at, stats, path)
-    }
-    at = join(at, left.shift() ?? '')
+    const isEnd = left.length === 0 && !isLink
+    if (isEnd) last(at, stats)
+    if (!trusted.includes(stats.uid)) throw foreignOwner(at, stats, path)
+    if (isEnd) return at
+    if (!isLink) trusted = checkShared(at, stats, path) ? always : [...always, alsoTrusted]
+    position = next(isLink ? followLink(position) : position)
   }
+}
+
+/** The position of a walk: the present path, the names that are left, and the number of links so far. */
+interface Position {
+  readonly at: string
+  readonly left: readonly string[]
+  readonly links: number
+}
+
+const next = ({ at, left, links }: Position): Position => ({ at: join(at, left[0] ?? ''), left: left.slice(1), links })
+
+/** Follows a link. Links are followed before "..", as the system does. */
+function followLink({ at, left, links }: Position): Position {
+  if (links >= maxLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
+  const link = readlinkSync(at)
+  return { at: link.startsWith('/') ? '/' : dirname(at), left: [...namesOf(link), ...left], links: links + 1 }
 }
 
 const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')

@@ -130,10 +130,8 @@ export class JournalWriter {
   }
 
   async #append(changes: readonly PendingRecord[], piggyback: Piggyback | undefined): Promise<void> {
-    const records: Buffer[] = []
-    for (const { record } of changes) if (record) records.push(record)
-    const own = records.length
-    if (piggyback) for (const record of piggyback.records) records.push(record)
+    const own = changes.flatMap(({ record }) => record ?? [])
+    const records = piggyback ? [...own, ...piggyback.records] : own
     let appended: Appended = { segment: -1, offsets: [] }
     try {
       if (records.length > 0) {
@@ -143,16 +141,14 @@ export class JournalWriter {
     } catch (error) {
       piggyback?.failed(error)
       // The group may fit without the piggyback.
-      if (piggyback && own > 0 && isFull(error)) return this.#append(changes, undefined)
+      if (piggyback && own.length > 0 && isFull(error)) return this.#append(changes, undefined)
       if (!isFull(error)) this.#uncertainty = OspError.from(withoutPublicText(error))
       throw withoutPublicText(error)
     }
     if (records.length > 0) this.#uncertainty = undefined
     this.#appended(changes, appended)
-    piggyback?.durable(appended.segment, appended.offsets, own)
-    let bytes = 0
-    for (const { record } of changes) bytes += record?.length ?? 0
-    this.#hooks.committed(bytes)
+    piggyback?.durable(appended.segment, appended.offsets, own.length)
+    this.#hooks.committed(own.reduce((sum, { length }) => sum + length, 0))
   }
 
   #appended(changes: readonly PendingRecord[], { segment, offsets }: Appended): void {

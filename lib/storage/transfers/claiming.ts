@@ -40,15 +40,7 @@ export async function decideClaim(
     const completed = await facts.completed()
     if (completed) return { completed }
   }
-  if (!same && options.onConflict === 'reject' && (await facts.stored())) {
-    throw new OspError('file-exists', `${want.name} is already on the server; send it under another name`)
-  }
-  const conflict = await facts.conflict()
-  if (conflict !== undefined) {
-    throw new OspError('name-conflict', `${want.name} collides with ${conflict} on the server; choose another name`)
-  }
-  const full = record ? undefined : facts.full()
-  if (full) throw full
+  await checkName(want.name, !same && options.onConflict === 'reject', facts)
   const superseded = supersededBy(owner, record, options.takeOver)
   if (same && !options.fresh) return { record: { ...record, ...stamp, owner, superseded }, anew: false }
   const { user, name, size, modifiedAt, algorithm } = want
@@ -58,6 +50,19 @@ export async function decideClaim(
     record: { user, name, size, modifiedAt, algorithm, owner, superseded, checkpoints, ...stamp },
     anew: left === 0,
   }
+}
+
+/** Throws an OspError if the name cannot be claimed. `isNew` means that no file of this name may be stored. */
+async function checkName(name: string, isNew: boolean, facts: ClaimFacts): Promise<void> {
+  if (isNew && (await facts.stored())) {
+    throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
+  }
+  const conflict = await facts.conflict()
+  if (conflict !== undefined) {
+    throw new OspError('name-conflict', `${name} collides with ${conflict} on the server; choose another name`)
+  }
+  const full = facts.record ? undefined : facts.full()
+  if (full) throw full
 }
 
 /** Returns whether both are the same upload, given that user and name agree. */

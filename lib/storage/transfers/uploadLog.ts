@@ -5,7 +5,7 @@ import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
 import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
 import { JournalWriter } from '../journal/journalWriter.ts'
 import { recordKey } from './recordStore.ts'
-import { type CompletionMarker, type Row, readRow, type Subject, writeRow } from './rows.ts'
+import { type CompletionMarker, type Row, readRow, type Subject, subjectOfRow, writeRow } from './rows.ts'
 
 /** The present value of a subject, and its place in the journal. */
 class Entry<T> implements Place {
@@ -58,6 +58,17 @@ class Table<T> {
       this.#entries.set(key, next)
     }
     return former
+  }
+
+  /** Returns the present entries among these rows, and with `segment` all entries in that segment. */
+  live(rows: readonly { readonly place: Place; readonly subject: Subject }[], segment?: number): readonly Entry<T>[] {
+    const live = new Set<Entry<T>>()
+    for (const { place, subject } of rows) {
+      const entry = this.get(subject)
+      if (entry?.isAt(place)) live.add(entry)
+    }
+    if (segment !== undefined) for (const entry of this.values()) if (entry.segment === segment) live.add(entry)
+    return [...live]
   }
 
   /** Sets the place at which an entry is durable. */
@@ -238,35 +249,24 @@ export class UploadLog implements Contents {
   }
 
   move(segment: number, records: readonly Found[], isLast: boolean): Moved {
-    const rows: Buffer[] = []
-    const moved: ((place: Place) => void)[] = []
-    const seen = new Set<Entry<unknown>>()
-    const add = <T>(table: Table<T>, entry: Entry<T>, row: Row) => {
-      if (seen.has(entry)) return
-      seen.add(entry)
-      rows.push(writeRow(row))
-      moved.push((place) => table.locate(entry, place))
-    }
-    const addRecord = (entry: Entry<TransferRecord>) =>
-      add(this.#records, entry, { kind: 'record', value: entry.value })
-    const addMarker = (entry: Entry<CompletionMarker>) =>
-      add(this.#markers, entry, { kind: 'note', value: entry.value })
-    for (const found of records) {
-      const row = readRow(found.record)
-      const record = row?.kind === 'record' ? this.#records.get(row.value) : undefined
-      if (record?.isAt(found)) addRecord(record)
-      const marker = row?.kind === 'completed' || row?.kind === 'note' ? this.#markers.get(row.value.file) : undefined
-      if (marker?.isAt(found)) addMarker(marker)
-    }
-    if (isLast) {
-      // Entries that cannot be read from the disk are still in memory.
-      for (const entry of this.#records.values()) if (entry.segment === segment) addRecord(entry)
-      for (const entry of this.#markers.values()) if (entry.segment === segment) addMarker(entry)
-    }
+    const rows = records.flatMap((place) => {
+      const row = readRow(place.record)
+      return row ? [{ place, subject: subjectOfRow(row) }] : []
+    })
+    // Entries that cannot be read from the disk are still in memory.
+    const whole = isLast ? segment : undefined
+    const liveRecords = this.#records.live(rows, whole)
+    const liveMarkers = this.#markers.live(rows, whole)
     return {
-      records: rows,
+      records: [
+        ...liveRecords.map(({ value }) => writeRow({ kind: 'record', value })),
+        ...liveMarkers.map(({ value }) => writeRow({ kind: 'note', value })),
+      ],
       moved: (placeOf) => {
-        for (const [index, locate] of moved.entries()) locate(placeOf(index))
+        for (const [index, entry] of liveRecords.entries()) this.#records.locate(entry, placeOf(index))
+        for (const [index, entry] of liveMarkers.entries()) {
+          this.#markers.locate(entry, placeOf(liveRecords.length + index))
+        }
       },
     }
   }
