@@ -221,7 +221,6 @@ const notYetPlain = [
   'lib/adapters/',
   'lib/core/',
   'lib/limits.ts',
-  'lib/ports/',
   'lib/runtime/',
   'lib/server/',
   'lib/storage/',

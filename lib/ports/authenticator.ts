@@ -1,34 +1,34 @@
 import type { PeerAddress } from './socket.ts'
 
-/** What a client says of itself in HELLO_REQ, and where it says it from. */
+/** The user and token of a HELLO_REQ, and the address that it came from. */
 export interface Credentials {
   readonly user: string
   readonly token: string
   readonly peer: PeerAddress
 }
 
-/** Who comes in by what credentials say. */
+/** The result of accepted credentials. */
 export interface Admitted {
   readonly user: string
-  /** The user has proven nothing: whatever token they sent was not looked at. */
+  /** The user is not verified: the token was not checked. */
   readonly unproven?: boolean
 }
 
-/** Decides who may come in, and under which name. */
+/** Decides which users are accepted, and under which name. */
 export interface Authenticator {
   /**
-   * Resolves with the user whom the link belongs to; rejects with OspError `unauthorized`, or with another one where nobody can
-   * be let in for now.
+   * Resolves with the user of the link. Rejects with OspError `unauthorized`, or with another code if it cannot decide at the
+   * moment.
    */
   authenticate(credentials: Credentials): Promise<Admitted>
   /**
-   * Whether messages can be addressed to this name: `unlisted` if they can be to every name, since there is no list of users, and
-   * `unseen` if besides no user of this name has come in yet, as far as that is remembered.
+   * Returns whether messages can be addressed to this name: `unlisted` if every name is valid because there is no list of
+   * users, and `unseen` if, in addition, no user of this name is known to have connected.
    */
   knows(user: string): Promise<boolean | 'unlisted' | 'unseen'>
   /**
-   * Tells whose right to come in has changed, with `undefined` everybody's: links that they have are ended, and let in again or
-   * not. What `authenticate` finds changed is told before it lets anybody in by it.
+   * Reports the user whose rights have changed, or `undefined` for all users; their links are ended, and may be accepted again.
+   * A change that `authenticate` finds is reported before `authenticate` resolves.
    */
   watch?(changed: (user: string | undefined) => void): Disposable
 }

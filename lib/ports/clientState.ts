@@ -2,9 +2,9 @@ import type { ErrorCode } from '../errors.ts'
 import type { DigestName } from './platform.ts'
 import type { FileSource } from './source.ts'
 
-/** That a message was handed over, kept so that it is not handed over again. */
+/** The record of a delivered message, kept so that the message is not delivered again. */
 export interface Receipt {
-  /** The message's place in the mailbox. */
+  /** The number of the message in the mailbox. */
   readonly seq: number
   readonly sender: string
   /** Its id, 32 hexadecimal digits. */
@@ -13,26 +13,26 @@ export interface Receipt {
 
 /** The latest receipts of one user at one server. */
 export interface ReceiptStore {
-  /** What was kept, the latest last. */
+  /** Returns the stored receipts, the latest last. */
   load(): Promise<readonly Receipt[]>
-  /** Adds one: durable. At least the latest `most` are kept. Calls are made one after another. */
+  /** Adds a receipt: durable. At least the latest `most` are kept. Calls are made one after another. */
   put(receipt: Receipt, most: number): Promise<void>
 }
 
-/** Where a kept task stands. `open`: it is to be sent; `cancelling`: the server has still to remove what it has of it. */
+/** The state of a stored task. `open`: it is to be sent; `cancelling`: the server must still remove its part. */
 export type TaskState = 'open' | 'paused' | 'cancelling' | 'failed' | 'done'
 
-/** An upload that a client has accepted, as it is kept. */
+/** A stored upload of a client. */
 export interface StoredTask {
-  /** From 1 on; no two tasks of a store have the same. */
+  /** From 1; unique in the store. */
   readonly id: number
-  /** How the source is found again: `FileSource.ref`. */
+  /** Identifies the source: `FileSource.ref`. */
   readonly ref: string
-  /** On the server. */
+  /** The name on the server. */
   readonly name: string
   readonly algorithm: DigestName
   readonly state: TaskState
-  /** Bytes, as far as they are known: of the source, and those that the server has made durable. */
+  /** The known bytes of the source, and those that are durable on the server. */
   readonly size: number
   readonly durable: number
   /** Why it has failed; of an open one, why the server has not let its user in. */
@@ -43,24 +43,24 @@ export interface StoredTask {
 
 /** The tasks of one user at one server. */
 export interface TaskStore {
-  /** What was kept, by rising id. */
+  /** Returns the stored tasks by rising id. */
   load(): Promise<readonly StoredTask[]>
   /**
-   * Adds a task, or puts it in the place of the one with its id: durable. Calls take effect in their order. After a
-   * rejection it is perhaps there all the same.
+   * Adds a task, or replaces the one with its id: durable. Calls take effect in their order. After a rejection the task may
+   * be stored all the same.
    */
   put(task: StoredTask): Promise<void>
-  /** Removes a task, if it is there: durable. */
+  /** Removes a task, if it exists: durable. */
   remove(id: number): Promise<void>
 }
 
-/** What a client keeps over restarts of its program. One process at a time uses it. */
+/** The state that a client keeps over restarts of its program. One process at a time uses it. */
 export interface ClientState {
   readonly receipts: ReceiptStore
-  /** Without it the list of tasks lasts as long as the client. */
+  /** Without it the list of tasks ends with the client. */
   readonly tasks?: TaskStore
-  /** The source of a kept task. */
+  /** Returns the source of a stored task. */
   reopen?(ref: string): FileSource
-  /** A task with this source is done or was cancelled: where the state itself holds the source, it removes it. */
+  /** Removes the source of a finished or cancelled task, if the state itself holds it. */
   discard?(ref: string): Promise<void>
 }

@@ -1,6 +1,6 @@
 /**
- * Carries out a request of another program. Its answers go to `reply`, at once; what it rejects with is the last one.
- * `signal` aborts when the other program is gone, or nothing is served any more: then it has to end.
+ * Executes a request of another program. Answers go to `reply`, at once; a rejection is the last answer. `signal` aborts when
+ * the other program has ended or serving stops: the request must then end.
  */
 export type Answering = (
   request: unknown,
@@ -14,14 +14,14 @@ export interface Served extends AsyncDisposable {
   close(): Promise<void>
 }
 
-/** By which the programs of a user that share something reach the one that has it open. */
+/** Connects the programs of a user to the one that has a shared resource open. */
 export interface Control {
-  /** Rejects with OspError `data-locked` if another program serves. Whoever serves has it for itself. */
+  /** Serves requests as the only program. Rejects with OspError `data-locked` if another program serves. */
   serve(answering: Answering): Promise<Served>
   /**
-   * Hands a request to the program that serves; each answer goes to `onAnswer`. Resolves with the last one. Rejects with
-   * OspError `unreachable` where nobody serves, `link-lost` where it goes away, `closed` if `signal` aborts, and with the
-   * error that it answers.
+   * Sends a request to the serving program; each answer goes to `onAnswer`. Resolves with the last one. Rejects with
+   * OspError `unreachable` if no program serves, `link-lost` if it ends, `closed` if `signal` aborts, and with the error
+   * that it answers.
    */
   ask(request: object, onAnswer?: (answer: unknown) => void, signal?: AbortSignal): Promise<unknown>
 }

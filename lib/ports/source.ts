@@ -1,21 +1,21 @@
 /** Something that can be uploaded. */
 export interface FileSource {
-  /** The name that it gets on the server unless another one is chosen. */
+  /** The default name on the server. */
   readonly name: string
-  /** How a restarted client finds it again. */
+  /** Identifies the source for a restarted client. */
   readonly ref?: string
-  /** Rejects with OspError `source-missing` or `source-unreadable`, saying which and why. */
+  /** Opens the source. Rejects with OspError `source-missing` or `source-unreadable`, with the source and the reason. */
   open(signal: AbortSignal): Promise<OpenSource>
 }
 
-/** An opened source: `size` and `modifiedAt` are what they were when it was opened. */
+/** An open source, with its size and modification time when it was opened. */
 export interface OpenSource extends AsyncDisposable {
   /** Bytes. */
   readonly size: number
   /** Milliseconds since 1970, whole. */
   readonly modifiedAt: number
-  /** Reads up to `into.length` bytes from `offset` on; fewer only at the end. Resolves with how many. */
+  /** Reads up to `into.length` bytes at `offset`; fewer only at the end. Resolves with the number of bytes. */
   read(into: Uint8Array, offset: number): Promise<number>
-  /** Whether it is still what it was when it was opened. */
+  /** Resolves with whether the source is unchanged since it was opened. */
   unchanged(): Promise<boolean>
 }

@@ -1,15 +1,15 @@
 import type { Damage, MailboxStore } from './mailboxes.ts'
 import type { DigestName, Platform } from './platform.ts'
 
-/** What to do when a file of that name is already stored. */
+/** What happens if a file of that name is already stored. */
 export type OnConflict = 'replace' | 'rename' | 'reject'
 
 /**
- * Where a server keeps everything. One process at a time may have it open.
+ * The data of a server. One process at a time may have it open.
  *
- * Every promise of every method below resolves after the fact that its comment states; where it says
- * "durable", that fact survives a power cut. A full store rejects with OspError `disk-full`, a claim that
- * somebody else has taken over with `superseded`, an unexpected fault with `internal`.
+ * The promise of a method resolves after the effect that its comment states; a "durable" effect survives a power failure. A
+ * full store rejects with OspError `disk-full`, a claim that was taken over with `superseded`, an unexpected fault with
+ * `internal`.
  */
 export interface Storage extends AsyncDisposable {
   /** Opens the storage, or rejects with `data-locked` (naming the owner) or `data-format`. */
@@ -30,7 +30,7 @@ export interface NewTransfer {
   readonly algorithm: DigestName
 }
 
-/** Who receives an upload at present. */
+/** The present receiver of an upload. */
 export interface Owner {
   readonly node: number
   readonly instance: number
@@ -38,7 +38,7 @@ export interface Owner {
   readonly session: string
 }
 
-/** `digest` is that of the first `offset` bytes; empty where it was not known yet. */
+/** `digest` is that of the first `offset` bytes, or empty if it was not known yet. */
 export interface Checkpoint {
   readonly offset: number
   readonly digest: Uint8Array
@@ -47,9 +47,9 @@ export interface Checkpoint {
 /** A file that was received, verified and published. */
 export interface StoredFile {
   readonly user: string
-  /** The name it was sent under. */
+  /** The name under which it was sent. */
   readonly name: string
-  /** The name it lies under: another one only where existing names are kept by renaming. */
+  /** The name under which it is stored; differs from `name` only if existing names are kept by renaming. */
   readonly storedName: string
   /** Whether it replaced a file that was stored under this name. */
   readonly replaced: boolean
@@ -59,20 +59,20 @@ export interface StoredFile {
   readonly digest: string
 }
 
-/** What is kept of an upload that is not published yet. */
+/** The record of an unfinished upload. */
 export interface TransferRecord extends NewTransfer {
-  /** Rises with every claim; writes under an older one are refused. */
+  /** Rises with every claim; writes with an older token are refused. */
   readonly token: number
   readonly owner: Owner
-  /** Sessions from which it was taken over, the latest last, at most `fixed.supersededSessions`. */
+  /** Sessions that lost the upload to a takeover, the latest last, up to `fixed.supersededSessions`. */
   readonly superseded: readonly string[]
   /** By rising offset. */
   readonly checkpoints: readonly Checkpoint[]
-  /** Set once the digests agreed: from then on the upload is only ever rolled forward. */
+  /** Set after the digests agreed: from then on the upload can only be completed. */
   readonly verified?: StoredFile
-  /** The size and modification time of the partial file when it was verified, by which a storage knows the file again. */
+  /** The size and modification time of the partial file when it was verified, by which a storage recognizes the file. */
   readonly verifiedStamp?: string
-  /** When it was claimed or got checkpoints last, by the clock of whoever did so (`at`). */
+  /** The time of the last claim or checkpoint, as the caller gave it (`at`). */
   readonly updatedAt: number
 }
 
@@ -83,7 +83,7 @@ export interface UnfinishedTotals {
   readonly bytes: number
 }
 
-/** The right to write an upload's bytes and record, until somebody claims it anew. */
+/** The right to write the bytes and the record of an upload, until the next claim. */
 export interface Claim {
   readonly user: string
   readonly name: string
@@ -94,7 +94,7 @@ export interface Claim {
 export interface ClaimOptions {
   /** Drop an older record and begin at zero. */
   readonly fresh: boolean
-  /** The former owner still lives: its session is superseded. */
+  /** The former owner's link is still open: its session is superseded. */
   readonly takeOver: boolean
   readonly onConflict: OnConflict
   /** The time in ms that the age of the upload is counted from. */
@@ -108,7 +108,7 @@ export interface TransferStore {
   /**
    * Makes `owner` the only writer of an upload: durable. The first of these that holds, in one step:
    * - not fresh, and the owner's session is among the record's superseded ones: rejects `superseded`;
-   * - fresh, or no record of the same upload; and a note of it stands whose stored file is there unchanged: `completed`, and
+   * - fresh, or no record of the same upload; and there is a note whose stored file is unchanged: `completed`, and
    *   the record, if there is one, is removed;
    * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
    * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after
@@ -127,7 +127,7 @@ export interface TransferStore {
   checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void>
   /** Marks the record as verified: durable. What follows (publish, complete) is done again after a crash. */
   verified(claim: Claim, file: StoredFile): Promise<void>
-  /** Replaces the verified record by a note that stands for `keepNoteMs` of the platform's wall clock: atomic and durable. */
+  /** Replaces the verified record by a note, kept for `keepNoteMs` of the platform's wall clock: atomic and durable. */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /** Marks the file of a note as reported by the server, durably. */
   reported(file: Pick<StoredFile, 'user' | 'name'>): Promise<void>
@@ -136,8 +136,8 @@ export interface TransferStore {
   /** Removes a record: durable. True if there was one. Its claims are stale from then on. A note stays. */
   remove(user: string, name: string): Promise<boolean>
   /**
-   * Removes a record as `remove` does, if it is not verified and its `updatedAt` is before `before`. Resolves with what was
-   * removed.
+   * Removes a record as `remove` does, if it is not verified and its `updatedAt` is before `before`. Resolves with the removed
+   * record.
    */
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
   /** Drops the note of a completed upload; the file stays. Durable. */
@@ -198,7 +198,7 @@ export interface FileStore {
   remove(user: string, name: string): Promise<void>
   /**
    * Finds partial files without a record. Removes those that are empty or were last written before `before` (ms of the
-   * wall clock), and what is no partial file. A claim can continue the others.
+   * wall clock), and other files. A claim can continue the others.
    */
   sweep(before: number): Promise<readonly Orphan[]>
   /** Whether a published file lies under this name. */
