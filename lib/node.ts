@@ -11,8 +11,8 @@ import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/joinTasks.ts'
 import { openTasks as openBound, type ServedTasks } from './client/tasks/serveTasks.ts'
-import { TaskControl } from './client/tasks/taskControl.ts'
-import type { TaskSteering } from './client/tasks/taskSteering.ts'
+import type { TaskControl } from './client/tasks/taskControl.ts'
+import { TaskController } from './client/tasks/taskController.ts'
 import type { Uploads } from './client/uploads/uploads.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
@@ -52,7 +52,7 @@ export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
 export type { JoinedTasks } from './client/tasks/joinTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
-export type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './client/tasks/taskSteering.ts'
+export type { Added, CancelledTask, NewTask, TaskControl, TaskOperations } from './client/tasks/taskControl.ts'
 
 /**
  * Serves the tasks of a state directory with the uploads of this client, so that other programs can control them; or, if
@@ -79,18 +79,18 @@ export async function openTasks(uploads: Uploads, directory: string): Promise<Se
   }
 }
 
-export interface SteerOptions {
+export interface TaskControlOptions {
   /** Creates a client with the state of that directory. It removes cancelled tasks from the server if no program sends. */
   readonly client?: (() => Client) | undefined
   readonly log?: Log | undefined
 }
 
 /** Controls the tasks of a state directory: by the program that serves them, or in the stored list. */
-export function steerTasks(directory: string, options: SteerOptions = {}): TaskSteering {
-  checkArgument('steerTasks', 'the directory', kinds.path, directory)
-  checkOptions('steerTasks', { client: optional(kinds.function), log: optional(kinds.function) }, options)
+export function taskControl(directory: string, options: TaskControlOptions = {}): TaskControl {
+  checkArgument('taskControl', 'the directory', kinds.path, directory)
+  checkOptions('taskControl', { client: optional(kinds.function), log: optional(kinds.function) }, options)
   const { clock } = nodePlatform()
   const control = directoryControl(directory)
-  return new TaskControl({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
+  return new TaskController({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
 }
 export { hostKeyOf } from './adapters/net/addresses.ts'

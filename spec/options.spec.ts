@@ -14,7 +14,7 @@ import {
   serveControl,
   spool,
   stateDirectory,
-  steerTasks,
+  taskControl,
   tcp,
   tls,
   usersFile,
@@ -135,7 +135,7 @@ spec('arguments that cannot be', (it) => {
     keptToken,
     ownIdentity,
     knownServers,
-    steerTasks,
+    taskControl,
     serveControl,
     askControl,
     spool,
@@ -161,7 +161,11 @@ spec('arguments that cannot be', (it) => {
       /the option pinned must be a function/u,
     )
     await refused('openTasks', () => openTasks(undefined as never, 'x'))
-    await refused('steerTasks', () => steerTasks('x', { client: 5 as never }), /the option client must be a function/u)
+    await refused(
+      'taskControl',
+      () => taskControl('x', { client: 5 as never }),
+      /the option client must be a function/u,
+    )
     await refused('spool', () => spool('x', undefined as never, 'a'), /the stream must be a stream of bytes/u)
   })
 })

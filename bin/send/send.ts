@@ -1,6 +1,6 @@
 import { fstatSync } from 'node:fs'
 import type { Client, LogEntry } from 'ospd'
-import { openTasks, type ServedTasks, stateDirectory, steerTasks } from 'ospd/node'
+import { openTasks, type ServedTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
@@ -135,7 +135,7 @@ const joinedText = 'joined the osp send that is running: it sends the files'
 
 /** The tasks of the program that was joined which are to be sent. */
 async function* unfinishedOf(directory: string): AsyncGenerator<Found> {
-  for (const { ref, name, size, state } of await steerTasks(directory).list()) {
+  for (const { ref, name, size, state } of await taskControl(directory).list()) {
     const isOpen = state === 'waiting' || state === 'sending' || state === 'verifying'
     if (isOpen && ref !== undefined) yield { path: ref, name, size }
   }

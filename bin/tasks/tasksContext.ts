@@ -1,5 +1,5 @@
 import { OspError } from 'ospd'
-import { type CancelledTask, stateDirectory, steerTasks, type TaskSteering } from 'ospd/node'
+import { type CancelledTask, stateDirectory, type TaskControl, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { type CommonOptions, commonOptions } from '../common/commonOptions.ts'
 import { exitCodes } from '../common/exitCodes.ts'
@@ -21,7 +21,7 @@ export type TasksValues = Values<typeof tasksSettings>
 
 /** What a command has that looks at tasks or steers them. */
 export interface TaskContext {
-  readonly tasks: TaskSteering
+  readonly tasks: TaskControl
   readonly directory: string
   readonly results: ResultOutput
   readonly say: StatusPrinter
@@ -59,7 +59,7 @@ export async function withTasks(
   const hint = (text: string) => {
     if (!values.quiet && !values.json) say(text, 'yellow')
   }
-  const tasks = steerTasks(directory, { client: way && client(way) })
+  const tasks = taskControl(directory, { client: way && client(way) })
   const done = await work({ tasks, directory, results, say, hint, print })
   return done || (letIn ? exitCodes.done : exitCodes.notLetIn)
 }
@@ -93,7 +93,7 @@ export function isUnfinished({ state }: Pick<CancelledTask, 'state'>): boolean {
 }
 
 /** Those that are listed; what was cancelled is gone. */
-export async function listed(tasks: TaskSteering): Promise<readonly CancelledTask[]> {
+export async function listed(tasks: TaskControl): Promise<readonly CancelledTask[]> {
   const all: readonly CancelledTask[] = await tasks.list()
   return all.filter(({ state }) => state !== 'cancelled')
 }

@@ -50,7 +50,7 @@ export interface ClientEvents {
   status: [status: ClientStatus, error: OspError | undefined, retryMs: number | undefined]
 }
 
-/** The present counts of what a client holds. Each has a bound. Values per link are the highest of its links. */
+/** The present counts of a client. Each has a bound. Values per link are the highest of its links. */
 export interface ClientGauges {
   readonly unsentBytesPerLink: number
   readonly unsentRepliesPerLink: number
@@ -80,7 +80,7 @@ export interface ClientGauges {
 export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
   /** The status of the links that have begun. The status of a link that waits or connects has priority. */
   readonly status: ClientStatus
-  /** What the client holds at present. */
+  /** The present counts of the client. */
   readonly gauges: ClientGauges
   readonly uploads: Uploads
   /** The users who are online, after the first list has arrived. */

@@ -14,7 +14,7 @@ import type { Presence } from './messages/presence.ts'
 import { type UploadLink, uploadLink } from './uploads/buffers.ts'
 import { UploadList } from './uploads/uploadList.ts'
 
-/** The status with the highest priority stands for a client of several links. */
+/** The priority of statuses in the status of a client with several links, highest first. */
 const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online', 'closed', 'refused']
 
 /** A client: its two links, and the uploads and messages on them. */

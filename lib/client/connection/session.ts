@@ -96,7 +96,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     return this.#running !== undefined
   }
 
-  /** The error that ended it for good; code `closed` after `close`. */
+  /** The final error that ended it; code `closed` after `close`. */
   get over(): OspError | undefined {
     return this.#over
   }

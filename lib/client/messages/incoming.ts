@@ -13,7 +13,7 @@ export interface Incoming {
   readonly receipt: Receipt
   /** Identifies the message within its mailbox. */
   readonly key: string
-  /** The requests of the present link, the earliest first. A server can deliver again what it has seen no answer to. */
+  /** The requests of the present link, the earliest first. A server can deliver a message again if it has received no answer. */
   readonly requests: Request[]
 }
 

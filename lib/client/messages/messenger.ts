@@ -101,7 +101,7 @@ export class Messenger {
     return this.#inbox.stop()
   }
 
-  /** Says GOODBYE, and rejects what waits. */
+  /** Says GOODBYE, and rejects the waiting messages. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#session?.close()

@@ -7,7 +7,7 @@ import type { Upload } from '../uploads/upload.ts'
 import type { AddOptions } from '../uploads/uploads.ts'
 import { isAbsent, RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure, requestBounds } from './requests.ts'
-import type { NewTask } from './taskSteering.ts'
+import type { NewTask } from './taskControl.ts'
 
 /** The tasks of another program that sends, to which this program adds its files. */
 export interface JoinedTasks extends AsyncDisposable {
@@ -17,7 +17,7 @@ export interface JoinedTasks extends AsyncDisposable {
    * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
    */
   add(source: FileSource, options?: AddOptions): Promise<Upload>
-  /** Leaves what was added to the other program. Idempotent. */
+  /** Leaves. The other program continues the added uploads. Idempotent. */
   close(): Promise<void>
 }
 

@@ -2,7 +2,7 @@ import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { answers, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
-import type { Added, CancelledTask, NewTask, TaskVerbs } from './taskSteering.ts'
+import type { Added, CancelledTask, NewTask, TaskOperations } from './taskControl.ts'
 
 /** The time for which a cancellation waits for the server. */
 export const cancelWaitMs = 5_000
@@ -18,7 +18,7 @@ export function isAbsent(error: unknown): boolean {
 }
 
 /** The tasks of another program, which serves them. */
-export class RemoteTasks implements TaskVerbs {
+export class RemoteTasks implements TaskOperations {
   readonly #control: Control
 
   constructor(control: Control) {

@@ -9,7 +9,7 @@ import type { Uploads } from '../uploads/uploads.ts'
 import { type JoinedTasks, joinTasks } from './joinTasks.ts'
 import { isAbsent, serverAbsence } from './remoteTasks.ts'
 import { type Ended, failureOf, readRequest, requestBounds, type TaskRequest } from './requests.ts'
-import type { CancelledTask, NewTask } from './taskSteering.ts'
+import type { CancelledTask, NewTask } from './taskControl.ts'
 
 /** The tasks of a client, which other programs control. */
 export interface ServedTasks extends AsyncDisposable {
@@ -145,7 +145,7 @@ class ServingTasks implements ServedTasks {
     }
   }
 
-  /** Resolves when the server has removed what it has of them or has refused to, and after `waitMs` at the latest. */
+  /** Resolves when the server has removed their bytes or has refused to, and after `waitMs` at the latest. */
   async #cancel(ids: readonly number[], waitMs: number): Promise<readonly CancelledTask[]> {
     const { uploads, clock } = this.#options
     const before = await uploads.tasks()

@@ -4,10 +4,10 @@ import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import { isUnfinished, TaskRegistry } from '../uploads/taskRegistry.ts'
 import { storedStatus, type TaskStatus } from '../uploads/taskStatus.ts'
-import type { Added, CancelledTask, NewTask, TaskVerbs } from './taskSteering.ts'
+import type { Added, CancelledTask, NewTask, TaskOperations } from './taskControl.ts'
 
 /** A list of tasks that no client has restored. Changes are stored, and nothing is sent. */
-export class StoredTasks implements TaskVerbs {
+export class StoredTasks implements TaskOperations {
   readonly #registry: TaskRegistry
 
   private constructor(registry: TaskRegistry) {
@@ -46,7 +46,7 @@ export class StoredTasks implements TaskVerbs {
     await this.#change(ids, 'open', ({ state }) => state === 'paused' || (ids !== undefined && state === 'failed'))
   }
 
-  /** Marks the tasks, so that the next program has the server remove what it has of them. */
+  /** Marks the tasks, so that the next program removes their bytes from the server. */
   async cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
     const tasks = [...new Set(ids)].map((id) => this.#named(id))
     // If another task has the name now, there is nothing to remove.

@@ -1,128 +1,42 @@
-import { OspError } from '../../errors.ts'
-import type { TaskStore } from '../../ports/clientState.ts'
-import type { Control } from '../../ports/control.ts'
-import type { Log } from '../../ports/log.ts'
-import type { Clock } from '../../ports/platform.ts'
-import { wait } from '../../runtime/wait.ts'
-import type { Client } from '../client.ts'
-import type { ClientStatus } from '../connection/session.ts'
+import type { OspError } from '../../errors.ts'
+import type { DigestName } from '../../ports/platform.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { cancelWaitMs, isAbsent, RemoteTasks, serverAbsence } from './remoteTasks.ts'
-import { StoredTasks } from './storedTasks.ts'
-import type { Added, CancelledTask, NewTask, TaskSteering, TaskVerbs } from './taskSteering.ts'
 
-export interface TaskControlOptions {
-  readonly control: Control
-  readonly clock: Clock
-  /** Opens the list again. */
-  readonly open: () => TaskStore
-  /** Creates a client with that list, which asks the server at once to remove cancelled tasks, and is closed again. */
-  readonly client?: (() => Client) | undefined
-  readonly log?: Log | undefined
+/** A file to send, which the program that serves the list of tasks can open as well. */
+export interface NewTask {
+  /** The absolute path of the file. */
+  readonly ref: string
+  /** The name on the server. */
+  readonly name: string
+  /** The digest that verifies the file; `sha256` by default. */
+  readonly digest?: DigestName | undefined
 }
 
-/** Controls the tasks of a user from outside of the program that sends them, if there is one. */
-export class TaskControl implements TaskSteering {
-  readonly #options: TaskControlOptions
-  readonly #remote: RemoteTasks
-  sending: boolean | undefined
+/** The id of a task that was added or was in the list already; or the error for which there is none. */
+export type Added = { readonly id: number } | { readonly failure: OspError }
 
-  constructor(options: TaskControlOptions) {
-    this.#options = options
-    this.#remote = new RemoteTasks(options.control)
-  }
+/** The status of a task after its cancellation. */
+export type CancelledTask = Omit<TaskStatus, 'state'> & { readonly state: TaskStatus['state'] | 'cancelled' }
 
-  list(): Promise<readonly TaskStatus[]> {
-    return this.#carryOut((tasks) => tasks.list())
-  }
-
-  add(added: readonly NewTask[]): Promise<readonly Added[]> {
-    return this.#carryOut((tasks) => tasks.add(added))
-  }
-
-  pause(ids?: readonly number[]): Promise<void> {
-    return this.#carryOut((tasks) => tasks.pause(ids))
-  }
-
-  resume(ids?: readonly number[]): Promise<void> {
-    return this.#carryOut((tasks) => tasks.resume(ids))
-  }
-
-  cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
-    return this.#carryOut(async (tasks) => {
-      const cancelled = await tasks.cancel(ids)
-      const left = cancelled.filter(({ state }) => state === 'cancelling')
-      const { client, clock } = this.#options
-      if (tasks === this.#remote || !client || left.length === 0) return cancelled
-      const now = new Map((await removeNow(client(), left, clock)).map((task) => [task.id, task]))
-      return cancelled.map((task) => now.get(task.id) ?? task)
-    })
-  }
-
-  /** Calls `act` with the program that serves the list, or with the stored list, which is locked meanwhile. */
-  async #carryOut<T>(act: (tasks: TaskVerbs) => Promise<T>): Promise<T> {
-    const { control, clock } = this.#options
-    const until = clock.now() + serverAbsence.mostMs
-    for (;;) {
-      try {
-        const done = await act(this.#remote)
-        this.sending = true
-        return done
-      } catch (error) {
-        if (!isAbsent(error)) throw error
-      }
-      try {
-        await using _ = await control.serve(inUse)
-        this.sending = false
-        return await act(await this.#openStored())
-      } catch (error) {
-        const isTaken = error instanceof OspError && error.code === 'data-locked'
-        if (!isTaken || clock.now() > until) throw error
-      }
-      await wait(clock, serverAbsence.everyMs, new AbortController().signal)
-    }
-  }
-
-  async #openStored(): Promise<StoredTasks> {
-    const { open, clock, log = () => {} } = this.#options
-    return await StoredTasks.open(open(), () => clock.wallTime(), log)
-  }
+/** The operations on a list of tasks. Unknown ids reject with OspError `usage`, which names them. */
+export interface TaskOperations {
+  /** Returns the tasks by ascending id. */
+  list(): Promise<readonly TaskStatus[]>
+  /** Resolves in the order of `tasks` when the additions are durable. A file that belongs to an unfinished task continues that task. */
+  add(tasks: readonly NewTask[]): Promise<readonly Added[]>
+  /** Pauses all tasks if no ids are given. */
+  pause(ids?: readonly number[]): Promise<void>
+  /** Continues all paused tasks if no ids are given. */
+  resume(ids?: readonly number[]): Promise<void>
+  /**
+   * Resolves when the server has removed their bytes, or after a few seconds; they are `cancelling` then, which is
+   * durable. A published file is never removed.
+   */
+  cancel(ids: readonly number[]): Promise<readonly CancelledTask[]>
 }
 
-/** Refuses the requests of other programs during a change. They try again after a moment. */
-const inUse = () => {
-  throw new OspError('shutting-down', 'the list of tasks is being changed')
-}
-
-/**
- * Has a client remove what the server has of tasks that are `cancelling`, in one try of a few seconds at most, and closes it.
- * Resolves with the status of the tasks after that.
- */
-async function removeNow(
-  client: Client,
-  tasks: readonly CancelledTask[],
-  clock: Clock,
-): Promise<readonly CancelledTask[]> {
-  const over = new AbortController()
-  const stop = (status: ClientStatus) => {
-    if (status === 'waiting' || status === 'refused') over.abort()
-  }
-  client.on('status', stop)
-  try {
-    const uploads = await client.uploads.restore(tasks.map(({ id }) => id))
-    const ended = Promise.allSettled(uploads.map(({ done }) => done))
-    await Promise.race([ended, wait(clock, cancelWaitMs, over.signal).catch(() => {})])
-    over.abort()
-    const now = new Map((await client.uploads.tasks()).map((task) => [task.id, task]))
-    return tasks.map((task) => {
-      const found = now.get(task.id)
-      if (!found) return { ...task, state: 'cancelled' as const, why: undefined }
-      // A client that the server refused could not ask: the task stays `cancelling`.
-      return found.why?.code === 'unauthorized' ? { ...task, why: found.why } : found
-    })
-  } finally {
-    over.abort()
-    client.off('status', stop)
-    await client.close()
-  }
+/** Controls the tasks of a user: by the program that sends them, or in the stored list if there is none. */
+export interface TaskControl extends TaskOperations {
+  /** Whether a program that sends carried out the last operation; `undefined` at first. */
+  readonly sending: boolean | undefined
 }

@@ -26,7 +26,7 @@ export interface UploadAttemptOptions {
   readonly fresh: boolean
   /** The progress that the server has last reported. */
   readonly progress: number
-  /** Ends the attempt. The server keeps what it has. */
+  /** Ends the attempt. The server keeps its bytes. */
   readonly signal: AbortSignal
   /** Called when the server has granted an instance. */
   readonly granted: () => void
@@ -282,7 +282,7 @@ export class UploadAttempt {
     this.#wake()
   }
 
-  /** Frees the instance when the client ends the attempt. The server keeps what it has. */
+  /** Frees the instance when the client ends the attempt. The server keeps its bytes. */
   async #release(): Promise<void> {
     const { link, standing } = this.#options
     if (!this.#hasInstance || link.peer.ended) return

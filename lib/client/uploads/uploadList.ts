@@ -144,7 +144,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#fill()
   }
 
-  /** Ends all uploads. The server keeps what it has, so that they can be continued. */
+  /** Ends all uploads. The server keeps the bytes, so that they can be continued. */
   async close(): Promise<void> {
     this.#closed = true
     const unfinished = [...this.#tasks.values()].filter(({ upload }) => !upload.over)

@@ -35,7 +35,7 @@ export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
    * Of the other ended tasks, the latest 1,000 are kept.
    */
   tasks(): Promise<readonly TaskStatus[]>
-  /** Pauses uploads (all, if no ids are given). The server keeps what it has. Resolves when their instances are free. */
+  /** Pauses uploads (all, if no ids are given). The server keeps its bytes. Resolves when their instances are free. */
   pause(ids?: readonly number[]): Promise<void>
   /**
    * Continues paused uploads (all, if no ids are given) from the server's progress, and restores tasks that are only stored.
@@ -43,7 +43,7 @@ export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
    */
   resume(ids?: readonly number[]): Promise<void>
   /**
-   * Cancels uploads. The server removes what it has of them, but never a published file. Resolves when the server has
+   * Cancels uploads. The server removes their bytes, but never a published file. Resolves when the server has
    * confirmed it; until then their phase is `cancelling`. Rejects if the server's refusal is final, or lasts longer than
    * `retryForMs`; the upload is `failed` then. An upload that the server is verifying already becomes `done` if its digest
    * is right. If a file of that name had been stored before, the text of `error` says that it stays.

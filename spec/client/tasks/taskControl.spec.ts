@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Client, createClient, OspError } from 'ospd'
-import { type JoinedTasks, openTasks, type ServedTasks, stateDirectory, steerTasks, tcp } from 'ospd/node'
+import { type JoinedTasks, openTasks, type ServedTasks, stateDirectory, taskControl, tcp } from 'ospd/node'
 import { askControl } from '../../../lib/adapters/controlSocket/asking.ts'
 import { type Place, place } from '../../support/commands.ts'
 import { served } from '../../support/served.ts'
@@ -46,10 +46,10 @@ spec('the control of a list of tasks', (it) => {
     'adds and lists any number of tasks, also in a program that sends',
     within(async ({ at, state, client }) => {
       const ref = `${at.path}/${await at.write('a', 'a')}`
-      const steering = steerTasks(state)
-      assert.equal(steering.sending, undefined)
-      const stored = await steering.add(files(2_500))
-      assert.equal(steering.sending, false)
+      const control = taskControl(state)
+      assert.equal(control.sending, undefined)
+      const stored = await control.add(files(2_500))
+      assert.equal(control.sending, false)
       assert.deepEqual(
         stored.map((each) => 'id' in each && each.id),
         Array.from({ length: 2_500 }, (_, at) => at + 1),
@@ -57,10 +57,10 @@ spec('the control of a list of tasks', (it) => {
       await using tasks = await openTasks(client().uploads, state)
       assertServed(tasks)
       const names = Array.from({ length: 250 }, (_, at) => `${'long'.repeat(50)}${at}`)
-      const added = await steering.add(names.map((name) => ({ ref, name })))
-      assert.equal(steering.sending, true)
+      const added = await control.add(names.map((name) => ({ ref, name })))
+      assert.equal(control.sending, true)
       assert.deepEqual(added.at(-1), { id: 2_750 })
-      const listed = await steering.list()
+      const listed = await control.list()
       assert.deepEqual(
         listed.slice(-250).map(({ name }) => name),
         names,
@@ -84,8 +84,8 @@ spec('the control of a list of tasks', (it) => {
       ]
       for (const request of refused) await assert.rejects(askControl(state, request), { code: 'malformed' })
       const unknown = { code: 'usage', message: 'there is no upload 7' }
-      await assert.rejects(steerTasks(state).cancel([7]), unknown)
-      await assert.rejects(steerTasks(state).pause([7]), unknown)
+      await assert.rejects(taskControl(state).cancel([7]), unknown)
+      await assert.rejects(taskControl(state).pause([7]), unknown)
     }),
   )
 
@@ -93,8 +93,8 @@ spec('the control of a list of tasks', (it) => {
     'lets many programs change the list at once without losses',
     within(async ({ state }) => {
       const all = files(20)
-      await Promise.all(all.map((file) => steerTasks(state).add([file])))
-      const tasks = await steerTasks(state).list()
+      await Promise.all(all.map((file) => taskControl(state).add([file])))
+      const tasks = await taskControl(state).list()
       assert.deepEqual(tasks.map(({ name }) => name).sort(), all.map(({ name }) => name).sort())
     }, false),
   )
@@ -107,7 +107,7 @@ spec('the control of a list of tasks', (it) => {
       assertServed(tasks)
       assert.equal(tasks.end(), true)
       await assert.rejects(askControl(state, { do: 'list', after: 0 }), { code: 'shutting-down' })
-      const added = steerTasks(state).add(files(1))
+      const added = taskControl(state).add(files(1))
       await one.close()
       await tasks.close()
       assert.deepEqual(await added, [{ id: 1 }])
@@ -175,7 +175,7 @@ spec('a program that has joined another one', (it) => {
       await assert.rejects(upload.done, { code: 'closed' })
       await assert.rejects(second.add(source), (error) => error instanceof OspError && error.retry === 'later')
       assert.deepEqual(
-        (await steerTasks(state).list()).map(({ name, state }) => `${name} ${state}`),
+        (await taskControl(state).list()).map(({ name, state }) => `${name} ${state}`),
         ['a waiting'],
       )
     }, false),
