@@ -127,20 +127,18 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
   const own = process.geteuid?.()
   if (own === undefined) return path
   // In a user namespace without root, such as some containers, the root directory shows the id that stands for root.
-  const always = [root, own, lstatSync('/').uid]
-  let trusted: readonly (number | undefined)[] = [...always, alsoTrusted]
-  let position: Position = { at: '/', left: namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`), links: 0 }
+  const trusted = [root, own, lstatSync('/').uid]
+  const left = namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`)
+  let position: Position = { at: '/', left, links: 0, alsoTrusted }
   for (;;) {
     const { at, left } = position
     const stats = lstatSync(at, { throwIfNoEntry: false })
     if (!stats) return join(at, ...left)
-    const isLink = stats.isSymbolicLink()
-    const isEnd = left.length === 0 && !isLink
+    const isEnd = left.length === 0 && !stats.isSymbolicLink()
     if (isEnd) last(at, stats)
-    if (!trusted.includes(stats.uid)) throw foreignOwner(at, stats, path)
+    if (![...trusted, position.alsoTrusted].includes(stats.uid)) throw foreignOwner(at, stats, path)
     if (isEnd) return at
-    if (!isLink) trusted = checkShared(at, stats, path) ? always : [...always, alsoTrusted]
-    position = next(isLink ? followLink(position) : position)
+    position = stats.isSymbolicLink() ? followLink(position) : enterDirectory(position, stats, path, alsoTrusted)
   }
 }
 
@@ -149,15 +147,28 @@ interface Position {
   readonly at: string
   readonly left: readonly string[]
   readonly links: number
+  /** A user whose entries pass in the present directory. */
+  readonly alsoTrusted: number | undefined
 }
 
-const next = ({ at, left, links }: Position): Position => ({ at: join(at, left[0] ?? ''), left: left.slice(1), links })
+/** Moves to the next of the names. */
+function next(position: Position): Position {
+  const [name = '', ...left] = position.left
+  return { ...position, at: join(position.at, name), left }
+}
+
+function enterDirectory(position: Position, stats: Stats, path: string, alsoTrusted: number | undefined): Position {
+  const isShared = checkShared(position.at, stats, path)
+  return next({ ...position, alsoTrusted: isShared ? undefined : alsoTrusted })
+}
 
 /** Follows a link. Links are followed before "..", as the system does. */
-function followLink({ at, left, links }: Position): Position {
+function followLink(position: Position): Position {
+  const { at, left, links } = position
   if (links >= maxLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
   const link = readlinkSync(at)
-  return { at: link.startsWith('/') ? '/' : dirname(at), left: [...namesOf(link), ...left], links: links + 1 }
+  const start = link.startsWith('/') ? '/' : dirname(at)
+  return next({ ...position, at: start, left: [...namesOf(link), ...left], links: links + 1 })
 }
 
 const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')
