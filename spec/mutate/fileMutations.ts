@@ -199,7 +199,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#sweep',
     pattern: 'if (this.#parked.size <= this.#limits.parkedUploads) return const counts',
     replacement: 'return\n    const counts',
-    shownBy: files(391),
+    shownBy: files(116),
   },
   {
     fault: 'a record keeps every checkpoint',

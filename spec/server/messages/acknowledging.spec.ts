@@ -111,7 +111,7 @@ spec('DELIVER_MSG_ACK', (it) => {
 })
 
 spec('DELIVER_MSG_NACK', (it) => {
-  it('sets the message aside, logs it, and what is behind it goes on', async () => {
+  it('sets the message aside, logs it, and delivers the next ones', async () => {
     await using rig = await heldRig({ deliveryWindow: 1, mailboxMessages: 2, senderSharePercent: 100 })
     const alice = await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
@@ -129,7 +129,7 @@ spec('DELIVER_MSG_NACK', (it) => {
     assert.deepEqual((await alice.postRefused(4, ['bob'], '4', 'mailbox-full')).recipients, ['bob'])
   })
 
-  it('counts also from who does not listen any more', async () => {
+  it('also counts from a client that no longer listens', async () => {
     await using rig = await heldRig()
     await store(rig, 1)
     const bob = await listen(rig, 'bob')

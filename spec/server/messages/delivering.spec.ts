@@ -18,7 +18,7 @@ const texts = (deliveries: readonly { readonly content: Uint8Array }[]) =>
   deliveries.map(({ content }) => textOf(content))
 
 spec('deliveries', (it) => {
-  it('come in the order in which their messages were stored, whoever sent them', async () => {
+  it('come in the order in which their messages were stored, from all senders', async () => {
     await using rig = await heldRig()
     const senders = [await listen(rig, 'alice'), await listen(rig, 'carol')]
     for (const number of [1, 2, 3, 4]) await senders[number % 2]?.post(number, ['bob'], `${number}`)
@@ -33,7 +33,7 @@ spec('deliveries', (it) => {
     assert.equal(new Set(all.map(({ seqOfReq }) => seqOfReq)).size, 4)
   })
 
-  it('are as many at most as the window that REGIST_ACK tells', async () => {
+  it('are limited by the window in REGIST_ACK', async () => {
     await using rig = await heldRig({ deliveryWindow: 3 })
     await store(rig, 1, 2, 3, 4, 5)
     const bob = await listen(rig, 'bob')

@@ -11,7 +11,7 @@ const users = (count: number) => Array.from({ length: count }, (_, at) => `user 
 const bytesIn = (handed: readonly Handed[]) => handed.reduce((sum, { message }) => sum + message.content.length, 0)
 
 spec('the sending work', (it) => {
-  it('goes round among recipients: what is not answered in time goes to its tail, one message for each turn', async () => {
+  it('serves recipients in turn, one message each, and puts deliveries without an answer at the tail of the queue', async () => {
     const { post, listen, order, clock } = await roomWith()
     for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
     await listen('alice', { takes: true })
@@ -34,7 +34,7 @@ spec('the sending work', (it) => {
     )
   })
 
-  it('sends nothing again that the socket has not taken, and waits for its answer from then on', async () => {
+  it('repeats nothing that the socket has not taken, and waits for the answer from that time on', async () => {
     const { post, listen, clock } = await roomWith()
     await post(['alice'], '1')
     const alice = await listen('alice')
@@ -56,7 +56,7 @@ spec('the sending work', (it) => {
     assert.equal(alice.handed.at(-1)?.message.attempt, 255)
   })
 
-  it('remembers no attempts of what has left the mailbox while nobody listened', async () => {
+  it('remembers no attempts of messages that left the mailbox while no client listened', async () => {
     const { room, post, listen, clock } = await roomWith({ deliveryWindow: 2, messageAgeMs: 1_800_000 })
     await post(['alice'], '1')
     await pass(clock, 3_000_000)
@@ -88,7 +88,7 @@ spec('the memory of deliveries', (it) => {
   const piece = patterned(64 * KiB)
   const limits = { deliveryMemoryBytes: 512 * KiB, deliveryBytes: 128 * KiB }
 
-  it('is bounded while no socket takes anything, but for one message each, and all get all once they do', async () => {
+  it('is limited while no socket takes anything, except one message each, and all recipients get all messages afterwards', async () => {
     const { post, listen } = await roomWith(limits)
     const names = users(20)
     for (let times = 0; times < 3; times++) for (const name of names) await post([name], piece)
@@ -121,7 +121,7 @@ spec('the memory of deliveries', (it) => {
     )
   })
 
-  it('is set aside before it is read: not all mailboxes are read at once', async () => {
+  it('is reserved before reading: not all mailboxes are read at once', async () => {
     const { post, listen, reads, state } = await roomWith(limits)
     const names = users(20)
     await post(names.slice(0, 16), piece)
@@ -142,7 +142,7 @@ spec('the memory of deliveries', (it) => {
     for (const { handed } of recipients) assert.equal(handed.length, 1)
   })
 
-  it('is not held by recipients who take what they are sent and never answer', async () => {
+  it('is not used by recipients who read deliveries and never answer', async () => {
     const { post, listen } = await roomWith(limits)
     const names = users(20)
     for (let times = 0; times < 5; times++) for (const name of names) await post([name], piece)
@@ -155,7 +155,7 @@ spec('the memory of deliveries', (it) => {
     assert.equal((await listen('last')).handed.length, 1)
   })
 
-  it('can be held by any number of recipients that take nothing: another one gets one message after another', async () => {
+  it('can be used up by any number of recipients that read nothing: another one still gets one message after another', async () => {
     const { post, listen } = await roomWith(limits)
     for (const name of users(50)) {
       for (let times = 0; times < 2; times++) await post([name], piece)
@@ -171,7 +171,7 @@ spec('the memory of deliveries', (it) => {
     }
   })
 
-  it('is free again of a recipient whose link has ended', async () => {
+  it('is released when the link of a recipient ends', async () => {
     const { room, post, listen } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alice = await listen('alice')
@@ -182,7 +182,7 @@ spec('the memory of deliveries', (it) => {
     assert.equal(bob.handed.length, 2)
   })
 
-  it('is free again of a recipient whose link ends by what it is sent, and no alarm of it is left', async () => {
+  it('is released when the link ends during a delivery, and no alarm is left', async () => {
     const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 64 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alarms = clock.set
@@ -191,7 +191,7 @@ spec('the memory of deliveries', (it) => {
     assert.equal((await listen('bob')).handed.length, 2)
   })
 
-  it('bounds repetitions as well', async () => {
+  it('also limits repetitions', async () => {
     const { post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alice = await listen('alice')

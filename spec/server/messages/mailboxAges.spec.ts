@@ -99,7 +99,7 @@ spec('a message', (it) => {
     assert.deepEqual(expired(rig), ['bob 1'])
   })
 
-  it('is told as sent at the wall time of its acceptance', async () => {
+  it('has the wall time of its acceptance as its sending time', async () => {
     await using rig = await heldRig(limits)
     rig.clock.aheadMs = -yearMs
     const sentAt = rig.clock.wallTime()

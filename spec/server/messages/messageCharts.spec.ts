@@ -11,7 +11,7 @@ const { enter, listen } = MessageClient
 /** The next change of the list that a client is told. */
 const change = async (client: MessageClient) => words(await client.raw.expect('RegistListNtf')).join(' ')
 
-spec('在线客户端列表 (the list of those who are online)', (it) => {
+spec('在线客户端列表 (the list of online clients)', (it) => {
   it("has in its table every arrow of the seed's chart", () => {
     assert.equal(messageInstance.table.IDLE.RegistReq, 'RECEIVE_MSG')
     assert.equal(messageInstance.table.RECEIVE_MSG.linkLost, 'IDLE')
@@ -23,7 +23,7 @@ spec('在线客户端列表 (the list of those who are online)', (it) => {
     await (await enter(rig, 'bob')).registRefused('clients-full')
   })
 
-  it('REGIST gets an idle instance, and the list is told to others and to oneself', async () => {
+  it('REGIST gets an idle instance, and the list is sent to the client and to the others', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await pass(rig.clock, 100)
@@ -36,7 +36,7 @@ spec('在线客户端列表 (the list of those who are online)', (it) => {
     assert.deepEqual([await change(alice), await change(bob)], ['+bob', '+bob'])
   })
 
-  it('when a client goes its instance is idle, and the list is told to the others', async () => {
+  it('when a client leaves, its instance becomes idle, and the list is sent to the others', async () => {
     await using rig = await heldRig({ clients: 2 })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     await pass(rig.clock, 100)
@@ -65,7 +65,7 @@ spec('一对多消息发送 (one message is sent to many)', (it) => {
     await bob.postRefused(1, ['alice'], 'hello', 'wrong-node', alice.instance)
   })
 
-  it('gets its ACK, goes to all who are online, and their answers end it', async () => {
+  it('gets its ACK, goes to all online recipients, and their answers end it', async () => {
     await using rig = await heldRig()
     const names = Array.from({ length: 16 }, (_, at) => `user ${at}`)
     const others: MessageClient[] = []
@@ -104,7 +104,7 @@ for (const where of ['memory', 'disk'] as const) {
   spec(`离线消息发送 (messages to those who are offline) on ${where}`, (it) => {
     const start = () => (where === 'disk' ? ServerRig.onDisk() : ServerRig.start())
 
-    it('what is sent to one who is offline is stored, and one who registers later gets what waits', async () => {
+    it('a message to an offline client is stored, and a client that registers later receives it', async () => {
       await using rig = await start()
       const alice = await listen(rig, 'alice')
       assert.deepEqual(await alice.post(1, ['alice', 'bob'], 'hello'), ['alice online', 'bob stored'])

@@ -56,7 +56,7 @@ spec('POST_MSG', (it) => {
     assert.ok(seqOfReq > 0 && mailboxSeq > 0)
   })
 
-  it('tells of each recipient, in their order, whether it listens or what is stored for it waits', async () => {
+  it('has the status of each recipient in order: online or stored', async () => {
     await using rig = await heldRig()
     const [alice] = await two(rig)
     await (await enter(rig, 'carol')).regist(0)
@@ -71,7 +71,7 @@ spec('POST_MSG', (it) => {
     for (const client of [alice, bob]) assert.equal(textOf((await client.delivery()).content), 'hello')
   })
 
-  it('may come from who does not listen', async () => {
+  it('may come from a client that does not listen', async () => {
     await using rig = await heldRig()
     const bob = await listen(rig, 'bob')
     const alice = await enter(rig, 'alice')
@@ -89,7 +89,7 @@ spec('POST_MSG', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
-  it('tells of a recipient under whose name no user has come in yet, and stores the message for it', async () => {
+  it('has the status unseen for a recipient who has never logged in, and stores the message', async () => {
     const names = { bob: true, carol: 'unlisted', lunch: 'unseen', alice: 'unseen' } as const
     const knows = async (user: string) => names[user as keyof typeof names]
     await using rig = await heldRig({}, { authenticator: { authenticate: async ({ user }) => ({ user }), knows } })
@@ -119,7 +119,7 @@ spec('POST_MSG', (it) => {
     }
   })
 
-  it('of one sender are looked at beside each other, and keep their order', async () => {
+  it('of one sender are checked concurrently, and keep their order', async () => {
     const authenticator = slowAuthenticator()
     await using rig = await heldRig({}, { authenticator })
     const [alice, bob] = await two(rig)

@@ -21,7 +21,7 @@ const decoded = <K extends 'RegistListNtf' | 'ListAck'>({ event, payload }: Enco
 const shown = (list: List) => [list.listVersion - list.members.length + 1, list.listVersion, words(list).join(' ')]
 
 spec('the online list', (it) => {
-  it('is told to whoever asks after HELLO, registered or not', async () => {
+  it('is sent to a client that asks after HELLO, registered or not', async () => {
     await using rig = await heldRig()
     const stranger = await enter(rig, 'carol')
     assert.deepEqual(await stranger.list(), { event: 'ListAck', listVersion: 0, kind: rosterKind.whole, members: [] })
@@ -35,7 +35,7 @@ spec('the online list', (it) => {
     })
   })
 
-  it('tells its changes to nobody who has not registered', async () => {
+  it('sends no changes to a client that has not registered', async () => {
     await using rig = await heldRig()
     const stranger = await enter(rig, 'carol')
     await listen(rig, 'alice')
@@ -43,7 +43,7 @@ spec('the online list', (it) => {
     assert.deepEqual(stranger.raw.unread, [])
   })
 
-  it('tells a lone change at once', async () => {
+  it('sends a single change immediately', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await pass(rig.clock, 0)
@@ -66,7 +66,7 @@ spec('the online list', (it) => {
     assert.deepEqual([list.kind, ...shown(list)], [rosterKind.changes, 2, 4, '+bob +carol -bob'])
   })
 
-  it('tells a change after a quiet time at once again', async () => {
+  it('sends a change immediately again after a quiet time', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await pass(rig.clock, 50)
@@ -81,7 +81,7 @@ spec('the online list', (it) => {
     assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [3, 3, '-bob'])
   })
 
-  it('tells a newcomer changes that its whole list held already, under the versions that it knows', async () => {
+  it('sends a new client changes that its whole list contains already, under the versions that it knows', async () => {
     await using rig = await heldRig()
     await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
@@ -91,7 +91,7 @@ spec('the online list', (it) => {
     assert.deepEqual(shown(await bob.raw.expect('RegistListNtf')), [1, 3, '+alice +bob +carol'])
   })
 
-  it('is told to all in the same bytes', async () => {
+  it('is sent to all clients in the same bytes', async () => {
     await using rig = await heldRig()
     const clients = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     await pass(rig.clock, 0)
@@ -100,7 +100,7 @@ spec('the online list', (it) => {
     assert.deepEqual(first, second)
   })
 
-  it('is told before the PING_ACK that names its version', async () => {
+  it('is sent before the PING_ACK that contains its version', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const stranger = await enter(rig, 'carol')
@@ -122,7 +122,7 @@ spec('the online list', (it) => {
     assert.deepEqual(rig.server.status().online, [{ node, user: 'alice' }])
   })
 
-  it('begins anew with the server', async () => {
+  it('starts empty after a restart of the server', async () => {
     await using rig = await heldRig()
     await listen(rig, 'alice')
     await rig.crash()
@@ -155,7 +155,7 @@ spec('a presence list', (it) => {
     assert.notEqual(list.whole('ListAck').payload, payload)
   })
 
-  it('with as many clients as there may be fits a frame, and so do as many changes at once', () => {
+  it('with the maximum number of clients fits a frame, and so do as many changes at once', () => {
     const { list, clock, told } = presenceList()
     for (let node = 1; node <= fixed.clientsMost; node++) list.enter({ node, user: longName(node) })
     assert.ok(lengthOf(list.whole('ListAck').payload) <= fixed.clientFrameBytes)
@@ -171,7 +171,7 @@ spec('a presence list', (it) => {
     )
   })
 
-  it('tells nothing once it was stopped', () => {
+  it('sends nothing after it was stopped', () => {
     const { list, clock, told } = presenceList()
     list.enter({ node: 1, user: 'alice' })
     list.stop()
@@ -179,7 +179,7 @@ spec('a presence list', (it) => {
     assert.deepEqual(told, [])
   })
 
-  it('is the same to all who follow its frames, whenever they began', () => {
+  it('is the same for all clients that follow its frames, whenever they registered', () => {
     const step = fc.oneof(
       fc.record({ enter: fc.integer({ min: 1, max: 9 }) }),
       fc.record({ leave: fc.integer({ min: 1, max: 9 }) }),

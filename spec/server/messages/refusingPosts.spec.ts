@@ -215,7 +215,7 @@ spec('POST_MSG is refused', (it) => {
     assert.deepEqual(await alice.post(2, ['carol'], 'another'), ['carol stored'])
   })
 
-  it('and those behind it are not', async () => {
+  it('and the ones after it are not', async () => {
     await using rig = await heldRig({}, { authenticator })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     alice.sendPost(1, ['nobody'], 'first')
@@ -226,7 +226,7 @@ spec('POST_MSG is refused', (it) => {
   })
 })
 
-spec('a POST_MSG of which nobody can tell whether it is stored', (it) => {
+spec('a POST_MSG that may or may not be stored', (it) => {
   it('gets no reply but GOODBYE internal, which names no path, and the log has it', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')

@@ -13,7 +13,7 @@ const [silent, listening] = [0, 1]
 const users = async (client: MessageClient) => words(await client.list())
 
 spec('REGIST', (it) => {
-  it('gives an instance, and tells the version of the list and the window of deliveries', async () => {
+  it('assigns an instance, and returns the version of the list and the window of deliveries', async () => {
     await using rig = await heldRig({ deliveryWindow: 7 })
     const { ack } = await (await enter(rig)).regist()
     assert.deepEqual(ack, { event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 7 })
@@ -31,7 +31,7 @@ spec('REGIST', (it) => {
     assert.equal(list.members[1]?.node, bob.node)
   })
 
-  it("for another user than HELLO's is unauthorized, and nobody is listed", async () => {
+  it("for another user than HELLO's is unauthorized, and lists no client", async () => {
     await using rig = await heldRig()
     const alice = await enter(rig)
     const { retryAfter } = await alice.registRefused('unauthorized', listening, 'bob')
@@ -63,7 +63,7 @@ spec('REGIST', (it) => {
     assert.deepEqual(await users(carol), ['+carol'])
   })
 
-  it('more often than one user may is told clients-full, and others still find room', async () => {
+  it('beyond the maximum of one user is refused as clients-full, and other users can still register', async () => {
     await using rig = await heldRig({ registrationsPerUser: 2 })
     const first = await enter(rig, 'bob', { session: 'one' })
     await first.regist(silent)
@@ -82,7 +82,7 @@ spec('REGIST', (it) => {
     assert.equal(defaultLimits.registrationsPerUser, 20)
   })
 
-  it('without bit 0 lists nobody, yet gets the list and what changes in it', async () => {
+  it('without bit 0 does not list the client, which receives the list and its changes', async () => {
     await using rig = await heldRig()
     await listen(rig, 'alice')
     const watcher = await enter(rig, 'bob')
@@ -130,7 +130,7 @@ spec('REGIST', (it) => {
     assert.deepEqual([back.ack.instance, words(back.list), back.list.listVersion], [instance, ['+alice'], 3])
   })
 
-  it('a second time with the same flags changes nothing, and tells the list again', async () => {
+  it('a second time with the same flags changes nothing, and sends the list again', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const { ack, list } = await alice.regist()
@@ -153,7 +153,7 @@ spec('REGIST', (it) => {
 })
 
 spec('the end of a link', (it) => {
-  it('makes its instance idle, and the list tells that it is gone', async () => {
+  it('makes its instance idle, and removes the client from the list', async () => {
     await using rig = await heldRig({ clients: 2 })
     const alice = await listen(rig, 'alice')
     const bob = await listen(rig, 'bob')
@@ -176,7 +176,7 @@ spec('the end of a link', (it) => {
     assert.deepEqual(await users(bob), ['+bob'])
   })
 
-  it('by its own session on a new link supersedes nobody: the new link registers as ever', async () => {
+  it('by its own session on a new link supersedes no other session: the new link registers as usual', async () => {
     await using rig = await heldRig({ clients: 1 })
     const former = await listen(rig, 'alice', { session: 'same' })
     const client = await enter(rig, 'alice', { session: 'same' })

@@ -9,7 +9,7 @@ const { enter, listen } = MessageClient
 const [silent, listening] = [0, 1]
 
 spec('a second listening registration of a user', (it) => {
-  it('takes over: the first link is dismissed, its instance moves, and the list tells both', async () => {
+  it('takes over: the first link is closed, its instance moves, and the list shows both changes', async () => {
     await using rig = await heldRig()
     const first = await listen(rig, 'alice')
     const watcher = await listen(rig, 'bob')
@@ -31,7 +31,7 @@ spec('a second listening registration of a user', (it) => {
     )
   })
 
-  it("tells the first one's session superseded when it comes back to listen, and lets it in without listening", async () => {
+  it('refuses the first session as superseded when it registers to listen again, and accepts it without listening', async () => {
     await using rig = await heldRig()
     await listen(rig, 'alice', { session: 'one' })
     await listen(rig, 'alice', { session: 'two' })

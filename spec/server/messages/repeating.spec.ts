@@ -51,7 +51,7 @@ spec('a delivery that is not answered in time', (it) => {
     }
   })
 
-  it('holds up neither what is behind it in the window nor other recipients', async () => {
+  it('delays neither later messages in the window nor other recipients', async () => {
     await using rig = await heldRig({ keepAliveMs })
     const alice = await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -110,7 +110,7 @@ spec('a delivery that is not answered in time', (it) => {
     removal.go()
   })
 
-  it('is repeated alone where those behind it were answered', async () => {
+  it('is repeated alone if the ones after it were answered', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
@@ -183,7 +183,7 @@ spec('a delivery on a new link', (it) => {
     assert.equal(shown(await third.delivery()), '1, attempt 4')
   })
 
-  it('counts those before hours in which nobody was there', async () => {
+  it('counts attempts from before hours without a listening client', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1)
     const first = await listen(rig, 'bob')

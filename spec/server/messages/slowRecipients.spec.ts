@@ -15,7 +15,7 @@ const closedWith = (
 ) => rig.log.filter((entry) => entry.event === 'link-closed' && entry.user === user).map(({ code }) => code)
 
 spec('a recipient that reads nothing', (it) => {
-  it('is dismissed as slow-consumer after two keep-alives, and nobody else waits for it', async () => {
+  it('is closed as slow-consumer after two keep-alives, and no other client waits for it', async () => {
     // More than the socket takes.
     await using rig = await heldRig({ deliveryBytes: 4 * MiB, deliveryWindow: 64 })
     const [alice, bob, carol] = [await listen(rig, 'alice'), await listen(rig, 'bob'), await listen(rig, 'carol')]
@@ -67,7 +67,7 @@ spec('a recipient that reads nothing', (it) => {
 })
 
 spec('a recipient that reads and never answers', (it) => {
-  it('keeps its link, and holds up nobody', async () => {
+  it('keeps its link, and delays no other client', async () => {
     await using rig = await heldRig({ deliveryWindow: 2 })
     const [alice, bob, carol] = [await listen(rig, 'alice'), await listen(rig, 'bob'), await listen(rig, 'carol')]
     for (let number = 0; number < 6; number++) {
