@@ -1,11 +1,11 @@
 import { TokenBucket } from './tokenBucket.ts'
 
-/** A turnstile for each key, of so many keys that came last: a forgotten one begins anew. */
+/** A token bucket for each of the `most` latest keys; a key that was forgotten gets a new bucket. */
 export class KeyedTokenBuckets {
   readonly #begin: (now: number) => TokenBucket
   readonly #most: number
-  /** The longest unheard of first. */
-  readonly #turnstiles = new Map<string, TokenBucket>()
+  /** The least recently used key first. */
+  readonly #buckets = new Map<string, TokenBucket>()
 
   constructor(perSecond: number, mostMs: number, most: number) {
     this.#begin = (now) => new TokenBucket(perSecond, mostMs, now)
@@ -14,16 +14,16 @@ export class KeyedTokenBuckets {
 
   /** Keys that are held. */
   get size(): number {
-    return this.#turnstiles.size
+    return this.#buckets.size
   }
 
   /** As `Turnstile.enter`. */
   take(key: string, now: number): number {
-    const turnstile = this.#turnstiles.get(key) ?? this.#begin(now)
-    this.#turnstiles.delete(key)
-    this.#turnstiles.set(key, turnstile)
-    const [oldest] = this.#turnstiles.keys()
-    if (this.#turnstiles.size > this.#most && oldest !== undefined) this.#turnstiles.delete(oldest)
+    const turnstile = this.#buckets.get(key) ?? this.#begin(now)
+    this.#buckets.delete(key)
+    this.#buckets.set(key, turnstile)
+    const [oldest] = this.#buckets.keys()
+    if (this.#buckets.size > this.#most && oldest !== undefined) this.#buckets.delete(oldest)
     return turnstile.take(now)
   }
 }

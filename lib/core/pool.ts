@@ -2,7 +2,7 @@ import { type ErrorCode, OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 import type { Machine } from './machine.ts'
 
-/** Who holds an instance: the node of a link, and the client's session, which outlives it. */
+/** The holder of an instance: the node of a link, and the session of the client, which outlives the link. */
 export interface Holder {
   readonly node: number
   readonly session: string
@@ -19,7 +19,7 @@ interface Slot<S extends string> {
   readonly number: number
   state: S
   holder: Holder | undefined
-  /** Former holders, the latest last, each with what its next request is told. */
+  /** Former holders, the latest last, each with the error for its next request. */
   readonly former: { readonly session: string; readonly why: ErrorCode | OspError }[]
 }
 
@@ -51,7 +51,7 @@ export class Pool<S extends string, E extends string> {
     return this.#slots.length - this.#idle.length
   }
 
-  /** Gives the longest idle instance that is `fit` to `holder`, or `undefined` if there is none. */
+  /** Assigns the instance that has been idle longest and is `fit` to `holder`. Returns `undefined` if there is none. */
   assign(holder: Holder, event: E, fit: (number: number) => boolean = () => true): Instance<S> | undefined {
     const at = this.#idle.findIndex(({ number }) => fit(number))
     const slot = this.#idle[at]
@@ -62,7 +62,7 @@ export class Pool<S extends string, E extends string> {
     return slot
   }
 
-  /** Makes an instance idle; `why` is what its holder is told when it asks for it once more. */
+  /** Makes an instance idle; `why` is the error for later requests of its holder. */
   release(instance: Instance<S>, event: E, why: ErrorCode | OspError = 'instance-lost'): void {
     const slot = this.#slot(instance)
     this.#step(slot, event, 'idle')
@@ -70,7 +70,7 @@ export class Pool<S extends string, E extends string> {
     this.#idle.push(slot)
   }
 
-  /** Moves a busy instance to another holder, who is told `why` the same way. */
+  /** Moves a busy instance to another holder; `why` is the error for later requests of the former holder. */
   move(instance: Instance<S>, event: E, to: Holder, why: ErrorCode): void {
     const slot = this.#slot(instance)
     this.#step(slot, event, 'busy')
@@ -79,7 +79,7 @@ export class Pool<S extends string, E extends string> {
   }
 
   /**
-   * The instance that `by` holds under this number; otherwise throws its `denial`.
+   * Returns the instance of this number if `by` holds it; otherwise throws its `denial`.
    */
   held(number: number, by: Holder): Instance<S> {
     const slot = this.#slots[number - 1]
@@ -87,19 +87,19 @@ export class Pool<S extends string, E extends string> {
     throw this.denial(number, by)
   }
 
-  /** Who holds the instance of this number, if anybody does. */
+  /** Returns the holder of the instance of this number, if any. */
   holderOf(number: number): Holder | undefined {
     return this.#slots[number - 1]?.holder
   }
 
-  /** What `by` is told of an instance that it does not hold: why its session lost it, as far as is remembered, or `instance-lost`. */
+  /** Returns the error for an instance that `by` does not hold: the reason why its session lost it, or `instance-lost`. */
   denial(number: number, by: Holder): OspError {
     const former = this.#slots[number - 1]?.former.findLast(({ session }) => session === by.session)
     const why = former?.why ?? 'instance-lost'
     return typeof why === 'string' ? new OspError(why) : why.with({})
   }
 
-  /** An event that leads elsewhere than its caller thinks would have an instance idle and held at once. */
+  /** Throws if the event does not lead to the expected state: the instance would be idle and held at the same time. */
   #step(slot: Slot<S>, event: E, to: 'idle' | 'busy'): void {
     const after = this.#machine.next(slot.state, event)
     if ((after === this.#idleState) !== (to === 'idle')) {

@@ -21,7 +21,7 @@ export class Queue<T> {
     const item = this.#items[this.#head]
     if (this.#head === this.#items.length) return undefined
     this.#items[this.#head++] = undefined
-    // Half of it is empty: what is moved now has been paid for by as many shifts.
+    // Half of the array is empty: the cost of this move is spread over as many shifts.
     if (this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head)
       this.#head = 0

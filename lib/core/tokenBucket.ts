@@ -1,15 +1,15 @@
-/** Parts of seconds do not add up exactly: who comes back at the time that it was told must find its place. */
+/** Fractions of seconds do not add up exactly: a caller that returns at the given time must get its token. */
 const whole = 1 - 1e-6
 
 /**
- * Lets so many through in a second, so that a crowd comes in one after another: who is turned away is told when there will be
- * room, each somewhat later than the one before, but none later than after `mostMs`.
+ * Grants `perSecond` tokens in a second. A refused caller gets the time after which a token will be free: each a little later
+ * than the one before, but at most `mostMs`.
  */
 export class TokenBucket {
   readonly #perSecond: number
   readonly #mostMs: number
   #tokens: number
-  /** Those that were turned away and have not had the time to come back; no more than come in by the latest time told. */
+  /** Refused callers whose waiting time has not passed; at most the tokens of `mostMs`. */
   #waiting = 0
   #at: number
 
@@ -20,7 +20,7 @@ export class TokenBucket {
     this.#at = now
   }
 
-  /** 0: come in. Otherwise in how many milliseconds to come back. */
+  /** Returns 0 if a token was taken, otherwise the milliseconds to wait. */
   take(now: number): number {
     const passed = ((now - this.#at) / 1_000) * this.#perSecond
     this.#at = now

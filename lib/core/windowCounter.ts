@@ -4,13 +4,13 @@ interface Count {
 }
 
 /**
- * Counts what happens to each key within a span of time that begins with the first. It holds so many keys at most: the one
- * that it has held longest makes room for a new one.
+ * Counts the events of each key within a window of time that begins with the first event. It holds up to `most` keys; a new
+ * key displaces the oldest one.
  */
 export class WindowCounter {
   readonly #spanMs: number
   readonly #most: number
-  /** The longest held first, which is the first to end. */
+  /** The oldest window first. */
   readonly #counts = new Map<string, Count>()
 
   constructor(spanMs: number, most: number) {

@@ -11,19 +11,19 @@ export interface DigestCheckpoint {
 export interface IncrementalDigestOptions {
   readonly digests: Digests
   readonly algorithm: DigestName
-  /** Reads what is written already; fewer bytes only at the end. */
+  /** Reads written bytes; fewer than `into` holds only at the end. */
   readonly read: (into: Uint8Array, offset: number) => Promise<number>
-  /** Digests to compare with on the way, by rising offset. */
+  /** Known digests to compare with, by rising offset. */
   readonly marks?: readonly DigestCheckpoint[]
 }
 
-/** Of one read; every upload that catches up keeps a buffer of this length. */
+/** The length of one read; each digest that catches up has a buffer of this length. */
 const readBytes = 256 * KiB
 
 /**
- * The digest of a file's leading bytes while the file is being sent or received. Bytes that come in order are taken as
- * they come. Where it is behind (an upload that was continued by a new process) it reads what is missing from the file,
- * beside the transfer, until it has caught up; no chunk is kept in memory for it.
+ * The digest of the leading bytes of a file while the file is being sent or received. Bytes that come in order are added as
+ * they come. If earlier bytes are missing (an upload that a new process continues), it reads them from the file in parallel
+ * with the transfer until it has caught up, and keeps no chunk in memory.
  */
 export class IncrementalDigest {
   readonly #options: IncrementalDigestOptions

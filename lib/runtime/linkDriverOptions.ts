@@ -4,14 +4,14 @@ import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import type { AckOf, Message, NoticeName, RequestName } from '../wire/message.ts'
 
-/** What a peer's owner hears. Nothing more after `closed`. */
+/** The events of a link. None occurs after `closed`. */
 export interface LinkDriverEvents {
-  /** A REQ to answer, once, with `reply` or `refuse`. */
+  /** A REQ, to be answered once with `reply` or `refuse`. */
   request(request: Request): void
   notice(message: Message<NoticeName>): void
-  /** A server's answer to a ping: all changes of the online list up to this version were sent before. */
+  /** A server's answer to a ping: all changes of the presence list up to this version were sent before. */
   pong?(listVersion: number): void
-  /** The link has ended; `why` is what the peer or the rules gave as the reason. Told exactly once, also after `close`. */
+  /** The link has ended; `why` is the reason of the peer or of the rules. Occurs exactly once, also after `close`. */
   closed(why: OspError): void
 }
 
@@ -20,15 +20,15 @@ export interface LinkDriverOptions extends Pick<LinkOptions, 'side' | 'first' | 
   readonly platform: Pick<Platform, 'clock' | 'random'>
   /** Bytes of small frames that may wait for a peer that does not read. */
   readonly unsentBytes: number
-  /** Hears of each whole frame that arrives, with its length, before it is looked at. */
+  /** Called with the length of each frame that arrives, before the frame is processed. */
   readonly arrived?: (bytes: number) => void
-  /** Hears how many bytes of memory a begun frame takes, whenever more of it has arrived. */
+  /** Called with the memory of an incomplete frame, in bytes, when more of it has arrived. */
   readonly begun?: (heldBytes: number) => void
 }
 
-/** A REQ that was sent: its seq at once, its reply later. */
+/** A REQ that was sent. */
 export interface Asked<K extends RequestName> {
   readonly seq: number
-  /** The ACK; rejects with what the NACK tells, or with why the link ended. An unheard rejection is silent. */
+  /** Resolves with the ACK. Rejects with the error of the NACK or of the end of the link; ignoring the rejection is safe. */
   readonly reply: Promise<Message<AckOf<K>>>
 }

@@ -16,7 +16,7 @@ function refused(error: OspError): Refused {
   return { code: numberOf(error.code), retryAfter, text }
 }
 
-/** The NACK that tells `error` to who sent this request, or `undefined` if the protocol has none for it. */
+/** Returns the NACK of a request with this error, or `undefined` if the protocol has none for it. */
 export function nackOf(event: RequestName, error: OspError): Message<NackName> | undefined {
   const { nack } = events[event]
   if (nack === undefined) return undefined

@@ -1,9 +1,9 @@
 import { OspError } from '../errors.ts'
 
-/** Bytes in pieces that belong one after another; nobody copies them together without need. */
+/** Consecutive pieces of bytes, to avoid copying them into one array. */
 export type Parts = readonly Uint8Array[]
 
-/** The bytes in all of `parts`. */
+/** Returns the total length of `parts`. */
 export function lengthOf(parts: Parts): number {
   let length = 0
   for (const part of parts) length += part.length

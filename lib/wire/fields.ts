@@ -76,7 +76,7 @@ export const str: Codec<string> = {
   },
 }
 
-/** Bytes behind a u32 length; what is read aliases the input. */
+/** Bytes after a u32 length; a read value aliases the input. */
 export const bytes: Codec<Uint8Array> = {
   form: 'bytes',
   size: (value) => 4 + value.length,
@@ -87,7 +87,7 @@ export const bytes: Codec<Uint8Array> = {
   read: (from) => from.take(u32.read(from)),
 }
 
-/** Exactly `length` bytes with no length in front; what is read aliases the input. */
+/** Exactly `length` bytes without a length; a read value aliases the input. */
 export function raw(length: number): Codec<Uint8Array> {
   return {
     form: `${length} raw`,

@@ -11,7 +11,7 @@ export const repetition = 1
 
 /** Pieces below this length are gathered into blocks; longer ones are passed through if no block has room. */
 const smallPiece = 4_096
-/** Payloads below it are copied: whoever keeps one would else keep all that arrived with it, which may be much more. */
+/** Shorter payloads are copied: a payload that is kept would otherwise keep the whole block that arrived with it. */
 const shortPayload = 16_384
 const blockBytes = 65_536
 
@@ -20,7 +20,7 @@ const none = new Uint8Array(0)
 /** CRC-32 (IEEE) of `bytes`, continuing `start`. */
 export type Crc32 = (bytes: Uint8Array, start?: number) => number
 
-/** One frame; the payload may lie in parts. */
+/** One frame; its payload may have several parts. */
 export interface Frame {
   readonly version: number
   readonly flags: number
@@ -32,9 +32,9 @@ export interface Frame {
   readonly payload: Parts
 }
 
-/** The bytes of a frame: its header, and its payload uncopied. */
+/** Returns the bytes of a frame: its header, and its payload without a copy. */
 export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
-  // Short arrays whose buffer nobody asks for cost least.
+  // A short array whose `buffer` is never read is the cheapest.
   const checked = new Writer(checkedBytes)
   checked.unsigned(4, lengthOf(frame.payload))
   checked.unsigned(1, frame.version)
