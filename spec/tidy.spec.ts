@@ -216,6 +216,19 @@ spec('imports', (it) => {
 })
 
 /** Folders that still have phrases to avoid. */
+const notYetPlain = [
+  'bin/',
+  'lib/adapters/',
+  'lib/limits.ts',
+  'lib/server/app.ts',
+  'lib/server/connections/',
+  'lib/server/logEvents.ts',
+  'lib/server/retentionClock.ts',
+  'lib/server/server.ts',
+  'lib/server/serverLog.ts',
+  'lib/server/status.ts',
+  'lib/storage/',
+]
 
 spec('comments and sentences', (it) => {
   it('name their subject', () => {
