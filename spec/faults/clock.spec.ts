@@ -88,7 +88,7 @@ async function leaveBehind({ place }: Ground): Promise<void> {
 }
 
 spec('a server whose wall clock jumps forward by a year, and back to the day before', (it) => {
-  it('goes on with uploads and messages, keeps what waits, and knows what is stored; only what it calls now jumps', async () => {
+  it('continues uploads and messages, keeps waiting messages, and knows the stored files; only its present time jumps', async () => {
     await using on = await ground()
     const { place, clock } = on
     await on.start()

@@ -124,9 +124,9 @@ spec(
 )
 
 spec('the link of these facts', (it) => {
-  if (!canLink) return it.skip('leaves nothing behind', 'this process may not make network namespaces with TUN devices')
+  if (!canLink) return it.skip('leaves nothing over', 'this process may not make network namespaces with TUN devices')
 
-  it('leaves nothing behind', async () => {
+  it('leaves nothing over', async () => {
     const link = await lossyLink()
     const [, space = ''] = /--net=(\S+)/u.exec(link.under('server').join(' ')) ?? []
     assert.ok(statSync(space).isFile())

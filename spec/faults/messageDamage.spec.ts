@@ -90,7 +90,7 @@ const damaged =
     assertLogged(await deliversAllBut(place, lost), spot)
   }
 
-spec('what is damaged of the journal of messages is told of in the log, and all else is delivered', (it) => {
+spec('damage of the journal of messages is logged, and all other messages are delivered', (it) => {
   it(
     'at a byte of a message',
     damaged([7], (place) => spotOf(place, 7), flip),

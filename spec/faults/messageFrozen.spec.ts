@@ -12,7 +12,7 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 spec('a recipient that is frozen for longer than the keep-alive allows', (it) => {
   if (!canFreeze) return it.skip('loses only its link', 'whether a process is frozen is asked of Linux')
 
-  it('loses its link and holds up nobody; thawed, it comes back and is handed everything once, in order', async () => {
+  it('loses its link and delays no other client; thawed, it reconnects and receives each message once, in order', async () => {
     await using place = await MortalServer.in()
     const server = await place.daemon(['--keep-alive', '500ms'])
     const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)

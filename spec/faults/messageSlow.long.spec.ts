@@ -39,7 +39,7 @@ async function codeOfEnd(server: WatchedServer, name: string): Promise<unknown> 
 }
 
 spec('recipients that read nothing', (it) => {
-  it('cost a server little memory however much waits for them, and hold up nobody', async () => {
+  it('cost a server little memory however many messages wait for them, and delay no other recipient', async () => {
     await using server = await watchedServer()
     await using alice = clientOf(server, 'alice')
     await using listening = clientOf(server, 'carol')

@@ -17,7 +17,7 @@ spec('messages come once and in order to each recipient, and are acknowledged, t
     const stored = { stores: true }
     it(`${when} it stores the first ones`, relays(dyingAt('append message', when), isStored))
     it(`${when} it acknowledges one`, relays(dyingAt('PostMsgAck', when, 2), stored))
-    it(`${when} it delivers one that others wait behind`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
+    it(`${when} it delivers a message before others that wait`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
     it(`${when} it removes what was taken`, relays(dyingAt('remove messages', when), stored))
   }
 })

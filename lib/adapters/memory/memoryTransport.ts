@@ -78,7 +78,7 @@ class MemoryListener implements Listener {
 /** A sent frame that the other end has not taken yet. */
 interface Sent {
   readonly frame: Frame
-  readonly left: (() => void) | undefined
+  readonly onFlushed: (() => void) | undefined
 }
 
 const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)
@@ -99,7 +99,7 @@ class MemorySocket implements Socket {
   #other: MemorySocket = this
   #to: SocketEvents | undefined
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
-  #why: OspError | undefined
+  #reason: OspError | undefined
   #paused = false
   #sent: Sent[] = []
   #unsentBytes = 0
@@ -126,13 +126,13 @@ class MemorySocket implements Socket {
 
   start(to: SocketEvents): void {
     this.#to = to
-    if (this.#phase === 'gone') queueMicrotask(() => to.closed(this.#why))
+    if (this.#phase === 'gone') queueMicrotask(() => to.closed(this.#reason))
     else this.#other.#schedule()
   }
 
-  send(frame: Frame, left?: () => void): boolean {
+  send(frame: Frame, onFlushed?: () => void): boolean {
     if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
-    this.#take(frame, left)
+    this.#take(frame, onFlushed)
     if (this.#unsentBytes > socketBounds.fullBytes) this.#full = true
     return !this.#full
   }
@@ -162,8 +162,8 @@ class MemorySocket implements Socket {
     other.#go(lost ? new OspError('link-lost', `the link to ${this.peer.host} broke: it was destroyed`) : undefined)
   }
 
-  #take(frame: Frame, left?: () => void): void {
-    this.#sent.push({ frame, left })
+  #take(frame: Frame, onFlushed?: () => void): void {
+    this.#sent.push({ frame, onFlushed })
     this.#unsentBytes += sizeOf(frame)
     this.#schedule()
   }
@@ -186,7 +186,7 @@ class MemorySocket implements Socket {
       if (!next) break
       this.#unsentBytes -= sizeOf(next.frame)
       this.#other.#receive(next.frame)
-      if (this.#alive) next.left?.()
+      if (this.#alive) next.onFlushed?.()
     }
     this.#sent.splice(0, taken)
     if (this.#alive && this.#sent.length === 0) this.#emptied()
@@ -238,14 +238,14 @@ class MemorySocket implements Socket {
     this.#other.#schedule()
   }
 
-  #go(why?: OspError): void {
+  #go(reason?: OspError): void {
     if (this.#phase === 'gone') return
-    if (this.#phase !== 'closing') this.#why = why
+    if (this.#phase !== 'closing') this.#reason = reason
     this.#phase = 'gone'
     this.#sent = []
     this.#linger?.[Symbol.dispose]()
     queueMicrotask(() => {
-      this.#to?.closed(this.#why)
+      this.#to?.closed(this.#reason)
       this.#resolveGone()
     })
   }

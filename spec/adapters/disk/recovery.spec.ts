@@ -209,7 +209,7 @@ spec('a copy of a data directory', (it) => {
     ['with its times', true],
     ['without its times', false],
   ] as const) {
-    it(`${what} knows what is stored, and what was changed since`, async () => {
+    it(`${what} knows the stored files, and those that were changed since`, async () => {
       await using directory = await temporaryDirectory()
       const data = join(directory.path, 'data')
       const before = await opened(data)

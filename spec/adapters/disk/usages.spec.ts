@@ -79,7 +79,7 @@ spec('the totals of a user on a disk', (it) => {
     assert.deepEqual(await on.usage(true), usageOf(5, 1, 0))
   })
 
-  it('count what is in its place once, if its publication fails and is repeated', async () => {
+  it('count a file once if its publication fails and is repeated', async () => {
     await using on = await opened()
     await on.usage()
     await upload(on.storage, { name: 'a' })
@@ -93,7 +93,7 @@ spec('the totals of a user on a disk', (it) => {
     assert.deepEqual(await on.usage(), usageOf(0))
   })
 
-  it('are counted once for all who ask meanwhile, of sixteen users at a time', async () => {
+  it('are counted once for all calls during the count, of up to sixteen users at a time', async () => {
     const counts = new Map<string, Deferred<Usage>>()
     const usages = new Usages((user) => {
       assert.ok(!counts.has(user))

@@ -40,7 +40,7 @@ function begun() {
 }
 
 spec('uploads beside messages on one disk', (it) => {
-  it('have their turn at once while nothing is appended', async () => {
+  it('begin at once during no append', async () => {
     const { first, append } = begun()
     assert.equal(await isOver(first.ready()), true)
     await append(1)
@@ -128,7 +128,7 @@ spec('uploads beside messages on one disk', (it) => {
     assert.equal(await isOver(first.ready()), true)
   })
 
-  it('have their turn again after an append that failed', async () => {
+  it('begin after a failed append', async () => {
     const { first } = begun()
     await assert.rejects(
       first.append(() => Promise.reject(new Error('EIO'))),
@@ -137,7 +137,7 @@ spec('uploads beside messages on one disk', (it) => {
     assert.equal(await isOver(first.ready()), true)
   })
 
-  it('leave no alarm behind', async () => {
+  it('leave no alarm set', async () => {
     const { clock, first, append } = begun()
     await append(1)
     await append(11)

@@ -94,7 +94,7 @@ const runs = 60
 const textOf = (model: MailModel | undefined) => JSON.stringify(model?.shown())
 
 spec('mailboxes whose process dies, or whose disk fails', (it) => {
-  it('have all that was acknowledged, and of the rest the first so many calls', async () => {
+  it('have all acknowledged changes, and of the other calls those before some point', async () => {
     let dropped = 0
     await fc.assert(
       fc.asyncProperty(turns, async (turns) => {

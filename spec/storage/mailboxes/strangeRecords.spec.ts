@@ -26,7 +26,7 @@ spec('a record of a journal whose CRC is right', (it) => {
     await mailboxes.close()
   })
 
-  it('is told as one of another version if it is shorter or longer than it says', async () => {
+  it('is reported as written by another version if its length differs from its content', async () => {
     const strange = { code: 'data-format', message: /an invalid record at 1 of segment 1/u }
     for (let length = 1; length < post.length; length++) {
       await assert.rejects(opened(post, post.subarray(0, length)), strange, `${length} bytes`)
@@ -36,7 +36,7 @@ spec('a record of a journal whose CRC is right', (it) => {
     await assert.rejects(opened(post, writeSeqs('removed', { user: 'bob', seqs: [1] }).subarray(0, -1)), strange)
   })
 
-  it('is told so if a number in it is none that could be counted on from', async () => {
+  it('is reported so if a number in it exceeds the range of valid numbers', async () => {
     const strange = { code: 'data-format' }
     for (const number of [Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
       await assert.rejects(opened(writeMessage(number, message(1), ['bob'])), strange)

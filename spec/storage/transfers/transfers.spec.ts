@@ -6,7 +6,7 @@ import { claimed } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 
 spec('unfinished uploads that are kept', (it) => {
-  it('are limited for each user, by a share of what is left, and in all; an existing one continues, and one that ends makes room', async () => {
+  it('are limited for each user, by a share of the free ones, and in all; an existing one continues, and an ended one frees a place', async () => {
     await using storage = memory()
     await storage.open(nodePlatform())
     const fill = async (user: string, many: number) => {

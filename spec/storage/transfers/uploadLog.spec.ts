@@ -77,7 +77,7 @@ spec('the upload records in a journal', (it) => {
     assert.equal(left(log), 'cde')
   })
 
-  it('lose the oldest notes of the user who has the most, so that no user displaces those of others', async () => {
+  it('lose the oldest completion markers of the user with the most, so that no user displaces those of others', async () => {
     const log = await UploadLog.open(inMemory(), platform, 4)
     const add = async (user: string, name: string) => {
       const note = noteOf(name)
