@@ -12,7 +12,7 @@ import { whoCommand } from './who/who.ts'
 /** The program `osp`. */
 export const program: Program = {
   name: 'osp',
-  describe: 'Sends files and messages to an ospd, reliably.',
+  describe: 'Sends files and messages to an ospd server, reliably.',
   prefix: 'OSP',
   commands: [
     sendCommand,

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { launch } from './common/launch.ts'
 
-// For what is not made by the library itself: the files of LevelDB.
+// The library sets the permissions of its own files. This is for the files of LevelDB.
 process.umask(0o077)
 
 await launch('ospd', () => import('./ospdProgram.ts'))

@@ -7,11 +7,11 @@ import { userCommand } from './user/user.ts'
 /** The program `ospd`. */
 export const program: Program = {
   name: 'ospd',
-  describe: 'The daemon that takes in files and messages.',
+  describe: 'Receives and stores files and messages.',
   prefix: 'OSPD',
   commands: [serveCommand, statusCommand, uploadsCommand, userCommand],
   sibling: {
     name: 'osp',
-    commands: 'send tasks add pause continue cancel msg listen who login logout'.split(' '),
+    commands: 'send,tasks,add,pause,continue,cancel,msg,listen,who,login,logout'.split(','),
   },
 }

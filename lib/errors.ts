@@ -71,6 +71,15 @@ export const errors = {
 /** The stable code of an error. */
 export type ErrorCode = keyof typeof errors
 
+/** The codes of a connection that could not be made, or that ended before an answer arrived. */
+export const connectionErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'unreachable',
+  'link-lost',
+  'link-replaced',
+  'timed-out',
+  'shutting-down',
+])
+
 /** Details of an error beside its code and sentence. */
 export interface ErrorDetails {
   /** Milliseconds after which the peer suggests a retry; 0 or absent if it suggests none. */
@@ -79,6 +88,8 @@ export interface ErrorDetails {
   readonly progress?: number
   /** The recipients that caused the refusal of a message. */
   readonly recipients?: readonly string[]
+  /** The part of the message after the address of the server, if it names one. */
+  readonly reason?: string
   /** The sentence for the peer, if the message contains paths of this machine. */
   readonly publicText?: string
   readonly cause?: unknown
@@ -92,6 +103,7 @@ export class OspError extends Error {
   readonly retryAfterMs: number
   readonly progress: number | undefined
   readonly recipients: readonly string[] | undefined
+  readonly reason: string | undefined
   readonly publicText: string | undefined
 
   constructor(code: ErrorCode, text: string = errors[code].text, details: ErrorDetails = {}) {
@@ -101,15 +113,17 @@ export class OspError extends Error {
     this.retryAfterMs = details.retryAfterMs ?? 0
     this.progress = details.progress
     this.recipients = details.recipients
+    this.reason = details.reason
     this.publicText = details.publicText
   }
 
   /** Returns the same error with other details and with this one as its cause. */
   with(details: ErrorDetails): OspError {
-    const { retryAfterMs, progress, recipients, publicText } = this
+    const { retryAfterMs, progress, recipients, reason, publicText } = this
     const kept = { retryAfterMs, ...(progress !== undefined && { progress }), ...(recipients && { recipients }) }
     return new OspError(this.code, this.message, {
       ...kept,
+      ...(reason !== undefined && { reason }),
       ...(publicText !== undefined && { publicText }),
       cause: this,
       ...details,

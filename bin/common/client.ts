@@ -10,8 +10,8 @@ import type { TokenSource } from './token.ts'
 import { UsageError } from './usage.ts'
 
 /**
- * A client for a command; it connects when it is first used. Throws UsageError where its user can't be one, or its way to the
- * server.
+ * Returns a client for a command, which connects when it is first used. Throws UsageError if the user name or the options
+ * for the connection are not valid.
  */
 export function openClient(
   values: CommonOptions,
@@ -21,7 +21,7 @@ export function openClient(
 ): Client {
   const { insecure, 'retry-for': retryForMs } = values
   return createClient({
-    to: tokenWay(to, token),
+    to: reportingTransport(to, token),
     user: userOf(values),
     token: token.give,
     allowPlaintext: insecure,
@@ -30,8 +30,8 @@ export function openClient(
   })
 }
 
-/** The transport of a client that logs in by `token`: it tells the source when the server can judge the token, and over what. */
-function tokenWay(to: Transport, token: TokenSource): Transport {
+/** Returns a transport that informs the token source of each connection over which the token can be sent. */
+function reportingTransport(to: Transport, token: TokenSource): Transport {
   return {
     listen: (options) => to.listen(options),
     async dial(options, signal) {
@@ -47,14 +47,17 @@ function tokenWay(to: Transport, token: TokenSource): Transport {
   }
 }
 
-type Way = Pick<CommonOptions, 'server' | 'tls' | 'tls-ca' | 'fingerprint' | 'tls-cert' | 'tls-key' | 'state'>
+type ConnectionValues = Pick<
+  CommonOptions,
+  'server' | 'tls' | 'tls-ca' | 'fingerprint' | 'tls-cert' | 'tls-key' | 'state'
+>
 
-/** The way to the server, where `trust` goes on with it. Throws UsageError where it can't be gone. */
-export function clientTransport(values: Way, trust: TrustServer): Transport {
+/** Returns the transport to the server, which `trust` checks. Throws UsageError if the options are not valid. */
+export function clientTransport(values: ConnectionValues, trust: TrustServer): Transport {
   const { server } = values
   if (!values.tls) {
     const stray = (['tls-ca', 'fingerprint', 'tls-cert', 'tls-key'] as const).find((name) => values[name] !== undefined)
-    if (stray) throw new UsageError(`--${stray} needs --tls; without it nothing is encrypted`)
+    if (stray) throw new UsageError(`--${stray} requires --tls; without TLS nothing is encrypted`)
     return tcp(server)
   }
   const caPath = values['tls-ca']
@@ -67,15 +70,16 @@ export function clientTransport(values: Way, trust: TrustServer): Transport {
   }
 }
 
-/** The file with a line for each server that was verified. */
-export const knownServersPath = ({ state }: Pick<Way, 'state'>) => `${state ?? platformState()}/known_servers`
+/** Returns the path of the list of known servers. */
+export const knownServersPath = ({ state }: Pick<ConnectionValues, 'state'>) =>
+  `${state ?? platformState()}/known_servers`
 
 /**
- * Trusts a server by that file, or by an authority, and pins a new server: says so, unless `--fingerprint` names its key. With
- * `--tls-ca` only that authority is trusted. A new server that only its key is known of is sent no token unless
- * `--fingerprint` names that key.
+ * Returns a function that trusts a server by the known servers or by a certificate authority. It pins the key of a new
+ * server and prints its fingerprint, unless `--fingerprint` is given. With `--tls-ca` it trusts only that authority. If
+ * `token` is given, it rejects a new server that presents only a key, unless `--fingerprint` names the key.
  */
-export function trustFor(values: Way, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
+export function trustFor(values: ConnectionValues, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
   const { 'tls-ca': ca, fingerprint } = values
   const pinned = fingerprint === undefined ? { pinned: tellPinned } : {}
   const known = knownServers(knownServersPath(values), { ...pinned, pinsNobody: ca !== undefined })
@@ -86,13 +90,13 @@ export function trustFor(values: Way, token?: Pick<TokenSource, 'isGiven'>): Tru
   }
 }
 
-/** Resolves with whether only the key of a server is known, and that since now. */
-export async function isNewServer(values: Way, server: SeenServer): Promise<boolean> {
+/** Resolves with whether a server that no authority vouches for is not in the list of known servers. */
+export async function isNewServer(values: ConnectionValues, server: SeenServer): Promise<boolean> {
   if (server.verified || values['tls-ca'] !== undefined) return false
   try {
     return (await knownServer(knownServersPath(values), server)) === undefined
   } catch {
-    // The list cannot be read; the trust check reports that.
+    // The trust check reports that the list cannot be read.
     return false
   }
 }
@@ -100,20 +104,20 @@ export async function isNewServer(values: Way, server: SeenServer): Promise<bool
 function tellPinned({ host, port, fingerprint }: SeenServer): void {
   const server = addressText({ host, port })
   const say = statusPrinter(errorLine, stylesFor(process.stderr))
-  say(`${server} is known from now on by ${fingerprint}; compare that with what its daemon has printed`, 'yellow')
+  say(`stored ${fingerprint} as the key of ${server}; compare it with the fingerprint that its daemon prints`, 'yellow')
 }
 
 function unknown({ host, port, fingerprint }: SeenServer): OspError {
   return new OspError(
     'unauthorized',
-    `the server at ${addressText({ host, port })} is not known yet, and no token was sent; if ${fingerprint} is what its ` +
-      `daemon has printed, give --fingerprint ${fingerprint}`,
+    `the server at ${addressText({ host, port })} is not known yet; no token was sent. If its daemon prints the ` +
+      `fingerprint ${fingerprint}, specify --fingerprint ${fingerprint}`,
   )
 }
 
 function another({ host, port, fingerprint }: SeenServer, wanted: string): OspError {
   return new OspError(
     'unauthorized',
-    `the server at ${addressText({ host, port })} shows the key ${fingerprint}, not ${wanted}; no token was sent`,
+    `the server at ${addressText({ host, port })} presents the key ${fingerprint}, not ${wanted}; no token was sent`,
   )
 }

@@ -10,7 +10,7 @@ import { onInterrupt } from './terminal.ts'
 import { stylesFor } from './text.ts'
 import { ConfiguredToken, type TokenSource } from './token.ts'
 
-/** What a command has that does one thing by one client. */
+/** The client and the output of a command that performs one operation. */
 export interface CommandContext {
   readonly client: Client
   readonly results: ResultOutput
@@ -19,30 +19,30 @@ export interface CommandContext {
   readonly interrupted: AbortSignal
 }
 
-/** Why an errand has failed. */
+/** The failure of a command. */
 export interface CommandFailure {
-  readonly why: OspError
+  readonly error: OspError
   readonly interrupted: boolean
-  /** The server had let the client in before. */
+  /** Whether the server had accepted the login before. */
   readonly wasOnline: boolean
-  /** That the server is given up was told already, except in JSON. */
+  /** Whether a line has already reported the error, because the client gave up. Never set with `--json`. */
   readonly gaveUp: boolean
 }
 
 export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log'> {
-  /** What the client lets itself in by; by default what the settings say. */
+  /** The token to log in with. By default the configured one. */
   readonly token?: TokenSource
-  /** The way to the server; by default the one of the settings. */
+  /** The transport to the server. By default the configured one. */
   readonly to?: Transport
-  /** Does it. Once the client is closed or refused it has to end. */
-  readonly run: (errand: CommandContext) => Promise<void>
-  /** Tells why it has failed; by default what `tellFailure` tells. */
-  readonly failed?: (failure: CommandFailure, errand: CommandContext) => void
+  /** Performs the operation. Must end when the client is closed or rejected. */
+  readonly run: (context: CommandContext) => Promise<void>
+  /** Reports a failure. By default prints the error. */
+  readonly failed?: (failure: CommandFailure, context: CommandContext) => void
 }
 
-/** Runs a command's errand, and returns the exit code. What is no OspError is thrown on. */
+/** Runs a command with a client. Resolves with the exit code. Rejects with any error that is not an OspError. */
 export async function runWithClient(values: CommonOptions, options: CommandRun): Promise<number> {
-  const { run, failed = (failure, errand) => tellFailure(values, failure, errand) } = options
+  const { run, failed = (failure, context) => printFailure(values, failure, context) } = options
   const { state, log, token = new ConfiguredToken(values), to } = options
   const client = openClient(values, token, { state, log }, to)
   const say = statusPrinter(errorLine, stylesFor(process.stderr))
@@ -50,47 +50,40 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
   client.on('status', (status) => {
     wasOnline ||= status === 'online'
   })
-  reportLink({ client, token, results, say }, values)
+  const { server, json, quiet, 'retry-for': retryForMs } = values
+  const address = addressText(server)
+  const reporter = json
+    ? new LinkJsonReporter(address, (event) => results.event(event))
+    : new LinkTextReporter({ say, server: address, quiet, retryForMs })
+  watchLink(client, token, reporter)
   const interrupt = new AbortController()
-  const errand = { client, results, say, interrupted: interrupt.signal }
+  const context = { client, results, say, interrupted: interrupt.signal }
   const interrupts = onInterrupt(() => {
     interrupt.abort()
     void client.close()
   })
-  let code: number = exitCodes.done
   try {
-    await run(errand)
+    await run(context)
+    return exitCodes.done
   } catch (error) {
     if (!(error instanceof OspError)) throw error
     const { aborted: interrupted } = interrupt.signal
-    failed({ why: error, interrupted, wasOnline, gaveUp: client.status === 'refused' && !values.json }, errand)
-    code = interrupted ? exitCodes.interrupted : exitCodeOf(error)
+    failed({ error, interrupted, wasOnline, gaveUp: client.status === 'refused' && !json }, context)
+    return interrupted ? exitCodes.interrupted : exitCodeOf(error)
   } finally {
     await client.close()
     interrupts[Symbol.dispose]()
   }
-  return code
 }
 
-interface Linked extends Pick<CommandContext, 'client' | 'results' | 'say'> {
-  readonly token: TokenSource
-}
-
-function reportLink({ client, token, results, say }: Linked, values: CommonOptions): void {
-  const { server, json, quiet, 'retry-for': retryForMs } = values
-  const place = addressText(server)
-  const events = new LinkJsonReporter(place, (event) => results.event(event))
-  watchLink(client, token, json ? events : new LinkTextReporter({ say, server: place, quiet, retryForMs }))
-}
-
-/** Tells why a command has failed; nothing where somebody has interrupted it, who knows. */
-function tellFailure(
+/** Prints the error of a command. Prints nothing after Ctrl-C. */
+function printFailure(
   { json }: CommonOptions,
-  { why, interrupted, gaveUp }: CommandFailure,
+  { error, interrupted, gaveUp }: CommandFailure,
   { results, say }: CommandContext,
 ): void {
   if (interrupted) return
-  const { code, message: text, retry } = why
+  const { code, message: text, retry } = error
   const event: FailedEvent = { event: 'failed', code, text, retry }
   if (json) results.event(event)
   else if (!gaveUp) say(text, 'red')

@@ -21,7 +21,7 @@ export type ParsedCommandLine =
       readonly operands: readonly string[]
     }
 
-const config = optional(path, { describe: 'a JSON file with settings under the names of their flags' })
+const config = optional(path, { describe: 'read settings from this JSON file, under the names of the flags' })
 
 /** Returns the settings that a command accepts, including `--config`. */
 export const settingsOf = (command: Command): Settings => ({ ...command.settings, config })
@@ -94,7 +94,7 @@ export function readCommandLine({ commands, sibling }: Program, args: readonly s
   if (word === 'help') return { asks: 'help', ...helped({ commands, sibling }, operands) }
   if (word === 'completion' && operands.length === 0) return { asks: 'completion' }
   const names = [...commands.map(({ name }) => name), ...extra]
-  if (word === undefined) throw new UsageError(`name a command: ${names.join(', ')}`)
+  if (word === undefined) throw new UsageError(`specify a command: ${names.join(', ')}`)
   if (word === 'completion') throw unexpectedOperand('completion', operands[0] ?? '')
   throw new UsageError(unknownCommand(word, [...names, '--version'], sibling))
 }
@@ -104,7 +104,7 @@ function helped(
   { commands, sibling }: Pick<Program, 'commands' | 'sibling'>,
   [name, more]: readonly string[],
 ): { readonly command?: Command } {
-  if (more !== undefined) throw new UsageError(`help takes one COMMAND, not ${shown(more)} as well`)
+  if (more !== undefined) throw new UsageError(`help takes one COMMAND; remove ${shown(more)}`)
   if (name === undefined || extra.includes(name)) return {}
   const command = commands.find((each) => each.name === name)
   if (command) return { command }
@@ -112,7 +112,7 @@ function helped(
   throw new UsageError(unknownCommand(name, names, sibling))
 }
 
-/** Returns the sentence about a word that is no command here. It can be one of the other program. */
+/** Returns the message for a word that is not a command of this program. It can be a command of the other program. */
 function unknownCommand(word: string, known: readonly string[], { name, commands }: Program['sibling']): string {
   return commands.includes(word)
     ? `unknown command ${word}; did you mean "${name} ${word}"?`
@@ -160,7 +160,7 @@ function flagOf({ name, rawName, value, inlineValue }: OptionToken, settings: Se
   if (!flag) {
     const switched = name.startsWith('no-') && value === undefined ? shapeOf(name.slice(3), settings) : undefined
     if (switched && switched.placeholder === undefined) return [name.slice(3), false]
-    const hint = /^--?\p{L}/u.test(rawName) ? '' : '; put an operand that begins with a dash after --'
+    const hint = /^--?\p{L}/u.test(rawName) ? '' : '; write an operand that begins with a dash after --'
     throw new UsageError(unknownFlag(rawName, settings) + hint)
   }
   if (flag.placeholder === undefined) return [name, value ?? true]

@@ -14,45 +14,63 @@ import {
 } from './settings.ts'
 import { UsageError } from './usage.ts'
 
-/** Defines `--retry-for`: how long a command retries while no server accepts its work. */
-export const retryFor = (fallback: string) =>
-  setting(duration, fallback, { describe: 'how long to retry if the server is unreachable or refuses' })
+/** The defaults of `--retry-for`: for a command whose user waits for the result, and for one that runs unattended. */
+export const retryDefaults = { interactive: '10s', unattended: '5m' } as const
 
-/** The default of `--retry-for` for a command whose user waits for the result. */
-export const interactiveRetryFor = '10s'
+const retryText = 'keep retrying for TIME if the server is unreachable or rejects the request temporarily'
 
-/** The settings that every command of `osp` takes. */
+/** Defines `--retry-for`. */
+export const retryFor = (use: keyof typeof retryDefaults) =>
+  setting(duration, retryDefaults[use], { describe: retryText })
+
+/** Defines `--retry-for` of a command whose default depends on `condition`, which makes it run unattended. */
+export const retryForUnless = (condition: string) =>
+  optional(duration, {
+    describe: retryText,
+    unset: `${retryDefaults.interactive}; ${condition}: ${retryDefaults.unattended}`,
+  })
+
+/** Returns the default of `--retry-for` in milliseconds. */
+export const retryDefaultMs = (use: keyof typeof retryDefaults) => duration.schema.parse(retryDefaults[use])
+
+/** The settings that every command of `osp` accepts. */
 export const commonOptions = {
-  server: setting(serverAddress(6682), '127.0.0.1:6682', { describe: 'where ospd is' }),
-  tls: switched({ describe: 'speak TLS with the server' }),
+  server: setting(serverAddress(6682), '127.0.0.1:6682', { describe: 'address of the ospd server' }),
+  tls: switched({ describe: 'connect to the server with TLS' }),
   'tls-ca': optional(pem, {
-    describe: 'with --tls: the authority that the server is known by [those that Node knows]',
+    describe: 'with --tls: trust only the certificate authority in FILE',
+    unset: 'the authorities that Node trusts',
   }),
-  fingerprint: optional(fingerprint, { describe: 'with --tls: the key that the server must show, as ospd prints it' }),
-  'tls-cert': optional(pem, { describe: 'with --tls: a certificate to show the server …' }),
-  'tls-key': optional(pem, { describe: '… and its key' }),
-  user: optional({ ...text, placeholder: 'NAME' }, { describe: "who you are [the system's user name]" }),
-  state: optional(path, { describe: 'where osp keeps what it has to remember [the place of the system for that]' }),
-  'token-file': optional(path, { describe: 'the file that holds your token [the one that osp login keeps]' }),
-  insecure: switched({ describe: 'send the token also where others can read it on the way' }),
-  'retry-for': retryFor('5m'),
-  quiet: switched({ alias: 'q', describe: 'print results and failures alone' }),
-  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+  fingerprint: optional(fingerprint, {
+    describe: 'with --tls: require the server to present the key with this fingerprint, as printed by ospd',
+  }),
+  'tls-cert': optional(pem, { describe: 'with --tls: present the client certificate in FILE' }),
+  'tls-key': optional(pem, { describe: 'private key of --tls-cert' }),
+  user: optional({ ...text, placeholder: 'NAME' }, { describe: 'user to log in as', unset: 'the system user name' }),
+  state: optional(path, {
+    describe: 'directory for tasks, tokens and known servers',
+    unset: 'the state directory of the system',
+  }),
+  'token-file': optional(path, { describe: 'read the token from this file', unset: 'the token stored by osp login' }),
+  insecure: switched({ describe: 'send the token even over an unencrypted connection to another machine' }),
+  'retry-for': retryFor('unattended'),
+  quiet: switched({ alias: 'q', describe: 'print only results and errors' }),
+  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
 } as const
 
 export type CommonOptions = Values<typeof commonOptions>
 
-/** Who runs the command. Throws UsageError where that is unknown, or nobody's name. */
+/** Returns the user that the command logs in as. Throws UsageError if the name is unknown or not allowed. */
 export function userOf(values: Pick<CommonOptions, 'user'>): string {
   const user = values.user ?? systemUser()
-  if (user === undefined) throw new UsageError('the system knows no name for this user; give --user')
+  if (user === undefined) throw new UsageError('the system has no name for this user; specify --user')
   return userNamed(user, '--user')
 }
 
-/** A name of a user that was given as `what`. Throws UsageError where it can't be one. */
+/** Returns a user name that was given as `what`, in the Unicode form NFC. Throws UsageError if it is not allowed. */
 export function userNamed(name: string, what: string): string {
   try {
-    // What is typed on a keyboard is not always in the one form that names have.
+    // Keyboards and file systems produce other Unicode forms.
     return checkUserName(name.normalize('NFC'))
   } catch (error) {
     if (error instanceof OspError && error.code === 'bad-name') throw new UsageError(`${what}: ${error.message}`)
@@ -60,12 +78,12 @@ export function userNamed(name: string, what: string): string {
   }
 }
 
-/** The name of this process's user, or `undefined` where the system knows none. */
+/** Returns the name of the user of this process, or `undefined` if the system has none. */
 function systemUser(): string | undefined {
   try {
     return userInfo().username
   } catch {
-    // A container's user can be a number without a name.
+    // The user of a container can be a number without a name.
     return process.env.USER || process.env.LOGNAME
   }
 }

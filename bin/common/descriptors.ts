@@ -43,7 +43,7 @@ function hasDescriptors(): boolean {
 
 type Log = (entry: LogEntry) => void
 
-/** Descriptors for the process itself, for records and messages, and for files that are open briefly. */
+/** Descriptors that are reserved for the process itself, records, messages, and files that are open briefly. */
 const ownDescriptors = 64
 
 /** Limits whose units take one descriptor each, with their shares of the descriptors. Links get the rest. */

@@ -1,6 +1,6 @@
-import type { OspError } from 'ospd'
+import { connectionErrors, type OspError } from 'ospd'
 
-/** What the exit codes of both programs mean; scripts depend on them (docs/cli.md). */
+/** The exit codes of both programs. Scripts depend on them (docs/cli.md). */
 export const exitCodes = {
   done: 0,
   failed: 1,
@@ -11,10 +11,9 @@ export const exitCodes = {
   interrupted: 130,
 } as const
 
-/** The exit code of a program that one error has ended. */
+/** Returns the exit code of a command that ends with this error. */
 export function exitCodeOf({ code, retry }: OspError): number {
   if (code === 'unauthorized') return exitCodes.notLetIn
-  if (code === 'unreachable' || code === 'link-lost' || code === 'link-replaced' || code === 'timed-out')
-    return exitCodes.unreachable
+  if (connectionErrors.has(code) && code !== 'shutting-down') return exitCodes.unreachable
   return retry === 'never' ? exitCodes.failed : exitCodes.later
 }

@@ -5,12 +5,12 @@ import { dirname, resolve } from 'node:path'
 import { checkNamedFile, pathReason } from 'ospd/node'
 import { shown, UsageError } from './usage.ts'
 
-/** Returns the error of a path, given as `what`, that cannot be read. */
+/** Returns the error for a path, given as `what`, that cannot be read. */
 export function unreadable(what: string, path: string, error: unknown): UsageError {
   return new UsageError(`${what} ${shown(path)} cannot be read: ${pathReason(error)}`)
 }
 
-/** Returns the text of a file that was given as `what`. Throws UsageError if it cannot be read, or others can change it. */
+/** Returns the text of a file that was given as `what`. Throws UsageError if it cannot be read or other users can change it. */
 export function readText(what: string, path: string): string {
   try {
     checkNamedFile(path)
@@ -30,20 +30,20 @@ export function checkReadable(what: string, path: string): void {
   }
 }
 
-/** What a directory must be: there already, or there or possible to make, perhaps with the right to write to it. */
+/** The requirement for a directory: it exists, it exists or can be created, or in addition is writable. */
 type DirectoryUse = 'exists' | 'make' | 'make-and-write'
 
-/** Throws UsageError if the directory that was given as `what` cannot be used so. Makes nothing. */
+/** Throws UsageError if the directory that was given as `what` does not meet the requirement. Creates nothing. */
 export async function checkDirectory(what: string, path: string, use: DirectoryUse): Promise<void> {
   const named = `${what} ${shown(path)}`
   for (let at = resolve(path); ; at = dirname(at)) {
     try {
       const isDirectory = (await stat(at)).isDirectory()
       if (!isDirectory && at === resolve(path)) {
-        throw new UsageError(`${named} is a file, not a directory; name a directory`)
+        throw new UsageError(`${named} is a file, not a directory; specify a directory`)
       }
       if (!isDirectory)
-        throw new UsageError(`${named} cannot be used: ${at} is a file, not a directory; name another one`)
+        throw new UsageError(`${named} cannot be used: ${at} is a file, not a directory; specify another directory`)
       if (use === 'make-and-write') await access(at, constants.W_OK | constants.X_OK)
       return
     } catch (error) {
@@ -51,22 +51,22 @@ export async function checkDirectory(what: string, path: string, use: DirectoryU
       const { code } = error as NodeJS.ErrnoException
       const isMissing = code === 'ENOENT' || code === 'ENOTDIR'
       if (code === 'ENOENT' && use === 'exists') {
-        throw new UsageError(`${named} does not exist; name the data directory of the daemon`)
+        throw new UsageError(`${named} does not exist; specify the data directory of the daemon`)
       }
       if (!isMissing || dirname(at) === at) throw new UsageError(`${named} cannot be used: ${pathReason(error)}`)
     }
   }
 }
 
-/** A certificate and its key, as they lie in files. */
+/** The text of a certificate and of its key, in PEM. */
 export interface Pems {
   readonly cert: string
   readonly key: string
 }
 
 /**
- * Returns what `--tls-cert` and `--tls-key` name, or `undefined` for neither. Throws UsageError for one alone, and for a
- * file that cannot be read or is not of its kind.
+ * Returns the contents of `--tls-cert` and `--tls-key`, or `undefined` if neither is given. Throws UsageError if only one
+ * is given, or if a file cannot be read or is of another kind.
  */
 export function pemsOf(values: {
   readonly 'tls-cert'?: string | undefined
@@ -79,16 +79,16 @@ export function pemsOf(values: {
   return { cert: readPem('--tls-cert', cert), key: readPem('--tls-key', key, 'private key') }
 }
 
-/** Returns the text of a PEM file that was given as `what`. Throws UsageError if it cannot be read or is not of this kind. */
+/** Returns the text of a PEM file that was given as `what`. Throws UsageError if it cannot be read or is of another kind. */
 export function readPem(what: string, path: string, kind: 'certificate' | 'private key' = 'certificate'): string {
   const text = readText(what, path)
   try {
     if (kind === 'certificate') new X509Certificate(text)
-    // The library refuses an encrypted key with a sentence of its own.
+    // The library rejects an encrypted key with a message of its own.
     else if (!text.includes('ENCRYPTED')) createPrivateKey(text)
   } catch {
     const begin = kind === 'certificate' ? 'CERTIFICATE' : 'PRIVATE KEY'
-    throw new UsageError(`${what} ${path} is not a PEM ${kind}; name a file with a whole "BEGIN ${begin}" block`)
+    throw new UsageError(`${what} ${path} is not a PEM ${kind}; specify a file with a complete "BEGIN ${begin}" block`)
   }
   return text
 }

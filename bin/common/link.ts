@@ -1,54 +1,51 @@
-import type { Client, ErrorCode, OspError } from 'ospd'
+import { type Client, connectionErrors, type OspError } from 'ospd'
 import type { LinkEvent } from './events.ts'
 import { errorLine, type StatusPrinter, statusPrinter } from './output.ts'
 import { stylesFor } from './text.ts'
 import type { TokenSource } from './token.ts'
 import { formatTime } from './units.ts'
 
-/** Reports the state of the link to the user. */
+/** Reports the state of the connection to the user. */
 export interface LinkReporter {
-  /** The first attempt to connect has neither succeeded nor failed for a while. */
+  /** Called if the first attempt to connect has neither succeeded nor failed for a while. */
   connecting(): void
-  /** There is no link; the next attempt is in `retryMs`. */
-  waiting(why: OspError, retryMs: number): void
+  /** Called if there is no connection. The next attempt starts in `retryMs`. */
+  waiting(error: OspError, retryMs: number): void
   online(): void
-  /** The server has refused this client for good, or was tried for long enough; `advice` says what helps, if it can. */
-  gaveUp(why: OspError, advice?: string): void
+  /** Called if the server has rejected this client permanently, or `--retry-for` has passed. `advice` says what to do. */
+  gaveUp(error: OspError, advice?: string): void
 }
 
-/** How long a client connects before its user sees what it waits for. */
+/** The time without an answer after which the user is informed. */
 const silentMs = 1_500
 
-/** Calls `tell` after `soonMs`, unless the returned object is disposed of before. */
-export function afterDelay(tell: () => unknown, soonMs: number = silentMs): Disposable {
-  const timer = setTimeout(tell, soonMs)
+/** Calls `report` after `delayMs`, unless the returned object is disposed of first. */
+export function afterDelay(report: () => unknown, delayMs: number = silentMs): Disposable {
+  const timer = setTimeout(report, delayMs)
   return { [Symbol.dispose]: () => clearTimeout(timer) }
 }
 
-/** Reports the link of a client that logs in with `token`. */
+/** Reports the connection of a client that logs in with `token`. */
 export function watchLink(
   client: Pick<Client, 'on'>,
   token: TokenSource,
   reporter: LinkReporter,
-  soonMs?: number,
+  delayMs?: number,
 ): void {
   let first: Disposable | undefined
-  client.on('status', (status, why, retryMs) => {
-    if (status === 'connecting') first ??= afterDelay(() => reporter.connecting(), soonMs)
+  client.on('status', (status, error, retryMs) => {
+    if (status === 'connecting') first ??= afterDelay(() => reporter.connecting(), delayMs)
     else first?.[Symbol.dispose]()
     if (status === 'online') reporter.online()
-    if (!why) return
-    if (status === 'waiting') reporter.waiting(why, retryMs ?? 0)
-    if (status === 'refused') reporter.gaveUp(why, token.advice(why))
+    if (!error) return
+    if (status === 'waiting') reporter.waiting(error, retryMs ?? 0)
+    if (status === 'refused') reporter.gaveUp(error, token.advice(error))
   })
 }
 
-/** Reasons that come one after another when a server goes away. */
-const away: readonly ErrorCode[] = ['unreachable', 'link-lost', 'link-replaced', 'timed-out', 'shutting-down']
-
 export interface LinkTextOptions {
   readonly say: StatusPrinter
-  /** The server's address. */
+  /** The address of the server. */
   readonly server: string
   /** How long the client retries. */
   readonly retryForMs: number
@@ -59,17 +56,15 @@ export interface LinkTextOptions {
 /** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */
 export function waitingText(
   { server, retryForMs }: Pick<LinkTextOptions, 'server' | 'retryForMs'>,
-  why: string,
+  reason: string,
 ): string {
-  return `waiting for ${server}: ${why}; gives up after ${formatTime(retryForMs)} (--retry-for)`
+  return `waiting for ${server}: ${reason}; gives up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
-/** Prints the state of the link as lines for people. */
+/** Prints the state of the connection as lines of text. */
 export class LinkTextReporter implements LinkReporter {
   readonly #options: LinkTextOptions
-  /**
-   * The kind of the last line about a missing link. Each kind is printed once, regardless of the number of attempts.
-   */
+  /** The kind of the last line about a missing connection. Each kind is printed once, however often the client retries. */
   #waitingSince: 'answer' | 'link' | 'refusal' | undefined
   /** Whether the server has spoken the protocol. */
   #wasOnline = false
@@ -83,13 +78,13 @@ export class LinkTextReporter implements LinkReporter {
     this.#waitingSince = 'answer'
   }
 
-  waiting(why: OspError, retryMs: number): void {
+  waiting(error: OspError, retryMs: number): void {
     // A line has already reported the missing answer.
-    if (this.#waitingSince === 'answer' && why.code === 'timed-out') return
-    const about = away.includes(why.code) ? 'link' : 'refusal'
-    if (this.#waitingSince === about) return
-    this.#waitingSince = about
-    this.#hint(waitingText(this.#options, `${this.#reason(why)}; next try in ${formatTime(retryMs)}`))
+    if (this.#waitingSince === 'answer' && error.code === 'timed-out') return
+    const kind = connectionErrors.has(error.code) ? 'link' : 'refusal'
+    if (this.#waitingSince === kind) return
+    this.#waitingSince = kind
+    this.#hint(waitingText(this.#options, `${this.#reason(error)}; next try in ${formatTime(retryMs)}`))
   }
 
   online(): void {
@@ -99,9 +94,9 @@ export class LinkTextReporter implements LinkReporter {
     this.#waitingSince = undefined
   }
 
-  gaveUp(why: OspError, advice?: string): void {
+  gaveUp(error: OspError, advice?: string): void {
     const { say, server } = this.#options
-    say(why.code === 'superseded' ? why.message : `gave up on ${server}: ${this.#reason(why)}`, 'red')
+    say(error.code === 'superseded' ? error.message : `gave up on ${server}: ${this.#reason(error)}`, 'red')
     if (advice !== undefined) say(advice, 'yellow')
   }
 
@@ -109,18 +104,14 @@ export class LinkTextReporter implements LinkReporter {
     if (!this.#options.quiet) this.#options.say(text, 'yellow')
   }
 
-  /**
-   * Removes the start of the message, which the line already contains. A first answer that is not valid comes from
-   * another program; later ones do not.
-   */
-  #reason({ code, message }: OspError): string {
-    const reason = message.replace(`cannot connect to ${this.#options.server}: `, '')
+  /** An invalid first answer comes from a program of another protocol; an invalid later one does not. */
+  #reason({ code, message, reason = message }: OspError): string {
     if (code !== 'malformed' || this.#wasOnline) return reason
     return `the program there does not speak the protocol of ospd; check the port (${reason})`
   }
 }
 
-/** Tells in JSON how the link fares. */
+/** Prints the state of the connection as JSON. */
 export class LinkJsonReporter implements LinkReporter {
   readonly #emit: (event: LinkEvent) => void
   readonly #server: string
@@ -130,7 +121,7 @@ export class LinkJsonReporter implements LinkReporter {
     this.#emit = emit
   }
 
-  /** Does nothing: a program that must know before `waiting` can set a timer. */
+  /** Does nothing, since a program can set a timer of its own. */
   connecting(): void {}
 
   waiting({ code, message: text }: OspError, retryMs: number): void {
@@ -141,8 +132,8 @@ export class LinkJsonReporter implements LinkReporter {
     this.#emit({ event: 'online', server: this.#server })
   }
 
-  /** What fails by it is told with the reason; the advice is for people. */
-  gaveUp(_why: OspError, advice?: string): void {
+  /** Prints the advice on stderr. The operation that fails prints the error. */
+  gaveUp(_error: OspError, advice?: string): void {
     if (advice !== undefined) statusPrinter(errorLine, stylesFor(process.stderr))(advice, 'yellow')
   }
 }

@@ -113,15 +113,15 @@ export async function within(mostMs: number, done: Promise<void>): Promise<boole
   }
 }
 
-/** A line for people. */
+/** Writes a line to stderr. */
 export function errorLine(line: string): void {
   stderr.write(line)
 }
 
-/** Says a sentence of this program; what could steer a terminal is made visible in it. */
+/** Prints a sentence. Escapes characters that could control a terminal. */
 export type StatusPrinter = (text: string, colour: 'red' | 'yellow') => void
 
-/** Says sentences by `note`, which writes a line to stderr. */
+/** Returns a printer that writes each sentence with `note`, with the name of the program before it. */
 export function statusPrinter(note: (line: string) => void, styles: Styles): StatusPrinter {
   return (text, colour) => note(`${styles[colour]('osp:')} ${printable(secrets.hide(text))}`)
 }
@@ -133,7 +133,7 @@ export class ResultOutput {
   readonly #output = new Output(1)
   #failure: NodeJS.ErrnoException | undefined
   #break: () => void = () => {}
-  /** Whether the command only lists, so that results which the reader of a pipe leaves unread are not lost. */
+  /** Whether the command only lists. Then it is not an error if the reader of a pipe stops reading. */
   onlyLists = false
 
   constructor() {
@@ -166,12 +166,12 @@ export class ResultOutput {
     void this.#put(pathBytes(`${secrets.hide(line)}\n`))
   }
 
-  /** One event as a JSON object. */
+  /** Writes an event as a JSON object. */
   event(event: { readonly event: string }): void {
     this.line(jsonLine(event))
   }
 
-  /** Writes a line as it is, also with a token in it. Resolves with whether the system has accepted it. */
+  /** Writes a line unchanged, even if it contains a token. Resolves with whether the system has accepted it. */
   written(line: string): Promise<boolean> {
     return this.#put(`${line}\n`)
   }
@@ -208,7 +208,7 @@ export function checkStdout(lost: string): void {
 /** The output of results, shared by all commands. */
 export const results = new ResultOutput()
 
-/** An event as a JSON object. JSON leaves some characters raw that could steer a terminal. */
+/** Formats an event as a JSON object. Escapes characters that JSON permits and that could control a terminal. */
 export function jsonLine(event: { readonly event: string }): string {
   return printable(JSON.stringify({ v: 1, ...event }))
 }

@@ -12,38 +12,39 @@ import { ignoreHangup } from './terminal.ts'
 import { printable } from './text.ts'
 import { UsageError } from './usage.ts'
 
-/** A command of a program. `run` resolves with the exit code. */
+/** A command of a program. */
 export interface Command<S extends Settings = Settings> {
   readonly name: string
-  /** What stands behind the name in the help, as `FILE...`. */
+  /** The operands in the help text, such as `FILE...`. */
   readonly operands: string
   /** Set if the operands are paths, which need not be UTF-8. */
   readonly takesPaths?: true
   readonly describe: string
   readonly settings: S
-  /** Command lines, and what they do. */
+  /** Command lines with their effects. */
   readonly examples: readonly (readonly [line: string, does: string])[]
-  /** Returns whether it only lists with these operands. Such a command says nothing if the reader of a pipe goes. */
+  /** Returns whether the command only lists with these operands. Then it is not an error if the reader of a pipe stops reading. */
   readonly onlyLists?: (operands: readonly string[]) => boolean
+  /** Resolves with the exit code. */
   run(values: Values<S>, operands: readonly string[]): Promise<number>
 }
 
 export interface Program {
   readonly name: string
   readonly describe: string
-  /** What stands before the names of its environment variables. */
+  /** The prefix of the environment variables. */
   readonly prefix: string
   readonly commands: readonly Command[]
   /** The other program of the package, and the names of its commands. */
   readonly sibling: { readonly name: string; readonly commands: readonly string[] }
 }
 
-/** A command for the list of a program, which knows nothing of its settings' types. */
+/** Returns a command for the list of a program, without the types of its settings. */
 export function command<S extends Settings>(definition: Command<S>): Command {
   return definition as unknown as Command
 }
 
-/** Runs the program on this process's arguments, and sets its exit code. */
+/** Runs the program with the arguments of this process and sets the exit code. */
 export async function main(program: Program): Promise<void> {
   const [first] = process.argv.slice(2)
   secrets.add(process.env.OSP_TOKEN ?? '')
@@ -101,16 +102,16 @@ function parserOf(program: Program, command?: Command): Argv {
     .wrap(Math.min(100, process.stdout.columns ?? 100))
     .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'strip-aliased': true })
     .help(false)
-    .option('help', { alias: 'h', type: 'boolean', describe: 'show this help' })
+    .option('help', { alias: 'h', type: 'boolean', describe: 'print this help' })
     .version(version())
-    .describe('version', 'show the version')
+    .describe('version', 'print the version')
   if (command) return describeCommand(parser, program, command)
   for (const each of commands) parser.command(each.name, each.describe)
   return parser
     .usage(`${name} COMMAND\n\n${describe}`)
-    .command('help', 'show the help of a COMMAND')
-    .completion('completion', "print the shell's completion script")
-    .epilogue(`${name} COMMAND --help tells more about a command.`)
+    .command('help', 'Print the help of a COMMAND')
+    .completion('completion', 'Print a completion script for the shell')
+    .epilogue(`Run "${name} COMMAND --help" for the flags of a command.`)
 }
 
 /** Returns the possible next words after `words`, one on each line. */
@@ -132,16 +133,17 @@ function describeCommand(parser: Argv, { name, prefix }: Program, command: Comma
   for (const [line, does] of command.examples) parser.example(line, does)
   const variable = variableOf(prefix, Object.keys(command.settings)[0] ?? 'config')
   return parser.epilogue(
-    `Each flag is also an environment variable (${variable}) and a key in the --config file; a flag beats a variable, ` +
-      'which beats the file. Sizes read 500k, 10M, 2G, durations 30s, 5m, 7d.',
+    `Each flag can also be set with an environment variable (${variable}) or a key in the --config file. A flag overrides ` +
+      'a variable, which overrides the file. SIZE: bytes, or 500k, 10M, 2G (k = 1024). TIME: 500ms, 30s, 5m, 2h, 7d.',
   )
 }
 
-function flagOf({ describe, alias, placeholder, fallback }: Setting<unknown>) {
-  const shown = typeof fallback === 'string' ? ` [${fallback}]` : ''
+function flagOf({ describe, alias, placeholder, fallback, unset }: Setting<unknown>) {
+  const standard = unset ?? (typeof fallback === 'string' ? fallback : undefined)
+  const shown = standard === undefined ? '' : ` [default: ${standard}]`
   return {
     ...(alias === undefined ? {} : { alias }),
-    // The value's placeholder stands in the text, since yargs prints none.
+    // yargs prints no placeholder for a value.
     describe: placeholder === undefined ? describe : `${placeholder}: ${describe}${shown}`,
     ...(placeholder === undefined ? { type: 'boolean' as const } : { requiresArg: true }),
   }
@@ -151,7 +153,7 @@ function report({ name, prefix, commands }: Program, first: string | undefined, 
   if (error instanceof UsageError) {
     errorLine(`${name}: ${printable(error.message)}`)
     const command = commands.some((command) => command.name === first) ? `${name} ${first}` : name
-    errorLine(`"${command} --help" shows how it is used`)
+    errorLine(`run "${command} --help" for its usage`)
     return exitCodes.usage
   }
   if (error instanceof OspError && error.code !== 'internal') {

@@ -4,25 +4,26 @@ import { refuseToken } from './secrets.ts'
 import type { Settings, Values } from './settings.ts'
 import { UsageError, unknownName } from './usage.ts'
 
-/** Where values come from besides the defaults. */
+/** The sources of values besides the defaults. */
 export interface Given {
   /** The values of the flags. */
   readonly flags: Readonly<Record<string, string | boolean>>
   readonly env: Readonly<Record<string, string | undefined>>
-  /** What stands before the names of the program's environment variables, as `OSP`. */
+  /** The prefix of the environment variables of the program, such as `OSP`. */
   readonly prefix: string
-  /** The names of all settings of the program: keys that a configuration file may have. */
+  /** The names of all settings of the program, which a configuration file may contain. */
   readonly known: readonly string[]
 }
 
-/** The environment variable of a setting, as `OSP_RETRY_FOR`. */
+/** Returns the environment variable of a setting, such as `OSP_RETRY_FOR`. */
 export function variableOf(prefix: string, name: string): string {
   return `${prefix}_${name.toUpperCase().replaceAll('-', '_')}`
 }
 
 /**
- * The values of `settings`: flag beats environment beats configuration file beats default. An empty variable counts as
- * none. Throws UsageError that says which value, from where, is none that the setting takes.
+ * Returns the values of `settings`. A flag overrides the environment, which overrides the configuration file, which
+ * overrides the default. An empty variable counts as absent. Throws UsageError that names a value that is not accepted and
+ * its source.
  */
 export function resolve<S extends Settings>(settings: S, given: Given): Values<S> {
   const { flags, env, prefix, known } = given
@@ -57,7 +58,7 @@ function readConfig(from: string, path: string, known: readonly string[]): Reado
   try {
     json = JSON.parse(text)
   } catch (error) {
-    // The message can repeat the beginning of the file, which can be a token.
+    // The message of the parser can repeat the beginning of the file, which can be a token.
     const [where = ''] = / at position \d+(?: \(line \d+ column \d+\))?/u.exec((error as Error).message) ?? []
     throw new UsageError(`${from} ${path} is not JSON${where && `: there is an error${where}`}`)
   }

@@ -1,16 +1,16 @@
 import { UsageError } from './usage.ts'
 
-/** A token as `ospd user` prints it, also if its end is missing. */
+/** Matches a token as printed by `ospd user`, also if its end is missing. */
 const tokenForm = /osp_[\w-]{32,}/gu
 
-/** A shorter secret could be a word of an ordinary sentence. */
+/** A shorter secret could be an ordinary word. */
 const leastCharacters = 8
 
 /** Keeps tokens out of the output of a program. */
 class Secrets {
   readonly #known = new Set<string>()
 
-  /** Hides a token of any form from now on. */
+  /** Hides a token of any form from then on. */
   add(token: string): void {
     if (token.length >= leastCharacters) this.#known.add(token)
   }
@@ -26,11 +26,14 @@ class Secrets {
 /** The tokens of this process, shared by all of its output. */
 export const secrets = new Secrets()
 
-/** Throws UsageError that does not repeat it if `value`, given as `what`, contains a token, or `isWhole` is one. */
+/**
+ * Throws UsageError if `value`, given as `what`, contains a token, or with `isWhole` is a token. The message does not
+ * repeat the value.
+ */
 export function refuseToken(what: string, value: unknown, isWhole = false): void {
   if (typeof value !== 'string') return
   const found = value.match(tokenForm)
   if (!found || (isWhole && found[0] !== value)) return
-  const instead = 'give a token by "osp login", OSP_TOKEN or in the file of --token-file'
-  throw new UsageError(`${what} is a token; ${instead}. Other users could have seen this one: have it replaced`)
+  const instead = 'provide a token with "osp login", OSP_TOKEN or --token-file'
+  throw new UsageError(`${what} is a token; ${instead}. Other users may have seen this token: have it replaced`)
 }

@@ -1,28 +1,30 @@
 import { z } from 'zod'
 import { parseDuration, parseSize } from './units.ts'
 
-/** Something that can be set by a flag, in the environment and in a configuration file. */
+/** A value that can be set with a flag, an environment variable or a configuration file. */
 export interface Setting<T> {
-  /** Reads what was written, a string or a JSON value. */
+  /** Parses the given string or JSON value. */
   readonly schema: z.ZodType<T>
-  /** What it takes, to go on from "it takes". */
+  /** Describes the accepted values, as the end of a sentence that begins with "it takes". */
   readonly takes: string
-  /** Says what is wrong with a value that `schema` refuses, if that is known. */
+  /** Describes the fault of a value that `schema` rejects, if it is known. */
   readonly why?: (value: string) => string | undefined
-  /** What stands for its value in the help; none for a switch. */
+  /** Represents the value in the help text. A switch has none. */
   readonly placeholder?: string
-  /** A value that is refused can be a token, and is not repeated. */
+  /** Set if a rejected value can be a token, which no error message repeats. */
   readonly isSecret?: true
   readonly describe: string
-  /** As one would write it; without one, the setting can be absent. */
+  /** The default, as a user would write it. A setting without one can be absent. */
   readonly fallback?: string | boolean
+  /** Describes what applies if the setting is absent. */
+  readonly unset?: string
   readonly alias?: string
 }
 
-/** The settings of a command by their flags' names. */
+/** The settings of a command, by the names of their flags. */
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
-/** What the settings read as. */
+/** The values of settings. */
 export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
 
 interface Kind<T> {
@@ -33,22 +35,19 @@ interface Kind<T> {
   readonly isSecret?: true
 }
 
-interface Wording {
-  readonly describe: string
-  readonly alias?: string
-}
+type Wording = Pick<Setting<unknown>, 'describe' | 'unset' | 'alias'>
 
-/** A setting with a default. */
+/** Returns a setting with a default. */
 export function setting<T>(kind: Kind<T>, fallback: string | boolean, wording: Wording): Setting<T> {
   return { ...kind, fallback, ...wording }
 }
 
-/** A setting that can be absent. */
+/** Returns a setting that can be absent. */
 export function optional<T>(kind: Kind<T>, wording: Wording): Setting<T | undefined> {
   return { ...kind, schema: kind.schema.optional(), ...wording }
 }
 
-/** A setting that is on or off, and off by default. */
+/** Returns a switch, which is off by default. */
 export function switched(wording: Wording): Setting<boolean> {
   return { ...onOff, fallback: false, ...wording }
 }
@@ -73,25 +72,25 @@ const onOff: Kind<boolean> = {
   takes: 'true or false',
 }
 
-/** Not by `min`: that of zod asks for the length of what is no string too, and throws where it has a strange one. */
+/** Does not use `min`, which reads `length` of values of other types and can throw. */
 const filled = z.string().refine((value) => value !== '')
 
-export const text: Kind<string> = { schema: filled, takes: 'some text', placeholder: 'TEXT' }
+export const text: Kind<string> = { schema: filled, takes: 'a text that is not empty', placeholder: 'TEXT' }
 
 export const path: Kind<string> = { schema: filled, takes: 'a path', placeholder: 'PATH' }
 
-export const pem: Kind<string> = { ...path, takes: 'the path of a file in PEM', placeholder: 'FILE' }
+export const pem: Kind<string> = { ...path, takes: 'the path of a PEM file', placeholder: 'FILE' }
 
 export const fingerprint: Kind<string> = {
   schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
-  takes: 'what ospd prints when it starts, SHA256: and 43 characters',
+  takes: 'a fingerprint as printed by ospd at its start: SHA256: and 43 characters',
   placeholder: 'SHA256:…',
   isSecret: true,
 }
 
 export const count: Kind<number> = {
   schema: read((text) => (/^[1-9]\d{0,8}$/u.test(text) ? Number(text) : undefined)),
-  takes: 'a whole number from 1 up',
+  takes: 'a whole number of at least 1',
   placeholder: 'N',
 }
 
@@ -103,7 +102,7 @@ export const percent: Kind<number> = {
 
 export const port: Kind<number> = {
   schema: read((text) => (/^\d{1,5}$/u.test(text) && Number(text) < 65_536 ? Number(text) : undefined)),
-  takes: 'a port from 0 to 65535; 0 is any free one',
+  takes: 'a port from 0 to 65535; 0 selects a free port',
   placeholder: 'PORT',
 }
 
@@ -127,13 +126,13 @@ export function oneOf<const T extends string>(...choices: readonly [T, ...T[]]):
   }
 }
 
-/** The address of a server. */
+/** The address of a server, as given with `--server`. */
 export interface ServerAddress {
   readonly host: string
   readonly port: number
 }
 
-/** `HOST:PORT`, `HOST`, or `[IPv6 address]:PORT`, where the address can have a zone: `[fe80::1%eth0]:6682`. */
+/** Accepts `HOST:PORT`, `HOST` or `[IPv6 address]:PORT`. An IPv6 address can have a zone: `[fe80::1%eth0]:6682`. */
 export function serverAddress(defaultPort: number): Kind<ServerAddress> {
   return {
     schema: read((text) => {
@@ -150,11 +149,11 @@ export function serverAddress(defaultPort: number): Kind<ServerAddress> {
 
 const isPort = (port: string) => /^\d{1,5}$/u.test(port) && Number(port) > 0 && Number(port) <= 65_535
 
-/** Says why a text is no `Place`; `undefined` if nothing more than its form is known to be wrong. */
+/** Returns the fault of a text that is not a `ServerAddress`, or `undefined` if only its form is wrong. */
 function whyNoPlace(text: string): string | undefined {
   const [scheme] = /^[a-z][a-z\d+.-]*:\/\//iu.exec(text) ?? []
-  if (scheme !== undefined) return `leave out ${scheme}`
-  if (text.includes('/')) return 'it has a path; leave that out'
+  if (scheme !== undefined) return `remove ${scheme}`
+  if (text.includes('/')) return 'it contains a path; remove the path'
   const [, host, port] = /^(\[.*\]|[^:]*):([^:\]]*)$/u.exec(text) ?? []
   if (port === undefined) {
     return /:.*:/u.test(text) && !text.includes('[')
@@ -165,10 +164,10 @@ function whyNoPlace(text: string): string | undefined {
   if (port === '') return 'the port is missing after the colon'
   if (!/^\d+$/u.test(port)) return `the port ${port} is not a number`
   if (isPort(port)) return undefined
-  return Number(port) === 0 ? 'a server cannot be reached at port 0' : `the port ${port} is above 65535`
+  return Number(port) === 0 ? 'port 0 is not the port of a server' : `the port ${port} is above 65535`
 }
 
-/** `HOST:PORT` as people write it: an IPv6 address stands in brackets. */
+/** Returns `HOST:PORT`, with an IPv6 address in brackets. */
 export function addressText({ host, port }: ServerAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

@@ -6,7 +6,7 @@ import type { CommonOptions } from './commonOptions.ts'
 import { userOf } from './commonOptions.ts'
 import { checkDirectory } from './files.ts'
 
-/** What decides where a program keeps its state. */
+/** The environment that determines the state directory. */
 export interface Surroundings {
   readonly platform: NodeJS.Platform
   readonly env: Readonly<Record<string, string | undefined>>
@@ -15,22 +15,22 @@ export interface Surroundings {
 
 const here = (): Surroundings => ({ platform: process.platform, env: process.env, home: homedir() })
 
-/** The directory where `osp` keeps its state unless it is told another one. */
+/** Returns the default state directory of `osp`. */
 export function platformState({ platform, env, home }: Surroundings = here()): string {
   if (platform === 'win32') return win32.join(env.LOCALAPPDATA || win32.join(home, 'AppData', 'Local'), 'osp')
   if (platform === 'darwin') return posix.join(home, 'Library', 'Application Support', 'osp')
-  // The XDG Base Directory Specification has relative paths ignored.
+  // The XDG Base Directory Specification ignores relative paths.
   const { XDG_STATE_HOME: state = '' } = env
   return posix.join(posix.isAbsolute(state) ? state : posix.join(home, '.local', 'state'), 'osp')
 }
 
-/** The directory for what is remembered of one user at one server: `STATE/HOST_PORT/USER`. */
+/** Returns the state directory of one user on one server: `STATE/HOST_PORT/USER`. */
 export function stateDirectoryOf({ state, server }: Pick<CommonOptions, 'state' | 'server'>, user: string): string {
   const parts = [`${escaped(hostKeyOf(server.host))}_${server.port}`, escaped(user)]
   return [state ?? platformState(), ...parts].join('/')
 }
 
-/** The users whose tokens are kept for this server; none where that can't be seen. */
+/** Returns the users with a stored token for this server, or none if the directory cannot be read. */
 export function usersWithToken(values: Pick<CommonOptions, 'state' | 'server'>): readonly string[] {
   const path = dirname(stateDirectoryOf(values, '-'))
   try {
@@ -41,7 +41,7 @@ export function usersWithToken(values: Pick<CommonOptions, 'state' | 'server'>):
   }
 }
 
-/** The state directory of whoever runs a command. Throws UsageError where it can't be used. */
+/** Returns the state directory of the user of a command. Throws UsageError if it cannot be used. */
 export async function openStateDirectory(values: Pick<CommonOptions, 'state' | 'server' | 'user'>): Promise<string> {
   const path = stateDirectoryOf(values, userOf(values))
   const { state } = values
@@ -56,7 +56,7 @@ export async function openStateDirectory(values: Pick<CommonOptions, 'state' | '
 
 const utf8 = new TextEncoder()
 
-/** Two names stay two where the file system takes capitals for small letters, and none has a character it refuses. */
+/** Returns a distinct file name for each name, also on file systems that ignore case or reject characters. */
 function escaped(name: string): string {
   return name.replace(/[^a-z0-9._-]/gu, (char) =>
     [...utf8.encode(char)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''),

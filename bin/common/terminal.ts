@@ -53,7 +53,8 @@ export function useTerminal({ take, restore }: TerminalUse): Disposable {
 }
 
 /**
- * Starts or stops reading single keys from the terminal. In the background, changing the mode would stop this program.
+ * Starts or stops reading single keys from the terminal. Does not change the mode of the terminal while the program is in
+ * the background, since the system would stop the program.
  */
 export function readKeys(stdin: ReadStream, yes: boolean): void {
   if (isForeground()) stdin.setRawMode(yes)

@@ -1,15 +1,15 @@
 import type { WriteStream } from 'node:tty'
 
 /**
- * What could steer a terminal, turn the direction of writing, or hide. Joiners and variation selectors are left alone where
- * they can do what they are for: behind a character that is neither ASCII nor Latin, and a digit's before its keycap; a
- * selector can stand between. So are the tags of a flag, as Scotland's.
+ * Matches characters that could control a terminal, change the writing direction, or be invisible. Also matches, in named
+ * groups, joiners and variation selectors in their proper use, which stay: after a character that is neither ASCII nor
+ * Latin, or between a digit and its keycap; a selector can stand between. The tags of a flag such as Scotland's stay too.
  */
 const raw =
   /(?<flag>\u{1F3F4}[\u{E0030}-\u{E0039}\u{E0061}-\u{E007A}]{1,6}\u{E007F})|(?<=[^\p{ASCII}\p{Script=Latin}\p{DI}\p{Z}\p{C}])(?<joined>\p{Variation_Selector}?[\u200C\u200D]|\p{Variation_Selector})|(?<=[#*0-9])(?<keycap>\uFE0F\u20E3)|[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{DI}\uFFF9-\uFFFB]/gu
 
 /**
- * Returns the text with these characters escaped, as `\u001b`, and bytes of a path that are not UTF-8 as `\xe9`. The
+ * Returns the text with these characters escaped, such as `\u001b`, and bytes of a path that are not UTF-8 as `\xe9`. The
  * value of JSON text does not change.
  */
 export function printable(text: string): string {
@@ -20,12 +20,12 @@ export function printable(text: string): string {
   })
 }
 
-/** JSON knows no other way to write a character beyond U+FFFF. */
+/** JSON has no other escape for a character beyond U+FFFF. */
 function* units(char: string): Generator<string> {
   for (let at = 0; at < char.length; at++) yield `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`
 }
 
-/** Returns a word as a shell must be given it. */
+/** Returns a word quoted for a shell. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./[\]-]+$/u.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
@@ -38,7 +38,7 @@ const nothing = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]$/u
 const wide =
   /^[\u1100-\u115F\u2E80-\u303E\u3041-\u33FF\u3400-\u4DBF\u4E00-\uA4CF\uA960-\uA97F\uAC00-\uD7A3\uF900-\uFAFF\uFE10-\uFE19\uFE30-\uFE6F\uFF01-\uFF60\uFFE0-\uFFE6\u{16FE0}-\u{18CFF}\u{1AFF0}-\u{1B2FF}\u{1F200}-\u{1F2FF}\u{20000}-\u{3FFFD}]$/u
 
-/** How many columns of a terminal the text takes. */
+/** Returns the number of terminal columns that the text occupies. */
 export function widthOf(text: string): number {
   let width = 0
   for (const { segment } of graphemes.segment(text)) width += widthOfGrapheme(segment)
@@ -81,7 +81,7 @@ function begin(all: readonly string[], columns: number): string[] {
   return all.slice(0, count)
 }
 
-/** Whether a stream is a terminal that moves its cursor. */
+/** Returns whether a stream is a terminal that can move its cursor. */
 export function isTerminal(stream: NodeJS.WriteStream): stream is WriteStream {
   return stream.isTTY === true && process.env.TERM !== 'dumb'
 }
@@ -91,7 +91,7 @@ const codes = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yel
 export type Style = (text: string) => string
 export type Styles = Readonly<Record<keyof typeof codes, Style>>
 
-/** Ways to write on a stream: colours on a terminal, unless NO_COLOR is set (no-color.org); nothing elsewhere. */
+/** Returns the styles of a stream: colours on a terminal unless NO_COLOR is set (no-color.org), plain text elsewhere. */
 export function stylesFor(stream: NodeJS.WriteStream): Styles {
   const colours = isTerminal(stream) && !process.env.NO_COLOR
   const style =

@@ -10,37 +10,37 @@ import { addressText } from './settings.ts'
 import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
 import { shellWord } from './text.ts'
 
-/** Where the token of a command can come from instead of what `osp login` has kept. */
+/** The environment variable that overrides the token stored by `osp login`. */
 export const tokenVariable = 'OSP_TOKEN'
 
-type TokenOrigin = 'file' | 'variable' | 'kept' | 'nowhere'
+type TokenOrigin = 'file' | 'variable' | 'stored' | 'none'
 
 type TokenValues = Pick<
   CommonOptions,
   'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'user' | 'state' | 'token-file'
 >
 
-/** What a command lets itself in by. */
+/** Provides the token that a command logs in with. */
 export interface TokenSource {
-  /** The token, empty where there is none. Rejects with OspError where what there is can't be used. */
+  /** Resolves with the token, which is empty if there is none. Rejects with OspError if the token is not valid. */
   readonly give: () => Promise<BoundToken>
-  /** Whether the latest one is a token, or may become one. */
+  /** Whether the last call of `give` resolved with a token, or has not resolved yet. */
   readonly isGiven: boolean
-  /** The latest one may be sent over this connection, and what refuses the user from now on is the server. */
+  /** Called when the token may be sent over this connection. A later `unauthorized` is the answer of the server. */
   reached(socket: Socket): void
-  /** What somebody can do about it whom the server does not let in; nothing where it was not the server that refused. */
-  advice(why: OspError): string | undefined
+  /** Returns what to do about a rejection by the server, or `undefined` if the server did not reject the token. */
+  advice(error: OspError): string | undefined
 }
 
 /**
- * Gives a command's token, read anew for each link, so that one which was replaced meanwhile is taken: from the file of
- * `--token-file`, else from `OSP_TOKEN`, else the one that `osp login` has kept for this user at this server, else none.
+ * Provides the configured token: that of `--token-file`, of `OSP_TOKEN`, or the one stored by `osp login`, in this order.
+ * Reads it again for each connection, so that a replaced token takes effect.
  */
 export class ConfiguredToken implements TokenSource {
   readonly #values: TokenValues
-  /** What a pipe says: it says it once. */
+  /** The content of a pipe, which can be read only once. */
   #piped: Promise<BoundToken> | undefined
-  /** Where the latest one was from; `undefined` where there was none to be had. */
+  /** The origin of the last token; `undefined` if reading it failed. */
   #from: TokenOrigin | undefined
   #reached = false
 
@@ -63,17 +63,17 @@ export class ConfiguredToken implements TokenSource {
   }
 
   get isGiven(): boolean {
-    return this.#from !== 'nowhere'
+    return this.#from !== 'none'
   }
 
   async #find(file: string | undefined, variable: string | undefined): Promise<[TokenOrigin, BoundToken]> {
-    if (file !== undefined) return ['file', unlessBound(await this.#read(file), 'open')]
+    if (file !== undefined) return ['file', withBinding(await this.#read(file), 'open')]
     if (variable) return ['variable', { token: checkToken(variable, tokenVariable), boundTo: 'open' }]
     const kept = await keptToken(stateDirectoryOf(this.#values, userOf(this.#values))).load()
-    if (kept === undefined) return ['nowhere', { token: '', boundTo: 'open' }]
+    if (kept === undefined) return ['none', { token: '', boundTo: 'open' }]
     const known = await knownServer(knownServersPath(this.#values), this.#values.server)
     const former = known?.pin?.isFormer ? (known.pin.fingerprint as TokenBinding) : 'unrecorded'
-    return ['kept', unlessBound(kept, former)]
+    return ['stored', withBinding(kept, former)]
   }
 
   reached(): void {
@@ -87,22 +87,22 @@ export class ConfiguredToken implements TokenSource {
     const name =
       certificate === undefined
         ? ''
-        : `; ${certificate} is valid only for the user that it names; give that user as --user`
+        : `; ${certificate} is valid only for the user that it names: specify that user with --user`
     return this.#tokenAdvice(this.#from) + name
   }
 
   #tokenAdvice(from: TokenOrigin): string {
     if (from === 'variable') return `the token came from ${tokenVariable}`
     if (from === 'file') return `the token came from ${this.#values['token-file']}`
-    if (from === 'kept') return `the token was the stored one; to store another one, run ${loginLine(this.#values)}`
+    if (from === 'stored') return `the stored token was sent; to store another one, run ${loginLine(this.#values)}`
     const others = this.#values.user === undefined ? usersWithToken(this.#values) : []
     if (others.length > 0)
-      return `no token was sent; you are logged in there as ${others.join(', ')}: give --user ${others[0]}`
-    return `no token was sent; if you have one for this server, run ${loginLine(this.#values)}`
+      return `no token was sent; tokens are stored for ${others.join(', ')}: specify --user ${others[0]}`
+    return `no token was sent; if you have a token for this server, run ${loginLine(this.#values)}`
   }
 
   async #read(path: string): Promise<BoundToken> {
-    // Reading tells what is wrong with a path that leads nowhere.
+    // If the path does not exist, reading reports the reason.
     const found = await stat(path).catch(() => undefined)
     if (found?.isFile() ?? true) return await readToken(path)
     this.#piped ??= readToken(path)
@@ -110,8 +110,8 @@ export class ConfiguredToken implements TokenSource {
   }
 }
 
-/** The token with this binding if it was stored without one. */
-const unlessBound = ({ token, boundTo }: BoundToken, other: TokenBinding): BoundToken => ({
+/** Returns the token with this binding if it was stored without one. */
+const withBinding = ({ token, boundTo }: BoundToken, other: TokenBinding): BoundToken => ({
   token,
   boundTo: boundTo === 'unrecorded' ? other : boundTo,
 })
@@ -124,16 +124,16 @@ export async function assertNotDowngraded(values: Pick<CommonOptions, 'server' |
   if (!known) return
   const { pin, authorityLine } = known
   const lines = [pin?.line, authorityLine].filter((line) => line !== undefined)
-  const how = authorityLine === undefined ? `its key ${pin?.fingerprint}` : 'the certificate of an authority'
+  const how = authorityLine === undefined ? `its key ${pin?.fingerprint}` : 'a certificate authority'
   throw new OspError(
     'unauthorized',
-    `the token was not sent to ${addressText(values.server)}: the server there was verified by ${how} before, and without TLS ` +
-      'another program can pose as it; give --tls. Only if the operator confirms that it has no TLS any more, remove ' +
-      `line ${lines.join(' and ')} of ${path} and log in again (osp login)`,
+    `the token was not sent to ${addressText(values.server)}: the server was previously verified by ${how}, and without TLS ` +
+      'another program can impersonate it; specify --tls. Only if the operator confirms that the server no longer uses ' +
+      `TLS, remove line ${lines.join(' and ')} of ${path} and log in again (osp login)`,
   )
 }
 
-/** How this user logs in at this server. */
+/** Returns the command line that logs this user in to this server. */
 function loginLine(values: TokenValues): string {
   const { server, tls, state } = values
   const words = ['osp', 'login', '--server', addressText(server)]
@@ -146,7 +146,7 @@ function loginLine(values: TokenValues): string {
 
 const flag = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}`, value])
 
-/** A token that is to be kept if the server lets the user in by it. */
+/** Provides a token that is stored if the server accepts it. */
 export class NewToken implements TokenSource {
   readonly isGiven = true
   readonly give: () => Promise<BoundToken>
@@ -157,7 +157,7 @@ export class NewToken implements TokenSource {
     this.give = async () => ({ token, boundTo: 'open' })
   }
 
-  /** The binding of the token to the connection that it was sent over; `undefined` if it was not sent. */
+  /** The connections over which the token may be sent, according to its login; `undefined` if it was not sent. */
   get boundTo(): TokenBinding | undefined {
     return this.#boundTo
   }
@@ -167,6 +167,6 @@ export class NewToken implements TokenSource {
   }
 
   advice({ code }: OspError): string | undefined {
-    return code === 'unauthorized' && this.#boundTo !== undefined ? 'this token is not kept' : undefined
+    return code === 'unauthorized' && this.#boundTo !== undefined ? 'the token was not stored' : undefined
   }
 }

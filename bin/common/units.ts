@@ -1,7 +1,7 @@
 const sizePattern = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/iu
 const sizeLetters = ['', 'k', 'm', 'g', 't']
 
-/** Bytes of `500k`, `10M`, `2G` (k = 1024), or `undefined` if it is no size. */
+/** Returns the bytes of a size such as `500k`, `10M` or `2G` (k = 1024), or `undefined` if the text is not a size. */
 export function parseSize(text: string): number | undefined {
   const [, number, letter = ''] = sizePattern.exec(text) ?? []
   if (number === undefined) return undefined
@@ -12,7 +12,7 @@ export function parseSize(text: string): number | undefined {
 const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/u
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-/** Milliseconds of `500ms`, `30s`, `5m`, `7d`, or `0`; `undefined` if it is no duration. */
+/** Returns the milliseconds of `500ms`, `30s`, `5m`, `7d` or `0`, or `undefined` if the text is not a duration. */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0
   const [, number, unit = ''] = durationPattern.exec(text) ?? []
@@ -22,13 +22,13 @@ export function parseDuration(text: string): number | undefined {
 
 const sizeUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 
-/** A size for people, with three digits: `999 B`, `1.25 MiB`, `12.3 GiB`. */
+/** Formats a size with three digits: `999 B`, `1.25 MiB`, `12.3 GiB`. */
 export function formatSize(bytes: number): string {
   const power = powerOf(bytes)
   return `${threeDigits(bytes, power)} ${sizeUnits[power]}`
 }
 
-/** A part of a size in the unit of the whole: `3.2 of 12.3 MiB`. */
+/** Formats a part of a size in the unit of the whole: `3.2 of 12.3 MiB`. */
 export function formatPart(part: number, whole: number): string {
   return `${threeDigits(part, powerOf(whole))} of ${formatSize(whole)}`
 }
@@ -47,12 +47,12 @@ function threeDigits(bytes: number, power: number): string {
   return value < 99.95 ? value.toFixed(1) : value.toFixed(0)
 }
 
-/** The part of a size that is done, in percent; an empty file is done once its `size` is known to be all of it. */
+/** Returns a part of a size in percent. */
 export function percent(part: number, whole: number): number {
   return Math.floor((100 * part) / Math.max(whole, 1))
 }
 
-/** A time for people, from seconds to days: `8 s`, `1:05`, `2:03:10`, `3 d`. */
+/** Formats a time, in seconds to days: `8 s`, `1:05`, `2:03:10`, `3 d`. */
 export function formatTime(ms: number): string {
   const seconds = Math.ceil(ms / 1_000)
   if (seconds < 60) return `${seconds} s`

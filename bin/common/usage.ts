@@ -1,14 +1,14 @@
-/** The command was called wrongly; `message` says with what, and what it takes. Exit code 2. */
+/** Reports a wrong call of a command. `message` names the wrong argument and what the command takes. Exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** Returns an operand or a path as a sentence shows it: an empty one in quotes. */
+/** Returns an operand or a path for a message. An empty one is shown as a pair of quotes. */
 export const shown = (operand: string): string => (operand === '' ? '""' : operand)
 
-/** Returns the error of an operand that `command` does not take. */
+/** Returns the error for an operand that `command` does not take. */
 export function unexpectedOperand(command: string, operand: string): UsageError {
-  return new UsageError(`${command} takes no operand such as ${shown(operand)}`)
+  return new UsageError(`${command} takes no operand ${shown(operand)}`)
 }
 
 /**

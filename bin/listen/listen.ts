@@ -12,7 +12,7 @@ import { messageEvent, messageLine } from './messageLine.ts'
 
 /** The settings of `osp listen`. */
 export const listenSettings = {
-  count: optional(count, { alias: 'n', describe: 'end after so many messages' }),
+  count: optional(count, { alias: 'n', describe: 'exit after N messages', unset: 'run until Ctrl-C' }),
   ...commonOptions,
 } as const
 
@@ -22,12 +22,12 @@ export type ListenValues = Values<typeof listenSettings>
 export const listenCommand = command({
   name: 'listen',
   operands: '',
-  describe: 'Print the messages that wait, and those that come, until Ctrl-C.',
+  describe: 'Print the waiting messages, and new messages as they arrive, until Ctrl-C.',
   settings: listenSettings,
   examples: [
-    ['osp listen', 'a line for each message: time, sender, text'],
+    ['osp listen', 'print time, sender and text of each message'],
     ['osp listen --count 1', 'wait for one message'],
-    ['osp listen --json | jq -r .text', 'for programs'],
+    ['osp listen --json | jq -r .text', 'print the texts only'],
   ],
   run,
 })
@@ -36,61 +36,61 @@ async function run(values: ListenValues, operands: readonly string[]): Promise<n
   const [operand] = operands
   if (operand !== undefined) throw unexpectedOperand('listen', operand)
   checkStdout('messages')
-  const listening = new MessagePrinter(values)
-  const state = await listening.openState()
-  return await runWithClient(values, { state, log: listening.log, run: (errand) => listening.run(errand) })
+  const printer = new MessagePrinter(values)
+  const state = await printer.openState()
+  return await runWithClient(values, { state, log: printer.log, run: (context) => printer.run(context) })
 }
 
-/** Prints messages, and counts those that are noted as printed, which are acknowledged. */
+/** Prints messages. Counts the messages that are recorded as printed, which are then acknowledged. */
 class MessagePrinter {
   readonly #values: ListenValues
   #receiver: Receiver | undefined
-  #noted = 0
-  #trouble: (text: string) => void = () => {}
+  #recorded = 0
+  #reportFault: (text: string) => void = () => {}
 
   constructor(values: ListenValues) {
     this.#values = values
   }
 
-  /** Where it notes what was printed. Throws UsageError where it can't. */
+  /** Returns the state that records printed messages. Throws UsageError if its directory cannot be used. */
   async openState(): Promise<ClientState> {
     const { receipts } = stateDirectory(await openStateDirectory(this.#values))
     const put: typeof receipts.put = async (receipt, most) => {
       await receipts.put(receipt, most)
-      if (++this.#noted === this.#values.count) this.#stop()
+      if (++this.#recorded === this.#values.count) this.#stop()
     }
     return { receipts: { load: () => receipts.load(), put } }
   }
 
-  /** Takes the log of the client: what can't be noted is tried again, and printed no further meanwhile. */
+  /** Handles the log of the client. Until a receipt can be stored, the client retries and prints no further messages. */
   readonly log = ({ event, text }: LogEntry) => {
-    if (event === 'receipt-not-stored') this.#trouble(`what was printed cannot be noted, and is tried again: ${text}`)
+    if (event === 'receipt-not-stored') this.#reportFault(`cannot record the printed message; retrying: ${text}`)
   }
 
-  /** Resolves when as many messages as it was told are acknowledged, or nobody reads what it prints. */
+  /** Resolves when `--count` messages are acknowledged, or when stdout has no reader. */
   async run({ client, results, say, interrupted }: CommandContext): Promise<void> {
     const { json, count } = this.#values
     const styles = stylesFor(process.stdout)
-    this.#trouble = once((text) => say(text, 'red'))
+    this.#reportFault = once((text) => say(text, 'red'))
     this.#receiver = client.receive(async (message) => {
       if (await results.written(json ? jsonLine(messageEvent(message)) : messageLine(message, styles))) return
       this.#stop()
       throw new Error('the message was not printed')
     })
     await this.#receiver.done
-    if (interrupted.aborted && this.#noted !== count) throw new OspError('closed', 'it was interrupted')
+    if (interrupted.aborted && this.#recorded !== count) throw new OspError('closed', 'interrupted')
   }
 
-  /** Takes no further message. */
+  /** Stops receiving messages. */
   #stop(): void {
     void this.#receiver?.[Symbol.asyncDispose]()
   }
 }
 
-function once(tell: (text: string) => void): (text: string) => void {
-  let told = false
+function once(report: (text: string) => void): (text: string) => void {
+  let isReported = false
   return (text) => {
-    if (!told) tell(text)
-    told = true
+    if (!isReported) report(text)
+    isReported = true
   }
 }

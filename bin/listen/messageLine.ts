@@ -2,7 +2,7 @@ import type { Message } from 'ospd'
 import type { ListenEvent } from '../common/events.ts'
 import { printable, type Styles } from '../common/text.ts'
 
-/** A message for people: time, sender, text. One that was perhaps printed before is marked. */
+/** Formats a message as a line: time, sender, text. Marks a message that may have been printed before. */
 export function messageLine(message: Message, { dim, bold, yellow }: Styles): string {
   const { sentAt, from, attempt } = message
   const again = attempt > 1 ? [yellow('(again?)')] : []
@@ -11,7 +11,7 @@ export function messageLine(message: Message, { dim, bold, yellow }: Styles): st
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** A message as an event. */
+/** Returns the event of a message. */
 export function messageEvent({ id, seq, from, sentAt, content, attempt }: Message): ListenEvent {
   const text = textOf(content)
   const rest = text === null ? Buffer.from(content).toString('base64') : null
@@ -27,11 +27,11 @@ function textOf(content: Uint8Array): string | null {
   }
 }
 
-/** A moment in local time with its offset from UTC, after ISO 8601: `2026-03-01T12:34:56+01:00`. */
+/** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */
 export function localTime(at: Date): string {
   const offset = -at.getTimezoneOffset()
   const local = new Date(at.getTime() + offset * 60_000)
-  // A moment at the very end of what a Date can hold has no local time.
+  // The local time of the last representable dates is out of range.
   if (Number.isNaN(local.getTime())) return `${at.toISOString().slice(0, -5)}Z`
   const [hours, minutes] = [Math.trunc(Math.abs(offset) / 60), Math.abs(offset) % 60].map(twoDigits)
   return `${local.toISOString().slice(0, -5)}${offset < 0 ? '-' : '+'}${hours}:${minutes}`

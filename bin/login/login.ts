@@ -2,7 +2,7 @@ import { assertTokenAllowed, OspError } from 'ospd'
 import { keptToken, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import { clientTransport, isNewServer, trustFor } from '../common/client.ts'
 import { type CommandContext, runWithClient } from '../common/commandContext.ts'
-import { type CommonOptions, commonOptions, interactiveRetryFor, retryFor, userOf } from '../common/commonOptions.ts'
+import { type CommonOptions, commonOptions, retryFor, userOf } from '../common/commonOptions.ts'
 import type { LoginEvent } from '../common/events.ts'
 import { exitCodes } from '../common/exitCodes.ts'
 import { afterDelay, waitingText } from '../common/link.ts'
@@ -15,44 +15,45 @@ import { assertNotDowngraded, NewToken, tokenVariable } from '../common/token.ts
 import { UsageError } from '../common/usage.ts'
 import { promptConfirmation, promptToken } from './prompt.ts'
 
-/** This is the command that asks for the token. */
+/** This command reads the token from the terminal or stdin. */
 const { 'token-file': _, ...others } = commonOptions
 
 const settings = {
   ...others,
-  'retry-for': retryFor(interactiveRetryFor),
+  'retry-for': retryFor('interactive'),
 } as const
 
 type LoginValues = Values<typeof settings>
 
-/** `osp login`: keeps a token. */
+/** `osp login`: stores a token. */
 export const loginCommand = command({
   name: 'login',
   operands: '',
   describe:
-    'Keep your token for a server, once it has let you in by it. The token is typed, or stands on stdin; it is no argument.',
+    'Store a token for a server after the server has accepted it. The token is typed at the terminal or read from stdin, ' +
+    'never given as an argument.',
   settings,
   examples: [
-    ['osp login --server files.example:6682', 'asks for the token'],
-    ['osp login < token.txt', 'reads it; of a new server it has to be told the --fingerprint'],
+    ['osp login --server files.example:6682', 'prompt for the token'],
+    ['osp login < token.txt', 'read the token from a file; a new TLS server requires --fingerprint'],
   ],
   run,
 })
 
 async function run(values: LoginValues, operands: readonly string[]): Promise<number> {
-  // What was given may be the token: it is not repeated.
+  // The operand may be the token: the message does not repeat it.
   if (operands.length > 0)
-    throw new UsageError('login takes no operand: type the token when it asks, or write it to stdin')
+    throw new UsageError('login takes no operand: type the token at the prompt, or write it to stdin')
   const directory = await openStateDirectory(values)
   const user = userOf(values)
   const server = addressText(values.server)
-  const everything = { ...values, 'token-file': undefined }
-  // Before a token is typed in vain, or for the wrong server.
+  const withoutFile = { ...values, 'token-file': undefined }
+  // Fails before the user types a token, possibly for the wrong server.
   await assertNotDowngraded(values)
-  const confirmed = process.stdin.isTTY ? await confirmedOf(everything) : values
+  const confirmed = process.stdin.isTTY ? await confirmServer(withoutFile) : values
   if (!confirmed) return exitCodes.interrupted
-  const way = { ...everything, fingerprint: confirmed.fingerprint }
-  const to = clientTransport(way, trustFor(way, { isGiven: true }))
+  const trusted = { ...withoutFile, fingerprint: confirmed.fingerprint }
+  const to = clientTransport(trusted, trustFor(trusted, { isGiven: true }))
   const token = await promptToken(`token of ${printable(user)} at ${server}: `)
   if (token === undefined) return exitCodes.interrupted
   const given = new NewToken(token)
@@ -62,34 +63,36 @@ async function run(values: LoginValues, operands: readonly string[]): Promise<nu
     const event: LoginEvent = { event: 'logged-in', server, user }
     if (values.json) results.event(event)
     else results.line(`logged in to ${server} as ${printable(user)}`)
-    if (process.env[tokenVariable]) say(`${tokenVariable} is set, and goes before the token that is kept`, 'yellow')
+    if (process.env[tokenVariable]) say(`${tokenVariable} is set and overrides the stored token`, 'yellow')
   }
-  return await runWithClient(everything, { token: given, to, run: login })
+  return await runWithClient(withoutFile, { token: given, to, run: login })
 }
 
 /**
- * What a server is to be known by that is new, as somebody at the terminal says, unless the settings do; `undefined` if somebody
- * has interrupted it. Rejects with OspError where no token should go there.
+ * Asks the user at the terminal to confirm the fingerprint of a new server, unless `--fingerprint` is given. Resolves with
+ * the fingerprint to require, or with `undefined` after Ctrl-C. Rejects with OspError if no token should be sent there.
  */
-async function confirmedOf(values: LoginValues & CommonOptions): Promise<Pick<LoginValues, 'fingerprint'> | undefined> {
+async function confirmServer(
+  values: LoginValues & CommonOptions,
+): Promise<Pick<LoginValues, 'fingerprint'> | undefined> {
   const server = await newServer(values)
   if (!server || values.fingerprint !== undefined) return values
   const { host, port, fingerprint } = server
   const place = addressText({ host, port })
   const answer = await promptConfirmation(
-    `${place} is not known yet. It shows ${fingerprint}\nis this the fingerprint that ospd printed? [y/N] `,
+    `${place} is not known yet. Its fingerprint is ${fingerprint}\nis this the fingerprint that ospd printed? [y/N] `,
   )
   if (answer === undefined) return undefined
   if (answer) return { fingerprint }
-  throw new OspError('unauthorized', `${place} is not taken for the right server, and no token was sent`)
+  throw new OspError('unauthorized', `the fingerprint of ${place} was not confirmed; no token was sent`)
 }
 
 /** The minimum time to wait for the server before the command asks for a token. */
 const leastShowMs = 10_000
 
 /**
- * Connects, and says nothing to the server. Resolves with it where it is new: somebody has to say whether it is the right one.
- * Rejects with OspError where it can't be reached, is not to be trusted, or is no place to send a token to.
+ * Connects without sending anything. Resolves with the server if it is new, so that the user must confirm it. Rejects with
+ * OspError if the server cannot be reached or is not trusted, or if the connection is not safe for a token.
  */
 async function newServer(values: CommonOptions): Promise<SeenServer | undefined> {
   let found: SeenServer | undefined
@@ -108,7 +111,7 @@ async function newServer(values: CommonOptions): Promise<SeenServer | undefined>
     assertTokenAllowed('a token', socket, values.insecure)
     socket.destroy()
   } catch (error) {
-    if (signal.aborted) throw new OspError('timed-out', `${server} has not answered in time`)
+    if (signal.aborted) throw new OspError('timed-out', `${server} did not answer in time`)
     throw error
   }
   return found

@@ -12,14 +12,14 @@ import { UsageError } from '../common/usage.ts'
 const { server, user, state, quiet, json } = commonOptions
 const settings = { server, user, state, quiet, json } as const
 
-/** `osp logout`: forgets the token. */
+/** `osp logout`: removes the stored token. */
 export const logoutCommand = command({
   name: 'logout',
   operands: '',
   describe:
-    'Remove the token that osp login has kept for a server. The server is not asked; there the token still holds.',
+    'Remove the token that osp login has stored for a server. The server is not contacted and continues to accept the token.',
   settings,
-  examples: [['osp logout --server files.example:6682', 'of this user at this server']],
+  examples: [['osp logout --server files.example:6682', 'remove the token of this user for this server']],
   run,
 })
 
@@ -32,6 +32,6 @@ async function run(values: Values<typeof settings>, operands: readonly string[])
   if (values.json) results.event(event)
   else if (removed) results.line(`logged out of ${place} as ${printable(name)}`)
   else if (!values.quiet)
-    statusPrinter(errorLine, stylesFor(process.stderr))(`no token of ${name} at ${place} is kept`, 'yellow')
+    statusPrinter(errorLine, stylesFor(process.stderr))(`no token of ${name} for ${place} is stored`, 'yellow')
   return exitCodes.done
 }

@@ -3,13 +3,13 @@ import { checkToken } from 'ospd/node'
 import { type Input, readInput } from '../common/input.ts'
 import { onInterrupt, readKeys, signalAll, useTerminal } from '../common/terminal.ts'
 
-/** Characters that are read at most; no token is that long. */
+/** The maximum number of characters that are read. Every token is shorter. */
 const mostCharacters = 4_096
 
-/** Characters that the longest answer has. */
+/** The length of the longest answer, "yes". */
 const shownCharacters = 3
 
-/** Where a line ends. */
+/** Matches the end of a line. */
 const lineEnd = /[\r\n]/u
 
 const keys = {
@@ -22,18 +22,18 @@ const keys = {
 } as const
 
 /**
- * The token that is typed on a terminal, which does not show it, or that is the first line of stdin; `undefined` if somebody
- * has interrupted it. Rejects with OspError `usage` for what can't be a token.
+ * Reads a token from the terminal, which does not echo it, or from the first line of stdin. Resolves with `undefined` after
+ * Ctrl-C. Rejects with OspError `usage` if the text cannot be a token.
  */
 export async function promptToken(prompt: string): Promise<string | undefined> {
   const { stdin } = process
   const line = await unlessInterrupted((stop) =>
     stdin.isTTY ? typed(stdin, prompt, stop) : firstLine(readInput(), stop.signal),
   )
-  return line === undefined ? undefined : checkToken(line.trim(), stdin.isTTY ? 'what was typed' : 'the line on stdin')
+  return line === undefined ? undefined : checkToken(line.trim(), stdin.isTTY ? 'the typed text' : 'the line on stdin')
 }
 
-/** Whether somebody says yes on the terminal, which shows it; `undefined` if somebody has interrupted it. */
+/** Asks a question at the terminal. Resolves with whether the answer is yes, or with `undefined` after Ctrl-C. */
 export async function promptConfirmation(question: string): Promise<boolean | undefined> {
   const line = await unlessInterrupted((stop) => typed(process.stdin, question, stop, true))
   return line === undefined ? undefined : /^y(?:es)?$/iu.test(line.trim())
@@ -50,7 +50,7 @@ async function unlessInterrupted(read: (stop: AbortController) => Promise<string
   }
 }
 
-/** What is typed up to Enter, and shown if that `isShown`. The terminal is as it was afterwards, whatever ends this. */
+/** Reads a typed line up to Enter, and echoes it if `isShown`. Restores the terminal in every case. */
 async function typed(stdin: ReadStream, prompt: string, stop: AbortController, isShown = false): Promise<string> {
   const line = new TypedLine()
   stdin.setEncoding('utf8')
@@ -80,11 +80,11 @@ async function typed(stdin: ReadStream, prompt: string, stop: AbortController, i
   return line.text
 }
 
-/** A line that is being typed. */
+/** A line while it is being typed. */
 class TypedLine {
   text = ''
 
-  /** What an answer shows: what is longer can be a token that was pasted too early. */
+  /** The part that is echoed. A longer text can be a token that was pasted too early. */
   get shown(): string {
     return this.text.slice(0, shownCharacters)
   }

@@ -1,7 +1,7 @@
-import { type ErrorCode, OspError } from 'ospd'
+import { connectionErrors, OspError } from 'ospd'
 import { pathBytes } from 'ospd/node'
 import { type CommandContext, type CommandFailure, runWithClient } from '../common/commandContext.ts'
-import { commonOptions, interactiveRetryFor, retryFor, userNamed } from '../common/commonOptions.ts'
+import { commonOptions, retryFor, userNamed } from '../common/commonOptions.ts'
 import type { MsgEvent } from '../common/events.ts'
 import { readInput } from '../common/input.ts'
 import { command } from '../common/program.ts'
@@ -9,37 +9,37 @@ import type { Values } from '../common/settings.ts'
 import { printable } from '../common/text.ts'
 import { UsageError } from '../common/usage.ts'
 
-const settings = { ...commonOptions, 'retry-for': retryFor(interactiveRetryFor) } as const
+const settings = { ...commonOptions, 'retry-for': retryFor('interactive') } as const
 
 /** `osp msg`: sends a message. */
 export const msgCommand = command({
   name: 'msg',
   operands: 'RECIPIENT... TEXT',
-  describe: 'Send a message to one or more users; it waits for those who are away.',
+  describe: 'Send a message to one or more users. The server stores it for users that are offline.',
   settings,
   examples: [
-    ['osp msg bob "lunch?"', 'to one user'],
-    ['osp msg bob carol "lunch?"', 'to two, or to nobody if one cannot have it'],
-    ['git log -1 | osp msg bob -', 'what stands on stdin, 64 KiB at most'],
-    ['osp msg bob -- "-1 is a number"', 'a text that begins with a dash'],
+    ['osp msg bob "lunch?"', 'send a message to one user'],
+    ['osp msg bob carol "lunch?"', 'send it to both users, or to neither if one cannot receive it'],
+    ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
+    ['osp msg bob -- "-1 is a number"', 'send a text that begins with a dash'],
   ],
   run,
 })
 
 async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
   const [text, ...names] = operands.toReversed()
-  if (text === undefined) throw new UsageError('name a RECIPIENT and give a TEXT')
+  if (text === undefined) throw new UsageError('specify a RECIPIENT and a TEXT')
   if (names.length === 0) {
-    throw new UsageError('give a TEXT behind the RECIPIENT, or - to read it from stdin')
+    throw new UsageError('specify a TEXT after the RECIPIENT, or - to read the text from stdin')
   }
   const recipients = names.reverse().map((name) => userNamed(name, 'RECIPIENT'))
   return await runWithClient(values, {
-    run: (errand) => send(values, recipients, text, errand),
-    failed: (failure, errand) => tell(values, recipients, failure, errand),
+    run: (context) => send(values, recipients, text, context),
+    failed: (failure, context) => printFailure(values, recipients, failure, context),
   })
 }
 
-const quotes = 'put a text of several words in quotes'
+const quotes = 'enclose a text of several words in quotes'
 
 async function send(
   { json, quiet }: Values<typeof settings>,
@@ -56,42 +56,37 @@ async function send(
     else results.line(`${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`)
     if (json || quiet || status !== 'unseen') continue
     const advice = recipients.length > 1 ? `; ${quotes}` : ''
-    say(`no user ${recipient} has come in to this server yet: the message waits until one does${advice}`, 'yellow')
+    say(`no user ${recipient} has logged in to this server yet; the message waits for that user${advice}`, 'yellow')
   }
 }
 
-/** Ends that leave open what the server has done. */
-const open: readonly ErrorCode[] = [
-  'closed',
-  'unreachable',
-  'link-lost',
-  'link-replaced',
-  'timed-out',
-  'shutting-down',
-  'superseded',
-]
+/** Returns whether the error leaves open whether the server has stored the message. */
+const isOutcomeUnknown = ({ code }: OspError) =>
+  connectionErrors.has(code) || code === 'closed' || code === 'superseded'
 
-function tell(
+/** Returns whether the text of the error does not name the recipients that it is about. */
+const lacksRecipients = ({ code }: OspError) => code === 'unknown-user' || code === 'bad-name'
+
+function printFailure(
   { json }: Values<typeof settings>,
   sent: readonly string[],
   failure: CommandFailure,
   { results, say }: CommandContext,
 ): void {
-  const { why, interrupted, gaveUp, wasOnline } = failure
-  const { code, message, retry, recipients = [] } = why
-  const unknown = wasOnline && open.includes(code)
+  const { error, interrupted, gaveUp, wasOnline } = failure
+  const { code, message, retry, recipients = [] } = error
+  const unknown = wasOnline && isOutcomeUnknown(error)
   const outcome = unknown ? 'unknown' : 'not-sent'
   const event: MsgEvent = { event: 'failed', code, text: message, retry, recipients: [...recipients], outcome }
-  const left = unknown ? 'whether the message was stored is unknown' : 'the message was not sent'
-  const unnamed = recipients.filter((recipient) => !message.includes(recipient))
-  const names = unnamed.length > 0 ? `: ${unnamed.join(', ')}` : ''
+  const result = unknown ? 'it is unknown whether the message was stored' : 'the message was not sent'
+  const names = lacksRecipients(error) && recipients.length > 0 ? `: ${recipients.join(', ')}` : ''
   const advice = code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
   const reason = interrupted ? 'interrupted' : message + names + advice
   if (json) results.event(event)
-  else say(gaveUp ? left : `${left}: ${reason}`, interrupted ? 'yellow' : 'red')
+  else say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
 }
 
-/** The longest content that a message can have, in bytes. */
+/** The maximum length of a message, in bytes. */
 const mostBytes = 64 * 1024
 
 /**
@@ -100,8 +95,8 @@ const mostBytes = 64 * 1024
  */
 async function contentOf(text: string, stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const content = text === '-' ? await readAll(stdin) : Buffer.from(pathBytes(text))
-  if (content.length > mostBytes) throw tooLarge()
-  return content
+  if (content.length <= mostBytes) return content
+  throw new OspError('too-large', 'a message has at most 64 KiB; send a file with "osp send"')
 }
 
 async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
@@ -110,12 +105,8 @@ async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   for await (const part of stdin) {
     parts.push(part)
     bytes += part.length
-    // Content that is too long need not be read to its end.
+    // Content that is too long is not read to its end.
     if (bytes > mostBytes) break
   }
   return Buffer.concat(parts)
-}
-
-function tooLarge(): OspError {
-  return new OspError('too-large', 'a message has at most 64 KiB; send a file with "osp send"')
 }

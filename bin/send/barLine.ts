@@ -2,17 +2,17 @@ import type { Styles } from '../common/text.ts'
 import { fit, printable, widthOf } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
 
-/** What one bar shows. */
+/** The values that a bar shows. */
 export interface BarState {
   readonly title: string
-  /** Stands for the title where there is too little room for it. */
+  /** Replaces the title if there are too few columns. */
   readonly shortTitle?: string
-  /** Bytes that were acknowledged, and those of them that are durable on the server. */
+  /** Bytes that the server has acknowledged, and those of them that are durable. */
   readonly done: number
   readonly durable: number
   readonly size: number
   readonly bytesPerSecond?: number | undefined
-  /** Stands in the place of speed and time left. */
+  /** Replaces the speed and the remaining time. */
   readonly note?: string | undefined
   readonly bold?: boolean
 }
@@ -22,14 +22,14 @@ const widths = { percent: 4, sizes: 16, speed: 10, left: 8 }
 const least = { title: 12, bar: 8 }
 const mostBar = 30
 
-/** What is left out first where there is little room. */
+/** The columns in the order in which they are omitted if there are too few columns. */
 const leavable = ['left', 'sizes', 'speed', 'bar'] as const
 
 type Column = keyof typeof widths | 'bar'
 
-/** A bar in one line of less than `columns` columns: name, bar, percent, sizes, speed, time left. */
+/** Returns a bar as a line of less than `columns` columns: name, bar, percent, sizes, speed, remaining time. */
 export function barLine(state: BarState, columns: number, styles: Styles): string {
-  // The last column stays free: terminals differ in where the cursor goes after it.
+  // The last column stays empty: terminals differ in the position of the cursor after it.
   const room = columns - 1
   const { shown, rest } = columnsFor(room)
   const bar = shown.has('bar') ? Math.min(mostBar, Math.max(least.bar, Math.floor(rest * 0.45))) : 0
@@ -58,7 +58,7 @@ function titleOf({ title, shortTitle = title }: BarState, columns: number): stri
   return fit(printable(widthOf(title) > columns ? shortTitle : title), columns, 'end')
 }
 
-/** Which columns there is room for, and what is left for the title and the bar. */
+/** Returns the columns that fit, and the width that remains for the title and the bar. */
 function columnsFor(room: number): { shown: ReadonlySet<Column>; rest: number } {
   const shown = new Set<Column>(['bar', 'percent', 'sizes', 'speed', 'left'])
   const rest = () => {
@@ -84,7 +84,7 @@ function ends({ done, size, bytesPerSecond, note }: BarState, shown: ReadonlySet
   return columns.map((column) => texts[column])
 }
 
-/** What is durable is full; what the server has, but could still lose, is half full. */
+/** Draws durable bytes as full blocks, and bytes that the server could still lose as half-full blocks. */
 function drawn({ done, durable, size }: BarState, width: number, styles: Styles): string {
   const full = Math.floor(width * fraction({ done: durable, size }))
   const half = Math.floor(width * fraction({ done, size })) - full

@@ -29,8 +29,8 @@ export class ProgressLines implements Lines, Disposable {
   constructor(overview: Overview, results: ResultOutput) {
     this.#results = results
     const measure = () => overview.measure(performance.now())
-    const tell = () => this.note(progressLine(overview.total(performance.now()), stylesFor(process.stderr)))
-    this.#timers = [setInterval(measure, redrawMs), setInterval(tell, lineMs)]
+    const report = () => this.note(progressLine(overview.total(performance.now()), stylesFor(process.stderr)))
+    this.#timers = [setInterval(measure, redrawMs), setInterval(report, lineMs)]
   }
 
   result(line: string): void {
@@ -54,10 +54,10 @@ export class Bars implements Lines, Disposable {
   #multi: MultiBar | undefined
   readonly #terminal: Disposable
   readonly #bars = new Map<ReportedFile, SingleBar>()
-  /** Always the last one. */
+  /** The bar of all files together, which is always the last one. */
   #total: SingleBar | undefined
   #above: (() => void)[] = []
-  /** The widths of the lines that stand there, from top to bottom. */
+  /** The widths of the drawn lines, from top to bottom. */
   #drawn: number[] = []
   readonly #timer: NodeJS.Timeout
   readonly #resized = () => this.#reflow()
@@ -131,7 +131,7 @@ export class Bars implements Lines, Disposable {
     const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
     const begun = [...shown].filter((task) => !this.#bars.has(task))
     for (const task of ended) this.#remove(task)
-    // To one file the total would add nothing.
+    // For one file, the total would repeat its bar.
     const wantsTotal = this.#overview.files > 1 || shown.size === 0
     if (this.#total && (begun.length > 0 || !wantsTotal)) {
       this.#multi.remove(this.#total)
@@ -168,7 +168,7 @@ export class Bars implements Lines, Disposable {
     return line
   }
 
-  /** The cursor is where the first bar begins. */
+  /** Writes the pending lines. The cursor is at the start of the first bar. */
   #writeAbove(): void {
     const lines = this.#above.splice(0)
     if (lines.length === 0) return
@@ -177,14 +177,14 @@ export class Bars implements Lines, Disposable {
     process.stderr.write(wrapOff)
   }
 
-  /** A terminal that has become narrower has broken the bars into more lines than the library moves up. */
+  /** Redraws after a resize. A narrower terminal has wrapped the bars into more lines than the library moves up. */
   #reflow(): void {
     if (!this.#multi) return
     const columns = process.stderr.columns || 80
     const lines = this.#drawn.map((width) => Math.max(1, Math.ceil(width / columns)))
     const more = lines.reduce((sum, count) => sum + count - 1, 0)
     if (more > 0) moveCursor(process.stderr, 0, -more)
-    // Forces what is below to be cleared.
+    // Causes the lines below to be cleared.
     this.#above.push(() => {})
     this.#update()
   }

@@ -8,18 +8,18 @@ import { shown, UsageError } from '../common/usage.ts'
 import { namesIn, openList } from './fileList.ts'
 import type { SendValues } from './send.ts'
 
-/** What decides which files are to be sent. */
+/** The settings that select the files to send. */
 export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pick<SendValues, 'files-from' | 'from0'>>
 
-/** What a command was asked to send. */
+/** The files that a command is to send. */
 export interface Candidates extends AsyncIterable<Found> {
   /** The stream of names or content that is still being read while files are sent. */
   readonly input: Input | undefined
 }
 
 /**
- * The files that are to be sent, found as they are asked for; stdin, as `-`, is spooled to the state directory then. Throws
- * UsageError where the command as a whole is wrong, as by two FILEs of one name.
+ * Returns the files to send, which are found while the caller iterates. The content of stdin (`-`) is spooled to the state
+ * directory first. Rejects with UsageError if the operands are not valid together, such as two FILEs of the same name.
  */
 export async function candidatesOf(
   values: CandidateValues,
@@ -27,16 +27,17 @@ export async function candidatesOf(
   directory: string,
 ): Promise<Candidates> {
   const { recursive, as, 'files-from': from, from0 = false } = values
-  if (as !== undefined && (files.length !== 1 || from !== undefined)) throw new UsageError('--as is for one FILE alone')
-  if (from0 && from === undefined) throw new UsageError('--from0 requires --files-from; give both')
+  if (as !== undefined && (files.length !== 1 || from !== undefined))
+    throw new UsageError('--as requires exactly one FILE')
+  if (from0 && from === undefined) throw new UsageError('--from0 requires --files-from; specify both')
   const stdin = files.includes('-') ? readInput() : undefined
-  if (stdin && as === undefined) throw new UsageError('give what is read from stdin a name on the server by --as')
+  if (stdin && as === undefined) throw new UsageError('specify a name on the server for the content of stdin with --as')
   const names = new Names()
   const named = files.map((path) => ({ path, name: serverName(path, as) }))
   for (const { path, name } of named) {
     const other = names.take(name, path)
     if (other !== undefined && absolutePath(other) === absolutePath(path)) {
-      throw new UsageError(`${shown(path)} is named twice; name it once`)
+      throw new UsageError(`${shown(path)} is specified twice; specify it once`)
     }
     if (other !== undefined) {
       throw new UsageError(
@@ -95,11 +96,11 @@ function serverName(path: string, as?: string): string {
   }
 }
 
-/** Names on the server, and which path has taken each. */
+/** The names on the server, each with the path that uses it. */
 class Names {
   readonly #taken = new Map<string, string>()
 
-  /** Takes the name; returns the path that has it already, if one does. */
+  /** Reserves the name. Returns the path that already uses it, if there is one. */
   take(name: string, path: string): string | undefined {
     const other = this.#taken.get(name)
     if (other === undefined) this.#taken.set(name, path)
@@ -107,34 +108,34 @@ class Names {
   }
 }
 
-/** A file to send. `path` is what the user sees: as it was given, with what is below a folder behind it. */
+/** A file to send. `path` is shown to the user: the path as it was given, followed by the path inside a given folder. */
 export interface Candidate {
   readonly path: string
-  /** On the server. */
+  /** The name on the server. */
   readonly name: string
-  /** Bytes, as far as they are known before it is opened. */
+  /** The size in bytes, as far as it is known before the file is opened. */
   readonly size: number
-  /** What it is, where it is no file of its path. */
+  /** The spooled content, if the candidate is not a file at `path`. */
   readonly spooled?: Spooled
 }
 
-/** A file to send; or a path that failed by itself; or one that is nothing to send. */
+/** A file to send, a path that failed, or a path that is skipped. */
 export type Found =
   | Candidate
   | { readonly path: string; readonly failure: OspError }
   | { readonly path: string; readonly skipped: string }
 
-/** The file at `path`, or with `recursive` the files in and below the folder there, in the order of their names. */
+/** Yields the file at `path`, or with `recursive` the files in and below the folder at `path`, sorted by name. */
 async function* find(path: string, name: string, recursive: boolean): AsyncGenerator<Found> {
   const stats = await attempt(path, () => stat(pathBytes(path)))
   if ('failure' in stats) yield stats
-  else if (!name.isWellFormed()) yield failed(path, notUtf8('give it another one with --as NAME'))
+  else if (!name.isWellFormed()) yield failed(path, notUtf8('specify another name with --as NAME'))
   else if (!stats.isDirectory()) yield fileOr(path, name, stats)
   else if (recursive) yield* walk(path, name)
-  else yield failed(path, new OspError('source-unreadable', 'it is a folder; add -r to send what is in it'))
+  else yield failed(path, new OspError('source-unreadable', 'it is a folder; add -r to send its contents'))
 }
 
-/** Symbolic links to folders are not followed, since they can lead in circles and out of the tree. */
+/** Yields the files in and below a folder. Does not follow symbolic links to folders, which can form cycles or lead out of it. */
 async function* walk(folder: string, name: string): AsyncGenerator<Found> {
   const entries = await attempt(folder, () => entriesOf(folder))
   if ('failure' in entries) return yield entries
@@ -156,11 +157,11 @@ async function* walk(folder: string, name: string): AsyncGenerator<Found> {
 }
 
 async function inFolder(path: string, name: string, entry: Entry): Promise<Found> {
-  if (!entry.isFile() && !entry.isSymbolicLink()) return { path, skipped: 'it is no regular file' }
+  if (!entry.isFile() && !entry.isSymbolicLink()) return { path, skipped: 'it is not a regular file' }
   const stats = await attempt(path, () => stat(pathBytes(path)))
   if ('failure' in stats) return stats
-  if (stats.isDirectory()) return { path, skipped: 'it is a link to a folder, which is not followed' }
-  return stats.isFile() ? fileOr(path, name, stats) : { path, skipped: 'it is no regular file' }
+  if (stats.isDirectory()) return { path, skipped: 'it is a symbolic link to a folder' }
+  return stats.isFile() ? fileOr(path, name, stats) : { path, skipped: 'it is not a regular file' }
 }
 
 /** Lists the entries of a folder, with names encoded as by `pathText`. */
@@ -181,18 +182,18 @@ function notUtf8(way: string): OspError {
   return new OspError('bad-name', `its name is not UTF-8, which the server requires; ${way}`)
 }
 
-/** Returns the error of a file that would have the name of another one of the same command, or that is that file. */
+/** Returns the error for a file that would have the same name on the server as `other`, or that is the same file. */
 function sameName(path: string, other: string): OspError {
   const isSame = absolutePath(path) === absolutePath(other)
   return new OspError(
     'usage',
-    isSame ? 'it is named twice; name it once' : `it would have the same name on the server as ${other}`,
+    isSame ? 'it is specified twice; specify it once' : `it would have the same name on the server as ${other}`,
   )
 }
 
 function fileOr(path: string, name: string, stats: Stats): Found {
   if (stats.isFile()) return { path, name, size: stats.size }
-  return failed(path, new OspError('source-unreadable', 'it is no regular file; name a file to send'))
+  return failed(path, new OspError('source-unreadable', 'it is not a regular file; specify a file'))
 }
 
 const failed = (path: string, failure: OspError) => ({ path, failure })
@@ -211,7 +212,9 @@ function reason(cause: NodeJS.ErrnoException): OspError {
     return new OspError('source-missing', 'it does not exist; check the path', { cause })
   }
   if (code === 'EACCES' || code === 'EPERM') {
-    return new OspError('source-unreadable', 'it may not be read by this user; change its permissions', { cause })
+    return new OspError('source-unreadable', 'permission denied; change its permissions, or run as its owner', {
+      cause,
+    })
   }
   return new OspError('source-unreadable', `it cannot be read (${code ?? message})`, { cause })
 }

@@ -15,10 +15,10 @@ export async function openList(path: string): Promise<Input> {
   } catch (error) {
     throw unreadable('--files-from', path, error)
   }
-  throw new UsageError(`--files-from ${path} is a directory; give a file with a name on each line`)
+  throw new UsageError(`--files-from ${path} is a directory; specify a file with a path on each line`)
 }
 
-/** Maximum length of a name. No path is as long. */
+/** The maximum length of a name. Every path is shorter. */
 const mostBytes = 64 * 1024
 
 const ends = { line: 0x0a, nul: 0 } as const
@@ -33,7 +33,7 @@ export async function* namesIn(list: AsyncIterable<Uint8Array>, from0 = false): 
   for await (const bytes of partsOf(list, from0 ? ends.nul : ends.line)) {
     const name = isFirst ? withoutMark(bytes) : bytes
     isFirst = false
-    if (name.includes(0)) throw new OspError('usage', 'its names end with NUL; add --from0')
+    if (name.includes(0)) throw new OspError('usage', 'it contains NUL; add --from0 if its names end with NUL')
     const shown = !from0 && name.at(-1) === 0x0d ? name.subarray(0, -1) : name
     if (shown.length > 0) yield pathText(shown)
   }

@@ -3,7 +3,7 @@ import { type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource, pathBytes } from 'ospd/node'
 import type { Candidate, Found } from './candidates.ts'
 import type { ReportedFile, SendReporter } from './reporter.ts'
-import { canPass, isRefusal } from './reporter.ts'
+import { isRefusal, staysTask } from './reporter.ts'
 import type { SendValues } from './send.ts'
 import type { SendSummary } from './sendSummary.ts'
 
@@ -13,32 +13,32 @@ export interface FileSenderOptions {
   readonly reporter: SendReporter
   readonly summary: SendSummary
   readonly digest: SendValues['digest']
-  /** Ends the adding of more files: the command was interrupted. */
+  /** Aborts when the command is interrupted. No more files are added then. */
   readonly stop: AbortSignal
-  /** Why the server is not asked for anything any more, once that is so: every file that is left fails with it. */
+  /** Returns the error for which the client gave up, if it did. Every remaining file fails with this error. */
   readonly refusal: () => OspError | undefined
-  /** Whether another program tells what becomes of an upload that this command was not given. */
+  /** Returns whether another program reports the result of this upload, which this command was not given. */
   readonly isAwaited?: (id: number) => boolean
-  /** What the user is shown of where a task's content is. */
+  /** Returns the displayed path of the content of a task. */
   readonly shown?: (ref: string) => string
 }
 
-/** Files that are being added at once: the list of tasks is flushed for all of them together. */
+/** The maximum number of files that are being added at once. The list of tasks is flushed once for all of them. */
 const addingMost = 100
 
-/** Unfinished uploads at once, waiting ones included: what is to be sent can be more than fits in memory. */
+/** The maximum number of unfinished uploads, including waiting ones. More files could exceed the memory. */
 export const unfinishedMost = 10_000
 
-/** Feeds the client with files as they are found, and follows what becomes of them, and of what others have added. */
+/** Adds files to the client as they are found, and follows these uploads and those that other programs add. */
 export class FileSender {
   readonly #options: FileSenderOptions
   readonly #unfinished = new Map<ReportedFile, Promise<void>>()
   readonly #tasks = new WeakMap<Upload, ReportedFile>()
-  /** Tasks that stay, since this program, or the one that it has joined, has ended before. */
+  /** Tasks that were unfinished when this program, or the one that it had joined, ended. */
   readonly #left: ReportedFile[] = []
-  /** Tasks that the command was given itself. */
+  /** Uploads of files that this command was given. */
   readonly #own = new WeakSet<Upload>()
-  /** What is paused, and not waited for as long as it is. */
+  /** Paused uploads, which the command does not wait for. */
   readonly #parked = new Set<Upload>()
   /** Names that are being added. */
   readonly #adding = new Map<string, Promise<void>>()
@@ -49,7 +49,7 @@ export class FileSender {
     options.stop.addEventListener('abort', () => this.#wake(), { once: true })
   }
 
-  /** Those that are under way or wait for their turn, or were so when they were left. */
+  /** The files that are in progress or waiting, or were when the program ended. */
   get unfinished(): readonly ReportedFile[] {
     return [...this.#left, ...[...this.#unfinished.keys()].filter(({ upload }) => !this.#parked.has(upload))]
   }
@@ -64,7 +64,7 @@ export class FileSender {
     this.#follow({ path: shown(ref), size: sizeOf(ref), upload })
   }
 
-  /** Does not wait for paused uploads, until they go on; returns those that are. */
+  /** Stops waiting for paused uploads until they continue. Returns the paused files. */
   park(uploads: Iterable<Upload>): readonly ReportedFile[] {
     const paused = [...uploads].filter(({ phase }) => phase === 'paused')
     for (const upload of paused) this.#parked.add(upload)
@@ -72,7 +72,7 @@ export class FileSender {
     return paused.flatMap((upload) => this.#tasks.get(upload) ?? [])
   }
 
-  /** Sends what is found; resolves when all of it is stored or has failed, or when it was stopped. */
+  /** Sends the candidates. Resolves when all files are stored or have failed, or when the command is interrupted. */
   async send(candidates: AsyncIterable<Found>): Promise<void> {
     const { stop, reporter } = this.#options
     try {
@@ -84,7 +84,7 @@ export class FileSender {
         )
       }
     } catch (error) {
-      // A list that was closed early says so.
+      // Reading a list that was closed by the interruption rejects.
       if (!stop.aborted) throw error
     }
     await Promise.all(this.#adding.values())
@@ -92,17 +92,17 @@ export class FileSender {
     await this.rest()
   }
 
-  /** Resolves when nothing is unfinished that is not parked, or when it was stopped. */
+  /** Resolves when only paused uploads are unfinished, or when the command is interrupted. */
   rest(): Promise<void> {
     return this.#until(() => this.#unfinished.size <= this.#parked.size)
   }
 
-  /** The server is not asked any more: what is paused does not end by itself. */
+  /** Stops waiting for paused uploads after the client gave up, since they do not end by themselves. */
   gaveUp(): void {
     this.park([...this.#unfinished.keys()].map(({ upload }) => upload))
   }
 
-  /** Resolves when every upload has ended: after the client was closed. */
+  /** Resolves when every upload has ended. Must be called after the client is closed. */
   async settled(): Promise<void> {
     await Promise.all([...this.#adding.values()])
     await Promise.all(this.#unfinished.values())
@@ -141,7 +141,7 @@ export class FileSender {
   }
 
   async #add(candidate: Candidate): Promise<void> {
-    const { uploads, digest, stop, summary: tally } = this.#options
+    const { uploads, digest, stop, summary } = this.#options
     const { path, name, size, spooled } = candidate
     try {
       const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), { digest })
@@ -151,12 +151,12 @@ export class FileSender {
       this.#follow({ path, size, upload })
     } catch (error) {
       const why = OspError.from(error)
-      if (why.code === 'closed' && stop.aborted) tally.addUnfinished(0)
+      if (why.code === 'closed' && stop.aborted) summary.addUnfinished(0)
       else await this.#reject(candidate, why)
     }
   }
 
-  /** It goes on as a task that the command was given. */
+  /** Forgets a followed task whose file the command is also given. */
   #forget(task: ReportedFile): void {
     this.#unfinished.delete(task)
     this.#options.reporter.passed(task)
@@ -172,10 +172,10 @@ export class FileSender {
   async #toItsEnd(task: ReportedFile): Promise<void> {
     const { upload } = task
     const end = await endOf(upload)
-    // It was followed before the command was given it as well.
+    // The command was also given the file, and follows it as another task.
     if (this.#tasks.get(upload) !== task) return
     const isClosed = 'why' in end && end.why.code === 'closed'
-    if (!isClosed) this.#tell(task, end)
+    if (!isClosed) this.#report(task, end)
     else if (!this.#parked.has(upload)) {
       this.#options.summary.addUnfinished(upload.transferred)
       this.#left.push(task)
@@ -185,22 +185,22 @@ export class FileSender {
     this.#wake()
   }
 
-  #tell(task: ReportedFile, end: End): void {
-    const { summary: tally, reporter, isAwaited } = this.#options
+  #report(task: ReportedFile, end: End): void {
+    const { summary, reporter, isAwaited } = this.#options
     const { upload } = task
     const isOwn = this.#own.has(upload)
     if (!isOwn && isAwaited?.(upload.id)) reporter.passed(task)
     else if ('file' in end) {
-      tally.addStored(end.file, upload.transferred)
+      summary.addStored(end.file, upload.transferred)
       reporter.stored(task, end.file)
     } else if (!isOwn && end.why.code === 'cancelled') reporter.cancelled(task)
     else {
-      tally.addFailed(end.why, upload.transferred, canPass(end.why))
+      summary.addFailed(end.why, upload.transferred, staysTask(end.why))
       reporter.failed(task, end.why)
     }
   }
 
-  /** Says once for each reason that the server does not take the file for now. */
+  /** Reports each reason for a temporary rejection of the file once. */
   #watchRefusals(task: ReportedFile): void {
     const said = new Set<string>()
     task.upload.on('phase', (phase) => {
@@ -225,7 +225,7 @@ function sizeOf(path: string): number {
   try {
     return statSync(pathBytes(path)).size
   } catch {
-    // Its upload tells why.
+    // The upload reports the reason.
     return 0
   }
 }

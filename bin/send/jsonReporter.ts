@@ -6,12 +6,12 @@ import type { RejectedPath, ReportedFile, SendReporter } from './reporter.ts'
 import { retryOf } from './reporter.ts'
 import type { SendSummary } from './sendSummary.ts'
 
-/** Reports events as docs/json.md describes them. */
+/** Prints the events of docs/json.md. */
 export class JsonReporter extends LinkJsonReporter implements SendReporter {
   readonly #emit: (event: SendEvent) => void
   readonly #overview = new Overview()
   /** The last `progress` event of each file. */
-  readonly #told = new WeakMap<ReportedFile, string>()
+  readonly #reported = new WeakMap<ReportedFile, string>()
 
   constructor(server: string, emit: (event: SendEvent) => void) {
     super(server, emit)
@@ -69,8 +69,8 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
       if (state !== 'sending' && state !== 'verifying') continue
       const { done: acknowledged, durable, size, bytesPerSecond } = this.#overview.stateOf(task)
       const standing = `${state} ${acknowledged} ${durable}`
-      if (this.#told.get(task) === standing) continue
-      this.#told.set(task, standing)
+      if (this.#reported.get(task) === standing) continue
+      this.#reported.set(task, standing)
       const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
       const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
       const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
@@ -86,10 +86,10 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
     this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
   }
 
-  end(tally: SendSummary, seconds: number): void {
-    const { stored, replaced, renamed, failed, left, unfinished, size, transferred, exitCode } = tally
+  end(summary: SendSummary, seconds: number): void {
+    const { stored, replaced, renamed, failed, remaining, unfinished, size, transferred, exitCode } = summary
     const rounded = Math.round(seconds * 1_000) / 1_000
-    const counts = { stored, replaced, renamed, failed: failed - left, unfinished: unfinished + left }
+    const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
     this.#emit({ event: 'summary', ...counts, size, transferred, seconds: rounded, exitCode })
   }
 }

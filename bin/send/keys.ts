@@ -53,7 +53,7 @@ class Keys {
   async #togglePause(): Promise<void> {
     const going = this.#unfinished.filter(({ phase }) => phase !== 'paused' && phase !== 'cancelling')
     if (going.length === 0) return await this.#uploads.resume()
-    this.#say('paused; p lets it go on', 'yellow')
+    this.#say('paused; press p to continue', 'yellow')
     await this.#uploads.pause(going.map(({ id }) => id))
   }
 
@@ -61,8 +61,8 @@ class Keys {
     const count = this.#unfinished.length
     if (count === 0) return
     this.#isAsking = true
-    const [files, them] = count === 1 ? ['the file that is', 'it'] : [`the ${count} files that are`, 'them']
-    this.#say(`cancel ${files} not stored yet, and remove what the server has of ${them}? y or n`, 'yellow')
+    const files = count === 1 ? 'the unfinished file' : `the ${count} unfinished files`
+    this.#say(`cancel ${files} and remove the received content from the server? y or n`, 'yellow')
   }
 
   #answer(key: string): void {

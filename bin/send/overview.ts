@@ -8,10 +8,10 @@ interface Row {
   activeSinceMs?: number
 }
 
-/** Files that are through sooner get no bar: nobody could read it. */
+/** The time after which a file gets a bar. The bar of a faster file could not be read. */
 const leastActiveMs = 250
 
-/** How far the files and all of them together are. */
+/** Tracks the progress of each file and of all files together. */
 export class Overview {
   readonly #rows = new Map<ReportedFile, Row>()
   readonly #speed = new Speed()
@@ -21,7 +21,7 @@ export class Overview {
   #endedBytes = 0
   #transferredByEnded = 0
   #complete = false
-  /** Until when it waits for the link, if it does. */
+  /** The time of the next attempt to connect, if there is no connection. */
   #nextTryMs: number | undefined
 
   get files(): number {
@@ -34,7 +34,7 @@ export class Overview {
     this.#size += task.size
   }
 
-  /** It was stored or has failed: either way nothing more is to be sent for it. */
+  /** Records that a file was stored or has failed. */
   end(task: ReportedFile): void {
     if (!this.#rows.delete(task)) return
     this.#endedFiles++
@@ -46,19 +46,19 @@ export class Overview {
     this.#complete = true
   }
 
-  /** There is no link before `nextTryMs`; `undefined` once there is. */
-  waits(nextTryMs: number | undefined): void {
+  /** Sets the time of the next attempt to connect; `undefined` if there is a connection. */
+  setNextTry(nextTryMs: number | undefined): void {
     this.#nextTryMs = nextTryMs
   }
 
-  /** The files that have a bar: those that are being sent, or were when the link broke or the server refused them. */
+  /** Yields the files with a bar: those that are being sent, or were until the connection broke or the server rejected them. */
   *shown(nowMs: number): Generator<ReportedFile> {
     for (const { task, activeSinceMs = nowMs } of this.#rows.values()) {
       if (isActive(task) && nowMs - activeSinceMs >= leastActiveMs) yield task
     }
   }
 
-  /** Takes the speeds' samples. */
+  /** Samples the speeds. */
   measure(nowMs: number): void {
     let all = this.#transferredByEnded
     for (const row of this.#rows.values()) {
@@ -120,17 +120,17 @@ function isActive({ upload }: ReportedFile): boolean {
   )
 }
 
-/** What it does in place of being sent. */
+/** Returns why a file is not being sent, if so. */
 function noteOf({ upload: { phase, error: why } }: ReportedFile): string | undefined {
   if (phase === 'sending') return undefined
   if (phase !== 'waiting') return phase
-  return (why && places[why.code]) ?? 'waiting'
+  return (why && notes[why.code]) ?? 'waiting'
 }
 
-const places: { readonly [K in ErrorCode]?: string } = {
-  'no-idle-instance': 'waiting for a place',
-  'too-many-uploads': 'waiting for a place',
-  'disk-full': 'disk full there',
+const notes: { readonly [K in ErrorCode]?: string } = {
+  'no-idle-instance': 'server busy',
+  'too-many-uploads': 'server busy',
+  'disk-full': 'server disk full',
   'quota-exceeded': 'quota used up',
   'file-busy': 'sent by another',
 }

@@ -1,10 +1,10 @@
-import type { OspError, Retry, SentFile, Upload } from 'ospd'
+import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
 import type { LinkReporter } from '../common/link.ts'
 import type { SendSummary } from './sendSummary.ts'
 
-/** A file that is being sent, or waits for its turn. */
+/** A file that is being sent or waiting. */
 export interface ReportedFile {
-  /** As the user gave it; of a task that this command was not given, its whole path. */
+  /** The path as it was given; the absolute path if this command was not given the file. */
   readonly path: string
   readonly size: number
   readonly upload: Upload
@@ -16,38 +16,37 @@ export interface RejectedPath {
   readonly upload?: undefined
 }
 
-/** Tells the user what happens, in text or JSON. */
+/** Reports the progress and the results to the user, as text or JSON. */
 export interface SendReporter extends LinkReporter {
-  /** Another program sends what this one is given. */
+  /** Another program sends the files of this command. */
   joined(text: string): void
-  /** No task is left that could be taken up. */
+  /** There is no task to continue. */
   nothing(): void
-  /** Tasks that are not taken up, since they are paused. */
+  /** These tasks are not continued, because they are paused. */
   paused(tasks: readonly ReportedFile[]): void
   added(task: ReportedFile): void
-  /** No more files are to come. */
+  /** All files have been added. */
   complete(): void
   stored(task: ReportedFile, file: SentFile): void
   failed(file: ReportedFile | RejectedPath, why: OspError): void
-  /** It was cancelled, as somebody wanted. */
+  /** The task was cancelled by a user. */
   cancelled(task: ReportedFile): void
-  /** It has ended; the program that has added it tells of that. */
+  /** The task has ended. The program that has added it reports the result. */
   passed(task: ReportedFile): void
   skipped(path: string, why: string): void
-  /** The server does not take a file for now. */
+  /** The server does not accept the file at the moment. */
   refused(task: ReportedFile, why: OspError): void
-  /** Ends the report; `unfinished` is what an interruption has left. */
-  end(tally: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void
+  /** Ends the report. `unfinished` contains the files that were interrupted. */
+  end(summary: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void
 }
 
-/** Broken links are told for all files at once, and what the client repairs by itself is not worth a word. */
+/** Returns whether the server has temporarily rejected a file. Lost connections are reported once for all files. */
 export function isRefusal({ code, retry }: OspError): boolean {
-  const broken = ['link-lost', 'link-replaced', 'unreachable', 'timed-out', 'closed', 'superseded', 'shutting-down']
-  return retry === 'later' && !broken.includes(code)
+  return retry === 'later' && !connectionErrors.has(code)
 }
 
-/** Whether the same command can help later. Whom the server does not let in can come with another token. */
+/** Returns whether the same command can succeed later. A rejected login can succeed with another token. */
 export const retryOf = ({ code, retry }: OspError): Retry => (code === 'unauthorized' ? 'later' : retry)
 
-/** Whether a task stays one that has ended so. */
-export const canPass = (why: OspError): boolean => retryOf(why) !== 'never'
+/** Returns whether a file that has failed with this error remains a task. */
+export const staysTask = (error: OspError): boolean => retryOf(error) !== 'never'

@@ -35,13 +35,13 @@ import { TextReporter } from './textReporter.ts'
 
 /** The settings of `osp send`. */
 export const sendSettings = {
-  recursive: switched({ alias: 'r', describe: 'send what is in folders too' }),
-  jobs: setting(count, '5', { alias: 'j', describe: 'files at once at most' }),
-  as: optional({ ...text, placeholder: 'NAME' }, { describe: 'the name on the server, for one FILE' }),
-  'files-from': optional(path, { describe: 'read names, one on each line, from this file as they arrive; - is stdin' }),
-  from0: switched({ alias: '0', describe: 'names in --files-from end with NUL, as find -print0 writes them' }),
-  digest: setting(oneOf('sha256', 'md5', 'xxh128'), 'sha256', { describe: 'what files are verified by' }),
-  'limit-rate': optional(size, { describe: 'bytes a second for the whole command at most' }),
+  recursive: switched({ alias: 'r', describe: 'send the contents of folders' }),
+  jobs: setting(count, '5', { alias: 'j', describe: 'send up to N files at once' }),
+  as: optional({ ...text, placeholder: 'NAME' }, { describe: 'name on the server, for a single FILE' }),
+  'files-from': optional(path, { describe: 'read paths to send, one per line, from this file; - is stdin' }),
+  from0: switched({ alias: '0', describe: 'paths in --files-from end with NUL, as written by find -print0' }),
+  digest: setting(oneOf('sha256', 'md5', 'xxh128'), 'sha256', { describe: 'digest algorithm for verifying files' }),
+  'limit-rate': optional(size, { describe: 'send up to SIZE bytes per second in total', unset: 'no limit' }),
   ...commonOptions,
 } as const
 
@@ -53,16 +53,16 @@ export const sendCommand = command({
   operands: '[FILE...]',
   takesPaths: true,
   describe:
-    'Upload files; of what was interrupted, only what the server lacks. Without FILE: all unfinished tasks. On a ' +
-    'terminal it takes keys: p pauses or continues, c cancels, q leaves the rest for later.',
+    'Upload files. An interrupted upload continues where the server stopped receiving. Without FILE, continue all ' +
+    'unfinished tasks. Keys on a terminal: p pauses or continues, c cancels, q quits and keeps the tasks.',
   settings: sendSettings,
   examples: [
-    ['osp send movie.mp4', 'one file'],
-    ['osp send', 'go on with everything that is unfinished'],
-    ['osp send -r photos --limit-rate 2M', 'a folder, at 2 MiB a second'],
-    ['find . -name "*.log" | osp send --files-from -', 'files as they are found'],
-    ['pg_dump shop | osp send - --as shop.sql', 'what stands on stdin'],
-    ['osp send *.iso | sha256sum -c', 'check what was sent once more'],
+    ['osp send movie.mp4', 'send one file'],
+    ['osp send', 'continue all unfinished tasks'],
+    ['osp send -r photos --limit-rate 2M', 'send a folder, at up to 2 MiB per second'],
+    ['find . -name "*.log" | osp send --files-from -', 'send files as they are found'],
+    ['pg_dump shop | osp send - --as shop.sql', 'send the content of stdin'],
+    ['osp send *.iso | sha256sum -c', 'check the local files against the sent digests'],
   ],
   run,
 })
@@ -71,34 +71,34 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const directory = await openStateDirectory(values)
   const candidates = await candidatesOf(values, operands, directory)
   const began = performance.now()
-  const tally = new SendSummary()
+  const summary = new SendSummary()
   const stop = new AbortController()
   stop.signal.addEventListener('abort', () => candidates.input?.destroy(), { once: true })
   const { jobs, 'limit-rate': limitRate, digest } = values
   const state = stateDirectory(directory)
   const token = new ConfiguredToken(values)
-  const client = openClient(values, token, { uploadsAtOnce: jobs, limitRate, state, log: onceNotKept() })
+  const client = openClient(values, token, { uploadsAtOnce: jobs, limitRate, state, log: warnIfNotStored() })
   await using tasks = await openTasks(client.uploads, directory)
   const report = openReporter(values, results)
   const { reporter } = report
   const sending = new FileSender({
     uploads: tasks.joined ? tasks : client.uploads,
     reporter,
-    summary: tally,
+    summary: summary,
     digest,
     stop: stop.signal,
-    refusal: () => tally.refusal,
+    refusal: () => summary.refusal,
     isAwaited: (id) => !tasks.joined && tasks.isAwaited(id),
     shown: (ref) => shownRef(directory, ref),
   })
   watchLink(client, token, reporter)
   client.on('status', (status, why) => {
     if (status !== 'refused' || !why) return
-    tally.refused(why)
+    summary.gaveUp(why)
     sending.gaveUp()
   })
   const interrupts = onInterrupt(() => {
-    tally.interrupted([...client.uploads].filter(({ phase }) => phase === 'paused').length)
+    summary.interrupted([...client.uploads].filter(({ phase }) => phase === 'paused').length)
     stop.abort()
     void client.close()
     if (tasks.joined) void tasks.close()
@@ -107,33 +107,33 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   using _ = tasks.joined || reads ? undefined : takeKeys(client.uploads, report.say)
   const all = operands.length === 0 && values['files-from'] === undefined
   if (tasks.joined) {
-    reporter.joined(all ? `${joinedText} that are not paused` : joinedText)
+    reporter.joined(all ? `${joinedText}, except paused ones` : joinedText)
     await sending.send(all ? unfinishedOf(directory) : candidates)
-  } else await serve({ client, tasks, sending, reporter, all, candidates, isOver: () => exitsEarly(stop, tally) })
+  } else await serve({ client, tasks, sending, reporter, all, candidates, isOver: () => exitsEarly(stop, summary) })
   await client.close()
   if (tasks.joined) await tasks.close()
   await sending.settled()
   interrupts[Symbol.dispose]()
-  reporter.end(tally, (performance.now() - began) / 1_000, sending.unfinished)
+  reporter.end(summary, (performance.now() - began) / 1_000, sending.unfinished)
   report[Symbol.dispose]()
-  return tally.exitCode
+  return summary.exitCode
 }
 
 const exitsEarly = ({ signal }: AbortController, { refusal }: SendSummary) => signal.aborted || refusal !== undefined
 
-/** Says once that the list can't be written any more: what is done is done again then. */
-function onceNotKept(): (entry: LogEntry) => void {
+/** Warns once that the list of tasks cannot be written. */
+function warnIfNotStored(): (entry: LogEntry) => void {
   let isSaid = false
   return ({ event, text }) => {
     if (event !== 'task-not-kept' || isSaid) return
     isSaid = true
-    statusPrinter(errorLine, stylesFor(process.stderr))(`the list of tasks is not true any more: ${text}`, 'yellow')
+    statusPrinter(errorLine, stylesFor(process.stderr))(`the list of tasks is no longer up to date: ${text}`, 'yellow')
   }
 }
 
-const joinedText = 'joined the osp send that is running: it sends the files'
+const joinedText = 'another osp send is running and sends the files'
 
-/** The tasks of the program that was joined which are to be sent. */
+/** Yields the open tasks of the program that was joined. */
 async function* unfinishedOf(directory: string): AsyncGenerator<Found> {
   for (const { ref, name, size, state } of await taskControl(directory).list()) {
     const isOpen = state === 'waiting' || state === 'sending' || state === 'verifying'
@@ -146,17 +146,17 @@ interface Serving {
   readonly tasks: ServedTasks
   readonly sending: FileSender
   readonly reporter: SendReporter
-  /** Every unfinished task is taken up; otherwise those alone that are being cancelled. */
+  /** Whether to continue every unfinished task, and not only those that are being cancelled. */
   readonly all: boolean
   readonly candidates: AsyncIterable<Found>
   readonly isOver: () => boolean
 }
 
-/** Sends what is found, and what others add meanwhile. */
+/** Sends the candidates, and tasks that other programs add meanwhile. */
 async function serve({ client, tasks, sending, reporter, all, candidates, isOver }: Serving): Promise<void> {
   const { uploads } = client
   uploads.on('change', (upload) => sending.adopt(upload))
-  // Others can have added some already.
+  // Other programs may already have added some.
   for (const upload of uploads) sending.adopt(upload)
   const kept = all ? [] : await uploads.tasks()
   const restored = await uploads.restore(all ? undefined : cancelling(kept))
@@ -176,10 +176,10 @@ const cancelling = (tasks: Awaited<ReturnType<Client['uploads']['tasks']>>) =>
 /** Interval of the `progress` events in JSON. */
 const progressMs = 1_000
 
-/** A reporter, and what has to be done when it has reported the end. */
+/** A reporter that must be disposed of after it has reported the end. */
 export interface OpenReporter extends Disposable {
   readonly reporter: SendReporter
-  /** Tells somebody at a terminal something. */
+  /** Prints a sentence above the bars. */
   readonly say: StatusPrinter
 }
 

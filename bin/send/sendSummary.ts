@@ -1,19 +1,19 @@
 import type { OspError, SentFile } from 'ospd'
 import { exitCodeOf, exitCodes } from '../common/exitCodes.ts'
 
-/** Counts what has become of the files, and knows the exit code. */
+/** Counts the results of a command and derives its exit code. */
 export class SendSummary {
   stored = 0
   /** Stored files that replaced another file, and stored files that the server renamed. */
   replaced = 0
   renamed = 0
   failed = 0
-  /** Under way or waiting when the command ended, because it was interrupted or the program that it had joined was. */
+  /** Files that were in progress or waiting when this command, or the program that it had joined, was interrupted. */
   unfinished = 0
   size = 0
   transferred = 0
-  /** Of those that have failed, those that stay tasks: the next `osp send` takes them up. */
-  left = 0
+  /** Failed files that remain tasks, which the next `osp send` continues. */
+  remaining = 0
   #interrupted = false
   #refusal: OspError | undefined
   readonly #codes = new Set<number>()
@@ -26,10 +26,10 @@ export class SendSummary {
     this.transferred += transferred
   }
 
-  /** `staysTask`: it is a task, and what has ended it can pass. */
+  /** `staysTask` tells whether the file remains a task. */
   addFailed(why: OspError, transferred = 0, staysTask = false): void {
     this.failed++
-    if (staysTask) this.left++
+    if (staysTask) this.remaining++
     this.transferred += transferred
     this.#codes.add(why.code === 'usage' ? exitCodes.usage : exitCodeOf(why))
   }
@@ -47,17 +47,17 @@ export class SendSummary {
     this.paused = paused
   }
 
-  /** The server has refused this client, or could not be reached in time. */
-  refused(why: OspError): void {
+  /** Records that the server has rejected this client, or could not be reached in time. */
+  gaveUp(why: OspError): void {
     this.#refusal = why
   }
 
-  /** Why the server was given up, once it was. */
+  /** The error for which the client gave up, if it did. */
   get refusal(): OspError | undefined {
     return this.#refusal
   }
 
-  /** What concerns the whole command stands before what concerns one file, and what is final before what can pass. */
+  /** An error of the whole command takes precedence over errors of files, and permanent ones over temporary ones. */
   get exitCode(): number {
     if (this.#interrupted) return exitCodes.interrupted
     if (this.#refusal) return exitCodeOf(this.#refusal)

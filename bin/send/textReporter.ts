@@ -5,42 +5,42 @@ import { printable, type Styles } from '../common/text.ts'
 import { formatSize, formatTime } from '../common/units.ts'
 import { shown } from '../common/usage.ts'
 import type { Overview } from './overview.ts'
-import { canPass, type RejectedPath, type ReportedFile, type SendReporter } from './reporter.ts'
+import { type RejectedPath, type ReportedFile, type SendReporter, staysTask } from './reporter.ts'
 import type { SendSummary } from './sendSummary.ts'
 
-/** Where lines go: above the bars, if there are any. */
+/** The destination of lines: above the bars, if there are any. */
 export interface Lines {
-  /** To stdout. */
+  /** Prints a line on stdout. */
   result(line: string): void
-  /** To stderr. */
+  /** Prints a line on stderr. */
   note(line: string): void
 }
 
 export interface TextOptions {
   readonly lines: Lines
-  /** What the bars are drawn from, if there are any. */
+  /** The source of the bars, if there are any. */
   readonly overview?: Overview | undefined
   readonly styles: Styles
-  /** The server's address, and how long the client retries. */
+  /** The address of the server, and how long the client retries. */
   readonly server: string
   readonly retryForMs: number
-  /** Say nothing but results and failures. */
+  /** Print only results and errors. */
   readonly quiet: boolean
-  /** Somebody looks on: raw names could steer the terminal, and a closing line is welcome. */
+  /** Whether each output is a terminal. Then names are escaped, and a closing line is printed. */
   readonly terminal: { readonly results: boolean; readonly notes: boolean }
 }
 
-/** Names of unfinished files that an interrupted command lists. */
+/** The maximum number of file names in a list. */
 const listed = 5
 
-/** Reports in lines for people, and in checksum lines for stored files. */
+/** Reports as text, with a checksum line for each stored file. */
 export class TextReporter implements SendReporter {
   readonly #options: TextOptions
   readonly #say: StatusPrinter
   readonly #link: LinkTextReporter
   #gaveUp: OspError | undefined
   #notSent = 0
-  /** Files of `#notSent` that stay tasks. */
+  /** Files of `#notSent` that remain tasks. */
   #notSentTasks = 0
   #joined = false
 
@@ -57,14 +57,14 @@ export class TextReporter implements SendReporter {
   }
 
   nothing(): void {
-    this.#hint('there is nothing left to send')
+    this.#hint('there is nothing to send')
   }
 
   paused(tasks: readonly ReportedFile[]): void {
     const names = tasks.slice(0, listed).map(({ path }) => shown(path))
     const more = tasks.length - names.length
     const all = names.join(', ') + (more > 0 ? ` and ${files(more)} more` : '')
-    this.#hint(`paused, and not taken up: ${all}; "osp continue" lets ${tasks.length === 1 ? 'it' : 'them'} go on`)
+    this.#hint(`paused and not sent: ${all}; run "osp continue" to send ${tasks.length === 1 ? 'it' : 'them'}`)
   }
 
   added(task: ReportedFile): void {
@@ -80,11 +80,11 @@ export class TextReporter implements SendReporter {
     const { path, upload } = task
     overview?.end(task)
     lines.result(checksumLine(digest, terminal.results ? printable(path) : path))
-    if (storedName !== name) this.#hint(`${path}: stored as ${storedName}, since the server already has ${name}`)
+    if (storedName !== name) this.#hint(`${path}: stored as ${storedName}, because the server already has ${name}`)
     if (!replaced) return
-    // The server repeats what it answered when the file was stored, which the sender may not have received then.
+    // The server repeats its answer from when the file was stored, which the sender may not have received.
     const wasSent = upload.transferred > 0 || size === 0
-    const which = wasSent ? 'replaced' : 'is stored already, nothing was sent; it replaced'
+    const which = wasSent ? 'replaced' : 'was already stored, nothing was sent; it replaced'
     this.#hint(`${path}: ${which} the file ${storedName} on the server`)
   }
 
@@ -92,7 +92,7 @@ export class TextReporter implements SendReporter {
     if (file.upload) this.#options.overview?.end(file)
     if (this.#gaveUp && why.code === this.#gaveUp.code) {
       this.#notSent++
-      if (file.upload && canPass(why)) this.#notSentTasks++
+      if (file.upload && staysTask(why)) this.#notSentTasks++
     } else this.#say(`${shown(file.path)}: ${why.message}`, 'red')
   }
 
@@ -106,7 +106,7 @@ export class TextReporter implements SendReporter {
   }
 
   skipped(path: string, why: string): void {
-    this.#hint(`${path} is left out: ${why}`)
+    this.#hint(`skipped ${path}: ${why}`)
   }
 
   refused({ path }: ReportedFile, why: OspError): void {
@@ -118,12 +118,12 @@ export class TextReporter implements SendReporter {
   }
 
   waiting(why: OspError, retryMs: number): void {
-    this.#options.overview?.waits(performance.now() + retryMs)
+    this.#options.overview?.setNextTry(performance.now() + retryMs)
     this.#link.waiting(why, retryMs)
   }
 
   online(): void {
-    this.#options.overview?.waits(undefined)
+    this.#options.overview?.setNextTry(undefined)
     this.#link.online()
   }
 
@@ -132,38 +132,38 @@ export class TextReporter implements SendReporter {
     this.#link.gaveUp(why, advice)
   }
 
-  end(tally: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void {
-    const { stored, failed, size } = tally
+  end(summary: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void {
+    const { stored, failed, size } = summary
     if (unfinished.length > 0) this.#unfinished(unfinished)
-    if (tally.paused > 0) {
-      const are = tally.paused === 1 ? 'is' : 'are'
-      this.#say(`${tally.paused} of these files ${are} paused; run "osp continue" first`, 'yellow')
+    if (summary.paused > 0) {
+      const are = summary.paused === 1 ? 'is' : 'are'
+      this.#say(`${summary.paused} of these files ${are} paused; run "osp continue" first`, 'yellow')
     }
     if (this.#gaveUp && this.#notSent > 0) this.#say(this.#notSentText(this.#gaveUp), 'red')
     else if (failed > 0 && failed + stored > 1) this.#say(`${failed} of ${files(failed + stored)} failed`, 'red')
     else if (this.#options.terminal.notes && stored > 1) {
       const speed = formatSize(size / Math.max(seconds, 0.001))
       const total = `${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`
-      this.#hint(`${files(stored)} stored${outcomes(tally)}, ${total}`)
+      this.#hint(`${files(stored)} stored${outcomes(summary)}, ${total}`)
     }
   }
 
   #notSentText({ code }: OspError): string {
     const all = this.#notSent
     const kept = this.#notSentTasks
-    const when = code === 'unauthorized' ? 'once the server lets you in' : 'when the server can be reached'
-    const rest = kept < all ? `; ${files(all - kept)} must be given again` : ''
-    const left =
-      kept > 0 ? `; "osp send" sends ${kept === all ? (all === 1 ? 'it' : 'them') : `${kept} of them`} ${when}` : ''
-    return `${files(all)} not sent${left}${rest}`
+    const when = code === 'unauthorized' ? 'when the server accepts your login' : 'when the server can be reached'
+    const again = kept < all ? `; specify ${files(all - kept)} again` : ''
+    const which = kept === all ? (all === 1 ? 'it' : 'them') : `${kept} of them`
+    const later = kept > 0 ? `; run "osp send" to send ${which} ${when}` : ''
+    return `${files(all)} not sent${later}${again}`
   }
 
   #unfinished(unfinished: readonly ReportedFile[]): void {
     if (this.#joined) {
-      this.#say(`${files(unfinished.length)} left to the osp send that was joined; see "osp tasks"`, 'yellow')
+      this.#say(`${files(unfinished.length)} left to the running osp send; see "osp tasks"`, 'yellow')
       return
     }
-    this.#say('interrupted; "osp send" continues where the server stands:', 'yellow')
+    this.#say('interrupted; run "osp send" to continue:', 'yellow')
     const begun = unfinished.filter(({ upload }) => upload.progress.acknowledged > 0)
     for (const { path, upload } of begun.slice(0, listed)) {
       const { acknowledged, size } = upload.progress
@@ -189,8 +189,8 @@ function outcomes({ replaced, renamed }: SendSummary): string {
 }
 
 /**
- * The line that `sha256sum` (and its like) prints for a file, so that `sha256sum -c` takes it: where the path has a
- * backslash, a newline or a carriage return, these are escaped, and the line begins with a backslash.
+ * Returns the line that `sha256sum` prints for a file, which `sha256sum -c` accepts. If the path contains a backslash, a
+ * newline or a carriage return, these are escaped, and the line begins with a backslash.
  */
 function checksumLine(digest: string, path: string): string {
   const escaped = path.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r')

@@ -3,14 +3,14 @@ import { type ControlSocket, serveControl } from 'ospd/node'
 import { z } from 'zod'
 import type { Status, uploadsAnswer } from '../common/events.ts'
 
-/** What other commands can ask a daemon through the control socket of its data directory. */
+/** The requests of other commands to a daemon, through the control socket of its data directory. */
 const requests = z.discriminatedUnion('ask', [
   z.strictObject({ ask: z.literal('status') }),
   z.strictObject({ ask: z.literal('uploads') }),
   z.strictObject({ ask: z.literal('remove-upload'), user: z.string(), name: z.string(), idleMs: z.number().min(0) }),
 ])
 
-/** What is told at once at most. */
+/** The maximum number of entries of each list in a reply. */
 const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000, unfinished: 1_000 } as const
 
 /** The part of a server that the control socket reads. */
@@ -20,7 +20,10 @@ export interface ReportedServer extends Pick<Server, 'addresses' | 'mailboxes' |
 
 export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
-/** Opens the control socket of a daemon; `fingerprint` is what clients know it by, with TLS. Rejects as `serveControl` does. */
+/**
+ * Opens the control socket of a daemon. `fingerprint` returns that of its certificate, with TLS. Rejects as `serveControl`
+ * does.
+ */
 export function openControl(
   data: string,
   server: ReportedServer,
@@ -30,7 +33,7 @@ export function openControl(
   const since = performance.now()
   return serveControl(data, async (request, reply) => {
     const { success, data: asked } = requests.safeParse(request)
-    if (!success) throw new OspError('malformed', 'this ospd does not know what it is asked; is it of another version?')
+    if (!success) throw new OspError('malformed', 'the daemon does not know this request; use commands of its version')
     if (asked.ask === 'uploads') return reply(await unfinishedOf(server))
     if (asked.ask === 'remove-upload') {
       const { user, name, idleMs } = asked
@@ -74,7 +77,7 @@ async function statusOf(server: ReportedServer, limits: MailboxLimits, uptimeMs:
 
 const beyond = (all: readonly unknown[], most: number) => Math.max(0, all.length - most)
 
-/** The part of a mailbox that is taken, by what it has less room for. */
+/** Returns the used part of a mailbox, by messages or by bytes, whichever is greater. */
 function fullness({ messages, bytes }: MailboxLevel, { mailboxMessages, mailboxBytes }: MailboxLimits): number {
   return Math.max(messages / mailboxMessages, bytes / mailboxBytes)
 }

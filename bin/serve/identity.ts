@@ -5,29 +5,30 @@ import { allowAll, certificateNames, loopbackOnly, rememberNames, usersFile } fr
 import { UsageError } from '../common/usage.ts'
 import { userChangeLogger } from './log.ts'
 
-/** What decides who may come in. */
+/** How the daemon authenticates users. */
 export interface Identity {
   readonly authenticator: Authenticator
-  /** The data directory has a list of users, be it empty. */
+  /** Whether the data directory has a list of users, even an empty one. */
   readonly hasUsers: boolean
 }
 
-/** How a server listens, and what it knows people by. */
+/** How the daemon listens and authenticates. */
 export interface Exposure {
   readonly host: string
   readonly isTls: boolean
-  /** Clients can prove who they are by a certificate. */
+  /** Whether clients can authenticate with a certificate. */
   readonly hasClientCa: boolean
-  /** The data directory has a list of users, be it empty. */
+  /** Whether the data directory has a list of users, even an empty one. */
   readonly hasUsers: boolean
   readonly insecure: boolean
 }
 
 /**
- * Who comes in: the users of the data directory, where it has a list of them, by their tokens or, where a CA for clients was
- * named, by a certificate of their name. Where there is no list, that is who has a certificate, where a CA was named, else
- * everybody on this machine, or with `insecure` everybody, until the first user is added. A list that was there once is
- * needed from then on. What becomes of it is logged. Without a list, the names that have come in are kept in `DATA/names`.
+ * Returns the authenticator of a daemon. If the data directory has a list of users, it accepts these users, by their tokens
+ * or, with a CA for clients, by a certificate for their name. Without a list it accepts every client with a certificate if
+ * there is a CA, otherwise every client on this machine, or with `insecure` every client, until the first user is added.
+ * Once there was a list, it is required. Changes of the list are logged. Without a list, the names of users that have logged
+ * in are stored in `DATA/names`.
  */
 export async function identityOf(
   data: string,
@@ -43,8 +44,8 @@ export async function identityOf(
 }
 
 /**
- * What to warn of, if anything. Throws UsageError where other machines could come in under any name, or read tokens on the
- * way, and nobody has said that they may.
+ * Returns a warning about the exposure of the daemon, if there is one. Throws UsageError if, without `insecure`, other
+ * machines could log in under any name, or tokens could be read in transit.
  */
 export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: Exposure): string | undefined {
   if (isLoopbackOnly(host)) return undefined
@@ -52,20 +53,20 @@ export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: 
   if (isKnown && isTls) return undefined
   if (insecure) {
     return isKnown
-      ? `other machines reach ${host} without TLS: tokens and contents can be read and changed on the way`
-      : `other machines reach ${host}, and everybody comes in under any name`
+      ? `other machines can reach ${host} without TLS: tokens and contents can be read and changed in transit`
+      : `other machines can reach ${host} and log in under any name`
   }
   const wrong = [
-    ...(isKnown ? [] : ['nobody is known who may come in']),
-    ...(isTls ? [] : ['without TLS tokens could be read on the way']),
+    ...(isKnown ? [] : ['there are no users that could log in']),
+    ...(isTls ? [] : ['without TLS tokens could be read in transit']),
   ]
   const steps = [
-    ...(isKnown ? [] : ['add users by "ospd user add NAME" with the same --data first']),
-    ...(isTls ? [] : ['give --tls auto']),
+    ...(isKnown ? [] : ['add users with "ospd user add NAME" and the same --data first']),
+    ...(isTls ? [] : ['specify --tls auto']),
   ]
-  const without = isKnown ? 'does without' : 'lets everybody in under any name'
+  const without = isKnown ? 'permits this' : 'permits every login under any name'
   throw new UsageError(
-    `other machines reach ${host}, and ${wrong.join(', and ')}: ${steps.join(' and ')}, or listen at 127.0.0.1 ` +
+    `other machines can reach ${host}, and ${wrong.join(', and ')}: ${steps.join(' and ')}, or listen on 127.0.0.1 ` +
       `(--insecure ${without})`,
   )
 }
@@ -74,7 +75,7 @@ const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8, 'ipv4')
 loopback.addAddress('::1', 'ipv6')
 
-/** A name other than localhost could lead anywhere, tomorrow if not today. */
+/** A name other than localhost can resolve to any address, at any time. */
 function isLoopbackOnly(host: string): boolean {
   const version = isIP(host)
   if (version === 0) return host.toLowerCase() === 'localhost'

@@ -10,26 +10,27 @@ import type { ServeValues } from './settings.ts'
 export interface DaemonTransport {
   readonly transport: Transport
   readonly isTls: boolean
-  /** What clients know it by, once it listens; none without TLS. */
+  /** The fingerprint of the certificate, once the daemon listens. Without TLS there is none. */
   readonly fingerprint?: string | undefined
-  /** Reads certificate and key again, with TLS. If they are not valid, logs that and keeps the previous ones. */
+  /** With TLS, reads the certificate and the key again. If they are not valid, logs that and keeps the previous ones. */
   reload(): void
 }
 
 type Wanted = Pick<ServeValues, 'host' | 'port' | 'data' | 'tls' | 'tls-cert' | 'tls-key' | 'tls-client-ca'>
 
-/** Reads what the server shows, each time anew. */
+/** Reads the certificate and the key from their files. */
 type ReadIdentity = () => Promise<ServerIdentity>
 
 /**
- * How the settings say that it listens. Throws UsageError for files that cannot be used, and for a certificate or a key alone.
+ * Returns the configured transport. Rejects with UsageError if a file cannot be used, or if only a certificate or only a key
+ * is given.
  */
 export async function daemonTransport(values: Wanted, log: (entry: LogEntry) => void): Promise<DaemonTransport> {
   const { host, port } = values
   const read = identityReader(values)
   if (!read) return { transport: tcp({ host, port }), isTls: false, reload() {} }
   const secure = new TlsDaemonTransport(tls({ host, port }), read, log)
-  // What lies in the data directory is made there, which has to belong to this daemon first.
+  // The certificate of `--tls auto` is created in the data directory, which this daemon must lock first.
   if (!values.tls) await secure.load().catch(asUsage)
   return secure
 }
@@ -37,11 +38,10 @@ export async function daemonTransport(values: Wanted, log: (entry: LogEntry) => 
 function identityReader(values: Wanted): ReadIdentity | undefined {
   const { data, tls: auto, 'tls-client-ca': clientCa } = values
   const given = values['tls-cert'] !== undefined || values['tls-key'] !== undefined
-  if (auto && given)
-    throw new UsageError('--tls auto makes a certificate of its own; leave out --tls-cert and --tls-key')
+  if (auto && given) throw new UsageError('--tls auto creates its own certificate; remove --tls-cert and --tls-key')
   if (!auto && !given) {
     if (clientCa === undefined) return undefined
-    throw new UsageError('--tls-client-ca needs TLS; give --tls auto as well, or --tls-cert and --tls-key')
+    throw new UsageError('--tls-client-ca requires TLS; add --tls auto, or --tls-cert and --tls-key')
   }
   return async () => {
     const identity = pemsOf(values) ?? (await ownIdentity(join(data, 'tls')))
@@ -56,7 +56,7 @@ class TlsDaemonTransport implements DaemonTransport {
   readonly #tls: TlsTransport
   readonly #read: ReadIdentity
   readonly #log: (entry: LogEntry) => void
-  /** Signals that come together are heeded one after another. */
+  /** Reloads run one after another. */
   #reloading: Promise<void> = Promise.resolve()
 
   constructor(transport: TlsTransport, read: ReadIdentity, log: (entry: LogEntry) => void) {
@@ -102,18 +102,18 @@ function asUsage(error: unknown): never {
 }
 
 const dayMs = 86_400_000
-/** Time enough to get a new one. */
+/** The remaining validity at which the daemon begins to warn. */
 const warnedMs = 14 * dayMs
 
-/** What to warn of, if a certificate in PEM has expired at this time, or does so soon. */
+/** Returns a warning if a certificate in PEM has expired at this time or expires soon. */
 function expiryOf(cert: string | Uint8Array, nowMs: number): { expires: string; text: string } | undefined {
   const expiresMs = Date.parse(new X509Certificate(cert).validTo)
   const leftMs = expiresMs - nowMs
   if (!(leftMs <= warnedMs)) return undefined
-  const advice = 'put a new one in its place, then send SIGHUP'
+  const advice = 'replace it, then send SIGHUP'
   const text =
     leftMs <= 0
-      ? `the certificate has expired: clients that go by its authority refuse it; ${advice}`
+      ? `the certificate has expired: clients that check its authority reject it; ${advice}`
       : `the certificate expires within ${Math.ceil(leftMs / dayMs)} days; ${advice}`
   return { expires: new Date(expiresMs).toISOString(), text }
 }

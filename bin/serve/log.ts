@@ -2,13 +2,15 @@ import type { LogEntry } from 'ospd'
 import type { UsersNews } from 'ospd/node'
 import { printable, type Styles } from '../common/text.ts'
 
-/** What `ospd serve` itself logs, besides the lines of the server; `docs/log.md` is printed from it. */
+/** The log events of `ospd serve` itself. The tables of docs/log.md are generated from them. */
 export const daemonEvents = {
-  stopping: { level: 'info', fields: ['signal'], says: 'The daemon was told to end, and does so cleanly.' },
+  stopping: { level: 'info', fields: ['signal'], says: 'The daemon received SIGTERM or SIGINT and shuts down.' },
   reloading: {
     level: 'info',
     fields: ['signal'],
-    says: 'The daemon received SIGHUP. With TLS it reads certificate and key again. It reads the list of users after each change without a signal.',
+    says:
+      'The daemon received SIGHUP. With TLS it reads the certificate and the key again. It reads the list of users after ' +
+      'each change, without a signal.',
   },
   stopped: { level: 'info', fields: [], says: 'The daemon has ended.' },
   'log-dropped': {
@@ -19,7 +21,7 @@ export const daemonEvents = {
   'no-control': {
     level: 'warn',
     fields: ['code', 'text'],
-    says: 'There is no control socket: `ospd status` does not reach this daemon.',
+    says: 'The control socket cannot be created. `ospd status` and `ospd uploads` cannot reach this daemon.',
   },
   'few-descriptors': {
     level: 'warn',
@@ -31,46 +33,50 @@ export const daemonEvents = {
   'descriptors-used-up': {
     level: 'error',
     fields: ['text'],
-    says: 'No file descriptor is left, and the system refuses connections. Checked every second, logged once.',
+    says: 'No file descriptor is available, and the system refuses connections. Checked every second, logged once.',
   },
   'descriptors-free': { level: 'info', fields: [], says: 'File descriptors are available again.' },
   insecure: {
     level: 'warn',
     fields: ['text'],
-    says: 'Other machines reach this daemon in a way that only `--insecure` allows.',
+    says: 'Other machines can reach this daemon in a way that only `--insecure` permits.',
   },
   'users-changed': {
     level: 'info',
     fields: ['user', 'how', 'more'],
     says:
-      'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Of a hundred changes at ' +
-      'once each has a line; `more` is how many there are beyond.',
+      'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Up to a hundred changes ' +
+      'at once have a line each; `more` is the number of further changes.',
   },
-  'users-empty': { level: 'warn', fields: ['text'], says: 'The list of users has nobody in it: nobody is let in.' },
+  'users-empty': { level: 'warn', fields: ['text'], says: 'The list of users is empty. All logins are rejected.' },
   'users-unreadable': {
     level: 'error',
     fields: ['text'],
-    says: 'The list of users is damaged, gone, or cannot be read: nobody is let in until it is well.',
+    says: 'The list of users is missing, damaged, or cannot be read. All logins are rejected until it can be read again.',
   },
-  'users-readable': { level: 'info', fields: ['users'], says: 'The list of users is well again, with so many in it.' },
+  'users-readable': {
+    level: 'info',
+    fields: ['users'],
+    says: 'The list of users can be read again. `users` is the number of users in it.',
+  },
   'tls-expiring': {
     level: 'warn',
     fields: ['expires', 'text'],
-    says: 'The certificate that is shown has expired, or does so within 14 days; looked at when the daemon starts and at SIGHUP.',
+    says: 'The certificate has expired, or expires within 14 days. Checked when the daemon starts and at SIGHUP.',
   },
   'tls-reloaded': {
     level: 'info',
     fields: ['fingerprint'],
-    says: 'At SIGHUP certificate and key were read again, and new links are shown them.',
+    says: 'After SIGHUP the certificate and the key were read again. New connections use them.',
   },
   'tls-not-reloaded': {
     level: 'error',
     fields: ['text'],
-    says: 'At SIGHUP they could not be used: new links are shown those from before.',
+    says: 'After SIGHUP the certificate or the key could not be used. New connections use the previous ones.',
   },
 } as const
 
-/** A log entry as one line: time, level, event, and its fields as `key=value`, quoted where a reader could stumble. */
+/** Formats a log entry as a line: time, level, event, and fields as `key=value`, quoted if the value needs it. */
 export function formatLogEntry({ level, event, ...fields }: LogEntry, at: Date, styles: Styles): string {
   const colour = { debug: styles.dim, info: styles.cyan, warn: styles.yellow, error: styles.red }[level]
   const pairs = Object.entries(fields).flatMap(([key, value]) =>
@@ -84,16 +90,16 @@ function shown(value: string | number | boolean): string {
   return /^[^\s"=\\]+$/u.test(text) ? text : printable(JSON.stringify(String(value)))
 }
 
-/** Somebody can put a list of thousands in the place of another one: so many changes of one time have a line each. */
+/** The maximum number of lines about the changes in one new version of the list of users. */
 const mostLines = 100
 
-/** Logs what becomes of the list of users: each change, and once when nobody comes in by it and when they do again. */
+/** Returns a function that logs the changes of the list of users, and once when it becomes unreadable and readable again. */
 export function userChangeLogger(log: (entry: LogEntry) => void): (news: UsersNews) => void {
   let isUnreadable = false
   return (news) => {
     if (news.what === 'unreadable') {
       isUnreadable = true
-      log({ level: 'error', event: 'users-unreadable', text: `nobody is let in: ${news.why.message}` })
+      log({ level: 'error', event: 'users-unreadable', text: `all logins are rejected: ${news.why.message}` })
       return
     }
     const { users, changes } = news
@@ -102,6 +108,7 @@ export function userChangeLogger(log: (entry: LogEntry) => void): (news: UsersNe
     for (const { user, how } of changes.slice(0, mostLines)) log({ level: 'info', event: 'users-changed', user, how })
     const more = changes.length - mostLines
     if (more > 0) log({ level: 'info', event: 'users-changed', more })
-    if (users === 0) log({ level: 'warn', event: 'users-empty', text: 'the list of users is empty: nobody is let in' })
+    if (users === 0)
+      log({ level: 'warn', event: 'users-empty', text: 'the list of users is empty: all logins are rejected' })
   }
 }

@@ -19,12 +19,12 @@ import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
 export const serveCommand = command({
   name: 'serve',
   operands: '',
-  describe: 'Take in files and messages and keep them in a directory, until SIGTERM or Ctrl-C.',
+  describe: 'Run the daemon, which receives and stores files and messages, until SIGTERM or Ctrl-C.',
   settings: serveSettings,
   examples: [
-    ['ospd serve', 'on port 6682 of this machine, with ./ospd-data'],
-    ['ospd serve --port 0 --data /srv/ospd --json', 'on a free port, which the first line tells'],
-    ['ospd serve --tls auto', 'with TLS; the first line has the fingerprint that clients see'],
+    ['ospd serve', 'listen on port 6682 of this machine, store in ./ospd-data'],
+    ['ospd serve --port 0 --data /srv/ospd --json', 'listen on a free port, which the first line contains'],
+    ['ospd serve --tls auto', 'use TLS; the first line contains the fingerprint for clients'],
   ],
   run,
 })
@@ -55,13 +55,13 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   else results.line(`ospd ready on ${addressText(ready)}${secured}, data in ${printable(data)}`)
   await Promise.race([aborted(stop), server.closed])
   try {
-    // Before the data directory can be another daemon's.
+    // Frees the control socket before another daemon can lock the data directory.
     await control?.close()
   } finally {
     await server.close()
   }
   log({ level: 'info', event: 'stopped' })
-  // The line about the start may never be read.
+  // The reader of stdout may never read the first line.
   if (!(await within(readerMs, results.drained()))) {
     await within(readerMs, stderr.drained())
     process.exit(exitCodes.done)
@@ -69,7 +69,7 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   return exitCodes.done
 }
 
-/** Aborts at the first SIGTERM or SIGINT, which ends the server cleanly; another one ends the process. */
+/** Returns a signal that aborts at the first SIGTERM or SIGINT. A second one ends the process. */
 function stopSignal(log: (entry: LogEntry) => void): AbortSignal {
   const stop = new AbortController()
   const stopping = (signal: NodeJS.Signals) => {
@@ -97,8 +97,8 @@ function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Lim
   const { links, fileInstances: uploads } = fitting
   if (links < limits.links || uploads < limits.fileInstances) {
     const text =
-      `this process can open ${descriptors} files, so it accepts ${links} links and ${uploads} uploads at once; ` +
-      'raise the limit (ulimit -n 4096) for more'
+      `this process can open ${descriptors} files and therefore accepts ${links} links and ${uploads} uploads at once; ` +
+      'raise the limit of open files (ulimit -n 4096) for more'
     log({ level: 'warn', event: 'few-descriptors', descriptors, links, uploads, text })
   }
   return fitting
@@ -127,7 +127,7 @@ async function open(
   })
 }
 
-/** A daemon that no other command reaches is better than none: some file systems have no sockets. */
+/** Logs that there is no control socket. The daemon runs without it, since some file systems do not support sockets. */
 function withoutControl(log: (entry: LogEntry) => void) {
   return (error: unknown): undefined => {
     const { code, message: text } = OspError.from(error)
@@ -135,7 +135,7 @@ function withoutControl(log: (entry: LogEntry) => void) {
   }
 }
 
-/** To a daemon a taken port is a failure for good, while to a client an absent server is not. */
+/** Prints that the daemon cannot listen. The exit code is 1, since a retry does not help. */
 function failedToOpen(error: unknown): undefined {
   if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
   errorLine(`ospd: ${printable(error.message)}`)

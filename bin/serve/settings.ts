@@ -17,17 +17,20 @@ import { limitSettings, limitsOfSettings } from './limitSettings.ts'
 
 /** The settings of `ospd serve`. */
 export const serveSettings = {
-  host: setting(text, '127.0.0.1', { describe: 'the address to listen at' }),
-  port: setting(port, '6682', { describe: 'the port to listen at; 0 takes a free one' }),
-  data: setting(path, './ospd-data', { describe: 'the directory that everything is kept in' }),
+  host: setting(text, '127.0.0.1', { describe: 'address to listen on' }),
+  port: setting(port, '6682', { describe: 'port to listen on; 0 selects a free port' }),
+  data: setting(path, './ospd-data', { describe: 'directory for files, messages and users' }),
   tls: optional(oneOf('auto'), {
-    describe: 'speak TLS, with a key and a certificate that are made once in the data directory',
+    describe: 'use TLS, with a key and a self-signed certificate that are created in the data directory',
+    unset: 'no TLS',
   }),
-  'tls-cert': optional(pem, { describe: 'speak TLS, with this certificate …' }),
-  'tls-key': optional(pem, { describe: '… and its key' }),
-  'tls-client-ca': optional(pem, { describe: "the authority of clients' certificates; each client is asked for one" }),
+  'tls-cert': optional(pem, { describe: 'use TLS with the certificate in FILE' }),
+  'tls-key': optional(pem, { describe: 'private key of --tls-cert' }),
+  'tls-client-ca': optional(pem, {
+    describe: 'request a certificate from each client, and accept those of the authority in FILE',
+  }),
   'on-conflict': setting(oneOf('replace', 'rename', 'reject'), 'replace', {
-    describe: 'what happens to a stored file of the same name',
+    describe: 'action if a file of the same name is already stored',
   }),
   'max-clients': setting(count, '100', { describe: 'registered clients at most' }),
   'file-instances': setting(count, '200', { describe: 'files received at once at most' }),
@@ -46,10 +49,10 @@ export const serveSettings = {
   window: setting(size, '8M', { describe: 'bytes of an upload that may be unacknowledged' }),
   'checkpoint-size': setting(size, '8M', { describe: 'an upload is flushed to disk after so many bytes …' }),
   'checkpoint-time': setting(duration, '500ms', { describe: '… or so long after the first byte that is not' }),
-  insecure: switched({ describe: 'let other machines come in without tokens, or with tokens but without TLS' }),
+  insecure: switched({ describe: 'accept other machines without tokens, or with tokens but without TLS' }),
   ...limitSettings,
-  quiet: switched({ alias: 'q', describe: 'log warnings and errors alone' }),
-  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+  quiet: switched({ alias: 'q', describe: 'log only warnings and errors' }),
+  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
 } as const
 
 export type ServeValues = Values<typeof serveSettings>

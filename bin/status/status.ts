@@ -11,21 +11,21 @@ import { formatPart, formatSize, formatTime } from '../common/units.ts'
 import { unexpectedOperand } from '../common/usage.ts'
 
 const settings = {
-  data: setting(path, './ospd-data', { describe: 'the data directory of the daemon' }),
-  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+  data: setting(path, './ospd-data', { describe: 'data directory of the daemon' }),
+  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
 } as const
 
 type StatusValues = Values<typeof settings>
 
-/** `ospd status`: prints how a running daemon fares. */
+/** `ospd status`: prints the state of a running daemon. */
 export const statusCommand = command({
   name: 'status',
   operands: '',
-  describe: 'Print who is online, which uploads run and how full the mailboxes are.',
+  describe: 'Print the users that are online, the running uploads and the fill levels of the mailboxes.',
   settings,
   examples: [
-    ['ospd status', 'of the daemon that has ./ospd-data'],
-    ['ospd status --data /srv/ospd --json | jq .uploads', 'for programs'],
+    ['ospd status', 'print the state of the daemon with ./ospd-data'],
+    ['ospd status --data /srv/ospd --json | jq .uploads', 'print the running uploads as JSON'],
   ],
   onlyLists: () => true,
   run,
@@ -37,7 +37,7 @@ async function run({ data, json }: StatusValues, operands: readonly string[]): P
   await checkDirectory('--data', data, 'exists')
   const status = await ask(data).catch(noDaemon)
   if (!status) {
-    errorLine(`ospd: no ospd is running with its data in ${printable(data)}`)
+    errorLine(`ospd: no daemon is running with the data directory ${printable(data)}`)
     return exitCodes.unreachable
   }
   const event: StatusEvent = { event: 'status', ...status }
@@ -49,15 +49,18 @@ async function run({ data, json }: StatusValues, operands: readonly string[]): P
 async function ask(data: string): Promise<Status> {
   const answer = statusEvents.status.safeParse(await askControl(data, { ask: 'status' }))
   if (answer.success) return answer.data
-  throw new OspError('malformed', `the daemon that has ${printable(data)} is of another version; use its own "status"`)
+  throw new OspError(
+    'malformed',
+    `the daemon of ${printable(data)} is of another version; use the "ospd status" of that version`,
+  )
 }
 
-/** That nobody is there is no more than that, whatever the system calls it; other errors are thrown on. */
+/** Ignores the error of a missing daemon. Throws any other error. */
 function noDaemon(error: unknown): undefined {
   if (!isAbsence(error)) throw error
 }
 
-/** Whether an error of `askControl` says that no daemon is there. */
+/** Returns whether an error of `askControl` means that no daemon is running. */
 export function isAbsence(error: unknown): boolean {
   return error instanceof OspError && error.code === 'unreachable' && absences.has(errnoOf(error.cause))
 }
@@ -66,7 +69,7 @@ const absences = new Set(['ENOENT', 'ENOTDIR', 'ECONNREFUSED'])
 
 const errnoOf = (cause: unknown) => (cause as NodeJS.ErrnoException | undefined)?.code ?? ''
 
-/** A status for people: a line about the daemon, and three lists, each under its heading. */
+/** Formats a status: a line about the daemon, and three lists with headings. */
 export function statusLines(status: Status, data: string, heading: Style): readonly string[] {
   const { pid, uptimeMs, links, fingerprint } = status
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${printable(fingerprint)}`
@@ -99,7 +102,7 @@ const mailboxRows = ({ mailboxes, mailboxMessages, mailboxBytes }: Status): read
     `${formatSize(bytes)} of ${formatSize(mailboxBytes)}`,
   ])
 
-/** `heading: none`, or the rows below it with their cells in columns. */
+/** Formats a list as `heading: none`, or as rows of aligned cells below the heading. */
 function list(heading: string, rows: readonly Row[], more: number): readonly string[] {
   if (rows.length === 0) return [`${heading}: none`]
   const widths = rows.reduce<readonly number[]>(

@@ -16,7 +16,7 @@ const settings = { recursive, as, digest, ...tasksSettings } as const
 
 type AddValues = Values<typeof settings>
 
-/** Files that are added together. */
+/** The number of files that are added together. */
 const addedTogether = 1_000
 
 /** `osp add`: adds tasks. */
@@ -24,21 +24,21 @@ export const addCommand = command({
   name: 'add',
   operands: 'FILE...',
   takesPaths: true,
-  describe: 'Add files to those that are to be sent: by the osp send that is running, or by the next one.',
+  describe: 'Add files to the tasks. A running "osp send" sends them, or the next one.',
   settings,
   examples: [
-    ['osp add movie.mp4', 'for an osp send that is running, or a later one'],
-    ['osp add -r photos', 'a folder'],
-    ['date | osp add - --as date.txt', 'what stands on stdin'],
+    ['osp add movie.mp4', 'add a file'],
+    ['osp add -r photos', 'add the files in a folder'],
+    ['date | osp add - --as date.txt', 'add the content of stdin'],
   ],
   run,
 })
 
 async function run(values: AddValues, operands: readonly string[]): Promise<number> {
-  if (operands.length === 0) throw new UsageError('name a FILE to add')
+  if (operands.length === 0) throw new UsageError('specify a FILE to add')
   return await withTasks(values, async (at) => {
-    const tally = new SendSummary()
-    const failed = (file: string, why: OspError) => fail(at, values, tally, file, why)
+    const summary = new SendSummary()
+    const failed = (file: string, why: OspError) => fail(at, values, summary, file, why)
     const added = new Set<number>()
     let group: Candidate[] = []
     const add = async () => {
@@ -52,12 +52,12 @@ async function run(values: AddValues, operands: readonly string[]): Promise<numb
     }
     await add()
     at.print((await listed(at.tasks)).filter(({ id }) => added.has(id)))
-    if (added.size > 0 && !at.tasks.sending) at.hint('no osp send is running; "osp send" sends them')
-    return tally.exitCode || exitCodes.done
+    if (added.size > 0 && !at.tasks.sending) at.hint('no osp send is running; run "osp send" to send them')
+    return summary.exitCode || exitCodes.done
   })
 }
 
-/** Resolves with the numbers of the tasks. */
+/** Adds files. Resolves with the numbers of their tasks. */
 async function addAll(
   { tasks }: TaskContext,
   { digest }: AddValues,
@@ -84,12 +84,12 @@ async function addAll(
 function fail(
   { results, say }: TaskContext,
   { json }: AddValues,
-  tally: SendSummary,
+  summary: SendSummary,
   file: string,
   why: OspError,
 ): void {
   const { code, message: text, retry } = why
-  tally.addFailed(why)
+  summary.addFailed(why)
   const event: AddEvent = { event: 'failed', file, code, text, retry }
   if (json) results.event(event)
   else say(`${shown(file)}: ${text}`, 'red')
@@ -98,5 +98,5 @@ function fail(
 function skip({ results, hint }: TaskContext, { json }: AddValues, file: string, text: string): void {
   const event: AddEvent = { event: 'skipped', file, text }
   if (json) results.event(event)
-  else hint(`${file} is left out: ${text}`)
+  else hint(`skipped ${file}: ${text}`)
 }

@@ -19,43 +19,43 @@ import {
 export const pauseCommand = command({
   name: 'pause',
   operands: '[TASK...]',
-  describe: 'Pause tasks, or all without TASK; what the server has of them it keeps.',
+  describe: 'Pause tasks, or all tasks without TASK. The server keeps the content that it has received.',
   settings: tasksSettings,
   examples: [
-    ['osp pause', 'all, also those of an osp send that is running'],
-    ['osp pause 3 4', 'two; "osp tasks" prints the numbers'],
+    ['osp pause', 'pause all tasks, including those of a running osp send'],
+    ['osp pause 3 4', 'pause two tasks; "osp tasks" prints the numbers'],
   ],
   run: (values, operands) =>
     withTasks(values, async (at) => {
-      const tasks = await steered(at, operands, (ids) => at.tasks.pause(ids))
+      const tasks = await change(at, operands, (ids) => at.tasks.pause(ids))
       if (tasks.length === 0) at.hint('there is nothing to pause')
       return exitCodes.done
     }),
 })
 
-/** `osp continue`: lets paused tasks go on. */
+/** `osp continue`: continues paused tasks. */
 export const continueCommand = command({
   name: 'continue',
   operands: '[TASK...]',
-  describe: 'Let paused tasks go on, or all without TASK; a failed one is tried again if it is named.',
+  describe: 'Continue paused tasks, or all of them without TASK. Retry failed tasks that are specified.',
   settings: tasksSettings,
   examples: [
-    ['osp continue', 'all that are paused'],
-    ['osp continue 3', 'one'],
+    ['osp continue', 'continue all paused tasks'],
+    ['osp continue 3', 'continue or retry one task'],
   ],
   run: (values, operands) =>
     withTasks(values, async (at) => {
-      const tasks = await steered(at, operands, (ids) => at.tasks.resume(ids))
+      const tasks = await change(at, operands, (ids) => at.tasks.resume(ids))
       if (tasks.length === 0) at.hint('there is nothing to continue')
       else if (!at.tasks.sending && tasks.some(({ state }) => state === 'waiting')) {
-        at.hint('no osp send is running; "osp send" sends them')
+        at.hint('no osp send is running; run "osp send" to send them')
       }
       return exitCodes.done
     }),
 })
 
 const cancelSettings = {
-  all: switched({ alias: 'a', describe: 'all unfinished tasks' }),
+  all: switched({ alias: 'a', describe: 'cancel all unfinished tasks' }),
   ...commonOptions,
 } as const
 
@@ -63,26 +63,26 @@ const cancelSettings = {
 export const cancelCommand = command({
   name: 'cancel',
   operands: 'TASK...|--all',
-  describe: 'Cancel tasks: what the server has of them is removed; never a file that it has stored.',
+  describe: 'Cancel tasks. The server removes the content of unfinished files; stored files are never removed.',
   settings: cancelSettings,
   examples: [
-    ['osp cancel 3', 'one task; "osp tasks" prints its number'],
-    ['osp cancel --all', 'everything that is unfinished'],
+    ['osp cancel 3', 'cancel one task; "osp tasks" prints the numbers'],
+    ['osp cancel --all', 'cancel all unfinished tasks'],
   ],
   run: (values, operands) =>
     withTasks(
       values,
       async ({ tasks, hint, print }) => {
         const numbers = numbersOf(operands)
-        if (values.all === numbers.length > 0) throw new UsageError('name each TASK to cancel, or give --all alone')
+        if (values.all === numbers.length > 0) throw new UsageError('specify each TASK to cancel, or only --all')
         const chosen = await choose(listed(tasks), numbers)
         const wanted = chosen.filter(({ state }) => state !== 'done')
         const cancelled = await tasks.cancel(wanted.map(({ id }) => id)).catch(asUsage)
         print(cancelled)
         if (chosen.length === 0) hint('there is nothing to cancel')
-        tellStored(chosen, hint)
+        reportStored(chosen, hint)
         if (cancelled.some(({ state }) => state === 'cancelling')) {
-          hint('the server could not be asked at once: it removes what it has at the next contact, by "osp send"')
+          hint('the server cannot be reached now; the next "osp send" completes the cancellation')
         }
         return exitCodes.done
       },
@@ -90,8 +90,8 @@ export const cancelCommand = command({
     ),
 })
 
-/** Does something about the tasks of these numbers, or all; prints and returns them as they stand then. */
-async function steered(
+/** Applies `act` to the tasks with these numbers, or to all unfinished tasks. Prints and returns their new state. */
+async function change(
   { tasks, hint, print }: TaskContext,
   operands: readonly string[],
   act: (ids: readonly number[] | undefined) => Promise<void>,
@@ -102,17 +102,17 @@ async function steered(
   const ids = new Set(chosen.map(({ id }) => id))
   const now = (await listed(tasks)).filter(({ id }) => ids.has(id))
   print(now)
-  tellStored(chosen, hint)
+  reportStored(chosen, hint)
   return now
 }
 
-/** Names those to which nothing can be done any more. */
-function tellStored(tasks: readonly CancelledTask[], hint: TaskContext['hint']): void {
+/** Reports the tasks that are already done. */
+function reportStored(tasks: readonly CancelledTask[], hint: TaskContext['hint']): void {
   const stored = tasks.filter(({ state }) => state === 'done').map(({ id }) => id)
-  if (stored.length > 0) hint(`stored already, and left as it is: ${stored.join(', ')}`)
+  if (stored.length > 0) hint(`already stored, not changed: ${stored.join(', ')}`)
 }
 
-/** The tasks of these numbers; without numbers those that are unfinished. */
+/** Returns the tasks with these numbers, or all unfinished tasks if there are no numbers. */
 async function choose(all: ReturnType<typeof listed>, numbers: readonly number[]) {
   return numbers.length > 0 ? tasksOf(await all, numbers) : (await all).filter(isUnfinished)
 }

@@ -3,7 +3,7 @@ import type { TaskEvent } from '../common/events.ts'
 import { fit, printable, type Styles, widthOf } from '../common/text.ts'
 import { formatPart, formatTime, percent } from '../common/units.ts'
 
-/** Tasks for people: number, state, percent, bytes, name; with `why` a sentence below each that does not go on. */
+/** Formats tasks: number, state, percent, bytes, name. With `why`, a reason below each task that does not proceed. */
 export function taskLines(tasks: readonly CancelledTask[], why: boolean, styles: Styles): readonly string[] {
   const rows = tasks.map((task) => ({ task, cells: cellsOf(task) }))
   const widths = [0, 1, 2, 3].map((at) => rows.reduce((most, { cells }) => Math.max(most, widthOf(cells[at] ?? '')), 0))
@@ -18,7 +18,7 @@ export function taskLines(tasks: readonly CancelledTask[], why: boolean, styles:
   })
 }
 
-/** A task as an event. */
+/** Returns the event of a task. */
 export function taskEvent(task: CancelledTask, directory: string): TaskEvent {
   const { id, ref, name, acknowledged, durable, size, why } = task
   const file = ref === undefined ? name : shownRef(directory, ref)
@@ -32,7 +32,7 @@ function cellsOf(task: CancelledTask): readonly string[] {
   return [String(id), stateOf(task), `${part}%`, size > 0 || state === 'done' ? formatPart(acknowledged, size) : '']
 }
 
-/** A file that is being verified is still being sent. */
+/** Reports a file that is being verified as being sent. */
 const stateOf = ({ state }: CancelledTask) => (state === 'verifying' ? 'sending' : state)
 
 function styleOf({ state }: CancelledTask, { green, red, yellow, cyan }: Styles): (text: string) => string {
@@ -46,5 +46,5 @@ function reasonOf({ why }: CancelledTask): string | undefined {
   return why.retryMs === undefined ? why.text : `${why.text}; next try in ${formatTime(why.retryMs)}`
 }
 
-/** What people are shown of where a task's content is: its path, or `-` where it was read from stdin. */
+/** Returns the path of the content of a task, or `-` if it was read from stdin. */
 export const shownRef = (directory: string, ref: string): string => (isSpooled(directory, ref) ? '-' : ref)

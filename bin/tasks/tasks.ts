@@ -6,7 +6,7 @@ import { listed, tasksSettings, withTasks } from './tasksContext.ts'
 
 const settings = {
   all: switched({ alias: 'a', describe: 'also list stored files: the latest 1,000 of the last 24 hours' }),
-  why: switched({ alias: 'w', describe: 'say below each task that does not go on why that is' }),
+  why: switched({ alias: 'w', describe: 'print the reason below each task that does not proceed' }),
   ...tasksSettings,
 } as const
 
@@ -14,13 +14,13 @@ const settings = {
 export const tasksCommand = command({
   name: 'tasks',
   operands: '',
-  describe: 'List tasks that are being sent or are waiting, and those that failed in the last 24 hours.',
+  describe: 'List the tasks that are being sent or waiting, and those that failed in the last 24 hours.',
   settings,
   examples: [
-    ['osp tasks', 'number, state, how far it is, name'],
-    ['osp tasks --why', 'with a sentence for what does not go on'],
-    ['osp tasks --all', 'with stored files'],
-    ['osp tasks --json | jq -r .file', 'for programs'],
+    ['osp tasks', 'print number, state, progress and name of each task'],
+    ['osp tasks --why', 'also print why tasks do not proceed'],
+    ['osp tasks --all', 'also list stored files'],
+    ['osp tasks --json | jq -r .file', 'print the paths only'],
   ],
   onlyLists: () => true,
   run,
@@ -34,7 +34,7 @@ async function run(values: Values<typeof settings>, operands: readonly string[])
     const shown = values.all ? all : all.filter(({ state }) => state !== 'done')
     print(shown, values.why)
     if (shown.length > 0) return exitCodes.done
-    hint(all.length === 0 ? 'there are no tasks' : 'everything is stored; "osp tasks --all" lists it')
+    hint(all.length === 0 ? 'there are no tasks' : 'all files are stored; run "osp tasks --all" to list them')
     return exitCodes.done
   })
 }

@@ -14,42 +14,40 @@ import { taskEvent, taskLines } from './taskLines.ts'
 
 const { server, user, state, 'retry-for': retryFor, quiet, json } = commonOptions
 
-/** The settings of every command about tasks: whose they are, at which server. Only who asks that server needs the way there. */
+/** The settings of every command for tasks: the user and the server of the tasks. */
 export const tasksSettings = { server, user, state, 'retry-for': retryFor, quiet, json } as const
 
 export type TasksValues = Values<typeof tasksSettings>
 
-/** What a command has that looks at tasks or steers them. */
+/** The tasks and the output of a command. */
 export interface TaskContext {
   readonly tasks: TaskControl
   readonly directory: string
   readonly results: ResultOutput
   readonly say: StatusPrinter
-  /** Says something that is no result, unless it is to be quiet. */
+  /** Prints a remark, unless `--quiet` or `--json` is set. */
   readonly hint: (text: string) => void
   /** Prints tasks as results. */
   readonly print: (tasks: readonly CancelledTask[], why?: boolean) => void
 }
 
-/** Runs a command about the tasks of a user, and returns the exit code. `way` is how the server is asked by one that does so. */
+/** Runs a command for the tasks of a user. Resolves with the exit code. `connection` allows it to contact the server. */
 export async function withTasks(
   values: TasksValues,
   work: (at: TaskContext) => Promise<number>,
-  way?: CommonOptions,
+  connection?: CommonOptions,
 ): Promise<number> {
   const directory = await openStateDirectory(values)
   const say = statusPrinter(errorLine, stylesFor(process.stderr))
-  let letIn = true
-  const client = (way: CommonOptions) => () => {
-    const token = new ConfiguredToken(way)
-    const opened = openClient(way, token, { state: stateDirectory(directory) })
-    return opened.on('status', (status, why) => {
-      if (status !== 'refused' || why?.code !== 'unauthorized') return
-      letIn = false
-      new LinkTextReporter({ say, server: addressText(way.server), retryForMs: way['retry-for'], quiet: true }).gaveUp(
-        why,
-        token.advice(why),
-      )
+  let isAuthorized = true
+  const client = (options: CommonOptions) => () => {
+    const token = new ConfiguredToken(options)
+    const { server, 'retry-for': retryForMs } = options
+    const reporter = new LinkTextReporter({ say, server: addressText(server), retryForMs, quiet: true })
+    return openClient(options, token, { state: stateDirectory(directory) }).on('status', (status, error) => {
+      if (status !== 'refused' || error?.code !== 'unauthorized') return
+      isAuthorized = false
+      reporter.gaveUp(error, token.advice(error))
     })
   }
   const print = (tasks: readonly CancelledTask[], why = false) => {
@@ -59,21 +57,21 @@ export async function withTasks(
   const hint = (text: string) => {
     if (!values.quiet && !values.json) say(text, 'yellow')
   }
-  const tasks = taskControl(directory, { client: way && client(way) })
+  const tasks = taskControl(directory, { client: connection && client(connection) })
   const done = await work({ tasks, directory, results, say, hint, print })
-  return done || (letIn ? exitCodes.done : exitCodes.notLetIn)
+  return done || (isAuthorized ? exitCodes.done : exitCodes.notLetIn)
 }
 
-/** The numbers that were given as operands. Throws UsageError where one is none. */
+/** Returns the task numbers that were given as operands. Throws UsageError if an operand is not a number. */
 export function numbersOf(operands: readonly string[]): readonly number[] {
   const wrong = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
   if (wrong.length > 0) {
-    throw new UsageError(`TASK is a number that "osp tasks" prints, not ${wrong.map(shown).join(', ')}`)
+    throw new UsageError(`TASK must be a number printed by "osp tasks", not ${wrong.map(shown).join(', ')}`)
   }
   return [...new Set(operands.map(Number))]
 }
 
-/** The tasks of these numbers. Throws UsageError that names those which no task has. */
+/** Returns the tasks with these numbers. Throws UsageError that lists the unknown numbers. */
 export function tasksOf<T extends { readonly id: number }>(
   all: readonly T[],
   numbers: readonly number[],
@@ -87,18 +85,18 @@ export function tasksOf<T extends { readonly id: number }>(
   return numbers.flatMap((number) => byNumber.get(number) ?? [])
 }
 
-/** What is still to be done about: neither done nor failed nor cancelled. */
+/** Returns whether a task is neither done nor failed nor cancelled. */
 export function isUnfinished({ state }: Pick<CancelledTask, 'state'>): boolean {
   return state !== 'done' && state !== 'failed' && state !== 'cancelled'
 }
 
-/** Those that are listed; what was cancelled is gone. */
+/** Resolves with the tasks, without cancelled ones. */
 export async function listed(tasks: TaskControl): Promise<readonly CancelledTask[]> {
   const all: readonly CancelledTask[] = await tasks.list()
   return all.filter(({ state }) => state !== 'cancelled')
 }
 
-/** Throws UsageError for numbers of tasks that are over meanwhile. */
+/** Throws UsageError for the numbers of tasks that have ended meanwhile. */
 export function asUsage(error: unknown): never {
   if (error instanceof OspError && error.code === 'usage') throw new UsageError(error.message)
   throw error

@@ -13,31 +13,34 @@ import { shown, UsageError, unexpectedOperand, unknownName } from '../common/usa
 import { isAbsence } from '../status/status.ts'
 
 const settings = {
-  data: setting(path, './ospd-data', { describe: 'the data directory of the daemon, which need not run' }),
-  'older-than': optional(duration, { describe: 'only uploads that no client went on with for so long' }),
-  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+  data: setting(path, './ospd-data', { describe: 'data directory of the daemon, which may be stopped' }),
+  'older-than': optional(duration, {
+    describe: 'select only uploads that no client has continued for TIME',
+    unset: 'all uploads',
+  }),
+  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
 } as const
 
 type UploadsValues = Values<typeof settings>
 
-/** `ospd uploads`: what is unfinished, and takes room. */
+/** `ospd uploads`: lists and removes unfinished uploads. */
 export const uploadsCommand = command({
   name: 'uploads',
   operands: '[list|remove [USER/NAME...]]',
-  describe: 'List unfinished uploads, or remove some of them so that the disk has room again.',
+  describe: 'List unfinished uploads, or remove some of them to free disk space.',
   settings,
   examples: [
-    ['ospd uploads', 'those of ./ospd-data, the longest idle first'],
-    ['ospd uploads remove alice/movie.mp4', 'that one, also if it runs'],
-    ['ospd uploads remove --older-than 1d', 'all that no client went on with for a day'],
+    ['ospd uploads', 'list the uploads in ./ospd-data, the longest idle first'],
+    ['ospd uploads remove alice/movie.mp4', 'remove one upload, even while it is running'],
+    ['ospd uploads remove --older-than 1d', 'remove all uploads that were idle for a day'],
   ],
   onlyLists: ([verb = 'list']) => verb === 'list',
   run,
 })
 
-/** A way to the unfinished uploads: the daemon that has them, or the data directory itself. */
+/** Access to the unfinished uploads, through the running daemon or in the data directory. */
 interface Unfinished extends AsyncDisposable {
-  /** The longest idle first; perhaps not all at once. */
+  /** Resolves with the uploads, the longest idle first. `more` is the number of uploads that are not listed. */
   list(): Promise<{ readonly uploads: readonly ShownUpload[]; readonly more: number }>
   remove(upload: Pick<ShownUpload, 'user' | 'name'>, idleMs: number): Promise<boolean>
 }
@@ -48,21 +51,21 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
   const [operand] = operands
   if (verb === 'list' && operand !== undefined) throw unexpectedOperand('uploads list', operand)
   if (verb === 'remove' && operands.length > 0 === (idleMs !== undefined)) {
-    throw new UsageError('say which uploads to remove: USER/NAME, or --older-than and a duration')
+    throw new UsageError('specify the uploads to remove: USER/NAME, or --older-than TIME')
   }
   const named = operands.map(uploadNamed)
   await checkDirectory('--data', values.data, 'exists')
-  await using unfinished = await reach(values.data)
+  await using unfinished = await openUploads(values.data)
   if (verb === 'list') return await list(unfinished, values)
   if (idleMs === undefined) return await removeNamed(unfinished, named, values)
   await removeIdle(unfinished, idleMs, values)
   return exitCodes.done
 }
 
-/** Throws UsageError for what names no upload. */
+/** Throws UsageError if the operand is not of the form USER/NAME. */
 function uploadNamed(operand: string): Pick<ShownUpload, 'user' | 'name'> {
   const [user = '', ...parts] = operand.normalize('NFC').split('/')
-  if (user === '' || parts.length === 0) throw new UsageError(`${shown(operand)} names no upload; write USER/NAME`)
+  if (user === '' || parts.length === 0) throw new UsageError(`${shown(operand)} is not an upload; write USER/NAME`)
   return { user, name: parts.join('/') }
 }
 
@@ -129,14 +132,14 @@ async function removeOne(
   return true
 }
 
-/** Through the daemon, if one runs; else in the data directory, which is this program's meanwhile. */
-async function reach(data: string): Promise<Unfinished> {
+/** Accesses the uploads through the daemon if it is running. Otherwise locks the data directory. */
+async function openUploads(data: string): Promise<Unfinished> {
   const ask = async <T>(request: object, answer: z.ZodType<T>): Promise<T> => {
     const parsed = answer.safeParse(await askControl(data, request))
     if (parsed.success) return parsed.data
     throw new OspError(
       'malformed',
-      `the daemon that has ${printable(data)} is of another version; use its own "uploads"`,
+      `the daemon of ${printable(data)} is of another version; use the "ospd uploads" of that version`,
     )
   }
   try {

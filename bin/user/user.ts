@@ -12,29 +12,29 @@ import { fit, printable, shellWord, widthOf } from '../common/text.ts'
 import { UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 
 const settings = {
-  data: setting(path, './ospd-data', { describe: 'the data directory of the daemon, which need not run' }),
-  force: switched({ describe: 'with add: add a name also if people could take it for another one' }),
-  json: switched({ describe: 'print JSON on stdout, one object a line (docs/json.md)' }),
+  data: setting(path, './ospd-data', { describe: 'data directory of the daemon, which may be stopped' }),
+  force: switched({ describe: 'with add: accept a name that can be mistaken for that of another user' }),
+  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
 } as const
 
 type UserValues = Values<typeof settings>
 
-/** What is done to one user. */
+/** The verbs that change one user. */
 const verbs = { add, remove, rotate } as const
 
 const names = ['add', 'list', 'remove', 'rotate']
 
-/** `ospd user`: who may come in. */
+/** `ospd user`: manages the users of a server. */
 export const userCommand = command({
   name: 'user',
   operands: 'add|list|remove|rotate [NAME]',
-  describe: 'Say who may come in: "add" and "rotate" print a token, which is told only then.',
+  describe: 'Manage the users of a server. "add" and "rotate" print a token, which cannot be displayed again.',
   settings,
   examples: [
-    ['ospd user add alice', 'prints the token that alice comes in by'],
-    ['ospd user rotate alice > token', 'a new token; the former one is void'],
-    ['ospd user remove alice', 'ends the links of alice, who does not come in again'],
-    ['ospd user list --data /srv/ospd', 'a line a user'],
+    ['ospd user add alice', 'print a token with which alice can log in'],
+    ['ospd user rotate alice > token', 'replace the token of alice'],
+    ['ospd user remove alice', 'close the connections of alice and reject later logins'],
+    ['ospd user list --data /srv/ospd', 'print one user per line'],
   ],
   onlyLists: ([verb]) => verb === 'list',
   run,
@@ -46,43 +46,43 @@ async function run({ data, force, json }: UserValues, operands: readonly string[
 }
 
 async function carryOut(work: Work, [verb, name, more]: readonly string[]): Promise<void> {
-  if (verb === undefined) throw new UsageError(`say what to do: ${names.join(', ')}`)
+  if (verb === undefined) throw new UsageError(`specify a verb: ${names.join(', ')}`)
   if (!names.includes(verb)) throw new UsageError(unknownName('verb', verb, names))
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw unexpectedOperand(`user ${verb}`, operand)
-  if (work.force && verb !== 'add') throw new UsageError(`user ${verb} takes no --force`)
+  if (work.force && verb !== 'add') throw new UsageError(`user ${verb} does not take --force`)
   await checkDirectory('--data', work.data, verb === 'add' ? 'make' : 'exists')
   if (verb === 'list') return await list(work)
-  if (name === undefined) throw new UsageError(`user ${verb} takes the NAME of a user`)
+  if (name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)
   if (verb !== 'remove') checkStdout('the token')
   await verbs[verb as keyof typeof verbs](work, userNamed(name, 'NAME'))
 }
 
-/** What a verb of `ospd user` works on, and where it tells what it has done. */
+/** The input and output of a verb. */
 export interface Work {
   readonly users: UsersFile
-  /** The data directory, as it was given. */
+  /** The data directory as it was given. */
   readonly data: string
   readonly results: ResultOutput
   readonly json: boolean
-  /** Whether to add a name that people could take for another one. */
+  /** Whether to add a name that can be mistaken for that of another user. */
   readonly force: boolean
 }
 
-/** Adds a user, and tells the token. */
+/** Adds a user and prints the token. */
 async function add(work: Work, name: string): Promise<void> {
   const isFirst = !(await work.users.exists())
   const token = await addName(work, name)
-  await tellToken(work, { event: 'added', user: name, token })
+  await printToken(work, { event: 'added', user: name, token })
   const isTls = existsSync(join(work.data, 'tls'))
   const login = ['osp', 'login', '--server', 'HOST:6682', ...(isTls ? ['--tls'] : []), '--user', shellWord(name)]
   errorLine(
-    `ospd: for them to log in: ${printable(login.join(' '))}${isTls ? '' : '; add --tls if the server uses TLS'}`,
+    `ospd: the user logs in with: ${printable(login.join(' '))}${isTls ? '' : '; add --tls if the server uses TLS'}`,
   )
-  if (isFirst) errorLine(`ospd: from now on only the users of ${printable(work.data)} come in, each by their token`)
+  if (isFirst) errorLine(`ospd: only the users in ${printable(work.data)} can log in from now on, each with a token`)
 }
 
-/** Adds a user. With `--force`, warns of a name that is refused without. */
+/** Adds a user. With `--force`, warns of a name that would be rejected without it. */
 async function addName({ users, force }: Work, name: string): Promise<string> {
   try {
     return await users.add(name)
@@ -94,26 +94,26 @@ async function addName({ users, force }: Work, name: string): Promise<string> {
   }
 }
 
-/** Gives a user a new token, and tells it. */
+/** Replaces the token of a user and prints it. */
 async function rotate(work: Work, name: string): Promise<void> {
   const token = await work.users.rotate(name)
-  await tellToken(work, { event: 'rotated', user: name, token })
+  await printToken(work, { event: 'rotated', user: name, token })
 }
 
 /** Removes a user. */
 async function remove(work: Work, name: string): Promise<void> {
   await work.users.remove(name)
-  await tell(work, { event: 'removed', user: name }, `${printable(name)} removed`)
+  await print(work, { event: 'removed', user: name }, `${printable(name)} removed`)
 }
 
-/** Prints all users, by name. */
+/** Prints all users, sorted by name. */
 async function list(work: Work): Promise<void> {
   const users = await work.users.list()
-  if (users.length === 0) errorLine(`ospd: ${await whyNone(work)}`)
+  if (users.length === 0) errorLine(`ospd: ${await emptyReason(work)}`)
   const width = Math.max(0, ...users.map(({ name }) => widthOf(printable(name))))
   for (const { name, since } of users) {
     const at = since.toISOString()
-    await tell(
+    await print(
       work,
       { event: 'user', user: name, since: at },
       `${fit(printable(name), width)}  since ${at.slice(0, 10)}`,
@@ -121,18 +121,18 @@ async function list(work: Work): Promise<void> {
   }
 }
 
-async function whyNone({ users, data }: Work): Promise<string> {
+async function emptyReason({ users, data }: Work): Promise<string> {
   const at = printable(data)
-  if (await users.exists()) return `the list of users in ${at} is empty: nobody comes in`
-  return `${at} has no list of users; "ospd user add" begins one`
+  if (await users.exists()) return `the list of users in ${at} is empty: all logins are rejected`
+  return `${at} has no list of users; "ospd user add" creates one`
 }
 
-async function tellToken(work: Work, event: Extract<UserEvent, { token: string }>): Promise<void> {
-  if (await tell(work, event, event.token)) return
-  errorLine(`ospd: nobody has read the token; "ospd user rotate" makes another one for ${printable(event.user)}`)
+async function printToken(work: Work, event: Extract<UserEvent, { token: string }>): Promise<void> {
+  if (await print(work, event, event.token)) return
+  errorLine(`ospd: the token could not be printed; run "ospd user rotate ${printable(event.user)}" for another one`)
 }
 
-/** Resolves when the system has taken it, or never will, with whether it has. */
-function tell({ results, json }: Work, event: UserEvent, line: string): Promise<boolean> {
+/** Resolves with whether the system has accepted the line. */
+function print({ results, json }: Work, event: UserEvent, line: string): Promise<boolean> {
   return results.written(json ? jsonLine(event) : line)
 }

@@ -50,7 +50,10 @@ spec('ospd serve', (it) => {
     await using first = await daemon(join(at.path, 'a'))
     const second = await run('ospd', ['serve', '--port', `${first.port}`, '--data', join(at.path, 'b')])
     assert.equal(second.code, 1)
-    assert.match(second.stderr, new RegExp(`^ospd: cannot listen at ${first.server}: another program listens`, 'u'))
+    assert.match(
+      second.stderr,
+      new RegExp(`^ospd: cannot listen on ${first.server}: another program already listens`, 'u'),
+    )
   })
 
   it('keeps a finished file as a plain file, and logs it', async () => {

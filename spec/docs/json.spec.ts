@@ -36,7 +36,7 @@ function described(events: Readonly<Record<string, z.ZodType>>): string {
       typeOf(shape),
       shape.description ?? shape.anyOf?.[0]?.description ?? '?',
     ])
-    return `### \`${event}\`\n\n${description}\n\n${table(['field', 'type', 'what it is'], rows)}\n`
+    return `### \`${event}\`\n\n${description}\n\n${table(['field', 'type', 'meaning'], rows)}\n`
   })
   return `\n${parts.join('')}`
 }

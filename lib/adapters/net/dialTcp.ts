@@ -166,16 +166,15 @@ function allFailed(
   errors: readonly { readonly address: string; readonly error: Error }[],
 ): OspError {
   const [first] = errors
-  if (!first) return new OspError('unreachable', `cannot connect to ${place}: the name has no address`)
-  const told = unreachable('connect', place, first.error)
-  if (errors.length === 1 && first.address === host) return told
+  if (!first) return unreachable('connect', place, new Error('the host name has no address'))
+  if (errors.length === 1 && first.address === host) return unreachable('connect', place, first.error)
   const reasons = errors.map(({ address, error }) => ({ address, reason: reasonOf(error) }))
   const addresses = reasons.map(({ address }) => address).join(', ')
-  if (new Set(reasons.map(({ reason }) => reason)).size === 1) {
-    return new OspError('unreachable', `${told.message}; tried ${addresses}`, { cause: first.error })
-  }
-  const each = reasons.map(({ address, reason }) => `${address}: ${reason}`).join('; ')
-  return new OspError('unreachable', `cannot connect to ${place}: ${each}`, { cause: first.error })
+  const isOneReason = new Set(reasons.map(({ reason }) => reason)).size === 1
+  const reason = isOneReason
+    ? `${reasons[0]?.reason}; tried ${addresses}`
+    : reasons.map(({ address, reason }) => `${address}: ${reason}`).join('; ')
+  return new OspError('unreachable', `cannot connect to ${place}: ${reason}`, { reason, cause: first.error })
 }
 
 /**

@@ -73,7 +73,7 @@ export function diallingCases(name: string, open: () => TransportFactory): TestC
       await using listener = await ways.listening.listen(socketOptions())
       await assert.rejects(ways.reaching(listener.address).listen(socketOptions()), {
         code: 'unreachable',
-        message: /cannot listen at .*: .* already; /u,
+        message: /cannot listen on .*: .* already .*; /u,
       })
     })
 

@@ -109,7 +109,7 @@ spec('dialling a host with several addresses', (it) => {
     await assert.rejects(dialled, {
       code: 'unreachable',
       message:
-        'cannot connect to example.org:6682: 192.0.2.1: it does not answer; check its address and any firewall in ' +
+        'cannot connect to example.org:6682: 192.0.2.1: the machine does not answer; check its address and any firewall in ' +
         'between (ETIMEDOUT); 192.0.2.2: nothing listens there; start the server or check the port (ECONNREFUSED)',
     })
   })
@@ -178,7 +178,7 @@ spec('a lookup', (it) => {
       dialTcp(options, () => {}, { lookup: failing, connect: () => assert.fail('it dials') }),
       {
         code: 'unreachable',
-        message: 'cannot connect to x:1: no machine of this name is known; check the name (ENOTFOUND)',
+        message: 'cannot connect to x:1: the host name is unknown; check the name (ENOTFOUND)',
       },
     )
   })

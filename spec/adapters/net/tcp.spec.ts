@@ -196,7 +196,7 @@ spec('a TCP address', (it) => {
     await assert.rejects(tcp({ port }).listen(socketOptions()), {
       code: 'unreachable',
       message:
-        `cannot listen at 127.0.0.1:${port}: another program listens there already; ` +
+        `cannot listen on 127.0.0.1:${port}: another program already listens there; ` +
         'stop it or choose another port (EADDRINUSE)',
     })
     other.close()
@@ -205,7 +205,7 @@ spec('a TCP address', (it) => {
   it('of another machine cannot be listened at', () =>
     assert.rejects(tcp({ host: '192.0.2.1', port: 6682 }).listen(socketOptions()), {
       code: 'unreachable',
-      message: /^cannot listen at 192\.0\.2\.1:6682: this machine has no such address; .*\(EADDRNOTAVAIL\)$/u,
+      message: /^cannot listen on 192\.0\.2\.1:6682: this machine does not have the address; .*\(EADDRNOTAVAIL\)$/u,
     }))
 
   it('where nothing listens is refused with what to do', async () => {

@@ -12,7 +12,9 @@ import { sendCommand } from '../../../bin/send/send.ts'
 import { spec } from '../../support/spec.ts'
 
 const token = { advice: () => undefined } as unknown as TokenSource
-const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothing listens there')
+const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothing listens there', {
+  reason: 'nothing listens there',
+})
 
 /** Records the lines that a command prints about its link. */
 function lines(quiet = false) {

@@ -62,11 +62,11 @@ spec('sending', (it) => {
   it('holds a bounded number of unfinished files, and takes the next as one is finished', async () => {
     const { uploads, added, finishOne } = slowClient()
     const stop = new AbortController()
-    const tally = new SendSummary()
+    const summary = new SendSummary()
     const sending = new FileSender({
       uploads,
       reporter: silent,
-      summary: tally,
+      summary: summary,
       digest: 'sha256',
       stop: stop.signal,
       refusal: () => undefined,
@@ -78,7 +78,7 @@ spec('sending', (it) => {
     finishOne()
     for (let i = 0; i < 5; i++) await turn()
     assert.equal(added.length, unfinishedMost + 1)
-    assert.equal(tally.stored, 1)
+    assert.equal(summary.stored, 1)
     stop.abort()
     await sent
     assert.equal(sending.unfinished.length, unfinishedMost)
@@ -87,11 +87,11 @@ spec('sending', (it) => {
   it('does not wait for what is paused, until that goes on', async () => {
     const { uploads } = slowClient()
     const { signal } = new AbortController()
-    const tally = new SendSummary()
+    const summary = new SendSummary()
     const sending = new FileSender({
       uploads,
       reporter: silent,
-      summary: tally,
+      summary: summary,
       digest: 'sha256',
       stop: signal,
       refusal: () => undefined,
@@ -119,7 +119,7 @@ spec('sending', (it) => {
     assert.equal(rested, false)
     finish()
     await resting
-    assert.equal(tally.stored, 1)
+    assert.equal(summary.stored, 1)
   })
 
   it('fails every file with the reason where the server was given up, also those that were not begun', async () => {
@@ -128,34 +128,34 @@ spec('sending', (it) => {
       ...silent,
       failed: ({ path }: { path: string }, { code }: OspError) => failed.push(`${path} ${code}`),
     }
-    const tally = new SendSummary()
+    const summary = new SendSummary()
     const { uploads, failAll } = slowClient()
     const { signal } = new AbortController()
     const sending = new FileSender({
       uploads,
       reporter,
-      summary: tally,
+      summary: summary,
       digest: 'sha256',
       stop: signal,
-      refusal: () => tally.refusal,
+      refusal: () => summary.refusal,
     })
     const sent = sending.send(files(250))
     for (let i = 0; i < 500; i++) await turn()
     const why = new OspError('unreachable')
-    tally.refused(why)
+    summary.gaveUp(why)
     failAll(why)
     await sent
-    assert.equal(tally.failed, 250)
+    assert.equal(summary.failed, 250)
     assert.deepEqual([...new Set(failed)].length, 250)
     assert.equal(failed.at(-1), '249 unreachable')
   })
 })
 
 spec('the exit code', (it) => {
-  const after = (change: (tally: SendSummary) => void) => {
-    const tally = new SendSummary()
-    change(tally)
-    return tally.exitCode
+  const after = (change: (summary: SendSummary) => void) => {
+    const summary = new SendSummary()
+    change(summary)
+    return summary.exitCode
   }
 
   it('is that of the worst file, and of the whole command before that', () => {
@@ -164,32 +164,32 @@ spec('the exit code', (it) => {
       0,
     )
     assert.equal(
-      after((tally) => tally.addFailed(new OspError('disk-full'))),
+      after((summary) => summary.addFailed(new OspError('disk-full'))),
       5,
     )
-    const two = (tally: SendSummary) => {
-      tally.addFailed(new OspError('disk-full'))
-      tally.addFailed(new OspError('source-missing'))
+    const two = (summary: SendSummary) => {
+      summary.addFailed(new OspError('disk-full'))
+      summary.addFailed(new OspError('source-missing'))
     }
     assert.equal(after(two), 1)
     assert.equal(
-      after((tally) => [two(tally), tally.addFailed(new OspError('usage'))]),
+      after((summary) => [two(summary), summary.addFailed(new OspError('usage'))]),
       2,
     )
     assert.equal(
-      after((tally) => [two(tally), tally.refused(new OspError('unreachable'))]),
+      after((summary) => [two(summary), summary.gaveUp(new OspError('unreachable'))]),
       3,
     )
     assert.equal(
-      after((tally) => [two(tally), tally.refused(new OspError('unauthorized'))]),
+      after((summary) => [two(summary), summary.gaveUp(new OspError('unauthorized'))]),
       4,
     )
     assert.equal(
-      after((tally) => [two(tally), tally.refused(new OspError('clients-full'))]),
+      after((summary) => [two(summary), summary.gaveUp(new OspError('clients-full'))]),
       5,
     )
     assert.equal(
-      after((tally) => [two(tally), tally.interrupted(0)]),
+      after((summary) => [two(summary), summary.interrupted(0)]),
       130,
     )
   })
