@@ -60,7 +60,7 @@ spec('a certificate of a client', (it) => {
         const { code, stderr } = await who(own)
         assert.equal(code, 4)
         assert.match(stderr, why)
-        await server.printed(new RegExp(`link-refused user=alice .*the certificate does not count: ${why.source}`, 'u'))
+        await server.printed(new RegExp(`link-refused user=alice .*the certificate is not valid: ${why.source}`, 'u'))
       }))
   }
 })

@@ -117,7 +117,7 @@ spec('ospd serve with users', (it) => {
     const text = await refused(server, { user: 'alice', token }, 'internal')
     assert.equal(text, 'an internal error occurred')
     await refused(server, { user: 'alice' }, 'internal')
-    await server.printed(/ error request-failed .*nobody can be let in: .*users\.json is no list of users/u)
+    await server.printed(/ error request-failed .*logins are not possible: .*users\.json is not a list of users/u)
   })
 
   it('whose list is gone lets nobody in', async () => {
@@ -148,7 +148,7 @@ spec('ospd serve where other machines come', (it) => {
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(
       stderr,
-      /^ospd: other machines reach 0\.0\.0\.0, and nobody is known who may come in, and without .*give --tls auto/mu,
+      /^ospd: other machines can reach 0\.0\.0\.0, and there are no users that could log in, and without .*specify --tls auto/mu,
     )
     for (const host of ['::', 'example.org', '192.0.2.1']) {
       assert.equal((await run('ospd', ['serve', '--host', host, '--data', at.path])).code, 2)
@@ -160,23 +160,23 @@ spec('ospd serve where other machines come', (it) => {
     await user(at.path, 'add', 'alice')
     const { code, stderr } = await run('ospd', serve(at.path))
     assert.equal(code, 2)
-    assert.match(stderr, /^ospd: other machines reach 0\.0\.0\.0, and without TLS tokens could be read on the way/mu)
+    assert.match(
+      stderr,
+      /^ospd: other machines can reach 0\.0\.0\.0, and without TLS tokens could be read in transit/mu,
+    )
   })
 
   it('starts when it is told that this is meant, and warns', async () => {
     await using at = await place()
     await using first = start('ospd', serve(join(at.path, 'a'), '--insecure'))
     await first.printed(/ready on 0\.0\.0\.0/u)
-    assert.match(
-      first.stderr,
-      / warn {2}insecure text="other machines reach 0\.0\.0\.0, and everybody comes in under any/u,
-    )
+    assert.match(first.stderr, / warn {2}insecure text="other machines can reach 0\.0\.0\.0 and log in under any/u)
     await user(join(at.path, 'b'), 'add', 'alice')
     await using second = start('ospd', serve(join(at.path, 'b')), { env: { OSPD_INSECURE: 'true' } })
     await second.printed(/ready on 0\.0\.0\.0/u)
     assert.match(
       second.stderr,
-      / warn {2}insecure text="other machines reach 0\.0\.0\.0 without TLS: tokens and contents/u,
+      / warn {2}insecure text="other machines can reach 0\.0\.0\.0 without TLS: tokens and contents/u,
     )
   })
 

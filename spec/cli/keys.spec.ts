@@ -35,7 +35,7 @@ spec('the keys of osp send', (it) => {
   it('p pauses what is sent, and lets it go on', async () => {
     await using at = await sending()
     at.type('p')
-    await at.send.printed(/paused; p lets it go on[\s\S]*a\.bin[^\n]*paused/u)
+    await at.send.printed(/paused; press p to continue[\s\S]*a\.bin[^\n]*paused/u)
     assert.match(await at.tasks(), /^1 +paused/mu)
     at.type('p')
     await at.send.printed(/[\da-f]{64} {2}/u)

@@ -97,7 +97,7 @@ spec('osp listen', (it) => {
     await (await chat.client('alice')).send(['bob'], 'hi')
     const { code, stdout, stderr } = await chat.osp('bob', ['listen', '--state', `${chat.at.path}/file`])
     assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
-    assert.match(stderr, /^osp: --state .* is a file, not a directory; name a directory$/mu)
+    assert.match(stderr, /^osp: --state .* is a file, not a directory; specify a directory$/mu)
   })
 
   it('acknowledges no message that it cannot note, and says so', async () => {
@@ -108,7 +108,7 @@ spec('osp listen', (it) => {
     const blocked = join(chat.at.path, 'state', chat.its.address.replace(':', '_'), 'bob', 'receipts.new')
     await mkdir(blocked, { recursive: true })
     await using listen = chat.begin('bob', ['listen', '--count', '1', '--state', join(chat.at.path, 'state')])
-    await listen.printed(/^osp: what was printed cannot be noted, and is tried again: /mu)
+    await listen.printed(/^osp: cannot record the printed message; retrying: /mu)
     assert.equal(withoutTimes(listen.stdout), 'alice one\n')
     await rmdir(blocked)
     assert.equal((await listen.ended).code, 0)
@@ -120,7 +120,7 @@ spec('osp listen', (it) => {
   it('takes no operand, and no count of nothing', async () => {
     const { code, stderr } = await run('osp', ['listen', 'bob'])
     assert.equal(code, 2)
-    assert.match(stderr, /^osp: listen takes no operand such as bob$/mu)
+    assert.match(stderr, /^osp: listen takes no operand bob$/mu)
     assert.match(
       (await run('osp', ['listen', '--count', '0'])).stderr,
       /--count cannot be "0": it takes a whole number/u,

@@ -36,7 +36,7 @@ spec('osp login', (it) => {
     await at.osp(['login'], { input: 'osp_alices' })
     const { code, stdout, stderr } = await at.osp(['login'], { input: 'osp_wrong' })
     assert.deepEqual([code, stdout], [4, ''])
-    assert.match(stderr, /^osp: gave up on .*: that is not the token of alice\nosp: this token is not kept\n$/u)
+    assert.match(stderr, /^osp: gave up on .*: that is not the token of alice\nosp: the token was not stored\n$/u)
     assert.equal(await readFile(at.kept, 'utf8'), 'osp_alices\nlocal\n')
   })
 
@@ -119,9 +119,14 @@ spec('osp login', (it) => {
     const login = (...more: string[]) => run('osp', ['login', ...flags, '--user', 'alice', ...more], { input: token })
     const unknown = await login()
     assert.equal(unknown.code, 4)
-    assert.ok(unknown.stderr.includes(`is not known yet, and no token was sent; if ${fingerprint} is`), unknown.stderr)
+    assert.ok(
+      unknown.stderr.includes(
+        `is not known yet; no token was sent. If its daemon prints the fingerprint ${fingerprint}`,
+      ),
+      unknown.stderr,
+    )
     const other = await login('--fingerprint', `SHA256:${'A'.repeat(43)}`)
-    assert.deepEqual([other.code, other.stderr.includes(`shows the key ${fingerprint}, not SHA256:AAA`)], [4, true])
+    assert.deepEqual([other.code, other.stderr.includes(`presents the key ${fingerprint}, not SHA256:AAA`)], [4, true])
     assert.doesNotMatch(`${unknown.stderr}${other.stderr}`, /not kept/u)
     assert.deepEqual((await login('--fingerprint', fingerprint)).stderr, '')
     // Lines that a person has edited count here too.
@@ -129,13 +134,13 @@ spec('osp login', (it) => {
     await writeFile(list, `# mine\n \t${(await readFile(list, 'utf8')).replace(/ (?=SHA256)/u, '\t ')}`)
     assert.equal((await login()).code, 0)
     const nameless = await run('osp', ['who', ...flags], { env: { OSP_USER: '' } })
-    assert.match(nameless.stderr, /^osp: no token was sent; you are logged in there as alice: give --user alice$/mu)
+    assert.match(nameless.stderr, /^osp: no token was sent; tokens are stored for alice: specify --user alice$/mu)
   })
 
   it('says where OSP_TOKEN goes before what it has kept', async () => {
     await using at = await tokenServer()
     const { stderr } = await at.osp(['login'], { input: 'osp_alices', env: { OSP_TOKEN: 'osp_other' } })
-    assert.equal(stderr, 'osp: OSP_TOKEN is set, and goes before the token that is kept\n')
+    assert.equal(stderr, 'osp: OSP_TOKEN is set and overrides the stored token\n')
   })
 })
 
@@ -188,7 +193,7 @@ spec('the token of a command', (it) => {
     await chmod(at.kept, 0o640)
     const { code, stderr } = await at.osp(['who'])
     assert.equal(code, 4)
-    assert.match(stderr, /is open to others than its owner: run chmod 600 \//u)
+    assert.match(stderr, /other users can read the token in .*: run chmod 600 \//u)
   })
 
   it('that cannot be had is told with its place', async () => {

@@ -47,10 +47,10 @@ spec('osp msg that is refused', (it) => {
     assert.deepEqual(one, {
       code: 1,
       stdout: '',
-      stderr: 'osp: the message was not sent: unknown user: carol; put a text of several words in quotes\n',
+      stderr: 'osp: the message was not sent: unknown user: carol; enclose a text of several words in quotes\n',
     })
     const two = await chat.osp('alice', ['msg', 'dave', 'bob', 'carol', 'hi'])
-    assert.match(two.stderr, /unknown user: dave, carol; put a text of several words in quotes$/mu)
+    assert.match(two.stderr, /unknown user: dave, carol; enclose a text of several words in quotes$/mu)
   })
 
   it('because it has too many recipients exits with 1', async () => {

@@ -6,7 +6,7 @@ import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
 
 /** What osp says besides, for this server's alice. */
 const advice = ({ flags: [, server, , state] }: TokenServer) =>
-  `osp: no token was sent; if you have one for this server, run osp login --server ${server} --user alice --state ${state}\n`
+  `osp: no token was sent; if you have a token for this server, run osp login --server ${server} --user alice --state ${state}\n`
 
 spec('a command that a server lets in only with a token', (it) => {
   const commands: readonly (readonly string[])[] = [['msg', 'bob', 'hi'], ['listen'], ['who'], ['who', '--watch']]
@@ -41,7 +41,7 @@ spec('a command that a server lets in only with a token', (it) => {
     const { code, stdout, stderr } = await at.osp(['send', 'a.txt'], { cwd })
     assert.deepEqual([code, stdout], [4, ''])
     assert.ok(stderr.includes(`this server wants a token\n${advice(at)}`), stderr)
-    assert.match(stderr, /^osp: 1 file not sent; "osp send" sends it once the server lets you in$/mu)
+    assert.match(stderr, /^osp: 1 file not sent; run "osp send" to send it when the server accepts your login$/mu)
     const { stdout: list } = await at.osp(['tasks', '--why'])
     assert.match(list, /^1 +waiting .*a\.txt\n +osp send was not let in: this server wants a token$/mu)
     const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, sendEvents)
@@ -74,7 +74,7 @@ spec('a command that a server lets in only with a token', (it) => {
     const kept = await at.osp(['who'])
     assert.match(
       kept.stderr,
-      /not the token of alice\nosp: the token was the stored one; to store another one, run osp login /u,
+      /not the token of alice\nosp: the stored token was sent; to store another one, run osp login /u,
     )
     const variable = await at.osp(['who'], { env: { OSP_TOKEN: 'osp_other' } })
     assert.match(variable.stderr, /not the token of alice\nosp: the token came from OSP_TOKEN\n$/u)

@@ -109,7 +109,7 @@ spec('osp send', (it) => {
       assert.equal((await send(a)).stderr, '')
       const { code, stderr } = await send(b)
       assert.deepEqual({ code, stderr }, { code: 0, stderr: 'osp: b/x: replaced the file x on the server\n' })
-      const again = 'osp: b/x: is stored already, nothing was sent; it replaced the file x on the server\n'
+      const again = 'osp: b/x: was already stored, nothing was sent; it replaced the file x on the server\n'
       assert.equal((await send(b)).stderr, again)
       const told = checked(await send(a, '--json'))
       const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')
@@ -157,7 +157,7 @@ spec('osp send', (it) => {
         ['', 'also good', 'good'],
       )
       assert.match(outcome.stderr, /^osp: missing: it does not exist; check the path$/mu)
-      assert.match(outcome.stderr, /^osp: folder: it is a folder; add -r to send what is in it$/mu)
+      assert.match(outcome.stderr, /^osp: folder: it is a folder; add -r to send its contents$/mu)
       assert.match(outcome.stderr, /^osp: 2 of 4 files failed$/mu)
       const failed = checked(await send('missing', '--json')).find(({ event }) => event === 'failed')
       assert.deepEqual({ code: failed?.code, task: failed?.task }, { code: 'source-missing', task: null })
@@ -228,7 +228,7 @@ spec('osp send', (it) => {
       chmodSync(join(at.path, 'folder'), 0)
       const { code, stderr } = await send('-r', 'folder')
       assert.equal(code, 1)
-      assert.match(stderr, /folder: it may not be read by this user/u)
+      assert.match(stderr, /folder: permission denied/u)
     }),
   )
 })
@@ -318,7 +318,7 @@ spec('osp send of names that are not UTF-8', (it) => {
       const text = 'its name is not UTF-8, which the server requires'
       const { code, stdout, stderr } = await send('a\\351', [])
       assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
-      assert.equal(stderr, `osp: a\\xe9: ${text}; give it another one with --as NAME\n`)
+      assert.equal(stderr, `osp: a\\xe9: ${text}; specify another name with --as NAME\n`)
       assert.equal(stored('a\uFFFD'), undefined)
       const whole = await send(at.path, ['-r'])
       assert.equal(whole.code, 1)

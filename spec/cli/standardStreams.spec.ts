@@ -113,7 +113,7 @@ spec('SIGHUP', (it) => {
     outlives.child.kill('SIGHUP')
     outlives.child.kill('SIGTERM')
     assert.equal((await outlives.ended).code, 130)
-    assert.match(outlives.stderr, /interrupted; "osp send" continues/u)
+    assert.match(outlives.stderr, /interrupted; run "osp send" to continue/u)
     if (!terminals) return
     await using ends = onTerminal(at, ['listen', '--server', '127.0.0.1:1', '--state', at.path])
     await ends.printed(/waiting for/u)

@@ -26,7 +26,7 @@ async function statusWith(data: string, holds: (status: Status) => boolean): Pro
 }
 
 const absent = async (data: string, flags: readonly string[] = []) => {
-  const expected = { code: 3, stdout: '', stderr: `ospd: no ospd is running with its data in ${data}\n` }
+  const expected = { code: 3, stdout: '', stderr: `ospd: no daemon is running with the data directory ${data}\n` }
   assert.deepEqual(await run('ospd', ['status', '--data', data, ...flags]), expected)
 }
 
@@ -89,8 +89,8 @@ spec('ospd status', (it) => {
     await using at = await place()
     await at.write('file', '')
     for (const [name, text] of [
-      ['none', 'does not exist; name the data directory of the daemon'],
-      ['file', 'is a file, not a directory; name a directory'],
+      ['none', 'does not exist; specify the data directory of the daemon'],
+      ['file', 'is a file, not a directory; specify a directory'],
     ] as const) {
       const path = join(at.path, name)
       const { code, stdout, stderr } = await run('ospd', ['status', '--data', path])
@@ -113,13 +113,16 @@ spec('ospd status', (it) => {
     await using _control = await serveControl(at.path, (_request, reply) => reply({ strange: true }))
     const { code, stderr } = await run('ospd', ['status', '--data', at.path])
     assert.equal(code, 1)
-    assert.equal(stderr, `ospd: the daemon that has ${at.path} is of another version; use its own "status"\n`)
+    assert.equal(
+      stderr,
+      `ospd: the daemon of ${at.path} is of another version; use the "ospd status" of that version\n`,
+    )
   })
 
   it('takes no operand', async () => {
     const { code, stderr } = await run('ospd', ['status', 'now'])
     assert.equal(code, 2)
-    assert.match(stderr, /^ospd: status takes no operand such as now$/mu)
+    assert.match(stderr, /^ospd: status takes no operand now$/mu)
   })
 
   it('shows columns, and what could steer a terminal made visible', () => {

@@ -18,25 +18,25 @@ spec('without a running osp send, tasks', (it) => {
       assert.deepEqual(states(await tasks('tasks', '--all')), [])
       const { stdout, stderr } = await run('add', 'a', 'b')
       assert.match(stdout, /^1 {2}waiting {2}0% {4}a\n2 {2}waiting {2}0% {4}b\n$/u)
-      assert.equal(stderr, 'osp: no osp send is running; "osp send" sends them\n')
+      assert.equal(stderr, 'osp: no osp send is running; run "osp send" to send them\n')
       assert.deepEqual(states(await tasks('add', 'c', '--as', 'd')), ['d waiting'])
       assert.deepEqual(states(await tasks('pause', '1', '3')), ['a paused', 'd paused'])
       const sent = await run('send')
       assert.equal(sent.code, 0)
       assert.match(sent.stdout, /^\w{64} {2}\/.*\/b\n$/u)
-      assert.match(sent.stderr, /^osp: paused, and not taken up: .*\/a, .*\/c; "osp continue" lets them go on$/mu)
+      assert.match(sent.stderr, /^osp: paused and not sent: .*\/a, .*\/c; run "osp continue" to send them$/mu)
       assert.deepEqual(states(await tasks('tasks', '--all')), ['a paused', 'b done', 'd paused'])
       assert.deepEqual(states(await tasks('tasks')), ['a paused', 'd paused'])
       assert.deepEqual(states(await tasks('continue')), ['a waiting', 'd waiting'])
       assert.equal((await run('send')).code, 0)
       assert.deepEqual([stored('a'), stored('b'), stored('d')], ['a', 'b', 'c'])
       const { code, stderr: said } = await run('send')
-      assert.deepEqual({ code, said }, { code: 0, said: 'osp: there is nothing left to send\n' })
+      assert.deepEqual({ code, said }, { code: 0, said: 'osp: there is nothing to send\n' })
       const listed = await run('tasks')
       assert.deepEqual(listed, {
         code: 0,
         stdout: '',
-        stderr: 'osp: everything is stored; "osp tasks --all" lists it\n',
+        stderr: 'osp: all files are stored; run "osp tasks --all" to list them\n',
       })
     }),
   )
@@ -84,7 +84,7 @@ spec('without a running osp send, tasks', (it) => {
       await partly(1)
       await sender.kill('SIGINT')
       assert.equal((await sender.ended).code, 130)
-      assert.match(sender.stderr, /interrupted; "osp send" continues where the server stands/u)
+      assert.match(sender.stderr, /interrupted; run "osp send" to continue/u)
       assert.deepEqual(states(await tasks('tasks', '--all')), ['a waiting', 'b waiting'])
       assert.equal((await run('send')).stdout.split('\n').length, 3)
     }),
@@ -144,7 +144,7 @@ spec('cancelling without a running osp send', (it) => {
       const { code, stdout, stderr } = await run('cancel', '1')
       assert.equal(code, 0)
       assert.match(stdout, /^1 {2}cancelling /u)
-      assert.match(stderr, /it removes what it has at the next contact, by "osp send"/u)
+      assert.match(stderr, /the next "osp send" completes the cancellation/u)
       assert.deepEqual(states(await tasks('tasks', '--all')), ['big cancelling'])
       assert.equal(partials().length, 1)
       bench.server = await daemon(join(at.path, 'data'), ['--port', String(server.port)])
@@ -162,7 +162,7 @@ spec('cancelling without a running osp send', (it) => {
       await run('send', 'a')
       const { code, stdout, stderr } = await run('cancel', '1')
       assert.deepEqual([code, stdout], [0, ''])
-      assert.equal(stderr, 'osp: stored already, and left as it is: 1\n')
+      assert.equal(stderr, 'osp: already stored, not changed: 1\n')
       assert.equal(stored('a'), 'a')
     }),
   )
@@ -173,11 +173,11 @@ spec('cancelling without a running osp send', (it) => {
       for (const args of [[], ['1', '--all']]) {
         const { code, stderr } = await run('cancel', ...args)
         assert.equal(code, 2)
-        assert.match(stderr, /name each TASK to cancel, or give --all/u)
+        assert.match(stderr, /specify each TASK to cancel, or only --all/u)
       }
       const { code, stderr } = await run('pause', 'movie.mp4')
       assert.equal(code, 2)
-      assert.match(stderr, /TASK is a number that "osp tasks" prints, not movie\.mp4/u)
+      assert.match(stderr, /TASK must be a number printed by "osp tasks", not movie\.mp4/u)
     }),
   )
 })

@@ -52,7 +52,7 @@ spec('ospd serve --tls auto', (it) => {
     withDaemon(async ({ at, osp, fingerprint, daemon: { server } }) => {
       await at.write('a', 'hello')
       const sent = await osp('send', 'a', '--tls')
-      const told = `osp: ${server} is known from now on by ${fingerprint}; compare that with what its daemon has printed\n`
+      const told = `osp: stored ${fingerprint} as the key of ${server}; compare it with the fingerprint that its daemon prints\n`
       assert.deepEqual([sent.code, sent.stderr], [0, told])
       assert.equal(readFileSync(join(at.path, 'data/files/alice/a'), 'utf8'), 'hello')
       const known = readFileSync(join(at.path, 'state/known_servers'), 'utf8')
@@ -72,7 +72,7 @@ spec('ospd serve --tls auto', (it) => {
       await at.write('a', 'x')
       const { code, stderr } = await osp('send', 'a')
       assert.equal(code, 1)
-      assert.match(stderr, /^osp: gave up on \S+: this server speaks TLS; connect with TLS \(osp --tls\)$/mu)
+      assert.match(stderr, /^osp: gave up on \S+: this server requires TLS; connect with TLS \(osp --tls\)$/mu)
     }))
 })
 
@@ -88,10 +88,10 @@ spec('osp --tls', (it) => {
       for (const command of [['who'], ['send', 'secret'], ['msg', 'bob', 'hi']]) {
         const { code, stdout, stderr } = await osp(...command, '--tls')
         assert.deepEqual([code, stdout], [4, ''])
-        assert.ok(stderr.includes(`shows another key than before: ${other}, not ${fingerprint}.`), stderr)
+        assert.ok(stderr.includes(`presents another key than before: ${other}, not ${fingerprint}.`), stderr)
         assert.match(
           stderr,
-          /another program in between.*nothing was sent.*remove line 2 of state\/known_servers and try again/u,
+          /another program impersonates it.*nothing was sent.*remove line 2 of state\/known_servers and retry/u,
         )
         assert.doesNotMatch(stderr, /token|osp login/u)
       }
@@ -106,7 +106,7 @@ spec('osp --tls', (it) => {
     await using plain = await daemon(at.path)
     const { code, stderr } = await run('osp', ['who', '--tls', '--server', plain.server])
     assert.equal(code, 1)
-    assert.match(stderr, /^osp: gave up on \S+: the server at \S+ does not speak TLS; start it with TLS/mu)
+    assert.match(stderr, /^osp: gave up on \S+: the server at \S+ does not use TLS; start it with TLS/mu)
   })
 
   it('trusts by --tls-ca whom that authority vouches for, and nobody else', async () => {
@@ -125,11 +125,11 @@ spec('osp --tls', (it) => {
     assert.deepEqual(await who('ca'), { code: 0, stdout: '', stderr: '' })
     const { code, stderr } = await who('other')
     assert.equal(code, 4)
-    assert.match(stderr, /does not hold by the given authority: .*nothing was sent/u)
+    assert.match(stderr, /the specified authority does not vouch for .*nothing was sent/u)
   })
 
   for (const [what, flags, message] of [
-    ['--tls-ca without --tls', ['--tls-ca', 'x'], /--tls-ca needs --tls; without it nothing is encrypted/u],
+    ['--tls-ca without --tls', ['--tls-ca', 'x'], /--tls-ca requires --tls; without TLS nothing is encrypted/u],
     ['an authority that is not there', ['--tls', '--tls-ca', 'x'], /--tls-ca x cannot be read: it does not exist/u],
     ['a certificate without its key', ['--tls', '--tls-cert', 'x'], /--tls-cert needs --tls-key/u],
   ] as const) {
@@ -168,14 +168,14 @@ spec('ospd serve with a certificate', (it) => {
     assert.equal(await seen(), fingerprintOf(two.cert))
     put({ cert: one.cert, key: two.key })
     its.child.kill('SIGHUP')
-    await its.printed(/error tls-not-reloaded text="the key is not that of the certificate/u)
+    await its.printed(/error tls-not-reloaded text="the key does not belong to the certificate/u)
     assert.equal(await seen(), fingerprintOf(two.cert))
   })
 
   for (const [what, flags, message] of [
     ['one without its key', ['--tls-cert', 'cert'], /--tls-cert needs --tls-key, the key/u],
     ['a key alone', ['--tls-key', 'key'], /--tls-key needs --tls-cert, the cert/u],
-    ['another one’s key', ['--tls-cert', 'cert', '--tls-key', 'other'], /the key is not that of the certificate/u],
+    ['another one’s key', ['--tls-cert', 'cert', '--tls-key', 'other'], /the key does not belong to the certificate/u],
     [
       'one that is not there',
       ['--tls-cert', 'no', '--tls-key', 'key'],
@@ -183,7 +183,7 @@ spec('ospd serve with a certificate', (it) => {
     ],
     ['one that is none', ['--tls-cert', 'key', '--tls-key', 'key'], /--tls-cert key is not a PEM certificate; /u],
     ['a key that is none', ['--tls-cert', 'cert', '--tls-key', 'cert'], /--tls-key cert is not a PEM private key; /u],
-    ['both this and auto', ['--tls', 'auto', '--tls-cert', 'cert'], /leave out --tls-cert and --tls-key/u],
+    ['both this and auto', ['--tls', 'auto', '--tls-cert', 'cert'], /remove --tls-cert and --tls-key/u],
     ['an authority of clients alone', ['--tls-client-ca', 'cert'], /--tls-client-ca needs TLS/u],
     [
       'an authority of clients that is none',

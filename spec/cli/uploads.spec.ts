@@ -67,10 +67,10 @@ spec('ospd uploads', (it) => {
   it('says what is wrong with how it is called, and where there is nothing', async () => {
     await using at = await place()
     const cases = [
-      [['remove'], 2, /say which uploads to remove: USER\/NAME, or --older-than and a duration/u],
-      [['remove', 'alice'], 2, /alice names no upload; write USER\/NAME/u],
-      [['list', 'alice/a'], 2, /uploads list takes no operand such as alice\/a/u],
-      [[], 2, /--data .*none does not exist; name the data directory of the daemon/u],
+      [['remove'], 2, /specify the uploads to remove: USER\/NAME, or --older-than TIME/u],
+      [['remove', 'alice'], 2, /alice is not an upload; write USER\/NAME/u],
+      [['list', 'alice/a'], 2, /uploads list takes no operand alice\/a/u],
+      [[], 2, /--data .*none does not exist; specify the data directory of the daemon/u],
     ] as const
     const outcomes = cases.map(async ([args, code, text]) => {
       const outcome = await uploads(join(at.path, 'none'), ...args)

@@ -19,10 +19,10 @@ spec('ospd user', (it) => {
     assert.equal(first.code, 0)
     assert.match(first.stdout, aToken)
     const logsIn = (name: string) =>
-      `ospd: for them to log in: osp login --server HOST:6682 --user ${name}; add --tls if the server uses TLS\n`
+      `ospd: the user logs in with: osp login --server HOST:6682 --user ${name}; add --tls if the server uses TLS\n`
     assert.equal(
       first.stderr,
-      `${logsIn('alice')}ospd: from now on only the users of ${data} come in, each by their token\n`,
+      `${logsIn('alice')}ospd: only the users in ${data} can log in from now on, each with a token\n`,
     )
     const second = await user(data, 'add', 'bob')
     assert.match(second.stdout, aToken)
@@ -30,7 +30,7 @@ spec('ospd user', (it) => {
     assert.notEqual(first.stdout, second.stdout)
     await at.write('new/data/tls/cert.pem', '')
     const third = await user(data, 'add', 'a b')
-    assert.equal(third.stderr, "ospd: for them to log in: osp login --server HOST:6682 --tls --user 'a b'\n")
+    assert.equal(third.stderr, "ospd: the user logs in with: osp login --server HOST:6682 --tls --user 'a b'\n")
     assert.equal(lstatSync(data).mode & 0o777, 0o700)
     assert.equal(lstatSync(join(data, 'users.json')).mode & 0o777, 0o600)
   })
@@ -97,15 +97,21 @@ spec('ospd user', (it) => {
       const { code, stderr } = await user(none, ...line)
       assert.equal(code, 2)
       assert.ok(
-        stderr.startsWith(`ospd: --data ${none} does not exist; name the data directory of the daemon\n`),
+        stderr.startsWith(`ospd: --data ${none} does not exist; specify the data directory of the daemon\n`),
         stderr,
       )
     }
     assert.deepEqual(readdirSync(at.path), [])
-    assert.deepEqual(await user(at.path, 'list'), saying(`${at.path} has no list of users; "ospd user add" begins one`))
+    assert.deepEqual(
+      await user(at.path, 'list'),
+      saying(`${at.path} has no list of users; "ospd user add" creates one`),
+    )
     await user(at.path, 'add', 'alice')
     await user(at.path, 'remove', 'alice')
-    assert.deepEqual(await user(at.path, 'list'), saying(`the list of users in ${at.path} is empty: nobody comes in`))
+    assert.deepEqual(
+      await user(at.path, 'list'),
+      saying(`the list of users in ${at.path} is empty: all logins are rejected`),
+    )
   })
 
   it('that is run many times at once loses nobody', async () => {
@@ -130,19 +136,19 @@ spec('ospd user', (it) => {
     await using at = await place()
     await user(at.path, 'add', 'alice')
     const refusals: readonly [readonly string[], number, RegExp][] = [
-      [['add', 'alice'], 1, /^ospd: alice is a user already; "rotate" gives a new token$/mu],
-      [['add', 'ALICE'], 1, /^ospd: ALICE is too much like the user alice$/mu],
+      [['add', 'alice'], 1, /^ospd: alice is already a user; use "rotate" for a new token$/mu],
+      [['add', 'ALICE'], 1, /^ospd: ALICE is too similar to the user alice; choose another name$/mu],
       [['add', 'аlice'], 1, /^ospd: аlice has .* \(Latin and Cyrillic\), .* \(--force\)$/mu],
-      [['add', 'a1ice'], 1, /^ospd: people could take a1ice for the user alice; .* \(--force\)$/mu],
+      [['add', 'a1ice'], 1, /^ospd: a1ice can be mistaken for the user alice; .* \(--force\)$/mu],
       [['rotate', 'bob'], 1, /^ospd: there is no user bob in .*users\.json$/mu],
       [['remove', 'bob'], 1, /^ospd: there is no user bob in/mu],
       [['add', 'a/b'], 2, /^ospd: NAME: the user name "a\/b" is not allowed/mu],
-      [['add'], 2, /^ospd: user add takes the NAME of a user$/mu],
-      [['add', 'bob', 'carol'], 2, /^ospd: user add takes no operand such as carol$/mu],
-      [['list', 'bob'], 2, /^ospd: user list takes no operand such as bob$/mu],
-      [['rotate', 'alice', '--force'], 2, /^ospd: user rotate takes no --force$/mu],
+      [['add'], 2, /^ospd: user add requires the NAME of a user$/mu],
+      [['add', 'bob', 'carol'], 2, /^ospd: user add takes no operand carol$/mu],
+      [['list', 'bob'], 2, /^ospd: user list takes no operand bob$/mu],
+      [['rotate', 'alice', '--force'], 2, /^ospd: user rotate does not take --force$/mu],
       [['ad', 'bob'], 2, /^ospd: unknown verb ad; did you mean add\?$/mu],
-      [[], 2, /^ospd: say what to do: add, list, remove, rotate$/mu],
+      [[], 2, /^ospd: specify a verb: add, list, remove, rotate$/mu],
     ]
     for (const [line, code, text] of refusals) {
       const outcome = await user(at.path, ...line)
@@ -156,7 +162,7 @@ spec('ospd user', (it) => {
     await user(at.path, 'add', 'alice')
     const { code, stdout, stderr } = await user(at.path, 'add', 'a1ice', '--force')
     assert.deepEqual([code, /^osp_\S{43}\n$/u.test(stdout)], [0, true])
-    assert.match(stderr, /^ospd: people could take a1ice for the user alice; /mu)
+    assert.match(stderr, /^ospd: a1ice can be mistaken for the user alice; /mu)
     const fine = await user(at.path, 'add', 'bob', '--force')
     assert.doesNotMatch(fine.stderr, /people/u)
   })
@@ -166,7 +172,7 @@ spec('ospd user', (it) => {
     await at.write('users.json', '{}')
     const { code, stderr } = await user(at.path, 'add', 'alice')
     assert.equal(code, 1)
-    assert.match(stderr, /^ospd: .*users\.json is no list of users .*put back a good copy$/mu)
+    assert.match(stderr, /^ospd: .*users\.json is not a list of users .*restore a valid copy$/mu)
     assert.equal(readFileSync(join(at.path, 'users.json'), 'utf8'), '{}')
   })
 
@@ -175,7 +181,7 @@ spec('ospd user', (it) => {
     const running = start('ospd', ['user', 'add', 'alice', '--data', at.path])
     running.child.stdout?.destroy()
     assert.equal((await running.ended).code, 1)
-    assert.match(running.stderr, /nobody has read the token; "ospd user rotate" makes another one for alice/u)
+    assert.match(running.stderr, /the token could not be printed; run "ospd user rotate alice"/u)
     assert.match(running.stderr, /not all results could be printed/u)
   })
 

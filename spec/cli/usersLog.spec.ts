@@ -33,7 +33,7 @@ spec('the log of ospd serve', (it) => {
     await using at = await place()
     await at.write('users.json', '{')
     await using server = await daemon(at.path)
-    await server.printed(/ error users-unreadable text="nobody is let in: .*users\.json is no list of users/u)
+    await server.printed(/ error users-unreadable text="all logins are rejected: .*users\.json is not a list of users/u)
     await at.write('users.json', '{"version": 1, "users": []}')
     await server.printed(/ info {2}users-readable users=0\n/u)
   })
@@ -44,7 +44,7 @@ spec('the log of ospd serve', (it) => {
     await using server = await daemon(at.path)
     const [list, away] = [join(at.path, 'users.json'), join(at.path, 'away')]
     renameSync(list, away)
-    await server.printed(/ error users-unreadable text="nobody is let in: the list of users .* is gone/u)
+    await server.printed(/ error users-unreadable text="all logins are rejected: the list of users .* is missing/u)
     renameSync(away, list)
     await server.printed(/ info {2}users-readable users=1\n/u)
     await server.kill('SIGTERM')

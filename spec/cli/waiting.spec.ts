@@ -41,7 +41,7 @@ spec('osp send without a server', (it) => {
     const { code, stdout, stderr } = await run('osp', ['send', 'a', 'b', ...flags], { cwd: at.path })
     assert.deepEqual({ code, stdout }, { code: 3, stdout: '' })
     assert.match(stderr, /^osp: gave up on 127\.0\.0\.1:\d+: nothing listens there/mu)
-    assert.match(stderr, /^osp: 2 files not sent; "osp send" sends them when the server can be reached$/mu)
+    assert.match(stderr, /^osp: 2 files not sent; run "osp send" to send them when the server can be reached$/mu)
     const json = events((await run('osp', ['send', 'a', '--json', ...flags], { cwd: at.path })).stdout)
     const failed = json.find(({ event }) => event === 'failed')
     assert.deepEqual({ code: failed?.code, retry: failed?.retry }, { code: 'unreachable', retry: 'later' })
@@ -84,7 +84,10 @@ spec('osp send that is interrupted', (it) => {
     await turns(() => (its.server.status().uploads[0]?.progress ?? 0) > 0)
     client.child.kill('SIGINT')
     assert.equal((await client.ended).code, 130)
-    assert.match(client.stderr, /^osp: interrupted; "osp send" continues .*\nosp: {3}big: \d+ % is on the server$/mu)
+    assert.match(
+      client.stderr,
+      /^osp: interrupted; run "osp send" to continue .*\nosp: {3}big: \d+ % is on the server$/mu,
+    )
     const [, stored] = events((await run('osp', [...send, '--json'], { cwd: at.path })).stdout)
     assert.equal(stored?.event, 'stored')
     assert.ok(Number(stored?.transferred) < 4_000_000, `${stored?.transferred}`)

@@ -66,7 +66,7 @@ export const startDaemon =
 function reachOf(port: number, fingerprint: string | undefined): Reach {
   if (fingerprint === undefined) return { port }
   const trust = (seen: { readonly fingerprint: string }) => {
-    if (seen.fingerprint !== fingerprint) throw new OspError('unauthorized', 'the server shows another key')
+    if (seen.fingerprint !== fingerprint) throw new OspError('unauthorized', 'the server presents another key')
   }
   return { port, to: tls({ port, trust }) }
 }

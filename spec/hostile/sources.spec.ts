@@ -135,7 +135,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
   it('where it is a directory', () =>
     failsAlone(async ({ path }) => file(dirname(path)), {
       code: 'source-unreadable',
-      message: /is not a regular file; name a file to send$/u,
+      message: /is not a regular file; specify a file$/u,
     }))
 
   it('where it is a pipe without a writer', () =>
@@ -144,13 +144,13 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
         spawnSync('mkfifo', [join(there.path, 'pipe')])
         return file(join(there.path, 'pipe'))
       },
-      { code: 'source-unreadable', message: /\/pipe is not a regular file; name a file to send$/u },
+      { code: 'source-unreadable', message: /\/pipe is not a regular file; specify a file$/u },
     ))
 
   it('where it is a device without an end', () =>
     failsAlone(async () => file('/dev/zero'), {
       code: 'source-unreadable',
-      message: /^\/dev\/zero is not a regular file; name a file to send$/u,
+      message: /^\/dev\/zero is not a regular file; specify a file$/u,
     }))
 
   if (process.getuid?.() === 0) it.skip('where it may not be read', 'root may read everything')
@@ -161,7 +161,10 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
           await chmod(path, 0)
           return file(path)
         },
-        { code: 'source-unreadable', message: /movie\.bin may not be read by this user; change its permissions$/u },
+        {
+          code: 'source-unreadable',
+          message: /movie\.bin cannot be read: permission denied; change its permissions, or run as its owner$/u,
+        },
       ))
   }
 
@@ -188,7 +191,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
           await rm(path)
           await mkdir(path)
         }),
-      { code: 'source-unreadable', message: /movie\.bin is not a regular file; name a file to send$/u },
+      { code: 'source-unreadable', message: /movie\.bin is not a regular file; specify a file$/u },
     ))
 
   const fields = {

@@ -4,15 +4,16 @@ import type { Admitted, Authenticator, Credentials } from '../../ports/authentic
 import { denyAll } from './unverified.ts'
 
 export interface CertificateNamesOptions {
-  /** Whose names certificates can have, as `knows` tells; by default any. */
+  /** The users that certificates may name. By default certificates may name any user. */
   readonly users?: Pick<Authenticator, 'knows'>
 }
 
 /**
- * Lets in who has proved to hold a certificate, under the name in it and no other; the transport checks who has signed it.
- * Others are decided on by `otherwise`; by default they don't come in. Messages can be addressed to the names that `users`
- * knows; without it to every name, since nobody knows which ones were given a certificate. A right ends with the authority
- * that has signed, or by `users`: `otherwise` has to tell who watches of those whom `users` knows no more.
+ * Returns an authenticator that accepts a client with a certificate under the name in the certificate and no other. The
+ * transport checks its signature. `otherwise` decides on clients without a certificate; by default they are rejected.
+ * Messages can be addressed to the names in `users`, or without `users` to every name, since the names in issued
+ * certificates are unknown. A certificate is accepted until its authority is removed or its user is removed from `users`.
+ * `otherwise` must report removed users to watchers.
  */
 export function certificateNames(
   otherwise: Authenticator = denyAll(),
@@ -26,9 +27,9 @@ export function certificateNames(
       const { user, peer } = credentials
       if (peer.certificateName === undefined) return await without(credentials, otherwise)
       if (peer.certificateName !== user)
-        throw new OspError('unauthorized', `the certificate is of ${peer.certificateName}, not of ${user}`)
+        throw new OspError('unauthorized', `the certificate names ${peer.certificateName}, not ${user}`)
       if (users && !(await users.knows(user)))
-        throw new OspError('unauthorized', `${user} has a certificate, but is no user of this server`)
+        throw new OspError('unauthorized', `${user} has a certificate, but is not a user of this server`)
       return { user }
     },
     async knows(user) {
@@ -38,13 +39,13 @@ export function certificateNames(
   }
 }
 
-/** Who is not let in otherwise, and has shown a certificate, learns why that does not count. */
+/** Adds to a rejection why the certificate of the client is not valid. */
 async function without(credentials: Credentials, otherwise: Authenticator): Promise<Admitted> {
   try {
     return await otherwise.authenticate(credentials)
   } catch (error) {
     const { certificateFault: fault } = credentials.peer
     if (fault === undefined || !(error instanceof OspError) || error.code !== 'unauthorized') throw error
-    throw new OspError('unauthorized', `${error.message}; the certificate does not count: ${fault}`, { cause: error })
+    throw new OspError('unauthorized', `${error.message}; the certificate is not valid: ${fault}`, { cause: error })
   }
 }

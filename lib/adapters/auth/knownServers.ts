@@ -9,9 +9,9 @@ import { hostKeyOf, placeOf } from '../net/addresses.ts'
 import type { SeenServer, TrustServer } from '../net/tls/dialling.ts'
 
 export interface KnownServersOptions {
-  /** A server was pinned at its first use. */
+  /** Called after the key of a new server was pinned. */
   readonly pinned?: (server: SeenServer) => void
-  /** Neither makes nor heeds a pin: for whom no root vouches is refused. */
+  /** Neither creates nor checks pins: rejects a server that no root certificate vouches for. */
   readonly pinsNobody?: boolean
 }
 
@@ -22,37 +22,37 @@ const pinning = {
 
 /** How a server in the file was verified. */
 export interface KnownServer {
-  /** The key that it must show, unless an authority is named. */
+  /** The key that the server must present, unless an authority is specified. */
   readonly pin?: Pin
   /**
-   * The line, if there is one, that says that an authority has vouched for it: its certificate must lead to a trusted root,
-   * whatever root and certificate that is.
+   * The number of the line that records that an authority has vouched for the server. Its certificate must lead to a
+   * trusted root, which can be another root than before.
    */
   readonly authorityLine?: number
 }
 
 export interface Pin {
   readonly fingerprint: string
-  /** From 1 up, as editors count. */
+  /** The number of its line, counted from 1. */
   readonly line: number
-  /** It was written before tokens were stored with a record of how their server was verified. */
+  /** Whether it was written by a version that stored tokens without a record of how their server was verified. */
   readonly isFormer: boolean
 }
 
-/** Stands in a line in the place of a fingerprint. */
+/** Replaces the fingerprint in the line of a server that an authority has vouched for. */
 const authority = 'authority'
 
-/** Lines above the first one that begins so are from a version that recorded pins alone. */
+/** Lines before the first line with this beginning are from a version that recorded only pins. */
 const marker = '# known_servers, version 2'
 
 /**
- * Trusts servers by a file with a line for each, `HOST:PORT SHA256:…` or `HOST:PORT authority`. A server with a fingerprint
- * must show that key, even if a root vouches for another one. A server of an authority must show a certificate that a root
- * vouches for; a new certificate, or another authority, is no change. A server without a line gets one at this first use: durable
- * before anything is sent to a server that no root vouches for. The first fingerprint of a place counts, unless the
- * authority stands above it; empty lines, and those that begin with `#`, are passed over. Several programs can share the file.
- * Rejects with OspError `unauthorized` that says what to do, also if the file, or a line of it, can't be read, others can
- * write to it, or it can't be written.
+ * Returns a function that trusts servers by a file with one line for each server, `HOST:PORT SHA256:…` or
+ * `HOST:PORT authority`. A server with a fingerprint must present that key, even if a root vouches for another key. A server
+ * with `authority` must present a certificate that a root vouches for; the certificate and the authority may change. A line
+ * for a new server is added at its first use, and is durable before anything is sent to a server that no root vouches for.
+ * The first fingerprint of a server is used, unless an `authority` line precedes it. Empty lines and lines that begin with
+ * `#` are ignored. Several programs can share the file. The function rejects with OspError `unauthorized` if the server is
+ * not trusted, and if the file or one of its lines cannot be read, or other users can write to the file.
  */
 export function knownServers(path: string, options: KnownServersOptions = {}): TrustServer {
   checkArgument('knownServers', 'the path', kinds.path, path)
@@ -64,9 +64,9 @@ export function knownServers(path: string, options: KnownServersOptions = {}): T
       if (!known || (options.pinsNobody && !known.authorityLine)) await recordAuthority(path, server, options)
     } else if (!known) {
       await append(path, `${nameOf(server)} ${server.fingerprint}\n`)
-      // Another program can have recorded something else at the same time: one of the two talks to a man in the middle.
+      // Another program may have recorded another key at the same time. Then one of the two is talking to an impostor.
       const first = await knownServer(path, server)
-      if (!first) throw unusable(path, 'written', new Error('what was written is not in it'))
+      if (!first) throw unusable(path, 'written', new Error('the written line is missing'))
       check(path, server, first, options)
       options.pinned?.(server)
     }
@@ -80,7 +80,7 @@ export function knownServers(path: string, options: KnownServersOptions = {}): T
 export async function knownServer(path: string, server: Place): Promise<KnownServer | undefined> {
   const text = await reading(path)
   const wanted = nameOf(server)
-  // Lines that people have edited are read as they were meant; an editor can have put a byte order mark before the first.
+  // Tolerates the changes of editors, such as a byte order mark at the start.
   const rows = text.replace(/^\uFEFF/u, '').split('\n')
   const marked = rows.findIndex((row) => row.startsWith(marker))
   const lines = rows.flatMap((row, at) => lineIn(row.trim().split(/\s+/u), at + 1, path))
@@ -102,18 +102,18 @@ const nameOf = ({ host, port }: Place) => placeOf(hostKeyOf(host), port)
 interface Line {
   /** `HOST:PORT`, as normalized by `hostKeyOf`. */
   readonly place: string
-  /** A fingerprint, or `authority`. */
+  /** A fingerprint or `authority`. */
   readonly shows: string
   readonly line: number
 }
 
-/** None for a line that is empty or a comment. Throws for one that can't be read: it could be that of any server. */
+/** Parses a line. Returns nothing for an empty line or a comment. Throws for an invalid line, which could be for any server. */
 function lineIn([place = '', shows, ...more]: readonly string[], line: number, path: string): readonly Line[] {
   if (place === '' || place.startsWith('#')) return []
   if (shows !== undefined && more.length === 0 && /.:\d+$/u.test(place))
     return [{ place: hostKeyOf(place), line, shows }]
-  const text = `line ${line} of ${path} is no "HOST:PORT SHA256:…", so that no server can be trusted by that list`
-  throw new OspError('unauthorized', `${text}; correct or remove the line, and try again`)
+  const text = `line ${line} of ${path} is not of the form "HOST:PORT SHA256:…", and no server is trusted by an invalid list`
+  throw new OspError('unauthorized', `${text}; correct or remove the line, and retry`)
 }
 
 async function reading(path: string): Promise<string> {
@@ -143,18 +143,18 @@ function check(
   const { fingerprint, line } = pin
   throw new OspError(
     'unauthorized',
-    `the server at ${nameOf(server)} shows another key than before: ${server.fingerprint}, not ${fingerprint}. ` +
-      (server.verified ? 'A trusted authority vouches for the new one. ' : '') +
-      'Either it was given a new key, or another program in between poses as it; nothing was sent. ' +
+    `the server at ${nameOf(server)} presents another key than before: ${server.fingerprint}, not ${fingerprint}. ` +
+      (server.verified ? 'A trusted authority vouches for the new key. ' : '') +
+      'Either the server has a new key, or another program impersonates it; nothing was sent. ' +
       'Compare the new fingerprint with the one that the daemon prints when it starts; ' +
-      `only if they are the same, remove line ${line} of ${path} and try again`,
+      `only if they are equal, remove line ${line} of ${path} and retry`,
   )
 }
 
 function notOfAuthority(server: SeenServer): OspError {
   return new OspError(
     'unauthorized',
-    `the certificate of the server at ${nameOf(server)} does not hold by the given authority: ${server.why} ` +
+    `the specified authority does not vouch for the certificate of the server at ${nameOf(server)}: ${server.why} ` +
       `(its key is ${server.fingerprint}); nothing was sent`,
   )
 }
@@ -162,16 +162,16 @@ function notOfAuthority(server: SeenServer): OspError {
 function noLongerOfAuthority(line: string, server: SeenServer): OspError {
   return new OspError(
     'unauthorized',
-    `an authority vouched for the certificate of the server at ${nameOf(server)} before, and for the one that it shows now ` +
-      `no trusted authority does: ${server.why} (its key is ${server.fingerprint}). Another program in between may pose as the ` +
-      'server; nothing was sent. If the authority is one of your own, name it (--tls-ca FILE). Only if the operator confirms ' +
-      `that the server has this key and no such certificate any more, remove ${line} and try again`,
+    `the certificate of the server at ${nameOf(server)} was previously signed by a trusted authority, and now is not: ` +
+      `${server.why} (its key is ${server.fingerprint}). Another program may impersonate the server; nothing was sent. ` +
+      'If you use an authority of your own, specify it (--tls-ca FILE). Only if the operator confirms that the server now ' +
+      `has this key and a certificate of its own, remove ${line} and retry`,
   )
 }
 
 /**
- * Where nothing can be written the server is used all the same: the authority vouches for it now, and no pin can be
- * written either.
+ * Records that an authority has vouched for a server. If the file cannot be written, the server is used nevertheless: the
+ * authority vouches for it now, and no pin can be written either.
  */
 async function recordAuthority(path: string, server: SeenServer, options: KnownServersOptions): Promise<void> {
   try {
@@ -182,14 +182,14 @@ async function recordAuthority(path: string, server: SeenServer, options: KnownS
   check(path, server, await knownServer(path, server), options)
 }
 
-/** One write to the end of the file, so that lines of several programs do not mix: durable. */
+/** Appends a line durably, with a single write, so that the lines of several programs do not mix. */
 async function append(path: string, line: string): Promise<void> {
   try {
     await makePath(dirname(path))
     const file = await openTrusted(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT)
     try {
       const text = await file.readFile('utf8')
-      // A crash, or an editor, can have left the last line without its end.
+      // A crash or an editor can leave the last line without a newline.
       const end = text === '' || text.endsWith('\n') ? '' : '\n'
       const head = text.startsWith(marker) || text.includes(`\n${marker}`) ? '' : `${marker}\n`
       await file.appendFile(`${end}${head}${line}`)
@@ -205,6 +205,6 @@ async function append(path: string, line: string): Promise<void> {
 
 function unusable(path: string, how: string, cause: unknown): OspError {
   const { message } = cause as Error
-  const text = `the list of known servers ${path} cannot be ${how}, so that no server can be trusted by it: ${message}`
+  const text = `the list of known servers ${path} cannot be ${how}, and no server is trusted without it: ${message}`
   return new OspError('unauthorized', text, { cause })
 }

@@ -7,11 +7,11 @@ import { fitsShare } from '../../runtime/share.ts'
 import { makeOwnFile, openOwnFile } from '../disk/rights.ts'
 
 /**
- * An authenticator that remembers the users it has admitted. For a name without a list (`unlisted`) it reports whether a user
- * of that name was admitted before, or is `unseen`. With a `path` that outlives the process: the file there has a line for each
- * name, with the address that it first came from. A name that cannot be written down is remembered until the process ends. Up to
- * 20,000 names are remembered, of one address only a share of what is left free (`fitsShare`): beyond it a new name takes the place
- * of the one of this address that has not come in for longest. With a file that cannot be read no name is `unseen`.
+ * Returns an authenticator that remembers the users that it has accepted. For an `unlisted` name it reports whether a user
+ * of that name was accepted before, or `unseen`. With a `path`, the names are stored in a file, with one line for each name
+ * and the address from which it first logged in. A name that cannot be written is remembered until the process ends. Up to
+ * 20,000 names are remembered. The names of one address are limited to a share of the free ones (`fitsShare`). Beyond it, a
+ * new name replaces the least recently seen name of that address. If the file cannot be read, no name is `unseen`.
  */
 export function rememberNames(authenticator: Authenticator, path?: string): Authenticator {
   const seen = new RememberedNames(path)
@@ -30,13 +30,13 @@ export function rememberNames(authenticator: Authenticator, path?: string): Auth
   }
 }
 
-/** What one address may have of the names, if no other has any. */
+/** The share of the names that one address can use if no other address uses any. */
 const sharePercent = 50
 
-/** Longest text of an address: of IPv6 in groups of four digits, with a zone. */
+/** The maximum length of an address: IPv6 with a zone. */
 const addressBytes = 128
 
-/** The file grows by a line for each new name, until it is written anew with the names that are remembered. */
+/** The file grows by a line for each new name. At this number of lines it is rewritten with the remembered names. */
 const mostLines = 2 * fixed.users
 const mostFileBytes = mostLines * (fixed.userNameBytes + addressBytes + 2)
 
@@ -44,9 +44,9 @@ class RememberedNames {
   readonly #path: string | undefined
   /** The address of each name. */
   readonly #names = new Map<string, string>()
-  /** The names of each address, those that have not come in for longest first. */
+  /** The names of each address, the least recently seen first. */
   readonly #byOrigin = new Map<string, Set<string>>()
-  /** Names are read once, and written one after another. */
+  /** The last file operation. Operations run one after another. */
   #last: Promise<void>
   #lines = 0
   #isLastLineWhole = true
@@ -114,7 +114,8 @@ class RememberedNames {
     try {
       const file = await openOwnFile(path, constants.O_RDONLY)
       try {
-        if ((await file.stat()).size > mostFileBytes) throw new Error('there are more names than are ever written')
+        if ((await file.stat()).size > mostFileBytes)
+          throw new Error('the file has more names than this program writes')
         const text = await file.readFile('utf8')
         for (const line of text.split('\n')) this.#readLine(line)
         this.#isLastLineWhole = text === '' || text.endsWith('\n')
@@ -126,7 +127,7 @@ class RememberedNames {
     }
   }
 
-  /** An earlier version has written no address. */
+  /** Reads a line. An earlier version wrote no address. */
   #readLine(line: string): void {
     const [name = '', origin = ''] = line.split('\t')
     if (name === '') return
@@ -138,7 +139,7 @@ class RememberedNames {
   async #append(path: string, user: string, origin: string): Promise<void> {
     const file = await openOwnFile(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
     try {
-      // A crash can have torn the last line.
+      // A crash can leave an incomplete last line.
       await file.writeFile(`${this.#isLastLineWhole ? '' : '\n'}${lineOf(user, origin)}`)
       this.#isLastLineWhole = true
       this.#lines++
@@ -151,14 +152,14 @@ class RememberedNames {
   }
 
   async #rewrite(path: string): Promise<void> {
-    const anew = `${path}.new`
-    const file = await makeOwnFile(anew, constants.O_WRONLY)
+    const fresh = `${path}.new`
+    const file = await makeOwnFile(fresh, constants.O_WRONLY)
     try {
       await file.writeFile([...this.#names].map(([name, origin]) => lineOf(name, origin)).join(''))
     } finally {
       await file.close()
     }
-    await rename(anew, path)
+    await rename(fresh, path)
     this.#lines = this.#names.size
     this.#isLastLineWhole = true
   }

@@ -2,8 +2,8 @@ import { OspError } from '../../errors.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 
 /**
- * Takes every user at their word, from wherever they come. Who reaches the server reads every name's messages and can replace
- * every name's files: for networks on which everybody may do so.
+ * Returns an authenticator that accepts every user name from every address without proof. Every client that can reach the
+ * server can read the messages and replace the files of every user. Use it only on networks where this is acceptable.
  */
 export function allowAll(): Authenticator {
   return {
@@ -16,12 +16,15 @@ export function allowAll(): Authenticator {
   }
 }
 
-/** Takes every user at their word, and lets in only who is on this machine. */
+/** Returns an authenticator that accepts every user name without proof, but only from clients on this machine. */
 export function loopbackOnly(): Authenticator {
   return {
     async authenticate({ user, peer }) {
       if (peer.local) return { user, unproven: true }
-      throw new OspError('unauthorized', `without an authenticator only this machine is let in, not ${peer.host}`)
+      throw new OspError(
+        'unauthorized',
+        `without an authenticator the server accepts only clients on its own machine, not ${peer.host}`,
+      )
     },
     async knows() {
       return 'unlisted'
@@ -29,11 +32,11 @@ export function loopbackOnly(): Authenticator {
   }
 }
 
-/** Lets nobody in. */
+/** Returns an authenticator that rejects every user. */
 export function denyAll(): Authenticator {
   return {
     async authenticate({ user }) {
-      throw new OspError('unauthorized', `the server does not let ${user} in: nothing vouches for the name`)
+      throw new OspError('unauthorized', `the server rejects ${user}: the user has not authenticated`)
     },
     async knows() {
       return false

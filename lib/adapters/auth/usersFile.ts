@@ -10,52 +10,53 @@ import { type UsersNews, UsersWatcher } from './usersFile/seen.ts'
 import { StoredUsersFile } from './usersFile/stored.ts'
 import { lookalikeUser, sameKeyUser, sorted, type Users } from './usersFile/table.ts'
 
-/** A user as `UsersFile.list` tells of them. */
+/** A user in the list of `UsersFile.list`. */
 export interface KnownUser {
   readonly name: string
-  /** When the user was added, or given the token of now. */
+  /** When the user was added or received the current token. */
   readonly since: Date
 }
 
 /**
- * The users of a server, each with a token. A token is told once, by the call that makes it; kept is its hash. What is changed
- * is durable when the promise resolves. Every change rejects with OspError `data-format` where the file is damaged, and
- * `data-locked` where another process is at it for long.
+ * The users of a server, each with a token. A token is returned once, by the call that creates it; only its hash is stored.
+ * A change is durable when its promise resolves. Every change rejects with OspError `data-format` if the file is damaged,
+ * and `data-locked` if another process keeps it locked.
  */
 export interface UsersFile extends Authenticator {
-  /** Whether there is a file, be it empty or damaged: from then on nobody comes in without a token. */
+  /** Resolves with whether the file exists, even if it is empty or damaged. From then on every login requires a token. */
   exists(): Promise<boolean>
   /**
-   * Adds a user; resolves with the token. Makes the directory where there is none. Rejects with OspError `bad-name`,
-   * `name-conflict` for a name that is known or equal to one that is but for case, and `too-large` if there are as many as can
-   * be. Unless `force` is set, also with `name-conflict` for a name that looks like a known one, and with `bad-name` for one
-   * that mixes scripts (UTS 39).
+   * Adds a user. Resolves with the token. Creates the directory if necessary. Rejects with OspError `bad-name`, with
+   * `name-conflict` if the name is in use or differs from such a name only in case or compatibility form, and with
+   * `too-large` if the maximum number of users is reached. Unless `force` is set, also rejects with `name-conflict` for a
+   * name that looks like one in use, and with `bad-name` for a name that mixes scripts (UTS 39).
    */
   add(name: string, options?: AddUserOptions): Promise<string>
-  /** Gives a user a new token in place of the former; resolves with it. Rejects with OspError `unknown-user`. */
+  /** Replaces the token of a user. Resolves with the new token. Rejects with OspError `unknown-user`. */
   rotate(name: string): Promise<string>
-  /** Rejects with OspError `unknown-user`. The user's files and the messages that wait are not touched. */
+  /** Removes a user, but not the files and waiting messages of the user. Rejects with OspError `unknown-user`. */
   remove(name: string): Promise<void>
-  /** All users, by name. Rejects with OspError `data-format` where the file is damaged. */
+  /** Resolves with all users, sorted by name. Rejects with OspError `data-format` if the file is damaged. */
   list(): Promise<readonly KnownUser[]>
   watch(changed: (user: string | undefined) => void): Disposable
 }
 
 export interface AddUserOptions {
-  /** Adds a name also if people could take it for another one. */
+  /** Accepts a name that can be mistaken for that of another user. */
   readonly force?: boolean
 }
 
 export interface UsersFileOptions {
-  /** Told what is seen of the file, in the order of its versions, for a log. */
+  /** Called for each new version of the file, and when it becomes unreadable. Used for logging. */
   readonly noticed?: (news: UsersNews) => void
 }
 
 /**
- * Lets in the users of `DIRECTORY/users.json` by their tokens. While there never was such a file `otherwise` decides (by
- * default nobody comes in); from the first user on a token is needed, also when all users were removed again. A file that
- * can't be read, or is there no more, lets nobody in, and ends no link. Other processes can change the users meanwhile: that
- * is noticed by whoever comes next, and within about a second by who watches.
+ * Returns an authenticator that accepts the users in `DIRECTORY/users.json` with their tokens. As long as there never was
+ * such a file, `otherwise` decides (by default it rejects every user). After the first user was added, every login requires
+ * a token, even if all users are removed. If the file cannot be read or is missing, all logins are rejected and existing
+ * connections continue. Other processes can change the users: the next login uses the change, and watchers are notified
+ * within about a second.
  */
 export function usersFile(
   directory: string,
@@ -85,11 +86,11 @@ class FileOfUsers implements UsersFile {
     if (!users) return await this.#otherwise.authenticate(credentials)
     const { user, token } = credentials
     if (tokenMatches(users.get(user)?.tokenSha256, token)) return { user }
-    const why =
+    const reason =
       token === ''
         ? `the server accepts ${user} only with a token; ask its operator for one`
         : `the server does not accept this token for ${user}`
-    throw new OspError('unauthorized', why)
+    throw new OspError('unauthorized', reason)
   }
 
   async knows(user: string): ReturnType<Authenticator['knows']> {
@@ -112,7 +113,7 @@ class FileOfUsers implements UsersFile {
 
   async exists(): Promise<boolean> {
     const isThere = (await this.#stored.stamp()) !== undefined
-    // What is there, or that nothing is, is seen from here on; whether it can be read is not what is asked.
+    // Records the current version for later comparisons. Ignores whether it can be read.
     await this.#seen.look().catch(() => {})
     return isThere
   }
@@ -121,20 +122,21 @@ class FileOfUsers implements UsersFile {
     checkUserName(name)
     const mixed = force ? undefined : mixedScripts(name)
     if (mixed !== undefined) {
-      const text = `${name} has characters of different scripts (${mixed}), so that people could take it for another name`
+      const text = `${name} mixes characters of different scripts (${mixed}) and can be mistaken for another name`
       throw new OspError('bad-name', `${text}; ${orForce}`)
     }
     const token = newToken()
     await this.#stored.change((users) => {
       const other = sameKeyUser(users, name)
-      if (other === name) throw new OspError('name-conflict', `${name} is a user already; "rotate" gives a new token`)
-      if (other !== undefined) throw new OspError('name-conflict', `${name} is too much like the user ${other}`)
+      if (other === name) throw new OspError('name-conflict', `${name} is already a user; use "rotate" for a new token`)
+      if (other !== undefined)
+        throw new OspError('name-conflict', `${name} is too similar to the user ${other}; choose another name`)
       const looks = force ? undefined : lookalikeUser(users, name)
       if (looks !== undefined) {
-        throw new OspError('name-conflict', `people could take ${name} for the user ${looks}; ${orForce}`)
+        throw new OspError('name-conflict', `${name} can be mistaken for the user ${looks}; ${orForce}`)
       }
       if (users.size >= fixed.users)
-        throw new OspError('too-large', `there are ${fixed.users} users, as many as can be`)
+        throw new OspError('too-large', `the maximum of ${fixed.users} users is reached; remove users first`)
       return granted(users, name, token)
     })
     return token
@@ -155,18 +157,18 @@ class FileOfUsers implements UsersFile {
     return sorted(users).map(({ name, since }) => ({ name, since: new Date(since) }))
   }
 
-  /** Rejects with OspError `internal`: what is wrong with the file is the server's alone to know. */
+  /** Resolves with the current users. Rejects with OspError `internal`, so that clients do not learn the fault of the file. */
   async #users(): Promise<Users | undefined> {
     try {
       return await this.#seen.look()
     } catch (cause) {
-      throw new OspError('internal', `nobody can be let in: ${(cause as Error).message}`, { cause })
+      throw new OspError('internal', `logins are not possible: ${(cause as Error).message}`, { cause })
     }
   }
 
   async #changeKnown(name: string, edit: (users: Users) => Users): Promise<void> {
     const unknown = new OspError('unknown-user', `there is no user ${name} in ${this.#stored.path}`)
-    // Looking for a user makes no directory.
+    // Creates no directory for an unknown user.
     if ((await this.#stored.stamp()) === undefined) throw unknown
     await this.#stored.change((users) => {
       if (!users.has(name)) throw unknown
@@ -175,37 +177,37 @@ class FileOfUsers implements UsersFile {
   }
 }
 
-const orForce = 'choose another one, or add it all the same (--force)'
+const orForce = 'choose another name, or accept this name with --force'
 
-/** The users, with this one by this token. */
+/** Returns the users with this user added or replaced. */
 function granted(users: Users, name: string, token: string): Users {
   return new Map(users).set(name, { name, tokenSha256: hashToken(token), since: new Date().toISOString() })
 }
 
-/** What every token begins with, so that one is known for what it is wherever it turns up. */
+/** The prefix of every token, which makes tokens recognizable. */
 const prefix = 'osp_'
 
 const tokenBytes = 32
 
-/** What the token of somebody who is not known is compared with. */
-const nobodys = Buffer.alloc(32)
+/** Replaces the hash of an unknown user in comparisons. */
+const unknownHash = Buffer.alloc(32)
 
-/** A new token: 256 random bits. */
+/** Returns a new token with 256 random bits. */
 export function newToken(): string {
   return prefix + randomBytes(tokenBytes).toString('base64url')
 }
 
 /**
- * What is kept of a token: its SHA-256, in hexadecimal. A slow hash would add nothing: it makes guessing dear where people
- * choose a secret, while nobody guesses 256 random bits.
+ * Returns the stored form of a token: its SHA-256 in hexadecimal. A slow hash, which protects chosen passwords, would add
+ * nothing to 256 random bits.
  */
 function hashToken(token: string): string {
   return digestOf(token).toString('hex')
 }
 
-/** Whether this is the token of that hash, found out in the same time for every token, also where there is no hash. */
+/** Returns whether a token has this hash, in constant time, also if there is no hash. */
 function tokenMatches(hash: string | undefined, token: string): boolean {
-  const isSame = timingSafeEqual(hash === undefined ? nobodys : Buffer.from(hash, 'hex'), digestOf(token))
+  const isSame = timingSafeEqual(hash === undefined ? unknownHash : Buffer.from(hash, 'hex'), digestOf(token))
   return isSame && hash !== undefined
 }
 

@@ -6,17 +6,17 @@ import { controlBounds, formatLine, LineSplitter, readError, replyOf } from './l
 import { controlPlace, type SocketPath, socketAt } from './place.ts'
 
 export interface AskOptions {
-  /** Gives up, which the other side sees. */
+  /** Aborts the request. The server notices it. */
   readonly signal?: AbortSignal
-  /** How long the other side may take to say that it has taken the request; 10 s by default. */
+  /** How long the server may take to confirm that it has received the request; by default 10 s. */
   readonly silenceMs?: number
 }
 
 /**
- * Sends a request, one JSON object, to the program that serves the control socket of a directory. Each answer goes to
- * `onAnswer`; resolves with the last one, `undefined` if there was none. Rejects with OspError `unreachable` if nobody
- * listens there, also where there is no such directory; `timed-out` if it does not take the request; `link-lost` if it
- * goes away before it has answered all; `closed` if `signal` aborts; and with the error that it answers.
+ * Sends a request, a JSON object, to the program that serves the control socket of a directory. Calls `onAnswer` with each
+ * answer. Resolves with the last answer, or `undefined` if there is none. Rejects with OspError `unreachable` if no program
+ * listens there or the directory does not exist, `timed-out` if the program does not confirm the request, `link-lost` if it
+ * disconnects before the last answer, `closed` if `signal` aborts, and with the error that it answers.
  */
 export async function askControl(
   directory: string,
@@ -32,11 +32,11 @@ export async function askControl(
   const line = formatLine(request)
   if (Buffer.byteLength(line) > controlBounds.requestBytes) throw new OspError('too-large', 'the request is too long')
   using at = await socketOf(directory)
-  if (signal?.aborted) throw new OspError('closed', 'the request was given up')
+  if (signal?.aborted) throw new OspError('closed', 'the request was aborted')
   const socket = connect({ path: at.path })
   socket.write(line)
   const silence = setTimeout(() => socket.destroy(silent(directory)), silenceMs)
-  const giveUp = () => socket.destroy(new OspError('closed', 'the request was given up'))
+  const giveUp = () => socket.destroy(new OspError('closed', 'the request was aborted'))
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
     return await answersOf(
@@ -61,7 +61,7 @@ async function socketOf(directory: string): Promise<SocketPath> {
   }
 }
 
-/** Resolves with the last answer at `done`. */
+/** Resolves with the last answer when the reply `done` arrives. */
 function answersOf(
   socket: Socket,
   directory: string,
@@ -95,9 +95,9 @@ function answersOf(
       if (error instanceof OspError) reject(error)
       else if (!isConnected) reject(unreachable('connect', directory, error))
     })
-    socket.on('close', () => reject(new OspError('link-lost', `the program that has ${directory} open went away`)))
+    socket.on('close', () => reject(new OspError('link-lost', `the program that uses ${directory} has disconnected`)))
   })
 }
 
 const silent = (directory: string) =>
-  new OspError('timed-out', `the program that has ${directory} open does not answer; look whether it is stopped`)
+  new OspError('timed-out', `the program that uses ${directory} does not answer; check whether it is suspended`)

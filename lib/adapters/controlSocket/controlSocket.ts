@@ -10,22 +10,22 @@ import { listenAt } from './listening.ts'
 import { controlPlace } from './place.ts'
 
 export interface ControlOptions {
-  /** How long a client may take to ask, to read and to close; 10 s by default. */
+  /** How long a client may take to send a request, to read and to close; by default 10 s. */
   readonly silenceMs?: number
 }
 
 /** An open control socket. */
 export interface ControlSocket extends AsyncDisposable {
-  /** Ends all connections, removes the socket's file, and resolves when every handler has ended. Idempotent. */
+  /** Closes all connections and removes the file of the socket. Resolves when every handler has ended. Idempotent. */
   close(): Promise<void>
 }
 
 /**
- * Serves requests of other programs of the same user on this machine, which find it by the directory: at
- * `DIRECTORY/control.sock`, with rights 0600; on Windows it is a named pipe. If that path is too long for a socket and the
- * system has no shorter one, a file there names a socket in a private directory of `os.tmpdir()`. `handle` has to check what
- * it is asked. Rejects with OspError `data-locked` if another process serves this directory, `data-format` if another user
- * could replace the directory, `disk-full` or `internal` if the socket can't be made.
+ * Serves requests of other programs of the same user on this machine at `DIRECTORY/control.sock`, with permissions 0600; on
+ * Windows at a named pipe. If that path is too long for a socket and the system has no shorter one, a file there names a
+ * socket in a private directory of `os.tmpdir()`. `handle` must validate the requests. Rejects with OspError `data-locked` if
+ * another process serves this directory, `data-format` if another user could replace the directory, and `disk-full` or
+ * `internal` if the socket cannot be created.
  */
 export async function serveControl(
   directory: string,
@@ -46,7 +46,7 @@ export async function serveControl(
     await control.close()
     throw error
   }
-  // Accepting one client can fail (no file descriptor is free): that client sees it.
+  // Accepting a client can fail, for example without a free file descriptor. The client notices it.
   server.on('error', () => {})
   return control
 }
@@ -76,7 +76,12 @@ class RunningControl implements ControlSocket {
     void connection.closed.then(() => this.#connections.delete(connection))
     if (this.#closing) connection.close(new OspError('shutting-down'))
     else if (others >= connections) {
-      connection.fail(new OspError('rate-limited', `${connections} programs ask already, as many as are served`))
+      connection.fail(
+        new OspError(
+          'rate-limited',
+          `${connections} programs are already connected, which is the maximum; retry later`,
+        ),
+      )
     }
   }
 
@@ -99,7 +104,7 @@ class RunningControl implements ControlSocket {
   }
 }
 
-/** What is in a directory, under the control of the program that serves its control socket. */
+/** Returns the control of a directory through the control socket of the program that uses it. */
 export function directoryControl(directory: string): Control {
   return {
     async serve(answering) {
@@ -111,8 +116,8 @@ export function directoryControl(directory: string): Control {
 }
 
 /**
- * Carries out a request. Its answers go to `reply`, at once; what it rejects with is the last one. `signal` aborts when
- * the client is gone, or the socket is being closed: then it has to end.
+ * Handles a request. Each call of `reply` sends an answer immediately. A rejection is sent as the last answer. `signal`
+ * aborts when the client has disconnected or the socket is being closed; the handler must then end.
  */
 export type HandleControl = (
   request: unknown,
@@ -120,9 +125,9 @@ export type HandleControl = (
   signal: AbortSignal,
 ) => Promise<void> | void
 
-/** One client of a control socket: its request is awaited, handled, and then it is left. */
+/** The connection of one client of a control socket, which carries one request. */
 class ControlConnection {
-  /** Resolves when nothing of it is left, its handler included. */
+  /** Resolves when the connection is closed and its handler has ended. */
   readonly closed: Promise<void>
   readonly #socket: Socket
   readonly #handle: HandleControl
@@ -138,25 +143,25 @@ class ControlConnection {
     this.#handle = handle
     this.#silenceMs = silenceMs
     this.closed = new Promise<void>((resolve) => socket.once('close', resolve)).then(() => this.#closed())
-    this.#within(() => this.fail(new OspError('timed-out', 'no request has come')))
-    // It is closed then, which is all that there is to know.
+    this.#within(() => this.fail(new OspError('timed-out', 'no request has arrived')))
+    // The `close` event handles a failed connection.
     socket.on('error', () => {})
     socket.on('data', (chunk: Uint8Array) => this.#read(chunk))
     socket.on('end', () => this.#gone.abort())
-    // Nothing has moved for so long.
+    // Disconnects a client that does not read.
     socket.setTimeout(silenceMs, () => {
       if (socket.writableLength > 0) socket.destroy()
     })
   }
 
-  /** Tells why, and leaves. */
+  /** Sends an error and closes the connection. */
   fail(why: OspError): void {
     if (this.#phase === 'leaving') return
     this.#write(errorReply(why))
     this.#leave()
   }
 
-  /** Ends it for good: who does not read is not waited for. */
+  /** Closes the connection without waiting for a client that does not read. */
   close(why: OspError): void {
     const takes = this.#socket.writableLength === 0
     this.fail(why)
@@ -185,7 +190,7 @@ class ControlConnection {
 
   async #run(request: object): Promise<void> {
     try {
-      // Who has asked a stopped program may have left long ago, which is read behind the request.
+      // A client of a program that was suspended may have disconnected. The end is read after the request.
       await new Promise((resolve) => setImmediate(resolve))
       if (this.#phase !== 'handling') return
       if (this.#gone.signal.aborted) return this.#leave()
@@ -210,7 +215,7 @@ class ControlConnection {
     else socket.write(line)
   }
 
-  /** Half-closes and reads on without looking: unread bytes would be answered with a reset, which can overtake the answer. */
+  /** Half-closes the socket and discards further bytes. Unread bytes would cause a reset, which can overtake the answer. */
   #leave(): void {
     this.#phase = 'leaving'
     this.#gone.abort()

@@ -2,21 +2,21 @@ import { z } from 'zod'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { KiB, MiB } from '../../limits.ts'
 
-/** What both ends of a control socket keep to. */
+/** The limits of both ends of a control socket. */
 export const controlBounds = {
-  /** A request's line. */
+  /** The maximum length of a request. */
   requestBytes: 64 * KiB,
-  /** An answer's line, and what may wait for one client that has not taken it yet. */
+  /** The maximum length of an answer, and of all answers that wait for one client. */
   unsentBytes: 8 * MiB,
-  /** Clients at once that are served … */
+  /** The maximum number of clients that are served at once. */
   connections: 32,
-  /** … and those that are told that it is one too many. Others are cut off at once. */
+  /** The maximum number of further clients that receive an error. Other clients are disconnected immediately. */
   refused: 32,
-  /** How long either side waits for the other: for its request, to take an answer, to close. */
+  /** How long either side waits for the other to send a request, to read an answer, or to close. */
   silenceMs: 10_000,
 } as const
 
-/** A line from the side that is asked. It takes a request, gives any number of answers, and ends with `done` or `error`. */
+/** A line from the server. It confirms a request, sends any number of answers, and ends with `done` or `error`. */
 const replySchema = z.union([
   z.strictObject({ taken: z.literal(true) }),
   z.strictObject({ answer: z.unknown() }),
@@ -26,7 +26,7 @@ const replySchema = z.union([
 
 export type Reply = z.infer<typeof replySchema>
 
-/** Puts bytes together to lines of at most `mostBytes`. */
+/** Splits bytes into lines of up to `mostBytes`. */
 export class LineSplitter {
   readonly #mostBytes: number
   #parts: Uint8Array[] = []
@@ -36,7 +36,7 @@ export class LineSplitter {
     this.#mostBytes = mostBytes
   }
 
-  /** The lines that are complete now, one by one. Throws OspError `too-large` at a line that is too long. */
+  /** Adds bytes and yields the complete lines. Throws OspError `too-large` for a line that is too long. */
   *push(chunk: Uint8Array): Generator<string, void> {
     for (let from = 0; ; ) {
       const at = chunk.indexOf(10, from)
@@ -56,28 +56,28 @@ export class LineSplitter {
   }
 }
 
-/** The object of a request's line. Throws OspError `malformed`. */
+/** Parses a request. Throws OspError `malformed` if the line is not a JSON object. */
 export function requestOf(line: string): object {
   const value = jsonOf(line)
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
   throw new OspError('malformed', 'a request is one JSON object on a line')
 }
 
-/** Throws OspError `malformed` for a line that is no reply. */
+/** Parses a reply. Throws OspError `malformed` if the line is not a reply. */
 export function replyOf(line: string): Reply {
   const result = replySchema.safeParse(jsonOf(line))
   if (result.success) return result.data
-  throw new OspError('malformed', 'what was answered is not understood; it comes from another version of ospd')
+  throw new OspError('malformed', 'the answer is not valid; it comes from another version of ospd')
 }
 
-/** An error as it is told, and as it is read; a code of another version reads as `internal`. */
+/** Convert an error to a reply and back. An unknown code, from another version, becomes `internal`. */
 export const errorReply = ({ code, message: text }: OspError): Reply => ({ error: { code, text } })
 export const readError = ({ code, text }: { readonly code: string; readonly text: string }): OspError =>
   new OspError(Object.hasOwn(errors, code) ? (code as ErrorCode) : 'internal', text)
 
 export const formatLine = (value: unknown): string => `${JSON.stringify(value)}\n`
 
-/** `undefined` for what is no JSON, which no schema here takes. */
+/** Returns `undefined` if the line is not JSON. No schema here accepts it. */
 function jsonOf(line: string): unknown {
   try {
     return JSON.parse(line)

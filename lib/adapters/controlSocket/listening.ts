@@ -8,13 +8,13 @@ import { OspError } from '../../errors.ts'
 import { attempt, errnoOf, unless } from '../disk/faults.ts'
 import { type ControlPlace, checkPrivate, pointedAt, pointer, removePrivate, socketAt, socketPath } from './place.ts'
 
-/** How often a place is tried that another program is freeing, and how long is waited between. */
+/** The number and the interval of attempts while another program frees the path. */
 const tries = 200
 const pauseMs = 5
 
 /**
- * Lets a server listen at the place, for the owner alone; resolves with what ends that and removes the socket's file.
- * Rejects with OspError `data-locked` if another program listens there.
+ * Makes a server listen, for its owner only. Resolves with a function that stops listening and removes the file of the
+ * socket. Rejects with OspError `data-locked` if another program listens there.
  */
 export async function listenAt(server: Server, { path, folder }: ControlPlace): Promise<() => Promise<void>> {
   if (folder !== undefined) return await listenInside(server, path, folder)
@@ -23,8 +23,8 @@ export async function listenAt(server: Server, { path, folder }: ControlPlace): 
 }
 
 /**
- * Others can perhaps enter the directory, and a new socket has the rights that the system chooses: so it is made in a
- * directory of its own, which they can't enter, and linked to its place when its rights are set.
+ * Listens inside the directory. Other users may be able to enter it, and a new socket has default permissions. The socket is
+ * therefore created in a private subdirectory, and linked to its path after its permissions are set.
  */
 async function listenInside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
   const aside = await attempt(`making a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
@@ -36,7 +36,7 @@ async function listenInside(server: Server, path: string, folder: string): Promi
       await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
       return async () => {
         try {
-          // Somebody may have moved the directory, and another be at work there now.
+          // The directory may have been moved, and another program may use this path now.
           const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
           if (there?.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
         } finally {
@@ -52,12 +52,12 @@ async function listenInside(server: Server, path: string, folder: string): Promi
   }
 }
 
-/** Makes what is linked to its place; resolves with what ends listening. */
+/** Creates the socket, or the file that names it. Resolves with a function that stops listening. */
 async function listenFirst(server: Server, aside: string, first: string): Promise<() => Promise<void>> {
   const socket = await attempt(`listening at ${first}`, async () => socketPath(aside, 's'))
   if (!socket) return await listenElsewhere(server, first)
   const stop = async () => {
-    // The system removes the file by this path, which has to lead to the same directory until then.
+    // The system removes the file through this path, which must lead to the same directory until then.
     server.close()
     socket[Symbol.dispose]()
   }
@@ -72,8 +72,8 @@ async function listenFirst(server: Server, aside: string, first: string): Promis
 }
 
 /**
- * Listens in a directory of the temporary one, and makes a file that says where. The name of the directory is random, so
- * that no other user can make it first.
+ * Listens in a subdirectory of the temporary directory, and creates a file that names the socket. The subdirectory has a
+ * random name, so that no other user can create it first.
  */
 export async function listenElsewhere(server: Server, first: string): Promise<() => Promise<void>> {
   const base = await attempt(`looking at ${tmpdir()}`, () => realpath(tmpdir()))
@@ -101,7 +101,7 @@ async function listening(server: Server, { path }: { readonly path: string }): P
   await once(server.listen({ path, exclusive: true }), 'listening')
 }
 
-/** Puts a socket to its place by `put`, which says whether it could; one that nobody listens at is removed first. */
+/** Calls `put` until it resolves with true. Between the calls removes a socket without a listener. */
 async function exclusively(path: string, put: () => Promise<boolean>): Promise<void> {
   for (let left = tries; left > 0; left--) {
     if (await attempt(`making ${path}`, put)) return
@@ -112,7 +112,7 @@ async function exclusively(path: string, put: () => Promise<boolean>): Promise<v
   throw locked(path)
 }
 
-/** Does it; resolves with `false` where the errno is one of these. */
+/** Calls `put`. Resolves with false if it fails with one of these errnos. */
 async function placed(errnos: readonly string[], put: () => Promise<void>): Promise<boolean> {
   try {
     await put()
@@ -124,17 +124,17 @@ async function placed(errnos: readonly string[], put: () => Promise<void>): Prom
 }
 
 const locked = (path: string) =>
-  new OspError('data-locked', `another process answers at ${path}; stop it or name another directory`)
+  new OspError('data-locked', `another process listens at ${path}; stop it or specify another directory`)
 
-/** A program that is still removing a dead socket after so long has died itself. */
+/** The time after which a program that was removing a dead socket is considered dead. */
 const removingMs = 10_000
 
 /**
- * Removes a socket that nobody listens at. Resolves with `free` when the place is free, `alive` if somebody listens there,
- * and `busy` while another program removes it.
+ * Removes a socket without a listener. Resolves with `free` if the path is free, `alive` if a program listens there, and
+ * `busy` while another program removes the socket.
  *
- * Who removes it holds a second link to it, whose name no two programs can make: so none takes away what another has put
- * in its place since. A dead socket never comes to life, so what is dead under that second name stays so.
+ * The remover first creates a second link to the socket, whose name only one program can create. No program therefore
+ * removes a socket that another has created meanwhile. A dead socket stays dead, so a check under the second name is final.
  */
 async function removeDead(path: string): Promise<'free' | 'alive' | 'busy'> {
   const there = await look(path)
@@ -158,7 +158,7 @@ async function claimed(path: string, claim: string): Promise<boolean> {
   const made = await unless(['EEXIST', 'ENOENT'], `making ${claim}`, () => link(path, claim).then(() => true))
   if (made) return true
   const there = await look(claim)
-  // Making a link counts as a change of what it leads to.
+  // Creating a link updates the change time of the file.
   if (there && Date.now() - there.ctimeMs > removingMs)
     await attempt(`removing ${claim}`, () => rm(claim, { force: true }))
   return false
@@ -166,7 +166,7 @@ async function claimed(path: string, claim: string): Promise<boolean> {
 
 const look = (path: string) => unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
 
-/** Whether a program listens there: everything but a refusal means so. Rejects if no socket is there. */
+/** Resolves with whether a program listens there. Only a refused connection means that none does. Rejects for another file. */
 async function isAlive(path: string): Promise<boolean> {
   using at = await unless(['ENOENT'], `looking at ${path}`, () => socketAt(path))
   if (!at) return false

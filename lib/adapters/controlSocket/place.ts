@@ -5,17 +5,17 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkDirectoryRights, checkOwned, openTrusted } from '../disk/rights.ts'
 
-/** Where programs find the control socket of a directory. */
+/** The location of the control socket of a directory. */
 export interface ControlPlace {
-  /** The socket, or a file that says where the socket is; on Windows a named pipe. */
+  /** The path of the socket, or of a file that names the socket; on Windows of a named pipe. */
   readonly path: string
-  /** The directory that holds it; none for a named pipe. */
+  /** The directory of `path`; absent for a named pipe. */
   readonly folder?: string
 }
 
 /**
- * Rejects with the errno of `realpath` if the directory is missing, and with OspError `data-format` if another user could
- * change or replace it: the socket in it could be that of another user.
+ * Resolves with the location of the control socket. Rejects with the errno of `realpath` if the directory does not exist,
+ * and with OspError `data-format` if another user could change or replace it and create a socket in it.
  */
 export async function controlPlace(directory: string): Promise<ControlPlace> {
   const absolute = resolve(directory)
@@ -25,17 +25,17 @@ export async function controlPlace(directory: string): Promise<ControlPlace> {
   return { path: join(folder, 'control.sock'), folder }
 }
 
-/** Maximum bytes of a socket's path: 104 on some systems, with a zero byte at the end. */
+/** The maximum length of the path of a socket: 104 bytes on some systems, including a zero byte. */
 const pathBytes = 103
 
-/** A path that `node:net` takes, valid until it is disposed of. */
+/** A path that `node:net` accepts. Valid until it is disposed of. */
 export interface SocketPath extends Disposable {
   readonly path: string
 }
 
 /**
- * Returns a path that is short enough for a socket of this name in a directory: its own path or, on Linux, one through a
- * descriptor of the directory. `undefined` if the system has neither.
+ * Returns a path that is short enough for a socket of this name in a directory: its own path or, on Linux, a path through a
+ * descriptor of the directory. Returns `undefined` if there is neither.
  */
 export function socketPath(folder: string, name: string): SocketPath | undefined {
   const path = join(folder, name)
@@ -51,8 +51,8 @@ export function socketPath(folder: string, name: string): SocketPath | undefined
 }
 
 /**
- * Returns the path of the socket that is found at `path`. Rejects with the errno ENOENT if nothing is there, and with an
- * OspError if it is something else, or could be that of another user.
+ * Returns the path of the socket at `path`. Rejects with the errno ENOENT if there is no file, and with an OspError if the
+ * file is not a socket or could belong to another user.
  */
 export async function socketAt(path: string): Promise<SocketPath> {
   const stats = await lstat(path)
@@ -65,10 +65,10 @@ export async function socketAt(path: string): Promise<SocketPath> {
   checkOwned(path, stats)
   const socket = socketPath(dirname(path), basename(path))
   if (socket) return socket
-  throw new OspError('unreachable', `the path ${path} is too long for a socket of this system; use a shorter one`)
+  throw new OspError('unreachable', `the path ${path} is too long for a socket on this system; use a shorter path`)
 }
 
-/** Text of a file in the place of a socket whose path would be too long. The directory has a random name. */
+/** Returns the text of the file that replaces a socket whose path would be too long. */
 export const pointer = (socket: string) => `socket ${socket}\n`
 
 /** Returns the path in a file that `pointer` made. */
@@ -84,26 +84,25 @@ export async function pointedAt(path: string): Promise<string> {
   }
 }
 
-/** Rejects with OspError `unreachable` if others than this user can enter a directory, with `data-format` if they can replace it. */
+/** Rejects with OspError `unreachable` if other users can enter a directory, and with `data-format` if they can replace it. */
 export async function checkPrivate(folder: string): Promise<void> {
   checkDirectoryRights(folder)
   const found = await lstat(folder)
   if (found.isDirectory() && found.uid === process.geteuid?.() && (found.mode & 0o077) === 0) return
-  throw new OspError('unreachable', `${folder} is not a directory of this user alone; remove it`)
+  throw new OspError('unreachable', `${folder} is not a directory that only this user can enter; remove it`)
 }
 
-/** Removes a directory that was made for a socket, if it is this user's alone. */
+/** Removes the private directory of a socket. */
 export async function removePrivate(folder: string): Promise<void> {
   try {
     await checkPrivate(folder)
     await rm(join(folder, 'control.sock'), { force: true })
     await rmdir(folder)
   } catch {
-    // It is gone, or has become that of another user: then it is left.
+    // The directory is missing or belongs to another user now.
   }
 }
 
-const noSocket = (path: string) =>
-  new OspError('internal', `${path} is no socket, but stands in its place; move it away`)
+const noSocket = (path: string) => new OspError('internal', `${path} is not a socket; move it away`)
 
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32)

@@ -16,7 +16,10 @@ export function memoryTransport(name = 'memory'): Transport {
   return {
     async listen(options) {
       if (open) {
-        throw new OspError('unreachable', `cannot listen on ${name}: another listener already listens there; close it first`)
+        throw new OspError(
+          'unreachable',
+          `cannot listen on ${name}: another listener already listens there; close it first`,
+        )
       }
       open = new MemoryListener(address, options, () => {
         open = undefined

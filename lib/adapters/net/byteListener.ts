@@ -3,7 +3,7 @@ import type { ListenOptions, Server } from 'node:net'
 import type { Address, Listener, Socket } from '../../ports/socket.ts'
 import { isLoopback, placeOf, unreachable } from './addresses.ts'
 
-/** A server of node:net or node:tls as a `Listener`; its maker hands each new socket to `admit`. */
+/** A `Listener` on a server of node:net. Its owner passes each new socket to `admit`. */
 export class ByteListener implements Listener {
   readonly #server: Server
   readonly #whenClosed: () => void
@@ -12,13 +12,13 @@ export class ByteListener implements Listener {
   #accept: ((socket: Socket) => void) | undefined
   #closed = false
 
-  /** `whenClosed` ends what its maker has not admitted yet. */
+  /** `whenClosed` is called when the listener is closed, to close the sockets that are not admitted yet. */
   constructor(server: Server, whenClosed: () => void = () => {}) {
     this.#server = server
     this.#whenClosed = whenClosed
   }
 
-  /** Where it listens; known once `open` has resolved. */
+  /** The bound address. Known after `open` has resolved. */
   get address(): Address {
     return this.#address
   }
@@ -31,7 +31,7 @@ export class ByteListener implements Listener {
     } catch (error) {
       throw unreachable('listen', place, error)
     }
-    // Accepting one peer can fail (no file descriptor is free): that peer sees it and tries again.
+    // Accepting a peer can fail, for example without a free file descriptor. The peer notices it and retries.
     this.#server.on('error', () => {})
     const bound = this.#server.address()
     this.#address =
@@ -40,7 +40,7 @@ export class ByteListener implements Listener {
         : { host: bound ?? place, port: 0, local: true }
   }
 
-  /** Hands a socket over, or keeps it until `start`. */
+  /** Passes a socket on, or keeps it until `start`. */
   admit(socket: Socket): void {
     if (this.#closed) socket.destroy()
     else if (this.#accept) this.#accept(socket)
@@ -56,7 +56,7 @@ export class ByteListener implements Listener {
     if (this.#closed) return
     this.#closed = true
     for (const socket of this.#waiting.splice(0)) socket.destroy()
-    // Its callback would wait for the end of every socket that was handed over.
+    // Does not wait for the callback, which runs after all accepted sockets have closed.
     this.#server.close()
     this.#whenClosed()
   }

@@ -6,25 +6,24 @@ import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
 import { placeOf } from './addresses.ts'
 import { socketBounds } from './socketBounds.ts'
 
-/** Below it a frame is copied, behind others, into a block of `blockBytes`, rather than written in pieces. */
+/** A frame below this length is copied into a block of `blockBytes` together with others, instead of written in pieces. */
 const shortBytes = 1_024
 const blockBytes = 16_384
-/** So much leaves before its turn is over, so that the peer begins while more is made: else the two would work in turn. */
+/** From this length, a block is written before the turn ends, so that the peer can start while more frames are made. */
 const eagerBytes = 2_048
 
-/** What a stream of bytes is to be taken for. */
+/** The properties of a stream that its socket reports. */
 export interface ByteSocketTraits {
   readonly peer: PeerAddress
   readonly guarded: boolean
   readonly connectedAtMs?: number
-  /** Ends the stream so that nothing more of it is delivered. By default, destroys the stream. */
+  /** Ends the stream so that no more bytes are delivered. By default destroys the stream. */
   readonly reset?: () => void
 }
 
 /**
- * A connected stream of bytes (TCP, TLS, a Unix socket) as a `Socket`. It owns the stream from the moment of
- * its making, which must be the one of connecting: an error of the stream is never unheard. Received payloads
- * alias the stream's buffers.
+ * A `Socket` on a connected stream of bytes (TCP, TLS, a Unix socket). It must be created in the turn in which the stream
+ * connects, so that no error of the stream is missed. It owns the stream. Received payloads alias the buffers of the stream.
  */
 export class ByteSocket implements Socket {
   readonly reliable = true
@@ -36,18 +35,18 @@ export class ByteSocket implements Socket {
   readonly #platform: SocketOptions['platform']
   readonly #reader: FrameReader
   readonly #whenGone: Promise<void>
-  /** `faulted`: the peer's bytes are no frames; `closing`: nothing more is taken or told but the end. */
+  /** `faulted`: the bytes of the peer are not frames. `closing`: only the end is still reported. */
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
   #to: SocketEvents | undefined
   #why: OspError | undefined
   #paused = false
-  /** Frames of what the stream has delivered that were not told yet, since reading was paused. */
-  #untold: Iterator<Frame, void> | undefined
-  /** The stream has ended, which is dealt with after them. */
+  /** Received frames that were not delivered yet, because reading is paused. */
+  #undelivered: Iterator<Frame, void> | undefined
+  /** Whether the stream has ended. The end is handled after the undelivered frames. */
   #endWaits = false
   #full = false
   #linger: Disposable | undefined
-  /** Where short frames are gathered within one turn: from `#blockFrom` to `#blockTo` they were not handed to the stream yet. */
+  /** Collects the short frames of one turn. The bytes from `#blockFrom` to `#blockTo` are not written to the stream yet. */
   #block = Buffer.alloc(0)
   #blockFrom = 0
   #blockTo = 0
@@ -102,8 +101,8 @@ export class ByteSocket implements Socket {
   resume(): void {
     this.#paused = false
     if (this.#phase !== 'open' || !this.#to) return
-    // In a turn of its own, so that other links are read in between.
-    if (this.#untold) setImmediate(() => this.#goOn())
+    // Continues in another turn, so that other connections are read in between.
+    if (this.#undelivered) setImmediate(() => this.#deliverRest())
     else this.#stream.resume()
   }
 
@@ -123,7 +122,7 @@ export class ByteSocket implements Socket {
     this.#reset()
   }
 
-  /** What is written within one turn leaves by few system calls, however many frames it is. */
+  /** Writes a frame. All frames of one turn need only a few system calls. */
   #write(frame: Frame, left?: () => void): void {
     const stream = this.#stream
     if (stream.writableCorked === 0) {
@@ -172,21 +171,23 @@ export class ByteSocket implements Socket {
   #hand(piece: Uint8Array, left?: () => void): void {
     const stream = this.#stream
     if (!left) stream.write(piece)
-    // A stream that is destroyed while it writes reports success: only a living one tells the truth.
+    // A stream that is destroyed during a write reports success.
     else stream.write(piece, (error) => !error && !stream.destroyed && left())
   }
 
   #read(bytes: Uint8Array): void {
-    // A stream that was paused before can still deliver: it is told in its order.
-    this.#tell(this.#untold ? following(this.#untold, () => this.#reader.push(bytes)) : this.#reader.push(bytes))
+    // A paused stream can still deliver bytes. Their frames follow the undelivered ones.
+    this.#deliver(
+      this.#undelivered ? following(this.#undelivered, () => this.#reader.push(bytes)) : this.#reader.push(bytes),
+    )
   }
 
-  /** Tells frames until there is none left or reading is paused. */
-  #tell(frames: Iterator<Frame, void>): void {
-    this.#untold = undefined
+  /** Delivers frames until there are no more or reading is paused. */
+  #deliver(frames: Iterator<Frame, void>): void {
+    this.#undelivered = undefined
     while (this.#phase === 'open') {
       if (this.#paused) {
-        this.#untold = frames
+        this.#undelivered = frames
         return
       }
       const frame = this.#next(frames)
@@ -196,11 +197,11 @@ export class ByteSocket implements Socket {
     if (this.#phase === 'open' && !this.#reader.between) this.#to?.begun(this.#reader.announced, this.#reader.held)
   }
 
-  #goOn(): void {
-    const frames = this.#untold
+  #deliverRest(): void {
+    const frames = this.#undelivered
     if (this.#paused || !frames || this.#phase !== 'open') return
-    this.#tell(frames)
-    if (this.#untold || this.#phase !== 'open') return
+    this.#deliver(frames)
+    if (this.#undelivered || this.#phase !== 'open') return
     if (this.#stream.closed) this.#gone()
     else if (this.#endWaits) this.#ended()
     else if (!this.#paused) this.#stream.resume()
@@ -218,18 +219,18 @@ export class ByteSocket implements Socket {
     }
   }
 
-  /** The peer has said all that it will: an end between two frames is answered with our own. */
+  /** Handles the end of the stream. An end between two frames is answered by closing this side. */
   #ended(): void {
     if (this.#phase !== 'open') return
-    this.#endWaits = this.#untold !== undefined
+    this.#endWaits = this.#undelivered !== undefined
     if (this.#endWaits) return
     if (this.#reader.between) this.#leave()
-    else this.#stream.destroy(new Error('it ended within a frame'))
+    else this.#stream.destroy(new Error('the stream ended within a frame'))
   }
 
   /**
-   * Half-closes and reads on without looking: were unread bytes left behind, the system would answer them with
-   * a reset, and a reset can overtake our last frame.
+   * Half-closes the stream and discards further bytes. The system would answer unread bytes with a reset, which could
+   * overtake the last frame.
    */
   #leave(): void {
     this.#phase = 'closing'
@@ -247,18 +248,20 @@ export class ByteSocket implements Socket {
     this.#to?.drained()
   }
 
-  /** An error after our own close is the peer's way of closing. */
+  /** Handles an error of the stream. After a close by this side, an error is only another form of the end. */
   #broken(error: Error): void {
     if (this.#phase === 'closing') return
     this.#phase = 'closing'
     const { code } = error as NodeJS.ErrnoException
     const place = placeOf(this.peer.host, this.peer.port)
-    this.#why = new OspError('link-lost', `the link to ${place} broke: ${code ?? error.message}`, { cause: error })
+    this.#why = new OspError('link-lost', `the connection to ${place} broke: ${code ?? error.message}`, {
+      cause: error,
+    })
   }
 
   #gone(): void {
-    // The stream has ended well, and its last frames are still to be told.
-    if (this.#phase === 'gone' || (this.#phase === 'open' && this.#untold)) return
+    // The stream has ended normally, and its last frames are not delivered yet.
+    if (this.#phase === 'gone' || (this.#phase === 'open' && this.#undelivered)) return
     this.#phase = 'gone'
     this.#linger?.[Symbol.dispose]()
     this.#to?.closed(this.#why)

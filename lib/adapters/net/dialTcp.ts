@@ -14,7 +14,7 @@ export interface DialOptions {
   readonly signal: AbortSignal
 }
 
-/** The part of the network that dialling uses. */
+/** The network functions that dialling uses. */
 export interface Network {
   /** Looks up the addresses of a host name, the preferred one first. */
   lookup(host: string): Promise<readonly string[]>
@@ -74,7 +74,7 @@ class Race {
   #delay: Disposable | undefined
   readonly #aborted = () => {
     this.#end()
-    this.#outcome.failed(new OspError('closed', `there was no connection to ${this.#place} yet${this.#tried}`))
+    this.#outcome.failed(new OspError('closed', `connecting to ${this.#place} was aborted${this.#tried}`))
   }
 
   constructor(options: DialOptions, addresses: readonly string[], network: Network, outcome: Outcome) {

@@ -1,9 +1,9 @@
 import { KiB, MiB } from '../../limits.ts'
 
-/** What the sockets of one machine keep to, whatever carries their bytes. */
+/** The limits of a socket, for every kind of stream. */
 export const socketBounds = {
-  /** Unsent bytes from which `send` says that it is full: two of the longest chunks and some small frames. */
+  /** The number of unsent bytes from which `send` returns false: two of the longest chunks and some small frames. */
   fullBytes: 2 * MiB + 64 * KiB,
-  /** How long a closing socket waits for its peer to take what was sent and to close as well. */
+  /** How long a closing socket waits for the peer to read the sent bytes and to close. */
   lingerMs: 2_000,
 } as const

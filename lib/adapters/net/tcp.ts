@@ -6,18 +6,18 @@ import { ByteListener } from './byteListener.ts'
 import { ByteSocket } from './byteSocket.ts'
 import { dialTcp, reset } from './dialTcp.ts'
 
-/** Where a TCP transport listens or connects. */
+/** The address of a TCP transport. */
 export interface TcpOptions {
-  /** A name or an IP address; default 127.0.0.1, which only this machine can reach. */
+  /** A host name or an IP address; by default 127.0.0.1, which only this machine can reach. */
   readonly host?: string
-  /** 0 to 65535; 0 listens at a free one, which the listener's address then tells. */
+  /** 0 to 65535. A listener on port 0 uses a free port, which its address contains. */
   readonly port: number
 }
 
-/** What both of TCP and TLS take. The address of a listener, which has `local` too, can be given as it is. */
+/** The common options of TCP and TLS. They accept the address of a listener, which also has `local`. */
 export const addressOptions = { host: optional(kinds.text), port: kinds.port, local: optional(kinds.flag) } as const
 
-/** Plain TCP. Throws OspError `usage` for options that cannot be. */
+/** Returns a transport over TCP. Throws OspError `usage` for invalid options. */
 export function tcp(options: TcpOptions): Transport {
   checkOptions('tcp', addressOptions, options)
   const { host = '127.0.0.1', port } = options

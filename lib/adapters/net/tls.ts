@@ -14,27 +14,27 @@ import {
 } from './tls/identity.ts'
 import { listenTls } from './tls/listening.ts'
 
-/** Where a TLS transport listens or connects, and by what the two sides know each other. */
+/** The address and the certificates of a TLS transport. */
 export interface TlsOptions extends TcpOptions, Partial<TlsIdentity> {
-  /** Of a server: `ServerIdentity.clientCa`. */
+  /** For a server: `ServerIdentity.clientCa`. */
   readonly clientCa?: Pem
-  /** Of a client: roots in the place of Node's own. */
+  /** For a client: root certificates that replace those of Node. */
   readonly ca?: Pem
-  /** Of a client: whether to go on with a server; by default whom the roots vouch for is trusted, and nobody else. */
+  /** For a client: decides whether to trust a server. By default trusts only servers that the roots vouch for. */
   readonly trust?: TrustServer
 }
 
-/** TCP with TLS. */
+/** A transport over TLS. */
 export interface TlsTransport extends Transport {
   /**
-   * Shows this identity to whom connects from now on; links that there are live on. Throws OspError `usage` where it can't be
-   * used: nothing is changed then.
+   * Uses this identity for new connections. Existing connections continue. Throws OspError `usage` if the identity is not
+   * valid, and keeps the previous one.
    */
   setSecureContext(identity: ServerIdentity): void
 }
 
 const pem = optional({
-  takes: 'a PEM, as a string or bytes',
+  takes: 'PEM text, as a string or bytes',
   holds: (value) => (typeof value === 'string' && value !== '') || value instanceof Uint8Array,
 })
 
@@ -48,16 +48,17 @@ const tlsOptions = {
 } as const
 
 /**
- * TLS 1.3 over TCP. `cert` and `key` are a side's own: a server must have them before it listens, a client may. A client's
- * certificate that leads to `clientCa` gives `peer.certificateName` its common name; any other one, or none, gives no name,
- * and it is the authenticator's to refuse. Throws OspError `usage` for what can't be used.
+ * Returns a transport over TLS 1.3. `cert` and `key` are the identity of this side: required for a server before it listens,
+ * optional for a client. If the certificate of a client leads to `clientCa`, `peer.certificateName` is its common name.
+ * Clients without such a certificate have no `certificateName`, and the authenticator decides whether to reject them.
+ * Throws OspError `usage` for invalid options.
  */
 export function tls(options: TlsOptions): TlsTransport {
   checkOptions('tls', tlsOptions, options)
   const { host = '127.0.0.1', port, cert, key, clientCa, ca, trust = trustVerified } = options
   if (ca !== undefined) checkRoots(ca)
   if ((cert === undefined) !== (key === undefined))
-    throw new OspError('usage', 'give the certificate and its key, or neither')
+    throw new OspError('usage', 'a certificate and its key must be given together')
   let identity: ServerIdentity | undefined
   const setSecureContext = (next: ServerIdentity) => {
     checkIdentity(next)
@@ -68,7 +69,7 @@ export function tls(options: TlsOptions): TlsTransport {
   return {
     setSecureContext,
     async listen(socketOptions) {
-      if (!identity) throw new OspError('usage', 'a server of TLS needs a certificate and its key')
+      if (!identity) throw new OspError('usage', 'a TLS server requires a certificate and its key')
       return await listenTls({ host, port }, () => identity as ServerIdentity, socketOptions)
     },
     async dial(socketOptions, signal) {

@@ -11,7 +11,7 @@ import type { FileSource, OpenSource } from '../../ports/source.ts'
 import { systemErrorOf } from '../disk/faults.ts'
 import { absolutePath, pathBytes, pathText } from './pathText.ts'
 
-/** Settings of a file to upload. */
+/** Options for a file to upload. */
 export interface FileOptions {
   /** The name on the server; by default the last part of the path, in the Unicode form NFC. */
   readonly name?: string
@@ -73,7 +73,7 @@ const looks = 5
 async function settledStats(path: string, handle: FileHandle, signal: AbortSignal): Promise<BigIntStats> {
   for (let look = 0; look < looks; look++) {
     const stats = await handle.stat({ bigint: true })
-    if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; name a file to send`)
+    if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; specify a file`)
     signal.throwIfAborted()
     const ageMs = Date.now() - Number(stats.ctimeNs / 1_000_000n)
     const leastMs = stats.ctimeNs % 1_000_000_000n === 0n ? coarseMs : fineMs
@@ -173,7 +173,7 @@ class OpenFile extends Opened {
     try {
       const [held, named] = await Promise.all([
         this.handle.stat({ bigint: true }),
-        // The path may lead to another file by now, while the handle still holds the old one.
+        // The path may lead to another file by now, while the handle still refers to the old one.
         stat(pathBytes(this.path), { bigint: true }),
       ])
       return same(held, this.#stats) && same(named, this.#stats)
@@ -197,7 +197,7 @@ function same(a: BigIntStats, b: BigIntStats): boolean {
 }
 
 const beingWritten = (path: string) =>
-  new OspError('source-changed', `${path} is being written to; send it when nothing writes to it`)
+  new OspError('source-changed', `${path} is being modified; retry when no program writes to it`)
 
 const textOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
 
@@ -207,7 +207,11 @@ function unreadable(path: string, cause: unknown): OspError {
     return new OspError('source-missing', `${path} does not exist; check the path`, { cause })
   }
   if (code === 'EACCES' || code === 'EPERM') {
-    return new OspError('source-unreadable', `${path} may not be read by this user; change its permissions`, { cause })
+    return new OspError(
+      'source-unreadable',
+      `${path} cannot be read: permission denied; change its permissions, or run as its owner`,
+      { cause },
+    )
   }
   const known = systemErrorOf(cause)
   const text = known ? `${known.text} (${code})` : textOf(cause)

@@ -22,7 +22,7 @@ class NodeDigest implements Digest {
   }
 }
 
-/** Resolves with what makes digests of this name; rejects with OspError `unsupported-digest` where Node lacks it. */
+/** Resolves with a function that creates digests. Rejects with OspError `unsupported-digest` if Node does not support it. */
 async function makerOf(name: DigestName): Promise<() => Digest> {
   try {
     if (name === 'xxh128') {
@@ -33,11 +33,11 @@ async function makerOf(name: DigestName): Promise<() => Digest> {
     createHash(name)
     return () => new NodeDigest(createHash(name))
   } catch (cause) {
-    throw new OspError('unsupported-digest', `this Node cannot make ${name} digests`, { cause })
+    throw new OspError('unsupported-digest', `this version of Node does not support ${name} digests`, { cause })
   }
 }
 
-/** MD5 and SHA-256 by node:crypto, XXH128 by one WebAssembly instance that all its digests share. */
+/** Provides MD5 and SHA-256 from node:crypto, and XXH128 from one WebAssembly instance that all digests share. */
 export function nodeDigests(): Digests {
   const makers = new Map<DigestName, Promise<() => Digest>>()
   const loaded = new Map<DigestName, () => Digest>()

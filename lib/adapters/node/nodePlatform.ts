@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { Clock, Platform, Random } from '../../ports/platform.ts'
 import { nodeDigests } from './nodeDigests.ts'
 
-/** The longest delay that setTimeout takes, in milliseconds; a longer one would fire at once. */
+/** The longest delay that setTimeout supports, in milliseconds. A longer one would fire immediately. */
 const longestDelayMs = 2 ** 31 - 1
 
 const clock: Clock = {
@@ -15,33 +15,33 @@ const clock: Clock = {
       const delayMs = Math.ceil(atMs - performance.now())
       timer = setTimeout(ring, Math.min(Math.max(delayMs, 1), longestDelayMs))
     }
-    // A timer can fire early, by its rounding or because its delay was cut.
+    // A timer can fire early, because of rounding or because its delay was limited.
     const ring = () => (performance.now() < atMs ? arm() : run())
     arm()
     return { [Symbol.dispose]: () => clearTimeout(timer) }
   },
 }
 
-/** Random bytes are drawn so many at once: each draw costs a system call. */
-const drawnBytes = 4_096
+/** The number of random bytes that are generated at once, since each call costs a system call. */
+const poolBytes = 4_096
 
 function nodeRandom(): Random {
-  let drawn = Buffer.alloc(0)
+  let pool = Buffer.alloc(0)
   const take = (length: number) => {
-    if (length > drawnBytes) return randomBytes(length)
-    if (drawn.length < length) drawn = randomBytes(drawnBytes)
-    const bytes = drawn.subarray(0, length)
-    drawn = drawn.subarray(length)
+    if (length > poolBytes) return randomBytes(length)
+    if (pool.length < length) pool = randomBytes(poolBytes)
+    const bytes = pool.subarray(0, length)
+    pool = pool.subarray(length)
     return bytes
   }
   return {
-    // A copy, or 16 bytes that are kept would keep all that were drawn with them.
+    // Copies the bytes, so that a few retained bytes do not retain the whole pool.
     bytes: (length) => Uint8Array.from(take(length)),
     fraction: () => take(6).readUIntBE(0, 6) / 2 ** 48,
   }
 }
 
-/** The platform of Node: its monotonic and wall clocks, its cryptographic random, its digests and CRC-32. */
+/** Returns the platform of Node: monotonic and wall clock, cryptographic random numbers, digests and CRC-32. */
 export function nodePlatform(): Platform {
   return { clock, random: nodeRandom(), digests: nodeDigests(), crc32: (bytes, start = 0) => crc32(bytes, start) }
 }

@@ -2,8 +2,8 @@ import { createXXHash128, type IHasher } from 'hash-wasm'
 import type { Digest } from '../../ports/platform.ts'
 
 /**
- * One WebAssembly hasher lent to one digest at a time. An instance of its own for each digest would cost
- * megabytes and could only be made asynchronously.
+ * Lends one WebAssembly hasher to one digest at a time. A separate instance for each digest would cost megabytes and could
+ * be created only asynchronously.
  */
 class SharedHasher {
   readonly #hasher: IHasher
@@ -13,7 +13,7 @@ class SharedHasher {
     this.#hasher = hasher
   }
 
-  /** The hasher, holding the state of `digest`; that of its last holder has been handed back. */
+  /** Returns the hasher with the state of `digest`, after saving the state of its previous holder. */
   lend(digest: Xxh128): IHasher {
     if (this.#holder === digest) return this.#hasher
     if (this.#holder) this.#holder.state = this.#hasher.save()
@@ -23,15 +23,15 @@ class SharedHasher {
     return this.#hasher
   }
 
-  /** Forgets who holds it: the state was used up. */
+  /** Forgets the holder, whose state is no longer needed. */
   release(): void {
     this.#holder = undefined
   }
 }
 
-/** XXH128 with seed 0; its digest is in the canonical form, big-endian. */
+/** XXH128 with seed 0. The digest is in the canonical big-endian form. */
 class Xxh128 implements Digest {
-  /** What the hasher must be given to go on; current only while this digest does not hold the hasher. */
+  /** The saved state of the hasher. It is current only while this digest does not hold the hasher. */
   state: Uint8Array | undefined
   readonly #shared: SharedHasher
   #used = false
@@ -57,7 +57,7 @@ class Xxh128 implements Digest {
   }
 
   #lend(): IHasher {
-    if (this.#used) throw new Error('this digest was taken already')
+    if (this.#used) throw new Error('this digest was already finished')
     return this.#shared.lend(this)
   }
 }

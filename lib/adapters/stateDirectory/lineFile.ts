@@ -6,16 +6,15 @@ import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { makeOwnFile, openTrusted } from '../disk/rights.ts'
 
-/** Eight hexadecimal digits of a CRC-32, a space, JSON. */
+/** A CRC-32 in eight hexadecimal digits, a space, and JSON. */
 const line = /^([0-9a-f]{8}) (.*)$/su
 
 /**
- * Lines of JSON in a file, each with a CRC-32; its directory is made when something is first kept. A line that was not
- * written to its end, or is damaged, is none. Calls are made one after another.
+ * A file of JSON lines, each with a CRC-32. The directory is created at the first write. Incomplete and damaged lines are
+ * ignored. Calls must be made one after another.
  */
 export class LineFile {
   readonly #path: string
-  /** Its end is a line that can be added to. */
   #isSound = false
   #lines = 0
 
@@ -23,7 +22,7 @@ export class LineFile {
     this.#path = path
   }
 
-  /** Whether it can be added to; else it has to be replaced. */
+  /** Whether lines can be appended. Otherwise the file must be replaced. */
   get isSound(): boolean {
     return this.#isSound
   }
@@ -32,7 +31,7 @@ export class LineFile {
     return this.#lines
   }
 
-  /** What its lines hold. */
+  /** Resolves with the values of all lines. */
   async load(): Promise<readonly unknown[]> {
     const text = await unless(['ENOENT'], `reading ${this.#path}`, () =>
       using(openTrusted(this.#path, constants.O_RDONLY), (file) => file.readFile('utf8')),
@@ -40,12 +39,12 @@ export class LineFile {
     const lines = text?.split('\n') ?? []
     const values = lines.map(readLine).filter((value) => value !== undefined)
     this.#lines = Math.max(0, lines.length - 1)
-    // Behind the last line there is nothing, if it was written to its end; and what is damaged goes.
+    // The text after the last newline is empty if the last line is complete. A damaged line requires a replacement.
     this.#isSound = text !== undefined && values.length === this.#lines && lines.at(-1) === ''
     return values
   }
 
-  /** Adds lines: durable. After a rejection it has to be replaced. */
+  /** Appends lines durably. After a rejection the file must be replaced. */
   async append(values: readonly unknown[]): Promise<void> {
     this.#isSound = false
     await attempt(`writing ${this.#path}`, () =>
@@ -58,7 +57,7 @@ export class LineFile {
     this.#lines += values.length
   }
 
-  /** Puts these lines in the place of all: durable, and whole or not at all. */
+  /** Replaces all lines, atomically and durably. */
   async replace(values: readonly unknown[]): Promise<void> {
     this.#isSound = false
     const directory = dirname(this.#path)
@@ -84,14 +83,14 @@ function lineOf(value: unknown): string {
   return `${sumOf(text)} ${text}\n`
 }
 
-/** `undefined` if it is no whole line. */
+/** Returns the value of a line, or `undefined` if the line is incomplete or damaged. */
 function readLine(text: string): unknown {
   const [, sum, json = ''] = line.exec(text) ?? []
   if (sum !== sumOf(json)) return undefined
   try {
     return JSON.parse(json)
   } catch {
-    // Nothing, whose sum is right as well.
+    // The checksum of an empty text is also valid.
     return undefined
   }
 }

@@ -8,20 +8,20 @@ import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { file } from '../node/fileSource.ts'
 
-/** What was read from a stream, kept in a state directory so that it can be sent, and sent again. */
+/** The content of a stream, stored in a state directory so that it can be sent repeatedly. */
 export interface Spooled {
-  /** It is removed when its task is done or cancelled. */
+  /** The stored file, which is removed when its task is done or cancelled. */
   readonly source: FileSource
-  /** Bytes. */
+  /** The size in bytes. */
   readonly size: number
-  /** Removes it: it did not become a task. */
+  /** Removes the file if it did not become a task. */
   discard(): Promise<void>
 }
 
 /**
- * Reads a stream to its end into a file of a state directory, for its owner alone. Resolves when that is durable. Rejects
- * with OspError `disk-full` or `internal`, with an OspError that the stream fails with, and with `source-unreadable` for
- * another error of the stream; nothing is left then.
+ * Reads a stream to its end into a file of a state directory that only its owner can read. Resolves when the file is
+ * durable. Rejects with OspError `disk-full` or `internal`, with an OspError of the stream, or with `source-unreadable` for
+ * another error of the stream, and leaves no file.
  */
 export async function spool(directory: string, stream: AsyncIterable<Uint8Array>, name: string): Promise<Spooled> {
   checkArgument('spool', 'the directory', kinds.path, directory)
@@ -40,19 +40,19 @@ export async function spool(directory: string, stream: AsyncIterable<Uint8Array>
   }
 }
 
-/** Whether a file is one of this state directory that was spooled. */
+/** Returns whether a file is a spooled file of this state directory. */
 export function isSpooled(directory: string, path: string): boolean {
   return dirname(resolve(path)) === folderOf(directory)
 }
 
-/** Removes a file if it was spooled. */
+/** Removes a file if it is a spooled file of this state directory. */
 export async function discardSpooled(directory: string, path: string): Promise<void> {
   if (isSpooled(directory, path)) await remove(path)
 }
 
 /**
- * Removes what was spooled and is none of `wanted` (paths), except what another program is just spooling, by the number
- * of its process.
+ * Removes all spooled files except `wanted` (paths) and those that another running process is spooling. File names contain
+ * the process id.
  */
 export async function sweepSpool(directory: string, wanted: Iterable<string>): Promise<void> {
   const folder = folderOf(directory)
@@ -86,14 +86,14 @@ async function fill(path: string, stream: AsyncIterable<Uint8Array>): Promise<nu
   return size
 }
 
-/** The parts of the stream; what it fails with becomes OspError `source-unreadable`. */
+/** Yields the parts of the stream. Converts its errors to OspError `source-unreadable`. */
 async function* unbroken(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const parts = stream[Symbol.asyncIterator]()
   for (;;) {
     const next = await parts.next().catch((cause: unknown) => {
       if (cause instanceof OspError) throw cause
       const text = cause instanceof Error ? cause.message : String(cause)
-      throw new OspError('source-unreadable', `it cannot be read to its end: ${text}`, { cause })
+      throw new OspError('source-unreadable', `the stream cannot be read to its end: ${text}`, { cause })
     })
     if (next.done) return
     yield next.value
@@ -108,7 +108,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0)
     return pid !== process.pid
   } catch (error) {
-    // It may be another user's.
+    // The process may belong to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

@@ -9,8 +9,8 @@ import { discardSpooled } from './spool.ts'
 import { TaskFile } from './taskFile.ts'
 
 /**
- * A client's state in a directory, for one user at one server; it is made when something is first kept. One process at a
- * time uses it for messages, and one for uploads.
+ * Returns the client state in a directory, for one user on one server. The directory is created at the first write. Only one
+ * process at a time may use it for messages, and one for uploads.
  */
 export function stateDirectory(path: string): Required<ClientState> {
   checkArgument('stateDirectory', 'the path', kinds.path, path)
@@ -23,7 +23,7 @@ export function stateDirectory(path: string): Required<ClientState> {
   }
 }
 
-/** The file is written anew when it has so many times the lines that are to be kept, and when it has this many. */
+/** The file is rewritten when it has `growth` times the lines that are needed, but at least `leastLines`. */
 const growth = 8
 const leastLines = 256
 
@@ -33,10 +33,10 @@ const receipt = z.object({
   id: z.string().regex(/^[0-9a-f]{32}$/u),
 })
 
-/** Receipts in a file. Each put adds a line; now and then the file is replaced by one with the latest lines only. */
+/** Stores receipts in a file. Each `put` appends a line. The file is occasionally rewritten with the latest lines only. */
 class ReceiptFile implements ReceiptStore {
   readonly #file: LineFile
-  /** The latest ones, as many as were last asked for or more. */
+  /** The latest receipts, at least as many as the last `put` requested. */
   #latest: Receipt[] = []
   #isLoaded = false
 

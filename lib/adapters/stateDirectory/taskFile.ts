@@ -5,7 +5,7 @@ import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { LineFile } from './lineFile.ts'
 
-/** The file is written anew when it has so many times the lines of its tasks, and when it has this many. */
+/** The file is rewritten when it has `growth` times the lines that its tasks need, but at least `leastLines`. */
 const growth = 4
 const leastLines = 1_024
 

@@ -9,29 +9,29 @@ import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, pathReason, unless } from '../disk/faults.ts'
 import { checkDirectoryRights, checkNamedFile, openTrusted } from '../disk/rights.ts'
 
-/** The token that a state directory has of its user at its server. */
+/** The stored token of one user on one server. */
 export interface KeptToken {
   /**
-   * The token, or `undefined` if none is kept; one of a former version is bound to `unrecorded`. Rejects with OspError `usage`
-   * if others can read the file, or it holds no token; with `data-format` if another user could change or replace it; with
-   * `internal` if it cannot be read.
+   * Resolves with the token, or `undefined` if none is stored. A token of an earlier version is bound to `unrecorded`.
+   * Rejects with OspError `usage` if other users can read the file or it contains no token, `data-format` if another user
+   * could change or replace it, and `internal` if it cannot be read.
    */
   load(): Promise<BoundToken | undefined>
   /**
-   * Keeps it in the place of any other, with the connections that it may be sent over (`bindingOf` that of its login):
-   * durable, whole or not at all. Rejects with OspError `usage` for what is no token.
+   * Stores a token in place of any other, atomically and durably, with the connections over which it may be sent
+   * (`bindingOf` the connection of its login). Rejects with OspError `usage` if the text is not a token.
    */
   keep(token: string, boundTo?: TokenBinding): Promise<void>
-  /** Removes it: durable. Resolves with whether there was one. */
+  /** Removes the token durably. Resolves with whether there was one. */
   forget(): Promise<boolean>
 }
 
 const name = 'token'
 
-/** What a program that was killed has left of keeping one. */
-const left = /^token\.[0-9a-f]{16}\.new$/u
+/** Matches the temporary files of programs that were killed while they stored a token. */
+const temporary = /^token\.[0-9a-f]{16}\.new$/u
 
-/** The token in a state directory, in a file that its owner alone can read; the directory is made when one is kept. */
+/** Returns the token in a state directory, in a file that only its owner can read. `keep` creates the directory. */
 export function keptToken(directory: string): KeptToken {
   checkArgument('keptToken', 'the directory', kinds.path, directory)
   const folder = resolve(directory)
@@ -54,7 +54,7 @@ export function keptToken(directory: string): KeptToken {
     async forget() {
       await attempt(`looking at ${folder}`, async () => checkDirectoryRights(folder))
       const names = (await unless(['ENOENT', 'ENOTDIR'], `reading ${folder}`, () => readdir(folder))) ?? []
-      const found = names.filter((each) => each === name || left.test(each))
+      const found = names.filter((each) => each === name || temporary.test(each))
       for (const each of found) await attempt(`removing ${join(folder, each)}`, () => rm(join(folder, each)))
       if (found.length > 0) await syncDirectory(folder)
       return found.includes(name)
@@ -67,9 +67,9 @@ async function load(path: string): Promise<BoundToken | undefined> {
   if (!file) return undefined
   try {
     const { mode } = await attempt(`looking at ${path}`, () => file.stat())
-    // Windows has no such bits; a user's own folders are closed to others there.
+    // Windows has no such bits. The folders of a user are closed to others there.
     if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-      throw new OspError('usage', `the token in ${path} is open to others than its owner: run chmod 600 ${path}`)
+      throw new OspError('usage', `other users can read the token in ${path}: run chmod 600 ${path}`)
     }
     return await tokenIn(file, path)
   } finally {
@@ -87,26 +87,29 @@ async function write(path: string, text: string): Promise<void> {
   }
 }
 
-/** Longer ones are no tokens: far below what fits a HELLO_REQ, far above what `ospd user` gives out. */
+/** The maximum length of a token. A HELLO_REQ has room for more, and the tokens of `ospd user` are much shorter. */
 const tokenBytes = 1_024
-/** No binding is longer. */
+/** The maximum length of a binding. */
 const bindingBytes = 64
 
-/** White space and what is not printed, also what stands for bytes that are no UTF-8. */
+/** Matches white space and characters that are not printed, including the replacements of bytes that are not UTF-8. */
 const unfit = /[\s\p{Cc}\p{Cf}\p{Cs}\uFFFD]/u
 
 /**
- * The token of a text, without the line's end behind it. Throws OspError `usage` where it is empty, too long, or more than
- * one word; that names `from` where it came, and never repeats the text.
+ * Returns the token in a text, without the newline after it. Throws OspError `usage` if the token is empty, too long, or more
+ * than one word. The message names `from`, the source of the text, and does not repeat the text.
  */
 export function checkToken(text: string, from: string): string {
   const token = text.replace(/\r?\n$/u, '')
-  if (token === '') throw new OspError('usage', `${from} is empty: it must hold the token alone`)
+  if (token === '') throw new OspError('usage', `${from} is empty; it must contain only the token`)
   if (Buffer.byteLength(token) > tokenBytes) {
-    throw new OspError('usage', `${from} holds more than ${tokenBytes} bytes: that is no token`)
+    throw new OspError('usage', `${from} has more than ${tokenBytes} bytes and is not a token`)
   }
   if (unfit.test(token)) {
-    throw new OspError('usage', `${from} holds spaces or control characters: it must hold the token alone, on one line`)
+    throw new OspError(
+      'usage',
+      `${from} contains spaces or control characters; it must contain only the token, on one line`,
+    )
   }
   return token
 }
@@ -120,8 +123,9 @@ function textOf({ token, boundTo }: BoundToken): string {
 }
 
 /**
- * The token in a file that has nothing else but, perhaps, the line of its binding. Rejects as `checkToken` throws, and with
- * OspError `usage` if the file cannot be read, or others than its owner and root can change or replace it.
+ * Resolves with the token in a file that contains only the token and, optionally, the line of its binding. Rejects as
+ * `checkToken` throws, and with OspError `usage` if the file cannot be read, or if users other than its owner and root can
+ * change or replace it.
  */
 export async function readToken(path: string): Promise<BoundToken> {
   const cannot = (cause: Error): never => {
@@ -136,9 +140,9 @@ export async function readToken(path: string): Promise<BoundToken> {
   }
 }
 
-/** As `readToken`, of an open file, of which no more is read than a token and its binding can have. */
+/** Like `readToken`, for an open file. Reads no more than the maximum length of a token and its binding. */
 async function tokenIn(file: FileHandle, path: string): Promise<BoundToken> {
-  // With the ends of the lines, and one byte that says that there is more.
+  // Includes the ends of the lines, and one byte that shows that there is more.
   const bytes = Buffer.alloc(tokenBytes + bindingBytes + 5)
   let length = 0
   while (length < bytes.length) {

@@ -50,8 +50,8 @@ spec('a known server', (it) => {
         trust(other),
         refusal(
           new RegExp(
-            '^the server at example\\.org:6682 shows another key than before: SHA256:other, not SHA256:one\\. Either it was ' +
-              `given a new key, or another program in between .*nothing was sent\\..* remove line 3 of ${path} and try again$`,
+            '^the server at example\\.org:6682 presents another key than before: SHA256:other, not SHA256:one\\. Either the server has ' +
+              `a new key, or another program .*nothing was sent\\..* remove line 3 of ${path} and retry$`,
             'u',
           ),
         ),
@@ -95,8 +95,8 @@ spec('a known server', (it) => {
       await trust({ ...server, verified: true })
       await trust({ ...other, port: 1 })
       const message = new RegExp(
-        '^an authority vouched for the certificate of the server at example\\.org:6682 before, and .* no trusted authority does: ' +
-          `self-signed \\(its key is SHA256:other\\)\\. .*nothing was sent\\. .*--tls-ca FILE.* remove line 2 of ${path} and try again$`,
+        '^the certificate of the server at example\\.org:6682 was previously signed by a trusted authority, and now is not: ' +
+          `self-signed \\(its key is SHA256:other\\)\\. .*nothing was sent\\. .*--tls-ca FILE.* remove line 2 of ${path} and retry$`,
         'u',
       )
       await assert.rejects(trust(other), refusal(message))
@@ -216,7 +216,7 @@ spec('a known server', (it) => {
         writeFileSync(path, `# mine\n\n${line}\n`)
         await assert.rejects(
           trust(server),
-          refusal(/^line 3 of .*known_servers is no "HOST:PORT SHA256:…".*correct or/u),
+          refusal(/^line 3 of .*known_servers is not of the form "HOST:PORT SHA256:…".*correct or/u),
         )
       }))
   }
@@ -248,7 +248,7 @@ spec('a known server', (it) => {
   it('is not pinned where that is not wanted, and says why it is refused', () =>
     withList(
       async ({ path, trust }) => {
-        await assert.rejects(trust(server), refusal(/does not hold by the given authority: self-signed/u))
+        await assert.rejects(trust(server), refusal(/the specified authority does not vouch for .*: self-signed/u))
         assert.throws(() => statSync(path), { code: 'ENOENT' })
       },
       { pinsNobody: true },
@@ -258,7 +258,7 @@ spec('a known server', (it) => {
     withList(async ({ path, trust }) => {
       await trust(server)
       const byAuthority = knownServers(path, { pinsNobody: true })
-      await assert.rejects(async () => byAuthority(server), refusal(/does not hold by the given authority/u))
+      await assert.rejects(async () => byAuthority(server), refusal(/the specified authority does not vouch for/u))
       await byAuthority({ ...other, verified: true })
     }))
 
@@ -267,7 +267,7 @@ spec('a known server', (it) => {
       mkdirSync(path, { recursive: true })
       await assert.rejects(
         trust(server),
-        refusal(/known_servers cannot be read, so that no server can be trusted by it: /u),
+        refusal(/known_servers cannot be read, and no server is trusted without it: /u),
       )
       const below = knownServers(join(path, '../file/known_servers'))
       writeFileSync(join(path, '../file'), '')

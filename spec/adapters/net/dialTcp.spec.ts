@@ -135,7 +135,7 @@ spec('dialling a host with several addresses', (it) => {
     await assert.rejects(dialled, {
       code: 'closed',
       message:
-        'there was no connection to example.org:6682 yet (192.0.2.1: no answer; 192.0.2.2: nothing listens there; ' +
+        'connecting to example.org:6682 was aborted (192.0.2.1: no answer; 192.0.2.2: nothing listens there; ' +
         'start the server or check the port (ECONNREFUSED); 192.0.2.3: no answer)',
     })
     assert.deepEqual(network.alive, [])

@@ -130,7 +130,10 @@ spec('a peer that breaks the rules', (it) => {
         raw.end(wire(1, bytesOf(1_000)).subarray(0, length))
         await heard.times('closed')
         assert.equal(heard.count('frame'), 0)
-        assert.match(heard.ends[0]?.message ?? '', /^the link to 127\.0\.0\.1:\d+ broke: it ended within a frame$/u)
+        assert.match(
+          heard.ends[0]?.message ?? '',
+          /^the connection to 127\.0\.0\.1:\d+ broke: the stream ended within a frame$/u,
+        )
       }))
   }
 

@@ -249,5 +249,5 @@ spec('the certificate of a server', (it) => {
   })
 
   it('is needed before it listens', () =>
-    assert.rejects(tls({ port: 0 }).listen(socketOptions()), { code: 'usage', message: /needs a certificate/u }))
+    assert.rejects(tls({ port: 0 }).listen(socketOptions()), { code: 'usage', message: /requires a certificate/u }))
 })

@@ -66,7 +66,7 @@ spec('a kept token', (it) => {
       await at.kept.keep('osp_one')
       await chmod(at.path, mode)
       await assert.rejects(at.kept.load(), (error: Error) => {
-        assert.match(error.message, /is open to others than its owner: run chmod 600/u)
+        assert.match(error.message, /other users can read the token in .*: run chmod 600/u)
         assert.ok(error.message.includes(at.path))
         return true
       })

@@ -176,7 +176,10 @@ spec('a command line that is wrong', (it) => {
   }
 
   it('explains how to give a word that begins with a dash', () => {
-    assert.equal(refused(osp, ['msg', 'bob', '-1']), 'unknown flag -1; put an operand that begins with a dash after --')
+    assert.equal(
+      refused(osp, ['msg', 'bob', '-1']),
+      'unknown flag -1; write an operand that begins with a dash after --',
+    )
     assert.equal(
       refused(osp, ['send', 'x', '--as', '-x']),
       '--as takes some text; if the value begins with a dash, write --as=-x',
@@ -223,19 +226,19 @@ spec('a command line that is wrong', (it) => {
 
   it('shows an empty word in quotes', () => {
     assert.equal(refused(osp, ['']), 'unknown command ""')
-    assert.equal(refused(osp, ['help', 'send', '']), 'help takes one COMMAND, not "" as well')
-    assert.equal(refused(ospd, ['completion', '']), 'completion takes no operand such as ""')
+    assert.equal(refused(osp, ['help', 'send', '']), 'help takes one COMMAND; remove ""')
+    assert.equal(refused(ospd, ['completion', '']), 'completion takes no operand ""')
   })
 
   it('says what is wrong with the address of a server', () => {
     const wrong = {
       'h:99999': 'the port 99999 is above 65535',
-      'h:0': 'a server cannot be reached at port 0',
+      'h:0': 'port 0 is not the port of a server',
       'h:x': 'the port x is not a number',
       'h:': 'the port is missing after the colon',
       ':1': 'the host is missing',
       'http://h:1': 'leave out http://',
-      'h:1/x': 'it has a path; leave that out',
+      'h:1/x': 'it contains a path; remove the path',
       '::1': 'an IPv6 address must be in brackets, such as [::1]:6682',
       'fe80::1:6682': 'an IPv6 address must be in brackets, such as [::1]:6682',
     }
@@ -247,10 +250,10 @@ spec('a command line that is wrong', (it) => {
   })
 
   it('has one command, and help for one', () => {
-    assert.match(refused(osp, []), /^name a command: send, .*, completion, help$/u)
+    assert.match(refused(osp, []), /^specify a command: send, .*, completion, help$/u)
     assert.equal(refused(osp, ['help', 'sned']), 'unknown command sned; did you mean send?')
-    assert.equal(refused(osp, ['help', 'send', 'msg']), 'help takes one COMMAND, not msg as well')
-    assert.equal(refused(ospd, ['completion', 'x']), 'completion takes no operand such as x')
+    assert.equal(refused(osp, ['help', 'send', 'msg']), 'help takes one COMMAND; remove msg')
+    assert.equal(refused(ospd, ['completion', 'x']), 'completion takes no operand x')
   })
 })
 

@@ -43,7 +43,7 @@ spec('a token in the place of another value', (it) => {
           texts.push(refusal(() => resolve(settings, { ...given, flags: { config } })))
           for (const text of texts) {
             assertHidden(text)
-            if (placeholder !== undefined) assert.match(text, /is a token; give a token by "osp login"/u)
+            if (placeholder !== undefined) assert.match(text, /is a token; provide a token with "osp login"/u)
           }
         }
       }
@@ -56,7 +56,7 @@ spec('a token in the place of another value', (it) => {
     for (const value of ['s3cr3t-of-alice', 'osp_marked', 'SHA256:short']) {
       const given = { env: {}, prefix: 'X', known: [], flags: { fingerprint: value } }
       const text = refusal(() => resolve(login.settings, given))
-      assert.match(text, /^--fingerprint cannot be that value: it takes what ospd prints when it starts/u)
+      assert.match(text, /^--fingerprint cannot be that value: it takes a fingerprint as printed by ospd/u)
       assert.ok(!text.includes(value))
     }
   })

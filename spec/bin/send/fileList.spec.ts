@@ -43,7 +43,7 @@ spec('a list of names', (it) => {
   })
 
   it('of another kind is told as such', async () => {
-    await fails(read('a\0b\0'), 'usage', /end with NUL; add --from0/u)
+    await fails(read('a\0b\0'), 'usage', /contains NUL; add --from0/u)
     await fails(read(Buffer.from('\uFEFFa\nb\n', 'utf16le')), 'usage', /UTF-16; save it in UTF-8/u)
     await fails(
       read(Buffer.alloc(1_000_000, 'x'), { bytes: 10_000 }),

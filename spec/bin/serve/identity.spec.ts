@@ -47,11 +47,11 @@ spec('a server that listens at', (it) => {
         const exposure = { ...bare, host, isTls }
         assert.throws(() => checkExposure(exposure), {
           name: 'UsageError',
-          message: /nobody is known who may come in.*: add users by "ospd user add NAME".*--insecure/u,
+          message: /there are no users that could log in.*: add users with "ospd user add NAME".*--insecure/u,
         })
-        const both = /may come in, and without TLS .*: add users .* first and give --tls auto, or listen/u
+        const both = /could log in, and without TLS .*: add users .* first and specify --tls auto, or listen/u
         if (!isTls) assert.throws(() => checkExposure(exposure), { message: both })
-        assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /everybody comes in under any name/u)
+        assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /log in under any name/u)
       }
     })
   }

@@ -1,14 +1,14 @@
 import { nameKey } from '../../../names.ts'
 
 /*
- * Which names of users look like others, after UTS 39 (Unicode Security Mechanisms). Two names look alike if their skeletons
- * are equal: each character is replaced by the first of its class of look-alikes, as in the confusables.txt of Unicode. The
- * table has what looks like an ASCII character, and the letters of Latin, Greek, Cyrillic, Armenian, Coptic,
- * Cherokee and Georgian that look like one of another of these scripts. Compatible characters, such as those of
- * mathematics, are resolved by NFKC before. A name that mixes scripts can look like a name that is added later.
+ * Finds user names that look alike, as in UTS 39 (Unicode Security Mechanisms). Two names look alike if their skeletons are
+ * equal. A skeleton replaces each character with the first of its class of look-alikes, as in the confusables.txt of
+ * Unicode. The table contains the characters that look like an ASCII character, and the letters of Latin, Greek, Cyrillic,
+ * Armenian, Coptic, Cherokee and Georgian that look like a letter of another of these scripts. NFKC resolves compatible
+ * characters, such as those of mathematics, first. A name that mixes scripts can look like a name that is added later.
  */
 
-/** A class of look-alikes each; the first one stands for all. */
+/** The classes of look-alikes. The first character of each class replaces the others. */
 const classes = `
   2ƧϨᒿꙄꛯꝚ 3ƷȜЗӠⳌꝪꞫ𑣊𖼻 4Ꮞ𑢯 5Ƽ𑢻 6бᏮⳒ𑣕 7𐓒𑣆 8Ȣȣ৪੪𐌚\u{1e8cb} 9৭੧୨൭ⳊꝮ𑢬𑣌𑣖 AΑАᎪᗅꓮ𐊠𖽀 BΒВᏴᗷꓐꞴ𐊂𐊡𐌁 CСᏟⲤꓚ𐊢𐌂𐐕𐔜𑣩𑣲
   DᎠᗞᗪꓓ EΕЕᎬⴹꓰ𐊆𑢦𑢮 FϜᖴꓝꞘ𐊇𐊥𐔥𑢢𑣂 GԌᏀᏳꓖ HΗНᎻᕼⲎꓧ𐋏 JͿЈᎫᒍꓙꞲ KΚКᏦᛕⲔꓗ𐔘 LᏞᒪⳐꓡ𐐛𐔦𑢣𑢲𖼖 MΜϺМᎷᗰᛖⲘꓟ𐊰𐌑 NΝⲚꓠ𐔓
@@ -39,16 +39,16 @@ export function skeletonsOf(name: string): ReadonlySet<string> {
 
 function skeletonOf(name: string): string {
   const letters = [...name.normalize('NFKC').normalize('NFD')].map((letter) => prototypes.get(letter) ?? letter)
-  // A second dot cannot be seen, nor a second space.
+  // A second dot or a second space is invisible.
   const text = letters
     .join('')
     .replace(/(?<=[ij])\u0307/giu, '')
     .replace(/ +/gu, ' ')
-  // A pair that is drawn as one letter.
+  // These pairs look like one letter.
   return nameKey(text).replaceAll('rn', 'm').replaceAll('vv', 'w')
 }
 
-/** The scripts in use (UAX 31, Tables 5 and 7), as Unicode names them. */
+/** The scripts in modern use (UAX 31, Tables 5 and 7), under their Unicode names. */
 const scripts = (
   'Latin Greek Cyrillic Armenian Hebrew Arabic Bengali Bopomofo Devanagari Ethiopic Georgian Gujarati Gurmukhi Hangul Han ' +
   'Hiragana Kannada Katakana Khmer Lao Malayalam Myanmar Oriya Sinhala Tamil Telugu Thaana Thai Tibetan Adlam Balinese Bamum ' +
@@ -57,10 +57,10 @@ const scripts = (
   'Tai_Tham Tai_Viet Tifinagh Vai Wancho Yi'
 ).split(' ')
 
-/** Scripts that are written together. */
+/** The combinations of scripts that are used together. */
 const together = ['Latin Han Hiragana Katakana', 'Latin Han Bopomofo', 'Latin Han Hangul']
 
-/** Returns the scripts that a name mixes, or `undefined` if its characters can be of one, or of some that are written together. */
+/** Returns the scripts that a name mixes, or `undefined` if its characters belong to one script or to a usual combination. */
 export function mixedScripts(name: string): string | undefined {
   const sets = [...scripts, ...together]
   if (sets.some((set) => patternOf(set).test(name))) return undefined
@@ -68,7 +68,7 @@ export function mixedScripts(name: string): string | undefined {
   return found.length > 1 ? found.join(' and ') : 'one that is not in use'
 }
 
-/** Matches a name all of whose characters can be of these scripts. */
+/** Returns a pattern that matches names in these scripts only. */
 function patternOf(set: string): RegExp {
   const each = set.split(' ').map((script) => `\\p{Script_Extensions=${script}}`)
   return new RegExp(`^[${each.join('')}\\p{Script=Common}\\p{Script=Inherited}]*$`, 'u')

@@ -2,44 +2,44 @@ import { OspError } from '../../../errors.ts'
 import type { StoredUsersFile } from './stored.ts'
 import type { Users } from './table.ts'
 
-/** How often the file is looked at while somebody watches. */
+/** The interval at which the file is checked while there are watchers. */
 const lookMs = 1_000
 
-/** Told whose right has changed; with `undefined`, everybody's. */
+/** Called with a user that was removed or has a new token, or with `undefined` if this applies to every user. */
 type Changed = (user: string | undefined) => void
 
-/** What has become of one user. */
+/** A change of one user. */
 export interface UserChange {
   readonly user: string
   readonly how: 'added' | 'rotated' | 'removed'
 }
 
-/** What is seen of a users' file, for whoever keeps a log. */
+/** News about a users' file, for logging. */
 export type UsersNews =
-  /** A version was read, or one can be read again. */
+  /** A new version was read, or the file can be read again. */
   | {
       readonly what: 'read'
-      /** How many users there are; `undefined` where there never was a file. */
+      /** The number of users; `undefined` if there never was a file. */
       readonly users: number | undefined
-      /** What differs from the version before; nothing in the first one. */
+      /** The differences from the previous version. For the first version there are none. */
       readonly changes: readonly UserChange[]
     }
-  /** The file is gone or can't be read; told once until one can be read. */
+  /** The file is missing or cannot be read. Reported once until it can be read again. */
   | { readonly what: 'unreadable'; readonly why: OspError }
 
-/** What was seen of a users' file, and who is told when it has changed. */
+/** Caches the last version of a users' file and notifies watchers of changes. */
 export class UsersWatcher {
   readonly #stored: StoredUsersFile
   readonly #noticed: (news: UsersNews) => void
   readonly #watchers = new Set<{ readonly changed: Changed }>()
   #seen: { readonly stamp: string | undefined; readonly users: Users | undefined } | undefined
-  /** Why the version with this stamp can't be understood. */
+  /** The fault of the version with this stamp. */
   #damage: { readonly stamp: string; readonly why: unknown } | undefined
-  /** From the first file on, be it damaged, one that is missing is no leave to do without. */
+  /** Whether the file has existed, even damaged. From then on a missing file is an error. */
   #wasThere = false
   #isUnreadable = false
   #last: Promise<unknown> = Promise.resolve()
-  /** A look that has not begun: whoever asks until then shares it. */
+  /** A check that has not started. All callers until then share it. */
   #next: Promise<Users | undefined> | undefined
   #timer: NodeJS.Timeout | undefined
   #looking = false
@@ -49,14 +49,14 @@ export class UsersWatcher {
     this.#noticed = noticed
   }
 
-  /** The users that could be read last, `undefined` where there never was a file. */
+  /** The users of the last version that could be read; `undefined` if there never was a file. */
   get latest(): Users | undefined {
     return this.#seen?.users
   }
 
   /**
-   * The users as they are now, `undefined` where there never was a file; what has changed is told before. Rejects where the
-   * file can't be read, or is there no more: that changes nothing for whom it had let in.
+   * Resolves with the current users, or `undefined` if there never was a file, after watchers were notified of changes.
+   * Rejects if the file cannot be read or is missing, which does not affect existing connections.
    */
   look(): Promise<Users | undefined> {
     this.#next ??= this.#last.then(() => {
@@ -84,7 +84,7 @@ export class UsersWatcher {
   async #lookAgain(): Promise<void> {
     if (this.#looking) return
     this.#looking = true
-    // Whom a file that can't be read does not let in is told so then; who keeps a log has been told.
+    // The fault is logged, and reported to the clients that log in.
     await this.look().catch(() => {})
     this.#looking = false
   }
@@ -119,18 +119,18 @@ export class UsersWatcher {
       if (isDamaged && stamp !== undefined) this.#damage = { stamp, why }
       throw why
     })
-    // It can have gone, or come, since.
+    // The file can have been removed or created in the meantime.
     if (!found && this.#wasThere) throw this.#stored.gone()
     if (found) this.#wasThere = true
     this.#damage = undefined
     const former = this.#seen
     this.#seen = { stamp: found?.stamp, users: found?.users }
-    if (former) this.#tell(former.users, found?.users)
+    if (former) this.#notify(former.users, found?.users)
     return found?.users
   }
 
-  /** Whose right differs, of those whom the former version could have let in; everybody's, where there was none. */
-  #tell(before: Users | undefined, now: Users | undefined): void {
+  /** Notifies watchers of the users that were removed or have a new token, or of all users if there was no file before. */
+  #notify(before: Users | undefined, now: Users | undefined): void {
     if (!before && !now) return
     const former = changesBetween(before, now).filter(({ how }) => how !== 'added')
     const changed = before ? former.map(({ user }) => user) : [undefined]

@@ -8,17 +8,16 @@ import { exclusively } from '../../disk/lock.ts'
 import { checkDirectoryRights, checkPart, FixedDirectory, openOwnFile } from '../../disk/rights.ts'
 import { damaged, formatUsers, mostFileBytes, parseUsers, type Users } from './table.ts'
 
-/** The users as the file had them once. */
+/** The users in one version of the file. */
 export interface Found {
-  /** Differs from that of every earlier and later version of the file. */
+  /** Identifies the version of the file. */
   readonly stamp: string
   readonly users: Users
 }
 
 /**
- * The file of a directory's users. Whatever reads it sees one whole version of it, and none that another user could have
- * written: the rights of the file and of all directories above it are checked whenever it is read. The directory must stay
- * the one that was found first.
+ * The file with the users of a server. Readers see a complete version of it, which no other user can have written: each
+ * read checks the permissions of the file and of all directories above it. The directory must not be replaced meanwhile.
  */
 export class StoredUsersFile {
   readonly path: string
@@ -33,9 +32,9 @@ export class StoredUsersFile {
     this.#place = new FixedDirectory(this.#directory)
   }
 
-  /** The stamp of the version that is there now; `undefined` where there is no file. */
+  /** Resolves with the stamp of the current version; `undefined` if there is no file. */
   async stamp(): Promise<string | undefined> {
-    // Each message and each link asks: a hop to another thread, behind the writes of uploads, costs far more than the calls.
+    // Called for each message and each connection. Asynchronous calls would wait in the thread pool after writes of uploads.
     const there = await attempt(`looking at ${this.path}`, async () => {
       this.#place.check()
       return lstatSync(this.path, { bigint: true, throwIfNoEntry: false })
@@ -43,17 +42,18 @@ export class StoredUsersFile {
     return there && stampOf(there)
   }
 
-  /** The error of a file that was there and is no more. */
+  /** Returns the error for a file that has existed and is missing. */
   gone(): OspError {
     return new OspError(
       'data-format',
-      `the list of users ${this.path} is gone, and nobody comes in without it; put it back, or start the server anew to do without`,
+      `the list of users ${this.path} is missing, and all logins are rejected; restore it, or restart the server to run ` +
+        'without a list',
     )
   }
 
   /**
-   * `undefined` where there is no file. Rejects with OspError `data-format` for a damaged one, and for one that another user
-   * could have written.
+   * Resolves with the current version, or `undefined` if there is no file. Rejects with OspError `data-format` if the file is
+   * damaged, or if another user could have written it.
    */
   async read(): Promise<Found | undefined> {
     return await unless(['ENOENT'], `reading ${this.path}`, async () => {
@@ -64,8 +64,8 @@ export class StoredUsersFile {
   }
 
   /**
-   * Puts what `edit` makes of the users into their place: durable, whole or not at all, and one after another whoever calls
-   * it, in whichever process. Makes the directory and the file where there are none. Rejects with what `edit` throws.
+   * Replaces the users with the result of `edit`, atomically and durably. Calls run one after another, across all processes.
+   * Creates the directory and the file if necessary. Rejects with an error that `edit` throws.
    */
   async change(edit: (users: Users) => Users): Promise<void> {
     await makePath(this.#directory)
@@ -87,7 +87,7 @@ export class StoredUsersFile {
     const fresh = `${this.path}.new`
     await attempt(`writing ${fresh}`, async () => {
       const former = await unless(['ENOENT'], `looking at ${this.path}`, () => lstat(this.path))
-      // What a crash left may have other rights.
+      // A file that a crash has left may have other permissions.
       await rm(fresh, { force: true })
       await using(await open(fresh, 'wx', 0o600), async (file) => {
         await file.writeFile(formatUsers(users))
@@ -101,8 +101,8 @@ export class StoredUsersFile {
 }
 
 /**
- * Makes the file later than its former version, whatever the clock says and however coarse it is: by that a reader knows
- * them apart, since the system gives a number of a removed file to a new one.
+ * Gives the file a later modification time than its former version, whatever the clock says. Readers distinguish the
+ * versions by it, since the system can reuse the inode of a removed file.
  */
 async function follow(file: FileHandle, formerMs: number): Promise<void> {
   const { mtimeMs } = await file.stat()

@@ -6,38 +6,38 @@ import { userName } from '../../../nameSchemas.ts'
 import { nameKey } from '../../../names.ts'
 import { skeletonsOf } from './lookalikes.ts'
 
-/** The version of the file that this code writes and understands. */
+/** The version of the file format. */
 const version = 1
 
 const row = z.strictObject({
   name: userName,
   /** SHA-256 of the token, in hexadecimal. */
   tokenSha256: z.string().regex(/^[0-9a-f]{64}$/u),
-  /** When the user was added, or given a new token. */
+  /** When the user was added or received the current token. */
   since: z.iso.datetime(),
 })
 
 const table = z.strictObject({
   version: z.literal(version),
-  /** CRC-32 of the users, in hexadecimal. A file from an editor or an older version has none. */
+  /** CRC-32 of the users, in hexadecimal. A file from an editor or an older version can lack it. */
   crc32: z
     .string()
     .regex(/^[0-9a-f]{8}$/u)
     .optional(),
-  // Not by `max`: that of zod asks for the length of what is no list too, and throws where it has a strange one.
+  // Does not use `max`, which reads `length` of values of other types and can throw.
   users: z.array(row).refine(({ length }) => length <= fixed.users, `there are more than ${fixed.users}`),
 })
 
-/** What is kept of a user. */
+/** The stored data of a user. */
 export type UserRow = Readonly<z.infer<typeof row>>
 
-/** The users by their names. */
+/** The users by name. */
 export type Users = ReadonlyMap<string, UserRow>
 
-/** No users' file is longer: a user takes less than this, whatever the name is. */
+/** The maximum size of a users' file. Each user takes less than 512 bytes. */
 export const mostFileBytes = fixed.users * 512
 
-/** The users that the text of the file at `path` holds. Throws OspError `data-format` where it is damaged. */
+/** Parses the text of the file at `path`. Throws OspError `data-format` if it is damaged. */
 export function parseUsers(text: string, path: string): Users {
   const result = table.safeParse(jsonOf(text, path))
   if (!result.success) {
@@ -51,13 +51,13 @@ export function parseUsers(text: string, path: string): Users {
   const names = new Map<string, string>()
   for (const { name } of users) {
     const other = names.get(nameKey(name))
-    if (other !== undefined) throw damaged(path, `${other} and ${name} are too much alike`)
+    if (other !== undefined) throw damaged(path, `${other} and ${name} are too similar`)
     names.set(nameKey(name), name)
   }
   return new Map(users.map((user) => [user.name, user]))
 }
 
-/** The text of a file with these users, by name. */
+/** Returns the text of a file with these users, sorted by name. */
 export function formatUsers(users: Users): string {
   const rows = sorted(users)
   return `${JSON.stringify({ version, crc32: sumOf(rows), users: rows }, undefined, 2)}\n`
@@ -68,30 +68,30 @@ function sumOf(users: readonly UserRow[]): string {
   return crc32(JSON.stringify(values)).toString(16).padStart(8, '0')
 }
 
-/** The users in the order of their names' characters. */
+/** Returns the users sorted by name, in the order of code units. */
 export function sorted(users: Users): readonly UserRow[] {
   return [...users.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** The known name that a file system could take for this one; none, if there is no such. */
+/** Returns the user whose name has the same `nameKey`, if there is one. */
 export function sameKeyUser(users: Users, name: string): string | undefined {
   const wanted = nameKey(name)
   for (const other of users.keys()) if (nameKey(other) === wanted) return other
   return undefined
 }
 
-/** The known name that people could take for this one; none, if there is no such. */
+/** Returns the user whose name looks like this one, if there is one. */
 export function lookalikeUser(users: Users, name: string): string | undefined {
   const wanted = skeletonsOf(name)
   for (const other of users.keys()) if ([...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton))) return other
   return undefined
 }
 
-/** The error of a users' file that can't be understood. */
+/** Returns the error for a users' file that is not valid. */
 export function damaged(path: string, why: string): OspError {
   return new OspError(
     'data-format',
-    `${path} is no list of users that this ospd can read (${why}); put back a good copy`,
+    `${path} is not a list of users that this ospd can read (${why}); restore a valid copy`,
   )
 }
 

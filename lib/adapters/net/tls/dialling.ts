@@ -11,7 +11,7 @@ import { abortable, dialTcp, reset, secured } from '../dialTcp.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { fingerprintOfKey, versions } from './identity.ts'
 
-/** Connects to a server that speaks TLS, and resolves once `trust` has. Rejects as `Transport.dial` does, and with what `trust` rejects with. */
+/** Connects to a TLS server. Resolves after `trust` has resolved. Rejects as `Transport.dial` does, or with the error of `trust`. */
 export async function dialTls(
   { host, port }: Required<TcpOptions>,
   context: SecureContextOptions,
@@ -22,7 +22,7 @@ export async function dialTls(
   const place = placeOf(host, port)
   const { clock } = options.platform
   const raw = await dialTcp({ host, port, clock, signal }, (stream) => stream)
-  // An address has no place in the handshake, but is compared with the certificate all the same.
+  // The handshake contains no IP address, but the address is compared with the certificate.
   const name = isIP(host) ? { host: withoutZone(host) } : { host, servername: host }
   const stream = connectTls({ socket: raw, ...name, ...context, ...versions, rejectUnauthorized: false })
   // Ending the connection ends the TLS stream on it.
@@ -42,29 +42,29 @@ export async function dialTls(
   }
 }
 
-/** A server that has proved to hold a certificate's key, before anything was said to it. */
+/** A server that has proved that it has the key of its certificate. Nothing was sent to it yet. */
 export interface SeenServer {
-  /** As it was asked for. */
+  /** The host as it was given. */
   readonly host: string
   readonly port: number
-  /** Of its certificate's public key, as `fingerprintOf` tells it. */
+  /** The fingerprint of the public key of the certificate, as returned by `fingerprintOf`. */
   readonly fingerprint: string
-  /** The certificate leads to a root that is trusted, is valid today, and is made for this host. */
+  /** Whether the certificate leads to a trusted root, is currently valid, and is for this host. */
   readonly verified: boolean
-  /** Why it is not verified; as Node or OpenSSL says it. */
+  /** The reason of Node or OpenSSL why the certificate is not verified. */
   readonly why: string | undefined
 }
 
 /**
- * Decides whether to go on with a server: it resolves, or rejects with an OspError `unauthorized`. Until then nothing is sent
- * but what belongs to the handshake; a certificate of the client's own does.
+ * Decides whether to trust a server: resolves, or rejects with OspError `unauthorized`. Until then only the handshake is
+ * sent, which includes a certificate of the client.
  */
 export type TrustServer = (server: SeenServer) => void | Promise<void>
 
-/** What a stream has seen of the server at its other end. Throws OspError `unauthorized` for a server without certificate. */
+/** Returns the server at the other end of a stream. Throws OspError `unauthorized` for a server without a certificate. */
 function seenServer(stream: TLSSocket, host: string, port: number): SeenServer {
   const certificate = stream.getPeerX509Certificate()
-  if (!certificate) throw new OspError('unauthorized', `the server at ${placeOf(host, port)} shows no certificate`)
+  if (!certificate) throw new OspError('unauthorized', `the server at ${placeOf(host, port)} presents no certificate`)
   const why: Error | string | null = stream.authorizationError
   return {
     host,
@@ -75,39 +75,41 @@ function seenServer(stream: TLSSocket, host: string, port: number): SeenServer {
   }
 }
 
-/** Trusts whom the roots vouch for, and nobody else. */
+/** Trusts only servers that the root certificates vouch for. */
 export function trustVerified({ host, port, fingerprint, verified, why }: SeenServer): void {
   if (verified) return
   throw new OspError(
     'unauthorized',
     `the server at ${placeOf(host, port)} is not trusted: ${why} (its key is ${fingerprint}); ` +
-      'name the authority of its certificate (--tls-ca FILE)',
+      'specify the authority of its certificate (--tls-ca FILE)',
   )
 }
 
-/** What OpenSSL says of bytes that are no TLS at all. */
+/** The error codes of OpenSSL for bytes that are not TLS. */
 const noTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'ERR_SSL_UNEXPECTED_MESSAGE'])
 
-/** What it says where the two share no version of TLS. */
+/** The error codes of OpenSSL if the two sides share no version of TLS. */
 const noVersion = new Set(['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'ERR_SSL_UNSUPPORTED_PROTOCOL'])
 
-/** Why a handshake with the server at `place` has failed, and what can be done. */
+/** Returns the error for a failed handshake with the server at `place`. */
 function handshakeError(place: string, cause: Error): OspError {
   const { code = '' } = cause as NodeJS.ErrnoException
   if (noTls.has(code)) {
-    const text = `the server at ${place} does not speak TLS; start it with TLS (ospd serve --tls auto), or, if the way there is safe, connect without (no --tls)`
+    const text =
+      `the server at ${place} does not use TLS; start it with TLS (ospd serve --tls auto), or, on a network that you ` +
+      'trust, connect without --tls'
     return new OspError('unsupported-version', text, { cause })
   }
   if (noVersion.has(code)) {
-    const text = `the server at ${place} has no TLS 1.3, which is the least that is taken; bring it up to date`
+    const text = `the server at ${place} does not support TLS 1.3, which is required; update the server`
     return new OspError('unsupported-version', text, { cause })
   }
   return unreachable('connect', place, cause)
 }
 
-/** GOODBYE, as a peer reads it that speaks to a server of TLS without. */
+/** Returns the GOODBYE for a peer that connects to a TLS server without TLS. */
 export function speakTls(): Frame {
-  const text = 'this server speaks TLS; connect with TLS (osp --tls)'
+  const text = 'this server requires TLS; connect with TLS (osp --tls)'
   const code = numberOf('unsupported-version')
   const { number, app } = events.GoodbyeNtf
   const payload = encode({ event: 'GoodbyeNtf', code, retryAfter: 0, text })

@@ -2,35 +2,36 @@ import type { Socket as ByteStream } from 'node:net'
 import { originOf } from '../../../origins.ts'
 import type { SocketOptions } from '../../../ports/socket.ts'
 
-/** What becomes of a connection by its first byte. */
+/** The handlers of a connection, selected by its first byte. */
 export interface HandshakeUses {
-  /** It begins a handshake of TLS. */
+  /** Called for a connection that begins a TLS handshake. */
   readonly secure: (stream: ByteStream) => void
-  /** It speaks something else. */
+  /** Called for a connection of another protocol. */
   readonly plain: (stream: ByteStream) => void
 }
 
 interface Waiting {
   /** The two ends of the connection. */
   readonly ends: string
-  /** What connections are counted by. */
+  /** The origin by which connections are counted. */
   readonly origin: string
   readonly alarm: Disposable | undefined
   readonly sinceMs: number
 }
 
-/** Every handshake of TLS begins with a record of this type. The length of no frame of this protocol does. */
+/** The type of the first record of every TLS handshake. No frame of this protocol begins with this byte. */
 const handshakeRecord = 0x16
 
 /**
- * Connections that were not handed over yet. Until its first byte one costs nothing but itself: no TLS is begun for who
- * is silent. Who is not done in time is closed. There is a most of them; at one more, of the origin that has the most
- * the one that has waited longest is closed, so that nobody is kept out by those who hold places and do nothing.
+ * Limits the connections that have not completed their TLS handshake. TLS starts at the first byte of a connection, so that
+ * a silent connection costs little. A connection that does not complete its handshake in time is closed. If there are too
+ * many, the oldest connection of the origin with the most connections is closed, so that idle connections cannot keep out
+ * other clients.
  */
 export class PendingHandshakes {
   readonly #options: SocketOptions
   readonly #uses: HandshakeUses
-  /** The one that has waited longest comes first. */
+  /** The pending connections, the oldest first. */
   readonly #waiting = new Map<ByteStream, Waiting>()
 
   constructor(options: SocketOptions, uses: HandshakeUses) {
@@ -45,7 +46,7 @@ export class PendingHandshakes {
     const alarm =
       handshakeMs === undefined ? undefined : platform.clock.alarm(sinceMs + handshakeMs, () => stream.destroy())
     this.#waiting.set(stream, { ends: endsOf(stream), origin: originOf(stream.remoteAddress ?? ''), alarm, sinceMs })
-    // A peer that breaks off is gone, whatever it says of it.
+    // The `close` event handles the end of a connection that fails.
     stream.on('error', () => {})
     stream.on('close', () => this.#forget(stream))
     const look = () => {
@@ -59,15 +60,15 @@ export class PendingHandshakes {
     stream.on('readable', look)
   }
 
-  /** The handshake of this stream's peer is done; returns when it began, or `undefined` if it was given up. */
+  /** Removes a connection after its handshake. Returns when it connected, or `undefined` if it was closed meanwhile. */
   done(secured: ByteStream): number | undefined {
-    // Of the latest, where a peer has used its port again before the end of the former connection was seen.
+    // Uses the latest: a peer can reuse its port before the end of its former connection is noticed.
     const ends = endsOf(secured)
     const stream = [...this.#waiting].findLast(([, waiting]) => waiting.ends === ends)?.[0]
     return stream && this.#forget(stream)?.sinceMs
   }
 
-  /** Closes all that are not done. */
+  /** Closes all pending connections. */
   close(): void {
     for (const stream of this.#waiting.keys()) stream.destroy()
   }
@@ -91,8 +92,8 @@ export class PendingHandshakes {
 }
 
 /**
- * The stream of a connection and what TLS makes of it are two, and have their ends in common. Both ends count: from one port
- * a peer can reach several addresses of this machine.
+ * Returns the addresses of both ends of a connection, which the TCP stream and the TLS stream share. From one port a peer
+ * can reach several addresses of this machine, so both ends are needed.
  */
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: ByteStream): string {
   return [remoteAddress, remotePort, localAddress, localPort].join(' ')

@@ -2,40 +2,40 @@ import { constants, createHash, createPrivateKey, type KeyObject, sign, verify, 
 import { createSecureContext } from 'node:tls'
 import { OspError } from '../../../errors.ts'
 
-/** Text in PEM. */
+/** PEM text. */
 export type Pem = string | Uint8Array
 
-/** What one side proves who it is by. */
+/** The certificate and the key of one side. */
 export interface TlsIdentity {
-  /** A certificate, and behind it those that lead to its root. */
+  /** A certificate, followed by those that lead to its root. */
   readonly cert: Pem
   /** The private key of the certificate, not encrypted. */
   readonly key: Pem
 }
 
-/** What a server shows, and whom it asks for a certificate. */
+/** The certificate and the key of a server, and the authority of its clients. */
 export interface ServerIdentity extends TlsIdentity {
-  /** Roots of the clients' certificates. With them every client is asked for one; it need not have one. */
+  /** The root certificates for clients. If they are set, the server requests a certificate from each client, but requires none. */
   readonly clientCa?: Pem
 }
 
-/** The fingerprint of a certificate's public key: `SHA256:` and the base64 of its SHA-256 (SPKI, DER), without padding. */
+/** Returns the fingerprint of the public key of a certificate: `SHA256:` and the base64 of the SHA-256 (SPKI, DER), unpadded. */
 export function fingerprintOf(cert: Pem): string {
   return fingerprintOfKey(certificateOf('certificate', cert).publicKey)
 }
 
-/** As `fingerprintOf`, of a public key. */
+/** Like `fingerprintOf`, for a public key. */
 export function fingerprintOfKey(key: KeyObject): string {
   const spki = key.export({ type: 'spki', format: 'der' })
   return `SHA256:${createHash('sha256').update(spki).digest('base64').replace(/=+$/u, '')}`
 }
 
-/** Throws OspError `usage` that says which part can't be used, and why. */
+/** Throws OspError `usage` if a part of the identity is not valid. */
 export function checkIdentity({ cert, key, clientCa }: ServerIdentity): void {
   const certificate = certificateOf('certificate', cert)
   const privateKey = privateKeyOf(key)
   if (!certificate.checkPrivateKey(privateKey) || !signsFor(privateKey, certificate)) {
-    throw new OspError('usage', 'the key is not that of the certificate; give the two that were made together')
+    throw new OspError('usage', 'the key does not belong to the certificate; specify a matching pair')
   }
   if (clientCa !== undefined) checkRoots(clientCa)
   try {
@@ -57,12 +57,12 @@ function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
   }
 }
 
-/** Throws OspError `usage` where these are no certificates. */
+/** Throws OspError `usage` if the text contains no certificate. */
 export function checkRoots(ca: Pem): void {
   certificateOf('certificate of the authority', ca)
 }
 
-/** As Node takes it. */
+/** Returns the identity as strings. */
 export function pems({ cert, key }: TlsIdentity): { cert: string; key: string } {
   return { cert: textOf(cert), key: textOf(key) }
 }
@@ -80,7 +80,7 @@ function certificateOf(what: string, pem: Pem): X509Certificate {
 function privateKeyOf(pem: Pem): KeyObject {
   const text = textOf(pem)
   if (/^-----BEGIN ENCRYPTED|^Proc-Type:.*ENCRYPTED/mu.test(text)) {
-    throw new OspError('usage', 'the key is encrypted; give one without a passphrase, which only its owner can read')
+    throw new OspError('usage', 'the key is encrypted; specify a key without a passphrase that only its owner can read')
   }
   try {
     return createPrivateKey(text)
@@ -91,8 +91,8 @@ function privateKeyOf(pem: Pem): KeyObject {
 
 function unusable(what: string, error: unknown): OspError {
   const { message } = error as Error
-  return new OspError('usage', `the ${what} cannot be read: ${message}; it has to be in PEM`, { cause: error })
+  return new OspError('usage', `the ${what} cannot be read: ${message}; it must be in PEM`, { cause: error })
 }
 
-/** TLS 1.3 and nothing older. Early data Node neither sends nor takes; no session is resumed, so that each link is checked anew. */
+/** TLS 1.3 only. Node supports no early data. Without tickets no session is resumed, so that every connection is verified. */
 export const versions = { minVersion: 'TLSv1.3', secureOptions: constants.SSL_OP_NO_TICKET } as const

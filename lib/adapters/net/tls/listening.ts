@@ -9,7 +9,7 @@ import { speakTls } from './dialling.ts'
 import { PendingHandshakes } from './handshakes.ts'
 import { pems, type ServerIdentity, textOf, versions } from './identity.ts'
 
-/** Listens for peers that speak TLS, and shows each the identity that there is when it comes. */
+/** Listens for TLS connections. Each connection uses the identity at the time when it arrives. */
 export async function listenTls(
   place: Required<TcpOptions>,
   identity: () => ServerIdentity,
@@ -31,7 +31,7 @@ export async function listenTls(
   }
   const handshakes = new PendingHandshakes(options, {
     secure: (stream) => guardNow().emit('connection', stream),
-    plain: (stream) => tellPlain(stream, options),
+    plain: (stream) => rejectPlain(stream, options),
   })
   const server = createServer({ noDelay: true }, (stream) => handshakes.begin(stream))
   const listener = new ByteListener(server, () => handshakes.close())
@@ -39,7 +39,7 @@ export async function listenTls(
   return listener
 }
 
-/** Never listens itself: it is handed connections. Which of them are let in without a certificate is not its to say. */
+/** Returns a TLS server that does not listen but receives connections. The authenticator decides about certificates. */
 function guardOf(identity: ServerIdentity): TlsServer {
   const { clientCa } = identity
   const asked = clientCa === undefined ? {} : { ca: textOf(clientCa), requestCert: true, rejectUnauthorized: false }
@@ -50,21 +50,21 @@ function securePeerOf(stream: TLSSocket): PeerAddress {
   const peer = peerOf(stream)
   if (!stream.getPeerX509Certificate()) return peer
   if (!stream.authorized) return { ...peer, certificateFault: faultOf(stream.authorizationError) }
-  // One common name: with several nobody could say whose certificate it is.
+  // With several common names, the user of the certificate would be ambiguous.
   const name: unknown = stream.getPeerCertificate().subject?.CN
   if (typeof name === 'string') return { ...peer, certificateName: name }
-  return { ...peer, certificateFault: 'it has not one common name' }
+  return { ...peer, certificateFault: 'it does not have exactly one common name' }
 }
 
-/** In words, as far as a client can do something about it; Node tells a server the code, whatever its types say. */
+/** Describes the fault of a client certificate. On a server, the error of Node is a code, contrary to its type. */
 function faultOf(error: Error | string | null): string {
   const code = error instanceof Error ? error.message : `${error}`
   if (code === 'CERT_HAS_EXPIRED') return 'it has expired'
   if (code === 'CERT_NOT_YET_VALID') return 'it is not valid yet'
-  return `it is not of the authority that this server trusts (${code})`
+  return `it is not signed by the authority that this server trusts (${code})`
 }
 
-/** A client that speaks without TLS is told so, in a way that it understands. */
-function tellPlain(stream: ByteStream, options: SocketOptions): void {
+/** Rejects a client without TLS with a message that it can decode. */
+function rejectPlain(stream: ByteStream, options: SocketOptions): void {
   void new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options).close(speakTls())
 }

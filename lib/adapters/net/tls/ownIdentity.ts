@@ -11,10 +11,10 @@ import { checkIdentity, type TlsIdentity } from './identity.ts'
 import { makeKey, selfSign } from './selfSigned.ts'
 
 /**
- * The key (`key.pem`) and self-signed certificate (`cert.pem`) in a directory; both are made where they are missing, durably,
- * and nobody but their owner can read them. The key comes first: it is what others know the server by, and a certificate can
- * be made of it again. For one process at a time. Rejects with OspError `usage` where the two can't be used, which says what
- * to do, `data-format` if another user could change or replace them, `internal` or `disk-full`.
+ * Returns the key (`key.pem`) and the self-signed certificate (`cert.pem`) in a directory. Creates missing ones durably,
+ * readable only by their owner. The key is created first: it identifies the server, and the certificate can be recreated
+ * from it. Only one process at a time may call this function. Rejects with OspError `usage` if the two cannot be used,
+ * `data-format` if another user could change or replace them, and `internal` or `disk-full`.
  */
 export async function ownIdentity(directory: string): Promise<TlsIdentity> {
   checkArgument('ownIdentity', 'the directory', kinds.path, directory)
@@ -28,7 +28,7 @@ export async function ownIdentity(directory: string): Promise<TlsIdentity> {
   } catch (error) {
     if (error instanceof OspError && error.code !== 'usage') throw error
     const { message } = error as Error
-    throw new OspError('usage', `${keyPath} and cert.pem can't be used: ${message}; remove both, and new ones are made`)
+    throw new OspError('usage', `${keyPath} and cert.pem cannot be used: ${message}; remove both to create new ones`)
   }
 }
 

@@ -51,7 +51,7 @@ spec('a users’ file that can’t be read', (it) => {
         () => users.list(),
       ]
       for (const use of uses) {
-        await assert.rejects(use(), { code: 'data-format', message: /users\.json .*put back a good copy/u })
+        await assert.rejects(use(), { code: 'data-format', message: /users\.json .*restore a valid copy/u })
       }
       assert.equal(await users.exists(), true)
       assert.equal(await readFile(fileOf(place.path), 'utf8'), text)

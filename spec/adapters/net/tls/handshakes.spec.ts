@@ -187,7 +187,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
         event: 'GoodbyeNtf',
         code: 2,
         retryAfter: 0,
-        text: 'this server speaks TLS; connect with TLS (osp --tls)',
+        text: 'this server requires TLS; connect with TLS (osp --tls)',
       })
       assert.deepEqual([heard.ends, accepted], [[undefined], []])
     }))
@@ -201,8 +201,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
     })
     await assert.rejects(dial(listener), {
       code: 'unsupported-version',
-      message:
-        /^the server at 127\.0\.0\.1:\d+ does not speak TLS; start it with TLS \(ospd serve --tls auto\), or, if/u,
+      message: /^the server at 127\.0\.0\.1:\d+ does not use TLS; start it with TLS \(ospd serve --tls auto\), or, on/u,
     })
   })
 

@@ -47,7 +47,7 @@ spec('a certificate and a key that can’t be used', (it) => {
   it('say so where they do not belong together', () =>
     assert.throws(
       () => checkIdentity({ cert: own.cert, key: selfSigned().key }),
-      usage(/^the key is not that of the certificate; /u),
+      usage(/^the key does not belong to the certificate; /u),
     ))
 
   it('say so where the key is damaged, and still holds the public part of the certificate', () => {
@@ -56,7 +56,7 @@ spec('a certificate and a key that can’t be used', (it) => {
     der[40] = (der[40] ?? 0) ^ 1
     const key = `-----BEGIN PRIVATE KEY-----\n${der.toString('base64')}\n-----END PRIVATE KEY-----\n`
     assert.ok(new X509Certificate(own.cert).checkPrivateKey(createPrivateKey(key)))
-    assert.throws(() => checkIdentity({ cert: own.cert, key }), usage(/^the key is not that of the certificate; /u))
+    assert.throws(() => checkIdentity({ cert: own.cert, key }), usage(/^the key does not belong to the certificate; /u))
   })
 
   it('say which of them is not PEM', () => {
@@ -79,8 +79,8 @@ spec('a certificate and a key that can’t be used', (it) => {
   })
 
   it('say that the other one is missing', () => {
-    assert.throws(() => tls({ port: 1, cert: own.cert }), usage(/give the certificate and its key/u))
-    assert.throws(() => tls({ port: 1, key: own.key }), usage(/give the certificate and its key/u))
+    assert.throws(() => tls({ port: 1, cert: own.cert }), usage(/a certificate and its key must be given together/u))
+    assert.throws(() => tls({ port: 1, key: own.key }), usage(/a certificate and its key must be given together/u))
   })
 
   it('say that a port is none', () =>
@@ -122,7 +122,7 @@ spec('the identity that a directory keeps', (it) => {
       await using at = await place()
       await ownIdentity(at.path)
       writeFileSync(join(at.path, name), 'x')
-      await assert.rejects(ownIdentity(at.path), usage(/key\.pem and cert\.pem can't be used: .*; remove both/u))
+      await assert.rejects(ownIdentity(at.path), usage(/key\.pem and cert\.pem cannot be used: .*; remove both/u))
     })
   }
 })
