@@ -166,7 +166,7 @@ spec('a control socket', (it) => {
   it('removes nothing that is no socket', async () => {
     await using at = await place()
     await writeFile(join(at.path, 'control.sock'), 'precious')
-    await assert.rejects(serveControl(at.path, echo), /is no socket.*move it away/u)
+    await assert.rejects(serveControl(at.path, echo), /is not a socket.*move it away/u)
     assert.equal(readFileSync(join(at.path, 'control.sock'), 'utf8'), 'precious')
     assert.deepEqual(readdirSync(at.path), ['control.sock'])
   })
@@ -255,8 +255,8 @@ spec('a control socket that a file in the directory names', (it) => {
   it('is not asked if others can enter its directory, and neither is one of another user', async () => {
     await using at = await servedElsewhere()
     await chmod(at.folder, 0o755)
-    await assert.rejects(askControl(at.directory, {}), /is not a directory of this user alone/u)
-    await assert.rejects(serveControl(at.directory, echo), /is not a directory of this user alone/u)
+    await assert.rejects(askControl(at.directory, {}), /is not a directory that only this user can enter/u)
+    await assert.rejects(serveControl(at.directory, echo), /is not a directory that only this user can enter/u)
     await chmod(at.folder, 0o700)
     await chmod(at.temporary, 0o777)
     await assert.rejects(askControl(at.directory, {}), coded('data-format'))

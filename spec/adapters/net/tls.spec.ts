@@ -88,7 +88,7 @@ spec('a server of TLS', (it) => {
     assert.equal(why.code, 'unauthorized')
     assert.match(
       why.message,
-      /^the server at localhost:\d+ is not trusted: .+ \(its key is SHA256:\S{43}\); name the auth/u,
+      /^the server at localhost:\d+ is not trusted: .+ \(its key is SHA256:\S{43}\); specify the auth/u,
     )
   })
 

@@ -138,7 +138,7 @@ spec('a command line', (it) => {
     it(`of ${program.name} ${command.name} gives it texts and paths as they were typed, from variables too`, () => {
       const { prefix } = program
       for (const [flag, { takes }] of withValues(command)) {
-        if (flag === 'config' || !/^(?:some text|a path|the path of)/u.test(takes)) continue
+        if (flag === 'config' || !/^(?:a text|a path|the path of)/u.test(takes)) continue
         for (const word of [...words, ...dashed]) {
           const given = { prefix, known: [] }
           const typed = resolve(command.settings, { ...given, flags: { [flag]: word }, env: {} })
@@ -182,9 +182,9 @@ spec('a command line that is wrong', (it) => {
     )
     assert.equal(
       refused(osp, ['send', 'x', '--as', '-x']),
-      '--as takes some text; if the value begins with a dash, write --as=-x',
+      '--as takes a text that is not empty; if the value begins with a dash, write --as=-x',
     )
-    assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes some text')
+    assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes a text that is not empty')
     assert.equal(
       refused(osp, ['send', 'x', '--limit-rate', '-1']),
       '--limit-rate takes a size above 0 such as 500k, 10M or 2G, not -1',
@@ -237,7 +237,7 @@ spec('a command line that is wrong', (it) => {
       'h:x': 'the port x is not a number',
       'h:': 'the port is missing after the colon',
       ':1': 'the host is missing',
-      'http://h:1': 'leave out http://',
+      'http://h:1': 'remove http://',
       'h:1/x': 'it contains a path; remove the path',
       '::1': 'an IPv6 address must be in brackets, such as [::1]:6682',
       'fe80::1:6682': 'an IPv6 address must be in brackets, such as [::1]:6682',

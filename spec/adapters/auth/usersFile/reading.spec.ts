@@ -101,7 +101,7 @@ spec('a users’ file that can’t be read', (it) => {
     const told = await watching(users)
     await rename(fileOf(place.path), `${fileOf(place.path)}.away`)
     for (let time = 0; time < 2; time++) await assertOut(users, 'alice', '', 'internal')
-    await assert.rejects(users.knows('alice'), { code: 'internal', message: /users\.json is gone, .* put it back/u })
+    await assert.rejects(users.knows('alice'), { code: 'internal', message: /users\.json is missing, .* restore it/u })
     await rename(`${fileOf(place.path)}.away`, fileOf(place.path))
     await enter(users, 'alice', token)
     await assertOut(users, 'alice', '')

@@ -62,7 +62,7 @@ spec('a certificate and a key that can’t be used', (it) => {
   it('say which of them is not PEM', () => {
     assert.throws(
       () => checkIdentity({ ...own, cert: 'x' }),
-      usage(/^the certificate cannot be read: .*; it has to be in/u),
+      usage(/^the certificate cannot be read: .*; it must be in/u),
     )
     assert.throws(() => checkIdentity({ ...own, key: 'x' }), usage(/^the key cannot be read: /u))
     assert.throws(
