@@ -48,12 +48,16 @@ spec('a certificate of a client', (it) => {
       assert.equal((await run('ospd', ['user', 'remove', 'alice', '--data', data])).code, 0)
       const { code, stderr } = await who(alice)
       assert.equal(code, 4)
-      assert.match(stderr, /alice has a certificate, but is no user of this server/u)
+      assert.match(stderr, /alice has a certificate, but is not a user of this server/u)
     }))
 
   for (const [what, own, why] of [
     ['has expired', root.issue({ names: ['alice'], notAfter: '20200101000000Z' }), /it has expired/u],
-    ['is of another authority', authority('b').issue({ names: ['alice'] }), /it is not of the authority that this/u],
+    [
+      'is of another authority',
+      authority('b').issue({ names: ['alice'] }),
+      /it is not signed by the authority that this/u,
+    ],
   ] as const) {
     it(`that ${what} lets nobody in, and both sides are told why`, () =>
       withDaemon([], async ({ who, server }) => {

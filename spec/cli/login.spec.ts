@@ -28,7 +28,7 @@ spec('osp login', (it) => {
     const out = await at.osp(['logout'])
     assert.deepEqual(out, { code: 0, stdout: `logged out of ${at.its.address} as alice\n`, stderr: '' })
     assert.equal((await at.osp(['who'])).code, 4)
-    assert.match((await at.osp(['logout'])).stderr, /^osp: no token of alice at .* is kept$/mu)
+    assert.match((await at.osp(['logout'])).stderr, /^osp: no token of alice for .* is stored$/mu)
   })
 
   it('that the server refuses exits with 4, and what was kept before stays', async () => {
@@ -208,7 +208,7 @@ spec('the token of a command', (it) => {
       gone.stderr,
     )
     const odd = await at.osp(['who'], { env: { OSP_TOKEN: 'two words' } })
-    assert.deepEqual([odd.code, /OSP_TOKEN holds spaces/u.test(odd.stderr)], [4, true], odd.stderr)
+    assert.deepEqual([odd.code, /OSP_TOKEN contains spaces/u.test(odd.stderr)], [4, true], odd.stderr)
   })
 
   it('itself in the place of its file is a usage error that does not repeat it', async () => {

@@ -49,7 +49,7 @@ spec('osp login on a terminal', (it) => {
       const flags = ['--tls', '--server', its.server, '--state', join(at.path, 'state'), '--user', 'alice']
       await using login = startOnTerminal('osp', ['login', ...flags])
       await login.printed(/is this the fingerprint that ospd printed\? \[y\/N\] /u)
-      assert.ok(login.stdout.includes(`It shows ${fingerprint}\r\n`), login.stdout)
+      assert.ok(login.stdout.includes(`Its fingerprint is ${fingerprint}\r\n`), login.stdout)
       login.child.stdin?.write(answer)
       if (code === 0) {
         await login.printed(/token of alice at \S+: /u)

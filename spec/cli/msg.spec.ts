@@ -100,9 +100,10 @@ spec('osp msg is used wrongly', (it) => {
     assert.match(stderr, message)
   }
 
-  it('without anything to send', () => usage([], /^osp: name a RECIPIENT and give a TEXT$/mu))
+  it('without anything to send', () => usage([], /^osp: specify a RECIPIENT and a TEXT$/mu))
 
-  it('without a text', () => usage(['bob'], /^osp: give a TEXT behind the RECIPIENT, or - to read it from stdin$/mu))
+  it('without a text', () =>
+    usage(['bob'], /^osp: specify a TEXT after the RECIPIENT, or - to read the text from stdin$/mu))
 
   it('with a recipient who cannot be one', () =>
     usage(['bob', 'a/b', 'hi'], /^osp: RECIPIENT: the user name "a\/b" is not allowed/mu))

@@ -131,7 +131,7 @@ spec('osp send', (it) => {
       await at.write(name, content)
     await send('a/x.txt')
     const { code, stderr } = await send('b/x.txt')
-    const text = 'osp: b/x.txt: stored as x (1).txt, since the server already has x.txt\n'
+    const text = 'osp: b/x.txt: stored as x (1).txt, because the server already has x.txt\n'
     assert.deepEqual({ code, stderr }, { code: 0, stderr: text })
     const told = checked(await send('c/x.txt', '--json'))
     const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')
@@ -240,12 +240,12 @@ spec('osp send is used wrongly', (it) => {
     assert.match(stderr, message)
   }
 
-  it('with stdin that gets no name', () => usage(['-'], /give what is read from stdin a name .* by --as/u))
+  it('with stdin that gets no name', () => usage(['-'], /specify a name on the server .* with --as/u))
 
   it('with two files of one name, which it names', () =>
     usage(['a/x.bin', 'b', 'c/x.bin'], /^osp: a\/x\.bin and c\/x\.bin would both be "x\.bin" on the server/mu))
 
-  it('with one file twice, which it says', () => usage(['x', '', './x'], /^osp: \.\/x is named twice; name it once$/mu))
+  it('with one file twice, which it says', () => usage(['x', '', './x'], /^osp: \.\/x is specified twice; specify it once$/mu))
 
   it('with an empty path, which it shows in quotes', async () => {
     await using at = await place()
@@ -253,7 +253,7 @@ spec('osp send is used wrongly', (it) => {
     assert.deepEqual([code, stderr], [1, 'osp: "": it does not exist; check the path\n'])
   })
 
-  it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as is for one FILE alone/u))
+  it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as requires exactly one FILE/u))
 
   it('with a name that cannot be one', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
 

@@ -189,7 +189,7 @@ spec('a command line that is wrong', (it) => {
       refused(osp, ['send', 'x', '--limit-rate', '-1']),
       '--limit-rate takes a size above 0 such as 500k, 10M or 2G, not -1',
     )
-    assert.equal(refused(osp, ['listen', '-n']), '-n takes a whole number from 1 up')
+    assert.equal(refused(osp, ['listen', '-n']), '-n takes a whole number of at least 1')
   })
 
   it('suggests only similar names', () => {

@@ -234,7 +234,11 @@ spec('older versions of TLS', (it) => {
       .dial(socketOptions(), never())
       .catch((error: unknown) => error)
     assert.ok(why instanceof OspError)
-    assert.deepEqual([why.code, /does not support TLS 1\.3/u.test(why.message)], ['unsupported-version', true], why.message)
+    assert.deepEqual(
+      [why.code, /does not support TLS 1\.3/u.test(why.message)],
+      ['unsupported-version', true],
+      why.message,
+    )
     server.close()
   })
 })
