@@ -51,6 +51,6 @@ const gate = async () => {
     async [Symbol.asyncDispose]() {},
   }
 }
-for (const { subject, fact, run, limitMs } of authenticatorContract('table', gate, { changing: true })) {
-  test(`${subject} ${fact}`, { timeout: limitMs }, run)
+for (const { subject, name, run, limitMs } of authenticatorContract('table', gate, { changing: true })) {
+  test(`${subject} ${name}`, { timeout: limitMs }, run)
 }

@@ -45,7 +45,7 @@ function sealedFile(file: PartialFile): PartialFile {
   }
 }
 
-function placeOf(options: MemoryOptions = {}) {
+function locationOf(options: MemoryOptions = {}) {
   const below = memory(options)
   return {
     storage: () => sealed(below),
@@ -57,22 +57,22 @@ function placeOf(options: MemoryOptions = {}) {
   }
 }
 
-async function brittlePlace() {
+async function failingLocation() {
   const failing = new Set<object>()
   const failFlushes = async () => {
-    const trouble = {}
-    failing.add(trouble)
-    return { [Symbol.dispose]: () => void failing.delete(trouble) }
+    const fault = {}
+    failing.add(fault)
+    return { [Symbol.dispose]: () => void failing.delete(fault) }
   }
-  return { ...placeOf({ flushFails: () => failing.size > 0 }), failFlushes }
+  return { ...locationOf({ flushFails: () => failing.size > 0 }), failFlushes }
 }
 
 const kind = {
   name: 'sealed',
-  place: async () => placeOf(),
-  smallPlace: async (capacityBytes: number) => placeOf({ capacityBytes }),
-  brittlePlace,
+  location: async () => locationOf(),
+  smallLocation: async (capacityBytes: number) => locationOf({ capacityBytes }),
+  failingLocation,
 }
-for (const { subject, fact, run, limitMs, skipped } of storageContract(kind)) {
-  test(`${subject} ${fact}`, { timeout: limitMs, skip: skipped ?? false }, run)
+for (const { subject, name, run, limitMs, skipped } of storageContract(kind)) {
+  test(`${subject} ${name}`, { timeout: limitMs, skip: skipped ?? false }, run)
 }

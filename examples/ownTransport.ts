@@ -84,6 +84,6 @@ const ways = () => {
   const transport = sealed(memoryTransport())
   return { listening: transport, reaching: () => transport }
 }
-for (const { subject, fact, run, limitMs } of transportContract('sealed', ways)) {
-  test(`${subject} ${fact}`, { timeout: limitMs }, run)
+for (const { subject, name, run, limitMs } of transportContract('sealed', ways)) {
+  test(`${subject} ${name}`, { timeout: limitMs }, run)
 }

@@ -4,12 +4,16 @@
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { SeededRandom } from './testing/random.ts'
 import type { StorageKind } from './testing/storage/fixture.ts'
-import { storageContract as storageFacts } from './testing/storage.ts'
+import { storageTestCases } from './testing/storage.ts'
 import type { TestCase } from './testing/testCases.ts'
 
-export { authenticatorContract, type Gate } from './testing/authenticator.ts'
-export { receiptsContract, type StatePlace, tasksContract } from './testing/clientState.ts'
-export type { BrittlePlace, StorageKind, StoragePlace } from './testing/storage/fixture.ts'
+export { type AuthenticatorFixture as Gate, authenticatorContract } from './testing/authenticator.ts'
+export { type ClientStateLocation as StatePlace, receiptsContract, tasksContract } from './testing/clientState.ts'
+export type {
+  FailingStorageLocation as BrittlePlace,
+  StorageKind,
+  StorageLocation as StoragePlace,
+} from './testing/storage/fixture.ts'
 export type { TestCase } from './testing/testCases.ts'
 export type { TransportFactory } from './testing/transport/ends.ts'
 export { transportContract } from './testing/transport.ts'
@@ -26,5 +30,5 @@ export interface ContractOptions {
 export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly TestCase[] {
   const platform = nodePlatform()
   const { seed = Math.floor(platform.random.fraction('the first seed of a contract') * 1e9) } = options
-  return storageFacts(kind, platform, { seed, seeded: (seed) => new SeededRandom(seed) })
+  return storageTestCases(kind, platform, { seed, seeded: (seed) => new SeededRandom(seed) })
 }

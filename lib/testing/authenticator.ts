@@ -3,7 +3,7 @@ import type { Authenticator, Credentials } from '../ports/authenticator.ts'
 import { type It, type TestCase, testCasesOf } from './testCases.ts'
 
 /** An authenticator for one test case, with credentials that it accepts and refuses. */
-export interface Gate extends AsyncDisposable {
+export interface AuthenticatorFixture extends AsyncDisposable {
   readonly authenticator: Authenticator
   /** Credentials that it accepts. */
   readonly known: Credentials
@@ -21,7 +21,7 @@ export const afar = { host: '192.0.2.1', port: 1, local: false }
 /** Returns the promises of `lib/ports/authenticator.ts` as test cases; those about `watch` only if `changing` is set. */
 export function authenticatorContract(
   name: string,
-  open: () => Promise<Gate>,
+  open: () => Promise<AuthenticatorFixture>,
   { changing }: { changing: boolean },
 ): readonly TestCase[] {
   return testCasesOf(`the authenticator ${name}`, (it) => {
@@ -62,7 +62,7 @@ export function authenticatorContract(
   })
 }
 
-function changeCases(it: It, open: () => Promise<Gate>): void {
+function changeCases(it: It, open: () => Promise<AuthenticatorFixture>): void {
   it('refuses a user whose right was revoked, after it has reported the change', async () => {
     await using gate = await open()
     const { authenticator, known } = gate
@@ -95,7 +95,7 @@ function changeCases(it: It, open: () => Promise<Gate>): void {
   })
 }
 
-function watched({ authenticator }: Gate): (string | undefined)[] {
+function watched({ authenticator }: AuthenticatorFixture): (string | undefined)[] {
   const told: (string | undefined)[] = []
   authenticator.watch?.((user) => told.push(user))
   return told

@@ -3,7 +3,7 @@ import type { ClientState, Receipt, StoredTask, TaskStore } from '../ports/clien
 import { type TestCase, testCasesOf } from './testCases.ts'
 
 /** The place of a client state, for one test case. */
-export interface StatePlace extends AsyncDisposable {
+export interface ClientStateLocation extends AsyncDisposable {
   /** Returns a state of this place. A second call stands for a restart of the program. */
   state(): ClientState
 }
@@ -17,7 +17,7 @@ const range = (first: number, last: number) =>
   Array.from({ length: last - first + 1 }, (_, at) => receiptOf(first + at))
 
 /** Returns the promises of a client state about receipts as test cases. */
-export function receiptsContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
+export function receiptsContract(name: string, place: () => Promise<ClientStateLocation>): readonly TestCase[] {
   return testCasesOf(`the receipts of a ${name} state`, (it) => {
     it('are empty at first', async () => {
       await using here = await place()
@@ -60,7 +60,7 @@ export function receiptsContract(name: string, place: () => Promise<StatePlace>)
 }
 
 /** Returns the promises of a client state about tasks as test cases. */
-export function tasksContract(name: string, place: () => Promise<StatePlace>): readonly TestCase[] {
+export function tasksContract(name: string, place: () => Promise<ClientStateLocation>): readonly TestCase[] {
   return testCasesOf(`the tasks of a ${name} state`, (it) => {
     it('are empty at first', async () => {
       await using here = await place()
@@ -108,7 +108,7 @@ export function tasksContract(name: string, place: () => Promise<StatePlace>): r
   })
 }
 
-function tasksOf(here: StatePlace): TaskStore {
+function tasksOf(here: ClientStateLocation): TaskStore {
   return here.state().tasks ?? assert.fail('it keeps no tasks')
 }
 

@@ -2,7 +2,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { Chance } from './chance.ts'
 import { claimRandomCases } from './storage/claimRandom.ts'
 import { claimsCases } from './storage/claims.ts'
-import { type BrittlePlace, type StorageKind, tryingOf } from './storage/fixture.ts'
+import { type FailingStorageLocation, type StorageKind, tryingOf } from './storage/fixture.ts'
 import { flushingCases } from './storage/flushing.ts'
 import { lifeCases } from './storage/life.ts'
 import { mailBoundsCases } from './storage/mailBounds.ts'
@@ -20,16 +20,18 @@ import { usageCases } from './storage/usage.ts'
 import type { TestCase } from './testCases.ts'
 
 /** Returns the promises of `lib/ports/storage.ts` and `mailboxes.ts` as test cases of one kind of storage. */
-export function storageContract(kind: StorageKind, platform: Platform, chance: Chance): readonly TestCase[] {
-  const { name, place, smallPlace, brittlePlace } = kind
-  const trying = tryingOf(platform, () => place())
-  const filling = tryingOf(platform, (bytes) => (bytes === undefined || !smallPlace ? place() : smallPlace(bytes)))
-  const failing = tryingOf(platform, async (): Promise<BrittlePlace> => {
-    if (!brittlePlace) throw new RangeError(`${name} has no brittle place`)
-    return brittlePlace()
+export function storageTestCases(kind: StorageKind, platform: Platform, chance: Chance): readonly TestCase[] {
+  const { name, location, smallLocation, failingLocation } = kind
+  const trying = tryingOf(platform, () => location())
+  const filling = tryingOf(platform, (bytes) =>
+    bytes === undefined || !smallLocation ? location() : smallLocation(bytes),
+  )
+  const failing = tryingOf(platform, async (): Promise<FailingStorageLocation> => {
+    if (!failingLocation) throw new RangeError(`${name} has no location whose flushes can fail`)
+    return failingLocation()
   })
-  const unfilled = smallPlace ? undefined : 'this kind of storage has no small place'
-  const unbroken = brittlePlace ? undefined : 'this kind of storage has no brittle place'
+  const unfilled = smallLocation ? undefined : 'this kind of storage has no small place'
+  const unbroken = failingLocation ? undefined : 'this kind of storage has no location whose flushes can fail'
   return [
     ...lifeCases(name, trying),
     ...claimsCases(name, trying),

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { LogEntry } from '../../lib/ports/log.ts'
-import { until } from '../support/facts.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { spec } from '../support/spec.ts'
+import { until } from '../support/until.ts'
 import { UploadRig } from '../support/uploadRig.ts'
 
 const bug = () => {

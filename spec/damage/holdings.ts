@@ -5,8 +5,8 @@ import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { type Client, createClient, OspError } from '../../lib/index.ts'
 import { tcp } from '../../lib/node.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
-import { until } from '../support/facts.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
+import { until } from '../support/until.ts'
 
 /** A file of a user, made of its length and seed. */
 export interface Item {

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { Layout } from '../../lib/adapters/disk/layout.ts'
 import type { Progress, Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
-import { until } from '../support/facts.ts'
 import { type ForgetfulDisk, forgetfulDisk } from '../support/forgetfulDisk.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { spec } from '../support/spec.ts'
 import { canInject, injecting } from '../support/strace.ts'
+import { until } from '../support/until.ts'
 
 const limits = {
   chunkBytes: 4 * KiB,

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
-import { until } from '../support/facts.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { spec } from '../support/spec.ts'
+import { until } from '../support/until.ts'
 
 const count = 1_000
 /** So many of them listen; all follow the list. */

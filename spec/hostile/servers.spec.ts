@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { clientLimits, fixed } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
-import { until } from '../support/facts.ts'
 import { type Act, hostileServer, nack, welcome } from '../support/hostileServer.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { drive, patient } from '../support/patience.ts'
 import { bytesOf } from '../support/rawStream.ts'
 import { spec } from '../support/spec.ts'
+import { until } from '../support/until.ts'
 
 const size = 50_000
 const source = (name = 'a') => memorySource(name, patterned(size))

@@ -1,7 +1,7 @@
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
-import { until } from './facts.ts'
+import { until } from './until.ts'
 import { VirtualClock } from './virtualClock.ts'
 
 /** A client on a clock that moves only where it waits, and what it has been told to wait for. */

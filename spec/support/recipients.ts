@@ -3,8 +3,8 @@ import { disk } from '../../lib/adapters/disk/disk.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
-import { until } from './facts.ts'
 import { textOf } from './messageClient.ts'
+import { until } from './until.ts'
 
 /** A message as its handler saw it. */
 export interface Handed {

@@ -9,7 +9,7 @@ import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
 import { createClient } from '../../lib/client/connect.ts'
 import type { TaskStore } from '../../lib/ports/clientState.ts'
-import { until } from './facts.ts'
+import { until } from './until.ts'
 
 const [port, directory = '', folder = '', write, when] = process.argv.slice(2)
 const state = stateDirectory(directory)

@@ -3,14 +3,14 @@ import { allowAll, loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { usersFile } from '../../lib/adapters/auth/usersFile.ts'
 import { afar, here } from '../../lib/testing/authenticator.ts'
 import { authenticatorContract, type Gate } from '../../lib/testing.ts'
-import { proved } from '../support/proved.ts'
+import { runTestCases } from '../support/runTestCases.ts'
 import { temporaryDirectory } from './storage/places.ts'
 
 const alice = { user: 'alice', token: '', peer: here }
 const lasting = { async [Symbol.asyncDispose]() {} }
 const shown = (certificateName: string) => ({ ...afar, certificateName })
 
-proved(
+runTestCases(
   authenticatorContract(
     'loopbackOnly',
     async () => ({
@@ -26,7 +26,7 @@ proved(
   ),
 )
 
-proved(
+runTestCases(
   authenticatorContract(
     'allowAll',
     async () => ({ ...lasting, authenticator: allowAll(), known: { ...alice, peer: afar }, strangers: [] }),
@@ -34,7 +34,7 @@ proved(
   ),
 )
 
-proved(
+runTestCases(
   authenticatorContract(
     'certificateNames',
     async () => ({
@@ -53,9 +53,9 @@ proved(
   ),
 )
 
-proved(authenticatorContract('usersFile', withUsers, { changing: true }))
+runTestCases(authenticatorContract('usersFile', withUsers, { changing: true }))
 
-proved(
+runTestCases(
   authenticatorContract(
     'certificateNames before usersFile',
     async () => {
@@ -67,7 +67,7 @@ proved(
   ),
 )
 
-proved(
+runTestCases(
   authenticatorContract(
     'certificateNames of a usersFile',
     async () => {

@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
 import { memoryState } from '../../lib/client/runningClient.ts'
 import { receiptsContract, tasksContract } from '../../lib/testing.ts'
-import { proved } from '../support/proved.ts'
+import { runTestCases } from '../support/runTestCases.ts'
 
-proved(
+runTestCases(
   receiptsContract('memory', async () => {
     const state = memoryState()
     return { state: () => state, async [Symbol.asyncDispose]() {} }
@@ -14,7 +14,7 @@ proved(
 )
 
 for (const contract of [receiptsContract, tasksContract]) {
-  proved(
+  runTestCases(
     contract('directory', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))
       return {

@@ -2,17 +2,17 @@ import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { tls } from '../../lib/adapters/net/tls.ts'
 import { transportContract } from '../../lib/testing.ts'
-import { proved } from '../support/proved.ts'
+import { runTestCases } from '../support/runTestCases.ts'
 import { selfSigned } from '../support/selfSigned.ts'
 
-proved(
+runTestCases(
   transportContract('memory', () => {
     const memory = memoryTransport()
     return { listening: memory, reaching: () => memory }
   }),
 )
 
-proved(
+runTestCases(
   transportContract('tcp', () => ({
     listening: tcp({ port: 0 }),
     reaching: ({ host, port }) => tcp({ host, port }),
@@ -21,7 +21,7 @@ proved(
 
 const identity = selfSigned()
 
-proved(
+runTestCases(
   transportContract('tls', () => ({
     listening: tls({ port: 0, ...identity }),
     reaching: ({ host, port }) => tls({ host, port, ...identity, ca: identity.cert }),

@@ -1,6 +1,6 @@
 import { storageContract } from '../../lib/testing.ts'
-import { proved } from '../support/proved.ts'
+import { runTestCases } from '../support/runTestCases.ts'
 import { diskKind, memoryKind } from './storage/places.ts'
 
-proved(storageContract(memoryKind))
-proved(storageContract(diskKind))
+runTestCases(storageContract(memoryKind))
+runTestCases(storageContract(diskKind))

@@ -20,7 +20,7 @@ const numbers: DrawnRuns<number> = {
 
 const kindOf = (layer: (storage: ReturnType<typeof memory>) => ReturnType<typeof storageLayer>): StorageKind => ({
   name: 'wrong',
-  async place() {
+  async location() {
     const below = memory()
     return {
       storage: () => layer(below),
@@ -48,7 +48,7 @@ spec('a contract', (it) => {
     const [first] = facts
     await first?.run()
     await first?.run()
-    assert.equal(new Set(facts.map(({ subject, fact }) => `${subject} ${fact}`)).size, facts.length)
+    assert.equal(new Set(facts.map(({ subject, name: fact }) => `${subject} ${fact}`)).size, facts.length)
     assert.ok(facts.every(({ limitMs }) => limitMs > 0))
   })
 

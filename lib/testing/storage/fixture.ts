@@ -3,7 +3,7 @@ import type { Storage } from '../../ports/storage.ts'
 import { type TestCase, testCasesOf } from '../testCases.ts'
 
 /** The place of a storage, for one test case. */
-export interface StoragePlace extends AsyncDisposable {
+export interface StorageLocation extends AsyncDisposable {
   /** Returns a storage of this place, not opened yet. A call after the former storage was closed stands for a restart. */
   storage(): Storage
   /** Returns the bytes of a published file. */
@@ -11,7 +11,7 @@ export interface StoragePlace extends AsyncDisposable {
 }
 
 /** A place whose flushes can fail. */
-export interface BrittlePlace extends StoragePlace {
+export interface FailingStorageLocation extends StorageLocation {
   /** Makes every flush of partial files and of messages fail until the result is disposed. */
   failFlushes(): Promise<Disposable>
 }
@@ -20,15 +20,15 @@ export interface BrittlePlace extends StoragePlace {
 export interface StorageKind {
   readonly name: string
   /** Returns a new, empty place. */
-  place(): Promise<StoragePlace>
+  location(): Promise<StorageLocation>
   /** Returns a place with a capacity of about `bytes`; absent if the kind cannot be limited. */
-  readonly smallPlace?: (bytes: number) => Promise<StoragePlace>
+  readonly smallLocation?: (bytes: number) => Promise<StorageLocation>
   /** Returns a place whose flushes can fail; absent if the kind cannot simulate that. */
-  readonly brittlePlace?: () => Promise<BrittlePlace>
+  readonly failingLocation?: () => Promise<FailingStorageLocation>
 }
 
 /** An open storage, with its place and its clock. */
-export interface Fixture<P extends StoragePlace = StoragePlace> {
+export interface Fixture<P extends StorageLocation = StorageLocation> {
   storage: Storage
   readonly place: P
   readonly platform: Platform
@@ -39,13 +39,13 @@ export interface Fixture<P extends StoragePlace = StoragePlace> {
 }
 
 /** Returns a test that runs with an open storage in a new place, small if `bytes` are given, and removes it afterwards. */
-export type Try<P extends StoragePlace = StoragePlace> = (
+export type Try<P extends StorageLocation = StorageLocation> = (
   proof: (fixture: Fixture<P>) => Promise<void>,
   bytes?: number,
 ) => () => Promise<void>
 
 /** Returns a `Try` for the places that `open` makes. */
-export function tryingOf<P extends StoragePlace>(platform: Platform, open: (bytes?: number) => Promise<P>): Try<P> {
+export function tryingOf<P extends StorageLocation>(platform: Platform, open: (bytes?: number) => Promise<P>): Try<P> {
   return (proof, bytes) => async () => {
     await using place = await open(bytes)
     const { clock, ...others } = platform
@@ -70,14 +70,14 @@ export function tryingOf<P extends StoragePlace>(platform: Platform, open: (byte
 }
 
 /** States a test case of an open storage in a new place, small if `bytes` are given. */
-export type StorageIt<P extends StoragePlace = StoragePlace> = (
+export type StorageIt<P extends StorageLocation = StorageLocation> = (
   fact: string,
   run: (fixture: Fixture<P>) => Promise<void>,
   bytes?: number,
 ) => void
 
 /** Returns the test cases about a subject of a storage; with `skipped`, the reason why none of them can run. */
-export function storageCases<P extends StoragePlace>(
+export function storageCases<P extends StorageLocation>(
   subject: string,
   trying: Try<P>,
   state: (it: StorageIt<P>) => void,

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import type { TestCases } from '../testCases.ts'
-import { type BrittlePlace, storageCases, type Try } from './fixture.ts'
+import { type FailingStorageLocation, storageCases, type Try } from './fixture.ts'
 import { claimed, hello, resume, wanted } from './steps.ts'
 
 const more = new TextEncoder().encode(' and more')
 
 /** The promises of a partial file after a failed flush. */
-export function flushingCases(kind: string, trying: Try<BrittlePlace>, skipped?: string): TestCases {
+export function flushingCases(kind: string, trying: Try<FailingStorageLocation>, skipped?: string): TestCases {
   return storageCases(
     `a failed flush in a ${kind} storage`,
     trying,

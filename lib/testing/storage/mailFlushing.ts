@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import type { TestCases } from '../testCases.ts'
-import { type BrittlePlace, storageCases, type Try } from './fixture.ts'
+import { type FailingStorageLocation, storageCases, type Try } from './fixture.ts'
 import { message, roomy, upTo, waiting } from './mailSteps.ts'
 
 /** The promises of mailboxes after a failed flush. */
-export function mailFlushingCases(kind: string, trying: Try<BrittlePlace>, skipped?: string): TestCases {
+export function mailFlushingCases(kind: string, trying: Try<FailingStorageLocation>, skipped?: string): TestCases {
   return storageCases(
     `a failed flush of messages in a ${kind} storage`,
     trying,

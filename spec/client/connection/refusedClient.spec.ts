@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../../lib/errors.ts'
-import { until } from '../../support/facts.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { ScriptedServer, unheard } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 /** A server that accepts every client while it is open. */

@@ -3,10 +3,10 @@ import type { BoundOptions, Client } from '../../../lib/client/client.ts'
 import { memoryState } from '../../../lib/client/runningClient.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { events } from '../../../lib/wire/protocol.ts'
-import { until } from '../../support/facts.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { turns } from '../../support/turns.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 /** A client of `user`. */

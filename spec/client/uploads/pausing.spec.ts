@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import type { Client } from '../../../lib/client/client.ts'
 import type { Upload } from '../../../lib/client/uploads/upload.ts'
 import { OspError } from '../../../lib/errors.ts'
-import { until } from '../../support/facts.ts'
 import { hostileServer, nack } from '../../support/hostileServer.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 const size = 1_500_000

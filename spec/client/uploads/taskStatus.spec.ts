@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
-import { until } from '../../support/facts.ts'
 import { FaultyStorage } from '../../support/faultyStorage.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { spec } from '../../support/spec.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 const bytes = patterned(1_500_000)

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { OspError } from '../../../lib/errors.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import { events } from '../../../lib/wire/protocol.ts'
-import { until } from '../../support/facts.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { spec } from '../../support/spec.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 const cancelRequest = events.CancelFileReq.number

@@ -3,9 +3,9 @@ import { OspError } from '../../../lib/errors.ts'
 import { MiB } from '../../../lib/limits.ts'
 import type { Authenticator } from '../../../lib/ports/authenticator.ts'
 import { events } from '../../../lib/wire/protocol.ts'
-import { until } from '../../support/facts.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 const size = 6 * MiB + 123

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { MiB } from '../../../lib/limits.ts'
-import { until } from '../../support/facts.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
+import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 const codeOf = (code: string) => (error: unknown) => (error as { code?: string }).code === code

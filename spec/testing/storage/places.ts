@@ -50,17 +50,17 @@ const segmentBytes = 1_024
 /** The storage in memory. */
 export const memoryKind: StorageKind = {
   name: 'memory',
-  place: async () => memoryPlace(),
-  smallPlace: async (capacityBytes) => memoryPlace(capacityBytes),
-  brittlePlace: async () => memoryPlace(),
+  location: async () => memoryPlace(),
+  smallLocation: async (capacityBytes) => memoryPlace(capacityBytes),
+  failingLocation: async () => memoryPlace(),
 }
 
 /** The storage in a directory. */
 export const diskKind: StorageKind = {
   name: 'disk',
-  place: async () => diskPlace(await temporaryDirectory()),
-  brittlePlace: async () => diskPlace(await temporaryDirectory()),
-  ...(canMount ? { smallPlace: async (bytes: number) => diskPlace(await smallDisk(bytes)) } : {}),
+  location: async () => diskPlace(await temporaryDirectory()),
+  failingLocation: async () => diskPlace(await temporaryDirectory()),
+  ...(canMount ? { smallLocation: async (bytes: number) => diskPlace(await smallDisk(bytes)) } : {}),
 }
 
 function memoryPlace(capacityBytes?: number): BrittlePlace {

@@ -1,4 +1,4 @@
-/** What an eventemitter3 emitter looks like to somebody who only listens. */
+/** What an eventemitter3 emitter looks like to a listener. */
 interface Listenable<E extends string> {
   on(event: E, listener: () => void): unknown
   off(event: E, listener: () => void): unknown
