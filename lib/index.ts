@@ -4,7 +4,7 @@
  */
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
-import type { BoundOptions, Client, ConnectOptions } from './client/client.ts'
+import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
 import { connect as connectBound, createClient as createBound } from './client/connect.ts'
 import { checkConnectOptions } from './client/options.ts'
 import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
@@ -109,6 +109,6 @@ export function createClient(options: ConnectOptions): Client {
   return createBound(bound(options))
 }
 
-function bound(options: ConnectOptions): BoundOptions {
+function bound(options: ConnectOptions): BoundClientOptions {
   return { ...options, platform: options.platform ?? nodePlatform(), software }
 }

@@ -43,7 +43,10 @@ export interface ConnectOptions {
 }
 
 /** The options of a client after the defaults of a platform. */
-export type BoundOptions = Omit<ConnectOptions, 'platform'> & { readonly platform: Platform; readonly software: string }
+export type BoundClientOptions = Omit<ConnectOptions, 'platform'> & {
+  readonly platform: Platform
+  readonly software: string
+}
 
 export interface ClientEvents {
   /** `error`: why it waits or is refused. `retryMs`: milliseconds until the next try, while it waits. */

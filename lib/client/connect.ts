@@ -1,11 +1,11 @@
 import type { OspError } from '../errors.ts'
 import { deferred } from '../runtime/deferred.ts'
-import type { BoundOptions, Client } from './client.ts'
+import type { BoundClientOptions, Client } from './client.ts'
 import type { ClientStatus } from './connection/session.ts'
 import { RunningClient } from './runningClient.ts'
 
 /** Creates a client. It connects when it is first used. Throws OspError `bad-name` for an invalid user. */
-export function createClient(options: BoundOptions): Client {
+export function createClient(options: BoundClientOptions): Client {
   return new RunningClient(options)
 }
 
@@ -13,7 +13,7 @@ export function createClient(options: BoundOptions): Client {
  * Resolves with a client that the server has accepted. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the
  * first failure; nothing is left open then.
  */
-export async function connect(options: BoundOptions): Promise<Client> {
+export async function connect(options: BoundClientOptions): Promise<Client> {
   const client = createClient(options)
   try {
     await (options.retryForMs === undefined ? firstTry(client) : client.online())

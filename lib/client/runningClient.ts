@@ -6,7 +6,7 @@ import type { Platform } from '../ports/platform.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { wait } from '../runtime/wait.ts'
-import type { BoundOptions, Client, ClientEvents, ClientGauges } from './client.ts'
+import type { BoundClientOptions, Client, ClientEvents, ClientGauges } from './client.ts'
 import { ClientSession, type ClientStatus } from './connection/session.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import { Messenger } from './messages/messenger.ts'
@@ -31,7 +31,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   #closing = false
   #emitted: ClientStatus | undefined
 
-  constructor(options: BoundOptions) {
+  constructor(options: BoundClientOptions) {
     super(options.log)
     const { to, platform, software, allowPlaintext = false, log: listenerLog } = options
     const log = safeLog(listenerLog)

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import type { BoundOptions, Client } from '../../lib/client/client.ts'
+import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
 import { createClient } from '../../lib/client/connect.ts'
 import { type ErrorCode, numberOf } from '../../lib/errors.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
@@ -36,7 +36,7 @@ export interface HostileServer extends AsyncDisposable {
   readonly dialled: number
   count(event: EventName): number
   /** A client of it. */
-  client(options?: Partial<BoundOptions>): Client
+  client(options?: Partial<BoundClientOptions>): Client
 }
 
 export const welcome: Message<'HelloAck'> = {

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import type { BoundOptions, Client } from '../../lib/client/client.ts'
+import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
 import { createClient } from '../../lib/client/connect.ts'
 import { type ServeOptions, type Server, serve } from '../../lib/index.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
@@ -55,7 +55,7 @@ export class MortalServer implements AsyncDisposable {
   }
 
   /** A client that connects as soon as there is a server, and waits no longer than the server asks it to. */
-  client(options: Partial<BoundOptions> = {}): Client {
+  client(options: Partial<BoundClientOptions> = {}): Client {
     const real = nodePlatform()
     const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
     const client = createClient({ to: this.#to, user: 'alice', platform, software: 'spec', ...options })

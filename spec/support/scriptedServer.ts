@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import type { BoundOptions, Client } from '../../lib/client/client.ts'
+import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
 import { createClient } from '../../lib/client/connect.ts'
 import { type ErrorCode, numberOf, OspError } from '../../lib/errors.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
@@ -165,7 +165,7 @@ export class ScriptedServer implements AsyncDisposable {
   }
 
   /** A client that reconnects at once. */
-  client(options: Partial<BoundOptions> = {}): Client {
+  client(options: Partial<BoundClientOptions> = {}): Client {
     const { clock } = this
     const real = nodePlatform()
     const platform = { ...real, clock, random: { ...real.random, fraction: () => 0 } }

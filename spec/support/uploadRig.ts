@@ -2,7 +2,7 @@ import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { type MemoryStorage, memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import type { BoundOptions, Client } from '../../lib/client/client.ts'
+import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
 import { createClient } from '../../lib/client/connect.ts'
 import type { Limits } from '../../lib/limits.ts'
 import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
@@ -38,7 +38,7 @@ export class UploadRig implements AsyncDisposable {
   }
 
   /** A client that reconnects at once. */
-  client(options: Partial<BoundOptions> = {}): Client {
+  client(options: Partial<BoundClientOptions> = {}): Client {
     const real = nodePlatform()
     const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
     const client = createClient({ to: this.transport, user: 'alice', platform, software: 'spec', ...options })

@@ -39,10 +39,10 @@ export function incoming(request: Request, event: Event<'DeliverMsgReq'>): Incom
     attempt,
     text: () => decoder.decode(content),
   }
-  return { message, receipt, key: keyOf(receipt), requests: [request] }
+  return { message, receipt, key: receiptKey(receipt), requests: [request] }
 }
 
 /** Returns a string that is equal for equal receipts only. */
-export function keyOf({ seq, sender, id }: Receipt): string {
+export function receiptKey({ seq, sender, id }: Receipt): string {
   return `${seq} ${id} ${sender}`
 }

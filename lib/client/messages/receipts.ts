@@ -1,7 +1,7 @@
 import type { OspError } from '../../errors.ts'
 import type { ReceiptStore } from '../../ports/clientState.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import { type Incoming, keyOf } from './incoming.ts'
+import { type Incoming, receiptKey } from './incoming.ts'
 
 /**
  * The number of stored receipts, in windows of deliveries. A message can stay in its mailbox while others arrive and are
@@ -78,7 +78,7 @@ export class Receipts {
 
   async #load(): Promise<void> {
     try {
-      for (const receipt of await this.#store.load()) this.#remember(keyOf(receipt))
+      for (const receipt of await this.#store.load()) this.#remember(receiptKey(receipt))
     } catch (error) {
       this.#loading = undefined
       throw error

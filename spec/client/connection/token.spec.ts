@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import type { BoundOptions, Client } from '../../../lib/client/client.ts'
+import type { BoundClientOptions, Client } from '../../../lib/client/client.ts'
 import { createClient } from '../../../lib/client/connect.ts'
 import type { OspError } from '../../../lib/errors.ts'
 import { serve } from '../../../lib/server/server.ts'
@@ -11,7 +11,7 @@ import { openWay, type Way } from '../../support/openWay.ts'
 import { spec } from '../../support/spec.ts'
 
 /** A client over such a connection, and the events of the frames that it has sent. */
-async function over(way: Way, options: Partial<BoundOptions>) {
+async function over(way: Way, options: Partial<BoundClientOptions>) {
   const platform = nodePlatform()
   const wire = memoryTransport()
   const authenticator = {

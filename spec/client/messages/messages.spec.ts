@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { BoundOptions, Client } from '../../../lib/client/client.ts'
+import type { BoundClientOptions, Client } from '../../../lib/client/client.ts'
 import { memoryState } from '../../../lib/client/runningClient.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { events } from '../../../lib/wire/protocol.ts'
@@ -10,10 +10,11 @@ import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 /** A client of `user`. */
-const clientOf = (rig: UploadRig, user: string, options: Partial<BoundOptions> = {}) => rig.client({ user, ...options })
+const clientOf = (rig: UploadRig, user: string, options: Partial<BoundClientOptions> = {}) =>
+  rig.client({ user, ...options })
 
 /** Starts a client that listens, and waits until `other` has it in its presence list. Returns the texts that it receives. */
-async function listener(rig: UploadRig, user: string, other: Client, options: Partial<BoundOptions> = {}) {
+async function listener(rig: UploadRig, user: string, other: Client, options: Partial<BoundClientOptions> = {}) {
   const client = clientOf(rig, user, options)
   const texts: string[] = []
   client.receive((message) => void texts.push(message.text()))
