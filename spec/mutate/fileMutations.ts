@@ -11,7 +11,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'assign',
     pattern: 'this.#pool.assign(caller, event, isFit)',
     replacement: 'this.#pool.assign(caller, event)',
-    shownBy: files(109),
+    shownBy: files(5),
   },
   {
     fault: 'a take-over gives a link an instance that is quarantined for it',
@@ -27,7 +27,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#checkLink',
     pattern: 'for (const reserved of this.#reserved) if (reserved.node === node) count++',
     replacement: '',
-    shownBy: files(17),
+    shownBy: files(127),
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another version',
@@ -35,7 +35,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'decideClaim',
     pattern: 'if (options.fresh || !same) {',
     replacement: 'if (options.fresh || !record) {',
-    shownBy: files(18),
+    shownBy: files(9),
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
@@ -59,7 +59,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#free',
     pattern: 'if (pending.freed || pending.copies > 0) return',
     replacement: 'if (pending.freed) return',
-    shownBy: files(461),
+    shownBy: files(161),
   },
   {
     fault: 'a START that is refused for a limited time is forgotten, and its upload fails for good',
@@ -91,7 +91,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#shutDown',
     pattern: 'await Promise.all(this.#leaving)',
     replacement: '',
-    shownBy: files(81),
+    shownBy: files(23),
   },
   {
     fault: 'a file is acknowledged before it is flushed',
@@ -107,7 +107,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#recordCheckpoint',
     pattern: 'await this.#partial.flush() await storage',
     replacement: 'await storage',
-    shownBy: files(147),
+    shownBy: files(3),
   },
   {
     fault: 'a flush is trusted after an earlier one failed',
@@ -115,7 +115,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'fail',
     pattern: 'this.#failure ??= OspError.from(error)',
     replacement: 'void error',
-    shownBy: files(69),
+    shownBy: files(163),
   },
   {
     fault: 'a file is published although its digest is wrong',
@@ -150,7 +150,7 @@ export const fileMutations: readonly Mutation[] = [
     pattern: "return this.#add({ kind: 'completed', value: marker }, this.#markers, entry,",
     replacement:
       "if (marker) return Promise.resolve()\n    return this.#add({ kind: 'completed', value: marker }, this.#markers, entry,",
-    shownBy: files(1),
+    shownBy: files(87),
   },
   {
     fault: 'a chunk is sent beyond the window',
@@ -158,7 +158,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'take',
     pattern: 'if (length === 0 || length > room) return undefined',
     replacement: 'if (length === 0 || length > room + 1) return undefined',
-    shownBy: files(7),
+    shownBy: files(38),
   },
   {
     fault: 'one message more is delivered than the window allows',
@@ -166,7 +166,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'free',
     pattern: 'const messages = this.#maxMessages - this.#sent.length',
     replacement: 'const messages = this.#maxMessages + 1 - this.#sent.length',
-    shownBy: messages(3),
+    shownBy: messages(5),
   },
   {
     fault: 'a chunk from a link that no longer owns the upload is written',
@@ -174,7 +174,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#admit',
     pattern: 'if (!this.heldBy(by)) answer.reject(denied()) else if (length',
     replacement: 'if (length',
-    shownBy: files(38),
+    shownBy: files(2),
   },
   {
     fault: 'a user is admitted with a wrong token',
@@ -183,7 +183,7 @@ export const fileMutations: readonly Mutation[] = [
     pattern: 'const admitted = await this.#host.authenticator.authenticate({ user, token, peer })',
     replacement:
       'const admitted = await this.#host.authenticator.authenticate({ user, token, peer }).catch(() => ({ user }))',
-    shownBy: files(2),
+    shownBy: files(3),
   },
   {
     fault: 'a link sends more files at once than its limit',
@@ -191,7 +191,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#checkLink',
     pattern: 'if (count < this.#limits.uploadsPerLink) return',
     replacement: 'if (count >= 0) return',
-    shownBy: files(17),
+    shownBy: files(10),
   },
   {
     fault: 'parked uploads have no bound',
@@ -237,8 +237,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a malformed request is never answered',
     file: 'lib/server/connections/session.ts',
     within: '#serve',
-    pattern: "if (why.code === 'malformed') await this.#peer.close(why) else this.#peer.refuse(request, why)",
-    replacement: "if (why.code !== 'malformed') this.#peer.refuse(request, why)",
+    pattern: "if (why.code === 'malformed') await this.#driver.close(why) else this.#driver.refuse(request, why)",
+    replacement: "if (why.code !== 'malformed') this.#driver.refuse(request, why)",
     shownBy: files(65),
   },
   {
