@@ -1,5 +1,5 @@
 /** A limit that several holders share: its maximum and its present use. */
-export interface Pool {
+export interface SharedPool {
   readonly most: number
   readonly held: number
 }
@@ -10,7 +10,7 @@ export interface Pool {
  * alone; at 50 each holder may use as much as is free. So N holders that use all they can leave a place for another one: at 50
  * each uses 1/(N + 1), and as much is free. At 100 there are no shares. A holder that uses nothing may always use the free part.
  */
-export function fitsShare({ most, held }: Pool, own: number, more: number, percent: number): boolean {
+export function fitsShare({ most, held }: SharedPool, own: number, more: number, percent: number): boolean {
   const free = most - held - more
   return free >= 0 && (own === 0 || shareReserve(own + more, percent) <= free)
 }
