@@ -2,7 +2,7 @@ import type { Source } from './source.ts'
 
 /** Phrases that technical English avoids: pronouns without a named subject, and metaphors for states. */
 const phrases =
-  /\b(?:whoever|whom|somebody|someone|nobody|anybody|everybody|so many|one's own|what is|told|untold|hungry|starved)\b|(?<!\b(?:users?|senders?|recipients?|operators?|callers?|owners?|members?|readers?|maintainers?|people|person|osp) )\bwho\b/giu
+  /\b(?:whoever|whom|somebody|someone|nobody|anybody|everybody|so many|one's own|what is|told|untold|hungry|starved)\b|(?<!\b(?:users?|senders?|recipients?|operators?|callers?|owners?|members?|readers?|maintainers?|people|person|osp) |, )\bwho\b/giu
 
 const text = /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\/[^\n]*|\/\*.*?\*\//gsu
 

@@ -34,7 +34,7 @@ export interface MemoryStorage extends Storage {
   /** Removes a published file, as an operator does outside the server. */
   remove(user: string, storedName: string): void
   /**
-   * Returns what is left after a crash of the process, as another storage that is not open. This storage must not be
+   * Returns the data that survive a crash of the process, as another storage that is not open. This storage must not be
    * used any more. With `unflushed` the power has failed, and `unflushed` draws how many of the unflushed bytes are
    * left.
    */

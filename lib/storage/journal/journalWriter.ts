@@ -18,7 +18,7 @@ export interface PendingRecord {
   undo(): void
 }
 
-/** Records that are appended after the records of a group. They say what is current after that group. */
+/** Records that are appended after the records of a group. They hold the current state after that group. */
 export interface Piggyback {
   readonly records: readonly Buffer[]
   /** `offsets` are those of the whole append; the records of the piggyback begin at index `from`. */

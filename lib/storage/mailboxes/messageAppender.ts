@@ -68,7 +68,7 @@ export class MessageAppender {
     return done
   }
 
-  /** Returns the users for whom messages have become durable since the last call. */
+  /** Returns the users with messages that have become durable since the last call. */
   arrived(): ReadonlySet<string> {
     const arrived = this.#arrived
     if (arrived.size > 0) this.#arrived = new Set()

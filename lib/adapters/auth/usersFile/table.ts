@@ -99,7 +99,7 @@ function jsonOf(text: string, path: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    // The message of the parser can repeat what is in the file.
+    // The message of the parser can repeat content of the file.
     const [where = ''] = / at position \d+/u.exec((error as Error).message) ?? []
     throw damaged(path, `it is not JSON${where}`)
   }
