@@ -152,7 +152,7 @@ spec('an instance', (it) => {
   }
 })
 
-spec('an upload that nobody has open', (it) => {
+spec('an upload that is not open', (it) => {
   function uploadsOf(): Uploads {
     return new Uploads(
       limitsWith({ fileInstances: 1 }),
@@ -169,7 +169,7 @@ spec('an upload that nobody has open', (it) => {
     assert.deepEqual(uploads.open(), [])
   })
 
-  it('is forgotten also where something came behind its last request', async () => {
+  it('is also forgotten if a job was queued after its last request', async () => {
     const uploads = uploadsOf()
     let late: Promise<unknown> = Promise.resolve()
     await uploads.run('alice', 'a', async (upload) => {

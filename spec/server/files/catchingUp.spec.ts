@@ -9,7 +9,7 @@ const bytes = patterned(1_000)
 const file = { name: 'a', bytes }
 
 spec('an upload whose digest catches up after a restart', (it) => {
-  it('makes no checkpoint while another link claims it, and goes on there', async () => {
+  it('makes no checkpoint while another link claims it, and continues there', async () => {
     await using rig = await ServerRig.start({ checkpointBytes: 100 })
     const first = await rig.client({ session: 'one' })
     const { instance } = await first.start(file)

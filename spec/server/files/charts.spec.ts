@@ -157,7 +157,7 @@ for (const where of ['memory', 'disk'] as const) {
       await finish(rig, await rig.client({ session: 'new' }), 400)
     })
 
-    it('after a client crashed and the server did not notice: the task goes on in the same instance', async () => {
+    it('after a client crashed and the server did not notice: the task continues in the same instance', async () => {
       await using rig = await start()
       const [, instance] = await begin(rig)
       const client = await rig.client({ session: 'new' })

@@ -19,7 +19,7 @@ async function standing(client: FileClient, instance: number): Promise<[progress
 }
 
 spec('a checkpoint', (it) => {
-  it('is made after so many bytes', async () => {
+  it('is made after `checkpointBytes`', async () => {
     await using rig = await ServerRig.start({ checkpointBytes: 300 })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -45,7 +45,7 @@ spec('a checkpoint', (it) => {
     assert.deepEqual(await standing(client, instance), [20, 20])
   })
 
-  it('is told as durable only once it is flushed and recorded', async () => {
+  it('is reported as durable only after it is flushed and recorded', async () => {
     await using rig = await ServerRig.start({ checkpointBytes: 300 })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -93,7 +93,7 @@ spec('a checkpoint', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('that fails is never told as durable: the upload is refused, and resumes at the one before', async () => {
+  it('that fails is never reported as durable: the upload is refused, and resumes at the one before', async () => {
     for (const step of ['flush', 'checkpoint'] as const) {
       await using rig = await ServerRig.start({ checkpointBytes: 300 })
       const client = await rig.client()
@@ -146,7 +146,7 @@ spec('a server that was restarted', (it) => {
     return rig.client()
   }
 
-  it('reads the partial file beside new chunks', async () => {
+  it('reads the partial file while new chunks arrive', async () => {
     await using rig = await ServerRig.start(limits)
     const client = await restarted(rig)
     const read = rig.storage.hold('read')
@@ -200,7 +200,7 @@ spec('a server that was restarted', (it) => {
     await client.end(instance, sha256(bytes))
   })
 
-  it('finds damage at the latest at the end, and tells the progress it goes back to', async () => {
+  it('finds damage at the end at the latest, and returns the progress to which the upload goes back', async () => {
     await using rig = await ServerRig.start(limits)
     const client = await restarted(rig, (storage) => damage(storage, 300))
     const read = rig.storage.hold('read')

@@ -11,7 +11,7 @@ const file = { name: 'a', bytes }
 const piece = (from: number, to: number) => bytes.subarray(from, to)
 
 spec('a chunk', (it) => {
-  it('at the progress is written, and its reply tells the new progress under its seq and instance', async () => {
+  it('at the progress is written, and its reply has the new progress under its seq and instance', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -81,7 +81,7 @@ spec('a chunk', (it) => {
     }
   })
 
-  it("for another node's instance gets instance-lost, and the other one goes on", async () => {
+  it("for another node's instance gets instance-lost, and the other upload continues", async () => {
     await using rig = await ServerRig.start()
     const [holder, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two', user: 'bob' })]
     const { instance } = await holder.start(file)

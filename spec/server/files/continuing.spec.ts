@@ -21,7 +21,7 @@ spec('CONTINUE', (it) => {
     assert.deepEqual(Buffer.from(checkpointDigest), sha256(first))
   })
 
-  it('without a record begins at zero, and tells no checkpoint', async () => {
+  it('without a record starts at zero, and its reply has no checkpoint', async () => {
     await using rig = await ServerRig.start()
     const { progress, checkpoint, checkpointDigest } = await (await rig.client()).continue(file)
     assert.deepEqual([progress, checkpoint, checkpointDigest.length], [0, 0, 0])

@@ -20,7 +20,7 @@ async function begin(client: FileClient, name: string, size: number, bytes: numb
 }
 
 spec('the disk', (it) => {
-  it('is promised to one upload only: another one that would not fit beside it is refused at once', async () => {
+  it('is reserved for one upload only: another one that would not fit as well is refused immediately', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     const instance = await begin(client, 'a', 40 * KiB, 10 * KiB)

@@ -12,7 +12,7 @@ const file = { name: 'a', bytes }
 const first = bytes.subarray(0, 400)
 
 spec('FILE_MD5_REQ', (it) => {
-  it('of the right digest publishes the file, tells its name, and frees the instance', async () => {
+  it('with the right digest publishes the file, returns its name, and releases the instance', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const stored: StoredFile[] = []
     rig.server.on('stored', (file) => stored.push(file))
@@ -129,7 +129,7 @@ spec('a file whose name is stored already', (it) => {
     await rig.assertStored('a', other.bytes)
   })
 
-  it('is told to its sender as replaced, also where the question is repeated', async () => {
+  it('is reported to its sender as replaced, also if the request is repeated', async () => {
     await using rig = await ServerRig.start()
     const stored: StoredFile[] = []
     rig.server.on('stored', (file) => stored.push(file))
@@ -294,7 +294,7 @@ spec('a verified upload', (it) => {
     assert.equal(await rig.stored('a'), undefined)
   })
 
-  it('that was damaged before it could be rolled forward is not published, and begins anew', async () => {
+  it('that was damaged before it could be rolled forward is not published, and starts again', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)

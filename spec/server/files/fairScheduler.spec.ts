@@ -20,11 +20,11 @@ function share(...waiting: readonly string[]): FairScheduler {
 const held = (counts: Readonly<Record<string, number>>) => (user: string) => counts[user] ?? 0
 
 spec('an idle instance', (it) => {
-  it('is for whoever asks where nobody waits', () => {
+  it('is for any user if no upload waits', () => {
     assert.ok(share().mayAssign('alice', 1, held({ alice: 199 }), now))
   })
 
-  it('is kept from who holds more than somebody who waits', () => {
+  it('is refused to a user who holds more than a waiting user', () => {
     assert.ok(!share('bob').mayAssign('alice', 1, held({ alice: 1 }), now))
     assert.ok(!share('bob').mayAssign('alice', 1, held({ alice: 3, bob: 2 }), now))
   })
@@ -34,7 +34,7 @@ spec('an idle instance', (it) => {
     for (const user of ['alice', 'bob']) assert.ok(both.mayAssign(user, 1, held({ alice: 2, bob: 2 }), now))
   })
 
-  it('is for who waits with the fewest', () => {
+  it('is for the waiting user who holds the fewest', () => {
     const three = share('alice', 'bob', 'carol')
     const counts = held({ alice: 4, bob: 2, carol: 1 })
     const may = ['alice', 'bob', 'carol', 'dan'].map((user) => three.mayAssign(user, 1, counts, now))
@@ -45,13 +45,13 @@ spec('an idle instance', (it) => {
     assert.ok(share('alice', 'alice').mayAssign('alice', 1, held({ alice: 5 }), now))
   })
 
-  it('is for who holds more too, as far as there are more of them than uploads that wait', () => {
+  it('is also for a user who holds more, if there are more idle instances than waiting uploads', () => {
     const counts = held({ alice: 10 })
     assert.ok(!share('bob', 'bob').mayAssign('alice', 2, counts, now))
     assert.ok(share('bob', 'bob').mayAssign('alice', 3, counts, now))
   })
 
-  it('is kept for nobody who would hold more than the other then', () => {
+  it('is not kept for a user who would then hold more than the other', () => {
     const many = share('bob', 'bob', 'bob')
     assert.ok(many.mayAssign('alice', 2, held({ alice: 5, bob: 4 }), now))
     assert.ok(!many.mayAssign('alice', 1, held({ alice: 5, bob: 4 }), now))
@@ -76,7 +76,7 @@ spec('an upload waits for an instance', (it) => {
     assert.ok(two.mayAssign('alice', 1, counts, now))
   })
 
-  it('for as long as a client may take to ask again, counted anew each time', () => {
+  it('for as long as a client may take to ask again, from its last request', () => {
     const one = share('bob')
     assert.ok(!one.mayAssign('alice', 1, counts, waitMs - 1))
     one.wait('bob', 'file 0', 1, waitMs - 1)
@@ -96,7 +96,7 @@ spec('an upload waits for an instance', (it) => {
 })
 
 spec('with many uploads that wait', (it) => {
-  it('who asks while no instance is idle is refused without a look at any user', () => {
+  it('who asks while no instance is idle is refused without checking any user', () => {
     const many = share()
     for (let at = 0; at < 10_000; at++) many.wait(`user ${at}`, 'file', at, now)
     let looks = 0
@@ -146,7 +146,7 @@ spec("a user's one file", (it) => {
     await alice.start(named('2'))
   })
 
-  it('that is refused is told that others come first only where an instance is kept for them', async () => {
+  it('that is refused names other users as the reason only if an instance is kept for them', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
     const alice = await rig.client({ user: 'alice', session: 'one' })
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -164,7 +164,7 @@ spec("a user's one file", (it) => {
     assert.equal(await told(alice, '3'), full)
   })
 
-  it('that is cancelled, or whose link ends, keeps nobody from an instance', async () => {
+  it('that is cancelled, or whose link ends, keeps no instance from others', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
     const alice = await rig.client({ user: 'alice', session: 'one' })
     for (const how of ['cancel', 'vanish'] as const) {

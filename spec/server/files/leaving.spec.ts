@@ -73,7 +73,7 @@ spec('CANCEL', (it) => {
     assert.equal((await client.continue(file)).progress, 0)
   })
 
-  it('removes a record that nobody sends: outcome 1', async () => {
+  it('removes a record of an upload that is not being sent: outcome 1', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -102,7 +102,7 @@ spec('CANCEL', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('by another link of the user tells the sender that it was cancelled', async () => {
+  it("by another link of the user fails the sender's next request with cancelled", async () => {
     await using rig = await ServerRig.start()
     const [sender, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
     const { instance } = await sender.start(file)
@@ -220,7 +220,7 @@ spec('a lost link', (it) => {
     assert.equal((await (await rig.client()).continue(file)).progress, 400)
   })
 
-  it('leaves only so many uploads open; the longest parked is closed first', async () => {
+  it('leaves up to `parkedUploads` open; the longest parked is closed first', async () => {
     await using rig = await ServerRig.start({ parkedUploads: 2, chunkBytes: KiB })
     for (const name of ['a', 'b', 'c', 'd']) {
       const client = await rig.client()

@@ -37,7 +37,7 @@ const orphans = (rig: ServerRig) =>
   )
 
 spec('an upload whose record is lost', (it) => {
-  it('is logged, and goes on where its partial file ends, whose digest its client hears', async () => {
+  it('is logged, and continues at the end of its partial file, whose digest its client receives', async () => {
     await using rig = await withoutRecords()
     assert.deepEqual(orphans(rig), [['warn', 400, false]])
     const client = await rig.client()
@@ -76,7 +76,7 @@ spec('an upload whose record is lost', (it) => {
     assert.deepEqual(await readdir(join(rig.directory, 'partial')), [])
   })
 
-  it('is removed when nobody has written to it for the age of uploads', async () => {
+  it('is removed if no client has written to it for `uploadAgeMs`', async () => {
     await using rig = await withoutRecords((partial) => utimes(partial, 1, 1))
     assert.deepEqual(orphans(rig), [['warn', 400, true]])
     assert.deepEqual(await readdir(join(rig.directory, 'partial')), [])

@@ -39,7 +39,7 @@ const expired = (rig: ServerRig) =>
 const names = async (rig: ServerRig) => (await rig.records()).map(({ name }) => name)
 
 spec('an unfinished upload', (it) => {
-  it('is removed once nobody has gone on with it for its time, within an hour, which is logged', async () => {
+  it('is removed and logged within an hour after no client has continued it for `uploadAgeMs`', async () => {
     await using rig = await heldRig(limits)
     await begin(rig, 'a')
     await begin(rig, 'b')
@@ -120,7 +120,7 @@ spec('an unfinished upload', (it) => {
     assert.deepEqual(expired(rig), ['warn alice a 100'])
   })
 
-  it('is not removed if somebody goes on with it while it is looked at', async () => {
+  it('is not removed if a client continues it during the check', async () => {
     await using rig = await heldRig(limits)
     await begin(rig)
     await hours(rig.clock, 9)

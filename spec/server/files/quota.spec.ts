@@ -71,7 +71,7 @@ spec('a file', (it) => {
 })
 
 spec('a quota', (it) => {
-  it('is of what is stored and of what is being sent, and its refusal tells all of it', async () => {
+  it('counts stored files and running uploads, and its refusal names both', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 4_096, retryAfterMs: 300 })
     const client = await rig.client()
     await client.upload(sized('a', 1_024))
@@ -146,7 +146,7 @@ spec('a quota', (it) => {
     await client.continueRefused({ ...file, modifiedAt: 2 }, 'quota-exceeded')
   })
 
-  it('holds also for openings that meet, and after a restart', async () => {
+  it('also holds for concurrent openings, and after a restart', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000 })
     const [one, two] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
     const claim = rig.storage.hold('claim')
@@ -171,7 +171,7 @@ spec('a quota', (it) => {
     await client.start(sized('b', 100))
   })
 
-  it('is counted anew before a refusal, but at most once in five minutes, and says how old its count is', async () => {
+  it('is counted again before a refusal, at most once in five minutes, and the refusal says how old the count is', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
     rig.storage.besides = 1_000
@@ -189,7 +189,7 @@ spec('a quota', (it) => {
     assert.equal(rig.storage.recounts, 1)
   })
 
-  it('stops an upload for which no room is left, which goes on where it was when there is', async () => {
+  it('stops an upload that no longer fits, which continues at its progress when it fits again', async () => {
     const platform = heldPlatform()
     const limits = { entryBytes: 0, userBytes: 1_000, retryAfterMs: 300, keepAliveMs: 3_600_000, parkedMs: 3_600_000 }
     await using rig = await ServerRig.start(limits, { platform })
@@ -244,7 +244,7 @@ spec('a quota', (it) => {
     assert.match(text, /: 0\.977 KiB are stored \(3 files and 0 folders\)/u)
   })
 
-  it('notices, after an upload five minutes later, files that have come beside the server', async () => {
+  it('notices, after an upload five minutes later, files that other programs have added', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
     const client = await rig.client()
@@ -316,7 +316,7 @@ spec('the number of files of a user', (it) => {
     await client.start(sized('g', 1))
   })
 
-  it('is known without a quota when the files were counted, for which no upload waits', async () => {
+  it('is known without a quota after the files were counted, and no upload waits for the count', async () => {
     await using rig = await ServerRig.start({ userFiles: 2 })
     const client = await rig.client()
     const counting = rig.storage.hold('count files')

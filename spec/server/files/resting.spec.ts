@@ -37,7 +37,7 @@ spec('an instance that a link has lost', (it) => {
     assert.equal((await mine.start({ name: 'three', bytes })).instance, instance)
   })
 
-  it('is not given to it by a take-over either: the upload goes on in another one', async () => {
+  it('is not given to it by a take-over either: the upload continues in another one', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2 })
     const [mine, theirs] = [await rig.client({ session: 'mine' }), await rig.client({ session: 'theirs' })]
     const { instance } = await mine.start(one)
@@ -51,7 +51,7 @@ spec('an instance that a link has lost', (it) => {
     await theirs.chunkRefused(instance, 0, bytes, 'superseded')
   })
 
-  it('is given to it again at once where it left it by its own request', async () => {
+  it('is given to it again immediately if it left it by its own request', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const mine = await rig.client()
     for (const subject of [one, two]) assert.equal(await mine.upload(subject), subject.name)

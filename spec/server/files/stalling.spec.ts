@@ -25,7 +25,7 @@ async function taken(rig: Rig): Promise<{ alice: FileClient; quick: number; slow
 const stalled = (rig: Rig) => rig.log.filter(({ event }) => event === 'upload-stalled').map(({ name }) => name)
 
 spec('an upload that gets no further', (it) => {
-  it('leaves its instance to a user who holds fewer, and goes on where it was', async () => {
+  it('yields its instance to a user who holds fewer, and continues at its progress', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -54,7 +54,7 @@ spec('an upload that gets no further', (it) => {
     await bob.start(named('b'))
   })
 
-  it('keeps its instance where nobody waits who holds fewer', async () => {
+  it('keeps its instance if no user who holds fewer waits', async () => {
     await using rig = await heldRig(limits)
     const { alice } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -77,7 +77,7 @@ spec('an upload that gets no further', (it) => {
     assert.equal(stalled(rig).length, 1)
   })
 
-  it('leaves it also if a byte of it comes now and then, and one that is quick, to a user who holds two fewer', async () => {
+  it('yields it to a user who holds two fewer even if bytes trickle in or arrive fast', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })

@@ -80,7 +80,7 @@ spec('a fault of the storage', (it) => {
 spec('a limit on the size of files that the system sets', (it) => {
   if (!canMount) return it.skip('is told as too-large', 'this system may have no prlimit')
 
-  it('is told as too-large, once, and nothing is kept of the upload', async () => {
+  it('is refused as too-large, once, and nothing of the upload is kept', async () => {
     await using at = await MortalServer.in()
     await using server = await at.daemon([], { under: ['prlimit', '--fsize=1000000'] })
     const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)

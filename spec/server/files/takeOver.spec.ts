@@ -34,7 +34,7 @@ spec('a take-over', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it("is told to the old session's next request, whichever it is", async () => {
+  it("fails the old session's next request, whichever it is", async () => {
     await using rig = await ServerRig.start()
     const [holder, other, instance] = await two(rig)
     await other.continue(file)
@@ -44,7 +44,7 @@ spec('a take-over', (it) => {
     await holder.raw.refused('PauseFileNack', 'superseded')
   })
 
-  it('is told to each CONTINUE of the old session while the record stands: nobody takes in turn', async () => {
+  it('fails each CONTINUE of the old session while the record exists, so that sessions do not take over in turn', async () => {
     await using rig = await ServerRig.start()
     const [holder, other, instance] = await two(rig)
     await other.continue(file)
@@ -60,7 +60,7 @@ spec('a take-over', (it) => {
     await (await rig.client({ session: 'one' })).continueRefused(file, 'superseded')
   })
 
-  it('is still told after a restart', async () => {
+  it('still fails it after a restart', async () => {
     await using rig = await ServerRig.start()
     const [, other] = await two(rig)
     await other.continue(file)
@@ -70,7 +70,7 @@ spec('a take-over', (it) => {
     assert.ok((await (await rig.client({ session: 'two' })).continue(file)).instance > 0)
   })
 
-  it('is not told any more once the upload is completed', async () => {
+  it('no longer fails it after the upload is completed', async () => {
     await using rig = await ServerRig.start()
     const [holder, other, instance] = await two(rig)
     await other.continue(file)
@@ -116,7 +116,7 @@ spec('a take-over', (it) => {
     assert.equal((await other.raw.expect('ContinuePostFileAck')).progress, 1_000)
   })
 
-  it('beside a checkpoint waits for it, and the upload goes on', async () => {
+  it('during a checkpoint waits for it, and the upload continues', async () => {
     await using rig = await ServerRig.start({ checkpointBytes: 500 })
     const [holder, other, instance] = await two(rig)
     const flush = rig.storage.hold('flush')
@@ -183,7 +183,7 @@ spec('a take-over', (it) => {
     await other.end(instance, sha256(bytes))
   })
 
-  it('that a fault of the disk breaks supersedes nobody, and both can continue', async () => {
+  it('that a fault of the disk interrupts supersedes no session, and both can continue', async () => {
     for (const step of ['claim', 'open'] as const) {
       await using rig = await ServerRig.start()
       const [holder, other, instance] = await two(rig)

@@ -34,7 +34,7 @@ spec('the unfinished uploads of a server', (it) => {
     ])
   })
 
-  it('are removed by name; the client of one that runs is told cancelled, and another upload of its name may follow', async () => {
+  it('are removed by name; the client of a running one receives cancelled, and another upload of its name may follow', async () => {
     const { rig, client, instance } = await withTwo()
     await using _rig = rig
     assert.equal(await rig.server.removeUnfinished('alice', 'new'), true)

@@ -20,7 +20,7 @@ async function sending(rig: ServerRig, ...counts: readonly number[]): Promise<Fi
 }
 
 spec('the uploads of one user', (it) => {
-  it('are bounded over all links: one too many is told to come back, each at a time of its own', async () => {
+  it('are limited over all links: one too many is refused with its own random retry time', async () => {
     await using rig = await ServerRig.start({ uploadsPerUser: 4 })
     const [, , third] = await sending(rig, 2, 2, 0)
     const told = []
