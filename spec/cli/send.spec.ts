@@ -245,7 +245,8 @@ spec('osp send is used wrongly', (it) => {
   it('with two files of one name, which it names', () =>
     usage(['a/x.bin', 'b', 'c/x.bin'], /^osp: a\/x\.bin and c\/x\.bin would both be "x\.bin" on the server/mu))
 
-  it('with one file twice, which it says', () => usage(['x', '', './x'], /^osp: \.\/x is specified twice; specify it once$/mu))
+  it('with one file twice, which it says', () =>
+    usage(['x', '', './x'], /^osp: \.\/x is specified twice; specify it once$/mu))
 
   it('with an empty path, which it shows in quotes', async () => {
     await using at = await place()
