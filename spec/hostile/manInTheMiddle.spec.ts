@@ -103,7 +103,7 @@ spec('a man in the middle of a client of the library', (it) => {
     await at.listen(vouched())
     assert.deepEqual(await login(byTls(at)), { binding: 'authority' })
     await at.listen(selfSigned())
-    assert.match((await login(byTls(at))).text ?? '', /an authority vouched for the certificate of .* before/u)
+    assert.match((await login(byTls(at))).text ?? '', /previously signed by a trusted authority/u)
     assert.deepEqual(at.received(), [])
     await at.listen(vouched())
     assert.deepEqual(await login(byTls(at)), { binding: 'authority' })
@@ -124,7 +124,7 @@ spec('a man in the middle of a client of the library', (it) => {
       await at.listen(selfSigned())
       const bound = { token, boundTo: boundTo as TokenBinding }
       assert.match((await login(byTls(at), bound)).text ?? '', /the token was not sent .* known only by its key/u)
-      assert.match((await login(byTcp(at), bound)).text ?? '', /not sent|speaks TLS/u)
+      assert.match((await login(byTcp(at), bound)).text ?? '', /not sent|requires TLS/u)
       await at.listen()
       assert.match((await login(byTcp(at), bound)).text ?? '', /the token was not sent .* is not verified/u)
       assert.deepEqual(at.received(), [])
@@ -169,7 +169,7 @@ spec('a man in the middle of osp', (it) => {
     const refused = await at.osp(['who', '--tls'])
     assert.equal(refused.code, 4)
     const place = `localhost:${at.port}`
-    for (const part of [place, 'an authority vouched', fingerprintOf(trap.cert), `remove line 2 of ${at.list}`]) {
+    for (const part of [place, 'previously signed by a trusted authority', fingerprintOf(trap.cert), `remove line 2 of ${at.list}`]) {
       assert.ok(refused.stderr.includes(part), refused.stderr)
     }
     // As the error says, but with the key of the man in the middle.
@@ -178,7 +178,7 @@ spec('a man in the middle of osp', (it) => {
     assert.deepEqual([bound.code, /the token was not sent .*log in again/u.test(bound.stderr)], [4, true], bound.stderr)
     await at.listen()
     const plain = await at.osp(['who'])
-    assert.deepEqual([plain.code, /without TLS .* give --tls/u.test(plain.stderr)], [4, true], plain.stderr)
+    assert.deepEqual([plain.code, /without TLS .* specify --tls/u.test(plain.stderr)], [4, true], plain.stderr)
     assert.deepEqual(at.received(), [])
     await writeFile(at.list, '')
     await at.listen(vouched())
