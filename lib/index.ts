@@ -17,7 +17,7 @@ export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploads.ts'
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
-export { defaultLimits, type Limits } from './limits.ts'
+export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
 export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
 export type { Admitted, Authenticator, Credentials } from './ports/authenticator.ts'
 export type {

@@ -1,139 +1,346 @@
+import { OspError } from './errors.ts'
+
 /** Sizes in bytes. */
 export const KiB = 1024
 export const MiB = 1024 * KiB
 
-/**
- * Every bound and interval that a server can be set to, with its default. What the protocol fixes
- * stands in `fixed`, what a client keeps to by itself in `clientLimits`.
- */
-export const defaultLimits = {
-  /** Silence after which a side sends a PING_REQ; after twice as much the link is dead. */
-  keepAliveMs: 15_000,
-  /** From connecting to a complete HELLO_REQ. */
-  handshakeMs: 10_000,
-  /** Connections whose handshake of TLS is not done; one more, and one that has waited for long makes room. */
-  handshakes: 256,
-  /** Largest content of one POST_FILE_REQ that is ever granted. */
-  chunkBytes: MiB,
-  /** Most bytes of one upload that may be unacknowledged. */
-  windowBytes: 8 * MiB,
-  /**
-   * Chunks of all links that wait to be written, but for one of each link; the chunk that is granted shrinks as instances fill.
-   * Frames that have begun and are not complete have as much again.
-   */
-  chunkMemoryBytes: 16 * MiB,
-  /** A checkpoint is due after so many bytes … */
-  checkpointBytes: 8 * MiB,
-  /** … or so long after the first byte that is not durable. */
-  checkpointMs: 500,
-  /** Checkpoints that a record keeps, to go back to when a partial file is found damaged. */
-  checkpoints: 32,
-  /** Ordinary instances of FileApp: files received at once. */
-  fileInstances: 200,
-  /** Uploads at once on one link. */
-  uploadsPerLink: 5,
-  /** Uploads at once of one user, over all links. */
-  uploadsPerUser: 100,
-  /**
-   * An upload that has not got further for this time, divided by the number of instances that its user holds, loses its
-   * instance if another user waits for one and holds fewer; one that has had its instance for so long does if that user holds at
-   * least two fewer. Not before a second has passed.
-   */
-  stalledMs: 60_000,
-  /** Uploads whose link was lost and that are kept open for their client to come back. */
-  parkedUploads: 200,
-  /** How long such an upload is kept open; its record stays longer. */
-  parkedMs: 5 * 60_000,
-  /** How long the record and the bytes of an upload are kept that nobody goes on with. */
-  uploadAgeMs: 7 * 24 * 3_600_000,
-  /** Largest file that is taken, and most bytes of one user's files; the greatest number is no bound. */
-  fileBytes: Number.MAX_SAFE_INTEGER,
-  userBytes: Number.MAX_SAFE_INTEGER,
-  /** Bytes that each file and each folder counts for in `userBytes`, in addition to the bytes of the file. */
-  entryBytes: 4 * KiB,
-  /** Maximum number of files and folders of one user, unfinished uploads included. */
-  userFiles: 1_000_000,
-  /** Links at once after HELLO. */
-  links: 2_000,
-  /** … of one user, over all addresses. */
-  linksPerUser: 200,
-  /** … from one address; the addresses of one IPv6 network (/64) count as one. */
-  linksPerAddress: 500,
-  /** Links at once before HELLO is answered, besides those; at one more, the longest silent one of the fullest address ends. */
-  pendingLinks: 500,
-  /** Links that are turned away at one time and told why; further ones are closed without a word. */
-  refusedLinks: 200,
-  /** A link that holds no upload and does not listen for messages, and asks nothing but pings, is closed after so long. */
-  idleMs: 3_600_000,
-  /** Recipients of one message. */
-  recipients: 16,
-  /** Registered clients, and of them of one user. */
-  clients: 100,
-  registrationsPerUser: 20,
-  /**
-   * HELLO_REQs that are judged in a second, of one address half of them; the others are told when to come back. Half as many
-   * again are for addresses that send many, or wrong ones.
-   */
-  hellosPerSecond: 200,
-  /** HELLO_REQs of a minute that are told why they fail, from one address, and of one user from there; what holds is let in. */
-  failedHellosPerAddress: 60,
-  failedHellosPerUser: 10,
-  /**
-   * Lines of the log in a second, averaged over ten, that one user can cause (of each event at most as many as are left), and all
-   * users of one address. Refused links from all addresses have as many as an address, averaged over a minute.
-   */
-  logLinesPerUser: 10,
-  logLinesPerAddress: 30,
-  /** Lines about refused links from one address in a minute. */
-  refusalLinesPerAddress: 60,
-  /** Addresses, and users of addresses, of which that is remembered; the longest remembered is forgotten for a new one. */
-  rememberedAddresses: 4_096,
-  /** Frames, and bytes of frames, that are read in a second from all links of one user together. */
-  framesPerSecond: 100_000,
-  bytesPerSecond: 2 * 1024 * MiB,
-  /** Time, in ms, that the requests of one user may take in a second by `requestCost`; of several busy users each gets an equal part. */
-  workMsPerSecond: 1_000,
-  /** REGIST_REQs of one user that are read in a second. */
-  registrationsPerSecond: 50,
-  /** Changes of the online list are gathered for so long. */
-  gatherMs: 50,
-  /** Messages that wait in one mailbox, and bytes of their content. */
-  mailboxMessages: 10_000,
-  mailboxBytes: 64 * MiB,
-  /** Messages that wait in all mailboxes together. */
-  waitingMessages: 1_000_000,
-  /**
-   * What one sender may have of what waits in a mailbox, of what waits in all, of the message ids and of the free disk, in
-   * percent, when no other has anything there (`fitsShare` in lib/runtime/share.ts); 100 is no bound.
-   */
-  senderSharePercent: 50,
-  /** How long a message waits for its recipient. */
-  messageAgeMs: 30 * 24 * 3_600_000,
-  /** Message ids that are remembered of one sender, and of all. */
-  senderIds: 500_000,
-  messageIds: 2_000_000,
-  /** Deliveries to one recipient that may be unanswered, and bytes of their content (one is always allowed). */
-  deliveryWindow: 32,
-  deliveryBytes: 256 * KiB,
-  /** Bytes of deliveries to all recipients together that no socket has taken yet; beyond them each may have one message. */
-  deliveryMemoryBytes: 32 * MiB,
-  /** A delivery that is not answered in this time is repeated when all others have had their turn. */
-  deliveryMs: 10_000,
-  /** Disk space that uploads leave free for messages and records, or this share of the disk if that is less. */
-  reserveBytes: 64 * MiB,
-  reservePercent: 5,
-  /** How long a completed upload is remembered, so that a repeated FILE_MD5_REQ is answered. */
-  noteMs: 7 * 24 * 3_600_000,
-  /** How long a message id is remembered. */
-  messageIdMs: 7 * 24 * 3_600_000,
-  /** Bytes that a link may have unsent before it is closed as a slow consumer. */
-  unsentBytes: 4 * MiB,
-  /** How long a client is asked to wait after a refusal that passes by itself. */
-  retryAfterMs: 1_000,
-} as const satisfies Record<string, number>
+/** Ranges that the table and `fixed` share. */
+const leastKeepAliveMs = 100
+const mostKeepAliveMs = 3_600_000
+const clientsMost = 20_000
+const deliveriesMost = 256
 
-/** A server's bounds; units stand last in each name. */
-export type Limits = { readonly [K in keyof typeof defaultLimits]: number }
+/** A limit of a server. Its name ends with its unit; without a unit it is a number of things. */
+export interface Limit {
+  readonly default: number
+  /** Smallest and largest value; by default from 1 to the largest exact integer. */
+  readonly range?: readonly [least: number, most: number]
+  /** The flag of `ospd serve` that sets it, without `--`. */
+  readonly flag?: string
+  /** What it limits; the help of its flag. A text in brackets replaces the default there. */
+  readonly describe: string
+}
+
+/** Each limit of a server. What the protocol fixes is in `fixed`, what a client limits by itself in `clientLimits`. */
+export const limitTable = {
+  keepAliveMs: {
+    default: 15_000,
+    range: [leastKeepAliveMs, mostKeepAliveMs],
+    flag: 'keep-alive',
+    describe: 'silence after which a link is probed; after twice as long it is dead',
+  },
+  handshakeMs: {
+    default: 10_000,
+    flag: 'handshake-time',
+    describe: 'maximum time from connecting to a complete HELLO',
+  },
+  handshakes: {
+    default: 256,
+    describe: 'maximum number of unfinished TLS handshakes; a further connection ends one that has waited for long',
+  },
+  chunkBytes: {
+    default: MiB,
+    range: [1, 256 * MiB],
+    flag: 'chunk',
+    describe: 'maximum size of the part of a file in one request',
+  },
+  windowBytes: {
+    default: 8 * MiB,
+    range: [1, 0xffff_ffff],
+    flag: 'window',
+    describe: 'maximum number of unacknowledged bytes of one upload',
+  },
+  chunkMemoryBytes: {
+    default: 16 * MiB,
+    describe:
+      'memory for chunks that wait to be written, for all links; each link may have one more chunk; incomplete frames have as much again',
+  },
+  checkpointBytes: {
+    default: 8 * MiB,
+    flag: 'checkpoint-size',
+    describe: 'an upload is flushed to disk after this number of bytes …',
+  },
+  checkpointMs: {
+    default: 500,
+    flag: 'checkpoint-time',
+    describe: '… or this long after the first byte that is not durable',
+  },
+  checkpoints: {
+    default: 32,
+    describe: 'maximum number of checkpoints of one upload, to go back to if its partial file is damaged',
+  },
+  fileInstances: {
+    default: 200,
+    range: [1, 0xffff],
+    flag: 'file-instances',
+    describe: 'maximum number of files received at the same time',
+  },
+  uploadsPerLink: {
+    default: 5,
+    range: [1, 0xffff],
+    flag: 'uploads-per-link',
+    describe: 'maximum number of uploads at the same time on one link',
+  },
+  uploadsPerUser: {
+    default: 100,
+    flag: 'uploads-per-user',
+    describe: 'maximum number of uploads at the same time of one user',
+  },
+  stalledMs: {
+    default: 60_000,
+    flag: 'stalled-time',
+    describe:
+      'an upload without progress for this time, divided by the uploads of its user, yields to a user with fewer, and any upload to a user with two fewer',
+  },
+  parkedUploads: {
+    default: 200,
+    describe: 'maximum number of uploads without a link that are kept open for their clients',
+  },
+  parkedMs: {
+    default: 5 * 60_000,
+    describe: 'how long an upload without a link is kept open; its record stays longer',
+  },
+  uploadAgeMs: {
+    default: 7 * 24 * 3_600_000,
+    range: [1_000, Number.MAX_SAFE_INTEGER],
+    flag: 'upload-age',
+    describe: 'how long an unfinished upload is kept without progress',
+  },
+  fileBytes: {
+    default: Number.MAX_SAFE_INTEGER,
+    flag: 'max-file-size',
+    describe: 'maximum size of one file [no limit]',
+  },
+  userBytes: {
+    default: Number.MAX_SAFE_INTEGER,
+    flag: 'quota',
+    describe: "maximum size of one user's files, with --entry-size for each file and folder [no limit]",
+  },
+  entryBytes: {
+    default: 4 * KiB,
+    range: [0, 256 * MiB],
+    flag: 'entry-size',
+    describe: 'size that each file and folder counts for in --quota, in addition to its content',
+  },
+  userFiles: {
+    default: 1_000_000,
+    flag: 'user-files',
+    describe: "maximum number of one user's files and folders, unfinished uploads included",
+  },
+  links: { default: 2_000, flag: 'max-links', describe: 'maximum number of links after HELLO' },
+  linksPerUser: { default: 200, flag: 'links-per-user', describe: 'maximum number of links of one user' },
+  linksPerAddress: {
+    default: 500,
+    flag: 'links-per-address',
+    describe: 'maximum number of links from one address (IPv6: one /64)',
+  },
+  pendingLinks: {
+    default: 500,
+    flag: 'pending-links',
+    describe: 'maximum number of links before HELLO, in addition to --max-links',
+  },
+  refusedLinks: {
+    default: 200,
+    describe:
+      'maximum number of rejected connections that are told the reason at the same time; others are closed at once',
+  },
+  idleMs: {
+    default: 3_600_000,
+    flag: 'idle-time',
+    describe: 'a link without uploads, registration and requests is closed after this time',
+  },
+  recipients: {
+    default: 16,
+    range: [1, 0xffff],
+    flag: 'max-recipients',
+    describe: 'maximum number of recipients of one message',
+  },
+  clients: {
+    default: 100,
+    range: [1, clientsMost],
+    flag: 'max-clients',
+    describe: 'maximum number of clients registered for messages',
+  },
+  registrationsPerUser: {
+    default: 20,
+    flag: 'registrations-per-user',
+    describe: 'maximum number of registered clients of one user',
+  },
+  hellosPerSecond: {
+    default: 200,
+    describe:
+      'HELLOs that are checked in a second; up to half of them from one address, and half as many again from busy addresses',
+  },
+  failedHellosPerAddress: {
+    default: 60,
+    flag: 'failed-hellos-per-address',
+    describe: 'refused HELLOs in a minute from one address that are told why',
+  },
+  failedHellosPerUser: {
+    default: 10,
+    flag: 'failed-hellos-per-user',
+    describe: 'HELLOs with a wrong token in a minute for one user from one address that are told why',
+  },
+  logLinesPerUser: {
+    default: 10,
+    flag: 'log-lines-per-user',
+    describe: 'maximum number of log lines a second about one user, averaged over ten seconds',
+  },
+  logLinesPerAddress: {
+    default: 30,
+    flag: 'log-lines-per-address',
+    describe: 'maximum number of log lines a second about the users of one address, and about all refused links',
+  },
+  refusalLinesPerAddress: {
+    default: 60,
+    flag: 'refusal-lines-per-address',
+    describe: 'maximum number of log lines in a minute about refused links of one address',
+  },
+  rememberedAddresses: {
+    default: 4_096,
+    describe: 'maximum number of addresses and users that rates are remembered of; a new one replaces the oldest',
+  },
+  framesPerSecond: {
+    default: 100_000,
+    flag: 'frames-per-second',
+    describe: 'maximum number of requests and answers of one user that are read in a second',
+  },
+  bytesPerSecond: {
+    default: 2 * 1024 * MiB,
+    range: [64 * KiB, Number.MAX_SAFE_INTEGER],
+    flag: 'bytes-per-second',
+    describe: 'maximum number of bytes of one user that are read in a second, at least 64k',
+  },
+  workMsPerSecond: {
+    default: 1_000,
+    flag: 'work-per-second',
+    describe: "time that one user's requests may take in a second; busy users share it equally",
+  },
+  registrationsPerSecond: {
+    default: 50,
+    flag: 'registrations-per-second',
+    describe: 'maximum number of registration requests of one user that are read in a second',
+  },
+  gatherMs: {
+    default: 50,
+    range: [1, 50],
+    describe: 'how long changes of the presence list are collected before they are sent',
+  },
+  mailboxMessages: {
+    default: 10_000,
+    flag: 'mailbox-messages',
+    describe: 'maximum number of messages that wait for one user',
+  },
+  mailboxBytes: {
+    default: 64 * MiB,
+    flag: 'mailbox-size',
+    describe: 'maximum size of the messages that wait for one user',
+  },
+  waitingMessages: {
+    default: 1_000_000,
+    flag: 'waiting-messages',
+    describe: 'maximum number of messages that wait for all users',
+  },
+  senderSharePercent: {
+    default: 50,
+    range: [1, 100],
+    flag: 'sender-share',
+    describe:
+      'part of a mailbox, of all waiting messages, of message ids and of the free disk that one sender can fill',
+  },
+  messageAgeMs: {
+    default: 30 * 24 * 3_600_000,
+    flag: 'message-age',
+    describe: 'how long a message waits for its recipient',
+  },
+  senderIds: {
+    default: 500_000,
+    flag: 'message-ids-per-user',
+    describe: 'maximum number of remembered message ids of one sender',
+  },
+  messageIds: {
+    default: 2_000_000,
+    flag: 'message-ids',
+    describe: 'maximum number of remembered message ids of all senders',
+  },
+  deliveryWindow: {
+    default: 32,
+    range: [1, deliveriesMost],
+    describe: 'maximum number of unanswered deliveries to one recipient',
+  },
+  deliveryBytes: {
+    default: 256 * KiB,
+    describe: 'maximum size of the unanswered deliveries to one recipient; one delivery is always allowed',
+  },
+  deliveryMemoryBytes: {
+    default: 32 * MiB,
+    describe: 'memory for unsent deliveries to all recipients; beyond it each recipient may have one message',
+  },
+  deliveryMs: {
+    default: 10_000,
+    describe: 'time after which an unanswered delivery is repeated, after all others had their turn',
+  },
+  reserveBytes: {
+    default: 64 * MiB,
+    range: [0, Number.MAX_SAFE_INTEGER],
+    flag: 'reserve',
+    describe: 'disk space that uploads leave free for messages [64M or 5 % of the disk, whichever is less]',
+  },
+  reservePercent: {
+    default: 5,
+    range: [0, 100],
+    describe: 'part of the disk that uploads leave free, if that is less than the reserve in bytes',
+  },
+  noteMs: {
+    default: 7 * 24 * 3_600_000,
+    describe: 'how long a completed upload is remembered, to answer a repeated FILE_MD5_REQ',
+  },
+  messageIdMs: {
+    default: 7 * 24 * 3_600_000,
+    range: [1, 0xffff_ffff * 1_000],
+    describe: 'how long a message id is remembered',
+  },
+  unsentBytes: { default: 4 * MiB, describe: 'unsent bytes after which a link is closed as a slow consumer' },
+  retryAfterMs: {
+    default: 1_000,
+    range: [1, 0xffff_ffff],
+    describe: 'time after which a client should repeat a request that was refused for the moment',
+  },
+} as const satisfies Readonly<Record<string, Limit>>
+
+/** A value for each limit of a server. */
+export type Limits = { readonly [K in keyof typeof limitTable]: number }
+
+const limits = /* @__PURE__ */ Object.entries<Limit>(limitTable) as [keyof Limits, Limit][]
+
+export const defaultLimits = /* @__PURE__ */ Object.fromEntries(
+  /* @__PURE__ */ limits.map(([name, limit]) => [name, limit.default]),
+) as Limits
+
+/** Returns the defaults with `chosen` in place of some. Throws OspError `usage` that names each invalid or unknown limit. */
+export function limitsWith(chosen: Partial<Limits> = {}): Limits {
+  if (typeof chosen !== 'object' || chosen === null || Array.isArray(chosen)) {
+    throw new OspError('usage', 'limits are an object of numbers')
+  }
+  const faults = limits.flatMap(([name, limit]) => faultOf(name, limit, chosen[name]))
+  for (const name of Object.keys(chosen)) {
+    if (!Object.hasOwn(limitTable, name)) faults.push(`limits.${name} is not known`)
+  }
+  if (faults.length > 0) throw new OspError('usage', faults.join('; '))
+  return Object.fromEntries(limits.map(([name, limit]) => [name, chosen[name] ?? limit.default])) as Limits
+}
+
+function faultOf(
+  name: string,
+  { range: [least, most] = [1, Number.MAX_SAFE_INTEGER] }: Limit,
+  value: unknown,
+): string[] {
+  if (value === undefined) return []
+  if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most) return []
+  const shown =
+    typeof value === 'string' ? JSON.stringify(value) : Object(value) === value ? 'an object' : String(value)
+  return [`limits.${name} cannot be ${shown}: it is a whole number from ${least} to ${most}`]
+}
 
 /** What a client keeps to by itself. */
 export const clientLimits = {
@@ -194,8 +401,8 @@ export const clientLimits = {
 /** What protocol version 1 fixes. */
 export const fixed = {
   /** Keep-alive intervals that a server may ask for. */
-  leastKeepAliveMs: 100,
-  mostKeepAliveMs: 3_600_000,
+  leastKeepAliveMs,
+  mostKeepAliveMs,
   /** Longest payload before HELLO_ACK. */
   helloFrameBytes: 4 * KiB,
   /** Longest payload to a client. */
@@ -236,11 +443,11 @@ export const fixed = {
   /** Holders that an instance remembers, with why each lost it. */
   instanceHolders: 4,
   /** Deliveries on one link that may be unanswered, whatever is set: well below `replies`, so that pings find room. */
-  deliveriesMost: 256,
+  deliveriesMost,
   /** The content of a message. */
   messageBytes: 64 * KiB,
   /** Clients at most, whatever is set, so that the whole list fits a frame. */
-  clientsMost: 20_000,
+  clientsMost,
   /** Users of one server. */
   users: 20_000,
   /**

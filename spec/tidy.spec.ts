@@ -35,7 +35,7 @@ const specs = sourcesOf('spec')
 function roomOf(path: string): Room {
   const [, room, below] = path.split('/')
   if (below !== undefined) return room as Room
-  return /^(?:errors|limits|limitsWith|names|nameSchemas|options|origins)\.ts$/u.test(room ?? '') ? 'base' : 'doors'
+  return /^(?:errors|limits|names|nameSchemas|options|origins)\.ts$/u.test(room ?? '') ? 'base' : 'doors'
 }
 
 /** Where an import leads: a room of lib/, `node:`, another folder at the top, or a package. */

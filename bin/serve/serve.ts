@@ -11,9 +11,10 @@ import { printable, stylesFor } from '../common/text.ts'
 import { unexpectedOperand } from '../common/usage.ts'
 import { openControl } from './control.ts'
 import { checkExposure, identityOf } from './identity.ts'
+import { limitsOf } from './limitSettings.ts'
 import { type DaemonTransport, daemonTransport } from './listening.ts'
 import { formatLogEntry } from './log.ts'
-import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
+import { type ServeValues, serveSettings } from './settings.ts'
 
 /** `ospd serve`: the daemon. */
 export const serveCommand = command({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
-import { limitsWith } from '../../lib/limitsWith.ts'
+import { limitsWith } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { ServerEntry } from '../../lib/server/logEvents.ts'
 import { BoundedLog } from '../../lib/server/serverLog.ts'

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import type { OspError } from '../../lib/errors.ts'
-import { defaultLimits, type Limits } from '../../lib/limits.ts'
-import { limitsWith } from '../../lib/limitsWith.ts'
+import { defaultLimits, type Limits, limitsWith } from '../../lib/limits.ts'
 import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 

@@ -1,5 +1,5 @@
 import type { Limits } from '../../lib/limits.ts'
-import { limitsWith } from '../../lib/limitsWith.ts'
+import { limitsWith } from '../../lib/limits.ts'
 import type { DigestName, Digests } from '../../lib/ports/platform.ts'
 import { SeededRandom } from '../../lib/testing/random.ts'
 import { digestNumbers } from '../../lib/wire/protocol.ts'

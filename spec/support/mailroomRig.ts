@@ -1,7 +1,7 @@
 import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import type { OspError } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
-import { limitsWith } from '../../lib/limitsWith.ts'
+import { limitsWith } from '../../lib/limits.ts'
 import type { Asked } from '../../lib/runtime/linkDriverOptions.ts'
 import type { Connection } from '../../lib/server/app.ts'
 import { DeliveryService } from '../../lib/server/messages/deliveryService.ts'

@@ -7,10 +7,10 @@ import { stateDirectoryOf } from '../../../bin/common/stateDirectory.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
 import { listenSettings } from '../../../bin/listen/listen.ts'
 import { sendSettings } from '../../../bin/send/send.ts'
-import { limitsOf, serveSettings } from '../../../bin/serve/settings.ts'
+import { limitsOf } from '../../../bin/serve/limitSettings.ts'
+import { serveSettings } from '../../../bin/serve/settings.ts'
 import { checkConnectOptions } from '../../../lib/client/options.ts'
-import { defaultLimits, type Limits } from '../../../lib/limits.ts'
-import { limitsWith } from '../../../lib/limitsWith.ts'
+import { defaultLimits, type Limits, limitsWith } from '../../../lib/limits.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 import { coded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
@@ -68,7 +68,7 @@ async function run(path: string, [program, file, limits, ...given]: Pieces): Pro
   }
   const values = resolved(() => resolve(settings, { flags: { ...flags, config: path }, env, prefix: 'OSP', known }))
   if (!values) return
-  if (which === 0) await coded(() => limitsWith(limitsOf(values as Parameters<typeof limitsOf>[0])), 'usage')
+  if (which === 0) await coded(() => limitsWith(limitsOf(values as object)), 'usage')
   else checkClient(values as { server: { host: string; port: number }; 'retry-for': number; 'limit-rate'?: number })
 }
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../../lib/errors.ts'
-import { defaultLimits } from '../../../lib/limits.ts'
-import { limitsWith } from '../../../lib/limitsWith.ts'
+import { defaultLimits, limitsWith } from '../../../lib/limits.ts'
 import { Uploads } from '../../../lib/server/files/uploads.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
