@@ -184,7 +184,7 @@ spec('ospd serve with a certificate', (it) => {
     ['one that is none', ['--tls-cert', 'key', '--tls-key', 'key'], /--tls-cert key is not a PEM certificate; /u],
     ['a key that is none', ['--tls-cert', 'cert', '--tls-key', 'cert'], /--tls-key cert is not a PEM private key; /u],
     ['both this and auto', ['--tls', 'auto', '--tls-cert', 'cert'], /remove --tls-cert and --tls-key/u],
-    ['an authority of clients alone', ['--tls-client-ca', 'cert'], /--tls-client-ca needs TLS/u],
+    ['an authority of clients alone', ['--tls-client-ca', 'cert'], /--tls-client-ca requires TLS/u],
     [
       'an authority of clients that is none',
       ['--tls', 'auto', '--tls-client-ca', 'key'],
