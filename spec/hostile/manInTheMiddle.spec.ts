@@ -169,7 +169,12 @@ spec('a man in the middle of osp', (it) => {
     const refused = await at.osp(['who', '--tls'])
     assert.equal(refused.code, 4)
     const place = `localhost:${at.port}`
-    for (const part of [place, 'previously signed by a trusted authority', fingerprintOf(trap.cert), `remove line 2 of ${at.list}`]) {
+    for (const part of [
+      place,
+      'previously signed by a trusted authority',
+      fingerprintOf(trap.cert),
+      `remove line 2 of ${at.list}`,
+    ]) {
       assert.ok(refused.stderr.includes(part), refused.stderr)
     }
     // As the error says, but with the key of the man in the middle.
