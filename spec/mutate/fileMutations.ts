@@ -239,7 +239,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#serve',
     pattern: "if (why.code === 'malformed') await this.#driver.close(why) else this.#driver.refuse(request, why)",
     replacement: "if (why.code !== 'malformed') this.#driver.refuse(request, why)",
-    shownBy: files(65),
+    shownBy: files(114),
   },
   {
     fault: 'a link stays open after its token was revoked',
@@ -247,7 +247,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'listen',
     pattern: 'for (const session of this.#sessions) session.accessChanged(user)',
     replacement: 'void user',
-    shownBy: files(8),
+    shownBy: files(28),
   },
   {
     fault: 'a file that is renamed into place is not durable there',
