@@ -86,7 +86,7 @@ spec('osp send that is interrupted', (it) => {
     assert.equal((await client.ended).code, 130)
     assert.match(
       client.stderr,
-      /^osp: interrupted; run "osp send" to continue .*\nosp: {3}big: \d+ % is on the server$/mu,
+      /^osp: interrupted; run "osp send" to continue:\nosp: {3}big: \d+ % is on the server$/mu,
     )
     const [, stored] = events((await run('osp', [...send, '--json'], { cwd: at.path })).stdout)
     assert.equal(stored?.event, 'stored')
