@@ -98,7 +98,7 @@ spec('lines about one user', (it) => {
   })
 
   it('are told at the end of the server, if some were left out', async () => {
-    await using rig = await heldRig({ logLinesPerUser: 1 })
+    await using rig = await heldRig({ logLinesPerUser: 1, workMsPerSecond: 1e6 })
     for (const session of Array.from({ length: 30 }, (_, at) => `${at}`)) {
       await MessageClient.listen(rig, 'mallory', { session })
     }
