@@ -42,7 +42,7 @@ spec('a certificate of a client', (it) => {
       assert.equal((await who(alice)).code, 0)
     }))
 
-  it('has to be that of a user, where there is a list: its right ends with the user', () =>
+  it('must be that of a listed user, if there is a list, and is refused once the user is removed', () =>
     withDaemon(['alice', 'bob'], async ({ who, data }) => {
       assert.equal((await who(alice)).code, 0)
       assert.equal((await run('ospd', ['user', 'remove', 'alice', '--data', data])).code, 0)

@@ -35,7 +35,7 @@ async function refused(server: Daemon, greeting: Greeting, code: 'unauthorized' 
 }
 
 spec('ospd serve with users', (it) => {
-  it('lets in by the right token alone', async () => {
+  it('accepts only the right token', async () => {
     await using at = await place()
     const [alice, bob] = [await user(at.path, 'add', 'alice'), await user(at.path, 'add', 'bob')]
     await using server = await daemon(at.path)
@@ -57,7 +57,7 @@ spec('ospd serve with users', (it) => {
     for (const token of [alice, bob]) assert.ok(!server.stderr.includes(token.slice(4)))
   })
 
-  it('notices while it runs who is added, given a new token, and removed, and ends the links of those', async () => {
+  it('notices added, rotated and removed users while it runs, and ends their links', async () => {
     await using at = await place()
     const bob = await user(at.path, 'add', 'bob')
     await using server = await daemon(at.path)
@@ -76,7 +76,7 @@ spec('ospd serve with users', (it) => {
     await bystander.vanish()
   })
 
-  it('that had none asks for tokens from the first one on, and ends the links of all', async () => {
+  it('that had none requires tokens once the first user is added, and ends all links', async () => {
     await using at = await place()
     await using server = await daemon(at.path)
     const alice = await letIn(server, { user: 'alice' })
@@ -109,7 +109,7 @@ spec('ospd serve with users', (it) => {
     await alice.vanish()
   })
 
-  it('whose list is damaged lets nobody in, and says why in its log alone', async () => {
+  it('whose list is damaged accepts no login, and states the reason only in its log', async () => {
     await using at = await place()
     const token = await user(at.path, 'add', 'alice')
     await using server = await daemon(at.path)
@@ -142,7 +142,7 @@ spec('ospd serve where other machines come', (it) => {
     ...flags,
   ]
 
-  it('refuses to start while nobody is known who may come in', async () => {
+  it('refuses to start while no users are defined', async () => {
     await using at = await place()
     const { code, stdout, stderr } = await run('ospd', serve(at.path))
     assert.deepEqual([code, stdout], [2, ''])
@@ -155,7 +155,7 @@ spec('ospd serve where other machines come', (it) => {
     }
   })
 
-  it('refuses to start where tokens could be read on the way', async () => {
+  it('refuses to start if tokens could be read in transit', async () => {
     await using at = await place()
     await user(at.path, 'add', 'alice')
     const { code, stderr } = await run('ospd', serve(at.path))

@@ -48,7 +48,7 @@ spec('osp login', (it) => {
     assert.ok(!existsSync(at.kept))
   })
 
-  it('keeps a token for one address and one user alone', async () => {
+  it('stores a token for one address and one user only', async () => {
     await using at = await tokenServer()
     at.tokens.set('bob', 'osp_bobs')
     await at.osp(['login'], { input: 'osp_alices' })
@@ -109,7 +109,7 @@ spec('osp login', (it) => {
     assert.deepEqual([(await login.ended).code, login.stderr], [130, ''])
   })
 
-  it('of stdin goes to no new server of TLS but the one of --fingerprint, which is known from then on', async () => {
+  it('sends a token from stdin to a new server only if --fingerprint names its key, and pins the key', async () => {
     await using at = await place()
     const data = join(at.path, 'data')
     const { stdout: token } = await run('ospd', ['user', 'add', 'alice', '--data', data])

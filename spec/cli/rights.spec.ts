@@ -18,7 +18,7 @@ spec('what a daemon keeps', (it) => {
   if (process.platform === 'win32') return it.skip('is its own', 'Windows has lists of rights instead')
 
   for (const umask of ['000', '277']) {
-    it(`is for its user alone and never executable, whatever the umask: ${umask}`, async () => {
+    it(`is private to its user and never executable, whatever the umask: ${umask}`, async () => {
       await using at = await place()
       const data = join(at.path, 'data')
       await writeFile(join(at.path, 'run.sh'), '#!/bin/sh\n', { mode: 0o755 })

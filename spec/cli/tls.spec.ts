@@ -60,7 +60,7 @@ spec('ospd serve --tls auto', (it) => {
       assert.deepEqual(await osp('msg', 'alice', 'hi', '--tls'), { code: 0, stdout: 'alice stored\n', stderr: '' })
     }))
 
-  it('takes nobody who speaks an older TLS', () =>
+  it('refuses clients that offer only an older TLS version', () =>
     withDaemon(async ({ daemon: { port } }) => {
       const old = connectTls({ host: '127.0.0.1', port, maxVersion: 'TLSv1.2', rejectUnauthorized: false })
       const [error] = await once(old, 'error').catch((error: unknown) => [error])
@@ -77,7 +77,7 @@ spec('ospd serve --tls auto', (it) => {
 })
 
 spec('osp --tls', (it) => {
-  it('refuses a server that has another key than before, and sends it nothing', () =>
+  it('refuses a server whose key has changed, and sends it nothing', () =>
     withDaemon(async ({ at, osp, fingerprint, daemon: first }) => {
       assert.equal((await osp('who', '--tls')).code, 0)
       await first.kill('SIGTERM')

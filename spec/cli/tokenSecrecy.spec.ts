@@ -54,7 +54,7 @@ async function server() {
 }
 
 spec('a token', (it) => {
-  it('is in nothing that a command prints or writes, but in the file where it is kept', async () => {
+  it('is in no output and no file of a command, except the file that stores it', async () => {
     await using at = await server()
     const login = await at.osp(['login', '--json'], { input: marked })
     const outcomes = await runAll(at, lines)

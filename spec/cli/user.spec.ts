@@ -68,7 +68,7 @@ spec('ospd user', (it) => {
     assert.deepEqual(await told('list'), [])
   })
 
-  it('leaves no token anywhere in the data directory, its hash once, nor in what a daemon logs', async () => {
+  it('leaves no token in the data directory or the log, and its hash once in the directory', async () => {
     await using at = await place()
     const data = join(at.path, 'data')
     await using running = await daemon(data)

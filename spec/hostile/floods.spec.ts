@@ -39,7 +39,7 @@ spec('a link that never reads', (it) => {
     'what its chunks are answered': (instance: number) => (seq: number) =>
       bytesOf({ event: 'PostFileReq', progress: 0, content: [] }, seq, instance),
   })) {
-    it(`${what} is a slow consumer, and takes little memory until it is ended`, async () => {
+    it(`${what} is a slow consumer, and uses little memory until it is closed`, async () => {
       const codes = await withstood(40 * MiB, async (port, report) => {
         await using raw = await RawStream.letIn(port)
         const { instance } = await start(raw)

@@ -88,7 +88,7 @@ spec('a link that was let in', (it) => {
     assert.deepEqual(codes, ['link-lost'])
   })
 
-  it('and speaks to instances of others, and to such as there are not, is told instance-lost', async () => {
+  it('and uses the instances of others, or nonexistent ones, gets instance-lost', async () => {
     await besieged(async (port, rig) => {
       await using raw = await RawStream.letIn(port)
       let seq = 1

@@ -98,7 +98,7 @@ async function login(to: Transport, given: GivenToken = token): Promise<{ bindin
 }
 
 spec('a man in the middle of a client of the library', (it) => {
-  it('obtains no token where an authority vouched for the server, and locks out nothing', async () => {
+  it('obtains no token of a server with a CA certificate, and does not lock the client out of it', async () => {
     await using at = await address()
     await at.listen(vouched())
     assert.deepEqual(await login(byTls(at)), { binding: 'authority' })
@@ -110,7 +110,7 @@ spec('a man in the middle of a client of the library', (it) => {
     assert.deepEqual(at.received(), [token])
   })
 
-  it('obtains no bound token after the list of known servers is gone', async () => {
+  it('obtains no bound token after the list of known servers is lost', async () => {
     await using at = await address()
     const own = selfSigned()
     for (const [identity, boundTo] of [
@@ -159,7 +159,7 @@ spec('a man in the middle of a client of the library', (it) => {
 })
 
 spec('a man in the middle of osp', (it) => {
-  it('obtains no kept token, with or without TLS, and the error names both servers and what to do', async () => {
+  it('obtains no stored token, with or without TLS; the error names both servers and what to do', async () => {
     await using at = await address()
     await at.listen(vouched())
     assert.equal((await at.osp(['login', '--tls'], token)).code, 0)
@@ -191,7 +191,7 @@ spec('a man in the middle of osp', (it) => {
     assert.deepEqual(at.received(), [token])
   })
 
-  it('obtains no token of a variable at the first connection, unless its key is named', async () => {
+  it('obtains no token from a variable at the first connection, unless its key is named', async () => {
     await using at = await address()
     const trap = selfSigned()
     await at.listen(trap)
@@ -233,7 +233,7 @@ spec('a man in the middle of osp', (it) => {
     assert.deepEqual(at.received(), [])
   })
 
-  it('obtains no token that a former version has kept, which goes on to the server of a former pin', async () => {
+  it('obtains no token that a former version stored, which still goes to the server of a former pin', async () => {
     await using at = await address()
     const own = selfSigned()
     await at.listen(own)

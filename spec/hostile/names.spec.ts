@@ -205,7 +205,7 @@ spec('the directory of a user', (it) => {
     assert.deepEqual(Uint8Array.from(await readFile(join(rig.data, 'files/alice/Dir/File'))), bytes)
   })
 
-  it('is one’s own: no name and no user leads into that of another', async () => {
+  it('cannot be reached by any file name or user name of another user', async () => {
     await using rig = await diskServer()
     await (await rig.client('bob')).upload(subject('a'))
     const client = await rig.client()

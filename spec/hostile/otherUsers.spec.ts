@@ -44,7 +44,7 @@ spec('another user of the machine', (it) => {
   const fact = 'cannot lead root elsewhere'
   if (process.platform === 'win32' || process.geteuid?.() !== 0) return it.skip(fact, 'only root can act as two users')
 
-  it('who plants a lock leads "ospd user" of root into no other directory: nothing is written or removed there', async () => {
+  it('who plants a lock cannot lead "ospd user" of root to another directory: nothing is changed there', async () => {
     await using at = await openPlace()
     const [data, target] = [join(at.path, 'data'), join(at.path, 'target')]
     await mkdir(join(target, 'deep'), { recursive: true })
@@ -85,7 +85,7 @@ spec('another user of the machine', (it) => {
     assert.deepEqual(await readdir(upper), [])
   })
 
-  it('who comes to rename the data directory of a running daemon is let in by no list of users in another one', async () => {
+  it('who replaces the data directory of a running daemon cannot log in by a list of users in the new one', async () => {
     await using at = await openPlace()
     const upper = join(at.path, 'upper')
     const [data, aside] = [join(upper, 'data'), join(upper, 'aside')]
@@ -104,7 +104,7 @@ spec('another user of the machine', (it) => {
     assert.deepEqual(await enter(users, 'alice', token), { user: 'alice' })
   })
 
-  it('whose file is put in the place of the list of users is let in by no token', async () => {
+  it('whose file replaces the list of users cannot log in with any token', async () => {
     await using at = await openPlace()
     const data = join(at.path, 'data')
     const users = usersFile(data)
@@ -122,7 +122,7 @@ spec('another user of the machine', (it) => {
     }
   })
 
-  it('whose directory lies on the way of an upload gets no file through it, and no client is told the path', async () => {
+  it('whose directory is in the path of an upload gets no file, and no client gets the path', async () => {
     await using at = await openPlace()
     const data = join(at.path, 'data')
     await using storage = await opened(data)
@@ -146,7 +146,7 @@ spec('another user of the machine', (it) => {
     assert.equal(await file.publish('sub/x', true), true)
   })
 
-  it('is not believed in the state directory of "osp": its token is not sent, and no state is kept there', async () => {
+  it('cannot own the state directory of "osp": no token from it is sent, and no state is stored in it', async () => {
     await using at = await openPlace()
     const state = join(at.path, 'state')
     const own = join(state, '127.0.0.1_1', 'alice')
@@ -169,7 +169,7 @@ spec('another user of the machine', (it) => {
     assert.deepEqual(await readdir(own), ['token'])
   })
 
-  it('cannot change a file that a flag names, but may own it where others cannot write', async () => {
+  it('cannot change a file that a flag names, but may own it if others cannot write to it', async () => {
     await using at = await openPlace()
     const config = join(at.path, 'config.json')
     await writeFile(config, '{}', { mode: 0o644 })

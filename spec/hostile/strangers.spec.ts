@@ -10,7 +10,7 @@ import { withstood } from '../support/withstood.ts'
 const refusals = ({ log }: Report) => log.filter(({ event }) => event === 'link-refused')
 
 spec('links of strangers', (it) => {
-  it('of which there are too many, from four addresses, keep nobody out', async () => {
+  it('that are too many, from four addresses, lock no user out', async () => {
     const attack = async (port: number) => {
       const from = (at: number) => RawStream.connect(port, `127.0.0.${2 + (at % 4)}`)
       const links = await Promise.all(Array.from({ length: 400 }, (_, at) => from(at)))
@@ -21,7 +21,7 @@ spec('links of strangers', (it) => {
     await withstood(40 * MiB, attack, { pendingLinks: 100 })
   })
 
-  it('that say HELLO as one user from four addresses keep no other user out', async () => {
+  it('that send HELLO as one user from four addresses lock no other user out', async () => {
     const attack = async (port: number) => {
       const from = (at: number) => RawStream.connect(port, `127.0.0.${2 + (at % 4)}`)
       const links = await Promise.all(Array.from({ length: 80 }, (_, at) => from(at)))
@@ -46,7 +46,7 @@ spec('links of strangers', (it) => {
     await withstood(40 * MiB, attack, { handshakeMs: 1_000 })
   })
 
-  it('that announce four gigabytes are ended at once, and take no memory', async () => {
+  it('that announce four gigabytes are closed at once, and use no memory', async () => {
     await withstood(20 * MiB, async (port) => {
       const header = bytesOf({ event: 'PingReq' }).subarray(0, 20)
       header.writeUInt32BE(0xffff_ffff)
@@ -58,7 +58,7 @@ spec('links of strangers', (it) => {
     })
   })
 
-  it('that say a wrong HELLO_REQ again and again are told why sixty times a minute, and fill no log', async () => {
+  it('that repeat a wrong HELLO_REQ get the reason sixty times a minute, and do not flood the log', async () => {
     const attack = async (port: number, report: () => Promise<Report>) => {
       await report()
       const codes = new Map<number, number>()

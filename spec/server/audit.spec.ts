@@ -52,7 +52,7 @@ async function begin(client: FileClient, name: string): Promise<number> {
 }
 
 spec('a line of the log, and one alone, tells', (it) => {
-  it('who came in, who was refused and why, and who left', async () => {
+  it('a login, a refusal with its reason, and the end of a link', async () => {
     await using rig = await ServerRig.start({}, { authenticator })
     const alice = await rig.client({ token })
     const mallory = await rig.dial()

@@ -35,7 +35,7 @@ function times(count: number, write: () => void): void {
 }
 
 spec('lines about one user', (it) => {
-  it('are bounded in each ten seconds, and one line says then how many of which event were left out', () => {
+  it('are limited in each ten seconds; then one line says how many of each event were left out', () => {
     const { log, clock, count, leftOut } = logOf()
     times(1_000, () => log.write(opened()))
     assert.equal(count('link-open'), 50)
@@ -49,7 +49,7 @@ spec('lines about one user', (it) => {
     assert.equal(count('link-open'), 51)
   })
 
-  it('of one event leave room for those of others, and for other users', () => {
+  it('of one event leave room for lines of other events and of other users', () => {
     const { log, count } = logOf()
     times(1_000, () => log.write(opened()))
     times(10, () => log.write(cancelled))
@@ -57,7 +57,7 @@ spec('lines about one user', (it) => {
     assert.deepEqual([count('link-open'), count('upload-cancelled')], [60, 10])
   })
 
-  it('that report stored files are never left out, and leave the room of the others', () => {
+  it('that report stored files are never left out, and do not count against the limit', () => {
     const { log, count } = logOf()
     times(1_000, () => log.write(opened()))
     times(1_000, () => log.write(stored))

@@ -33,7 +33,7 @@ async function withList(use: (list: List) => Promise<void>, options: KnownServer
 const refusal = (message: RegExp) => ({ code: 'unauthorized', message })
 
 spec('a known server', (it) => {
-  it('is pinned at its first use, told once, in a file of its owner alone', () =>
+  it('is pinned on first use, reported once, in a file that only its owner can access', () =>
     withList(async ({ path, trust, pinned }) => {
       await trust(server)
       await trust(server)
@@ -148,7 +148,7 @@ spec('a known server', (it) => {
       )
     }))
 
-  it('is not trusted by a list that others can write to, or replace: what to run', () =>
+  it('is not trusted by a list that others can write to or replace; the error names the fix', () =>
     withList(async ({ path, trust }) => {
       if (process.platform === 'win32') return
       await trust(server)
@@ -254,7 +254,7 @@ spec('a known server', (it) => {
       { pinsNobody: true },
     ))
 
-  it('that an authority is to vouch for is not taken by its pin, nor minded for it', () =>
+  it('is neither accepted nor refused because of its pin if an authority is named', () =>
     withList(async ({ path, trust }) => {
       await trust(server)
       const byAuthority = knownServers(path, { pinsNobody: true })

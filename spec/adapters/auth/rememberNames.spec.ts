@@ -84,7 +84,7 @@ spec('names that have come in', (it) => {
     assert.deepEqual(known, ['unseen', true, true])
   })
 
-  it('from one address are forgotten for new ones from there beyond its share, not those of others, also after a restart', async () => {
+  it('of one address, beyond its share, replace each other and not those of other addresses, also after a restart', async () => {
     await using at = await place()
     const path = join(at.path, 'names')
     const former = rememberNames(allowAll(), path)

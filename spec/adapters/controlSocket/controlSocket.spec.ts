@@ -192,8 +192,7 @@ spec('a control socket of a directory with a long path', (it) => {
     await assert.rejects(askControl(directory, {}), coded('unreachable'))
   })
 
-  const inside =
-    'lies in the directory, and nothing in the one for temporary files, where another user could come first'
+  const inside = 'is in the directory itself, and nothing is in the directory for temporary files'
   if (process.platform !== 'linux') it.skip(inside, 'only Linux has short paths through a descriptor')
   else {
     it(inside, async () => {
@@ -225,7 +224,7 @@ async function servedElsewhere() {
 spec('a control socket that a file in the directory names', (it) => {
   if (process.platform === 'win32') return it.skip('has a place', 'Windows has named pipes instead')
 
-  it('lies in a directory of a random name that is its owner’s alone, and is found; nothing is left of it', async () => {
+  it('is in a private directory with a random name, is found, and is removed completely', async () => {
     await using at = await servedElsewhere()
     assert.equal(modeOf(at.folder), 0o700)
     assert.equal(modeOf(join(at.folder, 'control.sock')), 0o600)

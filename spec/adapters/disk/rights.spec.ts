@@ -25,7 +25,7 @@ spec('a data directory that others can change', (it) => {
 
   for (const path of ['.', ...directories, ...files]) {
     it(
-      `is refused, with what to run, where others can write to ${path}`,
+      `is refused, with the command to run, if others can write to ${path}`,
       withParts(async (data) => {
         const part = join(data, path)
         const mode = (await stat(part)).mode & 0o777
@@ -136,7 +136,7 @@ spec('a directory above a data directory', (it) => {
   if (process.platform === 'win32') return it.skip('has to be safe', 'Windows has lists of rights instead')
 
   it(
-    'that others can write to is refused by its name, with what to run, and nothing is made in it',
+    'is refused if others can write to it; the error names it and the fix, and nothing is created in it',
     withUpper(async (upper, data) => {
       await chmod(upper, 0o777)
       await refused(data, new RegExp(`^${upper} can be written to by other users, .*run "chmod go-w ${upper}"`))
@@ -157,7 +157,7 @@ spec('a directory above a data directory', (it) => {
   )
 
   it(
-    'that a link leads to is checked where the link leads, and where the link is',
+    'that a link leads to is checked at the target and at the link',
     withUpper(async (upper, data) => {
       const [links, target] = [join(upper, 'links'), join(upper, 'target')]
       await mkdir(links)
@@ -193,7 +193,7 @@ spec('a directory above a data directory', (it) => {
     )
 
     it(
-      'that its group can write to is refused if the group has other members, else it is a private group',
+      'with group write permission is refused if the group has other members, and else is accepted',
       withUpper(async (upper, data) => {
         await chmod(upper, 0o775)
         await (await opened(data))[Symbol.asyncDispose]()

@@ -129,7 +129,7 @@ spec('the totals of a user on a disk', (it) => {
 })
 
 spec('an upload with the name of a directory', (it) => {
-  it('is refused when the first entries have been read, however many files are there', async () => {
+  it('is refused after a few entries are read, however many files are there', async () => {
     await using on = await opened()
     await mkdir(join(on.folder, 'full'), { recursive: true })
     for (let at = 0; at < 500; at++) await writeFile(join(on.folder, 'full', `${at}`), '')

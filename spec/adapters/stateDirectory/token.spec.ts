@@ -30,7 +30,7 @@ spec('a kept token', (it) => {
     assert.equal(await at.kept.forget(), false)
   })
 
-  it('is in a file and in directories that are its owner’s alone, whatever the umask', async () => {
+  it('is in a file and directories that only its owner can access, whatever the umask', async () => {
     await using at = await fresh()
     const umask = process.umask(0)
     try {

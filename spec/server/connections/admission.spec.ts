@@ -71,7 +71,7 @@ spec('a crowd of clients', (it) => {
     await raw.expect('PingAck')
   })
 
-  it('of one address has half of what comes in, and who comes from elsewhere finds the other half', async () => {
+  it('from one address gets half of the HELLOs, and leaves the other half to other addresses', async () => {
     let address = '192.0.2.1'
     const listen = fromAfar(memoryTransport(), () => address)
     const authenticator = { authenticate: async ({ user }: Credentials) => ({ user }), knows: async () => true }
@@ -83,7 +83,7 @@ spec('a crowd of clients', (it) => {
     assert.deepEqual(await crowd(rig, 1), [250])
   })
 
-  it('of two busy addresses leaves room for one that seldom comes', async () => {
+  it('from two busy addresses leaves capacity for an address that rarely connects', async () => {
     let address = '192.0.2.1'
     const listen = fromAfar(memoryTransport(), () => address)
     const authenticator = { authenticate: async ({ user }: Credentials) => ({ user }), knows: async () => true }

@@ -61,7 +61,7 @@ spec('frames that have begun', (it) => {
     assert.deepEqual(paused(links), [false, false, false, false, false])
   })
 
-  it('of a user with less than an even share are read whatever the others hold', () => {
+  it('of a user with less than an even share are read regardless of other users', () => {
     const { link } = rig()
     const many = Array.from({ length: 10 }, () => link('mallory'))
     for (const one of many) one.holds(20)
@@ -71,7 +71,7 @@ spec('frames that have begun', (it) => {
     assert.ok(paused(many).includes(true))
   })
 
-  it('end their links where they are not complete after five seconds and others wait for the memory', () => {
+  it('end their links if they are incomplete after five seconds while others wait for memory', () => {
     const { clock, link, frames } = rig()
     const many = Array.from({ length: 4 }, () => link('mallory'))
     for (const one of many) one.holds(40)

@@ -24,7 +24,7 @@ spec('requests of a link to the daemon of files', (it) => {
     assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce + 3)
   })
 
-  it('are dropped when the link ends, but for those that have begun', async () => {
+  it('are dropped when the link ends, except those that have begun', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const held = Array.from({ length: fixed.requestsAtOnce }, () => rig.storage.hold('remove'))
@@ -38,7 +38,7 @@ spec('requests of a link to the daemon of files', (it) => {
     assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce + 1)
   })
 
-  it('are bounded for all links of a user together, which take turns, and those of other users do not wait', async () => {
+  it('are limited for all links of a user together, which take turns; other users do not wait', async () => {
     await using rig = await ServerRig.start()
     const links: FileClient[] = []
     for (let at = 0; at < 4; at++) links.push(await rig.client({ session: `${at}` }))

@@ -60,7 +60,7 @@ spec('failing to come in', (it) => {
     assert.equal(await rig.told('alice', 'wrong', '192.0.2.2'), 'unauthorized')
   })
 
-  it('does not keep the user out who comes with what holds, from there or from elsewhere, nor another user', async () => {
+  it('does not lock out a user with the right token, at that or another address, or another user', async () => {
     await using rig = await guarded()
     for (let count = 0; count < 70; count++) await rig.told(count < 20 ? 'alice' : `user-${count}`, 'wrong')
     assert.equal(await rig.told('alice', 'right'), 'in')

@@ -122,7 +122,7 @@ spec('HELLO', (it) => {
     })
   }
 
-  it('from another machine is refused where nobody vouches for the user', async () => {
+  it('from another machine is refused if the server has no authentication', async () => {
     await using rig = await ServerRig.start({}, { listen: fromAfar(memoryTransport()) })
     const client = await rig.dial()
     client.hello()

@@ -35,7 +35,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
     assert.equal(answered(raw), 21)
   })
 
-  it('is slowed over all links, and nobody else is', async () => {
+  it('is slowed over all links, and no other user is', async () => {
     await using rig = await heldRig({ framesPerSecond: 10 })
     const [one, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'other' })]
     const bob = await rig.client({ user: 'bob' })
@@ -148,7 +148,7 @@ spec('a user whose requests take more time than the user may have', (it) => {
   }
   const done = (raw: RawClient) => raw.unread.filter((event) => event === 'CancelFileAck').length
 
-  it('waits, and every request is answered; the requests of another user do not wait', async () => {
+  it('waits, and gets every answer; requests of other users do not wait', async () => {
     await using rig = await heldRig({ workMsPerSecond: 100 })
     const [alice, bob] = [await rig.client(), await rig.client({ user: 'bob' })]
     await cancel(alice.raw, 200)
@@ -160,7 +160,7 @@ spec('a user whose requests take more time than the user may have', (it) => {
     assert.equal(done(alice.raw), 200)
   })
 
-  it('waits for registrations beyond those of a second, whatever they cost', async () => {
+  it('waits after the registrations that are allowed in a second, whatever they cost', async () => {
     await using rig = await heldRig({ registrationsPerSecond: 5 })
     const { raw } = await rig.client()
     const registrations = () => raw.unread.filter((event) => event === 'RegistAck').length

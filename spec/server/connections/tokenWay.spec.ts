@@ -23,7 +23,7 @@ async function greeted(way: Way, greeting: Greeting, options: Partial<ServeOptio
 }
 
 spec('a token that comes to the server', (it) => {
-  it('where others can read it on the way is refused, and nobody is asked whether it holds', async () => {
+  it('in clear text from another machine is refused without being checked', async () => {
     await using at = await greeted({}, { token: 'secret' })
     const { text } = await at.raw.refused('HelloNack', 'unauthorized')
     assert.match(text, /accepts no token over a connection that others can read: use TLS/u)

@@ -276,7 +276,7 @@ spec('a quota', (it) => {
     await client.upload({ ...sized('empty', 0), modifiedAt: 2 })
   })
 
-  it('has room for no more empty files in folders than it has blocks', async () => {
+  it('allows no more empty files in folders than it has blocks', async () => {
     await using rig = await ServerRig.onDisk({ userBytes: 100 * 4 * KiB })
     const client = await rig.client()
     const deep = (at: number) => sized(`${at}/${'x/'.repeat(30)}file`, 0)
@@ -297,7 +297,7 @@ spec('a quota', (it) => {
 })
 
 spec('the number of files of a user', (it) => {
-  it('has a bound, which counts folders and unfinished uploads, and replacing a file is always allowed', async () => {
+  it('is limited, folders and unfinished uploads included, and replacing a file is always allowed', async () => {
     await using rig = await ServerRig.onDisk({ userBytes: 2 ** 40, userFiles: 4 })
     const client = await rig.client()
     await client.upload(sized('a/b', 1))

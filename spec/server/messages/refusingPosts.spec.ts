@@ -125,7 +125,7 @@ spec('POST_MSG is refused', (it) => {
     await alice.post(3, ['dave'], 'hello')
   })
 
-  it('where one user has taken their share of what waits for all, and others still send, also after a restart', async () => {
+  it('if a user has used up the share of all waiting messages; others can send, also after a restart', async () => {
     await using rig = await heldRig({ waitingMessages: 200, retryAfterMs: 700 })
     let mallory = await listen(rig, 'mallory')
     const sixteen = (from: number) => Array.from({ length: 16 }, (_, at) => `user ${from + at}`)
@@ -145,7 +145,7 @@ spec('POST_MSG is refused', (it) => {
     await (await listen(rig, 'carol')).post(1, ['bob'], 'hello')
   })
 
-  it('where one user has taken their share of a mailbox, and others still send to it', async () => {
+  it('if a user has used up the share of a mailbox; others can still send to it', async () => {
     await using rig = await heldRig({ mailboxMessages: 10 })
     const mallory = await listen(rig, 'mallory')
     for (let number = 1; number <= 5; number++) await mallory.post(number, ['bob'], '')
@@ -155,7 +155,7 @@ spec('POST_MSG is refused', (it) => {
     for (let number = 1; number <= 2; number++) await dave.post(number, ['bob'], 'hello')
   })
 
-  it('as rate-limited where four users have taken their shares of the message ids, and a fifth still sends', async () => {
+  it('as rate-limited if four users have used up their shares of message ids; a fifth can still send', async () => {
     await using rig = await heldRig({ messageIds: 100 })
     const most = [50, 25, 12, 6]
     for (const [at, count] of most.entries()) {

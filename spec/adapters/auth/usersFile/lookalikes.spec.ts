@@ -81,7 +81,7 @@ spec('a name that mixes scripts', (it) => {
 })
 
 spec('a list of users', (it) => {
-  it('takes no name that looks like a known one or mixes scripts, unless it is forced to', async () => {
+  it('accepts no name that looks like a known one or mixes scripts, unless forced', async () => {
     await using at = await place()
     const users = usersFile(at.path)
     await users.add('scope')

@@ -94,7 +94,7 @@ spec('a users’ file that can’t be read', (it) => {
     assert.deepEqual(told, ['bob'])
   })
 
-  it('since it is gone lets nobody in, and ends no link; put back, it lets in as before', async () => {
+  it('accepts no login while it is missing, and ends no link; once restored, it works as before', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path, loopbackOnly())
     const token = await users.add('alice')

@@ -85,7 +85,7 @@ spec('a handshake of TLS', (it) => {
       near.destroy()
     }))
 
-  it('keeps its alarm where its peer begins another one from the same port, to another address', async () => {
+  it('keeps its timeout if its peer starts another one from the same port to another address', async () => {
     const clock = new HeldClock()
     const options = { ...socketOptions({ clock }), handshakeMs: 10_000, handshakes: 2 }
     await using listener = await tls({ host: '0.0.0.0', port: 0, ...own }).listen(options)
