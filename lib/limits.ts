@@ -17,32 +17,32 @@ export interface Limit {
   readonly range?: readonly [least: number, most: number]
   /** The flag of `ospd serve` that sets it, without `--`. */
   readonly flag?: string
-  /** What it limits; the help of its flag. A text in brackets replaces the default there. */
+  /** What it limits, as the help of its flag says it. A text in brackets replaces the default in that help. */
   readonly describe: string
 }
 
-/** Each limit of a server. What the protocol fixes is in `fixed`, what a client limits by itself in `clientLimits`. */
+/** The limits of a server. `fixed` holds the limits of the protocol, and `clientLimits` those of a client. */
 export const limitTable = {
   keepAliveMs: {
     default: 15_000,
     range: [leastKeepAliveMs, mostKeepAliveMs],
     flag: 'keep-alive',
-    describe: 'silence after which a link is probed; after twice as long it is dead',
+    describe: 'interval in which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
   },
   handshakeMs: {
     default: 10_000,
     flag: 'handshake-time',
-    describe: 'maximum time from connecting to a complete HELLO',
+    describe: 'maximum time from the connection to a complete HELLO',
   },
   handshakes: {
     default: 256,
-    describe: 'maximum number of unfinished TLS handshakes; a further connection ends one that has waited for long',
+    describe: 'maximum number of unfinished TLS handshakes; at the maximum, a new connection ends an old one',
   },
   chunkBytes: {
     default: MiB,
     range: [1, 256 * MiB],
     flag: 'chunk',
-    describe: 'maximum size of the part of a file in one request',
+    describe: 'maximum size of a chunk, the part of a file in one request',
   },
   windowBytes: {
     default: 8 * MiB,
@@ -53,44 +53,44 @@ export const limitTable = {
   chunkMemoryBytes: {
     default: 16 * MiB,
     describe:
-      'memory for chunks that wait to be written, for all links; each link may have one more chunk; incomplete frames have as much again',
+      'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
   },
   checkpointBytes: {
     default: 8 * MiB,
     flag: 'checkpoint-size',
-    describe: 'an upload is flushed to disk after this number of bytes …',
+    describe: 'number of bytes after which an upload is flushed to disk',
   },
   checkpointMs: {
     default: 500,
     flag: 'checkpoint-time',
-    describe: '… or this long after the first byte that is not durable',
+    describe: 'time after which the received bytes of an upload are flushed to disk',
   },
   checkpoints: {
     default: 32,
-    describe: 'maximum number of checkpoints of one upload, to go back to if its partial file is damaged',
+    describe: 'maximum number of checkpoints of one upload, from which it continues if its partial file is damaged',
   },
   fileInstances: {
     default: 200,
     range: [1, 0xffff],
     flag: 'file-instances',
-    describe: 'maximum number of files received at the same time',
+    describe: 'maximum number of files that the server receives at the same time',
   },
   uploadsPerLink: {
     default: 5,
     range: [1, 0xffff],
     flag: 'uploads-per-link',
-    describe: 'maximum number of uploads at the same time on one link',
+    describe: 'maximum number of concurrent uploads on one link',
   },
   uploadsPerUser: {
     default: 100,
     flag: 'uploads-per-user',
-    describe: 'maximum number of uploads at the same time of one user',
+    describe: 'maximum number of concurrent uploads of one user',
   },
   stalledMs: {
     default: 60_000,
     flag: 'stalled-time',
     describe:
-      'an upload without progress for this time, divided by the uploads of its user, yields to a user with fewer, and any upload to a user with two fewer',
+      "time, divided by the number of the user's uploads, after which an upload without progress yields to a user with fewer uploads, and any upload to a user with at least two fewer",
   },
   parkedUploads: {
     default: 200,
@@ -98,13 +98,13 @@ export const limitTable = {
   },
   parkedMs: {
     default: 5 * 60_000,
-    describe: 'how long an upload without a link is kept open; its record stays longer',
+    describe: 'time for which an upload without a link is kept open; its record is kept longer',
   },
   uploadAgeMs: {
     default: 7 * 24 * 3_600_000,
     range: [1_000, Number.MAX_SAFE_INTEGER],
     flag: 'upload-age',
-    describe: 'how long an unfinished upload is kept without progress',
+    describe: 'time for which an unfinished upload is kept without progress',
   },
   fileBytes: {
     default: Number.MAX_SAFE_INTEGER,
@@ -114,18 +114,18 @@ export const limitTable = {
   userBytes: {
     default: Number.MAX_SAFE_INTEGER,
     flag: 'quota',
-    describe: "maximum size of one user's files, with --entry-size for each file and folder [no limit]",
+    describe: "maximum total size of one user's files, plus --entry-size for each file and folder [no limit]",
   },
   entryBytes: {
     default: 4 * KiB,
     range: [0, 256 * MiB],
     flag: 'entry-size',
-    describe: 'size that each file and folder counts for in --quota, in addition to its content',
+    describe: 'number of bytes that each file and folder counts toward --quota, in addition to its content',
   },
   userFiles: {
     default: 1_000_000,
     flag: 'user-files',
-    describe: "maximum number of one user's files and folders, unfinished uploads included",
+    describe: "maximum number of one user's files and folders, including unfinished uploads",
   },
   links: { default: 2_000, flag: 'max-links', describe: 'maximum number of links after HELLO' },
   linksPerUser: { default: 200, flag: 'links-per-user', describe: 'maximum number of links of one user' },
@@ -142,12 +142,12 @@ export const limitTable = {
   refusedLinks: {
     default: 200,
     describe:
-      'maximum number of rejected connections that are told the reason at the same time; others are closed at once',
+      'maximum number of rejected connections that receive the reason at the same time; others are closed at once',
   },
   idleMs: {
     default: 3_600_000,
     flag: 'idle-time',
-    describe: 'a link without uploads, registration and requests is closed after this time',
+    describe: 'time after which a link without uploads, registration and requests is closed',
   },
   recipients: {
     default: 16,
@@ -169,99 +169,100 @@ export const limitTable = {
   hellosPerSecond: {
     default: 200,
     describe:
-      'HELLOs that are checked in a second; up to half of them from one address, and half as many again from busy addresses',
+      'maximum number of HELLOs that are checked per second; up to half of them from one address, plus half as many from busy addresses',
   },
   failedHellosPerAddress: {
     default: 60,
     flag: 'failed-hellos-per-address',
-    describe: 'refused HELLOs in a minute from one address that are told why',
+    describe: 'maximum number of refused HELLOs per minute from one address that are answered with the reason',
   },
   failedHellosPerUser: {
     default: 10,
     flag: 'failed-hellos-per-user',
-    describe: 'HELLOs with a wrong token in a minute for one user from one address that are told why',
+    describe:
+      'maximum number of HELLOs with a wrong token per minute, for one user from one address, that are answered with the reason',
   },
   logLinesPerUser: {
     default: 10,
     flag: 'log-lines-per-user',
-    describe: 'maximum number of log lines a second about one user, averaged over ten seconds',
+    describe: 'maximum number of log lines per second about one user, averaged over ten seconds',
   },
   logLinesPerAddress: {
     default: 30,
     flag: 'log-lines-per-address',
-    describe: 'maximum number of log lines a second about the users of one address, and about all refused links',
+    describe: 'maximum number of log lines per second about all users of one address, and about all refused links',
   },
   refusalLinesPerAddress: {
     default: 60,
     flag: 'refusal-lines-per-address',
-    describe: 'maximum number of log lines in a minute about refused links of one address',
+    describe: 'maximum number of log lines per minute about refused links from one address',
   },
   rememberedAddresses: {
     default: 4_096,
-    describe: 'maximum number of addresses and users that rates are remembered of; a new one replaces the oldest',
+    describe: 'maximum number of addresses, and of users, whose rates are remembered; a new one replaces the oldest',
   },
   framesPerSecond: {
     default: 100_000,
     flag: 'frames-per-second',
-    describe: 'maximum number of requests and answers of one user that are read in a second',
+    describe: 'maximum number of requests and replies that are read from one user per second',
   },
   bytesPerSecond: {
     default: 2 * 1024 * MiB,
     range: [64 * KiB, Number.MAX_SAFE_INTEGER],
     flag: 'bytes-per-second',
-    describe: 'maximum number of bytes of one user that are read in a second, at least 64k',
+    describe: 'maximum number of bytes that are read from one user per second, at least 64k',
   },
   workMsPerSecond: {
     default: 1_000,
     flag: 'work-per-second',
-    describe: "time that one user's requests may take in a second; busy users share it equally",
+    describe: "processing time per second for one user's requests; busy users share it equally",
   },
   registrationsPerSecond: {
     default: 50,
     flag: 'registrations-per-second',
-    describe: 'maximum number of registration requests of one user that are read in a second',
+    describe: 'maximum number of registration requests that are read from one user per second',
   },
   gatherMs: {
     default: 50,
     range: [1, 50],
-    describe: 'how long changes of the presence list are collected before they are sent',
+    describe: 'time for which changes of the presence list are collected before they are sent',
   },
   mailboxMessages: {
     default: 10_000,
     flag: 'mailbox-messages',
-    describe: 'maximum number of messages that wait for one user',
+    describe: 'maximum number of messages waiting for one user',
   },
   mailboxBytes: {
     default: 64 * MiB,
     flag: 'mailbox-size',
-    describe: 'maximum size of the messages that wait for one user',
+    describe: 'maximum total size of the messages waiting for one user',
   },
   waitingMessages: {
     default: 1_000_000,
     flag: 'waiting-messages',
-    describe: 'maximum number of messages that wait for all users',
+    describe: 'maximum number of messages waiting for all users together',
   },
   senderSharePercent: {
     default: 50,
     range: [1, 100],
     flag: 'sender-share',
     describe:
-      'part of a mailbox, of all waiting messages, of message ids and of the free disk that one sender can fill',
+      'maximum share of a mailbox, of all waiting messages, of the message ids and of the free disk space that one sender can use',
   },
   messageAgeMs: {
     default: 30 * 24 * 3_600_000,
     flag: 'message-age',
-    describe: 'how long a message waits for its recipient',
+    describe: 'time for which a message waits for its recipient',
   },
   senderIds: {
     default: 500_000,
     flag: 'message-ids-per-user',
-    describe: 'maximum number of remembered message ids of one sender',
+    describe: 'maximum number of message ids that are remembered for one sender',
   },
   messageIds: {
     default: 2_000_000,
     flag: 'message-ids',
-    describe: 'maximum number of remembered message ids of all senders',
+    describe: 'maximum number of message ids that are remembered for all senders together',
   },
   deliveryWindow: {
     default: 32,
@@ -270,7 +271,7 @@ export const limitTable = {
   },
   deliveryBytes: {
     default: 256 * KiB,
-    describe: 'maximum size of the unanswered deliveries to one recipient; one delivery is always allowed',
+    describe: 'maximum total size of the unanswered deliveries to one recipient; one delivery is always allowed',
   },
   deliveryMemoryBytes: {
     default: 32 * MiB,
@@ -278,33 +279,33 @@ export const limitTable = {
   },
   deliveryMs: {
     default: 10_000,
-    describe: 'time after which an unanswered delivery is repeated, after all others had their turn',
+    describe: 'time after which an unanswered delivery is repeated, once all other messages have been sent',
   },
   reserveBytes: {
     default: 64 * MiB,
     range: [0, Number.MAX_SAFE_INTEGER],
     flag: 'reserve',
-    describe: 'disk space that uploads leave free for messages [64M or 5 % of the disk, whichever is less]',
+    describe: 'disk space that uploads leave free for messages [64M or 5% of the disk, whichever is less]',
   },
   reservePercent: {
     default: 5,
     range: [0, 100],
-    describe: 'part of the disk that uploads leave free, if that is less than the reserve in bytes',
+    describe: 'percentage of the disk that uploads leave free, if that is less than the reserve in bytes',
   },
   noteMs: {
     default: 7 * 24 * 3_600_000,
-    describe: 'how long a completed upload is remembered, to answer a repeated FILE_MD5_REQ',
+    describe: 'time for which a completed upload is remembered, to answer a repeated FILE_MD5_REQ',
   },
   messageIdMs: {
     default: 7 * 24 * 3_600_000,
     range: [1, 0xffff_ffff * 1_000],
-    describe: 'how long a message id is remembered',
+    describe: 'time for which a message id is remembered',
   },
-  unsentBytes: { default: 4 * MiB, describe: 'unsent bytes after which a link is closed as a slow consumer' },
+  unsentBytes: { default: 4 * MiB, describe: 'number of unsent bytes above which a link is closed as a slow consumer' },
   retryAfterMs: {
     default: 1_000,
     range: [1, 0xffff_ffff],
-    describe: 'time after which a client should repeat a request that was refused for the moment',
+    describe: 'time after which a client should repeat a request that was refused temporarily',
   },
 } as const satisfies Readonly<Record<string, Limit>>
 
@@ -317,14 +318,14 @@ export const defaultLimits = /* @__PURE__ */ Object.fromEntries(
   /* @__PURE__ */ limits.map(([name, limit]) => [name, limit.default]),
 ) as Limits
 
-/** Returns the defaults with `chosen` in place of some. Throws OspError `usage` that names each invalid or unknown limit. */
+/** Returns the defaults, overridden by `chosen`. Throws OspError `usage` that names each invalid or unknown limit. */
 export function limitsWith(chosen: Partial<Limits> = {}): Limits {
   if (typeof chosen !== 'object' || chosen === null || Array.isArray(chosen)) {
-    throw new OspError('usage', 'limits are an object of numbers')
+    throw new OspError('usage', 'limits must be an object of numbers')
   }
   const faults = limits.flatMap(([name, limit]) => faultOf(name, limit, chosen[name]))
   for (const name of Object.keys(chosen)) {
-    if (!Object.hasOwn(limitTable, name)) faults.push(`limits.${name} is not known`)
+    if (!Object.hasOwn(limitTable, name)) faults.push(`limits.${name} is unknown`)
   }
   if (faults.length > 0) throw new OspError('usage', faults.join('; '))
   return Object.fromEntries(limits.map(([name, limit]) => [name, chosen[name] ?? limit.default])) as Limits
@@ -339,116 +340,119 @@ function faultOf(
   if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most) return []
   const shown =
     typeof value === 'string' ? JSON.stringify(value) : Object(value) === value ? 'an object' : String(value)
-  return [`limits.${name} cannot be ${shown}: it is a whole number from ${least} to ${most}`]
+  return [`limits.${name} cannot be ${shown}: it must be a whole number from ${least} to ${most}`]
 }
 
-/** What a client keeps to by itself. */
+/** The limits that a client applies to itself. */
 export const clientLimits = {
-  /** Uploads at once, where the server allows as many. */
+  /** Maximum number of concurrent uploads, if the server allows as many. */
   uploads: 5,
-  /** Buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
+  /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
   bufferBytes: MiB,
-  /** A chunk is no longer than this many milliseconds of the link … */
+  /** Maximum time that the link takes to send one chunk. */
   chunkMs: 1_000,
-  /** … is no longer than this on a link without a measured rate, and never shorter than `leastChunkBytes`. */
+  /** Maximum size of a chunk on a link without a measured rate, and minimum size of a chunk on any link. */
   firstChunkBytes: 32 * KiB,
   leastChunkBytes: KiB,
-  /** Rates are measured over at least this long, or this many bytes. */
+  /** Minimum time, or number of bytes, over which a rate is measured. */
   sampleMs: 250,
   sampleBytes: MiB,
-  /** Where a rate is set, chunks are cut to this part of a second of it. */
+  /** Maximum time that one chunk takes at the rate that the caller sets. */
   limitedChunkSeconds: 0.25,
-  /** Finished uploads that stay in the list, and failed tasks that a state keeps for a day. */
+  /** Maximum number of finished uploads in the list, and of failed tasks that a state keeps for a day. */
   finishedUploads: 1_000,
   failedTasks: 10_000,
-  /** Tasks that a state keeps, ended ones included; and uploads of a client that are not over. */
+  /** Maximum number of tasks that a state keeps, including ended ones, and of unfinished uploads of a client. */
   keptTasks: 100_000,
-  /** How long a task that is done or has failed is kept. */
+  /** Time for which a completed or failed task is kept. */
   endedTaskMs: 24 * 3_600_000,
-  /** How often an upload begins again because the digests differ, or because its source changed. */
+  /** Maximum number of times that an upload starts again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
   /**
    * Maximum number of bytes read from a file of unknown size. They are kept in a temporary file while they are sent.
    */
   unsizedBytes: 1_024 * MiB,
-  /** Chunks of one upload that may be unanswered, whatever window the server grants. */
+  /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */
   unansweredChunks: 4_096,
-  /** How often a sending goes back without getting further, before it is taken for refused. */
+  /** Number of times that an upload goes back without progress before it counts as refused. */
   setbacks: 16,
-  /** Reconnecting waits a random time up to min(`reconnectMostMs`, `reconnectFirstMs` * 2^n) … */
+  /** A client reconnects after a random time up to min(`reconnectMostMs`, `reconnectFirstMs` * 2^n). */
   reconnectFirstMs: 500,
   reconnectMostMs: 30_000,
-  /** … with n back to 0 after a link that was good for so long. */
+  /** Duration of a good link after which the n of `reconnectFirstMs` is 0 again. */
   goodLinkMs: 30_000,
-  /** How long a closing client waits for the server to keep what it has. */
+  /** Time for which a closing client waits until the server has saved the received bytes. */
   closeMs: 1_000,
-  /** From dialling to HELLO_ACK. */
+  /** Maximum time from dialling to HELLO_ACK. */
   handshakeMs: 10_000,
   /** Maximum number of addresses tried for one host name, and the delay between two attempts. */
   dialledAddresses: 8,
   attemptDelayMs: 250,
-  /** Messages that wait to be sent or are unanswered, and bytes of their content. */
+  /** Maximum number of unsent and unanswered messages, and of bytes of their content. */
   sends: 10_000,
   sendBytes: 64 * MiB,
-  /** How often a message is handed to a handler that throws, and how long it waits before it does so again, doubling. */
+  /** Maximum number of calls of a throwing handler for one message, and the delay between two calls, which doubles. */
   handlerTries: 16,
   handlerFirstMs: 100,
   handlerMostMs: 30_000,
 } as const
 
-/** What protocol version 1 fixes. */
+/** The limits that protocol version 1 fixes. */
 export const fixed = {
-  /** Keep-alive intervals that a server may ask for. */
+  /** Minimum and maximum keep-alive interval that a server may set. */
   leastKeepAliveMs,
   mostKeepAliveMs,
-  /** Longest payload before HELLO_ACK. */
+  /** Maximum size of a payload before HELLO_ACK. */
   helloFrameBytes: 4 * KiB,
-  /** Longest payload to a client. */
+  /** Maximum size of a payload to a client. */
   clientFrameBytes: 2 * MiB,
-  /** Remembered replies, and one more than the REQs that may follow the oldest unanswered one. */
+  /** Number of remembered replies, and one more than the REQs that may follow the oldest unanswered one. */
   replies: 512,
-  /** Repetition of REQs on sockets that can lose frames (RFC 6298). */
+  /** Timeouts after which a REQ is repeated on sockets that can lose frames (RFC 6298). */
   firstTimeoutMs: 1_000,
   leastTimeoutMs: 200,
   mostTimeoutMs: 30_000,
-  /** Repetition of REQs, chunks excepted, on reliable sockets. */
+  /** Time after which a REQ, other than a chunk, is repeated on reliable sockets. */
   reliableTimeoutMs: 10_000,
-  /** Counted tries after which a link is dead. */
+  /** Number of counted tries after which a link is dead. */
   tries: 8,
-  /** No frame arrives later than this after it was sent. */
+  /** Maximum time between the sending and the arrival of a frame. */
   frameLifetimeMs: 60_000,
-  /** Chunks handed to the socket and not yet sent. */
+  /** Maximum number of chunks that the socket has and has not sent. */
   chunksHanded: 2,
-  /** Replies and notifications that may wait for a peer that does not read: each takes memory besides its bytes. */
+  /** Maximum number of unsent replies and notifications of one link. Each takes memory in addition to its bytes. */
   unsentReplies: 16_384,
-  /** A peer that seems dead has this part of a keep-alive interval more: perhaps this process was frozen. */
+  /** Part of a keep-alive interval that a peer gets in addition before it is dead, because this process may have been frozen. */
   reprieve: 1 / 8,
-  /** A begun frame arrives at this rate or faster, beyond two keep-alives. */
+  /** Minimum rate of an incomplete frame that takes longer than two keep-alive intervals. */
   leastFrameBytesPerSecond: 4 * KiB,
-  /** … and within this time where begun frames take more memory than chunks may. A client's chunk is a second of its link. */
+  /**
+   * Maximum time for an incomplete frame while incomplete frames take more memory than chunks may. A client sends a chunk in
+   * about one second.
+   */
   contendedFrameMs: 5_000,
-  /** Maximum size of a file. Above it JavaScript has no exact integers. */
+  /** Maximum size of a file: the largest exact integer of JavaScript. */
   mostFileBytes: Number.MAX_SAFE_INTEGER,
-  /** File and user names. */
+  /** Maximum size of file names, their parts, and user names, and maximum number of parts. */
   fileNameBytes: 1_024,
   namePartBytes: 255,
   nameParts: 32,
   userNameBytes: 64,
-  /** A field of a line in the log; longer ones are cut. */
+  /** Maximum length of a field of a log line; longer fields are cut. */
   logFieldCharacters: 2_048,
-  /** Sessions that a transfer record remembers as superseded. */
+  /** Maximum number of superseded sessions that a transfer record remembers. */
   supersededSessions: 8,
-  /** Holders that an instance remembers, with why each lost it. */
+  /** Maximum number of former holders that an instance remembers, each with the reason why it lost the instance. */
   instanceHolders: 4,
-  /** Deliveries on one link that may be unanswered, whatever is set: well below `replies`, so that pings find room. */
+  /** Upper bound of the limit `deliveryWindow`: well below `replies`, so that pings are possible. */
   deliveriesMost,
-  /** The content of a message. */
+  /** Maximum size of the content of a message. */
   messageBytes: 64 * KiB,
-  /** Clients at most, whatever is set, so that the whole list fits a frame. */
+  /** Upper bound of the limit `clients`, so that the whole list fits into one frame. */
   clientsMost,
-  /** Users of one server. */
+  /** Maximum number of users of one server. */
   users: 20_000,
   /**
    * Maximum number of unfinished uploads of one user and of all users, and of notes of completed uploads. The oldest
@@ -456,16 +460,16 @@ export const fixed = {
    */
   unfinishedPerUser: 2_000,
   unfinishedUploads: 10_000,
-  /** What one user alone may have of `unfinishedUploads`, as `senderSharePercent`: so they do not keep the others out. */
+  /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */
   unfinishedSharePercent: 50,
   notes: 100_000,
   /** Maximum number of START, CONTINUE and CANCEL requests of one link, and of one user, that are carried out at the same time. */
   requestsAtOnce: 16,
   requestsPerUserAtOnce: 32,
-  /** Uploads that are remembered as waiting for an instance; beyond that the longest unheard of is forgotten. */
+  /** Maximum number of uploads that wait for an instance; a new one replaces the one without a request for longest. */
   waitingUploads: 10_000,
-  /** Minimum time between two counts of a user's files; a count that takes long is repeated less often. */
+  /** Minimum time between two counts of a user's files; a slow count is repeated less often. */
   recountMs: 300_000,
-  /** Users whose stored bytes, or superseded sessions, are remembered; the longest known is forgotten for a new one. */
+  /** Maximum number of users whose stored bytes, or superseded sessions, are remembered; a new one replaces the oldest. */
   rememberedUsers: 10_000,
 } as const

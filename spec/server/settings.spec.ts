@@ -32,16 +32,19 @@ spec('a limit', (it) => {
       }
       return undefined
     }
-    const clients = 'limits.clients cannot be 20001: it is a whole number from 1 to 20000'
+    const clients = 'limits.clients cannot be 20001: it must be a whole number from 1 to 20000'
     assert.equal(messageOf({ clients: 20_001 }), clients)
     assert.equal(
       messageOf({ links: 'x' }),
-      'limits.links cannot be "x": it is a whole number from 1 to 9007199254740991',
+      'limits.links cannot be "x": it must be a whole number from 1 to 9007199254740991',
     )
     const object = { links: { toString: 1 } }
-    assert.equal(messageOf(object), 'limits.links cannot be an object: it is a whole number from 1 to 9007199254740991')
-    assert.equal(messageOf({ nonsense: 1, clients: 20_001 }), `${clients}; limits.nonsense is not known`)
-    assert.equal(messageOf(7), 'limits are an object of numbers')
+    assert.equal(
+      messageOf(object),
+      'limits.links cannot be an object: it must be a whole number from 1 to 9007199254740991',
+    )
+    assert.equal(messageOf({ nonsense: 1, clients: 20_001 }), `${clients}; limits.nonsense is unknown`)
+    assert.equal(messageOf(7), 'limits must be an object of numbers')
   })
 
   it('that is undefined is the default', () => {
