@@ -217,16 +217,11 @@ spec('imports', (it) => {
 
 /** Folders that still have phrases to avoid. */
 const notYetPlain: readonly string[] = [
-  'lib/limits.ts',
-  'lib/server/app.ts',
   'lib/server/connections/admission.ts',
   'lib/server/connections/requestCost.ts',
   'lib/server/connections/userRateLimiters.ts',
   'lib/server/logEvents.ts',
-  'lib/server/retentionClock.ts',
-  'lib/server/server.ts',
   'lib/server/serverLog.ts',
-  'lib/server/status.ts',
 ]
 
 spec('comments and sentences', (it) => {

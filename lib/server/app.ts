@@ -6,32 +6,32 @@ import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.
 
 /** The client at the other end of a link, as an app sees it. */
 export interface Connection extends Holder {
-  /** The user whom the link belongs to. */
+  /** The user of the link. */
   readonly user: string
-  /** The address that the link comes from. */
+  /** The address from which the client connected. */
   readonly from: string
-  /** Frames of its link arrive all, once and in order. */
+  /** Whether each frame of the link arrives once and in order. */
   readonly reliable: boolean
-  /** Whether the link lives. */
+  /** Whether the link is open. */
   readonly open: boolean
   reply(to: Request, message: Message | Encoded): void
   notify(message: Message<NoticeName> | Encoded<NoticeName>): void
-  /** Sends a REQ; `left` runs once when its bytes have left, or never if the link ends first. */
+  /** Sends a REQ. Calls `left` once after its bytes are sent, or never if the link ends first. */
   ask<K extends RequestName>(message: Message<K>, left?: () => void): Asked<K>
-  /** Sends an unanswered REQ once more, as `message` now says it; false if it has not left yet, or was answered. */
+  /** Sends an unanswered REQ again, with the content of `message`. Returns false if the REQ is unsent or was answered. */
   repeat(seq: number, message: Message<RequestName>, left?: () => void): boolean
-  /** Says GOODBYE with `why` and ends the link. */
+  /** Sends GOODBYE with `why` and ends the link. */
   close(why: OspError): Promise<void>
 }
 
-/** A service of the server: it answers the requests that carry its number. */
+/** A service of the server. It answers the requests that carry its number. */
 export interface App {
-  /** The reply to a request, or `undefined` where the app has replied by itself; rejects with the OspError that its NACK tells. */
+  /** Resolves with the reply to a request, or `undefined` if the app has replied itself. Rejects with the OspError for the NACK. */
   handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined>
-  /** Whether the caller holds something here that it need not ask for again and again: an upload, a registration. */
+  /** Whether the caller has an upload or a registration here, which keeps a link open without requests. */
   holds(caller: Connection): boolean
-  /** The caller's link has ended. Nothing that it asked for and that has not begun is begun any more. */
+  /** Handles the end of the caller's link. Drops the requests of the caller that have not started. */
   lost(caller: Connection): void
-  /** Ends the work under way, keeping what was received. Resolves when nothing is left to do. */
+  /** Ends the work in progress and keeps the received data. Resolves when all work has ended. */
   close(): Promise<void>
 }

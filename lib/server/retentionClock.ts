@@ -3,8 +3,8 @@ import type { MailboxStore } from '../ports/mailboxes.ts'
 import type { Clock } from '../ports/platform.ts'
 
 /**
- * The time that the age limits of messages, of unfinished uploads and of notes of completed ones go by, one for the whole
- * server. It goes on from the latest time that the mailboxes keep: they are told it at every sweep of old messages.
+ * The time by which the server expires messages, unfinished uploads and notes of completed uploads. It continues from the
+ * latest time in the mailboxes, which every removal of old messages updates.
  */
 export class RetentionClock {
   readonly #clock: Clock
@@ -16,18 +16,18 @@ export class RetentionClock {
     this.#mailboxes = mailboxes
   }
 
-  /** Takes up the time as the open storage has it. */
+  /** Continues from the time in the open storage. */
   async open(): Promise<void> {
     this.#age = new AgeClock(await this.#mailboxes.lastTime(), this.#clock.wallTime(), this.#clock.now())
   }
 
-  /** Milliseconds, whole; those of the wall clock before it was opened. */
+  /** Returns the time in whole milliseconds; before `open`, that of the wall clock. */
   now(): number {
     const wall = this.#clock.wallTime()
     return this.#age?.now(wall, this.#clock.now()) ?? Math.floor(wall)
   }
 
-  /** The clock with this time in place of the wall's. */
+  /** The clock with this time in place of the wall time. */
   get clock(): Clock {
     const clock = this.#clock
     return { now: () => clock.now(), alarm: (atMs, run) => clock.alarm(atMs, run), wallTime: () => this.now() }

@@ -28,12 +28,12 @@ import { type ServerGauges, type ServerStatus, shown } from './status.ts'
 export interface ServeOptions {
   readonly listen: Transport
   readonly storage: Storage
-  /** Decides who may come in, also while the server runs; by default anybody who is on this machine. */
+  /** Decides which users may log in, also while the server runs. By default all clients on this machine may. */
   readonly authenticator?: Authenticator
-  /** Takes tokens also from other machines over links that anybody on the way can read. */
+  /** Accepts tokens from other machines also over links without encryption. */
   readonly allowPlaintext?: boolean
   readonly limits?: Partial<Limits>
-  /** What happens to a stored file of the same name; by default it is replaced. */
+  /** Decides what happens to a stored file of the same name; by default it is replaced. */
   readonly onConflict?: OnConflict
   readonly log?: Log
   /** Clock, randomness and digests; by default Node's. */
@@ -57,12 +57,12 @@ const serving = {
   signal: optional(kinds.signal),
 } as const satisfies { readonly [K in keyof ServeOptions]-?: Kind }
 
-/** Throws OspError `usage` that names the first option of a server that cannot be. */
+/** Throws OspError `usage` that names the first invalid option of a server. */
 export function checkServeOptions(options: unknown): void {
   checkOptions('serve', serving, options)
 }
 
-/** What `serve` of a platform's door has filled in. */
+/** The options with the defaults of the platform. */
 export type BoundOptions = ServeOptions & { readonly platform: Platform; readonly authenticator: Authenticator }
 
 export interface ServerEvents {
@@ -73,41 +73,41 @@ export interface ServerEvents {
   stored: [file: StoredFile]
 }
 
-/** A running server. Closing it is its owner's: `close()`, or the signal that it was given. */
+/** A running server. The caller of `serve` closes it, by `close()` or by the signal in the options. */
 export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
   readonly addresses: readonly Address[]
-  /** Resolves when it has been closed and nothing of it is left. */
+  /** Resolves when the server is closed and all its resources are released. */
   readonly closed: Promise<void>
   status(): ServerStatus
-  /** Every mailbox in which something waits. Rejects with OspError `closed` when the server is. */
+  /** Resolves with every mailbox that has waiting messages. Rejects with OspError `closed` after the server is closed. */
   mailboxes(): Promise<readonly MailboxLevel[]>
-  /** The uploads that are not stored yet, the longest idle first. */
+  /** Resolves with the uploads that are not stored yet, the longest idle first. */
   unfinished(): Promise<readonly UnfinishedUpload[]>
   /**
-   * Removes an unfinished upload and what the disk holds of it; a client that is sending it is told `cancelled`. One that was
-   * idle for less than `idleMs` stays. Resolves with whether there was one.
+   * Removes an unfinished upload and its data on disk, unless it was idle for less than `idleMs`. A client that is sending
+   * it receives the error `cancelled`. Resolves with whether an upload was removed.
    */
   removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean>
-  /** Ends cleanly: nobody new, what is written is flushed, clients hear GOODBYE. Idempotent. */
+  /** Closes the server: refuses new clients, flushes written data and sends GOODBYE to the clients. Idempotent. */
   close(): Promise<void>
 }
 
 /**
- * Opens the storage, takes up what a crash left, and listens. Resolves when clients can connect. Rejects with OspError
- * `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used); nothing is left open then.
+ * Opens the storage, recovers the work that a crash interrupted, and listens. Resolves when clients can connect. Rejects,
+ * with everything closed, with OspError `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used).
  */
 export async function serve(options: BoundOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
   const age = new RetentionClock(platform.clock, storage.mailboxes)
-  // Its notes age by the clock of age limits: a wall clock that jumps makes nobody send a stored file again.
+  // Notes of completed uploads expire by the retention clock, so that clients do not repeat uploads after the wall clock jumps.
   await storage.open({ ...platform, clock: age.clock })
   const server = new RunningServer(options, limits, age)
   try {
     const recovered = await server.recover()
     const { handshakeMs, handshakes } = limits
     server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes, handshakeMs, handshakes }))
-    // Told once the server is in its owner's hands, who can then listen.
+    // Emits the events after the caller has the server and can listen to it.
     if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {
       for (const file of recovered) server.stored(file)
@@ -119,7 +119,7 @@ export async function serve(options: BoundOptions): Promise<RunningServer> {
   }
 }
 
-/** A server as those who know its inside see it. */
+/** A server with the members that only this package uses. */
 export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #fileApp: FileApp
   readonly #msgApp: MsgApp
@@ -133,7 +133,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #admission: Admission
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
-  /** Sockets that are being closed, whose sessions are over. */
+  /** Sockets of ended sessions that are still closing. */
   readonly #leaving = new Set<Promise<void>>()
   #listener: Listener | undefined
   #closing = false
@@ -193,7 +193,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     }
   }
 
-  /** Takes up what the storage has; resolves with the files that were only now published. */
+  /** Recovers the state in the storage. Resolves with the files that the recovery published. */
   async recover(): Promise<readonly StoredFile[]> {
     await this.#age.open()
     await this.#disk.measure()
@@ -305,7 +305,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   #left(session: Session): void {
     this.#sessions.delete(session)
-    // Once it has said its last word; until then its socket takes the place of a link.
+    // Resolves after the session has sent its last frame. Until then its socket counts as a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
     void gone.finally(() => this.#leaving.delete(gone) && this.#admission.left(session))

@@ -6,37 +6,37 @@ export interface ReceivingUpload {
   readonly user: string
   readonly name: string
   readonly size: number
-  /** The instance that receives it, and the node of the link that sends it. */
+  /** The instance that receives the upload, and the node of the link that sends it. */
   readonly instance: number
   readonly node: number
-  /** Leading bytes written, and durable. */
+  /** Number of leading bytes that are written, and that are durable. */
   readonly progress: number
   readonly durable: number
 }
 
 /**
- * What a server holds in memory at present, as numbers for monitoring. The limits of the server bound each of them. A gauge of a
- * link or of a user is the highest among all links or users.
+ * The current numbers of things in the memory of a server, for monitoring. The limits of the server bound each of them. A gauge
+ * of a link or of a user is the highest among all links or users.
  */
 export interface ServerGauges {
   /** Links after HELLO. */
   readonly links: number
-  /** Links that have not sent a valid HELLO yet. */
+  /** Links before a valid HELLO. */
   readonly pendingLinks: number
-  /** Rejected connections that are still told the reason. */
+  /** Rejected connections to which the reason is still being sent. */
   readonly rejectedLinks: number
   /** Addresses whose recent HELLOs or log lines are counted. */
   readonly rememberedAddresses: number
   /** Users without a link whose rates are remembered. */
   readonly rememberedUsers: number
-  /** Bytes that one link has not sent yet. */
+  /** Unsent bytes of one link. */
   readonly unsentBytesPerLink: number
   readonly unsentRepliesPerLink: number
-  /** Requests of one link that are not answered yet. */
+  /** Unanswered requests of one link. */
   readonly runningRequestsPerLink: number
   /** Replies of one link that are kept to answer repeated requests. */
   readonly rememberedRepliesPerLink: number
-  /** Changes of the presence list that are not sent yet. */
+  /** Unsent changes of the presence list. */
   readonly pendingPresenceChanges: number
   /** Bytes of messages that are read for delivery. */
   readonly deliveryBytes: number
@@ -47,7 +47,7 @@ export interface ServerGauges {
   readonly waitingUploads: number
   /** Entries of the upload table that are neither open nor in use; always 0. */
   readonly orphanedUploads: number
-  /** Bytes of the chunks that clients may send at present. */
+  /** Total size of the chunks that clients may currently send. */
   readonly grantedChunkBytes: number
 }
 
@@ -55,13 +55,13 @@ export interface ServerStatus {
   readonly links: number
   /** Users with at least one link, sorted. */
   readonly users: readonly string[]
-  /** Who has registered and is in the online list. */
+  /** The registered clients in the presence list. */
   readonly online: readonly PresenceMember[]
   readonly uploads: readonly ReceivingUpload[]
   readonly gauges: ServerGauges
 }
 
-/** An upload as it is shown. */
+/** Returns an upload as `Server.status` shows it. */
 export function shown({ user, name, size, standing, instance }: Upload): ReceivingUpload {
   return { user, name, size, instance: instance?.number ?? 0, node: instance?.holder?.node ?? 0, ...standing }
 }
