@@ -27,7 +27,8 @@ export const limitTable = {
     default: 15_000,
     range: [leastKeepAliveMs, mostKeepAliveMs],
     flag: 'keep-alive',
-    describe: 'interval in which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
+    describe:
+      'interval in which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
   },
   handshakeMs: {
     default: 10_000,
