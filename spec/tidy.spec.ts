@@ -220,8 +220,6 @@ const notYetPlain: readonly string[] = [
   'lib/server/connections/admission.ts',
   'lib/server/connections/requestCost.ts',
   'lib/server/connections/userRateLimiters.ts',
-  'lib/server/logEvents.ts',
-  'lib/server/serverLog.ts',
 ]
 
 spec('comments and sentences', (it) => {

@@ -9,38 +9,38 @@ import { fitsShare } from '../runtime/share.ts'
 import type { Connection } from './app.ts'
 import { type Budget, logEvents, type ServerEntry } from './logEvents.ts'
 
-/** Lines about users are counted in spans of ten seconds, those about refused links by the minute. */
+/** Lines about users are counted in spans of ten seconds, and lines about refused links in spans of a minute. */
 const userSpanMs = 10_000
 const refusalSpanMs = 60_000
 
-/** What one event may have of the lines of a user, if no other event has any: a flood of one does not hide the others. */
+/** Maximum share of one event in the lines of a user, so that many lines of one event do not hide the others. */
 const eventPercent = 50
 
-/** Whom and why a link was refused. */
+/** The fields of the client whose link was refused. */
 export interface Refused {
   readonly from: string
   readonly user?: string
   readonly node?: number
 }
 
-/** Of whom lines are counted together. */
+/** A user or an address whose lines are counted together. */
 interface Counted {
   readonly key: string
-  /** The fields that say of whom, in the line about those that were left out. */
+  /** The fields that name the user or the address in the line `lines-left-out`. */
   readonly of: { readonly user?: string; readonly from?: string }
-  /** Lines in a span. */
+  /** Maximum number of lines in a span. */
   readonly most: number
 }
 
 /**
- * A log for the server's lines. It cuts what comes from outside, so that nobody fills the disk with a long word, and bounds the
- * lines that a client can cause (`logEvents` says by what): those beyond are left out, and `lines-left-out` says later how many
- * of which event. What is not caused by clients, and `upload-stored`, is never left out.
+ * The log of the server. It cuts long fields, so that a client cannot fill the disk with a long word, and limits the number of
+ * lines that a client can cause, as `logEvents` sets it. Further lines are omitted, and `lines-left-out` later reports the
+ * number for each event. Lines that clients do not cause, and `upload-stored`, are never omitted.
  */
 export class BoundedLog {
   readonly #log: Log
   readonly #limits: Limits
-  /** Apart from each other: strangers cannot make the server forget what it has counted of users. */
+  /** Separate counts: refused clients cannot make the server forget the counts of users. */
   readonly #ofUsers: LineCounts
   readonly #ofRefusals: LineCounts
 
@@ -53,7 +53,7 @@ export class BoundedLog {
     this.#ofRefusals = new LineCounts(refusalSpanMs, rememberedAddresses, clock, leftOut)
   }
 
-  /** Users and addresses whose lines are counted. */
+  /** The number of users and addresses whose lines are counted. */
   get remembered(): number {
     return Math.max(this.#ofUsers.size, this.#ofRefusals.size)
   }
@@ -62,11 +62,11 @@ export class BoundedLog {
     if (this.#ofUsers.take(this.#countedOf(entry), entry.event, eventPercent)) this.#write(entry)
   }
 
-  /** Logs that a link was refused. That an origin asks too much is logged once a minute. */
+  /** Logs a refused link; `rate-limited` at most once a minute for each origin. */
   refused(origin: string, refused: Refused, { code, message: text }: OspError): void {
     const { refusalLinesPerAddress, logLinesPerAddress } = this.#limits
     const of = { from: origin }
-    // Those of all addresses together come first: the holder of an IPv6 network has many, and they need not be remembered then.
+    // The count of all addresses comes first: above its limit, the many addresses of an IPv6 network are not remembered.
     const all = { key: 'all', of: {}, most: (logLinesPerAddress * refusalSpanMs) / 1_000 }
     const own =
       code === 'rate-limited'
@@ -76,7 +76,7 @@ export class BoundedLog {
     this.#write({ level: 'warn', event: 'link-refused', ...refused, code, text })
   }
 
-  /** Logs what was left out so far, and counts anew. */
+  /** Logs the number of lines that were omitted so far, and resets the counts. */
   close(): void {
     this.#ofUsers.close()
     this.#ofRefusals.close()
@@ -92,7 +92,7 @@ export class BoundedLog {
     const { user = '', from } = entry as { readonly user?: string; readonly from?: string }
     const ofUser = { key: `user ${user}`, of: { user }, most: perUser }
     if (from === undefined) return [ofUser]
-    // Without a list of users one client can come in under many names.
+    // Without a list of users one client can log in under many names.
     const origin = originOf(from)
     return [{ key: `from ${origin}`, of: { from: origin }, most: perAddress }, ofUser]
   }
@@ -103,7 +103,7 @@ export class BoundedLog {
   }
 }
 
-/** The lines about a user, or from an address, of one span, by their events. */
+/** The number of lines about a user, or from an address, in one span, for each event. */
 interface Span {
   readonly of: Counted['of']
   readonly endsAtMs: number
@@ -112,17 +112,17 @@ interface Span {
   readonly events: Map<string, { logged: number; left: number }>
 }
 
-/** Counts lines in spans that begin with the first line; at the end of a span it says what was left out. */
+/** Counts lines in spans that begin with the first line. At the end of a span it reports the omitted lines. */
 class LineCounts {
   readonly #spanMs: number
   readonly #most: number
   readonly #clock: Clock
   readonly #leftOut: (entry: ServerEntry) => void
-  /** Those that began longest ago first, which end first. */
+  /** The spans in the order in which they began, and end. */
   readonly #spans = new Map<string, Span>()
   readonly #alarm: Alarm
 
-  /** Beyond `most` users and addresses the one whose span began longest ago is forgotten for a new one. */
+  /** Keeps up to `most` users and addresses; a new one replaces the one whose span began first. */
   constructor(spanMs: number, most: number, clock: Clock, leftOut: (entry: ServerEntry) => void) {
     this.#spanMs = spanMs
     this.#most = most
@@ -135,7 +135,7 @@ class LineCounts {
     return this.#spans.size
   }
 
-  /** Whether a line is to be logged: all of `counted` have room for it, of which one event may take a share (`fitsShare`). */
+  /** Counts a line of an event. Returns false if it exceeds a limit of `counted`, or the share of the event (`fitsShare`). */
   take(counted: readonly Counted[], event: string, percent: number): boolean {
     if (counted.length === 0) return true
     const now = this.#clock.now()
@@ -186,7 +186,7 @@ class LineCounts {
     }
   }
 
-  /** Says what was left out, if anything was. */
+  /** Removes a span and reports its omitted lines, if there are any. */
   #forget(key: string): void {
     const span = this.#spans.get(key)
     this.#spans.delete(key)
@@ -211,7 +211,7 @@ function bounded<T>(value: T): T | string {
   return `${value.slice(0, fixed.logFieldCharacters).toWellFormed()}…`
 }
 
-/** The fields that say whose request it was. */
+/** Returns the fields that name the link of a request. */
 export function linkOf({ user, node, from }: Connection): Pick<Connection, 'user' | 'node' | 'from'> {
   return { user, node, from }
 }
