@@ -13,7 +13,7 @@ import type { BoundedLog, Refused } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
 import { ConnectionCounts, type CountedConnection } from './connectionCounts.ts'
 
-/** An origin is busy if it sends more HELLOs in this time than this part of those that are judged in a second. */
+/** An origin is busy if it sends more HELLOs in `recentMs` than `leastBusy` and `hellosPerSecond / busyPart`. */
 const recentMs = 60_000
 const busyPart = 8
 const leastBusy = 10
@@ -25,10 +25,10 @@ export class Admission {
   readonly #counts: ConnectionCounts
   readonly #rejected: RejectedConnections
   readonly #turnstile: TokenBucket
-  /** For origins that send many HELLOs, or wrong ones, so that they take no turns of the others. */
+  /** For origins that send many HELLOs, or invalid ones, so that they do not use up the rate of the others. */
   readonly #busyOrigins: TokenBucket
   readonly #recent: WindowCounter
-  /** Of each origin: half of what comes in, so that none keeps the others out. */
+  /** Limits each origin to half of the rate, so that one origin does not keep the others out. */
   readonly #byOrigin: KeyedTokenBuckets
   readonly #failed: FailedLoginLimiter
   readonly #log: BoundedLog
@@ -39,7 +39,7 @@ export class Admission {
     this.#counts = new ConnectionCounts(limits)
     this.#rejected = new RejectedConnections(limits.refusedLinks)
     const { hellosPerSecond, rememberedAddresses } = limits
-    // Nobody is told to stay away for longer than a client waits by itself.
+    // The server never asks a client to wait for longer than the client waits by itself.
     const { reconnectMostMs: mostMs } = clientLimits
     this.#turnstile = new TokenBucket(hellosPerSecond, mostMs, clock.now())
     this.#busyOrigins = new TokenBucket(Math.max(1, hellosPerSecond / 2), mostMs, clock.now())
@@ -49,12 +49,12 @@ export class Admission {
     this.#log = log
   }
 
-  /** Connections that have been let in. */
+  /** Number of logged-in connections. */
   get open(): number {
     return this.#counts.open
   }
 
-  /** Makes room for a new connection. Returns false if there is none: the socket is closed then. */
+  /** Makes room for a new connection. Returns false, and closes the socket, if there is none. */
   enter(socket: Socket): boolean {
     const { host: from } = socket.peer
     const origin = originOf(from)
@@ -64,7 +64,7 @@ export class Admission {
       void this.#rejected.add({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
       return false
     }
-    if (room) this.#dismiss(room, 'the link has not said HELLO, and the server needs its place for another one')
+    if (room) this.#dismiss(room, 'the link has not sent HELLO, and the server needs its slot for another link')
     return true
   }
 
@@ -77,29 +77,30 @@ export class Admission {
   letIn(connection: CountedConnection): void {
     const room = this.#counts.roomAfter(connection)
     if (room instanceof OspError) throw room
-    if (room) this.#dismiss(room, `${room.user} has most of the links, and the server needs one for another user`)
+    if (room) this.#dismiss(room, `${room.user} has the most links, and the server needs one for another user`)
     this.#counts.opened(connection)
   }
 
-  /** The socket of a connection is gone. */
+  /** Removes a connection from the counts after its socket is closed. */
   left(connection: CountedConnection): void {
     this.#counts.remove(connection)
   }
 
-  /** Throws OspError `rate-limited` where a HELLO_REQ comes too early. */
+  /** Throws OspError `rate-limited` if a HELLO_REQ exceeds a rate. */
   checkRate(origin: string): void {
     const now = this.#clock.now()
     const isBusy = this.#recent.add(origin, now) > Math.max(leastBusy, this.#limits.hellosPerSecond / busyPart)
     const common = isBusy || this.#failed.hasFailed(origin) ? this.#busyOrigins : this.#turnstile
     const retryAfterMs = this.#byOrigin.take(origin, now) || common.take(now)
-    if (retryAfterMs > 0) throw new OspError('rate-limited', 'too many clients come at once', { retryAfterMs })
+    if (retryAfterMs > 0)
+      throw new OspError('rate-limited', 'too many clients connect at the same time', { retryAfterMs })
   }
 
-  /** What a HELLO_REQ is told that was refused for `why`. It is logged, unless there were many from there. */
+  /** Returns the error for a HELLO_REQ that was refused for `why`. Logs it, unless this origin has too many log lines. */
   refusal(origin: string, refused: Required<Refused>, why: OspError): OspError {
-    const told = this.#failed.answer(origin, refused.user, why)
-    this.#log.refused(origin, refused, told)
-    return told
+    const answer = this.#failed.answer(origin, refused.user, why)
+    this.#log.refused(origin, refused, answer)
+    return answer
   }
 
   get gauges(): Pick<ServerGauges, 'links' | 'pendingLinks' | 'rejectedLinks' | 'rememberedAddresses'> {
@@ -112,18 +113,18 @@ export class Admission {
     }
   }
 
-  /** Waits no more for rejected connections. */
+  /** Closes rejected connections at once. */
   close(): void {
     this.#rejected.end()
   }
 
-  /** Ends a connection in favour of another one. */
+  /** Ends a connection to make room for another one. */
   #dismiss(connection: CountedConnection, text: string): void {
     this.#counts.remove(connection)
     const why = new OspError('rate-limited', text, { retryAfterMs: this.#limits.retryAfterMs })
     const { origin, stage } = connection
     const destroy = () => connection.reset(why)
-    // One that has ended only waits for its peer to close the socket.
+    // A connection that has ended only waits for its peer to close the socket.
     if (stage === 'closed') destroy()
     else void this.#rejected.add({ close: () => connection.close(why), destroy })
     if (stage === 'silent' || stage === 'authenticating') this.#log.refused(origin, { from: origin }, why)
@@ -137,13 +138,13 @@ function goodbyeFrame(why: OspError) {
 
 /** A connection that the server does not keep. */
 export interface Rejected {
-  /** Tells it why and closes it. Resolves when it is gone. */
+  /** Sends the reason and closes the connection. Resolves when it is closed. */
   close(): Promise<void>
-  /** Closes it at once. */
+  /** Closes the connection at once. */
   destroy(): void
 }
 
-/** Connections that are told why the server does not keep them, up to a bound; further ones are closed without a word. */
+/** Up to `most` connections that receive the reason for their rejection. Further ones are closed at once, without a reason. */
 export class RejectedConnections {
   readonly #most: number
   readonly #leaving = new Set<Rejected>()
@@ -152,7 +153,7 @@ export class RejectedConnections {
     this.#most = most
   }
 
-  /** Those that have not gone yet. */
+  /** Number of connections that are not closed yet. */
   get size(): number {
     return this.#leaving.size
   }
@@ -164,7 +165,7 @@ export class RejectedConnections {
     this.#leaving.delete(connection)
   }
 
-  /** Waits for none of them any more. */
+  /** Closes all connections at once. */
   end(): void {
     for (const connection of this.#leaving) connection.destroy()
   }
@@ -175,8 +176,8 @@ const spanMs = 60_000
 type Bounds = Pick<Limits, 'failedHellosPerAddress' | 'failedHellosPerUser' | 'rememberedAddresses'>
 
 /**
- * Bounds how often HELLOs that fail are told why: from one origin, and as one user from one origin. It keeps out nobody who
- * comes with what holds: by such a bound strangers, or a program of the user's own, could lock that user out.
+ * Limits how many failed HELLOs are answered with the reason: from one origin, and for one user from one origin. It never
+ * refuses a valid HELLO: otherwise strangers, or a program of the same user, could lock the user out.
  */
 export class FailedLoginLimiter {
   readonly #limits: Bounds
@@ -191,45 +192,47 @@ export class FailedLoginLimiter {
     this.#byUser = new WindowCounter(spanMs, limits.rememberedAddresses)
   }
 
-  /** Addresses, or users of addresses, that are remembered: whichever are more. */
+  /** Number of remembered addresses, or of remembered users of addresses if there are more of them. */
   get remembered(): number {
     return Math.max(this.#byOrigin.size, this.#byUser.size)
   }
 
-  /** Whether a HELLO from this origin has failed lately. */
+  /** Whether a HELLO from this origin has failed in the last minute. */
   hasFailed(origin: string): boolean {
     return this.#byOrigin.of(origin, this.#clock.now()).number > 0
   }
 
-  /** What a HELLO that was refused for `why` is told: that, or `rate-limited` where too many have failed. */
+  /** Returns the error for a HELLO that was refused for `why`: `why` itself, or `rate-limited` after too many failures. */
   answer(origin: string, user: string, why: OspError): OspError {
-    // What passes by itself is no failure of who came.
+    // An error that passes by itself is no failed login.
     if (why.retry !== 'never') return why
     const now = this.#clock.now()
     const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
-    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, who: 'too many have' }]
-    // No user name that is looked up has a slash.
+    const counts = [
+      { recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, subject: 'too many failed logins' },
+    ]
+    // A valid user name has no slash, so the keys are unique.
     if (why.code === 'unauthorized') {
       counts.push({
         recent: this.#byUser,
         key: `${user}/${origin}`,
         most: failedHellosPerUser,
-        who: `${user} has too often`,
+        subject: `too many failed logins of ${user}`,
       })
     }
-    let longest = { who: '', leftMs: 0 }
-    for (const { recent, key, most, who } of counts) {
+    let longest = { subject: '', leftMs: 0 }
+    for (const { recent, key, most, subject } of counts) {
       const { number, leftMs } = recent.of(key, now)
-      if (number >= most && leftMs > longest.leftMs) longest = { who, leftMs }
+      if (number >= most && leftMs > longest.leftMs) longest = { subject, leftMs }
     }
-    if (longest.leftMs > 0) return tooMany(longest.who, origin, longest.leftMs)
+    if (longest.leftMs > 0) return tooMany(longest.subject, origin, longest.leftMs)
     for (const { recent, key } of counts) recent.add(key, now)
     return why
   }
 }
 
-/** Is told to who came, and logged: so it names the address, and says how long it lasts. */
-function tooMany(who: string, origin: string, retryAfterMs: number): OspError {
-  const text = `${who} failed to come in from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
+/** Returns the error for the client and the log. It names the address and the time to wait. */
+function tooMany(subject: string, origin: string, retryAfterMs: number): OspError {
+  const text = `${subject} from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
   return new OspError('rate-limited', text, { retryAfterMs })
 }

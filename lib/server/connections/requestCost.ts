@@ -1,9 +1,9 @@
 import type { Message, RequestName } from '../../wire/message.ts'
 
 /**
- * What a request costs the server's one thread at least, in microseconds, measured on a machine of 2026 by
- * `npm run bench:attack` (CPU time of the server divided by answers) and rounded down: an honest user who is alone is limited
- * by the machine and not by these figures.
+ * Minimum CPU time of a request in microseconds, on the single thread of the server. Measured on a machine of 2026 by
+ * `npm run bench:attack` (CPU time of the server divided by replies) and rounded down, so that the machine and not these
+ * figures limits an honest user who is alone.
  */
 const requestUs: { readonly [K in RequestName]?: number } = {
   StartPostFileReq: 40,
@@ -17,30 +17,30 @@ const requestUs: { readonly [K in RequestName]?: number } = {
   ListReq: 1,
 }
 
-/** Of any frame, whatever becomes of it: reading, checking, and the reply if it has one. */
+/** Cost of any frame: reading and checking it, and the reply if it has one. */
 const frameUs = 3
 const kibibyteUs = 0.5
-/** Of a folder in a file name, and of a recipient. */
+/** Cost of each folder in a file name, and of each recipient. */
 const folderUs = 12
 const recipientUs = 3
-/** Of an entry in the online list that is sent to the client. */
+/** Cost of each entry of the presence list that is sent to the client. */
 const memberUs = 0.01
-/** Of a refusal: each request is charged with it until it is carried out. */
+/** Cost of a refusal. Each request is charged with it until the server carries the request out. */
 const refusalUs = 20
-/** Of a link, from HELLO to its end. */
+/** Cost of a link, from HELLO to its end. */
 const linkUs = 200
 
 const folders = (name: string) => name.split('/').length - 1
 
-/** Costs in ms. */
+/** The costs in milliseconds. */
 export const costs = {
   refusal: refusalUs / 1_000,
   link: linkUs / 1_000,
 
-  /** Of any frame of so many bytes. */
+  /** Returns the cost of a frame with `bytes` bytes. */
   frame: (bytes: number): number => (frameUs + (bytes / 1_024) * kibibyteUs) / 1_000,
 
-  /** Of a request, beyond its frame, if it is refused; `members` are in the online list. */
+  /** Returns the cost of a request and its refusal, without its frame. `members` is the size of the presence list. */
   request(message: Message<RequestName>, members: number): number {
     const us = (requestUs[message.event] ?? 0) + refusalUs
     switch (message.event) {

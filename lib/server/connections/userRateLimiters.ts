@@ -6,24 +6,24 @@ import type { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { costs } from './requestCost.ts'
 
-/** A user who is slowed is told of in the log once in so long. */
-const toldMs = 60_000
+/** Minimum time between two log lines about the same slowed user. */
+const logIntervalMs = 60_000
 
 /**
- * Work is done in pieces of this length at most, for each 1,000 ms of work that are allowed in a second: after one, the user's
- * links wait until those of others have been read.
+ * Maximum length of a piece of work, for each 1,000 ms of work that are allowed per second. After a piece, the user's links wait
+ * until the links of other users have been read.
  */
 const pieceMs = 5
-/** Other links are read at least once in so long, if there is time for it. */
+/** Time within which other links are read, if the server has time for it. */
 const turnMs = 1
-/** So much work may be ahead of its allowance. */
+/** Amount of work that may exceed the allowance for a short time. */
 const workBurstMs = 10
-/** A user who had to rest for the work of its requests counts as busy for this long. */
+/** Time for which a user counts as busy after the work of its requests paused its links. */
 const busyMs = 1_000
-/** A user whose requests had to wait for so long within `toldMs` is told of in the log. */
+/** Total wait of a user's requests within `logIntervalMs` after which the user is logged as slowed. */
 const longRestMs = 10_000
 
-/** How fast the links of one user are read, all together. */
+/** Limits how fast all links of one user are read together. */
 export class UserRateLimiter {
   readonly #clock: Clock
   readonly #frames: LeakyBucket
@@ -37,18 +37,18 @@ export class UserRateLimiter {
   readonly #alarm: Alarm
   readonly #turn: Alarm
   /**
-   * Work since links of others were read last, which is when an alarm has rung. It can't be compared with the clock: that moves
-   * on while the work is done.
+   * Work since the last alarm, at which the links of other users were read. It can't be compared with the clock, which continues
+   * during the work.
    */
   #pieceMs = 0
   #untilMs = Number.NEGATIVE_INFINITY
-  #toldAt = Number.NEGATIVE_INFINITY
-  /** How long it rested for its work since `#workedFrom`. */
+  #loggedAt = Number.NEGATIVE_INFINITY
+  /** Total time of the pauses for work since `#workedFrom`. */
   #workRestMs = 0
   #workedFrom = Number.NEGATIVE_INFINITY
   links = 0
 
-  /** `sharers` counts the users whose requests are more than can be carried out now; this one is one if it rests. */
+  /** `sharers` returns the number of users that share the processing time; `rests` adds this user to the busy ones. */
   constructor(
     limits: Limits,
     clock: Clock,
@@ -57,7 +57,7 @@ export class UserRateLimiter {
   ) {
     this.#clock = clock
     this.#limits = limits
-    // Within a keep-alive everybody is read again: so neither side takes the other for dead.
+    // No pause is longer than a keep-alive interval, so that neither side considers the other dead.
     const mostRestMs = limits.keepAliveMs
     this.#frames = new LeakyBucket(limits.framesPerSecond, { mostRestMs })
     this.#bytes = new LeakyBucket(limits.bytesPerSecond, { mostRestMs })
@@ -71,22 +71,22 @@ export class UserRateLimiter {
     })
   }
 
-  /** A frame has come by one of the links. */
+  /** Counts a frame that arrived on one of the links. */
   took(bytes: number, by: ReadGate): void {
     const now = this.#clock.now()
     const restMs = Math.max(this.#frames.take(1, now), this.#bytes.take(bytes, now))
     if (restMs > 0) {
       this.#rest(restMs, by, now)
       const { framesPerSecond, bytesPerSecond } = this.#limits
-      this.#tell(
+      this.#logSlowed(
         now,
-        `its links are read no faster than ${framesPerSecond} frames and ${bytesPerSecond} bytes a second`,
+        `the links of this user are read at up to ${framesPerSecond} frames and ${bytesPerSecond} bytes per second`,
       )
     }
     this.works(costs.frame(bytes), by)
   }
 
-  /** What has come by one of the links causes work of so many ms. */
+  /** Counts work of `costMs` milliseconds that one of the links caused. */
   works(costMs: number, by: ReadGate): void {
     const now = this.#clock.now()
     const shareMs = costMs * this.#sharers(this, false)
@@ -94,30 +94,33 @@ export class UserRateLimiter {
     if (restMs === 0) return
     this.#sharers(this, true)
     this.#rest(restMs, by, now)
-    if (now - this.#workedFrom >= toldMs) {
+    if (now - this.#workedFrom >= logIntervalMs) {
       this.#workedFrom = now
       this.#workRestMs = 0
     }
     this.#workRestMs += restMs
     if (this.#workRestMs >= longRestMs)
-      this.#tell(now, 'its requests take more than its part of the time that the server has')
+      this.#logSlowed(now, 'the requests of this user take more than its share of the processing time')
   }
 
-  /** What was taken for work beforehand is not needed. */
+  /** Gives back `costMs` milliseconds that were counted in advance and are not needed. */
   spares(costMs: number): void {
     this.#work.giveBack(costMs)
   }
 
-  /** A REGIST_REQ has come by one of the links. */
+  /** Counts a REGIST_REQ that arrived on one of the links. */
   registers(by: ReadGate): void {
     const now = this.#clock.now()
     const restMs = this.#registrations.take(1, now)
     if (restMs === 0) return
     this.#rest(restMs, by, now)
-    this.#tell(now, `no more than ${this.#limits.registrationsPerSecond} of its registrations are taken in a second`)
+    this.#logSlowed(
+      now,
+      `up to ${this.#limits.registrationsPerSecond} registration requests of this user are read per second`,
+    )
   }
 
-  /** A link has ended. */
+  /** Removes a link that has ended. */
   left(by: ReadGate): void {
     this.links--
     this.#resting.delete(by)
@@ -127,14 +130,14 @@ export class UserRateLimiter {
     this.#pieceMs = 0
   }
 
-  /** Whether it says nothing that a new one would not: no link, nothing to wait out, and nothing told lately. */
+  /** Whether this equals a new limiter: it has no link, no used allowance and no recent log line. */
   get forgettable(): boolean {
     const now = this.#clock.now()
     const allowances = [this.#frames, this.#bytes, this.#work, this.#registrations]
-    return this.links === 0 && allowances.every((one) => one.whole(now)) && now - this.#toldAt >= toldMs
+    return this.links === 0 && allowances.every((one) => one.whole(now)) && now - this.#loggedAt >= logIntervalMs
   }
 
-  /** Returns for how long the user's links are not to be read. */
+  /** Adds work to the current piece. Returns for how many milliseconds the user's links must not be read. */
   #addToPiece(costMs: number, now: number): number {
     if (this.#pieceMs === 0) this.#turn.by(now + turnMs)
     this.#pieceMs += costMs
@@ -148,9 +151,9 @@ export class UserRateLimiter {
     this.#alarm.by(this.#untilMs)
   }
 
-  #tell(now: number, text: string): void {
-    if (now - this.#toldAt < toldMs) return
-    this.#toldAt = now
+  #logSlowed(now: number, text: string): void {
+    if (now - this.#loggedAt < logIntervalMs) return
+    this.#loggedAt = now
     this.#slowed(text)
   }
 
@@ -165,15 +168,15 @@ export class UserRateLimiter {
   }
 }
 
-/** The paces of the users who have links, and of those who had one lately: who comes back goes on where they stood. */
+/** The limiters of users with links, and of users whose links ended recently, so that a new link does not reset the limits. */
 export class UserRateLimiters {
   readonly #limits: Limits
   readonly #clock: Clock
   readonly #log: ServerLog
   readonly #here = new Map<string, UserRateLimiter>()
-  /** The longest gone first. */
+  /** The user whose last link ended first comes first. */
   readonly #gone = new Map<string, UserRateLimiter>()
-  /** Those who had to rest for their work, the longest unheard of first, and until when they count as busy. */
+  /** The users that were paused for their work, the least recent first, and the time until which they count as busy. */
   readonly #busy = new Map<UserRateLimiter, number>()
 
   constructor(limits: Limits, clock: Clock, log: ServerLog) {
@@ -182,23 +185,25 @@ export class UserRateLimiters {
     this.#log = log
   }
 
-  /** Users who have no link any more. */
+  /** Number of remembered users without a link. */
   get gone(): number {
     return this.#gone.size
   }
 
-  /** The pace of a user who has one link more. */
+  /** Returns the limiter of a user for a new link. */
   enter(user: string): UserRateLimiter {
     const known = this.#here.get(user) ?? this.#gone.get(user)
-    const told = (text: string) => this.#log({ level: 'warn', event: 'user-slowed', user, code: 'rate-limited', text })
-    const pace = known ?? new UserRateLimiter(this.#limits, this.#clock, told, (of, rests) => this.#sharers(of, rests))
+    const slowed = (text: string) =>
+      this.#log({ level: 'warn', event: 'user-slowed', user, code: 'rate-limited', text })
+    const pace =
+      known ?? new UserRateLimiter(this.#limits, this.#clock, slowed, (of, rests) => this.#sharers(of, rests))
     this.#gone.delete(user)
     this.#here.set(user, pace)
     pace.links++
     return pace
   }
 
-  /** One of the user's links, of this reading, has ended. */
+  /** Removes a link of the user that has ended. */
   leave(user: string, by: ReadGate): void {
     const pace = this.#here.get(user)
     pace?.left(by)
@@ -211,7 +216,7 @@ export class UserRateLimiters {
     }
   }
 
-  /** How many users share the server's time: those who had to rest lately, and this one. */
+  /** Returns the number of users that share the processing time: the busy ones, and this one. */
   #sharers(pace: UserRateLimiter, rests: boolean): number {
     const now = this.#clock.now()
     if (rests) {
@@ -226,7 +231,7 @@ export class UserRateLimiters {
   }
 }
 
-/** Whether a link is read: not while too much of what it has asked waits to be done, nor while its user is slowed or its begun frame waits. */
+/** Pauses the reading of a link while too many bytes of its requests wait, its user is slowed, or its incomplete frame waits. */
 export class ReadGate {
   readonly #peer: Pick<LinkDriver, 'pause' | 'resume'>
   readonly #mostWaiting: () => number
@@ -240,7 +245,7 @@ export class ReadGate {
     this.#mostWaiting = mostWaiting
   }
 
-  /** So many bytes wait to be carried out; negative: no more. */
+  /** Adds to the number of bytes of waiting requests; a negative number subtracts. */
   hold(bytes: number): void {
     this.#waitingBytes += bytes
     this.#decide()
@@ -251,7 +256,7 @@ export class ReadGate {
     this.#decide()
   }
 
-  /** Whether its begun frame waits for memory. */
+  /** Sets whether an incomplete frame of the link waits for memory. */
   pauseFrame(yes: boolean): void {
     this.#frameWaits = yes
     this.#decide()

@@ -114,7 +114,7 @@ spec('links from one address', (it) => {
     await rig.letIn('192.0.2.1', 'mallory')
     await rig.letIn('192.0.2.1', 'bob')
     const { text } = await (many[0] as RawClient).dismissed('rate-limited')
-    assert.equal(text, 'mallory has most of the links, and the server needs one for another user')
+    assert.equal(text, 'mallory has the most links, and the server needs one for another user')
     assert.match(await rig.refused('192.0.2.1', 'mallory'), /3 links from/u)
   })
 })
@@ -125,7 +125,7 @@ spec('links before HELLO', (it) => {
     const silent: RawClient[] = []
     for (let at = 0; at < 4; at++) silent.push(await rig.from('192.0.2.1'))
     const { text } = await (silent[0] as RawClient).dismissed('rate-limited')
-    assert.equal(text, 'the link has not said HELLO, and the server needs its place for another one')
+    assert.equal(text, 'the link has not sent HELLO, and the server needs its slot for another link')
     await rig.letIn('192.0.2.2')
     assert.deepEqual(
       silent.map(({ unread }) => unread),

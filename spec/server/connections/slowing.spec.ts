@@ -60,7 +60,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
     }
     assert.deepEqual(
       slowed(rig).map(({ user, code, text }) => [user, code, text]),
-      [['alice', 'rate-limited', 'its links are read no faster than 10 frames and 2147483648 bytes a second']],
+      [['alice', 'rate-limited', 'the links of this user are read at up to 10 frames and 2147483648 bytes per second']],
     )
     await pass(rig.clock, 1_000)
     await ask(raw, 20)
