@@ -215,17 +215,9 @@ spec('imports', (it) => {
   })
 })
 
-/** Folders that still have phrases to avoid. */
-const notYetPlain: readonly string[] = [
-  'lib/server/connections/admission.ts',
-  'lib/server/connections/requestCost.ts',
-  'lib/server/connections/userRateLimiters.ts',
-]
-
 spec('comments and sentences', (it) => {
   it('name their subject', () => {
-    const plain = [...lib, ...bin].filter(({ path }) => !notYetPlain.some((folder) => path.startsWith(folder)))
-    assert.deepEqual(wordingFaults(plain), [])
+    assert.deepEqual(wordingFaults([...lib, ...bin]), [])
   })
 
   it('are searched in comments, sentences and templates, but not in code', () => {
