@@ -179,7 +179,7 @@ spec('a second osp send', (it) => {
       await using sender = await sendBig(bench)
       await at.write('mine', randomBytes(bigBytes))
       await using joined = start('send', 'mine')
-      await joined.printed(/joined/u)
+      await joined.printed(/another osp send is running/u)
       while ((await tasks('tasks', '--all')).length < 2);
       await sender.kill()
       assert.equal((await joined.ended).code, 5)
