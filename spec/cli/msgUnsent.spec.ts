@@ -123,7 +123,7 @@ spec('osp msg without an answer', (it) => {
       await turns(() => appending.length > at)
       begun.child.kill('SIGINT')
       assert.equal((await begun.ended).code, 130)
-      if (at === 0) assert.equal(begun.stderr, 'osp: whether the message was stored is unknown: interrupted\n')
+      if (at === 0) assert.equal(begun.stderr, 'osp: it is unknown whether the message was stored: interrupted\n')
       else assert.equal(published(begun.stdout, msgEvents).at(-1)?.outcome, 'unknown')
     }
     for (const resolve of appending) resolve()
