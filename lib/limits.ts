@@ -37,7 +37,8 @@ export const limitTable = {
   },
   handshakes: {
     default: 256,
-    describe: 'maximum number of unfinished TLS handshakes; at the maximum, a new connection ends an old one',
+    describe:
+      'maximum number of unfinished TLS handshakes; beyond it, a new one ends the oldest of the address that has the most',
   },
   chunkBytes: {
     default: MiB,

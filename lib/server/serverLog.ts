@@ -13,7 +13,7 @@ import { type Budget, logEvents, type ServerEntry } from './logEvents.ts'
 const userSpanMs = 10_000
 const refusalSpanMs = 60_000
 
-/** Maximum share of one event in the lines of a user, so that many lines of one event do not hide the others. */
+/** Share of a user's lines that one event may use if there are no others, so that a flood of one does not hide the others. */
 const eventPercent = 50
 
 /** The fields of the client whose link was refused. */
