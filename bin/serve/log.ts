@@ -16,7 +16,7 @@ export const daemonEvents = {
   'log-dropped': {
     level: 'warn',
     fields: ['lines'],
-    says: 'The log could not be written for a while. `lines` is the number of lines that are missing before this one.',
+    says: 'The log could not be written for a while. `lines` is the number of lines lost before this one.',
   },
   'no-control': {
     level: 'warn',
