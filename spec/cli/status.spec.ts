@@ -180,7 +180,7 @@ spec('the control socket of ospd serve', (it) => {
     await first.kill('SIGTERM')
     await at.write('control.sock', 'in the way')
     await using second = await daemon(at.path)
-    await second.printed(/ warn {2}no-control code=internal text=".*is no socket.*move it away"/u)
+    await second.printed(/ warn {2}no-control code=internal text=".*is not a socket.*move it away"/u)
     await second.kill('SIGTERM')
     assert.deepEqual(await second.ended, { code: 0, signal: null })
   })
