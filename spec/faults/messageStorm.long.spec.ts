@@ -17,7 +17,7 @@ function hospitable(place: MortalServer) {
   const kill = { at: 'publish', when: 'before', nth: 1 } as const
   return place.killable({
     kill,
-    limits: { clients: count, linksPerAddress: 2 * count, hellosPerSecond: 10 * count },
+    limits: { clients: count, linksPerAddress: 2 * count, pendingLinks: count, hellosPerSecond: 10 * count },
     onConflict: 'replace',
   })
 }
@@ -59,7 +59,7 @@ spec('a thousand clients that come back at once', (it) => {
       ['link-refused', []],
     ])
     const log = ({ event }: LogEntry) => knocks.get(event)?.push(performance.now())
-    const limits = { clients: count, linksPerAddress: 2 * count, hellosPerSecond: 2 * admitted }
+    const limits = { clients: count, linksPerAddress: 2 * count, pendingLinks: count, hellosPerSecond: 2 * admitted }
     await place.serve({ limits: { ...limits, ...everyLine }, log })
     await Promise.all(clients.map((client) => client.online()))
     await allBack
