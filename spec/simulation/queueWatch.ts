@@ -9,7 +9,7 @@ import type { Queues } from './queues.ts'
 import type { VirtualTime } from './time.ts'
 
 /** What a request takes of memory besides its payload. */
-const requestBytes = KiB
+const requestBytes = 4 * KiB
 
 /** What is answered each time that it comes. */
 const idempotent: readonly number[] = [events.PostFileReq.number, events.ListReq.number]
