@@ -1,47 +1,43 @@
-export interface AllowanceOptions {
-  /** No rest is longer, so that no link seems dead meanwhile: what was taken beyond that is forgiven. */
-  readonly mostRestMs: number
-  /** As much as this may come at once; by default a second's worth. */
+export interface LeakyBucketOptions {
+  /** The longest wait. An excess that would take longer to leave the bucket is forgiven. */
+  readonly maxWaitMs: number
+  /** The size of the bucket, as the time for which its content lasts; one second by default. */
   readonly burstMs?: number
-  /** After more than that nothing is taken for this long at least: not a moment after each frame. */
-  readonly restMs?: number
+  /** The shortest wait after the bucket has overflowed; 100 ms by default. */
+  readonly minWaitMs?: number
 }
 
-/**
- * How much may be taken in a second. Taking is not exact, since what has arrived is there: what was taken beyond the allowance
- * is waited out.
- */
+/** Limits an amount per second. What has arrived is always taken; the caller then waits until the excess has left the bucket. */
 export class LeakyBucket {
   readonly #unitMs: number
-  readonly #mostRestMs: number
+  readonly #maxWaitMs: number
   readonly #burstMs: number
-  readonly #restMs: number
-  /** Until when what was taken lasts at the allowed rate. */
-  #untilMs = Number.NEGATIVE_INFINITY
+  readonly #minWaitMs: number
+  /** When the bucket will be empty. */
+  #emptyAtMs = Number.NEGATIVE_INFINITY
 
-  constructor(perSecond: number, { mostRestMs, burstMs = 1_000, restMs = 100 }: AllowanceOptions) {
+  constructor(perSecond: number, { maxWaitMs, burstMs = 1_000, minWaitMs = 100 }: LeakyBucketOptions) {
     this.#unitMs = 1_000 / perSecond
-    this.#mostRestMs = mostRestMs
+    this.#maxWaitMs = maxWaitMs
     this.#burstMs = burstMs
-    this.#restMs = restMs
+    this.#minWaitMs = minWaitMs
   }
 
-  /** Takes an amount. Returns for how many ms nothing more is to be taken; 0: go on. */
+  /** Takes an amount. Returns the milliseconds to wait before more may be taken; 0 if the bucket has not overflowed. */
   take(amount: number, now: number): number {
-    this.#untilMs = Math.max(this.#untilMs, now) + amount * this.#unitMs
-    const aheadMs = this.#untilMs - now
-    if (aheadMs <= this.#burstMs) return 0
-    this.#untilMs = Math.min(this.#untilMs, now + this.#mostRestMs + this.#burstMs)
-    return Math.min(this.#mostRestMs, aheadMs - this.#burstMs + this.#restMs)
+    this.#emptyAtMs = Math.max(this.#emptyAtMs, now) + amount * this.#unitMs
+    const filledMs = this.#emptyAtMs - now
+    if (filledMs <= this.#burstMs) return 0
+    this.#emptyAtMs = Math.min(this.#emptyAtMs, now + this.#maxWaitMs + this.#burstMs)
+    return Math.min(this.#maxWaitMs, filledMs - this.#burstMs + this.#minWaitMs)
   }
 
-  /** Gives back an amount that was taken lately. */
+  /** Returns an amount that was taken lately to the caller. */
   giveBack(amount: number): void {
-    this.#untilMs -= amount * this.#unitMs
+    this.#emptyAtMs -= amount * this.#unitMs
   }
 
-  /** Whether it stands as if nothing had ever been taken. */
-  whole(now: number): boolean {
-    return this.#untilMs <= now
+  isEmpty(now: number): boolean {
+    return this.#emptyAtMs <= now
   }
 }

@@ -1,3 +1,5 @@
+import { BoundedMap } from './boundedMap.ts'
+
 /** Fractions of seconds do not add up exactly: a caller that returns at the given time must get its token. */
 const whole = 1 - 1e-6
 
@@ -32,5 +34,28 @@ export class TokenBucket {
     }
     this.#waiting = Math.min(this.#waiting + 1, (this.#mostMs / 1_000) * this.#perSecond)
     return Math.ceil((this.#waiting / this.#perSecond) * 1_000)
+  }
+}
+
+/** A token bucket for each of up to `maxKeys` keys. A new key displaces the least recently used one. */
+export class KeyedTokenBuckets {
+  readonly #create: (now: number) => TokenBucket
+  readonly #buckets: BoundedMap<string, TokenBucket>
+
+  constructor(perSecond: number, mostMs: number, maxKeys: number) {
+    this.#create = (now) => new TokenBucket(perSecond, mostMs, now)
+    this.#buckets = new BoundedMap(maxKeys)
+  }
+
+  /** The number of keys with a bucket. */
+  get size(): number {
+    return this.#buckets.size
+  }
+
+  /** Returns 0 if a token of the key was taken, otherwise the milliseconds to wait. */
+  take(key: string, now: number): number {
+    const bucket = this.#buckets.get(key) ?? this.#create(now)
+    this.#buckets.set(key, bucket)
+    return bucket.take(now)
   }
 }

@@ -1,54 +1,50 @@
-interface Count {
-  number: number
-  readonly untilMs: number
+import { BoundedMap } from './boundedMap.ts'
+
+interface Window {
+  count: number
+  readonly endsAtMs: number
 }
 
-/**
- * Counts the events of each key within a window of time that begins with the first event. It holds up to `most` keys; a new
- * key displaces the oldest one.
- */
+/** Counts the events of up to `maxKeys` keys, each in a window of time that begins with its first event. */
 export class WindowCounter {
-  readonly #spanMs: number
-  readonly #most: number
-  /** The oldest window first. */
-  readonly #counts = new Map<string, Count>()
+  readonly #windowMs: number
+  /** The oldest window first, which a new key displaces. */
+  readonly #windows: BoundedMap<string, Window>
 
-  constructor(spanMs: number, most: number) {
-    this.#spanMs = spanMs
-    this.#most = most
+  constructor(windowMs: number, maxKeys: number) {
+    this.#windowMs = windowMs
+    this.#windows = new BoundedMap(maxKeys)
   }
 
-  /** Keys that are held. */
+  /** The number of keys with a window. */
   get size(): number {
-    return this.#counts.size
+    return this.#windows.size
   }
 
-  /** How many were counted in the span that runs, and how long it still does; zeros where none runs. */
+  /** Returns the count of the current window of a key and the time until it ends; zeros if the key has none. */
   of(key: string, now: number): { readonly number: number; readonly leftMs: number } {
-    const { number, untilMs } = this.#live(key, now) ?? { number: 0, untilMs: now }
-    return { number, leftMs: untilMs - now }
+    const { count, endsAtMs } = this.#current(key, now) ?? { count: 0, endsAtMs: now }
+    return { number: count, leftMs: endsAtMs - now }
   }
 
-  /** Counts one more; returns how many that makes. */
+  /** Counts an event. Returns the new count. */
   add(key: string, now: number): number {
-    this.#expire(now)
-    const known = this.#live(key, now)
-    if (known) return ++known.number
-    const [oldest] = this.#counts.keys()
-    if (this.#counts.size >= this.#most && oldest !== undefined) this.#counts.delete(oldest)
-    this.#counts.set(key, { number: 1, untilMs: now + this.#spanMs })
+    this.#removeEnded(now)
+    const current = this.#current(key, now)
+    if (current) return ++current.count
+    this.#windows.set(key, { count: 1, endsAtMs: now + this.#windowMs })
     return 1
   }
 
-  #live(key: string, now: number): Count | undefined {
-    const count = this.#counts.get(key)
-    return count && count.untilMs > now ? count : undefined
+  #current(key: string, now: number): Window | undefined {
+    const window = this.#windows.get(key)
+    return window && window.endsAtMs > now ? window : undefined
   }
 
-  #expire(now: number): void {
-    for (const [key, { untilMs }] of this.#counts) {
-      if (untilMs > now) return
-      this.#counts.delete(key)
+  #removeEnded(now: number): void {
+    for (const [key, { endsAtMs }] of this.#windows) {
+      if (endsAtMs > now) return
+      this.#windows.delete(key)
     }
   }
 }

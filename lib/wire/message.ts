@@ -21,18 +21,13 @@ const names: ReadonlyMap<number, EventName> = new Map(
   (Object.keys(events) as EventName[]).map((name) => [events[name].number, name]),
 )
 
-/** The name of an event number, or `undefined` if there is no such event. */
-export function eventNamed(number: number): EventName | undefined {
-  return names.get(number)
-}
-
-/** A message that has been encoded already, so that many links, or many replies, share its bytes. */
+/** A message that is encoded already, so that several links or replies share its bytes. */
 export interface Encoded<K extends EventName = EventName> {
   readonly event: K
   readonly payload: Parts
 }
 
-/** The payload of a message. The last field's parts, if it has any, are passed through uncopied. */
+/** Returns the payload of a message. Does not copy the parts of its last field. */
 export function encode(message: Message): Parts {
   const { codec } = events[message.event] as {
     codec: { size(m: Message): number; write(to: Writer, m: Message): void }
@@ -44,8 +39,8 @@ export function encode(message: Message): Parts {
 }
 
 /**
- * The message of a frame. Fields of bytes alias the payload; unknown trailing bytes are ignored.
- * Throws OspError `malformed` for an unknown event, a wrong app or a payload that is not that event's.
+ * Returns the message of a frame. Fields of bytes alias the payload; unknown trailing bytes are ignored.
+ * Throws OspError `malformed` if the event is unknown, the app is wrong or the payload is not valid for the event.
  */
 export function decode(frame: { readonly event: number; readonly app: number; readonly payload: Parts }): Message {
   const event = names.get(frame.event)

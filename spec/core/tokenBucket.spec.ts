@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { KeyedTokenBuckets } from '../../lib/core/keyedTokenBuckets.ts'
-import { TokenBucket } from '../../lib/core/tokenBucket.ts'
+import { KeyedTokenBuckets, TokenBucket } from '../../lib/core/tokenBucket.ts'
 import { spec } from '../support/spec.ts'
 
 const mostMs = 30_000
 
 /** What each of so many is told who come at the same moment. */
-const crowd = (turnstile: TokenBucket, count: number, now: number) =>
-  Array.from({ length: count }, () => turnstile.take(now))
+const crowd = (bucket: TokenBucket, count: number, now: number) => Array.from({ length: count }, () => bucket.take(now))
 
-spec('a turnstile', (it) => {
+spec('a token bucket', (it) => {
   it("lets a second's worth in at once", () => {
     assert.deepEqual(crowd(new TokenBucket(3, mostMs, 0), 3, 0), [0, 0, 0])
   })
@@ -21,22 +19,22 @@ spec('a turnstile', (it) => {
   })
 
   it('has room again as time passes, for a second of it at most', () => {
-    const turnstile = new TokenBucket(4, mostMs, 0)
-    crowd(turnstile, 4, 0)
-    assert.deepEqual(crowd(turnstile, 2, 250), [0, 250])
-    assert.deepEqual(crowd(turnstile, 5, 3_600_000), [0, 0, 0, 0, 250])
+    const bucket = new TokenBucket(4, mostMs, 0)
+    crowd(bucket, 4, 0)
+    assert.deepEqual(crowd(bucket, 2, 250), [0, 250])
+    assert.deepEqual(crowd(bucket, 5, 3_600_000), [0, 0, 0, 0, 250])
   })
 
   it('forgets those who had the time to come back', () => {
-    const turnstile = new TokenBucket(2, mostMs, 0)
-    assert.deepEqual(crowd(turnstile, 6, 0), [0, 0, 500, 1_000, 1_500, 2_000])
-    assert.deepEqual(crowd(turnstile, 3, 60_000), [0, 0, 500])
+    const bucket = new TokenBucket(2, mostMs, 0)
+    assert.deepEqual(crowd(bucket, 6, 0), [0, 0, 500, 1_000, 1_500, 2_000])
+    assert.deepEqual(crowd(bucket, 3, 60_000), [0, 0, 500])
   })
 
   it('tells nobody to come later than its bound, however many came, and forgets those beyond it', () => {
-    const turnstile = new TokenBucket(2, mostMs, 0)
-    assert.equal(Math.max(...crowd(turnstile, 100_000, 0)), mostMs)
-    assert.deepEqual(crowd(turnstile, 3, mostMs), [0, 0, 500])
+    const bucket = new TokenBucket(2, mostMs, 0)
+    assert.equal(Math.max(...crowd(bucket, 100_000, 0)), mostMs)
+    assert.deepEqual(crowd(bucket, 3, mostMs), [0, 0, 500])
   })
 
   it('lets everybody in who comes back when told, whatever its rate', () => {
@@ -46,10 +44,10 @@ spec('a turnstile', (it) => {
       fc.double({ min: 0, max: 1e9, noNaN: true }),
       (perSecond, crowded, now) => {
         const count = Math.min(crowded, 31 * perSecond)
-        const turnstile = new TokenBucket(perSecond, mostMs, now)
-        const back = crowd(turnstile, count, now).filter((ms) => ms > 0)
+        const bucket = new TokenBucket(perSecond, mostMs, now)
+        const back = crowd(bucket, count, now).filter((ms) => ms > 0)
         assert.equal(back.length, Math.max(0, count - perSecond))
-        for (const ms of back) assert.equal(turnstile.take(now + ms), 0)
+        for (const ms of back) assert.equal(bucket.take(now + ms), 0)
       },
     )
     fc.assert(property, { numRuns: 200 })
@@ -60,11 +58,11 @@ spec('a turnstile', (it) => {
       fc.integer({ min: 1, max: 50 }),
       fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 300 }),
       (perSecond, waits) => {
-        const turnstile = new TokenBucket(perSecond, mostMs, 0)
+        const bucket = new TokenBucket(perSecond, mostMs, 0)
         let [now, entered] = [0, 0]
         for (const ms of waits) {
           now += ms
-          if (turnstile.take(now) === 0) entered++
+          if (bucket.take(now) === 0) entered++
         }
         assert.ok(entered <= perSecond + (now / 1_000) * perSecond + 1)
       },
@@ -73,17 +71,17 @@ spec('a turnstile', (it) => {
   })
 })
 
-spec('turnstiles', (it) => {
+spec('buckets', (it) => {
   it('let so many of each in', () => {
-    const turnstiles = new KeyedTokenBuckets(2, mostMs, 10)
-    const told = ['a', 'a', 'a', 'b', 'a', 'b', 'b'].map((key) => turnstiles.take(key, 0))
+    const buckets = new KeyedTokenBuckets(2, mostMs, 10)
+    const told = ['a', 'a', 'a', 'b', 'a', 'b', 'b'].map((key) => buckets.take(key, 0))
     assert.deepEqual(told, [0, 0, 500, 0, 1_000, 0, 500])
   })
 
   it('hold those alone that came last', () => {
-    const turnstiles = new KeyedTokenBuckets(1, mostMs, 2)
-    const told = ['a', 'b', 'a', 'c', 'a', 'b'].map((key) => turnstiles.take(key, 0))
+    const buckets = new KeyedTokenBuckets(1, mostMs, 2)
+    const told = ['a', 'b', 'a', 'c', 'a', 'b'].map((key) => buckets.take(key, 0))
     assert.deepEqual(told, [0, 0, 1_000, 0, 2_000, 0])
-    assert.equal(turnstiles.size, 2)
+    assert.equal(buckets.size, 2)
   })
 })

@@ -1,5 +1,4 @@
-import { KeyedTokenBuckets } from '../../core/keyedTokenBuckets.ts'
-import { TokenBucket } from '../../core/tokenBucket.ts'
+import { KeyedTokenBuckets, TokenBucket } from '../../core/tokenBucket.ts'
 import { WindowCounter } from '../../core/windowCounter.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, type Limits } from '../../limits.ts'
@@ -24,7 +23,7 @@ export class Admission {
   readonly #limits: Limits
   readonly #counts: ConnectionCounts
   readonly #rejected: RejectedConnections
-  readonly #turnstile: TokenBucket
+  readonly #hellos: TokenBucket
   /** For origins that send many HELLOs, or invalid ones, so that they do not use up the rate of the others. */
   readonly #busyOrigins: TokenBucket
   readonly #recent: WindowCounter
@@ -41,7 +40,7 @@ export class Admission {
     const { hellosPerSecond, rememberedAddresses } = limits
     // The server never asks a client to wait for longer than the client waits by itself.
     const { reconnectMostMs: mostMs } = clientLimits
-    this.#turnstile = new TokenBucket(hellosPerSecond, mostMs, clock.now())
+    this.#hellos = new TokenBucket(hellosPerSecond, mostMs, clock.now())
     this.#busyOrigins = new TokenBucket(Math.max(1, hellosPerSecond / 2), mostMs, clock.now())
     this.#byOrigin = new KeyedTokenBuckets(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
     this.#recent = new WindowCounter(recentMs, rememberedAddresses)
@@ -90,7 +89,7 @@ export class Admission {
   checkRate(origin: string): void {
     const now = this.#clock.now()
     const isBusy = this.#recent.add(origin, now) > Math.max(leastBusy, this.#limits.hellosPerSecond / busyPart)
-    const common = isBusy || this.#failed.hasFailed(origin) ? this.#busyOrigins : this.#turnstile
+    const common = isBusy || this.#failed.hasFailed(origin) ? this.#busyOrigins : this.#hellos
     const retryAfterMs = this.#byOrigin.take(origin, now) || common.take(now)
     if (retryAfterMs > 0)
       throw new OspError('rate-limited', 'too many clients connect at the same time', { retryAfterMs })

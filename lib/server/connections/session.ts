@@ -95,7 +95,7 @@ export class Session implements Connection, CountedConnection {
         listVersion: () => host.listVersion(),
         arrived: (bytes) => {
           host.begunFrames.holds(this, 0)
-          this.#rateLimiter?.took(bytes, this.#readGate)
+          this.#rateLimiter?.countFrame(bytes, this.#readGate)
         },
         // Frames before HELLO_ACK are short.
         begun: (bytes) => this.open && host.begunFrames.holds(this, bytes),
@@ -212,8 +212,8 @@ export class Session implements Connection, CountedConnection {
 
   /** Charges the user with the request. It is carried out at once, and the frames after it may be read later. */
   #charge(message: Message<RequestName>): void {
-    this.#rateLimiter?.works(costs.request(message, this.#host.members()), this.#readGate)
-    if (message.event === 'RegistReq') this.#rateLimiter?.registers(this.#readGate)
+    this.#rateLimiter?.countWork(costs.request(message, this.#host.members()), this.#readGate)
+    if (message.event === 'RegistReq') this.#rateLimiter?.countRegistration(this.#readGate)
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
@@ -271,7 +271,7 @@ export class Session implements Connection, CountedConnection {
     const { platform, limits, rateLimiters } = this.#host
     this.#stage = 'open'
     this.#rateLimiter = rateLimiters.enter(this.#user)
-    this.#rateLimiter.works(costs.link, this.#readGate)
+    this.#rateLimiter.countWork(costs.link, this.#readGate)
     this.#idleTimer = new IdleTimer(
       platform.clock,
       limits.idleMs,
@@ -294,7 +294,7 @@ export class Session implements Connection, CountedConnection {
     this.#readGate.hold(bytes)
     try {
       const reply = await app.handle(this, request)
-      this.#rateLimiter?.spares(costs.refusal)
+      this.#rateLimiter?.giveBackWork(costs.refusal)
       if (reply) this.#driver.reply(request, reply)
     } catch (error) {
       const why = this.#refusalOf(error, request)

@@ -21,7 +21,7 @@ const workBurstMs = 10
 /** Time for which a user counts as busy after the work of its requests paused its links. */
 const busyMs = 1_000
 /** Total wait of a user's requests within `logIntervalMs` after which the user is logged as slowed. */
-const longRestMs = 10_000
+const longWaitMs = 10_000
 
 /** Limits how fast all links of one user are read together. */
 export class UserRateLimiter {
@@ -30,10 +30,10 @@ export class UserRateLimiter {
   readonly #bytes: LeakyBucket
   readonly #work: LeakyBucket
   readonly #registrations: LeakyBucket
-  readonly #sharers: (of: UserRateLimiter, rests: boolean) => number
-  readonly #slowed: (text: string) => void
+  readonly #sharers: (of: UserRateLimiter, isBusy: boolean) => number
+  readonly #onThrottled: (text: string) => void
   readonly #limits: Limits
-  readonly #resting = new Set<ReadGate>()
+  readonly #throttled = new Set<ReadGate>()
   readonly #alarm: Alarm
   readonly #turn: Alarm
   /**
@@ -44,97 +44,97 @@ export class UserRateLimiter {
   #untilMs = Number.NEGATIVE_INFINITY
   #loggedAt = Number.NEGATIVE_INFINITY
   /** Total time of the pauses for work since `#workedFrom`. */
-  #workRestMs = 0
+  #workWaitMs = 0
   #workedFrom = Number.NEGATIVE_INFINITY
   links = 0
 
-  /** `sharers` returns the number of users that share the processing time; `rests` adds this user to the busy ones. */
+  /** `sharers` returns the number of users that share the processing time; `isBusy` adds this user to the busy ones. */
   constructor(
     limits: Limits,
     clock: Clock,
-    slowed: (text: string) => void,
-    sharers: (of: UserRateLimiter, rests: boolean) => number = () => 1,
+    onThrottled: (text: string) => void,
+    sharers: (of: UserRateLimiter, isBusy: boolean) => number = () => 1,
   ) {
     this.#clock = clock
     this.#limits = limits
     // No pause is longer than a keep-alive interval, so that neither side considers the other dead.
-    const mostRestMs = limits.keepAliveMs
-    this.#frames = new LeakyBucket(limits.framesPerSecond, { mostRestMs })
-    this.#bytes = new LeakyBucket(limits.bytesPerSecond, { mostRestMs })
-    this.#work = new LeakyBucket(limits.workMsPerSecond, { mostRestMs, burstMs: workBurstMs, restMs: turnMs })
-    this.#registrations = new LeakyBucket(limits.registrationsPerSecond, { mostRestMs })
+    const maxWaitMs = limits.keepAliveMs
+    this.#frames = new LeakyBucket(limits.framesPerSecond, { maxWaitMs })
+    this.#bytes = new LeakyBucket(limits.bytesPerSecond, { maxWaitMs })
+    this.#work = new LeakyBucket(limits.workMsPerSecond, { maxWaitMs, burstMs: workBurstMs, minWaitMs: turnMs })
+    this.#registrations = new LeakyBucket(limits.registrationsPerSecond, { maxWaitMs })
     this.#sharers = sharers
-    this.#slowed = slowed
-    this.#alarm = new Alarm(clock, () => this.#rested())
+    this.#onThrottled = onThrottled
+    this.#alarm = new Alarm(clock, () => this.#resume())
     this.#turn = new Alarm(clock, () => {
       this.#pieceMs = 0
     })
   }
 
   /** Counts a frame that arrived on one of the links. */
-  took(bytes: number, by: ReadGate): void {
+  countFrame(bytes: number, by: ReadGate): void {
     const now = this.#clock.now()
-    const restMs = Math.max(this.#frames.take(1, now), this.#bytes.take(bytes, now))
-    if (restMs > 0) {
-      this.#rest(restMs, by, now)
+    const waitMs = Math.max(this.#frames.take(1, now), this.#bytes.take(bytes, now))
+    if (waitMs > 0) {
+      this.#pause(waitMs, by, now)
       const { framesPerSecond, bytesPerSecond } = this.#limits
-      this.#logSlowed(
+      this.#log(
         now,
         `the links of this user are read at up to ${framesPerSecond} frames and ${bytesPerSecond} bytes per second`,
       )
     }
-    this.works(costs.frame(bytes), by)
+    this.countWork(costs.frame(bytes), by)
   }
 
   /** Counts work of `costMs` milliseconds that one of the links caused. */
-  works(costMs: number, by: ReadGate): void {
+  countWork(costMs: number, by: ReadGate): void {
     const now = this.#clock.now()
     const shareMs = costMs * this.#sharers(this, false)
-    const restMs = Math.max(this.#work.take(shareMs, now), this.#addToPiece(shareMs, now))
-    if (restMs === 0) return
+    const waitMs = Math.max(this.#work.take(shareMs, now), this.#addToPiece(shareMs, now))
+    if (waitMs === 0) return
     this.#sharers(this, true)
-    this.#rest(restMs, by, now)
+    this.#pause(waitMs, by, now)
     if (now - this.#workedFrom >= logIntervalMs) {
       this.#workedFrom = now
-      this.#workRestMs = 0
+      this.#workWaitMs = 0
     }
-    this.#workRestMs += restMs
-    if (this.#workRestMs >= longRestMs)
-      this.#logSlowed(now, 'the requests of this user take more than its share of the processing time')
+    this.#workWaitMs += waitMs
+    if (this.#workWaitMs >= longWaitMs)
+      this.#log(now, 'the requests of this user take more than its share of the processing time')
   }
 
   /** Gives back `costMs` milliseconds that were counted in advance and are not needed. */
-  spares(costMs: number): void {
+  giveBackWork(costMs: number): void {
     this.#work.giveBack(costMs)
   }
 
   /** Counts a REGIST_REQ that arrived on one of the links. */
-  registers(by: ReadGate): void {
+  countRegistration(by: ReadGate): void {
     const now = this.#clock.now()
-    const restMs = this.#registrations.take(1, now)
-    if (restMs === 0) return
-    this.#rest(restMs, by, now)
-    this.#logSlowed(
+    const waitMs = this.#registrations.take(1, now)
+    if (waitMs === 0) return
+    this.#pause(waitMs, by, now)
+    this.#log(
       now,
       `up to ${this.#limits.registrationsPerSecond} registration requests of this user are read per second`,
     )
   }
 
   /** Removes a link that has ended. */
-  left(by: ReadGate): void {
+  removeLink(by: ReadGate): void {
     this.links--
-    this.#resting.delete(by)
-    if (this.#resting.size === 0) this.#alarm.stop()
+    this.#throttled.delete(by)
+    if (this.#throttled.size === 0) this.#alarm.stop()
     if (this.links > 0) return
     this.#turn.stop()
     this.#pieceMs = 0
   }
 
   /** Whether this equals a new limiter: it has no link, no used allowance and no recent log line. */
-  get forgettable(): boolean {
+  get isNew(): boolean {
     const now = this.#clock.now()
     const allowances = [this.#frames, this.#bytes, this.#work, this.#registrations]
-    return this.links === 0 && allowances.every((one) => one.whole(now)) && now - this.#loggedAt >= logIntervalMs
+    return this.links === 0 && allowances.every((one) => one.isEmpty(now)) && now - this.#loggedAt >= logIntervalMs
   }
 
   /** Adds work to the current piece. Returns for how many milliseconds the user's links must not be read. */
@@ -144,27 +144,27 @@ export class UserRateLimiter {
     return this.#pieceMs > (pieceMs * this.#limits.workMsPerSecond) / 1_000 ? turnMs : 0
   }
 
-  #rest(restMs: number, by: ReadGate, now: number): void {
-    this.#untilMs = Math.max(this.#untilMs, now + restMs)
-    this.#resting.add(by)
-    by.slow(true)
+  #pause(waitMs: number, by: ReadGate, now: number): void {
+    this.#untilMs = Math.max(this.#untilMs, now + waitMs)
+    this.#throttled.add(by)
+    by.throttle(true)
     this.#alarm.by(this.#untilMs)
   }
 
-  #logSlowed(now: number, text: string): void {
+  #log(now: number, text: string): void {
     if (now - this.#loggedAt < logIntervalMs) return
     this.#loggedAt = now
-    this.#slowed(text)
+    this.#onThrottled(text)
   }
 
-  #rested(): void {
+  #resume(): void {
     if (this.#clock.now() < this.#untilMs) {
       this.#alarm.by(this.#untilMs)
       return
     }
-    const rested = [...this.#resting]
-    this.#resting.clear()
-    for (const reading of rested) reading.slow(false)
+    const gates = [...this.#throttled]
+    this.#throttled.clear()
+    for (const gate of gates) gate.throttle(false)
   }
 }
 
@@ -196,7 +196,7 @@ export class UserRateLimiters {
     const slowed = (text: string) =>
       this.#log({ level: 'warn', event: 'user-slowed', user, code: 'rate-limited', text })
     const pace =
-      known ?? new UserRateLimiter(this.#limits, this.#clock, slowed, (of, rests) => this.#sharers(of, rests))
+      known ?? new UserRateLimiter(this.#limits, this.#clock, slowed, (of, isBusy) => this.#sharers(of, isBusy))
     this.#gone.delete(user)
     this.#here.set(user, pace)
     pace.links++
@@ -206,20 +206,20 @@ export class UserRateLimiters {
   /** Removes a link of the user that has ended. */
   leave(user: string, by: ReadGate): void {
     const pace = this.#here.get(user)
-    pace?.left(by)
+    pace?.removeLink(by)
     if (!pace || pace.links > 0) return
     this.#here.delete(user)
     this.#gone.set(user, pace)
-    for (const [gone, { forgettable }] of this.#gone) {
+    for (const [gone, { isNew: forgettable }] of this.#gone) {
       if (!forgettable && this.#gone.size <= this.#limits.rememberedAddresses) return
       this.#gone.delete(gone)
     }
   }
 
   /** Returns the number of users that share the processing time: the busy ones, and this one. */
-  #sharers(pace: UserRateLimiter, rests: boolean): number {
+  #sharers(pace: UserRateLimiter, isBusy: boolean): number {
     const now = this.#clock.now()
-    if (rests) {
+    if (isBusy) {
       this.#busy.delete(pace)
       this.#busy.set(pace, now + busyMs)
     }
@@ -236,7 +236,7 @@ export class ReadGate {
   readonly #peer: Pick<LinkDriver, 'pause' | 'resume'>
   readonly #mostWaiting: () => number
   #waitingBytes = 0
-  #slowed = false
+  #onThrottled = false
   #frameWaits = false
   #paused = false
 
@@ -251,8 +251,8 @@ export class ReadGate {
     this.#decide()
   }
 
-  slow(yes: boolean): void {
-    this.#slowed = yes
+  throttle(yes: boolean): void {
+    this.#onThrottled = yes
     this.#decide()
   }
 
@@ -263,7 +263,7 @@ export class ReadGate {
   }
 
   #decide(): void {
-    const pause = this.#slowed || this.#frameWaits || this.#waitingBytes > this.#mostWaiting()
+    const pause = this.#onThrottled || this.#frameWaits || this.#waitingBytes > this.#mostWaiting()
     if (pause === this.#paused) return
     this.#paused = pause
     if (pause) this.#peer.pause()
