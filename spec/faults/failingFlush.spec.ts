@@ -4,10 +4,11 @@ import { Layout } from '../../lib/adapters/disk/layout.ts'
 import type { Progress, Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
 import { type ForgetfulDisk, forgetfulDisk } from '../support/forgetfulDisk.ts'
-import { memorySource, patterned } from '../support/memorySource.ts'
+import { type MemorySource, memorySource, patterned } from '../support/memorySource.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { spec } from '../support/spec.ts'
 import { canInject, injecting } from '../support/strace.ts'
+import { turn } from '../support/turn.ts'
 import { until } from '../support/until.ts'
 
 const limits = {
@@ -30,10 +31,12 @@ interface Watched {
   readonly successes: () => number
 }
 
+type Told = (progress: Progress) => void
+
 /** Sends `a`, and notes all that the client is told; `told` is asked at each progress. */
-async function send(place: MortalServer, bytes: Uint8Array, told: (progress: Progress) => void = () => {}) {
+async function send(place: MortalServer, source: MemorySource, told: Told = () => {}) {
   const client = place.client()
-  const upload = await client.uploads.add(memorySource('a', bytes))
+  const upload = await client.uploads.add(source)
   const seen: Progress[] = []
   const whys = new Set<string | undefined>()
   let successes = 0
@@ -68,7 +71,12 @@ const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async
   const disk = forgetfulDisk(place.data, 'alice', 'a', fails)
   const server = await place.serve({ storage: disk.storage, limits })
   const errors: unknown[] = []
-  const sending = await send(place, bytes, (progress) => {
+  const source = memorySource('a', bytes)
+  // There is a flush for each 32 KiB, however slow the disk is: one that is to fail does so before the end.
+  source.beforeRead = async (offset) => {
+    while (disk.flushes < Math.floor(offset / (32 * KiB))) await turn()
+  }
+  const sending = await send(place, source, (progress) => {
     try {
       assertHonest(disk, progress)
     } catch (error) {
@@ -160,7 +168,7 @@ const failing =
     await using place = await MortalServer.in()
     const fault = { calls, fault: 'error=EIO', when, paths: paths(place.data) }
     const server = await place.daemon(flags, injecting(fault))
-    const sending = await send(place, bytes)
+    const sending = await send(place, memorySource('a', bytes))
     await sending.upload.done
     await sending.client.close()
     await server.kill('SIGTERM')

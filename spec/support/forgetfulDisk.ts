@@ -11,6 +11,8 @@ export interface ForgetfulDisk {
   readonly flushed: number
   /** How many of its flushes have failed, and how many bytes were lost by that. */
   readonly failures: number
+  /** How many of its flushes have ended. */
+  readonly flushes: number
   readonly lost: number
 }
 
@@ -25,7 +27,7 @@ export function forgetfulDisk(
   fails: (nth: number) => boolean,
 ): ForgetfulDisk {
   const path = new Layout(data).partialOf(user, name)
-  const self = { flushed: 0, failures: 0, lost: 0 }
+  const self = { flushed: 0, failures: 0, flushes: 0, lost: 0 }
   let count = 0
   const storage = stepped(disk(data), async (step, run) => {
     if (step === 'truncate') {
@@ -39,10 +41,12 @@ export function forgetfulDisk(
       self.failures++
       self.lost += size - self.flushed
       await forget(path, self.flushed, size)
+      self.flushes++
       throw new Error('EIO: i/o error, fdatasync')
     }
     const result = await run()
     self.flushed = size
+    self.flushes++
     return result
   })
   return {
@@ -52,6 +56,9 @@ export function forgetfulDisk(
     },
     get failures() {
       return self.failures
+    },
+    get flushes() {
+      return self.flushes
     },
     get lost() {
       return self.lost

@@ -69,7 +69,12 @@ export class MortalServer implements AsyncDisposable {
     const files = new Map<string, Uint8Array>()
     for (const entry of await readdir(top, { recursive: true, withFileTypes: true })) {
       const path = join(entry.parentPath, entry.name)
-      if (!entry.isDirectory()) files.set(relative(top, path), Uint8Array.from(await readFile(path)))
+      if (entry.isDirectory()) continue
+      // A running server can remove it after it was listed.
+      const content = await readFile(path).catch((error) =>
+        error.code === 'ENOENT' ? undefined : Promise.reject(error),
+      )
+      if (content) files.set(relative(top, path), Uint8Array.from(content))
     }
     return files
   }

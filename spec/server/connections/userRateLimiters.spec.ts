@@ -26,7 +26,7 @@ spec('the work of a user who asks without end', (it) => {
     let requests = 0
     for (; one.link.read && requests < 1_000; requests++) {
       clock.freeze(0.1)
-      pace.works(0.1, one.reading)
+      pace.countWork(0.1, one.reading)
     }
     assert.equal(requests, 51)
     clock.pass(1)
