@@ -2,7 +2,6 @@
  * Test suites for the authors of adapters: the promises of each port as test cases that any test runner can run.
  */
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
-import { SeededRandom } from './testing/random.ts'
 import type { StorageKind } from './testing/storage/fixture.ts'
 import { storageTestCases } from './testing/storage.ts'
 import type { TestCase } from './testing/testCases.ts'
@@ -30,5 +29,5 @@ export interface ContractOptions {
 export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly TestCase[] {
   const platform = nodePlatform()
   const { seed = Math.floor(platform.random.fraction('the first seed of a contract') * 1e9) } = options
-  return storageTestCases(kind, platform, { seed, seeded: (seed) => new SeededRandom(seed) })
+  return storageTestCases(kind, platform, seed)
 }

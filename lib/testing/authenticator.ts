@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Authenticator, Credentials } from '../ports/authenticator.ts'
-import { type It, type TestCase, testCasesOf } from './testCases.ts'
+import { type Checks, type TestCase, testCasesOf } from './testCases.ts'
 
 /** An authenticator for one test case, with credentials that it accepts and refuses. */
 export interface AuthenticatorFixture extends AsyncDisposable {
@@ -24,79 +24,67 @@ export function authenticatorContract(
   open: () => Promise<AuthenticatorFixture>,
   { changing }: { changing: boolean },
 ): readonly TestCase[] {
-  return testCasesOf(`the authenticator ${name}`, (it) => {
-    it('accepts a known user each time, under the given name', async () => {
-      await using gate = await open()
-      const { authenticator, known } = gate
-      for (let time = 0; time < 3; time++) {
-        assert.equal((await authenticator.authenticate(known)).user, known.user)
-      }
-    })
-
-    it('refuses all others as unauthorized, and never repeats a token', async () => {
-      await using gate = await open()
-      for (const stranger of gate.strangers) {
-        await assert.rejects(gate.authenticator.authenticate(stranger), (why: Error & { code?: string }) => {
-          assert.equal(why.code, 'unauthorized', `${JSON.stringify(stranger)}: ${why.message}`)
-          return stranger.token === '' || !why.message.includes(stranger.token)
-        })
-      }
-    })
-
-    it('knows the users that it accepts, and no other user', async () => {
-      await using gate = await open()
-      assert.notEqual(await gate.authenticator.knows(gate.known.user), false)
-      if (gate.unknown !== undefined) assert.equal(await gate.authenticator.knows(gate.unknown), false)
-    })
-
-    it('reports no change while nothing changes', async () => {
-      await using gate = await open()
-      const told = watched(gate)
-      await gate.authenticator.authenticate(gate.known)
-      await Promise.allSettled(gate.strangers.map((stranger) => gate.authenticator.authenticate(stranger)))
-      await gate.authenticator.authenticate(gate.known)
-      assert.deepEqual(told, [])
-    })
-
-    if (changing) changeCases(it, open)
-  })
+  const checks = changing ? { ...usualChecks, ...changeChecks } : usualChecks
+  return testCasesOf(`the authenticator ${name}`, checks, open)
 }
 
-function changeCases(it: It, open: () => Promise<AuthenticatorFixture>): void {
-  it('refuses a user whose right was revoked, after it has reported the change', async () => {
-    await using gate = await open()
-    const { authenticator, known } = gate
-    const told = watched(gate)
+const usualChecks: Checks<AuthenticatorFixture> = {
+  'accepts a known user each time, under the given name': async ({ authenticator, known }) => {
+    for (let time = 0; time < 3; time++) {
+      assert.equal((await authenticator.authenticate(known)).user, known.user)
+    }
+  },
+  'refuses all others as unauthorized, and never repeats a token': async ({ authenticator, strangers }) => {
+    for (const stranger of strangers) {
+      await assert.rejects(authenticator.authenticate(stranger), ({ code, message }: Error & { code?: string }) => {
+        assert.equal(code, 'unauthorized', `${JSON.stringify(stranger)}: ${message}`)
+        return stranger.token === '' || !message.includes(stranger.token)
+      })
+    }
+  },
+  'knows the users that it accepts, and no other user': async ({ authenticator, known, unknown }) => {
+    assert.notEqual(await authenticator.knows(known.user), false)
+    if (unknown !== undefined) assert.equal(await authenticator.knows(unknown), false)
+  },
+  'reports no change while nothing changes': async ({ authenticator, known, strangers }) => {
+    const reported = changesOf(authenticator)
     await authenticator.authenticate(known)
-    await gate.revoke?.()
+    await Promise.allSettled(strangers.map((stranger) => authenticator.authenticate(stranger)))
+    await authenticator.authenticate(known)
+    assert.deepEqual(reported, [])
+  },
+}
+
+const changeChecks: Checks<AuthenticatorFixture> = {
+  'refuses a user whose right was revoked, after it has reported the change': async (fixture) => {
+    const { authenticator, known } = fixture
+    const reported = changesOf(authenticator)
+    await authenticator.authenticate(known)
+    await fixture.revoke?.()
     await assert.rejects(authenticator.authenticate(known), { code: 'unauthorized' })
-    assert.deepEqual(told, [known.user])
-  })
-
-  it('reports a revoked user without being asked', async () => {
-    await using gate = await open()
-    await gate.authenticator.authenticate(gate.known)
-    const told = new Promise((resolve) => gate.authenticator.watch?.(resolve))
-    await gate.revoke?.()
-    assert.equal(await told, gate.known.user)
-  })
-
-  it('reports nothing to a disposed watcher, and every change to the others', async () => {
-    await using gate = await open()
-    const { authenticator, known } = gate
-    const [told, stopped]: string[][] = [[], []]
-    const changed = (user: string | undefined) => stopped?.push(`${user}`)
-    authenticator.watch?.((user) => told?.push(`${user}`))
-    authenticator.watch?.(changed)[Symbol.dispose]()
+    assert.deepEqual(reported, [known.user])
+  },
+  'reports a revoked user without being asked': async (fixture) => {
+    await fixture.authenticator.authenticate(fixture.known)
+    const reported = new Promise((resolve) => fixture.authenticator.watch?.(resolve))
+    await fixture.revoke?.()
+    assert.equal(await reported, fixture.known.user)
+  },
+  'reports nothing to a disposed watcher, and every change to the others': async (fixture) => {
+    const { authenticator, known } = fixture
+    const reported = changesOf(authenticator)
+    const afterDisposal: unknown[] = []
+    authenticator.watch?.((user) => afterDisposal.push(user))[Symbol.dispose]()
     await authenticator.authenticate(known)
-    await gate.revoke?.()
+    await fixture.revoke?.()
     await assert.rejects(authenticator.authenticate(known))
-    assert.deepEqual([told, stopped], [[known.user], []])
-  })
+    assert.deepEqual([reported, afterDisposal], [[known.user], []])
+  },
 }
 
-function watched({ authenticator }: AuthenticatorFixture): (string | undefined)[] {
-  const told: (string | undefined)[] = []
-  authenticator.watch?.((user) => told.push(user))
-  return told
+/** Returns a list of the reported changes, to which later ones are added. */
+function changesOf(authenticator: Authenticator): (string | undefined)[] {
+  const users: (string | undefined)[] = []
+  authenticator.watch?.((user) => users.push(user))
+  return users
 }

@@ -1,24 +1,16 @@
-import type { Random } from '../ports/platform.ts'
+import { SeededRandom } from './random.ts'
 
-/** The randomness of test cases with random steps. */
-export interface Chance {
-  /** Returns the random numbers of a seed. */
-  seeded(seed: number): Random
-  /** The seed of the first run; later runs count up. */
-  readonly seed: number
-}
-
-/** Choices of one seed. */
+/** Random choices of one seed. */
 export class Draw {
-  readonly #random: Random
+  readonly #random: SeededRandom
 
-  constructor(random: Random) {
-    this.#random = random
+  constructor(seed: number) {
+    this.#random = new SeededRandom(seed)
   }
 
-  /** A whole number from `least` to `most`, both included. */
+  /** Returns a whole number from `least` to `most`, both included. */
   from(least: number, most: number): number {
-    return least + Math.floor(this.#random.fraction('a step of a contract') * (most - least + 1))
+    return this.#random.integer(least, most, 'a step of a test case')
   }
 
   /** Returns true with the probability 1 / `times`. */
@@ -28,7 +20,7 @@ export class Draw {
 
   /** Returns one of the choices, which must not be empty. */
   pick<T>(choices: readonly T[]): T {
-    return choices[this.from(0, choices.length - 1)] as T
+    return this.#random.pick(choices, 'a step of a test case')
   }
 
   /** Returns `least` to `most` results of `make`. */
@@ -37,28 +29,28 @@ export class Draw {
   }
 }
 
-/** Random runs of steps, each checked by `prove`. */
-export interface DrawnRuns<T> {
+/** Runs of random steps. */
+export interface RandomRuns<T> {
   readonly runs: number
   draw(draw: Draw): readonly T[]
   /** Rejects if an expectation fails. */
-  prove(steps: readonly T[]): Promise<void>
+  check(steps: readonly T[]): Promise<void>
   textOf(step: T): string
 }
 
 /**
- * Rejects if a run fails. The error names the seed and the shortest failing steps. A seed always generates the same
- * steps.
+ * Rejects if a run fails. The error names the seed and the shortest failing steps. The first run has the seed `first`; a
+ * seed always generates the same steps.
  */
-export async function proveDrawn<T>({ seed: first, seeded }: Chance, drawn: DrawnRuns<T>): Promise<void> {
-  for (let seed = first; seed < first + drawn.runs; seed++) {
-    const steps = drawn.draw(new Draw(seeded(seed)))
-    const failure = await failureOf(drawn, steps)
+export async function checkRandomRuns<T>(first: number, random: RandomRuns<T>): Promise<void> {
+  for (let seed = first; seed < first + random.runs; seed++) {
+    const steps = random.draw(new Draw(seed))
+    const failure = await failureOf(random, steps)
     if (failure === undefined) continue
-    const least = await lessened(drawn, { steps, failure })
-    const told = least.steps.map((step) => `- ${drawn.textOf(step)}`).join('\n')
+    const least = await shortened(random, { steps, failure })
+    const text = least.steps.map((step) => `- ${random.textOf(step)}`).join('\n')
     const { message } = least.failure
-    throw new Error(`with seed ${seed} it fails after these steps:\n${told}\n${message}`, { cause: least.failure })
+    throw new Error(`with seed ${seed} it fails after these steps:\n${text}\n${message}`, { cause: least.failure })
   }
 }
 
@@ -68,22 +60,22 @@ interface Failing<T> {
 }
 
 /** Removes shorter and shorter sequences of steps while the rest still fails. */
-async function lessened<T>(drawn: DrawnRuns<T>, { steps, failure }: Failing<T>): Promise<Failing<T>> {
-  let least: Failing<T> = { steps, failure }
-  for (let length = Math.ceil(steps.length / 2); length >= 1; length = Math.floor(length / 2)) {
+async function shortened<T>(random: RandomRuns<T>, failing: Failing<T>): Promise<Failing<T>> {
+  let least = failing
+  for (let length = Math.ceil(failing.steps.length / 2); length >= 1; length = Math.floor(length / 2)) {
     for (let at = 0; at < least.steps.length; ) {
-      const fewer = least.steps.toSpliced(at, length)
-      const failure = await failureOf(drawn, fewer)
+      const steps = least.steps.toSpliced(at, length)
+      const failure = await failureOf(random, steps)
       if (failure === undefined) at += length
-      else least = { steps: fewer, failure }
+      else least = { steps, failure }
     }
   }
   return least
 }
 
-async function failureOf<T>({ prove }: DrawnRuns<T>, steps: readonly T[]): Promise<Error | undefined> {
+async function failureOf<T>(random: RandomRuns<T>, steps: readonly T[]): Promise<Error | undefined> {
   try {
-    await prove(steps)
+    await random.check(steps)
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error))
   }

@@ -11,22 +11,27 @@ export interface TestCase {
   readonly skipped?: string
 }
 
-export type TestCases = Iterable<TestCase>
+/** Functions that check a promise with a new fixture, by the name of the promise. */
+export type Checks<T> = Readonly<Record<string, (fixture: T) => Promise<void>>>
 
-/** States a test case of a subject, with a time limit. */
-export type It = (name: string, proof: () => Promise<void>, options?: { limitMs?: number }) => void
+const limitMs = 180_000
 
-const defaultLimitMs = 180_000
-
-/** Returns the test cases of a subject; with `skipped`, the reason why none of them can run. */
-export function testCasesOf(subject: string, state: (it: It) => void, skipped?: string): readonly TestCase[] {
-  const cases: TestCase[] = []
-  const it: It = (name, proof, { limitMs = defaultLimitMs } = {}) => {
+/** Returns the test cases of a subject. `open` makes the fixture of one case, if it needs one; `skipped` is why none of them can run. */
+export function testCasesOf<T extends AsyncDisposable | undefined>(
+  subject: string,
+  checks: Checks<T>,
+  open: () => Promise<T>,
+  skipped?: string,
+): readonly TestCase[] {
+  return Object.entries(checks).map(([name, check]) => {
     const stated = { subject, name, limitMs }
-    if (skipped === undefined) cases.push({ ...stated, run: () => proof() })
-    else
-      cases.push({ ...stated, skipped, run: () => Promise.reject(new Error(`the test case cannot run: ${skipped}`)) })
-  }
-  state(it)
-  return cases
+    if (skipped !== undefined) {
+      return { ...stated, skipped, run: () => Promise.reject(new Error(`the test case cannot run: ${skipped}`)) }
+    }
+    const run = async () => {
+      await using fixture = await open()
+      await check(fixture)
+    }
+    return { ...stated, run }
+  })
 }

@@ -1,21 +1,25 @@
-import type { TestCase } from './testCases.ts'
-import { closeCases } from './transport/close.ts'
-import { destroyCases } from './transport/destroy.ts'
-import { diallingCases } from './transport/dialling.ts'
-import type { TransportFactory } from './transport/ends.ts'
-import { flowCases } from './transport/flow.ts'
-import { frameCases } from './transport/frames.ts'
+import { type Checks, type TestCase, testCasesOf } from './testCases.ts'
+import { closeChecks, destroyChecks } from './transport/close.ts'
+import { connectedChecks, diallingChecks, openListener } from './transport/dialling.ts'
+import { connectEnds, type Ends, type TransportFactory } from './transport/ends.ts'
+import { flowChecks, limitedFlowChecks } from './transport/flow.ts'
+import { frameChecks, limitedFrameChecks } from './transport/frames.ts'
 
 /**
  * Returns the promises of `lib/ports/socket.ts` as test cases of the transport `name`. `open` returns a new transport
  * to listen on, and one that reaches it, for each test case.
  */
 export function transportContract(name: string, open: () => TransportFactory): readonly TestCase[] {
+  const suite = (subject: string, checks: Checks<Ends>, maxPayload?: number) =>
+    testCasesOf(`${name}: ${subject}`, checks, () => connectEnds(open, maxPayload))
   return [
-    ...diallingCases(name, open),
-    ...frameCases(name, open),
-    ...flowCases(name, open),
-    ...closeCases(name, open),
-    ...destroyCases(name, open),
+    ...testCasesOf(`${name}: a transport`, diallingChecks, () => openListener(open)),
+    ...suite('a transport', connectedChecks),
+    ...suite('a frame', frameChecks),
+    ...suite('a frame', limitedFrameChecks, 1_000),
+    ...suite('the flow', flowChecks),
+    ...suite('the flow', limitedFlowChecks, 1_000),
+    ...suite('closing', closeChecks),
+    ...suite('destroying', destroyChecks),
   ]
 }

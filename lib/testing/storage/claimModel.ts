@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
-import type { Claim } from '../../ports/storage.ts'
-import type { Fixture } from './fixture.ts'
-import { contentOf, fileOf, owner, recordsOf, wanted } from './steps.ts'
+import type { Claim, TransferRecord } from '../../ports/storage.ts'
+import { checkRandomRuns, type Draw } from '../chance.ts'
+import type { Checks } from '../testCases.ts'
+import type { TestedStorage } from './fixture.ts'
+import { bytes, contentOf, fileOf, owner, recordsOf, wanted } from './steps.ts'
 
-interface Kept {
+/** The modelled record of an upload. */
+interface ModelRecord {
   readonly size: number
   readonly session: number
   readonly superseded: readonly number[]
@@ -12,61 +15,56 @@ interface Kept {
   readonly content: string
 }
 
-interface Given {
-  readonly name: string
-  readonly claim: Claim
+const noRecord: ModelRecord = {
+  size: 5,
+  session: 1,
+  superseded: [],
+  checkpoint: undefined,
+  verified: false,
+  content: '',
 }
 
 /** A simple model of uploads of two names: their records, stored files, completion markers and present claims. */
-export class ClaimModel {
-  readonly kept = new Map<string, Kept>()
+class ClaimModel {
+  readonly records = new Map<string, ModelRecord>()
+  /** The sizes of the stored files. */
   readonly stored = new Map<string, number>()
-  readonly noted = new Map<string, number>()
-  readonly holding = new Map<string, Claim>()
+  /** The sizes in the completion markers. */
+  readonly completed = new Map<string, number>()
+  readonly present = new Map<string, Claim>()
   /** Every claim since the storage was opened. */
-  given: Given[] = []
+  granted: Claim[] = []
   lastToken = 0
 
   drop(name: string): void {
-    this.kept.delete(name)
-    this.holding.delete(name)
+    this.records.delete(name)
+    this.present.delete(name)
   }
 
   shown(): unknown {
-    return [...this.kept]
-      .map(([name, { content: _, ...kept }]) => ({ name, ...kept, token: this.holding.get(name)?.token }))
+    return [...this.records]
+      .map(([name, { content: _, ...record }]) => ({ name, ...record, token: this.present.get(name)?.token }))
       .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 }
 
-export interface Step {
-  readonly text: string
-  run(model: ClaimModel, fixture: Fixture): Promise<void>
-}
-
 /** A step after which the storage must equal the model. */
-function step(text: string, run: (model: ClaimModel, fixture: Fixture) => Promise<void>): Step {
-  return {
-    text,
-    async run(model, fixture) {
-      await run(model, fixture)
-      const records = (await recordsOf(fixture.storage)).map(
-        ({ name, size, owner, superseded, checkpoints, ...rest }) => ({
-          name,
-          size,
-          session: owner.node,
-          superseded: superseded.map((session) => Number.parseInt(session, 16)),
-          checkpoint: checkpoints.at(-1)?.offset,
-          verified: rest.verified !== undefined,
-          token: rest.token,
-        }),
-      )
-      assert.deepEqual(records, model.shown())
-    },
-  }
+interface Step {
+  readonly text: string
+  run(model: ClaimModel, storage: TestedStorage): Promise<void>
 }
 
-export interface Wish {
+const shownRecord = ({ name, size, owner, superseded, checkpoints, verified, token }: TransferRecord) => ({
+  name,
+  size,
+  session: owner.node,
+  superseded: superseded.map((session) => Number.parseInt(session, 16)),
+  checkpoint: checkpoints.at(-1)?.offset,
+  verified: verified !== undefined,
+  token,
+})
+
+interface Wish {
   readonly name: string
   readonly size: number
   readonly by: number
@@ -75,134 +73,191 @@ export interface Wish {
   readonly onConflict: 'replace' | 'reject'
 }
 
-export const claim = (wish: Wish) =>
-  step(`claim ${JSON.stringify(wish)}`, async (model, { storage }) => {
+const claim = (wish: Wish): Step => ({
+  text: `claim ${JSON.stringify(wish)}`,
+  async run(model, storage) {
     const { name, size, by, fresh, takeOver, onConflict } = wish
-    const want = { ...wanted, name, size }
-    const asked = storage.transfers.claim(want, owner(by), { fresh, takeOver, onConflict, at: 1_000_000 })
-    const before = model.kept.get(name)
+    const options = { fresh, takeOver, onConflict, at: 1_000_000 }
+    const asked = storage.transfers.claim({ ...wanted, name, size }, owner(by), options)
+    const before = model.records.get(name)
     const same = before?.size === size
     if (!fresh && before?.superseded.includes(by)) return assert.rejects(asked, { code: 'superseded' })
-    if ((fresh || !same) && model.noted.get(name) === size) {
+    if ((fresh || !same) && model.completed.get(name) === size) {
       assert.deepEqual(await asked, { completed: fileOf({ name, size }) })
       return model.drop(name)
     }
-    if (!same && onConflict === 'reject' && model.stored.has(name))
+    if (!same && onConflict === 'reject' && model.stored.has(name)) {
       return assert.rejects(asked, { code: 'file-exists' })
+    }
     const answer = await asked
     assert.ok('claim' in answer && answer.claim.token > model.lastToken, 'a token is higher than all before')
     model.lastToken = answer.claim.token
-    model.holding.set(name, answer.claim)
-    model.given.push({ name, claim: answer.claim })
-    const kept = afterClaim(before, wish)
-    model.kept.set(name, kept)
-    if (!kept.verified) assert.equal(await contentOf(storage, answer.claim), kept.content)
-  })
+    model.present.set(name, answer.claim)
+    model.granted.push(answer.claim)
+    const record = afterClaim(before, wish)
+    model.records.set(name, record)
+    if (!record.verified) assert.equal(await contentOf(storage, answer.claim), record.content)
+  },
+})
 
-/** The record after a claim that a storage has granted. */
-function afterClaim(before: Kept | undefined, { size, by, fresh, takeOver }: Wish): Kept {
+/** Returns the record after a claim that a storage has granted. */
+function afterClaim(before: ModelRecord | undefined, { size, by, fresh, takeOver }: Wish): ModelRecord {
   const former = before ? [...before.superseded, ...(takeOver ? [before.session] : [])] : []
   const superseded = [...new Set(former.filter((session) => session !== by))].slice(-8)
-  if (before?.size === size && !fresh) return { ...before, session: by, superseded }
-  return { size, checkpoint: undefined, verified: false, content: '', session: by, superseded }
+  const kept = before?.size === size && !fresh ? before : noRecord
+  return { ...kept, size, session: by, superseded }
 }
 
-/** Returns a step under a claim, which only the present claim of its name may take. */
+/** Returns a step under a claim, which only the present claim of its name may take. `then` changes the model. */
 const under = (
   text: string,
   choice: number,
-  run: (given: Given, fixture: Fixture, kept: Kept) => Promise<void>,
-  then: (model: ClaimModel, name: string, kept: Kept) => void,
-) =>
-  step(`${text} under claim ${choice}`, async (model, fixture) => {
-    const given = model.given[choice % Math.max(1, model.given.length)]
-    if (!given) return
-    const kept = model.kept.get(given.name)
-    if (kept && model.holding.get(given.name) === given.claim) {
-      await run(given, fixture, kept)
-      then(model, given.name, kept)
+  run: (claim: Claim, storage: TestedStorage, record: ModelRecord) => Promise<void>,
+  then: (model: ClaimModel, name: string, record: ModelRecord) => void,
+): Step => ({
+  text: `${text} under claim ${choice}`,
+  async run(model, storage) {
+    const claim = model.granted[choice % Math.max(1, model.granted.length)]
+    if (!claim) return
+    const record = model.records.get(claim.name)
+    if (record && model.present.get(claim.name) === claim) {
+      await run(claim, storage, record)
+      then(model, claim.name, record)
     } else {
-      await assert.rejects(run(given, fixture, { ...anything, verified: false }), { code: 'superseded' })
+      await assert.rejects(run(claim, storage, noRecord), { code: 'superseded' })
     }
-  })
+  },
+})
 
-const anything: Kept = { size: 5, session: 1, superseded: [], checkpoint: undefined, verified: false, content: '' }
-const bytesOf = (size: number) => new TextEncoder().encode('hello!'.slice(0, size))
+const contentText = (size: number) => 'hello!'.slice(0, size)
 
-async function write({ claim }: Given, { storage }: Fixture, { size, verified }: Kept): Promise<void> {
+async function write(claim: Claim, { files }: TestedStorage, { size, verified }: ModelRecord): Promise<void> {
   if (verified) return
-  await using file = await storage.files.open(claim)
+  await using file = await files.open(claim)
   await file.truncate(0)
-  await file.write(0, [bytesOf(size)])
+  await file.write(0, [bytes(contentText(size))])
   await file.flush()
 }
 
-const written = (kept: Kept): Kept => (kept.verified ? kept : { ...kept, content: 'hello!'.slice(0, kept.size) })
+const written = (record: ModelRecord): ModelRecord =>
+  record.verified ? record : { ...record, content: contentText(record.size) }
 
-export const checkpoint = (choice: number, offset: number) =>
+async function verify(claim: Claim, storage: TestedStorage, record: ModelRecord): Promise<void> {
+  await write(claim, storage, record)
+  await storage.transfers.verified(claim, fileOf({ name: claim.name, size: record.size }))
+}
+
+const checkpoint = (choice: number, offset: number) =>
   under(
     `a checkpoint at ${offset}`,
     choice,
-    ({ claim }, { storage }) => storage.transfers.checkpoint(claim, [{ offset, digest: Uint8Array.of(1) }], 1_000_001),
-    (model, name, kept) => model.kept.set(name, { ...kept, checkpoint: offset }),
+    (claim, { transfers }) => transfers.checkpoint(claim, [{ offset, digest: Uint8Array.of(1) }], 1_000_001),
+    (model, name, record) => model.records.set(name, { ...record, checkpoint: offset }),
   )
 
-export const fillAndVerify = (choice: number) =>
-  under(
-    'all is verified',
-    choice,
-    async (given, fixture, kept) => {
-      await write(given, fixture, kept)
-      await fixture.storage.transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
-    },
-    (model, name, kept) => model.kept.set(name, { ...written(kept), verified: true }),
+const writeOnly = (choice: number) =>
+  under('bytes are written', choice, write, (model, name, record) => model.records.set(name, written(record)))
+
+const fillAndVerify = (choice: number) =>
+  under('all is verified', choice, verify, (model, name, record) =>
+    model.records.set(name, { ...written(record), verified: true }),
   )
 
-export const complete = (choice: number) =>
+const complete = (choice: number) =>
   under(
     'it is completed',
     choice,
-    async (given, fixture, kept) => {
-      const { transfers, files } = fixture.storage
-      await write(given, fixture, kept)
-      await transfers.verified(given.claim, fileOf({ name: given.name, size: kept.size }))
-      await using file = await files.open(given.claim)
-      assert.equal(await file.publish(given.name, true), true)
-      await transfers.complete(given.claim, 1e12)
+    async (claim, storage, record) => {
+      await verify(claim, storage, record)
+      await using file = await storage.files.open(claim)
+      assert.equal(await file.publish(claim.name, true), true)
+      await storage.transfers.complete(claim, 1e12)
     },
     (model, name, { size }) => {
       model.drop(name)
       model.stored.set(name, size)
-      model.noted.set(name, size)
+      model.completed.set(name, size)
     },
   )
 
-export const writeOnly = (choice: number) =>
-  under('bytes are written', choice, write, (model, name, kept) => model.kept.set(name, written(kept)))
-
-export const remove = (name: string) =>
-  step(`remove ${name}`, async (model, { storage }) => {
-    assert.equal(await storage.transfers.remove(wanted.user, name), model.kept.has(name))
-    await storage.files.remove(wanted.user, name)
+const remove = (name: string): Step => ({
+  text: `remove ${name}`,
+  async run(model, { transfers, files }) {
+    assert.equal(await transfers.remove(wanted.user, name), model.records.has(name))
+    await files.remove(wanted.user, name)
     model.drop(name)
-  })
+  },
+})
 
-export const forget = (name: string) =>
-  step(`forget ${name}`, async (model, { storage }) => {
-    await storage.transfers.forget(wanted.user, name)
-    model.noted.delete(name)
-  })
+const forget = (name: string): Step => ({
+  text: `forget ${name}`,
+  async run(model, { transfers }) {
+    await transfers.forget(wanted.user, name)
+    model.completed.delete(name)
+  },
+})
 
-export const look = (name: string, size: number) =>
-  step(`is ${name} of ${size} completed`, async (model, { storage }) => {
-    const noted = model.noted.get(name) === size ? fileOf({ name, size }) : undefined
-    assert.deepEqual(await storage.transfers.completed({ ...wanted, name, size }), noted)
-    assert.equal(await storage.files.used(wanted.user, name), model.stored.get(name) ?? 0)
-  })
+const look = (name: string, size: number): Step => ({
+  text: `is ${name} of ${size} completed`,
+  async run(model, { transfers, files }) {
+    const completed = model.completed.get(name) === size ? fileOf({ name, size }) : undefined
+    assert.deepEqual(await transfers.completed({ ...wanted, name, size }), completed)
+    assert.equal(await files.used(wanted.user, name), model.stored.get(name) ?? 0)
+  },
+})
 
 /** Restarts the storage, which ends all claims. */
-export const restart = step('restart', async (model, fixture) => {
-  await fixture.restart()
-  model.given = []
-  model.lastToken = Math.max(0, ...[...model.holding.values()].map(({ token }) => token))
-})
+const restart: Step = {
+  text: 'restart',
+  async run(model, storage) {
+    await storage.restart()
+    model.granted = []
+    model.lastToken = Math.max(0, ...[...model.present.values()].map(({ token }) => token))
+  },
+}
+
+/** Returns random claims, and steps under them. */
+function drawSteps(draw: Draw): readonly Step[] {
+  const name = () => draw.pick(['a', 'b'])
+  const size = () => draw.pick([5, 5, 6])
+  const choice = () => draw.from(0, 20)
+  const claiming = () =>
+    claim({
+      name: name(),
+      size: size(),
+      by: draw.from(1, 11),
+      fresh: draw.once(2),
+      takeOver: draw.once(2),
+      onConflict: draw.pick(['replace', 'replace', 'reject'] as const),
+    })
+  const kinds: readonly (() => Step)[] = [
+    claiming,
+    claiming,
+    claiming,
+    () => checkpoint(choice(), draw.from(0, 5)),
+    () => writeOnly(choice()),
+    () => fillAndVerify(choice()),
+    () => complete(choice()),
+    () => remove(name()),
+    () => forget(name()),
+    () => look(name(), size()),
+    () => restart,
+  ]
+  return draw.some(1, 40, () => draw.pick(kinds)())
+}
+
+/** Returns the promises of claims under random steps, compared with a model. */
+export function claimModelChecks(open: () => Promise<TestedStorage>, seed: number): Checks<undefined> {
+  const check = async (steps: readonly Step[]) => {
+    await using storage = await open()
+    const model = new ClaimModel()
+    for (const { run } of steps) {
+      await run(model, storage)
+      assert.deepEqual((await recordsOf(storage)).map(shownRecord), model.shown())
+    }
+  }
+  return {
+    'equal a simple model after random steps, and a superseded claim writes nothing': () =>
+      checkRandomRuns(seed, { runs: 15, draw: drawSteps, check, textOf: ({ text }) => text }),
+  }
+}

@@ -1,121 +1,161 @@
 import assert from 'node:assert/strict'
-import type { TestCases } from '../testCases.ts'
-import { storageCases, type Try } from './fixture.ts'
-import { claimed, contentOf, fill, owner, recordsOf, resume, start, takeOver, wanted } from './steps.ts'
+import type { NewTransfer } from '../../ports/storage.ts'
+import type { Checks } from '../testCases.ts'
+import type { TestedStorage } from './fixture.ts'
+import {
+  claimed,
+  contentOf,
+  fill,
+  hello,
+  opened,
+  owner,
+  recordsOf,
+  resume,
+  start,
+  takeOver,
+  upload,
+  wanted,
+} from './steps.ts'
+
+const checkpoint = { offset: 3, digest: Uint8Array.of(3) }
+
+/** Rejects unless a claim after an unfinished upload gets a new, empty record. */
+async function beginsAtZero(storage: TestedStorage, want: Partial<NewTransfer>, options = resume): Promise<void> {
+  const first = await claimed(storage)
+  await fill(storage, first.claim)
+  await storage.transfers.checkpoint(first.claim, [checkpoint], 2_000_000)
+  const second = await claimed(storage, want, options)
+  assert.ok(second.claim.token > first.claim.token)
+  assert.deepEqual(second.record.checkpoints, [])
+  assert.equal(await contentOf(storage, second.claim), '')
+}
 
 /** The promises of `TransferStore.claim`. */
-export function* claimsCases(kind: string, trying: Try): TestCases {
-  const at = (offset: number) => ({ offset, digest: Uint8Array.of(offset) })
+export const claimingChecks: Checks<TestedStorage> = {
+  'makes a record without checkpoints if there is none': async (storage) => {
+    const { claim, record } = await claimed(storage)
+    const { token } = claim
+    const unstarted = { superseded: [], checkpoints: [], updatedAt: resume.at }
+    assert.deepEqual(record, { ...wanted, token, owner: owner(1), ...unstarted })
+    assert.deepEqual(await recordsOf(storage), [record])
+  },
+  'continues the record of the same upload with a higher token and the new owner': async (storage) => {
+    const first = await claimed(storage)
+    await storage.transfers.checkpoint(first.claim, [checkpoint], 2_000_000)
+    const { claim, record } = await claimed(storage, {}, resume, owner(2))
+    assert.ok(claim.token > first.claim.token)
+    assert.deepEqual([record.checkpoints, record.owner], [[checkpoint], owner(2)])
+  },
+  'begins at zero if size differs': (storage) => beginsAtZero(storage, { size: 6 }),
+  'begins at zero if modifiedAt differs': (storage) => beginsAtZero(storage, { modifiedAt: 2_000 }),
+  'begins at zero if algorithm differs': (storage) => beginsAtZero(storage, { algorithm: 'md5' }),
+  'begins at zero if it is fresh': (storage) => beginsAtZero(storage, {}, start),
+  'keeps the bytes of the same upload': async (storage) => {
+    await fill(storage, (await claimed(storage)).claim)
+    assert.equal(await contentOf(storage, (await claimed(storage)).claim), 'hello')
+  },
+  'gives a higher token to an upload that was removed and starts again': async (storage) => {
+    const first = await claimed(storage)
+    await storage.transfers.remove('alice', 'a')
+    assert.ok((await claimed(storage)).claim.token > first.claim.token)
+  },
+  'is granted one after another to concurrent callers': async (storage) => {
+    const all = await Promise.all([1, 2, 3, 4, 5].map((session) => claimed(storage, {}, resume, owner(session))))
+    const tokens = all.map(({ claim }) => claim.token)
+    assert.equal(new Set(tokens).size, tokens.length)
+    const [record, ...others] = await recordsOf(storage)
+    assert.deepEqual([record?.token, others], [Math.max(...tokens), []])
+  },
+}
 
-  yield* storageCases(`claiming an upload in a ${kind} storage`, trying, (it) => {
-    it('makes a record without checkpoints if there is none', async ({ storage }) => {
-      const { claim, record } = await claimed(storage)
-      assert.deepEqual(record, {
-        ...wanted,
-        token: claim.token,
-        owner: owner(1),
-        superseded: [],
-        checkpoints: [],
-        updatedAt: resume.at,
-      })
-      assert.deepEqual(await recordsOf(storage), [record])
-    })
+/** The promises of `TransferStore.claim` about takeovers. */
+export const takeoverChecks: Checks<TestedStorage> = {
+  'refuses the session that lost the upload': async (storage) => {
+    await claimed(storage)
+    const { record } = await claimed(storage, {}, takeOver, owner(2))
+    assert.deepEqual(record.superseded, [owner(1).session])
+    await assert.rejects(claimed(storage, {}, takeOver, owner(1)), { code: 'superseded' })
+  },
+  'refuses that session also for another upload of the name, and after a restart': async (storage) => {
+    await claimed(storage)
+    await claimed(storage, {}, takeOver, owner(2))
+    await storage.restart()
+    await assert.rejects(claimed(storage, { size: 9 }), { code: 'superseded' })
+  },
+  'lets that session start from the beginning': async (storage) => {
+    await claimed(storage)
+    await claimed(storage, {}, takeOver, owner(2))
+    assert.deepEqual((await claimed(storage, {}, start)).record.superseded, [])
+  },
+  'lets a session reclaim its own upload': async (storage) => {
+    await claimed(storage)
+    assert.deepEqual((await claimed(storage, {}, takeOver)).record.superseded, [])
+  },
+  'supersedes no session whose link has ended': async (storage) => {
+    await claimed(storage)
+    await claimed(storage, {}, resume, owner(2))
+    assert.deepEqual((await claimed(storage)).record.superseded, [])
+  },
+  'remembers the last eight sessions, also when the upload begins at zero': async (storage) => {
+    await claimed(storage)
+    for (let session = 2; session <= 11; session++) await claimed(storage, {}, takeOver, owner(session))
+    const { record } = await claimed(storage, {}, start, owner(11))
+    const sessions = [3, 4, 5, 6, 7, 8, 9, 10].map((session) => owner(session).session)
+    assert.deepEqual(record.superseded, sessions)
+  },
+}
 
-    it('continues the record of the same upload with a higher token and the new owner', async ({ storage }) => {
-      const first = await claimed(storage)
-      await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
-      const second = await claimed(storage, {}, resume, owner(2))
-      assert.ok(second.claim.token > first.claim.token)
-      assert.deepEqual(second.record.checkpoints, [at(3)])
-      assert.deepEqual(second.record.owner, owner(2))
-    })
+const reject = { ...resume, onConflict: 'reject' } as const
 
-    for (const other of [{ size: 6 }, { modifiedAt: 2_000 }, { algorithm: 'md5' }] as const) {
-      it(`begins at zero if ${Object.keys(other)} differs`, async ({ storage }) => {
-        const first = await claimed(storage)
-        await fill(storage, first.claim)
-        await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
-        const second = await claimed(storage, other)
-        assert.ok(second.claim.token > first.claim.token)
-        assert.deepEqual(second.record.checkpoints, [])
-        assert.equal(await contentOf(storage, second.claim), '')
-      })
+/** Checks that a file and its folder cannot both exist, for one pair of names. */
+const pairChecks = (first: string, second: string): Checks<TestedStorage> => ({
+  [`is refused as ${second} next to the record of ${first}, by its name`]: async (storage) => {
+    await claimed(storage, { name: first })
+    const conflict = { code: 'name-conflict', message: new RegExp(first) }
+    await assert.rejects(claimed(storage, { name: second }), conflict)
+  },
+  [`is refused as ${second} next to the file ${first}`]: async (storage) => {
+    await upload(storage, { name: first })
+    await assert.rejects(claimed(storage, { name: second }), { code: 'name-conflict' })
+  },
+})
+
+/** The promises of `TransferStore.claim` about names that are taken. */
+export const takenNamesChecks: Checks<TestedStorage> = {
+  'is refused if existing names are rejected': async (storage) => {
+    await upload(storage)
+    await assert.rejects(claimed(storage, { size: 9 }, reject), { code: 'file-exists' })
+    await assert.rejects(claimed(storage, { size: 9 }, { ...reject, fresh: true }), { code: 'file-exists' })
+    assert.deepEqual(await recordsOf(storage), [])
+  },
+  'continues if it began before the name was taken': async (storage) => {
+    const first = await claimed(storage, {}, reject)
+    const { file } = await opened(storage, { name: 'b' }, hello)
+    await file.publish('a', false)
+    assert.ok((await claimed(storage, {}, reject)).claim.token > first.claim.token)
+  },
+  'is granted if existing names are replaced or kept': async (storage) => {
+    await upload(storage)
+    await claimed(storage, { size: 9 })
+    await claimed(storage, { size: 9 }, { ...resume, onConflict: 'rename' })
+  },
+  ...pairChecks('a', 'a/b'),
+  ...pairChecks('a/b', 'a'),
+  ...pairChecks('a/b', 'a/b/c/d'),
+  ...pairChecks('a/b/c/d', 'a/b'),
+  'is granted next to names with the same beginning, and next to those of other users': async (storage) => {
+    await upload(storage, { name: 'a/b' })
+    for (const want of [{ name: 'a.b' }, { name: 'a/bc' }, { name: 'a0' }, { user: 'bob' }]) {
+      await claimed(storage, want)
     }
-
-    it('begins at zero if it is fresh', async ({ storage }) => {
-      const first = await claimed(storage)
-      await fill(storage, first.claim)
-      await storage.transfers.checkpoint(first.claim, [at(3)], 2_000_000)
-      const second = await claimed(storage, {}, start)
-      assert.ok(second.claim.token > first.claim.token)
-      assert.deepEqual(second.record.checkpoints, [])
-      assert.equal(await contentOf(storage, second.claim), '')
-    })
-
-    it('keeps the bytes of the same upload', async ({ storage }) => {
-      await fill(storage, (await claimed(storage)).claim)
-      assert.equal(await contentOf(storage, (await claimed(storage)).claim), 'hello')
-    })
-
-    it('gives a higher token to an upload that was removed and starts again', async ({ storage }) => {
-      const first = await claimed(storage)
-      await storage.transfers.remove('alice', 'a')
-      assert.ok((await claimed(storage)).claim.token > first.claim.token)
-    })
-
-    it('is granted one after another to concurrent callers', async ({ storage }) => {
-      const all = await Promise.all([1, 2, 3, 4, 5].map((session) => claimed(storage, {}, resume, owner(session))))
-      const tokens = all.map(({ claim }) => claim.token)
-      assert.equal(new Set(tokens).size, tokens.length)
-      assert.deepEqual(
-        (await recordsOf(storage)).map(({ token }) => token),
-        [Math.max(...tokens)],
-      )
-    })
-  })
-
-  yield* storageCases(`taking over an upload in a ${kind} storage`, trying, (it) => {
-    it('refuses the session that lost the upload', async ({ storage }) => {
-      await claimed(storage)
-      const { record } = await claimed(storage, {}, takeOver, owner(2))
-      assert.deepEqual(record.superseded, [owner(1).session])
-      await assert.rejects(claimed(storage, {}, takeOver, owner(1)), { code: 'superseded' })
-    })
-
-    it('refuses that session also for another upload of the name, and after a restart', async (fixture) => {
-      await claimed(fixture.storage)
-      await claimed(fixture.storage, {}, takeOver, owner(2))
-      await fixture.restart()
-      await assert.rejects(claimed(fixture.storage, { size: 9 }), { code: 'superseded' })
-    })
-
-    it('lets that session start from the beginning', async ({ storage }) => {
-      await claimed(storage)
-      await claimed(storage, {}, takeOver, owner(2))
-      const { record } = await claimed(storage, {}, start)
-      assert.deepEqual(record.superseded, [])
-    })
-
-    it('lets a session reclaim its own upload', async ({ storage }) => {
-      await claimed(storage)
-      const { record } = await claimed(storage, {}, takeOver)
-      assert.deepEqual(record.superseded, [])
-    })
-
-    it('supersedes no session whose link has ended', async ({ storage }) => {
-      await claimed(storage)
-      await claimed(storage, {}, resume, owner(2))
-      assert.deepEqual((await claimed(storage)).record.superseded, [])
-    })
-
-    it('remembers the last eight sessions, also when the upload begins at zero', async ({ storage }) => {
-      await claimed(storage)
-      for (let session = 2; session <= 11; session++) await claimed(storage, {}, takeOver, owner(session))
-      const { record } = await claimed(storage, {}, start, owner(11))
-      assert.deepEqual(
-        record.superseded,
-        [3, 4, 5, 6, 7, 8, 9, 10].map((session) => owner(session).session),
-      )
-    })
-  })
+  },
+  'is granted once to concurrent claims of both names': async (storage) => {
+    const answers = await Promise.allSettled([claimed(storage), claimed(storage, { name: 'a/b' })])
+    const outcomes = answers.map(({ status }) => status)
+    assert.deepEqual(outcomes, ['fulfilled', 'rejected'])
+  },
+  'is refused if its name could escape its folder': async (storage) => {
+    await assert.rejects(claimed(storage, { name: '../a' }), { code: 'bad-name' })
+    await assert.rejects(claimed(storage, { user: '..' }), { code: 'bad-name' })
+  },
 }

@@ -1,6 +1,6 @@
+import type { MailboxStore } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Storage } from '../../ports/storage.ts'
-import { type TestCase, testCasesOf } from '../testCases.ts'
+import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
 
 /** The place of a storage, for one test case. */
 export interface StorageLocation extends AsyncDisposable {
@@ -27,61 +27,62 @@ export interface StorageKind {
   readonly failingLocation?: () => Promise<FailingStorageLocation>
 }
 
-/** An open storage, with its place and its clock. */
-export interface Fixture<P extends StorageLocation = StorageLocation> {
-  storage: Storage
-  readonly place: P
+/** The open storage of one test case, with its place and its clock. Restarting replaces the three stores. */
+export class TestedStorage implements Storage {
+  readonly place: StorageLocation & Partial<FailingStorageLocation>
   readonly platform: Platform
-  /** The wall time of the storage's platform; a test case may set it. */
-  wallTime: number
-  /** Closes the storage and opens a new one. */
-  restart(): Promise<void>
-}
+  /** The wall time of the platform; a test case may set it. */
+  wallTime = Date.UTC(2026, 0, 1)
+  #storage: Storage
 
-/** Returns a test that runs with an open storage in a new place, small if `bytes` are given, and removes it afterwards. */
-export type Try<P extends StorageLocation = StorageLocation> = (
-  proof: (fixture: Fixture<P>) => Promise<void>,
-  bytes?: number,
-) => () => Promise<void>
+  private constructor(place: StorageLocation, platform: Platform) {
+    this.place = place
+    this.platform = { ...platform, clock: { ...platform.clock, wallTime: () => this.wallTime } }
+    this.#storage = place.storage()
+  }
 
-/** Returns a `Try` for the places that `open` makes. */
-export function tryingOf<P extends StorageLocation>(platform: Platform, open: (bytes?: number) => Promise<P>): Try<P> {
-  return (proof, bytes) => async () => {
-    await using place = await open(bytes)
-    const { clock, ...others } = platform
-    const fixture: Fixture<P> = {
-      storage: place.storage(),
-      place,
-      platform: { ...others, clock: { ...clock, wallTime: () => fixture.wallTime } },
-      wallTime: Date.UTC(2026, 0, 1),
-      async restart() {
-        await this.storage[Symbol.asyncDispose]()
-        this.storage = place.storage()
-        await this.storage.open(this.platform)
-      },
-    }
-    await fixture.storage.open(fixture.platform)
+  static async open(place: StorageLocation, platform: Platform): Promise<TestedStorage> {
+    const storage = new TestedStorage(place, platform)
+    await storage.open().catch(async (error: unknown) => {
+      await place[Symbol.asyncDispose]()
+      throw error
+    })
+    return storage
+  }
+
+  get transfers(): TransferStore {
+    return this.#storage.transfers
+  }
+
+  get files(): FileStore {
+    return this.#storage.files
+  }
+
+  get mailboxes(): MailboxStore {
+    return this.#storage.mailboxes
+  }
+
+  open(): Promise<void> {
+    return this.#storage.open(this.platform)
+  }
+
+  async close(): Promise<void> {
+    await this.#storage[Symbol.asyncDispose]()
+  }
+
+  /** Closes the storage and opens a new one at its place. */
+  async restart(): Promise<void> {
+    await this.close()
+    this.#storage = this.place.storage()
+    await this.open()
+  }
+
+  /** Closes the storage and removes its place. */
+  async [Symbol.asyncDispose](): Promise<void> {
     try {
-      await proof(fixture)
+      await this.close()
     } finally {
-      await fixture.storage[Symbol.asyncDispose]()
+      await this.place[Symbol.asyncDispose]()
     }
   }
-}
-
-/** States a test case of an open storage in a new place, small if `bytes` are given. */
-export type StorageIt<P extends StorageLocation = StorageLocation> = (
-  fact: string,
-  run: (fixture: Fixture<P>) => Promise<void>,
-  bytes?: number,
-) => void
-
-/** Returns the test cases about a subject of a storage; with `skipped`, the reason why none of them can run. */
-export function storageCases<P extends StorageLocation>(
-  subject: string,
-  trying: Try<P>,
-  state: (it: StorageIt<P>) => void,
-  skipped?: string,
-): readonly TestCase[] {
-  return testCasesOf(subject, (it) => state((fact, run, bytes) => it(fact, trying(run, bytes))), skipped)
 }

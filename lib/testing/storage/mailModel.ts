@@ -1,5 +1,8 @@
-import type { MailboxBounds, MailboxStore, NewMessage } from '../../ports/mailboxes.ts'
-import type { Draw } from '../chance.ts'
+import assert from 'node:assert/strict'
+import type { MailboxBounds, MailboxStore, NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
+import { checkRandomRuns, type Draw } from '../chance.ts'
+import type { Checks } from '../testCases.ts'
+import type { TestedStorage } from './fixture.ts'
 import { all, long, roomy } from './mailSteps.ts'
 
 /** Low limits. */
@@ -15,7 +18,9 @@ const tight: MailboxBounds = {
 
 const users = ['bob', 'carol', 'dave', 'eve']
 
+/** A message in a mailbox. */
 interface Entry {
+  readonly user: string
   readonly seq: number
   readonly message: NewMessage
   readonly aside: boolean
@@ -36,12 +41,7 @@ export type Call =
 
 /** Returns a random call, most often an append; some repeat an id, with the same body or another one. */
 export function drawCall(draw: Draw): Call {
-  const does = draw.pick([
-    ...Array(6).fill('append'),
-    ...Array(4).fill('remove'),
-    'setAside',
-    'expire',
-  ] as Call['does'][])
+  const does = draw.pick<Call['does']>([...Array(6).fill('append'), ...Array(4).fill('remove'), 'setAside', 'expire'])
   if (does === 'append') {
     const to = new Set(draw.some(0, 4, () => draw.pick(users)))
     return {
@@ -66,20 +66,20 @@ export function burstOf(calls: readonly Call[]): readonly Call[] {
 export class MailModel {
   /** Rises with every call. */
   time = 0
-  /** The latest time that the store was given and keeps. */
-  toldTime = 0
   lastSeq = 0
   /** The highest seq that was assigned, possibly to a message that was not stored. */
   givenSeq = 0
-  #boxes = new Map<string, readonly Entry[]>()
+  /** The latest time that the store was given and keeps. */
+  #lastTime = 0
+  #entries: readonly Entry[] = []
   #ids = new Map<string, { readonly body: string; readonly storedAt: number }>()
 
   /** Returns an independent copy of the model. */
   copy(): MailModel {
-    const copy = new MailModel()
-    Object.assign(copy, { time: this.time, toldTime: this.toldTime })
-    Object.assign(copy, { lastSeq: this.lastSeq, givenSeq: this.givenSeq })
-    copy.#boxes = new Map(this.#boxes)
+    const { time, lastSeq, givenSeq } = this
+    const copy = Object.assign(new MailModel(), { time, lastSeq, givenSeq })
+    copy.#lastTime = this.#lastTime
+    copy.#entries = this.#entries
     copy.#ids = new Map(this.#ids)
     return copy
   }
@@ -89,116 +89,128 @@ export class MailModel {
     this.time++
     if (call.does === 'append') {
       const given = { ...long(call.number, call.bytes), sender: call.sender, storedAt: this.time }
-      const done = store.append(given, call.to, call.bounds).catch(codeOf)
+      const done = store.append(given, call.to, call.bounds).catch(({ code }) => code)
       return { done, expected: this.#append(given, call.to, call.bounds) }
     }
     if (call.does === 'expire') {
       const [messagesBefore, idsBefore] = [this.time - call.messageAge, this.time - call.idAge]
-      const done = store.expire(this.time, messagesBefore, idsBefore).then(sorted)
-      return { done, expected: this.#expire(messagesBefore, idsBefore) }
+      const done = store.expire(this.time, messagesBefore, idsBefore)
+      const sorted = done.then((list) => list.toSorted((a, b) => (a.user < b.user ? -1 : 1)))
+      return { done: sorted, expected: this.#expire(messagesBefore, idsBefore) }
     }
+    const { does, user } = call
     const seqs = call.picks.map((pick) => this.givenSeq - pick)
-    const there = this.#box(call.user)
-    if (call.does === 'remove')
-      this.#boxes.set(
-        call.user,
-        there.filter(({ seq }) => !seqs.includes(seq)),
-      )
-    else
-      this.#boxes.set(
-        call.user,
-        there.map((entry) => (seqs.includes(entry.seq) ? { ...entry, aside: true } : entry)),
-      )
-    return { done: store[call.does](call.user, seqs), expected: undefined }
+    const isMeant = (entry: Entry) => entry.user === user && seqs.includes(entry.seq)
+    this.#entries =
+      does === 'remove'
+        ? this.#entries.filter((entry) => !isMeant(entry))
+        : this.#entries.map((entry) => (isMeant(entry) ? { ...entry, aside: true } : entry))
+    return { done: store[does](user, seqs), expected: undefined }
   }
 
   /** Returns the content that the store must show. */
   shown(): unknown {
-    const boxes = users.map((user) => this.#box(user))
+    const boxes = users.map((user) => this.#entries.filter((entry) => entry.user === user))
+    const levels = boxes.map((box, at) => ({ user: users[at], messages: box.length, bytes: sumOf(box, bytesOf) }))
     return {
-      time: this.toldTime,
+      time: this.#lastTime,
       lastSeq: this.lastSeq,
-      levels: boxes.flatMap((box, at) => {
-        const bytes = box.reduce((sum, { message }) => sum + message.content.length, 0)
-        return box.length > 0 ? [{ user: users[at], messages: box.length, bytes }] : []
-      }),
+      levels: levels.filter(({ messages }) => messages > 0),
       boxes: boxes.map((box) =>
-        box
-          .filter(({ aside }) => !aside)
-          .map(({ seq, message }) => textOf(seq, message.sender, message.id, message.content)),
+        box.filter(({ aside }) => !aside).map(({ seq, message }) => textOf({ ...message, seq })),
       ),
     }
   }
 
-  #append(given: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const key = `${given.sender} ${given.id}`
-    const body = `${to} ${given.content}`
+  #append(message: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
+    const key = `${message.sender} ${message.id}`
+    const body = `${to} ${message.content}`
     const former = this.#ids.get(key)
     if (former) return former.body === body ? undefined : 'id-reused'
-    const refused = this.#refusal(given, to, bounds)
+    const refused = this.#refusal(message, to, bounds)
     if (refused) return refused
     const seq = ++this.givenSeq
     this.lastSeq = seq
-    this.toldTime = given.storedAt
-    this.#ids.set(key, { body, storedAt: given.storedAt })
-    for (const user of to) this.#boxes.set(user, [...this.#box(user), { seq, message: given, aside: false }])
+    this.#lastTime = message.storedAt
+    this.#ids.set(key, { body, storedAt: message.storedAt })
+    this.#entries = [...this.#entries, ...to.map((user) => ({ user, seq, message, aside: false }))]
     return undefined
   }
 
   #refusal({ sender, content }: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const own = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `)).length
-    const fits = (most: number, held: number, its: number, more: number) => {
+    const ownIds = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `)).length
+    const fits = (most: number, held: number, own: number, more: number) => {
       const free = most - held - more
-      return free >= 0 && (its === 0 || (its + more) * (100 - bounds.sharePercent) <= free * bounds.sharePercent)
+      return free >= 0 && (own === 0 || (own + more) * (100 - bounds.sharePercent) <= free * bounds.sharePercent)
     }
-    if (own >= bounds.senderIds || !fits(bounds.allIds, this.#ids.size, own, 1)) return 'rate-limited'
+    if (ownIds >= bounds.senderIds || !fits(bounds.allIds, this.#ids.size, ownIds, 1)) return 'rate-limited'
     const fitsAmong = (entries: readonly Entry[], most: number, more: number, sizeOf: (entry: Entry) => number) => {
-      const sum = (some: readonly Entry[]) => some.reduce((total, entry) => total + sizeOf(entry), 0)
-      return fits(most, sum(entries), sum(entries.filter(({ message }) => message.sender === sender)), more)
+      const own = entries.filter(({ message }) => message.sender === sender)
+      return fits(most, sumOf(entries, sizeOf), sumOf(own, sizeOf), more)
     }
-    const one = () => 1
-    const bytesOf = ({ message }: Entry) => message.content.length
-    const fit =
-      fitsAmong(
-        users.flatMap((user) => this.#box(user)),
-        bounds.allMessages,
-        to.length,
-        one,
-      ) &&
-      to.every((user) => fitsAmong(this.#box(user), bounds.messages, 1, one)) &&
-      to.every((user) => fitsAmong(this.#box(user), bounds.bytes, content.length, bytesOf))
+    const fitsIn = (user: string) => {
+      const box = this.#entries.filter((entry) => entry.user === user)
+      return fitsAmong(box, bounds.messages, 1, one) && fitsAmong(box, bounds.bytes, content.length, bytesOf)
+    }
+    const fit = fitsAmong(this.#entries, bounds.allMessages, to.length, one) && to.every(fitsIn)
     return fit ? undefined : 'mailbox-full'
   }
 
   #expire(messagesBefore: number, idsBefore: number): unknown {
-    this.toldTime = this.time
+    this.#lastTime = this.time
     for (const [key, { storedAt }] of this.#ids) if (storedAt < idsBefore) this.#ids.delete(key)
-    return users.flatMap((user) => {
-      const left = this.#box(user).filter(({ message }) => message.storedAt >= messagesBefore)
-      const messages = this.#box(user).length - left.length
-      this.#boxes.set(user, left)
-      return messages > 0 ? [{ user, messages }] : []
-    })
-  }
-
-  #box(user: string): readonly Entry[] {
-    return this.#boxes.get(user) ?? []
+    const expired = this.#entries.filter(({ message }) => message.storedAt < messagesBefore)
+    this.#entries = this.#entries.filter((entry) => !expired.includes(entry))
+    const counts = users.map((user) => ({ user, messages: expired.filter((entry) => entry.user === user).length }))
+    return counts.filter(({ messages }) => messages > 0)
   }
 }
 
 /** Returns the content that a store shows. */
 export async function shownBy(store: MailboxStore): Promise<unknown> {
-  const textsOf = async (user: string) =>
-    (await all(store, user)).map(({ seq, sender, id, content }) => textOf(seq, sender, id, content))
   return {
     time: await store.lastTime(),
     lastSeq: await store.lastSeq(),
     levels: await store.levels(),
-    boxes: await Promise.all(users.map(textsOf)),
+    boxes: await Promise.all(users.map(async (user) => (await all(store, user)).map(textOf))),
   }
 }
 
-const textOf = (seq: number, sender: string, id: Uint8Array, content: Uint8Array) =>
+const one = () => 1
+const bytesOf = ({ message }: Entry) => message.content.length
+const sumOf = (entries: readonly Entry[], sizeOf: (entry: Entry) => number) =>
+  entries.reduce((sum, entry) => sum + sizeOf(entry), 0)
+
+const textOf = ({ seq, sender, id, content }: Omit<StoredMessage, 'sentAt'>) =>
   `${seq} ${sender} ${id} ${content.length} times ${content[0]} to ${content.at(-1)}`
-const codeOf = (error: { code?: string }) => error.code
-const sorted = <T extends { user: string }>(list: readonly T[]) => list.toSorted((a, b) => (a.user < b.user ? -1 : 1))
+
+/** Concurrent calls, and whether the storage restarts after them. */
+interface Turn {
+  readonly calls: readonly Call[]
+  readonly restart: boolean
+}
+
+const drawTurns = (draw: Draw): readonly Turn[] =>
+  draw.some(1, 50, () => ({ calls: burstOf(draw.some(1, 8, () => drawCall(draw))), restart: draw.once(10) }))
+
+/** Returns the promises of mailboxes under random calls, compared with a model. */
+export function mailModelChecks(open: () => Promise<TestedStorage>, seed: number): Checks<undefined> {
+  const check = async (turns: readonly Turn[]) => {
+    await using storage = await open()
+    const model = new MailModel()
+    for (const { calls, restart } of [...turns, { calls: [], restart: true }]) {
+      const made = calls.map((call) => model.make(call, storage.mailboxes))
+      const outcomes = await Promise.all(made.map(({ done }) => done))
+      const expected = made.map((call) => call.expected)
+      assert.deepEqual(outcomes, expected)
+      if (restart) await storage.restart()
+      assert.deepEqual(await shownBy(storage.mailboxes), model.shown())
+    }
+    assert.deepEqual(await storage.mailboxes.damages(), [])
+  }
+  const textOf = ({ calls, restart }: Turn) => `${JSON.stringify(calls)}${restart ? ', then a restart' : ''}`
+  return {
+    'equal a simple model after random calls and restarts': () =>
+      checkRandomRuns(seed, { runs: 12, draw: drawTurns, check, textOf }),
+  }
+}

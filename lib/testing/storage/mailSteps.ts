@@ -11,6 +11,9 @@ export const roomy: MailboxBounds = {
   reserveBytes: 0,
 }
 
+/** A sender that is alone gets half. */
+export const halves: MailboxBounds = { ...roomy, sharePercent: 50 }
+
 /** Returns the message of alice with this number, which determines its id, times and content. */
 export function message(number: number, other: Partial<NewMessage> = {}): NewMessage {
   const id = new Uint8Array(16).fill(7)
@@ -22,6 +25,11 @@ export function message(number: number, other: Partial<NewMessage> = {}): NewMes
 /** Returns a message with a content of `bytes`. */
 export const long = (number: number, bytes: number): NewMessage =>
   message(number, { content: new Uint8Array(bytes).fill(number) })
+
+/** Appends messages with these numbers, one after another. */
+export async function post(mailboxes: MailboxStore, numbers: readonly number[], recipients = ['bob']): Promise<void> {
+  for (const number of numbers) await mailboxes.append(message(number), recipients, roomy)
+}
 
 /** Returns all messages of a mailbox. */
 export const all = (mailboxes: MailboxStore, user: string): Promise<readonly StoredMessage[]> =>

@@ -4,14 +4,20 @@ import type {
   ClaimOptions,
   NewTransfer,
   Owner,
+  PartialFile,
   Storage,
   StoredFile,
   TransferRecord,
 } from '../../ports/storage.ts'
 
+/** Returns the UTF-8 bytes of a text. */
+export function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text)
+}
+
 /** An upload of alice's; its content is `hello`. */
 export const wanted: NewTransfer = { user: 'alice', name: 'a', size: 5, modifiedAt: 1_000, algorithm: 'sha256' }
-export const hello = new TextEncoder().encode('hello')
+export const hello = bytes('hello')
 const helloDigest = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 
 /** An owner by the number of its session. */
@@ -47,17 +53,28 @@ export const fileOf = (want: Partial<NewTransfer> = {}, storedName?: string): St
 }
 
 /** Writes and flushes the whole content under a claim, and closes the partial file. */
-export async function fill(storage: Storage, claim: Claim, content: Uint8Array = hello): Promise<void> {
+export async function fill(storage: Storage, claim: Claim, content = hello): Promise<void> {
   await using file = await storage.files.open(claim)
   await file.write(0, [content])
   await file.flush()
+}
+
+/** Claims an upload and opens its partial file, which stays open until the storage is closed. Writes `content`, if any. */
+export async function opened(
+  storage: Storage,
+  want: Partial<NewTransfer> = {},
+  content?: Uint8Array,
+): Promise<{ claim: Claim; file: PartialFile }> {
+  const { claim } = await claimed(storage, want)
+  if (content) await fill(storage, claim, content)
+  return { claim, file: await storage.files.open(claim) }
 }
 
 /** Runs an upload to its completion marker. */
 export async function upload(
   storage: Storage,
   want: Partial<NewTransfer> = {},
-  content: Uint8Array = hello,
+  content = hello,
   keepNoteMs = 60_000,
 ): Promise<StoredFile> {
   const { claim } = await claimed(storage, want, start)
@@ -70,10 +87,10 @@ export async function upload(
   return stored
 }
 
-/** Returns all records, in the order of their names. */
-export async function recordsOf(storage: Storage): Promise<TransferRecord[]> {
+/** Returns all records, or those of one user, in the order of their names. */
+export async function recordsOf(storage: Storage, user?: string): Promise<TransferRecord[]> {
   const records: TransferRecord[] = []
-  for await (const record of storage.transfers.records()) records.push(record)
+  for await (const record of storage.transfers.records(user)) records.push(record)
   return records.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 

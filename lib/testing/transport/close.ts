@@ -1,190 +1,245 @@
 import assert from 'node:assert/strict'
-import { MiB } from '../../limits.ts'
-import { type TestCases, testCasesOf } from '../testCases.ts'
-import { aWhile, bytesOf, frameOf, Heard, type TransportFactory, withEnds } from './ends.ts'
-
-const megabyte = bytesOf(MiB)
+import type { Checks } from '../testCases.ts'
+import { type Ends, fill, frameOf, megabyte, sendMegabytes } from './ends.ts'
 
 /** The promises about closing a socket. */
-export function closeCases(name: string, open: () => TransportFactory): TestCases {
-  return testCasesOf(`${name}: closing`, (it) => {
-    it('sends the accepted frames, then the last frame, and ends both sides without an error', () =>
-      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
-        start()
-        for (let seq = 1; seq <= 6; seq++) near.send(frameOf(seq, megabyte))
-        await near.close(frameOf(99))
-        await Promise.all([nearHeard.times('closed'), farHeard.times('closed')])
-        assert.deepEqual(farHeard.seqs, [1, 2, 3, 4, 5, 6, 99])
-        assert.deepEqual([nearHeard.ends, farHeard.ends], [[undefined], [undefined]])
-      }))
+export const closeChecks: Checks<Ends> = {
+  'sends the accepted frames, then the last frame, and ends both sides without an error': async (ends) => {
+    const { near, nearHeard, farHeard } = ends
+    ends.start()
+    sendMegabytes(near, 6)
+    await near.close(frameOf(99))
+    await ends.bothClosed()
+    assert.deepEqual(farHeard.seqs, [1, 2, 3, 4, 5, 6, 99])
+    assert.deepEqual([nearHeard.ends, farHeard.ends], [[undefined], [undefined]])
+  },
+  'delivers the last frame also while the peer sends continuously': async (ends) => {
+    const { near, far, nearHeard, farHeard } = ends
+    ends.start()
+    farHeard.onDrained = () => fill(far)
+    fill(far)
+    await nearHeard.times('frame', 3)
+    await Promise.all([near.close(frameOf(99)), ends.bothClosed()])
+    assert.deepEqual(farHeard.seqs, [99])
+    assert.deepEqual(nearHeard.ends, [undefined])
+  },
+  'reports no more frames': async (ends) => {
+    const { near, far, nearHeard } = ends
+    ends.start()
+    far.send(frameOf(1))
+    const closed = near.close()
+    far.send(frameOf(2, megabyte))
+    await Promise.all([closed, ends.bothClosed()])
+    assert.deepEqual(nearHeard.order, ['closed'])
+  },
+  'reports no drain either': async ({ near, nearHeard, farHeard, start }) => {
+    start()
+    sendMegabytes(near, 8)
+    await Promise.all([near.close(), farHeard.times('closed')])
+    assert.equal(farHeard.count('frame'), 8)
+    assert.deepEqual(nearHeard.order, ['closed'])
+  },
+  'reads and drops the frames of the peer': async (ends) => {
+    const { near, far, nearHeard, farHeard } = ends
+    near.pause()
+    ends.start()
+    const allFlushed = new Promise<void>((resolve) => {
+      sendMegabytes(far, 32, (flushed) => flushed === 32 && resolve())
+    })
+    far.pause()
+    await ends.aWhile()
+    const closed = near.close(frameOf(99))
+    await allFlushed
+    far.resume()
+    await Promise.all([closed, farHeard.times('closed')])
+    assert.deepEqual(nearHeard.order, ['closed'])
+    assert.deepEqual(farHeard.seqs, [99])
+  },
+  'is reported to a paused side after all frames': async ({ near, far, farHeard, start }) => {
+    start()
+    near.send(frameOf(1))
+    await farHeard.times('frame')
+    far.pause()
+    await Promise.all([near.close(), farHeard.times('closed')])
+  },
+  'within a frame event reports no more frames': async (ends) => {
+    const { near, far, nearHeard, farHeard } = ends
+    farHeard.onFrame = () => far.close(frameOf(9))
+    ends.start()
+    for (let seq = 1; seq <= 10; seq++) near.send(frameOf(seq))
+    await ends.bothClosed()
+    assert.deepEqual([farHeard.seqs, nearHeard.seqs], [[1], [9]])
+  },
+  'waits at most about two seconds for a peer that never reads': async (ends) => {
+    const { near, far, nearHeard, farHeard, clock } = ends
+    far.pause()
+    ends.start()
+    sendMegabytes(near, 32)
+    const closed = near.close(frameOf(99))
+    await ends.aWhile()
+    assert.deepEqual(nearHeard.order, [])
+    assert.deepEqual(clock.set, [2_000])
+    clock.ring()
+    await Promise.all([closed, nearHeard.times('closed')])
+    assert.deepEqual(nearHeard.ends, [undefined])
+    far.resume()
+    await farHeard.times('closed')
+    const [reason, ...others] = farHeard.ends
+    assert.deepEqual([reason?.code, others], ['link-lost', []])
+  },
+  'leaves no alarm': async ({ near, farHeard, clock, start }) => {
+    start()
+    await near.close()
+    await farHeard.times('closed')
+    assert.deepEqual(clock.set, [])
+  },
+  'works on a paused side': async ({ near, far, nearHeard, start }) => {
+    start()
+    far.pause()
+    sendMegabytes(near, 16)
+    await far.close(frameOf(99))
+    await nearHeard.times('closed')
+    assert.deepEqual(nearHeard.seqs, [99])
+  },
+  'is idempotent: the first call sets the last frame': async ({ near, farHeard, start }) => {
+    start()
+    await Promise.all([near.close(frameOf(1)), near.close(frameOf(2)), near.close()])
+    await near.close(frameOf(3))
+    await farHeard.times('closed')
+    assert.deepEqual(farHeard.seqs, [1])
+  },
+  'by both sides at once ends both without an error': async (ends) => {
+    const { near, far, nearHeard, farHeard } = ends
+    ends.start()
+    await Promise.all([near.close(frameOf(1)), far.close(frameOf(2)), ends.bothClosed()])
+    assert.deepEqual([nearHeard.ends, farHeard.ends], [[undefined], [undefined]])
+  },
+  'can be cut short by destroying': async ({ near, far, nearHeard, start }) => {
+    far.pause()
+    start()
+    sendMegabytes(near, 16)
+    const closed = near.close(frameOf(99))
+    near.destroy()
+    await Promise.all([closed, nearHeard.times('closed')])
+    assert.deepEqual(nearHeard.ends, [undefined])
+  },
+  'leaves a socket on which no call has an effect or throws': async (ends) => {
+    const { near, nearHeard, farHeard } = ends
+    ends.start()
+    const closed = near.close()
+    const callAll = () => {
+      const isAccepted = near.send(frameOf(1), () => assert.fail('its bytes have left'))
+      assert.equal(isAccepted, false)
+      near.pause()
+      near.resume()
+    }
+    callAll()
+    await Promise.all([closed, ends.bothClosed()])
+    callAll()
+    near.destroy()
+    await near.close(frameOf(2))
+    await ends.aWhile()
+    assert.deepEqual([nearHeard.order, farHeard.order], [['closed'], ['closed']])
+  },
+  'before the start is reported after it': async ({ near, nearHeard, far, farHeard }) => {
+    far.start(farHeard)
+    await near.close(frameOf(7))
+    await farHeard.times('closed')
+    near.start(nearHeard)
+    assert.deepEqual(nearHeard.order, [])
+    await nearHeard.times('closed')
+    assert.deepEqual([nearHeard.ends, farHeard.seqs], [[undefined], [7]])
+  },
+}
 
-    it('delivers the last frame also while the peer sends continuously', () =>
-      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
-        start()
-        const pump = () => {
-          while (far.send(frameOf(1, megabyte))) if (farHeard.count('closed') > 0) return
-        }
-        farHeard.onDrained = pump
-        pump()
-        await nearHeard.times('frame', 3)
-        const closed = near.close(frameOf(99))
-        await Promise.all([closed, nearHeard.times('closed'), farHeard.times('closed')])
-        assert.deepEqual(farHeard.seqs, [99])
-        assert.deepEqual(nearHeard.ends, [undefined])
-      }))
-
-    it('reports no more frames', () =>
-      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
-        start()
-        far.send(frameOf(1))
-        const closed = near.close()
-        far.send(frameOf(2, megabyte))
-        await Promise.all([closed, nearHeard.times('closed'), farHeard.times('closed')])
-        assert.deepEqual(nearHeard.order, ['closed'])
-      }))
-
-    it('reports no drain either', () =>
-      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
-        start()
-        for (let seq = 1; seq <= 8; seq++) near.send(frameOf(seq, megabyte))
-        await Promise.all([near.close(), farHeard.times('closed')])
-        assert.equal(farHeard.count('frame'), 8)
-        assert.deepEqual(nearHeard.order, ['closed'])
-      }))
-
-    it('reads and drops the frames of the peer', () =>
-      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
-        near.pause()
-        start()
-        const allLeft = Array.from(
-          { length: 32 },
-          (_, at) => new Promise<void>((left) => far.send(frameOf(at, megabyte), left)),
-        )
-        far.pause()
-        await aWhile(open())
-        const closed = near.close(frameOf(99))
-        await Promise.all(allLeft)
-        far.resume()
-        await Promise.all([closed, farHeard.times('closed')])
-        assert.deepEqual(nearHeard.order, ['closed'])
-        assert.deepEqual(farHeard.seqs, [99])
-      }))
-
-    it('is reported to a paused side after all frames', () =>
-      withEnds(open(), async ({ near, far, farHeard, start }) => {
-        start()
-        near.send(frameOf(1))
-        await farHeard.times('frame')
-        far.pause()
-        await Promise.all([near.close(), farHeard.times('closed')])
-      }))
-
-    it('within a frame event reports no more frames', () =>
-      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
-        farHeard.onFrame = () => void far.close(frameOf(9))
-        start()
-        for (let seq = 1; seq <= 10; seq++) near.send(frameOf(seq))
-        await Promise.all([nearHeard.times('closed'), farHeard.times('closed')])
-        assert.deepEqual([farHeard.seqs, nearHeard.seqs], [[1], [9]])
-      }))
-
-    it('waits at most about two seconds for a peer that never reads', () =>
-      withEnds(open(), async ({ near, far, nearHeard, farHeard, clock, start }) => {
-        far.pause()
-        start()
-        for (let seq = 1; seq <= 32; seq++) near.send(frameOf(seq, megabyte))
-        const closed = near.close(frameOf(99))
-        await aWhile(open())
-        assert.deepEqual(nearHeard.order, [])
-        assert.deepEqual(clock.set, [2_000])
-        clock.ring()
-        await Promise.all([closed, nearHeard.times('closed')])
-        assert.deepEqual(nearHeard.ends, [undefined])
-        far.resume()
-        await farHeard.times('closed')
-        assert.deepEqual(
-          farHeard.ends.map((why) => why?.code),
-          ['link-lost'],
-        )
-      }))
-
-    it('leaves no alarm', () =>
-      withEnds(open(), async ({ near, farHeard, clock, start }) => {
-        start()
-        await near.close()
-        await farHeard.times('closed')
-        assert.deepEqual(clock.set, [])
-      }))
-
-    it('works on a paused side', () =>
-      withEnds(open(), async ({ near, far, nearHeard, start }) => {
-        start()
-        far.pause()
-        for (let seq = 1; seq <= 16; seq++) near.send(frameOf(seq, megabyte))
-        await far.close(frameOf(99))
-        await nearHeard.times('closed')
-        assert.deepEqual(nearHeard.seqs, [99])
-      }))
-
-    it('is idempotent: the first call sets the last frame', () =>
-      withEnds(open(), async ({ near, farHeard, start }) => {
-        start()
-        await Promise.all([near.close(frameOf(1)), near.close(frameOf(2)), near.close()])
-        await near.close(frameOf(3))
-        await farHeard.times('closed')
-        assert.deepEqual(farHeard.seqs, [1])
-      }))
-
-    it('by both sides at once ends both without an error', () =>
-      withEnds(open(), async ({ near, far, nearHeard, farHeard, start }) => {
-        start()
-        await Promise.all([near.close(frameOf(1)), far.close(frameOf(2))])
-        await Promise.all([nearHeard.times('closed'), farHeard.times('closed')])
-        assert.deepEqual([nearHeard.ends, farHeard.ends], [[undefined], [undefined]])
-      }))
-
-    it('can be cut short by destroying', () =>
-      withEnds(open(), async ({ near, far, nearHeard, start }) => {
-        far.pause()
-        start()
-        for (let seq = 1; seq <= 16; seq++) near.send(frameOf(seq, megabyte))
-        const closed = near.close(frameOf(99))
-        near.destroy()
-        await Promise.all([closed, nearHeard.times('closed')])
-        assert.deepEqual(nearHeard.ends, [undefined])
-      }))
-
-    it('leaves a socket on which no call has an effect or throws', () =>
-      withEnds(open(), async ({ near, nearHeard, farHeard, start }) => {
-        start()
-        const closed = near.close()
-        const callAll = () => {
-          assert.equal(
-            near.send(frameOf(1), () => assert.fail('it left')),
-            false,
-          )
-          near.pause()
-          near.resume()
-        }
-        callAll()
-        await Promise.all([closed, nearHeard.times('closed'), farHeard.times('closed')])
-        callAll()
-        near.destroy()
-        await near.close(frameOf(2))
-        await aWhile(open())
-        assert.deepEqual([nearHeard.order, farHeard.order], [['closed'], ['closed']])
-      }))
-
-    it('before the start is reported after it', () =>
-      withEnds(open(), async ({ near, far, farHeard }) => {
-        far.start(farHeard)
-        await near.close(frameOf(7))
-        await farHeard.times('closed')
-        const late = new Heard()
-        near.start(late)
-        assert.deepEqual(late.order, [])
-        await late.times('closed')
-        assert.deepEqual([late.ends, farHeard.seqs], [[undefined], [7]])
-      }))
-  })
+/** The promises about destroying a socket. */
+export const destroyChecks: Checks<Ends> = {
+  'is reported once on each side, and not within the call': async (ends) => {
+    const { near, nearHeard, farHeard } = ends
+    ends.start()
+    near.destroy()
+    near.destroy()
+    assert.deepEqual(nearHeard.order, [])
+    await ends.bothClosed()
+    await ends.aWhile()
+    assert.deepEqual([nearHeard.order, farHeard.order], [['closed'], ['closed']])
+    assert.deepEqual(nearHeard.ends, [undefined])
+  },
+  'reports a lost link to a peer with a frame cut off': async (ends) => {
+    const { near, far, nearHeard, farHeard } = ends
+    far.pause()
+    ends.start()
+    sendMegabytes(near, 32)
+    await ends.aWhile()
+    near.destroy()
+    await nearHeard.times('closed')
+    far.resume()
+    await farHeard.times('closed')
+    const [reason] = farHeard.ends
+    assert.equal(reason?.code, 'link-lost')
+    assert.ok(reason.message.includes(far.peer.host), reason.message)
+  },
+  'sends no frame afterwards': async (ends) => {
+    const { near, far, nearHeard } = ends
+    far.pause()
+    ends.start()
+    let flushed = 0
+    sendMegabytes(near, 32, () => flushed++)
+    await ends.aWhile()
+    const before = flushed
+    near.destroy()
+    await nearHeard.times('closed')
+    await ends.aWhile()
+    assert.equal(flushed, before)
+    assert.deepEqual(nearHeard.order, ['closed'])
+  },
+  'in the same turn as sending sends no frame': async ({ near, nearHeard, start, aWhile }) => {
+    start()
+    near.send(frameOf(1, megabyte), () => assert.fail('its bytes have left'))
+    near.destroy()
+    await nearHeard.times('closed')
+    await aWhile()
+  },
+  'within a frame event sends no more': async ({ near, nearHeard, farHeard, start }) => {
+    let isDestroyed = false
+    farHeard.onFrame = () => {
+      near.destroy()
+      isDestroyed = true
+    }
+    start()
+    near.send(frameOf(1), () => assert.ok(!isDestroyed))
+    await nearHeard.times('closed')
+  },
+  'within a frame event reports no more frames': async ({ near, far, farHeard, start }) => {
+    farHeard.onFrame = () => far.destroy()
+    start()
+    for (let seq = 1; seq <= 10; seq++) near.send(frameOf(seq))
+    await farHeard.times('closed')
+    assert.deepEqual(farHeard.order, ['frame', 'closed'])
+  },
+  'by the peer ends a full side: no call throws, and no event follows the end': async (ends) => {
+    const { near, far, nearHeard } = ends
+    far.pause()
+    ends.start()
+    sendMegabytes(near, 32)
+    far.destroy()
+    while (nearHeard.count('closed') === 0) {
+      near.send(frameOf(0, megabyte))
+      await new Promise(setImmediate)
+    }
+    assert.equal(near.send(frameOf(0)), false)
+    await near.close(frameOf(99))
+    assert.equal(nearHeard.count('closed'), 1)
+    assert.equal(nearHeard.order.at(-1), 'closed')
+    assert.equal(nearHeard.ends[0]?.code, 'link-lost')
+  },
+  'resolves a pending close': async ({ near, far, nearHeard, start }) => {
+    far.pause()
+    start()
+    sendMegabytes(near, 32)
+    const closed = near.close()
+    far.destroy()
+    await Promise.all([closed, nearHeard.times('closed')])
+    assert.deepEqual(nearHeard.ends, [undefined])
+  },
 }

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { crc32 } from 'node:zlib'
 import type { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
@@ -115,50 +116,64 @@ export class Heard implements SocketEvents {
 }
 
 /** Both ends of a connection, not started, with recorders of their events. */
-export interface Ends {
-  readonly near: Socket
-  readonly far: Socket
-  readonly nearHeard: Heard
-  readonly farHeard: Heard
-  /** One clock for both. */
-  readonly clock: HeldClock
-  start(): void
-}
+export type Ends = Awaited<ReturnType<typeof connectEnds>>
 
-/** Connects two ends for `use`, and closes them afterwards. */
-export async function withEnds(
-  ways: TransportFactory,
-  use: (ends: Ends) => Promise<void>,
-  maxPayload = 2 * MiB,
-): Promise<void> {
+export async function connectEnds(open: () => TransportFactory, maxPayload = 2 * MiB) {
   const clock = new HeldClock()
   const options = socketOptions({ maxPayload, clock })
-  await using listener = await ways.listening.listen(options)
+  const factory = open()
+  // Accepted sockets stay open after the listener is closed.
+  await using listener = await factory.listening.listen(options)
   const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
-  const near = await ways.reaching(listener.address).dial(options, new AbortController().signal)
+  const near = await factory.reaching(listener.address).dial(options, new AbortController().signal)
   const far = await accepted
   const [nearHeard, farHeard] = [new Heard(), new Heard()]
-  const start = () => {
-    near.start(nearHeard)
-    far.start(farHeard)
-  }
-  try {
-    await use({ near, far, nearHeard, farHeard, clock, start })
-  } finally {
-    near.destroy()
-    far.destroy()
-    await Promise.all([near.close(), far.close()])
+  return {
+    near,
+    far,
+    nearHeard,
+    farHeard,
+    /** One clock for both. */
+    clock,
+    start() {
+      near.start(nearHeard)
+      far.start(farHeard)
+    },
+    bothClosed: () => Promise.all([nearHeard.times('closed'), farHeard.times('closed')]),
+    aWhile: () => aWhile(open),
+    async [Symbol.asyncDispose]() {
+      near.destroy()
+      far.destroy()
+      await Promise.all([near.close(), far.close()])
+    },
   }
 }
 
 /** Waits for twenty round trips on another connection, in which an unexpected event would have occurred. */
-export async function aWhile(ways: TransportFactory): Promise<void> {
-  await withEnds(ways, async ({ near, far, nearHeard, farHeard, start }) => {
-    farHeard.onFrame = (frame) => far.send(frame)
-    start()
-    for (let seq = 1; seq <= 20; seq++) {
-      near.send(frameOf(seq))
-      await nearHeard.times('frame', seq)
-    }
-  })
+export async function aWhile(open: () => TransportFactory): Promise<void> {
+  await using ends = await connectEnds(open)
+  const { near, far, nearHeard, farHeard } = ends
+  farHeard.onFrame = (frame) => far.send(frame)
+  ends.start()
+  for (let seq = 1; seq <= 20; seq++) {
+    near.send(frameOf(seq))
+    await nearHeard.times('frame', seq)
+  }
 }
+
+export const megabyte = bytesOf(MiB)
+
+/** Sends frames of 1 MiB, numbered from 1. Calls `onFlushed` with the number of frames whose bytes have left. */
+export function sendMegabytes(socket: Socket, count: number, onFlushed?: (flushed: number) => void): void {
+  let flushed = 0
+  for (const seq of upTo(count)) socket.send(frameOf(seq, megabyte), () => onFlushed?.(++flushed))
+}
+
+/** Sends frames of 1 MiB until the socket is full. Returns the number of the last frame. */
+export function fill(socket: Socket): number {
+  for (const seq of upTo(100)) if (!socket.send(frameOf(seq, megabyte))) return seq
+  return assert.fail('it took 100 MiB and was never full')
+}
+
+/** Returns the numbers from 1 to `last`. */
+export const upTo = (last: number): number[] => Array.from({ length: last }, (_, at) => at + 1)

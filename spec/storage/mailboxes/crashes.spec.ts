@@ -5,12 +5,11 @@ import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
 import { Draw } from '../../../lib/testing/chance.ts'
-import { SeededRandom } from '../../../lib/testing/random.ts'
 import { burstOf, type Call, drawCall, MailModel, shownBy } from '../../../lib/testing/storage/mailModel.ts'
 import { spec } from '../../support/spec.ts'
 import { BrittleJournal, type Fate } from './brittleJournal.ts'
 
-const call: fc.Arbitrary<Call> = fc.integer().map((seed) => drawCall(new Draw(new SeededRandom(seed))))
+const call: fc.Arbitrary<Call> = fc.integer().map((seed) => drawCall(new Draw(seed)))
 const bursts = fc.array(call, { minLength: 1, maxLength: 8 }).map(burstOf)
 const kept = fc.nat({ max: 9 })
 const fates: fc.Arbitrary<Fate> = fc.oneof(

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import type { Checks } from '../testCases.ts'
+import type { TestedStorage } from './fixture.ts'
+import { bytes, claimed, contentOf, fileOf, hello, opened, owner, recordsOf, resume, upload, wanted } from './steps.ts'
+
+/** The promises of the transfer store about completion markers. */
+export const completionMarkersChecks: Checks<TestedStorage> = {
+  'answers the same upload, also after a restart, and replaces the record': async (storage) => {
+    const stored = await upload(storage)
+    await storage.restart()
+    assert.deepEqual(await storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
+    assert.deepEqual(await recordsOf(storage), [])
+  },
+  'has the name of the stored file, and whether it replaced another one': async (storage) => {
+    const first = await opened(storage, {}, hello)
+    const stored = { ...fileOf({}, 'b'), replaced: true }
+    await storage.transfers.verified(first.claim, stored)
+    await storage.restart()
+    assert.deepEqual((await recordsOf(storage))[0]?.verified, stored)
+    const { claim, file } = await opened(storage)
+    await file.publish('b', true)
+    await storage.transfers.complete(claim, 60_000)
+    assert.deepEqual(await storage.transfers.completed(wanted), stored)
+  },
+  'answers also if existing names are rejected': async (storage) => {
+    const completed = await upload(storage)
+    const answer = await storage.transfers.claim(wanted, owner(2), { ...resume, onConflict: 'reject' })
+    assert.deepEqual(answer, { completed })
+  },
+  'does not answer another upload': async (storage) => {
+    await upload(storage)
+    await claimed(storage, { modifiedAt: 2_000 })
+  },
+  'answers a fresh claim too, until it is forgotten': async (storage) => {
+    const completed = await upload(storage)
+    const fresh = { ...resume, fresh: true }
+    assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed })
+    await storage.transfers.forget('alice', 'a')
+    await claimed(storage, {}, fresh)
+  },
+  'does not count after the file has changed; it may count again when the bytes are the same again': async (
+    storage,
+  ) => {
+    const stored = await upload(storage)
+    const changed = await opened(storage, { name: 'b' }, bytes('HELLO'))
+    await changed.file.publish('a', true)
+    assert.equal(await storage.transfers.completed(wanted), undefined)
+    const same = await opened(storage, { name: 'c' }, hello)
+    await same.file.publish('a', true)
+    // A storage without a digest of the stored file cannot recognize it, and the file is sent again.
+    const completed = await storage.transfers.completed(wanted)
+    if (completed !== undefined) assert.deepEqual(completed, stored)
+  },
+  'counts as not reported until the caller says so, also after a restart': async (storage) => {
+    const stored = await upload(storage)
+    assert.deepEqual(await storage.transfers.unreported(), [stored])
+    await storage.restart()
+    assert.deepEqual(await storage.transfers.unreported(), [stored])
+    await storage.transfers.reported(stored)
+    await storage.transfers.reported({ user: 'bob', name: 'none' })
+    assert.deepEqual(await storage.transfers.unreported(), [])
+    await storage.restart()
+    assert.deepEqual(await storage.transfers.unreported(), [])
+    await upload(storage, { size: 3 }, bytes('new'))
+    assert.equal((await storage.transfers.unreported()).length, 1)
+  },
+  'stays until its time is over': async (storage) => {
+    await upload(storage, {}, hello, 60_000)
+    storage.wallTime += 60_000
+    assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+    storage.wallTime += 1
+    await claimed(storage)
+  },
+  'outlives others that expire': async (storage) => {
+    for (const name of ['b', 'c', 'd', 'e', 'f', 'g']) await upload(storage, { name }, hello, 1_000)
+    storage.wallTime += 2_000
+    await upload(storage)
+    assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+    await claimed(storage, { name: 'b' })
+    await claimed(storage, { name: 'g' })
+  },
+  'no longer counts after the file was replaced': async (storage) => {
+    await upload(storage)
+    const { file } = await opened(storage, { name: 'b' }, bytes('HELLO'))
+    await file.publish('a', true)
+    await claimed(storage)
+  },
+  'can be removed, and the file stays': async (storage) => {
+    await upload(storage)
+    await storage.transfers.forget('alice', 'a')
+    await storage.transfers.forget('alice', 'a')
+    await claimed(storage)
+    assert.deepEqual(await storage.place.read('alice', 'a'), hello)
+  },
+  'stays when a later record of the name is removed': async (storage) => {
+    await upload(storage)
+    await claimed(storage, { size: 9 })
+    await storage.transfers.remove('alice', 'a')
+    assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+  },
+  'is not made for an upload that is not verified': async (storage) => {
+    const { claim } = await opened(storage, {}, hello)
+    await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'internal' })
+    assert.equal(await contentOf(storage, claim), 'hello')
+  },
+  'ends its claim': async (storage) => {
+    const { claim, file } = await opened(storage, {}, hello)
+    await storage.transfers.verified(claim, fileOf())
+    await file.publish('a', true)
+    await storage.transfers.complete(claim, 1_000)
+    await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'superseded' })
+    await assert.rejects(storage.files.open(claim), { code: 'superseded' })
+  },
+}
+
+/** The promises of `TransferStore.completed`. */
+export const completedChecks: Checks<TestedStorage> = {
+  'is found while its completion marker exists, and no other is': async (storage) => {
+    const { transfers } = storage
+    assert.equal(await transfers.completed(wanted), undefined)
+    const stored = await upload(storage)
+    assert.deepEqual(await transfers.completed(wanted), stored)
+    assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
+    assert.equal(await transfers.completed({ ...wanted, name: 'b' }), undefined)
+    storage.wallTime += 60_001
+    assert.equal(await transfers.completed(wanted), undefined)
+  },
+}
