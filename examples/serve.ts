@@ -5,7 +5,7 @@ import { disk, tcp } from 'ospd/node'
 const port = Number(process.env.PORT ?? 6682)
 const server = await serve({ listen: tcp({ port }), storage: disk('./data') })
 server.on('stored', ({ user, name, size, digest }) => console.log(user, name, size, digest))
-console.log('listening at', server.addresses[0]?.port)
+console.log('listening on port', server.addresses[0]?.port)
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => server.close())
 await server.closed

@@ -15,7 +15,7 @@ spec('the examples', (it) => {
     const bytes = randomBytes(3_000_000)
     await at.write('movie.mp4', bytes)
     await using server = example('serve', at, 0)
-    const [, port] = await server.printed(/^listening at (\d+)$/mu)
+    const [, port] = await server.printed(/^listening on port (\d+)$/mu)
     await using client = example('upload', at, Number(port))
     assert.equal((await client.ended).code, 0, client.stderr)
     assert.match(client.stdout, /^3000000 3000000 3000000$/mu)
@@ -44,7 +44,7 @@ spec('the examples', (it) => {
   it('are two users, one of whom was away when a message was sent', async () => {
     await using at = await place()
     await using server = example('serve', at, 0)
-    const [, port] = await server.printed(/^listening at (\d+)$/mu)
+    const [, port] = await server.printed(/^listening on port (\d+)$/mu)
     await using both = example('messages', at, Number(port))
     assert.equal((await both.ended).code, 0, both.stderr)
     assert.match(both.stdout, /recipient: 'bob', status: 'stored'/u)
