@@ -2,13 +2,13 @@ import { defaultLimits } from '../../lib/limits.ts'
 import type { serverKinds } from './attackedServers.ts'
 import type { Target } from './bareLink.ts'
 
-/** What an attack may do to a server and its honest client. */
+/** Limits on the effect of an attack on a server and its honest client. */
 export interface AttackBounds {
-  /** How much longer pings of the honest client take at p99, in ms, than without the attack. */
+  /** Increase of the p99 latency of the honest client's pings, in ms. */
   readonly pingMs: number
-  /** How much more memory the server takes. */
+  /** Increase of the server's memory. */
   readonly memoryMiB: number
-  /** Lines in the log in each span of ten seconds, those about the honest client excepted. */
+  /** Log lines in each span of ten seconds, except those about the honest client. */
   readonly lines: number
 }
 
@@ -16,9 +16,9 @@ export const usualBounds: AttackBounds = { pingMs: 50, memoryMiB: 200, lines: 10
 
 export interface Attack {
   readonly name: string
-  /** `open` unless told otherwise. */
+  /** Default: `open`. */
   readonly server?: keyof typeof serverKinds
-  /** What differs from `usualBounds`. */
+  /** Differences from `usualBounds`. */
   readonly bounds?: Partial<AttackBounds>
   /** Attacks until its process is killed, or `signal` aborts. */
   readonly run: (target: Target, signal: AbortSignal) => Promise<void>

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 
-/** The users whose names, and on a server with users whose tokens, the attackers know. */
+/** Users whose names the attackers know, and on a server with users also their tokens. */
 export const knownUsers = Array.from({ length: 20 }, (_, at) => `user-${at}`)
 
 /**
- * Fills a data directory with 2,000 unfinished uploads of each of four users and 1,000 of a fifth, which are the most that they
- * can have, and with 20,000 files of the first one in a folder.
+ * Fills a data directory with 2,000 unfinished uploads of each of four users and 1,000 of a fifth, which are the
+ * maximum numbers, and with 20,000 files of the first user in one folder.
  */
 async function fillDirectory(data: string): Promise<void> {
   const storage = disk(data)
@@ -27,17 +27,17 @@ async function fillDirectory(data: string): Promise<void> {
   for (let at = 0; at < 20_000; at++) writeFileSync(join(folder, `${at}`), '', { mode: 0o600 })
 }
 
-/** A daemon that attacks need. */
+/** A daemon that an attack needs. */
 export interface ServerKind {
-  /** Whether it has a list of users: then all of `knownUsers` have tokens, which the attackers know. */
+  /** Whether it has a list of users. All `knownUsers` then have tokens, which the attackers know. */
   readonly users: boolean
   /** Flags of `ospd serve`. */
   readonly flags: readonly string[]
-  /** Fills its data directory before it starts. */
+  /** Fills the data directory before the daemon starts. */
   readonly fill?: (data: string) => Promise<void>
 }
 
-/** The daemons: all attacks that name one run one after another on the same daemon. */
+/** The daemons. All attacks on one daemon run one after another. */
 export const serverKinds = {
   open: { users: false, flags: [] },
   users: { users: true, flags: [] },

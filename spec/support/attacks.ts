@@ -11,14 +11,14 @@ import { bytesOf, helloBytes, RawStream } from './rawStream.ts'
 /** The attackers come from four addresses. */
 const linesOfMany = 4 * 10 * defaultLimits.logLinesPerAddress
 
-/** A connection of a stranger, 127.0.0.`from`; what comes is thrown away. */
+/** An unauthenticated connection from 127.0.0.`from`; what it receives is discarded. */
 async function connection(port: number, from: number): Promise<BareLink> {
   const link = new BareLink(port, from)
   await Promise.race([once(link.stream, 'connect').catch(() => {}), link.gone])
   return link
 }
 
-/** Does `one` again and again, `atOnce` at a time, until `signal` aborts. */
+/** Repeats `one` until `signal` aborts, `atOnce` at a time. */
 async function again(atOnce: number, signal: AbortSignal, one: (at: number) => Promise<void>): Promise<void> {
   const row = async (at: number) => {
     while (!signal.aborted) await one(at)
@@ -28,19 +28,19 @@ async function again(atOnce: number, signal: AbortSignal, one: (at: number) => P
 
 type Run = Attack['run']
 
-/** Opens connections from four addresses, and another one in place of each that was ended; `use` is what it does on one. */
+/** Opens connections from four addresses, and replaces each one that ends; `use` runs on each connection. */
 function keepingOpen(links: number, use: (it: BareLink) => Promise<void> = ({ gone }) => gone): Run {
   return ({ port }, signal) =>
     again(links, signal, async (at) => {
       const link = await connection(port, 1 + (at % 4))
       await use(link)
       link.stream.destroy()
-      // The attacker comes back somewhat later and ignores what it was told.
+      // The attacker reconnects somewhat later, and ignores the reason.
       await pause(100)
     })
 }
 
-/** A byte of a HELLO_REQ each second. */
+/** Sends one byte of a HELLO_REQ per second. */
 async function byteBySecond({ stream, gone }: BareLink): Promise<void> {
   for (const byte of helloBytes()) {
     if (stream.destroyed) return
@@ -50,7 +50,7 @@ async function byteBySecond({ stream, gone }: BareLink): Promise<void> {
   await gone
 }
 
-/** The header of a frame of nearly 4 GiB, and then what it is full of. */
+/** Sends the header of a frame of nearly 4 GiB, and then the beginning of its payload. */
 async function announcing({ stream, gone }: BareLink): Promise<void> {
   const header = bytesOf({ event: 'PingReq' }).subarray(0, 20)
   header.writeUInt32BE(0xffff_ffff)
@@ -59,7 +59,7 @@ async function announcing({ stream, gone }: BareLink): Promise<void> {
   await gone
 }
 
-/** Asks and asks, and reads no answer. */
+/** Sends requests endlessly, and does not read the answers. */
 const neverReading: Run = ({ port }, signal) =>
   again(1, signal, async () => {
     await using raw = await RawStream.letIn(port)
@@ -71,7 +71,7 @@ const neverReading: Run = ({ port }, signal) =>
     }
   })
 
-/** HELLO_REQs that are refused, as fast as they can be said; `users` are who it claims to be, by the same token. */
+/** Sends HELLO_REQs that are refused, as fast as possible, as each of `users` with the same token. */
 function failing(users: readonly string[], token = ''): Run {
   let count = 0
   return ({ port }, signal) =>
@@ -82,7 +82,7 @@ function failing(users: readonly string[], token = ''): Run {
     })
 }
 
-/** Has each of `users` keep `links` links; `use` is what it does on one. */
+/** Keeps `links` links open for each of `users`; `use` runs on each link. */
 function byLinks(
   users: readonly string[],
   links: number,
@@ -98,7 +98,7 @@ function byLinks(
     })
 }
 
-/** A chunk of 1 MiB, all but its last byte, which is nobody's: it is never answered. */
+/** A chunk of 1 MiB without its last byte, to an instance that no link holds; it is never answered. */
 function begunChunk(): Buffer {
   const chunk = bytesOf({ event: 'PostFileReq', progress: 0, content: [new Uint8Array(1024 * 1024)] }, 2, 1)
   return chunk.subarray(0, chunk.length - 1)
@@ -113,14 +113,14 @@ const begunChunks: Run = (target, signal) => {
   })(target, signal)
 }
 
-/** The user of attacks by one. */
+/** The user of the attacks by a single user. */
 const mallory = 'user-0'
 
-/** One kind of request from one link of a user, as fast as the server takes it. */
+/** Sends one kind of request on one link of a user, as fast as the server accepts it. */
 const flooding = (make: Make, most?: number): Run =>
   byLinks([mallory], 1, (link, signal) => link.flood(make, signal, most))
 
-/** The same from a link that has registered; `make` is told its instance. */
+/** The same on a registered link; `make` receives its instance. */
 const registered = (make: (instance: number) => Make): Run =>
   byLinks([mallory], 1, async (link, signal) => {
     const came = await link.reply(same({ event: 'RegistReq', userName: mallory, flags: 0 }))
@@ -131,7 +131,7 @@ const registered = (make: (instance: number) => Make): Run =>
 const start = (fileName: string, size = 1_000) =>
   ({ event: 'StartPostFileReq', fileName, size, modifiedAt: 1, digest: 2 }) as const
 
-/** An upload that has begun: its instance, or `undefined` where the server refused it. */
+/** Begins an upload. Resolves with its instance, or with `undefined` if the server refused it. */
 async function begun(link: BareLink, fileName: string, size?: number): Promise<number | undefined> {
   const ack = (await link.reply(same(start(fileName, size))))?.message()
   if (ack?.event === 'StartPostFileAck') return ack.instance
@@ -139,14 +139,14 @@ async function begun(link: BareLink, fileName: string, size?: number): Promise<n
   return undefined
 }
 
-/** Requests to the instance of an upload of one link. */
+/** Sends requests to the instance of an upload on one link. */
 const toUpload = (make: (instance: number) => Make): Run =>
   byLinks([mallory], 1, async (link, signal) => {
     const instance = await begun(link, 'held')
     if (instance !== undefined) await link.flood(make(instance), signal)
   })
 
-/** What five uploads of each of `links` links of each user do, one step after another. */
+/** Runs `step` repeatedly for five uploads on each of `links` links of each user. */
 const uploading = (
   users: readonly string[],
   links: number,
@@ -161,10 +161,10 @@ const uploading = (
     )
   })
 
-/** SHA-256 of nothing. */
+/** SHA-256 of an empty file. */
 const ofNothing = createHash('sha256').digest()
 
-/** A whole upload of an empty file. */
+/** Uploads an empty file completely. */
 async function empty(link: BareLink, name: string): Promise<void> {
   const instance = await begun(link, name, 0)
   if (instance !== undefined) await link.reply(same({ event: 'FileMd5Req', digest: ofNothing }, instance))
@@ -181,17 +181,17 @@ async function pausing(link: BareLink, name: string): Promise<void> {
   }
 }
 
-/** One kind of request from five users who keep much, as fast as the server takes it. */
+/** Sends one kind of request for five users with many uploads and files, as fast as the server accepts it. */
 const floodingByKeepers = (message: (seq: number) => Message): Run =>
   byLinks(knownUsers.slice(0, 5), 1, (link, signal) => link.flood((seq) => bytesOf(message(seq), seq), signal))
 
-/** Listening and not listening, in turn. */
+/** Registers as listening and as not listening, in turn. */
 function alternating(user: string): Make {
   const [on, off] = [1, 0].map((flags) => same({ event: 'RegistReq', userName: user, flags }))
   return (seq) => (seq % 2 ? on : off)?.(seq) ?? Buffer.alloc(0)
 }
 
-/** Empty messages of one user, each to 16 of 160 names, until the server refuses them and beyond. */
+/** Sends empty messages of one user, each to 16 of 160 names, and continues after the server refuses them. */
 const fillingMailboxes: Run = (target, signal) =>
   byLinks(['user-0'], 1, async (link) => {
     const registered = link.next('RegistAck')
@@ -211,7 +211,7 @@ const fillingMailboxes: Run = (target, signal) =>
     await link.flood(post, signal, 200)
   })(target, signal)
 
-/** Programs of one user from four addresses that come in and listen, each in place of another one. */
+/** Starts listening programs of one user from four addresses; each takes over from the previous one. */
 const superseding: Run = (target, signal) => {
   let program = 0
   return again(16, signal, async (at) => {
@@ -222,7 +222,7 @@ const superseding: Run = (target, signal) => {
   })
 }
 
-/** Takes all instances by uploads that send nothing, then asks for more. */
+/** Takes all instances by uploads that send nothing, then requests more. */
 const startsWhileTaken: Run = byLinks(knownUsers, 10, async (link, signal, at) => {
   if (at < 100) {
     for (let count = 0; count < 5; count++) link.ask(same(start(`held-${at}-${count}`)))
@@ -230,7 +230,7 @@ const startsWhileTaken: Run = byLinks(knownUsers, 10, async (link, signal, at) =
   } else await link.flood((seq) => bytesOf(start(`wanted-${seq % 2_000}`), seq), signal)
 })
 
-/** Logs in and leaves, again and again, by `atOnce` links; `use` is what it does in between. */
+/** Logs in and disconnects repeatedly, on `atOnce` links; `use` runs in between. */
 function comingAndGoing(
   users: readonly string[],
   atOnce: number,
@@ -250,7 +250,7 @@ function comingAndGoing(
 
 const listening = (link: BareLink, user: string) => link.reply(same({ event: 'RegistReq', userName: user, flags: 1 }))
 
-/** A message of another id each time. */
+/** Makes a message with a new id each time. */
 function posts(instance: number, recipients: readonly string[], bytes = 0): Make {
   const content = new Uint8Array(bytes)
   return (seq) => {
@@ -263,11 +263,11 @@ function posts(instance: number, recipients: readonly string[], bytes = 0): Make
 
 const sixteen = (name: string) => Array.from({ length: 16 }, (_, at) => `${name}-${at}`)
 
-/** Many users at once; each of their links floods with `make`. */
+/** Floods with `make` on each link of many users. */
 const crowd = (make: (user: string) => Make, links = 5): Run =>
   byLinks(knownUsers, links, (link, signal, at) => link.flood(make(knownUsers[at % knownUsers.length] ?? ''), signal))
 
-/** Ninety listeners, and a link that does `use` beside them. Needs a server that takes users at their word. */
+/** Runs ninety listeners, and a link that runs `use`. Needs a server without users. */
 const amongListeners = (use: (link: BareLink, signal: AbortSignal) => Promise<void>): Run =>
   byLinks([...Array.from({ length: 90 }, (_, at) => `listener-${at}`), mallory], 1, async (link, signal, at) => {
     if (at === 90) return use(link, signal)
@@ -290,30 +290,30 @@ const longName = `${'d'.repeat(50)}/`.repeat(20).slice(0, 1_019)
 const cancel = (fileName: string): Make => same({ event: 'CancelFileReq', fileName })
 
 const users = { server: 'users' } as const
-/** What more than one user does writes more lines. */
+/** Several users cause more log lines than one. */
 const many = { bounds: { lines: linesOfMany } } as const
 
-/** What strangers can do. */
+/** Attacks by unauthenticated clients. */
 const ofStrangers: readonly Attack[] = [
-  { name: '2,000 links that never speak', run: keepingOpen(2_000) },
+  { name: '2,000 silent links', run: keepingOpen(2_000) },
   {
     name: '2,000 links of one user from four addresses',
     server: 'users',
     run: byLinks(['user-0'], 2_000, (link) => link.gone),
   },
   { ...many, name: '400 links that begin a chunk and do not complete it', server: 'users', run: begunChunks },
-  { name: '400 links that say a byte a second', run: keepingOpen(400, byteBySecond) },
-  { name: '20 links that announce 4 GiB, again and again', run: keepingOpen(20, announcing) },
-  { name: 'a link that asks and never reads', run: neverReading },
+  { name: '400 links that send one byte per second', run: keepingOpen(400, byteBySecond) },
+  { name: '20 links that announce 4 GiB, repeatedly', run: keepingOpen(20, announcing) },
+  { name: 'a link that sends requests and never reads', run: neverReading },
   { name: 'a storm of HELLO_REQs with a bad name', run: failing(['..']) },
   { name: 'a storm of HELLO_REQs of four kilobytes', run: failing(['u'.repeat(1_900)], 't'.repeat(1_900)) },
   {
-    name: 'a storm of wrong tokens for names that are known',
+    name: 'a storm of wrong tokens for known names',
     server: 'users',
     run: failing(knownUsers, `osp_${'a'.repeat(43)}`),
   },
   {
-    name: 'connections that are closed at once',
+    name: 'connections that are closed immediately',
     run: ({ port }, signal) =>
       again(50, signal, async (at) => {
         const link = await connection(port, 1 + (at % 4))
@@ -325,7 +325,7 @@ const ofStrangers: readonly Attack[] = [
   { name: 'programs of one user that supersede each other', server: 'users', run: superseding },
 ]
 
-/** What one user can do by requests that are allowed. */
+/** Attacks by one user with requests that are allowed. */
 const ofOneUser: readonly Attack[] = [
   { ...users, name: 'PING_REQs of one link', run: flooding(same({ event: 'PingReq' }), 5_000) },
   {
@@ -339,7 +339,7 @@ const ofOneUser: readonly Attack[] = [
     name: 'a request that is repeated under one seq',
     run: unheard(bytesOf({ event: 'CancelFileReq', fileName: 'x' }, 2)),
   },
-  { ...users, name: 'replies to nothing', run: unheard(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: 1 }, 9)) },
+  { ...users, name: 'replies without a request', run: unheard(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: 1 }, 9)) },
   {
     ...users,
     name: 'REGIST_REQs that change nothing',
@@ -352,7 +352,7 @@ const ofOneUser: readonly Attack[] = [
   },
   { ...users, name: 'registrations that alternate, of one link', run: flooding(alternating(mallory)) },
   { ...users, name: 'links that take a registration from each other', run: comingAndGoing([mallory], 10, listening) },
-  { ...users, name: 'links that come and go', run: comingAndGoing([mallory], 50) },
+  { ...users, name: 'links that log in and disconnect', run: comingAndGoing([mallory], 50) },
   { ...users, name: 'STARTs of one name', run: flooding(same(start('same'))) },
   {
     ...users,
@@ -368,7 +368,7 @@ const ofOneUser: readonly Attack[] = [
   { ...users, name: 'CANCELs of a missing name', run: flooding(cancel('missing')) },
   {
     ...users,
-    name: 'CANCELs of a missing name of a hundred folders',
+    name: 'CANCELs of a missing name with a hundred folders',
     run: flooding(cancel('d/'.repeat(500).concat('d'))),
   },
   {
@@ -381,7 +381,7 @@ const ofOneUser: readonly Attack[] = [
   { ...users, name: 'FILE_MD5s to no instance', run: flooding(same({ event: 'FileMd5Req', digest: ofNothing }, 199)) },
   {
     ...users,
-    name: 'FILE_MD5s that are a megabyte long',
+    name: 'FILE_MD5s of a megabyte',
     run: flooding(same({ event: 'FileMd5Req', digest: new Uint8Array(1_000_000) }, 199)),
   },
   {
@@ -404,22 +404,22 @@ const ofOneUser: readonly Attack[] = [
   { ...users, name: 'messages of a link that has not registered', run: flooding(posts(7, sixteen('user'))) },
   {
     ...users,
-    name: 'messages to sixteen who are unknown',
+    name: 'messages to sixteen unknown users',
     run: registered((instance) => posts(instance, sixteen('unknown'))),
   },
   {
     ...users,
-    name: 'messages to sixteen who are offline',
+    name: 'messages to sixteen offline users',
     run: registered((instance) => posts(instance, sixteen('user').slice(1))),
   },
   {
     ...users,
-    name: 'messages of 64 KiB to sixteen',
+    name: 'messages of 64 KiB to sixteen users',
     run: registered((instance) => posts(instance, sixteen('user').slice(1), 65_536)),
   },
   {
     ...users,
-    name: 'one message again and again',
+    name: 'one message, repeatedly',
     run: registered((instance) =>
       same(
         {
@@ -444,7 +444,7 @@ const ofOneUser: readonly Attack[] = [
   },
 ]
 
-/** What many users can do together. */
+/** Attacks by many users together. */
 const ofUsers: readonly Attack[] = [
   { ...users, ...many, name: 'STARTs while all instances are taken', run: startsWhileTaken },
   { ...users, ...many, name: 'PING_REQs of twenty users', run: crowd(() => same({ event: 'PingReq' })) },
@@ -461,7 +461,7 @@ const ofUsers: readonly Attack[] = [
     name: 'CANCELs in deep folders by 190 links of one user',
     run: byLinks([mallory], 190, async (link, signal, at) => {
       const folder = 'd/'.repeat(31)
-      // The folders have to be there: the server looks along the way to a file.
+      // The folders must exist: the server looks at each folder in the path of a file.
       if (at === 0) await empty(link, `${folder}stored`)
       await link.flood(cancel(`${folder}${at}`), signal)
     }),
@@ -474,7 +474,7 @@ const ofUsers: readonly Attack[] = [
     run: floodingByKeepers((seq) => ({ event: 'CancelFileReq', fileName: `missing-${seq}` })),
   },
   {
-    name: 'STARTs that a quota refuses, of users who keep much',
+    name: 'STARTs that a quota refuses, of users with many uploads',
     server: 'keeping',
     ...many,
     run: floodingByKeepers((seq) => start(`new-${seq % 5}`, 2 ** 33)),

@@ -16,16 +16,16 @@ import {
 } from '../../lib/adapters/net/tls/selfSigned.ts'
 
 interface Wanted {
-  /** The common names of the subject; several are possible. */
+  /** The common names of the subject; there can be several. */
   readonly names?: readonly string[]
-  /** Names of hosts that it is made for, or the address `::1`. */
+  /** Host names that the certificate is valid for, or the address `::1`. */
   readonly hosts?: readonly string[]
   readonly notAfter?: string
 }
 
-/** Signs certificates of new keys, with keys in PEM as strings. */
+/** Signs certificates for new keys. Keys and certificates are PEM strings. */
 export interface Authority {
-  /** Its own certificate. */
+  /** The certificate of the authority. */
   readonly cert: string
   issue(wanted: Wanted): { readonly cert: string; readonly key: string } & TlsIdentity
 }
@@ -34,13 +34,13 @@ const ecdsaWithSha256 = sequence(identifier('1.2.840.10045.4.3.2'))
 const named = (names: readonly string[]) =>
   sequence(...names.map((name) => set(sequence(identifier('2.5.4.3'), utf8(name)))))
 
-/** Only of `::1`. */
+/** For `::1` only. */
 function addressOf(host: string): Buffer {
-  if (host !== '::1') throw new Error(`no certificate is made for ${host}`)
+  if (host !== '::1') throw new Error(`cannot make a certificate for ${host}`)
   return tagged(0x87, Buffer.from([...Array(15).fill(0), 1]))
 }
 
-/** An authority for certificates, of this name. */
+/** Creates a certificate authority with this name. */
 export function authority(name = 'a root'): Authority {
   const own = createPrivateKey(makeKey())
   const certify = (

@@ -2,13 +2,13 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { KiB } from '../../lib/limits.ts'
 
-/** What takes the room of a disk away until it is thrown off. */
+/** A file that occupies the free space of a disk until it is removed. */
 export interface Ballast extends Disposable {
-  /** Makes room again. */
+  /** Frees the space. */
   throwOff(): void
 }
 
-/** Takes all the room of the disk of `directory`, or leaves `bytes` of it. */
+/** Fills the disk of `directory`, except for `bytes`. */
 export function ballast(directory: string, bytes = 0): Ballast {
   const path = join(directory, 'ballast')
   const gap = join(directory, 'gap')

@@ -5,25 +5,25 @@ import { decode, type EventName, type Message } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import { bytesOf, helloBytes } from './rawStream.ts'
 
-/** A server that a benchmark talks to. */
+/** A server under benchmark. */
 export interface Target {
   readonly port: number
-  /** Token of each user; none on a server that lets everyone of this machine in. */
+  /** Token of each user; absent if the server has no users. */
   readonly tokens: Readonly<Record<string, string>>
 }
 
-/** What a link sends for one seq. */
+/** The frame to send for a seq. */
 export type Make = (seq: number) => Buffer
 
 interface Origin {
-  /** The last number of the address on this machine, 127.0.0.`from`. */
+  /** Last number of the local address, 127.0.0.`from`. */
   readonly from?: number
   readonly session?: string
 }
 
 const requests = new Set(Object.values(events).flatMap((row) => (row.kind === 'request' ? [row.number] : [])))
 
-/** A frame that has come, decoded only if asked for. */
+/** A frame that has arrived, decoded only on request. */
 export interface Came {
   readonly event: number
   readonly seq: number
@@ -31,8 +31,8 @@ export interface Came {
 }
 
 /**
- * A client that costs little: it writes bytes, counts the replies, and decodes only what it is asked for. It answers no
- * PING_REQ and no delivery.
+ * A client with little overhead: it writes bytes, counts replies, and decodes only on request. It answers no PING_REQ
+ * and no delivery.
  */
 export class BareLink {
   readonly stream: Socket
@@ -41,7 +41,7 @@ export class BareLink {
   over = false
   /** Replies that all links of this process have read. */
   static answered = 0
-  /** Requests without a reply. */
+  /** Unanswered requests. */
   unanswered = 0
   seq = 1
   took: (came: Came) => void = () => {}
@@ -63,7 +63,7 @@ export class BareLink {
     })
   }
 
-  /** A link that has said HELLO and was let in; `undefined` if the server refused it. */
+  /** Opens a link and sends HELLO. Resolves with `undefined` if the server refuses it. */
   static async letIn(
     { port, tokens }: Target,
     user: string,
@@ -80,7 +80,7 @@ export class BareLink {
     return undefined
   }
 
-  /** The next frame, or the next of this event; `undefined` when the link has ended. */
+  /** Resolves with the next frame, or the next one of this event; with `undefined` when the link has ended. */
   next(event?: EventName): Promise<Came | undefined> {
     return new Promise((resolve) => {
       const look = (came: Came | undefined) => {
@@ -99,7 +99,7 @@ export class BareLink {
     this.stream.write(make(++this.seq))
   }
 
-  /** Sends one request; resolves with its reply, or `undefined` when the link has ended. */
+  /** Sends one request. Resolves with its reply, or with `undefined` when the link has ended. */
   async reply(make: Make): Promise<Came | undefined> {
     this.ask(make)
     const { seq } = this
@@ -109,7 +109,10 @@ export class BareLink {
     }
   }
 
-  /** Sends requests as fast as the server reads and answers, with up to `most` unanswered, until the link or `signal` ends. */
+  /**
+   * Sends requests as fast as the server reads and answers them, with up to `most` unanswered, until the link ends or
+   * `signal` aborts.
+   */
   async flood(make: Make, signal: AbortSignal, most = 480): Promise<void> {
     while (!this.over && !this.stream.destroyed && !signal.aborted) {
       const batch: Buffer[] = []
@@ -155,7 +158,7 @@ export class BareLink {
   }
 }
 
-/** A request that is the same each time, but for its seq. */
+/** Makes requests that differ only in their seq. */
 export const same =
   (message: Message, instance = 0): Make =>
   (seq) =>

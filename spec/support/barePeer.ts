@@ -8,12 +8,12 @@ import { apps, events, rosterKind } from '../../lib/wire/protocol.ts'
 
 const platform = nodePlatform()
 
-/** A registered client that only counts the frames that come, and where their lists stand. */
+/** A registered client that only counts frames, and tracks the versions of presence lists. */
 export class BarePeer {
   readonly socket: Socket
   frames = 0
   bytes = 0
-  /** The version of the latest list, or of its changes. */
+  /** The version of the latest list or change. */
   version = 0
   /** The version of the latest changes. */
   changed = 0
@@ -37,7 +37,7 @@ export class BarePeer {
     })
   }
 
-  /** Resolves when it has registered and has the whole list. */
+  /** Resolves when the client has registered and has received the whole list. */
   static async register(to: Transport, user: string, listening = true): Promise<BarePeer> {
     const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, new AbortController().signal)
     const peer = new BarePeer(socket)
@@ -58,7 +58,7 @@ export class BarePeer {
     return peer
   }
 
-  /** Resolves when `holds`, which is asked after each frame; rejects if the link ends before. */
+  /** Resolves when `holds` returns true; it is called after each frame. Rejects if the link ends before. */
   async until(holds: () => boolean): Promise<void> {
     while (!holds()) {
       if (this.#ended) throw this.#ended
@@ -95,7 +95,7 @@ export class BarePeer {
   }
 }
 
-/** Registers `count` peers, so many at a time. */
+/** Registers `count` peers, `atOnce` at a time. */
 export async function registerMany(to: Transport, count: number, atOnce = 50): Promise<BarePeer[]> {
   const peers: BarePeer[] = []
   while (peers.length < count) {

@@ -7,7 +7,7 @@ import { bystander } from './bystander.ts'
 import { ServerRig } from './serverRig.ts'
 import { turns } from './turns.ts'
 
-/** Node's platform, which counts the alarms that are set. */
+/** Node's platform, with a count of the pending alarms. */
 function counting(): Platform & { readonly alarms: ReadonlySet<object> } {
   const platform = nodePlatform()
   const alarms = new Set<object>()
@@ -30,9 +30,9 @@ function counting(): Platform & { readonly alarms: ReadonlySet<object> } {
 const connections = () => getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
 
 /**
- * Attacks a server on disk over TCP while a well-behaved client uploads files beside. Proves that this client was not
- * disturbed, that the server has found no fault of its own, and that nothing is left of the attack: no link, no
- * instance, no connection, no alarm. Resolves with the codes that links were closed with, the bystander's excepted.
+ * Attacks a server on disk over TCP while a healthy client uploads files. Fails if the attack disturbs this client,
+ * causes an error in the server, or leaves a link, an instance, a connection or an alarm behind. Resolves with the
+ * codes that links were closed with, except those of the healthy client.
  */
 export async function besieged(
   attack: (port: number, rig: ServerRig) => Promise<void>,
@@ -41,7 +41,7 @@ export async function besieged(
   const platform = counting()
   await using rig = await ServerRig.onDisk({ parkedMs: 1, ...limits }, { platform })
   const port = rig.server.addresses[0]?.port ?? 0
-  // The server's own, such as the one for what has passed its age limit.
+  // The server's own alarms, such as the one for the age limits.
   const alarms = platform.alarms.size
   {
     await using beside = bystander(port)

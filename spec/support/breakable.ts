@@ -3,19 +3,19 @@ import { lengthOf } from '../../lib/wire/codec.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { events } from '../../lib/wire/protocol.ts'
 
-/** A transport whose dialled links can be cut, and whose content bytes are counted. */
+/** A transport whose dialled links can be cut, and which counts content bytes. */
 export interface Breakable extends Transport {
-  /** Content bytes of chunks that were handed to links. */
+  /** Content bytes of the chunks that were passed to links. */
   contentBytes: number
-  /** Links that were dialled. */
+  /** Number of dialled links. */
   dialled: number
-  /** Sees every frame before it is sent; if it returns false the link is cut in its place. */
+  /** Called with each frame before it is sent. If it returns false, the link is cut instead. */
   inspect: (frame: Frame) => boolean
-  /** Cuts every link that lives. */
+  /** Cuts every open link. */
   cut(): void
 }
 
-/** The bytes of a chunk's offset, in front of its content. */
+/** The bytes of the offset in front of a chunk's content. */
 const offsetBytes = 8
 
 export function breakable(transport: Transport): Breakable {

@@ -4,9 +4,9 @@ import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { createClient } from '../../lib/client/connect.ts'
 import { memorySource, patterned } from './memorySource.ts'
 
-/** A well-behaved client that uploads one file after another while others misbehave. */
+/** A well-behaved client that uploads one file after another while other clients misbehave. */
 export interface Bystander extends AsyncDisposable {
-  /** Resolves when a whole file has been uploaded from now on, and proves that nothing has disturbed it so far. */
+  /** Uploads a whole file. Fails if anything has disturbed the client so far. */
   undisturbed(): Promise<void>
 }
 
@@ -18,7 +18,7 @@ export function bystander(port: number, bytes = 300_000): Bystander {
   })
   let wanted = true
   let count = 0
-  // Each of the two that upload has names of its own: one may be through with eight files while the other sends one.
+  // The two uploading loops use different names: one can finish eight files while the other sends one.
   const upload = async (who: 'always' | 'asked') => {
     const source = memorySource(`good/${who}/${count++ % 8}`, patterned(bytes, count))
     const { done: finished } = await client.uploads.add(source)

@@ -1,14 +1,14 @@
-/** The bytes that hexadecimal digits stand for; white space is ignored. */
+/** Returns the bytes of hexadecimal digits; ignores white space. */
 export function hex(digits: string): Uint8Array {
   return Uint8Array.from(Buffer.from(digits.replace(/\s/gu, ''), 'hex'))
 }
 
-/** Pieces as one. */
+/** Concatenates pieces. */
 export function joined(parts: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(Buffer.concat(parts))
 }
 
-/** `bytes` cut into pieces of these lengths, over and over; they alias it. Empty pieces stay. */
+/** Cuts `bytes` into pieces of these lengths, repeatedly. The pieces alias `bytes`; empty pieces are kept. */
 export function cut(bytes: Uint8Array, lengths: readonly number[]): Uint8Array[] {
   if (lengths.every((length) => length === 0)) return [bytes]
   const pieces: Uint8Array[] = []

@@ -8,19 +8,19 @@ import { turns } from './turns.ts'
 
 type ServedOptions = Parameters<typeof served>[0]
 
-/** A server in this process, and commands whose users keep their state in a directory of their own. */
+/** A server in this process, and `osp` commands whose users keep their state in one directory. */
 export interface Chatter extends AsyncDisposable {
   readonly its: Served
   readonly at: Place
-  /** Runs `osp COMMAND … --user USER` to its end. */
+  /** Runs `osp COMMAND … --user USER` until it exits. */
   osp(user: string, args: readonly string[], input?: string): Promise<Outcome>
-  /** Starts it. */
+  /** Starts a command. */
   begin(user: string, args: readonly string[], env?: NodeJS.ProcessEnv): Running
-  /** Starts it on a terminal. */
+  /** Starts a command on a terminal. */
   beginOnTerminal(user: string, args: readonly string[]): Running
-  /** A client of the library. */
+  /** Connects a client of the library. */
   client(user: string): Promise<Client>
-  /** Resolves when this user is in the online list, or is not any more. */
+  /** Resolves when this user is on the online list, or no longer on it. */
   isOnline(user: string, online?: boolean): Promise<void>
 }
 

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Running, startNode } from './processes.ts'
 
-/** A temporary directory, gone when it is disposed of. */
+/** A temporary directory, removed when it is disposed. */
 export interface Place extends AsyncDisposable {
   readonly path: string
-  /** Writes a file, making the folders above it; resolves with its name. */
+  /** Writes a file, and creates its parent folders. Resolves with its name. */
   write(name: string, content: string | Uint8Array): Promise<string>
 }
 
@@ -28,17 +28,17 @@ export async function place(): Promise<Place> {
 export interface CommandOptions {
   readonly cwd?: string
   readonly env?: NodeJS.ProcessEnv
-  /** What it reads from its standard input. */
+  /** Its standard input. */
   readonly input?: string | Uint8Array
-  /** A command, with its arguments, that runs it. */
+  /** A wrapper command, with its arguments. */
   readonly under?: readonly string[]
 }
 
-/** Where commands keep what they have to remember unless they are told another place: gone when this process is. */
+/** The default state directory of commands; removed when this process exits. */
 export const ownState = join(tmpdir(), `ospd-spec-state-${process.pid}`)
 process.once('exit', () => rmSync(ownState, { recursive: true, force: true }))
 
-/** Starts `ospd` or `osp` as a process, without this user's settings for them. */
+/** Starts `ospd` or `osp` as a process, without the settings in the environment of this process. */
 export function start(program: 'ospd' | 'osp', args: readonly string[], options: CommandOptions = {}): Running {
   const settings = Object.keys(process.env).filter((name) => /^(?:OSPD?_|NO_COLOR$)/u.test(name))
   const env = { ...Object.fromEntries(settings.map((name) => [name, undefined])), OSP_STATE: ownState, ...options.env }
@@ -48,14 +48,14 @@ export function start(program: 'ospd' | 'osp', args: readonly string[], options:
   return running
 }
 
-/** What a command has printed, and its exit code. */
+/** The output of a command, and its exit code. */
 export interface Outcome {
   readonly code: number | null
   readonly stdout: string
   readonly stderr: string
 }
 
-/** Runs `ospd` or `osp` to its end. */
+/** Runs `ospd` or `osp` until it exits. */
 export async function run(
   program: 'ospd' | 'osp',
   args: readonly string[],
@@ -72,7 +72,7 @@ export interface Daemon extends Running {
   readonly server: string
 }
 
-/** Starts `ospd serve` on a free port; resolves when it can be used. */
+/** Starts `ospd serve` on a free port; resolves when it is ready. */
 export async function daemon(data: string, flags: readonly string[] = [], options?: CommandOptions): Promise<Daemon> {
   const running = start('ospd', ['serve', '--port', '0', '--data', data, ...flags], options)
   const [, port] = await running.printed(/ready on 127\.0\.0\.1:(\d+)/u)
@@ -80,26 +80,27 @@ export async function daemon(data: string, flags: readonly string[] = [], option
 }
 
 /**
- * What to run a command under so that it has one more argument, of these bytes in the syntax of `printf`: an argument of a process
- * that Node starts is always UTF-8. `first` is a shell command to run before, `piped` one that follows it in a pipe.
+ * Returns a wrapper that adds one argument with these bytes, in the syntax of `printf`: an argument of a process that
+ * Node starts is always UTF-8. `first` is a shell command to run before, and `piped` a shell command that follows in a
+ * pipe.
  */
 export function withBytes(argument: string, { first = ':', piped = '' } = {}): readonly string[] {
   return ['sh', '-c', `${first}; "$@" "$(printf '${argument}')" ${piped}`, 'sh']
 }
 
-/** The JSON objects that a command has printed, without `progress`: how many of those there are depends on time. */
+/** Returns the JSON objects that a command has printed, without `progress`, whose number depends on time. */
 export function events(stdout: string): readonly Record<string, unknown>[] {
   const lines = stdout.split('\n').filter(Boolean)
   const all = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
   return all.filter(({ event }) => event !== 'progress')
 }
 
-/** Writes to the standard input of a process, and resolves when it has left this one. */
+/** Writes to the standard input of a process, and resolves when the data has left this process. */
 export async function feed({ child }: Running, text: string): Promise<void> {
   if (child.stdin && !child.stdin.write(text)) await once(child.stdin, 'drain')
 }
 
-/** Whether a process waits for more on its stdin, which is a pipe; on Linux only. */
+/** Returns whether a process waits for input on its stdin, which is a pipe; Linux only. */
 export function readsStdin(pid: number | undefined): boolean {
   try {
     const numbers = readdirSync(`/proc/${pid}/fd`)

@@ -5,18 +5,21 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build, type Plugin } from 'esbuild'
 import { root } from './source.ts'
 
-/** Programs compiled from TypeScript sources, in a directory of this process that its disposal removes. */
+/** Programs compiled from TypeScript sources, in a directory of this process that is removed on disposal. */
 export interface Compiled extends Disposable {
-  /** The path of the program that was compiled from this source. */
+  /** Returns the path of the program compiled from this source. */
   of(source: string): string
 }
 
-/** Below the repository, since a program finds packages, and this one by its name, only there; one directory a run. */
+/**
+ * Below the repository, because a program finds packages, and this package by its name, only there. One directory per
+ * run.
+ */
 const directory = join(root, '.specs')
 
 /**
- * Compiles sources, all in one pass that takes about a second: each then starts in a third of the time that it takes
- * through tsx. A source sees its own path in `import.meta`, as if it was not compiled. Rejects if a source is broken.
+ * Compiles sources in one pass of about a second. Each program then starts in a third of the time that tsx needs.
+ * `import.meta` contains the path of the source. Rejects if a source does not compile.
  */
 export async function compile(sources: readonly string[]): Promise<Compiled> {
   const own = join(directory, String(process.pid))
@@ -48,7 +51,7 @@ export async function compile(sources: readonly string[]): Promise<Compiled> {
 
 const outputOf = (source: string) => relative(root, source).replaceAll('..', '_').replace(/\.ts$/u, '')
 
-/** Replaces what tells a source where it is, and resolves imports by URL. */
+/** Replaces the expressions for the path of a source, and resolves imports by URL. */
 const asInPlace: Plugin = {
   name: 'as in place',
   setup(build) {
@@ -63,7 +66,7 @@ const asInPlace: Plugin = {
   },
 }
 
-/** Removes what killed runs have left. */
+/** Removes the directories that killed runs have left behind. */
 function removeAbandoned(): void {
   for (const name of readdirSync(directory)) {
     try {

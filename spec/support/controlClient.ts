@@ -3,25 +3,25 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { HandleControl } from '../../lib/adapters/controlSocket/controlSocket.ts'
 
-/** A client of a control socket that keeps to no rule. */
+/** A client of a control socket that ignores the protocol. */
 export interface ControlClient extends Disposable {
   write(text: string): void
-  /** Resolves with all lines that it was sent, when the other side has ended. */
+  /** Resolves with all received lines when the other side has ended. */
   readonly lines: Promise<readonly unknown[]>
-  /** Resolves when the first bytes have come. */
+  /** Resolves when the first bytes have arrived. */
   readonly answered: Promise<void>
-  /** Takes nothing more. */
+  /** Stops reading. */
   stopReading(): void
 }
 
-/** Connects; what does not listen there ends it without a line. */
+/** Connects. If nothing is listening, the client ends without a line. */
 export function controlClient(directory: string): ControlClient {
   const socket = connect(join(directory, 'control.sock'))
   let text = ''
   socket.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk
   })
-  // A reset comes after everything that was sent.
+  // A reset arrives after everything that was sent.
   socket.on('error', () => {})
   return {
     write: (text) => void socket.write(text),
@@ -34,7 +34,7 @@ export function controlClient(directory: string): ControlClient {
   }
 }
 
-/** Leaves a control socket there as a process that was killed does. */
+/** Leaves a control socket behind, as a killed process does. */
 export async function deadSocket(directory: string): Promise<void> {
   const path = join(directory, 'first')
   const server = createServer()
@@ -44,7 +44,7 @@ export async function deadSocket(directory: string): Promise<void> {
   await rm(path, { force: true })
 }
 
-/** A program that listens there and answers each connection with this text alone. */
+/** A program that listens on the socket and answers each connection with this text. */
 export async function strangeServer(directory: string, text: string, ends: boolean): Promise<AsyncDisposable> {
   const server = createServer((socket) => {
     socket.on('error', () => {}).resume()
@@ -55,7 +55,7 @@ export async function strangeServer(directory: string, text: string, ends: boole
   return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) }
 }
 
-/** A handler that goes on until its signal aborts, and what it has seen. */
+/** A handler that runs until its signal aborts, and the requests that it has received. */
 export function endless(first?: unknown) {
   const seen = { begun: 0, ended: 0 }
   const waiting = new Set<() => void>()

@@ -1,4 +1,4 @@
-/** A program that sends messages and prints what it is handed: `correspondent.ts ORDERS`, as JSON. */
+/** A program that sends messages and prints the messages that it receives: `messagingProcess.ts ORDERS`, as JSON. */
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { createClient } from '../../lib/index.ts'
 import { stateDirectory } from '../../lib/node.ts'
@@ -13,7 +13,7 @@ const { port, user, state, sends = [], listens = false, holds, dies }: Orders = 
 const die = () => process.kill(process.pid, 'SIGKILL')
 const isDeadly = (event: number, when: string) => dies?.when === when && event === events[dies.at as EventName].number
 
-/** Kills this process when the frame that it was told of has left, or has come and nobody has seen it. */
+/** Kills this process when the specified frame has been sent, or has arrived and has not been handled yet. */
 function deadly(socket: Socket): Socket {
   const send = socket.send.bind(socket)
   const start = socket.start.bind(socket)

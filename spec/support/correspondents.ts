@@ -3,23 +3,23 @@ import type { Running } from './processes.ts'
 import type { Handed } from './recipients.ts'
 import { startSource } from './sources.ts'
 
-/** What a correspondent is told, as JSON, by its only argument. */
+/** Instructions for a messaging process, passed as JSON in its only argument. */
 export interface Orders {
   readonly port: number
   readonly user: string
-  /** The directory that it keeps its state in. */
+  /** The state directory. */
   readonly state?: string
   readonly sends?: readonly { readonly id: string; readonly recipients: readonly string[]; readonly text: string }[]
   readonly listens?: boolean
-  /** The text whose handler never returns. */
+  /** Text of the message whose handler never returns. */
   readonly holds?: string
-  /** It kills itself about to send such a frame, when that has left, or when one has come that nobody has looked at. */
+  /** The process kills itself before it sends such a frame, after it has sent one, or when one arrives. */
   readonly dies?: { readonly at: EventName; readonly when: 'sending' | 'sent' | 'coming' }
 }
 
-/** A program of a user. */
+/** A process of a user that sends and receives messages. */
 export interface Correspondent extends Running {
-  /** What its handler was called with. */
+  /** The messages passed to its handler. */
   readonly handed: readonly Handed[]
   /** Resolves when its handler was called with this text. */
   got(text: string): Promise<unknown>

@@ -4,8 +4,8 @@ import type { Source } from './source.ts'
 const statement = /\b(?:import|export)\s+(type\s)?([^'";]*?)\bfrom\s*['"](\.[^'"\n]+)['"]/gu
 
 /**
- * Returns the circles of files that import each other, each as the sorted paths of its files. A type-only import within one
- * folder does not count.
+ * Returns the import cycles, each as the sorted paths of its files. A type-only import within one folder does not
+ * count.
  */
 export function importCycles(sources: readonly Source[]): string[][] {
   const targets = new Map(sources.map((source) => [source.path, targetsOf(source)]))
@@ -26,7 +26,7 @@ function targetsOf({ path, code }: Source): string[] {
   })
 }
 
-/** Whether each name in the braces has a `type` of its own. */
+/** Whether each name in the braces has its own `type`. */
 function isOfTypes(names: string): boolean {
   const [, list] = /^\s*\{(.*)\}\s*$/su.exec(names) ?? []
   const each = list?.split(',').filter((name) => name.trim() !== '') ?? []

@@ -11,15 +11,18 @@ import { type ServeOptions, type Server, serve } from '../../lib/server/server.t
 import { FileClient } from './fileClient.ts'
 import { RawClient } from './rawClient.ts'
 
-/** A server on a data directory that others can meddle with, beside a directory that is none of its business. */
+/** A server on a data directory that specs can tamper with, beside a directory outside of it. */
 export interface DiskServer extends AsyncDisposable {
   readonly server: Server
   readonly data: string
   readonly log: readonly LogEntry[]
   client(user?: string, session?: string): Promise<FileClient>
-  /** Makes `path` below the data directory a link to something outside of it: a file that holds `secret`, or a directory. */
+  /**
+   * Makes `path` below the data directory a link to something outside of it: a file that contains `secret`, or a
+   * directory.
+   */
   plant(path: string, to?: 'file' | 'directory'): Promise<void>
-  /** Proves that nothing outside was changed or added. */
+  /** Fails if anything outside was changed or added. */
   untouched(): Promise<void>
 }
 

@@ -4,15 +4,15 @@ import { type FileHandle, open, readFile } from 'node:fs/promises'
 type Call = (this: FileHandle, ...args: unknown[]) => Promise<unknown>
 
 /**
- * Lets flushes fail in this process as a broken disk lets them: those for whose number, from 1 on, `fails` is true. A flush
- * is an fdatasync, or a write to a file that was opened with O_DSYNC, which has written then all the same.
+ * Makes flushes in this process fail as on a broken disk: those for whose number, from 1, `fails` returns true. A flush
+ * is an fdatasync, or a write to a file opened with O_DSYNC, which writes its data even if it fails.
  */
 export async function failingFlushes(
   directory: string,
   fails: (nth: number) => boolean,
   errno = 'EIO',
 ): Promise<Disposable> {
-  // The handles of files share one prototype.
+  // All file handles share one prototype.
   const handle = await open(directory)
   const shared: { datasync: Call; write: Call } = Object.getPrototypeOf(handle)
   await handle.close()

@@ -4,20 +4,20 @@ import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
 import { frameFor } from './frames.ts'
 
-/** A socket without a wire: it keeps what it is given, and tells what the spec lets it tell. */
+/** A socket without a connection: it records what is sent, and reports what the spec tells it to. */
 export class FakeSocket implements Socket {
   readonly reliable: boolean
   readonly guarded = true
   readonly peer: PeerAddress = { host: 'fake', port: 0, local: true }
   maxPayload = 4_096
-  /** What was sent, first to last, and what was given to `close` last. */
+  /** The sent frames in order, with the frame passed to `close` last. */
   readonly sent: Frame[] = []
   last: Frame | undefined
-  /** What `send` says. */
+  /** The result of `send`. */
   writable = true
   paused = false
   closings = 0
-  /** It was closed at once, without waiting for what was sent. */
+  /** Whether it was closed immediately, without waiting for what was sent. */
   destroyed = false
   readonly #lefts: (() => void)[] = []
   #to: SocketEvents | undefined
@@ -27,7 +27,7 @@ export class FakeSocket implements Socket {
   }
 
   get to(): SocketEvents {
-    if (!this.#to) throw new Error('nobody has started this socket')
+    if (!this.#to) throw new Error('this socket was not started')
     return this.#to
   }
 
@@ -60,7 +60,7 @@ export class FakeSocket implements Socket {
     this.destroyed = true
   }
 
-  /** The bytes of everything that waits leave. */
+  /** Flushes all pending bytes. */
   leave(): void {
     for (const left of this.#lefts.splice(0)) left()
   }
@@ -70,12 +70,12 @@ export class FakeSocket implements Socket {
     this.to.drained()
   }
 
-  /** The peer says something. */
+  /** Receives a frame from the peer. */
   hear(message: Message, seq: number, instance = 0): void {
     this.to.frame(frameFor(message, seq, instance))
   }
 
-  /** The connection ends by itself. */
+  /** Ends the connection from the other side. */
   break(why?: OspError): void {
     this.to.closed(why)
   }

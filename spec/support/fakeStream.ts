@@ -1,9 +1,9 @@
 import { Duplex } from 'node:stream'
 
-/** A stream of bytes that a spec writes to and reads from by hand, as one end of a `ByteSocket`. */
+/** A byte stream that a spec writes to and reads from by hand, as one end of a `ByteSocket`. */
 export class FakeStream extends Duplex {
   readonly wrote: Buffer[] = []
-  /** Whether what is written to it leaves. */
+  /** Whether written data is flushed. */
   readonly #takes: boolean
 
   constructor({ takes = true } = {}) {
@@ -18,12 +18,12 @@ export class FakeStream extends Duplex {
     if (this.#takes) done()
   }
 
-  /** The other side says these bytes. */
+  /** Receives these bytes from the other side. */
   hear(bytes: Uint8Array): void {
     if (!this.destroyed) this.push(bytes)
   }
 
-  /** The other side has said everything. */
+  /** Ends the stream from the other side. */
   hearEnd(): void {
     if (!this.destroyed) this.push(null)
   }

@@ -2,7 +2,10 @@ import { serve } from '../../lib/index.ts'
 import { memory } from '../../lib/memory.ts'
 import { tcp } from '../../lib/node.ts'
 
-/** A program that lets everybody in at the address that it is given; `insecure` behind it is what the server is told to be. */
+/**
+ * A program that accepts every client at the given address; a second argument `insecure` sets that option of the
+ * server.
+ */
 const [host = '', insecure] = process.argv.slice(2)
 const authenticator = {
   authenticate: async ({ user }: { user: string }) => ({ user }),

@@ -2,7 +2,7 @@ import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { type Step, stepped } from './steppedStorage.ts'
 
-/** A step that is held up: it goes on, or fails, when the fact says so. */
+/** A step on hold, which the spec completes or fails. */
 export interface Held {
   /** Resolves when the step has been reached. */
   readonly reached: Promise<void>
@@ -10,28 +10,28 @@ export interface Held {
   fail(error: Error): void
 }
 
-/** A storage whose steps a fact can hold up or let fail. */
+/** A storage whose steps a spec can hold or fail. */
 export class FaultyStorage implements Storage {
   readonly transfers: Storage['transfers']
   readonly files: Storage['files']
   readonly mailboxes: Storage['mailboxes']
-  /** How often each step has been begun. */
+  /** Number of times that each step was started. */
   readonly count = new Map<Step, number>()
-  /** Names that look as if somebody else had stored a file there. */
+  /** Names under which a file seems to be stored by another program. */
   readonly takenNames = new Set<string>()
-  /** Changes what is read of partial files. */
+  /** Changes the bytes read from partial files. */
   damage: (read: Uint8Array, offset: number) => void = () => {}
-  /** Bytes of files that another program has put into every user's folder; a count of the files finds them. */
+  /** Bytes of files that another program has put into each user's folder; a count of the files finds them. */
   besides = 0
   #found = 0
-  /** How often files were counted again, records were listed, and a published file was looked for. */
+  /** Number of times that files were counted, that records were listed, and that a published file was looked up. */
   recounts = 0
   looks = 0
   listings = 0
   readonly #counted = new Set<string>()
-  /** Bytes of the disk that something else has taken. */
+  /** Bytes of the disk that other files occupy. */
   taken = 0
-  /** How many partial files are open. */
+  /** Number of open partial files. */
   partials = 0
   readonly #storage: Storage
   readonly #held = new Map<Step, { when: 'before' | 'after'; reached: Deferred<void>; going: Deferred<void> }[]>()
@@ -81,14 +81,14 @@ export class FaultyStorage implements Storage {
     await this.#storage[Symbol.asyncDispose]()
   }
 
-  /** From now on it has no totals, and looks no record up. */
+  /** Makes the storage one without totals and without record lookup. */
   forgetTotals(): void {
     const { record: _, unfinished: __, ...transfers } = this.transfers
     const { usage: ___, ...files } = this.files
     Object.assign(this, { transfers, files })
   }
 
-  /** The next time that this step is begun it waits: before it is done, or after. */
+  /** Holds the next such step, before or after it is done. */
   hold(step: Step, when: 'before' | 'after' = 'before'): Held {
     const waiting = { when, reached: deferred<void>(), going: deferred<void>() }
     this.#held.set(step, [...(this.#held.get(step) ?? []), waiting])
@@ -99,7 +99,7 @@ export class FaultyStorage implements Storage {
     }
   }
 
-  /** The next time that this step is begun it fails. */
+  /** Fails the next such step. */
   fail(step: Step, error: Error): void {
     this.hold(step).fail(error)
   }

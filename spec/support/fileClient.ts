@@ -4,19 +4,19 @@ import type { Message } from '../../lib/wire/message.ts'
 import { digestNumbers } from '../../lib/wire/protocol.ts'
 import type { RawClient } from './rawClient.ts'
 
-/** A file to send, by raw frames. */
+/** A file to send in raw frames. */
 export interface Subject {
   readonly name: string
   readonly bytes: Uint8Array
   readonly modifiedAt?: number
-  /** In place of the number of bytes. */
+  /** Overrides the number of bytes. */
   readonly size?: number
   readonly digest?: number
 }
 
 export const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest()
 
-/** The requests about files, as one line each; what they resolve with is the reply that must come next. */
+/** The requests about files, one method each; each resolves with the reply, which must come next. */
 export class FileClient {
   readonly raw: RawClient
   readonly node: number
@@ -100,13 +100,13 @@ export class FileClient {
     return this.raw.send('CancelFileReq', { fileName })
   }
 
-  /** The outcome. */
+  /** Resolves with the outcome. */
   async cancel(fileName: string): Promise<number> {
     this.sendCancel(fileName)
     return (await this.raw.expect('CancelFileAck')).outcome
   }
 
-  /** Sends a whole file; resolves with the name that it lies under. */
+  /** Sends a whole file; resolves with the name under which it is stored. */
   async upload(subject: Subject): Promise<string> {
     const { instance } = await this.start(subject)
     if (subject.bytes.length > 0) await this.chunk(instance, 0, subject.bytes)

@@ -21,8 +21,8 @@ const calls = [
 const all = [...calls, 'statfs', 'unlink'] as const
 
 /**
- * Lets the calls of `node:fs/promises` in this process take paths below `directory` as a file system does that keeps case and
- * folds it: an entry is found under every case of its name, and none is made where one lies in another case.
+ * Makes `node:fs/promises` in this process treat paths below `directory` as a case-insensitive, case-preserving file
+ * system does: an entry is found under every case of its name, and none is created if one exists in another case.
  */
 export function foldedCase(directory: string): Disposable {
   const own = Object.fromEntries(all.map((name) => [name, fs[name]])) as unknown as Record<string, Call>
@@ -40,7 +40,7 @@ export function foldedCase(directory: string): Disposable {
   const folding =
     (name: string) =>
     (first: unknown, second: unknown, ...more: unknown[]) =>
-      // One call at a time: a file system that folds case looks for an entry and makes it in one step.
+      // One call at a time: a case-insensitive file system looks up and creates an entry in one step.
       calling.run(async () => {
         const isPair = name === 'link' || name === 'rename'
         return await own[name]?.(await found(first), isPair ? await found(second) : second, ...more)

@@ -7,18 +7,18 @@ import { stepped } from './steppedStorage.ts'
 /** A storage in a directory whose flushes of one partial file can fail. */
 export interface ForgetfulDisk {
   readonly storage: Storage
-  /** Leading bytes of it that a flush has covered. */
+  /** Leading bytes of the file that a flush has covered. */
   readonly flushed: number
-  /** How many of its flushes have failed, and how many bytes were lost by that. */
+  /** Number of failed flushes, and number of bytes that they lost. */
   readonly failures: number
-  /** How many of its flushes have ended. */
+  /** Number of ended flushes. */
   readonly flushes: number
   readonly lost: number
 }
 
 /**
- * A flush fails where `fails` of its number (from 1 on) is true; what it was to cover is lost then, as Linux drops the pages
- * that it could not write: the next flush says that all is well.
+ * Makes each flush fail for whose number, from 1, `fails` returns true. The data that it should have flushed is lost,
+ * as Linux drops the pages that it could not write: the next flush succeeds.
  */
 export function forgetfulDisk(
   data: string,

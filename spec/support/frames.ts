@@ -2,13 +2,13 @@ import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, encode, type Message } from '../../lib/wire/message.ts'
 import { apps, events, version } from '../../lib/wire/protocol.ts'
 
-/** The frame that carries `message`. */
+/** Returns the frame that carries `message`. */
 export function frameFor(message: Message, seq: number, instance = 0, flags = 0): Frame {
   const { number, app } = events[message.event]
   return { version, flags, event: number, seq, app: apps[app], instance, payload: encode(message) }
 }
 
-/** A frame that is a chunk of so many bytes. */
+/** Returns a chunk frame with this many bytes. */
 export function chunkFrame(seq: number, length = 4, offset = 0): Frame {
   return frameFor({ event: 'PostFileReq', progress: offset, content: [new Uint8Array(length)] }, seq, 1)
 }
@@ -18,7 +18,7 @@ export function pauseFrame(seq: number): Frame {
   return frameFor({ event: 'PauseFileReq' }, seq, 1)
 }
 
-/** The events of frames, by name. */
+/** The event names of frames. */
 export function named(frames: readonly Frame[]): string[] {
   return frames.map((frame) => decode(frame).event)
 }

@@ -1,8 +1,8 @@
 import type { Transport } from '../../lib/ports/socket.ts'
 
 /**
- * Everybody who comes by `transport` seems to come from another machine: from the one whose address `from` tells then. A socket
- * that the server closes is gone when `gone` resolves.
+ * Wraps a transport so that every client seems to connect from another machine, with the address that `from` returns. A
+ * socket that the server closes ends when `gone` resolves.
  */
 export function fromAfar(transport: Transport, from = () => '192.0.2.1', gone = Promise.resolve()): Transport {
   return {

@@ -3,13 +3,13 @@ import type { Authenticator, Credentials } from '../../lib/ports/authenticator.t
 
 type Changed = (user: string | undefined) => void
 
-/** An authenticator that lets in whoever is not barred, and tells of changes when it is told to. */
+/** An authenticator that accepts every user who is not barred, and reports changes on request. */
 export class Gatekeeper implements Authenticator {
   readonly barred = new Set<string>()
   readonly watchers = new Set<Changed>()
-  /** What is done each time somebody comes, before it is decided whether they come in. */
+  /** Called before each decision about a login. */
   asked: (user: string) => void | Promise<void> = () => {}
-  /** What is done once that is decided. */
+  /** Called after a login was accepted. */
   decided: (user: string) => void = () => {}
 
   async authenticate({ user }: Credentials): Promise<{ user: string }> {
@@ -28,7 +28,7 @@ export class Gatekeeper implements Authenticator {
     return { [Symbol.dispose]: () => void this.watchers.delete(changed) }
   }
 
-  /** Takes a user's right away, or everybody's with `undefined`, and tells it. */
+  /** Reports that the rights of a user, or of all users (`undefined`), have changed. */
   tell(user: string | undefined): void {
     for (const changed of this.watchers) changed(user)
   }

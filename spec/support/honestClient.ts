@@ -7,31 +7,31 @@ import { events } from '../../lib/wire/protocol.ts'
 import { BareLink, same, type Target } from './bareLink.ts'
 import { memorySource, patterned } from './memorySource.ts'
 
-/** What an honest client has met in one span of time. Times are in ms. */
+/** The experience of an honest client in one span of time. Times are in ms. */
 export interface Met {
   readonly pings: readonly number[]
   readonly uploads: readonly number[]
   readonly messages: readonly number[]
-  /** From dialling to HELLO_ACK, refusals and the waits that they ask for included. */
+  /** From dialling to HELLO_ACK, including refusals and the waits that they require. */
   readonly logins: readonly number[]
-  /** What did not succeed, in words. */
+  /** Descriptions of the failures. */
   readonly failures: readonly string[]
 }
 
 /** Users that an honest client needs. */
 export const honestUsers = ['honest', 'friend', 'visitor'] as const
 
-/** An address of this machine that no attacker uses. */
+/** A local address that no attacker uses. */
 const from = 77
 
 const pingEveryMs = 10
 const pauseMs = 100
-/** After it an upload, a message or a login counts as failed. */
+/** Time after which an upload, a message or a login counts as failed. */
 const mostMs = 10_000
 
 /**
- * Pings every 10 ms, whether or not the ping before was answered, and meanwhile uploads files of 1 KiB, sends messages to a
- * listening friend, and lets a visitor log in, each again and again.
+ * Sends a ping every 10 ms, whether or not the previous one was answered. Meanwhile it uploads files of 1 KiB, sends
+ * messages to a listening user, and lets another user log in, each repeatedly.
  */
 export class HonestClient implements AsyncDisposable {
   readonly #target: Target
@@ -73,7 +73,7 @@ export class HonestClient implements AsyncDisposable {
     return client
   }
 
-  /** What was met since this was asked last. */
+  /** Returns the results since the last call. */
   take(): Met {
     const met = this.#met
     this.#met = { pings: [], uploads: [], messages: [], logins: [], failures: [] }
@@ -154,7 +154,7 @@ export class HonestClient implements AsyncDisposable {
     }
   }
 
-  /** A new link of a user who has none. */
+  /** Opens a new link of a user who has none. */
   async #login(): Promise<void> {
     const ended = performance.now() + mostMs
     while (performance.now() < ended) {
@@ -166,6 +166,6 @@ export class HonestClient implements AsyncDisposable {
       }
       await pause(500)
     }
-    throw new Error('refused again and again')
+    throw new Error('refused repeatedly')
   }
 }

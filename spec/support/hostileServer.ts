@@ -13,29 +13,29 @@ import { bytesOf } from './rawStream.ts'
 
 const { crc32, clock, random, digests } = nodePlatform()
 
-/** What a hostile server has heard, and the ways to answer it. */
+/** The requests that a hostile server has received, and the ways to answer them. */
 export interface Heard {
   readonly message: Message
   readonly frame: Frame
-  /** Answers under its seq and instance. */
+  /** Answers with the seq and instance of the request. */
   reply(message: Message, change?: Partial<Frame>): void
-  /** Says something that nobody has asked for. */
+  /** Sends an unsolicited frame. */
   say(message: Message, seq: number, instance?: number): void
   write(bytes: Uint8Array): void
   readonly stream: Socket
 }
 
-/** Answers what it likes; resolves with true where the well-behaved answer shall be given. */
+/** Answers a request in any way; resolves with true if the well-behaved answer is to be sent. */
 export type Act = (heard: Heard) => boolean | undefined
 
 export interface HostileServer extends AsyncDisposable {
   readonly to: Transport
   readonly port: number
-  /** How often it has heard each event, and been dialled. */
+  /** Number of received requests of each event, and number of links. */
   readonly heard: Map<EventName, number>
   readonly dialled: number
   count(event: EventName): number
-  /** A client of it. */
+  /** Creates a client of it. */
   client(options?: Partial<BoundClientOptions>): Client
 }
 
@@ -45,7 +45,7 @@ export const welcome: Message<'HelloAck'> = {
   node: 1,
   bootId: new Uint8Array(16),
   maxFrame: 1_100_000,
-  // Longer than what any fact lets pass.
+  // Longer than any spec runs.
   keepAlive: 3_600_000,
   maxUploads: 5,
   maxRecipients: 16,
@@ -63,12 +63,12 @@ export const granted: Message<'ContinuePostFileAck'> = {
   checkpointDigest: new Uint8Array(),
 }
 
-/** A NACK of this code. */
+/** Makes a NACK of this code. */
 export function nack<K extends EventName>(event: K, code: ErrorCode, more: object = {}): Message {
   return { event, code: numberOf(code), retryAfter: 0, text: '', progress: 0, ...more } as unknown as Message
 }
 
-/** What a server says that believes everything and stores nothing. */
+/** The answers of a server that accepts everything and stores nothing. */
 function politely({ message, frame, reply }: Heard): void {
   const { event } = message
   if (event === 'HelloReq') reply(welcome)
@@ -84,7 +84,7 @@ function politely({ message, frame, reply }: Heard): void {
   else if (event === 'PauseFileReq') reply({ event: 'PauseFileAck', progress: 0, durable: 0 })
 }
 
-/** A server on loopback that answers as `act` does, and politely where that returns true. */
+/** A server on loopback that answers by `act`, or in the well-behaved way if that returns true. */
 export async function hostileServer(act: Act): Promise<HostileServer> {
   const streams = new Set<Socket>()
   const heard = new Map<EventName, number>()

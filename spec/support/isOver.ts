@@ -1,6 +1,6 @@
 import { turn } from './turn.ts'
 
-/** Whether it has resolved by the next turn. */
+/** Returns whether the promise has resolved by the next turn. */
 export async function isOver(work: Promise<void>): Promise<boolean> {
   let over = false
   void work.then(() => {

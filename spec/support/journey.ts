@@ -2,15 +2,15 @@ import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type EventName } from '../../lib/wire/message.ts'
 
-/** A transport that writes down what the dialled links carry, and can keep replies back. */
+/** A transport that records the frames of dialled links, and can hold replies. */
 export interface Journey extends Transport {
-  /** What a client has sent (`> PostFileReq`), and what it was handed (`< PostFileAck`), in that order. */
+  /** The frames that a client has sent (`> PostFileReq`) and received (`< PostFileAck`), in order. */
   readonly steps: readonly string[]
-  /** Replies of these kinds are kept back until `release`. */
+  /** Replies of these events are held until `release`. */
   keepBack: ReadonlySet<EventName>
-  /** Hands over what was kept back. */
+  /** Delivers the held replies. */
   release(): void
-  /** Runs behind each frame that a client has sent. */
+  /** Called after each frame that a client has sent. */
   sent: (event: EventName) => void
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a Node program loads first whose wall clock is to jump: it is ahead of the real one by as many ms as the file says
- * that OSPD_SPEC_CLOCK names. The monotonic clock, and so every timer, is left alone.
+ * Preloaded by a Node program whose wall clock is to jump: the clock is ahead of the real one by the number of ms in
+ * the file OSPD_SPEC_CLOCK. The monotonic clock, and so every timer, is not changed.
  */
 import { readFileSync } from 'node:fs'
 

@@ -9,14 +9,17 @@ import { type Step, stepped } from './steppedStorage.ts'
 
 type EventName = keyof typeof events
 
-/** Where a server kills itself: at the `nth` time that it is about to do a step, or has done it; or to send an event. */
+/**
+ * The point at which a server kills itself: before or after the `nth` time that it does a step, or before it sends an
+ * event.
+ */
 export interface Kill {
   readonly at: Step | EventName
   readonly when: 'before' | 'after'
   readonly nth: number
 }
 
-/** What the program is told, as JSON, by its only argument. */
+/** Instructions for the program, passed as JSON in its only argument. */
 export interface Orders {
   readonly data: string
   readonly kill: Kill
@@ -27,7 +30,7 @@ export interface Orders {
 const { data, kill, limits, onConflict }: Orders = JSON.parse(process.argv[2] ?? '')
 let times = 0
 
-/** Kills this process if this is the place. */
+/** Kills this process at the specified point. */
 function reached(at: Kill['at'], when: Kill['when']): void {
   if (at !== kill.at || when !== kill.when || ++times < kill.nth) return
   process.kill(process.pid, 'SIGKILL')

@@ -2,14 +2,14 @@ import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Listener, Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 import type { PartialFile, Storage, TransferStore } from '../../lib/ports/storage.ts'
 
-/** What a layer does otherwise than to pass it on. */
+/** Overrides of a storage layer; everything else is passed on. */
 export interface StorageChanges {
   readonly transfers?: (transfers: TransferStore) => Partial<TransferStore>
   readonly file?: (file: PartialFile) => Partial<PartialFile>
   readonly mailboxes?: (mailboxes: MailboxStore) => Partial<MailboxStore>
 }
 
-/** A layer around a storage. */
+/** Wraps a storage in a layer. */
 export function storageLayer(below: Storage, { transfers, file, mailboxes }: StorageChanges): Storage {
   const { files } = below
   return {
@@ -26,13 +26,13 @@ export function storageLayer(below: Storage, { transfers, file, mailboxes }: Sto
   }
 }
 
-/** What a layer does otherwise with each socket, and with what it tells. */
+/** Overrides for each socket and for its events. */
 export interface TransportChanges {
   readonly socket?: (socket: Socket) => Partial<Socket>
   readonly told?: (to: SocketEvents) => Partial<SocketEvents>
 }
 
-/** A layer around a transport. */
+/** Wraps a transport in a layer. */
 export function transportLayer(below: Transport, { socket, told }: TransportChanges): Transport {
   const over = (end: Socket): Socket =>
     bound(end, { start: (to) => end.start(bound(to, told?.(to) ?? {})), ...socket?.(end) })
@@ -44,7 +44,7 @@ export function transportLayer(below: Transport, { socket, told }: TransportChan
   }
 }
 
-/** All that `below` is, but for `changes`. */
+/** Returns `below` with these changes. */
 function bound<T extends object>(below: T, changes: Partial<T>): T {
   return new Proxy(below, {
     get(_, name) {

@@ -1,6 +1,6 @@
 import { pathOf, type Running, startCommand } from './processes.ts'
 
-/** What has become of packets so far. */
+/** Numbers of packets so far. */
 export interface PacketCounts {
   readonly carried: number
   readonly lost: number
@@ -10,27 +10,28 @@ export interface PacketCounts {
 
 export type End = 'server' | 'client'
 
-/** A bad link between two network namespaces of its own; everything is gone when it is disposed of, or this process ends. */
+/** A bad link between two network namespaces. Everything is removed when it is disposed, or when this process ends. */
 export interface LossyLink extends AsyncDisposable {
   /** The address of the end where the server runs. */
   readonly host: string
-  /** A command that runs another one at that end. */
+  /** A wrapper that runs a command at that end. */
   under(end: End): readonly string[]
-  /** From now on all packets to this end are lost, or to both. */
+  /** From now on, all packets to this end are lost, or those to both ends. */
   cut(to?: End): Promise<PacketCounts>
-  /** From now on they come through again, as well as packets do there. */
+  /** From now on, packets arrive again, subject to the usual losses. */
   join(): Promise<PacketCounts>
 }
 
-/** Packets are lost and doubled, each comes after 20 to 40 ms, and so they overtake one another. */
+/** Packets are lost and duplicated. Each is delayed by 20 to 40 ms, so packets overtake each other. */
 const badness = ['--loss', '0.02', '--duplicate', '0.05', '--delay', '20', '--jitter', '20', '--mtu', '9000']
 const host = '10.98.0.1'
 
 export async function lossyLink(): Promise<LossyLink> {
   const program = pathOf('spec/support/lossyLink.py')
-  // In a group of its own it sees the end of this process, by its standard input, also where the whole group is killed.
+  // In its own process group, it notices the end of this process by its standard input, even if the whole group is
+  // killed.
   const running = startCommand('python3', [program, '--server', host, ...badness], { detached: true })
-  // What it is told after its end goes nowhere; its answer is missed then.
+  // Commands after its end are lost; the missing answer is noticed.
   running.child.stdin?.on('error', () => {})
   const [, server, client] = await running.printed(/^up (\d+) (\d+)\n/mu)
   const spaces = { server, client }
@@ -54,7 +55,7 @@ async function ended({ child, ended }: Running): Promise<void> {
   await ended
 }
 
-/** Whether this process may have such links, and run commands at their ends; one is made to see. */
+/** Whether this process may create such links and run commands at their ends; creates one to find out. */
 export const canLink: boolean = await (async () => {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return false
   try {

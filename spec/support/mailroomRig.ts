@@ -11,16 +11,16 @@ import { heldPlatform } from './serverRig.ts'
 import { stepped } from './steppedStorage.ts'
 import { turn } from './turn.ts'
 
-/** A delivery, or a repetition, that was handed to a socket. */
+/** A delivery, or a repetition, that was passed to a socket. */
 export interface Handed {
   readonly message: Message<'DeliverMsgReq'>
   readonly seq: number
-  /** The socket has taken it. */
+  /** Accepts the frame on behalf of the socket. */
   left(): void
   answer(): void
 }
 
-/** A recipient whose socket takes what the fact says. */
+/** A recipient whose socket accepts frames under the control of the spec. */
 export class Recipient implements Connection {
   readonly session = ''
   readonly reliable = true
@@ -28,11 +28,11 @@ export class Recipient implements Connection {
   readonly from = 'spec'
   readonly user: string
   open = true
-  /** Its socket takes everything at once. */
+  /** Whether its socket accepts everything immediately. */
   takes = false
-  /** Runs within `ask`. */
+  /** Called within `ask`. */
   asked: () => void = () => {}
-  /** Deliveries and repetitions, first to last. */
+  /** Deliveries and repetitions, in order. */
   readonly handed: Handed[] = []
   readonly #order: string[]
 
@@ -75,7 +75,7 @@ export class Recipient implements Connection {
   }
 }
 
-/** A mailroom on a clock that is moved by hand. */
+/** A delivery service on a manual clock. */
 export async function roomWith(limits: Partial<Limits> = {}) {
   const clock = new WallClock()
   const platform = { ...heldPlatform(), clock }
@@ -91,7 +91,7 @@ export async function roomWith(limits: Partial<Limits> = {}) {
   }
   const room = new DeliveryService({ mailboxes: { ...mailboxes, read }, reserveBytes: () => 0, ...others })
   await room.open()
-  /** What was handed over to whom, in order. */
+  /** The deliveries and their recipients, in order. */
   const order: string[] = []
   let id = 0
   return {

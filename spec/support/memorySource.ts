@@ -4,10 +4,10 @@ import type { FileSource } from '../../lib/ports/source.ts'
 export interface MemorySource extends FileSource {
   bytes: Uint8Array
   modifiedAt: number
-  /** How often it was opened, and how many of these are not closed. */
+  /** Number of times that it was opened, and number of open ones. */
   opened: number
   notClosed: number
-  /** Runs before each read. */
+  /** Called before each read. */
   beforeRead: (offset: number) => void | Promise<void>
 }
 
@@ -42,7 +42,7 @@ export function memorySource(name: string, bytes: Uint8Array, modifiedAt = 1_000
   return source
 }
 
-/** Bytes that differ everywhere, the same for the same seed. */
+/** Returns bytes that differ everywhere, the same for the same seed. */
 export function patterned(length: number, seed = 1): Uint8Array {
   const bytes = new Uint8Array(length)
   let state = seed >>> 0 || 1

@@ -2,27 +2,27 @@ import { memoryState } from '../../lib/client/runningClient.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../lib/ports/clientState.ts'
 import type { FileSource } from '../../lib/ports/source.ts'
 
-/** A client state whose tasks outlive its clients, for sources that lie in memory. */
+/** A client state whose tasks outlive its clients, for sources in memory. */
 export class MemoryTasks implements TaskStore {
   readonly kept = new Map<number, StoredTask>()
   readonly sources = new Map<string, FileSource>()
-  /** Is awaited before a change takes effect. */
+  /** Awaited before a change takes effect. */
   before: (change: StoredTask | number) => Promise<void> | void = () => {}
 
-  /** A state as a program that was started anew finds it. */
+  /** Returns the state as a restarted program finds it. */
   get state(): ClientState {
     const reopen = (ref: string) => this.sources.get(ref) ?? { name: ref, ref, open: () => Promise.reject(new Error()) }
     return { ...memoryState(), tasks: this, reopen }
   }
 
-  /** The source, findable again by its name. */
+  /** Makes a source that can be found again by its name. */
   source(source: FileSource): FileSource {
     const found = { ...source, ref: source.name }
     this.sources.set(source.name, found)
     return found
   }
 
-  /** `id name state` of each task. */
+  /** Returns `id name state` of each task. */
   get list(): string[] {
     return [...this.kept.values()].map(({ id, name, state }) => `${id} ${name} ${state}`)
   }

@@ -12,7 +12,7 @@ import { VirtualClock } from './virtualClock.ts'
 /** A delivery, with the seq of its REQ. */
 export type Delivered = Message<'DeliverMsgReq'> & { readonly seqOfReq: number }
 
-/** A message id that can be told from others. */
+/** A recognizable message id. */
 export function idOf(number: number): Uint8Array {
   const id = new Uint8Array(16)
   new DataView(id.buffer).setUint32(12, number)
@@ -27,12 +27,12 @@ const bytesOf = (content: string | Uint8Array) =>
 export const words = ({ members }: Message<'RegistListNtf' | 'ListAck'>) =>
   members.map(({ change, userName }) => `${change === rosterChange.here ? '+' : '-'}${userName}`)
 
-/** The requests about messages, as one line each; what they resolve with is the reply that must come next. */
+/** The requests about messages, one method each; each resolves with the reply, which must come next. */
 export class MessageClient {
   readonly raw: RawClient
   readonly node: number
   readonly user: string
-  /** Of the latest REGIST_ACK. */
+  /** The instance in the latest REGIST_ACK. */
   instance = 0
 
   private constructor(raw: RawClient, node: number, user: string) {
@@ -41,14 +41,14 @@ export class MessageClient {
     this.user = user
   }
 
-  /** A client that has been let in, and has not registered. */
+  /** Connects a client that has logged in, and has not registered. */
   static async enter(rig: ServerRig, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
     const raw = await rig.dial()
     raw.hello({ user, session: `${user}'s`, ...greeting })
     return new MessageClient(raw, (await raw.expect('HelloAck')).node, user)
   }
 
-  /** A client that has registered to be in the list and to receive messages. */
+  /** Connects a client that has registered as listening. */
   static async listen(rig: ServerRig, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
     const client = await MessageClient.enter(rig, user, greeting)
     await client.regist()
@@ -59,7 +59,7 @@ export class MessageClient {
     return this.raw.send('RegistReq', { userName, flags })
   }
 
-  /** The ACK, and the whole list that follows it at once. */
+  /** Resolves with the ACK and the whole list, which follows immediately. */
   async regist(
     flags: number = registFlags.listening,
   ): Promise<{ ack: Message<'RegistAck'>; list: Message<'RegistListNtf'> }> {
@@ -80,13 +80,13 @@ export class MessageClient {
     return this.raw.refused('RegistNack', code)
   }
 
-  /** The whole list. */
+  /** Requests the whole list. */
   list(): Promise<Message<'ListAck'>> {
     this.raw.send('ListReq', {})
     return this.#upTo('ListAck')
   }
 
-  /** Up to which version of the list the server says that it has told. */
+  /** Resolves with the version up to which the server says that it has sent the list. */
   async toldVersion(): Promise<number | undefined> {
     this.raw.send('PingReq', {})
     return (await this.#upTo('PingAck')).listVersion
@@ -96,7 +96,7 @@ export class MessageClient {
     return this.raw.send('PostMsgReq', { messageId: idOf(number), recipients, content: bytesOf(content) }, at)
   }
 
-  /** What the ACK says of each recipient: `bob online`, `bob stored`, `bob unseen`. */
+  /** The statuses in the ACK: `bob online`, `bob stored`, `bob unseen`. */
   async posted(): Promise<string[]> {
     const { recipients } = await this.#upTo('PostMsgAck')
     const words = new Map<number, string>(Object.entries(deliveryStatus).map(([word, status]) => [status, word]))
@@ -119,7 +119,7 @@ export class MessageClient {
     return this.raw.refused('PostMsgNack', code)
   }
 
-  /** The next delivery; what is told of the list meanwhile is passed over. */
+  /** Resolves with the next delivery; changes of the list are skipped. */
   async delivery(): Promise<Delivered> {
     const message = await this.#upTo('DeliverMsgReq')
     return { ...message, seqOfReq: this.raw.last?.seq ?? 0 }
@@ -131,19 +131,19 @@ export class MessageClient {
     return all
   }
 
-  /** Acknowledges deliveries, and lets what that leads to happen. */
+  /** Acknowledges deliveries, and waits until the consequences have happened. */
   async take(...deliveries: readonly Delivered[]): Promise<void> {
     for (const { mailboxSeq, seqOfReq: seq } of deliveries) this.raw.send('DeliverMsgAck', { mailboxSeq }, 0, { seq })
     await turn()
   }
 
-  /** Gives a message up. */
+  /** Rejects a message permanently. */
   async giveUp({ seqOfReq: seq }: Delivered, text = 'the handler throws'): Promise<void> {
     this.raw.send('DeliverMsgNack', { code: numberOf('internal'), retryAfter: 0, text }, 0, { seq })
     await turn()
   }
 
-  /** Everything that came and was not asked for yet, but what concerns the list and the link. */
+  /** Returns all frames that have arrived and were not requested, except those about the list and the link. */
   get unread(): string[] {
     return this.raw.unread.filter((event) => !passedOver.has(event))
   }
@@ -159,7 +159,7 @@ export class MessageClient {
       const message = await this.raw.next()
       if (passedOver.has(message.event)) continue
       const text = 'text' in message ? `: ${message.text}` : ''
-      assert.equal(message.event, event, `${event} was expected, ${message.event} came${text}`)
+      assert.equal(message.event, event, `expected ${event}, received ${message.event}${text}`)
       return message as Message<K>
     }
   }
@@ -167,7 +167,7 @@ export class MessageClient {
 
 const passedOver: ReadonlySet<string> = new Set(['RegistListNtf', 'PingReq'])
 
-/** A clock that is moved by hand, and whose wall time can be set wrong. */
+/** A manual clock, whose wall time can be set wrong. */
 export class WallClock extends VirtualClock {
   aheadMs = 0
 
@@ -180,7 +180,7 @@ export class WallClock extends VirtualClock {
   }
 }
 
-/** A server on a clock that is moved by hand. */
+/** Starts a server on a manual clock. */
 export async function heldRig(
   limits: Partial<Limits> = {},
   options: Parameters<typeof ServerRig.start>[1] = {},

@@ -16,24 +16,25 @@ export const dyingAt =
   (place) =>
     place.killable({ kill: { at, when, nth }, limits: {}, onConflict: 'replace' })
 
-/** The daemon, killed when it enters a system call about the first file of the journal of messages. */
+/** Starts a daemon that is killed when it enters a system call about the first file of the message journal. */
 export const dyingWithin =
   (calls: string, when: string): DoomedRelay =>
   (place) =>
     place.daemon([], injecting({ calls, fault: 'signal=SIGKILL', when, paths: [segmentIn(place.data)] }))
 
-/** A file of the journal of messages. */
+/** A file of the message journal. */
 export const segmentIn = (data: string, number = 1): string =>
   join(new Layout(data).mailboxes, `${String(number).padStart(8, '0')}.log`)
 
 const online = ['bob', 'carol']
-/** One of the recipients comes only when all is over. */
+/** One of the recipients connects only at the end. */
 const all = [...online, 'dave']
 const texts = ['1', '2', '3', '4', '5']
 
 /**
- * Proves that messages to several recipients, some of whom listen, come to each of them once and in order, and that their
- * sender hears so, when the server is killed meanwhile and started again. `stores`: whether it has stored any by then.
+ * Kills the server while it relays messages to several recipients, some of whom listen, and starts it again. Fails
+ * unless each message reaches each recipient once and in order, and the sender is informed. `stores`: whether the
+ * server has stored any message by then.
  */
 export const relays =
   (start: DoomedRelay, { stores }: { stores: boolean }) =>
@@ -61,7 +62,7 @@ export const relays =
     const restarted = await place.serve({ storage })
     await Promise.all(sending)
     const dave = new Recipient(place.client({ user: 'dave' }))
-    // Nothing overtakes in a mailbox: whoever has the last one has all.
+    // No message overtakes another one in a mailbox: a recipient who has the last message has all of them.
     await alice.send(all, 'last')
     for (const recipient of [bob, carol, dave]) {
       await recipient.got('last')
@@ -69,15 +70,15 @@ export const relays =
     }
     for (const { seq, text, attempt } of dave.handed) {
       const isOld = stored.some((message) => message.seq === seq)
-      assert.equal(attempt > 1, isOld, `${text} comes with attempt ${attempt}`)
+      assert.equal(attempt > 1, isOld, `${text} has attempt ${attempt}`)
     }
     await allTaken(storage)
     await restarted.close()
   }
 
 /**
- * A message is there for all of its recipients or for nobody, none is there twice, and what was acknowledged is there or
- * was handed over. Resolves with what is there.
+ * Fails unless each message is stored for all of its recipients or for none, at most once, and each acknowledged
+ * message is stored or was delivered. Resolves with the stored messages.
  */
 async function assertAtomic(
   place: MortalServer,

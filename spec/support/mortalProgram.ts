@@ -11,10 +11,10 @@ export class MortalProgram {
     this.running = start()
   }
 
-  /** Kills the program, awaits `between`, and restarts it. The program may have ended by itself, with success. */
+  /** Kills the program, awaits `between`, and restarts it. The program may have exited successfully before. */
   async killed(between: () => Promise<unknown>): Promise<void> {
     const { code } = this.running.child.exitCode === null ? { code: 0 } : await this.running.ended
-    assert.equal(code, 0, `it ended by itself: ${this.running.stderr}`)
+    assert.equal(code, 0, `it exited before the kill: ${this.running.stderr}`)
     await this.running.kill()
     await between()
     this.running = this.#start()

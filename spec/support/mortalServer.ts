@@ -14,9 +14,11 @@ import type { Orders } from './killableServer.ts'
 import { type Running, type StartOptions, startNode } from './processes.ts'
 import { startSource } from './sources.ts'
 
-/** A data directory whose server dies and is started again, and clients that find it wherever it listens. */
+/**
+ * A data directory whose server is killed and restarted, and clients that find the server on whatever port it listens.
+ */
 export class MortalServer implements AsyncDisposable {
-  /** Exists only once a server has been started. */
+  /** Exists only after a server was started. */
   readonly data: string
   readonly #directory: TemporaryDirectory
   readonly #running: AsyncDisposable[] = []
@@ -28,24 +30,24 @@ export class MortalServer implements AsyncDisposable {
     this.data = join(directory.path, 'data')
   }
 
-  /** In `directory`, which is gone afterwards; by default in a new one. */
+  /** Uses `directory`, or a new one, and removes it afterwards. */
   static async in(directory?: TemporaryDirectory): Promise<MortalServer> {
     return new MortalServer(directory ?? (await temporaryDirectory()))
   }
 
-  /** A process that obeys `orders`; resolves when it can be used, or has ended. */
+  /** Starts a process that follows `orders`; resolves when it is ready or has ended. */
   killable(orders: Omit<Orders, 'data'>): Promise<Running> {
     const line = JSON.stringify({ ...orders, data: this.data })
     return this.#started(startSource('spec/support/killableServer.ts', [line]))
   }
 
-  /** `ospd serve` as a process; resolves when it can be used, or has ended. */
+  /** Starts `ospd serve` as a process; resolves when it is ready or has ended. */
   daemon(flags: readonly string[] = [], options: StartOptions = {}): Promise<Running> {
     const args = ['serve', '--port', '0', '--data', this.data, ...flags]
     return this.#started(startNode('dist/bin/ospd.js', args, options))
   }
 
-  /** A server in this process. */
+  /** Starts a server in this process. */
   async serve(options: Partial<ServeOptions> = {}): Promise<Server> {
     const server = await serve({ storage: disk(this.data), listen: tcp({ port: 0 }), ...options })
     this.#running.push(server)
@@ -54,7 +56,7 @@ export class MortalServer implements AsyncDisposable {
     return server
   }
 
-  /** A client that connects as soon as there is a server, and waits no longer than the server asks it to. */
+  /** Creates a client that connects as soon as there is a server, and waits only as long as the server requires. */
   client(options: Partial<BoundClientOptions> = {}): Client {
     const real = nodePlatform()
     const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
@@ -63,14 +65,14 @@ export class MortalServer implements AsyncDisposable {
     return client
   }
 
-  /** Files below `files`, or below another folder of the data directory, by name. */
+  /** Returns the files below `files`, or below another folder of the data directory, by name. */
   async files(folder = 'files'): Promise<Map<string, Uint8Array>> {
     const top = join(this.data, folder)
     const files = new Map<string, Uint8Array>()
     for (const entry of await readdir(top, { recursive: true, withFileTypes: true })) {
       const path = join(entry.parentPath, entry.name)
       if (entry.isDirectory()) continue
-      // A running server can remove it after it was listed.
+      // A running server can remove a file after it was listed.
       const content = await readFile(path).catch((error) =>
         error.code === 'ENOENT' ? undefined : Promise.reject(error),
       )
@@ -79,7 +81,7 @@ export class MortalServer implements AsyncDisposable {
     return files
   }
 
-  /** The records that lie in the data directory, which no server may have open. */
+  /** Reads the records in the data directory, which no server may have open. */
   async records(): Promise<TransferRecord[]> {
     await using storage = disk(this.data)
     await storage.open(nodePlatform())
@@ -95,7 +97,7 @@ export class MortalServer implements AsyncDisposable {
 
   get #to(): Transport {
     return {
-      listen: () => Promise.reject(new Error('this end only dials')),
+      listen: () => Promise.reject(new Error('this transport only dials')),
       dial: async (options, signal) => {
         const port = await Promise.race([this.#port.promise, aborted(signal)])
         return tcp({ port: port ?? 0 }).dial(options, signal)
@@ -116,7 +118,7 @@ export class MortalServer implements AsyncDisposable {
     this.#port.resolve(port)
   }
 
-  /** From now on dialling waits for the next server; whoever waits already goes on waiting for the same. */
+  /** From now on, dialling waits for the next server; dials that wait already keep waiting for the same one. */
   #down(): void {
     if (this.#isUp) this.#port = deferred()
     this.#isUp = false

@@ -1,14 +1,14 @@
 import type { Socket, Transport } from '../../lib/ports/socket.ts'
 
-/** What the sockets of a way are to be taken for. */
+/** Overrides for the properties of sockets. */
 export interface Way {
-  /** By default another machine is at the other end. */
+  /** Default: the peer is on another machine. */
   readonly local?: boolean
-  /** By default others can read what goes over it. */
+  /** Default: others can read the traffic. */
   readonly guarded?: boolean
 }
 
-/** Both ends of a transport's links seem to be on such a way. */
+/** Makes the links of a transport appear to have these properties, at both ends. */
 export function openWay(transport: Transport, { local = false, guarded = false }: Way = {}): Transport {
   const disguised = (socket: Socket) =>
     Object.defineProperties(socket, {

@@ -1,6 +1,6 @@
 import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 
-/** A transport whose listener tells whenever bytes have arrived at any of its sockets. */
+/** A transport whose listener reports when bytes have arrived at any of its sockets. */
 export interface Overheard extends Transport {
   /** Resolves the next time that bytes arrive. */
   next(): Promise<void>

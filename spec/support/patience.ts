@@ -4,14 +4,14 @@ import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { until } from './until.ts'
 import { VirtualClock } from './virtualClock.ts'
 
-/** A client on a clock that moves only where it waits, and what it has been told to wait for. */
+/** Options of a client on a manual clock, which moves only while the client waits. */
 export function patient(retryForMs: number) {
   const clock = new VirtualClock()
   const platform = { ...nodePlatform(), clock }
   return { clock, options: { platform, retryForMs } }
 }
 
-/** Lets time pass whenever the client waits, until the upload is over. */
+/** Lets time pass whenever the client waits, until the upload has ended. */
 export async function drive(client: Client, upload: Upload, clock: VirtualClock): Promise<void> {
   for (;;) {
     const waits = () => client.status === 'waiting' || (upload.phase === 'waiting' && upload.error !== undefined)

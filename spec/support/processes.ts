@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 
-/** A process that a spec has started. What it prints is kept; it is killed by its id, never by name. */
+/** A process that a spec has started. Its output is kept; it is killed by its id, never by name. */
 export interface Running extends AsyncDisposable {
   readonly child: ChildProcess
   readonly stdout: string
   readonly stderr: string
-  /** Resolves when it has ended and everything that it printed was read. */
+  /** Resolves when it has ended and all of its output was read. */
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
-  /** Resolves with the match once its standard output or error has it; rejects if it ends before. */
+  /** Resolves with the match when its stdout or stderr contains it; rejects if the process ends before. */
   printed(pattern: RegExp): Promise<RegExpExecArray>
   kill(signal?: NodeJS.Signals): Promise<void>
 }
@@ -15,28 +15,28 @@ export interface Running extends AsyncDisposable {
 interface PlaceOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly cwd?: string
-  /** Whether it is in a process group of its own, and so outlives a kill of this one's. */
+  /** Whether it is in a separate process group, and so survives a kill of this one's. */
   readonly detached?: boolean
 }
 
 export interface StartOptions extends PlaceOptions {
-  /** What stands before a program's path: Node's own options. */
+  /** Options of Node, in front of the path of the program. */
   readonly node?: readonly string[]
-  /** A command, with its arguments, that runs Node in its place. */
+  /** A wrapper command, with its arguments, that runs Node. */
   readonly under?: readonly string[]
 }
 
-/** Starts a program of this package (a path, from the top of the repository on) by this Node. */
+/** Starts a program of this package (a path from the top of the repository) with this Node. */
 export function startNode(path: string, args: readonly string[], options: StartOptions = {}): Running {
   const { node = [], under = [], ...place } = options
   const [command = process.execPath, ...line] = [...under, process.execPath, ...node, pathOf(path), ...args]
   return startCommand(command, line, place)
 }
 
-/** Where a file of this package lies; `path` is from the top of the repository on. */
+/** Returns the path of a file of this package; `path` is relative to the top of the repository. */
 export const pathOf = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname
 
-/** What a client says of a server that is slow to answer: on a busy machine that can be any server. `printed` sees it. */
+/** Messages of a client about a slow server; on a busy machine any server can be slow. `printed` sees them. */
 const slowAnswer = /^osp: waiting for \S+: no answer yet; .*\n/gmu
 
 /** Starts any command. */

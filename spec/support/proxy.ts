@@ -1,13 +1,13 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
-/** A TCP proxy on loopback that counts what clients send, and whose target may move. */
+/** A TCP proxy on loopback that counts the bytes of clients, and whose target can change. */
 export interface CountingProxy extends AsyncDisposable {
   readonly port: number
-  /** The port on loopback that new links are joined to. */
+  /** The port on loopback to which new links are connected. */
   target: number
   /** Bytes that clients have sent so far. */
   readonly sentBytes: number
-  /** Resolves when clients have sent so many bytes in all. */
+  /** Resolves when clients have sent this many bytes in total. */
   reached(bytes: number): Promise<void>
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { z } from 'zod'
 import { events } from './commands.ts'
 
-/** The events that a command has printed, each of which has the shape that is published for it. */
+/** Returns the events that a command has printed. Fails unless each has its published shape. */
 export function published(
   stdout: string,
   shapes: Readonly<Record<string, z.ZodType>>,

@@ -12,20 +12,20 @@ type FieldsOf<K extends EventName> = Omit<Extract<Message, { event: K }>, 'event
 type Told<K extends EventName> = Extract<Message, { event: K }>
 type Refusal = Told<NackName | 'GoodbyeNtf'>
 
-/** What a HELLO_REQ of a spec says unless told otherwise. */
+/** The default HELLO_REQ of specs. */
 export interface Greeting {
   readonly versions?: readonly number[]
   readonly user?: string
   readonly token?: string
-  /** Filled up to 16 bytes. */
+  /** Padded to 16 bytes. */
   readonly session?: string
   readonly attempt?: number
 }
 
-/** A client that knows nothing but frames: it sends what it is told and shows what comes, in order. */
+/** A client without logic: it sends the frames it is told to send, and returns the received frames in order. */
 export class RawClient {
   readonly socket: Socket
-  /** Resolves once the link has ended. */
+  /** Resolves when the link has ended. */
   readonly closed: Promise<OspError | undefined>
   readonly #came: Frame[] = []
   #awake: () => void = () => {}
@@ -56,7 +56,7 @@ export class RawClient {
     return new RawClient(await to.dial(options, new AbortController().signal))
   }
 
-  /** Sends an event; returns its seq. `frame` replaces what the table says of the frame. */
+  /** Sends an event; returns its seq. `frame` overrides fields of the header. */
   send<K extends EventName>(event: K, fields: FieldsOf<K>, instance = 0, frame: Partial<Frame> = {}): number {
     const { number, app, kind } = events[event]
     const seq = kind === 'request' ? ++this.#seq : 0
@@ -72,7 +72,7 @@ export class RawClient {
     return this.send('HelloReq', { versions, ...who, software: 'spec', features: 0 })
   }
 
-  /** The next frame; rejects if the link ends before. */
+  /** Resolves with the next frame; rejects if the link ends before. */
   async next(): Promise<Told<EventName>> {
     for (;;) {
       const first = this.#came.shift()
@@ -80,40 +80,40 @@ export class RawClient {
         this.last = first
         return decode(first) as Told<EventName>
       }
-      if (this.#ended) throw new Error('the link ended before another frame came')
+      if (this.#ended) throw new Error('the link ended before another frame arrived')
       await new Promise<void>((resolve) => {
         this.#awake = resolve
       })
     }
   }
 
-  /** The next frame, which must be this event. */
+  /** Resolves with the next frame, which must be this event. */
   async expect<K extends EventName>(event: K): Promise<Told<K>> {
     const message = await this.next()
-    assert.equal(message.event, event, `${event} was expected, ${shown(message)} came`)
+    assert.equal(message.event, event, `expected ${event}, received ${shown(message)}`)
     return message as Told<K>
   }
 
-  /** The next frame, which must be a NACK (or the GOODBYE) of this code. */
+  /** Resolves with the next frame, which must be a NACK (or the GOODBYE) of this code. */
   async refused<K extends NackName | NoticeName>(event: K, code: ErrorCode): Promise<Told<K>> {
     const message = await this.expect(event)
     assert.equal(codeOf((message as Refusal).code), code, `${code} was expected, ${shown(message)} came`)
     return message
   }
 
-  /** The link ends, with this code as the reason in the GOODBYE before. */
+  /** Resolves when the link ends, after a GOODBYE of this code. */
   async dismissed(code: ErrorCode): Promise<Told<'GoodbyeNtf'>> {
     const goodbye = await this.refused('GoodbyeNtf', code)
     await this.closed
     return goodbye
   }
 
-  /** Frames that came and were not asked for yet. */
+  /** Frames that have arrived and were not read yet. */
   get unread(): readonly EventName[] {
     return this.#came.map((frame) => decode(frame).event)
   }
 
-  /** Ends the link without a word; resolves when this side knows. */
+  /** Ends the link without GOODBYE; resolves when this side has noticed. */
   async vanish(): Promise<void> {
     this.socket.destroy()
     await this.closed

@@ -10,12 +10,12 @@ import { frameFor } from './frames.ts'
 
 const { crc32 } = nodePlatform()
 
-/** The bytes of a frame that carries `message`; `change` replaces what the table says of it. */
+/** Returns the bytes of a frame that carries `message`; `change` overrides fields of the header. */
 export function bytesOf(message: Message, seq = 1, instance = 0, change: Partial<Frame> = {}): Buffer {
   return Buffer.concat(encodeFrame({ ...frameFor(message, seq, instance), ...change }, crc32))
 }
 
-/** The bytes of a HELLO_REQ. */
+/** Returns the bytes of a HELLO_REQ. */
 export function helloBytes(session = 'hostile', user = 'mallory', seq = 1, token = ''): Buffer {
   const id = new Uint8Array(16)
   new TextEncoder().encodeInto(session, id)
@@ -23,11 +23,11 @@ export function helloBytes(session = 'hostile', user = 'mallory', seq = 1, token
   return bytesOf({ event: 'HelloReq', ...fields }, seq)
 }
 
-/** A TCP connection to a server that sends any bytes, and keeps the frames that it is answered with. */
+/** A TCP connection to a server that sends any bytes, and keeps the frames it receives. */
 export class RawStream implements AsyncDisposable {
   readonly stream: Socket
   readonly came: Message[] = []
-  /** Resolves when the server has ended the connection, in whatever way. */
+  /** Resolves when the server has ended the connection in any way. */
   readonly ended: Promise<void>
   over = false
   #look: () => void = () => {}
@@ -39,7 +39,7 @@ export class RawStream implements AsyncDisposable {
       for (const frame of reader.push(bytes)) this.came.push(decode(frame))
       this.#look()
     })
-    // What it writes to a server that is gone already is answered with a reset.
+    // Data written to a server that is gone is answered with a reset.
     stream.on('error', () => {})
     this.ended = new Promise((resolve) => {
       const end = () => {
@@ -51,14 +51,14 @@ export class RawStream implements AsyncDisposable {
     })
   }
 
-  /** From an address of this machine. */
+  /** Connects from an address of this machine. */
   static async connect(port: number, localAddress = '127.0.0.1'): Promise<RawStream> {
     const stream = connect({ port, host: '127.0.0.1', localAddress, noDelay: true, allowHalfOpen: true })
     await once(stream, 'connect')
     return new RawStream(stream)
   }
 
-  /** One that the server has let in. */
+  /** Connects and logs in. */
   static async letIn(port: number, session?: string, user?: string): Promise<RawStream> {
     const raw = await RawStream.connect(port)
     await raw.write(helloBytes(session, user))
@@ -66,27 +66,27 @@ export class RawStream implements AsyncDisposable {
     return raw
   }
 
-  /** Resolves when the system has taken the bytes, or the server has ended the connection. */
+  /** Resolves when the system has accepted the bytes, or the server has ended the connection. */
   async write(bytes: Uint8Array): Promise<void> {
-    // A stream that is being destroyed takes everything at once.
+    // A stream that is being destroyed accepts everything immediately.
     if (this.over || this.stream.destroyed) return this.ended
     const taken = new Promise<void>((resolve) => this.stream.write(bytes, () => resolve()))
     await Promise.race([taken, this.ended])
   }
 
-  /** The first frame of this event that has come, or comes. */
+  /** Resolves with the first frame of this event. */
   async until<K extends Message['event']>(event: K): Promise<Message<K>> {
     for (;;) {
       const found = this.came.find((message) => message.event === event)
       if (found) return found as Message<K>
-      assert.ok(!this.over, `the link ended before ${event} came, after ${this.came.map((message) => message.event)}`)
+      assert.ok(!this.over, `the link ended before ${event} arrived, after ${this.came.map((message) => message.event)}`)
       await new Promise<void>((resolve) => {
         this.#look = resolve
       })
     }
   }
 
-  /** Resolves when so many frames have come, or the link has ended. */
+  /** Resolves when this many frames have arrived, or the link has ended. */
   async amount(frames: number): Promise<void> {
     while (this.came.length < frames && !this.over) {
       await new Promise<void>((resolve) => {
@@ -95,7 +95,7 @@ export class RawStream implements AsyncDisposable {
     }
   }
 
-  /** The server ends the link, and has said GOODBYE with this code before; resolves with its sentence. */
+  /** Resolves with the text of GOODBYE when the server has ended the link with this code. */
   async dismissed(code: ErrorCode): Promise<string> {
     const goodbye = await this.until('GoodbyeNtf')
     assert.equal(codeOf(goodbye.code), code, goodbye.text)
@@ -103,7 +103,7 @@ export class RawStream implements AsyncDisposable {
     return goodbye.text
   }
 
-  /** Ends its own side; what the server still says is read. */
+  /** Ends the sending side; data from the server is still read. */
   end(): void {
     this.stream.end()
   }

@@ -6,7 +6,7 @@ import type { Storage } from '../../lib/ports/storage.ts'
 import { textOf } from './messageClient.ts'
 import { until } from './until.ts'
 
-/** A message as its handler saw it. */
+/** A message as its handler received it. */
 export interface Handed {
   readonly text: string
   readonly from: string
@@ -14,7 +14,7 @@ export interface Handed {
   readonly attempt: number
 }
 
-/** Whoever is handed what a client receives, and keeps it. */
+/** Receives and keeps the messages of a client. */
 export class Recipient extends EventEmitter<{ handed: [] }> {
   readonly client: Client
   readonly handed: Handed[] = []
@@ -33,25 +33,25 @@ export class Recipient extends EventEmitter<{ handed: [] }> {
     return this.handed.map(({ text }) => text)
   }
 
-  /** Resolves when it has been handed this text. */
+  /** Resolves when this text was received. */
   got(text: string): Promise<void> {
     return until(this, 'handed', () => this.handed.some((one) => one.text === text))
   }
 }
 
-/** Resolves when all of these users are in the online list that a client follows. */
+/** Resolves when all of these users are on the online list of a client. */
 export async function areOnline({ presence }: Client, users: readonly string[]): Promise<void> {
   const are = () => users.every((user) => presence.has(user))
   await Promise.race([until(presence, 'change', are), until(presence, 'whole', are)])
 }
 
-/** What waits in a mailbox, in its order. */
+/** Returns the messages waiting in a mailbox, in order. */
 export interface Waiting {
   readonly seq: number
   readonly text: string
 }
 
-/** What lies in the mailboxes of a data directory, which no server may have open. */
+/** Returns the messages in the mailboxes of a data directory, which no server may have open. */
 export async function mailboxesIn(data: string, users: readonly string[]): Promise<Map<string, readonly Waiting[]>> {
   await using storage = disk(data)
   await storage.open(nodePlatform())
@@ -66,7 +66,7 @@ export async function mailboxesIn(data: string, users: readonly string[]): Promi
   return boxes
 }
 
-/** Resolves when nothing waits in any mailbox of a storage that a server has open. */
+/** Resolves when no message waits in any mailbox of a storage that a server has open. */
 export async function allTaken({ mailboxes }: Storage): Promise<void> {
   while ((await mailboxes.levels()).length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
 }

@@ -17,7 +17,7 @@ interface Ran {
   readonly lastLine: string | undefined
 }
 
-/** Plants spec files, each with the door imported, and runs the runner on them. */
+/** Writes spec files that import the entry point, and runs the runner on them. */
 async function runOn(files: Record<string, string>, more: Partial<RunOptions> = {}): Promise<Ran> {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-run-'))
   try {
@@ -33,7 +33,7 @@ async function runOn(files: Record<string, string>, more: Partial<RunOptions> = 
   }
 }
 
-/** A file of this content is one failure of the whole, reported with `why`. */
+/** Checks that a file with this content is one failure of the whole file, reported with `why`. */
 async function failsAs(why: RegExp, code: string, more: Partial<RunOptions> = {}): Promise<void> {
   const ran = await runOn({ 'bad.spec.ts': code }, more)
   assert.match(ran.output, why)
@@ -42,20 +42,20 @@ async function failsAs(why: RegExp, code: string, more: Partial<RunOptions> = {}
 }
 
 spec('the runner', (it) => {
-  it('passes where every fact holds, and adds up the files', async () => {
+  it('passes if every test passes, and adds up the files', async () => {
     const ran = await runOn({ 'a.spec.ts': good, 'b.spec.ts': good, 'helper.ts': 'throw new Error()' })
     assert.equal(ran.lastLine, '4 passed, 0 failed')
     assert.equal(ran.code, 0)
   })
 
-  it('counts what was skipped and prints why', async () => {
+  it('counts skipped tests and prints the reason', async () => {
     const skipping = "spec('x', (it) => { it('holds', () => {}); it.skip('needs root', 'not root here') })"
     const ran = await runOn({ 'a.spec.ts': skipping })
     assert.equal(ran.lastLine, '1 passed, 0 failed, 1 skipped')
     assert.equal(ran.code, 0)
   })
 
-  it('fails where a fact does not hold, and prints what the file printed', async () => {
+  it('fails if a test fails, and prints the output of the file', async () => {
     const bad =
       "console.log('seen'); spec('x', (it) => { it('holds', () => {}); it('is false', () => { throw new Error('why') }) })"
     const ran = await runOn({ 'bad.spec.ts': bad, 'good.spec.ts': good })
@@ -70,55 +70,55 @@ spec('the runner', (it) => {
     assert.equal(ran.code, 0)
   })
 
-  it('fails where no file matches', async () => {
+  it('fails if no file matches', async () => {
     const ran = await runOn({ 'a.spec.ts': good }, { patterns: ['nowhere'] })
     assert.equal(ran.lastLine, '0 passed, 0 failed')
     assert.equal(ran.code, 1)
   })
 
-  it('fails where a fact is not proved in time', () =>
+  it('fails if a test does not finish in time', () =>
     failsAs(
       /did not end within 50 ms/u,
       "spec('x', (it) => it('hangs', () => new Promise(() => {}), { limitMs: 50 }))",
     ))
 
-  it('fails where a file never ends', () =>
+  it('fails if a file never ends', () =>
     failsAs(/did not end within 600 ms/u, "spec('x', (it) => it('hangs', () => { for (;;); }))", { limitMs: 600 }))
 
-  it('fails where a file keeps something open after its facts', () =>
+  it('fails if a file keeps something open after its tests', () =>
     failsAs(/did not end within 600 ms/u, `setInterval(() => {}, 1000); ${good}`, { limitMs: 600 }))
 
-  it('fails where a file throws while it is imported', () =>
+  it('fails if a file throws while it is imported', () =>
     failsAs(/no such thing/u, "throw new Error('no such thing')"))
 
-  it('fails where a file is broken', () => failsAs(/before its facts were proved/u, "import './nowhere.ts'"))
+  it('fails if a file does not compile', () => failsAs(/before its tests had run/u, "import './nowhere.ts'"))
 
-  it('fails where a file states nothing', () => failsAs(/before its facts were proved/u, ''))
+  it('fails if a file declares no suite', () => failsAs(/before its tests had run/u, ''))
 
-  it('fails where a subject has no facts', () => failsAs(/states no facts/u, "spec('x', () => {})"))
+  it('fails if a suite has no tests', () => failsAs(/has no tests/u, "spec('x', () => {})"))
 
-  it('fails where a file exits with 0 before its facts are proved', () =>
-    failsAs(/before its facts were proved/u, `${good}\nprocess.exit(0)`))
+  it('fails if a file exits with 0 before its tests are run', () =>
+    failsAs(/before its tests had run/u, `${good}\nprocess.exit(0)`))
 
-  it('fails where a fact exits with 0', () =>
-    failsAs(/before its facts were proved/u, "spec('x', (it) => it('exits', () => process.exit(0)))"))
+  it('fails if a test exits with 0', () =>
+    failsAs(/before its tests had run/u, "spec('x', (it) => it('exits', () => process.exit(0)))"))
 
-  it('fails where an error is thrown after the facts were proved', () =>
-    failsAs(/although its facts hold/u, `${good}\nsetTimeout(() => { throw new Error('late') }, 300)`))
+  it('fails if an error is thrown after the tests have run', () =>
+    failsAs(/although its tests passed/u, `${good}\nsetTimeout(() => { throw new Error('late') }, 300)`))
 
-  it('fails where a rejection is not handled', () =>
+  it('fails if a rejection is not handled', () =>
     failsAs(/nobody cares/u, `${good}\nvoid Promise.reject(new Error('nobody cares'))`))
 
-  it('fails where something that is no error is thrown', () =>
-    failsAs(/no error was thrown: undefined/u, "spec('x', (it) => it('throws', () => { throw undefined }))"))
+  it('fails if a value that is not an error is thrown', () =>
+    failsAs(/not an error was thrown: undefined/u, "spec('x', (it) => it('throws', () => { throw undefined }))"))
 
-  it('fails where a subject is stated after the first facts were proved', () =>
-    failsAs(/stated after the tests had begun/u, `${good}\nawait new Promise((go) => setTimeout(go, 100))\n${good}`))
+  it('fails if a suite is declared after the first tests have run', () =>
+    failsAs(/declared after the tests had begun/u, `${good}\nawait new Promise((go) => setTimeout(go, 100))\n${good}`))
 
-  it('fails where a fact is stated too late', () =>
-    failsAs(/stated too late/u, "spec('x', async (it) => { it('holds', () => {}); await 0; it('is lost', () => {}) })"))
+  it('fails if a test is declared too late', () =>
+    failsAs(/declared too late/u, "spec('x', async (it) => { it('holds', () => {}); await 0; it('is lost', () => {}) })"))
 
-  it('lets nothing survive that a file has started', async () => {
+  it('ends all processes that a file has started', async () => {
     const server = createServer().listen(0, '127.0.0.1').unref()
     await once(server, 'listening')
     const gone = once(server, 'connection').then(([socket]) => once(socket.resume(), 'close'))

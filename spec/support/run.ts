@@ -4,9 +4,10 @@ import { parseArgs } from 'node:util'
 import { runSpecs } from './runner.ts'
 
 /**
- * Runs spec files: `run.ts [PATTERN]... [--long] [--sources] [--at-once N] [--in DIRECTORY] [--limit-ms N]`. Without PATTERN (regular
- * expressions for paths) it runs all but the long ones, whose names end with `.long.spec.ts`; with PATTERN, all that
- * match. `--long` runs only the long ones. The exit code is 0 if facts were proved and none failed.
+ * Runs spec files: `run.ts [PATTERN]... [--long] [--sources] [--at-once N] [--in DIRECTORY] [--limit-ms N]`. Without
+ * PATTERN (regular expressions for paths) it runs all files except the long ones, whose names end with `.long.spec.ts`;
+ * with PATTERN, all that match. `--long` runs only the long ones. The exit code is 0 if at least one test ran and none
+ * failed.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -14,7 +15,7 @@ const { values, positionals } = parseArgs({
     long: { type: 'boolean', default: false },
     sources: { type: 'boolean', default: false },
     in: { type: 'string', default: resolve(import.meta.dirname, '..') },
-    // Some files wait most of the time.
+    // Some files mostly wait.
     'at-once': { type: 'string', default: `${availableParallelism() + 1}` },
     'limit-ms': { type: 'string', default: '600000' },
   },

@@ -1,7 +1,7 @@
 import type { TestCase } from '../../lib/testing/testCases.ts'
 import { spec } from './spec.ts'
 
-/** Runs the test cases of a contract, each under its subject. */
+/** Runs the test cases of a contract, grouped by subject. */
 export function runTestCases(cases: readonly TestCase[]): void {
   for (const subject of new Set(cases.map((each) => each.subject))) {
     spec(subject, (it) => {

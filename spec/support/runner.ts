@@ -4,17 +4,20 @@ import { type Compiled, compile } from './compiled.ts'
 import { type Result, runSpecFile } from './specFile.ts'
 
 export interface RunOptions {
-  /** Where the spec files are. */
+  /** The directory of the spec files. */
   readonly directory: string
-  /** Regular expressions; a spec file runs if its path matches one of them. Without any, all do but the long ones. */
+  /**
+   * Regular expressions; a spec file runs if its path matches one of them. If there are none, all except the long ones
+   * run.
+   */
   readonly patterns?: readonly string[]
-  /** Whether only the long ones run. */
+  /** Run only the long ones. */
   readonly long?: boolean
-  /** Whether they run from their sources, slowly: coverage counts the lines of these. */
+  /** Run the sources, slowly: coverage counts their lines. */
   readonly sources?: boolean
-  /** How many files run at the same time. */
+  /** Number of files that run at the same time. */
   readonly atOnce?: number
-  /** The longest that a file may take. */
+  /** Time limit of a file. */
   readonly limitMs?: number
   /** Aborting it ends the run early, as a failure. */
   readonly signal?: AbortSignal
@@ -22,8 +25,8 @@ export interface RunOptions {
 }
 
 /**
- * Runs each spec file in a process of its own, and resolves with the exit code: 0 if facts were proved and none failed.
- * The last line that is printed is `N passed, N failed`, with `, N skipped` if any were.
+ * Runs each spec file in its own process, and resolves with the exit code: 0 if at least one test ran and none failed.
+ * The last printed line is `N passed, N failed`, with `, N skipped` if any were.
  */
 export async function runSpecs(options: RunOptions): Promise<number> {
   const { atOnce = 2, limitMs = 600_000, signal = new AbortController().signal, print } = options
@@ -50,7 +53,9 @@ export async function runSpecs(options: RunOptions): Promise<number> {
 
 const inPlace: Compiled = { of: (source) => source, [Symbol.dispose]: () => {} }
 
-/** The compiled files. If one of them is broken, all run from their sources, so that only the broken one fails. */
+/**
+ * Returns the compiled files. If one of them does not compile, all run from their sources, so that only that one fails.
+ */
 async function programsOf(files: readonly string[], print: (text: string) => void): Promise<Compiled> {
   try {
     return await compile(files)

@@ -14,34 +14,34 @@ import { idOf } from './messageClient.ts'
 import { turn } from './turn.ts'
 import { VirtualClock } from './virtualClock.ts'
 
-/** A frame that the client has sent, read. */
+/** A decoded frame of the client. */
 export interface Asked<K extends EventName = EventName> {
   readonly message: Message<K>
   readonly frame: Frame
 }
 
-/** A NACK of this code. */
+/** Makes a NACK of this code. */
 export function nackOf<K extends NackName>(event: K, code: ErrorCode, more: object = {}): Message<K> {
   return { event, code: numberOf(code), retryAfter: 0, text: code, recipients: [], ...more } as unknown as Message<K>
 }
 
-/** `promise`, which may reject without anybody minding. */
+/** Returns `promise`, whose rejection counts as handled. */
 export function unheard<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
 }
 
-/** The delivery of a message; its id is made of its seq. */
+/** Makes a delivery, whose message id contains its seq. */
 export function delivery(mailboxSeq: number, more: Partial<Message<'DeliverMsgReq'>> = {}): Message<'DeliverMsgReq'> {
   const content = new TextEncoder().encode(`${mailboxSeq}`)
   const messageId = idOf(mailboxSeq)
   return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender: 'bob', sentAt: 1_000, content, attempt: 1, ...more }
 }
 
-/** One link, of which the spec plays the server. */
+/** One link, on which the spec plays the server. */
 export class ScriptedLink {
   readonly socket: FakeSocket
-  /** What the client has proved itself by. */
+  /** The login data of the client. */
   token = ''
   #read = 0
   #seq = 0
@@ -50,10 +50,10 @@ export class ScriptedLink {
     this.socket = new FakeSocket({ reliable })
   }
 
-  /** The next frame that the client sends, which must be this event. */
+  /** Resolves with the next frame of the client, which must be this event. */
   async expect<K extends EventName>(event: K): Promise<Asked<K>> {
     for (let turns = 0; this.#read === this.socket.sent.length; turns++) {
-      assert.ok(turns < 50, `${event} was expected, nothing came`)
+      assert.ok(turns < 50, `expected ${event}, received nothing`)
       await turn()
     }
     const frame = this.socket.sent[this.#read++] as Frame
@@ -62,7 +62,7 @@ export class ScriptedLink {
     return { message: message as Message<K>, frame }
   }
 
-  /** The client has nothing more to say. */
+  /** Fails if the client has sent another frame. */
   async quiet(): Promise<void> {
     for (let turns = 0; turns < 5; turns++) await turn()
     assert.deepEqual(
@@ -75,13 +75,13 @@ export class ScriptedLink {
     this.socket.hear(message, to.frame.seq, to.frame.instance)
   }
 
-  /** Sends a REQ, by default under the next seq; returns its seq. */
+  /** Sends a REQ, by default with the next seq; returns its seq. */
   ask(message: Message<RequestName>, seq: number = ++this.#seq): number {
     this.socket.hear(message, seq)
     return seq
   }
 
-  /** Gives the next seq to a REQ that is not sent now. */
+  /** Reserves the next seq for a REQ that is sent later. */
   skip(): number {
     return ++this.#seq
   }
@@ -90,7 +90,7 @@ export class ScriptedLink {
     this.socket.hear(message, 0)
   }
 
-  /** The whole list, or changes: `+bob` and `-bob`, each at the node that its place in `users` gives. */
+  /** Sends the whole list, or changes: `+bob` and `-bob`. The node of a user is its index in `users`. */
   list(listVersion: number, words: readonly string[], kind: keyof typeof rosterKind = 'whole'): void {
     this.say({ event: 'RegistListNtf', ...listOf(listVersion, words, kind) })
   }
@@ -103,13 +103,13 @@ export class ScriptedLink {
     this.list(version, list)
   }
 
-  /** Acknowledges what was asked with this status for all. */
+  /** Acknowledges a message with this status for all recipients. */
   acknowledge(asked: Asked<'PostMsgReq'>, status = 0): void {
     const recipients = asked.message.recipients.map((recipient) => ({ recipient, status }))
     this.reply(asked, { event: 'PostMsgAck', recipients })
   }
 
-  /** The client has ended the link, with this code in its GOODBYE. */
+  /** Resolves when the client has ended the link by GOODBYE with this code. */
   async dismissed(code: ErrorCode): Promise<void> {
     for (let turns = 0; turns < 10; turns++) await turn()
     const { last } = this.socket
@@ -130,7 +130,7 @@ export class ScriptedLink {
 /** The node of a user in a scripted list. */
 export const nodeOf = (user: string) => user.charCodeAt(0)
 
-/** The fields of a list. */
+/** Returns the fields of a list. */
 export function listOf(listVersion: number, words: readonly string[], kind: keyof typeof rosterKind = 'whole') {
   const members = words.map((word) => ({
     change: word.startsWith('-') ? rosterChange.gone : rosterChange.here,
@@ -140,12 +140,12 @@ export function listOf(listVersion: number, words: readonly string[], kind: keyo
   return { listVersion, kind: rosterKind[kind], members }
 }
 
-/** A server that the spec plays, without any wire, on a clock that stands still. */
+/** A server played by the spec, without a network, on a manual clock. */
 export class ScriptedServer implements AsyncDisposable {
   readonly clock = new VirtualClock()
   readonly log: LogEntry[] = []
   readonly links: ScriptedLink[] = []
-  /** What HELLO is answered with. */
+  /** The answer to HELLO. */
   welcome: Message<'HelloAck'> = { ...welcome, messageIdFor: 100 }
   readonly #reliable: boolean
   readonly #clients: Client[] = []
@@ -156,7 +156,7 @@ export class ScriptedServer implements AsyncDisposable {
   }
 
   readonly transport: Transport = {
-    listen: () => Promise.reject(new Error('nobody listens here')),
+    listen: () => Promise.reject(new Error('this transport cannot listen')),
     dial: async () => {
       const link = new ScriptedLink(this.#reliable)
       this.links.push(link)
@@ -164,7 +164,7 @@ export class ScriptedServer implements AsyncDisposable {
     },
   }
 
-  /** A client that reconnects at once. */
+  /** Creates a client that reconnects immediately. */
   client(options: Partial<BoundClientOptions> = {}): Client {
     const { clock } = this
     const real = nodePlatform()
@@ -175,7 +175,7 @@ export class ScriptedServer implements AsyncDisposable {
     return client
   }
 
-  /** The next link, on which HELLO was answered. */
+  /** Resolves with the next link, on which HELLO was answered. */
   async link(): Promise<ScriptedLink> {
     for (let turns = 0; turns < 50 && !this.links[this.#taken]; turns++) {
       this.clock.pass(0)
@@ -189,19 +189,19 @@ export class ScriptedServer implements AsyncDisposable {
     return link
   }
 
-  /** The next link, registered with these flags. */
+  /** Resolves with the next link, registered with these flags. */
   async registered(flags = 0, granted: Parameters<ScriptedLink['register']>[1] = {}): Promise<ScriptedLink> {
     const link = await this.link()
     await link.register(flags, granted)
     return link
   }
 
-  /** The next link, with a client that listens. */
+  /** Resolves with the next link of a listening client. */
   listening(granted: Parameters<ScriptedLink['register']>[1] = {}): Promise<ScriptedLink> {
     return this.registered(registFlags.listening, granted)
   }
 
-  /** Lets `ms` pass, and what that leads to happen. */
+  /** Lets `ms` pass, and waits for the consequences. */
   async pass(ms: number): Promise<void> {
     await turn()
     this.clock.pass(ms)

@@ -24,25 +24,25 @@ interface RigOptions extends Partial<Omit<ServeOptions, 'limits' | 'storage'>> {
   readonly capacityBytes?: number
 }
 
-/** Where a rig keeps its files, and how its server is reached. */
+/** The storage and the transport of a rig. */
 interface Ground {
   readonly listen: Transport
   storage(): Storage
   reaching(server: Server, listen: Transport): Transport
   stored(user: string, name: string): Promise<Uint8Array | undefined>
   remove(user: string, name: string): void
-  /** Empty in memory. */
+  /** Empty if in memory. */
   readonly directory: string
   clear(): Promise<void>
 }
 
-/** A server whose storage can be troubled, which can crash and be restarted, and raw clients of it. */
+/** A server whose storage can fail and which can crash and restart, with raw clients. */
 export class ServerRig implements AsyncDisposable {
   readonly log: LogEntry[] = []
   readonly platform: Platform
   storage!: FaultyStorage
   server!: Server
-  /** What to do to the storage before the server opens it. */
+  /** Called with the storage before the server opens it. */
   trouble: (storage: FaultyStorage) => void = () => {}
   readonly #ground: Ground
   readonly #limits: Partial<Limits>
@@ -61,7 +61,7 @@ export class ServerRig implements AsyncDisposable {
     return ServerRig.#on(inMemory(options.capacityBytes), limits, options)
   }
 
-  /** In a directory of its own, over TCP. */
+  /** In a temporary directory, over TCP. */
   static async onDisk(limits: Partial<Limits> = {}, options: RigOptions = {}): Promise<ServerRig> {
     return ServerRig.#on(await inDirectory(), limits, options)
   }
@@ -72,7 +72,7 @@ export class ServerRig implements AsyncDisposable {
     return rig
   }
 
-  /** Serves what was stored before. */
+  /** Starts a server on the stored data. */
   async restart(options: RigOptions = {}, limits: Partial<Limits> = {}): Promise<void> {
     this.storage = new FaultyStorage(this.#ground.storage())
     this.trouble(this.storage)
@@ -88,14 +88,14 @@ export class ServerRig implements AsyncDisposable {
     })
   }
 
-  /** The server is gone at once: it stores nothing more, and its clients hear nothing. */
+  /** Ends the server at once: it stores nothing more, and its clients receive nothing more. */
   async crash(): Promise<void> {
     await this.storage[Symbol.asyncDispose]()
     for (const client of this.#dialled.splice(0)) client.socket.destroy()
     await this.server.close()
   }
 
-  /** A link on which nothing has been said. */
+  /** Opens a link without HELLO. */
   async dial(): Promise<RawClient> {
     const client = await RawClient.dial(
       this.#ground.reaching(this.server, this.#options.listen ?? this.#ground.listen),
@@ -105,7 +105,7 @@ export class ServerRig implements AsyncDisposable {
     return client
   }
 
-  /** A client that has been let in. */
+  /** Opens a link and logs in. */
   async client(greeting: Greeting = {}): Promise<FileClient> {
     const raw = await this.dial()
     raw.hello(greeting)
@@ -118,17 +118,17 @@ export class ServerRig implements AsyncDisposable {
     return this.#ground.directory
   }
 
-  /** The bytes of a published file. */
+  /** Returns the bytes of a published file. */
   stored(name: string, user = 'alice'): Promise<Uint8Array | undefined> {
     return this.#ground.stored(user, name)
   }
 
-  /** Removes a published file beside the server, in memory. */
+  /** Removes a published file behind the server's back, in memory. */
   remove(name: string, user = 'alice'): void {
     this.#ground.remove(user, name)
   }
 
-  /** What is kept of unfinished uploads. */
+  /** Returns the records of unfinished uploads. */
   async records(): Promise<TransferRecord[]> {
     const records: TransferRecord[] = []
     for await (const record of this.storage.transfers.records()) records.push(record)
@@ -146,7 +146,7 @@ export class ServerRig implements AsyncDisposable {
   }
 }
 
-/** Node's platform with a clock that stands still until it is told to move. */
+/** Node's platform with a clock that moves only on request. */
 export function heldPlatform(): Platform & { readonly clock: VirtualClock } {
   return { ...nodePlatform(), clock: new VirtualClock() }
 }

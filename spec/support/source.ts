@@ -6,12 +6,12 @@ export const root = join(import.meta.dirname, '../..')
 
 /** A TypeScript file of the project. */
 export interface Source {
-  /** From the top of the repository on, with `/`. */
+  /** Path from the top of the repository, with `/`. */
   readonly path: string
   readonly text: string
   /** The text without comments. */
   readonly code: string
-  /** What it imports: a path from the top of the repository on, or the name of a package. */
+  /** Its imports: paths from the top of the repository, or package names. */
   readonly imports: readonly string[]
 }
 
@@ -24,7 +24,7 @@ export function sourcesOf(folder: string): Source[] {
     .map((path) => sourceOf(path, readFileSync(join(root, path), 'utf8')))
 }
 
-/** What a file of this text would be. */
+/** Parses a file with this text. */
 export function sourceOf(path: string, text: string): Source {
   const code = withoutComments(text)
   return { path, text, code, imports: importsOf(path, code) }

@@ -7,8 +7,8 @@ import { pathOf, type Running, type StartOptions, startNode } from './processes.
 const made = new Map<string, string>()
 
 /**
- * Starts a program whose source is at `path`, from the top of the repository on. It is made one file before, which starts in
- * a third of the time.
+ * Starts a program whose source is at `path`, relative to the top of the repository. It is bundled into one file first,
+ * which starts in a third of the time.
  */
 export function startSource(path: string, args: readonly string[], options: StartOptions = {}): Running {
   const program = made.get(path) ?? make(path)
@@ -16,7 +16,7 @@ export function startSource(path: string, args: readonly string[], options: Star
   return startNode(program, args, options)
 }
 
-/** Where the program lies that was made of this source. */
+/** Returns the path of the program made from this source. */
 function make(path: string): string {
   const program = `dist/spec/${basename(path, '.ts')}.js`
   const { outputFiles } = buildSync({
@@ -31,7 +31,7 @@ function make(path: string): string {
   const own = pathOf(`${program}.${process.pid}`)
   mkdirSync(dirname(own), { recursive: true })
   for (const { contents } of outputFiles) writeFileSync(own, contents)
-  // Another spec file can be starting the same program.
+  // Another spec file may be starting the same program.
   renameSync(own, pathOf(program))
   return program
 }

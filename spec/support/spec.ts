@@ -1,14 +1,14 @@
 import { suite } from 'uvu'
 
-/** A fact's proof: it returns (or resolves) if the fact holds, and throws if it does not. */
-type Proof = () => void | Promise<void>
+/** The body of a test: it returns (or resolves) if the test passes, and throws if it fails. */
+type TestBody = () => void | Promise<void>
 
-/** States the facts of one subject. */
+/** Declares the tests of one suite. */
 export interface It {
-  /** A fact. `limitMs` (three minutes by default) is for hangs only: no fact depends on how fast the machine is. */
-  (fact: string, proof: Proof, options?: { limitMs?: number }): void
-  /** A fact that cannot be proved here, counted as skipped; `reason` is printed. */
-  skip(fact: string, reason: string): void
+  /** A test. `limitMs` (three minutes by default) only detects hangs: no test depends on the speed of the machine. */
+  (title: string, body: TestBody, options?: { limitMs?: number }): void
+  /** A test that cannot run here, counted as skipped; `reason` is printed. */
+  skip(title: string, reason: string): void
 }
 
 const defaultLimitMs = 180_000
@@ -16,39 +16,38 @@ const defaultLimitMs = 180_000
 let begun = false
 
 /**
- * The only door to uvu: states facts about a subject and has them proved, one after another.
- *
- * uvu forgets errors of hooks and suites that nobody runs, knows no time limits, and loses suites that are
- * stated after the first test has begun. So hooks are not handed on, every suite is run, every fact has a
- * limit, and a late subject or fact throws: await nothing between two of them.
+ * The only entry to uvu: declares a suite of tests, which run one after another. uvu ignores errors of hooks and suites
+ * that are not run, has no time limits, and loses suites that are declared after the first test has begun. Therefore
+ * hooks are not available, every suite is run, every test has a limit, and a late declaration throws: do not await
+ * between declarations.
  */
-export function spec(subject: string, state: (it: It) => void): void {
-  if (begun) throw new Error(`"${subject}" was stated after the tests had begun, and would never be tested`)
+export function spec(subject: string, declare: (it: It) => void): void {
+  if (begun) throw new Error(`"${subject}" was declared after the tests had begun, and would never run`)
   setTimeout(() => {
     begun = true
   })
   const test = suite(subject)
-  let stated = false
-  const it: It = (fact, proof, { limitMs = defaultLimitMs } = {}) => {
-    if (stated) throw new Error(`"${subject} ${fact}" was stated too late: the facts of a subject are stated at once`)
-    test(fact, () => within(limitMs, proof))
+  let declared = false
+  const it: It = (title, body, { limitMs = defaultLimitMs } = {}) => {
+    if (declared) throw new Error(`"${subject} ${title}" was declared too late: declare all tests of a suite at once`)
+    test(title, () => within(limitMs, body))
   }
-  it.skip = (fact, reason) => {
+  it.skip = (title, reason) => {
     test.skip()
-    console.log(`skipped: ${subject} ${fact}: ${reason}`)
+    console.log(`skipped: ${subject} ${title}: ${reason}`)
   }
-  state(it)
-  stated = true
+  declare(it)
+  declared = true
   test.run()
 }
 
-async function within(limitMs: number, proof: Proof): Promise<void> {
+async function within(limitMs: number, body: TestBody): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`timed out: it did not end within ${limitMs} ms`)), limitMs)
   })
   try {
-    await Promise.race([proof(), timeout])
+    await Promise.race([body(), timeout])
   } catch (error) {
     throw printable(error)
   } finally {
@@ -56,9 +55,9 @@ async function within(limitMs: number, proof: Proof): Promise<void> {
   }
 }
 
-/** uvu dies of thrown values that are no errors, and compares by itself (slowly) what node:assert has compared. */
+/** uvu crashes on thrown values that are not errors, and repeats (slowly) the comparison of node:assert. */
 function printable(error: unknown): Error {
-  if (!(error instanceof Error)) return new Error(`something that is no error was thrown: ${String(error)}`)
+  if (!(error instanceof Error)) return new Error(`a value that is not an error was thrown: ${String(error)}`)
   const plain = new Error(error.message, { cause: error })
   plain.stack = [`${error.name}: `, ...calls(error), ...causes(error.cause)].join('\n')
   return plain

@@ -1,15 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 
-/** What became of one spec file. */
+/** The result of one spec file. */
 export interface Result {
   readonly passed: number
-  /** Facts that do not hold, and one more if there is a `fault`. */
+  /** Number of failed tests, plus one if there is a `fault`. */
   readonly failed: number
   readonly skipped: number
   readonly seconds: number
-  /** Why the file failed as a whole, whatever its facts are. */
+  /** Why the whole file failed, whatever its tests did. */
   readonly fault: string | undefined
-  /** The end of what it printed, at most `outputChars`. */
+  /** The end of its output, at most `outputChars`. */
   readonly output: string
 }
 
@@ -21,16 +21,16 @@ interface Ending {
 
 const outputChars = 1_000_000
 
-/** A file that has proved its facts must end by itself within this time. */
+/** Time within which a file must exit after its tests. */
 const leavingMs = 120_000
 
-/** The longest wait for output pipes that a process outside of the group holds open. */
+/** Maximum wait for output pipes that a process outside of the group keeps open. */
 const pipesMs = 120_000
 
 const totals = /^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)\n {2}Duration: /gmu
 
 /**
- * Runs one spec file, a source or what was compiled from it, in a process group of its own, which is gone when the promise
+ * Runs one spec file, a source or its compiled form, in its own process group, which has ended when the promise
  * resolves. Aborting `signal` ends it early.
  */
 export async function runSpecFile(path: string, limitMs: number, signal: AbortSignal): Promise<Result> {
@@ -50,11 +50,11 @@ export async function runSpecFile(path: string, limitMs: number, signal: AbortSi
   }
 }
 
-function faultOf(ending: Ending, counted: boolean, facts: number, wrong: number): string | undefined {
+function faultOf(ending: Ending, counted: boolean, tests: number, wrong: number): string | undefined {
   if (ending.killedBy) return ending.killedBy
-  if (!counted) return `it ended with ${ending.code ?? 'a signal'} before its facts were proved`
-  if (facts === 0) return 'it states no facts'
-  if (ending.code !== 0 && wrong === 0) return `it ended with ${ending.code ?? 'a signal'} although its facts hold`
+  if (!counted) return `it ended with ${ending.code ?? 'a signal'} before its tests had run`
+  if (tests === 0) return 'it has no tests'
+  if (ending.code !== 0 && wrong === 0) return `it ended with ${ending.code ?? 'a signal'} although its tests passed`
   return undefined
 }
 
@@ -87,7 +87,7 @@ function ended(child: ChildProcess, limitMs: number, signal: AbortSignal): Promi
         leaving ??= setTimeout(
           kill,
           leavingMs,
-          'timed out: its facts are proved, but something that it left open keeps it from ending',
+          'timed out: its tests have run, but something that it left open keeps it from ending',
         )
       }
     }
@@ -109,7 +109,7 @@ function ended(child: ChildProcess, limitMs: number, signal: AbortSignal): Promi
   })
 }
 
-/** Ends the file's process and whatever it has started in its group. */
+/** Kills the process of the file and all processes in its group. */
 function killGroup(child: ChildProcess): void {
   if (child.pid === undefined) return
   try {

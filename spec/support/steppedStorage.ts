@@ -1,6 +1,6 @@
 import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
 
-/** The methods of a storage, and of its partial files, that a fact may meddle with. */
+/** The methods of a storage, and of its partial files, that a spec may intercept. */
 export type Step =
   | 'claim'
   | 'checkpoint'
@@ -21,10 +21,10 @@ export type Step =
   | 'remove messages'
   | 'set messages aside'
 
-/** Carries out a step of a storage: `run` is the real one. */
+/** Executes a step of a storage; `run` is the real step. */
 export type Around = <T>(step: Step, run: () => Promise<T>) => Promise<T>
 
-/** A storage that is `storage` but for what `around` does before, after or in place of each step. */
+/** Wraps a storage: `around` is called for each step, and may act before, after or instead of it. */
 export function stepped(storage: Storage, around: Around): Storage {
   const { transfers, files, mailboxes } = storage
   const step =

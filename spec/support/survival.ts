@@ -9,9 +9,9 @@ import { MortalServer } from './mortalServer.ts'
 import type { Running } from './processes.ts'
 import { type Injection, injecting } from './strace.ts'
 
-/** Several checkpoints, and many chunks, long. */
+/** Long enough for several checkpoints and many chunks. */
 const long: Uint8Array = patterned(41_000)
-/** Not flushed before it is whole. */
+/** Short enough not to be flushed before it is complete. */
 export const short: Uint8Array = patterned(5_000, 2)
 const older = patterned(3_000, 3)
 
@@ -32,7 +32,7 @@ export const dying =
   (place, onConflict) =>
     place.killable({ kill: { at, when, nth }, limits, onConflict })
 
-/** The daemon, killed when it enters a system call. */
+/** Starts a daemon that is killed when it enters a system call. */
 export const dyingIn =
   (calls: string, paths: (data: string) => readonly string[], when = '1'): Doomed =>
   (place, onConflict) => {
@@ -43,15 +43,15 @@ export const dyingIn =
 export interface Plan {
   readonly bytes?: Uint8Array
   readonly onConflict?: OnConflict
-  /** Whether a file of that name is stored already. */
+  /** Whether a file of that name is already stored. */
   readonly taken?: boolean
   /** Whether the client ends with the server, and another one sends the file again. */
   readonly again?: boolean
 }
 
 /**
- * Proves that a file is stored once and whole, that its client reports success once, and that nothing is left over, when
- * it is sent to servers that are killed, one after another, and then to one that lives.
+ * Sends a file to servers that are killed, one after another, and then to one that keeps running. Fails unless the file
+ * is stored once and completely, its client reports success once, and nothing is left over.
  */
 export const survives =
   (doomed: readonly Doomed[], { bytes = long, onConflict = 'replace', taken = false, again = false }: Plan = {}) =>
@@ -110,18 +110,18 @@ async function storeOlder(place: MortalServer, expected: Map<string, Uint8Array>
   expected.set('alice/folder/a', older)
 }
 
-/** What was stored before is still there, and what came is the new file, at most once. */
+/** Fails unless the earlier file still exists and the new one exists at most once. */
 async function assertWhole(place: MortalServer, before: ReadonlyMap<string, Uint8Array>, bytes: Uint8Array) {
   const files = await place.files()
   for (const [name, content] of files) {
     const known = [bytes, before.get(name)].some((whole) => whole && Buffer.compare(whole, content) === 0)
-    assert.ok(known, `${name} is neither the older file nor the new one`)
+    assert.ok(known, `${name} is neither the earlier file nor the new one`)
   }
   for (const name of before.keys()) assert.ok(files.has(name), `${name} is gone`)
   assert.ok(files.size <= before.size + 1, `there are more files than were sent: ${[...files.keys()]}`)
 }
 
-/** Sent once more, the file costs no bytes, and is not stored a second time. */
+/** Sends the file once more: it costs no bytes, and is not stored a second time. */
 async function assertRemembered(place: MortalServer, bytes: Uint8Array, storedName: string): Promise<void> {
   const { client, upload } = await send(place, bytes)
   assert.equal((await upload.done).storedName, storedName)

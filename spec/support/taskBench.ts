@@ -6,24 +6,24 @@ import type { Running } from './processes.ts'
 import { published } from './published.ts'
 import { turns } from './turns.ts'
 
-/** A daemon, and a folder in which alice runs `osp` with a state directory of her own. */
+/** A daemon, and a folder in which alice runs `osp` with her own state directory. */
 export interface TaskBench extends AsyncDisposable {
   readonly at: Place
-  /** The state directory of alice at this server. */
+  /** The state directory of alice for this server. */
   readonly state: string
   server: Daemon
   /** Starts `osp` with these arguments. */
   start(...args: readonly string[]): Running
-  /** Runs it to its end; with `input` on stdin. */
+  /** Runs `osp` until it exits, with `input` on stdin. */
   run(...args: readonly string[]): Promise<Outcome>
   runWith(input: string, ...args: readonly string[]): Promise<Outcome>
-  /** What a command about tasks prints with `--json`. */
+  /** Returns the JSON output of a command about tasks. */
   tasks(...args: readonly string[]): Promise<readonly Record<string, unknown>[]>
-  /** What the server has stored of alice under this name. */
+  /** Returns the file that the server has stored for alice under this name. */
   stored(name: string): string
-  /** Names of the files that the server has in part. */
+  /** Returns the names of partial files on the server. */
   partials(): readonly string[]
-  /** Resolves when the server has so many bytes of unfinished files. */
+  /** Resolves when the server has this many bytes of unfinished files. */
   partly(bytes: number): Promise<void>
 }
 
@@ -60,7 +60,7 @@ async function taskBench(): Promise<TaskBench> {
   return bench
 }
 
-/** A proof with such a bench. */
+/** A test with such a bench. */
 export function withTasks(prove: (bench: TaskBench) => Promise<void>): () => Promise<void> {
   return async () => {
     await using bench = await taskBench()

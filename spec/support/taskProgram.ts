@@ -1,6 +1,7 @@
 /**
- * A program of alice that sends files by a list of tasks, and steers them: `taskProgram.ts PORT STATE FOLDER WRITE WHEN`. It
- * kills itself before or after the WRITEth write of the list, and prints a line for each step that was confirmed.
+ * A program of alice that sends files through a list of tasks, and controls them: `taskProgram.ts PORT STATE FOLDER
+ * WRITE WHEN`. It kills itself before or after the WRITEth write of the list, and prints a line for each confirmed
+ * step.
  */
 import { join } from 'node:path'
 import { tcp } from '../../lib/adapters/net/tcp.ts'

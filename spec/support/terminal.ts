@@ -4,32 +4,32 @@ import { type Outcome, ownState } from './commands.ts'
 import { type Running, startNode } from './processes.ts'
 import { root } from './source.ts'
 
-/** What a terminal's codes begin with. */
+/** The beginning of a terminal's control sequences. */
 export const escapeCode = '\u001B'
 
 /** script(1) of util-linux runs a command on a terminal. */
 const terminal = 'script'
 
-/** Whether there is a way to make a terminal. */
+/** Whether a terminal can be created. */
 export const terminals = spawnSync(terminal, ['-qec', 'exit 7', '/dev/null']).status === 7
 
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 
-/** A program of this package with its arguments, for a shell. */
+/** Returns the shell command for a program of this package with its arguments. */
 export function commandLine(program: 'ospd' | 'osp', args: readonly string[]): string {
   return [process.execPath, join(root, `dist/bin/${program}.js`), ...args].map(quoted).join(' ')
 }
 
-/** What a terminal makes a SIGINT of. */
+/** The character that a terminal turns into SIGINT. */
 export const ctrlC = '\u0003'
 
-/** Starts a program on a terminal: `stdout` is what that gets, and what is written to stdin is typed. */
+/** Starts a program on a terminal: `stdout` is the terminal's output, and data written to stdin is typed. */
 export function startOnTerminal(
   program: 'ospd' | 'osp',
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
 ): Running {
-  // The shell ignores the arguments after the line. With `exec` no shell is left that Ctrl-C could end first.
+  // The shell ignores the arguments after the line. With `exec`, no shell remains that Ctrl-C could end first.
   const under = ['sh', '-c', `exec ${terminal} -qefc "exec $0" /dev/null`, commandLine(program, args)]
   return startNode(`dist/bin/${program}.js`, [], {
     env: { TERM: 'xterm', NO_COLOR: '', OSP_STATE: ownState, ...env },
@@ -37,7 +37,7 @@ export function startOnTerminal(
   })
 }
 
-/** Runs a shell command on a terminal of 100 columns; `stdout` is what the terminal got. */
+/** Runs a shell command on a terminal of 100 columns; `stdout` is the terminal's output. */
 export async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
   const child = spawnSync(terminal, ['-qec', `stty cols 100 rows 24; ${line}`, '/dev/null'], {
     cwd,

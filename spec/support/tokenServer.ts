@@ -5,20 +5,20 @@ import { type CommandOptions, type Outcome, type Place, place, run, start } from
 import type { Running } from './processes.ts'
 import { type Served, served } from './served.ts'
 
-/** A server in this process that lets nobody in without their token, and commands of alice there. */
+/** A server in this process that requires tokens, and commands of alice. */
 export interface TokenServer extends AsyncDisposable {
   readonly its: Served
   readonly at: Place
   readonly log: readonly LogEntry[]
-  /** Whose token is which. */
+  /** The token of each user. */
   readonly tokens: Map<string, string>
-  /** Where alice's token is kept. */
+  /** The file of alice's stored token. */
   readonly kept: string
-  /** What every command is given besides: server, state, user. */
+  /** Flags of every command: server, state, user. */
   readonly flags: readonly string[]
   osp(args: readonly string[], options?: CommandOptions): Promise<Outcome>
   begin(args: readonly string[], options?: CommandOptions): Running
-  /** The server ends, and comes back at its place when `meanwhile` is done. */
+  /** Stops the server, awaits `meanwhile`, and starts it again at the same address. */
   leave(meanwhile: () => Promise<void>): Promise<void>
 }
 

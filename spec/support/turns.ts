@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
-/** Resolves once `holds` is true of something that has no event; it is asked every few milliseconds. */
+/** Resolves when `holds` returns true, for conditions without an event; it is called every few milliseconds. */
 export async function turns(holds: () => boolean): Promise<void> {
   while (!holds()) await pause(5)
 }

@@ -1,4 +1,4 @@
-/** Errors that nothing has caught: they are gathered here, and don't end the process, until it is disposed. */
+/** Collects uncaught errors, which do not end the process, until it is disposed. */
 export interface Uncaught extends Disposable {
   readonly errors: readonly unknown[]
 }

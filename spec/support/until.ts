@@ -1,10 +1,10 @@
-/** What an eventemitter3 emitter looks like to a listener. */
+/** An eventemitter3 emitter, as a listener sees it. */
 interface Listenable<E extends string> {
   on(event: E, listener: () => void): unknown
   off(event: E, listener: () => void): unknown
 }
 
-/** Resolves at the first of these events for which `holds` is true, also if it holds already. */
+/** Resolves at the first of these events for which `holds` returns true, or immediately if it already does. */
 export function until<E extends string>(emitter: Listenable<E>, event: E, holds: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     const look = () => {

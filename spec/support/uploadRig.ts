@@ -8,7 +8,7 @@ import type { Limits } from '../../lib/limits.ts'
 import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
 import { type Breakable, breakable } from './breakable.ts'
 
-/** A server in memory that can be restarted, and clients of it on links that can be cut. */
+/** A server in memory that can be restarted, and clients on links that can be cut. */
 export class UploadRig implements AsyncDisposable {
   readonly storage: MemoryStorage = memory()
   readonly transport: Breakable = breakable(memoryTransport())
@@ -37,7 +37,7 @@ export class UploadRig implements AsyncDisposable {
     })
   }
 
-  /** A client that reconnects at once. */
+  /** Creates a client that reconnects immediately. */
   client(options: Partial<BoundClientOptions> = {}): Client {
     const real = nodePlatform()
     const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
@@ -46,12 +46,12 @@ export class UploadRig implements AsyncDisposable {
     return client
   }
 
-  /** What was published, or `undefined`. */
+  /** Returns the published file, or `undefined`. */
   stored(user: string, name: string): Uint8Array | undefined {
     return this.storage.read(user, name)
   }
 
-  /** How many records of unfinished uploads the server keeps. */
+  /** Returns the number of records of unfinished uploads. */
   async records(): Promise<number> {
     let count = 0
     for await (const _ of this.storage.transfers.records()) count++

@@ -5,7 +5,7 @@ interface Alarm {
   readonly run: () => void
 }
 
-/** A clock that moves only when it is told to. */
+/** A clock that moves only on request. */
 export class VirtualClock implements Clock {
   #nowMs: number
   readonly #alarms = new Set<Alarm>()
@@ -28,17 +28,17 @@ export class VirtualClock implements Clock {
     return { [Symbol.dispose]: () => this.#alarms.delete(alarm) }
   }
 
-  /** When the alarms that are set will ring, the first one first. */
+  /** The times of the pending alarms, earliest first. */
   get set(): number[] {
     return [...this.#alarms].map(({ atMs }) => atMs).sort((a, b) => a - b)
   }
 
-  /** Lets `ms` pass; alarms ring at their time. Those that are set again and again for the present are a fault. */
+  /** Lets `ms` pass; alarms fire at their times. Throws if alarms are set for the present endlessly. */
   pass(ms: number): void {
     const endMs = this.#nowMs + ms
     let rung = 0
     for (let next = this.#first(endMs); next; next = this.#first(endMs)) {
-      if (++rung > 1_000_000) throw new Error('alarms ring without end')
+      if (++rung > 1_000_000) throw new Error('alarms fire endlessly')
       this.#alarms.delete(next)
       this.#nowMs = Math.max(this.#nowMs, next.atMs)
       next.run()
@@ -46,7 +46,7 @@ export class VirtualClock implements Clock {
     this.#nowMs = endMs
   }
 
-  /** Lets `ms` pass in which nothing runs; what is overdue then rings at the next `pass`. */
+  /** Lets `ms` pass in which nothing runs; overdue alarms fire at the next `pass`. */
   freeze(ms: number): void {
     this.#nowMs += ms
   }

@@ -3,16 +3,16 @@ import { pathOf, type StartOptions } from './processes.ts'
 
 /** The wall clock of programs that a spec starts. */
 export interface WallClock {
-  /** How a program is started that goes by it. */
+  /** Options that start a program with this clock. */
   readonly options: StartOptions
-  /** From now on it is ahead of the real one by so many ms, or behind. */
+  /** From now on the clock is ahead of the real one by this many ms, or behind. */
   set(aheadMs: number): void
 }
 
-/** `path` is that of a file that is made for it. */
+/** `path` is the path of a file that is created for it. */
 export function wallClock(path: string): WallClock {
   const set = (aheadMs: number) => {
-    // Renamed, so that nobody reads half of it.
+    // Renamed, so that no process reads an incomplete file.
     writeFileSync(`${path}.new`, `${aheadMs}`)
     renameSync(`${path}.new`, path)
   }

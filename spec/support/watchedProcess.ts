@@ -1,6 +1,6 @@
 /**
- * The process of a watched server: `watchedProcess.ts DIRECTORY LIMITS PEAKS`; tells its port by IPC, then a report for
- * each message. Users are let in at their word, unless their name begins with `nobody`.
+ * The process of a watched server: `watchedProcess.ts DIRECTORY LIMITS PEAKS`. It sends its port by IPC, then a report
+ * for each message. It accepts every user whose name does not begin with `nobody`.
  */
 import { getActiveResourcesInfo } from 'node:process'
 import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
@@ -19,7 +19,7 @@ function usedBytes(): number {
   return heapUsed + external
 }
 
-/** Looks again and again, for a fifth of the time at most: on a busy machine nothing else would be done. */
+/** Measures repeatedly, for up to a fifth of the time: on a busy machine nothing else would run. */
 function watchPeaks(): void {
   const began = performance.now()
   peakBytes = Math.max(peakBytes, usedBytes())

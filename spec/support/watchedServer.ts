@@ -7,26 +7,26 @@ import type { Limits } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
 
-/** What a watched server tells of itself. */
+/** A report of a watched server. */
 export interface Report {
   readonly status: ServerStatus
   readonly log: readonly LogEntry[]
-  /** Most bytes of memory that were in use since the report before, after what is garbage was collected. */
+  /** Peak memory since the previous report, in bytes, after garbage collection. */
   readonly peakBytes: number
-  /** Bytes that are in use now, garbage collected. */
+  /** Memory in use now, in bytes, after garbage collection. */
   readonly usedBytes: number
   /** Connections, and timers that keep the process alive. */
   readonly connections: number
   readonly timers: number
 }
 
-/** A server on disk and TCP in a process of its own, whose memory and handles can be asked for. */
+/** A server on disk and TCP in its own process, which reports its memory and handles. */
 export interface WatchedServer extends AsyncDisposable {
   readonly port: number
   report(): Promise<Report>
 }
 
-/** `peaks`: whether it looks at its memory all the while, which costs time. */
+/** `peaks`: whether it measures its memory continuously, which takes time. */
 export async function watchedServer(limits: Partial<Limits> = {}, { peaks = true } = {}): Promise<WatchedServer> {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-watched-'))
   const args = [directory, JSON.stringify(limits), String(peaks)]
@@ -38,7 +38,7 @@ export async function watchedServer(limits: Partial<Limits> = {}, { peaks = true
     const [told] = await Promise.race([
       once(child, 'message'),
       ended.then(([code, signal]) => {
-        throw new Error(`the server ended by itself: ${code ?? signal}`)
+        throw new Error(`the server exited: ${code ?? signal}`)
       }),
     ])
     return told as T

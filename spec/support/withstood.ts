@@ -3,16 +3,16 @@ import { type Limits, MiB } from '../../lib/limits.ts'
 import { bystander } from './bystander.ts'
 import { type Report, watchedServer } from './watchedServer.ts'
 
-/** The log tells how links have ended: no line of it is left out. */
+/** Disables the limits of the log, which reports how links have ended. */
 const allLines = { logLinesPerUser: 10_000, logLinesPerAddress: 10_000 }
 
-/** Timers of the log: they end when it says which lines about users, and about refused links, were left out. */
+/** Timers of the log, which end when it reports the omitted lines about users and about refused links. */
 const logTimers = 2
 
 /**
- * Lets `attack` loose on a server in a process of its own, beside a client that uploads. Proves that this client was not
- * disturbed, that the server took at most `growth` bytes more than before, has found no fault of its own, and holds
- * nothing of the attack afterwards. Resolves with the codes that links were closed with.
+ * Runs `attack` on a server in its own process, while a healthy client uploads. Fails if the attack disturbs this
+ * client, makes the server's memory grow by `growth` bytes, causes an error in the server, or leaves anything behind.
+ * Resolves with the codes that links were closed with.
  */
 export async function withstood(
   growth: number,
@@ -28,7 +28,7 @@ export async function withstood(
     peak = Math.max(peak, told.peakBytes)
     return told
   }
-  // The server's own, such as the one for what has passed its age limit.
+  // The server's own timers, such as the one for the age limits.
   const { timers } = await report()
   {
     await using beside = bystander(server.port)
@@ -38,7 +38,7 @@ export async function withstood(
     await Promise.all([attack(server.port, report), beside.undisturbed()])
     await beside.undisturbed()
     await report()
-    assert.ok(peak - usedBytes < growth, `it took ${Math.round((peak - usedBytes) / MiB)} MiB more`)
+    assert.ok(peak - usedBytes < growth, `memory grew by ${Math.round((peak - usedBytes) / MiB)} MiB`)
   }
   let last = await report()
   while (last.connections > 0 || last.timers > timers + logTimers) last = await report()

@@ -29,5 +29,5 @@ function faultsOf({ path, text }: Source, from: number, prose: string): string[]
   })
 }
 
-/** Keeps the length, so that positions stay those of the file; the line break stays for the count of lines. */
+/** Keeps the length of the text, so that positions are those in the file. The line break is kept for counting lines. */
 const blank = (match: string) => ' '.repeat(match.length)

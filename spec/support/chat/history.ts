@@ -1,29 +1,29 @@
 import { existsSync, readFileSync } from 'node:fs'
 
-/** What a sender writes down before it sends message `n`. */
+/** Journal entry of a sender before it sends message `n`. */
 export interface Intent {
   readonly n: number
-  /** Hexadecimal. */
+  /** In hexadecimal. */
   readonly id: string
   readonly to: readonly string[]
 }
 
-/** What a sender writes down when message `acked` is acknowledged. */
+/** Journal entry of a sender when message `acked` is acknowledged. */
 export interface Acked {
   readonly acked: number
 }
 
-/** What a listener writes down of a message that it is handed. */
+/** Journal entry of a listener for a received message. */
 export interface Handed {
   readonly from: string
   readonly id: string
   readonly seq: number
   readonly attempt: number
-  /** The sender's number of it. */
+  /** The sender's number of the message. */
   readonly n: number
 }
 
-/** The lines of a journal; a process that was killed has not begun the next one. */
+/** Reads the lines of a journal, without an incomplete last line. */
 export function linesOf<T>(path: string): T[] {
   if (!existsSync(path)) return []
   const text = readFileSync(path, 'utf8')
@@ -35,7 +35,7 @@ export function linesOf<T>(path: string): T[] {
 
 export const isIntent = (line: Intent | Acked): line is Intent => 'n' in line
 
-/** Everything that the journals say against the promises of delivery, as sentences. */
+/** Returns a sentence for each violation of the delivery guarantees in the journals. */
 export function faultsOf(
   senders: ReadonlyMap<string, readonly (Intent | Acked)[]>,
   listeners: ReadonlyMap<string, readonly Handed[]>,
@@ -55,7 +55,7 @@ export function faultsOf(
   return faults
 }
 
-/** Compares a message with the times that a listener was handed it. */
+/** Compares a message with its deliveries to one listener. */
 function faultsOfMessage({ id, to }: Intent, isAcked: boolean, listener: string, got: readonly Handed[]): string[] {
   const isFor = to.includes(listener)
   return [
@@ -66,7 +66,7 @@ function faultsOfMessage({ id, to }: Intent, isAcked: boolean, listener: string,
   ]
 }
 
-/** The first time that each message is handed over, the numbers of each sender rise. */
+/** Checks that the numbers of each sender rise, at the first delivery of each message. */
 function disorders(listener: string, handed: readonly Handed[]): string[] {
   const faults: string[] = []
   const latest = new Map<string, number>()

@@ -1,4 +1,4 @@
-/** A program that writes down what it is handed: `listener.ts PORT NAME JOURNAL STATE`. */
+/** A program that records the messages that it receives: `listener.ts PORT NAME JOURNAL STATE`. */
 import { appendFileSync } from 'node:fs'
 import { createClient } from '../../../lib/index.ts'
 import { stateDirectory, tcp } from '../../../lib/node.ts'

@@ -1,6 +1,6 @@
 /**
- * A program that sends numbered messages: `sender.ts PORT NAME JOURNAL RECIPIENT...`. What it had not seen acknowledged when it
- * was killed it sends again under the same ids. SIGTERM: it ends when all is acknowledged.
+ * A program that sends numbered messages: `sender.ts PORT NAME JOURNAL RECIPIENT...`. After a kill it sends
+ * unacknowledged messages again under the same ids. On SIGTERM it exits when all messages are acknowledged.
  */
 import { randomBytes, randomInt } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
