@@ -1,11 +1,86 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { importCycles } from './support/cycles.ts'
+import { join, posix } from 'node:path'
 import { root, type Source, sourceOf, sourcesOf } from './support/source.ts'
 import { spec } from './support/spec.ts'
-import { wordingFaults } from './support/wording.ts'
+
+/** Phrases that technical English avoids: pronouns without a named subject, and metaphors for states. */
+const phrases =
+  /\b(?:whoever|whom|somebody|someone|nobody|anybody|everybody|so many|one's own|what is|told|untold|hungry|starved)\b|(?<!\b(?:users?|senders?|recipients?|operators?|callers?|owners?|members?|readers?|maintainers?|people|person|osp) |, )\bwho\b/giu
+
+const text = /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\/[^\n]*|\/\*.*?\*\//gsu
+
+/** Code inside a comment or a template, which is not prose. */
+const code = /`[^`\n]*`|\$\{[^{}]*\}/gu
+
+/** Returns each phrase to avoid in the comments and sentences of these files, as `path:line: phrase: context`. */
+function wordingFaults(sources: readonly Source[]): string[] {
+  return sources.flatMap((source) =>
+    [...source.text.matchAll(text)].flatMap((found) => {
+      const [whole, string] = found
+      if (string !== undefined && !string.includes(' ')) return []
+      return faultsOf(source, found.index, string === undefined ? whole : string.slice(1, -1))
+    }),
+  )
+}
+
+function faultsOf({ path, text }: Source, from: number, prose: string): string[] {
+  const plain = prose.replace(code, (match) => match.replace(/[^\n]/gu, '_')).replace(/\n[ \t]*(?:\*|\/\/)?/gu, blank)
+  return [...plain.matchAll(phrases)].map(({ 0: phrase, index }) => {
+    const line = text.slice(0, from + index).split('\n').length
+    const context = prose.slice(Math.max(0, index - 30), index + phrase.length + 30).replace(/\s+/gu, ' ')
+    return `${path}:${line}: ${phrase}: ${context}`
+  })
+}
+
+/** Keeps the length of the text, so that positions are those in the file. The line break is kept for counting lines. */
+const blank = (match: string) => ' '.repeat(match.length)
+
+const statement = /\b(?:import|export)\s+(type\s)?([^'";]*?)\bfrom\s*['"](\.[^'"\n]+)['"]/gu
+
+/**
+ * Returns the import cycles, each as the sorted paths of its files. A type-only import within one folder does not
+ * count.
+ */
+function importCycles(sources: readonly Source[]): string[][] {
+  const targets = new Map(sources.map((source) => [source.path, targetsOf(source)]))
+  const reachable = new Map(sources.map(({ path }) => [path, reachableFrom(path, targets)]))
+  const cycles = sources.flatMap(({ path }) => {
+    const circle = [...(reachable.get(path) ?? [])].filter((other) => reachable.get(other)?.has(path)).sort()
+    return circle[0] === path ? [circle] : []
+  })
+  return cycles.filter((circle) => circle.length > 1)
+}
+
+function targetsOf({ path, code }: Source): string[] {
+  const folder = posix.dirname(path)
+  return [...code.matchAll(statement)].flatMap(([, type, names = '', from = '']) => {
+    const target = posix.join(folder, from)
+    const isTypeOnly = type !== undefined || isOfTypes(names)
+    return isTypeOnly && posix.dirname(target) === folder ? [] : [target]
+  })
+}
+
+/** Whether each name in the braces has its own `type`. */
+function isOfTypes(names: string): boolean {
+  const [, list] = /^\s*\{(.*)\}\s*$/su.exec(names) ?? []
+  const each = list?.split(',').filter((name) => name.trim() !== '') ?? []
+  return each.length > 0 && each.every((name) => name.trim().startsWith('type '))
+}
+
+function reachableFrom(path: string, targets: ReadonlyMap<string, readonly string[]>): Set<string> {
+  const found = new Set<string>()
+  const open = [path]
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    for (const target of targets.get(next) ?? []) {
+      if (found.has(target)) continue
+      found.add(target)
+      open.push(target)
+    }
+  }
+  return found
+}
 
 /** The rooms of lib/, with what each may import besides its own files; `base` is errors, limits, names and origins. */
 const rooms = {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { mkdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { listenEvents } from '../../bin/common/events.ts'
-import { chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
+import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { escapeCode, terminals } from '../support/terminal.ts'
@@ -15,7 +15,7 @@ const withoutTimes = (stdout: string) => stdout.replace(new RegExp(`^${time} `, 
 
 spec('osp listen', (it) => {
   it('prints what waited, then what comes, and ends after as many as it was told', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await alice.send(['bob'], 'one')
     await alice.send(['bob'], 'two')
@@ -28,7 +28,7 @@ spec('osp listen', (it) => {
   })
 
   it('has acknowledged what it has printed, and not what comes behind its count', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const alice = await chat.client('alice')
     for (const text of ['one', 'two', 'three', 'four']) await alice.send(['bob'], text)
     // Another state directory remembers nothing: what is printed twice was not acknowledged.
@@ -46,7 +46,7 @@ spec('osp listen', (it) => {
   })
 
   it('tells times as the clocks here do', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await (await chat.client('alice')).send(['bob'], 'hi')
     await using listen = chat.begin('bob', ['listen', '--count', '1'], { TZ: 'Asia/Kolkata' })
     await listen.ended
@@ -56,7 +56,7 @@ spec('osp listen', (it) => {
   })
 
   it('prints nothing raw that could steer a terminal', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const nasty = `a${escapeCode}[2Jb\r\nc\u0007\u009B31md\u202Ee\u007F`
     const alice = await chat.client('alice')
     await alice.send(['bob'], nasty)
@@ -75,7 +75,7 @@ spec('osp listen', (it) => {
   })
 
   it('tells in JSON all that there is to know', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const alice = await chat.client('alice')
     const id = Uint8Array.from({ length: 16 }, (_, at) => at * 16)
     await alice.send(['bob'], 'hi\n丁', { id })
@@ -92,7 +92,7 @@ spec('osp listen', (it) => {
   })
 
   it('says that it cannot keep anything, and takes no message then', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await chat.at.write('file', '')
     await (await chat.client('alice')).send(['bob'], 'hi')
     const { code, stdout, stderr } = await chat.osp('bob', ['listen', '--state', `${chat.at.path}/file`])
@@ -101,11 +101,11 @@ spec('osp listen', (it) => {
   })
 
   it('acknowledges no message that it cannot note, and says so', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await alice.send(['bob'], 'one')
     await alice.send(['bob'], 'two')
-    const blocked = join(chat.at.path, 'state', chat.its.address.replace(':', '_'), 'bob', 'receipts.new')
+    const blocked = join(chat.at.path, 'state', chat.server.address.replace(':', '_'), 'bob', 'receipts.new')
     await mkdir(blocked, { recursive: true })
     await using listen = chat.begin('bob', ['listen', '--count', '1', '--state', join(chat.at.path, 'state')])
     await listen.printed(/^osp: cannot record the printed message; retrying: /mu)
@@ -130,7 +130,7 @@ spec('osp listen', (it) => {
 
 spec('osp listen ends', (it) => {
   it('by Ctrl-C with exit code 130', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await using listen = chat.begin('bob', ['listen'])
     await chat.isOnline('bob')
     listen.child.kill('SIGINT')
@@ -140,7 +140,7 @@ spec('osp listen ends', (it) => {
   })
 
   it('when another program of the user listens, which it says', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await using first = chat.begin('bob', ['listen'])
     await chat.isOnline('bob')
     await using second = chat.begin('bob', ['listen', '--state', `${chat.at.path}/second`])
@@ -151,7 +151,7 @@ spec('osp listen ends', (it) => {
   })
 
   it('when nobody reads it any more, and leaves what was not printed to the next one', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await using listen = chat.begin('bob', ['listen'])
     await alice.send(['bob'], 'one')
@@ -166,8 +166,8 @@ spec('osp listen ends', (it) => {
   })
 
   it('where there is no server for too long, with exit code 3', async () => {
-    await using chat = await chatter()
-    await chat.its.server.close()
+    await using chat = await messagingBench()
+    await chat.server.server.close()
     const { code, stderr } = await chat.osp('bob', ['listen', '--retry-for', '300ms'])
     assert.equal(code, 3)
     assert.match(stderr, /^osp: waiting for .*\nosp: gave up on .*: nothing listens there.*\n$/u)

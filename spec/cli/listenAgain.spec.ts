@@ -6,8 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type Client, connect, type Storage } from 'ospd'
 import { memory } from 'ospd/memory'
 import { tcp } from 'ospd/node'
-import { type Chatter, chatter } from '../support/chatter.ts'
 import { type Daemon, daemon, events, place, start } from '../support/commands.ts'
+import { type MessagingBench, messagingBench } from '../support/messagingBench.ts'
 import { spec } from '../support/spec.ts'
 
 /** The lines that were printed, each as its text, with `(again?)` where that stands before it. */
@@ -34,7 +34,7 @@ async function stuck({ mailboxes }: Storage): Promise<void> {
 }
 
 /** Prints what is left for bob, whose state may say that all of it was printed: `last` ends it. */
-async function printRest(chat: Chatter, last: string): Promise<readonly string[]> {
+async function printRest(chat: MessagingBench, last: string): Promise<readonly string[]> {
   await using listen = chat.begin('bob', ['listen'])
   await listen.printed(new RegExp(`alice (?:\\(again\\?\\) )?${last}\n`, 'u'))
   await listen.kill('SIGINT')
@@ -43,7 +43,7 @@ async function printRest(chat: Chatter, last: string): Promise<readonly string[]
 
 spec('osp listen that is killed', (it) => {
   it('prints every message all the same, and marks what it perhaps prints twice', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const alice = await chat.client('alice')
     const texts = Array.from({ length: 400 }, (_, at) => `message ${at}`)
     const printed: string[] = []
@@ -70,7 +70,7 @@ spec('osp listen that is killed', (it) => {
 spec('osp listen whose output nobody takes', (it) => {
   it('waits, takes no more messages than it can print, and loses none', async () => {
     const storage = memory()
-    await using chat = await chatter({ storage })
+    await using chat = await messagingBench({ storage })
     const alice = await chat.client('alice')
     await using listen = chat.begin('bob', ['listen', '--count', '300'])
     listen.child.stdout?.pause()
@@ -87,7 +87,7 @@ spec('osp listen whose output nobody takes', (it) => {
 spec('osp listen that is interrupted', (it) => {
   it('ends also where nobody takes its output', async () => {
     const storage = memory()
-    await using chat = await chatter({ storage })
+    await using chat = await messagingBench({ storage })
     const alice = await chat.client('alice')
     await using listen = chat.begin('bob', ['listen'])
     listen.child.stdout?.pause()

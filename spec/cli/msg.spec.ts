@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import type { Message } from 'ospd'
 import { loopbackOnly, rememberNames } from 'ospd/node'
 import { msgEvents } from '../../bin/common/events.ts'
-import { type Chatter, chatter } from '../support/chatter.ts'
 import { run } from '../support/commands.ts'
+import { type MessagingBench, messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 
 /** The next messages of a user, `count` of them. */
-async function received(chat: Chatter, user: string, count: number): Promise<readonly Message[]> {
+async function received(chat: MessagingBench, user: string, count: number): Promise<readonly Message[]> {
   const messages: Message[] = []
   const client = await chat.client(user)
   const receiver = client.receive((message) => {
@@ -21,7 +21,7 @@ async function received(chat: Chatter, user: string, count: number): Promise<rea
 
 spec('osp msg', (it) => {
   it('prints for each recipient whether a program of theirs listens, or the message waits', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const bob = await chat.client('bob')
     bob.receive(() => {})
     await chat.isOnline('bob')
@@ -32,7 +32,7 @@ spec('osp msg', (it) => {
   })
 
   it('says that no user of a name has come in yet: perhaps a text has no quotes', async () => {
-    await using chat = await chatter({ authenticator: rememberNames(loopbackOnly()) })
+    await using chat = await messagingBench({ authenticator: rememberNames(loopbackOnly()) })
     await chat.client('bob').then((bob) => bob.online())
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'lunch', 'today?'])
     assert.deepEqual([code, stdout], [0, 'bob stored\nlunch stored\n'])
@@ -43,12 +43,12 @@ spec('osp msg', (it) => {
   })
 
   it('sends one message to somebody who is named twice', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     assert.equal((await chat.osp('alice', ['msg', 'bob', 'carol', 'bob', 'hi'])).stdout, 'bob stored\ncarol stored\n')
   })
 
   it('takes a text as it is', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const texts = ['help', 'completion', 'send', '3.10', '"q"', ' a\n丁😀\t', '']
     for (const text of texts) assert.equal((await chat.osp('alice', ['msg', 'bob', text])).code, 0, text)
     assert.equal((await chat.osp('alice', ['msg', 'bob', '--', '--user'])).code, 0)
@@ -60,7 +60,7 @@ spec('osp msg', (it) => {
   })
 
   it('sends what stands on stdin, byte by byte', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const begun = chat.begin('alice', ['msg', 'bob', '-'])
     const content = Buffer.from(Array.from({ length: 65_536 }, (_, at) => at % 251))
     begun.child.stdin?.end(content)
@@ -70,7 +70,7 @@ spec('osp msg', (it) => {
   })
 
   it('refuses a message that is too long, before it sends it', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     for (const [text, input] of [
       ['-', 'x'.repeat(65_537)],
       ['丁'.repeat(22_000), ''],
@@ -82,7 +82,7 @@ spec('osp msg', (it) => {
   })
 
   it('tells in JSON what has become of it', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const { stdout } = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi', '--json'])
     const [online, ...sent] = published(stdout, msgEvents)
     assert.equal(online?.event, 'online')

@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { OspError } from 'ospd'
 import { memory } from 'ospd/memory'
 import { msgEvents } from '../../bin/common/events.ts'
-import { chatter } from '../support/chatter.ts'
 import { feed, readsStdin } from '../support/commands.ts'
+import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 
 spec('osp msg that is refused', (it) => {
   it('by a full mailbox names its owner, sends nothing to anyone, and exits with 5', async () => {
-    await using chat = await chatter({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
+    await using chat = await messagingBench({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
@@ -30,7 +30,7 @@ spec('osp msg that is refused', (it) => {
   })
 
   it('by the share of one sender says so, and others still send', async () => {
-    await using chat = await chatter({ limits: { mailboxMessages: 2 } })
+    await using chat = await messagingBench({ limits: { mailboxMessages: 2 } })
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'two'])
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
@@ -42,7 +42,7 @@ spec('osp msg that is refused', (it) => {
   it('because nobody has such a name names them, and exits with 1', async () => {
     const authenticate = async ({ user }: { user: string }) => ({ user })
     const knows = async (user: string) => user === 'bob'
-    await using chat = await chatter({ authenticator: { authenticate, knows } })
+    await using chat = await messagingBench({ authenticator: { authenticate, knows } })
     const one = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi'])
     assert.deepEqual(one, {
       code: 1,
@@ -54,7 +54,7 @@ spec('osp msg that is refused', (it) => {
   })
 
   it('because it has too many recipients exits with 1', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     const names = Array.from({ length: 17 }, (_, at) => `user${at}`)
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', ...names, 'hi'])
     assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
@@ -66,7 +66,7 @@ spec('osp msg that is refused', (it) => {
     const authenticate = async () => {
       throw new OspError('unauthorized', 'nobody comes in here')
     }
-    await using chat = await chatter({ authenticator: { authenticate, knows: async () => true } })
+    await using chat = await messagingBench({ authenticator: { authenticate, knows: async () => true } })
     const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi'])
     assert.equal(code, 4)
     assert.match(
@@ -78,8 +78,8 @@ spec('osp msg that is refused', (it) => {
 
 spec('osp msg without an answer', (it) => {
   it('says that nothing was sent where there was no server, with exit code 3', async () => {
-    await using chat = await chatter()
-    await chat.its.server.close()
+    await using chat = await messagingBench()
+    await chat.server.server.close()
     const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi', '--retry-for', '300ms'])
     assert.equal(code, 3)
     const lines = stderr.split('\n')
@@ -94,8 +94,8 @@ spec('osp msg without an answer', (it) => {
   })
 
   it('that is interrupted says so, with exit code 130', async () => {
-    await using chat = await chatter()
-    await chat.its.server.close()
+    await using chat = await messagingBench()
+    await chat.server.server.close()
     await using begun = chat.begin('alice', ['msg', 'bob', 'hi'])
     await begun.printed(/waiting for/u)
     begun.child.kill('SIGINT')
@@ -104,7 +104,7 @@ spec('osp msg without an answer', (it) => {
   })
 
   it('that is interrupted while it reads its text exits with 130 too', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await using begun = chat.begin('alice', ['msg', 'bob', '-'])
     await feed(begun, 'hi')
     await turns(() => readsStdin(begun.child.pid))
@@ -117,7 +117,7 @@ spec('osp msg without an answer', (it) => {
     const storage = memory()
     const appending: (() => void)[] = []
     storage.mailboxes.append = () => new Promise((resolve) => appending.push(resolve))
-    await using chat = await chatter({ storage })
+    await using chat = await messagingBench({ storage })
     for (const [at, flags] of [[], ['--json']].entries()) {
       await using begun = chat.begin('alice', ['msg', 'bob', 'hi', ...flags])
       await turns(() => appending.length > at)

@@ -4,8 +4,8 @@ import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, 
 import { join } from 'node:path'
 import { askControl } from 'ospd/node'
 import { ballast } from '../support/ballast.ts'
-import { type Chatter, chatter } from '../support/chatter.ts'
 import { type Outcome, type Place, place, readsStdin, run, start } from '../support/commands.ts'
+import { type MessagingBench, messagingBench } from '../support/messagingBench.ts'
 import { startCommand } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
 import { commandLine, terminals } from '../support/terminal.ts'
@@ -16,9 +16,9 @@ import { canMount, smallDisk } from '../testing/storage/places.ts'
 const redirected = (redirections: string) => ['sh', '-c', `exec "$@" ${redirections}`, 'sh']
 
 /** Runs a command of a user of `chat` with these redirections. */
-const osp = (chat: Chatter, user: string, redirections: string, args: readonly string[]): Promise<Outcome> => {
+const osp = (chat: MessagingBench, user: string, redirections: string, args: readonly string[]): Promise<Outcome> => {
   const [command = '', ...more] = args
-  const flags = ['--server', chat.its.address, '--state', chat.at.path, '--user', user]
+  const flags = ['--server', chat.server.address, '--state', chat.at.path, '--user', user]
   return run('osp', [command, ...flags, ...more], { under: redirected(redirections), cwd: chat.at.path })
 }
 
@@ -124,7 +124,7 @@ spec('SIGHUP', (it) => {
 
 spec('a command whose stdout', (it) => {
   it('is closed acknowledges no message that it cannot print', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await (await chat.client('alice')).send(['bob'], 'hi')
     const { code, stderr } = await osp(chat, 'bob', '>&-', ['listen', '--count', '1'])
     assert.equal(code, 2)
@@ -139,7 +139,7 @@ spec('a command whose stdout', (it) => {
     it.skip('is on a full disk acknowledges no part of a message', 'this process may not mount a small disk')
   else {
     it('is on a disk that takes only the beginning of a message does not acknowledge it', async () => {
-      await using chat = await chatter()
+      await using chat = await messagingBench()
       await using disk = await smallDisk(4_000_000)
       const text = 'x'.repeat(30_000)
       for (let each = 0; each < 2; each++) await (await chat.client('alice')).send(['bob'], text)
@@ -152,7 +152,7 @@ spec('a command whose stdout', (it) => {
   }
 
   it('accepts no writes reports that with exit code 1 and without a stack trace', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await chat.at.write('a', 'hello')
     await chat.osp('carol', ['add', join(chat.at.path, 'a')])
     const lines = [
@@ -190,7 +190,7 @@ spec('a command whose stdin', (it) => {
     ['is open only for writing', '0>out', /stdin cannot be read: EBADF/u],
   ] as const) {
     it(`${what} sends nothing, and says so`, async () => {
-      await using chat = await chatter()
+      await using chat = await messagingBench()
       // The first case tries each command; they all read by one mechanism.
       const each = (redirection === '<&-' ? lines : lines.slice(0, 1)).map(async (args) => {
         const outcome = await osp(chat, 'alice', redirection, args)
@@ -199,8 +199,8 @@ spec('a command whose stdin', (it) => {
         noStack(outcome)
       })
       await Promise.all(each)
-      assert.deepEqual(chat.its.server.status().uploads, [])
-      const spool = join(chat.at.path, chat.its.address.replace(':', '_'), 'alice', 'spool')
+      assert.deepEqual(chat.server.server.status().uploads, [])
+      const spool = join(chat.at.path, chat.server.address.replace(':', '_'), 'alice', 'spool')
       assert.deepEqual(existsSync(spool) ? readdirSync(spool) : [], [])
       const { stdout } = await osp(chat, 'alice', '</dev/null', ['tasks'])
       assert.equal(stdout, '')
@@ -208,7 +208,7 @@ spec('a command whose stdin', (it) => {
   }
 
   it('is /dev/null is empty', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     assert.equal((await osp(chat, 'alice', '</dev/null', ['msg', 'bob', '-'])).code, 0)
   })
 

@@ -3,15 +3,15 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { whoEvents } from '../../bin/common/events.ts'
-import { chatter } from '../support/chatter.ts'
 import { daemon, place, run, start } from '../support/commands.ts'
+import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { ctrlC, escapeCode, terminals } from '../support/terminal.ts'
 
 /** A chat in which these listen. */
 async function chatWith(...users: readonly string[]) {
-  const chat = await chatter()
+  const chat = await messagingBench()
   for (const user of users) {
     ;(await chat.client(user)).receive(() => {})
     await chat.isOnline(user)
@@ -27,7 +27,7 @@ spec('osp who', (it) => {
   })
 
   it('prints nothing where nobody listens', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     assert.deepEqual(await chat.osp('alice', ['who']), { code: 0, stdout: '', stderr: '' })
   })
 
@@ -50,8 +50,8 @@ spec('osp who', (it) => {
   })
 
   it('gives up on a server that is not there, with exit code 3', async () => {
-    await using chat = await chatter()
-    await chat.its.server.close()
+    await using chat = await messagingBench()
+    await chat.server.server.close()
     const { code, stdout, stderr } = await chat.osp('alice', ['who', '--retry-for', '0'])
     assert.deepEqual({ code, stdout }, { code: 3, stdout: '' })
     assert.match(stderr, /^osp: gave up on .*: nothing listens there.*\n$/u)
@@ -88,7 +88,7 @@ spec('osp who --watch', (it) => {
   })
 
   it('tells in JSON who comes and who leaves', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await using watch = chat.begin('alice', ['who', '--watch', '--json'])
     await watch.printed(/"list"/u)
     const bob = await chat.client('bob')
@@ -122,7 +122,7 @@ spec('osp who --watch', (it) => {
   })
 
   it('ends without a word when nobody reads it any more', async () => {
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await using watch = chat.begin('alice', ['who', '--watch', '--json'])
     await watch.printed(/"list"/u)
     watch.child.stdout?.destroy()
@@ -133,7 +133,7 @@ spec('osp who --watch', (it) => {
 
   it('has colours on a terminal', async () => {
     if (!terminals) return
-    await using chat = await chatter()
+    await using chat = await messagingBench()
     await using bob = chat.begin('bob', ['listen'])
     await chat.isOnline('bob')
     await using shown = chat.beginOnTerminal('alice', ['who', '--watch'])

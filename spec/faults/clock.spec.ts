@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import type { Client } from '../../lib/client/client.ts'
@@ -8,13 +9,32 @@ import { KiB } from '../../lib/limits.ts'
 import { deferred } from '../../lib/runtime/deferred.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { MortalServer } from '../support/mortalServer.ts'
-import type { Running } from '../support/processes.ts'
+import { pathOf, type Running, type StartOptions } from '../support/processes.ts'
 import { RawClient } from '../support/rawClient.ts'
 import { areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 import { until } from '../support/until.ts'
-import { type WallClock, wallClock } from '../support/wallClock.ts'
+
+/** The wall clock of programs that a spec starts. */
+interface WallClock {
+  /** Options that start a program with this clock. */
+  readonly options: StartOptions
+  /** From now on the clock is ahead of the real one by this many ms, or behind. */
+  set(aheadMs: number): void
+}
+
+/** `path` is the path of a file that is created for it. */
+function wallClock(path: string): WallClock {
+  const set = (aheadMs: number) => {
+    // Renamed, so that no process reads an incomplete file.
+    writeFileSync(`${path}.new`, `${aheadMs}`)
+    renameSync(`${path}.new`, path)
+  }
+  set(0)
+  const node = ['--import', 'tsx', '--import', pathOf('spec/support/jumpingClock.ts')]
+  return { options: { node, env: { OSPD_SPEC_CLOCK: path } }, set }
+}
 
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { correspondent } from '../support/correspondents.ts'
 import { canFreeze, freeze, thaw } from '../support/frozen.ts'
+import { startMessagingProcess } from '../support/messagingProcesses.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
@@ -18,7 +18,7 @@ spec('a recipient that is frozen for longer than the keep-alive allows', (it) =>
     const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
     const [alice, carol] = [place.client(), new Recipient(place.client({ user: 'carol' }))]
     const state = join(place.data, '../state')
-    await using bob = correspondent({ port: Number(port), user: 'bob', state, listens: true })
+    await using bob = startMessagingProcess({ port: Number(port), user: 'bob', state, listens: true })
     await areOnline(alice, ['bob', 'carol'])
     const relay = async (texts: readonly string[]) => {
       const states = await Promise.all(texts.map((text) => alice.send(['bob', 'carol'], text)))

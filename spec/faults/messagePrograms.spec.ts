@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
-import { correspondent, type Orders } from '../support/correspondents.ts'
+import { type Orders, startMessagingProcess } from '../support/messagingProcesses.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { allTaken, areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
@@ -33,11 +33,11 @@ const sendsAgain = (dies: Orders['dies']) => async (): Promise<void> => {
   const bob = new Recipient(place.client({ user: 'bob' }))
   await areOnline(bob.client, ['bob'])
   const orders = { port, user: 'alice', sends }
-  await using first = correspondent({ ...orders, ...(dies ? { dies } : {}) })
+  await using first = startMessagingProcess({ ...orders, ...(dies ? { dies } : {}) })
   const { signal } = await first.ended
   assert.equal(signal, 'SIGKILL', first.stderr)
   assert.doesNotMatch(first.stdout, /acknowledged/u)
-  await using again = correspondent(orders)
+  await using again = startMessagingProcess(orders)
   for (const text of texts) await again.printed(new RegExp(`^acknowledged ${text}$`, 'mu'))
   const carol = new Recipient(place.client({ user: 'carol' }))
   await place.client().send(['bob', 'carol'], 'last')
@@ -61,12 +61,12 @@ spec('a program that listens, is killed, and is started again with its state', (
     const { place, storage, port, state } = on
     const alice = place.client()
     const orders = { port, user: 'bob', state, listens: true }
-    await using first = correspondent({ ...orders, holds: '3' })
+    await using first = startMessagingProcess({ ...orders, holds: '3' })
     for (const text of texts) await alice.send(['bob'], text)
     await first.got('3')
     await first.kill()
     await alice.send(['bob'], 'later')
-    await using again = correspondent(orders)
+    await using again = startMessagingProcess(orders)
     await again.got('later')
     const both = [first.handed, again.handed]
     assert.deepEqual(
@@ -92,10 +92,10 @@ spec('a program that listens, is killed, and is started again with its state', (
     const alice = place.client()
     const orders = { port, user: 'bob', state, listens: true }
     for (const text of texts) await alice.send(['bob'], text)
-    await using first = correspondent({ ...orders, dies: { at: 'DeliverMsgAck', when: 'sending' } })
+    await using first = startMessagingProcess({ ...orders, dies: { at: 'DeliverMsgAck', when: 'sending' } })
     const { signal } = await first.ended
     assert.equal(signal, 'SIGKILL', first.stderr)
-    await using again = correspondent(orders)
+    await using again = startMessagingProcess(orders)
     await again.got('6')
     assert.deepEqual(
       [...first.handed, ...again.handed].map(({ text }) => text),

@@ -1,8 +1,26 @@
 import { turn } from '../support/turn.ts'
-import { uncaught } from '../support/uncaught.ts'
 import { Draw } from './draw.ts'
 import { shrunk } from './shrink.ts'
 import { type Opening, type Pieces, piecesOf, textOf } from './target.ts'
+
+/** Collects uncaught errors, which do not end the process, until it is disposed. */
+interface Uncaught extends Disposable {
+  readonly errors: readonly unknown[]
+}
+
+function uncaught(): Uncaught {
+  const errors: unknown[] = []
+  const others = process.listeners('uncaughtException')
+  const gather = (error: unknown) => void errors.push(error)
+  process.removeAllListeners('uncaughtException').on('uncaughtException', gather)
+  return {
+    errors,
+    [Symbol.dispose]() {
+      process.off('uncaughtException', gather)
+      for (const listener of others) process.on('uncaughtException', listener)
+    },
+  }
+}
 
 /** A case that failed. */
 interface Failure {

@@ -5,9 +5,9 @@ import { patterned } from '../support/memorySource.ts'
 import { bytesOf, RawStream } from '../support/rawStream.ts'
 import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
+import { survivesAttack } from '../support/survivesAttack.ts'
 import { turn } from '../support/turn.ts'
 import { turns } from '../support/turns.ts'
-import { withstood } from '../support/withstood.ts'
 
 const size = 256 * MiB
 
@@ -40,7 +40,7 @@ spec('a link that never reads', (it) => {
       bytesOf({ event: 'PostFileReq', progress: 0, content: [] }, seq, instance),
   })) {
     it(`${what} is a slow consumer, and uses little memory until it is closed`, async () => {
-      const codes = await withstood(40 * MiB, async (port, report) => {
+      const codes = await survivesAttack(40 * MiB, async (port, report) => {
         await using raw = await RawStream.letIn(port)
         const { instance } = await start(raw)
         raw.stream.pause()
@@ -56,7 +56,7 @@ spec('a link that never reads', (it) => {
 
 spec('a link that asks too much', (it) => {
   it('at once, thousands of requests, is ended as malformed, and hears so', async () => {
-    const codes = await withstood(40 * MiB, async (port) => {
+    const codes = await survivesAttack(40 * MiB, async (port) => {
       await using raw = await RawStream.letIn(port)
       const make = (seq: number) => bytesOf({ event: 'CancelFileReq', fileName: `${seq}` }, seq)
       await flood(raw, batches(20_000, make, 2))
@@ -66,7 +66,7 @@ spec('a link that asks too much', (it) => {
   })
 
   it('of its window, with chunks as fast as it can, is read as fast as they are written', async () => {
-    await withstood(64 * MiB, async (port) => {
+    await survivesAttack(64 * MiB, async (port) => {
       await using raw = await RawStream.letIn(port)
       const { instance, chunk } = await start(raw)
       const content = [patterned(chunk)]
@@ -97,7 +97,7 @@ spec('a link that asks too much', (it) => {
 
 spec('very many links', (it) => {
   it('that say nothing, or half of something, keep nobody out who came before, and leave nothing', async () => {
-    await withstood(40 * MiB, async (port) => {
+    await survivesAttack(40 * MiB, async (port) => {
       const links = await Promise.all(Array.from({ length: 400 }, () => RawStream.connect(port)))
       for (const [at, raw] of links.entries()) if (at % 2) await raw.write(Uint8Array.of(0, 0, 0))
       const told = links.filter((raw) => raw.came.length > 0)
@@ -108,7 +108,7 @@ spec('very many links', (it) => {
   })
 
   it('that begin an upload and vanish, one after another, leave no instance taken', async () => {
-    const codes = await withstood(40 * MiB, async (port) => {
+    const codes = await survivesAttack(40 * MiB, async (port) => {
       for (let count = 0; count < 50; count++) {
         await using raw = await RawStream.letIn(port, `${count}`)
         const { instance } = await start(raw)

@@ -3,8 +3,8 @@ import { connect } from '../../lib/client/connect.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { granted, hostileServer, welcome } from '../support/hostileServer.ts'
+import { manualClockClient, waitForEnd } from '../support/manualClockClient.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
-import { drive, patient } from '../support/patience.ts'
 import { spec } from '../support/spec.ts'
 
 const size = 50_000
@@ -32,7 +32,7 @@ spec('a HELLO_ACK', (it) => {
   }
 
   it('that never comes is waited for as long as a handshake may take', async () => {
-    const { clock, options } = patient(0)
+    const { clock, options } = manualClockClient(0)
     let heard: () => void = () => {}
     const said = new Promise<void>((resolve) => {
       heard = resolve
@@ -49,14 +49,14 @@ spec('a HELLO_ACK', (it) => {
   })
 
   it('is not tried for in a busy loop', async () => {
-    const { clock, options } = patient(10 * 60_000)
+    const { clock, options } = manualClockClient(10 * 60_000)
     await using server = await hostileServer(({ stream }) => {
       stream.destroy()
       return false
     })
     const client = server.client(options)
     const upload = await client.uploads.add(source())
-    await drive(client, upload, clock)
+    await waitForEnd(client, upload, clock)
     await assert.rejects(upload.done, { code: 'link-lost' })
     assert.ok(server.dialled < 60, `${server.dialled} tries in ten minutes`)
   })
@@ -66,7 +66,7 @@ spec('a HELLO_ACK', (it) => {
       reply({ ...welcome, version: 2 })
       return false
     })
-    const { clock, options } = patient(0)
+    const { clock, options } = manualClockClient(0)
     await assert.rejects(connect({ to: server.to, user: 'alice', software: 'spec', ...options }), { code: 'malformed' })
     assert.deepEqual(clock.set, [])
   })

@@ -1,15 +1,120 @@
 import assert from 'node:assert/strict'
 import { randomFillSync } from 'node:crypto'
+import { getActiveResourcesInfo } from 'node:process'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { codeOf } from '../../lib/errors.ts'
-import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
+import { defaultLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
+import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 import type { Message } from '../../lib/wire/message.ts'
-import { besieged } from '../support/besieged.ts'
+import { healthyClient } from '../support/healthyClient.ts'
 import { patterned } from '../support/memorySource.ts'
-import { overheard } from '../support/overheard.ts'
 import { bytesOf, helloBytes, RawStream } from '../support/rawStream.ts'
 import { heldPlatform, ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
+import { turns } from '../support/turns.ts'
+
+/** A transport whose listener reports when bytes have arrived at any of its sockets. */
+interface Overheard extends Transport {
+  /** Resolves the next time that bytes arrive. */
+  next(): Promise<void>
+}
+
+function overheard(transport: Transport): Overheard {
+  const waiting: (() => void)[] = []
+  const tell = () => {
+    for (const run of waiting.splice(0)) run()
+  }
+  return {
+    next: () => new Promise((resolve) => waiting.push(resolve)),
+    dial: (options, signal) => transport.dial(options, signal),
+    async listen(options) {
+      const listener = await transport.listen(options)
+      return {
+        address: listener.address,
+        start: (accept) => listener.start((socket) => accept(telling(socket, tell))),
+        close: () => listener.close(),
+        [Symbol.asyncDispose]: () => listener.close(),
+      }
+    },
+  }
+}
+
+function telling(socket: Socket, tell: () => void): Socket {
+  const start = socket.start.bind(socket)
+  socket.start = (to: SocketEvents) =>
+    start({
+      frame(frame) {
+        to.frame(frame)
+        tell()
+      },
+      begun(payloadBytes) {
+        to.begun(payloadBytes)
+        tell()
+      },
+      fault: (why) => to.fault(why),
+      drained: () => to.drained(),
+      closed: (why) => to.closed(why),
+    })
+  return socket
+}
+
+/** Node's platform, with a count of the pending alarms. */
+function counting(): Platform & { readonly alarms: ReadonlySet<object> } {
+  const platform = nodePlatform()
+  const alarms = new Set<object>()
+  const alarm = (atMs: number, run: () => void): Disposable => {
+    const set = platform.clock.alarm(atMs, () => {
+      alarms.delete(set)
+      run()
+    })
+    alarms.add(set)
+    return {
+      [Symbol.dispose]() {
+        alarms.delete(set)
+        set[Symbol.dispose]()
+      },
+    }
+  }
+  return { ...platform, clock: { ...platform.clock, alarm }, alarms }
+}
+
+const connections = () => getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+
+/**
+ * Attacks a server on disk over TCP while a healthy client uploads files. Fails if the attack disturbs this client,
+ * causes an error in the server, or leaves a link, an instance, a connection or an alarm behind. Resolves with the
+ * codes that links were closed with, except those of the healthy client.
+ */
+async function underAttack(
+  attack: (port: number, rig: ServerRig) => Promise<void>,
+  limits: Partial<Limits> = {},
+): Promise<readonly unknown[]> {
+  const platform = counting()
+  await using rig = await ServerRig.onDisk({ parkedMs: 1, ...limits }, { platform })
+  const port = rig.server.addresses[0]?.port ?? 0
+  // The server's own alarms, such as the one for the age limits.
+  const alarms = platform.alarms.size
+  {
+    await using beside = healthyClient(port)
+    await beside.undisturbed()
+    await attack(port, rig)
+    await beside.undisturbed()
+    await turns(() => rig.server.status().links === 1)
+    assert.deepEqual(rig.server.status().users, ['alice'])
+  }
+  assert.deepEqual(
+    rig.log.filter(({ level }) => level === 'error'),
+    [],
+  )
+  await turns(() => rig.server.status().links === 0 && connections() === 0 && platform.alarms.size === alarms)
+  const { gauges, ...status } = rig.server.status()
+  assert.deepEqual(status, { links: 0, users: [], online: [], uploads: [] })
+  const left = Object.entries(gauges).filter(([name, value]) => value > 0 && !name.startsWith('remembered'))
+  assert.deepEqual(left, [])
+  return rig.log.filter(({ event, user }) => event === 'link-closed' && user !== 'alice').map(({ code }) => code)
+}
 
 const cancel: Message<'CancelFileReq'> = { event: 'CancelFileReq', fileName: 'a' }
 const maxFrame = MiB + 8
@@ -33,7 +138,7 @@ spec('bytes that are no frames, before HELLO,', (it) => {
   ]
   for (const [what, bytes, text] of faults) {
     it(`${what} end the link as malformed, and disturb nobody`, async () => {
-      await besieged(async (port) => {
+      await underAttack(async (port) => {
         await using raw = await RawStream.connect(port)
         await raw.write(bytes)
         assert.match(await raw.dismissed('malformed'), text)
@@ -42,7 +147,7 @@ spec('bytes that are no frames, before HELLO,', (it) => {
   }
 
   it('and end within a frame, are forgotten', async () => {
-    await besieged(async (port) => {
+    await underAttack(async (port) => {
       await using raw = await RawStream.connect(port)
       await raw.write(helloBytes().subarray(0, 25))
       raw.end()
@@ -65,7 +170,7 @@ spec('a link that was let in', (it) => {
   ]
   for (const [what, bytes, text] of faults) {
     it(`and ${what} is ended as malformed, and disturbs nobody`, async () => {
-      const codes = await besieged(async (port) => {
+      const codes = await underAttack(async (port) => {
         await using raw = await RawStream.letIn(port)
         await raw.write(bytes)
         assert.match(await raw.dismissed('malformed'), text)
@@ -75,7 +180,7 @@ spec('a link that was let in', (it) => {
   }
 
   it('and ends within a frame has lost its uploads’ instances', async () => {
-    const codes = await besieged(async (port) => {
+    const codes = await underAttack(async (port) => {
       await using raw = await RawStream.letIn(port)
       const upload = { fileName: 'a', size: 1_000, modifiedAt: 1, digest: 2 }
       await raw.write(bytesOf({ event: 'StartPostFileReq', ...upload }, 2))
@@ -89,7 +194,7 @@ spec('a link that was let in', (it) => {
   })
 
   it('and uses the instances of others, or nonexistent ones, gets instance-lost', async () => {
-    await besieged(async (port, rig) => {
+    await underAttack(async (port, rig) => {
       await using raw = await RawStream.letIn(port)
       let seq = 1
       const instances = [...rig.server.status().uploads.map(({ instance }) => instance), 1, 2, 3, 200, 201, 0xffff]
@@ -113,7 +218,7 @@ spec('a link that was let in', (it) => {
   })
 
   it('and numbers its requests as it likes is answered, but for the number 0', async () => {
-    await besieged(async (port) => {
+    await underAttack(async (port) => {
       await using raw = await RawStream.letIn(port)
       // The highest first: what is remembered of it must not make the lower ones too old.
       const seqs = [0xffff_ffff, 7, 5, 7, 0xffff_ffff, 6]

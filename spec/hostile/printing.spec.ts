@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { type Outcome, place, run } from '../support/commands.ts'
 import { type Act, type Heard, type HostileServer, hostileServer, nack } from '../support/hostileServer.ts'
+import { assertPrintable, containsHostileText, hostileText } from '../support/hostileText.ts'
 import { spec } from '../support/spec.ts'
 import { startOnTerminal, terminals } from '../support/terminal.ts'
-import { fit, nasty, shown } from '../support/unfit.ts'
 
 const members = [{ change: rosterChange.here, node: 1, userName: 'bob' }]
 
@@ -13,7 +13,7 @@ function registered({ message, frame, reply, say }: Heard): void {
   reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 8 })
   say({ event: 'RegistListNtf', listVersion: 1, kind: rosterKind.whole, members }, 0)
   if (message.event !== 'RegistReq' || (message.flags & registFlags.listening) === 0) return
-  const content = new TextEncoder().encode(nasty)
+  const content = new TextEncoder().encode(hostileText)
   const of = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1_000, attempt: 2 } as const
   say({ event: 'DeliverMsgReq', ...of, content }, frame.seq)
 }
@@ -21,17 +21,17 @@ function registered({ message, frame, reply, say }: Heard): void {
 /** What a server can do that wants to write on its clients' terminals. */
 const deeds = {
   'refuses everybody': (heard) => {
-    if (heard.message.event === 'HelloReq') heard.reply(nack('HelloNack', 'unauthorized', { text: nasty }))
+    if (heard.message.event === 'HelloReq') heard.reply(nack('HelloNack', 'unauthorized', { text: hostileText }))
     return false
   },
   'refuses what it is asked': (heard) => {
     const { message, reply } = heard
     if (message.event === 'ContinuePostFileReq') {
-      reply(nack('ContinuePostFileNack', 'file-exists', { text: nasty }))
+      reply(nack('ContinuePostFileNack', 'file-exists', { text: hostileText }))
     } else if (message.event === 'PostMsgReq') {
-      reply(nack('PostMsgNack', 'unknown-user', { text: nasty, recipients: [nasty] }))
+      reply(nack('PostMsgNack', 'unknown-user', { text: hostileText, recipients: [hostileText] }))
     } else if (message.event === 'RegistReq' && message.flags !== 0) {
-      reply(nack('RegistNack', 'superseded', { text: nasty }))
+      reply(nack('RegistNack', 'superseded', { text: hostileText }))
     } else if (message.event === 'RegistReq') registered(heard)
     else return true
     return false
@@ -105,8 +105,8 @@ spec('a server that', (it) => {
       it(fact, async () => {
         await using server = await hostileServer(act)
         const outcomes = await all(server, where)
-        for (const outcome of outcomes) fit(outcome, where === 'on a terminal')
-        assert.ok(outcomes.some(shown), JSON.stringify(outcomes))
+        for (const outcome of outcomes) assertPrintable(outcome, where === 'on a terminal')
+        assert.ok(outcomes.some(containsHostileText), JSON.stringify(outcomes))
       })
     }
   }

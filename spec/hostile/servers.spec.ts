@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { clientLimits, fixed } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { type Act, hostileServer, nack, welcome } from '../support/hostileServer.ts'
+import { manualClockClient, waitForEnd } from '../support/manualClockClient.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
-import { drive, patient } from '../support/patience.ts'
 import { bytesOf } from '../support/rawStream.ts'
 import { spec } from '../support/spec.ts'
 import { until } from '../support/until.ts'
@@ -59,11 +59,11 @@ spec('a reply to a chunk', (it) => {
   ]
   for (const [what, act] of loops) {
     it(`${what} is given up after the time for refusals, and asked for seldom meanwhile`, async () => {
-      const { clock, options } = patient(60_000)
+      const { clock, options } = manualClockClient(60_000)
       await using server = await hostileServer(act)
       const client = server.client(options)
       const upload = await client.uploads.add(source())
-      await drive(client, upload, clock)
+      await waitForEnd(client, upload, clock)
       await assert.rejects(upload.done, { code: 'wrong-offset', message: /stays at \d+ of 50000 bytes/u })
       const tries = server.count('ContinuePostFileReq')
       assert.ok(tries > 3 && tries < 30, `${tries} tries in a minute`)
@@ -76,14 +76,14 @@ spec('a reply to a chunk', (it) => {
 spec('refusals without an end', (it) => {
   for (const code of ['no-idle-instance', 'file-busy', 'internal', 'disk-full', 'instance-lost'] as const) {
     it(`by ${code} are given up after the time for them, and asked for seldom meanwhile`, async () => {
-      const { clock, options } = patient(10 * 60_000)
+      const { clock, options } = manualClockClient(10 * 60_000)
       await using server = await hostileServer(({ message: { event }, reply }) => {
         if (event === 'PostFileReq') reply(nack('PostFileNack', code))
         return event !== 'PostFileReq' && event !== 'FileMd5Req'
       })
       const client = server.client(options)
       const upload = await client.uploads.add(source())
-      await drive(client, upload, clock)
+      await waitForEnd(client, upload, clock)
       await assert.rejects(upload.done, { code })
       const tries = server.count('ContinuePostFileReq')
       assert.ok(tries > 5 && tries < 100, `${tries} tries in ten minutes`)
@@ -176,7 +176,7 @@ spec('a server', (it) => {
   ]
   for (const [what, code, act] of breaches) {
     it(`that lets the client in again and again and then ${what} is given up after the time for an unreachable one`, async () => {
-      const { clock, options } = patient(60_000)
+      const { clock, options } = manualClockClient(60_000)
       await using server = await hostileServer(act)
       const client = server.client(options)
       let given: string | undefined
@@ -195,7 +195,7 @@ spec('a server', (it) => {
   }
 
   it('that falls silent is given up after two keep-alives', async () => {
-    const { clock, options } = patient(1e9)
+    const { clock, options } = manualClockClient(1e9)
     let asked: () => void = () => {}
     const silent = new Promise<void>((resolve) => {
       asked = resolve

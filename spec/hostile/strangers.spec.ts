@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { MiB } from '../../lib/limits.ts'
 import { bytesOf, helloBytes, RawStream } from '../support/rawStream.ts'
 import { spec } from '../support/spec.ts'
+import { survivesAttack } from '../support/survivesAttack.ts'
 import { turns } from '../support/turns.ts'
 import type { Report } from '../support/watchedServer.ts'
-import { withstood } from '../support/withstood.ts'
 
 /** The entries of the log about links that were refused, told by reports. */
 const refusals = ({ log }: Report) => log.filter(({ event }) => event === 'link-refused')
@@ -18,7 +18,7 @@ spec('links of strangers', (it) => {
       await using _other = await RawStream.letIn(port, 'other')
       for (const raw of links) await raw[Symbol.asyncDispose]()
     }
-    await withstood(40 * MiB, attack, { pendingLinks: 100 })
+    await survivesAttack(40 * MiB, attack, { pendingLinks: 100 })
   })
 
   it('that send HELLO as one user from four addresses lock no other user out', async () => {
@@ -30,7 +30,7 @@ spec('links of strangers', (it) => {
       await using _other = await RawStream.letIn(port, 'other', 'bob')
       for (const raw of links) await raw[Symbol.asyncDispose]()
     }
-    await withstood(40 * MiB, attack, { links: 40, linksPerUser: 60 })
+    await survivesAttack(40 * MiB, attack, { links: 40, linksPerUser: 60 })
   })
 
   it('that send HELLO_REQ byte by byte are ended when their time is up', async () => {
@@ -43,11 +43,11 @@ spec('links of strangers', (it) => {
       }
       for (const raw of links) await raw[Symbol.asyncDispose]()
     }
-    await withstood(40 * MiB, attack, { handshakeMs: 1_000 })
+    await survivesAttack(40 * MiB, attack, { handshakeMs: 1_000 })
   })
 
   it('that announce four gigabytes are closed at once, and use no memory', async () => {
-    await withstood(20 * MiB, async (port) => {
+    await survivesAttack(20 * MiB, async (port) => {
       const header = bytesOf({ event: 'PingReq' }).subarray(0, 20)
       header.writeUInt32BE(0xffff_ffff)
       for (let count = 0; count < 100; count++) {
@@ -75,6 +75,6 @@ spec('links of strangers', (it) => {
       assert.ok(told >= 60 && told <= 60 * minutes, `${told} were told why in ${minutes} minutes`)
       assert.ok(refusals(await report()).length <= told + minutes)
     }
-    await withstood(40 * MiB, attack, { failedHellosPerAddress: 60 })
+    await survivesAttack(40 * MiB, attack, { failedHellosPerAddress: 60 })
   })
 })

@@ -79,7 +79,10 @@ export class RawStream implements AsyncDisposable {
     for (;;) {
       const found = this.came.find((message) => message.event === event)
       if (found) return found as Message<K>
-      assert.ok(!this.over, `the link ended before ${event} arrived, after ${this.came.map((message) => message.event)}`)
+      assert.ok(
+        !this.over,
+        `the link ended before ${event} arrived, after ${this.came.map((message) => message.event)}`,
+      )
       await new Promise<void>((resolve) => {
         this.#look = resolve
       })

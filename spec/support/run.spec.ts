@@ -88,8 +88,7 @@ spec('the runner', (it) => {
   it('fails if a file keeps something open after its tests', () =>
     failsAs(/did not end within 600 ms/u, `setInterval(() => {}, 1000); ${good}`, { limitMs: 600 }))
 
-  it('fails if a file throws while it is imported', () =>
-    failsAs(/no such thing/u, "throw new Error('no such thing')"))
+  it('fails if a file throws while it is imported', () => failsAs(/no such thing/u, "throw new Error('no such thing')"))
 
   it('fails if a file does not compile', () => failsAs(/before its tests had run/u, "import './nowhere.ts'"))
 
@@ -116,7 +115,10 @@ spec('the runner', (it) => {
     failsAs(/declared after the tests had begun/u, `${good}\nawait new Promise((go) => setTimeout(go, 100))\n${good}`))
 
   it('fails if a test is declared too late', () =>
-    failsAs(/declared too late/u, "spec('x', async (it) => { it('holds', () => {}); await 0; it('is lost', () => {}) })"))
+    failsAs(
+      /declared too late/u,
+      "spec('x', async (it) => { it('holds', () => {}); await 0; it('is lost', () => {}) })",
+    ))
 
   it('ends all processes that a file has started', async () => {
     const server = createServer().listen(0, '127.0.0.1').unref()

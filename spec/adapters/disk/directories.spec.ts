@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
 import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
-import { isOver } from '../../support/isOver.ts'
+import { hasResolved } from '../../support/hasResolved.ts'
 import { spec } from '../../support/spec.ts'
 
 const turn = () => new Promise((go) => setImmediate(go))
@@ -27,13 +27,13 @@ spec('flushes of a directory', (it) => {
     assert.equal(begun.length, 1)
     begun[0]?.end.resolve()
     await first
-    assert.deepEqual(await Promise.all(later.map(isOver)), [false, false, false])
+    assert.deepEqual(await Promise.all(later.map(hasResolved)), [false, false, false])
     assert.equal(begun.length, 2)
     const last = flushes.flush('a')
     await turn()
     begun[1]?.end.resolve()
     await Promise.all(later)
-    assert.equal(await isOver(last), false)
+    assert.equal(await hasResolved(last), false)
     assert.equal(begun.length, 3)
     begun[2]?.end.resolve()
     await last

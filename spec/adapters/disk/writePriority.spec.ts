@@ -5,7 +5,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { message, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { claimed, hello } from '../../../lib/testing/storage/steps.ts'
-import { isOver } from '../../support/isOver.ts'
+import { hasResolved } from '../../support/hasResolved.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
@@ -42,16 +42,16 @@ function begun() {
 spec('uploads beside messages on one disk', (it) => {
   it('begin at once during no append', async () => {
     const { first, append } = begun()
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
     await append(1)
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
   })
 
   it('wait for the end of an append that is under way', async () => {
     const { first, hold } = begun()
     const { end, done } = hold()
     const turns = [first.ready(), first.ready()]
-    assert.deepEqual(await Promise.all(turns.map(isOver)), [false, false])
+    assert.deepEqual(await Promise.all(turns.map(hasResolved)), [false, false])
     end()
     await Promise.all([done, ...turns])
   })
@@ -63,10 +63,10 @@ spec('uploads beside messages on one disk', (it) => {
     // 20 ms longer, of which a hundredth is usual from now on.
     const turn = first.ready()
     clock.pass(39)
-    assert.equal(await isOver(turn), false)
+    assert.equal(await hasResolved(turn), false)
     clock.pass(1)
     await turn
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
   })
 
   it('wait for one that is under way when their rest is over', async () => {
@@ -76,11 +76,11 @@ spec('uploads beside messages on one disk', (it) => {
     const turn = first.ready()
     const { end, done } = hold()
     clock.pass(40)
-    assert.equal(await isOver(turn), false)
+    assert.equal(await hasResolved(turn), false)
     end()
     await done
     // It was slow as well: the rest begins anew.
-    assert.equal(await isOver(turn), false)
+    assert.equal(await hasResolved(turn), false)
     clock.pass(80)
     await turn
   })
@@ -92,7 +92,7 @@ spec('uploads beside messages on one disk', (it) => {
     clock.pass(100)
     const later = first.ready()
     clock.pass(149)
-    assert.deepEqual(await Promise.all([turn, later].map(isOver)), [false, false])
+    assert.deepEqual(await Promise.all([turn, later].map(hasResolved)), [false, false])
     clock.pass(1)
     await Promise.all([turn, later])
     end()
@@ -105,18 +105,18 @@ spec('uploads beside messages on one disk', (it) => {
     await append(60_000)
     const turn = first.ready()
     clock.pass(249)
-    assert.equal(await isOver(turn), false)
+    assert.equal(await hasResolved(turn), false)
     clock.pass(1)
     await turn
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
   })
 
   it('do not rest on a disk where every append takes as long', async () => {
     const { first, append } = begun()
     await append(30)
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
     await append(33)
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
   })
 
   it('rest no more when what was slow has become usual', async () => {
@@ -125,7 +125,7 @@ spec('uploads beside messages on one disk', (it) => {
     for (let n = 0; n < 300; n++) await append(30)
     clock.pass(250)
     await append(30)
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
   })
 
   it('begin after a failed append', async () => {
@@ -134,7 +134,7 @@ spec('uploads beside messages on one disk', (it) => {
       first.append(() => Promise.reject(new Error('EIO'))),
       /EIO/u,
     )
-    assert.equal(await isOver(first.ready()), true)
+    assert.equal(await hasResolved(first.ready()), true)
   })
 
   it('leave no alarm set', async () => {

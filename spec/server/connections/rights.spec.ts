@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import { Gatekeeper } from '../../support/gatekeeper.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { MessageClient } from '../../support/messageClient.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
+import { SwitchableAuthenticator } from '../../support/switchableAuthenticator.ts'
 import { turn } from '../../support/turn.ts'
 
 const file = { name: 'a', bytes: patterned(1_000) }
 
 /** A server with somebody at its door. */
 async function guarded(limits: Parameters<typeof ServerRig.start>[0] = {}) {
-  const gate = new Gatekeeper()
+  const gate = new SwitchableAuthenticator()
   const rig = await ServerRig.start(limits, { authenticator: gate })
   return { gate, rig, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }
 }
@@ -21,7 +21,7 @@ spec('a user whose right to come in has changed', (it) => {
     await using here = await guarded()
     const [one, two] = [await here.rig.client({ session: 'one' }), await here.rig.client({ session: 'two' })]
     const bob = await here.rig.client({ session: 'three', user: 'bob' })
-    here.gate.tell('alice')
+    here.gate.reportChange('alice')
     for (const { raw } of [one, two]) {
       const { text, retryAfter } = await raw.dismissed('unauthorized')
       assert.equal(text, 'alice was removed from the server, or has a new token')
@@ -37,7 +37,7 @@ spec('a user whose right to come in has changed', (it) => {
     const { rig } = here
     const [bob, alice] = [await MessageClient.listen(rig, 'bob'), await MessageClient.listen(rig, 'alice')]
     assert.deepEqual(await bob.post(1, ['alice'], 'hello'), ['alice online'])
-    here.gate.tell('alice')
+    here.gate.reportChange('alice')
     await turn()
     assert.deepEqual(
       rig.server.status().online.map(({ user }) => user),
@@ -56,7 +56,7 @@ spec('a user whose right to come in has changed', (it) => {
     const alice = await here.rig.client()
     const { instance } = await alice.start(file)
     await alice.chunk(instance, 0, file.bytes.subarray(0, 400))
-    here.gate.tell('alice')
+    here.gate.reportChange('alice')
     await alice.raw.dismissed('unauthorized')
     assert.deepEqual(here.rig.server.status().uploads, [])
     const bob = await here.rig.client({ user: 'bob' })
@@ -68,7 +68,7 @@ spec('a user whose right to come in has changed', (it) => {
   it('is everybody where that is told', async () => {
     await using here = await guarded()
     const clients = [await here.rig.client({ user: 'alice' }), await here.rig.client({ user: 'bob' })]
-    here.gate.tell(undefined)
+    here.gate.reportChange(undefined)
     for (const { raw } of clients) {
       assert.match((await raw.dismissed('unauthorized')).text, /^access to this server has changed/u)
     }
@@ -80,11 +80,11 @@ spec('a link that is being let in while a right changes', (it) => {
   it('is not let in by what was true before', async () => {
     await using here = await guarded()
     const [asked, answer] = [deferred<void>(), deferred<void>()]
-    here.gate.decided = () => {
-      here.gate.decided = () => {}
+    here.gate.accepted = () => {
+      here.gate.accepted = () => {}
       // Between the answer and the server that hears it.
       here.gate.barred.add('alice')
-      here.gate.tell('alice')
+      here.gate.reportChange('alice')
     }
     here.gate.asked = () => {
       asked.resolve()
@@ -102,11 +102,11 @@ spec('a link that is being let in while a right changes', (it) => {
   for (let turns = 0; turns < 12; turns++) {
     it(`is in or out ${turns} turns after the answer, but not in when it is known to be out`, async () => {
       await using here = await guarded()
-      here.gate.decided = async () => {
-        here.gate.decided = () => {}
+      here.gate.accepted = async () => {
+        here.gate.accepted = () => {}
         for (let turn = 0; turn < turns; turn++) await undefined
         here.gate.barred.add('alice')
-        here.gate.tell('alice')
+        here.gate.reportChange('alice')
       }
       const raw = await here.rig.dial()
       raw.hello()
@@ -122,7 +122,7 @@ spec('a link that is being let in while a right changes', (it) => {
     here.gate.asked = (user) => {
       asked++
       // An authenticator tells of what it finds changed before it answers by it.
-      if (asked === 1) here.gate.tell(user)
+      if (asked === 1) here.gate.reportChange(user)
     }
     const raw = await here.rig.dial()
     raw.hello()
@@ -133,9 +133,9 @@ spec('a link that is being let in while a right changes', (it) => {
 
   it('is let in though it is somebody else’s right', async () => {
     await using here = await guarded()
-    here.gate.decided = () => {
-      here.gate.decided = () => {}
-      here.gate.tell('bob')
+    here.gate.accepted = () => {
+      here.gate.accepted = () => {}
+      here.gate.reportChange('bob')
     }
     const raw = await here.rig.dial()
     raw.hello()

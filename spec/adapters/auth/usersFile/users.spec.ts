@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { loopbackOnly } from '../../../../lib/adapters/auth/unverified.ts'
 import { usersFile } from '../../../../lib/adapters/auth/usersFile.ts'
 import { fixed } from '../../../../lib/limits.ts'
-import { Gatekeeper } from '../../../support/gatekeeper.ts'
 import { spec } from '../../../support/spec.ts'
+import { SwitchableAuthenticator } from '../../../support/switchableAuthenticator.ts'
 import { temporaryDirectory } from '../../../testing/storage/places.ts'
 import { assertOut, enter, fileOf, watching } from './entering.ts'
 
@@ -132,15 +132,15 @@ spec('a server without a users’ file', (it) => {
 
   it('passes on what the other authenticator tells, and only then', async () => {
     await using place = await temporaryDirectory()
-    const other = new Gatekeeper()
+    const other = new SwitchableAuthenticator()
     const users = usersFile(place.path, other)
     const told: (string | undefined)[] = []
     users.watch((user) => told.push(user))
     await enter(users, 'alice', '')
-    other.tell('alice')
+    other.reportChange('alice')
     await users.add('bob')
     await assertOut(users, 'alice', '')
-    other.tell('alice')
+    other.reportChange('alice')
     assert.deepEqual(told, ['alice', undefined])
   })
 })

@@ -4,18 +4,18 @@ import type { Authenticator, Credentials } from '../../lib/ports/authenticator.t
 type Changed = (user: string | undefined) => void
 
 /** An authenticator that accepts every user who is not barred, and reports changes on request. */
-export class Gatekeeper implements Authenticator {
+export class SwitchableAuthenticator implements Authenticator {
   readonly barred = new Set<string>()
   readonly watchers = new Set<Changed>()
   /** Called before each decision about a login. */
   asked: (user: string) => void | Promise<void> = () => {}
   /** Called after a login was accepted. */
-  decided: (user: string) => void = () => {}
+  accepted: (user: string) => void = () => {}
 
   async authenticate({ user }: Credentials): Promise<{ user: string }> {
     await this.asked(user)
     if (this.barred.has(user)) throw new OspError('unauthorized', `${user} is barred`)
-    this.decided(user)
+    this.accepted(user)
     return { user }
   }
 
@@ -29,7 +29,7 @@ export class Gatekeeper implements Authenticator {
   }
 
   /** Reports that the rights of a user, or of all users (`undefined`), have changed. */
-  tell(user: string | undefined): void {
+  reportChange(user: string | undefined): void {
     for (const changed of this.watchers) changed(user)
   }
 }

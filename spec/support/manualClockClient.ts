@@ -5,14 +5,14 @@ import { until } from './until.ts'
 import { VirtualClock } from './virtualClock.ts'
 
 /** Options of a client on a manual clock, which moves only while the client waits. */
-export function patient(retryForMs: number) {
+export function manualClockClient(retryForMs: number) {
   const clock = new VirtualClock()
   const platform = { ...nodePlatform(), clock }
   return { clock, options: { platform, retryForMs } }
 }
 
 /** Lets time pass whenever the client waits, until the upload has ended. */
-export async function drive(client: Client, upload: Upload, clock: VirtualClock): Promise<void> {
+export async function waitForEnd(client: Client, upload: Upload, clock: VirtualClock): Promise<void> {
   for (;;) {
     const waits = () => client.status === 'waiting' || (upload.phase === 'waiting' && upload.error !== undefined)
     const over = () => upload.phase === 'failed' || upload.phase === 'done'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Limits, MiB } from '../../lib/limits.ts'
-import { bystander } from './bystander.ts'
+import { healthyClient } from './healthyClient.ts'
 import { type Report, watchedServer } from './watchedServer.ts'
 
 /** Disables the limits of the log, which reports how links have ended. */
@@ -14,7 +14,7 @@ const logTimers = 2
  * client, makes the server's memory grow by `growth` bytes, causes an error in the server, or leaves anything behind.
  * Resolves with the codes that links were closed with.
  */
-export async function withstood(
+export async function survivesAttack(
   growth: number,
   attack: (port: number, report: () => Promise<Report>) => Promise<void>,
   limits: Partial<Limits> = {},
@@ -31,7 +31,7 @@ export async function withstood(
   // The server's own timers, such as the one for the age limits.
   const { timers } = await report()
   {
-    await using beside = bystander(server.port)
+    await using beside = healthyClient(server.port)
     await beside.undisturbed()
     const { usedBytes } = await report()
     peak = 0

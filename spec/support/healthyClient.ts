@@ -5,12 +5,12 @@ import { createClient } from '../../lib/client/connect.ts'
 import { memorySource, patterned } from './memorySource.ts'
 
 /** A well-behaved client that uploads one file after another while other clients misbehave. */
-export interface Bystander extends AsyncDisposable {
+export interface HealthyClient extends AsyncDisposable {
   /** Uploads a whole file. Fails if anything has disturbed the client so far. */
   undisturbed(): Promise<void>
 }
 
-export function bystander(port: number, bytes = 300_000): Bystander {
+export function healthyClient(port: number, bytes = 300_000): HealthyClient {
   const client = createClient({ to: tcp({ port }), user: 'alice', platform: nodePlatform(), software: 'spec' })
   const troubles: string[] = []
   client.on('status', (status, why) => {

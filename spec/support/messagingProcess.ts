@@ -6,7 +6,7 @@ import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 import type { EventName } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import { eagerPlatform } from './chat/eager.ts'
-import type { Orders } from './correspondents.ts'
+import type { Orders } from './messagingProcesses.ts'
 
 const { port, user, state, sends = [], listens = false, holds, dies }: Orders = JSON.parse(process.argv[2] ?? '')
 

@@ -18,15 +18,15 @@ export interface Orders {
 }
 
 /** A process of a user that sends and receives messages. */
-export interface Correspondent extends Running {
+export interface MessagingProcess extends Running {
   /** The messages passed to its handler. */
   readonly handed: readonly Handed[]
   /** Resolves when its handler was called with this text. */
   got(text: string): Promise<unknown>
 }
 
-export function correspondent(orders: Orders): Correspondent {
-  const running = startSource('spec/support/correspondent.ts', [JSON.stringify(orders)])
+export function startMessagingProcess(orders: Orders): MessagingProcess {
+  const running = startSource('spec/support/messagingProcess.ts', [JSON.stringify(orders)])
   const own = {
     get handed() {
       const lines = running.stdout.split('\n').filter((line) => line.startsWith('handed '))
@@ -34,5 +34,5 @@ export function correspondent(orders: Orders): Correspondent {
     },
     got: (text: string) => running.printed(new RegExp(`^handed \\{"text":"${text}",.*\n`, 'mu')),
   }
-  return Object.defineProperties(own, Object.getOwnPropertyDescriptors(running)) as unknown as Correspondent
+  return Object.defineProperties(own, Object.getOwnPropertyDescriptors(running)) as unknown as MessagingProcess
 }

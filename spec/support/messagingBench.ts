@@ -9,8 +9,8 @@ import { turns } from './turns.ts'
 type ServedOptions = Parameters<typeof served>[0]
 
 /** A server in this process, and `osp` commands whose users keep their state in one directory. */
-export interface Chatter extends AsyncDisposable {
-  readonly its: Served
+export interface MessagingBench extends AsyncDisposable {
+  readonly server: Served
   readonly at: Place
   /** Runs `osp COMMAND … --user USER` until it exits. */
   osp(user: string, args: readonly string[], input?: string): Promise<Outcome>
@@ -24,14 +24,14 @@ export interface Chatter extends AsyncDisposable {
   isOnline(user: string, online?: boolean): Promise<void>
 }
 
-export async function chatter(options?: ServedOptions): Promise<Chatter> {
+export async function messagingBench(options?: ServedOptions): Promise<MessagingBench> {
   const at = await place()
   const its = await served(options)
   const clients: Client[] = []
   const flags = (user: string) => ['--server', its.address, '--state', at.path, '--user', user]
   const line = (user: string, [command = '', ...args]: readonly string[]) => [command, ...flags(user), ...args]
   return {
-    its,
+    server: its,
     at,
     osp: (user, args, input = '') => run('osp', line(user, args), { input }),
     begin: (user, args, env = {}) => start('osp', line(user, args), { env }),
