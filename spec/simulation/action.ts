@@ -1,10 +1,10 @@
-/** Something that may happen to a world with these parts. */
+/** An action that can happen to a world with these parts. */
 export interface Action<Parts> {
   readonly name: string
-  /** How often it happens beside the others, before a world scales it. */
+  /** Relative frequency, before a world scales it. */
   readonly weight: number
-  /** It happens to the simulated disk, and never if the world keeps its files elsewhere. */
+  /** Acts on the simulated disk; never happens if the world stores its files elsewhere. */
   readonly toDisk?: boolean
-  /** Returns false if there is nothing that it could happen to. */
+  /** Returns false if there is nothing to act on. */
   readonly apply: (parts: Parts) => boolean
 }

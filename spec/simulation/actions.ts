@@ -8,13 +8,13 @@ import { type NetworkParts, networkActions } from './networkActions.ts'
 import { type ProcessParts, processActions, processFixes } from './processActions.ts'
 import { type UserParts, userActions } from './userActions.ts'
 
-/** What a world is about: sending files, messages, or both at once. */
+/** The kind of a world: programs send files, messages, or both. */
 export type WorldKind = 'files' | 'messages' | 'both'
 
 /** The parts of a world that its actions use. */
 export type ActionParts = ProcessParts & NetworkParts & DiskParts & UserParts & FileParts & MessageParts
 
-/** How many actions are tried until one can happen. */
+/** Number of actions tried until one can happen. */
 const mostTries = 8
 
 /** Actions of every kind of world. */
@@ -26,11 +26,13 @@ const actions: { readonly [K in WorldKind]: readonly Action<ActionParts>[] } = {
   both: [...common, ...fileActions, ...messageActions],
 }
 
-/** The actions of one world, and how often each happens. */
+/** The actions of one world, and their frequencies. */
 export class ActionMix {
   readonly #weighed: readonly (readonly [weight: number, action: Action<ActionParts>])[]
 
-  /** Each world has only some actions, with weights of its own: an action that is rare in most worlds is frequent in some. */
+  /**
+   * Each world has only some actions, with its own weights: an action that is rare in most worlds is frequent in some.
+   */
   constructor(random: SeededRandom, kind: WorldKind, faults: Faults, hasDisk: boolean) {
     const weighed = actions[kind].map((action) => {
       const { name, weight, toDisk = false } = action

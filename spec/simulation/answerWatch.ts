@@ -4,24 +4,24 @@ import { fullBytes } from './socket.ts'
 import type { VirtualTime } from './time.ts'
 import type { Trace } from './trace.ts'
 
-/** Requests that come to a server, chunks excepted: one answer can be for many of these. */
+/** Requests to a server, except chunks: one reply can answer many chunks. */
 const requests: ReadonlySet<number> = new Set(
   Object.values(events).flatMap(({ kind, number }) =>
     kind === 'request' && number !== events.PostFileReq.number ? [number] : [],
   ),
 )
 
-/** The longest that an answer takes while the server runs and its socket takes something. */
+/** Maximum time of a reply while the server runs and its socket accepts data. */
 const answerMs = 60_000
 
-/** What of a link has come to the server and is not answered, by seq, with since when. */
+/** The unanswered requests of a link: the time of arrival by seq. */
 interface Owed {
   readonly link: Link
   readonly since: Map<number, number>
   readonly answered: Set<number>
 }
 
-/** That a server answers each request, or ends its link: whoever asks is never left to wait for nothing. */
+/** Checks that a server answers each request or ends its link, so that no client waits forever. */
 export class AnswerWatch {
   readonly #trace: Trace
   readonly #time: VirtualTime
@@ -49,7 +49,7 @@ export class AnswerWatch {
     }
   }
 
-  /** After every step. */
+  /** Called after every step. */
   check(): void {
     for (const owed of this.#links) this.#look(owed)
   }
@@ -64,7 +64,7 @@ export class AnswerWatch {
     const [oldest] = since
     if (!oldest || this.#now - oldest[1] <= answerMs) return
     const [seq] = oldest
-    // What a process that stood still, or a socket that takes nothing, holds up begins to count anew.
+    // If the process was frozen, or the socket accepted nothing, the time starts again.
     if (serverProcess.frozen || server.bytesUnderWay > fullBytes / 2) since.set(seq, this.#now)
     else this.#trace.fail(`request ${seq} of ${clientProcess.name} has been neither answered nor refused`)
   }

@@ -9,20 +9,20 @@ import type { SimulatedSocket } from './socket.ts'
 import type { VirtualTime } from './time.ts'
 import type { Trace } from './trace.ts'
 
-/** Requests that are counted, by their number. */
+/** The numbers of the counted requests. */
 const requests: ReadonlySet<number> = new Set(
   Object.values(events).flatMap(({ kind, number }) =>
     kind === 'request' && number !== events.PostFileReq.number ? [number] : [],
   ),
 )
 
-/** The longest that it takes to close a file. */
+/** Maximum time for closing a file. */
 const closingMs = 2_000
 
-/** Alarms that a process may have for each thing that it does, and for itself. */
+/** Alarms that a process may have for each of its activities, and for itself. */
 const alarmsEach = 4
 
-/** A process, if it runs. */
+/** Returns a process if it runs. */
 interface Runner {
   readonly process: SimulatedProcess | undefined
 }
@@ -47,17 +47,17 @@ interface BoundedActors {
   }
 }
 
-/** That nothing grows without a bound, and that nothing is left of a process which has ended. */
+/** Checks that nothing grows without bound, and that an ended process leaves nothing behind. */
 export class Bounds {
   readonly #parts: BoundedParts
-  /** Since when more files are open than uploads need. */
+  /** The time since which more files are open than the uploads need. */
   #overSince: number | undefined
 
   constructor(parts: BoundedParts) {
     this.#parts = parts
   }
 
-  /** After every step. */
+  /** Called after every step. */
   check(actors: BoundedActors, status: ServerStatus | undefined): void {
     const { server } = actors
     const { limits } = this.#parts
@@ -68,7 +68,9 @@ export class Bounds {
     this.#records()
   }
 
-  /** Of each end no more requests are unanswered than the other remembers replies; chunks are not counted. */
+  /**
+   * Checks that each side has at most as many unanswered requests as the other remembers replies; chunks do not count.
+   */
   watch({ client, server, clientProcess }: Link, isUnruly: boolean): void {
     if (!isUnruly) this.#requests(client, server, `${clientProcess.name} has`)
     this.#requests(server, client, `the server has, at ${clientProcess.name},`)
@@ -90,8 +92,8 @@ export class Bounds {
   }
 
   /**
-   * A process has closed all that it had. Of a server nothing is left then; a client does not wait for the last bytes of
-   * a link that had ended before.
+   * Checks that an ended process has closed everything. A server leaves nothing behind; a client does not wait for the
+   * last bytes of a link that ended earlier.
    */
   ended(process: SimulatedProcess, isServer = false): void {
     const { network } = this.#parts
@@ -102,7 +104,7 @@ export class Bounds {
       this.#parts.trace.fail(`${name} has ended and left ${alarms} alarms, ${handles} files and ${sockets} sockets`)
   }
 
-  /** A record is kept. */
+  /** A record was stored. */
   kept({ user, name, checkpoints, superseded }: TransferRecord): void {
     if (checkpoints.length > this.#parts.limits.checkpoints)
       this.#parts.trace.fail(`the record of ${user}/${name} has ${checkpoints.length} checkpoints`)
@@ -110,7 +112,9 @@ export class Bounds {
       this.#parts.trace.fail(`the record of ${user}/${name} has ${superseded.length} superseded sessions`)
   }
 
-  /** Files are open for those uploads only that an instance receives, that are parked, or that are just being closed. */
+  /**
+   * Checks that files are open only for uploads that an instance receives, that are parked, or that are being closed.
+   */
   #server({ handles, name, frozen }: SimulatedProcess, received: number): void {
     const { limits, time } = this.#parts
     const isOver = !frozen && handles > received + limits.parkedUploads
@@ -125,7 +129,7 @@ export class Bounds {
   }
 }
 
-/** The processes of a world other than visitors, each with the alarms that it may have set. */
+/** The processes of a world except visitors, each with its maximum number of alarms. */
 function* running({
   server,
   clients,

@@ -8,34 +8,34 @@ import { SimulatedTasks } from './tasks.ts'
 export interface ClientActorOptions {
   readonly name: string
   readonly user: string
-  /** It sends as many files at once as it likes, whatever the server says. */
+  /** It sends any number of files at once, whatever the limit of the server. */
   readonly heedless: boolean
   /** Its list of tasks outlives its processes. */
   readonly keeps: boolean
 }
 
-/** How long a program stays that only changes the list of tasks. */
+/** How long a program runs that only changes the list of tasks. */
 const editingMs = 5_000
 
 /**
- * A user's program that sends files. Killed and started again it sends those that it has not seen done: from its list of
- * tasks, if it keeps one. While it does not run another program may change that list.
+ * A user's program that sends files. After a kill it sends the unfinished ones again: from its list of tasks, if it has
+ * one. While it does not run, another program can change that list.
  */
 export class ClientActor implements Program {
   readonly name: string
   readonly user: string
-  /** It sends as many files at once as it likes, whatever the server says. */
+  /** It sends any number of files at once, whatever the limit of the server. */
   readonly heedless: boolean
-  /** Its list of tasks, if it keeps one. */
+  /** Its list of tasks, if it has one. */
   readonly tasks: SimulatedTasks | undefined
-  /** What it has still to send. */
+  /** The files that it has yet to send. */
   readonly wanted = new Set<SimulatedFile>()
-  /** What its list has accepted, which is not over and which nobody has cancelled. */
+  /** The files that its list has accepted and that are neither finished nor cancelled. */
   readonly accepted = new Set<SimulatedFile>()
   readonly #parts: ClientParts
   readonly #runs: ClientRun[] = []
   #run: ClientRun | undefined
-  /** That run is another program's, which only changes the list, or it is ending. */
+  /** Whether the run is that of another program, which only changes the list, or is ending. */
   #isAside = false
 
   constructor(parts: ClientParts, { name, user, heedless, keeps }: ClientActorOptions) {
@@ -50,7 +50,7 @@ export class ClientActor implements Program {
     return this.#run !== undefined
   }
 
-  /** The present run, also where that only changes the list. */
+  /** The current run, including one that only changes the list. */
   get run(): ClientRun | undefined {
     return this.#run
   }
@@ -59,17 +59,17 @@ export class ClientActor implements Program {
     return this.#run?.process
   }
 
-  /** Its uploads that are not over. */
+  /** Its unfinished uploads. */
   get open(): Upload[] {
     return (!this.process?.frozen && this.#own?.open) || []
   }
 
-  /** Healed, it has sent all. */
+  /** Whether it has sent all files; after all faults have stopped. */
   get isSettled(): boolean {
     return this.wanted.size === 0 && this.#own !== undefined
   }
 
-  /** Ids of the tasks that are unfinished in its list, while it does not run. */
+  /** Ids of the unfinished tasks in its list, while it does not run. */
   get left(): readonly number[] {
     if (this.#run) return []
     return [...(this.tasks?.kept.values() ?? [])].flatMap(({ id, state }) =>
@@ -85,7 +85,7 @@ export class ClientActor implements Program {
     else for (const file of this.wanted) run.send(file)
   }
 
-  /** Nothing is the matter with it: it runs, and pauses nothing. */
+  /** Whether it runs normally, with nothing paused. */
   heal(): void {
     this.process?.thaw()
     this.start()
@@ -111,7 +111,7 @@ export class ClientActor implements Program {
     run.end(() => this.#gone())
   }
 
-  /** Another program does something with a task of its list, and ends. */
+  /** Another program acts on a task of the list, and ends. */
   editTasks(id: number, how: 'pause' | 'resume' | 'cancel'): void {
     if (this.#run) return
     const name = this.tasks?.kept.get(id)?.name
@@ -128,8 +128,8 @@ export class ClientActor implements Program {
   }
 
   /**
-   * The world is at its end. Node keeps a signal of signals that somebody hears for good, so that what a killed process
-   * has waited for would keep its whole world in memory.
+   * Ends the program at the end of the world. Node keeps a combined signal that has listeners permanently, so a killed
+   * process could keep its whole world in memory.
    */
   letGo(): void {
     this.process?.kill()
@@ -142,7 +142,7 @@ export class ClientActor implements Program {
     this.#own?.send(file)
   }
 
-  /** Pauses an upload, or all. */
+  /** Pauses an upload, or all uploads. */
   pause(upload?: Upload): void {
     this.#own?.editTasks(`pauses ${upload?.name ?? 'all'}`, (uploads) => uploads.pause(upload && [upload.id]))
   }
@@ -156,7 +156,7 @@ export class ClientActor implements Program {
     this.#own?.editTasks(`cancels ${upload.name}`, (uploads) => uploads.cancel([upload.id]))
   }
 
-  /** Nothing more becomes of it: it need not be listed for ever. */
+  /** Forgets an upload that has ended, which need not be listed forever. */
   over(file: SimulatedFile, isStillWanted = false): void {
     if (!isStillWanted) this.wanted.delete(file)
     this.accepted.delete(file)
@@ -166,7 +166,7 @@ export class ClientActor implements Program {
     return run === this.#run && this.#isAside
   }
 
-  /** The token of a run was changed, and it did not know: it has to start anew. */
+  /** The token of a run was changed without its knowledge, so it must restart. */
   refused(run: ClientRun): void {
     const { time } = this.#parts.machine
     time.alarm(time.now(), () => {

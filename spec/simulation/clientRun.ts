@@ -14,13 +14,13 @@ import { asSent, type Heard } from './socket.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
-/** What a client may be told for good without a fault of anybody. */
+/** Permanent errors that a client can get without a fault. */
 const fair = ['superseded', 'cancelled', 'source-changed', 'file-exists']
 
-/** How long a program may take to end by itself. */
+/** Maximum time for ending a program. */
 const endingMs = 120_000
 
-/** The parts of a world that a program which sends files uses, and what checks it. */
+/** The parts of a world that a file-sending program uses, and its checks. */
 export interface ClientParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -59,12 +59,12 @@ export class ClientRun {
     })
   }
 
-  /** Its uploads that are not over. */
+  /** Its unfinished uploads. */
   get open(): Upload[] {
     return [...this.client.uploads].filter(({ phase }) => !['done', 'failed', 'cancelled'].includes(phase))
   }
 
-  /** Takes up its list, which has all that it has accepted, and sends what it has not. */
+  /** Resumes its list, which must have all that it has accepted, and sends the files that the list does not have. */
   restore(): void {
     this.#restore().catch((error: unknown) => this.#ended('takes up its list', error))
   }
@@ -88,7 +88,7 @@ export class ClientRun {
   #send(file: SimulatedFile): void {
     this.client.uploads.add(file.sourceFor(this.process), { digest: file.algorithm }).then(
       (upload) => {
-        // It can be over by now, where another call for it has come first.
+        // It can have ended by now, if an earlier call was for it.
         if (this.#actor.tasks && this.open.includes(upload)) this.#actor.accepted.add(file)
         this.#follow(upload, file)
       },
@@ -96,7 +96,7 @@ export class ClientRun {
     )
   }
 
-  /** Does something with its uploads. */
+  /** Acts on its uploads. */
   editTasks(what: string, act: (uploads: RunningClient['uploads']) => Promise<void>): void {
     this.process.awake(() => {
       this.#parts.trace.tell(`${this.process.name} ${what}`)
@@ -109,7 +109,7 @@ export class ClientRun {
     })
   }
 
-  /** Closes all that it has, and then calls `gone`. */
+  /** Closes everything, and then calls `gone`. */
   end(gone: () => void): void {
     const { process, client } = this
     this.#parts.trace.tell(`${process.name} ends`)

@@ -17,15 +17,15 @@ import type { OwnLayers } from './layers.ts'
 import type { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** A published file; `serial` differs for each one that was ever published. */
+/** A published file. `serial` is unique among all published files. */
 export interface PublishedImage {
   readonly bytes: Uint8Array
   readonly serial: number
-  /** What was verified: size, modification time of the source and digest. */
+  /** The verified upload: size, modification time of the source and digest. */
   readonly verified: string | undefined
 }
 
-/** Bytes that were appended to a partial file. */
+/** Bytes appended to a partial file. */
 export interface Appended {
   /** `recordKey` of its user and name. */
   readonly key: string
@@ -33,42 +33,42 @@ export interface Appended {
   readonly bytes: Uint8Array
 }
 
-/** Small enough to spread records over several segments. */
+/** Small, so that records are spread over several segments. */
 const uploadSegmentBytes = 2 * KiB
 
-/** What lies on a simulated disk. It outlives the processes that use it. */
+/** The contents of a simulated disk. It outlives the processes that use it. */
 export class SimulatedDisk {
   /** Durable records of uploads by `recordKey`, regardless of bits that have flipped since. */
   readonly records = new Map<string, TransferRecord>()
   /** Records written since a watcher last read and emptied this set. */
   readonly recorded: TransferRecord[] = []
   readonly partial = new Map<string, PartialImage>()
-  /** Keys of the partial files that had no record when the latest process opened the disk, and have got none since. */
+  /** Keys of the partial files without a record since the latest process opened the disk. */
   readonly orphans = new Set<string>()
   /** By user, then by name. */
   readonly published = new Map<string, Map<string, PublishedImage>>()
-  /** How many files were ever moved into place. */
+  /** Number of files that were moved into place. */
   publications = 0
-  /** What is durable of the messages. */
+  /** The durable messages. */
   readonly journal: MemoryJournal
   /** The durable records of uploads. */
   readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
   readonly faults: DiskFaults
   readonly rot = new JournalRot()
-  /** How many records of uploads could not be read when the latest process has opened it. */
+  /** Number of upload records that could not be read when the latest process opened them. */
   damagesAtOpening = 0
   layers: OwnLayers = {}
-  /** The next flush of messages fails. */
+  /** Whether the next flush of messages fails. */
   flushFails = false
-  /** What a process has done that no process may. */
+  /** Violations of the port by a process. */
   readonly violations: string[] = []
-  /** What was written since somebody has looked at it, and emptied it. */
+  /** Written bytes since a watcher last read and emptied this. */
   readonly appended: Appended[] = []
-  /** The longest that an operation takes. */
+  /** Maximum time of an operation. */
   readonly operationMs: number
   readonly #segmentBytes: number | undefined
 
-  /** Without `segmentBytes` no messages are sent, and looking after them takes no time. */
+  /** Without `segmentBytes` no messages are sent, and checking them takes no time. */
   constructor(random: SeededRandom, operationMs: number, segmentBytes?: number) {
     this.faults = new DiskFaults(random)
     this.operationMs = operationMs
@@ -96,7 +96,10 @@ export class SimulatedDisk {
     }
   }
 
-  /** A process opens the disk: a partial file without a record is what a crash left between the removals of both. */
+  /**
+   * Opens the disk for a process. A partial file without a record remains if a crash happened between the removals of
+   * both.
+   */
   findOrphans(): void {
     this.orphans.clear()
     for (const key of this.partial.keys()) if (!this.records.has(key)) this.orphans.add(key)
@@ -107,7 +110,7 @@ export class SimulatedDisk {
     for (const image of this.partial.values()) image.crash(random)
   }
 
-  /** A published file, or `undefined`. */
+  /** Returns a published file, or `undefined`. */
   read(user: string, name: string): Uint8Array | undefined {
     return this.published.get(user)?.get(name)?.bytes
   }

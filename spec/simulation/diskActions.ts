@@ -6,7 +6,7 @@ import type { SimulatedFile } from './files.ts'
 import type { Machine } from './process.ts'
 import type { Trace } from './trace.ts'
 
-/** The parts of a parts that these actions use. */
+/** The parts of a world that these actions use. */
 export interface DiskParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -28,7 +28,7 @@ export const diskActions: readonly Action<DiskParts>[] = [
   { name: 'bits of a record flip', weight: 2, toDisk: true, apply: rotRecord },
 ]
 
-/** For a while. */
+/** The disk is full for a while. */
 function fill(parts: DiskParts): boolean {
   const { disk, machine, dice } = parts
   if (disk.faults.freeBytes === 0) return false
@@ -47,7 +47,7 @@ function fail(parts: DiskParts, operation: (typeof operations)[number]): boolean
   return true
 }
 
-/** In what nobody has open: whoever opens it reads it. */
+/** Flips bits in partial files that no process has open; the next process that opens them reads the bits. */
 function rot(parts: DiskParts): boolean {
   const { disk, dice } = parts
   const resting = [...disk.partial].filter(([, { isOpen, written }]) => !isOpen && written.length > 0)

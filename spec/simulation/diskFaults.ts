@@ -1,16 +1,16 @@
 import { OspError } from '../../lib/errors.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 
-/** What can fail: on a partial file, on a record, or when something is looked up. */
+/** What can fail: an operation on a partial file, on a record, or a lookup. */
 export const operations = ['read', 'write', 'flush', 'record', 'look'] as const
 
 export type Operation = (typeof operations)[number]
 
-/** What is the matter with a disk. */
+/** The faults of a disk. */
 export class DiskFaults {
-  /** Bytes that can still be written. */
+  /** Number of bytes that can still be written. */
   freeBytes = Number.MAX_SAFE_INTEGER
-  /** Something of it has failed at some time: what a server then says of itself may be late. */
+  /** Whether any operation has failed so far: a server can report its effects later. */
   any = false
   /** `recordKey` of the partial files in which bits were flipped. */
   readonly rotten = new Set<string>()
@@ -21,7 +21,7 @@ export class DiskFaults {
     this.#random = random.fork('disk')
   }
 
-  /** The next so many operations of this kind fail. */
+  /** Makes the next `count` operations of this kind fail. */
   fail(operation: Operation, times: number): void {
     this.any = true
     this.#failing.set(operation, times)
@@ -32,18 +32,18 @@ export class DiskFaults {
     this.freeBytes = 0
   }
 
-  /** There is room again. */
+  /** Frees the disk. */
   empty(): void {
     this.freeBytes = Number.MAX_SAFE_INTEGER
   }
 
-  /** Nothing is the matter from now on, but for what has happened. */
+  /** Removes all faults, but not their effects. */
   heal(): void {
     this.empty()
     this.#failing.clear()
   }
 
-  /** Carries out an operation, or throws instead; what fails has perhaps been done `partly`. */
+  /** Executes an operation, or throws instead; a failing operation may be done `partly`. */
   attempt<T>(operation: Operation, act: () => T, partly: () => unknown = () => {}): T {
     const left = this.#failing.get(operation) ?? 0
     if (left === 0) return act()
@@ -52,7 +52,7 @@ export class DiskFaults {
     throw new OspError('internal', `the disk has failed: ${operation}`)
   }
 
-  /** Throws where there is no room for so many bytes. */
+  /** Throws if the disk has less free space. */
   reserve(bytes: number): void {
     if (bytes > this.freeBytes) throw new OspError('disk-full', 'the simulated disk is full')
   }

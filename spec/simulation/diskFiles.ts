@@ -17,7 +17,7 @@ import { DiskPartialFile } from './diskPartialFile.ts'
 import { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** Partial and published files on a simulated disk: what is written is durable only once it was flushed. */
+/** Partial and published files on a simulated disk. Written bytes are durable only after a flush. */
 export class DiskFiles implements FileStore, StoredNames {
   readonly foldsCase = false
   readonly #disk: SimulatedDisk

@@ -51,7 +51,7 @@ export class DiskPartialFile implements PartialFile {
         faults.reserve(bytes.length)
         faults.attempt('write', () => write(bytes.length))
       },
-      // A process that is killed has written any part of it.
+      // A killed process can have written any part of it.
       () => write(this.#process.platform.random.fraction('bytes of a write that a kill has torn') * bytes.length),
     )
   }
@@ -122,7 +122,7 @@ export class DiskPartialFile implements PartialFile {
     })
   }
 
-  /** The same text for the same verified upload, also in another process. */
+  /** Returns the same text for the same verified upload, in every process. */
   #verified(): string | undefined {
     const record = this.#book.record(this.#claim.user, this.#claim.name)
     return record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`

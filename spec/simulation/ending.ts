@@ -12,11 +12,11 @@ import type { ServerActor } from './serverActor.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
-/** How long all may take to come to its end once everything is mended. */
+/** Maximum time for all work to finish after the faults have stopped. */
 const settlingMs = 1_800_000
 const waningMs = 20_000
 
-/** The parts of a world that its ending uses. */
+/** The parts of a world that its end uses. */
 interface EndingParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -35,7 +35,9 @@ interface EndingParts {
   until(endMs: number, done: () => boolean): Promise<void>
 }
 
-/** The last part of a run: everything is mended and must come to its end, and then be closed without leaving anything. */
+/**
+ * The last part of a run: all faults stop, all work must finish, and everything closes without leaving anything behind.
+ */
 export class Ending {
   readonly #parts: EndingParts
 
@@ -68,7 +70,10 @@ export class Ending {
     if (!this.#parts.trace.failed && hasMail) await mail.settled()
   }
 
-  /** What is answered is not all done yet, and what comes too much comes late, if only when all begin anew. */
+  /**
+   * Checks that everything was answered, and that excess requests were answered later, if only after a restart of all
+   * programs.
+   */
   async #wane(): Promise<void> {
     const { mail } = this.#parts
     await this.#calm()
@@ -77,14 +82,17 @@ export class Ending {
     await this.#calm()
   }
 
-  /** A while passes, and all has come to its end again: an end that did not know of a broken link may have looked settled. */
+  /**
+   * Lets time pass, and waits again until all work has finished: a side that had not noticed a broken link may have
+   * looked settled.
+   */
   async #calm(): Promise<void> {
     const { time } = this.#parts.machine
     await this.#parts.until(time.now() + waningMs, () => false)
     await this.#parts.until(time.now() + settlingMs, () => this.#parts.mail.isSettled)
   }
 
-  /** Where things have a place of their own: they are there also when it is opened once more. */
+  /** Checks storage of a user's own: everything is still there when it is opened once more. */
   async #lookAtPlace(): Promise<void> {
     const { place, machine, mail } = this.#parts
     if (!place) return
@@ -103,7 +111,7 @@ export class Ending {
     if (!isOver && !this.#parts.trace.failed) this.#parts.trace.fail('what was kept does not open any more')
   }
 
-  /** Everybody ends, the server last: nothing is left of them. */
+  /** Ends all processes, the server last, and checks that nothing is left of them. */
   async #close(): Promise<void> {
     const { machine, programs, server, mail, network, disk, visitors } = this.#parts
     const { time } = machine
@@ -113,7 +121,7 @@ export class Ending {
     await this.#parts.until(time.now() + settlingMs, ended)
     await this.#parts.until(time.now() + settlingMs, () => server.server !== undefined)
     server.stop()
-    // Somebody may have come meanwhile.
+    // A visitor may have connected in the meantime.
     await this.#parts.until(time.now() + settlingMs, () => !server.running && ended())
     if (this.#parts.trace.failed) return
     if (server.running || !ended()) this.#parts.trace.fail('not everybody has ended')

@@ -1,21 +1,21 @@
 import type { SeededRandom } from '../../lib/testing/random.ts'
 
-/** What of a run takes place: a failing one is made smaller by leaving out what it fails without. */
+/** The part of a run to execute: a failing run is reduced by leaving out whatever is not needed for the failure. */
 export interface Part {
-  /** Numbers of the actions that take place; all where it is absent. */
+  /** Numbers of the actions that happen; all of them if absent. */
   readonly actions?: readonly number[] | undefined
-  /** Names of programs, files and lasting faults that are left out. */
+  /** Names of the programs, files and lasting faults that are left out. */
   readonly without: readonly string[]
 }
 
 export const whole: Part = { without: [] }
 
 /**
- * Which faults exist in a world at all. Each world has only some, since many at once hide what a few of them show; which,
- * depends on the seed and their names alone.
+ * The faults of a world. Each world has only some kinds, because many at once hide the effects of a few. The kinds
+ * depend only on the seed and their names.
  */
 export class Faults {
-  /** Those that last, and were drawn. */
+  /** The lasting faults that were drawn. */
   readonly lasting: string[] = []
   readonly #random: SeededRandom
   readonly #share: number
@@ -27,26 +27,26 @@ export class Faults {
     this.#without = new Set(without)
   }
 
-  /** Whether this kind of thing may happen. */
+  /** Whether this kind of fault can happen. */
   has(name: string): boolean {
     return this.#random.fork(name).chance(this.#share, name)
   }
 
-  /** One of `choices`, which are how bad a lasting trouble is; `none` where the world does not have it. */
+  /** Returns one of `choices`, the severities of a lasting fault; `none` if the world does not have this fault. */
   lasts<T>(name: string, choices: readonly T[], none: T): T {
     if (!this.has(name)) return none
     this.lasting.push(name)
     return this.#without.has(name) ? none : this.#random.fork(`how bad ${name}`).pick(choices, name)
   }
 
-  /** Whether it comes to this world, which it does with this probability. */
+  /** Returns whether this fault happens in this world; it does so with this probability. */
   comes(name: string, probability: number): boolean {
     if (!this.#random.fork(name).chance(probability, name)) return false
     this.lasting.push(name)
     return !this.#without.has(name)
   }
 
-  /** Whether a program or a file of this name takes part. */
+  /** Returns whether the program or file with this name is part of the run. */
   takesPart(name: string): boolean {
     return !this.#without.has(name)
   }

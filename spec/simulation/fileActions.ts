@@ -7,7 +7,7 @@ import { generateBytes, type SimulatedFile } from './files.ts'
 import type { Machine } from './process.ts'
 import type { Trace } from './trace.ts'
 
-/** The parts of a parts that these actions use. */
+/** The parts of a world that these actions use. */
 export interface FileParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -34,14 +34,14 @@ function sendFile(parts: FileParts): boolean {
   return withClient(parts, (client) => client.send(someFile(parts, client.user)))
 }
 
-/** Much of it is being sent by others, from whom it is taken over. */
+/** Many of these files are being sent by other programs, from which they are taken over. */
 function sendAllFiles(parts: FileParts): boolean {
   return withClient(parts, (client) => {
     for (const file of parts.files) if (file.user === client.user) client.send(file)
   })
 }
 
-/** All of a user at once, so that they take it from each other. */
+/** All programs of a user send the file, so that they take it from each other. */
 function sendFileFromAll(parts: FileParts): boolean {
   return withClient(parts, ({ user }) => {
     const file = someFile(parts, user)
@@ -57,7 +57,7 @@ function pause(parts: FileParts): boolean {
   )
 }
 
-/** For a moment: it goes on before what is under way has arrived. */
+/** Paused only for a moment: it continues before data in flight has arrived. */
 function pauseAll(parts: FileParts): boolean {
   return withClient(parts, (client) => {
     const { dice, machine } = parts
@@ -83,7 +83,7 @@ function cancel(parts: FileParts): boolean {
   )
 }
 
-/** Of a program that does not run. */
+/** Acts on the list of a program that does not run. */
 function editTasks(parts: FileParts): boolean {
   const fitting = parts.clients.flatMap((client) => client.left.map((id) => [client, id] as const))
   if (fitting.length === 0) return false

@@ -3,18 +3,18 @@ import type { FileSource } from '../../lib/ports/source.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** What a file has been at some time. */
+/** A version of a file. */
 export interface Version {
   readonly bytes: Uint8Array
   readonly modifiedAt: number
 }
 
-/** A file of a user, that every client of theirs can send, and that may be written to meanwhile. */
+/** A file of a user, which each of the user's clients can send, and which can be written to in the meantime. */
 export class SimulatedFile {
   readonly user: string
   readonly name: string
   readonly algorithm: DigestName
-  /** The present one last. */
+  /** The versions, current one last. */
   readonly versions: Version[] = []
 
   constructor(user: string, name: string, algorithm: DigestName, bytes: Uint8Array) {
@@ -24,7 +24,7 @@ export class SimulatedFile {
     this.write(bytes)
   }
 
-  /** Names it among those of all users: each user has files of the same names. */
+  /** Identifies it among the files of all users: each user has files with the same names. */
   get path(): string {
     return `${this.user}/${this.name}`
   }
@@ -63,7 +63,7 @@ export class SimulatedFile {
   }
 }
 
-/** Bytes of a file: mostly short, now and then one chunk exactly, one byte more, or several chunks. */
+/** Generates the bytes of a file: mostly few, sometimes exactly one chunk, one byte more, or several chunks. */
 export function generateBytes(random: SeededRandom, chunkBytes: number): Uint8Array {
   const lengths = [
     0,

@@ -7,13 +7,13 @@ import { registFlags, version } from '../../lib/wire/protocol.ts'
 import { SimulatedProcess } from './process.ts'
 import type { VisitParts } from './visit.ts'
 
-/** Who babbles: none of the users whose files and messages are looked at. */
+/** The user of the garbage sender, who owns no checked files or messages. */
 const user = 'mallory'
 
-/** How long a babbler stays. */
+/** Maximum duration of a garbage sender. */
 const stayMs = 90_000
 
-/** Somebody is let in and asks what nobody can want; the server must answer that, and nobody else be worse off. */
+/** Logs in and sends useless requests. The server must answer them, without a disadvantage for other clients. */
 export async function sendGarbage(parts: VisitParts, dice: SeededRandom): Promise<void> {
   const process = new SimulatedProcess(`garbage sender ${parts.visitors.size + 1}`, parts.machine)
   parts.trace.tell(`${process.name} comes`)
@@ -32,7 +32,7 @@ export async function sendGarbage(parts: VisitParts, dice: SeededRandom): Promis
   visitor.gone = true
 }
 
-/** Registers, asks all at once, and leaves when it has its answers, the link has ended, or `signal` says so. */
+/** Registers, sends all requests at once, and ends when all are answered, the link has ended, or `signal` aborts. */
 async function talk(
   parts: VisitParts,
   process: SimulatedProcess,
@@ -60,10 +60,10 @@ async function talk(
   }
 }
 
-/** A request that is well formed, and that no server can do anything for. */
+/** Generates a well-formed request that no server can fulfil. */
 interface Nonsense {
   readonly message: Message<RequestName>
-  /** By default the one that was granted. */
+  /** Default: the granted instance. */
   readonly instance?: number
 }
 

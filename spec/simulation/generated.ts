@@ -20,7 +20,7 @@ export function generateNetworkFaults(random: SeededRandom, faults: Faults): Net
   }
 }
 
-/** Who sends files, and which; `keep`: their lists of tasks outlive their programs, which they perhaps do else too. */
+/** The programs that send files, and their files. `keep`: some programs have lists of tasks that outlive them. */
 export function generateSenders(
   parts: ClientParts & { readonly faults: Faults },
   any: boolean,
@@ -49,7 +49,7 @@ export function generateSenders(
   return { clients: senders, files: own }
 }
 
-/** The limits of a world: small, so that they are reached, and few instances, so that they change hands. */
+/** The limits of a world: low, so that they are reached, and few instances, so that they change hands. */
 export function generateLimits(
   random: SeededRandom,
   faults: Faults,
@@ -72,7 +72,7 @@ export function generateLimits(
     fileBytes: faults.lasts('a bound for files', [chunkBytes, 4 * chunkBytes], fileBytes),
     userBytes,
     entryBytes: own.pick([0, 1, chunkBytes / 8], 'bytes of an entry'),
-    // Without a quota the number of files has no bound while they are counted for the first time.
+    // Without a quota, the number of files is not limited while they are counted for the first time.
     userFiles: userBytes < defaultLimits.userBytes ? fewFiles : defaultLimits.userFiles,
     uploadAgeMs: faults.lasts('a short age of uploads', [1_000, 20_000], uploadAgeMs),
     chunkMemoryBytes: random.pick([4 * chunkBytes, 16 * chunkBytes, 16 * MiB], 'memory for chunks'),
@@ -81,7 +81,7 @@ export function generateLimits(
   }
 }
 
-/** Narrow limits of what waits and is remembered: from randomness of their own, so that nothing else hangs on it. */
+/** Low limits of waiting and remembered items. They use separate randomness, so that nothing else depends on them. */
 export function generateQueueLimits(random: SeededRandom): Partial<Limits> {
   const own = random.fork('narrow queues')
   const {

@@ -9,7 +9,7 @@ import type { Trace } from './trace.ts'
 /** Checks that the latest link of a client survives, in whichever order the HELLO_REQs of its attempts arrive. */
 export class HelloWatch {
   readonly #trace: Trace
-  /** By session, the highest attempt whose HELLO_REQ has arrived anywhere. */
+  /** The highest attempt whose HELLO_REQ has arrived, by session. */
   readonly #latest = new Map<string, number>()
 
   constructor(trace: Trace) {

@@ -3,13 +3,13 @@ import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { spec } from '../support/spec.ts'
 import { simulate, type WorldKind } from './simulate.ts'
 
-/** Worlds in one fact. */
+/** Number of worlds per test. */
 const together = 50
 
 /** The first seeds of each kind of world, up to this one, run in `npm test`; `npm run test:long` continues after it. */
 export const firstSeeds = 40
 
-/** What happens in some of the worlds; part of a line of their traces. */
+/** Events that happen in some worlds: parts of lines of their traces. */
 const actions: { readonly [K in WorldKind]: readonly string[] } = {
   files: [
     'is killed',
@@ -52,7 +52,10 @@ const actions: { readonly [K in WorldKind]: readonly string[] } = {
   both: ['is handed', 'stored'],
 }
 
-/** States that the worlds after those of `npm test` hold, up to the seed `last`, and that much happens in them. */
+/**
+ * Declares that all worlds after those of `npm test`, up to the seed `last`, hold their invariants, and that many kinds
+ * of events happen in them.
+ */
 export function holding(world: WorldKind, last: number): void {
   const digests = nodeDigests()
   const missing = new Set(actions[world])
@@ -68,6 +71,6 @@ export function holding(world: WorldKind, last: number): void {
       })
     }
 
-    it('meets everything that can happen to it', () => assert.deepEqual([...missing], []))
+    it('has every event in some seed', () => assert.deepEqual([...missing], []))
   })
 }

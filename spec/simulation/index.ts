@@ -1,4 +1,6 @@
-/** The simulated world: a real server and real clients in virtual time, on a faulty network and a disk that crashes. */
+/**
+ * The simulated world: the real server and real clients in virtual time, on a faulty network and a disk that crashes.
+ */
 import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { whole } from './faults.ts'
 import type { OwnLayers } from './layers.ts'
@@ -9,18 +11,18 @@ export type { MortalPlace } from './mortalPlace.ts'
 export type { Least } from './shrink.ts'
 export type { Part, RunReport, WorldKind } from './simulate.ts'
 
-/** What a world is about, `both` unless told; and what of it is one's own. */
+/** The kind of a world (default: `both`), and the user's own layers or storage. */
 export interface SimulateOptions extends OwnLayers {
   readonly kind?: WorldKind | undefined
-  /** What of its run takes place; everything unless told. */
+  /** The part of the run to execute; default: all of it. */
   readonly part?: Part | undefined
 }
 
 /**
- * Runs a real server and real clients in virtual time, in a world that the seed draws. The same seed gives the same run, to
- * the last line of its trace, as long as layers wait and draw by the platform only. Resolves with how it has ended, also
- * where something did not hold: `failure` says what. Rejects with a RangeError where a layer is to be around a simulated
- * storage that is not there, since there is a place of one's own.
+ * Runs the real server and real clients in virtual time, in a world generated from the seed. The same seed produces the
+ * same run, to the last line of its trace, if layers use only the clock and the random numbers of the platform.
+ * Resolves with the report; if an invariant was violated, `failure` names it. Rejects with a RangeError if a storage
+ * layer is combined with a storage of the user's own.
  */
 export async function simulate(seed: number, options: SimulateOptions = {}): Promise<RunReport> {
   const { kind = 'both', part, ...own } = options
@@ -34,8 +36,8 @@ export async function simulate(seed: number, options: SimulateOptions = {}): Pro
 }
 
 /**
- * Makes a failing run smaller: leaves out what it fails without, for as long as what is left fails as it did, names and
- * numbers aside. `options` are those that it was run with. What is left is run again with `part`.
+ * Reduces a failing run: leaves out parts as long as the rest fails in the same way, names and numbers aside. `options`
+ * are the options of the run. `part` repeats the reduced run.
  */
 export function shrink(failed: RunReport, options: SimulateOptions = {}): Promise<Least> {
   const { seed } = failed

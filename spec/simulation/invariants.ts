@@ -11,7 +11,7 @@ import type { SimulatedNetwork } from './network.ts'
 import { fullBytes } from './socket.ts'
 import type { Trace } from './trace.ts'
 
-/** Whose bytes, and since which version of the file. */
+/** The file of some bytes, and the version since which they are its content. */
 interface Upload {
   readonly user: string
   readonly name: string
@@ -20,14 +20,14 @@ interface Upload {
 
 type Written = Omit<Appended, 'key'>
 
-/** The parts of a world that files and uploads are checked against. */
+/** The parts of a world that the invariants of files and uploads use. */
 interface FileParts {
   readonly trace: Trace
   readonly disk: SimulatedDisk
   readonly network: Pick<SimulatedNetwork, 'links'>
   readonly machine: { readonly digests: Digests }
   readonly limits: Limits
-  /** Storage of a user's own, in the place of the disk. */
+  /** Storage of the user's own, instead of the disk. */
   readonly place: { finished(file: SimulatedFile, sent: SentFile): void } | undefined
   readonly files: readonly SimulatedFile[]
   readonly clients: Iterable<{
@@ -39,7 +39,7 @@ interface FileParts {
   readonly healed: boolean
 }
 
-/** What must hold whatever happens. Each is checked after every step, or at the moment that it is about. */
+/** The invariants of files. Each is checked after every step, or at the moment that it is about. */
 export class Invariants {
   readonly #parts: FileParts
   #publications = 0
@@ -52,7 +52,7 @@ export class Invariants {
     this.#parts = parts
   }
 
-  /** After every step. */
+  /** Called after every step. */
   check(status: ServerStatus | undefined): void {
     for (const fault of this.#parts.disk.violations) this.#parts.trace.fail(fault)
     this.#written()
@@ -61,7 +61,7 @@ export class Invariants {
     this.#queues()
   }
 
-  /** A crash has just happened: what the server had reported as durable is there. */
+  /** After a crash: the data that the server had reported as durable still exists. */
   survived(uploads: readonly ReceivingUpload[]): void {
     const { disk } = this.#parts
     for (const { user, name, durable, progress } of uploads) {
@@ -79,7 +79,7 @@ export class Invariants {
     }
   }
 
-  /** Checks the answer that a client received: the file is stored, and has replaced another one or not. */
+  /** Checks the reply that a client received: the file is stored, and replaced another one or not. */
   finished(file: SimulatedFile, sent: SentFile): void {
     const { place, disk } = this.#parts
     this.#toldReplaced(file, sent)
@@ -88,7 +88,7 @@ export class Invariants {
       this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
   }
 
-  /** Healed, and time has passed: everything has come to its end, and nothing is left over. */
+  /** Checks, some time after all faults have stopped, that everything has finished and nothing is left over. */
   settled(): void {
     const { disk, clients } = this.#parts
     for (const { name, wanted, open } of clients) {
@@ -103,7 +103,7 @@ export class Invariants {
     for (const { user, name } of uploads) this.#parts.trace.fail(`an instance still receives ${user}/${name}`)
   }
 
-  /** What is written to a partial file is what its source was, at that place, since its upload began. */
+  /** Checks that bytes written to a partial file are bytes of its source at that offset, since the upload began. */
   #written(): void {
     const { appended, records } = this.#parts.disk
     for (const written of appended.splice(0)) {
@@ -112,7 +112,7 @@ export class Invariants {
     }
   }
 
-  /** Bytes were written to the partial file of an upload; without its version, if there is no record of it. */
+  /** Bytes were written to the partial file of an upload; without a version, if the upload has no record. */
   wrote(upload: Upload, written: Written): void {
     if (this.wasSentOf(upload, written)) return
     this.#parts.trace.fail(
@@ -120,7 +120,7 @@ export class Invariants {
     )
   }
 
-  /** What is published is what its source was at some time, and each version is published once. */
+  /** Checks that published bytes are those of a version of the source, and that each version is published once. */
   #published(): void {
     const { disk } = this.#parts
     if (disk.publications === this.#publications) return
@@ -138,7 +138,7 @@ export class Invariants {
     this.#publications = disk.publications
   }
 
-  /** A file lies in its place with these bytes; `isAnew`: it has just been put there. */
+  /** A file is stored with these bytes; `isAnew`: it has just been stored. */
   publishedAs(user: string, name: string, bytes: Uint8Array, isAnew = true): void {
     const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
     const version = versions.find((version) => !this.#publishedVersions.has(version))
@@ -153,7 +153,7 @@ export class Invariants {
 
   #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
     const first = this.#firstPublished.get(file.path)
-    // A file whose note was damaged is stored again and replaces itself.
+    // A file whose completion marker was damaged is stored again and replaces itself.
     if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name))) return
     // Versions with the same bytes cannot be distinguished.
     if (!first || file.versions.filter(({ bytes }) => sameBytes(bytes, first)).length !== 1) return
@@ -166,7 +166,7 @@ export class Invariants {
       )
   }
 
-  /** No file is larger than any may be, and what a user keeps does not grow beyond the quota while there is one. */
+  /** Checks the maximum size of files and, if there is a quota, the total of a user. */
   quota(user: string, lengths: readonly number[]): void {
     for (const length of lengths) {
       if (length > this.#parts.limits.fileBytes) this.#parts.trace.fail(`${user} has stored a file of ${length} bytes`)
@@ -184,7 +184,7 @@ export class Invariants {
       this.#parts.trace.fail(`${user} has stored ${files} files, more than the quota`)
   }
 
-  /** Each upload has one instance, and there are no more of them than is allowed. */
+  /** Checks that each upload has one instance, and that there are not too many instances. */
   #instances(uploads: readonly ReceivingUpload[]): void {
     if (uploads.length > this.#parts.limits.fileInstances)
       this.#parts.trace.fail(`${uploads.length} instances are busy`)
@@ -201,7 +201,7 @@ export class Invariants {
     }
   }
 
-  /** What is on its way stays bounded. */
+  /** Checks that the bytes in flight stay bounded. */
   #queues(): void {
     const most = fullBytes + this.#parts.limits.windowBytes + 64 * 1024
     for (const { client, server } of this.#parts.network.links) {
@@ -210,7 +210,7 @@ export class Invariants {
     }
   }
 
-  /** Of a file that was written to while it was sent, any mixture of that version and later ones may be there. */
+  /** If a file was written to while it was sent, the stored bytes can be any mixture of that version and later ones. */
   wasSentOf({ user, name, modifiedAt }: Upload, { offset, bytes }: Written): boolean {
     if (modifiedAt === undefined) return false
     const versions = this.#fileOf(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []

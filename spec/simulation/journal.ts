@@ -16,10 +16,10 @@ export class SimulatedJournal implements Journal {
   readonly #kind: 'messages' | 'uploads'
   readonly #journal: MemoryJournal
   readonly #isInstant: boolean
-  /** A flush has failed: only opening it anew settles what is there. */
+  /** Whether a flush has failed: only reopening determines what is stored. */
   #broken = false
 
-  /** `isInstant`: nothing takes time, for a look from outside. */
+  /** `isInstant`: operations take no time, for checks from outside. */
   constructor(disk: SimulatedDisk, process: SimulatedProcess, kind: 'messages' | 'uploads', isInstant = false) {
     this.#disk = disk
     this.#process = process
@@ -49,7 +49,7 @@ export class SimulatedJournal implements Journal {
     const disk = this.#disk
     if (this.#kind === 'uploads') {
       disk.faults.reserve(1)
-      // A failed append is cut off again.
+      // A failed append is truncated again.
       return disk.faults.attempt('record', () => this.#append(records))
     }
     if (!disk.flushFails) return this.#append(records)
@@ -95,7 +95,7 @@ export class SimulatedJournal implements Journal {
       this.damages.push({ file, offset, bytes: length, atEnd: false })
   }
 
-  /** What is not is noted. */
+  /** Records that are not intact are recorded as damaged. */
   #isReadable(record: Buffer, place: Place | undefined): boolean {
     if (this.#disk.rot.isReadable(record)) return true
     const { segment = 0, offset = 0 } = place ?? {}
@@ -103,7 +103,7 @@ export class SimulatedJournal implements Journal {
     return false
   }
 
-  /** Of so many records under way when it ends, how many the disk has. */
+  /** Of this many records in flight when the process ends, returns how many are on the disk. */
   #kept(records: number): number {
     return Math.floor(this.#process.platform.random.fraction('records that are left') * (records + 1))
   }

@@ -6,7 +6,7 @@ import { type Row, readRow, subjectOfRow } from '../../lib/storage/transfers/row
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import { keyOf as postKeyOf } from './post.ts'
 
-/** A record of a journal in memory, and where it is. */
+/** A record of a journal in memory, and its place. */
 interface RecordPlace {
   readonly records: Buffer[]
   readonly at: number
@@ -18,28 +18,31 @@ const keyOfRow = (row: Row): string => {
   return recordKey(user, name)
 }
 
-/** Bits of a journal that flip, and the sums by which whoever reads it finds that. */
+/** Flipped bits in a journal, and the checksums by which a reader detects them. */
 export class JournalRot {
-  /** Of each record, the sum of what was written. */
+  /** The checksum of each record, as written. */
   readonly #sums = new WeakMap<Buffer, number>()
   /** Keys of the posts whose record is damaged. */
   readonly #posts = new Set<string>()
-  /** `recordKey` of the uploads of which a row is damaged. */
+  /** `recordKey` of the uploads with a damaged row. */
   readonly #uploads = new Set<string>()
-  /** `user place` of these. */
+  /** `user place` of the messages with a damaged record. */
   readonly #places = new Set<string>()
 
   written(records: readonly Buffer[]): void {
     for (const record of records) this.#sums.set(record, crc32(record))
   }
 
-  /** Whether a record is as it was written. */
+  /** Returns whether a record is as it was written. */
   isReadable(record: Buffer): boolean {
     const sum = this.#sums.get(record)
     return sum === undefined || sum === crc32(record)
   }
 
-  /** A bit of some message flips, but not of the latest, whose place would be given again. Returns which, if there is any. */
+  /**
+   * Flips a bit of a random message, except the latest, whose place would be reused. Returns the message, if there is
+   * one.
+   */
   flipMessage(journal: MemoryJournal, random: SeededRandom): string | undefined {
     const record = this.#flip(journal, random, (record) => record[0] === kinds.message)
     if (!record) return undefined
@@ -88,7 +91,7 @@ export class JournalRot {
     records[at] = damaged
   }
 
-  /** Whether what was promised of this post need not hold. */
+  /** Returns whether the guarantees for this post need not hold. */
   hasHit(key: string): boolean {
     return this.#posts.has(key)
   }

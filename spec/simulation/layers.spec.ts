@@ -7,7 +7,7 @@ import { type RunReport, type SimulateOptions, simulate } from './index.ts'
 const around = (changes: StorageChanges): SimulateOptions => ({ storage: (below) => storageLayer(below, changes) })
 const over = (changes: TransportChanges): SimulateOptions => ({ transport: (below) => transportLayer(below, changes) })
 
-/** Layers that keep no promise of their port, each in one way. */
+/** Layers that violate their port, each in one way. */
 const wrong: Readonly<Record<string, SimulateOptions>> = {
   'a storage that passes no flush on': { kind: 'files', ...around({ file: () => ({ flush: async () => {} }) }) },
   'a storage that writes other bytes than it is given': {
@@ -54,7 +54,7 @@ const wrong: Readonly<Record<string, SimulateOptions>> = {
   },
 }
 
-/** Every tenth frame is told after the one that follows it. */
+/** Delivers every tenth frame after the one that follows it. */
 function swapping(tell: (frame: Frame) => void): (frame: Frame) => void {
   let count = 0
   let held: Frame | undefined
@@ -72,7 +72,7 @@ function losing(tell: (frame: Frame) => void): (frame: Frame) => void {
   return (frame) => ++count % 10 !== 0 && tell(frame)
 }
 
-spec('a layer of one’s own', (it) => {
+spec('a custom layer', (it) => {
   for (const kind of ['files', 'messages', 'both'] as const) {
     it(`that passes everything on changes nothing in a world of ${kind}`, async () => {
       for (let seed = 1; seed <= 5; seed++) {

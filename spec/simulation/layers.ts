@@ -5,36 +5,36 @@ import type { Frame } from '../../lib/wire/frame.ts'
 import type { MortalPlace } from './mortalPlace.ts'
 import type { Link } from './network.ts'
 
-/** Where bytes of an upload lie. */
+/** The location of bytes of an upload. */
 export interface StoredAt {
   readonly user: string
   readonly name: string
-  /** Of the first of them. */
+  /** The offset of the first byte. */
   readonly offset: number
 }
 
 /**
- * What of a world is one's own: layers around what is simulated, made anew for each run of a program, or a place of its own
- * in the stead of the simulated disk. They wait and draw by the platform that they are given only. A world looks at files and
- * frames below layers; so a layer that changes these comes with a way to look through it.
+ * The user's own parts of a world: layers around simulated parts, created for each run of a program, or a storage
+ * instead of the simulated disk. They use only the clock and the random numbers of their platform. A world checks files
+ * and frames below the layers, so a layer that changes them also provides the inverse.
  */
 export interface OwnLayers {
   /**
-   * Where a server keeps everything, made once for each world; `machine` outlives the runs of the server. There is no layer
-   * around the simulated storage then.
+   * Creates the location of the server's data, once per world. `machine` outlives the runs of the server. Excludes a
+   * layer around the simulated storage.
    */
   readonly place?: ((machine: Platform) => MortalPlace) | undefined
-  /** Around the storage of a server. */
+  /** Wraps the storage of a server. */
   readonly storage?: ((simulated: Storage) => Storage) | undefined
-  /** Of bytes that it has stored, the bytes of the upload; they are as many. */
+  /** Returns the original bytes for bytes that the layer has stored, of the same length. */
   readonly plainBytes?: ((stored: Uint8Array, at: StoredAt) => Uint8Array) | undefined
-  /** Around the network of a server or a client. */
+  /** Wraps the transport of a server or a client. */
   readonly transport?: ((simulated: Transport) => Transport) | undefined
-  /** Of a frame that it has sent, the frame that it was given. */
+  /** Returns the original frame for a frame that the layer has sent. */
   readonly plainFrame?: ((sent: Frame) => Frame) | undefined
 }
 
-/** Lets those who look at a link see its frames as they were given to the layers above it. */
+/** Shows the watchers of a link its frames as the layers above received them. */
 export function unveil({ client, server }: Link, plain: (sent: Frame) => Frame): void {
   for (const end of [client, server]) {
     const { heard, sent } = end

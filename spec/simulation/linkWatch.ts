@@ -11,23 +11,26 @@ import type { Link, SimulatedNetwork } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { Trace } from './trace.ts'
 
-/** What is known of a program's link. */
+/** The known state of a program's link. */
 interface Watched {
   readonly link: Link
   readonly program: MessageActor
-  /** How many messages had left their mailboxes when it was opened. */
+  /** Number of messages that had left their mailboxes when it was opened. */
   readonly openedAt: number
-  /** What it has asked for last, and what it was granted. */
+  /** Its latest registration, and the granted instance. */
   flags: number
   isListening: boolean
   instance: number | undefined
-  /** Seqs of the REQs that have delivered something. */
+  /** Seqs of the REQs that have delivered a message. */
   readonly requests: Set<number>
-  /** Bytes by the place in the mailbox, of what was delivered and is not behind an earlier one that is still there. */
+  /**
+   * Delivered messages by their place in the mailbox, with their bytes, except those behind an earlier message that is
+   * still stored.
+   */
   readonly delivered: Map<number, number>
 }
 
-/** The parts of a world that links of messages are checked against. */
+/** The parts of a world that the invariants of message links use. */
 interface LinkParts {
   readonly trace: Trace
   readonly disk: Pick<SimulatedDisk, 'rot'>
@@ -36,16 +39,16 @@ interface LinkParts {
   readonly mail: { readonly programs: readonly MessageActor[]; readonly invariants: MessageInvariants }
 }
 
-/** Looks at what arrives at both ends of the links of a world: at deliveries, instances and the online list. */
+/** Checks the frames that arrive at both ends of links: deliveries, instances and the presence list. */
 export class LinkWatch {
   readonly #parts: LinkParts
   readonly #links = new Map<Link, Watched>()
-  /** `user place` of what has left its mailbox, durably, with how many had before. */
+  /** `user place` of the messages that have durably left their mailbox, with the number of earlier ones. */
   readonly #gone = new Map<string, number>()
-  /** Processes that were superseded, each by the run of the server that did. */
+  /** Superseded processes, each by the run of the server that superseded it. */
   readonly #superseded = new Map<SimulatedProcess, SimulatedProcess>()
   readonly #histories = new Map<SimulatedProcess, ListHistory>()
-  /** Of a program's process, the history that its list is part of, and the version that was looked at. */
+  /** For the process of a program: the history of its list, and the checked version. */
   readonly #listed = new Map<SimulatedProcess, { readonly history: ListHistory; version: number }>()
 
   constructor(parts: LinkParts) {
@@ -77,12 +80,12 @@ export class LinkWatch {
     }
   }
 
-  /** These are durably out of a mailbox, or set aside: they are not delivered on a link that is opened from now on. */
+  /** These messages have durably left a mailbox, or were set aside: links opened from now on do not deliver them. */
   gone(user: string, places: readonly number[]): void {
     for (const place of places) this.#gone.set(`${user} ${place}`, this.#gone.size)
   }
 
-  /** After every step: each program's list is that of the server, as it was at that version. */
+  /** Called after every step: the list of each program equals that of the server at that version. */
   check(): void {
     for (const { run } of this.#parts.mail.programs) {
       const listed = run && this.#listed.get(run.process)
@@ -105,7 +108,7 @@ export class LinkWatch {
       this.#listedTo(watched, decode(frame) as Message<'RegistListNtf' | 'ListAck'>)
   }
 
-  /** Whoever was superseded does not listen again. */
+  /** Checks that a superseded process does not register as listening again. */
   #left({ link, flags }: Watched, frame: Frame): void {
     const { clientProcess, serverProcess } = link
     const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
@@ -125,12 +128,15 @@ export class LinkWatch {
       this.#parts.trace.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not kept`)
   }
 
-  /** No more than the window has, counted from the oldest that is not durably gone; the last may exceed its bytes. */
+  /**
+   * Checks the window, counted from the oldest message that is not durably removed; the last message may exceed its
+   * bytes.
+   */
   #delivered(watched: Watched, frame: Frame): void {
     const { link, program, requests, delivered, openedAt } = watched
     const { mailboxSeq: place, content } = decode(frame) as Message<'DeliverMsgReq'>
     const { deliveryWindow, deliveryBytes } = this.#parts.limits
-    // One that comes again says nothing.
+    // A repeated delivery changes nothing.
     if (requests.has(frame.seq)) return
     requests.add(frame.seq)
     if (link.client.reliable && !watched.isListening)
@@ -151,7 +157,7 @@ export class LinkWatch {
       this.#parts.trace.fail(`deliveries of ${before} bytes, and one more, to ${program.user} are under way`)
   }
 
-  /** An instance has one holder: whoever had it before hears nothing on its link any more. */
+  /** Checks that an instance has one holder: the previous holder receives nothing more on its link. */
   #granted(watched: Watched, { instance }: Message<'RegistAck'>): void {
     if (instance < 1 || instance > this.#parts.limits.clients) this.#parts.trace.fail(`instance ${instance} is granted`)
     watched.instance = instance

@@ -6,11 +6,11 @@ export type List = ReadonlyMap<number, string>
 
 type Told = Pick<Message<'RegistListNtf' | 'ListAck'>, 'listVersion' | 'kind' | 'members'>
 
-/** What the online list of one run of the server was at each version, as far as anybody was told. */
+/** The presence list of one run of the server at each version, as far as clients have received it. */
 export class ListHistory {
   readonly #lists = new Map<number, List>([[0, new Map()]])
 
-  /** Takes what somebody is told; returns whether that agrees with what others were. */
+  /** Records a received list or change; returns whether it agrees with those of other clients. */
   take({ listVersion, kind, members }: Told): boolean {
     if (kind === rosterKind.whole) {
       const list = new Map(members.map(({ node, userName }) => [node, userName]))

@@ -8,22 +8,22 @@ interface LoadParts extends VisitParts {
   readonly faults: Faults
 }
 
-/** Load that needs more links than this is not generated: such limits are too wide to be reached. */
+/** Load that needs more links than this is not generated: such limits are too high to be reached. */
 const mostLinks = 60
 
-/** The longest time from when everything has healed until the load comes again. */
+/** Maximum time between the end of all faults and the second load. */
 const calmMs = 2_000
 
 const unreadPings = 1_800
-/** Pings are sent in parts, so that the waiting bytes of a link grow in steps and are seen below their bound. */
+/** Pings are sent in parts, so that the waiting bytes of a link grow in steps and are observed below their bound. */
 const pingsAtOnce = 25
 
 /** A way to fill queues up to their bounds. */
 interface Load {
   readonly name: string
-  /** How often it is chosen beside the others. */
+  /** Relative frequency. */
   readonly weight: number
-  /** Whether it comes once more after everything has healed. */
+  /** Whether it is repeated after all faults have stopped. */
   readonly again: boolean
   readonly generate: (visit: Visit, parts: LoadParts) => void
 }
@@ -38,8 +38,8 @@ const loads: readonly Load[] = [
 ]
 
 /**
- * Chooses a load and when it comes: once until `endMs`, and perhaps once after everything has healed. Uses randomness of its
- * own, so that it changes nothing about the rest of the world.
+ * Chooses a load and its time: once before `endMs`, and perhaps once after all faults have stopped. Uses separate
+ * randomness, so that the rest of the world does not change.
  */
 export function scheduleLoad(parts: LoadParts, endMs: number): void {
   const dice = parts.machine.random.fork('load')
@@ -59,7 +59,7 @@ function generateAt(ms: number, parts: LoadParts, { name, generate }: Load): voi
   })
 }
 
-/** Sends requests and reads no answer: more than a socket takes and the narrow bounds allow. */
+/** Sends requests and reads no reply: more than a socket accepts and the low limits allow. */
 function withoutReading(visit: Visit): void {
   visit.dial(1, (link, pause) => {
     pause()
@@ -69,18 +69,18 @@ function withoutReading(visit: Visit): void {
   })
 }
 
-/** Reads the answers, of which there are more than the server remembers. */
+/** Reads the replies, of which there are more than the server remembers. */
 function manyRequests(visit: Visit): void {
   const invalid: Message<RequestName> = { event: 'CancelFileReq', fileName: '..' }
   visit.dial(1, (link) => link.ask(invalid, fixed.replies + 100))
 }
 
-/** Sends requests faster than the disk can serve them: all name one file, so that each waits for the ones before it. */
+/** Sends requests faster than the disk can serve them: all name one file, so each waits for the previous ones. */
 function expensiveRequests(visit: Visit): void {
   visit.dial(1, (link) => link.ask({ event: 'CancelFileReq', fileName: 'nothing' }, fixed.replies + 100))
 }
 
-/** Opens more links than the server takes: some send HELLO_REQ, others nothing. */
+/** Opens more links than the server accepts; some send HELLO_REQ, others nothing. */
 function manyLinks(visit: Visit, { limits }: LoadParts): void {
   const { links, pendingLinks, refusedLinks } = limits
   if (Math.min(links, pendingLinks) > mostLinks) visit.leave()

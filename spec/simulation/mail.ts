@@ -18,7 +18,7 @@ import type { ServerActor } from './serverActor.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
-/** How often the programs are looked after once everything has healed. */
+/** Interval in which the programs are checked after all faults have stopped. */
 const tendingMs = 500
 
 const noBounds = {
@@ -48,22 +48,22 @@ interface MailParts {
   readonly dice: SeededRandom
 }
 
-/** The part of a world that sends messages: its users, their programs, and what they send. */
+/** The message part of a world: its users, their programs, and their messages. */
 export class Mail {
-  /** Who may send and receive; nobody in a world of files. */
+  /** Users who can send and receive; none in a world of files. */
   readonly users: readonly string[]
   readonly programs: readonly MessageActor[]
   readonly invariants: MessageInvariants
   readonly watch: LinkWatch
   readonly sentIds: SentIds
   temper: Temper
-  /** Messages that handlers always throw at, as many as a world has. */
+  /** Maximum number of messages of a world at which handlers always throw. */
   poison: number
-  /** Ids that were given to messages. */
+  /** Message ids in use. */
   ids = 0
   readonly #parts: MailParts
   #left = false
-  /** What waits when all has come to its end. */
+  /** The waiting messages when all work has finished. */
   #waiting = textOf([])
 
   constructor(parts: MailParts, any: boolean) {
@@ -100,7 +100,7 @@ export class Mail {
     this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
   }
 
-  /** Everything heals: one program of each user listens, the others end when they have sent what they have to. */
+  /** All faults have stopped: one program of each user listens, and the others end after they have sent everything. */
   heal(): void {
     this.temper = { ...this.temper, dying: 0 }
     const listening = new Set(this.users.map((user) => this.#listenerOf(user)))
@@ -109,7 +109,7 @@ export class Mail {
       program.listens = listening.has(program)
       const { run } = program
       run?.process.thaw()
-      // A run that was superseded, or that is ending, is of no use any more.
+      // A run that was superseded, or that is ending, does no further work.
       if (!run || run.over || (program.listens && run.superseded)) program.kill()
       else if (program.listens) run.receive()
       else run.hush()
@@ -118,7 +118,7 @@ export class Mail {
     this.#tend()
   }
 
-  /** Everything has come to its end: it begins anew, and nothing comes of that. */
+  /** After all work has finished, restarts everything, which must change nothing. */
   shake(): void {
     this.#parts.trace.tell('everything begins anew')
     this.#parts.server.kill(true, this.#parts.dice)
@@ -126,7 +126,7 @@ export class Mail {
     this.#parts.server.start()
   }
 
-  /** Healed, all has come to its end. */
+  /** Whether all work has finished; after all faults have stopped. */
   get isSettled(): boolean {
     const isRest = this.programs.every(
       ({ listens, running, run }) => listens === running && listens === (run !== undefined),
@@ -134,7 +134,10 @@ export class Mail {
     return this.invariants.areSettled && isRest && this.#agree
   }
 
-  /** Healed, and time has passed: the mailboxes hold what they must, also when they are read anew. */
+  /**
+   * Checks, some time after all faults have stopped, that the mailboxes have the right messages, even if they are read
+   * again.
+   */
   async settled(): Promise<void> {
     const { server, disk, place, machine } = this.#parts
     this.invariants.settled()
@@ -154,7 +157,8 @@ export class Mail {
       if (messages !== givenUp && !disk.rot.any)
         this.#parts.trace.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
     }
-    // What is read below a layer is no fault of its own; and what has a place of its own is read when the server has ended.
+    // The world reads mailboxes below a layer, so its own reads are not checked; a storage of the user's own is read
+    // when the server has ended.
     if (disk.layers.storage || place) return
     const process = new SimulatedProcess('a look at the end', machine)
     const mailboxes = new Mailboxes()
@@ -163,7 +167,7 @@ export class Mail {
     await mailboxes.close()
   }
 
-  /** They hold what they did when all had come to its end, and nothing that was acknowledged is stored again. */
+  /** Checks that the mailboxes have the same messages as before, and that no acknowledged message is stored again. */
   async readAnew(mailboxes: MailboxStore): Promise<void> {
     const found = textOf(await mailboxes.levels())
     if (found !== this.#waiting) this.#parts.trace.fail(`read anew the mailboxes hold ${found}`)
@@ -175,12 +179,12 @@ export class Mail {
     if (after !== found) this.#parts.trace.fail(`of what was sent before something was stored again: ${after}`)
   }
 
-  /** Nobody looks after the programs any more. */
+  /** Stops the checks of programs. */
   leave(): void {
     this.#left = true
   }
 
-  /** From time to time: lets those end who have nothing left to do, and those begin again who have. */
+  /** Called periodically: ends programs that have nothing left to do, and restarts those that have. */
   #tend(): void {
     if (this.#left) return
     for (const program of this.programs) {
@@ -199,7 +203,7 @@ export class Mail {
     return online.map(({ user, node }) => `${user} ${node}`).sort()
   }
 
-  /** Whether each user is online once, and every program that runs knows it. */
+  /** Whether each user is online once, and every running program knows it. */
   get #agree(): boolean {
     const online = this.#online
     if (online.length !== this.users.length) return false
@@ -209,7 +213,7 @@ export class Mail {
     })
   }
 
-  /** The program that receives what is left for a user: one that does so already, if there is one. */
+  /** Returns the program that receives the remaining messages of a user: one that already listens, if there is one. */
   #listenerOf(user: string): MessageActor {
     const own = this.programs.filter((program) => program.user === user)
     const chosen = own.find(({ run }) => run?.receiving && !run.superseded) ?? own[0]
@@ -222,8 +226,8 @@ const textOf = (levels: readonly MailboxLevel[]): string =>
   JSON.stringify(levels.map(({ user, messages, bytes }) => `${user}: ${messages} of ${bytes} bytes`).sort())
 
 /**
- * Limits of messages: small, so that they are reached, and room for as many clients as listen. Beside files, which may take
- * minutes, no keep-alive is so short that most of what happens are pings.
+ * Limits of messages: low, so that they are reached, but with space for all listening clients. In a world with files,
+ * which may take minutes, the keep-alive interval is not so short that most events are pings.
  */
 export function generateMailLimits(
   random: SeededRandom,

@@ -9,7 +9,7 @@ import { Post } from './post.ts'
 import type { ServerActor } from './serverActor.ts'
 import type { Trace } from './trace.ts'
 
-/** The parts of a parts that these actions use. */
+/** The parts of a world that these actions use. */
 export interface MessageParts {
   readonly trace: Trace
   readonly limits: Limits
@@ -35,7 +35,7 @@ export const messageActions: readonly Action<MessageParts>[] = [
   { name: 'bits of a journal flip', weight: 2, toDisk: true, apply: rot },
 ]
 
-/** Longest contents, in bytes: most are short. */
+/** Maximum length of contents in bytes; most are short. */
 const contents = [0, 10, 10, 100, 300]
 
 function send(parts: MessageParts, most: number): boolean {
@@ -50,7 +50,7 @@ function sendFromAll(parts: MessageParts): boolean {
   return true
 }
 
-/** With the same id: it is stored once. */
+/** Sent again with the same id, it is stored once. */
 function sendAgain(parts: MessageParts): boolean {
   return withPost(
     parts,
@@ -59,7 +59,7 @@ function sendAgain(parts: MessageParts): boolean {
   )
 }
 
-/** What was acknowledged is known by its id, so that another message of this id is refused. */
+/** An acknowledged message is known by its id, so another message with this id is refused. */
 function reuse(parts: MessageParts): boolean {
   return withPost(
     parts,
@@ -97,7 +97,7 @@ function receive(parts: MessageParts): boolean {
   )
 }
 
-/** A program that does not listen now starts anew and does. */
+/** A program that does not listen restarts and listens. */
 function takeOver(parts: MessageParts): boolean {
   return withProgram(
     parts,
@@ -119,7 +119,7 @@ function end(parts: MessageParts): boolean {
   )
 }
 
-/** Of a message that was stored: it is lost, and whoever reads it says so. */
+/** The flipped record is that of a stored message: the message is lost, and the reader reports it. */
 function rot(parts: MessageParts): boolean {
   const key = parts.disk.rot.flipMessage(parts.disk.journal, parts.dice)
   if (key !== undefined) parts.trace.tell(`a bit of the message ${key} flips`)
@@ -141,7 +141,7 @@ function withProgram(
   return true
 }
 
-/** A message of a program that runs. */
+/** Returns a message of a running program. */
 function withPost(
   parts: MessageParts,
   fits: (post: Post) => boolean,
@@ -160,7 +160,7 @@ function withPost(
   return true
 }
 
-/** A program sends a new message; with an id that was used before if one is given. */
+/** A program sends a new message, with an id that was used before if one is given. */
 function post(parts: MessageParts, program: MessageActor, used?: Uint8Array): void {
   const { mail, dice: random } = parts
   const number = ++program.posts
@@ -183,7 +183,7 @@ function post(parts: MessageParts, program: MessageActor, used?: Uint8Array): vo
   program.send(message)
 }
 
-/** Some users, oneself perhaps, somebody twice, or somebody who never comes. */
+/** Some users, possibly the sender, one user twice, or a user without a program. */
 function recipients(parts: MessageParts, tooMany: boolean): readonly string[] {
   const { mail, limits, dice: random } = parts
   if (tooMany) return Array.from({ length: limits.recipients + 1 }, (_, at) => `nobody-${at}`)

@@ -4,22 +4,22 @@ import { SimulatedProcess } from './process.ts'
 import type { Program } from './program.ts'
 import { SimulatedReceipts } from './receipts.ts'
 
-/** How long a program may take to end by itself. */
+/** Maximum time for ending a program. */
 const endingMs = 120_000
 
-/** A user's program for messages. Started again it first sends those again that it has not seen acknowledged, in their order. */
+/** A user's program for messages. After a restart it first sends the unacknowledged messages again, in order. */
 export class MessageActor implements Program {
   readonly name: string
   readonly user: string
   readonly sends: boolean
-  /** Whether it receives messages from its start on. */
+  /** Whether it receives messages from its start. */
   listens: boolean
-  /** It is not started before everything heals. */
+  /** Whether it starts only after all faults have stopped. */
   isLate: boolean
-  /** What it has still to send. */
+  /** The messages that it has yet to send. */
   readonly wanted = new Set<Post>()
   readonly receipts: SimulatedReceipts
-  /** Messages that it ever meant to send. */
+  /** All messages that it has had to send. */
   posts = 0
   readonly #parts: MessageRunParts
   readonly #runs: MessageRun[] = []
@@ -40,7 +40,7 @@ export class MessageActor implements Program {
     return this.#run !== undefined
   }
 
-  /** The present run, unless it is ending. */
+  /** The current run, unless it is ending. */
   get run(): MessageRun | undefined {
     return this.#ending ? undefined : this.#run
   }
@@ -57,7 +57,7 @@ export class MessageActor implements Program {
     for (const post of this.wanted) run.send(post)
   }
 
-  /** Only this run, where one is given. */
+  /** Kills the program; only this run, if one is given. */
   kill(only?: MessageRun): void {
     const run = this.#run
     if (!run || (only && run !== only)) return
@@ -74,7 +74,7 @@ export class MessageActor implements Program {
     run.process.freezeFor(ms)
   }
 
-  /** It closes its client and ends. */
+  /** Closes the client and ends. */
   end(only?: MessageRun): void {
     const run = this.#run
     if (!run || this.#ending || (only && run !== only)) return
@@ -97,7 +97,7 @@ export class MessageActor implements Program {
     )
   }
 
-  /** Sends a message, whose turn comes behind those that it has not seen acknowledged. */
+  /** Sends a message, after the unacknowledged ones. */
   send(post: Post): void {
     this.wanted.add(post)
     this.run?.send(post)

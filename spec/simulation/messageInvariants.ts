@@ -12,16 +12,16 @@ import { keyOf, type Post } from './post.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { Trace } from './trace.ts'
 
-/** Refusals that depend on what the server holds at that time. */
+/** Refusals that depend on the state of the server. */
 const passing: readonly string[] = ['mailbox-full', 'rate-limited', 'disk-full']
 
-/** That a message was handed over to a program: by which run, and how often that has thrown since. */
+/** The delivery of a message to a program: the run, and how often its handler has thrown. */
 interface Handed {
   readonly run: MessageRun
   readonly throws: number
 }
 
-/** The parts of a world that messages are checked against. */
+/** The parts of a world that the invariants of messages use. */
 interface MessageParts {
   readonly trace: Trace
   readonly disk: Pick<SimulatedDisk, 'rot'>
@@ -29,30 +29,30 @@ interface MessageParts {
   readonly mail: { readonly users: readonly string[] }
 }
 
-/** What must hold of messages whatever happens. */
+/** The invariants of messages. */
 export class MessageInvariants {
-  /** Messages that were handed over to a user for the first time. */
+  /** Messages that were delivered to a user for the first time. */
   delivered = 0
   readonly #parts: MessageParts
   /** By key. */
   readonly #posts = new Map<string, Post>()
-  /** Not known to have been sent, or not. */
+  /** Messages that are not known to be sent or refused. */
   readonly #open = new Set<Post>()
-  /** Of what was acknowledged, the `user key` that no handler has dealt with. */
+  /** `user key` of the acknowledged messages that no handler has completed. */
   readonly #missing = new Set<string>()
-  /** `user key` of what a handler has dealt with, and of what was given up. */
+  /** `user key` of the messages that a handler has completed, and of those given up. */
   readonly #handled = new Set<string>()
   readonly #givenUp = new Set<string>()
-  /** `user key` of what was handed over; and to which program. */
+  /** `user key` of the delivered messages, and the program that received each. */
   readonly #reached = new Set<string>()
   readonly #handed = new Map<MessageActor, Map<string, Handed>>()
-  /** Keys whose receipts a program has kept. */
+  /** Keys whose receipts a program has stored. */
   readonly #kept = new Map<MessageActor, Set<string>>()
-  /** `user place` of what any program of a user has kept a receipt of. */
+  /** `user place` of the messages whose receipt any program of a user has stored. */
   readonly #keptPlaces = new Set<string>()
-  /** Of each sending program and recipient, the number of the latest message that has reached it. */
+  /** For each sending program and recipient, the number of the latest delivered message. */
   readonly #latest = new Map<string, number>()
-  /** Keys that the storage has, and those that it has refused for a time: behind them others may have overtaken. */
+  /** Keys that the storage has, and those that it has refused temporarily: others may have overtaken these. */
   readonly #stored = new Set<string>()
   readonly #refusedForNow = new Set<string>()
 
@@ -60,7 +60,7 @@ export class MessageInvariants {
     this.#parts = parts
   }
 
-  /** Messages of a user that were given up. */
+  /** Number of a user's messages that were given up. */
   givenUpOf(user: string): number {
     return [...this.#givenUp].filter((name) => name.startsWith(`${user} `)).length
   }
@@ -69,23 +69,23 @@ export class MessageInvariants {
     return this.#posts.values()
   }
 
-  /** All that was sent has come to its end. */
+  /** Whether everything that was sent is settled. */
   get areSettled(): boolean {
     return this.#open.size === 0 && this.lost.size === this.#missing.size
   }
 
-  /** `user key` of what nobody has dealt with and nobody can, since its record was damaged. */
+  /** `user key` of the messages that were not handled and cannot be, because their record was damaged. */
   get lost(): ReadonlySet<string> {
     return new Set([...this.#missing].filter((name) => this.#isDamaged(name.slice(name.indexOf(' ') + 1))))
   }
 
-  /** A program is about to send it for the first time. */
+  /** A program is about to send a message for the first time. */
   added(post: Post): void {
     this.#open.add(post)
     if (!post.forged) this.#posts.set(post.key, post)
   }
 
-  /** A program of the simulated storage has stored it, or refused it for now. */
+  /** A program on the simulated storage has stored it, or has refused it for now. */
   stored(sender: string, id: Uint8Array): void {
     this.#stored.add(keyOf(sender, id))
   }
@@ -107,7 +107,7 @@ export class MessageInvariants {
     }
   }
 
-  /** Its program was told that nobody gets it. */
+  /** Its program was informed that no recipient gets it. */
   refused(post: Post, why: OspError): void {
     const { code, recipients = [] } = why
     const must = this.#mustFail(post)
@@ -120,18 +120,21 @@ export class MessageInvariants {
     this.#settle(post, 'refused')
   }
 
-  /** Its program was told that it was not sent, or that nobody knows; it sends it again, unless it has given it up. */
+  /**
+   * Its program was informed that it was not sent, or that the outcome is unknown; it sends the message again, unless
+   * it has given it up.
+   */
   unsent(post: Post, isUnknown: boolean): void {
     if (!isUnknown && !post.forged && post.calls === 1) this.#neverStored(post, 'unsent')
     if (post.givenUp) this.#settle(post, isUnknown || post.calls > 1 ? 'unknown' : 'refused')
   }
 
-  /** A message is handed to the handler of a program. Returns which one. */
+  /** A message is passed to the handler of a program. Returns the message. */
   handedOver(actor: MessageActor, run: MessageRun, { from, id, content, attempt }: Message): Post {
     const key = keyOf(from, id)
     const post = this.#posts.get(key)
     if (!post) throw this.#fail(`${run.process.name} is handed what nobody has sent: ${key}`)
-    // Its id was forgotten, and may stand for another message now.
+    // Its id was forgotten, and may now belong to another message.
     if (this.#isDamaged(key)) return this.#again(actor, run, post)
     const { name } = post
     if (!post.to.includes(actor.user)) this.#fail(`${actor.user} is handed ${name}, which was not sent to them`)
@@ -167,12 +170,12 @@ export class MessageInvariants {
     this.#kept.set(actor, kept.add(`${sender} ${id}`))
   }
 
-  /** Whether any program of a user has kept a receipt of the message of this place in their mailbox. */
+  /** Returns whether any program of a user has stored a receipt of the message at this place in the user's mailbox. */
   isKept(user: string, place: number): boolean {
     return this.#keptPlaces.has(`${user} ${place}`)
   }
 
-  /** The online list of a program names somebody. */
+  /** The presence list of a program contains a user. */
   listed({ name }: SimulatedProcess, { user }: PresenceMember): void {
     if (!this.#parts.mail.users.includes(user)) this.#fail(`the list of ${name} has ${user}, who does not exist`)
   }
@@ -183,13 +186,13 @@ export class MessageInvariants {
       this.#fail(`${process.name} lists a node twice`)
   }
 
-  /** After every step: nobody is online twice, and no more than may be. */
+  /** Called after every step: no user is online twice, and the limit of clients holds. */
   check({ online }: Pick<ServerStatus, 'online'> = { online: [] }): void {
     if (online.length > this.#parts.limits.clients) this.#fail(`${online.length} clients are registered`)
     if (new Set(online.map(({ user }) => user)).size !== online.length) this.#fail('a user is online twice')
   }
 
-  /** Healed, and time has passed: everything has come to its end. */
+  /** Checks, some time after all faults have stopped, that everything has finished. */
   settled(): void {
     for (const { name } of this.#open) this.#fail(`${name} is neither sent nor refused`)
     const { lost } = this
@@ -200,7 +203,7 @@ export class MessageInvariants {
     }
   }
 
-  /** The first hand-overs to a user are in the order in which a program has sent the messages. */
+  /** Checks that the first deliveries to a user are in the order in which a program has sent the messages. */
   #reach(post: Post, user: string): void {
     const name = `${user} ${post.key}`
     if (this.#reached.has(name)) return
@@ -225,7 +228,7 @@ export class MessageInvariants {
     return post
   }
 
-  /** What a post must be refused with; an id is forgotten with its record. */
+  /** Returns the permanent refusals of a post; an id is forgotten with its record. */
   #mustFail(post: Post): string | undefined {
     const why = post.mustFail(this.#parts.limits.recipients)
     return why === 'id-reused' && this.#isDamaged(post.key) ? undefined : why

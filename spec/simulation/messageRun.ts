@@ -11,12 +11,12 @@ import type { Machine, SimulatedProcess } from './process.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
-/** After these a message was not sent, or perhaps was: the program sends it again when it runs again. */
+/** After these errors a message was not sent, or the outcome is unknown: the restarted program sends it again. */
 const over: readonly string[] = ['closed', 'superseded', 'unauthorized']
 
-/** How the handlers of a world's programs behave. */
+/** The behaviour of the handlers in a world. */
 export interface Temper {
-  /** The longest time that a handler takes. */
+  /** Maximum duration of a handler. */
   readonly handlerMs: number
   /** Probability that a handler throws. */
   readonly throwing: number
@@ -24,7 +24,7 @@ export interface Temper {
   readonly dying: number
 }
 
-/** The parts of a world that a program for messages uses, and what checks it. */
+/** The parts of a world that a messaging program uses, and its checks. */
 export interface MessageRunParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -39,13 +39,13 @@ export interface MessageRunParts {
 export class MessageRun {
   readonly process: SimulatedProcess
   readonly client: RunningClient
-  /** Another program of the user listens. */
+  /** Whether another program of the user listens. */
   superseded = false
-  /** A handler is at work. */
+  /** Whether a handler is running. */
   busy = false
   readonly #parts: MessageRunParts
   readonly #actor: MessageActor
-  /** How many calls for a message are under way. */
+  /** Number of pending calls for a message. */
   readonly #calls = new Map<Post, number>()
   #receiver: Receiver | undefined
 
@@ -67,7 +67,7 @@ export class MessageRun {
     this.client.presence.on('whole', (members) => invariants.listedWhole(this.process, members))
   }
 
-  /** Whether it can't go on: its client was refused for good. */
+  /** Whether it cannot continue: its client was refused permanently. */
   get over(): boolean {
     return this.client.status === 'refused'
   }
@@ -87,7 +87,7 @@ export class MessageRun {
     )
   }
 
-  /** Takes no further message, for now. */
+  /** Stops receiving messages for now. */
   hush(): void {
     const receiver = this.#receiver
     if (!receiver) return
@@ -123,21 +123,21 @@ export class MessageRun {
     const { invariants } = this.#parts.mail
     const isUnknown = why.message.includes('is unknown')
     this.#tell(`has not sent ${post.name}: ${why.code}${isUnknown ? ', perhaps' : ''}`)
-    // Another call for it decides.
+    // The result of another call is decisive.
     if (this.#answered(post) > 0) return
     if (!over.includes(why.code) || post.givenUp) this.#actor.wanted.delete(post)
     if (over.includes(why.code)) invariants.unsent(post, isUnknown)
     else invariants.refused(post, why)
   }
 
-  /** Returns how many calls for it are still under way. */
+  /** Returns the number of calls for it that are still pending. */
   #answered(post: Post): number {
     const left = (this.#calls.get(post) ?? 1) - 1
     this.#calls.set(post, left)
     return left
   }
 
-  /** Whether more than one call for it is under way. */
+  /** Returns whether more than one call for it is pending. */
   isRepeating(post: Post): boolean {
     return (this.#calls.get(post) ?? 0) > 1
   }
@@ -162,7 +162,7 @@ export class MessageRun {
     if (this.#receiver === receiver) this.#receiver = undefined
   }
 
-  /** Another program listens: this one ends, unless it has still something to send and may. */
+  /** Another program listens: this one ends, unless it still has a message to send and may do so. */
   #ended(receiver: Receiver, why: OspError): void {
     this.#left(receiver)
     if (!this.process.alive) return
@@ -186,7 +186,7 @@ export class MessageRun {
     if (isFault || !isFair) this.#parts.trace.fail(`${this.process.name} is ${status}: ${why.code}: ${why.message}`)
   }
 
-  /** It may have said a token that was changed. */
+  /** It may have sent a token that was changed. */
   get #mayBeRefused(): boolean {
     return this.#parts.tokens.mayFail(this.#actor.user)
   }

@@ -1,17 +1,18 @@
 import type { Storage } from '../../lib/ports/storage.ts'
 
 /**
- * Where storages of one's own keep things in one world, whose server is killed and started again. Whatever a storage waits
- * for by the platform that it was opened with does not come any more once its server is killed.
+ * A storage of the user's own in one world, whose server is killed and restarted. After a kill, nothing that the
+ * storage awaits through the platform of that run happens any more.
  */
 export interface MortalPlace {
-  /** A storage of this place for the next run of the server, not opened yet. The former one is closed, or was killed. */
+  /** Returns an unopened storage for the next run of the server. The previous storage is closed, or was killed. */
   storage(): Storage
-  /** The bytes of a published file, as they were sent; at once, and also while no storage is open. */
+  /** Returns the bytes of a published file as they were sent; synchronous, and also called while no storage is open. */
   read(user: string, storedName: string): Promise<Uint8Array | undefined>
   /**
-   * The server was killed, or with `power` its whole machine, perhaps after it had closed its storage: nobody has that open
-   * any more. Of what was under way any part may have taken place, and at a power cut what was not durable may be gone.
+   * The server was killed; with `power`, the power of its machine failed, perhaps after the storage was closed. No
+   * storage is open any more. Any part of the operations in progress may have happened; after a power failure, data
+   * that was not durable may be lost.
    */
   killed(power: boolean): void
 }

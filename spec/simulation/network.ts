@@ -5,39 +5,39 @@ import { type OwnLayers, unveil } from './layers.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { asSent, type Heard, SimulatedSocket } from './socket.ts'
 
-/** How a network treats what it carries. */
+/** The properties of a network. */
 export interface NetworkFaults {
-  /** Frames arrive all, once and in order, or the link breaks. */
+  /** Whether all frames arrive once and in order, or the link breaks. */
   readonly reliable: boolean
-  /** Each direction of each link has one of these. */
+  /** Range of the delay; each direction of each link has its own. */
   readonly mostDelaysMs: readonly number[]
-  /** How fast each direction of a link takes what is sent. */
+  /** Range of the rate of each direction of a link. */
   readonly bytesPerMs: number
-  /** Probabilities, of frames on links that are not reliable. */
+  /** Probabilities for frames on unreliable links. */
   readonly loss: number
   readonly duplication: number
-  /** Probability of a frame that takes so many times as long; on a reliable link the later ones wait for it. */
+  /** Probability that a frame takes this many times as long; on a reliable link, later frames wait for it. */
   readonly straying: number
   readonly strayFactor: number
 }
 
-/** The longest time after which a system retransmits. */
+/** Maximum time after which a system retransmits. */
 const mostRepeatMs = 10_000
 
 const address: Address = { host: 'server', port: 1, local: true }
 
-/** A network with one address to listen at. Links can be cut, and processes cut off. */
+/** A network with one address to listen on. Links can be cut, and processes can be cut off. */
 export class SimulatedNetwork {
   readonly machine: Machine
   readonly random: SeededRandom
   readonly links = new Set<Link>()
   faults: NetworkFaults
   layers: OwnLayers = {}
-  /** Nothing passes while it is set. */
+  /** While set, nothing passes. */
   down = false
-  /** Until then connections succeed, but nothing sent on them arrives. */
+  /** Until this time connections succeed, but nothing sent on them arrives. */
   stalledUntilMs = 0
-  /** Is told of each link before anything passes. */
+  /** Called with each link before anything passes. */
   opened: (link: Link) => void = () => {}
   #accept: ((socket: Socket) => void) | undefined
   #listening: SimulatedProcess | undefined
@@ -50,7 +50,7 @@ export class SimulatedNetwork {
     this.faults = faults
   }
 
-  /** The network as a process sees it. */
+  /** Returns the network as a process sees it. */
   transportOf(process: SimulatedProcess, heard: Heard = asSent): Transport {
     const transport: Transport = {
       listen: async () => this.#listen(process),
@@ -59,18 +59,18 @@ export class SimulatedNetwork {
     return this.layers.transport?.(transport) ?? transport
   }
 
-  /** Breaks links, without the processes at their ends knowing at once. */
+  /** Breaks links; the processes at their ends notice it later. */
   cut(chosen: (link: Link) => boolean): void {
     for (const link of this.links) if (chosen(link)) link.break()
   }
 
-  /** Nothing passes in one direction of these links for so long. */
+  /** For this time, nothing passes in one direction of these links. */
   mute(chosen: (link: Link) => boolean, from: 'client' | 'server', ms: number): void {
     const untilMs = this.machine.time.now() + ms
     for (const link of this.links) if (chosen(link)) link[from].muteUntilMs = Math.max(link[from].muteUntilMs, untilMs)
   }
 
-  /** Everything passes from now on, in its order and in time. */
+  /** From now on everything passes in order and in time. */
   heal(): void {
     this.down = false
     this.stalledUntilMs = 0
@@ -81,7 +81,7 @@ export class SimulatedNetwork {
     }
   }
 
-  /** How long a frame takes where most take no longer than `mostDelayMs`. */
+  /** Returns the delay of a frame, if most frames take at most `mostDelayMs`. */
   delayMs(mostDelayMs: number): number {
     const { random } = this
     const { straying, strayFactor } = this.faults
@@ -114,7 +114,7 @@ export class SimulatedNetwork {
       signal.addEventListener('abort', aborted, { once: true })
       if (signal.aborted) aborted()
       time.alarm(time.now() + 2 * this.delayMs(mostDelayMs), () => {
-        // What is lost on its way is answered by nobody, until the caller gives up.
+        // A lost SYN gets no answer until the caller gives up.
         if (this.down && process.alive) return
         signal.removeEventListener('abort', aborted)
         if (signal.aborted || !process.alive) return
@@ -131,7 +131,7 @@ export class SimulatedNetwork {
     })
   }
 
-  /** Passes the link to the listener: at once, or when the final packet of the handshake has arrived. */
+  /** Passes the link to the listener: immediately, or when the final packet of the handshake has arrived. */
   #admit(link: Link, server: SimulatedProcess, mostDelayMs: number): void {
     const { time } = this.machine
     const accept = () => {
@@ -153,7 +153,7 @@ export class SimulatedNetwork {
   }
 }
 
-/** Two sockets and what is between them. */
+/** Two sockets and the connection between them. */
 export class Link {
   readonly client: SimulatedSocket
   readonly server: SimulatedSocket
@@ -173,18 +173,18 @@ export class Link {
     this.server.other = this.client
   }
 
-  /** Whether one of its ends is this process. */
+  /** Returns whether this process is at one of its ends. */
   of(process: SimulatedProcess): boolean {
     return process === this.clientProcess || process === this.serverProcess
   }
 
-  /** The end that is this process's. */
+  /** Returns the end of this process. */
   end(process: SimulatedProcess): SimulatedSocket | undefined {
     if (process === this.clientProcess) return this.client
     return process === this.serverProcess ? this.server : undefined
   }
 
-  /** Nothing passes any more; each end learns of it after a while, or not before its keep-alive. */
+  /** From now on nothing passes; each end notices it after a while, at the latest by its keep-alive. */
   break(): void {
     if (this.#broken) return
     this.#broken = true
@@ -199,7 +199,7 @@ export class Link {
     }
   }
 
-  /** An end has closed in order. */
+  /** One end has closed regularly. */
   ended(): void {
     this.#network.links.delete(this)
   }

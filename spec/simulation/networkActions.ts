@@ -4,7 +4,7 @@ import type { SimulatedNetwork } from './network.ts'
 import type { Machine } from './process.ts'
 import type { Trace } from './trace.ts'
 
-/** The parts of a parts that these actions use. */
+/** The parts of a world that these actions use. */
 export interface NetworkParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -30,7 +30,7 @@ function cutLink(parts: NetworkParts): boolean {
   return true
 }
 
-/** Nothing passes for a while. A reliable link does not outlive that, a lossy one may. */
+/** Nothing passes for a while. A reliable link does not survive this; a lossy one may. */
 function cutNetwork(parts: NetworkParts): boolean {
   const { network, machine, dice } = parts
   if (network.down) return false
@@ -44,7 +44,7 @@ function cutNetwork(parts: NetworkParts): boolean {
   return true
 }
 
-/** What is sent in one direction does not arrive for a while, and neither end is told. */
+/** Frames in one direction do not arrive for a while, and neither end is informed. */
 function mute(parts: NetworkParts, which: 'one' | 'all'): boolean {
   const links = [...parts.network.links]
   if (links.length === 0) return false
@@ -59,7 +59,7 @@ function mute(parts: NetworkParts, which: 'one' | 'all'): boolean {
 }
 
 /**
- * Breaks all links. New links carry nothing for a while, and deliver their data afterwards. So the HELLO_REQ of an
+ * Breaks all links. New links carry nothing for a while, and deliver their data afterwards, so that the HELLO_REQ of an
  * abandoned attempt can arrive after that of a later one.
  */
 function stall(parts: NetworkParts): boolean {

@@ -5,7 +5,7 @@ import { type StorageChanges, storageLayer } from '../support/layers.ts'
 import { spec } from '../support/spec.ts'
 import { type MortalPlace, type RunReport, type SimulateOptions, shrink, simulate } from './index.ts'
 
-/** A storage in memory, with `changes`; `loses`: everything at a power cut. */
+/** A storage in memory with `changes`; `loses`: a power failure loses everything. */
 const placeWith =
   (changes: StorageChanges = {}, loses = false) =>
   ({ random }: Platform): MortalPlace => {
@@ -20,7 +20,7 @@ const placeWith =
     }
   }
 
-/** A storage that opens once only. */
+/** A storage that can be opened only once. */
 const opensOnce: NonNullable<SimulateOptions['place']> = (machine) => {
   const place = placeWith()(machine)
   let wasClosed = false
@@ -43,11 +43,11 @@ const opensOnce: NonNullable<SimulateOptions['place']> = (machine) => {
 interface Wrong {
   readonly kind: 'files' | 'messages' | 'both'
   readonly place: NonNullable<SimulateOptions['place']>
-  /** What a world says of it. */
+  /** The failure that a world reports. */
   readonly found: RegExp
 }
 
-/** Storages that keep no promise of the port, each in one way. */
+/** Storages that violate the port, each in one way. */
 const wrong: Readonly<Record<string, Wrong>> = {
   'acknowledges bytes before they are flushed': {
     kind: 'files',
@@ -138,9 +138,9 @@ const wrong: Readonly<Record<string, Wrong>> = {
   },
 }
 
-spec('a storage with a place of its own', (it) => {
+spec('a custom storage', (it) => {
   for (const kind of ['files', 'messages', 'both'] as const) {
-    it(`takes part in worlds of ${kind}, and nothing happens to a disk there`, async () => {
+    it(`takes part in worlds of ${kind}, without the faults of the simulated disk`, async () => {
       let done = 0
       for (let seed = 1; seed <= 20; seed++) {
         const { failure, trace, published, delivered } = await simulate(seed, { kind, place: placeWith() })
@@ -155,7 +155,7 @@ spec('a storage with a place of its own', (it) => {
     })
   }
 
-  it('gives the same run, to the last line of its trace, whenever it is run', async () => {
+  it('produces the same run each time, to the last line of its trace', async () => {
     for (const seed of [1, 2, 3]) {
       const options = { place: placeWith() }
       assert.deepEqual(await simulate(seed, options), await simulate(seed, options))
@@ -170,14 +170,14 @@ spec('a storage with a place of its own', (it) => {
     })
   }
 
-  it('cannot be had together with a layer around a simulated one', async () => {
+  it('cannot be combined with a layer around the simulated storage', async () => {
     const both = { place: placeWith(), storage: (storage: Parameters<typeof storageLayer>[0]) => storage }
     await assert.rejects(simulate(1, both), /^RangeError: give `place` or `storage`, not both/u)
   })
 })
 
-spec('a failing world of one’s own', (it) => {
-  it('is made smaller, and what is left of it fails again as it did', async () => {
+spec('a failing world with a custom storage', (it) => {
+  it('is reduced, and the rest fails in the same way', async () => {
     const options = { kind: 'files', place: placeWith({ file: () => ({ flush: async () => {} }) }) } as const
     const failed = await firstFailure(options)
     const { part, report } = await shrink(failed, options)
@@ -192,5 +192,5 @@ async function firstFailure(options: SimulateOptions): Promise<RunReport> {
     const report = await simulate(seed, options)
     if (report.failure) return report
   }
-  throw new Error('a hundred worlds hold')
+  throw new Error('holds its invariants in a hundred worlds')
 }

@@ -1,17 +1,19 @@
 import type { SeededRandom } from '../../lib/testing/random.ts'
 
-/** Bytes that a disk writes at once: at a crash each such block is there or not. */
+/** Bytes that a disk writes at once: a crash leaves each such block or not. */
 const blockBytes = 128
 
-/** A partial file on a disk: what was written, and what of it was flushed. */
+/** A partial file on a disk: its written and its flushed bytes. */
 export class PartialImage {
   written: Uint8Array = new Uint8Array()
   flushed: Uint8Array = new Uint8Array()
-  /** By the wall clock of the process. */
+  /** Modification time, by the wall clock of the process. */
   writtenAt = 0
-  /** Those who have opened it. */
+  /** Processes that have it open. */
   readonly openers = new Set<{ readonly open: boolean }>()
-  /** A flush has failed: what was to be flushed then is not, whatever later flushes say. */
+  /**
+   * Whether a flush has failed: the bytes that it should have flushed are not durable, whatever later flushes report.
+   */
   #lostFrom: number | undefined
 
   write(offset: number, bytes: Uint8Array): void {
@@ -24,7 +26,7 @@ export class PartialImage {
     if (this.#lostFrom !== undefined && length <= this.#lostFrom) this.#lostFrom = undefined
   }
 
-  /** Makes `bytes`, which were written, durable; unless a flush of them has failed before. */
+  /** Makes the written `bytes` durable, unless a flush of them has failed before. */
   flush(bytes: Uint8Array): void {
     this.flushed = this.#lostFrom === undefined ? bytes : bytes.subarray(0, this.#lostFrom)
   }
@@ -35,7 +37,7 @@ export class PartialImage {
     this.#lostFrom = Math.min(this.#lostFrom ?? Number.POSITIVE_INFINITY, this.#agreed)
   }
 
-  /** The power fails: of what was not flushed any blocks may be left, in any order, and the last one in part. */
+  /** The power fails: any of the unflushed blocks may survive, in any order, the last one perhaps in part. */
   crash(random: SeededRandom): void {
     const { flushed, written } = this
     const durable = this.#agreed < flushed.length ? flushed : written.slice(0, flushed.length)
@@ -54,7 +56,7 @@ export class PartialImage {
     this.#lostFrom = undefined
   }
 
-  /** A bit of what lies there flips. */
+  /** Flips a bit. */
   rot(random: SeededRandom): void {
     const at = random.integer(0, this.written.length - 1, 'where a bit flips')
     const bit = 1 << random.integer(0, 7, 'a bit')
@@ -67,7 +69,7 @@ export class PartialImage {
     return [...this.openers].some(({ open }) => open)
   }
 
-  /** Leading bytes in which what was written is what was flushed. */
+  /** Number of leading bytes in which the written and the flushed bytes are equal. */
   get #agreed(): number {
     const { flushed, written } = this
     for (let at = 0; at < flushed.length; at++) if (flushed[at] !== written[at]) return at

@@ -13,7 +13,7 @@ import { PromisedRecords } from './promisedRecords.ts'
 import type { Trace } from './trace.ts'
 import { watchedFiles } from './watchedFiles.ts'
 
-/** The parts of a world that a place is checked against. */
+/** The parts of a world that a custom storage is checked against. */
 interface PlaceParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -21,16 +21,16 @@ interface PlaceParts {
   readonly invariants: Invariants
 }
 
-/** Looks at a storage that does not stand on the simulated disk: through its port, and at what it has published. */
+/** Checks a storage that does not use the simulated disk: through its port, and by its published files. */
 export class PlaceWatch {
-  /** How many files it has published. */
+  /** Number of published files. */
   publications = 0
   readonly records: PromisedRecords
   readonly #parts: PlaceParts
   readonly #place: MortalPlace
   /** Bytes of published files, by user and then by name. */
   readonly #published = new Map<string, Map<string, Uint8Array>>()
-  /** `recordKey` of user and stored name of what is being published: after a kill it may be there or not. */
+  /** `recordKey` of the user and stored name of files that are being published: after a kill they may exist or not. */
   readonly #publishing = new Set<string>()
 
   constructor(parts: PlaceParts, place: MortalPlace) {
@@ -39,7 +39,7 @@ export class PlaceWatch {
     this.#place = place
   }
 
-  /** Its storage for a run of the server. */
+  /** Returns its storage for a run of the server. */
   storageOf(process: SimulatedProcess): Storage {
     return watchedFiles(this.#place.storage(), process, this.#parts.invariants, this)
   }
@@ -49,7 +49,7 @@ export class PlaceWatch {
     this.#place.killed(power)
   }
 
-  /** It was opened: what it has said to be durable is there. */
+  /** The storage was opened: what it has reported as durable exists. */
   async opened(storage: Storage): Promise<void> {
     await this.records.opened(storage)
     for (const [user, names] of this.#published) {
@@ -67,7 +67,10 @@ export class PlaceWatch {
     this.#publishing.add(recordKey(user, storedName))
   }
 
-  /** A file was published, or was so before. `length`: that of its partial file, which is gone if it was so before. */
+  /**
+   * A file was published, now or earlier. `length` is that of its partial file, which no longer exists if it was
+   * published earlier.
+   */
   async published(user: string, storedName: string, length: number): Promise<void> {
     const bytes = await this.#place.read(user, storedName)
     this.#publishing.delete(recordKey(user, storedName))
@@ -75,12 +78,12 @@ export class PlaceWatch {
     this.#keep(user, storedName, bytes, length > 0)
   }
 
-  /** Nothing was published, since a file of this name was there. */
+  /** Nothing was published, because a file with this name existed. */
   notPublished(user: string, storedName: string): void {
     this.#publishing.delete(recordKey(user, storedName))
   }
 
-  /** A client was told that its file is stored: so it is. */
+  /** A client was informed that its file is stored: it exists. */
   finished(file: SimulatedFile, { storedName }: SentFile): void {
     this.#place.read(file.user, storedName).then(
       (bytes) => bytes ?? this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`),
@@ -88,7 +91,7 @@ export class PlaceWatch {
     )
   }
 
-  /** The server has ended, and the power fails: opened once more it has all that it had. */
+  /** The server has ended, and the power fails: opened once more, the storage has everything that it had. */
   async atTheEnd(readMailboxes: (mailboxes: MailboxStore) => Promise<void>): Promise<void> {
     const { machine } = this.#parts
     const { time } = machine
@@ -121,7 +124,7 @@ export class PlaceWatch {
   }
 }
 
-/** What a place of one's own is made with: it outlives the runs of the server. */
+/** The platform of a custom storage, which outlives the runs of the server. */
 export function platformOf({ time, random, digests }: Machine): Platform {
   return {
     clock: time,

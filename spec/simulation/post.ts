@@ -1,24 +1,24 @@
 import { fixed } from '../../lib/limits.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 
-/** What is known of a message's sending. */
+/** Whether a message is known to be sent or refused. */
 export type Outcome = 'open' | 'acknowledged' | 'refused' | 'unknown'
 
-/** A message that a program means to send. */
+/** A message that a program is to send. */
 export class Post {
   readonly id: Uint8Array
   readonly sender: string
   readonly program: string
-  /** Its place among those of its program. */
+  /** Its number among the messages of its program. */
   readonly number: number
   readonly to: readonly string[]
   readonly content: Uint8Array
-  /** Another message had this id before. */
+  /** Whether another message had this id before. */
   readonly forged: boolean
-  /** Every handler throws at it. */
+  /** Whether every handler throws at it. */
   readonly poison: boolean
   outcome: Outcome = 'open'
-  /** How often its program has called `send` for it, over all its runs. */
+  /** Number of calls of `send` for it, over all runs of its program. */
   calls = 0
   givenUp = false
   /** Gives up the latest call. */
@@ -35,7 +35,7 @@ export class Post {
     this.poison = options.poison
   }
 
-  /** Names it among all that are sent. */
+  /** Identifies it among all messages. */
   get key(): string {
     return keyOf(this.sender, this.id)
   }
@@ -44,12 +44,12 @@ export class Post {
     return `${this.program}#${this.number}`
   }
 
-  /** Each named once. */
+  /** The recipients, each once. */
   get recipients(): readonly string[] {
     return [...new Set(this.to)]
   }
 
-  /** What it must be refused with, whatever the server holds. */
+  /** The refusal that it must get in any state of the server, if any. */
   mustFail(mostRecipients: number): string | undefined {
     if (this.to.some((name) => name.includes('/'))) return 'bad-name'
     if (this.content.length > fixed.messageBytes) return 'too-large'
@@ -58,7 +58,7 @@ export class Post {
   }
 }
 
-/** Names a message: equal for the same sender and id only. */
+/** Identifies a message: equal only for the same sender and id. */
 export function keyOf(sender: string, id: Uint8Array): string {
   return `${sender} ${hex(id)}`
 }

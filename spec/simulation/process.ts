@@ -3,7 +3,7 @@ import type { Clock, Digests, Platform } from '../../lib/ports/platform.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { VirtualTime } from './time.ts'
 
-/** What every simulated process runs on. */
+/** The base of every simulated process. */
 export interface Machine {
   readonly time: VirtualTime
   readonly random: SeededRandom
@@ -11,22 +11,22 @@ export interface Machine {
 }
 
 /**
- * One run of a program, from its start until it ends or is killed. Once killed its alarms do not ring and nothing that it
- * waits for comes, so that its code stops where it stands, as a killed process does. While it is frozen the same holds,
- * but nothing is lost: all that comes has come when it goes on.
+ * One run of a program, from its start until it ends or is killed. After a kill its alarms do not fire and its pending
+ * operations do not finish, so that its code stops at its current position, as in a killed process. The same is true
+ * while it is frozen, but nothing is lost: all pending events happen when it continues.
  */
 export class SimulatedProcess {
   readonly name: string
   readonly platform: Platform
   readonly machine: Machine
-  /** Files that it has open, and sockets, also those that are just being closed. */
+  /** Files and sockets that it has open, including those that are being closed. */
   handles = 0
   sockets = 0
   readonly #random: SeededRandom
   readonly #unfinished = new Set<() => void>()
-  /** Alarms that have neither rung nor been disposed of. */
+  /** Alarms that have neither fired nor been disposed. */
   readonly #alarms = new Set<object>()
-  /** What is to run when it goes on: alarms first, as an event loop does it. */
+  /** Work for the time when it continues: alarms first, as in an event loop. */
   #rung: (() => void)[] = []
   #arrived: (() => void)[] = []
   #frozenSince: number | undefined
@@ -54,12 +54,12 @@ export class SimulatedProcess {
     return this.#frozenSince !== undefined
   }
 
-  /** How many alarms it has set. */
+  /** Number of its pending alarms. */
   get alarms(): number {
     return this.#alarms.size
   }
 
-  /** Kills it. Of the effects that were under way some take place, and some don't. */
+  /** Kills it. Some of the effects in progress happen, and some do not. */
   kill(): void {
     if (!this.#alive) return
     this.#alive = false
@@ -72,7 +72,7 @@ export class SimulatedProcess {
     this.#arrived = []
   }
 
-  /** It neither reads nor writes nor looks at a clock for so long, or until it is thawed before. */
+  /** Freezes it for this time, or until it is thawed: it neither reads nor writes nor looks at a clock. */
   freezeFor(ms: number): void {
     if (this.frozen) return
     const { time } = this.machine
@@ -93,13 +93,13 @@ export class SimulatedProcess {
     for (const run of held) time.alarm(now, () => this.awake(run))
   }
 
-  /** Runs something in it: now, when it goes on, or never. */
+  /** Runs a function in it: now, when it continues, or never. */
   awake(run: () => void): void {
     if (this.frozen) this.#arrived.push(run)
     else if (this.#alive) run()
   }
 
-  /** Calls `late` if it is alive after so long, in which it was not frozen. */
+  /** Calls `late` if it is alive after this time, in which it was not frozen. */
   within(ms: number, late: () => void): void {
     const { time } = this.machine
     const before = this.#sumFrozenMs
@@ -112,8 +112,8 @@ export class SimulatedProcess {
   }
 
   /**
-   * Lets `effect` take place after a while, and resolves with what it returns, unless the process is killed before: what
-   * takes place then is `partly`, where that is given.
+   * Runs `effect` after a while, and resolves with its result. If the process is killed before, `partly` runs instead,
+   * if it is given.
    */
   effect<T>(
     mostMs: number,
@@ -125,7 +125,7 @@ export class SimulatedProcess {
       if (!this.#alive) return
       const { time } = this.machine
       const inTime = () => {
-        // The process is dead: nothing takes an error, neither one that is thrown nor one of a rejected promise.
+        // The process is dead, so errors and rejections have no handler.
         void (async () => partly())().catch(() => {})
       }
       this.#unfinished.add(inTime)

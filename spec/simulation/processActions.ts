@@ -4,7 +4,7 @@ import type { Action } from './action.ts'
 import type { Program } from './program.ts'
 import type { ServerActor } from './serverActor.ts'
 
-/** The parts of a parts that these actions use. */
+/** The parts of a world that these actions use. */
 export interface ProcessParts {
   readonly limits: Limits
   readonly server: ServerActor
@@ -22,7 +22,7 @@ export const processActions: readonly Action<ProcessParts>[] = [
   { name: 'a client freezes', weight: 4, apply: freezeProgram },
 ]
 
-/** Actions that undo others: every parts has them. */
+/** Actions that undo others; they exist in every world. */
 export const processFixes: readonly Action<ProcessParts>[] = [
   { name: 'the server starts', weight: 8, apply: (parts) => parts.server.start() },
   { name: 'a client starts', weight: 12, apply: (parts) => withProgram(parts, false, (program) => program.start()) },
@@ -32,7 +32,7 @@ function freezeProgram(parts: ProcessParts): boolean {
   return withProgram(parts, true, (program) => program.freeze(generateFreezeMs(parts)))
 }
 
-/** Often so long that the other end takes it for dead. */
+/** Often so long that the other end considers it dead. */
 function generateFreezeMs({ dice, limits }: ProcessParts): number {
   return dice.integer(
     1,

@@ -9,19 +9,19 @@ export interface Program {
   start(): void
   kill(): void
   freeze(ms: number): void
-  /** Closes its client and ends, unless it does not run. */
+  /** Closes its client and ends, if it runs. */
   end(): void
-  /** Drops what is left to do at the end of the world. */
+  /** Drops its remaining work at the end of the world. */
   letGo(): void
 }
 
-/** A client that comes once, and leaves. */
+/** A client that connects once, and disconnects. */
 export interface Visitor {
   readonly process: SimulatedProcess
   readonly client: Pick<Client, 'close'>
   /** Its client, if that has queues. */
   readonly running?: Running | undefined
-  /** It ignores the limits of the protocol. */
+  /** Whether it ignores the limits of the protocol. */
   readonly unruly?: boolean
   readonly gone: boolean
 }

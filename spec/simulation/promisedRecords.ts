@@ -5,28 +5,28 @@ import type { Bounds } from './bounds.ts'
 import type { Invariants } from './invariants.ts'
 import type { Trace } from './trace.ts'
 
-/** What checks the records of a storage. */
+/** The check of a storage's records. */
 interface RecordParts {
   readonly trace: Trace
   readonly bounds: Bounds
   readonly invariants: Invariants
 }
 
-/** What a storage has said of its records: each is as it was said to be, also after a kill. */
+/** The records that a storage has acknowledged: each is as acknowledged, even after a kill. */
 export class PromisedRecords {
   readonly #parts: RecordParts
-  /** By `recordKey`, what was said last. */
+  /** The acknowledged records, by `recordKey`. */
   readonly #said = new Map<string, TransferRecord>()
-  /** Of these, bytes before a checkpoint were written anew or cut off. */
+  /** Records of which bytes before a checkpoint were overwritten or cut off. */
   readonly #rewritten = new Set<string>()
-  /** How many changes of a record are under way: after a kill it may be as before, or not. */
+  /** Number of changes in progress per record: after a kill, each may have happened or not. */
   readonly #changing = new Map<string, number>()
 
   constructor(parts: RecordParts) {
     this.#parts = parts
   }
 
-  /** A record is as it was claimed, or changed. */
+  /** A record was claimed or changed. */
   claimed(record: TransferRecord): void {
     this.#parts.bounds.kept(record)
     const key = recordKey(record.user, record.name)
@@ -34,18 +34,18 @@ export class PromisedRecords {
     this.#rewritten.delete(key)
   }
 
-  /** There is none of this name any more. */
+  /** The record of this name was removed. */
   gone({ user, name }: Pick<Claim, 'user' | 'name'>): void {
     this.#said.delete(recordKey(user, name))
   }
 
-  /** The version that a claim is about, as far as it still stands. */
+  /** Returns the version of a claim, if it is still valid. */
   of({ user, name, token }: Claim): TransferRecord | undefined {
     const record = this.#said.get(recordKey(user, name))
     return record?.token === token ? record : undefined
   }
 
-  /** Carries out what changes a record, which then is `after` what it was, or gone. */
+  /** Executes a change of a record, after which it equals `after`, or is removed. */
   async changed<T>(
     { user, name }: Pick<Claim, 'user' | 'name'>,
     change: () => Promise<T>,
@@ -68,7 +68,7 @@ export class PromisedRecords {
     }
   }
 
-  /** Bytes from `offset` on are other ones from now on: no checkpoint behind it counts, until the next. */
+  /** Bytes from `offset` are overwritten: later checkpoints are not valid until the next one. */
   rewritten({ user, name }: Claim, offset: number): void {
     const key = recordKey(user, name)
     if (offset < lastOf(this.#said.get(key)?.checkpoints ?? [])) this.#rewritten.add(key)
@@ -96,7 +96,7 @@ export class PromisedRecords {
     if (lastOf(found.checkpoints) !== durable)
       return this.#parts.trace.fail(`${what} goes to ${lastOf(found.checkpoints)}, and went to ${durable}`)
     if (verified && !found.verified) return this.#parts.trace.fail(`${what} is not verified any more`)
-    // What is verified may have been published.
+    // A verified upload may have been published.
     if (durable === 0 || found.verified) return
     const bytes = await leading(storage, said, durable)
     if (bytes.length < durable)
@@ -108,7 +108,7 @@ export class PromisedRecords {
 
 const lastOf = (checkpoints: readonly Checkpoint[]): number => checkpoints.at(-1)?.offset ?? 0
 
-/** The first `most` bytes of a partial file, as far as they are there. */
+/** Returns up to the first `most` bytes of a partial file. */
 async function leading(storage: Storage, { user, name, token }: TransferRecord, most: number): Promise<Uint8Array> {
   await using file = await storage.files.open({ user, name, token })
   const bytes = new Uint8Array(Math.min(most, file.length))

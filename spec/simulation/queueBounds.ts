@@ -2,7 +2,7 @@ import type { ClientGauges } from '../../lib/client/client.ts'
 import { clientLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
 import type { ServerGauges } from '../../lib/server/status.ts'
 
-/** What is seen of a server from outside. */
+/** The state of a server as seen from outside. */
 export type SeenQueue =
   | 'ms for which changes of the online list are not told'
   | 'bytes of requests of a link that wait while it is read'
@@ -10,17 +10,17 @@ export type SeenQueue =
   | 'message ids of a sender'
   | 'message ids'
 
-/** The longest content of a message in a world. */
+/** Maximum length of a message in a world. */
 const longestContent = 330
 
-/** More links than this does no user of a world have. */
+/** Maximum number of links of a user in a world. */
 const linksOfUser = 16
 
 /** Bytes of small frames that a client may have unsent, and windows of receipts that it keeps. */
 const clientUnsentBytes = 64 * MiB
 const receiptWindows = 8
 
-/** The most that a server of these limits may hold. */
+/** The bounds of a server with these limits. */
 export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauges | SeenQueue]: number } {
   const { chunkMemoryBytes, deliveryMemoryBytes, deliveryBytes, clients, rememberedAddresses } = limits
   return {
@@ -35,7 +35,7 @@ export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauge
     rememberedRepliesPerLink: fixed.replies,
     pendingPresenceChanges: fixed.clientsMost,
     'ms for which changes of the online list are not told': limits.gatherMs,
-    // What is read at once may go beyond it, and then each recipient may have one message.
+    // One read can exceed the budget; beyond it, each recipient can have one message.
     deliveryBytes: deliveryMemoryBytes + Math.max(deliveryBytes, longestContent) + clients * longestContent,
     rememberedAttemptsPerUser: limits.deliveryWindow,
     parkedUploads: limits.parkedUploads,
@@ -43,14 +43,14 @@ export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauge
     orphanedUploads: 0,
     grantedChunkBytes: grantedBytes(limits),
     'bytes of requests of a link that wait while it is read': chunkMemoryBytes / 4,
-    // As many as may come at once, and of each link one that was read already.
+    // The maximum number in progress, and one request per link that was already read.
     'frames of a user that are read ahead': limits.framesPerSecond + linksOfUser,
     'message ids of a sender': limits.senderIds,
     'message ids': limits.messageIds,
   }
 }
 
-/** The most that a client may hold where the server has these limits. */
+/** The bounds of a client if the server has these limits. */
 export function clientBounds({ deliveryWindow }: Limits): { readonly [Q in keyof ClientGauges]: number } {
   const { sends, sendBytes, buffers, uploads } = clientLimits
   return {
@@ -69,7 +69,7 @@ export function clientBounds({ deliveryWindow }: Limits): { readonly [Q in keyof
   }
 }
 
-/** Each instance is granted no more than an even share of the memory among those that were busy then, itself included. */
+/** Each instance gets at most an even share of the memory among the instances in use, itself included. */
 function grantedBytes({ chunkBytes, chunkMemoryBytes, fileInstances }: Limits): number {
   let bytes = 0
   for (let busy = 1; busy <= fileInstances; busy++) bytes += Math.min(chunkBytes, chunkMemoryBytes / busy)

@@ -8,13 +8,13 @@ import type { SimulatedProcess } from './process.ts'
 import type { Queues } from './queues.ts'
 import type { VirtualTime } from './time.ts'
 
-/** What a request takes of memory besides its payload. */
+/** Memory of a request in addition to its payload. */
 const requestBytes = 4 * KiB
 
-/** What is answered each time that it comes. */
+/** Requests that are answered each time they arrive. */
 const idempotent: readonly number[] = [events.PostFileReq.number, events.ListReq.number]
 
-/** What the apps of a server are asked. */
+/** Requests to the apps of a server. */
 const requests: ReadonlySet<number> = new Set(
   Object.values(events).flatMap(({ kind, app, number }) => (kind === 'request' && app !== 'link' ? [number] : [])),
 )
@@ -22,7 +22,7 @@ const replies: ReadonlySet<number> = new Set(
   Object.values(events).flatMap(({ kind, number }) => (kind === 'ack' || kind === 'nack' ? [number] : [])),
 )
 
-/** What waits of a link: bytes by seq, of each copy that is answered. */
+/** Pending requests of a link: bytes by seq, for each copy that is answered. */
 interface Waiting {
   readonly bytes: Map<number, number[]>
   readonly seen: Set<number>
@@ -30,12 +30,12 @@ interface Waiting {
   sum: number
 }
 
-/** Looks at what arrives at a server: how much of it waits to be carried out, and how fast the links of a user are read. */
+/** Observes the frames that arrive at a server: the pending requests, and the rate at which a user's links are read. */
 export class QueueWatch {
   readonly #queues: Queues
   readonly #time: VirtualTime
   readonly #framesPerSecond: number
-  /** By server and user, until when what was read takes at the rate that is allowed. */
+  /** By server and user, the time at which the data read so far is paid for at the permitted rate. */
   readonly #untilMs = new WeakMap<SimulatedProcess, Map<string, number>>()
 
   constructor(queues: Queues, time: VirtualTime, framesPerSecond: number) {
@@ -53,7 +53,7 @@ export class QueueWatch {
     server.heard = (frame) => {
       if (frame.event === events.HelloReq.number) user = (decode(frame) as Message<'HelloReq'>).userName
       if (isOpen && !server.over) this.#read(link, user)
-      // What was answered while its socket took nothing can't be told from what waits.
+      // Answers that the socket has not accepted cannot be distinguished from pending requests.
       if (!server.isFull && !server.over)
         this.#queues.saw('bytes of requests of a link that wait while it is read', waiting.sum)
       this.#come(waiting, frame)
@@ -66,7 +66,7 @@ export class QueueWatch {
     }
   }
 
-  /** What needs a memory of its reply is dropped where it comes again, or so late that nobody remembers. */
+  /** Returns whether a repeated request is ignored because its reply is remembered, or is too old to be remembered. */
   #come(waiting: Waiting, { event, seq, payload }: Frame): void {
     waiting.newest = Math.max(waiting.newest, seq)
     const isDropped = waiting.seen.has(seq) || seq + fixed.replies <= waiting.newest
@@ -81,7 +81,7 @@ export class QueueWatch {
     waiting.sum -= waiting.bytes.get(seq)?.shift() ?? 0
   }
 
-  /** A frame of a user's link is read. */
+  /** A frame of a user's link was read. */
   #read({ serverProcess }: Link, user: string): void {
     const untilMs = this.#untilMs.get(serverProcess) ?? new Map<string, number>()
     this.#untilMs.set(serverProcess, untilMs)

@@ -3,7 +3,7 @@ import { nodeDigests } from '../../lib/adapters/node/nodeDigests.ts'
 import { spec } from '../support/spec.ts'
 import { World } from './world.ts'
 
-/** Queues that no world brings near their bounds: the table in docs/simulation.md names the specs that do. */
+/** Queues that no world brings near their bounds: the table in docs/simulation.md names the specs that check them. */
 const distant: readonly string[] = [
   'server: unsentRepliesPerLink',
   'server: pendingPresenceChanges',
@@ -17,7 +17,7 @@ const distant: readonly string[] = [
 ]
 
 spec('the queues of simulated worlds', (it) => {
-  it('come to half of their bounds in some of the first 160 seeds, but for those that none can press', async () => {
+  it('reach half of their bounds in some of the first 160 seeds, except those that no world can fill', async () => {
     const digests = nodeDigests()
     const far = new Set<string>()
     const near = new Set<string>()

@@ -4,7 +4,7 @@ import { spec } from '../support/spec.ts'
 import { Queues } from './queues.ts'
 
 spec('the queues of simulated worlds', (it) => {
-  it('are named where they go beyond, with what they hold and their bounds', () => {
+  it('are named with their length and bound if they exceed it', () => {
     const failures: string[] = []
     const trace = { fail: (failure: string) => void failures.push(failure) }
     const queues = new Queues(trace, { now: () => 0 }, { ...defaultLimits, messageIds: 20 })

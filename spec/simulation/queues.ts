@@ -7,7 +7,7 @@ import { clientBounds, type SeenQueue, serverBounds } from './queueBounds.ts'
 import type { VirtualTime } from './time.ts'
 import type { Trace } from './trace.ts'
 
-/** A client in a process of its own. */
+/** A client in its own process. */
 export interface Running {
   readonly process: SimulatedProcess
   readonly client: Pick<RunningClient, 'gauges'>
@@ -24,7 +24,7 @@ interface QueueActors {
   readonly visitors: Iterable<{ readonly running?: Running | undefined }>
 }
 
-/** One kind of thing that grows. */
+/** One kind of data that grows. */
 interface Row {
   readonly most: number
   highest: number
@@ -32,13 +32,13 @@ interface Row {
 
 type Rows<Q extends string> = { readonly [K in Q]: Row }
 
-/** That nothing which waits or is remembered grows beyond its bound, in a server or in a client. */
+/** Checks that no queue or memory grows beyond its bound, in a server or in a client. */
 export class Queues {
   readonly #trace: Pick<Trace, 'fail'>
   readonly #time: Pick<VirtualTime, 'now'>
   readonly #server: Rows<keyof ReturnType<typeof serverBounds>>
   readonly #client: Rows<keyof ReturnType<typeof clientBounds>>
-  /** Since when changes of the list wait to be told, and in which process. */
+  /** The time since which changes of the presence list are pending, and the process. */
   #untold: { readonly process: SimulatedProcess; readonly sinceMs: number } | undefined
 
   constructor(trace: Pick<Trace, 'fail'>, time: Pick<VirtualTime, 'now'>, limits: Limits) {
@@ -48,7 +48,7 @@ export class Queues {
     this.#client = rowsOf(clientBounds(limits))
   }
 
-  /** After every step. */
+  /** Called after every step. */
   check({ server, clients, mail, visitors }: QueueActors, status: ServerStatus | undefined): void {
     const { process } = server
     const gauges = Object.entries(status?.gauges ?? {}) as [keyof ServerGauges, number][]
@@ -59,12 +59,12 @@ export class Queues {
     for (const { running } of visitors) if (running) this.#running(running)
   }
 
-  /** So much was seen of something that the server holds. */
+  /** Records an observed amount of data in the server. */
   saw(queue: SeenQueue, count: number): void {
     this.#look(this.#server[queue], queue, count, 'the server')
   }
 
-  /** Of each queue that may hold anything: the part of its bound that it has come to. */
+  /** For each queue that can contain anything: the maximum part of its bound that was reached. */
   get reached(): ReadonlyMap<string, number> {
     const all = [...named('server', this.#server), ...named('client', this.#client)]
     return new Map(all.flatMap(([name, { highest, most }]) => (most > 0 ? [[name, highest / most] as const] : [])))
@@ -81,7 +81,7 @@ export class Queues {
     if (count > row.most) this.#trace.fail(`${who} holds more than it may: ${queue}: ${count}, over ${row.most}`)
   }
 
-  /** Time in which the process stands still does not count. */
+  /** Time in which the process is frozen does not count. */
   #told(process: SimulatedProcess, changes: number): void {
     if (changes === 0 || process.frozen) this.#untold = undefined
     else if (this.#untold?.process !== process) this.#untold = { process, sinceMs: this.#time.now() }

@@ -2,7 +2,7 @@ import type { Socket } from '../../lib/ports/socket.ts'
 import { encode, type Message, type RequestName } from '../../lib/wire/message.ts'
 import { apps, events, version } from '../../lib/wire/protocol.ts'
 
-/** A link of somebody who keeps to no rule but those of frames: what is asked is sent, whatever was answered. */
+/** A link that follows only the rules of frames: requests are sent regardless of the replies. */
 export class RawLink {
   readonly #socket: Socket
   readonly #welcomed: () => void
@@ -10,7 +10,7 @@ export class RawLink {
   #message: Message<RequestName> | undefined
   #left = 0
 
-  /** `welcomed` is told when HELLO_REQ was answered, and `closed` once when the link is over. */
+  /** `welcomed` is called when HELLO_REQ was answered, and `closed` once when the link has ended. */
   constructor(socket: Socket, welcomed: () => void, closed: () => void) {
     this.#socket = socket
     this.#welcomed = welcomed
@@ -23,7 +23,7 @@ export class RawLink {
     })
   }
 
-  /** Asks this so often, as fast as the socket takes it. */
+  /** Sends this request `count` times, as fast as the socket accepts it. */
   ask(message: Message<RequestName>, times = 1): void {
     this.#message = message
     this.#left = times

@@ -1,20 +1,20 @@
 import type { ClientState, Receipt, ReceiptStore } from '../../lib/ports/clientState.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** The longest that a receipt takes to be kept. */
+/** Maximum time for storing a receipt. */
 const mostMs = 4
 
-/** The receipts of one program, durable: they outlive its processes. */
+/** The durable receipts of one program, which outlive its processes. */
 export class SimulatedReceipts {
   readonly #kept: Receipt[] = []
-  /** Calls `kept` for each one when it is durable. */
+  /** Calls `kept` for each receipt when it is durable. */
   readonly #told: (receipt: Receipt) => void
 
   constructor(kept: (receipt: Receipt) => void) {
     this.#told = kept
   }
 
-  /** What a process sees of them. */
+  /** The receipts as a process sees them. */
   stateOf(process: SimulatedProcess): ClientState {
     const receipts: ReceiptStore = {
       load: () => process.effect(mostMs, 'time to load receipts', () => [...this.#kept]),
@@ -23,7 +23,7 @@ export class SimulatedReceipts {
     return { receipts }
   }
 
-  /** Exactly the latest `most` are left, as few as a store may leave. */
+  /** Keeps exactly the latest `most`, the smallest number that a store may keep. */
   #keep(receipt: Receipt, most: number): void {
     this.#kept.push(receipt)
     this.#kept.splice(0, this.#kept.length - most)

@@ -5,20 +5,20 @@ import type { VirtualTime } from './time.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
-/** The longest that a link is left to whoever's right has changed. */
+/** Maximum time for which a link survives a change of its user's rights. */
 const endingMs = 1_000
 
-/** A link that was let in. */
+/** A link that has logged in. */
 interface LetIn {
   readonly link: Link
   readonly user: string
-  /** How often the right of the user had changed; -1 where it was not by the token of then. */
+  /** Number of changes of the user's rights so far; -1 if the token was not the current one. */
   readonly changes: number
-  /** Since when the server runs and should have ended it. */
+  /** The time since which the server runs and should have ended it. */
   overdueSince: number | undefined
 }
 
-/** That the links end which a token has let in that holds no more. */
+/** Checks that a link ends when the token that it used is revoked. */
 export class RightsWatch {
   readonly #trace: Trace
   readonly #time: VirtualTime
@@ -46,13 +46,13 @@ export class RightsWatch {
       sent(frame)
       if (frame.event !== events.HelloAck.number || server.over) return
       const { user, token } = said
-      // One that stood still can have its answer from before the change, and is told of that now.
+      // A process that was frozen can receive its reply from before the change now.
       const changes = token === this.#tokens.now(user) ? this.#tokens.changes(user) : -1
       this.#letIn.add({ link, user, changes, overdueSince: undefined })
     }
   }
 
-  /** After every step. */
+  /** Called after every step. */
   check(): void {
     for (const letIn of this.#letIn) this.#look(letIn)
   }

@@ -7,7 +7,7 @@ import { type RunReport, simulate } from './simulate.ts'
 const digests = nodeDigests()
 
 spec('a simulated world', (it) => {
-  it('is the same, to the last line of its trace, whenever it is run', async () => {
+  it('is the same each time, to the last line of its trace', async () => {
     for (const world of ['files', 'messages', 'both'] as const) {
       for (const seed of [1, 2]) {
         assert.deepEqual(await simulate(seed, digests, world), await simulate(seed, digests, world))
@@ -16,7 +16,7 @@ spec('a simulated world', (it) => {
   })
 
   for (const world of ['files', 'messages', 'both'] as const) {
-    it(`of ${world} holds its invariants, and is another one for another seed`, async () => {
+    it(`of ${world} holds its invariants, and differs for another seed`, async () => {
       const runs: RunReport[] = []
       for (let seed = 1; seed <= firstSeeds; seed++) {
         const run = await simulate(seed, digests, world)

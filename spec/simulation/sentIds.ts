@@ -7,17 +7,17 @@ interface IdParts {
   readonly disk: Pick<SimulatedDisk, 'rot'>
 }
 
-/** The ids that mailboxes have to remember: none is so old in any world that it may be forgotten. */
+/** The ids that mailboxes must remember: in no world is an id old enough to be forgotten. */
 export class SentIds {
   readonly #parts: IdParts
-  /** By sender, the keys of what was durably stored. */
+  /** Keys of the durably stored messages, by sender. */
   readonly #senders = new Map<string, Set<string>>()
 
   constructor(parts: IdParts) {
     this.#parts = parts
   }
 
-  /** A message is durable, perhaps one that was before. Those whose record was damaged are forgotten. */
+  /** A message is durable, perhaps for the second time. Ids with a damaged record are forgotten. */
   add(sender: string, id: Uint8Array): void {
     const own = this.#senders.get(sender) ?? new Set()
     this.#senders.set(sender, own.add(keyOf(sender, id)))

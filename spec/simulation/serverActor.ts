@@ -16,10 +16,10 @@ import type { Trace } from './trace.ts'
 import type { UploadWatch } from './uploadWatch.ts'
 import { watchedStorage } from './watchedMailboxes.ts'
 
-/** How long the server may take to stop. */
+/** Maximum time for stopping the server. */
 const stoppingMs = 120_000
 
-/** The parts of a world that its server uses, and what checks it. */
+/** The parts of a world that its server uses, and its checks. */
 interface ServerParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -33,7 +33,7 @@ interface ServerParts {
   readonly mail: Pick<Mail, 'users' | 'invariants' | 'watch' | 'sentIds'>
 }
 
-/** The server's program: it is started, killed, and started again. */
+/** The server program: it is started, killed, and restarted. */
 export class ServerActor {
   /** Whether the storage counts files and folders, so that the server limits their number. */
   countsFiles = true
@@ -47,7 +47,7 @@ export class ServerActor {
   #failing = false
   #hasFailed = false
   #hasReportedLoss = false
-  /** Of the records of uploads, by the process that runs. */
+  /** The upload records of the current process. */
   #damagesLogged = 0
 
   constructor(parts: ServerParts, limits: Partial<Limits>) {
@@ -65,17 +65,17 @@ export class ServerActor {
     return this.#mailboxes
   }
 
-  /** A flush of messages has failed, or is to: what the server then says of itself is no fault. */
+  /** Whether a flush of messages has failed or will fail: errors that the server then logs are expected. */
   get failing(): boolean {
     return this.#failing
   }
 
-  /** Some run of the server was failing: what it said then may still be on its way. */
+  /** Whether some run of the server was failing: its messages may still be in flight. */
   get hasFailed(): boolean {
     return this.#hasFailed
   }
 
-  /** Some run of it has said that messages can't be read. */
+  /** Whether some run has reported unreadable messages. */
   get hasReportedLoss(): boolean {
     return this.#hasReportedLoss
   }
@@ -84,7 +84,7 @@ export class ServerActor {
     return this.#process !== undefined
   }
 
-  /** It runs, and is to go on. */
+  /** Whether it runs, and will continue. */
   get isOpen(): boolean {
     return this.#server !== undefined && !this.#stopping
   }
@@ -93,7 +93,7 @@ export class ServerActor {
     return this.#process
   }
 
-  /** False: it runs already. */
+  /** Starts it. Returns false if it already runs. */
   start(): boolean {
     if (this.#process) return false
     const { machine, network, disk, place, mail, tokens } = this.#parts
@@ -128,7 +128,7 @@ export class ServerActor {
     return true
   }
 
-  /** `power`: what was not flushed is lost too. False: it does not run. */
+  /** Kills it. `power`: unflushed data is lost as well. Returns false if it does not run. */
   kill(power: boolean, dice: SeededRandom): boolean {
     const process = this.#process
     if (!process) return false
@@ -144,7 +144,7 @@ export class ServerActor {
     return true
   }
 
-  /** It closes and ends. False: it does not run, is frozen, or ends already. */
+  /** Stops it. Returns false if it does not run, is frozen, or is already stopping. */
   stop(): boolean {
     const process = this.#process
     if (!process || !this.#server || this.#stopping || process.frozen) return false
@@ -164,7 +164,7 @@ export class ServerActor {
     return true
   }
 
-  /** False: it does not run, or is frozen already. */
+  /** Freezes it. Returns false if it does not run, or is already frozen. */
   freeze(ms: number): boolean {
     const process = this.#process
     if (!process || process.frozen) return false
@@ -173,7 +173,7 @@ export class ServerActor {
     return true
   }
 
-  /** The next flush of messages fails; after a while the server is started anew, which is what settles it. */
+  /** Makes the next flush of messages fail; after a while the server restarts, which resolves the fault. */
   failFlush(dice: SeededRandom): boolean {
     const process = this.#process
     if (!process || this.#failing || this.#stopping) return false
@@ -190,8 +190,8 @@ export class ServerActor {
   }
 
   /**
-   * It runs, and nothing is the matter with it: there is no quota, and what a disk that failed has kept it from removing is
-   * removed when it starts anew.
+   * Whether it runs without faults: there is no quota, and a restart has removed everything that a failed disk
+   * operation kept it from removing.
    */
   heal(dice: SeededRandom): void {
     this.#process?.thaw()
@@ -201,7 +201,7 @@ export class ServerActor {
     this.start()
   }
 
-  /** A disk that fails can keep it from starting. */
+  /** A failing disk can keep it from starting. */
   #notStarted(process: SimulatedProcess, error: unknown): void {
     if (!this.#parts.disk.faults.any) this.#parts.trace.fail(`the server did not start: ${error}`)
     if (this.#process !== process) return

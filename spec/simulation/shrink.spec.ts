@@ -5,7 +5,7 @@ import type { Part, RunReport } from './simulate.ts'
 
 const names = ['loss', 'client-1', 'client-2', 'alice/file-1']
 
-/** A run that fails as long as `fails` says so. */
+/** A run that fails while `fails` returns true. */
 function runs(fails: (actions: readonly number[], names: readonly string[]) => string | undefined) {
   return async ({ actions, without }: Part): Promise<RunReport> => {
     const happened = actions ?? Array.from({ length: 80 }, (_, at) => at + 1)
@@ -19,7 +19,7 @@ function runs(fails: (actions: readonly number[], names: readonly string[]) => s
 }
 
 spec('a run that fails', (it) => {
-  it('is made smaller until nothing can be left out', async () => {
+  it('is reduced until nothing more can be left out', async () => {
     const run = runs((actions, left) =>
       actions.includes(7) && actions.includes(61) && left.includes('client-2') ? 'it fails' : undefined,
     )
@@ -29,7 +29,7 @@ spec('a run that fails', (it) => {
     assert.ok(count < 100, `${count} runs`)
   })
 
-  it('is not made into one that fails otherwise', async () => {
+  it('is not reduced to one that fails in another way', async () => {
     const run = runs((actions) => {
       if (actions.length === 80) return 'server 3 forgets client-1'
       return actions.includes(5) ? 'server 1 forgets client-2' : 'another fault'
@@ -39,7 +39,7 @@ spec('a run that fails', (it) => {
     assert.equal(report.failure, 'server 1 forgets client-2')
   })
 
-  it('keeps what was left out before', async () => {
+  it('keeps the parts left out that were left out before', async () => {
     const run = runs((actions) => (actions.includes(3) ? 'it fails' : undefined))
     const from = { actions: [3, 4], without: ['loss'] }
     const { part } = await shrink(await run(from), from, run)

@@ -1,19 +1,18 @@
 import type { Part, RunReport } from './simulate.ts'
 
-/** The least that was found to fail, how that has ended, and how many runs it took. */
+/** The smallest failing part that was found, its report, and the number of runs. */
 export interface Least {
   readonly part: Part
   readonly report: RunReport
   readonly runs: number
 }
 
-/** Runs that are tried at most. */
+/** Maximum number of runs. */
 const mostRuns = 400
 
 /**
- * Makes a failing run smaller: leaves out actions, then programs, files and lasting faults, for as long as what is
- * left fails as it did, names and numbers aside. Nothing that is left then can be left out alone, unless `mostRuns` are
- * used up.
+ * Reduces a failing run: leaves out actions, then programs, files and lasting faults, as long as the rest fails in the
+ * same way, names and numbers aside. Afterwards no single element can be left out, unless `mostRuns` was reached.
  */
 export async function shrink(failed: RunReport, from: Part, run: (part: Part) => Promise<RunReport>): Promise<Least> {
   let least: Least = { part: { ...from, actions: failed.actions }, report: failed, runs: 0 }
@@ -35,14 +34,17 @@ export async function shrink(failed: RunReport, from: Part, run: (part: Part) =>
     await drop(names, (kept) => {
       return holdsWith({ ...least.part, without: [...without, ...names.filter((name) => !kept.includes(name))] })
     })
-    // Something smaller was found: perhaps there is more to leave out now.
+    // A smaller part was found, so more may be left out now.
     if (least.part === part) break
     before = Number.POSITIVE_INFINITY
   }
   return { ...least, runs }
 }
 
-/** Leaves out of `all` as many as can be, first many at once and then each; `holds` says that too many were. */
+/**
+ * Leaves out as many elements of `all` as possible, first many at once and then one at a time; `holds` returns whether
+ * the rest still fails.
+ */
 async function drop<T>(all: readonly T[], holds: (kept: readonly T[]) => Promise<boolean>): Promise<void> {
   let kept = all
   for (let size = kept.length; size >= 1; size = Math.floor(size / 2)) {
@@ -54,7 +56,7 @@ async function drop<T>(all: readonly T[], holds: (kept: readonly T[]) => Promise
   }
 }
 
-/** Why a run has failed, without names and numbers, which differ where less happens. */
+/** Returns the reason of a failure without names and numbers, which differ in a smaller run. */
 function kindOf(failure: string | undefined): string | undefined {
   return failure?.replace(/\S*\d\S*/gu, '#')
 }

@@ -9,8 +9,8 @@ export type { Part } from './faults.ts'
 export type { RunReport } from './world.ts'
 
 /**
- * Runs the real server and clients of one seed in virtual time. The same seed gives the same run, to the last line of
- * its trace. `part`: only that takes place, everything if it is not given.
+ * Runs the real server and clients of one seed in virtual time. The same seed produces the same run, to the last line
+ * of its trace. Only `part` is executed; everything if it is absent.
  */
 export function simulate(
   seed: number,

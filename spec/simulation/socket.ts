@@ -5,13 +5,13 @@ import { type Frame, headerBytes } from '../../lib/wire/frame.ts'
 import type { Link, SimulatedNetwork } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** How a process reads an arriving frame. */
+/** The way in which a process reads an arriving frame. */
 export type Heard = (frame: Frame) => Frame
 
 /** Reads a frame unchanged. */
 export const asSent: Heard = (frame) => frame
 
-/** Bytes on their way, beyond which a socket says that it is full. */
+/** Bytes in flight beyond which a socket reports that it is full. */
 export const fullBytes = 32 * 1024
 
 /** One end of a simulated link. */
@@ -22,11 +22,11 @@ export class SimulatedSocket implements Socket {
   maxPayload = Number.MAX_SAFE_INTEGER
   other: SimulatedSocket | undefined
   heard: Heard = asSent
-  /** Is told of each frame that is sent from here. */
+  /** Called with each frame that is sent from here. */
   sent: (frame: Frame) => void = () => {}
-  /** The link is broken: what is sent is lost. */
+  /** Whether the link is broken: frames that are sent are lost. */
   severed = false
-  /** What is sent before this time does not arrive before it, or not at all where the link is not reliable. */
+  /** Frames that are sent before this time arrive after it, or are lost on an unreliable link. */
   muteUntilMs = 0
   readonly #network: SimulatedNetwork
   readonly #process: SimulatedProcess
@@ -39,11 +39,11 @@ export class SimulatedSocket implements Socket {
   #ending = false
   #paused = false
   #full = false
-  /** Bytes sent from here that the other end has not taken. */
+  /** Bytes sent from here that the other end has not accepted. */
   #underWay = 0
   #busyUntilMs = 0
   #lastArrivalMs = 0
-  /** Frames that wait for this end to read again. */
+  /** Frames that wait until this end reads again. */
   readonly #held: (() => void)[] = []
 
   constructor(network: SimulatedNetwork, process: SimulatedProcess, link: Link, reliable: boolean) {
@@ -62,12 +62,12 @@ export class SimulatedSocket implements Socket {
     return this.#underWay
   }
 
-  /** It has said that it is full, and has not drained since. */
+  /** Whether it has reported that it is full, and has not drained since. */
   get isFull(): boolean {
     return this.#full
   }
 
-  /** Nothing is sent from here any more. */
+  /** Stops sending. */
   get over(): boolean {
     return this.#closed || this.#ending
   }
@@ -117,7 +117,7 @@ export class SimulatedSocket implements Socket {
     this.lose(undefined)
   }
 
-  /** This end is gone; its owner is told. */
+  /** This end is closed; its owner is informed. */
   lose(why: OspError | undefined): void {
     if (this.#closed) return
     if (this.#process.alive && this.#process.frozen) {
@@ -138,7 +138,7 @@ export class SimulatedSocket implements Socket {
     this.#underWay += bytes
     const passedMs = this.#passedMs(bytes)
     const arrivalMs = this.#arrivalMs(passedMs)
-    // The sender may overwrite its buffers once they have left, so that is when they are copied.
+    // The sender may overwrite its buffers after the frame was sent, so the bytes are copied at that time.
     let copy = frame
     const leftMs = passedMs + random.fraction('time to leave') * (arrivalMs - passedMs)
     this.#later(leftMs, () => {
@@ -160,14 +160,14 @@ export class SimulatedSocket implements Socket {
     return random.chance(duplication, 'a frame is repeated') ? 2 : 1
   }
 
-  /** When so many bytes have passed the narrowest place, one frame behind the other. */
+  /** Returns when this many bytes have passed the bottleneck, one frame after the other. */
   #passedMs(bytes: number): number {
     const { machine, faults } = this.#network
     this.#busyUntilMs = Math.max(this.#busyUntilMs, machine.time.now()) + bytes / faults.bytesPerMs
     return this.#busyUntilMs
   }
 
-  /** On a reliable link nothing overtakes; on another everything can. */
+  /** On a reliable link no frame overtakes another; on an unreliable one any frame can. */
   #arrivalMs(passedMs: number): number {
     const atMs = passedMs + this.#network.delayMs(this.#mostDelayMs)
     if (!this.reliable) return atMs
@@ -196,7 +196,7 @@ export class SimulatedSocket implements Socket {
     this.#process.awake(() => !this.#closed && this.#to?.drained())
   }
 
-  /** Whether what leaves now does not pass. */
+  /** Returns whether a frame that is sent now does not arrive. */
   get #muted(): boolean {
     return this.#network.machine.time.now() < this.muteUntilMs
   }

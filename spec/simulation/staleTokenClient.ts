@@ -3,10 +3,10 @@ import { OspError } from '../../lib/errors.ts'
 import { SimulatedProcess } from './process.ts'
 import type { VisitParts } from './visit.ts'
 
-/** How long somebody tries to come in. */
+/** How long a client tries to log in. */
 const patienceMs = 30_000
 
-/** Somebody comes as this user, with a token that is not theirs: they must not be let in. */
+/** A client that logs in as this user with an invalid token, and must be refused. */
 export function visit(parts: VisitParts, user: string): void {
   const process = new SimulatedProcess(`stale-token client ${parts.visitors.size + 1}`, parts.machine)
   parts.trace.tell(`${process.name} comes as ${user}`)

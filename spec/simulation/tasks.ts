@@ -3,14 +3,14 @@ import type { ClientState, StoredTask, TaskStore } from '../../lib/ports/clientS
 import type { SimulatedFile } from './files.ts'
 import type { SimulatedProcess } from './process.ts'
 
-/** The longest that a change takes to be kept. */
+/** Maximum time for storing a change. */
 const mostMs = 4
 
-/** The list of tasks of one program, durable: it outlives its processes. */
+/** The durable list of tasks of one program, which outlives its processes. */
 export class SimulatedTasks {
   readonly kept = new Map<number, StoredTask>()
 
-  /** What a process sees of it; `files` are those that it can find again. */
+  /** The list as a process sees it; `files` are those that it can find again. */
   stateOf(process: SimulatedProcess, files: readonly SimulatedFile[]): ClientState {
     let last: Promise<void> = Promise.resolve()
     const inTurn = (change: () => void) => {

@@ -9,10 +9,10 @@ interface Event {
 
 const before = (a: Event, b: Event) => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 
-/** Virtual time: a heap of what is to happen, by time and then by the order of asking. It moves only in `step`. */
+/** Virtual time: a heap of events, ordered by time and then by the order of scheduling. It advances only in `step`. */
 export class VirtualTime implements Clock {
   readonly #heap: Event[] = []
-  /** How far the wall clock has been set forward. */
+  /** How far the wall clock was set forward. */
   wallLeadMs = 0
   #nowMs = 0
   #order = 0
@@ -35,7 +35,7 @@ export class VirtualTime implements Clock {
     }
   }
 
-  /** Runs the next event that is not after `endMs`; false if there is none, and then it is `endMs`. */
+  /** Runs the next event up to `endMs`. Returns false, and advances to `endMs`, if there is none. */
   step(endMs: number): boolean {
     for (let next = this.#heap[0]; next && (next.disposed || next.atMs <= endMs); next = this.#heap[0]) {
       this.#pop()

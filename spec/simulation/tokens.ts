@@ -4,58 +4,61 @@ import type { SimulatedProcess } from './process.ts'
 import type { VirtualTime } from './time.ts'
 
 interface Token {
-  /** What the server takes, and what it took before. */
+  /** The current and the previous token of a user. */
   readonly now: string
   readonly before: string
-  /** From when on the user's programs have the new one. */
+  /** The time from which the user's programs have the new token. */
   readonly knownAtMs: number
   readonly changes: number
 }
 
-/** The tokens of a world's users, and how its server and its programs learn of them. */
+/** The tokens of a world's users, and how its server and its programs learn of changes. */
 export class Tokens {
   readonly #time: VirtualTime
   readonly #lookingMs: number
   readonly #tokens = new Map<string, Token>()
-  /** Users who were let in by some server. */
+  /** Users who have logged in to some server. */
   readonly #seen = new Set<string>()
-  /** How often everybody may have had another token. */
+  /** Number of times that all tokens may have changed. */
   #changesOfAll = 0
   readonly #watchers = new Map<(user: string | undefined) => void, SimulatedProcess>()
 
-  /** `lookingMs`: the longest that it takes to find a token, or a user. */
+  /** `lookingMs`: maximum time of looking up a token or a user. */
   constructor(time: VirtualTime, lookingMs: number) {
     this.#time = time
     this.#lookingMs = lookingMs
   }
 
-  /** What a program of this user says. */
+  /** The token that a program of this user sends. */
   said(user: string): string {
     const { now, before, knownAtMs } = this.#of(user)
     return this.#time.now() < knownAtMs ? before : now
   }
 
-  /** The token of before, which nobody is let in with. */
+  /** The previous token, which is refused. */
   stale(user: string): string {
     return this.#of(user).before
   }
 
-  /** What the server takes. */
+  /** The token that the server accepts. */
   now(user: string): string {
     return this.#of(user).now
   }
 
-  /** How often the server was told that this user's right has changed. */
+  /** Number of times that the server was informed of a change of this user's rights. */
   changes(user: string): number {
     return this.#of(user).changes + this.#changesOfAll
   }
 
-  /** Whether a program of this user may be refused: what it said may be old. */
+  /** Whether a program of this user may be refused, because it may have sent an old token. */
   mayFail(user: string): boolean {
     return this.#of(user).changes > 0
   }
 
-  /** The programs learn of it after `knownMs`; the server at once, with everybody's where `all` is set. */
+  /**
+   * Changes a token. The programs learn of it after `knownMs`; the server learns of it immediately, and for all users
+   * if `all` is set.
+   */
   change(user: string, knownMs: number, all: boolean): void {
     const { now, changes } = this.#of(user)
     const next = {
@@ -71,12 +74,12 @@ export class Tokens {
     }
   }
 
-  /** Every program knows its token from now on. */
+  /** From now on every program knows its token. */
   settle(): void {
     for (const [user, token] of this.#tokens) this.#tokens.set(user, { ...token, knownAtMs: 0 })
   }
 
-  /** What the server of a process asks. */
+  /** The authenticator of a server process. */
   authenticatorOf(process: SimulatedProcess): Authenticator {
     return {
       authenticate: ({ user, token }) =>

@@ -1,6 +1,6 @@
 import type { VirtualTime } from './time.ts'
 
-/** The record of a run: what happened, each line with its virtual time, and the first invariant that did not hold. */
+/** The record of a run: its events, one line each with the virtual time, and the first violated invariant. */
 export class Trace {
   readonly #time: VirtualTime
   readonly #lines: string[] = []
@@ -27,13 +27,13 @@ export class Trace {
     this.#lines.push(this.#stamped(line))
   }
 
-  /** Reports an invariant that does not hold. */
+  /** Reports a violated invariant. */
   fail(failure: string): void {
     this.tell(`FAULT: ${failure}`)
     this.#failure ??= failure
   }
 
-  /** Runs `act`, which returns a heading, and puts that heading before the lines that `act` added. */
+  /** Runs `act`, which returns a heading, and puts the heading before the lines that `act` has added. */
   headed(act: () => string | undefined): void {
     const at = this.#lines.length
     const heading = act()

@@ -9,23 +9,23 @@ import type { Link, SimulatedNetwork } from './network.ts'
 import type { VirtualTime } from './time.ts'
 import type { Trace } from './trace.ts'
 
-/** How far an upload of one version of a file was said to be. */
+/** The reported progress of one version of a file. */
 interface Standing {
   readonly version: string
   durable: number
-  /** It is being verified, which may clear it. */
+  /** Whether it is being verified, which may reset the progress. */
   verifying: boolean
 }
 
-/** What a link has under an instance. */
+/** The state of an instance on a link. */
 interface Holding {
   readonly key: string
   progress: number
-  /** The most that its link was ever told. */
+  /** The highest progress that its link has received. */
   most: number
 }
 
-/** What a START or CONTINUE is about. */
+/** The upload that a START or CONTINUE is about. */
 interface Asked {
   readonly key: string
   readonly version: string
@@ -42,13 +42,13 @@ interface UploadParts {
   readonly windowBytes: number
 }
 
-/** Looks at what the server says of uploads: how far they are never falls without a reason that has a name. */
+/** Checks the progress of uploads that the server reports: it never falls without a reason with a code. */
 export class UploadWatch {
   readonly #parts: UploadParts
   /** By user and name. */
   readonly #standings = new Map<string, Standing>()
   readonly #holdings = new Map<Link, Map<number, Holding>>()
-  /** By user and name, when the server last named a reason. */
+  /** By user and name, the time at which the server last gave a reason. */
   readonly #namedAtMs = new Map<string, number>()
 
   constructor(parts: UploadParts) {
@@ -64,7 +64,7 @@ export class UploadWatch {
     let user = ''
     server.heard = (frame) => {
       const message = decode(frame)
-      // One that is repeated is answered as before.
+      // A repeated request gets the same reply as before.
       const isNew = !asked.has(frame.seq)
       if (message.event === 'HelloReq') user = message.userName
       else if (message.event === 'PostFileReq') this.#sent(holdings.get(frame.instance), message)
@@ -80,9 +80,9 @@ export class UploadWatch {
     }
   }
 
-  /** The server names a reason for which an upload may go back. */
+  /** The server gives a reason for which an upload may go back. */
   reason({ event, user, name }: LogEntry): void {
-    // One that could not be removed whole may have lost its bytes.
+    // A file that could not be removed completely may have lost its bytes.
     if (event !== 'upload-damaged' && event !== 'upload-expired' && event !== 'upload-not-expired') return
     this.#clear(`${user}/${name}`)
     this.#namedAtMs.set(`${user}/${name}`, this.#parts.time.now())
@@ -111,7 +111,7 @@ export class UploadWatch {
     }
   }
 
-  /** A chunk is sent: no more is under way than the window has. */
+  /** A chunk is sent: the bytes in flight fit in the window. */
   #sent(holding: Holding | undefined, { progress, content }: Message<'PostFileReq'>): void {
     const { windowBytes } = this.#parts
     const end = progress + lengthOf(content)
@@ -119,7 +119,7 @@ export class UploadWatch {
       this.#parts.trace.fail(`${holding.key}: ${end} bytes are sent where ${holding.most} are acknowledged`)
   }
 
-  /** What begins anew owes nothing to what was. */
+  /** An upload that begins anew has no earlier progress. */
   #asked(user: string, message: Opening): Asked {
     const asked = { key: `${user}/${message.fileName}`, version: versionOf(message) }
     const isOther = this.#standings.get(asked.key)?.version !== asked.version
@@ -137,7 +137,7 @@ export class UploadWatch {
       durable: progress < (standing?.durable ?? 0) ? 0 : (standing?.durable ?? 0),
       verifying: false,
     })
-    // What is granted in the turn in which the reason was named can have been said before it, and arrive behind it.
+    // A reply from the turn in which the reason was given can have been sent before the reason, and arrive after it.
     const isNamed = this.#namedAtMs.get(key) === this.#parts.time.now()
     return { key, progress: isNamed ? 0 : progress, most: progress }
   }
@@ -164,7 +164,7 @@ export class UploadWatch {
   }
 }
 
-/** Of `user/name`. */
+/** Returns the user of `user/name`. */
 function userAndName(key: string): [user: string, name: string] {
   const slash = key.indexOf('/')
   return [key.slice(0, slash), key.slice(slash + 1)]

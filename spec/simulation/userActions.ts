@@ -22,7 +22,10 @@ export const userActions: readonly Action<UserParts>[] = [
 
 const dayMs = 24 * 3_600_000
 const mostJumpMs = 400 * dayMs
-/** Beside files: their notes go by the wall clock, and one that is forgotten too early lets a file be stored twice. */
+/**
+ * In worlds with files: completion markers use the wall clock, and a file is stored twice if its marker is forgotten
+ * too early.
+ */
 const notedJumpMs = 3 * dayMs
 
 function changeToken(parts: UserParts): boolean {
@@ -48,7 +51,7 @@ function admitGarbageSender(parts: UserParts): boolean {
   return true
 }
 
-/** No message expires by that: a jump counts as an hour. */
+/** No message expires by this: a jump counts as an hour. */
 function jump(parts: UserParts): boolean {
   const mostMs = parts.files.length > 0 ? notedJumpMs : mostJumpMs
   const leadMs = parts.dice.integer(-mostMs, mostMs, 'jump of the wall clock')

@@ -10,7 +10,7 @@ import { RawLink } from './rawLink.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
-/** The parts of a world that a visiting client uses, and what checks it. */
+/** The parts of a world that a visiting client uses, and its checks. */
 export interface VisitParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -21,14 +21,14 @@ export interface VisitParts {
   readonly visitors: Set<Visitor>
 }
 
-/** Who visits: none of the users whose files and messages are looked at. */
+/** The visiting user, who owns no checked files or messages. */
 const user = 'mallory'
 
-/** How long somebody stays who asks or says nothing, and who only sends. */
+/** Maximum duration of a visit by a client that sends requests or nothing, and of one that only sends messages. */
 const stayMs = 60_000
 const sendMs = 1
 
-/** Somebody in a process of his own, who keeps to none of his bounds, until he leaves. */
+/** A client in its own process that ignores all limits, until it ends. */
 export class Visit implements Visitor {
   readonly process: SimulatedProcess
   readonly unruly = true
@@ -36,7 +36,7 @@ export class Visit implements Visitor {
   running: Visitor['running']
   gone = false
   readonly #parts: VisitParts
-  /** What is dialled, until it is over. */
+  /** The open links. */
   readonly #dialled = new Set<AbortController>()
 
   constructor(parts: VisitParts, name: string) {
@@ -45,13 +45,13 @@ export class Visit implements Visitor {
     parts.visitors.add(this)
   }
 
-  /** Dials so often, and says HELLO where `use` is given, which may then use the link. */
+  /** Dials `count` times, and sends HELLO if `use` is given, which can then use the link. */
   dial(times: number, use?: (link: RawLink, pause: () => void) => void): void {
     this.process.within(stayMs, () => this.#end())
     for (let n = 0; n < times; n++) this.#dial(use)
   }
 
-  /** Sends so many messages of so many bytes by a client that never comes online, and closes it. */
+  /** Sends `count` messages of this many bytes by a client that never comes online, and closes it. */
   send(messages: number, bytes: number): void {
     const { process } = this
     const client = new RunningClient({
@@ -72,7 +72,7 @@ export class Visit implements Visitor {
     })
   }
 
-  /** Nothing is left to be done. */
+  /** Whether nothing is left to do. */
   leave(): void {
     if (!this.process.alive || this.gone) return
     this.#parts.bounds.ended(this.process)

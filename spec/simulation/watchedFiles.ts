@@ -5,7 +5,7 @@ import type { PlaceWatch } from './placeWatch.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { PromisedRecords } from './promisedRecords.ts'
 
-/** A storage whose uploads and files are looked at by the invariants of a world, as one run of the server uses it. */
+/** A storage whose uploads and files are checked by the invariants of a world, for one run of the server. */
 export function watchedFiles(
   storage: Storage,
   process: SimulatedProcess,

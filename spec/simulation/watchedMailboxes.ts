@@ -6,7 +6,7 @@ import type { MessageInvariants } from './messageInvariants.ts'
 import type { SentIds } from './sentIds.ts'
 import type { Trace } from './trace.ts'
 
-/** What checks mailboxes. */
+/** The checks of mailboxes. */
 interface MailboxChecks {
   readonly trace: Trace
   readonly invariants: MessageInvariants
@@ -14,7 +14,7 @@ interface MailboxChecks {
   readonly sentIds: SentIds
 }
 
-/** A storage whose mailboxes are looked at by the invariants of a world. */
+/** A storage whose mailboxes are checked by the invariants of a world. */
 export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage {
   const { transfers, files, mailboxes } = storage
   return {
@@ -26,7 +26,7 @@ export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage
   }
 }
 
-/** Tells what becomes of each append, and that no mailbox grows over its bounds. */
+/** Reports the outcome of each append, and checks the bounds of mailboxes. */
 function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): MailboxStore {
   const { trace, invariants, watch, sentIds } = checks
   return {

@@ -30,31 +30,31 @@ import { Tokens } from './tokens.ts'
 import { Trace } from './trace.ts'
 import { UploadWatch } from './uploadWatch.ts'
 
-/** How a run has ended. */
+/** The result of a run. */
 export interface RunReport {
   readonly seed: number
   readonly steps: number
   readonly virtualMs: number
-  /** Files that were published. */
+  /** Number of published files. */
   readonly published: number
-  /** Messages that have reached a recipient. */
+  /** Number of messages that have reached a recipient. */
   readonly delivered: number
-  /** What happened, one line each, with its virtual time. */
+  /** The events, one line each, with the virtual time. */
   readonly trace: readonly string[]
-  /** The first invariant that did not hold, which ended the run. */
+  /** The first violated invariant, which ended the run. */
   readonly failure: string | undefined
-  /** Numbers of the actions that happened, and the names of what could be left out. */
+  /** Numbers of the actions that happened, and names of the parts that can be left out. */
   readonly actions: readonly number[]
   readonly names: readonly string[]
 }
 
-/** Actions in a run. */
+/** Number of actions in a run. */
 const actionCount = 80
 const mostSteps = 400_000
 
 /**
- * A server, some clients, a network and a disk, generated from a seed, and the actions on them. Builds the parts of a run:
- * each part declares which of the others it uses.
+ * A server, some clients, a network and a disk, generated from a seed, and the actions on them. It builds the parts of
+ * a run; each part declares which of the others it uses.
  */
 export class World implements ActionParts {
   readonly trace: Trace
@@ -62,7 +62,7 @@ export class World implements ActionParts {
   readonly faults: Faults
   readonly network: SimulatedNetwork
   readonly disk: SimulatedDisk
-  /** Storage of a user's own. The disk stays empty then. */
+  /** Storage of the user's own; the disk then stays empty. */
   readonly place: PlaceWatch | undefined
   readonly limits: Limits
   readonly tokens: Tokens
@@ -74,17 +74,17 @@ export class World implements ActionParts {
   readonly clients: readonly ClientActor[]
   readonly files: readonly SimulatedFile[]
   readonly mail: Mail
-  /** Clients that come and go beside the programs. */
+  /** Clients that connect and disconnect in addition to the programs. */
   readonly visitors = new Set<Visitor>()
-  /** Randomness of the present action: leaving one action out changes nothing about the others. */
+  /** Randomness of the current action: leaving out one action changes nothing about the others. */
   dice: SeededRandom
-  /** No more actions happen. */
+  /** Whether the actions have ended. */
   healed = false
   readonly #seed: number
   readonly #part: Part
   readonly #answers: AnswerWatch
   readonly #rights: RightsWatch
-  /** The limits of queues are narrow, and a load generator fills them. */
+  /** Whether the limits of queues are low, and a load generator fills them. */
   readonly #isNarrow: boolean
   readonly #actions: ActionMix
   readonly #applied: number[] = []
@@ -165,7 +165,7 @@ export class World implements ActionParts {
     return report
   }
 
-  /** Lets time pass until `done` or `endMs`, or until an invariant does not hold. */
+  /** Lets time pass until `done` returns true, until `endMs`, or until an invariant is violated. */
   async until(endMs: number, done: () => boolean): Promise<void> {
     while (!this.trace.failed && !done() && this.machine.time.step(endMs)) {
       await microtasks()
@@ -189,7 +189,7 @@ export class World implements ActionParts {
     }
   }
 
-  /** Has every watcher see a link before anything passes on it. */
+  /** Lets every watcher see a link before anything passes on it. */
   #watch(link: Link, watchQueues: QueueWatch, hellos: HelloWatch): void {
     const isUnruly = [...this.visitors].some(({ process, unruly }) => unruly && process === link.clientProcess)
     this.mail.watch.watch(link)
@@ -198,7 +198,7 @@ export class World implements ActionParts {
     for (const watcher of [watchQueues, this.#answers, this.#rights, hellos]) watcher.watch(link)
   }
 
-  /** Checks what must hold after every step. */
+  /** Checks the invariants after every step. */
   #check(): void {
     const status = this.server.server?.status()
     this.invariants.check(status)
@@ -210,7 +210,7 @@ export class World implements ActionParts {
     this.mail.watch.check()
   }
 
-  /** Returns when the last action happens. */
+  /** Returns the time of the last action. */
   #schedule(gapMs: number): number {
     const { time, random } = this.machine
     const { actions: chosen } = this.#part
@@ -234,5 +234,5 @@ export class World implements ActionParts {
   }
 }
 
-/** Resolves when every promise that can be settled has been: ticks come after all that is queued of them. */
+/** Resolves when every promise that can be settled has been settled: ticks run after all queued microtasks. */
 const microtasks = () => new Promise<void>((resolve) => process.nextTick(resolve))
