@@ -39,7 +39,7 @@ function wallClock(path: string): WallClock {
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
 const yearMs = 365 * dayMs
-/** Longer than one jump counts, shorter than two. */
+/** Longer than one counted jump, shorter than two. */
 const ages = ['--upload-age', '90m', '--message-age', '90m']
 const sizes = ['--chunk', '16K', '--window', '32K', '--checkpoint-size', '32K', '--checkpoint-time', '1h']
 const long = patterned(200_000)
@@ -63,7 +63,7 @@ async function ground(flags: readonly string[] = []): Promise<Ground> {
   }
 }
 
-/** An upload that goes no further than its half until it is let go. */
+/** An upload that stops at its half until it is released. */
 async function halfSent(client: Client, name: string): Promise<Disposable & { upload: Upload; go(): void }> {
   const source = memorySource(name, long)
   const held = deferred<void>()
@@ -81,14 +81,14 @@ async function sendsNothing(client: Client, name: string): Promise<void> {
   assert.equal(upload.transferred, 0)
 }
 
-/** Whether the server has taken this message in at that time, by its clock: as many ms ahead of the real one. */
+/** Whether the server accepted this message now, by its clock, which is this many ms ahead of the real one. */
 async function assertSentAt(received: ReadonlyMap<string, number>, text: string, aheadMs: number): Promise<void> {
   await turns(() => received.has(text))
   const offMs = (received.get(text) ?? 0) - Date.now() - aheadMs
   assert.ok(Math.abs(offMs) < 60_000, `it is ${offMs} ms off`)
 }
 
-/** Why the server ends this link, whatever it says before. */
+/** Resolves with the reason for which the server ends this link, whatever it sends before. */
 async function codeOfEnd(silent: RawClient): Promise<string> {
   for (;;) {
     const message = await silent.next()
@@ -97,7 +97,7 @@ async function codeOfEnd(silent: RawClient): Promise<string> {
   }
 }
 
-/** What waits: half a file of bob, and a message for dave. */
+/** Leaves waiting work behind: half a file of bob, and a message for dave. */
 async function leaveBehind({ place }: Ground): Promise<void> {
   const [alice, bob] = [place.client(), place.client({ user: 'bob' })]
   using half = await halfSent(bob, 'half')
@@ -108,7 +108,7 @@ async function leaveBehind({ place }: Ground): Promise<void> {
 }
 
 spec('a server whose wall clock jumps forward by a year, and back to the day before', (it) => {
-  it('continues uploads and messages, keeps waiting messages, and knows the stored files; only its present time jumps', async () => {
+  it('continues uploads and messages, keeps waiting messages, and knows the stored files; only its current time jumps', async () => {
     await using on = await ground()
     const { place, clock } = on
     await on.start()
@@ -141,7 +141,7 @@ spec('a server whose wall clock jumps forward by a year, and back to the day bef
     assert.deepEqual(Object.fromEntries(await place.files()), files)
   })
 
-  it('still ends a link that is silent for longer than the keep-alive, and no other', async () => {
+  it('still ends a link that is silent for longer than the keep-alive interval, and no other link', async () => {
     await using on = await ground(['--keep-alive', '300ms'])
     const { place, clock } = on
     const server = await on.start()
@@ -159,8 +159,8 @@ spec('a server whose wall clock jumps forward by a year, and back to the day bef
   })
 })
 
-spec('a server that is started when its wall clock has jumped forward by a year', (it) => {
-  it('counts each such jump as an hour, after which what waits goes on, or is as old as it may be', async () => {
+spec('a server that starts after its wall clock has jumped forward by a year', (it) => {
+  it('counts each such jump as an hour; waiting work then continues, or has reached its age limit', async () => {
     await using on = await ground()
     const { place, clock } = on
     let server = await on.start()

@@ -90,7 +90,7 @@ const limits = {
 const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--checkpoint-time', '1h']
 
 const long = patterned(300_000)
-/** Not flushed before it is whole. */
+/** Short enough not to be flushed before it is complete. */
 const short = patterned(5_000, 2)
 
 interface Watched {
@@ -102,7 +102,7 @@ interface Watched {
 
 type Told = (progress: Progress) => void
 
-/** Sends `a`, and notes all that the client is told; `told` is asked at each progress. */
+/** Sends `a`, and records all progress that the client receives; `told` is called at each progress. */
 async function send(place: MortalServer, source: MemorySource, told: Told = () => {}) {
   const client = place.client()
   const upload = await client.uploads.add(source)
@@ -130,9 +130,9 @@ async function assertStored(place: MortalServer, bytes: Uint8Array): Promise<voi
   assert.deepEqual(await place.records(), [])
 }
 
-/** Nothing is told to be durable that no flush has covered; the end is told with the last progress. */
+/** Checks that the client receives no durable offset that no flush has covered, and the full size at the end. */
 function assertHonest(disk: ForgetfulDisk, { durable, size }: Progress): void {
-  if (durable < size) assert.ok(durable <= disk.flushed, `${durable} bytes are said to be durable, not ${disk.flushed}`)
+  if (durable < size) assert.ok(durable <= disk.flushed, `${durable} bytes are reported as durable, not ${disk.flushed}`)
 }
 
 const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async () => {
@@ -141,7 +141,7 @@ const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async
   const server = await place.serve({ storage: disk.storage, limits })
   const errors: unknown[] = []
   const source = memorySource('a', bytes)
-  // There is a flush for each 32 KiB, however slow the disk is: one that is to fail does so before the end.
+  // There is a flush every 32 KiB, however slow the disk is: one that should fail does so before the end.
   source.beforeRead = async (offset) => {
     while (disk.flushes < Math.floor(offset / (32 * KiB))) await turn()
   }
@@ -163,7 +163,7 @@ const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async
   await assertStored(place, bytes)
 }
 
-spec('a flush that fails, and loses what it was to cover, costs only that', (it) => {
+spec('a failed flush that loses its data has no other consequence', (it) => {
   it(
     'at the first checkpoint',
     forgetting(long, (nth) => nth === 1),
@@ -189,14 +189,14 @@ spec('a flush that fails, and loses what it was to cover, costs only that', (it)
     forgetting(short, (nth) => nth <= 4),
   )
 
-  it('at a clean stop, after which the upload goes on from the last checkpoint', async () => {
+  it('at a clean stop, after which the upload continues at the last checkpoint', async () => {
     await using place = await MortalServer.in()
     let failing = false
     const disk = forgetfulDisk(place.data, 'alice', 'a', () => failing)
     const server = await place.serve({ storage: disk.storage, limits })
     const source = memorySource('a', long)
     const client = place.client()
-    // What comes after 20 KiB waits until the server has stopped.
+    // Data after the first 20 KiB waits until the server has stopped.
     let stopped = () => {}
     const stop = new Promise<void>((resolve) => {
       stopped = resolve
@@ -215,7 +215,7 @@ spec('a flush that fails, and loses what it was to cover, costs only that', (it)
     await assertStored(place, long)
   })
 
-  it('for ever: the upload fails in its time, and nothing is published', async () => {
+  it('permanently: the upload fails in the end, and nothing is published', async () => {
     await using place = await MortalServer.in()
     const disk = forgetfulDisk(place.data, 'alice', 'a', () => true)
     const server = await place.serve({ storage: disk.storage, limits })
@@ -230,7 +230,7 @@ spec('a flush that fails, and loses what it was to cover, costs only that', (it)
   })
 })
 
-/** The daemon, with a disk whose faults are real; the upload waits for them to pass. */
+/** Runs the daemon with a disk whose faults are real; the upload waits until they end. */
 const failing =
   (calls: string, paths: (data: string) => readonly string[], when: string, bytes = long) =>
   async () => {
@@ -249,25 +249,25 @@ const failing =
 
 const partial = (data: string) => [new Layout(data).partialOf('alice', 'a')]
 const folder = (name: string) => (data: string) => [join(data, name)]
-/** After a write that failed the journal of uploads goes on in another file, whose head it writes first. */
+/** After a failed write, the journal of uploads continues in another file, and writes its header first. */
 const logs = (data: string) => [1, 2, 3, 4].map((number) => join(data, `uploads/0000000${number}.log`))
 
-spec('a system call that fails while an upload is flushed is waited for', (it) => {
-  if (!canInject) return it.skip('whichever it is', 'strace is missing, or may not trace here')
+spec('an upload waits if a system call fails during a flush', (it) => {
+  if (!canInject) return it.skip('of any kind', 'strace is missing, or may not trace here')
 
-  it('for the partial file', failing('fdatasync', partial, '1'))
-  it('for the partial file, several times in a row', failing('fdatasync', partial, '2..3'))
-  it('for the whole file', failing('fdatasync', partial, '1', short))
-  it("for the partial file's folder", failing('fsync', folder('partial'), '1'))
-  it('for the folder of a user', failing('fsync', folder('files'), '1'))
-  it('for the folder of the published file', failing('fsync', folder('files/alice'), '1'))
-  it('for the head of the records', failing('pwrite64', logs, '1'))
-  it('for the record of a claim', failing('pwrite64', logs, '2'))
-  it('for the record of a checkpoint', failing('pwrite64', logs, '3'))
-  it('for the record of a verified file', failing('pwrite64', logs, '3', short))
-  it('for the note', failing('pwrite64', logs, '4', short))
+  it('of the partial file', failing('fdatasync', partial, '1'))
+  it('of the partial file, several times in a row', failing('fdatasync', partial, '2..3'))
+  it('of the whole file', failing('fdatasync', partial, '1', short))
+  it(""of the partial file's folder", failing('fsync', folder('partial'), '1'))
+  it('of the folder of a user', failing('fsync', folder('files'), '1'))
+  it('of the folder of the published file', failing('fsync', folder('files/alice'), '1'))
+  it('of the header of the records', failing('pwrite64', logs, '1'))
+  it('of the record of a claim', failing('pwrite64', logs, '2'))
+  it('of the record of a checkpoint', failing('pwrite64', logs, '3'))
+  it('of the record of a verified file', failing('pwrite64', logs, '3', short))
+  it('of the completion marker', failing('pwrite64', logs, '4', short))
 
-  it('but not for longer than the client may: nothing is published', async () => {
+  it('but not longer than the client may wait: nothing is published', async () => {
     await using place = await MortalServer.in()
     const fault = { calls: 'fdatasync', fault: 'error=EIO', when: '1+', paths: partial(place.data) }
     const server = await place.daemon(flags, injecting(fault))

@@ -20,7 +20,7 @@ const small = patterned(1_000, 2)
 const windowBytes = 64 * KiB
 const flags = ['--keep-alive', '300ms', '--chunk', '16K', '--window', '64K']
 
-/** Resolves when the next link of a client is lost because nothing comes. */
+/** Resolves when the next link of a client is lost because nothing arrives. */
 const isCutOff = (client: Client) =>
   new Promise<void>((resolve) => {
     client.on('status', (status, why) => {
@@ -28,10 +28,10 @@ const isCutOff = (client: Client) =>
     })
   })
 
-spec('a server that is frozen for longer than the keep-alive allows', (it) => {
-  if (!canFreeze) return it.skip('loses nothing', 'whether a process is frozen is asked of Linux')
+spec('a server that is frozen for longer than two keep-alive intervals', (it) => {
+  if (!canFreeze) return it.skip('loses nothing', 'only Linux shows whether a process is frozen')
 
-  it('loses links alone; thawed, it takes the rest of a file, and messages once and in order', async () => {
+  it('loses only links; after it is thawed, it receives the rest of a file, and messages once and in order', async () => {
     await using place = await MortalServer.in()
     const server = await place.daemon(flags)
     const [alice, carol] = [place.client(), place.client({ user: 'carol' })]
@@ -40,7 +40,7 @@ spec('a server that is frozen for longer than the keep-alive allows', (it) => {
     await alice.send(['bob', 'dave'], '0')
     const source = memorySource('a', bytes)
     const [half, frozen] = [deferred<void>(), deferred<void>()]
-    // The rest comes to a server that is frozen.
+    // The rest arrives while the server is frozen.
     source.beforeRead = (offset) => {
       if (offset < bytes.length / 2) return
       half.resolve()
@@ -52,7 +52,7 @@ spec('a server that is frozen for longer than the keep-alive allows', (it) => {
     const cutOff = Promise.all([alice, carol, bob.client].map(isCutOff))
     await freeze(server)
     frozen.resolve()
-    // They are on their way, or wait, as the links are given up.
+    // They are in transit, or wait, when the links are given up.
     const sending = ['1', '2', '3'].map((text) => alice.send(['bob', 'dave'], text))
     await cutOff
     sending.push(alice.send(['bob', 'dave'], '4'))
@@ -68,10 +68,10 @@ spec('a server that is frozen for longer than the keep-alive allows', (it) => {
   })
 })
 
-spec('osp send that is frozen for longer than the keep-alive allows', (it) => {
-  if (!canFreeze) return it.skip('goes on afterwards', 'whether a process is frozen is asked of Linux')
+spec('osp send that is frozen for longer than two keep-alive intervals', (it) => {
+  if (!canFreeze) return it.skip('continues afterwards', 'only Linux shows whether a process is frozen')
 
-  it('leaves its instance to others; thawed, it goes on where it was', async () => {
+  it('yields its instance to others; after it is thawed, it continues at its progress', async () => {
     await using place = await MortalServer.in()
     await using at = await folder()
     await at.write('a', bytes)

@@ -21,7 +21,7 @@ const limits = { chunkBytes: 64 * KiB, windowBytes: 512 * KiB, checkpointBytes: 
 const kept = patterned(100_000)
 const large = patterned(1_500_000, 2)
 const small = patterned(1_000, 3)
-/** So long that its record finds no room in what the journal has left of a page. */
+/** So long that its record does not fit into the rest of the last page of the journal. */
 const longName = (letter: string) => Array.from({ length: 10 }, () => letter.repeat(99)).join('/')
 
 const isFull = (upload: Upload) =>
@@ -29,11 +29,11 @@ const isFull = (upload: Upload) =>
 
 interface Ground extends AsyncDisposable {
   readonly place: MortalServer
-  /** Takes all room but so many bytes. */
+  /** Fills the disk, except for this many bytes. */
   fill(leaving?: number): Ballast
 }
 
-/** A server's place on a small disk. */
+/** The directory of a server on a small disk. */
 async function ground(): Promise<Ground> {
   const directory: TemporaryDirectory = await smallDisk(diskBytes)
   const place = await MortalServer.in(directory)
@@ -44,7 +44,7 @@ async function ground(): Promise<Ground> {
   }
 }
 
-/** After everything: another file is taken, a restart finds all files, and nothing is left over. */
+/** Checks at the end that another file is accepted, a restart finds all files, and nothing is left over. */
 async function assertHealthy(place: MortalServer, expected: Record<string, Uint8Array>): Promise<void> {
   for (const name of ['next', 'after a restart']) {
     const server = await place.serve({ limits })
@@ -59,7 +59,7 @@ async function assertHealthy(place: MortalServer, expected: Record<string, Uint8
   assert.deepEqual(await place.records(), [])
 }
 
-/** Leaves less of the last page of the journal of uploads than the next row of that upload takes. */
+/** Leaves less of the last page of the upload journal than the next row of that upload needs. */
 async function fillPage({ transfers }: FaultyStorage, data: string): Promise<void> {
   const pageBytes = 4 * KiB
   const left = async () => pageBytes - ((await stat(join(data, 'uploads/00000001.log'))).size % pageBytes)
@@ -71,7 +71,7 @@ async function fillPage({ transfers }: FaultyStorage, data: string): Promise<voi
   } while ((await left()) > 1_000)
 }
 
-/** Fills the disk when an upload has come to `step`, and makes room when the client has heard of it. */
+/** Fills the disk when an upload has reached `step`, and frees space when the client has been informed. */
 const fullAt = (step: Step) => async () => {
   await using on = await ground()
   const { place } = on
@@ -92,10 +92,10 @@ const fullAt = (step: Step) => async () => {
   await assertHealthy(place, { [`alice/${longName('a')}`]: small })
 }
 
-spec('a disk that is full', (it) => {
-  if (!canMount) return it.skip('is waited for', 'this process may not mount a small disk')
+spec('a full disk', (it) => {
+  if (!canMount) return it.skip('makes uploads wait', 'this process may not mount a small disk')
 
-  it('makes an upload wait, harms nothing, and lets others go on; with room it is finished', async () => {
+  it('makes an upload wait, damages nothing, and lets others continue; with free space the upload is completed', async () => {
     await using on = await ground()
     const { place } = on
     const server = await place.serve({ limits })
@@ -121,7 +121,7 @@ spec('a disk that is full', (it) => {
     await assertHealthy(place, { ...stored, 'alice/large': large })
   })
 
-  it('takes no claim, from however many uploads; with room they are finished', async () => {
+  it('accepts no claim, from any number of uploads; with free space they are completed', async () => {
     await using on = await ground()
     const { place } = on
     const server = await place.serve({ limits })
@@ -130,7 +130,7 @@ spec('a disk that is full', (it) => {
     const weight = on.fill()
     const names = ['a', 'b', 'c', 'd', 'e'].map(longName)
     const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, small))))
-    // What slack the journal has is not enough for the records of all of them, and none for their bytes.
+    // The free rest of the journal is too small for the records of all of them, and there is no space for their bytes.
     await Promise.all(uploads.map(isFull))
     weight.throwOff()
     await Promise.all(uploads.map(({ done: finished }) => finished))
@@ -141,10 +141,10 @@ spec('a disk that is full', (it) => {
   })
 
   for (const step of ['claim', 'verified', 'complete'] as const) {
-    it(`from ${step} on makes an upload wait; with room it is finished`, fullAt(step))
+    it(`from ${step} on makes an upload wait; with free space it is completed`, fullAt(step))
   }
 
-  it('that fills while an upload runs makes it wait; a restart takes it up where it was flushed', async () => {
+  it('that fills during an upload makes it wait; after a restart it continues where it was flushed', async () => {
     await using on = await ground()
     const { place } = on
     const server = await place.serve({ limits })
@@ -152,7 +152,8 @@ spec('a disk that is full', (it) => {
     const source = memorySource('large', large)
     let weight: Ballast | undefined
     const durableBytes = async () => (await server.unfinished())[0]?.durable ?? 0
-    // What is beyond is read only when something is durable, and the disk is full. No reply need have told the client so.
+    // Data beyond that is read only when something is durable, and the disk is full. The client may not have been
+    // informed by a reply.
     source.beforeRead = async (offset) => {
       if (offset < 1_000_000) return
       while ((await durableBytes()) === 0) await new Promise((resolve) => setImmediate(resolve))
@@ -180,7 +181,7 @@ spec('a disk that is full', (it) => {
 spec('osp send to a server whose disk is full', (it) => {
   if (!canMount) return it.skip('waits, and says why', 'this process may not mount a small disk')
 
-  it('waits, says why once, and ends well when there is room', async () => {
+  it('waits, says why once, and succeeds when there is free space', async () => {
     await using on = await ground()
     const { place } = on
     await using server = await place.daemon(['--checkpoint-size', '256K'])
@@ -200,7 +201,7 @@ spec('osp send to a server whose disk is full', (it) => {
     assert.deepEqual((await place.files()).get('alice/large'), large)
   })
 
-  it('ends with exit code 5 when it has waited as long as it may', async () => {
+  it('exits with 5 when its waiting time has elapsed', async () => {
     await using on = await ground()
     const { place } = on
     await using server = await place.daemon()
@@ -214,10 +215,10 @@ spec('osp send to a server whose disk is full', (it) => {
   })
 })
 
-spec('a disk that says only when it is flushed that it is full', (it) => {
-  if (!canInject) return it.skip('is waited for', 'strace is missing, or may not trace here')
+spec('a disk that reports only on a flush that it is full', (it) => {
+  if (!canInject) return it.skip('makes uploads wait', 'strace is missing, or may not trace here')
 
-  it('makes an upload wait; it is finished when there is room', async () => {
+  it('makes an upload wait, which is completed when there is free space', async () => {
     await using place = await MortalServer.in()
     const flags = ['--checkpoint-time', '1h']
     const paths = [new Layout(place.data).partialOf('alice', 'a')]

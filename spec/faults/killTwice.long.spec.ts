@@ -1,10 +1,10 @@
 import { spec } from '../support/spec.ts'
 import { dying, survives } from '../support/survival.ts'
 
-spec('an upload is stored once and whole, though the server is killed', (it) => {
-  it('by each of two claims', survives([dying('claim', 'after'), dying('claim', 'after')]))
+spec('an upload is stored once and completely, even if the server is killed', (it) => {
+  it('after each of two claims', survives([dying('claim', 'after'), dying('claim', 'after')]))
   it(
-    'by a write, and again by the first one that follows',
+    'after a write, and again after the next one',
     survives([dying('write', 'after', 2), dying('write', 'after')]),
   )
   it(
@@ -13,11 +13,11 @@ spec('an upload is stored once and whole, though the server is killed', (it) => 
   )
 })
 
-spec('a verified upload is stored once and whole, though the server is killed again while it starts', (it) => {
-  it('after claiming it', survives([dying('verified', 'after'), dying('claim', 'after')]))
-  it('after publishing it', survives([dying('verified', 'after'), dying('publish', 'after')]))
-  it('before it is complete', survives([dying('publish', 'after'), dying('complete', 'before')]))
-  it('when it is complete', survives([dying('publish', 'after'), dying('complete', 'after')]))
+spec('a verified upload is stored once and completely, even if the server is killed again while it starts', (it) => {
+  it('after it has claimed the upload', survives([dying('verified', 'after'), dying('claim', 'after')]))
+  it('after it has published the file', survives([dying('verified', 'after'), dying('publish', 'after')]))
+  it('before it has completed the upload', survives([dying('publish', 'after'), dying('complete', 'before')]))
+  it('after it has completed the upload', survives([dying('publish', 'after'), dying('complete', 'after')]))
   it(
     'three times',
     survives([
@@ -29,8 +29,8 @@ spec('a verified upload is stored once and whole, though the server is killed ag
   )
 })
 
-spec('a file that another client sends again is stored once and whole, though the server was killed', (it) => {
-  it('while it was written', survives([dying('write', 'after', 2)], { again: true }))
-  it('when it was verified', survives([dying('verified', 'after')], { again: true }))
-  it('when it was complete', survives([dying('complete', 'after')], { again: true }))
+spec('a file that another client sends again is stored once and completely, even if the server was killed', (it) => {
+  it('while it wrote the file', survives([dying('write', 'after', 2)], { again: true }))
+  it('after it had verified the file', survives([dying('verified', 'after')], { again: true }))
+  it('after it had completed the upload', survives([dying('complete', 'after')], { again: true }))
 })

@@ -77,7 +77,7 @@ const canLink: boolean = await (async () => {
 })()
 
 const bytes = patterned(1_500_000)
-/** How a link ends that is silent for longer than two keep-alives. */
+/** The end of a link that is silent for longer than two keep-alive intervals. */
 const silent = /link-closed .*code=timed-out/u
 
 interface Ground extends AsyncDisposable {
@@ -119,7 +119,7 @@ async function ground(): Promise<Ground> {
   }
 }
 
-/** Cuts the link, towards one end or both, until the server has given somebody up, and then joins it again. */
+/** Cuts the link towards one end or both, until the server has given up a client, and then restores it. */
 async function cutOff({ link, server }: Ground, to?: End): Promise<void> {
   const { length: told } = server.stderr
   await link.cut(to)
@@ -132,14 +132,14 @@ const endsWell = async (program: Running) => {
   assert.equal(code, 0, program.stderr)
 }
 
-/** Bytes of the files that the server has in part. */
+/** Bytes of the partial files on the server. */
 function partialBytes(data: string): number {
   const folder = join(data, 'partial')
   const size = (name: string) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0
   return readdirSync(folder).reduce((sum, name) => sum + size(name), 0)
 }
 
-/** Many packets long, so that some are lost of every message. */
+/** So long that packets of every message are lost. */
 const padding = '.'.repeat(50_000)
 const textsOf = ({ stdout }: Running) => stdout.match(/(?<= alice )\d+(?=\.)/gu) ?? []
 
@@ -147,9 +147,9 @@ spec(
   'over a link that loses, delays, doubles and reorders packets, and is cut for longer than the keep-alive',
   (it) => {
     if (!canLink)
-      return it.skip('everything comes once', 'this process may not make network namespaces with TUN devices')
+      return it.skip('on a lossy link', 'this process may not make network namespaces with TUN devices')
 
-    it('a file comes once and whole', async () => {
+    it('a file arrives once and completely', async () => {
       await using on = await ground()
       const { at, data, link, osp } = on
       await at.write('a', bytes)
@@ -157,7 +157,7 @@ spec(
       await turns(() => partialBytes(data) > 0.1 * bytes.length)
       await cutOff(on)
       await turns(() => partialBytes(data) > 0.5 * bytes.length)
-      // What the server has acknowledged since then is not heard of.
+      // Later acknowledgements do not arrive.
       await cutOff(on, 'client')
       await endsWell(sending)
       assert.equal(Buffer.compare(readFileSync(join(data, 'files/alice/a')), bytes), 0)
@@ -169,7 +169,7 @@ spec(
       assert.ok(Math.min(lost, duplicated, overtaken) > 0, 'the link was a good one')
     })
 
-    it('messages come once and in order', async () => {
+    it('messages arrive once and in order', async () => {
       await using on = await ground()
       const send = (text: string) => on.osp('alice', ['msg', 'bob', '-'], text + padding)
       const listening = on.osp('bob', ['listen', '--count', '4'])
@@ -178,7 +178,7 @@ spec(
       for (const [text, to] of [['1'], ['2', 'client']] as const) {
         const { length: told } = on.server.stderr
         const sending = send(text)
-        // It is on its way now, to the server or to bob.
+        // The message is in transit now, to the server or to bob.
         await turns(() => on.server.stderr.includes('link-open user=alice ', told))
         await cutOff(on, to)
         await endsWell(sending)
@@ -190,10 +190,10 @@ spec(
   },
 )
 
-spec('the link of these facts', (it) => {
-  if (!canLink) return it.skip('leaves nothing over', 'this process may not make network namespaces with TUN devices')
+spec('the lossy link of these specs', (it) => {
+  if (!canLink) return it.skip('leaves nothing behind', 'this process may not make network namespaces with TUN devices')
 
-  it('leaves nothing over', async () => {
+  it('leaves nothing behind', async () => {
     const link = await lossyLink()
     const [, space = ''] = /--net=(\S+)/u.exec(link.under('server').join(' ')) ?? []
     assert.ok(statSync(space).isFile())

@@ -8,17 +8,17 @@ import { MortalServer } from '../support/mortalServer.ts'
 import { Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 
-/** So small that messages come to lie in many files. */
+/** So small that messages fill many files. */
 const segmentBytes = 2_048
 const texts = Array.from({ length: 40 }, (_, at) => `message ${at};`.padEnd(100, '.'))
 
-/** Where something lies in the journal of messages. */
+/** A place in the message journal. */
 interface Spot {
   readonly file: string
   readonly offset: number
 }
 
-/** A data directory in which messages for bob and carol wait, each stored by itself. */
+/** A data directory with waiting messages for bob and carol, each stored separately. */
 async function filled(): Promise<MortalServer> {
   const place = await MortalServer.in()
   const server = await place.serve({ storage: disk(place.data, { segmentBytes }) })
@@ -29,19 +29,19 @@ async function filled(): Promise<MortalServer> {
   return place
 }
 
-/** The files of the journal, the oldest first. */
+/** The files of the journal, oldest first. */
 async function files({ data }: MortalServer): Promise<string[]> {
   const { mailboxes } = new Layout(data)
   return (await readdir(mailboxes)).sort().map((name) => join(mailboxes, name))
 }
 
-/** Where the content of a message begins. */
+/** Returns the place where the content of a message begins. */
 async function spotOf(place: MortalServer, number: number): Promise<Spot> {
   for (const file of await files(place)) {
     const offset = (await readFile(file)).indexOf(`message ${number};`)
     if (offset >= 0) return { file, offset }
   }
-  throw new Error(`message ${number} is nowhere`)
+  throw new Error(`message ${number} is not in the journal`)
 }
 
 async function change({ file, offset }: Spot, by: (bytes: Buffer) => void): Promise<void> {
@@ -56,7 +56,7 @@ const flip = (bytes: Buffer) => {
 
 const damages = (log: readonly LogEntry[]) => log.filter(({ event }) => event === 'mailboxes-damaged')
 
-/** One damage is logged, at `spot`. */
+/** Checks that one damage is logged, at `spot`. */
 function assertLogged(log: readonly LogEntry[], spot: Spot): void {
   const [damage, ...more] = damages(log)
   assert.ok(damage, 'no damage was logged')
@@ -65,7 +65,10 @@ function assertLogged(log: readonly LogEntry[], spot: Spot): void {
   assert.ok(offset <= spot.offset && spot.offset < offset + bytes, `${offset} and ${bytes} bytes, not ${spot.offset}`)
 }
 
-/** Serves what is there; resolves with the log when bob and carol have all but the lost messages, in order, and another one. */
+/**
+ * Serves the directory; resolves with the log when bob and carol have all messages except the lost ones, in order, and
+ * another one.
+ */
 async function deliversAllBut(place: MortalServer, lost: readonly number[]): Promise<LogEntry[]> {
   const log: LogEntry[] = []
   const storage = disk(place.data, { segmentBytes })
@@ -90,29 +93,29 @@ const damaged =
     assertLogged(await deliversAllBut(place, lost), spot)
   }
 
-spec('damage of the journal of messages is logged, and all other messages are delivered', (it) => {
+spec('damage of the message journal is logged, and all other messages are delivered', (it) => {
   it(
-    'at a byte of a message',
+    'in a byte of a message',
     damaged([7], (place) => spotOf(place, 7), flip),
   )
   it(
-    'at a byte of the last message but one',
+    'in a byte of the last message but one',
     damaged([38], (place) => spotOf(place, 38), flip),
   )
   it(
-    'at the length of a record',
+    'in the length of a record',
     damaged(
       [20],
       async (place) => {
         const { file, offset } = await spotOf(place, 19)
-        // Behind the content that is before it stands a CRC, then the length.
+        // After the content before it there are a CRC and the length.
         return { file, offset: offset + 100 + 4 }
       },
       (bytes) => bytes.writeUInt32BE(0xffff_ffff),
     ),
   )
   it(
-    'at several messages, which are zeros',
+    'in several messages, which are filled with zeros',
     damaged(
       [21, 22],
       (place) => spotOf(place, 21),
@@ -120,7 +123,7 @@ spec('damage of the journal of messages is logged, and all other messages are de
     ),
   )
 
-  it('at the head of a file', async () => {
+  it('in the header of a file', async () => {
     await using place = await filled()
     const spots = await Promise.all(texts.map((_, number) => spotOf(place, number)))
     const file = spots[20]?.file ?? ''
@@ -130,7 +133,7 @@ spec('damage of the journal of messages is logged, and all other messages are de
     assertLogged(await deliversAllBut(place, lost), { file, offset: 0 })
   })
 
-  it('while a server runs, when it is read', async () => {
+  it('if it is read while a server runs', async () => {
     await using place = await filled()
     const log: LogEntry[] = []
     const storage = disk(place.data, { segmentBytes })
@@ -146,7 +149,7 @@ spec('damage of the journal of messages is logged, and all other messages are de
     assertLogged(log, spot)
   })
 
-  it('in the log of the daemon too', async () => {
+  it('also by the daemon', async () => {
     await using place = await filled()
     const spot = await spotOf(place, 7)
     await change(spot, flip)
@@ -158,8 +161,8 @@ spec('damage of the journal of messages is logged, and all other messages are de
   })
 })
 
-spec('a journal of messages whose end is torn, as by a power cut while one was stored', (it) => {
-  it('keeps everything before, and takes that message when it is sent again', async () => {
+spec('a message journal whose end is incomplete, as after a power failure', (it) => {
+  it('keeps everything before, and accepts that message when it is sent again', async () => {
     await using place = await filled()
     const { file, offset } = await spotOf(place, 39)
     await truncate(file, offset + 50)
@@ -169,7 +172,7 @@ spec('a journal of messages whose end is torn, as by a power cut while one was s
     assert.equal(Number(cut?.offset) + Number(cut?.bytes), offset + 50)
   })
 
-  it('by zeros where it was, keeps everything before', async () => {
+  it('and filled with zeros keeps everything before', async () => {
     await using place = await filled()
     await change(await spotOf(place, 39), (bytes) => bytes.fill(0))
     await deliversAllBut(place, [39])

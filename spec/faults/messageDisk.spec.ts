@@ -21,11 +21,11 @@ import { turns } from '../support/turns.ts'
 import { canMount, smallDisk } from '../testing/storage/places.ts'
 
 const padding = ' '.repeat(60 * KiB)
-/** Messages leave a quarter. */
+/** Messages leave a quarter of it. */
 const limits = { reserveBytes: 4 * MiB, reservePercent: 100 }
 const textsOf = ({ texts }: Recipient) => texts.map((text) => text.trimEnd())
 
-/** Sends numbered messages until one is refused; resolves with the texts of those that were not. */
+/** Sends numbered messages until one is refused; resolves with the texts of the accepted ones. */
 async function fill(alice: Client, recipients: readonly string[]): Promise<string[]> {
   const acknowledged: string[] = []
   try {
@@ -40,7 +40,7 @@ async function fill(alice: Client, recipients: readonly string[]): Promise<strin
   }
 }
 
-/** Sends until there is room. */
+/** Sends until there is space. */
 async function insist(alice: Client, recipients: readonly string[], text: string) {
   for (;;) {
     const refusal = await alice.send(recipients, text).then(
@@ -53,9 +53,9 @@ async function insist(alice: Client, recipients: readonly string[], text: string
 }
 
 spec('a disk that is full of messages', (it) => {
-  if (!canMount) return it.skip('loses none', 'this process may not mount a small disk')
+  if (!canMount) return it.skip('loses no message', 'this process may not mount a small disk')
 
-  it('takes no more, until those that wait are taken; none that was acknowledged is lost', async () => {
+  it('refuses messages until waiting ones are received; no acknowledged message is lost', async () => {
     await using place = await MortalServer.in(await smallDisk(8_000_000))
     const storage = disk(place.data, { segmentBytes: 256 * KiB })
     await place.serve({ storage, limits })
@@ -64,7 +64,7 @@ spec('a disk that is full of messages', (it) => {
     await alice.send(['bob'], 'first')
     alice.on('status', (status) => statuses.push(status))
     const acknowledged = await fill(alice, ['bob', 'carol'])
-    assert.ok(acknowledged.length > 50, `only ${acknowledged.length} messages found room`)
+    assert.ok(acknowledged.length > 50, `only ${acknowledged.length} messages were accepted`)
     await assert.rejects(alice.send(['bob'], padding), { code: 'disk-full' })
     const { bavail, bsize } = await statfs(place.data)
     assert.ok(
@@ -83,7 +83,7 @@ spec('a disk that is full of messages', (it) => {
     assert.deepEqual(statuses, [], 'the link was lost')
   })
 
-  it('to the last byte delivers and removes them, also after a restart, and takes new ones when there is room', async () => {
+  it('to the last byte delivers and removes them, also after a restart, and accepts new ones when there is space', async () => {
     const directory = await smallDisk(8_000_000)
     await using place = await MortalServer.in(directory)
     const first = await place.serve({ limits })
@@ -117,7 +117,7 @@ spec('a disk that is full of messages', (it) => {
   })
 })
 
-/** Posts message 1 to bob and carol by hand; resolves with the code of the GOODBYE that is all that comes. */
+/** Posts message 1 to bob and carol in raw frames; resolves with the code of the GOODBYE, which is the only answer. */
 async function dismissedAsItPosts(port: number): Promise<string> {
   const raw = await RawClient.dial(tcp({ port }))
   raw.hello({ user: 'alice' })
@@ -132,14 +132,17 @@ async function dismissedAsItPosts(port: number): Promise<string> {
   return codeOf(code)
 }
 
-/** A server on a disk that fails at the journal of messages. */
+/** A server on a disk whose message journal fails. */
 interface Failing extends Disposable {
   readonly port: number
   end(): Promise<void>
 }
 type Fault = (place: MortalServer) => Promise<Failing>
 
-/** These writes of the daemon fail, and write nothing: the first two are the head of the file and the time at its start. */
+/**
+ * These writes of the daemon fail, and write nothing. The first two writes are the header of the file and the time at
+ * its start.
+ */
 const writing =
   (when: string): Fault =>
   async (place) => {
@@ -149,7 +152,7 @@ const writing =
     return { port: Number(port), end: () => server.kill('SIGTERM'), [Symbol.dispose]: () => {} }
   }
 
-/** These flushes fail, of those after the start, in a server in this process: what they are to cover is written. */
+/** These flushes after the start fail, in a server in this process: their data is written. */
 const flushing =
   (fails: (nth: number) => boolean): Fault =>
   async (place) => {
@@ -225,20 +228,20 @@ const removing = (fault: Fault) => async (): Promise<void> => {
   assert.ok(left?.length === 0 || left?.join() === 'last', `${left} are left`)
 }
 
-const passes = 'it is not acknowledged, and sent again it comes once'
-const lasts = 'nothing is acknowledged until a restart, which settles it for all recipients'
-const isRemoved = 'it is sent again, and not handed over again'
+const passes = 'it is not acknowledged; sent again, it arrives once'
+const lasts = 'nothing is acknowledged until a restart, which resolves the outcome for all recipients'
+const isRemoved = 'it is sent again, and not passed to the application again'
 
 spec('a flush that fails while messages are stored', (it) => {
   it(`once, as one is flushed: ${passes}`, passing(flushing((nth) => nth === 1)))
-  it(`for ever: ${lasts}`, lasting(flushing(() => true)))
+  it(`permanently: ${lasts}`, lasting(flushing(() => true)))
   it(`once, as one is removed: ${isRemoved}`, removing(flushing((nth) => nth === 2)))
 })
 
 spec('a system call that fails while messages are stored', (it) => {
-  if (!canInject) return it.skip('costs none', 'strace is missing, or may not trace here')
+  if (!canInject) return it.skip('loses no message', 'strace is missing, or may not trace here')
 
   it(`once, as one is written: ${passes}`, passing(writing('3')))
-  it(`for ever: ${lasts}`, lasting(writing('3+')))
+  it(`permanently: ${lasts}`, lasting(writing('3+')))
   it(`once, as one is removed: ${isRemoved}`, removing(writing('4')))
 })

@@ -13,7 +13,7 @@ import { canMount, smallDisk } from '../testing/storage/places.ts'
 spec('osp msg to a server whose disk is full', (it) => {
   if (!canMount) return it.skip('says so, and stores nothing', 'this process may not mount a small disk')
 
-  it('says so with exit code 5, and stores nothing; with room the next one comes through, alone', async () => {
+  it('says so and exits with 5, and stores nothing; with free space, only the next message is delivered', async () => {
     await using disk = await smallDisk(20 * MiB)
     await using at = await place()
     await using server = await daemon(join(disk.path, 'data'))
@@ -30,10 +30,10 @@ spec('osp msg to a server whose disk is full', (it) => {
   })
 })
 
-spec('a disk that has no room for a message after all', (it) => {
-  if (!canInject) return it.skip('loses none', 'strace is missing, or may not trace here')
+spec('a disk that has no space for a message after all', (it) => {
+  if (!canInject) return it.skip('loses no message', 'strace is missing, or may not trace here')
 
-  it('has it refused for that; sent again when there is room it comes once, and so does what follows', async () => {
+  it('causes a refusal; sent again when there is space, the message arrives once, and so do the following ones', async () => {
     await using at = await MortalServer.in()
     const paths = [segmentIn(at.data), segmentIn(at.data, 2), segmentIn(at.data, 3)]
     await at.daemon([], injecting({ calls: 'pwrite64', fault: 'error=ENOSPC', when: '3..4', paths }))

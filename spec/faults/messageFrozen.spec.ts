@@ -9,8 +9,8 @@ import { turns } from '../support/turns.ts'
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, at) => `${from + at}`)
 
-spec('a recipient that is frozen for longer than the keep-alive allows', (it) => {
-  if (!canFreeze) return it.skip('loses only its link', 'whether a process is frozen is asked of Linux')
+spec('a recipient that is frozen for longer than two keep-alive intervals', (it) => {
+  if (!canFreeze) return it.skip('loses only its link', 'only Linux shows whether a process is frozen')
 
   it('loses its link and delays no other client; thawed, it reconnects and receives each message once, in order', async () => {
     await using place = await MortalServer.in()
@@ -30,7 +30,7 @@ spec('a recipient that is frozen for longer than the keep-alive allows', (it) =>
 
     await freeze(bob)
     const { length: told } = server.stderr
-    // Some come to lie where bob will find them, more than its window holds.
+    // Some messages are stored before bob returns, more than its window holds.
     await relay(numbers(5, 50))
     await turns(() => /link-closed user=bob .*code=(?:timed-out|slow-consumer)/u.test(server.stderr.slice(told)))
     const states = await relay(numbers(50, 60))

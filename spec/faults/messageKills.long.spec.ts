@@ -14,11 +14,11 @@ import { turns } from '../support/turns.ts'
 const names = (kind: string) => Array.from({ length: 4 }, (_, at) => `${kind}-${at}`)
 const senders = names('sender')
 const listeners = names('listener')
-/** How long somebody is killed again and again. */
+/** Duration of the kills. */
 const killingMs = 40_000
 
 spec('four senders, four listeners and the server', (it) => {
-  it('are killed at random, and every acknowledged message is delivered, none twice unless marked, in order', async () => {
+  it('are killed at random; every acknowledged message is delivered in order, and none twice unless it is marked', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'ospd-chat-'))
     const journalOf = (name: string) => join(directory, `${name}.journal`)
     const first = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', join(directory, 'data'), '--quiet'])
@@ -41,7 +41,7 @@ spec('four senders, four listeners and the server', (it) => {
       for (const { running } of sending) {
         running.child.kill('SIGTERM')
         const { code, signal } = await running.ended
-        // One that was started a moment ago may not be listening for signals yet: what it owes is sent by another run.
+        // A sender that was just started may not handle signals yet: another run then sends its remaining messages.
         assert.ok(code === 0 || signal === 'SIGTERM', `a sender failed: ${running.stderr}`)
       }
       const journals = new Map(senders.map((name) => [name, linesOf<Intent | Acked>(journalOf(name))]))

@@ -11,7 +11,7 @@ interface Ground extends AsyncDisposable {
   readonly place: MortalServer
   readonly storage: Storage
   readonly port: number
-  /** The directory that bob keeps his state in. */
+  /** The state directory of bob. */
   readonly state: string
 }
 
@@ -48,15 +48,15 @@ const sendsAgain = (dies: Orders['dies']) => async (): Promise<void> => {
   await allTaken(storage)
 }
 
-spec('a program that is killed as it sends, and started again, has each message delivered once', (it) => {
+spec('messages of a program that is killed while it sends, and restarted, are delivered once', (it) => {
   it('if it has sent them', sendsAgain({ at: 'PostMsgReq', when: 'sent' }))
-  it('if they are acknowledged, and it has not seen it', sendsAgain({ at: 'PostMsgAck', when: 'coming' }))
+  it('if they are acknowledged, and it has not received the acknowledgement', sendsAgain({ at: 'PostMsgAck', when: 'coming' }))
 })
 
 const seqsOf = (handed: readonly { seq: number }[]) => handed.map(({ seq }) => seq)
 
-spec('a program that listens, is killed, and is started again with its state', (it) => {
-  it('in its handler is handed that message again, marked, and all that follow, in order', async () => {
+spec('a listening program that is killed and restarted with its state', (it) => {
+  it('in its handler receives that message again, marked, and all following ones in order', async () => {
     await using on = await ground()
     const { place, storage, port, state } = on
     const alice = place.client()
@@ -86,7 +86,7 @@ spec('a program that listens, is killed, and is started again with its state', (
     await allTaken(storage)
   })
 
-  it('as it acknowledges a message is not handed that again', async () => {
+  it('while it acknowledges a message does not receive that message again', async () => {
     await using on = await ground()
     const { place, storage, port, state } = on
     const alice = place.client()

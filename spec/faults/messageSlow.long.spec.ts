@@ -9,7 +9,7 @@ import { areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 import { type WatchedServer, watchedServer } from '../support/watchedServer.ts'
 
-/** Registers, and from then on says that it lives and reads nothing. */
+/** Registers, and from then on answers pings and reads nothing. */
 async function deaf(port: number, user: string): Promise<RawStream> {
   const raw = await RawStream.letIn(port, user, user)
   await raw.write(bytesOf({ event: 'RegistReq', userName: user, flags: registFlags.listening }, 2))
@@ -28,7 +28,7 @@ const textsOf = ({ texts }: Recipient) => texts.map((text) => text.trimEnd())
 const clientOf = (server: WatchedServer, user: string) =>
   createClient({ to: tcp({ port: server.port }), user, platform: eagerPlatform() })
 
-/** Why the server has closed a link of this user, once it has. */
+/** Returns the reason for which the server has closed a link of this user, once it has. */
 async function codeOfEnd(server: WatchedServer, name: string): Promise<unknown> {
   for (;;) {
     const { log } = await server.report()
@@ -39,7 +39,7 @@ async function codeOfEnd(server: WatchedServer, name: string): Promise<unknown> 
 }
 
 spec('recipients that read nothing', (it) => {
-  it('cost a server little memory however many messages wait for them, and delay no other recipient', async () => {
+  it('use little memory of the server, however many messages wait for them, and delay no other recipient', async () => {
     await using server = await watchedServer()
     await using alice = clientOf(server, 'alice')
     await using listening = clientOf(server, 'carol')
@@ -60,8 +60,8 @@ spec('recipients that read nothing', (it) => {
     assert.ok(usedMiB < sentMiB / 4)
   })
 
-  it('are dismissed as slow consumers, and are sent everything when they come back', async () => {
-    // More for one recipient than a socket takes.
+  it('are closed as slow consumers, and receive everything when they return', async () => {
+    // More for one recipient than a socket accepts.
     const limits = { deliveryBytes: 12 * MiB, deliveryWindow: 256, unsentBytes: 16 * MiB, keepAliveMs: 1_000 }
     await using server = await watchedServer(limits, { peaks: false })
     await using alice = clientOf(server, 'alice')

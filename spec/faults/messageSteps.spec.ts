@@ -11,27 +11,27 @@ import { allTaken, areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 import { canInject } from '../support/strace.ts'
 
-spec('messages come once and in order to each recipient, and are acknowledged, though the server is killed', (it) => {
+spec('messages arrive once and in order at each recipient, and are acknowledged, even if the server is killed', (it) => {
   for (const when of ['before', 'after'] as const) {
     const isStored = { stores: when === 'after' }
     const stored = { stores: true }
-    it(`${when} it stores the first ones`, relays(dyingAt('append message', when), isStored))
-    it(`${when} it acknowledges one`, relays(dyingAt('PostMsgAck', when, 2), stored))
-    it(`${when} it delivers a message before others that wait`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
-    it(`${when} it removes what was taken`, relays(dyingAt('remove messages', when), stored))
+    it(`${when} it stores the first messages`, relays(dyingAt('append message', when), isStored))
+    it(`${when} it acknowledges a message`, relays(dyingAt('PostMsgAck', when, 2), stored))
+    it(`${when} it delivers a message while others wait`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
+    it(`${when} it removes delivered messages`, relays(dyingAt('remove messages', when), stored))
   }
 })
 
-spec('messages come once and in order to each recipient, though the server is killed within a step', (it) => {
-  if (!canInject) return it.skip('whichever it is', 'strace is missing, or may not trace here')
+spec('messages arrive once and in order at each recipient, even if the server is killed within a step', (it) => {
+  if (!canInject) return it.skip('of any kind', 'strace is missing, or may not trace here')
 
-  // It has written the head of the file and the time before it is ready.
-  it('while it writes the first ones', relays(dyingWithin('pwrite64', '3'), { stores: false }))
-  it('while it writes what comes next', relays(dyingWithin('pwrite64', '4'), { stores: true }))
-  it('while it writes what comes after that', relays(dyingWithin('pwrite64', '5'), { stores: true }))
+  // It has written the header of the file and the time before it is ready.
+  it('while it writes the first messages', relays(dyingWithin('pwrite64', '3'), { stores: false }))
+  it('while it makes the next write', relays(dyingWithin('pwrite64', '4'), { stores: true }))
+  it('while it makes the write after that', relays(dyingWithin('pwrite64', '5'), { stores: true }))
 })
 
-/** The next delivery to a client of its own making, which does not answer it. */
+/** Resolves with the next delivery to a new client, which does not answer it. */
 async function unanswered(port: number): Promise<{ mailboxSeq: number; attempt: number }> {
   const raw = await RawClient.dial(tcp({ port }))
   raw.hello({ user: 'bob' })
@@ -44,7 +44,7 @@ async function unanswered(port: number): Promise<{ mailboxSeq: number; attempt: 
 }
 
 spec('a message that was delivered and not acknowledged when the server was killed', (it) => {
-  it('is sent again, marked, by each server that follows', async () => {
+  it('is sent again, marked, by each subsequent server', async () => {
     await using place = await MortalServer.in()
     const first = await place.daemon()
     await place.client().send(['bob'], 'hello')
@@ -60,7 +60,7 @@ spec('a message that was delivered and not acknowledged when the server was kill
     assert.equal(seqs.size, 1)
   })
 
-  it('is not handed over again to another program with the same state directory', async () => {
+  it('is not delivered again to another program with the same state directory', async () => {
     await using place = await MortalServer.in()
     const server = await dyingAt('remove messages', 'before')(place)
     const alice = place.client()

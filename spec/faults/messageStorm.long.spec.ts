@@ -7,12 +7,12 @@ import { spec } from '../support/spec.ts'
 import { until } from '../support/until.ts'
 
 const count = 1_000
-/** So many of them listen; all follow the list. */
+/** Number of clients that listen; all follow the list. */
 const listening = 100
-/** Of one address: fewer than come in a second, also where the machine is busy. */
+/** Clients of one address: fewer than can connect in a second, even if the machine is busy. */
 const admitted = 90
 
-/** A server that admits them all at once, for the time before the fact. */
+/** A server that accepts them all at once, during the preparation. */
 function hospitable(place: MortalServer) {
   const kill = { at: 'publish', when: 'before', nth: 1 } as const
   return place.killable({
@@ -22,7 +22,7 @@ function hospitable(place: MortalServer) {
   })
 }
 
-/** Resolves when its next whole list has come, and everybody who listens is in it. */
+/** Resolves when its next whole list has arrived and contains every listening client. */
 async function seesAll({ presence }: Client): Promise<void> {
   let isListed = false
   presence.once('whole', () => {
@@ -32,11 +32,11 @@ async function seesAll({ presence }: Client): Promise<void> {
   await Promise.race([until(presence, 'change', sees), until(presence, 'whole', sees)])
 }
 
-spec('a thousand clients that come back at once', (it) => {
-  it('to a server that was killed and started again are let in one after another, and each asks seldom', async () => {
+spec('a thousand clients that reconnect at the same time', (it) => {
+  it('to a restarted server are accepted one after another, and each retries rarely', async () => {
     await using place = await MortalServer.in()
     const first = await hospitable(place)
-    // Real waits, and real chance.
+    // Real waits, and real randomness.
     const platform = nodePlatform()
     const clients = Array.from({ length: count }, (_, at) => place.client({ user: `user-${at}`, platform }))
     const watcher = clients[0] ?? assert.fail('there are no clients')
@@ -70,21 +70,21 @@ spec('a thousand clients that come back at once', (it) => {
     const toldMs = Math.max(0, ...refusals)
     console.log(`all back after ${seconds.toFixed(1)} s and ${asked} HELLO_REQs, told to wait for up to ${toldMs} ms`)
     assert.ok(asked < 2.5 * count, `${asked} HELLO_REQs were sent`)
-    // Where the machine is slow they come too slowly for any to be refused.
+    // On a slow machine they arrive too slowly for any to be refused.
     for (const waitMs of refusals) assert.ok(waitMs > 0, `one was told to wait for ${waitMs} ms`)
     assertRate(opened)
   })
 })
 
-/** Links are counted by their lines in the log. */
+/** Counts links by their lines in the log. */
 const everyLine = { logLinesPerUser: 1e6, logLinesPerAddress: 1e6, refusalLinesPerAddress: 1e6 }
 
-/** As many at once as may come in a second, and then not more than may. */
+/** As many as can connect in a second at once, and then no more than the rate. */
 function assertRate(times: readonly number[]): void {
   assert.ok(times.length >= count)
   const [first = 0] = times
   for (const [at, time] of times.entries()) {
     const earliest = first + ((at + 1 - admitted) / admitted) * 1_000 - 100
-    assert.ok(time >= earliest, `number ${at} was let in ${earliest - time} ms too early`)
+    assert.ok(time >= earliest, `number ${at} was accepted ${earliest - time} ms too early`)
   }
 }

@@ -7,7 +7,7 @@ import { type TaskBench, withTasks } from '../support/taskBench.ts'
 const bytes = randomBytes(600_000)
 const ended = ['added', 'paused', 'cancelled', 'resumed', 'ended']
 
-/** Runs the program; returns the steps that were confirmed to it. */
+/** Runs the program; returns the steps that it has confirmed. */
 async function stepsOf(bench: TaskBench, write: number, when: string): Promise<readonly string[]> {
   const { at, state, server } = bench
   const args = [String(server.port), state, at.path, String(write), when]
@@ -20,7 +20,7 @@ async function stepsOf(bench: TaskBench, write: number, when: string): Promise<r
   return steps
 }
 
-/** What the list must say when so many of the steps were confirmed. */
+/** Returns the lists that are right after this many confirmed steps. */
 function assertListed(steps: readonly string[], states: ReadonlyMap<unknown, unknown>): void {
   const name = (file: string) => String(states.get(file))
   if (steps.includes('added'))
@@ -39,7 +39,7 @@ const survives = (write: number, when: string) =>
     assert.deepEqual(steps, ended.slice(0, steps.length))
     const list = await tasks('tasks', '--all')
     assertListed(steps, new Map(list.map(({ name, state }) => [name, state])))
-    // Its user goes on with what the list has, and everything comes to its end.
+    // Its user continues with the list, and every task is completed.
     const isCancelled = list.every(({ name, state }) => name !== 'gone' || state === 'cancelling')
     await run('continue')
     await run('send')
@@ -51,9 +51,9 @@ const survives = (write: number, when: string) =>
   })
 
 spec('the list of tasks is right after its program was killed', (it) => {
-  // Three that are added, one that fails, two paused, one cancelled and gone, one resumed and done.
-  // Before a write it is as it was after the former one.
+  // Three tasks are added, one fails, two are paused, one is cancelled and removed, one is resumed and done. Before a
+  // write, the list is as after the previous write.
   it('before write 1', survives(1, 'before'))
   for (let write = 1; write <= 10; write++) it(`after write ${write}`, survives(write, 'after'))
-  it('or was not', survives(0, 'before'))
+  it('and if it was not killed', survives(0, 'before'))
 })

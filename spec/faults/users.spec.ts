@@ -7,10 +7,10 @@ import { startNode } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
 import { canInject, type Injection, injecting } from '../support/strace.ts'
 
-/** `paths` are those of the list, unless it is told otherwise. */
+/** Paths of the affected files; default: the list. */
 type Fault = Omit<Injection, 'paths'> & { readonly paths?: (directory: string) => readonly string[] }
 
-/** Adds bob to a directory that has alice, by a process that meets a fault; `proof` looks at what is left. */
+/** Adds bob to a directory that has alice, by a process with a fault; `proof` checks the result. */
 const adding =
   ({ paths = listPaths, ...fault }: Fault, proof: (left: Left) => void | Promise<void>) =>
   async () => {
@@ -38,7 +38,7 @@ interface Left {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
   readonly names: readonly string[]
-  /** The list is as it was, to the byte. */
+  /** Checks that the list is unchanged, byte for byte. */
   readonly isSame: boolean
   readonly stdout: string
   readonly stderr: string
@@ -47,11 +47,11 @@ interface Left {
 const renames = 'rename,renameat,renameat2'
 
 spec('ospd user add', (it) => {
-  if (!canInject) return it.skip('leaves a whole list whatever befalls it', 'strace may not inject faults here')
+  if (!canInject) return it.skip('leaves a complete list whatever happens', 'strace may not inject faults here')
 
   for (const calls of ['openat', 'write', 'fsync', renames]) {
     it(
-      `that is killed as it calls ${calls} leaves the list as it was, and room for the next`,
+      `that is killed while it calls ${calls} leaves the list unchanged, and the next one works`,
       adding({ calls, fault: 'signal=SIGKILL:error=EIO', when: '1' }, ({ signal, isSame, stdout }) => {
         assert.deepEqual({ signal, isSame, stdout }, { signal: 'SIGKILL', isSame: true, stdout: '' })
       }),
@@ -64,7 +64,7 @@ spec('ospd user add', (it) => {
     [renames, 'EIO'],
   ] as const) {
     it(
-      `whose ${calls} fails by ${error} says so, and leaves the list as it was`,
+      `whose ${calls} fails with ${error} says so, and leaves the list unchanged`,
       adding({ calls, fault: `error=${error}`, when: '1' }, ({ code, isSame, stdout, stderr }) => {
         assert.ok(code === 1 || code === 5, `it ended with ${code}`)
         assert.deepEqual({ isSame, stdout }, { isSame: true, stdout: '' })
@@ -74,7 +74,7 @@ spec('ospd user add', (it) => {
   }
 
   it(
-    'whose directory cannot be flushed says so, tells no token, and leaves a whole list',
+    'whose directory cannot be flushed says so, prints no token, and leaves a complete list',
     adding(
       { calls: 'fsync', fault: 'error=EIO', when: '1', paths: (directory) => [directory] },
       ({ code, names, stdout, stderr }) => {
@@ -86,7 +86,7 @@ spec('ospd user add', (it) => {
   )
 
   it(
-    'tells the token only when the directory was flushed',
+    'prints the token only after the directory was flushed',
     adding(
       { calls: 'fsync', fault: 'signal=SIGKILL:error=EIO', when: '1', paths: (directory) => [directory] },
       ({ signal, names, stdout }) => {

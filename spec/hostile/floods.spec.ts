@@ -11,18 +11,18 @@ import { turns } from '../support/turns.ts'
 
 const size = 256 * MiB
 
-/** Frames, one after another, `count` at a time: `make` makes one for each seq. */
+/** Yields batches of `count` frames; `make` makes the frame for each seq. */
 function* batches(count: number, make: (seq: number) => Buffer, first: number): Generator<Buffer> {
   for (let seq = first; ; seq += count) yield Buffer.concat(Array.from({ length: count }, (_, at) => make(seq + at)))
 }
 
-/** Sends until the server has ended the link, or `bytes` were sent. */
+/** Sends until the server has ended the link, or until `bytes` were sent. */
 async function flood(raw: RawStream, frames: Iterable<Buffer>, bytes = Number.POSITIVE_INFINITY): Promise<void> {
   let sent = 0
   for (const batch of frames) {
     if (raw.over || sent >= bytes) return
     await raw.write(batch)
-    // What the system takes at once would else keep what was answered from being read.
+    // The system accepts much data at once, which would delay reading the answers.
     await turn()
     sent += batch.length
   }
@@ -35,8 +35,8 @@ async function start(raw: RawStream, seq = 2): Promise<Message<'StartPostFileAck
 
 spec('a link that never reads', (it) => {
   for (const [what, make] of Object.entries({
-    'what its PING_REQs are answered': () => (seq: number) => bytesOf({ event: 'PingReq' }, seq),
-    'what its chunks are answered': (instance: number) => (seq: number) =>
+    'the answers to its PING_REQs': () => (seq: number) => bytesOf({ event: 'PingReq' }, seq),
+    'the answers to its chunks': (instance: number) => (seq: number) =>
       bytesOf({ event: 'PostFileReq', progress: 0, content: [] }, seq, instance),
   })) {
     it(`${what} is a slow consumer, and uses little memory until it is closed`, async () => {
@@ -54,8 +54,8 @@ spec('a link that never reads', (it) => {
   }
 })
 
-spec('a link that asks too much', (it) => {
-  it('at once, thousands of requests, is ended as malformed, and hears so', async () => {
+spec('a link that sends too much', (it) => {
+  it('in thousands of requests at once is ended as malformed, and gets the reason', async () => {
     const codes = await survivesAttack(40 * MiB, async (port) => {
       await using raw = await RawStream.letIn(port)
       const make = (seq: number) => bytesOf({ event: 'CancelFileReq', fileName: `${seq}` }, seq)
@@ -65,7 +65,7 @@ spec('a link that asks too much', (it) => {
     assert.deepEqual(codes, ['malformed'])
   })
 
-  it('of its window, with chunks as fast as it can, is read as fast as they are written', async () => {
+  it('in chunks that fill its window continuously is read as fast as they are written', async () => {
     await survivesAttack(64 * MiB, async (port) => {
       await using raw = await RawStream.letIn(port)
       const { instance, chunk } = await start(raw)
@@ -78,7 +78,7 @@ spec('a link that asks too much', (it) => {
     })
   })
 
-  it('by long digests for a file that is busy is not read while they wait', async () => {
+  it('in long digests for a busy file is not read while they wait', async () => {
     await using rig = await ServerRig.start({ chunkMemoryBytes: 16 * MiB })
     const client = await rig.client()
     const { instance } = await client.start({ name: 'a', bytes: patterned(1_000) })
@@ -96,7 +96,7 @@ spec('a link that asks too much', (it) => {
 })
 
 spec('very many links', (it) => {
-  it('that say nothing, or half of something, keep nobody out who came before, and leave nothing', async () => {
+  it('that send nothing, or incomplete data, disturb no earlier client and leave nothing behind', async () => {
     await survivesAttack(40 * MiB, async (port) => {
       const links = await Promise.all(Array.from({ length: 400 }, () => RawStream.connect(port)))
       for (const [at, raw] of links.entries()) if (at % 2) await raw.write(Uint8Array.of(0, 0, 0))
@@ -107,7 +107,7 @@ spec('very many links', (it) => {
     })
   })
 
-  it('that begin an upload and vanish, one after another, leave no instance taken', async () => {
+  it('that begin an upload and vanish, one after another, keep no instance', async () => {
     const codes = await survivesAttack(40 * MiB, async (port) => {
       for (let count = 0; count < 50; count++) {
         await using raw = await RawStream.letIn(port, `${count}`)

@@ -4,7 +4,7 @@ import { type Pieces, piecesOf, plainTarget, textOf } from '../fuzz/target.ts'
 import { spec } from '../support/spec.ts'
 import { turn } from '../support/turn.ts'
 
-/** A target that fails where a byte is 7, and the bytes that it is given. */
+/** A target that fails if a byte is 7, and the bytes that it receives. */
 const fragile = (fail: () => Promise<void> | void) =>
   plainTarget({
     make: (draw) => draw.some(0, 3, () => draw.bytes(draw.below(20))),
@@ -16,7 +16,7 @@ const throwing = fragile(() => {
 })
 
 spec('fuzzing', (it) => {
-  it('tells of a case that fails its seed, and the fewest bytes that fail as well', async () => {
+  it('reports the seed of a failing case, and the smallest case that fails as well', async () => {
     const failure = await fuzz('x', throwing, { seed: 1, cases: 10_000 }).catch((error: Error) => error)
     assert.ok(failure)
     const [, seed = ''] = /--target x --seed (\d+) --cases 1/u.exec(failure.message) ?? []
@@ -26,7 +26,7 @@ spec('fuzzing', (it) => {
     await fuzzOnce('x', throwing, '06.')
   })
 
-  it('notices what nobody catches', async () => {
+  it('detects an uncaught error', async () => {
     const stray = fragile(async () => {
       void Promise.reject(new Error('nobody hears'))
       await turn()

@@ -13,13 +13,13 @@ const source = (name = 'a') => memorySource(name, patterned(size))
 spec('a HELLO_ACK', (it) => {
   const nonsense: readonly [string, Partial<Message<'HelloAck'>>, RegExp][] = [
     ['of a version that was not offered', { version: 9 }, /version 9/u],
-    ['with frames of no bytes', { maxFrame: 0 }, /payloads of at most 0 bytes/u],
-    ['with a keep-alive of no time', { keepAlive: 0 }, /keep-alive is 0 ms/u],
-    ['with a keep-alive of weeks', { keepAlive: 0xffff_ffff }, /keep-alive is 4294967295 ms/u],
+    ['with frames of 0 bytes', { maxFrame: 0 }, /payloads of at most 0 bytes/u],
+    ['with a keep-alive interval of 0 ms', { keepAlive: 0 }, /keep-alive is 0 ms/u],
+    ['with a keep-alive interval of weeks', { keepAlive: 0xffff_ffff }, /keep-alive is 4294967295 ms/u],
     ['with no uploads', { maxUploads: 0 }, /takes no uploads/u],
   ]
   for (const [what, change, message] of nonsense) {
-    it(`${what} is refused with a sentence that says so`, async () => {
+    it(`${what} is refused with a message that says so`, async () => {
       await using server = await hostileServer(({ message: { event }, reply }) => {
         if (event === 'HelloReq') reply({ ...welcome, ...change })
         return false
@@ -31,7 +31,7 @@ spec('a HELLO_ACK', (it) => {
     })
   }
 
-  it('that never comes is waited for as long as a handshake may take', async () => {
+  it('that never arrives is awaited for the time of a handshake', async () => {
     const { clock, options } = manualClockClient(0)
     let heard: () => void = () => {}
     const said = new Promise<void>((resolve) => {
@@ -48,7 +48,7 @@ spec('a HELLO_ACK', (it) => {
     assert.deepEqual(clock.set, [])
   })
 
-  it('is not tried for in a busy loop', async () => {
+  it('that never arrives is not requested in a busy loop', async () => {
     const { clock, options } = manualClockClient(10 * 60_000)
     await using server = await hostileServer(({ stream }) => {
       stream.destroy()
@@ -61,7 +61,7 @@ spec('a HELLO_ACK', (it) => {
     assert.ok(server.dialled < 60, `${server.dialled} tries in ten minutes`)
   })
 
-  it('leaves nothing open behind where it was refused', async () => {
+  it('that is refused leaves nothing open', async () => {
     await using server = await hostileServer(({ reply }) => {
       reply({ ...welcome, version: 2 })
       return false
@@ -72,11 +72,11 @@ spec('a HELLO_ACK', (it) => {
   })
 })
 
-spec('a grant', (it) => {
+spec('an ACK of START or CONTINUE', (it) => {
   const nonsense: readonly [string, Partial<Message<'ContinuePostFileAck'>>, RegExp][] = [
-    ['of no instance', { instance: 0 }, /names no instance/u],
-    ['of chunks of no bytes', { chunk: 0 }, /chunks of no bytes/u],
-    ['of a window of no bytes', { window: 0 }, /chunks of no bytes/u],
+    ['without an instance', { instance: 0 }, /names no instance/u],
+    ['with chunks of 0 bytes', { chunk: 0 }, /chunks of no bytes/u],
+    ['with a window of 0 bytes', { window: 0 }, /chunks of no bytes/u],
     ['with a progress beyond the end', { progress: size + 1 }, /more progress than the file has bytes/u],
   ]
   for (const [what, change, message] of nonsense) {
@@ -93,7 +93,7 @@ spec('a grant', (it) => {
     })
   }
 
-  it('of chunks longer than the frames is used for chunks that fit', async () => {
+  it('with chunks longer than the frames leads to chunks that fit', async () => {
     const longest: number[] = []
     await using server = await hostileServer(({ message: { event }, frame, reply }) => {
       if (event === 'HelloReq') reply({ ...welcome, maxFrame: 5_000 })
@@ -108,7 +108,7 @@ spec('a grant', (it) => {
     assert.equal(Math.max(...longest), 5_000)
   })
 
-  it('of a vast window for tiny chunks is used for a bounded number of them', async () => {
+  it('with a huge window for tiny chunks leads to a bounded number of them', async () => {
     let full: () => void = () => {}
     const filled = new Promise<void>((resolve) => {
       full = resolve
@@ -116,7 +116,7 @@ spec('a grant', (it) => {
     await using server = await hostileServer(({ message: { event }, reply, say }) => {
       if (event === 'ContinuePostFileReq') reply({ ...granted, chunk: 1, window: 0xffff_ffff })
       else if (event === 'PostFileReq') {
-        // Asked behind the chunk that must be the last: a further one would come before the answer.
+        // Sent after the chunk that must be the last: a further one would arrive before the answer.
         if (server.count('PostFileReq') === clientLimits.unansweredChunks)
           setImmediate(() => say({ event: 'PingReq' }, 1))
       } else if (event === 'PingAck') full()

@@ -127,17 +127,17 @@ function announcing(length: number): Uint8Array {
 
 const damaged = (bytes: Buffer) => bytes.fill(bytes[19] === 0 ? 1 : 0, 19, 20)
 
-spec('bytes that are no frames, before HELLO,', (it) => {
+spec('invalid bytes before HELLO', (it) => {
   const faults: readonly [string, Uint8Array, RegExp][] = [
     ['of another protocol', Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n'), /over the limit/u],
     ['of TLS', Buffer.from('16030100c8010000c40303000000000000000000000000', 'hex'), /over the limit/u],
     ['of zeros', new Uint8Array(1_000), /CRC/u],
     ['that announce 4 GiB', announcing(0xffff_ffff), /4294967295 bytes, over the limit of 4096/u],
-    ['that announce a byte too much', announcing(4_097), /4097 bytes, over the limit of 4096/u],
-    ['in a HELLO_REQ that is damaged', damaged(helloBytes()), /CRC/u],
+    ['that announce one byte too many', announcing(4_097), /4097 bytes, over the limit of 4096/u],
+    ['of a damaged HELLO_REQ', damaged(helloBytes()), /CRC/u],
   ]
   for (const [what, bytes, text] of faults) {
-    it(`${what} end the link as malformed, and disturb nobody`, async () => {
+    it(`${what} end the link as malformed, and disturb no other client`, async () => {
       await underAttack(async (port) => {
         await using raw = await RawStream.connect(port)
         await raw.write(bytes)
@@ -146,7 +146,7 @@ spec('bytes that are no frames, before HELLO,', (it) => {
     })
   }
 
-  it('and end within a frame, are forgotten', async () => {
+  it('that end within a frame are forgotten', async () => {
     await underAttack(async (port) => {
       await using raw = await RawStream.connect(port)
       await raw.write(helloBytes().subarray(0, 25))
@@ -156,20 +156,20 @@ spec('bytes that are no frames, before HELLO,', (it) => {
   })
 })
 
-spec('a link that was let in', (it) => {
+spec('a logged-in link', (it) => {
   const faults: readonly [string, Uint8Array, RegExp][] = [
-    ['sends what is no frame', randomFillSync(new Uint8Array(100_000)).fill(0xee, 0, 4), /over the limit/u],
+    ['sends invalid bytes', randomFillSync(new Uint8Array(100_000)).fill(0xee, 0, 4), /over the limit/u],
     ['announces 4 GiB', announcing(0xffff_ffff), /4294967295 bytes, over the limit of 1048584/u],
-    ['announces a byte too much', announcing(maxFrame + 1), /1048585 bytes, over the limit of 1048584/u],
-    ['speaks another version', bytesOf(cancel, 2, 0, { version: 2 }), /version 2 after version 1/u],
+    ['announces one byte too many', announcing(maxFrame + 1), /1048585 bytes, over the limit of 1048584/u],
+    ['uses another version', bytesOf(cancel, 2, 0, { version: 2 }), /version 2 after version 1/u],
     ['sends a damaged frame', damaged(bytesOf(cancel, 2)), /CRC/u],
-    ['greets again', helloBytes('hostile', 'mallory', 2), /HelloReq came at the wrong time/u],
-    ['says what only servers say', bytesOf({ event: 'PostFileAck', progress: 1, durable: 1 }, 2), /only a server/u],
-    ['asks an instance for what the daemon does', bytesOf(cancel, 2, 3), /sent to instance 3/u],
-    ['asks the daemon for what instances do', bytesOf({ event: 'PauseFileReq' }, 2), /sent to instance 0/u],
+    ['sends HELLO again', helloBytes('hostile', 'mallory', 2), /HelloReq came at the wrong time/u],
+    ['sends an event of servers', bytesOf({ event: 'PostFileAck', progress: 1, durable: 1 }, 2), /only a server/u],
+    ['sends a request of the daemon to an instance', bytesOf(cancel, 2, 3), /sent to instance 3/u],
+    ['sends a request of instances to the daemon', bytesOf({ event: 'PauseFileReq' }, 2), /sent to instance 0/u],
   ]
   for (const [what, bytes, text] of faults) {
-    it(`and ${what} is ended as malformed, and disturbs nobody`, async () => {
+    it(`that ${what} is ended as malformed, and disturbs no other client`, async () => {
       const codes = await underAttack(async (port) => {
         await using raw = await RawStream.letIn(port)
         await raw.write(bytes)
@@ -179,7 +179,7 @@ spec('a link that was let in', (it) => {
     })
   }
 
-  it('and ends within a frame has lost its uploads’ instances', async () => {
+  it('that ends within a frame frees the instances of its uploads', async () => {
     const codes = await underAttack(async (port) => {
       await using raw = await RawStream.letIn(port)
       const upload = { fileName: 'a', size: 1_000, modifiedAt: 1, digest: 2 }
@@ -193,7 +193,7 @@ spec('a link that was let in', (it) => {
     assert.deepEqual(codes, ['link-lost'])
   })
 
-  it('and uses the instances of others, or nonexistent ones, gets instance-lost', async () => {
+  it('that uses the instances of others, or nonexistent ones, gets instance-lost', async () => {
     await underAttack(async (port, rig) => {
       await using raw = await RawStream.letIn(port)
       let seq = 1
@@ -217,10 +217,10 @@ spec('a link that was let in', (it) => {
     })
   })
 
-  it('and numbers its requests as it likes is answered, but for the number 0', async () => {
+  it('that numbers its requests arbitrarily is answered, except for the number 0', async () => {
     await underAttack(async (port) => {
       await using raw = await RawStream.letIn(port)
-      // The highest first: what is remembered of it must not make the lower ones too old.
+      // The highest first: remembering it must not make the lower ones too old.
       const seqs = [0xffff_ffff, 7, 5, 7, 0xffff_ffff, 6]
       for (const [at, seq] of seqs.entries()) {
         await raw.write(bytesOf(cancel, seq))
@@ -233,18 +233,18 @@ spec('a link that was let in', (it) => {
   })
 })
 
-spec('a link without a sign of life', (it) => {
-  it('is ended when the time for HELLO is over', async () => {
+spec('a link', (it) => {
+  it('without a byte is ended when the time for HELLO has elapsed', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.onDisk({}, { platform })
     await using raw = await RawStream.connect(rig.server.addresses[0]?.port ?? 0)
-    // Who is let in later has connected later.
+    // This client has connected later.
     await rig.client()
     platform.clock.pass(defaultLimits.handshakeMs)
     assert.match(await raw.dismissed('timed-out'), /no HELLO_REQ came in time/u)
   })
 
-  it('but a byte a second is ended when the time for HELLO is over', async () => {
+  it('with a byte per second is ended when the time for HELLO has elapsed', async () => {
     const platform = heldPlatform()
     const listen = overheard(tcp({ port: 0 }))
     await using rig = await ServerRig.onDisk({}, { platform, listen })
@@ -258,7 +258,7 @@ spec('a link without a sign of life', (it) => {
     await raw.dismissed('timed-out')
   })
 
-  it('but a byte a second is ended when the time for its frame is over', async () => {
+  it('with a byte per second is ended when the time for its frame has elapsed', async () => {
     const platform = heldPlatform()
     const listen = overheard(tcp({ port: 0 }))
     await using rig = await ServerRig.onDisk({}, { platform, listen })

@@ -13,10 +13,10 @@ import { spec } from '../support/spec.ts'
 const token = 'osp_marked'
 const root = authority()
 
-/** An identity that the root vouches for. */
+/** An identity that the root has signed. */
 const vouched = () => root.issue({ hosts: ['localhost'] })
 
-/** A place where servers listen at one port, one after another, and the tokens that each is sent. */
+/** An address at which servers listen, one after another, and the tokens that each receives. */
 async function address() {
   const at = await place()
   await at.write('root.pem', root.cert)
@@ -33,7 +33,7 @@ async function address() {
     get tokenFile() {
       return join(state, `localhost_${port}`, 'alice', 'token')
     },
-    /** A server with this identity, or without TLS, is there instead of the one before. */
+    /** Replaces the previous server by one with this identity, or without TLS. */
     async listen(identity?: TlsIdentity) {
       await server?.close()
       received = []
@@ -50,9 +50,9 @@ async function address() {
       })
       port = server.addresses[0]?.port ?? 0
     },
-    /** The tokens that the latest server was sent. */
+    /** The tokens that the latest server has received. */
     received: () => received,
-    /** Runs `osp`, whose system trusts the root. */
+    /** Runs `osp` on a system that trusts the root. */
     osp: (args: readonly string[], input = '', env: NodeJS.ProcessEnv = {}) => {
       const [command = '', ...more] = args
       const flags = ['--server', `localhost:${port}`, '--user', 'alice', '--state', state]
@@ -70,13 +70,13 @@ async function address() {
 
 type At = Awaited<ReturnType<typeof address>>
 
-/** How a client of the library connects, whose system trusts the root. */
+/** Options of a client of the library on a system that trusts the root. */
 const byTls = (at: At, more: { ca?: string } = { ca: root.cert }): Transport =>
   tls({ host: 'localhost', port: at.port, ...more, trust: knownServers(at.list) })
 
 const byTcp = (at: At): Transport => tcp({ host: 'localhost', port: at.port })
 
-/** Logs in by the library; resolves with the binding of the connection, or with why there was none. */
+/** Logs in with the library; resolves with the binding of the connection, or with the error. */
 async function login(to: Transport, given: GivenToken = token): Promise<{ binding?: TokenBinding; text?: string }> {
   let binding: TokenBinding | undefined
   const watched: Transport = {
@@ -134,7 +134,7 @@ spec('a man in the middle of a client of the library', (it) => {
     }
   })
 
-  it('takes the place of the server between two connections of one client, and obtains nothing', async () => {
+  it('that takes the place of the server between two connections of one client obtains nothing', async () => {
     await using at = await address()
     await at.listen(vouched())
     await using client = createClient({ to: byTls(at), user: 'alice', token: async () => token })
@@ -147,7 +147,7 @@ spec('a man in the middle of a client of the library', (it) => {
     assert.deepEqual(at.received(), [])
   })
 
-  it('is refused by the one of two programs that the authority vouches to, if both begin at once', async () => {
+  it('is refused by the program to which the CA vouches for the server, if two programs begin at the same time', async () => {
     await using at = await address()
     await at.listen(vouched())
     // The other program has just pinned the man in the middle.
@@ -204,7 +204,7 @@ spec('a man in the middle of osp', (it) => {
     assert.deepEqual(at.received(), [token])
   })
 
-  it('obtains no token of a variable, and osp login gives none without TLS, once the server was verified', async () => {
+  it('obtains no token from a variable, nor from osp login without TLS, after the server was verified', async () => {
     await using at = await address()
     await at.listen(vouched())
     const env = { OSP_TOKEN: token }
@@ -243,7 +243,7 @@ spec('a man in the middle of osp', (it) => {
     await chmod(dirname(at.list), 0o700)
     assert.deepEqual(await at.osp(['who', '--tls']), { code: 0, stdout: '', stderr: '' })
     assert.deepEqual(at.received(), [token])
-    // A token of a server that an authority vouched for: the former version has written no line.
+    // A token of a server that a CA vouched for: the former version wrote no line.
     await rm(at.list)
     const trap = selfSigned()
     await at.listen(trap)

@@ -14,7 +14,7 @@ import { UploadRig } from '../support/uploadRig.ts'
 const bytes = patterned(1_000)
 const subject = (name: string) => ({ name, bytes })
 
-/** What docs/protocol.md, "Names", forbids, beyond what the specs of the server and of names state. */
+/** Names that docs/protocol.md, "Names", forbids, in addition to those in the specs of the server and of names. */
 const forbidden = [
   ...[
     'a\u0000',
@@ -53,7 +53,7 @@ spec('forbidden names', (it) => {
     }
   })
 
-  it('of users are refused by the server, whatever the client thinks of them', async () => {
+  it('of users are refused by the server, even if the client accepts them', async () => {
     await using rig = await ServerRig.start()
     for (const user of ['a\u200db', 'a\ufe0f', 'a\u{e0041}', '\u3164', 'a\u00a0b', ' a', 'a\u034f', 'cafe\u0301']) {
       const raw = await rig.dial()
@@ -63,7 +63,7 @@ spec('forbidden names', (it) => {
     assert.deepEqual(rig.server.status().users, [])
   })
 
-  it('are refused by the server, whatever the client thinks of them, and the link lives on', async () => {
+  it('are refused by the server, even if the client accepts them, and the link stays open', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     for (const name of forbidden) {
@@ -76,9 +76,9 @@ spec('forbidden names', (it) => {
     await client.upload(subject('a'))
   })
 
-  // Both spell `..` and `/` in ways that only a careless decoder reads.
+  // Both encode `..` and `/` in ways that only a careless decoder accepts.
   for (const [what, digits] of Object.entries({ 'overlong dots': 'c0aec0ae', 'a bare surrogate': 'eda080' })) {
-    it(`that are no UTF-8 (${what}) end the link`, async () => {
+    it(`that are not UTF-8 (${what}) end the link`, async () => {
       await using rig = await ServerRig.start()
       const { raw } = await rig.client()
       const name = Buffer.from(digits, 'hex')
@@ -98,7 +98,7 @@ spec('a symbolic link in the data directory', (it) => {
     ['as the file itself, to a directory', 'files/alice/a', 'directory', 'a'],
   ]
   for (const [what, path, to, name] of places) {
-    it(`${what} leads nowhere: the name is refused, and nothing there is removed or known`, async () => {
+    it(`${what} is not followed: the name is refused, and nothing at its target is removed or revealed`, async () => {
       await using rig = await diskServer()
       await mkdir(join(rig.data, path, '..'), { recursive: true })
       await rig.plant(path, to)
@@ -110,7 +110,7 @@ spec('a symbolic link in the data directory', (it) => {
       await rig.untouched()
     })
 
-    it(`${what} that comes between START and FILE_MD5 leads nowhere either; without it the upload ends`, async () => {
+    it(`${what} that appears between START and FILE_MD5 is not followed either; without it the upload ends`, async () => {
       await using rig = await diskServer()
       const client = await rig.client()
       await client.upload({ name, bytes: patterned(10) })
@@ -132,7 +132,7 @@ spec('a symbolic link in the data directory', (it) => {
     })
   }
 
-  it('in the place of a partial file is not followed; START clears it away', async () => {
+  it('in the place of a partial file is not followed; START removes it', async () => {
     await using rig = await diskServer()
     const client = await rig.client()
     const { instance } = await client.start(subject('a'))
@@ -140,20 +140,20 @@ spec('a symbolic link in the data directory', (it) => {
     await client.pause(instance)
     const [partial = ''] = await readdir(join(rig.data, 'partial'))
     await rig.plant(join('partial', partial))
-    // With other properties the upload begins at zero: whatever is there goes, and not what it leads to.
+    // With other properties the upload begins at zero: the link is removed, and not its target.
     assert.equal(await client.upload({ ...subject('a'), modifiedAt: 2_000 }), 'a')
     await rig.untouched()
     assert.deepEqual(Uint8Array.from(await readFile(join(rig.data, 'files/alice/a'))), bytes)
   })
 
-  it('in the place of a partial file that is to be continued is a fault for the log, which alone names the path', async () => {
+  it('in the place of a partial file that is to be continued is an error, and only the log names the path', async () => {
     await using rig = await diskServer({ limits: { parkedUploads: 1 } })
     const client = await rig.client()
     const { instance } = await client.start(subject('a'))
     await client.chunk(instance, 0, bytes.subarray(0, 10))
     await client.pause(instance)
     const [partial = ''] = await readdir(join(rig.data, 'partial'))
-    // Another parked upload has this one closed.
+    // Another parked upload causes this one to be closed.
     const { instance: other } = await client.start(subject('b'))
     await client.pause(other)
     await rig.plant(join('partial', partial))
@@ -166,7 +166,7 @@ spec('a symbolic link in the data directory', (it) => {
     await rig.untouched()
   })
 
-  it('in the place of another name for a file that is kept is passed over', async () => {
+  it('in the place of an alternative name for a file is skipped', async () => {
     await using rig = await diskServer({ onConflict: 'rename' })
     const client = await rig.client()
     await client.upload({ name: 'a.txt', bytes: patterned(10) })
@@ -180,7 +180,7 @@ spec('a symbolic link in the data directory', (it) => {
 })
 
 spec('the directory of a user', (it) => {
-  it('that is a file leaves no room for that user, and says so; others go on', async () => {
+  it('that is a file leaves no space for that user, which the error says; other users can continue', async () => {
     await using rig = await diskServer()
     await writeFile(join(rig.data, 'files/alice'), 'not a directory')
     const { text } = await (await rig.client()).startRefused(subject('a'), 'name-conflict')
@@ -189,7 +189,7 @@ spec('the directory of a user', (it) => {
     assert.equal(await readFile(join(rig.data, 'files/alice'), 'utf8'), 'not a directory')
   })
 
-  it('holds names that differ only in case as different files, or refuses the second one', async () => {
+  it('contains names that differ only in case as different files, or refuses the second one', async () => {
     await using rig = await diskServer()
     const client = await rig.client()
     await client.upload(subject('Dir/File'))

@@ -34,7 +34,7 @@ async function openPlace() {
   return at
 }
 
-/** The text of a users' file with alice, by a token of choice. */
+/** The text of a users' file with alice, with a given token. */
 function usersText(token: string): string {
   const tokenSha256 = createHash('sha256').update(token).digest('hex')
   return JSON.stringify({ version: 1, users: [{ name: 'alice', tokenSha256, since: '2026-01-01T00:00:00.000Z' }] })
@@ -61,7 +61,7 @@ spec('another user of the machine', (it) => {
     assert.deepEqual(await readdir(data), ['users.lock'])
   })
 
-  it('is shown no file of root by an error about a planted list of users', async () => {
+  it('does not see a file of root in an error about a planted list of users', async () => {
     await using at = await openPlace()
     const secret = await at.write('secret', 'a secret of root')
     await mkdir(join(at.path, 'data'))
@@ -184,7 +184,7 @@ spec('another user of the machine', (it) => {
     const { code, stderr } = await run('osp', ['who', '--config', config])
     assert.match(stderr, open)
     assert.equal(code, 2)
-    // A pipe, as a shell makes it, is no file.
+    // A pipe, as a shell creates it, is not a regular file.
     checkNamedFile('/dev/stdin')
     checkNamedFile('/dev/null')
   })

@@ -8,7 +8,7 @@ import { startOnTerminal, terminals } from '../support/terminal.ts'
 
 const members = [{ change: rosterChange.here, node: 1, userName: 'bob' }]
 
-/** Registers a client, and tells it a list, and a message if it wants any. */
+/** Registers a client, and sends it a list, and a message if it accepts any. */
 function registered({ message, frame, reply, say }: Heard): void {
   reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 8 })
   say({ event: 'RegistListNtf', listVersion: 1, kind: rosterKind.whole, members }, 0)
@@ -18,13 +18,13 @@ function registered({ message, frame, reply, say }: Heard): void {
   say({ event: 'DeliverMsgReq', ...of, content }, frame.seq)
 }
 
-/** What a server can do that wants to write on its clients' terminals. */
+/** Attempts of a server to control the terminals of its clients. */
 const deeds = {
-  'refuses everybody': (heard) => {
+  'refuses every login': (heard) => {
     if (heard.message.event === 'HelloReq') heard.reply(nack('HelloNack', 'unauthorized', { text: hostileText }))
     return false
   },
-  'refuses what it is asked': (heard) => {
+  'refuses requests': (heard) => {
     const { message, reply } = heard
     if (message.event === 'ContinuePostFileReq') {
       reply(nack('ContinuePostFileNack', 'file-exists', { text: hostileText }))
@@ -36,7 +36,7 @@ const deeds = {
     else return true
     return false
   },
-  'hands on messages': (heard) => {
+  'delivers messages': (heard) => {
     const { message, reply } = heard
     if (message.event === 'RegistReq') registered(heard)
     else if (message.event === 'PostMsgReq')
@@ -46,7 +46,7 @@ const deeds = {
   },
 } as const satisfies Readonly<Record<string, Act>>
 
-/** Those in one list run one after another. */
+/** The commands of one list run one after another. */
 const commands = {
   'through pipes': [
     [['send', 'a.bin'], ['tasks', '--why'], ['who'], ['send', '--json', 'a.bin']],
@@ -68,7 +68,7 @@ const commands = {
 
 type Where = keyof typeof commands
 
-/** Runs a command; resolves with what it has printed. */
+/** Runs a command; resolves with its output. */
 async function printed(terminal: boolean, line: readonly string[], cwd: string): Promise<Outcome> {
   if (!terminal) return await run('osp', line, { cwd })
   await using running = startOnTerminal('osp', line)
@@ -76,14 +76,14 @@ async function printed(terminal: boolean, line: readonly string[], cwd: string):
   return { code, stdout: running.stdout, stderr: running.stderr }
 }
 
-/** Runs each command against the server; resolves with what was printed. */
+/** Runs each command against the server; resolves with their output. */
 async function all({ port }: HostileServer, where: Where): Promise<readonly Outcome[]> {
   await using at = await place()
   await at.write('a.bin', 'content')
   const outcomes: Outcome[] = []
   const runAll = async (lines: (typeof commands)[Where][number]) => {
     for (const [command, ...args] of lines) {
-      // A message that was printed once is not printed again for the same state.
+      // A message that was printed once is not printed again with the same state.
       const state = `${at.path}/${(args as readonly string[]).includes('--json')}`
       const flags = ['--server', `127.0.0.1:${port}`, '--user', 'alice', '--state', state, '--retry-for', '0']
       const operands = args.map((arg) => (arg === 'a.bin' ? `${at.path}/a.bin` : arg))
@@ -97,12 +97,12 @@ async function all({ port }: HostileServer, where: Where): Promise<readonly Outc
 spec('a server that', (it) => {
   for (const [deed, act] of Object.entries(deeds)) {
     for (const where of Object.keys(commands) as Where[]) {
-      const fact = `${deed} with words that steer a terminal gets none of them there ${where}`
+      const title = `${deed} with control characters does not get them to the output ${where}`
       if (where === 'on a terminal' && !terminals) {
-        it.skip(fact, 'there is no script(1) to make a terminal')
+        it.skip(title, 'script(1) is missing, which creates a terminal')
         continue
       }
-      it(fact, async () => {
+      it(title, async () => {
         await using server = await hostileServer(act)
         const outcomes = await all(server, where)
         for (const outcome of outcomes) assertPrintable(outcome, where === 'on a terminal')

@@ -22,7 +22,7 @@ spec('a reply to a chunk', (it) => {
     assert.ok(upload.progress.acknowledged <= size)
   })
 
-  it('with a progress beyond what was sent is believed: the file’s digest has the last word', async () => {
+  it('with a progress beyond what was sent is accepted: the digest of the file is decisive', async () => {
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event !== 'PostFileReq') return true
       reply({ event: 'PostFileAck', progress: size, durable: size })
@@ -34,14 +34,14 @@ spec('a reply to a chunk', (it) => {
 
   const loops: readonly [string, Act][] = [
     [
-      'that always tells the same progress',
+      'that always reports the same progress',
       ({ message: { event }, reply }) => {
         if (event === 'PostFileReq') reply({ event: 'PostFileAck', progress: 10, durable: 0 })
         return event !== 'PostFileReq' && event !== 'FileMd5Req'
       },
     ],
     [
-      'that takes back in the end what it has acknowledged',
+      'that finally revokes its acknowledgements',
       ({ message: { event }, reply }) => {
         if (event !== 'FileMd5Req') return true
         reply(nack('FileMd5Nack', 'wrong-offset', { progress: 0 }))
@@ -49,7 +49,7 @@ spec('a reply to a chunk', (it) => {
       },
     ],
     [
-      'that misses nothing and refuses the end all the same',
+      'that lacks no byte and refuses the end nevertheless',
       ({ message: { event }, reply }) => {
         if (event !== 'FileMd5Req') return true
         reply(nack('FileMd5Nack', 'wrong-offset', { progress: size }))
@@ -58,7 +58,7 @@ spec('a reply to a chunk', (it) => {
     ],
   ]
   for (const [what, act] of loops) {
-    it(`${what} is given up after the time for refusals, and asked for seldom meanwhile`, async () => {
+    it(`${what} is given up after the time for refusals, with few requests until then`, async () => {
       const { clock, options } = manualClockClient(60_000)
       await using server = await hostileServer(act)
       const client = server.client(options)
@@ -73,9 +73,9 @@ spec('a reply to a chunk', (it) => {
   }
 })
 
-spec('refusals without an end', (it) => {
+spec('endless refusals', (it) => {
   for (const code of ['no-idle-instance', 'file-busy', 'internal', 'disk-full', 'instance-lost'] as const) {
-    it(`by ${code} are given up after the time for them, and asked for seldom meanwhile`, async () => {
+    it(`by ${code} are given up after the time for refusals, with few requests until then`, async () => {
       const { clock, options } = manualClockClient(10 * 60_000)
       await using server = await hostileServer(({ message: { event }, reply }) => {
         if (event === 'PostFileReq') reply(nack('PostFileNack', code))
@@ -90,7 +90,7 @@ spec('refusals without an end', (it) => {
     })
   }
 
-  it('by digest-mismatch are given up after some tries', async () => {
+  it('by digest-mismatch are given up after a few tries', async () => {
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event !== 'FileMd5Req') return true
       reply(nack('FileMd5Nack', 'digest-mismatch'))
@@ -103,7 +103,7 @@ spec('refusals without an end', (it) => {
 })
 
 spec('a server', (it) => {
-  it('that says what nobody asked for is not listened to', async () => {
+  it('that sends unsolicited frames is ignored', async () => {
     await using server = await hostileServer(({ message: { event }, say }) => {
       if (event === 'PostFileReq') {
         for (let seq = 1_000; seq < 3_000; seq++) say({ event: 'PostFileAck', progress: 7, durable: 7 }, seq, 77)
@@ -115,7 +115,7 @@ spec('a server', (it) => {
     await (await server.client().uploads.add(source())).done
   })
 
-  it('that answers for another instance than it was asked is found by the seq', async () => {
+  it('that answers with another instance than the requested one is matched by the seq', async () => {
     await using server = await hostileServer(({ message, reply }) => {
       if (message.event !== 'PostFileReq') return true
       const progress = message.progress + message.content.reduce((total, part) => total + part.length, 0)
@@ -127,16 +127,16 @@ spec('a server', (it) => {
 
   const faults: readonly [string, Uint8Array | Message, RegExp][] = [
     ['announces more than 2 MiB', new Uint8Array(20).fill(0x7f), /over the limit of 2097152/u],
-    ['announces a byte too much', announcing(fixed.clientFrameBytes + 1), /2097153 bytes, over the limit/u],
+    ['announces one byte too many', announcing(fixed.clientFrameBytes + 1), /2097153 bytes, over the limit/u],
     ['sends damaged frames', bytesOf({ event: 'PingReq' }).fill(1, 16), /CRC/u],
-    ['speaks another version', bytesOf({ event: 'PingReq' }, 1, 0, { version: 7 }), /version 7/u],
-    ['speaks of unknown events', bytesOf({ event: 'PingReq' }, 1, 0, { event: 999 }), /no event 999/u],
-    ['asks what only clients ask', { event: 'PauseFileReq' }, /only a client sends PauseFileReq/u],
-    ['delivers to who is not registered', delivery(), /violates the protocol/u],
+    ['uses another version', bytesOf({ event: 'PingReq' }, 1, 0, { version: 7 }), /version 7/u],
+    ['sends an unknown event', bytesOf({ event: 'PingReq' }, 1, 0, { event: 999 }), /no event 999/u],
+    ['sends a request of clients', { event: 'PauseFileReq' }, /only a client sends PauseFileReq/u],
+    ['delivers a message without a registration', delivery(), /violates the protocol/u],
     ['sends half a frame and ends', bytesOf({ event: 'PingReq' }).subarray(0, 9), /ended within a frame/u],
   ]
   for (const [what, says, message] of faults) {
-    it(`that ${what} loses the link, and the client waits with a sentence`, async () => {
+    it(`that ${what} loses the link, and the client waits with an error message`, async () => {
       await using server = await hostileServer(({ message: { event }, write, stream }) => {
         if (event !== 'ContinuePostFileReq') return true
         write(says instanceof Uint8Array ? says : bytesOf(says, 1, says.event === 'PauseFileReq' ? 1 : 0))
@@ -156,7 +156,7 @@ spec('a server', (it) => {
 
   const breaches: readonly [string, string, Act][] = [
     [
-      'breaks the protocol',
+      'violates the protocol',
       'malformed',
       ({ message: { event }, write }) => {
         if (event !== 'PostFileReq') return true
@@ -175,7 +175,7 @@ spec('a server', (it) => {
     ],
   ]
   for (const [what, code, act] of breaches) {
-    it(`that lets the client in again and again and then ${what} is given up after the time for an unreachable one`, async () => {
+    it(`that accepts the client repeatedly and then ${what} is given up after the time for an unreachable one`, async () => {
       const { clock, options } = manualClockClient(60_000)
       await using server = await hostileServer(act)
       const client = server.client(options)
@@ -194,7 +194,7 @@ spec('a server', (it) => {
     })
   }
 
-  it('that falls silent is given up after two keep-alives', async () => {
+  it('that falls silent is given up after two keep-alive intervals', async () => {
     const { clock, options } = manualClockClient(1e9)
     let asked: () => void = () => {}
     const silent = new Promise<void>((resolve) => {
@@ -215,7 +215,7 @@ spec('a server', (it) => {
     assert.equal(await seen, 'timed-out')
   })
 
-  it('cannot drive the terminal of who reads its sentences', async () => {
+  it('cannot control the terminal of a user who reads its messages', async () => {
     const text = '\u001b]0;owned\u0007no\u202e\u009b2Jway\r\n'
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event !== 'HelloReq') return true
@@ -225,7 +225,7 @@ spec('a server', (it) => {
     await assert.rejects(server.client().online(), { code: 'unauthorized', message: ']0;owned no  2Jway' })
   })
 
-  it('cannot name a stored file as it likes', async () => {
+  it('cannot give a stored file an arbitrary name', async () => {
     await using server = await hostileServer(({ message: { event }, reply }) => {
       if (event !== 'FileMd5Req') return true
       reply({ event: 'FileMd5Ack', storedName: '../\u001b[2J', replaced: 0 })

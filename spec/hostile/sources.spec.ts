@@ -26,14 +26,14 @@ import { UploadRig } from '../support/uploadRig.ts'
 const bytes = patterned(3 * MiB)
 const other = patterned(2 * MiB, 9)
 
-/** What this process has open below a directory (Linux only). */
+/** The open files of this process below a directory (Linux only). */
 async function handlesBelow(directory: string): Promise<string[]> {
   const numbers = await readdir('/proc/self/fd').catch(() => [])
   const paths = await Promise.all(numbers.map((number) => readlink(`/proc/self/fd/${number}`).catch(() => '')))
   return paths.filter((path) => path.startsWith(directory))
 }
 
-/** A source as it is, but something happens when its middle is read; `times` at most. */
+/** Wraps a source: an action happens when its middle is read, at most `times` times. */
 function meddled(source: FileSource, meddle: () => Promise<void>, times = 1): FileSource & { opened: number } {
   let left = times
   const self = {
@@ -65,7 +65,7 @@ interface Failing {
   readonly path: string
 }
 
-/** Sends what `bad` makes beside two good files; proves that only it fails, and that nothing is left of it. */
+/** Sends the source from `bad` beside two good files. Fails unless only it fails and nothing is left of it. */
 async function failsAlone(
   bad: (at: Failing) => Promise<FileSource>,
   fault: { code: string; message: RegExp },
@@ -88,7 +88,7 @@ async function failsAlone(
   assert.deepEqual([rig.stored('alice', 'before'), rig.stored('alice', 'after')], [other, other])
 }
 
-/** Sends a file that is meddled with once; proves that what lies there in the end is what is stored. */
+/** Sends a file that is changed once. Fails unless the final content is stored. */
 async function beginsAgain(meddle: (path: string) => Promise<void>, end: Uint8Array): Promise<void> {
   await using there = await place()
   const path = join(there.path, 'movie.bin')
@@ -101,20 +101,20 @@ async function beginsAgain(meddle: (path: string) => Promise<void>, end: Uint8Ar
   assert.deepEqual(await handlesBelow(there.path), [])
 }
 
-spec('a source that cannot be sent fails alone, with a sentence that names it', (it) => {
-  it('where it does not exist', () =>
+spec('an unreadable source fails alone, with an error that names it,', (it) => {
+  it('if it does not exist', () =>
     failsAlone(async ({ there }) => file(join(there.path, 'none')), {
       code: 'source-missing',
       message: /\/none does not exist; check the path$/u,
     }))
 
-  it('where it lies below a file', () =>
+  it('if it is below a file', () =>
     failsAlone(async ({ path }) => file(join(path, 'none')), {
       code: 'source-missing',
       message: /movie\.bin\/none does not exist; check the path$/u,
     }))
 
-  it('where it is a link to nothing', () =>
+  it('if it is a link to nothing', () =>
     failsAlone(
       async ({ there }) => {
         await symlink('nowhere', join(there.path, 'link'))
@@ -123,7 +123,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       { code: 'source-missing', message: /\/link does not exist; check the path$/u },
     ))
 
-  it('where it is a link to itself', () =>
+  it('if it is a link to itself', () =>
     failsAlone(
       async ({ there }) => {
         await symlink('loop', join(there.path, 'loop'))
@@ -132,13 +132,13 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       { code: 'source-unreadable', message: /\/loop cannot be read: .*links form a loop.* \(ELOOP\)$/u },
     ))
 
-  it('where it is a directory', () =>
+  it('if it is a directory', () =>
     failsAlone(async ({ path }) => file(dirname(path)), {
       code: 'source-unreadable',
       message: /is not a regular file; specify a file$/u,
     }))
 
-  it('where it is a pipe without a writer', () =>
+  it('if it is a pipe without a writer', () =>
     failsAlone(
       async ({ there }) => {
         spawnSync('mkfifo', [join(there.path, 'pipe')])
@@ -147,15 +147,15 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       { code: 'source-unreadable', message: /\/pipe is not a regular file; specify a file$/u },
     ))
 
-  it('where it is a device without an end', () =>
+  it('if it is a device without an end', () =>
     failsAlone(async () => file('/dev/zero'), {
       code: 'source-unreadable',
       message: /^\/dev\/zero is not a regular file; specify a file$/u,
     }))
 
-  if (process.getuid?.() === 0) it.skip('where it may not be read', 'root may read everything')
+  if (process.getuid?.() === 0) it.skip('if it may not be read', 'root may read everything')
   else {
-    it('where it may not be read', () =>
+    it('if it may not be read', () =>
       failsAlone(
         async ({ path }) => {
           await chmod(path, 0)
@@ -168,7 +168,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       ))
   }
 
-  it('where it vanished after it was added, before it was its turn', () =>
+  it('if it vanished after it was added and before its turn', () =>
     failsAlone(
       async ({ path }) => {
         const source = file(path)
@@ -178,13 +178,13 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       { code: 'source-missing', message: /movie\.bin does not exist; check the path$/u },
     ))
 
-  it('where it vanishes while it is sent', () =>
+  it('if it vanishes while it is sent', () =>
     failsAlone(async ({ path }) => meddled(file(path), () => rm(path)), {
       code: 'source-missing',
       message: /movie\.bin does not exist; check the path$/u,
     }))
 
-  it('where a directory takes its place while it is sent', () =>
+  it('if a directory takes its place while it is sent', () =>
     failsAlone(
       async ({ path }) =>
         meddled(file(path), async () => {
@@ -200,7 +200,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
   }
   for (const [field, values] of Object.entries(fields)) {
     for (const value of values) {
-      it(`where its ${field} is ${typeof value} ${String(value)}`, () =>
+      it(`if its ${field} is ${typeof value} ${String(value)}`, () =>
         failsAlone(
           async () => ({
             name: 'movie.bin',
@@ -219,7 +219,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
   }
 
   for (const size of [2 ** 53, 2 ** 53 + 2, 2 ** 64, 1e300]) {
-    it(`where it has ${size} bytes, more than the protocol carries`, () =>
+    it(`if it has ${size} bytes, more than the protocol supports`, () =>
       failsAlone(
         async () => ({
           name: 'movie.bin',
@@ -233,13 +233,13 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       ))
   }
 
-  it('where it opens nothing', () =>
+  it('if it opens nothing', () =>
     failsAlone(async () => ({ name: 'movie.bin', open: async () => undefined as never }), {
       code: 'usage',
       message: /^the source of movie\.bin is not valid: open\(\) resolved with undefined, which must be an object/u,
     }))
 
-  it('where its read resolves with no count of bytes', () =>
+  it('if its read does not resolve with a count of bytes', () =>
     failsAlone(
       async () => ({
         name: 'movie.bin',
@@ -248,7 +248,7 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
       { code: 'usage', message: /^the source of movie\.bin is not valid: read\(\) resolved with NaN for \d+ bytes$/u },
     ))
 
-  it('where it is of another kind and throws what it likes', () =>
+  it('if it is a custom source that throws arbitrary errors', () =>
     failsAlone(
       async ({ path }) =>
         meddled(file(path), async () => {
@@ -259,33 +259,33 @@ spec('a source that cannot be sent fails alone, with a sentence that names it', 
 })
 
 spec('a source that changes while it is sent', (it) => {
-  it('is sent anew where it grows', () =>
+  it('is sent again if it grows', () =>
     beginsAgain((path) => appendFile(path, other), Uint8Array.from(Buffer.concat([bytes, other]))))
 
-  it('is sent anew where it shrinks', () => beginsAgain((path) => truncate(path, MiB + 7), bytes.subarray(0, MiB + 7)))
+  it('is sent again if it shrinks', () => beginsAgain((path) => truncate(path, MiB + 7), bytes.subarray(0, MiB + 7)))
 
-  it('is sent anew where it becomes empty', () => beginsAgain((path) => truncate(path, 0), new Uint8Array()))
+  it('is sent again if it becomes empty', () => beginsAgain((path) => truncate(path, 0), new Uint8Array()))
 
-  it('is sent anew where another file takes its place', () =>
+  it('is sent again if another file takes its place', () =>
     beginsAgain(async (path) => {
       await writeFile(`${path}.new`, other)
       await rename(`${path}.new`, path)
     }, other))
 
   const edited = Uint8Array.from(bytes).fill(7, 1_000, 2_000)
-  /** Changes what was sent already, and nothing that most tools look at. */
+  /** Changes bytes that were already sent, and nothing that most tools check. */
   const edit = async (path: string) => {
     const { atime, mtime } = await stat(path)
     await writeFile(path, edited)
     await utimes(path, atime, mtime)
   }
 
-  it('is sent anew where it keeps its size, and its modification time is set back', () => beginsAgain(edit, edited))
+  it('is sent again if it keeps its size, and its modification time is set back', () => beginsAgain(edit, edited))
 
-  it('is read again and not refused where only its permissions change', () =>
+  it('is read again and not refused if only its permissions change', () =>
     beginsAgain((path) => chmod(path, 0o640), bytes))
 
-  it('is stored as it is in the end where it was edited between two runs of the client, its time set back', async () => {
+  it('is stored in its final state if it was edited between two runs of the client, and its time was set back', async () => {
     await using there = await place()
     const path = join(there.path, 'movie.bin')
     await writeFile(path, bytes)
@@ -300,7 +300,7 @@ spec('a source that changes while it is sent', (it) => {
     assert.deepEqual(rig.stored('alice', 'movie.bin'), edited)
   })
 
-  it('is changed where it has a byte after its end, though it says that it is unchanged', () =>
+  it('counts as changed if it has a byte after its end, although it reports that it is unchanged', () =>
     failsAlone(
       async () => ({
         name: 'movie.bin',
@@ -311,17 +311,17 @@ spec('a source that changes while it is sent', (it) => {
 
   for (const [how, change, message] of [
     [
-      'growing',
+      'grows',
       (path: string) => appendFile(path, 'x'),
       /^movie\.bin was written to while it was being sent; send it/u,
     ],
     [
-      'shrinking',
+      'shrinks',
       (path: string, left: number) => truncate(path, 2 * MiB - 400 * KiB + left),
       /^movie\.bin became shorter/u,
     ],
   ] as const) {
-    it(`fails alone where it never stops ${how}, after a bounded number of tries`, async () => {
+    it(`fails alone if it ${how} endlessly, after a bounded number of tries`, async () => {
       let changes = 0
       let source: ReturnType<typeof meddled> | undefined
       await failsAlone(

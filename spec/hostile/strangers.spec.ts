@@ -6,10 +6,10 @@ import { survivesAttack } from '../support/survivesAttack.ts'
 import { turns } from '../support/turns.ts'
 import type { Report } from '../support/watchedServer.ts'
 
-/** The entries of the log about links that were refused, told by reports. */
+/** The log entries about refused links in these reports. */
 const refusals = ({ log }: Report) => log.filter(({ event }) => event === 'link-refused')
 
-spec('links of strangers', (it) => {
+spec('unauthenticated links', (it) => {
   it('that are too many, from four addresses, lock no user out', async () => {
     const attack = async (port: number) => {
       const from = (at: number) => RawStream.connect(port, `127.0.0.${2 + (at % 4)}`)
@@ -33,7 +33,7 @@ spec('links of strangers', (it) => {
     await survivesAttack(40 * MiB, attack, { links: 40, linksPerUser: 60 })
   })
 
-  it('that send HELLO_REQ byte by byte are ended when their time is up', async () => {
+  it('that send HELLO_REQ byte by byte are ended when their time has elapsed', async () => {
     const attack = async (port: number) => {
       const links = await Promise.all(Array.from({ length: 100 }, () => RawStream.connect(port)))
       const [first = 0] = helloBytes()
@@ -72,7 +72,7 @@ spec('links of strangers', (it) => {
       const minutes = Math.ceil((performance.now() - began) / 60_000)
       const [told = 0, untold = 0] = [codes.get(3), codes.get(4)]
       assert.equal(told + untold, 300)
-      assert.ok(told >= 60 && told <= 60 * minutes, `${told} were told why in ${minutes} minutes`)
+      assert.ok(told >= 60 && told <= 60 * minutes, `${told} got the reason in ${minutes} minutes`)
       assert.ok(refusals(await report()).length <= told + minutes)
     }
     await survivesAttack(40 * MiB, attack, { failedHellosPerAddress: 60 })
