@@ -132,7 +132,8 @@ async function assertStored(place: MortalServer, bytes: Uint8Array): Promise<voi
 
 /** Checks that the client receives no durable offset that no flush has covered, and the full size at the end. */
 function assertHonest(disk: ForgetfulDisk, { durable, size }: Progress): void {
-  if (durable < size) assert.ok(durable <= disk.flushed, `${durable} bytes are reported as durable, not ${disk.flushed}`)
+  if (durable < size)
+    assert.ok(durable <= disk.flushed, `${durable} bytes are reported as durable, not ${disk.flushed}`)
 }
 
 const forgetting = (bytes: Uint8Array, fails: (nth: number) => boolean) => async () => {
@@ -258,7 +259,7 @@ spec('an upload waits if a system call fails during a flush', (it) => {
   it('of the partial file', failing('fdatasync', partial, '1'))
   it('of the partial file, several times in a row', failing('fdatasync', partial, '2..3'))
   it('of the whole file', failing('fdatasync', partial, '1', short))
-  it(""of the partial file's folder", failing('fsync', folder('partial'), '1'))
+  it("of the partial file's folder", failing('fsync', folder('partial'), '1'))
   it('of the folder of a user', failing('fsync', folder('files'), '1'))
   it('of the folder of the published file', failing('fsync', folder('files/alice'), '1'))
   it('of the header of the records', failing('pwrite64', logs, '1'))

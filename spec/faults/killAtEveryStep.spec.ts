@@ -20,6 +20,9 @@ spec('beside files of its name, an upload is stored once and completely, even if
     const doomed = [dying(at, 'after')]
     it(`after ${at}, if an earlier file is replaced`, survives(doomed, { onConflict: 'replace', taken: true }))
     it(`after ${at}, if an earlier file is kept`, survives(doomed, { onConflict: 'rename', taken: true }))
-    it(`after ${at}, if an earlier file would be kept and the new one refused`, survives(doomed, { onConflict: 'reject' }))
+    it(
+      `after ${at}, if an earlier file would be kept and the new one refused`,
+      survives(doomed, { onConflict: 'reject' }),
+    )
   }
 })

@@ -3,10 +3,7 @@ import { dying, survives } from '../support/survival.ts'
 
 spec('an upload is stored once and completely, even if the server is killed', (it) => {
   it('after each of two claims', survives([dying('claim', 'after'), dying('claim', 'after')]))
-  it(
-    'after a write, and again after the next one',
-    survives([dying('write', 'after', 2), dying('write', 'after')]),
-  )
+  it('after a write, and again after the next one', survives([dying('write', 'after', 2), dying('write', 'after')]))
   it(
     'after a checkpoint, and before the next one',
     survives([dying('checkpoint', 'after'), dying('checkpoint', 'before')]),

@@ -146,8 +146,7 @@ const textsOf = ({ stdout }: Running) => stdout.match(/(?<= alice )\d+(?=\.)/gu)
 spec(
   'over a link that loses, delays, doubles and reorders packets, and is cut for longer than the keep-alive',
   (it) => {
-    if (!canLink)
-      return it.skip('on a lossy link', 'this process may not make network namespaces with TUN devices')
+    if (!canLink) return it.skip('on a lossy link', 'this process may not make network namespaces with TUN devices')
 
     it('a file arrives once and completely', async () => {
       await using on = await ground()

@@ -50,7 +50,10 @@ const sendsAgain = (dies: Orders['dies']) => async (): Promise<void> => {
 
 spec('messages of a program that is killed while it sends, and restarted, are delivered once', (it) => {
   it('if it has sent them', sendsAgain({ at: 'PostMsgReq', when: 'sent' }))
-  it('if they are acknowledged, and it has not received the acknowledgement', sendsAgain({ at: 'PostMsgAck', when: 'coming' }))
+  it(
+    'if they are acknowledged, and it has not received the acknowledgement',
+    sendsAgain({ at: 'PostMsgAck', when: 'coming' }),
+  )
 })
 
 const seqsOf = (handed: readonly { seq: number }[]) => handed.map(({ seq }) => seq)

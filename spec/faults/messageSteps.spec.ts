@@ -11,16 +11,19 @@ import { allTaken, areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
 import { canInject } from '../support/strace.ts'
 
-spec('messages arrive once and in order at each recipient, and are acknowledged, even if the server is killed', (it) => {
-  for (const when of ['before', 'after'] as const) {
-    const isStored = { stores: when === 'after' }
-    const stored = { stores: true }
-    it(`${when} it stores the first messages`, relays(dyingAt('append message', when), isStored))
-    it(`${when} it acknowledges a message`, relays(dyingAt('PostMsgAck', when, 2), stored))
-    it(`${when} it delivers a message while others wait`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
-    it(`${when} it removes delivered messages`, relays(dyingAt('remove messages', when), stored))
-  }
-})
+spec(
+  'messages arrive once and in order at each recipient, and are acknowledged, even if the server is killed',
+  (it) => {
+    for (const when of ['before', 'after'] as const) {
+      const isStored = { stores: when === 'after' }
+      const stored = { stores: true }
+      it(`${when} it stores the first messages`, relays(dyingAt('append message', when), isStored))
+      it(`${when} it acknowledges a message`, relays(dyingAt('PostMsgAck', when, 2), stored))
+      it(`${when} it delivers a message while others wait`, relays(dyingAt('DeliverMsgReq', when, 5), stored))
+      it(`${when} it removes delivered messages`, relays(dyingAt('remove messages', when), stored))
+    }
+  },
+)
 
 spec('messages arrive once and in order at each recipient, even if the server is killed within a step', (it) => {
   if (!canInject) return it.skip('of any kind', 'strace is missing, or may not trace here')

@@ -310,11 +310,7 @@ spec('a source that changes while it is sent', (it) => {
     ))
 
   for (const [how, change, message] of [
-    [
-      'grows',
-      (path: string) => appendFile(path, 'x'),
-      /^movie\.bin was written to while it was being sent; send it/u,
-    ],
+    ['grows', (path: string) => appendFile(path, 'x'), /^movie\.bin was written to while it was being sent; send it/u],
     [
       'shrinks',
       (path: string, left: number) => truncate(path, 2 * MiB - 400 * KiB + left),
