@@ -5,8 +5,8 @@
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
-import { connect as connectBound, createClient as createBound } from './client/connect.ts'
 import { checkConnectOptions } from './client/options.ts'
+import { connectClient, RunningClient } from './client/runningClient.ts'
 import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
@@ -15,7 +15,7 @@ export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } f
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
-export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploads.ts'
+export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploadList.ts'
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
 export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
@@ -97,7 +97,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
  */
 export async function connect(options: ConnectOptions): Promise<Client> {
   checkConnectOptions('connect', options)
-  return await connectBound(bound(options))
+  return await connectClient(bound(options))
 }
 
 /**
@@ -106,7 +106,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
  */
 export function createClient(options: ConnectOptions): Client {
   checkConnectOptions('createClient', options)
-  return createBound(bound(options))
+  return new RunningClient(bound(options))
 }
 
 function bound(options: ConnectOptions): BoundClientOptions {

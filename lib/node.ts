@@ -10,10 +10,9 @@ import { sweepSpool } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/joinTasks.ts'
-import { openTasks as openBound, type ServedTasks } from './client/tasks/serveTasks.ts'
-import type { TaskControl } from './client/tasks/taskControl.ts'
-import { TaskController } from './client/tasks/taskController.ts'
-import type { Uploads } from './client/uploads/uploads.ts'
+import { joinOrServe, type ServedTasks } from './client/tasks/serveTasks.ts'
+import { type TaskControl, TaskController } from './client/tasks/taskController.ts'
+import type { Uploads } from './client/uploads/uploadList.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
 
@@ -52,7 +51,7 @@ export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
 export type { JoinedTasks } from './client/tasks/joinTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
-export type { Added, CancelledTask, NewTask, TaskControl, TaskOperations } from './client/tasks/taskControl.ts'
+export type { Added, CancelledTask, NewTask, TaskControl, TaskOperations } from './client/tasks/taskController.ts'
 
 /**
  * Serves the tasks of a state directory with the uploads of this client, so that other programs can control them; or, if
@@ -63,7 +62,7 @@ export async function openTasks(uploads: Uploads, directory: string): Promise<Se
   checkArgument('openTasks', 'the first argument', having('the uploads of a client', 'add', 'restore', 'on'), uploads)
   checkArgument('openTasks', 'the directory', kinds.path, directory)
   const { clock } = nodePlatform()
-  const opened = await openBound({ uploads, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
+  const opened = await joinOrServe({ uploads, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
   if (opened.joined) return opened
   try {
     const tasks = await uploads.tasks()

@@ -8,7 +8,7 @@ import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
-import type { Uploads } from './uploads/uploads.ts'
+import type { Uploads } from './uploads/uploadList.ts'
 
 /** An option that is `undefined` has its default. */
 export interface ConnectOptions {

@@ -1,17 +1,17 @@
 import type { LinkGauges } from '../core/gauges.ts'
+import type { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import type { ClientState, Receipt } from '../ports/clientState.ts'
-import type { Platform } from '../ports/platform.ts'
+import type { Clock } from '../ports/platform.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
-import { wait } from '../runtime/wait.ts'
+import { onAbort, waitAtMost } from '../runtime/wait.ts'
 import type { BoundClientOptions, Client, ClientEvents, ClientGauges } from './client.ts'
 import { ClientSession, type ClientStatus } from './connection/session.ts'
-import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
+import type { Message, MessageHandler, Receiver, RecipientState } from './messages/message.ts'
 import { Messenger } from './messages/messenger.ts'
 import type { Presence } from './messages/presence.ts'
-import { type UploadLink, uploadLink } from './uploads/buffers.ts'
 import { UploadList } from './uploads/uploadList.ts'
 
 /** The priority of statuses in the status of a client with several links, highest first. */
@@ -20,58 +20,38 @@ const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online',
 /** A client: its two links, and the uploads and messages on them. */
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
-  readonly #session: ClientSession<UploadLink>
+  readonly #session: ClientSession
   readonly #messenger: Messenger
-  readonly #platform: Platform
-  readonly #signal: AbortSignal | undefined
-  readonly #aborted = () => void this.close()
+  readonly #clock: Clock
+  readonly #aborted: Disposable | undefined
   readonly #closed = deferred<void>()
-  /** The latest link for uploads. */
-  #link: UploadLink | undefined
-  #closing = false
+  readonly closed = this.#closed.promise
+  #closing: Promise<void> | undefined
   #emitted: ClientStatus | undefined
 
-  constructor(options: BoundClientOptions) {
-    super(options.log)
-    const { to, platform, software, allowPlaintext = false, log: listenerLog } = options
-    const log = safeLog(listenerLog)
-    const { retryForMs = Number.POSITIVE_INFINITY } = options
-    this.#platform = platform
+  constructor({ signal, uploadsAtOnce, limitRate, log: listenerLog, ...options }: BoundClientOptions) {
+    super(listenerLog)
+    this.#clock = options.platform.clock
     const common = {
-      to,
-      platform,
-      software,
-      retryForMs,
+      ...options,
       user: checkUserName(options.user),
       token: options.token ?? (async () => ''),
-      allowPlaintext,
-      log,
+      allowPlaintext: options.allowPlaintext ?? false,
+      retryForMs: options.retryForMs ?? Number.POSITIVE_INFINITY,
+      state: options.state ?? memoryState(),
+      log: safeLog(listenerLog),
+      listenerLog,
       changed: (...change: ClientEvents['status']) => this.#changed(...change),
     }
-    this.#session = new ClientSession({
-      ...common,
-      equip: uploadLink,
-      opened: (link) => {
-        this.#link = link
-        this.uploads.allow(link.welcome.maxUploads)
-      },
-    })
-    const { state = memoryState() } = options
-    this.#messenger = new Messenger({ ...common, state, listenerLog })
-    const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
+    this.#session = new ClientSession({ ...common, opened: ({ welcome }) => this.uploads.allow(welcome.maxUploads) })
+    this.#messenger = new Messenger(common)
     this.uploads = new UploadList({
-      platform,
+      ...common,
       session: this.#session,
-      state,
-      atOnce,
-      limitRate,
-      retryForMs,
-      log,
-      listenerLog,
+      atOnce: uploadsAtOnce ?? clientLimits.uploads,
+      limitRate: limitRate ?? Number.POSITIVE_INFINITY,
     })
-    this.#signal = options.signal
-    options.signal?.addEventListener('abort', this.#aborted, { once: true })
-    if (options.signal?.aborted) void this.close()
+    this.#aborted = signal && onAbort(signal, () => void this.close())
   }
 
   get status(): ClientStatus {
@@ -83,10 +63,6 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     return this.#messenger.presence
   }
 
-  get closed(): Promise<void> {
-    return this.#closed.promise
-  }
-
   async online(): Promise<void> {
     if (!this.#messenger.session) this.#session.start()
     const sessions = this.#sessions
@@ -94,12 +70,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     await Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
   }
 
-  send(
-    to: readonly string[],
-    content: string | Uint8Array,
-    options: SendOptions = {},
-  ): Promise<readonly RecipientState[]> {
-    return this.#messenger.send(to, content, options)
+  send(...message: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
+    return this.#messenger.send(...message)
   }
 
   receive(handler: MessageHandler): Receiver {
@@ -111,13 +83,11 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   get gauges(): ClientGauges {
-    const link = this.#link?.peer.gauges
-    const links = [link, this.#messenger.linkGauges].filter((gauges) => gauges !== undefined)
+    const links = [this.#session.link, this.#messenger.session?.link].flatMap((link) => link?.peer.gauges ?? [])
     const highest = (gauge: keyof LinkGauges) => Math.max(0, ...links.map((gauges) => gauges[gauge]))
-    const buffers = link && this.#link?.buffers.gauges
     return {
       ...this.#messenger.gauges,
-      ...(buffers ?? { chunkBuffers: 0, waitingChunks: 0 }),
+      ...(this.#session.link?.buffers.gauges ?? { chunkBuffers: 0, waitingChunks: 0 }),
       unsentBytesPerLink: highest('unsentBytes'),
       unsentRepliesPerLink: highest('unsentReplies'),
       runningRequestsPerLink: highest('runningRequests'),
@@ -126,11 +96,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   close(): Promise<void> {
-    if (!this.#closing) {
-      this.#closing = true
-      this.#shutDown().then(this.#closed.resolve, this.#closed.reject)
-    }
-    return this.#closed.promise
+    this.#closing ??= this.#shutDown().then(this.#closed.resolve, this.#closed.reject)
+    return this.closed
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -138,22 +105,17 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   async #shutDown(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#aborted)
-    const { clock } = this.#platform
+    this.#aborted?.[Symbol.dispose]()
     const ended = this.uploads.close()
     const handled = this.#messenger.stop()
     // Waits a bounded time for the server to answer.
-    const late = new AbortController()
-    const timeout = wait(clock, clientLimits.closeMs, late.signal).catch(() => {})
-    await Promise.race([Promise.all([ended, handled]), timeout])
-    // A pending alarm would keep the process alive.
-    late.abort()
+    await waitAtMost(this.#clock, clientLimits.closeMs, Promise.all([ended, handled]))
     await Promise.all([this.#session.close(), this.#messenger.close()])
     await ended
   }
 
   /** The sessions that have begun, or the session of the uploads if none has. */
-  get #sessions(): readonly Pick<ClientSession, 'status' | 'over' | 'online'>[] {
+  get #sessions(): readonly ClientSession[] {
     const { session } = this.#messenger
     if (!session) return [this.#session]
     return this.#session.begun ? [this.#session, session] : [session]
@@ -166,6 +128,35 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     // The error of one link is not the client's if another link has priority.
     const details = status === of ? ([error, retryMs] as const) : ([undefined, undefined] as const)
     if (status !== before || details[0]) this.emit('status', status, ...details)
+  }
+}
+
+/**
+ * Resolves with a client that the server has accepted. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the
+ * first failure; nothing is left open then.
+ */
+export async function connectClient(options: BoundClientOptions): Promise<Client> {
+  const client = new RunningClient(options)
+  try {
+    await (options.retryForMs === undefined ? firstTry(client) : client.online())
+    return client
+  } catch (error) {
+    await client.close()
+    throw error
+  }
+}
+
+/** Resolves when the client is online; rejects when its first try has failed. */
+async function firstTry(client: Client): Promise<void> {
+  const failed = deferred<never>()
+  const look = (status: ClientStatus, error?: OspError) => {
+    if (status === 'waiting') failed.reject(error)
+  }
+  client.on('status', look)
+  try {
+    await Promise.race([client.online(), failed.promise])
+  } finally {
+    client.off('status', look)
   }
 }
 

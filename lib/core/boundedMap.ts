@@ -1,12 +1,12 @@
 /** A map of up to `maxSize` entries in the order in which they were set. Another entry evicts the oldest one. */
 export class BoundedMap<K, V> extends Map<K, V> {
-  readonly #maxSize: number
+  maxSize: number
   readonly #evict: (key: K) => void
 
   /** `evict` removes the oldest entry, if more must happen than its deletion. */
   constructor(maxSize: number, evict?: (key: K) => void) {
     super()
-    this.#maxSize = maxSize
+    this.maxSize = maxSize
     this.#evict = evict ?? ((key) => this.delete(key))
   }
 
@@ -14,8 +14,10 @@ export class BoundedMap<K, V> extends Map<K, V> {
   override set(key: K, value: V): this {
     this.delete(key)
     super.set(key, value)
-    const [oldest] = this.keys()
-    if (this.size > this.#maxSize && oldest !== undefined) this.#evict(oldest)
+    for (const oldest of this.keys()) {
+      if (this.size <= this.maxSize) break
+      this.#evict(oldest)
+    }
     return this
   }
 }

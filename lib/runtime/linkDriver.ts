@@ -173,7 +173,7 @@ export class LinkDriver {
   }
 
   #receive(frame: Frame): void {
-    this.#arrived?.(headerBytes + lengthOf(frame.payload))
+    this.#arrived?.(headerBytes + lengthOf(frame.payload), frame)
     const received: Received<Waiting> = this.#link.receive(frame, this.#now())
     if (received?.kind === 'request') this.#events.request(received.request)
     else if (received?.kind === 'reply') this.#settle(received.context, received.message)

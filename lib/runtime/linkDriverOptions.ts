@@ -2,6 +2,7 @@ import type { LinkOptions, Request } from '../core/link.ts'
 import type { OspError } from '../errors.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
+import type { Frame } from '../wire/frame.ts'
 import type { AckOf, Message, NoticeName, RequestName } from '../wire/message.ts'
 
 /** The events of a link. None occurs after `closed`. */
@@ -20,8 +21,8 @@ export interface LinkDriverOptions extends Pick<LinkOptions, 'side' | 'first' | 
   readonly platform: Pick<Platform, 'clock' | 'random'>
   /** Bytes of small frames that may wait for a peer that does not read. */
   readonly unsentBytes: number
-  /** Called with the length of each frame that arrives, before the frame is processed. */
-  readonly arrived?: (bytes: number) => void
+  /** Called with each frame that arrives and its length, before the frame is processed. */
+  readonly arrived?: (bytes: number, frame: Frame) => void
   /** Called with the memory of an incomplete frame, in bytes, when more of it has arrived. */
   readonly begun?: (heldBytes: number) => void
 }

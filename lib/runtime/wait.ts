@@ -17,6 +17,20 @@ export function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<voi
   })
 }
 
+/** Resolves when `work` has settled, when `signal` aborts, or after `ms`. */
+export async function waitAtMost(
+  clock: Clock,
+  ms: number,
+  work: Promise<unknown>,
+  signal?: AbortSignal,
+): Promise<void> {
+  const over = new AbortController()
+  const ended = signal ? AbortSignal.any([signal, over.signal]) : over.signal
+  await Promise.race([work, wait(clock, ms, ended)]).catch(() => {})
+  // A pending alarm would keep the process alive.
+  over.abort()
+}
+
 /** `promise`, or a rejection with OspError `closed` when `signal` aborts before it settles. */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import type { ConnectOptions } from '../../lib/client/client.ts'
-import { connect as connectBound } from '../../lib/client/connect.ts'
+import { connectClient } from '../../lib/client/runningClient.ts'
 import { connect, createClient, type OspError } from '../../lib/index.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import { nodePlatform } from '../../lib/node.ts'
@@ -80,7 +80,13 @@ spec('connect', (it) => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const platform = { ...nodePlatform(), random: { ...nodePlatform().random, fraction: () => 0 } }
-    const connecting = connectBound({ to: rig.transport, user: 'alice', platform, software: 'spec', retryForMs: 5_000 })
+    const connecting = connectClient({
+      to: rig.transport,
+      user: 'alice',
+      platform,
+      software: 'spec',
+      retryForMs: 5_000,
+    })
     await rig.startServer()
     await using client = await connecting
     assert.equal(client.status, 'online')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { connect } from '../../lib/client/connect.ts'
+import { connectClient } from '../../lib/client/runningClient.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import type { Message } from '../../lib/wire/message.ts'
 import { granted, hostileServer, welcome } from '../support/hostileServer.ts'
@@ -67,7 +67,9 @@ spec('a HELLO_ACK', (it) => {
       return false
     })
     const { clock, options } = manualClockClient(0)
-    await assert.rejects(connect({ to: server.to, user: 'alice', software: 'spec', ...options }), { code: 'malformed' })
+    await assert.rejects(connectClient({ to: server.to, user: 'alice', software: 'spec', ...options }), {
+      code: 'malformed',
+    })
     assert.deepEqual(clock.set, [])
   })
 })

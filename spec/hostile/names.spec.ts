@@ -3,7 +3,7 @@ import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/
 import { join } from 'node:path'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import { diskServer } from '../support/diskServer.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
@@ -48,7 +48,8 @@ spec('forbidden names', (it) => {
 
   it('of users are refused by the client before it connects', () => {
     for (const user of ['', 'a/b', '..', 'nul', 'a\u202eb', 'a\u200db', 'a\ufe0f', 'a\u00a0b', ' a', 'x'.repeat(65)]) {
-      const create = () => createClient({ to: memoryTransport(), user, platform: nodePlatform(), software: 'spec' })
+      const create = () =>
+        new RunningClient({ to: memoryTransport(), user, platform: nodePlatform(), software: 'spec' })
       assert.throws(create, { code: 'bad-name' })
     }
   })

@@ -211,9 +211,9 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a closed client leaves an alarm',
-    file: 'lib/client/runningClient.ts',
-    within: '#shutDown',
-    pattern: 'late.abort()',
+    file: 'lib/runtime/wait.ts',
+    within: 'waitAtMost',
+    pattern: 'over.abort()',
     replacement: '',
     shownBy: files(1),
   },

@@ -104,8 +104,8 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'fewer receipts are kept than the window has deliveries',
     file: 'lib/client/messages/receipts.ts',
     within: 'keep',
-    pattern: 'await this.#store.put(receipt, windows * window)',
-    replacement: 'await this.#store.put(receipt, Math.ceil(window / 2))',
+    pattern: 'await this.#store.put(receipt, windows * this.#window)',
+    replacement: 'await this.#store.put(receipt, Math.ceil(this.#window / 2))',
     shownBy: messages(279),
   },
   {
@@ -128,8 +128,8 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'a message that overtook others is handed over before them',
     file: 'lib/client/messages/inbox.ts',
     within: '#next',
-    pattern: 'socket.arrivals.complete < request.seq',
-    replacement: 'socket.arrivals.complete < 0',
+    pattern: 'arrivals.complete < request.seq',
+    replacement: 'arrivals.complete < 0',
     shownBy: messages(3),
   },
   {

@@ -1,4 +1,4 @@
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import { OspError } from '../../lib/errors.ts'
 import { SimulatedProcess } from './process.ts'
 import type { VisitParts } from './visit.ts'
@@ -10,7 +10,7 @@ const patienceMs = 30_000
 export function visit(parts: VisitParts, user: string): void {
   const process = new SimulatedProcess(`stale-token client ${parts.visitors.size + 1}`, parts.machine)
   parts.trace.tell(`${process.name} comes as ${user}`)
-  const client = createClient({
+  const client = new RunningClient({
     to: parts.network.transportOf(process),
     user,
     token: async () => parts.tokens.stale(user),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import { memorySource, patterned } from './memorySource.ts'
 
 /** A well-behaved client that uploads one file after another while other clients misbehave. */
@@ -11,7 +11,7 @@ export interface HealthyClient extends AsyncDisposable {
 }
 
 export function healthyClient(port: number, bytes = 300_000): HealthyClient {
-  const client = createClient({ to: tcp({ port }), user: 'alice', platform: nodePlatform(), software: 'spec' })
+  const client = new RunningClient({ to: tcp({ port }), user: 'alice', platform: nodePlatform(), software: 'spec' })
   const troubles: string[] = []
   client.on('status', (status, why) => {
     if (why && status !== 'closed') troubles.push(`${status}: ${why.message}`)

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import { type ErrorCode, numberOf } from '../../lib/errors.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
@@ -126,7 +126,7 @@ export async function hostileServer(act: Act): Promise<HostileServer> {
     count: (event) => heard.get(event) ?? 0,
     client(options = {}) {
       const platform = { crc32, clock, digests, random: { ...random, fraction: () => 0.5 } }
-      const client = createClient({ to, user: 'alice', platform, software: 'spec', retryForMs: 0, ...options })
+      const client = new RunningClient({ to, user: 'alice', platform, software: 'spec', retryForMs: 0, ...options })
       clients.push(client)
       return client
     },

@@ -4,7 +4,7 @@ import { disk } from '../../lib/adapters/disk/disk.ts'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import { type ServeOptions, type Server, serve } from '../../lib/index.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import type { TransferRecord } from '../../lib/ports/storage.ts'
@@ -60,7 +60,7 @@ export class MortalServer implements AsyncDisposable {
   client(options: Partial<BoundClientOptions> = {}): Client {
     const real = nodePlatform()
     const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
-    const client = createClient({ to: this.#to, user: 'alice', platform, software: 'spec', ...options })
+    const client = new RunningClient({ to: this.#to, user: 'alice', platform, software: 'spec', ...options })
     this.#running.push(client)
     return client
   }

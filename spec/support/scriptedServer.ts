@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import { type ErrorCode, numberOf, OspError } from '../../lib/errors.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
@@ -170,7 +170,7 @@ export class ScriptedServer implements AsyncDisposable {
     const real = nodePlatform()
     const platform = { ...real, clock, random: { ...real.random, fraction: () => 0 } }
     const log = (entry: LogEntry) => this.log.push(entry)
-    const client = createClient({ to: this.transport, user: 'alice', platform, software: 'spec', log, ...options })
+    const client = new RunningClient({ to: this.transport, user: 'alice', platform, software: 'spec', log, ...options })
     this.#clients.push(client)
     return client
   }

@@ -8,7 +8,7 @@ import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { file } from '../../lib/adapters/node/fileSource.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { TaskStore } from '../../lib/ports/clientState.ts'
 import { until } from './until.ts'
 
@@ -33,7 +33,7 @@ const done = (step: string) => process.stdout.write(`${step}\n`)
 
 const to = tcp({ port: Number(port) })
 const options = { to, user: 'alice', platform: nodePlatform(), software: 'spec', state: { ...state, tasks } }
-const client = createClient({ ...options, limitRate: 2_000_000 })
+const client = new RunningClient({ ...options, limitRate: 2_000_000 })
 const { uploads } = client
 const [kept, gone, missing] = [
   await uploads.add(file(join(folder, 'kept'))),

@@ -3,7 +3,7 @@ import { type MemoryStorage, memory } from '../../lib/adapters/memory/memoryStor
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
-import { createClient } from '../../lib/client/connect.ts'
+import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Limits } from '../../lib/limits.ts'
 import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
 import { type Breakable, breakable } from './breakable.ts'
@@ -41,7 +41,7 @@ export class UploadRig implements AsyncDisposable {
   client(options: Partial<BoundClientOptions> = {}): Client {
     const real = nodePlatform()
     const platform = { ...real, random: { ...real.random, fraction: () => 0 } }
-    const client = createClient({ to: this.transport, user: 'alice', platform, software: 'spec', ...options })
+    const client = new RunningClient({ to: this.transport, user: 'alice', platform, software: 'spec', ...options })
     this.#clients.push(client)
     return client
   }

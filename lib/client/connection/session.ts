@@ -2,16 +2,29 @@ import { type ErrorCode, OspError } from '../../errors.ts'
 import { clientLimits, defaultLimits, fixed, MiB } from '../../limits.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Transport } from '../../ports/socket.ts'
+import type { Socket, Transport } from '../../ports/socket.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { LinkDriverEvents } from '../../runtime/linkDriverOptions.ts'
 import { assertTokenAllowed, type BoundToken, type GivenToken } from '../../runtime/tokenBinding.ts'
 import { unlessAborted, wait, whenAborted } from '../../runtime/wait.ts'
+import type { Frame } from '../../wire/frame.ts'
 import type { Message } from '../../wire/message.ts'
 import { version } from '../../wire/protocol.ts'
-import { protocolViolation } from './protocolViolation.ts'
+import { Buffers } from './buffers.ts'
+import { ReceivedSequences } from './receivedSequences.ts'
+
+/** Returns an OspError `malformed`: the server violates the protocol, as `text` describes. */
+export const protocolViolation = (text: string) =>
+  new OspError('malformed', `the server does not keep to the protocol: ${text}`)
+
+/** Returns the waits between the tries of a request that the server refuses for a limited time. */
+export function refusalBackoff({ clock, random }: Pick<Platform, 'clock' | 'random'>, retryForMs: number): Backoff {
+  const { reconnectFirstMs: firstMs, reconnectMostMs: mostMs } = clientLimits
+  const fraction = () => random.fraction('refused upload')
+  return new Backoff({ clock, firstMs, mostMs, retryForMs, fraction, automaticAtOnce: true })
+}
 
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
@@ -24,8 +37,10 @@ export interface OnlineLink {
   readonly welcome: Message<'HelloAck'>
   /** Aborts when the link has ended; the reason is an OspError. */
   readonly closed: AbortSignal
-  /** Handles the server's requests and notices. Without it a request is an error of the server, and a notice is ignored. */
-  readonly app?: AppEvents
+  /** The buffers for chunks. */
+  readonly buffers: Buffers
+  /** The REQs that have arrived, if the socket can lose or reorder frames. */
+  readonly arrivals: ReceivedSequences | undefined
 }
 
 /** Why a session has no link, and when it connects again, by the clock of its platform. */
@@ -34,8 +49,7 @@ export interface ConnectionFailure {
   readonly retryAtMs: number | undefined
 }
 
-/** `L` is the link as the session's app extends it. */
-export interface SessionOptions<L extends OnlineLink> {
+export interface SessionOptions {
   readonly to: Transport
   readonly platform: Platform
   readonly user: string
@@ -46,10 +60,10 @@ export interface SessionOptions<L extends OnlineLink> {
   readonly retryForMs: number
   readonly software: string
   readonly log: Log
-  /** Extends a link after HELLO with what the app needs on it. */
-  readonly equip: (link: OnlineLink) => L
+  /** Handles the server's requests and notices. Without it a request is an error of the server, and a notice is ignored. */
+  readonly app?: AppEvents
   /** Called when the session is online with this link. */
-  readonly opened: (link: L) => void
+  readonly opened: (link: OnlineLink) => void
   /** Called with the `error` for which it waits or is refused, and the milliseconds until the next try. */
   readonly changed: (status: ClientStatus, error?: OspError, retryMs?: number) => void
 }
@@ -63,22 +77,24 @@ function afterGoodbye(error: OspError): OspError {
 }
 
 /** A logical link of a client. It dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
-export class ClientSession<L extends OnlineLink = OnlineLink> {
-  readonly #options: SessionOptions<L>
+export class ClientSession {
+  readonly #options: SessionOptions
   readonly #id: Uint8Array
   readonly #closing = new AbortController()
   readonly #backoff: Backoff
-  #status: ClientStatus = 'connecting'
-  #online: Deferred<L> = deferred()
-  #current: L | undefined
-  #over: OspError | undefined
+  status: ClientStatus = 'connecting'
+  /** The present link, after HELLO. */
+  link: OnlineLink | undefined
+  /** The final error that ended it; code `closed` after `close`. */
+  over: OspError | undefined
+  /** Set while there is no link. */
+  failure: ConnectionFailure | undefined
+  #online: Deferred<OnlineLink> = deferred()
   #running: Promise<void> | undefined
   /** The number of dialled links, by which the server finds the latest HELLO_REQ. */
   #attempt = 0
-  /** Set while there is no link. */
-  failure: ConnectionFailure | undefined
 
-  constructor(options: SessionOptions<L>) {
+  constructor(options: SessionOptions) {
     const { platform, retryForMs } = options
     const { reconnectFirstMs: firstMs, reconnectMostMs: mostMs } = clientLimits
     const fraction = () => platform.random.fraction('reconnect')
@@ -87,18 +103,9 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     this.#backoff = new Backoff({ clock: platform.clock, firstMs, mostMs, retryForMs, fraction })
   }
 
-  get status(): ClientStatus {
-    return this.#status
-  }
-
   /** Whether it has begun to connect. */
   get begun(): boolean {
     return this.#running !== undefined
-  }
-
-  /** The final error that ended it; code `closed` after `close`. */
-  get over(): OspError | undefined {
-    return this.#over
   }
 
   /** Begins to connect. Idempotent. */
@@ -106,12 +113,12 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     if (this.#running) return
     this.#backoff.restartTime()
     this.#running = this.#run().catch((error: unknown) => this.#end('refused', OspError.from(error)))
-    this.#options.changed(this.#status)
+    this.#options.changed(this.status)
   }
 
   /** Resolves with the link when it is online; rejects when the session is refused or closed. */
-  async online(signal?: AbortSignal): Promise<L> {
-    if (this.#over) throw this.#over
+  async online(signal?: AbortSignal): Promise<OnlineLink> {
+    if (this.over) throw this.over
     return signal ? unlessAborted(this.#online.promise, signal) : this.#online.promise
   }
 
@@ -133,7 +140,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     await this.#running
   }
 
-  async #leave(link = this.#current): Promise<void> {
+  async #leave(link = this.link): Promise<void> {
     await link?.peer.close(new OspError('shutting-down', 'the client has ended'))
   }
 
@@ -157,7 +164,7 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
       // A session that was closed meanwhile did not know this link.
       if (this.#closing.signal.aborted) await this.#leave(link)
       const since = this.#now()
-      this.#current = link
+      this.link = link
       this.#online.resolve(link)
       this.#options.opened(link)
       this.#set('online')
@@ -170,46 +177,30 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     } catch (error) {
       return OspError.from(error)
     } finally {
-      if (this.#current) {
-        this.#current = undefined
+      if (this.link) {
+        this.link = undefined
         this.#online = deferred()
       }
     }
   }
 
-  async #connect(): Promise<L> {
-    const { to, platform, equip, allowPlaintext } = this.#options
-    const { signal } = this.#closing
+  async #connect(): Promise<OnlineLink> {
+    const { to, platform, token, allowPlaintext } = this.#options
     const late = new AbortController()
     const alarm = platform.clock.alarm(this.#now() + clientLimits.handshakeMs, () => late.abort())
+    const signal = AbortSignal.any([this.#closing.signal, late.signal])
     let stage: 'token' | 'dialling' | 'hello' = 'token'
-    let app: AppEvents | undefined
-    const closed = new AbortController()
     try {
-      const either = AbortSignal.any([signal, late.signal])
       // Before dialling: the server waits for HELLO for a limited time only.
-      const given = await tokenOf(this.#options.token, either)
+      const given = await tokenOf(token, signal)
       stage = 'dialling'
       const attempt = ++this.#attempt
-      const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, either)
+      const socket = await to.dial({ platform, maxPayload: fixed.clientFrameBytes }, signal)
       stage = 'hello'
       assertTokenAllowed(given, socket, allowPlaintext)
-      const { keepAliveMs } = defaultLimits
-      const peer = new LinkDriver(
-        { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB },
-        {
-          request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
-          notice: (message) => app?.notice(message),
-          pong: (listVersion) => app?.pong(listVersion),
-          closed: (error) => closed.abort(error),
-        },
-      )
-      const welcome = await this.#greet(peer, { token: given.token, attempt }, either)
-      const link = equip({ peer, welcome, closed: closed.signal })
-      app = link.app
-      return link
+      return await this.#greet(socket, { token: given.token, attempt }, signal)
     } catch (error) {
-      if (!late.signal.aborted || signal.aborted) throw error
+      if (!late.signal.aborted || this.#closing.signal.aborted) throw error
       const asked = stage === 'token' ? 'the function that gives the token' : 'the server'
       // The transport's error names the addresses that it tried.
       const tried = stage === 'dialling' ? `: ${OspError.from(error).message}` : ''
@@ -219,18 +210,34 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
     }
   }
 
+  /** Says HELLO. The app handles nothing before the answer. */
   async #greet(
-    peer: LinkDriver,
+    socket: Socket,
     { token, attempt }: { readonly token: string; readonly attempt: number },
     signal: AbortSignal,
-  ): Promise<Message<'HelloAck'>> {
-    const { user: userName, software } = this.#options
+  ): Promise<OnlineLink> {
+    const { platform, user: userName, software } = this.#options
+    const closed = new AbortController()
+    const arrivals = socket.reliable ? undefined : new ReceivedSequences()
+    let app: AppEvents | undefined
+    const { keepAliveMs } = defaultLimits
+    const arrived = (_bytes: number, frame: Frame) => arrivals?.take(frame)
+    const peer = new LinkDriver(
+      { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB, arrived },
+      {
+        request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
+        notice: (message) => app?.notice(message),
+        pong: (listVersion) => app?.pong(listVersion),
+        closed: (error) => closed.abort(error),
+      },
+    )
     try {
       const identity = { userName, token, session: this.#id, software }
       const hello = { event: 'HelloReq', versions: [version], ...identity, features: 0, attempt } as const
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       peer.keepAliveMs = welcome.keepAlive
-      return welcome
+      app = this.#options.app
+      return { peer, welcome, closed: closed.signal, buffers: new Buffers(welcome.maxFrame, closed.signal), arrivals }
     } catch (error) {
       // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
       if (peer.ended && peer.ended === error) throw afterGoodbye(peer.ended)
@@ -241,15 +248,15 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
   }
 
   #end(status: 'refused' | 'closed', error: OspError): void {
-    if (this.#status === 'refused' || this.#status === 'closed') return
-    this.#over = error
+    if (this.status === 'refused' || this.status === 'closed') return
+    this.over = error
     this.#online.reject(error)
     this.#set(status, error)
   }
 
   #set(status: ClientStatus, error?: OspError, retryMs?: number): void {
-    if (this.#status === status && !error) return
-    this.#status = status
+    if (this.status === status && !error) return
+    this.status = status
     if (error) this.failure = { error, retryAtMs: retryMs && this.#now() + retryMs }
     if (status === 'online') this.failure = undefined
     this.#options.changed(status, error, retryMs)
@@ -265,21 +272,16 @@ export class ClientSession<L extends OnlineLink = OnlineLink> {
  * server cannot be asked then; with `closed` if `signal` aborts before.
  */
 async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): Promise<BoundToken> {
-  const given = await unlessAborted(callToken(token), signal)
+  const called = (async () => await token())()
+  const given = await unlessAborted(called, signal).catch((cause: unknown) => {
+    if (signal.aborted || (cause instanceof OspError && cause.code === 'unauthorized')) throw cause
+    const text = cause instanceof Error ? cause.message : String(cause)
+    throw new OspError('unauthorized', `there is no token for the server: ${text}`, { cause })
+  })
   if (typeof given === 'string') return { token: given, boundTo: 'open' }
   const { token: text, boundTo } = (given ?? {}) as Partial<BoundToken>
   if (typeof text === 'string' && typeof boundTo === 'string') return { token: text, boundTo }
   throw new OspError('unauthorized', `the token for the server must be a string, and is of type ${typeof given}`)
-}
-
-async function callToken(token: () => Promise<unknown>): Promise<unknown> {
-  try {
-    return await token()
-  } catch (cause) {
-    if (cause instanceof OspError && cause.code === 'unauthorized') throw cause
-    const text = cause instanceof Error ? cause.message : String(cause)
-    throw new OspError('unauthorized', `there is no token for the server: ${text}`, { cause })
-  }
 }
 
 /** Returns `welcome`. Throws OspError `malformed` if a client cannot work with its values. */

@@ -1,19 +1,52 @@
 import type { Request } from '../../core/link.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, fixed } from '../../limits.ts'
+import { isUserName } from '../../names.ts'
+import type { Receipt } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { deferred } from '../../runtime/deferred.ts'
+import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { protocolViolation } from '../connection/protocolViolation.ts'
-import type { OnlineLink } from '../connection/session.ts'
-import { type Incoming, incoming } from './incoming.ts'
-import type { MessageHandler, Receiver } from './message.ts'
+import { type OnlineLink, protocolViolation } from '../connection/session.ts'
+import type { Message, MessageHandler, Receiver } from './message.ts'
 import type { Receipts } from './receipts.ts'
 import type { Registered } from './registration.ts'
-import { SequenceTrackingSocket } from './sequenceTrackingSocket.ts'
+
+/** A message that a server delivers, and the requests to answer after it was handled. */
+export interface Incoming {
+  readonly message: Message
+  readonly receipt: Receipt
+  /** Identifies the message within its mailbox. */
+  readonly key: string
+  /** The requests of the present link, the earliest first. A server can deliver a message again if it has received no answer. */
+  readonly requests: Request[]
+}
+
+/** The latest time that a Date can hold. */
+const latestMs = 8.64e15
+
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** Returns the message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
+function incoming(request: Request, event: Event<'DeliverMsgReq'>): Incoming {
+  const { messageId: id, mailboxSeq: seq, sender: from, sentAt, content, attempt } = event
+  if (!isUserName(from)) throw protocolViolation('the name of a sender is not allowed')
+  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivers a message of ${content.length} bytes`)
+  if (sentAt > latestMs) throw protocolViolation('it delivers a message of no time')
+  if (attempt === 0) throw protocolViolation('it delivers a message that it has never sent')
+  const receipt = { seq, sender: from, id: hex(id) }
+  const text = () => decoder.decode(content)
+  const message = { id, seq, from, sentAt: new Date(sentAt), content, attempt, text }
+  return { message, receipt, key: receiptKey(receipt), requests: [request] }
+}
+
+/** Returns a string that is equal for equal receipts only. */
+export function receiptKey({ seq, sender, id }: Receipt): string {
+  return `${seq} ${id} ${sender}`
+}
 
 export interface InboxOptions {
   readonly platform: Pick<Platform, 'clock'>
@@ -29,8 +62,8 @@ export class Inbox {
   #link: OnlineLink | undefined
   /** The number of deliveries on this link that may be unanswered, as far as the client knows. */
   #window: number = fixed.replies
-  /** The latest window that a server has granted. It sets the number of stored receipts; without it nothing is handed over. */
-  #granted: number | undefined
+  /** Whether a server has granted a window, which sets the number of stored receipts. Before, nothing is handed over. */
+  #isGranted = false
   /** Messages of this link that are not handed over, in the order in which the server has sent them. */
   #waiting: Incoming[] = []
   #inHand: Incoming | undefined
@@ -58,21 +91,19 @@ export class Inbox {
   open(link: OnlineLink): void {
     this.#link = link
     this.#window = fixed.replies
-    const { socket } = link.peer
-    if (socket instanceof SequenceTrackingSocket) socket.arrived = () => this.#pump()
+    if (link.arrivals) link.arrivals.arrived = () => this.#pump()
   }
 
   registered({ deliveryWindow }: Registered): void {
     this.#window = Math.min(deliveryWindow, fixed.replies)
-    this.#granted = this.#window
+    this.#options.receipts.window = this.#window
+    this.#isGranted = true
     this.#checkWindow()
     this.#pump()
   }
 
   get gauges() {
-    const socket = this.#link?.peer.socket
-    const outOfOrderRequests = socket instanceof SequenceTrackingSocket ? socket.arrivals.beyond : 0
-    return { unhandledMessages: this.#unhandled, outOfOrderRequests }
+    return { unhandledMessages: this.#unhandled, outOfOrderRequests: this.#link?.arrivals?.beyond ?? 0 }
   }
 
   /** Forgets the messages of a lost link, which the server delivers again. */
@@ -100,7 +131,7 @@ export class Inbox {
     const delivery = incoming(request, event)
     const { receipts } = this.#options
     const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)
-    const givenUp = receipts.errorOf(delivery)
+    const givenUp = receipts.givenUp.get(delivery.key)
     if (known) known.requests.push(request)
     else if (receipts.has(delivery)) this.#again(delivery)
     else if (givenUp) this.#refuse(delivery, givenUp)
@@ -115,10 +146,6 @@ export class Inbox {
   /** Messages of this link that are not handed over. */
   get #unhandled(): number {
     return this.#waiting.length + (this.#inHand?.requests.length ? 1 : 0)
-  }
-
-  get #receiptWindow(): number {
-    return this.#granted ?? fixed.replies
   }
 
   #checkWindow(): void {
@@ -151,11 +178,10 @@ export class Inbox {
     const receiver = this.#receiver
     const [delivery] = this.#waiting
     const [request] = delivery?.requests ?? []
-    if (!delivery || !request || !receiver || receiver.signal.aborted || !this.#granted) return undefined
-    const socket = this.#link?.peer.socket
-    // A delivery that was sent before may still be on its way.
-    if (socket instanceof SequenceTrackingSocket && socket.arrivals.complete < request.seq) return undefined
-    return { delivery, receiver }
+    if (!delivery || !request || !receiver || receiver.signal.aborted || !this.#isGranted) return undefined
+    const { arrivals } = this.#link ?? {}
+    // An earlier delivery may still be in transit.
+    return arrivals && arrivals.complete < request.seq ? undefined : { delivery, receiver }
   }
 
   /** Resolves with whether the message was handled or given up. */
@@ -175,13 +201,12 @@ export class Inbox {
     if (tried !== 'done') {
       const error = new OspError('internal', tried.message, { cause: tried })
       log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
-      receipts.giveUp(delivery, error, this.#receiptWindow)
+      receipts.givenUp.set(delivery.key, error)
       this.#refuse(delivery, error)
       return true
     }
-    const stored = await this.#repeatedly(signal, Number.POSITIVE_INFINITY, () =>
-      this.#logged(delivery, receipts.keep(delivery, this.#receiptWindow)),
-    )
+    const keep = () => this.#logged(delivery, receipts.keep(delivery))
+    const stored = await this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep)
     if (stored !== 'done') return false
     this.#acknowledge(delivery)
     return true
@@ -190,7 +215,7 @@ export class Inbox {
   /** Acknowledges a message that was handed over before. */
   #again(delivery: Incoming): void {
     this.#acknowledge(delivery)
-    this.#logged(delivery, this.#options.receipts.again(delivery, this.#receiptWindow)).catch(() => {})
+    this.#logged(delivery, this.#options.receipts.again(delivery)).catch(() => {})
   }
 
   async #logged({ message }: Incoming, storing: Promise<void>): Promise<void> {
@@ -248,21 +273,15 @@ export class ActiveReceiver implements Receiver {
   readonly handler: MessageHandler
   readonly #stopped: (receiver: ActiveReceiver) => Promise<void>
   readonly #stopping = new AbortController()
+  /** Aborts when it takes no further message; the reason is an OspError if it cannot continue. */
+  readonly signal: AbortSignal = this.#stopping.signal
   readonly #done = deferred<void>()
+  readonly done = this.#done.promise
 
   /** `stopped` resolves when the handler is not at work any more. */
   constructor(handler: MessageHandler, stopped: (receiver: ActiveReceiver) => Promise<void>) {
     this.handler = handler
     this.#stopped = stopped
-  }
-
-  get done(): Promise<void> {
-    return this.#done.promise
-  }
-
-  /** Aborts when it takes no further message; the reason is an OspError if it cannot continue. */
-  get signal(): AbortSignal {
-    return this.#stopping.signal
   }
 
   /** Takes no further message. */

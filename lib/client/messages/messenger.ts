@@ -1,22 +1,26 @@
-import type { LinkGauges } from '../../core/gauges.ts'
 import { OspError } from '../../errors.ts'
 import type { ClientState } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import { onAbort } from '../../runtime/wait.ts'
-import { protocolViolation } from '../connection/protocolViolation.ts'
-import { type AppEvents, ClientSession, type OnlineLink, type SessionOptions } from '../connection/session.ts'
+import type { Client } from '../client.ts'
+import {
+  type AppEvents,
+  ClientSession,
+  type OnlineLink,
+  protocolViolation,
+  type SessionOptions,
+} from '../connection/session.ts'
 import { checkHandler } from '../options.ts'
 import { type ActiveReceiver, Inbox } from './inbox.ts'
-import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './message.ts'
+import type { Message, MessageHandler, RecipientState } from './message.ts'
 import { MessageIterator } from './messageIterator.ts'
 import { Outbox } from './outbox.ts'
 import { outgoing } from './outgoing.ts'
 import { type Presence, PresenceView } from './presence.ts'
 import { Receipts } from './receipts.ts'
 import { type Registered, Registration } from './registration.ts'
-import { tracked } from './sequenceTrackingSocket.ts'
 
-export interface MessengerOptions extends Omit<SessionOptions<OnlineLink>, 'equip' | 'opened'> {
+export interface MessengerOptions extends Omit<SessionOptions, 'app' | 'opened'> {
   readonly state: ClientState
   /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
@@ -30,16 +34,15 @@ export class Messenger {
   readonly #outbox: Outbox
   readonly #inbox: Inbox
   readonly #presence: PresenceView
-  #session: ClientSession | undefined
-  /** The driver of the latest link. */
-  #peer: OnlineLink['peer'] | undefined
+  /** The session of the link, if it has begun. */
+  session: ClientSession | undefined
   #closed = false
 
   constructor(options: MessengerOptions) {
     const { platform, user, retryForMs, log, state } = options
     this.#options = options
     this.#presence = new PresenceView(options.listenerLog)
-    const failed = (error: OspError) => void this.#session?.refuse(error)
+    const failed = (error: OspError) => void this.session?.refuse(error)
     const common = { platform, retryForMs, failed }
     this.#receipts = new Receipts(state.receipts)
     this.#registration = new Registration({
@@ -54,18 +57,8 @@ export class Messenger {
     this.#inbox = new Inbox({ platform, log, receipts: this.#receipts, changed })
   }
 
-  /** The session of the link, if it has begun. */
-  get session(): ClientSession | undefined {
-    return this.#session
-  }
-
   get gauges() {
     return { ...this.#receipts.gauges, ...this.#outbox.gauges, ...this.#inbox.gauges }
-  }
-
-  /** The counts of its link, while there is one. */
-  get linkGauges(): LinkGauges | undefined {
-    return this.#peer?.gauges
   }
 
   get presence(): Presence {
@@ -74,11 +67,7 @@ export class Messenger {
   }
 
   /** As `Client.send`. */
-  async send(
-    to: readonly string[],
-    content: string | Uint8Array,
-    options: SendOptions,
-  ): Promise<readonly RecipientState[]> {
+  async send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
     const newId = () => this.#options.platform.random.bytes(16, 'message id')
     const message = outgoing(to, content, options, newId)
     this.#use()
@@ -86,14 +75,15 @@ export class Messenger {
   }
 
   /** As `Client.receive`. */
-  receive(handler: MessageHandler): Receiver {
+  receive(handler: MessageHandler): ActiveReceiver {
     checkHandler(handler)
-    return this.#receive(handler)
+    this.#use()
+    return this.#inbox.receive(handler)
   }
 
   /** As `Client.messages`. */
   messages(): AsyncIterableIterator<Message> {
-    return new MessageIterator((handler) => this.#receive(handler))
+    return new MessageIterator((handler) => this.receive(handler))
   }
 
   /** Hands over no further message. Resolves when no handler is at work. */
@@ -104,13 +94,8 @@ export class Messenger {
   /** Says GOODBYE, and rejects the waiting messages. */
   async close(): Promise<void> {
     this.#closed = true
-    await this.#session?.close()
+    await this.session?.close()
     this.#over(closedError())
-  }
-
-  #receive(handler: MessageHandler): ActiveReceiver {
-    this.#use()
-    return this.#inbox.receive(handler)
   }
 
   /** Begins the link, if it has not begun. Throws the final error of a session that has ended. */
@@ -121,25 +106,22 @@ export class Messenger {
   }
 
   #begin(): ClientSession {
-    if (this.#session) return this.#session
-    const { to, changed, ...options } = this.#options
-    const session = new ClientSession<OnlineLink>({
-      ...options,
-      to: tracked(to),
-      equip: (link) => ({ ...link, app: this.#app() }),
+    if (this.session) return this.session
+    const { changed } = this.#options
+    this.session = new ClientSession({
+      ...this.#options,
+      app: this.#app(),
       opened: (link) => this.#opened(link),
       changed: (status, error, retryMs) => {
         if (error && (status === 'refused' || status === 'closed')) this.#over(error)
         changed(status, error, retryMs)
       },
     })
-    this.#session = session
-    session.start()
-    return session
+    this.session.start()
+    return this.session
   }
 
   #opened(link: OnlineLink): void {
-    this.#peer = link.peer
     this.#inbox.open(link)
     this.#presence.open(link)
     this.#registration.open(link)

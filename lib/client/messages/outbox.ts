@@ -3,8 +3,9 @@ import { clientLimits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
+import { onAbort } from '../../runtime/wait.ts'
 import type { Message as Event } from '../../wire/message.ts'
-import { refusalBackoff } from '../connection/refusalBackoff.ts'
+import { refusalBackoff } from '../connection/session.ts'
 import type { RecipientState } from './message.ts'
 import { misfit, type Outgoing, outcomeUnknown, recipientStates, refusalFor } from './outgoing.ts'
 import type { Registered } from './registration.ts'
@@ -55,14 +56,9 @@ export class Outbox {
     if (unfit) throw unfit
     this.#waiting.add(outgoing)
     this.#bytes += outgoing.bytes
-    const aborted = () => this.#abandon(outgoing)
-    signal?.addEventListener('abort', aborted, { once: true })
+    using _aborted = signal && onAbort(signal, () => this.#abandon(outgoing))
     this.#pump()
-    try {
-      return await outgoing.states.promise
-    } finally {
-      signal?.removeEventListener('abort', aborted)
-    }
+    return await outgoing.states.promise
   }
 
   get gauges() {

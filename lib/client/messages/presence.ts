@@ -7,8 +7,7 @@ import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import type { Message as Event } from '../../wire/message.ts'
 import { rosterChange, rosterKind } from '../../wire/protocol.ts'
-import { protocolViolation } from '../connection/protocolViolation.ts'
-import type { OnlineLink } from '../connection/session.ts'
+import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 
 export interface PresenceEvents {
   /** A member has come or gone. */
@@ -39,17 +38,13 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
   /** The number of links of each user. */
   readonly #users = new Map<string, number>()
   readonly #ready = deferred<void>()
-  #version = 0
+  version = 0
   #link: OnlineLink | undefined
   /** The version on this link; `undefined` until its whole list has arrived. */
   #known: number | undefined
   /** The latest version that the server has announced. */
   #announced = 0
   #asking = false
-
-  get version(): number {
-    return this.#version
-  }
 
   get size(): number {
     return this.#members.size
@@ -114,12 +109,11 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
       whole.set(node, { node, user })
     }
     this.#checkSize(whole.size)
-    this.#known = this.#version = listVersion
+    this.#known = this.version = listVersion
     const before = this.#members
     for (const member of before.values()) if (whole.get(member.node)?.user !== member.user) this.#remove(member)
     for (const member of whole.values()) if (!this.#members.has(member.node)) this.#add(member)
-    const list = [...this.#members.values()]
-    this.emit('whole', list)
+    this.emit('whole', [...this.#members.values()])
     this.#ready.resolve()
   }
 
@@ -133,7 +127,7 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
     for (const { change, node, userName: user } of members.slice(this.#known - before)) {
       if (change !== rosterChange.here && change !== rosterChange.gone)
         throw protocolViolation(`${change} is no change of a list`)
-      this.#known = this.#version = this.#known + 1
+      this.#known = this.version = this.#known + 1
       const former = this.#members.get(node)
       if (change === rosterChange.here && former?.user === user) continue
       if (former) this.#remove(former)

@@ -1,7 +1,9 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import type { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
 import type { ReceiptStore } from '../../ports/clientState.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import { type Incoming, receiptKey } from './incoming.ts'
+import { type Incoming, receiptKey } from './inbox.ts'
 
 /**
  * The number of stored receipts, in windows of deliveries. A message can stay in its mailbox while others arrive and are
@@ -14,10 +16,12 @@ const windows = 8
 export class Receipts {
   readonly #store: ReceiptStore
   readonly #puts = new Mutex()
+  #window: number = fixed.replies
   /** The number of each receipt, by key; the latest last. */
-  readonly #kept = new Map<string, number>()
+  readonly #kept = new BoundedMap<string, number>(windows * fixed.replies)
   #count = 0
-  readonly #givenUp = new Map<string, OspError>()
+  /** The error for which each message was given up, by key. */
+  readonly givenUp = new BoundedMap<string, OspError>(fixed.replies)
   #loading: Promise<void> | undefined
 
   constructor(store: ReceiptStore) {
@@ -25,7 +29,14 @@ export class Receipts {
   }
 
   get gauges() {
-    return { receipts: this.#kept.size, givenUpMessages: this.#givenUp.size }
+    return { receipts: this.#kept.size, givenUpMessages: this.givenUp.size }
+  }
+
+  /** Sets the number of deliveries that may be unanswered, which sets the number of receipts. */
+  set window(deliveries: number) {
+    this.#window = deliveries
+    this.#kept.maxSize = windows * deliveries
+    this.givenUp.maxSize = deliveries
   }
 
   /** Loads the receipts of earlier programs, once. */
@@ -39,46 +50,23 @@ export class Receipts {
     return this.#kept.has(key)
   }
 
-  /** Returns the error for which this message was given up, if it was. */
-  errorOf({ key }: Incoming): OspError | undefined {
-    return this.#givenUp.get(key)
-  }
-
-  /** Stores the receipt after all earlier ones; durable when it resolves. `window` deliveries may be unanswered. */
-  keep({ key, receipt }: Incoming, window: number): Promise<void> {
+  /** Stores the receipt after all earlier ones; durable when it resolves. */
+  keep({ key, receipt }: Incoming): Promise<void> {
     return this.#puts.run(async () => {
-      await this.#store.put(receipt, windows * window)
-      this.#remember(key)
-      for (const [other, number] of this.#kept) {
-        if (number > this.#count - windows * window) break
-        this.#kept.delete(other)
-      }
+      await this.#store.put(receipt, windows * this.#window)
+      this.#kept.set(key, ++this.#count)
     })
   }
 
   /** Stores the receipt of a message that has arrived again anew, before later receipts displace it. */
-  async again(delivery: Incoming, window: number): Promise<void> {
+  async again(delivery: Incoming): Promise<void> {
     const age = this.#count - (this.#kept.get(delivery.key) ?? 0)
-    if (age >= (windows / 2) * window) await this.keep(delivery, window)
-  }
-
-  /** Records that the message was given up, in memory. */
-  giveUp({ key }: Incoming, error: OspError, window: number): void {
-    this.#givenUp.set(key, error)
-    for (const other of this.#givenUp.keys()) {
-      if (this.#givenUp.size <= window) return
-      this.#givenUp.delete(other)
-    }
-  }
-
-  #remember(key: string): void {
-    this.#kept.delete(key)
-    this.#kept.set(key, ++this.#count)
+    if (age >= (windows / 2) * this.#window) await this.keep(delivery)
   }
 
   async #load(): Promise<void> {
     try {
-      for (const receipt of await this.#store.load()) this.#remember(receiptKey(receipt))
+      for (const receipt of await this.#store.load()) this.#kept.set(receiptKey(receipt), ++this.#count)
     } catch (error) {
       this.#loading = undefined
       throw error

@@ -3,9 +3,7 @@ import type { Platform } from '../../ports/platform.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { wait, whenAborted } from '../../runtime/wait.ts'
 import { registFlags } from '../../wire/protocol.ts'
-import { protocolViolation } from '../connection/protocolViolation.ts'
-import { refusalBackoff } from '../connection/refusalBackoff.ts'
-import type { OnlineLink } from '../connection/session.ts'
+import { type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
 
 /** The server's answer to REGIST on a link. */
 export interface Registered {
@@ -36,27 +34,20 @@ export class Registration {
   #link: OnlineLink | undefined
   /** The flags that were granted on this link. */
   #flags: number | undefined
-  /** Whether deliveries may arrive on this link. */
-  #listened = false
+  /** Whether the client has asked for messages on this link, so that deliveries may arrive. */
+  listened = false
   #notBeforeMs = 0
   #running = false
   /** Whether the flags may have changed since the last check. */
   #stale = false
-  #lost = new AbortController()
 
   constructor(options: RegistrationOptions) {
     this.#options = options
     this.#backoff = refusalBackoff(options.platform, options.retryForMs)
   }
 
-  /** Whether the client has asked for messages on this link. */
-  get listened(): boolean {
-    return this.#listened
-  }
-
   open(link: OnlineLink): void {
     this.#link = link
-    this.#lost = new AbortController()
     this.#flags = undefined
     this.#notBeforeMs = 0
     this.update()
@@ -64,8 +55,7 @@ export class Registration {
 
   lost(): void {
     this.#link = undefined
-    this.#listened = false
-    this.#lost.abort()
+    this.listened = false
   }
 
   /** Registers again if the client has begun or stopped listening. */
@@ -98,19 +88,23 @@ export class Registration {
   /** Returns whether there is more to do. */
   async #step(link: OnlineLink): Promise<boolean> {
     const { platform, listening } = this.#options
-    const { signal } = this.#lost
     const flags = (await listening()) ? registFlags.listening : 0
     if (flags === this.#flags) return false
     const waitMs = this.#notBeforeMs - platform.clock.now()
     this.#notBeforeMs = 0
     if (waitMs > 0) {
-      await wait(platform.clock, waitMs, signal).catch(() => {})
+      await wait(platform.clock, waitMs, link.closed).catch(() => {})
       return true
     }
     if (link !== this.#link) return true
-    if (flags !== 0 && this.#listened && !link.peer.socket.reliable) return this.#leave(link)
+    if (flags !== 0 && this.listened && !link.peer.socket.reliable) {
+      // The server repeats its deliveries in new requests. On a link that reorders frames the client cannot know whether the
+      // former requests are lost or still arrive; on a new link they cannot arrive.
+      await link.peer.close(new OspError('shutting-down', 'the client connects anew'))
+      return true
+    }
     this.#flags = flags
-    if (flags !== 0) this.#listened = true
+    if (flags !== 0) this.listened = true
     try {
       await this.#ask(link, flags)
     } catch (error) {
@@ -140,14 +134,5 @@ export class Registration {
     if (error.code === 'superseded' && flags !== 0) this.#options.superseded(error)
     else if (error.retry === 'never') throw error
     else this.#notBeforeMs = this.#options.platform.clock.now() + this.#backoff.next(error)
-  }
-
-  /**
-   * Closes the link. The server repeats its deliveries in new requests. On a link that reorders frames the client cannot know
-   * whether the former requests are lost or still arrive; on a new link they cannot arrive.
-   */
-  async #leave(link: OnlineLink): Promise<boolean> {
-    await link.peer.close(new OspError('shutting-down', 'the client connects anew'))
-    return true
   }
 }

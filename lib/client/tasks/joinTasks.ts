@@ -2,12 +2,12 @@ import { OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { deferred } from '../../runtime/deferred.ts'
-import { ClientUpload } from '../uploads/clientUpload.ts'
-import type { Upload } from '../uploads/upload.ts'
-import type { AddOptions } from '../uploads/uploads.ts'
+import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
+import { ClientUpload, type Upload } from '../uploads/upload.ts'
+import type { AddOptions } from '../uploads/uploadList.ts'
 import { isAbsent, RemoteTasks } from './remoteTasks.ts'
-import { answers, type Ended, readAnswer, readFailure, requestBounds } from './requests.ts'
-import type { NewTask } from './taskControl.ts'
+import { answers, type Ended, readAnswer, readFailure } from './requests.ts'
+import type { NewTask } from './taskController.ts'
 
 /** The tasks of another program that sends, to which this program adds its files. */
 export interface JoinedTasks extends AsyncDisposable {
@@ -28,10 +28,10 @@ export async function joinTasks(control: Control): Promise<JoinedTasks> {
   return joined
 }
 
+/** A task to add, and its id when it is added. */
 interface Addition {
   readonly task: NewTask
-  readonly resolve: (id: number) => void
-  readonly reject: (error: OspError) => void
+  id: number
 }
 
 class JoiningTasks implements JoinedTasks {
@@ -42,10 +42,9 @@ class JoiningTasks implements JoinedTasks {
   readonly #uploads = new Map<number, ClientUpload>()
   /** The ends of uploads that may be this program's, while it adds files. */
   readonly #ends = new Map<number, Ended>()
-  #waiting: Addition[] = []
+  readonly #additions = new GroupCommit<Addition>({ commit: (group) => this.#commit(group) })
   /** The number of calls of `add` that have not settled. */
   #pending = 0
-  #isAdding = false
   #subscriber = 0
   #lost: OspError | undefined
 
@@ -91,10 +90,9 @@ class JoiningTasks implements JoinedTasks {
   async #add(source: FileSource, { name = source.name, digest }: AddOptions): Promise<Upload> {
     const { ref } = source
     if (ref === undefined) throw new OspError('usage', `${name} cannot be found by another program`)
-    const id = await new Promise<number>((resolve, reject) => {
-      this.#waiting.push({ task: { ref, name, ...(digest && { digest }) }, resolve, reject })
-      if (!this.#isAdding) void this.#addAll()
-    })
+    const addition: Addition = { task: { ref, name, ...(digest && { digest }) }, id: 0 }
+    await this.#additions.add(addition)
+    const { id } = addition
     const known = this.#uploads.get(id)
     if (known) return known
     const upload = new ClientUpload(id, name, () => {}, ref)
@@ -105,30 +103,20 @@ class JoiningTasks implements JoinedTasks {
     return upload
   }
 
-  /** Sends the additions. Those made during a request are sent together in the next one. */
-  async #addAll(): Promise<void> {
-    this.#isAdding = true
-    // Other calls in the same turn join the first request.
-    await Promise.resolve()
-    while (this.#waiting.length > 0) {
-      const group = this.#waiting.splice(0, requestBounds.added)
-      try {
-        if (this.#lost) throw this.#gone()
-        const added = await this.#remote.add(
-          group.map(({ task }) => task),
-          this.#subscriber,
-        )
-        for (const [at, one] of group.entries()) {
-          const each = added[at]
-          if (each && 'id' in each) one.resolve(each.id)
-          else one.reject(each?.failure ?? new OspError('malformed', 'an answer is missing'))
-        }
-      } catch (error) {
-        const failure = isAbsent(error) ? this.#gone() : OspError.from(error)
-        for (const { reject } of group) reject(failure)
+  /** Adds the tasks to the list of the other program. */
+  async #commit(group: readonly Uncommitted<Addition>[]): Promise<void> {
+    try {
+      if (this.#lost) throw this.#gone()
+      const tasks = group.map(({ item }) => item.task)
+      const added = await this.#remote.add(tasks, this.#subscriber)
+      for (const [at, addition] of group.entries()) {
+        const one = added[at]
+        if (one && 'id' in one) addition.item.id = one.id
+        else addition.reject(one?.failure ?? new OspError('malformed', 'an answer is missing'))
       }
+    } catch (error) {
+      throw isAbsent(error) ? this.#gone() : error
     }
-    this.#isAdding = false
   }
 
   #ended(end: Ended): void {
@@ -139,7 +127,7 @@ class JoiningTasks implements JoinedTasks {
     }
     this.#ends.delete(end.ended)
     if (upload.over) return
-    upload.addTransferred(end.transferred)
+    upload.transferred += end.transferred
     if ('file' in end) {
       upload.move('begin')
       upload.move('verify')

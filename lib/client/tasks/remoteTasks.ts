@@ -1,20 +1,44 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { wait } from '../../runtime/wait.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { answers, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
-import type { Added, CancelledTask, NewTask, TaskOperations } from './taskControl.ts'
+import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
 /** The time for which a cancellation waits for the server. */
 export const cancelWaitMs = 5_000
 
 /** The time for which a program waits while another one has the list of tasks for a moment, and the interval of its tries. */
-export const serverAbsence = { mostMs: 20_000, everyMs: 50 } as const
+const serverAbsence = { mostMs: 20_000, everyMs: 50 } as const
 
 const absenceCodes: readonly ErrorCode[] = ['unreachable', 'shutting-down', 'link-lost']
 
 /** Whether the error means that no program serves the tasks, or not for long. */
 export function isAbsent(error: unknown): boolean {
   return error instanceof OspError && absenceCodes.includes(error.code)
+}
+
+/**
+ * Calls `remote`; or `own` if no program serves the tasks. Tries again if another program has the list of tasks then. Rejects
+ * with OspError `data-locked` if that lasts.
+ */
+export async function remoteOrOwn<T>(clock: Clock, remote: () => Promise<T>, own: () => Promise<T>): Promise<T> {
+  const until = clock.now() + serverAbsence.mostMs
+  for (;;) {
+    try {
+      return await remote()
+    } catch (error) {
+      if (!isAbsent(error)) throw error
+    }
+    try {
+      return await own()
+    } catch (error) {
+      const isTaken = error instanceof OspError && error.code === 'data-locked'
+      if (!isTaken || clock.now() > until) throw error
+    }
+    await wait(clock, serverAbsence.everyMs, new AbortController().signal)
+  }
 }
 
 /** The tasks of another program, which serves them. */

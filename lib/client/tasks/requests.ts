@@ -1,5 +1,8 @@
 import { z } from 'zod'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
+import type { DigestName } from '../../ports/platform.ts'
+import { digestNumbers } from '../../wire/protocol.ts'
+import { type UploadPhase, uploadPhases } from '../uploads/upload.ts'
 
 /** The bounds of one request, so that it and its answer stay well below the limits of a control socket. */
 export const requestBounds = {
@@ -20,23 +23,16 @@ const listOf = <T extends z.ZodType>(item: T, most: number) =>
 const ids = listOf(id, requestBounds.ids)
 /** An absolute path of Unix or Windows. */
 const absolute = z.string().regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it must be an absolute path')
+const digestName = z.enum(Object.keys(digestNumbers) as DigestName[])
 
-const newTask = z.strictObject({
-  ref: absolute,
-  name: z.string(),
-  digest: z.enum(['md5', 'sha256', 'xxh128']).optional(),
-})
+const newTask = z.strictObject({ ref: absolute, name: z.string(), digest: digestName.optional() })
 
 /** The requests to a program that serves a list of tasks. */
 const request = z.discriminatedUnion('do', [
   /** The tasks with ids above `after`. */
   z.strictObject({ do: z.literal('list'), after: z.int().min(0) }),
   /** `waiter`: the number of the subscriber that awaits their ends. */
-  z.strictObject({
-    do: z.literal('add'),
-    tasks: listOf(newTask, requestBounds.added),
-    waiter: z.int().optional(),
-  }),
+  z.strictObject({ do: z.literal('add'), tasks: listOf(newTask, requestBounds.added), waiter: z.int().optional() }),
   z.strictObject({ do: z.literal('pause'), ids: ids.optional() }),
   z.strictObject({ do: z.literal('continue'), ids: ids.optional() }),
   /** Answered after `waitMs` at the latest. */
@@ -53,22 +49,11 @@ const failure = z.strictObject({
 })
 
 const bytes = z.int().min(0)
-const state = z.enum([
-  'waiting',
-  'sending',
-  'verifying',
-  'paused',
-  'cancelling',
-  'cancelled',
-  'failed',
-  'done',
-] as const)
-
 const status = z.strictObject({
   id,
   ref: z.string().optional(),
   name: z.string(),
-  state,
+  state: z.enum(Object.keys(uploadPhases.table) as UploadPhase[]),
   acknowledged: bytes,
   durable: bytes,
   size: bytes,
@@ -80,7 +65,7 @@ const file = z.strictObject({
   storedName: z.string(),
   replaced: z.boolean(),
   size: bytes,
-  algorithm: z.enum(['md5', 'sha256', 'xxh128']),
+  algorithm: digestName,
   digest: z.string(),
 })
 

@@ -2,14 +2,15 @@ import { OspError } from '../../errors.ts'
 import type { Control, Served } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
-import { wait, whenAborted } from '../../runtime/wait.ts'
+import { waitAtMost, whenAborted } from '../../runtime/wait.ts'
+import { unknownTask } from '../uploads/taskRegistry.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import type { Upload } from '../uploads/upload.ts'
-import type { Uploads } from '../uploads/uploads.ts'
+import type { Uploads } from '../uploads/uploadList.ts'
 import { type JoinedTasks, joinTasks } from './joinTasks.ts'
-import { isAbsent, serverAbsence } from './remoteTasks.ts'
+import { remoteOrOwn } from './remoteTasks.ts'
 import { type Ended, failureOf, readRequest, requestBounds, type TaskRequest } from './requests.ts'
-import type { CancelledTask, NewTask } from './taskControl.ts'
+import type { CancelledTask, NewTask } from './taskController.ts'
 
 /** The tasks of a client, which other programs control. */
 export interface ServedTasks extends AsyncDisposable {
@@ -32,26 +33,15 @@ export interface ServedTasksOptions {
 }
 
 /**
- * Serves the list of tasks of this client to other programs; or, if another program serves it, joins that program. Rejects
- * with OspError `data-locked` if neither is possible for long.
+ * Joins the program that serves the list of tasks; or, if there is none, serves it with this client. Rejects with OspError
+ * `data-locked` if neither is possible for long.
  */
-export async function openTasks(options: ServedTasksOptions, control: Control): Promise<ServedTasks | JoinedTasks> {
-  const { clock } = options
-  const until = clock.now() + serverAbsence.mostMs
-  for (;;) {
-    try {
-      return await serveTasks(options, control)
-    } catch (error) {
-      const isTaken = error instanceof OspError && error.code === 'data-locked'
-      if (!isTaken || clock.now() > until) throw error
-    }
-    try {
-      return await joinTasks(control)
-    } catch (error) {
-      if (!isAbsent(error)) throw error
-    }
-    await wait(clock, serverAbsence.everyMs, new AbortController().signal)
-  }
+export function joinOrServe(options: ServedTasksOptions, control: Control): Promise<ServedTasks | JoinedTasks> {
+  return remoteOrOwn<ServedTasks | JoinedTasks>(
+    options.clock,
+    () => joinTasks(control),
+    () => serveTasks(options, control),
+  )
 }
 
 /** Lets other programs control a client's tasks. Rejects with OspError `data-locked` if another program serves them. */
@@ -150,12 +140,8 @@ class ServingTasks implements ServedTasks {
     const { uploads, clock } = this.#options
     const before = await uploads.tasks()
     const known = new Map(before.map((task) => [task.id, task]))
-    for (const id of ids) if (!known.has(id)) throw new OspError('usage', `there is no upload ${id}`)
-    const over = new AbortController()
-    const cancelled = Promise.allSettled(ids.map((id) => uploads.cancel([id])))
-    const waited = wait(clock, waitMs, over.signal).catch(() => {})
-    await Promise.race([cancelled, waited])
-    over.abort()
+    for (const id of ids) if (!known.has(id)) throw unknownTask(id)
+    await waitAtMost(clock, waitMs, Promise.allSettled(ids.map((id) => uploads.cancel([id]))))
     const now = new Map((await uploads.tasks()).map((task) => [task.id, task]))
     return ids.flatMap((id) => {
       const task = now.get(id)

@@ -2,9 +2,9 @@ import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
 import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
-import { isUnfinished, TaskRegistry } from '../uploads/taskRegistry.ts'
+import { hasEnded, nameTaken, TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
 import { storedStatus, type TaskStatus } from '../uploads/taskStatus.ts'
-import type { Added, CancelledTask, NewTask, TaskOperations } from './taskControl.ts'
+import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
 /** A list of tasks that no client has restored. Changes are stored, and nothing is sent. */
 export class StoredTasks implements TaskOperations {
@@ -26,14 +26,8 @@ export class StoredTasks implements TaskOperations {
   }
 
   add(tasks: readonly NewTask[]): Promise<readonly Added[]> {
-    return Promise.all(
-      tasks.map((task) =>
-        this.#add(task).then(
-          (id) => ({ id }),
-          (error: unknown) => ({ failure: OspError.from(error) }),
-        ),
-      ),
-    )
+    const failed = (error: unknown) => ({ failure: OspError.from(error) })
+    return Promise.all(tasks.map((task) => this.#add(task).catch(failed)))
   }
 
   async pause(ids?: readonly number[]): Promise<void> {
@@ -58,21 +52,19 @@ export class StoredTasks implements TaskOperations {
     return [...others.map((id) => storedStatus(this.#named(id))), ...gone]
   }
 
-  async #add({ ref, name, digest: algorithm = 'sha256' }: NewTask): Promise<number> {
+  async #add({ ref, name, digest: algorithm = 'sha256' }: NewTask): Promise<Added> {
     const normal = checkFileName(name.normalize('NFC'))
     const known = this.#registry.named(normal)
     if (known) {
-      if (known.ref !== ref || known.state === 'cancelling') {
-        throw new OspError('usage', `an upload named ${JSON.stringify(normal)} is under way already`)
-      }
+      if (known.ref !== ref || known.state === 'cancelling') throw nameTaken(normal)
       // Also if another call is just adding it: the answer means that it is durable.
       await this.resume([known.id])
       await this.#registry.idle()
-      return known.id
+      return { id: known.id }
     }
     const id = this.#registry.nextId()
     await this.#registry.accept({ id, ref, name: normal, algorithm, state: 'open', size: 0, durable: 0 })
-    return id
+    return { id }
   }
 
   async #change(
@@ -80,13 +72,13 @@ export class StoredTasks implements TaskOperations {
     state: StoredTask['state'],
     applies: (task: StoredTask) => boolean,
   ): Promise<void> {
-    const tasks = ids ? ids.map((id) => this.#named(id)) : [...this.#registry].filter(isUnfinished)
+    const tasks = ids ? ids.map((id) => this.#named(id)) : [...this.#registry].filter((task) => !hasEnded(task.state))
     await Promise.all(tasks.filter(applies).map(({ id }) => this.#registry.change(id, { state })))
   }
 
   #named(id: number): StoredTask {
     const task = this.#registry.get(id)
-    if (!task) throw new OspError('usage', `there is no upload ${id}`)
+    if (!task) throw unknownTask(id)
     return task
   }
 }

@@ -2,14 +2,52 @@ import { OspError } from '../../errors.ts'
 import type { TaskStore } from '../../ports/clientState.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Log } from '../../ports/log.ts'
-import type { Clock } from '../../ports/platform.ts'
-import { wait } from '../../runtime/wait.ts'
+import type { Clock, DigestName } from '../../ports/platform.ts'
+import { waitAtMost } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
 import type { ClientStatus } from '../connection/session.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { cancelWaitMs, isAbsent, RemoteTasks, serverAbsence } from './remoteTasks.ts'
+import { cancelWaitMs, RemoteTasks, remoteOrOwn } from './remoteTasks.ts'
 import { StoredTasks } from './storedTasks.ts'
-import type { Added, CancelledTask, NewTask, TaskControl, TaskOperations } from './taskControl.ts'
+
+/** A file to send, which the program that serves the list of tasks can open as well. */
+export interface NewTask {
+  /** The absolute path of the file. */
+  readonly ref: string
+  /** The name on the server. */
+  readonly name: string
+  /** The digest that verifies the file; `sha256` by default. */
+  readonly digest?: DigestName | undefined
+}
+
+/** The id of a task that was added or was in the list already; or the error for which there is none. */
+export type Added = { readonly id: number } | { readonly failure: OspError }
+
+/** The status of a task after its cancellation. */
+export type CancelledTask = Omit<TaskStatus, 'state'> & { readonly state: TaskStatus['state'] | 'cancelled' }
+
+/** The operations on a list of tasks. Unknown ids reject with OspError `usage`, which names them. */
+export interface TaskOperations {
+  /** Returns the tasks by ascending id. */
+  list(): Promise<readonly TaskStatus[]>
+  /** Resolves in the order of `tasks` when the additions are durable. A file that belongs to an unfinished task continues that task. */
+  add(tasks: readonly NewTask[]): Promise<readonly Added[]>
+  /** Pauses all tasks if no ids are given. */
+  pause(ids?: readonly number[]): Promise<void>
+  /** Continues all paused tasks if no ids are given. */
+  resume(ids?: readonly number[]): Promise<void>
+  /**
+   * Resolves when the server has removed their bytes, or after a few seconds; they are `cancelling` then, which is
+   * durable. A published file is never removed.
+   */
+  cancel(ids: readonly number[]): Promise<readonly CancelledTask[]>
+}
+
+/** Controls the tasks of a user: by the program that sends them, or in the stored list if there is none. */
+export interface TaskControl extends TaskOperations {
+  /** Whether a program that sends carried out the last operation; `undefined` at first. */
+  readonly sending: boolean | undefined
+}
 
 export interface TaskControllerOptions {
   readonly control: Control
@@ -60,32 +98,19 @@ export class TaskController implements TaskControl {
   }
 
   /** Calls `act` with the program that serves the list, or with the stored list, which is locked meanwhile. */
-  async #carryOut<T>(act: (tasks: TaskOperations) => Promise<T>): Promise<T> {
-    const { control, clock } = this.#options
-    const until = clock.now() + serverAbsence.mostMs
-    for (;;) {
-      try {
-        const done = await act(this.#remote)
-        this.sending = true
-        return done
-      } catch (error) {
-        if (!isAbsent(error)) throw error
-      }
-      try {
-        await using _ = await control.serve(inUse)
-        this.sending = false
-        return await act(await this.#openStored())
-      } catch (error) {
-        const isTaken = error instanceof OspError && error.code === 'data-locked'
-        if (!isTaken || clock.now() > until) throw error
-      }
-      await wait(clock, serverAbsence.everyMs, new AbortController().signal)
+  #carryOut<T>(act: (tasks: TaskOperations) => Promise<T>): Promise<T> {
+    const { control, clock, open, log = () => {} } = this.#options
+    const remote = async () => {
+      const done = await act(this.#remote)
+      this.sending = true
+      return done
     }
-  }
-
-  async #openStored(): Promise<StoredTasks> {
-    const { open, clock, log = () => {} } = this.#options
-    return await StoredTasks.open(open(), () => clock.wallTime(), log)
+    const own = async () => {
+      await using _ = await control.serve(inUse)
+      this.sending = false
+      return await act(await StoredTasks.open(open(), () => clock.wallTime(), log))
+    }
+    return remoteOrOwn(clock, remote, own)
   }
 }
 
@@ -103,16 +128,15 @@ async function removeNow(
   tasks: readonly CancelledTask[],
   clock: Clock,
 ): Promise<readonly CancelledTask[]> {
-  const over = new AbortController()
+  const offline = new AbortController()
   const stop = (status: ClientStatus) => {
-    if (status === 'waiting' || status === 'refused') over.abort()
+    if (status === 'waiting' || status === 'refused') offline.abort()
   }
   client.on('status', stop)
   try {
     const uploads = await client.uploads.restore(tasks.map(({ id }) => id))
     const ended = Promise.allSettled(uploads.map(({ done }) => done))
-    await Promise.race([ended, wait(clock, cancelWaitMs, over.signal).catch(() => {})])
-    over.abort()
+    await waitAtMost(clock, cancelWaitMs, ended, offline.signal)
     const now = new Map((await client.uploads.tasks()).map((task) => [task.id, task]))
     return tasks.map((task) => {
       const found = now.get(task.id)
@@ -121,7 +145,6 @@ async function removeNow(
       return found.why?.code === 'unauthorized' ? { ...task, why: found.why } : found
     })
   } finally {
-    over.abort()
     client.off('status', stop)
     await client.close()
   }

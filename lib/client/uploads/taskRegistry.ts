@@ -3,6 +3,9 @@ import { clientLimits } from '../../limits.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 
+/** The store of a client without stored tasks. */
+const noTasks: TaskStore = { load: async () => [], put: async () => {}, remove: async () => {} }
+
 /** The tasks in a client's state, including those that this program has not restored. */
 export class TaskRegistry {
   readonly #store: TaskStore
@@ -19,8 +22,13 @@ export class TaskRegistry {
   #opening: Promise<void> | undefined
   #lastId = 0
 
-  constructor(store: TaskStore, wallTime: () => number, log: Log, sources: Pick<ClientState, 'discard'> = {}) {
-    this.#store = store
+  constructor(
+    store: TaskStore | undefined,
+    wallTime: () => number,
+    log: Log,
+    sources: Pick<ClientState, 'discard'> = {},
+  ) {
+    this.#store = store ?? noTasks
     this.#wallTime = wallTime
     this.#log = log
     this.#sources = sources
@@ -114,7 +122,7 @@ export class TaskRegistry {
   #set(task: StoredTask): void {
     this.#unlist(task)
     this.#tasks.set(task.id, task)
-    if (task.state === 'done' || task.state === 'failed') this.#ended[task.state].add(task.id)
+    if (hasEnded(task.state)) this.#ended[task.state].add(task.id)
     else this.#names.set(task.name, task.id)
   }
 
@@ -146,7 +154,7 @@ export class TaskRegistry {
       this.#lastId = Math.max(this.#lastId, task.id)
       this.#set(task)
     }
-    const ended = tasks.filter((task) => !isUnfinished(task)).sort((a, b) => endOf(a) - endOf(b))
+    const ended = tasks.filter(({ state }) => hasEnded(state)).sort((a, b) => endOf(a) - endOf(b))
     for (const task of ended) this.#set(task)
     const before = this.#wallTime() - clientLimits.endedTaskMs
     for (const task of ended) if (endOf(task) < before) this.logFailure(this.forget(task.id))
@@ -169,11 +177,14 @@ export function checkRoom(tasks: number): void {
   throw new OspError('usage', `there are ${tasks} tasks already, as many as are kept; let some end first`)
 }
 
-/** Whether the task has not ended. */
-export function isUnfinished({ state }: StoredTask): boolean {
-  return !hasEnded(state)
+/** Returns the error for a new task whose name an unfinished task has. */
+export const nameTaken = (name: string) =>
+  new OspError('usage', `an upload named ${JSON.stringify(name)} is under way already`)
+
+export const unknownTask = (id: number) => new OspError('usage', `there is no upload ${id}`)
+
+export function hasEnded(state: StoredTask['state'] | undefined): state is 'failed' | 'done' {
+  return state === 'failed' || state === 'done'
 }
 
 const endOf = ({ endedAt = 0 }: StoredTask) => endedAt
-
-const hasEnded = (state: StoredTask['state'] | undefined) => state === 'failed' || state === 'done'

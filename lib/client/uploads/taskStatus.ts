@@ -1,7 +1,8 @@
 import type { OspError } from '../../errors.ts'
 import type { StoredTask } from '../../ports/clientState.ts'
 import type { ConnectionFailure } from '../connection/session.ts'
-import type { Upload, UploadPhase } from './upload.ts'
+import type { UploadPhase } from './upload.ts'
+import type { UploadJob } from './uploadJob.ts'
 
 /** The present status of a task. */
 export interface TaskStatus {
@@ -28,23 +29,13 @@ export interface TaskReason {
   readonly retryMs?: number | undefined
 }
 
-/** A task of this program. */
-export interface LiveTask {
-  readonly upload: Upload
-  readonly ref: string | undefined
-  /** Whether it is being sent. */
-  readonly active: boolean
-  /** The time of the next try after a refusal, by the clock. */
-  readonly retryAtMs: number | undefined
-}
-
 /** Returns the status of a task of this program. */
 export function liveStatus(
-  { upload, ref, active, retryAtMs }: LiveTask,
+  { upload, active, retryAtMs }: Pick<UploadJob, 'upload' | 'active' | 'retryAtMs'>,
   link: ConnectionFailure | undefined,
   now: number,
 ): TaskStatus {
-  const { id, name, phase: state, progress } = upload
+  const { id, ref, name, phase: state, progress } = upload
   const reason = () => {
     if (state === 'paused') return paused
     if (state === 'failed') return upload.error && reasonOf(upload.error)
@@ -57,21 +48,12 @@ export function liveStatus(
 }
 
 /** Returns the status of a task that is only stored. */
-export function storedStatus({ id, ref, name, state, size, durable, why }: StoredTask): TaskStatus {
-  const acknowledged = state === 'done' ? size : durable
-  if (state === 'open')
-    return { id, ref, name, state: 'waiting', acknowledged, durable, size, why: why ? notLetIn(why) : notBegun }
-  const reason = state === 'paused' ? paused : why
-  return {
-    id,
-    ref,
-    name,
-    state,
-    acknowledged,
-    durable: acknowledged,
-    size,
-    why: state === 'cancelling' ? notRemoved : reason,
-  }
+export function storedStatus({ id, ref, name, state, size, why, ...stored }: StoredTask): TaskStatus {
+  const durable = state === 'done' ? size : stored.durable
+  const common = { id, ref, name, acknowledged: durable, durable, size }
+  if (state === 'open') return { ...common, state: 'waiting', why: why ? notLetIn(why) : notBegun }
+  if (state === 'cancelling') return { ...common, state, why: notRemoved }
+  return { ...common, state, why: state === 'paused' ? paused : why }
 }
 
 const paused: TaskReason = { code: 'paused', text: 'it is paused; continue it' }

@@ -1,7 +1,10 @@
 import type { EventEmitter } from 'eventemitter3'
 import { machine } from '../../core/machine.ts'
 import type { OspError } from '../../errors.ts'
+import type { Log } from '../../ports/log.ts'
 import type { DigestName } from '../../ports/platform.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { Emitter } from '../../runtime/emitter.ts'
 
 /**
  * The phases of an upload on the client. It waits for other uploads, for the link, or for a refusal to pass. The server can
@@ -35,7 +38,7 @@ export const uploadPhases = machine({
 
 export type UploadPhase = keyof typeof uploadPhases.table
 
-export type UploadStep = Parameters<typeof uploadPhases.next>[1]
+type UploadStep = Parameters<typeof uploadPhases.next>[1]
 
 /** The progress of an upload, in bytes. */
 export interface Progress {
@@ -83,4 +86,61 @@ export interface Upload extends EventEmitter<UploadEvents> {
    * `closed` when its client was closed. An unhandled rejection is silent.
    */
   readonly done: Promise<SentFile>
+}
+
+/** An upload as its client changes it. `done` settles before the events are emitted. */
+export class ClientUpload extends Emitter<UploadEvents> implements Upload {
+  readonly id: number
+  readonly name: string
+  readonly ref: string | undefined
+  phase: UploadPhase = 'waiting'
+  error: OspError | undefined
+  progress: Progress = { acknowledged: 0, durable: 0, size: 0 }
+  transferred = 0
+  readonly #done: Deferred<SentFile> = deferred()
+  readonly done = this.#done.promise
+  readonly #changed: (upload: Upload) => void
+
+  /** `changed` is called after each event. */
+  constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string, log?: Log) {
+    super(log)
+    this.id = id
+    this.name = name
+    this.ref = ref
+    this.#changed = changed
+  }
+
+  /** Whether it has ended: done, failed or cancelled. */
+  get over(): boolean {
+    return this.phase === 'done' || this.phase === 'failed' || this.phase === 'cancelled'
+  }
+
+  /** Takes a step of the phases. `done` rejects with `error` if the step ends the upload. */
+  move(step: Exclude<UploadStep, 'stored'>, error?: OspError): void {
+    this.phase = uploadPhases.next(this.phase, step)
+    this.error = error
+    if (this.over) this.#done.reject(error)
+    this.#emitPhase()
+  }
+
+  /** The server has stored it. */
+  stored(file: SentFile): void {
+    const { size } = file
+    this.phase = uploadPhases.next(this.phase, 'stored')
+    this.error = undefined
+    this.#done.resolve(file)
+    this.setProgress(size, size, size)
+    this.#emitPhase()
+  }
+
+  setProgress(acknowledged: number, durable: number, size: number): void {
+    this.progress = { acknowledged, durable, size }
+    this.emit('progress', this.progress)
+    this.#changed(this)
+  }
+
+  #emitPhase(): void {
+    this.emit('phase', this.phase)
+    this.#changed(this)
+  }
 }

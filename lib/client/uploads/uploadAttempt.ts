@@ -5,52 +5,35 @@ import { clientLimits } from '../../limits.ts'
 import { isStoredFileName } from '../../names.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
-import type { DigestCheckpoint, IncrementalDigest } from '../../runtime/incrementalDigest.ts'
+import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 import type { Message } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
-import { protocolViolation } from '../connection/protocolViolation.ts'
-import type { UploadLink } from './buffers.ts'
-import type { SentFile } from './upload.ts'
+import { type OnlineLink, protocolViolation } from '../connection/session.ts'
+import type { ClientUpload, SentFile } from './upload.ts'
 
 export interface UploadAttemptOptions {
-  readonly link: UploadLink
+  readonly link: OnlineLink
   readonly clock: Clock
   readonly pace: Pacer
+  /** The upload, whose phase shows whether the server is verifying the file. */
+  readonly upload: ClientUpload
   readonly source: OpenSource
-  readonly name: string
   readonly algorithm: DigestName
   /** The digest of the source. It continues from what earlier attempts have digested. */
   readonly digest: IncrementalDigest
   /** Begin at zero, whatever the server has. */
   readonly fresh: boolean
-  /** The progress that the server has last reported. */
-  readonly progress: number
   /** Ends the attempt. The server keeps its bytes. */
   readonly signal: AbortSignal
   /** Called when the server has granted an instance. */
   readonly granted: () => void
   /** Called with the leading bytes that the server has, and how many of them are durable. */
-  readonly standing: (progress: number, durable?: number) => void
-  /** Called with the number of content bytes sent on this link that the server has acknowledged. */
-  readonly transferred: (bytes: number) => void
-  /** Called with true when the server has acknowledged every byte and verifies the file; with false if a part must be sent again. */
-  readonly verifying: (yes: boolean) => void
+  readonly progressed: (progress: number, durable?: number) => void
 }
 
 /** The place of a file on the server. */
 export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
-
-/** The server's answer to START or CONTINUE. */
-interface Granted {
-  readonly instance: number
-  /** The longest content of a chunk that fits the server's frames. */
-  readonly chunkBytes: number
-  readonly windowBytes: number
-  readonly progress: number
-  /** The server's last checkpoint, to compare the source with. */
-  readonly checkpoint: DigestCheckpoint | undefined
-}
 
 /** Bytes of a POST_FILE_REQ's payload before the content. */
 const offsetBytes = 8
@@ -61,6 +44,7 @@ export class UploadAttempt {
   /** Aborts when the attempt fails. */
   readonly #failing = new AbortController()
   #instance = 0
+  /** The longest content of a chunk that fits the server's frames. */
   #chunkBytes = 0
   #window: Window
   #failure: OspError | undefined
@@ -69,7 +53,6 @@ export class UploadAttempt {
   #asking = false
   /** Whether the socket has accepted the digest: the server will verify the file. */
   #hasAsked = false
-  #isVerifying = false
   /** Unanswered requests to the instance, with the content bytes of each. */
   readonly #unanswered = new Map<number, number>()
   #stored: StoredAs | undefined
@@ -103,14 +86,16 @@ export class UploadAttempt {
   }
 
   async #open(): Promise<void> {
-    const { digest, source, standing } = this.#options
-    const { instance, chunkBytes, windowBytes, progress, checkpoint } = await requestInstance(this.#options)
-    this.#options.granted()
+    const { link, digest, source, granted, progressed } = this.#options
+    const ack = await requestInstance(this.#options)
+    granted()
+    const { instance, chunk, window, progress } = ack
     this.#instance = instance
-    this.#chunkBytes = chunkBytes
-    this.#window = new Window(source.size, progress, windowBytes)
-    if (checkpoint) digest.expect(checkpoint)
-    standing(progress, checkpoint?.offset ?? 0)
+    this.#chunkBytes = Math.min(chunk, link.welcome.maxFrame - offsetBytes)
+    this.#window = new Window(source.size, progress, window)
+    const known = ack.event === 'ContinuePostFileAck' && ack.checkpoint > 0 ? ack : undefined
+    if (known) digest.expect({ offset: known.checkpoint, digest: known.checkpointDigest })
+    progressed(progress, known?.checkpoint ?? 0)
     // Also if there is nothing to read: the digest may be at the checkpoint and disagree, or a read that an earlier attempt has
     // begun may not have ended.
     this.#catchUp(progress)
@@ -143,7 +128,7 @@ export class UploadAttempt {
   }
 
   async #sendChunk(span: Span): Promise<void> {
-    const { link, source, pace, clock, digest, name } = this.#options
+    const { link, source, pace, clock, digest } = this.#options
     const { round } = this.#window
     const delayMs = pace.delayMs(span.length, clock.now())
     if (delayMs > 0) await wait(clock, delayMs, this.#failing.signal)
@@ -152,7 +137,7 @@ export class UploadAttempt {
     const giveBack = () => link.buffers.put(buffer)
     try {
       const read = await source.read(bytes, span.offset)
-      if (read < span.length) throw changed(name, 'became shorter')
+      if (read < span.length) throw this.#changed('became shorter')
     } catch (error) {
       giveBack()
       throw error
@@ -174,22 +159,22 @@ export class UploadAttempt {
   }
 
   #acknowledged(seq: number, span: Span, ack: Message<'PostFileAck'>): void {
-    const { pace, clock, standing, transferred } = this.#options
+    const { pace, clock, upload, progressed } = this.#options
     pace.acknowledged(span.length, clock.now())
     if (!this.#unanswered.delete(seq)) return
-    transferred(span.length)
+    upload.transferred += span.length
     const { taken } = this.#window
     this.#guarded(() => this.#window.reply(seq, span, ack.progress))
     // The server has bytes that this process has not sent.
     if (this.#window.taken > taken) this.#catchUp(this.#window.taken)
-    standing(this.#window.acknowledged, ack.durable)
+    progressed(this.#window.acknowledged, ack.durable)
     this.#reportVerifying()
   }
 
   /** Sends the digest after the last chunk, without waiting for its reply. If a chunk is missing, the answer names the offset. */
   async #askToVerify(): Promise<void> {
-    const { link, source, digest, name } = this.#options
-    if (!(await source.unchanged())) throw changed(name, 'was written to')
+    const { link, source, digest, upload } = this.#options
+    if (!(await source.unchanged())) throw this.#changed('was written to')
     if (!this.#complete || this.#failure) return
     this.#asking = true
     const question = { event: 'FileMd5Req', digest: digest.now() } as const
@@ -203,7 +188,7 @@ export class UploadAttempt {
         this.#hasInstance = false
         this.#unanswered.delete(seq)
         // The server has every byte, even if replies to chunks were lost or are late.
-        for (const bytes of this.#unanswered.values()) this.#options.transferred(bytes)
+        for (const bytes of this.#unanswered.values()) upload.transferred += bytes
         this.#reportVerifying(true)
         this.#guarded(() => {
           this.#stored = storedAs(ack)
@@ -222,15 +207,15 @@ export class UploadAttempt {
       this.#reportVerifying()
       if (this.#options.signal.aborted) this.#fail(new OspError('closed'))
       this.#guarded(() => this.#window.goBack(progress))
-      this.#options.standing(this.#window.acknowledged)
+      this.#options.progressed(this.#window.acknowledged)
     }
   }
 
   /** Reports a change. The server verifies a file only when it has all of it: a digest that waits after chunks does not start that. */
   #reportVerifying(verifying = this.#asking && this.#window.acknowledged === this.#options.source.size): void {
-    if (verifying === this.#isVerifying) return
-    this.#isVerifying = verifying
-    this.#options.verifying(verifying)
+    const { upload } = this.#options
+    // The upload can have been paused or cancelled meanwhile.
+    if (upload.phase === (verifying ? 'sending' : 'verifying')) upload.move(verifying ? 'verify' : 'resend')
   }
 
   /** Applies an answer. One that does not keep to the protocol ends the attempt. */
@@ -245,7 +230,7 @@ export class UploadAttempt {
 
   /** Reads for the digest what this process has not sent itself, in parallel with the upload. */
   #catchUp(end: number): void {
-    const { digest, name } = this.#options
+    const { digest } = this.#options
     digest.catchUp(end).then(
       (agreed) => {
         if (agreed === undefined) return this.#wake()
@@ -253,7 +238,7 @@ export class UploadAttempt {
         this.#fail(new OspError('digest-mismatch', 'the server has other bytes of this file'))
       },
       (error: unknown) =>
-        this.#fail(error instanceof RangeError ? changed(name, 'became shorter') : OspError.from(error)),
+        this.#fail(error instanceof RangeError ? this.#changed('became shorter') : OspError.from(error)),
     )
   }
 
@@ -276,6 +261,12 @@ export class UploadAttempt {
     this.#fail(error)
   }
 
+  /** Returns the error for a source that has changed, as `how` describes. */
+  #changed(how: string): OspError {
+    const text = `${this.#options.upload.name} ${how} while it was being sent; send it again when nothing writes to it`
+    return new OspError('source-changed', text)
+  }
+
   #fail(error: OspError): void {
     this.#failure ??= error
     this.#failing.abort()
@@ -284,34 +275,26 @@ export class UploadAttempt {
 
   /** Frees the instance when the client ends the attempt. The server keeps its bytes. */
   async #release(): Promise<void> {
-    const { link, standing } = this.#options
+    const { link, progressed } = this.#options
     if (!this.#hasInstance || link.peer.ended) return
     const pause = link.peer.ask({ event: 'PauseFileReq' }, this.#instance)
     await pause.reply.then(
-      ({ progress, durable }) => standing(progress, durable),
+      ({ progress, durable }) => progressed(progress, durable),
       () => {},
     )
   }
 }
 
-/** Asks for an instance. Rejects with the server's refusal, or with `malformed` if the values that it grants cannot be used. */
-async function requestInstance(options: UploadAttemptOptions): Promise<Granted> {
-  const { link, source, name, algorithm, fresh, progress } = options
+/** Sends START or CONTINUE. Rejects with the server's refusal, or with `malformed` if the values that it grants cannot be used. */
+async function requestInstance({ link, upload, source, algorithm, fresh }: UploadAttemptOptions) {
   const { size, modifiedAt } = source
-  const upload = { fileName: name, size, modifiedAt, digest: digestNumbers[algorithm] }
+  const file = { fileName: upload.name, size, modifiedAt, digest: digestNumbers[algorithm] }
   const ack = fresh
-    ? await link.peer.ask({ event: 'StartPostFileReq', ...upload }).reply
-    : await link.peer.ask({ event: 'ContinuePostFileReq', ...upload, progress }).reply
+    ? await link.peer.ask({ event: 'StartPostFileReq', ...file }).reply
+    : await link.peer.ask({ event: 'ContinuePostFileReq', ...file, progress: upload.progress.acknowledged }).reply
   if (ack.instance === 0) throw protocolViolation('it names no instance')
   if (ack.chunk === 0 || ack.window === 0) throw protocolViolation('it grants chunks of no bytes')
-  const known = ack.event === 'ContinuePostFileAck' && ack.checkpoint > 0
-  return {
-    instance: ack.instance,
-    chunkBytes: Math.min(ack.chunk, link.welcome.maxFrame - offsetBytes),
-    windowBytes: ack.window,
-    progress: ack.progress,
-    checkpoint: known ? { offset: ack.checkpoint, digest: ack.checkpointDigest } : undefined,
-  }
+  return ack
 }
 
 /** Returns the place of a file. Throws OspError `malformed` if its name is not safe to show to people and programs. */
@@ -319,6 +302,3 @@ function storedAs({ storedName, replaced = 0 }: Message<'FileMd5Ack'>): StoredAs
   if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
   return { storedName, replaced: replaced !== 0 }
 }
-
-const changed = (name: string, how: string) =>
-  new OspError('source-changed', `${name} ${how} while it was being sent; send it again when nothing writes to it`)

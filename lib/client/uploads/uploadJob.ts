@@ -7,13 +7,11 @@ import type { FileSource, OpenSource } from '../../ports/source.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { hex } from '../../runtime/hex.ts'
 import { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
-import { wait } from '../../runtime/wait.ts'
-import { refusalBackoff } from '../connection/refusalBackoff.ts'
-import type { ClientSession } from '../connection/session.ts'
-import type { UploadLink } from './buffers.ts'
-import type { ClientUpload } from './clientUpload.ts'
+import { wait, whenAborted } from '../../runtime/wait.ts'
+import { cancelOutcomes } from '../../wire/protocol.ts'
+import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
 import { openGuarded } from './guardedSource.ts'
-import type { SentFile } from './upload.ts'
+import type { ClientUpload, SentFile } from './upload.ts'
 import { UploadAttempt } from './uploadAttempt.ts'
 
 export interface UploadJobOptions {
@@ -21,42 +19,101 @@ export interface UploadJobOptions {
   readonly source: FileSource
   readonly algorithm: DigestName
   readonly platform: Platform
-  readonly session: ClientSession<UploadLink>
+  readonly session: ClientSession
   readonly pace: Pacer
   /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
   readonly log: Log
 }
 
+/** An open source, and the digest of what was read of it. */
+interface OpenedSource {
+  readonly source: OpenSource
+  readonly digest: IncrementalDigest
+}
+
 /**
- * Carries out one upload in several attempts. It retries after lost links, refusals, digests that differ, and changes of the
- * source; each a bounded number of times or for a bounded time.
+ * The work on one upload: sending it in several attempts, or cancelling it. It retries after lost links, refusals, digests that
+ * differ, and changes of the source; each a bounded number of times or for a bounded time.
  */
 export class UploadJob {
+  readonly upload: ClientUpload
+  /** Whether the list of tasks has it: it may begin. */
+  accepted = false
+  /** The time of the next try, by the clock, while it waits. */
+  retryAtMs: number | undefined
   readonly #options: UploadJobOptions
-  #source: OpenSource | undefined
-  #digest: IncrementalDigest | undefined
+  /** Set while it is being sent. */
+  #active: AbortController | undefined
+  #running: Promise<void> = Promise.resolve()
+  readonly #closing = new AbortController()
+  #cancelling: Promise<void> | undefined
+  #opened: OpenedSource | undefined
+  /** The properties of the source when it was last opened. */
+  #version: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
   #fresh = false
   #digestTries = 0
   #sourceTries = 0
   /** Counts refusals without a byte of progress between them. */
   readonly #backoff: Backoff
   #best = 0
-  /** The time of the next try, by the clock, while it waits. */
-  retryAtMs: number | undefined
-  /** The properties of the source when it was last opened. */
-  #opened: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
 
   constructor(options: UploadJobOptions) {
+    this.upload = options.upload
     this.#options = options
     this.#backoff = refusalBackoff(options.platform, options.retryForMs)
   }
 
-  /**
-   * Resolves when the file is stored, which can happen after `signal` has aborted. Rejects with a final error, or with
-   * `closed` if `signal` has aborted; it can be run again then.
-   */
-  async run(signal: AbortSignal): Promise<SentFile> {
+  get active(): boolean {
+    return this.#active !== undefined
+  }
+
+  /** Sends it. Resolves when the sending has ended, finally or until it continues. */
+  begin(): Promise<void> {
+    const active = new AbortController()
+    this.#active = active
+    this.#running = this.#run(active.signal).finally(() => {
+      this.#active = undefined
+    })
+    return this.#running
+  }
+
+  /** Resolves when its instance is free. */
+  async pause(): Promise<void> {
+    if (this.upload.over || this.upload.phase === 'cancelling') return
+    if (this.upload.phase !== 'paused') this.upload.move('pause')
+    await this.#interrupt()
+  }
+
+  /** Resolves when the server has cancelled it. Later calls return the same promise. */
+  cancel(): Promise<void> {
+    this.#cancelling ??= this.#cancel()
+    return this.#cancelling
+  }
+
+  /** Ends all work on it. An upload that has not ended fails. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#interrupt()
+    await this.#cancelling?.catch(() => {})
+    if (!this.upload.over) this.upload.move('close', closedEarly())
+  }
+
+  async #interrupt(): Promise<void> {
+    this.#active?.abort()
+    await this.#running
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    try {
+      this.upload.stored(await this.#stored(signal))
+    } catch (error) {
+      if (!signal.aborted && !this.upload.over) this.upload.move('fail', OspError.from(error))
+    }
+  }
+
+  /** Resolves when the file is stored, which can happen after `signal` has aborted. Rejects with a final error or after the abort. */
+  async #stored(signal: AbortSignal): Promise<SentFile> {
     try {
       for (;;) {
         const file = await this.#try(signal)
@@ -69,17 +126,17 @@ export class UploadJob {
 
   /** Makes one try. Resolves with `undefined` if another one is due. */
   async #try(signal: AbortSignal): Promise<SentFile | undefined> {
-    let link: UploadLink | undefined
+    let link: OnlineLink | undefined
     try {
-      const source = await this.#open(signal)
+      const opened = await this.#open(signal)
       link = await this.#options.session.online(signal)
-      return await this.#send(link, source, signal)
+      return await this.#send(link, opened, signal)
     } catch (error) {
       const failure = OspError.from(error)
       if (signal.aborted) throw failure
       const waitMs = await this.#recover(failure, link)
-      const { phase } = this.#options.upload
-      if (phase === 'sending' || phase === 'verifying') this.#options.upload.move('stall', failure)
+      const { phase } = this.upload
+      if (phase === 'sending' || phase === 'verifying') this.upload.move('stall', failure)
       await this.#wait(waitMs, signal)
       return undefined
     }
@@ -96,78 +153,67 @@ export class UploadJob {
     }
   }
 
-  async #open(signal: AbortSignal): Promise<OpenSource> {
-    if (this.#source) return this.#source
-    const { source, platform, algorithm } = this.#options
+  async #open(signal: AbortSignal): Promise<OpenedSource> {
+    if (this.#opened) return this.#opened
+    const { platform, algorithm } = this.#options
     await platform.digests.load(algorithm)
-    const open = await openGuarded(source, signal)
-    const read = (into: Uint8Array, offset: number) => open.read(into, offset)
-    this.#source = open
-    this.#digest = new IncrementalDigest({ digests: platform.digests, algorithm, read })
-    const { size, modifiedAt } = open
-    const same = this.#opened?.size === size && this.#opened.modifiedAt === modifiedAt
-    this.#opened = { size, modifiedAt }
-    if (!same) this.#progressed(0, 0)
-    return open
+    const source = await openGuarded(this.#options.source, signal)
+    const read = (into: Uint8Array, offset: number) => source.read(into, offset)
+    this.#opened = { source, digest: new IncrementalDigest({ digests: platform.digests, algorithm, read }) }
+    const { size, modifiedAt } = source
+    const isSame = this.#version?.size === size && this.#version.modifiedAt === modifiedAt
+    this.#version = { size, modifiedAt }
+    if (!isSame) this.#progressed(0, 0)
+    return this.#opened
   }
 
   /** Closes the source. A failure is only logged: it does not concern the bytes that were read. */
   async #close(): Promise<void> {
-    const { upload, log } = this.#options
-    const source = this.#source
-    this.#source = undefined
+    const { log } = this.#options
+    const opened = this.#opened
+    this.#opened = undefined
     try {
-      await source?.[Symbol.asyncDispose]()
+      await opened?.source[Symbol.asyncDispose]()
     } catch (error) {
       const { message: text } = OspError.from(error)
-      log({ level: 'warn', event: 'source-not-closed', name: upload.name, text })
+      log({ level: 'warn', event: 'source-not-closed', name: this.upload.name, text })
     }
   }
 
-  async #send(link: UploadLink, source: OpenSource, signal: AbortSignal): Promise<SentFile> {
-    const { upload, platform, pace, algorithm } = this.#options
-    const digest = this.#digest
-    if (!digest) throw new OspError('internal', 'an open source has no digest')
+  async #send(link: OnlineLink, { source, digest }: OpenedSource, signal: AbortSignal): Promise<SentFile> {
+    const { upload } = this
     if (upload.phase === 'waiting') upload.move('begin')
+    const { platform, pace, algorithm } = this.#options
     const attempt = new UploadAttempt({
       link,
       clock: platform.clock,
       pace,
+      upload,
       source,
-      name: upload.name,
       algorithm,
       digest,
       fresh: this.#fresh,
-      progress: upload.progress.acknowledged,
       signal,
       granted: () => {
         this.#fresh = false
       },
-      standing: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
-      transferred: (bytes) => upload.addTransferred(bytes),
-      verifying: (yes) => this.#verifying(yes),
+      progressed: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
     })
     const stored = await attempt.run()
     return { name: upload.name, ...stored, size: source.size, algorithm, digest: hex(digest.now()) }
   }
 
-  /** Does nothing if the upload was paused or cancelled meanwhile. */
-  #verifying(yes: boolean): void {
-    const { upload } = this.#options
-    if (upload.phase === (yes ? 'sending' : 'verifying')) upload.move(yes ? 'verify' : 'resend')
-  }
-
   #progressed(progress: number, durable: number): void {
-    const size = this.#source?.size ?? 0
+    const size = this.#opened?.source.size ?? 0
     const acknowledged = Math.min(progress, size)
-    this.#options.upload.setProgress(acknowledged, Math.min(durable, acknowledged), size)
+    this.upload.setProgress(acknowledged, Math.min(durable, acknowledged), size)
     if (progress <= this.#best) return
     this.#best = progress
     this.#backoff.reset()
   }
 
   /** Prepares the next try and returns the milliseconds until it. Throws `error` if it is final. */
-  async #recover(error: OspError, link: UploadLink | undefined): Promise<number> {
+  async #recover(error: OspError, link: OnlineLink | undefined): Promise<number> {
     if (error.code === 'digest-mismatch') {
       if (++this.#digestTries > clientLimits.digestTries) throw error
       this.#fresh = true
@@ -186,4 +232,40 @@ export class UploadJob {
     if (error.retry === 'never' || !(link || error.code === 'overloaded')) throw error
     return this.#backoff.next(error)
   }
+
+  async #cancel(): Promise<void> {
+    if (this.upload.over) return
+    this.upload.move('cancel')
+    await this.#interrupt()
+    const { signal } = this.#closing
+    try {
+      await this.#askToCancel(signal)
+    } catch (error) {
+      const failure = signal.aborted ? closedEarly() : OspError.from(error)
+      this.upload.move(signal.aborted ? 'close' : 'fail', failure)
+      throw failure
+    }
+  }
+
+  /** Asks until the server has answered, on this link or the next one. Retries after refusals that are not final. */
+  async #askToCancel(signal: AbortSignal): Promise<void> {
+    const { session, platform, retryForMs } = this.#options
+    const backoff = refusalBackoff(platform, retryForMs)
+    session.start()
+    while (this.upload.phase === 'cancelling') {
+      const { peer, closed } = await session.online(signal)
+      const answer = await peer.ask({ event: 'CancelFileReq', fileName: this.upload.name }).reply.catch(OspError.from)
+      if (!(answer instanceof OspError)) this.upload.move('cancelled', cancelledWith(answer.outcome))
+      else if (peer.ended) await whenAborted(closed)
+      else if (answer.retry === 'never') throw answer
+      else await wait(platform.clock, backoff.next(answer), signal)
+    }
+  }
 }
+
+function cancelledWith(outcome: number): OspError {
+  if (outcome !== cancelOutcomes.published) return new OspError('cancelled')
+  return new OspError('cancelled', 'the upload was cancelled; a file of this name was stored before, and stays')
+}
+
+const closedEarly = () => new OspError('closed', 'the client was closed before this upload was done')

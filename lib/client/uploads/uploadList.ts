@@ -1,33 +1,74 @@
+import type { EventEmitter } from 'eventemitter3'
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { checkFileName } from '../../names.ts'
 import type { ClientState, StoredTask } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
-import type { DigestName, Platform } from '../../ports/platform.ts'
+import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import type { ClientSession } from '../connection/session.ts'
 import { checkAddOptions, checkIds } from '../options.ts'
-import type { UploadLink } from './buffers.ts'
-import { ClientUpload } from './clientUpload.ts'
-import { Task } from './task.ts'
-import { checkRoom, isUnfinished, TaskRegistry } from './taskRegistry.ts'
-import { storedStatus, type TaskStatus } from './taskStatus.ts'
-import type { Upload } from './upload.ts'
-import type { AddOptions, Uploads, UploadsEvents } from './uploads.ts'
+import { checkRoom, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
+import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
+import { ClientUpload, type Upload } from './upload.ts'
+import { UploadJob, type UploadJobOptions } from './uploadJob.ts'
 
-export interface UploadListOptions {
-  readonly platform: Platform
-  readonly session: ClientSession<UploadLink>
+export interface UploadsEvents {
+  /** An upload was added, has made progress, or has changed its phase. */
+  change: [upload: Upload]
+}
+
+export interface AddOptions {
+  /** The name on the server, by default the source's. It is normalized to NFC. */
+  readonly name?: string | undefined
+  /** The digest that verifies the file; `sha256` by default. */
+  readonly digest?: DigestName | undefined
+}
+
+/** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
+export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
+  /**
+   * Adds an upload. It begins when fewer than the limit are sent. If its source can be opened again (`FileSource.ref`),
+   * resolves when the client's state has stored it; the upload then survives a kill of this program. If the source belongs
+   * to an unfinished task, returns and continues that task. Rejects with OspError `bad-name`; `usage` if another unfinished
+   * upload has that name, or for invalid options; `closed`; or with the error of writing the state.
+   */
+  add(source: FileSource, options?: AddOptions): Promise<Upload>
+  /**
+   * Restores the unfinished tasks (those with these ids, if any are given) that a former program has left in the client's
+   * state. Paused tasks stay paused; an interrupted cancellation is completed.
+   */
+  restore(ids?: readonly number[]): Promise<readonly Upload[]>
+  /**
+   * Returns all tasks by ascending id: those of this program, and others in its state. Failed tasks are kept for a day.
+   * Of the other ended tasks, the latest 1,000 are kept.
+   */
+  tasks(): Promise<readonly TaskStatus[]>
+  /** Pauses uploads (all, if no ids are given). The server keeps its bytes. Resolves when their instances are free. */
+  pause(ids?: readonly number[]): Promise<void>
+  /**
+   * Continues paused uploads (all, if no ids are given) from the server's progress, and restores tasks that are only stored.
+   * A failed task is tried again if its id is given.
+   */
+  resume(ids?: readonly number[]): Promise<void>
+  /**
+   * Cancels uploads. The server removes their bytes, but never a published file. Resolves when the server has
+   * confirmed it; until then their phase is `cancelling`. Rejects if the server's refusal is final, or lasts longer than
+   * `retryForMs`; the upload is `failed` then. An upload that the server is verifying already becomes `done` if its digest
+   * is right. If a file of that name had been stored before, the text of `error` says that it stays.
+   */
+  cancel(ids: readonly number[]): Promise<void>
+}
+
+export interface UploadListOptions extends Pick<UploadJobOptions, 'platform' | 'session' | 'retryForMs' | 'log'> {
   /** Stores tasks and opens their sources again. */
   readonly state: Pick<ClientState, 'tasks' | 'reopen' | 'discard'>
   /** The number of uploads that are sent at once, if the server allows it. */
   readonly atOnce: number
   /** Bytes a second for all uploads together. */
   readonly limitRate: number
-  readonly retryForMs: number
-  readonly log: Log
   /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
 }
@@ -36,14 +77,14 @@ export interface UploadListOptions {
 export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #options: UploadListOptions
   readonly #pace: Pacer
-  readonly #tasks = new Map<number, Task>()
-  /** The uploads that have not ended, by name, in the order in which they were added. */
-  readonly #open = new Map<string, Task>()
-  #active = 0
-  readonly #stored: TaskRegistry | undefined
+  readonly #jobs = new Map<number, UploadJob>()
+  /** The jobs that have not ended, by name, in the order in which they were added. */
+  readonly #open = new Map<string, UploadJob>()
+  /** The stored tasks, if the state stores any. */
+  readonly #registry: TaskRegistry
   /** The ids of ended uploads, in the order in which they ended. */
-  readonly #over: number[] = []
-  #lastId = 0
+  readonly #over = new BoundedMap<number, true>(clientLimits.finishedUploads, (id) => this.#forget(id))
+  #active = 0
   /** One until the server has reported its limit. */
   #atOnce = 1
   #closed = false
@@ -53,88 +94,73 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#options = options
     this.#pace = new Pacer(options.limitRate)
     const { state, platform, log } = options
-    if (state.tasks) this.#stored = new TaskRegistry(state.tasks, () => platform.clock.wallTime(), log, state)
+    this.#registry = new TaskRegistry(state.tasks, () => platform.clock.wallTime(), log, state)
   }
 
   [Symbol.iterator](): Iterator<Upload> {
-    return [...this.#tasks.values()].flatMap(({ accepted, upload }) => (accepted ? [upload] : []))[Symbol.iterator]()
+    return [...this.#jobs.values()].flatMap(({ accepted, upload }) => (accepted ? [upload] : []))[Symbol.iterator]()
   }
 
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
     checkAddOptions(source, options)
     const { name = source.name, digest = 'sha256' } = options
     const normal = checkFileName(name.normalize('NFC'))
-    if (this.#stored) await this.#stored.open()
+    if (this.#options.state.tasks) await this.#registry.open()
     this.#checkOpen()
-    const open = this.#open.get(normal)
-    const live = open?.upload.over ? undefined : open
-    const known = live ?? this.#stored?.named(normal)
+    const open = this.#open.get(normal)?.upload
+    const live = open?.over ? undefined : open
+    const known = live ?? this.#registry.named(normal)
     if (!known) return await this.#accept(source, normal, digest)
-    const isThat = source.ref !== undefined && known.ref === source.ref && live?.upload.phase !== 'cancelling'
-    if (!isThat) throw new OspError('usage', `an upload named ${JSON.stringify(normal)} is under way already`)
+    const isSame = source.ref !== undefined && known.ref === source.ref && live?.phase !== 'cancelling'
+    if (!isSame) throw nameTaken(normal)
     await this.resume([known.id])
-    await this.#stored?.idle()
+    await this.#registry.idle()
     return this.#named(known.id).upload
   }
 
   async restore(ids?: readonly number[]): Promise<readonly Upload[]> {
     checkIds('restore', ids, 'all or some')
-    if (!this.#stored) return []
-    await this.#stored.open()
+    await this.#registry.open()
     this.#checkOpen()
-    const wanted = [...this.#stored].filter((task) => isUnfinished(task) && (ids?.includes(task.id) ?? true))
-    const uploads = wanted.map((task) => (this.#tasks.get(task.id) ?? this.#revive(task)).upload)
+    const wanted = [...this.#registry].filter(({ id, state }) => !hasEnded(state) && (ids?.includes(id) ?? true))
+    const uploads = wanted.map((task) => (this.#jobs.get(task.id) ?? this.#revive(task)).upload)
     this.#fill()
     return uploads
   }
 
   async tasks(): Promise<readonly TaskStatus[]> {
-    if (this.#stored) await this.#stored.open()
+    await this.#registry.open()
     const { session, platform } = this.#options
-    const live = [...this.#tasks.values()].map((task) => task.status(session.failure, platform.clock.now()))
-    const others = [...(this.#stored ?? [])].filter(({ id }) => !this.#tasks.has(id)).map(storedStatus)
+    const live = [...this.#jobs.values()].map((job) => liveStatus(job, session.failure, platform.clock.now()))
+    const others = [...this.#registry].filter(({ id }) => !this.#jobs.has(id)).map(storedStatus)
     return [...live, ...others].sort((a, b) => a.id - b.id)
   }
 
   async pause(ids?: readonly number[]): Promise<void> {
     checkIds('pause', ids, 'all or some')
-    await this.#each(ids, async (id, task) => {
-      await task?.pause()
-      const stored = this.#stored?.get(id)
-      if (stored?.state === 'open') await this.#change(id, { state: 'paused' })
+    await this.#each(ids, async (id, job) => {
+      await job?.pause()
+      if (this.#registry.get(id)?.state === 'open') await this.#change(id, { state: 'paused' })
     })
   }
 
   async resume(ids?: readonly number[]): Promise<void> {
     checkIds('resume', ids, 'all or some')
-    await this.#each(ids, async (id, task) => {
-      const stored = this.#stored?.get(id)
-      if (task && !task.upload.over) {
-        if (task.upload.phase !== 'paused') return
-        task.upload.move('resume')
-      } else {
-        const isWanted =
-          stored && (ids ? stored.state !== 'done' : isUnfinished(stored) && stored.state !== 'cancelling')
-        if (!isWanted) return
-        this.#stored?.checkName(stored)
-        this.#revive({ ...stored, state: 'open' })
-      }
-      if (stored?.state !== 'open') await this.#change(id, { state: 'open' })
-    })
+    await this.#each(ids, (id, job) => this.#resume(id, job, ids !== undefined))
     this.#fill()
   }
 
   async cancel(ids: readonly number[]): Promise<void> {
     checkIds('cancel', ids, 'some')
-    await this.#each(ids, async (id, task) => {
-      const stored = this.#stored?.get(id)
-      if (!stored || stored.state === 'done') return await task?.cancel()
+    await this.#each(ids, async (id, job) => {
+      const stored = this.#registry.get(id)
+      if (!stored || stored.state === 'done') return await job?.cancel()
       // What the server has belongs to the other task of that name.
-      if (this.#stored?.isReplaced(stored)) return await this.#stored.forget(id)
-      const live = task && !task.upload.over ? task : this.#revive({ ...stored, state: 'open' })
+      if (this.#registry.isReplaced(stored)) return await this.#registry.forget(id)
+      const live = job && !job.upload.over ? job : this.#revive({ ...stored, state: 'open' })
       await Promise.all([this.#change(id, { state: 'cancelling' }), live.cancel()])
     })
-    await this.#stored?.idle()
+    await this.#registry.idle()
   }
 
   /** Begins a new link, on which the server accepts `most` uploads at once. */
@@ -147,102 +173,122 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** Ends all uploads. The server keeps the bytes, so that they can be continued. */
   async close(): Promise<void> {
     this.#closed = true
-    const unfinished = [...this.#tasks.values()].filter(({ upload }) => !upload.over)
-    await Promise.all([...this.#tasks.values()].map((task) => task.close()))
-    for (const { id, upload } of unfinished) {
-      if (upload.phase === 'failed' && upload.progress.size > 0) this.#stored?.logFailure(this.#change(id, {}))
+    const jobs = [...this.#jobs.values()]
+    const unfinished = jobs.filter(({ upload }) => !upload.over)
+    await Promise.all(jobs.map((job) => job.close()))
+    for (const { upload } of unfinished) {
+      if (upload.phase === 'failed' && upload.progress.size > 0) this.#registry.logFailure(this.#change(upload.id, {}))
     }
-    await this.#stored?.idle()
+    await this.#registry.idle()
   }
 
   async #accept(source: FileSource, name: string, algorithm: DigestName): Promise<Upload> {
     checkRoom(this.#open.size)
     const { ref } = source
-    const id = this.#stored ? this.#stored.nextId() : ++this.#lastId
-    const task = this.#create(id, name, source, algorithm)
-    if (this.#stored && ref !== undefined) {
+    const id = this.#registry.nextId()
+    const job = this.#create(id, name, source, algorithm)
+    if (this.#options.state.tasks && ref !== undefined) {
       try {
-        await this.#stored.accept({ id, ref, name, algorithm, state: 'open', size: 0, durable: 0 })
+        await this.#registry.accept({ id, ref, name, algorithm, state: 'open', size: 0, durable: 0 })
       } catch (error) {
-        this.#tasks.delete(id)
-        task.upload.move('fail', OspError.from(error))
+        this.#jobs.delete(id)
+        job.upload.move('fail', OspError.from(error))
         throw error
       }
     }
-    task.accepted = true
-    this.#changed(task.upload)
+    job.accepted = true
+    this.emit('change', job.upload)
     this.#fill()
-    return task.upload
+    return job.upload
+  }
+
+  /** Continues a paused upload, or a stored task that was not cancelled; one that has failed only if it `isNamed`. */
+  async #resume(id: number, job: UploadJob | undefined, isNamed: boolean): Promise<void> {
+    const stored = this.#registry.get(id)
+    if (job && !job.upload.over) {
+      if (job.upload.phase !== 'paused') return
+      job.upload.move('resume')
+    } else {
+      if (!stored || stored.state === 'done') return
+      if (!isNamed && (stored.state === 'failed' || stored.state === 'cancelling')) return
+      this.#registry.checkName(stored)
+      this.#revive({ ...stored, state: 'open' })
+    }
+    if (stored?.state !== 'open') await this.#change(id, { state: 'open' })
   }
 
   /** Restores a stored task. */
-  #revive({ id, ref, name, algorithm, state }: StoredTask): Task {
+  #revive({ id, ref, name, algorithm, state }: StoredTask): UploadJob {
     const source = this.#options.state.reopen?.(ref)
     if (!source)
       throw new OspError('usage', 'the state of this client cannot open a source again; give it a reopen function')
-    const task = this.#create(id, name, source, algorithm)
-    task.accepted = true
-    this.#changed(task.upload)
-    if (state === 'paused') task.upload.move('pause')
-    if (state === 'cancelling') task.cancel().catch(() => {})
-    return task
+    const job = this.#create(id, name, source, algorithm)
+    job.accepted = true
+    this.emit('change', job.upload)
+    if (state === 'paused') job.upload.move('pause')
+    if (state === 'cancelling') job.cancel().catch(() => {})
+    return job
   }
 
-  #create(id: number, name: string, source: FileSource, algorithm: DigestName): Task {
-    const upload = new ClientUpload(id, name, (upload) => this.#changed(upload), source.ref, this.#options.listenerLog)
-    const task = new Task({ ...this.#options, upload, source, algorithm, pace: this.#pace })
-    this.#tasks.set(id, task)
-    this.#open.set(name, task)
+  #create(id: number, name: string, source: FileSource, algorithm: DigestName): UploadJob {
+    const changed = (upload: Upload) => void this.emit('change', upload)
+    const upload = new ClientUpload(id, name, changed, source.ref, this.#options.listenerLog)
+    const job = new UploadJob({ ...this.#options, upload, source, algorithm, pace: this.#pace })
+    this.#jobs.set(id, job)
+    this.#open.set(name, job)
     upload.done.then(
-      ({ size }) => this.#ended(task, { state: 'done', size, durable: size }),
-      (error: OspError) => this.#failed(task, error),
+      ({ size }) => this.#ended(job, { state: 'done', size, durable: size }),
+      (error: OspError) => this.#failed(job, error),
     )
-    return task
+    return job
   }
 
-  #failed(task: Task, { code, message: text, retry }: OspError): void {
+  #failed(job: UploadJob, { code, message: text, retry }: OspError): void {
+    const { id, phase } = job.upload
+    // A task that another program has cancelled stays in the list.
+    if (phase === 'cancelled') this.#registry.logFailure(this.#registry.forget(id))
     // The task stays open after the end of the client, after a refusal that is not final, and after a refused token, because the
     // next program can have another token.
-    const isOpen = code === 'closed' || code === 'unauthorized' || retry !== 'never'
-    // A task that another program has cancelled stays in the list.
-    const isCancelled = task.upload.phase === 'cancelled'
-    if (isCancelled) this.#stored?.logFailure(this.#stored.forget(task.id))
-    if (code === 'unauthorized') this.#ended(task, { why: { code, text } })
-    else this.#ended(task, isOpen || isCancelled ? undefined : { state: 'failed', why: { code, text } })
+    if (code === 'unauthorized') this.#ended(job, { why: { code, text } })
+    else if (phase === 'cancelled' || code === 'closed' || retry !== 'never') this.#ended(job)
+    else this.#ended(job, { state: 'failed', why: { code, text } })
   }
 
   /** Handles the end of an upload, and stores `change`. */
-  #ended(task: Task, change?: Partial<StoredTask>): void {
-    if (this.#open.get(task.upload.name) === task) this.#open.delete(task.upload.name)
-    if (change) this.#stored?.logFailure(this.#change(task.id, change))
-    this.#over.push(task.id)
-    if (this.#over.length <= clientLimits.finishedUploads) return
-    const oldest = this.#over.shift()
-    if (oldest === undefined || !this.#tasks.get(oldest)?.upload.over) return
-    this.#tasks.delete(oldest)
+  #ended(job: UploadJob, change?: Partial<StoredTask>): void {
+    const { id, name } = job.upload
+    if (this.#open.get(name) === job) this.#open.delete(name)
+    if (change) this.#registry.logFailure(this.#change(id, change))
+    this.#over.set(id, true)
+  }
+
+  #forget(id: number): void {
+    this.#over.delete(id)
+    if (this.#jobs.get(id)?.upload.over) this.#jobs.delete(id)
   }
 
   /** Stores a change of a task, and its progress. */
   async #change(id: number, change: Partial<StoredTask>): Promise<void> {
-    const { size = 0, durable = 0 } = this.#tasks.get(id)?.upload.progress ?? {}
-    await this.#stored?.change(id, { ...(size > 0 && { size, durable }), ...change })
+    const { size = 0, durable = 0 } = this.#jobs.get(id)?.upload.progress ?? {}
+    await this.#registry.change(id, { ...(size > 0 && { size, durable }), ...change })
   }
 
   /** Calls `act` for each of these tasks (all, if no ids are given), live or only stored. */
   async #each(
     ids: readonly number[] | undefined,
-    act: (id: number, task: Task | undefined) => Promise<void>,
+    act: (id: number, job: UploadJob | undefined) => Promise<void>,
   ): Promise<void> {
-    if (this.#stored) await this.#stored.open()
-    const all = () => new Set([...this.#tasks.keys(), ...[...(this.#stored ?? [])].map(({ id }) => id)])
-    for (const id of ids ?? []) if (!this.#stored?.get(id)) this.#named(id)
-    await Promise.all([...(ids ?? all())].map((id) => act(id, this.#tasks.get(id))))
+    // Without stored tasks the phases change before the call returns.
+    if (this.#options.state.tasks) await this.#registry.open()
+    for (const id of ids ?? []) if (!this.#registry.get(id)) this.#named(id)
+    const all = ids ?? new Set([...this.#jobs.keys(), ...[...this.#registry].map(({ id }) => id)])
+    await Promise.all([...all].map((id) => act(id, this.#jobs.get(id))))
   }
 
-  #named(id: number): Task {
-    const task = this.#tasks.get(id)
-    if (!task) throw new OspError('usage', `there is no upload ${id}`)
-    return task
+  #named(id: number): UploadJob {
+    const job = this.#jobs.get(id)
+    if (!job) throw unknownTask(id)
+    return job
   }
 
   #checkOpen(): void {
@@ -251,19 +297,15 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
 
   #fill(): void {
     if (this.#closed) return
-    for (const task of this.#open.values()) {
+    for (const job of this.#open.values()) {
       if (this.#active >= this.#atOnce) return
-      if (task.active || !task.accepted || task.upload.phase !== 'waiting') continue
+      if (job.active || !job.accepted || job.upload.phase !== 'waiting') continue
       this.#active++
       this.#options.session.start()
-      void task.begin().then(() => {
+      void job.begin().then(() => {
         this.#active--
         this.#fill()
       })
     }
-  }
-
-  #changed(upload: Upload): void {
-    this.emit('change', upload)
   }
 }

@@ -18,7 +18,6 @@ spec('a session that is closed while the server answers HELLO', (it) => {
         retryForMs: 0,
         software: 'spec',
         log: () => {},
-        equip: (link) => link,
         opened: () => {},
         changed: () => {},
       })

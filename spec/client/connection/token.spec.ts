@@ -3,7 +3,7 @@ import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../../lib/client/client.ts'
-import { createClient } from '../../../lib/client/connect.ts'
+import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { OspError } from '../../../lib/errors.ts'
 import { serve } from '../../../lib/server/server.ts'
 import { breakable } from '../../support/breakable.ts'
@@ -22,7 +22,7 @@ async function over(way: Way, options: Partial<BoundClientOptions>) {
   const to = breakable(openWay(wire, way))
   let frames = 0
   to.inspect = () => ++frames > 0
-  const client = createClient({
+  const client = new RunningClient({
     to,
     user: 'alice',
     platform,

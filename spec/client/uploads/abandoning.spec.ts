@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import type { UploadLink } from '../../../lib/client/uploads/buffers.ts'
-import { Buffers } from '../../../lib/client/uploads/buffers.ts'
+import { Buffers } from '../../../lib/client/connection/buffers.ts'
+import type { OnlineLink } from '../../../lib/client/connection/session.ts'
+import { ClientUpload } from '../../../lib/client/uploads/upload.ts'
 import { UploadAttempt } from '../../../lib/client/uploads/uploadAttempt.ts'
 import { Pacer } from '../../../lib/core/pacer.ts'
-import { clientLimits, fixed } from '../../../lib/limits.ts'
+import { fixed } from '../../../lib/limits.ts'
 import type { OpenSource } from '../../../lib/ports/source.ts'
 import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
 import { Rig } from '../../runtime/linkDriverRig.ts'
@@ -27,27 +28,25 @@ const source = {
 function sending() {
   const rig = new Rig()
   const stopping = new AbortController()
+  const closed = new AbortController().signal
   const link = {
     peer: rig.peer,
-    buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
+    buffers: new Buffers(1_000_000, closed),
     welcome: { maxFrame: 1_000_000 },
-    closed: new AbortController().signal,
-  } as unknown as UploadLink
+    closed,
+  } as unknown as OnlineLink
   const run = new UploadAttempt({
     link,
     clock: rig.clock,
     pace: new Pacer(),
+    upload: new ClientUpload(1, 'a', () => {}),
     source,
-    name: 'a',
     algorithm: 'md5',
     digest: new IncrementalDigest({ digests, algorithm: 'md5', read: source.read }),
     fresh: false,
-    progress: 0,
     signal: stopping.signal,
     granted: () => {},
-    standing: () => {},
-    transferred: () => {},
-    verifying: () => {},
+    progressed: () => {},
   }).run()
   return { rig, run, stop: () => stopping.abort() }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { createClient } from '../../../lib/client/connect.ts'
+import { RunningClient } from '../../../lib/client/runningClient.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { Transport } from '../../../lib/ports/socket.ts'
 import { memorySource } from '../../support/memorySource.ts'
@@ -14,7 +14,7 @@ const nowhere: Transport = {
 }
 
 const lonelyClient = () =>
-  createClient({ to: nowhere, user: 'alice', platform: nodePlatform(), software: 'spec', uploadsAtOnce: 1 })
+  new RunningClient({ to: nowhere, user: 'alice', platform: nodePlatform(), software: 'spec', uploadsAtOnce: 1 })
 
 /** Adds `count` uploads. */
 async function addAll({ uploads }: ReturnType<typeof lonelyClient>, count: number): Promise<void> {

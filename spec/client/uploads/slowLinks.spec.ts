@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { loopbackOnly } from '../../../lib/adapters/auth/unverified.ts'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { nodeDigests } from '../../../lib/adapters/node/nodeDigests.ts'
-import { createClient } from '../../../lib/client/connect.ts'
+import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { Upload } from '../../../lib/client/uploads/upload.ts'
 import { serve } from '../../../lib/server/server.ts'
 import { SeededRandom } from '../../../lib/testing/random.ts'
@@ -35,7 +35,7 @@ async function acknowledged(phases: readonly Phase[], bytes = 16_000 * KB): Prom
     listen: network.transportOf(atServer),
   })
   const { platform } = atClient
-  const client = createClient({ to: network.transportOf(atClient), user: 'alice', platform, software: 'spec' })
+  const client = new RunningClient({ to: network.transportOf(atClient), user: 'alice', platform, software: 'spec' })
   let upload: Upload | undefined
   client.uploads.add(memorySource('a', patterned(bytes))).then((added) => {
     upload = added

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import type { UploadLink } from '../../../lib/client/uploads/buffers.ts'
-import { Buffers } from '../../../lib/client/uploads/buffers.ts'
+import { Buffers } from '../../../lib/client/connection/buffers.ts'
+import type { OnlineLink } from '../../../lib/client/connection/session.ts'
+import { ClientUpload } from '../../../lib/client/uploads/upload.ts'
 import { UploadAttempt } from '../../../lib/client/uploads/uploadAttempt.ts'
 import { Pacer } from '../../../lib/core/pacer.ts'
 import { OspError } from '../../../lib/errors.ts'
@@ -30,6 +31,23 @@ const source = {
   unchanged: async () => true,
 } as unknown as OpenSource
 
+/** An upload that is being sent, which records the transferred bytes and the changes of its phase in `said`. */
+class SpecUpload extends ClientUpload {
+  constructor(said: (string | number)[]) {
+    super(1, 'a', () => {})
+    this.move('begin')
+    this.on('phase', (phase) => void said.push(phase))
+    let transferred = 0
+    Object.defineProperty(this, 'transferred', {
+      get: () => transferred,
+      set: (bytes: number) => {
+        said.push(bytes - transferred)
+        transferred = bytes
+      },
+    })
+  }
+}
+
 const digestOf = (read: OpenSource['read']) => new IncrementalDigest({ digests, algorithm: 'md5', read })
 
 /** Sends the file to a server that the spec plays; `followed` bytes were sent by an earlier attempt. */
@@ -37,29 +55,29 @@ function sending(followed = 0, digest = digestOf(source.read), pace = new Pacer(
   const rig = new Rig()
   const closing = new AbortController()
   const stopping = new AbortController()
+  const maxFrame = 1_000_000
   const said: (string | number)[] = []
+  const upload = new SpecUpload(said)
+  upload.setProgress(followed, 0, file.length)
   if (followed > 0) digest.follow(0, [file.subarray(0, followed)])
   const link = {
     peer: rig.peer,
-    buffers: new Buffers(clientLimits.buffers, clientLimits.bufferBytes),
-    welcome: { maxFrame: 1_000_000 },
+    buffers: new Buffers(maxFrame, closing.signal),
+    welcome: { maxFrame },
     closed: closing.signal,
-  } as unknown as UploadLink
+  } as unknown as OnlineLink
   const run = new UploadAttempt({
     link,
     clock: rig.clock,
     pace,
+    upload,
     source,
-    name: 'a',
     algorithm: 'md5',
     digest,
     fresh: false,
-    progress: followed,
     signal: stopping.signal,
     granted: () => {},
-    standing: () => {},
-    transferred: (bytes) => said.push(bytes),
-    verifying: (yes) => said.push(yes ? 'verifying' : 'not verifying'),
+    progressed: () => {},
   }).run()
   return { rig, run, closing, said, stop: () => stopping.abort() }
 }
@@ -129,7 +147,7 @@ spec('an upload attempt', (it) => {
     assert.deepEqual(said, [50, 50, 'verifying'])
     rig.socket.hear({ event: 'FileMd5Nack', code: 12, retryAfter: 0, text: '', progress: 50 }, seq, 3)
     await turn()
-    assert.deepEqual(said, [50, 50, 'verifying', 'not verifying'])
+    assert.deepEqual(said, [50, 50, 'verifying', 'sending'])
     rig.socket.leave()
     rig.socket.hear({ event: 'FileMd5Ack', storedName: 'a', replaced: 0 }, (await asked(rig, 'PostFileReq')) + 1, 3)
     assert.deepEqual(await run, { storedName: 'a', replaced: false })
@@ -212,18 +230,22 @@ spec('an upload attempt', (it) => {
 })
 
 spec('the buffers of a link', (it) => {
+  const all = (buffers: Buffers) => Promise.all(Array.from({ length: clientLimits.buffers }, () => buffers.take()))
+
   it('are not awaited after the end of the link', async () => {
-    const buffers = new Buffers(1, 10)
-    await buffers.take()
+    const closed = new AbortController()
+    const buffers = new Buffers(10, closed.signal)
+    await all(buffers)
     const waits = assert.rejects(buffers.take(), { code: 'link-lost' })
-    buffers.end(new OspError('link-lost'))
+    closed.abort(new OspError('link-lost'))
     await waits
     await assert.rejects(buffers.take(), { code: 'link-lost' })
   })
 
   it('are passed to waiting callers', async () => {
-    const buffers = new Buffers(1, 10)
-    const buffer = await buffers.take()
+    const buffers = new Buffers(10, new AbortController().signal)
+    const [buffer] = await all(buffers)
+    assert.ok(buffer)
     const next = buffers.take()
     buffers.put(buffer)
     assert.equal(await next, buffer)

@@ -1,5 +1,5 @@
 import type { Client } from '../../../lib/client/client.ts'
-import { createClient } from '../../../lib/client/connect.ts'
+import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { Socket, Transport } from '../../../lib/ports/socket.ts'
 import type { Frame } from '../../../lib/wire/frame.ts'
 import { joined } from '../../support/bytes.ts'
@@ -43,7 +43,7 @@ class Recorder implements Pick<Transport, 'dial' | 'listen'> {
   }
 
   client(user: string): Client {
-    const client = createClient({ to: this, user, platform: this.#stage.platform, software: 'fuzz' })
+    const client = new RunningClient({ to: this, user, platform: this.#stage.platform, software: 'fuzz' })
     this.#clients.push(client)
     return client
   }

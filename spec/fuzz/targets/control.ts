@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { openControl } from '../../../bin/serve/control.ts'
 import { serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
 import { readError, replyOf } from '../../../lib/adapters/controlSocket/lines.ts'
-import { createClient } from '../../../lib/client/connect.ts'
+import { RunningClient } from '../../../lib/client/runningClient.ts'
 import { requestBounds } from '../../../lib/client/tasks/requests.ts'
 import { serveTasks } from '../../../lib/client/tasks/serveTasks.ts'
 import type { Answering, Control } from '../../../lib/ports/control.ts'
@@ -108,7 +108,7 @@ function linesOf(socket: Socket): Promise<string[]> {
 async function withTasks(control: Control, work: () => Promise<void>): Promise<void> {
   const platform = samePlatform()
   const never = () => Promise.reject(new Error('there is no server'))
-  const client = createClient({ to: { dial: never, listen: never }, user: 'alice', platform, software: 'fuzz' })
+  const client = new RunningClient({ to: { dial: never, listen: never }, user: 'alice', platform, software: 'fuzz' })
   const reopen = (ref: string) => memorySource(ref, patterned(10))
   const { uploads } = client
   const served = await serveTasks({ uploads, clock: platform.clock, reopen }, control)

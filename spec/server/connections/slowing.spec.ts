@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
-import { createClient } from '../../../lib/client/connect.ts'
+import { RunningClient } from '../../../lib/client/runningClient.ts'
 import { KiB } from '../../../lib/limits.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { heldRig } from '../../support/messageClient.ts'
@@ -82,7 +82,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
   it('keeps the link, whose keep-alive is kept to by both sides, however long it goes on', async () => {
     const to = memoryTransport()
     await using rig = await heldRig({ framesPerSecond: 1, keepAliveMs: 1_000 }, { listen: to })
-    const client = createClient({ to, user: 'alice', platform: rig.platform, software: 'spec' })
+    const client = new RunningClient({ to, user: 'alice', platform: rig.platform, software: 'spec' })
     await client.online()
     const lost: unknown[] = []
     client.on('status', (_, why) => lost.push(why))

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { ReceivedSequences } from '../../../lib/client/messages/sequenceTrackingSocket.ts'
+import { ReceivedSequences } from '../../../lib/client/connection/receivedSequences.ts'
 import { fixed } from '../../../lib/limits.ts'
 import type { Message } from '../../../lib/wire/message.ts'
+import { events } from '../../../lib/wire/protocol.ts'
 import { delivery, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
@@ -101,6 +102,8 @@ spec('messages on a link that loses and reorders frames', (it) => {
 })
 
 spec('the received requests', (it) => {
+  const event = events.PingReq.number
+
   it('are complete up to the first missing one', () => {
     const arrivals = new ReceivedSequences()
     for (const [seq, complete] of [
@@ -111,16 +114,16 @@ spec('the received requests', (it) => {
       [4, 2],
       [3, 5],
     ] as const) {
-      arrivals.take(seq)
+      arrivals.take({ event, seq })
       assert.equal(arrivals.complete, complete)
     }
   })
 
   it('are complete up to the highest one that must be answered before a later one is sent, and take bounded memory', () => {
     const arrivals = new ReceivedSequences()
-    for (let seq = 2; seq <= 10_000; seq++) arrivals.take(seq)
+    for (let seq = 2; seq <= 10_000; seq++) arrivals.take({ event, seq })
     assert.equal(arrivals.complete, 10_000)
-    arrivals.take(0xffff_ffff)
+    arrivals.take({ event, seq: 0xffff_ffff })
     assert.equal(arrivals.complete, 0xffff_ffff - fixed.replies)
   })
 })

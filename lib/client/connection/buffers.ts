@@ -2,34 +2,23 @@ import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { onAbort } from '../../runtime/wait.ts'
-import type { OnlineLink } from '../connection/session.ts'
-
-/** A link that carries uploads. */
-export interface UploadLink extends OnlineLink {
-  readonly buffers: Buffers
-}
-
-/** Adds the buffers for chunks to a link. They end with it. */
-export function uploadLink(link: OnlineLink): UploadLink {
-  // A chunk is at most as long as the longest frame that the server accepts.
-  const bytes = Math.min(clientLimits.bufferBytes, link.welcome.maxFrame)
-  const buffers = new Buffers(clientLimits.buffers, bytes)
-  onAbort(link.closed, (error) => buffers.end(OspError.from(error)))
-  return { ...link, buffers }
-}
 
 /** A pool of the buffers for chunks of one link: a bounded number, allocated when first needed. */
 export class Buffers {
   readonly #bytes: number
-  readonly #most: number
+  readonly #closed: AbortSignal
   #made = 0
   readonly #free: Uint8Array[] = []
   readonly #waiting: Deferred<Uint8Array>[] = []
-  #ended: OspError | undefined
 
-  constructor(count: number, bytes: number) {
-    this.#most = count
-    this.#bytes = bytes
+  /** `maxFrame`: the longest frame that the server accepts, which bounds a chunk. `closed` aborts when the link has ended. */
+  constructor(maxFrame: number, closed: AbortSignal) {
+    this.#bytes = Math.min(clientLimits.bufferBytes, maxFrame)
+    this.#closed = closed
+    // No buffer comes back from a link that has ended.
+    onAbort(closed, (error) => {
+      for (const waiting of this.#waiting.splice(0)) waiting.reject(error)
+    })
   }
 
   get gauges() {
@@ -38,10 +27,10 @@ export class Buffers {
 
   /** Resolves with a buffer for the caller alone until `put`; rejects when the link has ended. */
   async take(): Promise<Uint8Array> {
-    if (this.#ended) throw this.#ended
+    if (this.#closed.aborted) throw OspError.from(this.#closed.reason)
     const free = this.#free.pop()
     if (free) return free
-    if (this.#made < this.#most) {
+    if (this.#made < clientLimits.buffers) {
       this.#made++
       return new Uint8Array(this.#bytes)
     }
@@ -55,11 +44,5 @@ export class Buffers {
     const next = this.#waiting.shift()
     if (next) next.resolve(buffer)
     else this.#free.push(buffer)
-  }
-
-  /** Rejects the waiting callers with `error`: no buffer comes back from a link that has ended. */
-  end(error: OspError): void {
-    this.#ended = error
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(error)
   }
 }
