@@ -59,16 +59,12 @@ export class MemoryFiles implements FileStore, StoredNames {
     this.#records.checkOpen()
     const { user, name } = claim
     const key = recordKey(user, name)
-    const guard = <T>(work: () => Promise<T>) => this.#records.fences.guard(claim, () => this.#latency.run(work))
-    return guard(async () => {
+    return this.#guard(claim, () => {
       const verified = this.#records.record(user, name)?.verified !== undefined
       // The missing file of a verified upload was published already. An empty file must not replace it.
       const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
       if (blocks) this.#partial.set(key, blocks)
-      const publish = async (to: string, replace: boolean) => this.#publish(claim, to, replace)
-      const reserve = (bytes: number) => this.#reserve(bytes)
-      const closed = (closed: PartialFile) => this.#open.delete(closed)
-      const file = new MemoryPartialFile({ guard, publish, reserve, closed, flushFails: this.#flushFails }, blocks)
+      const file = this.#partialFile(claim, blocks)
       this.#open.add(file)
       return file
     })
@@ -179,6 +175,64 @@ export class MemoryFiles implements FileStore, StoredNames {
     await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
   }
 
+  /** Runs `work` if the storage is open and the claim is still valid. */
+  #guard<T>(claim: Claim, work: () => T | Promise<T>): Promise<T> {
+    return this.#records.fences.guard(claim, () => this.#latency.run(work))
+  }
+
+  /** Without `written`, the file was published already, and publishing it again confirms that. */
+  #partialFile(claim: Claim, written: Blocks | undefined): PartialFile {
+    let blocks = written
+    let isClosed = false
+    const checkOpen = () => {
+      if (isClosed) throw new OspError('closed', 'the partial file is closed')
+    }
+    const opened = () => {
+      checkOpen()
+      if (!blocks) throw new OspError('closed', 'the partial file was published already')
+      return blocks
+    }
+    const guard = async <T>(work: () => T | Promise<T>) => {
+      checkOpen()
+      return this.#guard(claim, work)
+    }
+    const file: PartialFile = {
+      get length() {
+        return blocks?.length ?? 0
+      },
+      write: (offset, parts) => guard(() => this.#write(opened(), offset, parts)),
+      read: async (into, offset) => opened().read(into, offset),
+      flush: () =>
+        guard(() => {
+          if (this.#flushFails()) throw new OspError('internal', 'flushing the partial file failed')
+          blocks?.flush()
+        }),
+      truncate: (length) => guard(() => opened().truncate(length)),
+      publish: (storedName, replace) =>
+        guard(async () => {
+          const isPublished = await this.#publish(claim, storedName, replace)
+          // The blocks now belong to the published file, which must not be written to.
+          if (isPublished) blocks = undefined
+          return isPublished
+        }),
+      [Symbol.asyncDispose]: async () => {
+        isClosed = true
+        this.#open.delete(file)
+      },
+    }
+    return file
+  }
+
+  #write(blocks: Blocks, offset: number, parts: readonly Uint8Array[]): void {
+    if (offset > blocks.length) throw new OspError('internal', `byte ${offset} is beyond the end at ${blocks.length}`)
+    let at = offset
+    for (const part of parts) {
+      this.#reserve(at + part.length - blocks.length)
+      blocks.write(at, part)
+      at += part.length
+    }
+  }
+
   async #publish({ user, name }: Claim, storedName: string, replace: boolean): Promise<boolean> {
     const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
@@ -218,91 +272,5 @@ export class MemoryFiles implements FileStore, StoredNames {
     const published = Array.from(this.#published.values()).flatMap((files) => Array.from(files.values()))
     const blocks = [...this.#partial.values(), ...published.map((file) => file.blocks)]
     return blocks.reduce((sum, { length }) => sum + length, 0)
-  }
-}
-
-/** The functions of the store that a partial file needs. */
-export interface MemoryFileHost {
-  /** Runs `work` if the storage is open and the claim is still valid. */
-  guard<T>(work: () => Promise<T>): Promise<T>
-  /** Throws OspError `disk-full` if there is no space for these additional bytes. */
-  reserve(bytes: number): void
-  publish(storedName: string, replace: boolean): Promise<boolean>
-  closed(file: PartialFile): void
-  flushFails(): boolean
-}
-
-/** Bytes in memory. Without blocks, the file was published already, and publishing it again confirms that. */
-class MemoryPartialFile implements PartialFile {
-  readonly #host: MemoryFileHost
-  #blocks: Blocks | undefined
-  #isClosed = false
-
-  constructor(host: MemoryFileHost, blocks: Blocks | undefined) {
-    this.#host = host
-    this.#blocks = blocks
-  }
-
-  get length(): number {
-    return this.#blocks?.length ?? 0
-  }
-
-  write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.#guard(async () => {
-      const blocks = this.#opened()
-      if (offset > blocks.length) {
-        throw new OspError('internal', `byte ${offset} is beyond the end at ${blocks.length}`)
-      }
-      let at = offset
-      for (const part of parts) {
-        this.#host.reserve(at + part.length - blocks.length)
-        blocks.write(at, part)
-        at += part.length
-      }
-    })
-  }
-
-  async read(into: Uint8Array, offset: number): Promise<number> {
-    return this.#opened().read(into, offset)
-  }
-
-  flush(): Promise<void> {
-    return this.#guard(async () => {
-      if (this.#host.flushFails()) throw new OspError('internal', 'flushing the partial file failed')
-      this.#blocks?.flush()
-    })
-  }
-
-  truncate(length: number): Promise<void> {
-    return this.#guard(async () => this.#opened().truncate(length))
-  }
-
-  publish(storedName: string, replace: boolean): Promise<boolean> {
-    return this.#guard(async () => {
-      const published = await this.#host.publish(storedName, replace)
-      // The blocks now belong to the published file, which must not be written to.
-      if (published) this.#blocks = undefined
-      return published
-    })
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true
-    this.#host.closed(this)
-  }
-
-  async #guard<T>(work: () => Promise<T>): Promise<T> {
-    this.#checkOpen()
-    return this.#host.guard(work)
-  }
-
-  #opened(): Blocks {
-    this.#checkOpen()
-    if (!this.#blocks) throw new OspError('closed', 'the partial file was published already')
-    return this.#blocks
-  }
-
-  #checkOpen(): void {
-    if (this.#isClosed) throw new OspError('closed', 'the partial file is closed')
   }
 }

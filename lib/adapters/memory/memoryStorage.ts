@@ -3,7 +3,7 @@ import { fixed, MiB } from '../../limits.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
 import { checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { Platform, Random } from '../../ports/platform.ts'
-import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
+import type { Storage, TransferStore } from '../../ports/storage.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
@@ -19,9 +19,7 @@ export interface MemoryOptions {
   readonly capacityBytes?: number
   /** Called at each flush of a partial file, of messages or of records. The flush fails if this returns true. */
   readonly flushFails?: () => boolean
-  /**
-   * Bytes after which the journals of messages and of uploads start another segment. Compaction drops whole segments.
-   */
+  /** Bytes after which the journals of messages and of uploads start another segment. Compaction drops whole segments. */
   readonly segmentBytes?: number
   /** The maximum duration of a durable operation, in ms of the platform that opens the storage. Default: 0. */
   readonly operationMs?: number
@@ -35,16 +33,12 @@ export interface MemoryStorage extends Storage {
   remove(user: string, storedName: string): void
   /**
    * Returns the data that survive a crash of the process, as another storage that is not open. This storage must not be
-   * used any more. With `unflushed` the power has failed, and `unflushed` draws how many of the unflushed bytes are
-   * left.
+   * used any more. With `unflushed`, the power has failed, and that source determines how many unflushed bytes are left.
    */
   crashed(unflushed?: Random): MemoryStorage
 }
 
-/**
- * Returns a storage in the memory of this process. Closed and opened again, it has all that was durable, as after a
- * restart.
- */
+/** Returns a storage in the memory of this process. Closed and opened again, it has all that was durable, as after a restart. */
 export function memory(options: MemoryOptions = {}): MemoryStorage {
   checkOptions('memory', memoryOptions, options)
   return new InMemory(options)
@@ -59,14 +53,13 @@ const memoryOptions = {
 
 class InMemory implements MemoryStorage {
   readonly transfers: TransferStore
-  readonly files: FileStore
+  readonly files: MemoryFiles
   readonly mailboxes = new Mailboxes()
   readonly #options: MemoryOptions
   readonly #latency: SimulatedLatency
   readonly #journal: MemoryJournal
   readonly #uploads: MemoryJournal
   readonly #records = new RecordStore()
-  readonly #files: MemoryFiles
   #isOpen = false
   #platform: Platform | undefined
 
@@ -78,9 +71,8 @@ class InMemory implements MemoryStorage {
     const journal = (bytes: number) => new MemoryJournal(segmentBytes, bytes, flushFails, this.#latency)
     this.#uploads = left ? left.#uploads.copy(this.#latency) : journal(Number.POSITIVE_INFINITY)
     this.#journal = left ? left.#journal.copy(this.#latency) : journal(capacityBytes)
-    this.#files = new MemoryFiles(this.#records, capacityBytes, flushFails, () => this.#opened.digests, this.#latency)
-    this.files = this.#files
-    this.transfers = new Transfers(this.#records, this.#files, () => this.#opened.clock.wallTime())
+    this.files = new MemoryFiles(this.#records, capacityBytes, flushFails, () => this.#opened.digests, this.#latency)
+    this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
@@ -90,16 +82,16 @@ class InMemory implements MemoryStorage {
     this.#platform = platform
     const log = await UploadLog.open(this.#uploads, platform, fixed.notes)
     await this.#records.open(log)
-    this.#files.dropOrphans()
+    this.files.dropOrphans()
     await this.mailboxes.open(this.#journal, platform)
   }
 
   read(user: string, storedName: string): Uint8Array | undefined {
-    return this.#files.read(checkUserName(user), checkStoredName(storedName))
+    return this.files.read(checkUserName(user), checkStoredName(storedName))
   }
 
   remove(user: string, storedName: string): void {
-    this.#files.removePublished(checkUserName(user), checkStoredName(storedName))
+    this.files.removePublished(checkUserName(user), checkStoredName(storedName))
   }
 
   crashed(unflushed?: Random): MemoryStorage {
@@ -108,14 +100,14 @@ class InMemory implements MemoryStorage {
       return durable + Math.ceil(fraction * (length - durable))
     }
     const storage = new InMemory(this.#options, this)
-    storage.#files.copyFrom(this.#files, left)
+    storage.files.copyFrom(this.files, left)
     return storage
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOpen = false
     const closed = this.#records.close()
-    await this.#files.close()
+    await this.files.close()
     await closed
     await this.mailboxes.close()
   }

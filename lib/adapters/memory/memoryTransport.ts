@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkArgument, kinds } from '../../options.ts'
 import type { Listener, PeerAddress, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import { type Frame, headerBytes } from '../../wire/frame.ts'
 import { socketBounds } from '../net/socketBounds.ts'
@@ -16,15 +17,14 @@ export function memoryTransport(name = 'memory'): Transport {
   return {
     async listen(options) {
       if (open) {
-        throw new OspError(
-          'unreachable',
-          `cannot listen on ${name}: another listener already listens there; close it first`,
-        )
+        const text = `cannot listen on ${name}: another listener already listens there; close it first`
+        throw new OspError('unreachable', text)
       }
-      open = new MemoryListener(address, options, () => {
-        open = undefined
+      const listener = new MemoryListener(address, options, () => {
+        if (open === listener) open = undefined
       })
-      return open
+      open = listener
+      return listener
     },
     async dial(options, signal) {
       if (signal.aborted) throw new OspError('closed', `connecting to ${name} was given up`)
@@ -39,15 +39,14 @@ export function memoryTransport(name = 'memory'): Transport {
 class MemoryListener implements Listener {
   readonly address: PeerAddress
   readonly options: SocketOptions
-  readonly #whenClosed: () => void
+  readonly #onClosed: () => void
   #waiting: Socket[] = []
   #accept: ((socket: Socket) => void) | undefined
-  #closed = false
 
-  constructor(address: PeerAddress, options: SocketOptions, whenClosed: () => void) {
+  constructor(address: PeerAddress, options: SocketOptions, onClosed: () => void) {
     this.address = address
     this.options = options
-    this.#whenClosed = whenClosed
+    this.#onClosed = onClosed
   }
 
   /** `accept` runs after the dial, as over a network. */
@@ -67,21 +66,13 @@ class MemoryListener implements Listener {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    this.#whenClosed()
+    this.#onClosed()
     for (const socket of this.#waiting.splice(0)) socket.destroy()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
-}
-
-/** A sent frame that the other end has not taken yet. */
-interface Sent {
-  readonly frame: Frame
-  readonly onFlushed: (() => void) | undefined
 }
 
 const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)
@@ -97,14 +88,14 @@ class MemorySocket implements Socket {
   readonly peer: PeerAddress
   maxPayload: number
   readonly #clock: SocketOptions['platform']['clock']
-  readonly #whenGone: Promise<void>
-  #resolveGone: () => void = () => {}
+  readonly #gone = deferred<void>()
   #other: MemorySocket = this
   #to: SocketEvents | undefined
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
   #reason: OspError | undefined
   #paused = false
-  #sent: Sent[] = []
+  /** The sent frames that the other end has not taken yet. */
+  #sent: { readonly frame: Frame; readonly onFlushed?: (() => void) | undefined }[] = []
   #unsentBytes = 0
   #full = false
   #scheduled = false
@@ -114,17 +105,14 @@ class MemorySocket implements Socket {
     this.peer = peer
     this.maxPayload = options.maxPayload
     this.#clock = options.platform.clock
-    this.#whenGone = new Promise((resolve) => {
-      this.#resolveGone = resolve
-    })
   }
 
   /** Returns the two ends of a new connection. Each has `address` as its peer. */
   static pair(address: PeerAddress, one: SocketOptions, other: SocketOptions): [MemorySocket, MemorySocket] {
-    const ends: [MemorySocket, MemorySocket] = [new MemorySocket(address, one), new MemorySocket(address, other)]
-    ends[0].#other = ends[1]
-    ends[1].#other = ends[0]
-    return ends
+    const [near, far] = [new MemorySocket(address, one), new MemorySocket(address, other)]
+    near.#other = far
+    far.#other = near
+    return [near, far]
   }
 
   start(to: SocketEvents): void {
@@ -154,7 +142,7 @@ class MemorySocket implements Socket {
       if (last) this.#take(last)
       this.#leave()
     }
-    return this.#whenGone
+    return this.#gone.promise
   }
 
   destroy(): void {
@@ -207,19 +195,14 @@ class MemorySocket implements Socket {
   #receive(frame: Frame): void {
     if (this.#phase !== 'open') return
     const length = lengthOf(frame.payload)
-    if (length <= this.maxPayload) {
-      this.#to?.frame({ ...frame, payload: frame.payload.map((part) => new Uint8Array(part)) })
-      return
-    }
-    this.#phase = 'faulted'
-    const text = `a frame announces ${length} bytes, over the limit of ${this.maxPayload}`
-    this.#to?.fault(new OspError('malformed', text))
+    if (length > this.maxPayload) {
+      this.#phase = 'faulted'
+      const text = `a frame announces ${length} bytes, over the limit of ${this.maxPayload}`
+      this.#to?.fault(new OspError('malformed', text))
+    } else this.#to?.frame({ ...frame, payload: frame.payload.map((part) => new Uint8Array(part)) })
   }
 
-  /**
-   * After a closing end has sent everything, both ends go, since the closing end reports nothing that it still
-   * receives.
-   */
+  /** After a closing end has sent everything, both ends go: it reports nothing that it still receives. */
   #emptied(): void {
     if (this.#phase === 'closing') {
       this.#go()
@@ -230,10 +213,7 @@ class MemorySocket implements Socket {
     }
   }
 
-  /**
-   * Accepts no more frames from the owner and reports nothing more. Accepted frames arrive if the other end reads them
-   * in time.
-   */
+  /** Accepts no more frames and reports nothing more. Accepted frames arrive if the other end reads them in time. */
   #leave(): void {
     this.#phase = 'closing'
     this.#linger = this.#clock.alarm(this.#clock.now() + socketBounds.lingerMs, () => this.destroy())
@@ -249,7 +229,7 @@ class MemorySocket implements Socket {
     this.#linger?.[Symbol.dispose]()
     queueMicrotask(() => {
       this.#to?.closed(this.#reason)
-      this.#resolveGone()
+      this.#gone.resolve()
     })
   }
 }

@@ -1,14 +1,11 @@
 import type { Platform } from '../../ports/platform.ts'
 
-/**
- * Simulates the duration of operations in memory, by the clock of the platform that has opened the storage. Default:
- * none.
- */
+/** Simulates the duration of operations in memory, by the clock of the platform that has opened the storage. */
 export class SimulatedLatency {
   readonly #mostMs: number
   #platform: Platform | undefined
 
-  /** `mostMs` is the maximum duration of an operation. */
+  /** `mostMs` is the maximum duration of an operation; 0 for none. */
   constructor(mostMs = 0) {
     this.#mostMs = mostMs
   }

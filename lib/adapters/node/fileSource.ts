@@ -93,13 +93,11 @@ async function endsAt(handle: FileHandle, size: bigint): Promise<boolean> {
 /** Copies a file of unknown size, read to its end. The content can differ at each reading, so it is read once. */
 async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
   const place = join(tmpdir(), `ospd-${randomBytes(8).toString('hex')}`)
-  const failed = (cause: unknown) =>
-    new OspError('source-unreadable', `${path} has no known size, and cannot be copied to ${place}: ${textOf(cause)}`, {
-      cause,
-    })
-  const copy = await open(place, 'wx+', 0o600).catch((error) => {
-    throw failed(error)
-  })
+  const failed = (cause: unknown): never => {
+    const text = `${path} has no known size, and cannot be copied to ${place}: ${textOf(cause)}`
+    throw new OspError('source-unreadable', text, { cause })
+  }
+  const copy = await open(place, 'wx+', 0o600).catch(failed)
   try {
     await rm(place)
     const buffer = Buffer.allocUnsafe(MiB)
@@ -110,86 +108,66 @@ async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Pr
       if (bytesRead === 0) break
       size += bytesRead
       if (size > clientLimits.unsizedBytes) {
-        const most = `${clientLimits.unsizedBytes / MiB} MiB`
-        throw new OspError(
-          'source-unreadable',
-          `${path} has no known size and more than ${most} of content; send a copy of it`,
-        )
+        const text = `${path} has no known size and more than ${clientLimits.unsizedBytes / MiB} MiB of content; send a copy of it`
+        throw new OspError('source-unreadable', text)
       }
-      await copy.writeFile(buffer.subarray(0, bytesRead)).catch((error) => {
-        throw failed(error)
-      })
+      await copy.writeFile(buffer.subarray(0, bytesRead)).catch(failed)
     }
-    return new OpenCopy(path, copy, size, modifiedAt(await handle.stat({ bigint: true })))
+    return new OpenFile(path, copy, await handle.stat({ bigint: true }), size)
   } catch (error) {
     await copy.close()
     throw error
   }
 }
 
-abstract class Opened implements OpenSource {
+class OpenFile implements OpenSource {
   readonly size: number
   readonly modifiedAt: number
-  protected readonly path: string
-  protected readonly handle: FileHandle
+  readonly #path: string
+  readonly #handle: FileHandle
+  readonly #stats: BigIntStats
+  readonly #isCopy: boolean
 
-  constructor(path: string, handle: FileHandle, size: number, modifiedAt: number) {
-    this.path = path
-    this.handle = handle
-    this.size = size
-    this.modifiedAt = modifiedAt
+  /** `stats` are those of the source. `handle` is open on the source, or on a copy of `copiedBytes`. */
+  constructor(path: string, handle: FileHandle, stats: BigIntStats, copiedBytes?: number) {
+    this.size = copiedBytes ?? Number(stats.size)
+    this.modifiedAt = Math.max(0, Number(stats.mtimeNs / 1_000_000n))
+    this.#path = path
+    this.#handle = handle
+    this.#stats = stats
+    this.#isCopy = copiedBytes !== undefined
   }
 
   async read(into: Uint8Array, offset: number): Promise<number> {
     let done = 0
     try {
       while (done < into.length) {
-        const { bytesRead } = await this.handle.read(into, done, into.length - done, offset + done)
+        const { bytesRead } = await this.#handle.read(into, done, into.length - done, offset + done)
         if (bytesRead === 0) break
         done += bytesRead
       }
     } catch (error) {
-      throw unreadable(this.path, error)
+      throw unreadable(this.#path, error)
     }
     return done
   }
 
-  abstract unchanged(): Promise<boolean>
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.handle.close()
-  }
-}
-
-class OpenFile extends Opened {
-  readonly #stats: BigIntStats
-
-  constructor(path: string, handle: FileHandle, stats: BigIntStats) {
-    super(path, handle, Number(stats.size), modifiedAt(stats))
-    this.#stats = stats
-  }
-
   async unchanged(): Promise<boolean> {
+    if (this.#isCopy) return true
     try {
-      const [held, named] = await Promise.all([
-        this.handle.stat({ bigint: true }),
-        // The path may lead to another file by now, while the handle still refers to the old one.
-        stat(pathBytes(this.path), { bigint: true }),
-      ])
+      const held = await this.#handle.stat({ bigint: true })
+      // The path may lead to another file by now, while the handle still refers to the old one.
+      const named = await stat(pathBytes(this.#path), { bigint: true })
       return same(held, this.#stats) && same(named, this.#stats)
     } catch (error) {
-      throw unreadable(this.path, error)
+      throw unreadable(this.#path, error)
     }
   }
-}
 
-class OpenCopy extends Opened {
-  async unchanged(): Promise<boolean> {
-    return true
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
   }
 }
-
-const modifiedAt = ({ mtimeNs }: BigIntStats) => Math.max(0, Number(mtimeNs / 1_000_000n))
 
 /** The change time also shows that a program has reset the modification time. No program can set the change time. */
 function same(a: BigIntStats, b: BigIntStats): boolean {
@@ -207,11 +185,8 @@ function unreadable(path: string, cause: unknown): OspError {
     return new OspError('source-missing', `${path} does not exist; check the path`, { cause })
   }
   if (code === 'EACCES' || code === 'EPERM') {
-    return new OspError(
-      'source-unreadable',
-      `${path} cannot be read: permission denied; change its permissions, or run as its owner`,
-      { cause },
-    )
+    const text = `${path} cannot be read: permission denied; change its permissions, or run as its owner`
+    return new OspError('source-unreadable', text, { cause })
   }
   const known = systemErrorOf(cause)
   const text = known ? `${known.text} (${code})` : textOf(cause)

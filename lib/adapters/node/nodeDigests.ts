@@ -1,26 +1,6 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { OspError } from '../../errors.ts'
 import type { Digest, DigestName, Digests } from '../../ports/platform.ts'
-
-class NodeDigest implements Digest {
-  readonly #hash: Hash
-
-  constructor(hash: Hash) {
-    this.#hash = hash
-  }
-
-  update(bytes: Uint8Array): void {
-    this.#hash.update(bytes)
-  }
-
-  copy(): Digest {
-    return new NodeDigest(this.#hash.copy())
-  }
-
-  digest(): Uint8Array {
-    return this.#hash.digest()
-  }
-}
 
 /** Resolves with a function that creates digests. Rejects with OspError `unsupported-digest` if Node does not support it. */
 async function makerOf(name: DigestName): Promise<() => Digest> {
@@ -31,7 +11,7 @@ async function makerOf(name: DigestName): Promise<() => Digest> {
       return await loadXxh128()
     }
     createHash(name)
-    return () => new NodeDigest(createHash(name))
+    return () => createHash(name)
   } catch (cause) {
     throw new OspError('unsupported-digest', `this version of Node does not support ${name} digests`, { cause })
   }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, rename } from 'node:fs/promises'
+import { rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { makePath, syncDirectory } from '../disk/directories.ts'
@@ -15,6 +15,7 @@ const line = /^([0-9a-f]{8}) (.*)$/su
  */
 export class LineFile {
   readonly #path: string
+  /** Whether lines can be appended. Otherwise the file must be replaced. */
   #isSound = false
   #lines = 0
 
@@ -22,20 +23,12 @@ export class LineFile {
     this.#path = path
   }
 
-  /** Whether lines can be appended. Otherwise the file must be replaced. */
-  get isSound(): boolean {
-    return this.#isSound
-  }
-
-  get lines(): number {
-    return this.#lines
-  }
-
   /** Resolves with the values of all lines. */
   async load(): Promise<readonly unknown[]> {
-    const text = await unless(['ENOENT'], `reading ${this.#path}`, () =>
-      using(openTrusted(this.#path, constants.O_RDONLY), (file) => file.readFile('utf8')),
-    )
+    const text = await unless(['ENOENT'], `reading ${this.#path}`, async () => {
+      await using file = await openTrusted(this.#path, constants.O_RDONLY)
+      return await file.readFile('utf8')
+    })
     const lines = text?.split('\n') ?? []
     const values = lines.map(readLine).filter((value) => value !== undefined)
     this.#lines = Math.max(0, lines.length - 1)
@@ -44,35 +37,45 @@ export class LineFile {
     return values
   }
 
-  /** Appends lines durably. After a rejection the file must be replaced. */
-  async append(values: readonly unknown[]): Promise<void> {
+  /**
+   * Appends `added` durably. Instead replaces all lines with the values of `all`, atomically and durably, if the file has
+   * `most` lines, has a damaged line, or if the last write failed.
+   */
+  async store(added: readonly unknown[], most: number, all: () => readonly unknown[]): Promise<void> {
+    const isAppended = this.#isSound && this.#lines < most
     this.#isSound = false
-    await attempt(`writing ${this.#path}`, () =>
-      using(openTrusted(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT), async (file) => {
-        await file.writeFile(textOf(values))
-        await file.datasync()
-      }),
-    )
+    if (isAppended) {
+      await this.#append(textOf(added))
+      this.#lines += added.length
+    } else {
+      const values = all()
+      await this.#replace(textOf(values))
+      this.#lines = values.length
+    }
     this.#isSound = true
-    this.#lines += values.length
   }
 
-  /** Replaces all lines, atomically and durably. */
-  async replace(values: readonly unknown[]): Promise<void> {
-    this.#isSound = false
+  #append(text: string): Promise<void> {
+    return attempt(`writing ${this.#path}`, async () => {
+      await using file = await openTrusted(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
+      await file.writeFile(text)
+      await file.datasync()
+    })
+  }
+
+  async #replace(text: string): Promise<void> {
     const directory = dirname(this.#path)
     await makePath(directory)
     const fresh = `${this.#path}.new`
     await attempt(`writing ${fresh}`, async () => {
-      await using(makeOwnFile(fresh, constants.O_WRONLY), async (file) => {
-        await file.writeFile(textOf(values))
+      {
+        await using file = await makeOwnFile(fresh, constants.O_WRONLY)
+        await file.writeFile(text)
         await file.sync()
-      })
+      }
       await rename(fresh, this.#path)
     })
     await syncDirectory(directory)
-    this.#isSound = true
-    this.#lines = values.length
   }
 }
 
@@ -96,12 +99,3 @@ function readLine(text: string): unknown {
 }
 
 const sumOf = (text: string) => crc32(text).toString(16).padStart(8, '0')
-
-async function using<T>(opening: Promise<FileHandle>, act: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await opening
-  try {
-    return await act(file)
-  } finally {
-    await file.close()
-  }
-}

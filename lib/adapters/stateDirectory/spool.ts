@@ -72,17 +72,13 @@ const streamKind: Kind = {
 const folderOf = (directory: string) => join(resolve(directory), 'spool')
 
 async function fill(path: string, stream: AsyncIterable<Uint8Array>): Promise<number> {
-  const handle = await attempt(`making ${path}`, () => open(path, 'wx', 0o600))
+  await using handle = await attempt(`making ${path}`, () => open(path, 'wx', 0o600))
   let size = 0
-  try {
-    for await (const part of unbroken(stream)) {
-      await attempt(`writing ${path}`, () => handle.writeFile(part))
-      size += part.length
-    }
-    await attempt(`writing ${path}`, () => handle.sync())
-  } finally {
-    await handle.close()
+  for await (const part of unbroken(stream)) {
+    await attempt(`writing ${path}`, () => handle.writeFile(part))
+    size += part.length
   }
+  await attempt(`writing ${path}`, () => handle.sync())
   return size
 }
 

@@ -55,8 +55,7 @@ class ReceiptFile implements ReceiptStore {
     if (!this.#isLoaded) await this.load()
     const added = { seq, sender, id }
     const latest = [...this.#latest, added].slice(-most)
-    if (this.#file.isSound && this.#file.lines < Math.max(leastLines, most * growth)) await this.#file.append([added])
-    else await this.#file.replace(latest)
+    await this.#file.store([added], Math.max(leastLines, most * growth), () => latest)
     this.#latest = latest
   }
 }

@@ -28,13 +28,13 @@ const task = z.object({
 
 const removal = z.object({ removed: z.int().min(1) })
 
-/** What a line says: a task as it then stood, or that one was removed. */
+/** The content of a line: the state of a task, or the removal of one. */
 type Change = StoredTask | z.infer<typeof removal>
 
-/** Tasks in a file. What comes while a line is written goes out together. */
+/** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
 export class TaskFile implements TaskStore {
   readonly #file: LineFile
-  /** As the file has them. */
+  /** The tasks in the file. */
   readonly #tasks = new Map<number, StoredTask>()
   readonly #commits = new GroupCommit<Change>({
     commit: async (group) => {
@@ -64,10 +64,8 @@ export class TaskFile implements TaskStore {
   #read(): Promise<void> {
     this.#reading ??= this.#file.load().then(
       (values) => {
-        for (const value of values) {
-          const change = task.safeParse(value).data ?? removal.safeParse(value).data
-          if (change) apply(change, this.#tasks)
-        }
+        const changes = values.flatMap((value) => task.safeParse(value).data ?? removal.safeParse(value).data ?? [])
+        apply(changes, this.#tasks)
       },
       (error: unknown) => {
         this.#reading = undefined
@@ -77,22 +75,17 @@ export class TaskFile implements TaskStore {
     return this.#reading
   }
 
-  /** Where adding lines has failed the next ones replace the file, and with it what was left of those. */
   async #store(changes: readonly Change[]): Promise<void> {
-    const isShort = this.#file.lines < Math.max(leastLines, this.#tasks.size * growth)
-    if (this.#file.isSound && isShort) {
-      await this.#file.append(changes)
-      for (const change of changes) apply(change, this.#tasks)
-      return
-    }
-    const next = new Map(this.#tasks)
-    for (const change of changes) apply(change, next)
-    await this.#file.replace([...next.values()])
-    for (const change of changes) apply(change, this.#tasks)
+    const most = Math.max(leastLines, this.#tasks.size * growth)
+    await this.#file.store(changes, most, () => [...apply(changes, new Map(this.#tasks)).values()])
+    apply(changes, this.#tasks)
   }
 }
 
-function apply(change: Change, tasks: Map<number, StoredTask>): void {
-  if ('removed' in change) tasks.delete(change.removed)
-  else tasks.set(change.id, change)
+function apply(changes: readonly Change[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
+  for (const change of changes) {
+    if ('removed' in change) tasks.delete(change.removed)
+    else tasks.set(change.id, change)
+  }
+  return tasks
 }

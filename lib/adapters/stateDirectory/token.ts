@@ -39,11 +39,11 @@ export function keptToken(directory: string): KeptToken {
   return {
     load: () => load(path),
     async keep(token, boundTo = 'unrecorded') {
-      const text = textOf({ token: checkToken(token, 'the token'), boundTo })
+      const lines = [checkToken(token, 'the token'), ...(boundTo === 'unrecorded' ? [] : [boundTo])]
       await makePath(folder)
       const fresh = `${path}.${randomBytes(8).toString('hex')}.new`
       try {
-        await attempt(`writing ${fresh}`, () => write(fresh, text))
+        await attempt(`writing ${fresh}`, () => write(fresh, `${lines.join('\n')}\n`))
         await attempt(`writing ${path}`, () => rename(fresh, path))
       } catch (error) {
         await rm(fresh, { force: true })
@@ -63,28 +63,20 @@ export function keptToken(directory: string): KeptToken {
 }
 
 async function load(path: string): Promise<BoundToken | undefined> {
-  const file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => openTrusted(path, constants.O_RDONLY))
+  await using file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => openTrusted(path, constants.O_RDONLY))
   if (!file) return undefined
-  try {
-    const { mode } = await attempt(`looking at ${path}`, () => file.stat())
-    // Windows has no such bits. The folders of a user are closed to others there.
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-      throw new OspError('usage', `other users can read the token in ${path}: run chmod 600 ${path}`)
-    }
-    return await tokenIn(file, path)
-  } finally {
-    await file.close()
+  const { mode } = await attempt(`looking at ${path}`, () => file.stat())
+  // Windows has no such bits. The folders of a user are closed to others there.
+  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    throw new OspError('usage', `other users can read the token in ${path}: run chmod 600 ${path}`)
   }
+  return await tokenIn(file, path)
 }
 
 async function write(path: string, text: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+  await using file = await open(path, 'wx', 0o600)
+  await file.writeFile(text)
+  await file.sync()
 }
 
 /** The maximum length of a token. A HELLO_REQ has room for more, and the tokens of `ospd user` are much shorter. */
@@ -106,21 +98,14 @@ export function checkToken(text: string, from: string): string {
     throw new OspError('usage', `${from} has more than ${tokenBytes} bytes and is not a token`)
   }
   if (unfit.test(token)) {
-    throw new OspError(
-      'usage',
-      `${from} contains spaces or control characters; it must contain only the token, on one line`,
-    )
+    const text = `${from} contains spaces or control characters; it must contain only the token, on one line`
+    throw new OspError('usage', text)
   }
   return token
 }
 
 /** The second line of a token file: the connections that the token may be sent over. */
 const binding = /^(?:authority|local|open|SHA256:[A-Za-z\d+/]{43})$/u
-
-/** Returns the text of a token file. */
-function textOf({ token, boundTo }: BoundToken): string {
-  return boundTo === 'unrecorded' ? `${token}\n` : `${token}\n${boundTo}\n`
-}
 
 /**
  * Resolves with the token in a file that contains only the token and, optionally, the line of its binding. Rejects as
@@ -131,13 +116,9 @@ export async function readToken(path: string): Promise<BoundToken> {
   const cannot = (cause: Error): never => {
     throw new OspError('usage', `the token file ${path} cannot be read: ${pathReason(cause)}`, { cause })
   }
-  const file = await open(path, 'r').catch(cannot)
-  try {
-    await attempt(`looking at ${path}`, async () => checkNamedFile(path)).catch(cannot)
-    return await tokenIn(file, path)
-  } finally {
-    await file.close()
-  }
+  await using file = await open(path, 'r').catch(cannot)
+  await attempt(`looking at ${path}`, async () => checkNamedFile(path)).catch(cannot)
+  return await tokenIn(file, path)
 }
 
 /** Like `readToken`, for an open file. Reads no more than the maximum length of a token and its binding. */
