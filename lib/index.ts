@@ -7,7 +7,7 @@ import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
 import { checkConnectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
-import { checkServeOptions, type ServeOptions, type Server, serve as serveBound } from './server/server.ts'
+import { checkServeOptions, type ServeOptions, type Server, startServer } from './server/server.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
@@ -88,7 +88,7 @@ const software = 'ospd-js'
 export async function serve(options: ServeOptions): Promise<Server> {
   checkServeOptions(options)
   const { platform = nodePlatform(), authenticator = loopbackOnly() } = options
-  return await serveBound({ ...options, platform, authenticator })
+  return await startServer({ ...options, platform, authenticator })
 }
 
 /**

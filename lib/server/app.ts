@@ -1,8 +1,23 @@
 import type { Request } from '../core/link.ts'
 import type { Holder } from '../core/pool.ts'
 import type { OspError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Platform } from '../ports/platform.ts'
+import type { OnConflict, Storage } from '../ports/storage.ts'
 import type { Asked } from '../runtime/linkDriverOptions.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
+import type { ServerLog } from './logEvents.ts'
+import type { RetentionClock } from './retentionClock.ts'
+
+/** What the parts of a server share. */
+export interface ServerContext {
+  readonly platform: Platform
+  readonly storage: Storage
+  readonly limits: Limits
+  readonly onConflict: OnConflict
+  readonly log: ServerLog
+  readonly age: Pick<RetentionClock, 'now'>
+}
 
 /** The client at the other end of a link, as an app sees it. */
 export interface Connection extends Holder {
@@ -16,16 +31,16 @@ export interface Connection extends Holder {
   readonly open: boolean
   reply(to: Request, message: Message | Encoded): void
   notify(message: Message<NoticeName> | Encoded<NoticeName>): void
-  /** Sends a REQ. Calls `left` once after its bytes are sent, or never if the link ends first. */
-  ask<K extends RequestName>(message: Message<K>, left?: () => void): Asked<K>
+  /** Sends a REQ. Calls `onFlushed` once after its bytes are sent, or never if the link ends first. */
+  ask<K extends RequestName>(message: Message<K>, onFlushed?: () => void): Asked<K>
   /** Sends an unanswered REQ again, with the content of `message`. Returns false if the REQ is unsent or was answered. */
-  repeat(seq: number, message: Message<RequestName>, left?: () => void): boolean
+  repeat(seq: number, message: Message<RequestName>, onFlushed?: () => void): boolean
   /** Sends GOODBYE with `why` and ends the link. */
   close(why: OspError): Promise<void>
 }
 
 /** A service of the server. It answers the requests that carry its number. */
-export interface App {
+export interface ServerApp {
   /** Resolves with the reply to a request, or `undefined` if the app has replied itself. Rejects with the OspError for the NACK. */
   handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined>
   /** Whether the caller has an upload or a registration here, which keeps a link open without requests. */

@@ -12,18 +12,19 @@ import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
 import type { App as AppName } from '../wire/protocol.ts'
-import type { App } from './app.ts'
+import type { ServerApp, ServerContext } from './app.ts'
 import { Admission } from './connections/admission.ts'
-import { BegunFrames } from './connections/begunFrames.ts'
+import { IncompleteFrames } from './connections/incompleteFrames.ts'
 import { Session, type SessionHost } from './connections/session.ts'
 import { UserRateLimiters } from './connections/userRateLimiters.ts'
 import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
+import type { ServerUpload } from './files/serverUpload.ts'
 import type { UnfinishedUpload } from './files/unfinishedUploads.ts'
 import { MsgApp } from './messages/msgApp.ts'
 import { RetentionClock } from './retentionClock.ts'
 import { BoundedLog } from './serverLog.ts'
-import { type ServerGauges, type ServerStatus, shown } from './status.ts'
+import type { ReceivingUpload, ServerGauges, ServerStatus } from './status.ts'
 
 export interface ServeOptions {
   readonly listen: Transport
@@ -96,11 +97,11 @@ export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
  * Opens the storage, recovers the work that a crash interrupted, and listens. Resolves when clients can connect. Rejects,
  * with everything closed, with OspError `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used).
  */
-export async function serve(options: BoundOptions): Promise<RunningServer> {
+export async function startServer(options: BoundOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
   const age = new RetentionClock(platform.clock, storage.mailboxes)
-  // Notes of completed uploads expire by the retention clock, so that clients do not repeat uploads after the wall clock jumps.
+  // Completion markers expire by the retention clock, so that clients do not repeat uploads after the wall clock jumps.
   await storage.open({ ...platform, clock: age.clock })
   const server = new RunningServer(options, limits, age)
   try {
@@ -126,11 +127,9 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #age: RetentionClock
   readonly #disk: DiskSpace
   readonly #options: BoundOptions
-  readonly #limits: Limits
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
   readonly #log: BoundedLog
-  readonly #admission: Admission
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
   /** Sockets of ended sessions that are still closing. */
@@ -145,51 +144,29 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     super(options.log && (log as Log))
     this.#log = bounded
     this.#options = options
-    this.#limits = limits
-    const { platform, storage, onConflict = 'replace' } = options
     this.#age = age
+    const { platform, storage, authenticator, onConflict = 'replace' } = options
+    const context: ServerContext = { platform, storage, limits, onConflict, log, age }
     this.#disk = new DiskSpace(limits, platform.clock, storage.files)
-    this.#fileApp = new FileApp({
-      platform,
-      storage,
-      limits,
-      onConflict,
-      noteMs: limits.noteMs,
-      disk: this.#disk,
-      log,
-      age,
-      stored: (file) => this.stored(file),
-    })
-    const { authenticator } = options
-    this.#msgApp = new MsgApp({
-      platform,
-      mailboxes: storage.mailboxes,
-      limits,
-      log,
-      age,
-      authenticator,
-      reserveBytes: () => this.#disk.messageReserveBytes,
-    })
-    this.#admission = new Admission(limits, platform.clock, bounded)
+    this.#fileApp = new FileApp(context, this.#disk, (file) => this.stored(file))
+    this.#msgApp = new MsgApp(context, this.#disk, authenticator)
     this.#host = {
       platform,
       limits,
+      log,
       authenticator,
       allowPlaintext: options.allowPlaintext === true,
-      apps: new Map<AppName, App>([
+      apps: new Map<AppName, ServerApp>([
         ['file', this.#fileApp],
         ['message', this.#msgApp],
       ]),
       bootId: platform.random.bytes(16, 'boot id'),
-      log,
-      admission: this.#admission,
-      begunFrames: new BegunFrames(limits, platform.clock),
+      admission: new Admission(limits, platform.clock, bounded),
+      incompleteFrames: new IncompleteFrames(limits, platform.clock),
       rateLimiters: new UserRateLimiters(limits, platform.clock, log),
-      listVersion: () => this.#msgApp.presence.sentVersion,
-      members: () => this.#msgApp.presence.size,
+      presence: this.#msgApp.presence,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
-      maxPendingBytes: () => limits.chunkMemoryBytes / Math.max(4, this.#admission.open),
     }
   }
 
@@ -231,7 +208,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       links: open.length,
       users: [...new Set(open.map(({ user }) => user))].sort(),
       online: [...this.#msgApp.presence],
-      uploads: [...this.#fileApp.uploads.receiving()].map(shown),
+      uploads: [...this.#fileApp.uploads.receiving()].map(statusOf),
       gauges: this.#gauges,
     }
   }
@@ -240,7 +217,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const links = [...this.#sessions].flatMap(({ gauges }) => gauges ?? [])
     const highest = (gauge: keyof LinkGauges) => links.reduce((most, link) => Math.max(most, link[gauge]), 0)
     return {
-      ...this.#admission.gauges,
+      ...this.#host.admission.gauges,
       ...this.#msgApp.gauges,
       ...this.#fileApp.uploads.gauges,
       rememberedUsers: this.#host.rateLimiters.gone,
@@ -276,14 +253,11 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   async #shutDown(): Promise<void> {
-    const { retryAfterMs } = this.#limits
     this.#watching?.[Symbol.dispose]()
     await this.#listener?.close()
-    this.#admission.close()
-    this.#host.begunFrames.stop()
-    const ended = [...this.#sessions].map((session) =>
-      session.close(new OspError('shutting-down', undefined, { retryAfterMs })),
-    )
+    this.#host.admission.close()
+    this.#host.incompleteFrames.stop()
+    const ended = [...this.#sessions].map((session) => this.#dismiss(session))
     try {
       await Promise.all([this.#fileApp.close(), this.#msgApp.close()])
       await Promise.all(ended)
@@ -295,12 +269,15 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   #accept(socket: Socket): void {
-    if (!this.#admission.enter(socket)) return
+    if (!this.#host.admission.enter(socket)) return
     const session = new Session(this.#host, socket, ++this.#node)
     this.#sessions.add(session)
-    this.#admission.add(session)
-    const { retryAfterMs } = this.#limits
-    if (this.#closing) void session.close(new OspError('shutting-down', undefined, { retryAfterMs }))
+    this.#host.admission.add(session)
+    if (this.#closing) void this.#dismiss(session)
+  }
+
+  #dismiss(session: Session): Promise<void> {
+    return session.close(new OspError('shutting-down', undefined, { retryAfterMs: this.#host.limits.retryAfterMs }))
   }
 
   #left(session: Session): void {
@@ -308,16 +285,19 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     // Resolves after the session has sent its last frame. Until then its socket counts as a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
-    void gone.finally(() => this.#leaving.delete(gone) && this.#admission.left(session))
+    void gone.finally(() => this.#leaving.delete(gone) && this.#host.admission.left(session))
   }
 
   /** Keeps the link with the highest attempt of a session: a HELLO_REQ can arrive after a later one. */
   async #replaces(session: Session): Promise<void> {
     const { user, session: id, attempt } = session
-    const others = [...this.#sessions].filter((other) => {
-      return other !== session && other.user === user && other.session === id
-    })
+    const isOther = (other: Session) => other !== session && other.user === user && other.session === id
+    const others = [...this.#sessions].filter(isOther)
     if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')
     for (const other of others) void other.close(new OspError('link-replaced'))
   }
+}
+
+function statusOf({ user, name, size, standing, instance }: ServerUpload): ReceivingUpload {
+  return { user, name, size, instance: instance?.number ?? 0, node: instance?.holder?.node ?? 0, ...standing }
 }

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../core/boundedMap.ts'
 import type { OspError } from '../errors.ts'
 import { fixed, type Limits } from '../limits.ts'
 import { originOf } from '../origins.ts'
@@ -27,7 +28,7 @@ export interface Refused {
 interface Counted {
   readonly key: string
   /** The fields that name the user or the address in the line `lines-left-out`. */
-  readonly of: { readonly user?: string; readonly from?: string }
+  readonly of: Partial<Pick<Refused, 'user' | 'from'>>
   /** Maximum number of lines in a span. */
   readonly most: number
 }
@@ -65,13 +66,10 @@ export class BoundedLog {
   /** Logs a refused link; `rate-limited` at most once a minute for each origin. */
   refused(origin: string, refused: Refused, { code, message: text }: OspError): void {
     const { refusalLinesPerAddress, logLinesPerAddress } = this.#limits
-    const of = { from: origin }
     // The count of all addresses comes first: above its limit, the many addresses of an IPv6 network are not remembered.
     const all = { key: 'all', of: {}, most: (logLinesPerAddress * refusalSpanMs) / 1_000 }
-    const own =
-      code === 'rate-limited'
-        ? { key: `turned away ${origin}`, of, most: 1 }
-        : { key: `refused ${origin}`, of, most: refusalLinesPerAddress }
+    const isRate = code === 'rate-limited'
+    const own = { key: `${isRate} ${origin}`, of: { from: origin }, most: isRate ? 1 : refusalLinesPerAddress }
     if (!this.#ofRefusals.take([all, own], 'link-refused', 100)) return
     this.#write({ level: 'warn', event: 'link-refused', ...refused, code, text })
   }
@@ -85,16 +83,16 @@ export class BoundedLog {
   #countedOf(entry: ServerEntry): readonly Counted[] {
     const { budget }: { readonly budget: Budget } = logEvents[entry.event]
     if (budget === 'none') return []
-    const [perUser, perAddress] = [this.#limits.logLinesPerUser, this.#limits.logLinesPerAddress].map(
-      (perSecond) => (perSecond * userSpanMs) / 1_000,
-    ) as [number, number]
+    const { logLinesPerUser, logLinesPerAddress } = this.#limits
+    const perUser = (logLinesPerUser * userSpanMs) / 1_000
     if (budget === 'common') return [{ key: entry.event, of: {}, most: perUser }]
-    const { user = '', from } = entry as { readonly user?: string; readonly from?: string }
+    const { user = '', from } = entry as Partial<Refused>
     const ofUser = { key: `user ${user}`, of: { user }, most: perUser }
     if (from === undefined) return [ofUser]
     // Without a list of users one client can log in under many names.
     const origin = originOf(from)
-    return [{ key: `from ${origin}`, of: { from: origin }, most: perAddress }, ofUser]
+    const most = (logLinesPerAddress * userSpanMs) / 1_000
+    return [{ key: `from ${origin}`, of: { from: origin }, most }, ofUser]
   }
 
   #write(entry: ServerEntry): void {
@@ -103,31 +101,33 @@ export class BoundedLog {
   }
 }
 
-/** The number of lines about a user, or from an address, in one span, for each event. */
-interface Span {
-  readonly of: Counted['of']
-  readonly endsAtMs: number
+/** Written and omitted lines. */
+interface Lines {
   logged: number
   left: number
-  readonly events: Map<string, { logged: number; left: number }>
+}
+
+/** The lines about a user, or from an address, in one span: all, and those of each event. */
+interface Span extends Lines {
+  readonly of: Counted['of']
+  readonly endsAtMs: number
+  readonly events: Map<string, Lines>
 }
 
 /** Counts lines in spans that begin with the first line. At the end of a span it reports the omitted lines. */
 class LineCounts {
   readonly #spanMs: number
-  readonly #most: number
   readonly #clock: Clock
   readonly #leftOut: (entry: ServerEntry) => void
-  /** The spans in the order in which they began, and end. */
-  readonly #spans = new Map<string, Span>()
+  /** In the order in which the spans began, and end. A new user or address replaces the one whose span began first. */
+  readonly #spans: BoundedMap<string, Span>
   readonly #alarm: Alarm
 
-  /** Keeps up to `most` users and addresses; a new one replaces the one whose span began first. */
-  constructor(spanMs: number, most: number, clock: Clock, leftOut: (entry: ServerEntry) => void) {
+  constructor(spanMs: number, maxSize: number, clock: Clock, leftOut: (entry: ServerEntry) => void) {
     this.#spanMs = spanMs
-    this.#most = most
     this.#clock = clock
     this.#leftOut = leftOut
+    this.#spans = new BoundedMap(maxSize, (key) => this.#forget(key))
     this.#alarm = new Alarm(clock, () => this.#ended())
   }
 
@@ -137,40 +137,29 @@ class LineCounts {
 
   /** Counts a line of an event. Returns false if it exceeds a limit of `counted`, or the share of the event (`fitsShare`). */
   take(counted: readonly Counted[], event: string, percent: number): boolean {
-    if (counted.length === 0) return true
     const now = this.#clock.now()
     this.#expire(now)
-    const spans: Span[] = []
-    for (const each of counted) {
-      const span = this.#spanOf(each, now)
-      if (!fitsShare({ most: each.most, held: span.logged }, eventOf(span, event).logged, 1, percent)) {
+    const counts: Lines[] = []
+    for (const { key, of, most } of counted) {
+      const span = this.#spans.get(key) ?? { of, endsAtMs: now + this.#spanMs, logged: 0, left: 0, events: new Map() }
+      if (!this.#spans.has(key)) this.#spans.set(key, span)
+      const ofEvent: Lines = span.events.get(event) ?? { logged: 0, left: 0 }
+      span.events.set(event, ofEvent)
+      if (!fitsShare({ most, held: span.logged }, ofEvent.logged, 1, percent)) {
         span.left++
-        eventOf(span, event).left++
+        ofEvent.left++
         this.#alarm.by(span.endsAtMs)
         return false
       }
-      spans.push(span)
+      counts.push(span, ofEvent)
     }
-    for (const span of spans) {
-      span.logged++
-      eventOf(span, event).logged++
-    }
+    for (const lines of counts) lines.logged++
     return true
   }
 
   close(): void {
     this.#alarm.stop()
     for (const key of [...this.#spans.keys()]) this.#forget(key)
-  }
-
-  #spanOf({ key, of }: Counted, now: number): Span {
-    const known = this.#spans.get(key)
-    if (known) return known
-    const span = { of, endsAtMs: now + this.#spanMs, logged: 0, left: 0, events: new Map() }
-    this.#spans.set(key, span)
-    const [oldest] = this.#spans.keys()
-    if (this.#spans.size > this.#most && oldest !== undefined) this.#forget(oldest)
-    return span
   }
 
   #ended(): void {
@@ -195,15 +184,6 @@ class LineCounts {
     const left = { lines: span.left, events: events.join(', ') }
     this.#leftOut({ level: 'warn', event: 'lines-left-out', ...span.of, ...left })
   }
-}
-
-function eventOf({ events }: Span, event: string): { logged: number; left: number } {
-  let known = events.get(event)
-  if (!known) {
-    known = { logged: 0, left: 0 }
-    events.set(event, known)
-  }
-  return known
 }
 
 function bounded<T>(value: T): T | string {

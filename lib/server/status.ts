@@ -1,5 +1,4 @@
 import type { PresenceMember } from '../ports/presence.ts'
-import type { Upload } from './files/upload.ts'
 
 /** An upload as `Server.status` shows it. */
 export interface ReceivingUpload {
@@ -59,9 +58,4 @@ export interface ServerStatus {
   readonly online: readonly PresenceMember[]
   readonly uploads: readonly ReceivingUpload[]
   readonly gauges: ServerGauges
-}
-
-/** Returns an upload as `Server.status` shows it. */
-export function shown({ user, name, size, standing, instance }: Upload): ReceivingUpload {
-  return { user, name, size, instance: instance?.number ?? 0, node: instance?.holder?.node ?? 0, ...standing }
 }

@@ -9,7 +9,7 @@ import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
-import { serve } from '../../lib/server/server.ts'
+import { startServer } from '../../lib/server/server.ts'
 import { BarePeer, registerMany } from '../support/barePeer.ts'
 import { watchedServer } from '../support/watchedServer.ts'
 
@@ -63,7 +63,7 @@ async function settled(peers: readonly BarePeer[], version: number): Promise<voi
 
 async function inMemory(count: number): Promise<void> {
   const transport = memoryTransport()
-  const server = await serve({
+  const server = await startServer({
     platform: nodePlatform(),
     authenticator: loopbackOnly(),
     listen: transport,

@@ -18,7 +18,7 @@ export const boundChecks: {
   windowBytes: { files: ['spec/simulation/uploadWatch.ts', 'spec/simulation/invariants.ts'] },
   chunkMemoryBytes: {
     rows: ['grantedChunkBytes', 'bytes of requests of a link that wait while it is read'],
-    files: ['spec/server/connections/begunFrames.spec.ts'],
+    files: ['spec/server/connections/incompleteFrames.spec.ts'],
   },
   checkpointBytes: {},
   checkpointMs: {},

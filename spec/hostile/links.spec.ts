@@ -241,7 +241,7 @@ spec('a link', (it) => {
     // This client has connected later.
     await rig.client()
     platform.clock.pass(defaultLimits.handshakeMs)
-    assert.match(await raw.dismissed('timed-out'), /no HELLO_REQ came in time/u)
+    assert.match(await raw.dismissed('timed-out'), /no HELLO_REQ arrived in time/u)
   })
 
   it('with a byte per second is ended when the time for HELLO has elapsed', async () => {

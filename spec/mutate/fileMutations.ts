@@ -7,7 +7,7 @@ const messages = (seed: number): Seed => ({ world: 'messages', seed })
 export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a chunk of an upload that was taken over is written to another upload of the same link',
-    file: 'lib/server/files/uploads.ts',
+    file: 'lib/server/files/uploadTable.ts',
     within: 'assign',
     pattern: 'this.#pool.assign(caller, event, isFit)',
     replacement: 'this.#pool.assign(caller, event)',
@@ -15,7 +15,7 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a take-over gives a link an instance that is quarantined for it',
-    file: 'lib/server/files/uploads.ts',
+    file: 'lib/server/files/uploadTable.ts',
     within: 'move',
     pattern: 'if (this.#bounds.isQuarantined(instance.number, to)) {',
     replacement: 'if (Number.isNaN(instance.number)) {',
@@ -24,8 +24,8 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a link takes over more uploads at once than its limit',
     file: 'lib/server/files/uploadBounds.ts',
-    within: '#checkLink',
-    pattern: 'for (const reserved of this.#reserved) if (reserved.node === node) count++',
+    within: 'reserve',
+    pattern: 'this.#byNode.add(node)',
     replacement: '',
     shownBy: files(127),
   },
@@ -81,7 +81,7 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a file is published although its bytes were damaged after verification',
     file: 'lib/server/files/publish.ts',
     within: 'rollForward',
-    pattern: 'await checkIntact(options.platform, partial, file)',
+    pattern: 'await checkIntact(context, partial, file)',
     replacement: '',
     shownBy: 'spec/server/files/ending.spec.ts',
   },
@@ -136,11 +136,11 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'the record of an upload is removed before its file is in place',
     file: 'lib/server/files/publish.ts',
-    within: 'publish',
+    within: 'publishUpload',
     pattern:
-      'if (!(await take(partial, storedName, onConflict))) continue published?.() await storage.transfers.complete(claim, noteMs)',
+      'if (!(await take(partial, storedName, onConflict))) continue published?.() await storage.transfers.complete(claim, limits.noteMs)',
     replacement:
-      'await storage.transfers.complete(claim, noteMs)\n    if (!(await take(partial, storedName, onConflict))) continue',
+      'await storage.transfers.complete(claim, limits.noteMs)\n    if (!(await take(partial, storedName, onConflict))) continue',
     shownBy: files(1),
   },
   {
@@ -170,7 +170,7 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a chunk from a link that no longer owns the upload is written',
-    file: 'lib/server/files/upload.ts',
+    file: 'lib/server/files/serverUpload.ts',
     within: '#admit',
     pattern: 'if (!this.heldBy(by)) answer.reject(denied()) else if (length',
     replacement: 'if (length',
@@ -195,7 +195,7 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'parked uploads have no bound',
-    file: 'lib/server/files/uploads.ts',
+    file: 'lib/server/files/uploadTable.ts',
     within: '#sweep',
     pattern: 'if (this.#parked.size <= this.#limits.parkedUploads) return const counts',
     replacement: 'return\n    const counts',

@@ -1,7 +1,7 @@
 import { defaultLimits, type Limits } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
-import { type RunningServer, serve } from '../../lib/server/server.ts'
+import { type RunningServer, startServer } from '../../lib/server/server.ts'
 import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { Bounds } from './bounds.ts'
@@ -106,7 +106,7 @@ export class ServerActor {
     this.countsFiles = storage.files.usage !== undefined
     const { invariants, watch, sentIds } = mail
     const checks = { invariants, watch, sentIds }
-    serve({
+    startServer({
       platform: process.platform,
       listen: network.transportOf(process),
       storage: mail.users.length > 0 ? watchedStorage(storage, { trace: this.#parts.trace, ...checks }) : storage,

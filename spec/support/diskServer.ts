@@ -7,7 +7,7 @@ import { disk } from '../../lib/adapters/disk/disk.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
-import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
+import { type ServeOptions, type Server, startServer } from '../../lib/server/server.ts'
 import { FileClient } from './fileClient.ts'
 import { RawClient } from './rawClient.ts'
 
@@ -34,7 +34,7 @@ export async function diskServer(options: Partial<ServeOptions> = {}): Promise<D
   const log: LogEntry[] = []
   const listen = memoryTransport()
   const platform = nodePlatform()
-  const server = await serve({
+  const server = await startServer({
     platform,
     listen,
     authenticator: loopbackOnly(),

@@ -3,7 +3,7 @@ import type { OspError } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import { limitsWith } from '../../lib/limits.ts'
 import type { Asked } from '../../lib/runtime/linkDriverOptions.ts'
-import type { Connection } from '../../lib/server/app.ts'
+import type { Connection, ServerContext } from '../../lib/server/app.ts'
 import { DeliveryService } from '../../lib/server/messages/deliveryService.ts'
 import type { Message, RequestName } from '../../lib/wire/message.ts'
 import { idOf, textOf, WallClock } from './messageClient.ts'
@@ -82,14 +82,21 @@ export async function roomWith(limits: Partial<Limits> = {}) {
   const storage = memory()
   await storage.open(platform)
   const { mailboxes } = stepped(storage, (_, run) => run())
-  const others = { limits: limitsWith(limits), platform, log: () => {}, age: clock }
   const reads: { bytes: number; go: () => void }[] = []
   const state = { holdsReads: false }
   const read: typeof mailboxes.read = async (...args) => {
     if (state.holdsReads) await new Promise<void>((go) => reads.push({ bytes: args[3], go }))
     return mailboxes.read(...args)
   }
-  const room = new DeliveryService({ mailboxes: { ...mailboxes, read }, reserveBytes: () => 0, ...others })
+  const context: ServerContext = {
+    platform,
+    storage: { ...storage, mailboxes: { ...mailboxes, read } },
+    limits: limitsWith(limits),
+    onConflict: 'replace',
+    log: () => {},
+    age: clock,
+  }
+  const room = new DeliveryService(context, { messageReserveBytes: 0 })
   await room.open()
   /** The deliveries and their recipients, in order. */
   const order: string[] = []

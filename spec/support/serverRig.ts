@@ -14,7 +14,7 @@ import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
-import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
+import { type ServeOptions, type Server, startServer } from '../../lib/server/server.ts'
 import { FaultyStorage } from './faultyStorage.ts'
 import { FileClient } from './fileClient.ts'
 import { type Greeting, RawClient } from './rawClient.ts'
@@ -76,7 +76,7 @@ export class ServerRig implements AsyncDisposable {
   async restart(options: RigOptions = {}, limits: Partial<Limits> = {}): Promise<void> {
     this.storage = new FaultyStorage(this.#ground.storage())
     this.trouble(this.storage)
-    this.server = await serve({
+    this.server = await startServer({
       authenticator: loopbackOnly(),
       listen: this.#ground.listen,
       log: (entry) => this.log.push(entry),

@@ -5,7 +5,7 @@ import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Limits } from '../../lib/limits.ts'
-import { type ServeOptions, type Server, serve } from '../../lib/server/server.ts'
+import { type ServeOptions, type Server, startServer } from '../../lib/server/server.ts'
 import { type Breakable, breakable } from './breakable.ts'
 
 /** A server in memory that can be restarted, and clients on links that can be cut. */
@@ -28,7 +28,7 @@ export class UploadRig implements AsyncDisposable {
 
   async startServer(): Promise<void> {
     const { storage, transport: listen } = this
-    this.server = await serve({
+    this.server = await startServer({
       platform: nodePlatform(),
       authenticator: loopbackOnly(),
       storage,

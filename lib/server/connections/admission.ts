@@ -10,19 +10,31 @@ import { encode } from '../../wire/message.ts'
 import { apps, events, version } from '../../wire/protocol.ts'
 import type { BoundedLog, Refused } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
-import { ConnectionCounts, type CountedConnection } from './connectionCounts.ts'
+import { ConnectionCounts } from './connectionCounts.ts'
+import type { Session } from './session.ts'
 
-/** An origin is busy if it sends more HELLOs in `recentMs` than `leastBusy` and `hellosPerSecond / busyPart`. */
+/**
+ * HELLOs, and those that failed, are counted in windows of `recentMs`. An origin is busy if it sends more in a window than
+ * `leastBusy` and `hellosPerSecond / busyPart`.
+ */
 const recentMs = 60_000
 const busyPart = 8
 const leastBusy = 10
+
+/** A connection that the server does not keep. */
+interface Rejected {
+  /** Sends the reason and closes the connection. Resolves when it is closed. */
+  close(): Promise<void>
+  destroy(): void
+}
 
 /** Decides which connections the server keeps, and how often a client may try to log in. */
 export class Admission {
   readonly #clock: Clock
   readonly #limits: Limits
   readonly #counts: ConnectionCounts
-  readonly #rejected: RejectedConnections
+  /** Rejected connections to which the reason is being sent. */
+  readonly #rejected = new Set<Rejected>()
   readonly #hellos: TokenBucket
   /** For origins that send many HELLOs, or invalid ones, so that they do not use up the rate of the others. */
   readonly #busyOrigins: TokenBucket
@@ -36,19 +48,19 @@ export class Admission {
     this.#clock = clock
     this.#limits = limits
     this.#counts = new ConnectionCounts(limits)
-    this.#rejected = new RejectedConnections(limits.refusedLinks)
     const { hellosPerSecond, rememberedAddresses } = limits
     // The server never asks a client to wait for longer than the client waits by itself.
     const { reconnectMostMs: mostMs } = clientLimits
+    const half = Math.max(1, hellosPerSecond / 2)
     this.#hellos = new TokenBucket(hellosPerSecond, mostMs, clock.now())
-    this.#busyOrigins = new TokenBucket(Math.max(1, hellosPerSecond / 2), mostMs, clock.now())
-    this.#byOrigin = new KeyedTokenBuckets(Math.max(1, hellosPerSecond / 2), mostMs, rememberedAddresses)
+    this.#busyOrigins = new TokenBucket(half, mostMs, clock.now())
+    this.#byOrigin = new KeyedTokenBuckets(half, mostMs, rememberedAddresses)
     this.#recent = new WindowCounter(recentMs, rememberedAddresses)
     this.#failed = new FailedLoginLimiter(limits, clock)
     this.#log = log
   }
 
-  /** Number of logged-in connections. */
+  /** Number of logged-in links. */
   get open(): number {
     return this.#counts.open
   }
@@ -60,29 +72,29 @@ export class Admission {
     const room = this.#counts.roomBefore(origin, this.#clock.now())
     if (room instanceof OspError) {
       this.#log.refused(origin, { from }, room)
-      void this.#rejected.add({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
+      void this.#reject({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
       return false
     }
     if (room) this.#dismiss(room, 'the link has not sent HELLO, and the server needs its slot for another link')
     return true
   }
 
-  /** Counts a connection for which `enter` made room. */
-  add(connection: CountedConnection): void {
-    this.#counts.add(connection)
+  /** Counts a link for which `enter` made room. */
+  add(link: Session): void {
+    this.#counts.add(link)
   }
 
-  /** Counts a connection as one of its user. Throws OspError `rate-limited` if there is no room for it. */
-  letIn(connection: CountedConnection): void {
-    const room = this.#counts.roomAfter(connection)
+  /** Counts a link as one of its user. Throws OspError `rate-limited` if there is no room for it. */
+  letIn(link: Session): void {
+    const room = this.#counts.roomAfter(link)
     if (room instanceof OspError) throw room
     if (room) this.#dismiss(room, `${room.user} has the most links, and the server needs one for another user`)
-    this.#counts.opened(connection)
+    this.#counts.opened(link)
   }
 
-  /** Removes a connection from the counts after its socket is closed. */
-  left(connection: CountedConnection): void {
-    this.#counts.remove(connection)
+  /** Stops counting a link after its socket is closed. */
+  left(link: Session): void {
+    this.#counts.remove(link)
   }
 
   /** Throws OspError `rate-limited` if a HELLO_REQ exceeds a rate. */
@@ -95,9 +107,9 @@ export class Admission {
       throw new OspError('rate-limited', 'too many clients connect at the same time', { retryAfterMs })
   }
 
-  /** Returns the error for a HELLO_REQ that was refused for `why`. Logs it, unless this origin has too many log lines. */
-  refusal(origin: string, refused: Required<Refused>, why: OspError): OspError {
-    const answer = this.#failed.answer(origin, refused.user, why)
+  /** Returns the error for a HELLO_REQ that failed with `reason`. Logs it, unless this origin has too many log lines. */
+  refusal(origin: string, refused: Required<Refused>, reason: OspError): OspError {
+    const answer = this.#failed.answer(origin, refused.user, reason)
     this.#log.refused(origin, refused, answer)
     return answer
   }
@@ -114,81 +126,50 @@ export class Admission {
 
   /** Closes rejected connections at once. */
   close(): void {
-    this.#rejected.end()
+    for (const rejected of this.#rejected) rejected.destroy()
   }
 
-  /** Ends a connection to make room for another one. */
-  #dismiss(connection: CountedConnection, text: string): void {
-    this.#counts.remove(connection)
-    const why = new OspError('rate-limited', text, { retryAfterMs: this.#limits.retryAfterMs })
-    const { origin, stage } = connection
-    const destroy = () => connection.reset(why)
-    // A connection that has ended only waits for its peer to close the socket.
+  /** Ends a link to make room for another one. */
+  #dismiss(link: Session, text: string): void {
+    this.#counts.remove(link)
+    const reason = new OspError('rate-limited', text, { retryAfterMs: this.#limits.retryAfterMs })
+    const { origin, stage } = link
+    const destroy = () => link.reset(reason)
+    // A link that has ended only waits for its peer to close the socket.
     if (stage === 'closed') destroy()
-    else void this.#rejected.add({ close: () => connection.close(why), destroy })
-    if (stage === 'silent' || stage === 'authenticating') this.#log.refused(origin, { from: origin }, why)
+    else void this.#reject({ close: () => link.close(reason), destroy })
+    if (stage === 'silent' || stage === 'authenticating') this.#log.refused(origin, { from: origin }, reason)
+  }
+
+  /** Sends the reason to a rejected connection. While too many others receive theirs, closes it at once without a reason. */
+  async #reject(rejected: Rejected): Promise<void> {
+    if (this.#rejected.size >= this.#limits.refusedLinks) return rejected.destroy()
+    this.#rejected.add(rejected)
+    await rejected.close()
+    this.#rejected.delete(rejected)
   }
 }
 
-function goodbyeFrame(why: OspError) {
+function goodbyeFrame(reason: OspError) {
   const { number: event, app } = events.GoodbyeNtf
-  return { version, flags: 0, event, seq: 0, app: apps[app], instance: 0, payload: encode(goodbyeOf(why)) }
+  return { version, flags: 0, event, seq: 0, app: apps[app], instance: 0, payload: encode(goodbyeOf(reason)) }
 }
-
-/** A connection that the server does not keep. */
-export interface Rejected {
-  /** Sends the reason and closes the connection. Resolves when it is closed. */
-  close(): Promise<void>
-  /** Closes the connection at once. */
-  destroy(): void
-}
-
-/** Up to `most` connections that receive the reason for their rejection. Further ones are closed at once, without a reason. */
-export class RejectedConnections {
-  readonly #most: number
-  readonly #leaving = new Set<Rejected>()
-
-  constructor(most: number) {
-    this.#most = most
-  }
-
-  /** Number of connections that are not closed yet. */
-  get size(): number {
-    return this.#leaving.size
-  }
-
-  async add(connection: Rejected): Promise<void> {
-    if (this.#leaving.size >= this.#most) return connection.destroy()
-    this.#leaving.add(connection)
-    await connection.close()
-    this.#leaving.delete(connection)
-  }
-
-  /** Closes all connections at once. */
-  end(): void {
-    for (const connection of this.#leaving) connection.destroy()
-  }
-}
-
-const spanMs = 60_000
-
-type Bounds = Pick<Limits, 'failedHellosPerAddress' | 'failedHellosPerUser' | 'rememberedAddresses'>
 
 /**
  * Limits how many failed HELLOs are answered with the reason: from one origin, and for one user from one origin. It never
  * refuses a valid HELLO: otherwise strangers, or a program of the same user, could lock the user out.
  */
-export class FailedLoginLimiter {
-  readonly #limits: Bounds
+class FailedLoginLimiter {
+  readonly #limits: Limits
   readonly #clock: Clock
   readonly #byOrigin: WindowCounter
   readonly #byUser: WindowCounter
 
-  constructor(limits: Bounds, clock: Clock) {
+  constructor(limits: Limits, clock: Clock) {
     this.#limits = limits
     this.#clock = clock
-    this.#byOrigin = new WindowCounter(spanMs, limits.rememberedAddresses)
-    this.#byUser = new WindowCounter(spanMs, limits.rememberedAddresses)
+    this.#byOrigin = new WindowCounter(recentMs, limits.rememberedAddresses)
+    this.#byUser = new WindowCounter(recentMs, limits.rememberedAddresses)
   }
 
   /** Number of remembered addresses, or of remembered users of addresses if there are more of them. */
@@ -201,37 +182,28 @@ export class FailedLoginLimiter {
     return this.#byOrigin.of(origin, this.#clock.now()).number > 0
   }
 
-  /** Returns the error for a HELLO that was refused for `why`: `why` itself, or `rate-limited` after too many failures. */
-  answer(origin: string, user: string, why: OspError): OspError {
-    // An error that passes by itself is no failed login.
-    if (why.retry !== 'never') return why
+  /** Returns the error for a failed HELLO: `reason`, or `rate-limited` with the time to wait after too many failures. */
+  answer(origin: string, user: string, reason: OspError): OspError {
+    // A temporary error is no failed login.
+    if (reason.retry !== 'never') return reason
     const now = this.#clock.now()
     const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
-    const counts = [
-      { recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, subject: 'too many failed logins' },
-    ]
-    // A valid user name has no slash, so the keys are unique.
-    if (why.code === 'unauthorized') {
-      counts.push({
-        recent: this.#byUser,
-        key: `${user}/${origin}`,
-        most: failedHellosPerUser,
-        subject: `too many failed logins of ${user}`,
-      })
+    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, of: '' }]
+    if (reason.code === 'unauthorized') {
+      // A valid user name has no slash, so the keys are unique.
+      counts.push({ recent: this.#byUser, key: `${user}/${origin}`, most: failedHellosPerUser, of: ` of ${user}` })
     }
-    let longest = { subject: '', leftMs: 0 }
-    for (const { recent, key, most, subject } of counts) {
+    let longest = { of: '', leftMs: 0 }
+    for (const { recent, key, most, of } of counts) {
       const { number, leftMs } = recent.of(key, now)
-      if (number >= most && leftMs > longest.leftMs) longest = { subject, leftMs }
+      if (number >= most && leftMs > longest.leftMs) longest = { of, leftMs }
     }
-    if (longest.leftMs > 0) return tooMany(longest.subject, origin, longest.leftMs)
+    const { of, leftMs: retryAfterMs } = longest
+    if (retryAfterMs > 0) {
+      const text = `too many failed logins${of} from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
+      return new OspError('rate-limited', text, { retryAfterMs })
+    }
     for (const { recent, key } of counts) recent.add(key, now)
-    return why
+    return reason
   }
-}
-
-/** Returns the error for the client and the log. It names the address and the time to wait. */
-function tooMany(subject: string, origin: string, retryAfterMs: number): OspError {
-  const text = `${subject} from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
-  return new OspError('rate-limited', text, { retryAfterMs })
 }

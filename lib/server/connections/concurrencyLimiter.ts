@@ -10,42 +10,42 @@ interface Link {
 
 interface User {
   running: number
-  /** By node; those that have requests, the one whose turn is next first. */
+  /** The links with requests by node, in the order in which they take turns. */
   readonly links: Map<number, Link>
 }
 
 /**
- * Carries out a few requests of each link, and of each user, at once: those of a link in the order in which they came, and links
- * of a user in turn. The others wait, and are dropped when the link ends. All that is carried out at once can become due in one
- * turn of the event loop, in which no other link is served.
+ * Limits how many requests of each link, and of each user, run at the same time. The others wait: those of a link in the order
+ * in which they arrived, and the links of a user in turn. All running requests can finish in one turn of the event loop, in
+ * which no other link is served.
  */
 export class ConcurrencyLimiter {
   readonly #users = new Map<string, User>()
 
-  /** Resolves or rejects as `job` does. Rejects with OspError `link-lost` if the link ends before `job` is begun. */
+  /** Settles as `job` does. Rejects with OspError `link-lost` if the link ends before `job` starts. */
   run<T>({ user: name, node }: Connection, job: () => Promise<T>): Promise<T> {
     const user = this.#users.get(name) ?? { running: 0, links: new Map() }
     this.#users.set(name, user)
     const link = user.links.get(node) ?? { running: 0, waiting: [] }
     user.links.set(node, link)
-    const begin = () => {
+    const start = () => {
       const done = job()
       const ended = () => this.#ended(name, user, node, link)
-      // The answer is not held up by this.
+      // The reply does not wait for this.
       done.then(ended, ended)
       return done
     }
     if (user.running < fixed.requestsPerUserAtOnce && link.running < fixed.requestsAtOnce) {
       user.running++
       link.running++
-      return begin()
+      return start()
     }
     const turn = deferred<void>()
     link.waiting.push(turn)
-    return turn.promise.then(begin)
+    return turn.promise.then(start)
   }
 
-  /** The link has ended: what waits is dropped. */
+  /** Drops the waiting requests of a link that has ended. */
   lost({ user: name, node }: Connection): void {
     const user = this.#users.get(name)
     const link = user?.links.get(node)
@@ -57,12 +57,11 @@ export class ConcurrencyLimiter {
   #ended(name: string, user: User, node: number, link: Link): void {
     user.running--
     link.running--
-    this.#next(user)
+    this.#startNext(user)
     this.#forget(name, user, node, link)
   }
 
-  /** Begins the next request that waits, of the link that has not had a turn for longest. */
-  #next(user: User): void {
+  #startNext(user: User): void {
     for (const [node, link] of user.links) {
       if (link.running >= fixed.requestsAtOnce) continue
       const turn = link.waiting.shift()

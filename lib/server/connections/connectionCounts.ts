@@ -1,44 +1,23 @@
 import { Multiset } from '../../core/multiset.ts'
 import { OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
-
-/** A connection as the rules of admission see it. */
-export interface CountedConnection {
-  /** The address or network that it is counted by. */
-  readonly origin: string
-  readonly connectedAtMs: number
-  /** `waiting`: HELLO_REQ has not come; `judged`: its answer is not known; `ended`: only its socket is left. */
-  readonly stage: 'silent' | 'authenticating' | 'open' | 'closed'
-  /** Empty until the user is authenticated. */
-  readonly user: string
-  /** The user has shown a token or a certificate. */
-  readonly proven: boolean
-  /** It has an upload, or listens for messages. */
-  readonly holds: boolean
-  /** When it last asked for something. */
-  readonly askedAtMs: number
-  /** Ends it with this reason. Resolves when its socket is gone. */
-  close(why: OspError): Promise<void>
-  /** Ends it at once, without a word. */
-  reset(why: OspError): void
-}
+import type { Session } from './session.ts'
 
 type Bounds = Pick<Limits, 'links' | 'linksPerAddress' | 'linksPerUser' | 'pendingLinks' | 'retryAfterMs'>
 
-/** Clients send HELLO_REQ as soon as they are connected: after this time a silent connection gives way first. */
+/** Clients send HELLO_REQ as soon as they are connected. A link that is silent for longer is the first to be closed. */
 const promptMs = 1_000
 
 /**
- * The connections of a server, before and after HELLO. Each of the two groups has its own bound, so that strangers cannot
- * take the places of users. Where a bound is reached, a method returns the connection that gives way to the newcomer, or
- * the error for the newcomer if none must.
+ * The links of a server, before and after HELLO. Each of the two groups has its own limit, so that strangers cannot use up
+ * the links of users. If a limit is reached, a method returns the link to close for a new one, or the error for the new one.
  */
 export class ConnectionCounts {
   readonly #limits: Bounds
-  /** Before HELLO_ACK. Those that connected first come first. */
-  readonly #pending = new Set<CountedConnection>()
+  /** Links before HELLO_ACK, in the order in which they connected. */
+  readonly #pending = new Set<Session>()
   readonly #pendingByOrigin = new Multiset()
-  readonly #open = new Set<CountedConnection>()
+  readonly #open = new Set<Session>()
   readonly #openByOrigin = new Multiset()
   readonly #openByUser = new Multiset()
 
@@ -54,70 +33,76 @@ export class ConnectionCounts {
     return this.#open.size
   }
 
-  /** Counts a connection that has not sent HELLO_REQ. */
-  add(connection: CountedConnection): void {
-    this.#pending.add(connection)
-    this.#pendingByOrigin.add(connection.origin)
+  /** Counts a link that has not sent HELLO_REQ. */
+  add(link: Session): void {
+    this.#pending.add(link)
+    this.#pendingByOrigin.add(link.origin)
   }
 
-  /** Counts a connection as one of its user. */
-  opened(connection: CountedConnection): void {
-    this.remove(connection)
-    this.#open.add(connection)
-    this.#openByOrigin.add(connection.origin)
-    this.#openByUser.add(connection.user)
+  /** Counts a link as one of its user. */
+  opened(link: Session): void {
+    this.remove(link)
+    this.#open.add(link)
+    this.#openByOrigin.add(link.origin)
+    this.#openByUser.add(link.user)
   }
 
   /** Idempotent. */
-  remove(connection: CountedConnection): void {
-    const { origin, user } = connection
-    if (this.#pending.delete(connection)) this.#pendingByOrigin.remove(origin)
-    if (!this.#open.delete(connection)) return
-    this.#openByOrigin.remove(origin)
-    this.#openByUser.remove(user)
+  remove(link: Session): void {
+    if (this.#pending.delete(link)) this.#pendingByOrigin.remove(link.origin)
+    if (!this.#open.delete(link)) return
+    this.#openByOrigin.remove(link.origin)
+    this.#openByUser.remove(link.user)
   }
 
-  /** For a newcomer of this origin, before its HELLO. */
-  roomBefore(origin: string, now: number): CountedConnection | OspError | undefined {
+  /** Makes room for a new link of this origin, before its HELLO. */
+  roomBefore(origin: string, now: number): Session | OspError | undefined {
     const { pendingLinks } = this.#limits
     if (this.#pending.size < pendingLinks) return undefined
-    const ended = findEnded(this.#pending)
-    if (ended) return ended
+    const pending = [...this.#pending]
     const own = this.#pendingByOrigin.of(origin)
-    const silent = [...this.#pending].filter(({ stage }) => stage === 'silent')
+    const silent = pending.filter(({ stage }) => stage === 'silent')
     const late = silent.filter(({ connectedAtMs }) => connectedAtMs + promptMs <= now)
-    const victim = this.#ofFullestOrigin(late, 0) ?? this.#ofFullestOrigin(silent, own)
-    // A HELLO_REQ that is being judged gives way only to an origin that has clearly fewer connections.
-    const judged = victim ?? this.#ofFullestOrigin(this.#pending, own + 2)
-    return judged ?? this.#refused(`the server has ${pendingLinks} links that have not said HELLO, as many as it takes`)
+    return (
+      pending.find(isClosed) ??
+      this.#ofFullestOrigin(late, 0) ??
+      this.#ofFullestOrigin(silent, own) ??
+      // A link that is being authenticated is closed only for an origin with clearly fewer links.
+      this.#ofFullestOrigin(pending, own + 2) ??
+      this.#refused(`the server already has ${pendingLinks} links that have not sent HELLO, its maximum`)
+    )
   }
 
-  /** For a connection whose HELLO_REQ is valid. */
-  roomAfter(newcomer: CountedConnection): CountedConnection | OspError | undefined {
+  /** Makes room for a link whose HELLO_REQ is valid. */
+  roomAfter(newcomer: Session): Session | OspError | undefined {
     const { links, linksPerAddress, linksPerUser } = this.#limits
     const { user, origin } = newcomer
     if (this.#openByUser.of(user) >= linksPerUser) {
-      const own = [...this.#open].filter((other) => other.user === user)
-      return findEnded(own) ?? this.#refused(`${user} has ${linksPerUser} links, as many as the server allows one user`)
+      const closed = [...this.#open].find((other) => other.user === user && isClosed(other))
+      return closed ?? this.#refused(`${user} already has ${linksPerUser} links, the maximum for one user`)
     }
     if (this.#openByOrigin.of(origin) >= linksPerAddress) {
-      const there = [...this.#open].filter((other) => other.origin === origin)
-      const text = `the server has ${linksPerAddress} links from ${origin}, as many as it takes from one address`
-      return unfair(there, newcomer) ?? this.#refused(text)
+      const text = `the server already has ${linksPerAddress} links from ${origin}, the maximum for one address`
+      return (
+        dispensable(
+          [...this.#open].filter((other) => other.origin === origin),
+          newcomer,
+        ) ?? this.#refused(text)
+      )
     }
     if (this.#open.size < links) return undefined
-    return unfair([...this.#open], newcomer) ?? this.#refused(`the server has ${links} links, as many as it takes`)
+    return dispensable([...this.#open], newcomer) ?? this.#refused(`the server already has ${links} links, its maximum`)
   }
 
-  /** The first of `connections` from the origin that has the most connections before HELLO, if that has `least` or more. */
-  #ofFullestOrigin(connections: Iterable<CountedConnection>, least: number): CountedConnection | undefined {
-    let fullest: CountedConnection | undefined
+  /** Returns the first of `links` from the origin with the most links before HELLO, if it has at least `least`. */
+  #ofFullestOrigin(links: readonly Session[], least: number): Session | undefined {
+    let fullest: Session | undefined
     let most = Math.max(0, least - 1)
-    for (const connection of connections) {
-      const count = this.#pendingByOrigin.of(connection.origin)
+    for (const link of links) {
+      const count = this.#pendingByOrigin.of(link.origin)
       if (count <= most) continue
       most = count
-      fullest = connection
+      fullest = link
     }
     return fullest
   }
@@ -127,54 +112,46 @@ export class ConnectionCounts {
   }
 }
 
-function findEnded(connections: Iterable<CountedConnection>): CountedConnection | undefined {
-  for (const connection of connections) if (connection.stage === 'closed') return connection
-  return undefined
-}
+const isClosed = ({ stage }: Session) => stage === 'closed'
 
 /**
- * The connection that gives way to `newcomer` where `connections` take all places: one of the user that has the most, if
- * the newcomer's user has fewer even with the newcomer. Names that were not proven can be chosen at will, so among those the
- * origin counts as well.
+ * Returns which of `links`, of which there are too many, to close for `newcomer`: one of the user with the most, if the
+ * newcomer's user has fewer even with the newcomer. A client can choose an unproven name at will, so among links of unproven
+ * users the origin counts as well.
  */
-function unfair(connections: readonly CountedConnection[], newcomer: CountedConnection): CountedConnection | undefined {
-  const ended = findEnded(connections)
-  if (ended) return ended
-  const ofUser = ofFullest(connections, ({ user }) => user, newcomer.user)
-  if (ofUser) return leastUsed(ofUser)
-  const unproven = connections.filter(({ proven }) => !proven)
-  const ofOrigin = ofFullest(unproven, ({ origin }) => origin, newcomer.proven ? undefined : newcomer.origin)
-  return ofOrigin && leastUsed(ofOrigin)
+function dispensable(links: readonly Session[], newcomer: Session): Session | undefined {
+  const unproven = links.filter(({ proven }) => !proven)
+  return (
+    links.find(isClosed) ??
+    leastUsed(ofFullest(links, ({ user }) => user, newcomer.user)) ??
+    leastUsed(ofFullest(unproven, ({ origin }) => origin, newcomer.proven ? undefined : newcomer.origin))
+  )
 }
 
-/** Those of the key that has the most, if that is at least two more than the newcomer's key has. */
+/** Returns the links of the key with the most, if it has at least two more than the newcomer's key `own`. */
 function ofFullest(
-  connections: readonly CountedConnection[],
-  keyOf: (connection: CountedConnection) => string,
+  links: readonly Session[],
+  keyOf: (link: Session) => string,
   own: string | undefined,
-): readonly CountedConnection[] | undefined {
-  const groups = new Map<string, CountedConnection[]>()
-  for (const connection of connections) {
-    const group = groups.get(keyOf(connection))
-    if (group) group.push(connection)
-    else groups.set(keyOf(connection), [connection])
+): readonly Session[] {
+  const groups = new Map<string, Session[]>()
+  for (const link of links) {
+    const group = groups.get(keyOf(link)) ?? []
+    group.push(link)
+    groups.set(keyOf(link), group)
   }
   const least = (own === undefined ? 0 : (groups.get(own)?.length ?? 0)) + 2
-  let fullest: CountedConnection[] | undefined
+  let fullest: readonly Session[] = []
   for (const group of groups.values()) {
-    if (group.length >= Math.max(least, (fullest?.length ?? 0) + 1)) fullest = group
+    if (group.length >= Math.max(least, fullest.length + 1)) fullest = group
   }
   return fullest
 }
 
-/** One that holds nothing before one that does; of those the one that has asked nothing for the longest time. */
-function leastUsed(connections: readonly CountedConnection[]): CountedConnection | undefined {
-  let least: CountedConnection | undefined
-  for (const connection of connections) {
-    const isLess =
-      !least ||
-      (connection.holds === least.holds ? connection.askedAtMs < least.askedAtMs : !connection.holds && least.holds)
-    if (isLess) least = connection
-  }
-  return least
+/** Returns a link that holds nothing, or else any, without a request for the longest time. */
+function leastUsed(links: readonly Session[]): Session | undefined {
+  return links.reduce<Session | undefined>((least, link) => {
+    if (!least || (link.holds === least.holds ? link.askedAtMs < least.askedAtMs : least.holds)) return link
+    return least
+  }, undefined)
 }

@@ -5,7 +5,6 @@ import { fixed, KiB, type Limits } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { originOf } from '../../origins.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
-import type { Clock, Platform } from '../../ports/platform.ts'
 import type { Socket } from '../../ports/socket.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { hex } from '../../runtime/hex.ts'
@@ -14,14 +13,13 @@ import type { Asked } from '../../runtime/linkDriverOptions.ts'
 import { isTokenExposed } from '../../runtime/tokenBinding.ts'
 import type { Encoded, Message, NoticeName, RequestName } from '../../wire/message.ts'
 import { type App as AppName, events, version } from '../../wire/protocol.ts'
-import type { App, Connection } from '../app.ts'
-import type { ServerLog } from '../logEvents.ts'
+import type { Connection, ServerApp, ServerContext } from '../app.ts'
+import type { PresenceList } from '../messages/presenceList.ts'
 import { linkOf } from '../serverLog.ts'
 import type { Admission } from './admission.ts'
-import type { BegunFrames } from './begunFrames.ts'
-import type { CountedConnection } from './connectionCounts.ts'
+import type { IncompleteFrames } from './incompleteFrames.ts'
 import { costs } from './requestCost.ts'
-import { ReadGate, type UserRateLimiter, type UserRateLimiters } from './userRateLimiters.ts'
+import { ReadGate, type UserRateLimiters } from './userRateLimiters.ts'
 
 /** Memory that a running request takes in addition to its payload. */
 const requestBytes = 4 * KiB
@@ -30,49 +28,48 @@ const requestBytes = 4 * KiB
 const leastFrameBytes = fixed.messageBytes + 4 * KiB
 
 /** What a session needs of its server. */
-export interface SessionHost {
-  readonly platform: Platform
-  readonly limits: Limits
+export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' | 'log'> {
   readonly authenticator: Authenticator
   /** Accept tokens also over connections that others can read. */
   readonly allowPlaintext: boolean
-  readonly apps: ReadonlyMap<AppName, App>
+  readonly apps: ReadonlyMap<AppName, ServerApp>
   /** 16 bytes that name this run of the server. */
   readonly bootId: Uint8Array
-  readonly log: ServerLog
   readonly admission: Admission
   readonly rateLimiters: UserRateLimiters
-  readonly begunFrames: BegunFrames
-  /** Returns the version of the presence list whose changes every client has been sent. */
-  listVersion(): number
-  /** Returns the number of entries of the presence list. */
-  members(): number
+  readonly incompleteFrames: IncompleteFrames
+  readonly presence: Pick<PresenceList, 'sentVersion' | 'size'>
   /**
    * Ends the earlier link of the same user and session, if it is still open, and resolves when its apps have been
    * informed. Rejects with OspError `link-replaced` if a later link is open.
    */
   replaces(session: Session): Promise<void>
   closed(session: Session): void
-  /** Returns how many bytes of requests, mostly chunks, one link may have in progress. */
-  maxPendingBytes(): number
 }
 
-/** One link of a client: HELLO, then the client's requests, each to the app that it names. */
-export class Session implements Connection, CountedConnection {
+/** One link of a client: HELLO, then the client's requests, each to the app that it names. Only the session sets its fields. */
+export class Session implements Connection {
   readonly node: number
+  /** The address or network by which the link is counted. */
   readonly origin: string
   readonly connectedAtMs: number
   readonly #host: SessionHost
   readonly #driver: LinkDriver
   readonly #readGate: ReadGate
   readonly #helloTimeout: Disposable
-  #rateLimiter: UserRateLimiter | undefined
-  #idleTimer: IdleTimer | undefined
-  #stage: CountedConnection['stage'] = 'silent'
-  #user = ''
-  #proven = false
-  #session = ''
-  #attempt = 0
+  readonly #idleAlarm: Alarm
+  #rateLimiter: ReturnType<UserRateLimiters['enter']> | undefined
+  /** `silent` before HELLO_REQ, `authenticating` before its answer, `closed` while only the socket is left. */
+  stage: 'silent' | 'authenticating' | 'open' | 'closed' = 'silent'
+  /** Empty until the user is authenticated, as `session` is. */
+  user = ''
+  session = ''
+  /** The attempt number of this link in its session. A later link has a higher number. */
+  attempt = 0
+  /** Whether the user has shown a token or a certificate. */
+  proven = false
+  /** When the link last sent a request, was answered, or held an upload or a registration. */
+  askedAtMs: number
   /** Number of calls of `accessChanged`. */
   #accessChanges = 0
 
@@ -80,9 +77,13 @@ export class Session implements Connection, CountedConnection {
     this.#host = host
     this.node = node
     this.origin = originOf(socket.peer.host)
-    const { platform, limits } = host
+    const { platform, limits, admission, incompleteFrames } = host
     this.connectedAtMs = socket.connectedAtMs ?? platform.clock.now()
-    this.#helloTimeout = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => this.#helloTimedOut())
+    this.askedAtMs = this.connectedAtMs
+    this.#helloTimeout = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => {
+      void this.close(new OspError('timed-out', 'no HELLO_REQ arrived in time'))
+    })
+    this.#idleAlarm = new Alarm(platform.clock, () => this.#checkIdle())
     const { keepAliveMs, unsentBytes } = limits
     this.#driver = new LinkDriver(
       {
@@ -92,13 +93,13 @@ export class Session implements Connection, CountedConnection {
         first: 'HelloReq',
         keepAliveMs,
         unsentBytes,
-        listVersion: () => host.listVersion(),
+        listVersion: () => host.presence.sentVersion,
         arrived: (bytes) => {
-          host.begunFrames.holds(this, 0)
+          incompleteFrames.update(this, 0)
           this.#rateLimiter?.countFrame(bytes, this.#readGate)
         },
         // Frames before HELLO_ACK are short.
-        begun: (bytes) => this.open && host.begunFrames.holds(this, bytes),
+        begun: (bytes) => this.open && incompleteFrames.update(this, bytes),
       },
       {
         request: (request) => this.#request(request),
@@ -106,49 +107,24 @@ export class Session implements Connection, CountedConnection {
         closed: (why) => this.#closed(why),
       },
     )
-    this.#readGate = new ReadGate(this.#driver, () => host.maxPendingBytes())
-  }
-
-  get user(): string {
-    return this.#user
+    this.#readGate = new ReadGate(this.#driver, () => limits.chunkMemoryBytes / Math.max(4, admission.open))
   }
 
   get from(): string {
     return this.#driver.socket.peer.host
   }
 
-  get session(): string {
-    return this.#session
-  }
-
-  /** The attempt number of this link in its session. A later link has a higher number. */
-  get attempt(): number {
-    return this.#attempt
-  }
-
   get reliable(): boolean {
     return this.#driver.socket.reliable
   }
 
-  /** Whether HELLO has been answered and the link lives. */
   get open(): boolean {
-    return this.#stage === 'open'
+    return this.stage === 'open'
   }
 
-  get stage(): CountedConnection['stage'] {
-    return this.#stage
-  }
-
-  get proven(): boolean {
-    return this.#proven
-  }
-
+  /** Whether the link has an upload, or listens for messages. */
   get holds(): boolean {
     return [...this.#host.apps.values()].some((app) => app.holds(this))
-  }
-
-  get askedAtMs(): number {
-    return this.#idleTimer?.restartedAtMs ?? this.connectedAtMs
   }
 
   reply(to: Request, message: Message | Encoded): void {
@@ -171,10 +147,12 @@ export class Session implements Connection, CountedConnection {
     return this.#driver.close(why)
   }
 
+  /** Stops reading the incomplete frame of the link, or continues. */
   pauseFrame(isPaused: boolean): void {
     this.#readGate.pauseFrame(isPaused)
   }
 
+  /** Ends the link at once, without a reason. */
   reset(why: OspError): void {
     this.#driver.reset(why)
   }
@@ -182,7 +160,7 @@ export class Session implements Connection, CountedConnection {
   /** Ends the link if `user` is its user or `undefined`: the access of that user, or of all users, has changed. */
   accessChanged(user: string | undefined): void {
     this.#accessChanges++
-    if (!this.open || (user !== undefined && user !== this.#user)) return
+    if (!this.open || (user !== undefined && user !== this.user)) return
     const text =
       user === undefined
         ? 'access to this server has changed: it asks for other credentials now'
@@ -196,37 +174,32 @@ export class Session implements Connection, CountedConnection {
 
   #request(request: Request): void {
     const { message } = request
-    if (this.#stage === 'silent' && message.event === 'HelloReq') {
-      this.#stage = 'authenticating'
+    if (this.stage === 'silent' && message.event === 'HelloReq') {
+      this.stage = 'authenticating'
       this.#helloTimeout[Symbol.dispose]()
       void this.#greet(request, message)
-    } else if (this.#stage === 'open' && message.event !== 'HelloReq') {
-      this.#charge(message)
+    } else if (this.stage === 'open' && message.event !== 'HelloReq') {
+      // The request runs at once. If it exceeds a limit of the user, later frames wait.
+      this.#rateLimiter?.countWork(costs.request(message, this.#host.presence.size), this.#readGate)
+      if (message.event === 'RegistReq') this.#rateLimiter?.countRegistration(this.#readGate)
       void this.#serve(request)
     } else {
-      void this.#driver.close(
-        new OspError('malformed', `${message.event} came at the wrong time: a link begins with one HELLO_REQ`),
-      )
+      const text = `${message.event} came at the wrong time: a link begins with one HELLO_REQ`
+      void this.close(new OspError('malformed', text))
     }
-  }
-
-  /** Charges the user with the request. It is carried out at once, and the frames after it may be read later. */
-  #charge(message: Message<RequestName>): void {
-    this.#rateLimiter?.countWork(costs.request(message, this.#host.members()), this.#readGate)
-    if (message.event === 'RegistReq') this.#rateLimiter?.countRegistration(this.#readGate)
   }
 
   async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
     const { admission, limits, bootId } = this.#host
     try {
-      // A HELLO that cannot succeed takes no place.
+      // A HELLO that cannot succeed does not count against the rate.
       this.#check(hello)
       admission.checkRate(this.origin)
       let changes: number
       do {
         changes = this.#accessChanges
         await this.#admit(hello)
-        if (this.#stage !== 'authenticating') return
+        if (this.stage !== 'authenticating') return
         // Ask again if the access changed in the meantime.
       } while (changes !== this.#accessChanges)
       admission.letIn(this)
@@ -260,27 +233,31 @@ export class Session implements Connection, CountedConnection {
   async #admit({ userName: user, token, session, attempt = 0 }: Message<'HelloReq'>): Promise<void> {
     const { peer } = this.#driver.socket
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
-    this.#user = admitted.user
-    this.#proven = admitted.unproven !== true && (token !== '' || peer.certificateName !== undefined)
-    this.#session = hex(session)
-    this.#attempt = attempt
+    this.user = admitted.user
+    this.proven = admitted.unproven !== true && (token !== '' || peer.certificateName !== undefined)
+    this.session = hex(session)
+    this.attempt = attempt
     await this.#host.replaces(this)
   }
 
   #open(): void {
-    const { platform, limits, rateLimiters } = this.#host
-    this.#stage = 'open'
-    this.#rateLimiter = rateLimiters.enter(this.#user)
+    const { platform, rateLimiters } = this.#host
+    this.stage = 'open'
+    this.#rateLimiter = rateLimiters.enter(this.user)
     this.#rateLimiter.countWork(costs.link, this.#readGate)
-    this.#idleTimer = new IdleTimer(
-      platform.clock,
-      limits.idleMs,
-      () => this.holds,
-      () => {
-        const idleS = limits.idleMs / 1_000
-        void this.close(new OspError('timed-out', `nothing was asked for ${idleS} s, and nothing was under way`))
-      },
-    )
+    this.askedAtMs = platform.clock.now()
+    this.#checkIdle()
+  }
+
+  /** Ends a link that has sent no request for `idleMs` and holds nothing. Otherwise checks again later. */
+  #checkIdle(): void {
+    const { platform, limits } = this.#host
+    const now = platform.clock.now()
+    if (this.holds) this.askedAtMs = now
+    const endMs = this.askedAtMs + limits.idleMs
+    const text = `the link sent no request for ${limits.idleMs / 1_000} s and has no upload and no registration`
+    if (endMs > now) this.#idleAlarm.by(endMs)
+    else void this.close(new OspError('timed-out', text))
   }
 
   async #serve(request: Request): Promise<void> {
@@ -290,7 +267,7 @@ export class Session implements Connection, CountedConnection {
       return this.#driver.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
     const bytes = requestBytes + request.payloadBytes
-    this.#idleTimer?.restart()
+    this.askedAtMs = this.#host.platform.clock.now()
     this.#readGate.hold(bytes)
     try {
       const reply = await app.handle(this, request)
@@ -302,7 +279,7 @@ export class Session implements Connection, CountedConnection {
       else this.#driver.refuse(request, why)
     } finally {
       this.#readGate.hold(-bytes)
-      this.#idleTimer?.restart()
+      this.askedAtMs = this.#host.platform.clock.now()
     }
   }
 
@@ -328,19 +305,15 @@ export class Session implements Connection, CountedConnection {
     })
   }
 
-  #helloTimedOut(): void {
-    void this.#driver.close(new OspError('timed-out', 'no HELLO_REQ came in time'))
-  }
-
   #closed(why: OspError): void {
-    if (this.#stage === 'closed') return
-    const greeted = this.#stage === 'open'
-    this.#stage = 'closed'
+    if (this.stage === 'closed') return
+    const greeted = this.stage === 'open'
+    this.stage = 'closed'
     this.#helloTimeout[Symbol.dispose]()
-    this.#host.begunFrames.holds(this, 0)
+    this.#host.incompleteFrames.update(this, 0)
     if (greeted) {
-      this.#idleTimer?.stop()
-      this.#host.rateLimiters.leave(this.#user, this.#readGate)
+      this.#idleAlarm.stop()
+      this.#host.rateLimiters.leave(this.user, this.#readGate)
       for (const app of this.#host.apps.values()) app.lost(this)
       this.#host.log({ level: 'info', event: 'link-closed', ...linkOf(this), code: why.code, text: why.message })
     }
@@ -361,45 +334,5 @@ function helloAck(limits: Limits, bootId: Uint8Array, node: number): Message<'He
     maxRecipients: limits.recipients,
     features: 0,
     messageIdFor: Math.floor(limits.messageIdMs / 1_000),
-  }
-}
-
-/** Ends a link that has sent no request for `idleMs` and holds nothing. */
-class IdleTimer {
-  readonly #clock: Clock
-  readonly #idleMs: number
-  readonly #holds: () => boolean
-  readonly #alarm: Alarm
-  #restartedAtMs: number
-
-  /** `holds` returns whether the link holds an upload or a registration; `expired` runs once. */
-  constructor(clock: Clock, idleMs: number, holds: () => boolean, expired: () => void) {
-    this.#clock = clock
-    this.#idleMs = idleMs
-    this.#holds = holds
-    this.#restartedAtMs = clock.now()
-    this.#alarm = new Alarm(clock, () => {
-      if (this.#holds()) this.restart()
-      if (this.#endMs > clock.now()) this.#alarm.by(this.#endMs)
-      else expired()
-    })
-    this.#alarm.by(this.#endMs)
-  }
-
-  /** When the link last sent a request or was answered. */
-  get restartedAtMs(): number {
-    return this.#restartedAtMs
-  }
-
-  restart(): void {
-    this.#restartedAtMs = this.#clock.now()
-  }
-
-  stop(): void {
-    this.#alarm.stop()
-  }
-
-  get #endMs(): number {
-    return this.#restartedAtMs + this.#idleMs
   }
 }

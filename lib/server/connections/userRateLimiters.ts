@@ -6,7 +6,7 @@ import type { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { costs } from './requestCost.ts'
 
-/** Minimum time between two log lines about the same slowed user. */
+/** Minimum time between two log lines about the same throttled user. */
 const logIntervalMs = 60_000
 
 /**
@@ -20,26 +20,23 @@ const turnMs = 1
 const workBurstMs = 10
 /** Time for which a user counts as busy after the work of its requests paused its links. */
 const busyMs = 1_000
-/** Total wait of a user's requests within `logIntervalMs` after which the user is logged as slowed. */
+/** Total wait of a user's requests within `logIntervalMs` after which the server logs it. */
 const longWaitMs = 10_000
 
 /** Limits how fast all links of one user are read together. */
-export class UserRateLimiter {
+class UserRateLimiter {
+  readonly #limits: Limits
   readonly #clock: Clock
   readonly #frames: LeakyBucket
   readonly #bytes: LeakyBucket
   readonly #work: LeakyBucket
   readonly #registrations: LeakyBucket
-  readonly #sharers: (of: UserRateLimiter, isBusy: boolean) => number
   readonly #onThrottled: (text: string) => void
-  readonly #limits: Limits
+  readonly #sharers: (of: UserRateLimiter, isBusy: boolean) => number
   readonly #throttled = new Set<ReadGate>()
   readonly #alarm: Alarm
   readonly #turn: Alarm
-  /**
-   * Work since the last alarm, at which the links of other users were read. It can't be compared with the clock, which continues
-   * during the work.
-   */
+  /** Work since other links were last read. The clock does not show it, since it continues during the work. */
   #pieceMs = 0
   #untilMs = Number.NEGATIVE_INFINITY
   #loggedAt = Number.NEGATIVE_INFINITY
@@ -53,18 +50,18 @@ export class UserRateLimiter {
     limits: Limits,
     clock: Clock,
     onThrottled: (text: string) => void,
-    sharers: (of: UserRateLimiter, isBusy: boolean) => number = () => 1,
+    sharers: (of: UserRateLimiter, isBusy: boolean) => number,
   ) {
-    this.#clock = clock
     this.#limits = limits
+    this.#clock = clock
     // No pause is longer than a keep-alive interval, so that neither side considers the other dead.
     const maxWaitMs = limits.keepAliveMs
     this.#frames = new LeakyBucket(limits.framesPerSecond, { maxWaitMs })
     this.#bytes = new LeakyBucket(limits.bytesPerSecond, { maxWaitMs })
     this.#work = new LeakyBucket(limits.workMsPerSecond, { maxWaitMs, burstMs: workBurstMs, minWaitMs: turnMs })
     this.#registrations = new LeakyBucket(limits.registrationsPerSecond, { maxWaitMs })
-    this.#sharers = sharers
     this.#onThrottled = onThrottled
+    this.#sharers = sharers
     this.#alarm = new Alarm(clock, () => this.#resume())
     this.#turn = new Alarm(clock, () => {
       this.#pieceMs = 0
@@ -72,35 +69,35 @@ export class UserRateLimiter {
   }
 
   /** Counts a frame that arrived on one of the links. */
-  countFrame(bytes: number, by: ReadGate): void {
+  countFrame(bytes: number, link: ReadGate): void {
     const now = this.#clock.now()
     const waitMs = Math.max(this.#frames.take(1, now), this.#bytes.take(bytes, now))
     if (waitMs > 0) {
-      this.#pause(waitMs, by, now)
       const { framesPerSecond, bytesPerSecond } = this.#limits
+      this.#pause(waitMs, link, now)
       this.#log(
         now,
         `the links of this user are read at up to ${framesPerSecond} frames and ${bytesPerSecond} bytes per second`,
       )
     }
-    this.countWork(costs.frame(bytes), by)
+    this.countWork(costs.frame(bytes), link)
   }
 
   /** Counts work of `costMs` milliseconds that one of the links caused. */
-  countWork(costMs: number, by: ReadGate): void {
+  countWork(costMs: number, link: ReadGate): void {
     const now = this.#clock.now()
     const shareMs = costMs * this.#sharers(this, false)
     const waitMs = Math.max(this.#work.take(shareMs, now), this.#addToPiece(shareMs, now))
     if (waitMs === 0) return
     this.#sharers(this, true)
-    this.#pause(waitMs, by, now)
+    this.#pause(waitMs, link, now)
     if (now - this.#workedFrom >= logIntervalMs) {
       this.#workedFrom = now
       this.#workWaitMs = 0
     }
     this.#workWaitMs += waitMs
-    if (this.#workWaitMs >= longWaitMs)
-      this.#log(now, 'the requests of this user take more than its share of the processing time')
+    if (this.#workWaitMs < longWaitMs) return
+    this.#log(now, 'the requests of this user take more than its share of the processing time')
   }
 
   /** Gives back `costMs` milliseconds that were counted in advance and are not needed. */
@@ -109,21 +106,19 @@ export class UserRateLimiter {
   }
 
   /** Counts a REGIST_REQ that arrived on one of the links. */
-  countRegistration(by: ReadGate): void {
+  countRegistration(link: ReadGate): void {
     const now = this.#clock.now()
     const waitMs = this.#registrations.take(1, now)
     if (waitMs === 0) return
-    this.#pause(waitMs, by, now)
-    this.#log(
-      now,
-      `up to ${this.#limits.registrationsPerSecond} registration requests of this user are read per second`,
-    )
+    const { registrationsPerSecond } = this.#limits
+    this.#pause(waitMs, link, now)
+    this.#log(now, `up to ${registrationsPerSecond} registration requests of this user are read per second`)
   }
 
   /** Removes a link that has ended. */
-  removeLink(by: ReadGate): void {
+  removeLink(link: ReadGate): void {
     this.links--
-    this.#throttled.delete(by)
+    this.#throttled.delete(link)
     if (this.#throttled.size === 0) this.#alarm.stop()
     if (this.links > 0) return
     this.#turn.stop()
@@ -144,10 +139,10 @@ export class UserRateLimiter {
     return this.#pieceMs > (pieceMs * this.#limits.workMsPerSecond) / 1_000 ? turnMs : 0
   }
 
-  #pause(waitMs: number, by: ReadGate, now: number): void {
+  #pause(waitMs: number, link: ReadGate, now: number): void {
     this.#untilMs = Math.max(this.#untilMs, now + waitMs)
-    this.#throttled.add(by)
-    by.throttle(true)
+    this.#throttled.add(link)
+    link.throttle(true)
     this.#alarm.by(this.#untilMs)
   }
 
@@ -162,9 +157,9 @@ export class UserRateLimiter {
       this.#alarm.by(this.#untilMs)
       return
     }
-    const gates = [...this.#throttled]
+    const links = [...this.#throttled]
     this.#throttled.clear()
-    for (const gate of gates) gate.throttle(false)
+    for (const link of links) link.throttle(false)
   }
 }
 
@@ -173,8 +168,8 @@ export class UserRateLimiters {
   readonly #limits: Limits
   readonly #clock: Clock
   readonly #log: ServerLog
-  readonly #here = new Map<string, UserRateLimiter>()
-  /** The user whose last link ended first comes first. */
+  readonly #present = new Map<string, UserRateLimiter>()
+  /** Of users without a link, in the order in which their last links ended. */
   readonly #gone = new Map<string, UserRateLimiter>()
   /** The users that were paused for their work, the least recent first, and the time until which they count as busy. */
   readonly #busy = new Map<UserRateLimiter, number>()
@@ -192,81 +187,86 @@ export class UserRateLimiters {
 
   /** Returns the limiter of a user for a new link. */
   enter(user: string): UserRateLimiter {
-    const known = this.#here.get(user) ?? this.#gone.get(user)
-    const slowed = (text: string) =>
-      this.#log({ level: 'warn', event: 'user-slowed', user, code: 'rate-limited', text })
-    const pace =
-      known ?? new UserRateLimiter(this.#limits, this.#clock, slowed, (of, isBusy) => this.#sharers(of, isBusy))
+    const limiter = this.#present.get(user) ?? this.#gone.get(user) ?? this.#create(user)
     this.#gone.delete(user)
-    this.#here.set(user, pace)
-    pace.links++
-    return pace
+    this.#present.set(user, limiter)
+    limiter.links++
+    return limiter
   }
 
   /** Removes a link of the user that has ended. */
-  leave(user: string, by: ReadGate): void {
-    const pace = this.#here.get(user)
-    pace?.removeLink(by)
-    if (!pace || pace.links > 0) return
-    this.#here.delete(user)
-    this.#gone.set(user, pace)
-    for (const [gone, { isNew: forgettable }] of this.#gone) {
-      if (!forgettable && this.#gone.size <= this.#limits.rememberedAddresses) return
+  leave(user: string, link: ReadGate): void {
+    const limiter = this.#present.get(user)
+    limiter?.removeLink(link)
+    if (!limiter || limiter.links > 0) return
+    this.#present.delete(user)
+    this.#gone.set(user, limiter)
+    for (const [gone, { isNew }] of this.#gone) {
+      if (!isNew && this.#gone.size <= this.#limits.rememberedAddresses) return
       this.#gone.delete(gone)
     }
   }
 
+  #create(user: string): UserRateLimiter {
+    const onThrottled = (text: string) =>
+      this.#log({ level: 'warn', event: 'user-slowed', user, code: 'rate-limited', text })
+    return new UserRateLimiter(this.#limits, this.#clock, onThrottled, (of, isBusy) => this.#sharers(of, isBusy))
+  }
+
   /** Returns the number of users that share the processing time: the busy ones, and this one. */
-  #sharers(pace: UserRateLimiter, isBusy: boolean): number {
+  #sharers(limiter: UserRateLimiter, isBusy: boolean): number {
     const now = this.#clock.now()
     if (isBusy) {
-      this.#busy.delete(pace)
-      this.#busy.set(pace, now + busyMs)
+      this.#busy.delete(limiter)
+      this.#busy.set(limiter, now + busyMs)
     }
     for (const [other, untilMs] of this.#busy) {
       if (untilMs > now) break
       this.#busy.delete(other)
     }
-    return this.#busy.size + (this.#busy.has(pace) ? 0 : 1)
+    return this.#busy.size + (this.#busy.has(limiter) ? 0 : 1)
   }
 }
 
-/** Pauses the reading of a link while too many bytes of its requests wait, its user is slowed, or its incomplete frame waits. */
+/**
+ * Pauses the reading of a link while its requests in progress take too many bytes, its user is throttled, or its incomplete
+ * frame waits for memory.
+ */
 export class ReadGate {
-  readonly #peer: Pick<LinkDriver, 'pause' | 'resume'>
-  readonly #mostWaiting: () => number
-  #waitingBytes = 0
-  #onThrottled = false
+  readonly #driver: Pick<LinkDriver, 'pause' | 'resume'>
+  readonly #maxBytes: () => number
+  #bytes = 0
+  #isThrottled = false
   #frameWaits = false
-  #paused = false
+  #isPaused = false
 
-  constructor(peer: Pick<LinkDriver, 'pause' | 'resume'>, mostWaiting: () => number) {
-    this.#peer = peer
-    this.#mostWaiting = mostWaiting
+  constructor(driver: Pick<LinkDriver, 'pause' | 'resume'>, maxBytes: () => number) {
+    this.#driver = driver
+    this.#maxBytes = maxBytes
   }
 
-  /** Adds to the number of bytes of waiting requests; a negative number subtracts. */
+  /** Adds to the bytes of requests in progress; a negative number subtracts. */
   hold(bytes: number): void {
-    this.#waitingBytes += bytes
-    this.#decide()
+    this.#bytes += bytes
+    this.#update()
   }
 
   throttle(yes: boolean): void {
-    this.#onThrottled = yes
-    this.#decide()
+    this.#isThrottled = yes
+    this.#update()
   }
 
   /** Sets whether an incomplete frame of the link waits for memory. */
   pauseFrame(yes: boolean): void {
     this.#frameWaits = yes
-    this.#decide()
+    this.#update()
   }
 
-  #decide(): void {
-    const pause = this.#onThrottled || this.#frameWaits || this.#waitingBytes > this.#mostWaiting()
-    if (pause === this.#paused) return
-    this.#paused = pause
-    if (pause) this.#peer.pause()
-    else this.#peer.resume()
+  #update(): void {
+    const pause = this.#isThrottled || this.#frameWaits || this.#bytes > this.#maxBytes()
+    if (pause === this.#isPaused) return
+    this.#isPaused = pause
+    if (pause) this.#driver.pause()
+    else this.#driver.resume()
   }
 }

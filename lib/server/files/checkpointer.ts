@@ -3,25 +3,23 @@ import type { Limits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { Checkpoint } from '../../ports/storage.ts'
 
-export interface CheckpointerOptions {
-  readonly clock: Clock
-  readonly limits: Limits
-  /** Returns the number of written bytes after the last checkpoint. */
-  readonly pending: () => number
-  /** Makes a checkpoint. */
-  readonly record: () => Promise<void>
-}
-
 /** Makes the checkpoints of a transfer: after `checkpointBytes`, or `checkpointMs` after the first byte that is not durable. */
 export class Checkpointer {
-  readonly #options: CheckpointerOptions
+  readonly #clock: Clock
+  readonly #limits: Limits
+  readonly #pending: () => number
+  readonly #makeCheckpoint: () => Promise<void>
   #recording: Promise<void> | undefined
   #alarm: Disposable | undefined
   #holds = 0
   #failure: OspError | undefined
 
-  constructor(options: CheckpointerOptions) {
-    this.#options = options
+  /** `pending` returns the number of written bytes after the last checkpoint. */
+  constructor(clock: Clock, limits: Limits, pending: () => number, makeCheckpoint: () => Promise<void>) {
+    this.#clock = clock
+    this.#limits = limits
+    this.#pending = pending
+    this.#makeCheckpoint = makeCheckpoint
   }
 
   /** The first error of a checkpoint. No further checkpoint is made after it. */
@@ -35,13 +33,13 @@ export class Checkpointer {
 
   /** Makes a checkpoint or sets the alarm, if there are pending bytes. */
   update(): void {
-    const { clock, limits, pending } = this.#options
-    if (this.#failure || this.#holds > 0 || pending() <= 0) return
-    if (pending() >= limits.checkpointBytes) {
+    const pending = this.#pending()
+    if (this.#failure || this.#holds > 0 || pending <= 0) return
+    if (pending >= this.#limits.checkpointBytes) {
       this.#stopAlarm()
       this.#record()
     } else {
-      this.#alarm ??= clock.alarm(clock.now() + limits.checkpointMs, () => {
+      this.#alarm ??= this.#clock.alarm(this.#clock.now() + this.#limits.checkpointMs, () => {
         this.#alarm = undefined
         this.#record()
       })
@@ -62,8 +60,7 @@ export class Checkpointer {
   }
 
   #record(): void {
-    this.#recording ??= this.#options
-      .record()
+    this.#recording ??= this.#makeCheckpoint()
       .catch((error: unknown) => this.fail(error))
       .finally(() => {
         this.#recording = undefined

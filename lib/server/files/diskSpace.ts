@@ -3,7 +3,7 @@ import { type Limits, MiB } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { FileStore, NewTransfer, Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import type { Upload } from './upload.ts'
+import type { ServerUpload } from './serverUpload.ts'
 
 /** How long, and for how many written bytes, a measurement is valid. */
 const freshMs = 100
@@ -28,7 +28,7 @@ export class DiskSpace {
   #measuredAtMs = Number.NEGATIVE_INFINITY
   /** Bytes written since the measurement. */
   #written = 0
-  #measuring: Promise<Space> | undefined
+  #measuring: Promise<void> | undefined
 
   constructor(limits: Limits, clock: Clock, files: Pick<FileStore, 'space' | 'heldBytes'>) {
     this.#limits = limits
@@ -42,20 +42,10 @@ export class DiskSpace {
   }
 
   /** Measures the disk. Concurrent calls share one measurement. */
-  measure(): Promise<Space> {
-    this.#measuring ??= this.#files.space().then(
-      (space) => {
-        this.#measuring = undefined
-        this.#space = space
-        this.#measuredAtMs = this.#clock.now()
-        this.#written = 0
-        return space
-      },
-      (error) => {
-        this.#measuring = undefined
-        throw error
-      },
-    )
+  measure(): Promise<void> {
+    this.#measuring ??= this.#measure().finally(() => {
+      this.#measuring = undefined
+    })
     return this.#measuring
   }
 
@@ -65,9 +55,9 @@ export class DiskSpace {
    * the uploads that have instances.
    */
   admit(
-    upload: Upload,
+    upload: ServerUpload,
     { size, user, name }: NewTransfer,
-    running: () => Iterable<Upload>,
+    running: () => Iterable<ServerUpload>,
   ): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
       const others = () => this.#neededBy(running(), upload)
@@ -85,11 +75,16 @@ export class DiskSpace {
 
   /** Rejects with `disk-full` if the next bytes of a running upload must not be written. */
   take(bytes: number): Promise<void> | undefined {
-    if (this.#isFresh && this.#available(this.#reserve / 2) >= bytes) {
-      this.#written += bytes
-      return undefined
-    }
-    return this.#take(bytes)
+    const isFresh = this.#written < freshBytes && this.#clock.now() - this.#measuredAtMs <= freshMs
+    if (!isFresh || this.#available(this.#reserve / 2) < bytes) return this.#take(bytes)
+    this.#written += bytes
+    return undefined
+  }
+
+  async #measure(): Promise<void> {
+    this.#space = await this.#files.space()
+    this.#measuredAtMs = this.#clock.now()
+    this.#written = 0
   }
 
   async #take(bytes: number): Promise<void> {
@@ -98,14 +93,10 @@ export class DiskSpace {
     this.#written += bytes
   }
 
-  #admits(upload: Upload, needed: number, promised: number): boolean {
+  #admits(upload: ServerUpload, needed: number, promised: number): boolean {
     if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
     upload.reserve({ diskBytes: needed })
     return true
-  }
-
-  get #isFresh(): boolean {
-    return this.#written < freshBytes && this.#clock.now() - this.#measuredAtMs <= freshMs
   }
 
   #available(reserve: number): number {
@@ -117,13 +108,12 @@ export class DiskSpace {
     return Math.floor(Math.min(reserveBytes, (this.#space.total * reservePercent) / 100))
   }
 
-  /** Returns the disk space of a file of this size, in whole blocks. */
   #wholeBlocks(size: number): number {
     const { blockBytes } = this.#space
     return Math.ceil(size / blockBytes) * blockBytes
   }
 
-  #neededBy(running: Iterable<Upload>, except: Upload): number {
+  #neededBy(running: Iterable<ServerUpload>, except: ServerUpload): number {
     let bytes = 0
     for (const upload of running) {
       if (upload === except) continue

@@ -2,21 +2,22 @@ import type { Request } from '../../core/link.ts'
 import { WindowCounter } from '../../core/windowCounter.ts'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { Storage, StoredFile } from '../../ports/storage.ts'
+import type { StoredFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Message } from '../../wire/message.ts'
-import type { App, Connection } from '../app.ts'
+import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { DamageReporter } from '../damageReporter.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
-import { FileDaemon, type FileDaemonOptions } from './fileDaemon.ts'
-import { rollForward, storedLine } from './publish.ts'
+import type { DiskSpace } from './diskSpace.ts'
+import { FileDaemon } from './fileDaemon.ts'
+import { removeUpload, rollForward, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
+import type { ServerUpload } from './serverUpload.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
-import type { Upload } from './upload.ts'
-import { Uploads } from './uploads.ts'
+import { UploadTable } from './uploadTable.ts'
 
 /*
  * How an upload reaches the disk
@@ -27,17 +28,17 @@ import { Uploads } from './uploads.ts'
  * (`durable`). FILE_MD5_REQ carries the digest of the whole file and ends the upload. PAUSE_FILE_REQ leaves the instance and keeps
  * the upload. CANCEL_FILE_REQ removes the record and the partial file.
  *
- * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `Uploads` has the open uploads and
- * assigns instances. `Upload` owns the state of one upload, `Transfer` its bytes, and `publish` gives the file its name.
+ * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `UploadTable` has the open uploads and
+ * assigns instances. `ServerUpload` owns the state of one upload, `Transfer` its bytes, and `publishUpload` names the file.
  *
- * Queue. All requests about one (user, name) run one at a time, in the queue of its `Upload`. A chunk that arrives while another
- * one is being written waits, and chunks that wait together are written together. A chunk whose offset is not the progress
- * writes nothing, and its ACK tells the true progress, so a client can always resynchronize.
+ * Queue. All requests about one (user, name) run one at a time, in the queue of its `ServerUpload`. A chunk that arrives while
+ * another one is being written waits, and chunks that wait together are written together. A chunk whose offset is not the
+ * progress writes nothing, and its ACK contains the true progress, so a client can always resynchronize.
  *
  * Instances. An instance is a numbered slot of a fixed pool, held by one link. It bounds how many uploads run at once. `UploadBounds`
  * limits the slots of a link and of a user; `FairScheduler` keeps idle slots for users who hold fewer; a stalled upload yields its
  * slot. A lost or paused upload stays open without a slot for a while (parked). Another link of the same user can take a slot
- * over, and the former link learns `superseded`. A link does not get a slot that it has lost until its old chunks can no
+ * over, and the next request of the former link fails with `superseded`. A link does not get a slot that it has lost until its old chunks can no
  * longer arrive.
  *
  * Claims. Opening an upload claims its record in storage. A claim fences out the former owner: its writes fail from then on.
@@ -66,27 +67,28 @@ const loggedFailures: readonly ErrorCode[] = ['disk-full', 'internal']
 const failureMs = 3_600_000
 
 /** App 1: receives files. Its daemon opens and cancels uploads. Each ordinary instance receives one upload. */
-export class FileApp implements App {
-  readonly #options: FileDaemonOptions
-  readonly #storage: Storage
-  readonly #uploads: Uploads
+export class FileApp implements ServerApp {
+  readonly uploads: UploadTable
+  readonly unfinished: UnfinishedUploads
+  readonly #context: ServerContext
   readonly #quota: Quota
-  readonly #turns = new ConcurrencyLimiter()
   readonly #daemon: FileDaemon
-  readonly #unfinished: UnfinishedUploads
+  readonly #onStored: (file: StoredFile) => void
+  readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
   readonly #failures = new WindowCounter(failureMs, fixed.rememberedUsers)
   readonly #reports = new PendingWork()
   #closing = false
 
-  constructor(options: FileDaemonOptions) {
-    this.#options = options
-    this.#storage = options.storage
-    this.#uploads = new Uploads(options.limits, options.platform, options.log, (upload) => this.#yield(upload))
-    this.#quota = new Quota(options, this.#uploads)
-    this.#daemon = new FileDaemon(options, this.#uploads, this.#quota)
-    this.#damages = new DamageReporter('uploads', this.#storage.transfers, options.log)
-    this.#unfinished = new UnfinishedUploads(options, this.#uploads, this.#damages)
+  /** Calls `onStored` after a file was verified and published. */
+  constructor(context: ServerContext, disk: DiskSpace, onStored: (file: StoredFile) => void) {
+    this.#context = context
+    this.#onStored = onStored
+    this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
+    this.#quota = new Quota(context, this.uploads, disk)
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, onStored)
+    this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
+    this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }
 
   /**
@@ -95,44 +97,37 @@ export class FileApp implements App {
    * about.
    */
   async recover(): Promise<readonly StoredFile[]> {
-    const { log, onConflict, age } = this.#options
-    const recovered = [...(await this.#storage.transfers.unreported())]
+    const { log, onConflict, age, storage } = this.#context
+    const { transfers } = storage
+    const recovered = [...(await transfers.unreported())]
     for (const file of recovered) log(storedLine(file))
     await this.#damages.report()
-    await this.#unfinished.sweepOrphans()
-    for await (const record of this.#storage.transfers.records()) {
-      await this.#unfinished.expire(record)
+    await this.unfinished.sweepOrphans()
+    for await (const record of transfers.records()) {
+      await this.unfinished.expire(record)
       if (!record.verified) continue
       try {
         const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
-        const claimed = await this.#storage.transfers.claim(record, record.owner, how)
+        const claimed = await transfers.claim(record, record.owner, how)
         if ('completed' in claimed) continue
-        recovered.push(await rollForward(this.#options, claimed.claim, record.verified))
+        recovered.push(await rollForward(this.#context, claimed.claim, record.verified))
       } catch (error) {
         const { user, name } = record
         log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
       }
     }
-    this.#unfinished.start()
+    this.unfinished.start()
     return recovered
   }
 
   /** Marks a file as reported, after the log and the listeners have received it. */
   reported(file: StoredFile): void {
     // If this fails, the next start reports the file again.
-    const marked = this.#storage.transfers
+    const marked = this.#context.storage.transfers
       .reported(file)
       .then(() => this.#damages.report())
       .catch(() => {})
     this.#reports.track(marked)
-  }
-
-  get uploads(): Uploads {
-    return this.#uploads
-  }
-
-  get unfinished(): UnfinishedUploads {
-    return this.#unfinished
   }
 
   async handle(caller: Connection, request: Request): Promise<Message> {
@@ -141,9 +136,9 @@ export class FileApp implements App {
     switch (message.event) {
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
-        return this.#turns.run(caller, () => this.#open(caller, message))
+        return this.#limiter.run(caller, () => this.#open(caller, message))
       case 'CancelFileReq':
-        return this.#turns.run(caller, () => this.#daemon.cancel(caller, message.fileName))
+        return this.#limiter.run(caller, () => this.#daemon.cancel(caller, message.fileName))
       case 'PostFileReq':
         return await this.#post(caller, request.instance, message)
       case 'FileMd5Req':
@@ -156,55 +151,55 @@ export class FileApp implements App {
   }
 
   holds(caller: Connection): boolean {
-    return this.#uploads.isHolder(caller)
+    return this.uploads.isHolder(caller)
   }
 
   lost(caller: Connection): void {
-    this.#turns.lost(caller)
-    this.#uploads.lost(caller)
-    for (const upload of [...this.#uploads.receiving()]) {
+    this.#limiter.lost(caller)
+    this.uploads.lost(caller)
+    for (const upload of [...this.uploads.receiving()]) {
       if (upload.heldBy(caller)) this.#park(upload, 'linkLost')
     }
   }
 
   async close(): Promise<void> {
     this.#closing = true
-    const swept = this.#unfinished.close()
-    const open = this.#uploads.open()
-    for (const upload of open) this.#uploads.release(upload, 'shutDown', 'shutting-down')
-    const flushAndClose = (upload: Upload) => this.#flush(upload).finally(() => this.#uploads.close(upload))
-    await Promise.all(open.map(({ user, name }) => this.#uploads.run(user, name, flushAndClose)))
-    this.#uploads.stop()
+    const swept = this.unfinished.close()
+    const open = this.uploads.known()
+    for (const upload of open) this.uploads.release(upload, 'shutDown', 'shutting-down')
+    const flushAndClose = (upload: ServerUpload) => this.#flush(upload).finally(() => this.uploads.close(upload))
+    await Promise.all(open.map(({ user, name }) => this.uploads.run(user, name, flushAndClose)))
+    this.uploads.stop()
     await swept
     await this.#reports.settled()
   }
 
   /** Releases the instance immediately, makes the written bytes durable, and parks the upload. */
-  #park(upload: Upload, event: 'linkLost' | 'stalled'): void {
-    this.#uploads.release(upload, event)
-    void this.#uploads.run(upload.user, upload.name, async () => {
+  #park(upload: ServerUpload, event: 'linkLost' | 'stalled'): void {
+    this.uploads.release(upload, event)
+    void this.uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return
-      if ((await this.#flush(upload)) && upload.transfer) this.#uploads.park(upload)
-      else await this.#uploads.close(upload)
+      if (await this.#flush(upload)) await this.uploads.park(upload)
+      else await this.uploads.close(upload)
     })
   }
 
   /** Releases the instance for another user. The client's next chunk fails with `instance-lost`, and it asks for an instance. */
-  #yield(upload: Upload): void {
-    const { size, standing } = upload
-    const { progress } = standing
-    this.#options.log({ level: 'info', event: 'upload-stalled', ...this.#nameOf(upload), progress, size })
+  #yield(upload: ServerUpload): void {
+    const { user, name, size, standing } = upload
+    this.#context.log({ level: 'info', event: 'upload-stalled', user, name, progress: standing.progress, size })
     this.#park(upload, 'stalled')
   }
 
   /** Makes the written bytes durable. Resolves with false if that fails; the record then keeps its last checkpoint. */
-  async #flush(upload: Upload): Promise<boolean> {
+  async #flush(upload: ServerUpload): Promise<boolean> {
     try {
       await upload.transfer?.flush()
       return true
     } catch (error) {
+      const { user, name } = upload
       const { code, message: text } = OspError.from(error)
-      this.#logOnce({ level: 'error', event: 'checkpoint-failed', ...this.#nameOf(upload), text }, code)
+      this.#logOnce({ level: 'error', event: 'checkpoint-failed', user, name, text }, code)
       return false
     }
   }
@@ -218,15 +213,15 @@ export class FileApp implements App {
   }
 
   async #post(by: Connection, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
-    const upload = this.#uploads.heldBy(by, instance)
+    const upload = this.uploads.heldBy(by, instance)
     const { progress: before } = upload.standing
     try {
       const { progress: offset, content } = message
       const standing = await upload.post(
         { by, offset, content },
-        { denied: () => this.#uploads.denial(by, instance), checkSpace: (bytes) => this.#quota.recheck(upload, bytes) },
+        { denied: () => this.uploads.denial(by, instance), checkSpace: (bytes) => this.#quota.recheck(upload, bytes) },
       )
-      if (standing.progress !== before) upload.progressed(this.#options.platform.clock.now())
+      if (standing.progress !== before) upload.progressed(this.#context.platform.clock.now())
       return { event: 'PostFileAck', ...standing }
     } catch (reason) {
       const error = this.#logged(by, upload.name, reason)
@@ -237,7 +232,7 @@ export class FileApp implements App {
   }
 
   /**
-   * Logs a storage error, including a full disk, once an hour for each upload and code. Resolves with the error for the
+   * Logs a storage error, including a full disk, once an hour for each upload and code. Returns the error for the
    * client.
    */
   #logged(by: Connection, name: string, error: unknown): OspError {
@@ -250,96 +245,85 @@ export class FileApp implements App {
   }
 
   #logOnce(entry: Extract<ServerEntry, { event: 'upload-refused' | 'checkpoint-failed' }>, code = ''): void {
-    const { platform, log } = this.#options
+    const { platform, log } = this.#context
     const key = [entry.event, entry.user, entry.name, 'code' in entry ? entry.code : code].join('/')
     if (this.#failures.add(key, platform.clock.now()) === 1) log(entry)
   }
 
   /** Runs a request to an instance, if the caller still holds it after the requests before it. */
-  async #atInstance(caller: Connection, instance: number, job: (upload: Upload) => Promise<Message>): Promise<Message> {
-    const { user, name } = this.#uploads.heldBy(caller, instance)
-    return this.#uploads.run(user, name, async (upload) => {
-      if (upload !== this.#uploads.heldBy(caller, instance)) throw new OspError('instance-lost')
+  async #atInstance(
+    caller: Connection,
+    instance: number,
+    job: (upload: ServerUpload) => Promise<Message>,
+  ): Promise<Message> {
+    const { user, name } = this.uploads.heldBy(caller, instance)
+    return this.uploads.run(user, name, async (upload) => {
+      if (upload !== this.uploads.heldBy(caller, instance)) throw new OspError('instance-lost')
       return job(upload)
     })
   }
 
-  async #verify(by: Connection, upload: Upload, digest: Uint8Array): Promise<Message> {
+  async #verify(by: Connection, upload: ServerUpload, digest: Uint8Array): Promise<Message> {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
     try {
-      const file = await upload.transfer?.finish(digest, by, () => this.#quota.published(upload))
+      const file = await upload.transfer?.finish(digest, by, () => upload.reserve({ growth: 0, entries: 0 }))
       if (!file) throw new OspError('instance-lost')
-      this.#uploads.release(upload, 'FileMd5Req', undefined, by)
-      await this.#uploads.close(upload)
-      this.#options.stored(file)
+      await this.uploads.end(upload, 'FileMd5Req', undefined, by)
+      this.#onStored(file)
       return storedAck(file)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
     }
   }
 
-  async #notVerified(by: Connection, upload: Upload, error: OspError): Promise<OspError> {
+  async #notVerified(by: Connection, upload: ServerUpload, error: OspError): Promise<OspError> {
     if (error.code === 'wrong-offset') return error
-    if (error.retry === 'later') this.#uploads.release(upload, 'refused', error, by)
-    else this.#uploads.release(upload, 'FileMd5Req', undefined, by)
-    await this.#uploads.close(upload)
-    if (error.code === 'file-exists') await this.#remove(upload)
+    if (error.retry === 'later') await this.uploads.end(upload, 'refused', error, by)
+    else await this.uploads.end(upload, 'FileMd5Req', undefined, by)
+    if (error.code === 'file-exists') await removeUpload(this.#context.storage, upload)
     return error
   }
 
-  /** Removes the record and the partial file of an upload that can never be stored. */
-  async #remove({ user, name }: Upload): Promise<void> {
-    await this.#storage.transfers.remove(user, name)
-    await this.#storage.files.remove(user, name)
-  }
-
   /** Ends an upload whose file is stored already, or removes its completion marker if the digest differs. */
-  async #verifyCompleted(by: Connection, upload: Upload, file: StoredFile, digest: Uint8Array): Promise<Message> {
-    this.#uploads.release(upload, 'FileMd5Req', undefined, by)
-    await this.#uploads.close(upload)
+  async #verifyCompleted(by: Connection, upload: ServerUpload, file: StoredFile, digest: Uint8Array): Promise<Message> {
+    await this.uploads.end(upload, 'FileMd5Req', undefined, by)
     if (hex(digest) === file.digest) return storedAck(file)
-    await this.#storage.transfers.forget(upload.user, upload.name)
+    await this.#context.storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  async #pause(by: Connection, upload: Upload): Promise<Message> {
+  async #pause(by: Connection, upload: ServerUpload): Promise<Message> {
     try {
       await upload.transfer?.flush()
     } catch (reason) {
       const error = this.#logged(by, upload.name, reason)
-      this.#uploads.release(upload, 'refused', error, by)
-      await this.#uploads.close(upload)
+      await this.uploads.end(upload, 'refused', error, by)
       throw error
     }
     const { standing, name, size } = upload
     const { progress } = standing
-    this.#options.log({ level: 'info', event: 'upload-paused', ...linkOf(by), name, progress, size })
-    this.#uploads.release(upload, 'PauseFileReq', undefined, by)
-    if (upload.transfer) this.#uploads.park(upload)
-    else await this.#uploads.close(upload)
+    this.#context.log({ level: 'info', event: 'upload-paused', ...linkOf(by), name, progress, size })
+    this.uploads.release(upload, 'PauseFileReq', undefined, by)
+    await this.uploads.park(upload)
     return { event: 'PauseFileAck', ...standing }
   }
 
   /** Releases the instance of an upload that cannot be written, and keeps the bytes that were written before. */
-  async #refused(upload: Upload, error: OspError): Promise<OspError> {
-    this.#uploads.release(upload, 'refused', error)
-    return this.#uploads.run(upload.user, upload.name, async () => {
+  async #refused(upload: ServerUpload, error: OspError): Promise<OspError> {
+    this.uploads.release(upload, 'refused', error)
+    return this.uploads.run(upload.user, upload.name, async () => {
       if (upload.instance) return error
       await this.#flush(upload)
       const { durable: progress } = upload.standing
-      await this.#uploads.close(upload)
+      await this.uploads.close(upload)
       // The file can never fit, and its partial file would only use space.
-      if (error.code === 'too-large') await this.#remove(upload)
+      if (error.code === 'too-large') await removeUpload(this.#context.storage, upload)
       return error.with({ progress })
     })
   }
 
-  #withProgress(upload: Upload, error: OspError): OspError {
+  #withProgress(upload: ServerUpload, error: OspError): OspError {
     return error.with({ progress: error.progress ?? upload.standing.progress })
-  }
-
-  #nameOf(upload: Upload): { user: string; name: string } {
-    return { user: upload.user, name: upload.name }
   }
 }
 

@@ -1,37 +1,32 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { DigestName } from '../../ports/platform.ts'
-import type { Claimed, NewTransfer, StoredFile } from '../../ports/storage.ts'
+import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import type { Message } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
-import type { Connection } from '../app.ts'
+import type { Connection, ServerContext } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
-import type { DiskSpace } from './diskSpace.ts'
-import { rollForward } from './publish.ts'
+import { fileExists, removeUpload, rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
-import { Transfer, type TransferOptions } from './transfer.ts'
+import type { ServerUpload } from './serverUpload.ts'
+import { type ClaimedRecord, Transfer } from './transfer.ts'
 import { recordOf } from './unfinishedUploads.ts'
-import type { Upload } from './upload.ts'
-import type { Uploads } from './uploads.ts'
-
-export interface FileDaemonOptions extends TransferOptions {
-  /** A file was verified and published. */
-  readonly stored: (file: StoredFile) => void
-  readonly disk: DiskSpace
-}
+import type { UploadTable } from './uploadTable.ts'
 
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 
 /** Instance 0 of FileApp: opens uploads and cancels them (docs/protocol.md, "Files"). */
 export class FileDaemon {
-  readonly #options: FileDaemonOptions
-  readonly #uploads: Uploads
+  readonly #context: ServerContext
+  readonly #uploads: UploadTable
   readonly #quota: Quota
+  readonly #onStored: (file: StoredFile) => void
 
-  constructor(options: FileDaemonOptions, uploads: Uploads, quota: Quota) {
-    this.#options = options
+  constructor(context: ServerContext, uploads: UploadTable, quota: Quota, onStored: (file: StoredFile) => void) {
+    this.#context = context
     this.#uploads = uploads
     this.#quota = quota
+    this.#onStored = onStored
   }
 
   /** Answers START and CONTINUE: assigns an instance to the upload. The reply has the progress. */
@@ -55,15 +50,14 @@ export class FileDaemon {
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
       this.#uploads.withdraw(upload)
-      const open = upload.isWanted && { progress: upload.standing.progress, size: upload.size }
-      this.#uploads.release(upload, 'CancelFileReq', 'cancelled', caller)
-      await this.#uploads.close(upload)
-      const { files } = this.#options.storage
+      const open = upload.isOpen && { progress: upload.standing.progress, size: upload.size }
+      await this.#uploads.end(upload, 'CancelFileReq', 'cancelled', caller)
+      const { files } = this.#context.storage
       checkOpen(caller)
       const removed = await this.#remove(user, name, caller)
       await files.remove(user, name)
       if (removed) {
-        this.#options.log({ level: 'info', event: 'upload-cancelled', ...linkOf(caller), name, ...open })
+        this.#context.log({ level: 'info', event: 'upload-cancelled', ...linkOf(caller), name, ...open })
       }
       const { nothing, removed: gone, published } = cancelOutcomes
       const outcome = removed ? gone : (await files.stored(user, name)) ? published : nothing
@@ -72,7 +66,7 @@ export class FileDaemon {
   }
 
   /** Opens an upload whose instance is held by this link or by another link of the same user. */
-  async #openHeld(upload: Upload, caller: Connection, want: NewTransfer, fresh: boolean): Promise<void> {
+  async #openHeld(upload: ServerUpload, caller: Connection, want: NewTransfer, fresh: boolean): Promise<void> {
     const mine = upload.heldBy(caller)
     if (mine && fresh) {
       this.#uploads.release(upload, 'restarted', undefined, caller)
@@ -82,7 +76,7 @@ export class FileDaemon {
     if (!mine) await this.#takeOver(upload, caller, want)
   }
 
-  async #takeOver(upload: Upload, caller: Connection, want: NewTransfer): Promise<void> {
+  async #takeOver(upload: ServerUpload, caller: Connection, want: NewTransfer): Promise<void> {
     using _place = this.#uploads.reserve(caller)
     const { instance } = upload
     if (!instance) return
@@ -92,81 +86,60 @@ export class FileDaemon {
     } catch (error) {
       const { retry, publicText, code } = OspError.from(error)
       // After a refusal the former holder continues. After a fault it may have lost its claim.
-      if (retry !== 'never' || publicText !== undefined) {
-        this.#uploads.release(upload, 'refused', code)
-        await this.#uploads.close(upload)
+      if (retry !== 'never' || publicText !== undefined || !upload.isOpen) {
+        await this.#uploads.end(upload, 'refused', code)
       }
       throw error
     }
     // The upload has no instance any more if the former holder's link was lost meanwhile. `open` then assigns another one.
     if (upload.instance) {
-      this.#options.log({ level: 'info', event: 'upload-taken-over', ...linkOf(caller), name: upload.name, former })
+      this.#context.log({ level: 'info', event: 'upload-taken-over', ...linkOf(caller), name: upload.name, former })
     }
     this.#uploads.move(upload, caller)
     if (caller.open) return
     this.#uploads.release(upload, 'linkLost')
-    await this.#parkOrClose(upload)
+    await this.#uploads.park(upload)
     checkOpen(caller)
   }
 
-  /** Parks an upload that has a transfer, and closes any other. */
-  async #parkOrClose(upload: Upload): Promise<void> {
-    if (upload.transfer) this.#uploads.park(upload)
-    else await this.#uploads.close(upload)
-  }
-
   /** Opens an upload that has no instance: assigns an idle one. */
-  async #openFree(upload: Upload, caller: Connection, want: NewTransfer, event: Opening['event']): Promise<void> {
-    const instance = await this.#assign(upload, caller, event)
+  async #openFree(upload: ServerUpload, caller: Connection, want: NewTransfer, event: Opening['event']): Promise<void> {
+    let instance: number | undefined
     try {
+      instance = this.#uploads.assign(upload, caller, event).number
       await this.#quota.admit(upload, want)
       checkOpen(caller)
       await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
     } catch (error) {
       this.#uploads.release(upload, 'refused', undefined, caller)
-      // After a refusal the upload stays parked, so that its former session keeps the bytes that are not durable yet.
-      if (OspError.from(error).retry === 'never') await this.#parkOrClose(upload)
+      // If it was refused, or got no instance, it stays parked, so that its former session keeps the bytes that are not durable.
+      if (instance === undefined || OspError.from(error).retry === 'never') await this.#uploads.park(upload)
       else await this.#uploads.close(upload)
       throw error
     }
   }
 
-  async #assign(upload: Upload, caller: Connection, event: Opening['event']): Promise<number> {
-    try {
-      return this.#uploads.assign(upload, caller, event).number
-    } catch (error) {
-      await this.#parkOrClose(upload)
-      throw error
-    }
-  }
-
   async #claim(
-    upload: Upload,
+    upload: ServerUpload,
     caller: Connection,
     want: NewTransfer,
     { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
   ): Promise<void> {
-    const { storage, onConflict, age } = this.#options
+    const { storage, onConflict, age } = this.#context
     const { node, session } = caller
     if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
     const claim = () =>
       storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
     if (upload.transfer) return upload.transfer.reclaim(claim)
     const claimed = await claim()
-    upload.open(want)
-    upload.complete(await this.#completed(claimed, caller))
-    if ('completed' in claimed || upload.completed) return
-    if (onConflict === 'reject') await this.#checkNotStored(want)
-    upload.receive(await Transfer.open(this.#options, upload.queue, claimed))
-  }
-
-  /** Removes the upload and throws `file-exists` if a file of its name was stored since the record was made. */
-  async #checkNotStored({ user, name }: NewTransfer): Promise<void> {
-    const { transfers, files } = this.#options.storage
-    if (!(await files.stored(user, name))) return
-    await transfers.remove(user, name)
-    await files.remove(user, name)
-    throw new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
+    if ('completed' in claimed) return upload.open({ want, completed: claimed.completed })
+    const completed = await this.#completed(claimed, caller)
+    if (completed) return upload.open({ want, completed })
+    if (onConflict === 'reject' && (await storage.files.stored(want.user, want.name))) {
+      await removeUpload(storage, want)
+      throw fileExists(want.name)
+    }
+    upload.open({ want, transfer: await Transfer.open(this.#context, upload.queue, claimed) })
   }
 
   /**
@@ -174,7 +147,7 @@ export class FileDaemon {
    * completion marker was missing.
    */
   async #remove(user: string, name: string, by: Connection): Promise<boolean> {
-    const { storage, onConflict, age } = this.#options
+    const { storage, onConflict, age } = this.#context
     const { transfers, files } = storage
     if (await transfers.expire(user, name, Number.POSITIVE_INFINITY)) return true
     const record = await recordOf(storage, user, name)
@@ -196,23 +169,22 @@ export class FileDaemon {
     }
   }
 
-  /** Resolves with the file that this upload has become: by its completion marker, or by rolling its verified record forward. */
-  async #completed(claimed: Claimed, by: Connection): Promise<StoredFile | undefined> {
-    if ('completed' in claimed) return claimed.completed
-    if (!claimed.record.verified) return undefined
-    const file = await rollForward(this.#options, claimed.claim, claimed.record.verified, by)
-    this.#options.stored(file)
+  /** Publishes an upload whose record is verified. Resolves with its file. */
+  async #completed({ claim, record }: ClaimedRecord, by: Connection): Promise<StoredFile | undefined> {
+    if (!record.verified) return undefined
+    const file = await rollForward(this.#context, claim, record.verified, by)
+    this.#onStored(file)
     return file
   }
 
-  #granted(upload: Upload, event: Opening['event']): Message {
+  #granted(upload: ServerUpload, event: Opening['event']): Message {
     const { instance, transfer } = upload
     if (!instance) throw new OspError('instance-lost')
     const granted = {
       instance: instance.number,
       progress: upload.standing.progress,
       chunk: upload.grant(this.#uploads.grantedChunk()),
-      window: this.#options.limits.windowBytes,
+      window: this.#context.limits.windowBytes,
     }
     if (event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...granted }
     const { offset = 0, digest = new Uint8Array() } = transfer?.checkpoint ?? {}
@@ -225,13 +197,9 @@ function checkOpen(caller: Connection): void {
   if (!caller.open) throw new OspError('link-lost')
 }
 
-const algorithms = new Map<number, DigestName>(
-  (Object.entries(digestNumbers) as [DigestName, number][]).map(([name, number]) => [number, name]),
-)
-
 /** Returns the transfer that an opening request describes. Throws OspError `bad-name` or `unsupported-digest`. */
 function transferOf(user: string, { fileName, size, modifiedAt, digest }: Opening): NewTransfer {
-  const algorithm = algorithms.get(digest)
+  const algorithm = (Object.keys(digestNumbers) as DigestName[]).find((name) => digestNumbers[name] === digest)
   if (!algorithm) throw new OspError('unsupported-digest', `the server does not support digest algorithm ${digest}`)
   return { user, name: checkFileName(fileName), size, modifiedAt, algorithm }
 }

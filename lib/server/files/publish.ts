@@ -1,11 +1,10 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { isStoredFileName } from '../../names.ts'
-import type { Platform } from '../../ports/platform.ts'
-import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../../ports/storage.ts'
+import type { Claim, OnConflict, PartialFile, StoredFile } from '../../ports/storage.ts'
 import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { Connection } from '../app.ts'
-import type { ServerEntry, ServerLog } from '../logEvents.ts'
+import type { Connection, ServerContext } from '../app.ts'
+import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 
 /** The highest number that a name gets if existing files are kept. */
@@ -14,15 +13,8 @@ const maxNumber = 1_000_000
 /** Errors that end a verified upload: its record and its partial file are removed. */
 const finalErrors: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
 
-export interface PublishOptions {
-  readonly storage: Pick<Storage, 'transfers' | 'files'>
-  readonly onConflict: OnConflict
-  readonly noteMs: number
-  readonly log: ServerLog
-}
-
 /** A verified, flushed upload. */
-export interface Verified {
+interface Verified {
   readonly claim: Claim
   readonly partial: PartialFile
   /** If `begun`, as in the record. */
@@ -35,17 +27,13 @@ export interface Verified {
   readonly published?: () => void
 }
 
-export interface RollOptions extends PublishOptions {
-  readonly platform: Pick<Platform, 'digests'>
-}
-
 /**
  * Publishes a verified, flushed upload: marks the record as verified under the final name, moves the file there, turns the record
  * into a completion marker, and logs the file. Each step can be repeated after a crash. Rejects with OspError `file-exists` if
  * `onConflict` is `reject` and the name is taken; the caller then removes the record and the partial file.
  */
-export async function publish(
-  { storage, onConflict, noteMs, log }: PublishOptions,
+export async function publishUpload(
+  { storage, onConflict, limits, log }: ServerContext,
   { claim, partial, file, begun, by, published }: Verified,
 ): Promise<StoredFile> {
   const isTaken = (name: string) => storage.files.stored(file.user, name)
@@ -58,21 +46,25 @@ export async function publish(
     if (!again) await storage.transfers.verified(claim, candidate)
     if (!(await take(partial, storedName, onConflict))) continue
     published?.()
-    await storage.transfers.complete(claim, noteMs)
+    await storage.transfers.complete(claim, limits.noteMs)
     log(storedLine(candidate, by))
     return candidate
   }
-  if (onConflict === 'reject')
-    throw new OspError('file-exists', `a file named ${JSON.stringify(file.name)} is already stored`)
+  if (onConflict === 'reject') throw fileExists(file.name)
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
+}
+
+/** Returns the error for an upload whose name is taken. */
+export function fileExists(name: string): OspError {
+  return new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
 }
 
 /** Returns the log entry of a stored file. */
 export function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Connection): ServerEntry {
-  const renamed = storedName === name ? {} : { storedName }
   const { user, size, algorithm, digest } = file
-  const line = { user, ...(by && linkOf(by)), name, ...renamed, ...(replaced && { replaced }), size, algorithm, digest }
-  return { level: 'info', event: 'upload-stored', ...line }
+  const optional = { ...(storedName !== name && { storedName }), ...(replaced && { replaced }) }
+  const fields = { user, ...(by && linkOf(by)), name, ...optional, size, algorithm, digest }
+  return { level: 'info', event: 'upload-stored', ...fields }
 }
 
 /** Moves the file to this name. Resolves with false if the name is taken or, with `rename`, cannot be used. */
@@ -91,40 +83,42 @@ async function take(partial: PartialFile, storedName: string, onConflict: OnConf
  * bytes have changed since, so that its client starts again.
  */
 export async function rollForward(
-  options: RollOptions,
+  context: ServerContext,
   claim: Claim,
   file: StoredFile,
   by?: Connection,
 ): Promise<StoredFile> {
-  const { transfers, files } = options.storage
-  const partial = await files.open(claim)
+  const { storage, log } = context
+  const partial = await storage.files.open(claim)
   try {
-    await checkIntact(options.platform, partial, file)
-    return await publish(options, { claim, partial, file, begun: true, by })
+    await checkIntact(context, partial, file)
+    return await publishUpload(context, { claim, partial, file, begun: true, by })
   } catch (error) {
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
-    if (code === 'digest-mismatch') options.log({ level: 'error', event: 'upload-damaged', user, name, text })
-    if (finalErrors.includes(code)) {
-      await transfers.remove(claim.user, claim.name)
-      await files.remove(claim.user, claim.name)
-    }
+    if (code === 'digest-mismatch') log({ level: 'error', event: 'upload-damaged', user, name, text })
+    if (finalErrors.includes(code)) await removeUpload(storage, claim)
     throw error
   } finally {
     await partial[Symbol.asyncDispose]()
   }
 }
 
-/** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */
-async function checkIntact(
-  { digests }: RollOptions['platform'],
-  partial: PartialFile,
-  file: StoredFile,
+/** Removes the record and the partial file of an upload. */
+export async function removeUpload(
+  { transfers, files }: ServerContext['storage'],
+  { user, name }: Pick<Claim, 'user' | 'name'>,
 ): Promise<void> {
+  await transfers.remove(user, name)
+  await files.remove(user, name)
+}
+
+/** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */
+async function checkIntact({ platform }: ServerContext, partial: PartialFile, file: StoredFile): Promise<void> {
   if (partial.length === 0) return
   const { size, algorithm } = file
-  const digest =
-    partial.length === size && (await digestOf(digests, algorithm, size, (into, at) => partial.read(into, at)))
+  const read: PartialFile['read'] = (into, at) => partial.read(into, at)
+  const digest = partial.length === size && (await digestOf(platform.digests, algorithm, size, read))
   if (digest && hex(digest) === file.digest) return
   const text = 'the partial file was damaged after its verification; the upload starts again'
   throw new OspError('digest-mismatch', text, { progress: 0 })

@@ -1,44 +1,30 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
-import { fixed, type Limits } from '../../limits.ts'
-import type { Platform } from '../../ports/platform.ts'
-import type { NewTransfer, OnConflict, Storage, TransferRecord, UnfinishedTotals, Usage } from '../../ports/storage.ts'
+import { fixed } from '../../limits.ts'
+import type { NewTransfer, Storage, UnfinishedTotals, Usage } from '../../ports/storage.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
+import type { ServerContext } from '../app.ts'
 import { type DiskSpace, sizeText } from './diskSpace.ts'
+import type { Reservation, ServerUpload } from './serverUpload.ts'
 import { durableOf, recordOf } from './unfinishedUploads.ts'
-import type { Reservation, Upload } from './upload.ts'
-import type { Uploads } from './uploads.ts'
+import type { UploadTable } from './uploadTable.ts'
 
 /** The largest part of the time that counting the files of one user may take. */
 const countShare = 1 / 50
-
-export interface QuotaOptions {
-  readonly limits: Limits
-  readonly platform: Platform
-  readonly storage: Storage
-  readonly onConflict: OnConflict
-  readonly disk: DiskSpace
-}
 
 /** The last count of a user's files. */
 interface Count {
   readonly atMs: number
   /** When the files may be counted again. */
   readonly againAtMs: number
+  /** Whether uploads are limited by it. Without a quota of bytes, they do not wait for the first count. */
+  readonly isKnown: boolean
+  /** Whether the running uploads no longer fit, because other programs have added files. */
+  isExceeded: boolean
 }
 
-/** What an upload adds to the quota of its user. */
+/** What uploads add to the quota of their user. */
 type Adds = Pick<Reservation, 'growth' | 'entries'>
-
-/** What a user has besides one upload. */
-interface UserTotals {
-  /** Bytes of published files and of other uploads, including `entryBytes` for each entry. */
-  readonly stored: number
-  readonly others: number
-  /** Files and folders that are published, and those of other uploads. */
-  readonly storedEntries: number
-  readonly otherEntries: number
-  readonly usage: Usage
-}
 
 /**
  * Limits the size of a file, the disk space, and the quota of a user. The quota contains published files, running uploads with
@@ -49,33 +35,26 @@ interface UserTotals {
  * count is old enough.
  */
 export class Quota {
-  readonly #options: QuotaOptions
-  readonly #uploads: Uploads
+  readonly #context: ServerContext
+  readonly #uploads: UploadTable
   readonly #disk: DiskSpace
-  /** There is a quota of bytes. Without it, no upload waits for the first count of its user's files. */
+  /** Whether there is a quota of bytes. */
   readonly #hasQuota: boolean
-  /** The last count of each user, the oldest first. */
-  readonly #counts = new BoundedMap<string, Count>(fixed.rememberedUsers, (user) => {
-    this.#counts.delete(user)
-    this.#over.delete(user)
-  })
-  /** Users whose files are being counted for the first time, without an upload that waits. */
-  readonly #firstCounts = new Set<string>()
-  /** What was published while uploads are being judged, since their totals may be older. */
-  readonly #judging = new Set<{ readonly user: string; growth: number; entries: number }>()
-  /** Users whose running uploads no longer fit, because other programs have added files. */
-  readonly #over = new Set<string>()
+  /** By user, the oldest count first. */
+  readonly #counts = new BoundedMap<string, Count>(fixed.rememberedUsers)
+  /** Admits the uploads of a user one after another, so that each admission includes the earlier ones. */
+  readonly #admissions = new KeyedMutex()
 
-  constructor(options: QuotaOptions, uploads: Uploads) {
-    this.#options = options
+  constructor(context: ServerContext, uploads: UploadTable, disk: DiskSpace) {
+    this.#context = context
     this.#uploads = uploads
-    this.#disk = options.disk
-    this.#hasQuota = options.limits.userBytes < Number.MAX_SAFE_INTEGER
+    this.#disk = disk
+    this.#hasQuota = context.limits.userBytes < Number.MAX_SAFE_INTEGER
   }
 
   /** Throws OspError `too-large` for a file larger than `fileBytes`. */
   checkSize({ size }: NewTransfer): void {
-    const { fileBytes } = this.#options.limits
+    const { fileBytes } = this.#context.limits
     if (size <= fileBytes) return
     const text = sizeText(size) === sizeText(fileBytes) ? (bytes: number) => `${bytes} bytes` : sizeText
     const has = size > fixed.mostFileBytes ? `more than ${fixed.mostFileBytes} bytes` : text(size)
@@ -90,242 +69,194 @@ export class Quota {
    * Reserves space in the quota of the user and on the disk for an upload that has got its instance. Rejects with OspError
    * `quota-exceeded`, `disk-full` or `too-large` if it does not fit.
    */
-  async admit(upload: Upload, want: NewTransfer): Promise<void> {
-    const refusal = (await this.#userRefusal(upload, want)) ?? (await this.#diskRefusal(upload, want))
-    // If the file is already stored, the client has not received the answer and repeats the upload.
-    if (refusal && !(await this.#options.storage.transfers.completed(want))) throw refusal
+  async admit(upload: ServerUpload, want: NewTransfer): Promise<void> {
+    const { storage } = this.#context
+    const refusal =
+      (await this.#admitToQuota(upload, want)) ??
+      (await this.#disk.admit(upload, want, () => this.#uploads.receiving()))
+    // If the file is already stored, the client has not received the reply and repeats the upload.
+    if (!refusal || (await storage.transfers.completed(want))) return
+    const record = await recordOf(storage, want.user, want.name)
+    if (!record?.verified) throw refusal
+    // A verified upload is only published.
+    upload.reserve(await this.#addsOf(want))
   }
 
   /**
    * Checks the next bytes of an admitted upload, since other programs may have added files. Returns `undefined` if they fit as
    * far as known. Otherwise measures again, and rejects with OspError `quota-exceeded` or `disk-full` if they do not fit.
    */
-  recheck(upload: Upload, bytes: number): Promise<void> | undefined {
-    return upload.reserved.growth > 0 && this.#over.has(upload.user)
+  recheck(upload: ServerUpload, bytes: number): Promise<void> | undefined {
+    return upload.reserved.growth > 0 && this.#counts.get(upload.user)?.isExceeded
       ? this.#recheck(upload, bytes)
       : this.#disk.take(bytes)
   }
 
-  /** Counts the file of an admitted upload as published, and no longer as reserved. */
-  published(upload: Upload): void {
-    const { user, reserved } = upload
-    for (const judging of this.#judging) {
-      if (judging.user !== user) continue
-      judging.growth += Math.max(0, reserved.growth)
-      judging.entries += reserved.entries
-    }
-    upload.reserve({ growth: 0, entries: 0 })
-  }
-
-  async #diskRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
-    const refusal = await this.#disk.admit(upload, want, () => this.#uploads.receiving())
-    // A verified upload needs no further space.
-    return refusal && !(await this.#isVerified(want)) ? refusal : undefined
-  }
-
-  async #userRefusal(upload: Upload, want: NewTransfer): Promise<OspError | undefined> {
+  /** Resolves with the refusal of an upload that does not fit the quota of its user. */
+  async #admitToQuota(upload: ServerUpload, want: NewTransfer): Promise<OspError | undefined> {
     const { user, name } = want
-    const ready = await this.#ready(user)
+    const isKnown = await this.#countFirst(user)
     // Far from all limits, which is usual without a quota, a rough estimate avoids looking for a replaced file.
     const rough = this.#adds(want.size, name.split('/').length)
-    if (!ready || (!this.#hasQuota && !(await this.#judge(upload, rough)))) {
+    if (!isKnown || (!this.#hasQuota && !(await this.#judge(upload, rough)))) {
       upload.reserve(rough)
       return undefined
     }
-    const adds = await this.#added(want)
-    let refusal = await this.#judge(upload, adds)
-    if (this.#isDue(user)) {
-      const recount = this.#recount(user)
-      // A fault of the storage is reported to the next upload that does not fit.
-      if (!refusal) recount.catch(() => {})
-      else refusal = await recount.then(() => this.#judge(upload, adds))
-    }
-    if (refusal && !(await this.#isVerified(want))) return refusal
-    upload.reserve(adds)
+    const adds = await this.#addsOf(want)
+    const refusal = await this.#judge(upload, adds)
+    if (!this.#isDue(user)) return refusal
+    const recount = this.#recount(user)
+    if (refusal) return recount.then(() => this.#judge(upload, adds))
+    // A fault of the storage is reported to the next upload that does not fit.
+    recount.catch(() => {})
     return undefined
   }
 
   /** Resolves with what an upload adds to the quota. It adds its folders, unless it replaces a file. */
-  async #added({ user, name, size }: NewTransfer): Promise<Adds> {
-    const { storage, onConflict } = this.#options
-    const replaced = onConflict === 'replace' ? await storage.files.used(user, name) : 0
-    const replaces = replaced > 0 || (onConflict === 'replace' && (await storage.files.stored(user, name)))
+  async #addsOf({ user, name, size }: NewTransfer): Promise<Adds> {
+    const { storage, onConflict } = this.#context
+    if (onConflict !== 'replace') return this.#adds(size, name.split('/').length)
+    const replaced = await storage.files.used(user, name)
+    const replaces = replaced > 0 || (await storage.files.stored(user, name))
     return this.#adds(size - replaced, replaces ? 0 : name.split('/').length)
   }
 
   #adds(bytes: number, entries: number): Adds {
-    return { growth: bytes + entries * this.#options.limits.entryBytes, entries }
+    return { growth: bytes + entries * this.#context.limits.entryBytes, entries }
   }
 
   /** Reserves space for an upload, or resolves with its refusal. */
-  async #judge(upload: Upload, adds: Adds): Promise<OspError | undefined> {
-    const { storage, limits } = this.#options
+  #judge(upload: ServerUpload, adds: Adds): Promise<OspError | undefined> {
+    const { storage, limits } = this.#context
     const { user } = upload
-    const judging = { user, growth: 0, entries: 0 }
-    this.#judging.add(judging)
-    try {
-      const unreceived = await this.#unreceived(upload)
+    return this.#admissions.run(user, async () => {
+      const before = this.#received(user, upload)
+      const paused = await this.#paused(upload)
       const usage = await usageOf(storage, user, false)
-      const totals = this.#totals(upload, usage, unreceived())
+      const after = this.#received(user, upload)
+      // What was published meanwhile may be counted twice, but is not missed.
+      const others = {
+        growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
+        entries: Math.max(before.entries, after.entries) + paused.uploads,
+      }
       const { growth, entries } = adds
-      const bytes = totals.stored + totals.others + judging.growth + growth
       // An upload that adds no bytes is always admitted.
-      if (this.#hasQuota && growth > 0 && bytes > limits.userBytes) return this.#noBytes(user, totals, growth)
-      const all = totals.storedEntries + totals.otherEntries + judging.entries + entries
-      if (entries > 0 && all > limits.userFiles) return this.#noEntries(user, totals, entries)
-      // In the same step as the check, so that the next upload sees it.
+      if (this.#hasQuota && growth > 0 && this.#charge(usage) + others.growth + growth > limits.userBytes)
+        return this.#noBytes(user, usage, others.growth, growth)
+      if (entries > 0 && usage.files + usage.folders + others.entries + entries > limits.userFiles)
+        return this.#noEntries(user, usage, others.entries, entries)
       upload.reserve(adds)
       return undefined
-    } finally {
-      this.#judging.delete(judging)
-    }
+    })
   }
 
-  async #recheck(upload: Upload, bytes: number): Promise<void> {
-    const { user } = upload
+  async #recheck(upload: ServerUpload, bytes: number): Promise<void> {
+    const { user, reserved } = upload
     if (this.#isDue(user)) await this.#recount(user)
-    const usage = await usageOf(this.#options.storage, user, false)
-    if (this.#isOver(user, usage))
-      throw this.#noBytes(user, this.#totals(upload, usage, { uploads: 0, bytes: 0 }), upload.reserved.growth)
-    this.#over.delete(user)
+    const usage = await usageOf(this.#context.storage, user, false)
+    if (this.#setExceeded(user, usage))
+      throw this.#noBytes(user, usage, this.#received(user, upload).growth, reserved.growth)
     await this.#disk.take(bytes)
   }
 
-  #isOver(user: string, usage: Usage): boolean {
-    return this.#hasQuota && this.#charge(usage) + this.#received(user).growth > this.#options.limits.userBytes
-  }
-
-  /** Returns what a user has besides `upload`. `unreceived`: the unfinished uploads without an instance. */
-  #totals(upload: Upload, usage: Usage, unreceived: UnfinishedTotals): UserTotals {
-    const { entryBytes } = this.#options.limits
-    const received = this.#received(upload.user, upload)
-    return {
-      stored: this.#charge(usage),
-      others: received.growth + unreceived.bytes + unreceived.uploads * entryBytes,
-      storedEntries: usage.files + usage.folders,
-      otherEntries: received.entries + unreceived.uploads,
-      usage,
-    }
+  #setExceeded(user: string, usage: Usage): boolean {
+    const isExceeded =
+      this.#hasQuota && this.#charge(usage) + this.#received(user).growth > this.#context.limits.userBytes
+    const count = this.#counts.get(user)
+    if (count) count.isExceeded = isExceeded
+    return isExceeded
   }
 
   /** Returns what the uploads of a user that have an instance will add, except one. */
-  #received(user: string, but?: Upload): { growth: number; entries: number } {
+  #received(user: string, except?: ServerUpload): Adds {
     let [growth, entries] = [0, 0]
     for (const upload of this.#uploads.receiving()) {
-      if (upload.user !== user || upload === but) continue
+      if (upload.user !== user || upload === except) continue
       growth += Math.max(0, upload.reserved.growth)
       entries += upload.reserved.entries
     }
     return { growth, entries }
   }
 
-  /**
-   * Resolves with a function that returns the totals of the user's other unfinished uploads that have no instance at the time of
-   * its call.
-   */
-  async #unreceived(but: Upload): Promise<() => UnfinishedTotals> {
-    const { storage } = this.#options
-    const { user } = but
-    const names = () => {
-      const received = new Set([but.name])
-      for (const upload of this.#uploads.receiving()) if (upload.user === user) received.add(upload.name)
-      return received
+  /** Resolves with the totals of the user's unfinished uploads that have no instance, except one. */
+  async #paused(except: ServerUpload): Promise<UnfinishedTotals> {
+    const { storage } = this.#context
+    const { user } = except
+    const names = new Set([except.name])
+    for (const upload of this.#uploads.receiving()) if (upload.user === user) names.add(upload.name)
+    const records = await Promise.all(Array.from(names, (name) => recordOf(storage, user, name)))
+    let { uploads, bytes } = await unfinishedOf(storage, user)
+    for (const record of records) {
+      if (!record) continue
+      uploads--
+      bytes -= durableOf(record)
     }
-    const records = new Map<string, TransferRecord>()
-    for (const name of names()) {
-      const record = await recordOf(storage, user, name)
-      if (record) records.set(name, record)
-    }
-    const totals = await unfinishedOf(storage, user)
-    return () => {
-      let { uploads, bytes } = totals
-      for (const name of names()) {
-        const record = records.get(name)
-        if (!record) continue
-        uploads--
-        bytes -= durableOf(record)
-      }
-      return { uploads: Math.max(0, uploads), bytes: Math.max(0, bytes) }
-    }
-  }
-
-  async #isVerified({ user, name }: NewTransfer): Promise<boolean> {
-    const record = await recordOf(this.#options.storage, user, name)
-    return record?.verified !== undefined
+    return { uploads: Math.max(0, uploads), bytes: Math.max(0, bytes) }
   }
 
   #charge({ bytes, files, folders }: Usage): number {
-    return bytes + (files + folders) * this.#options.limits.entryBytes
+    return bytes + (files + folders) * this.#context.limits.entryBytes
   }
 
-  /**
-   * Counts the files of a user if this was not done before. Without a quota, resolves with false and does not wait for the count:
-   * the number of files is then limited after the count.
-   */
-  async #ready(user: string): Promise<boolean> {
-    if (this.#firstCounts.has(user)) return false
-    if (this.#counts.has(user)) return true
+  /** Counts the files of a user if this was not done before. Resolves with whether uploads are limited by the count. */
+  async #countFirst(user: string): Promise<boolean> {
+    const known = this.#counts.get(user)
+    if (known) return known.isKnown
     const counted = this.#counted(user, false)
-    if (!this.#hasQuota) {
-      this.#firstCounts.add(user)
-      const ended = () => this.#firstCounts.delete(user)
-      counted.then(ended, ended)
-      return false
-    }
-    await counted
-    return true
+    if (this.#hasQuota) await counted
+    else counted.catch(() => {})
+    return this.#hasQuota
   }
 
-  /** Counts the files of a user again. */
-  async #recount(user: string): Promise<Usage> {
-    const usage = await this.#counted(user, true)
-    if (this.#isOver(user, usage)) this.#over.add(user)
-    else this.#over.delete(user)
-    return usage
+  async #recount(user: string): Promise<void> {
+    this.#setExceeded(user, await this.#counted(user, true))
   }
 
   #isDue(user: string): boolean {
     const count = this.#counts.get(user)
-    return count !== undefined && this.#options.platform.clock.now() >= count.againAtMs
+    return count !== undefined && this.#context.platform.clock.now() >= count.againAtMs
   }
 
   async #counted(user: string, recount: boolean): Promise<Usage> {
-    const { storage, platform } = this.#options
+    const { storage, platform } = this.#context
     const atMs = platform.clock.now()
+    const isExceeded = this.#counts.get(user)?.isExceeded ?? false
     // Set before the count, so that concurrent refusals start only one.
-    this.#counts.set(user, { atMs, againAtMs: Number.POSITIVE_INFINITY })
+    const isKnown = recount || this.#hasQuota
+    this.#counts.set(user, { atMs, againAtMs: Number.POSITIVE_INFINITY, isKnown, isExceeded })
     try {
       return await usageOf(storage, user, recount)
     } finally {
       const tookMs = platform.clock.now() - atMs
-      this.#counts.set(user, { atMs, againAtMs: atMs + Math.max(fixed.recountMs, tookMs / countShare) })
+      const againAtMs = atMs + Math.max(fixed.recountMs, tookMs / countShare)
+      this.#counts.set(user, { atMs, againAtMs, isKnown: true, isExceeded })
     }
   }
 
-  #noBytes(user: string, { stored, others, usage }: UserTotals, growth: number): OspError {
-    const { userBytes, entryBytes } = this.#options.limits
+  #noBytes(user: string, usage: Usage, others: number, growth: number): OspError {
+    const { userBytes, entryBytes } = this.#context.limits
     const each = entryBytes > 0 ? `, where each file and folder counts ${sizeText(entryBytes)} besides its content` : ''
     return new OspError(
       'quota-exceeded',
-      `your quota on this server is ${sizeText(userBytes)}${each}: ${sizeText(stored)} are stored ` +
+      `your quota on this server is ${sizeText(userBytes)}${each}: ${sizeText(this.#charge(usage))} are stored ` +
         `(${this.#entriesOf(user, usage)}) and ${sizeText(others)} belong to other unfinished uploads, so that ` +
         `${sizeText(growth)} more do not fit; cancel unfinished uploads, or have files removed`,
     )
   }
 
-  #noEntries(user: string, { otherEntries, usage }: UserTotals, entries: number): OspError {
+  #noEntries(user: string, usage: Usage, others: number, entries: number): OspError {
     return new OspError(
       'quota-exceeded',
-      `you may keep ${this.#options.limits.userFiles} files and folders on this server: ${this.#entriesOf(user, usage)} are ` +
-        `stored and ${otherEntries} belong to other unfinished uploads, so that ${entries} more do not fit; cancel ` +
+      `you may keep ${this.#context.limits.userFiles} files and folders on this server: ${this.#entriesOf(user, usage)} are ` +
+        `stored and ${others} belong to other unfinished uploads, so that ${entries} more do not fit; cancel ` +
         'unfinished uploads, or have files removed',
     )
   }
 
   /** Returns the number of files and folders, and how old the count is. */
   #entriesOf(user: string, { files, folders }: Usage): string {
-    const { atMs } = this.#counts.get(user) ?? {}
-    const minutes = atMs === undefined ? 0 : Math.floor((this.#options.platform.clock.now() - atMs) / 60_000)
+    const now = this.#context.platform.clock.now()
+    const minutes = Math.floor((now - (this.#counts.get(user)?.atMs ?? now)) / 60_000)
     const age = minutes > 0 ? `, last counted on the disk ${minutes} min ago` : ''
     return `${count(files, 'file')} and ${count(folders, 'folder')}${age}`
   }
@@ -333,7 +264,7 @@ export class Quota {
 
 const count = (many: number, what: string) => `${many} ${what}${many === 1 ? '' : 's'}`
 
-/** Returns the totals of a user's unfinished uploads. */
+/** Resolves with the totals of a user's unfinished uploads. */
 async function unfinishedOf({ transfers }: Storage, user: string): Promise<UnfinishedTotals> {
   if (transfers.unfinished) return transfers.unfinished(user)
   let [uploads, bytes] = [0, 0]
@@ -344,8 +275,7 @@ async function unfinishedOf({ transfers }: Storage, user: string): Promise<Unfin
   return { uploads, bytes }
 }
 
-/** Returns the totals of a user's published files. */
+/** Resolves with the totals of a user's published files. */
 async function usageOf({ files }: Storage, user: string, recount: boolean): Promise<Usage> {
-  if (files.usage) return files.usage(user, recount)
-  return { bytes: await files.used(user), files: 0, folders: 0 }
+  return files.usage ? files.usage(user, recount) : { bytes: await files.used(user), files: 0, folders: 0 }
 }

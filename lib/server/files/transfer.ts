@@ -1,38 +1,22 @@
 import { OspError } from '../../errors.ts'
-import type { Limits } from '../../limits.ts'
-import type { Platform } from '../../ports/platform.ts'
-import type {
-  Checkpoint,
-  Claim,
-  Claimed,
-  PartialFile,
-  Storage,
-  StoredFile,
-  TransferRecord,
-} from '../../ports/storage.ts'
+import type { Checkpoint, Claim, Claimed, PartialFile, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
 import type { Mutex } from '../../runtime/mutex.ts'
-import type { Parts } from '../../wire/codec.ts'
-import { lengthOf } from '../../wire/codec.ts'
-import type { Connection } from '../app.ts'
-import type { RetentionClock } from '../retentionClock.ts'
+import { lengthOf, type Parts } from '../../wire/codec.ts'
+import type { Connection, ServerContext } from '../app.ts'
 import { Checkpointer, withCheckpoint } from './checkpointer.ts'
-import { type PublishOptions, publish } from './publish.ts'
+import { publishUpload } from './publish.ts'
 
-export interface TransferOptions extends PublishOptions {
-  readonly platform: Platform
-  readonly limits: Limits
-  readonly storage: Storage
-  readonly age: Pick<RetentionClock, 'now'>
-}
+/** The claim of an upload that is not completed. */
+export type ClaimedRecord = Exclude<Claimed, { readonly completed: StoredFile }>
 
 /**
  * The bytes of one upload on the server: writes and digests them, makes them durable at checkpoints, verifies and publishes them.
  * Jobs of `queue` call the methods that change something, one at a time. Checkpoints run concurrently.
  */
 export class Transfer {
-  readonly #options: TransferOptions
+  readonly #context: ServerContext
   readonly #queue: Mutex
   readonly #record: TransferRecord
   readonly #digest: IncrementalDigest
@@ -42,8 +26,8 @@ export class Transfer {
   #progress: number
   readonly #checkpointer: Checkpointer
 
-  private constructor(options: TransferOptions, queue: Mutex, claimed: Taken, partial: PartialFile) {
-    this.#options = options
+  private constructor(context: ServerContext, queue: Mutex, claimed: ClaimedRecord, partial: PartialFile) {
+    this.#context = context
     this.#queue = queue
     this.#claim = claimed.claim
     this.#record = claimed.record
@@ -52,27 +36,31 @@ export class Transfer {
     this.#checkpoints = claimed.record.checkpoints.filter(({ offset }) => offset <= Math.min(size, partial.length))
     this.#progress = this.durable
     this.#digest = new IncrementalDigest({
-      digests: options.platform.digests,
+      digests: context.platform.digests,
       algorithm,
       marks: this.#checkpoints.filter(({ digest }) => digest.length > 0),
       read: (into, offset) => this.#read(into, offset),
     })
-    this.#checkpointer = new Checkpointer({
-      clock: options.platform.clock,
-      limits: options.limits,
-      pending: () => this.#progress - this.durable,
-      record: () => this.#recordCheckpoint(),
-    })
+    this.#checkpointer = new Checkpointer(
+      context.platform.clock,
+      context.limits,
+      () => this.#progress - this.durable,
+      () => this.#recordCheckpoint(),
+    )
   }
 
   /** Opens a claimed upload at its last checkpoint. */
-  static async open(options: TransferOptions, queue: Mutex, claimed: Taken): Promise<Transfer> {
-    await options.platform.digests.load(claimed.record.algorithm)
-    const partial = await options.storage.files.open(claimed.claim)
+  static async open(context: ServerContext, queue: Mutex, claimed: ClaimedRecord): Promise<Transfer> {
+    await context.platform.digests.load(claimed.record.algorithm)
+    const partial = await context.storage.files.open(claimed.claim)
     try {
-      const transfer = new Transfer(options, queue, claimed, partial)
+      const transfer = new Transfer(context, queue, claimed, partial)
       if (partial.length > transfer.#progress) await partial.truncate(transfer.#progress)
-      if (transfer.durable > 0 && !transfer.checkpoint) await transfer.#digestAll()
+      if (transfer.durable > 0 && !transfer.checkpoint) {
+        // The record was lost. The client compares the digest of the partial file, and restarts at once if it differs.
+        await transfer.#digest.catchUp(transfer.#progress)
+        transfer.#checkpoints = [{ offset: transfer.#progress, digest: transfer.#digest.now() }]
+      }
       void transfer.#catchUpInBackground()
       return transfer
     } catch (error) {
@@ -111,7 +99,7 @@ export class Transfer {
     await this.#recordNow()
     const claimed = await claim()
     if ('completed' in claimed) throw new OspError('internal', `the record of ${this.#record.name} is gone`)
-    const partial = await this.#options.storage.files.open(claimed.claim)
+    const partial = await this.#context.storage.files.open(claimed.claim)
     const former = this.#partial
     this.#claim = claimed.claim
     // Replaced before the former one is closed, since the digest may be reading from it.
@@ -155,7 +143,14 @@ export class Transfer {
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
-    return publish(this.#options, { claim: this.#claim, partial: this.#partial, file, begun: false, by, published })
+    return publishUpload(this.#context, {
+      claim: this.#claim,
+      partial: this.#partial,
+      file,
+      begun: false,
+      by,
+      published,
+    })
   }
 
   /** Closes the partial file. The record keeps its last checkpoint. */
@@ -176,15 +171,6 @@ export class Transfer {
     }
   }
 
-  /**
-   * Computes the digest of a partial file whose record was lost. The client compares it before it continues, and
-   * restarts at once if its bytes differ.
-   */
-  async #digestAll(): Promise<void> {
-    await this.#digest.catchUp(this.#progress)
-    this.#checkpoints = [{ offset: this.#progress, digest: this.#digest.now() }]
-  }
-
   /** Digests a partial file that an earlier process has written, while new chunks arrive. */
   async #catchUpInBackground(): Promise<void> {
     try {
@@ -203,7 +189,7 @@ export class Transfer {
     if (agreed === undefined) return
     const { user, name } = this.#record
     const text = `the partial file is damaged: the upload goes back from ${this.#progress} to ${agreed} bytes`
-    this.#options.log({ level: 'error', event: 'upload-damaged', user, name, text })
+    this.#context.log({ level: 'error', event: 'upload-damaged', user, name, text })
     await this.#goBack(agreed)
   }
 
@@ -213,7 +199,7 @@ export class Transfer {
     this.#checkpoints = this.#checkpoints.filter((checkpoint) => checkpoint.offset <= offset)
     this.#progress = offset
     this.#digest.rewind(offset)
-    const { storage, age } = this.#options
+    const { storage, age } = this.#context
     await storage.transfers.checkpoint(this.#claim, this.#checkpoints, age.now())
     await this.#partial.truncate(offset)
   }
@@ -229,7 +215,7 @@ export class Transfer {
   }
 
   async #recordCheckpoint(): Promise<void> {
-    const { storage, limits, age } = this.#options
+    const { storage, limits, age } = this.#context
     const offset = this.#progress
     if (offset <= this.durable || this.broken) return
     // While the digest has to catch up, a checkpoint has none. The bytes before it are durable nevertheless.
@@ -246,5 +232,3 @@ export class Transfer {
     if (failure) throw failure
   }
 }
-
-type Taken = { readonly claim: Claim; readonly record: TransferRecord }

@@ -1,12 +1,11 @@
 import { OspError } from '../../errors.ts'
-import type { Limits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage, TransferRecord } from '../../ports/storage.ts'
 import { Alarm } from '../../runtime/alarm.ts'
+import type { ServerContext } from '../app.ts'
 import type { DamageReporter } from '../damageReporter.ts'
-import type { ServerLog } from '../logEvents.ts'
 import { RetentionClock } from '../retentionClock.ts'
-import type { Uploads } from './uploads.ts'
+import type { UploadTable } from './uploadTable.ts'
 
 /** Longest time between two searches for expired uploads. */
 const maxSweepMs = 3_600_000
@@ -26,21 +25,13 @@ export interface UnfinishedUpload {
   readonly running: boolean
 }
 
-export interface UnfinishedUploadsOptions {
-  readonly platform: Platform
-  readonly limits: Limits
-  readonly storage: Storage
-  readonly log: ServerLog
-  readonly age: Pick<RetentionClock, 'now'>
-}
-
 /**
  * The records and partial files of unfinished uploads: lists and removes them for the operator, and removes those that no client
  * has continued for `uploadAgeMs`. Open uploads, verified uploads and published files never expire.
  */
 export class UnfinishedUploads {
-  readonly #options: UnfinishedUploadsOptions
-  readonly #uploads: Uploads
+  readonly #context: ServerContext
+  readonly #uploads: UploadTable
   readonly #damages: DamageReporter
   readonly #alarm: Alarm
   #sweeping: Promise<void> = Promise.resolve()
@@ -48,11 +39,11 @@ export class UnfinishedUploads {
   /** Partial files without a record that were logged. They are few, since each one results from damage to a disk. */
   readonly #loggedOrphans = new Set<string>()
 
-  constructor(options: UnfinishedUploadsOptions, uploads: Uploads, damages: DamageReporter) {
-    this.#options = options
+  constructor(context: ServerContext, uploads: UploadTable, damages: DamageReporter) {
+    this.#context = context
     this.#uploads = uploads
     this.#damages = damages
-    this.#alarm = new Alarm(options.platform.clock, () => {
+    this.#alarm = new Alarm(context.platform.clock, () => {
       this.#sweeping = this.#sweep()
     })
   }
@@ -60,7 +51,7 @@ export class UnfinishedUploads {
   /** Starts to search for expired uploads regularly. */
   start(): void {
     if (this.#closed) return
-    const { platform, limits } = this.#options
+    const { platform, limits } = this.#context
     this.#alarm.by(platform.clock.now() + Math.min(maxSweepMs, limits.uploadAgeMs))
   }
 
@@ -73,7 +64,7 @@ export class UnfinishedUploads {
 
   /** Lists the unfinished uploads, the longest idle first. */
   async list(): Promise<readonly UnfinishedUpload[]> {
-    const { storage, age } = this.#options
+    const { storage, age } = this.#context
     const running = new Set(Array.from(this.#uploads.receiving(), ({ user, name }) => `${user}/${name}`))
     return listed(storage, age.now(), running)
   }
@@ -84,13 +75,12 @@ export class UnfinishedUploads {
    */
   async remove(user: string, name: string, idleMs = 0): Promise<boolean> {
     return this.#uploads.run(user, name, async (upload) => {
-      const { storage, age, log } = this.#options
+      const { storage, age, log } = this.#context
       if (idleMs > 0 && upload.instance) return false
       const record = await recordOf(storage, user, name)
       if (!record || record.verified || !isIdle(record, age.now(), idleMs)) return false
       this.#uploads.withdraw(upload)
-      this.#uploads.release(upload, 'CancelFileReq', 'cancelled')
-      await this.#uploads.close(upload)
+      await this.#uploads.end(upload, 'CancelFileReq', 'cancelled')
       const removed = await removeFrom(storage, user, name)
       if (removed) log({ level: 'info', event: 'upload-removed', user, name, bytes: durableOf(record) })
       return removed
@@ -99,7 +89,7 @@ export class UnfinishedUploads {
 
   /** Removes old partial files without a record, and logs each partial file without a record once. */
   async sweepOrphans(): Promise<void> {
-    const { storage, log } = this.#options
+    const { storage, log } = this.#context
     try {
       for (const { file, bytes, removed } of await storage.files.sweep(this.#expiredBefore())) {
         if (!removed && this.#loggedOrphans.has(file)) continue
@@ -115,7 +105,7 @@ export class UnfinishedUploads {
   /** Removes the upload of this record if it has expired. Logs an error if that fails. */
   async expire({ user, name, verified, updatedAt }: TransferRecord): Promise<void> {
     if (verified || updatedAt >= this.#expiredBefore()) return
-    const { storage, log } = this.#options
+    const { storage, log } = this.#context
     try {
       await this.#uploads.run(user, name, async (upload) => {
         if (upload.instance || upload.transfer) return
@@ -131,7 +121,7 @@ export class UnfinishedUploads {
   }
 
   async #sweep(): Promise<void> {
-    const { storage, log } = this.#options
+    const { storage, log } = this.#context
     try {
       await this.#damages.report()
       for await (const record of storage.transfers.records()) {
@@ -146,7 +136,7 @@ export class UnfinishedUploads {
   }
 
   #expiredBefore(): number {
-    return this.#options.age.now() - this.#options.limits.uploadAgeMs
+    return this.#context.age.now() - this.#context.limits.uploadAgeMs
   }
 }
 

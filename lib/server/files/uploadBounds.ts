@@ -1,10 +1,10 @@
 import { Multiset } from '../../core/multiset.ts'
-import type { Holder } from '../../core/pool.ts'
+import type { Holder, Instance } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { fixed, type Limits } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Connection } from '../app.ts'
-import type { Upload } from './upload.ts'
+import type { ServerUpload } from './serverUpload.ts'
 
 const minTermMs = 1_000
 
@@ -12,17 +12,15 @@ const minTermMs = 1_000
 export class UploadBounds {
   readonly #limits: Limits
   readonly #platform: Pick<Platform, 'clock' | 'random'>
-  readonly #receiving: () => Iterable<Upload>
+  readonly #receiving: () => Iterable<ServerUpload>
   readonly #byUser = new Multiset()
   readonly #byNode = new Multiset()
   /** No upload has to yield before this time. */
   #noneYieldsBeforeMs = Number.NEGATIVE_INFINITY
-  /** Links that are about to get an instance by a take-over, one entry for each instance. */
-  readonly #reserved: Connection[] = []
   /** By link and instance number, the end of the quarantine. */
   readonly #quarantinedUntilMs = new WeakMap<Holder, Map<number, number>>()
 
-  constructor(limits: Limits, platform: Pick<Platform, 'clock' | 'random'>, receiving: () => Iterable<Upload>) {
+  constructor(limits: Limits, platform: Pick<Platform, 'clock' | 'random'>, receiving: () => Iterable<ServerUpload>) {
     this.#limits = limits
     this.#platform = platform
     this.#receiving = receiving
@@ -34,10 +32,16 @@ export class UploadBounds {
     this.#byNode.add(`${node}`)
   }
 
-  /** Counts an instance that a link of the user has lost or left. */
-  released(user: string, node: number): void {
+  /** Counts an instance that its holder has lost, or has left by its own request. */
+  released(user: string, { number, holder }: Pick<Instance<string>, 'number' | 'holder'>, isOwnRequest: boolean): void {
+    if (!holder) return
     this.#byUser.remove(user)
-    this.#byNode.remove(`${node}`)
+    this.#byNode.remove(`${holder.node}`)
+    if (isOwnRequest) return
+    // Chunks for the instance may be on their way. If this link got it again, they would be taken for chunks of another upload.
+    const own = this.#quarantinedUntilMs.get(holder) ?? new Map<number, number>()
+    const untilMs = this.#platform.clock.now() + fixed.frameLifetimeMs
+    this.#quarantinedUntilMs.set(holder, own.set(number, untilMs))
   }
 
   /** Returns the number of instances that a user holds. */
@@ -50,17 +54,7 @@ export class UploadBounds {
     return this.#byNode.of(`${node}`)
   }
 
-  /**
-   * Keeps an instance from the link that has lost it while chunks for it may be on their way: the server would take them for
-   * chunks of another upload.
-   */
-  quarantine(number: number, holder: Holder | undefined): void {
-    if (!holder) return
-    const own = this.#quarantinedUntilMs.get(holder) ?? new Map<number, number>()
-    const untilMs = this.#platform.clock.now() + fixed.frameLifetimeMs
-    this.#quarantinedUntilMs.set(holder, own.set(number, untilMs))
-  }
-
+  /** Returns whether a link has lost an instance so recently that it must not get it again. */
   isQuarantined(number: number, holder: Holder): boolean {
     return (this.#quarantinedUntilMs.get(holder)?.get(number) ?? 0) > this.#platform.clock.now()
   }
@@ -72,11 +66,11 @@ export class UploadBounds {
    * A stalled upload, without progress for its term, yields to users who hold fewer. An upload that has held its instance
    * for its term yields to users who hold at least two fewer, so that bytes that trickle in do not keep the instance.
    */
-  yielding(user: string): Upload | undefined {
+  yielding(user: string): ServerUpload | undefined {
     const now = this.#platform.clock.now()
     if (now < this.#noneYieldsBeforeMs) return undefined
     const own = this.ofUser(user)
-    let found: { readonly upload: Upload; readonly isStalled: boolean } | undefined
+    let found: { readonly upload: ServerUpload; readonly isStalled: boolean } | undefined
     let earliestMs = now + minTermMs
     for (const upload of this.#receiving()) {
       const held = this.ofUser(upload.user)
@@ -107,22 +101,17 @@ export class UploadBounds {
    */
   reserve(caller: Connection): Disposable {
     this.#checkLink(caller)
-    this.#reserved.push(caller)
-    return {
-      [Symbol.dispose]: () => {
-        this.#reserved.splice(this.#reserved.indexOf(caller), 1)
-      },
-    }
+    const node = `${caller.node}`
+    this.#byNode.add(node)
+    return { [Symbol.dispose]: () => this.#byNode.remove(node) }
   }
 
   /** Returns the error for an upload that gets none of `idle` instances. `mayTake`: they are not kept for other users. */
   noInstance(idle: number, mayTake: boolean): OspError {
-    if (idle === 0) return this.#full('no-idle-instance', undefined)
-    const quarantined = 'this link lost the idle instances within the last minute and cannot use them yet'
-    return this.#full(
-      'no-idle-instance',
-      mayTake ? quarantined : 'the idle instances are kept for users who send fewer files',
-    )
+    const text = mayTake
+      ? 'this link lost the idle instances within the last minute and cannot use them yet'
+      : 'the idle instances are kept for users who send fewer files'
+    return this.#full('no-idle-instance', idle === 0 ? undefined : text)
   }
 
   /** Returns a refusal with a random `retryAfter`, so that clients that were refused together come back one after another. */
@@ -133,8 +122,7 @@ export class UploadBounds {
   }
 
   #checkLink({ node }: Connection): void {
-    let count = this.ofLink(node)
-    for (const reserved of this.#reserved) if (reserved.node === node) count++
+    const count = this.ofLink(node)
     if (count < this.#limits.uploadsPerLink) return
     throw this.#full('too-many-uploads', `this link already sends ${count} files, the maximum for one link`)
   }

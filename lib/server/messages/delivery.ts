@@ -1,26 +1,20 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
-import type { Limits } from '../../limits.ts'
 import type { MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
-import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Message } from '../../wire/message.ts'
-import type { Connection } from '../app.ts'
+import type { Connection, ServerContext } from '../app.ts'
 import type { DamageReporter } from '../damageReporter.ts'
-import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
-import type { DeliveryBudget } from './deliveryBudget.ts'
+import type { DeliveryBudget, RoundRobin } from './deliveryBudget.ts'
 import { answerMs, InFlightWindow, type Sent } from './inFlightWindow.ts'
-import type { RoundRobin } from './roundRobin.ts'
 
 const maxAttempt = 0xff
 
-export interface DeliveryOptions {
+/** What all deliveries of a server share. */
+export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limits' | 'log'> {
   readonly mailboxes: MailboxStore
-  readonly limits: Limits
-  readonly clock: Clock
-  readonly log: ServerLog
   /** Calls `step` of each delivery in turn. */
   readonly scheduler: RoundRobin
   /** Limits the memory of all deliveries. */
@@ -38,7 +32,7 @@ export interface DeliveryOptions {
  */
 export class Delivery {
   readonly #caller: Connection
-  readonly #options: DeliveryOptions
+  readonly #context: DeliveryContext
   /** By seq, how often an unanswered message was sent on earlier links of the user. */
   readonly #attempts: Map<number, number>
   /** Messages that were read and not sent. */
@@ -55,13 +49,13 @@ export class Delivery {
   #ended = false
   readonly #alarm: Alarm
 
-  constructor(caller: Connection, attempts: Map<number, number>, options: DeliveryOptions) {
-    const { limits, clock } = options
+  constructor(caller: Connection, attempts: Map<number, number>, context: DeliveryContext) {
+    const { limits, platform } = context
     this.#caller = caller
     this.#attempts = attempts
-    this.#options = options
+    this.#context = context
     this.#window = new InFlightWindow(limits.deliveryWindow, limits.deliveryBytes)
-    this.#alarm = new Alarm(clock, () => this.#schedule())
+    this.#alarm = new Alarm(platform.clock, () => this.#schedule())
   }
 
   /** Bytes of content in memory that the socket has not taken, and bytes set aside for content that is being read. */
@@ -79,8 +73,8 @@ export class Delivery {
   /** Sends one message, or repeats one. Returns whether another one can be sent at once. */
   step(): boolean {
     if (this.#ended) return false
-    const { clock, budget } = this.#options
-    const overdue = this.#window.overdue(clock.now())
+    const { platform, budget } = this.#context
+    const overdue = this.#window.overdue(platform.clock.now())
     const lacksMemory = overdue !== undefined && budget.allowance(this) === 'none'
     if (overdue && !lacksMemory) void this.#repeat(overdue)
     else if (this.#window.free.messages > 0) this.#sendNext()
@@ -104,12 +98,12 @@ export class Delivery {
       this.#flushed(sent)
       if (!sent.removed) this.#attempts.set(sent.seq, sent.attempt)
     }
-    this.#options.budget.forget(this)
+    this.#context.budget.forget(this)
     return this.#attempts
   }
 
   #schedule(): void {
-    this.#options.scheduler.schedule(this)
+    this.#context.scheduler.schedule(this)
   }
 
   #sendNext(): void {
@@ -128,7 +122,7 @@ export class Delivery {
 
   /** Counts a message that was sent on an earlier link, or in an earlier run of the server, as a repetition. */
   #attemptOf(seq: number): number {
-    const before = this.#attempts.get(seq) ?? (seq <= this.#options.oldSeq ? 1 : 0)
+    const before = this.#attempts.get(seq) ?? (seq <= this.#context.oldSeq ? 1 : 0)
     return Math.min(before + 1, maxAttempt)
   }
 
@@ -154,8 +148,8 @@ export class Delivery {
   #onFlushed(sent: Sent): void {
     this.#flushed(sent)
     if (sent.answered || this.#ended) return
-    const { limits, clock } = this.#options
-    sent.dueAt = clock.now() + answerMs(sent.attempt, limits.deliveryMs)
+    const { limits, platform } = this.#context
+    sent.dueAt = platform.clock.now() + answerMs(sent.attempt, limits.deliveryMs)
     this.#alarm.by(sent.dueAt)
   }
 
@@ -166,7 +160,7 @@ export class Delivery {
 
   #buffer(bytes: number): void {
     this.#bufferedBytes += bytes
-    this.#options.budget.add(this, bytes)
+    this.#context.budget.add(this, bytes)
   }
 
   #answered(sent: Sent, { mailboxSeq }: Message<'DeliverMsgAck'>): void {
@@ -176,14 +170,14 @@ export class Delivery {
     }
     this.#settle(sent)
     this.#acknowledged.push(sent)
-    this.#options.pending.track(this.#remove())
+    this.#context.pending.track(this.#remove())
   }
 
   #refused(sent: Sent, error: OspError): void {
     // The end of the link also rejects the reply, but refuses nothing.
     if (!this.#caller.open) return
     this.#settle(sent)
-    const { log, mailboxes, pending } = this.#options
+    const { log, mailboxes, pending } = this.#context
     const { user } = this.#caller
     log({ level: 'warn', event: 'message-given-up', ...linkOf(this.#caller), seq: sent.seq, text: error.message })
     const setAside = () => mailboxes.setAside(user, [sent.seq])
@@ -206,7 +200,7 @@ export class Delivery {
       const group = this.#acknowledged
       this.#acknowledged = []
       const seqs = group.map(({ seq }) => seq)
-      const remove = () => this.#options.mailboxes.remove(this.#caller.user, seqs)
+      const remove = () => this.#context.mailboxes.remove(this.#caller.user, seqs)
       await this.#durably('removing messages', remove, group)
     }
     this.#removing = false
@@ -234,7 +228,7 @@ export class Delivery {
   async #fill(): Promise<void> {
     const { free } = this.#window
     if (free.messages === 0 || this.#reading || !this.#more) return
-    const allowance = this.#options.budget.allowance(this)
+    const allowance = this.#context.budget.allowance(this)
     if (allowance === 'none') return
     // The mailbox returns at least one message, whatever its length.
     const { messages: maxMessages, bytes } = allowance === 'window' ? free : { messages: 1, bytes: 1 }
@@ -256,7 +250,7 @@ export class Delivery {
   }
 
   async #readFrom(afterSeq: number, maxMessages: number, bytes: number): Promise<readonly StoredMessage[]> {
-    const { mailboxes, budget, damages } = this.#options
+    const { mailboxes, budget, damages } = this.#context
     try {
       const messages = await mailboxes.read(this.#caller.user, afterSeq, maxMessages, bytes)
       budget.finishRead(this)
@@ -271,7 +265,7 @@ export class Delivery {
   /** Closes the link after a fault of the storage. */
   async #failed(action: string, error: unknown): Promise<void> {
     const text = `${action}: ${OspError.from(error).message}`
-    this.#options.log({ level: 'error', event: 'mailbox-failed', user: this.#caller.user, text })
+    this.#context.log({ level: 'error', event: 'mailbox-failed', user: this.#caller.user, text })
     await this.#caller.close(new OspError('internal'))
   }
 }

@@ -1,5 +1,5 @@
+import { Queue } from '../../core/queue.ts'
 import type { Delivery } from './delivery.ts'
-import type { RoundRobin } from './roundRobin.ts'
 
 /** Number of deliveries that may read at once while the budget is used up. */
 const readsWhenFull = 8
@@ -75,5 +75,30 @@ export class DeliveryBudget {
 
   get #isFull(): boolean {
     return this.#usedBytes >= this.#totalBytes
+  }
+}
+
+/** Runs the steps of scheduled deliveries in turn: after a step, a delivery goes to the tail (the seed's 一对多消息发送). */
+export class RoundRobin {
+  readonly #queue = new Queue<Delivery>()
+  /** The deliveries in `#queue`. */
+  readonly #queued = new Set<Delivery>()
+  #running = false
+
+  /** Appends a delivery to the queue unless it is there already, and runs the queue unless it runs already. */
+  schedule(delivery: Delivery): void {
+    if (this.#queued.has(delivery)) return
+    this.#queued.add(delivery)
+    this.#queue.push(delivery)
+    if (this.#running) return
+    this.#running = true
+    try {
+      for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
+        this.#queued.delete(next)
+        if (next.step()) this.schedule(next)
+      }
+    } finally {
+      this.#running = false
+    }
   }
 }

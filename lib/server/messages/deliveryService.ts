@@ -1,30 +1,16 @@
 import { OspError } from '../../errors.ts'
-import type { Limits } from '../../limits.ts'
-import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
-import type { Platform } from '../../ports/platform.ts'
+import type { MailboxBounds } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
-import type { Connection } from '../app.ts'
+import type { Connection, ServerContext } from '../app.ts'
 import { DamageReporter } from '../damageReporter.ts'
-import type { ServerLog } from '../logEvents.ts'
-import type { RetentionClock } from '../retentionClock.ts'
+import type { DiskSpace } from '../files/diskSpace.ts'
 import type { ServerGauges } from '../status.ts'
-import { Delivery } from './delivery.ts'
-import { DeliveryBudget } from './deliveryBudget.ts'
-import { RoundRobin } from './roundRobin.ts'
+import { Delivery, type DeliveryContext } from './delivery.ts'
+import { DeliveryBudget, RoundRobin } from './deliveryBudget.ts'
 
 /** Time between two searches for expired messages and message ids. */
 const expireMs = 3_600_000
-
-export interface DeliveryServiceOptions {
-  readonly mailboxes: MailboxStore
-  readonly limits: Limits
-  readonly platform: Platform
-  readonly log: ServerLog
-  readonly age: Pick<RetentionClock, 'now'>
-  /** Disk space that messages currently leave free. */
-  readonly reserveBytes: () => number
-}
 
 /** A message as a client posts it. */
 interface PostedMessage {
@@ -35,22 +21,19 @@ interface PostedMessage {
 
 /** Stores messages in mailboxes and delivers them. All deliveries share one scheduler and one memory budget. */
 export class DeliveryService {
-  readonly #options: DeliveryServiceOptions
+  readonly #age: ServerContext['age']
   readonly #bounds: MailboxBounds
-  readonly #damages: DamageReporter
+  readonly #context: DeliveryContext & { oldSeq: number }
   readonly #deliveries = new Map<string, Delivery>()
   /** By user, the attempts of unanswered messages on links that have ended. */
   readonly #attempts = new Map<string, Map<number, number>>()
-  readonly #scheduler = new RoundRobin()
-  readonly #budget: DeliveryBudget
-  readonly #pending = new PendingWork()
   readonly #alarm: Alarm
   #watching: Disposable | undefined
-  #oldSeq = 0
 
-  constructor(options: DeliveryServiceOptions) {
-    this.#options = options
-    const { mailboxes, limits, platform, log } = options
+  /** Messages leave `messageReserveBytes` of `disk` free. */
+  constructor({ platform, storage, limits, log, age }: ServerContext, disk: Pick<DiskSpace, 'messageReserveBytes'>) {
+    const { mailboxes } = storage
+    this.#age = age
     this.#bounds = {
       messages: limits.mailboxMessages,
       bytes: limits.mailboxBytes,
@@ -59,31 +42,41 @@ export class DeliveryService {
       allIds: limits.messageIds,
       sharePercent: limits.senderSharePercent,
       get reserveBytes() {
-        return options.reserveBytes()
+        return disk.messageReserveBytes
       },
     }
-    this.#damages = new DamageReporter('mailboxes', mailboxes, log)
-    this.#budget = new DeliveryBudget(limits.deliveryMemoryBytes, this.#scheduler)
-    this.#alarm = new Alarm(platform.clock, () => this.#pending.track(this.#expire()))
+    const scheduler = new RoundRobin()
+    this.#context = {
+      platform,
+      limits,
+      log,
+      mailboxes,
+      scheduler,
+      budget: new DeliveryBudget(limits.deliveryMemoryBytes, scheduler),
+      damages: new DamageReporter('mailboxes', mailboxes, log),
+      pending: new PendingWork(),
+      oldSeq: 0,
+    }
+    this.#alarm = new Alarm(platform.clock, () => this.#context.pending.track(this.#expire()))
   }
 
   /** Starts with the mailboxes of an open storage. */
   async open(): Promise<void> {
-    const { mailboxes } = this.#options
-    await this.#damages.report()
-    this.#oldSeq = await mailboxes.lastSeq()
+    const { mailboxes, damages } = this.#context
+    await damages.report()
+    this.#context.oldSeq = await mailboxes.lastSeq()
     this.#watching = mailboxes.watch((user) => this.#deliveries.get(user)?.appended())
     await this.#expire()
   }
 
   /** Resolves when the message is durable in the mailboxes of all recipients. Rejects as `MailboxStore.append` does. */
   post({ sender, id, content }: PostedMessage, recipients: readonly string[]): Promise<void> {
-    const { mailboxes, platform, age } = this.#options
+    const { mailboxes, platform, pending } = this.#context
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())
-    const message = { sender, id, content, sentAt, storedAt: age.now() }
+    const message = { sender, id, content, sentAt, storedAt: this.#age.now() }
     const appended = mailboxes.append(message, recipients, this.#bounds)
-    this.#pending.track(appended)
+    pending.track(appended)
     return appended
   }
 
@@ -92,20 +85,9 @@ export class DeliveryService {
     const { user } = caller
     this.stop(user)
     const attempts = this.#attempts.get(user) ?? new Map<number, number>()
-    const { mailboxes, limits, platform, log } = this.#options
-    const delivery = new Delivery(caller, attempts, {
-      mailboxes,
-      limits,
-      clock: platform.clock,
-      log,
-      scheduler: this.#scheduler,
-      budget: this.#budget,
-      damages: this.#damages,
-      pending: this.#pending,
-      oldSeq: this.#oldSeq,
-    })
+    const delivery = new Delivery(caller, attempts, this.#context)
     this.#deliveries.set(user, delivery)
-    this.#scheduler.schedule(delivery)
+    this.#context.scheduler.schedule(delivery)
   }
 
   /** Stops the delivery to a user. Unanswered messages stay in the mailbox. */
@@ -117,9 +99,8 @@ export class DeliveryService {
   }
 
   get gauges(): Pick<ServerGauges, 'deliveryBytes' | 'rememberedAttemptsPerUser'> {
-    let deliveryBytes = 0
+    let [deliveryBytes, rememberedAttemptsPerUser] = [0, 0]
     for (const { bufferedBytes } of this.#deliveries.values()) deliveryBytes += bufferedBytes
-    let rememberedAttemptsPerUser = 0
     for (const { size } of this.#attempts.values()) {
       rememberedAttemptsPerUser = Math.max(rememberedAttemptsPerUser, size)
     }
@@ -132,12 +113,12 @@ export class DeliveryService {
     this.#watching?.[Symbol.dispose]()
     this.#watching = undefined
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
-    await this.#pending.settled()
+    await this.#context.pending.settled()
   }
 
   async #expire(): Promise<void> {
-    const { mailboxes, limits, platform, log, age } = this.#options
-    const now = age.now()
+    const { mailboxes, limits, platform, log } = this.#context
+    const now = this.#age.now()
     try {
       const expired = await mailboxes.expire(now, now - limits.messageAgeMs, now - limits.messageIdMs)
       for (const { user, messages } of expired) log({ level: 'warn', event: 'messages-expired', user, messages })

@@ -10,16 +10,13 @@ import type { Authenticator } from '../../ports/authenticator.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { Encoded, Message } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
-import type { App, Connection } from '../app.ts'
+import type { Connection, ServerApp, ServerContext } from '../app.ts'
+import type { DiskSpace } from '../files/diskSpace.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
-import { DeliveryService, type DeliveryServiceOptions } from './deliveryService.ts'
+import { DeliveryService } from './deliveryService.ts'
 import { PresenceList } from './presenceList.ts'
-
-export interface MsgAppOptions extends DeliveryServiceOptions {
-  readonly authenticator: Authenticator
-}
 
 type State = 'IDLE' | 'RECEIVE_MSG'
 
@@ -37,13 +34,13 @@ interface Registration {
  * App 2: relays messages and keeps the presence list. Its daemon registers clients. Each ordinary instance receives the messages
  * of one client.
  */
-export class MsgApp implements App {
+export class MsgApp implements ServerApp {
+  readonly presence: PresenceList
   readonly #limits: Limits
+  readonly #log: ServerLog
   readonly #authenticator: Authenticator
   readonly #pool: Pool<State, Parameters<typeof messageInstance.next>[1]>
   readonly #deliveries: DeliveryService
-  readonly #log: ServerLog
-  readonly #presence: PresenceList
   readonly #registrations = new Map<number, Registration>()
   /** Number of registrations by user. */
   readonly #registrationCounts = new Multiset()
@@ -52,14 +49,14 @@ export class MsgApp implements App {
   readonly #superseded = new SupersededSessions()
   #closing = false
 
-  constructor(options: MsgAppOptions) {
-    const { limits, platform } = options
+  constructor(context: ServerContext, disk: Pick<DiskSpace, 'messageReserveBytes'>, authenticator: Authenticator) {
+    const { limits, platform, log } = context
     this.#limits = limits
-    this.#authenticator = options.authenticator
-    this.#log = options.log
+    this.#log = log
+    this.#authenticator = authenticator
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
-    this.#deliveries = new DeliveryService(options)
-    this.#presence = new PresenceList(limits.gatherMs, platform.clock, (notice) => {
+    this.#deliveries = new DeliveryService(context, disk)
+    this.presence = new PresenceList(limits.gatherMs, platform.clock, (notice) => {
       for (const { caller } of this.#registrations.values()) caller.notify(notice)
     })
   }
@@ -69,12 +66,8 @@ export class MsgApp implements App {
     return this.#deliveries.open()
   }
 
-  get presence(): PresenceList {
-    return this.#presence
-  }
-
   get gauges(): Pick<ServerGauges, 'pendingPresenceChanges' | 'deliveryBytes' | 'rememberedAttemptsPerUser'> {
-    return { pendingPresenceChanges: this.#presence.unsent, ...this.#deliveries.gauges }
+    return { pendingPresenceChanges: this.presence.unsent, ...this.#deliveries.gauges }
   }
 
   async handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined> {
@@ -84,7 +77,7 @@ export class MsgApp implements App {
       case 'RegistReq':
         return this.#register(caller, request, message)
       case 'ListReq':
-        return this.#presence.whole('ListAck')
+        return this.presence.whole('ListAck')
       case 'PostMsgReq':
         return this.#post(caller, request.instance, message)
       default:
@@ -105,7 +98,7 @@ export class MsgApp implements App {
   async close(): Promise<void> {
     this.#closing = true
     for (const registration of [...this.#registrations.values()]) this.#end(registration, 'shutDown')
-    this.#presence.stop()
+    this.presence.stop()
     await this.#deliveries.close()
   }
 
@@ -121,10 +114,10 @@ export class MsgApp implements App {
     caller.reply(request, {
       event: 'RegistAck',
       instance: registration.instance.number,
-      listVersion: this.#presence.version,
+      listVersion: this.presence.version,
       deliveryWindow: this.#limits.deliveryWindow,
     })
-    caller.notify(this.#presence.whole('RegistListNtf'))
+    caller.notify(this.presence.whole('RegistListNtf'))
     if (begins) this.#deliveries.deliver(caller)
   }
 
@@ -168,7 +161,7 @@ export class MsgApp implements App {
     }
     registration.listening = true
     this.#listening.set(user, registration)
-    this.#presence.enter({ user, node })
+    this.presence.enter({ user, node })
   }
 
   #stopListening(registration: Registration): void {
@@ -177,7 +170,7 @@ export class MsgApp implements App {
     registration.listening = false
     this.#listening.delete(user)
     this.#deliveries.stop(user)
-    this.#presence.leave({ user, node })
+    this.presence.leave({ user, node })
   }
 
   /** Ends a registration and its link after its instance was released or moved to the new registration. */

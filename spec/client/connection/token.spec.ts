@@ -5,7 +5,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../../lib/client/client.ts'
 import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { OspError } from '../../../lib/errors.ts'
-import { serve } from '../../../lib/server/server.ts'
+import { startServer } from '../../../lib/server/server.ts'
 import { breakable } from '../../support/breakable.ts'
 import { openWay, type Way } from '../../support/openWay.ts'
 import { spec } from '../../support/spec.ts'
@@ -18,7 +18,7 @@ async function over(way: Way, options: Partial<BoundClientOptions>) {
     authenticate: async ({ user }: { user: string }) => ({ user }),
     knows: async () => true,
   }
-  const server = await serve({ platform, authenticator, storage: memory(), listen: wire })
+  const server = await startServer({ platform, authenticator, storage: memory(), listen: wire })
   const to = breakable(openWay(wire, way))
   let frames = 0
   to.inspect = () => ++frames > 0

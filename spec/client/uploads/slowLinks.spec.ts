@@ -4,7 +4,7 @@ import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import { nodeDigests } from '../../../lib/adapters/node/nodeDigests.ts'
 import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { Upload } from '../../../lib/client/uploads/upload.ts'
-import { serve } from '../../../lib/server/server.ts'
+import { startServer } from '../../../lib/server/server.ts'
 import { SeededRandom } from '../../../lib/testing/random.ts'
 import { SimulatedNetwork } from '../../simulation/network.ts'
 import { SimulatedProcess } from '../../simulation/process.ts'
@@ -28,7 +28,7 @@ async function acknowledged(phases: readonly Phase[], bytes = 16_000 * KB): Prom
   const good = { reliable: true, loss: 0, duplication: 0, straying: 0, strayFactor: 1 }
   const network = new SimulatedNetwork(machine, { ...good, mostDelaysMs: [100], bytesPerMs: 1 })
   const [atServer, atClient] = [new SimulatedProcess('server', machine), new SimulatedProcess('client', machine)]
-  const server = await serve({
+  const server = await startServer({
     platform: atServer.platform,
     authenticator: loopbackOnly(),
     storage: memory(),

@@ -4,7 +4,7 @@ import { type MemoryStorage, memory } from '../../../lib/adapters/memory/memoryS
 import { codeOf } from '../../../lib/errors.ts'
 import { fixed } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
-import { type Server, serve } from '../../../lib/server/server.ts'
+import { type Server, startServer } from '../../../lib/server/server.ts'
 import { FrameReader } from '../../../lib/wire/frame.ts'
 import { decode } from '../../../lib/wire/message.ts'
 import type { FakeStream } from '../../support/fakeStream.ts'
@@ -45,7 +45,7 @@ export class Stage {
     const stage = new Stage()
     const { platform, door: listen } = stage
     const log = (entry: LogEntry) => void stage.log.push(entry)
-    stage.#server = await serve({
+    stage.#server = await startServer({
       listen,
       storage: stage.#storage,
       authenticator: loopbackOnly(),

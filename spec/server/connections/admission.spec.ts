@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { OspError } from '../../../lib/errors.ts'
+import { limitsWith } from '../../../lib/limits.ts'
 import type { Credentials } from '../../../lib/ports/authenticator.ts'
+import type { Socket } from '../../../lib/ports/socket.ts'
+import { Admission } from '../../../lib/server/connections/admission.ts'
+import { BoundedLog } from '../../../lib/server/serverLog.ts'
 import { fromAfar } from '../../support/fromAfar.ts'
 import { heldRig } from '../../support/messageClient.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
 
 /** A link that has said HELLO, and in how many ms it is to come back: 0 if it was let in. */
 async function knock(rig: ServerRig, session: string): Promise<{ raw: RawClient; retryAfter: number }> {
@@ -131,5 +136,52 @@ spec('a crowd of clients', (it) => {
       await raw.refused('HelloNack', count % 2 === 0 ? 'unsupported-version' : 'bad-name')
     }
     assert.deepEqual(await crowd(rig, 1), [0])
+  })
+})
+
+/** An admission that rejects every connection, and sends the reason to two at a time. */
+function rejecting(): Admission {
+  const limits = { ...limitsWith({ refusedLinks: 2 }), pendingLinks: 0 }
+  const clock = new VirtualClock()
+  return new Admission(limits, clock, new BoundedLog(undefined, limits, clock))
+}
+
+/** A socket that is closed when the spec calls `go`, and the calls that it received. */
+function leaving() {
+  const done: string[] = []
+  let go = () => {}
+  const gone = new Promise<void>((resolve) => {
+    go = resolve
+  })
+  const close = () => {
+    done.push('told')
+    return gone
+  }
+  const socket = { peer: { host: '192.0.2.1' }, close, destroy: () => void done.push('destroyed') }
+  return { socket: socket as unknown as Socket, done, go }
+}
+
+spec('rejected connections', (it) => {
+  it('are closed without a reason while too many others receive theirs', async () => {
+    const admission = rejecting()
+    const all = [leaving(), leaving(), leaving()] as const
+    for (const { socket } of all) assert.ok(!admission.enter(socket))
+    assert.deepEqual(
+      all.map(({ done }) => done),
+      [['told'], ['told'], ['destroyed']],
+    )
+    all[0].go()
+    await turn()
+    const next = leaving()
+    admission.enter(next.socket)
+    assert.deepEqual([next.done, admission.gauges.rejectedLinks], [['told'], 2])
+  })
+
+  it('are closed at once when the server closes', () => {
+    const admission = rejecting()
+    const connection = leaving()
+    admission.enter(connection.socket)
+    admission.close()
+    assert.deepEqual(connection.done, ['told', 'destroyed'])
   })
 })

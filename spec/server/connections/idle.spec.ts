@@ -36,7 +36,7 @@ spec('a link that asks nothing but pings and holds nothing', (it) => {
     await pingFor(rig, raw, 9)
     assert.equal(rig.server.status().links, 1)
     await pingFor(rig, raw, 1)
-    assert.equal(await closedWith(raw), 'nothing was asked for 600 s, and nothing was under way')
+    assert.equal(await closedWith(raw), 'the link sent no request for 600 s and has no upload and no registration')
     assert.equal(rig.server.status().links, 0)
   })
 

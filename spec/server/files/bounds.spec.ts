@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../../lib/errors.ts'
 import { defaultLimits, limitsWith } from '../../../lib/limits.ts'
-import { Uploads } from '../../../lib/server/files/uploads.ts'
+import { UploadTable } from '../../../lib/server/files/uploadTable.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
@@ -152,20 +152,16 @@ spec('an instance', (it) => {
 })
 
 spec('an upload that is not open', (it) => {
-  function uploadsOf(): Uploads {
-    return new Uploads(
-      limitsWith({ fileInstances: 1 }),
-      heldPlatform(),
-      () => {},
-      () => {},
-    )
+  function uploadsOf(): UploadTable {
+    const context = { limits: limitsWith({ fileInstances: 1 }), platform: heldPlatform(), log: () => {} }
+    return new UploadTable(context, () => {})
   }
 
   it('is forgotten after the last request about it', async () => {
     const uploads = uploadsOf()
     for (const name of ['a', 'b', 'c']) await uploads.run('alice', name, async () => {})
     await assert.rejects(uploads.run('alice', 'd', () => Promise.reject(new OspError('bad-name'))))
-    assert.deepEqual(uploads.open(), [])
+    assert.deepEqual(uploads.known(), [])
   })
 
   it('is also forgotten if a job was queued after its last request', async () => {
@@ -174,10 +170,10 @@ spec('an upload that is not open', (it) => {
     await uploads.run('alice', 'a', async (upload) => {
       late = upload.queue.run(turn)
     })
-    assert.equal(uploads.open().length, 1)
+    assert.equal(uploads.known().length, 1)
     await late
     await turn()
-    assert.deepEqual(uploads.open(), [])
+    assert.deepEqual(uploads.known(), [])
   })
 
   it('holds no partial file', async () => {

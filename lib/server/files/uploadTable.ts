@@ -3,12 +3,13 @@ import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
-import type { Platform } from '../../ports/platform.ts'
-import type { Connection } from '../app.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { Alarm } from '../../runtime/alarm.ts'
+import type { Connection, ServerContext } from '../app.ts'
 import type { ServerLog } from '../logEvents.ts'
 import type { ServerGauges } from '../status.ts'
 import { FairScheduler } from './fairScheduler.ts'
-import { type FileState, Upload } from './upload.ts'
+import { type FileState, ServerUpload } from './serverUpload.ts'
 import { UploadBounds } from './uploadBounds.ts'
 
 /** The events by which an instance becomes idle. */
@@ -18,62 +19,62 @@ export type ReleaseEvent = keyof (typeof fileInstance.table)['RECEIVE_FILE']
  * The uploads that a server has open, and the instances that receive them. An upload that was paused, or whose link was lost,
  * stays open without an instance for `parkedMs`, so that its client can continue at the progress.
  */
-export class Uploads {
+export class UploadTable {
   readonly #limits: Limits
-  readonly #clock: Platform['clock']
+  readonly #clock: Clock
   readonly #log: ServerLog
   readonly #pool: Pool<FileState, ReleaseEvent | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #scheduler: FairScheduler
   readonly #bounds: UploadBounds
-  readonly #yield: (upload: Upload) => void
-  readonly #known = new Map<string, Upload>()
-  readonly #byInstance = new Map<number, Upload>()
+  readonly #onYield: (upload: ServerUpload) => void
+  /** By user and name, the uploads that are open, or that a request is running or waiting for. */
+  readonly #known = new Map<string, ServerUpload>()
+  readonly #byInstance = new Map<number, ServerUpload>()
   /** The end of the time of each parked upload, earliest first. */
-  readonly #parked = new Map<Upload, number>()
-  #alarm: Disposable | undefined
+  readonly #parked = new Map<ServerUpload, number>()
+  readonly #alarm: Alarm
 
   /** `onYield` releases the instance of an upload for an upload of another user. */
   constructor(
-    limits: Limits,
-    platform: Pick<Platform, 'clock' | 'random'>,
-    log: ServerLog,
-    onYield: (upload: Upload) => void,
+    { limits, platform, log }: Pick<ServerContext, 'limits' | 'platform' | 'log'>,
+    onYield: (upload: ServerUpload) => void,
   ) {
     this.#limits = limits
-    this.#yield = onYield
     this.#clock = platform.clock
-    this.#bounds = new UploadBounds(limits, platform, () => this.receiving())
     this.#log = log
+    this.#onYield = onYield
+    this.#bounds = new UploadBounds(limits, platform, () => this.receiving())
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
     this.#scheduler = new FairScheduler(2 * limits.retryAfterMs)
+    this.#alarm = new Alarm(platform.clock, () => this.#sweep())
   }
 
   /** Returns the uploads that have an instance. */
-  receiving(): Iterable<Upload> {
+  receiving(): Iterable<ServerUpload> {
     return this.#byInstance.values()
   }
 
   /** Returns the uploads that are open, or that a request is running or waiting for. */
-  open(): readonly Upload[] {
+  known(): readonly ServerUpload[] {
     return [...this.#known.values()]
   }
 
   get gauges(): Pick<ServerGauges, 'grantedChunkBytes' | 'parkedUploads' | 'waitingUploads' | 'orphanedUploads'> {
     let grantedChunkBytes = 0
     for (const { chunkBytes } of this.receiving()) grantedChunkBytes += chunkBytes
-    const isOrphaned = ({ instance, transfer, queue }: Upload) => !instance && !transfer && queue.waiting === 0
+    const isOrphaned = ({ instance, transfer, queue }: ServerUpload) => !instance && !transfer && queue.waiting === 0
     return {
       grantedChunkBytes,
       parkedUploads: this.#parked.size,
       waitingUploads: this.#scheduler.waiting,
-      orphanedUploads: this.open().filter(isOrphaned).length,
+      orphanedUploads: this.known().filter(isOrphaned).length,
     }
   }
 
   /** Runs `job` for (user, name), after the earlier requests about it. */
-  async run<T>(user: string, name: string, job: (upload: Upload) => Promise<T>): Promise<T> {
+  async run<T>(user: string, name: string, job: (upload: ServerUpload) => Promise<T>): Promise<T> {
     const key = `${user}/${name}`
-    const upload = this.#known.get(key) ?? new Upload(user, name)
+    const upload = this.#known.get(key) ?? new ServerUpload(user, name)
     this.#known.set(key, upload)
     try {
       return await upload.run(() => job(upload))
@@ -83,7 +84,7 @@ export class Uploads {
   }
 
   /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it. */
-  heldBy(caller: Connection, instance: number): Upload {
+  heldBy(caller: Connection, instance: number): ServerUpload {
     const upload = this.#byInstance.get(this.#pool.held(instance, caller).number)
     if (!upload) throw new OspError('internal', `instance ${instance} is busy without an upload`)
     return upload
@@ -100,17 +101,21 @@ export class Uploads {
   }
 
   /** Assigns an instance to the upload. Throws OspError `too-many-uploads` or `no-idle-instance`. */
-  assign(upload: Upload, caller: Connection, event: 'StartPostFileReq' | 'ContinuePostFileReq'): Instance<FileState> {
+  assign(
+    upload: ServerUpload,
+    caller: Connection,
+    event: 'StartPostFileReq' | 'ContinuePostFileReq',
+  ): Instance<FileState> {
     this.#bounds.check(caller)
     const { user, name } = upload
     const now = this.#clock.now()
     if (this.#idle === 0) {
       const yielding = this.#bounds.yielding(user)
-      if (yielding) this.#yield(yielding)
+      if (yielding) this.#onYield(yielding)
     }
     const idle = this.#idle
     const held = (other: string) => this.#bounds.ofUser(other)
-    const mayTake = this.#scheduler.waiting === 0 || this.#scheduler.mayAssign(user, idle, held, now)
+    const mayTake = this.#scheduler.mayAssign(user, idle, held, now)
     const isFit = (number: number) => !this.#bounds.isQuarantined(number, caller)
     const instance = mayTake ? this.#pool.assign(caller, event, isFit) : undefined
     if (!instance) {
@@ -135,22 +140,21 @@ export class Uploads {
    * Moves the upload's instance to another link of the user. The former holder's next request fails with `superseded`. If the
    * instance is quarantined for that link, it is released instead.
    */
-  move(upload: Upload, to: Connection): void {
+  move(upload: ServerUpload, to: Connection): void {
     const { instance } = upload
     if (!instance) return
     if (this.#bounds.isQuarantined(instance.number, to)) {
       this.release(upload, 'restarted', 'superseded')
       return
     }
-    this.#bounds.quarantine(instance.number, instance.holder)
-    this.#countReleased(upload, instance)
+    this.#bounds.released(upload.user, instance, false)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
     this.#bounds.assigned(upload.user, to.node)
     upload.revokeGrant()
   }
 
   /** Stops an upload from waiting for an instance. */
-  withdraw({ user, name }: Upload): void {
+  withdraw({ user, name }: ServerUpload): void {
     this.#scheduler.assigned(user, name)
   }
 
@@ -163,28 +167,34 @@ export class Uploads {
    * Makes the upload's instance idle. The next request of its holder fails with `reason`. The instance is quarantined for the
    * holder, unless the release is the holder's own request: `by` is the link of that request.
    */
-  release(upload: Upload, event: ReleaseEvent, reason?: ErrorCode | OspError, by?: Connection): void {
+  release(upload: ServerUpload, event: ReleaseEvent, reason?: ErrorCode | OspError, by?: Connection): void {
     const { instance } = upload
     if (!instance) return
     this.#byInstance.delete(instance.number)
     const isOwnRequest = by !== undefined && by === instance.holder && by.reliable
-    if (!isOwnRequest) this.#bounds.quarantine(instance.number, instance.holder)
-    this.#countReleased(upload, instance)
+    this.#bounds.released(upload.user, instance, isOwnRequest)
     this.#pool.release(instance, event, reason)
     upload.release()
   }
 
-  /** Keeps an open upload without an instance for `parkedMs`. */
-  park(upload: Upload): void {
-    if (!upload.transfer || upload.instance) return
+  /** Keeps an upload without an instance open for `parkedMs`. Closes an upload without a transfer. */
+  async park(upload: ServerUpload): Promise<void> {
+    if (!upload.transfer) return this.close(upload)
+    if (upload.instance) return
     this.#parked.delete(upload)
     this.#parked.set(upload, this.#clock.now() + this.#limits.parkedMs)
     this.#sweep()
   }
 
+  /** Releases the instance of an upload, and closes the upload, from a job of its queue. */
+  async end(upload: ServerUpload, event: ReleaseEvent, reason?: ErrorCode | OspError, by?: Connection): Promise<void> {
+    this.release(upload, event, reason, by)
+    await this.close(upload)
+  }
+
   /** Closes an upload, from a job of its queue. The record stays as it is. */
-  async close(upload: Upload): Promise<void> {
-    if (this.#parked.delete(upload)) this.#sweep()
+  async close(upload: ServerUpload): Promise<void> {
+    this.#parked.delete(upload)
     try {
       await upload.close()
     } catch (error) {
@@ -196,8 +206,7 @@ export class Uploads {
 
   /** Stops closing parked uploads. */
   stop(): void {
-    this.#alarm?.[Symbol.dispose]()
-    this.#alarm = undefined
+    this.#alarm.stop()
   }
 
   /** Returns the largest chunk to grant now: an even share of the memory for chunks among the busy instances. */
@@ -210,17 +219,12 @@ export class Uploads {
     return this.#pool.size - this.#pool.busy
   }
 
-  #countReleased({ user }: Upload, { holder }: Instance<FileState>): void {
-    if (holder) this.#bounds.released(user, holder.node)
-  }
-
   /** Closes parked uploads after their time, and beyond `parkedUploads` the oldest ones of the user who has the most. */
   #sweep(): void {
-    this.stop()
     const now = this.#clock.now()
     for (const [upload, untilMs] of this.#parked) {
       if (untilMs > now) {
-        this.#alarm = this.#clock.alarm(untilMs, () => this.#sweep())
+        this.#alarm.by(untilMs)
         break
       }
       this.#closeParked(upload)
@@ -236,14 +240,14 @@ export class Uploads {
     }
   }
 
-  #closeParked(upload: Upload): void {
+  #closeParked(upload: ServerUpload): void {
     this.#parked.delete(upload)
     void this.run(upload.user, upload.name, async () => {
       if (!upload.instance && !this.#parked.has(upload)) await this.close(upload)
     })
   }
 
-  #forget(upload: Upload): void {
+  #forget(upload: ServerUpload): void {
     if (upload.instance || upload.transfer) return
     const key = `${upload.user}/${upload.name}`
     if (upload.queue.waiting > 0) void upload.queue.idle().then(() => this.#forget(upload))

@@ -3,8 +3,7 @@ import { OspError } from '../../errors.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import type { Parts } from '../../wire/codec.ts'
-import { lengthOf } from '../../wire/codec.ts'
+import { lengthOf, type Parts } from '../../wire/codec.ts'
 import type { Connection } from '../app.ts'
 import type { Transfer } from './transfer.ts'
 
@@ -28,6 +27,13 @@ export interface Reservation {
 
 const noReservation: Reservation = { growth: 0, entries: 0, diskBytes: 0 }
 
+/** What an upload is open for, and the bytes that it receives, or the stored file. */
+interface Opened {
+  readonly want: NewTransfer
+  readonly transfer?: Transfer
+  readonly completed?: StoredFile
+}
+
 /** Checks a chunk before it is written. */
 interface ChunkGate {
   /** Returns the error for a sender that does not hold the instance. */
@@ -49,13 +55,11 @@ interface Chunk {
  * An upload is open while it has a transfer, or the completed file that it has become. It has an instance while a link sends it;
  * an open upload without an instance is parked. Only the methods below change this state.
  */
-export class Upload {
+export class ServerUpload {
   readonly queue = new Mutex()
   readonly user: string
   readonly name: string
-  #want: NewTransfer | undefined
-  #transfer: Transfer | undefined
-  #completed: StoredFile | undefined
+  #opened: Opened | undefined
   #instance: Instance<FileState> | undefined
   #chunkBytes = 0
   #reserved = noReservation
@@ -68,13 +72,17 @@ export class Upload {
     this.name = name
   }
 
+  get isOpen(): boolean {
+    return this.#opened !== undefined
+  }
+
   get transfer(): Transfer | undefined {
-    return this.#transfer
+    return this.#opened?.transfer
   }
 
   /** The stored file that this upload has become. Its client only has to send the digest. */
   get completed(): StoredFile | undefined {
-    return this.#completed
+    return this.#opened?.completed
   }
 
   get instance(): Instance<FileState> | undefined {
@@ -100,22 +108,18 @@ export class Upload {
   }
 
   get size(): number {
-    return this.#want?.size ?? 0
+    return this.#opened?.want.size ?? 0
   }
 
   get standing(): Standing {
-    if (this.#transfer) return { progress: this.#transfer.progress, durable: this.#transfer.durable }
-    const stored = this.#completed?.size ?? 0
-    return { progress: stored, durable: stored }
-  }
-
-  get isWanted(): boolean {
-    return this.#want !== undefined
+    const { progress, durable } = this.transfer ?? {}
+    const stored = this.completed?.size ?? 0
+    return { progress: progress ?? stored, durable: durable ?? stored }
   }
 
   /** Returns whether it is open for the same file version and digest algorithm. */
   isOf(want: NewTransfer): boolean {
-    const open = this.#want
+    const open = this.#opened?.want
     return open?.size === want.size && open.modifiedAt === want.modifiedAt && open.algorithm === want.algorithm
   }
 
@@ -123,25 +127,14 @@ export class Upload {
     return this.#instance?.holder?.node === caller.node
   }
 
-  /** Starts to open it for a file. `receive` or `complete` follows. */
-  open(want: NewTransfer): void {
-    this.#want = want
-  }
-
-  receive(transfer: Transfer): void {
-    this.#transfer = transfer
-  }
-
-  complete(file: StoredFile | undefined): void {
-    this.#completed = file
+  open(opened: Opened): void {
+    this.#opened = opened
   }
 
   /** Closes the transfer, if there is one. The record keeps its last checkpoint. */
   close(): Promise<void> | undefined {
-    const transfer = this.#transfer
-    this.#want = undefined
-    this.#transfer = undefined
-    this.#completed = undefined
+    const { transfer } = this
+    this.#opened = undefined
     return transfer?.close()
   }
 
@@ -210,9 +203,11 @@ export class Upload {
       end += lengthOf(content)
     }
     try {
-      const check = parts.length > 0 ? gate.checkSpace(end - this.standing.progress) : undefined
-      if (check) await check
-      if (parts.length > 0) await this.#transfer?.write(parts)
+      if (parts.length > 0) {
+        const check = gate.checkSpace(end - this.standing.progress)
+        if (check) await check
+        await this.transfer?.write(parts)
+      }
       for (const { answer } of due) answer.resolve(this.standing)
     } catch (error) {
       for (const { answer } of due) answer.reject(error)

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import type { OspError } from '../../../lib/errors.ts'
-import { BegunFrames } from '../../../lib/server/connections/begunFrames.ts'
+import { IncompleteFrames } from '../../../lib/server/connections/incompleteFrames.ts'
 import { spec } from '../../support/spec.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 
 /** Memory for 100 bytes of begun frames, of which one is at most 50 bytes long. */
 function rig() {
   const clock = new VirtualClock()
-  const frames = new BegunFrames({ chunkMemoryBytes: 100, chunkBytes: 50 }, clock)
+  const frames = new IncompleteFrames({ chunkMemoryBytes: 100, chunkBytes: 50 }, clock)
   const link = (user: string) => {
     const it = {
       user,
@@ -18,9 +18,9 @@ function rig() {
       },
       close: async ({ code }: OspError) => {
         it.ended = code
-        frames.holds(it, 0)
+        frames.update(it, 0)
       },
-      holds: (bytes: number) => frames.holds(it, bytes),
+      holds: (bytes: number) => frames.update(it, bytes),
     }
     return it
   }
