@@ -31,18 +31,18 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another version',
-    file: 'lib/storage/transfers/claiming.ts',
-    within: 'decideClaim',
-    pattern: 'if (options.fresh || !same) {',
-    replacement: 'if (options.fresh || !record) {',
+    file: 'lib/storage/transfers/transfers.ts',
+    within: '#claim',
+    pattern: 'options.fresh || !same ?',
+    replacement: 'options.fresh || !former ?',
     shownBy: files(9),
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
-    file: 'lib/storage/transfers/claiming.ts',
-    within: 'decideClaim',
-    pattern: 'if (options.fresh || !same) {',
-    replacement: 'if (!options.fresh && !same) {',
+    file: 'lib/storage/transfers/transfers.ts',
+    within: '#claim',
+    pattern: 'options.fresh || !same ?',
+    replacement: '!options.fresh && !same ?',
     shownBy: 'spec/testing/storage.spec.ts',
   },
   {
@@ -147,9 +147,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'no completion marker is stored for an upload',
     file: 'lib/storage/transfers/uploadLog.ts',
     within: 'complete',
-    pattern: "return this.#add({ kind: 'completed', value: marker }, this.#markers, entry,",
-    replacement:
-      "if (marker) return Promise.resolve()\n    return this.#add({ kind: 'completed', value: marker }, this.#markers, entry,",
+    pattern: "return this.#append({ kind: 'completed', value: marker }, completed, record)",
+    replacement: 'void [completed, record]\n    return Promise.resolve()',
     shownBy: files(87),
   },
   {
@@ -252,7 +251,7 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a file that is renamed into place is not durable there',
     file: 'lib/adapters/disk/publish.ts',
-    within: 'put',
+    within: 'publishPartial',
     pattern: '} await tree.flushes.flush(dirname(target)) return true',
     replacement: '}\n  return true',
     shownBy: 'spec/adapters/disk/publish.spec.ts',

@@ -31,8 +31,8 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   open(claim: Claim): Promise<PartialFile> {
-    return this.#book.fences.guard(claim, async () => {
-      const verified = this.#book.record(claim.user, claim.name)?.verified !== undefined
+    return this.#book.guard(claim, async () => {
+      const verified = this.#book.log.record(claim.user, claim.name)?.verified !== undefined
       const key = recordKey(claim.user, claim.name)
       await this.#take('time to open', () => {
         if (!verified && !this.#disk.partial.has(key)) {
@@ -107,7 +107,7 @@ export class DiskFiles implements FileStore, StoredNames {
     return this.#take('time of a look', () =>
       Array.from(this.#disk.partial).flatMap(([key, { written, writtenAt }]) => {
         const { user, name } = subjectOf(key)
-        if (this.#book.record(user, name)) return []
+        if (this.#book.log.record(user, name)) return []
         const removed = written.length === 0 || writtenAt < before
         if (removed) this.#disk.partial.delete(key)
         return [{ file: key, bytes: written.length, removed }]

@@ -116,7 +116,7 @@ export class DiskPartialFile implements PartialFile {
   }
 
   #guard<T>(reason: string, effect: () => T, partly?: () => unknown): Promise<T> {
-    return this.#book.fences.guard(this.#claim, () => {
+    return this.#book.guard(this.#claim, () => {
       this.#check()
       return this.#process.effect(this.#disk.operationMs, reason, effect, partly)
     })
@@ -124,7 +124,7 @@ export class DiskPartialFile implements PartialFile {
 
   /** Returns the same text for the same verified upload, in every process. */
   #verified(): string | undefined {
-    const record = this.#book.record(this.#claim.user, this.#claim.name)
+    const record = this.#book.log.record(this.#claim.user, this.#claim.name)
     return record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
   }
 

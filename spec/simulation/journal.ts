@@ -1,7 +1,7 @@
 import type { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
 import { OspError } from '../../lib/errors.ts'
 import type { Damage } from '../../lib/ports/mailboxes.ts'
-import type { Appended, Journal, Piece, Place, Segment } from '../../lib/storage/journal/journal.ts'
+import type { Journal, Piece, Place, Segment } from '../../lib/storage/journal/journal.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { SimulatedProcess } from './process.ts'
 
@@ -36,16 +36,21 @@ export class SimulatedJournal implements Journal {
     return this.#journal.segmentBytes
   }
 
-  async append(records: readonly Buffer[]): Promise<Appended> {
+  async append(records: readonly Buffer[]): Promise<readonly Place[]> {
     if (this.#broken) throw new OspError('internal', 'flushing the messages failed before')
     const disk = this.#disk
     disk.rot.written(records)
     if (this.#isInstant) return this.#journal.append(records)
     const partly = () => this.#append(records.slice(0, this.#kept(records.length)))
-    return this.#process.effect<Appended>(disk.operationMs, 'time of an append', () => this.#tryAppend(records), partly)
+    return this.#process.effect<readonly Place[]>(
+      disk.operationMs,
+      'time of an append',
+      () => this.#tryAppend(records),
+      partly,
+    )
   }
 
-  #tryAppend(records: readonly Buffer[]): Promise<Appended> {
+  #tryAppend(records: readonly Buffer[]): Promise<readonly Place[]> {
     const disk = this.#disk
     if (this.#kind === 'uploads') {
       disk.faults.reserve(1)
@@ -59,7 +64,7 @@ export class SimulatedJournal implements Journal {
     throw new OspError('internal', 'flushing the messages failed')
   }
 
-  #append(records: readonly Buffer[]): Promise<Appended> {
+  #append(records: readonly Buffer[]): Promise<readonly Place[]> {
     if (this.#kind === 'uploads') this.#disk.record(records)
     return this.#journal.append(records)
   }

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import type { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
-import { keyOf, kinds, recipientsOf, senderOf, seqOf } from '../../lib/storage/mailboxes/records.ts'
+import { keyOf, recipientsOf, recordKinds, senderOf, seqOf } from '../../lib/storage/mailboxes/records.ts'
 import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import { type Row, readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
 import type { SeededRandom } from '../../lib/testing/random.ts'
@@ -44,7 +44,7 @@ export class JournalRot {
    * one.
    */
   flipMessage(journal: MemoryJournal, random: SeededRandom): string | undefined {
-    const record = this.#flip(journal, random, (record) => record[0] === kinds.message)
+    const record = this.#flip(journal, random, (record) => record[0] === recordKinds.message)
     if (!record) return undefined
     const key = postKeyOf(senderOf(record), Buffer.from(keyOf(record), 'latin1'))
     this.#posts.add(key)

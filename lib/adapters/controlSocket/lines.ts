@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { KiB, MiB } from '../../limits.ts'
+import { jsonOf } from '../../runtime/json.ts'
 
 /** The limits of both ends of a control socket. */
 export const controlBounds = {
@@ -76,12 +77,3 @@ export const readError = ({ code, text }: { readonly code: string; readonly text
   new OspError(Object.hasOwn(errors, code) ? (code as ErrorCode) : 'internal', text)
 
 export const formatLine = (value: unknown): string => `${JSON.stringify(value)}\n`
-
-/** Returns `undefined` if the line is not JSON. No schema here accepts it. */
-function jsonOf(line: string): unknown {
-  try {
-    return JSON.parse(line)
-  } catch {
-    return undefined
-  }
-}

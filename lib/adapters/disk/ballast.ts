@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
 import { rm, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { KiB, MiB } from '../../limits.ts'
 import { isFull, unless } from './faults.ts'
-import { makeOwnFile } from './rights.ts'
+import { writeOwnFile } from './rights.ts'
 
 /** The size of the ballast: a share of the disk, within a minimum and a maximum. */
 const part = 1 / 64
@@ -51,13 +50,8 @@ export class Ballast {
       const { bavail, bsize, blocks } = await statfs(dirname(this.#path))
       const bytes = Math.floor(Math.min(mostBytes, Math.max(leastBytes, blocks * bsize * part)))
       if (bavail * bsize < plenty * bytes) return
-      const handle = await makeOwnFile(this.#path, constants.O_WRONLY)
-      try {
-        // A file system that compresses would store zeros without using space.
-        await handle.writeFile(randomBytes(bytes))
-      } finally {
-        await handle.close()
-      }
+      // A file system that compresses would store zeros without using space.
+      await writeOwnFile(this.#path, randomBytes(bytes))
       this.#isThere = true
     } catch {
       await rm(this.#path, { force: true }).catch(() => {})

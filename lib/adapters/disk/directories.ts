@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
-import { checkDirectoryRights, checkParentRights } from './rights.ts'
+import { checkDirectoryRights, checkParentRights, writeOwnFile } from './rights.ts'
 
 /** Creates a directory that only its owner can enter. Resolves with whether it was missing. */
 export async function makeDirectory(path: string): Promise<boolean> {
@@ -80,13 +80,18 @@ export async function syncDirectory(path: string): Promise<void> {
   // Windows cannot flush a directory. Its file system keeps the order of such changes itself.
   if (process.platform === 'win32') return
   await attempt(`flushing the directory ${path}`, async () => {
-    const handle = await open(path, 'r')
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
+    await using handle = await open(path, 'r')
+    await handle.sync()
   })
+}
+
+/** Replaces a file by a new one, without a moment in which it is missing or incomplete; with `durable`, durably. */
+export async function replaceFile(path: string, data: string, durable: boolean): Promise<void> {
+  await attempt(`writing ${path}`, async () => {
+    await writeOwnFile(`${path}.new`, data, durable)
+    await rename(`${path}.new`, path)
+  })
+  if (durable) await syncDirectory(dirname(path))
 }
 
 /** Shares flushes of directories: the calls that arrive during a flush of a directory share the next one. */
@@ -100,7 +105,9 @@ export class DirectoryFlushes {
 
   /** Resolves when a flush that began after this call has succeeded: the entries are durable. */
   async flush(path: string): Promise<void> {
-    const flush = this.#flushes.get(path) ?? { commits: this.#commitsOf(path), calls: 0 }
+    // A failed flush may have lost the changes of the waiting calls, and the next flush would not report it.
+    const commits = () => new GroupCommit<void>({ commit: () => this.#sync(path), undo: () => {} })
+    const flush = this.#flushes.get(path) ?? { commits: commits(), calls: 0 }
     this.#flushes.set(path, flush)
     flush.calls++
     try {
@@ -108,13 +115,5 @@ export class DirectoryFlushes {
     } finally {
       if (--flush.calls === 0) this.#flushes.delete(path)
     }
-  }
-
-  #commitsOf(path: string): GroupCommit<void> {
-    return new GroupCommit({
-      commit: () => this.#sync(path),
-      // A failed flush may have lost the changes of the waiting calls, and the next flush would not report it.
-      undo: () => {},
-    })
   }
 }

@@ -16,7 +16,7 @@ import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
 import { DiskJournal } from './journal.ts'
 import { Layout } from './layout.ts'
-import { lock, lockedBy, removeOwner, writeOwner } from './lock.ts'
+import { lockData } from './lock.ts'
 import { PublishedTree } from './publishedTree.ts'
 import { checkRights } from './rights.ts'
 import { WritePriority } from './writePriority.ts'
@@ -65,20 +65,20 @@ class DiskStorage implements Storage {
 
   async open(platform: Platform): Promise<void> {
     const isDamaged = await makeDirectories(this.#layout, platform.crc32)
-    this.#lock = await lockOf(this.#layout)
+    this.#lock = await lockData(this.#layout, platform.clock.wallTime())
     try {
       this.#platform = platform
-      await writeOwner(this.#layout, platform.clock.wallTime())
       await choosePartial(this.#layout)
       this.#files.fix()
       this.#tree.foldsCase = await foldsCase(this.#layout)
       if (isDamaged) this.#records.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
-      await this.#openUploads(platform)
-      const priority = new WritePriority(platform.clock)
-      this.#priority = priority
-      const { mailboxes } = this.#layout
-      const journal = await DiskJournal.open(mailboxes, this.#segmentBytes, platform, priority, this.#ballast)
-      await this.mailboxes.open(journal, platform)
+      const { uploads, mailboxes } = this.#layout
+      const uploadBytes = Math.min(this.#segmentBytes, mostUploadSegment)
+      const rows = await DiskJournal.open(uploads, uploadBytes, platform, undefined, this.#ballast)
+      await this.#records.open(await UploadLog.open(rows, platform, fixed.notes))
+      this.#priority = new WritePriority(platform.clock)
+      const messages = await DiskJournal.open(mailboxes, this.#segmentBytes, platform, this.#priority, this.#ballast)
+      await this.mailboxes.open(messages, platform)
       await this.#ballast.make()
     } catch (error) {
       await this[Symbol.asyncDispose]()
@@ -94,8 +94,6 @@ class DiskStorage implements Storage {
     await this.#files.close()
     await closed
     await this.mailboxes.close()
-    // Before the lock is released. Otherwise this would remove the file of the next owner.
-    await removeOwner(this.#layout)
     await held[Symbol.asyncDispose]()
   }
 
@@ -103,17 +101,9 @@ class DiskStorage implements Storage {
     if (!this.#platform) throw new OspError('closed', 'the storage is closed; open it first')
     return this.#platform
   }
-
-  /** Loads the records. */
-  async #openUploads(platform: Platform): Promise<void> {
-    const { uploads } = this.#layout
-    const segmentBytes = Math.min(this.#segmentBytes, mostUploadSegment)
-    const journal = await DiskJournal.open(uploads, segmentBytes, platform, undefined, this.#ballast)
-    await this.#records.open(await UploadLog.open(journal, platform, fixed.notes))
-  }
 }
 
-/** Maximum size of a file in the journal of uploads. The file is small, since most records are soon replaced. */
+/** The maximum size of a file in the journal of uploads. It is small, since most records are soon replaced. */
 const mostUploadSegment = 4 * MiB
 
 /**
@@ -145,13 +135,5 @@ async function choosePartial(layout: Layout): Promise<void> {
   for (const entry of await attempt(`reading the directory ${former}`, () => readdir(former))) {
     const path = join(former, entry)
     await attempt(`removing ${path}`, () => rm(path, { force: true, recursive: true }))
-  }
-}
-
-async function lockOf(layout: Layout): Promise<AsyncDisposable> {
-  try {
-    return await lock(layout.lock)
-  } catch (error) {
-    throw OspError.from(error).code === 'data-locked' ? await lockedBy(layout, error) : error
   }
 }

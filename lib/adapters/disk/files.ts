@@ -22,7 +22,7 @@ import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
-import { publish } from './publish.ts'
+import { publishPartial } from './publish.ts'
 import type { PublishedTree } from './publishedTree.ts'
 import { FixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
@@ -75,11 +75,11 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#records.checkOpen()
     const { user, name } = claim
     const path = this.#layout.partialOf(user, name)
-    const guard = <T>(work: () => Promise<T>) => this.#records.fences.guard(claim, work)
+    const guard = <T>(work: () => Promise<T>) => this.#records.guard(claim, work)
     return guard(() =>
       attempt(`opening ${path}`, async () => {
         this.#checkDirectories()
-        const record = this.#records.record(user, name)
+        const record = this.#records.log.record(user, name)
         // The missing file of a verified upload is published already. An empty file must not replace it.
         const verified = record?.verified !== undefined
         // A crash during publishing leaves a second name. The file is then not written to any more.
@@ -97,8 +97,8 @@ export class DiskFiles implements FileStore, StoredNames {
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
             publish: async (to, replace) => {
               this.#checkDirectories()
-              return await publish(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
-                const { verified: file, verifiedStamp } = this.#records.record(user, name) ?? {}
+              return await publishPartial(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
+                const { verified: file, verifiedStamp } = this.#records.log.record(user, name) ?? {}
                 // The content of a storage that wraps this one may have another digest.
                 if (verifiedStamp !== undefined && (await this.version(user, to)) === verifiedStamp) return true
                 return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
@@ -193,15 +193,11 @@ export class DiskFiles implements FileStore, StoredNames {
     if (Number(stats?.size ?? -1) !== size) return false
     const path = this.#tree.pathOf(parts)
     const found = await unless(['ENOENT'], `reading ${path}`, async () => {
-      const handle = await open(path, constants.O_RDONLY | safeOpenFlags)
-      try {
-        return await digestOf(this.#digests(), algorithm, size, async (into, at) => {
-          const { bytesRead } = await handle.read(into, 0, into.length, at)
-          return bytesRead
-        })
-      } finally {
-        await handle.close()
-      }
+      await using handle = await open(path, constants.O_RDONLY | safeOpenFlags)
+      return await digestOf(this.#digests(), algorithm, size, async (into, at) => {
+        const { bytesRead } = await handle.read(into, 0, into.length, at)
+        return bytesRead
+      })
     })
     return found !== undefined && hex(found) === digest
   }
@@ -209,13 +205,9 @@ export class DiskFiles implements FileStore, StoredNames {
   async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
     const path = this.#layout.partialOf(user, name)
     const bytes = await unless(['ENOENT'], `reading ${path}`, async () => {
-      const handle = await openOwnFile(path, constants.O_RDWR)
-      try {
-        await handle.datasync()
-        return (await handle.stat()).size
-      } finally {
-        await handle.close()
-      }
+      await using handle = await openOwnFile(path, constants.O_RDWR)
+      await handle.datasync()
+      return (await handle.stat()).size
     })
     if (bytes === undefined || bytes > size) return 0
     await this.#tree.flushes.flush(this.#layout.partial)

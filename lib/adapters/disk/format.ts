@@ -1,12 +1,10 @@
-import { constants } from 'node:fs'
-import { lstat, readdir, readFile, rename } from 'node:fs/promises'
+import { lstat, readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { syncDirectory } from './directories.ts'
+import { replaceFile } from './directories.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { makeOwnFile } from './rights.ts'
 
 /** The version of the layout that this code writes and understands. */
 const version = 2
@@ -40,13 +38,13 @@ export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean
         `${directory} is not a data directory: it has no file "format" but contains "${strange}"; choose an empty directory`,
       )
     }
-    await writeFormat(layout, crc32)
+    await replaceFile(format, textOf(crc32), true)
     return false
   }
   const found = versionIn(text, crc32)
   if (found === version) return false
   if (found === undefined && (await isLaidOut(layout))) {
-    await writeFormat(layout, crc32)
+    await replaceFile(format, textOf(crc32), true)
     return true
   }
   const what =
@@ -58,12 +56,13 @@ export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean
   throw new OspError('data-format', `${format} ${what}; ${what2do}`)
 }
 
-const lineOf = (number: number) => `ospd ${number}`
+/** Returns the text of the file for this version. */
+const textOf = (crc32: Crc32) => `ospd ${version} ${sumOf(`ospd ${version}`, crc32)}\n`
 const sumOf = (line: string, crc32: Crc32) => crc32(Buffer.from(line)).toString(16).padStart(8, '0')
 
 /** Returns the version in the text of the file, or `undefined` if the text is damaged. Version 1 had no CRC. */
 function versionIn(text: string, crc32: Crc32): number | undefined {
-  if (text === `${lineOf(1)}\n`) return 1
+  if (text === 'ospd 1\n') return 1
   const [, line = '', number, sum] = /^(ospd (\d+)) ([\da-f]{8})\n$/.exec(text) ?? []
   return sum !== undefined && sum === sumOf(line, crc32) ? Number(number) : undefined
 }
@@ -80,18 +79,4 @@ export async function foldsCase({ directory, format }: Layout): Promise<boolean>
   const other = await unless(['ENOENT'], doing, () => lstat(join(directory, 'FORMAT'), { bigint: true }))
   const own = await attempt(doing, () => lstat(format, { bigint: true }))
   return other?.ino === own.ino
-}
-
-async function writeFormat({ directory, format }: Layout, crc32: Crc32): Promise<void> {
-  await attempt(`writing ${format}`, async () => {
-    const handle = await makeOwnFile(`${format}.new`, constants.O_WRONLY)
-    try {
-      await handle.writeFile(`${lineOf(version)} ${sumOf(lineOf(version), crc32)}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(`${format}.new`, format)
-  })
-  await syncDirectory(directory)
 }

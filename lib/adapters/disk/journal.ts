@@ -2,11 +2,11 @@ import { statfs } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Appended, Journal, Piece, Place, Segment } from '../../storage/journal/journal.ts'
+import type { Journal, Piece, Place, Segment } from '../../storage/journal/journal.ts'
 import type { Ballast } from './ballast.ts'
 import { attempt } from './faults.ts'
-import { JournalFiles, JournalTail, openTail } from './journalFiles.ts'
-import { frameBytes, headerBytes, JournalFormat } from './journalFormat.ts'
+import { type GrowingSegment, JournalFiles, JournalTail, openTail } from './journalFiles.ts'
+import { frameBytes, JournalFormat, journalHeaderBytes } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
 import { WritePriority } from './writePriority.ts'
 
@@ -20,7 +20,7 @@ export class DiskJournal implements Journal {
   readonly #files: JournalFiles
   readonly #format: JournalFormat
   readonly #reader: JournalReader
-  readonly #segments: { readonly number: number; bytes: number }[] = []
+  readonly #segments: GrowingSegment[] = []
   #tail: JournalTail | undefined
   #broken: OspError | undefined
 
@@ -70,7 +70,7 @@ export class DiskJournal implements Journal {
     return this.#reader.damages
   }
 
-  append(records: readonly Buffer[], frees = false): Promise<Appended> {
+  append(records: readonly Buffer[], frees = false): Promise<readonly Place[]> {
     return frees ? this.#inRoom(() => this.#append(records)) : this.#append(records)
   }
 
@@ -79,22 +79,20 @@ export class DiskJournal implements Journal {
     return this.#ballast ? this.#ballast.during(work) : work()
   }
 
-  async #append(records: readonly Buffer[]): Promise<Appended> {
+  async #append(records: readonly Buffer[]): Promise<readonly Place[]> {
     if (this.#broken) throw this.#broken
     const tail = await this.#growing()
     const { bytes, offsets } = this.#format.frame(records, tail.seed)
-    const start = tail.bytes
+    const { number, bytes: start } = tail.segment
     await this.#priority.append(() => tail.append(bytes, (cause) => this.#break(cause)))
-    const segment = this.#segments.at(-1)
-    if (segment) segment.bytes = tail.bytes
-    return { segment: tail.number, offsets: offsets.map((offset) => start + offset) }
+    return records.map(({ length }, index) => ({ segment: number, offset: start + (offsets[index] ?? 0), length }))
   }
 
   read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
     return this.#reader.read(places)
   }
 
-  load(segment: number, from: number = headerBytes): Promise<Piece> {
+  load(segment: number, from: number = journalHeaderBytes): Promise<Piece> {
     const bytes = this.#segments.find(({ number }) => number === segment)?.bytes ?? 0
     return this.#reader.load(segment, from, bytes)
   }
@@ -107,7 +105,7 @@ export class DiskJournal implements Journal {
     const [oldest] = this.#segments
     if (!oldest || this.#segments.length < 2) return
     await this.#files.remove(oldest.number)
-    this.#reader.forget(oldest.number)
+    this.#reader.seeds.delete(oldest.number)
     this.#segments.shift()
   }
 
@@ -130,14 +128,15 @@ export class DiskJournal implements Journal {
   /** Returns the tail to append to. Starts another segment if the last one is full or may be damaged. */
   async #growing(): Promise<JournalTail> {
     const former = this.#tail
-    if (former?.isSound && former.bytes < this.segmentBytes) return former
+    if (former?.isSound && former.segment.bytes < this.segmentBytes) return former
     const number = (this.#segments.at(-1)?.number ?? 0) + 1
     const seed = Buffer.from(this.#platform.random.bytes(4, 'the seed of a segment')).readUInt32BE()
     const handle = await this.#files.create(number, this.#format.header(seed))
-    const tail = new JournalTail(number, this.#files.pathOf(number), seed, handle, headerBytes)
+    const segment = { number, bytes: journalHeaderBytes }
+    const tail = new JournalTail(segment, seed, this.#files.pathOf(number), handle)
     this.#tail = tail
-    this.#segments.push({ number, bytes: headerBytes })
-    this.#reader.know(number, seed)
+    this.#segments.push(segment)
+    this.#reader.seeds.set(number, seed)
     await former?.close()
     return tail
   }
@@ -154,30 +153,28 @@ export class DiskJournal implements Journal {
 
   async #recover(): Promise<void> {
     for (const number of await this.#files.list()) {
-      const bytes = await this.#reader.examine(number)
-      this.#segments.push({ number, bytes })
+      this.#segments.push({ number, bytes: await this.#reader.examine(number) })
     }
     const last = this.#segments.at(-1)
     if (!last) return
-    if (last.bytes < headerBytes) {
+    if (last.bytes < journalHeaderBytes) {
       // The segment never had a record.
       await this.#files.remove(last.number)
       this.#segments.pop()
       return
     }
-    const seed = this.#reader.seedOf(last.number)
+    const seed = this.#reader.seeds.get(last.number)
     if (seed === undefined) return
     const path = this.#files.pathOf(last.number)
     const end = await this.#reader.end(last.number, last.bytes)
+    const isTorn = end.length < last.bytes
     await attempt(`recovering ${path}`, async () => {
-      const handle = await openTail(path, false)
-      const tail = new JournalTail(last.number, path, seed, handle, last.bytes)
+      const tail = new JournalTail(last, seed, path, await openTail(path, false))
       this.#tail = tail
       await this.#inRoom(async () => {
-        if (end.length < last.bytes) await tail.cut(end.length)
+        if (isTorn) await tail.cut(end.length)
         await tail.renew(end.lastGroup)
       })
-      last.bytes = end.length
     })
   }
 }

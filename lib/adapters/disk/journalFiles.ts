@@ -1,12 +1,13 @@
 import { constants } from 'node:fs'
 import { type FileHandle, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, fault, isFull, unless } from './faults.ts'
 import { FixedDirectory, makeOwnFile, openOwnFile } from './rights.ts'
 
-/** The number of unused handles for reading that stay open. */
+/** The number of handles for reading that stay open when they are not in use. */
 const mostHandles = 8
 
 interface Reader {
@@ -20,8 +21,8 @@ interface Reader {
 export class JournalFiles {
   readonly #directory: string
   readonly #fixed: FixedDirectory
-  /** The handles that stay open, the least recently used first. */
-  readonly #readers = new Map<number, Reader>()
+  /** By segment, the least recently used first. */
+  readonly #readers = new BoundedMap<number, Reader>(mostHandles, (number) => void this.#letGo(number))
 
   constructor(directory: string) {
     this.#directory = directory
@@ -79,13 +80,9 @@ export class JournalFiles {
   /** Runs `work` with a handle for reading a segment. Resolves with `undefined` if the file is missing. */
   async use<T>(number: number, work: (handle: FileHandle) => Promise<T>): Promise<T | undefined> {
     const path = this.pathOf(number)
-    const reader = this.#readers.get(number) ?? {
-      handle: openOwnFile(path, constants.O_RDONLY),
-      users: 0,
-      isKept: true,
-    }
+    const handle = () => openOwnFile(path, constants.O_RDONLY)
+    const reader = this.#readers.get(number) ?? { handle: handle(), users: 0, isKept: true }
     reader.users++
-    this.#readers.delete(number)
     this.#readers.set(number, reader)
     try {
       const handle = await unless(['ENOENT'], `opening ${path}`, () => reader.handle)
@@ -95,8 +92,6 @@ export class JournalFiles {
     } finally {
       reader.users--
       if (!reader.isKept) await closeUnused(reader)
-      const [oldest] = this.#readers.keys()
-      if (this.#readers.size > mostHandles && oldest !== undefined) await this.#letGo(oldest)
     }
   }
 
@@ -113,13 +108,9 @@ export class JournalFiles {
   }
 }
 
+/** A failure is ignored: the file could not be opened, or it was opened for reading only. */
 async function closeUnused({ handle, users }: Reader): Promise<void> {
-  if (users > 0) return
-  await handle.then(
-    (opened) => opened.close(),
-    // The file could not be opened.
-    () => {},
-  )
+  if (users === 0) await handle.then((opened) => opened.close()).catch(() => {})
 }
 
 /** On Linux a write can be durable when it ends. That is faster than a write and a flush. */
@@ -131,26 +122,25 @@ export function openTail(path: string, anew: boolean): Promise<FileHandle> {
   return anew ? makeOwnFile(path, flags) : openOwnFile(path, flags)
 }
 
-/** The segment that a journal grows in. */
-export class JournalTail {
+/** A segment whose length changes. */
+export interface GrowingSegment {
   readonly number: number
-  readonly path: string
+  bytes: number
+}
+
+/** The segment that a journal grows in. All of its bytes are durable. */
+export class JournalTail {
+  readonly segment: GrowingSegment
   readonly seed: number
+  readonly #path: string
   readonly #handle: FileHandle
-  #bytes: number
   #isSound = true
 
-  constructor(number: number, path: string, seed: number, handle: FileHandle, bytes: number) {
-    this.number = number
-    this.path = path
+  constructor(segment: GrowingSegment, seed: number, path: string, handle: FileHandle) {
+    this.segment = segment
     this.seed = seed
+    this.#path = path
     this.#handle = handle
-    this.#bytes = bytes
-  }
-
-  /** The length of the segment. All of its bytes are durable. */
-  get bytes(): number {
-    return this.#bytes
   }
 
   /**
@@ -167,26 +157,26 @@ export class JournalTail {
    */
   async append(bytes: Buffer, broken: (cause: unknown) => OspError): Promise<void> {
     try {
-      await this.#store(bytes, this.#bytes)
+      await this.#store(bytes, this.segment.bytes)
     } catch (error) {
       await this.#cutBack().catch((cause) => {
         throw broken(cause)
       })
-      throw fault(error, `writing ${this.path}`)
+      throw fault(error, `writing ${this.#path}`)
     }
-    this.#bytes += bytes.length
+    this.segment.bytes += bytes.length
   }
 
   /** Writes the last bytes again and makes all bytes durable, since a flush of an earlier process may have failed. */
   async renew(bytes: Buffer): Promise<void> {
-    await this.#store(bytes, this.#bytes - bytes.length)
+    await this.#store(bytes, this.segment.bytes - bytes.length)
     // If only the header exists, nothing was written.
     await this.#handle.datasync()
   }
 
   /** Cuts the segment to a length, durably. */
   async cut(length: number): Promise<void> {
-    this.#bytes = length
+    this.segment.bytes = length
     await this.#cutBack()
   }
 
@@ -195,7 +185,7 @@ export class JournalTail {
   }
 
   async #cutBack(): Promise<void> {
-    await this.#handle.truncate(this.#bytes)
+    await this.#handle.truncate(this.segment.bytes)
     await this.#handle.datasync()
   }
 
@@ -217,6 +207,6 @@ export class JournalTail {
       this.#isSound = isFull(error) && (await this.#handle.stat()).size === at
       throw error
     }
-    throw new OspError('internal', `no bytes could be written to ${this.path}`)
+    throw new OspError('internal', `no bytes could be written to ${this.#path}`)
   }
 }

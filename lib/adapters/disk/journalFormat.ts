@@ -7,14 +7,14 @@ import type { Platform } from '../../ports/platform.ts'
  */
 const magic = 'ospdlog1'
 const halfBytes = magic.length + 8
-export const headerBytes = 2 * halfBytes
+export const journalHeaderBytes = 2 * halfBytes
 
 /** The prefix of a record: a CRC-32 u32 of the rest, and the length of the record u32, whose highest bit is a flag. */
 export const frameBytes = 8
 const firstFlag = 0x8000_0000
 
 /** A record in a segment with its prefix, or unreadable bytes. */
-export interface Frame {
+export interface JournalFrame {
   /** The offset of the prefix. */
   readonly at: number
   readonly end: number
@@ -54,14 +54,8 @@ export class JournalFormat {
   }
 
   /** Encodes a group (or more of one). Returns its bytes and the offset of each record. */
-  frame(
-    records: readonly Buffer[],
-    seed: number,
-    isGroup = true,
-  ): { readonly bytes: Buffer; readonly offsets: number[] } {
-    let length = 0
-    for (const record of records) length += frameBytes + record.length
-    const bytes = Buffer.allocUnsafe(length)
+  frame(records: readonly Buffer[], seed: number, isGroup = true): { bytes: Buffer; offsets: number[] } {
+    const bytes = Buffer.allocUnsafe(records.reduce((sum, { length }) => sum + frameBytes + length, 0))
     const offsets: number[] = []
     let at = 0
     for (const record of records) {
@@ -91,7 +85,7 @@ export class JournalFormat {
   }
 
   /** Returns the frame at this offset, if it is readable. */
-  frameAt(bytes: Buffer, at: number, seed: number): Frame | undefined {
+  frameAt(bytes: Buffer, at: number, seed: number): JournalFrame | undefined {
     if (at + frameBytes >= bytes.length) return undefined
     const length = this.lengthAt(bytes, at)
     const end = at + frameBytes + length
@@ -101,7 +95,7 @@ export class JournalFormat {
   }
 
   /** Yields the frames of `bytes` from `start` on. After damage it continues with the next readable record. */
-  *frames(bytes: Buffer, start: number, seed: number): Generator<Frame> {
+  *frames(bytes: Buffer, start: number, seed: number): Generator<JournalFrame> {
     for (let at = start; at < bytes.length; ) {
       const frame = this.frameAt(bytes, at, seed)
       if (frame) yield frame

@@ -1,9 +1,10 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Found, Piece, Place } from '../../storage/journal/journal.ts'
+import type { JournalRecord, Piece, Place } from '../../storage/journal/journal.ts'
 import { errnoOf } from './faults.ts'
 import type { JournalFiles } from './journalFiles.ts'
-import { type Frame, frameBytes, headerBytes, type JournalFormat } from './journalFormat.ts'
+import { frameBytes, type JournalFormat, type JournalFrame, journalHeaderBytes } from './journalFormat.ts'
+import { readFull } from './readFull.ts'
 
 /** The bytes of a segment that are loaded at once. */
 const pieceBytes = 256 * 1024
@@ -20,33 +21,22 @@ interface End {
 /** Reads the records of the segments of a journal, and reports unreadable ones as damage. */
 export class JournalReader {
   readonly damages: Damage[] = []
+  /** The seeds of the segments with a readable header. */
+  readonly seeds = new Map<number, number>()
   readonly #files: JournalFiles
   readonly #format: JournalFormat
-  readonly #seeds = new Map<number, number>()
 
   constructor(files: JournalFiles, format: JournalFormat) {
     this.#files = files
     this.#format = format
   }
 
-  seedOf(segment: number): number | undefined {
-    return this.#seeds.get(segment)
-  }
-
-  know(segment: number, seed: number): void {
-    this.#seeds.set(segment, seed)
-  }
-
-  forget(segment: number): void {
-    this.#seeds.delete(segment)
-  }
-
   /** Reads the header of a segment. Resolves with the length of the segment. */
   async examine(segment: number): Promise<number> {
     const size = await this.#files.use(segment, async (handle) => {
       const { size } = await handle.stat()
-      const seed = this.#format.seedOf(await readAt(handle, 0, Math.min(size, headerBytes)))
-      if (seed !== undefined) this.know(segment, seed)
+      const seed = this.#format.seedOf(await readAt(handle, 0, Math.min(size, journalHeaderBytes)))
+      if (seed !== undefined) this.seeds.set(segment, seed)
       return size
     })
     return size ?? 0
@@ -58,8 +48,8 @@ export class JournalReader {
    */
   async end(segment: number, size: number): Promise<End> {
     const bytes = (await this.#files.use(segment, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)
-    const seed = this.#seeds.get(segment) ?? 0
-    const frames = [...this.#format.frames(bytes, headerBytes, seed)]
+    const seed = this.seeds.get(segment) ?? 0
+    const frames = [...this.#format.frames(bytes, journalHeaderBytes, seed)]
     const last = frames.at(-1)
     const length = last && !last.isReadable ? last.at : bytes.length
     const first = frames.findLastIndex(({ isFirst }) => isFirst)
@@ -68,34 +58,35 @@ export class JournalReader {
       this.reportDamage(segment, at, end - at, true)
       if (end <= length && end - at > frameBytes) this.#format.filler(end - at, seed).copy(bytes, at)
     }
-    return { length, lastGroup: bytes.subarray(frames[first]?.at ?? headerBytes, length) }
+    return { length, lastGroup: bytes.subarray(frames[first]?.at ?? journalHeaderBytes, length) }
   }
 
   /** Returns some of the records of a segment of `size` bytes. */
   async load(segment: number, from: number, size: number): Promise<Piece> {
-    const seed = this.#seeds.get(segment)
+    const seed = this.seeds.get(segment)
     if (seed === undefined) {
       this.reportDamage(segment, 0, size, false)
       return { records: [], next: undefined }
     }
     const piece = await this.#files.use(segment, async (handle): Promise<Piece> => {
       const bytes = await readAt(handle, from, Math.min(pieceBytes, size - from))
-      const frames: Frame[] = []
+      const frames: JournalFrame[] = []
       let at = 0
       for (let frame = this.#format.frameAt(bytes, at, seed); frame; frame = this.#format.frameAt(bytes, at, seed)) {
         frames.push(frame)
         at = frame.end
       }
-      if (from + at === size) return { records: this.#found(segment, from, bytes, frames), next: undefined }
-      // An incomplete record begins the next piece, or it is longer than a piece, or damaged.
-      if (at > 0) return { records: this.#found(segment, from, bytes, frames), next: from + at }
+      const next = from + at === size ? undefined : from + at
+      if (next === undefined || at > 0) return { records: this.#found(segment, from, bytes, frames), next }
+      // The record at this place is longer than a piece, or damaged.
       const rest = await readAt(handle, from, size - from)
-      const [record] = this.#format.frames(rest, 0, seed)
-      if (record?.isReadable) {
-        const next = from + record.end === size ? undefined : from + record.end
-        return { records: this.#found(segment, from, rest, [record]), next }
+      const [first] = this.#format.frames(rest, 0, seed)
+      if (!first?.isReadable) {
+        const all = [...this.#format.frames(rest, 0, seed)]
+        return { records: this.#found(segment, from, rest, all), next: undefined }
       }
-      return { records: this.#found(segment, from, rest, [...this.#format.frames(rest, 0, seed)]), next: undefined }
+      const end = from + first.end
+      return { records: this.#found(segment, from, rest, [first]), next: end === size ? undefined : end }
     })
     return piece ?? { records: [], next: undefined }
   }
@@ -116,7 +107,7 @@ export class JournalReader {
     const last = places.at(-1)
     if (!first || !last) return []
     const { segment, offset } = first
-    const seed = this.#seeds.get(segment)
+    const seed = this.seeds.get(segment)
     const length = last.offset + frameBytes + last.length - offset
     const bytes = await this.#files.use(segment, (handle) => readAt(handle, offset, length))
     if (!bytes || seed === undefined) return places.map(() => undefined)
@@ -129,8 +120,8 @@ export class JournalReader {
     })
   }
 
-  #found(segment: number, from: number, bytes: Buffer, frames: readonly Frame[]): Found[] {
-    const found: Found[] = []
+  #found(segment: number, from: number, bytes: Buffer, frames: readonly JournalFrame[]): JournalRecord[] {
+    const found: JournalRecord[] = []
     for (const { at, end, isReadable } of frames) {
       const start = at + frameBytes
       if (!isReadable) this.reportDamage(segment, from + at, end - at, false)
@@ -173,7 +164,7 @@ const blockBytes = 4_096
 async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(Math.max(0, length))
   try {
-    return bytes.subarray(0, await fill(handle, bytes, offset))
+    return bytes.subarray(0, await readFull(handle, bytes, offset))
   } catch (error) {
     if (errnoOf(error) !== 'EIO') throw error
   }
@@ -183,21 +174,11 @@ async function readAt(handle: FileHandle, offset: number, length: number): Promi
     end = Math.min(there, at + blockBytes - ((offset + at) % blockBytes))
     const block = bytes.subarray(at, end)
     try {
-      await fill(handle, block, offset + at)
+      await readFull(handle, block, offset + at)
     } catch (error) {
       if (errnoOf(error) !== 'EIO') throw error
       block.fill(0)
     }
   }
   return bytes.subarray(0, there)
-}
-
-async function fill(handle: FileHandle, bytes: Buffer, offset: number): Promise<number> {
-  let done = 0
-  while (done < bytes.length) {
-    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, offset + done)
-    if (bytesRead === 0) break
-    done += bytesRead
-  }
-  return done
 }

@@ -1,14 +1,15 @@
-import { constants } from 'node:fs'
-import { lstat, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { lstat, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { ClassicLevel } from 'classic-level'
 import { z } from 'zod'
 import { OspError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
+import { jsonOf } from '../../runtime/json.ts'
+import { replaceFile } from './directories.ts'
 import { attempt, errnoOf, fault, isFull, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { checkPart, checkPlain, makeOwnFile } from './rights.ts'
+import { checkPart, checkPlain, writeOwnFile } from './rights.ts'
 
 /** The number of attempts of `exclusively` at a held lock, and the wait between them: ten seconds in all. */
 const tries = 500
@@ -25,7 +26,7 @@ const reserveBytes = 64 * KiB
  * empty database is opened for its lock only. The database holds no data: it is recreated if it is damaged or the disk
  * has no room for it. Rejects with OspError `data-format` if the directory is a link or another user can change it.
  */
-export async function lock(directory: string): Promise<AsyncDisposable> {
+async function lock(directory: string): Promise<AsyncDisposable> {
   await checkLock(directory)
   const database = new ClassicLevel(directory)
   let isCleared = false
@@ -55,16 +56,13 @@ export async function lock(directory: string): Promise<AsyncDisposable> {
  * `data-locked` if the lock is held too long.
  */
 export async function exclusively<T>(directory: string, work: () => Promise<T>): Promise<T> {
-  await using _ = await patiently(directory)
-  return await work()
-}
-
-async function patiently(directory: string): Promise<AsyncDisposable> {
   for (let left = tries; ; left--) {
-    try {
-      return await lock(directory)
-    } catch (error) {
+    const held = await lock(directory).catch((error) => {
       if (left <= 1 || OspError.from(error).code !== 'data-locked') throw error
+    })
+    if (held) {
+      await using _ = held
+      return await work()
     }
     await pause(pauseMs)
   }
@@ -87,12 +85,7 @@ async function reserve(directory: string): Promise<void> {
   try {
     const there = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
     if (there?.isFile() && there.size === reserveBytes) return
-    const handle = await makeOwnFile(path, constants.O_WRONLY)
-    try {
-      await handle.writeFile(new Uint8Array(reserveBytes))
-    } finally {
-      await handle.close()
-    }
+    await writeOwnFile(path, new Uint8Array(reserveBytes))
   } catch (error) {
     if (!isFull(error)) throw fault(error, `locking ${directory}`)
   }
@@ -119,42 +112,37 @@ async function clear(directory: string): Promise<void> {
 
 const owner = z.object({ pid: z.int(), startedAt: z.string() })
 
-/** Records that this process has the directory open. The file is for information; it is not a lock. */
-export async function writeOwner({ owner: path }: Layout, wallTime: number): Promise<void> {
+/**
+ * Acquires the lock of a data directory, and records this process in the file `owner`, which is for information only.
+ * Rejects with OspError `data-locked`, which names the other process if it is known.
+ */
+export async function lockData(layout: Layout, wallTime: number): Promise<AsyncDisposable> {
+  const { directory, owner: path } = layout
+  const held = await lock(layout.lock).catch(async (error) => {
+    throw OspError.from(error).code === 'data-locked' ? await lockedBy(directory, path, error) : error
+  })
   const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
-  try {
-    const handle = await makeOwnFile(`${path}.new`, constants.O_WRONLY)
-    try {
-      await handle.writeFile(`${text}\n`)
-    } finally {
-      await handle.close()
-    }
-    await rename(`${path}.new`, path)
-  } catch (error) {
+  await replaceFile(path, `${text}\n`, false).catch(async (error) => {
     // A full disk must not prevent reading the directory.
-    if (!isFull(error)) throw fault(error, `writing ${path}`)
+    if (isFull(error)) return
+    await held[Symbol.asyncDispose]()
+    throw error
+  })
+  return {
+    async [Symbol.asyncDispose]() {
+      // Before the lock is released. Otherwise this would remove the file of the next owner.
+      await attempt(`removing ${path}`, () => rm(path, { force: true }))
+      await held[Symbol.asyncDispose]()
+    },
   }
 }
 
-export async function removeOwner({ owner: path }: Layout): Promise<void> {
-  await attempt(`removing ${path}`, () => rm(path, { force: true }))
-}
-
-/** Returns the error of a directory that another process has open. Names that process if it is known. */
-export async function lockedBy({ directory, owner: path }: Layout, cause: unknown): Promise<OspError> {
+async function lockedBy(directory: string, path: string, cause: unknown): Promise<OspError> {
+  // The other process may not have written the file yet.
   const text = await readFile(path, 'utf8').catch(() => '')
   const known = owner.safeParse(jsonOf(text)).data
   const holder = known ? `process ${known.pid}, since ${known.startedAt}` : 'another process'
   return new OspError('data-locked', `${directory} is in use by ${holder}; stop it or choose another directory`, {
     cause,
   })
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    // The owner is still writing the file, or has not written it.
-    return undefined
-  }
 }

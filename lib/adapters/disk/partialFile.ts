@@ -2,6 +2,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
 import { attempt } from './faults.ts'
+import { readFull } from './readFull.ts'
 
 /** The maximum number of buffers of one writev(2): IOV_MAX of Linux and the BSDs. */
 const mostBuffers = 1_024
@@ -60,14 +61,7 @@ export class DiskPartialFile implements PartialFile {
     this.#checkOpen()
     return attempt(`reading ${this.#path}`, async () => {
       const handle = this.#opened()
-      const wanted = Math.min(into.length, Math.max(0, this.#length - offset))
-      let done = 0
-      while (done < wanted) {
-        const { bytesRead } = await handle.read(into, done, wanted - done, offset + done)
-        if (bytesRead === 0) break
-        done += bytesRead
-      }
-      return done
+      return await readFull(handle, into.subarray(0, Math.max(0, this.#length - offset)), offset)
     })
   }
 

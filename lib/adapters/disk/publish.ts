@@ -1,6 +1,5 @@
 import { link, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Usage } from '../../ports/storage.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { conflictError, entryAt, type PublishedTree } from './publishedTree.ts'
@@ -13,32 +12,12 @@ const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLIN
  * resolves with false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the
  * file in that place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
  */
-export async function publish(
+export async function publishPartial(
   tree: PublishedTree,
   partial: string,
   parts: readonly string[],
   replace: boolean,
   isIntact: () => Promise<boolean>,
-): Promise<boolean> {
-  const change = { bytes: 0, files: 0, folders: 0 }
-  try {
-    return await put(tree, partial, parts, replace, isIntact, change)
-  } finally {
-    // Also after a failure: a file that was moved counts.
-    tree.usages.change(parts[0] ?? '', change)
-  }
-}
-
-/** The change of the totals of the user. */
-type Change = { -readonly [K in keyof Usage]: Usage[K] }
-
-async function put(
-  tree: PublishedTree,
-  partial: string,
-  parts: readonly string[],
-  replace: boolean,
-  isIntact: () => Promise<boolean>,
-  change: Change,
 ): Promise<boolean> {
   const place = await tree.find(parts)
   if (place.conflict !== undefined) throw conflictError(place.conflict)
@@ -57,13 +36,8 @@ async function put(
     await attempt(`removing ${partial}`, () => unlink(partial))
   } else {
     if (there && !replace) return false
-    await tree.prepareTarget(parts, place, (folders) => {
-      change.folders += folders
-    })
-    const moved = () => {
-      change.bytes += Number(bytes.size - (there?.size ?? 0n))
-      change.files += there ? 0 : 1
-    }
+    await tree.prepareTarget(parts, place)
+    const moved = () => tree.count(parts, { bytes: Number(bytes.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
     const moving = () => (replace ? move(partial, target, moved) : add(partial, target, moved))
     if (!(await attempt(`publishing ${target}`, moving))) return false
   }

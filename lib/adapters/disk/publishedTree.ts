@@ -5,7 +5,7 @@ import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
 import { type DirectoryFlushes, makeDirectory } from './directories.ts'
-import { attempt, unless } from './faults.ts'
+import { attempt, fault, unless } from './faults.ts'
 import { checkOwn } from './rights.ts'
 import { type RunStep, Usages } from './usages.ts'
 
@@ -77,25 +77,24 @@ export class PublishedTree {
     return { above: 0 }
   }
 
-  /**
-   * Creates the directories above a file, durably, and removes an empty directory from its place. `made` is called with
-   * 1 for each folder that is created below that of the user, and with -1 for each removed folder.
-   */
-  async prepareTarget(
-    parts: readonly string[],
-    { above, found }: TargetPlace,
-    made: (folders: number) => void,
-  ): Promise<void> {
+  /** Adds to the totals of the user in whose folder a place is. */
+  count([user = '']: readonly string[], change: Partial<Usage>): void {
+    this.usages.change(user, { bytes: 0, files: 0, folders: 0, ...change })
+  }
+
+  /** Creates the directories above a file, durably, and removes an empty directory from its place. */
+  async prepareTarget(parts: readonly string[], { above, found }: TargetPlace): Promise<void> {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
       const isNew = depth > above && (await makeDirectory(path))
-      if (isNew && depth > 1) made(1)
+      if (isNew && depth > 1) this.count(parts, { folders: 1 })
       if (depth > above && !isNew) await this.#checkTaken(parts.slice(0, depth))
       if (isNew || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
       if (this.#durable.size >= maxKnownDurable) this.#durable.clear()
       this.#durable.add(path)
     }
-    if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), () => made(-1))
+    const removed = () => this.count(parts, { folders: -1 })
+    if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), removed)
   }
 
   /** Counts the files and folders below the folder of a user, a few at a time. */
@@ -157,20 +156,18 @@ async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
   const doing = `reading the directory ${path}`
   const directory = await unless(['ENOENT', 'ENOTDIR'], doing, () => opendir(path, { bufferSize: entriesAtOnce }))
   if (!directory) return
+  let entries: Dirent[] = []
   try {
-    for (;;) {
-      const entries: Dirent[] = []
-      await attempt(doing, async () => {
-        for (let entry = await directory.read(); entry; entry = await directory.read()) {
-          if (entries.push(entry) === entriesAtOnce) break
-        }
-      })
-      if (entries.length > 0) yield entries
-      if (entries.length < entriesAtOnce) return
+    // The loop closes the directory.
+    for await (const entry of directory) {
+      if (entries.push(entry) < entriesAtOnce) continue
+      yield entries
+      entries = []
     }
-  } finally {
-    await directory.close()
+  } catch (error) {
+    throw fault(error, doing)
   }
+  if (entries.length > 0) yield entries
 }
 
 /**

@@ -49,8 +49,13 @@ export function checkParentRights(directory: string): void {
 export async function openTrusted(path: string, flags: number): Promise<FileHandle> {
   const real = walk(path, { last: checkOwned })
   const handle = await open(real, flags | (constants.O_NOFOLLOW ?? 0), 0o600)
+  return await checked(handle, (stats) => checkOwned(real, stats))
+}
+
+/** Returns an open file, or closes it if `check` throws. */
+async function checked(handle: FileHandle, check: (stats: Stats) => void): Promise<FileHandle> {
   try {
-    checkOwned(real, await handle.stat())
+    check(await handle.stat())
     return handle
   } catch (error) {
     await handle.close()
@@ -106,10 +111,11 @@ export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mod
 
 function checkMode(path: string, stats: Pick<Stats, 'gid' | 'mode'>): void {
   if (!othersWrite(stats)) return
-  throw refused(
-    `${path} can be written to by other users; run "chmod go-w ${shown(path)}" after you have checked that no other user has changed it`,
-  )
+  throw refused(`${path} can be written to by other users; ${chmodAdvice(path)}`)
 }
+
+const chmodAdvice = (path: string) =>
+  `run "chmod go-w ${shown(path)}" after you have checked that no other user has changed it`
 
 /** The additional checks of a walk. */
 interface Walk {
@@ -127,49 +133,37 @@ function walk(path: string, { alsoTrusted, last }: Walk): string {
   const own = process.geteuid?.()
   if (own === undefined) return path
   // In a user namespace without root, such as some containers, the root directory shows the id that stands for root.
-  const trusted = [root, own, lstatSync('/').uid]
-  const left = namesOf(isAbsolute(path) ? path : `${process.cwd()}/${path}`)
-  let position: Position = { at: '/', left, links: 0, alsoTrusted }
+  const always = [root, own, lstatSync('/').uid]
+  let trusted = [...always, alsoTrusted]
+  let at = '/'
+  let left = namesOf(fromRoot(path))
+  let links = 0
   for (;;) {
-    const { at, left } = position
     const stats = lstatSync(at, { throwIfNoEntry: false })
     if (!stats) return join(at, ...left)
-    const isEnd = left.length === 0 && !stats.isSymbolicLink()
+    const isLink = stats.isSymbolicLink()
+    const isEnd = left.length === 0 && !isLink
     if (isEnd) last(at, stats)
-    if (![...trusted, position.alsoTrusted].includes(stats.uid)) throw foreignOwner(at, stats, path)
+    checkTrusted(at, stats, path, trusted)
     if (isEnd) return at
-    position = stats.isSymbolicLink() ? followLink(position) : enterDirectory(position, stats, path, alsoTrusted)
+    if (isLink) [at, left] = followLink(at, left, links++)
+    else trusted = checkShared(at, stats, path) ? always : [...always, alsoTrusted]
+    at = join(at, ...left.slice(0, 1))
+    left = left.slice(1)
   }
 }
 
-/** The position of a walk: the present path, the names that are left, and the number of links so far. */
-interface Position {
-  readonly at: string
-  readonly left: readonly string[]
-  readonly links: number
-  /** A user whose entries pass in the present directory. */
-  readonly alsoTrusted: number | undefined
-}
-
-/** Moves to the next of the names. */
-function next(position: Position): Position {
-  const [name = '', ...left] = position.left
-  return { ...position, at: join(position.at, name), left }
-}
-
-function enterDirectory(position: Position, stats: Stats, path: string, alsoTrusted: number | undefined): Position {
-  const isShared = checkShared(position.at, stats, path)
-  return next({ ...position, alsoTrusted: isShared ? undefined : alsoTrusted })
-}
-
-/** Follows a link. Links are followed before "..", as the system does. */
-function followLink(position: Position): Position {
-  const { at, left, links } = position
+/**
+ * Follows a link: returns the directory in which its target begins, and the names from there on. Links are followed
+ * before "..", as the system does.
+ */
+function followLink(at: string, left: readonly string[], links: number): [directory: string, names: string[]] {
   if (links >= maxLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
   const link = readlinkSync(at)
-  const start = link.startsWith('/') ? '/' : dirname(at)
-  return next({ ...position, at: start, left: [...namesOf(link), ...left], links: links + 1 })
+  return [link.startsWith('/') ? '/' : dirname(at), [...namesOf(link), ...left]]
 }
+
+const fromRoot = (path: string) => (isAbsolute(path) ? path : `${process.cwd()}/${path}`)
 
 const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')
 
@@ -179,21 +173,20 @@ const namesOf = (path: string) => path.split('/').filter((name) => name !== '' &
  */
 function checkShared(at: string, stats: Stats, path: string): boolean {
   const isShared = othersWrite(stats)
-  if (isShared && (stats.mode & sticky) === 0) throw replaceableByOthers(at, path)
-  return isShared
-}
-
-function foreignOwner(at: string, stats: Stats, path: string): OspError {
-  const { uid } = stats
-  const text = `${at} belongs to another user (${userText(uid)}), who could replace ${resolve(path)}`
-  if (stats.isSymbolicLink()) return refused(`${text}; name the path that the link leads to, or another one`)
-  return refused(`${text}; run it as that user by "sudo -u ${sudoName(uid)} ...", or name another path`)
-}
-
-function replaceableByOthers(at: string, path: string): OspError {
+  if (!isShared || (stats.mode & sticky) !== 0) return isShared
   const text = `${at} can be written to by other users, who could replace ${resolve(path)}`
-  return refused(
-    `${text}; run "chmod go-w ${shown(at)}" after you have checked that no other user has changed it, or name another path`,
+  throw refused(`${text}; ${chmodAdvice(at)}, or name another path`)
+}
+
+/** Throws if an entry on the way to `path` belongs to none of the trusted users. */
+function checkTrusted(at: string, stats: Stats, path: string, trusted: readonly (number | undefined)[]): void {
+  const { uid } = stats
+  if (trusted.includes(uid)) return
+  const text = `${at} belongs to another user (${userText(uid)}), who could replace ${resolve(path)}`
+  throw refused(
+    stats.isSymbolicLink()
+      ? `${text}; name the path that the link leads to, or another one`
+      : `${text}; run it as that user by "sudo -u ${sudoName(uid)} ...", or name another path`,
   )
 }
 
@@ -264,22 +257,23 @@ export const safeOpenFlags = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK
  * which may belong to another user, or if another user can write to it. `linked` allows a second name.
  */
 export async function openOwnFile(path: string, flags: number, { linked = false } = {}): Promise<FileHandle> {
-  const handle = await open(path, flags | safeOpenFlags, 0o600)
-  try {
-    const stats = await handle.stat()
+  return await checked(await open(path, flags | safeOpenFlags, 0o600), (stats) => {
     checkPlain(path, stats, linked)
     checkOwn(path, stats)
-    return handle
-  } catch (error) {
-    await handle.close()
-    throw error
-  }
+  })
 }
 
 /** Creates a new file. Removes an old entry of this name, but not the target of a link. */
 export async function makeOwnFile(path: string, flags: number): Promise<FileHandle> {
   await rm(path, { force: true })
   return open(path, flags | constants.O_CREAT | constants.O_EXCL, 0o600)
+}
+
+/** Writes a new file in place of an old entry of this name. With `durable`, flushes the file. */
+export async function writeOwnFile(path: string, data: string | Uint8Array, durable = false): Promise<void> {
+  await using handle = await makeOwnFile(path, constants.O_WRONLY)
+  await handle.writeFile(data)
+  if (durable) await handle.sync()
 }
 
 /** Throws unless this is a regular file without another name. */

@@ -82,8 +82,4 @@ const sum = (a: Usage, b: Usage): Usage => ({
   folders: Math.max(0, a.folders + b.folders),
 })
 
-const rise = ({ bytes, files, folders }: Usage): Usage => ({
-  bytes: Math.max(0, bytes),
-  files: Math.max(0, files),
-  folders: Math.max(0, folders),
-})
+const rise = (by: Usage) => sum({ bytes: 0, files: 0, folders: 0 }, by)

@@ -60,7 +60,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const { user, name } = claim
     const key = recordKey(user, name)
     return this.#guard(claim, () => {
-      const verified = this.#records.record(user, name)?.verified !== undefined
+      const verified = this.#records.log.record(user, name)?.verified !== undefined
       // The missing file of a verified upload was published already. An empty file must not replace it.
       const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
       if (blocks) this.#partial.set(key, blocks)
@@ -129,7 +129,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   dropOrphans(): void {
     for (const key of this.#partial.keys()) {
       const { user, name } = subjectOf(key)
-      if (!this.#records.record(user, name)) this.#partial.delete(key)
+      if (!this.#records.log.record(user, name)) this.#partial.delete(key)
     }
   }
 
@@ -177,7 +177,7 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   /** Runs `work` if the storage is open and the claim is still valid. */
   #guard<T>(claim: Claim, work: () => T | Promise<T>): Promise<T> {
-    return this.#records.fences.guard(claim, () => this.#latency.run(work))
+    return this.#records.guard(claim, () => this.#latency.run(work))
   }
 
   /** Without `written`, the file was published already, and publishing it again confirms that. */
@@ -237,7 +237,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user)
-    const record = this.#records.record(user, name)
+    const record = this.#records.log.record(user, name)
     const verified = record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
     const key = recordKey(user, name)
     const blocks = this.#partial.get(key)

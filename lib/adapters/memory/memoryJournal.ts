@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Appended, Found, Journal, Piece, Place } from '../../storage/journal/journal.ts'
+import type { Journal, JournalRecord, Piece, Place } from '../../storage/journal/journal.ts'
 import { SimulatedLatency } from './simulatedLatency.ts'
 
 interface MemorySegment {
@@ -40,7 +40,7 @@ export class MemoryJournal implements Journal {
     return copy
   }
 
-  append(records: readonly Buffer[]): Promise<Appended> {
+  append(records: readonly Buffer[]): Promise<readonly Place[]> {
     return this.#latency.run(() => this.#append(records))
   }
 
@@ -52,7 +52,7 @@ export class MemoryJournal implements Journal {
     const all = this.#find(segment)?.records ?? []
     const records = all
       .slice(from, from + pieceRecords)
-      .map((record, index): Found => ({ segment, offset: from + index, length: record.length, record }))
+      .map((record, index): JournalRecord => ({ segment, offset: from + index, length: record.length, record }))
     const next = from + records.length
     return { records, next: next < all.length ? next : undefined }
   }
@@ -73,7 +73,7 @@ export class MemoryJournal implements Journal {
 
   async close(): Promise<void> {}
 
-  #append(records: readonly Buffer[]): Appended {
+  #append(records: readonly Buffer[]): readonly Place[] {
     const bytes = records.reduce((sum, { length }) => sum + length, 0)
     if (bytes > this.#capacity - this.#used()) {
       throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
@@ -87,7 +87,8 @@ export class MemoryJournal implements Journal {
     const first = segment.records.length
     for (const record of records) segment.records.push(record)
     segment.bytes += bytes
-    return { segment: segment.number, offsets: records.map((_, index) => first + index) }
+    const { number } = segment
+    return records.map(({ length }, index) => ({ segment: number, offset: first + index, length }))
   }
 
   #find(segment: number): MemorySegment | undefined {

@@ -9,6 +9,7 @@ import { clientLimits, fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
 import { systemErrorOf } from '../disk/faults.ts'
+import { readFull } from '../disk/readFull.ts'
 import { absolutePath, pathBytes, pathText } from './pathText.ts'
 
 /** Options for a file to upload. */
@@ -139,17 +140,11 @@ class OpenFile implements OpenSource {
   }
 
   async read(into: Uint8Array, offset: number): Promise<number> {
-    let done = 0
     try {
-      while (done < into.length) {
-        const { bytesRead } = await this.#handle.read(into, done, into.length - done, offset + done)
-        if (bytesRead === 0) break
-        done += bytesRead
-      }
+      return await readFull(this.#handle, into, offset)
     } catch (error) {
       throw unreadable(this.#path, error)
     }
-    return done
   }
 
   async unchanged(): Promise<boolean> {

@@ -1,10 +1,10 @@
 import { constants } from 'node:fs'
-import { rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { makePath, syncDirectory } from '../disk/directories.ts'
+import { jsonOf } from '../../runtime/json.ts'
+import { makePath, replaceFile } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
-import { makeOwnFile, openTrusted } from '../disk/rights.ts'
+import { openTrusted } from '../disk/rights.ts'
 
 /** A CRC-32 in eight hexadecimal digits, a space, and JSON. */
 const line = /^([0-9a-f]{8}) (.*)$/su
@@ -49,7 +49,8 @@ export class LineFile {
       this.#lines += added.length
     } else {
       const values = all()
-      await this.#replace(textOf(values))
+      await makePath(dirname(this.#path))
+      await replaceFile(this.#path, textOf(values), true)
       this.#lines = values.length
     }
     this.#isSound = true
@@ -61,21 +62,6 @@ export class LineFile {
       await file.writeFile(text)
       await file.datasync()
     })
-  }
-
-  async #replace(text: string): Promise<void> {
-    const directory = dirname(this.#path)
-    await makePath(directory)
-    const fresh = `${this.#path}.new`
-    await attempt(`writing ${fresh}`, async () => {
-      {
-        await using file = await makeOwnFile(fresh, constants.O_WRONLY)
-        await file.writeFile(text)
-        await file.sync()
-      }
-      await rename(fresh, this.#path)
-    })
-    await syncDirectory(directory)
   }
 }
 
@@ -89,13 +75,8 @@ function lineOf(value: unknown): string {
 /** Returns the value of a line, or `undefined` if the line is incomplete or damaged. */
 function readLine(text: string): unknown {
   const [, sum, json = ''] = line.exec(text) ?? []
-  if (sum !== sumOf(json)) return undefined
-  try {
-    return JSON.parse(json)
-  } catch {
-    // The checksum of an empty text is also valid.
-    return undefined
-  }
+  // The checksum of an empty text is also valid.
+  return sum === sumOf(json) ? jsonOf(json) : undefined
 }
 
 const sumOf = (text: string) => crc32(text).toString(16).padStart(8, '0')

@@ -1,6 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Found, Journal, Place } from './journal.ts'
-import type { Piggyback } from './journalWriter.ts'
+import type { Journal, JournalRecord, Place } from './journal.ts'
 
 /** The number of segments that a journal may have beyond twice the size of its live records. */
 const slackSegments = 4
@@ -10,27 +9,32 @@ const movedPerAppended = 4
 /** Records to append again, since they are still current. */
 export interface Moved {
   readonly records: readonly Buffer[]
-  /** Called when the records are durable. `placeOf` returns the new place of each record by its index. */
-  moved(placeOf: (index: number) => Place): void
+  /** Called when the records are durable, with the new place of each. */
+  moved(places: readonly Place[]): void
 }
 
 /** The contents of a journal that are kept in memory. */
 export interface Contents {
   /** The minimum size in bytes of a journal of the current records only. */
   readonly liveBytes: number
+  /** Applies a record of the journal, which is read from its oldest record on. */
+  enter(record: JournalRecord): void
   /**
    * Returns the current records among these of the oldest segment, `segment`. `isLast` means that no other records of
-   * that segment follow. The contents must include everything in the journal, and in the group before the returned
-   * records.
+   * that segment follow: when the returned records are durable, the segment is dropped. The contents must include
+   * everything in the journal, and in the group before the returned records.
    */
-  move(segment: number, records: readonly Found[], isLast: boolean): Moved
-  /** Forgets all records of this segment, which cannot be read. */
-  removeSegment(segment: number): void
+  move(segment: number, records: readonly JournalRecord[], isLast: boolean): Moved
+}
+
+/** Records that are appended after the records of a group. They hold the current state after that group. */
+export interface Piggyback extends Moved {
+  failed(error: unknown): void
 }
 
 interface Chunk {
   readonly segment: number
-  readonly records: readonly Found[]
+  readonly records: readonly JournalRecord[]
   readonly isLast: boolean
   readonly moved: () => void
   readonly failed: (error: unknown) => void
@@ -48,7 +52,7 @@ export class Compaction {
    * Bytes that may be moved before more is appended. Without this limit, copies of copies could keep the journal busy
    * forever.
    */
-  #allowance: number
+  #allowance = Number.POSITIVE_INFINITY
   #chunk: Chunk | undefined
   #work: Promise<void> | undefined
   #stopped = false
@@ -58,7 +62,6 @@ export class Compaction {
     this.#journal = journal
     this.#contents = contents
     this.#wake = wake
-    this.#allowance = totalBytes(journal)
   }
 
   /** Called after `appendedBytes` were appended. Starts a compaction if it is due. */
@@ -76,8 +79,8 @@ export class Compaction {
     for (const { length } of records) this.#allowance -= length
     return {
       records,
-      durable: (segment, offsets, from) => {
-        moved((index) => ({ segment, offset: offsets[from + index] ?? 0, length: records[index]?.length ?? 0 }))
+      moved(places) {
+        moved(places)
         chunk.moved()
       },
       failed: chunk.failed,
@@ -116,11 +119,10 @@ export class Compaction {
       await this.#move(oldest.number, records, next === undefined)
       from = next
     } while (from !== undefined)
-    this.#contents.removeSegment(oldest.number)
     await this.#journal.drop()
   }
 
-  #move(segment: number, records: readonly Found[], isLast: boolean): Promise<void> {
+  #move(segment: number, records: readonly JournalRecord[], isLast: boolean): Promise<void> {
     return new Promise((moved, failed) => {
       if (this.#stopped) return failed(closed())
       this.#chunk = { segment, records, isLast, moved, failed }
@@ -131,8 +133,4 @@ export class Compaction {
 
 const closed = () => new OspError('closed', 'the storage was closed')
 
-function totalBytes({ segments }: Journal): number {
-  let bytes = 0
-  for (const segment of segments) bytes += segment.bytes
-  return bytes
-}
+const totalBytes = ({ segments }: Journal) => segments.reduce((sum, { bytes }) => sum + bytes, 0)

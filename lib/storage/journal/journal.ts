@@ -8,7 +8,7 @@ export interface Place {
 }
 
 /** A record and its place. */
-export interface Found extends Place {
+export interface JournalRecord extends Place {
   readonly record: Buffer
 }
 
@@ -17,7 +17,7 @@ export interface Found extends Place {
  * one.
  */
 export interface Piece {
-  readonly records: readonly Found[]
+  readonly records: readonly JournalRecord[]
   readonly next: number | undefined
 }
 
@@ -25,12 +25,6 @@ export interface Piece {
 export interface Segment {
   readonly number: number
   readonly bytes: number
-}
-
-/** The place of a group of records: one segment, and the offset of each record. */
-export interface Appended {
-  readonly segment: number
-  readonly offsets: readonly number[]
 }
 
 /**
@@ -43,12 +37,12 @@ export interface Journal {
   readonly segments: readonly Segment[]
   readonly segmentBytes: number
   /**
-   * Appends records durably, in their order. Must not be called again before it has settled. A crash can leave any of
-   * the records. No record may be empty or begin with a zero. Rejects with `disk-full` if none of them is stored, or
-   * with `internal` if they may be stored; until that is resolved, all further calls reject too. With `frees`, the
-   * records may use the ballast of a full disk.
+   * Appends records durably, in their order and to one segment. Must not be called again before it has settled. A crash
+   * can leave any of the records. No record may be empty or begin with a zero. Rejects with `disk-full` if none of them
+   * is stored, or with `internal` if they may be stored; until that is resolved, all further calls reject too. With
+   * `frees`, the records may use the ballast of a full disk.
    */
-  append(records: readonly Buffer[], frees?: boolean): Promise<Appended>
+  append(records: readonly Buffer[], frees?: boolean): Promise<readonly Place[]>
   /**
    * Returns the records at these places, which must rise. A record is `undefined` if it cannot be read or its segment
    * was dropped.
@@ -65,16 +59,4 @@ export interface Journal {
   /** Reports a readable record without valid content as damage. */
   reportDamage(place: Place): void
   close(): Promise<void>
-}
-
-/** Yields every readable record of a journal, the oldest first. */
-export async function* recordsOf(journal: Journal): AsyncGenerator<Found> {
-  for (const { number } of journal.segments) {
-    let from: number | undefined
-    do {
-      const { records, next }: Piece = await journal.load(number, from)
-      yield* records
-      from = next
-    } while (from !== undefined)
-  }
 }

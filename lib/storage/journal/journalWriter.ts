@@ -1,48 +1,36 @@
 import { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
-import type { Appended, Journal } from './journal.ts'
+import { Compaction, type Contents, type Piggyback } from './compaction.ts'
+import type { Journal, Place } from './journal.ts'
 
 /** A change that is in memory already, and that becomes durable with its record. */
 export interface PendingRecord {
   /** Absent if only the earlier changes must be durable. */
-  readonly record?: Buffer
+  readonly record: Buffer | undefined
   /** Bytes of the disk that must stay free after the append; absent if the record may use them. */
   readonly reserveBytes?: number
   /** Additional bytes that must stay free for other senders. */
   readonly shareBytes?: number
   /** The append frees space: on a full disk it may use the ballast. */
   readonly frees?: boolean
-  /** Called when the record is durable, with its place. */
-  durable(segment: number, offset: number): void
+  /** Called when the record is durable. */
+  durable?(place: Place): void
   /** Undoes the change in memory, after the append of it or of an earlier change has failed. */
   undo(): void
 }
 
-/** Records that are appended after the records of a group. They hold the current state after that group. */
-export interface Piggyback {
-  readonly records: readonly Buffer[]
-  /** `offsets` are those of the whole append; the records of the piggyback begin at index `from`. */
-  durable(segment: number, offsets: readonly number[], from: number): void
-  failed(error: unknown): void
-}
-
-/** Callbacks of a `JournalWriter`. */
-export interface CommitHooks {
-  /** Returns the records to append with the next group, if any. */
-  piggyback(): Piggyback | undefined
-  /** Called when a group is durable, with the bytes of its records. */
-  committed(bytes: number): void
-}
-
 /** How long, and for how many written bytes, the last reading of the free space is valid. */
 const freshMs = 100
-const freshBytes = 4 * 1024 * 1024
+const freshBytes = 4 * MiB
 
-/** Appends records to a journal by group commit, and keeps a reserve of free space. */
+/** Appends records to a journal by group commit, keeps a reserve of free space, and compacts the journal. */
 export class JournalWriter {
   readonly #journal: Journal
   readonly #now: () => number
-  readonly #hooks: CommitHooks
+  readonly #contents: Contents
+  readonly #committed: () => void
+  readonly #compaction: Compaction
   readonly #commits = new GroupCommit<PendingRecord>({
     commit: (group) => this.#commit(group),
     // Later changes were made on the assumption that the earlier ones hold.
@@ -53,10 +41,13 @@ export class JournalWriter {
   #measuredAt = Number.NEGATIVE_INFINITY
   #writtenBytes = 0
 
-  constructor(journal: Journal, now: () => number, hooks: CommitHooks) {
+  /** `committed` is called after each group that is durable. */
+  constructor(journal: Journal, now: () => number, contents: Contents, committed = () => {}) {
     this.#journal = journal
     this.#now = now
-    this.#hooks = hooks
+    this.#contents = contents
+    this.#committed = committed
+    this.#compaction = new Compaction(journal, contents, () => this.#commits.wake())
   }
 
   /** The error of an append whose records may exist nevertheless. Until an append succeeds, a refusal must give this error. */
@@ -64,24 +55,39 @@ export class JournalWriter {
     return this.#uncertainty
   }
 
+  /** Enters all readable records into the contents, the oldest first. Closes the journal if that fails. */
+  async open(): Promise<void> {
+    try {
+      for (const { number } of this.#journal.segments) {
+        let from: number | undefined
+        do {
+          const { records, next } = await this.#journal.load(number, from)
+          for (const record of records) this.#contents.enter(record)
+          from = next
+        } while (from !== undefined)
+      }
+    } catch (error) {
+      await this.#journal.close()
+      throw error
+    }
+    this.#compaction.consider(0)
+  }
+
   /** Resolves when the change, and all earlier changes, are durable. */
   add(change: PendingRecord): Promise<void> {
     return this.#commits.add(change)
   }
 
-  /** Starts a commit, even if it consists of a piggyback only. */
-  wake(): void {
-    this.#commits.wake()
-  }
-
-  /** Resolves when no commit is under way. */
-  idle(): Promise<void> {
-    return this.#commits.idle()
+  /** Closes the journal when the earlier changes are durable or have failed. */
+  async close(): Promise<void> {
+    await this.#compaction.stop()
+    await this.#commits.idle()
+    await this.#journal.close()
   }
 
   async #commit(group: readonly Uncommitted<PendingRecord>[]): Promise<void> {
     // Before anything is awaited: the contents in memory are now those after this group.
-    const piggyback = this.#hooks.piggyback()
+    const piggyback = this.#compaction.piggyback()
     if (group.length === 0 && !piggyback) return
     try {
       await this.#measure(group)
@@ -103,15 +109,13 @@ export class JournalWriter {
 
   /** Returns the changes of a group for which the disk has space, and refuses the others. */
   #admitted(group: readonly Uncommitted<PendingRecord>[]): PendingRecord[] {
-    const admitted: PendingRecord[] = []
-    for (const change of group) {
+    return group.flatMap((change) => {
       const refusal = this.#uncertainty ? undefined : this.#refusalOf(change.item)
-      if (refusal) {
-        change.item.undo()
-        change.reject(refusal)
-      } else admitted.push(change.item)
-    }
-    return admitted
+      if (!refusal) return change.item
+      change.item.undo()
+      change.reject(refusal)
+      return []
+    })
   }
 
   /** Returns why there is no space for a change; otherwise counts its bytes as written. */
@@ -130,13 +134,14 @@ export class JournalWriter {
   }
 
   async #append(changes: readonly PendingRecord[], piggyback: Piggyback | undefined): Promise<void> {
-    const own = changes.flatMap(({ record }) => record ?? [])
+    const written = changes.filter(({ record }) => record)
+    const own = written.flatMap(({ record }) => record ?? [])
     const records = piggyback ? [...own, ...piggyback.records] : own
-    let appended: Appended = { segment: -1, offsets: [] }
+    let places: readonly Place[] = []
     try {
       if (records.length > 0) {
         const frees = changes.some((change) => change.frees)
-        appended = await this.#journal.append(records, frees)
+        places = await this.#journal.append(records, frees)
       }
     } catch (error) {
       piggyback?.failed(error)
@@ -146,17 +151,10 @@ export class JournalWriter {
       throw withoutPublicText(error)
     }
     if (records.length > 0) this.#uncertainty = undefined
-    this.#appended(changes, appended)
-    piggyback?.durable(appended.segment, appended.offsets, own.length)
-    this.#hooks.committed(own.reduce((sum, { length }) => sum + length, 0))
-  }
-
-  #appended(changes: readonly PendingRecord[], { segment, offsets }: Appended): void {
-    let index = 0
-    for (const change of changes) {
-      if (change.record) change.durable(segment, offsets[index++] ?? 0)
-      else change.durable(-1, 0)
-    }
+    for (const [index, place] of places.entries()) written[index]?.durable?.(place)
+    piggyback?.moved(places.slice(own.length))
+    this.#compaction.consider(own.reduce((sum, { length }) => sum + length, 0))
+    this.#committed()
   }
 }
 
@@ -164,9 +162,8 @@ const fullText = 'the disk of the server is full'
 const shareText =
   'the waiting messages of one sender must leave space on the disk of the server for other senders; try again later'
 
-const fullCodes: readonly string[] = ['disk-full', 'quota-exceeded']
-
-const isFull = (error: unknown) => error instanceof OspError && fullCodes.includes(error.code)
+const isFull = (error: unknown) =>
+  error instanceof OspError && (error.code === 'disk-full' || error.code === 'quota-exceeded')
 
 /** On a full disk nothing was stored for certain. After any other error of the system the result is unknown, hence `internal`. */
 function withoutPublicText(error: unknown): unknown {

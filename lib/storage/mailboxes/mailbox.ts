@@ -39,13 +39,29 @@ export class IndexEntry implements Place {
 /** The number of gaps that a mailbox keeps, however short it is. */
 const fewGaps = 32
 
-/** The number of messages, and the bytes of their content. */
+/** A number of messages, and the bytes of their contents or records. */
 export interface Amount {
   messages: number
   bytes: number
 }
 
-const none: Readonly<Amount> = { messages: 0, bytes: 0 }
+/** The amount of no messages. */
+export const none: Readonly<Amount> = { messages: 0, bytes: 0 }
+
+/** The amounts by sender. A sender without messages is absent. */
+export type SenderAmounts = Map<string, Amount & { readonly sender: string }>
+
+/** Adds to the amount of a sender. */
+export function addTo(amounts: SenderAmounts, sender: string, messages: number, bytes: number): void {
+  const amount = amounts.get(sender)
+  if (!amount) {
+    amounts.set(sender, { sender, messages, bytes })
+    return
+  }
+  amount.messages += messages
+  amount.bytes += bytes
+  if (amount.messages === 0) amounts.delete(sender)
+}
 
 /** The messages of one user, by rising seq. */
 export class Mailbox {
@@ -63,7 +79,7 @@ export class Mailbox {
    * The only sender, or the amount of each of several senders. Most mailboxes have few senders, and a Map takes memory.
    */
   #sender = ''
-  #senders: Map<string, Amount> | undefined
+  #senders: SenderAmounts | undefined
 
   /** Returns the message with this seq. */
   get(seq: number): IndexEntry | undefined {
@@ -130,13 +146,14 @@ export class Mailbox {
 
   /** Counts a message that is added (1) or removed (-1). */
   #add({ sender, bytes }: IndexEntry, sign: 1 | -1): void {
-    if (!this.#senders && sender !== this.#sender) {
-      if (this.messages > 0) this.#senders = new Map([[this.#sender, { messages: this.messages, bytes: this.bytes }]])
-      else this.#sender = sender
+    if (this.messages === 0 && !this.#senders) this.#sender = sender
+    else if (!this.#senders && sender !== this.#sender) {
+      this.#senders = new Map()
+      addTo(this.#senders, this.#sender, this.messages, this.bytes)
     }
     this.messages += sign
     this.bytes += sign * bytes
-    if (this.#senders) addTo(this.#senders, sender, sign, bytes)
+    if (this.#senders) addTo(this.#senders, sender, sign, sign * bytes)
   }
 
   // New arrays, so that iterations over the former ones continue undisturbed.
@@ -159,15 +176,4 @@ export class Mailbox {
     }
     return from
   }
-}
-
-function addTo(senders: Map<string, Amount>, sender: string, sign: 1 | -1, bytes: number): void {
-  const amount = senders.get(sender)
-  if (!amount) {
-    senders.set(sender, { messages: sign, bytes: sign * bytes })
-    return
-  }
-  amount.messages += sign
-  amount.bytes += sign * bytes
-  if (amount.messages === 0) senders.delete(sender)
 }

@@ -1,19 +1,10 @@
 import type { Expired, MailboxLevel } from '../../ports/mailboxes.ts'
 import type { Place } from '../journal/journal.ts'
-import { type IndexEntry, Mailbox } from './mailbox.ts'
+import { type Amount, addTo, type IndexEntry, Mailbox, none, type SenderAmounts } from './mailbox.ts'
 import { SentIds } from './sentIds.ts'
-
-const nothing = { messages: 0, bytes: 0 }
 
 /** The minimum size of a remembered id in the journal, in bytes. */
 const idBytes = 28
-
-/** The waiting messages of one sender, counted once for each mailbox, and the bytes of their records in the journal. */
-interface Waiting {
-  readonly sender: string
-  messages: number
-  bytes: number
-}
 
 /**
  * The contents of the journal that are kept in memory: the messages of each mailbox, the remembered ids and the latest
@@ -30,7 +21,8 @@ export class MailboxIndex {
   messagesBefore = 0
   idsBefore = 0
   readonly #mailboxes = new Map<string, Mailbox>()
-  readonly #senders = new Map<string, Waiting>()
+  /** The waiting messages of each sender, counted once for each mailbox, and the bytes of their records in the journal. */
+  readonly #senders: SenderAmounts = new Map()
   /** By segment, the bytes of its messages that still wait. */
   readonly #liveIn = new Map<number, number>()
   #live = 0
@@ -46,8 +38,8 @@ export class MailboxIndex {
   }
 
   /** Returns the waiting messages of a sender, and the bytes of their records. */
-  waitingOf(sender: string): { readonly messages: number; readonly bytes: number } {
-    return this.#senders.get(sender) ?? nothing
+  waitingOf(sender: string): Readonly<Amount> {
+    return this.#senders.get(sender) ?? none
   }
 
   /**
@@ -72,7 +64,7 @@ export class MailboxIndex {
     if (!mailbox.add(entry)) return
     this.waiting++
     const bytes = entry.waiting++ === 0 ? entry.length : 0
-    this.#addWaiting(entry.sender, 1, bytes)
+    addTo(this.#senders, entry.sender, 1, bytes)
     if (bytes > 0 && entry.isDurable) this.#count(entry, bytes)
   }
 
@@ -84,7 +76,7 @@ export class MailboxIndex {
     if (mailbox.messages === 0) this.#mailboxes.delete(user)
     this.waiting--
     const bytes = --entry.waiting === 0 ? entry.length : 0
-    this.#addWaiting(entry.sender, -1, -bytes)
+    addTo(this.#senders, entry.sender, -1, -bytes)
     if (entry.waiting > 0) return entry
     entry.record = undefined
     if (entry.isDurable) this.#count(entry, -bytes)
@@ -94,7 +86,7 @@ export class MailboxIndex {
   /** Sets the place at which a message is durable. */
   locate(entry: IndexEntry, { segment, offset, length }: Place): void {
     if (entry.waiting > 0 && entry.isDurable) this.#count(entry, -entry.length)
-    if (entry.waiting > 0) this.#addWaiting(entry.sender, 0, length - entry.length)
+    if (entry.waiting > 0) addTo(this.#senders, entry.sender, 0, length - entry.length)
     entry.segment = segment
     entry.offset = offset
     entry.length = length
@@ -127,17 +119,6 @@ export class MailboxIndex {
   levels(): readonly MailboxLevel[] {
     const levels = Array.from(this.#mailboxes, ([user, { messages, bytes }]) => ({ user, messages, bytes }))
     return levels.sort((a, b) => (a.user < b.user ? -1 : 1))
-  }
-
-  #addWaiting(sender: string, messages: number, bytes: number): void {
-    const waiting = this.#senders.get(sender)
-    if (!waiting) {
-      this.#senders.set(sender, { sender, messages, bytes })
-      return
-    }
-    waiting.messages += messages
-    waiting.bytes += bytes
-    if (waiting.messages === 0) this.#senders.delete(sender)
   }
 
   #count(entry: IndexEntry, bytes: number): void {

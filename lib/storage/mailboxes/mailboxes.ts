@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
 import type {
   Damage,
   Expired,
@@ -9,27 +10,23 @@ import type {
   StoredMessage,
 } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { Compaction } from '../journal/compaction.ts'
 import type { Journal } from '../journal/journal.ts'
 import { JournalWriter } from '../journal/journalWriter.ts'
+import type { IndexEntry } from './mailbox.ts'
+import { contentsOf } from './mailboxContents.ts'
 import { MailboxIndex } from './mailboxIndex.ts'
 import { MessageAppender, RecentRecords } from './messageAppender.ts'
-import { MessageReader } from './messageReader.ts'
-import { writeSeqs, writeTime } from './records.ts'
-import { replay } from './replay.ts'
-import { contentsOf } from './segmentCopier.ts'
+import { storedMessage, writeSeqs, writeTime } from './records.ts'
 
 /** The bytes of the latest messages that are cached. */
-const recentBytes = 4 * 1024 * 1024
+const recentBytes = 4 * MiB
 
 /** The parts of open mailboxes. */
 interface Open {
   readonly journal: Journal
   readonly index: MailboxIndex
   readonly writer: JournalWriter
-  readonly compaction: Compaction
   readonly appender: MessageAppender
-  readonly reader: MessageReader
 }
 
 /**
@@ -43,33 +40,25 @@ export class Mailboxes implements MailboxStore {
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
     const index = new MailboxIndex()
-    try {
-      await replay(journal, index)
-    } catch (error) {
-      await journal.close()
-      throw error
-    }
-    const compaction = new Compaction(journal, contentsOf(index), () => writer.wake())
-    const writer = new JournalWriter(journal, () => platform.clock.now(), {
-      piggyback: () => compaction.piggyback(),
-      committed: (bytes) => {
-        compaction.consider(bytes)
+    const writer = new JournalWriter(
+      journal,
+      () => platform.clock.now(),
+      contentsOf(index),
+      () => {
         for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
       },
-    })
+    )
     const appender = new MessageAppender(index, writer, new RecentRecords(recentBytes), platform.crc32)
-    this.#open = { journal, index, writer, compaction, appender, reader: new MessageReader(journal, index) }
-    compaction.consider(0)
+    await writer.open()
+    index.ids.order()
+    this.#open = { journal, index, writer, appender }
   }
 
   /** Refuses all further calls. Resolves when earlier calls have ended. */
   async close(): Promise<void> {
     const open = this.#open
-    if (!open) return
     this.#open = undefined
-    await open.compaction.stop()
-    await open.writer.idle()
-    await open.journal.close()
+    await open?.writer.close()
   }
 
   append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
@@ -81,7 +70,18 @@ export class Mailboxes implements MailboxStore {
   }
 
   async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
-    return this.#opened.reader.read(user, afterSeq, most, mostBytes)
+    const { journal, index } = this.#opened
+    for (let after = afterSeq; ; ) {
+      const page = pageOf(index, user, after, most, mostBytes)
+      const last = page.at(-1)
+      if (!last) return []
+      const isCached = page.every(({ record }) => record)
+      const messages = isCached
+        ? page.flatMap(({ record }) => (record ? [storedMessage(record)] : []))
+        : await fetched(journal, index, user, page)
+      if (messages.length > 0) return messages
+      after = last.seq
+    }
   }
 
   async remove(user: string, seqs: readonly number[]): Promise<void> {
@@ -89,11 +89,9 @@ export class Mailboxes implements MailboxStore {
     const mailbox = index.mailbox(user)
     const aside = seqs.filter((seq) => mailbox?.isAside(seq))
     const taken = seqs.flatMap((seq) => index.remove(user, seq) ?? [])
-    const record = taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined
     await writer.add({
       frees: true,
-      ...(record ? { record } : {}),
-      durable() {},
+      record: taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined,
       undo() {
         for (const entry of taken) index.add(user, entry)
         for (const seq of aside) index.mailbox(user)?.setAside(seq)
@@ -106,11 +104,9 @@ export class Mailboxes implements MailboxStore {
     const mailbox = index.mailbox(user)
     const there = seqs.filter((seq) => mailbox?.get(seq) && !mailbox.isAside(seq))
     for (const seq of there) mailbox?.setAside(seq)
-    const record = there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined
     await writer.add({
       frees: true,
-      ...(record ? { record } : {}),
-      durable() {},
+      record: there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined,
       undo() {
         for (const seq of there) index.mailbox(user)?.unsetAside(seq)
       },
@@ -169,4 +165,49 @@ export class Mailboxes implements MailboxStore {
     if (!this.#open) throw new OspError('closed', 'the storage is closed; open it first')
     return this.#open
   }
+}
+
+/** Returns the entries to read after `afterSeq`, within the limits of `MailboxStore.read`. */
+function pageOf(index: MailboxIndex, user: string, afterSeq: number, most: number, mostBytes: number): IndexEntry[] {
+  const page: IndexEntry[] = []
+  const mailbox = index.mailbox(user)
+  if (!mailbox || most < 1) return page
+  let bytes = 0
+  for (const entry of mailbox.after(afterSeq)) {
+    // Messages that are not durable yet have higher seqs than all durable ones.
+    if (!entry.isDurable) break
+    if (mailbox.isAside(entry.seq)) continue
+    bytes += entry.bytes
+    if (page.length > 0 && bytes > mostBytes) break
+    if (page.push(entry) >= most) break
+  }
+  return page
+}
+
+/** Reads the messages that are not cached from the journal. Removes unreadable ones from the index. */
+async function fetched(
+  journal: Journal,
+  index: MailboxIndex,
+  user: string,
+  page: readonly IndexEntry[],
+): Promise<StoredMessage[]> {
+  const records = new Map(page.map((entry) => [entry, entry.record]))
+  let missing = page.filter(({ record }) => !record)
+  while (missing.length > 0) {
+    const places = missing.map(({ segment, offset, length }) => ({ segment, offset, length }))
+    const found = await journal.read(places)
+    missing = missing.filter((entry, at) => {
+      const place = places[at]
+      // A compaction has moved the message in the meantime.
+      if (!found[at] && place && !entry.isAt(place)) return true
+      if (found[at]) records.set(entry, found[at])
+      else index.remove(user, entry.seq)
+      return false
+    })
+  }
+  return page.flatMap((entry) => {
+    const record = records.get(entry)
+    // The message may have been removed in the meantime.
+    return record && index.get(user, entry.seq) ? [storedMessage(record)] : []
+  })
 }

@@ -1,45 +1,40 @@
+import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
+import type { Platform } from '../../ports/platform.ts'
 import { fitsShare, shareReserve } from '../../runtime/share.ts'
 import type { JournalWriter } from '../journal/journalWriter.ts'
 import { IndexEntry, Mailbox } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
-import { bodyOf, keyOf, setFingerprint, writeMessage } from './records.ts'
+import { bodyFingerprintOf, keyOf, writeMessage } from './records.ts'
 
 const empty = new Mailbox()
-
-type Crc32 = (bytes: Uint8Array, start?: number) => number
 
 /** The rules of `MailboxStore.append`. */
 export class MessageAppender {
   readonly #index: MailboxIndex
   readonly #writer: JournalWriter
   readonly #recent: RecentRecords
-  readonly #crc32: Crc32
-  /**
-   * The last assigned seq. It is higher than `MailboxIndex.lastSeq` during an append, and a failed append does not
-   * return its seq.
-   */
-  #lastSeq: number
+  readonly #crc32: Platform['crc32']
+  /** The last assigned seq. A failed append does not return its seq. */
+  #lastSeq = 0
   #arrived = new Set<string>()
 
-  constructor(index: MailboxIndex, writer: JournalWriter, recent: RecentRecords, crc32: Crc32) {
+  constructor(index: MailboxIndex, writer: JournalWriter, recent: RecentRecords, crc32: Platform['crc32']) {
     this.#index = index
     this.#writer = writer
     this.#recent = recent
     this.#crc32 = crc32
-    this.#lastSeq = index.lastSeq
   }
 
   /** Throws an OspError if the message is refused at once. */
   append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
     const { sender, storedAt, content } = message
     const { ids } = this.#index
-    const seq = this.#lastSeq + 1
-    const record = writeMessage(seq, message, recipients)
+    const seq = Math.max(this.#lastSeq, this.#index.lastSeq) + 1
+    const record = writeMessage(seq, message, recipients, this.#crc32)
     const key = keyOf(record)
-    const fingerprint = this.#crc32(bodyOf(record)) | 0
-    setFingerprint(record, fingerprint)
+    const fingerprint = bodyFingerprintOf(record)
     const known = this.#known(sender, key, fingerprint)
     if (known) return known
     try {
@@ -54,9 +49,13 @@ export class MessageAppender {
       record,
       reserveBytes: bounds.reserveBytes,
       shareBytes: shareReserve(this.#index.waitingOf(sender).bytes, bounds.sharePercent),
-      durable: (segment, offset) => {
+      durable: (place) => {
+        const index = this.#index
         ids.confirm(sender, key, fingerprint, storedAt)
-        this.#markDurable(entry, segment, offset, record)
+        index.lastSeq = Math.max(index.lastSeq, seq)
+        index.lastTime = Math.max(index.lastTime, storedAt)
+        index.locate(entry, place)
+        this.#recent.add(entry, record)
         for (const user of recipients) this.#arrived.add(user)
       },
       undo: () => {
@@ -118,14 +117,6 @@ export class MessageAppender {
       fitsShare({ most: bounds.bytes, held: mailbox.bytes }, own.bytes, bytes, sharePercent)
     )
   }
-
-  #markDurable(entry: IndexEntry, segment: number, offset: number, record: Buffer): void {
-    const index = this.#index
-    index.lastSeq = Math.max(index.lastSeq, entry.seq)
-    index.lastTime = Math.max(index.lastTime, entry.storedAt)
-    index.locate(entry, { segment, offset, length: record.length })
-    this.#recent.add(entry, record)
-  }
 }
 
 /** `hasSpace` means that there is space, but not for this sender. */
@@ -143,8 +134,7 @@ const overheadBytes = 64
 /** Caches the records of the latest messages, so that listening recipients get them without a read of the disk. */
 export class RecentRecords {
   readonly #mostBytes: number
-  #queue: IndexEntry[] = []
-  #first = 0
+  readonly #entries = new Queue<IndexEntry>()
   #bytes = 0
 
   constructor(mostBytes: number) {
@@ -153,18 +143,13 @@ export class RecentRecords {
 
   add(entry: IndexEntry, record: Buffer): void {
     entry.record = record
-    this.#queue.push(entry)
+    this.#entries.push(entry)
     this.#bytes += entry.length + overheadBytes
-    while (this.#bytes > this.#mostBytes) this.#letGo()
-  }
-
-  #letGo(): void {
-    const entry = this.#queue[this.#first++]
-    if (!entry) return
-    entry.record = undefined
-    this.#bytes -= entry.length + overheadBytes
-    if (this.#first <= this.#queue.length / 2) return
-    this.#queue = this.#queue.slice(this.#first)
-    this.#first = 0
+    while (this.#bytes > this.#mostBytes) {
+      const oldest = this.#entries.shift()
+      if (!oldest) return
+      oldest.record = undefined
+      this.#bytes -= oldest.length + overheadBytes
+    }
   }
 }

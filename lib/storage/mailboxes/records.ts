@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 
 /** The kind of a record, in its first byte. */
-export const kinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5 } as const
+export const recordKinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5 } as const
 
 /** Messages of a mailbox that were removed or set aside. */
 export interface Seqs {
@@ -33,7 +33,7 @@ const sentIdBytes = idBytes + 4 + 8
 
 export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: Seqs): Buffer {
   const record = Buffer.allocUnsafe(1 + textBytes(user) + 8 * seqs.length)
-  record[0] = kinds[kind]
+  record[0] = recordKinds[kind]
   let at = writeText(record, 1, user)
   for (const seq of seqs) at = record.writeDoubleBE(seq, at)
   return record
@@ -48,7 +48,7 @@ export function readSeqs(record: Buffer): Seqs {
 /** Encodes ids of one sender. */
 export function writeIds(sender: string, ids: readonly SentId[]): Buffer {
   const record = Buffer.allocUnsafe(1 + textBytes(sender) + sentIdBytes * ids.length)
-  record[0] = kinds.ids
+  record[0] = recordKinds.ids
   let at = writeText(record, 1, sender)
   for (const { key, fingerprint, storedAt } of ids) {
     record.write(key, at, 'latin1')
@@ -72,7 +72,7 @@ export function readIds(record: Buffer): { readonly sender: string; readonly ids
 
 export function writeTime({ now, lastSeq, messagesBefore, idsBefore }: Time): Buffer {
   const record = Buffer.allocUnsafe(33)
-  record[0] = kinds.time
+  record[0] = recordKinds.time
   let at = 1
   for (const value of [now, lastSeq, messagesBefore, idsBefore]) at = record.writeDoubleBE(value, at)
   return record
@@ -123,14 +123,17 @@ const idAt = 29
 const lengthAt = 45
 const senderAt = 49
 
-/** Encodes a message as a record without its fingerprint. */
-export function writeMessage(seq: number, message: NewMessage, recipients: readonly string[]): Buffer {
+/** Encodes a message as a record. `crc32` returns the fingerprint of its body. */
+export function writeMessage(
+  seq: number,
+  message: NewMessage,
+  recipients: readonly string[],
+  crc32: (body: Buffer) => number,
+): Buffer {
   const { sender, id, content } = message
   if (id.length !== idBytes) throw new OspError('usage', `a message id has ${id.length} bytes instead of ${idBytes}`)
-  let length = senderAt + textBytes(sender) + 2 + content.length
-  for (const recipient of recipients) length += textBytes(recipient)
-  const record = Buffer.allocUnsafe(length)
-  record[0] = kinds.message
+  const record = Buffer.allocUnsafe(senderAt + textBytes(sender) + bytesOfAll(recipients) + content.length)
+  record[0] = recordKinds.message
   record.writeDoubleBE(seq, seqAt)
   record.writeDoubleBE(message.sentAt, sentAt)
   record.writeDoubleBE(message.storedAt, storedAt)
@@ -138,22 +141,15 @@ export function writeMessage(seq: number, message: NewMessage, recipients: reado
   record.writeUInt32BE(content.length, lengthAt)
   const at = writeRecipients(record, writeText(record, senderAt, sender), recipients)
   record.set(content, at)
+  record.writeInt32BE(crc32(record.subarray(textEnd(record, senderAt))) | 0, fingerprintAt)
   return record
 }
 
 /**
- * Returns the part of a record in which two messages with the same sender and id must agree: recipients and content.
+ * Returns the fingerprint of the body: its CRC-32, signed, which a Map stores without extra memory. Two messages with
+ * the same sender and id must agree in the body: recipients and content.
  */
-export function bodyOf(record: Buffer): Buffer {
-  return record.subarray(textEnd(record, senderAt))
-}
-
-/** Returns the fingerprint of the body: its CRC-32, signed, which a Map stores without extra memory. */
-export const fingerprintOf = (record: Buffer): number => record.readInt32BE(fingerprintAt)
-
-export function setFingerprint(record: Buffer, fingerprint: number): void {
-  record.writeInt32BE(fingerprint, fingerprintAt)
-}
+export const bodyFingerprintOf = (record: Buffer): number => record.readInt32BE(fingerprintAt)
 
 export const seqOf = (record: Buffer): number => record.readDoubleBE(seqAt)
 export const storedAtOf = (record: Buffer): number => record.readDoubleBE(storedAt)
@@ -163,26 +159,23 @@ export const senderOf = (record: Buffer): string => readText(record, senderAt)
 /** Returns the id as a text with one character for each byte. */
 export const keyOf = (record: Buffer): string => record.toString('latin1', idAt, idAt + idBytes)
 
-export function recipientsOf(record: Buffer): string[] {
-  let at = textEnd(record, senderAt)
-  const recipients: string[] = []
-  const count = record.readUInt16BE(at)
-  at += 2
-  for (let index = 0; index < count; index++) {
-    recipients.push(readText(record, at))
-    at = textEnd(record, at)
-  }
-  return recipients
+export const recipientsOf = (record: Buffer): string[] =>
+  recipientOffsets(record)
+    .slice(0, -1)
+    .map((at) => readText(record, at))
+
+/** Returns the offset of each recipient, and the end of the last one. */
+function recipientOffsets(record: Buffer): number[] {
+  const start = textEnd(record, senderAt)
+  const offsets = [start + 2]
+  for (let left = record.readUInt16BE(start); left > 0; left--) offsets.push(textEnd(record, offsets.at(-1) ?? 0))
+  return offsets
 }
 
 /** Throws RangeError unless the numbers are valid and the lengths of all parts add up to the length of the record. */
 export function checkMessage(record: Buffer): void {
   for (const at of [seqAt, sentAt, storedAt]) readNumber(record, at)
-  let at = textEnd(record, senderAt)
-  const count = record.readUInt16BE(at)
-  at += 2
-  for (let index = 0; index < count; index++) at = textEnd(record, at)
-  const bytes = at + contentBytesOf(record)
+  const bytes = (recipientOffsets(record).at(-1) ?? 0) + contentBytesOf(record)
   if (bytes !== record.length)
     throw new RangeError(`a message of ${bytes} bytes is in a record of ${record.length} bytes`)
 }
@@ -191,9 +184,7 @@ export function checkMessage(record: Buffer): void {
 export function withRecipients(record: Buffer, recipients: readonly string[]): Buffer {
   const before = textEnd(record, senderAt)
   const content = record.subarray(record.length - contentBytesOf(record))
-  let length = before + 2 + content.length
-  for (const recipient of recipients) length += textBytes(recipient)
-  const fewer = Buffer.allocUnsafe(length)
+  const fewer = Buffer.allocUnsafe(before + bytesOfAll(recipients) + content.length)
   record.copy(fewer, 0, 0, before)
   fewer.set(content, writeRecipients(fewer, before, recipients))
   return fewer
@@ -214,6 +205,8 @@ export function storedMessage(record: Buffer): StoredMessage {
 // Some methods of a Buffer differ from those of a Uint8Array.
 const plain = (record: Buffer, at: number, length: number) =>
   new Uint8Array(record.buffer, record.byteOffset + at, length)
+
+const bytesOfAll = (recipients: readonly string[]) => recipients.reduce((sum, name) => sum + textBytes(name), 2)
 
 function writeRecipients(to: Buffer, start: number, recipients: readonly string[]): number {
   to.writeUInt16BE(recipients.length, start)

@@ -74,22 +74,16 @@ export class SenderIds {
   forgetBefore(time: number): void {
     this.order()
     for (const generation of this.#generations) {
-      if ((generation.times[generation.forgotten] ?? time) >= time) break
-      this.#forget(generation, time)
+      const { fingerprints, times } = generation
+      for (const key of fingerprints.keys()) {
+        if ((times[generation.forgotten] ?? time) >= time) break
+        fingerprints.delete(key)
+        generation.forgotten++
+        this.count--
+      }
+      if (fingerprints.size > 0) break
     }
-    if (this.#generations[0]?.fingerprints.size === 0) {
-      this.#generations = this.#generations.filter(({ fingerprints }) => fingerprints.size > 0)
-    }
-  }
-
-  #forget(generation: Generation, time: number): void {
-    const { fingerprints, times } = generation
-    for (const key of fingerprints.keys()) {
-      if ((times[generation.forgotten] ?? time) >= time) return
-      fingerprints.delete(key)
-      generation.forgotten++
-      this.count--
-    }
+    this.#generations = this.#generations.filter(({ fingerprints }) => fingerprints.size > 0)
   }
 }
 

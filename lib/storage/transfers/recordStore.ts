@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Claim, TransferRecord } from '../../ports/storage.ts'
+import type { Claim } from '../../ports/storage.ts'
 import type { UploadLog } from './uploadLog.ts'
 
 /** Returns one text for a user and a name. Neither can contain a NUL. */
@@ -23,13 +23,45 @@ interface Fence {
   readonly running: Set<Promise<unknown>>
 }
 
-/** The valid token of each record. Refuses writes with any other token. */
-class Fences {
+/**
+ * The state that the records and the bytes of uploads share: the log while the storage is open, and the valid token of
+ * each record. Writes with any other token are refused.
+ */
+export class RecordStore {
+  /** Damage found while the storage was opened, in addition to the damage in the log. */
+  readonly damages: Damage[] = []
   readonly #fences = new Map<string, Fence>()
   #highest = 0
+  #log: UploadLog | undefined
 
-  /** Returns a token above all earlier ones. */
-  next(): number {
+  /** Returns the log. Throws OspError `closed` while the storage is not open. */
+  get log(): UploadLog {
+    if (!this.#log) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#log
+  }
+
+  /** Throws OspError `closed` while the storage is not open. */
+  checkOpen(): void {
+    void this.log
+  }
+
+  /** Loads the tokens of all records. */
+  async open(log: UploadLog): Promise<void> {
+    for (const { user, name, token } of log.records()) await this.raise(user, name, token)
+    this.#log = log
+  }
+
+  /** Refuses all further calls, and all claims, but keeps the highest token. Resolves when earlier calls have ended. */
+  async close(): Promise<void> {
+    const log = this.#log
+    this.#log = undefined
+    this.damages.length = 0
+    this.#fences.clear()
+    await log?.close()
+  }
+
+  /** A token above all earlier ones. */
+  get nextToken(): number {
     return this.#highest + 1
   }
 
@@ -64,52 +96,5 @@ class Fences {
     const fence = this.#fences.get(key)
     this.#fences.delete(key)
     await Promise.allSettled(fence?.running ?? [])
-  }
-
-  /** Removes all claims, but keeps the highest token. */
-  clear(): void {
-    this.#fences.clear()
-  }
-}
-
-/**
- * The state that the records and the bytes of uploads share: the log while the storage is open, and the tokens for
- * writing.
- */
-export class RecordStore {
-  readonly fences = new Fences()
-  /** Damage found while the storage was opened, in addition to the damage in the log. */
-  readonly damages: Damage[] = []
-  #log: UploadLog | undefined
-
-  /** Returns the log. Throws OspError `closed` while the storage is not open. */
-  get log(): UploadLog {
-    if (!this.#log) throw new OspError('closed', 'the storage is closed; open it first')
-    return this.#log
-  }
-
-  /** Throws OspError `closed` while the storage is not open. */
-  checkOpen(): void {
-    void this.log
-  }
-
-  /** Returns the record of an upload. */
-  record(user: string, name: string): TransferRecord | undefined {
-    return this.log.record(user, name)
-  }
-
-  /** Loads the tokens of all records. */
-  async open(log: UploadLog): Promise<void> {
-    for (const { user, name, token } of log.records()) await this.fences.raise(user, name, token)
-    this.#log = log
-  }
-
-  /** Refuses all further calls. Resolves when earlier calls have ended. */
-  async close(): Promise<void> {
-    const log = this.#log
-    this.#log = undefined
-    this.damages.length = 0
-    this.fences.clear()
-    await log?.close()
   }
 }

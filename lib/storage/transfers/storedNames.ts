@@ -1,7 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
-import { ancestorsOf } from './recordStore.ts'
 import type { UploadLog } from './uploadLog.ts'
 
 /** The functions of a store of files that the transfer store needs. */
@@ -41,19 +40,12 @@ export function lostFile(text: string): OspError {
   return new OspError('digest-mismatch', text, { progress: 0 })
 }
 
-/** Returns the name of a record that conflicts with this name. */
+/** Returns the name of a record that conflicts with this name. A record of the same name does not conflict. */
 export function conflictingRecord(log: UploadLog, user: string, name: string, foldsCase: boolean): string | undefined {
-  if (foldsCase) return foldedConflict(log, user, name)
-  const ancestor = ancestorsOf(name).find((folder) => log.record(user, folder))
-  if (ancestor !== undefined) return ancestor
-  for (const other of log.names(user)) if (other.startsWith(`${name}/`)) return other
-  return undefined
-}
-
-function foldedConflict(log: UploadLog, user: string, name: string): string | undefined {
-  const wanted = fileNameKey(name)
+  const keyOf = foldsCase ? fileNameKey : (other: string) => other
+  const wanted = keyOf(name)
   for (const other of log.names(user)) {
-    if (other !== name && (overlaps(wanted, fileNameKey(other)) || overlaps(fileNameKey(other), wanted))) return other
+    if (other !== name && (overlaps(wanted, keyOf(other)) || overlaps(keyOf(other), wanted))) return other
   }
   return undefined
 }

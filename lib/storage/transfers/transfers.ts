@@ -16,7 +16,6 @@ import type {
 } from '../../ports/storage.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { fitsShare } from '../../runtime/share.ts'
-import { decideClaim, sameUpload } from './claiming.ts'
 import { type RecordStore, recordKey } from './recordStore.ts'
 import type { Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
@@ -61,7 +60,7 @@ export class Transfers implements TransferStore {
 
   complete(claim: Claim, keepNoteMs: number): Promise<void> {
     return this.#change(claim, async () => {
-      await this.#records.fences.guard(claim, async () => {
+      await this.#records.guard(claim, async () => {
         const { verified: file, modifiedAt } = this.#record(claim)
         if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
         // A file that was removed meanwhile leaves a marker that matches no file: the server must still report it.
@@ -69,7 +68,7 @@ export class Transfers implements TransferStore {
         const now = this.#wallTime()
         await this.#records.log.complete({ file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }, now)
       })
-      await this.#records.fences.drop(claim.user, claim.name)
+      await this.#records.drop(claim.user, claim.name)
     })
   }
 
@@ -87,7 +86,7 @@ export class Transfers implements TransferStore {
 
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {
     return this.#change({ user, name }, async () => {
-      const record = this.#records.record(user, name)
+      const record = this.#records.log.record(user, name)
       if (!record || record.verified || record.updatedAt >= before) return undefined
       await this.#drop(user, name)
       return record
@@ -107,7 +106,7 @@ export class Transfers implements TransferStore {
   }
 
   async record(user: string, name: string): Promise<TransferRecord | undefined> {
-    return this.#records.record(user, name)
+    return this.#records.log.record(user, name)
   }
 
   async unfinished(user: string): Promise<UnfinishedTotals> {
@@ -118,51 +117,68 @@ export class Transfers implements TransferStore {
     return [...this.#records.damages, ...this.#records.log.damages]
   }
 
+  /** Implements `TransferStore.claim`, in its order. */
   async #claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
     const user = checkUserName(want.user)
     const name = checkStoredName(want.name)
-    const decision = await decideClaim(
-      want,
-      owner,
-      options,
-      {
-        record: this.#records.record(user, name),
-        completed: () => this.#completed(want),
-        stored: () => this.#names.stored(user, name),
-        conflict: async () =>
-          (await this.#names.conflict(user, name)) ??
-          conflictingRecord(this.#records.log, user, name, this.#names.foldsCase),
-        full: () => this.#full(user),
-        partialBytes: () => this.#names.partialBytes(want),
-      },
-      { token: this.#records.fences.next(), updatedAt: options.at },
-    )
-    if ('completed' in decision) {
-      if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
-      return decision
+    const former = this.#records.log.record(user, name)
+    const same = sameUpload(former, want) ? former : undefined
+    if (!options.fresh && former?.superseded.includes(owner.session)) {
+      throw new OspError('superseded', `another program of ${user} has taken over the upload of ${name}`)
     }
-    const { record, anew } = decision
+    const completed = options.fresh || !same ? await this.#completed(want) : undefined
+    if (completed) {
+      if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
+      return { completed }
+    }
+    await this.#checkName(user, name, !same && options.onConflict === 'reject')
+    if (!former) this.#checkCount(user)
+    const continued = options.fresh ? undefined : same
+    const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
+    const superseded = supersededBy(owner, former, options.takeOver)
+    const token = this.#records.nextToken
+    const record: TransferRecord = { ...base, owner, superseded, token, updatedAt: options.at }
     // Before the record, so that no write of the older claim can end after this one is granted.
-    await this.#records.fences.raise(user, name, record.token)
+    await this.#records.raise(user, name, token)
     await this.#records.log.put(record)
     // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
-    if (anew) await this.#names.dropPartial(user, name)
-    return { claim: { user, name, token: record.token }, record }
+    if (!continued && record.checkpoints.length === 0) await this.#names.dropPartial(user, name)
+    return { claim: { user, name, token }, record }
   }
 
-  #full(user: string): OspError | undefined {
+  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file of this name may be stored. */
+  async #checkName(user: string, name: string, isNew: boolean): Promise<void> {
+    if (isNew && (await this.#names.stored(user, name))) {
+      throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
+    }
+    const { foldsCase } = this.#names
+    const stored = await this.#names.conflict(user, name)
+    const conflict = stored ?? conflictingRecord(this.#records.log, user, name, foldsCase)
+    if (conflict === undefined) return
+    throw new OspError('name-conflict', `${name} collides with ${conflict} on the server; choose another name`)
+  }
+
+  /** Throws OspError `too-many-uploads` if no further record of the user can be stored. */
+  #checkCount(user: string): void {
     const { log } = this.#records
-    const [own, all] = [log.count(user), log.count()]
+    const [own, all] = [log.totals(user).uploads, log.count]
     const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed
     const fits = fitsShare({ most: unfinishedUploads, held: all }, own, 1, unfinishedSharePercent)
-    if (own < unfinishedPerUser && fits) return undefined
+    if (own < unfinishedPerUser && fits) return
     const isShare = own < unfinishedPerUser && all < unfinishedUploads
     const whose = own < unfinishedPerUser && !isShare ? `there are ${all}` : `${user} has ${own}`
     const why = isShare ? `the maximum for one user while there are ${all} in all` : 'which is the maximum'
-    return new OspError(
+    throw new OspError(
       'too-many-uploads',
       `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`,
     )
+  }
+
+  /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */
+  async #newRecord({ user, name, size, modifiedAt, algorithm }: NewTransfer, isEmpty: boolean) {
+    const upload = { user, name, size, modifiedAt, algorithm }
+    const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
+    return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
   }
 
   /** Resolves with the marker of the same upload, if there is one and the stored file has not changed since. */
@@ -191,20 +207,18 @@ export class Transfers implements TransferStore {
   }
 
   async #drop(user: string, name: string): Promise<boolean> {
-    await this.#records.fences.drop(user, name)
-    const isThere = this.#records.record(user, name) !== undefined
+    await this.#records.drop(user, name)
+    const isThere = this.#records.log.record(user, name) !== undefined
     if (isThere) await this.#records.log.remove(user, name)
     return isThere
   }
 
   #rewrite(claim: Claim, next: (record: TransferRecord) => TransferRecord): Promise<void> {
-    return this.#change(claim, () =>
-      this.#records.fences.guard(claim, () => this.#records.log.put(next(this.#record(claim)))),
-    )
+    return this.#change(claim, () => this.#records.guard(claim, () => this.#records.log.put(next(this.#record(claim)))))
   }
 
   #record({ user, name }: Claim): TransferRecord {
-    const record = this.#records.record(user, name)
+    const record = this.#records.log.record(user, name)
     if (!record) throw new OspError('internal', `the record of the upload ${name} of ${user} is missing`)
     return record
   }
@@ -215,4 +229,17 @@ export class Transfers implements TransferStore {
       return work()
     })
   }
+}
+
+/** Returns whether both are the same upload, given that user and name agree. */
+function sameUpload(a: Omit<NewTransfer, 'user' | 'name'> | undefined, b: NewTransfer): boolean {
+  return a?.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
+}
+
+// A record that replaces an older one keeps its list. Otherwise a session that lost the upload could take it back.
+function supersededBy(owner: Owner, record: TransferRecord | undefined, takeOver: boolean): readonly string[] {
+  if (!record) return []
+  const former = takeOver ? [record.owner.session] : []
+  const others = [...record.superseded, ...former].filter((session) => session !== owner.session)
+  return [...new Set(others)].slice(-fixed.supersededSessions)
 }

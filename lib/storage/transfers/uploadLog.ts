@@ -1,8 +1,8 @@
 import { Multiset } from '../../core/multiset.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
-import { Compaction, type Contents, type Moved } from '../journal/compaction.ts'
-import { type Found, type Journal, type Place, recordsOf } from '../journal/journal.ts'
+import type { Contents, Moved } from '../journal/compaction.ts'
+import type { Journal, JournalRecord, Place } from '../journal/journal.ts'
 import { JournalWriter } from '../journal/journalWriter.ts'
 import { recordKey } from './recordStore.ts'
 import { type CompletionMarker, type Row, readRow, type Subject, subjectOfRow, writeRow } from './rows.ts'
@@ -19,17 +19,34 @@ class Entry<T> implements Place {
   constructor(value: T) {
     this.value = value
   }
-
-  isAt({ segment, offset }: Place): boolean {
-    return this.segment === segment && this.offset === offset
-  }
 }
 
-/** The present entries by `recordKey`, in the order in which they were set. */
+/** A change in memory, whose row is appended to the journal. */
+interface Change {
+  durable(place: Place): void
+  undo(): void
+}
+
+/** The present entries of one user. */
+interface UserEntries {
+  readonly names: Set<string>
+  /** Sum of their weights. */
+  weight: number
+}
+
+/** The present entries by `recordKey`, and the names of each user, both in the order in which they were set. */
 class Table<T> {
   /** Total bytes of the rows of present entries. */
   bytes = 0
+  /** The users, once for each entry. */
+  readonly owners = new Multiset()
   readonly #entries = new Map<string, Entry<T>>()
+  readonly #users = new Map<string, UserEntries>()
+  readonly #weightOf: (value: T) => number
+
+  constructor(weightOf: (value: T) => number) {
+    this.#weightOf = weightOf
+  }
 
   get size(): number {
     return this.#entries.size
@@ -39,25 +56,28 @@ class Table<T> {
     return this.#entries.get(recordKey(user, name))
   }
 
-  values(): Iterable<Entry<T>> {
+  entries(): Iterable<Entry<T>> {
     return this.#entries.values()
   }
 
-  /** Replaces the previous entry, or removes it. Returns the previous entry. */
-  swap({ user, name }: Subject, next: Entry<T> | undefined): Entry<T> | undefined {
-    const key = recordKey(user, name)
-    const former = this.#entries.get(key)
-    if (former) {
-      this.bytes -= former.length
-      former.isCurrent = false
-      this.#entries.delete(key)
+  values(): T[] {
+    return Array.from(this.#entries.values(), ({ value }) => value)
+  }
+
+  ofUser(user: string): Readonly<UserEntries> | undefined {
+    return this.#users.get(user)
+  }
+
+  /** Replaces the value of a subject, or removes it. */
+  set(subject: Subject, value: T | undefined): Change {
+    const entry = value === undefined ? undefined : new Entry(value)
+    const former = this.#swap(subject, entry)
+    return {
+      durable: (place) => {
+        if (entry) this.locate(entry, place)
+      },
+      undo: () => void this.#swap(subject, former),
     }
-    if (next) {
-      this.bytes += next.length
-      next.isCurrent = true
-      this.#entries.set(key, next)
-    }
-    return former
   }
 
   /** Returns the present entries among these rows, and with `segment` all entries in that segment. */
@@ -65,9 +85,9 @@ class Table<T> {
     const live = new Set<Entry<T>>()
     for (const { place, subject } of rows) {
       const entry = this.get(subject)
-      if (entry?.isAt(place)) live.add(entry)
+      if (entry?.segment === place.segment && entry.offset === place.offset) live.add(entry)
     }
-    if (segment !== undefined) for (const entry of this.values()) if (entry.segment === segment) live.add(entry)
+    if (segment !== undefined) for (const entry of this.entries()) if (entry.segment === segment) live.add(entry)
     return [...live]
   }
 
@@ -78,16 +98,32 @@ class Table<T> {
     entry.offset = offset
     entry.length = length
   }
-}
 
-/** The records of one user. */
-interface UserRecords {
-  readonly names: Set<string>
-  /** Sum of the offsets of their last checkpoints. */
-  bytes: number
+  /** Replaces the previous entry, or removes it. Returns the previous entry. */
+  #swap({ user, name }: Subject, next: Entry<T> | undefined): Entry<T> | undefined {
+    const key = recordKey(user, name)
+    const former = this.#entries.get(key)
+    const own = this.#users.get(user) ?? { names: new Set<string>(), weight: 0 }
+    if (former) {
+      this.bytes -= former.length
+      own.weight -= this.#weightOf(former.value)
+      former.isCurrent = false
+      this.#entries.delete(key)
+      own.names.delete(name)
+      this.owners.remove(user)
+    }
+    if (next) {
+      this.bytes += next.length
+      own.weight += this.#weightOf(next.value)
+      next.isCurrent = true
+      this.#entries.set(key, next)
+      this.#users.set(user, own)
+      own.names.add(name)
+      this.owners.add(user)
+    } else if (own.names.size === 0) this.#users.delete(user)
+    return former
+  }
 }
-
-const durableOf = (entry: Entry<TransferRecord> | undefined) => entry?.value.checkpoints.at(-1)?.offset ?? 0
 
 /**
  * The records of unfinished uploads and the completion markers: all in memory, with each change in a journal. A change
@@ -97,43 +133,26 @@ const durableOf = (entry: Entry<TransferRecord> | undefined) => entry?.value.che
 export class UploadLog implements Contents {
   readonly #journal: Journal
   readonly #writer: JournalWriter
-  readonly #compaction: Compaction
-  readonly #records = new Table<TransferRecord>()
-  readonly #markers = new Table<CompletionMarker>()
-  readonly #users = new Map<string, UserRecords>()
+  readonly #records = new Table<TransferRecord>(({ checkpoints }) => checkpoints.at(-1)?.offset ?? 0)
+  readonly #markers = new Table<CompletionMarker>(() => 0)
   readonly #maxMarkers: number
-  /** The names of the completion markers of each user, the oldest first. */
-  readonly #noteNames = new Map<string, Set<string>>()
-  readonly #noteCounts = new Multiset()
 
   private constructor(journal: Journal, platform: Platform, maxMarkers: number) {
     this.#journal = journal
     this.#maxMarkers = maxMarkers
-    this.#compaction = new Compaction(journal, this, () => this.#writer.wake())
-    this.#writer = new JournalWriter(journal, () => platform.clock.now(), {
-      piggyback: () => this.#compaction.piggyback(),
-      committed: (bytes) => this.#compaction.consider(bytes),
-    })
+    this.#writer = new JournalWriter(journal, () => platform.clock.now(), this)
   }
 
   /** Reads the journal. The log closes the journal, even if this rejects. */
   static async open(journal: Journal, platform: Platform, maxMarkers: number): Promise<UploadLog> {
     const log = new UploadLog(journal, platform, maxMarkers)
-    try {
-      for await (const found of recordsOf(journal)) log.enter(found)
-    } catch (error) {
-      await journal.close()
-      throw error
-    }
-    log.#compaction.consider(0)
+    await log.#writer.open()
     return log
   }
 
   /** Resolves when earlier calls have ended. */
-  async close(): Promise<void> {
-    await this.#compaction.stop()
-    await this.#writer.idle()
-    await this.#journal.close()
+  close(): Promise<void> {
+    return this.#writer.close()
   }
 
   get damages(): Journal['damages'] {
@@ -144,9 +163,9 @@ export class UploadLog implements Contents {
     return this.#records.bytes + this.#markers.bytes
   }
 
-  /** Returns the number of records, in all or of one user. */
-  count(user?: string): number {
-    return user === undefined ? this.#records.size : (this.#users.get(user)?.names.size ?? 0)
+  /** Returns the number of records. */
+  get count(): number {
+    return this.#records.size
   }
 
   record(user: string, name: string): TransferRecord | undefined {
@@ -155,17 +174,18 @@ export class UploadLog implements Contents {
 
   /** Returns the names of the records of a user. */
   names(user: string): Iterable<string> {
-    return this.#users.get(user)?.names ?? []
+    return this.#records.ofUser(user)?.names ?? []
   }
 
   /** Returns the number of a user's records, and the sum of the offsets of their last checkpoints. */
   totals(user: string): UnfinishedTotals {
-    return { uploads: this.count(user), bytes: this.#users.get(user)?.bytes ?? 0 }
+    const own = this.#records.ofUser(user)
+    return { uploads: own?.names.size ?? 0, bytes: own?.weight ?? 0 }
   }
 
   /** Returns all present records, or those of one user. */
   records(user?: string): readonly TransferRecord[] {
-    if (user === undefined) return Array.from(this.#records.values(), ({ value }) => value)
+    if (user === undefined) return this.#records.values()
     return Array.from(this.names(user)).flatMap((name) => this.record(user, name) ?? [])
   }
 
@@ -175,23 +195,18 @@ export class UploadLog implements Contents {
 
   /** Returns the completion markers that were not reported. */
   unreported(): readonly CompletionMarker[] {
-    return Array.from(this.#markers.values(), ({ value }) => value).filter(({ reported }) => !reported)
+    return this.#markers.values().filter(({ reported }) => !reported)
   }
 
   /** Replaces a record, durably. */
   put(record: TransferRecord): Promise<void> {
-    const entry = new Entry(record)
-    const former = this.#swapRecord(record, entry)
-    return this.#add({ kind: 'record', value: record }, this.#records, entry, () => this.#swapRecord(record, former))
+    return this.#append({ kind: 'record', value: record }, this.#records.set(record, record))
   }
 
   /** Removes a record, durably. */
   remove(user: string, name: string): Promise<void> {
-    const subject = { user, name }
-    const former = this.#swapRecord(subject, undefined)
-    return this.#add({ kind: 'removed', value: subject }, this.#records, undefined, () =>
-      this.#swapRecord(subject, former),
-    )
+    const value = { user, name }
+    return this.#append({ kind: 'removed', value }, this.#records.set(value, undefined))
   }
 
   /**
@@ -199,56 +214,75 @@ export class UploadLog implements Contents {
    * before `now`.
    */
   complete(marker: CompletionMarker, now: number): Promise<void> {
-    this.#forgetOld(now)
-    const { file } = marker
-    const entry = new Entry(marker)
-    const formerRecord = this.#swapRecord(file, undefined)
-    const formerMarker = this.#swapMarker(file, entry)
+    for (const { value } of this.#markers.entries()) {
+      if (value.until >= now) break
+      this.#markers.set(value.file, undefined)
+    }
+    const record = this.#records.set(marker.file, undefined)
+    const completed = this.#markers.set(marker.file, marker)
     this.#bound()
-    return this.#add({ kind: 'completed', value: marker }, this.#markers, entry, () => {
-      this.#swapMarker(file, formerMarker)
-      this.#swapRecord(file, formerRecord)
-    })
+    return this.#append({ kind: 'completed', value: marker }, completed, record)
   }
 
   /** Replaces a completion marker, durably. */
   rewrite(marker: CompletionMarker): Promise<void> {
-    const entry = new Entry(marker)
-    const former = this.#swapMarker(marker.file, entry)
-    return this.#add({ kind: 'note', value: marker }, this.#markers, entry, () => this.#swapMarker(marker.file, former))
+    return this.#append({ kind: 'note', value: marker }, this.#markers.set(marker.file, marker))
   }
 
   /** Removes a completion marker, durably. */
   forget(user: string, name: string): Promise<void> {
-    const subject = { user, name }
-    const former = this.#swapMarker(subject, undefined)
-    return this.#add({ kind: 'forgotten', value: subject }, this.#markers, undefined, () =>
-      this.#swapMarker(subject, former),
-    )
+    const value = { user, name }
+    return this.#append({ kind: 'forgotten', value }, this.#markers.set(value, undefined))
   }
 
   /** Marks a completion marker as reported, durably. */
-  report(user: string, name: string): Promise<void> {
+  async report(user: string, name: string): Promise<void> {
     const subject = { user, name }
     const entry = this.#markers.get(subject)
-    if (!entry) return Promise.resolve()
+    if (!entry) return
     const former = entry.value
     entry.value = { ...former, reported: true }
-    return this.#add({ kind: 'reported', value: subject }, this.#markers, undefined, () => {
-      entry.value = former
-    })
+    await this.#append(
+      { kind: 'reported', value: subject },
+      {
+        durable() {},
+        undo() {
+          entry.value = former
+        },
+      },
+    )
   }
 
   /** Applies a row of the journal. */
-  enter(found: Found): void {
+  enter(found: JournalRecord): void {
     const row = readRow(found.record)
-    if (!row) this.#journal.reportDamage(found)
-    else if (row.kind === 'record') this.#enterRecord(row.value, found)
-    else if (row.kind === 'completed' || row.kind === 'note') this.#enterMarker(row.kind, row.value, found)
-    else this.#enterEnd(row.kind, row.value)
+    switch (row?.kind) {
+      case undefined:
+        this.#journal.reportDamage(found)
+        break
+      case 'record':
+        this.#records.set(row.value, row.value).durable(found)
+        break
+      case 'completed':
+      case 'note':
+        this.#markers.set(row.value.file, row.value).durable(found)
+        this.#bound()
+        if (row.kind === 'completed') this.#records.set(row.value.file, undefined)
+        break
+      case 'removed':
+        this.#records.set(row.value, undefined)
+        break
+      case 'forgotten':
+        this.#markers.set(row.value, undefined)
+        break
+      case 'reported': {
+        const entry = this.#markers.get(row.value)
+        if (entry) entry.value = { ...entry.value, reported: true }
+      }
+    }
   }
 
-  move(segment: number, records: readonly Found[], isLast: boolean): Moved {
+  move(segment: number, records: readonly JournalRecord[], isLast: boolean): Moved {
     const rows = records.flatMap((place) => {
       const row = readRow(place.record)
       return row ? [{ place, subject: subjectOfRow(row) }] : []
@@ -262,78 +296,28 @@ export class UploadLog implements Contents {
         ...liveRecords.map(({ value }) => writeRow({ kind: 'record', value })),
         ...liveMarkers.map(({ value }) => writeRow({ kind: 'note', value })),
       ],
-      moved: (placeOf) => {
-        for (const [index, entry] of liveRecords.entries()) this.#records.locate(entry, placeOf(index))
-        for (const [index, entry] of liveMarkers.entries()) {
-          this.#markers.locate(entry, placeOf(liveRecords.length + index))
+      moved: (places) => {
+        for (const [index, place] of places.entries()) {
+          const record = liveRecords[index]
+          const marker = liveMarkers[index - liveRecords.length]
+          if (record) this.#records.locate(record, place)
+          if (marker) this.#markers.locate(marker, place)
         }
       },
     }
   }
 
-  removeSegment(): void {}
-
-  #enterRecord(value: TransferRecord, found: Found): void {
-    const entry = new Entry(value)
-    this.#records.locate(entry, found)
-    this.#swapRecord(value, entry)
-  }
-
-  #enterMarker(kind: 'completed' | 'note', value: CompletionMarker, found: Found): void {
-    const entry = new Entry(value)
-    this.#markers.locate(entry, found)
-    this.#swapMarker(value.file, entry)
-    this.#bound()
-    if (kind === 'completed') this.#swapRecord(value.file, undefined)
-  }
-
-  #enterEnd(kind: 'removed' | 'reported' | 'forgotten', subject: Subject): void {
-    const entry = this.#markers.get(subject)
-    if (kind === 'removed') this.#swapRecord(subject, undefined)
-    else if (kind === 'forgotten') this.#swapMarker(subject, undefined)
-    else if (entry) entry.value = { ...entry.value, reported: true }
-  }
-
-  #swapRecord(subject: Subject, next: Entry<TransferRecord> | undefined): Entry<TransferRecord> | undefined {
-    const { user, name } = subject
-    const former = this.#records.swap(subject, next)
-    const own = this.#users.get(user) ?? { names: new Set<string>(), bytes: 0 }
-    own.bytes += durableOf(next) - durableOf(former)
-    if (next) this.#users.set(user, own)
-    if (next) own.names.add(name)
-    else if (own.names.delete(name) && own.names.size === 0) this.#users.delete(user)
-    return former
-  }
-
-  #swapMarker(subject: Subject, next: Entry<CompletionMarker> | undefined): Entry<CompletionMarker> | undefined {
-    const { user, name } = subject
-    const former = this.#markers.swap(subject, next)
-    const names = this.#noteNames.get(user) ?? new Set<string>()
-    if (names.delete(name)) this.#noteCounts.remove(user)
-    if (next) {
-      this.#noteNames.set(user, names.add(name))
-      this.#noteCounts.add(user)
-    } else if (names.size === 0) this.#noteNames.delete(user)
-    return former
-  }
-
-  #add<T>(row: Row, table: Table<T>, entry: Entry<T> | undefined, undo: () => unknown): Promise<void> {
-    const record = writeRow(row)
+  #append(row: Row, ...changes: readonly Change[]): Promise<void> {
     return this.#writer.add({
-      record,
+      record: writeRow(row),
       frees: row.kind === 'removed',
-      durable: (segment, offset) => {
-        if (entry) table.locate(entry, { segment, offset, length: record.length })
+      durable(place) {
+        for (const change of changes) change.durable(place)
       },
-      undo: () => void undo(),
+      undo() {
+        for (const change of changes) change.undo()
+      },
     })
-  }
-
-  #forgetOld(now: number): void {
-    for (const { value } of this.#markers.values()) {
-      if (value.until >= now) break
-      this.#swapMarker(value.file, undefined)
-    }
   }
 
   /**
@@ -342,9 +326,9 @@ export class UploadLog implements Contents {
    */
   #bound(): void {
     while (this.#markers.size > this.#maxMarkers) {
-      const user = this.#noteCounts.largest ?? ''
-      const [name = ''] = this.#noteNames.get(user) ?? []
-      this.#swapMarker({ user, name }, undefined)
+      const user = this.#markers.owners.largest ?? ''
+      const [name = ''] = this.#markers.ofUser(user)?.names ?? []
+      this.#markers.set({ user, name }, undefined)
     }
   }
 }

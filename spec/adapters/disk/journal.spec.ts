@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { frameBytes, headerBytes } from '../../../lib/adapters/disk/journalFormat.ts'
+import { frameBytes, journalHeaderBytes } from '../../../lib/adapters/disk/journalFormat.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
 import { writeSeqs } from '../../../lib/storage/mailboxes/records.ts'
@@ -68,7 +68,7 @@ spec('the end of a journal on disk', (it) => {
     'may be a segment that was only begun',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 2)
-      for (let length = 0; length <= headerBytes; length++) {
+      for (let length = 0; length <= journalHeaderBytes; length++) {
         assert.deepEqual(await foundIn(bytes.subarray(0, length)), { numbers: [], damaged: [] })
       }
     }),
@@ -105,8 +105,9 @@ spec('a damaged journal on disk', (it) => {
     'is read by the second half of a header whose first half is damaged; without both it is lost, and others are not',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 2)
-      for (let at = 0; at < headerBytes; at++) assert.deepEqual((await foundIn(flipped(bytes, at))).numbers, [1, 2])
-      const both = flipped(flipped(bytes, 9), headerBytes / 2 + 9)
+      for (let at = 0; at < journalHeaderBytes; at++)
+        assert.deepEqual((await foundIn(flipped(bytes, at))).numbers, [1, 2])
+      const both = flipped(flipped(bytes, 9), journalHeaderBytes / 2 + 9)
       assert.deepEqual(await foundIn(both), { numbers: [], damaged: [[0, both.length]] })
     }),
   )

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
-import { type Frame, headerBytes, JournalFormat } from '../../../lib/adapters/disk/journalFormat.ts'
+import { JournalFormat, type JournalFrame, journalHeaderBytes } from '../../../lib/adapters/disk/journalFormat.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Damage } from '../../../lib/ports/mailboxes.ts'
 import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
@@ -40,9 +40,11 @@ export async function segmentsOf(directory: string): Promise<string[]> {
 }
 
 /** A segment's bytes and the frames in it. */
-export async function look(path: string): Promise<{ readonly bytes: Buffer; readonly frames: readonly Frame[] }> {
+export async function look(
+  path: string,
+): Promise<{ readonly bytes: Buffer; readonly frames: readonly JournalFrame[] }> {
   const bytes = await readFile(path)
-  return { bytes, frames: [...format.frames(bytes, headerBytes, format.seedOf(bytes) ?? 0)] }
+  return { bytes, frames: [...format.frames(bytes, journalHeaderBytes, format.seedOf(bytes) ?? 0)] }
 }
 
 /** The same bytes, one of them changed. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { cp, link, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { headerBytes } from '../../../lib/adapters/disk/journalFormat.ts'
+import { journalHeaderBytes } from '../../../lib/adapters/disk/journalFormat.ts'
 import type { Claim, Storage } from '../../../lib/ports/storage.ts'
 import {
   claimed,
@@ -104,7 +104,7 @@ spec('records that are damaged', (it) => {
       const isNoted = (await storage.transfers.completed({ ...wanted, name: 'stored' })) !== undefined
       assert.ok(whole.length + (isNoted ? 1 : 0) >= 3, `${at}: ${whole} and ${isNoted}`)
       // The first bytes say twice what they say.
-      if (at >= headerBytes) assert.equal((await storage.transfers.damages()).length, 1, `${at}`)
+      if (at >= journalHeaderBytes) assert.equal((await storage.transfers.damages()).length, 1, `${at}`)
       const lost = names.find((name) => !found.some((record) => record.name === name))
       if (lost === undefined) continue
       const [orphan] = await storage.files.sweep(0)
@@ -143,7 +143,7 @@ spec('records that are damaged', (it) => {
     await fill(before, other.claim)
     await before[Symbol.asyncDispose]()
     const rows = await readFile(rowsIn(directory.path))
-    await writeFile(rowsIn(directory.path), rows.subarray(0, headerBytes))
+    await writeFile(rowsIn(directory.path), rows.subarray(0, journalHeaderBytes))
     await using storage = await opened(directory.path)
     const removed = async (before: number) => (await storage.files.sweep(before)).map((orphan) => orphan.removed).sort()
     assert.deepEqual(await removed(0), [false, false, true])

@@ -36,12 +36,14 @@ async function entriesRead(work: () => Promise<unknown>): Promise<number> {
   const { opendir } = fs
   fs.opendir = async (...args) => {
     const directory = await opendir(...args)
-    const read = directory.read.bind(directory)
-    const counting = () => {
-      entries++
-      return read()
+    const all = directory[Symbol.asyncIterator].bind(directory)
+    const counting = async function* () {
+      for await (const entry of all()) {
+        entries++
+        yield entry
+      }
     }
-    return Object.assign(directory, { read: counting })
+    return Object.assign(directory, { [Symbol.asyncIterator]: counting })
   }
   syncBuiltinESMExports()
   try {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DiskJournal } from '../../../lib/adapters/disk/journal.ts'
-import { headerBytes, JournalFormat } from '../../../lib/adapters/disk/journalFormat.ts'
+import { JournalFormat, journalHeaderBytes } from '../../../lib/adapters/disk/journalFormat.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Journal } from '../../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
-import { setFingerprint, writeIds, writeMessage, writeSeqs, writeTime } from '../../../lib/storage/mailboxes/records.ts'
+import { writeIds, writeMessage, writeSeqs, writeTime } from '../../../lib/storage/mailboxes/records.ts'
 import { message, numbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 import { coded } from '../codes.ts'
@@ -76,13 +76,8 @@ function anyRecord(draw: Draw): Buffer {
 
 function written(draw: Draw): Buffer {
   const number = draw.from(1, 6)
-  const record = writeMessage(
-    number,
-    message(number),
-    draw.some(0, 2, () => draw.pick(['bob', 'carol'])),
-  )
-  setFingerprint(record, draw.below(3))
-  return record
+  const recipients = draw.some(0, 2, () => draw.pick(['bob', 'carol']))
+  return writeMessage(number, message(number), recipients, () => draw.below(3))
 }
 
 /** What is whole is found again, damage is told, and what is appended then is there ever after. */
@@ -103,13 +98,13 @@ async function readSegments(directory: string, segments: Pieces): Promise<void> 
 
 /** The frames of a segment follow each other from the header to the end. */
 function assertCovered(bytes: Buffer): void {
-  let at = headerBytes
-  for (const frame of format.frames(bytes, headerBytes, seed)) {
+  let at = journalHeaderBytes
+  for (const frame of format.frames(bytes, journalHeaderBytes, seed)) {
     assert.equal(frame.at, at)
     assert.ok(frame.end > frame.at && frame.end <= bytes.length)
     at = frame.end
   }
-  assert.equal(at, Math.max(headerBytes, bytes.length))
+  assert.equal(at, Math.max(journalHeaderBytes, bytes.length))
 }
 
 async function replayRecords(pieces: Pieces): Promise<void> {

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { OspError } from '../../../lib/errors.ts'
 import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
-import type { Appended, Journal, Piece, Place, Segment } from '../../../lib/storage/journal/journal.ts'
+import type { Journal, Piece, Place, Segment } from '../../../lib/storage/journal/journal.ts'
 
 /**
  * What becomes of an append: it is durable; the disk is full; a flush fails and so many records are kept all the same, of
@@ -48,7 +48,7 @@ export class BrittleJournal implements Journal {
     this.#died.resolve()
   }
 
-  async append(records: readonly Buffer[]): Promise<Appended> {
+  async append(records: readonly Buffer[]): Promise<readonly Place[]> {
     await this.#step()
     if (this.#broken) throw this.#broken
     const fate = this.fates.shift() ?? 'durable'

@@ -15,7 +15,7 @@ async function opened(...records: readonly Buffer[]): Promise<Mailboxes> {
   return mailboxes
 }
 
-const post = writeMessage(1, message(1), ['bob'])
+const post = writeMessage(1, message(1), ['bob'], () => 0)
 const time = { now: 5, lastSeq: 2, messagesBefore: -3, idsBefore: 0 }
 
 spec('a record of a journal whose CRC is right', (it) => {
@@ -39,7 +39,7 @@ spec('a record of a journal whose CRC is right', (it) => {
   it('is reported so if a number in it exceeds the range of valid numbers', async () => {
     const strange = { code: 'data-format' }
     for (const number of [Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
-      await assert.rejects(opened(writeMessage(number, message(1), ['bob'])), strange)
+      await assert.rejects(opened(writeMessage(number, message(1), ['bob'], () => 0)), strange)
       await assert.rejects(opened(writeTime({ ...time, now: number })), strange)
       await assert.rejects(opened(post, writeSeqs('aside', { user: 'bob', seqs: [number] })), strange)
     }

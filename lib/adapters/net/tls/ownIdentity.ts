@@ -1,12 +1,11 @@
 import { createPrivateKey } from 'node:crypto'
 import { constants } from 'node:fs'
-import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../../errors.ts'
 import { checkArgument, kinds } from '../../../options.ts'
-import { makePath, syncDirectory } from '../../disk/directories.ts'
+import { makePath, replaceFile } from '../../disk/directories.ts'
 import { attempt, unless } from '../../disk/faults.ts'
-import { checkDirectoryRights, makeOwnFile, openOwnFile } from '../../disk/rights.ts'
+import { checkDirectoryRights, openOwnFile } from '../../disk/rights.ts'
 import { checkIdentity, type TlsIdentity } from './identity.ts'
 import { makeKey, selfSign } from './selfSigned.ts'
 
@@ -34,27 +33,13 @@ export async function ownIdentity(directory: string): Promise<TlsIdentity> {
 
 async function read(path: string): Promise<string | undefined> {
   return await unless(['ENOENT'], `reading ${path}`, async () => {
-    const handle = await openOwnFile(path, constants.O_RDONLY)
-    try {
-      return await handle.readFile('utf8')
-    } finally {
-      await handle.close()
-    }
+    await using handle = await openOwnFile(path, constants.O_RDONLY)
+    return await handle.readFile('utf8')
   })
 }
 
 async function write(directory: string, path: string, text: string): Promise<string> {
   await makePath(directory)
-  await attempt(`writing ${path}`, async () => {
-    const handle = await makeOwnFile(`${path}.new`, constants.O_WRONLY)
-    try {
-      await handle.writeFile(text)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(`${path}.new`, path)
-  })
-  await syncDirectory(directory)
+  await replaceFile(path, text, true)
   return text
 }

@@ -1,0 +1,174 @@
+import { OspError } from '../../errors.ts'
+import type { Contents, Moved } from '../journal/compaction.ts'
+import type { JournalRecord } from '../journal/journal.ts'
+import { IndexEntry } from './mailbox.ts'
+import type { MailboxIndex } from './mailboxIndex.ts'
+import {
+  bodyFingerprintOf,
+  checkMessage,
+  contentBytesOf,
+  keyOf,
+  readIds,
+  readSeqs,
+  readTime,
+  recipientsOf,
+  recordKinds,
+  type SentId,
+  senderOf,
+  seqOf,
+  storedAtOf,
+  type Time,
+  withRecipients,
+  writeIds,
+  writeSeqs,
+  writeTime,
+} from './records.ts'
+
+/** Returns the contents of a journal of messages: `index`, which is empty at first. */
+export function contentsOf(index: MailboxIndex): Contents {
+  return {
+    get liveBytes() {
+      return index.liveBytes
+    },
+    enter(found) {
+      try {
+        enter(found, index)
+      } catch (cause) {
+        // A record of another length than its content says, though with a valid CRC, was not written by this version.
+        if (!(cause instanceof RangeError)) throw cause
+        const place = `at ${found.offset} of segment ${found.segment}`
+        const text = `the journal of messages has an invalid record ${place}; use the version of ospd that wrote it`
+        throw new OspError('data-format', text, { cause })
+      }
+    },
+    move: (segment, records, isLast) => move(index, segment, records, isLast),
+  }
+}
+
+/**
+ * Applies a record to the index. A moved message is present twice if a crash prevented the drop of its old segment: the
+ * later record counts. Records about missing messages have no effect.
+ */
+function enter(found: JournalRecord, index: MailboxIndex): void {
+  const { record } = found
+  if (record[0] === recordKinds.message) enterMessage(found, index)
+  else if (record[0] === recordKinds.removed) enterRemoved(record, index)
+  else if (record[0] === recordKinds.aside) enterAside(record, index)
+  else if (record[0] === recordKinds.ids) enterIds(record, index)
+  else if (record[0] === recordKinds.time) enterTime(readTime(record), index)
+  else {
+    const text = `the journal of messages has a record of the unknown kind ${record[0]}; use the version of ospd that wrote it`
+    throw new OspError('data-format', text)
+  }
+}
+
+function enterMessage(found: JournalRecord, index: MailboxIndex): void {
+  const { record, length } = found
+  checkMessage(record)
+  const seq = seqOf(record)
+  const id = idOf(record)
+  const sender = index.nameOf(senderOf(record))
+  index.lastSeq = Math.max(index.lastSeq, seq)
+  index.lastTime = Math.max(index.lastTime, id.storedAt)
+  enterId(index, sender, id)
+  if (id.storedAt < index.messagesBefore) return
+  const entry = new IndexEntry(seq, sender, id.storedAt, contentBytesOf(record), length)
+  for (const user of recipientsOf(record)) {
+    const wasAside = index.mailbox(user)?.isAside(seq) ?? false
+    index.remove(user, seq)
+    index.add(user, entry)
+    if (wasAside) index.mailbox(user)?.setAside(seq)
+  }
+  index.locate(entry, found)
+}
+
+function enterRemoved(record: Buffer, index: MailboxIndex): void {
+  const { user, seqs } = readSeqs(record)
+  for (const seq of seqs) index.remove(user, seq)
+}
+
+function enterAside(record: Buffer, index: MailboxIndex): void {
+  const { user, seqs } = readSeqs(record)
+  for (const seq of seqs) if (index.get(user, seq)) index.mailbox(user)?.setAside(seq)
+}
+
+function enterIds(record: Buffer, index: MailboxIndex): void {
+  const { sender, ids } = readIds(record)
+  for (const id of ids) enterId(index, sender, id)
+}
+
+function enterId(index: MailboxIndex, sender: string, { key, fingerprint, storedAt }: SentId): void {
+  if (storedAt >= index.idsBefore) index.ids.remember(sender, key, fingerprint, storedAt)
+}
+
+function enterTime({ now, lastSeq, messagesBefore, idsBefore }: Time, index: MailboxIndex): void {
+  index.lastTime = Math.max(index.lastTime, now)
+  index.lastSeq = Math.max(index.lastSeq, lastSeq)
+  if (messagesBefore > index.messagesBefore) {
+    index.messagesBefore = messagesBefore
+    index.expireMessages(messagesBefore)
+  }
+  if (idsBefore > index.idsBefore) {
+    index.idsBefore = idsBefore
+    index.ids.forgetBefore(idsBefore)
+  }
+}
+
+const idOf = (record: Buffer): SentId => ({
+  key: keyOf(record),
+  fingerprint: bodyFingerprintOf(record),
+  storedAt: storedAtOf(record),
+})
+
+/** Implements `Contents.move`. The records of messages come first. After the last records of a segment comes the time. */
+function move(index: MailboxIndex, segment: number, found: readonly JournalRecord[], isLast: boolean): Moved {
+  const records: Buffer[] = []
+  const entries: IndexEntry[] = []
+  const aside = new Map<string, number[]>()
+  const ids = new Map<string, SentId[]>()
+
+  const addId = (sender: string, id: SentId) => {
+    if (id.storedAt >= index.idsBefore && index.ids.has(sender, id.key)) pushTo(ids, sender, id)
+  }
+  const addMessage = (message: JournalRecord) => {
+    const { record } = message
+    const seq = seqOf(record)
+    const all = recipientsOf(record)
+    const isExpired = storedAtOf(record) < index.messagesBefore
+    const left = isExpired ? [] : all.filter((user) => index.get(user, seq)?.isAt(message))
+    const entry = left[0] === undefined ? undefined : index.get(left[0], seq)
+    if (!entry) return addId(senderOf(record), idOf(record))
+    entries.push(entry)
+    records.push(left.length === all.length ? record : withRecipients(record, left))
+    for (const user of left) if (index.mailbox(user)?.isAside(seq)) pushTo(aside, user, seq)
+  }
+
+  for (const each of found) {
+    const { record } = each
+    if (record[0] === recordKinds.message) addMessage(each)
+    if (record[0] === recordKinds.ids) {
+      const { sender, ids } = readIds(record)
+      for (const id of ids) addId(sender, id)
+    }
+  }
+  for (const [user, seqs] of aside) records.push(writeSeqs('aside', { user, seqs }))
+  for (const [sender, own] of ids) records.push(writeIds(sender, own))
+  const { lastTime, lastSeq, messagesBefore, idsBefore } = index
+  if (isLast) records.push(writeTime({ now: lastTime, lastSeq, messagesBefore, idsBefore }))
+  return {
+    records,
+    moved(places) {
+      for (const [at, place] of places.entries()) {
+        const entry = entries[at]
+        if (entry) index.locate(entry, place)
+      }
+      if (isLast) index.removeSegment(segment)
+    },
+  }
+}
+
+function pushTo<T>(lists: Map<string, T[]>, name: string, value: T): void {
+  const list = lists.get(name)
+  if (list) list.push(value)
+  else lists.set(name, [value])
+}
