@@ -29,12 +29,7 @@ export {
   usersFile,
 } from './adapters/auth/usersFile.ts'
 export { type AskOptions, askControl } from './adapters/controlSocket/asking.ts'
-export {
-  type ControlOptions,
-  type ControlSocket,
-  type HandleControl,
-  serveControl,
-} from './adapters/controlSocket/controlSocket.ts'
+export { type ControlOptions, serveControl } from './adapters/controlSocket/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
@@ -52,6 +47,7 @@ export { checkToken, type KeptToken, keptToken, readToken } from './adapters/sta
 export type { JoinedTasks } from './client/tasks/joinTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
 export type { Added, CancelledTask, NewTask, TaskControl, TaskOperations } from './client/tasks/taskController.ts'
+export type { Answering as HandleControl, Served as ControlSocket } from './ports/control.ts'
 
 /**
  * Serves the tasks of a state directory with the uploads of this client, so that other programs can control them; or, if

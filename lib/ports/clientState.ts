@@ -19,7 +19,7 @@ export interface ReceiptStore {
   put(receipt: Receipt, most: number): Promise<void>
 }
 
-/** The state of a stored task. `open`: it is to be sent; `cancelling`: the server must still remove its part. */
+/** The state of a stored task. `open`: waiting or being sent; `cancelling`: the server must still remove its part. */
 export type TaskState = 'open' | 'paused' | 'cancelling' | 'failed' | 'done'
 
 /** A stored upload of a client. */
@@ -35,9 +35,9 @@ export interface StoredTask {
   /** The known bytes of the source, and those that are durable on the server. */
   readonly size: number
   readonly durable: number
-  /** Why it has failed; of an open one, why the server has not let its user in. */
+  /** The reason for its failure; of an open task, the reason why the server has refused its user. */
   readonly why?: { readonly code: ErrorCode; readonly text: string }
-  /** Wall time in ms when it was done or had failed. */
+  /** The wall time in ms at which it completed or failed. */
   readonly endedAt?: number
 }
 
@@ -47,7 +47,7 @@ export interface TaskStore {
   load(): Promise<readonly StoredTask[]>
   /**
    * Adds a task, or replaces the one with its id: durable. Calls take effect in their order. After a rejection the task may
-   * be stored all the same.
+   * be stored.
    */
   put(task: StoredTask): Promise<void>
   /** Removes a task, if it exists: durable. */
@@ -57,7 +57,7 @@ export interface TaskStore {
 /** The state that a client keeps over restarts of its program. One process at a time uses it. */
 export interface ClientState {
   readonly receipts: ReceiptStore
-  /** Without it the list of tasks ends with the client. */
+  /** Without a task store, the list of tasks ends with the client. */
   readonly tasks?: TaskStore
   /** Returns the source of a stored task. */
   reopen?(ref: string): FileSource

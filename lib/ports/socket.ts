@@ -87,10 +87,10 @@ export interface Socket {
   maxPayload: number
   start(to: SocketEvents): void
   /**
-   * Takes a frame, always. False: it is full, wait for `drained`. `left` runs once when the frame's bytes have
-   * left this process' memory (they may be overwritten then), or never if the socket closes first.
+   * Accepts a frame, also when the socket is full. Returns false if it is full: wait for `drained`. Calls `onFlushed` when
+   * the bytes have left the memory of this process and may be overwritten; never if the socket closes first.
    */
-  send(frame: Frame, left?: () => void): boolean
+  send(frame: Frame, onFlushed?: () => void): boolean
   /** Reads nothing until `resume`; a frame that was already read may still be reported. */
   pause(): void
   resume(): void

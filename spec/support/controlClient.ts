@@ -1,7 +1,7 @@
 import { link, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import type { HandleControl } from '../../lib/adapters/controlSocket/controlSocket.ts'
+import type { Answering } from '../../lib/ports/control.ts'
 
 /** A client of a control socket that ignores the protocol. */
 export interface ControlClient extends Disposable {
@@ -62,7 +62,7 @@ export function endless(first?: unknown) {
   const look = () => {
     for (const check of waiting) check()
   }
-  const handle: HandleControl = async (_request, reply, signal) => {
+  const handle: Answering = async (_request, reply, signal) => {
     seen.begun++
     if (first !== undefined) reply(first)
     look()

@@ -3,11 +3,11 @@ import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import { unreachable } from '../net/addresses.ts'
 import { controlBounds, formatLine, LineSplitter, readError, replyOf } from './lines.ts'
-import { controlPlace, type SocketPath, socketAt } from './place.ts'
+import { controlPlace, fixedPath, type SocketPath, socketAt } from './place.ts'
 
 export interface AskOptions {
   /** Aborts the request. The server notices it. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** How long the server may take to confirm that it has received the request; by default 10 s. */
   readonly silenceMs?: number
 }
@@ -39,12 +39,7 @@ export async function askControl(
   const giveUp = () => socket.destroy(new OspError('closed', 'the request was aborted'))
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
-    return await answersOf(
-      socket,
-      directory,
-      (answer) => onAnswer(answer),
-      () => clearTimeout(silence),
-    )
+    return await answersOf(socket, directory, onAnswer, () => clearTimeout(silence))
   } finally {
     clearTimeout(silence)
     signal?.removeEventListener('abort', giveUp)
@@ -55,7 +50,7 @@ export async function askControl(
 async function socketOf(directory: string): Promise<SocketPath> {
   try {
     const { path, folder } = await controlPlace(directory)
-    return folder === undefined ? { path, [Symbol.dispose]() {} } : await socketAt(path)
+    return folder === undefined ? fixedPath(path) : await socketAt(path)
   } catch (error) {
     throw error instanceof OspError ? error : unreachable('connect', directory, error)
   }

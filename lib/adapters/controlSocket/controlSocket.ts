@@ -1,23 +1,17 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
-import type { Control } from '../../ports/control.ts'
+import type { Answering, Control, Served } from '../../ports/control.ts'
 import { makePath } from '../disk/directories.ts'
 import { attempt } from '../disk/faults.ts'
 import { askControl } from './asking.ts'
 import { controlBounds, errorReply, formatLine, LineSplitter, type Reply, requestOf } from './lines.ts'
 import { listenAt } from './listening.ts'
-import { controlPlace } from './place.ts'
+import { type ControlPlace, controlPlace } from './place.ts'
 
 export interface ControlOptions {
   /** How long a client may take to send a request, to read and to close; by default 10 s. */
   readonly silenceMs?: number
-}
-
-/** An open control socket. */
-export interface ControlSocket extends AsyncDisposable {
-  /** Closes all connections and removes the file of the socket. Resolves when every handler has ended. Idempotent. */
-  close(): Promise<void>
 }
 
 /**
@@ -25,64 +19,44 @@ export interface ControlSocket extends AsyncDisposable {
  * Windows at a named pipe. If that path is too long for a socket and the system has no shorter one, a file there names a
  * socket in a private directory of `os.tmpdir()`. `handle` must validate the requests. Rejects with OspError `data-locked` if
  * another process serves this directory, `data-format` if another user could replace the directory, and `disk-full` or
- * `internal` if the socket cannot be created.
+ * `internal` if the socket cannot be created. Closing removes the file of the socket.
  */
 export async function serveControl(
   directory: string,
-  handle: HandleControl,
+  handle: Answering,
   options: ControlOptions = {},
-): Promise<ControlSocket> {
+): Promise<Served> {
   checkArgument('serveControl', 'the directory', kinds.path, directory)
   checkArgument('serveControl', 'the handler', kinds.function, handle)
   checkOptions('serveControl', { silenceMs: optional(kinds.delay) }, options)
-  const { silenceMs = controlBounds.silenceMs } = options
   const place = await attempt(`looking at ${directory}`, () => controlPlace(directory))
-  const server = createServer()
-  const control = new RunningControl(server, handle, silenceMs)
-  server.on('connection', (socket) => control.accept(socket))
-  try {
-    control.stopListening = await listenAt(server, place)
-  } catch (error) {
-    await control.close()
-    throw error
-  }
-  // Accepting a client can fail, for example without a free file descriptor. The client notices it.
-  server.on('error', () => {})
+  const control = new ControlServer(handle, options.silenceMs)
+  await control.listen(place)
   return control
 }
 
-class RunningControl implements ControlSocket {
-  stopListening: () => Promise<void>
-  readonly #handle: HandleControl
+class ControlServer implements Served {
+  readonly #server = createServer((socket) => this.#accept(socket))
+  readonly #handle: Answering
   readonly #silenceMs: number
   readonly #connections = new Set<ControlConnection>()
+  #stopListening: () => Promise<void> = async () => void this.#server.close()
   #closing: Promise<void> | undefined
 
-  constructor(server: Server, handle: HandleControl, silenceMs: number) {
-    this.stopListening = async () => void server.close()
+  constructor(handle: Answering, silenceMs: number = controlBounds.silenceMs) {
     this.#handle = handle
     this.#silenceMs = silenceMs
   }
 
-  accept(socket: Socket): void {
-    const { connections, refused } = controlBounds
-    const others = this.#connections.size
-    if (others >= connections + refused) {
-      socket.destroy()
-      return
+  async listen(place: ControlPlace): Promise<void> {
+    try {
+      this.#stopListening = await listenAt(this.#server, place)
+    } catch (error) {
+      await this.close()
+      throw error
     }
-    const connection = new ControlConnection(socket, this.#handle, this.#silenceMs)
-    this.#connections.add(connection)
-    void connection.closed.then(() => this.#connections.delete(connection))
-    if (this.#closing) connection.close(new OspError('shutting-down'))
-    else if (others >= connections) {
-      connection.fail(
-        new OspError(
-          'rate-limited',
-          `${connections} programs are already connected, which is the maximum; retry later`,
-        ),
-      )
-    }
+    // Accepting a client can fail, for example without a free file descriptor. The client notices it.
+    this.#server.on('error', () => {})
   }
 
   close(): Promise<void> {
@@ -94,9 +68,26 @@ class RunningControl implements ControlSocket {
     return this.close()
   }
 
+  #accept(socket: Socket): void {
+    const { connections, refused } = controlBounds
+    const others = this.#connections.size
+    if (others >= connections + refused) {
+      socket.destroy()
+      return
+    }
+    const connection = new ControlConnection(socket, this.#handle, this.#silenceMs)
+    this.#connections.add(connection)
+    void connection.closed.then(() => this.#connections.delete(connection))
+    if (this.#closing) connection.close(new OspError('shutting-down'))
+    else if (others >= connections) {
+      const text = `${connections} programs are already connected, which is the maximum; retry later`
+      connection.fail(new OspError('rate-limited', text))
+    }
+  }
+
   async #close(): Promise<void> {
     try {
-      await this.stopListening()
+      await this.#stopListening()
     } finally {
       for (const connection of this.#connections) connection.close(new OspError('shutting-down'))
       await Promise.all([...this.#connections].map(({ closed }) => closed))
@@ -111,26 +102,16 @@ export function directoryControl(directory: string): Control {
       await makePath(directory)
       return await serveControl(directory, answering)
     },
-    ask: (request, onAnswer, signal) => askControl(directory, request, onAnswer, { ...(signal && { signal }) }),
+    ask: (request, onAnswer, signal) => askControl(directory, request, onAnswer, { signal }),
   }
 }
-
-/**
- * Handles a request. Each call of `reply` sends an answer immediately. A rejection is sent as the last answer. `signal`
- * aborts when the client has disconnected or the socket is being closed; the handler must then end.
- */
-export type HandleControl = (
-  request: unknown,
-  reply: (answer: unknown) => void,
-  signal: AbortSignal,
-) => Promise<void> | void
 
 /** The connection of one client of a control socket, which carries one request. */
 class ControlConnection {
   /** Resolves when the connection is closed and its handler has ended. */
   readonly closed: Promise<void>
   readonly #socket: Socket
-  readonly #handle: HandleControl
+  readonly #handle: Answering
   readonly #silenceMs: number
   readonly #gone = new AbortController()
   readonly #lines = new LineSplitter(controlBounds.requestBytes)
@@ -138,7 +119,7 @@ class ControlConnection {
   #handled: Promise<void> = Promise.resolve()
   #deadline: NodeJS.Timeout | undefined
 
-  constructor(socket: Socket, handle: HandleControl, silenceMs: number) {
+  constructor(socket: Socket, handle: Answering, silenceMs: number) {
     this.#socket = socket
     this.#handle = handle
     this.#silenceMs = silenceMs

@@ -12,11 +12,24 @@ import { type ControlPlace, checkPrivate, pointedAt, pointer, removePrivate, soc
 const tries = 200
 const pauseMs = 5
 
+type Stop = () => Promise<void>
+
+/** Resolves with `stop` when `work` has ended. If `work` rejects, calls `stop` and rejects too. */
+async function stoppable(stop: Stop, work: () => Promise<void>): Promise<Stop> {
+  try {
+    await work()
+    return stop
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
 /**
  * Makes a server listen, for its owner only. Resolves with a function that stops listening and removes the file of the
  * socket. Rejects with OspError `data-locked` if another program listens there.
  */
-export async function listenAt(server: Server, { path, folder }: ControlPlace): Promise<() => Promise<void>> {
+export async function listenAt(server: Server, { path, folder }: ControlPlace): Promise<Stop> {
   if (folder !== undefined) return await listenInside(server, path, folder)
   if (!(await placed(['EADDRINUSE'], () => listening(server, { path })))) throw locked(path)
   return async () => void server.close()
@@ -26,34 +39,32 @@ export async function listenAt(server: Server, { path, folder }: ControlPlace): 
  * Listens inside the directory. Other users may be able to enter it, and a new socket has default permissions. The socket is
  * therefore created in a private subdirectory, and linked to its path after its permissions are set.
  */
-async function listenInside(server: Server, path: string, folder: string): Promise<() => Promise<void>> {
+async function listenInside(server: Server, path: string, folder: string): Promise<Stop> {
   const aside = await attempt(`making a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
   try {
     const first = join(aside, 's')
-    const stop = await listenFirst(server, aside, first)
-    try {
-      const { ino } = await attempt(`looking at ${first}`, () => lstat(first))
-      await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
-      return async () => {
-        try {
-          // The directory may have been moved, and another program may use this path now.
-          const there = await unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
-          if (there?.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
-        } finally {
-          await stop()
-        }
+    const stopFirst = await listenFirst(server, aside, first)
+    let ino: number | undefined
+    const stop = async () => {
+      try {
+        // The directory may have been moved, and another program may use this path now.
+        const there = await look(path)
+        if (there && there.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
+      } finally {
+        await stopFirst()
       }
-    } catch (error) {
-      await stop()
-      throw error
     }
+    return await stoppable(stop, async () => {
+      ino = (await attempt(`looking at ${first}`, () => lstat(first))).ino
+      await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
+    })
   } finally {
     await attempt(`removing ${aside}`, () => rm(aside, { recursive: true, force: true }))
   }
 }
 
 /** Creates the socket, or the file that names it. Resolves with a function that stops listening. */
-async function listenFirst(server: Server, aside: string, first: string): Promise<() => Promise<void>> {
+async function listenFirst(server: Server, aside: string, first: string): Promise<Stop> {
   const socket = await attempt(`listening at ${first}`, async () => socketPath(aside, 's'))
   if (!socket) return await listenElsewhere(server, first)
   const stop = async () => {
@@ -61,40 +72,32 @@ async function listenFirst(server: Server, aside: string, first: string): Promis
     server.close()
     socket[Symbol.dispose]()
   }
-  try {
+  return stoppable(stop, async () => {
     await attempt(`listening at ${first}`, () => listening(server, socket))
     await attempt(`setting the rights of ${first}`, () => chmod(first, 0o600))
-    return stop
-  } catch (error) {
-    await stop()
-    throw error
-  }
+  })
 }
 
 /**
  * Listens in a subdirectory of the temporary directory, and creates a file that names the socket. The subdirectory has a
  * random name, so that no other user can create it first.
  */
-export async function listenElsewhere(server: Server, first: string): Promise<() => Promise<void>> {
+export async function listenElsewhere(server: Server, first: string): Promise<Stop> {
   const base = await attempt(`looking at ${tmpdir()}`, () => realpath(tmpdir()))
   const folder = await attempt(`making a directory in ${base}`, () => mkdtemp(join(base, 'ospd-')))
   const stop = async () => {
     server.close()
     await removePrivate(folder)
   }
-  try {
+  return stoppable(stop, async () => {
     const socket = socketPath(folder, 'control.sock')
     if (!socket) throw new OspError('internal', `the path ${folder} is too long for a socket; set a shorter TMPDIR`)
+    const { path } = socket
     await attempt(`looking at ${folder}`, () => checkPrivate(folder))
-    await attempt(`listening at ${socket.path}`, () => listening(server, socket))
-    await attempt(`setting the rights of ${socket.path}`, () => chmod(socket.path, 0o600))
-    const text = pointer(socket.path)
-    await attempt(`writing ${first}`, () => writeFile(first, text, { flag: 'wx', mode: 0o600 }))
-    return stop
-  } catch (error) {
-    await stop()
-    throw error
-  }
+    await attempt(`listening at ${path}`, () => listening(server, socket))
+    await attempt(`setting the rights of ${path}`, () => chmod(path, 0o600))
+    await attempt(`writing ${first}`, () => writeFile(first, pointer(path), { flag: 'wx', mode: 0o600 }))
+  })
 }
 
 async function listening(server: Server, { path }: { readonly path: string }): Promise<void> {

@@ -33,13 +33,15 @@ export interface SocketPath extends Disposable {
   readonly path: string
 }
 
+export const fixedPath = (path: string): SocketPath => ({ path, [Symbol.dispose]() {} })
+
 /**
  * Returns a path that is short enough for a socket of this name in a directory: its own path or, on Linux, a path through a
  * descriptor of the directory. Returns `undefined` if there is neither.
  */
 export function socketPath(folder: string, name: string): SocketPath | undefined {
   const path = join(folder, name)
-  if (Buffer.byteLength(path) <= pathBytes) return { path, [Symbol.dispose]() {} }
+  if (Buffer.byteLength(path) <= pathBytes) return fixedPath(path)
   if (process.platform !== 'linux') return undefined
   const descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
   const through = `/proc/self/fd/${descriptor}`
@@ -59,7 +61,7 @@ export async function socketAt(path: string): Promise<SocketPath> {
   if (stats.isFile()) {
     const socket = await pointedAt(path)
     await checkPrivate(dirname(socket))
-    return { path: socket, [Symbol.dispose]() {} }
+    return fixedPath(socket)
   }
   if (!stats.isSocket()) throw noSocket(path)
   checkOwned(path, stats)
@@ -73,15 +75,11 @@ export const pointer = (socket: string) => `socket ${socket}\n`
 
 /** Returns the path in a file that `pointer` made. */
 export async function pointedAt(path: string): Promise<string> {
-  const file = await openTrusted(path, constants.O_RDONLY)
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(pathBytes * 2), 0, pathBytes * 2, 0)
-    const [, socket] = /^socket (\/.+\/control\.sock)\n$/u.exec(buffer.toString('utf8', 0, bytesRead)) ?? []
-    if (socket === undefined) throw noSocket(path)
-    return socket
-  } finally {
-    await file.close()
-  }
+  await using file = await openTrusted(path, constants.O_RDONLY)
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(pathBytes * 2), 0, pathBytes * 2, 0)
+  const [, socket] = /^socket (\/.+\/control\.sock)\n$/u.exec(buffer.toString('utf8', 0, bytesRead)) ?? []
+  if (socket === undefined) throw noSocket(path)
+  return socket
 }
 
 /** Rejects with OspError `unreachable` if other users can enter a directory, and with `data-format` if they can replace it. */

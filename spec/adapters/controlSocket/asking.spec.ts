@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { askControl } from '../../../lib/adapters/controlSocket/asking.ts'
-import { type HandleControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
 import { type ErrorCode, OspError } from '../../../lib/errors.ts'
+import type { Answering } from '../../../lib/ports/control.ts'
 import { place } from '../../support/commands.ts'
 import { deadSocket, endless, strangeServer } from '../../support/controlClient.ts'
 import { spec } from '../../support/spec.ts'
 
-const echo: HandleControl = (request, reply) => reply(request)
+const echo: Answering = (request, reply) => reply(request)
 
 const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
 

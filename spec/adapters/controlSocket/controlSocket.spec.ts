@@ -4,14 +4,15 @@ import { chmod, chown, mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { askControl } from '../../../lib/adapters/controlSocket/asking.ts'
-import { type HandleControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
 import { listenElsewhere } from '../../../lib/adapters/controlSocket/listening.ts'
 import { type ErrorCode, OspError } from '../../../lib/errors.ts'
+import type { Answering } from '../../../lib/ports/control.ts'
 import { place } from '../../support/commands.ts'
 import { deadSocket } from '../../support/controlClient.ts'
 import { spec } from '../../support/spec.ts'
 
-const echo: HandleControl = (request, reply) => reply(request)
+const echo: Answering = (request, reply) => reply(request)
 
 const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
 
