@@ -147,7 +147,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     this.#age = age
     const { platform, storage, authenticator, onConflict = 'replace' } = options
     const context: ServerContext = { platform, storage, limits, onConflict, log, age }
-    this.#disk = new DiskSpace(limits, platform.clock, storage.files)
+    this.#disk = new DiskSpace(context)
     this.#fileApp = new FileApp(context, this.#disk, (file) => this.stored(file))
     this.#msgApp = new MsgApp(context, this.#disk, authenticator)
     this.#host = {
@@ -272,7 +272,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     if (!this.#host.admission.enter(socket)) return
     const session = new Session(this.#host, socket, ++this.#node)
     this.#sessions.add(session)
-    this.#host.admission.add(session)
+    this.#host.admission.counts.add(session)
     if (this.#closing) void this.#dismiss(session)
   }
 
@@ -285,7 +285,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     // Resolves after the session has sent its last frame. Until then its socket counts as a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
-    void gone.finally(() => this.#leaving.delete(gone) && this.#host.admission.left(session))
+    void gone.finally(() => this.#leaving.delete(gone) && this.#host.admission.counts.remove(session))
   }
 
   /** Keeps the link with the highest attempt of a session: a HELLO_REQ can arrive after a later one. */

@@ -10,8 +10,8 @@ export const boundMutations: readonly Mutation[] = [
     fault: 'a link is no longer counted while its socket is closing',
     file: 'lib/server/server.ts',
     within: '#left',
-    pattern: 'void gone.finally(() => this.#leaving.delete(gone) && this.#host.admission.left(session))',
-    replacement: 'this.#host.admission.left(session)\n    void gone.finally(() => this.#leaving.delete(gone))',
+    pattern: 'void gone.finally(() => this.#leaving.delete(gone) && this.#host.admission.counts.remove(session))',
+    replacement: 'this.#host.admission.counts.remove(session)\n    void gone.finally(() => this.#leaving.delete(gone))',
     shownBy: 'spec/server/connections/connectionCounts.spec.ts',
   },
   {
@@ -98,8 +98,8 @@ export const boundMutations: readonly Mutation[] = [
     fault: 'chunk sizes are granted as if there were no other uploads',
     file: 'lib/server/files/uploadTable.ts',
     within: 'grantedChunk',
-    pattern: 'this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)',
-    replacement: 'this.#limits.chunkMemoryBytes',
+    pattern: 'this.#context.limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)',
+    replacement: 'this.#context.limits.chunkMemoryBytes',
     shownBy: files(21),
   },
   {

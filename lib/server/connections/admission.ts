@@ -30,9 +30,9 @@ interface Rejected {
 
 /** Decides which connections the server keeps, and how often a client may try to log in. */
 export class Admission {
+  readonly counts: ConnectionCounts
   readonly #clock: Clock
   readonly #limits: Limits
-  readonly #counts: ConnectionCounts
   /** Rejected connections to which the reason is being sent. */
   readonly #rejected = new Set<Rejected>()
   readonly #hellos: TokenBucket
@@ -47,7 +47,7 @@ export class Admission {
   constructor(limits: Limits, clock: Clock, log: BoundedLog) {
     this.#clock = clock
     this.#limits = limits
-    this.#counts = new ConnectionCounts(limits)
+    this.counts = new ConnectionCounts(limits)
     const { hellosPerSecond, rememberedAddresses } = limits
     // The server never asks a client to wait for longer than the client waits by itself.
     const { reconnectMostMs: mostMs } = clientLimits
@@ -60,16 +60,11 @@ export class Admission {
     this.#log = log
   }
 
-  /** Number of logged-in links. */
-  get open(): number {
-    return this.#counts.open
-  }
-
   /** Makes room for a new connection. Returns false, and closes the socket, if there is none. */
   enter(socket: Socket): boolean {
     const { host: from } = socket.peer
     const origin = originOf(from)
-    const room = this.#counts.roomBefore(origin, this.#clock.now())
+    const room = this.counts.roomBefore(origin, this.#clock.now())
     if (room instanceof OspError) {
       this.#log.refused(origin, { from }, room)
       void this.#reject({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
@@ -79,22 +74,12 @@ export class Admission {
     return true
   }
 
-  /** Counts a link for which `enter` made room. */
-  add(link: Session): void {
-    this.#counts.add(link)
-  }
-
   /** Counts a link as one of its user. Throws OspError `rate-limited` if there is no room for it. */
   letIn(link: Session): void {
-    const room = this.#counts.roomAfter(link)
+    const room = this.counts.roomAfter(link)
     if (room instanceof OspError) throw room
     if (room) this.#dismiss(room, `${room.user} has the most links, and the server needs one for another user`)
-    this.#counts.opened(link)
-  }
-
-  /** Stops counting a link after its socket is closed. */
-  left(link: Session): void {
-    this.#counts.remove(link)
+    this.counts.opened(link)
   }
 
   /** Throws OspError `rate-limited` if a HELLO_REQ exceeds a rate. */
@@ -117,8 +102,8 @@ export class Admission {
   get gauges(): Pick<ServerGauges, 'links' | 'pendingLinks' | 'rejectedLinks' | 'rememberedAddresses'> {
     const remembered = [this.#byOrigin.size, this.#recent.size, this.#failed.remembered, this.#log.remembered]
     return {
-      links: this.#counts.open,
-      pendingLinks: this.#counts.pending,
+      links: this.counts.open,
+      pendingLinks: this.counts.pending,
       rejectedLinks: this.#rejected.size,
       rememberedAddresses: Math.max(...remembered),
     }
@@ -131,7 +116,7 @@ export class Admission {
 
   /** Ends a link to make room for another one. */
   #dismiss(link: Session, text: string): void {
-    this.#counts.remove(link)
+    this.counts.remove(link)
     const reason = new OspError('rate-limited', text, { retryAfterMs: this.#limits.retryAfterMs })
     const { origin, stage } = link
     const destroy = () => link.reset(reason)

@@ -25,10 +25,12 @@ export class ConnectionCounts {
     this.#limits = limits
   }
 
+  /** Number of links before HELLO_ACK. */
   get pending(): number {
     return this.#pending.size
   }
 
+  /** Number of logged-in links. */
   get open(): number {
     return this.#open.size
   }
@@ -47,7 +49,7 @@ export class ConnectionCounts {
     this.#openByUser.add(link.user)
   }
 
-  /** Idempotent. */
+  /** Stops counting a link. Idempotent. */
   remove(link: Session): void {
     if (this.#pending.delete(link)) this.#pendingByOrigin.remove(link.origin)
     if (!this.#open.delete(link)) return

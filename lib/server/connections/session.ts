@@ -107,7 +107,7 @@ export class Session implements Connection {
         closed: (why) => this.#closed(why),
       },
     )
-    this.#readGate = new ReadGate(this.#driver, () => limits.chunkMemoryBytes / Math.max(4, admission.open))
+    this.#readGate = new ReadGate(this.#driver, () => limits.chunkMemoryBytes / Math.max(4, admission.counts.open))
   }
 
   get from(): string {

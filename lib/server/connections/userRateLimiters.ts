@@ -74,11 +74,9 @@ class UserRateLimiter {
     const waitMs = Math.max(this.#frames.take(1, now), this.#bytes.take(bytes, now))
     if (waitMs > 0) {
       const { framesPerSecond, bytesPerSecond } = this.#limits
+      const rates = `${framesPerSecond} frames and ${bytesPerSecond} bytes per second`
       this.#pause(waitMs, link, now)
-      this.#log(
-        now,
-        `the links of this user are read at up to ${framesPerSecond} frames and ${bytesPerSecond} bytes per second`,
-      )
+      this.#log(now, `the links of this user are read at up to ${rates}`)
     }
     this.countWork(costs.frame(bytes), link)
   }

@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import type { Limits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { Checkpoint } from '../../ports/storage.ts'
+import { Alarm } from '../../runtime/alarm.ts'
 
 /** Makes the checkpoints of a transfer: after `checkpointBytes`, or `checkpointMs` after the first byte that is not durable. */
 export class Checkpointer {
@@ -9,8 +10,8 @@ export class Checkpointer {
   readonly #limits: Limits
   readonly #pending: () => number
   readonly #makeCheckpoint: () => Promise<void>
+  readonly #alarm: Alarm
   #recording: Promise<void> | undefined
-  #alarm: Disposable | undefined
   #holds = 0
   #failure: OspError | undefined
 
@@ -20,6 +21,7 @@ export class Checkpointer {
     this.#limits = limits
     this.#pending = pending
     this.#makeCheckpoint = makeCheckpoint
+    this.#alarm = new Alarm(clock, () => this.#record())
   }
 
   /** The first error of a checkpoint. No further checkpoint is made after it. */
@@ -36,20 +38,15 @@ export class Checkpointer {
     const pending = this.#pending()
     if (this.#failure || this.#holds > 0 || pending <= 0) return
     if (pending >= this.#limits.checkpointBytes) {
-      this.#stopAlarm()
+      this.#alarm.stop()
       this.#record()
-    } else {
-      this.#alarm ??= this.#clock.alarm(this.#clock.now() + this.#limits.checkpointMs, () => {
-        this.#alarm = undefined
-        this.#record()
-      })
-    }
+    } else this.#alarm.by(this.#clock.now() + this.#limits.checkpointMs)
   }
 
   /** Resolves when no checkpoint is being made. None is made until the result is disposed. */
   async hold(): Promise<Disposable> {
     this.#holds++
-    this.#stopAlarm()
+    this.#alarm.stop()
     await this.#recording
     return {
       [Symbol.dispose]: () => {
@@ -66,11 +63,6 @@ export class Checkpointer {
         this.#recording = undefined
         this.update()
       })
-  }
-
-  #stopAlarm(): void {
-    this.#alarm?.[Symbol.dispose]()
-    this.#alarm = undefined
   }
 }
 

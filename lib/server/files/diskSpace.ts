@@ -1,8 +1,8 @@
 import { OspError } from '../../errors.ts'
-import { type Limits, MiB } from '../../limits.ts'
-import type { Clock } from '../../ports/platform.ts'
-import type { FileStore, NewTransfer, Space } from '../../ports/storage.ts'
+import { MiB } from '../../limits.ts'
+import type { NewTransfer, Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
+import type { ServerContext } from '../app.ts'
 import type { ServerUpload } from './serverUpload.ts'
 
 /** How long, and for how many written bytes, a measurement is valid. */
@@ -19,9 +19,7 @@ const freshBytes = 4 * MiB
  * - messages leave a quarter of the reserve free, for records of uploads and for the removal of messages.
  */
 export class DiskSpace {
-  readonly #limits: Limits
-  readonly #clock: Clock
-  readonly #files: Pick<FileStore, 'space' | 'heldBytes'>
+  readonly #context: ServerContext
   /** Serializes admissions: each one includes the needs of the earlier ones. */
   readonly #admissions = new Mutex()
   #space: Space = { free: 0, total: Number.POSITIVE_INFINITY, blockBytes: 1 }
@@ -30,10 +28,8 @@ export class DiskSpace {
   #written = 0
   #measuring: Promise<void> | undefined
 
-  constructor(limits: Limits, clock: Clock, files: Pick<FileStore, 'space' | 'heldBytes'>) {
-    this.#limits = limits
-    this.#clock = clock
-    this.#files = files
+  constructor(context: ServerContext) {
+    this.#context = context
   }
 
   /** Bytes that messages leave free, from the last measured size of the disk. */
@@ -66,7 +62,7 @@ export class DiskSpace {
       await this.measure()
       const needed = this.#wholeBlocks(size)
       if (this.#admits(upload, needed, promised)) return undefined
-      const held = await this.#files.heldBytes(user, name)
+      const held = await this.#context.storage.files.heldBytes(user, name)
       promised = Math.max(promised, others())
       if (this.#admits(upload, Math.max(0, needed - held), promised)) return undefined
       return this.#refusal(size, promised)
@@ -75,15 +71,15 @@ export class DiskSpace {
 
   /** Rejects with `disk-full` if the next bytes of a running upload must not be written. */
   take(bytes: number): Promise<void> | undefined {
-    const isFresh = this.#written < freshBytes && this.#clock.now() - this.#measuredAtMs <= freshMs
+    const isFresh = this.#written < freshBytes && this.#context.platform.clock.now() - this.#measuredAtMs <= freshMs
     if (!isFresh || this.#available(this.#reserve / 2) < bytes) return this.#take(bytes)
     this.#written += bytes
     return undefined
   }
 
   async #measure(): Promise<void> {
-    this.#space = await this.#files.space()
-    this.#measuredAtMs = this.#clock.now()
+    this.#space = await this.#context.storage.files.space()
+    this.#measuredAtMs = this.#context.platform.clock.now()
     this.#written = 0
   }
 
@@ -104,7 +100,7 @@ export class DiskSpace {
   }
 
   get #reserve(): number {
-    const { reserveBytes, reservePercent } = this.#limits
+    const { reserveBytes, reservePercent } = this.#context.limits
     return Math.floor(Math.min(reserveBytes, (this.#space.total * reservePercent) / 100))
   }
 

@@ -1,5 +1,8 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { clientLimits, fixed } from '../../limits.ts'
+import type { ServerUpload } from './serverUpload.ts'
+
+type Named = Pick<ServerUpload, 'user' | 'name'>
 
 interface WaitingUpload {
   readonly user: string
@@ -51,8 +54,9 @@ export class FairScheduler {
   }
 
   /** Adds an upload that was refused an instance. */
-  wait(user: string, name: string, node: number, now: number): void {
-    const key = keyOf(user, name)
+  wait(upload: Named, node: number, now: number): void {
+    const { user } = upload
+    const key = keyOf(upload)
     this.#delete(key)
     this.#byUser.set(user, (this.#byUser.get(user) ?? 0) + 1)
     const keys = this.#byNode.get(node) ?? new Set()
@@ -61,8 +65,8 @@ export class FairScheduler {
   }
 
   /** Removes an upload that got an instance, or that needs none. */
-  assigned(user: string, name: string): void {
-    this.#delete(keyOf(user, name))
+  remove(upload: Named): void {
+    this.#delete(keyOf(upload))
   }
 
   /** Removes the uploads of a link that has ended. */
@@ -91,4 +95,4 @@ export class FairScheduler {
   }
 }
 
-const keyOf = (user: string, name: string) => `${user}/${name}`
+const keyOf = ({ user, name }: Named) => `${user}/${name}`

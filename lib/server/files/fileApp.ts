@@ -22,42 +22,36 @@ import { UploadTable } from './uploadTable.ts'
 /*
  * How an upload reaches the disk
  *
- * Events. A client opens an upload with START_POST_FILE_REQ (a new file) or CONTINUE_POST_FILE_REQ (after a pause, a lost link or
- * a restart). The reply grants an instance, and names the progress, the largest chunk and the window. Chunks follow as
- * POST_FILE_REQ; each POST_FILE_ACK says how many leading bytes are written (`progress`) and how many survive a crash
- * (`durable`). FILE_MD5_REQ carries the digest of the whole file and ends the upload. PAUSE_FILE_REQ leaves the instance and keeps
- * the upload. CANCEL_FILE_REQ removes the record and the partial file.
+ * Requests. START_POST_FILE_REQ opens a new upload, and CONTINUE_POST_FILE_REQ one that was paused or interrupted. The reply
+ * grants an instance. Chunks (POST_FILE_REQ) follow; each ACK says how many leading bytes are written (`progress`) and how many
+ * survive a crash (`durable`). FILE_MD5_REQ ends the upload with the digest of the whole file.
  *
  * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `UploadTable` has the open uploads and
  * assigns instances. `ServerUpload` owns the state of one upload, `Transfer` its bytes, and `publishUpload` names the file.
  *
- * Queue. All requests about one (user, name) run one at a time, in the queue of its `ServerUpload`. A chunk that arrives while
- * another one is being written waits, and chunks that wait together are written together. A chunk whose offset is not the
- * progress writes nothing, and its ACK contains the true progress, so a client can always resynchronize.
+ * Queue. All requests about one (user, name) run one at a time, in the queue of its `ServerUpload`. Chunks that wait together are
+ * written together. A chunk whose offset is not the progress writes nothing, and its ACK contains the true progress, so a client
+ * can always resynchronize.
  *
- * Instances. An instance is a numbered slot of a fixed pool, held by one link. It bounds how many uploads run at once. `UploadBounds`
- * limits the slots of a link and of a user; `FairScheduler` keeps idle slots for users who hold fewer; a stalled upload yields its
- * slot. A lost or paused upload stays open without a slot for a while (parked). Another link of the same user can take a slot
- * over, and the next request of the former link fails with `superseded`. A link does not get a slot that it has lost until its old chunks can no
- * longer arrive.
+ * Instances. An instance is a slot of a fixed pool, held by one link. `UploadBounds` limits the slots of a link and of a user;
+ * `FairScheduler` keeps idle slots for users who hold fewer; a stalled upload yields its slot. A lost or paused upload stays open
+ * without a slot for a while (parked). If another link of the user takes a slot over, the next request of the former link fails
+ * with `superseded`. A link does not get a slot that it has lost until its old chunks can no longer arrive.
  *
  * Claims. Opening an upload claims its record in storage. A claim fences out the former owner: its writes fail from then on.
  *
- * Checkpoints. `Checkpointer` makes one after `checkpointBytes` or `checkpointMs`: it flushes the partial file, then records
- * offset and digest. After a restart the upload continues at the last checkpoint, while the digest of the bytes before it
- * is computed again. Where it disagrees with a recorded digest, the upload goes back to the last checkpoint that agrees.
+ * Checkpoints. A checkpoint flushes the partial file, then records offset and digest. After a restart the upload continues at the
+ * last one, while the digest of the bytes before it is computed again. If that disagrees with a recorded digest, the upload goes
+ * back to the last checkpoint that agrees.
  *
- * Verification. The digest is computed while chunks arrive. If it equals the client's, the file is flushed and published. If
- * not, the upload starts again at 0. A flush that has failed once is never trusted: the transfer is closed and opened again.
+ * Verification. If the digest equals the client's, the file is flushed and published. If not, the upload starts again at 0. A
+ * flush that has failed once is never trusted: the transfer is closed and opened again.
  *
  * Publishing. The record is marked as verified under the final name, the partial file is moved there, the record becomes a
- * completion marker, and the log gets a line. Only then is the client answered. Each step can be repeated: after a crash,
+ * completion marker, and the log gets a line. Only then does the client get the reply. Each step can be repeated: after a crash,
  * `recover` finishes verified uploads, and a client that sends the digest again finds the marker.
  *
  * Space. `Quota` and `DiskSpace` admit an upload only if all of it fits, and count it as reserved while it runs.
- *
- * Durability. Written: after POST_FILE_ACK, up to `progress`; survives a lost link. Durable: up to `durable`; survives a
- * crash. Stored: after FILE_MD5_ACK; flushed, renamed, its directory flushed, and reported to the application at least once.
  */
 
 /** Storage errors that are logged although their text reveals nothing about this machine. */
@@ -151,12 +145,12 @@ export class FileApp implements ServerApp {
   }
 
   holds(caller: Connection): boolean {
-    return this.uploads.isHolder(caller)
+    return this.uploads.bounds.ofLink(caller.node) > 0
   }
 
   lost(caller: Connection): void {
     this.#limiter.lost(caller)
-    this.uploads.lost(caller)
+    this.uploads.scheduler.lost(caller.node)
     for (const upload of [...this.uploads.receiving()]) {
       if (upload.heldBy(caller)) this.#park(upload, 'linkLost')
     }

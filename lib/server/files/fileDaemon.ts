@@ -49,7 +49,7 @@ export class FileDaemon {
     const { user } = caller
     return this.#uploads.run(user, name, async (upload) => {
       checkOpen(caller)
-      this.#uploads.withdraw(upload)
+      this.#uploads.scheduler.remove(upload)
       const open = upload.isOpen && { progress: upload.standing.progress, size: upload.size }
       await this.#uploads.end(upload, 'CancelFileReq', 'cancelled', caller)
       const { files } = this.#context.storage
@@ -77,7 +77,7 @@ export class FileDaemon {
   }
 
   async #takeOver(upload: ServerUpload, caller: Connection, want: NewTransfer): Promise<void> {
-    using _place = this.#uploads.reserve(caller)
+    using _place = this.#uploads.bounds.reserve(caller)
     const { instance } = upload
     if (!instance) return
     const former = instance.holder?.node

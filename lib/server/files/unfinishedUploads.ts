@@ -79,7 +79,7 @@ export class UnfinishedUploads {
       if (idleMs > 0 && upload.instance) return false
       const record = await recordOf(storage, user, name)
       if (!record || record.verified || !isIdle(record, age.now(), idleMs)) return false
-      this.#uploads.withdraw(upload)
+      this.#uploads.scheduler.remove(upload)
       await this.#uploads.end(upload, 'CancelFileReq', 'cancelled')
       const removed = await removeFrom(storage, user, name)
       if (removed) log({ level: 'info', event: 'upload-removed', user, name, bytes: durableOf(record) })

@@ -2,11 +2,8 @@ import { fileInstance } from '../../core/instance.ts'
 import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
-import type { Limits } from '../../limits.ts'
-import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Connection, ServerContext } from '../app.ts'
-import type { ServerLog } from '../logEvents.ts'
 import type { ServerGauges } from '../status.ts'
 import { FairScheduler } from './fairScheduler.ts'
 import { type FileState, ServerUpload } from './serverUpload.ts'
@@ -20,12 +17,10 @@ export type ReleaseEvent = keyof (typeof fileInstance.table)['RECEIVE_FILE']
  * stays open without an instance for `parkedMs`, so that its client can continue at the progress.
  */
 export class UploadTable {
-  readonly #limits: Limits
-  readonly #clock: Clock
-  readonly #log: ServerLog
+  readonly scheduler: FairScheduler
+  readonly bounds: UploadBounds
+  readonly #context: Pick<ServerContext, 'limits' | 'platform' | 'log'>
   readonly #pool: Pool<FileState, ReleaseEvent | 'StartPostFileReq' | 'ContinuePostFileReq'>
-  readonly #scheduler: FairScheduler
-  readonly #bounds: UploadBounds
   readonly #onYield: (upload: ServerUpload) => void
   /** By user and name, the uploads that are open, or that a request is running or waiting for. */
   readonly #known = new Map<string, ServerUpload>()
@@ -35,17 +30,13 @@ export class UploadTable {
   readonly #alarm: Alarm
 
   /** `onYield` releases the instance of an upload for an upload of another user. */
-  constructor(
-    { limits, platform, log }: Pick<ServerContext, 'limits' | 'platform' | 'log'>,
-    onYield: (upload: ServerUpload) => void,
-  ) {
-    this.#limits = limits
-    this.#clock = platform.clock
-    this.#log = log
+  constructor(context: Pick<ServerContext, 'limits' | 'platform' | 'log'>, onYield: (upload: ServerUpload) => void) {
+    const { limits, platform } = context
+    this.#context = context
     this.#onYield = onYield
-    this.#bounds = new UploadBounds(limits, platform, () => this.receiving())
+    this.bounds = new UploadBounds(limits, platform, () => this.receiving())
     this.#pool = new Pool(fileInstance, 'IDLE', limits.fileInstances)
-    this.#scheduler = new FairScheduler(2 * limits.retryAfterMs)
+    this.scheduler = new FairScheduler(2 * limits.retryAfterMs)
     this.#alarm = new Alarm(platform.clock, () => this.#sweep())
   }
 
@@ -66,7 +57,7 @@ export class UploadTable {
     return {
       grantedChunkBytes,
       parkedUploads: this.#parked.size,
-      waitingUploads: this.#scheduler.waiting,
+      waitingUploads: this.scheduler.waiting,
       orphanedUploads: this.known().filter(isOrphaned).length,
     }
   }
@@ -90,11 +81,6 @@ export class UploadTable {
     return upload
   }
 
-  /** Returns whether a link holds an instance. */
-  isHolder({ node }: Connection): boolean {
-    return this.#bounds.ofLink(node) > 0
-  }
-
   /** Returns the error for a caller that does not hold an instance: the reason why it lost it, as far as it is remembered. */
   denial(caller: Connection, instance: number): OspError {
     return this.#pool.denial(instance, caller)
@@ -106,34 +92,29 @@ export class UploadTable {
     caller: Connection,
     event: 'StartPostFileReq' | 'ContinuePostFileReq',
   ): Instance<FileState> {
-    this.#bounds.check(caller)
-    const { user, name } = upload
-    const now = this.#clock.now()
+    this.bounds.check(caller)
+    const { user } = upload
+    const now = this.#context.platform.clock.now()
     if (this.#idle === 0) {
-      const yielding = this.#bounds.yielding(user)
+      const yielding = this.bounds.yielding(user)
       if (yielding) this.#onYield(yielding)
     }
     const idle = this.#idle
-    const held = (other: string) => this.#bounds.ofUser(other)
-    const mayTake = this.#scheduler.mayAssign(user, idle, held, now)
-    const isFit = (number: number) => !this.#bounds.isQuarantined(number, caller)
+    const held = (other: string) => this.bounds.ofUser(other)
+    const mayTake = this.scheduler.mayAssign(user, idle, held, now)
+    const isFit = (number: number) => !this.bounds.isQuarantined(number, caller)
     const instance = mayTake ? this.#pool.assign(caller, event, isFit) : undefined
     if (!instance) {
       // If idle instances are only quarantined for this link, others can have them, and none must be kept for it.
-      if (idle === 0 || !mayTake) this.#scheduler.wait(user, name, caller.node, now)
-      throw this.#bounds.noInstance(idle, mayTake)
+      if (idle === 0 || !mayTake) this.scheduler.wait(upload, caller.node, now)
+      throw this.bounds.noInstance(idle, mayTake)
     }
-    this.#scheduler.assigned(user, name)
+    this.scheduler.remove(upload)
     this.#byInstance.set(instance.number, upload)
-    this.#bounds.assigned(user, caller.node)
+    this.bounds.assigned(user, caller.node)
     this.#parked.delete(upload)
     upload.assign(instance, now)
     return instance
-  }
-
-  /** Counts an instance that the caller takes over, until the result is disposed. Throws OspError `too-many-uploads`. */
-  reserve(caller: Connection): Disposable {
-    return this.#bounds.reserve(caller)
   }
 
   /**
@@ -143,24 +124,14 @@ export class UploadTable {
   move(upload: ServerUpload, to: Connection): void {
     const { instance } = upload
     if (!instance) return
-    if (this.#bounds.isQuarantined(instance.number, to)) {
+    if (this.bounds.isQuarantined(instance.number, to)) {
       this.release(upload, 'restarted', 'superseded')
       return
     }
-    this.#bounds.released(upload.user, instance, false)
+    this.bounds.released(upload.user, instance, false)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
-    this.#bounds.assigned(upload.user, to.node)
+    this.bounds.assigned(upload.user, to.node)
     upload.revokeGrant()
-  }
-
-  /** Stops an upload from waiting for an instance. */
-  withdraw({ user, name }: ServerUpload): void {
-    this.#scheduler.assigned(user, name)
-  }
-
-  /** Stops the uploads of a link that has ended from waiting. */
-  lost({ node }: Connection): void {
-    this.#scheduler.lost(node)
   }
 
   /**
@@ -172,7 +143,7 @@ export class UploadTable {
     if (!instance) return
     this.#byInstance.delete(instance.number)
     const isOwnRequest = by !== undefined && by === instance.holder && by.reliable
-    this.#bounds.released(upload.user, instance, isOwnRequest)
+    this.bounds.released(upload.user, instance, isOwnRequest)
     this.#pool.release(instance, event, reason)
     upload.release()
   }
@@ -182,7 +153,7 @@ export class UploadTable {
     if (!upload.transfer) return this.close(upload)
     if (upload.instance) return
     this.#parked.delete(upload)
-    this.#parked.set(upload, this.#clock.now() + this.#limits.parkedMs)
+    this.#parked.set(upload, this.#context.platform.clock.now() + this.#context.limits.parkedMs)
     this.#sweep()
   }
 
@@ -200,7 +171,7 @@ export class UploadTable {
     } catch (error) {
       // The bytes up to the last checkpoint are durable already.
       const { user, name } = upload
-      this.#log({ level: 'warn', event: 'upload-not-closed', user, name, text: OspError.from(error).message })
+      this.#context.log({ level: 'warn', event: 'upload-not-closed', user, name, text: OspError.from(error).message })
     }
   }
 
@@ -211,8 +182,8 @@ export class UploadTable {
 
   /** Returns the largest chunk to grant now: an even share of the memory for chunks among the busy instances. */
   grantedChunk(): number {
-    const share = this.#limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
-    return Math.min(this.#limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
+    const share = this.#context.limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)
+    return Math.min(this.#context.limits.chunkBytes, 2 ** Math.max(0, Math.floor(Math.log2(share))))
   }
 
   get #idle(): number {
@@ -221,7 +192,7 @@ export class UploadTable {
 
   /** Closes parked uploads after their time, and beyond `parkedUploads` the oldest ones of the user who has the most. */
   #sweep(): void {
-    const now = this.#clock.now()
+    const now = this.#context.platform.clock.now()
     for (const [upload, untilMs] of this.#parked) {
       if (untilMs > now) {
         this.#alarm.by(untilMs)
@@ -229,11 +200,11 @@ export class UploadTable {
       }
       this.#closeParked(upload)
     }
-    if (this.#parked.size <= this.#limits.parkedUploads) return
+    if (this.#parked.size <= this.#context.limits.parkedUploads) return
     const counts = new Multiset()
     for (const { user } of this.#parked.keys()) counts.add(user)
     for (const upload of this.#parked.keys()) {
-      if (this.#parked.size <= this.#limits.parkedUploads) return
+      if (this.#parked.size <= this.#context.limits.parkedUploads) return
       if (upload.user !== counts.largest) continue
       counts.remove(upload.user)
       this.#closeParked(upload)

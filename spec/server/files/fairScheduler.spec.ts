@@ -13,7 +13,7 @@ const now = 0
 
 function share(...waiting: readonly string[]): FairScheduler {
   const fairShare = new FairScheduler(retryMs)
-  for (const [at, user] of waiting.entries()) fairShare.wait(user, `file ${at}`, 1, now)
+  for (const [at, user] of waiting.entries()) fairShare.wait({ user, name: `file ${at}` }, 1, now)
   return fairShare
 }
 
@@ -63,13 +63,13 @@ spec('an upload waits for an instance', (it) => {
 
   it('until it has one', () => {
     const one = share('bob')
-    one.assigned('bob', 'file 0')
+    one.remove({ user: 'bob', name: 'file 0' })
     assert.ok(one.mayAssign('alice', 1, counts, now))
   })
 
   it('until its link ends, and no other link with it', () => {
     const two = share('bob')
-    two.wait('bob', 'another', 2, now)
+    two.wait({ user: 'bob', name: 'another' }, 2, now)
     two.lost(1)
     assert.equal(two.waiting, 1)
     two.lost(2)
@@ -79,7 +79,7 @@ spec('an upload waits for an instance', (it) => {
   it('for as long as a client may take to ask again, from its last request', () => {
     const one = share('bob')
     assert.ok(!one.mayAssign('alice', 1, counts, waitMs - 1))
-    one.wait('bob', 'file 0', 1, waitMs - 1)
+    one.wait({ user: 'bob', name: 'file 0' }, 1, waitMs - 1)
     assert.ok(!one.mayAssign('alice', 1, counts, 2 * waitMs - 2))
     assert.equal(one.waiting, 1)
     assert.ok(one.mayAssign('alice', 1, counts, 2 * waitMs - 1))
@@ -88,9 +88,9 @@ spec('an upload waits for an instance', (it) => {
 
   it('only while there are not too many that wait', () => {
     const one = share('bob')
-    for (let at = 0; at < 9_999; at++) one.wait('carol', `${at}`, 1, now)
+    for (let at = 0; at < 9_999; at++) one.wait({ user: 'carol', name: `${at}` }, 1, now)
     assert.ok(!one.mayAssign('alice', 1, counts, now))
-    for (let at = 9_999; at < 20_000; at++) one.wait('carol', `${at}`, 1, now)
+    for (let at = 9_999; at < 20_000; at++) one.wait({ user: 'carol', name: `${at}` }, 1, now)
     assert.equal(one.waiting, 10_000)
   })
 })
@@ -98,7 +98,7 @@ spec('an upload waits for an instance', (it) => {
 spec('with many uploads that wait', (it) => {
   it('who asks while no instance is idle is refused without checking any user', () => {
     const many = share()
-    for (let at = 0; at < 10_000; at++) many.wait(`user ${at}`, 'file', at, now)
+    for (let at = 0; at < 10_000; at++) many.wait({ user: `user ${at}`, name: 'file' }, at, now)
     let looks = 0
     const looked = (user: string) => {
       looks++
@@ -111,7 +111,7 @@ spec('with many uploads that wait', (it) => {
 
   it('those of a link that ends are forgotten, and of a user whose last one is', () => {
     const many = share()
-    for (let at = 0; at < 100; at++) many.wait('bob', `${at}`, at % 2, now)
+    for (let at = 0; at < 100; at++) many.wait({ user: 'bob', name: `${at}` }, at % 2, now)
     many.lost(0)
     assert.equal(many.waiting, 50)
     assert.ok(!many.mayAssign('alice', 1, held({ alice: 1 }), now))
