@@ -173,16 +173,16 @@ spec('arguments that cannot be', (it) => {
 spec('what is given to a client that it cannot take', (it) => {
   const client = createClient({ to: memoryTransport(), user: 'alice' })
   const add = client.uploads.add.bind(client.uploads) as (source: unknown, options?: unknown) => Promise<unknown>
-  const again = /write it to a file, and add file\(path\): an interrupted upload reads it again$/u
+  const again = /write it to a file and add file\(path\): an interrupted upload must be able to read it again$/u
 
   const sources: readonly (readonly [what: string, value: unknown, message: RegExp])[] = [
-    ['a path', './movie.mp4', /not "\.\/movie\.mp4"; write file\(path\) for the file of a path$/u],
+    ['a path', './movie.mp4', /not "\.\/movie\.mp4"; use file\(path\) to send the file at a path$/u],
     ['a Buffer', Buffer.from('x'), again],
     ['a Readable', Readable.from(['x']), again],
     ['a stream of the web', new Blob(['x']).stream(), again],
     ['a Blob', new Blob(['x']), again],
     ['a generator', (async function* () {})(), again],
-    ['a URL', new URL('file:///x'), /write file\(fileURLToPath\(url\)\) for the file of a URL$/u],
+    ['a URL', new URL('file:///x'), /use file\(fileURLToPath\(url\)\) to send the file at a URL$/u],
     ...[undefined, ...odd, { open: 5 }, { open() {} }].map(
       (value) => [nameOf(value), value, /such as file\(path\), not /u] as const,
     ),

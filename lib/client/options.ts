@@ -32,12 +32,12 @@ const connecting: { readonly [K in keyof ConnectOptions]-?: Kind } = {
 
 /** Returns how to send a value that is not a source. */
 function adviceAbout(source: unknown): string | undefined {
-  if (typeof source === 'string') return 'write file(path) for the file of a path'
-  if (source instanceof URL) return 'write file(fileURLToPath(url)) for the file of a URL'
+  if (typeof source === 'string') return 'use file(path) to send the file at a path'
+  if (source instanceof URL) return 'use file(fileURLToPath(url)) to send the file at a URL'
   const { pipe, stream } = (source ?? {}) as Record<string, unknown>
   const isStream = typeof pipe === 'function' || typeof stream === 'function'
   if (isStream || source instanceof Uint8Array || Symbol.asyncIterator in Object(source))
-    return 'write it to a file, and add file(path): an interrupted upload reads it again'
+    return 'write it to a file and add file(path): an interrupted upload must be able to read it again'
   return undefined
 }
 

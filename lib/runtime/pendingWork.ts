@@ -9,6 +9,11 @@ export class PendingWork {
     work.then(ended, ended)
   }
 
+  /** Whether nothing is pending. */
+  get isSettled(): boolean {
+    return this.#promises.size === 0
+  }
+
   /** Resolves when nothing is pending, including work that was added meanwhile. */
   async settled(): Promise<void> {
     while (this.#promises.size > 0) await Promise.allSettled(this.#promises)

@@ -43,7 +43,7 @@ spec('a command that a server lets in only with a token', (it) => {
     assert.ok(stderr.includes(`this server wants a token\n${advice(at)}`), stderr)
     assert.match(stderr, /^osp: 1 file not sent; run "osp send" to send it when the server accepts your login$/mu)
     const { stdout: list } = await at.osp(['tasks', '--why'])
-    assert.match(list, /^1 +waiting .*a\.txt\n +osp send was not let in: this server wants a token$/mu)
+    assert.match(list, /^1 +waiting .*a\.txt\n +the server rejected osp send: this server wants a token$/mu)
     const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, sendEvents)
     assert.deepEqual(
       [failed?.code, failed?.retry, summary?.failed, summary?.unfinished],

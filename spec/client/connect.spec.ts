@@ -66,7 +66,7 @@ spec('an upload', (it) => {
     })
     await assert.rejects(add('a.txt' as never), {
       code: 'usage',
-      message: /not "a\.txt"; write file\(path\) for the file of a path$/u,
+      message: /not "a\.txt"; use file\(path\) to send the file at a path$/u,
     })
   })
 })
@@ -125,7 +125,7 @@ spec('a token', (it) => {
     await until(client, 'status', () => client.status === 'waiting')
     clock.pass(clientLimits.reconnectFirstMs)
     await online
-    assert.ok(reasons.includes('the function that gives the token has not answered in time'))
+    assert.ok(reasons.includes('the token function did not answer in time'))
   })
 
   it('whose function throws is a final error with that text', async () => {

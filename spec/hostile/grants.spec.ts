@@ -13,10 +13,10 @@ const source = (name = 'a') => memorySource(name, patterned(size))
 spec('a HELLO_ACK', (it) => {
   const nonsense: readonly [string, Partial<Message<'HelloAck'>>, RegExp][] = [
     ['of a version that was not offered', { version: 9 }, /version 9/u],
-    ['with frames of 0 bytes', { maxFrame: 0 }, /payloads of at most 0 bytes/u],
-    ['with a keep-alive interval of 0 ms', { keepAlive: 0 }, /keep-alive is 0 ms/u],
-    ['with a keep-alive interval of weeks', { keepAlive: 0xffff_ffff }, /keep-alive is 4294967295 ms/u],
-    ['with no uploads', { maxUploads: 0 }, /takes no uploads/u],
+    ['with frames of 0 bytes', { maxFrame: 0 }, /payloads of up to 0 bytes/u],
+    ['with a keep-alive interval of 0 ms', { keepAlive: 0 }, /keep-alive interval is 0 ms/u],
+    ['with a keep-alive interval of weeks', { keepAlive: 0xffff_ffff }, /keep-alive interval is 4294967295 ms/u],
+    ['with no uploads', { maxUploads: 0 }, /accepts no uploads/u],
   ]
   for (const [what, change, message] of nonsense) {
     it(`${what} is refused with a message that says so`, async () => {
@@ -76,9 +76,9 @@ spec('a HELLO_ACK', (it) => {
 
 spec('an ACK of START or CONTINUE', (it) => {
   const nonsense: readonly [string, Partial<Message<'ContinuePostFileAck'>>, RegExp][] = [
-    ['without an instance', { instance: 0 }, /names no instance/u],
-    ['with chunks of 0 bytes', { chunk: 0 }, /chunks of no bytes/u],
-    ['with a window of 0 bytes', { window: 0 }, /chunks of no bytes/u],
+    ['without an instance', { instance: 0 }, /assigned no instance/u],
+    ['with chunks of 0 bytes', { chunk: 0 }, /a window of 0 bytes/u],
+    ['with a window of 0 bytes', { window: 0 }, /a window of 0 bytes/u],
     ['with a progress beyond the end', { progress: size + 1 }, /more progress than the file has bytes/u],
   ]
   for (const [what, change, message] of nonsense) {

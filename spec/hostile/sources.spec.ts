@@ -210,7 +210,7 @@ spec('an unreadable source fails alone, with an error that names it,', (it) => {
           {
             code: 'usage',
             message: new RegExp(
-              `^the source of movie\\.bin is not valid: its ${field} is .*; it must be a whole number`,
+              `^the source of movie\\.bin is invalid: its ${field} is .*; it must be a whole number`,
               'u',
             ),
           },
@@ -227,8 +227,7 @@ spec('an unreadable source fails alone, with an error that names it,', (it) => {
         }),
         {
           code: 'too-large',
-          message:
-            /^movie\.bin has more than 9007199254740991 bytes \(8 PiB\), the most that can be sent as one file$/u,
+          message: /^movie\.bin has more than 9007199254740991 bytes \(8 PiB\), the maximum size of a file$/u,
         },
       ))
   }
@@ -236,7 +235,7 @@ spec('an unreadable source fails alone, with an error that names it,', (it) => {
   it('if it opens nothing', () =>
     failsAlone(async () => ({ name: 'movie.bin', open: async () => undefined as never }), {
       code: 'usage',
-      message: /^the source of movie\.bin is not valid: open\(\) resolved with undefined, which must be an object/u,
+      message: /^the source of movie\.bin is invalid: open\(\) resolved with undefined, which must be an object/u,
     }))
 
   it('if its read does not resolve with a count of bytes', () =>
@@ -245,7 +244,7 @@ spec('an unreadable source fails alone, with an error that names it,', (it) => {
         name: 'movie.bin',
         open: async (signal) => ({ ...(await memorySource('odd', bytes).open(signal)), read: async () => Number.NaN }),
       }),
-      { code: 'usage', message: /^the source of movie\.bin is not valid: read\(\) resolved with NaN for \d+ bytes$/u },
+      { code: 'usage', message: /^the source of movie\.bin is invalid: read\(\) resolved with NaN for \d+ bytes$/u },
     ))
 
   it('if it is a custom source that throws arbitrary errors', () =>

@@ -17,7 +17,7 @@ import { ReceivedSequences } from './receivedSequences.ts'
 
 /** Returns an OspError `malformed`: the server violates the protocol, as `text` describes. */
 export const protocolViolation = (text: string) =>
-  new OspError('malformed', `the server does not keep to the protocol: ${text}`)
+  new OspError('malformed', `the server violates the protocol: ${text}`)
 
 /** Returns the waits between the tries of a request that the server refuses for a limited time. */
 export function refusalBackoff({ clock, random }: Pick<Platform, 'clock' | 'random'>, retryForMs: number): Backoff {
@@ -201,10 +201,10 @@ export class ClientSession {
       return await this.#greet(socket, { token: given.token, attempt }, signal)
     } catch (error) {
       if (!late.signal.aborted || this.#closing.signal.aborted) throw error
-      const asked = stage === 'token' ? 'the function that gives the token' : 'the server'
+      const asked = stage === 'token' ? 'the token function' : 'the server'
       // The transport's error names the addresses that it tried.
       const tried = stage === 'dialling' ? `: ${OspError.from(error).message}` : ''
-      throw new OspError('timed-out', `${asked} has not answered in time${tried}`, { cause: error })
+      throw new OspError('timed-out', `${asked} did not answer in time${tried}`, { cause: error })
     } finally {
       alarm[Symbol.dispose]()
     }
@@ -281,18 +281,17 @@ async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): P
   if (typeof given === 'string') return { token: given, boundTo: 'open' }
   const { token: text, boundTo } = (given ?? {}) as Partial<BoundToken>
   if (typeof text === 'string' && typeof boundTo === 'string') return { token: text, boundTo }
-  throw new OspError('unauthorized', `the token for the server must be a string, and is of type ${typeof given}`)
+  throw new OspError('unauthorized', `the token for the server must be a string, not of type ${typeof given}`)
 }
 
 /** Returns `welcome`. Throws OspError `malformed` if a client cannot work with its values. */
 function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> {
   const { leastKeepAliveMs, mostKeepAliveMs, helloFrameBytes } = fixed
   const { maxFrame, keepAlive, maxUploads } = welcome
-  if (welcome.version !== version)
-    throw protocolViolation(`it has chosen version ${welcome.version}, which was not offered`)
-  if (maxFrame < helloFrameBytes) throw protocolViolation(`it takes payloads of at most ${maxFrame} bytes`)
+  if (welcome.version !== version) throw protocolViolation(`it chose version ${welcome.version}, which was not offered`)
+  if (maxFrame < helloFrameBytes) throw protocolViolation(`it accepts only payloads of up to ${maxFrame} bytes`)
   if (keepAlive < leastKeepAliveMs || keepAlive > mostKeepAliveMs)
-    throw protocolViolation(`its keep-alive is ${keepAlive} ms`)
-  if (maxUploads === 0) throw protocolViolation('it takes no uploads')
+    throw protocolViolation(`its keep-alive interval is ${keepAlive} ms`)
+  if (maxUploads === 0) throw protocolViolation('it accepts no uploads')
   return welcome
 }

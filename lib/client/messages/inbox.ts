@@ -33,10 +33,10 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 /** Returns the message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
 function incoming(request: Request, event: Event<'DeliverMsgReq'>): Incoming {
   const { messageId: id, mailboxSeq: seq, sender: from, sentAt, content, attempt } = event
-  if (!isUserName(from)) throw protocolViolation('the name of a sender is not allowed')
-  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivers a message of ${content.length} bytes`)
-  if (sentAt > latestMs) throw protocolViolation('it delivers a message of no time')
-  if (attempt === 0) throw protocolViolation('it delivers a message that it has never sent')
+  if (!isUserName(from)) throw protocolViolation('the sender of a message has an invalid name')
+  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
+  if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
+  if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
   const receipt = { seq, sender: from, id: hex(id) }
   const text = () => decoder.decode(content)
   const message = { id, seq, from, sentAt: new Date(sentAt), content, attempt, text }
@@ -81,7 +81,7 @@ export class Inbox {
 
   /** Hands messages to `handler`. Throws OspError `usage` if there is a receiver already. */
   receive(handler: MessageHandler): ActiveReceiver {
-    if (this.#receiver) throw new OspError('usage', 'this client has a receiver already; dispose it first')
+    if (this.#receiver) throw new OspError('usage', 'this client already has a receiver; dispose it first')
     this.#receiver = new ActiveReceiver(handler, (receiver) => this.#stopped(receiver))
     this.#options.changed()
     this.#pump()

@@ -1,9 +1,8 @@
 import { OspError } from '../../errors.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { onAbort } from '../../runtime/wait.ts'
 import type { ActiveReceiver } from './inbox.ts'
 import type { Message, MessageHandler } from './message.ts'
-
-type Next = IteratorResult<Message, undefined>
 
 interface Handed {
   readonly message: Message
@@ -12,81 +11,50 @@ interface Handed {
 }
 
 /** Iterates over the messages of a receiver. `next` acknowledges the message before. */
-export class MessageIterator implements AsyncIterableIterator<Message> {
-  readonly #receiver: ActiveReceiver
-  readonly #wanted: Deferred<Next>[] = []
-  /** A message that waits for a call of `next`. */
-  #ready: Handed | undefined
+export function iterateMessages(receive: (handler: MessageHandler) => ActiveReceiver): AsyncIterableIterator<Message> {
+  /** The message that waits for a call of `next`. */
+  let waiting: Handed | undefined
   /** The message that was returned last, until it is handled. */
-  #out: Handed | undefined
-  #ended = false
-  #error: unknown
+  let returned: Handed | undefined
+  let changed = deferred<void>()
 
-  constructor(receive: (handler: MessageHandler) => ActiveReceiver) {
-    this.#receiver = receive((message) => this.#take({ message, handled: deferred() }))
-    const { signal, done } = this.#receiver
-    signal.addEventListener('abort', () => this.#leave(), { once: true })
-    done.then(
-      () => this.#end(undefined),
-      (error: unknown) => this.#end(error),
-    )
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this
-  }
-
-  /** Rejects once with the error that ended the receiver; after that the iteration has ended. */
-  async next(): Promise<Next> {
-    this.#out?.handled.resolve()
-    this.#out = undefined
-    if (this.#error) {
-      const error = this.#error
-      this.#error = undefined
-      throw error
-    }
-    if (this.#ended) return { done: true, value: undefined }
-    const wanted = deferred<Next>()
-    this.#wanted.push(wanted)
-    this.#give()
-    return wanted.promise
-  }
-
-  async return(): Promise<Next> {
-    await this.#receiver[Symbol.asyncDispose]()
-    return { done: true, value: undefined }
-  }
-
-  #take(handed: Handed): Promise<void> {
-    this.#ready = handed
-    this.#give()
-    return handed.handled.promise
-  }
-
-  #give(): void {
-    const handed = this.#ready
-    const wanted = handed && this.#wanted.shift()
-    if (!wanted) return
-    this.#ready = undefined
-    // A caller that has asked for the next message already has handled this one.
-    if (this.#wanted.length > 0) handed.handled.resolve()
-    else this.#out = handed
-    wanted.resolve({ done: false, value: handed.message })
-  }
-
-  /** Rejects the waiting message. The returned message is rejected only if the loop was left: after an error its caller still handles it. */
-  #leave(): void {
+  const receiver = receive((message) => {
+    waiting = { message, handled: deferred() }
+    changed.resolve()
+    return waiting.handled.promise
+  })
+  const { signal, done } = receiver
+  const ended = () => changed.resolve()
+  done.then(ended, ended)
+  onAbort(signal, (reason) => {
     const left = new Error('the loop over the messages was left')
-    this.#ready?.handled.reject(left)
-    if (!(this.#receiver.signal.reason instanceof OspError)) this.#out?.handled.reject(left)
+    waiting?.handled.reject(left)
+    waiting = undefined
+    // After an error of the receiver the caller still handles the returned message.
+    if (!(reason instanceof OspError)) returned?.handled.reject(left)
+  })
+
+  async function* messages(): AsyncGenerator<Message, undefined> {
+    for (;;) {
+      if (!signal.aborted) await changed.promise
+      if (!waiting) return await done.then(() => undefined)
+      returned = waiting
+      waiting = undefined
+      changed = deferred()
+      yield returned.message
+      returned.handled.resolve()
+    }
   }
 
-  #end(error: unknown): void {
-    this.#ended = true
-    const [first, ...others] = this.#wanted.splice(0)
-    if (error && first) first.reject(error)
-    else first?.resolve({ done: true, value: undefined })
-    if (!first) this.#error = error
-    for (const wanted of others) wanted.resolve({ done: true, value: undefined })
+  const generator = messages()
+  return {
+    next: () => generator.next(),
+    async return() {
+      await receiver[Symbol.asyncDispose]()
+      return generator.return(undefined)
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
   }
 }

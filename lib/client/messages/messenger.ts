@@ -13,7 +13,7 @@ import {
 import { checkHandler } from '../options.ts'
 import { type ActiveReceiver, Inbox } from './inbox.ts'
 import type { Message, MessageHandler, RecipientState } from './message.ts'
-import { MessageIterator } from './messageIterator.ts'
+import { iterateMessages } from './messageIterator.ts'
 import { Outbox } from './outbox.ts'
 import { outgoing } from './outgoing.ts'
 import { type Presence, PresenceView } from './presence.ts'
@@ -83,7 +83,7 @@ export class Messenger {
 
   /** As `Client.messages`. */
   messages(): AsyncIterableIterator<Message> {
-    return new MessageIterator((handler) => this.receive(handler))
+    return iterateMessages((handler) => this.receive(handler))
   }
 
   /** Hands over no further message. Resolves when no handler is at work. */
@@ -138,7 +138,7 @@ export class Messenger {
       request: (request) => {
         const { message } = request
         if (message.event !== 'DeliverMsgReq' || !this.#registration.listened) {
-          throw protocolViolation(`it sends ${message.event}, which it was not asked for`)
+          throw protocolViolation(`it sent an unexpected ${message.event}`)
         }
         this.#inbox.take(request, message)
       },

@@ -173,7 +173,7 @@ export class Outbox {
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
     if (knownUntilMs > this.#now()) return undefined
-    return outcomeUnknown(new OspError('timed-out', 'the server could not be asked again in time'))
+    return outcomeUnknown(new OspError('timed-out', 'the server could not be reached again in time'))
   }
 
   #expire(): void {

@@ -53,7 +53,8 @@ const mostRecipients = 0xffff
 export function misfit({ request, bytes }: Outgoing, { welcome }: Pick<OnlineLink, 'welcome'>): OspError | undefined {
   const { maxFrame, maxRecipients } = welcome
   if (request.recipients.length > maxRecipients) return tooMany(request.recipients, maxRecipients)
-  if (bytes > maxFrame) return new OspError('too-large', `the message is ${bytes} bytes, the server takes ${maxFrame}`)
+  if (bytes > maxFrame)
+    return new OspError('too-large', `the message has ${bytes} bytes; the server accepts at most ${maxFrame}`)
   return undefined
 }
 
@@ -80,11 +81,11 @@ const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
 export function recipientStates(recipients: readonly string[], ack: Event<'PostMsgAck'>): readonly RecipientState[] {
   const byName = new Map(ack.recipients.map(({ recipient, status }) => [recipient, statuses.get(status)]))
   if (ack.recipients.length !== recipients.length)
-    throw protocolViolation('it acknowledges a message for other recipients')
+    throw protocolViolation('it acknowledged a message for other recipients')
   return recipients.map((recipient) => {
     const status = byName.get(recipient)
     if (status === undefined)
-      throw protocolViolation('it acknowledges a message for other recipients, or with an unknown status')
+      throw protocolViolation('it acknowledged a message for other recipients, or with an unknown status')
     return { recipient, status }
   })
 }

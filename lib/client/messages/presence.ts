@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'eventemitter3'
+import { Multiset } from '../../core/multiset.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
@@ -36,7 +37,7 @@ type PresenceList = Event<'RegistListNtf' | 'ListAck'>
 export class PresenceView extends Emitter<PresenceEvents> implements Presence {
   #members = new Map<number, PresenceMember>()
   /** The number of links of each user. */
-  readonly #users = new Map<string, number>()
+  readonly #users = new Multiset()
   readonly #ready = deferred<void>()
   version = 0
   #link: OnlineLink | undefined
@@ -51,7 +52,7 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
   }
 
   has(user: string): boolean {
-    return this.#users.has(user)
+    return this.#users.of(user) > 0
   }
 
   [Symbol.iterator](): Iterator<PresenceMember> {
@@ -93,11 +94,11 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
   take(list: PresenceList): void {
     const { kind, members } = list
     for (const { userName: name } of members) {
-      if (!this.#users.has(name) && !isUserName(name)) throw protocolViolation('a name in its list is not allowed')
+      if (!this.has(name) && !isUserName(name)) throw protocolViolation('its presence list contains an invalid name')
     }
     if (kind === rosterKind.whole) this.#takeWhole(list)
     else if (kind === rosterKind.changes && list.event === 'RegistListNtf') this.#takeChanges(list)
-    else throw protocolViolation(`it sends a list of the unknown kind ${kind}`)
+    else throw protocolViolation(`it sent a presence list of the unknown kind ${kind}`)
   }
 
   #takeWhole({ listVersion, members }: PresenceList): void {
@@ -105,7 +106,7 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
     const whole = new Map<number, PresenceMember>()
     for (const { change, node, userName: user } of members) {
       if (change !== rosterChange.here || whole.has(node))
-        throw protocolViolation('its list names a member twice, or as gone')
+        throw protocolViolation('its whole presence list contains a member twice, or as gone')
       whole.set(node, { node, user })
     }
     this.#checkSize(whole.size)
@@ -119,14 +120,14 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
 
   #takeChanges({ listVersion, members }: PresenceList): void {
     const before = listVersion - members.length
-    if (before < 0) throw protocolViolation('its list has had more changes than its version counts')
+    if (before < 0) throw protocolViolation('its presence list contains more changes than its version')
     if (this.#known === undefined || before > this.#known) {
       this.announced(listVersion)
       return
     }
     for (const { change, node, userName: user } of members.slice(this.#known - before)) {
       if (change !== rosterChange.here && change !== rosterChange.gone)
-        throw protocolViolation(`${change} is no change of a list`)
+        throw protocolViolation(`its presence list contains the unknown change ${change}`)
       this.#known = this.version = this.#known + 1
       const former = this.#members.get(node)
       if (change === rosterChange.here && former?.user === user) continue
@@ -159,21 +160,18 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
   }
 
   #checkSize(members: number): void {
-    if (members > fixed.clientsMost) throw protocolViolation(`its list has over ${fixed.clientsMost} members`)
+    if (members > fixed.clientsMost) throw protocolViolation(`its presence list has over ${fixed.clientsMost} members`)
   }
 
   #add(member: PresenceMember): void {
     this.#members.set(member.node, member)
-    this.#users.set(member.user, (this.#users.get(member.user) ?? 0) + 1)
+    this.#users.add(member.user)
     this.emit('change', member, 'here')
   }
 
   #remove(member: PresenceMember): void {
-    const { node, user } = member
-    this.#members.delete(node)
-    const others = (this.#users.get(user) ?? 1) - 1
-    if (others > 0) this.#users.set(user, others)
-    else this.#users.delete(user)
+    this.#members.delete(member.node)
+    this.#users.remove(member.user)
     this.emit('change', member, 'gone')
   }
 }

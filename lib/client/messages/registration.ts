@@ -100,7 +100,7 @@ export class Registration {
     if (flags !== 0 && this.listened && !link.peer.socket.reliable) {
       // The server repeats its deliveries in new requests. On a link that reorders frames the client cannot know whether the
       // former requests are lost or still arrive; on a new link they cannot arrive.
-      await link.peer.close(new OspError('shutting-down', 'the client connects anew'))
+      await link.peer.close(new OspError('shutting-down', 'the client reconnects'))
       return true
     }
     this.#flags = flags
@@ -121,8 +121,8 @@ export class Registration {
     if (link !== this.#link) return
     this.#backoff.reset()
     try {
-      if (granted.instance === 0) throw protocolViolation('it names no instance')
-      if (granted.deliveryWindow === 0) throw protocolViolation('it grants a window of no messages')
+      if (granted.instance === 0) throw protocolViolation('it assigned no instance')
+      if (granted.deliveryWindow === 0) throw protocolViolation('it granted a delivery window of 0')
       this.#options.granted({ link, ...granted })
     } catch (error) {
       await link.peer.close(OspError.from(error))

@@ -89,7 +89,7 @@ class JoiningTasks implements JoinedTasks {
 
   async #add(source: FileSource, { name = source.name, digest }: AddOptions): Promise<Upload> {
     const { ref } = source
-    if (ref === undefined) throw new OspError('usage', `${name} cannot be found by another program`)
+    if (ref === undefined) throw new OspError('usage', `another program cannot find ${name}`)
     const addition: Addition = { task: { ref, name, ...(digest && { digest }) }, id: 0 }
     await this.#additions.add(addition)
     const { id } = addition
@@ -112,7 +112,7 @@ class JoiningTasks implements JoinedTasks {
       for (const [at, addition] of group.entries()) {
         const one = added[at]
         if (one && 'id' in one) addition.item.id = one.id
-        else addition.reject(one?.failure ?? new OspError('malformed', 'an answer is missing'))
+        else addition.reject(one?.failure ?? new OspError('malformed', 'the answer lacks a task'))
       }
     } catch (error) {
       throw isAbsent(error) ? this.#gone() : error
@@ -142,12 +142,15 @@ class JoiningTasks implements JoinedTasks {
   /** Returns the error for additions after the end. */
   #gone(): OspError {
     if (this.#leaving.signal.aborted) return new OspError('closed')
-    return new OspError('shutting-down', 'the program that sends has ended; the same command sends the missing files')
+    return new OspError(
+      'shutting-down',
+      'the sending program has ended; run the same command again to send the missing files',
+    )
   }
 
   /** Ends the uploads when the connection to the other program has ended. */
   #lose(): void {
-    this.#lost ??= new OspError('closed', 'the program that sends it has ended')
+    this.#lost ??= new OspError('closed', 'the sending program has ended')
     for (const upload of this.#uploads.values()) if (!upload.over) upload.move('close', this.#lost)
   }
 }

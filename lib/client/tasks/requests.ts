@@ -88,14 +88,14 @@ export function readRequest(value: unknown): TaskRequest {
   const result = request.safeParse(value)
   if (result.success) return result.data
   const [issue] = result.error.issues
-  throw new OspError('malformed', `the request is not understood: ${issue?.path.join('.') ?? ''} ${issue?.message}`)
+  throw new OspError('malformed', `invalid request: ${issue?.path.join('.') ?? ''} ${issue?.message}`)
 }
 
 /** Throws OspError `malformed`. */
 export function readAnswer<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value)
   if (result.success) return result.data
-  throw new OspError('malformed', 'the program that sends is of another version of ospd')
+  throw new OspError('malformed', 'the sending program belongs to another version of ospd')
 }
 
 /** Returns an error as JSON. */

@@ -2,10 +2,11 @@ import { OspError } from '../../errors.ts'
 import type { Control, Served } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
 import { waitAtMost, whenAborted } from '../../runtime/wait.ts'
 import { unknownTask } from '../uploads/taskRegistry.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import type { Upload } from '../uploads/upload.ts'
+import type { SentFile, Upload } from '../uploads/upload.ts'
 import type { Uploads } from '../uploads/uploadList.ts'
 import { type JoinedTasks, joinTasks } from './joinTasks.ts'
 import { remoteOrOwn } from './remoteTasks.ts'
@@ -56,50 +57,64 @@ export async function serveTasks(options: ServedTasksOptions, control: Control):
   return serving
 }
 
+/** A program to which this program reports the ends of its uploads. */
+interface Subscriber {
+  readonly report: (ended: Ended) => void
+  /** The uploads that its program has added. */
+  readonly ids: Set<number>
+}
+
 class ServingTasks implements ServedTasks {
   readonly joined = false
   served: Served | undefined
   readonly #options: ServedTasksOptions
-  readonly #subscribers: CompletionSubscribers
-  readonly #running = new Set<Promise<unknown>>()
+  readonly #running = new PendingWork()
+  readonly #subscribers = new Map<number, Subscriber>()
+  #lastSubscriber = 0
+  readonly #reported = new WeakSet<Upload>()
+  readonly #changed = (upload: Upload) => this.#look(upload)
   #ended = false
 
   constructor(options: ServedTasksOptions) {
     this.#options = options
-    this.#subscribers = new CompletionSubscribers(options.uploads)
+    options.uploads.on('change', this.#changed)
   }
 
   async answer(value: unknown, reply: (answer: unknown) => void, signal: AbortSignal): Promise<void> {
-    if (this.#ended) throw new OspError('shutting-down', 'the program that sends is about to end')
+    if (this.#ended) throw new OspError('shutting-down', 'the sending program is about to end')
     const request = readRequest(value)
     if (request.do === 'await') {
-      return await this.#subscribers.subscribe((waiter) => reply({ waiter }), reply, signal)
+      const waiter = ++this.#lastSubscriber
+      this.#subscribers.set(waiter, { report: reply, ids: new Set() })
+      reply({ waiter })
+      await whenAborted(signal)
+      this.#subscribers.delete(waiter)
+      return
     }
     const running = this.#carryOut(request)
-    const settled = running.catch(() => {})
-    this.#running.add(settled)
-    void settled.then(() => this.#running.delete(settled))
+    this.#running.track(running)
     const answer = await running
     if (answer) reply(answer)
   }
 
   isAwaited(id: number): boolean {
-    return this.#subscribers.awaits(id)
+    for (const { ids } of this.#subscribers.values()) if (ids.has(id)) return true
+    return false
   }
 
   end(): boolean {
-    this.#ended = this.#running.size === 0
+    this.#ended = this.#running.isSettled
     return this.#ended
   }
 
-  async idle(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running)
+  idle(): Promise<void> {
+    return this.#running.settled()
   }
 
   async close(): Promise<void> {
     this.#ended = true
     await this.served?.close()
-    this.#subscribers.close()
+    this.#options.uploads.off('change', this.#changed)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -128,7 +143,7 @@ class ServingTasks implements ServedTasks {
     const { uploads, reopen } = this.#options
     try {
       const { id } = await uploads.add(reopen(ref), { name, digest })
-      if (waiter !== undefined) this.#subscribers.claim(waiter, id)
+      if (waiter !== undefined) this.#subscribers.get(waiter)?.ids.add(id)
       return { id }
     } catch (error) {
       return failureOf(OspError.from(error))
@@ -138,17 +153,33 @@ class ServingTasks implements ServedTasks {
   /** Resolves when the server has removed their bytes or has refused to, and after `waitMs` at the latest. */
   async #cancel(ids: readonly number[], waitMs: number): Promise<readonly CancelledTask[]> {
     const { uploads, clock } = this.#options
-    const before = await uploads.tasks()
-    const known = new Map(before.map((task) => [task.id, task]))
-    for (const id of ids) if (!known.has(id)) throw unknownTask(id)
+    const before = await this.#tasks()
+    const tasks = ids.flatMap((id) => before.get(id) ?? [])
+    const unknown = ids.find((id) => !before.has(id))
+    if (unknown !== undefined) throw unknownTask(unknown)
     await waitAtMost(clock, waitMs, Promise.allSettled(ids.map((id) => uploads.cancel([id]))))
-    const now = new Map((await uploads.tasks()).map((task) => [task.id, task]))
-    return ids.flatMap((id) => {
-      const task = now.get(id)
-      const was = known.get(id)
-      if (task) return [task]
-      return was ? [{ ...was, state: 'cancelled' as const, why: undefined }] : []
-    })
+    const now = await this.#tasks()
+    return tasks.map((task) => now.get(task.id) ?? { ...task, state: 'cancelled', why: undefined })
+  }
+
+  async #tasks(): Promise<ReadonlyMap<number, TaskStatus>> {
+    return new Map((await this.#options.uploads.tasks()).map((task) => [task.id, task]))
+  }
+
+  /** Reports the end of an upload to the other programs. */
+  #look(upload: Upload): void {
+    const { phase, id } = upload
+    if (phase !== 'done' && phase !== 'failed' && phase !== 'cancelled') return
+    if (this.#reported.has(upload)) return
+    this.#reported.add(upload)
+    const report = (end: { file: SentFile } | { why: ReturnType<typeof failureOf> }) => {
+      const ended = { ended: id, transferred: upload.transferred, ...end }
+      for (const subscriber of this.#subscribers.values()) subscriber.report(ended)
+    }
+    upload.done.then(
+      (file) => report({ file }),
+      (error: unknown) => report({ why: failureOf(OspError.from(error)) }),
+    )
   }
 }
 
@@ -161,68 +192,4 @@ function page(all: readonly TaskStatus[], after: number): { tasks: readonly Task
     return at > 0 && (at >= requestBounds.listed || bytes > requestBounds.listedBytes)
   })
   return end < 0 ? { tasks: rest, more: false } : { tasks: rest.slice(0, end), more: true }
-}
-
-interface Subscriber {
-  readonly report: (ended: Ended) => void
-  /** The uploads that its program has added. */
-  readonly ids: Set<number>
-}
-
-/** The programs to which this program reports the ends of its uploads. */
-class CompletionSubscribers {
-  readonly #subscribers = new Map<number, Subscriber>()
-  readonly #reported = new WeakSet<Upload>()
-  readonly #uploads: Uploads
-  readonly #changed = (upload: Upload) => this.#look(upload)
-  #lastNumber = 0
-
-  constructor(uploads: Uploads) {
-    this.#uploads = uploads
-    uploads.on('change', this.#changed)
-  }
-
-  /** Calls `numbered` with the number of the new subscriber, then `report` with each end until `signal` aborts. */
-  async subscribe(
-    numbered: (subscriber: number) => void,
-    report: (ended: Ended) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const number = ++this.#lastNumber
-    this.#subscribers.set(number, { report, ids: new Set() })
-    numbered(number)
-    await whenAborted(signal)
-    this.#subscribers.delete(number)
-  }
-
-  /** Records that the program of this subscriber has added the upload. */
-  claim(subscriber: number, id: number): void {
-    this.#subscribers.get(subscriber)?.ids.add(id)
-  }
-
-  /** Whether a subscriber has added the upload. */
-  awaits(id: number): boolean {
-    for (const { ids } of this.#subscribers.values()) if (ids.has(id)) return true
-    return false
-  }
-
-  close(): void {
-    this.#uploads.off('change', this.#changed)
-  }
-
-  #look(upload: Upload): void {
-    const { phase, id } = upload
-    if (phase !== 'done' && phase !== 'failed' && phase !== 'cancelled') return
-    if (this.#reported.has(upload)) return
-    this.#reported.add(upload)
-    upload.done.then(
-      (file) => this.#report({ ended: id, transferred: upload.transferred, file }),
-      (error: unknown) =>
-        this.#report({ ended: id, transferred: upload.transferred, why: failureOf(OspError.from(error)) }),
-    )
-  }
-
-  #report(ended: Ended): void {
-    for (const { report } of this.#subscribers.values()) report(ended)
-  }
 }

@@ -13,7 +13,7 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
   const open = await guarded(name, () => source.open(signal))
   if (!openSource.holds(open)) {
     const text = `open() resolved with ${shown(open)}, which must be ${openSource.takes}`
-    throw new OspError('usage', `the source of ${name} is not valid: ${text}`)
+    throw new OspError('usage', `the source of ${name} is invalid: ${text}`)
   }
   try {
     checkWhole(name, 'size', open.size, 'bytes')
@@ -28,7 +28,7 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
     if (Number.isInteger(bytes) && bytes >= 0 && bytes <= into.length) return bytes
     throw new OspError(
       'usage',
-      `the source of ${name} is not valid: read() resolved with ${shown(bytes)} for ${into.length} bytes`,
+      `the source of ${name} is invalid: read() resolved with ${shown(bytes)} for ${into.length} bytes`,
     )
   }
   return {
@@ -47,14 +47,11 @@ function checkWhole(name: string, field: 'size' | 'modifiedAt', value: unknown, 
   const isWhole = field === 'size' ? Number.isInteger(value) : Number.isSafeInteger(value)
   if (isWhole && (value as number) >= 0) return
   const must = `it must be a whole number of ${unit}, 0 or more`
-  throw new OspError('usage', `the source of ${name} is not valid: its ${field} is ${shown(value)}; ${must}`)
+  throw new OspError('usage', `the source of ${name} is invalid: its ${field} is ${shown(value)}; ${must}`)
 }
 
 const tooLarge = (name: string) =>
-  new OspError(
-    'too-large',
-    `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the most that can be sent as one file`,
-  )
+  new OspError('too-large', `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the maximum size of a file`)
 
 async function guarded<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
 
 /** The store of a client without stored tasks. */
 const noTasks: TaskStore = { load: async () => [], put: async () => {}, remove: async () => {} }
@@ -14,11 +15,11 @@ export class TaskRegistry {
   /** Frees the resources of sources that no task needs any more. */
   readonly #sources: Pick<ClientState, 'discard'>
   readonly #tasks = new Map<number, StoredTask>()
-  /** The ids of unfinished tasks, by name. */
-  readonly #names = new Map<string, number>()
+  /** The unfinished tasks by name. */
+  readonly #names = new Map<string, StoredTask>()
   /** The ids of ended tasks, in the order in which they ended. */
   readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
-  readonly #writing = new Set<Promise<void>>()
+  readonly #writing = new PendingWork()
   #opening: Promise<void> | undefined
   #lastId = 0
 
@@ -54,20 +55,22 @@ export class TaskRegistry {
 
   /** Returns the unfinished task that has this name. */
   named(name: string): StoredTask | undefined {
-    const id = this.#names.get(name)
-    return id === undefined ? undefined : this.#tasks.get(id)
+    return this.#names.get(name)
   }
 
   /** Whether another unfinished task has the name of this one. */
   isReplaced({ id, name }: StoredTask): boolean {
-    return (this.#names.get(name) ?? id) !== id
+    return (this.#names.get(name)?.id ?? id) !== id
   }
 
   /** Throws OspError `usage` if another unfinished task has the name of this one. */
-  checkName(task: StoredTask): void {
-    if (!this.isReplaced(task)) return
-    const { id } = this.named(task.name) ?? task
-    throw new OspError('usage', `task ${id} sends ${JSON.stringify(task.name)} now; ${task.id} cannot go on beside it`)
+  checkName({ id, name }: StoredTask): void {
+    const other = this.#names.get(name)
+    if (!other || other.id === id) return
+    throw new OspError(
+      'usage',
+      `task ${other.id} is sending ${JSON.stringify(name)}; task ${id} cannot continue at the same time`,
+    )
   }
 
   /** Returns the id for a new task. */
@@ -115,15 +118,15 @@ export class TaskRegistry {
   }
 
   /** Resolves when no write is under way. */
-  async idle(): Promise<void> {
-    await Promise.allSettled(this.#writing)
+  idle(): Promise<void> {
+    return this.#writing.settled()
   }
 
   #set(task: StoredTask): void {
     this.#unlist(task)
     this.#tasks.set(task.id, task)
     if (hasEnded(task.state)) this.#ended[task.state].add(task.id)
-    else this.#names.set(task.name, task.id)
+    else this.#names.set(task.name, task)
   }
 
   #delete(task: StoredTask): void {
@@ -145,7 +148,7 @@ export class TaskRegistry {
 
   #unlist({ id, name }: StoredTask): void {
     for (const ids of Object.values(this.#ended)) ids.delete(id)
-    if (this.#names.get(name) === id) this.#names.delete(name)
+    if (this.#names.get(name)?.id === id) this.#names.delete(name)
   }
 
   async #load(): Promise<void> {
@@ -161,25 +164,21 @@ export class TaskRegistry {
     this.#forgetOldest()
   }
 
-  async #write(writing: Promise<void>): Promise<void> {
-    this.#writing.add(writing)
-    try {
-      await writing
-    } finally {
-      this.#writing.delete(writing)
-    }
+  #write(writing: Promise<void>): Promise<void> {
+    this.#writing.track(writing)
+    return writing
   }
 }
 
 /** Throws OspError `usage` if `tasks` has reached the limit. */
 export function checkRoom(tasks: number): void {
   if (tasks < clientLimits.keptTasks) return
-  throw new OspError('usage', `there are ${tasks} tasks already, as many as are kept; let some end first`)
+  throw new OspError('usage', `there are ${tasks} tasks, the maximum; wait until some of them have ended`)
 }
 
 /** Returns the error for a new task whose name an unfinished task has. */
 export const nameTaken = (name: string) =>
-  new OspError('usage', `an upload named ${JSON.stringify(name)} is under way already`)
+  new OspError('usage', `an upload named ${JSON.stringify(name)} is already in progress`)
 
 export const unknownTask = (id: number) => new OspError('usage', `there is no upload ${id}`)
 

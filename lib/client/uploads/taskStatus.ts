@@ -42,7 +42,7 @@ export function liveStatus(
     if (state !== 'waiting' && state !== 'cancelling') return undefined
     if (link) return reasonOf(link.error, link.retryAtMs, now)
     if (upload.error) return reasonOf(upload.error, retryAtMs, now)
-    return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it waits for its turn after others' }
+    return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it waits for other uploads' }
   }
   return { id, ref, name, state, ...progress, why: reason() }
 }
@@ -58,10 +58,10 @@ export function storedStatus({ id, ref, name, state, size, why, ...stored }: Sto
 
 const paused: TaskReason = { code: 'paused', text: 'it is paused; continue it' }
 
-const notBegun: TaskReason = { code: 'not-begun', text: 'no program sends it at present; osp send takes it up' }
+const notBegun: TaskReason = { code: 'not-begun', text: 'no program is sending it; osp send continues it' }
 
 /** An open task has a reason if the server refused the client at the last try. */
-const notLetIn = ({ code, text }: TaskReason): TaskReason => ({ code, text: `osp send was not let in: ${text}` })
+const notLetIn = ({ code, text }: TaskReason): TaskReason => ({ code, text: `the server rejected osp send: ${text}` })
 
 const notRemoved: TaskReason = {
   code: 'not-begun',

@@ -292,8 +292,8 @@ async function requestInstance({ link, upload, source, algorithm, fresh }: Uploa
   const ack = fresh
     ? await link.peer.ask({ event: 'StartPostFileReq', ...file }).reply
     : await link.peer.ask({ event: 'ContinuePostFileReq', ...file, progress: upload.progress.acknowledged }).reply
-  if (ack.instance === 0) throw protocolViolation('it names no instance')
-  if (ack.chunk === 0 || ack.window === 0) throw protocolViolation('it grants chunks of no bytes')
+  if (ack.instance === 0) throw protocolViolation('it assigned no instance')
+  if (ack.chunk === 0 || ack.window === 0) throw protocolViolation('it granted a chunk size or a window of 0 bytes')
   return ack
 }
 

@@ -265,7 +265,7 @@ export class UploadJob {
 
 function cancelledWith(outcome: number): OspError {
   if (outcome !== cancelOutcomes.published) return new OspError('cancelled')
-  return new OspError('cancelled', 'the upload was cancelled; a file of this name was stored before, and stays')
+  return new OspError('cancelled', 'the upload was cancelled; a file of this name was stored before and remains')
 }
 
 const closedEarly = () => new OspError('closed', 'the client was closed before this upload was done')

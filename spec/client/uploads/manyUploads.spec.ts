@@ -28,7 +28,7 @@ spec('the uploads of a client', (it) => {
     await addAll(client, clientLimits.keptTasks)
     await assert.rejects(client.uploads.add(memorySource('one more', new Uint8Array(1))), {
       code: 'usage',
-      message: `there are ${clientLimits.keptTasks} tasks already, as many as are kept; let some end first`,
+      message: `there are ${clientLimits.keptTasks} tasks, the maximum; wait until some of them have ended`,
     })
   })
 
