@@ -13,7 +13,7 @@ const networks = spawnSync(network[0] ?? '', [...network.slice(1), 'true']).stat
 /** A server in such a network, which seems to be another machine to whoever connects. */
 async function faraway(insecure = '') {
   const at = await place()
-  const server = startSource('spec/support/farServer.ts', [host, insecure], { under: network })
+  const server = startSource('spec/support/remoteServer.ts', [host, insecure], { under: network })
   const [, port] = await server.printed(/ready on (\d+)/u)
   const within = ['nsenter', '-t', String(server.child.pid), '-U', '-n', '--preserve-credentials']
   const who = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Running =>

@@ -31,6 +31,15 @@ interface Asked {
   readonly version: string
 }
 
+/** The uploads of one link. */
+interface LinkUploads {
+  user: string
+  /** The openings by seq; `undefined` once answered. */
+  readonly asked: Map<number, Asked | undefined>
+  /** By instance. */
+  readonly holdings: Map<number, Holding>
+}
+
 type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
 
 /** The parts of a world that uploads are checked against. */
@@ -47,7 +56,7 @@ export class UploadWatch {
   readonly #parts: UploadParts
   /** By user and name. */
   readonly #standings = new Map<string, Standing>()
-  readonly #holdings = new Map<Link, Map<number, Holding>>()
+  readonly #uploads = new Map<Link, LinkUploads>()
   /** By user and name, the time at which the server last gave a reason. */
   readonly #namedAtMs = new Map<string, number>()
 
@@ -58,25 +67,15 @@ export class UploadWatch {
   watch(link: Link): void {
     const { server } = link
     const { heard, sent } = server
-    const asked = new Map<number, Asked | undefined>()
-    const holdings = new Map<number, Holding>()
-    this.#holdings.set(link, holdings)
-    let user = ''
+    const uploads: LinkUploads = { user: '', asked: new Map(), holdings: new Map() }
+    this.#uploads.set(link, uploads)
     server.heard = (frame) => {
-      const message = decode(frame)
-      // A repeated request gets the same reply as before.
-      const isNew = !asked.has(frame.seq)
-      if (message.event === 'HelloReq') user = message.userName
-      else if (message.event === 'PostFileReq') this.#sent(holdings.get(frame.instance), message)
-      else if (message.event === 'FileMd5Req') this.#verifies(holdings.get(frame.instance), true)
-      else if (message.event === 'CancelFileReq' && isNew) this.#standings.delete(`${user}/${message.fileName}`)
-      else if ((message.event === 'StartPostFileReq' || message.event === 'ContinuePostFileReq') && isNew)
-        asked.set(frame.seq, this.#asked(user, message))
+      this.#arrived(frame, uploads)
       return heard(frame)
     }
     server.sent = (frame) => {
       sent(frame)
-      if (!server.over) this.#said(frame, holdings, asked)
+      if (!server.over) this.#answered(frame, uploads)
     }
   }
 
@@ -86,36 +85,64 @@ export class UploadWatch {
     if (event !== 'upload-damaged' && event !== 'upload-expired' && event !== 'upload-not-expired') return
     this.#clear(`${user}/${name}`)
     this.#namedAtMs.set(`${user}/${name}`, this.#parts.time.now())
-    for (const [link, holdings] of this.#holdings) {
-      if (!this.#parts.network.links.has(link)) this.#holdings.delete(link)
+    for (const [link, { holdings }] of this.#uploads) {
+      if (!this.#parts.network.links.has(link)) this.#uploads.delete(link)
       for (const holding of holdings.values()) if (holding.key === `${user}/${name}`) holding.progress = 0
     }
   }
 
-  #said(frame: Frame, holdings: Map<number, Holding>, asked: Map<number, Asked | undefined>): void {
+  #arrived(frame: Frame, uploads: LinkUploads): void {
+    const message = decode(frame)
+    const holding = uploads.holdings.get(frame.instance)
+    // A repeated request gets the same reply as before.
+    const isNew = !uploads.asked.has(frame.seq)
+    switch (message.event) {
+      case 'HelloReq':
+        uploads.user = message.userName
+        break
+      case 'PostFileReq':
+        if (holding) this.#sent(holding, message)
+        break
+      case 'FileMd5Req':
+        this.#verifies(holding, true)
+        break
+      case 'CancelFileReq':
+        if (isNew) this.#standings.delete(`${uploads.user}/${message.fileName}`)
+        break
+      case 'StartPostFileReq':
+      case 'ContinuePostFileReq':
+        if (isNew) uploads.asked.set(frame.seq, this.#asked(uploads.user, message))
+    }
+  }
+
+  #answered(frame: Frame, { asked, holdings }: LinkUploads): void {
     const message = decode(frame)
     const holding = holdings.get(frame.instance)
-    if (message.event === 'StartPostFileAck' || message.event === 'ContinuePostFileAck') {
-      const { key, version } = asked.get(frame.seq) ?? {}
-      asked.set(frame.seq, undefined)
-      if (key && version) holdings.set(message.instance, this.#opened(key, version, message.progress))
-    } else if (message.event === 'PostFileAck') {
-      if (holding) this.#acknowledged(holding, message)
-    } else if (message.event === 'FileMd5Ack') {
-      if (holding) this.#standings.delete(holding.key)
-    } else if (message.event === 'FileMd5Nack' || message.event === 'PostFileNack') {
-      if (!holding) return
-      holding.progress = 0
-      if (message.event === 'FileMd5Nack') this.#verifies(holding, false)
-      if (codeOf(message.code) === 'digest-mismatch') this.#clear(holding.key)
+    switch (message.event) {
+      case 'StartPostFileAck':
+      case 'ContinuePostFileAck': {
+        const opening = asked.get(frame.seq)
+        asked.set(frame.seq, undefined)
+        if (opening) holdings.set(message.instance, this.#opened(opening, message.progress))
+        break
+      }
+      case 'PostFileAck':
+        if (holding) this.#acknowledged(holding, message)
+        break
+      case 'FileMd5Ack':
+        if (holding) this.#standings.delete(holding.key)
+        break
+      case 'FileMd5Nack':
+      case 'PostFileNack':
+        if (holding) this.#refused(holding, message)
     }
   }
 
   /** A chunk is sent: the bytes in flight fit in the window. */
-  #sent(holding: Holding | undefined, { progress, content }: Message<'PostFileReq'>): void {
+  #sent(holding: Holding, { progress, content }: Message<'PostFileReq'>): void {
     const { windowBytes } = this.#parts
     const end = progress + lengthOf(content)
-    if (holding && end > holding.most + windowBytes)
+    if (end > holding.most + windowBytes)
       this.#parts.trace.fail(`${holding.key}: ${end} bytes are sent where ${holding.most} are acknowledged`)
   }
 
@@ -127,7 +154,7 @@ export class UploadWatch {
     return asked
   }
 
-  #opened(key: string, version: string, progress: number): Holding {
+  #opened({ key, version }: Asked, progress: number): Holding {
     const standing = this.#standings.get(key)
     const isLost = this.#parts.disk.rot.hasHitUpload(recordKey(...userAndName(key)))
     if (standing?.version === version && progress < standing.durable && !standing.verifying && !isLost)
@@ -153,6 +180,12 @@ export class UploadWatch {
     if (standing) standing.durable = durable
   }
 
+  #refused(holding: Holding, { event, code }: Message<'FileMd5Nack' | 'PostFileNack'>): void {
+    holding.progress = 0
+    if (event === 'FileMd5Nack') this.#verifies(holding, false)
+    if (codeOf(code) === 'digest-mismatch') this.#clear(holding.key)
+  }
+
   #verifies(holding: Holding | undefined, yes: boolean): void {
     const standing = holding && this.#standings.get(holding.key)
     if (standing) standing.verifying = yes
@@ -164,7 +197,7 @@ export class UploadWatch {
   }
 }
 
-/** Returns the user of `user/name`. */
+/** Splits `user/name`. */
 function userAndName(key: string): [user: string, name: string] {
   const slash = key.indexOf('/')
   return [key.slice(0, slash), key.slice(slash + 1)]

@@ -5,7 +5,7 @@ import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { codeOf } from '../../../lib/errors.ts'
 import { type DiskServer, diskServer } from '../../support/diskServer.ts'
 import { sha256 } from '../../support/fileClient.ts'
-import { foldedCase } from '../../support/foldedCase.ts'
+import { caseInsensitive } from '../../support/caseInsensitive.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
@@ -16,7 +16,7 @@ const hers = { name: 'b', bytes: patterned(100, 2) }
 /** Proves something of a server whose data directory folds case, and of the folder of its files. */
 const folding = (prove: (server: DiskServer, files: string) => Promise<void>) => async () => {
   await using place = await temporaryDirectory()
-  using _folded = foldedCase(place.path)
+  using _folded = caseInsensitive(place.path)
   const data = join(place.path, 'data')
   await using server = await diskServer({ storage: disk(data) })
   await prove(server, join(data, 'files'))

@@ -7,11 +7,11 @@ import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { OspError } from '../../../lib/errors.ts'
 import { startServer } from '../../../lib/server/server.ts'
 import { breakable } from '../../support/breakable.ts'
-import { openWay, type Way } from '../../support/openWay.ts'
+import { remoteTransport, type SocketProperties } from '../../support/remoteTransport.ts'
 import { spec } from '../../support/spec.ts'
 
 /** A client over such a connection, and the events of the frames that it has sent. */
-async function over(way: Way, options: Partial<BoundClientOptions>) {
+async function over(way: SocketProperties, options: Partial<BoundClientOptions>) {
   const platform = nodePlatform()
   const wire = memoryTransport()
   const authenticator = {
@@ -19,7 +19,7 @@ async function over(way: Way, options: Partial<BoundClientOptions>) {
     knows: async () => true,
   }
   const server = await startServer({ platform, authenticator, storage: memory(), listen: wire })
-  const to = breakable(openWay(wire, way))
+  const to = breakable(remoteTransport(wire, way))
   let frames = 0
   to.inspect = () => ++frames > 0
   const client = new RunningClient({

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
-import { type Journey, journey } from '../../support/journey.ts'
+import { type RecordedTransport, recordedTransport } from '../../support/recordedTransport.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 /** Runs a spec on a rig that records its links from HELLO on. */
-async function travelled(prove: (rig: UploadRig, way: Journey) => Promise<void>): Promise<void> {
+async function travelled(prove: (rig: UploadRig, way: RecordedTransport) => Promise<void>): Promise<void> {
   await using rig = await UploadRig.start()
-  await prove(rig, journey(rig.transport))
+  await prove(rig, recordedTransport(rig.transport))
 }
 
-const files = (way: Journey) => way.steps.filter((step) => /File|Pause|Cancel/u.test(step))
+const files = (way: RecordedTransport) => way.steps.filter((step) => /File|Pause|Cancel/u.test(step))
 
 spec('a file of one chunk travels in two round trips', (it) => {
   it('of which the second carries the chunk and the digest, without waiting between them', () =>

@@ -9,7 +9,7 @@ import { FrameReader } from '../../../lib/wire/frame.ts'
 import { decode } from '../../../lib/wire/message.ts'
 import type { FakeStream } from '../../support/fakeStream.ts'
 import { turn } from '../../support/turn.ts'
-import { type Door, door, samePlatform } from './door.ts'
+import { type StreamTransport, streamTransport, deterministicPlatform } from './streamTransport.ts'
 import { Witness, witnessName } from './witness.ts'
 
 /** Resolves when `holds`, and rejects after too many turns in which it does not. */
@@ -33,9 +33,9 @@ const limits = {
 
 /** A whole server in memory on a clock that stands still, with a witness on a link of its own. */
 export class Stage {
-  readonly platform = samePlatform()
+  readonly platform = deterministicPlatform()
   readonly log: LogEntry[] = []
-  readonly door: Door = door()
+  readonly door: StreamTransport = streamTransport()
   readonly links: FakeStream[] = []
   readonly #storage: MemoryStorage = memory()
   #server!: Server
@@ -53,13 +53,13 @@ export class Stage {
       log,
       platform,
     })
-    stage.#witness = await Witness.enter(stage.door.enter(), platform, until)
+    stage.#witness = await Witness.enter(stage.door.connect(), platform, until)
     return stage
   }
 
   /** A further link. */
   enter(): FakeStream {
-    const stream = this.door.enter()
+    const stream = this.door.connect()
     this.links.push(stream)
     return stream
   }

@@ -16,7 +16,7 @@ import { assertCoded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
 import { jsonLike } from '../json.ts'
 import { cutUp, mutated } from '../mutate.ts'
-import { samePlatform } from '../server/door.ts'
+import { deterministicPlatform } from '../server/streamTransport.ts'
 import type { Pieces, Target } from '../target.ts'
 
 const programs = ['ospd', 'osp'] as const
@@ -106,7 +106,7 @@ function linesOf(socket: Socket): Promise<string[]> {
 
 /** A client that never reaches its server, whose tasks are served, before which two were added; nothing is left of it. */
 async function withTasks(control: Control, work: () => Promise<void>): Promise<void> {
-  const platform = samePlatform()
+  const platform = deterministicPlatform()
   const never = () => Promise.reject(new Error('there is no server'))
   const client = new RunningClient({ to: { dial: never, listen: never }, user: 'alice', platform, software: 'fuzz' })
   const reopen = (ref: string) => memorySource(ref, patterned(10))

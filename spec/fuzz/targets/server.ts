@@ -1,4 +1,4 @@
-import { loadDigests } from '../server/door.ts'
+import { loadDigests } from '../server/streamTransport.ts'
 import { linkCount, mangled, noise, steps } from '../server/mangle.ts'
 import { recorded } from '../server/recordings.ts'
 import { Stage } from '../server/stage.ts'

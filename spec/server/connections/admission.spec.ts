@@ -6,7 +6,7 @@ import type { Credentials } from '../../../lib/ports/authenticator.ts'
 import type { Socket } from '../../../lib/ports/socket.ts'
 import { Admission } from '../../../lib/server/connections/admission.ts'
 import { BoundedLog } from '../../../lib/server/serverLog.ts'
-import { fromAfar } from '../../support/fromAfar.ts'
+import { remoteClients } from '../../support/remoteClients.ts'
 import { heldRig } from '../../support/messageClient.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
@@ -78,7 +78,7 @@ spec('a crowd of clients', (it) => {
 
   it('from one address gets half of the HELLOs, and leaves the other half to other addresses', async () => {
     let address = '192.0.2.1'
-    const listen = fromAfar(memoryTransport(), () => address)
+    const listen = remoteClients(memoryTransport(), () => address)
     const authenticator = { authenticate: async ({ user }: Credentials) => ({ user }), knows: async () => true }
     await using rig = await heldRig({ hellosPerSecond: 4 }, { listen, authenticator })
     assert.deepEqual(await crowd(rig, 50), [0, 0, ...Array.from({ length: 48 }, (_, at) => (at + 1) * 500)])
@@ -90,7 +90,7 @@ spec('a crowd of clients', (it) => {
 
   it('from two busy addresses leaves capacity for an address that rarely connects', async () => {
     let address = '192.0.2.1'
-    const listen = fromAfar(memoryTransport(), () => address)
+    const listen = remoteClients(memoryTransport(), () => address)
     const authenticator = { authenticate: async ({ user }: Credentials) => ({ user }), knows: async () => true }
     await using rig = await heldRig({ hellosPerSecond: 40 }, { listen, authenticator })
     const letIn = (told: readonly number[]) => told.filter((retryAfter) => retryAfter === 0).length
@@ -103,7 +103,7 @@ spec('a crowd of clients', (it) => {
 
   it('that fails leaves room for those that do not', async () => {
     let address = ''
-    const listen = fromAfar(memoryTransport(), () => address)
+    const listen = remoteClients(memoryTransport(), () => address)
     const authenticate = async ({ user }: Credentials) => {
       if (address === '192.0.2.9') return { user }
       throw new OspError('unauthorized')

@@ -5,7 +5,7 @@ import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts
 import { defaultLimits, type Limits } from '../../../lib/limits.ts'
 import type { Authenticator } from '../../../lib/ports/authenticator.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import { fromAfar } from '../../support/fromAfar.ts'
+import { remoteClients } from '../../support/remoteClients.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
@@ -18,7 +18,7 @@ async function addressed(limits: Partial<Limits>, gone?: Promise<void>, authenti
   let address = ''
   let count = 0
   const platform = heldPlatform()
-  const listen = fromAfar(memoryTransport(), () => address, gone)
+  const listen = remoteClients(memoryTransport(), () => address, gone)
   const rig = await ServerRig.start(limits, { listen, authenticator, platform })
   return Object.assign(rig, {
     clock: platform.clock,
@@ -167,7 +167,7 @@ spec('links before HELLO', (it) => {
       await gate.promise
       return { user }
     }
-    const listen = fromAfar(memoryTransport())
+    const listen = remoteClients(memoryTransport())
     await using rig = await ServerRig.start(
       { pendingLinks: 1 },
       { listen, authenticator: { ...allowAll, authenticate } },

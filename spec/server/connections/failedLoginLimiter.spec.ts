@@ -3,7 +3,7 @@ import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts
 import { OspError } from '../../../lib/errors.ts'
 import type { Limits } from '../../../lib/limits.ts'
 import type { Credentials } from '../../../lib/ports/authenticator.ts'
-import { fromAfar } from '../../support/fromAfar.ts'
+import { remoteClients } from '../../support/remoteClients.ts'
 import { heldRig } from '../../support/messageClient.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
@@ -21,7 +21,7 @@ async function guarded(limits: Partial<Limits> = {}, judge: () => Promise<void> 
     if (token !== 'right') throw new OspError('unauthorized')
     return { user }
   }
-  const listen = fromAfar(memoryTransport(), () => address)
+  const listen = remoteClients(memoryTransport(), () => address)
   const rig = await heldRig(limits, { listen, authenticator: { authenticate, knows: async () => true } })
   const greet = async (user: string, token: string, from: string) => {
     address = from

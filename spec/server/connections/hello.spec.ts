@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { defaultLimits, fixed, MiB } from '../../../lib/limits.ts'
-import { fromAfar } from '../../support/fromAfar.ts'
+import { remoteClients } from '../../support/remoteClients.ts'
 import { patterned } from '../../support/memorySource.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
@@ -123,7 +123,7 @@ spec('HELLO', (it) => {
   }
 
   it('from another machine is refused if the server has no authentication', async () => {
-    await using rig = await ServerRig.start({}, { listen: fromAfar(memoryTransport()) })
+    await using rig = await ServerRig.start({}, { listen: remoteClients(memoryTransport()) })
     const client = await rig.dial()
     client.hello()
     await client.refused('HelloNack', 'unauthorized')

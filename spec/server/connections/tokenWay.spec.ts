@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import type { ServeOptions } from '../../../lib/server/server.ts'
-import { openWay, type Way } from '../../support/openWay.ts'
+import { remoteTransport, type SocketProperties } from '../../support/remoteTransport.ts'
 import type { Greeting } from '../../support/rawClient.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 
 /** A link over such a way that has said HELLO; the tokens that the authenticator has seen come into `asked`. */
-async function greeted(way: Way, greeting: Greeting, options: Partial<ServeOptions> = {}) {
+async function greeted(way: SocketProperties, greeting: Greeting, options: Partial<ServeOptions> = {}) {
   const asked: string[] = []
   const authenticator = {
     authenticate: async ({ user, token }: { user: string; token: string }) => {
@@ -16,7 +16,7 @@ async function greeted(way: Way, greeting: Greeting, options: Partial<ServeOptio
     },
     knows: async () => true,
   }
-  const rig = await ServerRig.start({}, { authenticator, listen: openWay(memoryTransport(), way), ...options })
+  const rig = await ServerRig.start({}, { authenticator, listen: remoteTransport(memoryTransport(), way), ...options })
   const raw = await rig.dial()
   raw.hello(greeting)
   return { rig, raw, asked, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }

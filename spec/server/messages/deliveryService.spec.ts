@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultLimits, KiB } from '../../../lib/limits.ts'
-import { type Handed, type Recipient, roomWith } from '../../support/mailroomRig.ts'
+import { type Handed, type Recipient, deliveryRig } from '../../support/deliveryRig.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { textOf } from '../../support/messageClient.ts'
 import { spec } from '../../support/spec.ts'
@@ -12,7 +12,7 @@ const bytesIn = (handed: readonly Handed[]) => handed.reduce((sum, { message }) 
 
 spec('the sending work', (it) => {
   it('serves recipients in turn, one message each, and puts deliveries without an answer at the tail of the queue', async () => {
-    const { post, listen, order, clock } = await roomWith()
+    const { post, listen, order, clock } = await deliveryRig()
     for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
     await listen('alice', { takes: true })
     await listen('bob', { takes: true })
@@ -24,7 +24,7 @@ spec('the sending work', (it) => {
   })
 
   it('within a mailbox repeats the earlier message first', async () => {
-    const { post, listen, order, clock } = await roomWith()
+    const { post, listen, order, clock } = await deliveryRig()
     for (const text of ['1', '2', '3', '4']) await post(['alice'], text)
     await listen('alice', { takes: true })
     for (let times = 0; times < 4; times++) await pass(clock, times === 0 ? deliveryMs : 0)
@@ -35,7 +35,7 @@ spec('the sending work', (it) => {
   })
 
   it('repeats nothing that the socket has not taken, and waits for the answer from that time on', async () => {
-    const { post, listen, clock } = await roomWith()
+    const { post, listen, clock } = await deliveryRig()
     await post(['alice'], '1')
     const alice = await listen('alice')
     await pass(clock, 10 * deliveryMs)
@@ -48,7 +48,7 @@ spec('the sending work', (it) => {
   })
 
   it('counts attempts up to what the field can say', async () => {
-    const { post, listen, clock } = await roomWith()
+    const { post, listen, clock } = await deliveryRig()
     await post(['alice'], '1')
     const alice = await listen('alice', { takes: true })
     for (let times = 0; times < 300; times++) await pass(clock, 30_000)
@@ -57,7 +57,7 @@ spec('the sending work', (it) => {
   })
 
   it('remembers no attempts of messages that left the mailbox while no client listened', async () => {
-    const { room, post, listen, clock } = await roomWith({ deliveryWindow: 2, messageAgeMs: 1_800_000 })
+    const { room, post, listen, clock } = await deliveryRig({ deliveryWindow: 2, messageAgeMs: 1_800_000 })
     await post(['alice'], '1')
     await pass(clock, 3_000_000)
     for (const text of ['2', '3']) await post(['alice'], text)
@@ -89,7 +89,7 @@ spec('the memory of deliveries', (it) => {
   const limits = { deliveryMemoryBytes: 512 * KiB, deliveryBytes: 128 * KiB }
 
   it('is limited while no socket takes anything, except one message each, and all recipients get all messages afterwards', async () => {
-    const { post, listen } = await roomWith(limits)
+    const { post, listen } = await deliveryRig(limits)
     const names = users(20)
     for (let times = 0; times < 3; times++) for (const name of names) await post([name], piece)
     const recipients: Recipient[] = []
@@ -122,7 +122,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('is reserved before reading: not all mailboxes are read at once', async () => {
-    const { post, listen, reads, state } = await roomWith(limits)
+    const { post, listen, reads, state } = await deliveryRig(limits)
     const names = users(20)
     await post(names.slice(0, 16), piece)
     await post(names.slice(16), piece)
@@ -143,7 +143,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('is not used by recipients who read deliveries and never answer', async () => {
-    const { post, listen } = await roomWith(limits)
+    const { post, listen } = await deliveryRig(limits)
     const names = users(20)
     for (let times = 0; times < 5; times++) for (const name of names) await post([name], piece)
     for (const name of names) {
@@ -156,7 +156,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('can be used up by any number of recipients that read nothing: another one still gets one message after another', async () => {
-    const { post, listen } = await roomWith(limits)
+    const { post, listen } = await deliveryRig(limits)
     for (const name of users(50)) {
       for (let times = 0; times < 2; times++) await post([name], piece)
       await listen(name)
@@ -172,7 +172,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('is released when the link of a recipient ends', async () => {
-    const { room, post, listen } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
+    const { room, post, listen } = await deliveryRig({ ...limits, deliveryMemoryBytes: 128 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alice = await listen('alice')
     const bob = await listen('bob')
@@ -183,7 +183,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('is released when the link ends during a delivery, and no alarm is left', async () => {
-    const { room, post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 64 * KiB })
+    const { room, post, listen, clock } = await deliveryRig({ ...limits, deliveryMemoryBytes: 64 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alarms = clock.set
     const alice = await listen('alice', { asked: () => room.stop('alice') })
@@ -192,7 +192,7 @@ spec('the memory of deliveries', (it) => {
   })
 
   it('also limits repetitions', async () => {
-    const { post, listen, clock } = await roomWith({ ...limits, deliveryMemoryBytes: 128 * KiB })
+    const { post, listen, clock } = await deliveryRig({ ...limits, deliveryMemoryBytes: 128 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alice = await listen('alice')
     for (const { left } of alice.handed) left()

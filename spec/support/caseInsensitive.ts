@@ -24,7 +24,7 @@ const all = [...calls, 'statfs', 'unlink'] as const
  * Makes `node:fs/promises` in this process treat paths below `directory` as a case-insensitive, case-preserving file
  * system does: an entry is found under every case of its name, and none is created if one exists in another case.
  */
-export function foldedCase(directory: string): Disposable {
+export function caseInsensitive(directory: string): Disposable {
   const own = Object.fromEntries(all.map((name) => [name, fs[name]])) as unknown as Record<string, Call>
   const calling = new Mutex()
   const entries = async (path: string) => (await own.readdir?.(path).catch(() => [])) as string[]

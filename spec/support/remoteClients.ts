@@ -4,7 +4,7 @@ import type { Transport } from '../../lib/ports/socket.ts'
  * Wraps a transport so that every client seems to connect from another machine, with the address that `from` returns. A
  * socket that the server closes ends when `gone` resolves.
  */
-export function fromAfar(transport: Transport, from = () => '192.0.2.1', gone = Promise.resolve()): Transport {
+export function remoteClients(transport: Transport, from = () => '192.0.2.1', gone = Promise.resolve()): Transport {
   return {
     dial: (options, signal) => transport.dial(options, signal),
     async listen(options) {

@@ -3,7 +3,7 @@ import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type EventName } from '../../lib/wire/message.ts'
 
 /** A transport that records the frames of dialled links, and can hold replies. */
-export interface Journey extends Transport {
+export interface RecordedTransport extends Transport {
   /** The frames that a client has sent (`> PostFileReq`) and received (`< PostFileAck`), in order. */
   readonly steps: readonly string[]
   /** Replies of these events are held until `release`. */
@@ -14,10 +14,10 @@ export interface Journey extends Transport {
   sent: (event: EventName) => void
 }
 
-export function journey(transport: Transport): Journey {
+export function recordedTransport(transport: Transport): RecordedTransport {
   const steps: string[] = []
   let kept: (() => void)[] = []
-  const self: Journey = {
+  const self: RecordedTransport = {
     steps,
     keepBack: new Set(),
     sent: () => {},

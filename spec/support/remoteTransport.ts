@@ -1,7 +1,7 @@
 import type { Socket, Transport } from '../../lib/ports/socket.ts'
 
 /** Overrides for the properties of sockets. */
-export interface Way {
+export interface SocketProperties {
   /** Default: the peer is on another machine. */
   readonly local?: boolean
   /** Default: others can read the traffic. */
@@ -9,7 +9,7 @@ export interface Way {
 }
 
 /** Makes the links of a transport appear to have these properties, at both ends. */
-export function openWay(transport: Transport, { local = false, guarded = false }: Way = {}): Transport {
+export function remoteTransport(transport: Transport, { local = false, guarded = false }: SocketProperties = {}): Transport {
   const disguised = (socket: Socket) =>
     Object.defineProperties(socket, {
       peer: { value: { host: '192.0.2.1', port: 1, local } },

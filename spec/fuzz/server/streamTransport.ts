@@ -18,12 +18,12 @@ export async function loadDigests(): Promise<void> {
 const traits = { peer, guarded: false }
 
 /** A way to one server, over streams of bytes in memory. */
-export interface Door extends Transport {
+export interface StreamTransport extends Transport {
   /** A link on which a spec says any bytes. */
-  enter(): FakeStream
+  connect(): FakeStream
 }
 
-export function door(): Door {
+export function streamTransport(): StreamTransport {
   let accept: (socket: Socket) => void = () => {}
   let options: SocketOptions | undefined
   const admit = (stream: ConstructorParameters<typeof ByteSocket>[0]) => {
@@ -48,7 +48,7 @@ export function door(): Door {
       far.on('close', () => near.destroy())
       return socket
     },
-    enter() {
+    connect() {
       const stream = new FakeStream()
       admit(stream)
       return stream
@@ -57,6 +57,6 @@ export function door(): Door {
 }
 
 /** A platform that does the same each time, on a clock that stands still until it is told to move. */
-export function samePlatform(): Platform & { readonly clock: VirtualClock } {
+export function deterministicPlatform(): Platform & { readonly clock: VirtualClock } {
   return { ...real, clock: new VirtualClock(), random: new SeededRandom(1) }
 }

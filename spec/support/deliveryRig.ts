@@ -76,7 +76,7 @@ export class Recipient implements Connection {
 }
 
 /** A delivery service on a manual clock. */
-export async function roomWith(limits: Partial<Limits> = {}) {
+export async function deliveryRig(limits: Partial<Limits> = {}) {
   const clock = new WallClock()
   const platform = { ...heldPlatform(), clock }
   const storage = memory()
