@@ -1,4 +1,4 @@
-// An authenticator of your own, tested by the suite of its port: `node ownAuthenticator.ts`.
+// A custom authenticator, tested by the suite of its port: `node ownAuthenticator.ts`.
 import { test } from 'node:test'
 import { type Authenticator, OspError } from 'ospd'
 import { authenticatorContract } from 'ospd/testing'

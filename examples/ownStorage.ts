@@ -1,13 +1,13 @@
-// A storage adapter of your own, tested by the suite of its port: `node ownStorage.ts`.
+// A custom storage adapter, tested by the suite of its port: `node ownStorage.ts`.
 import { test } from 'node:test'
 import type { PartialFile, Storage } from 'ospd'
 import { type MemoryOptions, memory } from 'ospd/memory'
 import { storageContract } from 'ospd/testing'
 
-/** Stands for a cipher: what it has made of bytes it makes bytes of again. */
+/** Stands in for a cipher: applied twice, it returns the original bytes. */
 const seal = (bytes: Uint8Array, offset: number) => bytes.map((byte, at) => byte ^ 0x5a ^ ((offset + at) & 0xff))
 
-/** A storage in which files lie sealed. */
+/** A storage whose files are encrypted. */
 function sealed(storage: Storage): Storage {
   const { transfers, mailboxes, files } = storage
   return {

@@ -1,16 +1,16 @@
-// A transport adapter of your own, tested by the suite of its port: `node ownTransport.ts`.
+// A custom transport adapter, tested by the suite of its port: `node ownTransport.ts`.
 import { test } from 'node:test'
 import type { Frame, Listener, Socket, SocketEvents, Transport } from 'ospd'
 import { memoryTransport } from 'ospd/memory'
 import { transportContract } from 'ospd/testing'
 
-/** Stands for a cipher: what it has made of a frame it makes a frame of again. */
+/** Stands in for a cipher: applied twice, it returns the original frame. */
 const seal = (frame: Frame): Frame => ({
   ...frame,
   payload: frame.payload.map((part) => part.map((byte) => byte ^ 0x5a)),
 })
 
-/** A transport on which payloads travel sealed. */
+/** A transport that encrypts payloads. */
 function sealed(transport: Transport): Transport {
   return {
     listen: async (options) => sealedListener(await transport.listen(options)),

@@ -1,4 +1,4 @@
-// Server and client in one process, with everything in memory: good for tests of your own.
+// A server and a client in one process, with everything in memory, as in your own tests.
 import { connect, type FileSource, serve } from 'ospd'
 import { memory, memoryTransport } from 'ospd/memory'
 
@@ -14,7 +14,7 @@ console.log(storedName, digest, storage.read('alice', storedName))
 await client.close()
 await server.close()
 
-/** Whatever can be read at an offset can be uploaded. */
+/** A custom source: any object that can be opened and read at an offset. */
 function textFile(name: string, text: string): FileSource {
   const bytes = new TextEncoder().encode(text)
   return {

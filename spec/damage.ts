@@ -1,7 +1,7 @@
 /**
- * `npm run damage -- --only flips|kills|cuts --runs N --seed S`: damages data directories as disks, crashes and power cuts do,
- * and checks that a server that starts there gives back everything that was acknowledged. Prints a table of each kind of
- * damage, and a line for each case that does not hold; ends with 1 if there is one.
+ * `npm run damage -- --only flips|kills|cuts --runs N --seed S`: damages data directories as disks, crashes and power
+ * failures do, and checks that a server started there returns everything that was acknowledged. Prints a table of each
+ * kind of damage, and a line for each failing case; exits with 1 if there is one.
  */
 import { parseArgs } from 'node:util'
 import { cutColumns, cuts, isBadCut } from './damage/cuts.ts'
@@ -12,7 +12,7 @@ import { type Row, tableOf } from './damage/table.ts'
 const { values } = parseArgs({
   options: {
     only: { type: 'string' },
-    /** Positions of each kind of file, kills, and power cuts. */
+    /** Numbers of positions in each kind of file, of kills, and of power failures. */
     runs: { type: 'string', default: '100' },
     seed: { type: 'string', default: '1' },
   },
@@ -43,5 +43,5 @@ for (const [name, { columns, isBad, run }] of Object.entries(kinds)) {
   )
   if (rows.some(({ counts }) => [...counts.keys()].some(isBad))) process.exitCode = 1
 }
-// A hanging handle must not keep the process alive.
+// An open handle must not keep the process alive.
 process.exit()

@@ -9,7 +9,7 @@ spec('the examples', (it) => {
     ['ownTransport', 56],
     ['ownAuthenticator', 7],
   ] as const) {
-    it(`are adapters that pass the suite of their port (${name})`, async () => {
+    it(`include adapters that pass the suite of their port (${name})`, async () => {
       await using at = await place()
       await using running = example(name, at, 0)
       assert.equal((await running.ended).code, 0, running.stdout + running.stderr)

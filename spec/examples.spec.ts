@@ -10,7 +10,7 @@ import { root } from './support/source.ts'
 import { spec } from './support/spec.ts'
 
 spec('the examples', (it) => {
-  it('are a server and a client that uploads a file to it', async () => {
+  it('include a server and a client that uploads a file to it', async () => {
     await using at = await place()
     const bytes = randomBytes(3_000_000)
     await at.write('movie.mp4', bytes)
@@ -26,14 +26,14 @@ spec('the examples', (it) => {
     assert.equal((await server.ended).code, 0)
   })
 
-  it('are a server and a client in one process', async () => {
+  it('include a server and a client in one process', async () => {
     await using at = await place()
     await using both = example('together', at, 0)
     assert.equal((await both.ended).code, 0, both.stderr)
     assert.match(both.stdout, /^greeting\.txt [\da-f]{64} /u)
   })
 
-  it('are a demo in which nothing is lost', async () => {
+  it('include a demo in which nothing is lost', async () => {
     await using at = await place()
     await using demo = startNode('examples/demo.mjs', [], { cwd: at.path })
     assert.equal((await demo.ended).code, 0, demo.stdout + demo.stderr)
@@ -41,7 +41,7 @@ spec('the examples', (it) => {
     assert.match(demo.stdout, /^Every file has arrived whole\.$/mu)
   })
 
-  it('are two users, one of whom was away when a message was sent', async () => {
+  it('include two users, one of whom is offline when a message is sent', async () => {
     await using at = await place()
     await using server = example('serve', at, 0)
     const [, port] = await server.printed(/^listening on port (\d+)$/mu)
@@ -60,7 +60,7 @@ spec('the examples', (it) => {
     ['docs/simulation.md', 'examples/ownTransport.ts'],
     ['docs/simulation.md', 'examples/ownAuthenticator.ts'],
   ] as const) {
-    it(`stand in ${page} as they are run (${name})`, async () => {
+    it(`appear in ${page} as they are run (${name})`, async () => {
       const text = readFileSync(join(root, name), 'utf8').replace(/^\/\/.*\n/u, '')
       const printed = `\`\`\`ts\n${text}\`\`\`\n`
       assert.equal(await section(page, name, printed), printed)

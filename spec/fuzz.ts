@@ -1,6 +1,7 @@
 /**
- * `npm run fuzz -- --cases N --seed S --target NAME`: runs N cases from seed S on against each target, or against this one.
- * A case that fails is printed with what repeats it, and the command ends with 1; `--bytes HEX` repeats a printed case.
+ * `npm run fuzz -- --cases N --seed S --target NAME`: runs N cases from seed S against each target, or against NAME. A
+ * failing case is printed with the command that repeats it, and the exit code is 1; `--bytes HEX` repeats a printed
+ * case.
  */
 import { parseArgs } from 'node:util'
 import { fuzz, fuzzOnce } from './fuzz/fuzz.ts'
@@ -19,13 +20,13 @@ const chosen = names.filter((name) => values.target === undefined || values.targ
 if (chosen.length === 0) throw new RangeError(`--target is one of ${names.join(', ')}, not ${values.target}`)
 const cases = Number(values.cases)
 
-/** Bytes of the heap that are in use; only with `--expose-gc` what nobody needs is not counted. */
+/** Heap bytes in use; garbage is excluded only with `--expose-gc`. */
 function heapBytes(): number {
   global.gc?.()
   return process.memoryUsage().heapUsed
 }
 
-/** Bytes that the heap may grow by from a quarter of the cases to the end of them. */
+/** Bytes by which the heap may grow between a quarter of the cases and the end. */
 const mostGrowth = 32 * 1024 * 1024
 
 for (const name of chosen) {
@@ -41,7 +42,7 @@ for (const name of chosen) {
     const growth = values.bytes === undefined ? heapBytes() - early : 0
     const heap = `heap ${(growth / 1024 / 1024).toFixed(1)} MiB more`
     console.log(`${name}: ${cases} cases hold, ${seconds.toFixed(1)} s, ${heap}`)
-    if (growth > mostGrowth) throw new Error('the heap grows with the cases')
+    if (growth > mostGrowth) throw new Error('the heap grows with the number of cases')
   } catch (error) {
     console.log(`${name}: FAILED: ${(error as Error).message}`)
     if (error instanceof Error && error.cause instanceof Error) console.log(error.cause.stack)

@@ -81,18 +81,18 @@ function report(results: readonly { mutation: Mutation; result: Result }[]): voi
   }
 }
 
-/** Whether the seed or the spec file fails in the copy as it is. */
+/** Returns whether the seed or the spec file fails in the unchanged copy. */
 function fails(shownBy: Mutation['shownBy']): boolean {
   if (typeof shownBy !== 'string') return failures(shownBy, 1).length > 0
   return run(shownBy).status !== 0
 }
 
-/** Returns the first runs that fail in the copy, up to three of `runs` runs from a seed on, each with its failure. */
+/** Returns the first failing runs in the copy, up to three of `runs` runs from a seed, each with its failure. */
 function failures({ world, seed }: Seed, runs: number): string[] {
   const options = { world, seed, runs, failures: 3 }
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`])
   const { stdout, stderr } = run('spec/simulate.ts', '--lines', ...args)
-  // A mutation can end the whole process, which finds it too.
+  // A mutation can end the whole process, which also counts as found.
   if (!/ runs hold, \d+ failed\n$/u.test(stdout)) return [`the simulator ended early: ${stderr.trim().slice(-200)}`]
   const failed = [...stdout.matchAll(/^(seed \d+): .*FAILED: (.*)$/gmu)]
   return failed.map(([, name, failure]) => `${name}: ${failure}`)

@@ -46,7 +46,7 @@ spec('the package', (it) => {
     assert.equal(license, 'MIT')
   })
 
-  it('works as it is packed', async () => {
+  it('works when installed from its tarball', async () => {
     await using at = await place()
     const { filename } = pack('--pack-destination', at.path)
     const packages = join(at.path, 'node_modules')
@@ -66,7 +66,7 @@ spec('the package', (it) => {
     assert.equal(status, 0, stderr)
   })
 
-  it('is at most 45 KiB in the bundle of a client', () => {
+  it('adds at most 45 KiB to the bundle of a client', () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, '.ci/size.js'), '45'], {
       encoding: 'utf8',
     })

@@ -7,11 +7,11 @@ import { spec } from './support/spec.ts'
 
 const page = readFileSync(join(root, 'README.md'), 'utf8')
 
-/** The command lines of its blocks of shell. */
+/** The command lines of its shell blocks. */
 const lines = [...page.matchAll(/^```sh\n(.*?)^```$/gmsu)].flatMap(([, block = '']) => block.trim().split('\n'))
 
 spec('the README', (it) => {
-  it('has the commands that are run here and elsewhere, and no others', () => {
+  it('has only commands that are run here or in other specs', () => {
     assert.deepEqual(lines, [
       'npm ci && npm run demo',
       'npm install --global "$(npm pack --silent)"',
@@ -30,7 +30,7 @@ spec('the README', (it) => {
     assert.equal(scripts.demo, 'node examples/demo.mjs', 'spec/examples.spec.ts runs another demo')
   })
 
-  it('shows how files are sent', async () => {
+  it('shows how to send files', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'ospd-data'))
     await at.write('movie.mp4', 'a film')
@@ -44,7 +44,7 @@ spec('the README', (it) => {
     assert.match((await osp(lines[4])).stdout, /^1 {2}done .* movie\.mp4\n2 {2}done .* notes\.txt\n$/u)
   })
 
-  it('shows how messages are sent, and who is online', async () => {
+  it('shows how to send messages, and the users who are online', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'ospd-data'))
     const env = { OSP_SERVER: server.server, OSP_STATE: join(at.path, 'state') }
@@ -57,11 +57,11 @@ spec('the README', (it) => {
     assert.equal(await osp(lines[7]), '')
   })
 
-  it('shows how a server is opened to others', async () => {
+  it('shows how to accept other machines', async () => {
     await using at = await place()
     const words = (line = '') => line.split(' ').slice(1)
     const added = await run('ospd', words(lines[8]), { cwd: at.path })
-    // No other machine is to reach it here.
+    // No other machine may reach it here.
     const serving = words(lines[9]?.replace('0.0.0.0', '127.0.0.1'))
     await using server = start('ospd', serving, { cwd: at.path, env: { OSPD_PORT: '0' } })
     const [, port, fingerprint] = await server.printed(
@@ -83,7 +83,7 @@ spec('the README', (it) => {
 
   it('has at most 150 lines', () => assert.ok(page.trimEnd().split('\n').length <= 150))
 
-  it('leads to pages that are there', () => {
+  it('links to pages that exist', () => {
     const links = [...page.matchAll(/\]\((?!https:)([^)]+)\)/gu)].map(([, link = '']) => link)
     for (const link of links) assert.ok(readFileSync(join(root, link)).length > 0)
     assert.ok(links.length > 5)

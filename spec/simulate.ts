@@ -1,7 +1,7 @@
 /**
- * `npm run simulate -- --seed N --runs M`: runs M worlds from seed N on, one line each. The first run that fails is made
- * smaller, by leaving out what it fails without, and what is left of it is printed, with the command that runs it again. The
- * command ends with 1 if a run fails.
+ * `npm run simulate -- --seed N --runs M`: runs M worlds from seed N, one line each. The first failing run is reduced
+ * by leaving out everything that the failure does not need, and the rest is printed with the command that repeats it.
+ * Exits with 1 if a run fails.
  */
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
@@ -14,11 +14,11 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     runs: { type: 'string', default: '1' },
     world: { type: 'string', default: 'both' },
-    /** Only these actions take place, by their numbers; and these programs, files and faults are left out. */
+    /** Runs only the actions with these numbers, and leaves out these programs, files and faults. */
     only: { type: 'string' },
     without: { type: 'string', default: '' },
     trace: { type: 'boolean' },
-    /** A failing run is one line, as others are; and no other runs once so many have failed. */
+    /** Prints a failing run in one line, as other runs; stops after this many failures. */
     lines: { type: 'boolean' },
     failures: { type: 'string', default: '1000000' },
   },
@@ -51,7 +51,7 @@ function lineOf({ seed, steps, virtualMs, published, delivered, trace, failure }
   return failure ? `${line}: FAILED: ${failure}` : line
 }
 
-/** Prints the least that fails as this run does. */
+/** Prints the smallest part that fails as this run does. */
 async function explain(report: RunReport): Promise<void> {
   const { seed } = report
   const least = await shrink(report, part, (smaller) => simulate(seed, digests, kind, smaller))

@@ -1,11 +1,11 @@
 /**
- * `npm run bench:attack [-- TEXT]`: what each attack of `spec/support/attacks.ts` (or each whose name has TEXT) does to an
- * honest client of the built `ospd serve`, its memory and its log. `SECONDS=` sets the time of each attack. Linux only.
- *
- * All attacks on one kind of server run one after another on the same daemon. Each has four spans: before; the same attack
- * against another daemon like it, the twin, so that the machine is as busy; the attack; and after. The attackers are a
- * process of their own. They and the twin run at a lower priority than the daemon and this process, so that they do not
- * take its CPU time where two cores are too few. Exits with 1 if a bound was broken.
+ * `npm run bench:attack [-- TEXT]`: measures the effect of each attack of `spec/support/attacks.ts` (or each whose name
+ * contains TEXT) on an honest client of the built `ospd serve`, and on the memory and the log of the daemon. `SECONDS=`
+ * sets the duration of each attack. Linux only. All attacks on one kind of server run one after another on the same
+ * daemon. Each has four spans: before; the same attack against a second daemon of this kind, so that the machine is
+ * equally busy; the attack; and after. The attackers run in a separate process. They and the second daemon have a lower
+ * priority than the daemon and this process, so that they do not take their CPU time on two cores. Exits with 1 if a
+ * bound is exceeded.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -189,16 +189,16 @@ class HonestClient implements AsyncDisposable {
 
 const attackMs = Number(process.env.SECONDS ?? 10) * 1_000
 const quietMs = Math.max(2_000, attackMs / 2)
-/** How many steps of `nice` the attackers stand below the rest. */
+/** Difference in `nice` between the attackers and the other processes. */
 const below = 10
 
 type Kind = keyof typeof serverKinds
 
-/** A daemon that runs. */
+/** A running daemon. */
 interface Daemon extends AsyncDisposable {
   readonly target: Target
   readonly running: Running
-  /** Lines of the log so far that do not name an honest user. */
+  /** Number of log lines so far that do not name an honest user. */
   readonly lines: () => number
 }
 
@@ -236,7 +236,7 @@ function resident({ running: { child } }: Daemon): number {
   return Number(/VmRSS:\s+(\d+) kB/u.exec(status)?.[1] ?? 0) / 1024
 }
 
-/** What a process has had of the CPUs, in ms: time on one, and time in which its main thread waited for one. */
+/** CPU time of a process in ms: the time on a CPU, and the time in which its main thread waited for one. */
 function cpuOf({ pid }: ChildProcess): { readonly usedMs: number; readonly waitedMs: number } {
   const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')
   const [user = 0, system = 0] = fields.split(' ').slice(11, 13).map(Number)
@@ -244,7 +244,7 @@ function cpuOf({ pid }: ChildProcess): { readonly usedMs: number; readonly waite
   return { usedMs: 10 * (user + system), waitedMs: waitedNs / 1e6 }
 }
 
-/** Looks at what a process has of the CPUs from now on; the function that it returns says it, in percent of a core. */
+/** Measures the CPU time of a process from now on; the returned function returns it in percent of a core. */
 function watchCpu(child: ChildProcess): () => string {
   const from = cpuOf(child)
   const began = performance.now()
@@ -258,7 +258,7 @@ function watchCpu(child: ChildProcess): () => string {
 const at = (times: readonly number[], part: number) =>
   [...times].sort((a, b) => a - b)[Math.max(0, Math.ceil(part * times.length) - 1)] ?? Number.NaN
 
-/** Attackers in a process of their own, from when they begin. */
+/** Attackers in a separate process. */
 async function attackers(attack: Attack, target: Target): Promise<ChildProcess> {
   const child = fork(import.meta.filename, ['--attack', attack.name, JSON.stringify(target)], {
     execArgv: ['--import', 'tsx'],
@@ -274,10 +274,10 @@ async function ended(child: ChildProcess): Promise<void> {
   await exit
 }
 
-/** Attacks `target` for `attackMs`; resolves with what the attackers had of the CPUs. */
+/** Attacks `target` for `attackMs`; resolves with the CPU time of the attackers. */
 async function attacked(attack: Attack, target: Target): Promise<string> {
   const child = await attackers(attack, target)
-  if (child.exitCode !== null) throw new Error(`the attackers of "${attack.name}" have ended by themselves`)
+  if (child.exitCode !== null) throw new Error(`the attackers of "${attack.name}" exited early`)
   const had = watchCpu(child)
   let answered = 0
   const began = performance.now()
@@ -306,7 +306,7 @@ const line = ({ name, met: { pings, uploads, messages, logins } }: Span) => {
   return `    ${name.padEnd(8)} ${ms(pings, 0.5)} / ${ms(pings, 0.99)} / ${ms(pings, 1)}  ${others.join('  ')}`
 }
 
-/** Runs one attack; returns which bounds it has broken. */
+/** Runs one attack; returns the exceeded bounds. */
 async function measure(attack: Attack, server: Daemon, twin: Daemon, honest: HonestClient): Promise<readonly string[]> {
   const bounds = { ...usualBounds, ...attack.bounds }
   const spans: Span[] = []
@@ -335,12 +335,12 @@ async function measure(attack: Attack, server: Daemon, twin: Daemon, honest: Hon
   const broken: string[] = []
   for (const name of ['attack', 'after']) {
     const more = p99(name) - usual
-    // With no ping at all it is not a number.
+    // Without any ping it is not a number.
     if (!(more <= bounds.pingMs)) broken.push(`pings ${name}: p99 +${more.toFixed(0)} ms, at most +${bounds.pingMs}`)
   }
   const growth = most - memory
   if (growth > bounds.memoryMiB) broken.push(`memory: +${growth.toFixed(0)} MiB, at most +${bounds.memoryMiB}`)
-  // The spans of the server begin before the attack or in it.
+  // The spans of the server begin before or during the attack.
   const mostLines = bounds.lines * (1 + Math.ceil(attackMs / 10_000))
   if (written > mostLines) broken.push(`log: ${written} lines, at most ${mostLines}`)
   for (const { name, met } of spans) broken.push(...new Set(met.failures.map((failure) => `${name}: ${failure}`)))
@@ -356,7 +356,7 @@ async function measure(attack: Attack, server: Daemon, twin: Daemon, honest: Hon
   return broken
 }
 
-/** Runs attacks on one kind of server; returns the names of those that have broken a bound. */
+/** Runs attacks on one kind of server; returns the names of those that exceeded a bound. */
 async function measureAll(kind: Kind, chosen: readonly Attack[]): Promise<readonly string[]> {
   if (chosen.length === 0) return []
   await using server = await daemon(kind)

@@ -1,6 +1,7 @@
 /**
- * `node --import tsx spec/bench/mailboxes.ts [DIRECTORY]`: how many messages of 100 bytes a second a store of mailboxes takes
- * in durably, and removes, on disk, beside what a bare write of 4 KiB with its fdatasync costs in the same directory.
+ * `node --import tsx spec/bench/mailboxes.ts [DIRECTORY]`: number of messages of 100 bytes per second that a mailbox
+ * store on disk accepts durably, and removes, compared with a plain write of 4 KiB and its fdatasync in the same
+ * directory.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -28,7 +29,7 @@ const bounds: MailboxBounds = {
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
 const perSecond = (count: number, since: number) => Math.round(count / ((performance.now() - since) / 1_000))
 
-/** Milliseconds of a bare durable write. */
+/** Milliseconds of a plain durable write. */
 async function bareFlush(): Promise<number> {
   const handle = await open(join(base, 'bare'), 'w')
   const bytes = Buffer.alloc(4_096, 1)
@@ -51,7 +52,9 @@ function newId(): Uint8Array {
   return id
 }
 
-/** Appends for a while, so many at once, each for so many recipients; says how many and how many a second. */
+/**
+ * Appends for a while, this many at once, each for this many recipients; prints the number, and the number per second.
+ */
 async function append(mailboxes: MailboxStore, atOnce: number, recipients: number): Promise<[number, number]> {
   const since = performance.now()
   let count = 0
@@ -67,7 +70,10 @@ async function append(mailboxes: MailboxStore, atOnce: number, recipients: numbe
   return [count, perSecond(count, since)]
 }
 
-/** Reads and removes all, in pages of 32 for all users at once; says how many mailbox entries a second. */
+/**
+ * Reads and removes all messages, in pages of 32 for all users at once; prints the number of mailbox entries per
+ * second.
+ */
 async function drain(mailboxes: MailboxStore): Promise<number> {
   const since = performance.now()
   let count = 0

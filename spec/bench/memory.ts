@@ -1,6 +1,6 @@
 /**
- * `npm run bench:memory`: the most resident memory (VmHWM, so Linux only) of the built commands: `osp send` with files of
- * several sizes, and `ospd serve` with 200 uploads at once on 40 links.
+ * `npm run bench:memory`: peak resident memory (VmHWM, Linux only) of the built commands: `osp send` with files of
+ * several sizes, and `ospd serve` with 200 concurrent uploads on 40 links.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -15,7 +15,7 @@ import { type Running, startNode } from '../support/processes.ts'
 const base = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'ospd-memory-'))
 const data = join(base, 'data')
 
-/** The most memory that a process has had resident so far, in MiB; 0 once it has ended. */
+/** Peak resident memory of a process so far, in MiB; 0 after it has ended. */
 function mostResident({ child }: Running): number {
   const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
   return Number(/VmHWM:\s+(\d+) kB/u.exec(status)?.[1] ?? 0) / 1024
@@ -35,7 +35,7 @@ async function makeSparse(path: string, bytes: number): Promise<void> {
   await handle.close()
 }
 
-/** Sends sparse files; looks at the client all the while, since nothing is left to look at once it has ended. */
+/** Sends sparse files; measures the client continuously, because an ended process cannot be measured. */
 async function client(count: number, bytes: number): Promise<void> {
   const { server, port } = await daemon()
   const paths = Array.from({ length: count }, (_, at) => join(base, `${at}.bin`))

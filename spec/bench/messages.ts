@@ -1,8 +1,9 @@
 /**
- * `npm run bench:messages [-- DIRECTORY]`: durable messages a second through a daemon on this machine, recipients offline,
- * for several numbers of unanswered sends, to 1 and to 16 recipients, and how fast they are delivered and removed then;
- * beside what one fdatasync costs in the same directory. Then the time from send to handler, alone and beside five uploads;
- * there beside what a bare durable append costs meanwhile, and what of their speed the uploads keep.
+ * `npm run bench:messages [-- DIRECTORY]`: durable messages per second through a daemon on this machine, with offline
+ * recipients, for several numbers of unanswered sends, to 1 and to 16 recipients, and the rate of their delivery and
+ * removal afterwards; compared with one fdatasync in the same directory. Then the latency from send to handler, alone
+ * and during five uploads; the latter compared with a plain durable append at the same time, and with the speed that
+ * the uploads keep.
  */
 import { constants, fdatasyncSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -23,7 +24,7 @@ const mailboxes = 90
 const at = (sorted: readonly number[], part: number) => sorted[Math.floor((sorted.length - 1) * part)] ?? 0
 const perSecond = (count: number, ms: number) => `${Math.round(count / (ms / 1_000)).toLocaleString('en')}/s`
 
-/** Runs `use` with a daemon on new data. */
+/** Runs `use` with a daemon on a new data directory. */
 async function withDaemon<T>(use: (port: number) => Promise<T>): Promise<T> {
   const data = join(base, 'data')
   const server: Running = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', data, '--quiet'])
@@ -36,7 +37,7 @@ async function withDaemon<T>(use: (port: number) => Promise<T>): Promise<T> {
   }
 }
 
-/** Milliseconds that writing 4 KiB and fdatasync take, in the middle. */
+/** Median milliseconds of writing 4 KiB and an fdatasync. */
 function flushMs(): number {
   const file = openSync(join(base, 'flush'), 'w')
   const block = new Uint8Array(4_096)
@@ -52,7 +53,10 @@ function flushMs(): number {
   )
 }
 
-/** Sends `count` messages, so many unanswered, each to `recipients` of the mailboxes in turn. Returns the milliseconds. */
+/**
+ * Sends `count` messages, this many unanswered, each to `recipients` of the mailboxes in turn. Returns the
+ * milliseconds.
+ */
 async function sendAll(client: Client, count: number, unanswered: number, recipients: number): Promise<number> {
   let next = 0
   const began = performance.now()
@@ -69,7 +73,7 @@ async function sendAll(client: Client, count: number, unanswered: number, recipi
   return performance.now() - began
 }
 
-/** Has every mailbox emptied. Returns the milliseconds. */
+/** Empties every mailbox. Returns the milliseconds. */
 async function drainAll(port: number, count: number): Promise<number> {
   const clients = await Promise.all(
     Array.from({ length: mailboxes }, (_, box) => connect({ to: tcp({ port }), user: `box-${box}` })),
@@ -130,7 +134,7 @@ function show(name: string, times: readonly number[]): void {
   console.log(`send to handler, ${name}: p50 ${p50} ms, p99 ${p99} ms, at most ${most} ms (${times.length} messages)`)
 }
 
-/** Milliseconds that appending 4 KiB durably takes, each time, one about every 5 ms until `signal` aborts. */
+/** Milliseconds of each durable append of 4 KiB, about one every 5 ms, until `signal` aborts. */
 async function appends(signal: AbortSignal): Promise<number[]> {
   const file = await open(join(base, 'appends'), constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC)
   const block = new Uint8Array(4_096)
@@ -145,7 +149,7 @@ async function appends(signal: AbortSignal): Promise<number[]> {
   return times.sort((a, b) => a - b)
 }
 
-/** Measures how many bytes a second uploads write from now on until it is called. */
+/** Starts to measure the bytes per second that uploads write; the returned function returns the result. */
 function uploading(): () => number {
   const partial = join(base, 'data', 'partial')
   const written = () => readdirSync(partial).reduce((sum, name) => sum + statSync(join(partial, name)).size, 0)

@@ -1,6 +1,6 @@
 /**
- * `npm run bench:presence`: what the online list costs with many registered peers that only count frames: 10,000 over the
- * memory socket (server and peers in one process), 2,000 over TCP (the server in a process of its own).
+ * `npm run bench:presence`: cost of the presence list with many registered peers that only count frames: 10,000 over
+ * the memory transport (server and peers in one process), 2,000 over TCP (the server in its own process).
  */
 import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
@@ -27,7 +27,10 @@ function limitsFor(count: number): Partial<Limits> {
 
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0
 
-/** One comes, one goes, again and again: what each change costs each peer, and when it has reached all. */
+/**
+ * One client connects and disconnects repeatedly: measures the cost of each change per peer, and the time until it has
+ * reached all.
+ */
 async function measure(name: string, to: Transport, count: number, usedBytes: () => Promise<number>): Promise<void> {
   const before = await usedBytes()
   const began = performance.now()
@@ -39,7 +42,7 @@ async function measure(name: string, to: Transport, count: number, usedBytes: ()
   const bytesBefore = peers.reduce((sum, { bytes }) => sum + bytes, 0)
   let version = count
   for (let change = 0; change < changes; change++) {
-    // A change that closely follows another one waits for up to 50 ms.
+    // A change shortly after another one waits for up to 50 ms.
     await new Promise((resolve) => setTimeout(resolve, 100))
     const start = performance.now()
     const visitor = await BarePeer.register(to, 'visitor')

@@ -1,4 +1,6 @@
-/** The receiving side of a benchmark, in a process of its own: `receiver.ts pipe|ospd|tls DIRECTORY`; tells its port by IPC. */
+/**
+ * The receiving side of a benchmark, in its own process: `receiver.ts pipe|ospd|tls DIRECTORY`; sends its port by IPC.
+ */
 import { createWriteStream } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
@@ -15,7 +17,7 @@ async function ospd(): Promise<number> {
   return server.addresses[0]?.port ?? 0
 }
 
-/** What Node's own streams reach with buffers of the same size: no digest, no flush, no protocol. */
+/** The throughput of Node's streams with buffers of the same size: no digest, no flush, no protocol. */
 async function pipe(): Promise<number> {
   let files = 0
   const server = createServer({ highWaterMark: MiB, allowHalfOpen: true }, (socket) => {

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:small [-- DIRECTORY]`: files a second for 10,000 files of 1 KiB, from one folder of DIRECTORY's disk to
- * another, by `osp send -r` and a daemon on this machine, beside `rsync -a --fsync` in the same round where it is installed.
+ * `npm run bench:small [-- DIRECTORY]`: files per second for 10,000 files of 1 KiB, from one folder on the disk of
+ * DIRECTORY to another, by `osp send -r` and a daemon on this machine, compared with `rsync -a --fsync` in the same
+ * round if it is installed.
  */
 import { spawnSync } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
@@ -24,7 +25,7 @@ function makeSources(): void {
   for (let at = 0; at < count; at++) writeFileSync(join(sources, `${at}.bin`), randomFillSync(new Uint8Array(KiB)))
 }
 
-/** Milliseconds, or `undefined` where there is no rsync that knows `--fsync`. */
+/** Milliseconds, or `undefined` if there is no rsync with `--fsync`. */
 function byRsync(): number | undefined {
   rmSync(copies, { recursive: true, force: true })
   const began = performance.now()

@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: upload throughput over loopback onto a file system in memory, beside a plain `node:net` pipe in the
- * same run, as ratios; and over TLS. The transfer itself: from handing the files over until all are stored, flushed and acknowledged.
+ * `npm run bench`: upload throughput over loopback to a file system in memory, as a ratio to a plain `node:net` pipe in
+ * the same run; and over TLS. Measured from adding the files until all are stored, flushed and acknowledged.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
@@ -46,7 +46,10 @@ function makeSources({ count, bytes }: Load): string[] {
   })
 }
 
-/** Memory that was given back to the machine's host is slow to touch again: touch as much as a run needs before it. */
+/**
+ * Memory that was returned to the host of the machine is slow to use again, so as much as a run needs is touched
+ * before.
+ */
 function warm(bytes: number): void {
   const path = join(base, 'warm')
   const block = new Uint8Array(16 * MiB)

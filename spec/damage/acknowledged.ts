@@ -1,7 +1,7 @@
 import { accessSync } from 'node:fs'
 import type { Holdings, Item } from './holdings.ts'
 
-/** An action of a client of the recorded programs, or an answer to it. */
+/** An action of a client of the recorded programs, or the reply to it. */
 export type Fact =
   | { readonly kind: 'user'; readonly user: string; readonly token: string }
   | { readonly kind: 'identity'; readonly fingerprint: string }
@@ -11,7 +11,7 @@ export type Fact =
 
 const prefix = '/acknowledged/'
 
-/** Leaves a fact in the trace of this process, between the earlier and the later calls. */
+/** Records a fact in the trace of this process, between the earlier and the later calls. */
 export function note(fact: Fact): void {
   try {
     accessSync(prefix + encodeURIComponent(JSON.stringify(fact)))
@@ -20,7 +20,7 @@ export function note(fact: Fact): void {
   }
 }
 
-/** The fact that an accessed path stands for, if any. */
+/** Returns the fact that an accessed path represents, if any. */
 export function factOf(path: string): Fact | undefined {
   return path.startsWith(prefix) ? (JSON.parse(decodeURIComponent(path.slice(prefix.length))) as Fact) : undefined
 }

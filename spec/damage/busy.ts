@@ -1,7 +1,7 @@
 /**
- * A program whose system calls are recorded: `busy.ts DIRECTORY`. It makes users and starts `ospd serve` in DIRECTORY/data,
- * sends files and messages, and leaves a note in its trace of whatever is acknowledged to it. The daemon is stopped and
- * started again half-way.
+ * A program whose system calls are recorded: `busy.ts DIRECTORY`. It creates users, starts `ospd serve` in
+ * DIRECTORY/data, sends files and messages, and records each acknowledgement in its trace. The daemon is stopped and
+ * restarted halfway.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'

@@ -16,7 +16,7 @@ const wrote = (path: string, content: string) =>
   `9 write(${fd(path)}, ${text(content)}, ${content.length}) = ${content.length}`
 const flushed = (path: string) => `9 fsync(${fd(path)}) = 0`
 
-/** What a power cut after these calls leaves in `/top`, by path. */
+/** Returns the contents of `/top` after these calls and a power failure, by path. */
 async function left(lines: readonly string[], kind: Remains): Promise<Record<string, string>> {
   await using at = await place()
   const disk = new CrashDisk('/top')
@@ -29,14 +29,14 @@ async function left(lines: readonly string[], kind: Remains): Promise<Record<str
 
 const nothing = 'nothing that was not flushed'
 
-spec('a power cut', (it) => {
+spec('a power failure', (it) => {
   it('leaves a file whose content and directory were flushed, and no byte that was written later', async () => {
     const calls = [made('/top/a'), wrote('/top/a', 'old'), flushed('/top/a'), flushed('/top'), wrote('/top/a', ' new')]
     assert.deepEqual(await left(calls, nothing), { a: 'old' })
     assert.deepEqual(await left(calls, 'everything'), { a: 'old new' })
   })
 
-  it('takes the name of a file whose directory was not flushed, or its content', async () => {
+  it('loses the name or the content of a file if its directory or the file was not flushed', async () => {
     const calls = [made('/top/a'), wrote('/top/a', 'old'), flushed('/top/a')]
     assert.deepEqual(await left(calls, nothing), {})
     const unflushed = [made('/top/b'), wrote('/top/b', 'lost')]
@@ -44,19 +44,19 @@ spec('a power cut', (it) => {
     assert.deepEqual(await left([...calls, ...unflushed], 'contents without names'), {})
   })
 
-  it('undoes a rename whose directory was not flushed', async () => {
+  it('reverts a rename whose directory was not flushed', async () => {
     const before = [made('/top/a'), wrote('/top/a', 'x'), flushed('/top/a'), flushed('/top')]
     const renamed = `9 rename(${text('/top/a')}, ${text('/top/b')}) = 0`
     assert.deepEqual(await left([...before, renamed], nothing), { a: 'x' })
     assert.deepEqual(await left([...before, renamed, flushed('/top')], nothing), { b: 'x' })
   })
 
-  it('leaves what a synchronous write has written', async () => {
+  it('leaves the data of a synchronous write', async () => {
     const open = `9 openat(${cwd}, ${text('/top/a')}, O_WRONLY|O_CREAT|O_DSYNC, 0600) = ${fd('/top/a')}`
     assert.deepEqual(await left([open, flushed('/top'), wrote('/top/a', 'x')], nothing), { a: 'x' })
   })
 
-  it('finds durable only what was written before a flush began, and only if that succeeded', async () => {
+  it('leaves only data that was written before a flush began, if the flush succeeded', async () => {
     const before = [made('/top/a'), flushed('/top'), wrote('/top/a', 'early ')]
     const begun = `8 fsync(${fd('/top/a')} <unfinished ...>`
     const late = wrote('/top/a', 'late')

@@ -3,7 +3,7 @@ import { basename, dirname, join, relative } from 'node:path'
 import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { Step } from './trace.ts'
 
-/** The calls that a `CrashDisk` must see. */
+/** The system calls that a `CrashDisk` needs. */
 export const diskCalls = [
   ...['openat', 'write', 'pwrite64', 'writev', 'pwritev', 'ftruncate', 'fsync', 'fdatasync'],
   ...['rename', 'link', 'unlink', 'mkdir', 'rmdir'],
@@ -24,19 +24,19 @@ export type Remains = keyof typeof remains
 interface Write {
   readonly offset: number
   readonly bytes: Uint8Array
-  /** A change of the length, instead of the above. */
+  /** A change of the length, instead of a write. */
   readonly length?: number
 }
 
 /** A file or a directory. */
 interface Node {
   readonly mode: number
-  /** Of a directory: what is there now. */
+  /** Current entries of a directory. */
   readonly entries: Map<string, Node> | undefined
-  /** Of a file, in order; the first `flushed` of them are durable. */
+  /** Writes to a file, in order; the first `flushed` of them are durable. */
   readonly writes: Write[]
   flushed: number
-  /** Where the next write without an offset goes. */
+  /** Position of the next write without an offset. */
   position: number
   length: number
   /** Whether its writes are durable when they return. */
@@ -60,15 +60,15 @@ const nodeOf = (mode: number, isDirectory: boolean): Node => ({
   synchronous: false,
 })
 
-/** Models a disk below one directory: follows the calls of programs, and knows what a power cut may leave. */
+/** Models a disk below one directory: follows the calls of programs, and determines what a power failure may leave. */
 export class CrashDisk {
   readonly #top: string
   readonly #root = nodeOf(0o700, true)
   readonly #changes: Change[] = []
-  /** By the id of a flush that has begun: what it makes durable when it succeeds. */
+  /** By the id of an unfinished flush: the data that it makes durable when it succeeds. */
   readonly #flushes = new Map<number, () => void>()
 
-  /** `top` is the directory; it is empty, and durable itself. */
+  /** `top` is the directory, which is empty and durable. */
   constructor(top: string) {
     this.#top = top
   }
@@ -88,7 +88,7 @@ export class CrashDisk {
     return true
   }
 
-  /** Writes to `directory` what a power cut would leave now. */
+  /** Writes to `directory` what a power failure would leave now. */
   cut(directory: string, kind: Remains, random: SeededRandom): void {
     const { names, contents } = remains[kind]
     const trees = new Map<Node, Map<string, Node>>([[this.#root, new Map()]])
@@ -170,7 +170,7 @@ export class CrashDisk {
 
   #placeOf(path: string): readonly [Node, string] {
     const directory = this.#at(dirname(path))
-    if (!directory?.entries) throw new Error(`${dirname(path)} was made by no call that was traced`)
+    if (!directory?.entries) throw new Error(`${dirname(path)} was not created by a traced call`)
     return [directory, basename(path)]
   }
 
@@ -196,7 +196,10 @@ function truncated(node: Node, length: number): void {
 
 const blockBytes = 512
 
-/** What is left of a file's content: all that was flushed, and of each block written since then the new or the old one. */
+/**
+ * Returns the remaining content of a file: all flushed bytes, and of each block written since then the new or the old
+ * version.
+ */
 function contentOf(node: Node, contents: 'none' | 'all' | 'some', random: SeededRandom): Uint8Array {
   let content = Buffer.alloc(0)
   const grow = (length: number) => {

@@ -18,7 +18,7 @@ export const isBadCut = (column: string): boolean => column !== 'held'
 
 export interface CutOptions {
   readonly seed: number
-  /** How many cuts for each kind of remains. */
+  /** Number of power failures for each kind of remains. */
   readonly runs: number
   print(line: string): void
 }
@@ -26,9 +26,9 @@ export interface CutOptions {
 const mostMs = 60_000
 
 /**
- * Records the system calls of a daemon, from its first start in an empty directory on, and cuts the power at many of them: a
- * directory is made of what was flushed by then, and of some of what was not; a server that starts there must give back
- * everything that had been acknowledged.
+ * Records the system calls of a daemon from its first start in an empty directory, and simulates power failures at many
+ * of them: a directory gets the flushed data and some of the unflushed data. A server started there must return
+ * everything that was acknowledged.
  */
 export async function cuts({ seed, runs, print }: CutOptions): Promise<Row[]> {
   await using place = await quickPlace()
@@ -66,30 +66,30 @@ export async function cuts({ seed, runs, print }: CutOptions): Promise<Row[]> {
   return [...counts].map(([name, row]) => ({ name, counts: row }))
 }
 
-/** The steps of a busy daemon, and of its clients. */
+/** Records the steps of a busy daemon and of its clients. */
 async function recorded(directory: string, top: string): Promise<readonly Step[]> {
   await mkdir(top)
   const output = join(directory, 'trace')
   const calls = [...diskCalls, 'access', 'faccessat', 'faccessat2']
-  // A flush takes its time, so that what is acknowledged without it is noted before it.
+  // A flush takes time, so an acknowledgement that does not wait for it is recorded before it.
   const under = ['strace', ...traceOptions(calls), '-e', 'inject=fsync,fdatasync:delay_enter=2000', '-o', output]
   const running = startSource('spec/damage/busy.ts', [top, pathOf('dist/bin/ospd.js')], { under })
   const { code } = await running.ended
-  if (code !== 0) throw new Error(`what was to be recorded has failed: ${running.stderr}`)
+  if (code !== 0) throw new Error(`the recorded program failed: ${running.stderr}`)
   return [...stepsOf(readFileSync(output, 'latin1'))]
 }
 
-/** How many steps change the disk. */
+/** Returns the number of steps that change the disk. */
 function momentsOf(steps: readonly Step[], top: string): number {
   const disk = new CrashDisk(top)
   return steps.filter((step) => disk.take(step)).length
 }
 
-/** How often the power is cut at each of the moments. */
+/** Returns the number of power failures at each moment. */
 function chosen(moments: number, runs: number, random: SeededRandom): Map<number, number> {
   const times = new Map<number, number>()
   for (let run = 0; run < runs; run++) {
-    // The first calls, which make the directory, are few beside those that follow.
+    // The first calls, which create the directory, are few compared with the later ones.
     const most = run % 3 === 0 ? Math.min(moments, 150) : moments
     const moment = random.integer(1, most, 'moment of a cut')
     times.set(moment, (times.get(moment) ?? 0) + 1)
@@ -123,7 +123,7 @@ async function tried(data: string, facts: readonly Fact[]): Promise<readonly [st
   }
   await using running = server
   const { lost, wrong } = await differences(data, holdings, running.reach)
-  // The note of a stored file is kept by its number in the file system, which a copy has not.
+  // A completion marker contains the inode number of the stored file, which a copy does not have.
   const gone = lost.filter((what) => !what.startsWith('the note of '))
   if (wrong.length > 0) return ['wrong', wrong.join('; ')]
   return gone.length > 0 ? ['lost', `${gone.join('; ')} (logged: ${running.problems() || 'nothing'})`] : ['held', '']

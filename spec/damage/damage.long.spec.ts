@@ -6,7 +6,7 @@ import { flips, isBadFlip } from './flips.ts'
 import { isBadKill, kills } from './kills.ts'
 import type { Row } from './table.ts'
 
-/** Fails with every case that does not hold. */
+/** Fails with every case that does not pass. */
 async function holds(
   run: (print: (line: string) => void) => Promise<readonly Row[]>,
   isBad: (column: string) => boolean,
@@ -21,15 +21,15 @@ async function holds(
 
 const seed = 1
 
-spec('what was acknowledged is there again, or is named in the log', (it) => {
-  it('after one byte of any kind of file has changed', () =>
+spec('acknowledged data still exists, or its loss is logged,', (it) => {
+  it('after one byte of any kind of file was changed', () =>
     holds((print) => flips({ seed, runs: 6, daemonEvery: 6, print }), isBadFlip))
 
   it('after the daemon and its clients were killed at random', () =>
     holds((print) => kills({ seed, runs: 10, print }), isBadKill))
 
   if (canInject) {
-    it('after a power cut, from the first start of a daemon on', () =>
+    it('after a power failure, from the first start of a daemon', () =>
       holds((print) => cuts({ seed, runs: 12, print }), isBadCut))
-  } else it.skip('after a power cut', 'strace is missing, or may not trace here')
+  } else it.skip('after a power failure, from the first start of a daemon', 'strace is missing, or may not trace here')
 })

@@ -11,8 +11,8 @@ import type { Row } from './table.ts'
 /** Accepted outcomes for a data directory with one changed byte. */
 const good = ['held', 'lost and said', 'refused and said'] as const
 /**
- * Rejected outcomes. `lost too much`: more than one thing, though a byte belongs to one; `no advice`: it does not
- * start, and does not name the file.
+ * Rejected outcomes. `lost too much`: more than one item, although a byte belongs to one; `no advice`: the server does
+ * not start, and does not name the file.
  */
 const bad = ['lost silently', 'lost too much', 'wrong', 'no advice', 'hung'] as const
 
@@ -23,15 +23,18 @@ export const isBadFlip = (column: string): boolean => (bad as readonly string[])
 
 export interface FlipOptions {
   readonly seed: number
-  /** Positions of each kind of file. */
+  /** Number of positions in each kind of file. */
   readonly runs: number
-  /** Each of how many is tried with a daemon in a process of its own, and the others in this process. */
+  /** One in this many trials uses a daemon in its own process, and the others a server in this process. */
   readonly daemonEvery: number
   /** Called with each flip that has a rejected outcome. */
   print(line: string): void
 }
 
-/** Changes one byte of a data directory, of each kind of file at many positions, each in a fresh copy, and starts a server there. */
+/**
+ * Changes one byte of a data directory, at many positions in each kind of file, each in a fresh copy, and starts a
+ * server there.
+ */
 export async function flips({ seed, runs, daemonEvery, print }: FlipOptions): Promise<Row[]> {
   await using place = await quickPlace()
   const data = join(place.path, 'data')
@@ -74,7 +77,7 @@ async function controlOf(data: string, holdings: Holdings, directory: string): P
   return new Set(lost)
 }
 
-/** The files of a data directory that have content, by kind: numbers in names make no difference. */
+/** Returns the non-empty files of a data directory by kind: numbers in names are ignored. */
 function kindsOf(data: string): Map<string, string[]> {
   const kinds = new Map<string, string[]>()
   for (const entry of readdirSync(data, { recursive: true, withFileTypes: true })) {
@@ -147,7 +150,7 @@ async function judged(
   return verdictOf(flip, found, holdings, usual, running.problems())
 }
 
-/** Whether a text names the damaged file, or its directory, and something to do. */
+/** Returns whether a text names the damaged file, or its directory, and an action. */
 function isAdvice(text: string, { path }: Flip): boolean {
   const names = path.includes('/') ? [path, path.slice(0, path.lastIndexOf('/'))] : [path]
   return names.some((name) => text.includes(name)) && /; .*(?:put|restore|move|remove|use|give|let|start)/u.test(text)
@@ -160,7 +163,8 @@ function verdictOf(
   usual: ReadonlySet<string>,
   problems: string,
 ): Tried {
-  // A published file is its user's to change: it is not looked at, or taken again when it is sent again.
+  // A published file may be changed by its owner: the server does not check it, and accepts it again when it is sent
+  // again.
   const own = flip.path.replace(/^files\//u, '')
   const mayBe = new Set(flip.kind === 'files/*' ? [`the stored file ${own}`, `the note of ${own}`] : [])
   const gone = lost.filter((what) => !usual.has(what) && !mayBe.has(what))

@@ -8,13 +8,13 @@ import type { Transport } from '../../lib/ports/socket.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { until } from '../support/until.ts'
 
-/** A file of a user, made of its length and seed. */
+/** A file of a user, generated from its length and seed. */
 export interface Item {
   readonly user: string
   readonly name: string
   readonly bytes: number
   readonly seed: number
-  /** Bytes of an unfinished one that are known to be durable; by default some are. */
+  /** Durable bytes of an unfinished file; default: some. */
   readonly durable?: number
 }
 
@@ -23,9 +23,9 @@ export interface Holdings {
   /** By user. */
   readonly tokens: Map<string, string>
   readonly stored: Item[]
-  /** Uploads of which the server has said that some bytes are durable. */
+  /** Uploads of which the server has reported some bytes as durable. */
   readonly unfinished: Item[]
-  /** Texts that wait for each recipient, in order. */
+  /** Texts waiting for each recipient, in order. */
   readonly waiting: Map<string, string[]>
   /** Texts that may be delivered in addition. */
   readonly possible?: ReadonlySet<string>
@@ -42,20 +42,20 @@ export interface Reach {
   readonly to?: Transport
 }
 
-/** A client of one of the users. */
+/** Creates a client of one of the users. */
 export function clientOf({ tokens }: Holdings, user: string, { port, to = tcp({ port }) }: Reach): Client {
   const token = tokens.get(user)
   return createClient({ to, user, retryForMs: 60_000, ...(token !== undefined && { token: async () => token }) })
 }
 
-/** Sends a file, and remembers it as stored once that is acknowledged. */
+/** Sends a file, and records it as stored when it is acknowledged. */
 export async function store(client: Client, item: Item, holdings: Holdings): Promise<void> {
   const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
   await upload.done
   holdings.stored.push(item)
 }
 
-/** Sends the first part of a file; resolves with what ends it once some of it is durable. */
+/** Sends the first part of a file. Resolves, when some of it is durable, with a function that ends the upload. */
 export async function storePartly(client: Client, item: Item, holdings: Holdings): Promise<() => void> {
   let end = () => {}
   const ended = new Promise<void>((resolve) => {
@@ -64,7 +64,7 @@ export async function storePartly(client: Client, item: Item, holdings: Holdings
   const source = memorySource(item.name, contentOf(item))
   const upload = await client.uploads.add(source)
   upload.done.catch(() => {})
-  // The server says how much is durable when it acknowledges the next chunk.
+  // The server reports the durable bytes when it acknowledges the next chunk.
   source.beforeRead = async (offset) => {
     if (upload.progress.durable > 0) await ended
     else if (offset > item.bytes / 4) await pause(20)
@@ -74,7 +74,7 @@ export async function storePartly(client: Client, item: Item, holdings: Holdings
   return end
 }
 
-/** Sends a message, and remembers it as waiting once it is acknowledged as stored. */
+/** Sends a message, and records it as waiting when it is acknowledged as stored. */
 export async function say(client: Client, to: readonly string[], text: string, { waiting }: Holdings): Promise<void> {
   await client.send(to, text)
   for (const user of to) waiting.set(user, [...(waiting.get(user) ?? []), text])
@@ -88,7 +88,7 @@ export interface Differences {
   readonly wrong: string[]
 }
 
-/** Compares what a server that has started from a data directory gives back with what was acknowledged. */
+/** Compares the data of a server that has started from a data directory with the acknowledged data. */
 export async function differences(data: string, holdings: Holdings, reach: Reach): Promise<Differences> {
   const found: Differences = { lost: [], wrong: [] }
   const clients = new Map<string, Client>()
@@ -115,7 +115,7 @@ export async function differences(data: string, holdings: Holdings, reach: Reach
   return found
 }
 
-/** Resolves when a client is online, or with the code for which it is not let in at first. */
+/** Resolves when a client is online, or with the code with which it is first refused. */
 function refusalOf(client: Client): Promise<string | undefined> {
   return new Promise((resolve) => {
     client.on('status', (status, error) => {
@@ -156,7 +156,7 @@ async function checkStored(data: string, item: Item, client: Client, found: Diff
 async function checkUnfinished(data: string, item: Item, client: Client, found: Differences): Promise<void> {
   const what = `${item.user}/${item.name}`
   const { durable = 1 } = item
-  // One that was published, and of which its client has not heard, has no progress any more.
+  // A published upload whose client was not informed has no progress any more.
   const isPublished = isWhole(data, item)
   try {
     const { transferred } = await sent(item, client)
@@ -170,7 +170,7 @@ async function checkUnfinished(data: string, item: Item, client: Client, found: 
 
 const last = 'the last one'
 
-/** Nothing overtakes in a mailbox: a recipient that has been handed the last message was handed all of them. */
+/** No message overtakes another one in a mailbox: a recipient with the last message has received all of them. */
 async function checkMessages(
   { waiting, possible }: Holdings,
   clients: ReadonlyMap<string, Client>,
@@ -195,7 +195,7 @@ async function checkMessages(
   )
 }
 
-/** Returns the texts that came twice, or that were not sent to this user. */
+/** Returns the texts that arrived twice, or were not sent to this user. */
 function surplusOf(user: string, texts: readonly string[], sent: ReadonlySet<string>): string[] {
   return texts.flatMap((text, at) => {
     if (texts.indexOf(text) < at) return [`${user} is handed "${text}" twice`]

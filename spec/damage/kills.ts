@@ -17,7 +17,7 @@ export const isBadKill = (column: string): boolean => column !== 'held'
 
 export interface KillOptions {
   readonly seed: number
-  /** How many kills. */
+  /** Number of kills. */
   readonly runs: number
   print(line: string): void
 }
@@ -27,8 +27,8 @@ const listeners = ['listener-0', 'listener-1']
 const fileBytes = 400_000
 
 /**
- * Kills a daemon and its clients, which send files and messages, at random moments; each is started again. Counts what was
- * acknowledged, and what of it is lost, there twice, or there in part.
+ * Kills a daemon and its clients, which send files and messages, at random moments, and restarts each. Counts the
+ * acknowledged items, and those that are lost, duplicated or incomplete.
  */
 export async function kills({ seed, runs, print }: KillOptions): Promise<Row[]> {
   const random = new SeededRandom(seed)
@@ -44,7 +44,7 @@ export async function kills({ seed, runs, print }: KillOptions): Promise<Row[]> 
   try {
     for (let run = 0; run < runs; run++) {
       const { acknowledged } = chat
-      // Kills that follow each other before anything is up again would show nothing.
+      // Kills that follow each other before anything runs again would test nothing.
       await Promise.race([turns(() => chat.acknowledged > acknowledged), pause(10_000)])
       await pause(random.integer(0, 600, 'time until a kill'))
       const name = random.chance(0.4, 'the daemon') ? 'daemon' : random.pick([...programs.keys()], 'victim')
@@ -58,7 +58,7 @@ export async function kills({ seed, runs, print }: KillOptions): Promise<Row[]> 
   }
 }
 
-/** Programs that send and receive numbered messages, and write down what they send and are handed. */
+/** Programs that send and receive numbered messages, and record them. */
 class Chat {
   readonly #directory: string
   readonly #port: number
@@ -80,7 +80,7 @@ class Chat {
     return [...this.#senders, ...listening]
   }
 
-  /** How many messages were acknowledged. */
+  /** Number of acknowledged messages. */
   get acknowledged(): number {
     const lines = senders.flatMap((name) => linesOf<Intent | Acked>(this.#journalOf(name)))
     return lines.filter((line) => !isIntent(line)).length
@@ -108,7 +108,7 @@ class Chat {
   }
 }
 
-/** `osp send`, with one more file each time that it is started. */
+/** Runs `osp send`, with one more file each time that it is started. */
 class Files {
   readonly #directory: string
   readonly #args: readonly string[]

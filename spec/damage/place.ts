@@ -6,7 +6,7 @@ import type { Client } from '../../lib/client/client.ts'
 import { daemon, run } from '../support/commands.ts'
 import { clientOf, type Holdings, type Item, say, store, storePartly } from './holdings.ts'
 
-/** A directory in memory where there is one, since what is flushed there costs no time; removed by its disposal. */
+/** A directory in memory if there is one, because flushes there take no time; removed on disposal. */
 export async function quickPlace(): Promise<{ readonly path: string } & AsyncDisposable> {
   const path = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'ospd-damage-'))
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
@@ -14,12 +14,12 @@ export async function quickPlace(): Promise<{ readonly path: string } & AsyncDis
 
 const users = ['alice', 'bob', 'carol', 'dave']
 
-/** Small, so that much of everything fits into files of a few kilobytes. */
+/** Small, so that many items of each kind fit into files of a few kilobytes. */
 export const limitFlags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K'] as const
 
 /**
- * Fills a new data directory by the daemon itself, in two runs: the first one ends cleanly, the second one is killed. It holds
- * users, a TLS identity, stored files with notes, unfinished uploads and messages.
+ * Fills a new data directory with the daemon, in two runs: the first one stops cleanly, and the second one is killed.
+ * It contains users, a TLS identity, stored files with completion markers, unfinished uploads and messages.
  */
 export async function fill(data: string): Promise<Holdings> {
   const holdings: Holdings = { tokens: new Map(), stored: [], unfinished: [], waiting: new Map() }
@@ -56,7 +56,7 @@ async function fillOnce(data: string, round: number, ending: 'SIGTERM' | 'SIGKIL
   await Promise.all(closed)
 }
 
-/** Copies a data directory with the times of its files. */
+/** Copies a data directory, including the times of its files. */
 export async function copyOf(data: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true })
   await cp(data, to, { recursive: true, preserveTimestamps: true, mode: 0, filter: (path) => !path.endsWith('.sock') })

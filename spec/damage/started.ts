@@ -9,7 +9,7 @@ import { limitFlags } from './place.ts'
 /** A server that was started from a data directory. */
 export interface Started extends AsyncDisposable {
   readonly reach: Reach
-  /** All warnings and errors that it has logged, as text. */
+  /** All logged warnings and errors, as text. */
   problems(): string
 }
 
@@ -18,7 +18,7 @@ export type Start = (data: string) => Promise<Started>
 
 const limits = { chunkBytes: 4_096, windowBytes: 16_384, checkpointBytes: 8_192 }
 
-/** In this process; `fingerprint` is what its clients know it by, with TLS. */
+/** In this process. With TLS, clients verify it by `fingerprint`. */
 export const startHere =
   (fingerprint?: string): Start =>
   async (data) => {
@@ -43,7 +43,7 @@ export const startHere =
     }
   }
 
-/** By `ospd serve` in a process of its own. */
+/** Starts `ospd serve` in its own process. */
 export const startDaemon =
   (fingerprint?: string): Start =>
   async (data) => {

@@ -1,20 +1,20 @@
-/** One step of a system call that strace(1) has seen: where it begins, or where it has succeeded. */
+/** One step of a system call that strace(1) has recorded: its entry or its success. */
 export interface Step {
   readonly at: 'entry' | 'exit'
   readonly call: string
-  /** The same for both steps of a call. */
+  /** Equal for both steps of a call. */
   readonly id: number
-  /** Of the descriptor that it is given, where it is given one. */
+  /** Path of its descriptor argument, if it has one. */
   readonly descriptorPath: string | undefined
-  /** Its strings in order: paths, or what is written. */
+  /** Its string arguments in order: paths, or written data. */
   readonly strings: readonly Buffer[]
   /** Its arguments as strace prints them, without strings. */
   readonly rest: string
-  /** What it returned; at the entry 0. */
+  /** Its result; 0 at the entry. */
   readonly result: number
 }
 
-/** What makes strace print calls so that `stepsOf` can read them, with every byte that is written. */
+/** Options with which strace prints calls so that `stepsOf` can read them, with every written byte. */
 export const traceOptions = (calls: readonly string[]): readonly string[] => [
   ...['-f', '-xx', '-y', '-qq', '-s', '1000000'],
   ...['-e', `trace=${calls.join(',')}`, '-e', 'signal=none'],
@@ -24,7 +24,7 @@ const begun = /^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$/su
 const resumed = /^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+)/su
 const whole = /^(\d+) +(\w+)\((.*)\) += (-?\d+)/su
 
-/** The steps of an output of strace, in order. What failed has no exit. */
+/** Parses an output of strace into steps, in order. A failed call has no exit. */
 export function* stepsOf(output: string): Generator<Step> {
   const open = new Map<string, { id: number; text: string }>()
   let id = 0

@@ -4,8 +4,8 @@ import type { clientLimits, defaultLimits, fixed } from '../../lib/limits.ts'
 export type Bound = keyof typeof defaultLimits | keyof typeof clientLimits | keyof typeof fixed
 
 /**
- * What checks each bound of something that grows: rows of `spec/simulation/queues.ts`, by their names, and files; nothing for
- * what does not grow: times, rates of one thing, sizes of one thing.
+ * The checks of each limit on something that grows: rows of `spec/simulation/queues.ts`, by their names, and files.
+ * Empty for times, rates, and sizes of single objects.
  */
 export const boundChecks: {
   readonly [B in Bound]: { readonly rows?: readonly string[]; readonly files?: readonly string[] }

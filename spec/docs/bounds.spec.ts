@@ -26,13 +26,13 @@ spec('the table of bounds', (it) => {
     assert.deepEqual(Object.keys(boundChecks).sort(), [...new Set(bounds)].sort())
   })
 
-  it('names queues and files that there are, and every queue', () => {
+  it('names queues and files that exist, and every queue', () => {
     const checks = Object.values(boundChecks)
     assert.deepEqual(new Set(checks.flatMap((check) => check.rows ?? [])), rows)
     for (const file of checks.flatMap(({ files = [] }) => files)) assert.ok(existsSync(join(root, file)), file)
   })
 
-  it('stands in the docs', async () => {
+  it('is up to date in the docs', async () => {
     assert.equal(await section(page, 'bounds', boundTable()), boundTable())
   })
 })

@@ -9,7 +9,7 @@ import { section, table } from './sections.ts'
 
 const page = 'docs/protocol.md'
 
-/** `StartPostFileReq` as the seed writes it: `START_POST_FILE_REQ`. */
+/** Returns the name of `StartPostFileReq` in the original design, `START_POST_FILE_REQ`. */
 const seedName = (name: string) => name.replace(/(?<=[a-z0-9])(?=[A-Z])/gu, '_').toUpperCase()
 
 const appNames = { link: 'link', file: 'File', message: 'Msg' } as const
@@ -44,7 +44,7 @@ function eventTable(): string {
   return table(['no', 'event', 'app', 'to', 'fields', 'replies'], rows)
 }
 
-/** The step that helps where waiting alone does not. */
+/** The step that is needed in addition to waiting. */
 const recovery: Readonly<Record<string, string>> = {
   'instance-lost': 'after CONTINUE',
   'wrong-offset': 'at the returned progress',
@@ -73,14 +73,14 @@ spec('the protocol page', (it) => {
     assert.equal(await section(page, 'events', eventTable()), eventTable())
   })
 
-  it('has the code table of the code, with a way out of every refusal that has one', async () => {
+  it('has the code table of the code, with a way to recover from each refusal that has one', async () => {
     assert.equal(await section(page, 'codes', codeTable()), codeTable())
     assert.ok(!codeTable().includes('?  |'))
     const recoverable = (Object.keys(errors) as ErrorCode[]).filter((code) => errors[code].retry === 'automatic')
     assert.deepEqual(recoverable.sort(), Object.keys(recovery).sort())
   })
 
-  it('has the charts of the instances', async () => {
+  it('has the state charts of the instances', async () => {
     const charts = `${chart('An instance of FileApp', fileInstance.table)}\n${chart('An instance of MsgApp', messageInstance.table)}`
     assert.equal(await section(page, 'charts', charts), charts)
   })
@@ -91,12 +91,12 @@ spec('the protocol page', (it) => {
     assert.equal(await section(page, 'frames', text), text)
   })
 
-  it('knows the numbers of the apps', () => {
+  it('has the numbers of the apps', () => {
     assert.deepEqual(apps, { link: 0, file: 1, message: 2 })
   })
 })
 
-/** The fields of a message on one line, bytes as hexadecimal digits. */
+/** Formats the fields of a message on one line, bytes as hexadecimal digits. */
 function shown(fields: object): string {
   const text = JSON.stringify(fields, (_, value) =>
     value instanceof Uint8Array ? `0x${Buffer.from(value).toString('hex')}` : value,

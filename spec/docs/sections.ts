@@ -4,8 +4,8 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '../..')
 
 /**
- * The text between `<!-- name -->` and `<!-- /name -->` in a page, where `printed` should stand. With UPDATE=1
- * in the environment `printed` is put there first.
+ * Returns the text between `<!-- name -->` and `<!-- /name -->` in a page, which should equal `printed`. With UPDATE=1
+ * in the environment, replaces it by `printed` first.
  */
 export async function section(page: string, name: string, printed: string): Promise<string> {
   const path = join(root, page)
@@ -24,7 +24,7 @@ function split(text: string, opening: string, closing: string): string[] {
   return [text.slice(0, from), text.slice(from + opening.length, to), text.slice(to + closing.length)]
 }
 
-/** A table in Markdown. */
+/** Formats a table in Markdown. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const line = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |\n`
   return line(head) + line(head.map(() => '---')) + rows.map(line).join('')

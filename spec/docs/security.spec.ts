@@ -15,6 +15,6 @@ spec('each promise of docs/security.md', (it) => {
   })
 
   for (const { promise, path = '', fact = '' } of promises) {
-    it(`is held: ${promise}`, () => assert.ok(readFileSync(join(root, path), 'utf8').includes(fact), fact))
+    it(`is checked: ${promise}`, () => assert.ok(readFileSync(join(root, path), 'utf8').includes(fact), fact))
   }
 })

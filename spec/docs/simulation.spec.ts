@@ -30,7 +30,7 @@ spec('docs/simulation.md', (it) => {
     assert.deepEqual([status, stdout, stderr], [0, '', ''])
   })
 
-  it('makes a failing run smaller, and runs what is left of it again', () => {
+  it('reduces a failing run, and runs the rest of it again', () => {
     const [, program = ''] = /^## A smaller run\n.*?^```ts\n(.*?)^```$/msu.exec(page) ?? []
     const forgetful = `
       const passing = (below, changes) => new Proxy(below, {

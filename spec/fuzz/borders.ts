@@ -24,7 +24,7 @@ const names = [
 const lengths = [0, 1, 3, 16, 32, 33, 64, 300, 4_096, 64 * KiB + 1]
 const whole = [0, 1, 2, 3, 255, 500, 1_000]
 
-/** Values at the borders of each form on the wire (`Codec.form`). */
+/** Boundary values of each form on the wire (`Codec.form`). */
 const values: Readonly<Record<string, (draw: Draw) => unknown>> = {
   u8: (draw) => draw.pick([0, 1, 2, 3, 255]),
   u16: (draw) => draw.pick([...whole, 0xffff]),
@@ -36,7 +36,7 @@ const values: Readonly<Record<string, (draw: Draw) => unknown>> = {
   rest: (draw) => draw.some(0, 2, () => patterned(draw.pick(lengths), draw.from(1, 9))),
 }
 
-/** A value of a codec of this form, at one of its borders. */
+/** Returns a boundary value of a codec of this form. */
 function borderOf(form: string, draw: Draw): unknown {
   if (form.startsWith('list of ')) return draw.some(0, draw.pick([1, 3, 17]), () => borderOf(form.slice(8), draw))
   if (form.startsWith('optional ')) return draw.once(2) ? undefined : borderOf(form.slice(9), draw)
@@ -50,13 +50,13 @@ function borderOf(form: string, draw: Draw): unknown {
   )
 }
 
-/** A message of this event with all its fields at their borders. */
+/** Returns a message of this event with boundary values in all fields. */
 export function borderMessage(event: EventName, draw: Draw): Message {
   const fields = Object.entries(events[event].fields).map(([key, { form }]) => [key, borderOf(form, draw)])
   return { event, ...Object.fromEntries(fields) } as Message
 }
 
-/** `message` with one field at a border; a number can also be one more or less. */
+/** Returns `message` with a boundary value in one field; a number can also be one more or less. */
 export function withBorder(message: Message, draw: Draw): Message {
   const fields = Object.entries(events[message.event].fields)
   if (fields.length === 0) return message

@@ -1,6 +1,6 @@
 import { SeededRandom } from '../../lib/testing/random.ts'
 
-/** Choices that a seed determines. */
+/** Random choices, determined by a seed. */
 export class Draw {
   readonly #random: SeededRandom
 
@@ -8,22 +8,22 @@ export class Draw {
     this.#random = new SeededRandom(seed)
   }
 
-  /** A whole number from 0 to `count` - 1. */
+  /** Returns an integer from 0 to `count` - 1. */
   below(count: number): number {
     return Math.floor(this.#random.fraction('') * count)
   }
 
-  /** A whole number from `least` to `most`, both included. */
+  /** Returns an integer from `least` to `most`, both included. */
   from(least: number, most: number): number {
     return least + this.below(most - least + 1)
   }
 
-  /** True once in so many times. */
+  /** Returns true once in this many calls, on average. */
   once(inSoMany: number): boolean {
     return this.below(inSoMany) === 0
   }
 
-  /** One of them, of which there must be one. */
+  /** Returns one of the items, of which there must be one. */
   pick<T>(choices: readonly T[]): T {
     return choices[this.below(choices.length)] as T
   }
@@ -32,7 +32,7 @@ export class Draw {
     return Uint8Array.from({ length }, () => this.below(256))
   }
 
-  /** What `make` gives, from `least` to `most` times. */
+  /** Calls `make` from `least` to `most` times and returns the results. */
   some<T>(least: number, most: number, make: () => T): T[] {
     return Array.from({ length: this.from(least, most) }, make)
   }

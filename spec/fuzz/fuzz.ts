@@ -29,16 +29,16 @@ interface Failure {
 }
 
 export interface FuzzOptions {
-  /** Of the first case; each has the next one. */
+  /** Seed of the first case; each further case has the next one. */
   readonly seed: number
   readonly cases: number
-  /** Is called after each case. */
+  /** Called after each case. */
   readonly done?: (cases: number) => void
 }
 
 /**
- * Runs cases against a target, and rejects at the first that fails, with what repeats it. What nobody catches fails the
- * case that it comes in.
+ * Runs cases against a target, and rejects at the first failure with the command that repeats it. An uncaught error
+ * fails the case in which it happens.
  */
 export async function fuzz(name: string, open: Opening, { seed, cases, done }: FuzzOptions): Promise<void> {
   await using target = await open()
@@ -51,7 +51,7 @@ export async function fuzz(name: string, open: Opening, { seed, cases, done }: F
   }
 }
 
-/** Runs the one case that `text` stands for. */
+/** Runs the case that `text` represents. */
 export async function fuzzOnce(name: string, open: Opening, text: string): Promise<void> {
   await using target = await open()
   const pieces = piecesOf(text)
@@ -61,14 +61,14 @@ export async function fuzzOnce(name: string, open: Opening, text: string): Promi
 
 type Run = (pieces: Pieces) => Promise<void> | void
 
-/** Why a case fails, or `undefined` if it does not. */
+/** Returns why a case fails, or `undefined` if it does not. */
 async function failureOf(run: Run, pieces: Pieces): Promise<unknown> {
   using stray = uncaught()
   try {
     const running = run(pieces)
     if (running) {
       await running
-      // A rejection that nobody has caught is told when everything else has had its turn.
+      // An uncaught rejection is reported after all other work.
       await turn()
     }
   } catch (error) {

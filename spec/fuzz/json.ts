@@ -3,7 +3,7 @@ import { mutated } from './mutate.ts'
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 
-/** Values that programs trip over. */
+/** Values that often cause errors. */
 const borders: readonly Json[] = [
   null,
   true,
@@ -35,7 +35,7 @@ const borders: readonly Json[] = [
 
 const keys = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'length', '', 'a', '0']
 
-/** A value that is like `value` but for one change somewhere in it. */
+/** Returns a value like `value`, with one change somewhere in it. */
 export function changedJson(value: unknown, draw: Draw): unknown {
   if (typeof value !== 'object' || value === null || draw.once(8)) {
     return typeof value === 'number' && draw.once(2) ? value + draw.pick([1, -1, 0.5, 2 ** 32]) : draw.pick(borders)
@@ -54,7 +54,7 @@ export function changedJson(value: unknown, draw: Draw): unknown {
   return Array.isArray(value) ? next.map(([, item]) => item) : plain(next)
 }
 
-/** An object with just these keys, `__proto__` too. */
+/** Returns an object with exactly these keys, including `__proto__`. */
 function plain(entries: readonly [string, unknown][]): object {
   const object = {}
   for (const [key, value] of entries) {
@@ -63,7 +63,7 @@ function plain(entries: readonly [string, unknown][]): object {
   return object
 }
 
-/** JSON of a value that is like `value`, or no JSON, or any bytes. */
+/** Returns JSON of a value like `value`, or invalid JSON, or arbitrary bytes. */
 export function jsonLike(value: unknown, draw: Draw): Uint8Array {
   let changed = value
   for (let left = draw.below(4); left > 0; left--) changed = changedJson(changed, draw)

@@ -1,9 +1,9 @@
 import type { Draw } from './draw.ts'
 
-/** Bytes at which counting, signs and lengths change. */
+/** Bytes at which counts, signs and lengths change. */
 const borderBytes = [0, 1, 0x7f, 0x80, 0xff, 0x0a, 0x20]
 
-/** Changes of bytes; what they give may alias what they are given. */
+/** Changes of bytes; results may alias the arguments. */
 const changes: readonly ((bytes: Uint8Array, draw: Draw, other: Uint8Array) => Uint8Array)[] = [
   (bytes, draw) => with1(bytes, draw, (byte) => byte ^ (1 << draw.below(8))),
   (bytes, draw) => with1(bytes, draw, () => draw.pick(borderBytes)),
@@ -18,14 +18,14 @@ const changes: readonly ((bytes: Uint8Array, draw: Draw, other: Uint8Array) => U
 
 const none = new Uint8Array(0)
 
-/** `bytes` with 1 to 4 changes; some of them take a part of `other`. */
+/** Returns `bytes` with 1 to 4 changes; some of them take a part of `other`. */
 export function mutated(bytes: Uint8Array, draw: Draw, other = bytes): Uint8Array {
   let changed = bytes
   for (let left = draw.from(1, 4); left > 0; left--) changed = draw.pick(changes)(changed, draw, other)
   return changed
 }
 
-/** `bytes` cut into pieces, so short at most. */
+/** Cuts `bytes` into pieces of up to this length. */
 export function cutUp(bytes: Uint8Array, draw: Draw, longest: number): Uint8Array[] {
   const pieces: Uint8Array[] = []
   for (let at = 0; at < bytes.length; ) {

@@ -1,8 +1,8 @@
 import type { Pieces } from './target.ts'
 
 /**
- * A smaller case that fails as well: without pieces, and without bytes of pieces, that are not needed for it. At most
- * `mostTries` cases are tried.
+ * Returns a smaller case that also fails: without pieces, and bytes of pieces, that are not needed for the failure.
+ * Tries at most `mostTries` cases.
  */
 export async function shrunk(
   pieces: Pieces,
@@ -20,7 +20,7 @@ export async function shrunk(
   return best
 }
 
-/** As few of the items as it can be without, by leaving out shorter and shorter runs of them. */
+/** Removes as many items as possible, by leaving out shorter and shorter runs of them. */
 async function without<T>(
   items: readonly T[],
   fails: (fewer: readonly T[]) => Promise<boolean>,

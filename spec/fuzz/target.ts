@@ -1,29 +1,29 @@
 import type { Draw } from './draw.ts'
 
-/** A case is bytes in pieces, whatever they mean: so every case can be printed, made smaller and run again. */
+/** A case: bytes in pieces, whatever they mean, so that every case can be printed, reduced and run again. */
 export type Pieces = readonly Uint8Array[]
 
-/** Something that takes bytes from outside. */
+/** Code that reads bytes from outside. */
 export interface Target extends AsyncDisposable {
   make(draw: Draw): Pieces
-  /** Carries a case out; throws, or rejects, where something happens that must not. It leaves nothing for the next one. */
+  /** Runs a case; throws or rejects if it violates a rule. It leaves nothing behind for the next case. */
   run(pieces: Pieces): Promise<void> | void
 }
 
-/** Whoever opens a target disposes of it. */
+/** The caller that opens a target disposes it. */
 export type Opening = () => Promise<Target>
 
-/** A target that needs nothing to be opened. */
+/** Makes a target that needs no opening. */
 export function plainTarget(target: Pick<Target, 'make' | 'run'>): Opening {
   return async () => ({ ...target, [Symbol.asyncDispose]: async () => {} })
 }
 
-/** Pieces as one text: hexadecimal digits, with a dot behind each piece. */
+/** Formats pieces as one text: hexadecimal digits, with a dot after each piece. */
 export function textOf(pieces: Pieces): string {
   return pieces.map((piece) => `${Buffer.from(piece).toString('hex')}.`).join('')
 }
 
-/** The pieces of such a text. */
+/** Parses such a text into pieces. */
 export function piecesOf(text: string): Pieces {
   return text
     .split('.')

@@ -55,7 +55,7 @@ export const boundMutations: readonly Mutation[] = [
     shownBy: files(6),
   },
   {
-    fault: 'bytes that wait for a peer that does not read have no bound',
+    fault: 'bytes that wait for a peer that does not read have no limit',
     file: 'lib/runtime/linkDriver.ts',
     within: '#pump',
     pattern: 'this.#link.unsentBytes > this.#unsentBytes ||',
@@ -79,7 +79,7 @@ export const boundMutations: readonly Mutation[] = [
     shownBy: files(6),
   },
   {
-    fault: 'a link is read although too many bytes of it wait to be carried out',
+    fault: 'a link is read although too many bytes of it wait to be executed',
     file: 'lib/server/connections/userRateLimiters.ts',
     within: '#update',
     pattern: '|| this.#bytes > this.#maxBytes()',
@@ -87,7 +87,7 @@ export const boundMutations: readonly Mutation[] = [
     shownBy: files(1),
   },
   {
-    fault: 'requests that wait to be carried out are not counted',
+    fault: 'requests that wait to be executed are not counted',
     file: 'lib/server/connections/session.ts',
     within: '#serve',
     pattern: 'this.#readGate.hold(bytes)',

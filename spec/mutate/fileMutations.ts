@@ -62,7 +62,7 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: files(161),
   },
   {
-    fault: 'a START that is refused for a limited time is forgotten, and its upload fails for good',
+    fault: 'a START that is refused for a limited time is forgotten, and its upload fails permanently',
     file: 'lib/client/uploads/uploadJob.ts',
     within: '#send',
     pattern: 'const stored = await attempt.run()',
@@ -126,7 +126,7 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'spec/server/files/ending.spec.ts',
   },
   {
-    fault: 'the reply to a request is forgotten, and the request is carried out again',
+    fault: 'the reply to a request is forgotten, and the request is executed again',
     file: 'lib/core/link.ts',
     within: '#carryOut',
     pattern: 'const admitted = this.replies.admit(frame.seq)',

@@ -29,7 +29,7 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: messages(1),
   },
   {
-    fault: 'a take-over leaves the former holder its link',
+    fault: 'a takeover leaves the previous holder its link',
     file: 'lib/server/messages/msgApp.ts',
     within: '#createRegistration',
     pattern: "caller, 'superseded') this.#supersede(former, caller)",
@@ -109,7 +109,7 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: messages(279),
   },
   {
-    fault: 'a message that has a receipt is handed over again',
+    fault: 'a message that has a receipt is passed to the application again',
     file: 'lib/client/messages/inbox.ts',
     within: 'take',
     pattern: 'else if (receipts.has(delivery))',
@@ -125,7 +125,7 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: messages(403),
   },
   {
-    fault: 'a message that overtook others is handed over before them',
+    fault: 'a message that overtook others is passed to the application before them',
     file: 'lib/client/messages/inbox.ts',
     within: '#next',
     pattern: 'arrivals.complete < request.seq',
@@ -133,7 +133,7 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: messages(3),
   },
   {
-    fault: 'messages that wait on a lost link are still handed over',
+    fault: 'messages that wait on a lost link are still passed to the application',
     file: 'lib/client/messages/inbox.ts',
     within: 'lost',
     pattern: 'this.#waiting = [] this.#inHand?.requests',

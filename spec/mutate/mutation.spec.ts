@@ -19,7 +19,7 @@ class Window {
 `
 
 spec('a mutation', (it) => {
-  it('replaces its pattern in its function, whatever the white space', () => {
+  it('replaces its pattern in its function, regardless of white space', () => {
     const mutated = mutatedText(text, {
       within: 'take',
       pattern: 'if (length > this.#most) return false',

@@ -23,7 +23,7 @@ export interface Seed {
   readonly seed: number
 }
 
-/** Returns the name of what shows a fault, for people. */
+/** Returns a readable name of the run that shows a fault. */
 export function nameOf(shownBy: Mutation['shownBy']): string {
   return typeof shownBy === 'string' ? shownBy : `seed ${shownBy.seed} of ${shownBy.world}`
 }
@@ -48,7 +48,7 @@ export function mutatedText(
   return text.slice(0, found.at) + replacement + text.slice(end)
 }
 
-/** Returns where the declarations of a name stand: functions, classes, members and constants. */
+/** Returns the positions of the declarations of a name: functions, classes, members and constants. */
 function declarations(text: string, name: string): { start: number; end: number }[] {
   const source = ts.createSourceFile('source.ts', text, ts.ScriptTarget.Latest)
   const found: { start: number; end: number }[] = []

@@ -9,7 +9,9 @@ import { cutUp, mutated } from '../mutate.ts'
 import type { Pieces } from '../target.ts'
 import type { Line, Script } from './recordings.ts'
 
-/** The first byte of each piece: what follows is said on a link (0 to 2), a link ends, or this many tenths of seconds pass. */
+/**
+ * The first byte of each piece: send the rest on a link (0 to 2), end a link, or let this many tenths of seconds pass.
+ */
 export const steps = { said: 0, ended: 0x10, passed: 0x20 } as const
 export const linkCount = 3
 
@@ -17,7 +19,7 @@ type Change = (script: Script, at: number, draw: Draw, scripts: readonly Script[
 
 /** Changes of a conversation at one of its lines. */
 const changes: readonly Change[] = [
-  // The payload, under a right CRC.
+  // The payload, with a correct CRC.
   onFrame((frame, draw) => ({ ...frame, payload: [mutated(Buffer.concat(frame.payload), draw)] })),
   onFrame((frame, draw) => ({ ...frame, payload: encode(withBorder(decode(frame), draw)) })),
   onFrame((frame, draw) => ({ ...frame, payload: encode(withBorder(decode(frame), draw)) })),
@@ -64,13 +66,13 @@ function onFrame(change: (frame: Frame, draw: Draw) => Frame): Change {
     try {
       return script.with(at, { ...line, frame: change(line.frame, draw) })
     } catch {
-      // It was changed before, and can't be read any more.
+      // It was changed before, and cannot be decoded any more.
       return script
     }
   }
 }
 
-/** A conversation with 0 to 5 changes, as the pieces in which its bytes come. */
+/** Returns a conversation with 0 to 5 changes, in pieces of bytes. */
 export function mangled(scripts: readonly Script[], draw: Draw): Pieces {
   let script = draw.pick(scripts)
   for (let left = draw.below(6); left > 0 && script.length > 0; left--) {
@@ -79,7 +81,7 @@ export function mangled(scripts: readonly Script[], draw: Draw): Pieces {
   return piecesOf(script, draw)
 }
 
-/** Nothing but noise: any bytes, or any messages and headers, with or without a HELLO_REQ before. */
+/** Returns noise: arbitrary bytes, or arbitrary messages and headers, with or without a HELLO_REQ before. */
 export function noise(scripts: readonly Script[], draw: Draw): Pieces {
   const hello = draw.once(4) ? [] : (scripts[0] ?? []).slice(0, 1)
   const anyBytes = draw.once(2)
@@ -91,7 +93,7 @@ export function noise(scripts: readonly Script[], draw: Draw): Pieces {
   return [...piecesOf([...hello, ...lines], draw), ...rest]
 }
 
-/** Now and then bytes are changed under a wrong CRC, come in other pieces, or time passes between. */
+/** Sometimes bytes are changed with a wrong CRC, arrive in other pieces, or time passes between them. */
 function piecesOf(script: Script, draw: Draw): Pieces {
   const pieces: Uint8Array[] = []
   const isWrong = draw.once(6)
@@ -104,7 +106,7 @@ function piecesOf(script: Script, draw: Draw): Pieces {
   return draw.once(5) ? pieces.map((piece, at) => merged(piece, pieces[at + 1])) : pieces
 }
 
-/** The bytes of a frame, perhaps changed and perhaps cut. */
+/** Returns the bytes of a frame, sometimes changed or cut. */
 function bytesOf(frame: Frame, isWrong: boolean, isCut: boolean, draw: Draw): readonly Uint8Array[] {
   const right = Buffer.concat(encodeFrame(frame, crc32))
   const bytes = isWrong && draw.once(8) ? mutated(right, draw) : right
@@ -118,7 +120,7 @@ function said(link: number, bytes: Uint8Array): Uint8Array {
   return piece
 }
 
-/** A piece with the one behind it, if both are said on the same link: so some is said twice, and some at once. */
+/** Joins a piece with the next one if both are sent on the same link, so that some arrive twice, or at once. */
 function merged(piece: Uint8Array, next: Uint8Array | undefined): Uint8Array {
   if (!next || next[0] !== piece[0] || (piece[0] ?? 0) >= steps.ended) return piece
   return Uint8Array.from(Buffer.concat([piece, next.subarray(1)]))

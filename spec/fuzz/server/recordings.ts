@@ -7,16 +7,16 @@ import { type MemorySource, memorySource, patterned } from '../../support/memory
 import { turn } from '../../support/turn.ts'
 import { Stage } from './stage.ts'
 
-/** What a client says on one of the links of a conversation; without a frame it says no more. */
+/** A frame of a client on one of the links of a conversation; without a frame the client ends the link. */
 export interface Line {
   readonly link: number
   readonly frame?: Frame
 }
 
-/** A conversation of real clients with a server: what they said, in its order. */
+/** A recorded conversation of real clients with a server: the clients' frames in order. */
 export type Script = readonly Line[]
 
-/** Hears what clients say; each dialling is another link. */
+/** Records the frames of clients; each dial is another link. */
 class Recorder implements Pick<Transport, 'dial' | 'listen'> {
   readonly script: Line[] = []
   readonly sockets: Socket[] = []
@@ -28,11 +28,11 @@ class Recorder implements Pick<Transport, 'dial' | 'listen'> {
   }
 
   listen(): never {
-    throw new Error('only the stage listens')
+    throw new Error('only the stage can listen')
   }
 
   async dial(...given: Parameters<Transport['dial']>): Promise<Socket> {
-    const socket = await this.#stage.door.dial(...given)
+    const socket = await this.#stage.transport.dial(...given)
     const link = this.sockets.push(socket) - 1
     const send = socket.send.bind(socket)
     socket.send = (frame, left) => {
@@ -48,7 +48,7 @@ class Recorder implements Pick<Transport, 'dial' | 'listen'> {
     return client
   }
 
-  /** The clients say goodbye. */
+  /** The clients end the link with GOODBYE. */
   async close(): Promise<void> {
     for (const client of this.#clients) await this.during(client.close())
   }
@@ -59,7 +59,7 @@ class Recorder implements Pick<Transport, 'dial' | 'listen'> {
     this.script.push({ link })
   }
 
-  /** What `work` resolves with, while time passes. */
+  /** Resolves with the result of `work`, while time passes. */
   async during<T>(work: Promise<T>): Promise<T> {
     let isOver = false
     const over = () => {
@@ -127,7 +127,7 @@ const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
   },
 ]
 
-/** A source in which, before its fourth piece is read, `act` begins, which has its time then. */
+/** A source that calls `act` before its fourth piece is read, and gives it time. */
 function sourceAt(name: string, act: () => void): MemorySource {
   const source = memorySource(name, bytes)
   let reads = 0
@@ -139,7 +139,7 @@ function sourceAt(name: string, act: () => void): MemorySource {
   return source
 }
 
-/** Every conversation, each with a server of its own; the same each time. */
+/** Records every conversation, each with a new server; the result is always the same. */
 export async function recorded(): Promise<readonly Script[]> {
   const scripts: Script[] = []
   for (const hold of conversations) {

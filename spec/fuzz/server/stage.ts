@@ -12,10 +12,10 @@ import { turn } from '../../support/turn.ts'
 import { type StreamTransport, streamTransport, deterministicPlatform } from './streamTransport.ts'
 import { Witness, witnessName } from './witness.ts'
 
-/** Resolves when `holds`, and rejects after too many turns in which it does not. */
+/** Resolves when `holds` returns true, and rejects after too many turns. */
 export type Until = (what: string, holds: () => boolean) => Promise<void>
 
-/** Turns that anything may take: far more than anything does. */
+/** Maximum number of turns: far more than anything needs. */
 const mostTurns = 2_000
 
 const limits = {
@@ -23,7 +23,7 @@ const limits = {
   uploadsPerLink: 3,
   chunkBytes: 4_096,
   windowBytes: 16_384,
-  // So few that a link stands still where what it has asked for is not counted off again.
+  // So few that a link stops if answered requests were still counted.
   chunkMemoryBytes: 65_536,
   keepAliveMs: fixed.mostKeepAliveMs,
   parkedMs: 1_000,
@@ -31,11 +31,11 @@ const limits = {
   mailboxMessages: 50,
 }
 
-/** A whole server in memory on a clock that stands still, with a witness on a link of its own. */
+/** A whole server in memory on a manual clock, with a witness on its own link. */
 export class Stage {
   readonly platform = deterministicPlatform()
   readonly log: LogEntry[] = []
-  readonly door: StreamTransport = streamTransport()
+  readonly transport: StreamTransport = streamTransport()
   readonly links: FakeStream[] = []
   readonly #storage: MemoryStorage = memory()
   #server!: Server
@@ -43,7 +43,7 @@ export class Stage {
 
   static async open(): Promise<Stage> {
     const stage = new Stage()
-    const { platform, door: listen } = stage
+    const { platform, transport: listen } = stage
     const log = (entry: LogEntry) => void stage.log.push(entry)
     stage.#server = await startServer({
       listen,
@@ -53,24 +53,27 @@ export class Stage {
       log,
       platform,
     })
-    stage.#witness = await Witness.enter(stage.door.connect(), platform, until)
+    stage.#witness = await Witness.enter(stage.transport.connect(), platform, until)
     return stage
   }
 
-  /** A further link. */
+  /** Opens another link. */
   enter(): FakeStream {
-    const stream = this.door.connect()
+    const stream = this.transport.connect()
     this.links.push(stream)
     return stream
   }
 
-  /** Everything that is under way happens, and the witness does its next step. */
+  /** Runs all pending work, and the next step of the witness. */
   async step(): Promise<void> {
     await turn()
     this.#witness.step()
   }
 
-  /** Ends all links but that of the witness. Proves that it was not disturbed, and that nothing is left of the others. */
+  /**
+   * Ends all links except that of the witness. Fails if the witness was disturbed, or if anything of the other links is
+   * left.
+   */
   async end(): Promise<void> {
     for (const link of this.links) link.hearEnd()
     for (let seconds = 0; seconds < 20; seconds++) {
@@ -93,7 +96,7 @@ export class Stage {
     for (const link of this.links) this.#assertSpeech(link)
   }
 
-  /** Whatever it was told, a server says frames of the protocol, and blames itself for nothing. */
+  /** Whatever it receives, a server sends only frames of the protocol, and no internal error. */
   #assertSpeech({ wrote }: FakeStream): void {
     for (const frame of new FrameReader(this.platform.crc32, fixed.clientFrameBytes).push(Buffer.concat(wrote))) {
       const message = decode(frame)
@@ -104,7 +107,7 @@ export class Stage {
 
 const until: Until = async (what, holds) => {
   for (let turns = 0; !holds(); turns++) {
-    assert.ok(turns < mostTurns, `${mostTurns} turns are over before ${what}`)
+    assert.ok(turns < mostTurns, `${mostTurns} turns have passed before ${what}`)
     await turn()
   }
 }

@@ -10,16 +10,16 @@ import { VirtualClock } from '../../support/virtualClock.ts'
 const peer: PeerAddress = { host: 'fuzz', port: 1, local: true }
 const real = nodePlatform()
 
-/** Resolves when every digest can be made at once: loading one takes time that no turn can be counted by. */
+/** Resolves when every digest can be computed synchronously: loading one takes time that cannot be counted in turns. */
 export async function loadDigests(): Promise<void> {
   for (const name of ['md5', 'sha256', 'xxh128'] as const) await real.digests.load(name)
 }
 
 const traits = { peer, guarded: false }
 
-/** A way to one server, over streams of bytes in memory. */
+/** A transport to one server, over byte streams in memory. */
 export interface StreamTransport extends Transport {
-  /** A link on which a spec says any bytes. */
+  /** Opens a link on which a spec sends arbitrary bytes. */
   connect(): FakeStream
 }
 
@@ -27,7 +27,7 @@ export function streamTransport(): StreamTransport {
   let accept: (socket: Socket) => void = () => {}
   let options: SocketOptions | undefined
   const admit = (stream: ConstructorParameters<typeof ByteSocket>[0]) => {
-    if (!options) throw new Error('nobody listens')
+    if (!options) throw new Error('nothing is listening')
     accept(new ByteSocket(stream, traits, options))
   }
   return {
@@ -43,7 +43,7 @@ export function streamTransport(): StreamTransport {
       const [near, far] = duplexPair()
       const socket = new ByteSocket(near, traits, given)
       admit(far)
-      // Where one end breaks off, so does the other.
+      // If one end breaks off, so does the other.
       near.on('close', () => far.destroy())
       far.on('close', () => near.destroy())
       return socket
@@ -56,7 +56,7 @@ export function streamTransport(): StreamTransport {
   }
 }
 
-/** A platform that does the same each time, on a clock that stands still until it is told to move. */
+/** A deterministic platform, with a clock that moves only on request. */
 export function deterministicPlatform(): Platform & { readonly clock: VirtualClock } {
   return { ...real, clock: new VirtualClock(), random: new SeededRandom(1) }
 }

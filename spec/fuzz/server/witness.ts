@@ -15,7 +15,7 @@ export const witnessName = 'witness'
 const content = patterned(3_000, 77)
 const chunkBytes = 300
 
-/** A well-behaved client beside others: one upload and one message that go on at its own pace, step by step. */
+/** A well-behaved client with one upload and one message, which proceed step by step. */
 export class Witness {
   readonly #stream: FakeStream
   readonly #reader: FrameReader
@@ -33,7 +33,7 @@ export class Witness {
     this.#until = until
   }
 
-  /** Resolves when it is let in, listens, and its upload has begun: it has the first instance of both apps. */
+  /** Resolves when it has logged in, listens, and has begun its upload: it has the first instance of both apps. */
   static async enter(stream: FakeStream, platform: Platform, until: Until): Promise<Witness> {
     const witness = new Witness(stream, platform, until)
     stream.hear(helloBytes('witness', witnessName, ++witness.#seq))
@@ -46,7 +46,7 @@ export class Witness {
     return witness
   }
 
-  /** Sends its next chunk, but for the last one. */
+  /** Sends its next chunk, except the last one. */
   step(): void {
     this.look()
     if (this.#sent + chunkBytes < content.length) this.#sendChunk()
@@ -69,7 +69,7 @@ export class Witness {
     this.#stream.hearEnd()
   }
 
-  /** Takes what it was sent; nothing of it may be a refusal. */
+  /** Reads received frames, none of which may be a refusal. */
   look(): void {
     const { wrote } = this.#stream
     for (; this.#read < wrote.length; this.#read++) {

@@ -36,7 +36,7 @@ export async function configTarget(): Promise<Target> {
   }
 }
 
-/** Which program; the file; limits as JSON; then `name=value` of the environment, or `--name=value` of a flag. */
+/** The program; the file; limits as JSON; then `name=value` of the environment, or `--name=value` of a flag. */
 function make(draw: Draw): Pieces {
   const which = draw.below(programs.length)
   const names = Object.keys(programs[which] ?? {})
@@ -72,7 +72,7 @@ async function run(path: string, [program, file, limits, ...given]: Pieces): Pro
   else checkClient(values as { server: { host: string; port: number }; 'retry-for': number; 'limit-rate'?: number })
 }
 
-/** What it reads, unless that is a UsageError. */
+/** Returns the settings, or undefined for a UsageError. */
 function resolved<T>(read: () => T): T | undefined {
   try {
     return read()
@@ -88,7 +88,7 @@ async function checkLimits(chosen: unknown): Promise<void> {
   for (const value of Object.values(limits ?? {})) assert.ok(Number.isSafeInteger(value) && value >= 0)
 }
 
-/** What was taken can be used. */
+/** Checks that accepted values can be used. */
 function checkClient(values: {
   server: { host: string; port: number }
   'retry-for': number
@@ -104,7 +104,7 @@ function jsonOf(bytes: Uint8Array | undefined): unknown {
   try {
     return JSON.parse(Buffer.from(bytes ?? []).toString())
   } catch {
-    // Whoever calls the library hands it values, not text.
+    // Callers of the library pass values, not text.
     return {}
   }
 }

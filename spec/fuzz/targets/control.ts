@@ -35,7 +35,7 @@ const requests = [
 
 const noTask: Answering = () => {}
 
-/** The control sockets of a daemon and of a program that sends: any line is answered, or refused with a code. */
+/** The control sockets of a daemon and of a sending program: any line is answered, or refused with a code. */
 export async function controlTarget(): Promise<Target> {
   const directory = await temporaryDirectory()
   const [ospd, osp] = programs.map((name) => join(directory.path, name)) as [string, string]
@@ -57,7 +57,7 @@ export async function controlTarget(): Promise<Target> {
       }
       return { close, [Symbol.asyncDispose]: close }
     },
-    ask: () => Promise.reject(new Error('nobody is asked')),
+    ask: () => Promise.reject(new Error('this server is not called')),
   }
   return {
     make,
@@ -71,7 +71,7 @@ export async function controlTarget(): Promise<Target> {
   }
 }
 
-/** Which program; then what is said. */
+/** The program, then the data to send. */
 function make(draw: Draw): Pieces {
   const line = Buffer.concat([jsonLike(draw.pick(requests), draw), Buffer.from(draw.once(10) ? '' : '\n')])
   const long = draw.once(300) ? Buffer.alloc(70_000, 0x20) : new Uint8Array(0)
@@ -79,7 +79,7 @@ function make(draw: Draw): Pieces {
   return [Uint8Array.of(draw.below(programs.length)), ...cutUp(bytes, draw, draw.pick([20, 100_000]))]
 }
 
-/** Says this, and that it is all; every line that comes back is a reply, and an error has a code that is not our fault. */
+/** Sends this data and ends. Each received line must be a reply, and an error must not have an internal code. */
 async function converse(directory: string, pieces: Pieces): Promise<void> {
   const socket = connect(join(directory, 'control.sock'))
   const lines = linesOf(socket)
@@ -99,12 +99,14 @@ function linesOf(socket: Socket): Promise<string[]> {
   socket.setEncoding('utf8').on('data', (chunk) => {
     text += chunk
   })
-  // A reset comes after everything that was said.
+  // A reset arrives after all sent data.
   socket.on('error', () => {})
   return new Promise((resolve) => socket.on('close', () => resolve(text.split('\n').slice(0, -1))))
 }
 
-/** A client that never reaches its server, whose tasks are served, before which two were added; nothing is left of it. */
+/**
+ * A client that never reaches its server, which serves its tasks, two of them added before; it leaves nothing behind.
+ */
 async function withTasks(control: Control, work: () => Promise<void>): Promise<void> {
   const platform = deterministicPlatform()
   const never = () => Promise.reject(new Error('there is no server'))

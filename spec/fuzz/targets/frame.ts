@@ -10,10 +10,10 @@ import { cutUp, mutated } from '../mutate.ts'
 import { type Pieces, plainTarget } from '../target.ts'
 
 const mostPayload = 40_000
-/** Below it a piece is gathered with others: so many parts a payload has at most. */
+/** A shorter piece is collected with others: this is the maximum number of parts of a payload. */
 const gatheredBytes = 4_096
 
-/** A stream of frames that is cut anywhere: the same frames come out as from the whole, and the same end. */
+/** A stream of frames in arbitrary pieces: it yields the same frames as the whole, and the same end. */
 export const frameTarget = plainTarget({ make, run })
 
 function make(draw: Draw): Pieces {
@@ -52,7 +52,7 @@ function run(pieces: Pieces): void {
   assert.deepEqual(found, expected)
 }
 
-/** The frames of a stream, and where it ends: `between` two, `within` one, or at one that is `malformed`. */
+/** Returns the frames of a stream, and where it ends: `between` two, `within` one, or at one that is `malformed`. */
 function plainly(bytes: Buffer): string[] {
   const found: string[] = []
   for (let at = 0; ; ) {

@@ -10,7 +10,7 @@ import { serverTarget } from './server.ts'
 import { stateTarget } from './state.ts'
 import { usersTarget } from './users.ts'
 
-/** What can be fuzzed, by name. */
+/** The fuzz targets by name. */
 export const targets = {
   config: configTarget,
   control: controlTarget,

@@ -20,7 +20,7 @@ const format = new JournalFormat(platform.crc32)
 const kinds = { segments: 1, records: 2 } as const
 const seed = 0x5eed_5eed
 
-/** A journal of messages, whatever the disk gives back: bytes of its segments, and records whose CRC is right. */
+/** A message journal on a disk that returns arbitrary data: bytes of its segments, and records with a correct CRC. */
 export async function journalTarget(): Promise<Target> {
   const directory = await temporaryDirectory()
   return {
@@ -32,7 +32,7 @@ export async function journalTarget(): Promise<Target> {
 }
 
 function make(draw: Draw): Pieces {
-  // Files take their time: of most cases only the records are looked at.
+  // Files take time, so of most cases only the records are read.
   if (!draw.once(8)) return [Uint8Array.of(kinds.records), ...records(draw, 2)]
   const segments = draw.some(1, 3, () => {
     const groups = draw.some(0, 4, () => format.frame(records(draw, 1_000).map(Buffer.from), seed).bytes)
@@ -42,7 +42,7 @@ function make(draw: Draw): Pieces {
   return [Uint8Array.of(kinds.segments), ...segments]
 }
 
-/** One in so many is damaged. */
+/** One in this many cases is damaged. */
 function records(draw: Draw, inSoMany: number): Uint8Array[] {
   return draw.some(1, 5, () => {
     const record = anyRecord(draw)
@@ -80,7 +80,7 @@ function written(draw: Draw): Buffer {
   return writeMessage(number, message(number), recipients, () => draw.below(3))
 }
 
-/** What is whole is found again, damage is told, and what is appended then is there ever after. */
+/** Checks that intact records are found again, that damage is reported, and that appended records remain. */
 async function readSegments(directory: string, segments: Pieces): Promise<void> {
   for (const [at, bytes] of segments.entries()) {
     assertCovered(Buffer.from(bytes))
@@ -89,14 +89,14 @@ async function readSegments(directory: string, segments: Pieces): Promise<void> 
   try {
     const open = async () => await DiskJournal.open(directory, 4_096, platform)
     const appended = await coded(async () => goOn(await open(), 1), 'data-format')
-    // What was once opened opens again, and has what was appended.
+    // A journal that was opened once opens again, with the appended records.
     if (appended) await goOn(await open(), 2)
   } finally {
     for (const name of await readdir(directory)) await rm(join(directory, name))
   }
 }
 
-/** The frames of a segment follow each other from the header to the end. */
+/** Checks that the frames of a segment follow each other from the header to the end. */
 function assertCovered(bytes: Buffer): void {
   let at = journalHeaderBytes
   for (const frame of format.frames(bytes, journalHeaderBytes, seed)) {
@@ -113,13 +113,13 @@ async function replayRecords(pieces: Pieces): Promise<void> {
   if (await coded(() => goOn(journal, 1), 'data-format')) await goOn(journal, 2)
 }
 
-/** Opens mailboxes and uses them; resolves with true. Those of the first round are there in the second. */
+/** Opens mailboxes and uses them; resolves with true. Messages of the first round exist in the second. */
 async function goOn(journal: Journal, round: 1 | 2): Promise<boolean> {
   const mailboxes = new Mailboxes()
   await mailboxes.open(journal, platform)
   try {
     for (const user of ['bob', 'carol', 'dave']) await mailboxes.read(user, 0, 100, 100_000)
-    // No time that the journal tells is later, so that none of them has passed its age.
+    // No later time occurs in the journal, so that no message has reached its age limit.
     await mailboxes.append(message(100 + round, { storedAt: 2 ** 52 }), ['dave'], roomy)
     const found = numbersOf(await mailboxes.read('dave', 0, 100, 100_000))
     assert.deepEqual(found.slice(-round), [101, 102].slice(0, round))

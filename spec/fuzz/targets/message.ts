@@ -7,7 +7,7 @@ import type { Draw } from '../draw.ts'
 import { cutUp, mutated } from '../mutate.ts'
 import { type Pieces, plainTarget } from '../target.ts'
 
-/** Any payload of any event: a message whose bytes are the ones that it was read from, or `malformed`. */
+/** An arbitrary payload of any event: a message that encodes to the same bytes, or `malformed`. */
 export const messageTarget = plainTarget({ make, run })
 
 /** The first piece is the event and the app, both u16; the others are the parts of the payload. */
@@ -27,9 +27,9 @@ function run([head = new Uint8Array(0), ...payload]: Pieces): void {
   const frame = { event: a * 256 + b, app: c * 256 + d, payload }
   const message = read(frame)
   if (!message) return
-  // What follows the fields is ignored.
+  // Bytes after the fields are ignored.
   const again = Buffer.concat(encode(message))
-  // A size that is too large for exact numbers is read as the least of these.
+  // A size too large for exact numbers is decoded as the smallest such size.
   if ('size' in message && message.size > Number.MAX_SAFE_INTEGER) {
     assert.deepEqual(read({ ...frame, payload: [again] }), message)
     return

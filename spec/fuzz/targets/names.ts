@@ -22,10 +22,10 @@ const more = [
   '$HOME',
 ]
 
-/** Names: one that is taken leads to a place below the folder of files, another one is `bad-name`. */
+/** Names: an accepted name leads to a path below the folder of files, and any other is `bad-name`. */
 export const namesTarget = plainTarget({ make, run })
 
-/** UTF-16, so that halves of pairs come too. */
+/** In UTF-16, to include unpaired surrogates. */
 function make(draw: Draw): Pieces {
   const name = Buffer.from(
     draw.some(1, 5, () => draw.pick([...parts, ...more])).join(draw.pick(['/', '/', '', '\\'])),

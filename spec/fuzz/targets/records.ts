@@ -37,7 +37,7 @@ const note: CompletionMarker = {
   reported: false,
 }
 
-/** What a store of records finds: whatever lies there, it opens, and every call ends as it says. */
+/** A record store on arbitrary contents: it opens, and every call ends as documented. */
 export const recordsTarget = plainTarget({ make, run })
 
 /** Rows, some of them damaged. */
@@ -82,16 +82,16 @@ async function run(pieces: Pieces): Promise<void> {
   assert.ok((await listedBy(transfers)).every(({ name }) => name !== 'a'))
 }
 
-/** What is granted can be worked on to its end. */
+/** Checks that a granted upload can be completed. */
 async function carryOn(transfers: Transfers, files: MemoryFiles, claimed: Claimed): Promise<void> {
-  // What is verified already may be published: there is nothing to write then.
+  // A verified upload may be published: there is nothing to write then.
   if (!('claim' in claimed) || claimed.record.verified) return
   const { claim } = claimed
   await transfers.checkpoint(claim, [{ offset: 1, digest: Uint8Array.of(1) }], at)
   const [kept] = (await listedBy(transfers)).filter(({ user, name }) => user === 'alice' && name === 'a')
   assert.equal(kept?.token, claim.token)
   await using file = await files.open(claim)
-  // What an earlier claim has left is not looked at here.
+  // Data of an earlier claim is not checked here.
   await file.truncate(0)
   await file.write(0, [hello])
   const stored: StoredFile = fileOf()

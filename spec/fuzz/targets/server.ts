@@ -4,7 +4,9 @@ import { recorded } from '../server/recordings.ts'
 import { Stage } from '../server/stage.ts'
 import type { Pieces, Target } from '../target.ts'
 
-/** A whole server that hears changed conversations on up to three links, beside a client that it must not disturb. */
+/**
+ * A whole server that receives mutated conversations on up to three links, beside a client that it must not disturb.
+ */
 export async function serverTarget(): Promise<Target> {
   await loadDigests()
   const scripts = await recorded()

@@ -17,7 +17,10 @@ const task: StoredTask = { id: 1, ref: '/a', name: 'a', algorithm: 'sha256', sta
 const failed: StoredTask = { ...task, state: 'failed', why: { code: 'closed', text: 'x' }, endedAt: 5 }
 const receipt = { seq: 3, sender: 'bob', id: '0'.repeat(32) }
 
-/** A state directory with any bytes as its tasks and its receipts: it gives what is whole, and takes what comes. */
+/**
+ * A state directory with arbitrary bytes as its tasks and its receipts: it returns the intact ones, and accepts new
+ * ones.
+ */
 export async function stateTarget(): Promise<Target> {
   const directory = await temporaryDirectory()
   return {
@@ -27,7 +30,7 @@ export async function stateTarget(): Promise<Target> {
   }
 }
 
-/** The file of tasks, and that of receipts. */
+/** The file of tasks, and the file of receipts. */
 function make(draw: Draw): Pieces {
   return [
     file(draw, () => ({ ...draw.pick([task, failed]), id: draw.from(1, 3) })),

@@ -13,24 +13,26 @@ import { jsonLike } from '../json.ts'
 import { mutated } from '../mutate.ts'
 import type { Pieces, Target } from '../target.ts'
 
-/** What is done with a list; `sound` makes it from numbers of names and tokens, so that it must be taken. */
+/** The kinds of lists; `sound` makes a list from numbers of names and tokens, which must be accepted. */
 const kinds = { read: 0, sound: 1, change: 2, tornLock: 3 } as const
 
 const names = ['alice', 'bob', 'b\u00f3b', 'Carol', '\u5f20\u4f1f', 'constructor', '__proto__', 'x'.repeat(64)]
-/** Each is no name, or too much like another one. */
+/** Each is an invalid name, or too similar to another one. */
 const otherNames = ['ALICE', 'ALICE', '\uff42ob', 'carol', '..', '', 'a/b', 'x'.repeat(65), 'bo\u0301b', 'con']
 const tokens = ['', 'osp_', `osp_${'a'.repeat(43)}`, 'b', '\u00e9', '0'.repeat(64)]
 const since = '2026-01-01T00:00:00.000Z'
-/** What LevelDB looks at first in a lock. */
+/** The files that LevelDB reads first in a lock. */
 const lockFiles = ['CURRENT', 'MANIFEST-000001', 'MANIFEST-000002', 'LOCK', 'LOG', '000003.log', '000005.ldb']
 
-/** One row of a list that was taken. */
+/** One row of an accepted list. */
 interface Row {
   readonly name: string
   readonly tokenSha256: string
 }
 
-/** A list of users, whatever stands in its file: it lets in by its tokens alone, or is damaged and stays what it is. */
+/**
+ * A list of users with an arbitrary file: it accepts logins by its tokens only, or is damaged and remains unchanged.
+ */
 export async function usersTarget(): Promise<Target> {
   const directory = await temporaryDirectory()
   const data = join(directory.path, 'data')
@@ -48,10 +50,13 @@ export async function usersTarget(): Promise<Target> {
   }
 }
 
-/** The kind; the file, or of a sound one a byte for each user; then, of a torn lock, a number of its files and their bytes. */
+/**
+ * The kind; the file, or for a sound list one byte per user; then, for a damaged lock, a number of its files and their
+ * bytes.
+ */
 function make(draw: Draw): Pieces {
   const sound = Uint8Array.from(draw.some(0, names.length, () => draw.below(names.length * tokens.length)))
-  // To change a list takes a lock, and flushes: most are read alone.
+  // Changing a list needs a lock and flushes, so most lists are only read.
   if (draw.once(4)) return [Uint8Array.of(kinds.sound), sound]
   if (draw.once(64)) return [Uint8Array.of(kinds.tornLock), file(draw), ...lockOf(draw)]
   return [Uint8Array.of(draw.once(12) ? kinds.change : kinds.read), file(draw)]
@@ -74,7 +79,7 @@ function lockOf(draw: Draw): Pieces {
 const hashOf = (token: string) => createHash('sha256').update(token).digest('hex')
 const rowOf = (name: string, token: string) => ({ name, tokenSha256: hashOf(token), since })
 
-/** The rows of a sound file: a name that comes again has the token that came first. */
+/** The rows of a sound file: a repeated name has the token of its first row. */
 function soundRows(bytes: Uint8Array): readonly Row[] {
   const rows = new Map<string, Row>()
   for (const byte of bytes) {
@@ -110,7 +115,7 @@ async function tear(lock: string, pieces: Pieces): Promise<void> {
   }
 }
 
-/** Whoever is in the list comes in by the token of the hash there, by no other one, and nobody else does. */
+/** Checks that each user of the list can log in with the token of the stored hash only, and that no other user can. */
 async function assertLetsIn(users: UsersFile, rows: readonly Row[]): Promise<void> {
   const hashes = new Map(rows.map(({ name, tokenSha256 }) => [name, tokenSha256]))
   for (const user of new Set([...hashes.keys(), ...names.slice(0, 2), 'toString', '', 'ALICE'])) {
@@ -122,7 +127,7 @@ async function assertLetsIn(users: UsersFile, rows: readonly Row[]): Promise<voi
   }
 }
 
-/** A damaged list lets nobody in, says why to its owner alone, and is not written over. */
+/** Checks that a damaged list refuses all logins, reports the reason to its owner only, and is not overwritten. */
 async function assertShut(data: string, users: UsersFile, file: Uint8Array, changing: boolean): Promise<void> {
   const entering = (token: string) => () => users.authenticate({ user: 'alice', token, peer: here })
   for (const token of tokens) assert.equal(await coded(entering(token), 'internal'), undefined)
@@ -132,7 +137,7 @@ async function assertShut(data: string, users: UsersFile, file: Uint8Array, chan
   assert.deepEqual(await readFile(join(data, 'users.json')), Buffer.from(file))
 }
 
-/** Another user comes to those who are there, has the token of last, and goes, and they are as they were. */
+/** Adds another user, rotates the token and removes the user; the other users remain unchanged. */
 async function change(data: string, users: UsersFile, rows: readonly Row[]): Promise<void> {
   const former = await users.list()
   const first = await users.add('zed')
