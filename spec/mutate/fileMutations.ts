@@ -14,7 +14,7 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: files(5),
   },
   {
-    fault: 'a take-over gives a link an instance that is quarantined for it',
+    fault: 'a takeover gives a link an instance that is quarantined for it',
     file: 'lib/server/files/uploadTable.ts',
     within: 'move',
     pattern: 'if (this.bounds.isQuarantined(instance.number, to)) {',

@@ -9,7 +9,10 @@ export interface SocketProperties {
 }
 
 /** Makes the links of a transport appear to have these properties, at both ends. */
-export function remoteTransport(transport: Transport, { local = false, guarded = false }: SocketProperties = {}): Transport {
+export function remoteTransport(
+  transport: Transport,
+  { local = false, guarded = false }: SocketProperties = {},
+): Transport {
   const disguised = (socket: Socket) =>
     Object.defineProperties(socket, {
       peer: { value: { host: '192.0.2.1', port: 1, local } },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { type RecordedTransport, recordedTransport } from '../../support/recordedTransport.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
+import { type RecordedTransport, recordedTransport } from '../../support/recordedTransport.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 

@@ -9,7 +9,7 @@ import { FrameReader } from '../../../lib/wire/frame.ts'
 import { decode } from '../../../lib/wire/message.ts'
 import type { FakeStream } from '../../support/fakeStream.ts'
 import { turn } from '../../support/turn.ts'
-import { type StreamTransport, streamTransport, deterministicPlatform } from './streamTransport.ts'
+import { deterministicPlatform, type StreamTransport, streamTransport } from './streamTransport.ts'
 import { Witness, witnessName } from './witness.ts'
 
 /** Resolves when `holds` returns true, and rejects after too many turns. */

@@ -1,7 +1,7 @@
-import { loadDigests } from '../server/streamTransport.ts'
 import { linkCount, mangled, noise, steps } from '../server/mangle.ts'
 import { recorded } from '../server/recordings.ts'
 import { Stage } from '../server/stage.ts'
+import { loadDigests } from '../server/streamTransport.ts'
 import type { Pieces, Target } from '../target.ts'
 
 /**

@@ -3,8 +3,8 @@ import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts
 import { OspError } from '../../../lib/errors.ts'
 import type { Limits } from '../../../lib/limits.ts'
 import type { Credentials } from '../../../lib/ports/authenticator.ts'
-import { remoteClients } from '../../support/remoteClients.ts'
 import { heldRig } from '../../support/messageClient.ts'
+import { remoteClients } from '../../support/remoteClients.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import type { ServeOptions } from '../../../lib/server/server.ts'
-import { remoteTransport, type SocketProperties } from '../../support/remoteTransport.ts'
 import type { Greeting } from '../../support/rawClient.ts'
+import { remoteTransport, type SocketProperties } from '../../support/remoteTransport.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 

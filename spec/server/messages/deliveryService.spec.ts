@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultLimits, KiB } from '../../../lib/limits.ts'
-import { type Handed, type Recipient, deliveryRig } from '../../support/deliveryRig.ts'
+import { deliveryRig, type Handed, type Recipient } from '../../support/deliveryRig.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { textOf } from '../../support/messageClient.ts'
 import { spec } from '../../support/spec.ts'
