@@ -47,10 +47,10 @@ function importCycles(sources: readonly Source[]): string[][] {
   const targets = new Map(sources.map((source) => [source.path, targetsOf(source)]))
   const reachable = new Map(sources.map(({ path }) => [path, reachableFrom(path, targets)]))
   const cycles = sources.flatMap(({ path }) => {
-    const circle = [...(reachable.get(path) ?? [])].filter((other) => reachable.get(other)?.has(path)).sort()
-    return circle[0] === path ? [circle] : []
+    const cycle = [...(reachable.get(path) ?? [])].filter((other) => reachable.get(other)?.has(path)).sort()
+    return cycle[0] === path ? [cycle] : []
   })
-  return cycles.filter((circle) => circle.length > 1)
+  return cycles.filter((cycle) => cycle.length > 1)
 }
 
 function targetsOf({ path, code }: Source): string[] {
@@ -82,8 +82,8 @@ function reachableFrom(path: string, targets: ReadonlyMap<string, readonly strin
   return found
 }
 
-/** The rooms of lib/, with what each may import besides its own files; `base` is errors, limits, names and origins. */
-const rooms = {
+/** The folders of lib/ with their permitted imports. `base` is errors.ts, limits.ts, names.ts, …; `entry` is the entry points. */
+const layers = {
   base: ['zod'],
   wire: ['base'],
   core: ['base', 'wire'],
@@ -94,33 +94,33 @@ const rooms = {
   storage: ['base', 'wire', 'core', 'ports', 'runtime', 'zod'],
   adapters: ['base', 'wire', 'core', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod'],
   testing: ['base', 'wire', 'ports', 'node:'],
-  doors: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'testing'],
+  entry: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'testing'],
 } as const
 
-type Room = keyof typeof rooms
+type Layer = keyof typeof layers
 
-/** Rooms whose code runs in a browser and in the simulator as it is. */
-const pure: readonly Room[] = ['wire', 'core', 'ports', 'runtime', 'server', 'client']
+/** Layers whose code runs unchanged in a browser and in the simulator. */
+const portable: readonly Layer[] = ['wire', 'core', 'ports', 'runtime', 'server', 'client']
 
 const lib = sourcesOf('lib')
 const bin = sourcesOf('bin')
 const examples = sourcesOf('examples')
 const specs = sourcesOf('spec')
 
-function roomOf(path: string): Room {
-  const [, room, below] = path.split('/')
-  if (below !== undefined) return room as Room
-  return /^(?:errors|limits|names|nameSchemas|options|origins)\.ts$/u.test(room ?? '') ? 'base' : 'doors'
+function layerOf(path: string): Layer {
+  const [, name, below] = path.split('/')
+  if (below !== undefined) return name as Layer
+  return /^(?:errors|limits|names|nameSchemas|options|origins)\.ts$/u.test(name ?? '') ? 'base' : 'entry'
 }
 
-/** Where an import leads: a room of lib/, `node:`, another folder at the top, or a package. */
+/** Returns the target of an import: a layer of lib/, `node:`, another file, or a package. */
 function targetOf(imported: string): string {
-  if (imported.startsWith('lib/')) return roomOf(imported)
+  if (imported.startsWith('lib/')) return layerOf(imported)
   if (imported.startsWith('node:')) return 'node:'
   return imported
 }
 
-/** The imports of these files that lead elsewhere than to what `may` allows, as sentences. */
+/** Returns the imports of these files that `may` does not permit, as `path: import`. */
 function strayImports(sources: readonly Source[], may: (target: string, from: Source) => boolean): string[] {
   return sources.flatMap((source) =>
     source.imports
@@ -129,12 +129,12 @@ function strayImports(sources: readonly Source[], may: (target: string, from: So
   )
 }
 
-/** The places of these files whose code matches. */
+/** Returns the matches in the code of these files, as `path: match`. */
 function found(sources: readonly Source[], pattern: RegExp): string[] {
   return sources.flatMap(({ path, code }) => (code.match(pattern) ?? []).map((match) => `${path}: ${match.trim()}`))
 }
 
-/** What git tracks at the top of the repository; a user may have files of their own beside it. */
+/** Returns the tracked files and folders at the top of the repository; other files may exist beside them. */
 function trackedAtTheTop(): string[] | undefined {
   const { status, stdout } = spawnSync('git', ['ls-files'], { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 24 })
   return status === 0
@@ -142,52 +142,52 @@ function trackedAtTheTop(): string[] | undefined {
     : undefined
 }
 
-const inRooms = (names: readonly Room[]) => lib.filter(({ path }) => names.includes(roomOf(path)))
+const inLayers = (names: readonly Layer[]) => lib.filter(({ path }) => names.includes(layerOf(path)))
 
-spec('the rooms of lib/', (it) => {
-  it('are the known ones', () => {
-    const unknown = lib.filter(({ path }) => !(roomOf(path) in rooms))
+spec('the folders of lib/', (it) => {
+  it('are known to this spec', () => {
+    const unknown = lib.filter(({ path }) => !(layerOf(path) in layers))
     assert.deepEqual(
       unknown.map(({ path }) => path),
       [],
     )
   })
 
-  it('import only what lies below them', () => {
+  it('import only from the layers below them', () => {
     const stray = strayImports(lib, (target, { path }) => {
-      const room = roomOf(path)
-      return target === room || (rooms[room] as readonly string[]).includes(target)
+      const layer = layerOf(path)
+      return target === layer || (layers[layer] as readonly string[]).includes(target)
     })
     assert.deepEqual(stray, [])
   })
 
-  it('that are pure have no clock, no timer, no chance and nothing of Node', () => {
+  it('use no clock, timer, randomness or Node module if they are portable', () => {
     const pattern =
       /\b(?:setTimeout|setInterval|setImmediate|Date\.now|Math\.random|performance|getRandomValues|process|Buffer|require)\b|\bnew Date\(\)/gu
-    assert.deepEqual(found(inRooms(pure), pattern), [])
+    assert.deepEqual(found(inLayers(portable), pattern), [])
   })
 
-  it('that hold the rules are synchronous', () => {
-    assert.deepEqual(found(inRooms(['wire', 'core']), /\b(?:async|await|Promise)\b/gu), [])
+  it('are synchronous if they contain the rules', () => {
+    assert.deepEqual(found(inLayers(['wire', 'core']), /\b(?:async|await|Promise)\b/gu), [])
   })
 
-  it('that hold the ports hold no code', () => {
-    assert.deepEqual(found(inRooms(['ports']), /^(?:export )?(?:const|let|function|class)\b.*$/gmu), [])
+  it('contain no executable code if they contain the ports', () => {
+    assert.deepEqual(found(inLayers(['ports']), /^(?:export )?(?:const|let|function|class)\b.*$/gmu), [])
   })
 
-  it('have no state of their own', () => {
+  it('have no module-level state', () => {
     assert.deepEqual(found(lib, /^(?:export )?(?:let|var)\b.*$/gmu), [])
   })
 
-  it('export by name', () => {
+  it('export names explicitly', () => {
     assert.deepEqual(found([...lib, ...bin], /\bexport\s*\*/gu), [])
   })
 })
 
-spec('programs and examples', (it) => {
+spec('commands and examples', (it) => {
   const isPackage = (target: string) => target === 'ospd' || target.startsWith('ospd/')
 
-  it('in bin/ use what the package exports, as a user would', () => {
+  it('in bin/ use only what the package exports', () => {
     const allowed = ['node:', 'yargs', 'cli-progress', 'zod']
     const stray = strayImports(
       bin,
@@ -196,17 +196,17 @@ spec('programs and examples', (it) => {
     assert.deepEqual(stray, [])
   })
 
-  it('in examples/ use nothing but the package and Node', () => {
+  it('in examples/ use only the package and Node', () => {
     const stray = strayImports(examples, (target) => isPackage(target) || target === 'node:')
     assert.deepEqual(stray, [])
   })
 })
 
 spec('specs', (it) => {
-  it('go to uvu by one door', () => {
-    const door = 'spec/support/spec.ts'
+  it('import uvu in one file only', () => {
+    const entry = 'spec/support/spec.ts'
     assert.deepEqual(
-      strayImports(specs, (target, { path }) => !/^uvu\b/u.test(target) || path === door),
+      strayImports(specs, (target, { path }) => !/^uvu\b/u.test(target) || path === entry),
       [],
     )
   })
@@ -222,9 +222,9 @@ spec('the repository', (it) => {
   })
 
   const tracked = trackedAtTheTop()
-  if (!tracked) it.skip('has at its top only what belongs there', 'git is missing, or this is no clone')
+  if (!tracked) it.skip('has only known files and folders at its top', 'git is missing, or this is not a clone')
   else
-    it('has at its top only what belongs there', () => {
+    it('has only known files and folders at its top', () => {
       const known = [
         'package.json',
         'package-lock.json',
@@ -247,7 +247,7 @@ spec('the repository', (it) => {
       )
     })
 
-  it('has a CHANGELOG that is open for what is not released', () => {
+  it('has a CHANGELOG with an Unreleased section', () => {
     assert.match(readFileSync(join(root, 'CHANGELOG.md'), 'utf8'), /^## \[Unreleased\]$/mu)
   })
 
@@ -258,14 +258,14 @@ spec('the repository', (it) => {
     ])
     const licenses = readFileSync(join(root, 'dist/bin/LICENSES.txt'), 'utf8')
     const names = new Set(compiled.map(([, name = '']) => name))
-    assert.ok(names.has('yargs'), 'the compiled packages are not found')
+    assert.ok(names.has('yargs'), 'no compiled package was found')
     assert.deepEqual(
       [...names].filter((name) => !licenses.includes(`\n${name}\n\n`) && !licenses.startsWith(`${name}\n\n`)),
       [],
     )
   })
 
-  it('names no place that a package was downloaded from', () => {
+  it('contains no download address of a package', () => {
     assert.ok(!readFileSync(join(root, 'package-lock.json'), 'utf8').includes('"resolved"'))
   })
 })
@@ -291,7 +291,7 @@ spec('imports', (it) => {
 })
 
 spec('comments and sentences', (it) => {
-  it('name their subject', () => {
+  it('have a named subject', () => {
     assert.deepEqual(wordingFaults([...lib, ...bin]), [])
   })
 
@@ -308,8 +308,8 @@ spec('comments and sentences', (it) => {
   })
 })
 
-spec('what these facts are read from', (it) => {
-  it('is every import, however it is written', () => {
+spec('a parsed source', (it) => {
+  it('has every import, however it is written', () => {
     const text = `
       import a from './a.ts'
       import type { B } from "../b.ts"
@@ -327,12 +327,12 @@ spec('what these facts are read from', (it) => {
     assert.deepEqual(sourceOf('lib/core/x.ts', text).imports, imports)
   })
 
-  it('is code, not comments', () => {
+  it('has its code without comments', () => {
     const { code } = sourceOf('x.ts', "const a = 1 // Date.now\n/* Math.random */ const b = 'x // y'")
     assert.equal(code, "const a = 1 \n const b = 'x // y'")
   })
 
-  it('is all of lib/ and spec/', () => {
+  it('exists for each file of lib/ and spec/', () => {
     assert.ok(lib.some(({ path }) => path === 'lib/errors.ts'))
     assert.ok(specs.some(({ path }) => path === 'spec/tidy.spec.ts'))
   })
