@@ -1,14 +1,67 @@
 import assert from 'node:assert/strict'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import fs, { readdir, readFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
+import { join, sep } from 'node:path'
 import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { codeOf } from '../../../lib/errors.ts'
-import { caseInsensitive } from '../../support/caseInsensitive.ts'
+import { Mutex } from '../../../lib/runtime/mutex.ts'
 import { type DiskServer, diskServer } from '../../support/diskServer.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
+
+type Call = (...args: unknown[]) => Promise<unknown>
+
+const calls = [
+  'access',
+  'lstat',
+  'link',
+  'mkdir',
+  'open',
+  'readdir',
+  'readFile',
+  'rename',
+  'rm',
+  'rmdir',
+  'stat',
+] as const
+const all = [...calls, 'statfs', 'unlink'] as const
+
+/**
+ * Makes `node:fs/promises` in this process treat paths below `directory` as a case-insensitive, case-preserving file
+ * system does: an entry is found under every case of its name, and none is created if one exists in another case.
+ */
+function caseInsensitive(directory: string): Disposable {
+  const own = Object.fromEntries(all.map((name) => [name, fs[name]])) as unknown as Record<string, Call>
+  const calling = new Mutex()
+  const entries = async (path: string) => (await own.readdir?.(path).catch(() => [])) as string[]
+  const found = async (path: unknown) => {
+    if (typeof path !== 'string' || !path.startsWith(directory + sep)) return path
+    let at = directory
+    for (const part of path.slice(directory.length + 1).split(sep)) {
+      const names = await entries(at)
+      at = join(at, names.find((name) => name.toLowerCase() === part.toLowerCase()) ?? part)
+    }
+    return at
+  }
+  const folding =
+    (name: string) =>
+    (first: unknown, second: unknown, ...more: unknown[]) =>
+      // One call at a time: a case-insensitive file system looks up and creates an entry in one step.
+      calling.run(async () => {
+        const isPair = name === 'link' || name === 'rename'
+        return await own[name]?.(await found(first), isPair ? await found(second) : second, ...more)
+      })
+  Object.assign(fs, Object.fromEntries(all.map((name) => [name, folding(name)])))
+  syncBuiltinESMExports()
+  return {
+    [Symbol.dispose]() {
+      Object.assign(fs, own)
+      syncBuiltinESMExports()
+    },
+  }
+}
 
 const his = { name: 'a', bytes: patterned(100, 1) }
 const hers = { name: 'b', bytes: patterned(100, 2) }
