@@ -2,14 +2,52 @@ import { numberOf } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type Message } from '../../lib/wire/message.ts'
-import { events, registFlags, rosterKind } from '../../lib/wire/protocol.ts'
+import { events, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import type { SimulatedDisk } from './disk.ts'
-import { ListHistory, sameList } from './listHistory.ts'
 import type { MessageActor } from './messageActor.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
 import type { Link, SimulatedNetwork } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { Trace } from './trace.ts'
+
+/** Names by node. */
+type List = ReadonlyMap<number, string>
+
+type Told = Pick<Message<'RegistListNtf' | 'ListAck'>, 'listVersion' | 'kind' | 'members'>
+
+/** The presence list of one run of the server at each version, as far as clients have received it. */
+class ListHistory {
+  readonly #lists = new Map<number, List>([[0, new Map()]])
+
+  /** Records a received list or change; returns whether it agrees with those of other clients. */
+  take({ listVersion, kind, members }: Told): boolean {
+    if (kind === rosterKind.whole) {
+      const list = new Map(members.map(({ node, userName }) => [node, userName]))
+      const known = this.#lists.get(listVersion)
+      this.#lists.set(listVersion, list)
+      return known === undefined || sameList(known, list)
+    }
+    let version = listVersion - members.length
+    let list = this.#lists.get(version)
+    for (const { change, node, userName } of members) {
+      if (!list) return true
+      const next = new Map(list)
+      if (change === rosterChange.here) next.set(node, userName)
+      else next.delete(node)
+      list = next
+      this.#lists.set(++version, next)
+    }
+    return true
+  }
+
+  at(version: number): List | undefined {
+    return this.#lists.get(version)
+  }
+}
+
+function sameList(a: List, b: List): boolean {
+  return a.size === b.size && [...a].every(([node, user]) => b.get(node) === user)
+}
 
 /** The known state of a program's link. */
 interface Watched {
