@@ -1,16 +1,25 @@
-import { SeededRandom } from './random.ts'
+/** Returns a function that generates random numbers from 0 to below 1 (the generator mulberry32). */
+export function randomFractions(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000
+  }
+}
 
 /** Random choices of one seed. */
 export class Draw {
-  readonly #random: SeededRandom
+  readonly #fraction: () => number
 
   constructor(seed: number) {
-    this.#random = new SeededRandom(seed)
+    this.#fraction = randomFractions(seed)
   }
 
   /** Returns a whole number from `least` to `most`, both included. */
   from(least: number, most: number): number {
-    return this.#random.integer(least, most, 'a step of a test case')
+    return least + Math.floor(this.#fraction() * (most - least + 1))
   }
 
   /** Returns true with the probability 1 / `times`. */
@@ -20,7 +29,7 @@ export class Draw {
 
   /** Returns one of the choices, which must not be empty. */
   pick<T>(choices: readonly T[]): T {
-    return this.#random.pick(choices, 'a step of a test case')
+    return choices[this.from(0, choices.length - 1)] as T
   }
 
   /** Returns `least` to `most` results of `make`. */

@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Step } from './trace.ts'
 
 /** The system calls that a `CrashDisk` needs. */

@@ -1,4 +1,4 @@
-import { SeededRandom } from '../../lib/testing/random.ts'
+import { SeededRandom } from '../support/random.ts'
 
 /** Random choices, determined by a seed. */
 export class Draw {

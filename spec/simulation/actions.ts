@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import { type DiskParts, diskActions } from './diskActions.ts'
 import type { Faults } from './faults.ts'

@@ -8,7 +8,7 @@ import { RecordStore, recordKey } from '../../lib/storage/transfers/recordStore.
 import { readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
 import { Transfers } from '../../lib/storage/transfers/transfers.ts'
 import { UploadLog } from '../../lib/storage/transfers/uploadLog.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import { DiskFaults } from './diskFaults.ts'
 import { DiskFiles } from './diskFiles.ts'
 import { SimulatedJournal } from './journal.ts'

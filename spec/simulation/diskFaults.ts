@@ -1,5 +1,5 @@
 import { OspError } from '../../lib/errors.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 
 /** What can fail: an operation on a partial file, on a record, or a lookup. */
 export const operations = ['read', 'write', 'flush', 'record', 'look'] as const

@@ -1,5 +1,5 @@
 import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Invariants } from './invariants.ts'

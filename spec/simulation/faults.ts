@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 
 /** The part of a run to execute: a failing run is reduced by leaving out whatever is not needed for the failure. */
 export interface Part {

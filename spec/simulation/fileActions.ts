@@ -1,6 +1,6 @@
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import type { Limits } from '../../lib/limits.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import type { ClientActor } from './clientActor.ts'
 import { generateBytes, type SimulatedFile } from './files.ts'

@@ -1,6 +1,6 @@
 import type { DigestName } from '../../lib/ports/platform.ts'
 import type { FileSource } from '../../lib/ports/source.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { SimulatedProcess } from './process.ts'
 
 /** A version of a file. */

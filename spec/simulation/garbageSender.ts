@@ -1,9 +1,9 @@
 import { OspError } from '../../lib/errors.ts'
 import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
 import { LinkDriver } from '../../lib/runtime/linkDriver.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
 import type { Message, RequestName } from '../../lib/wire/message.ts'
 import { registFlags, version } from '../../lib/wire/protocol.ts'
+import type { SeededRandom } from '../support/random.ts'
 import { SimulatedProcess } from './process.ts'
 import type { VisitParts } from './visit.ts'
 

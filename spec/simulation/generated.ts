@@ -1,5 +1,5 @@
 import { defaultLimits, KiB, type Limits, MiB } from '../../lib/limits.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import { ClientActor } from './clientActor.ts'
 import type { ClientParts } from './clientRun.ts'
 import type { Faults } from './faults.ts'

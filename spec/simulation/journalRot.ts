@@ -3,7 +3,7 @@ import type { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
 import { keyOf, recipientsOf, recordKinds, senderOf, seqOf } from '../../lib/storage/mailboxes/records.ts'
 import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import { type Row, readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import { keyOf as postKeyOf } from './post.ts'
 
 /** A record of a journal in memory, and its place. */

@@ -1,7 +1,7 @@
 import type { Limits } from '../../lib/limits.ts'
 import type { MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Faults } from './faults.ts'

@@ -1,5 +1,5 @@
 import { fixed, type Limits } from '../../lib/limits.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Mail } from './mail.ts'

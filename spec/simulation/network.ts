@@ -1,6 +1,6 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Address, Listener, Socket, Transport } from '../../lib/ports/socket.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import { type OwnLayers, unveil } from './layers.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { asSent, type Heard, SimulatedSocket } from './socket.ts'

@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import type { SimulatedNetwork } from './network.ts'
 import type { Machine } from './process.ts'

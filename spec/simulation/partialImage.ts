@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 
 /** Bytes that a disk writes at once: a crash leaves each such block or not. */
 const blockBytes = 128

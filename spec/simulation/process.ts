@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import type { Clock, Digests, Platform } from '../../lib/ports/platform.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { VirtualTime } from './time.ts'
 
 /** The base of every simulated process. */

@@ -1,5 +1,5 @@
 import type { Limits } from '../../lib/limits.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import type { Program } from './program.ts'
 import type { ServerActor } from './serverActor.ts'

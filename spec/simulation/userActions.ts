@@ -1,6 +1,6 @@
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import { OspError } from '../../lib/errors.ts'
-import type { SeededRandom } from '../../lib/testing/random.ts'
+import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import type { SimulatedFile } from './files.ts'
 import { sendGarbage } from './garbageSender.ts'

@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import { KiB } from '../../limits.ts'
 import { checkStoredName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
 import type {
@@ -15,11 +16,64 @@ import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
 import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
 import { lostFile, type StoredNames } from '../../storage/transfers/storedNames.ts'
-import { Blocks } from './blocks.ts'
 import { SimulatedLatency } from './simulatedLatency.ts'
 
+/** Bytes that can grow, and how many of them are durable. */
+export class GrowingBytes {
+  #bytes = new Uint8Array(0)
+  #length = 0
+  #durable = 0
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** The number of leading bytes that survive a power failure. */
+  get durable(): number {
+    return this.#durable
+  }
+
+  /** Makes all bytes durable. */
+  flush(): void {
+    this.#durable = this.#length
+  }
+
+  /** Returns a copy of the first `length` bytes, which counts as flushed. */
+  copy(length: number): GrowingBytes {
+    const copy = new GrowingBytes()
+    copy.write(0, this.#bytes.subarray(0, length))
+    copy.flush()
+    return copy
+  }
+
+  /** Copies `bytes` to `offset`, which must not exceed `length`. */
+  write(offset: number, bytes: Uint8Array): void {
+    const end = offset + bytes.length
+    if (end > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(2 * this.#bytes.length, end, 4 * KiB))
+      grown.set(this.#bytes)
+      this.#bytes = grown
+    }
+    this.#bytes.set(bytes, offset)
+    this.#length = Math.max(this.#length, end)
+    this.#durable = Math.min(this.#durable, offset)
+  }
+
+  /** Copies the bytes at `offset` to `into`. Returns the number of copied bytes. */
+  read(into: Uint8Array, offset: number): number {
+    const part = this.#bytes.subarray(offset, Math.min(this.#length, offset + into.length))
+    into.set(part)
+    return part.length
+  }
+
+  truncate(length: number): void {
+    this.#length = Math.min(this.#length, length)
+    this.#durable = Math.min(this.#durable, length)
+  }
+}
+
 interface Published {
-  readonly blocks: Blocks
+  readonly content: GrowingBytes
   /** A different number for each published file. */
   readonly serial: number
   /** Size, modification time of the source and digest of the verified upload. */
@@ -34,7 +88,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #flushFails: () => boolean
   readonly #digests: () => Digests
   readonly #latency: SimulatedLatency
-  readonly #partial = new Map<string, Blocks>()
+  readonly #partial = new Map<string, GrowingBytes>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
   /** Bytes of the published files by user. */
@@ -62,9 +116,9 @@ export class MemoryFiles implements FileStore, StoredNames {
     return this.#guard(claim, () => {
       const verified = this.#records.log.record(user, name)?.verified !== undefined
       // The missing file of a verified upload was published already. An empty file must not replace it.
-      const blocks = this.#partial.get(key) ?? (verified ? undefined : new Blocks())
-      if (blocks) this.#partial.set(key, blocks)
-      const file = this.#partialFile(claim, blocks)
+      const content = this.#partial.get(key) ?? (verified ? undefined : new GrowingBytes())
+      if (content) this.#partial.set(key, content)
+      const file = this.#partialFile(claim, content)
       this.#open.add(file)
       return file
     })
@@ -83,7 +137,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   async used(user: string, name?: string): Promise<number> {
     this.#records.checkOpen()
     if (name === undefined) return this.#bytes.get(user) ?? 0
-    return this.#published.get(user)?.get(name)?.blocks.length ?? 0
+    return this.#published.get(user)?.get(name)?.content.length ?? 0
   }
 
   async usage(user: string): Promise<Usage> {
@@ -112,17 +166,17 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
-    const blocks = this.#published.get(user)?.get(storedName)?.blocks
-    if (blocks?.length !== size) return false
-    const found = await digestOf(this.#digests(), algorithm, size, async (into, at) => blocks.read(into, at))
+    const content = this.#published.get(user)?.get(storedName)?.content
+    if (content?.length !== size) return false
+    const found = await digestOf(this.#digests(), algorithm, size, async (into, at) => content.read(into, at))
     return found !== undefined && hex(found) === digest
   }
 
   async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
-    const blocks = this.#partial.get(recordKey(user, name))
-    if (!blocks || blocks.length > size) return 0
-    blocks.flush()
-    return blocks.length
+    const content = this.#partial.get(recordKey(user, name))
+    if (!content || content.length > size) return 0
+    content.flush()
+    return content.length
   }
 
   /** Removes partial files without a record. Records in memory cannot be damaged, so these records were removed. */
@@ -145,10 +199,10 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   /** Returns the bytes of a published file. */
   read(user: string, name: string): Uint8Array | undefined {
-    const blocks = this.#published.get(user)?.get(name)?.blocks
-    if (!blocks) return undefined
-    const bytes = new Uint8Array(blocks.length)
-    blocks.read(bytes, 0)
+    const content = this.#published.get(user)?.get(name)?.content
+    if (!content) return undefined
+    const bytes = new Uint8Array(content.length)
+    content.read(bytes, 0)
     return bytes
   }
 
@@ -158,13 +212,13 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   /** Copies the files of another store. `left` returns the number of bytes to keep of each. */
-  copyFrom(other: MemoryFiles, left: (blocks: Blocks) => number): void {
-    for (const [key, blocks] of other.#partial) this.#partial.set(key, blocks.copy(left(blocks)))
+  copyFrom(other: MemoryFiles, left: (content: GrowingBytes) => number): void {
+    for (const [key, content] of other.#partial) this.#partial.set(key, content.copy(left(content)))
     for (const [user, names] of other.#published) {
-      for (const [name, { blocks, ...rest }] of names) {
-        const bytes = left(blocks)
+      for (const [name, { content, ...rest }] of names) {
+        const bytes = left(content)
         // A whole file needs no copy, since published files do not change.
-        this.#put(user, name, { blocks: bytes === blocks.length ? blocks : blocks.copy(bytes), ...rest })
+        this.#put(user, name, { content: bytes === content.length ? content : content.copy(bytes), ...rest })
       }
     }
     this.#serial = other.#serial
@@ -181,16 +235,16 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   /** Without `written`, the file was published already, and publishing it again confirms that. */
-  #partialFile(claim: Claim, written: Blocks | undefined): PartialFile {
-    let blocks = written
+  #partialFile(claim: Claim, written: GrowingBytes | undefined): PartialFile {
+    let content = written
     let isClosed = false
     const checkOpen = () => {
       if (isClosed) throw new OspError('closed', 'the partial file is closed')
     }
     const opened = () => {
       checkOpen()
-      if (!blocks) throw new OspError('closed', 'the partial file was published already')
-      return blocks
+      if (!content) throw new OspError('closed', 'the partial file was published already')
+      return content
     }
     const guard = async <T>(work: () => T | Promise<T>) => {
       checkOpen()
@@ -198,21 +252,21 @@ export class MemoryFiles implements FileStore, StoredNames {
     }
     const file: PartialFile = {
       get length() {
-        return blocks?.length ?? 0
+        return content?.length ?? 0
       },
       write: (offset, parts) => guard(() => this.#write(opened(), offset, parts)),
       read: async (into, offset) => opened().read(into, offset),
       flush: () =>
         guard(() => {
           if (this.#flushFails()) throw new OspError('internal', 'flushing the partial file failed')
-          blocks?.flush()
+          content?.flush()
         }),
       truncate: (length) => guard(() => opened().truncate(length)),
       publish: (storedName, replace) =>
         guard(async () => {
           const isPublished = await this.#publish(claim, storedName, replace)
-          // The blocks now belong to the published file, which must not be written to.
-          if (isPublished) blocks = undefined
+          // The content now belongs to the published file, which must not be written to.
+          if (isPublished) content = undefined
           return isPublished
         }),
       [Symbol.asyncDispose]: async () => {
@@ -223,12 +277,12 @@ export class MemoryFiles implements FileStore, StoredNames {
     return file
   }
 
-  #write(blocks: Blocks, offset: number, parts: readonly Uint8Array[]): void {
-    if (offset > blocks.length) throw new OspError('internal', `byte ${offset} is beyond the end at ${blocks.length}`)
+  #write(content: GrowingBytes, offset: number, parts: readonly Uint8Array[]): void {
+    if (offset > content.length) throw new OspError('internal', `byte ${offset} is beyond the end at ${content.length}`)
     let at = offset
     for (const part of parts) {
-      this.#reserve(at + part.length - blocks.length)
-      blocks.write(at, part)
+      this.#reserve(at + part.length - content.length)
+      content.write(at, part)
       at += part.length
     }
   }
@@ -240,13 +294,13 @@ export class MemoryFiles implements FileStore, StoredNames {
     const record = this.#records.log.record(user, name)
     const verified = record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
     const key = recordKey(user, name)
-    const blocks = this.#partial.get(key)
-    if (!blocks) {
+    const content = this.#partial.get(key)
+    if (!content) {
       if (verified !== undefined && published?.get(storedName)?.verified === verified) return true
       throw lostFile(`the partial file of ${name} is missing, and ${storedName} is not the verified file`)
     }
     if (published?.has(storedName) && !replace) return false
-    this.#put(user, storedName, { blocks, serial: ++this.#serial, verified })
+    this.#put(user, storedName, { content, serial: ++this.#serial, verified })
     this.#partial.delete(key)
     return true
   }
@@ -254,7 +308,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   /** Replaces a published file, or removes it. */
   #put(user: string, name: string, file: Published | undefined): void {
     const files = this.#published.get(user) ?? new Map<string, Published>()
-    const growth = (file?.blocks.length ?? 0) - (files.get(name)?.blocks.length ?? 0)
+    const growth = (file?.content.length ?? 0) - (files.get(name)?.content.length ?? 0)
     this.#bytes.set(user, (this.#bytes.get(user) ?? 0) + growth)
     this.#published.set(user, files)
     if (file) files.set(name, file)
@@ -270,7 +324,7 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   #used(): number {
     const published = Array.from(this.#published.values()).flatMap((files) => Array.from(files.values()))
-    const blocks = [...this.#partial.values(), ...published.map((file) => file.blocks)]
-    return blocks.reduce((sum, { length }) => sum + length, 0)
+    const content = [...this.#partial.values(), ...published.map((file) => file.content)]
+    return content.reduce((sum, { length }) => sum + length, 0)
   }
 }

@@ -8,8 +8,7 @@ import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
 import { UploadLog } from '../../storage/transfers/uploadLog.ts'
-import type { Blocks } from './blocks.ts'
-import { MemoryFiles } from './memoryFiles.ts'
+import { type GrowingBytes, MemoryFiles } from './memoryFiles.ts'
 import { MemoryJournal } from './memoryJournal.ts'
 import { SimulatedLatency } from './simulatedLatency.ts'
 
@@ -95,7 +94,7 @@ class InMemory implements MemoryStorage {
   }
 
   crashed(unflushed?: Random): MemoryStorage {
-    const left = ({ durable, length }: Blocks) => {
+    const left = ({ durable, length }: GrowingBytes) => {
       const fraction = unflushed?.fraction('unflushed bytes that are left') ?? 1
       return durable + Math.ceil(fraction * (length - durable))
     }

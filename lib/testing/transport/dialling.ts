@@ -32,8 +32,7 @@ export async function openListener(open: () => TransportFactory) {
 
 /** The promises about the two ends of a connection. */
 export const connectedChecks: Checks<Ends> = {
-  'connects at the address of its listener, in both directions': async ({ near, far, nearHeard, farHeard, start }) => {
-    start()
+  'connects at the address of its listener, in both directions': async ({ near, far, nearHeard, farHeard }) => {
     near.send(frameOf(1))
     far.send(frameOf(2))
     await Promise.all([nearHeard.times('frame'), farHeard.times('frame')])

@@ -8,8 +8,7 @@ const sameBytes = (got: Parts, expected: Parts) => assert.ok(Buffer.concat(got).
 
 /** The promises about frames. */
 export const frameChecks: Checks<Ends> = {
-  'arrives with every field': async ({ near, farHeard, start }) => {
-    start()
+  'arrives with every field': async ({ near, farHeard }) => {
     const fields = { version: 250, flags: 1, event: 65_534, seq: 4_294_967_294, app: 2, instance: 65_533 }
     near.send({ ...fields, payload: [bytesOf(3)] })
     await farHeard.times('frame')
@@ -17,16 +16,14 @@ export const frameChecks: Checks<Ends> = {
     assert.deepEqual(got, fields)
     sameBytes(payload, [bytesOf(3)])
   },
-  'arrives without a payload, and with empty parts': async ({ near, farHeard, start }) => {
-    start()
+  'arrives without a payload, and with empty parts': async ({ near, farHeard }) => {
     near.send(frameOf(1))
     near.send(frameOf(2, bytesOf(0), bytesOf(2), bytesOf(0)))
     await farHeard.times('frame', 2)
     const lengths = farHeard.frames.map(({ payload }) => lengthOf(payload))
     assert.deepEqual(lengths, [0, 2])
   },
-  'keeps its order, in both directions at once': async ({ near, far, nearHeard, farHeard, start }) => {
-    start()
+  'keeps its order, in both directions at once': async ({ near, far, nearHeard, farHeard }) => {
     for (const seq of upTo(1_000)) {
       near.send(frameOf(seq, bytesOf(seq % 97)))
       far.send(frameOf(seq, bytesOf(seq % 89)))
@@ -35,24 +32,20 @@ export const frameChecks: Checks<Ends> = {
     assert.deepEqual(nearHeard.seqs, upTo(1_000))
     assert.deepEqual(farHeard.seqs, upTo(1_000))
   },
-  'of 1 MiB in parts arrives intact': async ({ near, farHeard, start }) => {
-    start()
+  'of 1 MiB in parts arrives intact': async ({ near, farHeard }) => {
     const parts = [bytesOf(8, 1), bytesOf(MiB - 100_000, 2), bytesOf(1, 3), bytesOf(99_991, 4)]
     for (const seq of upTo(4)) near.send(frameOf(seq, ...parts))
     await farHeard.times('frame', 4)
     for (const { payload } of farHeard.frames) sameBytes(payload, parts)
   },
-  'belongs to the receiver: the sender may overwrite the bytes after they have left': async (ends) => {
-    const { near, farHeard } = ends
-    ends.start()
+  'belongs to the receiver: the sender may overwrite the bytes after they have left': async ({ near, farHeard }) => {
     const buffer = bytesOf(200 * KiB)
     await new Promise<void>((left) => near.send(frameOf(1, buffer), left))
     buffer.fill(0xee)
     await farHeard.times('frame')
     sameBytes(farHeard.frames[0]?.payload ?? [], [bytesOf(200 * KiB)])
   },
-  'reports once, in order, that it has left': async ({ near, farHeard, start }) => {
-    start()
+  'reports once, in order, that it has left': async ({ near, farHeard }) => {
     const left: number[] = []
     const allLeft = new Promise<void>((resolve) => {
       for (const seq of upTo(50)) near.send(frameOf(seq, bytesOf(seq * 100)), () => left.push(seq) === 50 && resolve())
@@ -60,8 +53,7 @@ export const frameChecks: Checks<Ends> = {
     await Promise.all([allLeft, farHeard.times('frame', 50)])
     assert.deepEqual(left, upTo(50))
   },
-  'is announced, if at all, with its length or with 0': async ({ near, farHeard, start }) => {
-    start()
+  'is announced, if at all, with its length or with 0': async ({ near, farHeard }) => {
     for (const seq of upTo(40)) near.send(frameOf(seq, bytesOf(seq * 7_001)))
     await farHeard.times('frame', 40)
     const begun = farHeard.order.flatMap((event, at) => (event === 'begun' ? [at] : []))
@@ -75,15 +67,12 @@ export const frameChecks: Checks<Ends> = {
 
 /** The promises about frames on connections whose `maxPayload` is 1,000 bytes. */
 export const limitedFrameChecks: Checks<Ends> = {
-  'of exactly maxPayload arrives': async ({ near, farHeard, start }) => {
-    start()
+  'of exactly maxPayload arrives': async ({ near, farHeard }) => {
     near.send(frameOf(1, bytesOf(600), bytesOf(400)))
     await farHeard.times('frame')
     assert.deepEqual(farHeard.faults, [])
   },
-  'over maxPayload is a fault that is reported once, and no event follows': async (ends) => {
-    const { near, far, farHeard } = ends
-    ends.start()
+  'over maxPayload is a fault that is reported once, and no event follows': async ({ near, far, farHeard }) => {
     for (const [seq, length] of [10, 1_001, 10, 1_001].entries()) near.send(frameOf(seq, bytesOf(length)))
     await farHeard.times('fault')
     far.resume()
@@ -94,7 +83,6 @@ export const limitedFrameChecks: Checks<Ends> = {
   },
   'can follow a fault in the other direction: the last frame gives the reason': async (ends) => {
     const { near, far, nearHeard, farHeard } = ends
-    ends.start()
     near.send(frameOf(1, bytesOf(5_000)))
     await farHeard.times('fault')
     await far.close(frameOf(99))
@@ -109,7 +97,6 @@ export const limitedFrameChecks: Checks<Ends> = {
     farHeard.onFrame = () => {
       far.maxPayload = 5_000
     }
-    ends.start()
     near.send(frameOf(1))
     near.send(frameOf(2, bytesOf(5_000)))
     await farHeard.times('frame', 2)

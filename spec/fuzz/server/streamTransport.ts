@@ -3,8 +3,8 @@ import { ByteSocket } from '../../../lib/adapters/net/byteSocket.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import type { PeerAddress, Socket, SocketOptions, Transport } from '../../../lib/ports/socket.ts'
-import { SeededRandom } from '../../../lib/testing/random.ts'
 import { FakeStream } from '../../support/fakeStream.ts'
+import { SeededRandom } from '../../support/random.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 
 const peer: PeerAddress = { host: 'fuzz', port: 1, local: true }

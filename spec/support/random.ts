@@ -1,13 +1,14 @@
-import type { Random } from '../ports/platform.ts'
+import type { Random } from '../../lib/ports/platform.ts'
+import { randomFractions } from '../../lib/testing/chance.ts'
 
 /** Random numbers of a seed. Each call names its purpose, for readable traces. */
 export class SeededRandom implements Random {
   readonly #seed: number
-  #state: number
+  readonly #next: () => number
 
   constructor(seed: number) {
     this.#seed = seed >>> 0
-    this.#state = this.#seed
+    this.#next = randomFractions(seed)
   }
 
   /** Returns independent random numbers that depend only on this seed and the name. */
@@ -17,13 +18,9 @@ export class SeededRandom implements Random {
     return new SeededRandom(Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d))
   }
 
-  /** 0 <= fraction < 1 (the generator mulberry32). */
+  /** 0 <= fraction < 1. */
   fraction(_reason: string): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0
-    let mixed = this.#state
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000
+    return this.#next()
   }
 
   bytes(length: number, reason: string): Uint8Array {
