@@ -19,7 +19,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'move',
     pattern: 'if (this.bounds.isQuarantined(instance.number, to)) {',
     replacement: 'if (Number.isNaN(instance.number)) {',
-    shownBy: 'spec/server/files/resting.spec.ts',
+    shownBy: 'spec/server/files/uploadBoundsQuarantine.spec.ts',
   },
   {
     fault: 'a link takes over more uploads at once than its limit',
@@ -75,7 +75,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#replaces',
     pattern: "if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')",
     replacement: '',
-    shownBy: 'spec/server/connections/hello.spec.ts',
+    shownBy: 'spec/server/connections/sessionHello.spec.ts',
   },
   {
     fault: 'a file is published although its bytes were damaged after verification',
@@ -83,7 +83,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'rollForward',
     pattern: 'await checkIntact(context, partial, file)',
     replacement: '',
-    shownBy: 'spec/server/files/ending.spec.ts',
+    shownBy: 'spec/server/files/publish.spec.ts',
   },
   {
     fault: 'a server has closed while it still ends links that it has refused',
@@ -123,7 +123,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'finish',
     pattern: 'if (!same(own, digest)) {',
     replacement: 'if (own.length !== digest.length) {',
-    shownBy: 'spec/server/files/ending.spec.ts',
+    shownBy: 'spec/server/files/publish.spec.ts',
   },
   {
     fault: 'the reply to a request is forgotten, and the request is executed again',
