@@ -1,29 +1,25 @@
 /**
  * Whether a retry can succeed: `never`; `later`, with the same request; or `automatic`, after the step that the protocol names
- * for the code (CONTINUE, START, REGIST, or from the reported progress). The SDK takes that step itself.
+ * for the code (CONTINUE, START, REGIST, or from the reported progress), which the SDK takes itself.
  */
 export type Retry = 'never' | 'later' | 'automatic'
 
 interface ErrorRow {
-  /** The number on the wire (docs/protocol.md, "Codes"); `undefined` if the code never travels. */
+  /** The number on the wire (docs/protocol.md, "Codes"); `undefined` if the code is never sent. */
   readonly number: number | undefined
   readonly retry: Retry
-  /** A sentence for people that needs no context. */
+  /** A self-contained sentence for people. */
   readonly text: string
 }
 
-const onWire = (number: number, retry: Retry, text: string): ErrorRow & { readonly number: number } => ({
-  number,
-  retry,
-  text,
-})
-const local = (retry: Retry, text: string): ErrorRow => ({ number: undefined, retry, text })
+const onWire = (number: number, retry: Retry, text: string) => ({ number, retry, text }) as const
+const local = (retry: Retry, text: string) => ({ number: undefined, retry, text }) as const
 
 /** All errors that a peer or the library can report: codes, numbers and sentences are defined here only. */
 export const errors = {
   malformed: onWire(1, 'never', 'the peer sent data that violates the protocol'),
   'unsupported-version': onWire(2, 'never', 'client and server have no protocol version in common'),
-  unauthorized: onWire(3, 'never', 'the server did not accept the user name and token'),
+  unauthorized: onWire(3, 'never', 'the server rejected the user name or token'),
   'rate-limited': onWire(4, 'later', 'too many requests in a short time'),
   'shutting-down': onWire(5, 'later', 'the server is shutting down'),
   internal: onWire(6, 'later', 'an internal error occurred'),
@@ -35,24 +31,24 @@ export const errors = {
   'wrong-offset': onWire(12, 'automatic', 'the offset differs from the progress on the server'),
   'digest-mismatch': onWire(13, 'automatic', 'the digest of the received bytes differs from that of the file'),
   'disk-full': onWire(14, 'later', 'the disk of the server is full'),
-  'quota-exceeded': onWire(15, 'later', 'the quota of this user is used up'),
+  'quota-exceeded': onWire(15, 'later', "this user's quota is exhausted"),
   'too-large': onWire(16, 'never', 'the file or message is larger than the server allows'),
   'bad-name': onWire(17, 'never', 'the name is not allowed'),
   'name-conflict': onWire(18, 'never', 'the name conflicts with another name on the server'),
   'file-exists': onWire(19, 'never', 'a file with this name already exists on the server'),
   cancelled: onWire(20, 'never', 'the upload was cancelled'),
   'unsupported-digest': onWire(21, 'never', 'the server does not support this digest algorithm'),
-  'clients-full': onWire(22, 'later', 'the maximum number of clients is already registered'),
+  'clients-full': onWire(22, 'later', 'the server already has the maximum number of registered clients'),
   'not-registered': onWire(23, 'automatic', 'this link is not registered for messages'),
-  'wrong-node': onWire(24, 'never', 'this instance serves another node'),
+  'wrong-node': onWire(24, 'never', 'this instance is assigned to another link'),
   'too-many-recipients': onWire(25, 'never', 'the message has more recipients than the server allows'),
   'unknown-user': onWire(26, 'never', 'unknown user'),
   'mailbox-full': onWire(27, 'later', 'the mailbox of a recipient is full'),
   'id-reused': onWire(28, 'never', 'this message id was already used for another message'),
   'slow-consumer': onWire(29, 'later', 'the peer reads too slowly'),
   'timed-out': onWire(30, 'later', 'the peer did not answer in time'),
-  'storage-unusable': onWire(31, 'never', 'the storage of the server cannot store this; the operator must repair it'),
-  overloaded: onWire(32, 'later', 'too few file descriptors or too little memory is available'),
+  'storage-unusable': onWire(31, 'never', 'the server cannot store this; its operator must repair the storage'),
+  overloaded: onWire(32, 'later', 'the server is short of file descriptors or memory'),
   'link-replaced': onWire(33, 'later', 'a newer link of the same client has replaced this one'),
   'link-lost': local('later', 'the connection to the server was lost'),
   unreachable: local('later', 'the server cannot be reached'),
@@ -60,7 +56,7 @@ export const errors = {
   usage: local('never', 'invalid argument'),
   'source-missing': local('never', 'the source file does not exist'),
   'source-unreadable': local('never', 'the source file cannot be read'),
-  'source-changed': local('never', 'the source file keeps changing while it is sent'),
+  'source-changed': local('never', 'the source file keeps changing while it is being sent'),
   'data-locked': local('never', 'another process is using the data directory'),
   'data-format': local(
     'never',
@@ -80,18 +76,18 @@ export const connectionErrors: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'shutting-down',
 ])
 
-/** Details of an error beside its code and sentence. */
+/** Details of an error in addition to its code and sentence. */
 export interface ErrorDetails {
   /** Milliseconds after which the peer suggests a retry; 0 or absent if it suggests none. */
-  readonly retryAfterMs?: number
+  readonly retryAfterMs?: number | undefined
   /** The progress on the server in bytes, if the refused request was about the bytes of a file. */
-  readonly progress?: number
+  readonly progress?: number | undefined
   /** The recipients that caused the refusal of a message. */
-  readonly recipients?: readonly string[]
+  readonly recipients?: readonly string[] | undefined
   /** The part of the message after the address of the server, if it names one. */
-  readonly reason?: string
+  readonly reason?: string | undefined
   /** The sentence for the peer, if the message contains paths of this machine. */
-  readonly publicText?: string
+  readonly publicText?: string | undefined
   readonly cause?: unknown
 }
 
@@ -117,17 +113,11 @@ export class OspError extends Error {
     this.publicText = details.publicText
   }
 
-  /** Returns the same error with other details and with this one as its cause. */
+  /** Returns a copy of this error with `details` merged in and this error as its cause. */
   with(details: ErrorDetails): OspError {
     const { retryAfterMs, progress, recipients, reason, publicText } = this
-    const kept = { retryAfterMs, ...(progress !== undefined && { progress }), ...(recipients && { recipients }) }
-    return new OspError(this.code, this.message, {
-      ...kept,
-      ...(reason !== undefined && { reason }),
-      ...(publicText !== undefined && { publicText }),
-      cause: this,
-      ...details,
-    })
+    const own = { retryAfterMs, progress, recipients, reason, publicText, cause: this }
+    return new OspError(this.code, this.message, { ...own, ...details })
   }
 
   /** Returns `error` if it is an OspError, and otherwise an `internal` error with it as the cause. */
@@ -137,19 +127,16 @@ export class OspError extends Error {
   }
 }
 
-/** Returns the number of a code on the wire: that of `internal` for a code that never travels. */
+/** Returns the wire number of a code, or the number of `internal` if the code is never sent. */
 export function numberOf(code: ErrorCode): number {
-  return (errors[code] as ErrorRow).number ?? errors.internal.number
+  return errors[code].number ?? errors.internal.number
 }
 
-const byNumber: ReadonlyMap<number, ErrorCode> = new Map(
-  (Object.keys(errors) as ErrorCode[]).flatMap((code) => {
-    const { number } = errors[code] as ErrorRow
-    return number === undefined ? [] : [[number, code] as const]
-  }),
+const byNumber: ReadonlyMap<number | undefined, ErrorCode> = new Map(
+  (Object.keys(errors) as ErrorCode[]).map((code) => [errors[code].number, code]),
 )
 
-/** Returns the code of a number from the wire: `internal` for a number of a later version. */
+/** Returns the code for a wire number, or `internal` if a later version defined the number. */
 export function codeOf(number: number): ErrorCode {
   return byNumber.get(number) ?? 'internal'
 }

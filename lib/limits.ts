@@ -1,4 +1,5 @@
 import { OspError } from './errors.ts'
+import { shown } from './options.ts'
 
 /** Sizes in bytes. */
 export const KiB = 1024
@@ -8,7 +9,6 @@ export const MiB = 1024 * KiB
 const leastKeepAliveMs = 100
 const mostKeepAliveMs = 3_600_000
 const clientsMost = 20_000
-const deliveriesMost = 256
 
 /** A limit of a server. Its name ends with its unit; without a unit it is a number of things. */
 export interface Limit {
@@ -21,294 +21,196 @@ export interface Limit {
   readonly describe: string
 }
 
+/* @__NO_SIDE_EFFECTS__ */
+function limit(value: number, describe: string, range?: Limit['range']): Limit {
+  return { default: value, describe, ...(range && { range }) }
+}
+
+/* @__NO_SIDE_EFFECTS__ */
+function flag(name: string, value: number, describe: string, range?: Limit['range']): Limit {
+  return { ...limit(value, describe, range), flag: name }
+}
+
 /** The limits of a server. `fixed` holds the limits of the protocol, and `clientLimits` those of a client. */
 export const limitTable = {
-  keepAliveMs: {
-    default: 15_000,
-    range: [leastKeepAliveMs, mostKeepAliveMs],
-    flag: 'keep-alive',
-    describe:
-      'interval in which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
-  },
-  handshakeMs: {
-    default: 10_000,
-    flag: 'handshake-time',
-    describe: 'maximum time from the connection to a complete HELLO',
-  },
-  handshakes: {
-    default: 256,
-    describe:
-      'maximum number of unfinished TLS handshakes; beyond it, a new one ends the oldest of the address that has the most',
-  },
-  chunkBytes: {
-    default: MiB,
-    range: [1, 256 * MiB],
-    flag: 'chunk',
-    describe: 'maximum size of a chunk, the part of a file in one request',
-  },
-  windowBytes: {
-    default: 8 * MiB,
-    range: [1, 0xffff_ffff],
-    flag: 'window',
-    describe: 'maximum number of unacknowledged bytes of one upload',
-  },
-  chunkMemoryBytes: {
-    default: 16 * MiB,
-    describe:
-      'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
-  },
-  checkpointBytes: {
-    default: 8 * MiB,
-    flag: 'checkpoint-size',
-    describe: 'number of bytes after which an upload is flushed to disk',
-  },
-  checkpointMs: {
-    default: 500,
-    flag: 'checkpoint-time',
-    describe: 'time after which the received bytes of an upload are flushed to disk',
-  },
-  checkpoints: {
-    default: 32,
-    describe: 'maximum number of checkpoints of one upload, from which it continues if its partial file is damaged',
-  },
-  fileInstances: {
-    default: 200,
-    range: [1, 0xffff],
-    flag: 'file-instances',
-    describe: 'maximum number of files that the server receives at the same time',
-  },
-  uploadsPerLink: {
-    default: 5,
-    range: [1, 0xffff],
-    flag: 'uploads-per-link',
-    describe: 'maximum number of concurrent uploads on one link',
-  },
-  uploadsPerUser: {
-    default: 100,
-    flag: 'uploads-per-user',
-    describe: 'maximum number of concurrent uploads of one user',
-  },
-  stalledMs: {
-    default: 60_000,
-    flag: 'stalled-time',
-    describe:
-      "time, divided by the number of the user's uploads, after which an upload without progress yields to a user with fewer uploads, and any upload to a user with at least two fewer",
-  },
-  parkedUploads: {
-    default: 200,
-    describe: 'maximum number of uploads without a link that are kept open for their clients',
-  },
-  parkedMs: {
-    default: 5 * 60_000,
-    describe: 'time for which an upload without a link is kept open; its record is kept longer',
-  },
-  uploadAgeMs: {
-    default: 7 * 24 * 3_600_000,
-    range: [1_000, Number.MAX_SAFE_INTEGER],
-    flag: 'upload-age',
-    describe: 'time for which an unfinished upload is kept without progress',
-  },
-  fileBytes: {
-    default: Number.MAX_SAFE_INTEGER,
-    flag: 'max-file-size',
-    describe: 'maximum size of one file [no limit]',
-  },
-  userBytes: {
-    default: Number.MAX_SAFE_INTEGER,
-    flag: 'quota',
-    describe: "maximum total size of one user's files, plus --entry-size for each file and folder [no limit]",
-  },
-  entryBytes: {
-    default: 4 * KiB,
-    range: [0, 256 * MiB],
-    flag: 'entry-size',
-    describe: 'number of bytes that each file and folder counts toward --quota, in addition to its content',
-  },
-  userFiles: {
-    default: 1_000_000,
-    flag: 'user-files',
-    describe: "maximum number of one user's files and folders, including unfinished uploads",
-  },
-  links: { default: 2_000, flag: 'max-links', describe: 'maximum number of links after HELLO' },
-  linksPerUser: { default: 200, flag: 'links-per-user', describe: 'maximum number of links of one user' },
-  linksPerAddress: {
-    default: 500,
-    flag: 'links-per-address',
-    describe: 'maximum number of links from one address (IPv6: one /64)',
-  },
-  pendingLinks: {
-    default: 500,
-    flag: 'pending-links',
-    describe: 'maximum number of links before HELLO, in addition to --max-links',
-  },
-  refusedLinks: {
-    default: 200,
-    describe:
-      'maximum number of rejected connections that receive the reason at the same time; others are closed at once',
-  },
-  idleMs: {
-    default: 3_600_000,
-    flag: 'idle-time',
-    describe: 'time after which a link without uploads, registration and requests is closed',
-  },
-  recipients: {
-    default: 16,
-    range: [1, 0xffff],
-    flag: 'max-recipients',
-    describe: 'maximum number of recipients of one message',
-  },
-  clients: {
-    default: 100,
-    range: [1, clientsMost],
-    flag: 'max-clients',
-    describe: 'maximum number of clients registered for messages',
-  },
-  registrationsPerUser: {
-    default: 20,
-    flag: 'registrations-per-user',
-    describe: 'maximum number of registered clients of one user',
-  },
-  hellosPerSecond: {
-    default: 200,
-    describe:
-      'maximum number of HELLOs that are checked per second; up to half of them from one address, plus half as many from busy addresses',
-  },
-  failedHellosPerAddress: {
-    default: 60,
-    flag: 'failed-hellos-per-address',
-    describe: 'maximum number of refused HELLOs per minute from one address that are answered with the reason',
-  },
-  failedHellosPerUser: {
-    default: 10,
-    flag: 'failed-hellos-per-user',
-    describe:
-      'maximum number of HELLOs with a wrong token per minute, for one user from one address, that are answered with the reason',
-  },
-  logLinesPerUser: {
-    default: 10,
-    flag: 'log-lines-per-user',
-    describe: 'maximum number of log lines per second about one user, averaged over ten seconds',
-  },
-  logLinesPerAddress: {
-    default: 30,
-    flag: 'log-lines-per-address',
-    describe: 'maximum number of log lines per second about all users of one address, and about all refused links',
-  },
-  refusalLinesPerAddress: {
-    default: 60,
-    flag: 'refusal-lines-per-address',
-    describe: 'maximum number of log lines per minute about refused links from one address',
-  },
-  rememberedAddresses: {
-    default: 4_096,
-    describe: 'maximum number of addresses, and of users, whose rates are remembered; a new one replaces the oldest',
-  },
-  framesPerSecond: {
-    default: 100_000,
-    flag: 'frames-per-second',
-    describe: 'maximum number of requests and replies that are read from one user per second',
-  },
-  bytesPerSecond: {
-    default: 2 * 1024 * MiB,
-    range: [64 * KiB, Number.MAX_SAFE_INTEGER],
-    flag: 'bytes-per-second',
-    describe: 'maximum number of bytes that are read from one user per second, at least 64k',
-  },
-  workMsPerSecond: {
-    default: 1_000,
-    flag: 'work-per-second',
-    describe: "processing time per second for one user's requests; busy users share it equally",
-  },
-  registrationsPerSecond: {
-    default: 50,
-    flag: 'registrations-per-second',
-    describe: 'maximum number of registration requests that are read from one user per second',
-  },
-  gatherMs: {
-    default: 50,
-    range: [1, 50],
-    describe: 'time for which changes of the presence list are collected before they are sent',
-  },
-  mailboxMessages: {
-    default: 10_000,
-    flag: 'mailbox-messages',
-    describe: 'maximum number of messages waiting for one user',
-  },
-  mailboxBytes: {
-    default: 64 * MiB,
-    flag: 'mailbox-size',
-    describe: 'maximum total size of the messages waiting for one user',
-  },
-  waitingMessages: {
-    default: 1_000_000,
-    flag: 'waiting-messages',
-    describe: 'maximum number of messages waiting for all users together',
-  },
-  senderSharePercent: {
-    default: 50,
-    range: [1, 100],
-    flag: 'sender-share',
-    describe:
-      'maximum share of a mailbox, of all waiting messages, of the message ids and of the free disk space that one sender can use',
-  },
-  messageAgeMs: {
-    default: 30 * 24 * 3_600_000,
-    flag: 'message-age',
-    describe: 'time for which a message waits for its recipient',
-  },
-  senderIds: {
-    default: 500_000,
-    flag: 'message-ids-per-user',
-    describe: 'maximum number of message ids that are remembered for one sender',
-  },
-  messageIds: {
-    default: 2_000_000,
-    flag: 'message-ids',
-    describe: 'maximum number of message ids that are remembered for all senders together',
-  },
-  deliveryWindow: {
-    default: 32,
-    range: [1, deliveriesMost],
-    describe: 'maximum number of unanswered deliveries to one recipient',
-  },
-  deliveryBytes: {
-    default: 256 * KiB,
-    describe: 'maximum total size of the unanswered deliveries to one recipient; one delivery is always allowed',
-  },
-  deliveryMemoryBytes: {
-    default: 32 * MiB,
-    describe: 'memory for unsent deliveries to all recipients; beyond it each recipient may have one message',
-  },
-  deliveryMs: {
-    default: 10_000,
-    describe: 'time after which an unanswered delivery is repeated, once all other messages have been sent',
-  },
-  reserveBytes: {
-    default: 64 * MiB,
-    range: [0, Number.MAX_SAFE_INTEGER],
-    flag: 'reserve',
-    describe: 'disk space that uploads leave free for messages [64M or 5% of the disk, whichever is less]',
-  },
-  reservePercent: {
-    default: 5,
-    range: [0, 100],
-    describe: 'percentage of the disk that uploads leave free, if that is less than the reserve in bytes',
-  },
-  noteMs: {
-    default: 7 * 24 * 3_600_000,
-    describe: 'time for which a completed upload is remembered, to answer a repeated FILE_MD5_REQ',
-  },
-  messageIdMs: {
-    default: 7 * 24 * 3_600_000,
-    range: [1, 0xffff_ffff * 1_000],
-    describe: 'time for which a message id is remembered',
-  },
-  unsentBytes: { default: 4 * MiB, describe: 'number of unsent bytes above which a link is closed as a slow consumer' },
-  retryAfterMs: {
-    default: 1_000,
-    range: [1, 0xffff_ffff],
-    describe: 'time after which a client should repeat a request that was refused temporarily',
-  },
+  keepAliveMs: flag(
+    'keep-alive',
+    15_000,
+    'interval in which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
+    [leastKeepAliveMs, mostKeepAliveMs],
+  ),
+  handshakeMs: flag('handshake-time', 10_000, 'maximum time from the connection to a complete HELLO'),
+  handshakes: limit(
+    256,
+    'maximum number of unfinished TLS handshakes; beyond it, a new one ends the oldest of the address that has the most',
+  ),
+  chunkBytes: flag('chunk', MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
+  windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
+  chunkMemoryBytes: limit(
+    16 * MiB,
+    'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
+  ),
+  checkpointBytes: flag('checkpoint-size', 8 * MiB, 'number of bytes after which an upload is flushed to disk'),
+  checkpointMs: flag('checkpoint-time', 500, 'time after which the received bytes of an upload are flushed to disk'),
+  checkpoints: limit(
+    32,
+    'maximum number of checkpoints of one upload, from which it continues if its partial file is damaged',
+  ),
+  fileInstances: flag(
+    'file-instances',
+    200,
+    'maximum number of files that the server receives at the same time',
+    [1, 0xffff],
+  ),
+  uploadsPerLink: flag('uploads-per-link', 5, 'maximum number of concurrent uploads on one link', [1, 0xffff]),
+  uploadsPerUser: flag('uploads-per-user', 100, 'maximum number of concurrent uploads of one user'),
+  stalledMs: flag(
+    'stalled-time',
+    60_000,
+    "time, divided by the number of the user's uploads, after which an upload without progress yields to a user with fewer uploads, and any upload to a user with at least two fewer",
+  ),
+  parkedUploads: limit(200, 'maximum number of uploads without a link that are kept open for their clients'),
+  parkedMs: limit(5 * 60_000, 'time for which an upload without a link is kept open; its record is kept longer'),
+  uploadAgeMs: flag('upload-age', 7 * 24 * 3_600_000, 'time for which an unfinished upload is kept without progress', [
+    1_000,
+    Number.MAX_SAFE_INTEGER,
+  ]),
+  fileBytes: flag('max-file-size', Number.MAX_SAFE_INTEGER, 'maximum size of one file [no limit]'),
+  userBytes: flag(
+    'quota',
+    Number.MAX_SAFE_INTEGER,
+    "maximum total size of one user's files, plus --entry-size for each file and folder [no limit]",
+  ),
+  entryBytes: flag(
+    'entry-size',
+    4 * KiB,
+    'number of bytes that each file and folder counts toward --quota, in addition to its content',
+    [0, 256 * MiB],
+  ),
+  userFiles: flag(
+    'user-files',
+    1_000_000,
+    "maximum number of one user's files and folders, including unfinished uploads",
+  ),
+  links: flag('max-links', 2_000, 'maximum number of links after HELLO'),
+  linksPerUser: flag('links-per-user', 200, 'maximum number of links of one user'),
+  linksPerAddress: flag('links-per-address', 500, 'maximum number of links from one address (IPv6: one /64)'),
+  pendingLinks: flag('pending-links', 500, 'maximum number of links before HELLO, in addition to --max-links'),
+  refusedLinks: limit(
+    200,
+    'maximum number of rejected connections that receive the reason at the same time; others are closed at once',
+  ),
+  idleMs: flag('idle-time', 3_600_000, 'time after which a link without uploads, registration and requests is closed'),
+  recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
+  clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
+  registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
+  hellosPerSecond: limit(
+    200,
+    'maximum number of HELLOs that are checked per second; up to half of them from one address, plus half as many from busy addresses',
+  ),
+  failedHellosPerAddress: flag(
+    'failed-hellos-per-address',
+    60,
+    'maximum number of refused HELLOs per minute from one address that are answered with the reason',
+  ),
+  failedHellosPerUser: flag(
+    'failed-hellos-per-user',
+    10,
+    'maximum number of HELLOs with a wrong token per minute, for one user from one address, that are answered with the reason',
+  ),
+  logLinesPerUser: flag(
+    'log-lines-per-user',
+    10,
+    'maximum number of log lines per second about one user, averaged over ten seconds',
+  ),
+  logLinesPerAddress: flag(
+    'log-lines-per-address',
+    30,
+    'maximum number of log lines per second about all users of one address, and about all refused links',
+  ),
+  refusalLinesPerAddress: flag(
+    'refusal-lines-per-address',
+    60,
+    'maximum number of log lines per minute about refused links from one address',
+  ),
+  rememberedAddresses: limit(
+    4_096,
+    'maximum number of addresses, and of users, whose rates are remembered; a new one replaces the oldest',
+  ),
+  framesPerSecond: flag(
+    'frames-per-second',
+    100_000,
+    'maximum number of requests and replies that are read from one user per second',
+  ),
+  bytesPerSecond: flag(
+    'bytes-per-second',
+    2 * 1024 * MiB,
+    'maximum number of bytes that are read from one user per second, at least 64k',
+    [64 * KiB, Number.MAX_SAFE_INTEGER],
+  ),
+  workMsPerSecond: flag(
+    'work-per-second',
+    1_000,
+    "processing time per second for one user's requests; busy users share it equally",
+  ),
+  registrationsPerSecond: flag(
+    'registrations-per-second',
+    50,
+    'maximum number of registration requests that are read from one user per second',
+  ),
+  gatherMs: limit(50, 'time for which changes of the presence list are collected before they are sent', [1, 50]),
+  mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
+  mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
+  waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),
+  senderSharePercent: flag(
+    'sender-share',
+    50,
+    'maximum share of a mailbox, of all waiting messages, of the message ids and of the free disk space that one sender can use',
+    [1, 100],
+  ),
+  messageAgeMs: flag('message-age', 30 * 24 * 3_600_000, 'time for which a message waits for its recipient'),
+  senderIds: flag('message-ids-per-user', 500_000, 'maximum number of message ids that are remembered for one sender'),
+  messageIds: flag(
+    'message-ids',
+    2_000_000,
+    'maximum number of message ids that are remembered for all senders together',
+  ),
+  // The range is well below `fixed.replies`, so that pings remain possible.
+  deliveryWindow: limit(32, 'maximum number of unanswered deliveries to one recipient', [1, 256]),
+  deliveryBytes: limit(
+    256 * KiB,
+    'maximum total size of the unanswered deliveries to one recipient; one delivery is always allowed',
+  ),
+  deliveryMemoryBytes: limit(
+    32 * MiB,
+    'memory for unsent deliveries to all recipients; beyond it each recipient may have one message',
+  ),
+  deliveryMs: limit(
+    10_000,
+    'time after which an unanswered delivery is repeated, once all other messages have been sent',
+  ),
+  reserveBytes: flag(
+    'reserve',
+    64 * MiB,
+    'disk space that uploads leave free for messages [64M or 5% of the disk, whichever is less]',
+    [0, Number.MAX_SAFE_INTEGER],
+  ),
+  reservePercent: limit(
+    5,
+    'percentage of the disk that uploads leave free, if that is less than the reserve in bytes',
+    [0, 100],
+  ),
+  noteMs: limit(
+    7 * 24 * 3_600_000,
+    'time for which a completed upload is remembered, to answer a repeated FILE_MD5_REQ',
+  ),
+  messageIdMs: limit(7 * 24 * 3_600_000, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
+  unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
+  retryAfterMs: limit(
+    1_000,
+    'time after which a client should repeat a request that was refused temporarily',
+    [1, 0xffff_ffff],
+  ),
 } as const satisfies Readonly<Record<string, Limit>>
 
 /** A value for each limit of a server. */
@@ -333,16 +235,11 @@ export function limitsWith(chosen: Partial<Limits> = {}): Limits {
   return Object.fromEntries(limits.map(([name, limit]) => [name, chosen[name] ?? limit.default])) as Limits
 }
 
-function faultOf(
-  name: string,
-  { range: [least, most] = [1, Number.MAX_SAFE_INTEGER] }: Limit,
-  value: unknown,
-): string[] {
+function faultOf(name: string, { range = [1, Number.MAX_SAFE_INTEGER] }: Limit, value: unknown): string[] {
+  const [least, most] = range
   if (value === undefined) return []
   if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most) return []
-  const shown =
-    typeof value === 'string' ? JSON.stringify(value) : Object(value) === value ? 'an object' : String(value)
-  return [`limits.${name} cannot be ${shown}: it must be a whole number from ${least} to ${most}`]
+  return [`limits.${name} cannot be ${shown(value)}: it must be a whole number from ${least} to ${most}`]
 }
 
 /** The limits that a client applies to itself. */
@@ -448,8 +345,6 @@ export const fixed = {
   supersededSessions: 8,
   /** Maximum number of former holders that an instance remembers, each with the reason why it lost the instance. */
   instanceHolders: 4,
-  /** Upper bound of the limit `deliveryWindow`: well below `replies`, so that pings are possible. */
-  deliveriesMost,
   /** Maximum size of the content of a message. */
   messageBytes: 64 * KiB,
   /** Upper bound of the limit `clients`, so that the whole list fits into one frame. */

@@ -39,11 +39,10 @@ function faultOfFileName(name: string): string | undefined {
 function faultOfStoredName(name: string): string | undefined {
   if (name === '') return 'it is empty'
   if (utf8.encode(name).length > fixed.fileNameBytes) return `it is over ${fixed.fileNameBytes} bytes`
-  for (const part of name.split('/')) {
-    const fault = faultOfPart(part)
-    if (fault) return fault
-  }
-  return undefined
+  return name
+    .split('/')
+    .map(faultOfPart)
+    .find((fault) => fault !== undefined)
 }
 
 /** Returns the fault of a user name, or `undefined` for a valid one. */
@@ -62,50 +61,34 @@ export function faultOfUserName(name: string): string | undefined {
 const codeOf = (char: string) => `U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}`
 
 /** Returns whether this can be the name of a file: parts joined by `/`, in NFC. */
-export function isFileName(name: string): boolean {
-  return faultOfFileName(name) === undefined
-}
+export const isFileName = (name: string): boolean => faultOfFileName(name) === undefined
 
 /** Returns whether this can be the name of a stored file: as `isFileName`, but with any number of parts. */
-export function isStoredFileName(name: string): boolean {
-  return faultOfStoredName(name) === undefined
-}
+export const isStoredFileName = (name: string): boolean => faultOfStoredName(name) === undefined
 
 /** Returns whether this can be the name of a user: one part of at most 64 bytes. */
-export function isUserName(name: string): boolean {
-  return faultOfUserName(name) === undefined
-}
+export const isUserName = (name: string): boolean => faultOfUserName(name) === undefined
 
 /**
  * Returns a key that is equal for user names that people or file systems confuse: `Bob`, `bob` and `ｂｏｂ`. A list of users
  * refuses a name whose key is taken.
  */
-export function nameKey(name: string): string {
-  return foldedCase(name.normalize('NFKC')).normalize('NFKC')
-}
+export const nameKey = (name: string): string => foldedCase(name.normalize('NFKC')).normalize('NFKC')
 
 /** Returns a key that is equal for file names that a case-insensitive file system treats as one. */
-export function fileNameKey(name: string): string {
-  return foldedCase(name).normalize('NFC')
-}
+export const fileNameKey = (name: string): string => foldedCase(name).normalize('NFC')
 
 /** Converts to both cases, because some letters become equal only in upper case, and some only in lower case. */
 const foldedCase = (text: string) => text.toUpperCase().toLowerCase()
 
 /** Returns `name`. Throws OspError `bad-name` with the name and its fault. */
-export function checkFileName(name: string): string {
-  return check(faultOfFileName(name), name, 'file')
-}
+export const checkFileName = (name: string): string => check(faultOfFileName(name), name, 'file')
 
 /** Returns `name`, which may have any number of parts. Throws OspError `bad-name` as `checkFileName` does. */
-export function checkStoredName(name: string): string {
-  return check(faultOfStoredName(name), name, 'file')
-}
+export const checkStoredName = (name: string): string => check(faultOfStoredName(name), name, 'file')
 
 /** Returns `name`. Throws OspError `bad-name` with the name and its fault. */
-export function checkUserName(name: string): string {
-  return check(faultOfUserName(name), name, 'user')
-}
+export const checkUserName = (name: string): string => check(faultOfUserName(name), name, 'user')
 
 function check(fault: string | undefined, name: string, what: string): string {
   if (fault === undefined) return name

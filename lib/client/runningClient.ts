@@ -1,4 +1,4 @@
-import type { LinkGauges } from '../core/gauges.ts'
+import type { LinkGauges } from '../core/link.ts'
 import type { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'

@@ -1,28 +1,28 @@
-/** A jump of the wall clock counts as so long at most. */
+/** The most that one jump of the wall clock counts. */
 const mostJumpMs = 3_600_000
 
 /**
- * The time that age limits are counted by: it follows the wall clock, so that it goes on while the program is not
- * running, but it never falls, and a jump forward counts as one hour (docs/protocol.md, "Messages", Time). So a clock that was
- * set wrongly for a moment makes nothing expire.
+ * The time by which age limits are counted. It follows the wall clock, so that it continues while the program is not running, but
+ * it never goes back, and a jump forward counts as at most one hour (docs/protocol.md, "Messages", Time). So a clock that was set
+ * wrongly for a moment expires nothing.
  */
 export class AgeClock {
   #time: number
   #mono: number
   /**
-   * How far the wall clock has been ahead of the monotonic one at most. Only what goes beyond counts as a jump: the two never
-   * tick at the same moment, and a clock that goes back and forth would make the time run.
+   * The largest difference of the two clocks so far. Only more than that is a jump: the clocks do not tick at the same moment,
+   * and a wall clock that goes back and forth would otherwise add up.
    */
   #lead: number
 
-  /** Goes on from `last`, the latest time that was kept, 0 if none. `wall` and `mono` are ms of the two clocks of now. */
+  /** Continues from `last`, the latest stored time, or 0 if there is none. `wall` and `mono` are the two clocks in ms. */
   constructor(last: number, wall: number, mono: number) {
     this.#time = last === 0 ? Math.max(0, wall) : last + Math.min(Math.max(0, wall - last), mostJumpMs)
     this.#mono = mono
     this.#lead = wall - mono
   }
 
-  /** Milliseconds, whole; about those since 1970. */
+  /** Returns the time in whole milliseconds, roughly since 1970. */
   now(wall: number, mono: number): number {
     const jump = Math.max(0, wall - mono - this.#lead)
     this.#time += mono - this.#mono + Math.min(jump, mostJumpMs)

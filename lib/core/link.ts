@@ -38,19 +38,22 @@ import { OspError } from '../errors.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, repetition } from '../wire/frame.ts'
 import {
+  ackNameOf,
   decode,
   type Encoded,
   type EventName,
   encode,
+  isRequest,
   type Message,
   type NoticeName,
+  nackNameOf,
   type RequestName,
 } from '../wire/message.ts'
 import { apps, events, version } from '../wire/protocol.ts'
 import { KeepAlive } from './keepAlive.ts'
 import { Replies } from './replies.ts'
-import { Requests, type Timing } from './requests.ts'
-import { type SendPriority, SendQueues } from './sendQueues.ts'
+import { Requests, type RequestsOptions, type Timing } from './requests.ts'
+import { type QueuedFrame, type SendPriority, SendQueues } from './sendQueues.ts'
 
 /** A request of the peer. Answer it exactly once with `Link.reply`. */
 export interface Request<K extends RequestName = RequestName> {
@@ -70,18 +73,23 @@ export type Received<C> =
   | { readonly kind: 'pong'; readonly listVersion: number | undefined }
   | undefined
 
-export interface LinkOptions {
-  /** Whether the socket neither loses nor reorders frames. */
-  readonly reliable: boolean
+export interface LinkOptions extends RequestsOptions {
   readonly keepAliveMs: number
   /** Which side this is. */
   readonly side: 'client' | 'server'
-  /** 0 <= fraction < 1, for jitter. */
-  readonly fraction: () => number
   /** On a server: the version of the online list up to which all changes have been sent. */
   readonly listVersion?: () => number
   /** The event that the peer must send first, if any. */
   readonly first?: EventName
+}
+
+/** The current contents of one link. Each of them is bounded. */
+export interface LinkGauges {
+  readonly unsentBytes: number
+  readonly unsentReplies: number
+  /** Requests of the other side that are not answered yet. */
+  readonly runningRequests: number
+  readonly rememberedReplies: number
 }
 
 /** The last sequence number of a link. */
@@ -98,7 +106,7 @@ const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk'
  */
 export class Link<C> {
   readonly keepAlive: KeepAlive
-  readonly replies = new Replies()
+  readonly #replies = new Replies()
   readonly #options: LinkOptions
   readonly #requests: Requests<C | 'ping'>
   readonly #queues = new SendQueues()
@@ -122,15 +130,25 @@ export class Link<C> {
     return this.#queues.replies
   }
 
+  get gauges(): LinkGauges {
+    const { unsentBytes, unsentReplies } = this
+    const { unanswered: runningRequests, remembered: rememberedReplies } = this.#replies
+    return { unsentBytes, unsentReplies, runningRequests, rememberedReplies }
+  }
+
   /** Queues a request. Returns its seq. `onFlushed` runs when its bytes may be overwritten, or never. */
   request(
     message: Message<RequestName>,
     instance: number,
-    context: C,
+    context: C | 'ping',
     priority: SendPriority = 'requests',
     onFlushed?: () => void,
   ): number {
-    return this.#ask(message, instance, context, priority, onFlushed)
+    if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
+    const frame = this.#frame(message, ++this.#seq, instance)
+    const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
+    this.#queues.add(priority, copy.frame, copy.onFlushed)
+    return frame.seq
   }
 
   /** Stops sending and repeating a request, and ignores its reply. Returns its context if it was unanswered. */
@@ -150,7 +168,7 @@ export class Link<C> {
   /** Queues the reply to a request. */
   reply(to: Request, message: Message | Encoded): void {
     const frame = this.#frame(message, to.seq, to.instance)
-    if (!idempotent(to.message.event)) this.replies.remember(to.seq, frame)
+    if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
     this.#queues.add('replies', frame)
   }
 
@@ -164,11 +182,13 @@ export class Link<C> {
   }
 
   /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */
-  next(now: number): { frame: Frame; onFlushed: (() => void) | undefined } | undefined {
-    const next = this.#queues.next(({ event, seq }) => (requestRows.has(event) ? this.#requests.decide(seq) : 'now'))
+  next(now: number): QueuedFrame | undefined {
+    const next = this.#queues.next(({ event, seq }) =>
+      repliesByNumber.has(event) ? this.#requests.decide(seq) : 'now',
+    )
     if (!next) return undefined
     this.keepAlive.spoke(now)
-    if (requestRows.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
+    if (repliesByNumber.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
     return next
   }
 
@@ -217,7 +237,7 @@ export class Link<C> {
     if (this.#options.first && !this.#begun) return // The ping could overtake the frame that must be first.
     const repetition = this.#requests.instead()
     if (repetition) this.#queues.add('replies', repetition.frame, repetition.onFlushed)
-    else this.#ask({ event: 'PingReq' }, 0, 'ping', 'requests')
+    else this.request({ event: 'PingReq' }, 0, 'ping')
   }
 
   #checkFirst(event: EventName): void {
@@ -225,20 +245,6 @@ export class Link<C> {
     if (!this.#begun && event !== first)
       throw new OspError('malformed', `the first frame must be ${first}, not ${event}`)
     this.#begun = true
-  }
-
-  #ask(
-    message: Message<RequestName>,
-    instance: number,
-    context: C | 'ping',
-    priority: SendPriority,
-    onFlushed?: () => void,
-  ): number {
-    if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
-    const frame = this.#frame(message, ++this.#seq, instance)
-    const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
-    this.#queues.add(priority, copy.frame, copy.onFlushed)
-    return frame.seq
   }
 
   #carryOut(frame: Frame, message: Message<RequestName>): Received<C> {
@@ -254,7 +260,7 @@ export class Link<C> {
       return undefined
     }
     if (idempotent(event)) return { kind: 'request', request }
-    const admitted = this.replies.admit(frame.seq)
+    const admitted = this.#replies.admit(frame.seq)
     if (admitted === 'drop') return undefined
     if (admitted !== 'carry out') {
       this.#queues.add('replies', admitted)
@@ -266,8 +272,7 @@ export class Link<C> {
   #settle(frame: Frame, message: Message, now: number): Received<C> {
     const settled = this.#requests.settle(frame.seq, now)
     if (!settled) return undefined
-    const request = requestRows.get(settled.frame.event)
-    if (message.event !== request?.ack && message.event !== request?.nack) {
+    if (!repliesByNumber.get(settled.frame.event)?.includes(message.event)) {
       throw new OspError('malformed', `${message.event} does not answer this request`)
     }
     if (settled.context === 'ping') {
@@ -286,7 +291,9 @@ export class Link<C> {
 /** Returns whether a request may be carried out twice: a chunk has an offset, and the others change nothing. */
 const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq' || event === 'ListReq'
 
-/** The requests by number, with their replies. */
-const requestRows: ReadonlyMap<number, { readonly ack: EventName; readonly nack: EventName | undefined }> = new Map(
-  Object.values(events).flatMap((row) => (row.kind === 'request' ? [[row.number, row] as const] : [])),
+/** The replies of each request, by its number. */
+const repliesByNumber: ReadonlyMap<number, readonly (EventName | undefined)[]> = new Map(
+  (Object.keys(events) as EventName[])
+    .filter(isRequest)
+    .map((name) => [events[name].number, [ackNameOf(name), nackNameOf(name)]]),
 )

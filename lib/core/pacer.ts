@@ -1,28 +1,29 @@
 import { clientLimits } from '../limits.ts'
 
 /**
- * How long chunks are, and when the next one may go (docs/protocol.md, "Delivery", 5): no longer than about one second of
- * the link, as it was measured, and within the rate that the user has set. A link can break before a long chunk is
- * through, and the part that the server has received of it is lost. So each link begins with short chunks, whatever the
- * former one carried, and with chunks of half the length after a link that acknowledged none.
+ * Sets the length of chunks and the time of the next one: a chunk takes about one second at most at the measured rate of the link,
+ * and all chunks stay within the rate that the user has set (docs/protocol.md, "Delivery"). A link can break during a long chunk,
+ * and the received part of it is lost. So each link begins with short chunks, whatever the previous link carried, and after a link
+ * that acknowledged none with chunks of half the length.
  */
 export class Pacer {
-  /** The user's bound in bytes a second, for everything that passes here; Infinity: none. */
+  /** The maximum rate in bytes per second, for everything that passes; Infinity if there is none. */
   readonly #limitRate: number
-  /** When the bytes let through so far are within the bound. */
+  /** The time from which the bytes passed so far are within the maximum rate. */
   #clearAt = Number.NEGATIVE_INFINITY
   #measured: number | undefined
-  /** The longest chunk of a link that was not measured yet … */
+  /** The maximum length of a chunk on a link that is not measured yet. */
   #firstBytes: number = clientLimits.firstChunkBytes
-  /** … and of those that were sent on this link the longest. */
+  /** The length of the longest chunk that was sent on this link. */
   #longest = 0
-  /** Whether a chunk was acknowledged on this link, and whether its rate was measured. */
+  /** Whether a chunk was acknowledged on this link. */
   #answered = false
+  /** Whether the rate of this link was measured. */
   #sampled = false
   #inFlight = 0
-  /** Bytes that were acknowledged since the latest sample … */
+  /** The bytes that were acknowledged since the latest sample. */
   #sampleBytes = 0
-  /** … and the time in which something was in flight: what came before `#busySince` stands in `#sampleMs`. */
+  /** The time with chunks in flight since the latest sample, without the time since `#busySince`. */
   #sampleMs = 0
   #busySince = 0
 
@@ -30,7 +31,7 @@ export class Pacer {
     this.#limitRate = limitRate
   }
 
-  /** The length of the next chunk, where the server grants `granted`. */
+  /** Returns the length of the next chunk, at most `granted`. */
   chunkBytes(granted: number, now: number): number {
     const { bufferBytes, chunkMs, leastChunkBytes, limitedChunkSeconds } = clientLimits
     const first = this.#sampled ? Number.POSITIVE_INFINITY : this.#firstBytes
@@ -39,7 +40,7 @@ export class Pacer {
     return Math.min(granted, bufferBytes, Math.max(leastChunkBytes, Math.floor(wanted)))
   }
 
-  /** The measured bytes a second, or less if the bytes in flight have taken longer than that. */
+  /** Returns the measured bytes per second, or fewer if the bytes in flight have already taken longer. */
   #rate(now: number): number {
     const { chunkMs } = clientLimits
     const waitedMs = this.#inFlight > 0 ? now - this.#busySince : 0
@@ -47,7 +48,7 @@ export class Pacer {
     return Math.min(this.#measured ?? Number.POSITIVE_INFINITY, most)
   }
 
-  /** Lets `bytes` through; returns in how many milliseconds they may go. */
+  /** Counts bytes toward the maximum rate. Returns the milliseconds until they may be sent. */
   delayMs(bytes: number, now: number): number {
     if (this.#limitRate === Number.POSITIVE_INFINITY) return 0
     const delay = Math.max(0, this.#clearAt - now)
@@ -64,7 +65,7 @@ export class Pacer {
   acknowledged(bytes: number, now: number): void {
     this.#answered = true
     this.#sampleBytes += bytes
-    this.#landed(bytes, now)
+    this.refused(bytes, now)
     if (this.#sampleMs < clientLimits.sampleMs && this.#sampleBytes < clientLimits.sampleBytes) return
     const rate = (this.#sampleBytes / Math.max(1, this.#sampleMs)) * 1_000
     // A lower rate applies at once. Otherwise chunks would stay too long until the average adapts.
@@ -75,9 +76,11 @@ export class Pacer {
     this.#sampleBytes = 0
   }
 
-  /** What was sent is in flight no more, and says nothing about the rate: the server has refused it. */
+  /** Records that a chunk is no longer in flight. A refused chunk does not count toward the measured rate. */
   refused(bytes: number, now: number): void {
-    this.#landed(bytes, now)
+    this.#inFlight = Math.max(0, this.#inFlight - bytes)
+    this.#sampleMs += now - this.#busySince
+    this.#busySince = now
   }
 
   /** Starts a new link, with nothing in flight. The measured rate stays as the upper bound of the first estimate. */
@@ -93,11 +96,5 @@ export class Pacer {
     this.#inFlight = 0
     this.#sampleMs = 0
     this.#sampleBytes = 0
-  }
-
-  #landed(bytes: number, now: number): void {
-    this.#inFlight = Math.max(0, this.#inFlight - bytes)
-    this.#sampleMs += now - this.#busySince
-    this.#busySince = now
   }
 }

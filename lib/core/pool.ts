@@ -9,11 +9,7 @@ export interface Holder {
 }
 
 /** A numbered worker of an app. Only its pool changes it. */
-export interface Instance<S extends string> {
-  readonly number: number
-  readonly state: S
-  readonly holder: Holder | undefined
-}
+export type Instance<S extends string> = Readonly<Omit<Slot<S>, 'former'>>
 
 interface Slot<S extends string> {
   readonly number: number
@@ -23,23 +19,19 @@ interface Slot<S extends string> {
   readonly former: { readonly session: string; readonly why: ErrorCode | OspError }[]
 }
 
-/** The ordinary instances of one app, numbered from 1; number 0 is the app's daemon and never assigned. */
+/** The ordinary instances of one app, numbered from 1. Number 0 is the daemon of the app and is never assigned. */
 export class Pool<S extends string, E extends string> {
   readonly #machine: Machine<S, E>
   readonly #idleState: S
   readonly #slots: readonly Slot<S>[]
-  /** Longest idle first. */
+  /** The idle instances, the one that has been idle longest first. */
   readonly #idle: Slot<S>[]
 
   constructor(machine: Machine<S, E>, idle: S, size: number) {
     this.#machine = machine
     this.#idleState = idle
-    this.#slots = Array.from({ length: size }, (_, at) => ({
-      number: at + 1,
-      state: idle,
-      holder: undefined,
-      former: [],
-    }))
+    const slot = (number: number): Slot<S> => ({ number, state: idle, holder: undefined, former: [] })
+    this.#slots = Array.from({ length: size }, (_, at) => slot(at + 1))
     this.#idle = [...this.#slots]
   }
 
@@ -64,7 +56,7 @@ export class Pool<S extends string, E extends string> {
 
   /** Makes an instance idle; `why` is the error for later requests of its holder. */
   release(instance: Instance<S>, event: E, why: ErrorCode | OspError = 'instance-lost'): void {
-    const slot = this.#slot(instance)
+    const slot = instance as Slot<S>
     this.#step(slot, event, 'idle')
     this.#dismiss(slot, why)
     this.#idle.push(slot)
@@ -72,15 +64,13 @@ export class Pool<S extends string, E extends string> {
 
   /** Moves a busy instance to another holder; `why` is the error for later requests of the former holder. */
   move(instance: Instance<S>, event: E, to: Holder, why: ErrorCode): void {
-    const slot = this.#slot(instance)
+    const slot = instance as Slot<S>
     this.#step(slot, event, 'busy')
     this.#dismiss(slot, why)
     slot.holder = to
   }
 
-  /**
-   * Returns the instance of this number if `by` holds it; otherwise throws its `denial`.
-   */
+  /** Returns the instance of this number if `by` holds it; otherwise throws its `denial`. */
   held(number: number, by: Holder): Instance<S> {
     const slot = this.#slots[number - 1]
     if (slot?.holder?.node === by.node) return slot
@@ -112,11 +102,5 @@ export class Pool<S extends string, E extends string> {
     if (slot.holder) slot.former.push({ session: slot.holder.session, why })
     if (slot.former.length > fixed.instanceHolders) slot.former.shift()
     slot.holder = undefined
-  }
-
-  #slot(instance: Instance<S>): Slot<S> {
-    const slot = this.#slots[instance.number - 1]
-    if (!slot || slot !== instance) throw new OspError('internal', `instance ${instance.number} is not of this pool`)
-    return slot
   }
 }

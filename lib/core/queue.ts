@@ -1,14 +1,14 @@
-/** First in, first out, at the same small cost however many wait: `Array.shift` moves a long array for each one. */
+/** A first-in, first-out queue. Unlike `Array.shift`, `shift` takes the same short time for every length. */
 export class Queue<T> {
   #items: (T | undefined)[] = []
-  /** Places before it are empty. */
+  /** The index of the first item. */
   #head = 0
 
   get length(): number {
     return this.#items.length - this.#head
   }
 
-  /** The one that waits longest. */
+  /** The oldest item. */
   get first(): T | undefined {
     return this.#items[this.#head]
   }
@@ -21,7 +21,7 @@ export class Queue<T> {
     const item = this.#items[this.#head]
     if (this.#head === this.#items.length) return undefined
     this.#items[this.#head++] = undefined
-    // Half of the array is empty: the cost of this move is spread over as many shifts.
+    // Half of the array is empty: the cost of this copy is spread over as many calls.
     if (this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head)
       this.#head = 0

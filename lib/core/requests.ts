@@ -1,7 +1,7 @@
 import { fixed } from '../limits.ts'
 import { type Frame, repetition } from '../wire/frame.ts'
 import { RoundTrip } from './roundTrip.ts'
-import type { SendDecision } from './sendQueues.ts'
+import type { QueuedFrame, SendDecision } from './sendQueues.ts'
 
 /**
  * How a request is repeated:
@@ -34,12 +34,6 @@ interface Pending<C> {
   repeatAt: number
 }
 
-/** A frame to queue. Call `onFlushed` when its bytes have left. */
-export interface Copy {
-  readonly frame: Frame
-  readonly onFlushed: (() => void) | undefined
-}
-
 export interface RequestsOptions {
   /** Whether the socket neither loses nor reorders frames. */
   readonly reliable: boolean
@@ -51,11 +45,7 @@ export interface RequestsOptions {
 export class Requests<C> {
   readonly #options: RequestsOptions
   readonly #pending = new Map<number, Pending<C>>()
-  readonly #roundTrip = new RoundTrip({
-    firstMs: fixed.firstTimeoutMs,
-    leastMs: fixed.leastTimeoutMs,
-    mostMs: fixed.mostTimeoutMs,
-  })
+  readonly #roundTrip = new RoundTrip()
   /** The requests other than chunks, by ordinal. */
   readonly #ordered = new Map<number, Pending<C>>()
   #ordinal = 0
@@ -68,12 +58,10 @@ export class Requests<C> {
   }
 
   /** Adds a request. Returns the frame to send. `onFlushed` runs once when no copy of the frame is needed or queued. */
-  add(frame: Frame, context: C, timing: Timing = 'timer', onFlushed?: () => void): Copy {
+  add(frame: Frame, context: C, timing: Timing = 'timer', onFlushed?: () => void): QueuedFrame {
     const ordinal = timing === 'chunk' ? this.#ordinal : ++this.#ordinal
-    const timers = { sentAt: undefined, repeats: 0, tries: 0, repeatAt: Number.POSITIVE_INFINITY }
-    const kept = timing === 'own' ? { ...frame, payload: [] } : frame
     const pending = {
-      frame: kept,
+      frame: timing === 'own' ? { ...frame, payload: [] } : frame,
       context,
       timing,
       onFlushed,
@@ -81,7 +69,10 @@ export class Requests<C> {
       settled: false,
       freed: false,
       ordinal,
-      ...timers,
+      sentAt: undefined,
+      repeats: 0,
+      tries: 0,
+      repeatAt: Number.POSITIVE_INFINITY,
     }
     this.#pending.set(frame.seq, pending)
     if (timing !== 'chunk') this.#ordered.set(ordinal, pending)
@@ -135,8 +126,8 @@ export class Requests<C> {
    * Returns the frames to repeat. `dead` is true if a request was tried `fixed.tries` times without a byte from the peer, of
    * which the latest arrived at `heardAt`.
    */
-  due(now: number, heardAt: number): { copies: readonly Copy[]; dead: boolean } {
-    const copies: Copy[] = []
+  due(now: number, heardAt: number): { copies: readonly QueuedFrame[]; dead: boolean } {
+    const copies: QueuedFrame[] = []
     let dead = false
     if (now < this.#deadline) return { copies, dead }
     this.#deadline = Number.POSITIVE_INFINITY
@@ -153,7 +144,7 @@ export class Requests<C> {
   }
 
   /** Returns a repetition of the oldest unanswered request if no new request may be sent now. */
-  instead(): Copy | undefined {
+  instead(): QueuedFrame | undefined {
     if (this.#follows(this.#ordinal + 1)) return undefined
     const oldest = this.#ordered.get(this.#oldest)
     return oldest && oldest.repeatAt !== Number.POSITIVE_INFINITY ? this.#repetition(oldest) : undefined
@@ -168,7 +159,7 @@ export class Requests<C> {
     this.#free(pending)
   }
 
-  #copy(pending: Pending<C>, frame: Frame): Copy {
+  #copy(pending: Pending<C>, frame: Frame): QueuedFrame {
     if (!pending.onFlushed) return { frame, onFlushed: undefined }
     pending.copies++
     const onFlushed = () => {
@@ -191,7 +182,7 @@ export class Requests<C> {
     return ordinal - this.#oldest < fixed.replies
   }
 
-  #repetition(pending: Pending<C>): Copy {
+  #repetition(pending: Pending<C>): QueuedFrame {
     pending.repeats++
     pending.repeatAt = Number.POSITIVE_INFINITY
     this.#roundTrip.repeated(pending.repeats)

@@ -1,9 +1,4 @@
-/** Bounds of a retransmission time-out, in milliseconds. */
-export interface TimeoutBounds {
-  readonly firstMs: number
-  readonly leastMs: number
-  readonly mostMs: number
-}
+import { fixed } from '../limits.ts'
 
 /**
  * Estimates the round-trip time by RFC 6298. Repeated requests give no samples, so a doubled time-out stays doubled for all
@@ -11,15 +6,10 @@ export interface TimeoutBounds {
  * estimate, and the path would never be measured (Karn's rule, §3 and §5.5 to §5.7).
  */
 export class RoundTrip {
-  readonly #bounds: TimeoutBounds
   #smoothedMs: number | undefined
   #variationMs = 0
   /** How often the time-out was doubled since the last sample. */
   #doublings = 0
-
-  constructor(bounds: TimeoutBounds) {
-    this.#bounds = bounds
-  }
 
   /** Adds the time between a request and its reply. */
   sample(ms: number): void {
@@ -38,10 +28,10 @@ export class RoundTrip {
     this.#doublings = Math.max(this.#doublings, repeats)
   }
 
-  /** Returns the time-out of a request that was sent `repeats` times before: doubled for each (§5.5), within the bounds. */
+  /** Returns the time-out of a request that was repeated `repeats` times: doubled for each (§5.5), within the fixed bounds. */
   timeoutMs(repeats: number): number {
-    const { firstMs, leastMs, mostMs } = this.#bounds
-    const base = this.#smoothedMs === undefined ? firstMs : this.#smoothedMs + 4 * this.#variationMs
-    return Math.min(mostMs, Math.max(leastMs, base) * 2 ** Math.max(repeats, this.#doublings))
+    const { firstTimeoutMs, leastTimeoutMs, mostTimeoutMs } = fixed
+    const base = this.#smoothedMs === undefined ? firstTimeoutMs : this.#smoothedMs + 4 * this.#variationMs
+    return Math.min(mostTimeoutMs, Math.max(leastTimeoutMs, base) * 2 ** Math.max(repeats, this.#doublings))
   }
 }

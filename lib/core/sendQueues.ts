@@ -9,7 +9,8 @@ export type SendPriority = 'replies' | 'requests' | 'chunks'
 /** Whether a frame may be sent. `never`: its request was answered or abandoned before it was sent. */
 export type SendDecision = 'now' | 'later' | 'never'
 
-interface Waiting {
+/** A frame for the socket. Call `onFlushed` when its bytes have left. */
+export interface QueuedFrame {
   readonly frame: Frame
   readonly onFlushed: (() => void) | undefined
 }
@@ -19,7 +20,7 @@ interface Waiting {
  * at a time (docs/protocol.md, "Delivery").
  */
 export class SendQueues {
-  readonly #queues: Readonly<Record<SendPriority, Queue<Waiting>>> = {
+  readonly #queues: Readonly<Record<SendPriority, Queue<QueuedFrame>>> = {
     replies: new Queue(),
     requests: new Queue(),
     chunks: new Queue(),
@@ -46,34 +47,25 @@ export class SendQueues {
    * Returns the next frame for the socket. Call its `onFlushed` when its bytes have left. A frame that `decide` defers holds up
    * the later frames of its priority only.
    */
-  next(decide: (frame: Frame) => SendDecision): Waiting | undefined {
-    return this.#small('replies', decide) ?? this.#small('requests', decide) ?? this.#chunk(decide)
+  next(decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
+    return this.#nextOf('replies', decide) ?? this.#nextOf('requests', decide) ?? this.#nextOf('chunks', decide)
   }
 
-  #small(priority: 'replies' | 'requests', decide: (frame: Frame) => SendDecision): Waiting | undefined {
-    for (let first = this.#queues[priority].first; first; first = this.#queues[priority].first) {
+  #nextOf(priority: SendPriority, decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
+    const queue = this.#queues[priority]
+    const isChunk = priority === 'chunks'
+    for (let first = queue.first; first; first = queue.first) {
       const decision = decide(first.frame)
-      if (decision === 'later') return undefined
-      this.#queues[priority].shift()
-      this.#smallBytes -= sizeOf(first.frame)
-      if (decision === 'now') return first
+      if (decision === 'later' || (isChunk && this.#handed >= fixed.chunksHanded)) return undefined
+      queue.shift()
+      if (!isChunk) this.#smallBytes -= sizeOf(first.frame)
+      if (decision === 'now') return isChunk ? this.#handChunk(first) : first
       first.onFlushed?.()
     }
     return undefined
   }
 
-  #chunk(decide: (frame: Frame) => SendDecision): Waiting | undefined {
-    for (let first = this.#queues.chunks.first; first; first = this.#queues.chunks.first) {
-      const decision = decide(first.frame)
-      if (decision === 'later' || this.#handed >= fixed.chunksHanded) return undefined
-      this.#queues.chunks.shift()
-      if (decision === 'now') return this.#hand(first)
-      first.onFlushed?.()
-    }
-    return undefined
-  }
-
-  #hand({ frame, onFlushed }: Waiting): Waiting {
+  #handChunk({ frame, onFlushed }: QueuedFrame): QueuedFrame {
     this.#handed++
     return {
       frame,

@@ -1,6 +1,6 @@
 import type { Clock } from '../ports/platform.ts'
 
-/** One alarm that serves the earliest of many timers. It may ring early, never late: a deadline that moved on is found then. */
+/** One alarm for the earliest of many deadlines. It can ring early, if the deadline has moved, but never late. */
 export class Alarm {
   readonly #clock: Clock
   readonly #ring: () => void
@@ -11,7 +11,7 @@ export class Alarm {
     this.#ring = ring
   }
 
-  /** Rings at `deadlineMs` or before; never, if that is Infinity. */
+  /** Rings at `deadlineMs` or earlier, or never if that is Infinity. */
   by(deadlineMs: number): void {
     if (this.#set && this.#set.atMs <= deadlineMs) return
     this.stop()

@@ -1,8 +1,8 @@
-/** A promise with its two ends. An unheard rejection is silent. */
+/** A promise that its owner settles. A rejection without a handler is ignored. */
 export interface Deferred<T> {
   readonly promise: Promise<T>
   resolve(value: T): void
-  reject(why: unknown): void
+  reject(error: unknown): void
 }
 
 export function deferred<T>(): Deferred<T> {

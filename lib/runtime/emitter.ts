@@ -9,8 +9,9 @@ type Listener = (...args: never[]) => unknown
  */
 export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitter<E> {
   readonly #log: Log | undefined
-  /** The wrapper of each listener, by event. */
+  /** The wrappers of the listeners, by event. */
   readonly #guards = new Map<unknown, WeakMap<Listener, Listener>>()
+  /** All wrappers. */
   readonly #own = new WeakSet<Listener>()
 
   constructor(log?: Log) {
@@ -43,21 +44,10 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
     return super.off(event, listener && this.#guard(event, listener), context, once)
   }
 
-  override addListener<T extends EventEmitter.EventNames<E>>(
-    event: T,
-    listener: EventEmitter.EventListener<E, T>,
-    context?: unknown,
-  ): this {
-    return this.on(event, listener, context)
-  }
-
-  override removeListener<T extends EventEmitter.EventNames<E>>(
-    event: T,
-    listener?: EventEmitter.EventListener<E, T>,
-    context?: unknown,
-    once?: boolean,
-  ): this {
-    return this.off(event, listener, context, once)
+  static {
+    // EventEmitter has its own methods under these names too.
+    Emitter.prototype.addListener = Emitter.prototype.on
+    Emitter.prototype.removeListener = Emitter.prototype.off
   }
 
   /** Returns the same wrapper for each listener of an event, so that it can be removed. */
@@ -97,13 +87,9 @@ export function safeLog(log?: Log): Log {
 /** Calls a function of the application. Passes its error, or the rejection of its promise, to `failed`. */
 function contained(call: () => unknown, failed: (error: unknown) => void): void {
   try {
-    const result = call()
-    if (isThenable(result)) result.then(undefined, failed)
+    const result = call() as PromiseLike<unknown> | null | undefined
+    if (typeof result?.then === 'function') result.then(undefined, failed)
   } catch (error) {
     failed(error)
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }

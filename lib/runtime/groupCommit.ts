@@ -1,27 +1,16 @@
 /** An item that waits for its commit. */
-export class Uncommitted<T> {
+export interface Uncommitted<T> {
   readonly item: T
   readonly resolve: () => void
-  readonly #reject: (error: unknown) => void
-  isRejected = false
-
-  constructor(item: T, resolve: () => void, reject: (error: unknown) => void) {
-    this.item = item
-    this.resolve = resolve
-    this.#reject = reject
-  }
-
-  /** Rejects the call of this item alone. The rest of its group can still be committed. */
-  reject(error: unknown): void {
-    this.isRejected = true
-    this.#reject(error)
-  }
+  /** Rejects the call for this item only. The other items of its group can still be committed. */
+  readonly reject: (error: unknown) => void
+  isRejected: boolean
 }
 
 export interface GroupCommitOptions<T> {
   /** Commits a group, in its order. After `wake` the group can be empty. */
   readonly commit: (group: readonly Uncommitted<T>[]) => Promise<void>
-  /** Undoes an item of a failed commit; called for the last item first. With it, a failure also fails the items that wait. */
+  /** Undoes an item of a failed commit; called for the last item first. If it is set, the waiting items fail too. */
   readonly undo?: (item: T) => void
 }
 
@@ -39,7 +28,16 @@ export class GroupCommit<T> {
   /** Resolves when the item, and all earlier items, are committed. */
   add(item: T): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push(new Uncommitted(item, resolve, reject))
+      const entry: Uncommitted<T> = {
+        item,
+        resolve,
+        reject: (error) => {
+          entry.isRejected = true
+          reject(error)
+        },
+        isRejected: false,
+      }
+      this.#waiting.push(entry)
       this.#start()
     })
   }

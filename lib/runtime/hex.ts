@@ -1,4 +1,4 @@
-/** Bytes as lower-case hexadecimal digits. */
+/** Returns bytes as lower-case hexadecimal digits. */
 export function hex(bytes: Uint8Array): string {
   let digits = ''
   for (const byte of bytes) digits += byte.toString(16).padStart(2, '0')

@@ -2,7 +2,10 @@ import { KiB } from '../limits.ts'
 import type { Digest, DigestName, Digests } from '../ports/platform.ts'
 import type { Parts } from '../wire/codec.ts'
 
-/** What the first `offset` bytes are known to have as their digest. */
+/** Reads bytes of a file at `offset`. Resolves with their number, which is less than the length of `into` only at the end. */
+type ReadBytes = (into: Uint8Array, offset: number) => Promise<number>
+
+/** The known digest of the first `offset` bytes of a file. */
 export interface DigestCheckpoint {
   readonly offset: number
   readonly digest: Uint8Array
@@ -11,135 +14,154 @@ export interface DigestCheckpoint {
 export interface IncrementalDigestOptions {
   readonly digests: Digests
   readonly algorithm: DigestName
-  /** Reads written bytes; fewer than `into` holds only at the end. */
-  readonly read: (into: Uint8Array, offset: number) => Promise<number>
-  /** Known digests to compare with, by rising offset. */
-  readonly marks?: readonly DigestCheckpoint[]
+  /** Reads bytes that are already in the file. */
+  readonly read: ReadBytes
+  /** Digests to compare with, by ascending offset. */
+  readonly checkpoints?: readonly DigestCheckpoint[]
 }
 
-/** The length of one read; each digest that catches up has a buffer of this length. */
+/** The size of the buffer for reading a file. */
 const readBytes = 256 * KiB
 
 /**
- * The digest of the leading bytes of a file while the file is being sent or received. Bytes that come in order are added as
- * they come. If earlier bytes are missing (an upload that a new process continues), it reads them from the file in parallel
- * with the transfer until it has caught up, and keeps no chunk in memory.
+ * The digest of the leading bytes of a file while the file is being sent or received. Bytes that arrive in order are added
+ * immediately. If earlier bytes are missing (an upload that a new process continues), they are read from the file in parallel with
+ * the transfer. No chunk is kept in memory.
  */
 export class IncrementalDigest {
   readonly #options: IncrementalDigestOptions
   #digest: Digest
   #position = 0
   #end = 0
-  #marks: DigestCheckpoint[]
-  #agreed: { offset: number; digest: Digest } | undefined
-  #disagrees = false
+  #checkpoints: DigestCheckpoint[]
+  /** The last checkpoint that was equal, with the state of the digest at its offset. */
+  #verified: { offset: number; digest: Digest } | undefined
+  #isDifferent = false
   #catchingUp: Promise<void> | undefined
-  /** Rises with each reading that begins, and when one is called off. */
+  /** Increases with each reading that starts, and when one is abandoned. */
   #readings = 0
 
   constructor(options: IncrementalDigestOptions) {
     this.#options = options
     this.#digest = options.digests.create(options.algorithm)
-    this.#marks = [...(options.marks ?? [])]
+    this.#checkpoints = [...(options.checkpoints ?? [])]
   }
 
-  /** Leading bytes that it covers. */
+  /** The number of leading bytes in the digest. */
   get position(): number {
     return this.#position
   }
 
-  /** The digest so far, of the first `position` bytes. */
+  /** Returns the digest of the first `position` bytes. */
   now(): Uint8Array {
     return this.#digest.copy().digest()
   }
 
-  /** Adds a digest to compare with; false if it is too late, because the digest has passed that offset. */
-  expect(mark: DigestCheckpoint): boolean {
-    if (mark.offset < this.#position || mark.offset === 0) return false
-    this.#marks.push(mark)
-    this.#marks.sort((a, b) => a.offset - b.offset)
-    this.#judge()
+  /** Adds a digest to compare with. Returns false if it is too late, because the position is after that offset. */
+  expect(checkpoint: DigestCheckpoint): boolean {
+    if (checkpoint.offset < this.#position || checkpoint.offset === 0) return false
+    this.#checkpoints.push(checkpoint)
+    this.#checkpoints.sort((a, b) => a.offset - b.offset)
+    this.#compare()
     return true
   }
 
-  /** The file now has these bytes at `offset`. The bytes are not kept. */
+  /** Records that the file has these bytes at `offset`. Does not keep the bytes. */
   follow(offset: number, parts: Parts): void {
     let at = offset
     for (const part of parts) {
       if (!this.#catchingUp && at <= this.#position)
-        this.#take(part.subarray(Math.min(part.length, this.#position - at)))
+        this.#add(part.subarray(Math.min(part.length, this.#position - at)))
       at += part.length
     }
     this.#end = Math.max(this.#end, at)
   }
 
   /**
-   * Reads until it covers the first `end` bytes, and what was followed meanwhile. Resolves with `undefined`, or, where
-   * the bytes disagree with a mark, with the offset of the last mark that agreed (0 if none): `rewind` is next then.
+   * Reads the file until the digest contains the first `end` bytes and those recorded meanwhile. Resolves with `undefined`, or, if
+   * a checkpoint is different, with the offset of the last one that was equal (0 if none). Then call `rewind`.
    */
   async catchUp(end: number): Promise<number | undefined> {
     this.#end = Math.max(this.#end, end)
-    while (this.#position < this.#end && !this.#disagrees) {
+    while (this.#position < this.#end && !this.#isDifferent) {
       this.#catchingUp ??= this.#readOn(++this.#readings)
       await this.#catchingUp
     }
-    return this.#disagrees ? (this.#agreed?.offset ?? 0) : undefined
+    return this.#isDifferent ? (this.#verified?.offset ?? 0) : undefined
   }
 
-  /** Goes back to `offset`, which is 0 or that of the last mark that agreed, and forgets the later ones. */
+  /** Goes back to `offset`, which is 0 or that of the last equal checkpoint, and removes the later checkpoints. */
   rewind(offset: number): void {
     const { digests, algorithm } = this.#options
-    const agreed = this.#agreed?.offset === offset ? this.#agreed : undefined
-    this.#agreed = agreed
-    this.#position = agreed?.offset ?? 0
-    this.#digest = agreed?.digest.copy() ?? digests.create(algorithm)
+    if (this.#verified?.offset !== offset) this.#verified = undefined
+    this.#position = this.#verified?.offset ?? 0
+    this.#digest = this.#verified?.digest.copy() ?? digests.create(algorithm)
     this.#end = this.#position
-    this.#marks = []
-    this.#disagrees = false
+    this.#checkpoints = []
+    this.#isDifferent = false
     this.#catchingUp = undefined
     this.#readings++
   }
 
-  /** A reading that was called off takes nothing more: what it reads belongs elsewhere. */
+  /** Reads up to the end. Bytes that arrive after the reading was abandoned are ignored. */
   async #readOn(reading: number): Promise<void> {
-    const current = () => this.#readings === reading
+    const isCurrent = () => this.#readings === reading
     const buffer = new Uint8Array(readBytes)
     try {
-      while (current() && this.#position < this.#end && !this.#disagrees) {
+      while (isCurrent() && this.#position < this.#end && !this.#isDifferent) {
         const length = Math.min(readBytes, this.#end - this.#position)
         const read = await this.#options.read(buffer.subarray(0, length), this.#position)
-        if (!current()) return
+        if (!isCurrent()) return
         if (read === 0) throw new RangeError(`the file ends at ${this.#position} instead of ${this.#end}`)
-        this.#take(buffer.subarray(0, read))
+        this.#add(buffer.subarray(0, read))
       }
     } finally {
-      if (current()) this.#catchingUp = undefined
+      if (isCurrent()) this.#catchingUp = undefined
     }
   }
 
-  /** Takes bytes at its position, stopping at each mark to compare. */
-  #take(bytes: Uint8Array): void {
+  /** Adds bytes at the position, and compares at each checkpoint. */
+  #add(bytes: Uint8Array): void {
     let left = bytes
-    while (left.length > 0 && !this.#disagrees) {
-      const next = this.#marks[0]
+    while (left.length > 0 && !this.#isDifferent) {
+      const next = this.#checkpoints[0]
       const piece = next ? left.subarray(0, next.offset - this.#position) : left
       this.#digest.update(piece)
       this.#position += piece.length
       left = left.subarray(piece.length)
-      this.#judge()
+      this.#compare()
     }
   }
 
-  #judge(): void {
-    while (this.#marks[0]?.offset === this.#position && !this.#disagrees) {
-      const mark = this.#marks.shift()
-      if (mark && same(mark.digest, this.now())) this.#agreed = { offset: mark.offset, digest: this.#digest.copy() }
-      else this.#disagrees = true
+  #compare(): void {
+    while (this.#checkpoints[0]?.offset === this.#position && !this.#isDifferent) {
+      const { offset, digest } = this.#checkpoints.shift() as DigestCheckpoint
+      if (same(digest, this.now())) this.#verified = { offset, digest: this.#digest.copy() }
+      else this.#isDifferent = true
     }
   }
 }
 
-/** Whether two digests are the same bytes. */
+/** Returns whether two digests are equal. */
 export function same(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, at) => byte === b[at])
+}
+
+/** Resolves with the digest of the first `length` bytes from `read`, or with `undefined` if there are fewer. */
+export async function digestOf(
+  digests: Digests,
+  algorithm: DigestName,
+  length: number,
+  read: ReadBytes,
+): Promise<Uint8Array | undefined> {
+  await digests.load(algorithm)
+  const digest = digests.create(algorithm)
+  const buffer = new Uint8Array(Math.min(length, readBytes))
+  for (let at = 0; at < length; ) {
+    const count = await read(buffer.subarray(0, Math.min(buffer.length, length - at)), at)
+    if (count === 0) return undefined
+    digest.update(buffer.subarray(0, count))
+    at += count
+  }
+  return digest.digest()
 }

@@ -1,8 +1,8 @@
-import type { LinkGauges } from '../core/gauges.ts'
-import { Link, type Received, type Request } from '../core/link.ts'
+import { Link, type LinkGauges, type LinkOptions, type Received, type Request } from '../core/link.ts'
 import type { SendPriority } from '../core/sendQueues.ts'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
+import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
@@ -10,20 +10,45 @@ import type { AckOf, Encoded, Message, NackName, NoticeName, RequestName } from 
 import { events } from '../wire/protocol.ts'
 import { Alarm } from './alarm.ts'
 import { type Deferred, deferred } from './deferred.ts'
-import type { Asked, LinkDriverEvents, LinkDriverOptions } from './linkDriverOptions.ts'
 import { errorOf, goodbyeOf, nackOf } from './refusal.ts'
+
+/** The events of a link. None occurs after `closed`. */
+export interface LinkDriverEvents {
+  /** A request, to be answered once with `reply` or `refuse`. */
+  request(request: Request): void
+  notice(message: Message<NoticeName>): void
+  /** The answer of a server to a ping: all changes of the presence list up to this version were sent before. */
+  pong?(listVersion: number): void
+  /** The link has ended, with the error of the peer or of the rules. Occurs exactly once, also after `close`. */
+  closed(error: OspError): void
+}
+
+export interface LinkDriverOptions extends Pick<LinkOptions, 'side' | 'first' | 'keepAliveMs' | 'listVersion'> {
+  readonly socket: Socket
+  readonly platform: Pick<Platform, 'clock' | 'random'>
+  /** Maximum number of bytes of small frames that wait for a peer that does not read. */
+  readonly unsentBytes: number
+  /** Called with each frame that arrives and its length, before the frame is processed. */
+  readonly arrived?: (bytes: number, frame: Frame) => void
+  /** Called with the memory of an incomplete frame, in bytes, when more of it has arrived. */
+  readonly begun?: (heldBytes: number) => void
+}
+
+/** A request that was sent. */
+export interface Asked<K extends RequestName> {
+  readonly seq: number
+  /** Resolves with the ACK. Rejects with the error of the NACK or of the end of the link; ignoring the rejection is safe. */
+  readonly reply: Promise<Message<AckOf<K>>>
+}
 
 type Waiting = Pick<Deferred<Message>, 'resolve' | 'reject'>
 
 /** Runs a link on a socket and a clock. */
 export class LinkDriver {
   readonly socket: Socket
-  readonly #platform: LinkDriverOptions['platform']
+  readonly #options: LinkDriverOptions
   readonly #link: Link<Waiting>
   readonly #events: LinkDriverEvents
-  readonly #unsentBytes: number
-  readonly #arrived: LinkDriverOptions['arrived']
-  readonly #begunFrame: LinkDriverOptions['begun']
   readonly #waiting = new Set<Waiting>()
   #writable = true
   readonly #alarm: Alarm
@@ -36,11 +61,8 @@ export class LinkDriver {
   constructor(options: LinkDriverOptions, events: LinkDriverEvents) {
     const { socket, platform } = options
     this.socket = socket
-    this.#platform = platform
+    this.#options = options
     this.#events = events
-    this.#unsentBytes = options.unsentBytes
-    this.#arrived = options.arrived
-    this.#begunFrame = options.begun
     const fraction = () => platform.random.fraction('request jitter')
     this.#link = new Link({ ...options, reliable: socket.reliable, fraction }, platform.clock.now())
     this.#alarm = new Alarm(platform.clock, () => this.#guarded(() => this.#advance()))
@@ -122,16 +144,9 @@ export class LinkDriver {
     this.#pump()
   }
 
-  /** Returns what its link holds, or `undefined` after the end of the link. */
+  /** The gauges of the link, or `undefined` after its end. */
   get gauges(): LinkGauges | undefined {
-    if (this.#ended) return undefined
-    const { unsentBytes, unsentReplies, replies } = this.#link
-    return {
-      unsentBytes,
-      unsentReplies,
-      runningRequests: replies.unanswered,
-      rememberedReplies: replies.remembered,
-    }
+    return this.#ended ? undefined : this.#link.gauges
   }
 
   /** Stops reading until `resume`. */
@@ -169,11 +184,11 @@ export class LinkDriver {
 
   #begun(payloadBytes: number, heldBytes: number): void {
     this.#link.keepAlive.begun(payloadBytes, this.#now())
-    this.#begunFrame?.(heldBytes)
+    this.#options.begun?.(heldBytes)
   }
 
   #receive(frame: Frame): void {
-    this.#arrived?.(headerBytes + lengthOf(frame.payload), frame)
+    this.#options.arrived?.(headerBytes + lengthOf(frame.payload), frame)
     const received: Received<Waiting> = this.#link.receive(frame, this.#now())
     if (received?.kind === 'request') this.#events.request(received.request)
     else if (received?.kind === 'reply') this.#settle(received.context, received.message)
@@ -210,8 +225,8 @@ export class LinkDriver {
       this.#pumping = false
     }
     if (!this.#writable) this.#link.keepAlive.full(this.#now())
-    if (this.#link.unsentBytes > this.#unsentBytes || this.#link.unsentReplies > fixed.unsentReplies) {
-      void this.close(new OspError('slow-consumer', 'the peer does not read what it is sent'))
+    if (this.#link.unsentBytes > this.#options.unsentBytes || this.#link.unsentReplies > fixed.unsentReplies) {
+      void this.close(new OspError('slow-consumer', 'the peer does not read fast enough'))
     }
     this.#arm()
   }
@@ -261,6 +276,6 @@ export class LinkDriver {
   }
 
   #now(): number {
-    return this.#platform.clock.now()
+    return this.#options.platform.clock.now()
   }
 }

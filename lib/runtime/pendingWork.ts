@@ -1,20 +1,20 @@
-/** Work that was begun and that closing has to wait for. */
+/** Tracks unfinished work, so that closing can wait for it. */
 export class PendingWork {
   readonly #promises = new Set<Promise<unknown>>()
 
-  /** Adds a promise until it is settled. Its rejection is left to the caller. */
+  /** Adds a promise until it is settled. The caller must handle its rejection. */
   track(work: Promise<unknown>): void {
     this.#promises.add(work)
     const ended = () => this.#promises.delete(work)
     work.then(ended, ended)
   }
 
-  /** Whether nothing is pending. */
+  /** Whether no work is unfinished. */
   get isSettled(): boolean {
     return this.#promises.size === 0
   }
 
-  /** Resolves when nothing is pending, including work that was added meanwhile. */
+  /** Resolves when no work is unfinished, including work that was added meanwhile. */
   async settled(): Promise<void> {
     while (this.#promises.size > 0) await Promise.allSettled(this.#promises)
   }

@@ -1,50 +1,39 @@
 import { codeOf, numberOf, OspError } from '../errors.ts'
-import type { Message, NackName, RequestName } from '../wire/message.ts'
-import { events } from '../wire/protocol.ts'
+import { type Message, type NackName, nackNameOf, type RequestName } from '../wire/message.ts'
 
-/** Longer sentences are cut: a refusal must fit the smallest frame. */
+/** Maximum length of a text; a longer one is cut, because a refusal must fit into the smallest frame. */
 const mostCharacters = 500
 
-/** What the wire has room for. */
+/** The largest value on the wire. */
 const mostRetryAfterMs = 0xffff_ffff
 
-type Refused = { readonly code: number; readonly retryAfter: number; readonly text: string }
-
-function refused(error: OspError): Refused {
+function fieldsOf(error: OspError) {
   const text = error.message.toWellFormed().slice(0, mostCharacters).toWellFormed()
   const retryAfter = Math.min(Math.max(Math.ceil(error.retryAfterMs), 0), mostRetryAfterMs)
   return { code: numberOf(error.code), retryAfter, text }
 }
 
-/** Returns the NACK of a request with this error, or `undefined` if the protocol has none for it. */
-export function nackOf(event: RequestName, error: OspError): Message<NackName> | undefined {
-  const { nack } = events[event]
-  if (nack === undefined) return undefined
-  return {
-    event: nack,
-    ...refused(error),
-    progress: error.progress ?? 0,
-    recipients: error.recipients ?? [],
-  } as Message<NackName>
+/** Returns the NACK of a request with this error, or `undefined` if the request is never refused. */
+export function nackOf(request: RequestName, error: OspError): Message<NackName> | undefined {
+  const event = nackNameOf(request)
+  if (event === undefined) return undefined
+  const { progress = 0, recipients = [] } = error
+  return { event, ...fieldsOf(error), progress, recipients } as Message<NackName>
 }
 
-/** The GOODBYE that tells `error` to a peer. */
+/** Returns the GOODBYE with this error. */
 export function goodbyeOf(error: OspError): Message<'GoodbyeNtf'> {
-  return { event: 'GoodbyeNtf', ...refused(error) }
+  return { event: 'GoodbyeNtf', ...fieldsOf(error) }
 }
 
-/** What a sentence that people will read must not have: it could drive a terminal, or read otherwise than it is. */
+/** Characters that could control a terminal or change the direction of the text. */
 const unfit = /[\p{Cc}\u2028\u2029\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/gu
 
-/** The error that a NACK or GOODBYE of the peer tells; characters that don't belong into its sentence become spaces. */
-export function errorOf(told: Message<NackName | 'GoodbyeNtf'>): OspError {
-  const { code, retryAfter: retryAfterMs } = told
-  const text = told.text.slice(0, mostCharacters).toWellFormed().replace(unfit, ' ').trim()
-  const progress = 'progress' in told ? told.progress : undefined
-  const recipients = 'recipients' in told ? told.recipients : undefined
-  return new OspError(codeOf(code), text === '' ? undefined : text, {
-    retryAfterMs,
-    ...(progress !== undefined && { progress }),
-    ...(recipients !== undefined && { recipients }),
-  })
+/** Returns the error of a NACK or GOODBYE of the peer, with spaces in place of unfit characters. */
+export function errorOf(refusal: Message<NackName | 'GoodbyeNtf'>): OspError {
+  const { code, retryAfter: retryAfterMs } = refusal
+  const text = refusal.text.slice(0, mostCharacters).toWellFormed().replace(unfit, ' ').trim()
+  const progress = 'progress' in refusal ? refusal.progress : undefined
+  const recipients = 'recipients' in refusal ? refusal.recipients : undefined
+  return new OspError(codeOf(code), text === '' ? undefined : text, { retryAfterMs, progress, recipients })
 }

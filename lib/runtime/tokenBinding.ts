@@ -2,23 +2,23 @@ import { OspError } from '../errors.ts'
 import type { Socket } from '../ports/socket.ts'
 
 /**
- * The weakest connection that a token may be sent over, from strong to weak:
- * - `authority`: to a server whose certificate a root vouches for, whatever root and certificate that is.
- * - `SHA256:…`: to the server with this public key, or to one that a root vouches for.
- * - `local`: within this machine, or to a server that a root vouches for.
- * - `unrecorded`: the token was stored without its connection. To a server that a root vouches for, and over connections
- *   without TLS where the option `allowPlaintext` or this machine allows them; never to a server that is known only by its key.
+ * The weakest connection over which a token may be sent, from strong to weak:
+ * - `authority`: to a server whose certificate has a trusted root, which can be any root.
+ * - `SHA256:…`: to the server with this public key, or to one whose certificate has a trusted root.
+ * - `local`: within this machine, or to a server whose certificate has a trusted root.
+ * - `unrecorded`: the token was stored without its connection. To a server whose certificate has a trusted root, and without TLS
+ *   within this machine or with the option `allowPlaintext`; never to a server that is known only by its key.
  * - `open`: over every connection.
  */
 export type TokenBinding = 'authority' | `SHA256:${string}` | 'local' | 'unrecorded' | 'open'
 
-/** A token and the connections that it may be sent over. */
+/** A token and the connections over which it may be sent. */
 export interface BoundToken {
   readonly token: string
   readonly boundTo: TokenBinding
 }
 
-/** What the `token` option of a client returns: a string is as good as a token that is bound to `open`. */
+/** The result of the `token` option of a client. A string has the binding `open`. */
 export type GivenToken = string | BoundToken
 
 /** Returns the binding of a token that was accepted over this connection. */
@@ -29,7 +29,7 @@ export function bindingOf({ peer }: Pick<Socket, 'peer'>): TokenBinding {
   return local ? 'local' : 'open'
 }
 
-/** Returns whether others could read this token on the socket and `allowPlaintext` does not permit that. */
+/** Returns whether others could read this token in transit, although `allowPlaintext` does not permit that. */
 export function isTokenExposed(
   token: string,
   { guarded, peer }: Pick<Socket, 'guarded' | 'peer'>,
@@ -39,8 +39,8 @@ export function isTokenExposed(
 }
 
 /**
- * Ends a fresh socket and throws OspError `unauthorized` if the token must not be sent over it: others could read it, or the
- * connection is weaker than the one that the token is bound to.
+ * Closes a new socket and throws OspError `unauthorized` if the token must not be sent over it: others could read it, or the
+ * connection is weaker than the binding of the token.
  */
 export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: boolean): void {
   const { token, boundTo } = typeof given === 'string' ? ({ token: given, boundTo: 'open' } as const) : given
@@ -52,14 +52,13 @@ export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: 
 }
 
 const exposedReason =
-  'others could read it on the way; use TLS (--tls), or the option allowPlaintext (--insecure) if the way is safe'
+  'others could read it in transit; use TLS (--tls), or the option allowPlaintext (--insecure) on a network that you trust'
 
 function weakerReason(boundTo: TokenBinding, { peer, guarded }: Socket): string | undefined {
   const { verification, local } = peer
   if (boundTo === 'open' || verification?.by === 'authority') return undefined
   if (verification?.fingerprint === boundTo) return undefined
   if (boundTo === 'local' && local) return undefined
-  // Whether others can read it was checked before.
   if (boundTo === 'unrecorded' && !verification && (local || !guarded)) return undefined
   const now = verification
     ? `this one is known only by its key ${verification.fingerprint}`

@@ -1,19 +1,17 @@
 import { OspError } from '../errors.ts'
 import type { Clock } from '../ports/platform.ts'
 
-/** Resolves after `ms`; rejects with OspError `closed` when `signal` aborts before. */
+/** Resolves after `ms`. Rejects with OspError `closed` if `signal` aborts first. */
 export function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const aborted = () => {
-      alarm[Symbol.dispose]()
-      reject(new OspError('closed'))
-    }
     const alarm = clock.alarm(clock.now() + ms, () => {
-      signal.removeEventListener('abort', aborted)
+      aborted[Symbol.dispose]()
       resolve()
     })
-    if (signal.aborted) aborted()
-    else signal.addEventListener('abort', aborted, { once: true })
+    const aborted = onAbort(signal, () => {
+      alarm[Symbol.dispose]()
+      reject(new OspError('closed'))
+    })
   })
 }
 
@@ -31,13 +29,11 @@ export async function waitAtMost(
   over.abort()
 }
 
-/** `promise`, or a rejection with OspError `closed` when `signal` aborts before it settles. */
-export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+/** Settles as `promise` does. Rejects with OspError `closed` and this text if `signal` aborts first. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, text?: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const aborted = () => reject(new OspError('closed'))
-    if (signal.aborted) aborted()
-    else signal.addEventListener('abort', aborted, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
+    const aborted = onAbort(signal, () => reject(new OspError('closed', text)))
+    promise.then(resolve, reject).finally(() => aborted[Symbol.dispose]())
   })
 }
 
@@ -46,7 +42,7 @@ export function whenAborted(signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve) => void onAbort(signal, resolve))
 }
 
-/** Calls `listener` with the reason of `signal` when it aborts; at once if it has aborted; never after the disposal. */
+/** Calls `listener` with the reason of `signal` when it aborts, or now if it has aborted. Never calls it after the disposal. */
 export function onAbort(signal: AbortSignal, listener: (reason: unknown) => void): Disposable {
   const aborted = () => listener(signal.reason)
   if (signal.aborted) aborted()

@@ -1,6 +1,6 @@
 import { OspError } from '../errors.ts'
 
-/** Consecutive pieces of bytes, to avoid copying them into one array. */
+/** A sequence of bytes in several arrays, which avoids a copy into one array. */
 export type Parts = readonly Uint8Array[]
 
 /** Returns the total length of `parts`. */
@@ -10,21 +10,21 @@ export function lengthOf(parts: Parts): number {
   return length
 }
 
-/** A value's form on the wire. `write` is given room for exactly `size` bytes, parts excepted. */
+/** The encoding of a type of values. `write` writes exactly `size` bytes, and parts in addition. */
 export interface Codec<T> {
-  /** What docs/protocol.md calls this form. */
+  /** The name of this encoding in docs/protocol.md. */
   readonly form: string
-  /** Bytes that `write` takes. Throws a RangeError for a value that has no form on the wire. */
+  /** Returns the number of bytes that `write` writes. Throws RangeError for a value that cannot be encoded. */
   size(value: T): number
   write(to: Writer, value: T): void
-  /** Throws OspError `malformed` if the bytes are not such a value. */
+  /** Returns the next value. Throws OspError `malformed` if the bytes are not such a value. */
   read(from: Reader): T
 }
 
-/** The type of a codec's values. */
+/** The type of the values of a codec. */
 export type ValueOf<C> = C extends Codec<infer T> ? T : never
 
-/** Fills one buffer from its start; `tail` collects parts that follow it uncopied. */
+/** Fills a buffer. `tail` is for the parts after it, which are not copied. */
 export class Writer {
   readonly bytes: Uint8Array
   tail: Parts = []
@@ -34,7 +34,7 @@ export class Writer {
     this.bytes = new Uint8Array(length)
   }
 
-  /** Writes a number of `length` bytes, the highest byte first. */
+  /** Writes a number of `length` bytes, the most significant byte first. */
   unsigned(length: number, value: number): void {
     let rest = value
     this.at += length
@@ -44,7 +44,7 @@ export class Writer {
     }
   }
 
-  /** The place where the next `length` bytes go. */
+  /** Reserves the next `length` bytes. Returns their position. */
   take(length: number): number {
     const { at } = this
     this.at += length
@@ -52,7 +52,7 @@ export class Writer {
   }
 }
 
-/** Reads a payload that lies in parts. What it hands out aliases them where it can. */
+/** Reads a payload. The returned bytes alias its parts if possible. */
 export class Reader {
   readonly #parts: Parts
   #part = 0
@@ -64,7 +64,7 @@ export class Reader {
     this.left = lengthOf(parts)
   }
 
-  /** The next `length` bytes, aliasing the input unless they cross a border between parts. */
+  /** Returns the next `length` bytes, which alias the input unless they belong to several parts. */
   take(length: number): Uint8Array {
     if (length > this.left) throw new OspError('malformed', 'the payload is too short')
     const first = this.#skipEmpty()
@@ -86,7 +86,7 @@ export class Reader {
     return joined
   }
 
-  /** Everything that is left, aliasing the input. */
+  /** Returns all remaining bytes, which alias the input. */
   rest(): Parts {
     const part = this.#skipEmpty()
     if (!part) return []
@@ -96,7 +96,7 @@ export class Reader {
     return parts
   }
 
-  /** The next `length` bytes as a number, the highest byte first; beyond 2^53 it is only about right. */
+  /** Returns the next `length` bytes as a number, the most significant byte first. Above 2^53 it is only approximate. */
   unsigned(length: number): number {
     if (length > this.left) throw new OspError('malformed', 'the payload is too short')
     this.left -= length

@@ -24,7 +24,7 @@ function unsigned(form: string, bytes: number, most: number): Codec<number> {
 export const u8 = unsigned('u8', 1, 0xff)
 export const u16 = unsigned('u16', 2, 0xffff)
 export const u32 = unsigned('u32', 4, 0xffff_ffff)
-/** Up to 2^53 - 1, the numbers that JavaScript holds exactly. */
+/** Up to 2^53 - 1, the largest exact integer of JavaScript. */
 export const u64 = unsigned('u64', 8, Number.MAX_SAFE_INTEGER)
 /** A u64 that reads each value above 2^53 - 1 as 2^53, so that the request can be refused without ending the link. */
 export const boundedU64: Codec<number> = {
@@ -35,7 +35,7 @@ export const boundedU64: Codec<number> = {
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Most strings are names: short ones in ASCII are written and read here, which the encoders take much longer for. */
+/** Most strings are names. Short ones in ASCII are encoded here, because the encoders of the platform take much longer. */
 const shortLength = 64
 
 function isAscii(value: string): boolean {
@@ -44,7 +44,7 @@ function isAscii(value: string): boolean {
   return true
 }
 
-/** UTF-8 behind a u16 byte length. */
+/** UTF-8 after its length in bytes, a u16. */
 export const str: Codec<string> = {
   form: 'str',
   size(value) {
@@ -76,7 +76,7 @@ export const str: Codec<string> = {
   },
 }
 
-/** Bytes after a u32 length; a read value aliases the input. */
+/** Bytes after their length, a u32. A read value aliases the input. */
 export const bytes: Codec<Uint8Array> = {
   form: 'bytes',
   size: (value) => 4 + value.length,
@@ -87,7 +87,7 @@ export const bytes: Codec<Uint8Array> = {
   read: (from) => from.take(u32.read(from)),
 }
 
-/** Exactly `length` bytes without a length; a read value aliases the input. */
+/** Exactly `length` bytes, without a length field. A read value aliases the input. */
 export function raw(length: number): Codec<Uint8Array> {
   return {
     form: `${length} raw`,
@@ -100,7 +100,7 @@ export function raw(length: number): Codec<Uint8Array> {
   }
 }
 
-/** The rest of the payload, written and read without copying. Only as a message's last field. */
+/** The rest of the payload, written and read without a copy. It must be the last field of a message. */
 export const rest: Codec<Parts> = {
   form: 'rest',
   size: () => 0,
@@ -110,8 +110,8 @@ export const rest: Codec<Parts> = {
   read: (from) => from.rest(),
 }
 
-/** A value that only some peers send. Only as a message's last field: absent if nothing is left to read. */
-export function optional<T>(codec: Codec<T>): Codec<T | undefined> {
+/** A value that only some peers send. It must be the last field of a message, and is absent if the payload ends before it. */
+export function optionalField<T>(codec: Codec<T>): Codec<T | undefined> {
   return {
     form: `optional ${codec.form}`,
     size: (value) => (value === undefined ? 0 : codec.size(value)),
@@ -122,7 +122,7 @@ export function optional<T>(codec: Codec<T>): Codec<T | undefined> {
   }
 }
 
-/** A u16 count and the items. */
+/** The number of items, a u16, and the items. */
 export function list<T>(item: Codec<T>): Codec<readonly T[]> {
   return {
     form: `list of ${item.form}`,
@@ -142,12 +142,12 @@ export function list<T>(item: Codec<T>): Codec<readonly T[]> {
   }
 }
 
-/** A struct's fields, in the order in which they stand on the wire. */
+/** The fields of a struct, in the order on the wire. */
 export type Fields = Readonly<Record<string, Codec<unknown>>>
-/** The values of a struct's fields. */
+/** The values of the fields of a struct. */
 export type ValuesOf<F> = { readonly [K in keyof F]: ValueOf<F[K]> }
 
-/** Named fields, one after another in the order of the table. */
+/** Named fields, in the order of the table. */
 export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
   const entries = Object.entries(fields)
   return {

@@ -1,17 +1,17 @@
 import { OspError } from '../errors.ts'
 import { lengthOf, type Parts, Writer } from './codec.ts'
 
-/** Bytes of a frame's header. */
+/** Bytes of the header of a frame. */
 export const headerBytes = 20
-/** Of them those before the checksum, which it covers. */
+/** Bytes of the header before the checksum, which covers them. */
 const checkedBytes = 16
 
 /** Bit 0 of the flags: this REQ is a repetition. */
 export const repetition = 1
 
-/** Pieces below this length are gathered into blocks; longer ones are passed through if no block has room. */
+/** Pieces below this length are copied into blocks. Longer ones are not copied, unless they fit into the open block. */
 const smallPiece = 4_096
-/** Shorter payloads are copied: a payload that is kept would otherwise keep the whole block that arrived with it. */
+/** Payloads below this length are copied. Otherwise a stored payload would keep the whole buffer that arrived with it in memory. */
 const shortPayload = 16_384
 const blockBytes = 65_536
 
@@ -20,12 +20,12 @@ const none = new Uint8Array(0)
 /** CRC-32 (IEEE) of `bytes`, continuing `start`. */
 export type Crc32 = (bytes: Uint8Array, start?: number) => number
 
-/** One frame; its payload may have several parts. */
+/** One frame. Its payload can have several parts. */
 export interface Frame {
   readonly version: number
   readonly flags: number
   readonly event: number
-  /** The REQ's own number or the one that it answers; 0 in an NTF. */
+  /** The number of a REQ, or of the REQ that this frame answers; 0 in an NTF. */
   readonly seq: number
   readonly app: number
   readonly instance: number
@@ -34,7 +34,7 @@ export interface Frame {
 
 /** Returns the bytes of a frame: its header, and its payload without a copy. */
 export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
-  // A short array whose `buffer` is never read is the cheapest.
+  // The creation of a short array whose `buffer` is never read is the cheapest.
   const checked = new Writer(checkedBytes)
   checked.unsigned(4, lengthOf(frame.payload))
   checked.unsigned(1, frame.version)
@@ -50,7 +50,7 @@ export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
   return [header.bytes, ...frame.payload]
 }
 
-/** `checked`: what stands in the header before the checksum. */
+/** Returns the checksum of a frame. `checked` is the header before the checksum. */
 function checksum(checked: Uint8Array, payload: Parts, crc32: Crc32): number {
   let crc = crc32(checked)
   for (const part of payload) crc = crc32(part, crc)
@@ -58,11 +58,11 @@ function checksum(checked: Uint8Array, payload: Parts, crc32: Crc32): number {
 }
 
 /**
- * Finds frames in a byte stream, however it is cut up. Payloads alias the pieces of the stream; short ones, and what
- * comes in small pieces, are copied.
+ * Splits a stream of bytes, which arrive in pieces of any size, into frames. Payloads alias the pieces, except that short payloads
+ * and small pieces are copied.
  */
 export class FrameReader {
-  /** Longest payload that is taken, in bytes. */
+  /** Maximum length of a payload in bytes. */
   maxPayload: number
   readonly #crc32: Crc32
   readonly #header = new Uint8Array(headerBytes)
@@ -72,7 +72,7 @@ export class FrameReader {
   #payload: Uint8Array[] = []
   #held = 0
   #missing = 0
-  /** Where small pieces are gathered: the last part of the payload is the filled part of it, if it is not `none`. */
+  /** The open block for small pieces, or `none`. Its filled part is the last part of the payload. */
   #block = none
   #filled = 0
 
@@ -81,22 +81,22 @@ export class FrameReader {
     this.maxPayload = maxPayload
   }
 
-  /** Whether the stream stands between two frames. */
+  /** Whether the stream is between two frames. */
   get between(): boolean {
     return this.#headerFilled === 0
   }
 
-  /** The length that the begun frame's payload announces; 0 while its header is not complete. */
+  /** The length of the payload in the header of the incomplete frame; 0 until the header is complete. */
   get announced(): number {
     return this.#headerFilled === headerBytes ? this.#view.getUint32(0) : 0
   }
 
-  /** Bytes of memory that the begun frame's payload takes. */
+  /** Bytes of memory that the payload of the incomplete frame uses. */
   get held(): number {
     return this.#held
   }
 
-  /** Forgets the begun frame. The reader is of no use after that. */
+  /** Releases the incomplete frame. The reader cannot be used afterwards. */
   clear(): void {
     this.#payload = []
     this.#held = 0
@@ -104,8 +104,8 @@ export class FrameReader {
   }
 
   /**
-   * The frames that `bytes` completes. Throws OspError `malformed` for a payload that is too long (before
-   * anything is kept for it) or whose CRC is wrong; the reader is of no use after that.
+   * Returns the frames that `bytes` completes. Throws OspError `malformed` for a payload that is too long, before memory is used for
+   * it, or whose CRC is wrong. The reader cannot be used afterwards.
    */
   *push(bytes: Uint8Array): Generator<Frame, void> {
     let at = 0
@@ -142,15 +142,15 @@ export class FrameReader {
 
   #pass(piece: Uint8Array): void {
     this.#payload.push(piece)
-    // All that arrived together stays in memory with it.
+    // The whole buffer that arrived with the piece stays in memory.
     this.#held += Math.min(piece.buffer.byteLength, piece.length + blockBytes)
     this.#closeBlock()
   }
 
   /**
-   * A peer that sends single bytes must not make us keep an object for each, and one that sends them between
-   * longer pieces no block for each: what fits into an open block goes there, however long it is. One that announces much
-   * and sends little must not make us keep much: a block is as long as what has arrived, from a small one on.
+   * Copies a piece into the open block, so that a peer that sends single bytes does not cause an object for each of them, nor,
+   * between longer pieces, a block for each. A block is at most as long as the bytes that have arrived, with a small minimum, so
+   * that a peer that announces a long payload and sends little causes little memory.
    */
   #gather(piece: Uint8Array): void {
     if (piece.length > this.#block.length - this.#filled) {

@@ -1,9 +1,9 @@
 import { OspError } from '../errors.ts'
-import { type Parts, Reader, type ValueOf, Writer } from './codec.ts'
+import { type Codec, type Parts, Reader, type ValueOf, Writer } from './codec.ts'
 import { apps, events } from './protocol.ts'
 
 export type Events = typeof events
-/** An event's name, such as `StartPostFileReq`. */
+/** The name of an event, such as `StartPostFileReq`. */
 export type EventName = keyof Events
 
 type Named<K extends EventName> = { readonly event: K } & ValueOf<Events[K]['codec']>
@@ -14,14 +14,27 @@ type OfKind<Kind extends string> = { [K in EventName]: Events[K] extends { kind:
 export type RequestName = OfKind<'request'>
 export type NackName = OfKind<'nack'>
 export type NoticeName = OfKind<'notice'>
+
+type Acks = { [K in RequestName]: K extends `${infer Name}Req` ? Extract<OfKind<'ack'>, `${Name}Ack`> : never }
 /** The positive reply of a request. */
-export type AckOf<K extends RequestName> = Events[K]['ack']
+export type AckOf<K extends RequestName> = Acks[K]
+
+/** Returns the positive reply of a request. */
+export const ackNameOf = <K extends RequestName>(request: K): AckOf<K> => request.replace(/Req$/u, 'Ack') as AckOf<K>
+
+/** Returns the negative reply of a request, or `undefined` if the request is never refused. */
+export function nackNameOf(request: RequestName): NackName | undefined {
+  const name = request.replace(/Req$/u, 'Nack')
+  return name in events ? (name as NackName) : undefined
+}
+
+export const isRequest = (name: EventName): name is RequestName => events[name].kind === 'request'
 
 const names: ReadonlyMap<number, EventName> = new Map(
   (Object.keys(events) as EventName[]).map((name) => [events[name].number, name]),
 )
 
-/** A message that is encoded already, so that several links or replies share its bytes. */
+/** An encoded message, so that several links or replies can share its bytes. */
 export interface Encoded<K extends EventName = EventName> {
   readonly event: K
   readonly payload: Parts
@@ -29,9 +42,7 @@ export interface Encoded<K extends EventName = EventName> {
 
 /** Returns the payload of a message. Does not copy the parts of its last field. */
 export function encode(message: Message): Parts {
-  const { codec } = events[message.event] as {
-    codec: { size(m: Message): number; write(to: Writer, m: Message): void }
-  }
+  const codec = events[message.event].codec as Codec<Message>
   const writer = new Writer(codec.size(message))
   codec.write(writer, message)
   if (writer.tail.length === 0) return writer.bytes.length === 0 ? [] : [writer.bytes]

@@ -23,7 +23,7 @@ spec('a machine', (it) => {
   it('refuses what its table has no cell for, by name', () => {
     assert.throws(() => door.next('OPEN', 'kick'), {
       code: 'internal',
-      message: /kick can't happen in the state OPEN/u,
+      message: /kick cannot occur in the state OPEN/u,
     })
   })
 

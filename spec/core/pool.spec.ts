@@ -100,11 +100,6 @@ spec('a pool of instances', (it) => {
     assert.throws(() => pool.assign(holder(2), 'linkLost'), { code: 'internal' })
     assert.deepEqual([instance.state, instance.holder, pool.busy], ['IDLE', undefined, 0])
   })
-
-  it('takes no instance of another pool', () => {
-    const foreign = assigned(poolOf(1), holder(1))
-    assert.throws(() => poolOf(1).release(foreign, 'linkLost'), { code: 'internal' })
-  })
 })
 
 /** What a pool is, told simply: who holds each number, the idle ones in order, and everyone who ever lost one. */

@@ -3,10 +3,8 @@ import fc from 'fast-check'
 import { RoundTrip } from '../../lib/core/roundTrip.ts'
 import { spec } from '../support/spec.ts'
 
-const bounds = { firstMs: 1_000, leastMs: 200, mostMs: 30_000 }
-
 function after(...samples: number[]): RoundTrip {
-  const roundTrip = new RoundTrip(bounds)
+  const roundTrip = new RoundTrip()
   for (const ms of samples) roundTrip.sample(ms)
   return roundTrip
 }

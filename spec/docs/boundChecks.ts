@@ -136,7 +136,6 @@ export const boundChecks: {
   logFieldCharacters: {},
   supersededSessions: { files: ['spec/simulation/bounds.ts', 'spec/server/messages/msgAppSupersededSessions.spec.ts'] },
   instanceHolders: { files: ['spec/core/pool.spec.ts'] },
-  deliveriesMost: {},
   messageBytes: {},
   clientsMost: {
     rows: ['pendingPresenceChanges'],

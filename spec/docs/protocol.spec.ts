@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { fileInstance, messageInstance } from '../../lib/core/instance.ts'
 import { type ErrorCode, errors } from '../../lib/errors.ts'
-import type { EventName } from '../../lib/wire/message.ts'
+import { ackNameOf, type EventName, isRequest, nackNameOf } from '../../lib/wire/message.ts'
 import { apps, events } from '../../lib/wire/protocol.ts'
 import { spec } from '../support/spec.ts'
 import { vectors } from '../wire/golden.ts'
@@ -33,9 +33,8 @@ function fieldsOf(name: EventName): string {
 }
 
 function repliesOf(name: EventName): string {
-  const event = events[name]
-  if (event.kind !== 'request') return ''
-  return [event.ack, event.nack].flatMap((reply) => (reply ? [events[reply].number] : [])).join(', ')
+  if (!isRequest(name)) return ''
+  return [ackNameOf(name), nackNameOf(name)].flatMap((reply) => (reply ? [events[reply].number] : [])).join(', ')
 }
 
 function eventTable(): string {

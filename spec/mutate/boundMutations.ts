@@ -58,7 +58,7 @@ export const boundMutations: readonly Mutation[] = [
     fault: 'bytes that wait for a peer that does not read have no limit',
     file: 'lib/runtime/linkDriver.ts',
     within: '#pump',
-    pattern: 'this.#link.unsentBytes > this.#unsentBytes ||',
+    pattern: 'this.#link.unsentBytes > this.#options.unsentBytes ||',
     replacement: '',
     shownBy: files(121),
   },

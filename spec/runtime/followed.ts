@@ -51,5 +51,5 @@ export function following(file: Uint8Array, marks: readonly DigestCheckpoint[] =
     into.set(piece)
     return piece.length
   }
-  return new IncrementalDigest({ digests, algorithm, read, marks })
+  return new IncrementalDigest({ digests, algorithm, read, checkpoints: marks })
 }

@@ -179,7 +179,7 @@ spec('a digest that follows a file, whatever comes in which order,', (it) => {
     const property = fc.asyncProperty(pieces, fc.array(fc.nat(3)), async (lengths, choices) => {
       const file = new SlowFile(bytesOf(300))
       const marks = [10, 150, 290].map((offset) => markAt(file.bytes, offset))
-      const digest = new IncrementalDigest({ digests, algorithm, read: file.read, marks })
+      const digest = new IncrementalDigest({ digests, algorithm, read: file.read, checkpoints: marks })
       const asked: Promise<number | undefined>[] = []
       let at = 0
       for (const [index, piece] of cut(file.bytes, lengths).entries()) {

@@ -8,8 +8,8 @@ import type {
   StoredFile,
   Usage,
 } from '../../lib/ports/storage.ts'
-import { digestOf } from '../../lib/runtime/digestOf.ts'
 import { hex } from '../../lib/runtime/hex.ts'
+import { digestOf } from '../../lib/runtime/incrementalDigest.ts'
 import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../lib/storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'

@@ -1,6 +1,19 @@
 import assert from 'node:assert/strict'
 import { type Codec, Reader, Writer } from '../../lib/wire/codec.ts'
-import { boundedU64, bytes, list, optional, raw, rest, str, struct, u8, u16, u32, u64 } from '../../lib/wire/fields.ts'
+import {
+  boundedU64,
+  bytes,
+  list,
+  optionalField,
+  raw,
+  rest,
+  str,
+  struct,
+  u8,
+  u16,
+  u32,
+  u64,
+} from '../../lib/wire/fields.ts'
 import { hex, joined } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 
@@ -129,9 +142,9 @@ spec('lists, structs and optional values', (it) => {
   it('with fewer items than they say are malformed', () => isMalformed(pairs, 'ffff', '0002010001610200', '00'))
 
   it('are absent where nothing is left to read', () => {
-    assert.equal(written(optional(u32), undefined), '')
-    assert.equal(written(optional(u32), 1), '00000001')
-    assert.equal(read(optional(u32), ''), undefined)
-    assert.equal(read(optional(u32), '00000001'), 1)
+    assert.equal(written(optionalField(u32), undefined), '')
+    assert.equal(written(optionalField(u32), 1), '00000001')
+    assert.equal(read(optionalField(u32), ''), undefined)
+    assert.equal(read(optionalField(u32), '00000001'), 1)
   })
 })

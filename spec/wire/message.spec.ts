@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { OspError } from '../../lib/errors.ts'
-import { decode, encode, type Message } from '../../lib/wire/message.ts'
+import { ackNameOf, decode, encode, isRequest, type Message, nackNameOf } from '../../lib/wire/message.ts'
 import { apps, events } from '../../lib/wire/protocol.ts'
 import { cut, joined } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
@@ -107,23 +107,20 @@ spec('the event table', (it) => {
   it('gives every request replies of its own app, which come from its other side', () => {
     const other = { client: 'server', server: 'client', both: 'both' }
     for (const name of eventNames) {
-      const request = events[name]
-      if (request.kind !== 'request') continue
-      assert.equal(events[request.ack].kind, 'ack')
-      for (const reply of [request.ack, request.nack]) {
+      if (!isRequest(name)) continue
+      const [ack, nack] = [ackNameOf(name), nackNameOf(name)]
+      assert.equal(events[ack].kind, 'ack')
+      for (const reply of [ack, nack]) {
         if (reply === undefined) continue
-        assert.equal(events[reply].app, request.app)
-        assert.equal(events[reply].from, other[request.from])
+        assert.equal(events[reply].app, events[name].app)
+        assert.equal(events[reply].from, other[events[name].from])
       }
-      if (request.nack) assert.equal(events[request.nack].kind, 'nack')
+      if (nack) assert.equal(events[nack].kind, 'nack')
     }
   })
 
   it('has no reply that answers nothing', () => {
-    const replies = eventNames.flatMap((name) => {
-      const event = events[name]
-      return event.kind === 'request' ? [event.ack, event.nack] : []
-    })
+    const replies = eventNames.filter(isRequest).flatMap((name) => [ackNameOf(name), nackNameOf(name)])
     for (const name of eventNames) {
       if (events[name].kind === 'ack' || events[name].kind === 'nack')
         assert.ok(

@@ -25,7 +25,7 @@ export function certificateNames(
   return {
     async authenticate(credentials) {
       const { user, peer } = credentials
-      if (peer.certificateName === undefined) return await without(credentials, otherwise)
+      if (peer.certificateName === undefined) return await withoutCertificate(credentials, otherwise)
       if (peer.certificateName !== user)
         throw new OspError('unauthorized', `the certificate names ${peer.certificateName}, not ${user}`)
       if (users && !(await users.knows(user)))
@@ -39,8 +39,8 @@ export function certificateNames(
   }
 }
 
-/** Adds to a rejection why the certificate of the client is not valid. */
-async function without(credentials: Credentials, otherwise: Authenticator): Promise<Admitted> {
+/** Authenticates a client without a valid certificate. A rejection includes the fault of the certificate. */
+async function withoutCertificate(credentials: Credentials, otherwise: Authenticator): Promise<Admitted> {
   try {
     return await otherwise.authenticate(credentials)
   } catch (error) {

@@ -118,12 +118,8 @@ function lineIn([place = '', shows, ...more]: readonly string[], line: number, p
 
 async function reading(path: string): Promise<string> {
   try {
-    const file = await openTrusted(path, constants.O_RDONLY)
-    try {
-      return await file.readFile('utf8')
-    } finally {
-      await file.close()
-    }
+    await using file = await openTrusted(path, constants.O_RDONLY)
+    return await file.readFile('utf8')
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return ''
     throw unusable(path, 'read', error)
@@ -137,35 +133,32 @@ function check(
   { pinsNobody = false }: KnownServersOptions,
 ): void {
   const { pin, authorityLine } = known ?? {}
-  if (!server.verified && pinsNobody) throw notOfAuthority(server)
-  if (!server.verified && authorityLine) throw noLongerOfAuthority(`line ${authorityLine} of ${path}`, server)
-  if (pinsNobody || !pin || pin.fingerprint === server.fingerprint) return
-  const { fingerprint, line } = pin
-  throw new OspError(
-    'unauthorized',
-    `the server at ${nameOf(server)} presents another key than before: ${server.fingerprint}, not ${fingerprint}. ` +
-      (server.verified ? 'A trusted authority vouches for the new key. ' : '') +
-      'Either the server has a new key, or another program impersonates it; nothing was sent. ' +
-      'Compare the new fingerprint with the one that the daemon prints when it starts; ' +
-      `only if they are equal, remove line ${line} of ${path} and retry`,
-  )
-}
-
-function notOfAuthority(server: SeenServer): OspError {
-  return new OspError(
-    'unauthorized',
-    `the specified authority does not vouch for the certificate of the server at ${nameOf(server)}: ${server.why} ` +
-      `(its key is ${server.fingerprint}); nothing was sent`,
-  )
-}
-
-function noLongerOfAuthority(line: string, server: SeenServer): OspError {
-  return new OspError(
-    'unauthorized',
-    `the certificate of the server at ${nameOf(server)} was previously signed by a trusted authority, and now is not: ` +
-      `${server.why} (its key is ${server.fingerprint}). Another program may impersonate the server; nothing was sent. ` +
-      'If you use an authority of your own, specify it (--tls-ca FILE). Only if the operator confirms that the server now ' +
-      `has this key and a certificate of its own, remove ${line} and retry`,
+  const { verified, fingerprint, why } = server
+  const name = `the server at ${nameOf(server)}`
+  const refuse = (...sentences: readonly string[]) => {
+    throw new OspError('unauthorized', sentences.join(' '))
+  }
+  if (!verified && pinsNobody) {
+    refuse(
+      `the specified authority does not vouch for the certificate of ${name}: ${why} (its key is ${fingerprint});`,
+      'nothing was sent',
+    )
+  }
+  if (!verified && authorityLine) {
+    refuse(
+      `the certificate of ${name} was previously signed by a trusted authority, and now is not: ${why} (its key is`,
+      `${fingerprint}). Another program may impersonate the server; nothing was sent. If you use an authority of your own,`,
+      'specify it (--tls-ca FILE). Only if the operator confirms that the server now has this key and a certificate of its',
+      `own, remove line ${authorityLine} of ${path} and retry`,
+    )
+  }
+  if (pinsNobody || !pin || pin.fingerprint === fingerprint) return
+  refuse(
+    `${name} presents another key than before: ${fingerprint}, not ${pin.fingerprint}.`,
+    ...(verified ? ['A trusted authority vouches for the new key.'] : []),
+    'Either the server has a new key, or another program impersonates it; nothing was sent. Compare the new fingerprint',
+    'with the one that the daemon prints when it starts; only if they are equal, remove',
+    `line ${pin.line} of ${path} and retry`,
   )
 }
 
@@ -186,17 +179,13 @@ async function recordAuthority(path: string, server: SeenServer, options: KnownS
 async function append(path: string, line: string): Promise<void> {
   try {
     await makePath(dirname(path))
-    const file = await openTrusted(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT)
-    try {
-      const text = await file.readFile('utf8')
-      // A crash or an editor can leave the last line without a newline.
-      const end = text === '' || text.endsWith('\n') ? '' : '\n'
-      const head = text.startsWith(marker) || text.includes(`\n${marker}`) ? '' : `${marker}\n`
-      await file.appendFile(`${end}${head}${line}`)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
+    await using file = await openTrusted(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT)
+    const text = await file.readFile('utf8')
+    // A crash or an editor can leave the last line without a newline.
+    const end = text === '' || text.endsWith('\n') ? '' : '\n'
+    const head = text.startsWith(marker) || text.includes(`\n${marker}`) ? '' : `${marker}\n`
+    await file.appendFile(`${end}${head}${line}`)
+    await file.sync()
     await syncDirectory(dirname(path))
   } catch (error) {
     throw unusable(path, 'written', error)

@@ -1,10 +1,10 @@
 import { constants } from 'node:fs'
-import { rename } from 'node:fs/promises'
 import { fixed } from '../../limits.ts'
 import { originOf } from '../../origins.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import { fitsShare } from '../../runtime/share.ts'
-import { makeOwnFile, openOwnFile } from '../disk/rights.ts'
+import { replaceFile } from '../disk/directories.ts'
+import { openOwnFile } from '../disk/rights.ts'
 
 /**
  * Returns an authenticator that remembers the users that it has accepted. For an `unlisted` name it reports whether a user
@@ -82,23 +82,22 @@ class RememberedNames {
     }
     const own = this.#byOrigin.get(origin)?.size ?? 0
     const pool = { most: fixed.users, held: this.#names.size }
-    if (!fitsShare(pool, own, 1, sharePercent)) this.#forgetOldest(own > 0 ? origin : this.#fullest)
+    if (!fitsShare(pool, own, 1, sharePercent)) this.#forgetOldest(own > 0 ? origin : this.#largest)
     this.#enter(user, origin)
     return true
   }
 
   #enter(user: string, origin: string): void {
     this.#names.set(user, origin)
-    const names = this.#byOrigin.get(origin)
-    if (names) names.add(user)
-    else this.#byOrigin.set(origin, new Set([user]))
+    this.#byOrigin.set(origin, (this.#byOrigin.get(origin) ?? new Set()).add(user))
   }
 
-  get #fullest(): string {
-    let fullest = ''
+  /** The address with the most names. */
+  get #largest(): string {
+    let largest = ''
     let most = 0
-    for (const [origin, { size }] of this.#byOrigin) if (size > most) [fullest, most] = [origin, size]
-    return fullest
+    for (const [origin, { size }] of this.#byOrigin) if (size > most) [largest, most] = [origin, size]
+    return largest
   }
 
   #forgetOldest(origin: string): void {
@@ -112,16 +111,11 @@ class RememberedNames {
 
   async #read(path: string): Promise<void> {
     try {
-      const file = await openOwnFile(path, constants.O_RDONLY)
-      try {
-        if ((await file.stat()).size > mostFileBytes)
-          throw new Error('the file has more names than this program writes')
-        const text = await file.readFile('utf8')
-        for (const line of text.split('\n')) this.#readLine(line)
-        this.#isLastLineWhole = text === '' || text.endsWith('\n')
-      } finally {
-        await file.close()
-      }
+      await using file = await openOwnFile(path, constants.O_RDONLY)
+      if ((await file.stat()).size > mostFileBytes) throw new Error('the file has more names than this program writes')
+      const text = await file.readFile('utf8')
+      for (const line of text.split('\n')) this.#readLine(line)
+      this.#isLastLineWhole = text === '' || text.endsWith('\n')
     } catch (error) {
       this.#isUnreadable = (error as NodeJS.ErrnoException).code !== 'ENOENT'
     }
@@ -137,29 +131,17 @@ class RememberedNames {
   }
 
   async #append(path: string, user: string, origin: string): Promise<void> {
-    const file = await openOwnFile(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
-    try {
-      // A crash can leave an incomplete last line.
-      await file.writeFile(`${this.#isLastLineWhole ? '' : '\n'}${lineOf(user, origin)}`)
-      this.#isLastLineWhole = true
-      this.#lines++
-    } catch (error) {
-      this.#isLastLineWhole = false
-      throw error
-    } finally {
-      await file.close()
-    }
+    await using file = await openOwnFile(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
+    // A crash can leave an incomplete last line.
+    const start = this.#isLastLineWhole ? '' : '\n'
+    this.#isLastLineWhole = false
+    await file.writeFile(`${start}${lineOf(user, origin)}`)
+    this.#isLastLineWhole = true
+    this.#lines++
   }
 
   async #rewrite(path: string): Promise<void> {
-    const fresh = `${path}.new`
-    const file = await makeOwnFile(fresh, constants.O_WRONLY)
-    try {
-      await file.writeFile([...this.#names].map(([name, origin]) => lineOf(name, origin)).join(''))
-    } finally {
-      await file.close()
-    }
-    await rename(fresh, path)
+    await replaceFile(path, [...this.#names].map(([name, origin]) => lineOf(name, origin)).join(''), false)
     this.#lines = this.#names.size
     this.#isLastLineWhole = true
   }

@@ -6,14 +6,7 @@ import type { Authenticator } from '../../ports/authenticator.ts'
  * server can read the messages and replace the files of every user. Use it only on networks where this is acceptable.
  */
 export function allowAll(): Authenticator {
-  return {
-    async authenticate({ user }) {
-      return { user, unproven: true }
-    },
-    async knows() {
-      return 'unlisted'
-    },
-  }
+  return { authenticate: async ({ user }) => ({ user, unproven: true }), knows: async () => 'unlisted' }
 }
 
 /** Returns an authenticator that accepts every user name without proof, but only from clients on this machine. */
@@ -26,9 +19,7 @@ export function loopbackOnly(): Authenticator {
         `without an authenticator the server accepts only clients on its own machine, not ${peer.host}`,
       )
     },
-    async knows() {
-      return 'unlisted'
-    },
+    knows: async () => 'unlisted',
   }
 }
 
@@ -38,8 +29,6 @@ export function denyAll(): Authenticator {
     async authenticate({ user }) {
       throw new OspError('unauthorized', `the server rejects ${user}: the user has not authenticated`)
     },
-    async knows() {
-      return false
-    },
+    knows: async () => false,
   }
 }

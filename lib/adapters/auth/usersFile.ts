@@ -127,14 +127,8 @@ class FileOfUsers implements UsersFile {
     }
     const token = newToken()
     await this.#stored.change((users) => {
-      const other = sameKeyUser(users, name)
-      if (other === name) throw new OspError('name-conflict', `${name} is already a user; use "rotate" for a new token`)
-      if (other !== undefined)
-        throw new OspError('name-conflict', `${name} is too similar to the user ${other}; choose another name`)
-      const looks = force ? undefined : lookalikeUser(users, name)
-      if (looks !== undefined) {
-        throw new OspError('name-conflict', `${name} can be mistaken for the user ${looks}; ${orForce}`)
-      }
+      const conflict = conflictOf(users, name, force)
+      if (conflict !== undefined) throw new OspError('name-conflict', `${name} ${conflict}`)
       if (users.size >= fixed.users)
         throw new OspError('too-large', `the maximum of ${fixed.users} users is reached; remove users first`)
       return granted(users, name, token)
@@ -177,38 +171,33 @@ class FileOfUsers implements UsersFile {
   }
 }
 
+/** Returns why a new user cannot have this name, if another user prevents it. */
+function conflictOf(users: Users, name: string, force: boolean): string | undefined {
+  const other = sameKeyUser(users, name)
+  if (other === name) return 'is already a user; use "rotate" for a new token'
+  if (other !== undefined) return `is too similar to the user ${other}; choose another name`
+  const looks = force ? undefined : lookalikeUser(users, name)
+  return looks && `can be mistaken for the user ${looks}; ${orForce}`
+}
+
 const orForce = 'choose another name, or accept this name with --force'
 
 /** Returns the users with this user added or replaced. */
 function granted(users: Users, name: string, token: string): Users {
-  return new Map(users).set(name, { name, tokenSha256: hashToken(token), since: new Date().toISOString() })
+  return new Map(users).set(name, { name, tokenSha256: hashOf(token).toString('hex'), since: new Date().toISOString() })
 }
-
-/** The prefix of every token, which makes tokens recognizable. */
-const prefix = 'osp_'
-
-const tokenBytes = 32
 
 /** Replaces the hash of an unknown user in comparisons. */
 const unknownHash = Buffer.alloc(32)
 
-/** Returns a new token with 256 random bits. */
-export function newToken(): string {
-  return prefix + randomBytes(tokenBytes).toString('base64url')
-}
+/** Returns a new token: a prefix, which makes tokens recognizable, and 256 random bits. */
+export const newToken = (): string => `osp_${randomBytes(32).toString('base64url')}`
 
-/**
- * Returns the stored form of a token: its SHA-256 in hexadecimal. A slow hash, which protects chosen passwords, would add
- * nothing to 256 random bits.
- */
-function hashToken(token: string): string {
-  return digestOf(token).toString('hex')
-}
+/** Returns the hash of a token. A slow hash, which protects chosen passwords, would add nothing to 256 random bits. */
+const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
 /** Returns whether a token has this hash, in constant time, also if there is no hash. */
 function tokenMatches(hash: string | undefined, token: string): boolean {
-  const isSame = timingSafeEqual(hash === undefined ? unknownHash : Buffer.from(hash, 'hex'), digestOf(token))
+  const isSame = timingSafeEqual(hash === undefined ? unknownHash : Buffer.from(hash, 'hex'), hashOf(token))
   return isSame && hash !== undefined
 }
-
-const digestOf = (token: string) => createHash('sha256').update(token).digest()

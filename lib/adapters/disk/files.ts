@@ -14,8 +14,8 @@ import type {
   StoredFile,
   Usage,
 } from '../../ports/storage.ts'
-import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
+import { digestOf } from '../../runtime/incrementalDigest.ts'
 import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'

@@ -12,8 +12,8 @@ import type {
   StoredFile,
   Usage,
 } from '../../ports/storage.ts'
-import { digestOf } from '../../runtime/digestOf.ts'
 import { hex } from '../../runtime/hex.ts'
+import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
 import { lostFile, type StoredNames } from '../../storage/transfers/storedNames.ts'
 import { SimulatedLatency } from './simulatedLatency.ts'

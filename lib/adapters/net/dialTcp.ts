@@ -4,6 +4,7 @@ import { type Socket as ByteStream, connect, isIP } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
+import { onAbort, unlessAborted } from '../../runtime/wait.ts'
 import { placeOf, reasonOf, unreachable } from './addresses.ts'
 
 /** The options of a TCP connection. */
@@ -44,21 +45,18 @@ export async function dialTcp<T>(
   const { host, port, signal } = options
   const place = placeOf(host, port)
   const lookedUp = isIP(host) ? Promise.resolve([host]) : network.lookup(host)
-  const addresses = await abortable(lookedUp, place, signal).catch((error: unknown) => {
+  const addresses = await unlessAborted(lookedUp, signal, abortText(place)).catch((error: unknown) => {
     throw error instanceof OspError ? error : unreachable('connect', place, error)
   })
   return await new Promise((resolve, reject) => {
-    const race = new Race(options, inTurn(addresses), network, {
-      connected: (stream) => resolve(use(stream)),
-      failed: reject,
-    })
-    race.start()
+    const connected = (stream: ByteStream) => resolve(use(stream))
+    new Race(options, inTurn(addresses), network, { connected, failed: reject }).start()
   })
 }
 
 interface Outcome {
   readonly connected: (stream: ByteStream) => void
-  readonly failed: (why: OspError) => void
+  readonly failed: (error: OspError) => void
 }
 
 /** Connects to several addresses and uses the first connection that succeeds. */
@@ -72,10 +70,7 @@ class Race {
   #begun = 0
   #over = false
   #delay: Disposable | undefined
-  readonly #aborted = () => {
-    this.#end()
-    this.#outcome.failed(new OspError('closed', `connecting to ${this.#place} was aborted${this.#tried}`))
-  }
+  #aborted: Disposable | undefined
 
   constructor(options: DialOptions, addresses: readonly string[], network: Network, outcome: Outcome) {
     this.#options = options
@@ -85,12 +80,11 @@ class Race {
   }
 
   start(): void {
-    const { signal } = this.#options
-    if (signal.aborted) this.#aborted()
-    else {
-      signal.addEventListener('abort', this.#aborted, { once: true })
-      this.#next()
-    }
+    this.#aborted = onAbort(this.#options.signal, () => {
+      this.#end()
+      this.#outcome.failed(new OspError('closed', `${abortText(this.#place)}${this.#tried}`))
+    })
+    if (!this.#over) this.#next()
   }
 
   #next(): void {
@@ -128,7 +122,7 @@ class Race {
   #end(): void {
     this.#over = true
     this.#delay?.[Symbol.dispose]()
-    this.#options.signal.removeEventListener('abort', this.#aborted)
+    this.#aborted?.[Symbol.dispose]()
     for (const stream of this.#running) reset(stream)
     this.#running.clear()
   }
@@ -177,53 +171,7 @@ function allFailed(
   return new OspError('unreachable', `cannot connect to ${place}: ${reason}`, { reason, cause: first.error })
 }
 
-/**
- * Waits for `secureConnect` of a stream and calls `use` in the same turn, so that no event of the stream is missed.
- * Resolves with the result of `use`. Rejects with the result of `fault` for an error. If `signal` aborts first, calls
- * `giveUp` to end the stream and rejects with `closed`.
- */
-export function secured<T>(
-  stream: ByteStream,
-  signal: AbortSignal,
-  { use, giveUp, fault, place }: SecureHandlers<T>,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => {
-      reject(abortError(place))
-      giveUp()
-    }
-    // The listener stays: a second error must not be unhandled.
-    stream.on('error', (error) => {
-      signal.removeEventListener('abort', aborted)
-      reject(fault(error))
-    })
-    stream.once('secureConnect', () => {
-      signal.removeEventListener('abort', aborted)
-      resolve(use())
-    })
-    if (signal.aborted) aborted()
-    else signal.addEventListener('abort', aborted, { once: true })
-  })
-}
-
-export interface SecureHandlers<T> {
-  readonly place: string
-  readonly use: () => T
-  readonly giveUp: () => void
-  readonly fault: (error: Error) => OspError
-}
-
-/** Settles as `work` does, or rejects with OspError `closed` if `signal` aborts first. */
-export function abortable<T>(work: Promise<T>, place: string, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(abortError(place))
-    if (signal.aborted) aborted()
-    signal.addEventListener('abort', aborted, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
-  })
-}
-
-const abortError = (place: string) => new OspError('closed', `connecting to ${place} was aborted`)
+export const abortText = (place: string) => `connecting to ${place} was aborted`
 
 /**
  * Resets a TCP connection: the kernel discards the bytes that it has not sent yet. After a plain close the kernel would

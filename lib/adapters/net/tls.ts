@@ -1,17 +1,10 @@
+import type { SecureContextOptions } from 'node:tls'
 import { OspError } from '../../errors.ts'
 import { checkOptions, kinds, optional } from '../../options.ts'
 import type { Transport } from '../../ports/socket.ts'
 import { addressOptions, type TcpOptions } from './tcp.ts'
 import { dialTls, type TrustServer, trustVerified } from './tls/dialling.ts'
-import {
-  checkIdentity,
-  checkRoots,
-  type Pem,
-  pems,
-  type ServerIdentity,
-  type TlsIdentity,
-  textOf,
-} from './tls/identity.ts'
+import { contextOf, type Pem, rootsOf, type ServerIdentity, type TlsIdentity } from './tls/identity.ts'
 import { listenTls } from './tls/listening.ts'
 
 /** The address and the certificates of a TLS transport. */
@@ -20,7 +13,7 @@ export interface TlsOptions extends TcpOptions, Partial<TlsIdentity> {
   readonly clientCa?: Pem
   /** For a client: root certificates that replace those of Node. */
   readonly ca?: Pem
-  /** For a client: decides whether to trust a server. By default trusts only servers that the roots vouch for. */
+  /** For a client: decides whether to trust a server. By default trusts only servers whose certificate has a trusted root. */
   readonly trust?: TrustServer
 }
 
@@ -56,26 +49,24 @@ const tlsOptions = {
 export function tls(options: TlsOptions): TlsTransport {
   checkOptions('tls', tlsOptions, options)
   const { host = '127.0.0.1', port, cert, key, clientCa, ca, trust = trustVerified } = options
-  if (ca !== undefined) checkRoots(ca)
+  const roots = ca === undefined ? {} : { ca: rootsOf(ca) }
   if ((cert === undefined) !== (key === undefined))
     throw new OspError('usage', 'a certificate and its key must be given together')
-  let identity: ServerIdentity | undefined
-  const setSecureContext = (next: ServerIdentity) => {
-    checkIdentity(next)
-    identity = next
+  let own: SecureContextOptions | undefined
+  const setSecureContext = (identity: ServerIdentity) => {
+    own = contextOf(identity)
   }
   if (cert !== undefined && key !== undefined)
     setSecureContext({ cert, key, ...(clientCa !== undefined && { clientCa }) })
   return {
     setSecureContext,
     async listen(socketOptions) {
-      if (!identity) throw new OspError('usage', 'a TLS server requires a certificate and its key')
-      return await listenTls({ host, port }, () => identity as ServerIdentity, socketOptions)
+      if (!own) throw new OspError('usage', 'a TLS server requires a certificate and its key')
+      return await listenTls({ host, port }, () => own as SecureContextOptions, socketOptions)
     },
     async dial(socketOptions, signal) {
-      const own = identity && pems(identity)
-      const roots = ca === undefined ? {} : { ca: textOf(ca) }
-      return await dialTls({ host, port }, { ...own, ...roots }, trust, socketOptions, signal)
+      const { cert, key } = own ?? {}
+      return await dialTls({ host, port }, { cert, key, ...roots }, trust, socketOptions, signal)
     },
   }
 }

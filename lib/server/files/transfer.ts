@@ -38,7 +38,7 @@ export class Transfer {
     this.#digest = new IncrementalDigest({
       digests: context.platform.digests,
       algorithm,
-      marks: this.#checkpoints.filter(({ digest }) => digest.length > 0),
+      checkpoints: this.#checkpoints.filter(({ digest }) => digest.length > 0),
       read: (into, offset) => this.#read(into, offset),
     })
     this.#checkpointer = new Checkpointer(

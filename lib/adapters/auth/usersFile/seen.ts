@@ -42,7 +42,6 @@ export class UsersWatcher {
   /** A check that has not started. All callers until then share it. */
   #next: Promise<Users | undefined> | undefined
   #timer: NodeJS.Timeout | undefined
-  #looking = false
 
   constructor(stored: StoredUsersFile, noticed: (news: UsersNews) => void = () => {}) {
     this.#stored = stored
@@ -70,7 +69,8 @@ export class UsersWatcher {
   watch(changed: Changed): Disposable {
     const watcher = { changed }
     this.#watchers.add(watcher)
-    this.#timer ??= setInterval(() => void this.#lookAgain(), lookMs).unref()
+    // A fault is logged, and reported to the clients that log in.
+    this.#timer ??= setInterval(() => void this.look().catch(() => {}), lookMs).unref()
     return {
       [Symbol.dispose]: () => {
         this.#watchers.delete(watcher)
@@ -79,14 +79,6 @@ export class UsersWatcher {
         this.#timer = undefined
       },
     }
-  }
-
-  async #lookAgain(): Promise<void> {
-    if (this.#looking) return
-    this.#looking = true
-    // The fault is logged, and reported to the clients that log in.
-    await this.look().catch(() => {})
-    this.#looking = false
   }
 
   async #look(): Promise<Users | undefined> {

@@ -1,11 +1,11 @@
 import { type BigIntStats, constants, lstatSync } from 'node:fs'
-import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises'
+import { lstat, rename, utimes } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../../disk/directories.ts'
 import { attempt, unless } from '../../disk/faults.ts'
 import { exclusively } from '../../disk/lock.ts'
-import { checkDirectoryRights, checkPart, FixedDirectory, openOwnFile } from '../../disk/rights.ts'
+import { checkDirectoryRights, checkPart, FixedDirectory, openOwnFile, writeOwnFile } from '../../disk/rights.ts'
 import { damaged, formatUsers, mostFileBytes, parseUsers, type Users } from './table.ts'
 
 /** The users in one version of the file. */
@@ -59,7 +59,10 @@ export class StoredUsersFile {
     return await unless(['ENOENT'], `reading ${this.path}`, async () => {
       checkDirectoryRights(this.#directory)
       this.#place.check()
-      return await using(await openOwnFile(this.path, constants.O_RDONLY), (file) => this.#read(file))
+      await using file = await openOwnFile(this.path, constants.O_RDONLY)
+      const there = await file.stat({ bigint: true })
+      if (there.size > mostFileBytes) throw damaged(this.path, `it has more than ${mostFileBytes} bytes`)
+      return { stamp: stampOf(there), users: parseUsers(await file.readFile('utf8'), this.path) }
     })
   }
 
@@ -73,30 +76,16 @@ export class StoredUsersFile {
     await makeDirectory(this.#lock)
     await exclusively(this.#lock, async () => {
       const { users = new Map() } = (await this.read()) ?? {}
-      await this.#replace(edit(users))
-    })
-  }
-
-  async #read(file: FileHandle): Promise<Found> {
-    const there = await file.stat({ bigint: true })
-    if (there.size > mostFileBytes) throw damaged(this.path, `it has more than ${mostFileBytes} bytes`)
-    return { stamp: stampOf(there), users: parseUsers(await file.readFile('utf8'), this.path) }
-  }
-
-  async #replace(users: Users): Promise<void> {
-    const fresh = `${this.path}.new`
-    await attempt(`writing ${fresh}`, async () => {
+      const text = formatUsers(edit(users))
       const former = await unless(['ENOENT'], `looking at ${this.path}`, () => lstat(this.path))
-      // A file that a crash has left may have other permissions.
-      await rm(fresh, { force: true })
-      await using(await open(fresh, 'wx', 0o600), async (file) => {
-        await file.writeFile(formatUsers(users))
-        if (former) await follow(file, former.mtimeMs)
-        await file.sync()
+      const fresh = `${this.path}.new`
+      await attempt(`writing ${fresh}`, async () => {
+        await writeOwnFile(fresh, text, true)
+        if (former) await makeLater(fresh, former.mtimeMs)
+        await rename(fresh, this.path)
       })
-      await rename(fresh, this.path)
+      await syncDirectory(this.#directory)
     })
-    await syncDirectory(this.#directory)
   }
 }
 
@@ -104,19 +93,11 @@ export class StoredUsersFile {
  * Gives the file a later modification time than its former version, whatever the clock says. Readers distinguish the
  * versions by it, since the system can reuse the inode of a removed file.
  */
-async function follow(file: FileHandle, formerMs: number): Promise<void> {
-  const { mtimeMs } = await file.stat()
+async function makeLater(path: string, formerMs: number): Promise<void> {
+  const { mtimeMs } = await lstat(path)
   if (mtimeMs > formerMs) return
   const laterSeconds = (Math.floor(formerMs) + 2) / 1_000
-  await file.utimes(laterSeconds, laterSeconds)
+  await utimes(path, laterSeconds, laterSeconds)
 }
 
 const stampOf = ({ ino, mtimeNs, ctimeNs, size }: BigIntStats) => `${ino} ${mtimeNs} ${ctimeNs} ${size}`
-
-async function using<T>(file: FileHandle, act: (file: FileHandle) => Promise<T>): Promise<T> {
-  try {
-    return await act(file)
-  } finally {
-    await file.close()
-  }
-}

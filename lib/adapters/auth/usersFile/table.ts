@@ -76,23 +76,19 @@ export function sorted(users: Users): readonly UserRow[] {
 /** Returns the user whose name has the same `nameKey`, if there is one. */
 export function sameKeyUser(users: Users, name: string): string | undefined {
   const wanted = nameKey(name)
-  for (const other of users.keys()) if (nameKey(other) === wanted) return other
-  return undefined
+  return [...users.keys()].find((other) => nameKey(other) === wanted)
 }
 
 /** Returns the user whose name looks like this one, if there is one. */
 export function lookalikeUser(users: Users, name: string): string | undefined {
   const wanted = skeletonsOf(name)
-  for (const other of users.keys()) if ([...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton))) return other
-  return undefined
+  return [...users.keys()].find((other) => [...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton)))
 }
 
 /** Returns the error for a users' file that is not valid. */
 export function damaged(path: string, why: string): OspError {
-  return new OspError(
-    'data-format',
-    `${path} is not a list of users that this ospd can read (${why}); restore a valid copy`,
-  )
+  const text = `${path} is not a list of users that this ospd can read (${why}); restore a valid copy`
+  return new OspError('data-format', text)
 }
 
 function jsonOf(text: string, path: string): unknown {

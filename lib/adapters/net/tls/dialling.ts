@@ -1,13 +1,11 @@
 import { isIP } from 'node:net'
 import { connect as connectTls, type SecureContextOptions, type TLSSocket } from 'node:tls'
-import { numberOf, OspError } from '../../../errors.ts'
+import { OspError } from '../../../errors.ts'
 import type { Socket, SocketOptions } from '../../../ports/socket.ts'
-import type { Frame } from '../../../wire/frame.ts'
-import { encode } from '../../../wire/message.ts'
-import { apps, events, version } from '../../../wire/protocol.ts'
+import { onAbort, unlessAborted } from '../../../runtime/wait.ts'
 import { peerOf, placeOf, unreachable, withoutZone } from '../addresses.ts'
 import { ByteSocket } from '../byteSocket.ts'
-import { abortable, dialTcp, reset, secured } from '../dialTcp.ts'
+import { abortText, dialTcp, reset } from '../dialTcp.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { fingerprintOfKey, versions } from './identity.ts'
 
@@ -25,14 +23,25 @@ export async function dialTls(
   // The handshake contains no IP address, but the address is compared with the certificate.
   const name = isIP(host) ? { host: withoutZone(host) } : { host, servername: host }
   const stream = connectTls({ socket: raw, ...name, ...context, ...versions, rejectUnauthorized: false })
-  // Ending the connection ends the TLS stream on it.
-  const giveUp = () => reset(raw)
-  const use = () => new ByteSocket(stream, { peer: peerOf(stream), guarded: true, reset: giveUp }, options)
-  const fault = (error: Error) => handshakeError(place, error)
-  const socket = await secured(stream, signal, { place, use, giveUp, fault })
+  const socket = await new Promise<ByteSocket>((resolve, reject) => {
+    const aborted = onAbort(signal, () => {
+      reject(new OspError('closed', abortText(place)))
+      // The end of the connection ends the TLS stream on it.
+      reset(raw)
+    })
+    // The listener stays: a second error must not be unhandled.
+    stream.on('error', (error) => {
+      aborted[Symbol.dispose]()
+      reject(handshakeError(place, error))
+    })
+    stream.once('secureConnect', () => {
+      aborted[Symbol.dispose]()
+      resolve(new ByteSocket(stream, { peer: peerOf(stream), guarded: true, reset: () => reset(raw) }, options))
+    })
+  })
   try {
     const server = seenServer(stream, host, port)
-    await abortable(Promise.resolve(trust(server)), place, signal)
+    await unlessAborted(Promise.resolve(trust(server)), signal, abortText(place))
     const { verified, fingerprint } = server
     socket.peer = { ...socket.peer, verification: { by: verified ? 'authority' : 'key', fingerprint } }
     return socket
@@ -75,7 +84,7 @@ function seenServer(stream: TLSSocket, host: string, port: number): SeenServer {
   }
 }
 
-/** Trusts only servers that the root certificates vouch for. */
+/** Trusts only servers whose certificate has a trusted root. */
 export function trustVerified({ host, port, fingerprint, verified, why }: SeenServer): void {
   if (verified) return
   throw new OspError(
@@ -105,13 +114,4 @@ function handshakeError(place: string, cause: Error): OspError {
     return new OspError('unsupported-version', text, { cause })
   }
   return unreachable('connect', place, cause)
-}
-
-/** Returns the GOODBYE for a peer that connects to a TLS server without TLS. */
-export function speakTls(): Frame {
-  const text = 'this server requires TLS; connect with TLS (osp --tls)'
-  const code = numberOf('unsupported-version')
-  const { number, app } = events.GoodbyeNtf
-  const payload = encode({ event: 'GoodbyeNtf', code, retryAfter: 0, text })
-  return { flags: 0, version, event: number, seq: 0, app: apps[app], instance: 0, payload }
 }

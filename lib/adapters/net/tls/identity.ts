@@ -1,5 +1,5 @@
 import { constants, createHash, createPrivateKey, type KeyObject, sign, verify, X509Certificate } from 'node:crypto'
-import { createSecureContext } from 'node:tls'
+import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { OspError } from '../../../errors.ts'
 
 /** PEM text. */
@@ -30,24 +30,23 @@ export function fingerprintOfKey(key: KeyObject): string {
   return `SHA256:${createHash('sha256').update(spki).digest('base64').replace(/=+$/u, '')}`
 }
 
-/** Throws OspError `usage` if a part of the identity is not valid. */
-export function checkIdentity({ cert, key, clientCa }: ServerIdentity): void {
+/** Returns an identity as options of node:tls. Throws OspError `usage` if a part of it is not valid. */
+export function contextOf({ cert, key, clientCa }: ServerIdentity): SecureContextOptions {
   const certificate = certificateOf('certificate', cert)
   const privateKey = privateKeyOf(key)
   if (!certificate.checkPrivateKey(privateKey) || !signsFor(privateKey, certificate)) {
     throw new OspError('usage', 'the key does not belong to the certificate; specify a matching pair')
   }
-  if (clientCa !== undefined) checkRoots(clientCa)
+  const context = { cert: textOf(cert), key: textOf(key), ...(clientCa !== undefined && { ca: rootsOf(clientCa) }) }
   try {
-    createSecureContext({ ...pems({ cert, key }), ...(clientCa !== undefined && { ca: textOf(clientCa) }) })
+    createSecureContext(context)
+    return context
   } catch (error) {
     throw unusable('certificate', error)
   }
 }
 
-/**
- * Checks that the certificate verifies a signature of the key. A damaged key can still contain the right public part.
- */
+/** Checks that the certificate verifies a signature of the key. A damaged key can still contain the right public part. */
 function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
   const text = new Uint8Array(32)
   try {
@@ -57,17 +56,13 @@ function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
   }
 }
 
-/** Throws OspError `usage` if the text contains no certificate. */
-export function checkRoots(ca: Pem): void {
+/** Returns root certificates as text. Throws OspError `usage` if the first one is not valid. */
+export function rootsOf(ca: Pem): string {
   certificateOf('certificate of the authority', ca)
+  return textOf(ca)
 }
 
-/** Returns the identity as strings. */
-export function pems({ cert, key }: TlsIdentity): { cert: string; key: string } {
-  return { cert: textOf(cert), key: textOf(key) }
-}
-
-export const textOf = (pem: Pem): string => (typeof pem === 'string' ? pem : Buffer.from(pem).toString())
+const textOf = (pem: Pem): string => (typeof pem === 'string' ? pem : Buffer.from(pem).toString())
 
 function certificateOf(what: string, pem: Pem): X509Certificate {
   try {

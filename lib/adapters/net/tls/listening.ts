@@ -1,26 +1,34 @@
 import { type Socket as ByteStream, createServer } from 'node:net'
-import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
+import {
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type TLSSocket,
+  type Server as TlsServer,
+} from 'node:tls'
+import { OspError } from '../../../errors.ts'
 import type { Listener, PeerAddress, SocketOptions } from '../../../ports/socket.ts'
+import { goodbyeOf } from '../../../runtime/refusal.ts'
+import { encode } from '../../../wire/message.ts'
+import { apps, events, version } from '../../../wire/protocol.ts'
 import { peerOf } from '../addresses.ts'
 import { ByteListener } from '../byteListener.ts'
 import { ByteSocket } from '../byteSocket.ts'
 import type { TcpOptions } from '../tcp.ts'
-import { speakTls } from './dialling.ts'
 import { PendingHandshakes } from './handshakes.ts'
-import { pems, type ServerIdentity, textOf, versions } from './identity.ts'
+import { versions } from './identity.ts'
 
 /** Listens for TLS connections. Each connection uses the identity at the time when it arrives. */
 export async function listenTls(
   place: Required<TcpOptions>,
-  identity: () => ServerIdentity,
+  context: () => SecureContextOptions,
   options: SocketOptions,
 ): Promise<Listener> {
-  let shown: ServerIdentity | undefined
+  let used: SecureContextOptions | undefined
   let guard: TlsServer | undefined
   const guardNow = () => {
-    if (shown !== identity() || !guard) {
-      shown = identity()
-      guard = guardOf(shown).on('secureConnection', secured)
+    if (used !== context() || !guard) {
+      used = context()
+      guard = guardOf(used).on('secureConnection', secured)
     }
     return guard
   }
@@ -40,10 +48,9 @@ export async function listenTls(
 }
 
 /** Returns a TLS server that does not listen but receives connections. The authenticator decides about certificates. */
-function guardOf(identity: ServerIdentity): TlsServer {
-  const { clientCa } = identity
-  const asked = clientCa === undefined ? {} : { ca: textOf(clientCa), requestCert: true, rejectUnauthorized: false }
-  return createTlsServer({ ...pems(identity), ...asked, ...versions })
+function guardOf(context: SecureContextOptions): TlsServer {
+  const requestCert = context.ca !== undefined
+  return createTlsServer({ ...context, ...versions, requestCert, rejectUnauthorized: false })
 }
 
 function securePeerOf(stream: TLSSocket): PeerAddress {
@@ -66,5 +73,9 @@ function faultOf(error: Error | string | null): string {
 
 /** Rejects a client without TLS with a message that it can decode. */
 function rejectPlain(stream: ByteStream, options: SocketOptions): void {
-  void new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options).close(speakTls())
+  const error = new OspError('unsupported-version', 'this server requires TLS; connect with TLS (osp --tls)')
+  const { number, app } = events.GoodbyeNtf
+  const header = { flags: 0, version, event: number, seq: 0, app: apps[app], instance: 0 }
+  const goodbye = { ...header, payload: encode(goodbyeOf(error)) }
+  void new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options).close(goodbye)
 }

@@ -1,12 +1,12 @@
 import { createPrivateKey } from 'node:crypto'
 import { constants } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { OspError } from '../../../errors.ts'
 import { checkArgument, kinds } from '../../../options.ts'
 import { makePath, replaceFile } from '../../disk/directories.ts'
 import { attempt, unless } from '../../disk/faults.ts'
 import { checkDirectoryRights, openOwnFile } from '../../disk/rights.ts'
-import { checkIdentity, type TlsIdentity } from './identity.ts'
+import { contextOf, type TlsIdentity } from './identity.ts'
 import { makeKey, selfSign } from './selfSigned.ts'
 
 /**
@@ -19,10 +19,10 @@ export async function ownIdentity(directory: string): Promise<TlsIdentity> {
   checkArgument('ownIdentity', 'the directory', kinds.path, directory)
   await attempt(`looking at ${directory}`, async () => checkDirectoryRights(directory))
   const [keyPath, certPath] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
-  const key = (await read(keyPath)) ?? (await write(directory, keyPath, makeKey()))
+  const key = (await read(keyPath)) ?? (await write(keyPath, makeKey()))
   try {
-    const cert = (await read(certPath)) ?? (await write(directory, certPath, selfSign(createPrivateKey(key))))
-    checkIdentity({ cert, key })
+    const cert = (await read(certPath)) ?? (await write(certPath, selfSign(createPrivateKey(key))))
+    contextOf({ cert, key })
     return { cert, key }
   } catch (error) {
     if (error instanceof OspError && error.code !== 'usage') throw error
@@ -33,13 +33,13 @@ export async function ownIdentity(directory: string): Promise<TlsIdentity> {
 
 async function read(path: string): Promise<string | undefined> {
   return await unless(['ENOENT'], `reading ${path}`, async () => {
-    await using handle = await openOwnFile(path, constants.O_RDONLY)
-    return await handle.readFile('utf8')
+    await using file = await openOwnFile(path, constants.O_RDONLY)
+    return await file.readFile('utf8')
   })
 }
 
-async function write(directory: string, path: string, text: string): Promise<string> {
-  await makePath(directory)
+async function write(path: string, text: string): Promise<string> {
+  await makePath(dirname(path))
   await replaceFile(path, text, true)
   return text
 }

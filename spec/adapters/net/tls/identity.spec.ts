@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash, createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkIdentity, fingerprintOf } from '../../../../lib/adapters/net/tls/identity.ts'
+import { contextOf, fingerprintOf } from '../../../../lib/adapters/net/tls/identity.ts'
 import { ownIdentity } from '../../../../lib/adapters/net/tls/ownIdentity.ts'
 import { tls } from '../../../../lib/adapters/net/tls.ts'
 import { place } from '../../../support/commands.ts'
@@ -46,7 +46,7 @@ spec('a fingerprint', (it) => {
 spec('a certificate and a key that can’t be used', (it) => {
   it('say so where they do not belong together', () =>
     assert.throws(
-      () => checkIdentity({ cert: own.cert, key: selfSigned().key }),
+      () => contextOf({ cert: own.cert, key: selfSigned().key }),
       usage(/^the key does not belong to the certificate; /u),
     ))
 
@@ -56,17 +56,14 @@ spec('a certificate and a key that can’t be used', (it) => {
     der[40] = (der[40] ?? 0) ^ 1
     const key = `-----BEGIN PRIVATE KEY-----\n${der.toString('base64')}\n-----END PRIVATE KEY-----\n`
     assert.ok(new X509Certificate(own.cert).checkPrivateKey(createPrivateKey(key)))
-    assert.throws(() => checkIdentity({ cert: own.cert, key }), usage(/^the key does not belong to the certificate; /u))
+    assert.throws(() => contextOf({ cert: own.cert, key }), usage(/^the key does not belong to the certificate; /u))
   })
 
   it('say which of them is not PEM', () => {
+    assert.throws(() => contextOf({ ...own, cert: 'x' }), usage(/^the certificate cannot be read: .*; it must be in/u))
+    assert.throws(() => contextOf({ ...own, key: 'x' }), usage(/^the key cannot be read: /u))
     assert.throws(
-      () => checkIdentity({ ...own, cert: 'x' }),
-      usage(/^the certificate cannot be read: .*; it must be in/u),
-    )
-    assert.throws(() => checkIdentity({ ...own, key: 'x' }), usage(/^the key cannot be read: /u))
-    assert.throws(
-      () => checkIdentity({ ...own, clientCa: 'x' }),
+      () => contextOf({ ...own, clientCa: 'x' }),
       usage(/^the certificate of the authority cannot be read: /u),
     )
     assert.throws(() => tls({ port: 1, ca: 'x' }), usage(/^the certificate of the authority cannot be read: /u))
@@ -75,7 +72,7 @@ spec('a certificate and a key that can’t be used', (it) => {
   it('say that the key is encrypted', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const key = privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' }).toString()
-    assert.throws(() => checkIdentity({ ...own, key }), usage(/^the key is encrypted; /u))
+    assert.throws(() => contextOf({ ...own, key }), usage(/^the key is encrypted; /u))
   })
 
   it('say that the other one is missing', () => {
@@ -110,7 +107,7 @@ spec('the identity that a directory keeps', (it) => {
     await using at = await place()
     writeFileSync(join(at.path, 'key.pem.new'), '-----BEGIN')
     const made = await ownIdentity(at.path)
-    checkIdentity(made)
+    contextOf(made)
     assert.equal(readFileSync(join(at.path, 'key.pem'), 'utf8'), made.key)
   })
 
