@@ -8,7 +8,7 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'a message that a failed flush may have stored is refused for lack of space',
     file: 'lib/storage/journal/journalWriter.ts',
     within: '#admitted',
-    pattern: 'this.#uncertainty ? undefined : this.#refusalOf',
+    pattern: 'this.uncertainty ? undefined : this.#refusalOf',
     replacement: 'this.#refusalOf',
     shownBy: messages(757),
   },

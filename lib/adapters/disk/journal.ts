@@ -5,7 +5,7 @@ import type { Platform } from '../../ports/platform.ts'
 import type { Journal, Piece, Place, Segment } from '../../storage/journal/journal.ts'
 import type { Ballast } from './ballast.ts'
 import { attempt } from './faults.ts'
-import { type GrowingSegment, JournalFiles, JournalTail, openTail } from './journalFiles.ts'
+import { type GrowingSegment, JournalFiles, type JournalTail } from './journalFiles.ts'
 import { frameBytes, JournalFormat, journalHeaderBytes } from './journalFormat.ts'
 import { JournalReader } from './journalReader.ts'
 import { WritePriority } from './writePriority.ts'
@@ -131,11 +131,9 @@ export class DiskJournal implements Journal {
     if (former?.isSound && former.segment.bytes < this.segmentBytes) return former
     const number = (this.#segments.at(-1)?.number ?? 0) + 1
     const seed = Buffer.from(this.#platform.random.bytes(4, 'the seed of a segment')).readUInt32BE()
-    const handle = await this.#files.create(number, this.#format.header(seed))
-    const segment = { number, bytes: journalHeaderBytes }
-    const tail = new JournalTail(segment, seed, this.#files.pathOf(number), handle)
+    const tail = await this.#files.create(number, seed, this.#format.header(seed))
     this.#tail = tail
-    this.#segments.push(segment)
+    this.#segments.push(tail.segment)
     this.#reader.seeds.set(number, seed)
     await former?.close()
     return tail
@@ -165,11 +163,10 @@ export class DiskJournal implements Journal {
     }
     const seed = this.#reader.seeds.get(last.number)
     if (seed === undefined) return
-    const path = this.#files.pathOf(last.number)
     const end = await this.#reader.end(last.number, last.bytes)
     const isTorn = end.length < last.bytes
-    await attempt(`recovering ${path}`, async () => {
-      const tail = new JournalTail(last, seed, path, await openTail(path, false))
+    await attempt(`recovering ${this.#files.pathOf(last.number)}`, async () => {
+      const tail = await this.#files.openTail(last, seed)
       this.#tail = tail
       await this.#inRoom(async () => {
         if (isTorn) await tail.cut(end.length)

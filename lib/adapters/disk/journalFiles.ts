@@ -36,7 +36,7 @@ export class JournalFiles {
   /** Returns the numbers of all segments, rising. Makes the entries of the directory durable first. */
   async list(): Promise<number[]> {
     await makeDirectory(this.#directory)
-    await this.sync()
+    await syncDirectory(this.#directory)
     this.#fixed.check()
     const doing = `reading the directory ${this.#directory}`
     const entries = await attempt(doing, () => readdir(this.#directory))
@@ -44,18 +44,18 @@ export class JournalFiles {
     return numbers.sort((a, b) => a - b)
   }
 
-  /** Creates the file of a segment with its first bytes, durably, and opens it for writing. */
-  async create(number: number, bytes: Buffer): Promise<FileHandle> {
+  /** Creates the file of a segment with its header, durably. */
+  async create(number: number, seed: number, header: Buffer): Promise<JournalTail> {
     const path = this.pathOf(number)
     return attempt(`creating ${path}`, async () => {
       this.#fixed.check()
       // A file with this number is left over from a failed attempt.
-      const handle = await openTail(path, true)
+      const handle = await makeOwnFile(path, tailFlags)
       try {
-        await handle.write(bytes, 0, bytes.length, 0)
+        await handle.write(header, 0, header.length, 0)
         await handle.sync()
-        await this.sync()
-        return handle
+        await syncDirectory(this.#directory)
+        return new JournalTail({ number, bytes: header.length }, seed, path, handle)
       } catch (error) {
         await handle.close()
         await rm(path, { force: true }).catch(() => {})
@@ -64,31 +64,29 @@ export class JournalFiles {
     })
   }
 
+  /** Opens the last segment for writing. */
+  async openTail(segment: GrowingSegment, seed: number): Promise<JournalTail> {
+    const path = this.pathOf(segment.number)
+    return new JournalTail(segment, seed, path, await openOwnFile(path, tailFlags))
+  }
+
   /** Removes the file of a segment, durably. Present reads are not disturbed. */
   async remove(number: number): Promise<void> {
     const path = this.pathOf(number)
     await this.#letGo(number)
     await attempt(`removing ${path}`, () => rm(path, { force: true }))
-    await this.sync()
-  }
-
-  /** Makes the entries of the directory durable. */
-  async sync(): Promise<void> {
     await syncDirectory(this.#directory)
   }
 
   /** Runs `work` with a handle for reading a segment. Resolves with `undefined` if the file is missing. */
   async use<T>(number: number, work: (handle: FileHandle) => Promise<T>): Promise<T | undefined> {
     const path = this.pathOf(number)
-    const handle = () => openOwnFile(path, constants.O_RDONLY)
-    const reader = this.#readers.get(number) ?? { handle: handle(), users: 0, isKept: true }
-    reader.users++
+    const reader = this.#readers.get(number) ?? this.#open(number)
     this.#readers.set(number, reader)
+    reader.users++
     try {
       const handle = await unless(['ENOENT'], `opening ${path}`, () => reader.handle)
-      if (handle) return await attempt(`reading ${path}`, () => work(handle))
-      await this.#letGo(number)
-      return undefined
+      return handle && (await attempt(`reading ${path}`, () => work(handle)))
     } finally {
       reader.users--
       if (!reader.isKept) await closeUnused(reader)
@@ -97,6 +95,15 @@ export class JournalFiles {
 
   async close(): Promise<void> {
     for (const number of [...this.#readers.keys()]) await this.#letGo(number)
+  }
+
+  #open(number: number): Reader {
+    const reader = { handle: openOwnFile(this.pathOf(number), constants.O_RDONLY), users: 0, isKept: true }
+    // The next use tries again, since the file descriptors may have run out.
+    reader.handle.catch(() => {
+      if (this.#readers.get(number) === reader) this.#readers.delete(number)
+    })
+    return reader
   }
 
   async #letGo(number: number): Promise<void> {
@@ -116,11 +123,7 @@ async function closeUnused({ handle, users }: Reader): Promise<void> {
 /** On Linux a write can be durable when it ends. That is faster than a write and a flush. */
 const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 
-/** Opens the file of a segment for a tail, or replaces it by a new file. */
-export function openTail(path: string, anew: boolean): Promise<FileHandle> {
-  const flags = constants.O_RDWR | durableWrites
-  return anew ? makeOwnFile(path, flags) : openOwnFile(path, flags)
-}
+const tailFlags = constants.O_RDWR | durableWrites
 
 /** A segment whose length changes. */
 export interface GrowingSegment {

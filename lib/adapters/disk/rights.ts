@@ -31,7 +31,7 @@ const maxLinks = 40
  * missing.
  */
 export function checkDirectoryRights(directory: string): void {
-  walk(directory, { last: checkOwned })
+  walk(directory, checkOwned)
 }
 
 /**
@@ -39,7 +39,7 @@ export function checkDirectoryRights(directory: string): void {
  * shared as /tmp.
  */
 export function checkParentRights(directory: string): void {
-  walk(directory, { last: (at, stats) => checkShared(at, stats, directory) })
+  walk(directory, (at, stats) => checkShared(at, stats, directory))
 }
 
 /**
@@ -47,7 +47,7 @@ export function checkParentRights(directory: string): void {
  * OspError `data-format` for any other file, and with the error of the system if it cannot be opened.
  */
 export async function openTrusted(path: string, flags: number): Promise<FileHandle> {
-  const real = walk(path, { last: checkOwned })
+  const real = walk(path, checkOwned)
   const handle = await open(real, flags | (constants.O_NOFOLLOW ?? 0), 0o600)
   return await checked(handle, (stats) => checkOwned(real, stats))
 }
@@ -70,7 +70,7 @@ async function checked(handle: FileHandle, check: (stats: Stats) => void): Promi
 export function checkNamedFile(path: string): void {
   const found = process.geteuid && statSync(path, { throwIfNoEntry: false })
   if (!found?.isFile()) return
-  walk(path, { last: checkMode, alsoTrusted: found.uid })
+  walk(path, checkMode, found.uid)
 }
 
 /**
@@ -117,19 +117,12 @@ function checkMode(path: string, stats: Pick<Stats, 'gid' | 'mode'>): void {
 const chmodAdvice = (path: string) =>
   `run "chmod go-w ${shown(path)}" after you have checked that no other user has changed it`
 
-/** The additional checks of a walk. */
-interface Walk {
-  /** A user whose directories and links pass too, unless other users can write to them. */
-  readonly alsoTrusted?: number
-  /** Checks the entry at the end of the path. */
-  readonly last: (path: string, stats: Stats) => void
-}
-
 /**
- * Walks from / to a path, and checks each directory and link on it. Returns the real path. A missing entry ends the
- * walk. Throws OspError `data-format`, and errors of the system.
+ * Walks from / to a path, and checks each directory and link on it, and the entry at its end with `last`. Directories
+ * and links of `alsoTrusted` pass too, unless other users can write to them. Returns the real path. A missing entry ends
+ * the walk. Throws OspError `data-format`, and errors of the system.
  */
-function walk(path: string, { alsoTrusted, last }: Walk): string {
+function walk(path: string, last: (path: string, stats: Stats) => void, alsoTrusted?: number): string {
   const own = process.geteuid?.()
   if (own === undefined) return path
   // In a user namespace without root, such as some containers, the root directory shows the id that stands for root.

@@ -36,7 +36,8 @@ export class JournalWriter {
     // Later changes were made on the assumption that the earlier ones hold.
     undo: (change) => change.undo(),
   })
-  #uncertainty: OspError | undefined
+  /** The error of an append whose records may exist nevertheless. Until an append succeeds, a refusal must give this error. */
+  uncertainty: OspError | undefined
   #freeBytes = 0
   #measuredAt = Number.NEGATIVE_INFINITY
   #writtenBytes = 0
@@ -48,11 +49,6 @@ export class JournalWriter {
     this.#contents = contents
     this.#committed = committed
     this.#compaction = new Compaction(journal, contents, () => this.#commits.wake())
-  }
-
-  /** The error of an append whose records may exist nevertheless. Until an append succeeds, a refusal must give this error. */
-  get uncertainty(): OspError | undefined {
-    return this.#uncertainty
   }
 
   /** Enters all readable records into the contents, the oldest first. Closes the journal if that fails. */
@@ -110,7 +106,7 @@ export class JournalWriter {
   /** Returns the changes of a group for which the disk has space, and refuses the others. */
   #admitted(group: readonly Uncommitted<PendingRecord>[]): PendingRecord[] {
     return group.flatMap((change) => {
-      const refusal = this.#uncertainty ? undefined : this.#refusalOf(change.item)
+      const refusal = this.uncertainty ? undefined : this.#refusalOf(change.item)
       if (!refusal) return change.item
       change.item.undo()
       change.reject(refusal)
@@ -147,10 +143,10 @@ export class JournalWriter {
       piggyback?.failed(error)
       // The group may fit without the piggyback.
       if (piggyback && own.length > 0 && isFull(error)) return this.#append(changes, undefined)
-      if (!isFull(error)) this.#uncertainty = OspError.from(withoutPublicText(error))
+      if (!isFull(error)) this.uncertainty = OspError.from(withoutPublicText(error))
       throw withoutPublicText(error)
     }
-    if (records.length > 0) this.#uncertainty = undefined
+    if (records.length > 0) this.uncertainty = undefined
     for (const [index, place] of places.entries()) written[index]?.durable?.(place)
     piggyback?.moved(places.slice(own.length))
     this.#compaction.consider(own.reduce((sum, { length }) => sum + length, 0))

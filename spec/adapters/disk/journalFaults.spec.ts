@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { type FileHandle, link, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { long, message, roomy, upTo, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { ballast } from '../../support/ballast.ts'
@@ -44,6 +44,27 @@ async function unreadable(directory: string, byte: number): Promise<Disposable> 
 }
 
 spec('a journal on a disk with faults', (it) => {
+  it(
+    'opens a segment again that could not be opened once',
+    withDirectory(async (directory) => {
+      await withMailboxes(
+        directory,
+        async (mailboxes) => {
+          for (const number of upTo(12)) await mailboxes.append(long(number, 600), ['bob'], roomy)
+        },
+        500,
+      )
+      await withMailboxes(directory, async (mailboxes) => {
+        const [oldest = ''] = await segmentsOf(directory)
+        const other = `${directory}-other`
+        await link(oldest, other)
+        await assert.rejects(waiting(mailboxes, 'bob'), { code: 'storage-unusable' })
+        await rm(other)
+        assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(12))
+      })
+    }),
+  )
+
   it(
     'gives all that lies in other blocks than one that can not be read',
     withDirectory(async (directory) => {
