@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { Layout } from '../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import type { Progress, Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
@@ -31,7 +31,7 @@ interface ForgetfulDisk {
  * as Linux drops the pages that it could not write: the next flush succeeds.
  */
 function forgetfulDisk(data: string, user: string, name: string, fails: (nth: number) => boolean): ForgetfulDisk {
-  const path = new Layout(data).partialOf(user, name)
+  const path = layoutOf(data).partialOf(user, name)
   const self = { flushed: 0, failures: 0, flushes: 0, lost: 0 }
   let count = 0
   const storage = stepped(disk(data), async (step, run) => {
@@ -248,7 +248,7 @@ const failing =
     await assertStored(place, bytes)
   }
 
-const partial = (data: string) => [new Layout(data).partialOf('alice', 'a')]
+const partial = (data: string) => [layoutOf(data).partialOf('alice', 'a')]
 const folder = (name: string) => (data: string) => [join(data, name)]
 /** After a failed write, the journal of uploads continues in another file, and writes its header first. */
 const logs = (data: string) => [1, 2, 3, 4].map((number) => join(data, `uploads/0000000${number}.log`))

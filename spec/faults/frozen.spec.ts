@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sendEvents } from '../../bin/common/events.ts'
-import { Layout } from '../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import type { Client } from '../../lib/client/client.ts'
 import { KiB } from '../../lib/limits.ts'
 import { deferred } from '../../lib/runtime/deferred.ts'
@@ -79,7 +79,7 @@ spec('osp send that is frozen for longer than two keep-alive intervals', (it) =>
     const [, port] = await server.printed(/ready on 127\.0\.0\.1:(\d+)/u)
     const way = ['--server', `127.0.0.1:${port}`, '--user', 'alice', '--state', join(at.path, 'state')]
     await using sending = start('osp', ['send', 'a', ...way, '--limit-rate', '400k', '--json'], { cwd: at.path })
-    const partial = new Layout(place.data).partialOf('alice', 'a')
+    const partial = layoutOf(place.data).partialOf('alice', 'a')
     let partialBytes = 0
     while (partialBytes < bytes.length / 4) {
       partialBytes = await stat(partial).then(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { Layout } from '../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { KiB } from '../../lib/limits.ts'
 import { type Ballast, ballast } from '../support/ballast.ts'
@@ -221,7 +221,7 @@ spec('a disk that reports only on a flush that it is full', (it) => {
   it('makes an upload wait, which is completed when there is free space', async () => {
     await using place = await MortalServer.in()
     const flags = ['--checkpoint-time', '1h']
-    const paths = [new Layout(place.data).partialOf('alice', 'a')]
+    const paths = [layoutOf(place.data).partialOf('alice', 'a')]
     await place.daemon(flags, injecting({ calls: 'fdatasync', fault: 'error=ENOSPC', when: '1..2', paths }))
     const client = place.client()
     const upload = await client.uploads.add(memorySource('a', small))

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { Layout } from '../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import { spec } from '../support/spec.ts'
 import { canInject } from '../support/strace.ts'
 import { dyingIn, survives } from '../support/survival.ts'
 
-const partial = (data: string) => [new Layout(data).partialOf('alice', 'folder/a')]
+const partial = (data: string) => [layoutOf(data).partialOf('alice', 'folder/a')]
 const published = (data: string) => [join(data, 'files/alice/folder/a')]
 const folder = (name: string) => (data: string) => [join(data, name)]
 const log = (data: string) => [join(data, 'uploads/00000001.log')]

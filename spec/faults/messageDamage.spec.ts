@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { Layout } from '../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { Recipient } from '../support/recipients.ts'
@@ -31,7 +31,7 @@ async function filled(): Promise<MortalServer> {
 
 /** The files of the journal, oldest first. */
 async function files({ data }: MortalServer): Promise<string[]> {
-  const { mailboxes } = new Layout(data)
+  const { mailboxes } = layoutOf(data)
   return (await readdir(mailboxes)).sort().map((name) => join(mailboxes, name))
 }
 

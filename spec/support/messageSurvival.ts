@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
-import { Layout } from '../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import type { Kill } from './killableServer.ts'
 import { MortalServer } from './mortalServer.ts'
 import type { Running } from './processes.ts'
@@ -24,7 +24,7 @@ export const dyingWithin =
 
 /** A file of the message journal. */
 export const segmentIn = (data: string, number = 1): string =>
-  join(new Layout(data).mailboxes, `${String(number).padStart(8, '0')}.log`)
+  join(layoutOf(data).mailboxes, `${String(number).padStart(8, '0')}.log`)
 
 const online = ['bob', 'carol']
 /** One of the recipients connects only at the end. */

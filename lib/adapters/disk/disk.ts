@@ -15,7 +15,7 @@ import { attempt } from './faults.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat, foldsCase } from './format.ts'
 import { DiskJournal } from './journal.ts'
-import { Layout } from './layout.ts'
+import { type Layout, layoutOf } from './layout.ts'
 import { lockData } from './lock.ts'
 import { PublishedTree } from './publishedTree.ts'
 import { checkRights } from './rights.ts'
@@ -35,7 +35,7 @@ export function disk(directory: string, options: DiskOptions = {}): Storage {
   checkArgument('disk', 'the directory', kinds.path, directory)
   checkOptions('disk', { segmentBytes: optional(kinds.count) }, options)
   const { segmentBytes = 16 * MiB } = options
-  return new DiskStorage(new Layout(directory), segmentBytes)
+  return new DiskStorage(layoutOf(directory), segmentBytes)
 }
 
 class DiskStorage implements Storage {
@@ -127,7 +127,8 @@ async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promis
 async function choosePartial(layout: Layout): Promise<void> {
   const former = layout.partial
   if (await canMove(former, layout.files)) return
-  layout.keepPartialBelowFiles()
+  // No user can have this name.
+  layout.partial = join(layout.files, ':partial')
   await makeDirectory(layout.partial)
   await syncDirectory(layout.files)
   await checkRights(layout)

@@ -20,7 +20,7 @@ import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
-import type { Layout } from './layout.ts'
+import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publishPartial } from './publish.ts'
 import type { PublishedTree } from './publishedTree.ts'
@@ -218,7 +218,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const { partial } = this.#layout
     const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
     // Read after the directory: a partial file is created after its record.
-    const wanted = new Set(this.#records.log.records().map(({ user, name }) => this.#layout.partialName(user, name)))
+    const wanted = new Set(this.#records.log.records().map(({ user, name }) => partialName(user, name)))
     const orphans: Orphan[] = []
     for (const entry of entries) {
       const file = join(partial, entry)

@@ -3,65 +3,51 @@ import { join, resolve } from 'node:path'
 import { checkStoredName, checkUserName } from '../../names.ts'
 
 /** The paths in a data directory. Paths with names consist of checked names only. */
-export class Layout {
-  readonly directory: string
-  /** Text `ospd N CRC`: the version of this layout, and the CRC-32 of what precedes it. */
-  readonly format: string
-  /** The process that has the directory open: JSON { pid, startedAt }. */
-  readonly owner: string
-  /** The lock of the whole directory. */
-  readonly lock: string
-  /** The journal of unfinished uploads and of completion markers. */
-  readonly uploads: string
-  /** The ballast: space to free when the disk is full. */
-  readonly ballast: string
-  /** Partial files. They are on the file system of `files`, since publishing renames them. */
-  partial: string
-  readonly files: string
-  /** The journal of messages. */
-  readonly mailboxes: string
-  /** The users of the server, written by `ospd user`. */
-  readonly users: string
-  /** The lock of the file of users. */
-  readonly usersLock: string
-  /** Key and certificate of `ospd serve --tls auto`. */
-  readonly tls: string
+export type Layout = ReturnType<typeof layoutOf>
 
-  constructor(directory: string) {
-    this.directory = resolve(directory)
-    this.format = join(this.directory, 'format')
-    this.owner = join(this.directory, 'daemon.json')
-    this.lock = join(this.directory, 'lock')
-    this.uploads = join(this.directory, 'uploads')
-    this.ballast = join(this.directory, 'ballast')
-    this.partial = join(this.directory, 'partial')
-    this.files = join(this.directory, 'files')
-    this.mailboxes = join(this.directory, 'mailboxes')
-    this.users = join(this.directory, 'users.json')
-    this.usersLock = join(this.directory, 'users.lock')
-    this.tls = join(this.directory, 'tls')
-  }
+/** Returns the layout of a data directory. */
+export function layoutOf(path: string) {
+  const directory = resolve(path)
+  return {
+    directory,
+    /** Text `ospd N CRC`: the version of this layout, and the CRC-32 of what precedes it. */
+    format: join(directory, 'format'),
+    /** The process that has the directory open: JSON { pid, startedAt }. */
+    owner: join(directory, 'daemon.json'),
+    /** The lock of the whole directory. */
+    lock: join(directory, 'lock'),
+    /** The journal of unfinished uploads and of completion markers. */
+    uploads: join(directory, 'uploads'),
+    /** The ballast: space to free when the disk is full. */
+    ballast: join(directory, 'ballast'),
+    /**
+     * Partial files. They are on the file system of `files`, since publishing renames them: below `files`, if that is
+     * the root of another file system.
+     */
+    partial: join(directory, 'partial'),
+    files: join(directory, 'files'),
+    /** The journal of messages. */
+    mailboxes: join(directory, 'mailboxes'),
+    /** The users of the server, written by `ospd user`. */
+    users: join(directory, 'users.json'),
+    /** The lock of the file of users. */
+    usersLock: join(directory, 'users.lock'),
+    /** Key and certificate of `ospd serve --tls auto`. */
+    tls: join(directory, 'tls'),
 
-  /**
-   * Places partial files below `files`, under a name that no user can have, if `files` is the root of another file
-   * system.
-   */
-  keepPartialBelowFiles(): void {
-    this.partial = join(this.files, ':partial')
-  }
+    partialOf(user: string, name: string): string {
+      return join(this.partial, partialName(user, name))
+    },
 
-  /** Returns the name of the partial file of an upload: a hash, since a long name might not fit. */
-  partialName(user: string, name: string): string {
-    const subject = `${checkUserName(user)}/${checkStoredName(name)}`
-    return `${createHash('sha256').update(subject).digest('hex').slice(0, 32)}.part`
+    /** Returns the parts of the path of a published file below `files`. */
+    partsOf(user: string, storedName: string): readonly string[] {
+      return [checkUserName(user), ...checkStoredName(storedName).split('/')]
+    },
   }
+}
 
-  partialOf(user: string, name: string): string {
-    return join(this.partial, this.partialName(user, name))
-  }
-
-  /** Returns the parts of the path of a published file below `files`. */
-  partsOf(user: string, storedName: string): readonly string[] {
-    return [checkUserName(user), ...checkStoredName(storedName).split('/')]
-  }
+/** Returns the name of the partial file of an upload: a hash, since a long name might not fit. */
+export function partialName(user: string, name: string): string {
+  const subject = `${checkUserName(user)}/${checkStoredName(name)}`
+  return `${createHash('sha256').update(subject).digest('hex').slice(0, 32)}.part`
 }

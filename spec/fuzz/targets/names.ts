@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { resolve, sep } from 'node:path'
-import { Layout } from '../../../lib/adapters/disk/layout.ts'
+import { layoutOf } from '../../../lib/adapters/disk/layout.ts'
 import { checkFileName, checkUserName } from '../../../lib/names.ts'
 import { coded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
@@ -34,7 +34,7 @@ function make(draw: Draw): Pieces {
   return [draw.once(2) ? mutated(name, draw) : name]
 }
 
-const layout = new Layout('/data')
+const layout = layoutOf('/data')
 
 async function run([piece = new Uint8Array(0)]: Pieces): Promise<void> {
   const name = Buffer.from(piece).toString('utf16le')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { Layout } from '../../../lib/adapters/disk/layout.ts'
+import { partialName } from '../../../lib/adapters/disk/layout.ts'
 import { MemoryFiles } from '../../../lib/adapters/memory/memoryFiles.ts'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
@@ -16,7 +16,6 @@ import { mutated } from '../mutate.ts'
 import { type Pieces, plainTarget } from '../target.ts'
 
 const at = 1_000_000
-const layout = new Layout('/data')
 const platform = nodePlatform()
 
 const record: TransferRecord = {
@@ -69,7 +68,7 @@ async function run(pieces: Pieces): Promise<void> {
   const log = await UploadLog.open(journal, platform, 3)
   await book.open(log)
   // The disk looks for the partial file of each.
-  for (const { user, name } of log.records()) layout.partialName(user, name)
+  for (const { user, name } of log.records()) partialName(user, name)
   const listed = await listedBy(transfers)
   for (const { user, name } of listed) await coded(() => transfers.expire(user, name, at + 1), 'bad-name')
   await coded(() => transfers.completed(wanted))
