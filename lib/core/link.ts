@@ -44,10 +44,10 @@ import {
   type EventName,
   encode,
   isRequest,
-  type Message,
   type NoticeName,
   nackNameOf,
   type RequestName,
+  type WireMessage,
 } from '../wire/message.ts'
 import { apps, events, version } from '../wire/protocol.ts'
 import { KeepAlive } from './keepAlive.ts'
@@ -57,7 +57,7 @@ import { type QueuedFrame, type SendPriority, SendQueues } from './sendQueues.ts
 
 /** A request of the peer. Answer it exactly once with `Link.reply`. */
 export interface Request<K extends RequestName = RequestName> {
-  readonly message: Message<K>
+  readonly message: WireMessage<K>
   readonly seq: number
   readonly instance: number
   /** The length of the payload, whose buffer the message may share. */
@@ -67,8 +67,8 @@ export interface Request<K extends RequestName = RequestName> {
 /** The contents of a frame of the peer; `undefined` if the link has handled it. */
 export type Received<C> =
   | { readonly kind: 'request'; readonly request: Request }
-  | { readonly kind: 'reply'; readonly message: Message; readonly context: C; readonly instance: number }
-  | { readonly kind: 'notice'; readonly message: Message<NoticeName> }
+  | { readonly kind: 'reply'; readonly message: WireMessage; readonly context: C; readonly instance: number }
+  | { readonly kind: 'notice'; readonly message: WireMessage<NoticeName> }
   /** The answer to a ping. */
   | { readonly kind: 'pong'; readonly listVersion: number | undefined }
   | undefined
@@ -138,7 +138,7 @@ export class Link<C> {
 
   /** Queues a request. Returns its seq. `onFlushed` runs when its bytes may be overwritten, or never. */
   request(
-    message: Message<RequestName>,
+    message: WireMessage<RequestName>,
     instance: number,
     context: C | 'ping',
     priority: SendPriority = 'requests',
@@ -158,7 +158,7 @@ export class Link<C> {
   }
 
   /** Queues a request again with its seq and the current `message`. Returns false if it is answered or not sent yet. */
-  repeat(seq: number, message: Message<RequestName>, instance: number, onFlushed?: () => void): boolean {
+  repeat(seq: number, message: WireMessage<RequestName>, instance: number, onFlushed?: () => void): boolean {
     if (!this.#requests.underWay(seq)) return false
     const frame = this.#frame(message, seq, instance)
     this.#queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
@@ -166,18 +166,18 @@ export class Link<C> {
   }
 
   /** Queues the reply to a request. */
-  reply(to: Request, message: Message | Encoded): void {
+  reply(to: Request, message: WireMessage | Encoded): void {
     const frame = this.#frame(message, to.seq, to.instance)
     if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
     this.#queues.add('replies', frame)
   }
 
-  notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
+  notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
     this.#queues.add('replies', this.#frame(message, 0, 0))
   }
 
   /** Returns a frame for `Socket.close`, which goes ahead of everything that waits. */
-  last(message: Message<NoticeName>): Frame {
+  last(message: WireMessage<NoticeName>): Frame {
     return this.#frame(message, 0, 0)
   }
 
@@ -203,8 +203,8 @@ export class Link<C> {
     if (frame.version !== version && !event.startsWith('Hello')) {
       throw new OspError('malformed', `a frame of version ${frame.version} after version ${version} was agreed on`)
     }
-    if (row.kind === 'request') return this.#carryOut(frame, message as Message<RequestName>)
-    if (row.kind === 'notice') return { kind: 'notice', message: message as Message<NoticeName> }
+    if (row.kind === 'request') return this.#carryOut(frame, message as WireMessage<RequestName>)
+    if (row.kind === 'notice') return { kind: 'notice', message: message as WireMessage<NoticeName> }
     return this.#settle(frame, message, now)
   }
 
@@ -247,7 +247,7 @@ export class Link<C> {
     this.#begun = true
   }
 
-  #carryOut(frame: Frame, message: Message<RequestName>): Received<C> {
+  #carryOut(frame: Frame, message: WireMessage<RequestName>): Received<C> {
     const { event } = message
     const { to } = events[event]
     if (frame.seq === 0) throw new OspError('malformed', `${event} has no sequence number`)
@@ -269,7 +269,7 @@ export class Link<C> {
     return { kind: 'request', request }
   }
 
-  #settle(frame: Frame, message: Message, now: number): Received<C> {
+  #settle(frame: Frame, message: WireMessage, now: number): Received<C> {
     const settled = this.#requests.settle(frame.seq, now)
     if (!settled) return undefined
     if (!repliesByNumber.get(settled.frame.event)?.includes(message.event)) {
@@ -281,7 +281,7 @@ export class Link<C> {
     return { kind: 'reply', message, context: settled.context as C, instance: frame.instance }
   }
 
-  #frame(message: Message | Encoded, seq: number, instance: number): Frame {
+  #frame(message: WireMessage | Encoded, seq: number, instance: number): Frame {
     const { number, app } = events[message.event]
     const payload = 'payload' in message ? message.payload : encode(message)
     return { flags: 0, version, event: number, seq, app: apps[app], instance, payload }

@@ -6,7 +6,7 @@ import type { Platform } from '../ports/platform.ts'
 import type { Socket } from '../ports/socket.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
-import type { AckOf, Encoded, Message, NackName, NoticeName, RequestName } from '../wire/message.ts'
+import type { AckOf, Encoded, NackName, NoticeName, RequestName, WireMessage } from '../wire/message.ts'
 import { events } from '../wire/protocol.ts'
 import { Alarm } from './alarm.ts'
 import { type Deferred, deferred } from './deferred.ts'
@@ -16,7 +16,7 @@ import { errorOf, goodbyeOf, nackOf } from './refusal.ts'
 export interface LinkDriverEvents {
   /** A request, to be answered once with `reply` or `refuse`. */
   request(request: Request): void
-  notice(message: Message<NoticeName>): void
+  notice(message: WireMessage<NoticeName>): void
   /** The answer of a server to a ping: all changes of the presence list up to this version were sent before. */
   pong?(listVersion: number): void
   /** The link has ended, with the error of the peer or of the rules. Occurs exactly once, also after `close`. */
@@ -38,10 +38,10 @@ export interface LinkDriverOptions extends Pick<LinkOptions, 'side' | 'first' | 
 export interface Asked<K extends RequestName> {
   readonly seq: number
   /** Resolves with the ACK. Rejects with the error of the NACK or of the end of the link; ignoring the rejection is safe. */
-  readonly reply: Promise<Message<AckOf<K>>>
+  readonly reply: Promise<WireMessage<AckOf<K>>>
 }
 
-type Waiting = Pick<Deferred<Message>, 'resolve' | 'reject'>
+type Waiting = Pick<Deferred<WireMessage>, 'resolve' | 'reject'>
 
 /** Runs a link on a socket and a clock. */
 export class LinkDriver {
@@ -88,14 +88,14 @@ export class LinkDriver {
 
   /** Sends a request. `onFlushed` runs once when its bytes may be overwritten, or never if the link ends first. */
   ask<K extends RequestName>(
-    message: Message<K>,
+    message: WireMessage<K>,
     instance = 0,
     priority: SendPriority = 'requests',
     onFlushed?: () => void,
   ): Asked<K> {
     if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
-    const waiting = deferred<Message>()
-    const asked = { seq: 0, reply: waiting.promise as Promise<Message<AckOf<K>>> }
+    const waiting = deferred<WireMessage>()
+    const asked = { seq: 0, reply: waiting.promise as Promise<WireMessage<AckOf<K>>> }
     if (this.#ended) {
       waiting.reject(this.#ended)
       return asked
@@ -110,7 +110,7 @@ export class LinkDriver {
    * Sends a request again with its seq and the current `message`. Returns false and sends nothing if the request is answered
    * or still waits for the socket.
    */
-  repeat(seq: number, message: Message<RequestName>, instance = 0, onFlushed?: () => void): boolean {
+  repeat(seq: number, message: WireMessage<RequestName>, instance = 0, onFlushed?: () => void): boolean {
     if (this.#ended) return false
     const repeated = this.#link.repeat(seq, message, instance, onFlushed)
     this.#pump()
@@ -125,7 +125,7 @@ export class LinkDriver {
     waiting.reject(new OspError('closed', 'the request was abandoned'))
   }
 
-  reply(to: Request, message: Message | Encoded): void {
+  reply(to: Request, message: WireMessage | Encoded): void {
     if (this.#ended) return
     this.#link.reply(to, message)
     this.#pump()
@@ -138,7 +138,7 @@ export class LinkDriver {
     else this.close(error)
   }
 
-  notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
+  notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
     if (this.#ended) return
     this.#link.notify(message)
     this.#pump()
@@ -197,14 +197,14 @@ export class LinkDriver {
     this.#pump()
   }
 
-  #settle(waiting: Waiting, message: Message): void {
+  #settle(waiting: Waiting, message: WireMessage): void {
     this.answered++
     this.#waiting.delete(waiting)
-    if (events[message.event].kind === 'nack') waiting.reject(errorOf(message as Message<NackName>))
+    if (events[message.event].kind === 'nack') waiting.reject(errorOf(message as WireMessage<NackName>))
     else waiting.resolve(message)
   }
 
-  #notice(message: Message<NoticeName>): void {
+  #notice(message: WireMessage<NoticeName>): void {
     if (message.event === 'GoodbyeNtf') void this.closeQuietly(errorOf(message))
     else this.#events.notice(message)
   }

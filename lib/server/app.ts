@@ -5,7 +5,7 @@ import type { Limits } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { OnConflict, Storage } from '../ports/storage.ts'
 import type { Asked } from '../runtime/linkDriver.ts'
-import type { Encoded, Message, NoticeName, RequestName } from '../wire/message.ts'
+import type { Encoded, NoticeName, RequestName, WireMessage } from '../wire/message.ts'
 import type { ServerLog } from './logEvents.ts'
 import type { RetentionClock } from './retentionClock.ts'
 
@@ -29,12 +29,12 @@ export interface Connection extends Holder {
   readonly reliable: boolean
   /** Whether the link is open. */
   readonly open: boolean
-  reply(to: Request, message: Message | Encoded): void
-  notify(message: Message<NoticeName> | Encoded<NoticeName>): void
+  reply(to: Request, message: WireMessage | Encoded): void
+  notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void
   /** Sends a REQ. Calls `onFlushed` once after its bytes are sent, or never if the link ends first. */
-  ask<K extends RequestName>(message: Message<K>, onFlushed?: () => void): Asked<K>
+  ask<K extends RequestName>(message: WireMessage<K>, onFlushed?: () => void): Asked<K>
   /** Sends an unanswered REQ again, with the content of `message`. Returns false if the REQ is unsent or was answered. */
-  repeat(seq: number, message: Message<RequestName>, onFlushed?: () => void): boolean
+  repeat(seq: number, message: WireMessage<RequestName>, onFlushed?: () => void): boolean
   /** Sends GOODBYE with `why` and ends the link. */
   close(why: OspError): Promise<void>
 }
@@ -42,7 +42,7 @@ export interface Connection extends Holder {
 /** A service of the server. It answers the requests that carry its number. */
 export interface ServerApp {
   /** Resolves with the reply to a request, or `undefined` if the app has replied itself. Rejects with the OspError for the NACK. */
-  handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined>
+  handle(caller: Connection, request: Request): Promise<WireMessage | Encoded | undefined>
   /** Whether the caller has an upload or a registration here, which keeps a link open without requests. */
   holds(caller: Connection): boolean
   /** Handles the end of the caller's link. Drops the requests of the caller that have not started. */

@@ -8,7 +8,7 @@ export type EventName = keyof Events
 
 type Named<K extends EventName> = { readonly event: K } & ValueOf<Events[K]['codec']>
 /** A decoded event: its name and its fields. */
-export type Message<K extends EventName = EventName> = K extends EventName ? Named<K> : never
+export type WireMessage<K extends EventName = EventName> = K extends EventName ? Named<K> : never
 
 type OfKind<Kind extends string> = { [K in EventName]: Events[K] extends { kind: Kind } ? K : never }[EventName]
 export type RequestName = OfKind<'request'>
@@ -41,8 +41,8 @@ export interface Encoded<K extends EventName = EventName> {
 }
 
 /** Returns the payload of a message. Does not copy the parts of its last field. */
-export function encode(message: Message): Parts {
-  const codec = events[message.event].codec as Codec<Message>
+export function encode(message: WireMessage): Parts {
+  const codec = events[message.event].codec as Codec<WireMessage>
   const writer = new Writer(codec.size(message))
   codec.write(writer, message)
   if (writer.tail.length === 0) return writer.bytes.length === 0 ? [] : [writer.bytes]
@@ -53,10 +53,10 @@ export function encode(message: Message): Parts {
  * Returns the message of a frame. Fields of bytes alias the payload; unknown trailing bytes are ignored.
  * Throws OspError `malformed` if the event is unknown, the app is wrong or the payload is not valid for the event.
  */
-export function decode(frame: { readonly event: number; readonly app: number; readonly payload: Parts }): Message {
+export function decode(frame: { readonly event: number; readonly app: number; readonly payload: Parts }): WireMessage {
   const event = names.get(frame.event)
   if (!event) throw new OspError('malformed', `there is no event ${frame.event}`)
   const { codec, app } = events[event]
   if (apps[app] !== frame.app) throw new OspError('malformed', `the event ${event} does not belong to app ${frame.app}`)
-  return { event, ...codec.read(new Reader(frame.payload)) } as Message
+  return { event, ...codec.read(new Reader(frame.payload)) } as WireMessage
 }

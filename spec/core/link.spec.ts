@@ -3,7 +3,7 @@ import type { Link, Request } from '../../lib/core/link.ts'
 import type { OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { chunkFrame, frameFor, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { handed, linkOf } from './links.ts'
@@ -19,8 +19,8 @@ const malformed = (link: Link<string>, frame: Frame) =>
 
 const pause = { event: 'PauseFileReq' } as const
 const list = { event: 'ListReq' } as const
-const paused: Message = { event: 'PauseFileAck', progress: 5, durable: 5 }
-const pong = (listVersion?: number): Message => ({ event: 'PingAck', listVersion })
+const paused: WireMessage = { event: 'PauseFileAck', progress: 5, durable: 5 }
+const pong = (listVersion?: number): WireMessage => ({ event: 'PingAck', listVersion })
 
 spec('the REQs of a link', (it) => {
   it('are numbered from 1, whatever lane they take', () => {
@@ -44,7 +44,7 @@ spec('the REQs of a link', (it) => {
     const link = linkOf('client')
     const seq = link.request(pause, 3, 'mine')
     handed(link)
-    const nack: Message = { event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' }
+    const nack: WireMessage = { event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' }
     const received = link.receive(frameFor(nack, seq, 3), 20)
     assert.ok(received?.kind === 'reply' && received.message.event === 'PauseFileNack')
   })
@@ -167,7 +167,7 @@ spec('a frame is malformed', (it) => {
 
   it('of another version, HELLO excepted', () => {
     malformed(linkOf('server'), { ...pauseFrame(1), version: 2 })
-    const nack: Message = { event: 'HelloNack', code: 2, retryAfter: 0, text: '' }
+    const nack: WireMessage = { event: 'HelloNack', code: 2, retryAfter: 0, text: '' }
     const client = linkOf('client')
     assert.equal(client.receive({ ...frameFor(nack, 1), version: 9 }, 0), undefined)
   })

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Request } from '../../lib/core/link.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { spec } from '../support/spec.ts'
 import { type End, LossyPair } from './lossyPair.ts'
 
-function answer({ message, seq }: Request): Message {
+function answer({ message, seq }: Request): WireMessage {
   if (message.event === 'PostFileReq') return { event: 'PostFileAck', progress: seq, durable: 0 }
   if (message.event === 'PauseFileReq') return { event: 'PauseFileAck', progress: seq, durable: seq }
   if (message.event === 'DeliverMsgReq') return { event: 'DeliverMsgAck', mailboxSeq: seq }

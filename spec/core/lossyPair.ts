@@ -1,7 +1,7 @@
 import { Link, type Request } from '../../lib/core/link.ts'
 import type { OspError } from '../../lib/errors.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { VirtualClock } from '../support/virtualClock.ts'
 
 /** 0 <= fraction < 1, the same again for the same seed (mulberry32). */
@@ -47,9 +47,9 @@ export class LossyPair {
   readonly server: End
   readonly #weather: Weather
   readonly #fraction: () => number
-  readonly #answer: (request: Request) => Message
+  readonly #answer: (request: Request) => WireMessage
 
-  constructor(weather: Weather, answer: (request: Request) => Message) {
+  constructor(weather: Weather, answer: (request: Request) => WireMessage) {
     this.#weather = weather
     this.#answer = answer
     this.#fraction = seeded(weather.seed)

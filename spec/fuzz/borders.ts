@@ -1,5 +1,5 @@
 import { KiB } from '../../lib/limits.ts'
-import { type EventName, encode, type Message } from '../../lib/wire/message.ts'
+import { type EventName, encode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import { patterned } from '../support/memorySource.ts'
 import type { Draw } from './draw.ts'
@@ -51,23 +51,23 @@ function borderOf(form: string, draw: Draw): unknown {
 }
 
 /** Returns a message of this event with boundary values in all fields. */
-export function borderMessage(event: EventName, draw: Draw): Message {
+export function borderMessage(event: EventName, draw: Draw): WireMessage {
   const fields = Object.entries(events[event].fields).map(([key, { form }]) => [key, borderOf(form, draw)])
-  return { event, ...Object.fromEntries(fields) } as Message
+  return { event, ...Object.fromEntries(fields) } as WireMessage
 }
 
 /** Returns `message` with a boundary value in one field; a number can also be one more or less. */
-export function withBorder(message: Message, draw: Draw): Message {
+export function withBorder(message: WireMessage, draw: Draw): WireMessage {
   const fields = Object.entries(events[message.event].fields)
   if (fields.length === 0) return message
   const [key, { form }] = draw.pick(fields)
   const former = (message as unknown as Record<string, unknown>)[key]
   const near = typeof former === 'number' && draw.once(3) ? former + draw.pick([1, -1]) : borderOf(form, draw)
-  const changed = { ...message, [key]: near } as Message
+  const changed = { ...message, [key]: near } as WireMessage
   return isWritable(changed) ? changed : message
 }
 
-function isWritable(message: Message): boolean {
+function isWritable(message: WireMessage): boolean {
   try {
     encode(message)
     return true

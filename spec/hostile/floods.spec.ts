@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { KiB, MiB } from '../../lib/limits.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { patterned } from '../support/memorySource.ts'
 import { bytesOf, RawStream } from '../support/rawStream.ts'
 import { ServerRig } from '../support/serverRig.ts'
@@ -28,7 +28,7 @@ async function flood(raw: RawStream, frames: Iterable<Buffer>, bytes = Number.PO
   }
 }
 
-async function start(raw: RawStream, seq = 2): Promise<Message<'StartPostFileAck'>> {
+async function start(raw: RawStream, seq = 2): Promise<WireMessage<'StartPostFileAck'>> {
   await raw.write(bytesOf({ event: 'StartPostFileReq', fileName: 'a', size, modifiedAt: 1, digest: 2 }, seq))
   return raw.until('StartPostFileAck')
 }
@@ -73,7 +73,7 @@ spec('a link that sends too much', (it) => {
       const progressOf = (seq: number) => (seq - 3) * chunk
       const make = (seq: number) => bytesOf({ event: 'PostFileReq', progress: progressOf(seq), content }, seq, instance)
       await flood(raw, batches(1, make, 3), 64 * MiB)
-      const written = (message: Message) => message.event === 'PostFileAck' && message.progress >= 64 * MiB
+      const written = (message: WireMessage) => message.event === 'PostFileAck' && message.progress >= 64 * MiB
       while (!raw.came.some(written)) await raw.amount(raw.came.length + 1)
     })
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { connectClient } from '../../lib/client/runningClient.ts'
 import { clientLimits } from '../../lib/limits.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { granted, hostileServer, welcome } from '../support/hostileServer.ts'
 import { manualClockClient, waitForEnd } from '../support/manualClockClient.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
@@ -11,7 +11,7 @@ const size = 50_000
 const source = (name = 'a') => memorySource(name, patterned(size))
 
 spec('a HELLO_ACK', (it) => {
-  const nonsense: readonly [string, Partial<Message<'HelloAck'>>, RegExp][] = [
+  const nonsense: readonly [string, Partial<WireMessage<'HelloAck'>>, RegExp][] = [
     ['of a version that was not offered', { version: 9 }, /version 9/u],
     ['with frames of 0 bytes', { maxFrame: 0 }, /payloads of up to 0 bytes/u],
     ['with a keep-alive interval of 0 ms', { keepAlive: 0 }, /keep-alive interval is 0 ms/u],
@@ -75,7 +75,7 @@ spec('a HELLO_ACK', (it) => {
 })
 
 spec('an ACK of START or CONTINUE', (it) => {
-  const nonsense: readonly [string, Partial<Message<'ContinuePostFileAck'>>, RegExp][] = [
+  const nonsense: readonly [string, Partial<WireMessage<'ContinuePostFileAck'>>, RegExp][] = [
     ['without an instance', { instance: 0 }, /assigned no instance/u],
     ['with chunks of 0 bytes', { chunk: 0 }, /a window of 0 bytes/u],
     ['with a window of 0 bytes', { window: 0 }, /a window of 0 bytes/u],

@@ -7,7 +7,7 @@ import { codeOf } from '../../lib/errors.ts'
 import { defaultLimits, fixed, type Limits, MiB } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { healthyClient } from '../support/healthyClient.ts'
 import { patterned } from '../support/memorySource.ts'
 import { bytesOf, helloBytes, RawStream } from '../support/rawStream.ts'
@@ -116,7 +116,7 @@ async function underAttack(
   return rig.log.filter(({ event, user }) => event === 'link-closed' && user !== 'alice').map(({ code }) => code)
 }
 
-const cancel: Message<'CancelFileReq'> = { event: 'CancelFileReq', fileName: 'a' }
+const cancel: WireMessage<'CancelFileReq'> = { event: 'CancelFileReq', fileName: 'a' }
 const maxFrame = MiB + 8
 
 function announcing(length: number): Uint8Array {
@@ -185,7 +185,7 @@ spec('a logged-in link', (it) => {
       const upload = { fileName: 'a', size: 1_000, modifiedAt: 1, digest: 2 }
       await raw.write(bytesOf({ event: 'StartPostFileReq', ...upload }, 2))
       const { instance } = await raw.until('StartPostFileAck')
-      const chunk: Message = { event: 'PostFileReq', progress: 0, content: [patterned(1_000)] }
+      const chunk: WireMessage = { event: 'PostFileReq', progress: 0, content: [patterned(1_000)] }
       await raw.write(bytesOf(chunk, 3, instance).subarray(0, 500))
       raw.end()
       await raw.ended
@@ -199,7 +199,7 @@ spec('a logged-in link', (it) => {
       let seq = 1
       const instances = [...rig.server.status().uploads.map(({ instance }) => instance), 1, 2, 3, 200, 201, 0xffff]
       for (const instance of instances) {
-        const chunk: Message = { event: 'PostFileReq', progress: 0, content: [patterned(100)] }
+        const chunk: WireMessage = { event: 'PostFileReq', progress: 0, content: [patterned(100)] }
         for (const message of [
           chunk,
           { event: 'FileMd5Req', digest: patterned(32) },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { clientLimits, fixed } from '../../lib/limits.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { type Act, hostileServer, nack, welcome } from '../support/hostileServer.ts'
 import { manualClockClient, waitForEnd } from '../support/manualClockClient.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
@@ -125,7 +125,7 @@ spec('a server', (it) => {
     await (await server.client().uploads.add(source())).done
   })
 
-  const faults: readonly [string, Uint8Array | Message, RegExp][] = [
+  const faults: readonly [string, Uint8Array | WireMessage, RegExp][] = [
     ['announces more than 2 MiB', new Uint8Array(20).fill(0x7f), /over the limit of 2097152/u],
     ['announces one byte too many', announcing(fixed.clientFrameBytes + 1), /2097153 bytes, over the limit/u],
     ['sends damaged frames', bytesOf({ event: 'PingReq' }).fill(1, 16), /CRC/u],
@@ -242,7 +242,7 @@ function announcing(length: number): Uint8Array {
   return header
 }
 
-function delivery(): Message {
+function delivery(): WireMessage {
   const fields = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1, content: new Uint8Array(3) }
   return { event: 'DeliverMsgReq', ...fields, attempt: 1 }
 }

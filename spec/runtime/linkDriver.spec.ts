@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { chunkFrame, frameFor, named, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { Rig } from './linkDriverRig.ts'
 
 const pause = { event: 'PauseFileReq' } as const
-const paused: Message = { event: 'PauseFileAck', progress: 5, durable: 5 }
+const paused: WireMessage = { event: 'PauseFileAck', progress: 5, durable: 5 }
 const chunk = { event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1, 2, 3)] } as const
-const acked: Message = { event: 'PostFileAck', progress: 3, durable: 0 }
+const acked: WireMessage = { event: 'PostFileAck', progress: 3, durable: 0 }
 const turn = () => new Promise((go) => setImmediate(go))
 
 spec('what a peer asks', (it) => {
@@ -106,12 +106,12 @@ spec('what a peer is asked', (it) => {
     const { peer, socket, requests } = new Rig({ side: 'server' })
     socket.to.frame(chunkFrame(1))
     peer.refuse(requests[0] ?? assert.fail(), new OspError('disk-full', 'full', { retryAfterMs: 10, progress: 7 }))
-    const told: Message = { event: 'PostFileNack', code: 14, retryAfter: 10, text: 'full', progress: 7 }
+    const told: WireMessage = { event: 'PostFileNack', code: 14, retryAfter: 10, text: 'full', progress: 7 }
     assert.deepEqual(socket.messages, [told])
   })
 
   it('ends the link where the protocol has no refusal for it, or the bytes are at fault', () => {
-    const refusals: [Message, instance: number, OspError][] = [
+    const refusals: [WireMessage, instance: number, OspError][] = [
       [{ event: 'ListReq' }, 0, new OspError('rate-limited')],
       [pause, 1, new OspError('malformed')],
     ]

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { named } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { Rig } from './linkDriverRig.ts'
 
 const pause = { event: 'PauseFileReq' } as const
-const goodbye: Message<'GoodbyeNtf'> = { event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }
+const goodbye: WireMessage<'GoodbyeNtf'> = { event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }
 /** It is ignored, but it is heard. */
-const replyToNothing: Message = { event: 'PingAck', listVersion: 1 }
+const replyToNothing: WireMessage = { event: 'PingAck', listVersion: 1 }
 const chunk = { event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1)] } as const
 
 spec('a peer whose socket is full', (it) => {

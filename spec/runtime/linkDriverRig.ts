@@ -1,7 +1,7 @@
 import type { Request } from '../../lib/core/link.ts'
 import type { OspError } from '../../lib/errors.ts'
 import { LinkDriver } from '../../lib/runtime/linkDriver.ts'
-import type { Message, NoticeName } from '../../lib/wire/message.ts'
+import type { NoticeName, WireMessage } from '../../lib/wire/message.ts'
 import { FakeSocket } from '../support/fakeSocket.ts'
 import { VirtualClock } from '../support/virtualClock.ts'
 
@@ -11,7 +11,7 @@ export class Rig {
   readonly socket: FakeSocket
   readonly peer: LinkDriver
   readonly requests: Request[] = []
-  readonly notices: Message<NoticeName>[] = []
+  readonly notices: WireMessage<NoticeName>[] = []
   readonly ends: OspError[] = []
   onRequest: (request: Request) => void = () => {}
 

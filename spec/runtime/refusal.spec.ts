@@ -4,15 +4,15 @@ import { type ErrorCode, errors, OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import { errorOf, goodbyeOf, nackOf } from '../../lib/runtime/refusal.ts'
 import { lengthOf, type Parts } from '../../lib/wire/codec.ts'
-import { decode, encode, type Message, type NackName, type RequestName } from '../../lib/wire/message.ts'
+import { decode, encode, type NackName, type RequestName, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import { frameFor } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 
 /** The NACK of `event` as it arrives. */
-function nack(event: RequestName, why: OspError): Message<NackName> {
+function nack(event: RequestName, why: OspError): WireMessage<NackName> {
   const told = nackOf(event, why) ?? assert.fail(`${event} has no NACK`)
-  return decode(frameFor(told, 1)) as Message<NackName>
+  return decode(frameFor(told, 1)) as WireMessage<NackName>
 }
 
 const requests = (Object.keys(events) as (keyof typeof events)[]).filter((name) => events[name].kind === 'request')

@@ -2,7 +2,7 @@ import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { OspError } from '../../lib/errors.ts'
 import { clientLimits, type Limits } from '../../lib/limits.ts'
-import { decode, encode, type Message } from '../../lib/wire/message.ts'
+import { decode, encode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { Bounds } from './bounds.ts'
 import type { ClientActor } from './clientActor.ts'
@@ -171,5 +171,8 @@ export class ClientRun {
 
 const withoutBound: Heard = (frame) => {
   if (frame.event !== events.HelloAck.number) return frame
-  return { ...frame, payload: encode({ ...(decode(frame) as Message<'HelloAck'>), maxUploads: clientLimits.uploads }) }
+  return {
+    ...frame,
+    payload: encode({ ...(decode(frame) as WireMessage<'HelloAck'>), maxUploads: clientLimits.uploads }),
+  }
 }

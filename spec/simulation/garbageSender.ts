@@ -1,7 +1,7 @@
 import { OspError } from '../../lib/errors.ts'
 import { defaultLimits, fixed, MiB } from '../../lib/limits.ts'
 import { LinkDriver } from '../../lib/runtime/linkDriver.ts'
-import type { Message, RequestName } from '../../lib/wire/message.ts'
+import type { RequestName, WireMessage } from '../../lib/wire/message.ts'
 import { registFlags, version } from '../../lib/wire/protocol.ts'
 import type { SeededRandom } from '../support/random.ts'
 import { SimulatedProcess } from './process.ts'
@@ -62,7 +62,7 @@ async function talk(
 
 /** Generates a well-formed request that no server can fulfil. */
 interface Nonsense {
-  readonly message: Message<RequestName>
+  readonly message: WireMessage<RequestName>
   /** Default: the granted instance. */
   readonly instance?: number
 }
@@ -73,7 +73,7 @@ function nonsense(dice: SeededRandom): Nonsense {
   const fileName = dice.pick(['', '..', '/a', 'a//b', 'a\0b'], 'name of nonsense')
   const many = Array.from({ length: recipients + 1 }, (_, at) => `nobody-${at}`)
   const upload = { fileName, size: dice.pick([0, 2 ** 50], 'size of nonsense'), modifiedAt: 0, digest: 99 }
-  const message = dice.pick<Message<RequestName>>(
+  const message = dice.pick<WireMessage<RequestName>>(
     [
       { event: 'StartPostFileReq', ...upload },
       { event: 'ContinuePostFileReq', ...upload, progress: 2 ** 51 },

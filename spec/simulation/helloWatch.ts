@@ -1,7 +1,7 @@
 import { numberOf } from '../../lib/errors.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { Link } from './network.ts'
 import type { Trace } from './trace.ts'
@@ -31,7 +31,7 @@ export class HelloWatch {
   }
 
   #arrived(frame: Frame): { readonly session: string; readonly attempt: number } {
-    const message = decode(frame) as Message<'HelloReq'>
+    const message = decode(frame) as WireMessage<'HelloReq'>
     const [session, attempt] = [hex(message.session), message.attempt ?? 0]
     const latest = this.#latest.get(session) ?? 0
     if (attempt < latest) this.#trace.tell(`a HELLO of ${message.userName} arrives late`)
@@ -42,5 +42,5 @@ export class HelloWatch {
 
 function replaces(frame: Frame): boolean {
   if (frame.event !== events.GoodbyeNtf.number) return false
-  return (decode(frame) as Message<'GoodbyeNtf'>).code === numberOf('link-replaced')
+  return (decode(frame) as WireMessage<'GoodbyeNtf'>).code === numberOf('link-replaced')
 }

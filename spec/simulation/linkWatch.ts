@@ -1,7 +1,7 @@
 import { numberOf } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { events, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { MessageActor } from './messageActor.ts'
@@ -13,7 +13,7 @@ import type { Trace } from './trace.ts'
 /** Names by node. */
 type List = ReadonlyMap<number, string>
 
-type Told = Pick<Message<'RegistListNtf' | 'ListAck'>, 'listVersion' | 'kind' | 'members'>
+type Told = Pick<WireMessage<'RegistListNtf' | 'ListAck'>, 'listVersion' | 'kind' | 'members'>
 
 /** The presence list of one run of the server at each version, as far as clients have received it. */
 class ListHistory {
@@ -141,9 +141,9 @@ export class LinkWatch {
   #told(watched: Watched, frame: Frame): void {
     const { DeliverMsgReq, RegistAck, RegistListNtf, ListAck } = events
     if (frame.event === DeliverMsgReq.number) this.#delivered(watched, frame)
-    if (frame.event === RegistAck.number) this.#granted(watched, decode(frame) as Message<'RegistAck'>)
+    if (frame.event === RegistAck.number) this.#granted(watched, decode(frame) as WireMessage<'RegistAck'>)
     if (frame.event === RegistListNtf.number || frame.event === ListAck.number)
-      this.#listedTo(watched, decode(frame) as Message<'RegistListNtf' | 'ListAck'>)
+      this.#listedTo(watched, decode(frame) as WireMessage<'RegistListNtf' | 'ListAck'>)
   }
 
   /** Checks that a superseded process does not register as listening again. */
@@ -153,14 +153,14 @@ export class LinkWatch {
     if (isListening && this.#superseded.get(clientProcess) === serverProcess)
       this.#parts.trace.fail(`${clientProcess.name} listens again, and was superseded`)
     if (frame.event !== events.GoodbyeNtf.number) return
-    const { code } = decode(frame) as Message<'GoodbyeNtf'>
+    const { code } = decode(frame) as WireMessage<'GoodbyeNtf'>
     if (code === numberOf('superseded')) this.#superseded.set(clientProcess, serverProcess)
   }
 
   #asked(watched: Watched, frame: Frame): void {
-    if (frame.event === events.RegistReq.number) watched.flags = (decode(frame) as Message<'RegistReq'>).flags
+    if (frame.event === events.RegistReq.number) watched.flags = (decode(frame) as WireMessage<'RegistReq'>).flags
     if (frame.event !== events.DeliverMsgAck.number) return
-    const { mailboxSeq } = decode(frame) as Message<'DeliverMsgAck'>
+    const { mailboxSeq } = decode(frame) as WireMessage<'DeliverMsgAck'>
     const { user } = watched.program
     if (!this.#parts.mail.invariants.isKept(user, mailboxSeq))
       this.#parts.trace.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not kept`)
@@ -172,7 +172,7 @@ export class LinkWatch {
    */
   #delivered(watched: Watched, frame: Frame): void {
     const { link, program, requests, delivered, openedAt } = watched
-    const { mailboxSeq: place, content } = decode(frame) as Message<'DeliverMsgReq'>
+    const { mailboxSeq: place, content } = decode(frame) as WireMessage<'DeliverMsgReq'>
     const { deliveryWindow, deliveryBytes } = this.#parts.limits
     // A repeated delivery changes nothing.
     if (requests.has(frame.seq)) return
@@ -196,7 +196,7 @@ export class LinkWatch {
   }
 
   /** Checks that an instance has one holder: the previous holder receives nothing more on its link. */
-  #granted(watched: Watched, { instance }: Message<'RegistAck'>): void {
+  #granted(watched: Watched, { instance }: WireMessage<'RegistAck'>): void {
     if (instance < 1 || instance > this.#parts.limits.clients) this.#parts.trace.fail(`instance ${instance} is granted`)
     watched.instance = instance
     watched.isListening = (watched.flags & registFlags.listening) !== 0
@@ -208,7 +208,7 @@ export class LinkWatch {
     }
   }
 
-  #listedTo({ link }: Watched, told: Message<'RegistListNtf' | 'ListAck'>): void {
+  #listedTo({ link }: Watched, told: WireMessage<'RegistListNtf' | 'ListAck'>): void {
     const { clientProcess, serverProcess } = link
     const history = this.#histories.get(serverProcess) ?? new ListHistory()
     this.#histories.set(serverProcess, history)

@@ -1,5 +1,5 @@
 import { clientLimits, fixed } from '../../lib/limits.ts'
-import type { Message, RequestName } from '../../lib/wire/message.ts'
+import type { RequestName, WireMessage } from '../../lib/wire/message.ts'
 import type { Faults } from './faults.ts'
 import { Visit, type VisitParts } from './visit.ts'
 
@@ -71,7 +71,7 @@ function withoutReading(visit: Visit): void {
 
 /** Reads the replies, of which there are more than the server remembers. */
 function manyRequests(visit: Visit): void {
-  const invalid: Message<RequestName> = { event: 'CancelFileReq', fileName: '..' }
+  const invalid: WireMessage<RequestName> = { event: 'CancelFileReq', fileName: '..' }
   visit.dial(1, (link) => link.ask(invalid, fixed.replies + 100))
 }
 

@@ -1,7 +1,7 @@
 import { fixed, KiB } from '../../lib/limits.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { Link } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -51,7 +51,7 @@ export class QueueWatch {
     let user = ''
     let isOpen = false
     server.heard = (frame) => {
-      if (frame.event === events.HelloReq.number) user = (decode(frame) as Message<'HelloReq'>).userName
+      if (frame.event === events.HelloReq.number) user = (decode(frame) as WireMessage<'HelloReq'>).userName
       if (isOpen && !server.over) this.#read(link, user)
       // Answers that the socket has not accepted cannot be distinguished from pending requests.
       if (!server.isFull && !server.over)

@@ -3,7 +3,7 @@ import type { LogEntry } from '../../lib/ports/log.ts'
 import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Link, SimulatedNetwork } from './network.ts'
 import type { VirtualTime } from './time.ts'
@@ -40,7 +40,7 @@ interface LinkUploads {
   readonly holdings: Map<number, Holding>
 }
 
-type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
+type Opening = WireMessage<'StartPostFileReq' | 'ContinuePostFileReq'>
 
 /** The parts of a world that uploads are checked against. */
 interface UploadParts {
@@ -139,7 +139,7 @@ export class UploadWatch {
   }
 
   /** A chunk is sent: the bytes in flight fit in the window. */
-  #sent(holding: Holding, { progress, content }: Message<'PostFileReq'>): void {
+  #sent(holding: Holding, { progress, content }: WireMessage<'PostFileReq'>): void {
     const { windowBytes } = this.#parts
     const end = progress + lengthOf(content)
     if (end > holding.most + windowBytes)
@@ -169,7 +169,7 @@ export class UploadWatch {
     return { key, progress: isNamed ? 0 : progress, most: progress }
   }
 
-  #acknowledged(holding: Holding, { progress, durable }: Message<'PostFileAck'>): void {
+  #acknowledged(holding: Holding, { progress, durable }: WireMessage<'PostFileAck'>): void {
     const { key, progress: before } = holding
     const standing = this.#standings.get(key)
     if (progress < before) this.#parts.trace.fail(`${key}: the progress falls from ${before} to ${progress}`)
@@ -180,7 +180,7 @@ export class UploadWatch {
     if (standing) standing.durable = durable
   }
 
-  #refused(holding: Holding, { event, code }: Message<'FileMd5Nack' | 'PostFileNack'>): void {
+  #refused(holding: Holding, { event, code }: WireMessage<'FileMd5Nack' | 'PostFileNack'>): void {
     holding.progress = 0
     if (event === 'FileMd5Nack') this.#verifies(holding, false)
     if (codeOf(code) === 'digest-mismatch') this.#clear(holding.key)

@@ -1,7 +1,7 @@
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import { fixed, type Limits } from '../../lib/limits.ts'
 import type { Socket } from '../../lib/ports/socket.ts'
-import { encode, type Message, type RequestName } from '../../lib/wire/message.ts'
+import { encode, type RequestName, type WireMessage } from '../../lib/wire/message.ts'
 import { apps, events, version } from '../../lib/wire/protocol.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedNetwork } from './network.ts'
@@ -15,7 +15,7 @@ class RawLink {
   readonly #socket: Socket
   readonly #welcomed: () => void
   #seq = 0
-  #message: Message<RequestName> | undefined
+  #message: WireMessage<RequestName> | undefined
   #left = 0
 
   /** `welcomed` is called when HELLO_REQ was answered, and `closed` once when the link has ended. */
@@ -32,7 +32,7 @@ class RawLink {
   }
 
   /** Sends this request `count` times, as fast as the socket accepts it. */
-  ask(message: Message<RequestName>, times = 1): void {
+  ask(message: WireMessage<RequestName>, times = 1): void {
     this.#message = message
     this.#left = times
     this.#pump()

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { defaultLimits } from '../../lib/limits.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import type { Attack } from './attack.ts'
 import { knownUsers } from './attackedServers.ts'
 import { BareLink, type Make, same } from './bareLink.ts'
@@ -182,7 +182,7 @@ async function pausing(link: BareLink, name: string): Promise<void> {
 }
 
 /** Sends one kind of request for five users with many uploads and files, as fast as the server accepts it. */
-const floodingByKeepers = (message: (seq: number) => Message): Run =>
+const floodingByKeepers = (message: (seq: number) => WireMessage): Run =>
   byLinks(knownUsers.slice(0, 5), 1, (link, signal) => link.flood((seq) => bytesOf(message(seq), seq), signal))
 
 /** Registers as listening and as not listening, in turn. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { headerBytes } from '../../lib/wire/frame.ts'
-import { decode, type EventName, type Message } from '../../lib/wire/message.ts'
+import { decode, type EventName, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import { bytesOf, helloBytes } from './rawStream.ts'
 
@@ -27,7 +27,7 @@ const requests = new Set(Object.values(events).flatMap((row) => (row.kind === 'r
 export interface Came {
   readonly event: number
   readonly seq: number
-  readonly message: () => Message
+  readonly message: () => WireMessage
 }
 
 /**
@@ -160,6 +160,6 @@ export class BareLink {
 
 /** Makes requests that differ only in their seq. */
 export const same =
-  (message: Message, instance = 0): Make =>
+  (message: WireMessage, instance = 0): Make =>
   (seq) =>
     bytesOf(message, seq, instance)

@@ -3,7 +3,7 @@ import { fixed } from '../../lib/limits.ts'
 import type { Socket, Transport } from '../../lib/ports/socket.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import { type Frame, headerBytes } from '../../lib/wire/frame.ts'
-import { encode, type Message } from '../../lib/wire/message.ts'
+import { encode, type WireMessage } from '../../lib/wire/message.ts'
 import { apps, events, rosterKind } from '../../lib/wire/protocol.ts'
 
 const platform = nodePlatform()
@@ -68,7 +68,7 @@ export class BarePeer {
     }
   }
 
-  #send(message: Message): void {
+  #send(message: WireMessage): void {
     const { number, app } = events[message.event]
     const payload = encode(message)
     this.socket.send({

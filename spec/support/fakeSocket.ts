@@ -1,7 +1,7 @@
 import type { OspError } from '../../lib/errors.ts'
 import type { PeerAddress, Socket, SocketEvents } from '../../lib/ports/socket.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { frameFor } from './frames.ts'
 
 /** A socket without a connection: it records what is sent, and reports what the spec tells it to. */
@@ -71,7 +71,7 @@ export class FakeSocket implements Socket {
   }
 
   /** Receives a frame from the peer. */
-  hear(message: Message, seq: number, instance = 0): void {
+  hear(message: WireMessage, seq: number, instance = 0): void {
     this.to.frame(frameFor(message, seq, instance))
   }
 
@@ -80,7 +80,7 @@ export class FakeSocket implements Socket {
     this.to.closed(why)
   }
 
-  get messages(): Message[] {
+  get messages(): WireMessage[] {
     return this.sent.map((frame) => decode(frame))
   }
 }

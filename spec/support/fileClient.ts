@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { ErrorCode } from '../../lib/errors.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { digestNumbers } from '../../lib/wire/protocol.ts'
 import type { RawClient } from './rawClient.ts'
 
@@ -34,22 +34,22 @@ export class FileClient {
     return this.raw.send('ContinuePostFileReq', { ...fieldsOf(subject), progress: 0 })
   }
 
-  start(subject: Subject): Promise<Message<'StartPostFileAck'>> {
+  start(subject: Subject): Promise<WireMessage<'StartPostFileAck'>> {
     this.sendStart(subject)
     return this.raw.expect('StartPostFileAck')
   }
 
-  startRefused(subject: Subject, code: ErrorCode): Promise<Message<'StartPostFileNack'>> {
+  startRefused(subject: Subject, code: ErrorCode): Promise<WireMessage<'StartPostFileNack'>> {
     this.sendStart(subject)
     return this.raw.refused('StartPostFileNack', code)
   }
 
-  continue(subject: Subject): Promise<Message<'ContinuePostFileAck'>> {
+  continue(subject: Subject): Promise<WireMessage<'ContinuePostFileAck'>> {
     this.sendContinue(subject)
     return this.raw.expect('ContinuePostFileAck')
   }
 
-  continueRefused(subject: Subject, code: ErrorCode): Promise<Message<'ContinuePostFileNack'>> {
+  continueRefused(subject: Subject, code: ErrorCode): Promise<WireMessage<'ContinuePostFileNack'>> {
     this.sendContinue(subject)
     return this.raw.refused('ContinuePostFileNack', code)
   }
@@ -58,7 +58,7 @@ export class FileClient {
     return this.raw.send('PostFileReq', { progress, content: bytes.length > 0 ? [bytes] : [] }, instance)
   }
 
-  chunk(instance: number, progress: number, bytes: Uint8Array): Promise<Message<'PostFileAck'>> {
+  chunk(instance: number, progress: number, bytes: Uint8Array): Promise<WireMessage<'PostFileAck'>> {
     this.sendChunk(instance, progress, bytes)
     return this.raw.expect('PostFileAck')
   }
@@ -68,7 +68,7 @@ export class FileClient {
     progress: number,
     bytes: Uint8Array,
     code: ErrorCode,
-  ): Promise<Message<'PostFileNack'>> {
+  ): Promise<WireMessage<'PostFileNack'>> {
     this.sendChunk(instance, progress, bytes)
     return this.raw.refused('PostFileNack', code)
   }
@@ -77,12 +77,12 @@ export class FileClient {
     return this.raw.send('FileMd5Req', { digest }, instance)
   }
 
-  end(instance: number, digest: Uint8Array): Promise<Message<'FileMd5Ack'>> {
+  end(instance: number, digest: Uint8Array): Promise<WireMessage<'FileMd5Ack'>> {
     this.sendEnd(instance, digest)
     return this.raw.expect('FileMd5Ack')
   }
 
-  endRefused(instance: number, digest: Uint8Array, code: ErrorCode): Promise<Message<'FileMd5Nack'>> {
+  endRefused(instance: number, digest: Uint8Array, code: ErrorCode): Promise<WireMessage<'FileMd5Nack'>> {
     this.sendEnd(instance, digest)
     return this.raw.refused('FileMd5Nack', code)
   }
@@ -91,7 +91,7 @@ export class FileClient {
     return this.raw.send('PauseFileReq', {}, instance)
   }
 
-  pause(instance: number): Promise<Message<'PauseFileAck'>> {
+  pause(instance: number): Promise<WireMessage<'PauseFileAck'>> {
     this.sendPause(instance)
     return this.raw.expect('PauseFileAck')
   }

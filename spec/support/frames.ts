@@ -1,9 +1,9 @@
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, encode, type Message } from '../../lib/wire/message.ts'
+import { decode, encode, type WireMessage } from '../../lib/wire/message.ts'
 import { apps, events, version } from '../../lib/wire/protocol.ts'
 
 /** Returns the frame that carries `message`. */
-export function frameFor(message: Message, seq: number, instance = 0, flags = 0): Frame {
+export function frameFor(message: WireMessage, seq: number, instance = 0, flags = 0): Frame {
   const { number, app } = events[message.event]
   return { version, flags, event: number, seq, app: apps[app], instance, payload: encode(message) }
 }

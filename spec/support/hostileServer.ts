@@ -8,19 +8,19 @@ import { type ErrorCode, numberOf } from '../../lib/errors.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import { lengthOf } from '../../lib/wire/codec.ts'
 import { type Frame, FrameReader } from '../../lib/wire/frame.ts'
-import { decode, type EventName, type Message } from '../../lib/wire/message.ts'
+import { decode, type EventName, type WireMessage } from '../../lib/wire/message.ts'
 import { bytesOf } from './rawStream.ts'
 
 const { crc32, clock, random, digests } = nodePlatform()
 
 /** The requests that a hostile server has received, and the ways to answer them. */
 export interface Heard {
-  readonly message: Message
+  readonly message: WireMessage
   readonly frame: Frame
   /** Answers with the seq and instance of the request. */
-  reply(message: Message, change?: Partial<Frame>): void
+  reply(message: WireMessage, change?: Partial<Frame>): void
   /** Sends an unsolicited frame. */
-  say(message: Message, seq: number, instance?: number): void
+  say(message: WireMessage, seq: number, instance?: number): void
   write(bytes: Uint8Array): void
   readonly stream: Socket
 }
@@ -39,7 +39,7 @@ export interface HostileServer extends AsyncDisposable {
   client(options?: Partial<BoundClientOptions>): Client
 }
 
-export const welcome: Message<'HelloAck'> = {
+export const welcome: WireMessage<'HelloAck'> = {
   event: 'HelloAck',
   version: 1,
   node: 1,
@@ -53,7 +53,7 @@ export const welcome: Message<'HelloAck'> = {
   messageIdFor: 1_000,
 }
 
-export const granted: Message<'ContinuePostFileAck'> = {
+export const granted: WireMessage<'ContinuePostFileAck'> = {
   event: 'ContinuePostFileAck',
   instance: 1,
   progress: 0,
@@ -64,8 +64,8 @@ export const granted: Message<'ContinuePostFileAck'> = {
 }
 
 /** Makes a NACK of this code. */
-export function nack<K extends EventName>(event: K, code: ErrorCode, more: object = {}): Message {
-  return { event, code: numberOf(code), retryAfter: 0, text: '', progress: 0, ...more } as unknown as Message
+export function nack<K extends EventName>(event: K, code: ErrorCode, more: object = {}): WireMessage {
+  return { event, code: numberOf(code), retryAfter: 0, text: '', progress: 0, ...more } as unknown as WireMessage
 }
 
 /** The answers of a server that accepts everything and stores nothing. */

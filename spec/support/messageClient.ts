@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { ErrorCode } from '../../lib/errors.ts'
 import { numberOf } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { deliveryStatus, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import type { Greeting, RawClient } from './rawClient.ts'
 import { heldPlatform, ServerRig } from './serverRig.ts'
@@ -10,7 +10,7 @@ import { turn } from './turn.ts'
 import { VirtualClock } from './virtualClock.ts'
 
 /** A delivery, with the seq of its REQ. */
-export type Delivered = Message<'DeliverMsgReq'> & { readonly seqOfReq: number }
+export type Delivered = WireMessage<'DeliverMsgReq'> & { readonly seqOfReq: number }
 
 /** A recognizable message id. */
 export function idOf(number: number): Uint8Array {
@@ -24,7 +24,7 @@ const bytesOf = (content: string | Uint8Array) =>
   typeof content === 'string' ? new TextEncoder().encode(content) : content
 
 /** A member or change of a list as a word: `+alice` is here, `-alice` is gone. */
-export const words = ({ members }: Message<'RegistListNtf' | 'ListAck'>) =>
+export const words = ({ members }: WireMessage<'RegistListNtf' | 'ListAck'>) =>
   members.map(({ change, userName }) => `${change === rosterChange.here ? '+' : '-'}${userName}`)
 
 /** The requests about messages, one method each; each resolves with the reply, which must come next. */
@@ -62,7 +62,7 @@ export class MessageClient {
   /** Resolves with the ACK and the whole list, which follows immediately. */
   async regist(
     flags: number = registFlags.listening,
-  ): Promise<{ ack: Message<'RegistAck'>; list: Message<'RegistListNtf'> }> {
+  ): Promise<{ ack: WireMessage<'RegistAck'>; list: WireMessage<'RegistListNtf'> }> {
     this.sendRegist(flags)
     const ack = await this.#upTo('RegistAck')
     const list = await this.raw.expect('RegistListNtf')
@@ -75,13 +75,13 @@ export class MessageClient {
     code: ErrorCode,
     flags: number = registFlags.listening,
     userName = this.user,
-  ): Promise<Message<'RegistNack'>> {
+  ): Promise<WireMessage<'RegistNack'>> {
     this.sendRegist(flags, userName)
     return this.raw.refused('RegistNack', code)
   }
 
   /** Requests the whole list. */
-  list(): Promise<Message<'ListAck'>> {
+  list(): Promise<WireMessage<'ListAck'>> {
     this.raw.send('ListReq', {})
     return this.#upTo('ListAck')
   }
@@ -114,7 +114,7 @@ export class MessageClient {
     content: string | Uint8Array,
     code: ErrorCode,
     at = this.instance,
-  ): Promise<Message<'PostMsgNack'>> {
+  ): Promise<WireMessage<'PostMsgNack'>> {
     this.sendPost(number, recipients, content, at)
     return this.raw.refused('PostMsgNack', code)
   }
@@ -154,13 +154,13 @@ export class MessageClient {
 
   async #upTo<K extends 'RegistAck' | 'ListAck' | 'PingAck' | 'PostMsgAck' | 'DeliverMsgReq'>(
     event: K,
-  ): Promise<Message<K>> {
+  ): Promise<WireMessage<K>> {
     for (;;) {
       const message = await this.raw.next()
       if (passedOver.has(message.event)) continue
       const text = 'text' in message ? `: ${message.text}` : ''
       assert.equal(message.event, event, `expected ${event}, received ${message.event}${text}`)
-      return message as Message<K>
+      return message as WireMessage<K>
     }
   }
 }

@@ -5,11 +5,18 @@ import { fixed } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Socket, Transport } from '../../lib/ports/socket.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type EventName, encode, type Message, type NackName, type NoticeName } from '../../lib/wire/message.ts'
+import {
+  decode,
+  type EventName,
+  encode,
+  type NackName,
+  type NoticeName,
+  type WireMessage,
+} from '../../lib/wire/message.ts'
 import { apps, events } from '../../lib/wire/protocol.ts'
 
-type FieldsOf<K extends EventName> = Omit<Extract<Message, { event: K }>, 'event'>
-type Told<K extends EventName> = Extract<Message, { event: K }>
+type FieldsOf<K extends EventName> = Omit<Extract<WireMessage, { event: K }>, 'event'>
+type Told<K extends EventName> = Extract<WireMessage, { event: K }>
 type Refusal = Told<NackName | 'GoodbyeNtf'>
 
 /** The default HELLO_REQ of specs. */
@@ -60,7 +67,7 @@ export class RawClient {
   send<K extends EventName>(event: K, fields: FieldsOf<K>, instance = 0, frame: Partial<Frame> = {}): number {
     const { number, app, kind } = events[event]
     const seq = kind === 'request' ? ++this.#seq : 0
-    const payload = encode({ event, ...fields } as unknown as Message)
+    const payload = encode({ event, ...fields } as unknown as WireMessage)
     this.socket.send({ version: 1, flags: 0, event: number, seq, app: apps[app], instance, payload, ...frame })
     return frame.seq ?? seq
   }

@@ -5,13 +5,13 @@ import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { codeOf, type ErrorCode } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../lib/wire/frame.ts'
-import { decode, type Message } from '../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { frameFor } from './frames.ts'
 
 const { crc32 } = nodePlatform()
 
 /** Returns the bytes of a frame that carries `message`; `change` overrides fields of the header. */
-export function bytesOf(message: Message, seq = 1, instance = 0, change: Partial<Frame> = {}): Buffer {
+export function bytesOf(message: WireMessage, seq = 1, instance = 0, change: Partial<Frame> = {}): Buffer {
   return Buffer.concat(encodeFrame({ ...frameFor(message, seq, instance), ...change }, crc32))
 }
 
@@ -26,7 +26,7 @@ export function helloBytes(session = 'hostile', user = 'mallory', seq = 1, token
 /** A TCP connection to a server that sends any bytes, and keeps the frames it receives. */
 export class RawStream implements AsyncDisposable {
   readonly stream: Socket
-  readonly came: Message[] = []
+  readonly came: WireMessage[] = []
   /** Resolves when the server has ended the connection in any way. */
   readonly ended: Promise<void>
   over = false
@@ -75,10 +75,10 @@ export class RawStream implements AsyncDisposable {
   }
 
   /** Resolves with the first frame of this event. */
-  async until<K extends Message['event']>(event: K): Promise<Message<K>> {
+  async until<K extends WireMessage['event']>(event: K): Promise<WireMessage<K>> {
     for (;;) {
       const found = this.came.find((message) => message.event === event)
-      if (found) return found as Message<K>
+      if (found) return found as WireMessage<K>
       assert.ok(
         !this.over,
         `the link ended before ${event} arrived, after ${this.came.map((message) => message.event)}`,

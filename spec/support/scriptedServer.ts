@@ -6,7 +6,7 @@ import { type ErrorCode, numberOf, OspError } from '../../lib/errors.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { decode, type EventName, type Message, type NackName, type RequestName } from '../../lib/wire/message.ts'
+import { decode, type EventName, type NackName, type RequestName, type WireMessage } from '../../lib/wire/message.ts'
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { FakeSocket } from './fakeSocket.ts'
 import { welcome } from './hostileServer.ts'
@@ -16,13 +16,20 @@ import { VirtualClock } from './virtualClock.ts'
 
 /** A decoded frame of the client. */
 export interface Asked<K extends EventName = EventName> {
-  readonly message: Message<K>
+  readonly message: WireMessage<K>
   readonly frame: Frame
 }
 
 /** Makes a NACK of this code. */
-export function nackOf<K extends NackName>(event: K, code: ErrorCode, more: object = {}): Message<K> {
-  return { event, code: numberOf(code), retryAfter: 0, text: code, recipients: [], ...more } as unknown as Message<K>
+export function nackOf<K extends NackName>(event: K, code: ErrorCode, more: object = {}): WireMessage<K> {
+  return {
+    event,
+    code: numberOf(code),
+    retryAfter: 0,
+    text: code,
+    recipients: [],
+    ...more,
+  } as unknown as WireMessage<K>
 }
 
 /** Returns `promise`, whose rejection counts as handled. */
@@ -32,7 +39,10 @@ export function unheard<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** Makes a delivery, whose message id contains its seq. */
-export function delivery(mailboxSeq: number, more: Partial<Message<'DeliverMsgReq'>> = {}): Message<'DeliverMsgReq'> {
+export function delivery(
+  mailboxSeq: number,
+  more: Partial<WireMessage<'DeliverMsgReq'>> = {},
+): WireMessage<'DeliverMsgReq'> {
   const content = new TextEncoder().encode(`${mailboxSeq}`)
   const messageId = idOf(mailboxSeq)
   return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender: 'bob', sentAt: 1_000, content, attempt: 1, ...more }
@@ -59,7 +69,7 @@ export class ScriptedLink {
     const frame = this.socket.sent[this.#read++] as Frame
     const message = decode(frame)
     assert.equal(message.event, event)
-    return { message: message as Message<K>, frame }
+    return { message: message as WireMessage<K>, frame }
   }
 
   /** Fails if the client has sent another frame. */
@@ -71,12 +81,12 @@ export class ScriptedLink {
     )
   }
 
-  reply(to: Asked, message: Message): void {
+  reply(to: Asked, message: WireMessage): void {
     this.socket.hear(message, to.frame.seq, to.frame.instance)
   }
 
   /** Sends a REQ, by default with the next seq; returns its seq. */
-  ask(message: Message<RequestName>, seq: number = ++this.#seq): number {
+  ask(message: WireMessage<RequestName>, seq: number = ++this.#seq): number {
     this.socket.hear(message, seq)
     return seq
   }
@@ -86,7 +96,7 @@ export class ScriptedLink {
     return ++this.#seq
   }
 
-  say(message: Message): void {
+  say(message: WireMessage): void {
     this.socket.hear(message, 0)
   }
 
@@ -114,7 +124,7 @@ export class ScriptedLink {
     for (let turns = 0; turns < 10; turns++) await turn()
     const { last } = this.socket
     assert.ok(last, 'the link was not ended')
-    assert.equal((decode(last) as Message<'GoodbyeNtf'>).code, numberOf(code))
+    assert.equal((decode(last) as WireMessage<'GoodbyeNtf'>).code, numberOf(code))
   }
 
   goodbye(code: ErrorCode): void {
@@ -146,7 +156,7 @@ export class ScriptedServer implements AsyncDisposable {
   readonly log: LogEntry[] = []
   readonly links: ScriptedLink[] = []
   /** The answer to HELLO. */
-  welcome: Message<'HelloAck'> = { ...welcome, messageIdFor: 100 }
+  welcome: WireMessage<'HelloAck'> = { ...welcome, messageIdFor: 100 }
   readonly #reliable: boolean
   readonly #clients: Client[] = []
   #taken = 0

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { EventName, Message } from '../../lib/wire/message.ts'
+import type { EventName, WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 
 const u8 = fc.nat(0xff)
@@ -45,9 +45,9 @@ function recordOf(fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<u
 export const eventNames = Object.keys(events) as EventName[]
 
 /** Any message of one event. */
-export function messageOf(event: EventName): fc.Arbitrary<Message> {
+export function messageOf(event: EventName): fc.Arbitrary<WireMessage> {
   const fields = Object.entries(events[event].fields).map(([key, codec]) => [key, anyOf(codec.form)])
-  return recordOf({ event: fc.constant(event), ...Object.fromEntries(fields) }) as fc.Arbitrary<Message>
+  return recordOf({ event: fc.constant(event), ...Object.fromEntries(fields) }) as fc.Arbitrary<WireMessage>
 }
 
 /** Any message at all. */

@@ -1,11 +1,11 @@
-import type { Message } from '../../lib/wire/message.ts'
+import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
 
 /**
  * At least one whole frame of every event, with its meaning: the header's fields, two spaces, the payload's fields,
  * in hexadecimal. They were made from docs/protocol.md, not by the code that is checked with them.
  */
-export const vectors: readonly (readonly [Message, frame: string])[] = [
+export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
   [
     {
       event: 'StartPostFileReq',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { OspError } from '../../lib/errors.ts'
-import { ackNameOf, decode, encode, isRequest, type Message, nackNameOf } from '../../lib/wire/message.ts'
+import { ackNameOf, decode, encode, isRequest, nackNameOf, type WireMessage } from '../../lib/wire/message.ts'
 import { apps, events } from '../../lib/wire/protocol.ts'
 import { cut, joined } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
@@ -9,18 +9,18 @@ import { anyMessage, eventNames, messageOf } from './arbitrary.ts'
 
 const malformed = { name: 'OspError', code: 'malformed' }
 
-const frameOf = ({ event }: Message, ...payload: Uint8Array[]) => ({
+const frameOf = ({ event }: WireMessage, ...payload: Uint8Array[]) => ({
   event: events[event].number,
   app: apps[events[event].app],
   payload,
 })
 
 /** A message in which fields that lie in parts are one piece. */
-const whole = (message: Message) =>
+const whole = (message: WireMessage) =>
   message.event === 'PostFileReq' ? { ...message, content: joined(message.content) } : message
 
 /** Whether an event's payload ends in a field that may be of any length, or absent. */
-function openEnded({ event }: Message): boolean {
+function openEnded({ event }: WireMessage): boolean {
   const last = Object.values(events[event].fields).at(-1)
   return last !== undefined && /^rest|^optional/u.test(last.form)
 }

@@ -9,7 +9,7 @@ import { LinkDriver, type LinkDriverEvents } from '../../runtime/linkDriver.ts'
 import { assertTokenAllowed, type BoundToken, type GivenToken } from '../../runtime/tokenBinding.ts'
 import { unlessAborted, wait, whenAborted } from '../../runtime/wait.ts'
 import type { Frame } from '../../wire/frame.ts'
-import type { Message } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { version } from '../../wire/protocol.ts'
 import { Buffers } from './buffers.ts'
 import { ReceivedSequences } from './receivedSequences.ts'
@@ -33,7 +33,7 @@ export type AppEvents = Required<Omit<LinkDriverEvents, 'closed'>>
 /** A link after HELLO. */
 export interface OnlineLink {
   readonly peer: LinkDriver
-  readonly welcome: Message<'HelloAck'>
+  readonly welcome: WireMessage<'HelloAck'>
   /** Aborts when the link has ended; the reason is an OspError. */
   readonly closed: AbortSignal
   /** The buffers for chunks. */
@@ -284,7 +284,7 @@ async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): P
 }
 
 /** Returns `welcome`. Throws OspError `malformed` if a client cannot work with its values. */
-function checkWelcome(welcome: Message<'HelloAck'>): Message<'HelloAck'> {
+function checkWelcome(welcome: WireMessage<'HelloAck'>): WireMessage<'HelloAck'> {
   const { leastKeepAliveMs, mostKeepAliveMs, helloFrameBytes } = fixed
   const { maxFrame, keepAlive, maxUploads } = welcome
   if (welcome.version !== version) throw protocolViolation(`it chose version ${welcome.version}, which was not offered`)

@@ -9,7 +9,7 @@ import { Backoff } from '../../runtime/backoff.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
-import type { Message as Event } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import type { Message, MessageHandler, Receiver } from './message.ts'
 import type { Receipts } from './receipts.ts'
@@ -31,7 +31,7 @@ const latestMs = 8.64e15
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /** Returns the message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
-function incoming(request: Request, event: Event<'DeliverMsgReq'>): Incoming {
+function incoming(request: Request, event: WireMessage<'DeliverMsgReq'>): Incoming {
   const { messageId: id, mailboxSeq: seq, sender: from, sentAt, content, attempt } = event
   if (!isUserName(from)) throw protocolViolation('the sender of a message has an invalid name')
   if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
@@ -127,7 +127,7 @@ export class Inbox {
   }
 
   /** Takes a DELIVER_MSG_REQ of the present link. Throws OspError `malformed`. */
-  take(request: Request, event: Event<'DeliverMsgReq'>): void {
+  take(request: Request, event: WireMessage<'DeliverMsgReq'>): void {
     const delivery = incoming(request, event)
     const { receipts } = this.#options
     const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)

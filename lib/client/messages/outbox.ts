@@ -4,7 +4,7 @@ import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { onAbort } from '../../runtime/wait.ts'
-import type { Message as Event } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { refusalBackoff } from '../connection/session.ts'
 import type { RecipientState } from './message.ts'
 import { misfit, type Outgoing, outcomeUnknown, recipientStates, refusalFor } from './outgoing.ts'
@@ -113,7 +113,7 @@ export class Outbox {
     )
   }
 
-  #acknowledged(outgoing: Outgoing, ack: Event<'PostMsgAck'>, link: Registered['link']): void {
+  #acknowledged(outgoing: Outgoing, ack: WireMessage<'PostMsgAck'>, link: Registered['link']): void {
     try {
       const states = recipientStates(outgoing.request.recipients, ack)
       this.#settle(outgoing)

@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { deferred } from '../../runtime/deferred.ts'
-import type { Message as Event } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, events } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import { checkSending } from '../options.ts'
@@ -12,7 +12,7 @@ const encoder = new TextEncoder()
 
 /** A message to send, and the promise of its sender. */
 export interface Outgoing {
-  readonly request: Event<'PostMsgReq'>
+  readonly request: WireMessage<'PostMsgReq'>
   /** Bytes of the payload. */
   readonly bytes: number
   readonly states: ReturnType<typeof deferred<readonly RecipientState[]>>
@@ -78,7 +78,10 @@ const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
  * Returns the states in an ACK, in the order of the recipients in the request. Throws OspError `malformed` if the ACK does not
  * name exactly these recipients, each once.
  */
-export function recipientStates(recipients: readonly string[], ack: Event<'PostMsgAck'>): readonly RecipientState[] {
+export function recipientStates(
+  recipients: readonly string[],
+  ack: WireMessage<'PostMsgAck'>,
+): readonly RecipientState[] {
   const byName = new Map(ack.recipients.map(({ recipient, status }) => [recipient, statuses.get(status)]))
   if (ack.recipients.length !== recipients.length)
     throw protocolViolation('it acknowledged a message for other recipients')

@@ -6,7 +6,7 @@ import { isUserName } from '../../names.ts'
 import type { PresenceMember } from '../../ports/presence.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import type { Message as Event } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { rosterChange, rosterKind } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 
@@ -31,7 +31,7 @@ export interface Presence extends EventEmitter<PresenceEvents>, Iterable<Presenc
   ready(): Promise<void>
 }
 
-type PresenceList = Event<'RegistListNtf' | 'ListAck'>
+type PresenceList = WireMessage<'RegistListNtf' | 'ListAck'>
 
 /** Follows the server's list of members (docs/protocol.md, "Messages", The list). */
 export class PresenceView extends Emitter<PresenceEvents> implements Presence {

@@ -7,7 +7,7 @@ import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
 import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
-import type { Message } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import type { ClientUpload, SentFile } from './upload.ts'
@@ -158,7 +158,7 @@ export class UploadAttempt {
     )
   }
 
-  #acknowledged(seq: number, span: Span, ack: Message<'PostFileAck'>): void {
+  #acknowledged(seq: number, span: Span, ack: WireMessage<'PostFileAck'>): void {
     const { pace, clock, upload, progressed } = this.#options
     pace.acknowledged(span.length, clock.now())
     if (!this.#unanswered.delete(seq)) return
@@ -298,7 +298,7 @@ async function requestInstance({ link, upload, source, algorithm, fresh }: Uploa
 }
 
 /** Returns the place of a file. Throws OspError `malformed` if its name is not safe to show to people and programs. */
-function storedAs({ storedName, replaced = 0 }: Message<'FileMd5Ack'>): StoredAs {
+function storedAs({ storedName, replaced = 0 }: WireMessage<'FileMd5Ack'>): StoredAs {
   if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
   return { storedName, replaced: replaced !== 0 }
 }

@@ -1,4 +1,4 @@
-import type { Message, RequestName } from '../../wire/message.ts'
+import type { RequestName, WireMessage } from '../../wire/message.ts'
 
 /**
  * Minimum CPU time of a request in microseconds, on the single thread of the server. Measured on a machine of 2026 by
@@ -41,7 +41,7 @@ export const costs = {
   frame: (bytes: number): number => (frameUs + (bytes / 1_024) * kibibyteUs) / 1_000,
 
   /** Returns the cost of a request and its refusal, without its frame. `members` is the size of the presence list. */
-  request(message: Message<RequestName>, members: number): number {
+  request(message: WireMessage<RequestName>, members: number): number {
     const us = (requestUs[message.event] ?? 0) + refusalUs
     switch (message.event) {
       case 'StartPostFileReq':

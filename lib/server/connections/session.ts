@@ -9,7 +9,7 @@ import { Alarm } from '../../runtime/alarm.ts'
 import { hex } from '../../runtime/hex.ts'
 import { type Asked, LinkDriver } from '../../runtime/linkDriver.ts'
 import { isTokenExposed } from '../../runtime/tokenBinding.ts'
-import type { Encoded, Message, NoticeName, RequestName } from '../../wire/message.ts'
+import type { Encoded, NoticeName, RequestName, WireMessage } from '../../wire/message.ts'
 import { type AppName, events, version } from '../../wire/protocol.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import type { PresenceList } from '../messages/presenceList.ts'
@@ -125,19 +125,19 @@ export class Session implements Connection {
     return [...this.#host.apps.values()].some((app) => app.holds(this))
   }
 
-  reply(to: Request, message: Message | Encoded): void {
+  reply(to: Request, message: WireMessage | Encoded): void {
     this.#driver.reply(to, message)
   }
 
-  notify(message: Message<NoticeName> | Encoded<NoticeName>): void {
+  notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
     this.#driver.notify(message)
   }
 
-  ask<K extends RequestName>(message: Message<K>, onFlushed?: () => void): Asked<K> {
+  ask<K extends RequestName>(message: WireMessage<K>, onFlushed?: () => void): Asked<K> {
     return this.#driver.ask(message, 0, 'requests', onFlushed)
   }
 
-  repeat(seq: number, message: Message<RequestName>, onFlushed?: () => void): boolean {
+  repeat(seq: number, message: WireMessage<RequestName>, onFlushed?: () => void): boolean {
     return this.#driver.repeat(seq, message, 0, onFlushed)
   }
 
@@ -187,7 +187,7 @@ export class Session implements Connection {
     }
   }
 
-  async #greet(request: Request, hello: Message<'HelloReq'>): Promise<void> {
+  async #greet(request: Request, hello: WireMessage<'HelloReq'>): Promise<void> {
     const { admission, limits, bootId } = this.#host
     try {
       // A HELLO that cannot succeed does not count against the rate.
@@ -215,7 +215,7 @@ export class Session implements Connection {
   }
 
   /** Throws OspError `unsupported-version`, `bad-name` or `unauthorized` for a HELLO that no authenticator can make valid. */
-  #check({ versions, userName, token }: Message<'HelloReq'>): void {
+  #check({ versions, userName, token }: WireMessage<'HelloReq'>): void {
     if (!versions.includes(version)) {
       throw new OspError('unsupported-version', `this server speaks version ${version} of the protocol`)
     }
@@ -228,7 +228,7 @@ export class Session implements Connection {
     }
   }
 
-  async #admit({ userName: user, token, session, attempt = 0 }: Message<'HelloReq'>): Promise<void> {
+  async #admit({ userName: user, token, session, attempt = 0 }: WireMessage<'HelloReq'>): Promise<void> {
     const { peer } = this.#driver.socket
     const admitted = await this.#host.authenticator.authenticate({ user, token, peer })
     this.user = admitted.user
@@ -320,7 +320,7 @@ export class Session implements Connection {
 }
 
 /** Returns the answer to a valid HELLO_REQ. */
-function helloAck(limits: Limits, bootId: Uint8Array, node: number): Message<'HelloAck'> {
+function helloAck(limits: Limits, bootId: Uint8Array, node: number): WireMessage<'HelloAck'> {
   return {
     event: 'HelloAck',
     version,

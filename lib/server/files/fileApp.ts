@@ -5,7 +5,7 @@ import { fixed } from '../../limits.ts'
 import type { StoredFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
-import type { Message } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { DamageReporter } from '../damageReporter.ts'
@@ -124,7 +124,7 @@ export class FileApp implements ServerApp {
     this.#reports.track(marked)
   }
 
-  async handle(caller: Connection, request: Request): Promise<Message> {
+  async handle(caller: Connection, request: Request): Promise<WireMessage> {
     const { message } = request
     if (this.#closing) throw new OspError('shutting-down')
     switch (message.event) {
@@ -198,7 +198,7 @@ export class FileApp implements ServerApp {
     }
   }
 
-  async #open(by: Connection, message: Message<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<Message> {
+  async #open(by: Connection, message: WireMessage<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<WireMessage> {
     try {
       return await this.#daemon.open(by, message)
     } catch (error) {
@@ -206,7 +206,7 @@ export class FileApp implements ServerApp {
     }
   }
 
-  async #post(by: Connection, instance: number, message: Message<'PostFileReq'>): Promise<Message> {
+  async #post(by: Connection, instance: number, message: WireMessage<'PostFileReq'>): Promise<WireMessage> {
     const upload = this.uploads.heldBy(by, instance)
     const { progress: before } = upload.standing
     try {
@@ -248,8 +248,8 @@ export class FileApp implements ServerApp {
   async #atInstance(
     caller: Connection,
     instance: number,
-    job: (upload: ServerUpload) => Promise<Message>,
-  ): Promise<Message> {
+    job: (upload: ServerUpload) => Promise<WireMessage>,
+  ): Promise<WireMessage> {
     const { user, name } = this.uploads.heldBy(caller, instance)
     return this.uploads.run(user, name, async (upload) => {
       if (upload !== this.uploads.heldBy(caller, instance)) throw new OspError('instance-lost')
@@ -257,7 +257,7 @@ export class FileApp implements ServerApp {
     })
   }
 
-  async #verify(by: Connection, upload: ServerUpload, digest: Uint8Array): Promise<Message> {
+  async #verify(by: Connection, upload: ServerUpload, digest: Uint8Array): Promise<WireMessage> {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
     try {
       const file = await upload.transfer?.finish(digest, by, () => upload.reserve({ growth: 0, entries: 0 }))
@@ -279,14 +279,19 @@ export class FileApp implements ServerApp {
   }
 
   /** Ends an upload whose file is stored already, or removes its completion marker if the digest differs. */
-  async #verifyCompleted(by: Connection, upload: ServerUpload, file: StoredFile, digest: Uint8Array): Promise<Message> {
+  async #verifyCompleted(
+    by: Connection,
+    upload: ServerUpload,
+    file: StoredFile,
+    digest: Uint8Array,
+  ): Promise<WireMessage> {
     await this.uploads.end(upload, 'FileMd5Req', undefined, by)
     if (hex(digest) === file.digest) return storedAck(file)
     await this.#context.storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  async #pause(by: Connection, upload: ServerUpload): Promise<Message> {
+  async #pause(by: Connection, upload: ServerUpload): Promise<WireMessage> {
     try {
       await upload.transfer?.flush()
     } catch (reason) {
@@ -321,6 +326,6 @@ export class FileApp implements ServerApp {
   }
 }
 
-const storedAck = ({ storedName, replaced }: StoredFile): Message<'FileMd5Ack'> => {
+const storedAck = ({ storedName, replaced }: StoredFile): WireMessage<'FileMd5Ack'> => {
   return { event: 'FileMd5Ack', storedName, replaced: replaced ? 1 : 0 }
 }

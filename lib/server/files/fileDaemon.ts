@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
-import type { Message } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
@@ -13,7 +13,7 @@ import { type ClaimedRecord, Transfer } from './transfer.ts'
 import { recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
-type Opening = Message<'StartPostFileReq' | 'ContinuePostFileReq'>
+type Opening = WireMessage<'StartPostFileReq' | 'ContinuePostFileReq'>
 
 /** Instance 0 of FileApp: opens uploads and cancels them (docs/protocol.md, "Files"). */
 export class FileDaemon {
@@ -30,7 +30,7 @@ export class FileDaemon {
   }
 
   /** Answers START and CONTINUE: assigns an instance to the upload. The reply has the progress. */
-  async open(caller: Connection, message: Opening): Promise<Message> {
+  async open(caller: Connection, message: Opening): Promise<WireMessage> {
     const want = transferOf(caller.user, message)
     this.#quota.checkSize(want)
     return this.#uploads.run(want.user, want.name, async (upload) => {
@@ -43,7 +43,7 @@ export class FileDaemon {
   }
 
   /** Answers CANCEL: removes the record and the partial file of an upload. A published file stays. */
-  async cancel(caller: Connection, fileName: string): Promise<Message> {
+  async cancel(caller: Connection, fileName: string): Promise<WireMessage> {
     // An earlier version may have started an upload whose name has more parts than are allowed now.
     const name = checkStoredName(fileName)
     const { user } = caller
@@ -177,7 +177,7 @@ export class FileDaemon {
     return file
   }
 
-  #granted(upload: ServerUpload, event: Opening['event']): Message {
+  #granted(upload: ServerUpload, event: Opening['event']): WireMessage {
     const { instance, transfer } = upload
     if (!instance) throw new OspError('instance-lost')
     const granted = {

@@ -3,7 +3,7 @@ import { OspError } from '../../errors.ts'
 import type { MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { PendingWork } from '../../runtime/pendingWork.ts'
-import type { Message } from '../../wire/message.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { DamageReporter } from '../damageReporter.ts'
 import { linkOf } from '../serverLog.ts'
@@ -163,7 +163,7 @@ export class Delivery {
     this.#context.budget.add(this, bytes)
   }
 
-  #answered(sent: Sent, { mailboxSeq }: Message<'DeliverMsgAck'>): void {
+  #answered(sent: Sent, { mailboxSeq }: WireMessage<'DeliverMsgAck'>): void {
     if (mailboxSeq !== sent.seq) {
       void this.#caller.close(new OspError('malformed', `message ${sent.seq} was acknowledged as ${mailboxSeq}`))
       return
@@ -270,7 +270,7 @@ export class Delivery {
   }
 }
 
-function requestFor(message: StoredMessage, attempt: number): Message<'DeliverMsgReq'> {
+function requestFor(message: StoredMessage, attempt: number): WireMessage<'DeliverMsgReq'> {
   const { id: messageId, seq: mailboxSeq, sender, sentAt, content } = message
   return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender, sentAt, content, attempt }
 }

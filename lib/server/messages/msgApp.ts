@@ -8,7 +8,7 @@ import { fixed, type Limits } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import type { Encoded, Message } from '../../wire/message.ts'
+import type { Encoded, WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
@@ -70,7 +70,7 @@ export class MsgApp implements ServerApp {
     return { pendingPresenceChanges: this.presence.unsent, ...this.#deliveries.gauges }
   }
 
-  async handle(caller: Connection, request: Request): Promise<Message | Encoded | undefined> {
+  async handle(caller: Connection, request: Request): Promise<WireMessage | Encoded | undefined> {
     const { message } = request
     if (this.#closing) throw new OspError('shutting-down')
     switch (message.event) {
@@ -103,7 +103,7 @@ export class MsgApp implements ServerApp {
   }
 
   /** Sends the reply itself, because the whole presence list follows it immediately. */
-  #register(caller: Connection, request: Request, { userName: user, flags }: Message<'RegistReq'>): undefined {
+  #register(caller: Connection, request: Request, { userName: user, flags }: WireMessage<'RegistReq'>): undefined {
     if (user !== caller.user) throw new OspError('unauthorized', `this link belongs to ${caller.user}, not to ${user}`)
     const listening = (flags & registFlags.listening) !== 0
     if (listening && this.#superseded.has(user, caller.session)) throw new OspError('superseded')
@@ -193,7 +193,11 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  async #post(caller: Connection, instance: number, message: Message<'PostMsgReq'>): Promise<Message | undefined> {
+  async #post(
+    caller: Connection,
+    instance: number,
+    message: WireMessage<'PostMsgReq'>,
+  ): Promise<WireMessage | undefined> {
     const registration = this.#registrations.get(caller.node)
     if (registration?.instance.number !== instance) {
       throw new OspError(this.#pool.holderOf(instance) ? 'wrong-node' : 'not-registered')

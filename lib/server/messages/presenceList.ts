@@ -4,10 +4,10 @@ import type { PresenceMember } from '../../ports/presence.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Parts, Writer } from '../../wire/codec.ts'
 import { list, struct, u8, u32 } from '../../wire/fields.ts'
-import { type Encoded, encode, type Message } from '../../wire/message.ts'
+import { type Encoded, encode, type WireMessage } from '../../wire/message.ts'
 import { rosterChange, rosterEntry, rosterKind } from '../../wire/protocol.ts'
 
-type Change = Message<'RegistListNtf'>['members'][number]
+type Change = WireMessage<'RegistListNtf'>['members'][number]
 
 /**
  * The list of online clients (the seed's 在线客户端列表). Each change increments its version. Changes are collected for `gatherMs`

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { ReceivedSequences } from '../../../lib/client/connection/receivedSequences.ts'
 import { fixed } from '../../../lib/limits.ts'
-import type { Message } from '../../../lib/wire/message.ts'
+import type { WireMessage } from '../../../lib/wire/message.ts'
 import { events } from '../../../lib/wire/protocol.ts'
 import { delivery, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
@@ -83,11 +83,11 @@ spec('messages on a link that loses and reorders frames', (it) => {
     await fc.assert(
       fc.asyncProperty(requests, async ([pings, order]) => {
         await using rig = await lossy()
-        const messages: Message<'PingReq' | 'DeliverMsgReq'>[] = pings.map((ping, at) =>
+        const messages: WireMessage<'PingReq' | 'DeliverMsgReq'>[] = pings.map((ping, at) =>
           ping ? { event: 'PingReq' } : delivery(at * 10),
         )
         for (const at of order) {
-          rig.link.ask(messages[at] as Message<'PingReq' | 'DeliverMsgReq'>, at + 1)
+          rig.link.ask(messages[at] as WireMessage<'PingReq' | 'DeliverMsgReq'>, at + 1)
           if (at % 3 === 0) await turn()
         }
         await turn()

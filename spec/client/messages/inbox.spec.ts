@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Message } from '../../../lib/client/messages/message.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import type { Message as Event } from '../../../lib/wire/message.ts'
+import type { WireMessage } from '../../../lib/wire/message.ts'
 import { idOf } from '../../support/messageClient.ts'
 import { delivery, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
@@ -187,7 +187,7 @@ spec('a handler that throws', (it) => {
 })
 
 spec('a delivery', (it) => {
-  const wrong: readonly [string, Partial<Event<'DeliverMsgReq'>>][] = [
+  const wrong: readonly [string, Partial<WireMessage<'DeliverMsgReq'>>][] = [
     ['of over 64 KiB', { content: new Uint8Array(fixed.messageBytes + 1) }],
     ['from an invalid sender', { sender: 'b\u001b[2J' }],
     ['of no time', { sentAt: 8.64e15 + 1 }],

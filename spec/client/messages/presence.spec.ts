@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Client } from '../../../lib/client/client.ts'
 import { fixed } from '../../../lib/limits.ts'
-import type { Message } from '../../../lib/wire/message.ts'
+import type { WireMessage } from '../../../lib/wire/message.ts'
 import { listOf, nodeOf, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 
@@ -150,7 +150,7 @@ spec('the presence list', (it) => {
 })
 
 spec('an invalid presence list', (it) => {
-  type List = Omit<Message<'RegistListNtf'>, 'event'>
+  type List = Omit<WireMessage<'RegistListNtf'>, 'event'>
   const member = { change: 1, node: 1, userName: 'bob' }
   const crowd = Array.from({ length: fixed.clientsMost + 1 }, (_, node) => ({ change: 1, node, userName: `u${node}` }))
   const wrong: readonly [string, List][] = [

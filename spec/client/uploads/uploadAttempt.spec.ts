@@ -10,7 +10,7 @@ import { clientLimits } from '../../../lib/limits.ts'
 import type { OpenSource } from '../../../lib/ports/source.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
-import type { Message } from '../../../lib/wire/message.ts'
+import type { WireMessage } from '../../../lib/wire/message.ts'
 import { Rig } from '../../runtime/linkDriverRig.ts'
 import { named } from '../../support/frames.ts'
 import { spec } from '../../support/spec.ts'
@@ -87,7 +87,7 @@ const granted = (
   checkpoint: number,
   checkpointDigest: Uint8Array = new Uint8Array(16),
   chunk = 1_000,
-): Message => ({
+): WireMessage => ({
   event: 'ContinuePostFileAck',
   instance: 3,
   progress,

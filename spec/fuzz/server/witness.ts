@@ -3,7 +3,7 @@ import { codeOf } from '../../../lib/errors.ts'
 import { fixed } from '../../../lib/limits.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import { FrameReader } from '../../../lib/wire/frame.ts'
-import { decode, type Message } from '../../../lib/wire/message.ts'
+import { decode, type WireMessage } from '../../../lib/wire/message.ts'
 import { registFlags } from '../../../lib/wire/protocol.ts'
 import type { FakeStream } from '../../support/fakeStream.ts'
 import { sha256 } from '../../support/fileClient.ts'
@@ -20,7 +20,7 @@ export class Witness {
   readonly #stream: FakeStream
   readonly #reader: FrameReader
   readonly #until: Until
-  readonly #came: Message[] = []
+  readonly #came: WireMessage[] = []
   #read = 0
   #seq = 0
   #sent = 0
@@ -91,16 +91,16 @@ export class Witness {
     this.#sent += piece.length
   }
 
-  #say(message: Message, instance = 0): void {
+  #say(message: WireMessage, instance = 0): void {
     this.#stream.hear(bytesOf(message, ++this.#seq, instance))
   }
 
-  async #answer<K extends Message['event']>(event: K): Promise<Message<K>> {
+  async #answer<K extends WireMessage['event']>(event: K): Promise<WireMessage<K>> {
     const find = () => this.#came.find((message) => message.event === event)
     await this.#until(`the witness is answered by ${event}`, () => {
       this.look()
       return find() !== undefined
     })
-    return find() as Message<K>
+    return find() as WireMessage<K>
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { decode, encode, type Message } from '../../../lib/wire/message.ts'
+import { decode, encode, type WireMessage } from '../../../lib/wire/message.ts'
 import { apps, events } from '../../../lib/wire/protocol.ts'
 import { borderMessage, eventNames } from '../borders.ts'
 import { assertCoded } from '../codes.ts'
@@ -37,7 +37,7 @@ function run([head = new Uint8Array(0), ...payload]: Pieces): void {
   assert.deepEqual(again, Buffer.concat(payload).subarray(0, again.length))
 }
 
-function read(frame: Parameters<typeof decode>[0]): Message | undefined {
+function read(frame: Parameters<typeof decode>[0]): WireMessage | undefined {
   try {
     return decode(frame)
   } catch (error) {

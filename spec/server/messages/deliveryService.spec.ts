@@ -5,7 +5,7 @@ import { defaultLimits, KiB, type Limits, limitsWith } from '../../../lib/limits
 import type { Asked } from '../../../lib/runtime/linkDriver.ts'
 import type { Connection, ServerContext } from '../../../lib/server/app.ts'
 import { DeliveryService } from '../../../lib/server/messages/deliveryService.ts'
-import type { Message, RequestName } from '../../../lib/wire/message.ts'
+import type { RequestName, WireMessage } from '../../../lib/wire/message.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { idOf, textOf, WallClock } from '../../support/messageClient.ts'
 import { heldPlatform } from '../../support/serverRig.ts'
@@ -15,7 +15,7 @@ import { pass, turn } from '../../support/turn.ts'
 
 /** A delivery, or a repetition, that was passed to a socket. */
 interface Handed {
-  readonly message: Message<'DeliverMsgReq'>
+  readonly message: WireMessage<'DeliverMsgReq'>
   readonly seq: number
   /** Accepts the frame on behalf of the socket. */
   left(): void
@@ -46,11 +46,11 @@ class Recipient implements Connection {
   reply(): void {}
   notify(): void {}
 
-  ask<K extends RequestName>(request: Message<K>, left: () => void = () => {}): Asked<K> {
-    const message = request as Message as Message<'DeliverMsgReq'>
+  ask<K extends RequestName>(request: WireMessage<K>, left: () => void = () => {}): Asked<K> {
+    const message = request as WireMessage as WireMessage<'DeliverMsgReq'>
     const seq = this.handed.length + 1
     this.asked()
-    const reply = new Promise<Message>((resolve) => {
+    const reply = new Promise<WireMessage>((resolve) => {
       this.#hand({
         message,
         seq,
@@ -61,8 +61,8 @@ class Recipient implements Connection {
     return { seq, reply: reply as Asked<K>['reply'] }
   }
 
-  repeat(seq: number, request: Message<RequestName>, left: () => void = () => {}): boolean {
-    this.#hand({ message: request as Message<'DeliverMsgReq'>, seq, left, answer: () => {} })
+  repeat(seq: number, request: WireMessage<RequestName>, left: () => void = () => {}): boolean {
+    this.#hand({ message: request as WireMessage<'DeliverMsgReq'>, seq, left, answer: () => {} })
     return true
   }
 

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { fixed } from '../../../lib/limits.ts'
 import { PresenceList } from '../../../lib/server/messages/presenceList.ts'
 import { lengthOf } from '../../../lib/wire/codec.ts'
-import { decode, type Encoded, type Message } from '../../../lib/wire/message.ts'
+import { decode, type Encoded, type WireMessage } from '../../../lib/wire/message.ts'
 import { apps, events, rosterChange, rosterKind } from '../../../lib/wire/protocol.ts'
 import { heldRig, MessageClient, words } from '../../support/messageClient.ts'
 import { spec } from '../../support/spec.ts'
@@ -12,10 +12,10 @@ import { VirtualClock } from '../../support/virtualClock.ts'
 
 const { enter, listen } = MessageClient
 
-type List = Message<'RegistListNtf'>
+type List = WireMessage<'RegistListNtf'>
 
-const decoded = <K extends 'RegistListNtf' | 'ListAck'>({ event, payload }: Encoded<K>): Message<K> =>
-  decode({ event: events[event].number, app: apps.message, payload }) as Message<K>
+const decoded = <K extends 'RegistListNtf' | 'ListAck'>({ event, payload }: Encoded<K>): WireMessage<K> =>
+  decode({ event: events[event].number, app: apps.message, payload }) as WireMessage<K>
 
 /** A frame of the list in short: from which version to which, and what it says. */
 const shown = (list: List) => [list.listVersion - list.members.length + 1, list.listVersion, words(list).join(' ')]
