@@ -1,16 +1,14 @@
 import type { Program } from './common/program.ts'
 import { listenCommand } from './listen/listen.ts'
-import { loginCommand } from './login/login.ts'
-import { logoutCommand } from './login/logout.ts'
+import { loginCommand, logoutCommand } from './login/login.ts'
 import { msgCommand } from './msg/msg.ts'
 import { sendCommand } from './send/send.ts'
 import { addCommand } from './tasks/add.ts'
-import { cancelCommand, continueCommand, pauseCommand } from './tasks/steer.ts'
-import { tasksCommand } from './tasks/tasks.ts'
+import { cancelCommand, continueCommand, pauseCommand, tasksCommand } from './tasks/tasks.ts'
 import { whoCommand } from './who/who.ts'
 
 /** The program `osp`. */
-export const program: Program = {
+export const osp: Program = {
   name: 'osp',
   describe: 'Sends files and messages to an ospd server, reliably.',
   prefix: 'OSP',

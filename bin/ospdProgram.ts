@@ -5,7 +5,7 @@ import { uploadsCommand } from './uploads/uploads.ts'
 import { userCommand } from './user/user.ts'
 
 /** The program `ospd`. */
-export const program: Program = {
+export const ospd: Program = {
   name: 'ospd',
   describe: 'Receives and stores files and messages.',
   prefix: 'OSPD',

@@ -17,8 +17,10 @@ export interface Limit {
   readonly range?: readonly [least: number, most: number]
   /** The flag of `ospd serve` that sets it, without `--`. */
   readonly flag?: string
-  /** What it limits, as the help of its flag says it. A text in brackets replaces the default in that help. */
+  /** What it limits, as the help of its flag says it. */
   readonly describe: string
+  /** What the help of its flag says instead of the default. */
+  readonly unset?: string
 }
 
 /* @__NO_SIDE_EFFECTS__ */
@@ -75,12 +77,15 @@ export const limitTable = {
     1_000,
     Number.MAX_SAFE_INTEGER,
   ]),
-  fileBytes: flag('max-file-size', Number.MAX_SAFE_INTEGER, 'maximum size of one file [no limit]'),
-  userBytes: flag(
-    'quota',
-    Number.MAX_SAFE_INTEGER,
-    "maximum total size of one user's files, plus --entry-size for each file and folder [no limit]",
-  ),
+  fileBytes: { ...flag('max-file-size', Number.MAX_SAFE_INTEGER, 'maximum size of one file'), unset: 'no limit' },
+  userBytes: {
+    ...flag(
+      'quota',
+      Number.MAX_SAFE_INTEGER,
+      "maximum total size of one user's files, plus --entry-size for each file and folder",
+    ),
+    unset: 'no limit',
+  },
   entryBytes: flag(
     'entry-size',
     4 * KiB,
@@ -189,12 +194,10 @@ export const limitTable = {
     10_000,
     'time after which an unanswered delivery is repeated, once all other messages have been sent',
   ),
-  reserveBytes: flag(
-    'reserve',
-    64 * MiB,
-    'disk space that uploads leave free for messages [64M or 5% of the disk, whichever is less]',
-    [0, Number.MAX_SAFE_INTEGER],
-  ),
+  reserveBytes: {
+    ...flag('reserve', 64 * MiB, 'disk space that uploads leave free for messages', [0, Number.MAX_SAFE_INTEGER]),
+    unset: '64M or 5% of the disk, whichever is less',
+  },
   reservePercent: limit(
     5,
     'percentage of the disk that uploads leave free, if that is less than the reserve in bytes',

@@ -2,12 +2,11 @@ import { type Client, type ConnectOptions, createClient, OspError, type Transpor
 import { knownServer, knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
 import { type CommonOptions, userOf } from './commonOptions.ts'
 import { pemsOf, readPem } from './files.ts'
-import { errorLine, statusPrinter } from './output.ts'
+import { say } from './output.ts'
 import { addressText } from './settings.ts'
-import { platformState } from './stateDirectory.ts'
-import { stylesFor } from './text.ts'
+import { knownServersPath } from './stateDirectory.ts'
 import type { TokenSource } from './token.ts'
-import { UsageError } from './usage.ts'
+import { asUsageError, UsageError } from './usage.ts'
 
 /**
  * Returns a client for a command, which connects when it is first used. Throws UsageError if the user name or the options
@@ -19,13 +18,12 @@ export function openClient(
   more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'limitRate'> = {},
   to: Transport = clientTransport(values, trustFor(values, token)),
 ): Client {
-  const { insecure, 'retry-for': retryForMs } = values
   return createClient({
     to: reportingTransport(to, token),
     user: userOf(values),
     token: token.give,
-    allowPlaintext: insecure,
-    retryForMs,
+    allowPlaintext: values.insecure,
+    retryForMs: values['retry-for'],
     ...more,
   })
 }
@@ -54,25 +52,20 @@ type ConnectionValues = Pick<
 
 /** Returns the transport to the server, which `trust` checks. Throws UsageError if the options are not valid. */
 export function clientTransport(values: ConnectionValues, trust: TrustServer): Transport {
-  const { server } = values
+  const { server, 'tls-ca': caPath } = values
   if (!values.tls) {
     const stray = (['tls-ca', 'fingerprint', 'tls-cert', 'tls-key'] as const).find((name) => values[name] !== undefined)
     if (stray) throw new UsageError(`--${stray} requires --tls; without TLS nothing is encrypted`)
     return tcp(server)
   }
-  const caPath = values['tls-ca']
   const ca = caPath === undefined ? {} : { ca: readPem('--tls-ca', caPath) }
+  const pems = pemsOf(values)
   try {
-    return tls({ ...server, ...pemsOf(values), ...ca, trust })
+    return tls({ ...server, ...pems, ...ca, trust })
   } catch (error) {
-    if (error instanceof OspError && error.code === 'usage') throw new UsageError(`with --tls: ${error.message}`)
-    throw error
+    return asUsageError('with --tls', error)
   }
 }
-
-/** Returns the path of the list of known servers. */
-export const knownServersPath = ({ state }: Pick<ConnectionValues, 'state'>) =>
-  `${state ?? platformState()}/known_servers`
 
 /**
  * Returns a function that trusts a server by the known servers or by a certificate authority. It pins the key of a new
@@ -80,12 +73,19 @@ export const knownServersPath = ({ state }: Pick<ConnectionValues, 'state'>) =>
  * `token` is given, it rejects a new server that presents only a key, unless `--fingerprint` names the key.
  */
 export function trustFor(values: ConnectionValues, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
-  const { 'tls-ca': ca, fingerprint } = values
-  const pinned = fingerprint === undefined ? { pinned: tellPinned } : {}
+  const { 'tls-ca': ca, fingerprint: wanted } = values
+  const pinned = wanted === undefined ? { pinned: reportPinned } : {}
   const known = knownServers(knownServersPath(values), { ...pinned, pinsNobody: ca !== undefined })
   return async (server) => {
-    if (fingerprint !== undefined && fingerprint !== server.fingerprint) throw another(server, fingerprint)
-    if (fingerprint === undefined && token?.isGiven && (await isNewServer(values, server))) throw unknown(server)
+    const { fingerprint } = server
+    const named = `the server at ${addressText(server)}`
+    if (wanted !== undefined && wanted !== fingerprint) {
+      throw new OspError('unauthorized', `${named} presents the key ${fingerprint}, not ${wanted}; no token was sent`)
+    }
+    if (wanted === undefined && token?.isGiven && (await isNewServer(values, server))) {
+      const advice = `If its daemon prints the fingerprint ${fingerprint}, specify --fingerprint ${fingerprint}`
+      throw new OspError('unauthorized', `${named} is not known yet; no token was sent. ${advice}`)
+    }
     await known(server)
   }
 }
@@ -101,23 +101,7 @@ export async function isNewServer(values: ConnectionValues, server: SeenServer):
   }
 }
 
-function tellPinned({ host, port, fingerprint }: SeenServer): void {
-  const server = addressText({ host, port })
-  const say = statusPrinter(errorLine, stylesFor(process.stderr))
-  say(`stored ${fingerprint} as the key of ${server}; compare it with the fingerprint that its daemon prints`, 'yellow')
-}
-
-function unknown({ host, port, fingerprint }: SeenServer): OspError {
-  return new OspError(
-    'unauthorized',
-    `the server at ${addressText({ host, port })} is not known yet; no token was sent. If its daemon prints the ` +
-      `fingerprint ${fingerprint}, specify --fingerprint ${fingerprint}`,
-  )
-}
-
-function another({ host, port, fingerprint }: SeenServer, wanted: string): OspError {
-  return new OspError(
-    'unauthorized',
-    `the server at ${addressText({ host, port })} presents the key ${fingerprint}, not ${wanted}; no token was sent`,
-  )
+function reportPinned(server: SeenServer): void {
+  const key = `${server.fingerprint} as the key of ${addressText(server)}`
+  say(`stored ${key}; compare it with the fingerprint that its daemon prints`, 'yellow')
 }

@@ -1,9 +1,10 @@
 import { userInfo } from 'node:os'
-import { checkUserName, OspError } from 'ospd'
+import { checkUserName } from 'ospd'
 import {
   duration,
   fingerprint,
-  optional,
+  jsonSetting,
+  optionalSetting,
   path,
   pem,
   serverAddress,
@@ -12,50 +13,42 @@ import {
   text,
   type Values,
 } from './settings.ts'
-import { UsageError } from './usage.ts'
+import { asUsageError, UsageError } from './usage.ts'
 
-/** The defaults of `--retry-for`: for a command whose user waits for the result, and for one that runs unattended. */
-export const retryDefaults = { interactive: '10s', unattended: '5m' } as const
+export const retryText = 'keep retrying for TIME if the server is unreachable or rejects the request temporarily'
 
-const retryText = 'keep retrying for TIME if the server is unreachable or rejects the request temporarily'
-
-/** Defines `--retry-for`. */
-export const retryFor = (use: keyof typeof retryDefaults) =>
-  setting(duration, retryDefaults[use], { describe: retryText })
-
-/** Defines `--retry-for` of a command whose default depends on `condition`, which makes it run unattended. */
-export const retryForUnless = (condition: string) =>
-  optional(duration, {
-    describe: retryText,
-    unset: `${retryDefaults.interactive}; ${condition}: ${retryDefaults.unattended}`,
-  })
-
-/** Returns the default of `--retry-for` in milliseconds. */
-export const retryDefaultMs = (use: keyof typeof retryDefaults) => duration.schema.parse(retryDefaults[use])
+/** The setting `--retry-for` of a command whose user waits for the result. Other commands run unattended. */
+export const shortRetryFor = setting(duration, '10s', { describe: retryText })
 
 /** The settings that every command of `osp` accepts. */
 export const commonOptions = {
   server: setting(serverAddress(6682), '127.0.0.1:6682', { describe: 'address of the ospd server' }),
   tls: switched({ describe: 'connect to the server with TLS' }),
-  'tls-ca': optional(pem, {
+  'tls-ca': optionalSetting(pem, {
     describe: 'with --tls: trust only the certificate authority in FILE',
     unset: 'the authorities that Node trusts',
   }),
-  fingerprint: optional(fingerprint, {
+  fingerprint: optionalSetting(fingerprint, {
     describe: 'with --tls: require the server to present the key with this fingerprint, as printed by ospd',
   }),
-  'tls-cert': optional(pem, { describe: 'with --tls: present the client certificate in FILE' }),
-  'tls-key': optional(pem, { describe: 'private key of --tls-cert' }),
-  user: optional({ ...text, placeholder: 'NAME' }, { describe: 'user to log in as', unset: 'the system user name' }),
-  state: optional(path, {
+  'tls-cert': optionalSetting(pem, { describe: 'with --tls: present the client certificate in FILE' }),
+  'tls-key': optionalSetting(pem, { describe: 'private key of --tls-cert' }),
+  user: optionalSetting(
+    { ...text, placeholder: 'NAME' },
+    { describe: 'user to log in as', unset: 'the system user name' },
+  ),
+  state: optionalSetting(path, {
     describe: 'directory for tasks, tokens and known servers',
     unset: 'the state directory of the system',
   }),
-  'token-file': optional(path, { describe: 'read the token from this file', unset: 'the token stored by osp login' }),
+  'token-file': optionalSetting(path, {
+    describe: 'read the token from this file',
+    unset: 'the token stored by osp login',
+  }),
   insecure: switched({ describe: 'send the token even over an unencrypted connection to another machine' }),
-  'retry-for': retryFor('unattended'),
+  'retry-for': setting(duration, '5m', { describe: retryText }),
   quiet: switched({ alias: 'q', describe: 'print only results and errors' }),
-  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
+  json: jsonSetting,
 } as const
 
 export type CommonOptions = Values<typeof commonOptions>
@@ -73,8 +66,7 @@ export function userNamed(name: string, what: string): string {
     // Keyboards and file systems produce other Unicode forms.
     return checkUserName(name.normalize('NFC'))
   } catch (error) {
-    if (error instanceof OspError && error.code === 'bad-name') throw new UsageError(`${what}: ${error.message}`)
-    throw error
+    return asUsageError(what, error)
   }
 }
 

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync } from 'node:fs'
-import type { Limits, LogEntry } from 'ospd'
+import type { Limits, Log } from 'ospd'
 
 /** The minimum number of file descriptors that a program needs to load its modules and to run. */
 export const leastDescriptors = 128
@@ -9,19 +9,18 @@ export const leastDescriptors = 128
  * raises the soft limit to the hard limit.
  */
 export function descriptorLimit(): number | undefined {
-  const text = limitText()
-  const limit = Number(text)
-  return text === undefined || Number.isNaN(limit) ? undefined : limit
+  if (process.platform === 'win32') return undefined
+  const limit = Number(limitText())
+  return Number.isNaN(limit) ? undefined : limit
 }
 
-function limitText(): string | undefined {
-  if (process.platform === 'win32') return undefined
+function limitText(): unknown {
   try {
     return /^Max open files\s+(\d+)/mu.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
   } catch {
     // Not Linux.
     const report = process.report?.getReport() as { userLimits?: { open_files?: { soft?: unknown } } } | undefined
-    return String(report?.userLimits?.open_files?.soft)
+    return report?.userLimits?.open_files?.soft
   }
 }
 
@@ -40,8 +39,6 @@ function hasDescriptors(): boolean {
     return !isOutOfDescriptors(error)
   }
 }
-
-type Log = (entry: LogEntry) => void
 
 /** Descriptors that are reserved for the process itself, records, messages, and files that are open briefly. */
 const ownDescriptors = 64

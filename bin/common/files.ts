@@ -1,13 +1,13 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, readFileSync, type Stats, statSync } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { checkNamedFile, pathReason } from 'ospd/node'
-import { shown, UsageError } from './usage.ts'
+import { displayed, UsageError } from './usage.ts'
 
 /** Returns the error for a path, given as `what`, that cannot be read. */
 export function unreadable(what: string, path: string, error: unknown): UsageError {
-  return new UsageError(`${what} ${shown(path)} cannot be read: ${pathReason(error)}`)
+  return new UsageError(`${what} ${displayed(path)} cannot be read: ${pathReason(error)}`)
 }
 
 /** Returns the text of a file that was given as `what`. Throws UsageError if it cannot be read or other users can change it. */
@@ -35,33 +35,33 @@ type DirectoryUse = 'exists' | 'make' | 'make-and-write'
 
 /** Throws UsageError if the directory that was given as `what` does not meet the requirement. Creates nothing. */
 export async function checkDirectory(what: string, path: string, use: DirectoryUse): Promise<void> {
-  const named = `${what} ${shown(path)}`
-  for (let at = resolve(path); ; at = dirname(at)) {
-    try {
-      const isDirectory = (await stat(at)).isDirectory()
-      if (!isDirectory && at === resolve(path)) {
-        throw new UsageError(`${named} is a file, not a directory; specify a directory`)
-      }
-      if (!isDirectory)
-        throw new UsageError(`${named} cannot be used: ${at} is a file, not a directory; specify another directory`)
-      if (use === 'make-and-write') await access(at, constants.W_OK | constants.X_OK)
-      return
-    } catch (error) {
-      if (error instanceof UsageError) throw error
-      const { code } = error as NodeJS.ErrnoException
-      const isMissing = code === 'ENOENT' || code === 'ENOTDIR'
-      if (code === 'ENOENT' && use === 'exists') {
-        throw new UsageError(`${named} does not exist; specify the data directory of the daemon`)
-      }
-      if (!isMissing || dirname(at) === at) throw new UsageError(`${named} cannot be used: ${pathReason(error)}`)
+  const named = `${what} ${displayed(path)}`
+  const full = resolve(path)
+  try {
+    const { at, stats } = await existingPart(full)
+    if (!stats.isDirectory()) {
+      if (at === full) throw new UsageError(`${named} is a file, not a directory; specify a directory`)
+      throw new UsageError(`${named} cannot be used: ${at} is a file, not a directory; specify another directory`)
     }
+    if (at !== full && use === 'exists') {
+      throw new UsageError(`${named} does not exist; specify the data directory of the daemon`)
+    }
+    if (use === 'make-and-write') await access(at, constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw error instanceof UsageError ? error : new UsageError(`${named} cannot be used: ${pathReason(error)}`)
   }
 }
 
-/** The text of a certificate and of its key, in PEM. */
-export interface Pems {
-  readonly cert: string
-  readonly key: string
+/** Resolves with the longest part of a path that exists. */
+async function existingPart(path: string): Promise<{ readonly at: string; readonly stats: Stats }> {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      return { at, stats: await stat(at) }
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException
+      if (!['ENOENT', 'ENOTDIR'].includes(code) || dirname(at) === at) throw error
+    }
+  }
 }
 
 /**
@@ -71,11 +71,11 @@ export interface Pems {
 export function pemsOf(values: {
   readonly 'tls-cert'?: string | undefined
   readonly 'tls-key'?: string | undefined
-}): Pems | undefined {
+}): { readonly cert: string; readonly key: string } | undefined {
   const { 'tls-cert': cert, 'tls-key': key } = values
   if (cert === undefined && key === undefined) return undefined
-  if (cert === undefined) throw new UsageError('--tls-key needs --tls-cert, the certificate of the key')
-  if (key === undefined) throw new UsageError('--tls-cert needs --tls-key, the key of the certificate')
+  if (cert === undefined) throw new UsageError('--tls-key requires --tls-cert, the certificate of the key')
+  if (key === undefined) throw new UsageError('--tls-cert requires --tls-key, the key of the certificate')
   return { cert: readPem('--tls-cert', cert), key: readPem('--tls-key', key, 'private key') }
 }
 

@@ -16,37 +16,40 @@ export interface Input extends AsyncIterable<Buffer> {
  * be read to its end, or if the terminal hangs up meanwhile. The hang-up also ends the program that writes to the pipe,
  * possibly before its last byte.
  */
-export function readInput(): Input {
-  let stream: Readable | undefined
-  let isEnded = false
-  return {
-    destroy() {
-      isEnded = true
-      stream?.destroy()
-    },
-    async *[Symbol.asyncIterator]() {
-      if (isEnded) return
-      if (isClosed(0)) {
-        throw unreadable('it is closed, or is /dev/null opened for writing; to send empty content, use "< /dev/null"')
-      }
-      stream = streamOf()
-      let isHungUp = false
-      const hangUp = () => {
-        isHungUp = true
-        stream?.destroy()
-      }
-      if (isatty(2)) process.once('SIGHUP', hangUp)
-      try {
-        for await (const part of stream) yield part as Buffer
-        // Node delivers a signal that arrives together with the end of the stream after that end.
-        await setImmediate()
-      } catch (error) {
-        if (!isHungUp) throw unreadable((error as Error).message)
-      } finally {
-        process.off('SIGHUP', hangUp)
-      }
-      if (isHungUp) throw unreadable('the terminal hung up, and the end of the input may be missing')
-    },
+export const readInput = (): Input => new StandardInput()
+
+class StandardInput implements Input {
+  #stream: Readable | undefined
+  #isDestroyed = false
+  #isHungUp = false
+
+  destroy(): void {
+    this.#isDestroyed = true
+    this.#stream?.destroy()
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
+    if (this.#isDestroyed) return
+    if (isClosed(0)) {
+      throw unreadable('it is closed, or is /dev/null opened for writing; to send empty content, use "< /dev/null"')
+    }
+    const stream = streamOf()
+    this.#stream = stream
+    const hangUp = () => {
+      this.#isHungUp = true
+      stream.destroy()
+    }
+    if (isatty(2)) process.once('SIGHUP', hangUp)
+    try {
+      yield* stream
+      // Node delivers a signal that arrives together with the end of the stream after that end.
+      await setImmediate()
+    } catch (error) {
+      if (!this.#isHungUp) throw unreadable((error as Error).message)
+    } finally {
+      process.off('SIGHUP', hangUp)
+    }
+    if (this.#isHungUp) throw unreadable('the terminal hung up, and the end of the input may be missing')
   }
 }
 

@@ -6,15 +6,14 @@ import type { Program } from './program.ts'
  * Runs a program. Loads its modules only if there are enough file descriptors: Node opens many modules at once, and
  * ends with a stack trace if that fails.
  */
-export async function launch(name: string, load: () => Promise<{ readonly program: Program }>): Promise<void> {
+export async function launch(name: string, load: () => Promise<Program>): Promise<void> {
   const limit = descriptorLimit()
   if (limit !== undefined && limit < leastDescriptors) {
     return fail(name, `this process can open ${limit} files and needs at least ${leastDescriptors}`)
   }
   try {
     const { main } = await import('./program.ts')
-    const { program } = await load()
-    await main(program)
+    await main(await load())
   } catch (error) {
     if (!isOutOfDescriptors(error)) throw error
     fail(name, 'this process has no file descriptor left')

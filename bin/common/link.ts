@@ -1,7 +1,8 @@
 import { type Client, connectionErrors, type OspError } from 'ospd'
-import type { LinkEvent } from './events.ts'
-import { errorLine, type StatusPrinter, statusPrinter } from './output.ts'
-import { stylesFor } from './text.ts'
+import type { CommonOptions } from './commonOptions.ts'
+import type { PrintedEvent } from './events.ts'
+import { results, type StatusPrinter, say } from './output.ts'
+import { addressText } from './settings.ts'
 import type { TokenSource } from './token.ts'
 import { formatTime } from './units.ts'
 
@@ -26,12 +27,7 @@ export function afterDelay(report: () => unknown, delayMs: number = silentMs): D
 }
 
 /** Reports the connection of a client that logs in with `token`. */
-export function watchLink(
-  client: Pick<Client, 'on'>,
-  token: TokenSource,
-  reporter: LinkReporter,
-  delayMs?: number,
-): void {
+export function watchLink(client: Client, token: TokenSource, reporter: LinkReporter, delayMs?: number): void {
   let first: Disposable | undefined
   client.on('status', (status, error, retryMs) => {
     if (status === 'connecting') first ??= afterDelay(() => reporter.connecting(), delayMs)
@@ -43,38 +39,34 @@ export function watchLink(
   })
 }
 
-export interface LinkTextOptions {
-  readonly say: StatusPrinter
-  /** The address of the server. */
-  readonly server: string
-  /** How long the client retries. */
-  readonly retryForMs: number
-  /** Print only that the client gave up. */
-  readonly quiet: boolean
-}
+/** The options of a command that its reports about the connection depend on. */
+export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet'>
 
 /** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */
-export function waitingText(
-  { server, retryForMs }: Pick<LinkTextOptions, 'server' | 'retryForMs'>,
-  reason: string,
-): string {
+export function waitingText(server: string, reason: string, retryForMs: number): string {
   return `waiting for ${server}: ${reason}; gives up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
 /** Prints the state of the connection as lines of text. */
 export class LinkTextReporter implements LinkReporter {
-  readonly #options: LinkTextOptions
   /** The kind of the last line about a missing connection. Each kind is printed once, however often the client retries. */
   #waitingSince: 'answer' | 'link' | 'refusal' | undefined
   /** Whether the server has spoken the protocol. */
   #wasOnline = false
 
-  constructor(options: LinkTextOptions) {
-    this.#options = options
+  /** Prints a sentence. */
+  readonly say: StatusPrinter
+  readonly #values: LinkValues
+  readonly #server: string
+
+  constructor(values: LinkValues, print: StatusPrinter = say) {
+    this.#values = values
+    this.#server = addressText(values.server)
+    this.say = print
   }
 
   connecting(): void {
-    this.#hint(waitingText(this.#options, 'no answer yet'))
+    this.#hintWaiting('no answer yet')
     this.#waitingSince = 'answer'
   }
 
@@ -84,24 +76,28 @@ export class LinkTextReporter implements LinkReporter {
     const kind = connectionErrors.has(error.code) ? 'link' : 'refusal'
     if (this.#waitingSince === kind) return
     this.#waitingSince = kind
-    this.#hint(waitingText(this.#options, `${this.#reason(error)}; next try in ${formatTime(retryMs)}`))
+    this.#hintWaiting(`${this.#reason(error)}; next try in ${formatTime(retryMs)}`)
   }
 
   online(): void {
     this.#wasOnline = true
     // After a slow answer the next output of the command shows that it is connected.
-    if (this.#waitingSince && this.#waitingSince !== 'answer') this.#hint(`connected to ${this.#options.server}`)
+    if (this.#waitingSince && this.#waitingSince !== 'answer') this.hint(`connected to ${this.#server}`)
     this.#waitingSince = undefined
   }
 
   gaveUp(error: OspError, advice?: string): void {
-    const { say, server } = this.#options
-    say(error.code === 'superseded' ? error.message : `gave up on ${server}: ${this.#reason(error)}`, 'red')
-    if (advice !== undefined) say(advice, 'yellow')
+    this.say(error.code === 'superseded' ? error.message : `gave up on ${this.#server}: ${this.#reason(error)}`, 'red')
+    if (advice !== undefined) this.say(advice, 'yellow')
   }
 
-  #hint(text: string): void {
-    if (!this.#options.quiet) this.#options.say(text, 'yellow')
+  /** Prints a remark, unless `--quiet` is set. */
+  protected hint(text: string): void {
+    if (!this.#values.quiet) this.say(text, 'yellow')
+  }
+
+  #hintWaiting(reason: string): void {
+    this.hint(waitingText(this.#server, reason, this.#values['retry-for']))
   }
 
   /** An invalid first answer comes from a program of another protocol; an invalid later one does not. */
@@ -113,27 +109,27 @@ export class LinkTextReporter implements LinkReporter {
 
 /** Prints the state of the connection as JSON. */
 export class LinkJsonReporter implements LinkReporter {
-  readonly #emit: (event: LinkEvent) => void
+  protected readonly emit: (event: PrintedEvent) => void
   readonly #server: string
 
-  constructor(server: string, emit: (event: LinkEvent) => void) {
-    this.#server = server
-    this.#emit = emit
+  constructor(values: LinkValues, emit: (event: PrintedEvent) => void = (event) => results.event(event)) {
+    this.#server = addressText(values.server)
+    this.emit = emit
   }
 
   /** Does nothing, since a program can set a timer of its own. */
   connecting(): void {}
 
   waiting({ code, message: text }: OspError, retryMs: number): void {
-    this.#emit({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
+    this.emit({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
   }
 
   online(): void {
-    this.#emit({ event: 'online', server: this.#server })
+    this.emit({ event: 'online', server: this.#server })
   }
 
   /** Prints the advice on stderr. The operation that fails prints the error. */
   gaveUp(_error: OspError, advice?: string): void {
-    if (advice !== undefined) statusPrinter(errorLine, stylesFor(process.stderr))(advice, 'yellow')
+    if (advice !== undefined) say(advice, 'yellow')
   }
 }

@@ -1,10 +1,10 @@
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { pathBytes } from 'ospd/node'
+import type { PrintedEvent } from './events.ts'
 import { isClosed } from './input.ts'
 import { secrets } from './secrets.ts'
-import type { Styles } from './text.ts'
-import { printable } from './text.ts'
+import { printable, type Styles, stylesFor } from './text.ts'
 import { UsageError } from './usage.ts'
 
 /** How long an ending process waits for the reader of its log and, after an interrupt, of its results. */
@@ -31,16 +31,17 @@ class Output {
     this.#stream.on('error', () => {})
   }
 
+  /** The number of bytes that wait for the reader. */
   get waitingBytes(): number {
     return this.#stream.writableLength
   }
 
   /** Calls `done` when the system has accepted the whole text, or with the error. */
-  write(text: string | Buffer, done: (error?: NodeJS.ErrnoException) => void): void {
+  protected put(text: string | Buffer, done: (error?: Error | null) => void): void {
     const stream = this.#stream
     this.#unfinished++
     const ended = (error?: Error | null) => {
-      done(error ?? undefined)
+      done(error)
       if (--this.#unfinished === 0) for (const end of this.#ends.splice(0)) end()
     }
     if (stream instanceof Socket) stream.write(text, ended)
@@ -70,35 +71,29 @@ class Output {
  * Writes lines to stderr. A line that cannot be written is dropped and counted. The next line that can be written says
  * how many.
  */
-class ErrorLines {
-  readonly #output = new Output(2)
+class ErrorLines extends Output {
   #dropped = 0
   /** Returns the line that reports how many lines were dropped before it. */
   describeDropped = (count: number) =>
     `${count === 1 ? '1 line' : `${count} lines`} before this one could not be written`
 
   write(line: string): void {
-    if (this.#output.waitingBytes > mostWaitingBytes) this.#dropped++
-    else this.#put([secrets.hide(line)])
+    if (this.waitingBytes > mostWaitingBytes) this.#dropped++
+    else this.#putLines([secrets.hide(line)])
   }
 
-  /** Resolves when every line has been written or dropped. */
-  drained(): Promise<void> {
-    return this.#output.drained()
-  }
-
-  #put(lines: readonly string[]): void {
+  #putLines(lines: readonly string[]): void {
     const dropped = this.#dropped
     this.#dropped = 0
     const all = dropped > 0 ? [this.describeDropped(dropped), ...lines] : lines
-    this.#output.write(`${all.join('\n')}\n`, (error) => {
+    this.put(`${all.join('\n')}\n`, (error) => {
       if (error) this.#dropped += dropped + lines.length
-      else if (this.#dropped > 0 && this.#output.waitingBytes === 0) this.#put([])
+      else if (this.#dropped > 0 && this.waitingBytes === 0) this.#putLines([])
     })
   }
 }
 
-export const stderr = new ErrorLines()
+export const stderr = new ErrorLines(2)
 
 /** Resolves with true when `done` resolves, or with false after `mostMs`. */
 export async function within(mostMs: number, done: Promise<void>): Promise<boolean> {
@@ -126,21 +121,24 @@ export function statusPrinter(note: (line: string) => void, styles: Styles): Sta
   return (text, colour) => note(`${styles[colour]('osp:')} ${printable(secrets.hide(text))}`)
 }
 
+/** Prints a sentence on stderr. */
+export const say: StatusPrinter = statusPrinter(errorLine, stylesFor(process.stderr))
+
 /** Writes results to stdout. Stops after the first write that fails. */
-export class ResultOutput {
-  /** Resolves when a write has failed. */
-  readonly broken: Promise<void>
-  readonly #output = new Output(1)
+class ResultOutput extends Output {
   #failure: NodeJS.ErrnoException | undefined
-  #break: () => void = () => {}
+  #fail: (error: Error) => void = () => {}
+  /** Resolves with the error when a write has failed. */
+  readonly broken = new Promise<Error>((resolve) => {
+    this.#fail = (error) => {
+      this.#failure ??= error
+      resolve(error)
+    }
+  })
+  /** Whether results are printed as JSON. */
+  json = false
   /** Whether the command only lists. Then it is not an error if the reader of a pipe stops reading. */
   onlyLists = false
-
-  constructor() {
-    this.broken = new Promise((resolve) => {
-      this.#break = resolve
-    })
-  }
 
   /** Whether results are missing. */
   get isIncomplete(): boolean {
@@ -156,44 +154,35 @@ export class ResultOutput {
     return `not all results could be printed: ${isGone ? 'the reader closed the pipe' : message}`
   }
 
-  /** Whether some results still wait for the reader. */
-  get pending(): boolean {
-    return this.#output.waitingBytes > 0
-  }
-
   /** Writes a line, with the original bytes of the paths in it. */
   line(line: string): void {
-    void this.#put(pathBytes(`${secrets.hide(line)}\n`))
+    void this.#putResult(pathBytes(`${secrets.hide(line)}\n`))
   }
 
   /** Writes an event as a JSON object. */
-  event(event: { readonly event: string }): void {
+  event(event: PrintedEvent): void {
     this.line(jsonLine(event))
   }
 
-  /** Writes a line unchanged, even if it contains a token. Resolves with whether the system has accepted it. */
-  written(line: string): Promise<boolean> {
-    return this.#put(`${line}\n`)
+  /** Writes a result: with `--json` as an event, otherwise as a line. */
+  print(event: PrintedEvent, line: string): void {
+    if (this.json) this.event(event)
+    else this.line(line)
   }
 
-  async #put(text: string | Buffer): Promise<boolean> {
+  /** Like `print`, but hides no token. Resolves with whether the system has accepted the line. */
+  printed(event: PrintedEvent, line: string): Promise<boolean> {
+    return this.#putResult(`${this.json ? jsonLine(event) : line}\n`)
+  }
+
+  async #putResult(text: string | Buffer): Promise<boolean> {
     if (this.#failure) return false
     return await new Promise((resolve) => {
-      this.#output.write(text, (error) => {
+      this.put(text, (error) => {
         if (error) this.#fail(error)
         resolve(!error)
       })
     })
-  }
-
-  /** Resolves when every line has been written or has failed. */
-  drained(): Promise<void> {
-    return this.#output.drained()
-  }
-
-  #fail(error: NodeJS.ErrnoException): void {
-    this.#failure ??= error
-    this.#break()
   }
 }
 
@@ -206,9 +195,9 @@ export function checkStdout(lost: string): void {
 }
 
 /** The output of results, shared by all commands. */
-export const results = new ResultOutput()
+export const results = new ResultOutput(1)
 
 /** Formats an event as a JSON object. Escapes characters that JSON permits and that could control a terminal. */
-export function jsonLine(event: { readonly event: string }): string {
+function jsonLine(event: PrintedEvent): string {
   return printable(JSON.stringify({ v: 1, ...event }))
 }

@@ -3,20 +3,21 @@ import { fileURLToPath } from 'node:url'
 import { OspError } from 'ospd'
 import yargs, { type Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
-import { exitCodeOf, exitCodes } from './exitCodes.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
 import { resolve, variableOf } from './resolve.ts'
 import { refuseToken, secrets } from './secrets.ts'
 import type { Setting, Settings, Values } from './settings.ts'
 import { ignoreHangup } from './terminal.ts'
 import { printable } from './text.ts'
-import { UsageError } from './usage.ts'
+import { exitCodeOf, exitCodes, UsageError, unexpectedOperand } from './usage.ts'
 
 /** A command of a program. */
 export interface Command<S extends Settings = Settings> {
   readonly name: string
-  /** The operands in the help text, such as `FILE...`. */
-  readonly operands: string
+  /** The operands in the help text, such as `FILE...`. A command without it takes no operands. */
+  readonly operands?: string
+  /** What to do instead of giving an operand, which the error does not repeat, since it can be a token. */
+  readonly insteadOfOperand?: string
   /** Set if the operands are paths, which need not be UTF-8. */
   readonly takesPaths?: true
   readonly describe: string
@@ -77,9 +78,21 @@ async function start(program: Program): Promise<number> {
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
-  for (const operand of operands) refuseToken('an argument', operand, true)
+  checkOperands(command, operands)
+  results.json = values.json === true
   results.onlyLists = command.onlyLists?.(operands) ?? false
   return await command.run(values, operands)
+}
+
+/** Throws UsageError if an operand is a token, or if the command takes no operands. */
+function checkOperands(command: Command, operands: readonly string[]): void {
+  for (const operand of operands) refuseToken('an argument', operand, true)
+  const [operand] = operands
+  if (operand === undefined || command.operands !== undefined) return
+  const { name, insteadOfOperand: instead } = command
+  throw instead === undefined
+    ? unexpectedOperand(name, operand)
+    : new UsageError(`${name} takes no operand: ${instead}`)
 }
 
 /** Prints a text and a newline to stdout. Returns the exit code. */
@@ -139,39 +152,35 @@ function describeCommand(parser: Argv, { name, prefix }: Program, command: Comma
 }
 
 function flagOf({ describe, alias, placeholder, fallback, unset }: Setting<unknown>) {
-  const standard = unset ?? (typeof fallback === 'string' ? fallback : undefined)
+  const short = alias === undefined ? {} : { alias }
+  if (placeholder === undefined) return { ...short, describe, type: 'boolean' as const }
+  const standard = unset ?? fallback
   const shown = standard === undefined ? '' : ` [default: ${standard}]`
-  return {
-    ...(alias === undefined ? {} : { alias }),
-    // yargs prints no placeholder for a value.
-    describe: placeholder === undefined ? describe : `${placeholder}: ${describe}${shown}`,
-    ...(placeholder === undefined ? { type: 'boolean' as const } : { requiresArg: true }),
-  }
+  // yargs prints no placeholder for a value.
+  return { ...short, describe: `${placeholder}: ${describe}${shown}`, requiresArg: true }
 }
 
+/** Prints an error that ends the program. Returns the exit code. */
 function report({ name, prefix, commands }: Program, first: string | undefined, error: unknown): number {
+  const message = error instanceof Error ? error.message : String(error)
+  const cause = rootOf(error)
+  const isOwn = error instanceof OspError && error.code !== 'internal'
+  if (!isOwn && isBug(cause)) {
+    const variable = `${prefix}_DEBUG`
+    const bug = `this is a bug in ${name} ${version()}: ${printable(message)}`
+    errorLine(`${name}: ${bug} (${variable}=1 prints the stack trace)`)
+    const stack = (cause instanceof Error && cause.stack) || String(cause)
+    if (process.env[variable]) errorLine(stack.split('\n').map(printable).join('\n'))
+    return exitCodes.failed
+  }
+  errorLine(`${name}: ${printable(message)}`)
   if (error instanceof UsageError) {
-    errorLine(`${name}: ${printable(error.message)}`)
     const command = commands.some((command) => command.name === first) ? `${name} ${first}` : name
     errorLine(`run "${command} --help" for its usage`)
     return exitCodes.usage
   }
-  if (error instanceof OspError && error.code !== 'internal') {
-    errorLine(`${name}: ${printable(error.message)}`)
-    return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
-  }
-  const message = error instanceof Error ? error.message : String(error)
-  const cause = rootOf(error)
-  if (!isBug(cause)) {
-    errorLine(`${name}: ${printable(message)}`)
-    return exitCodes.failed
-  }
-  const variable = `${prefix}_DEBUG`
-  errorLine(
-    `${name}: this is a bug in ${name} ${version()}: ${printable(message)} (${variable}=1 prints the stack trace)`,
-  )
-  if (process.env[variable]) errorLine(stackOf(cause).split('\n').map(printable).join('\n'))
-  return exitCodes.failed
+  if (!isOwn) return exitCodes.failed
+  return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
 }
 
 /** Returns the root cause of an error. */
@@ -183,12 +192,10 @@ const rootOf = (error: unknown): unknown =>
  * begin with ERR_ report wrong calls.
  */
 function isBug(cause: unknown): boolean {
-  if (cause instanceof OspError) return false
+  if (cause instanceof OspError || cause instanceof UsageError) return false
   const { code = 'ERR_' } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {}
   return code.startsWith('ERR_')
 }
-
-const stackOf = (cause: unknown) => (cause instanceof Error && cause.stack) || String(cause)
 
 function version(): string {
   const text = readFileSync(fileURLToPath(import.meta.resolve('ospd/package.json')), 'utf8')

@@ -42,10 +42,9 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
     refuseToken(`the value of ${from}`, value)
     const result = setting.schema.safeParse(value)
     if (!result.success) {
-      const why = typeof value === 'string' ? setting.why?.(value) : undefined
-      const takes = `${why === undefined ? '' : `${why}; `}it takes ${setting.takes}`
+      const fault = typeof value === 'string' ? setting.fault?.(value) : undefined
       const shown = setting.isSecret ? 'that value' : JSON.stringify(value)
-      throw new UsageError(`${from} cannot be ${shown}: ${takes}`)
+      throw new UsageError(`${from} cannot be ${shown}: ${fault ? `${fault}; ` : ''}it takes ${setting.takes}`)
     }
     return [name, result.data] as const
   })

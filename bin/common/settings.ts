@@ -8,7 +8,7 @@ export interface Setting<T> {
   /** Describes the accepted values, as the end of a sentence that begins with "it takes". */
   readonly takes: string
   /** Describes the fault of a value that `schema` rejects, if it is known. */
-  readonly why?: (value: string) => string | undefined
+  readonly fault?: (value: string) => string | undefined
   /** Represents the value in the help text. A switch has none. */
   readonly placeholder?: string
   /** Set if a rejected value can be a token, which no error message repeats. */
@@ -27,13 +27,8 @@ export type Settings = Readonly<Record<string, Setting<unknown>>>
 /** The values of settings. */
 export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
 
-interface Kind<T> {
-  readonly schema: z.ZodType<T>
-  readonly takes: string
-  readonly why?: (value: string) => string | undefined
-  readonly placeholder?: string
-  readonly isSecret?: true
-}
+/** A kind of values. */
+export type Kind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret'>
 
 type Wording = Pick<Setting<unknown>, 'describe' | 'unset' | 'alias'>
 
@@ -43,7 +38,7 @@ export function setting<T>(kind: Kind<T>, fallback: string | boolean, wording: W
 }
 
 /** Returns a setting that can be absent. */
-export function optional<T>(kind: Kind<T>, wording: Wording): Setting<T | undefined> {
+export function optionalSetting<T>(kind: Kind<T>, wording: Wording): Setting<T | undefined> {
   return { ...kind, schema: kind.schema.optional(), ...wording }
 }
 
@@ -52,15 +47,12 @@ export function switched(wording: Wording): Setting<boolean> {
   return { ...onOff, fallback: false, ...wording }
 }
 
+/** Returns the schema of a value that `parse` accepts, which returns `undefined` for a wrong text. */
 const read = <T>(parse: (text: string) => T | undefined) =>
-  z.union([z.string(), z.number()]).transform((value, context) => {
-    const parsed = parse(String(value))
-    if (parsed === undefined) {
-      context.addIssue({ code: 'custom' })
-      return z.NEVER
-    }
-    return parsed
-  })
+  z
+    .union([z.string(), z.number()])
+    .transform((value) => parse(String(value)))
+    .refine((parsed) => parsed !== undefined) as unknown as z.ZodType<T>
 
 const words = new Map([
   ...['1', 'true', 'yes', 'on'].map((word) => [word, true] as const),
@@ -94,12 +86,6 @@ export const count: Kind<number> = {
   placeholder: 'N',
 }
 
-export const percent: Kind<number> = {
-  schema: read((text) => (/^(?:[1-9]\d?|100)$/u.test(text) ? Number(text) : undefined)),
-  takes: 'a whole number from 1 to 100',
-  placeholder: 'PERCENT',
-}
-
 export const port: Kind<number> = {
   schema: read((text) => (/^\d{1,5}$/u.test(text) && Number(text) < 65_536 ? Number(text) : undefined)),
   takes: 'a port from 0 to 65535; 0 selects a free port',
@@ -118,13 +104,16 @@ export const duration: Kind<number> = {
   placeholder: 'TIME',
 }
 
-export function oneOf<const T extends string>(...choices: readonly [T, ...T[]]): Kind<T> {
+export function choice<const T extends string>(...choices: readonly [T, ...T[]]): Kind<T> {
   return {
     schema: z.enum(choices),
     takes: choices.length === 1 ? choices[0] : `one of ${choices.join(', ')}`,
     placeholder: choices.join('|'),
   }
 }
+
+/** The setting `--json` of every command. */
+export const jsonSetting = switched({ describe: 'print results as JSON, one object per line (docs/json.md)' })
 
 /** The address of a server, as given with `--server`. */
 export interface ServerAddress {
@@ -142,7 +131,7 @@ export function serverAddress(defaultPort: number): Kind<ServerAddress> {
       return host === undefined || !isPort(port) ? undefined : { host, port: Number(port) }
     }),
     takes: 'HOST:PORT, with an IPv6 address in brackets',
-    why: whyNoPlace,
+    fault: faultOfAddress,
     placeholder: 'HOST:PORT',
   }
 }
@@ -150,15 +139,14 @@ export function serverAddress(defaultPort: number): Kind<ServerAddress> {
 const isPort = (port: string) => /^\d{1,5}$/u.test(port) && Number(port) > 0 && Number(port) <= 65_535
 
 /** Returns the fault of a text that is not a `ServerAddress`, or `undefined` if only its form is wrong. */
-function whyNoPlace(text: string): string | undefined {
+function faultOfAddress(text: string): string | undefined {
   const [scheme] = /^[a-z][a-z\d+.-]*:\/\//iu.exec(text) ?? []
   if (scheme !== undefined) return `remove ${scheme}`
   if (text.includes('/')) return 'it contains a path; remove the path'
   const [, host, port] = /^(\[.*\]|[^:]*):([^:\]]*)$/u.exec(text) ?? []
   if (port === undefined) {
-    return /:.*:/u.test(text) && !text.includes('[')
-      ? 'an IPv6 address must be in brackets, such as [::1]:6682'
-      : undefined
+    const isBareIpv6 = /:.*:/u.test(text) && !text.includes('[')
+    return isBareIpv6 ? 'an IPv6 address must be in brackets, such as [::1]:6682' : undefined
   }
   if (host === '') return 'the host is missing'
   if (port === '') return 'the port is missing after the colon'

@@ -2,8 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, posix, win32 } from 'node:path'
 import { hostKeyOf } from 'ospd/node'
-import type { CommonOptions } from './commonOptions.ts'
-import { userOf } from './commonOptions.ts'
+import { type CommonOptions, userOf } from './commonOptions.ts'
 import { checkDirectory } from './files.ts'
 
 /** The environment that determines the state directory. */
@@ -24,14 +23,19 @@ export function platformState({ platform, env, home }: Surroundings = here()): s
   return posix.join(posix.isAbsolute(state) ? state : posix.join(home, '.local', 'state'), 'osp')
 }
 
+type StateValues = Pick<CommonOptions, 'state' | 'server'>
+
+/** Returns the path of the list of known servers. */
+export const knownServersPath = ({ state }: Pick<StateValues, 'state'>) => `${state ?? platformState()}/known_servers`
+
 /** Returns the state directory of one user on one server: `STATE/HOST_PORT/USER`. */
-export function stateDirectoryOf({ state, server }: Pick<CommonOptions, 'state' | 'server'>, user: string): string {
+export function stateDirectoryOf({ state, server }: StateValues, user: string): string {
   const parts = [`${escaped(hostKeyOf(server.host))}_${server.port}`, escaped(user)]
   return [state ?? platformState(), ...parts].join('/')
 }
 
 /** Returns the users with a stored token for this server, or none if the directory cannot be read. */
-export function usersWithToken(values: Pick<CommonOptions, 'state' | 'server'>): readonly string[] {
+export function usersWithToken(values: StateValues): readonly string[] {
   const path = dirname(stateDirectoryOf(values, '-'))
   try {
     const found = readdirSync(path).filter((name) => existsSync(join(path, name, 'token')))
@@ -42,23 +46,18 @@ export function usersWithToken(values: Pick<CommonOptions, 'state' | 'server'>):
 }
 
 /** Returns the state directory of the user of a command. Throws UsageError if it cannot be used. */
-export async function openStateDirectory(values: Pick<CommonOptions, 'state' | 'server' | 'user'>): Promise<string> {
+export async function openStateDirectory(values: StateValues & Pick<CommonOptions, 'user'>): Promise<string> {
   const path = stateDirectoryOf(values, userOf(values))
   const { state } = values
-  await checkDirectory(
-    state === undefined ? 'the state directory' : '--state',
-    state ?? platformState(),
-    'make-and-write',
-  )
+  const what = state === undefined ? 'the state directory' : '--state'
+  await checkDirectory(what, state ?? platformState(), 'make-and-write')
   await checkDirectory('the state directory', path, 'make-and-write')
   return path
 }
 
-const utf8 = new TextEncoder()
-
 /** Returns a distinct file name for each name, also on file systems that ignore case or reject characters. */
 function escaped(name: string): string {
   return name.replace(/[^a-z0-9._-]/gu, (char) =>
-    [...utf8.encode(char)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''),
+    [...Buffer.from(char)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''),
   )
 }

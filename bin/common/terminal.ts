@@ -1,14 +1,22 @@
 import { readFileSync } from 'node:fs'
 import { isatty, type ReadStream } from 'node:tty'
-import { exitCodes } from './exitCodes.ts'
+import { exitCodes } from './usage.ts'
 
-/** How a program sets up and restores its terminal. */
-export interface TerminalUse {
-  /** Sets up the terminal, initially and whenever the program returns to the foreground. */
+/** Sets up the terminal, initially and whenever the program returns to the foreground, and restores it. */
+interface TerminalUse {
   readonly take: () => void
-  /** Restores the terminal. */
   readonly restore: () => void
 }
+
+/** The control characters of a terminal in raw mode. */
+export const controlKeys = {
+  ctrlC: '\u0003',
+  ctrlD: '\u0004',
+  backspace: '\b',
+  ctrlU: '\u0015',
+  ctrlZ: '\u001A',
+  delete: '\u007F',
+} as const
 
 /** How often a program checks whether it is in the foreground; a shell does not always send a signal. */
 const lookMs = 500
@@ -53,19 +61,34 @@ export function useTerminal({ take, restore }: TerminalUse): Disposable {
 }
 
 /**
- * Starts or stops reading single keys from the terminal. Does not change the mode of the terminal while the program is in
- * the background, since the system would stop the program.
+ * Reads single keys from the terminal while this program is in the foreground, until the returned object is disposed of.
+ * `read` receives what the user types. `begin` is called before each time that the terminal is read.
  */
-export function readKeys(stdin: ReadStream, yes: boolean): void {
-  if (isForeground()) stdin.setRawMode(yes)
-  if (yes) stdin.resume()
-  else stdin.pause()
+export function readKeys(stdin: ReadStream, read: (text: string) => void, begin: () => void = () => {}): Disposable {
+  stdin.setEncoding('utf8').on('data', read).pause()
+  const terminal = useTerminal({
+    take() {
+      // Otherwise the terminal would echo the input, including input typed before.
+      stdin.setRawMode(true)
+      stdin.resume()
+      begin()
+    },
+    restore() {
+      // The system would stop a program in the background that changes the mode of the terminal.
+      if (isForeground()) stdin.setRawMode(false)
+      stdin.pause()
+    },
+  })
+  return {
+    [Symbol.dispose]() {
+      terminal[Symbol.dispose]()
+      stdin.off('data', read)
+    },
+  }
 }
 
 /** Signals every program of this command line, as a terminal outside raw mode does at Ctrl-C or Ctrl-Z. */
-export function signalAll(signal: 'SIGINT' | 'SIGTSTP'): void {
-  process.kill(0, signal)
-}
+export const signalAll = (signal: 'SIGINT' | 'SIGTSTP') => process.kill(0, signal)
 
 /**
  * Returns whether this process is in the foreground process group of its terminal. Returns true on systems other than
@@ -104,7 +127,7 @@ export function onInterrupt(interrupt: () => void): Disposable {
     if (++times > 1) process.exit(exitCodes.interrupted)
     interrupt()
   }
-  const signals = outlivesTerminal() ? (['SIGINT', 'SIGTERM'] as const) : (['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  const signals = ['SIGINT', 'SIGTERM', ...(outlivesTerminal() ? [] : ['SIGHUP'])]
   for (const signal of signals) process.on(signal, interrupted)
   return {
     [Symbol.dispose]() {

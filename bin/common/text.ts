@@ -54,31 +54,29 @@ function widthOfGrapheme(grapheme: string): number {
 
 /** Returns the text in exactly `columns` columns: padded with spaces, or truncated with an ellipsis. */
 export function fit(text: string, columns: number, keep: 'start' | 'end' = 'start'): string {
-  const width = widthOf(text)
-  const shown = width <= columns ? text : cut(text, columns, keep)
-  return shown + ' '.repeat(Math.max(0, columns - Math.min(width, widthOf(shown))))
+  const shown = widthOf(text) <= columns ? text : cut(text, columns, keep)
+  return shown + ' '.repeat(Math.max(0, columns - widthOf(shown)))
 }
 
 /** Truncates a text. A path keeps its end, which distinguishes it from others. */
 function cut(text: string, columns: number, keep: 'start' | 'end'): string {
   if (columns < 1) return ''
   const all = [...graphemes.segment(text)].map(({ segment }) => segment)
-  if (keep === 'start') return `${begin(all, columns - 1).join('')}…`
-  return `…${begin(all.reverse(), columns - 1)
-    .reverse()
-    .join('')}`
+  if (keep === 'end') all.reverse()
+  let width = 1
+  const tooWide = all.findIndex((grapheme) => {
+    width += widthOfGrapheme(grapheme)
+    return width > columns
+  })
+  const kept = all.slice(0, tooWide)
+  return keep === 'start' ? `${kept.join('')}…` : `…${kept.reverse().join('')}`
 }
 
-/** Returns the leading graphemes that fit into `columns` columns. */
-function begin(all: readonly string[], columns: number): string[] {
-  let width = 0
-  let count = 0
-  for (const grapheme of all) {
-    width += widthOfGrapheme(grapheme)
-    if (width > columns) break
-    count++
-  }
-  return all.slice(0, count)
+/** Returns rows of cells as lines, with the cells aligned in columns. */
+export function tableLines(rows: readonly (readonly string[])[], indent = ''): readonly string[] {
+  const widths: number[] = []
+  for (const row of rows) for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, widthOf(cell))
+  return rows.map((row) => (indent + row.map((cell, at) => fit(cell, widths[at] ?? 0)).join('  ')).trimEnd())
 }
 
 /** Returns whether a stream is a terminal that can move its cursor. */
@@ -94,16 +92,9 @@ export type Styles = Readonly<Record<keyof typeof codes, Style>>
 /** Returns the styles of a stream: colours on a terminal unless NO_COLOR is set (no-color.org), plain text elsewhere. */
 export function stylesFor(stream: NodeJS.WriteStream): Styles {
   const colours = isTerminal(stream) && !process.env.NO_COLOR
-  const style =
-    (name: keyof typeof codes): Style =>
-    (text) =>
-      colours && text !== '' ? `\u001B[${codes[name][0]}m${text}\u001B[${codes[name][1]}m` : text
-  return {
-    bold: style('bold'),
-    dim: style('dim'),
-    red: style('red'),
-    green: style('green'),
-    yellow: style('yellow'),
-    cyan: style('cyan'),
-  }
+  const styles = Object.entries(codes).map(([name, [on, off]]) => {
+    const style: Style = (text) => (colours && text !== '' ? `\u001B[${on}m${text}\u001B[${off}m` : text)
+    return [name, style] as const
+  })
+  return Object.fromEntries(styles) as Styles
 }

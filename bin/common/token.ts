@@ -1,13 +1,11 @@
 import { stat } from 'node:fs/promises'
 import { type BoundToken, bindingOf, OspError, type Socket, type TokenBinding } from 'ospd'
 import { checkToken, keptToken, knownServer, readToken } from 'ospd/node'
-import { knownServersPath } from './client.ts'
-import type { CommonOptions } from './commonOptions.ts'
-import { userOf } from './commonOptions.ts'
+import { type CommonOptions, userOf } from './commonOptions.ts'
 import { checkReadable } from './files.ts'
 import { secrets } from './secrets.ts'
 import { addressText } from './settings.ts'
-import { stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
+import { knownServersPath, stateDirectoryOf, usersWithToken } from './stateDirectory.ts'
 import { shellWord } from './text.ts'
 
 /** The environment variable that overrides the token stored by `osp login`. */
@@ -53,9 +51,7 @@ export class ConfiguredToken implements TokenSource {
   readonly give = async (): Promise<BoundToken> => {
     this.#from = undefined
     this.#reached = false
-    const { 'token-file': file } = this.#values
-    const variable = process.env[tokenVariable]
-    const [from, given] = await this.#find(file, variable)
+    const [from, given] = await this.#find()
     this.#from = from
     secrets.add(given.token)
     if (given.token !== '') await assertNotDowngraded(this.#values)
@@ -66,7 +62,9 @@ export class ConfiguredToken implements TokenSource {
     return this.#from !== 'none'
   }
 
-  async #find(file: string | undefined, variable: string | undefined): Promise<[TokenOrigin, BoundToken]> {
+  async #find(): Promise<[TokenOrigin, BoundToken]> {
+    const { 'token-file': file } = this.#values
+    const variable = process.env[tokenVariable]
     if (file !== undefined) return ['file', withBinding(await this.#read(file), 'open')]
     if (variable) return ['variable', { token: checkToken(variable, tokenVariable), boundTo: 'open' }]
     const kept = await keptToken(stateDirectoryOf(this.#values, userOf(this.#values))).load()
@@ -84,21 +82,19 @@ export class ConfiguredToken implements TokenSource {
   advice({ code }: OspError): string | undefined {
     if (code !== 'unauthorized' || !this.#reached || this.#from === undefined) return undefined
     const { 'tls-cert': certificate } = this.#values
-    const name =
-      certificate === undefined
-        ? ''
-        : `; ${certificate} is valid only for the user that it names: specify that user with --user`
-    return this.#tokenAdvice(this.#from) + name
+    const advice = this.#tokenAdvice(this.#from)
+    if (certificate === undefined) return advice
+    return `${advice}; ${certificate} is valid only for the user that it names: specify that user with --user`
   }
 
   #tokenAdvice(from: TokenOrigin): string {
+    const values = this.#values
     if (from === 'variable') return `the token came from ${tokenVariable}`
-    if (from === 'file') return `the token came from ${this.#values['token-file']}`
-    if (from === 'stored') return `the stored token was sent; to store another one, run ${loginLine(this.#values)}`
-    const others = this.#values.user === undefined ? usersWithToken(this.#values) : []
-    if (others.length > 0)
-      return `no token was sent; tokens are stored for ${others.join(', ')}: specify --user ${others[0]}`
-    return `no token was sent; if you have a token for this server, run ${loginLine(this.#values)}`
+    if (from === 'file') return `the token came from ${values['token-file']}`
+    if (from === 'stored') return `the stored token was sent; to store another one, run ${loginLine(values)}`
+    const [other, ...more] = values.user === undefined ? usersWithToken(values) : []
+    if (other === undefined) return `no token was sent; if you have a token for this server, run ${loginLine(values)}`
+    return `no token was sent; tokens are stored for ${[other, ...more].join(', ')}: specify --user ${other}`
   }
 
   async #read(path: string): Promise<BoundToken> {
@@ -135,38 +131,32 @@ export async function assertNotDowngraded(values: Pick<CommonOptions, 'server' |
 
 /** Returns the command line that logs this user in to this server. */
 function loginLine(values: TokenValues): string {
-  const { server, tls, state } = values
-  const words = ['osp', 'login', '--server', addressText(server)]
-  if (tls) words.push('--tls')
-  for (const name of ['tls-ca', 'tls-cert', 'tls-key'] as const) words.push(...flag(name, values[name]))
-  words.push('--user', userOf(values))
-  words.push(...flag('state', state))
+  const words = ['osp', 'login', '--server', addressText(values.server), ...(values.tls ? ['--tls'] : [])]
+  const flags = { ...values, user: userOf(values) }
+  for (const name of ['tls-ca', 'tls-cert', 'tls-key', 'user', 'state'] as const) {
+    const value = flags[name]
+    if (value !== undefined) words.push(`--${name}`, value)
+  }
   return words.map(shellWord).join(' ')
 }
-
-const flag = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}`, value])
 
 /** Provides a token that is stored if the server accepts it. */
 export class NewToken implements TokenSource {
   readonly isGiven = true
   readonly give: () => Promise<BoundToken>
-  #boundTo: TokenBinding | undefined
+  /** The connections over which the token may be sent, according to its login; `undefined` if it was not sent. */
+  boundTo: TokenBinding | undefined
 
   constructor(token: string) {
     secrets.add(token)
     this.give = async () => ({ token, boundTo: 'open' })
   }
 
-  /** The connections over which the token may be sent, according to its login; `undefined` if it was not sent. */
-  get boundTo(): TokenBinding | undefined {
-    return this.#boundTo
-  }
-
   reached(socket: Socket): void {
-    this.#boundTo = bindingOf(socket)
+    this.boundTo = bindingOf(socket)
   }
 
   advice({ code }: OspError): string | undefined {
-    return code === 'unauthorized' && this.#boundTo !== undefined ? 'the token was not stored' : undefined
+    return code === 'unauthorized' && this.boundTo !== undefined ? 'the token was not stored' : undefined
   }
 }

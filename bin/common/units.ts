@@ -47,8 +47,8 @@ function threeDigits(bytes: number, power: number): string {
   return value < 99.95 ? value.toFixed(1) : value.toFixed(0)
 }
 
-/** Returns a part of a size in percent. */
-export function percent(part: number, whole: number): number {
+/** Returns a part of a size in whole percent. */
+export function percentOf(part: number, whole: number): number {
   return Math.floor((100 * part) / Math.max(whole, 1))
 }
 

@@ -1,36 +1,49 @@
-/** Reports a wrong call of a command. `message` names the wrong argument and what the command takes. Exit code 2. */
+import { connectionErrors, OspError } from 'ospd'
+
+/** The exit codes of both programs. Scripts depend on them (docs/cli.md). */
+export const exitCodes = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  notLetIn: 4,
+  later: 5,
+  interrupted: 130,
+} as const
+
+/** Returns the exit code of a command that ends with this error. */
+export function exitCodeOf({ code, retry }: OspError): number {
+  if (code === 'unauthorized') return exitCodes.notLetIn
+  if (connectionErrors.has(code) && code !== 'shutting-down') return exitCodes.unreachable
+  return retry === 'never' ? exitCodes.failed : exitCodes.later
+}
+
+/** A wrong call of a command. `message` names the wrong argument and what the command takes. Exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** Throws a UsageError instead of an OspError about an invalid value, which the flag or argument `what` provided. */
+export function asUsageError(what: string, error: unknown): never {
+  const isUsage = error instanceof OspError && (error.code === 'usage' || error.code === 'bad-name')
+  throw isUsage ? new UsageError(`${what}: ${error.message}`) : error
+}
+
 /** Returns an operand or a path for a message. An empty one is shown as a pair of quotes. */
-export const shown = (operand: string): string => (operand === '' ? '""' : operand)
+export const displayed = (operand: string): string => (operand === '' ? '""' : operand)
 
 /** Returns the error for an operand that `command` does not take. */
 export function unexpectedOperand(command: string, operand: string): UsageError {
-  return new UsageError(`${command} takes no operand ${shown(operand)}`)
+  return new UsageError(`${command} takes no operand ${displayed(operand)}`)
 }
 
-/**
- * Returns a sentence that says that `name` is unknown. Suggests the most similar known name if it was probably meant.
- */
+/** Returns the message for an unknown name. Suggests the most similar known name if the user probably meant it. */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
-  const meant = nearest(name, known)
-  return `unknown ${what} ${shown(name)}${meant === undefined ? '' : `; did you mean ${meant}?`}`
-}
-
-/**
- * Returns the known name with the fewest differences, if these are at most a third of its letters. Ignores leading
- * dashes.
- */
-function nearest(name: string, known: readonly string[]): string | undefined {
-  const typed = bare(name)
-  const near = known.flatMap((candidate) => {
-    const wanted = bare(candidate)
-    const changes = changesBetween(typed, wanted)
-    return changes <= Math.floor(Math.max(typed.length, wanted.length) / 3) ? [{ candidate, changes }] : []
-  })
-  return near.sort((a, b) => a.changes - b.changes)[0]?.candidate
+  const [nearest] = known
+    .map((candidate) => ({ candidate, changes: changesBetween(bare(name), bare(candidate)) }))
+    .filter(({ candidate, changes }) => changes <= Math.floor(Math.max(bare(name).length, bare(candidate).length) / 3))
+    .sort((a, b) => a.changes - b.changes)
+  return `unknown ${what} ${displayed(name)}${nearest ? `; did you mean ${nearest.candidate}?` : ''}`
 }
 
 const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
@@ -41,18 +54,18 @@ const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
  */
 function changesBetween(from: string, to: string): number {
   if (from.length > 1 && to.startsWith(from)) return (to.length - from.length) / 100
-  let before: number[] = []
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
+  // Row i contains the distances between the first i letters of `from` and every beginning of `to`.
+  const rows = [Array.from({ length: to.length + 1 }, (_, index) => index)]
+  const distance = (i: number, j: number) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY
   for (let i = 1; i <= from.length; i++) {
-    const next = [i]
+    const row = [i]
+    rows.push(row)
     for (let j = 1; j <= to.length; j++) {
-      const kept = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1)
-      const isSwapped = i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
-      const swapped = isSwapped ? (before[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY
-      next.push(Math.min(kept, swapped, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+      const isSwapped = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
+      const kept = distance(i - 1, j - 1) + (from[i - 1] === to[j - 1] ? 0 : 1)
+      const swapped = isSwapped ? distance(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY
+      row.push(Math.min(kept, swapped, distance(i - 1, j) + 1, distance(i, j - 1) + 1))
     }
-    before = row
-    row = next
   }
-  return row[to.length] ?? 0
+  return distance(from.length, to.length)
 }

@@ -1,34 +1,27 @@
-import { assertTokenAllowed, OspError } from 'ospd'
+import { assertTokenAllowed, type Client, OspError } from 'ospd'
 import { keptToken, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import { clientTransport, isNewServer, trustFor } from '../common/client.ts'
-import { type CommandContext, runWithClient } from '../common/commandContext.ts'
-import { type CommonOptions, commonOptions, retryFor, userOf } from '../common/commonOptions.ts'
-import type { LoginEvent } from '../common/events.ts'
-import { exitCodes } from '../common/exitCodes.ts'
+import { runWithClient } from '../common/commandContext.ts'
+import { type CommonOptions, commonOptions, shortRetryFor, userOf } from '../common/commonOptions.ts'
 import { afterDelay, waitingText } from '../common/link.ts'
-import { errorLine, statusPrinter } from '../common/output.ts'
+import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { addressText, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
-import { printable, stylesFor } from '../common/text.ts'
+import { printable } from '../common/text.ts'
 import { assertNotDowngraded, NewToken, tokenVariable } from '../common/token.ts'
-import { UsageError } from '../common/usage.ts'
+import { exitCodes } from '../common/usage.ts'
 import { promptConfirmation, promptToken } from './prompt.ts'
 
 /** This command reads the token from the terminal or stdin. */
 const { 'token-file': _, ...others } = commonOptions
 
-const settings = {
-  ...others,
-  'retry-for': retryFor('interactive'),
-} as const
-
-type LoginValues = Values<typeof settings>
+const settings = { ...others, 'retry-for': shortRetryFor } as const
 
 /** `osp login`: stores a token. */
 export const loginCommand = command({
   name: 'login',
-  operands: '',
+  insteadOfOperand: 'type the token at the prompt, or write it to stdin',
   describe:
     'Store a token for a server after the server has accepted it. The token is typed at the terminal or read from stdin, ' +
     'never given as an argument.',
@@ -37,53 +30,45 @@ export const loginCommand = command({
     ['osp login --server files.example:6682', 'prompt for the token'],
     ['osp login < token.txt', 'read the token from a file; a new TLS server requires --fingerprint'],
   ],
-  run,
+  run: (values) => login({ ...values, 'token-file': undefined }),
 })
 
-async function run(values: LoginValues, operands: readonly string[]): Promise<number> {
-  // The operand may be the token: the message does not repeat it.
-  if (operands.length > 0)
-    throw new UsageError('login takes no operand: type the token at the prompt, or write it to stdin')
+async function login(values: CommonOptions): Promise<number> {
   const directory = await openStateDirectory(values)
   const user = userOf(values)
   const server = addressText(values.server)
-  const withoutFile = { ...values, 'token-file': undefined }
   // Fails before the user types a token, possibly for the wrong server.
   await assertNotDowngraded(values)
-  const confirmed = process.stdin.isTTY ? await confirmServer(withoutFile) : values
+  const confirmed = process.stdin.isTTY ? await confirmServer(values) : values
   if (!confirmed) return exitCodes.interrupted
-  const trusted = { ...withoutFile, fingerprint: confirmed.fingerprint }
-  const to = clientTransport(trusted, trustFor(trusted, { isGiven: true }))
-  const token = await promptToken(`token of ${printable(user)} at ${server}: `)
-  if (token === undefined) return exitCodes.interrupted
-  const given = new NewToken(token)
-  const login = async ({ client, results, say }: CommandContext) => {
+  const to = clientTransport(confirmed, trustFor(confirmed, { isGiven: true }))
+  const text = await promptToken(`token of ${printable(user)} at ${server}: `)
+  if (text === undefined) return exitCodes.interrupted
+  const token = new NewToken(text)
+  const run = async (client: Client) => {
     await client.online()
-    await keptToken(directory).keep(token, given.boundTo)
-    const event: LoginEvent = { event: 'logged-in', server, user }
-    if (values.json) results.event(event)
-    else results.line(`logged in to ${server} as ${printable(user)}`)
+    await keptToken(directory).keep(text, token.boundTo)
+    results.print({ event: 'logged-in', server, user }, `logged in to ${server} as ${printable(user)}`)
     if (process.env[tokenVariable]) say(`${tokenVariable} is set and overrides the stored token`, 'yellow')
   }
-  return await runWithClient(withoutFile, { token: given, to, run: login })
+  return await runWithClient(values, { token, to, run })
 }
 
 /**
  * Asks the user at the terminal to confirm the fingerprint of a new server, unless `--fingerprint` is given. Resolves with
- * the fingerprint to require, or with `undefined` after Ctrl-C. Rejects with OspError if no token should be sent there.
+ * the options that require this fingerprint, or with `undefined` after Ctrl-C. Rejects with OspError if no token should be
+ * sent there.
  */
-async function confirmServer(
-  values: LoginValues & CommonOptions,
-): Promise<Pick<LoginValues, 'fingerprint'> | undefined> {
+async function confirmServer(values: CommonOptions): Promise<CommonOptions | undefined> {
   const server = await newServer(values)
   if (!server || values.fingerprint !== undefined) return values
-  const { host, port, fingerprint } = server
-  const place = addressText({ host, port })
+  const { fingerprint } = server
+  const place = addressText(server)
   const answer = await promptConfirmation(
     `${place} is not known yet. Its fingerprint is ${fingerprint}\nis this the fingerprint that ospd printed? [y/N] `,
   )
   if (answer === undefined) return undefined
-  if (answer) return { fingerprint }
+  if (answer) return { ...values, fingerprint }
   throw new OspError('unauthorized', `the fingerprint of ${place} was not confirmed; no token was sent`)
 }
 
@@ -103,8 +88,7 @@ async function newServer(values: CommonOptions): Promise<SeenServer | undefined>
   }
   const server = addressText(values.server)
   const retryForMs = Math.max(leastShowMs, values['retry-for'])
-  const say = statusPrinter(errorLine, stylesFor(process.stderr))
-  using _ = afterDelay(() => values.quiet || say(waitingText({ server, retryForMs }, 'no answer yet'), 'yellow'))
+  using _ = afterDelay(() => values.quiet || say(waitingText(server, 'no answer yet', retryForMs), 'yellow'))
   const signal = AbortSignal.timeout(retryForMs)
   try {
     const socket = await clientTransport(values, trust).dial({ platform: nodePlatform(), maxPayload: 0 }, signal)
@@ -115,4 +99,29 @@ async function newServer(values: CommonOptions): Promise<SeenServer | undefined>
     throw error
   }
   return found
+}
+
+const { server, user, state, quiet, json } = commonOptions
+const logoutSettings = { server, user, state, quiet, json } as const
+
+/** `osp logout`: removes the stored token. */
+export const logoutCommand = command({
+  name: 'logout',
+  insteadOfOperand: 'specify --server and --user',
+  describe:
+    'Remove the token that osp login has stored for a server. The server is not contacted and continues to accept the token.',
+  settings: logoutSettings,
+  examples: [['osp logout --server files.example:6682', 'remove the token of this user for this server']],
+  run: logout,
+})
+
+async function logout(values: Values<typeof logoutSettings>): Promise<number> {
+  const removed = await keptToken(await openStateDirectory(values)).forget()
+  const server = addressText(values.server)
+  const user = userOf(values)
+  if (removed || values.json) {
+    const line = `logged out of ${server} as ${printable(user)}`
+    results.print({ event: 'logged-out', server, user, removed }, line)
+  } else if (!values.quiet) say(`no token of ${user} for ${server} is stored`, 'yellow')
+  return exitCodes.done
 }

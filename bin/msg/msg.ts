@@ -1,15 +1,17 @@
-import { connectionErrors, OspError } from 'ospd'
+import { type Client, connectionErrors, OspError } from 'ospd'
 import { pathBytes } from 'ospd/node'
-import { type CommandContext, type CommandFailure, runWithClient } from '../common/commandContext.ts'
-import { commonOptions, retryFor, userNamed } from '../common/commonOptions.ts'
-import type { MsgEvent } from '../common/events.ts'
+import { type CommandFailure, runWithClient } from '../common/commandContext.ts'
+import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
 import { readInput } from '../common/input.ts'
+import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
 import { printable } from '../common/text.ts'
 import { UsageError } from '../common/usage.ts'
 
-const settings = { ...commonOptions, 'retry-for': retryFor('interactive') } as const
+const settings = { ...commonOptions, 'retry-for': shortRetryFor } as const
+
+type MsgValues = Values<typeof settings>
 
 /** `osp msg`: sends a message. */
 export const msgCommand = command({
@@ -26,34 +28,26 @@ export const msgCommand = command({
   run,
 })
 
-async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
-  const [text, ...names] = operands.toReversed()
+async function run(values: MsgValues, operands: readonly string[]): Promise<number> {
+  const text = operands.at(-1)
+  const names = operands.slice(0, -1)
   if (text === undefined) throw new UsageError('specify a RECIPIENT and a TEXT')
-  if (names.length === 0) {
-    throw new UsageError('specify a TEXT after the RECIPIENT, or - to read the text from stdin')
-  }
-  const recipients = names.reverse().map((name) => userNamed(name, 'RECIPIENT'))
+  if (names.length === 0) throw new UsageError('specify a TEXT after the RECIPIENT, or - to read the text from stdin')
+  const recipients = names.map((name) => userNamed(name, 'RECIPIENT'))
   return await runWithClient(values, {
-    run: (context) => send(values, recipients, text, context),
-    failed: (failure, context) => printFailure(values, recipients, failure, context),
+    async run(client, interrupted) {
+      await send(client, values, recipients, await contentOf(text, interrupted))
+    },
+    failed: (failure) => printFailure(recipients, failure),
   })
 }
 
 const quotes = 'enclose a text of several words in quotes'
 
-async function send(
-  { json, quiet }: Values<typeof settings>,
-  recipients: readonly string[],
-  text: string,
-  { client, results, say, interrupted }: CommandContext,
-): Promise<void> {
-  const stdin = readInput()
-  interrupted.addEventListener('abort', () => stdin.destroy(), { once: true })
-  const content = await contentOf(text, stdin)
+async function send(client: Client, { json, quiet }: MsgValues, recipients: readonly string[], content: Uint8Array) {
   for (const { recipient, status } of await client.send(recipients, content)) {
-    const event: MsgEvent = { event: 'sent', recipient, status }
-    if (json) results.event(event)
-    else results.line(`${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`)
+    const line = `${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`
+    results.print({ event: 'sent', recipient, status }, line)
     if (json || quiet || status !== 'unseen') continue
     const advice = recipients.length > 1 ? `; ${quotes}` : ''
     say(`no user ${recipient} has logged in to this server yet; the message waits for that user${advice}`, 'yellow')
@@ -67,40 +61,38 @@ const isOutcomeUnknown = ({ code }: OspError) =>
 /** Returns whether the text of the error does not name the recipients that it is about. */
 const lacksRecipients = ({ code }: OspError) => code === 'unknown-user' || code === 'bad-name'
 
-function printFailure(
-  { json }: Values<typeof settings>,
-  sent: readonly string[],
-  failure: CommandFailure,
-  { results, say }: CommandContext,
-): void {
-  const { error, interrupted, gaveUp, wasOnline } = failure
-  const { code, message, retry, recipients = [] } = error
+function printFailure(sent: readonly string[], { error, interrupted, gaveUp, wasOnline }: CommandFailure): void {
+  const { code, message: text, retry, recipients = [] } = error
   const unknown = wasOnline && isOutcomeUnknown(error)
-  const outcome = unknown ? 'unknown' : 'not-sent'
-  const event: MsgEvent = { event: 'failed', code, text: message, retry, recipients: [...recipients], outcome }
+  if (results.json) {
+    const outcome = unknown ? 'unknown' : 'not-sent'
+    results.event({ event: 'failed', code, text, retry, recipients: [...recipients], outcome })
+    return
+  }
   const result = unknown ? 'it is unknown whether the message was stored' : 'the message was not sent'
   const names = lacksRecipients(error) && recipients.length > 0 ? `: ${recipients.join(', ')}` : ''
   const advice = code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
-  const reason = interrupted ? 'interrupted' : message + names + advice
-  if (json) results.event(event)
-  else say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
+  const reason = interrupted ? 'interrupted' : text + names + advice
+  say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
 }
 
 /** The maximum length of a message, in bytes. */
 const mostBytes = 64 * 1024
 
 /**
- * Returns the content of a message from the operand TEXT; `-` means all of stdin. Throws OspError `too-large`, and
- * errors of reading stdin.
+ * Resolves with the content of a message from the operand TEXT; `-` means all of stdin. Rejects with OspError `too-large`,
+ * and with errors of reading stdin.
  */
-async function contentOf(text: string, stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const content = text === '-' ? await readAll(stdin) : Buffer.from(pathBytes(text))
+async function contentOf(text: string, interrupted: AbortSignal): Promise<Uint8Array> {
+  const content = text === '-' ? await readAll(interrupted) : Buffer.from(pathBytes(text))
   if (content.length <= mostBytes) return content
   throw new OspError('too-large', 'a message has at most 64 KiB; send a file with "osp send"')
 }
 
-async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const parts: Uint8Array[] = []
+async function readAll(interrupted: AbortSignal): Promise<Buffer> {
+  const stdin = readInput()
+  interrupted.addEventListener('abort', () => stdin.destroy(), { once: true })
+  const parts: Buffer[] = []
   let bytes = 0
   for await (const part of stdin) {
     parts.push(part)

@@ -1,5 +1,4 @@
-import type { Styles } from '../common/text.ts'
-import { fit, printable, widthOf } from '../common/text.ts'
+import { fit, printable, type Styles, widthOf } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
 
 /** The values that a bar shows. */
@@ -30,14 +29,13 @@ type Column = keyof typeof widths | 'bar'
 /** Returns a bar as a line of less than `columns` columns: name, bar, percent, sizes, speed, remaining time. */
 export function barLine(state: BarState, columns: number, styles: Styles): string {
   // The last column stays empty: terminals differ in the position of the cursor after it.
-  const room = columns - 1
-  const { shown, rest } = columnsFor(room)
+  const { shown, rest } = columnsFor(columns - 1)
   const bar = shown.has('bar') ? Math.min(mostBar, Math.max(least.bar, Math.floor(rest * 0.45))) : 0
   const title = titleOf(state, Math.max(1, rest - bar))
   const parts = [
     state.bold ? styles.bold(title) : title,
     shown.has('bar') && drawn(state, bar, styles),
-    shown.has('percent') && `${Math.floor(100 * fraction(state))}%`.padStart(widths.percent),
+    percentText(state).padStart(widths.percent),
     shown.has('sizes') && styles.dim(formatPart(state.done, state.size).padStart(widths.sizes)),
     ...ends(state, shown, styles),
   ]
@@ -45,14 +43,19 @@ export function barLine(state: BarState, columns: number, styles: Styles): strin
 }
 
 /** Returns the state of a bar as a sentence. */
-export function progressLine({ title, done, size, bytesPerSecond, note }: BarState, { yellow }: Styles): string {
-  const parts = [`${Math.floor(100 * fraction({ done, size }))}%`, formatPart(done, size)]
+export function progressLine(state: BarState, { yellow }: Styles): string {
+  const { title, done, size, bytesPerSecond, note } = state
+  const parts = [percentText(state), formatPart(done, size)]
   if (note !== undefined) parts.push(note)
-  else if (bytesPerSecond) {
-    parts.push(`${formatSize(bytesPerSecond)}/s`, `${formatTime(((size - done) / bytesPerSecond) * 1_000)} left`)
-  }
+  else if (bytesPerSecond) parts.push(`${formatSize(bytesPerSecond)}/s`, `${leftText(state)} left`)
   return `${yellow('osp:')} ${printable(title)}: ${parts.join(', ')}`
 }
+
+const percentText = (state: BarState) => `${Math.floor(100 * fraction(state))}%`
+
+/** Returns the remaining time at the present speed, or nothing if the speed is unknown. */
+const leftText = ({ done, size, bytesPerSecond }: BarState) =>
+  bytesPerSecond ? formatTime(((size - done) / bytesPerSecond) * 1_000) : ''
 
 function titleOf({ title, shortTitle = title }: BarState, columns: number): string {
   return fit(printable(widthOf(title) > columns ? shortTitle : title), columns, 'end')
@@ -72,15 +75,15 @@ function columnsFor(room: number): { shown: ReadonlySet<Column>; rest: number } 
   return { shown, rest: rest() }
 }
 
-function ends({ done, size, bytesPerSecond, note }: BarState, shown: ReadonlySet<Column>, styles: Styles): string[] {
+function ends(state: BarState, shown: ReadonlySet<Column>, styles: Styles): string[] {
+  const { bytesPerSecond, note } = state
   const columns = (['speed', 'left'] as const).filter((column) => shown.has(column))
   if (note !== undefined) {
     const width = columns.reduce((sum, column) => sum + widths[column] + gap, -gap)
     return columns.length > 0 ? [styles.yellow(fit(note, width))] : []
   }
   const speed = bytesPerSecond === undefined ? '' : `${formatSize(bytesPerSecond)}/s`
-  const left = bytesPerSecond ? formatTime(((size - done) / bytesPerSecond) * 1_000) : ''
-  const texts = { speed: styles.cyan(speed.padStart(widths.speed)), left: left.padStart(widths.left) }
+  const texts = { speed: styles.cyan(speed.padStart(widths.speed)), left: leftText(state).padStart(widths.left) }
   return columns.map((column) => texts[column])
 }
 

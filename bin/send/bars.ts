@@ -1,11 +1,10 @@
 import { moveCursor } from 'node:readline'
 import { MultiBar, type SingleBar } from 'cli-progress'
-import { errorLine, type ResultOutput } from '../common/output.ts'
+import { errorLine, results } from '../common/output.ts'
 import { useTerminal } from '../common/terminal.ts'
 import { stylesFor, widthOf } from '../common/text.ts'
 import { type BarState, barLine, progressLine } from './barLine.ts'
 import type { Overview } from './overview.ts'
-import type { ReportedFile } from './reporter.ts'
 import type { Lines } from './textReporter.ts'
 
 const redrawMs = 100
@@ -18,53 +17,38 @@ const wrapOff = '\u001B[?7l'
 /** Interval of the progress lines. */
 const lineMs = 5_000
 
+/** Prints lines without showing progress. */
+export const plainLines: Lines = { result: (line) => results.line(line), note: errorLine, [Symbol.dispose]() {} }
+
 /**
  * Prints the progress of all files on stderr, a line every five seconds. Replaces the bars if another program may write
  * to the same terminal, as in `osp send a | sha256sum -c`: whole lines do not overwrite each other.
  */
-export class ProgressLines implements Lines, Disposable {
-  readonly #results: ResultOutput
-  readonly #timers: readonly NodeJS.Timeout[]
-
-  constructor(overview: Overview, results: ResultOutput) {
-    this.#results = results
-    const measure = () => overview.measure(performance.now())
-    const report = () => this.note(progressLine(overview.total(performance.now()), stylesFor(process.stderr)))
-    this.#timers = [setInterval(measure, redrawMs), setInterval(report, lineMs)]
-  }
-
-  result(line: string): void {
-    this.#results.line(line)
-  }
-
-  note(line: string): void {
-    errorLine(line)
-  }
-
-  [Symbol.dispose](): void {
-    for (const timer of this.#timers) clearInterval(timer)
-  }
+export function progressLines(overview: Overview): Lines {
+  const styles = stylesFor(process.stderr)
+  const measure = () => overview.measure(performance.now())
+  const report = () => errorLine(progressLine(overview.total(performance.now()), styles))
+  const timers = [setInterval(measure, redrawMs), setInterval(report, lineMs)]
+  return { ...plainLines, [Symbol.dispose]: () => timers.forEach(clearInterval) }
 }
 
 /** Draws bars on stderr, which must be a terminal, and writes lines above them. */
-export class Bars implements Lines, Disposable {
+export class Bars implements Lines {
   readonly #overview: Overview
-  readonly #results: ResultOutput
   readonly #styles = stylesFor(process.stderr)
   #multi: MultiBar | undefined
   readonly #terminal: Disposable
-  readonly #bars = new Map<ReportedFile, SingleBar>()
-  /** The bar of all files together, which is always the last one. */
-  #total: SingleBar | undefined
+  /** The drawn bars from top to bottom, and what each shows. The last one can be that of all files together. */
+  #bars: SingleBar[] = []
+  #states: BarState[] = []
   #above: (() => void)[] = []
   /** The widths of the drawn lines, from top to bottom. */
   #drawn: number[] = []
   readonly #timer: NodeJS.Timeout
   readonly #resized = () => this.#reflow()
 
-  constructor(overview: Overview, results: ResultOutput) {
+  constructor(overview: Overview) {
     this.#overview = overview
-    this.#results = results
     this.#timer = setInterval(() => this.#redraw(), redrawMs)
     process.stderr.on('resize', this.#resized)
     this.#terminal = useTerminal({
@@ -76,7 +60,7 @@ export class Bars implements Lines, Disposable {
   }
 
   result(line: string): void {
-    this.#above.push(() => this.#results.line(line))
+    this.#above.push(() => results.line(line))
   }
 
   note(line: string): void {
@@ -87,14 +71,14 @@ export class Bars implements Lines, Disposable {
     clearInterval(this.#timer)
     process.stderr.off('resize', this.#resized)
     this.#terminal[Symbol.dispose]()
-    for (const write of this.#above.splice(0)) write()
+    this.#writeLines()
   }
 
   /** Creates the bars of the library without drawing them. */
   #createMulti(): MultiBar {
     const multi = new MultiBar({
       stream: process.stderr,
-      format: (_options, { maxWidth }, payload: { state: () => BarState }) => this.#line(payload.state(), maxWidth),
+      format: (_options, { maxWidth }, { at }: { at: number }) => this.#line(at, maxWidth),
       clearOnComplete: true,
       // The cursor stays visible even if the process is killed.
       hideCursor: false,
@@ -115,45 +99,25 @@ export class Bars implements Lines, Disposable {
   #clear(): void {
     this.#multi?.stop()
     this.#multi = undefined
-    this.#bars.clear()
-    this.#total = undefined
+    this.#bars = []
     this.#drawn = []
   }
 
   #redraw(): void {
     const now = performance.now()
-    this.#overview.measure(now)
+    const overview = this.#overview
+    overview.measure(now)
     if (!this.#multi) {
-      for (const write of this.#above.splice(0)) write()
+      this.#writeLines()
       return
     }
-    const shown = new Set([...this.#overview.shown(now)].slice(0, Math.max(0, (process.stderr.rows || 24) - 2)))
-    const ended = [...this.#bars.keys()].filter((task) => !shown.has(task))
-    const begun = [...shown].filter((task) => !this.#bars.has(task))
-    for (const task of ended) this.#remove(task)
+    const most = Math.max(0, (process.stderr.rows || 24) - 2)
+    this.#states = [...overview.shown(now)].slice(0, most).map((task) => overview.stateOf(task))
     // For one file, the total would repeat its bar.
-    const wantsTotal = this.#overview.files > 1 || shown.size === 0
-    if (this.#total && (begun.length > 0 || !wantsTotal)) {
-      this.#multi.remove(this.#total)
-      this.#total = undefined
-    }
-    for (const task of begun) this.#create(this.#multi, task)
-    if (wantsTotal) {
-      const state = () => this.#overview.total(performance.now())
-      this.#total ??= this.#multi.create(1, 0, { state })
-    }
+    if (overview.files > 1 || this.#states.length === 0) this.#states.push(overview.total(now))
+    for (const bar of this.#bars.splice(this.#states.length)) this.#multi.remove(bar)
+    for (let at = this.#bars.length; at < this.#states.length; at++) this.#bars.push(this.#multi.create(1, 0, { at }))
     this.#update()
-  }
-
-  #remove(task: ReportedFile): void {
-    const bar = this.#bars.get(task)
-    if (bar) this.#multi?.remove(bar)
-    this.#bars.delete(task)
-  }
-
-  #create(multi: MultiBar, task: ReportedFile): void {
-    const state = () => this.#overview.stateOf(task)
-    this.#bars.set(task, multi.create(1, 0, { state }))
   }
 
   #update(): void {
@@ -161,19 +125,23 @@ export class Bars implements Lines, Disposable {
     this.#multi?.update()
   }
 
-  #line(state: BarState, columns: number): string {
-    const line = barLine(state, columns, this.#styles)
+  #line(at: number, columns: number): string {
+    const state = this.#states[at]
+    const line = state ? barLine(state, columns, this.#styles) : ''
     // biome-ignore lint/suspicious/noControlCharactersInRegex: colours take no room
     this.#drawn.push(widthOf(line.replace(/\u001B\[\d+m/gu, '')))
     return line
   }
 
-  /** Writes the pending lines. The cursor is at the start of the first bar. */
+  #writeLines(): void {
+    for (const write of this.#above.splice(0)) write()
+  }
+
+  /** Writes the pending lines above the bars. The cursor is at the start of the first bar. */
   #writeAbove(): void {
-    const lines = this.#above.splice(0)
-    if (lines.length === 0) return
+    if (this.#above.length === 0) return
     process.stderr.write(clearBelow + wrapOn)
-    for (const write of lines) write()
+    this.#writeLines()
     process.stderr.write(wrapOff)
   }
 

@@ -1,26 +1,26 @@
 import { statSync } from 'node:fs'
 import { type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource, pathBytes } from 'ospd/node'
-import type { Candidate, Found } from './candidates.ts'
-import type { ReportedFile, SendReporter } from './reporter.ts'
-import { isRefusal, staysTask } from './reporter.ts'
+import { refText } from '../tasks/tasksContext.ts'
+import type { Candidate, FoundPath } from './candidates.ts'
+import type { Overview } from './overview.ts'
+import { isRefusal, type ReportedFile, type SendReporter, type SendSummary, staysTask } from './reporter.ts'
 import type { SendValues } from './send.ts'
-import type { SendSummary } from './sendSummary.ts'
 
 export interface FileSenderOptions {
   /** Where files are added. */
   readonly uploads: Pick<Client['uploads'], 'add'>
   readonly reporter: SendReporter
+  readonly overview: Overview
+  /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
   readonly summary: SendSummary
   readonly digest: SendValues['digest']
   /** Aborts when the command is interrupted. No more files are added then. */
   readonly stop: AbortSignal
-  /** Returns the error for which the client gave up, if it did. Every remaining file fails with this error. */
-  readonly refusal: () => OspError | undefined
+  /** The state directory. */
+  readonly directory: string
   /** Returns whether another program reports the result of this upload, which this command was not given. */
-  readonly isAwaited?: (id: number) => boolean
-  /** Returns the displayed path of the content of a task. */
-  readonly shown?: (ref: string) => string
+  readonly isAwaited: (id: number) => boolean
 }
 
 /** The maximum number of files that are being added at once. The list of tasks is flushed once for all of them. */
@@ -60,8 +60,7 @@ export class FileSender {
     if ((phase === 'waiting' || phase === 'cancelling') && this.#parked.delete(upload)) this.#wake()
     if (this.#tasks.has(upload) || this.#adding.has(upload.name)) return
     const { ref = upload.name } = upload
-    const { shown = (path) => path } = this.#options
-    this.#follow({ path: shown(ref), size: sizeOf(ref), upload })
+    this.#follow({ path: refText(this.#options.directory, ref), size: sizeOf(ref), upload })
   }
 
   /** Stops waiting for paused uploads until they continue. Returns the paused files. */
@@ -73,8 +72,8 @@ export class FileSender {
   }
 
   /** Sends the candidates. Resolves when all files are stored or have failed, or when the command is interrupted. */
-  async send(candidates: AsyncIterable<Found>): Promise<void> {
-    const { stop, reporter } = this.#options
+  async send(candidates: AsyncIterable<FoundPath>): Promise<void> {
+    const { stop, overview } = this.#options
     try {
       for await (const found of candidates) {
         if (stop.aborted) break
@@ -88,7 +87,7 @@ export class FileSender {
       if (!stop.aborted) throw error
     }
     await Promise.all(this.#adding.values())
-    reporter.complete()
+    overview.isComplete = true
     await this.rest()
   }
 
@@ -104,7 +103,7 @@ export class FileSender {
 
   /** Resolves when every upload has ended. Must be called after the client is closed. */
   async settled(): Promise<void> {
-    await Promise.all([...this.#adding.values()])
+    await Promise.all(this.#adding.values())
     await Promise.all(this.#unfinished.values())
   }
 
@@ -116,13 +115,13 @@ export class FileSender {
     }
   }
 
-  #take(found: Found): void {
-    const { reporter, refusal } = this.#options
+  #take(found: FoundPath): void {
+    const { reporter, summary } = this.#options
     if ('skipped' in found) reporter.skipped(found.path, found.skipped)
     else if ('failure' in found) this.#failed(found.path, found.failure)
     else {
-      const why = refusal()
-      const adding = (why ? this.#reject(found, why) : this.#add(found)).then(() => {
+      const { refusal } = summary
+      const adding = (refusal ? this.#reject(found, refusal) : this.#add(found)).then(() => {
         this.#adding.delete(found.name)
         this.#wake()
       })
@@ -130,14 +129,14 @@ export class FileSender {
     }
   }
 
-  async #reject({ path, spooled }: Candidate, why: OspError): Promise<void> {
+  async #reject({ path, spooled }: Candidate, error: OspError): Promise<void> {
     await spooled?.discard()
-    this.#failed(path, why)
+    this.#failed(path, error)
   }
 
-  #failed(path: string, why: OspError): void {
-    this.#options.summary.addFailed(why)
-    this.#options.reporter.failed({ path }, why)
+  #failed(path: string, error: OspError): void {
+    this.#options.summary.addFailed(error)
+    this.#options.reporter.failed({ path }, error)
   }
 
   async #add(candidate: Candidate): Promise<void> {
@@ -149,22 +148,22 @@ export class FileSender {
       const known = this.#tasks.get(upload)
       if (known) this.#forget(known)
       this.#follow({ path, size, upload })
-    } catch (error) {
-      const why = OspError.from(error)
-      if (why.code === 'closed' && stop.aborted) summary.addUnfinished(0)
-      else await this.#reject(candidate, why)
+    } catch (cause) {
+      const error = OspError.from(cause)
+      if (error.code === 'closed' && stop.aborted) summary.addUnfinished(0)
+      else await this.#reject(candidate, error)
     }
   }
 
   /** Forgets a followed task whose file the command is also given. */
   #forget(task: ReportedFile): void {
     this.#unfinished.delete(task)
-    this.#options.reporter.passed(task)
+    this.#options.overview.end(task)
   }
 
   #follow(task: ReportedFile): void {
     this.#tasks.set(task.upload, task)
-    this.#options.reporter.added(task)
+    this.#options.overview.add(task)
     this.#watchRefusals(task)
     this.#unfinished.set(task, this.#toItsEnd(task))
   }
@@ -174,7 +173,7 @@ export class FileSender {
     const end = await endOf(upload)
     // The command was also given the file, and follows it as another task.
     if (this.#tasks.get(upload) !== task) return
-    const isClosed = 'why' in end && end.why.code === 'closed'
+    const isClosed = 'error' in end && end.error.code === 'closed'
     if (!isClosed) this.#report(task, end)
     else if (!this.#parked.has(upload)) {
       this.#options.summary.addUnfinished(upload.transferred)
@@ -186,38 +185,40 @@ export class FileSender {
   }
 
   #report(task: ReportedFile, end: End): void {
-    const { summary, reporter, isAwaited } = this.#options
+    const { summary, reporter, overview, isAwaited } = this.#options
     const { upload } = task
     const isOwn = this.#own.has(upload)
-    if (!isOwn && isAwaited?.(upload.id)) reporter.passed(task)
-    else if ('file' in end) {
+    overview.end(task)
+    // The program that has added the file reports the result.
+    if (!isOwn && isAwaited(upload.id)) return
+    if ('file' in end) {
       summary.addStored(end.file, upload.transferred)
       reporter.stored(task, end.file)
-    } else if (!isOwn && end.why.code === 'cancelled') reporter.cancelled(task)
+    } else if (!isOwn && end.error.code === 'cancelled') reporter.cancelled(task)
     else {
-      summary.addFailed(end.why, upload.transferred, staysTask(end.why))
-      reporter.failed(task, end.why)
+      summary.addFailed(end.error, upload.transferred, staysTask(end.error))
+      reporter.failed(task, end.error)
     }
   }
 
   /** Reports each reason for a temporary rejection of the file once. */
   #watchRefusals(task: ReportedFile): void {
-    const said = new Set<string>()
+    const reported = new Set<string>()
     task.upload.on('phase', (phase) => {
-      const { error: why } = task.upload
-      if (phase !== 'waiting' || !why || !isRefusal(why) || said.has(why.code)) return
-      said.add(why.code)
-      this.#options.reporter.refused(task, why)
+      const { error } = task.upload
+      if (phase !== 'waiting' || !error || !isRefusal(error) || reported.has(error.code)) return
+      reported.add(error.code)
+      this.#options.reporter.refused(task, error)
     })
   }
 }
 
-type End = { readonly file: SentFile } | { readonly why: OspError }
+type End = { readonly file: SentFile } | { readonly error: OspError }
 
-function endOf({ done: finished }: Upload): Promise<End> {
-  return finished.then(
+function endOf({ done }: Upload): Promise<End> {
+  return done.then(
     (file) => ({ file }),
-    (error: unknown) => ({ why: OspError.from(error) }),
+    (error: unknown) => ({ error: OspError.from(error) }),
   )
 }
 

@@ -1,64 +1,43 @@
 import type { OspError, SentFile } from 'ospd'
-import type { SendEvent } from '../common/events.ts'
-import { LinkJsonReporter } from '../common/link.ts'
-import { Overview } from './overview.ts'
-import type { RejectedPath, ReportedFile, SendReporter } from './reporter.ts'
-import { retryOf } from './reporter.ts'
-import type { SendSummary } from './sendSummary.ts'
+import type { PrintedEvent } from '../common/events.ts'
+import { LinkJsonReporter, type LinkValues } from '../common/link.ts'
+import type { Overview } from './overview.ts'
+import { type FailedFile, type ReportedFile, retryOf, type SendReporter, type SendSummary } from './reporter.ts'
 
 /** Prints the events of docs/json.md. */
 export class JsonReporter extends LinkJsonReporter implements SendReporter {
-  readonly #emit: (event: SendEvent) => void
-  readonly #overview = new Overview()
+  readonly #overview: Overview
   /** The last `progress` event of each file. */
   readonly #reported = new WeakMap<ReportedFile, string>()
 
-  constructor(server: string, emit: (event: SendEvent) => void) {
-    super(server, emit)
-    this.#emit = emit
+  constructor(values: LinkValues, overview: Overview, emit?: (event: PrintedEvent) => void) {
+    super(values, emit)
+    this.#overview = overview
   }
 
   joined(text: string): void {
-    this.#emit({ event: 'joined', text })
+    this.emit({ event: 'joined', text })
   }
 
   nothing(): void {}
 
   paused(tasks: readonly ReportedFile[]): void {
-    for (const task of tasks) this.#emit({ event: 'paused', ...named(task) })
+    for (const task of tasks) this.emit({ event: 'paused', ...named(task) })
   }
 
-  added(task: ReportedFile): void {
-    this.#overview.add(task)
+  stored(task: ReportedFile, { storedName, replaced, size, algorithm, digest }: SentFile): void {
+    const { transferred } = task.upload
+    this.emit({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
   }
 
-  complete(): void {}
-
-  stored(task: ReportedFile, stored: SentFile): void {
-    this.#overview.end(task)
-    const { path, upload } = task
-    const { name, storedName, replaced, size, algorithm, digest } = stored
-    const which = { task: upload.id, file: path, name, storedName, replaced }
-    this.#emit({ event: 'stored', ...which, size, algorithm, digest, transferred: upload.transferred })
-  }
-
-  failed(file: ReportedFile | RejectedPath, why: OspError): void {
-    if (file.upload) this.#overview.end(file)
-    const { path, upload } = file
-    const { code, message: text } = why
-    const task = upload?.id ?? null
-    const transferred = upload?.transferred ?? 0
-    const name = upload?.name ?? null
-    this.#emit({ event: 'failed', task, file: path, name, code, text, retry: retryOf(why), transferred })
+  failed({ path: file, upload }: FailedFile, error: OspError): void {
+    const { code, message: text } = error
+    const { id: task, name, transferred } = upload ?? { id: null, name: null, transferred: 0 }
+    this.emit({ event: 'failed', task, file, name, code, text, retry: retryOf(error), transferred })
   }
 
   cancelled(task: ReportedFile): void {
-    this.#overview.end(task)
-    this.#emit({ event: 'cancelled', ...named(task) })
-  }
-
-  passed(task: ReportedFile): void {
-    this.#overview.end(task)
+    this.emit({ event: 'cancelled', ...named(task) })
   }
 
   /** Reports each file that has progressed since the last call. */
@@ -68,29 +47,29 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
       const { phase: state } = task.upload
       if (state !== 'sending' && state !== 'verifying') continue
       const { done: acknowledged, durable, size, bytesPerSecond } = this.#overview.stateOf(task)
-      const standing = `${state} ${acknowledged} ${durable}`
-      if (this.#reported.get(task) === standing) continue
-      this.#reported.set(task, standing)
+      const progress = `${state} ${acknowledged} ${durable}`
+      if (this.#reported.get(task) === progress) continue
+      this.#reported.set(task, progress)
       const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
       const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
       const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
-      this.#emit({ event: 'progress', ...named(task), state, ...bytes })
+      this.emit({ event: 'progress', ...named(task), state, ...bytes })
     }
   }
 
   skipped(file: string, text: string): void {
-    this.#emit({ event: 'skipped', file, text })
+    this.emit({ event: 'skipped', file, text })
   }
 
-  refused({ path, upload }: ReportedFile, { code, message: text }: OspError): void {
-    this.#emit({ event: 'refused', task: upload.id, file: path, name: upload.name, code, text })
+  refused(task: ReportedFile, { code, message: text }: OspError): void {
+    this.emit({ event: 'refused', ...named(task), code, text })
   }
 
-  end(summary: SendSummary, seconds: number): void {
+  end(summary: SendSummary, elapsed: number): void {
     const { stored, replaced, renamed, failed, remaining, unfinished, size, transferred, exitCode } = summary
-    const rounded = Math.round(seconds * 1_000) / 1_000
+    const seconds = Math.round(elapsed * 1_000) / 1_000
     const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
-    this.#emit({ event: 'summary', ...counts, size, transferred, seconds: rounded, exitCode })
+    this.emit({ event: 'summary', ...counts, size, transferred, seconds, exitCode })
   }
 }
 

@@ -1,10 +1,7 @@
 import { OspError, type Upload, type Uploads } from 'ospd'
 import type { StatusPrinter } from '../common/output.ts'
-import { readKeys, signalAll, useTerminal } from '../common/terminal.ts'
-import { isUnfinished } from '../tasks/tasksContext.ts'
-
-const ctrlC = '\u0003'
-const ctrlZ = '\u001A'
+import { controlKeys, readKeys, signalAll } from '../common/terminal.ts'
+import { isPending } from '../tasks/tasks.ts'
 
 /**
  * Handles keys from a terminal on stdin: p pauses or resumes all uploads; c cancels them after a confirmation; q leaves
@@ -14,17 +11,9 @@ export function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | und
   const { stdin } = process
   if (!stdin.isTTY) return undefined
   const keys = new Keys(uploads, say)
-  const read = (text: string) => {
-    for (const key of text) keys.press(key)
-  }
-  stdin.setEncoding('utf8').on('data', read).pause()
-  const terminal = useTerminal({ take: () => readKeys(stdin, true), restore: () => readKeys(stdin, false) })
-  return {
-    [Symbol.dispose]() {
-      terminal[Symbol.dispose]()
-      stdin.off('data', read)
-    },
-  }
+  return readKeys(stdin, (text) => {
+    for (const key of text) keys.press(key.toLowerCase())
+  })
 }
 
 class Keys {
@@ -38,16 +27,16 @@ class Keys {
   }
 
   press(key: string): void {
-    if (key === ctrlC) signalAll('SIGINT')
-    else if (key === ctrlZ) signalAll('SIGTSTP')
+    if (key === controlKeys.ctrlC) signalAll('SIGINT')
+    else if (key === controlKeys.ctrlZ) signalAll('SIGTSTP')
     else if (this.#isAsking) this.#answer(key)
-    else if (key === 'p' || key === 'P') this.#act(this.#togglePause())
-    else if (key === 'c' || key === 'C') this.#ask()
-    else if (key === 'q' || key === 'Q') process.kill(process.pid, 'SIGINT')
+    else if (key === 'p') this.#act(this.#togglePause())
+    else if (key === 'c') this.#ask()
+    else if (key === 'q') process.kill(process.pid, 'SIGINT')
   }
 
   get #unfinished(): Upload[] {
-    return [...this.#uploads].filter(({ phase: state }) => isUnfinished({ state }))
+    return [...this.#uploads].filter(({ phase: state }) => isPending({ state }))
   }
 
   async #togglePause(): Promise<void> {
@@ -67,7 +56,7 @@ class Keys {
 
   #answer(key: string): void {
     this.#isAsking = false
-    if (key === 'y' || key === 'Y') this.#act(this.#uploads.cancel(this.#unfinished.map(({ id }) => id)))
+    if (key === 'y') this.#act(this.#uploads.cancel(this.#unfinished.map(({ id }) => id)))
     else this.#say('nothing is cancelled', 'yellow')
   }
 

@@ -3,7 +3,6 @@ import type { BarState } from './barLine.ts'
 import type { ReportedFile } from './reporter.ts'
 
 interface Row {
-  readonly task: ReportedFile
   readonly speed: Speed
   activeSinceMs?: number
 }
@@ -15,22 +14,20 @@ const leastActiveMs = 250
 export class Overview {
   readonly #rows = new Map<ReportedFile, Row>()
   readonly #speed = new Speed()
-  #files = 0
+  /** The number of files, including those that have ended. */
+  files = 0
+  /** Whether all files have been added. */
+  isComplete = false
+  /** The time of the next attempt to connect, if there is no connection. */
+  nextTryMs: number | undefined
   #size = 0
   #endedFiles = 0
   #endedBytes = 0
   #transferredByEnded = 0
-  #complete = false
-  /** The time of the next attempt to connect, if there is no connection. */
-  #nextTryMs: number | undefined
-
-  get files(): number {
-    return this.#files
-  }
 
   add(task: ReportedFile): void {
-    this.#rows.set(task, { task, speed: new Speed() })
-    this.#files++
+    this.#rows.set(task, { speed: new Speed() })
+    this.files++
     this.#size += task.size
   }
 
@@ -42,18 +39,9 @@ export class Overview {
     this.#transferredByEnded += task.upload.transferred
   }
 
-  complete(): void {
-    this.#complete = true
-  }
-
-  /** Sets the time of the next attempt to connect; `undefined` if there is a connection. */
-  setNextTry(nextTryMs: number | undefined): void {
-    this.#nextTryMs = nextTryMs
-  }
-
   /** Yields the files with a bar: those that are being sent, or were until the connection broke or the server rejected them. */
   *shown(nowMs: number): Generator<ReportedFile> {
-    for (const { task, activeSinceMs = nowMs } of this.#rows.values()) {
+    for (const [task, { activeSinceMs = nowMs }] of this.#rows) {
       if (isActive(task) && nowMs - activeSinceMs >= leastActiveMs) yield task
     }
   }
@@ -61,10 +49,10 @@ export class Overview {
   /** Samples the speeds. */
   measure(nowMs: number): void {
     let all = this.#transferredByEnded
-    for (const row of this.#rows.values()) {
-      const { transferred } = row.task.upload
+    for (const [task, row] of this.#rows) {
+      const { transferred } = task.upload
       all += transferred
-      if (!isActive(row.task)) continue
+      if (!isActive(task)) continue
       row.activeSinceMs ??= nowMs
       row.speed.note(transferred, nowMs)
     }
@@ -81,50 +69,38 @@ export class Overview {
   total(nowMs: number): BarState {
     let done = this.#endedBytes
     let durable = done
-    for (const { task } of this.#rows.values()) {
-      done += task.upload.progress.acknowledged
-      durable += task.upload.progress.durable
+    for (const { upload } of this.#rows.keys()) {
+      done += upload.progress.acknowledged
+      durable += upload.progress.durable
     }
-    const shortTitle = `${this.#endedFiles}/${this.#files}${this.#complete ? '' : '+'}`
-    const title = `${shortTitle.replace('/', ' of ')} ${this.#files === 1 ? 'file' : 'files'}`
-    const bytesPerSecond = this.#speed.bytesPerSecond
-    return {
-      title,
-      shortTitle,
-      done,
-      durable,
-      size: this.#size,
-      bytesPerSecond,
-      note: this.#waiting(nowMs),
-      bold: true,
-    }
+    const shortTitle = `${this.#endedFiles}/${this.files}${this.isComplete ? '' : '+'}`
+    const title = `${shortTitle.replace('/', ' of ')} ${this.files === 1 ? 'file' : 'files'}`
+    const { bytesPerSecond } = this.#speed
+    return { title, shortTitle, done, durable, size: this.#size, bytesPerSecond, note: this.#note(nowMs), bold: true }
   }
 
-  get #isPaused(): boolean {
-    const rows = [...this.#rows.values()]
-    return rows.length > 0 && rows.every(({ task }) => task.upload.phase === 'paused')
-  }
-
-  #waiting(nowMs: number): string | undefined {
-    if (this.#nextTryMs === undefined) return this.#isPaused ? 'paused' : undefined
-    const seconds = Math.ceil((this.#nextTryMs - nowMs) / 1_000)
-    return seconds > 0 ? `next try in ${seconds} s` : 'connecting'
+  #note(nowMs: number): string | undefined {
+    if (this.nextTryMs !== undefined) {
+      const seconds = Math.ceil((this.nextTryMs - nowMs) / 1_000)
+      return seconds > 0 ? `next try in ${seconds} s` : 'connecting'
+    }
+    const tasks = [...this.#rows.keys()]
+    return tasks.length > 0 && tasks.every(({ upload }) => upload.phase === 'paused') ? 'paused' : undefined
   }
 }
 
 function isActive({ upload }: ReportedFile): boolean {
-  const { phase, error: why, progress } = upload
+  const { phase, error, progress } = upload
   if (phase === 'paused') return progress.acknowledged > 0
-  return (
-    phase === 'sending' || phase === 'verifying' || phase === 'cancelling' || (phase === 'waiting' && why !== undefined)
-  )
+  if (phase === 'waiting') return error !== undefined
+  return phase === 'sending' || phase === 'verifying' || phase === 'cancelling'
 }
 
 /** Returns why a file is not being sent, if so. */
-function noteOf({ upload: { phase, error: why } }: ReportedFile): string | undefined {
+function noteOf({ upload: { phase, error } }: ReportedFile): string | undefined {
   if (phase === 'sending') return undefined
   if (phase !== 'waiting') return phase
-  return (why && notes[why.code]) ?? 'waiting'
+  return (error && notes[error.code]) ?? 'waiting'
 }
 
 const notes: { readonly [K in ErrorCode]?: string } = {

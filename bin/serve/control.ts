@@ -18,7 +18,7 @@ export interface ReportedServer extends Pick<Server, 'addresses' | 'mailboxes' |
   status(): Omit<ServerStatus, 'gauges'>
 }
 
-export type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
+type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
 /**
  * Opens the control socket of a daemon. `fingerprint` returns that of its certificate, with TLS. Rejects as `serveControl`
@@ -35,47 +35,44 @@ export function openControl(
     const { success, data: asked } = requests.safeParse(request)
     if (!success) throw new OspError('malformed', 'the daemon does not know this request; use commands of its version')
     if (asked.ask === 'uploads') return reply(await unfinishedOf(server))
-    if (asked.ask === 'remove-upload') {
-      const { user, name, idleMs } = asked
-      return reply({ removed: await server.removeUnfinished(user, name, idleMs) })
+    if (asked.ask === 'status') {
+      const uptimeMs = Math.round(performance.now() - since)
+      return reply({ ...(await statusOf(server, limits)), uptimeMs, fingerprint: fingerprint() })
     }
-    reply({ ...(await statusOf(server, limits, performance.now() - since)), fingerprint: fingerprint() })
+    reply({ removed: await server.removeUnfinished(asked.user, asked.name, asked.idleMs) })
   })
 }
 
 async function unfinishedOf(server: ReportedServer): Promise<z.infer<typeof uploadsAnswer>> {
   const all = await server.unfinished()
   const uploads = all.slice(0, most.unfinished).map((upload) => ({ ...upload, idleMs: Math.round(upload.idleMs) }))
-  return { uploads, more: beyond(all, most.unfinished) }
+  return { uploads, more: all.length - uploads.length }
 }
 
-async function statusOf(server: ReportedServer, limits: MailboxLimits, uptimeMs: number): Promise<Status> {
-  const mailboxes = [...(await server.mailboxes())].sort((a, b) => fullness(b, limits) - fullness(a, limits))
-  const { links, online, uploads } = server.status()
+async function statusOf(server: ReportedServer, limits: MailboxLimits): Promise<Omit<Status, 'uptimeMs'>> {
+  const { mailboxMessages, mailboxBytes } = limits
+  const levels = [...(await server.mailboxes())].sort((a, b) => fullness(b, limits) - fullness(a, limits))
+  const mailboxes = levels.slice(0, most.mailboxes)
+  const { links, online: members, uploads: running } = server.status()
+  const names = members.map(({ user }) => user).sort()
+  const online = names.slice(0, most.online)
+  const uploads = running.slice(0, most.uploads)
   const { host = '', port = 0 } = server.addresses[0] ?? {}
   return {
     pid: process.pid,
     host,
     port,
-    uptimeMs: Math.round(uptimeMs),
     links,
-    online: online
-      .map(({ user }) => user)
-      .sort()
-      .slice(0, most.online),
-    moreOnline: beyond(online, most.online),
-    uploads: uploads
-      .slice(0, most.uploads)
-      .map(({ user, name, size, progress, durable }) => ({ user, name, size, progress, durable })),
-    moreUploads: beyond(uploads, most.uploads),
-    mailboxes: mailboxes.slice(0, most.mailboxes).map(({ user, messages, bytes }) => ({ user, messages, bytes })),
-    moreMailboxes: beyond(mailboxes, most.mailboxes),
-    mailboxMessages: limits.mailboxMessages,
-    mailboxBytes: limits.mailboxBytes,
+    online,
+    moreOnline: names.length - online.length,
+    uploads: uploads.map(({ user, name, size, progress, durable }) => ({ user, name, size, progress, durable })),
+    moreUploads: running.length - uploads.length,
+    mailboxes: mailboxes.map(({ user, messages, bytes }) => ({ user, messages, bytes })),
+    moreMailboxes: levels.length - mailboxes.length,
+    mailboxMessages,
+    mailboxBytes,
   }
 }
-
-const beyond = (all: readonly unknown[], most: number) => Math.max(0, all.length - most)
 
 /** Returns the used part of a mailbox, by messages or by bytes, whichever is greater. */
 function fullness({ messages, bytes }: MailboxLevel, { mailboxMessages, mailboxBytes }: MailboxLimits): number {

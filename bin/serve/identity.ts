@@ -1,16 +1,9 @@
 import { BlockList, isIP } from 'node:net'
 import { join } from 'node:path'
-import type { Authenticator, LogEntry } from 'ospd'
+import { type Authenticator, type Log, OspError } from 'ospd'
 import { allowAll, certificateNames, loopbackOnly, rememberNames, usersFile } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
 import { userChangeLogger } from './log.ts'
-
-/** How the daemon authenticates users. */
-export interface Identity {
-  readonly authenticator: Authenticator
-  /** Whether the data directory has a list of users, even an empty one. */
-  readonly hasUsers: boolean
-}
 
 /** How the daemon listens and authenticates. */
 export interface Exposure {
@@ -32,15 +25,24 @@ export interface Exposure {
  */
 export async function identityOf(
   data: string,
-  exposure: Pick<Exposure, 'hasClientCa' | 'insecure'>,
-  log: (entry: LogEntry) => void,
-): Promise<Identity> {
-  const { hasClientCa, insecure } = exposure
-  const unlisted = insecure ? allowAll() : loopbackOnly()
-  const users = usersFile(data, hasClientCa ? certificateNames() : unlisted, { noticed: userChangeLogger(log) })
+  { hasClientCa, insecure }: Pick<Exposure, 'hasClientCa' | 'insecure'>,
+  log: Log,
+): Promise<{ readonly authenticator: Authenticator } & Pick<Exposure, 'hasUsers'>> {
+  const unlisted = hasClientCa ? certificateRequired : insecure ? allowAll() : loopbackOnly()
+  const users = usersFile(data, unlisted, { noticed: userChangeLogger(log) })
   const hasUsers = await users.exists()
   const authenticator = hasClientCa ? certificateNames(users, { users }) : users
   return { hasUsers, authenticator: rememberNames(authenticator, join(data, 'names')) }
+}
+
+/** Rejects clients without a certificate. A certificate can name any user. */
+const certificateRequired: Authenticator = {
+  async authenticate({ user }) {
+    throw new OspError('unauthorized', `the server accepts ${user} only with a certificate`)
+  },
+  async knows() {
+    return 'unlisted'
+  },
 }
 
 /**
@@ -48,26 +50,25 @@ export async function identityOf(
  * machines could log in under any name, or tokens could be read in transit.
  */
 export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: Exposure): string | undefined {
-  if (isLoopbackOnly(host)) return undefined
   const isKnown = hasUsers || hasClientCa
-  if (isKnown && isTls) return undefined
+  if (isLoopbackOnly(host) || (isKnown && isTls)) return undefined
   if (insecure) {
     return isKnown
       ? `other machines can reach ${host} without TLS: tokens and contents can be read and changed in transit`
       : `other machines can reach ${host} and log in under any name`
   }
-  const wrong = [
-    ...(isKnown ? [] : ['there are no users that could log in']),
-    ...(isTls ? [] : ['without TLS tokens could be read in transit']),
-  ]
-  const steps = [
-    ...(isKnown ? [] : ['add users with "ospd user add NAME" and the same --data first']),
-    ...(isTls ? [] : ['specify --tls auto']),
-  ]
+  const faults = [
+    !isKnown && [
+      'there are no users that could log in',
+      'add users with "ospd user add NAME" and the same --data first',
+    ],
+    !isTls && ['without TLS tokens could be read in transit', 'specify --tls auto'],
+  ].filter((fault) => fault !== false)
+  const wrong = faults.map(([what]) => what).join(', and ')
+  const steps = faults.map(([, step]) => step).join(' and ')
   const without = isKnown ? 'permits this' : 'permits every login under any name'
   throw new UsageError(
-    `other machines can reach ${host}, and ${wrong.join(', and ')}: ${steps.join(' and ')}, or listen on 127.0.0.1 ` +
-      `(--insecure ${without})`,
+    `other machines can reach ${host}, and ${wrong}: ${steps}, or listen on 127.0.0.1 (--insecure ${without})`,
   )
 }
 

@@ -1,41 +1,62 @@
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
-import { type Listener, type LogEntry, OspError, type SocketOptions, type Transport } from 'ospd'
-import { fingerprintOf, ownIdentity, type ServerIdentity, type TlsTransport, tcp, tls } from 'ospd/node'
+import type { Log, Transport } from 'ospd'
+import { fingerprintOf, ownIdentity, type ServerIdentity, tcp, tls } from 'ospd/node'
 import { pemsOf, readPem } from '../common/files.ts'
-import { UsageError } from '../common/usage.ts'
+import { asUsageError, UsageError } from '../common/usage.ts'
 import type { ServeValues } from './settings.ts'
 
-/** How a daemon listens. */
-export interface DaemonTransport {
-  readonly transport: Transport
-  readonly isTls: boolean
+/** The transport of a daemon. */
+export interface DaemonTransport extends Transport {
   /** The fingerprint of the certificate, once the daemon listens. Without TLS there is none. */
-  readonly fingerprint?: string | undefined
+  fingerprint?: string
   /** With TLS, reads the certificate and the key again. If they are not valid, logs that and keeps the previous ones. */
   reload(): void
 }
-
-type Wanted = Pick<ServeValues, 'host' | 'port' | 'data' | 'tls' | 'tls-cert' | 'tls-key' | 'tls-client-ca'>
-
-/** Reads the certificate and the key from their files. */
-type ReadIdentity = () => Promise<ServerIdentity>
 
 /**
  * Returns the configured transport. Rejects with UsageError if a file cannot be used, or if only a certificate or only a key
  * is given.
  */
-export async function daemonTransport(values: Wanted, log: (entry: LogEntry) => void): Promise<DaemonTransport> {
+export async function daemonTransport(values: ServeValues, log: Log): Promise<DaemonTransport> {
   const { host, port } = values
   const read = identityReader(values)
-  if (!read) return { transport: tcp({ host, port }), isTls: false, reload() {} }
-  const secure = new TlsDaemonTransport(tls({ host, port }), read, log)
+  if (!read) return { ...tcp({ host, port }), reload() {} }
+  const { setSecureContext, listen, dial } = tls({ host, port })
+  const load = async () => {
+    const identity = await read()
+    setSecureContext(identity)
+    transport.fingerprint = fingerprintOf(identity.cert)
+    const warning = expiryOf(identity.cert, Date.now())
+    if (warning) log({ level: 'warn', event: 'tls-expiring', ...warning })
+  }
+  const reload = async () => {
+    try {
+      await load()
+      log({ level: 'info', event: 'tls-reloaded', fingerprint: transport.fingerprint })
+    } catch (error) {
+      log({ level: 'error', event: 'tls-not-reloaded', text: (error as Error).message })
+    }
+  }
+  /** Reloads run one after another. */
+  let reloading = Promise.resolve()
+  const transport: DaemonTransport = {
+    dial,
+    async listen(options) {
+      if (transport.fingerprint === undefined) await load()
+      return await listen(options)
+    },
+    reload() {
+      reloading = reloading.then(reload)
+    },
+  }
   // The certificate of `--tls auto` is created in the data directory, which this daemon must lock first.
-  if (!values.tls) await secure.load().catch(asUsage)
-  return secure
+  if (!values.tls) await load().catch((error: unknown) => asUsageError('--tls-cert, --tls-key', error))
+  return transport
 }
 
-function identityReader(values: Wanted): ReadIdentity | undefined {
+/** Returns a function that reads the certificate and the key from their files, or `undefined` without TLS. */
+function identityReader(values: ServeValues): (() => Promise<ServerIdentity>) | undefined {
   const { data, tls: auto, 'tls-client-ca': clientCa } = values
   const given = values['tls-cert'] !== undefined || values['tls-key'] !== undefined
   if (auto && given) throw new UsageError('--tls auto creates its own certificate; remove --tls-cert and --tls-key')
@@ -49,58 +70,6 @@ function identityReader(values: Wanted): ReadIdentity | undefined {
   }
 }
 
-class TlsDaemonTransport implements DaemonTransport {
-  readonly transport: Transport
-  readonly isTls = true
-  fingerprint: string | undefined
-  readonly #tls: TlsTransport
-  readonly #read: ReadIdentity
-  readonly #log: (entry: LogEntry) => void
-  /** Reloads run one after another. */
-  #reloading: Promise<void> = Promise.resolve()
-
-  constructor(transport: TlsTransport, read: ReadIdentity, log: (entry: LogEntry) => void) {
-    this.#tls = transport
-    this.#read = read
-    this.#log = log
-    this.transport = {
-      listen: (options) => this.#listen(options),
-      dial: (options, signal) => transport.dial(options, signal),
-    }
-  }
-
-  async load(): Promise<void> {
-    const identity = await this.#read()
-    this.#tls.setSecureContext(identity)
-    this.fingerprint = fingerprintOf(identity.cert)
-    const warning = expiryOf(identity.cert, Date.now())
-    if (warning) this.#log({ level: 'warn', event: 'tls-expiring', ...warning })
-  }
-
-  reload(): void {
-    this.#reloading = this.#reloading.then(async () => {
-      try {
-        await this.load()
-        this.#log({ level: 'info', event: 'tls-reloaded', fingerprint: this.fingerprint })
-      } catch (error) {
-        const { message: text } = error as Error
-        this.#log({ level: 'error', event: 'tls-not-reloaded', text })
-      }
-    })
-  }
-
-  async #listen(options: SocketOptions): Promise<Listener> {
-    if (this.fingerprint === undefined) await this.load()
-    return await this.#tls.listen(options)
-  }
-}
-
-function asUsage(error: unknown): never {
-  if (error instanceof OspError && error.code === 'usage')
-    throw new UsageError(`--tls-cert, --tls-key: ${error.message}`)
-  throw error
-}
-
 const dayMs = 86_400_000
 /** The remaining validity at which the daemon begins to warn. */
 const warnedMs = 14 * dayMs
@@ -110,10 +79,9 @@ function expiryOf(cert: string | Uint8Array, nowMs: number): { expires: string; 
   const expiresMs = Date.parse(new X509Certificate(cert).validTo)
   const leftMs = expiresMs - nowMs
   if (!(leftMs <= warnedMs)) return undefined
-  const advice = 'replace it, then send SIGHUP'
-  const text =
-    leftMs <= 0
-      ? `the certificate has expired: clients that check its authority reject it; ${advice}`
-      : `the certificate expires within ${Math.ceil(leftMs / dayMs)} days; ${advice}`
-  return { expires: new Date(expiresMs).toISOString(), text }
+  const when =
+    leftMs > 0
+      ? `expires within ${Math.ceil(leftMs / dayMs)} days`
+      : 'has expired: clients that check its authority reject it'
+  return { expires: new Date(expiresMs).toISOString(), text: `the certificate ${when}; replace it, then send SIGHUP` }
 }

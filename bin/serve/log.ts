@@ -1,106 +1,106 @@
-import type { LogEntry } from 'ospd'
+import type { Log, LogEntry } from 'ospd'
 import type { UsersNews } from 'ospd/node'
 import { printable, type Styles } from '../common/text.ts'
 
+const described = (level: LogEntry['level'], says: string, ...fields: readonly string[]) => ({ level, fields, says })
+
 /** The log events of `ospd serve` itself. The tables of docs/log.md are generated from them. */
 export const daemonEvents = {
-  stopping: { level: 'info', fields: ['signal'], says: 'The daemon received SIGTERM or SIGINT and shuts down.' },
-  reloading: {
-    level: 'info',
-    fields: ['signal'],
-    says:
-      'The daemon received SIGHUP. With TLS it reads the certificate and the key again. It reads the list of users after ' +
+  stopping: described('info', 'The daemon received SIGTERM or SIGINT and shuts down.', 'signal'),
+  reloading: described(
+    'info',
+    'The daemon received SIGHUP. With TLS it reads the certificate and the key again. It reads the list of users after ' +
       'each change, without a signal.',
-  },
-  stopped: { level: 'info', fields: [], says: 'The daemon has ended.' },
-  'log-dropped': {
-    level: 'warn',
-    fields: ['lines'],
-    says: 'The log could not be written for a while. `lines` is the number of lines lost before this one.',
-  },
-  'no-control': {
-    level: 'warn',
-    fields: ['code', 'text'],
-    says: 'The control socket cannot be created. `ospd status` and `ospd uploads` cannot reach this daemon.',
-  },
-  'few-descriptors': {
-    level: 'warn',
-    fields: ['descriptors', 'links', 'uploads', 'text'],
-    says:
-      'The process cannot open enough files for the configured links and uploads; `links` and `uploads` are the reduced ' +
+    'signal',
+  ),
+  stopped: described('info', 'The daemon has ended.'),
+  'log-dropped': described(
+    'warn',
+    'The log could not be written for a while. `lines` is the number of lines lost before this one.',
+    'lines',
+  ),
+  'no-control': described(
+    'warn',
+    'The control socket cannot be created. `ospd status` and `ospd uploads` cannot reach this daemon.',
+    'code',
+    'text',
+  ),
+  'few-descriptors': described(
+    'warn',
+    'The process cannot open enough files for the configured links and uploads; `links` and `uploads` are the reduced ' +
       'limits.',
-  },
-  'descriptors-used-up': {
-    level: 'error',
-    fields: ['text'],
-    says: 'No file descriptor is available, and the system refuses connections. Checked every second, logged once.',
-  },
-  'descriptors-free': { level: 'info', fields: [], says: 'File descriptors are available again.' },
-  insecure: {
-    level: 'warn',
-    fields: ['text'],
-    says: 'Other machines can reach this daemon in a way that only `--insecure` permits.',
-  },
-  'users-changed': {
-    level: 'info',
-    fields: ['user', 'how', 'more'],
-    says:
-      'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Up to a hundred changes ' +
+    'descriptors',
+    'links',
+    'uploads',
+    'text',
+  ),
+  'descriptors-used-up': described(
+    'error',
+    'No file descriptor is available, and the system refuses connections. Checked every second, logged once.',
+    'text',
+  ),
+  'descriptors-free': described('info', 'File descriptors are available again.'),
+  insecure: described('warn', 'Other machines can reach this daemon in a way that only `--insecure` permits.', 'text'),
+  'users-changed': described(
+    'info',
+    'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Up to a hundred changes ' +
       'at once have a line each; `more` is the number of further changes.',
-  },
-  'users-empty': { level: 'warn', fields: ['text'], says: 'The list of users is empty. All logins are rejected.' },
-  'users-unreadable': {
-    level: 'error',
-    fields: ['text'],
-    says: 'The list of users is missing, damaged, or cannot be read. All logins are rejected until it can be read again.',
-  },
-  'users-readable': {
-    level: 'info',
-    fields: ['users'],
-    says: 'The list of users can be read again. `users` is the number of users in it.',
-  },
-  'tls-expiring': {
-    level: 'warn',
-    fields: ['expires', 'text'],
-    says: 'The certificate has expired, or expires within 14 days. Checked when the daemon starts and at SIGHUP.',
-  },
-  'tls-reloaded': {
-    level: 'info',
-    fields: ['fingerprint'],
-    says: 'After SIGHUP the certificate and the key were read again. New connections use them.',
-  },
-  'tls-not-reloaded': {
-    level: 'error',
-    fields: ['text'],
-    says: 'After SIGHUP the certificate or the key could not be used. New connections use the previous ones.',
-  },
-} as const
+    'user',
+    'how',
+    'more',
+  ),
+  'users-empty': described('warn', 'The list of users is empty. All logins are rejected.', 'text'),
+  'users-unreadable': described(
+    'error',
+    'The list of users is missing, damaged, or cannot be read. All logins are rejected until it can be read again.',
+    'text',
+  ),
+  'users-readable': described(
+    'info',
+    'The list of users can be read again. `users` is the number of users in it.',
+    'users',
+  ),
+  'tls-expiring': described(
+    'warn',
+    'The certificate has expired, or expires within 14 days. Checked when the daemon starts and at SIGHUP.',
+    'expires',
+    'text',
+  ),
+  'tls-reloaded': described(
+    'info',
+    'After SIGHUP the certificate and the key were read again. New connections use them.',
+    'fingerprint',
+  ),
+  'tls-not-reloaded': described(
+    'error',
+    'After SIGHUP the certificate or the key could not be used. New connections use the previous ones.',
+    'text',
+  ),
+}
 
 /** Formats a log entry as a line: time, level, event, and fields as `key=value`, quoted if the value needs it. */
 export function formatLogEntry({ level, event, ...fields }: LogEntry, at: Date, styles: Styles): string {
   const colour = { debug: styles.dim, info: styles.cyan, warn: styles.yellow, error: styles.red }[level]
-  const pairs = Object.entries(fields).flatMap(([key, value]) =>
-    value === undefined ? [] : [`${key}=${shown(value)}`],
-  )
-  return [styles.dim(at.toISOString()), colour(level.padEnd(5)), event, ...pairs].join(' ')
+  const pairs = Object.entries(fields).filter(([, value]) => value !== undefined)
+  const texts = pairs.map(([key, value]) => `${key}=${valueText(String(value))}`)
+  return [styles.dim(at.toISOString()), colour(level.padEnd(5)), event, ...texts].join(' ')
 }
 
-function shown(value: string | number | boolean): string {
-  const text = printable(String(value))
-  return /^[^\s"=\\]+$/u.test(text) ? text : printable(JSON.stringify(String(value)))
+function valueText(value: string): string {
+  const text = printable(value)
+  return /^[^\s"=\\]+$/u.test(text) ? text : printable(JSON.stringify(value))
 }
 
 /** The maximum number of lines about the changes in one new version of the list of users. */
 const mostLines = 100
 
 /** Returns a function that logs the changes of the list of users, and once when it becomes unreadable and readable again. */
-export function userChangeLogger(log: (entry: LogEntry) => void): (news: UsersNews) => void {
+export function userChangeLogger(log: Log): (news: UsersNews) => void {
   let isUnreadable = false
   return (news) => {
     if (news.what === 'unreadable') {
       isUnreadable = true
-      log({ level: 'error', event: 'users-unreadable', text: `all logins are rejected: ${news.why.message}` })
-      return
+      return log({ level: 'error', event: 'users-unreadable', text: `all logins are rejected: ${news.why.message}` })
     }
     const { users, changes } = news
     if (isUnreadable) log({ level: 'info', event: 'users-readable', users })
@@ -108,7 +108,7 @@ export function userChangeLogger(log: (entry: LogEntry) => void): (news: UsersNe
     for (const { user, how } of changes.slice(0, mostLines)) log({ level: 'info', event: 'users-changed', user, how })
     const more = changes.length - mostLines
     if (more > 0) log({ level: 'info', event: 'users-changed', more })
-    if (users === 0)
-      log({ level: 'warn', event: 'users-empty', text: 'the list of users is empty: all logins are rejected' })
+    const text = 'the list of users is empty: all logins are rejected'
+    if (users === 0) log({ level: 'warn', event: 'users-empty', text })
   }
 }

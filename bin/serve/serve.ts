@@ -1,25 +1,22 @@
-import { defaultLimits, type Limits, type LogEntry, OspError, type Server, serve } from 'ospd'
+import { once } from 'node:events'
+import { defaultLimits, type Limits, type Log, type LogEntry, OspError, type Server, serve } from 'ospd'
 import { disk } from 'ospd/node'
 import { descriptorLimit, watchDescriptors, withinDescriptors } from '../common/descriptors.ts'
-import type { ReadyEvent } from '../common/events.ts'
-import { exitCodes } from '../common/exitCodes.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, readerMs, results, stderr, within } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { addressText } from '../common/settings.ts'
 import { printable, stylesFor } from '../common/text.ts'
-import { unexpectedOperand } from '../common/usage.ts'
+import { exitCodes } from '../common/usage.ts'
 import { openControl } from './control.ts'
 import { checkExposure, identityOf } from './identity.ts'
-import { limitsOf } from './limitSettings.ts'
 import { type DaemonTransport, daemonTransport } from './listening.ts'
 import { formatLogEntry } from './log.ts'
-import { type ServeValues, serveSettings } from './settings.ts'
+import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
 
 /** `ospd serve`: the daemon. */
 export const serveCommand = command({
   name: 'serve',
-  operands: '',
   describe: 'Run the daemon, which receives and stores files and messages, until SIGTERM or Ctrl-C.',
   settings: serveSettings,
   examples: [
@@ -30,10 +27,8 @@ export const serveCommand = command({
   run,
 })
 
-async function run(values: ServeValues, operands: readonly string[]): Promise<number> {
-  const [operand] = operands
-  if (operand !== undefined) throw unexpectedOperand('serve', operand)
-  const { host, port, data, json } = values
+async function run(values: ServeValues): Promise<number> {
+  const { host, port, data } = values
   await checkDirectory('--data', data, 'make')
   const log = logger(values)
   const stop = stopSignal(log)
@@ -50,11 +45,10 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch(withoutControl(log))
   const address = server.addresses[0] ?? { host, port }
   const { fingerprint } = listening
-  const ready: ReadyEvent = { event: 'ready', host: address.host, port: address.port, data, fingerprint }
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
-  if (json) results.event(ready)
-  else results.line(`ospd ready on ${addressText(ready)}${secured}, data in ${printable(data)}`)
-  await Promise.race([aborted(stop), server.closed])
+  const line = `ospd ready on ${addressText(address)}${secured}, data in ${printable(data)}`
+  results.print({ event: 'ready', host: address.host, port: address.port, data, fingerprint }, line)
+  await Promise.race([stop.aborted || once(stop, 'abort'), server.closed])
   try {
     // Frees the control socket before another daemon can lock the data directory.
     await control?.close()
@@ -71,7 +65,7 @@ async function run(values: ServeValues, operands: readonly string[]): Promise<nu
 }
 
 /** Returns a signal that aborts at the first SIGTERM or SIGINT. A second one ends the process. */
-function stopSignal(log: (entry: LogEntry) => void): AbortSignal {
+function stopSignal(log: Log): AbortSignal {
   const stop = new AbortController()
   const stopping = (signal: NodeJS.Signals) => {
     if (stop.signal.aborted) process.exit(exitCodes.failed)
@@ -82,15 +76,8 @@ function stopSignal(log: (entry: LogEntry) => void): AbortSignal {
   return stop.signal
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
-}
-
 /** Returns the configured limits, or lower ones if the process cannot open enough files. */
-function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Limits {
+function fittingLimits(values: ServeValues, log: Log): Limits {
   const limits = { ...defaultLimits, ...limitsOf(values) }
   const descriptors = descriptorLimit()
   if (descriptors === undefined) return limits
@@ -105,31 +92,18 @@ function fittingLimits(values: ServeValues, log: (entry: LogEntry) => void): Lim
   return fitting
 }
 
-async function open(
-  values: ServeValues,
-  limits: Limits,
-  listening: DaemonTransport,
-  log: (entry: LogEntry) => void,
-): Promise<Server> {
-  const { host, data, 'on-conflict': onConflict, 'tls-client-ca': clientCa, insecure } = values
-  const { transport: listen, isTls } = listening
-  const how = { host, isTls, hasClientCa: clientCa !== undefined, insecure }
-  const { authenticator, hasUsers } = await identityOf(data, how, log)
-  const warning = checkExposure({ ...how, hasUsers })
+async function open(values: ServeValues, limits: Limits, listen: DaemonTransport, log: Log): Promise<Server> {
+  const { host, data, 'on-conflict': onConflict, insecure } = values
+  const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
+  const exposure = { host, isTls, hasClientCa: values['tls-client-ca'] !== undefined, insecure }
+  const { authenticator, hasUsers } = await identityOf(data, exposure, log)
+  const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
-  return await serve({
-    listen,
-    storage: disk(data),
-    authenticator,
-    allowPlaintext: insecure,
-    limits,
-    onConflict,
-    log,
-  })
+  return await serve({ listen, storage: disk(data), authenticator, allowPlaintext: insecure, limits, onConflict, log })
 }
 
 /** Logs that there is no control socket. The daemon runs without it, since some file systems do not support sockets. */
-function withoutControl(log: (entry: LogEntry) => void) {
+function withoutControl(log: Log) {
   return (error: unknown): undefined => {
     const { code, message: text } = OspError.from(error)
     log({ level: 'warn', event: 'no-control', code, text })
@@ -142,7 +116,7 @@ function failedToOpen(error: unknown): undefined {
   errorLine(`ospd: ${printable(error.message)}`)
 }
 
-function logger({ quiet }: ServeValues): (entry: LogEntry) => void {
+function logger({ quiet }: ServeValues): Log {
   const styles = stylesFor(process.stderr)
   const lineOf = (entry: LogEntry) => formatLogEntry(entry, new Date(), styles)
   stderr.describeDropped = (lines) => lineOf({ level: 'warn', event: 'log-dropped', lines })

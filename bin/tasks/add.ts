@@ -1,15 +1,13 @@
 import { OspError } from 'ospd'
 import { absolutePath, type NewTask } from 'ospd/node'
-import type { AddEvent } from '../common/events.ts'
-import { exitCodes } from '../common/exitCodes.ts'
+import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
-import { shown, UsageError } from '../common/usage.ts'
-import type { Candidate } from '../send/candidates.ts'
-import { candidatesOf } from '../send/candidates.ts'
+import { displayed, exitCodes, UsageError } from '../common/usage.ts'
+import { type Candidate, candidatesOf } from '../send/candidates.ts'
+import { SendSummary } from '../send/reporter.ts'
 import { sendSettings } from '../send/send.ts'
-import { SendSummary } from '../send/sendSummary.ts'
-import { listed, type TaskContext, tasksSettings, withTasks } from './tasksContext.ts'
+import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasksContext.ts'
 
 const { recursive, as, digest } = sendSettings
 const settings = { recursive, as, digest, ...tasksSettings } as const
@@ -31,38 +29,46 @@ export const addCommand = command({
     ['osp add -r photos', 'add the files in a folder'],
     ['date | osp add - --as date.txt', 'add the content of stdin'],
   ],
-  run,
+  async run(values, operands) {
+    if (operands.length === 0) throw new UsageError('specify a FILE to add')
+    return await withTasks(values, (at) => addFiles(at, values, operands))
+  },
 })
 
-async function run(values: AddValues, operands: readonly string[]): Promise<number> {
-  if (operands.length === 0) throw new UsageError('specify a FILE to add')
-  return await withTasks(values, async (at) => {
-    const summary = new SendSummary()
-    const failed = (file: string, why: OspError) => fail(at, values, summary, file, why)
-    const added = new Set<number>()
-    let group: Candidate[] = []
-    const add = async () => {
-      for (const id of await addAll(at, values, group, failed)) added.add(id)
-      group = []
-    }
-    for await (const found of await candidatesOf(values, operands, at.directory)) {
-      if ('failure' in found) failed(found.path, found.failure)
-      else if ('skipped' in found) skip(at, values, found.path, found.skipped)
-      else if (group.push(found) >= addedTogether) await add()
-    }
-    await add()
-    at.print((await listed(at.tasks)).filter(({ id }) => added.has(id)))
-    if (added.size > 0 && !at.tasks.sending) at.hint('no osp send is running; run "osp send" to send them')
-    return summary.exitCode || exitCodes.done
-  })
+async function addFiles(at: TaskContext, values: AddValues, operands: readonly string[]): Promise<number> {
+  const summary = new SendSummary()
+  const failed = (file: string, error: OspError) => {
+    const { code, message: text, retry } = error
+    summary.addFailed(error)
+    if (values.json) results.event({ event: 'failed', file, code, text, retry })
+    else say(`${displayed(file)}: ${text}`, 'red')
+  }
+  const added = new Set<number>()
+  let group: Candidate[] = []
+  const add = async () => {
+    for (const id of await addGroup(at, values, group, failed)) added.add(id)
+    group = []
+  }
+  for await (const found of await candidatesOf(values, operands, at.directory)) {
+    if ('failure' in found) failed(found.path, found.failure)
+    else if ('skipped' in found) {
+      const { path: file, skipped: text } = found
+      if (values.json) results.event({ event: 'skipped', file, text })
+      else at.hint(`skipped ${file}: ${text}`)
+    } else if (group.push(found) >= addedTogether) await add()
+  }
+  await add()
+  at.print((await listed(at.tasks)).filter(({ id }) => added.has(id)))
+  if (added.size > 0) hintNoSender(at)
+  return summary.exitCode || exitCodes.done
 }
 
 /** Adds files. Resolves with the numbers of their tasks. */
-async function addAll(
+async function addGroup(
   { tasks }: TaskContext,
   { digest }: AddValues,
   group: readonly Candidate[],
-  failed: (file: string, why: OspError) => void,
+  failed: (file: string, error: OspError) => void,
 ): Promise<readonly number[]> {
   if (group.length === 0) return []
   const files = group.map(({ path, name, spooled }): NewTask => {
@@ -79,24 +85,4 @@ async function addAll(
     failed(path, each.failure)
     return []
   })
-}
-
-function fail(
-  { results, say }: TaskContext,
-  { json }: AddValues,
-  summary: SendSummary,
-  file: string,
-  why: OspError,
-): void {
-  const { code, message: text, retry } = why
-  summary.addFailed(why)
-  const event: AddEvent = { event: 'failed', file, code, text, retry }
-  if (json) results.event(event)
-  else say(`${shown(file)}: ${text}`, 'red')
-}
-
-function skip({ results, hint }: TaskContext, { json }: AddValues, file: string, text: string): void {
-  const event: AddEvent = { event: 'skipped', file, text }
-  if (json) results.event(event)
-  else hint(`skipped ${file}: ${text}`)
 }

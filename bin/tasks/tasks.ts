@@ -1,8 +1,9 @@
-import { exitCodes } from '../common/exitCodes.ts'
+import type { CancelledTask } from 'ospd/node'
+import { commonOptions } from '../common/commonOptions.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
-import { unexpectedOperand } from '../common/usage.ts'
-import { listed, tasksSettings, withTasks } from './tasksContext.ts'
+import { displayed, exitCodes, UsageError } from '../common/usage.ts'
+import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasksContext.ts'
 
 const settings = {
   all: switched({ alias: 'a', describe: 'also list stored files: the latest 1,000 of the last 24 hours' }),
@@ -13,7 +14,6 @@ const settings = {
 /** `osp tasks`: lists the tasks of a user. */
 export const tasksCommand = command({
   name: 'tasks',
-  operands: '',
   describe: 'List the tasks that are being sent or waiting, and those that failed in the last 24 hours.',
   settings,
   examples: [
@@ -23,18 +23,132 @@ export const tasksCommand = command({
     ['osp tasks --json | jq -r .file', 'print the paths only'],
   ],
   onlyLists: () => true,
-  run,
+  run: (values) => withTasks(values, (at) => list(at, values)),
 })
 
-async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
-  const [operand] = operands
-  if (operand !== undefined) throw unexpectedOperand('tasks', operand)
-  return await withTasks(values, async ({ tasks, hint, print }) => {
-    const all = await listed(tasks)
-    const shown = values.all ? all : all.filter(({ state }) => state !== 'done')
-    print(shown, values.why)
-    if (shown.length > 0) return exitCodes.done
-    hint(all.length === 0 ? 'there are no tasks' : 'all files are stored; run "osp tasks --all" to list them')
-    return exitCodes.done
-  })
+async function list({ tasks, hint, print }: TaskContext, values: Values<typeof settings>): Promise<number> {
+  const all = await listed(tasks)
+  const shown = values.all ? all : all.filter(({ state }) => state !== 'done')
+  print(shown, values.why)
+  if (all.length === 0) hint('there are no tasks')
+  else if (shown.length === 0) hint('all files are stored; run "osp tasks --all" to list them')
+  return exitCodes.done
+}
+
+/** `osp pause`: pauses tasks. */
+export const pauseCommand = command({
+  name: 'pause',
+  operands: '[TASK...]',
+  describe: 'Pause tasks, or all tasks without TASK. The server keeps the content that it has received.',
+  settings: tasksSettings,
+  examples: [
+    ['osp pause', 'pause all tasks, including those of a running osp send'],
+    ['osp pause 3 4', 'pause two tasks; "osp tasks" prints the numbers'],
+  ],
+  run: (values, operands) =>
+    withTasks(values, async (at) => {
+      const tasks = await change(at, operands, (ids) => at.tasks.pause(ids))
+      if (tasks.length === 0) at.hint('there is nothing to pause')
+      return exitCodes.done
+    }),
+})
+
+/** `osp continue`: continues paused tasks. */
+export const continueCommand = command({
+  name: 'continue',
+  operands: '[TASK...]',
+  describe: 'Continue paused tasks, or all of them without TASK. Retry failed tasks that are specified.',
+  settings: tasksSettings,
+  examples: [
+    ['osp continue', 'continue all paused tasks'],
+    ['osp continue 3', 'continue or retry one task'],
+  ],
+  run: (values, operands) =>
+    withTasks(values, async (at) => {
+      const tasks = await change(at, operands, (ids) => at.tasks.resume(ids))
+      if (tasks.length === 0) at.hint('there is nothing to continue')
+      else if (tasks.some(({ state }) => state === 'waiting')) hintNoSender(at)
+      return exitCodes.done
+    }),
+})
+
+const cancelSettings = {
+  all: switched({ alias: 'a', describe: 'cancel all unfinished tasks' }),
+  ...commonOptions,
+} as const
+
+/** `osp cancel`: cancels tasks. */
+export const cancelCommand = command({
+  name: 'cancel',
+  operands: 'TASK...|--all',
+  describe: 'Cancel tasks. The server removes the content of unfinished files; stored files are never removed.',
+  settings: cancelSettings,
+  examples: [
+    ['osp cancel 3', 'cancel one task; "osp tasks" prints the numbers'],
+    ['osp cancel --all', 'cancel all unfinished tasks'],
+  ],
+  run: (values, operands) => withTasks(values, (at) => cancel(at, values.all, operands), values),
+})
+
+async function cancel(at: TaskContext, all: boolean, operands: readonly string[]): Promise<number> {
+  const { tasks, hint, print } = at
+  if (all === operands.length > 0) throw new UsageError('specify each TASK to cancel, or only --all')
+  const chosen = await choose(at, operands)
+  const wanted = chosen.filter(({ state }) => state !== 'done')
+  const cancelled = await tasks.cancel(wanted.map(({ id }) => id))
+  print(cancelled)
+  if (chosen.length === 0) hint('there is nothing to cancel')
+  reportStored(at, chosen)
+  if (cancelled.some(({ state }) => state === 'cancelling')) {
+    hint('the server cannot be reached now; the next "osp send" completes the cancellation')
+  }
+  return exitCodes.done
+}
+
+/** Applies `act` to the tasks that the operands name, or to all unfinished tasks. Prints and returns their new state. */
+async function change(
+  at: TaskContext,
+  operands: readonly string[],
+  act: (ids: readonly number[] | undefined) => Promise<void>,
+): Promise<readonly CancelledTask[]> {
+  const chosen = await choose(at, operands)
+  const ids = new Set(chosen.map(({ id }) => id))
+  await act(operands.length > 0 ? [...ids] : undefined)
+  const now = (await listed(at.tasks)).filter(({ id }) => ids.has(id))
+  at.print(now)
+  reportStored(at, chosen)
+  return now
+}
+
+/** Reports the tasks that are already done. */
+function reportStored({ hint }: TaskContext, tasks: readonly CancelledTask[]): void {
+  const stored = tasks.filter(({ state }) => state === 'done').map(({ id }) => id)
+  if (stored.length > 0) hint(`already stored, not changed: ${stored.join(', ')}`)
+}
+
+/**
+ * Resolves with the tasks whose numbers are the operands, or with all unfinished tasks if there are no operands. Rejects
+ * with UsageError that lists the operands that are not numbers, or not numbers of tasks.
+ */
+async function choose({ tasks }: TaskContext, operands: readonly string[]): Promise<readonly CancelledTask[]> {
+  const invalid = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
+  if (invalid.length > 0) {
+    const all = invalid.map(displayed).join(', ')
+    throw new UsageError(`TASK must be a number printed by "osp tasks", not ${all}`)
+  }
+  const all = await listed(tasks)
+  if (operands.length === 0) return all.filter(isPending)
+  const byNumber = new Map(all.map((task) => [task.id, task]))
+  const numbers = [...new Set(operands.map(Number))]
+  const unknown = numbers.filter((number) => !byNumber.has(number))
+  if (unknown.length > 0) {
+    const what = unknown.length === 1 ? 'there is no task' : 'there are no tasks'
+    throw new UsageError(`${what} ${unknown.join(', ')}; run "osp tasks" to list tasks`)
+  }
+  return numbers.flatMap((number) => byNumber.get(number) ?? [])
+}
+
+/** Returns whether a task is neither done nor failed nor cancelled. */
+export function isPending({ state }: Pick<CancelledTask, 'state'>): boolean {
+  return state !== 'done' && state !== 'failed' && state !== 'cancelled'
 }

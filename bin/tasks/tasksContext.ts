@@ -1,93 +1,66 @@
-import { OspError } from 'ospd'
-import { type CancelledTask, stateDirectory, type TaskControl, taskControl } from 'ospd/node'
+import { type CancelledTask, isSpooled, stateDirectory, type TaskControl, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { type CommonOptions, commonOptions } from '../common/commonOptions.ts'
-import { exitCodes } from '../common/exitCodes.ts'
+import type { PrintedEvent } from '../common/events.ts'
 import { LinkTextReporter } from '../common/link.ts'
-import { errorLine, type ResultOutput, results, type StatusPrinter, statusPrinter } from '../common/output.ts'
-import { addressText, type Values } from '../common/settings.ts'
+import { results, say } from '../common/output.ts'
+import type { Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
-import { stylesFor } from '../common/text.ts'
+import { fit, printable, type Styles, stylesFor, widthOf } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
-import { shown, UsageError } from '../common/usage.ts'
-import { taskEvent, taskLines } from './taskLines.ts'
+import { formatPart, formatTime, percentOf } from '../common/units.ts'
+import { exitCodes } from '../common/usage.ts'
 
 const { server, user, state, 'retry-for': retryFor, quiet, json } = commonOptions
 
 /** The settings of every command for tasks: the user and the server of the tasks. */
 export const tasksSettings = { server, user, state, 'retry-for': retryFor, quiet, json } as const
 
-export type TasksValues = Values<typeof tasksSettings>
-
 /** The tasks and the output of a command. */
 export interface TaskContext {
   readonly tasks: TaskControl
   readonly directory: string
-  readonly results: ResultOutput
-  readonly say: StatusPrinter
   /** Prints a remark, unless `--quiet` or `--json` is set. */
   readonly hint: (text: string) => void
   /** Prints tasks as results. */
-  readonly print: (tasks: readonly CancelledTask[], why?: boolean) => void
+  readonly print: (tasks: readonly CancelledTask[], withReasons?: boolean) => void
 }
 
 /** Runs a command for the tasks of a user. Resolves with the exit code. `connection` allows it to contact the server. */
 export async function withTasks(
-  values: TasksValues,
+  values: Values<typeof tasksSettings>,
   work: (at: TaskContext) => Promise<number>,
   connection?: CommonOptions,
 ): Promise<number> {
   const directory = await openStateDirectory(values)
-  const say = statusPrinter(errorLine, stylesFor(process.stderr))
   let isAuthorized = true
   const client = (options: CommonOptions) => () => {
     const token = new ConfiguredToken(options)
-    const { server, 'retry-for': retryForMs } = options
-    const reporter = new LinkTextReporter({ say, server: addressText(server), retryForMs, quiet: true })
+    const reporter = new LinkTextReporter(options)
     return openClient(options, token, { state: stateDirectory(directory) }).on('status', (status, error) => {
       if (status !== 'refused' || error?.code !== 'unauthorized') return
       isAuthorized = false
       reporter.gaveUp(error, token.advice(error))
     })
   }
-  const print = (tasks: readonly CancelledTask[], why = false) => {
-    if (values.json) for (const task of tasks) results.event(taskEvent(task, directory))
-    else for (const line of taskLines(tasks, why, stylesFor(process.stdout))) results.line(line)
-  }
-  const hint = (text: string) => {
-    if (!values.quiet && !values.json) say(text, 'yellow')
-  }
   const tasks = taskControl(directory, { client: connection && client(connection) })
-  const done = await work({ tasks, directory, results, say, hint, print })
+  const done = await work({
+    tasks,
+    directory,
+    hint(text) {
+      if (!values.quiet && !values.json) say(text, 'yellow')
+    },
+    print(tasks, withReasons = false) {
+      if (values.json) for (const task of tasks) results.event(taskEvent(task, directory))
+      else for (const line of taskLines(tasks, withReasons, stylesFor(process.stdout))) results.line(line)
+    },
+  })
   return done || (isAuthorized ? exitCodes.done : exitCodes.notLetIn)
 }
 
-/** Returns the task numbers that were given as operands. Throws UsageError if an operand is not a number. */
-export function numbersOf(operands: readonly string[]): readonly number[] {
-  const wrong = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
-  if (wrong.length > 0) {
-    throw new UsageError(`TASK must be a number printed by "osp tasks", not ${wrong.map(shown).join(', ')}`)
-  }
-  return [...new Set(operands.map(Number))]
-}
-
-/** Returns the tasks with these numbers. Throws UsageError that lists the unknown numbers. */
-export function tasksOf<T extends { readonly id: number }>(
-  all: readonly T[],
-  numbers: readonly number[],
-): readonly T[] {
-  const byNumber = new Map(all.map((task) => [task.id, task]))
-  const wrong = numbers.filter((number) => !byNumber.has(number))
-  if (wrong.length > 0) {
-    const what = wrong.length === 1 ? 'there is no task' : 'there are no tasks'
-    throw new UsageError(`${what} ${wrong.join(', ')}; run "osp tasks" to list tasks`)
-  }
-  return numbers.flatMap((number) => byNumber.get(number) ?? [])
-}
-
-/** Returns whether a task is neither done nor failed nor cancelled. */
-export function isUnfinished({ state }: Pick<CancelledTask, 'state'>): boolean {
-  return state !== 'done' && state !== 'failed' && state !== 'cancelled'
+/** Prints a remark if no program sends the tasks. */
+export function hintNoSender({ tasks, hint }: TaskContext): void {
+  if (!tasks.sending) hint('no osp send is running; run "osp send" to send them')
 }
 
 /** Resolves with the tasks, without cancelled ones. */
@@ -96,8 +69,44 @@ export async function listed(tasks: TaskControl): Promise<readonly CancelledTask
   return all.filter(({ state }) => state !== 'cancelled')
 }
 
-/** Throws UsageError for the numbers of tasks that have ended meanwhile. */
-export function asUsage(error: unknown): never {
-  if (error instanceof OspError && error.code === 'usage') throw new UsageError(error.message)
-  throw error
+/** Formats tasks: number, state, percent, bytes, name. With reasons, a line below each task that does not proceed. */
+function taskLines(tasks: readonly CancelledTask[], withReasons: boolean, styles: Styles): readonly string[] {
+  const rows = tasks.map((task) => ({ task, cells: cellsOf(task) }))
+  const widths = [0, 1, 2, 3].map((at) => rows.reduce((most, { cells }) => Math.max(most, widthOf(cells[at] ?? '')), 0))
+  return rows.flatMap(({ task, cells }) => {
+    const [number = '', state = '', part = '', sizes = ''] = cells.map((cell, at) =>
+      at === 1 ? fit(cell, widths[at] ?? 0) : cell.padStart(widths[at] ?? 0),
+    )
+    const line = [number, styleOf(task, styles)(state), part, styles.dim(sizes), printable(task.name)].join('  ')
+    if (!withReasons || !task.why) return [line]
+    const { text, retryMs } = task.why
+    const reason = retryMs === undefined ? text : `${text}; next try in ${formatTime(retryMs)}`
+    return [line, `${' '.repeat(number.length + 2)}${styles.yellow(printable(reason))}`]
+  })
 }
+
+/** Returns the event of a task. */
+function taskEvent(task: CancelledTask, directory: string): PrintedEvent {
+  const { id, ref, name, acknowledged, durable, size, why } = task
+  const file = ref === undefined ? name : refText(directory, ref)
+  const reason = { why: why?.text ?? null, code: why?.code ?? null, retryMs: why?.retryMs ?? null }
+  return { event: 'task', task: id, file, name, state: stateOf(task), acknowledged, durable, size, ...reason }
+}
+
+function cellsOf(task: CancelledTask): readonly string[] {
+  const { id, acknowledged, size, state } = task
+  const part = state === 'done' ? 100 : percentOf(acknowledged, size)
+  return [String(id), stateOf(task), `${part}%`, size > 0 || state === 'done' ? formatPart(acknowledged, size) : '']
+}
+
+/** Reports a file that is being verified as being sent. */
+const stateOf = ({ state }: CancelledTask) => (state === 'verifying' ? 'sending' : state)
+
+function styleOf({ state }: CancelledTask, { green, red, yellow, cyan }: Styles): (text: string) => string {
+  if (state === 'done') return green
+  if (state === 'failed') return red
+  return state === 'sending' || state === 'verifying' ? cyan : yellow
+}
+
+/** Returns the path of the content of a task, or `-` if it was read from stdin. */
+export const refText = (directory: string, ref: string): string => (isSpooled(directory, ref) ? '-' : ref)

@@ -1,24 +1,22 @@
-import { OspError, removeUnfinished, unfinishedUploads } from 'ospd'
-import { askControl, disk, nodePlatform } from 'ospd/node'
-import type { z } from 'zod'
-import { type RemovedEvent, removedAnswer, type ShownUpload, uploadsAnswer } from '../common/events.ts'
-import { exitCodes } from '../common/exitCodes.ts'
+import { removeUnfinished, unfinishedUploads } from 'ospd'
+import { disk, nodePlatform } from 'ospd/node'
+import { removedAnswer, type ShownUpload, uploadsAnswer } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { duration, optional, path, setting, switched, type Values } from '../common/settings.ts'
-import { fit, printable, widthOf } from '../common/text.ts'
+import { duration, jsonSetting, optionalSetting, path, setting, type Values } from '../common/settings.ts'
+import { printable, tableLines } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
-import { shown, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
-import { isAbsence } from '../status/status.ts'
+import { displayed, exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
+import { askDaemon, isAbsence } from '../status/status.ts'
 
 const settings = {
   data: setting(path, './ospd-data', { describe: 'data directory of the daemon, which may be stopped' }),
-  'older-than': optional(duration, {
+  'older-than': optionalSetting(duration, {
     describe: 'select only uploads that no client has continued for TIME',
     unset: 'all uploads',
   }),
-  json: switched({ describe: 'print results as JSON, one object per line (docs/json.md)' }),
+  json: jsonSetting,
 } as const
 
 type UploadsValues = Values<typeof settings>
@@ -38,11 +36,14 @@ export const uploadsCommand = command({
   run,
 })
 
+type UploadName = Pick<ShownUpload, 'user' | 'name'>
+
 /** Access to the unfinished uploads, through the running daemon or in the data directory. */
 interface Unfinished extends AsyncDisposable {
   /** Resolves with the uploads, the longest idle first. `more` is the number of uploads that are not listed. */
   list(): Promise<{ readonly uploads: readonly ShownUpload[]; readonly more: number }>
-  remove(upload: Pick<ShownUpload, 'user' | 'name'>, idleMs: number): Promise<boolean>
+  /** Removes an upload that is idle for this time. Resolves with whether there was one. */
+  remove(upload: UploadName, idleMs: number): Promise<boolean>
 }
 
 async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly string[]): Promise<number> {
@@ -57,15 +58,13 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
   await checkDirectory('--data', values.data, 'exists')
   await using unfinished = await openUploads(values.data)
   if (verb === 'list') return await list(unfinished, values)
-  if (idleMs === undefined) return await removeNamed(unfinished, named, values)
-  await removeIdle(unfinished, idleMs, values)
-  return exitCodes.done
+  return idleMs === undefined ? await removeNamed(unfinished, named) : await removeIdle(unfinished, idleMs)
 }
 
 /** Throws UsageError if the operand is not of the form USER/NAME. */
-function uploadNamed(operand: string): Pick<ShownUpload, 'user' | 'name'> {
+function uploadNamed(operand: string): UploadName {
   const [user = '', ...parts] = operand.normalize('NFC').split('/')
-  if (user === '' || parts.length === 0) throw new UsageError(`${shown(operand)} is not an upload; write USER/NAME`)
+  if (user === '' || parts.length === 0) throw new UsageError(`${displayed(operand)} is not an upload; write USER/NAME`)
   return { user, name: parts.join('/') }
 }
 
@@ -73,84 +72,62 @@ async function list(unfinished: Unfinished, { 'older-than': idleMs = 0, json }: 
   const { uploads, more } = await unfinished.list()
   const shown = uploads.filter((upload) => upload.idleMs >= idleMs)
   if (json) for (const upload of shown) results.event({ event: 'upload', ...upload })
-  else for (const line of linesOf(shown)) results.line(line)
+  else for (const line of tableLines(shown.map(cellsOf))) results.line(line)
   if (more > 0) errorLine(`ospd: and ${more} more`)
   return exitCodes.done
 }
 
-function linesOf(uploads: readonly ShownUpload[]): readonly string[] {
-  const rows = uploads.map(({ user, name, size, durable, diskBytes, idleMs, running }) => [
-    printable(`${user}/${name}`),
-    formatPart(durable, size),
-    `${formatSize(diskBytes)} on disk`,
-    running ? 'running' : `idle for ${formatTime(idleMs)}`,
-  ])
-  const widths = [0, 1, 2, 3].map((at) => Math.max(0, ...rows.map((row) => widthOf(row[at] ?? ''))))
-  return rows.map((row) =>
-    row
-      .map((cell, at) => fit(cell, widths[at] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
-}
+const cellsOf = ({ size, durable, diskBytes, idleMs, running, ...upload }: ShownUpload) => [
+  nameText(upload),
+  formatPart(durable, size),
+  `${formatSize(diskBytes)} on disk`,
+  running ? 'running' : `idle for ${formatTime(idleMs)}`,
+]
 
-async function removeNamed(
-  unfinished: Unfinished,
-  named: readonly Pick<ShownUpload, 'user' | 'name'>[],
-  values: UploadsValues,
-): Promise<number> {
+const nameText = ({ user, name }: UploadName) => printable(`${user}/${name}`)
+
+async function removeNamed(unfinished: Unfinished, named: readonly UploadName[]): Promise<number> {
   let code: number = exitCodes.done
   for (const upload of named) {
-    if (await removeOne(unfinished, upload, 0, values)) continue
-    errorLine(`ospd: there is no unfinished upload ${printable(`${upload.user}/${upload.name}`)}`)
+    if (await removeOne(unfinished, upload, 0)) continue
+    errorLine(`ospd: there is no unfinished upload ${nameText(upload)}`)
     code = exitCodes.failed
   }
   return code
 }
 
-async function removeIdle(unfinished: Unfinished, idleMs: number, values: UploadsValues): Promise<void> {
+async function removeIdle(unfinished: Unfinished, idleMs: number): Promise<number> {
   for (;;) {
     const { uploads, more } = await unfinished.list()
     let removed = 0
     for (const upload of uploads) {
-      if (upload.idleMs >= idleMs && (await removeOne(unfinished, upload, Math.max(1, idleMs), values))) removed++
+      if (upload.idleMs >= idleMs && (await removeOne(unfinished, upload, Math.max(1, idleMs)))) removed++
     }
-    if (more === 0 || removed === 0) return
+    if (more === 0 || removed === 0) return exitCodes.done
   }
 }
 
-async function removeOne(
-  unfinished: Unfinished,
-  { user, name }: Pick<ShownUpload, 'user' | 'name'>,
-  idleMs: number,
-  { json }: UploadsValues,
-): Promise<boolean> {
-  if (!(await unfinished.remove({ user, name }, idleMs))) return false
-  const event: RemovedEvent = { event: 'removed', user, name }
-  if (json) results.event(event)
-  else results.line(`${printable(`${user}/${name}`)} removed`)
-  return true
+async function removeOne(unfinished: Unfinished, { user, name }: UploadName, idleMs: number): Promise<boolean> {
+  const isRemoved = await unfinished.remove({ user, name }, idleMs)
+  if (isRemoved) results.print({ event: 'removed', user, name }, `${nameText({ user, name })} removed`)
+  return isRemoved
 }
 
 /** Accesses the uploads through the daemon if it is running. Otherwise locks the data directory. */
 async function openUploads(data: string): Promise<Unfinished> {
-  const ask = async <T>(request: object, answer: z.ZodType<T>): Promise<T> => {
-    const parsed = answer.safeParse(await askControl(data, request))
-    if (parsed.success) return parsed.data
-    throw new OspError(
-      'malformed',
-      `the daemon of ${printable(data)} is of another version; use the "ospd uploads" of that version`,
-    )
-  }
+  const list = () => askDaemon(data, { ask: 'uploads' }, uploadsAnswer)
   try {
-    await ask({ ask: 'uploads' }, uploadsAnswer)
+    await list()
   } catch (error) {
     if (!isAbsence(error)) throw error
     return await inDirectory(data)
   }
   return {
-    list: () => ask({ ask: 'uploads' }, uploadsAnswer),
-    remove: async (upload, idleMs) => (await ask({ ask: 'remove-upload', ...upload, idleMs }, removedAnswer)).removed,
+    list,
+    async remove(upload, idleMs) {
+      const { removed } = await askDaemon(data, { ask: 'remove-upload', ...upload, idleMs }, removedAnswer)
+      return removed
+    },
     async [Symbol.asyncDispose]() {},
   }
 }

@@ -1,17 +1,15 @@
 import { type Client, type ClientStatus, OspError, type PresenceMember } from 'ospd'
-import { type CommandContext, runWithClient } from '../common/commandContext.ts'
-import { commonOptions, retryDefaultMs, retryForUnless } from '../common/commonOptions.ts'
-import type { WhoEvent } from '../common/events.ts'
-import type { ResultOutput } from '../common/output.ts'
+import { runWithClient } from '../common/commandContext.ts'
+import { commonOptions, retryText } from '../common/commonOptions.ts'
+import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { switched, type Values } from '../common/settings.ts'
+import { duration, optionalSetting, switched, type Values } from '../common/settings.ts'
 import { printable, stylesFor } from '../common/text.ts'
-import { unexpectedOperand } from '../common/usage.ts'
 
 const settings = {
   watch: switched({ alias: 'w', describe: 'continue to print users that come online or go offline, until Ctrl-C' }),
   ...commonOptions,
-  'retry-for': retryForUnless('with --watch'),
+  'retry-for': optionalSetting(duration, { describe: retryText, unset: '10s; with --watch: 5m' }),
 } as const
 
 type WhoValues = Values<typeof settings>
@@ -19,7 +17,6 @@ type WhoValues = Values<typeof settings>
 /** `osp who`: prints the users that are online. */
 export const whoCommand = command({
   name: 'who',
-  operands: '',
   describe: 'Print the users that are online: those with a program that is receiving messages.',
   settings,
   examples: [
@@ -30,21 +27,22 @@ export const whoCommand = command({
   run,
 })
 
-async function run(values: WhoValues, operands: readonly string[]): Promise<number> {
-  const [operand] = operands
-  if (operand !== undefined) throw unexpectedOperand('who', operand)
-  const { 'retry-for': retryForMs = retryDefaultMs(values.watch ? 'unattended' : 'interactive') } = values
-  return await runWithClient({ ...values, 'retry-for': retryForMs }, { run: (context) => print(values, context) })
+async function run(values: WhoValues): Promise<number> {
+  const { watch, 'retry-for': retryForMs = watch ? 300_000 : 10_000 } = values
+  return await runWithClient({ ...values, 'retry-for': retryForMs }, { run: (client) => print(client, values) })
 }
 
-async function print(values: WhoValues, { client, results }: CommandContext): Promise<void> {
+async function print(client: Client, { json, watch }: WhoValues): Promise<void> {
   await client.presence.ready()
-  const members = sorted(client.presence)
-  const list: WhoEvent = { event: 'list', members: members.map(({ user, node }) => ({ user, node })) }
-  if (values.json) results.event(list)
+  const members = [...client.presence].sort(byName).map(({ user, node }) => ({ user, node }))
+  if (json) results.event({ event: 'list', members })
   else for (const { user } of members) results.line(printable(user))
-  if (!values.watch) return
-  client.presence.on('change', changePrinter(values, results))
+  if (!watch) return
+  const { green, red } = stylesFor(process.stdout)
+  client.presence.on('change', ({ user, node }, change) => {
+    const line = change === 'here' ? green(`+ ${printable(user)}`) : red(`- ${printable(user)}`)
+    results.print({ event: change, user, node }, line)
+  })
   await Promise.race([ended(client), results.broken])
 }
 
@@ -59,18 +57,7 @@ function ended(client: Client): Promise<never> {
   })
 }
 
-/** Returns the members sorted by name, in the order of code units. */
-function sorted(members: Iterable<PresenceMember>): readonly PresenceMember[] {
-  return [...members].sort((a, b) => (a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node))
-}
-
-/** Returns a listener that prints the users that come online or go offline. */
-function changePrinter({ json }: WhoValues, results: ResultOutput) {
-  const styles = stylesFor(process.stdout)
-  return ({ user, node }: PresenceMember, change: 'here' | 'gone') => {
-    const event: WhoEvent = { event: change, user, node }
-    if (json) results.event(event)
-    else if (change === 'here') results.line(styles.green(`+ ${printable(user)}`))
-    else results.line(styles.red(`- ${printable(user)}`))
-  }
+/** Compares names in the order of code units. */
+function byName(a: PresenceMember, b: PresenceMember): number {
+  return a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node
 }

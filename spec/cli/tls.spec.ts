@@ -131,7 +131,7 @@ spec('osp --tls', (it) => {
   for (const [what, flags, message] of [
     ['--tls-ca without --tls', ['--tls-ca', 'x'], /--tls-ca requires --tls; without TLS nothing is encrypted/u],
     ['an authority that is not there', ['--tls', '--tls-ca', 'x'], /--tls-ca x cannot be read: it does not exist/u],
-    ['a certificate without its key', ['--tls', '--tls-cert', 'x'], /--tls-cert needs --tls-key/u],
+    ['a certificate without its key', ['--tls', '--tls-cert', 'x'], /--tls-cert requires --tls-key/u],
   ] as const) {
     it(`does not begin with ${what}`, async () => {
       await using at = await place()
@@ -173,8 +173,8 @@ spec('ospd serve with a certificate', (it) => {
   })
 
   for (const [what, flags, message] of [
-    ['one without its key', ['--tls-cert', 'cert'], /--tls-cert needs --tls-key, the key/u],
-    ['a key alone', ['--tls-key', 'key'], /--tls-key needs --tls-cert, the cert/u],
+    ['one without its key', ['--tls-cert', 'cert'], /--tls-cert requires --tls-key, the key/u],
+    ['a key alone', ['--tls-key', 'key'], /--tls-key requires --tls-cert, the cert/u],
     ['another one’s key', ['--tls-cert', 'cert', '--tls-key', 'other'], /the key does not belong to the certificate/u],
     [
       'one that is not there',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { exitCodes } from '../../bin/common/exitCodes.ts'
+import { exitCodes } from '../../bin/common/usage.ts'
 import { run } from '../support/commands.ts'
 import { root } from '../support/source.ts'
 import { spec } from '../support/spec.ts'

@@ -19,7 +19,9 @@ const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothi
 /** Records the lines that a command prints about its link. */
 function lines(quiet = false) {
   const said: string[] = []
-  const link = new LinkTextReporter({ say: (text) => said.push(text), server: 'host:1', retryForMs: 10_000, quiet })
+  const link = new LinkTextReporter({ server: { host: 'host', port: 1 }, 'retry-for': 10_000, quiet }, (text) =>
+    said.push(text),
+  )
   return { said, link }
 }
 

@@ -1,20 +1,17 @@
 import assert from 'node:assert/strict'
 import { type Client, OspError, type Upload } from 'ospd'
-import type { Found } from '../../../bin/send/candidates.ts'
+import type { FoundPath } from '../../../bin/send/candidates.ts'
 import { FileSender, unfinishedMost } from '../../../bin/send/fileSender.ts'
-import type { SendReporter } from '../../../bin/send/reporter.ts'
-import { SendSummary } from '../../../bin/send/sendSummary.ts'
+import { Overview } from '../../../bin/send/overview.ts'
+import { type SendReporter, SendSummary } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
 const silent: SendReporter = {
-  added() {},
-  complete() {},
   stored() {},
   joined() {},
   nothing() {},
   paused() {},
   cancelled() {},
-  passed() {},
   failed() {},
   skipped() {},
   refused() {},
@@ -24,6 +21,9 @@ const silent: SendReporter = {
   gaveUp() {},
   end() {},
 }
+
+/** The options of a command without a running program beside it. */
+const alone = { overview: new Overview(), directory: '/state', isAwaited: () => false }
 
 /** A client whose uploads end when they are told to. */
 function slowClient() {
@@ -52,7 +52,7 @@ function slowClient() {
   return { uploads, added, finishOne: () => finishing.shift()?.(), failAll }
 }
 
-async function* files(count: number): AsyncGenerator<Found> {
+async function* files(count: number): AsyncGenerator<FoundPath> {
   for (let index = 0; index < count; index++) yield { path: `${index}`, name: `${index}`, size: 1 }
 }
 
@@ -66,10 +66,10 @@ spec('sending', (it) => {
     const sending = new FileSender({
       uploads,
       reporter: silent,
-      summary: summary,
+      summary,
       digest: 'sha256',
       stop: stop.signal,
-      refusal: () => undefined,
+      ...alone,
     })
     const sent = sending.send(files(Number.POSITIVE_INFINITY))
     while (added.length < unfinishedMost) await turn()
@@ -91,10 +91,10 @@ spec('sending', (it) => {
     const sending = new FileSender({
       uploads,
       reporter: silent,
-      summary: summary,
+      summary,
       digest: 'sha256',
       stop: signal,
-      refusal: () => undefined,
+      ...alone,
     })
     let finish = () => {}
     const finished = new Promise((resolve) => {
@@ -134,15 +134,15 @@ spec('sending', (it) => {
     const sending = new FileSender({
       uploads,
       reporter,
-      summary: summary,
+      summary,
       digest: 'sha256',
       stop: signal,
-      refusal: () => summary.refusal,
+      ...alone,
     })
     const sent = sending.send(files(250))
     for (let i = 0; i < 500; i++) await turn()
     const why = new OspError('unreachable')
-    summary.gaveUp(why)
+    summary.refusal = why
     failAll(why)
     await sent
     assert.equal(summary.failed, 250)
@@ -177,15 +177,15 @@ spec('the exit code', (it) => {
       2,
     )
     assert.equal(
-      after((summary) => [two(summary), summary.gaveUp(new OspError('unreachable'))]),
+      after((summary) => [two(summary), Object.assign(summary, { refusal: new OspError('unreachable') })]),
       3,
     )
     assert.equal(
-      after((summary) => [two(summary), summary.gaveUp(new OspError('unauthorized'))]),
+      after((summary) => [two(summary), Object.assign(summary, { refusal: new OspError('unauthorized') })]),
       4,
     )
     assert.equal(
-      after((summary) => [two(summary), summary.gaveUp(new OspError('clients-full'))]),
+      after((summary) => [two(summary), Object.assign(summary, { refusal: new OspError('clients-full') })]),
       5,
     )
     assert.equal(

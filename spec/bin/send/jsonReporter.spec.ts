@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict'
 import type { Upload } from 'ospd'
-import { type SendEvent, sendEvents } from '../../../bin/common/events.ts'
+import { type PrintedEvent, sendEvents } from '../../../bin/common/events.ts'
 import { JsonReporter } from '../../../bin/send/jsonReporter.ts'
+import { Overview } from '../../../bin/send/overview.ts'
 import type { ReportedFile } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
+const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quiet: false }
+
 /** A reporter, what it has printed, and a task of 1,000 bytes whose upload the spec moves. */
 function reporting() {
-  const printed: SendEvent[] = []
-  const reporter = new JsonReporter('127.0.0.1:6682', (event) => printed.push(event))
+  const printed: PrintedEvent[] = []
+  const overview = new Overview()
+  const reporter = new JsonReporter(values, overview, (event) => printed.push(event))
   const upload = {
     id: 7,
     name: 'a',
@@ -17,11 +21,11 @@ function reporting() {
     transferred: 0,
   }
   const task: ReportedFile = { path: './a', size: 1_000, upload: upload as unknown as Upload }
-  reporter.added(task)
+  overview.add(task)
   const stands = (phase: string, acknowledged: number, durable: number) => {
     Object.assign(upload, { phase, progress: { acknowledged, durable, size: 1_000 }, transferred: acknowledged })
   }
-  return { reporter, all: () => [...printed], task, stands }
+  return { reporter, overview, all: () => [...printed], task, stands }
 }
 
 spec('osp send --json', (it) => {
@@ -44,13 +48,14 @@ spec('osp send --json', (it) => {
   })
 
   it('reports no progress of tasks that are paused, waiting or ended', () => {
-    const { reporter, all, task, stands } = reporting()
+    const { reporter, overview, all, task, stands } = reporting()
     reporter.progress(0)
     stands('paused', 200, 100)
     reporter.progress(1_000)
     stands('waiting', 300, 100)
     reporter.progress(2_000)
     stands('sending', 400, 100)
+    overview.end(task)
     reporter.cancelled(task)
     reporter.progress(3_000)
     assert.deepEqual(

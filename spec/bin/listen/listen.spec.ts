@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Message } from 'ospd'
 import type { Styles } from '../../../bin/common/text.ts'
-import { localTime, messageEvent, messageLine } from '../../../bin/listen/messageLine.ts'
+import { localTime, messageEvent, messageLine } from '../../../bin/listen/listen.ts'
 import { spec } from '../../support/spec.ts'
 
 const same = (text: string) => text
