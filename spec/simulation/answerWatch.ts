@@ -66,7 +66,7 @@ export class AnswerWatch {
     const [seq] = oldest
     // If the process was frozen, or the socket accepted nothing, the time starts again.
     if (serverProcess.frozen || server.bytesUnderWay > fullBytes / 2) since.set(seq, this.#now)
-    else this.#trace.fail(`request ${seq} of ${clientProcess.name} has been neither answered nor refused`)
+    else this.#trace.fail(`request ${seq} of ${clientProcess.name} was neither answered nor refused`)
   }
 
   get #now(): number {

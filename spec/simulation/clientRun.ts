@@ -131,7 +131,7 @@ export class ClientRun {
     if (file) {
       wanted.add(file)
       this.#follow(upload, file)
-    } else this.#parts.trace.fail(`${name} has a task that nobody gave it: ${upload.name}`)
+    } else this.#parts.trace.fail(`${name} has an unknown task: ${upload.name}`)
   }
 
   #follow(upload: Upload, file: SimulatedFile): void {

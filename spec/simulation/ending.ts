@@ -105,10 +105,10 @@ export class Ending {
     }
     place.atTheEnd(readMailboxes).then(over, (error: unknown) => {
       over()
-      this.#parts.trace.fail(`what was kept can't be looked at any more: ${error}`)
+      this.#parts.trace.fail(`the storage cannot be read any more: ${error}`)
     })
     await this.#parts.until(machine.time.now() + settlingMs, () => isOver)
-    if (!isOver && !this.#parts.trace.failed) this.#parts.trace.fail('what was kept does not open any more')
+    if (!isOver && !this.#parts.trace.failed) this.#parts.trace.fail('the storage cannot be opened any more')
   }
 
   /** Ends all processes, the server last, and checks that nothing is left of them. */
@@ -124,7 +124,7 @@ export class Ending {
     // A visitor may have connected in the meantime.
     await this.#parts.until(time.now() + settlingMs, () => !server.running && ended())
     if (this.#parts.trace.failed) return
-    if (server.running || !ended()) this.#parts.trace.fail('not everybody has ended')
+    if (server.running || !ended()) this.#parts.trace.fail('not every process has ended')
     await this.#parts.until(time.now() + settlingMs, () => network.links.size === 0)
     if (network.links.size > 0) this.#parts.trace.fail(`${network.links.size} links are left`)
     await this.#lookAtPlace()

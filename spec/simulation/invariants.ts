@@ -205,8 +205,8 @@ export class Invariants {
   #queues(): void {
     const most = fullBytes + this.#parts.limits.windowBytes + 64 * 1024
     for (const { client, server } of this.#parts.network.links) {
-      if (client.bytesUnderWay > most) this.#parts.trace.fail(`a client has ${client.bytesUnderWay} bytes under way`)
-      if (server.bytesUnderWay > most) this.#parts.trace.fail(`the server has ${server.bytesUnderWay} bytes under way`)
+      if (client.bytesUnderWay > most) this.#parts.trace.fail(`a client has ${client.bytesUnderWay} bytes in flight`)
+      if (server.bytesUnderWay > most) this.#parts.trace.fail(`the server has ${server.bytesUnderWay} bytes in flight`)
     }
   }
 

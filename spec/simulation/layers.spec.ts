@@ -9,8 +9,8 @@ const over = (changes: TransportChanges): SimulateOptions => ({ transport: (belo
 
 /** Layers that violate their port, each in one way. */
 const wrong: Readonly<Record<string, SimulateOptions>> = {
-  'a storage that passes no flush on': { kind: 'files', ...around({ file: () => ({ flush: async () => {} }) }) },
-  'a storage that writes other bytes than it is given': {
+  'a storage that ignores flushes': { kind: 'files', ...around({ file: () => ({ flush: async () => {} }) }) },
+  'a storage that writes wrong bytes': {
     kind: 'files',
     ...around({
       file: (file) => ({
@@ -28,7 +28,7 @@ const wrong: Readonly<Record<string, SimulateOptions>> = {
       }),
     }),
   },
-  'a storage that removes a message more than it is told': {
+  'a storage that removes one message too many': {
     kind: 'messages',
     ...around({
       mailboxes: (mailboxes) => ({
@@ -36,7 +36,7 @@ const wrong: Readonly<Record<string, SimulateOptions>> = {
       }),
     }),
   },
-  'a storage that reads messages in another order': {
+  'a storage that returns messages in reverse order': {
     kind: 'messages',
     ...around({
       mailboxes: (mailboxes) => ({

@@ -163,7 +163,7 @@ export class LinkWatch {
     const { mailboxSeq } = decode(frame) as WireMessage<'DeliverMsgAck'>
     const { user } = watched.program
     if (!this.#parts.mail.invariants.isKept(user, mailboxSeq))
-      this.#parts.trace.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not kept`)
+      this.#parts.trace.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not stored`)
   }
 
   /**
@@ -178,10 +178,10 @@ export class LinkWatch {
     if (requests.has(frame.seq)) return
     requests.add(frame.seq)
     if (link.client.reliable && !watched.isListening)
-      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, who does not listen`)
+      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, which does not listen`)
     if (this.#parts.disk.rot.hasHitPlace(program.user, place)) return
     if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
-      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was dealt with before`)
+      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was handled before`)
     delivered.set(place, content.length)
     for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
       if (!this.#gone.has(`${program.user} ${first}`) && !this.#parts.disk.rot.hasHitPlace(program.user, first)) break
@@ -190,9 +190,9 @@ export class LinkWatch {
     const bytes = [...delivered].sort(([a], [b]) => a - b).slice(0, -1)
     const before = bytes.reduce((sum, [, length]) => sum + length, 0)
     if (delivered.size > deliveryWindow)
-      this.#parts.trace.fail(`${delivered.size} deliveries to ${program.user} are under way`)
+      this.#parts.trace.fail(`${delivered.size} deliveries to ${program.user} are in flight`)
     if (delivered.size > 1 && before >= deliveryBytes)
-      this.#parts.trace.fail(`deliveries of ${before} bytes, and one more, to ${program.user} are under way`)
+      this.#parts.trace.fail(`deliveries of ${before} bytes, and one more, to ${program.user} are in flight`)
   }
 
   /** Checks that an instance has one holder: the previous holder receives nothing more on its link. */

@@ -146,9 +146,10 @@ export class Mail {
       if (run) this.#parts.trace.tell(`${user} lists ${list.sort().join(', ')}`)
     }
     const { size: lost } = this.invariants.lost
-    if (lost > 0 && !server.hasReportedLoss) this.#parts.trace.fail(`${lost} messages are lost, and nobody was told`)
+    if (lost > 0 && !server.hasReportedLoss)
+      this.#parts.trace.fail(`${lost} messages are lost, and the server did not report it`)
     if (!this.#agree)
-      this.#parts.trace.fail(`online are ${this.#online.join(', ')}, and that is not what all programs list`)
+      this.#parts.trace.fail(`the online users are ${this.#online.join(', ')}, and not all programs list exactly these`)
     const levels = (await server.mailboxes?.levels()) ?? []
     this.#waiting = textOf(levels)
     for (const user of this.users) {
@@ -170,13 +171,13 @@ export class Mail {
   /** Checks that the mailboxes have the same messages as before, and that no acknowledged message is stored again. */
   async readAnew(mailboxes: MailboxStore): Promise<void> {
     const found = textOf(await mailboxes.levels())
-    if (found !== this.#waiting) this.#parts.trace.fail(`read anew the mailboxes hold ${found}`)
+    if (found !== this.#waiting) this.#parts.trace.fail(`read again, the mailboxes contain ${found}`)
     for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
       if (outcome !== 'acknowledged' || this.#parts.disk.rot.hasHit(key)) continue
       await mailboxes.append({ sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
     const after = textOf(await mailboxes.levels())
-    if (after !== found) this.#parts.trace.fail(`of what was sent before something was stored again: ${after}`)
+    if (after !== found) this.#parts.trace.fail(`a message that was sent before was stored again: ${after}`)
   }
 
   /** Stops the checks of programs. */

@@ -133,19 +133,19 @@ export class MessageInvariants {
   handedOver(actor: MessageActor, run: MessageRun, { from, id, content, attempt }: Message): Post {
     const key = keyOf(from, id)
     const post = this.#posts.get(key)
-    if (!post) throw this.#fail(`${run.process.name} is handed what nobody has sent: ${key}`)
+    if (!post) throw this.#fail(`${run.process.name} received a message that no program has sent: ${key}`)
     // Its id was forgotten, and may now belong to another message.
     if (this.#isDamaged(key)) return this.#again(actor, run, post)
     const { name } = post
-    if (!post.to.includes(actor.user)) this.#fail(`${actor.user} is handed ${name}, which was not sent to them`)
-    if (!sameBytes(post.content, content)) this.#fail(`${name} is handed over with another content`)
-    if (post.outcome === 'refused') this.#fail(`${name} is handed over, and was refused`)
-    if (run.busy) this.#fail(`${run.process.name} is handed ${name} while its handler is at work`)
+    if (!post.to.includes(actor.user)) this.#fail(`${actor.user} received ${name}, which was not sent to this user`)
+    if (!sameBytes(post.content, content)) this.#fail(`${name} was delivered with other content`)
+    if (post.outcome === 'refused') this.#fail(`${name} was delivered, although it was refused`)
+    if (run.busy) this.#fail(`${run.process.name} received ${name} while its handler was running`)
     run.busy = true
-    if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} is handed ${name}, whose receipt it keeps`)
+    if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
     const before = this.#handedTo(actor).get(key)
     const isRetried = before?.run === run && before.throws > 0
-    if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} is handed ${name} once more as attempt 1`)
+    if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)
     this.#handedTo(actor).set(key, { run, throws: isRetried ? before.throws : 0 })
     this.#reach(post, actor.user)
     return post
@@ -199,7 +199,7 @@ export class MessageInvariants {
     for (const name of this.#missing) {
       if (lost.has(name)) continue
       const [user, ...key] = name.split(' ')
-      this.#fail(`${user} was never handed ${this.#posts.get(key.join(' '))?.name}, which was acknowledged`)
+      this.#fail(`${user} never received ${this.#posts.get(key.join(' '))?.name}, which was acknowledged`)
     }
   }
 
@@ -212,7 +212,7 @@ export class MessageInvariants {
     if (this.#refusedForNow.has(post.key)) return
     const way = `${post.program} ${user}`
     const latest = this.#latest.get(way) ?? 0
-    if (post.number < latest) this.#fail(`${user} is handed ${post.name} behind number ${latest}`)
+    if (post.number < latest) this.#fail(`${user} received ${post.name} after number ${latest}`)
     this.#latest.set(way, Math.max(latest, post.number))
   }
 
@@ -239,7 +239,7 @@ export class MessageInvariants {
   }
 
   #neverStored(post: Post, code: string): void {
-    if (this.#stored.has(post.key)) this.#fail(`${post.name} is stored, and its program was told: ${code}`)
+    if (this.#stored.has(post.key)) this.#fail(`${post.name} is stored, and its program received: ${code}`)
     for (const user of this.#users(post)) {
       if (this.#reached.has(`${user} ${post.key}`)) this.#fail(`${post.name} has reached ${user}, and was refused`)
     }

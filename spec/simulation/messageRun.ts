@@ -168,7 +168,7 @@ export class MessageRun {
     if (!this.process.alive) return
     this.#tell(`receives no more: ${why.code}`)
     if (why.code === 'unauthorized' && this.#mayBeRefused) return
-    if (why.code !== 'superseded') this.#parts.trace.fail(`${this.process.name} receives no more: ${why.code}`)
+    if (why.code !== 'superseded') this.#parts.trace.fail(`${this.process.name} stops receiving: ${why.code}`)
     this.superseded = true
     const { time } = this.#parts.machine
     const { random } = this.process.machine

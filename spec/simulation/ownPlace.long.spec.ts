@@ -57,7 +57,8 @@ const wrong: Readonly<Record<string, Wrong>> = {
   'forgets how far an upload is': {
     kind: 'files',
     place: placeWith({ transfers: () => ({ checkpoint: async () => {} }) }),
-    found: /the record of \w+\/file-\d goes to 0, and went to \d+|bytes were durable, and it goes on at 0/u,
+    found:
+      /the record of \w+\/file-\d ends at 0, and was durable up to \d+|bytes were durable, and the upload continues at 0/u,
   },
   'does not tell of its uploads': {
     kind: 'files',
@@ -95,7 +96,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
         },
       }),
     }),
-    found: /was published, and is not there/u,
+    found: /was published, and does not exist/u,
   },
   'loses everything with the power': {
     kind: 'both',
@@ -105,7 +106,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
   'cannot be opened again once it was closed': {
     kind: 'messages',
     place: opensOnce,
-    found: /^(?:the server did not start|what was kept can't be looked at any more): Error: the file is locked$/u,
+    found: /^(?:the server did not start|the storage cannot be read any more): Error: the file is locked$/u,
   },
   'loses the last messages of a mailbox': {
     kind: 'messages',
@@ -116,12 +117,12 @@ const wrong: Readonly<Record<string, Wrong>> = {
         },
       }),
     }),
-    found: /was never handed|and not refused: id-reused|message ids of a sender: \d+, over/u,
+    found: /never received|and not refused: id-reused|message ids of a sender: \d+, over/u,
   },
   'leaves a message where it was when it is removed': {
     kind: 'messages',
     place: placeWith({ mailboxes: () => ({ remove: async () => {} }) }),
-    found: /is delivered to \w+, and was dealt with before/u,
+    found: /is delivered to \w+, and was handled before/u,
   },
   'takes a message twice': {
     kind: 'messages',
@@ -134,7 +135,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
         },
       }),
     }),
-    found: /is handed what nobody has sent/u,
+    found: /received a message that no program has sent/u,
   },
 }
 

@@ -74,7 +74,7 @@ export class PlaceWatch {
   async published(user: string, storedName: string, length: number): Promise<void> {
     const bytes = await this.#place.read(user, storedName)
     this.#publishing.delete(recordKey(user, storedName))
-    if (!bytes) return this.#parts.trace.fail(`${user}/${storedName} was published, and is not there`)
+    if (!bytes) return this.#parts.trace.fail(`${user}/${storedName} was published, and does not exist`)
     this.#keep(user, storedName, bytes, length > 0)
   }
 

@@ -94,7 +94,7 @@ export class PromisedRecords {
     if (!found) return this.#parts.trace.fail(`${what} is gone`)
     if (found.token !== token) return this.#parts.trace.fail(`${what} has another token`)
     if (lastOf(found.checkpoints) !== durable)
-      return this.#parts.trace.fail(`${what} goes to ${lastOf(found.checkpoints)}, and went to ${durable}`)
+      return this.#parts.trace.fail(`${what} ends at ${lastOf(found.checkpoints)}, and was durable up to ${durable}`)
     if (verified && !found.verified) return this.#parts.trace.fail(`${what} is not verified any more`)
     // A verified upload may have been published.
     if (durable === 0 || found.verified) return

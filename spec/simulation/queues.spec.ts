@@ -11,6 +11,6 @@ spec('the queues of simulated worlds', (it) => {
     queues.saw('message ids', 20)
     assert.deepEqual([failures, queues.reached.get('server: message ids')], [[], 1])
     queues.saw('message ids', 21)
-    assert.deepEqual(failures, ['the server holds more than it may: message ids: 21, over 20'])
+    assert.deepEqual(failures, ['the server exceeds a bound: message ids: 21, over 20'])
   })
 })

@@ -78,7 +78,7 @@ export class Queues {
   #look(row: Row, queue: string, count: number, who: string): void {
     if (count <= row.highest) return
     row.highest = count
-    if (count > row.most) this.#trace.fail(`${who} holds more than it may: ${queue}: ${count}, over ${row.most}`)
+    if (count > row.most) this.#trace.fail(`${who} exceeds a bound: ${queue}: ${count}, over ${row.most}`)
   }
 
   /** Time in which the process is frozen does not count. */

@@ -68,6 +68,6 @@ export class RightsWatch {
     const now = this.#time.now()
     letIn.overdueSince ??= now
     if (now - letIn.overdueSince > endingMs)
-      this.#trace.fail(`${clientProcess.name} keeps its link, and the right of ${user} has changed`)
+      this.#trace.fail(`${clientProcess.name} keeps its link, although the rights of ${user} have changed`)
   }
 }

@@ -143,7 +143,7 @@ export class UploadWatch {
     const { windowBytes } = this.#parts
     const end = progress + lengthOf(content)
     if (end > holding.most + windowBytes)
-      this.#parts.trace.fail(`${holding.key}: ${end} bytes are sent where ${holding.most} are acknowledged`)
+      this.#parts.trace.fail(`${holding.key}: ${end} bytes were sent, and ${holding.most} are acknowledged`)
   }
 
   /** An upload that begins anew has no earlier progress. */
@@ -158,7 +158,7 @@ export class UploadWatch {
     const standing = this.#standings.get(key)
     const isLost = this.#parts.disk.rot.hasHitUpload(recordKey(...userAndName(key)))
     if (standing?.version === version && progress < standing.durable && !standing.verifying && !isLost)
-      this.#parts.trace.fail(`${key}: ${standing.durable} bytes were durable, and it goes on at ${progress}`)
+      this.#parts.trace.fail(`${key}: ${standing.durable} bytes were durable, and the upload continues at ${progress}`)
     this.#standings.set(key, {
       version,
       durable: progress < (standing?.durable ?? 0) ? 0 : (standing?.durable ?? 0),
@@ -174,7 +174,7 @@ export class UploadWatch {
     const standing = this.#standings.get(key)
     if (progress < before) this.#parts.trace.fail(`${key}: the progress falls from ${before} to ${progress}`)
     if (durable < (standing?.durable ?? 0))
-      this.#parts.trace.fail(`${key}: what is durable falls from ${standing?.durable} to ${durable}`)
+      this.#parts.trace.fail(`${key}: the durable offset falls from ${standing?.durable} to ${durable}`)
     holding.progress = progress
     holding.most = Math.max(holding.most, progress)
     if (standing) standing.durable = durable

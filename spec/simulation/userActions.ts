@@ -32,11 +32,11 @@ function visit(parts: VisitParts, user: string): void {
   client
     .online()
     .then(
-      () => parts.trace.fail(`${process.name} was let in as ${user} with a wrong token`),
+      () => parts.trace.fail(`${process.name} logged in as ${user} with a wrong token`),
       (error: unknown) => parts.trace.tell(`${process.name} is turned away: ${OspError.from(error).code}`),
     )
     .then(leave)
-    .catch((error: unknown) => parts.trace.fail(`${process.name} could not leave: ${error}`))
+    .catch((error: unknown) => parts.trace.fail(`${process.name} could not disconnect: ${error}`))
 }
 
 /** The parts of a world that these actions use. */
@@ -80,7 +80,7 @@ function connectWithStaleToken(parts: UserParts): boolean {
 
 function admitGarbageSender(parts: UserParts): boolean {
   sendGarbage(parts, parts.dice).catch((error: unknown) =>
-    parts.trace.fail(`the garbage sender could not leave: ${error}`),
+    parts.trace.fail(`the garbage sender could not disconnect: ${error}`),
   )
   return true
 }

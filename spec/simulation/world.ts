@@ -170,7 +170,7 @@ export class World implements ActionParts {
     while (!this.trace.failed && !done() && this.machine.time.step(endMs)) {
       await microtasks()
       this.#check()
-      if (++this.#steps > mostSteps) this.trace.fail(`it takes more than ${mostSteps} steps`)
+      if (++this.#steps > mostSteps) this.trace.fail(`the run takes more than ${mostSteps} steps`)
     }
   }
 
