@@ -54,13 +54,13 @@ const wrong: Readonly<Record<string, Wrong>> = {
     place: placeWith({ file: () => ({ flush: async () => {} }) }),
     found: /was published, and has other bytes now/u,
   },
-  'forgets how far an upload is': {
+  'forgets the progress of an upload': {
     kind: 'files',
     place: placeWith({ transfers: () => ({ checkpoint: async () => {} }) }),
     found:
       /the record of \w+\/file-\d ends at 0, and was durable up to \d+|bytes were durable, and the upload continues at 0/u,
   },
-  'does not tell of its uploads': {
+  'does not list its uploads': {
     kind: 'files',
     place: placeWith({ transfers: () => ({ records: async function* () {} }) }),
     found: /^the record of \w+\/file-\d is gone$/u,
@@ -86,7 +86,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
     }),
     found: /was published with bytes that its source never had/u,
   },
-  'says that a file is published before it is': {
+  'reports a file as published before it is': {
     kind: 'files',
     place: placeWith({
       file: (file) => ({
@@ -98,7 +98,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
     }),
     found: /was published, and does not exist/u,
   },
-  'loses everything with the power': {
+  'loses everything at a power failure': {
     kind: 'both',
     place: placeWith({}, true),
     found: /was published, and is gone|the record of \w+\/file-\d is gone/u,
@@ -119,12 +119,12 @@ const wrong: Readonly<Record<string, Wrong>> = {
     }),
     found: /never received|and not refused: id-reused|message ids of a sender: \d+, over/u,
   },
-  'leaves a message where it was when it is removed': {
+  'keeps a message that is removed': {
     kind: 'messages',
     place: placeWith({ mailboxes: () => ({ remove: async () => {} }) }),
     found: /is delivered to \w+, and was handled before/u,
   },
-  'takes a message twice': {
+  'stores a message twice': {
     kind: 'messages',
     place: placeWith({
       mailboxes: (mailboxes) => ({
