@@ -65,14 +65,14 @@ spec('lines about one user', (it) => {
     assert.deepEqual([count('upload-stored'), count('upload-cancelled')], [1_000, 10])
   })
 
-  it('that nobody can cause more of are never left out', () => {
+  it('that clients cannot cause are never left out', () => {
     const { log, entries } = logOf()
     const entry: ServerEntry = { level: 'error', event: 'uploads-damaged', file: 'a', offset: 1, bytes: 1 }
     times(1_000, () => log.write(entry))
     assert.equal(entries.length, 1_000)
   })
 
-  it('are counted together with those of other names from one address', () => {
+  it('are counted together with lines of other names from one address', () => {
     const { log, clock, count, leftOut } = logOf()
     let user = 0
     times(1_000, () => log.write(opened(`user ${user++}`, '2001:db8::1')))
@@ -89,7 +89,7 @@ spec('lines about one user', (it) => {
     assert.equal(count('messages-expired'), 50)
   })
 
-  it('are remembered of so many users and addresses, and what was left out of a forgotten one is said', () => {
+  it('are counted for a limited number of users and addresses, and the omitted lines of a forgotten one are reported', () => {
     const { log, leftOut } = logOf({ rememberedAddresses: 4 })
     times(60, () => log.write(opened()))
     for (const user of ['bob', 'carol', 'dave', 'erin'])
@@ -97,7 +97,7 @@ spec('lines about one user', (it) => {
     assert.deepEqual([log.remembered, leftOut()], [4, [{ user: 'alice', lines: 10, events: 'link-open 10' }]])
   })
 
-  it('are told at the end of the server, if some were left out', async () => {
+  it('are reported when the server closes, if some were left out', async () => {
     await using rig = await heldRig({ logLinesPerUser: 1, workMsPerSecond: 1e6 })
     for (const session of Array.from({ length: 30 }, (_, at) => `${at}`)) {
       await MessageClient.listen(rig, 'mallory', { session })
@@ -118,7 +118,7 @@ spec('lines about refused links', (it) => {
   const wrong = new OspError('unauthorized')
   const refusal = (log: BoundedLog, from: string, why = wrong) => log.refused(from, { from, user: 'alice' }, why)
 
-  it('are bounded by the minute and address, and do not count as those of the user whose name they give', () => {
+  it('are limited for each minute and address, and do not count for the user whose name they give', () => {
     const { log, clock, count, leftOut } = logOf()
     times(100, () => refusal(log, '192.0.2.1'))
     refusal(log, '192.0.2.2')
@@ -128,13 +128,13 @@ spec('lines about refused links', (it) => {
     assert.deepEqual(leftOut(), [{ from: '192.0.2.1', lines: 40, events: 'link-refused 40' }])
   })
 
-  it('say once a minute that an address asks too much', () => {
+  it('report an address above its rate once a minute', () => {
     const { log, count } = logOf()
     times(100, () => refusal(log, '192.0.2.1', new OspError('rate-limited')))
     assert.equal(count('link-refused'), 1)
   })
 
-  it('are bounded from all addresses together, of which no more are remembered then', () => {
+  it('are limited for all addresses together, and no further addresses are remembered then', () => {
     const { log, clock, count, leftOut } = logOf()
     let origin = 0
     times(10_000, () => refusal(log, `2001:db8:${(origin++).toString(16)}:0::/64`))

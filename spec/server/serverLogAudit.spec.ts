@@ -51,7 +51,7 @@ async function begin(client: FileClient, name: string): Promise<number> {
   return instance
 }
 
-spec('a line of the log, and one alone, tells', (it) => {
+spec('exactly one line of the log reports', (it) => {
   it('a login, a refusal with its reason, and the end of a link', async () => {
     await using rig = await ServerRig.start({}, { authenticator })
     const alice = await rig.client({ token })
@@ -99,7 +99,7 @@ spec('a line of the log, and one alone, tells', (it) => {
     )
   })
 
-  it('what was found verified at the start, once', async () => {
+  it('a file that was found verified at the start, once', async () => {
     await using rig = await ServerRig.start({}, { authenticator })
     const client = await rig.client({ token })
     const instance = await begin(client, 'a')
@@ -113,7 +113,7 @@ spec('a line of the log, and one alone, tells', (it) => {
     sound(rig.log)
   })
 
-  it('what was paused, and what was cancelled; nothing where nothing was there', async () => {
+  it('a paused and a cancelled upload, but no cancellation without an upload', async () => {
     await using rig = await ServerRig.start({}, { authenticator })
     const client = await rig.client({ token })
     const { node } = client
@@ -129,7 +129,7 @@ spec('a line of the log, and one alone, tells', (it) => {
     sound(rig.log)
   })
 
-  it('what was refused on the way', async () => {
+  it('an upload that was refused while it ran', async () => {
     await using rig = await ServerRig.start({}, { authenticator })
     const client = await rig.client({ token })
     const instance = await begin(client, 'a')
@@ -140,7 +140,7 @@ spec('a line of the log, and one alone, tells', (it) => {
     sound(rig.log)
   })
 
-  it('who took an upload over, and which node lost it', async () => {
+  it('a take-over, with the node that lost the upload', async () => {
     await using rig = await ServerRig.start({}, { authenticator })
     const first = await rig.client({ token, session: 'one' })
     const second = await rig.client({ token, session: 'two' })
@@ -152,7 +152,7 @@ spec('a line of the log, and one alone, tells', (it) => {
     sound(rig.log)
   })
 
-  it('who listens in the place of another program, and which message was given up', async () => {
+  it('a replaced registration, and a message that was given up', async () => {
     await using rig = await heldRig()
     const first = await MessageClient.listen(rig, 'bob', { session: 'one' })
     const bob = await MessageClient.listen(rig, 'bob', { session: 'two' })
@@ -171,7 +171,7 @@ spec('a line of the log, and one alone, tells', (it) => {
 })
 
 spec('a field of the log', (it) => {
-  it('is cut where somebody makes it long', async () => {
+  it('is cut if a client makes it long', async () => {
     await using rig = await ServerRig.start()
     const raw = await rig.dial()
     raw.hello({ user: 'x'.repeat(3_000) })

@@ -5,7 +5,7 @@ import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 
 spec('a limit', (it) => {
-  it('that does not fit its field on the wire, or makes no sense, is refused by its name', () => {
+  it('that does not fit its field on the wire, or is invalid, is refused by its name', () => {
     const wrong: Partial<Limits>[] = [
       { uploadsPerLink: 100_000 },
       { fileInstances: 70_000 },
@@ -22,7 +22,7 @@ spec('a limit', (it) => {
     }
   })
 
-  it('that is wrong is named with its value and what it takes; one that is unknown is named, and so are all others', () => {
+  it('that is invalid is named with its value and its range; an unknown one is named with all valid ones', () => {
     const messageOf = (limits: unknown) => {
       try {
         limitsWith(limits as Partial<Limits>)
@@ -51,7 +51,7 @@ spec('a limit', (it) => {
     assert.deepEqual(limitsWith({ chunkBytes: undefined } as never), defaultLimits)
   })
 
-  it('at its greatest lets a client in', async () => {
+  it('at its maximum admits a client', async () => {
     await using rig = await ServerRig.start({
       uploadsPerLink: 0xffff,
       fileInstances: 0xffff,

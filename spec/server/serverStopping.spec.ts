@@ -11,7 +11,7 @@ const file = { name: 'a', bytes }
 const piece = (from: number, to: number) => bytes.subarray(from, to)
 
 spec('a server that is closed', (it) => {
-  it('says GOODBYE and when to come back, before HELLO as well', async () => {
+  it('sends GOODBYE with the time to come back, also before HELLO', async () => {
     await using rig = await ServerRig.start({ retryAfterMs: 600 })
     const silent = await rig.dial()
     const { raw } = await rig.client()
@@ -23,7 +23,7 @@ spec('a server that is closed', (it) => {
   })
 
   for (const where of ['memory', 'disk'] as const) {
-    it(`on ${where} keeps exactly what it acknowledged, so that CONTINUE resumes there`, async () => {
+    it(`on ${where} keeps exactly the acknowledged bytes, and CONTINUE resumes there`, async () => {
       await using rig = await (where === 'disk' ? ServerRig.onDisk() : ServerRig.start())
       const client = await rig.client()
       const { instance } = await client.start(file)
@@ -40,7 +40,7 @@ spec('a server that is closed', (it) => {
     })
   }
 
-  it('keeps what a parked upload has', async () => {
+  it('keeps the bytes of a parked upload', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -51,7 +51,7 @@ spec('a server that is closed', (it) => {
     assert.equal((await (await rig.client()).continue(file)).progress, 400)
   })
 
-  it('finishes the end of an upload that has begun', async () => {
+  it('completes a FILE_MD5_REQ that is in progress', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -68,7 +68,7 @@ spec('a server that is closed', (it) => {
     assert.equal((await (await rig.client()).continue(file)).progress, 1_000)
   })
 
-  it('finishes an opening that has begun', async () => {
+  it('completes an opening that is in progress', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const claim = rig.storage.hold('claim')
@@ -80,7 +80,7 @@ spec('a server that is closed', (it) => {
     assert.equal(rig.storage.partials, 0)
   })
 
-  it('does not begin what waits', async () => {
+  it('does not start waiting requests', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -118,7 +118,7 @@ spec('a server that is closed', (it) => {
     assert.equal(rig.server.status().links, 0)
   })
 
-  it('is closed once, however often it is told to, also by its signal', async () => {
+  it('is closed once, however often close is called or its signal aborts', async () => {
     const stop = new AbortController()
     await using rig = await ServerRig.start({}, { signal: stop.signal })
     stop.abort()
@@ -127,7 +127,7 @@ spec('a server that is closed', (it) => {
     await rig.server.closed
   })
 
-  it('logs a flush that fails then, closes all the same, and resumes at the checkpoint before', async () => {
+  it('logs a flush that fails, closes nevertheless, and resumes at the previous checkpoint', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)

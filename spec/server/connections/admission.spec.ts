@@ -35,13 +35,13 @@ async function crowd(rig: ServerRig, count: number): Promise<number[]> {
 }
 
 spec('a crowd of clients', (it) => {
-  it('is let in one after another: each is told to come back later than the one before, and its link ends', async () => {
+  it('is admitted one after another: each refused client gets a later time than the one before, and its link ends', async () => {
     await using rig = await heldRig({ hellosPerSecond: 8 })
     assert.deepEqual(await crowd(rig, 8), [0, 0, 0, 0, 250, 500, 750, 1_000])
     assert.equal(rig.server.status().links, 4)
   })
 
-  it('has got in when each came back at its time', async () => {
+  it('is admitted if each client comes back at its time', async () => {
     await using rig = await heldRig({ hellosPerSecond: 8 })
     const told = await crowd(rig, 12)
     let now = 0
@@ -54,7 +54,7 @@ spec('a crowd of clients', (it) => {
     assert.equal(rig.server.status().links, 12)
   })
 
-  it('is turned away before anybody is asked who they are', async () => {
+  it('is refused before the authenticator is called', async () => {
     let asked = 0
     const authenticator = {
       authenticate: async ({ user }: { user: string }) => {
@@ -101,7 +101,7 @@ spec('a crowd of clients', (it) => {
     assert.deepEqual(await crowd(rig, 3), [0, 0, 0])
   })
 
-  it('that fails leaves room for those that do not', async () => {
+  it('that fails to log in leaves capacity for valid clients', async () => {
     let address = ''
     const listen = remoteClients(memoryTransport(), () => address)
     const authenticate = async ({ user }: Credentials) => {
@@ -122,13 +122,13 @@ spec('a crowd of clients', (it) => {
     assert.deepEqual(await crowd(rig, 2), [0, 0])
   })
 
-  it('of a hundred a second from one address is let in at once where nothing else is set', async () => {
+  it('of a hundred per second from one address is admitted at once by default', async () => {
     await using rig = await heldRig()
     const told = await crowd(rig, 102)
     assert.deepEqual(told.slice(99), [0, 10, 20])
   })
 
-  it('that can not come in anyhow takes no place of others', async () => {
+  it('with invalid HELLOs does not use up the rate of others', async () => {
     await using rig = await heldRig({ hellosPerSecond: 2 })
     for (let count = 0; count < 10; count++) {
       const raw = await rig.dial()

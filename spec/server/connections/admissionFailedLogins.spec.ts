@@ -48,8 +48,8 @@ async function guarded(limits: Partial<Limits> = {}, judge: () => Promise<void> 
   })
 }
 
-spec('failing to come in', (it) => {
-  it('as one user from one address more than ten times in a minute is told to come back', async () => {
+spec('failed logins', (it) => {
+  it('as one user from one address are limited to ten in a minute', async () => {
     await using rig = await guarded()
     for (let count = 0; count < 10; count++) assert.equal(await rig.told('alice', 'wrong'), 'unauthorized')
     await pass(rig.clock, 20_000)
@@ -60,7 +60,7 @@ spec('failing to come in', (it) => {
     assert.equal(await rig.told('alice', 'wrong', '192.0.2.2'), 'unauthorized')
   })
 
-  it('does not lock out a user with the right token, at that or another address, or another user', async () => {
+  it('do not lock out a user with the right token, at that or another address, or another user', async () => {
     await using rig = await guarded()
     for (let count = 0; count < 70; count++) await rig.told(count < 20 ? 'alice' : `user-${count}`, 'wrong')
     assert.equal(await rig.told('alice', 'right'), 'in')
@@ -68,7 +68,7 @@ spec('failing to come in', (it) => {
     assert.equal(await rig.told('bob', 'right'), 'in')
   })
 
-  it('as anybody from one address more than sixty times in a minute is told so', async () => {
+  it('as any user from one address are limited to sixty in a minute', async () => {
     await using rig = await guarded()
     for (let count = 0; count < 60; count++) {
       assert.equal(await rig.told(`user-${count % 20}`, 'wrong', `2001:db8::${count + 1}`), 'unauthorized')
@@ -78,20 +78,20 @@ spec('failing to come in', (it) => {
     assert.equal(await rig.told('bob', 'wrong', '2001:db8:0:1::1'), 'unauthorized')
   })
 
-  it('is forgotten after a minute', async () => {
+  it('are forgotten after a minute', async () => {
     await using rig = await guarded()
     for (let count = 0; count < 11; count++) await rig.told('alice', 'wrong')
     await pass(rig.clock, minuteMs)
     assert.equal(await rig.told('alice', 'wrong'), 'unauthorized')
   })
 
-  it('counts for the address whatever it was refused for', async () => {
+  it('count for the address whatever the reason', async () => {
     await using rig = await guarded({ failedHellosPerAddress: 2 })
     for (const told of ['17: 0', '17: 0', `4: ${minuteMs}`]) assert.equal(await rig.told('..', 'right'), told)
     assert.equal(await rig.told('alice', 'wrong'), `4: ${minuteMs}`)
   })
 
-  it('is not possible more often by coming all at once', async () => {
+  it('are not possible more often by many concurrent logins', async () => {
     let judge = () => {}
     const judged = new Promise<void>((resolve) => {
       judge = resolve
@@ -106,21 +106,21 @@ spec('failing to come in', (it) => {
     assert.deepEqual([codes.filter((code) => code === 3).length, codes.filter((code) => code === 4).length], [10, 20])
   })
 
-  it('is judged no faster than others come in, and uses up nothing of what they come in by', async () => {
+  it('are checked no faster than valid logins, and use up none of their rate', async () => {
     await using rig = await guarded({ hellosPerSecond: 12 })
     for (let count = 0; count < 60; count++) await rig.told('alice', 'wrong')
     assert.equal(rig.asked(), 6)
     assert.equal(await rig.told('bob', 'right', '192.0.2.2'), 'in')
   })
 
-  it('is logged each time while it is told why, and then once', async () => {
+  it('are logged each time while they are answered with the reason, and then once', async () => {
     await using rig = await guarded()
     for (let count = 0; count < 40; count++) await rig.told('alice', 'wrong')
     const codes = rig.log.filter(({ event }) => event === 'link-refused').map(({ code }) => code)
     assert.deepEqual(codes, [...Array<string>(10).fill('unauthorized'), 'rate-limited'])
   })
 
-  it('by what is no name is logged sixty times a minute at most, and a line says how many were left out', async () => {
+  it('with an invalid name are logged at most sixty times a minute, and a line says how many were left out', async () => {
     await using rig = await guarded({ failedHellosPerAddress: 1_000 })
     for (let count = 0; count < 100; count++) await rig.told('..', 'right')
     const lines = rig.log.filter(({ event }) => event === 'link-refused')

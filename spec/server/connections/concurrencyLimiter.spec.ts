@@ -6,8 +6,8 @@ import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 import { turns } from '../../support/turns.ts'
 
-spec('requests of a link to the daemon of files', (it) => {
-  it('are carried out a few at once, in their order, and those of other links beside them', async () => {
+spec('requests of a link to the file daemon', (it) => {
+  it('run a few at once, in their order, and concurrently with those of other links', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const held = Array.from({ length: fixed.requestsAtOnce + 2 }, () => rig.storage.hold('remove'))
@@ -24,7 +24,7 @@ spec('requests of a link to the daemon of files', (it) => {
     assert.equal(rig.storage.count.get('remove'), fixed.requestsAtOnce + 3)
   })
 
-  it('are dropped when the link ends, except those that have begun', async () => {
+  it('are dropped when the link ends, except those that run already', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const held = Array.from({ length: fixed.requestsAtOnce }, () => rig.storage.hold('remove'))

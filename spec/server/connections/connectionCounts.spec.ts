@@ -49,7 +49,7 @@ async function addressed(limits: Partial<Limits>, gone?: Promise<void>, authenti
 }
 
 spec('links from one address', (it) => {
-  it('are refused beyond the bound, with a reason, and none from elsewhere is', async () => {
+  it('are refused beyond the limit, with a reason, and links from elsewhere are not', async () => {
     await using rig = await addressed({ linksPerAddress: 2 })
     for (let count = 0; count < 2; count++) await rig.letIn('192.0.2.1')
     assert.match(await rig.refused('192.0.2.1'), /2 links from 192\.0\.2\.1, the maximum for one address/u)
@@ -57,14 +57,14 @@ spec('links from one address', (it) => {
     await rig.letIn('192.0.2.2')
   })
 
-  it('are those of one network in IPv6', async () => {
+  it('are the links of one network in IPv6', async () => {
     await using rig = await addressed({ linksPerAddress: 1 })
     await rig.letIn('2001:db8::1')
     await rig.refused('2001:db8::2')
     await rig.letIn('2001:db8:0:1::1')
   })
 
-  it('count until they end, and those that are refused never do', async () => {
+  it('count until they end, and refused ones never count', async () => {
     await using rig = await addressed({ linksPerAddress: 1, links: 2 })
     const first = await rig.letIn('192.0.2.1')
     for (let count = 0; count < 5; count++) await rig.refused('192.0.2.1')
@@ -76,7 +76,7 @@ spec('links from one address', (it) => {
     assert.equal(rig.server.status().links, 2)
   })
 
-  it('of which one has ended give way at once, also while its socket waits for the peer', async () => {
+  it('make room at once when one has ended, also while its socket waits for the peer', async () => {
     const gone = deferred<void>()
     await using rig = await addressed({ linksPerAddress: 1 }, gone.promise)
     const first = await rig.letIn('192.0.2.1')
@@ -96,7 +96,7 @@ spec('links from one address', (it) => {
     await rig.refused('192.0.2.1')
   })
 
-  it('are logged once when they begin to be refused, and not for each', async () => {
+  it('are logged once when refusals begin, and not for each', async () => {
     await using rig = await addressed({ linksPerAddress: 1 })
     await rig.letIn('192.0.2.1')
     for (let count = 0; count < 20; count++) await rig.refused('192.0.2.1')
@@ -108,7 +108,7 @@ spec('links from one address', (it) => {
     )
   })
 
-  it('of several users: the user with the most links gives way to one with fewer', async () => {
+  it('of several users: the user with the most links loses one to a user with fewer', async () => {
     await using rig = await addressed({ linksPerAddress: 3 })
     const many = [await rig.letIn('192.0.2.1', 'mallory'), await rig.letIn('192.0.2.1', 'mallory')]
     await rig.letIn('192.0.2.1', 'mallory')
@@ -120,7 +120,7 @@ spec('links from one address', (it) => {
 })
 
 spec('links before HELLO', (it) => {
-  it('never keep a newcomer out: the one that has waited longest gives way, and is told why', async () => {
+  it('never keep a new link out: the one that has waited longest is closed with the reason', async () => {
     await using rig = await addressed({ pendingLinks: 3 })
     const silent: RawClient[] = []
     for (let at = 0; at < 4; at++) silent.push(await rig.from('192.0.2.1'))
@@ -133,7 +133,7 @@ spec('links before HELLO', (it) => {
     )
   })
 
-  it('give way where their address has the most', async () => {
+  it('are closed first if their address has the most', async () => {
     await using rig = await addressed({ pendingLinks: 4 })
     const honest = await rig.from('192.0.2.9')
     for (let at = 0; at < 20; at++) await rig.from(`192.0.2.${1 + (at % 2)}`)
@@ -141,7 +141,7 @@ spec('links before HELLO', (it) => {
     await honest.expect('HelloAck')
   })
 
-  it('give way first where they have been silent for a second, however few their address has', async () => {
+  it('are closed first after a second of silence, however few their address has', async () => {
     await using rig = await addressed({ pendingLinks: 4 })
     for (let at = 1; at <= 2; at++) await rig.from(`192.0.2.${at}`)
     rig.clock.pass(1_000)
@@ -153,7 +153,7 @@ spec('links before HELLO', (it) => {
     }
   })
 
-  it('take no place of links after it, and those take none of theirs', async () => {
+  it('do not count against the limit of links after it, nor the reverse', async () => {
     await using rig = await addressed({ pendingLinks: 2, links: 2 })
     for (let at = 0; at < 2; at++) await rig.letIn('192.0.2.1', `user-${at}`, 'token')
     for (let at = 0; at < 5; at++) await rig.from('192.0.2.1')
@@ -161,7 +161,7 @@ spec('links before HELLO', (it) => {
     assert.match(await rig.refused('192.0.2.2', 'bob', 'token'), /2 links, its maximum/u)
   })
 
-  it('that are being judged stay, and a newcomer of the same address is told to come back', async () => {
+  it('that are being authenticated stay, and a new link of the same address is refused', async () => {
     const gate = deferred<void>()
     const authenticate = async ({ user }: { user: string }) => {
       await gate.promise
@@ -183,7 +183,7 @@ spec('links before HELLO', (it) => {
 })
 
 spec('links of one user', (it) => {
-  it('are bounded over all addresses, and other users still come in', async () => {
+  it('are limited over all addresses, and other users can still log in', async () => {
     await using rig = await addressed({ linksPerUser: 2 })
     await rig.letIn('192.0.2.1')
     const second = await rig.letIn('192.0.2.2')
@@ -194,7 +194,7 @@ spec('links of one user', (it) => {
     await rig.letIn('192.0.2.3')
   })
 
-  it('give way to users with fewer where all are taken, those first that do nothing for the longest time', async () => {
+  it('make room for users with fewer at the limit, the longest idle first', async () => {
     await using rig = await addressed({ links: 4 })
     const busy = await rig.letIn('192.0.2.1', 'mallory', 'token')
     busy.send('RegistReq', { userName: 'mallory', flags: 1 })
@@ -213,7 +213,7 @@ spec('links of one user', (it) => {
     busy.send('PingReq', {})
   })
 
-  it('without tokens can be of any name, so their addresses count as well', async () => {
+  it('without tokens can have any name, so their addresses count as well', async () => {
     await using rig = await addressed({ links: 4 })
     const many: RawClient[] = []
     for (let at = 0; at < 4; at++) many.push(await rig.letIn('192.0.2.1', `name-${at}`))

@@ -31,7 +31,7 @@ type Link = ReturnType<ReturnType<typeof rig>['link']>
 const paused = (links: readonly Link[]) => links.map((link) => link.paused)
 const ended = (links: readonly Link[]) => links.map((link) => link.ended)
 
-spec('frames that have begun', (it) => {
+spec('incomplete frames', (it) => {
   it('are read while there is memory for them, however old they are', () => {
     const { clock, link } = rig()
     const links = [link('alice'), link('alice'), link('bob')]
@@ -47,7 +47,7 @@ spec('frames that have begun', (it) => {
     assert.deepEqual(clock.set, [])
   })
 
-  it('beyond it are paused, but for as many as fit once more, and read on when others are complete', () => {
+  it('beyond it are paused, except as many as fit once more, and are read again when others are complete', () => {
     const { link, frames } = rig()
     const links = Array.from({ length: 5 }, () => link('alice'))
     for (const one of links) one.holds(30)
@@ -88,7 +88,7 @@ spec('frames that have begun', (it) => {
     assert.deepEqual(ended([...many, honest]).slice(3), ['', ''])
   })
 
-  it('count no more once their links have ended, and leave no alarm', () => {
+  it('are not counted after their links have ended, and leave no alarm', () => {
     const { clock, link, frames } = rig()
     const many = Array.from({ length: 6 }, () => link('mallory'))
     for (const one of many) one.holds(40)

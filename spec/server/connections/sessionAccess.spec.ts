@@ -16,8 +16,8 @@ async function guarded(limits: Parameters<typeof ServerRig.start>[0] = {}) {
   return { gate, rig, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }
 }
 
-spec('a user whose right to come in has changed', (it) => {
-  it('is told so, and every link that the user has ends; those of others live on', async () => {
+spec('a user whose access has changed', (it) => {
+  it('receives the reason, and all links of the user end, but no others', async () => {
     await using here = await guarded()
     const [one, two] = [await here.rig.client({ session: 'one' }), await here.rig.client({ session: 'two' })]
     const bob = await here.rig.client({ session: 'three', user: 'bob' })
@@ -51,7 +51,7 @@ spec('a user whose right to come in has changed', (it) => {
     assert.ok(alice.raw.unread.includes('GoodbyeNtf'))
   })
 
-  it('gives back the instance of an upload, which goes on where it stood when the user is let in again', async () => {
+  it('releases the instance of an upload, which continues at its progress after the user logs in again', async () => {
     await using here = await guarded({ fileInstances: 1 })
     const alice = await here.rig.client()
     const { instance } = await alice.start(file)
@@ -65,7 +65,7 @@ spec('a user whose right to come in has changed', (it) => {
     assert.equal((await again.continue(file)).progress, 400)
   })
 
-  it('is everybody where that is told', async () => {
+  it('can be every user', async () => {
     await using here = await guarded()
     const clients = [await here.rig.client({ user: 'alice' }), await here.rig.client({ user: 'bob' })]
     here.gate.reportChange(undefined)
@@ -76,8 +76,8 @@ spec('a user whose right to come in has changed', (it) => {
   })
 })
 
-spec('a link that is being let in while a right changes', (it) => {
-  it('is not let in by what was true before', async () => {
+spec('a link that logs in while an access changes', (it) => {
+  it('is not admitted by the former access', async () => {
     await using here = await guarded()
     const [asked, answer] = [deferred<void>(), deferred<void>()]
     here.gate.accepted = () => {
@@ -100,7 +100,7 @@ spec('a link that is being let in while a right changes', (it) => {
   })
 
   for (let turns = 0; turns < 12; turns++) {
-    it(`is in or out ${turns} turns after the answer, but not in when it is known to be out`, async () => {
+    it(`is admitted or refused ${turns} turns after the answer, but not admitted once the change is known`, async () => {
       await using here = await guarded()
       here.gate.accepted = async () => {
         here.gate.accepted = () => {}
@@ -116,7 +116,7 @@ spec('a link that is being let in while a right changes', (it) => {
     })
   }
 
-  it('is let in by what is true now', async () => {
+  it('is admitted by the present access', async () => {
     await using here = await guarded()
     let asked = 0
     here.gate.asked = (user) => {
@@ -131,7 +131,7 @@ spec('a link that is being let in while a right changes', (it) => {
     assert.equal(here.rig.server.status().links, 1)
   })
 
-  it('is let in though it is somebody else’s right', async () => {
+  it('is admitted if the access of another user changes', async () => {
     await using here = await guarded()
     here.gate.accepted = () => {
       here.gate.accepted = () => {}
@@ -144,7 +144,7 @@ spec('a link that is being let in while a right changes', (it) => {
 })
 
 spec('a server', (it) => {
-  it('watches whom it asks who may come in, until it is closed', async () => {
+  it('watches its authenticator until it is closed', async () => {
     await using here = await guarded()
     assert.equal(here.gate.watchers.size, 1)
     await here.rig.server.close()

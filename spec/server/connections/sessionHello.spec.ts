@@ -11,7 +11,7 @@ import { pass, turn } from '../../support/turn.ts'
 const file = { name: 'a', bytes: patterned(10) }
 
 spec('HELLO', (it) => {
-  it('tells the limits', async () => {
+  it('is answered with the limits', async () => {
     await using rig = await ServerRig.start({
       keepAliveMs: 7_000,
       uploadsPerLink: 3,
@@ -35,7 +35,7 @@ spec('HELLO', (it) => {
     assert.ok(node > 0)
   })
 
-  it('gives every link a node of its own, and every start of the server a boot id', async () => {
+  it('gives every link its own node, and every start of the server a boot id', async () => {
     await using rig = await ServerRig.start()
     const greet = async () => {
       const client = await rig.dial()
@@ -50,7 +50,7 @@ spec('HELLO', (it) => {
     assert.notDeepEqual((await greet()).bootId, first.bootId)
   })
 
-  it('is answered whatever version its header has, and no other frame after it is', async () => {
+  it('is answered for any version in its header, and no other frame after it is', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.dial()
     const fields = {
@@ -78,7 +78,7 @@ spec('HELLO', (it) => {
     ['of another app', (client) => client.send('PingReq', {}, 0, { app: 1 })],
   ]
   for (const [what, send] of wrongFirst) {
-    it(`is first: a first frame that is ${what} ends the link`, async () => {
+    it(`must be first: a first frame that is ${what} ends the link`, async () => {
       await using rig = await ServerRig.start()
       const client = await rig.dial()
       send(client)
@@ -86,14 +86,14 @@ spec('HELLO', (it) => {
     })
   }
 
-  it('is sent once: a second one ends the link', async () => {
+  it('must be sent once: a second one ends the link', async () => {
     await using rig = await ServerRig.start()
     const { raw } = await rig.client()
     raw.hello()
     await raw.dismissed('malformed')
   })
 
-  it('is awaited: a request before its answer ends the link', async () => {
+  it('must be answered before a request: an earlier request ends the link', async () => {
     await using rig = await ServerRig.start(
       {},
       { authenticator: { ...allowAll, authenticate: () => new Promise(() => {}) } },
@@ -130,7 +130,7 @@ spec('HELLO', (it) => {
     await client.closed
   })
 
-  it('is shown to the authenticator, whose user the link then belongs to', async () => {
+  it('is passed to the authenticator, which returns the user of the link', async () => {
     const authenticator = {
       ...allowAll,
       authenticate: async ({ user, token }: { user: string; token: string }) => ({ user: `${user}-${token}` }),
@@ -143,7 +143,7 @@ spec('HELLO', (it) => {
     assert.ok(!JSON.stringify(rig.log).includes('token'))
   })
 
-  it('is complete within the time for it, or the link ends', async () => {
+  it('must be complete within its time, or the link ends', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({}, { platform })
     const client = await rig.dial()
@@ -153,7 +153,7 @@ spec('HELLO', (it) => {
     await client.dismissed('timed-out')
   })
 
-  it('is not held against a link later', async () => {
+  it('does not end a link by its time limit after its reply', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({}, { platform })
     const { raw } = await rig.client()
@@ -161,7 +161,7 @@ spec('HELLO', (it) => {
     assert.deepEqual(raw.unread, [])
   })
 
-  it('with the session of a link that lives ends that link first', async () => {
+  it('with the session of an open link ends that link first', async () => {
     await using rig = await ServerRig.start()
     const former = await rig.client({ session: 'same' })
     await former.start(file)
@@ -189,7 +189,7 @@ spec('HELLO', (it) => {
     await online.raw.dismissed('link-replaced')
   })
 
-  it('of an earlier attempt is told so also where the later one is let in before it', async () => {
+  it('of an earlier attempt is refused also if the later one was admitted during its login', async () => {
     const gates: (() => void)[] = []
     const authenticate = async ({ user }: { user: string }) => {
       await new Promise<void>((resolve) => gates.push(resolve))
@@ -207,7 +207,7 @@ spec('HELLO', (it) => {
     assert.deepEqual(later.unread, [])
   })
 
-  it('of the same session on two links at once lets one of them in', async () => {
+  it('of the same session on two links at once admits one of them', async () => {
     let open: () => void = () => {}
     const gate = new Promise<void>((resolve) => {
       open = resolve
@@ -232,7 +232,7 @@ spec('HELLO', (it) => {
     assert.equal(rig.server.status().links, 2)
   })
 
-  it('is refused by a server that has as many links as it takes', async () => {
+  it('is refused by a server with the maximum number of links', async () => {
     await using rig = await ServerRig.start({ links: 1 })
     await rig.client({ session: 'one' })
     const second = await rig.dial()

@@ -29,8 +29,8 @@ async function closedWith(raw: RawClient): Promise<string> {
   }
 }
 
-spec('a link that asks nothing but pings and holds nothing', (it) => {
-  it('is closed as timed-out when its time is up', async () => {
+spec('a link that sends only pings and holds nothing', (it) => {
+  it('is closed as timed-out after its time', async () => {
     await using rig = await heldRig(limits)
     const { raw } = await rig.client()
     await pingFor(rig, raw, 9)
@@ -40,11 +40,11 @@ spec('a link that asks nothing but pings and holds nothing', (it) => {
     assert.equal(rig.server.status().links, 0)
   })
 
-  it('has an hour where nothing else is set', () => {
+  it('has an hour by default', () => {
     assert.equal(defaultLimits.idleMs, 3_600_000)
   })
 
-  it('has all its time again after each request', async () => {
+  it('has its full time again after each request', async () => {
     await using rig = await heldRig(limits)
     const { raw } = await rig.client()
     for (let times = 0; times < 3; times++) {
@@ -56,7 +56,7 @@ spec('a link that asks nothing but pings and holds nothing', (it) => {
     await closedWith(raw)
   })
 
-  it('is not closed while it holds an upload, and is after that', async () => {
+  it('is not closed while it holds an upload, but afterwards', async () => {
     await using rig = await heldRig(limits)
     const client = await rig.client()
     const { instance } = await client.start({ name: 'a', bytes: patterned(100) })
@@ -67,7 +67,7 @@ spec('a link that asks nothing but pings and holds nothing', (it) => {
     await closedWith(client.raw)
   })
 
-  it('is not closed while it is registered to listen, and is where it neither listens nor asks', async () => {
+  it('is not closed while it listens for messages, but if it neither listens nor sends requests', async () => {
     await using rig = await heldRig(limits)
     const listening = await MessageClient.listen(rig, 'alice')
     const sending = await MessageClient.enter(rig, 'bob')
@@ -81,7 +81,7 @@ spec('a link that asks nothing but pings and holds nothing', (it) => {
     await closedWith(sending.raw)
   })
 
-  it('leaves no alarm when it has ended before', async () => {
+  it('leaves no alarm if it ends before', async () => {
     await using rig = await heldRig(limits)
     const alarms = rig.clock.set.length
     const { raw } = await rig.client()

@@ -51,7 +51,7 @@ spec('a link', (it) => {
     })
   }
 
-  it('ends after two silent keep-alives, and is asked for a sign of life before', async () => {
+  it('ends after two silent keep-alive intervals, and receives a ping before', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({}, { platform })
     const { raw } = await rig.client()
@@ -72,7 +72,7 @@ spec('a link', (it) => {
     assert.equal(raw.last?.seq, seq)
   })
 
-  it('that repeats a request is answered as before, and the request is carried out once', async () => {
+  it('that repeats a request gets the same reply, and the request runs once', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)

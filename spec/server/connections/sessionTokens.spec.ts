@@ -22,8 +22,8 @@ async function greeted(way: SocketProperties, greeting: Greeting, options: Parti
   return { rig, raw, asked, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }
 }
 
-spec('a token that comes to the server', (it) => {
-  it('in clear text from another machine is refused without being checked', async () => {
+spec('a token that reaches the server', (it) => {
+  it('in clear text from another machine is refused without a check', async () => {
     await using at = await greeted({}, { token: 'secret' })
     const { text } = await at.raw.refused('HelloNack', 'unauthorized')
     assert.match(text, /accepts no token over a connection that others can read: use TLS/u)
@@ -44,13 +44,13 @@ spec('a token that comes to the server', (it) => {
     })
   }
 
-  it('from anywhere is taken by a server that is told to be insecure', async () => {
+  it('from anywhere is accepted by a server that is set to be insecure', async () => {
     await using at = await greeted({}, { token: 'secret' }, { allowPlaintext: true })
     await at.raw.expect('HelloAck')
     assert.deepEqual(at.asked, ['secret'])
   })
 
-  it('and is none leaves the decision to the authenticator, on any way', async () => {
+  it('that is empty leaves the decision to the authenticator, on any connection', async () => {
     await using at = await greeted({}, { token: '' })
     await at.raw.expect('HelloAck')
     assert.deepEqual(at.asked, [''])

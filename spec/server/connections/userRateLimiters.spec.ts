@@ -18,8 +18,8 @@ function reading() {
   return { link, reading: new ReadGate(peer, () => Number.POSITIVE_INFINITY) }
 }
 
-spec('the work of a user who asks without end', (it) => {
-  it('is interrupted for the links of others, although the clock moves on as fast as the work is done', () => {
+spec('the work of a user who sends requests without pause', (it) => {
+  it('is interrupted for the links of others, although the clock advances during the work', () => {
     const clock = new VirtualClock()
     const pace = new UserRateLimiters(defaultLimits, clock, () => {}).enter('alice')
     const one = reading()

@@ -19,8 +19,8 @@ async function ask(raw: RawClient, count: number): Promise<void> {
 const answered = (raw: RawClient) => raw.unread.filter((event) => event === 'ListAck').length
 const slowed = (rig: Rig) => rig.log.filter(({ event }) => event === 'user-slowed')
 
-spec('a user who sends more frames than are read in a second', (it) => {
-  it('is read on when what was too much has been waited out, and every request is answered', async () => {
+spec('a user who exceeds the frames per second', (it) => {
+  it('is read again after the excess has been waited out, and every request is answered', async () => {
     await using rig = await heldRig({ framesPerSecond: 10 })
     const { raw } = await rig.client()
     // Two turns, since what is under way is told although the link is not read any more.
@@ -35,7 +35,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
     assert.equal(answered(raw), 21)
   })
 
-  it('is slowed over all links, and no other user is', async () => {
+  it('is slowed on all links, and no other user is', async () => {
     await using rig = await heldRig({ framesPerSecond: 10 })
     const [one, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'other' })]
     const bob = await rig.client({ user: 'bob' })
@@ -67,7 +67,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
     assert.equal(slowed(rig).length, 2)
   })
 
-  it('gains nothing by coming back on a new link', async () => {
+  it('gains nothing from a new link', async () => {
     await using rig = await heldRig({ framesPerSecond: 10 })
     const first = await rig.client({ session: 'first' })
     await ask(first.raw, 100)
@@ -79,7 +79,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
     assert.deepEqual([answered(second.raw), slowed(rig).length], [1, 1])
   })
 
-  it('keeps the link, whose keep-alive is kept to by both sides, however long it goes on', async () => {
+  it('keeps the link, since both sides keep its keep-alive interval, however long it continues', async () => {
     const to = memoryTransport()
     await using rig = await heldRig({ framesPerSecond: 1, keepAliveMs: 1_000 }, { listen: to })
     const client = new RunningClient({ to, user: 'alice', platform: rig.platform, software: 'spec' })
@@ -99,7 +99,7 @@ spec('a user who sends more frames than are read in a second', (it) => {
   })
 })
 
-spec('a user who sends more bytes than are read in a second', (it) => {
+spec('a user who exceeds the bytes per second', (it) => {
   it('is slowed likewise', async () => {
     await using rig = await heldRig({ bytesPerSecond: 64 * KiB })
     const client = await rig.client()
@@ -117,8 +117,8 @@ spec('a user who sends more bytes than are read in a second', (it) => {
   })
 })
 
-spec('a link that is slowed and has too much to be carried out', (it) => {
-  it('is read again only when neither holds any more', async () => {
+spec('a link that is slowed and has too many bytes in progress', (it) => {
+  it('is read again only after both reasons have ended', async () => {
     for (const first of ['written', 'rested'] as const) {
       await using rig = await heldRig({ bytesPerSecond: 64 * KiB, chunkMemoryBytes: 128 * KiB })
       const client = await rig.client()
@@ -141,14 +141,14 @@ spec('a link that is slowed and has too much to be carried out', (it) => {
   })
 })
 
-spec('a user whose requests take more time than the user may have', (it) => {
+spec('a user whose requests exceed the processing time per second', (it) => {
   const cancel = async (raw: RawClient, count: number) => {
     for (let at = 0; at < count; at++) raw.send('CancelFileReq', { fileName: `missing-${at}` })
     await turn()
   }
   const done = (raw: RawClient) => raw.unread.filter((event) => event === 'CancelFileAck').length
 
-  it('waits, and gets every answer; requests of other users do not wait', async () => {
+  it('waits, and gets every reply; requests of other users do not wait', async () => {
     await using rig = await heldRig({ workMsPerSecond: 100 })
     const [alice, bob] = [await rig.client(), await rig.client({ user: 'bob' })]
     await cancel(alice.raw, 200)
@@ -160,7 +160,7 @@ spec('a user whose requests take more time than the user may have', (it) => {
     assert.equal(done(alice.raw), 200)
   })
 
-  it('waits after the registrations that are allowed in a second, whatever they cost', async () => {
+  it('waits after the registrations per second, whatever they cost', async () => {
     await using rig = await heldRig({ registrationsPerSecond: 5 })
     const { raw } = await rig.client()
     const registrations = () => raw.unread.filter((event) => event === 'RegistAck').length

@@ -6,7 +6,7 @@ import { spec } from '../../support/spec.ts'
 const nothing = new Uint8Array()
 
 spec('the checkpoints of a record', (it) => {
-  it('are bounded, and spread over the file with most of them at its end', () => {
+  it('are limited, and spread over the file with most of them at its end', () => {
     let kept: readonly Checkpoint[] = []
     for (let offset = 1; offset <= 10_000; offset++) kept = withCheckpoint(kept, { offset, digest: nothing }, 32)
     const offsets = kept.map(({ offset }) => offset)

@@ -20,7 +20,7 @@ async function begin(client: FileClient, name: string, size: number, bytes: numb
 }
 
 spec('the disk', (it) => {
-  it('is reserved for one upload only: another one that would not fit as well is refused immediately', async () => {
+  it('is reserved for one upload: another one that does not fit as well is refused immediately', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     const instance = await begin(client, 'a', 40 * KiB, 10 * KiB)
@@ -42,7 +42,7 @@ spec('the disk', (it) => {
     )
   })
 
-  it('lets three uploads that fit only one at a time finish one after another as room is made', async () => {
+  it('lets three uploads that fit only one at a time finish one after another as space becomes free', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     const sizes = { a: 40 * KiB, b: 40 * KiB, c: 30 * KiB }
@@ -73,7 +73,7 @@ spec('the disk', (it) => {
     assert.equal((await client.continue(sized('a', 50 * KiB))).progress, 25 * KiB)
   })
 
-  it('has room again after a cancelled upload, complete or partial', async () => {
+  it('has space again after a cancelled upload, complete or partial', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     await begin(client, 'a', 40 * KiB, 30 * KiB)
@@ -92,7 +92,7 @@ spec('the disk', (it) => {
     assert.deepEqual(await rig.records(), [])
   })
 
-  it('that is full takes an upload that needs nothing of it: an empty one, and one that is stored or whole already', async () => {
+  it('that is full accepts an upload that needs no space: an empty one, and one that is stored or complete already', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
     const whole = sized('whole', 30 * KiB)
@@ -127,7 +127,7 @@ spec('the disk', (it) => {
     await client.end(again.instance, sha256(bytes))
   })
 
-  it('has a reserve of 64 MiB, or of 5 % of the disk where that is less', async () => {
+  it('has a reserve of 64 MiB, or of 5 % of the disk if that is less', async () => {
     const rooms = [
       [60 * MiB, 57 * MiB],
       [100 * 1024 * MiB, 100 * 1024 * MiB - 64 * MiB],

@@ -29,7 +29,7 @@ spec('an idle instance', (it) => {
     assert.ok(!share('bob').mayAssign('alice', 1, held({ alice: 3, bob: 2 }), now))
   })
 
-  it('is for either where both hold as many', () => {
+  it('is for either user if both hold as many', () => {
     const both = share('alice', 'bob')
     for (const user of ['alice', 'bob']) assert.ok(both.mayAssign(user, 1, held({ alice: 2, bob: 2 }), now))
   })
@@ -41,11 +41,11 @@ spec('an idle instance', (it) => {
     assert.deepEqual(may, [false, false, true, true])
   })
 
-  it('is not kept from anybody by his own other uploads that wait', () => {
+  it('is not kept from a user by other waiting uploads of that user', () => {
     assert.ok(share('alice', 'alice').mayAssign('alice', 1, held({ alice: 5 }), now))
   })
 
-  it('is also for a user who holds more, if there are more idle instances than waiting uploads', () => {
+  it('is also for a user who holds more if there are more idle instances than waiting uploads', () => {
     const counts = held({ alice: 10 })
     assert.ok(!share('bob', 'bob').mayAssign('alice', 2, counts, now))
     assert.ok(share('bob', 'bob').mayAssign('alice', 3, counts, now))
@@ -58,16 +58,16 @@ spec('an idle instance', (it) => {
   })
 })
 
-spec('an upload waits for an instance', (it) => {
+spec('an upload that waits for an instance', (it) => {
   const counts = held({ alice: 1 })
 
-  it('until it has one', () => {
+  it('waits until it has one', () => {
     const one = share('bob')
     one.remove({ user: 'bob', name: 'file 0' })
     assert.ok(one.mayAssign('alice', 1, counts, now))
   })
 
-  it('until its link ends, and no other link with it', () => {
+  it('waits until its link ends, and those of other links wait on', () => {
     const two = share('bob')
     two.wait({ user: 'bob', name: 'another' }, 2, now)
     two.lost(1)
@@ -76,7 +76,7 @@ spec('an upload waits for an instance', (it) => {
     assert.ok(two.mayAssign('alice', 1, counts, now))
   })
 
-  it('for as long as a client may take to ask again, from its last request', () => {
+  it('waits as long as a client may take to ask again, from its last request', () => {
     const one = share('bob')
     assert.ok(!one.mayAssign('alice', 1, counts, waitMs - 1))
     one.wait({ user: 'bob', name: 'file 0' }, 1, waitMs - 1)
@@ -86,7 +86,7 @@ spec('an upload waits for an instance', (it) => {
     assert.equal(one.waiting, 0)
   })
 
-  it('only while there are not too many that wait', () => {
+  it('waits only while there are not too many', () => {
     const one = share('bob')
     for (let at = 0; at < 9_999; at++) one.wait({ user: 'carol', name: `${at}` }, 1, now)
     assert.ok(!one.mayAssign('alice', 1, counts, now))
@@ -96,7 +96,7 @@ spec('an upload waits for an instance', (it) => {
 })
 
 spec('with many uploads that wait', (it) => {
-  it('who asks while no instance is idle is refused without checking any user', () => {
+  it('a request without an idle instance is refused without checking any user', () => {
     const many = share()
     for (let at = 0; at < 10_000; at++) many.wait({ user: `user ${at}`, name: 'file' }, at, now)
     let looks = 0
@@ -109,7 +109,7 @@ spec('with many uploads that wait', (it) => {
     assert.ok(looks <= 5, `${looks} looks`)
   })
 
-  it('those of a link that ends are forgotten, and of a user whose last one is', () => {
+  it('those of a link that ends are forgotten, and so is a user without others', () => {
     const many = share()
     for (let at = 0; at < 100; at++) many.wait({ user: 'bob', name: `${at}` }, at % 2, now)
     many.lost(0)

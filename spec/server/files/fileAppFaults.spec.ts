@@ -31,7 +31,7 @@ const rows: readonly (readonly [errno: string, code: ErrorCode])[] = [
 
 spec('a fault of the storage', (it) => {
   for (const [errno, code] of rows) {
-    it(`${errno} while chunks are written is told as ${code}, without a path, and logged once`, async () => {
+    it(`${errno} while chunks are written is reported as ${code}, without a path, and logged once`, async () => {
       await using rig = await ServerRig.start({ chunkBytes: KiB, windowBytes: 4 * KiB })
       const client = await rig.client()
       for (let round = 0; round < 3; round++) {
@@ -51,7 +51,7 @@ spec('a fault of the storage', (it) => {
     })
   }
 
-  it('that no upload of its size can pass removes what there is of it', async () => {
+  it('that no upload of this size can pass removes the record and the partial file', async () => {
     await using rig = await ServerRig.start({ chunkBytes: KiB })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -62,7 +62,7 @@ spec('a fault of the storage', (it) => {
   })
 
   for (const step of ['claim', 'open', 'publish'] as const satisfies Step[]) {
-    it(`is final at ${step} where trying again cannot help, and leaves the name free for another try`, async () => {
+    it(`is final at ${step} if a retry cannot help, and leaves the name free for another try`, async () => {
       await using rig = await ServerRig.start()
       const client = await rig.client()
       rig.storage.fail(step, systemFault('EROFS'))

@@ -23,7 +23,7 @@ spec('PAUSE', (it) => {
     await client.start({ name: 'b', bytes })
   })
 
-  it('keeps what it acknowledged over a crash', async () => {
+  it('keeps the acknowledged bytes over a crash', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -34,7 +34,7 @@ spec('PAUSE', (it) => {
     assert.equal((await (await rig.client()).continue(file)).progress, 400)
   })
 
-  it('before anything was sent keeps the record at zero', async () => {
+  it('before the first chunk keeps the record at zero', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -42,7 +42,7 @@ spec('PAUSE', (it) => {
     assert.equal((await rig.records()).length, 1)
   })
 
-  it('that cannot be flushed is refused, and the instance is free all the same', async () => {
+  it('that cannot be flushed is refused, and nevertheless frees the instance', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -57,7 +57,7 @@ spec('PAUSE', (it) => {
 })
 
 spec('CANCEL', (it) => {
-  it('of a name that is unknown finds nothing: outcome 0', async () => {
+  it('of an unknown name finds nothing: outcome 0', async () => {
     await using rig = await ServerRig.start()
     assert.equal(await (await rig.client()).cancel('a'), 0)
   })
@@ -118,7 +118,7 @@ spec('CANCEL', (it) => {
     assert.equal((await alice.chunk(instance, 0, bytes)).progress, 1_000)
   })
 
-  it('comes after the chunks that were sent before it, and before those that follow', async () => {
+  it('runs after the chunks that were sent before it, and before those that follow', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -139,7 +139,7 @@ spec('CANCEL', (it) => {
 })
 
 spec('a full disk', (it) => {
-  it('refuses the chunk, frees the instance, keeps what was written, and asks to come back later', async () => {
+  it('refuses the chunk for a limited time, frees the instance, and keeps the written bytes', async () => {
     await using rig = await ServerRig.start({ retryAfterMs: 700 })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -154,7 +154,7 @@ spec('a full disk', (it) => {
     assert.equal((await client.chunk(again.instance, 400, piece(400, 450))).progress, 450)
   })
 
-  it('refuses every chunk that was to be written together', async () => {
+  it('refuses all chunks that would be written together', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -166,7 +166,7 @@ spec('a full disk', (it) => {
 })
 
 spec('a lost link', (it) => {
-  it('frees its instances at once; progress is what was written, durable or not', async () => {
+  it('frees its instances at once; the progress is the written bytes, durable or not', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -182,7 +182,7 @@ spec('a lost link', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('makes what was written durable', async () => {
+  it('makes the written bytes durable', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)

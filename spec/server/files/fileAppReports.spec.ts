@@ -37,7 +37,7 @@ spec('a stored file', (it) => {
     )
   })
 
-  it('is logged and emitted by the next start where the process ended between its note and its line', async () => {
+  it('is logged and emitted by the next start if the process ended between its marker and its line', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -57,7 +57,7 @@ spec('a stored file', (it) => {
     assert.deepEqual([await rig.storage.transfers.unreported(), logged(rig)], [[], []])
   })
 
-  it('is reported once more if the process ended before the note', async () => {
+  it('is reported once more if the process ended before the marker', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const held = rig.storage.hold('reported')
@@ -81,7 +81,7 @@ spec('a listener of a server that fails', (it) => {
     ],
     ['rejects', () => Promise.reject(new Error('a bug'))],
   ] as const) {
-    it(`because it ${how} is logged, and costs neither the answer nor the other listeners`, async () => {
+    it(`because it ${how} is logged, and prevents neither the reply nor the other listeners`, async () => {
       await using rig = await ServerRig.start()
       const stored: string[] = []
       rig.server.on('stored', bug)

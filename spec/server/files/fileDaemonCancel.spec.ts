@@ -8,7 +8,7 @@ const bytes = patterned(1_000)
 const file = { name: 'a', bytes }
 
 spec('CANCEL of an upload', (it) => {
-  it('that was published, and not noted before a fault, notes it: outcome 2, and it is not stored again', async () => {
+  it('that was published, but not marked as completed before a fault, marks it: outcome 2, and it is not stored again', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -21,7 +21,7 @@ spec('CANCEL of an upload', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('that was verified, and not published before a fault, removes it: outcome 1', async () => {
+  it('that was verified, but not published before a fault, removes it: outcome 1', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)

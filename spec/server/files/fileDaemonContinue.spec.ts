@@ -10,7 +10,7 @@ const file = { name: 'a', bytes }
 const first = bytes.subarray(0, 400)
 
 spec('CONTINUE', (it) => {
-  it('takes up the record of the same upload', async () => {
+  it('continues the record of the same upload', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -53,7 +53,7 @@ spec('CONTINUE', (it) => {
     })
   }
 
-  it('of what this link sends answers the present state', async () => {
+  it('of an upload that this link sends is answered with the present state', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance, chunk } = await client.start(file)
@@ -62,7 +62,7 @@ spec('CONTINUE', (it) => {
     assert.deepEqual([again.instance, again.progress, again.chunk], [instance, 400, chunk])
   })
 
-  it('of what this link sends never shrinks the chunk that was granted', async () => {
+  it('of an upload that this link sends never shrinks the granted chunk', async () => {
     await using rig = await ServerRig.start({ chunkBytes: 1_000, chunkMemoryBytes: 1_024 })
     const client = await rig.client()
     const { chunk } = await client.start(file)
@@ -71,7 +71,7 @@ spec('CONTINUE', (it) => {
     assert.equal((await client.continue(file)).chunk, chunk)
   })
 
-  it('of a completed upload answers its whole size, and the noted digest ends it at once', async () => {
+  it('of a completed upload is answered with its size, and the recorded digest ends it at once', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     await client.upload(file)
@@ -81,7 +81,7 @@ spec('CONTINUE', (it) => {
     assert.deepEqual(rig.server.status().uploads, [])
   })
 
-  it('of a completed upload with another digest drops only the note', async () => {
+  it('of a completed upload with another digest drops only the completion marker', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     await client.upload(file)

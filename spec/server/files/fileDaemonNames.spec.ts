@@ -36,7 +36,7 @@ spec('names', (it) => {
     })
   }
 
-  it('keep what emoji and languages are written with', async () => {
+  it('keep the characters of emoji and scripts', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     for (const name of ['👩\u200d💻.png', 'می\u200cخواهم', '❤\ufe0f'])
@@ -72,7 +72,7 @@ spec('names', (it) => {
     })
   }
 
-  it('of other users collide with nothing', async () => {
+  it('of other users do not conflict', async () => {
     await using rig = await ServerRig.start()
     await (await rig.client({ user: 'alice' })).upload({ name: 'a', bytes })
     await (await rig.client({ user: 'bob' })).upload({ name: 'a/b', bytes })

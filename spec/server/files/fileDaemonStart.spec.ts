@@ -13,7 +13,7 @@ const file = { name: 'a', bytes }
 const [first, second] = [bytes.subarray(0, 400), bytes.subarray(400)]
 
 spec('START', (it) => {
-  it('answers an instance, progress 0, a chunk and a window', async () => {
+  it('is answered with an instance, progress 0, a chunk size and a window', async () => {
     await using rig = await ServerRig.start({ chunkBytes: 64 * KiB, windowBytes: 3 * MiB })
     const { event, ...granted } = await (await rig.client()).start(file)
     assert.deepEqual(granted, { instance: 1, progress: 0, chunk: 64 * KiB, window: 3 * MiB })
@@ -99,7 +99,7 @@ spec('START', (it) => {
     assert.deepEqual(rig.server.status().uploads, [])
   })
 
-  it('of a file that another living link sends is refused', async () => {
+  it('of a file that another open link sends is refused', async () => {
     await using rig = await ServerRig.start()
     const [holder, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
     const { instance } = await holder.start(file)
@@ -108,7 +108,7 @@ spec('START', (it) => {
   })
 })
 
-spec('where existing names are refused', (it) => {
+spec('if existing names are refused', (it) => {
   const onConflict: OnConflict = 'reject'
 
   it('START of a stored name is', async () => {
@@ -118,7 +118,7 @@ spec('where existing names are refused', (it) => {
     await client.startRefused({ ...file, modifiedAt: 2 }, 'file-exists')
   })
 
-  it('CONTINUE of a stored name is, a standing note excepted', async () => {
+  it('CONTINUE of a stored name is, unless there is a completion marker', async () => {
     await using rig = await ServerRig.start({}, { onConflict })
     const client = await rig.client()
     await client.upload(file)
@@ -126,7 +126,7 @@ spec('where existing names are refused', (it) => {
     assert.equal((await client.continue(file)).progress, 1_000)
   })
 
-  it('CONTINUE of a record whose name was taken meanwhile is, and record and partial file go', async () => {
+  it('CONTINUE of a record whose name was taken meanwhile is, and record and partial file are removed', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start({ name: 'b', bytes })

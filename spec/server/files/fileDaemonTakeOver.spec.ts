@@ -34,7 +34,7 @@ spec('a take-over', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it("fails the old session's next request, whichever it is", async () => {
+  it('fails the next request of the old session, whichever it is', async () => {
     await using rig = await ServerRig.start()
     const [holder, other, instance] = await two(rig)
     await other.continue(file)
@@ -90,7 +90,7 @@ spec('a take-over', (it) => {
     await (await rig.client({ session: 's1' })).continueRefused(file, 'superseded')
   })
 
-  it('refused to a session that was superseded costs the parked upload nothing', async () => {
+  it('refused to a superseded session leaves the parked upload open', async () => {
     await using rig = await ServerRig.start()
     const [holder, other] = await two(rig)
     await other.continue(file)
@@ -101,7 +101,7 @@ spec('a take-over', (it) => {
     assert.equal(rig.storage.partials, 1)
   })
 
-  it('while FILE_MD5_REQ is carried out finds the completed upload', async () => {
+  it('during FILE_MD5_REQ finds the completed upload', async () => {
     await using rig = await ServerRig.start()
     const [holder, other, instance] = await two(rig)
     await holder.chunk(instance, 400, piece(400, 1_000))
@@ -130,7 +130,7 @@ spec('a take-over', (it) => {
     await other.end(instance, sha256(bytes))
   })
 
-  it('is not disturbed by a checkpoint that comes due meanwhile, and does not lose it', async () => {
+  it('is not disturbed by a checkpoint that becomes due meanwhile, and does not lose it', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ checkpointMs: 500 }, { platform })
     const [, other, instance] = await two(rig)
@@ -169,7 +169,7 @@ spec('a take-over', (it) => {
     assert.equal((await (await rig.client({ session: 'three' })).continue(file)).progress, 400)
   })
 
-  it('from a link that is lost meanwhile gets an instance all the same', async () => {
+  it('from a link that is lost meanwhile gets an instance nevertheless', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const [holder, other] = await two(rig)
     const claim = rig.storage.hold('claim')

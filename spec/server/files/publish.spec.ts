@@ -69,7 +69,7 @@ spec('FILE_MD5_REQ', (it) => {
     })
   }
 
-  it('is acknowledged only after the file is flushed, verified, published and noted', async () => {
+  it('is acknowledged only after the file is flushed, verified, published and recorded', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -101,7 +101,7 @@ spec('FILE_MD5_REQ', (it) => {
     assert.equal((await again.continue(file)).progress, 1_000)
   })
 
-  it('is answered again by the note that stands for seven days', async () => {
+  it('is answered again by the completion marker, which lasts seven days', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({}, { platform })
     await (await rig.client()).upload(file)
@@ -153,7 +153,7 @@ spec('a file whose name is stored already', (it) => {
   })
 
   for (const step of ['publish', 'complete'] as const) {
-    it(`is told to its sender as replaced where the server ended at ${step}`, async () => {
+    it(`is reported to its sender as replaced if the server ended at ${step}`, async () => {
       await using rig = await ServerRig.start()
       const client = await rig.client()
       await client.upload(file)
@@ -172,7 +172,7 @@ spec('a file whose name is stored already', (it) => {
     })
   }
 
-  it('gets another name where files are renamed', async () => {
+  it('gets another name if files are renamed', async () => {
     await using rig = await ServerRig.start({}, { onConflict: 'rename' })
     const client = await rig.client()
     let modifiedAt = 2
@@ -194,7 +194,7 @@ spec('a file whose name is stored already', (it) => {
     }
   })
 
-  it('gets a number in few looks where many names are taken, and a gap is as good as the end', async () => {
+  it('gets a number after few checks if many names are taken, in a gap or at the end', async () => {
     await using rig = await ServerRig.start({}, { onConflict: 'rename' })
     const client = await rig.client()
     const send = (name: string, modifiedAt = 1) => client.upload({ ...other, name, modifiedAt })
@@ -217,7 +217,7 @@ spec('a file whose name is stored already', (it) => {
     assert.equal(await client.upload({ ...other, name: 'a', modifiedAt: 7 }), 'a (32)')
   })
 
-  it('that appeared meanwhile is refused where names are; record and partial file go', async () => {
+  it('that appeared meanwhile is refused if names are; record and partial file are removed', async () => {
     await using rig = await ServerRig.start({}, { onConflict: 'reject' })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -233,7 +233,7 @@ spec('a verified upload', (it) => {
   const fault = new Error('the disk has a fault')
 
   for (const step of ['publish', 'complete'] as const) {
-    it(`whose end broke at ${step} is rolled forward at the next CONTINUE`, async () => {
+    it(`whose end failed at ${step} is rolled forward at the next CONTINUE`, async () => {
       await using rig = await ServerRig.start()
       const client = await rig.client()
       const { instance } = await client.start(file)
@@ -246,7 +246,7 @@ spec('a verified upload', (it) => {
       await rig.assertStored('a', bytes)
     })
 
-    it(`whose end broke at ${step} is rolled forward at the next start, and told to who listens then`, async () => {
+    it(`whose end failed at ${step} is rolled forward at the next start, and reported to listeners then`, async () => {
       await using rig = await ServerRig.start()
       const client = await rig.client()
       const { instance } = await client.start(file)
@@ -280,7 +280,7 @@ spec('a verified upload', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('begins at zero by START, and is not rolled forward any more', async () => {
+  it('begins at zero by START, and is no longer rolled forward', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)

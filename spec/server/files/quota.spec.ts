@@ -20,7 +20,7 @@ async function counted(rig: ServerRig): Promise<void> {
 }
 
 spec('a file', (it) => {
-  it('that is larger than any may be is refused, with both sizes, before it gets an instance', async () => {
+  it('above the size limit is refused, with both sizes, before it gets an instance', async () => {
     await using rig = await ServerRig.start({ fileBytes: 2_048, fileInstances: 1 })
     const client = await rig.client()
     await client.upload(sized('fits', 2_048))
@@ -37,7 +37,7 @@ spec('a file', (it) => {
     assert.deepEqual(await rig.records(), [])
   })
 
-  it('of more bytes than the protocol has numbers for is refused as too large, and the link lives on', async () => {
+  it('of more bytes than an exact number is refused as too large, and the link stays open', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const upload = { fileName: 'a', size: 0, modifiedAt: 0, digest: 2, progress: 0 }
@@ -60,7 +60,7 @@ spec('a file', (it) => {
     await client.upload(sized('a', 9))
   })
 
-  it('and its user have no bound where none is set', async () => {
+  it('has no limit by default, nor has its user', async () => {
     assert.equal(defaultLimits.fileBytes, Number.MAX_SAFE_INTEGER)
     assert.equal(defaultLimits.userBytes, Number.MAX_SAFE_INTEGER)
     await using rig = await ServerRig.start()
@@ -101,13 +101,13 @@ spec('a quota', (it) => {
     await client.start({ ...sized('b', 0), size: 2 })
   })
 
-  it('is of each user', async () => {
+  it('holds for each user', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 100 })
     await (await rig.client({ user: 'alice', session: 'one' })).upload(sized('a', 100))
     await (await rig.client({ user: 'bob', session: 'two' })).upload(sized('a', 100))
   })
 
-  it('has room again for what was cancelled, and for all but the bytes that lie there of what was paused', async () => {
+  it('has space again after a cancelled upload, and after a paused one except for its stored bytes', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000 })
     const client = await rig.client()
     const { instance } = await client.start(sized('a', 1_000))
@@ -122,7 +122,7 @@ spec('a quota', (it) => {
     await client.upload(sized('c', 1_000))
   })
 
-  it('does not count the file that is replaced, nor the record that is', async () => {
+  it('counts neither a replaced file nor a replaced record', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000 })
     const client = await rig.client()
     await client.upload(sized('a', 900))
@@ -135,7 +135,7 @@ spec('a quota', (it) => {
     await client.startRefused(sized('c', 1), 'quota-exceeded')
   })
 
-  it('counts the file of that name where it is kept, and lets a completed upload be confirmed all the same', async () => {
+  it('counts the file of that name if it is kept, and nevertheless confirms a completed upload', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_500 }, { onConflict: 'rename' })
     const client = await rig.client()
     const file = sized('a', 1_000)
@@ -214,7 +214,7 @@ spec('a quota', (it) => {
     await rig.assertStored('a', a.bytes)
   })
 
-  it('that only seemed used up stops no upload', async () => {
+  it('that only seemed exceeded stops no upload', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
     const client = await rig.client()
@@ -346,7 +346,7 @@ spec('the records of a user', (it) => {
     assert.equal(rig.storage.listings, before)
   })
 
-  it('are read one by one where a storage has no totals, with the same answers', async () => {
+  it('are read one by one if a storage has no totals, with the same replies', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000 })
     rig.storage.forgetTotals()
     const client = await rig.client()

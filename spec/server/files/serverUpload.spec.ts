@@ -36,7 +36,7 @@ spec('a chunk', (it) => {
     })
   }
 
-  it('that is empty asks for the progress', async () => {
+  it('that is empty requests the progress', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -70,7 +70,7 @@ spec('a chunk', (it) => {
     assert.equal((await client.chunk(instance, 0, piece(0, 64))).progress, 64)
   })
 
-  it('for an instance that is idle, or that there is not, gets instance-lost', async () => {
+  it('for an instance that is idle or does not exist gets instance-lost', async () => {
     await using rig = await ServerRig.start({ fileInstances: 5 })
     const client = await rig.client()
     for (const instance of [1, 5, 6, 0xffff]) {
@@ -113,7 +113,7 @@ spec('chunks that wait for the disk', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('are each judged by their offset', async () => {
+  it('are each checked by their offset', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -134,7 +134,7 @@ spec('chunks that wait for the disk', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('are not passed by what was asked after them', async () => {
+  it('are not overtaken by later requests', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -144,7 +144,7 @@ spec('chunks that wait for the disk', (it) => {
     await client.raw.expect('FileMd5Ack')
   })
 
-  it('keep the link from being read while they are over the bound', async () => {
+  it('pause the reading of the link while they exceed the limit', async () => {
     const bound = 64 * KiB
     await using rig = await ServerRig.start({ chunkBytes: 16 * KiB, chunkMemoryBytes: 4 * bound })
     const client = await rig.client()
@@ -170,7 +170,7 @@ spec('chunks that wait for the disk', (it) => {
     await rig.assertStored('large', large.bytes)
   })
 
-  it('without content count against the bound too', async () => {
+  it('without content count against the limit too', async () => {
     await using rig = await ServerRig.start({ chunkMemoryBytes: 64 * KiB })
     const client = await rig.client()
     const { instance } = await client.start(file)

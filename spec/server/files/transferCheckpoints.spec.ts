@@ -31,7 +31,7 @@ spec('a checkpoint', (it) => {
     assert.deepEqual(record?.checkpoints, [{ offset: 310, digest: new Uint8Array(sha256(piece(0, 310))) }])
   })
 
-  it('is made so long after the first byte that is not durable', async () => {
+  it('is made the given time after the first byte that is not durable', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ checkpointMs: 500 }, { platform })
     const client = await rig.client()
@@ -60,7 +60,7 @@ spec('a checkpoint', (it) => {
     assert.deepEqual(await standing(client, instance), [300, 300])
   })
 
-  it('does not hold up writing, and covers what was written meanwhile by another one in its time', async () => {
+  it('does not delay writing, and another one covers the bytes written meanwhile', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ checkpointBytes: 300, checkpointMs: 500 }, { platform })
     const client = await rig.client()
@@ -93,7 +93,7 @@ spec('a checkpoint', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('that fails is never reported as durable: the upload is refused, and resumes at the one before', async () => {
+  it('that fails is never reported as durable: the upload is refused, and resumes at the previous one', async () => {
     for (const step of ['flush', 'checkpoint'] as const) {
       await using rig = await ServerRig.start({ checkpointBytes: 300 })
       const client = await rig.client()
@@ -113,7 +113,7 @@ spec('a checkpoint', (it) => {
     }
   })
 
-  it('whose flush fails keeps the file from being published on the strength of a second flush', async () => {
+  it('whose flush fails prevents a publication after a second flush', async () => {
     await using rig = await ServerRig.start({ checkpointBytes: 1_000 })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -178,7 +178,7 @@ spec('a server that was restarted', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('goes back to the last checkpoint that agrees where it finds damage', async () => {
+  it('goes back to the last checkpoint that agrees if it finds damage', async () => {
     await using rig = await ServerRig.start(limits)
     const client = await restarted(rig, (storage) => damage(storage, 500))
     const read = rig.storage.hold('read')
@@ -191,7 +191,7 @@ spec('a server that was restarted', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('begins at zero where the damage lies before every checkpoint', async () => {
+  it('begins at zero if the damage is before every checkpoint', async () => {
     await using rig = await ServerRig.start(limits)
     const client = await restarted(rig, (storage) => damage(storage, 0))
     const { instance } = await client.continue(file)

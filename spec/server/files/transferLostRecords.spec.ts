@@ -49,7 +49,7 @@ spec('an upload whose record is lost', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('begins at zero once where the file has other bytes', async () => {
+  it('begins at zero once if the file has other bytes', async () => {
     await using rig = await withoutRecords((partial) => writeFile(partial, patterned(400, 7)))
     const client = await rig.client()
     const { instance, progress, checkpointDigest } = await client.continue(file)

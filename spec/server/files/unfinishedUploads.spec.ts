@@ -24,7 +24,7 @@ async function withTwo() {
 }
 
 spec('the unfinished uploads of a server', (it) => {
-  it('are listed, the longest idle first, with what they take of the disk', async () => {
+  it('are listed, the longest idle first, with their disk space', async () => {
     const { rig } = await withTwo()
     await using _rig = rig
     const common = { user: 'alice', size: 8 * KiB }
@@ -48,7 +48,7 @@ spec('the unfinished uploads of a server', (it) => {
     await client.upload(file('new'))
   })
 
-  it('stay where they were idle for less than is asked, or run', async () => {
+  it('stay if they run, or were idle for less than the given time', async () => {
     const { rig, client } = await withTwo()
     await using _rig = rig
     assert.equal(await rig.server.removeUnfinished('alice', 'new', 1), false)
@@ -58,7 +58,7 @@ spec('the unfinished uploads of a server', (it) => {
     assert.equal(progress, 0)
   })
 
-  it('are no stored files: these stay', async () => {
+  it('do not include stored files, which stay', async () => {
     const { rig, client } = await withTwo()
     await using _rig = rig
     await client.upload(file('stored'))

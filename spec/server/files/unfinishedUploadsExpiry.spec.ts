@@ -53,11 +53,11 @@ spec('an unfinished upload', (it) => {
     assert.equal((await (await rig.client()).continue(file)).progress, 0)
   })
 
-  it('is kept for seven days where nothing else is set', () => {
+  it('is kept for seven days by default', () => {
     assert.equal(defaultLimits.uploadAgeMs, 7 * 24 * hourMs)
   })
 
-  it('is looked for more often where it grows old sooner', async () => {
+  it('is looked for more often if its age limit is shorter', async () => {
     await using rig = await heldRig({ ...limits, uploadAgeMs: 60_000, parkedMs: 1_000 })
     await begin(rig)
     await pass(rig.clock, 60_000)
@@ -65,7 +65,7 @@ spec('an unfinished upload', (it) => {
     assert.deepEqual(expired(rig), ['warn alice a 100'])
   })
 
-  it('is removed when the server starts, if it is old by then, and its partial file with it', async () => {
+  it('is removed with its partial file when the server starts, if it is old by then', async () => {
     await using rig = await heldRig(limits)
     await begin(rig)
     for (let times = 0; times < 12; times++) {
@@ -92,7 +92,7 @@ spec('an unfinished upload', (it) => {
     assert.deepEqual([expired(rig), await names(rig)], [[], ['a']])
   })
 
-  it('is removed in its time by a wall clock that is set a year back, or was a year ahead when it began', async () => {
+  it('is removed in time although the wall clock is set a year back, or was a year ahead when it began', async () => {
     await using rig = await heldRig(limits)
     await begin(rig, 'a')
     rig.clock.aheadMs = yearMs
@@ -104,7 +104,7 @@ spec('an unfinished upload', (it) => {
     assert.deepEqual(expired(rig), ['warn alice a 100', 'warn alice b 100'])
   })
 
-  it('is not removed while a link holds it, nor while it is parked, but once it is closed', async () => {
+  it('is not removed while a link holds it or while it is parked, but after it is closed', async () => {
     await using rig = await heldRig({ ...limits, parkedMs: 15 * hourMs })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -141,7 +141,7 @@ spec('an unfinished upload', (it) => {
     assert.deepEqual(expired(rig), [])
   })
 
-  it('that is verified is never removed, but finished', async () => {
+  it('that is verified is published, and never removed', async () => {
     await using rig = await heldRig(limits)
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -157,7 +157,7 @@ spec('an unfinished upload', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('leaves the published file of its name as it is', async () => {
+  it('is removed without the published file of its name', async () => {
     await using rig = await heldRig(limits)
     const older = patterned(500)
     await (await rig.client()).upload({ name: 'a', bytes: older })
@@ -169,7 +169,7 @@ spec('an unfinished upload', (it) => {
 })
 
 spec('the sweep of old uploads', (it) => {
-  it('that fails for one is logged, does the others, and tries again an hour later', async () => {
+  it('that fails for one upload is logged, checks the others, and tries again an hour later', async () => {
     await using rig = await heldRig(limits)
     await begin(rig, 'a')
     await begin(rig, 'b')
@@ -203,7 +203,7 @@ spec('the sweep of old uploads', (it) => {
     assert.deepEqual(expired(rig), ['warn alice a 100'])
   })
 
-  it('is no more after the server was closed, nor is anything else', async () => {
+  it('ends with the server, and leaves no alarm', async () => {
     await using rig = await heldRig(limits)
     await begin(rig)
     await rig.server.close()

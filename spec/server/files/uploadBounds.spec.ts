@@ -18,7 +18,7 @@ function inSpread({ retryAfter }: { readonly retryAfter: number }): void {
 }
 
 spec('uploads at once', (it) => {
-  it('on one link are bounded, and more are asked to come later', async () => {
+  it('on one link are limited, and more are refused for a limited time', async () => {
     await using rig = await ServerRig.start({ uploadsPerLink: 2, retryAfterMs: 300 })
     const client = await rig.client()
     const { instance } = await client.start(named('a'))
@@ -35,7 +35,7 @@ spec('uploads at once', (it) => {
     for (const session of ['one', 'two']) await (await rig.client({ session })).start(named(session))
   })
 
-  it('are as many as there are instances, and more are asked to come later', async () => {
+  it('are limited by the instances, and more are refused for a limited time', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2, retryAfterMs: 300 })
     const client = await rig.client()
     await client.start(named('a'))
@@ -46,7 +46,7 @@ spec('uploads at once', (it) => {
     await client.continue(named('c'))
   })
 
-  it('that are too many are asked to come at different times', async () => {
+  it('beyond the limit get different times to come back', async () => {
     const fractions: number[] = []
     const reasons: string[] = []
     const platform = heldPlatform()
@@ -93,7 +93,7 @@ spec('uploads at once', (it) => {
 })
 
 spec('an instance', (it) => {
-  it('is not left with a link that was lost while it was being assigned', async () => {
+  it('does not stay with a link that was lost while it was being assigned', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const client = await rig.client()
     const claim = rig.storage.hold('claim')
@@ -107,7 +107,7 @@ spec('an instance', (it) => {
     assert.equal((await (await rig.client()).continue(file)).progress, 0)
   })
 
-  it('is not given to a link that was lost before it was its turn', async () => {
+  it('is not assigned to a link that was lost before its turn', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const client = await rig.client()
     const claim = rig.storage.hold('claim')

@@ -34,28 +34,28 @@ spec('the uploads of one user', (it) => {
     assert.equal(new Set(told.map((nack) => nack?.retryAfter)).size, 3)
   })
 
-  it('take nothing from another user', async () => {
+  it('do not count for another user', async () => {
     await using rig = await ServerRig.start({ uploadsPerUser: 2 })
     await sending(rig, 2)
     const bob = await rig.client({ user: 'bob' })
     await bob.start({ name: 'his', bytes })
   })
 
-  it('have room again when one has ended', async () => {
+  it('are possible again after one has ended', async () => {
     await using rig = await ServerRig.start({ uploadsPerUser: 2 })
     const [first, second] = await sending(rig, 2, 0)
     await first?.raw.vanish()
     await second?.start({ name: 'now', bytes })
   })
 
-  it('can move from link to link although there is no room for more', async () => {
+  it('can move from link to link at the limit', async () => {
     await using rig = await ServerRig.start({ uploadsPerUser: 2 })
     const [, second] = await sending(rig, 2, 0)
     await second?.continue({ name: '0/0', bytes })
     await second?.startRefused({ name: 'more', bytes }, 'too-many-uploads')
   })
 
-  it('are a hundred at most where nothing else is set', () => {
+  it('are at most a hundred by default', () => {
     assert.equal(defaultLimits.uploadsPerUser, 100)
   })
 })

@@ -10,7 +10,7 @@ const one = { name: 'one', bytes }
 const two = { name: 'two', bytes }
 
 spec('an instance that a link has lost', (it) => {
-  it('is not given to it again while chunks may be under way, so that they are not taken for another upload', async () => {
+  it('is not assigned to it again while its chunks may still arrive, so that they are not taken for another upload', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2 })
     const [mine, theirs] = [await rig.client({ session: 'mine' }), await rig.client({ session: 'theirs' })]
     const { instance } = await mine.start(one)
@@ -22,7 +22,7 @@ spec('an instance that a link has lost', (it) => {
     assert.equal((await mine.continue(two)).progress, 0)
   })
 
-  it('is given to it again after a minute, and to other links at once', async () => {
+  it('is assigned to it again after a minute, and to other links at once', async () => {
     const platform = heldPlatform()
     await using rig = await ServerRig.start({ fileInstances: 1, keepAliveMs: 600_000 }, { platform })
     const [mine, theirs] = [await rig.client({ session: 'mine' }), await rig.client({ session: 'theirs' })]
@@ -37,7 +37,7 @@ spec('an instance that a link has lost', (it) => {
     assert.equal((await mine.start({ name: 'three', bytes })).instance, instance)
   })
 
-  it('is not given to it by a take-over either: the upload continues in another one', async () => {
+  it('is not assigned to it by a take-over either: the upload continues in another one', async () => {
     await using rig = await ServerRig.start({ fileInstances: 2 })
     const [mine, theirs] = [await rig.client({ session: 'mine' }), await rig.client({ session: 'theirs' })]
     const { instance } = await mine.start(one)
@@ -51,7 +51,7 @@ spec('an instance that a link has lost', (it) => {
     await theirs.chunkRefused(instance, 0, bytes, 'superseded')
   })
 
-  it('is given to it again immediately if it left it by its own request', async () => {
+  it('is assigned to it again immediately if it left the instance by its own request', async () => {
     await using rig = await ServerRig.start({ fileInstances: 1 })
     const mine = await rig.client()
     for (const subject of [one, two]) assert.equal(await mine.upload(subject), subject.name)
@@ -62,7 +62,7 @@ spec('an instance that a link has lost', (it) => {
 })
 
 spec('uploads of one link', (it) => {
-  it('stay within their bound when several are taken over at once', async () => {
+  it('stay within their limit when several are taken over at once', async () => {
     await using rig = await ServerRig.start({ uploadsPerLink: 2 })
     const [mine, theirs, third] = [
       await rig.client({ session: 'mine' }),

@@ -24,8 +24,8 @@ async function taken(rig: Rig): Promise<{ alice: FileClient; quick: number; slow
 
 const stalled = (rig: Rig) => rig.log.filter(({ event }) => event === 'upload-stalled').map(({ name }) => name)
 
-spec('an upload that gets no further', (it) => {
-  it('gives its instance to a user who has fewer, and later continues at its progress', async () => {
+spec('a stalled upload', (it) => {
+  it('yields its instance to a user who has fewer, and later continues at its progress', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -43,7 +43,7 @@ spec('an upload that gets no further', (it) => {
     assert.equal((await alice.continue(named('slow'))).progress, 10)
   })
 
-  it('gets no further by chunks that are empty or at a wrong offset', async () => {
+  it('makes no progress by chunks that are empty or at a wrong offset', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -66,7 +66,7 @@ spec('an upload that gets no further', (it) => {
     assert.equal(stalled(rig).length, 1)
   })
 
-  it('leaves it the sooner the more instances its user holds', async () => {
+  it('yields it the sooner the more instances its user holds', async () => {
     await using rig = await heldRig({ fileInstances: 10, uploadsPerLink: 10, stalledMs: 20_000 })
     const [alice, bob] = [await rig.client(), await rig.client({ user: 'bob', session: 'two' })]
     for (let at = 0; at < 10; at++) await alice.start(named(`held ${at}`))
@@ -77,7 +77,7 @@ spec('an upload that gets no further', (it) => {
     assert.equal(stalled(rig).length, 1)
   })
 
-  it('gives it to a user who has two fewer even if bytes trickle in or arrive fast', async () => {
+  it('yields it to a user who has two fewer even if bytes trickle in or arrive fast', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -94,7 +94,7 @@ spec('an upload that gets no further', (it) => {
     assert.equal(stalled(rig).length, 1)
   })
 
-  it('has a minute where nothing else is set', () => {
+  it('has a minute by default', () => {
     assert.equal(defaultLimits.stalledMs, 60_000)
   })
 })

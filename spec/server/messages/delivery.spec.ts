@@ -41,7 +41,7 @@ spec('deliveries', (it) => {
     assert.equal(bob.unread.length, 3)
   })
 
-  it('are counted from the oldest unanswered one, also where later ones were answered first', async () => {
+  it('are counted from the oldest unanswered one, also if later ones were answered first', async () => {
     await using rig = await heldRig({ deliveryWindow: 3 })
     await store(rig, 1, 2, 3, 4, 5, 6)
     const bob = await listen(rig, 'bob')
@@ -53,7 +53,7 @@ spec('deliveries', (it) => {
     assert.deepEqual(texts(await bob.deliveries(3)), ['4', '5', '6'])
   })
 
-  it('make room one by one where the oldest is answered first', async () => {
+  it('make room one by one if the oldest is answered first', async () => {
     await using rig = await heldRig({ deliveryWindow: 2 })
     await store(rig, 1, 2, 3)
     const bob = await listen(rig, 'bob')
@@ -63,7 +63,7 @@ spec('deliveries', (it) => {
     assert.deepEqual(texts([await bob.delivery()]), ['3'])
   })
 
-  it('are bounded by the bytes of their content as well', async () => {
+  it('are limited by the bytes of their content as well', async () => {
     await using rig = await heldRig({ deliveryBytes: 100 })
     const alice = await listen(rig, 'alice')
     for (const number of [1, 2, 3]) await alice.post(number, ['bob'], patterned(50, number))
@@ -76,7 +76,7 @@ spec('deliveries', (it) => {
     assert.equal((await bob.delivery()).content.length, 50)
   })
 
-  it('are one at least, however large it is', async () => {
+  it('are at least one, however large it is', async () => {
     await using rig = await heldRig({ deliveryBytes: 1 })
     const alice = await listen(rig, 'alice')
     for (const number of [1, 2]) await alice.post(number, ['bob'], patterned(1_000))
@@ -103,7 +103,7 @@ spec('deliveries', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
-  it('end the link where the mailbox cannot be read, and come on the next one', async () => {
+  it('end the link if the mailbox cannot be read, and arrive on the next one', async () => {
     await using rig = await heldRig()
     await store(rig, 1)
     rig.storage.fail('read messages', new Error('EIO /some/path'))

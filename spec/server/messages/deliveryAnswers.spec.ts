@@ -17,7 +17,7 @@ const texts = (deliveries: readonly { readonly content: Uint8Array }[]) =>
   deliveries.map(({ content }) => textOf(content))
 
 spec('DELIVER_MSG_ACK', (it) => {
-  it('removes the message for good: it comes neither again nor on another link nor after a restart', async () => {
+  it('removes the message permanently: it is not repeated on this or another link, or after a restart', async () => {
     await using rig = await heldRig()
     await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
@@ -44,7 +44,7 @@ spec('DELIVER_MSG_ACK', (it) => {
     assert.deepEqual(texts([await bob.delivery()]), ['2'])
   })
 
-  it('is carried out together with those that come with it', async () => {
+  it('is processed together with those that arrive with it', async () => {
     await using rig = await heldRig()
     await store(rig, 1, 2, 3)
     const bob = await listen(rig, 'bob')
@@ -52,7 +52,7 @@ spec('DELIVER_MSG_ACK', (it) => {
     assert.equal(rig.storage.count.get('remove messages'), 1)
   })
 
-  it('whose removal fails ends the link, and the message comes on the next one', async () => {
+  it('whose removal fails ends the link, and the message arrives on the next one', async () => {
     await using rig = await heldRig({ deliveryWindow: 1 })
     await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
@@ -77,7 +77,7 @@ spec('DELIVER_MSG_ACK', (it) => {
     assert.deepEqual(texts([await (await listen(rig, 'bob')).delivery()]), ['1'])
   })
 
-  it('of nothing that was asked, or for the second time, is passed over', async () => {
+  it('without a request, or for the second time, is ignored', async () => {
     await using rig = await heldRig()
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -88,7 +88,7 @@ spec('DELIVER_MSG_ACK', (it) => {
     assert.equal(rig.storage.count.get('remove messages'), 1)
   })
 
-  it('that came last is carried out before the server has closed', async () => {
+  it('that arrived last is processed before the server has closed', async () => {
     await using rig = await heldRig()
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -141,7 +141,7 @@ spec('DELIVER_MSG_NACK', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
-  it('that cannot be carried out ends the link, and the message comes on the next one', async () => {
+  it('that cannot be processed ends the link, and the message arrives on the next one', async () => {
     await using rig = await heldRig()
     await store(rig, 1)
     const bob = await listen(rig, 'bob')

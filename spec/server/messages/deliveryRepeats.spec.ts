@@ -37,7 +37,7 @@ spec('a delivery that is not answered in time', (it) => {
     assert.equal(bob.raw.last?.flags, repetition)
   })
 
-  it('is repeated ever later, up to half a minute', async () => {
+  it('is repeated at growing intervals, up to half a minute', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -61,7 +61,7 @@ spec('a delivery that is not answered in time', (it) => {
     assert.equal(shown(await alice.delivery()), '2, attempt 1')
   })
 
-  it('is not the only one to be repeated, and each is at its time', async () => {
+  it('and others are each repeated at their time', async () => {
     await using rig = await heldRig({ keepAliveMs })
     const alice = await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -76,7 +76,7 @@ spec('a delivery that is not answered in time', (it) => {
     assert.equal(shown(await bob.delivery()), '2, attempt 2')
   })
 
-  it('is removed by a late answer, whichever of its frames that was for', async () => {
+  it('is removed by a late answer to any of its frames', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -91,7 +91,7 @@ spec('a delivery that is not answered in time', (it) => {
     assert.deepEqual(back.unread, [])
   })
 
-  it('is not repeated if the answer comes while it is being read', async () => {
+  it('is not repeated if the answer arrives while it is being read', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -124,7 +124,7 @@ spec('a delivery that is not answered in time', (it) => {
     assert.deepEqual([bob.unread, rig.storage.count.get('read messages')], [[], reads + 1])
   })
 
-  it('holds up the window no more once its message is gone from the mailbox, as by its age', async () => {
+  it('no longer blocks the window after its message left the mailbox, for example by its age', async () => {
     await using rig = await heldRig({ keepAliveMs, deliveryWindow: 1 })
     await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
@@ -152,7 +152,7 @@ spec('a delivery that is not answered in time', (it) => {
 })
 
 spec('a delivery on a new link', (it) => {
-  it('that was unanswered on the former one is one attempt further, under a seq of that link', async () => {
+  it('that was unanswered on the former one has the next attempt, under a seq of the new link', async () => {
     await using rig = await heldRig({ keepAliveMs, deliveryWindow: 2 })
     await store(rig, 1, 2, 3)
     const first = await listen(rig, 'bob', { session: 'same' })
@@ -169,7 +169,7 @@ spec('a delivery on a new link', (it) => {
     )
   })
 
-  it('counts every attempt, the repetitions too', async () => {
+  it('counts every attempt, including repetitions', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1)
     const first = await listen(rig, 'bob')
@@ -204,7 +204,7 @@ spec('a delivery on a new link', (it) => {
     assert.equal(shown(await second.delivery()), '2, attempt 1')
   })
 
-  it('comes again where the answer was not carried out when the former one ended', async () => {
+  it('is repeated if the answer was not processed when the former one ended', async () => {
     await using rig = await heldRig({ keepAliveMs })
     await store(rig, 1, 2)
     const first = await listen(rig, 'bob')
@@ -228,7 +228,7 @@ spec('a delivery on a new link', (it) => {
 
 for (const how of ['crash', 'stop'] as const) {
   spec(`a delivery after a ${how} of the server`, (it) => {
-    it('of what it found is perhaps not the first, of what came since is', async () => {
+    it('of an older message is perhaps not the first, of a newer one is', async () => {
       await using rig = await heldRig({ keepAliveMs })
       await store(rig, 1, 2)
       const bob = await listen(rig, 'bob')

@@ -126,7 +126,7 @@ const { deliveryMs } = defaultLimits
 const users = (count: number) => Array.from({ length: count }, (_, at) => `user ${at}`)
 const bytesIn = (handed: readonly Handed[]) => handed.reduce((sum, { message }) => sum + message.content.length, 0)
 
-spec('the sending work', (it) => {
+spec('the work of sending', (it) => {
   it('serves recipients in turn, one message each, and puts deliveries without an answer at the tail of the queue', async () => {
     const { post, listen, order, clock } = await deliveryRig()
     for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
@@ -163,7 +163,7 @@ spec('the sending work', (it) => {
     assert.equal(alice.handed.length, 2)
   })
 
-  it('counts attempts up to what the field can say', async () => {
+  it('counts attempts up to the maximum of the field', async () => {
     const { post, listen, clock } = await deliveryRig()
     await post(['alice'], '1')
     const alice = await listen('alice', { takes: true })
@@ -271,7 +271,7 @@ spec('the memory of deliveries', (it) => {
     assert.equal((await listen('last')).handed.length, 1)
   })
 
-  it('can be used up by any number of recipients that read nothing: another one still gets one message after another', async () => {
+  it('can be used up by recipients that read nothing: another one still gets one message after another', async () => {
     const { post, listen } = await deliveryRig(limits)
     for (const name of users(50)) {
       for (let times = 0; times < 2; times++) await post([name], piece)

@@ -52,11 +52,11 @@ spec('a message', (it) => {
     assert.deepEqual(await waiting(rig), ['3'])
   })
 
-  it('waits thirty days where nothing else is set', () => {
+  it('waits thirty days by default', () => {
     assert.equal(defaultLimits.messageAgeMs, 30 * 24 * hourMs)
   })
 
-  it('expires also where the server was restarted meanwhile, again and again', async () => {
+  it('expires also if the server was restarted meanwhile, again and again', async () => {
     await using rig = await heldRig(limits)
     await store(rig, 1)
     for (let times = 0; times < 12; times++) {
@@ -79,7 +79,7 @@ spec('a message', (it) => {
     assert.deepEqual([expired(rig), await waiting(rig)], [[], ['1']])
   })
 
-  it('expires in its time by a wall clock that is set a year back', async () => {
+  it('expires in time although the wall clock is set a year back', async () => {
     await using rig = await heldRig(limits)
     await store(rig, 1)
     rig.clock.aheadMs = -yearMs
@@ -109,7 +109,7 @@ spec('a message', (it) => {
     assert.equal((await (await listen(rig, 'bob')).delivery()).sentAt, sentAt)
   })
 
-  it('is stored and delivered also where the wall clock is before 1970', async () => {
+  it('is stored and delivered also if the wall clock is before 1970', async () => {
     await using rig = await heldRig(limits)
     rig.clock.aheadMs = -60 * yearMs
     await rig.crash()
@@ -120,7 +120,7 @@ spec('a message', (it) => {
 })
 
 spec('a message id', (it) => {
-  it('is remembered for its time, also after its message was taken or has expired', async () => {
+  it('is remembered for its time, also after its message was delivered or has expired', async () => {
     await using rig = await heldRig(limits)
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -139,7 +139,7 @@ spec('a message id', (it) => {
     assert.deepEqual(await waiting(rig), ['another'])
   })
 
-  it('makes room for others when it is forgotten', async () => {
+  it('leaves its place to others when it is forgotten', async () => {
     await using rig = await heldRig({ ...limits, senderIds: 1 })
     await store(rig, 1)
     const alice = await listen(rig, 'alice')
@@ -149,7 +149,7 @@ spec('a message id', (it) => {
     assert.deepEqual(await store(rig, 2), ['bob stored'])
   })
 
-  it('is remembered for seven days where nothing else is set, and HELLO_ACK says so', async () => {
+  it('is remembered for seven days by default, and HELLO_ACK says so', async () => {
     await using rig = await heldRig()
     const raw = await rig.dial()
     raw.hello()
@@ -174,7 +174,7 @@ spec('the sweep of old messages', (it) => {
     assert.deepEqual(expired(rig), ['bob 1'])
   })
 
-  it('is no more after the server was closed, nor is anything else', async () => {
+  it('ends with the server, and leaves no alarm', async () => {
     await using rig = await heldRig(limits)
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
@@ -183,7 +183,7 @@ spec('the sweep of old messages', (it) => {
     assert.deepEqual(rig.clock.set, [])
   })
 
-  it('that is under way is waited for when the server closes, and is the last', async () => {
+  it('that is running delays the end of the server, and is the last', async () => {
     await using rig = await heldRig(limits)
     const { expire } = rig.storage.mailboxes
     const [reached, going] = [deferred<void>(), deferred<void>()]

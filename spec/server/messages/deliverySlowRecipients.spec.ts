@@ -15,7 +15,7 @@ const closedWith = (
 ) => rig.log.filter((entry) => entry.event === 'link-closed' && entry.user === user).map(({ code }) => code)
 
 spec('a recipient that reads nothing', (it) => {
-  it('is closed as slow-consumer after two keep-alives, and no other client waits for it', async () => {
+  it('is closed as slow-consumer after two keep-alive intervals, and delays no other client', async () => {
     // More than the socket takes.
     await using rig = await heldRig({ deliveryBytes: 4 * MiB, deliveryWindow: 64 })
     const [alice, bob, carol] = [await listen(rig, 'alice'), await listen(rig, 'bob'), await listen(rig, 'carol')]
@@ -39,7 +39,7 @@ spec('a recipient that reads nothing', (it) => {
     assert.ok((await back.delivery()).attempt > 1)
   })
 
-  it('has no more on its way than the window, however much is stored for it', async () => {
+  it('has no more unanswered messages than the window, however many are stored for it', async () => {
     await using rig = await heldRig({ deliveryWindow: 3 })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     bob.raw.socket.pause()
@@ -49,7 +49,7 @@ spec('a recipient that reads nothing', (it) => {
     assert.equal(bob.unread.length, 3)
   })
 
-  it('and asks for the list again and again is dismissed once more waits than may', async () => {
+  it('and requests the list again and again is closed at the limit of unsent bytes', async () => {
     const asMany = { registrationsPerSecond: 1e6, workMsPerSecond: 1e6 }
     await using rig = await heldRig({ unsentBytes: 8 * KiB, ...asMany })
     const bob = await listen(rig, 'bob')

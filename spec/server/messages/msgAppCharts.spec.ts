@@ -17,7 +17,7 @@ spec('在线客户端列表 (the list of online clients)', (it) => {
     assert.equal(messageInstance.table.RECEIVE_MSG.linkLost, 'IDLE')
   })
 
-  it('where as many users are there as there may be REGIST gets its NACK', async () => {
+  it('REGIST gets its NACK if the maximum number of users is registered', async () => {
     await using rig = await heldRig({ clients: 1 })
     await listen(rig, 'alice')
     await (await enter(rig, 'bob')).registRefused('clients-full')
@@ -48,7 +48,7 @@ spec('在线客户端列表 (the list of online clients)', (it) => {
     assert.equal((await listen(rig, 'carol')).instance, bob.instance)
   })
 
-  it('takes a hundred clients at once', async () => {
+  it('accepts a hundred clients at once', async () => {
     await using rig = await heldRig({ hellosPerSecond: 1_000 })
     for (let at = 0; at < 100; at++) await listen(rig, `user ${at}`)
     await (await enter(rig, 'one more')).registRefused('clients-full')
@@ -57,7 +57,7 @@ spec('在线客户端列表 (the list of online clients)', (it) => {
 })
 
 spec('一对多消息发送 (one message is sent to many)', (it) => {
-  it('an instance that is idle, or that holds another node, gives the NACK', async () => {
+  it('an instance that is idle, or that another node holds, causes the NACK', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
@@ -83,7 +83,7 @@ spec('一对多消息发送 (one message is sent to many)', (it) => {
     )
   })
 
-  it('what gets no answer in time goes to the tail of the queue, and the next task goes on', async () => {
+  it('a delivery without a timely answer goes to the tail of the queue, and the next task continues', async () => {
     await using rig = await heldRig()
     const [alice, bob, carol] = [await listen(rig, 'alice'), await listen(rig, 'bob'), await listen(rig, 'carol')]
     await alice.post(1, ['bob', 'carol'], 'first')
@@ -114,7 +114,7 @@ for (const where of ['memory', 'disk'] as const) {
       assert.deepEqual([delivery.sender, textOf(delivery.content), delivery.attempt], ['alice', 'hello', 1])
     })
 
-    it('tasks that were not finished when the server crashed are taken up again', async () => {
+    it('tasks that were unfinished when the server crashed are resumed', async () => {
       await using rig = await start()
       const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
       await alice.post(1, ['bob', 'carol'], 'hello')
@@ -128,7 +128,7 @@ for (const where of ['memory', 'disk'] as const) {
       }
     })
 
-    it('what was answered does not come again after a crash', async () => {
+    it('an answered message is not delivered again after a crash', async () => {
       await using rig = await start()
       const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
       for (const number of [1, 2]) await alice.post(number, ['bob'], `${number}`)

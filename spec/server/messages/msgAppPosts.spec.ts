@@ -64,7 +64,7 @@ spec('POST_MSG', (it) => {
     assert.deepEqual(statuses, ['dave stored', 'bob online', 'carol stored', 'alice online'])
   })
 
-  it('goes to each of its recipients, oneself too', async () => {
+  it('goes to each of its recipients, also to its sender', async () => {
     await using rig = await heldRig()
     const [alice, bob] = await two(rig)
     await alice.post(1, ['bob', 'alice'], 'hello')
@@ -108,7 +108,7 @@ spec('POST_MSG', (it) => {
     assert.equal((await alice.post(1, recipients, 'hello')).length, 16)
   })
 
-  it('takes any bytes, up to 64 KiB of them, and none as well', async () => {
+  it('takes any content from 0 bytes to 64 KiB', async () => {
     await using rig = await heldRig()
     const [alice, bob] = await two(rig)
     for (const [at, length] of [0, 1, fixed.messageBytes].entries()) {
@@ -164,7 +164,7 @@ spec('a repeated POST_MSG', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
-  it('after the ACK is acknowledged with the statuses of now, and not delivered again', async () => {
+  it('after the ACK is acknowledged with the present statuses, and not delivered again', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
@@ -201,7 +201,7 @@ spec('a repeated POST_MSG', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
-  it('is one of its sender: another one may use the same id', async () => {
+  it('belongs to its sender: another one may use the same id', async () => {
     await using rig = await heldRig()
     const [alice, bob] = await two(rig)
     await alice.post(1, ['carol'], 'from Alice')
@@ -215,7 +215,7 @@ spec('a repeated POST_MSG', (it) => {
 })
 
 spec('a POST_MSG whose link ends', (it) => {
-  it('before it was looked at stores nothing', async () => {
+  it('before it was checked stores nothing', async () => {
     const authenticator = slowAuthenticator()
     await using rig = await heldRig({}, { authenticator })
     const alice = await listen(rig, 'alice')

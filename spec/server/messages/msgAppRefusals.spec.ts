@@ -23,7 +23,7 @@ async function assertEmpty(rig: ServerRig, ...users: string[]): Promise<void> {
 }
 
 spec('POST_MSG is refused', (it) => {
-  it('as not-registered at an instance that is idle, its own former one too', async () => {
+  it('as not-registered at an idle instance, also its own former one', async () => {
     await using rig = await heldRig()
     const alice = await enter(rig, 'alice')
     await alice.postRefused(1, ['bob'], 'hello', 'not-registered', 1)
@@ -33,7 +33,7 @@ spec('POST_MSG is refused', (it) => {
     assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
   })
 
-  it("as wrong-node at another node's instance, whether one is registered or not", async () => {
+  it("as wrong-node at another node's instance, whether the client is registered or not", async () => {
     await using rig = await heldRig()
     const { instance } = await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
@@ -64,7 +64,7 @@ spec('POST_MSG is refused', (it) => {
     await alice.raw.dismissed('malformed')
   })
 
-  it('as too-many-recipients with more than there may be', async () => {
+  it('as too-many-recipients above the limit', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const recipients = Array.from({ length: 17 }, (_, at) => `user ${at}`)
@@ -73,7 +73,7 @@ spec('POST_MSG is refused', (it) => {
     await assertEmpty(rig, ...recipients.slice(0, 2))
   })
 
-  it('as bad-name with names that are none, which it names', async () => {
+  it('as bad-name with invalid names, which it names', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bad = ['a/b', '', 'x'.repeat(fixed.userNameBytes + 1)]
@@ -82,7 +82,7 @@ spec('POST_MSG is refused', (it) => {
     await assertEmpty(rig, 'bob')
   })
 
-  it('as unknown-user with users whom the authenticator does not know, whom it names', async () => {
+  it('as unknown-user with users that the authenticator does not know, which it names', async () => {
     await using rig = await heldRig({}, { authenticator })
     const alice = await listen(rig, 'alice')
     const { recipients, retryAfter } = await alice.postRefused(1, ['nobody', 'bob', 'none'], 'hello', 'unknown-user')
@@ -117,7 +117,7 @@ spec('POST_MSG is refused', (it) => {
     await alice.post(3, ['bob'], '1234')
   })
 
-  it('as mailbox-full where all mailboxes together hold as much as they may', async () => {
+  it('as mailbox-full if all mailboxes together have reached their limit', async () => {
     await using rig = await heldRig({ waitingMessages: 3, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob', 'carol'], 'hello')
@@ -170,7 +170,7 @@ spec('POST_MSG is refused', (it) => {
     for (let number = 1; number <= 3; number++) await fifth.post(number, ['bob'], 'hello')
   })
 
-  it('as disk-full where the reserve would be used up, before anything is stored', async () => {
+  it('as disk-full if the reserve would be used up, before anything is stored', async () => {
     await using rig = await heldRig({ reservePercent: 100 }, { capacityBytes: 64 * KiB })
     const alice = await listen(rig, 'alice')
     const large = 'x'.repeat(50 * KiB)
@@ -180,7 +180,7 @@ spec('POST_MSG is refused', (it) => {
     await assertEmpty(rig, 'bob')
   })
 
-  it('as disk-full where the append finds the disk full', async () => {
+  it('as disk-full if the append finds the disk full', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     rig.storage.fail('append message', new OspError('disk-full', 'no room in /some/path'))
@@ -189,7 +189,7 @@ spec('POST_MSG is refused', (it) => {
     assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
   })
 
-  it('as rate-limited where too many ids of its sender are remembered, but for a repeated one', async () => {
+  it('as rate-limited if too many ids of its sender are remembered, except a repeated one', async () => {
     await using rig = await heldRig({ senderIds: 1, retryAfterMs: 400 })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     await alice.post(1, ['carol'], 'hello')
@@ -207,7 +207,7 @@ spec('POST_MSG is refused', (it) => {
     await closing
   })
 
-  it('and its id is forgotten: another message may have it', async () => {
+  it('and its id is forgotten: another message may use it', async () => {
     await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob'], 'first')
@@ -215,7 +215,7 @@ spec('POST_MSG is refused', (it) => {
     assert.deepEqual(await alice.post(2, ['carol'], 'another'), ['carol stored'])
   })
 
-  it('and the ones after it are not', async () => {
+  it('and later ones are not', async () => {
     await using rig = await heldRig({}, { authenticator })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     alice.sendPost(1, ['nobody'], 'first')
@@ -236,7 +236,7 @@ spec('a POST_MSG that may or may not be stored', (it) => {
     assert.ok(rig.log.some(({ event, text }) => event === 'request-failed' && `${text}`.includes('EIO')))
   })
 
-  it('gets none where the authenticator fails either, since a repeated one may be stored', async () => {
+  it('gets none if the authenticator fails either, since a repeated one may be stored', async () => {
     const failing = { ...authenticator, knows: () => Promise.reject(new Error('no route to the directory')) }
     await using rig = await heldRig({}, { authenticator: failing })
     const alice = await listen(rig, 'alice')

@@ -19,7 +19,7 @@ spec('REGIST', (it) => {
     assert.deepEqual(ack, { event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 7 })
   })
 
-  it('is followed at once by the whole list, oneself included, at the version of the ACK', async () => {
+  it('is followed at once by the whole list, with the client itself, at the version of the ACK', async () => {
     await using rig = await heldRig()
     await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
@@ -51,7 +51,7 @@ spec('REGIST', (it) => {
     assert.deepEqual(taken, [1, 2, 3, 1])
   })
 
-  it('is refused where all instances are taken, with a time to come back, and gets in once one is idle', async () => {
+  it('is refused if no instance is idle, with a time to come back, and succeeds once one is idle', async () => {
     await using rig = await heldRig({ clients: 2, retryAfterMs: 700 })
     const alice = await listen(rig, 'alice')
     await (await enter(rig, 'bob')).regist(silent)
@@ -77,7 +77,7 @@ spec('REGIST', (it) => {
     await third.regist(silent)
   })
 
-  it('takes 100 clients where nothing else is set', () => {
+  it('is possible for 100 clients by default', () => {
     assert.equal(defaultLimits.clients, 100)
     assert.equal(defaultLimits.registrationsPerUser, 20)
   })
@@ -108,7 +108,7 @@ spec('REGIST', (it) => {
     assert.equal(rig.server.status().links, 3)
   })
 
-  it('without bit 0 receives no messages, and with it what waits', async () => {
+  it('without bit 0 receives no messages, and with it the waiting ones', async () => {
     await using rig = await heldRig()
     const bob = await enter(rig, 'bob')
     await bob.regist(silent)
@@ -137,7 +137,7 @@ spec('REGIST', (it) => {
     assert.deepEqual([ack.instance, list.listVersion, words(list)], [1, 1, ['+alice']])
   })
 
-  it('without bit 0 stops deliveries that were under way, which come again when it is set', async () => {
+  it('without bit 0 stops unanswered deliveries, which are repeated when it is set', async () => {
     await using rig = await heldRig({ deliveryWindow: 1 })
     const bob = await listen(rig, 'bob')
     const alice = await listen(rig, 'alice')

@@ -66,7 +66,7 @@ spec('a second listening registration of a user', (it) => {
     assert.equal(second.instance, first.instance)
   })
 
-  it("frees the first one's instance where it has one of its own already", async () => {
+  it('frees the instance of the first if it has one already', async () => {
     await using rig = await heldRig({ clients: 2 })
     const first = await listen(rig, 'alice', { session: 'one' })
     const second = await enter(rig, 'alice', { session: 'two' })

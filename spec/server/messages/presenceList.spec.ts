@@ -21,7 +21,7 @@ const decoded = <K extends 'RegistListNtf' | 'ListAck'>({ event, payload }: Enco
 const shown = (list: List) => [list.listVersion - list.members.length + 1, list.listVersion, words(list).join(' ')]
 
 spec('the online list', (it) => {
-  it('is sent to a client that asks after HELLO, registered or not', async () => {
+  it('is sent to a client that requests it after HELLO, registered or not', async () => {
     await using rig = await heldRig()
     const stranger = await enter(rig, 'carol')
     assert.deepEqual(await stranger.list(), { event: 'ListAck', listVersion: 0, kind: rosterKind.whole, members: [] })
@@ -50,7 +50,7 @@ spec('the online list', (it) => {
     assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [1, 1, '+alice'])
   })
 
-  it('gathers the changes of 50 ms after the latest frame into one, of consecutive versions', async () => {
+  it('collects the changes of 50 ms after the latest frame into one, of consecutive versions', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await pass(rig.clock, 0)
