@@ -14,7 +14,7 @@ export type { ClientStatus } from './client/connection/session.ts'
 export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/messages/message.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
-export type { Progress, SentFile, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
+export type { Progress, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
 export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploadList.ts'
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
@@ -61,6 +61,7 @@ export type {
   OnConflict,
   Owner,
   PartialFile,
+  SentFile,
   Storage,
   StoredFile,
   TransferRecord,

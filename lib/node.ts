@@ -11,7 +11,7 @@ import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/joinTasks.ts'
 import { joinOrServe, type ServedTasks } from './client/tasks/serveTasks.ts'
-import { type TaskControl, TaskController } from './client/tasks/taskController.ts'
+import { type TaskControl, taskController } from './client/tasks/taskController.ts'
 import type { Uploads } from './client/uploads/uploadList.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 import type { Log } from './ports/log.ts'
@@ -86,6 +86,6 @@ export function taskControl(directory: string, options: TaskControlOptions = {})
   checkOptions('taskControl', { client: optional(kinds.function), log: optional(kinds.function) }, options)
   const { clock } = nodePlatform()
   const control = directoryControl(directory)
-  return new TaskController({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
+  return taskController({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
 }
 export { hostKeyOf } from './adapters/net/addresses.ts'

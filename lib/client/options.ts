@@ -2,11 +2,6 @@ import { checkArgument, checkOptions, having, type Kind, kinds, oneOf, optional 
 import { digestNumbers } from '../wire/protocol.ts'
 import type { ConnectOptions } from './client.ts'
 
-const bytes = (length?: number): Kind => ({
-  takes: length === undefined ? 'a string or a Uint8Array' : `a Uint8Array of ${length} bytes`,
-  holds: (value) => value instanceof Uint8Array && (length === undefined || value.length === length),
-})
-
 const state: Kind = {
   takes: 'a client state, such as stateDirectory(path)',
   holds: (value) => {
@@ -54,9 +49,17 @@ const recipients: Kind = {
   holds: (value) => Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
 }
 
-const content: Kind = { ...bytes(), holds: (value) => typeof value === 'string' || value instanceof Uint8Array }
+const content: Kind = {
+  takes: 'a string or a Uint8Array',
+  holds: (value) => typeof value === 'string' || value instanceof Uint8Array,
+}
 
-const sending = { id: optional(bytes(16)), signal: optional(kinds.signal) } as const
+const messageId: Kind = {
+  takes: 'a Uint8Array of 16 bytes',
+  holds: (value) => value instanceof Uint8Array && value.length === 16,
+}
+
+const sending = { id: optional(messageId), signal: optional(kinds.signal) } as const
 
 const ids: Kind = {
   takes: 'an array of ids of uploads',
@@ -84,9 +87,4 @@ export function checkSending(to: unknown, text: unknown, options: unknown): void
 /** Throws OspError `usage` if `value` is not an array of upload ids. */
 export function checkIds(where: string, value: unknown, kind: 'all or some' | 'some'): void {
   checkArgument(`uploads.${where}`, 'the argument', kind === 'some' ? ids : optional(ids), value)
-}
-
-/** Throws OspError `usage` if `handler` is not a function. */
-export function checkHandler(handler: unknown): void {
-  checkArgument('client.receive', 'the handler', kinds.function, handler)
 }

@@ -43,9 +43,8 @@ export interface Checkpoint {
   readonly digest: Uint8Array
 }
 
-/** A file that was received, verified and published. */
-export interface StoredFile {
-  readonly user: string
+/** A file that an upload has stored: received, verified and published. */
+export interface SentFile {
   /** The name under which it was sent. */
   readonly name: string
   /** The name under which it is stored; differs from `name` only if existing names are kept by renaming. */
@@ -56,6 +55,11 @@ export interface StoredFile {
   readonly algorithm: DigestName
   /** Of the whole file, in hexadecimal. */
   readonly digest: string
+}
+
+/** A stored file, and the user whose file it is. */
+export interface StoredFile extends SentFile {
+  readonly user: string
 }
 
 /** The record of an unfinished upload. */

@@ -1,6 +1,7 @@
-import type { Upload as ClientUpload, SentFile } from '../../lib/client/uploads/upload.ts'
+import type { Upload as ClientUpload } from '../../lib/client/uploads/upload.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Digests } from '../../lib/ports/platform.ts'
+import type { SentFile } from '../../lib/ports/storage.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import type { RunningServer } from '../../lib/server/server.ts'
 import type { ReceivingUpload, ServerStatus } from '../../lib/server/status.ts'

@@ -1,6 +1,5 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { clientLimits, defaultLimits, fixed, MiB } from '../../limits.ts'
-import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Socket, Transport } from '../../ports/socket.ts'
 import { Backoff } from '../../runtime/backoff.ts'
@@ -52,13 +51,11 @@ export interface SessionOptions {
   readonly to: Transport
   readonly platform: Platform
   readonly user: string
+  readonly software: string
   readonly token: () => Promise<GivenToken>
-  /** Sends the token also over links that can be read on the way. */
   readonly allowPlaintext: boolean
   /** Time for retries while the server is unreachable. */
   readonly retryForMs: number
-  readonly software: string
-  readonly log: Log
   /** Handles the server's requests and notices. Without it a request is an error of the server, and a notice is ignored. */
   readonly app?: AppEvents
   /** Called when the session is online with this link. */

@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import { checkArgument, kinds } from '../../options.ts'
 import type { ClientState } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import { onAbort } from '../../runtime/wait.ts'
@@ -10,7 +11,6 @@ import {
   protocolViolation,
   type SessionOptions,
 } from '../connection/session.ts'
-import { checkHandler } from '../options.ts'
 import { type ActiveReceiver, Inbox } from './inbox.ts'
 import type { Message, MessageHandler, RecipientState } from './message.ts'
 import { iterateMessages } from './messageIterator.ts'
@@ -22,6 +22,7 @@ import { type Registered, Registration } from './registration.ts'
 
 export interface MessengerOptions extends Omit<SessionOptions, 'app' | 'opened'> {
   readonly state: ClientState
+  readonly log: Log
   /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
 }
@@ -76,7 +77,7 @@ export class Messenger {
 
   /** As `Client.receive`. */
   receive(handler: MessageHandler): ActiveReceiver {
-    checkHandler(handler)
+    checkArgument('client.receive', 'the handler', kinds.function, handler)
     this.#use()
     return this.#inbox.receive(handler)
   }

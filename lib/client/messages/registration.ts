@@ -2,16 +2,13 @@ import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { wait, whenAborted } from '../../runtime/wait.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { registFlags } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
 
 /** The server's answer to REGIST on a link. */
-export interface Registered {
+export interface Registered extends WireMessage<'RegistAck'> {
   readonly link: OnlineLink
-  readonly instance: number
-  readonly listVersion: number
-  /** The number of deliveries that may be unanswered. */
-  readonly deliveryWindow: number
 }
 
 export interface RegistrationOptions {

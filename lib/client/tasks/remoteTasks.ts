@@ -1,3 +1,4 @@
+import type { z } from 'zod'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'
@@ -52,8 +53,7 @@ export class RemoteTasks implements TaskOperations {
   async list(): Promise<readonly TaskStatus[]> {
     const all: TaskStatus[] = []
     for (;;) {
-      const answer = await this.#ask({ do: 'list', after: all.at(-1)?.id ?? 0 })
-      const { tasks, more } = readAnswer(answers.list, answer)
+      const { tasks, more } = await this.#ask({ do: 'list', after: all.at(-1)?.id ?? 0 }, answers.list)
       all.push(...(tasks as readonly TaskStatus[]))
       if (!more) return all
     }
@@ -63,19 +63,19 @@ export class RemoteTasks implements TaskOperations {
   async add(tasks: readonly NewTask[], waiter?: number): Promise<readonly Added[]> {
     const all: Added[] = []
     for (const group of groupsOf(tasks)) {
-      const answer = await this.#ask({ do: 'add', tasks: [...group], ...(waiter !== undefined && { waiter }) })
-      const { added } = readAnswer(answers.add, answer)
+      const request: TaskRequest = { do: 'add', tasks: [...group], ...(waiter !== undefined && { waiter }) }
+      const { added } = await this.#ask(request, answers.add)
       all.push(...added.map((each) => ('id' in each ? each : { failure: readFailure(each) })))
     }
     return all
   }
 
   async pause(ids?: readonly number[]): Promise<void> {
-    for (const part of partsOf(ids)) await this.#ask({ do: 'pause', ...part })
+    for (const part of partsOf(ids)) await this.#ask({ do: 'pause', ...part }, answers.none)
   }
 
   async resume(ids?: readonly number[]): Promise<void> {
-    for (const part of partsOf(ids)) await this.#ask({ do: 'continue', ...part })
+    for (const part of partsOf(ids)) await this.#ask({ do: 'continue', ...part }, answers.none)
   }
 
   /** Waits only for the first request that has tasks not yet cancelled; the server works on the others meanwhile. */
@@ -83,15 +83,15 @@ export class RemoteTasks implements TaskOperations {
     const all: CancelledTask[] = []
     let waitMs = cancelWaitMs
     for (const part of partsOf([...new Set(ids)])) {
-      const answer = await this.#ask({ do: 'cancel', ids: part.ids ?? [], waitMs })
-      all.push(...(readAnswer(answers.cancel, answer).tasks as readonly CancelledTask[]))
+      const { tasks } = await this.#ask({ do: 'cancel', ids: part.ids ?? [], waitMs }, answers.cancel)
+      all.push(...(tasks as readonly CancelledTask[]))
       if (all.some(({ state }) => state === 'cancelling')) waitMs = 0
     }
     return all
   }
 
-  #ask(request: TaskRequest): Promise<unknown> {
-    return this.#control.ask(request)
+  async #ask<T>(request: TaskRequest, answer: z.ZodType<T>): Promise<T> {
+    return readAnswer(answer, await this.#control.ask(request))
   }
 }
 

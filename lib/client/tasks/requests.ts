@@ -70,6 +70,7 @@ const file = z.strictObject({
 })
 
 export const answers = {
+  none: z.unknown(),
   list: z.strictObject({ tasks: z.array(status), more: z.boolean() }),
   add: z.strictObject({ added: z.array(z.union([z.strictObject({ id }), failure])) }),
   cancel: z.strictObject({ tasks: z.array(status) }),

@@ -59,58 +59,42 @@ export interface TaskControllerOptions {
   readonly log?: Log | undefined
 }
 
-/** Controls the tasks of a user from outside of the program that sends them, if there is one. */
-export class TaskController implements TaskControl {
-  readonly #options: TaskControllerOptions
-  readonly #remote: RemoteTasks
-  sending: boolean | undefined
-
-  constructor(options: TaskControllerOptions) {
-    this.#options = options
-    this.#remote = new RemoteTasks(options.control)
-  }
-
-  list(): Promise<readonly TaskStatus[]> {
-    return this.#carryOut((tasks) => tasks.list())
-  }
-
-  add(added: readonly NewTask[]): Promise<readonly Added[]> {
-    return this.#carryOut((tasks) => tasks.add(added))
-  }
-
-  pause(ids?: readonly number[]): Promise<void> {
-    return this.#carryOut((tasks) => tasks.pause(ids))
-  }
-
-  resume(ids?: readonly number[]): Promise<void> {
-    return this.#carryOut((tasks) => tasks.resume(ids))
-  }
-
-  cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
-    return this.#carryOut(async (tasks) => {
-      const cancelled = await tasks.cancel(ids)
-      const left = cancelled.filter(({ state }) => state === 'cancelling')
-      const { client, clock } = this.#options
-      if (tasks === this.#remote || !client || left.length === 0) return cancelled
-      const now = new Map((await removeNow(client(), left, clock)).map((task) => [task.id, task]))
-      return cancelled.map((task) => now.get(task.id) ?? task)
-    })
-  }
+/** Returns the control of the tasks of a user from outside of the program that sends them, if there is one. */
+export function taskController({ control, clock, open, client, log = () => {} }: TaskControllerOptions): TaskControl {
+  const remote = new RemoteTasks(control)
+  let sending: boolean | undefined
 
   /** Calls `act` with the program that serves the list, or with the stored list, which is locked meanwhile. */
-  #carryOut<T>(act: (tasks: TaskOperations) => Promise<T>): Promise<T> {
-    const { control, clock, open, log = () => {} } = this.#options
-    const remote = async () => {
-      const done = await act(this.#remote)
-      this.sending = true
+  const carryOut = <T>(act: (tasks: TaskOperations) => Promise<T>): Promise<T> => {
+    const asked = async () => {
+      const done = await act(remote)
+      sending = true
       return done
     }
     const own = async () => {
       await using _ = await control.serve(inUse)
-      this.sending = false
+      sending = false
       return await act(await StoredTasks.open(open(), () => clock.wallTime(), log))
     }
-    return remoteOrOwn(clock, remote, own)
+    return remoteOrOwn(clock, asked, own)
+  }
+
+  return {
+    get sending() {
+      return sending
+    },
+    list: () => carryOut((tasks) => tasks.list()),
+    add: (added) => carryOut((tasks) => tasks.add(added)),
+    pause: (ids) => carryOut((tasks) => tasks.pause(ids)),
+    resume: (ids) => carryOut((tasks) => tasks.resume(ids)),
+    cancel: (ids) =>
+      carryOut(async (tasks) => {
+        const cancelled = await tasks.cancel(ids)
+        const left = cancelled.filter(({ state }) => state === 'cancelling')
+        if (tasks === remote || !client || left.length === 0) return cancelled
+        const now = new Map((await removeNow(client(), left, clock)).map((task) => [task.id, task]))
+        return cancelled.map((task) => now.get(task.id) ?? task)
+      }),
   }
 }
 

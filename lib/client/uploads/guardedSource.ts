@@ -12,12 +12,14 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
   const { name } = source
   const open = await guarded(name, () => source.open(signal))
   if (!openSource.holds(open)) {
-    const text = `open() resolved with ${shown(open)}, which must be ${openSource.takes}`
-    throw new OspError('usage', `the source of ${name} is invalid: ${text}`)
+    throw invalid(name, `open() resolved with ${shown(open)}, which must be ${openSource.takes}`)
   }
   try {
     checkWhole(name, 'size', open.size, 'bytes')
-    if (open.size > fixed.mostFileBytes) throw tooLarge(name)
+    if (open.size > fixed.mostFileBytes) {
+      const text = `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the maximum size of a file`
+      throw new OspError('too-large', text)
+    }
     checkWhole(name, 'modifiedAt', open.modifiedAt, 'milliseconds')
   } catch (error) {
     await open[Symbol.asyncDispose]?.()
@@ -26,10 +28,7 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
   const read = async (into: Uint8Array, offset: number) => {
     const bytes = await guarded(name, () => open.read(into, offset))
     if (Number.isInteger(bytes) && bytes >= 0 && bytes <= into.length) return bytes
-    throw new OspError(
-      'usage',
-      `the source of ${name} is invalid: read() resolved with ${shown(bytes)} for ${into.length} bytes`,
-    )
+    throw invalid(name, `read() resolved with ${shown(bytes)} for ${into.length} bytes`)
   }
   return {
     size: open.size,
@@ -46,12 +45,10 @@ const openSource = having('an object with the methods read and unchanged', 'read
 function checkWhole(name: string, field: 'size' | 'modifiedAt', value: unknown, unit: string): void {
   const isWhole = field === 'size' ? Number.isInteger(value) : Number.isSafeInteger(value)
   if (isWhole && (value as number) >= 0) return
-  const must = `it must be a whole number of ${unit}, 0 or more`
-  throw new OspError('usage', `the source of ${name} is invalid: its ${field} is ${shown(value)}; ${must}`)
+  throw invalid(name, `its ${field} is ${shown(value)}; it must be a whole number of ${unit}, 0 or more`)
 }
 
-const tooLarge = (name: string) =>
-  new OspError('too-large', `${name} has more than ${fixed.mostFileBytes} bytes (8 PiB), the maximum size of a file`)
+const invalid = (name: string, text: string) => new OspError('usage', `the source of ${name} is invalid: ${text}`)
 
 async function guarded<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {

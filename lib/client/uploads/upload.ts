@@ -2,33 +2,21 @@ import type { EventEmitter } from 'eventemitter3'
 import { machine } from '../../core/machine.ts'
 import type { OspError } from '../../errors.ts'
 import type { Log } from '../../ports/log.ts'
-import type { DigestName } from '../../ports/platform.ts'
+import type { SentFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
+
+/** The steps that are possible in every phase in which the upload is to be sent. */
+const interruptions = { pause: 'paused', cancel: 'cancelling', fail: 'failed', close: 'failed' } as const
 
 /**
  * The phases of an upload on the client. It waits for other uploads, for the link, or for a refusal to pass. The server can
  * have stored it already when it is paused or cancelled. Closing the client fails each upload that has not ended.
  */
 export const uploadPhases = machine({
-  waiting: { begin: 'sending', pause: 'paused', cancel: 'cancelling', fail: 'failed', close: 'failed' },
-  sending: {
-    stall: 'waiting',
-    verify: 'verifying',
-    pause: 'paused',
-    cancel: 'cancelling',
-    fail: 'failed',
-    close: 'failed',
-  },
-  verifying: {
-    resend: 'sending',
-    stall: 'waiting',
-    stored: 'done',
-    pause: 'paused',
-    cancel: 'cancelling',
-    fail: 'failed',
-    close: 'failed',
-  },
+  waiting: { ...interruptions, begin: 'sending' },
+  sending: { ...interruptions, verify: 'verifying', stall: 'waiting' },
+  verifying: { ...interruptions, resend: 'sending', stall: 'waiting', stored: 'done' },
   paused: { resume: 'waiting', cancel: 'cancelling', stored: 'done', close: 'failed' },
   cancelling: { cancelled: 'cancelled', stored: 'done', fail: 'failed', close: 'failed' },
   cancelled: {},
@@ -48,20 +36,6 @@ export interface Progress {
   readonly durable: number
   /** The size of the source; 0 until it was opened. */
   readonly size: number
-}
-
-/** The file that an upload has stored. */
-export interface SentFile {
-  /** The name under which it was sent. */
-  readonly name: string
-  /** The name under which the server stores the file. It differs from `name` if the server renamed the file. */
-  readonly storedName: string
-  /** Whether it replaced another file that the server had stored under this name. */
-  readonly replaced: boolean
-  readonly size: number
-  readonly algorithm: DigestName
-  /** Of the whole file, in hexadecimal. */
-  readonly digest: string
 }
 
 export interface UploadEvents {

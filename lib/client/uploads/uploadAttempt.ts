@@ -5,12 +5,13 @@ import { clientLimits } from '../../limits.ts'
 import { isStoredFileName } from '../../names.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
+import type { SentFile } from '../../ports/storage.ts'
 import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
-import type { ClientUpload, SentFile } from './upload.ts'
+import type { ClientUpload } from './upload.ts'
 
 export interface UploadAttemptOptions {
   readonly link: OnlineLink

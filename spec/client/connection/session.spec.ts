@@ -17,7 +17,6 @@ spec('a session that is closed while the server answers HELLO', (it) => {
         allowPlaintext: false,
         retryForMs: 0,
         software: 'spec',
-        log: () => {},
         opened: () => {},
         changed: () => {},
       })
