@@ -35,3 +35,6 @@ export function testCasesOf<T extends AsyncDisposable | undefined>(
     return { ...stated, run }
   })
 }
+
+/** Returns the numbers from 1 to `last`. */
+export const upTo = (last: number): number[] => Array.from({ length: last }, (_, at) => at + 1)

@@ -29,7 +29,7 @@ export async function serveControl(
   checkArgument('serveControl', 'the directory', kinds.path, directory)
   checkArgument('serveControl', 'the handler', kinds.function, handle)
   checkOptions('serveControl', { silenceMs: optional(kinds.delay) }, options)
-  const place = await attempt(`looking at ${directory}`, () => controlPlace(directory))
+  const place = await attempt(`checking ${directory}`, () => controlPlace(directory))
   const control = new ControlServer(handle, options.silenceMs)
   await control.listen(place)
   return control

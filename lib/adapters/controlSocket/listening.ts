@@ -40,7 +40,7 @@ export async function listenAt(server: Server, { path, folder }: ControlPlace): 
  * therefore created in a private subdirectory, and linked to its path after its permissions are set.
  */
 async function listenInside(server: Server, path: string, folder: string): Promise<Stop> {
-  const aside = await attempt(`making a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
+  const aside = await attempt(`creating a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
   try {
     const first = join(aside, 's')
     const stopFirst = await listenFirst(server, aside, first)
@@ -55,7 +55,7 @@ async function listenInside(server: Server, path: string, folder: string): Promi
       }
     }
     return await stoppable(stop, async () => {
-      ino = (await attempt(`looking at ${first}`, () => lstat(first))).ino
+      ino = (await attempt(`checking ${first}`, () => lstat(first))).ino
       await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
     })
   } finally {
@@ -74,7 +74,7 @@ async function listenFirst(server: Server, aside: string, first: string): Promis
   }
   return stoppable(stop, async () => {
     await attempt(`listening at ${first}`, () => listening(server, socket))
-    await attempt(`setting the rights of ${first}`, () => chmod(first, 0o600))
+    await attempt(`setting the permissions of ${first}`, () => chmod(first, 0o600))
   })
 }
 
@@ -83,8 +83,8 @@ async function listenFirst(server: Server, aside: string, first: string): Promis
  * random name, so that no other user can create it first.
  */
 export async function listenElsewhere(server: Server, first: string): Promise<Stop> {
-  const base = await attempt(`looking at ${tmpdir()}`, () => realpath(tmpdir()))
-  const folder = await attempt(`making a directory in ${base}`, () => mkdtemp(join(base, 'ospd-')))
+  const base = await attempt(`checking ${tmpdir()}`, () => realpath(tmpdir()))
+  const folder = await attempt(`creating a directory in ${base}`, () => mkdtemp(join(base, 'ospd-')))
   const stop = async () => {
     server.close()
     await removePrivate(folder)
@@ -93,9 +93,9 @@ export async function listenElsewhere(server: Server, first: string): Promise<St
     const socket = socketPath(folder, 'control.sock')
     if (!socket) throw new OspError('internal', `the path ${folder} is too long for a socket; set a shorter TMPDIR`)
     const { path } = socket
-    await attempt(`looking at ${folder}`, () => checkPrivate(folder))
+    await attempt(`checking ${folder}`, () => checkPrivate(folder))
     await attempt(`listening at ${path}`, () => listening(server, socket))
-    await attempt(`setting the rights of ${path}`, () => chmod(path, 0o600))
+    await attempt(`setting the permissions of ${path}`, () => chmod(path, 0o600))
     await attempt(`writing ${first}`, () => writeFile(first, pointer(path), { flag: 'wx', mode: 0o600 }))
   })
 }
@@ -107,7 +107,7 @@ async function listening(server: Server, { path }: { readonly path: string }): P
 /** Calls `put` until it resolves with true. Between the calls removes a socket without a listener. */
 async function exclusively(path: string, put: () => Promise<boolean>): Promise<void> {
   for (let left = tries; left > 0; left--) {
-    if (await attempt(`making ${path}`, put)) return
+    if (await attempt(`creating ${path}`, put)) return
     const state = await removeDead(path)
     if (state === 'alive') break
     if (state === 'busy') await pause(pauseMs)
@@ -158,7 +158,7 @@ async function removeDead(path: string): Promise<'free' | 'alive' | 'busy'> {
 }
 
 async function claimed(path: string, claim: string): Promise<boolean> {
-  const made = await unless(['EEXIST', 'ENOENT'], `making ${claim}`, () => link(path, claim).then(() => true))
+  const made = await unless(['EEXIST', 'ENOENT'], `creating ${claim}`, () => link(path, claim).then(() => true))
   if (made) return true
   const there = await look(claim)
   // Creating a link updates the change time of the file.
@@ -167,11 +167,11 @@ async function claimed(path: string, claim: string): Promise<boolean> {
   return false
 }
 
-const look = (path: string) => unless(['ENOENT'], `looking at ${path}`, () => lstat(path))
+const look = (path: string) => unless(['ENOENT'], `checking ${path}`, () => lstat(path))
 
 /** Resolves with whether a program listens there. Only a refused connection means that none does. Rejects for another file. */
 async function isAlive(path: string): Promise<boolean> {
-  using at = await unless(['ENOENT'], `looking at ${path}`, () => socketAt(path))
+  using at = await unless(['ENOENT'], `checking ${path}`, () => socketAt(path))
   if (!at) return false
   return await new Promise((resolve) => {
     const socket = connect({ path: at.path })

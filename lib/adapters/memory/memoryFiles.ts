@@ -316,7 +316,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   #reserve(bytes: number): void {
-    // Without a limit the sum is not worth its time.
+    // Computing the sum takes long, and is useless without a limit.
     if (this.#capacity !== Number.POSITIVE_INFINITY && bytes > this.#capacity - this.#used()) {
       throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
     }

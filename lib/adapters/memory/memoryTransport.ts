@@ -27,7 +27,7 @@ export function memoryTransport(name = 'memory'): Transport {
       return listener
     },
     async dial(options, signal) {
-      if (signal.aborted) throw new OspError('closed', `connecting to ${name} was given up`)
+      if (signal.aborted) throw new OspError('closed', `connecting to ${name} was aborted`)
       if (!open) throw new OspError('unreachable', `cannot connect to ${name}: nothing listens there; start the server`)
       const [near, far] = MemorySocket.pair(address, options, open.options)
       open.admit(far)

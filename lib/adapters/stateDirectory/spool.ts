@@ -72,7 +72,7 @@ const streamKind: Kind = {
 const folderOf = (directory: string) => join(resolve(directory), 'spool')
 
 async function fill(path: string, stream: AsyncIterable<Uint8Array>): Promise<number> {
-  await using handle = await attempt(`making ${path}`, () => open(path, 'wx', 0o600))
+  await using handle = await attempt(`creating ${path}`, () => open(path, 'wx', 0o600))
   let size = 0
   for await (const part of unbroken(stream)) {
     await attempt(`writing ${path}`, () => handle.writeFile(part))

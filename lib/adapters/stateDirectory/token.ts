@@ -52,7 +52,7 @@ export function keptToken(directory: string): KeptToken {
       await syncDirectory(folder)
     },
     async forget() {
-      await attempt(`looking at ${folder}`, async () => checkDirectoryRights(folder))
+      await attempt(`checking ${folder}`, async () => checkDirectoryRights(folder))
       const names = (await unless(['ENOENT', 'ENOTDIR'], `reading ${folder}`, () => readdir(folder))) ?? []
       const found = names.filter((each) => each === name || temporary.test(each))
       for (const each of found) await attempt(`removing ${join(folder, each)}`, () => rm(join(folder, each)))
@@ -65,7 +65,7 @@ export function keptToken(directory: string): KeptToken {
 async function load(path: string): Promise<BoundToken | undefined> {
   await using file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => openTrusted(path, constants.O_RDONLY))
   if (!file) return undefined
-  const { mode } = await attempt(`looking at ${path}`, () => file.stat())
+  const { mode } = await attempt(`checking ${path}`, () => file.stat())
   // Windows has no such bits. The folders of a user are closed to others there.
   if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
     throw new OspError('usage', `other users can read the token in ${path}: run chmod 600 ${path}`)
@@ -117,7 +117,7 @@ export async function readToken(path: string): Promise<BoundToken> {
     throw new OspError('usage', `the token file ${path} cannot be read: ${pathReason(cause)}`, { cause })
   }
   await using file = await open(path, 'r').catch(cannot)
-  await attempt(`looking at ${path}`, async () => checkNamedFile(path)).catch(cannot)
+  await attempt(`checking ${path}`, async () => checkNamedFile(path)).catch(cannot)
   return await tokenIn(file, path)
 }
 

@@ -3,7 +3,7 @@ import type { Claim, TransferRecord } from '../../ports/storage.ts'
 import { checkRandomRuns, type Draw } from '../chance.ts'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { bytes, contentOf, fileOf, owner, recordsOf, wanted } from './steps.ts'
+import { contentOf, fileOf, owner, textBytes, uploadRecordsOf, wanted } from './steps.ts'
 
 /** The modelled record of an upload. */
 interface ModelRecord {
@@ -135,7 +135,7 @@ async function write(claim: Claim, { files }: TestedStorage, { size, verified }:
   if (verified) return
   await using file = await files.open(claim)
   await file.truncate(0)
-  await file.write(0, [bytes(contentText(size))])
+  await file.write(0, [textBytes(contentText(size))])
   await file.flush()
 }
 
@@ -253,7 +253,7 @@ export function claimModelChecks(open: () => Promise<TestedStorage>, seed: numbe
     const model = new ClaimModel()
     for (const { run } of steps) {
       await run(model, storage)
-      assert.deepEqual((await recordsOf(storage)).map(shownRecord), model.shown())
+      assert.deepEqual((await uploadRecordsOf(storage)).map(shownRecord), model.shown())
     }
   }
   return {

@@ -9,11 +9,11 @@ import {
   hello,
   opened,
   owner,
-  recordsOf,
   resume,
   start,
   takeOver,
   upload,
+  uploadRecordsOf,
   wanted,
 } from './steps.ts'
 
@@ -37,7 +37,7 @@ export const claimingChecks: Checks<TestedStorage> = {
     const { token } = claim
     const unstarted = { superseded: [], checkpoints: [], updatedAt: resume.at }
     assert.deepEqual(record, { ...wanted, token, owner: owner(1), ...unstarted })
-    assert.deepEqual(await recordsOf(storage), [record])
+    assert.deepEqual(await uploadRecordsOf(storage), [record])
   },
   'continues the record of the same upload with a higher token and the new owner': async (storage) => {
     const first = await claimed(storage)
@@ -63,7 +63,7 @@ export const claimingChecks: Checks<TestedStorage> = {
     const all = await Promise.all([1, 2, 3, 4, 5].map((session) => claimed(storage, {}, resume, owner(session))))
     const tokens = all.map(({ claim }) => claim.token)
     assert.equal(new Set(tokens).size, tokens.length)
-    const [record, ...others] = await recordsOf(storage)
+    const [record, ...others] = await uploadRecordsOf(storage)
     assert.deepEqual([record?.token, others], [Math.max(...tokens), []])
   },
 }
@@ -126,7 +126,7 @@ export const takenNamesChecks: Checks<TestedStorage> = {
     await upload(storage)
     await assert.rejects(claimed(storage, { size: 9 }, reject), { code: 'file-exists' })
     await assert.rejects(claimed(storage, { size: 9 }, { ...reject, fresh: true }), { code: 'file-exists' })
-    assert.deepEqual(await recordsOf(storage), [])
+    assert.deepEqual(await uploadRecordsOf(storage), [])
   },
   'continues if it began before the name was taken': async (storage) => {
     const first = await claimed(storage, {}, reject)

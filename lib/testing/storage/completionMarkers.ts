@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { bytes, claimed, contentOf, fileOf, hello, opened, owner, recordsOf, resume, upload, wanted } from './steps.ts'
+import {
+  claimed,
+  contentOf,
+  fileOf,
+  hello,
+  opened,
+  owner,
+  resume,
+  textBytes,
+  upload,
+  uploadRecordsOf,
+  wanted,
+} from './steps.ts'
 
 /** The promises of the transfer store about completion markers. */
 export const completionMarkersChecks: Checks<TestedStorage> = {
@@ -9,14 +21,14 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
     const stored = await upload(storage)
     await storage.restart()
     assert.deepEqual(await storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
-    assert.deepEqual(await recordsOf(storage), [])
+    assert.deepEqual(await uploadRecordsOf(storage), [])
   },
   'has the name of the stored file, and whether it replaced another one': async (storage) => {
     const first = await opened(storage, {}, hello)
     const stored = { ...fileOf({}, 'b'), replaced: true }
     await storage.transfers.verified(first.claim, stored)
     await storage.restart()
-    assert.deepEqual((await recordsOf(storage))[0]?.verified, stored)
+    assert.deepEqual((await uploadRecordsOf(storage))[0]?.verified, stored)
     const { claim, file } = await opened(storage)
     await file.publish('b', true)
     await storage.transfers.complete(claim, 60_000)
@@ -42,7 +54,7 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
     storage,
   ) => {
     const stored = await upload(storage)
-    const changed = await opened(storage, { name: 'b' }, bytes('HELLO'))
+    const changed = await opened(storage, { name: 'b' }, textBytes('HELLO'))
     await changed.file.publish('a', true)
     assert.equal(await storage.transfers.completed(wanted), undefined)
     const same = await opened(storage, { name: 'c' }, hello)
@@ -61,7 +73,7 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
     assert.deepEqual(await storage.transfers.unreported(), [])
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [])
-    await upload(storage, { size: 3 }, bytes('new'))
+    await upload(storage, { size: 3 }, textBytes('new'))
     assert.equal((await storage.transfers.unreported()).length, 1)
   },
   'stays until its time is over': async (storage) => {
@@ -81,7 +93,7 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
   },
   'no longer counts after the file was replaced': async (storage) => {
     await upload(storage)
-    const { file } = await opened(storage, { name: 'b' }, bytes('HELLO'))
+    const { file } = await opened(storage, { name: 'b' }, textBytes('HELLO'))
     await file.publish('a', true)
     await claimed(storage)
   },

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { Checks } from '../testCases.ts'
+import { type Checks, upTo } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { message, post, roomy, upTo, waiting } from './mailSteps.ts'
-import { bytes, claimed, contentOf, fill, hello, opened, resume } from './steps.ts'
+import { message, post, roomy, waiting } from './mailSteps.ts'
+import { claimed, contentOf, fill, hello, opened, resume, textBytes } from './steps.ts'
 
 /** The promises of a full storage. */
 export const fullChecks: Checks<TestedStorage> = {
@@ -38,7 +38,7 @@ export const failedFlushChecks: Checks<TestedStorage> = {
     const { claim, file } = await opened(storage, { size }, hello)
     const digest = Uint8Array.of(1)
     await storage.transfers.checkpoint(claim, [{ offset: hello.length, digest }], 2_000_000)
-    await file.write(hello.length, [bytes(' and more')])
+    await file.write(hello.length, [textBytes(' and more')])
     {
       using _ = await storage.place.failFlushes?.()
       await assert.rejects(file.flush(), { code: 'internal' })

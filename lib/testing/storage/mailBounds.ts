@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
-import type { Checks } from '../testCases.ts'
+import { type Checks, upTo } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { halves, long, message, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
+import { halves, long, message, roomy, seqsOf, waiting } from './mailSteps.ts'
 
 const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 

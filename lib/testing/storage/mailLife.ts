@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
-import type { Checks } from '../testCases.ts'
+import { type Checks, upTo } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { all, long, message, numbersOf, post, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
+import { all, long, message, messageNumbersOf, post, roomy, seqsOf, waiting } from './mailSteps.ts'
 
 /** The promises of `MailboxStore.read`. */
 export const readingChecks: Checks<TestedStorage> = {
   'returns pages of limited messages and bytes, but at least one message': async ({ mailboxes }) => {
     for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
     const page = async (after: number, most: number, bytes: number) =>
-      numbersOf(await mailboxes.read('bob', after, most, bytes))
+      messageNumbersOf(await mailboxes.read('bob', after, most, bytes))
     assert.deepEqual(await page(0, 2, 10_000), [1, 2])
     assert.deepEqual(await page(2, 10, 700), [3, 4])
     assert.deepEqual(await page(4, 10, 1), [5])
@@ -26,7 +26,7 @@ export const readingChecks: Checks<TestedStorage> = {
     for (const user of users) {
       const found = await all(mailboxes, user)
       const own = numbers.filter((number) => recipientOf(number) === user)
-      assert.deepEqual(numbersOf(found), own)
+      assert.deepEqual(messageNumbersOf(found), own)
       assert.ok(found.every(({ content }) => content.length === 30_000))
     }
   },

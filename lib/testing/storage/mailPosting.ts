@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import type { Checks } from '../testCases.ts'
+import { type Checks, upTo } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { all, long, message, post, roomy, seqsOf, upTo, waiting } from './mailSteps.ts'
+import { all, long, message, post, roomy, seqsOf, waiting } from './mailSteps.ts'
 
 /** The promises of `MailboxStore.append`, except its limits. */
 export const appendingChecks: Checks<TestedStorage> = {

@@ -36,16 +36,13 @@ export const all = (mailboxes: MailboxStore, user: string): Promise<readonly Sto
   mailboxes.read(user, 0, 1_000_000, 1_000_000_000)
 
 /** Returns the numbers of messages that `message` made. */
-export const numbersOf = (messages: readonly StoredMessage[]): number[] =>
+export const messageNumbersOf = (messages: readonly StoredMessage[]): number[] =>
   messages.map(({ id }) => new DataView(id.buffer, id.byteOffset).getUint32(0))
 
 /** Returns the numbers of the messages of a mailbox. */
 export const waiting = async (mailboxes: MailboxStore, user: string): Promise<number[]> =>
-  numbersOf(await all(mailboxes, user))
+  messageNumbersOf(await all(mailboxes, user))
 
 /** Returns the seqs of the messages of a mailbox. */
 export const seqsOf = async (mailboxes: MailboxStore, user: string): Promise<number[]> =>
   (await all(mailboxes, user)).map(({ seq }) => seq)
-
-/** Returns the numbers from 1 to `last`. */
-export const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { bytes, claimed, contentOf, fill, hello, opened, owner, resume } from './steps.ts'
+import { claimed, contentOf, fill, hello, opened, owner, resume, textBytes } from './steps.ts'
 
 /** The promises of the file store about partial files. */
 export const partialFilesChecks: Checks<TestedStorage> = {
@@ -14,15 +14,15 @@ export const partialFilesChecks: Checks<TestedStorage> = {
   },
   'takes parts one after another, including empty ones': async (storage) => {
     const { claim, file } = await opened(storage)
-    await file.write(0, [bytes('ab'), bytes(''), bytes('c')])
+    await file.write(0, [textBytes('ab'), textBytes(''), textBytes('c')])
     await file.write(3, [])
-    await file.write(3, [bytes('de')])
+    await file.write(3, [textBytes('de')])
     assert.equal(file.length, 5)
     assert.equal(await contentOf(storage, claim), 'abcde')
   },
   'takes more parts at once than one system call': async (storage) => {
     const { claim, file } = await opened(storage)
-    const parts = Array.from({ length: 3_000 }, (_, index) => bytes(String(index % 10)))
+    const parts = Array.from({ length: 3_000 }, (_, index) => textBytes(String(index % 10)))
     await file.write(0, parts)
     assert.equal(await contentOf(storage, claim), '0123456789'.repeat(300))
   },
@@ -38,20 +38,20 @@ export const partialFilesChecks: Checks<TestedStorage> = {
   },
   'keeps its bytes when the caller reuses the buffer': async (storage) => {
     const { claim, file } = await opened(storage)
-    const buffer = bytes('abc')
+    const buffer = textBytes('abc')
     await file.write(0, [buffer])
     buffer.fill(0)
     assert.equal(await contentOf(storage, claim), 'abc')
   },
   'can be overwritten': async (storage) => {
-    const { claim, file } = await opened(storage, {}, bytes('abcdef'))
-    await file.write(2, [bytes('XY')])
+    const { claim, file } = await opened(storage, {}, textBytes('abcdef'))
+    await file.write(2, [textBytes('XY')])
     assert.equal(file.length, 6)
     assert.equal(await contentOf(storage, claim), 'abXYef')
   },
   'refuses to leave a gap': async (storage) => {
     const { file } = await opened(storage)
-    await assert.rejects(file.write(1, [bytes('a')]), { code: 'internal' })
+    await assert.rejects(file.write(1, [textBytes('a')]), { code: 'internal' })
     assert.equal(file.length, 0)
   },
   'reads fewer bytes only at the end': async (storage) => {
@@ -64,16 +64,16 @@ export const partialFilesChecks: Checks<TestedStorage> = {
   },
   'continues at the length that it was truncated to': async (storage) => {
     const { claim, file } = await opened(storage)
-    await file.write(0, [bytes('abcdef')])
+    await file.write(0, [textBytes('abcdef')])
     await file.truncate(2)
     assert.equal(file.length, 2)
-    await file.write(2, [bytes('X')])
+    await file.write(2, [textBytes('X')])
     await file.flush()
     assert.equal(await contentOf(storage, claim), 'abX')
   },
   'shows no old bytes after a truncation': async (storage) => {
     const { claim, file } = await opened(storage)
-    await file.write(0, [bytes('abcdef')])
+    await file.write(0, [textBytes('abcdef')])
     await file.truncate(2)
     await file.truncate(4)
     assert.equal(file.length, 2)

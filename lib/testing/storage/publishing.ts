@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { bytes, claimed, contentOf, fileOf, fill, hello, opened, start, upload } from './steps.ts'
+import { claimed, contentOf, fileOf, fill, hello, opened, start, textBytes, upload } from './steps.ts'
 
 async function repeatsAfterCrash(storage: TestedStorage, replace: boolean): Promise<void> {
   const { claim, file } = await opened(storage, {}, hello)
@@ -16,7 +16,7 @@ async function repeatsAfterCrash(storage: TestedStorage, replace: boolean): Prom
 
 /** Rejects unless a lost partial file is noticed. `older` is the content of the stored file, if there is one. */
 async function noticesLoss(storage: TestedStorage, older?: string): Promise<void> {
-  if (older !== undefined) await upload(storage, { size: older.length, modifiedAt: 1 }, bytes(older))
+  if (older !== undefined) await upload(storage, { size: older.length, modifiedAt: 1 }, textBytes(older))
   const { claim } = await claimed(storage, {}, start)
   await fill(storage, claim)
   await storage.transfers.verified(claim, fileOf())
@@ -24,7 +24,7 @@ async function noticesLoss(storage: TestedStorage, older?: string): Promise<void
   await storage.restart()
   const file = await storage.files.open(claim)
   await assert.rejects(file.publish('a', true), { code: 'digest-mismatch' })
-  assert.deepEqual(await storage.place.read('alice', 'a'), older && bytes(older))
+  assert.deepEqual(await storage.place.read('alice', 'a'), older && textBytes(older))
 }
 
 const loss = 'rejects with a digest mismatch if the partial file is missing and'
@@ -40,23 +40,23 @@ export const publishingChecks: Checks<TestedStorage> = {
     assert.deepEqual(await storage.place.read('alice', 'x/y/z'), hello)
   },
   'takes an empty file': async (storage) => {
-    await upload(storage, { size: 0 }, bytes(''))
-    assert.deepEqual(await storage.place.read('alice', 'a'), bytes(''))
+    await upload(storage, { size: 0 }, textBytes(''))
+    assert.deepEqual(await storage.place.read('alice', 'a'), textBytes(''))
   },
   'replaces a file of that name if `replace` is set': async (storage) => {
     await upload(storage)
-    await upload(storage, { size: 3 }, bytes('new'))
-    assert.deepEqual(await storage.place.read('alice', 'a'), bytes('new'))
+    await upload(storage, { size: 3 }, textBytes('new'))
+    assert.deepEqual(await storage.place.read('alice', 'a'), textBytes('new'))
   },
   'changes nothing if the name is taken, and can then use another one': async (storage) => {
     const { place } = storage
     await upload(storage)
-    const { claim, file } = await opened(storage, { size: 3 }, bytes('new'))
+    const { claim, file } = await opened(storage, { size: 3 }, textBytes('new'))
     assert.equal(await file.publish('a', false), false)
     assert.deepEqual(await place.read('alice', 'a'), hello)
     assert.equal(await contentOf(storage, claim), 'new')
     assert.equal(await file.publish('a (1)', false), true)
-    assert.deepEqual(await place.read('alice', 'a (1)'), bytes('new'))
+    assert.deepEqual(await place.read('alice', 'a (1)'), textBytes('new'))
     assert.deepEqual(await place.read('alice', 'a'), hello)
   },
   'is finished after a crash between publishing and completing, replacing': (storage) =>
@@ -86,7 +86,7 @@ export const publishingChecks: Checks<TestedStorage> = {
   'ends the partial file, so that the published one cannot be written': async (storage) => {
     const { file } = await opened(storage, {}, hello)
     await file.publish('a', true)
-    await assert.rejects(file.write(0, [bytes('XXXXX')]), { code: 'closed' })
+    await assert.rejects(file.write(0, [textBytes('XXXXX')]), { code: 'closed' })
     await storage.files.remove('alice', 'a')
     assert.deepEqual(await storage.place.read('alice', 'a'), hello)
   },

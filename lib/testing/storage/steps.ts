@@ -11,13 +11,13 @@ import type {
 } from '../../ports/storage.ts'
 
 /** Returns the UTF-8 bytes of a text. */
-export function bytes(text: string): Uint8Array {
+export function textBytes(text: string): Uint8Array {
   return new TextEncoder().encode(text)
 }
 
 /** An upload of alice's; its content is `hello`. */
 export const wanted: NewTransfer = { user: 'alice', name: 'a', size: 5, modifiedAt: 1_000, algorithm: 'sha256' }
-export const hello = bytes('hello')
+export const hello = textBytes('hello')
 const helloDigest = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 
 /** An owner by the number of its session. */
@@ -88,7 +88,7 @@ export async function upload(
 }
 
 /** Returns all records, or those of one user, in the order of their names. */
-export async function recordsOf(storage: Storage, user?: string): Promise<TransferRecord[]> {
+export async function uploadRecordsOf(storage: Storage, user?: string): Promise<TransferRecord[]> {
   const records: TransferRecord[] = []
   for await (const record of storage.transfers.records(user)) records.push(record)
   return records.sort((a, b) => (a.name < b.name ? -1 : 1))

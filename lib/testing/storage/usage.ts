@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { bytes, claimed, fill, hello, opened, recordsOf, upload } from './steps.ts'
+import { claimed, fill, hello, opened, textBytes, upload, uploadRecordsOf } from './steps.ts'
 
 async function checkUsage(storage: TestedStorage, files: number, bytes: number, folders: number): Promise<void> {
   for (const recount of [false, true]) {
@@ -23,8 +23,8 @@ export const usageChecks: Checks<TestedStorage> = {
   'are those of all published files, including folders, and of no other user': async (storage) => {
     assert.equal(await storage.files.used('alice'), 0)
     await upload(storage, { name: 'x' })
-    await upload(storage, { name: 'y/z/x', size: 3 }, bytes('new'))
-    await upload(storage, { name: 'empty', size: 0 }, bytes(''))
+    await upload(storage, { name: 'y/z/x', size: 3 }, textBytes('new'))
+    await upload(storage, { name: 'empty', size: 0 }, textBytes(''))
     await upload(storage, { user: 'bob', name: 'x' })
     await storage.restart()
     assert.equal(await storage.files.used('alice'), hello.length + 3)
@@ -32,7 +32,7 @@ export const usageChecks: Checks<TestedStorage> = {
     assert.equal(await storage.files.used('carol'), 0)
   },
   'are counted for one name on request': async (storage) => {
-    await upload(storage, { name: 'y/z', size: 3 }, bytes('new'))
+    await upload(storage, { name: 'y/z', size: 3 }, textBytes('new'))
     await upload(storage, { name: 'x' })
     assert.equal(await storage.files.used('alice', 'y/z'), 3)
     assert.equal(await storage.files.used('alice', 'y'), 0)
@@ -40,7 +40,7 @@ export const usageChecks: Checks<TestedStorage> = {
   },
   'include a replacing file but not the replaced one, and no unfinished upload': async (storage) => {
     await upload(storage)
-    await upload(storage, { size: 3 }, bytes('new'))
+    await upload(storage, { size: 3 }, textBytes('new'))
     await opened(storage, { size: 9 }, new Uint8Array(9))
     assert.equal(await storage.files.used('alice'), 3)
   },
@@ -51,11 +51,11 @@ export const usageChecks: Checks<TestedStorage> = {
   'are part of the totals of files and folders, if there are any, and follow each publication': async (storage) => {
     await checkUsage(storage, 0, 0, 0)
     await upload(storage, { name: 'x' })
-    await upload(storage, { name: 'y/z/x', size: 3 }, bytes('new'))
+    await upload(storage, { name: 'y/z/x', size: 3 }, textBytes('new'))
     await upload(storage, { user: 'bob', name: 'x' })
     await checkUsage(storage, 2, hello.length + 3, 2)
-    await upload(storage, { name: 'x', size: 3 }, bytes('new'))
-    await upload(storage, { name: 'y/x', size: 0 }, bytes(''))
+    await upload(storage, { name: 'x', size: 3 }, textBytes('new'))
+    await upload(storage, { name: 'y/x', size: 0 }, textBytes(''))
     await checkUsage(storage, 3, 6, 2)
     await opened(storage, { name: 'u', size: 9 }, new Uint8Array(9))
     await checkUsage(storage, 3, 6, 2)
@@ -91,7 +91,7 @@ export const usageChecks: Checks<TestedStorage> = {
     const { record } = await claimed(storage)
     await claimed(storage, { user: 'alice2' })
     await claimed(storage, { user: 'bob' })
-    assert.deepEqual(await recordsOf(storage, 'alice'), [record])
-    assert.equal((await recordsOf(storage)).length, 3)
+    assert.deepEqual(await uploadRecordsOf(storage, 'alice'), [record])
+    assert.equal((await uploadRecordsOf(storage)).length, 3)
   },
 }

@@ -5,6 +5,7 @@ import { MiB } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { Address, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
 import type { Frame } from '../../wire/frame.ts'
+import { upTo } from '../testCases.ts'
 
 /** A transport to listen on, and transports that reach a listener. */
 export interface TransportFactory {
@@ -58,7 +59,7 @@ export function bytesOf(length: number, seed = 0): Uint8Array {
 }
 
 /** Records the events of a socket in order. */
-export class Heard implements SocketEvents {
+export class EventRecorder implements SocketEvents {
   readonly order: (keyof SocketEvents)[] = []
   readonly frames: Frame[] = []
   readonly begunBytes: number[] = []
@@ -127,19 +128,19 @@ export async function connectEnds(open: () => TransportFactory, maxPayload = 2 *
   const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
   const near = await factory.reaching(listener.address).dial(options, new AbortController().signal)
   const far = await accepted
-  const [nearHeard, farHeard] = [new Heard(), new Heard()]
+  const [nearEvents, farEvents] = [new EventRecorder(), new EventRecorder()]
   return {
     near,
     far,
-    nearHeard,
-    farHeard,
+    nearEvents,
+    farEvents,
     /** One clock for both. */
     clock,
     start() {
-      near.start(nearHeard)
-      far.start(farHeard)
+      near.start(nearEvents)
+      far.start(farEvents)
     },
-    bothClosed: () => Promise.all([nearHeard.times('closed'), farHeard.times('closed')]),
+    bothClosed: () => Promise.all([nearEvents.times('closed'), farEvents.times('closed')]),
     aWhile: () => aWhile(open),
     async [Symbol.asyncDispose]() {
       near.destroy()
@@ -152,12 +153,12 @@ export async function connectEnds(open: () => TransportFactory, maxPayload = 2 *
 /** Waits for twenty round trips on another connection, in which an unexpected event would have occurred. */
 export async function aWhile(open: () => TransportFactory): Promise<void> {
   await using ends = await connectEnds(open)
-  const { near, far, nearHeard, farHeard } = ends
-  farHeard.onFrame = (frame) => far.send(frame)
+  const { near, far, nearEvents, farEvents } = ends
+  farEvents.onFrame = (frame) => far.send(frame)
   ends.start()
   for (let seq = 1; seq <= 20; seq++) {
     near.send(frameOf(seq))
-    await nearHeard.times('frame', seq)
+    await nearEvents.times('frame', seq)
   }
 }
 
@@ -170,10 +171,7 @@ export function sendMegabytes(socket: Socket, count: number, onFlushed?: (flushe
 }
 
 /** Sends frames of 1 MiB until the socket is full. Returns the number of the last frame. */
-export function fill(socket: Socket): number {
+export function fillSocket(socket: Socket): number {
   for (const seq of upTo(100)) if (!socket.send(frameOf(seq, megabyte))) return seq
   return assert.fail('it took 100 MiB and was never full')
 }
-
-/** Returns the numbers from 1 to `last`. */
-export const upTo = (last: number): number[] => Array.from({ length: last }, (_, at) => at + 1)

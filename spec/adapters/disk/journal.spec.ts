@@ -5,7 +5,8 @@ import { frameBytes, journalHeaderBytes } from '../../../lib/adapters/disk/journ
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
 import { writeSeqs } from '../../../lib/storage/mailboxes/records.ts'
-import { long, message, roomy, upTo, waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
 import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
 

@@ -9,10 +9,10 @@ import {
   fileOf,
   fill,
   hello,
-  recordsOf,
   resume,
   start,
   upload,
+  uploadRecordsOf,
   wanted,
 } from '../../../lib/testing/storage/steps.ts'
 import { ballast } from '../../support/ballast.ts'
@@ -99,7 +99,7 @@ spec('records that are damaged', (it) => {
       flipped[at] = (flipped[at] ?? 0) ^ 0x20
       await writeFile(rowsIn(directory.path), flipped)
       await using storage = await opened(directory.path)
-      const found = await recordsOf(storage)
+      const found = await uploadRecordsOf(storage)
       const whole = found.filter(({ checkpoints }) => checkpoints.length === 1).map(({ name }) => name)
       const isNoted = (await storage.transfers.completed({ ...wanted, name: 'stored' })) !== undefined
       assert.ok(whole.length + (isNoted ? 1 : 0) >= 3, `${at}: ${whole} and ${isNoted}`)
@@ -256,7 +256,7 @@ spec('records on a full disk', (it) => {
     await before[Symbol.asyncDispose]()
     using _ = ballast(directory.path, 0)
     await using storage = await opened(data)
-    assert.deepEqual(await recordsOf(storage), [record])
+    assert.deepEqual(await uploadRecordsOf(storage), [record])
     assert.ok(await storage.transfers.completed({ ...wanted, name: 'b' }))
   })
 

@@ -5,7 +5,7 @@ import { networkInterfaces } from 'node:os'
 import { isLoopback } from '../../../lib/adapters/net/addresses.ts'
 import { tcp } from '../../../lib/adapters/net/tcp.ts'
 import type { Socket } from '../../../lib/ports/socket.ts'
-import { bytesOf, frameOf, Heard, socketOptions } from '../../../lib/testing/transport/ends.ts'
+import { bytesOf, EventRecorder, frameOf, socketOptions } from '../../../lib/testing/transport/ends.ts'
 import { encodeFrame } from '../../../lib/wire/frame.ts'
 import { spec } from '../../support/spec.ts'
 
@@ -17,7 +17,7 @@ interface Raw {
   /** A peer that speaks bytes. */
   readonly raw: RawSocket
   readonly socket: Socket
-  readonly heard: Heard
+  readonly heard: EventRecorder
 }
 
 /** A peer of node:net, and the socket that it is connected to, not started. */
@@ -27,7 +27,7 @@ async function withRaw(use: (ends: Raw) => Promise<void>, host = '127.0.0.1', fr
   const raw = connect({ host: from, port: listener.address.port, noDelay: true, allowHalfOpen: true })
   const socket = await accepted
   try {
-    await use({ raw, socket, heard: new Heard() })
+    await use({ raw, socket, heard: new EventRecorder() })
   } finally {
     raw.destroy()
     socket.destroy()

@@ -5,7 +5,7 @@ import { fingerprintOf } from '../../../lib/adapters/net/tls/identity.ts'
 import { type TlsOptions, tls } from '../../../lib/adapters/net/tls.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { Socket } from '../../../lib/ports/socket.ts'
-import { frameOf, Heard, HeldClock, socketOptions } from '../../../lib/testing/transport/ends.ts'
+import { EventRecorder, frameOf, HeldClock, socketOptions } from '../../../lib/testing/transport/ends.ts'
 import { authority } from '../../support/authority.ts'
 import { selfSigned } from '../../support/selfSigned.ts'
 import { spec } from '../../support/spec.ts'
@@ -44,9 +44,9 @@ async function refused({ server = forHere, client, signal = never() }: Attempt):
   const clock = new HeldClock()
   const options = { ...socketOptions({ clock }), handshakeMs: 10_000 }
   await using listener = await tls({ port: 0, ...server }).listen(options)
-  const heards: Heard[] = []
+  const heards: EventRecorder[] = []
   listener.start((far) => {
-    const heard = new Heard()
+    const heard = new EventRecorder()
     heards.push(heard)
     far.start(heard)
   })
@@ -71,7 +71,7 @@ spec('a server of TLS', (it) => {
 
   it('sees a link reset that its client destroys: nothing of it is delivered later', () =>
     withLink({ client: { ca: root.cert } }, async (near, far) => {
-      const [here, there] = [new Heard(), new Heard()]
+      const [here, there] = [new EventRecorder(), new EventRecorder()]
       near.start(here)
       far.start(there)
       near.send(frameOf(1))
@@ -154,7 +154,7 @@ spec('a server of TLS', (it) => {
       await new Promise((resolve) => setImmediate(resolve))
     }
     const near = await tls({ ...listener.address, trust }).dial(socketOptions(), never())
-    const heard = new Heard()
+    const heard = new EventRecorder()
     near.start(heard)
     await heard.times('closed')
     await gone
@@ -204,7 +204,7 @@ spec('the certificate of a server', (it) => {
   it('can be renewed: who comes then sees the new one, and links that there are live on', async () => {
     const transport = tls({ port: 0, ...own })
     await using listener = await transport.listen(socketOptions())
-    const [sockets, heard]: [Socket[], Heard] = [[], new Heard()]
+    const [sockets, heard]: [Socket[], EventRecorder] = [[], new EventRecorder()]
     listener.start((far) => {
       sockets.push(far)
       far.start(heard)

@@ -7,7 +7,7 @@ import { PendingHandshakes } from '../../../../lib/adapters/net/tls/handshakes.t
 import { tls } from '../../../../lib/adapters/net/tls.ts'
 import { OspError } from '../../../../lib/errors.ts'
 import type { Listener, Socket } from '../../../../lib/ports/socket.ts'
-import { frameOf, Heard, HeldClock, socketOptions } from '../../../../lib/testing/transport/ends.ts'
+import { EventRecorder, frameOf, HeldClock, socketOptions } from '../../../../lib/testing/transport/ends.ts'
 import { decode } from '../../../../lib/wire/message.ts'
 import { selfSigned } from '../../../support/selfSigned.ts'
 import { spec } from '../../../support/spec.ts'
@@ -178,7 +178,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
   it('a client without is told what to do, in its own tongue', () =>
     withDoor(async ({ listener, accepted }) => {
       const near = await tcp(listener.address).dial(socketOptions(), never())
-      const heard = new Heard()
+      const heard = new EventRecorder()
       near.start(heard)
       near.send(frameOf(1, new Uint8Array(40)))
       await heard.times('closed')
@@ -195,7 +195,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
   it('a client with is told what to do as well', async () => {
     await using listener = await tcp({ port: 0 }).listen(socketOptions())
     listener.start((socket) => {
-      const heard = new Heard()
+      const heard = new EventRecorder()
       heard.fault = () => void socket.close(frameOf(1))
       socket.start(heard)
     })
